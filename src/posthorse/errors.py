@@ -1,0 +1,104 @@
+"""Every error that Posthorse raises, in one tree; messages say what happened, why, and what to do now.
+
+PosthorseError
+├── UsageError (ValueError)          the call itself is wrong; nothing was written
+│   ├── InvalidArgument              an argument of a job does not fit its signature
+│   ├── InvalidOption                an option, duration, priority … cannot be used
+│   ├── InvalidSettings              configuration that cannot be used
+│   ├── DuplicateKind                two functions under one kind
+│   ├── UnknownKind                  a kind that this application does not register
+│   └── TooLarge                     arguments, result or kept values beyond their limit
+├── StoreError
+│   ├── StoreUnreachable             the store does not answer
+│   ├── SchemaMismatch               the store was made by an older or newer Posthorse
+│   └── OutcomeUnknown               the reply to a commit was lost and asking again gave no answer
+├── JobNotFound (LookupError)
+├── KeyConflict                      same key, other arguments
+├── JobFailed                        result() of a job that failed
+├── JobCancelled                     result() of a job that was cancelled
+├── NotAllowed                       the job's state forbids what was asked
+└── FenceLost                        the writer no longer owns the job
+
+Interrupted (BaseException)          raised inside a job at a checkpoint; never caught by `except Exception`
+"""
+
+from __future__ import annotations
+
+
+class PosthorseError(Exception):
+    """Base of all errors of Posthorse."""
+
+
+class UsageError(PosthorseError, ValueError):
+    """The call itself is wrong; nothing was written."""
+
+
+class InvalidArgument(UsageError):
+    """An argument of a job does not fit the signature of its function; the message names the argument."""
+
+
+class InvalidOption(UsageError):
+    """An option such as a duration, a priority or a queue name cannot be used."""
+
+
+class InvalidSettings(UsageError):
+    """Configuration that cannot be used; the message names the setting and its nearest neighbour."""
+
+
+class DuplicateKind(UsageError):
+    """Two functions were registered under one kind."""
+
+
+class UnknownKind(UsageError):
+    """A kind was named that this application does not register."""
+
+
+class TooLarge(UsageError):
+    """Arguments, a result or kept values are larger than their limit."""
+
+
+class StoreError(PosthorseError):
+    """The store could not do what it was asked."""
+
+
+class StoreUnreachable(StoreError):
+    """The store does not answer; nothing is known to be written."""
+
+
+class SchemaMismatch(StoreError):
+    """The store was made by an older or a newer Posthorse, or not by Posthorse at all."""
+
+
+class OutcomeUnknown(StoreError):
+    """The reply to a commit was lost, and the store could not be asked again."""
+
+
+class JobNotFound(PosthorseError, LookupError):
+    """No job has this id."""
+
+
+class KeyConflict(PosthorseError):
+    """The key was used before for other arguments."""
+
+
+class JobFailed(PosthorseError):
+    """The job failed for good; the text contains the job's own error message."""
+
+
+class JobCancelled(PosthorseError):
+    """The job was cancelled."""
+
+
+class NotAllowed(PosthorseError):
+    """The state of the job forbids what was asked."""
+
+
+class FenceLost(PosthorseError):
+    """The writer no longer owns the job: another claim, a forced stop or a rescue came between."""
+
+
+class Interrupted(BaseException):
+    """Raised inside a running job at a checkpoint when it must stop now; it resumes from its last cursor.
+
+    A BaseException, so that `except Exception` in a job cannot swallow it.
+    """

@@ -1,0 +1,67 @@
+"""Durations as people write them: seconds, timedelta, or text such as "90s", "10m", "1h30m", "3d"."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import timedelta
+
+from posthorse.errors import InvalidOption
+
+Duration = float | timedelta | str
+
+LONGEST = timedelta(days=36_525)
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])\s*")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+def as_timedelta(value: Duration, *, name: str) -> timedelta:
+    """The duration as a timedelta, zero or longer; `name` is the option that an error speaks of."""
+    if isinstance(value, timedelta):
+        span = value
+    elif isinstance(value, str):
+        span = _parse(value, name)
+    elif isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(f'{name} is {value!r}; give seconds, a timedelta or text such as "90s"')
+    elif not math.isfinite(value) or abs(value) > LONGEST.total_seconds():
+        raise InvalidOption(f"{name} is {value!r} seconds; it must lie between 0 and 100 years")
+    else:
+        span = timedelta(seconds=value)
+    if not timedelta(0) <= span <= LONGEST:
+        raise InvalidOption(f"{name} is {value!r}; it must lie between 0 and 100 years")
+    return span
+
+
+def as_text(span: timedelta) -> str:
+    """The shortest text that a person would write: "1h30m", "45s", "250ms"."""
+    seconds = span.total_seconds()
+    if seconds < 1:
+        return f"{round(seconds * 1000)}ms" if seconds else "0s"
+    left = round(seconds)
+    parts: list[str] = []
+    for unit in ("d", "h", "m", "s"):
+        count, left = divmod(left, int(_UNITS[unit]))
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts[:2])
+
+
+def _parse(text: str, name: str) -> timedelta:
+    stripped = text.strip().lower()
+    if _NUMBER.fullmatch(stripped):
+        seconds = float(stripped)
+    else:
+        seconds, end = 0.0, 0
+        while part := _PART.match(stripped, end):
+            seconds += float(part[1]) * _UNITS[part[2]]
+            end = part.end()
+        if end != len(stripped) or not stripped:
+            raise InvalidOption(
+                f'{name} is {text!r}, which is no duration; write "90s", "10m", "1h30m" or "3d" '
+                f"(units: ms s m h d w)"
+            )
+    if seconds > LONGEST.total_seconds():
+        raise InvalidOption(f"{name} is {text!r}; it must lie between 0 and 100 years")
+    return timedelta(seconds=seconds)

@@ -1,0 +1,172 @@
+"""What a job is: its states, the options it was enqueued with, and the status that a user reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from posthorse.errors import InvalidOption
+from posthorse.rules.progress import Progress
+
+DEFAULT_QUEUE = "default"
+LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
+
+
+class State(StrEnum):
+    """Where a job stands. `processing` is not stored: it is a pending job that somebody holds a lease on."""
+
+    SCHEDULED = "scheduled"
+    BLOCKED = "blocked"
+    PENDING = "pending"
+    PROCESSING = "processing"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """True when the job will not run again unless somebody retries it."""
+        return self in (State.COMPLETED, State.FAILED, State.CANCELLED)
+
+
+class Lane(msgspec.Struct, frozen=True):
+    """What shares one line of waiting jobs. A solo lane holds suspects: jobs that run alone."""
+
+    queue: str
+    kind: str
+    priority: int = 0
+    solo: bool = False
+
+
+class Options(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one job was given beyond the options of its kind; stored with it only when set."""
+
+    max_attempts: int | None = None
+    backoff: tuple[float, float, float, float] | None = None  # base, factor, limit (s), jitter
+    timeout: float | None = None  # seconds
+
+    def encode(self) -> str | None:
+        """JSON, or None when nothing is set."""
+        return None if self == _NO_OPTIONS else _encode(self).decode()
+
+    @classmethod
+    def decode(cls, text: str | None) -> Options:
+        """Options from JSON; fields of a newer version are ignored."""
+        return _NO_OPTIONS if text is None else _decode_options(text)
+
+
+_NO_OPTIONS = Options()
+_encode = msgspec.json.Encoder().encode
+_decode_options = msgspec.json.Decoder(Options).decode
+
+
+class NewJob(msgspec.Struct, frozen=True):
+    """A job on its way into the store. Times are microseconds; `delay` counts from the store's now."""
+
+    id: str
+    lane: Lane
+    arguments: str
+    run_at: int | None = None
+    delay: int | None = None
+    options: str | None = None
+    tenant: str | None = None
+    tags: str | None = None
+    parent: str | None = None
+    key: str | None = None
+    fingerprint: str | None = None
+
+
+class JobError(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The evidence of one failed attempt."""
+
+    type: str
+    message: str
+    traceback: str | None = None
+
+    def encode(self) -> str:
+        """JSON, as stored."""
+        return _encode(self).decode()
+
+    @classmethod
+    def decode(cls, text: str) -> JobError:
+        """From JSON, as stored."""
+        return msgspec.json.decode(text, type=cls)
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}" if self.message else self.type
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """A job as it stood at one moment. Times are aware, in UTC, on the store's clock."""
+
+    id: str
+    state: State
+    reason: str | None
+    kind: str
+    queue: str
+    priority: int
+    tenant: str | None
+    tags: Sequence[str]
+    attempt: int
+    max_attempts: int | None
+    crashes: int
+    interruptions: int
+    progress: Progress
+    requested: str | None
+    error: JobError | None
+    worker: str | None
+    created_at: datetime
+    run_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One step in the life of a job; `version` counts them, `detail` is JSON."""
+
+    version: int
+    at: datetime
+    name: str
+    detail: str | None
+
+
+def checked_name(value: object, *, what: str) -> str:
+    """A name of a queue, kind, tenant or tag: 1 to 200 printable characters, no spaces around, no `*`.
+
+    Raises InvalidOption.
+    """
+    if (
+        isinstance(value, str)
+        and 0 < len(value) <= 200
+        and value.isprintable()
+        and value == value.strip()
+        and "*" not in value
+    ):
+        return value
+    raise InvalidOption(
+        f"{what} is {_short(value)}; it must be 1 to 200 printable characters without `*` or surrounding spaces"
+    )
+
+
+def checked_priority(value: object) -> int:
+    """A whole number from -100 to 100. Raises InvalidOption."""
+    if (
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and LOWEST_PRIORITY <= value <= HIGHEST_PRIORITY
+    ):
+        return value
+    raise InvalidOption(
+        f"priority is {_short(value)}; it must be a whole number from -100 to 100, higher first"
+    )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

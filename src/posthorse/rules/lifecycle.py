@@ -1,0 +1,211 @@
+"""The one place that says what may follow what: (job, outcome) to a transition, and the graph of states.
+
+Pure. Running a job returns an outcome; `decide` turns it into a transition; the store applies that in one
+fenced statement. Lost workers, crashes and errors are counted apart: only errors spend attempts, only a
+crash while running alone spends the crash budget, and deploys, pauses and time boxes spend nothing.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from posthorse.rules.job import JobError, State
+from posthorse.rules.retry import Backoff
+
+GRAPH: dict[State, frozenset[State]] = {
+    State.SCHEDULED: frozenset({State.PENDING, State.PAUSED, State.CANCELLED}),
+    State.BLOCKED: frozenset({State.PENDING, State.PAUSED, State.CANCELLED}),
+    State.PENDING: frozenset({State.PROCESSING, State.PAUSED, State.CANCELLED}),
+    State.PROCESSING: frozenset(
+        {
+            State.PENDING,
+            State.SCHEDULED,
+            State.BLOCKED,
+            State.PAUSED,
+            State.COMPLETED,
+            State.FAILED,
+            State.CANCELLED,
+        }
+    ),
+    State.PAUSED: frozenset({State.PENDING, State.SCHEDULED, State.CANCELLED}),
+    State.COMPLETED: frozenset(),
+    State.FAILED: frozenset({State.PENDING}),
+    State.CANCELLED: frozenset({State.PENDING}),
+}
+"""Which state may follow which; only an explicit retry leaves `failed` and `cancelled`."""
+
+
+# ── outcomes: what running a job came to ─────────────────────────────────────────────────────────────
+
+
+class Returned(msgspec.Struct, frozen=True):
+    """The job's code returned; `result` is JSON."""
+
+    result: str
+
+
+class Raised(msgspec.Struct, frozen=True):
+    """The job's code raised."""
+
+    error: JobError
+
+
+class Stopped(msgspec.Struct, frozen=True):
+    """The job was stopped at a checkpoint, or before it began, on request: "pause", "cancel", or
+    "shutdown" (a deploy, a time box: it goes on elsewhere)."""
+
+    request: str
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """The job's worker vanished: nobody beats its lease any more. Nothing is known of the job's part in it."""
+
+    detail: str
+
+
+class Crashed(msgspec.Struct, frozen=True):
+    """The job's process died under a living supervisor. `alone` is true when no other job ran in it."""
+
+    detail: str
+    alone: bool
+
+
+class Unfit(msgspec.Struct, frozen=True):
+    """The stored arguments do not fit this version of the code; another version may still take the job."""
+
+    detail: str
+
+
+Outcome = Returned | Raised | Stopped | Lost | Crashed | Unfit
+
+
+# ── the decision ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class Spent(msgspec.Struct, frozen=True):
+    """What a job has used of its budgets. A committed slice resets `crashes` and `losses`."""
+
+    errors: int = 0
+    crashes: int = 0
+    losses: int = 0
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """The budgets of a job."""
+
+    max_attempts: int = 5
+    max_crashes: int = 3
+    max_losses: int = 10
+    backoff: Backoff = Backoff()
+
+
+class Transition(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the job goes. `wait` is microseconds from the store's now; `solo` sends it to a lane of its own."""
+
+    state: State
+    event: str
+    spent: Spent
+    reason: str | None = None
+    error: JobError | None = None
+    result: str | None = None
+    wait: int | None = None
+    solo: bool = False
+
+
+UNFIT_WAIT = 30_000_000
+"""How long a job whose arguments do not fit waits before a worker, perhaps of a newer version, looks again."""
+
+_REASONS = {
+    "pause": "paused on request",
+    "cancel": "cancelled on request",
+    "shutdown": "released by its worker",
+}
+_STOPPED = {"pause": State.PAUSED, "cancel": State.CANCELLED, "shutdown": State.PENDING}
+_STOP_EVENTS = {"pause": "paused", "cancel": "cancelled", "shutdown": "released"}
+
+
+def decide(spent: Spent, outcome: Outcome, policy: Policy, *, chance: float = 0.0) -> Transition:
+    """What follows from an outcome. `chance` in [0, 1) draws the jitter of a retry."""
+    match outcome:
+        case Returned(result):
+            return Transition(state=State.COMPLETED, event="completed", spent=spent, result=result)
+        case Raised(error):
+            return _after_error(spent, error, policy, chance)
+        case Stopped(request):
+            return Transition(
+                state=_STOPPED[request], event=_STOP_EVENTS[request], spent=spent, reason=_REASONS[request]
+            )
+        case Lost(detail):
+            return _after_loss(spent, detail, policy)
+        case Crashed(detail, alone):
+            return _after_crash(spent, detail, alone, policy)
+        case Unfit(detail):
+            return Transition(
+                state=State.BLOCKED, event="unfit", spent=spent, reason=f"unfit: {detail}", wait=UNFIT_WAIT
+            )
+
+
+def requested(state: State, request: str) -> State | None:
+    """Where a request takes a job that nobody is running; None when its state forbids it.
+
+    Asking for what is already so is allowed and changes nothing.
+    """
+    match request:
+        case "pause" if state is State.PAUSED or State.PAUSED in GRAPH[state]:
+            return State.PAUSED
+        case "cancel" if state is State.CANCELLED or State.CANCELLED in GRAPH[state]:
+            return State.CANCELLED
+        case "resume" if state is State.PAUSED:
+            return State.PENDING
+        case "resume" if not state.is_final:
+            return state
+        case "retry" if state in (State.FAILED, State.CANCELLED):
+            return State.PENDING
+        case _:
+            return None
+
+
+def _after_error(spent: Spent, error: JobError, policy: Policy, chance: float) -> Transition:
+    errors = spent.errors + 1
+    spent = msgspec.structs.replace(spent, errors=errors)
+    if errors >= policy.max_attempts:
+        attempts = "attempt" if errors == 1 else "attempts"
+        return Transition(
+            state=State.FAILED,
+            event="failed",
+            spent=spent,
+            reason=f"failed in {errors} {attempts}",
+            error=error,
+        )
+    wait = policy.backoff.wait(errors, chance)
+    micros = round(wait.total_seconds() * 1_000_000)
+    return Transition(
+        state=State.SCHEDULED if micros else State.PENDING,
+        event="attempt_failed",
+        spent=spent,
+        reason=f"attempt {errors} of {policy.max_attempts} failed",
+        error=error,
+        wait=micros or None,
+    )
+
+
+def _after_loss(spent: Spent, detail: str, policy: Policy, *, solo: bool = False) -> Transition:
+    spent = msgspec.structs.replace(spent, losses=spent.losses + 1)
+    if spent.losses >= policy.max_losses:
+        message = f"interrupted {spent.losses} times without progress; the last time: {detail}"
+        return _dead(spent, "no progress", JobError(type="NoProgress", message=message))
+    return Transition(state=State.PENDING, event="lost", spent=spent, reason=detail, solo=solo)
+
+
+def _after_crash(spent: Spent, detail: str, alone: bool, policy: Policy) -> Transition:
+    if not alone:
+        return _after_loss(spent, detail, policy, solo=True)
+    spent = msgspec.structs.replace(spent, crashes=spent.crashes + 1)
+    if spent.crashes >= policy.max_crashes:
+        message = f"crashed its worker {spent.crashes} times; the last time: {detail}"
+        return _dead(spent, "crashed", JobError(type="Crashed", message=message))
+    return Transition(state=State.PENDING, event="crashed", spent=spent, reason=detail, solo=True)
+
+
+def _dead(spent: Spent, reason: str, error: JobError) -> Transition:
+    return Transition(state=State.FAILED, event="failed", spent=spent, reason=reason, error=error)

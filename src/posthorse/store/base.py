@@ -1,0 +1,99 @@
+"""What a store is to those above it, and how its operations are written once and run by any driver.
+
+An operation is a generator: it yields the name of a query with its values, receives the rows, and returns
+its answer. It may be run again from the start (after a deadlock, a lost connection, or a neighbour's error in
+the same commit), so it keeps nothing outside itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial, wraps
+from typing import Generic, NamedTuple, ParamSpec, TypeVar
+
+from posthorse.store.queries import Row, Value
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class Ask(NamedTuple):
+    """A named query with its values; `rows` fills its {rows}."""
+
+    query: str
+    values: Mapping[str, Value] = {}
+    rows: Sequence[Row] | None = None
+
+
+Rows = list[Row]
+Steps = Generator[Ask, Rows, T]
+Execute = Callable[[Ask], Rows]
+AsyncExecute = Callable[[Ask], Awaitable[Rows]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[T]):
+    """An operation with its arguments, ready to be run, several times if need be."""
+
+    start: Callable[[], Steps[T]]
+    is_single: bool = False
+    """True for exactly one query: alone, it needs no transaction around it."""
+
+
+def operation(steps: Callable[P, Steps[T]]) -> Callable[P, Operation[T]]:
+    """Makes a generator function into a maker of operations."""
+
+    @wraps(steps)
+    def make(*args: P.args, **kwargs: P.kwargs) -> Operation[T]:
+        return Operation(partial(steps, *args, **kwargs))
+
+    return make
+
+
+def single_operation(steps: Callable[P, Steps[T]]) -> Callable[P, Operation[T]]:
+    """The same for an operation of exactly one query."""
+
+    @wraps(steps)
+    def make(*args: P.args, **kwargs: P.kwargs) -> Operation[T]:
+        return Operation(partial(steps, *args, **kwargs), is_single=True)
+
+    return make
+
+
+def ask(query: str, /, **values: Value) -> Ask:
+    """A query with values by name."""
+    return Ask(query, values)
+
+
+def ask_rows(query: str, rows: Sequence[Row], /, **values: Value) -> Ask:
+    """A query with a list of rows, and values by name."""
+    return Ask(query, values, rows)
+
+
+def drive(operation: Operation[T], execute: Execute) -> T:
+    """Runs an operation to its end on one connection."""
+    steps = operation.start()
+    try:
+        wanted = next(steps)
+        while True:
+            wanted = steps.send(execute(wanted))
+    except StopIteration as stop:
+        answer: T = stop.value
+        return answer
+    finally:
+        steps.close()
+
+
+async def adrive(operation: Operation[T], execute: AsyncExecute) -> T:
+    """The same on an asynchronous connection."""
+    steps = operation.start()
+    try:
+        wanted = next(steps)
+        while True:
+            wanted = steps.send(await execute(wanted))
+    except StopIteration as stop:
+        answer: T = stop.value
+        return answer
+    finally:
+        steps.close()

@@ -1,0 +1,131 @@
+"""Finishing: an attempt ends, its lease with it, and what follows is written in the same commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import msgspec
+
+from posthorse.rules.job import Lane, State
+from posthorse.rules.lifecycle import Transition
+from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation
+from posthorse.store.operations.submit import lane_id
+
+PARKED_STATES = (State.SCHEDULED, State.BLOCKED, State.PAUSED, State.FAILED)
+
+
+class Attempt(NamedTuple):
+    """Which attempt a write speaks of: the job and its fence."""
+
+    job: str
+    epoch: int
+
+
+class Completion(NamedTuple):
+    """An attempt that returned; `result` is JSON."""
+
+    job: str
+    epoch: int
+    result: str
+
+
+class Disturbed(Exception):
+    """A lease ended between the look and the write of one statement: run the operation again."""
+
+
+class Checkpoint(NamedTuple):
+    """Where a long job stands. All texts are JSON; `total` is None when nobody knows it."""
+
+    done: int
+    total: int | None
+    pace: str
+    note: str | None
+    cursors: str
+    kept: str
+
+
+class Saved(NamedTuple):
+    """The answer to a checkpoint: slices committed so far, and what is asked of the job."""
+
+    slices: int
+    request: str | None
+
+
+@operation
+def complete(completions: Sequence[Completion]) -> Steps[list[str]]:
+    """Writes results of attempts whose lease still stands; answers with the jobs whose lease does not."""
+    answered = yield ask_rows("complete", completions)
+    ended, written = cast("tuple[int, int]", answered[0])
+    if ended != written:
+        raise Disturbed
+    if ended == len(completions):
+        return []
+    # Either fenced off, or completed by a commit whose reply was lost: the epoch in the row tells.
+    rows = yield ask_rows(
+        "already_ended", [(c.job, c.epoch) for c in completions], state=State.COMPLETED.value
+    )
+    known = {row[0] for row in rows}
+    return [completion.job for completion in completions if completion.job not in known]
+
+
+@operation
+def settle(attempt: Attempt, transition: Transition, lane: Lane, evidence: str | None, *, channel: str) -> Steps[bool]:
+    """Applies a transition to an attempt whose lease still stands; false when it does not.
+
+    `evidence` is JSON for the event. `lane` is the job's own; a suspect goes to the solo lane beside it.
+    """
+    freed = yield ask("end_lease", job=attempt.job, epoch=attempt.epoch)
+    if not freed:
+        applied = yield ask_rows("already_ended", [attempt], state=transition.state.value)
+        return bool(applied)
+    number = yield from lane_id(msgspec.structs.replace(lane, solo=transition.solo))
+    written = yield ask(
+        "settle",
+        job=attempt.job,
+        epoch=attempt.epoch,
+        state=transition.state.value,
+        errors=transition.spent.errors,
+        crashes=transition.spent.crashes,
+        losses=transition.spent.losses,
+        reason=transition.reason,
+        lane=number,
+        error=transition.error.encode() if transition.error else None,
+        result=transition.result,
+        wait=transition.wait,
+        claimed_at=freed[0][0],
+        is_final=transition.state.is_final,
+    )
+    version, run_at = written[0]
+    yield from place(attempt.job, transition.state, run_at=cast("int | None", run_at), channel=channel)
+    yield ask("unask_runner", job=attempt.job)
+    yield ask("record", job=attempt.job, version=version, name=transition.event, detail=evidence)
+    return True
+
+
+def place(job: str, state: State, *, run_at: int | None, channel: str) -> Steps[None]:
+    """Puts a job where its state belongs, as a part of other operations."""
+    if state is State.PENDING:
+        yield ask("admit", job=job, channel=channel)
+    elif state in PARKED_STATES:
+        waits = state in (State.SCHEDULED, State.BLOCKED)
+        yield ask("park", job=job, state=state.value, due_at=run_at if waits else None)
+
+
+@single_operation
+def checkpoint(attempt: Attempt, at: Checkpoint, *, is_slice: bool = True) -> Steps[Saved | None]:
+    """Saves where a long job stands; None when its lease no longer stands, and then nothing is saved."""
+    rows = yield ask(
+        "checkpoint", job=attempt.job, epoch=attempt.epoch, step=1 if is_slice else 0, **at._asdict()
+    )
+    return Saved(*cast("tuple[int, str | None]", rows[0])) if rows else None
+
+
+@single_operation
+def load_checkpoint(job: str) -> Steps[tuple[int, Checkpoint] | None]:
+    """The number of committed slices and the last checkpoint, if there is one."""
+    rows = yield ask("load_checkpoint", job=job)
+    if not rows:
+        return None
+    slices, *rest = rows[0]
+    return cast("int", slices), Checkpoint._make(rest)  # type: ignore[arg-type]  # columns in this order

@@ -1,0 +1,152 @@
+"""Runners: incarnations that hold leases, their heartbeats, and the sweep behind those that died."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import msgspec
+
+from posthorse.rules.job import Lane
+from posthorse.rules.lifecycle import Spent
+from posthorse.store.base import Steps, ask, operation, single_operation
+
+
+class Runner(msgspec.Struct, frozen=True):
+    """An incarnation of a runner: a random id, never reused, in one process of one boot of one machine."""
+
+    id: str
+    worker: str
+    host: str
+    pid: int
+    version: str
+    concurrency: int
+    queues: Sequence[str]
+    kinds: Sequence[str]
+    labels: Sequence[str] = ()
+
+
+class Held(NamedTuple):
+    """A lease, with what the decision about its job needs."""
+
+    job: str
+    epoch: int
+    lane: Lane
+    spent: Spent
+
+
+class Beat(NamedTuple):
+    """The answer to a heartbeat: whether the runner is still on the list, and what is asked of its jobs."""
+
+    is_alive: bool
+    requests: dict[str, str]
+
+
+@single_operation
+def register(runner: Runner, *, boot: str, lease: int) -> Steps[None]:
+    """Enters a runner; `lease` is in microseconds."""
+    yield ask(
+        "register_runner",
+        id=runner.id,
+        worker=runner.worker,
+        boot=boot,
+        host=runner.host,
+        pid=runner.pid,
+        version=runner.version,
+        lease=lease,
+        concurrency=runner.concurrency,
+        queues=_json(runner.queues),
+        kinds=_json(runner.kinds),
+        labels=_json(runner.labels),
+    )
+
+
+@operation
+def beat(runner: str, *, lease: int, running: int, draining: bool) -> Steps[Beat]:
+    """Renews a runner's lease, and answers with what is asked of its jobs."""
+    alive = yield ask("beat", id=runner, lease=lease, running=running, draining=draining)
+    if not alive:
+        return Beat(False, {})
+    rows = yield ask("requests_for", runner=runner)
+    return Beat(True, {cast("str", job): cast("str", action) for job, action in rows})
+
+
+@single_operation
+def set_idle(runner: str, *, idle: bool) -> Steps[None]:
+    """Says whether a runner waits to be woken."""
+    yield ask("set_idle", id=runner, idle=idle)
+
+
+@single_operation
+def retire(runner: str) -> Steps[None]:
+    """Takes a runner off the list."""
+    yield ask("retire_runner", id=runner)
+
+
+@single_operation
+def held_by(runner: str) -> Steps[list[Held]]:
+    """What a runner holds."""
+    rows = yield ask("leases_of", runner=runner)
+    return [_held(*row) for row in rows]  # type: ignore[arg-type]  # columns in this order
+
+
+@operation
+def bury_expired(*, grace: int) -> Steps[list[str]]:
+    """Takes runners off the list whose lease ran out more than `grace` microseconds ago."""
+    rows = yield ask("bury_expired", grace=grace)
+    yield ask("stale_controls")
+    return [cast("str", row[0]) for row in rows]
+
+
+@single_operation
+def orphans(limit: int) -> Steps[list[Held]]:
+    """Leases whose runner is not on the list."""
+    rows = yield ask("orphans", limit=limit)
+    return [_held(*row) for row in rows]  # type: ignore[arg-type]  # columns in this order
+
+
+@single_operation
+def promote(limit: int, *, channel: str) -> Steps[int]:
+    """Lines up jobs whose time has come; answers with their number."""
+    rows = yield ask("promote", limit=limit, channel=channel)
+    return len(rows)
+
+
+@single_operation
+def next_due() -> Steps[int | None]:
+    """Microseconds until the next waiting job is due; negative when it is late, None when none waits."""
+    rows = yield ask("next_due")
+    return cast("int", rows[0][0]) if rows else None
+
+
+@single_operation
+def take_duty(name: str, holder: str, *, span: int) -> Steps[bool]:
+    """Takes or keeps a chore for `span` microseconds; false when somebody else has it."""
+    rows = yield ask("take_duty", name=name, holder=holder, span=span)
+    return bool(rows)
+
+
+@single_operation
+def leave_duty(name: str, holder: str) -> Steps[None]:
+    """Gives a chore up."""
+    yield ask("leave_duty", name=name, holder=holder)
+
+
+def _held(
+    job: str,
+    epoch: int,
+    errors: int,
+    crashes: int,
+    losses: int,
+    advanced_in: int | None,
+    queue: str,
+    kind: str,
+    priority: int,
+) -> Held:
+    # A slice that this very attempt committed is progress, and progress clears the budgets.
+    spent = Spent(errors) if advanced_in == epoch else Spent(errors, crashes, losses)
+    return Held(job, epoch, Lane(queue, kind, priority), spent)
+
+
+def _json(names: Sequence[str]) -> str:
+    return msgspec.json.encode(list(names)).decode()

@@ -1,0 +1,161 @@
+"""Named, described SQL, compiled for one dialect.
+
+A `.sql` file holds blocks that begin with `-- ## name` and a line of description. `shared.sql` serves both
+dialects; a block of the same name in `sqlite.sql` or `postgres.sql` takes its place there. In a block
+
+    @jobs           is one of our tables: "posthorse".jobs on PostgreSQL, posthorse_jobs on SQLite
+    :name           is a parameter; :now, :lease_now and :boot are supplied by the store
+    {rows}          is the list of rows given with the call, as a table `r` of the columns that the
+                    block declares in a line `-- rows: job uuid, epoch int, …`, plus `r.ordinal` from 1
+
+A block may hold several statements; they run in order in one transaction, and the rows of the last are the
+answer. In a block marked `-- picks` the first statement answers with one JSON array of rows, the others take
+it as :picked, and it is the answer of the block. Knows no driver but for the style of its parameters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import msgspec
+
+Value = str | int | float | bool | bytes | None
+Row = tuple[Value, ...]
+
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)\b")
+_TABLE = re.compile(r"(?<![\w@])@([a-z_]+)\b")
+_BLOCK = re.compile(r"^-- ## (\w+)\n", re.MULTILINE)
+_COLUMNS = re.compile(r"^-- rows: (.+)$", re.MULTILINE)
+_COMMENT = re.compile(r"--[^\n]*")
+_json = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What the compiler must know of a database."""
+
+    name: str
+    table: Callable[[str], str]
+    placeholder: Callable[[int], str]
+    expressions: Mapping[str, str]
+    """Reserved parameters that stand for an expression, which may use `:shift`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement with numbered parameters, and the names of what they take."""
+
+    sql: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A named block, compiled."""
+
+    name: str
+    description: str
+    statements: tuple[Statement, ...]
+    columns: tuple[tuple[str, str], ...]
+    """Names and types of the columns of `{rows}`."""
+    picks: bool
+    """True when the first statement's JSON is the answer, and :picked of the others."""
+
+
+class Queries:
+    """All blocks of one dialect, compiled when first asked for."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._sources = {**_blocks("shared"), **_blocks(dialect.name)}
+        self._compiled: dict[str, Query] = {}
+
+    def __getitem__(self, name: str) -> Query:
+        if name not in self._compiled:
+            self._compiled[name] = self._compile(name, self._sources[name])
+        return self._compiled[name]
+
+    def names(self) -> Sequence[str]:
+        """All names, for the test that compiles each."""
+        return tuple(self._sources)
+
+    def script(self, text: str) -> tuple[str, ...]:
+        """The statements of a schema or migration file, tables named for this dialect."""
+        named = _TABLE.sub(lambda found: self._dialect.table(found[1]), _COMMENT.sub("", text))
+        return tuple(part.strip() for part in named.split(";") if part.strip())
+
+    def _compile(self, name: str, source: str) -> Query:
+        declared = _COLUMNS.search(source)
+        columns = tuple(_column(part) for part in declared[1].split(",")) if declared else ()
+        comments = [line[3:] for line in source.splitlines() if line.startswith("-- ")]
+        description = " ".join(line for line in comments if line != "picks" and not line.startswith(("rows:", "──")))
+        statements = tuple(self._statement(sql, columns) for sql in self.script(source))
+        return Query(name, description, statements, columns, picks="picks" in comments)
+
+    def _statement(self, sql: str, columns: tuple[tuple[str, str], ...]) -> Statement:
+        for reserved, expression in self._dialect.expressions.items():
+            sql = re.sub(rf"(?<![:\w]):{reserved}\b", lambda _, text=expression: text, sql)
+        if "{rows}" in sql:
+            sql = sql.replace("{rows}", _rows_table(self._dialect.name, columns))
+        names: list[str] = []
+
+        def number(found: re.Match[str]) -> str:
+            if found[1] not in names:
+                names.append(found[1])
+            return self._dialect.placeholder(names.index(found[1]) + 1)
+
+        numbered = _PARAMETER.sub(number, sql)
+        return Statement(numbered, tuple(names))
+
+
+def rows_as_json(rows: Sequence[Row]) -> str:
+    """Rows as SQLite takes them: one JSON text, so that a batch is one step of one statement."""
+    return _json(rows).decode()
+
+
+def rows_as_arrays(rows: Sequence[Row], columns: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Rows as PostgreSQL takes them: one array literal a column.
+
+    Joining text is several times faster than a driver's dumpers, which visit each element in Python.
+    """
+    literals: dict[str, str] = {}
+    by_column = zip(*rows, strict=True) if rows else ((),) * len(columns)
+    for (name, kind), values in zip(columns, by_column, strict=True):
+        as_element = _quoted if kind == "text" else _plain
+        literals[f"rows_{name}"] = "{" + ",".join(map(as_element, values)) + "}"
+    return literals
+
+
+def _quoted(value: Value) -> str:
+    if value is None:
+        return "NULL"
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _plain(value: Value) -> str:
+    return "NULL" if value is None else str(value)
+
+
+def _rows_table(dialect: str, columns: tuple[tuple[str, str], ...]) -> str:
+    names = ", ".join(name for name, _ in columns)
+    if dialect == "postgres":
+        arrays = ", ".join(f":rows_{name}::{kind}[]" for name, kind in columns)
+        return f"unnest({arrays}) WITH ORDINALITY AS r({names}, ordinal)"
+    picks = ", ".join(f"json_extract(value, '$[{i}]') AS {name}" for i, (name, _) in enumerate(columns))
+    return f"(SELECT {picks}, key + 1 AS ordinal FROM json_each(:rows)) AS r"
+
+
+def _column(declared: str) -> tuple[str, str]:
+    name, kind = declared.split()
+    return name, kind
+
+
+@cache
+def _blocks(file: str) -> dict[str, str]:
+    text = files(__package__).joinpath("sql", f"{file}.sql").read_text(encoding="utf-8")
+    parts = _BLOCK.split(text)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))

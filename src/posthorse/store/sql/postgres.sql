@@ -1,0 +1,137 @@
+-- Statements that PostgreSQL needs in words of its own. Their plans cannot flip with statistics or batch
+-- size: each starts from what it was given, and reaches rows by key or by ctid.
+
+-- ## enqueue
+-- Inserts jobs, lines up those that may run now, and wakes one channel if a runner is idle. An id that
+-- exists is left alone: the reply to an earlier commit was lost.
+-- rows: id uuid, lane int, arguments text, run_at bigint, delay bigint, options text, tenant text, tags text, parent uuid
+WITH arriving AS (
+    SELECT r.*, nextval('@seq') AS seq, coalesce(r.run_at, :now + r.delay) AS due
+    FROM {rows}
+    WHERE abs(:now / 1000 - :made_at::bigint) < :tolerance::bigint / 1000
+), inserted AS (
+    INSERT INTO @jobs (id, lane, seq, created_at, run_at, state, arguments, options, tenant, tags, parent)
+    SELECT id, lane, seq, :now, due, CASE WHEN due > :now THEN 'scheduled' ELSE 'pending' END,
+        arguments, options, tenant, tags, parent
+    FROM arriving ORDER BY ordinal
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, lane, seq, state, run_at
+), lined_up AS (
+    INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM inserted WHERE state = 'pending'
+), set_aside AS (
+    INSERT INTO @parked (job, state, due_at, since)
+    SELECT id, state, run_at, :now FROM inserted WHERE state = 'scheduled'
+)
+SELECT :now, (
+    SELECT count(pg_notify(:channel, ''))
+    FROM (SELECT FROM @runners WHERE idle AND expires_at > :lease_now LIMIT 1) AS waiting)
+
+-- ## shares
+-- How many of the next jobs lie in each lane, and where the last of them stands: higher priority first, then first come, first served.
+-- rows: lane int, after bigint, priority int
+SELECT lane, count(*), max(seq) FROM (
+    SELECT r.lane, head.seq FROM {rows}
+    CROSS JOIN LATERAL (
+        SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT :room
+    ) AS head
+    ORDER BY r.priority DESC, head.seq
+    LIMIT :room
+) AS chosen GROUP BY lane
+
+-- ## claim
+-- Turns the heads of lanes into leases of one living runner.
+-- rows: lane int, after bigint, share int, upto bigint
+WITH taken AS (
+    DELETE FROM @ready WHERE ctid = ANY (ARRAY(
+        SELECT head.place FROM {rows}
+        CROSS JOIN LATERAL (
+            SELECT ctid AS place FROM @ready
+            WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT r.share FOR UPDATE SKIP LOCKED
+        ) AS head
+        WHERE EXISTS (SELECT FROM @runners WHERE id = :runner AND expires_at > :lease_now)))
+    RETURNING lane, seq, job
+), granted AS (
+    SELECT taken.lane, taken.seq, taken.job, j.epoch + 1 AS epoch, j.errors, j.crashes, j.losses,
+        j.arguments, j.options, j.run_at
+    FROM taken CROSS JOIN LATERAL (
+        SELECT epoch, errors, crashes, losses, arguments, options, run_at
+        FROM @jobs WHERE id = taken.job OFFSET 0
+    ) AS j
+), leased AS (
+    INSERT INTO @leases (job, epoch, runner, claimed_at) SELECT job, epoch, :runner, :now FROM granted
+)
+SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq
+
+-- ## complete
+-- Ends leases and writes results; answers with how many leases still stood, and how many jobs were written.
+-- rows: job uuid, epoch int, result text
+WITH ending AS MATERIALIZED (
+    SELECT r.job, r.epoch, r.result, l.place, l.claimed_at
+    FROM {rows}
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place, claimed_at FROM @leases WHERE job = r.job AND epoch = r.epoch OFFSET 0
+    ) AS l
+), ended AS (
+    DELETE FROM @leases WHERE ctid = ANY (ARRAY(SELECT place FROM ending)) RETURNING job
+), located AS MATERIALIZED (
+    SELECT e.job, e.epoch, e.result, e.claimed_at, j.place
+    FROM ending e CROSS JOIN LATERAL (SELECT ctid AS place FROM @jobs WHERE id = e.job OFFSET 0) AS j
+), written AS (
+    UPDATE @jobs AS j SET
+        state = 'completed', epoch = l.epoch, version = j.version + 2, result = l.result, reason = NULL,
+        started_at = coalesce(j.started_at, l.claimed_at), finished_at = :now
+    FROM located l
+    WHERE j.ctid = l.place AND j.id = l.job
+    RETURNING j.id
+)
+SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM written)
+
+-- ## lock_job
+-- A job that nobody else may change until the end of this transaction.
+SELECT j.state, j.lane, j.seq, j.run_at, j.epoch, j.errors, j.crashes, j.losses, lanes.queue, lanes.kind, lanes.priority, :now
+FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
+WHERE j.id = :job FOR UPDATE OF j
+
+-- ## admit
+-- Lines a job up at the end of its lane.
+WITH moved AS (
+    UPDATE @jobs SET seq = nextval('@seq'), state = 'pending' WHERE id = :job RETURNING lane, seq, id
+), lined_up AS (
+    INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM moved
+)
+SELECT count(pg_notify(:channel, ''))
+FROM (SELECT FROM @runners WHERE idle AND expires_at > :lease_now LIMIT 1) AS waiting
+
+-- ## promote
+-- Lines up jobs whose time has come, in the order of their times.
+WITH due AS (
+    SELECT job, due_at FROM @parked WHERE due_at <= :now ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
+), taken AS (
+    DELETE FROM @parked WHERE job = ANY (ARRAY(SELECT job FROM due)) RETURNING job
+), moved AS (
+    UPDATE @jobs SET seq = nextval('@seq'), state = 'pending', version = version + 1, reason = NULL
+    WHERE id = ANY (ARRAY(SELECT job FROM due ORDER BY due_at))
+    RETURNING lane, seq, id
+), lined_up AS (
+    INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM moved RETURNING job
+)
+SELECT job, (SELECT count(pg_notify(:channel, ''))
+    FROM (SELECT FROM @runners WHERE idle AND expires_at > :lease_now LIMIT 1) AS waiting)
+FROM lined_up
+
+-- ## checkpoint
+-- Saves where a long job stands if its lease still stands, and answers with what is asked of it.
+WITH held AS (
+    SELECT job FROM @leases WHERE job = :job AND epoch = :epoch FOR UPDATE
+)
+INSERT INTO @checkpoints AS c (job, epoch, slices, done, total, updated_at, pace, note, cursors, kept)
+SELECT job, :epoch, 1, :done, :total::bigint, :now, :pace, :note, :cursors, :kept FROM held
+ON CONFLICT (job) DO UPDATE SET
+    epoch = excluded.epoch, slices = c.slices + :step::int, done = excluded.done, total = excluded.total,
+    updated_at = excluded.updated_at, pace = excluded.pace, note = excluded.note,
+    cursors = excluded.cursors, kept = excluded.kept
+RETURNING slices, (SELECT action FROM @controls WHERE job = :job)
+
+-- ## wake
+-- Tells idle runners to look.
+SELECT pg_notify(:channel, '')

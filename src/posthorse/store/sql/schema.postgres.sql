@@ -1,0 +1,148 @@
+-- The schema on PostgreSQL, version 1. Times are bigint microseconds since the epoch on the server's clock.
+-- No foreign keys on hot tables; no index that a heartbeat or a checkpoint must touch.
+
+CREATE TABLE @meta (
+    name  text PRIMARY KEY,
+    value text NOT NULL
+);
+
+-- A lane is one line of waiting jobs: queue + kind + priority. A solo lane holds suspects, which run alone.
+CREATE TABLE @lanes (
+    id       integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    queue    text NOT NULL,
+    kind     text NOT NULL,
+    priority smallint NOT NULL,
+    solo     boolean NOT NULL,
+    UNIQUE (queue, kind, priority, solo)
+);
+
+CREATE SEQUENCE @seq;
+
+-- A job is inserted once and stays. Its row is written again when a lease on it ends, not when one begins;
+-- while a lease stands, only the holder of the lease writes the row.
+CREATE TABLE @jobs (
+    id          uuid PRIMARY KEY,
+    lane        integer NOT NULL,
+    seq         bigint NOT NULL,
+    epoch       integer NOT NULL DEFAULT 0,
+    version     integer NOT NULL DEFAULT 1,
+    errors      integer NOT NULL DEFAULT 0,
+    crashes     integer NOT NULL DEFAULT 0,
+    losses      integer NOT NULL DEFAULT 0,
+    created_at  bigint NOT NULL,
+    run_at      bigint,
+    started_at  bigint,
+    finished_at bigint,
+    parent      uuid,
+    state       text NOT NULL,
+    arguments   text NOT NULL,
+    result      text,
+    error       text,
+    reason      text,
+    options     text,
+    tenant      text,
+    tags        text
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
+
+-- What may run now, and nothing else.
+CREATE TABLE @ready (
+    lane integer NOT NULL,
+    seq  bigint NOT NULL,
+    job  uuid NOT NULL,
+    PRIMARY KEY (lane, seq)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+
+-- Who runs what. Rows come and go, and are never updated: a row that is there is the fence.
+CREATE TABLE @leases (
+    job        uuid PRIMARY KEY,
+    epoch      integer NOT NULL,
+    runner     uuid NOT NULL,
+    claimed_at bigint NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+
+-- Jobs that are neither ready, nor running, nor over: scheduled, blocked, paused; and dead letters.
+CREATE TABLE @parked (
+    job    uuid PRIMARY KEY,
+    state  text NOT NULL,
+    due_at bigint,
+    since  bigint NOT NULL
+);
+CREATE INDEX ON @parked (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX ON @parked (state, since);
+
+-- What somebody asks of a running job: pause or cancel. Nearly always empty.
+CREATE TABLE @controls (
+    job    uuid PRIMARY KEY,
+    runner uuid NOT NULL,
+    action text NOT NULL,
+    at     bigint NOT NULL
+);
+CREATE INDEX ON @controls (runner);
+
+-- Where a long job stands: one row, rewritten in place with every slice.
+CREATE TABLE @checkpoints (
+    job        uuid PRIMARY KEY,
+    epoch      integer NOT NULL,
+    slices     integer NOT NULL,
+    done       bigint NOT NULL,
+    total      bigint,
+    updated_at bigint NOT NULL,
+    pace       text NOT NULL,
+    note       text,
+    cursors    text NOT NULL,
+    kept       text NOT NULL
+) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+-- Idempotency keys outlive partitions and retention of jobs.
+CREATE TABLE @keys (
+    tenant      text NOT NULL,
+    scope       text NOT NULL,
+    key         text NOT NULL,
+    job         uuid NOT NULL,
+    fingerprint text NOT NULL,
+    expires_at  bigint,
+    PRIMARY KEY (tenant, scope, key)
+);
+
+-- What happened to a job beyond the happy path, which its own timestamps tell. version is the job's.
+CREATE TABLE @events (
+    job     uuid NOT NULL,
+    version integer NOT NULL,
+    at      bigint NOT NULL,
+    name    text NOT NULL,
+    detail  text,
+    PRIMARY KEY (job, version)
+);
+
+-- One row per incarnation of a runner; its lease covers all the jobs that it holds.
+CREATE TABLE @runners (
+    id          uuid PRIMARY KEY,
+    worker      text NOT NULL,
+    boot        text NOT NULL,
+    host        text NOT NULL,
+    pid         integer NOT NULL,
+    version     text NOT NULL,
+    started_at  bigint NOT NULL,
+    beat_at     bigint NOT NULL,
+    expires_at  bigint NOT NULL,
+    idle        boolean NOT NULL DEFAULT false,
+    draining    boolean NOT NULL DEFAULT false,
+    running     integer NOT NULL DEFAULT 0,
+    concurrency integer NOT NULL,
+    queues      text NOT NULL,
+    kinds       text NOT NULL,
+    labels      text NOT NULL
+) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+
+CREATE TABLE @queues (
+    name     text PRIMARY KEY,
+    paused   boolean NOT NULL DEFAULT false,
+    settings text NOT NULL
+);
+
+-- Chores that one process at a time does: sweeping, promoting.
+CREATE TABLE @duties (
+    name   text PRIMARY KEY,
+    holder text NOT NULL,
+    until  bigint NOT NULL
+);

@@ -1,0 +1,146 @@
+-- The schema on SQLite, version 1. Times are microseconds since the epoch on this machine's clock; what judges a
+-- lease (runners.expires_at, duties.until) counts from the boot of the machine. Hot tables are clustered on their key.
+
+CREATE TABLE @meta (
+    name  text PRIMARY KEY,
+    value text NOT NULL
+);
+
+-- A lane is one line of waiting jobs: queue + kind + priority. A solo lane holds suspects, which run alone.
+CREATE TABLE @lanes (
+    id       integer PRIMARY KEY,
+    queue    text NOT NULL,
+    kind     text NOT NULL,
+    priority integer NOT NULL,
+    solo     integer NOT NULL,
+    UNIQUE (queue, kind, priority, solo)
+);
+
+-- A job is inserted once and stays. Its row is written again when a lease on it ends, not when one begins;
+-- while a lease stands, only the holder of the lease writes the row.
+CREATE TABLE @jobs (
+    id          text PRIMARY KEY,
+    lane        integer NOT NULL,
+    seq         integer NOT NULL,
+    epoch       integer NOT NULL DEFAULT 0,
+    version     integer NOT NULL DEFAULT 1,
+    errors      integer NOT NULL DEFAULT 0,
+    crashes     integer NOT NULL DEFAULT 0,
+    losses      integer NOT NULL DEFAULT 0,
+    created_at  integer NOT NULL,
+    run_at      integer,
+    started_at  integer,
+    finished_at integer,
+    parent      text,
+    state       text NOT NULL,
+    arguments   text NOT NULL,
+    result      text,
+    error       text,
+    reason      text,
+    options     text,
+    tenant      text,
+    tags        text
+) WITHOUT ROWID;
+
+-- What may run now, and nothing else.
+CREATE TABLE @ready (
+    lane integer NOT NULL,
+    seq  integer NOT NULL,
+    job  text NOT NULL,
+    PRIMARY KEY (lane, seq)
+) WITHOUT ROWID;
+
+-- Who runs what. Rows come and go, and are never updated: a row that is there is the fence.
+CREATE TABLE @leases (
+    job        text PRIMARY KEY,
+    epoch      integer NOT NULL,
+    runner     text NOT NULL,
+    claimed_at integer NOT NULL
+) WITHOUT ROWID;
+
+-- Jobs that are neither ready, nor running, nor over: scheduled, blocked, paused; and dead letters.
+CREATE TABLE @parked (
+    job    text PRIMARY KEY,
+    state  text NOT NULL,
+    due_at integer,
+    since  integer NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX @parked_by_due_at ON @parked (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX @parked_by_state ON @parked (state, since);
+
+-- What somebody asks of a running job: pause or cancel. Nearly always empty.
+CREATE TABLE @controls (
+    job    text PRIMARY KEY,
+    runner text NOT NULL,
+    action text NOT NULL,
+    at     integer NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX @controls_by_runner ON @controls (runner);
+
+-- Where a long job stands: one row, rewritten in place with every slice.
+CREATE TABLE @checkpoints (
+    job        text PRIMARY KEY,
+    epoch      integer NOT NULL,
+    slices     integer NOT NULL,
+    done       integer NOT NULL,
+    total      integer,
+    updated_at integer NOT NULL,
+    pace       text NOT NULL,
+    note       text,
+    cursors    text NOT NULL,
+    kept       text NOT NULL
+) WITHOUT ROWID;
+
+-- Idempotency keys outlive partitions and retention of jobs.
+CREATE TABLE @keys (
+    tenant      text NOT NULL,
+    scope       text NOT NULL,
+    key         text NOT NULL,
+    job         text NOT NULL,
+    fingerprint text NOT NULL,
+    expires_at  integer,
+    PRIMARY KEY (tenant, scope, key)
+) WITHOUT ROWID;
+
+-- What happened to a job beyond the happy path, which its own timestamps tell. version is the job's.
+CREATE TABLE @events (
+    job     text NOT NULL,
+    version integer NOT NULL,
+    at      integer NOT NULL,
+    name    text NOT NULL,
+    detail  text,
+    PRIMARY KEY (job, version)
+) WITHOUT ROWID;
+
+-- One row per incarnation of a runner; its lease covers all the jobs that it holds.
+CREATE TABLE @runners (
+    id          text PRIMARY KEY,
+    worker      text NOT NULL,
+    boot        text NOT NULL,
+    host        text NOT NULL,
+    pid         integer NOT NULL,
+    version     text NOT NULL,
+    started_at  integer NOT NULL,
+    beat_at     integer NOT NULL,
+    expires_at  integer NOT NULL,
+    idle        integer NOT NULL DEFAULT 0,
+    draining    integer NOT NULL DEFAULT 0,
+    running     integer NOT NULL DEFAULT 0,
+    concurrency integer NOT NULL,
+    queues      text NOT NULL,
+    kinds       text NOT NULL,
+    labels      text NOT NULL
+);
+
+CREATE TABLE @queues (
+    name     text PRIMARY KEY,
+    paused   integer NOT NULL DEFAULT 0,
+    settings text NOT NULL
+);
+
+-- Chores that one process at a time does: sweeping, promoting.
+CREATE TABLE @duties (
+    name   text PRIMARY KEY,
+    holder text NOT NULL,
+    until  integer NOT NULL
+);

@@ -1,0 +1,109 @@
+-- Statements that SQLite needs in words of its own. A batch is one JSON text and one step of a statement:
+-- the interpreter lock is given up and taken back once, not once a row.
+
+-- ## enqueue
+-- Inserts jobs and lines up those that may run now. There is one writer at a time, so the next place in a
+-- lane is behind the last; places are moments, so that lanes can be compared.
+-- rows: id uuid, lane int, arguments text, run_at bigint, delay bigint, options text, tenant text, tags text, parent uuid
+INSERT INTO @jobs (id, lane, seq, created_at, run_at, state, arguments, options, tenant, tags, parent)
+SELECT r.id, r.lane,
+    max(:now, 1 + coalesce((SELECT max(seq) FROM @ready WHERE lane = r.lane), 0)) + r.ordinal,
+    :now, coalesce(r.run_at, :now + r.delay),
+    CASE WHEN coalesce(r.run_at, :now + r.delay) > :now THEN 'scheduled' ELSE 'pending' END,
+    r.arguments, r.options, r.tenant, r.tags, r.parent
+FROM {rows}
+WHERE abs(:now / 1000 - :made_at) < :tolerance / 1000;
+INSERT INTO @ready (lane, seq, job)
+SELECT j.lane, j.seq, j.id FROM {rows} CROSS JOIN @jobs j ON j.id = r.id WHERE j.state = 'pending';
+INSERT INTO @parked (job, state, due_at, since)
+SELECT j.id, j.state, j.run_at, :now FROM {rows} CROSS JOIN @jobs j ON j.id = r.id WHERE j.state = 'scheduled';
+SELECT :now
+
+-- ## shares
+-- How many of the next jobs lie in each lane, and where the last of them stands: higher priority first, then first come, first served.
+-- rows: lane int, after bigint, priority int
+SELECT lane, count(*), max(seq) FROM (
+    SELECT r.lane, head.seq FROM {rows} CROSS JOIN @ready head
+    WHERE head.lane = r.lane AND head.seq > r.after AND head.seq <= coalesce(
+        (SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT 1 OFFSET :room - 1),
+        9223372036854775807)
+    ORDER BY r.priority DESC, head.seq
+    LIMIT :room
+) AS chosen GROUP BY lane
+
+-- ## claim
+-- Turns the heads of lanes into leases of one living runner.
+-- rows: lane int, after bigint, share int, upto bigint
+-- picks
+SELECT json_group_array(json_array(job, epoch + 1, lane, seq, errors, crashes, losses, arguments, options, run_at))
+FROM (
+    SELECT head.job, j.epoch, head.lane, head.seq, j.errors, j.crashes, j.losses, j.arguments, j.options, j.run_at
+    FROM {rows} CROSS JOIN @ready head CROSS JOIN @jobs j
+    WHERE head.lane = r.lane AND head.seq > r.after AND head.seq <= coalesce(
+            r.upto,
+            (SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT 1 OFFSET :room - 1),
+            9223372036854775807)
+        AND j.id = head.job
+        AND EXISTS (SELECT 1 FROM @runners WHERE id = :runner AND boot = :boot AND expires_at > :lease_now)
+    ORDER BY head.seq
+);
+INSERT INTO @leases (job, epoch, runner, claimed_at)
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), :runner, :now FROM json_each(:picked);
+DELETE FROM @ready WHERE (lane, seq) IN (
+    SELECT json_extract(value, '$[2]'), json_extract(value, '$[3]') FROM json_each(:picked))
+
+-- ## complete
+-- Ends leases and writes results; answers with how many leases still stood, and how many jobs were written.
+-- rows: job uuid, epoch int, result text
+UPDATE @jobs SET
+    state = 'completed', epoch = e.epoch, version = version + 2, result = e.result, reason = NULL,
+    started_at = coalesce(started_at, e.claimed_at), finished_at = :now
+FROM (
+    SELECT r.job, r.epoch, r.result, l.claimed_at
+    FROM {rows} CROSS JOIN @leases l WHERE l.job = r.job AND l.epoch = r.epoch
+) AS e
+WHERE id = e.job;
+DELETE FROM @leases WHERE (job, epoch) IN (SELECT r.job, r.epoch FROM {rows});
+SELECT changes(), changes()
+
+-- ## lock_job
+-- A job that nobody else may change until the end of this transaction.
+SELECT j.state, j.lane, j.seq, j.run_at, j.epoch, j.errors, j.crashes, j.losses, lanes.queue, lanes.kind, lanes.priority, :now
+FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
+WHERE j.id = :job
+
+-- ## admit
+-- Lines a job up at the end of its lane.
+UPDATE @jobs SET state = 'pending',
+    seq = max(:now, 1 + coalesce((SELECT max(ready.seq) FROM @ready ready WHERE ready.lane = @jobs.lane), 0))
+WHERE id = :job;
+INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM @jobs WHERE id = :job;
+SELECT 1
+
+-- ## promote
+-- Lines up jobs whose time has come, in the order of their times.
+-- picks
+SELECT json_group_array(json_array(job)) FROM (
+    SELECT job FROM @parked WHERE due_at <= :now ORDER BY due_at LIMIT :limit);
+UPDATE @jobs SET state = 'pending', version = version + 1, reason = NULL,
+    seq = max(:now, 1 + coalesce((SELECT max(ready.seq) FROM @ready ready WHERE ready.lane = @jobs.lane), 0)) + due.place
+FROM (SELECT json_extract(value, '$[0]') AS job, key AS place FROM json_each(:picked)) AS due
+WHERE id = due.job;
+INSERT INTO @ready (lane, seq, job)
+SELECT j.lane, j.seq, j.id FROM json_each(:picked) p CROSS JOIN @jobs j ON j.id = json_extract(p.value, '$[0]');
+DELETE FROM @parked WHERE job IN (SELECT json_extract(value, '$[0]') FROM json_each(:picked))
+
+-- ## checkpoint
+-- Saves where a long job stands if its lease still stands, and answers with what is asked of it.
+INSERT INTO @checkpoints (job, epoch, slices, done, total, updated_at, pace, note, cursors, kept)
+SELECT job, :epoch, 1, :done, :total, :now, :pace, :note, :cursors, :kept
+FROM @leases WHERE job = :job AND epoch = :epoch
+ON CONFLICT (job) DO UPDATE SET
+    epoch = excluded.epoch, slices = slices + :step, done = excluded.done, total = excluded.total,
+    updated_at = excluded.updated_at, pace = excluded.pace, note = excluded.note,
+    cursors = excluded.cursors, kept = excluded.kept
+RETURNING slices, (SELECT action FROM @controls WHERE job = :job)
+
+-- ## wake
+-- Writers wake others by writing: those who wait watch the file.
+SELECT 1

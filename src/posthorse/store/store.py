@@ -1,0 +1,227 @@
+"""The store as those above it see it: operations in, answers out, for threads and coroutines alike.
+
+Owns the choice of backend, the pid it belongs to, and the transaction that calls inside a block join.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from posthorse.clock import Clock
+from posthorse.errors import InvalidSettings, StoreError
+from posthorse.rules.job import Lane
+from posthorse.store import migrate
+from posthorse.store.base import Execute, Operation, Steps, ask, drive, single_operation
+from posthorse.store.committer import Committer
+from posthorse.store.operations.submit import lane_ids
+
+if TYPE_CHECKING:
+    from posthorse.store.postgres import PostgresBackend
+    from posthorse.store.sqlite import SqliteBackend
+
+T = TypeVar("T")
+
+_joined: ContextVar[tuple[int, Execute] | None] = ContextVar("posthorse_joined", default=None)
+_abandoned: list[object] = []
+"""What a forked child inherited: kept, because closing it would disturb the parent."""
+
+
+class Store:
+    """One store, usable from threads, coroutines and forked children, from its construction on."""
+
+    def __init__(self, url: str, *, schema: str = "posthorse", clock: Clock | None = None) -> None:
+        self.url = url
+        self.schema = schema
+        self.clock = clock or Clock()
+        self.backend = _backend(url, schema, self.clock)
+        self.is_sqlite = self.backend.dialect.name == "sqlite"
+        self._committer = Committer(self.backend.commit)
+        self._pid = os.getpid()
+        self._is_checked = False
+        self._lanes: dict[Lane, int] = {}
+
+    # ── running operations ───────────────────────────────────────────────────────────────────────────
+
+    def run(self, operation: Operation[T]) -> T:
+        """Runs an operation and returns once it is committed; inside `joined`, as a part of that transaction."""
+        joined = self._joined_execute()
+        if joined is not None:
+            return drive(operation, joined)
+        self._prepare()
+        return self._committer.run(operation)
+
+    async def arun(self, operation: Operation[T]) -> T:
+        """The same for a coroutine."""
+        joined = self._joined_execute()
+        if joined is not None:
+            return drive(operation, joined)
+        if not self._is_checked or self._pid != os.getpid():
+            await asyncio.to_thread(self._prepare)
+        return await self._committer.arun(operation)
+
+    def read(self, operation: Operation[T]) -> T:
+        """Runs an operation that only reads."""
+        joined = self._joined_execute()
+        if joined is not None:
+            return drive(operation, joined)
+        self._prepare()
+        return cast("T", self.backend.read(cast("Operation[object]", operation)))
+
+    async def aread(self, operation: Operation[T]) -> T:
+        """The same for a coroutine."""
+        if self._joined_execute() is not None:
+            return self.read(operation)
+        return await asyncio.to_thread(self.read, operation)
+
+    def lanes(self, wanted: set[Lane]) -> dict[Lane, int]:
+        """The numbers of lanes; they are made in a commit of their own, and remembered."""
+        missing = wanted - self._lanes.keys()
+        if missing:
+            found = self.run(lane_ids(sorted(missing, key=lambda lane: (lane.queue, lane.kind, lane.priority))))
+            if self._joined_execute() is not None:
+                return {**self._lanes, **found}  # may yet be rolled back
+            self._lanes.update(found)
+        return self._lanes
+
+    @contextmanager
+    def transaction(self) -> Iterator[object]:
+        """A transaction on a connection of its own, which Posthorse calls inside the block join."""
+        self._prepare()
+        with self.backend.transaction() as connection, self.joined(self.backend.execute_on(connection)):  # type: ignore[arg-type]  # each backend takes its own connection back
+            yield connection
+
+    @contextmanager
+    def joined(self, execute: Execute) -> Iterator[None]:
+        """Lets calls inside the block run as parts of somebody's open transaction."""
+        token = _joined.set((id(self), execute))
+        try:
+            yield
+        finally:
+            _joined.reset(token)
+
+    # ── schema ───────────────────────────────────────────────────────────────────────────────────────
+
+    def migrate(self) -> int:
+        """Makes the schema or brings it up to date; answers with the number of steps taken."""
+        self._belong_here()
+        if self.is_sqlite:
+            Path(self.where).parent.mkdir(parents=True, exist_ok=True)
+        with self.backend.transaction() as connection:
+            return migrate.migrate(_Migration(self, connection), self.where)
+
+    def schema_version(self) -> int | None:
+        """The version of the stored schema; None when there is none."""
+        if self.is_sqlite and not Path(self.where).exists():
+            return None
+        with self.backend.transaction() as connection:
+            return _Migration(self, connection).stored_version()
+
+    @property
+    def where(self) -> str:
+        """What names the store in messages, without its password."""
+        return _where(self.url)
+
+    def close(self) -> None:
+        """Closes all connections, after what was begun. Using the store again opens it anew."""
+        if self._pid == os.getpid():
+            self._committer.close()
+            self.backend.close()
+        self._committer = Committer(self.backend.commit)
+
+    # ── private ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _joined_execute(self) -> Execute | None:
+        joined = _joined.get()
+        return joined[1] if joined is not None and joined[0] == id(self) else None
+
+    def _prepare(self) -> None:
+        """Before the first operation in this process: our own handles, and a schema that fits."""
+        if self._is_checked and self._pid == os.getpid():
+            return
+        self._belong_here()
+        version = self.schema_version()
+        if self.is_sqlite and (version is None or version < migrate.SCHEMA_VERSION):
+            self.migrate()
+        else:
+            migrate.check(version, self.where)
+        self._is_checked = True
+
+    def _belong_here(self) -> None:
+        """A forked child abandons what it inherited and opens its own."""
+        if self._pid != os.getpid():
+            _abandoned.append((self.backend, self._committer))
+            self.backend = _backend(self.url, self.schema, self.clock)
+            self._committer = Committer(self.backend.commit)
+            self._pid = os.getpid()
+
+
+class _Migration:
+    """A store inside the transaction that makes or migrates its schema."""
+
+    def __init__(self, store: Store, connection: object) -> None:
+        self._backend = store.backend
+        self._connection = connection
+        self.dialect_name = store.backend.dialect.name
+        self._execute = store.backend.execute_on(connection)  # type: ignore[arg-type]  # each backend takes its own connection back
+
+    def stored_version(self) -> int | None:
+        """The version of the schema; None when there is none."""
+        if not self._backend.has_schema(self._connection):  # type: ignore[arg-type]  # its own connection
+            return None
+        rows = self._execute(ask("schema_version"))
+        if not rows:
+            raise StoreError("the store has tables of Posthorse but no version; restore it from a backup")
+        return int(cast("str", rows[0][0]))
+
+    def run(self, script: str) -> None:
+        """Runs the statements of a file."""
+        self._backend.run_script(self._connection, script)  # type: ignore[arg-type]  # its own connection
+
+    def write_version(self, version: int) -> None:
+        """Writes which version the schema has now."""
+        self._execute(ask("set_meta", name="schema_version", value=str(version)))
+
+
+@single_operation
+def store_now() -> Steps[int]:
+    """The store's clock, in microseconds since the epoch."""
+    rows = yield ask("now")
+    return cast("int", rows[0][0])
+
+
+def _backend(url: str, schema: str, clock: Clock) -> SqliteBackend | PostgresBackend:
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
+        from posthorse.store.sqlite import SqliteBackend
+
+        if rest[1:] == ":memory:":
+            raise InvalidSettings(
+                "sqlite:///:memory: would be lost with its process, and workers could not see it; name a file"
+            )
+        return SqliteBackend(Path(rest[1:]), clock)
+    if separator and scheme in ("postgresql", "postgres"):
+        try:
+            from posthorse.store.postgres import PostgresBackend
+        except ImportError as error:
+            raise InvalidSettings(
+                f"{scheme}:// needs psycopg ({error}); install it with `pip install 'posthorse[postgres]'`"
+            ) from error
+        return PostgresBackend(url, schema, clock)
+    raise InvalidSettings(
+        f"{_where(url)!r} is no address of a store; write sqlite:///folder/file.db (four slashes for an absolute "
+        "path) or postgresql://user:password@host/database"
+    )
+
+
+def _where(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    if scheme == "sqlite" and separator:
+        return rest[1:]
+    credentials, at, host = rest.rpartition("@")
+    return f"{scheme}://{credentials.partition(':')[0]}{at}{host}" if separator else url
