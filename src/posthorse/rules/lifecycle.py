@@ -51,8 +51,8 @@ class Raised(msgspec.Struct, frozen=True):
 
 
 class Stopped(msgspec.Struct, frozen=True):
-    """The job was stopped at a checkpoint, or before it began, on request: "pause", "cancel", or
-    "shutdown" (a deploy, a time box: it goes on elsewhere)."""
+    """The job was stopped at a checkpoint, or before it began, on request: "pause", "cancel", "shutdown"
+    (a deploy: it goes on elsewhere) or "yield" (its time box is over)."""
 
     request: str
 
@@ -119,9 +119,10 @@ _REASONS = {
     "pause": "paused on request",
     "cancel": "cancelled on request",
     "shutdown": "released by its worker",
+    "yield": "yielded to others after its time box",
 }
-_STOPPED = {"pause": State.PAUSED, "cancel": State.CANCELLED, "shutdown": State.PENDING}
-_STOP_EVENTS = {"pause": "paused", "cancel": "cancelled", "shutdown": "released"}
+_STOPPED = {"pause": State.PAUSED, "cancel": State.CANCELLED, "shutdown": State.PENDING, "yield": State.PENDING}
+_STOP_EVENTS = {"pause": "paused", "cancel": "cancelled", "shutdown": "released", "yield": "released"}
 
 
 def decide(spent: Spent, outcome: Outcome, policy: Policy, *, chance: float = 0.0) -> Transition:

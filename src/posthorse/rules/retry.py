@@ -30,13 +30,17 @@ class Backoff(msgspec.Struct, frozen=True):
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"Backoff.jitter is {self.jitter!r}; it must lie between 0 and 1")
 
+    def as_tuple(self) -> tuple[float, float, float, float]:
+        """Base (s), factor, limit (s), jitter: what travels with a job that has a backoff of its own."""
+        base = as_timedelta(self.base, name="base").total_seconds()
+        return base, self.factor, as_timedelta(self.limit, name="limit").total_seconds(), self.jitter
+
     def wait(self, failures: int, chance: float) -> timedelta:
         """The wait after the given number of failed attempts (1 or more); `chance` lies in [0, 1)."""
-        base = as_timedelta(self.base, name="base").total_seconds()
-        limit = as_timedelta(self.limit, name="limit").total_seconds()
+        base, factor, limit, jitter = self.as_tuple()
         # The exponent is bounded so that a job with a thousand attempts does not overflow a float.
-        longest = min(limit, base * self.factor ** min(failures - 1, 64))
-        return timedelta(seconds=longest * (1 - self.jitter * chance))
+        longest = min(limit, base * factor ** min(failures - 1, 64))
+        return timedelta(seconds=longest * (1 - jitter * chance))
 
 
 def as_backoff(value: Backoff | Duration) -> Backoff:

@@ -39,6 +39,8 @@ class Operation(Generic[T]):
     start: Callable[[], Steps[T]]
     is_single: bool = False
     """True for exactly one query: alone, it needs no transaction around it."""
+    is_repeatable: bool = True
+    """True when running it again after a commit whose reply was lost does no harm: it finds what it wrote."""
 
 
 def operation(steps: Callable[P, Steps[T]]) -> Callable[P, Operation[T]]:

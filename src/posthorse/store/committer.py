@@ -12,11 +12,12 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Generic, TypeVar, cast
 
-from posthorse.errors import StoreError
-from posthorse.store.base import Operation
+from posthorse.errors import OutcomeUnknown, StoreError
+from posthorse.store.base import Operation, Steps
 
 T = TypeVar("T")
 
@@ -37,7 +38,7 @@ class Committer:
         self._commit = commit
         self._guard = threading.Lock()
         self._waiting: deque[_Ticket[object]] = deque()
-        self._is_led = False
+        self._leader: _Ticket[object] | None = None
         self._is_closed = False
         self._thread: threading.Thread | None = None
         self._wanted: SimpleQueue[bool] = SimpleQueue()
@@ -45,12 +46,16 @@ class Committer:
     def run(self, operation: Operation[T]) -> T:
         """Runs an operation and returns its answer once it is committed."""
         ticket = _Ticket(operation)
-        if self._enter(ticket) or ticket.wait_for_turn():
-            self._lead()
+        try:
+            if self._enter(ticket) or ticket.wait_for_turn():
+                self._lead(ticket)
+        except BaseException:  # an interruption: errors of operations travel as answers
+            self._leave(ticket)
+            raise
         return ticket.answer()
 
     async def arun(self, operation: Operation[T]) -> T:
-        """The same for a coroutine; the loop goes on meanwhile."""
+        """The same for a coroutine; the loop goes on meanwhile. Cancelled while it waits, it may still happen."""
         loop = asyncio.get_running_loop()
         done = loop.create_future()
         ticket = _AsyncTicket(operation, loop, done)
@@ -60,9 +65,15 @@ class Committer:
         return ticket.answer()
 
     def close(self) -> None:
-        """Ends the thread that leads for coroutines, after what it was given."""
+        """Waits for what was given before, and ends the thread that leads for coroutines."""
+        last = _Ticket(Operation(_nothing, is_single=True))
         with self._guard:
             self._is_closed = True
+            is_busy = self._leader is not None
+            if is_busy:
+                self._waiting.append(cast("_Ticket[object]", last))
+        if is_busy and last.wait_for_turn():
+            self._lead(last)
         if self._thread is not None:
             self._wanted.put(False)
             self._thread.join()
@@ -75,33 +86,68 @@ class Committer:
             if isinstance(ticket, _AsyncTicket) and self._thread is None:
                 self._thread = threading.Thread(target=self._lead_for_coroutines, name="posthorse-store", daemon=True)
                 self._thread.start()
-            self._waiting.append(cast("_Ticket[object]", ticket))
-            leads = not self._is_led
-            self._is_led = True
-            return leads
+            entered = cast("_Ticket[object]", ticket)
+            self._waiting.append(entered)
+            if self._leader is None:
+                self._leader = entered
+            return self._leader is entered
 
-    def _lead(self) -> None:
+    def _lead(self, leader: _Ticket[T]) -> None:
         """Commits one group, then passes the lead on."""
         with self._guard:
             group = [self._waiting.popleft() for _ in range(min(len(self._waiting), LARGEST_GROUP))]
+            leader.group = group
         try:
             answers = self._commit([ticket.operation for ticket in group])
-        except BaseException as error:
+        except Exception as error:
             answers = [(None, error)] * len(group)
         with self._guard:
-            heir = self._waiting[0] if self._waiting else None
-            self._is_led = heir is not None
+            for ticket, answer in zip(group, answers, strict=True):
+                ticket.settle(answer)
+            heir = self._pass_on()
         # The heir first: it works while the others wake up.
+        self._wake(heir)
+        for ticket in group:
+            ticket.ring()
+
+    def _leave(self, ticket: _Ticket[T]) -> None:
+        """Goes away without an answer, wherever the interruption struck: nobody else may wait in vain."""
+        own = cast("_Ticket[object]", ticket)
+        with self._guard:
+            with suppress(ValueError):
+                self._waiting.remove(own)
+            if self._leader is own:
+                again: list[_Ticket[object]] = []
+                for other in own.group:
+                    if other.is_settled or other is own:
+                        continue
+                    if other.operation.is_repeatable:
+                        again.append(other)
+                    else:
+                        other.settle((None, OutcomeUnknown("the thread that committed for this one was interrupted")))
+                self._waiting.extendleft(reversed(again))
+                self._pass_on()
+            heir = self._leader
+        self._wake(heir)
+        for other in own.group:
+            if other.is_settled:
+                other.ring()
+
+    def _pass_on(self) -> _Ticket[object] | None:
+        self._leader = self._waiting[0] if self._waiting else None
+        return self._leader
+
+    def _wake(self, heir: _Ticket[object] | None) -> None:
         if isinstance(heir, _AsyncTicket):
             self._wanted.put(True)
         elif heir is not None:
-            heir.give_turn()
-        for ticket, answer in zip(group, answers, strict=True):
-            ticket.settle(answer)
+            heir.ring()
 
     def _lead_for_coroutines(self) -> None:
         while self._wanted.get():
-            self._lead()
+            leader = self._leader
+            if isinstance(leader, _AsyncTicket):  # or somebody was woken twice
+                self._lead(leader)
 
 
 class _Ticket(Generic[T]):
@@ -109,21 +155,30 @@ class _Ticket(Generic[T]):
 
     def __init__(self, operation: Operation[T]) -> None:
         self.operation = operation
+        self.group: list[_Ticket[object]] = []
+        """Those for whom this one commits."""
         self._answer: Answer | None = None
         self._bell = threading.Lock()
         self._bell.acquire()
+
+    @property
+    def is_settled(self) -> bool:
+        """True when there is an answer."""
+        return self._answer is not None
 
     def wait_for_turn(self) -> bool:
         """Sleeps; true when woken to lead."""
         self._bell.acquire()
         return self._answer is None
 
-    def give_turn(self) -> None:
-        self._bell.release()
-
     def settle(self, answer: Answer) -> None:
+        """Takes the answer; `ring` tells the owner."""
         self._answer = answer
-        self._bell.release()
+
+    def ring(self) -> None:
+        """Wakes the owner. Ringing twice is harmless."""
+        with suppress(RuntimeError):
+            self._bell.release()
 
     def answer(self) -> T:
         assert self._answer is not None
@@ -137,18 +192,18 @@ class _AsyncTicket(_Ticket[T]):
     """A coroutine in the queue; its loop is told."""
 
     def __init__(self, operation: Operation[T], loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
-        self.operation = operation
-        self._answer = None
+        super().__init__(operation)
         self._loop = loop
         self._done = done
 
-    def settle(self, answer: Answer) -> None:
-        self._answer = answer
-        try:
+    def ring(self) -> None:
+        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._ring)
-        except RuntimeError:
-            pass  # the loop was closed: nobody waits any more
 
     def _ring(self) -> None:
         if not self._done.done():
             self._done.set_result(None)
+
+
+def _nothing() -> Steps[None]:
+    yield from ()

@@ -6,27 +6,33 @@ nothing is set for a session.
 
 from __future__ import annotations
 
-import random
+import asyncio
+import hashlib
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TypeVar, cast
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Literal, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import errors as pg_errors
+from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8Dumper
 from psycopg.types.string import TextLoader
 
 from posthorse.clock import Clock
-from posthorse.errors import OutcomeUnknown, StoreError, StoreUnreachable
+from posthorse.errors import InvalidSettings, OutcomeUnknown, StoreError, StoreUnreachable
 from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, Rows, adrive, drive
 from posthorse.store.committer import Answer
 from posthorse.store.operations.finish import Disturbed
+from posthorse.store.patience import Patience
 from posthorse.store.queries import Dialect, Queries, Query, Value, rows_as_arrays
 
 T = TypeVar("T")
 Connection = psycopg.Connection[tuple[object, ...]]
+AsyncConnection = psycopg.AsyncConnection[tuple[object, ...]]
 
 _NOW = "((extract(epoch FROM statement_timestamp()) * 1000000)::bigint + :shift::bigint)"
 
@@ -37,12 +43,27 @@ _SESSION = (
     "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_bitmapscan = off"
 )
 
+_LIMITS = (
+    "SELECT set_config('idle_in_transaction_session_timeout', %s, true), set_config('statement_timeout', %s, true)"
+)
+
+_LOCAL_SETTINGS = (
+    "SELECT set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true), "
+    "set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), "
+    "set_config('enable_bitmapscan', 'off', true)"
+)
+"""The same behind a pooler, where only a transaction may be tuned; nothing is prepared there."""
+
 PATIENCE = 30.0
 """Seconds for which a store that went away is asked again before its callers hear of it."""
 
 
 def dialect(schema: str) -> Dialect:
     """PostgreSQL with our tables in `schema`."""
+    if not 0 < len(schema.encode()) <= 63 or "\0" in schema or schema.startswith("pg_"):
+        raise InvalidSettings(
+            f"schema is {schema!r:.80}; PostgreSQL takes 1 to 63 bytes, and keeps names that begin with pg_ for itself"
+        )
     quoted = '"' + schema.replace('"', '""') + '"'
     return Dialect(
         name="postgres",
@@ -61,35 +82,56 @@ class PostgresBackend:
     def __init__(self, url: str, schema: str, clock: Clock) -> None:
         self.schema = schema
         self.dialect = dialect(schema)
-        self.channel = f"posthorse_{schema}"
+        self.channel = _channel(schema)
+        self.patience = PATIENCE
         self.queries = Queries(self.dialect)
         self._url = url
         self._clock = clock
         self._writer: Connection | None = None
         self._reader: Connection | None = None
         self._reader_lock = threading.Lock()
+        self._is_pooled = False
+        self._spares: list[Connection] = []
+        self._async_spares: WeakKeyDictionary[asyncio.AbstractEventLoop, list[AsyncConnection]] = WeakKeyDictionary()
 
     def commit(self, operations: Sequence[Operation[object]]) -> Sequence[Answer]:
-        """All operations in one transaction; when one is at fault, it alone fails."""
-        try:
-            return self._persevere(lambda: self._commit_group(operations))
-        except (psycopg.Error, Disturbed) as error:
-            if len(operations) == 1:
-                return [(None, _explained(error))]
-        except Exception as error:
-            if len(operations) == 1:
-                return [(None, error)]
-        # Halves, down to the single operation at fault.
-        middle = len(operations) // 2
-        return [*self.commit(operations[:middle]), *self.commit(operations[middle:])]
+        """All operations in one transaction; one that is at fault fails alone.
+
+        What a broken connection left in doubt is asked for again: each operation finds what it wrote. The few
+        that cannot (they are not repeatable) fail with OutcomeUnknown.
+        """
+        answers: dict[int, Answer] = {}
+        patience = Patience(self.patience)
+        was_sent = False
+        while left := [number for number in range(len(operations)) if number not in answers]:
+            try:
+                for number, answer in zip(left, self._commit_group([operations[n] for n in left]), strict=True):
+                    answers[number] = (answer, None)
+            except _Faulty as faulty:
+                if not _is_collision(faulty.error) or not patience.takes_another_turn():
+                    answers[left[faulty.position]] = (None, _explained(faulty.error))
+            except _ConnectionLost as lost:
+                was_sent = was_sent or lost.was_sent
+                for number in left:
+                    if lost.was_sent and not operations[number].is_repeatable:
+                        answers[number] = (None, _in_doubt(lost.error))
+                if not patience.waits():
+                    error = _in_doubt(lost.error) if was_sent else _away(lost.error)
+                    answers.update((number, (None, error)) for number in left if number not in answers)
+        return [answers[number] for number in range(len(operations))]
 
     def read(self, operation: Operation[object]) -> object:
         """Runs an operation that only reads, beside the writer."""
+        patience = Patience(self.patience)
         with self._reader_lock:
-            try:
-                return self._persevere(lambda: self._read_once(operation))
-            except psycopg.Error as error:
-                raise _explained(error) from error
+            while True:
+                try:
+                    return self._read_once(operation)
+                except _ConnectionLost as lost:
+                    if not patience.waits():
+                        raise _away(lost.error) from lost.error
+                except psycopg.Error as error:
+                    raise _explained(error) from error
 
     def connect(self) -> Connection:
         """A connection in autocommit, as it comes from the server."""
@@ -99,15 +141,44 @@ class PostgresBackend:
             raise _unreachable(error) from error
         connection.adapters.register_loader("uuid", TextLoader)
         connection.adapters.register_dumper(int, Int8Dumper)
-        if is_pooled(connection):
+        self._is_pooled = is_pooled(connection)
+        if self._is_pooled:
             connection.prepare_threshold = None
         return connection
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """A transaction on a connection of its own, with the search path of the database."""
-        with self.connect() as connection, connection.transaction():
-            yield connection
+    def transaction(self, longest: float) -> Iterator[Connection]:
+        """A transaction on a connection of its own, with the search path of the database.
+
+        The server ends it when it takes more than `longest` seconds.
+        """
+        connection = self._spares.pop() if self._spares else self.connect()
+        began = time.monotonic()
+        try:
+            with connection.transaction():
+                connection.execute(_LIMITS, [f"{longest:.3f}s"] * 2)
+                yield connection
+                _check_duration(began, longest)
+        except BaseException:
+            connection.close()
+            raise
+        self._spares.append(connection)
+
+    @asynccontextmanager
+    async def atransaction(self, longest: float) -> AsyncIterator[tuple[AsyncConnection, AsyncExecute]]:
+        """The same for a coroutine."""
+        spares = self._async_spares.setdefault(asyncio.get_running_loop(), [])
+        connection = spares.pop() if spares else await self._aconnect()
+        began = time.monotonic()
+        try:
+            async with connection.transaction():
+                await connection.execute(_LIMITS, [f"{longest:.3f}s"] * 2)
+                yield connection, self._aexecute_on(connection)
+                _check_duration(began, longest)
+        except BaseException:
+            await connection.close()
+            raise
+        spares.append(connection)
 
     def execute_on(self, connection: Connection) -> Execute:
         """A function that runs queries on a connection, for `drive`."""
@@ -123,72 +194,118 @@ class PostgresBackend:
         return execute
 
     def has_schema(self, connection: Connection) -> bool:
-        """True when tables of ours are there. Holds others off until the end of the transaction."""
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [self.channel])
+        """True when tables of ours are there."""
         found = connection.execute("SELECT to_regclass(%s)", [self.dialect.table("meta")]).fetchone()
         return found is not None and found[0] is not None
 
+    def hold_migrations(self, connection: Connection) -> None:
+        """Holds other migrations off until the end of the transaction."""
+        connection.execute("SET LOCAL lock_timeout = '60s'")
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [self.channel])
+
+    async def notifications(self, begin: Callable[[], None]) -> AsyncIterator[str]:
+        """What other sessions tell on our channel, from when `begin` is called; ends at once behind a pooler."""
+        connection = await self._aconnect()
+        try:
+            if self._is_pooled:
+                return
+            await connection.execute(f'LISTEN "{self.channel}"'.encode())
+            begin()
+            async for notification in connection.notifies():
+                yield notification.payload
+        finally:
+            await connection.close()
+
+    def _aexecute_on(self, connection: AsyncConnection) -> AsyncExecute:
+        cursor = psycopg.AsyncRawCursor(connection)
+
+        async def execute(wanted: Ask) -> Rows:
+            query = self.queries[wanted.query]
+            values = self._values(query, wanted)
+            for statement in query.statements:
+                await cursor.execute(statement.sql, [values[name] for name in statement.names], prepare=True)
+            return cast("Rows", await cursor.fetchall()) if cursor.description else []
+
+        return execute
+
+    async def _aconnect(self) -> AsyncConnection:
+        try:
+            connection = await psycopg.AsyncConnection.connect(
+                self._url, autocommit=True, connect_timeout=10, **_KEEPALIVE
+            )
+        except psycopg.OperationalError as error:
+            raise _unreachable(error) from error
+        connection.adapters.register_loader("uuid", TextLoader)
+        connection.adapters.register_dumper(int, Int8Dumper)
+        connection.prepare_threshold = None if self._is_pooled else connection.prepare_threshold
+        return connection
+
     def run_script(self, connection: Connection, text: str) -> None:
         """Runs a schema or migration file inside the open transaction."""
-        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {self.dialect.table('')[:-1]}".encode())
+        # Looked up first: IF NOT EXISTS asks for the right to create schemas even when there is nothing to create.
+        found = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [self.schema]).fetchone()
+        if found is None:
+            connection.execute(f"CREATE SCHEMA {self.dialect.table('').removesuffix('.')}".encode())
         for statement in self.queries.script(text):
             connection.execute(statement.encode())
 
     def close(self) -> None:
         """Closes all connections."""
-        for connection in (self._writer, self._reader):
+        for connection in (self._writer, self._reader, *self._spares):
             if connection is not None:
                 connection.close()
+        self._spares.clear()
         self._writer = self._reader = None
 
-    def _commit_group(self, operations: Sequence[Operation[object]]) -> Sequence[Answer]:
-        if self._writer is None or self._writer.closed:
-            self._writer = self._tuned()
-        execute = self.execute_on(self._writer)
-        if len(operations) == 1 and operations[0].is_single:
-            return [(drive(operations[0], execute), None)]
-        with self._writer.transaction():
-            return [(drive(operation, execute), None) for operation in operations]
+    def _commit_group(self, operations: Sequence[Operation[object]]) -> list[object]:
+        """One try. Raises _Faulty when one operation failed, _ConnectionLost when nobody is to blame."""
+        with self._live(self._writer, self._tuned, "_writer") as connection:
+            execute = self.execute_on(connection)
+            if len(operations) == 1 and operations[0].is_single and not self._is_pooled:
+                return [_run(0, operations[0], execute)]
+            with connection.transaction():
+                if self._is_pooled:
+                    connection.execute(_LOCAL_SETTINGS)
+                return [_run(position, operation, execute) for position, operation in enumerate(operations)]
 
     def _read_once(self, operation: Operation[object]) -> object:
-        if self._reader is None or self._reader.closed:
-            self._reader = self.connect()
-        return drive(operation, self.execute_on(self._reader))
+        with self._live(self._reader, self.connect, "_reader") as connection:
+            return drive(operation, self.execute_on(connection))
+
+    @contextmanager
+    def _live(
+        self, kept: Connection | None, connect: Callable[[], Connection], name: Literal["_writer", "_reader"]
+    ) -> Iterator[Connection]:
+        """The kept connection, or a new one. One that is broken, or not at rest in the end, is thrown away."""
+        try:
+            connection = kept if kept is not None and not kept.closed else connect()
+        except StoreUnreachable as error:
+            raise _ConnectionLost(error, was_sent=False) from error
+        setattr(self, name, connection)
+        try:
+            yield connection
+        except BaseException as error:
+            cause = error.error if isinstance(error, _Faulty) else error
+            is_broken = connection.closed or isinstance(cause, _CONNECTION_ENDS)
+            if is_broken or connection.info.transaction_status != TransactionStatus.IDLE:
+                connection.close()
+                setattr(self, name, None)
+            if is_broken and isinstance(cause, psycopg.Error):
+                raise _ConnectionLost(cause, was_sent=True) from error
+            raise
 
     def _tuned(self) -> Connection:
         connection = self.connect()
-        if connection.prepare_threshold is not None:
+        if not self._is_pooled:
             connection.execute(_SESSION)
         return connection
-
-    def _persevere(self, attempt: Callable[[], T]) -> T:
-        """Tries again after what passes: deadlocks, a server that restarts, a connection that broke.
-
-        An operation may be run again after a commit whose reply was lost: each finds what it wrote.
-        """
-        deadline = time.monotonic() + PATIENCE
-        failures = 0
-        while True:
-            try:
-                return attempt()
-            except (Disturbed, pg_errors.DeadlockDetected, pg_errors.SerializationFailure):
-                pause = random.uniform(0, 0.01)
-            except (psycopg.OperationalError, psycopg.InterfaceError, StoreUnreachable) as error:
-                if not _may_pass(error, self._writer, self._reader):
-                    raise
-                pause = random.uniform(0.05, min(2.0, 0.1 * 2**failures))
-            failures += 1
-            if time.monotonic() + pause > deadline:
-                raise StoreUnreachable(
-                    f"PostgreSQL did not answer for {PATIENCE:.0f} s; is it running, and may this machine reach it?"
-                )
-            time.sleep(pause)
 
     def _values(self, query: Query, wanted: Ask) -> dict[str, Value]:
         values: dict[str, Value] = {
             "shift": self._clock.shift,
             "boot": self.boot,
             "channel": self.channel,
+            "sequence": self.dialect.table("seq"),
             **wanted.values,
         }
         if wanted.rows is not None:
@@ -196,7 +313,20 @@ class PostgresBackend:
         return values
 
 
-_KEEPALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+_KEEPALIVE = {
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+
+
+def _channel(schema: str) -> str:
+    """A channel for each schema, within the 63 bytes that PostgreSQL allows and safe to quote."""
+    if re.fullmatch(r"\w{1,50}", schema, re.ASCII):
+        return f"posthorse_{schema}"
+    return f"posthorse_{hashlib.sha256(schema.encode()).hexdigest()[:32]}"
 
 
 def is_pooled(connection: Connection) -> bool:
@@ -205,31 +335,80 @@ def is_pooled(connection: Connection) -> bool:
     return row is not None and row[0] != connection.info.backend_pid
 
 
-def _may_pass(error: Exception, *connections: Connection | None) -> bool:
-    if isinstance(error, StoreUnreachable):
-        return True
-    if any(connection is not None and connection.closed for connection in connections):
-        return True
-    return isinstance(
-        error,
-        pg_errors.AdminShutdown
-        | pg_errors.CrashShutdown
-        | pg_errors.CannotConnectNow
-        | pg_errors.TooManyConnections
-        | pg_errors.ConnectionException
-        | pg_errors.IdleInTransactionSessionTimeout,
-    )
+def _check_duration(began: float, longest: float) -> None:
+    if time.monotonic() - began > longest:
+        raise StoreError(
+            f"the transaction took more than the {longest:.0f} s that it may, a third of the lease, and was rolled "
+            "back; use smaller slices"
+        )
+
+
+_CONNECTION_ENDS = (
+    pg_errors.AdminShutdown,
+    pg_errors.CrashShutdown,
+    pg_errors.CannotConnectNow,
+    pg_errors.ConnectionException,
+    pg_errors.IdleInTransactionSessionTimeout,
+    psycopg.InterfaceError,
+)
+
+
+class _Faulty(Exception):
+    """One operation of a group failed."""
+
+    def __init__(self, position: int, error: Exception) -> None:
+        super().__init__(position, error)
+        self.position = position
+        self.error = error
+
+
+class _ConnectionLost(Exception):
+    """A connection could not be had, or broke; what was sent over it may have been committed."""
+
+    def __init__(self, error: Exception, *, was_sent: bool) -> None:
+        super().__init__(error)
+        self.error = error
+        self.was_sent = was_sent
+
+
+def _run(position: int, operation: Operation[object], execute: Execute) -> object:
+    try:
+        return drive(operation, execute)
+    except Exception as error:
+        raise _Faulty(position, error) from error
+
+
+def _is_collision(error: Exception) -> bool:
+    return isinstance(error, Disturbed | pg_errors.DeadlockDetected | pg_errors.SerializationFailure)
 
 
 def _unreachable(error: psycopg.Error) -> StoreUnreachable:
     return StoreUnreachable(f"PostgreSQL cannot be reached: {str(error).strip()}")
 
 
+def _away(error: Exception) -> StoreError:
+    return error if isinstance(error, StoreUnreachable) else StoreUnreachable(f"PostgreSQL went away: {_text(error)}")
+
+
+def _in_doubt(error: Exception) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"PostgreSQL went away before it confirmed a commit ({_text(error)}), so nobody knows whether it happened; "
+        "ask again with the same id or key, which finds what was written"
+    )
+
+
+def _text(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
 def _explained(error: Exception) -> Exception:
     if isinstance(error, pg_errors.UndefinedTable | pg_errors.InvalidSchemaName):
         return StoreError(f"the schema of Posthorse is missing ({str(error).splitlines()[0]}); run `posthorse migrate`")
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-        return StoreUnreachable(f"PostgreSQL went away: {str(error).strip()}")
+    if isinstance(error, Disturbed):
+        return StoreError(
+            "a lease kept ending without its job, or stands without one: the store was changed by hand or is damaged; "
+            "run `posthorse doctor`"
+        )
     if isinstance(error, psycopg.Error):
-        return StoreError(f"PostgreSQL refused: {str(error).strip()}")
+        return StoreError(f"PostgreSQL refused, and nothing was written: {_text(error)}")
     return error

@@ -85,15 +85,14 @@ class Queries:
 
     def script(self, text: str) -> tuple[str, ...]:
         """The statements of a schema or migration file, tables named for this dialect."""
-        named = _TABLE.sub(lambda found: self._dialect.table(found[1]), _COMMENT.sub("", text))
-        return tuple(part.strip() for part in named.split(";") if part.strip())
+        return tuple(self._named(part) for part in _statements(text))
 
     def _compile(self, name: str, source: str) -> Query:
         declared = _COLUMNS.search(source)
         columns = tuple(_column(part) for part in declared[1].split(",")) if declared else ()
         comments = [line[3:] for line in source.splitlines() if line.startswith("-- ")]
         description = " ".join(line for line in comments if line != "picks" and not line.startswith(("rows:", "──")))
-        statements = tuple(self._statement(sql, columns) for sql in self.script(source))
+        statements = tuple(self._statement(sql, columns) for sql in _statements(source))
         return Query(name, description, statements, columns, picks="picks" in comments)
 
     def _statement(self, sql: str, columns: tuple[tuple[str, str], ...]) -> Statement:
@@ -109,7 +108,11 @@ class Queries:
             return self._dialect.placeholder(names.index(found[1]) + 1)
 
         numbered = _PARAMETER.sub(number, sql)
-        return Statement(numbered, tuple(names))
+        return Statement(self._named(numbered), tuple(names))
+
+    def _named(self, sql: str) -> str:
+        # Last of all: the name of a schema may look like anything.
+        return _TABLE.sub(lambda found: self._dialect.table(found[1]), sql)
 
 
 def rows_as_json(rows: Sequence[Row]) -> str:
@@ -147,6 +150,10 @@ def _rows_table(dialect: str, columns: tuple[tuple[str, str], ...]) -> str:
         return f"unnest({arrays}) WITH ORDINALITY AS r({names}, ordinal)"
     picks = ", ".join(f"json_extract(value, '$[{i}]') AS {name}" for i, (name, _) in enumerate(columns))
     return f"(SELECT {picks}, key + 1 AS ordinal FROM json_each(:rows)) AS r"
+
+
+def _statements(text: str) -> list[str]:
+    return [part.strip() for part in _COMMENT.sub("", text).split(";") if part.strip()]
 
 
 def _column(declared: str) -> tuple[str, str]:

@@ -7,13 +7,14 @@ WAL-reset race of SQLite 3.7.0 to 3.51.2 cannot strike.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
@@ -21,8 +22,10 @@ import msgspec
 
 from posthorse.clock import Clock, boot_id
 from posthorse.errors import StoreError, StoreUnreachable
-from posthorse.store.base import Ask, Execute, Operation, Rows, drive
+from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, Rows, drive
 from posthorse.store.committer import Answer
+from posthorse.store.connections import AsyncSqliteConnection
+from posthorse.store.deadline import Deadlines
 from posthorse.store.queries import Dialect, Queries, Value, rows_as_json
 
 OLDEST = (3, 35, 0)
@@ -61,6 +64,8 @@ class SqliteBackend:
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._reader_lock = threading.Lock()
+        self._spares: list[sqlite3.Connection] = []
+        self._deadlines = Deadlines()
         self._commits = 0
 
     def commit(self, operations: Sequence[Operation[object]]) -> Sequence[Answer]:
@@ -107,20 +112,47 @@ class SqliteBackend:
         return connection
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A write transaction on a connection of its own, committed at the end of the block."""
-        connection = self.connect()
+    def transaction(self, longest: float) -> Iterator[sqlite3.Connection]:
+        """A write transaction on a connection of its own, committed at the end of the block.
+
+        Every other writer waits meanwhile, so a block of more than `longest` seconds loses its connection.
+        """
+        connection = self._spares.pop() if self._spares else self.connect()
         try:
             with self._turnstile.shared():
                 _begin(connection)
-                try:
+                with self._deadlines.limit(longest, lambda: _cut_off(connection)):
                     yield connection
-                    connection.execute("COMMIT")
-                except BaseException:
-                    _roll_back(connection)
-                    raise
-        finally:
+                connection.execute("COMMIT")
+        except sqlite3.ProgrammingError as error:
             connection.close()
+            raise StoreError(
+                f"the transaction was rolled back ({error}): it may take {longest:.0f} s, a third of the lease; use "
+                "smaller slices"
+            ) from error
+        except BaseException:
+            _roll_back(connection)
+            connection.close()
+            raise
+        self._spares.append(connection)
+
+    @asynccontextmanager
+    async def atransaction(self, longest: float) -> AsyncIterator[tuple[AsyncSqliteConnection, AsyncExecute]]:
+        """The same for a coroutine; the loop goes on while the transaction waits for its turn and commits."""
+        block = self.transaction(longest)
+        connection = await asyncio.to_thread(block.__enter__)
+        execute = self.execute_on(connection)
+
+        async def aexecute(wanted: Ask) -> Rows:
+            return await asyncio.to_thread(execute, wanted)
+
+        try:
+            yield AsyncSqliteConnection(connection), aexecute
+        except BaseException as error:
+            if not block.__exit__(type(error), error, error.__traceback__):
+                raise
+        else:
+            await asyncio.to_thread(block.__exit__, None, None, None)
 
     def execute_on(self, connection: sqlite3.Connection) -> Execute:
         """A function that runs queries on a connection, for `drive`."""
@@ -143,9 +175,10 @@ class SqliteBackend:
 
     def close(self) -> None:
         """Closes all connections."""
-        for connection in (self._writer, self._reader):
+        for connection in (self._writer, self._reader, *self._spares):
             if connection is not None:
                 connection.close()
+        self._spares.clear()
         self._writer = self._reader = None
         self._turnstile.close()
 
@@ -205,56 +238,53 @@ class Turnstile:
 
     def __init__(self, path: Path) -> None:
         self._paths = (f"{path}-gate", f"{path}-turnstile")
-        self._local = threading.local()
+        self._free: list[tuple[_LockFile, _LockFile]] = []
 
     @contextmanager
     def shared(self) -> Iterator[None]:
         """Waits while a checkpoint runs. Raises StoreUnreachable when that takes too long."""
-        gate, inside = self._descriptors()
-        if not _lock(gate, fcntl.LOCK_EX, patience=BUSY_SECONDS):
-            raise StoreUnreachable(
-                f"a checkpoint of the SQLite store did not end within {BUSY_SECONDS:.0f} s; is a process stopped?"
-            )
-        fcntl.flock(inside, fcntl.LOCK_SH)
-        fcntl.flock(gate, fcntl.LOCK_UN)
-        try:
-            yield
-        finally:
-            fcntl.flock(inside, fcntl.LOCK_UN)
+        with self._files() as (gate, inside):
+            if not _lock(gate, fcntl.LOCK_EX, patience=BUSY_SECONDS):
+                raise StoreUnreachable(
+                    f"a checkpoint of the SQLite store did not end within {BUSY_SECONDS:.0f} s; is a process stopped?"
+                )
+            fcntl.flock(inside, fcntl.LOCK_SH)
+            fcntl.flock(gate, fcntl.LOCK_UN)
+            try:
+                yield
+            finally:
+                fcntl.flock(inside, fcntl.LOCK_UN)
 
     @contextmanager
     def exclusive(self) -> Iterator[bool]:
         """True when no commit runs and none begins; false when those inside do not leave at once."""
-        gate, inside = self._descriptors()
-        if not _lock(gate, fcntl.LOCK_EX, patience=0):
-            yield False
-            return
-        try:
-            if not _lock(inside, fcntl.LOCK_EX, patience=DRAIN_SECONDS):
-                yield False
-                return
+        with self._files() as (gate, inside):
+            is_alone = False
             try:
-                yield True
+                is_alone = _lock(gate, fcntl.LOCK_EX, patience=0) and _lock(
+                    inside, fcntl.LOCK_EX, patience=DRAIN_SECONDS
+                )
+                yield is_alone
             finally:
                 fcntl.flock(inside, fcntl.LOCK_UN)
-        finally:
-            fcntl.flock(gate, fcntl.LOCK_UN)
+                fcntl.flock(gate, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Closes the files of this thread; those of other threads close when the threads end."""
-        self._local = threading.local()
+        """Closes the lock files that nobody uses."""
+        self._free.clear()
 
-    def _descriptors(self) -> tuple[int, int]:
-        # Open files of its own for each thread: flock locks belong to the open file.
-        files: tuple[_LockFile, _LockFile] | None = getattr(self._local, "files", None)
-        if files is None:
-            files = (_LockFile(self._paths[0]), _LockFile(self._paths[1]))
-            self._local.files = files
-        return files[0].descriptor, files[1].descriptor
+    @contextmanager
+    def _files(self) -> Iterator[tuple[int, int]]:
+        # Open files of its own for each passage: flock locks belong to the open file, so threads exclude each other.
+        pair = self._free.pop() if self._free else (_LockFile(self._paths[0]), _LockFile(self._paths[1]))
+        try:
+            yield pair[0].descriptor, pair[1].descriptor
+        finally:
+            self._free.append(pair)
 
 
 class _LockFile:
-    """An open lock file that closes when its thread forgets it."""
+    """An open lock file that closes when it is forgotten."""
 
     def __init__(self, path: str) -> None:
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -291,6 +321,12 @@ def _explained(error: BaseException, path: Path) -> BaseException:
     if isinstance(error, sqlite3.Error):
         return StoreError(f"SQLite could not write to {path}: {error}; nothing was written")
     return error
+
+
+def _cut_off(connection: sqlite3.Connection) -> None:
+    # Closing, not rolling back: whatever the block executes next must fail, not commit by itself.
+    connection.interrupt()
+    connection.close()
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from posthorse.clock import Clock
 from posthorse.errors import InvalidSettings, StoreError
 from posthorse.rules.job import Lane
 from posthorse.store import migrate
-from posthorse.store.base import Execute, Operation, Steps, ask, drive, single_operation
+from posthorse.store.base import AsyncExecute, Execute, Operation, Steps, adrive, ask, drive, single_operation
 from posthorse.store.committer import Committer
 from posthorse.store.operations.submit import lane_ids
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_joined: ContextVar[tuple[int, Execute] | None] = ContextVar("posthorse_joined", default=None)
+_joined: ContextVar[_Joined | None] = ContextVar("posthorse_joined", default=None)
 _abandoned: list[object] = []
 """What a forked child inherited: kept, because closing it would disturb the parent."""
 
@@ -49,34 +49,35 @@ class Store:
     # ── running operations ───────────────────────────────────────────────────────────────────────────
 
     def run(self, operation: Operation[T]) -> T:
-        """Runs an operation and returns once it is committed; inside `joined`, as a part of that transaction."""
-        joined = self._joined_execute()
+        """Runs an operation and returns once it is committed; inside `transaction`, as a part of that."""
+        joined = self._joined()
         if joined is not None:
-            return drive(operation, joined)
+            return joined.run(operation)
         self._prepare()
         return self._committer.run(operation)
 
     async def arun(self, operation: Operation[T]) -> T:
         """The same for a coroutine."""
-        joined = self._joined_execute()
+        joined = self._joined()
         if joined is not None:
-            return drive(operation, joined)
+            return await joined.arun(operation)
         if not self._is_checked or self._pid != os.getpid():
             await asyncio.to_thread(self._prepare)
         return await self._committer.arun(operation)
 
     def read(self, operation: Operation[T]) -> T:
         """Runs an operation that only reads."""
-        joined = self._joined_execute()
+        joined = self._joined()
         if joined is not None:
-            return drive(operation, joined)
+            return joined.run(operation)
         self._prepare()
         return cast("T", self.backend.read(cast("Operation[object]", operation)))
 
     async def aread(self, operation: Operation[T]) -> T:
         """The same for a coroutine."""
-        if self._joined_execute() is not None:
-            return self.read(operation)
+        joined = self._joined()
+        if joined is not None:
+            return await joined.arun(operation)
         return await asyncio.to_thread(self.read, operation)
 
     def lanes(self, wanted: set[Lane]) -> dict[Lane, int]:
@@ -84,26 +85,46 @@ class Store:
         missing = wanted - self._lanes.keys()
         if missing:
             found = self.run(lane_ids(sorted(missing, key=lambda lane: (lane.queue, lane.kind, lane.priority))))
-            if self._joined_execute() is not None:
+            if self._joined() is not None:
+                return {**self._lanes, **found}  # may yet be rolled back
+            self._lanes.update(found)
+        return self._lanes
+
+    async def alanes(self, wanted: set[Lane]) -> dict[Lane, int]:
+        """The same for a coroutine."""
+        missing = wanted - self._lanes.keys()
+        if missing:
+            found = await self.arun(lane_ids(sorted(missing, key=lambda lane: (lane.queue, lane.kind, lane.priority))))
+            if self._joined() is not None:
                 return {**self._lanes, **found}  # may yet be rolled back
             self._lanes.update(found)
         return self._lanes
 
     @contextmanager
-    def transaction(self) -> Iterator[object]:
-        """A transaction on a connection of its own, which Posthorse calls inside the block join."""
-        self._prepare()
-        with self.backend.transaction() as connection, self.joined(self.backend.execute_on(connection)):  # type: ignore[arg-type]  # each backend takes its own connection back
-            yield connection
+    def transaction(self, *, longest: float = 3600.0) -> Iterator[object]:
+        """A transaction on a connection of its own, which Posthorse calls inside the block join.
 
-    @contextmanager
-    def joined(self, execute: Execute) -> Iterator[None]:
-        """Lets calls inside the block run as parts of somebody's open transaction."""
-        token = _joined.set((id(self), execute))
-        try:
-            yield
-        finally:
-            _joined.reset(token)
+        Rolled back when the block takes more than `longest` seconds.
+        """
+        self._prepare()
+        with self.backend.transaction(longest) as connection:
+            token = _joined.set(_Joined(id(self), self.backend.execute_on(connection)))  # type: ignore[arg-type]  # each backend takes its own connection back
+            try:
+                yield connection
+            finally:
+                _joined.reset(token)
+
+    @asynccontextmanager
+    async def atransaction(self, *, longest: float = 3600.0) -> AsyncIterator[object]:
+        """The same for a coroutine; the connection is an asynchronous one."""
+        if not self._is_checked or self._pid != os.getpid():
+            await asyncio.to_thread(self._prepare)
+        async with self.backend.atransaction(longest) as (connection, execute):
+            token = _joined.set(_Joined(id(self), None, execute))
+            try:
+                yield connection
+            finally:
+                _joined.reset(token)
 
     # ── schema ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -112,14 +133,14 @@ class Store:
         self._belong_here()
         if self.is_sqlite:
             Path(self.where).parent.mkdir(parents=True, exist_ok=True)
-        with self.backend.transaction() as connection:
+        with self.backend.transaction(3600.0) as connection:
             return migrate.migrate(_Migration(self, connection), self.where)
 
     def schema_version(self) -> int | None:
         """The version of the stored schema; None when there is none."""
         if self.is_sqlite and not Path(self.where).exists():
             return None
-        with self.backend.transaction() as connection:
+        with self.backend.transaction(3600.0) as connection:
             return _Migration(self, connection).stored_version()
 
     @property
@@ -136,9 +157,9 @@ class Store:
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────────
 
-    def _joined_execute(self) -> Execute | None:
+    def _joined(self) -> _Joined | None:
         joined = _joined.get()
-        return joined[1] if joined is not None and joined[0] == id(self) else None
+        return joined if joined is not None and joined.store == id(self) else None
 
     def _prepare(self) -> None:
         """Before the first operation in this process: our own handles, and a schema that fits."""
@@ -159,6 +180,24 @@ class Store:
             self.backend = _backend(self.url, self.schema, self.clock)
             self._committer = Committer(self.backend.commit)
             self._pid = os.getpid()
+
+
+class _Joined(NamedTuple):
+    """The open transaction that calls join, on a connection of either colour."""
+
+    store: int
+    execute: Execute | None
+    aexecute: AsyncExecute | None = None
+
+    def run(self, operation: Operation[T]) -> T:
+        if self.execute is None:
+            raise StoreError("this block is an async transaction: await the a-prefixed twin of this call inside it")
+        return drive(operation, self.execute)
+
+    async def arun(self, operation: Operation[T]) -> T:
+        if self.aexecute is not None:
+            return await adrive(operation, self.aexecute)
+        return self.run(operation)
 
 
 class _Migration:

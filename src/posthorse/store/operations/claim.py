@@ -66,3 +66,9 @@ def claim(runner: str, probes: Sequence[Probe], room: int) -> Steps[list[Claimed
             return []
     claimed = yield ask_rows("claim", chosen, runner=runner, room=room)
     return list(map(Claimed._make, claimed))
+
+
+@operation
+def give_back(claimed: Sequence[tuple[str, int]], *, channel: str) -> Steps[None]:
+    """Returns jobs that were claimed (job, epoch) but not begun to their places in their lanes."""
+    yield ask_rows("give_back", claimed, channel=channel)

@@ -72,6 +72,13 @@ def beat(runner: str, *, lease: int, running: int, draining: bool) -> Steps[Beat
 
 
 @single_operation
+def requests_for(runner: str) -> Steps[dict[str, str]]:
+    """What is asked of the jobs of a runner: "pause" or "cancel", by job."""
+    rows = yield ask("requests_for", runner=runner)
+    return {cast("str", job): cast("str", action) for job, action in rows}
+
+
+@single_operation
 def set_idle(runner: str, *, idle: bool) -> Steps[None]:
     """Says whether a runner waits to be woken."""
     yield ask("set_idle", id=runner, idle=idle)
@@ -91,11 +98,11 @@ def held_by(runner: str) -> Steps[list[Held]]:
 
 
 @operation
-def bury_expired(*, grace: int) -> Steps[list[str]]:
-    """Takes runners off the list whose lease ran out more than `grace` microseconds ago."""
+def bury_expired(*, grace: int) -> Steps[list[tuple[str, str]]]:
+    """Takes runners off the list whose lease ran out more than `grace` microseconds ago: (runner, worker)."""
     rows = yield ask("bury_expired", grace=grace)
     yield ask("stale_controls")
-    return [cast("str", row[0]) for row in rows]
+    return [cast("tuple[str, str]", row) for row in rows]
 
 
 @single_operation

@@ -6,7 +6,7 @@
 -- exists is left alone: the reply to an earlier commit was lost.
 -- rows: id uuid, lane int, arguments text, run_at bigint, delay bigint, options text, tenant text, tags text, parent uuid
 WITH arriving AS (
-    SELECT r.*, nextval('@seq') AS seq, coalesce(r.run_at, :now + r.delay) AS due
+    SELECT r.*, nextval(:sequence::regclass) AS seq, coalesce(r.run_at, :now + r.delay) AS due
     FROM {rows}
     WHERE abs(:now / 1000 - :made_at::bigint) < :tolerance::bigint / 1000
 ), inserted AS (
@@ -95,7 +95,7 @@ WHERE j.id = :job FOR UPDATE OF j
 -- ## admit
 -- Lines a job up at the end of its lane.
 WITH moved AS (
-    UPDATE @jobs SET seq = nextval('@seq'), state = 'pending' WHERE id = :job RETURNING lane, seq, id
+    UPDATE @jobs SET seq = nextval(:sequence::regclass), state = 'pending' WHERE id = :job RETURNING lane, seq, id
 ), lined_up AS (
     INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM moved
 )
@@ -103,15 +103,24 @@ SELECT count(pg_notify(:channel, ''))
 FROM (SELECT FROM @runners WHERE idle AND expires_at > :lease_now LIMIT 1) AS waiting
 
 -- ## promote
--- Lines up jobs whose time has come, in the order of their times.
-WITH due AS (
-    SELECT job, due_at FROM @parked WHERE due_at <= :now ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
-), taken AS (
-    DELETE FROM @parked WHERE job = ANY (ARRAY(SELECT job FROM due)) RETURNING job
+-- Lines up jobs whose time has come, in the order of their times. Jobs are locked before they are taken from where
+-- they wait, as everybody does; one that somebody else is changing keeps its place until the next look.
+WITH due AS MATERIALIZED (
+    SELECT job, due_at FROM @parked WHERE due_at <= :now ORDER BY due_at LIMIT :limit
+), held AS MATERIALIZED (
+    SELECT due.due_at, j.place
+    FROM due CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM @jobs
+        WHERE id = due.job AND state IN ('scheduled', 'blocked') FOR UPDATE SKIP LOCKED
+    ) AS j
+), numbered AS MATERIALIZED (
+    SELECT place, nextval(:sequence::regclass) AS seq FROM (SELECT place FROM held ORDER BY due_at) AS sorted
 ), moved AS (
-    UPDATE @jobs SET seq = nextval('@seq'), state = 'pending', version = version + 1, reason = NULL
-    WHERE id = ANY (ARRAY(SELECT job FROM due ORDER BY due_at))
-    RETURNING lane, seq, id
+    UPDATE @jobs AS j SET seq = n.seq, state = 'pending', version = version + 1, reason = NULL
+    FROM numbered n WHERE j.ctid = n.place
+    RETURNING j.lane, j.seq, j.id
+), taken AS (
+    DELETE FROM @parked WHERE job = ANY (ARRAY(SELECT id FROM moved))
 ), lined_up AS (
     INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM moved RETURNING job
 )
@@ -135,3 +144,17 @@ RETURNING slices, (SELECT action FROM @controls WHERE job = :job)
 -- ## wake
 -- Tells idle runners to look.
 SELECT pg_notify(:channel, '')
+
+-- ## give_back
+-- Returns jobs that were claimed but not begun to their old places; nothing is spent.
+-- rows: job uuid, epoch int
+WITH ended AS (
+    DELETE FROM @leases AS l USING {rows} WHERE l.job = r.job AND l.epoch = r.epoch RETURNING l.job, l.epoch
+), raised AS (
+    UPDATE @jobs AS j SET epoch = e.epoch FROM ended e WHERE j.id = e.job RETURNING j.lane, j.seq, j.id
+), lined_up AS (
+    INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM raised RETURNING job
+)
+SELECT count(*), (SELECT count(pg_notify(:channel, ''))
+    FROM (SELECT FROM @runners WHERE idle AND expires_at > :lease_now LIMIT 1) AS waiting)
+FROM lined_up

@@ -214,7 +214,7 @@ FROM @jobs j
 JOIN @lanes lanes ON lanes.id = j.lane
 LEFT JOIN @leases l ON l.job = j.id
 LEFT JOIN @runners r ON r.id = l.runner
-LEFT JOIN @controls c ON c.job = j.id
+LEFT JOIN @controls c ON c.job = l.job
 LEFT JOIN @checkpoints k ON k.job = j.id
 WHERE j.id = :job
 
@@ -234,7 +234,7 @@ FROM @jobs j
 JOIN @lanes lanes ON lanes.id = j.lane
 LEFT JOIN @leases l ON l.job = j.id
 LEFT JOIN @runners r ON r.id = l.runner
-LEFT JOIN @controls c ON c.job = j.id
+LEFT JOIN @controls c ON c.job = l.job
 LEFT JOIN @checkpoints k ON k.job = j.id
 WHERE j.id < :before
     AND (CAST(:state AS text) IS NULL
@@ -257,6 +257,10 @@ SELECT version, at, name, detail FROM @events WHERE job = :job ORDER BY version
 SELECT id, worker, host, pid, version, started_at, beat_at, idle, draining, running, concurrency,
     queues, kinds, :now - beat_at
 FROM @runners ORDER BY worker, started_at, id
+
+-- ## living_kinds
+-- The kinds that each living runner has registered.
+SELECT kinds FROM @runners WHERE boot = :boot AND expires_at > :lease_now
 
 -- ## depths
 -- How many jobs wait in each lane.

@@ -107,3 +107,15 @@ RETURNING slices, (SELECT action FROM @controls WHERE job = :job)
 -- ## wake
 -- Writers wake others by writing: those who wait watch the file.
 SELECT 1
+
+-- ## give_back
+-- Returns jobs that were claimed but not begun to their old places; nothing is spent.
+-- rows: job uuid, epoch int
+UPDATE @jobs SET epoch = e.epoch
+FROM (SELECT r.job, r.epoch FROM {rows} CROSS JOIN @leases l WHERE l.job = r.job AND l.epoch = r.epoch) AS e
+WHERE id = e.job;
+INSERT INTO @ready (lane, seq, job)
+SELECT j.lane, j.seq, j.id FROM {rows} CROSS JOIN @leases l CROSS JOIN @jobs j
+WHERE l.job = r.job AND l.epoch = r.epoch AND j.id = l.job;
+DELETE FROM @leases WHERE (job, epoch) IN (SELECT r.job, r.epoch FROM {rows});
+SELECT changes()

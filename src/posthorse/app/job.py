@@ -1,0 +1,150 @@
+"""The handle of one job: its status, its result, and what may be asked of it. Nothing is cached but the id."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from posthorse.app.reading import outcome_of, status_of
+from posthorse.rules.durations import Duration, as_timedelta
+from posthorse.rules.job import State, Status
+from posthorse.store.operations import control
+
+if TYPE_CHECKING:
+    from posthorse.app.client import Posthorse
+
+R = TypeVar("R", covariant=True)
+
+FIRST_LOOK, LONGEST_PAUSE = 0.005, 0.25
+
+
+class Job(Generic[R]):
+    """One job. `R` is what it returns."""
+
+    def __init__(self, app: Posthorse, job_id: str, *, created: bool = False) -> None:
+        self._app = app
+        self.id = job_id
+        self.created = created
+        """False when a key matched an earlier job, which this handle then names."""
+
+    # ── asking ───────────────────────────────────────────────────────────────────────────────────────
+
+    def status(self) -> Status:
+        """The job as it stands. Raises JobNotFound."""
+        return status_of(self._app, self.id)
+
+    async def astatus(self) -> Status:
+        """The job as it stands. Raises JobNotFound."""
+        return await asyncio.to_thread(status_of, self._app, self.id)
+
+    def result(self, timeout: Duration | None = None) -> R:
+        """Waits for the end and returns what the job returned.
+
+        Raises JobFailed, JobCancelled, JobNotFound, TimeoutError; and RuntimeError inside a running event
+        loop, which it would block: await `aresult()` there.
+        """
+        if _is_in_loop():
+            raise RuntimeError("result() would block the running event loop; use `await job.aresult()`")
+        patience = _Patience(self.id, timeout)
+        while True:
+            outcome = outcome_of(self._app, self.id)
+            if outcome is not None:
+                return outcome.value()  # type: ignore[no-any-return]  # as the kind declares
+            time.sleep(patience.pause())
+
+    async def aresult(self, timeout: Duration | None = None) -> R:
+        """Waits for the end and returns what the job returned. Raises as `result`."""
+        patience = _Patience(self.id, timeout)
+        while True:
+            outcome = await asyncio.to_thread(outcome_of, self._app, self.id)
+            if outcome is not None:
+                return outcome.value()  # type: ignore[no-any-return]  # as the kind declares
+            await asyncio.sleep(patience.pause())
+
+    # ── steering ─────────────────────────────────────────────────────────────────────────────────────
+
+    def pause(self, *, force: bool = False) -> State:
+        """Stops the job where it can go on later; answers with the state that this led to at once.
+
+        A running job stops at its next slice or checkpoint and then is `paused`. With `force` its lease is
+        taken away now: what its code still does counts for nothing. Raises JobNotFound, NotAllowed.
+        """
+        return self._request("pause", force=force)
+
+    async def apause(self, *, force: bool = False) -> State:
+        """See `pause`."""
+        return await self._arequest("pause", force=force)
+
+    def resume(self) -> State:
+        """Lets a paused job go on from its last committed slice. Raises JobNotFound, NotAllowed."""
+        return self._request("resume")
+
+    async def aresume(self) -> State:
+        """See `resume`."""
+        return await self._arequest("resume")
+
+    def cancel(self, *, force: bool = False) -> State:
+        """Ends the job for good: at once if it waits, at its next checkpoint if it runs; async jobs are
+        cancelled at their next await. Raises JobNotFound, NotAllowed."""
+        return self._request("cancel", force=force)
+
+    async def acancel(self, *, force: bool = False) -> State:
+        """See `cancel`."""
+        return await self._arequest("cancel", force=force)
+
+    def retry(self) -> State:
+        """Starts a failed or cancelled job again with fresh budgets; a long job goes on from its last slice.
+
+        Raises JobNotFound, NotAllowed.
+        """
+        return self._request("retry")
+
+    async def aretry(self) -> State:
+        """See `retry`."""
+        return await self._arequest("retry")
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Job) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def _request(self, action: control.Request, *, force: bool = False) -> State:
+        store = self._app.store
+        return store.run(control.request(self.id, action, force=force, channel=store.backend.channel))
+
+    async def _arequest(self, action: control.Request, *, force: bool = False) -> State:
+        store = self._app.store
+        return await store.arun(control.request(self.id, action, force=force, channel=store.backend.channel))
+
+
+class _Patience:
+    """How long to wait between two looks: short at first, then longer, and not beyond the timeout."""
+
+    def __init__(self, job_id: str, timeout: Duration | None) -> None:
+        self._job_id = job_id
+        self._seconds = None if timeout is None else as_timedelta(timeout, name="timeout").total_seconds()
+        self._start = time.monotonic()
+        self._pause = FIRST_LOOK
+
+    def pause(self) -> float:
+        """Seconds until the next look. Raises TimeoutError when there is none."""
+        pause, self._pause = self._pause, min(LONGEST_PAUSE, self._pause * 1.3)
+        if self._seconds is None:
+            return pause
+        left = self._start + self._seconds - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(f"job {self._job_id} was not over within {self._seconds:g} s; it goes on")
+        return min(pause, left)
+
+
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,219 @@
+"""A kind as its declarer holds it: callable like the function, and able to bind, change options and enqueue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
+
+import msgspec
+
+from posthorse.clock import micros_of, microseconds
+from posthorse.errors import InvalidOption
+from posthorse.rules.durations import Duration, as_timedelta
+from posthorse.rules.job import Lane, NewJob, Options, checked_name, checked_priority
+from posthorse.rules.registry import Registered, checked_budget, checked_tags, checked_timeout
+from posthorse.rules.retry import Backoff, as_backoff
+
+if TYPE_CHECKING:
+    from posthorse.app.client import Posthorse
+    from posthorse.app.job import Job
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+S = TypeVar("S")
+
+LONGEST_KEY = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[R]):
+    """A kind bound to checked arguments, not yet enqueued. May be enqueued any number of times."""
+
+    app: Posthorse
+    template: NewJob
+
+    def enqueue(self) -> Job[R]:
+        """Stores the job; durable when this returns."""
+        return self.app.enqueue_many([self])[0]
+
+    async def aenqueue(self) -> Job[R]:
+        """Stores the job; durable when this returns."""
+        return (await self.app.aenqueue_many([self]))[0]
+
+
+class Kind(Generic[P, R]):
+    """A kind of job. `P` are the arguments of the job, without its context; `R` is what it returns."""
+
+    def __init__(self, app: Posthorse, registered: Registered, overrides: Overrides | None = None) -> None:
+        self._app = app
+        self._registered = registered
+        self._overrides = overrides or Overrides()
+        self._lane = _lane(registered, self._overrides)
+        self._stored_options = _options(self._overrides).encode()
+        self._stored_tags = _tags(registered, self._overrides)
+
+    @property
+    def kind(self) -> str:
+        """The name under which jobs of this kind are stored."""
+        return self._registered.kind
+
+    def bind(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
+        """Checks arguments against the signature and holds them for later. Raises InvalidArgument, TooLarge."""
+        arguments = self._registered.signature.encode(args, kwargs)
+        overrides = self._overrides
+        return Call(
+            self._app,
+            NewJob(
+                id="",
+                lane=self._lane,
+                arguments=arguments,
+                run_at=overrides.run_at,
+                delay=overrides.delay,
+                options=self._stored_options,
+                tenant=overrides.tenant,
+                tags=self._stored_tags,
+                key=overrides.key,
+                fingerprint=arguments if overrides.key is not None else None,
+            ),
+        )
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+        """Stores a job; durable when this returns. Raises InvalidArgument, KeyConflict, StoreError."""
+        return self.bind(*args, **kwargs).enqueue()
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+        """Stores a job; durable when this returns. Raises InvalidArgument, KeyConflict, StoreError."""
+        return await self.bind(*args, **kwargs).aenqueue()
+
+    def using(
+        self,
+        *,
+        queue: str | None = None,
+        priority: int | None = None,
+        tags: Sequence[str] | None = None,
+        max_attempts: int | None = None,
+        backoff: Backoff | Duration | None = None,
+        timeout: Duration | None = None,
+        delay: Duration | None = None,
+        run_at: datetime | None = None,
+        key: str | None = None,
+        tenant: str | None = None,
+    ) -> Kind[P, R]:
+        """The same kind with other options; what is left out stays. Raises InvalidOption.
+
+        delay: how long after it was enqueued the job may start. run_at: an aware datetime; not both.
+        key: the same key of the same kind and tenant gives the same job; other arguments are a KeyConflict.
+        """
+        changes: dict[str, object] = {}
+        if queue is not None:
+            changes["queue"] = checked_name(queue, what="queue")
+        if priority is not None:
+            changes["priority"] = checked_priority(priority)
+        if tags is not None:
+            changes["tags"] = checked_tags(tags)
+        if max_attempts is not None:
+            changes["max_attempts"] = checked_budget(max_attempts, name="max_attempts")
+        if backoff is not None:
+            changes["backoff"] = as_backoff(backoff)
+        if timeout is not None:
+            changes["timeout"] = checked_timeout(timeout)
+        if delay is not None and run_at is not None:
+            raise InvalidOption("delay and run_at were both given; a job has one time to start at")
+        if delay is not None:
+            changes |= {"delay": microseconds(as_timedelta(delay, name="delay")), "run_at": None}
+        if run_at is not None:
+            changes |= {"run_at": _checked_moment(run_at), "delay": None}
+        if key is not None:
+            changes["key"] = _checked_key(key)
+        if tenant is not None:
+            changes["tenant"] = checked_name(tenant, what="tenant")
+        return self._with(replace(self._overrides, **changes))  # type: ignore[arg-type]  # each checked above
+
+    def get_job(self, job_id: str) -> Job[R]:
+        """A job of this kind by its id; it is looked up at first use."""
+        return self._app.get_job(job_id)
+
+    def __repr__(self) -> str:
+        return f"<Kind {self.kind!r}>"
+
+    def _with(self, overrides: Overrides) -> Kind[P, R]:
+        return Kind(self._app, self._registered, overrides)
+
+
+class JobFunction(Kind[P, R], Generic[P, R, Q, S]):
+    """A kind as the decorator gives it back: called plainly, it is the function. Q and S are the function's own."""
+
+    def __init__(self, app: Posthorse, registered: Registered, function: Callable[Q, S]) -> None:
+        super().__init__(app, registered)
+        self.__wrapped__ = function
+        self.__doc__ = function.__doc__
+        self.__name__ = registered.function.__name__
+        self.__module__ = function.__module__
+
+    def __call__(self, *args: Q.args, **kwargs: Q.kwargs) -> S:
+        """Runs the function here and now, as if it were no job."""
+        return self.__wrapped__(*args, **kwargs)
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What `using` changed. Times are microseconds."""
+
+    queue: str | None = None
+    priority: int | None = None
+    tags: tuple[str, ...] | None = None
+    max_attempts: int | None = None
+    backoff: Backoff | None = None
+    timeout: float | None = None
+    delay: int | None = None
+    run_at: int | None = None
+    key: str | None = None
+    tenant: str | None = None
+
+
+def _lane(registered: Registered, overrides: Overrides) -> Lane:
+    options = registered.options
+    return Lane(
+        options.queue if overrides.queue is None else overrides.queue,
+        registered.kind,
+        options.priority if overrides.priority is None else overrides.priority,
+    )
+
+
+def _options(overrides: Overrides) -> Options:
+    backoff = overrides.backoff
+    return Options(
+        max_attempts=overrides.max_attempts,
+        backoff=None if backoff is None else backoff.as_tuple(),
+        timeout=overrides.timeout,
+    )
+
+
+def _tags(registered: Registered, overrides: Overrides) -> str | None:
+    tags = registered.options.tags if overrides.tags is None else overrides.tags
+    return msgspec.json.encode(tags).decode() if tags else None
+
+
+def _checked_key(key: object) -> str:
+    if isinstance(key, str) and 0 < len(key) <= LONGEST_KEY and "\0" not in key:
+        return key
+    raise InvalidOption(f"key must be a text of 1 to {LONGEST_KEY} characters without NUL")
+
+
+def _checked_moment(run_at: object) -> int:
+    if not isinstance(run_at, datetime):
+        raise InvalidOption(f"run_at is {run_at!r}; give an aware datetime")
+    if run_at.tzinfo is None or run_at.utcoffset() is None:
+        raise InvalidOption(
+            f"run_at {run_at.isoformat()} has no time zone, so it could mean any of 24 hours; "
+            "use datetime.now(UTC) or a zoneinfo.ZoneInfo"
+        )
+    if not datetime(2000, 1, 1, tzinfo=UTC) <= run_at <= datetime.now(UTC) + timedelta(days=36_525):
+        raise InvalidOption(f"run_at {run_at.isoformat()} lies before 2000 or more than a century ahead")
+    return micros_of(run_at)
+
+
+

@@ -1,0 +1,121 @@
+"""Reading jobs: stored rows become statuses and outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from posthorse.clock import moment
+from posthorse.errors import JobCancelled, JobFailed, JobNotFound
+from posthorse.rules.codec import decode_result
+from posthorse.rules.job import JobError, Options, State, Status
+from posthorse.rules.progress import Pace, Progress, progress_at
+from posthorse.rules.registry import Registry
+from posthorse.store.operations import read
+
+if TYPE_CHECKING:
+    from posthorse.app.client import Posthorse
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """How a job ended."""
+
+    job: str
+    state: State
+    result: str | None
+    error: JobError | None
+    reason: str | None
+    result_type: object
+
+    def value(self) -> object:
+        """What the job returned. Raises JobFailed or JobCancelled if it did not."""
+        if self.state is State.COMPLETED:
+            return decode_result(self.result or "null", self.result_type)
+        if self.state is State.CANCELLED:
+            raise JobCancelled(f"job {self.job} was cancelled")
+        raise JobFailed(f"job {self.job} failed ({self.reason}): {self.error}")
+
+
+def status_of(app: Posthorse, job_id: str) -> Status:
+    """A job as it stands. Raises JobNotFound."""
+    row = app.store.read(read.job(job_id))
+    if row is None:
+        raise not_found(job_id)
+    return make_status(row, app.registry)
+
+
+def list_statuses(
+    app: Posthorse,
+    *,
+    state: State | None = None,
+    queue: str | None = None,
+    kind: str | None = None,
+    before: str | None = None,
+    limit: int = 50,
+) -> Sequence[Status]:
+    """Jobs from the newest to the oldest that fit every filter; `before` is the id of the last one seen."""
+    rows = app.store.read(read.jobs(state=state, queue=queue, kind=kind, before=before, limit=limit))
+    return [make_status(row, app.registry) for row in rows]
+
+
+def outcome_of(app: Posthorse, job_id: str) -> Finished | None:
+    """How a job ended, or None while it has not. Raises JobNotFound."""
+    row = app.store.read(read.outcome(job_id))
+    if row is None:
+        raise not_found(job_id)
+    state = State(row.state)
+    if not state.is_final:
+        return None
+    result_type: object = app.registry[row.kind].signature.result_type if row.kind in app.registry else object
+    error = None if row.error is None else JobError.decode(row.error)
+    return Finished(job_id, state, row.result, error, row.reason, result_type)
+
+
+def make_status(row: read.JobRow, registry: Registry) -> Status:
+    """A stored row as users read it."""
+    state = State(row.state)
+    options = Options.decode(row.options)
+    declared = registry[row.kind].options.max_attempts if row.kind in registry else None
+    return Status(
+        id=row.id,
+        state=state,
+        reason=row.reason,
+        kind=row.kind,
+        queue=row.queue,
+        priority=row.priority,
+        tenant=row.tenant,
+        tags=() if row.tags is None else tuple(msgspec.json.decode(row.tags, type=list[str])),
+        attempt=max(1, row.errors) if state is State.FAILED else row.errors + 1,
+        max_attempts=options.max_attempts or declared,
+        crashes=row.crashes,
+        interruptions=row.losses,
+        progress=_progress(row, state),
+        requested=row.request,
+        error=None if row.error is None else JobError.decode(row.error),
+        worker=row.worker,
+        created_at=moment(row.created_at),
+        run_at=None if row.run_at is None else moment(row.run_at),
+        started_at=None if row.started_at is None else moment(row.started_at),
+        finished_at=None if row.finished_at is None else moment(row.finished_at),
+    )
+
+
+def not_found(job_id: str) -> JobNotFound:
+    """The error for an id that the store does not know."""
+    return JobNotFound(f"no job has the id {job_id!r} in this store; is POSTHORSE_URL the one it was enqueued to?")
+
+
+def _progress(row: read.JobRow, state: State) -> Progress:
+    if row.done is None or row.pace is None:
+        return Progress()
+    return progress_at(
+        row.done,
+        row.total,
+        Pace.decode(row.pace),
+        moment(row.now),
+        note=row.note,
+        since=None if row.updated_at is None else moment(row.updated_at),
+        running=state is State.PROCESSING,
+    )

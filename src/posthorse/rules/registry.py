@@ -1,0 +1,135 @@
+"""The registry: which kinds an application knows, under which names, with which options."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
+
+from posthorse.errors import DuplicateKind, InvalidOption, UnknownKind
+from posthorse.rules.durations import Duration, as_timedelta
+from posthorse.rules.job import DEFAULT_QUEUE, checked_name, checked_priority
+from posthorse.rules.retry import Backoff, as_backoff
+from posthorse.rules.signature import Signature
+
+
+class KindOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a kind is declared with; `using` may change some of it for one job."""
+
+    queue: str = DEFAULT_QUEUE
+    priority: int = 0
+    tags: tuple[str, ...] = ()
+    max_attempts: int = 5
+    max_crashes: int = 3
+    backoff: Backoff = Backoff()
+    timeout: float | None = None
+    aliases: tuple[str, ...] = ()
+
+
+class Registered(msgspec.Struct, frozen=True):
+    """A function under its kind."""
+
+    kind: str
+    function: Callable[..., object]
+    signature: Signature
+    options: KindOptions
+    is_async: bool
+
+
+class Registry:
+    """Kinds by name; aliases keep old rows runnable after a rename."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Registered] = {}
+
+    def add(self, registered: Registered) -> None:
+        """Enters a kind and its aliases. Raises DuplicateKind."""
+        for name in (registered.kind, *registered.options.aliases):
+            other = self._by_name.get(name)
+            if other is not None:
+                raise DuplicateKind(
+                    f"the kind {name!r} is taken by {_place(other.function)}; give {_place(registered.function)} "
+                    'another with @app.job(kind="…")'
+                )
+        for name in (registered.kind, *registered.options.aliases):
+            self._by_name[name] = registered
+
+    def __getitem__(self, kind: str) -> Registered:
+        """The kind, by name or alias. Raises UnknownKind, which names the nearest."""
+        try:
+            return self._by_name[kind]
+        except KeyError:
+            near = difflib.get_close_matches(kind, self._by_name, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known are: {', '.join(sorted(self)) or 'none'}"
+            raise UnknownKind(f"this application has no kind {kind!r}{hint}") from None
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in self._by_name
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+
+def register(
+    function: Callable[..., object], *, kind: str | None, options: KindOptions, context_type: type
+) -> Registered:
+    """Makes a function into a kind. Raises InvalidOption for what is no function of the user's."""
+    if not inspect.isroutine(function):
+        raise InvalidOption(f"@app.job needs a function, not {function!r}")
+    name = checked_name(function.__name__ if kind is None else kind, what="kind")
+    for alias in options.aliases:
+        checked_name(alias, what="alias")
+    signature = Signature(function, kind=name, context_type=context_type)
+    return Registered(name, function, signature, options, inspect.iscoroutinefunction(function))
+
+
+def make_kind_options(values: Mapping[str, object]) -> KindOptions:
+    """Options of a decorator, checked. Raises InvalidOption."""
+    checked = {name: _CHECKS[name](value) for name, value in values.items() if value is not None}
+    return KindOptions(**checked)  # type: ignore[arg-type]  # each checked by name
+
+
+def checked_budget(value: object, *, name: str) -> int:
+    """A whole number from 1 to 1,000. Raises InvalidOption."""
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1000:
+        return value
+    raise InvalidOption(f"{name} is {value!r}; it must be a whole number from 1 to 1000")
+
+
+def checked_timeout(value: Duration) -> float:
+    """A duration above zero, in seconds. Raises InvalidOption."""
+    seconds = as_timedelta(value, name="timeout").total_seconds()
+    if seconds <= 0:
+        raise InvalidOption("timeout must be longer than zero; leave it out for none")
+    return seconds
+
+
+def checked_tags(value: object) -> tuple[str, ...]:
+    """Up to 50 names. Raises InvalidOption."""
+    if isinstance(value, str) or not isinstance(value, list | tuple | set | frozenset):
+        raise InvalidOption(f"tags is {value!r}; give a list of names")
+    tags = tuple(checked_name(tag, what="tag") for tag in value)  # pyright: ignore[reportUnknownVariableType]
+    if len(tags) > 50:
+        raise InvalidOption(f"{len(tags)} tags are more than the 50 that a job may have")
+    return tags
+
+
+_CHECKS: dict[str, Callable[..., object]] = {
+    "queue": lambda value: checked_name(value, what="queue"),
+    "priority": checked_priority,
+    "tags": checked_tags,
+    "max_attempts": lambda value: checked_budget(value, name="max_attempts"),
+    "max_crashes": lambda value: checked_budget(value, name="max_crashes"),
+    "backoff": as_backoff,
+    "timeout": checked_timeout,
+    "aliases": tuple,
+}
+
+
+def _place(function: Callable[..., object]) -> str:
+    return f"{function.__module__}.{function.__qualname__}"

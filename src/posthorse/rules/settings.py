@@ -1,0 +1,74 @@
+"""The settings of an application: one frozen object, validated whole; where they come from is not known here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+import msgspec
+
+from posthorse.errors import InvalidSettings
+from posthorse.rules.durations import Duration, as_timedelta
+
+SHORTEST_LEASE = 3.0
+DEFAULT_URL = "sqlite:///posthorse.db"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What an application may set. Durations are kept in seconds."""
+
+    url: str = DEFAULT_URL
+    schema: str = "posthorse"
+    lease: float = 30.0
+    """How long a runner may be silent before its jobs go to others."""
+    heartbeat: float = 10.0
+    """How often a runner's lease is renewed; at most half the lease."""
+    stall: float = 600.0
+    """How long a runner's loop may be blocked by a job before the runner is replaced."""
+    grace: float = 30.0
+    """How long a stopping worker waits for jobs that have no checkpoint."""
+    poll: float = 1.0
+    """How often an idle runner looks even if nobody woke it."""
+    max_interruptions: int = 10
+    """After how many lost workers without a committed slice in between a job is given up."""
+
+
+_DURATIONS = ("lease", "heartbeat", "stall", "grace", "poll")
+
+
+def make_settings(values: Mapping[str, object]) -> Settings:
+    """Settings from named values. Raises InvalidSettings, which names the neighbour of a misspelt key."""
+    known = Settings.__struct_fields__
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+            raise InvalidSettings(f"there is no setting {key!r}{hint}")
+    converted = {key: _converted(key, value) for key, value in values.items()}
+    if "lease" in converted and "heartbeat" not in converted:
+        converted["heartbeat"] = min(Settings().heartbeat, _seconds("lease", converted["lease"]) / 3)
+    try:
+        settings = msgspec.convert(converted, Settings, strict=True)
+    except msgspec.ValidationError as error:
+        raise InvalidSettings(f"a setting cannot be used: {error}") from error
+    if settings.lease < SHORTEST_LEASE:
+        raise InvalidSettings(f"lease is {settings.lease:g} s; it must be at least {SHORTEST_LEASE:g} s")
+    if settings.heartbeat * 2 > settings.lease:
+        raise InvalidSettings(
+            f"heartbeat is {settings.heartbeat:g} s and lease {settings.lease:g} s; a lease must hold two heartbeats "
+            "or a single late one would lose jobs"
+        )
+    if settings.poll <= 0 or settings.heartbeat <= 0:
+        raise InvalidSettings("poll and heartbeat must be longer than zero")
+    return settings
+
+
+def _converted(key: str, value: object) -> object:
+    return _seconds(key, value) if key in _DURATIONS else value
+
+
+def _seconds(key: str, value: object) -> float:
+    return as_timedelta(value, name=key).total_seconds()  # type: ignore[arg-type]  # refuses what is no duration
+
+
+__all__ = ["DEFAULT_URL", "Duration", "Settings", "make_settings"]

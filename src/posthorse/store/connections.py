@@ -1,0 +1,77 @@
+"""What a slice transaction hands to user code: the store's own kind of connection, seen as little as is needed.
+
+`sqlite3.Connection`, `psycopg.Connection` and `psycopg.AsyncConnection` fit these protocols. In an async job on
+SQLite the connection is wrapped, so that its statements run beside the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+
+class Cursor(Protocol):
+    """The rows of a statement."""
+
+    def fetchone(self) -> Any: ...  # noqa: D102
+    def fetchall(self) -> list[Any]: ...  # noqa: D102
+    @property
+    def rowcount(self) -> int: ...  # noqa: D102
+
+
+class Connection(Protocol):
+    """A connection inside the transaction of a slice."""
+
+    def execute(self, query: Any, params: Any = ..., /) -> Cursor: ...  # noqa: D102
+
+
+class AsyncCursor(Protocol):
+    """The rows of a statement, awaited."""
+
+    async def fetchone(self) -> Any: ...  # noqa: D102
+    async def fetchall(self) -> list[Any]: ...  # noqa: D102
+    @property
+    def rowcount(self) -> int: ...  # noqa: D102
+
+
+class AsyncConnection(Protocol):
+    """A connection inside the transaction of a slice of an async job."""
+
+    async def execute(self, query: Any, params: Any = ..., /) -> AsyncCursor: ...  # noqa: D102
+
+
+class AsyncSqliteCursor:
+    """The rows of a statement on SQLite, already there."""
+
+    def __init__(self, cursor: sqlite3.Cursor) -> None:
+        self._cursor = cursor
+
+    @property
+    def rowcount(self) -> int:
+        """Rows written by the statement."""
+        return self._cursor.rowcount
+
+    async def fetchone(self) -> Any:
+        """The next row, or None."""
+        return await asyncio.to_thread(self._cursor.fetchone)
+
+    async def fetchall(self) -> list[Any]:
+        """All other rows."""
+        return await asyncio.to_thread(self._cursor.fetchall)
+
+
+class AsyncSqliteConnection:
+    """A sqlite3 connection whose statements run in a thread beside the loop."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    async def execute(self, query: str, params: Sequence[Any] = (), /) -> AsyncSqliteCursor:
+        """Runs one statement."""
+        return AsyncSqliteCursor(await asyncio.to_thread(self.connection.execute, query, params))
+
+    async def executemany(self, query: str, params: Sequence[Sequence[Any]], /) -> AsyncSqliteCursor:
+        """Runs one statement for each set of parameters."""
+        return AsyncSqliteCursor(await asyncio.to_thread(self.connection.executemany, query, params))

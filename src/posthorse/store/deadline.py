@@ -1,0 +1,47 @@
+"""Ends what takes too long: one thread that watches the deadlines of open transactions."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class Deadlines:
+    """Calls back when a block takes longer than it may. Costs no thread until the first block, and one after."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._pending: dict[int, tuple[float, Callable[[], None]]] = {}
+        self._last = 0
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def limit(self, seconds: float, overdue: Callable[[], None]) -> Iterator[None]:
+        """Calls `overdue`, from another thread, if the block is not over after that many seconds."""
+        with self._changed:
+            self._last += 1
+            number = self._last
+            is_first = not self._pending
+            self._pending[number] = (time.monotonic() + seconds, overdue)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="posthorse-deadlines", daemon=True)
+                self._thread.start()
+            elif is_first:
+                self._changed.notify()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._pending.pop(number, None)
+
+    def _watch(self) -> None:
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                late = [number for number, (when, _) in self._pending.items() if when <= now]
+                for number in late:
+                    self._pending.pop(number)[1]()
+                nearest = min((when for when, _ in self._pending.values()), default=None)
+                self._changed.wait(None if nearest is None else max(0.0, nearest - now))

@@ -1,0 +1,192 @@
+"""Reading: jobs, runners and counts as they are stored. Times are microseconds on the store's clock."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple, cast
+
+import msgspec
+
+from posthorse.rules.job import State
+from posthorse.store.base import Steps, ask, operation, single_operation
+from posthorse.store.queries import Row
+
+_NEWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+_decode_names = msgspec.json.Decoder(list[str]).decode
+
+
+class JobRow(NamedTuple):
+    """A job as it stands. The fields from `done` to `updated_at` are None until its first checkpoint."""
+
+    id: str
+    state: str
+    reason: str | None
+    kind: str
+    queue: str
+    priority: int
+    tenant: str | None
+    tags: str | None
+    errors: int
+    crashes: int
+    losses: int
+    options: str | None
+    request: str | None
+    error: str | None
+    worker: str | None
+    created_at: int
+    run_at: int | None
+    started_at: int | None
+    finished_at: int | None
+    done: int | None
+    total: int | None
+    pace: str | None
+    note: str | None
+    updated_at: int | None
+    now: int
+
+
+class OutcomeRow(NamedTuple):
+    """How a job ended, if its state is a final one."""
+
+    state: str
+    result: str | None
+    error: str | None
+    reason: str | None
+    kind: str
+
+
+class EventRow(NamedTuple):
+    """One step in the life of a job; `detail` is JSON."""
+
+    version: int
+    at: int
+    name: str
+    detail: str | None
+
+
+class WorkerRow(NamedTuple):
+    """A runner on the list; `silent_for` is how long ago it beat."""
+
+    id: str
+    worker: str
+    host: str
+    pid: int
+    version: str
+    started_at: int
+    beat_at: int
+    is_idle: bool
+    is_draining: bool
+    running: int
+    concurrency: int
+    queues: list[str]
+    kinds: list[str]
+    silent_for: int
+
+
+class Depth(NamedTuple):
+    """How many jobs wait in the lanes of a queue, kind and priority, and the place of the first."""
+
+    queue: str
+    kind: str
+    priority: int
+    waiting: int
+    first: int
+
+
+@single_operation
+def job(job_id: str) -> Steps[JobRow | None]:
+    """A job as it stands, or None."""
+    rows = yield ask("job", job=job_id)
+    return JobRow._make(rows[0]) if rows else None
+
+
+@single_operation
+def jobs(
+    *,
+    state: State | None = None,
+    queue: str | None = None,
+    kind: str | None = None,
+    before: str | None = None,
+    limit: int = 50,
+) -> Steps[list[JobRow]]:
+    """Jobs from the newest to the oldest that fit every filter; `before` is the id of the last one seen."""
+    rows = yield ask(
+        "jobs",
+        state=None if state is None else state.value,
+        queue=queue,
+        kind=kind,
+        before=before or _NEWEST,
+        limit=limit,
+    )
+    return [JobRow._make(row) for row in rows]
+
+
+@single_operation
+def outcome(job_id: str) -> Steps[OutcomeRow | None]:
+    """How a job ended, or stands; None when there is no such job."""
+    rows = yield ask("outcome", job=job_id)
+    return OutcomeRow._make(rows[0]) if rows else None
+
+
+@single_operation
+def arguments(job_id: str) -> Steps[str | None]:
+    """What a job was enqueued with, as JSON; None when there is no such job."""
+    rows = yield ask("arguments", job=job_id)
+    return cast("str", rows[0][0]) if rows else None
+
+
+@single_operation
+def events(job_id: str) -> Steps[list[EventRow]]:
+    """What happened to a job beyond the happy path, in order."""
+    rows = yield ask("events", job=job_id)
+    return [EventRow._make(row) for row in rows]
+
+
+@single_operation
+def workers() -> Steps[list[WorkerRow]]:
+    """The runners on the list."""
+    rows = yield ask("workers")
+    return [_worker_row(row) for row in rows]
+
+
+@single_operation
+def depths() -> Steps[list[Depth]]:
+    """How many jobs wait, by queue, kind and priority."""
+    rows = yield ask("depths")
+    return [Depth._make(row) for row in rows]
+
+
+@single_operation
+def parked_counts() -> Steps[dict[State, int]]:
+    """How many jobs are set aside in each state: scheduled, blocked, paused and failed."""
+    rows = yield ask("parked_counts")
+    return {State(cast("str", state)): cast("int", count) for state, count in rows}
+
+
+@single_operation
+def running_count() -> Steps[int]:
+    """How many jobs somebody holds a lease on."""
+    rows = yield ask("running_count")
+    return cast("int", rows[0][0])
+
+
+@operation
+def unserved() -> Steps[dict[str, int]]:
+    """How many jobs wait of each kind that no living runner has registered."""
+    waiting: Counter[str] = Counter()
+    for depth in (yield ask("depths")):
+        waiting[cast("str", depth[1])] += cast("int", depth[3])
+    served: set[str] = set()
+    for (kinds,) in (yield ask("living_kinds")):
+        served.update(_decode_names(cast("str", kinds)))
+    return {kind: waiting[kind] for kind in sorted(waiting.keys() - served)}
+
+
+def _worker_row(row: Row) -> WorkerRow:
+    stored = WorkerRow._make(row)
+    return stored._replace(
+        is_idle=bool(stored.is_idle),
+        is_draining=bool(stored.is_draining),
+        queues=_decode_names(cast("str", stored.queues)),
+        kinds=_decode_names(cast("str", stored.kinds)),
+    )

@@ -1,0 +1,167 @@
+"""Waiting for news from the store without asking it: changes of the SQLite log, notifications of PostgreSQL.
+
+A wake is a hint. Whoever waits also looks now and then, so a lost one costs a moment and never a job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import os
+import random
+import struct
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from posthorse.store.store import Store
+
+if TYPE_CHECKING:
+    from posthorse.store.postgres import PostgresBackend
+    from posthorse.store.sqlite import SqliteBackend
+
+log = logging.getLogger("posthorse.store")
+
+CLOSEST_LOOKS = 0.002
+"""Seconds between two wakes at least: a busy neighbour must not make the idle ones spin."""
+
+IN_MODIFY = 0x2
+_EVENT = struct.Struct("iIII")
+
+
+class Watch:
+    """Wakes whoever waits. This one knows only `wake`; its heirs hear of writes by other processes."""
+
+    def __init__(self) -> None:
+        self._news = asyncio.Event()
+        self._woken_at = 0.0
+
+    def wake(self) -> None:
+        """Ends a wait, now or when it begins."""
+        self._news.set()
+
+    def clear(self) -> None:
+        """Forgets the news so far: call it before looking at the store."""
+        self._news.clear()
+
+    async def wait(self, timeout: float) -> bool:
+        """Waits for news since the last `clear`; false when there were none in time (seconds)."""
+        try:
+            await asyncio.wait_for(self._news.wait(), timeout)
+        except TimeoutError:
+            return False
+        early = self._woken_at + CLOSEST_LOOKS - time.monotonic()
+        if early > 0:
+            await asyncio.sleep(early)
+        self._woken_at = time.monotonic()
+        return True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+class SqliteWatch(Watch):
+    """Hears of every commit to the file: the kernel tells when the log was written (inotify, Linux)."""
+
+    def __init__(self, backend: SqliteBackend) -> None:
+        super().__init__()
+        self._log = Path(f"{backend.path}-wal")
+        self._descriptor = -1
+
+    async def __aenter__(self) -> Self:
+        self._descriptor = _watch_file(self._log)
+        if self._descriptor >= 0:
+            asyncio.get_running_loop().add_reader(self._descriptor, self._on_events)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._descriptor >= 0:
+            asyncio.get_running_loop().remove_reader(self._descriptor)
+            os.close(self._descriptor)
+
+    async def wait(self, timeout: float) -> bool:
+        """See Watch; without inotify, looks more often instead."""
+        return await super().wait(timeout if self._descriptor >= 0 else min(timeout, 0.05))
+
+    def _on_events(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._descriptor, 64 * _EVENT.size)
+        self.wake()
+
+
+class PostgresWatch(Watch):
+    """Hears notifications on a connection of its own; behind a pooler there are none, and it looks more often."""
+
+    def __init__(self, backend: PostgresBackend) -> None:
+        super().__init__()
+        self._backend = backend
+        self._is_listening = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.get_running_loop().create_task(self._listen_forever())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def wait(self, timeout: float) -> bool:
+        """See Watch."""
+        return await super().wait(timeout if self._is_listening else min(timeout, 0.1))
+
+    async def _listen_forever(self) -> None:
+        failures = 0
+        while True:
+            try:
+                async for _ in self._backend.notifications(self._begin):
+                    self.wake()
+                return  # behind a pooler: there is nothing to listen to
+            except Exception as error:
+                failures += 1
+                pause = random.uniform(0.1, min(10.0, 0.2 * 2**failures))
+                log.info("not listening to PostgreSQL: %s; again in %.1f s", error, pause)
+            finally:
+                self._is_listening = False
+            await asyncio.sleep(pause)
+
+    def _begin(self) -> None:
+        self._is_listening = True
+        self.wake()  # what came before we listened told nobody
+
+
+def make_watch(store: Store) -> Watch:
+    """The watch that fits a store."""
+    backend = store.backend
+    if backend.dialect.name == "sqlite":
+        return SqliteWatch(backend)  # type: ignore[arg-type]  # told apart by its dialect
+    return PostgresWatch(backend)  # type: ignore[arg-type]  # told apart by its dialect
+
+
+def _watch_file(path: Path) -> int:
+    """A descriptor that can be read when the file was written to; -1 where the system has no inotify."""
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        descriptor = int(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+    except (OSError, AttributeError):
+        return -1
+    if descriptor < 0:
+        return -1
+    if int(libc.inotify_add_watch(descriptor, os.fsencode(path), IN_MODIFY)) < 0:
+        os.close(descriptor)
+        return -1
+    return descriptor

@@ -1,0 +1,3 @@
+"""The version of Posthorse."""
+
+VERSION = "0.1.0"

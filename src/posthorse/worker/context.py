@@ -1,0 +1,133 @@
+"""What a running job is given: who it is, where it stands, and its loops in slices."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import TypeVar, cast, overload
+
+from posthorse.errors import InvalidOption
+from posthorse.rules.durations import Duration, as_timedelta
+from posthorse.rules.progress import Progress
+from posthorse.worker.journal import Journal
+from posthorse.worker.slices import Slices
+from posthorse.worker.sources import AsyncSource, Source
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+SAVE_EVERY = 1.0
+"""Seconds between two saves of a progress that is only told."""
+
+LARGEST_SLICE = 1_000_000
+
+
+class Keep:
+    """Kept values: `keep(name, initial)` gives the value, committed with the cursor at every slice."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._kept = journal.standing.kept
+
+    def __call__(self, name: str, initial: K) -> K:
+        """The kept value of this name, or `initial` at the first time. Change it in place."""
+        return cast("K", self._kept.setdefault(name, initial))
+
+    def set(self, name: str, value: object) -> None:
+        """Replaces a kept value, for those that cannot change in place."""
+        self._kept[name] = value
+
+
+class Context:
+    """Given to a job as its first parameter. Valid while the job runs, in the thread or task that it was given to."""
+
+    def __init__(self, journal: Journal, *, job_id: str, attempt: int, is_async: bool) -> None:
+        self.job_id = job_id
+        self.attempt = attempt
+        """Counts from 1; only errors count, not lost workers or deploys."""
+        self.keep = Keep(journal)
+        self.log = logging.LoggerAdapter(logging.getLogger("posthorse.job"), {"job_id": job_id})
+        self._journal = journal
+        self._is_async = is_async
+        self._saved_at = time.monotonic()
+        self._saving: set[asyncio.Task[None]] = set()
+        self._loops: set[str] = set()
+
+    @property
+    def stop_requested(self) -> bool:
+        """True when the job is to stop at its next checkpoint."""
+        return self._journal.stop.request is not None
+
+    @property
+    def progress(self) -> Progress:
+        """How far the job is, without a forecast."""
+        standing = self._journal.standing
+        return Progress(done=standing.done, total=standing.total, note=standing.note)
+
+    @overload
+    def slices(
+        self,
+        source: Source[T] | AsyncSource[T],
+        *,
+        name: str | None = None,
+        size: int = 1000,
+        time_box: Duration | None = None,
+    ) -> Slices[T]: ...
+    @overload
+    def slices(
+        self, source: Sequence[T], *, name: str | None = None, size: int = 1000, time_box: Duration | None = None
+    ) -> Slices[T]: ...
+
+    def slices(
+        self,
+        source: Source[T] | AsyncSource[T] | Sequence[T],
+        *,
+        name: str | None = None,
+        size: int = 1000,
+        time_box: Duration | None = None,
+    ) -> Slices[T]:
+        """A loop over batches of at most `size` items, each committed with the job's position when its turn ends.
+
+        `for batch in ctx.slices(range(10_000)): …`, or `async for`. The job may be stopped between two slices,
+        and goes on there. Two loops of one job need names. With `time_box` the job yields its worker to others
+        after that time and comes back. Raises InvalidOption; TypeError for what cannot be resumed.
+        """
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= LARGEST_SLICE:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidOption(f"size is {size!r}; it must be a whole number from 1 to {LARGEST_SLICE:,}")
+        label = name or ""
+        if label in self._loops:
+            raise InvalidOption(
+                f"this job has two loops named {label!r}; give each a name: ctx.slices(…, name=\"users\"), so that each "
+                "finds its own place again"
+            )
+        self._loops.add(label)
+        box = None if time_box is None else as_timedelta(time_box, name="time_box").total_seconds()
+        return Slices(self._journal, source, loop=label, size=size, time_box=box)
+
+    def set_progress(self, done: int, total: int | None = None, *, note: str | None = None) -> None:
+        """Tells how far the job is, for jobs without slices. Saved at most once a second."""
+        if done < 0 or (total is not None and total < 0):
+            raise InvalidOption(f"progress {done!r} of {total!r} makes no sense; both must be 0 or more")
+        self._journal.standing.tell(done, total, note)
+        if time.monotonic() - self._saved_at < SAVE_EVERY:
+            return
+        self._saved_at = time.monotonic()
+        if self._is_async:
+            task = asyncio.get_running_loop().create_task(self._journal.asave())
+            self._saving.add(task)
+            task.add_done_callback(self._saving.discard)
+        else:
+            self._journal.save()
+
+    def checkpoint(self) -> None:
+        """Saves kept values and progress, and stops here if the job is to stop. Raises Interrupted."""
+        self._journal.save()
+        self._journal.stop.raise_if_asked()
+
+    async def acheckpoint(self) -> None:
+        """The same in an async job."""
+        await self._journal.asave()
+        self._journal.stop.raise_if_asked()
+
+

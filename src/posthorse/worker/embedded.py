@@ -1,0 +1,147 @@
+"""A worker inside an application or a test: the same loop, in a thread of this process.
+
+It has no supervisor: the heart beats from another thread, but a job that holds the interpreter lock beyond the
+lease loses it. The job is then retried; what its first run still does is fenced off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from posthorse.errors import InvalidOption, PosthorseError
+from posthorse.maintenance.sweep import Sweeper
+from posthorse.rules.job import checked_name
+from posthorse.rules.lifecycle import Policy
+from posthorse.rules.registry import Registry
+from posthorse.rules.settings import Settings
+from posthorse.store.operations.runners import Runner, register, retire
+from posthorse.store.store import Store
+from posthorse.version import VERSION
+from posthorse.worker.heartbeat import Heart, Pulse
+from posthorse.worker.loop import Loop
+
+log = logging.getLogger("posthorse.worker")
+
+
+class EmbeddedWorker:
+    """Works from entering the block to leaving it. Leaving drains: running jobs end or stop at a checkpoint."""
+
+    def __init__(
+        self, store: Store, registry: Registry, settings: Settings, *, queues: Sequence[str], concurrency: int
+    ) -> None:
+        if isinstance(queues, str):
+            raise InvalidOption(f"queues is {queues!r}; give a list of names, such as [{queues!r}]")
+        self._store = store
+        self._registry = registry
+        self._settings = settings
+        self._queues = tuple(checked_name(queue, what="queue") for queue in queues)
+        self._concurrency = checked_concurrency(concurrency)
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._work: Loop | None = None
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        if self._thread is not None:
+            raise RuntimeError("this worker works already; make another with app.worker()")
+        self._thread = threading.Thread(target=self._run, name="posthorse-worker", daemon=True)
+        self._thread.start()
+        self._started.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        if self._thread is not None:
+            self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.__exit__, kind, error, trace)
+
+    def stop(self) -> None:
+        """No more claims; returns at once, while running jobs end."""
+        if self._loop is not None and self._work is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._work.stop)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._started.set()
+
+    async def _main(self) -> None:
+        runner = make_runner(
+            self._registry, queues=self._queues, concurrency=self._concurrency, worker=f"{socket.gethostname()}:embedded"
+        )
+        settings = self._settings
+        lease = round(settings.lease * 1_000_000)
+        await self._store.arun(register(runner, boot=self._store.backend.boot, lease=lease))
+        pulse = Pulse(runner.id, settings.lease, running=lambda: self._work.running_count if self._work else 0)
+        self._work = Loop(self._store, self._registry, settings, runner, lost=lambda: pulse.is_lost)
+        self._loop = asyncio.get_running_loop()
+        heart = Heart(self._store, lease=settings.lease, heartbeat=settings.heartbeat)
+        heart.add(pulse)
+        heart.start()
+        policy = Policy(max_losses=settings.max_interruptions)
+        sweeper = Sweeper(self._store, runner.id, lease=settings.lease, policy=policy)
+        sweeping = asyncio.create_task(sweeper.run_forever())
+        self._started.set()
+        try:
+            await self._work.run()
+        finally:
+            heart.drop(runner.id)
+            await asyncio.to_thread(heart.stop)
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
+            await retire_quietly(self._store, runner.id)
+
+
+def make_runner(registry: Registry, *, queues: Sequence[str], concurrency: int, worker: str) -> Runner:
+    """A fresh incarnation in this process."""
+    return Runner(
+        id=str(uuid.uuid4()),
+        worker=worker,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        version=VERSION,
+        concurrency=concurrency,
+        queues=queues,
+        kinds=sorted(registry),
+    )
+
+
+async def retire_quietly(store: Store, runner: str) -> None:
+    """Takes a runner off the list; when the store is away, its lease runs out by itself."""
+    try:
+        await store.arun(retire(runner))
+    except PosthorseError as error:
+        log.info("runner %s could not sign off: %s", runner, error)
+
+
+def checked_concurrency(value: object) -> int:
+    """A whole number from 1 to 10,000. Raises InvalidOption."""
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10_000:
+        return value
+    raise InvalidOption(f"concurrency is {value!r}; it must be a whole number from 1 to 10,000")

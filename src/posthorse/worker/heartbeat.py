@@ -1,0 +1,112 @@
+"""Heartbeats: one thread renews the leases of runners, whatever their jobs do to their loops.
+
+The right to work is measured from when a beat was sent, on the monotonic clock: it ends before the store's view of
+it does.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from posthorse.errors import PosthorseError
+from posthorse.store.operations.runners import beat
+from posthorse.store.store import Store
+
+log = logging.getLogger("posthorse.worker")
+
+
+class Pulse:
+    """The right of one runner to its jobs, as this process knows it."""
+
+    def __init__(
+        self,
+        runner: str,
+        lease: float,
+        *,
+        running: Callable[[], int],
+        may_beat: Callable[[], bool] = lambda: True,
+        renewed: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
+        self.runner = runner
+        self.running = running
+        self.may_beat = may_beat
+        self.renewed = renewed
+        """Called with the seconds that the lease still holds."""
+        self.is_draining = False
+        self.is_dead = False
+        self._until = time.monotonic() + lease
+
+    @property
+    def is_lost(self) -> bool:
+        """True when the lease is over or was taken away: nothing that runs under it counts any more."""
+        return self.is_dead or time.monotonic() >= self._until
+
+    def renew(self, until: float) -> None:
+        """The lease holds until that moment of the monotonic clock."""
+        self._until = until
+        self.renewed(until - time.monotonic())
+
+
+class Heart:
+    """Beats for runners until it is stopped."""
+
+    def __init__(self, store: Store, *, lease: float, heartbeat: float) -> None:
+        self._store = store
+        self._lease = lease
+        self._heartbeat = heartbeat
+        self._pulses: dict[str, Pulse] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat_forever, name="posthorse-heart", daemon=True)
+
+    def start(self) -> None:
+        """Begins to beat."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends; leases run out unless their runners are retired."""
+        self._stop.set()
+        self._thread.join()
+
+    def add(self, pulse: Pulse) -> None:
+        """Beats for one more runner."""
+        self._pulses[pulse.runner] = pulse
+
+    def drop(self, runner: str) -> None:
+        """Beats for it no more."""
+        self._pulses.pop(runner, None)
+
+    def _beat_forever(self) -> None:
+        pause = self._heartbeat
+        while not self._stop.wait(pause):
+            began = time.monotonic()
+            failed = [not self._beat_for(pulse) for pulse in list(self._pulses.values())]
+            # After a failure sooner, so that a lease is tried several times before it ends.
+            pause = self._heartbeat / 5 if any(failed) else self._heartbeat - (time.monotonic() - began)
+            pause = max(pause, self._heartbeat / 5)
+
+    def _beat_for(self, pulse: Pulse) -> bool:
+        """One beat; false when it is worth trying again soon."""
+        if pulse.is_dead or not pulse.may_beat():
+            return True
+        sent = time.monotonic()
+        try:
+            answer = self._store.run(
+                beat(
+                    pulse.runner,
+                    lease=round(self._lease * 1_000_000),
+                    running=pulse.running(),
+                    draining=pulse.is_draining,
+                )
+            )
+        except PosthorseError as error:
+            log.warning("a heartbeat failed: %s", error)
+            return False
+        if answer.is_alive:
+            pulse.renew(sent + self._lease)
+        elif pulse.runner in self._pulses:
+            log.error("runner %s was given up for dead; its jobs go to others", pulse.runner)
+            pulse.is_dead = True
+        return True

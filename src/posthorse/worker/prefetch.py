@@ -1,0 +1,30 @@
+"""How many jobs to claim ahead of free slots: as many as start within a fiftieth of a second."""
+
+from __future__ import annotations
+
+AHEAD = 0.02
+MOST = 1000
+WEIGHT = 0.05
+
+
+class Prefetch:
+    """Learns how long jobs take. Before it knows, and for slow jobs, nothing is claimed ahead."""
+
+    def __init__(self, concurrency: int) -> None:
+        self.observed = 0
+        """How many jobs have ended."""
+        self._concurrency = concurrency
+        self._average = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """A job took that long, from its start to its end."""
+        self.observed += 1
+        # A slow job counts at once, fast ones bit by bit: claiming too little costs less than trapping jobs.
+        weight = 1.0 if self.observed == 1 or seconds > self._average * 20 else WEIGHT
+        self._average += (seconds - self._average) * weight
+
+    def allowance(self) -> int:
+        """How many jobs beyond the free slots."""
+        if self.observed < self._concurrency or self._average >= AHEAD:
+            return 0
+        return min(MOST, int(self._concurrency * AHEAD / max(self._average, 1e-6)))

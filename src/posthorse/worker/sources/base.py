@@ -1,0 +1,54 @@
+"""What a source is: something that counts itself and reads on from any position that it gave out before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar, runtime_checkable
+
+from posthorse.rules.cursor import Cursor
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk(Generic[T_co]):
+    """The next items of a source, and where it stands after them.
+
+    cursor: the position after the last of `items`, to be saved when they are done.
+    is_last: nothing follows. Not every source knows that early: the chunk after the last full one may be
+        empty, and then it is the last.
+    """
+
+    items: Sequence[T_co]
+    cursor: Cursor
+    is_last: bool
+
+
+@runtime_checkable
+class Source(Protocol[T_co]):
+    """Items in a fixed order that can be read on from any committed position.
+
+    Consecutive reads cost what their items cost; only a read elsewhere, as after a restart, may cost more.
+    """
+
+    def count(self) -> int | None:
+        """How many items there are from the very start; None if that is unknown or too dear to find out."""
+
+    def read(self, cursor: Cursor, limit: int, /) -> Chunk[T_co]:
+        """At most `limit` items after this position; None is the start."""
+        ...
+
+    def close(self) -> None:
+        """Give back what is held open. A closed source may be read again: it opens anew."""
+
+
+@runtime_checkable
+class AsyncSource(Protocol[T_co]):
+    """The same for sources that must be awaited."""
+
+    async def acount(self) -> int | None: ...
+
+    async def aread(self, cursor: Cursor, limit: int, /) -> Chunk[T_co]: ...
+
+    async def aclose(self) -> None: ...

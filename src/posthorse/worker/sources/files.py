@@ -1,0 +1,137 @@
+"""Files as bytes that can be read on from any offset: plain, gzip, or a member of a zip archive.
+
+It knows neither lines nor records. A compressed file is read from its start to get to an offset: that costs
+once per run, at the first read, and nothing between consecutive reads.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import os
+from contextlib import suppress
+from typing import NamedTuple, TypeAlias, cast
+from zipfile import ZipFile
+
+from posthorse.errors import InvalidOption, UsageError
+from posthorse.rules.cursor import Cursor
+
+FilePath: TypeAlias = str | os.PathLike[str]
+
+_BLOCK = 1 << 18
+
+
+class Place(NamedTuple):
+    """A position in a file's content: bytes from the start, and for messages the lines."""
+
+    offset: int = 0
+    line: int = 0
+
+    @classmethod
+    def of(cls, cursor: Cursor) -> Place:
+        """The place that was saved as this cursor."""
+        match cursor:
+            case None:
+                return cls()
+            case [int(offset), int(line)] if offset >= 0:
+                return cls(offset, line)
+            case _:
+                raise UsageError(
+                    f"the saved position {cursor!r} is no place in a file; was the loop changed since the job began?"
+                )
+
+
+class Content:
+    """The content of a file; opened at the first read and kept open between reads."""
+
+    def __init__(self, path: FilePath, member: str | None) -> None:
+        self.path = os.fspath(path)
+        self._member = member
+        self._open: io.BufferedReader | None = None
+
+    def __str__(self) -> str:
+        return self.path if self._member is None else f"{self.path}:{self._member}"
+
+    def at(self, offset: int) -> io.BufferedReader:
+        """The content from this offset on, the place after a line's end that was read before."""
+        if self._open is None:
+            self._open = self.opened()
+        if self._open.tell() != offset:
+            self._go_to(self._open, offset)
+        return self._open
+
+    def opened(self) -> io.BufferedReader:
+        """A reader of its own from the start, for the caller to close."""
+        if self._member is not None or self.path.lower().endswith(".zip"):
+            with ZipFile(self.path) as archive:  # its file stays open as long as the member does
+                raw: object = archive.open(_chosen(archive, self._member))
+        elif self.path.lower().endswith(".gz"):
+            raw = gzip.open(self.path)
+        else:
+            raw = open(self.path, "rb", buffering=0)  # noqa: SIM115 - closed with the reader
+        return io.BufferedReader(cast("io.RawIOBase", raw), _BLOCK)
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def _go_to(self, reader: io.BufferedReader, offset: int) -> None:
+        """Refuse a file that is not the one whose beginning was done, as far as one byte tells."""
+        if offset == 0:
+            reader.seek(0)
+            return
+        reader.seek(offset - 1)
+        before = reader.read(1)
+        if not before:
+            raise UsageError(
+                f"{self} is shorter than the {offset:,} bytes that were done already: it was cut or replaced since "
+                "the job began; put it back and retry the job, or cancel it and enqueue one for the new file"
+            )
+        if before not in b"\r\n" and reader.peek(1):
+            raise UsageError(
+                f"{self} has no line end before byte {offset:,}, where the job stopped: it was changed since; put "
+                "it back and retry the job, or cancel it and enqueue one for the new file"
+            )
+
+
+class TextForm:
+    """How bytes become text, a line at a time."""
+
+    def __init__(self, encoding: str, errors: str) -> None:
+        known: str | None = None
+        with suppress(LookupError, UnicodeError):
+            known = codecs.lookup(encoding).name.removesuffix("-sig")
+            if "\n".encode(known) != b"\n" or "\r".encode(known) != b"\r":
+                known = None
+        if known is None:
+            raise InvalidOption(
+                f"encoding {encoding!r} is unknown, or writes line ends in more than one byte; convert the file "
+                "to UTF-8 first"
+            )
+        self.encoding = known
+        self.errors = errors
+
+    def decode(self, raw: bytes, content: Content, line: int) -> str:
+        """The text of line number `line`, from 1; a byte order mark at the start of the file is dropped."""
+        if line == 1 and self.encoding == "utf-8":
+            raw = raw.removeprefix(codecs.BOM_UTF8)
+        try:
+            return raw.decode(self.encoding, self.errors)
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"{content}, line {line}: not {self.encoding} ({error.reason}); name its encoding=, or pass "
+                'errors="replace"'
+            ) from error
+
+
+def _chosen(archive: ZipFile, member: str | None) -> str:
+    names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+    if member is None and len(names) == 1:
+        return names[0]
+    if member in names:
+        return cast("str", member)
+    raise InvalidOption(
+        f"{archive.filename} holds {', '.join(sorted(names)) or 'no files'}; name one of them with member="
+    )

@@ -1,0 +1,93 @@
+"""Where a long job stands: cursors of its loops, kept values and progress, between checkpoints in memory.
+
+Knows how a checkpoint is encoded, and not where it is stored.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from posthorse.errors import TooLarge
+from posthorse.rules.codec import decode_kept, encode_kept
+from posthorse.rules.cursor import Cursor
+from posthorse.rules.progress import Pace
+from posthorse.store.operations.finish import Checkpoint
+
+KEPT_LIMIT = 4 * 1024 * 1024
+
+
+class LoopStanding(msgspec.Struct, omit_defaults=True):
+    """One loop of slices."""
+
+    cursor: object = None  # a Cursor; its recursive type says nothing to the decoder
+    done: int = 0
+    total: int | None = None
+    is_over: bool = False
+
+
+class Standing:
+    """Everything that a checkpoint saves."""
+
+    def __init__(self) -> None:
+        self.loops: dict[str, LoopStanding] = {}
+        self.kept: dict[str, object] = {}
+        self.pace = Pace()
+        self.note: str | None = None
+        self.slices = 0
+        self._told: tuple[int, int | None] | None = None
+
+    @classmethod
+    def restore(cls, slices: int, checkpoint: Checkpoint) -> Standing:
+        """From the last checkpoint."""
+        standing = cls()
+        standing.slices = slices
+        standing.loops = _decode_loops(checkpoint.cursors)
+        kept = decode_kept(checkpoint.kept)
+        standing.kept = kept if isinstance(kept, dict) else {}
+        standing.pace = Pace.decode(checkpoint.pace)
+        standing.note = checkpoint.note
+        if not standing.loops:
+            standing._told = (checkpoint.done, checkpoint.total)
+        return standing
+
+    @property
+    def done(self) -> int:
+        """Items done, over all loops, or as the job told."""
+        return self._told[0] if self._told else sum(loop.done for loop in self.loops.values())
+
+    @property
+    def total(self) -> int | None:
+        """Items in all, when every loop that has begun knows its own."""
+        if self._told:
+            return self._told[1]
+        totals = [loop.total for loop in self.loops.values()]
+        return None if not totals or None in totals else sum(total for total in totals if total is not None)
+
+    def tell(self, done: int, total: int | None, note: str | None) -> None:
+        """Progress as the job itself counts it."""
+        self._told = (done, total)
+        self.note = note
+
+    def advance(self, loop: str, cursor: Cursor, items: int, seconds: float, *, is_over: bool) -> None:
+        """A slice of a loop is done."""
+        standing = self.loops[loop]
+        standing.cursor = cursor
+        standing.done += items
+        standing.is_over = is_over
+        self.pace = self.pace.observe(items, seconds)
+
+    def encode(self) -> Checkpoint:
+        """As the store takes it. Raises TooLarge when kept values outgrew their limit."""
+        kept = encode_kept(self.kept) if self.kept else "{}"
+        if len(kept) > KEPT_LIMIT:
+            raise TooLarge(
+                f"the kept values take {len(kept):,} bytes and may take {KEPT_LIMIT:,}; keep a summary, or write "
+                "rows of your own in batch.transaction()"
+            )
+        return Checkpoint(
+            self.done, self.total, self.pace.encode(), self.note, _encode_loops(self.loops).decode(), kept
+        )
+
+
+_encode_loops = msgspec.json.Encoder().encode
+_decode_loops = msgspec.json.Decoder(dict[str, LoopStanding]).decode
