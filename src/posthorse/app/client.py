@@ -123,6 +123,12 @@ class Posthorse:
         """Makes the schema or brings it up to date; answers with the number of steps taken."""
         return self.store.migrate()
 
+    def use_url(self, url: str) -> None:
+        """Points the application at another store; handles made before keep working, on the new one."""
+        self.store.close()
+        self.settings = msgspec.structs.replace(self.settings, url=url)
+        self.store = Store(url, schema=self.settings.schema, clock=self.store.clock)
+
     def close(self) -> None:
         """Closes all connections; the next use opens them anew."""
         self.store.close()

@@ -41,8 +41,16 @@ class Misfit(ValueError):
         self.steps: list[str] = []
         self._came = "None" if value is None else f"{said(type(value))} {short(value)}"
 
-    def under(self, step: str) -> Misfit:
-        self.steps.append(step)
+    def in_item(self, key: object) -> Misfit:
+        self.steps.append(f"[{short(key)}]")
+        return self
+
+    def in_key(self, key: object) -> Misfit:
+        self.steps.append(f"[key {short(key)}]")
+        return self
+
+    def in_field(self, name: object) -> Misfit:
+        self.steps.append(f".{name}")
         return self
 
     def told(self, root: str) -> str:
@@ -77,7 +85,9 @@ def encode_result(value: object, *, limit: int) -> str:
         raise ValueError(f"the result cannot be stored: it {TOO_DEEP}") from None
     except (TypeError, ValueError) as error:
         raise ValueError(f"the result cannot be stored: {error}") from error
-    return sized(encoded, limit, "the result")
+    if len(encoded) > limit:
+        raise too_large(len(encoded), limit, "the result")
+    return encoded.decode()
 
 
 def decode_result(text: str, type: object) -> object:
@@ -88,14 +98,12 @@ def decode_result(text: str, type: object) -> object:
         return _decoder_of(Any).decode(text)
 
 
-def sized(encoded: bytes, limit: int, what: str) -> str:
-    """The text, unless it takes more bytes than the limit."""
-    if len(encoded) > limit:
-        raise TooLarge(
-            f"{what} would take {len(encoded):,} bytes as JSON and the limit is {limit:,}; "
-            f"keep the bulk in a table or a file and pass its key or path, or raise the limit"
-        )
-    return encoded.decode()
+def too_large(size: int, limit: int, what: str) -> TooLarge:
+    """The error for text of that many bytes."""
+    return TooLarge(
+        f"{what} would take {size:,} bytes as JSON and the limit is {limit:,}; "
+        f"keep the bulk in a table or a file and pass its key or path, or raise the limit"
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -112,27 +120,31 @@ def _check_by_value(value: object, depth: int) -> None:
         return _check_by_value(value.value, depth)
     if depth == MAX_DEPTH:
         raise Misfit(TOO_DEEP, value)
-    for step, part in _parts(value):
+    step, parts = _parts(value)
+    for key, part in parts:
         try:
             _check_by_value(part, depth + 1)
         except Misfit as misfit:
-            raise misfit.under(step) from None
+            raise step(misfit, key) from None
     return None
 
 
-def _parts(value: object) -> Iterable[tuple[str, object]]:
+_Step = Callable[[Misfit, object], Misfit]
+
+
+def _parts(value: object) -> tuple[_Step, Iterable[tuple[object, object]]]:
     if isinstance(value, dict):
         mapping = cast("dict[object, object]", value)
         _check_keys(mapping)
-        return [(f"[{short(key)}]", item) for key, item in mapping.items()]
-    if isinstance(value, list | tuple | set | frozenset | collections.deque):
-        return [(f"[{place}]", item) for place, item in enumerate(cast("Iterable[object]", value))]
+        return Misfit.in_item, mapping.items()
+    if isinstance(value, (list, tuple, set, frozenset, collections.deque)):
+        return Misfit.in_item, enumerate(cast("Iterable[object]", value))
     if is_model(type(value)):
-        return [(f".{name}", item) for name, item in cast("Model", value)]
+        return Misfit.in_field, cast("Model", value)
     names = field_names(type(value))
     if names is None:
         raise Misfit("is of a type that has no form in JSON: return plain data, or the key to it", value)
-    return [(f".{name}", getattr(value, name)) for name in names if hasattr(value, name)]
+    return Misfit.in_field, _fields(value, names)
 
 
 def _check_keys(mapping: dict[object, object]) -> None:
@@ -275,19 +287,19 @@ def _packed_items(items: list[object], names: Names, depth: int) -> list[object]
         integers = cast("list[int]", items)
         if _fits_64_bits(min(integers)) and _fits_64_bits(max(integers)):
             return items
-    return [_packed_under(f"[{place}]", item, names, depth) for place, item in enumerate(items)]
+    return [_packed_under(Misfit.in_item, place, item, names, depth) for place, item in enumerate(items)]
 
 
 def _packed_dict(mapping: dict[object, object], names: Names, depth: int) -> object:
     kind = type(mapping)
     if kind is dict and all(type(key) is str and not key.startswith("$") for key in mapping):
-        return {key: _packed_under(f"[{short(key)}]", item, names, depth) for key, item in mapping.items()}
+        return {key: _packed_under(Misfit.in_item, key, item, names, depth) for key, item in mapping.items()}
     if kind not in _PAIRS and kind is not collections.defaultdict:
         raise Misfit(f"must be a plain dict; a {said(kind)} would come back as another type", mapping)
     pairs = [
         [
-            _packed_under(f"[key {short(key)}]", key, names, depth),
-            _packed_under(f"[{short(key)}]", item, names, depth),
+            _packed_under(Misfit.in_key, key, key, names, depth),
+            _packed_under(Misfit.in_item, key, item, names, depth),
         ]
         for key, item in mapping.items()
     ]
@@ -310,20 +322,26 @@ def _packed_object(value: object, names: Names, depth: int) -> object:
         return {"$enum": [name, value.name]}
     if is_model(type(value)):
         return {"$model": [name, msgspec.Raw(encode(value))]}
-    fields = {step[1:]: _packed_under(step, part, names, depth) for step, part in _parts(value)}
+    fields = {
+        field: _packed_under(Misfit.in_field, field, part, names, depth)
+        for field, part in _fields(value, field_names(type(value)) or [])
+    }
     return {"$object": [name, fields]}
 
 
-def _packed_under(step: str, item: object, names: Names, depth: int) -> object:
+def _packed_under(step: _Step, key: object, item: object, names: Names, depth: int) -> object:
     try:
         return _packed(item, names, depth + 1)
     except Misfit as misfit:
-        raise misfit.under(step) from None
+        raise step(misfit, key) from None
 
 
 def _unpacked(stored: object, kinds: dict[str, Class]) -> object:
     if isinstance(stored, list):
-        return [_unpacked(item, kinds) for item in cast("list[object]", stored)]
+        items = cast("list[object]", stored)
+        return (
+            items if {list, dict}.isdisjoint(map(type, items)) else [_unpacked(item, kinds) for item in items]
+        )
     if not isinstance(stored, dict):
         return stored
     fields = cast("dict[str, object]", stored)
@@ -443,30 +461,36 @@ def field_names(kind: Any) -> list[str] | None:  # noqa: ANN401 - any class
     return None
 
 
+def _fields(value: object, names: list[str]) -> Iterable[tuple[str, object]]:
+    """Those that are set: a Struct marks optional ones as UNSET, a class with slots may lack some."""
+    present = ((name, getattr(value, name, msgspec.UNSET)) for name in names)
+    return ((name, content) for name, content in present if content is not msgspec.UNSET)
+
+
 # ---- Checks of single values: nothing is coerced
 
 
 def check_json(value: object, depth: int = 0) -> None:
     """What JSON has by itself: None, bool, int, float, str, list, tuple (comes back as list), dict."""
-    if value is None or value is True or value is False:
-        return
-    if isinstance(value, str | int | float):
-        _check_json_scalar(value)
+    if (check := _JSON_SCALARS.get(type(value))) is not None:
+        check(value)
     elif depth == MAX_DEPTH:
         raise Misfit(TOO_DEEP, value)
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, (list, tuple)):
         for place, item in enumerate(cast("Iterable[object]", value)):
             try:
                 check_json(item, depth + 1)
             except Misfit as misfit:
-                raise misfit.under(f"[{place}]") from None
+                raise misfit.in_item(place) from None
     elif isinstance(value, dict):
         for key, item in cast("dict[object, object]", value).items():
+            check_json_key(key)
             try:
-                check_json_key(key)
                 check_json(item, depth + 1)
             except Misfit as misfit:
-                raise misfit.under(f"[{short(key)}]") from None
+                raise misfit.in_item(key) from None
+    elif base := next((kind for kind in (str, int, float) if isinstance(value, kind)), None):
+        SCALAR_CHECKS[base](value)
     else:
         raise Misfit("is no plain JSON; other types travel where the annotation says them", value)
 
@@ -480,15 +504,6 @@ def check_json_key(key: object) -> None:
     check_str(key)
 
 
-def _check_json_scalar(value: str | float) -> None:
-    if isinstance(value, str):
-        check_str(value)
-    elif isinstance(value, int):
-        check_int(value)
-    else:
-        check_float(value)
-
-
 def check_str(value: object) -> None:
     if not isinstance(value, str):
         raise NotOfType("str", value)
@@ -500,9 +515,9 @@ def check_str(value: object) -> None:
 
 
 def check_int(value: object) -> None:
-    if not isinstance(value, int) or value is True or value is False:
+    if type(value) is not int and (not isinstance(value, int) or isinstance(value, bool)):
         raise NotOfType("int", value)
-    if not _fits_64_bits(value):
+    if not _SMALLEST_INTEGER <= value <= _LARGEST_INTEGER:
         raise Misfit("must fit 64 bits; send larger integers as str or Decimal", value)
 
 
@@ -575,6 +590,10 @@ SCALAR_CHECKS: dict[object, Callable[[object], None]] = {
     bytes: instance_check(bytes, "bytes"),
     bytearray: instance_check(bytearray, "bytearray"),
     msgspec.UnsetType: instance_check(msgspec.UnsetType, "UNSET"),
+}
+
+_JSON_SCALARS: dict[object, Callable[[object], None]] = {
+    kind: SCALAR_CHECKS[kind] for kind in (str, int, float, bool, types.NoneType)
 }
 
 

@@ -62,11 +62,11 @@ def cursor_of_key(key: object) -> Cursor:
         return str.__str__(key)  # of an enumeration too, the text alone
     if isinstance(key, float) and isfinite(key):
         return float(key)
-    for tag, form in _FORMS.items():
-        if isinstance(key, form.kind) and not isinstance(key, bool):
-            text = form.write(key)
-            if form.read(text) == key:
-                return {tag: text}
+    tag = next((tag for tag, form in _FORMS.items() if isinstance(key, form.kind)), None)
+    if tag is not None and not isinstance(key, bool):
+        text = _FORMS[tag].write(key)
+        if key_of_cursor({tag: text}) == key:
+            return {tag: text}
     raise UsageError(
         f"a row's key is {key!r} ({type(key).__qualname__}), which a cursor cannot hold without loss; "
         "let key= return an int, float, str, datetime, date, UUID, Decimal, bytes or a tuple of these"

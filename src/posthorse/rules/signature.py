@@ -51,7 +51,7 @@ from posthorse.rules.codec import (
     restored,
     said,
     short,
-    sized,
+    too_large,
     unpack,
 )
 
@@ -134,8 +134,8 @@ class Signature:
             raise InvalidArgument(f"{self._kind}() {self._misbound(args, kwargs)}") from None
         name = ""
         try:
-            for name, check, value in zip(form.names, form.checks, _values(filled), strict=True):  # noqa: B007 - told on error
-                if value is not UNSET:
+            for name, check in form.checks:
+                if (value := getattr(filled, name)) is not UNSET:
                     check(value)
             encoded = encode(form.packed(filled) if form.packs else filled)
         except Misfit as misfit:
@@ -144,10 +144,11 @@ class Signature:
             raise InvalidArgument(f"{self._kind}(): argument {name} {TOO_DEEP}") from None
         except (TypeError, ValueError) as error:
             raise InvalidArgument(f"{self._kind}(): the arguments have no form in JSON: {error}") from error
-        text = sized(encoded, limit, f"the arguments of {self._kind}()")
+        if len(encoded) > limit:
+            raise too_large(len(encoded), limit, f"the arguments of {self._kind}()")
         if form.on_trial:
-            self._try_arrival(filled, text)
-        return text
+            self._try_arrival(filled, encoded)
+        return encoded.decode()
 
     def decode(self, text: str) -> tuple[tuple[object, ...], dict[str, object]]:
         """The call that was stored, as `args` and `kwargs` without context and injected parameters.
@@ -256,11 +257,11 @@ class Signature:
         ]
         return f"is missing {_listed(missing)}"
 
-    def _try_arrival(self, sent: object, text: str) -> None:
+    def _try_arrival(self, sent: object, encoded: bytes) -> None:
         """Classes run code of their own when they are built: only a trial shows whether values come back."""
         form = self._form
         try:
-            arrived = form.decode(text)
+            arrived = form.decode(encoded)
         except Exception as error:
             raise InvalidArgument(
                 f"{self._kind}(): the arguments would not come back from JSON: {error}"
@@ -298,14 +299,15 @@ class _Form:
         self.struct, self.fill = _struct(parameters, passages)
         self.decode = msgspec.json.Decoder(self.struct, dec_hook=restored).decode
         self.names = self.struct.__struct_fields__
-        self.checks = tuple(passages[name].check for name in self.names)
+        self.checks = [(name, passages[name].check) for name in self.names]
         self.packs = {name: passage.pack for name, passage in passages.items() if passage.pack}
         self.on_trial = any(passage.on_trial for passage in passages.values())
         self.compared = {name for name, passage in passages.items() if passage.is_comparable}
         self.required = [each.name for each in parameters if _is_required(each)]
         self.has_required = bool(self.required)
         self.is_plain = all(_is_required(each) and each.kind in _POSITIONAL for each in parameters)
-        self._parameters = parameters
+        # Plain attributes: those of inspect.Parameter are properties, and slow.
+        self._places = [(each.kind in _POSITIONAL, each.kind, each.name, each.default) for each in parameters]
 
     def packed(self, filled: object) -> object:
         fields = dict(zip(self.names, _values(filled), strict=True))
@@ -315,26 +317,23 @@ class _Form:
         return self.struct(**fields)
 
     def call(self, filled: object) -> tuple[tuple[object, ...], dict[str, object]]:
-        given = {
-            name: value for name, value in zip(self.names, _values(filled), strict=True) if value is not UNSET
-        }
-        by_position: list[object] = []
-        by_name: dict[str, object] = {}
+        by_position: list[Any] = []
+        by_name: dict[str, Any] = {}
         last = 0
-        for parameter in self._parameters:
-            name = parameter.name
-            if parameter.kind in _POSITIONAL:
-                by_position.append(given.get(name, parameter.default))
-                last = len(by_position) if name in given else last
-            elif name not in given:
+        for (is_positional, kind, name, default), value in zip(self._places, _values(filled), strict=True):
+            if is_positional:
+                # A default that was left open before something given has to be filled in.
+                by_position.append(default if value is UNSET else value)
+                last = last if value is UNSET else len(by_position)
+            elif value is UNSET:
                 continue
-            elif parameter.kind is Parameter.VAR_POSITIONAL:
-                by_position.extend(cast("tuple[object, ...]", given[name]))
+            elif kind is Parameter.VAR_POSITIONAL:
+                by_position.extend(cast("tuple[object, ...]", value))
                 last = len(by_position)
-            elif parameter.kind is Parameter.VAR_KEYWORD:
-                by_name.update(cast("dict[str, object]", given[name]))
+            elif kind is Parameter.VAR_KEYWORD:
+                by_name.update(cast("dict[str, object]", value))
             else:
-                by_name[name] = given[name]
+                by_name[name] = value
         return tuple(by_position[:last]), by_name
 
 
@@ -567,7 +566,7 @@ def _items(kind: Class, expected: str, item: _Shape) -> _Shape:
             try:
                 check_item(each)
             except Misfit as misfit:
-                raise misfit.under(f"[{place}]") from None
+                raise misfit.in_item(place) from None
 
     # JSON gives back a list for a tuple, and no set can hold one.
     is_set_of_anything = item is _ANYTHING and kind in (set, frozenset, abc.MutableSet)
@@ -583,7 +582,7 @@ def _tuple(expected: str, shapes: list[_Shape]) -> _Shape:
             try:
                 shape.check(each)
             except Misfit as misfit:
-                raise misfit.under(f"[{place}]") from None
+                raise misfit.in_item(place) from None
 
     return _composed(check, shapes)
 
@@ -599,11 +598,11 @@ def _dict(key: _Shape, item: _Shape) -> _Shape:
             try:
                 key.check(each)
             except Misfit as misfit:
-                raise misfit.under(f"[key {short(each)}]") from None
+                raise misfit.in_key(each) from None
             try:
                 item.check(content)
             except Misfit as misfit:
-                raise misfit.under(f"[{short(each)}]") from None
+                raise misfit.in_item(each) from None
 
     return _composed(check, [key, item], is_clear=key.is_clear_as_key)
 
@@ -651,7 +650,7 @@ def _model_check(kind: Class) -> Callable[[object], None]:
         for name, content in cast("Model", value):
             after = getattr(arrived, name, None)
             if after != content:
-                raise Misfit(f"would come back from JSON as {short(after)}", content).under(f".{name}")
+                raise Misfit(f"would come back from JSON as {short(after)}", content).in_field(name)
 
     return check
 
@@ -673,7 +672,7 @@ def _typed_dict(kind: Any, annotations: dict[str, object], known: _Known) -> _Sh
             try:
                 shapes[name].check(content)
             except Misfit as misfit:
-                raise misfit.under(f"[{short(name)}]") from None
+                raise misfit.in_item(name) from None
 
     return _composed(check, list(shapes.values()))
 
@@ -687,17 +686,18 @@ def _is_required_key(kind: Any, name: str, annotation: object) -> bool:  # noqa:
 
 def _record(kind: Class, names: list[str], annotations: dict[str, object], known: _Known) -> _Shape:
     """A dataclass, Struct, NamedTuple or attrs class."""
-    shapes = {name: _shape(annotations.get(name, Any), known) for name in names}
+    shapes = [_shape(annotations.get(name, Any), known) for name in names]
+    checks = [(name, shape.check) for name, shape in zip(names, shapes, strict=True)]
 
     def check(value: object) -> None:
         _check_exact(kind, value)
-        for name, shape in shapes.items():
+        for name, check_field in checks:
             try:
-                shape.check(getattr(value, name, None))
+                check_field(getattr(value, name, None))
             except Misfit as misfit:
-                raise misfit.under(f".{name}") from None
+                raise misfit.in_field(name) from None
 
-    shape = _composed(check, list(shapes.values()))
+    shape = _composed(check, shapes)
     return dataclasses.replace(shape, classes=shape.classes | {kind})
 
 

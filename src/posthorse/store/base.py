@@ -63,6 +63,16 @@ def single_operation(steps: Callable[P, Steps[T]]) -> Callable[P, Operation[T]]:
     return make
 
 
+def unrepeatable_operation(steps: Callable[P, Steps[T]]) -> Callable[P, Operation[T]]:
+    """The same for an operation that must not be run again when nobody knows whether it was committed."""
+
+    @wraps(steps)
+    def make(*args: P.args, **kwargs: P.kwargs) -> Operation[T]:
+        return Operation(partial(steps, *args, **kwargs), is_repeatable=False)
+
+    return make
+
+
 def ask(query: str, /, **values: Value) -> Ask:
     """A query with values by name."""
     return Ask(query, values)

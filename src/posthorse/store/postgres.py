@@ -11,8 +11,9 @@ import hashlib
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from typing import Literal, TypeVar, cast
 from weakref import WeakKeyDictionary
 
@@ -43,9 +44,7 @@ _SESSION = (
     "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_bitmapscan = off"
 )
 
-_LIMITS = (
-    "SELECT set_config('idle_in_transaction_session_timeout', %s, true), set_config('statement_timeout', %s, true)"
-)
+_LIMITS = "SELECT set_config('idle_in_transaction_session_timeout', %s, true), set_config('statement_timeout', %s, true)"
 
 _LOCAL_SETTINGS = (
     "SELECT set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true), "
@@ -54,6 +53,16 @@ _LOCAL_SETTINGS = (
 )
 """The same behind a pooler, where only a transaction may be tuned; nothing is prepared there."""
 
+_HEALTH = """
+    SELECT current_setting('server_version'),
+        (SELECT extract(epoch FROM clock_timestamp() - min(xact_start))::float8 FROM pg_stat_activity
+         WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'),
+        (SELECT coalesce(sum(n_dead_tup), 0)::bigint FROM pg_stat_user_tables WHERE schemaname = %s),
+        (SELECT coalesce(sum(n_live_tup), 0)::bigint FROM pg_stat_user_tables WHERE schemaname = %s),
+        (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+        current_setting('max_connections')::bigint
+"""
+MIGRATION_SECONDS = 3600.0
 PATIENCE = 30.0
 """Seconds for which a store that went away is asked again before its callers hear of it."""
 
@@ -87,12 +96,14 @@ class PostgresBackend:
         self.queries = Queries(self.dialect)
         self._url = url
         self._clock = clock
-        self._writer: Connection | None = None
-        self._reader: Connection | None = None
+        self._writer = _Kept(self._tuned)
+        self._reader = _Kept(self.connect)
         self._reader_lock = threading.Lock()
         self._is_pooled = False
         self._spares: list[Connection] = []
-        self._async_spares: WeakKeyDictionary[asyncio.AbstractEventLoop, list[AsyncConnection]] = WeakKeyDictionary()
+        self._async_spares: WeakKeyDictionary[asyncio.AbstractEventLoop, list[AsyncConnection]] = (
+            WeakKeyDictionary()
+        )
 
     def commit(self, operations: Sequence[Operation[object]]) -> Sequence[Answer]:
         """All operations in one transaction; one that is at fault fails alone.
@@ -105,7 +116,9 @@ class PostgresBackend:
         was_sent = False
         while left := [number for number in range(len(operations)) if number not in answers]:
             try:
-                for number, answer in zip(left, self._commit_group([operations[n] for n in left]), strict=True):
+                for number, answer in zip(
+                    left, self._commit_group([operations[n] for n in left]), strict=True
+                ):
                     answers[number] = (answer, None)
             except _Faulty as faulty:
                 if not _is_collision(faulty.error) or not patience.takes_another_turn():
@@ -118,6 +131,8 @@ class PostgresBackend:
                 if not patience.waits():
                     error = _in_doubt(lost.error) if was_sent else _away(lost.error)
                     answers.update((number, (None, error)) for number in left if number not in answers)
+            except psycopg.Error as error:
+                answers.update((number, (None, _explained(error))) for number in left)
         return [answers[number] for number in range(len(operations))]
 
     def read(self, operation: Operation[object]) -> object:
@@ -147,17 +162,17 @@ class PostgresBackend:
         return connection
 
     @contextmanager
-    def transaction(self, longest: float) -> Iterator[Connection]:
+    def transaction(self, longest: float) -> Iterator[tuple[Connection, Execute]]:
         """A transaction on a connection of its own, with the search path of the database.
 
         The server ends it when it takes more than `longest` seconds.
         """
-        connection = self._spares.pop() if self._spares else self.connect()
+        connection = self._spare() or self.connect()
         began = time.monotonic()
         try:
             with connection.transaction():
                 connection.execute(_LIMITS, [f"{longest:.3f}s"] * 2)
-                yield connection
+                yield connection, self.execute_on(connection)
                 _check_duration(began, longest)
         except BaseException:
             connection.close()
@@ -193,15 +208,12 @@ class PostgresBackend:
 
         return execute
 
-    def has_schema(self, connection: Connection) -> bool:
-        """True when tables of ours are there."""
-        found = connection.execute("SELECT to_regclass(%s)", [self.dialect.table("meta")]).fetchone()
-        return found is not None and found[0] is not None
-
-    def hold_migrations(self, connection: Connection) -> None:
-        """Holds other migrations off until the end of the transaction."""
-        connection.execute("SET LOCAL lock_timeout = '60s'")
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [self.channel])
+    @contextmanager
+    def migrating(self) -> Iterator[tuple[Execute, Callable[[str], None]]]:
+        """A transaction that nobody else migrates in: what runs queries, and what runs files."""
+        with self.transaction(MIGRATION_SECONDS) as (connection, execute):
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [self.channel])
+            yield execute, partial(self._run_script, connection)
 
     async def notifications(self, begin: Callable[[], None]) -> AsyncIterator[str]:
         """What other sessions tell on our channel, from when `begin` is called; ends at once behind a pooler."""
@@ -240,8 +252,17 @@ class PostgresBackend:
         connection.prepare_threshold = None if self._is_pooled else connection.prepare_threshold
         return connection
 
-    def run_script(self, connection: Connection, text: str) -> None:
-        """Runs a schema or migration file inside the open transaction."""
+    def _spare(self) -> Connection | None:
+        """A connection left by an earlier transaction, if the server still answers on it."""
+        while self._spares:
+            connection = self._spares.pop()
+            with suppress(psycopg.Error):
+                connection.execute("")
+                return connection
+            connection.close()
+        return None
+
+    def _run_script(self, connection: Connection, text: str) -> None:
         # Looked up first: IF NOT EXISTS asks for the right to create schemas even when there is nothing to create.
         found = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [self.schema]).fetchone()
         if found is None:
@@ -249,17 +270,33 @@ class PostgresBackend:
         for statement in self.queries.script(text):
             connection.execute(statement.encode())
 
+    def health(self) -> Mapping[str, str | int | float | None]:
+        """What `posthorse doctor` says about the server; ages are in seconds."""
+        with self._reader_lock, self._reader.live() as connection:
+            row = connection.execute(_HEALTH, [self.schema, self.schema]).fetchone()
+        assert row is not None
+        version, oldest, dead, live, connections, most = cast(
+            "tuple[str, float | None, int, int, int, int]", row
+        )
+        return {
+            "server": version,
+            "oldest_transaction_seconds": oldest,
+            "dead_rows": dead,
+            "live_rows": live,
+            "connections": connections,
+            "most_connections": most,
+            "pooled": int(self._is_pooled),
+        }
+
     def close(self) -> None:
         """Closes all connections."""
         for connection in (self._writer, self._reader, *self._spares):
-            if connection is not None:
-                connection.close()
+            connection.close()
         self._spares.clear()
-        self._writer = self._reader = None
 
     def _commit_group(self, operations: Sequence[Operation[object]]) -> list[object]:
         """One try. Raises _Faulty when one operation failed, _ConnectionLost when nobody is to blame."""
-        with self._live(self._writer, self._tuned, "_writer") as connection:
+        with self._writer.live() as connection:
             execute = self.execute_on(connection)
             if len(operations) == 1 and operations[0].is_single and not self._is_pooled:
                 return [_run(0, operations[0], execute)]
@@ -269,30 +306,8 @@ class PostgresBackend:
                 return [_run(position, operation, execute) for position, operation in enumerate(operations)]
 
     def _read_once(self, operation: Operation[object]) -> object:
-        with self._live(self._reader, self.connect, "_reader") as connection:
+        with self._reader.live() as connection:
             return drive(operation, self.execute_on(connection))
-
-    @contextmanager
-    def _live(
-        self, kept: Connection | None, connect: Callable[[], Connection], name: Literal["_writer", "_reader"]
-    ) -> Iterator[Connection]:
-        """The kept connection, or a new one. One that is broken, or not at rest in the end, is thrown away."""
-        try:
-            connection = kept if kept is not None and not kept.closed else connect()
-        except StoreUnreachable as error:
-            raise _ConnectionLost(error, was_sent=False) from error
-        setattr(self, name, connection)
-        try:
-            yield connection
-        except BaseException as error:
-            cause = error.error if isinstance(error, _Faulty) else error
-            is_broken = connection.closed or isinstance(cause, _CONNECTION_ENDS)
-            if is_broken or connection.info.transaction_status != TransactionStatus.IDLE:
-                connection.close()
-                setattr(self, name, None)
-            if is_broken and isinstance(cause, psycopg.Error):
-                raise _ConnectionLost(cause, was_sent=True) from error
-            raise
 
     def _tuned(self) -> Connection:
         connection = self.connect()
@@ -306,6 +321,7 @@ class PostgresBackend:
             "boot": self.boot,
             "channel": self.channel,
             "sequence": self.dialect.table("seq"),
+            "meta": self.dialect.table("meta"),
             **wanted.values,
         }
         if wanted.rows is not None:
@@ -371,6 +387,40 @@ class _ConnectionLost(Exception):
         self.was_sent = was_sent
 
 
+class _Kept:
+    """A connection that is used again and again, and replaced when it broke."""
+
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self._connect = connect
+        self._connection: Connection | None = None
+
+    @contextmanager
+    def live(self) -> Iterator[Connection]:
+        """The connection, or a new one. One that is broken, or not at rest in the end, is thrown away."""
+        try:
+            if self._connection is None or self._connection.closed:
+                self._connection = self._connect()
+        except StoreUnreachable as error:
+            raise _ConnectionLost(error, was_sent=False) from error
+        connection = self._connection
+        try:
+            yield connection
+        except BaseException as error:
+            cause = error.error if isinstance(error, _Faulty) else error
+            is_broken = connection.closed or isinstance(cause, _CONNECTION_ENDS)
+            if is_broken or connection.info.transaction_status != TransactionStatus.IDLE:
+                self.close()
+            if is_broken and isinstance(cause, psycopg.Error):
+                raise _ConnectionLost(cause, was_sent=True) from error
+            raise
+
+    def close(self) -> None:
+        """Closes the connection; the next use opens another."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+
 def _run(position: int, operation: Operation[object], execute: Execute) -> object:
     try:
         return drive(operation, execute)
@@ -387,7 +437,11 @@ def _unreachable(error: psycopg.Error) -> StoreUnreachable:
 
 
 def _away(error: Exception) -> StoreError:
-    return error if isinstance(error, StoreUnreachable) else StoreUnreachable(f"PostgreSQL went away: {_text(error)}")
+    return (
+        error
+        if isinstance(error, StoreUnreachable)
+        else StoreUnreachable(f"PostgreSQL went away: {_text(error)}")
+    )
 
 
 def _in_doubt(error: Exception) -> OutcomeUnknown:
@@ -403,7 +457,9 @@ def _text(error: Exception) -> str:
 
 def _explained(error: Exception) -> Exception:
     if isinstance(error, pg_errors.UndefinedTable | pg_errors.InvalidSchemaName):
-        return StoreError(f"the schema of Posthorse is missing ({str(error).splitlines()[0]}); run `posthorse migrate`")
+        return StoreError(
+            f"the schema of Posthorse is missing ({str(error).splitlines()[0]}); run `posthorse migrate`"
+        )
     if isinstance(error, Disturbed):
         return StoreError(
             "a lease kept ending without its job, or stands without one: the store was changed by hand or is damaged; "

@@ -1,8 +1,8 @@
 """The store in one SQLite file: WAL, synchronous FULL, one short write transaction at a time.
 
 Always the standard `sqlite3` module: two SQLite libraries on one file in a process drop each other's locks
-and lose acknowledged commits. Checkpoints never run beside a commit of ours (a lock file sees to that), so the
-WAL-reset race of SQLite 3.7.0 to 3.51.2 cannot strike.
+and lose acknowledged commits. Our commits, and the checkpoints inside them, go one at a time through a lock of our own,
+so the WAL-reset race of SQLite 3.7.0 to 3.51.2 cannot strike between them.
 """
 
 from __future__ import annotations
@@ -10,18 +10,22 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import random
 import sqlite3
+import stat
+import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import cast
+from weakref import WeakSet
 
 import msgspec
 
 from posthorse.clock import Clock, boot_id
-from posthorse.errors import StoreError, StoreUnreachable
+from posthorse.errors import SchemaMismatch, StoreError, StoreUnreachable
 from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, Rows, drive
 from posthorse.store.committer import Answer
 from posthorse.store.connections import AsyncSqliteConnection
@@ -39,8 +43,14 @@ DIALECT = Dialect(
 )
 
 BUSY_SECONDS = 30.0
-CHECKPOINT_BYTES = 4_096_000
-DRAIN_SECONDS = 0.05
+"""How long a writer waits for its turn."""
+MIGRATION_SECONDS = 3600.0
+LARGEST_IDLE_LOG = 64_000_000
+"""The log is cut back to this many bytes when it begins anew."""
+
+_SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
+_OTHER_LIBRARIES = ("apsw", "pysqlite3", "sqlean", "sqlcipher3", "libsql_experimental")
+"""Modules that bring an SQLite of their own: on our file, beside ours, they would drop its locks."""
 
 _decode_rows = msgspec.json.Decoder(list[tuple[str | int | float | None, ...]]).decode
 _queries = Queries(DIALECT)
@@ -60,88 +70,114 @@ class SqliteBackend:
         self.path = path
         self._clock = clock
         self.boot = boot_id()
+        self.busy_seconds = BUSY_SECONDS
         self._turnstile = Turnstile(path)
+        self._writer_lock = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._reader_lock = threading.Lock()
-        self._spares: list[sqlite3.Connection] = []
+        self._spares: list[tuple[sqlite3.Connection, Turnstile]] = []
         self._deadlines = Deadlines()
-        self._commits = 0
+        _backends.add(self)
 
     def commit(self, operations: Sequence[Operation[object]]) -> Sequence[Answer]:
         """All operations in one transaction, each in a savepoint of its own unless it is alone."""
-        if self._writer is None:
-            self._writer = self.connect()
-        connection = self._writer
-        with self._turnstile.shared():
-            _begin(connection)
+        with self._writer_lock:
+            connection = self._writer = self._writer or self.connect()
             try:
-                answers = [self._run(connection, operation, alone=len(operations) == 1) for operation in operations]
-                if len(answers) == 1 and answers[0][1] is not None:
-                    connection.execute("ROLLBACK")
-                else:
-                    connection.execute("COMMIT")
+                with self._turnstile.passage(self.busy_seconds):
+                    self._begin(connection)
+                    alone = len(operations) == 1
+                    answers = [self._run(connection, operation, alone=alone) for operation in operations]
+                    connection.execute("ROLLBACK" if alone and answers[0][1] is not None else "COMMIT")
             except BaseException as error:
-                _roll_back(connection)
-                raise _explained(error, self.path) from error
-        self._checkpoint_now_and_then(connection)
-        return answers
+                self._writer = None
+                _give_up(connection)
+                if isinstance(error, sqlite3.Error):
+                    raise _explained(error, self.path) from error
+                raise
+            return answers
 
     def read(self, operation: Operation[object]) -> object:
         """Runs an operation that only reads, beside the writer."""
         with self._reader_lock:
-            if self._reader is None:
-                self._reader = self.connect()
-            return drive(operation, self.execute_on(self._reader))
+            self._reader = self._reader or self.connect()
+            try:
+                return drive(operation, self.execute_on(self._reader))
+            except sqlite3.Error as error:
+                raise StoreError(f"SQLite could not read {self.path}: {error}") from error
 
     def connect(self) -> sqlite3.Connection:
-        """A connection with our settings; transactions are begun and ended by hand."""
+        """A connection with our settings; transactions are begun and ended by hand.
+
+        Checkpoints are SQLite's own: they happen inside a commit of ours, so never beside another.
+        """
+        if _identity(self.path) in _inherited:
+            raise StoreError(
+                f"this process was forked while a connection to {self.path} was open, and SQLite loses commits of such "
+                "processes; fork before the first use or outside of transactions, or start processes with `spawn`"
+            )
+        deadline = time.monotonic() + self.busy_seconds
+        connection = None
         try:
             connection = sqlite3.connect(
-                self.path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS, cached_statements=256
+                self.path,
+                isolation_level=None,
+                check_same_thread=False,
+                timeout=self.busy_seconds,
+                cached_statements=256,
             )
-            connection.execute("PRAGMA journal_mode = WAL")
+            mode = _set_wal(connection, deadline)
             connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA wal_autocheckpoint = 0")
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute(f"PRAGMA journal_size_limit = {LARGEST_IDLE_LOG}")
         except sqlite3.Error as error:
-            raise StoreUnreachable(
-                f"cannot open the SQLite store {self.path}: {error}; check that the folder exists, that it is "
-                "writable, and that the file is an SQLite database"
-            ) from error
+            if connection is not None:
+                connection.close()
+            raise _cannot_open(error, self.path) from error
+        if mode != "wal":
+            connection.close()
+            raise StoreError(
+                f"{self.path} cannot keep a write-ahead log (its journal mode stays {mode!r}); Posthorse needs a local "
+                "disk that can share memory between processes"
+            )
         return connection
 
     @contextmanager
-    def transaction(self, longest: float) -> Iterator[sqlite3.Connection]:
+    def transaction(self, longest: float) -> Iterator[tuple[sqlite3.Connection, Execute]]:
         """A write transaction on a connection of its own, committed at the end of the block.
 
         Every other writer waits meanwhile, so a block of more than `longest` seconds loses its connection.
         """
-        connection = self._spares.pop() if self._spares else self.connect()
+        connection, turnstile = self._spares.pop() if self._spares else (self.connect(), Turnstile(self.path))
+        cut_off = threading.Event()
+
+        def cut() -> None:
+            cut_off.set()
+            _cut_off(connection)
+
         try:
-            with self._turnstile.shared():
-                _begin(connection)
-                with self._deadlines.limit(longest, lambda: _cut_off(connection)):
-                    yield connection
+            with turnstile.passage(self.busy_seconds):
+                self._begin(connection)
+                with self._deadlines.limit(longest, cut):
+                    yield connection, self.execute_on(connection)
                 connection.execute("COMMIT")
-        except sqlite3.ProgrammingError as error:
-            connection.close()
-            raise StoreError(
-                f"the transaction was rolled back ({error}): it may take {longest:.0f} s, a third of the lease; use "
-                "smaller slices"
-            ) from error
-        except BaseException:
-            _roll_back(connection)
-            connection.close()
+        except BaseException as error:
+            _give_up(connection)
+            turnstile.close()
+            if cut_off.is_set():
+                raise StoreError(
+                    f"the transaction took more than the {longest:.0f} s that it may, a third of the lease, and was "
+                    "rolled back; use smaller slices"
+                ) from error
             raise
-        self._spares.append(connection)
+        self._spares.append((connection, turnstile))
 
     @asynccontextmanager
     async def atransaction(self, longest: float) -> AsyncIterator[tuple[AsyncSqliteConnection, AsyncExecute]]:
         """The same for a coroutine; the loop goes on while the transaction waits for its turn and commits."""
         block = self.transaction(longest)
-        connection = await asyncio.to_thread(block.__enter__)
-        execute = self.execute_on(connection)
+        connection, execute = await asyncio.to_thread(block.__enter__)
 
         async def aexecute(wanted: Ask) -> Rows:
             return await asyncio.to_thread(execute, wanted)
@@ -154,33 +190,68 @@ class SqliteBackend:
         else:
             await asyncio.to_thread(block.__exit__, None, None, None)
 
+    @contextmanager
+    def migrating(self) -> Iterator[tuple[Execute, Callable[[str], None]]]:
+        """A transaction that nobody else migrates in: what runs queries, and what runs files."""
+
+        def run_script(text: str) -> None:
+            for statement in _queries.script(text):
+                connection.execute(statement)
+
+        with self.transaction(MIGRATION_SECONDS) as (connection, execute):
+            yield execute, run_script
+
     def execute_on(self, connection: sqlite3.Connection) -> Execute:
         """A function that runs queries on a connection, for `drive`."""
-        now, boot_now = self._clock.now(), self._clock.boot_now()
 
         def execute(wanted: Ask) -> Rows:
-            return self._execute(connection, wanted, now, boot_now)
+            return self._execute(connection, wanted)
 
         return execute
 
-    def run_script(self, connection: sqlite3.Connection, text: str) -> None:
-        """Runs a schema or migration file inside the open transaction."""
-        for statement in _queries.script(text):
-            connection.execute(statement)
-
-    def has_schema(self, connection: sqlite3.Connection) -> bool:
-        """True when tables of ours are there."""
-        found = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'posthorse_meta'").fetchone()
-        return found is not None
+    def health(self) -> Mapping[str, str | int | float | None]:
+        """What `posthorse doctor` says about the file; `integrity` is "ok" or the first thing that is wrong."""
+        with self._reader_lock:
+            connection = self._reader = self._reader or self.connect()
+            return {
+                "library": sqlite3.sqlite_version,
+                "other_libraries": ", ".join(name for name in _OTHER_LIBRARIES if name in sys.modules)
+                or None,
+                "journal_mode": _pragma(connection, "journal_mode"),
+                "synchronous": _SYNCHRONOUS[int(_pragma(connection, "synchronous"))],
+                "integrity": _pragma(connection, "quick_check(1)"),
+                "file_bytes": _size(self.path),
+                "log_bytes": _size(f"{self.path}-wal"),
+            }
 
     def close(self) -> None:
-        """Closes all connections."""
-        for connection in (self._writer, self._reader, *self._spares):
+        """Closes all connections that are at rest."""
+        with self._writer_lock, self._reader_lock:
+            self.let_go()
+
+    def locks(self) -> tuple[threading.Lock, ...]:
+        """What must be held to let go."""
+        return self._writer_lock, self._reader_lock
+
+    def let_go(self) -> None:
+        """Closes the connections that are at rest; the next use opens others."""
+        for connection in (self._writer, self._reader):
             if connection is not None:
                 connection.close()
-        self._spares.clear()
         self._writer = self._reader = None
         self._turnstile.close()
+        while self._spares:
+            connection, turnstile = self._spares.pop()
+            connection.close()
+            turnstile.close()
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_BUSY:
+                raise
+            raise _locked(self.path, self.busy_seconds) from error
 
     def _run(self, connection: sqlite3.Connection, operation: Operation[object], *, alone: bool) -> Answer:
         if alone:
@@ -198,9 +269,15 @@ class SqliteBackend:
         connection.execute("RELEASE operation")
         return answer, None
 
-    def _execute(self, connection: sqlite3.Connection, wanted: Ask, now: int, boot_now: int) -> Rows:
+    def _execute(self, connection: sqlite3.Connection, wanted: Ask) -> Rows:
         query = _queries[wanted.query]
-        values: dict[str, Value] = {"now": now, "lease_now": boot_now, "boot": self.boot, **wanted.values}
+        clock = self._clock
+        values: dict[str, Value] = {
+            "now": clock.now(),
+            "lease_now": clock.boot_now(),
+            "boot": self.boot,
+            **wanted.values,
+        }
         if wanted.rows is not None:
             values["rows"] = rows_as_json(wanted.rows)
         answer: Rows = []
@@ -215,109 +292,119 @@ class SqliteBackend:
                 answer = cursor.fetchall()
         return cast("Rows", _decode_rows(cast("str", values["picked"]))) if query.picks else answer
 
-    def _checkpoint_now_and_then(self, connection: sqlite3.Connection) -> None:
-        """Moves the log into the file when it has grown, while no commit of ours is under way anywhere."""
-        self._commits += 1
-        if self._commits % 16:
-            return
-        # The log's file never shrinks, so once it is long each look costs a checkpoint with little to move;
-        # that is what SQLite's own automatic checkpoints do too.
-        with suppress(OSError, sqlite3.Error):
-            if os.stat(f"{self.path}-wal").st_size >= CHECKPOINT_BYTES:
-                with self._turnstile.exclusive() as is_alone:
-                    if is_alone:
-                        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-
 
 class Turnstile:
-    """Commits pass it side by side, a checkpoint alone; across processes, by `flock` on files beside the store.
+    """Lets one write transaction of ours through at a time, in all processes: `flock` on two files beside the store.
 
-    Whoever goes through takes the gate for a moment; a checkpoint keeps the gate while those inside leave, so a
-    stream of commits cannot starve it.
+    Whoever holds the gate goes next, and gives it up once inside. So a stream of commits of one process cannot
+    starve another, and only the next one looks often. SQLite's own lock is taken inside, against the writes of
+    others; its way of waiting is neither fair nor quick.
     """
 
     def __init__(self, path: Path) -> None:
-        self._paths = (f"{path}-gate", f"{path}-turnstile")
-        self._free: list[tuple[_LockFile, _LockFile]] = []
+        self._path = path
+        self._descriptors: tuple[int, int] | None = None
 
     @contextmanager
-    def shared(self) -> Iterator[None]:
-        """Waits while a checkpoint runs. Raises StoreUnreachable when that takes too long."""
-        with self._files() as (gate, inside):
-            if not _lock(gate, fcntl.LOCK_EX, patience=BUSY_SECONDS):
-                raise StoreUnreachable(
-                    f"a checkpoint of the SQLite store did not end within {BUSY_SECONDS:.0f} s; is a process stopped?"
-                )
-            fcntl.flock(inside, fcntl.LOCK_SH)
-            fcntl.flock(gate, fcntl.LOCK_UN)
+    def passage(self, patience: float) -> Iterator[None]:
+        """Goes through, alone. Raises StoreUnreachable when that takes more than `patience` seconds."""
+        deadline = time.monotonic() + patience
+        gate, inside = self._opened()
+        try:
             try:
-                yield
+                if not (_lock(gate, deadline, pause=0.005) and _lock(inside, deadline, pause=0.0001)):
+                    raise _locked(self._path, patience)
             finally:
-                fcntl.flock(inside, fcntl.LOCK_UN)
-
-    @contextmanager
-    def exclusive(self) -> Iterator[bool]:
-        """True when no commit runs and none begins; false when those inside do not leave at once."""
-        with self._files() as (gate, inside):
-            is_alone = False
-            try:
-                is_alone = _lock(gate, fcntl.LOCK_EX, patience=0) and _lock(
-                    inside, fcntl.LOCK_EX, patience=DRAIN_SECONDS
-                )
-                yield is_alone
-            finally:
-                fcntl.flock(inside, fcntl.LOCK_UN)
                 fcntl.flock(gate, fcntl.LOCK_UN)
+            yield
+        finally:
+            fcntl.flock(inside, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Closes the lock files that nobody uses."""
-        self._free.clear()
+        """Closes the files."""
+        for descriptor in self._descriptors or ():
+            os.close(descriptor)
+        self._descriptors = None
 
-    @contextmanager
-    def _files(self) -> Iterator[tuple[int, int]]:
-        # Open files of its own for each passage: flock locks belong to the open file, so threads exclude each other.
-        pair = self._free.pop() if self._free else (_LockFile(self._paths[0]), _LockFile(self._paths[1]))
-        try:
-            yield pair[0].descriptor, pair[1].descriptor
-        finally:
-            self._free.append(pair)
-
-
-class _LockFile:
-    """An open lock file that closes when it is forgotten."""
-
-    def __init__(self, path: str) -> None:
-        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    def _opened(self) -> tuple[int, int]:
+        if self._descriptors is None:
+            gate = _open_lock(f"{self._path}-gate")
+            self._descriptors = gate, _open_lock(f"{self._path}-turnstile")
+        return self._descriptors
 
     def __del__(self) -> None:
-        os.close(self.descriptor)
+        self.close()
 
 
-def _lock(descriptor: int, how: int, *, patience: float) -> bool:
-    """Takes a lock within `patience` seconds."""
-    deadline = time.monotonic() + patience
+def _open_lock(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StoreError(
+            f"cannot open {path} ({error.strerror}); Posthorse keeps lock files beside the SQLite store, so its folder "
+            "must be writable"
+        ) from error
+
+
+def _lock(descriptor: int, deadline: float, *, pause: float) -> bool:
     while True:
         try:
-            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 return False
-            time.sleep(0.0005)
+            time.sleep(random.uniform(pause / 2, pause))
         else:
             return True
 
 
-def _begin(connection: sqlite3.Connection) -> None:
+def _locked(path: Path, patience: float) -> StoreUnreachable:
+    return StoreUnreachable(
+        f"the SQLite store {path} stayed locked for {patience:.0f} s, so nothing was written: another process holds a "
+        "write transaction open, or was stopped inside one; find it with `posthorse doctor`"
+    )
+
+
+def _set_wal(connection: sqlite3.Connection, deadline: float) -> str:
+    while True:
+        try:
+            return str(_pragma(connection, "journal_mode = WAL"))
+        except sqlite3.OperationalError as error:
+            # The very first switch takes a lock that SQLite does not wait for.
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.001, 0.01))
+
+
+def _code(error: sqlite3.Error) -> int:
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF
+
+
+def _pragma(connection: sqlite3.Connection, text: str) -> str | int:
+    found: tuple[str | int] = connection.execute(f"PRAGMA {text}").fetchone()
+    return found[0]
+
+
+def _size(path: Path | str) -> int | None:
+    # Looked up, never opened: closing the file outside of SQLite would drop the locks of this process on it.
     try:
-        connection.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as error:
-        raise StoreUnreachable(
-            f"the SQLite store stayed locked for {BUSY_SECONDS:.0f} s ({error}); another process holds a write "
-            "transaction open: find it with `posthorse doctor`"
-        ) from error
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return None
 
 
-def _explained(error: BaseException, path: Path) -> BaseException:
+def _cannot_open(error: sqlite3.Error, path: Path) -> StoreError:
+    if _code(error) == sqlite3.SQLITE_NOTADB:
+        return SchemaMismatch(
+            f"{path} is no SQLite database ({error}), and was left alone; name another file"
+        )
+    return StoreUnreachable(
+        f"cannot open the SQLite store {path}: {error}; check that its folder exists and that both are writable"
+    )
+
+
+def _explained(error: Exception, path: Path) -> Exception:
     if isinstance(error, sqlite3.Error):
         return StoreError(f"SQLite could not write to {path}: {error}; nothing was written")
     return error
@@ -329,6 +416,54 @@ def _cut_off(connection: sqlite3.Connection) -> None:
     connection.close()
 
 
-def _roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
+def _give_up(connection: sqlite3.Connection) -> None:
+    """Rolls back, and throws the connection away: after an error nobody knows its state."""
+    with suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        connection.close()
+
+
+# ── forks ────────────────────────────────────────────────────────────────────────────────────────────
+# SQLite keeps one list of its locks for each file and process. A forked child inherits the list but not the locks:
+# what it commits may be thrown away by the next process that closes the file. So nothing may be open across a fork.
+
+_backends: WeakSet[SqliteBackend] = WeakSet()
+_held: list[threading.Lock] = []
+_inherited: set[tuple[int, int]] = set()
+"""Files that were open when this process was forked."""
+
+
+def _before_fork() -> None:
+    for backend in list(_backends):
+        locks = backend.locks()
+        taken = [lock for lock in locks if lock.acquire(timeout=backend.busy_seconds)]
+        if len(taken) == len(locks):
+            backend.let_go()
+        _held.extend(taken)
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop().release()
+
+
+def _in_child() -> None:
+    _after_fork()
+    _inherited.clear()
+    for name in os.listdir("/dev/fd"):
+        with suppress(OSError):  # the listing itself
+            found = os.fstat(int(name))
+            if stat.S_ISREG(found.st_mode):
+                _inherited.add((found.st_dev, found.st_ino))
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,23 +1,37 @@
 """The store as those above it see it: operations in, answers out, for threads and coroutines alike.
 
-Owns the choice of backend, the pid it belongs to, and the transaction that calls inside a block join.
+Owns the choice of backend, what happens to it in a forked child, and the transaction that calls inside a block join.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from weakref import WeakSet
+
+import msgspec
 
 from posthorse.clock import Clock
-from posthorse.errors import InvalidSettings, StoreError
+from posthorse.errors import InvalidSettings, SchemaMismatch, StoreError
 from posthorse.rules.job import Lane
 from posthorse.store import migrate
-from posthorse.store.base import AsyncExecute, Execute, Operation, Steps, adrive, ask, drive, single_operation
+from posthorse.store.base import (
+    AsyncExecute,
+    Execute,
+    Operation,
+    Steps,
+    adrive,
+    ask,
+    drive,
+    operation,
+    single_operation,
+)
 from posthorse.store.committer import Committer
 from posthorse.store.operations.submit import lane_ids
 
@@ -28,6 +42,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _joined: ContextVar[_Joined | None] = ContextVar("posthorse_joined", default=None)
+_stores: WeakSet[Store] = WeakSet()
 _abandoned: list[object] = []
 """What a forked child inherited: kept, because closing it would disturb the parent."""
 
@@ -42,9 +57,13 @@ class Store:
         self.backend = _backend(url, schema, self.clock)
         self.is_sqlite = self.backend.dialect.name == "sqlite"
         self._committer = Committer(self.backend.commit)
-        self._pid = os.getpid()
+        self._identity = object()
+        self._opening = threading.Lock()
         self._is_checked = False
         self._lanes: dict[Lane, int] = {}
+        self.after_commit: set[Callable[[], None]] = set()
+        """Called after each commit of this process, from the thread of its caller."""
+        _stores.add(self)
 
     # ── running operations ───────────────────────────────────────────────────────────────────────────
 
@@ -54,16 +73,20 @@ class Store:
         if joined is not None:
             return joined.run(operation)
         self._prepare()
-        return self._committer.run(operation)
+        answer = self._committer.run(operation)
+        self._tell()
+        return answer
 
     async def arun(self, operation: Operation[T]) -> T:
         """The same for a coroutine."""
         joined = self._joined()
         if joined is not None:
             return await joined.arun(operation)
-        if not self._is_checked or self._pid != os.getpid():
+        if not self._is_checked:
             await asyncio.to_thread(self._prepare)
-        return await self._committer.arun(operation)
+        answer = await self._committer.arun(operation)
+        self._tell()
+        return answer
 
     def read(self, operation: Operation[T]) -> T:
         """Runs an operation that only reads."""
@@ -84,7 +107,7 @@ class Store:
         """The numbers of lanes; they are made in a commit of their own, and remembered."""
         missing = wanted - self._lanes.keys()
         if missing:
-            found = self.run(lane_ids(sorted(missing, key=lambda lane: (lane.queue, lane.kind, lane.priority))))
+            found = self.run(lane_ids(sorted(missing, key=msgspec.structs.astuple)))
             if self._joined() is not None:
                 return {**self._lanes, **found}  # may yet be rolled back
             self._lanes.update(found)
@@ -94,7 +117,7 @@ class Store:
         """The same for a coroutine."""
         missing = wanted - self._lanes.keys()
         if missing:
-            found = await self.arun(lane_ids(sorted(missing, key=lambda lane: (lane.queue, lane.kind, lane.priority))))
+            found = await self.arun(lane_ids(sorted(missing, key=msgspec.structs.astuple)))
             if self._joined() is not None:
                 return {**self._lanes, **found}  # may yet be rolled back
             self._lanes.update(found)
@@ -107,8 +130,8 @@ class Store:
         Rolled back when the block takes more than `longest` seconds.
         """
         self._prepare()
-        with self.backend.transaction(longest) as connection:
-            token = _joined.set(_Joined(id(self), self.backend.execute_on(connection)))  # type: ignore[arg-type]  # each backend takes its own connection back
+        with self.backend.transaction(longest) as (connection, execute):
+            token = _joined.set(_Joined(self._identity, execute))
             try:
                 yield connection
             finally:
@@ -117,10 +140,10 @@ class Store:
     @asynccontextmanager
     async def atransaction(self, *, longest: float = 3600.0) -> AsyncIterator[object]:
         """The same for a coroutine; the connection is an asynchronous one."""
-        if not self._is_checked or self._pid != os.getpid():
+        if not self._is_checked:
             await asyncio.to_thread(self._prepare)
         async with self.backend.atransaction(longest) as (connection, execute):
-            token = _joined.set(_Joined(id(self), None, execute))
+            token = _joined.set(_Joined(self._identity, None, execute))
             try:
                 yield connection
             finally:
@@ -130,18 +153,20 @@ class Store:
 
     def migrate(self) -> int:
         """Makes the schema or brings it up to date; answers with the number of steps taken."""
-        self._belong_here()
         if self.is_sqlite:
             Path(self.where).parent.mkdir(parents=True, exist_ok=True)
-        with self.backend.transaction(3600.0) as connection:
-            return migrate.migrate(_Migration(self, connection), self.where)
+        with self.backend.migrating() as (execute, run_script):
+            return migrate.migrate(_Migration(self.backend.dialect.name, execute, run_script), self.where)
 
     def schema_version(self) -> int | None:
         """The version of the stored schema; None when there is none."""
         if self.is_sqlite and not Path(self.where).exists():
             return None
-        with self.backend.transaction(3600.0) as connection:
-            return _Migration(self, connection).stored_version()
+        return cast("int | None", self.backend.read(cast("Operation[object]", _stored_version())))
+
+    def health(self) -> Mapping[str, str | int | float | None]:
+        """Facts about the database, for `posthorse doctor`."""
+        return self.backend.health()
 
     @property
     def where(self) -> str:
@@ -150,48 +175,54 @@ class Store:
 
     def close(self) -> None:
         """Closes all connections, after what was begun. Using the store again opens it anew."""
-        if self._pid == os.getpid():
-            self._committer.close()
-            self.backend.close()
+        self._committer.close()
+        self.backend.close()
         self._committer = Committer(self.backend.commit)
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────────
 
+    def _tell(self) -> None:
+        for listener in tuple(self.after_commit):
+            listener()
+
     def _joined(self) -> _Joined | None:
         joined = _joined.get()
-        return joined if joined is not None and joined.store == id(self) else None
+        return joined if joined is not None and joined.store is self._identity else None
 
     def _prepare(self) -> None:
-        """Before the first operation in this process: our own handles, and a schema that fits."""
-        if self._is_checked and self._pid == os.getpid():
+        """Before the first operation: a schema that fits. A file gets it by itself, a database from `migrate`."""
+        if self._is_checked:
             return
-        self._belong_here()
-        version = self.schema_version()
-        if self.is_sqlite and (version is None or version < migrate.SCHEMA_VERSION):
-            self.migrate()
-        else:
-            migrate.check(version, self.where)
-        self._is_checked = True
+        with self._opening:
+            version = self.schema_version()
+            if self.is_sqlite and (version is None or version < migrate.SCHEMA_VERSION):
+                self.migrate()
+            else:
+                migrate.check(version, self.where)
+            self._is_checked = True
 
-    def _belong_here(self) -> None:
-        """A forked child abandons what it inherited and opens its own."""
-        if self._pid != os.getpid():
-            _abandoned.append((self.backend, self._committer))
-            self.backend = _backend(self.url, self.schema, self.clock)
-            self._committer = Committer(self.backend.commit)
-            self._pid = os.getpid()
+    def start_anew(self) -> None:
+        """In a forked child: abandons what was inherited, open transactions too, and opens its own when needed."""
+        _abandoned.append((self.backend, self._committer))
+        self.backend = _backend(self.url, self.schema, self.clock)
+        self._committer = Committer(self.backend.commit)
+        self._identity = object()
+        self._opening = threading.Lock()
+        self._is_checked = False
 
 
 class _Joined(NamedTuple):
     """The open transaction that calls join, on a connection of either colour."""
 
-    store: int
+    store: object
     execute: Execute | None
     aexecute: AsyncExecute | None = None
 
     def run(self, operation: Operation[T]) -> T:
         if self.execute is None:
-            raise StoreError("this block is an async transaction: await the a-prefixed twin of this call inside it")
+            raise StoreError(
+                "this block is an async transaction: await the a-prefixed twin of this call inside it"
+            )
         return drive(operation, self.execute)
 
     async def arun(self, operation: Operation[T]) -> T:
@@ -203,28 +234,35 @@ class _Joined(NamedTuple):
 class _Migration:
     """A store inside the transaction that makes or migrates its schema."""
 
-    def __init__(self, store: Store, connection: object) -> None:
-        self._backend = store.backend
-        self._connection = connection
-        self.dialect_name = store.backend.dialect.name
-        self._execute = store.backend.execute_on(connection)  # type: ignore[arg-type]  # each backend takes its own connection back
+    def __init__(self, dialect_name: str, execute: Execute, run: Callable[[str], None]) -> None:
+        self.dialect_name = dialect_name
+        self._execute = execute
+        self._run = run
 
     def stored_version(self) -> int | None:
         """The version of the schema; None when there is none."""
-        if not self._backend.has_schema(self._connection):  # type: ignore[arg-type]  # its own connection
-            return None
-        rows = self._execute(ask("schema_version"))
-        if not rows:
-            raise StoreError("the store has tables of Posthorse but no version; restore it from a backup")
-        return int(cast("str", rows[0][0]))
+        return drive(_stored_version(), self._execute)
 
     def run(self, script: str) -> None:
         """Runs the statements of a file."""
-        self._backend.run_script(self._connection, script)  # type: ignore[arg-type]  # its own connection
+        self._run(script)
 
     def write_version(self, version: int) -> None:
         """Writes which version the schema has now."""
         self._execute(ask("set_meta", name="schema_version", value=str(version)))
+
+
+@operation
+def _stored_version() -> Steps[int | None]:
+    if not (yield ask("has_schema")):
+        return None
+    rows = yield ask("schema_version")
+    if not rows:
+        raise SchemaMismatch(
+            "the store has tables with Posthorse's names but no version of its schema: they are not Posthorse's, or "
+            "were damaged; restore them from a backup, or name another store"
+        )
+    return int(cast("str", rows[0][0]))
 
 
 @single_operation
@@ -232,6 +270,14 @@ def store_now() -> Steps[int]:
     """The store's clock, in microseconds since the epoch."""
     rows = yield ask("now")
     return cast("int", rows[0][0])
+
+
+def _start_anew() -> None:
+    for store in list(_stores):
+        store.start_anew()
+
+
+os.register_at_fork(after_in_child=_start_anew)
 
 
 def _backend(url: str, schema: str, clock: Clock) -> SqliteBackend | PostgresBackend:

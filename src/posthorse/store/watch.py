@@ -28,6 +28,9 @@ log = logging.getLogger("posthorse.store")
 CLOSEST_LOOKS = 0.002
 """Seconds between two wakes at least: a busy neighbour must not make the idle ones spin."""
 
+ECHOES = (0.004, 0.03)
+"""Seconds after which to look again: a sync may take that long."""
+
 IN_MODIFY = 0x2
 _EVENT = struct.Struct("iIII")
 
@@ -69,34 +72,55 @@ class Watch:
 
 
 class SqliteWatch(Watch):
-    """Hears of every commit to the file: the kernel tells when the log was written (inotify, Linux)."""
+    """Hears of every commit to the file: the kernel tells when the log was written (inotify, Linux).
 
-    def __init__(self, backend: SqliteBackend) -> None:
+    It tells a moment before the commit can be seen: the log is written, then synced, then shown. So after news
+    follow two more wakes. Commits of this process tell by themselves, when they are done.
+    """
+
+    def __init__(self, store: Store, backend: SqliteBackend) -> None:
         super().__init__()
+        self._store = store
         self._log = Path(f"{backend.path}-wal")
         self._descriptor = -1
+        self._is_waiting = False
+        self._echoes: list[asyncio.TimerHandle] = []
 
     async def __aenter__(self) -> Self:
         self._descriptor = _watch_file(self._log)
+        self._loop = asyncio.get_running_loop()
         if self._descriptor >= 0:
-            asyncio.get_running_loop().add_reader(self._descriptor, self._on_events)
+            self._loop.add_reader(self._descriptor, self._on_events)
+        self._store.after_commit.add(self._on_commit)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._store.after_commit.discard(self._on_commit)
         if self._descriptor >= 0:
-            asyncio.get_running_loop().remove_reader(self._descriptor)
+            self._loop.remove_reader(self._descriptor)
             os.close(self._descriptor)
 
     async def wait(self, timeout: float) -> bool:
         """See Watch; without inotify, looks more often instead."""
-        return await super().wait(timeout if self._descriptor >= 0 else min(timeout, 0.05))
+        self._is_waiting = True
+        try:
+            return await super().wait(timeout if self._descriptor >= 0 else min(timeout, 0.05))
+        finally:
+            self._is_waiting = False
 
     def _on_events(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._descriptor, 64 * _EVENT.size)
         self.wake()
+        if not self._echoes or self._echoes[-1].when() <= self._loop.time():
+            self._echoes = [self._loop.call_later(delay, self.wake) for delay in ECHOES]
+
+    def _on_commit(self) -> None:
+        if self._is_waiting:
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                self._loop.call_soon_threadsafe(self.wake)
 
 
 class PostgresWatch(Watch):
@@ -148,7 +172,7 @@ def make_watch(store: Store) -> Watch:
     """The watch that fits a store."""
     backend = store.backend
     if backend.dialect.name == "sqlite":
-        return SqliteWatch(backend)  # type: ignore[arg-type]  # told apart by its dialect
+        return SqliteWatch(store, backend)  # type: ignore[arg-type]  # told apart by its dialect
     return PostgresWatch(backend)  # type: ignore[arg-type]  # told apart by its dialect
 
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 from posthorse.rules.job import Lane
-from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation
+from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation, unrepeatable_operation
+from posthorse.store.operations.finish import Disturbed
+from posthorse.store.operations.moves import Request, do_as_asked
 from posthorse.store.queries import Row
 
 
@@ -50,11 +52,12 @@ def shares(probes: Sequence[Probe], room: int) -> Steps[dict[int, int]]:
     return {cast("int", lane): cast("int", count) for lane, count, _ in rows}
 
 
-@operation
+@unrepeatable_operation
 def claim(runner: str, probes: Sequence[Probe], room: int) -> Steps[list[Claimed]]:
     """Up to `room` jobs from the lanes, higher priority first, then first come, first served.
 
-    Empty when the lanes are, and when the runner is not alive by the store's clock.
+    Empty when the lanes are, and when the runner is not alive by the store's clock. When the reply is lost
+    (OutcomeUnknown) the runner may hold jobs that it does not know: `held_by` lists them.
     """
     if len(probes) == 1:
         chosen: Sequence[Row] = [(probes[0].lane, probes[0].after, room, None)]
@@ -65,10 +68,22 @@ def claim(runner: str, probes: Sequence[Probe], room: int) -> Steps[list[Claimed
         if not chosen:
             return []
     claimed = yield ask_rows("claim", chosen, runner=runner, room=room)
-    return list(map(Claimed._make, claimed))
+    jobs = list(map(Claimed._make, claimed))
+    if len(probes) > 1:
+        priority = {probe.lane: probe.priority for probe in probes}
+        jobs.sort(key=lambda job: (-priority[job.lane], job.seq))
+    return jobs
 
 
 @operation
 def give_back(claimed: Sequence[tuple[str, int]], *, channel: str) -> Steps[None]:
-    """Returns jobs that were claimed (job, epoch) but not begun to their places in their lanes."""
-    yield ask_rows("give_back", claimed, channel=channel)
+    """Returns jobs that were claimed (job, epoch) but not begun to their places in their lanes.
+
+    What a user asked of them meanwhile is done.
+    """
+    answered = yield ask_rows("give_back", claimed, channel=channel)
+    if answered[0][0] != answered[0][1]:
+        raise Disturbed
+    for job, action in (yield ask_rows("asked_of", claimed)):
+        yield ask("unask_runner", job=job)
+        yield from do_as_asked(cast("str", job), cast("Request", action), channel=channel)

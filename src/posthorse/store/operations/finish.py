@@ -10,9 +10,8 @@ import msgspec
 from posthorse.rules.job import Lane, State
 from posthorse.rules.lifecycle import Transition
 from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation
+from posthorse.store.operations.moves import Request, do_as_asked, place
 from posthorse.store.operations.submit import lane_id
-
-PARKED_STATES = (State.SCHEDULED, State.BLOCKED, State.PAUSED, State.FAILED)
 
 
 class Attempt(NamedTuple):
@@ -70,15 +69,34 @@ def complete(completions: Sequence[Completion]) -> Steps[list[str]]:
 
 
 @operation
-def settle(attempt: Attempt, transition: Transition, lane: Lane, evidence: str | None, *, channel: str) -> Steps[bool]:
+def settle(
+    attempt: Attempt, transition: Transition, lane: Lane, evidence: str | None, *, channel: str
+) -> Steps[bool]:
     """Applies a transition to an attempt whose lease still stands; false when it does not.
 
-    `evidence` is JSON for the event. `lane` is the job's own; a suspect goes to the solo lane beside it.
+    What a user asked meanwhile is kept: a job that goes on elsewhere is paused or cancelled first, and a pause that
+    was taken back does not happen. `evidence` is JSON for the event. `lane` is the job's own; a suspect goes to the
+    solo lane beside it.
     """
-    freed = yield ask("end_lease", job=attempt.job, epoch=attempt.epoch)
-    if not freed:
+    ended = yield from end_attempt(attempt, transition, lane, evidence, channel=channel)
+    if not ended:
         applied = yield ask_rows("already_ended", [attempt], state=transition.state.value)
         return bool(applied)
+    asked = yield ask("unask_runner", job=attempt.job)
+    if asked and not transition.state.is_final:
+        yield from do_as_asked(attempt.job, cast("Request", asked[0][0]), channel=channel)
+    elif not asked and transition.state is State.PAUSED:
+        yield from do_as_asked(attempt.job, "resume", channel=channel)
+    return True
+
+
+def end_attempt(
+    attempt: Attempt, transition: Transition, lane: Lane, evidence: str | None, *, channel: str
+) -> Steps[bool]:
+    """Ends the lease of an attempt and writes what follows, as a part of other operations."""
+    freed = yield ask("end_lease", job=attempt.job, epoch=attempt.epoch)
+    if not freed:
+        return False
     number = yield from lane_id(msgspec.structs.replace(lane, solo=transition.solo))
     written = yield ask(
         "settle",
@@ -98,18 +116,8 @@ def settle(attempt: Attempt, transition: Transition, lane: Lane, evidence: str |
     )
     version, run_at = written[0]
     yield from place(attempt.job, transition.state, run_at=cast("int | None", run_at), channel=channel)
-    yield ask("unask_runner", job=attempt.job)
     yield ask("record", job=attempt.job, version=version, name=transition.event, detail=evidence)
     return True
-
-
-def place(job: str, state: State, *, run_at: int | None, channel: str) -> Steps[None]:
-    """Puts a job where its state belongs, as a part of other operations."""
-    if state is State.PENDING:
-        yield ask("admit", job=job, channel=channel)
-    elif state in PARKED_STATES:
-        waits = state in (State.SCHEDULED, State.BLOCKED)
-        yield ask("park", job=job, state=state.value, due_at=run_at if waits else None)
 
 
 @single_operation

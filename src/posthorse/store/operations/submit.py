@@ -32,7 +32,9 @@ def lane_id(lane: Lane) -> Steps[int]:
     """The number of one lane, as a part of other operations."""
     found = yield ask("find_lane", queue=lane.queue, kind=lane.kind, priority=lane.priority, solo=lane.solo)
     if not found:
-        found = yield ask("make_lane", queue=lane.queue, kind=lane.kind, priority=lane.priority, solo=lane.solo)
+        found = yield ask(
+            "make_lane", queue=lane.queue, kind=lane.kind, priority=lane.priority, solo=lane.solo
+        )
     return cast("int", found[0][0])
 
 
@@ -52,7 +54,11 @@ def _enqueue(
     answers = [Submitted(job.id, created=True) for job in jobs]
     if has_keys:
         earlier = yield from _take_keys(jobs)
-        answers = [Submitted(owner, created=owner == job.id) for job in jobs for owner in (earlier.get(job.id, job.id),)]
+        answers = [
+            Submitted(owner, created=owner == job.id)
+            for job in jobs
+            for owner in (earlier.get(job.id, job.id),)
+        ]
         jobs = [job for job in jobs if job.id not in earlier]
     if jobs:
         made_at = ids.milliseconds_of(jobs[0].id)

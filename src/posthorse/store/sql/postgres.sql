@@ -1,6 +1,10 @@
 -- Statements that PostgreSQL needs in words of its own. Their plans cannot flip with statistics or batch
 -- size: each starts from what it was given, and reaches rows by key or by ctid.
 
+-- ## has_schema
+-- Whether there are tables of ours.
+SELECT 1 WHERE to_regclass(:meta) IS NOT NULL
+
 -- ## enqueue
 -- Inserts jobs, lines up those that may run now, and wakes one channel if a runner is idle. An id that
 -- exists is left alone: the reply to an earlier commit was lost.
@@ -129,14 +133,20 @@ SELECT job, (SELECT count(pg_notify(:channel, ''))
 FROM lined_up
 
 -- ## checkpoint
--- Saves where a long job stands if its lease still stands, and answers with what is asked of it.
+-- Saves where a long job stands if its lease still stands, and answers with what is asked of it. A slice that is told
+-- twice, because a reply was lost, counts once.
 WITH held AS (
     SELECT job FROM @leases WHERE job = :job AND epoch = :epoch FOR UPDATE
 )
 INSERT INTO @checkpoints AS c (job, epoch, slices, done, total, updated_at, pace, note, cursors, kept)
-SELECT job, :epoch, 1, :done, :total::bigint, :now, :pace, :note, :cursors, :kept FROM held
+SELECT job, :epoch, :step::int, :done, :total::bigint, :now, :pace, :note, :cursors, :kept FROM held
 ON CONFLICT (job) DO UPDATE SET
-    epoch = excluded.epoch, slices = c.slices + :step::int, done = excluded.done, total = excluded.total,
+    epoch = excluded.epoch,
+    slices = c.slices + CASE
+        WHEN (c.epoch, c.done, c.pace, c.cursors, c.kept)
+            = (excluded.epoch, excluded.done, excluded.pace, excluded.cursors, excluded.kept) THEN 0
+        ELSE :step::int END,
+    done = excluded.done, total = excluded.total,
     updated_at = excluded.updated_at, pace = excluded.pace, note = excluded.note,
     cursors = excluded.cursors, kept = excluded.kept
 RETURNING slices, (SELECT action FROM @controls WHERE job = :job)
@@ -148,13 +158,19 @@ SELECT pg_notify(:channel, '')
 -- ## give_back
 -- Returns jobs that were claimed but not begun to their old places; nothing is spent.
 -- rows: job uuid, epoch int
-WITH ended AS (
-    DELETE FROM @leases AS l USING {rows} WHERE l.job = r.job AND l.epoch = r.epoch RETURNING l.job, l.epoch
+WITH ending AS MATERIALIZED (
+    SELECT l.place FROM {rows}
+    CROSS JOIN LATERAL (SELECT ctid AS place FROM @leases WHERE job = r.job AND epoch = r.epoch OFFSET 0) AS l
+), ended AS (
+    DELETE FROM @leases WHERE ctid = ANY (ARRAY(SELECT place FROM ending)) RETURNING job, epoch
+), located AS MATERIALIZED (
+    SELECT e.job, e.epoch, j.place
+    FROM ended e CROSS JOIN LATERAL (SELECT ctid AS place FROM @jobs WHERE id = e.job OFFSET 0) AS j
 ), raised AS (
-    UPDATE @jobs AS j SET epoch = e.epoch FROM ended e WHERE j.id = e.job RETURNING j.lane, j.seq, j.id
+    UPDATE @jobs AS j SET epoch = l.epoch FROM located l WHERE j.ctid = l.place AND j.id = l.job
+    RETURNING j.lane, j.seq, j.id
 ), lined_up AS (
     INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM raised RETURNING job
 )
-SELECT count(*), (SELECT count(pg_notify(:channel, ''))
+SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM lined_up), (SELECT count(pg_notify(:channel, ''))
     FROM (SELECT FROM @runners WHERE idle AND expires_at > :lease_now LIMIT 1) AS waiting)
-FROM lined_up

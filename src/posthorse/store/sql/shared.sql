@@ -120,7 +120,13 @@ ON CONFLICT (job) DO UPDATE SET runner = excluded.runner, at = excluded.at,
 
 -- ## unask_runner
 -- Drops what was asked of a job's runner.
-DELETE FROM @controls WHERE job = :job
+DELETE FROM @controls WHERE job = :job RETURNING action
+
+-- ## asked_of
+-- What was asked of jobs that were given back meanwhile.
+-- rows: job uuid, epoch int
+SELECT c.job, c.action FROM {rows} CROSS JOIN @controls c
+WHERE c.job = r.job AND NOT EXISTS (SELECT 1 FROM @leases l WHERE l.job = c.job)
 
 -- ## withdraw_pause
 -- A resume takes back a pause that did not happen yet.
@@ -144,11 +150,13 @@ SELECT slices, done, total, pace, note, cursors, kept FROM @checkpoints WHERE jo
 -- ── runners ────────────────────────────────────────────────────────────────────────────────────────
 
 -- ## register_runner
--- Enters an incarnation of a runner; from now on it may claim.
+-- Enters an incarnation of a runner; from now on it may claim. Its id is its own: it is there only when the reply
+-- to an earlier commit was lost.
 INSERT INTO @runners (id, worker, boot, host, pid, version, started_at, beat_at, expires_at,
     concurrency, queues, kinds, labels)
 VALUES (:id, :worker, :boot, :host, :pid, :version, :now, :now, :lease_now + :lease,
     :concurrency, :queues, :kinds, :labels)
+ON CONFLICT (id) DO NOTHING
 
 -- ## beat
 -- Renews the lease of a runner. No row: it was given up for dead, and must stop.

@@ -1,9 +1,15 @@
 -- Statements that SQLite needs in words of its own. A batch is one JSON text and one step of a statement:
 -- the interpreter lock is given up and taken back once, not once a row.
 
+-- ## has_schema
+-- Whether there are tables of ours.
+SELECT 1 FROM sqlite_schema WHERE name = '@meta'
+
 -- ## enqueue
 -- Inserts jobs and lines up those that may run now. There is one writer at a time, so the next place in a
--- lane is behind the last; places are moments, so that lanes can be compared.
+-- lane is behind the last; places are moments, so that lanes can be compared. An id that exists is left alone: the
+-- reply to an earlier commit was lost. What is pending and not leased has its place in a lane, so lining up twice is
+-- lining up once.
 -- rows: id uuid, lane int, arguments text, run_at bigint, delay bigint, options text, tenant text, tags text, parent uuid
 INSERT INTO @jobs (id, lane, seq, created_at, run_at, state, arguments, options, tenant, tags, parent)
 SELECT r.id, r.lane,
@@ -12,11 +18,16 @@ SELECT r.id, r.lane,
     CASE WHEN coalesce(r.run_at, :now + r.delay) > :now THEN 'scheduled' ELSE 'pending' END,
     r.arguments, r.options, r.tenant, r.tags, r.parent
 FROM {rows}
-WHERE abs(:now / 1000 - :made_at) < :tolerance / 1000;
+WHERE abs(:now / 1000 - :made_at) < :tolerance / 1000
+ON CONFLICT (id) DO NOTHING;
 INSERT INTO @ready (lane, seq, job)
-SELECT j.lane, j.seq, j.id FROM {rows} CROSS JOIN @jobs j ON j.id = r.id WHERE j.state = 'pending';
+SELECT j.lane, j.seq, j.id FROM {rows} CROSS JOIN @jobs j ON j.id = r.id
+WHERE j.state = 'pending' AND NOT EXISTS (SELECT 1 FROM @leases WHERE job = j.id)
+ON CONFLICT (lane, seq) DO NOTHING;
 INSERT INTO @parked (job, state, due_at, since)
-SELECT j.id, j.state, j.run_at, :now FROM {rows} CROSS JOIN @jobs j ON j.id = r.id WHERE j.state = 'scheduled';
+SELECT j.id, j.state, j.run_at, :now FROM {rows} CROSS JOIN @jobs j ON j.id = r.id
+WHERE j.state = 'scheduled' AND NOT EXISTS (SELECT 1 FROM @leases WHERE job = j.id)
+ON CONFLICT (job) DO NOTHING;
 SELECT :now
 
 -- ## shares
@@ -94,12 +105,18 @@ SELECT j.lane, j.seq, j.id FROM json_each(:picked) p CROSS JOIN @jobs j ON j.id 
 DELETE FROM @parked WHERE job IN (SELECT json_extract(value, '$[0]') FROM json_each(:picked))
 
 -- ## checkpoint
--- Saves where a long job stands if its lease still stands, and answers with what is asked of it.
-INSERT INTO @checkpoints (job, epoch, slices, done, total, updated_at, pace, note, cursors, kept)
-SELECT job, :epoch, 1, :done, :total, :now, :pace, :note, :cursors, :kept
+-- Saves where a long job stands if its lease still stands, and answers with what is asked of it. A slice that is told
+-- twice, because a reply was lost, counts once.
+INSERT INTO @checkpoints AS c (job, epoch, slices, done, total, updated_at, pace, note, cursors, kept)
+SELECT job, :epoch, :step, :done, :total, :now, :pace, :note, :cursors, :kept
 FROM @leases WHERE job = :job AND epoch = :epoch
 ON CONFLICT (job) DO UPDATE SET
-    epoch = excluded.epoch, slices = slices + :step, done = excluded.done, total = excluded.total,
+    epoch = excluded.epoch,
+    slices = c.slices + CASE
+        WHEN (c.epoch, c.done, c.pace, c.cursors, c.kept)
+            = (excluded.epoch, excluded.done, excluded.pace, excluded.cursors, excluded.kept) THEN 0
+        ELSE :step END,
+    done = excluded.done, total = excluded.total,
     updated_at = excluded.updated_at, pace = excluded.pace, note = excluded.note,
     cursors = excluded.cursors, kept = excluded.kept
 RETURNING slices, (SELECT action FROM @controls WHERE job = :job)
@@ -118,4 +135,4 @@ INSERT INTO @ready (lane, seq, job)
 SELECT j.lane, j.seq, j.id FROM {rows} CROSS JOIN @leases l CROSS JOIN @jobs j
 WHERE l.job = r.job AND l.epoch = r.epoch AND j.id = l.job;
 DELETE FROM @leases WHERE (job, epoch) IN (SELECT r.job, r.epoch FROM {rows});
-SELECT changes()
+SELECT changes(), changes()

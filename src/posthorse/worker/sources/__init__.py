@@ -1,4 +1,4 @@
-"""Sources of slices: what a long loop can run over, be stopped in, and go on from. They know no job and no store."""
+"""Sources: what a long loop can run over, be stopped in, and go on from. They know no job and no store."""
 
 from posthorse.worker.sources.base import AsyncSource, Chunk, Source
 from posthorse.worker.sources.csv_rows import csv

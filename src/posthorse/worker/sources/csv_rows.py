@@ -140,40 +140,45 @@ class _Records:
     """The records from a place on; `place` is always behind the last one that was given out."""
 
     def __init__(self, content: Content, form: TextForm, dialect: _Dialect, place: Place) -> None:
-        self.place = place
         self._content = content
         self._form = form
         self._bytes = content.at(place.offset)
+        self._offset, self._line = place
         self._pieces: list[bytes] = []
         self._reader = dialect.reader(self._texts())
 
+    @property
+    def place(self) -> Place:
+        return Place(self._offset, self._line)
+
+    @property
+    def is_at_end(self) -> bool:
+        return not self._pieces and not self._bytes.peek(1)
+
     def next_record(self) -> list[str] | None:
         """The next record that is not an empty line; None at the end."""
-        begun_at = self.place.line + 1
+        begun_at = self._line + 1
         try:
             for record in self._reader:
                 if record:
                     return record
         except CsvError as error:
             raise UsageError(
-                f"{self._content}, record at line {begun_at}: {error}; a quote that is never closed looks like this "
-                "too; mend the file, or describe it with delimiter=, quotechar= or escapechar="
+                f"{self._content}, record at line {begun_at}: {error}; an unclosed quote looks like this; "
+                "mend the file, or describe it with delimiter=, quotechar= or escapechar="
             ) from error
         return None
 
-    @property
-    def is_at_end(self) -> bool:
-        return not self._pieces and not self._bytes.peek(1)
-
     def _texts(self) -> Iterator[str]:
-        """Physical lines, one for each demand of the parser: so `place` never runs ahead of the records."""
+        """Physical lines, one at each demand of the parser: so `place` never runs ahead of the records."""
         for raw in self._bytes:
             # Within what ends with \n there may be ends that are a lone \r, as old spreadsheets write them.
             self._pieces = raw.splitlines(keepends=True)[::-1]
             while self._pieces:
                 piece = self._pieces.pop()
-                self.place = Place(self.place.offset + len(piece), self.place.line + 1)
-                yield self._form.decode(piece, self._content, self.place.line)
+                self._offset += len(piece)
+                self._line += 1
+                yield self._form.decode(piece, self._content, self._line)
 
 
 def _columns(names: Sequence[str], origin: str) -> tuple[str, ...]:

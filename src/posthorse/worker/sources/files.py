@@ -38,7 +38,8 @@ class Place(NamedTuple):
                 return cls(offset, line)
             case _:
                 raise UsageError(
-                    f"the saved position {cursor!r} is no place in a file; was the loop changed since the job began?"
+                    f"the saved position {cursor!r} is no place in a file; "
+                    "was the loop changed since the job began?"
                 )
 
 
@@ -67,9 +68,9 @@ class Content:
             with ZipFile(self.path) as archive:  # its file stays open as long as the member does
                 raw: object = archive.open(_chosen(archive, self._member))
         elif self.path.lower().endswith(".gz"):
-            raw = gzip.open(self.path)
+            raw = gzip.GzipFile(self.path)
         else:
-            raw = open(self.path, "rb", buffering=0)  # noqa: SIM115 - closed with the reader
+            raw = io.FileIO(self.path)
         return io.BufferedReader(cast("io.RawIOBase", raw), _BLOCK)
 
     def close(self) -> None:
@@ -85,15 +86,9 @@ class Content:
         reader.seek(offset - 1)
         before = reader.read(1)
         if not before:
-            raise UsageError(
-                f"{self} is shorter than the {offset:,} bytes that were done already: it was cut or replaced since "
-                "the job began; put it back and retry the job, or cancel it and enqueue one for the new file"
-            )
+            raise _changed(f"{self} is shorter than the {offset:,} bytes that were done already")
         if before not in b"\r\n" and reader.peek(1):
-            raise UsageError(
-                f"{self} has no line end before byte {offset:,}, where the job stopped: it was changed since; put "
-                "it back and retry the job, or cancel it and enqueue one for the new file"
-            )
+            raise _changed(f"{self} has no line end before byte {offset:,}, where the job stopped")
 
 
 class TextForm:
@@ -101,14 +96,14 @@ class TextForm:
 
     def __init__(self, encoding: str, errors: str) -> None:
         known: str | None = None
-        with suppress(LookupError, UnicodeError):
+        with suppress(LookupError, ValueError):
             known = codecs.lookup(encoding).name.removesuffix("-sig")
             if "\n".encode(known) != b"\n" or "\r".encode(known) != b"\r":
                 known = None
         if known is None:
             raise InvalidOption(
-                f"encoding {encoding!r} is unknown, or writes line ends in more than one byte; convert the file "
-                "to UTF-8 first"
+                f"encoding {encoding!r} is unknown, or its line ends are not single bytes; "
+                "convert the file to UTF-8 first"
             )
         self.encoding = known
         self.errors = errors
@@ -126,12 +121,19 @@ class TextForm:
             ) from error
 
 
+def _changed(what: str) -> UsageError:
+    return UsageError(
+        f"{what}: the file was changed since the job began; put it back and retry the job, or cancel the job "
+        "and enqueue one for the new file"
+    )
+
+
 def _chosen(archive: ZipFile, member: str | None) -> str:
     names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
     if member is None and len(names) == 1:
         return names[0]
     if member in names:
-        return cast("str", member)
+        return member
     raise InvalidOption(
         f"{archive.filename} holds {', '.join(sorted(names)) or 'no files'}; name one of them with member="
     )

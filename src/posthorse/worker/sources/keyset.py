@@ -94,8 +94,8 @@ def keyset(
 
     `fetch` and `total` may be coroutine functions: then the loop is an `async for`.
 
-    Keys that do not rise are an error: the loop would lose rows or never end. Text is ordered by each database
-    in its own way, so of text only repetition is noticed; `stop` compares it by code point, as SQLite and the
+    Keys that do not rise are an error: the loop would lose rows or never end. Each database orders text in a
+    way of its own, so of text only repetition is noticed; `stop` compares it by code point, as SQLite and the
     collation "C" do.
     """
     rows = _Rows(key, start, stop)
@@ -145,7 +145,7 @@ class AsyncKeyset(Generic[K, T]):
         rows = self._fetch(after, limit)
         return self._rows.chunk(await rows if isawaitable(rows) else rows, after, cursor, limit)
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Nothing is held open."""
 
 
@@ -156,7 +156,8 @@ class _Rows(Generic[K, T]):
         self._key = key
         self._start = start
         self._stop = stop
-        self._keys_before: set[K] = set()  # of the chunk before, where order alone cannot tell repetition
+        # The chunk before, where it held text: its end and its keys, to notice when rows come again.
+        self._before: tuple[Cursor, set[K]] = (None, set())
 
     def after(self, cursor: Cursor) -> K:
         # Without a start, fetch takes None as well: the overloads of keyset() see to it.
@@ -166,30 +167,35 @@ class _Rows(Generic[K, T]):
         rows = list(fetched)
         if len(rows) > limit:
             raise UsageError(
-                f"fetch returned {len(rows):,} rows for a limit of {limit:,}; it must keep to its second argument"
+                f"fetch returned {len(rows):,} rows for a limit of {limit:,}; "
+                "it must keep to its second argument"
             )
         keys = [self._key(row) for row in rows]
-        self._check_order(after, keys)
+        holds_text = self._check_order(after, keys, cursor)
         within = self._within(keys)
         if not within:
             return Chunk((), cursor, is_last=True)
         last = keys[within - 1]
-        is_last = within < len(rows) or last == self._stop
-        return Chunk(rows[:within], cursor_of_key(last), is_last)
+        reached = cursor_of_key(last)
+        self._before = (reached, set(keys) if holds_text else set())
+        return Chunk(rows[:within], reached, is_last=within < len(rows) or last == self._stop)
 
-    def _check_order(self, after: K, keys: list[K]) -> None:
+    def _check_order(self, after: K, keys: list[K], cursor: Cursor) -> bool:
+        """Whether some of these keys are text, whose order only the database knows."""
+        end_before, keys_before = self._before
+        seen = set(keys_before) if cursor == end_before else set[K]()
+        holds_text = False
         previous: K | None = after
-        seen: set[K] = set()
         for key in keys:
-            if previous is not None:
-                rises = _rises(previous, key)
-                if rises is False or (rises is None and (key in seen or key in self._keys_before)):
-                    raise _disorder(previous, key)
-                if rises is None:
-                    seen.add(key)
+            rises = previous is None or _rises(previous, key)
+            if rises is None:
+                holds_text = True
+            if not rises and (rises is not None or key in seen):
+                raise _disorder(previous, key)
+            if holds_text:
+                seen.add(key)
             previous = key
-        if previous is not after and isinstance(previous, str | tuple):
-            self._keys_before = set(keys)
+        return holds_text
 
     def _within(self, keys: list[K]) -> int:
         """How many of these keys come before the stop, or are it."""
@@ -212,35 +218,41 @@ def _at_once(answer: T, name: str) -> T:
     if iscoroutine(answer):
         answer.close()
     raise UsageError(
-        f"{name} returned an awaitable; write it as `async def`, so that it is seen to need awaiting"
+        f"{name} returned an awaitable; write it as `async def`, so that it is known to need awaiting"
     )
 
 
 def _rises(earlier: object, later: object) -> bool | None:
-    """Whether `later` comes after `earlier`; None where only the database can tell: text of its own order."""
-    if isinstance(earlier, tuple) and isinstance(later, tuple):
-        pairs = zip(cast("tuple[object, ...]", earlier), cast("tuple[object, ...]", later), strict=False)
-        for one, other in pairs:
-            if one != other:
-                return _rises(one, other)
-        return False
-    if isinstance(earlier, str) and isinstance(later, str):
-        return None if earlier != later else False
-    return _is_less(earlier, later)
+    """Whether `later` comes after `earlier`; None for two texts, which a database may order as it likes."""
+    one, other = _where_they_differ(earlier, later)
+    if isinstance(one, str) and isinstance(other, str):
+        return None if one != other else False
+    return _is_less(one, other)
+
+
+def _where_they_differ(one: object, other: object) -> tuple[object, object]:
+    pair = one, other
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        pairs = zip(cast("tuple[object, ...]", one), cast("tuple[object, ...]", other), strict=False)
+        for part, counterpart in pairs:
+            if part != counterpart:
+                return _where_they_differ(part, counterpart)
+    return pair
 
 
 def _is_less(earlier: object, later: object) -> bool:
     try:
-        return cast("bool", earlier < later)  # type: ignore[operator]  # keys of one kind; others fail below
+        return cast("bool", earlier < later)  # type: ignore[operator]  # keys of one kind; others end below
     except TypeError:
         raise UsageError(
-            f"the keys {earlier!r} and {later!r} cannot be compared; key=, start= and stop= must be of one type"
+            f"the keys {earlier!r} and {later!r} cannot be compared; what key= returns, start= and stop= "
+            "must be of one type"
         ) from None
 
 
 def _disorder(previous: object, key: object) -> UsageError:
     return UsageError(
         f"fetch returned key {key!r} after {previous!r}: keys must rise, each only once, and be greater than "
-        "`after`, or the loop would lose rows or never end; let fetch select rows WHERE key > after ORDER BY key, "
+        "`after`, or the loop would lose rows or never end; let fetch select WHERE key > after ORDER BY key, "
         "and make the key unique, as in key=lambda row: (row.created_at, row.id)"
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from io import IOBase
+from os import PathLike
 from typing import Generic, TypeVar, cast
 
 from posthorse.errors import UsageError
@@ -21,17 +21,18 @@ def as_source(value: object) -> Source[object] | AsyncSource[object]:
     A sequence (list, tuple, range, …) is resumed by its index: a job that is run again must meet the same
     items in the same order. What cannot be resumed is refused with a TypeError that names the way out.
     """
-    if isinstance(value, str | bytes | bytearray | memoryview):
-        raise _refusal(
-            value,
-            "its items would be single characters or bytes",
-            "[value] for one item, value.splitlines() for its lines, ph.lines(path) for a file",
-        )
+    if isinstance(value, _CHARACTERS):
+        raise _refusal(type(value), *_CHARACTERS_REFUSED)
     if isinstance(value, Source | AsyncSource):
         return cast("Source[object] | AsyncSource[object]", value)
     if isinstance(value, Sequence):
         return SequenceSource(cast("Sequence[object]", value))
-    raise _why_not(value)
+    for kinds, reason, instead in _REFUSED:
+        if isinstance(value, kinds):
+            raise _refusal(type(value), reason, instead)
+    raise _refusal(
+        type(value), "it has no items", "a sequence, ph.keyset(…), ph.lines(…), ph.csv(…) or a Source"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +48,13 @@ class SequenceSource(Generic[T]):
         done, length = _items_done(cursor), len(self.items)
         if done > length:
             raise UsageError(
-                f"{done:,} items were done, but the sequence has only {length:,} now; a job that goes on must "
-                "meet the same items in the same order: make them from its arguments alone, or slice "
+                f"{done:,} items were done, but the sequence has only {length:,} now; a job that goes on "
+                "must meet the same items in the same order: make them from its arguments alone, or slice "
                 "ph.keyset(…), which goes on after a key"
             )
         end = min(done + limit, length)
         if isinstance(self.items, list | tuple | range):
-            items = self.items[done:end]
+            items = cast("Sequence[T]", self.items[done:end])
         else:  # a sequence need not know slices: a deque does not
             items = [self.items[index] for index in range(done, end)]
         return Chunk(items, end, is_last=end == length)
@@ -72,27 +73,24 @@ def _items_done(cursor: Cursor) -> int:
     )
 
 
-def _why_not(value: object) -> TypeError:
-    if isinstance(value, Mapping):
-        return _refusal(value, "a mapping has no index to go on from", "sorted(value.items())")
-    if isinstance(value, Set):
-        return _refusal(value, "its order changes from run to run", "sorted(value)")
-    if isinstance(value, IOBase):
-        return _refusal(
-            value, "an open file cannot be reopened after a restart", "ph.lines(path), ph.csv(path)"
-        )
-    if isinstance(value, os.PathLike):
-        return _refusal(value, "a path says not how it is read", "ph.lines(path), ph.csv(path)")
-    if isinstance(value, Iterator | AsyncIterable):
-        return _refusal(
-            value,
-            "it can be run through only once and starts over after a restart",
-            "a list or range, or ph.keyset(fetch, key=…) that goes on after a key",
-        )
-    if isinstance(value, Iterable):
-        return _refusal(value, "it has no index to go on from", "list(value) if its order is always the same")
-    return _refusal(value, "it has no items", "a sequence, ph.keyset(…), ph.lines(…), ph.csv(…) or a Source")
+_CHARACTERS: tuple[type[object], ...] = (str, bytes, bytearray, memoryview)
+_CHARACTERS_REFUSED = (
+    "its items would be single characters or bytes",
+    "[value] for one item, value.splitlines() for its lines, ph.lines(path) for a file",
+)
+_REFUSED: tuple[tuple[tuple[type[object], ...], str, str], ...] = (
+    ((Mapping,), "a mapping has no index to go on from", "sorted(value.items())"),
+    ((Set,), "its order changes from run to run", "sorted(value)"),
+    ((IOBase,), "an open file cannot be found again after a restart", "ph.lines(path) or ph.csv(path)"),
+    ((PathLike,), "a path does not say how to read it", "ph.lines(path) or ph.csv(path)"),
+    (
+        (Iterator, AsyncIterable),
+        "it can be run through only once, and after a restart it starts over",
+        "a list or a range, or ph.keyset(fetch, key=…), which goes on after a key",
+    ),
+    ((Iterable,), "it has no index to go on from", "list(value), if that has the same order every time"),
+)
 
 
-def _refusal(value: object, reason: str, instead: str) -> TypeError:
-    return TypeError(f"cannot slice a {type(value).__qualname__}: {reason}; use {instead}")
+def _refusal(kind: type[object], reason: str, instead: str) -> TypeError:
+    return TypeError(f"cannot slice a {kind.__qualname__}: {reason}; use {instead}")

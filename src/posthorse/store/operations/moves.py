@@ -1,0 +1,88 @@
+"""Moving a job that nobody runs: into its lane, aside, or where a user asks it to be. Parts of other operations."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+from posthorse.errors import JobNotFound, NotAllowed, StoreError
+from posthorse.rules.job import Lane, State
+from posthorse.rules.lifecycle import requested
+from posthorse.store.base import Ask, Steps, ask
+from posthorse.store.operations.submit import lane_id
+
+Request = Literal["pause", "resume", "cancel", "retry"]
+
+PARKED_STATES = (State.SCHEDULED, State.BLOCKED, State.PAUSED, State.FAILED)
+
+EVENTS: dict[Request, str] = {
+    "pause": "paused",
+    "resume": "resumed",
+    "cancel": "cancelled",
+    "retry": "retried",
+}
+
+_MOST_LOOKS = 20
+
+
+def place(job: str, state: State, *, run_at: int | None, channel: str) -> Steps[None]:
+    """Puts a job where its state belongs."""
+    if state is State.PENDING:
+        yield ask("admit", job=job, channel=channel)
+    elif state in PARKED_STATES:
+        waits = state in (State.SCHEDULED, State.BLOCKED)
+        yield ask("park", job=job, state=state.value, due_at=run_at if waits else None)
+
+
+def do_as_asked(job: str, action: Request, *, channel: str) -> Steps[State]:
+    """Does what is asked of a job, or asks its runner; answers with the state it leads to.
+
+    Raises JobNotFound, NotAllowed.
+    """
+    for _ in range(_MOST_LOOKS):
+        rows = yield ask("lock_job", job=job)
+        if not rows:
+            raise JobNotFound(f"no job has the id {job}")
+        stored, lane, seq, run_at, _, _, _, _, queue, kind, priority, now = rows[0]
+        state = State(stored)
+        lease = yield ask("held_lease", job=job)
+        if lease:
+            return (yield from _ask_runner(job, action, cast("str", lease[0][1])))
+        target = requested(state, action)
+        if target is None:
+            raise NotAllowed(f"job {job} is {state.value}, so it cannot be {EVENTS[action]}")
+        if target is state:
+            return state
+        if state is State.PENDING and not (yield ask("withdraw", lane=lane, seq=seq, job=job)):
+            continue  # claimed between the two looks
+        if state in PARKED_STATES:
+            yield ask("unpark", job=job)
+        due = cast("int | None", run_at)
+        if action == "resume" and due is not None and due > cast("int", now):
+            target = State.SCHEDULED
+        if action == "retry":
+            home = yield from lane_id(Lane(cast("str", queue), cast("str", kind), cast("int", priority)))
+            written = yield ask("revive", job=job, reason=None, lane=home)
+        else:
+            written = yield _move(job, target, action)
+        yield from place(job, target, run_at=due, channel=channel)
+        yield ask("record", job=job, version=written[0][0], name=EVENTS[action], detail=None)
+        return target
+    raise StoreError(
+        f"job {job} is pending but in no lane and held by nobody: the store was changed by hand or is damaged; "
+        "run `posthorse doctor`"
+    )
+
+
+def _ask_runner(job: str, action: Request, runner: str) -> Steps[State]:
+    if action in ("pause", "cancel"):
+        yield ask("ask_runner", job=job, runner=runner, action=action)
+    elif action == "resume":
+        yield ask("withdraw_pause", job=job)
+    else:
+        raise NotAllowed(f"job {job} is processing, so it cannot be retried; cancel it first")
+    return State.PROCESSING
+
+
+def _move(job: str, target: State, action: Request) -> Ask:
+    reason = None if action == "resume" else f"{EVENTS[action]} on request"
+    return ask("move", job=job, state=target.value, reason=reason, is_final=target.is_final)

@@ -1,0 +1,306 @@
+"""The supervisor: a process that starts runners, beats for them, and replaces those that die.
+
+It imports the application for its settings and runs none of its jobs, so nothing that a job does can stop its heartbeats. 1. A runner that is stopped, or silent
+beyond the stall limit, gets no more beats. 2. A runner that died is buried: its jobs are freed as crashed, alone
+or among others. 3. SIGTERM or SIGINT drains; a second one, or the end of the grace, kills, and what then is left
+goes back unspent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+
+import msgspec
+
+from posthorse.app.loading import load_application
+from posthorse.errors import PosthorseError
+from posthorse.maintenance.sweep import Sweeper, rescue
+from posthorse.rules.lifecycle import Crashed, Outcome, Policy, Stopped
+from posthorse.rules.settings import Settings
+from posthorse.store.operations.runners import held_by, retire
+from posthorse.store.store import Store
+from posthorse.worker.heartbeat import Heart, Pulse
+from posthorse.worker.process import is_stopped, kill_group
+from posthorse.worker.runner import UNUSABLE, Plan, configure_logging
+from posthorse.worker.tether import Message, Tether
+
+log = logging.getLogger("posthorse.worker")
+
+QUICK_DEATH = 5.0
+"""A runner that lived less than these seconds is started again later and later."""
+
+LONGEST_BACKOFF = 30.0
+LAST_WORDS = 5.0
+"""Seconds that a runner gets beyond the grace to hand in what it has."""
+
+
+def supervise(
+    target: str,
+    url: str | None,
+    *,
+    queues: Sequence[str],
+    processes: int,
+    concurrency: int,
+    log_level: str = "info",
+) -> int:
+    """Runs a worker until it is told to stop; answers with its exit code: 0, or 2 when it cannot work at all."""
+    configure_logging(log_level)
+    app = load_application(target)
+    if url is not None:
+        app.use_url(url)
+    supervisor = Supervisor(
+        app.store,
+        app.settings,
+        target=target,
+        url=url,
+        queues=tuple(queues),
+        processes=processes,
+        concurrency=concurrency,
+        log_level=log_level,
+    )
+    try:
+        return asyncio.run(supervisor.run())
+    finally:
+        app.close()
+
+
+class Child:
+    """One runner process, from its start to its end."""
+
+    def __init__(self, number: int, runner: str, process: asyncio.subprocess.Process, tether: Tether) -> None:
+        self.number = number
+        self.runner = runner
+        self.process = process
+        self.tether = tether
+        self.started_at = time.monotonic()
+        self.heard_at = self.started_at
+        self.running = 0
+        self.is_ready = False
+        self.max_crashes: dict[str, int] = {}
+        self.ended = asyncio.Event()
+
+    def renew(self, seconds: float) -> None:
+        """Tells the runner for how long its lease still holds."""
+        self.tether.send(lease=seconds)
+
+    def hear(self, message: Message) -> None:
+        """What the runner says of itself."""
+        self.heard_at = time.monotonic()
+        if "running" in message:
+            self.running = int(str(message["running"]))
+        if "ready" in message:
+            self.is_ready = True
+            self.max_crashes = msgspec.convert(message["max_crashes"], dict[str, int])
+
+
+class Supervisor:
+    """Keeps a number of runners at work."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        *,
+        target: str,
+        url: str | None,
+        queues: tuple[str, ...],
+        processes: int,
+        concurrency: int,
+        log_level: str,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._target = target
+        self._url = url
+        self._queues = queues
+        self._processes = processes
+        self._concurrency = concurrency
+        self._log_level = log_level
+        self._worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._heart = Heart(store, lease=settings.lease, heartbeat=settings.heartbeat)
+        self._children: dict[int, Child] = {}
+        self._quick_deaths = 0
+        self._signals = 0
+        self._is_unusable = False
+        self._stop = asyncio.Event()
+        self._stop_now = asyncio.Event()
+
+    async def run(self) -> int:
+        """Works until a signal; then drains."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        self._heart.start()
+        policy = Policy(max_losses=self._settings.max_interruptions)
+        sweeper = Sweeper(self._store, self._worker, lease=self._settings.lease, policy=policy)
+        sweeping = asyncio.create_task(sweeper.run_forever())
+        keepers = [asyncio.create_task(self._keep(number)) for number in range(self._processes)]
+        try:
+            await self._stop.wait()
+            await self._drain(keepers)
+        finally:
+            await asyncio.to_thread(self._heart.stop)
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
+        return 2 if self._is_unusable else 0
+
+    def _on_signal(self) -> None:
+        self._signals += 1
+        if self._signals == 1:
+            log.info("stopping: running jobs end or stop at a checkpoint; a second signal stops at once")
+            self._stop.set()
+        else:
+            self._stop_now.set()
+
+    # ── one runner after the other ───────────────────────────────────────────────────────────────────
+
+    async def _keep(self, number: int) -> None:
+        """Keeps one place filled with a runner."""
+        while not self._stop.is_set():
+            child = await self._start(number)
+            self._children[number] = child
+            watching = asyncio.create_task(self._watch(child))
+            code = await child.process.wait()
+            watching.cancel()
+            await self._after(child, code)
+            if not self._stop.is_set():
+                await self._pause_before_next(child)
+
+    async def _start(self, number: int) -> Child:
+        tether, theirs = Tether.pair()
+        runner = str(uuid.uuid4())
+        plan = Plan(
+            target=self._target,
+            url=self._url,
+            runner=runner,
+            worker=self._worker,
+            parent=os.getpid(),
+            tether=theirs.fileno(),
+            queues=self._queues,
+            concurrency=self._concurrency,
+            takes_suspects=number == 0,
+            log_level=self._log_level,
+        )
+        command = [sys.executable, "-m", "posthorse.worker.runner", msgspec.json.encode(plan).decode()]
+        process = await asyncio.create_subprocess_exec(
+            *command, pass_fds=[theirs.fileno()], start_new_session=True, stdin=asyncio.subprocess.DEVNULL
+        )
+        theirs.close()
+        child = Child(number, runner, process, tether)
+        asyncio.get_running_loop().add_reader(tether, self._listen, child)
+        log.info("runner %d started (pid %d)", number, process.pid)
+        return child
+
+    def _listen(self, child: Child) -> None:
+        messages = child.tether.receive()
+        if messages is None:
+            asyncio.get_running_loop().remove_reader(child.tether)
+            return
+        for message in messages:
+            child.hear(message)
+            if "ready" in message:
+                self._heart.add(self._pulse(child))
+
+    def _pulse(self, child: Child) -> Pulse:
+        return Pulse(
+            child.runner,
+            self._settings.lease,
+            running=lambda: child.running,
+            may_beat=lambda: not is_stopped(child.process.pid) and not self._is_stalled(child),
+            renewed=child.renew,
+        )
+
+    def _is_stalled(self, child: Child) -> bool:
+        return time.monotonic() - child.heard_at > self._settings.stall
+
+    async def _watch(self, child: Child) -> None:
+        """Replaces a runner whose loop is blocked beyond repair."""
+        while True:
+            await asyncio.sleep(min(1.0, self._settings.stall / 4))
+            if self._is_stalled(child) and not is_stopped(child.process.pid):
+                log.error("runner %d was silent for %.0f s and is replaced", child.number, self._settings.stall)
+                kill_group(child.process.pid)
+                return
+
+    async def _after(self, child: Child, code: int) -> None:
+        """Buries a runner that ended."""
+        self._heart.drop(child.runner)
+        asyncio.get_running_loop().remove_reader(child.tether)
+        child.tether.close()
+        kill_group(child.process.pid)  # what its jobs left behind
+        child.ended.set()
+        if code == UNUSABLE:
+            self._is_unusable = True
+            self._stop.set()
+            return
+        if self._stop.is_set():
+            log.info("runner %d ended", child.number)
+        else:
+            log.error("runner %d (pid %d) died: %s", child.number, child.process.pid, _described(code))
+        await self._bury(child, code)
+
+    async def _bury(self, child: Child, code: int) -> None:
+        """Frees what a runner held: unspent when we ended it ourselves, else as crashed."""
+        try:
+            await self._store.arun(retire(child.runner))
+            held = await self._store.aread(held_by(child.runner))
+            for lease in held:
+                outcome: Outcome
+                if self._stop.is_set():
+                    outcome = Stopped("shutdown")
+                else:
+                    outcome = Crashed(f"its runner died: {_described(code)}", alone=len(held) == 1)
+                budget = child.max_crashes.get(lease.lane.kind, Policy().max_crashes)
+                policy = Policy(max_crashes=budget, max_losses=self._settings.max_interruptions)
+                await rescue(self._store, lease, outcome, policy)
+        except PosthorseError as error:
+            log.warning("could not free the jobs of runner %d: %s; the sweep will", child.number, error)
+
+    async def _pause_before_next(self, child: Child) -> None:
+        if time.monotonic() - child.started_at >= QUICK_DEATH:
+            self._quick_deaths = 0
+            return
+        self._quick_deaths += 1
+        pause = min(LONGEST_BACKOFF, 0.1 * 2**self._quick_deaths)
+        log.info("starting runner %d again in %.1f s", child.number, pause)
+        try:
+            await asyncio.wait_for(self._stop.wait(), pause)
+        except TimeoutError:
+            return
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────────────
+
+    async def _drain(self, keepers: Sequence[asyncio.Task[None]]) -> None:
+        for child in self._children.values():
+            child.tether.send(drain=True)
+        all_ended = asyncio.gather(*keepers)
+        told_twice = asyncio.create_task(self._stop_now.wait())
+        await asyncio.wait(
+            {all_ended, told_twice},
+            timeout=self._settings.grace + LAST_WORDS,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if not all_ended.done():
+            log.warning("stopping at once")
+            for child in self._children.values():
+                if not child.ended.is_set():
+                    kill_group(child.process.pid)
+        await all_ended
+        told_twice.cancel()
+
+
+def _described(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
