@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import warnings
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Concatenate, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 import msgspec
 
@@ -16,7 +17,7 @@ from posthorse.clock import Clock
 from posthorse.errors import InvalidOption
 from posthorse.rules import ids
 from posthorse.rules.durations import Duration
-from posthorse.rules.job import NewJob
+from posthorse.rules.job import NewJob, checked_name
 from posthorse.rules.registry import Registry, make_kind_options, register
 from posthorse.rules.retry import Backoff
 from posthorse.store.operations.submit import Submitted, enqueue
@@ -26,7 +27,8 @@ from posthorse.worker.embedded import EmbeddedWorker
 
 P = ParamSpec("P")
 R = TypeVar("R")
-A = TypeVar("A")
+
+_OWN = f"{__name__.partition('.')[0]}."
 
 
 class Posthorse:
@@ -47,17 +49,18 @@ class Posthorse:
 
     @overload
     def job(
-        self, function: Callable[Concatenate[Context, P], Coroutine[A, A, R]], /
-    ) -> JobFunction[P, R, Concatenate[Context, P], Coroutine[A, A, R]]: ...
+        self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /
+    ) -> JobFunction[P, R, Concatenate[Context, P], Coroutine[Any, Any, R]]: ...
     @overload
     def job(self, function: Callable[Concatenate[Context, P], R], /) -> JobFunction[P, R, Concatenate[Context, P], R]: ...
     @overload
-    def job(self, function: Callable[P, Coroutine[A, A, R]], /) -> JobFunction[P, R, P, Coroutine[A, A, R]]: ...
+    def job(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> JobFunction[P, R, P, Coroutine[Any, Any, R]]: ...
     @overload
     def job(self, function: Callable[P, R], /) -> JobFunction[P, R, P, R]: ...
     @overload
     def job(
         self,
+        /,
         *,
         kind: str | None = None,
         aliases: Sequence[str] = (),
@@ -90,7 +93,7 @@ class Posthorse:
             return []
         lanes = self.store.lanes({job.lane for job in jobs})
         submitted = self.store.run(enqueue(jobs, lanes, channel=self.store.backend.channel))
-        return self._handles(submitted)
+        return self._handles(calls, submitted)
 
     async def aenqueue_many(self, calls: Sequence[Call[R]]) -> list[Job[R]]:
         """Stores jobs, all or none, in order; durable when this returns. Raises KeyConflict, StoreError."""
@@ -99,15 +102,13 @@ class Posthorse:
             return []
         lanes = await self.store.alanes({job.lane for job in jobs})
         submitted = await self.store.arun(enqueue(jobs, lanes, channel=self.store.backend.channel))
-        return self._handles(submitted)
+        return self._handles(calls, submitted)
 
     # ── asking ───────────────────────────────────────────────────────────────────────────────────────
 
     def get_job(self, job_id: str) -> Job[object]:
         """A job by its id; it is looked up at first use. Raises InvalidOption for what can be no id."""
-        if not isinstance(job_id, str) or not ids.is_id(job_id.lower()):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidOption(f"{job_id!r:.60} is no job id; ids look like 01936f5e-7c1a-7d2b-8e3f-0123456789ab")
-        return Job(self, job_id.lower())
+        return Job(self, _checked_id(job_id))
 
     # ── running ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -140,8 +141,8 @@ class Posthorse:
         fresh = ids.new_ids(len(calls))
         return [msgspec.structs.replace(call.template, id=job_id) for call, job_id in zip(calls, fresh, strict=True)]
 
-    def _handles(self, submitted: Sequence[Submitted]) -> list[Job[R]]:
-        return [Job(self, job_id, created=created) for job_id, created in submitted]
+    def _handles(self, calls: Sequence[Call[R]], submitted: Sequence[Submitted]) -> list[Job[R]]:
+        return [Job(self, job_id, created=created) for _, (job_id, created) in zip(calls, submitted, strict=True)]
 
 
 class JobDecorator:
@@ -150,17 +151,17 @@ class JobDecorator:
     def __init__(self, app: Posthorse, options: dict[str, object]) -> None:
         self._app = app
         kind = options.pop("kind", None)
-        self._kind = kind if kind is None else str(kind)
+        self._kind = None if kind is None else checked_name(kind, what="kind")
         self._options = make_kind_options(options)
 
     @overload
     def __call__(
-        self, function: Callable[Concatenate[Context, P], Coroutine[A, A, R]], /
-    ) -> JobFunction[P, R, Concatenate[Context, P], Coroutine[A, A, R]]: ...
+        self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /
+    ) -> JobFunction[P, R, Concatenate[Context, P], Coroutine[Any, Any, R]]: ...
     @overload
     def __call__(self, function: Callable[Concatenate[Context, P], R], /) -> JobFunction[P, R, Concatenate[Context, P], R]: ...
     @overload
-    def __call__(self, function: Callable[P, Coroutine[A, A, R]], /) -> JobFunction[P, R, P, Coroutine[A, A, R]]: ...
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> JobFunction[P, R, P, Coroutine[Any, Any, R]]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> JobFunction[P, R, P, R]: ...
 
@@ -168,7 +169,14 @@ class JobDecorator:
         """Registers the function."""
         registered = register(function, kind=self._kind, options=self._options, context_type=Context)
         self._app.registry.add(registered)
-        return JobFunction(self._app, registered, function)
+        made: JobFunction[..., object, ..., object] = JobFunction(self._app, registered, function)
+        return made
+
+
+def _checked_id(value: object) -> str:
+    if isinstance(value, str) and ids.is_id(value.lower()):
+        return value.lower()
+    raise InvalidOption(f"{repr(value)[:60]} is no job id; ids look like 01936f5e-7c1a-7d2b-8e3f-0123456789ab")
 
 
 def _warn_in_loop() -> None:
@@ -179,5 +187,13 @@ def _warn_in_loop() -> None:
     warnings.warn(
         "enqueue() inside a running event loop blocks it until the commit; use `await ….aenqueue()`",
         RuntimeWarning,
-        stacklevel=4,
+        stacklevel=_depth_of_caller(),
     )
+
+
+def _depth_of_caller() -> int:
+    """How far above `warnings.warn` the first line stands that is not ours: the warning is about that one."""
+    depth, frame = 0, inspect.currentframe()
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith(_OWN):
+        depth, frame = depth + 1, frame.f_back
+    return depth

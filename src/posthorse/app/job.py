@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from posthorse.app.reading import outcome_of, status_of
 from posthorse.rules.durations import Duration, as_timedelta
@@ -50,7 +50,7 @@ class Job(Generic[R]):
         while True:
             outcome = outcome_of(self._app, self.id)
             if outcome is not None:
-                return outcome.value()  # type: ignore[no-any-return]  # as the kind declares
+                return cast("R", outcome.value())  # as the kind declares
             time.sleep(patience.pause())
 
     async def aresult(self, timeout: Duration | None = None) -> R:
@@ -59,7 +59,7 @@ class Job(Generic[R]):
         while True:
             outcome = await asyncio.to_thread(outcome_of, self._app, self.id)
             if outcome is not None:
-                return outcome.value()  # type: ignore[no-any-return]  # as the kind declares
+                return cast("R", outcome.value())  # as the kind declares
             await asyncio.sleep(patience.pause())
 
     # ── steering ─────────────────────────────────────────────────────────────────────────────────────

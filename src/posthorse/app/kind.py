@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, cast
 
 import msgspec
 
@@ -13,7 +13,7 @@ from posthorse.clock import micros_of, microseconds
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import Lane, NewJob, Options, checked_name, checked_priority
-from posthorse.rules.registry import Registered, checked_budget, checked_tags, checked_timeout
+from posthorse.rules.registry import Registered, check_can_time_out, checked_budget, checked_tags, checked_timeout
 from posthorse.rules.retry import Backoff, as_backoff
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
 S = TypeVar("S")
 
 LONGEST_KEY = 512
@@ -120,6 +120,7 @@ class Kind(Generic[P, R]):
             changes["backoff"] = as_backoff(backoff)
         if timeout is not None:
             changes["timeout"] = checked_timeout(timeout)
+            check_can_time_out(self._registered)
         if delay is not None and run_at is not None:
             raise InvalidOption("delay and run_at were both given; a job has one time to start at")
         if delay is not None:
@@ -134,7 +135,7 @@ class Kind(Generic[P, R]):
 
     def get_job(self, job_id: str) -> Job[R]:
         """A job of this kind by its id; it is looked up at first use."""
-        return self._app.get_job(job_id)
+        return cast("Job[R]", self._app.get_job(job_id))
 
     def __repr__(self) -> str:
         return f"<Kind {self.kind!r}>"

@@ -1,21 +1,162 @@
-"""Finding an application by its name, `module:attribute`."""
+"""Finds and imports the application that a command or a worker process was told to serve.
+
+Knows where its name may stand and what can go wrong with user code at import; knows nothing of terminals.
+"""
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import os
 import sys
+import tomllib
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import cast
 
 from posthorse.app.client import Posthorse
-from posthorse.errors import UsageError
+from posthorse.errors import InvalidSettings
+
+DEFAULT_ATTRIBUTE = "app"
+VARIABLE = "POSTHORSE_APP"
+PROJECT_FILE = "pyproject.toml"
+_PACKAGE = Path(__file__).parents[1]
 
 
 def load_application(target: str) -> Posthorse:
-    """Imports `module:attribute`."""
-    module_name, _, attribute = target.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    module = importlib.import_module(module_name)
-    app = getattr(module, attribute or "app", None)
-    if not isinstance(app, Posthorse):
-        raise UsageError(f"{target} is no application")
-    return app
+    """Imports `module:attribute`; the attribute is `app` unless said. The current folder counts as a place of modules.
+
+    Raises InvalidSettings, which shows the user's own line when the user's code failed.
+    """
+    name, path = _parsed(target)
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    module = _imported(name, target)
+    found: object = module
+    for step in path:
+        try:
+            found = getattr(found, step)
+        except AttributeError:
+            raise InvalidSettings(_no_attribute(target, name, found, step)) from None
+    if not isinstance(found, Posthorse):
+        kind = f"the class {found.__name__}" if isinstance(found, type) else f"of the type {type(found).__name__}"
+        raise InvalidSettings(
+            f"{target} is {kind}, and no application of Posthorse; {_advice(module, name, 'make one with ph.Posthorse()')}"
+        )
+    return found
+
+
+def find_target() -> tuple[str, str] | None:
+    """The application that the surroundings name, and where they do: POSTHORSE_APP, then pyproject.toml here."""
+    if target := os.environ.get(VARIABLE):
+        return target, VARIABLE
+    try:
+        text = Path(PROJECT_FILE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    if "posthorse" not in text:
+        return None
+    try:
+        project = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidSettings(f"{PROJECT_FILE} is no valid TOML: {error}") from error
+    return _target_of(project)
+
+
+def _target_of(project: dict[str, object]) -> tuple[str, str] | None:
+    tools = project.get("tool")
+    table = cast("dict[str, object]", tools).get("posthorse") if isinstance(tools, dict) else None
+    if table is None:
+        return None
+    place = f"[tool.posthorse] in {PROJECT_FILE}"
+    settings = cast("dict[str, object]", table) if isinstance(table, dict) else {}
+    for key in settings:
+        if key != DEFAULT_ATTRIBUTE:
+            raise InvalidSettings(
+                f'{place} has {key!r}, and may only say app = "module:app"; settings stand in posthorse.toml'
+            )
+    target = settings.get(DEFAULT_ATTRIBUTE)
+    if not isinstance(target, str) or not target:
+        raise InvalidSettings(f'{place} names no application; write app = "module:app"')
+    return target, place
+
+
+def _parsed(target: str) -> tuple[str, Sequence[str]]:
+    name, separator, attribute = target.strip().partition(":")
+    path = (attribute if separator else DEFAULT_ATTRIBUTE).split(".")
+    if all(part.isidentifier() for part in [*name.split("."), *path]):
+        return name, path
+    file = Path(name)
+    if file.suffix == ".py":
+        module = ".".join(file.with_suffix("").parts).lstrip("./")
+        raise InvalidSettings(f"{target!r} is a file; name its module: {module}:{'.'.join(path)}")
+    raise InvalidSettings(f"{target!r} names no application; write module:app, such as shop.jobs:app")
+
+
+def _imported(name: str, target: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise InvalidSettings(_no_module(error.name, target)) from None
+        raise InvalidSettings(_failed(error, target)) from error
+    except (Exception, SystemExit) as error:  # a module may do anything while it is imported
+        raise InvalidSettings(_failed(error, target)) from error
+
+
+def _no_module(missing: str, target: str) -> str:
+    parent, _, last = missing.rpartition(".")
+    folder = Path(*parent.split(".")) if parent else Path()
+    try:
+        known = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    except OSError:
+        known = set()
+    near = difflib.get_close_matches(last, known, n=1)
+    start = f"there is no module {missing!r}, as {target} says, in {Path.cwd()} or on the path of Python"
+    if near:
+        return f"{start}; did you mean {parent + '.' if parent else ''}{near[0]}?"
+    return f"{start}; run from the folder that holds it, or install it"
+
+
+def _no_attribute(target: str, name: str, holder: object, step: str) -> str:
+    if isinstance(holder, ModuleType):
+        near = difflib.get_close_matches(step, vars(holder), n=1)
+        fallback = f"did you mean {name}:{near[0]}?" if near else "write module:attribute"
+        return f"the module {name} has no {step!r}; {_advice(holder, name, fallback)}"
+    return f"{target} does not lead to an application: {type(holder).__name__} has no {step!r}"
+
+
+def _advice(module: ModuleType, name: str, fallback: str) -> str:
+    """Points at the applications that the module does have."""
+    found = [f"{name}:{key}" for key, value in vars(module).items() if isinstance(value, Posthorse)]
+    return f"it has {' and '.join(found)}" if found else fallback
+
+
+def _failed(error: BaseException, target: str) -> str:
+    if isinstance(error, SystemExit):
+        what = f"it ended the process (SystemExit: {error.code})"
+    else:
+        what = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    return f"{target} cannot be imported: {what}{_place(error)}"
+
+
+def _place(error: BaseException) -> str:
+    """The line of the user's code where it went wrong."""
+    if isinstance(error, SyntaxError):
+        return _shown(error.filename, error.lineno, error.text)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
+    return _shown(frames[-1].filename, frames[-1].lineno, frames[-1].line) if frames else ""
+
+
+def _is_users(filename: str) -> bool:
+    path = Path(filename)
+    return path.is_relative_to(Path.cwd()) and "site-packages" not in path.parts and not path.is_relative_to(_PACKAGE)
+
+
+def _shown(filename: str | None, number: int | None, line: str | None) -> str:
+    if filename is None:
+        return ""
+    return f"\n  {os.path.relpath(filename)}, line {number}: {(line or '').strip()}"

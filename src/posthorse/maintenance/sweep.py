@@ -24,6 +24,7 @@ from posthorse.store.operations.runners import (
     take_duty,
 )
 from posthorse.store.store import Store
+from posthorse.worker.failpoints import failpoint
 
 log = logging.getLogger("posthorse.maintenance")
 
@@ -31,6 +32,8 @@ DUTY = "sweep"
 LOOK_EVERY = 0.25
 MOST_AT_ONCE = 1000
 RESCUES_AT_ONCE = 100
+LONGEST_RECONNECT = 2.5
+"""Seconds that others may need to beat again after the store was away."""
 
 
 class Sweeper:
@@ -41,9 +44,12 @@ class Sweeper:
         self._holder = holder
         self._span = max(2.0, lease / 3)
         self._sweep_every = min(lease / 6, 5.0)
+        self._patience = max(1.0, lease / 6)
+        self._clemency = max(LONGEST_RECONNECT, lease / 3)
         self._policy = policy
         self._duty_until = 0.0
         self._swept_at = time.monotonic()
+        self._judges_from = 0.0
 
     async def run_forever(self) -> None:
         """Sweeps until cancelled; gives the duty up then."""
@@ -54,6 +60,9 @@ class Sweeper:
                 except PosthorseError as error:
                     log.warning("cannot sweep: %s", error)
                     pause = self._span / 2
+                except Exception:  # one job that cannot be dealt with must not end the sweep for all
+                    log.exception("cannot sweep")
+                    pause = self._span
                 await asyncio.sleep(pause)
         finally:
             if self._duty_until > time.monotonic():
@@ -68,8 +77,8 @@ class Sweeper:
         while due is not None and due <= 0:
             moved = await self._store.arun(promote(MOST_AT_ONCE, channel=self._store.backend.channel))
             due = await self._store.aread(next_due()) if moved else None
-        if now - self._swept_at >= self._sweep_every:
-            await self._sweep(now)
+        if time.monotonic() - self._swept_at >= self._sweep_every:
+            await self._sweep()
         return LOOK_EVERY if due is None else min(LOOK_EVERY, max(0.001, due / 1_000_000))
 
     async def _take_duty(self) -> bool:
@@ -84,21 +93,27 @@ class Sweeper:
         except PosthorseError as error:
             log.debug("the duty runs out by itself: %s", error)
 
-    async def _sweep(self, now: float) -> None:
-        # Whoever was held up itself, by a lock or a stopped machine, lets the others beat once before it judges.
-        was_held_up = now - self._swept_at > self._sweep_every * 2 + 1
+    async def _sweep(self) -> None:
+        # Whoever was held up itself, by a lock, a store that was away or a stopped machine, lets the others beat once
+        # before it judges.
+        now = time.monotonic()
+        if now - self._swept_at > self._sweep_every + self._patience:
+            self._judges_from = now + self._clemency
         self._swept_at = now
-        if was_held_up:
-            return
-        for runner, worker in await self._store.arun(bury_expired(grace=0)):
-            log.warning("runner %s of worker %s fell silent; its jobs go to others", runner, worker)
+        if now >= self._judges_from:
+            for runner, worker in await self._store.arun(bury_expired(grace=0, until=now + self._patience)):
+                log.warning("runner %s of worker %s fell silent; its jobs go to others", runner, worker)
+            if time.monotonic() > now + self._patience:
+                return
         while lost := await self._store.aread(orphans(RESCUES_AT_ONCE)):
             for held in lost:
                 await rescue(self._store, held, Lost("its worker fell silent"), self._policy)
+        self._swept_at = time.monotonic()
 
 
 async def rescue(store: Store, held: Held, outcome: Outcome, policy: Policy) -> None:
     """Ends a lease that its runner cannot end any more, and sends the job where the outcome leads."""
+    failpoint("before_rescue")
     transition = decide(held.spent, outcome, policy)
     evidence = {"detail": transition.reason}
     if transition.error is not None:

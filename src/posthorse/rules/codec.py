@@ -11,7 +11,7 @@ import dataclasses
 import math
 import re
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, Flag
@@ -38,8 +38,8 @@ class Misfit(ValueError):
     def __init__(self, complaint: str, value: object) -> None:
         super().__init__(complaint)
         self.complaint = complaint
+        self.value = value
         self.steps: list[str] = []
-        self._came = "None" if value is None else f"{said(type(value))} {short(value)}"
 
     def in_item(self, key: object) -> Misfit:
         self.steps.append(f"[{short(key)}]")
@@ -58,7 +58,8 @@ class Misfit(ValueError):
         steps = self.steps[::-1]
         if len(steps) > 20:
             steps = [*steps[:10], " … ", *steps[-10:]]
-        return f"{root}{''.join(steps)} {self.complaint}; got {self._came}"
+        came = "None" if self.value is None else f"{said(type(self.value))} {short(self.value)}"
+        return f"{root}{''.join(steps)} {self.complaint}; got {came}"
 
 
 class NotOfType(Misfit):
@@ -225,8 +226,8 @@ _SCALARS: dict[type, _Forms] = {
 }
 _ITEMS: dict[type, _Forms] = {
     tuple: ("$tuple", list, tuple),
-    set: ("$set", list, set),
-    frozenset: ("$frozenset", list, frozenset),
+    set: ("$set", lambda items: _in_order(items), set),
+    frozenset: ("$frozenset", lambda items: _in_order(items), frozenset),
     collections.deque: (
         "$deque",
         lambda items: [*items, items.maxlen],
@@ -238,8 +239,17 @@ _PAIRS: dict[type, _Forms] = {
     collections.OrderedDict: ("$ordereddict", list, collections.OrderedDict),
     collections.Counter: ("$counter", list, lambda pairs: collections.Counter(dict(pairs))),
 }
-_BY_TAG = {tag: restore for forms in (_SCALARS, _ITEMS, _PAIRS) for tag, _, restore in forms.values()}
 _FACTORIES: dict[str, Class] = {kind.__name__: kind for kind in (int, float, str, list, dict, set)}
+_BY_TAG: dict[str, Callable[[Any], object]] = {
+    **{tag: restore for forms in (_SCALARS, _ITEMS, _PAIRS) for tag, _, restore in forms.values()},
+    "$defaultdict": lambda stored: collections.defaultdict(_FACTORIES.get(stored[0]), stored[1]),
+}
+_OBJECTS: dict[str, Callable[[Any, Any], object]] = {
+    "$enum": lambda kind, name: kind[name],
+    "$flag": lambda kind, value: kind(value),
+    "$model": lambda kind, content: restored(kind, content),
+    "$object": lambda kind, fields: _built(kind, fields),
+}
 
 
 def _packed(value: object, names: Names, depth: int) -> object:
@@ -276,6 +286,14 @@ def _is_plain_scalar(value: object) -> bool:
     if kind is float:
         return math.isfinite(cast("float", value))
     return value is None or kind is str or kind is bool
+
+
+def _in_order(items: Collection[Any]) -> list[object]:
+    """Sorted, so that equal sets give equal text in every process, wherever the items can be compared."""
+    try:
+        return sorted(items)
+    except TypeError:
+        return list(items)
 
 
 def _packed_items(items: list[object], names: Names, depth: int) -> list[object]:
@@ -339,30 +357,22 @@ def _packed_under(step: _Step, key: object, item: object, names: Names, depth: i
 def _unpacked(stored: object, kinds: dict[str, Class]) -> object:
     if isinstance(stored, list):
         items = cast("list[object]", stored)
-        return (
-            items if {list, dict}.isdisjoint(map(type, items)) else [_unpacked(item, kinds) for item in items]
-        )
+        is_plain = {list, dict}.isdisjoint(map(type, items))
+        return items if is_plain else [_unpacked(item, kinds) for item in items]
     if not isinstance(stored, dict):
         return stored
     fields = cast("dict[str, object]", stored)
     tag = next(iter(fields), "")
     if not tag.startswith("$"):
         return {key: _unpacked(item, kinds) for key, item in fields.items()}
-    if tag == "$model":
-        name, content = cast("list[Any]", fields[tag])
-        return restored(kinds[name], content)
-    content = cast("Any", _unpacked(fields[tag], kinds))
-    if tag == "$flag":
-        return cast("Any", kinds[content[0]])(content[1])
-    if tag == "$enum":
-        return cast("Any", kinds[content[0]])[content[1]]
-    if tag == "$object":
-        return _built(kinds[content[0]], content[1])
-    if tag == "$defaultdict":
-        return collections.defaultdict(_FACTORIES.get(content[0]), content[1])
+    if tag in _OBJECTS:
+        name, content = cast("tuple[str, object]", fields[tag])
+        if name not in kinds:
+            raise ValueError(f"a {name} is stored, which is none of {', '.join(kinds) or 'the basic types'}")
+        return _OBJECTS[tag](kinds[name], content if tag == "$model" else _unpacked(content, kinds))
     if tag not in _BY_TAG:
         raise ValueError(f"a stored value is marked {tag!r}, which this version of Posthorse does not know")
-    return _BY_TAG[tag](content)
+    return _BY_TAG[tag](_unpacked(fields[tag], kinds))
 
 
 def _built(kind: Any, fields: dict[str, object]) -> object:  # noqa: ANN401 - any class
@@ -431,6 +441,19 @@ _PLAINER: dict[type, Callable[[Any], object]] = {
 
 encode = msgspec.json.Encoder(enc_hook=_encodable).encode
 """A checked value as the bytes of its JSON."""
+
+_encode_in_order = msgspec.json.Encoder(enc_hook=_encodable, order="deterministic").encode
+
+
+def encode_with_sets(value: object) -> bytes:
+    """The same, with sets and dicts sorted, so that equal sets give equal text in every process.
+
+    Sets whose items cannot be compared are left as they are.
+    """
+    try:
+        return _encode_in_order(value)
+    except TypeError:
+        return encode(value)
 
 
 class Model(Protocol):
@@ -532,7 +555,7 @@ def check_float(value: object) -> None:
     elif not isinstance(value, int) or isinstance(value, bool):
         raise NotOfType("float", value)
     elif not _fits_64_bits(value) or float(value) != value:
-        raise Misfit("must be float, or an int that a float holds exactly", value)
+        raise NotOfType("float, or an int that a float holds exactly", value)
 
 
 def _check_datetime(value: object) -> None:

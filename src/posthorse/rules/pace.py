@@ -5,7 +5,7 @@ It knows items and seconds, and nothing of jobs, stores or the time of day.
 
 from __future__ import annotations
 
-from math import exp, isfinite
+from math import exp
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MOST_STRETCHES = 16  # closed stretches are regrouped to half as many when they reach this number
 RECENT_SECONDS = 10.0  # "recent" reaches back over this time …
 RECENT_SLICES = 10  # … or over this many slices, whichever is longer
+
+LONGEST_SLICE = 3e9  # seconds: about a century
 
 
 class Pace(msgspec.Struct, frozen=True, array_like=True):
@@ -41,7 +43,7 @@ class Pace(msgspec.Struct, frozen=True, array_like=True):
 
     def observe(self, items: int, seconds: float) -> Pace:
         """The pace after one more slice: how many items it did and how many seconds of work it took."""
-        if not (isfinite(seconds) and seconds > 0.0):
+        if not 0.0 < seconds < LONGEST_SLICE:
             seconds = 0.0  # a clock that stepped or stood still tells nothing
         if items < 0:
             items = 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import cast
 
 import msgspec
 
@@ -81,15 +83,34 @@ def register(
     """Makes a function into a kind. Raises InvalidOption for what is no function of the user's."""
     if not inspect.isroutine(function):
         raise InvalidOption(f"@app.job needs a function, not {function!r}")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidOption(
+            f"{_place(function)} has a yield: called, it would run nothing; let the job loop over ctx.slices(…) instead"
+        )
     name = checked_name(function.__name__ if kind is None else kind, what="kind")
-    for alias in options.aliases:
-        checked_name(alias, what="alias")
     signature = Signature(function, kind=name, context_type=context_type)
-    return Registered(name, function, signature, options, inspect.iscoroutinefunction(function))
+    registered = Registered(name, function, signature, options, inspect.iscoroutinefunction(function))
+    if options.timeout is not None:
+        check_can_time_out(registered)
+    return registered
+
+
+def check_can_time_out(registered: Registered) -> None:
+    """Raises InvalidOption for a kind whose code nothing could end in time."""
+    if not registered.is_async and not registered.signature.wants_context:
+        raise InvalidOption(
+            f"{registered.kind!r} cannot keep a timeout: it runs in a thread and has no checkpoint at which it could be "
+            "stopped; make it async, or take ctx: ph.Context first and loop over ctx.slices(…) or call ctx.checkpoint()"
+        )
 
 
 def make_kind_options(values: Mapping[str, object]) -> KindOptions:
     """Options of a decorator, checked. Raises InvalidOption."""
+    for name in values:
+        if name not in _CHECKS:
+            near = difflib.get_close_matches(name, _CHECKS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known are kind, {', '.join(_CHECKS)}"
+            raise InvalidOption(f"@app.job has no option {name!r}{hint}")
     checked = {name: _CHECKS[name](value) for name, value in values.items() if value is not None}
     return KindOptions(**checked)  # type: ignore[arg-type]  # each checked by name
 
@@ -113,21 +134,27 @@ def checked_tags(value: object) -> tuple[str, ...]:
     """Up to 50 names. Raises InvalidOption."""
     if isinstance(value, str) or not isinstance(value, list | tuple | set | frozenset):
         raise InvalidOption(f"tags is {value!r}; give a list of names")
-    tags = tuple(checked_name(tag, what="tag") for tag in value)  # pyright: ignore[reportUnknownVariableType]
+    tags = tuple(checked_name(tag, what="tag") for tag in cast("Iterable[object]", value))
     if len(tags) > 50:
         raise InvalidOption(f"{len(tags)} tags are more than the 50 that a job may have")
     return tags
 
 
+def _checked_aliases(value: object) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise InvalidOption(f"aliases is {value!r}; give a list of names")
+    return tuple(checked_name(alias, what="alias") for alias in cast("Iterable[object]", value))
+
+
 _CHECKS: dict[str, Callable[..., object]] = {
-    "queue": lambda value: checked_name(value, what="queue"),
+    "queue": partial(checked_name, what="queue"),
     "priority": checked_priority,
     "tags": checked_tags,
-    "max_attempts": lambda value: checked_budget(value, name="max_attempts"),
-    "max_crashes": lambda value: checked_budget(value, name="max_crashes"),
+    "max_attempts": partial(checked_budget, name="max_attempts"),
+    "max_crashes": partial(checked_budget, name="max_crashes"),
     "backoff": as_backoff,
     "timeout": checked_timeout,
-    "aliases": tuple,
+    "aliases": _checked_aliases,
 }
 
 

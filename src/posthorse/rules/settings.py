@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from posthorse.errors import InvalidSettings
+from posthorse.errors import InvalidOption, InvalidSettings
 from posthorse.rules.durations import Duration, as_timedelta
 
 SHORTEST_LEASE = 3.0
@@ -60,6 +60,10 @@ def make_settings(values: Mapping[str, object]) -> Settings:
         )
     if settings.poll <= 0 or settings.heartbeat <= 0:
         raise InvalidSettings("poll and heartbeat must be longer than zero")
+    if settings.max_interruptions < 1:
+        raise InvalidSettings(
+            f"max_interruptions is {settings.max_interruptions}; it must be at least 1, or no lost worker would be survived"
+        )
     return settings
 
 
@@ -68,7 +72,10 @@ def _converted(key: str, value: object) -> object:
 
 
 def _seconds(key: str, value: object) -> float:
-    return as_timedelta(value, name=key).total_seconds()  # type: ignore[arg-type]  # refuses what is no duration
+    try:
+        return as_timedelta(value, name=key).total_seconds()  # type: ignore[arg-type]  # refuses what is no duration
+    except InvalidOption as error:
+        raise InvalidSettings(f"a setting cannot be used: {error}") from None
 
 
 __all__ = ["DEFAULT_URL", "Duration", "Settings", "make_settings"]

@@ -44,6 +44,7 @@ from posthorse.rules.codec import (
     check_json,
     check_json_key,
     encode,
+    encode_with_sets,
     field_names,
     instance_check,
     is_model,
@@ -83,7 +84,9 @@ class Signature:
         self._kind = kind
         self._context_type = context_type
         self._injected = injected
-        self._all_parameters = list(inspect.signature(function).parameters.values())
+        declared = inspect.signature(function)
+        self._all_parameters = list(declared.parameters.values())
+        self._returns: object = declared.return_annotation
 
     @cached_property
     def wants_context(self) -> bool:
@@ -97,21 +100,20 @@ class Signature:
             return first.name == "ctx"
         try:
             annotation = self._resolved(first.annotation)
-        except NameError:
+        except Exception:
             # Imported for type checkers only, as `if TYPE_CHECKING:` does: the name has to be enough.
             name = re.escape(self._context_type.__name__)
-            return re.fullmatch(rf"(\w+\.)*{name}(\[.*\])?", str(first.annotation)) is not None
+            return re.fullmatch(rf"['\"]?(\w+\.)*{name}(\[.*\])?['\"]?", str(first.annotation)) is not None
         kind = get_origin(annotation) or annotation
         return isinstance(kind, type) and issubclass(kind, self._context_type)
 
     @cached_property
     def result_type(self) -> object:
         """What the function is annotated to return, or its coroutine to give; Any where nothing is said."""
-        annotation = inspect.signature(self._function).return_annotation
-        if annotation is inspect.Signature.empty:
+        if self._returns is inspect.Signature.empty:
             return Any
         try:
-            annotation = self._resolved(annotation)
+            annotation = self._resolved(self._returns)
         except Exception:
             return Any
         if get_origin(annotation) in (Awaitable, Coroutine):
@@ -137,7 +139,7 @@ class Signature:
             for name, check in form.checks:
                 if (value := getattr(filled, name)) is not UNSET:
                     check(value)
-            encoded = encode(form.packed(filled) if form.packs else filled)
+            encoded = form.encode(form.packed(filled) if form.packs else filled)
         except Misfit as misfit:
             raise InvalidArgument(f"{self._kind}(): argument {misfit.told(name)}") from None
         except RecursionError:
@@ -216,13 +218,15 @@ class Signature:
         while isinstance(function, functools.partial):
             function = inspect.unwrap(function.func)
         if not hasattr(function, "__globals__"):  # an object that can be called
-            function = function.__call__
+            function = type(function).__call__
         enclosing: dict[str, object] = {}
-        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-            with contextlib.suppress(ValueError):  # a name that is not assigned yet
-                enclosing[name] = cell.cell_contents
+        if code := getattr(function, "__code__", None):
+            for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+                with contextlib.suppress(ValueError):  # a name that is not assigned yet
+                    enclosing[name] = cell.cell_contents
+        namespace = getattr(function, "__globals__", {})
         holder = type("Holder", (), {"__annotations__": {"it": annotation}})
-        return typing.get_type_hints(holder, function.__globals__, enclosing, include_extras=True)["it"]
+        return typing.get_type_hints(holder, namespace, enclosing, include_extras=True)["it"]
 
     def _misbound(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
         """Why a call does not bind; reads on from `welcome()`."""
@@ -238,7 +242,7 @@ class Signature:
                     return f"takes {name!r} by position only"
                 if name in self._injected:
                     return f"got {name!r}, which is injected when the job runs and cannot be passed"
-                return f"got an unexpected argument {name!r}; {_suggestion(name, [*positional, *named])}"
+                return f"got an unexpected argument {name!r}; {_suggestion(name, dict.fromkeys([*positional, *named]))}"
         if len(args) > len(positional) and Parameter.VAR_POSITIONAL not in kinds:
             takes = f"{len(positional)} positional argument{'' if len(positional) == 1 else 's'}"
             listed = f" ({', '.join(positional)})" if positional else ""
@@ -247,14 +251,8 @@ class Signature:
         for name in positional[: len(args)]:
             if name in kwargs and name in named:
                 return f"got {name!r} twice, by position and by name"
-        given = {*positional[: len(args)], *kwargs}
-        missing = [
-            each.name
-            for each in parameters
-            if each.default is Parameter.empty
-            and each.kind in (*_POSITIONAL, *_NAMED)
-            and each.name not in given
-        ]
+        given = {*positional[: len(args)], *(name for name in kwargs if name in named)}
+        missing = [each.name for each in parameters if _is_required(each) and each.name not in given]
         return f"is missing {_listed(missing)}"
 
     def _try_arrival(self, sent: object, encoded: bytes) -> None:
@@ -280,7 +278,7 @@ class Signature:
             return f"they are no JSON object ({error})"
         form = self._form
         if unknown := [name for name in stored if name not in form.names]:
-            return f"it takes no {_listed(unknown)}; {_suggestion(unknown[0], form.names)}"
+            return f"it does not take {_listed(unknown)}; {_suggestion(unknown[0], form.names)}"
         if missing := [name for name in form.required if name not in stored]:
             return f"it needs {_listed(missing)}, which was not stored; a default would let old jobs run"
         return re.sub(r" - at `\$\.?(.*)`$", r" at \1", str(error)).replace("`", "")
@@ -298,6 +296,7 @@ class _Form:
     def __init__(self, parameters: list[Parameter], passages: dict[str, _Passage]) -> None:
         self.struct, self.fill = _struct(parameters, passages)
         self.decode = msgspec.json.Decoder(self.struct, dec_hook=restored).decode
+        self.encode = encode_with_sets if any(each.has_sets for each in passages.values()) else encode
         self.names = self.struct.__struct_fields__
         self.checks = [(name, passages[name].check) for name in self.names]
         self.packs = {name: passage.pack for name, passage in passages.items() if passage.pack}
@@ -388,6 +387,7 @@ class _Passage:
     """Classes run code of the user when they are built: only a trial shows whether values come back."""
     is_comparable: bool = True
     """All of these classes say what equality means."""
+    has_sets: bool = False
 
 
 def _passage(annotation: object) -> _Passage:
@@ -399,6 +399,7 @@ def _passage(annotation: object) -> _Passage:
         annotation,
         on_trial=bool(objects),
         # Models compare private attributes too, which do not travel; their own check compares the fields.
+        has_sets=shape.has_sets,
         is_comparable=not any(kind.__eq__ is object.__eq__ or is_model(kind) for kind in objects),
     )
     if shape.is_clear and _msgspec_carries(annotation):
@@ -445,6 +446,7 @@ class _Shape:
     """The JSON that msgspec writes for a checked value can only be read as that value."""
     is_clear_as_key: bool = False
     """The same of the text that a key is in JSON."""
+    has_sets: bool = False
 
 
 _ANYTHING = _Shape(check_json)
@@ -569,8 +571,9 @@ def _items(kind: Class, expected: str, item: _Shape) -> _Shape:
                 raise misfit.in_item(place) from None
 
     # JSON gives back a list for a tuple, and no set can hold one.
-    is_set_of_anything = item is _ANYTHING and kind in (set, frozenset, abc.MutableSet)
-    return _composed(check, [item], is_clear=len(kinds) == 1 and not is_set_of_anything)
+    is_set = kinds[0] in (set, frozenset)
+    is_clear = len(kinds) == 1 and not (is_set and item is _ANYTHING)
+    return dataclasses.replace(_composed(check, [item], is_clear=is_clear), has_sets=is_set or item.has_sets)
 
 
 def _tuple(expected: str, shapes: list[_Shape]) -> _Shape:
@@ -746,4 +749,5 @@ def _composed(check: Callable[[object], None], shapes: list[_Shape], *, is_clear
         check,
         frozenset[Class]().union(*(shape.classes for shape in shapes)),
         is_clear and all(shape.is_clear for shape in shapes),
+        has_sets=any(shape.has_sets for shape in shapes),
     )

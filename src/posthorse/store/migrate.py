@@ -7,6 +7,7 @@ transaction, and a test proves that they lead to what the schema file makes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from typing import Protocol
 
@@ -72,10 +73,10 @@ def refuse_newer(version: int, where: str) -> None:
 
 def migrations(dialect: str) -> list[Callable[[], str]]:
     """Readers of the migration files of a dialect, in order."""
-    folder = files(__package__).joinpath("sql")
+    folder = files("posthorse.store").joinpath("sql")
     names = sorted(entry.name for entry in folder.iterdir() if entry.name[:4].isdigit())
-    return [lambda name=name: _file(name) for name in names if name.endswith(f".{dialect}.sql")]
+    return [partial(_file, name) for name in names if name.endswith(f".{dialect}.sql")]
 
 
 def _file(name: str) -> str:
-    return files(__package__).joinpath("sql", name).read_text(encoding="utf-8")
+    return files("posthorse.store").joinpath("sql", name).read_text(encoding="utf-8")

@@ -14,18 +14,19 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
-from typing import Literal, TypeVar, cast
+from typing import TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import errors as pg_errors
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8Dumper
 from psycopg.types.string import TextLoader
 
 from posthorse.clock import Clock
 from posthorse.errors import InvalidSettings, OutcomeUnknown, StoreError, StoreUnreachable
-from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, Rows, adrive, drive
+from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, Rows, drive
 from posthorse.store.committer import Answer
 from posthorse.store.operations.finish import Disturbed
 from posthorse.store.patience import Patience
@@ -94,7 +95,7 @@ class PostgresBackend:
         self.channel = _channel(schema)
         self.patience = PATIENCE
         self.queries = Queries(self.dialect)
-        self._url = url
+        self._conninfo = _conninfo(url)
         self._clock = clock
         self._writer = _Kept(self._tuned)
         self._reader = _Kept(self.connect)
@@ -151,7 +152,7 @@ class PostgresBackend:
     def connect(self) -> Connection:
         """A connection in autocommit, as it comes from the server."""
         try:
-            connection = psycopg.connect(self._url, autocommit=True, connect_timeout=10, **_KEEPALIVE)
+            connection = psycopg.connect(self._conninfo, autocommit=True)
         except psycopg.OperationalError as error:
             raise _unreachable(error) from error
         connection.adapters.register_loader("uuid", TextLoader)
@@ -203,7 +204,7 @@ class PostgresBackend:
             query = self.queries[wanted.query]
             values = self._values(query, wanted)
             for statement in query.statements:
-                cursor.execute(statement.sql, [values[name] for name in statement.names], prepare=True)
+                cursor.execute(statement.sql.encode(), [values[name] for name in statement.names], prepare=True)
             return cast("Rows", cursor.fetchall()) if cursor.description else []
 
         return execute
@@ -214,6 +215,8 @@ class PostgresBackend:
         with self.transaction(MIGRATION_SECONDS) as (connection, execute):
             connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [self.channel])
             yield execute, partial(self._run_script, connection)
+        self._spares.remove(connection)  # migrating is rare
+        connection.close()
 
     async def notifications(self, begin: Callable[[], None]) -> AsyncIterator[str]:
         """What other sessions tell on our channel, from when `begin` is called; ends at once behind a pooler."""
@@ -235,16 +238,14 @@ class PostgresBackend:
             query = self.queries[wanted.query]
             values = self._values(query, wanted)
             for statement in query.statements:
-                await cursor.execute(statement.sql, [values[name] for name in statement.names], prepare=True)
+                await cursor.execute(statement.sql.encode(), [values[name] for name in statement.names], prepare=True)
             return cast("Rows", await cursor.fetchall()) if cursor.description else []
 
         return execute
 
     async def _aconnect(self) -> AsyncConnection:
         try:
-            connection = await psycopg.AsyncConnection.connect(
-                self._url, autocommit=True, connect_timeout=10, **_KEEPALIVE
-            )
+            connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
         except psycopg.OperationalError as error:
             raise _unreachable(error) from error
         connection.adapters.register_loader("uuid", TextLoader)
@@ -290,9 +291,11 @@ class PostgresBackend:
 
     def close(self) -> None:
         """Closes all connections."""
-        for connection in (self._writer, self._reader, *self._spares):
-            connection.close()
-        self._spares.clear()
+        self._writer.close()
+        with self._reader_lock:
+            self._reader.close()
+        while self._spares:
+            self._spares.pop().close()
 
     def _commit_group(self, operations: Sequence[Operation[object]]) -> list[object]:
         """One try. Raises _Faulty when one operation failed, _ConnectionLost when nobody is to blame."""
@@ -329,13 +332,26 @@ class PostgresBackend:
         return values
 
 
-_KEEPALIVE = {
-    "keepalives": 1,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 25_000,
+_DEFAULTS = {
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+    "application_name": "posthorse",
 }
+"""What the address may say otherwise. A server that vanished without a word is noticed within 25 s."""
+
+
+def _conninfo(url: str) -> str:
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise InvalidSettings(
+            "the address of the PostgreSQL store cannot be read; write postgresql://user:password@host/database, with "
+            "%40 for an @ and %2F for a / inside the password"
+        ) from None  # what libpq says may quote the password
+    return make_conninfo("", **{**_DEFAULTS, **given})
 
 
 def _channel(schema: str) -> str:

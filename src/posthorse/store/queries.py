@@ -99,7 +99,8 @@ class Queries:
 
     def _statement(self, sql: str, columns: tuple[tuple[str, str], ...]) -> Statement:
         for reserved, expression in self._dialect.expressions.items():
-            sql = re.sub(rf"(?<![:\w]):{reserved}\b", lambda _, text=expression: text, sql)
+            # Doubled, for backslashes mean something in what is put in.
+            sql = re.sub(rf"(?<![:\w]):{reserved}\b", expression.replace("\\", r"\\"), sql)
         if "{rows}" in sql:
             sql = sql.replace("{rows}", _rows_table(self._dialect.name, columns))
         names: list[str] = []
@@ -165,6 +166,6 @@ def _column(declared: str) -> tuple[str, str]:
 
 @cache
 def _blocks(file: str) -> dict[str, str]:
-    text = files(__package__).joinpath("sql", f"{file}.sql").read_text(encoding="utf-8")
+    text = files("posthorse.store").joinpath("sql", f"{file}.sql").read_text(encoding="utf-8")
     parts = _BLOCK.split(text)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))

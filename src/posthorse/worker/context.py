@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TypeVar, cast, overload
 
-from posthorse.errors import InvalidOption
+from posthorse.errors import Interrupted, InvalidOption, PosthorseError
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.progress import Progress
 from posthorse.worker.journal import Journal
@@ -22,6 +22,7 @@ SAVE_EVERY = 1.0
 """Seconds between two saves of a progress that is only told."""
 
 LARGEST_SLICE = 1_000_000
+LONGEST_NOTE = 500
 
 
 class Keep:
@@ -57,7 +58,7 @@ class Context:
     @property
     def stop_requested(self) -> bool:
         """True when the job is to stop at its next checkpoint."""
-        return self._journal.stop.request is not None
+        return self._journal.stop.is_due
 
     @property
     def progress(self) -> Progress:
@@ -93,8 +94,7 @@ class Context:
         and goes on there. Two loops of one job need names. With `time_box` the job yields its worker to others
         after that time and comes back. Raises InvalidOption; TypeError for what cannot be resumed.
         """
-        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= LARGEST_SLICE:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidOption(f"size is {size!r}; it must be a whole number from 1 to {LARGEST_SLICE:,}")
+        _check_size(size)
         label = name or ""
         if label in self._loops:
             raise InvalidOption(
@@ -107,21 +107,24 @@ class Context:
 
     def set_progress(self, done: int, total: int | None = None, *, note: str | None = None) -> None:
         """Tells how far the job is, for jobs without slices. Saved at most once a second."""
-        if done < 0 or (total is not None and total < 0):
-            raise InvalidOption(f"progress {done!r} of {total!r} makes no sense; both must be 0 or more")
-        self._journal.standing.tell(done, total, note)
-        if time.monotonic() - self._saved_at < SAVE_EVERY:
+        self._journal.standing.tell(
+            _checked_count(done, "done"), None if total is None else _checked_count(total, "total"), _short(note)
+        )
+        if self._journal.is_in_transaction or time.monotonic() - self._saved_at < SAVE_EVERY:
             return
         self._saved_at = time.monotonic()
         if self._is_async:
-            task = asyncio.get_running_loop().create_task(self._journal.asave())
+            task = asyncio.get_running_loop().create_task(self._save_progress())
             self._saving.add(task)
             task.add_done_callback(self._saving.discard)
         else:
             self._journal.save()
 
     def checkpoint(self) -> None:
-        """Saves kept values and progress, and stops here if the job is to stop. Raises Interrupted."""
+        """Saves kept values and progress, and stops here if the job is to stop. Raises Interrupted, TimeoutError.
+
+        Inside a slice the kept values wait for its commit: the slice may yet be run again.
+        """
         self._journal.save()
         self._journal.stop.raise_if_asked()
 
@@ -130,4 +133,26 @@ class Context:
         await self._journal.asave()
         self._journal.stop.raise_if_asked()
 
+    async def _save_progress(self) -> None:
+        try:
+            await self._journal.asave()
+        except (PosthorseError, Interrupted) as error:  # nobody waits here; the job's next checkpoint will tell it
+            self.log.debug("the progress was not saved: %s", error)
 
+
+def _check_size(value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST_SLICE:
+        raise InvalidOption(f"size is {value!r}; it must be a whole number from 1 to {LARGEST_SLICE:,}")
+
+
+def _checked_count(value: object, name: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
+        return value
+    raise InvalidOption(f"set_progress: {name} is {value!r}; it must be a whole number of items, 0 or more")
+
+
+def _short(note: str | None) -> str | None:
+    """A note as any store takes it, and as a line can show it."""
+    if note is None:
+        return None
+    return str(note)[:LONGEST_NOTE].encode("utf-8", "replace").decode().replace("\0", "\\0")

@@ -11,12 +11,13 @@ import logging
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from posthorse.errors import InvalidOption, PosthorseError
+from posthorse.errors import InvalidOption, PosthorseError, StoreError
 from posthorse.maintenance.sweep import Sweeper
 from posthorse.rules.job import checked_name
 from posthorse.rules.lifecycle import Policy
@@ -49,6 +50,7 @@ class EmbeddedWorker:
         self._work: Loop | None = None
         self._started = threading.Event()
         self._failure: BaseException | None = None
+        self._is_stopping = False
 
     def __enter__(self) -> Self:
         if self._thread is not None:
@@ -80,6 +82,7 @@ class EmbeddedWorker:
 
     def stop(self) -> None:
         """No more claims; returns at once, while running jobs end."""
+        self._is_stopping = True
         if self._loop is not None and self._work is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._work.stop)
 
@@ -87,20 +90,27 @@ class EmbeddedWorker:
         try:
             asyncio.run(self._main())
         except BaseException as error:
+            log.critical("the worker ended: %r; whoever leaves its block is told", error)
             self._failure = error
         finally:
             self._started.set()
 
     async def _main(self) -> None:
+        while await self._work_until_lost():
+            log.warning("this worker was given up for dead, as after a long sleep of its machine; it begins anew")
+
+    async def _work_until_lost(self) -> bool:
+        """Works as one incarnation; true when its lease was lost and nobody told it to stop."""
         runner = make_runner(
             self._registry, queues=self._queues, concurrency=self._concurrency, worker=f"{socket.gethostname()}:embedded"
         )
         settings = self._settings
-        lease = round(settings.lease * 1_000_000)
-        await self._store.arun(register(runner, boot=self._store.backend.boot, lease=lease))
-        pulse = Pulse(runner.id, settings.lease, running=lambda: self._work.running_count if self._work else 0)
-        self._work = Loop(self._store, self._registry, settings, runner, lost=lambda: pulse.is_lost)
-        self._loop = asyncio.get_running_loop()
+        pulse = Pulse(runner.id, settings.lease, running=lambda: work.running_count)
+        work = Loop(self._store, self._registry, settings, runner, lost=lambda: pulse.is_lost)
+        await self._enter(runner, pulse)
+        self._work, self._loop = work, asyncio.get_running_loop()
+        if self._is_stopping:
+            work.stop()
         heart = Heart(self._store, lease=settings.lease, heartbeat=settings.heartbeat)
         heart.add(pulse)
         heart.start()
@@ -109,13 +119,30 @@ class EmbeddedWorker:
         sweeping = asyncio.create_task(sweeper.run_forever())
         self._started.set()
         try:
-            await self._work.run()
+            await work.run()
         finally:
             heart.drop(runner.id)
             await asyncio.to_thread(heart.stop)
             sweeping.cancel()
             await asyncio.gather(sweeping, return_exceptions=True)
             await retire_quietly(self._store, runner.id)
+        return pulse.is_lost and not self._is_stopping
+
+    async def _enter(self, runner: Runner, pulse: Pulse) -> None:
+        """Enters the list of runners. Later incarnations wait for a store that is away; the first tells its caller."""
+        settings = self._settings
+        while True:
+            sent = time.monotonic()
+            try:
+                lease = round(settings.lease * 1_000_000)
+                await self._store.arun(register(runner, boot=self._store.backend.boot, lease=lease))
+            except StoreError as error:
+                if not self._started.is_set() or self._is_stopping:
+                    raise
+                log.warning("cannot begin anew: %s", error)
+                await asyncio.sleep(settings.poll)
+            else:
+                return pulse.renew(sent + settings.lease)
 
 
 def make_runner(registry: Registry, *, queues: Sequence[str], concurrency: int, worker: str) -> Runner:

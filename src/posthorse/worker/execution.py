@@ -11,9 +11,7 @@ import contextvars
 import traceback
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
-from typing import cast
-
-import msgspec
+from typing import Protocol, cast
 
 from posthorse.errors import Interrupted
 from posthorse.rules.codec import encode_result
@@ -21,56 +19,75 @@ from posthorse.rules.job import JobError
 from posthorse.rules.lifecycle import Outcome, Raised, Returned, Stopped, Unfit
 from posthorse.rules.registry import Registered
 from posthorse.rules.signature import ArgumentsUnfit
+from posthorse.store.operations.claim import Claimed
 from posthorse.worker.context import Context
 from posthorse.worker.journal import Journal
 from posthorse.worker.stop import StopSignal
 
 RESULT_LIMIT = 4 * 1024 * 1024
+NOTHING = Returned("null")
 LONGEST_MESSAGE = 4_000
 LONGEST_TRACEBACK = 16_000
 
 
-class Assignment(msgspec.Struct, frozen=True):
-    """What is to run: a kind, its stored arguments, and the way to stop it."""
+class Assignment(Protocol):
+    """What is to run, and the way to stop it."""
 
-    job: str
-    attempt: int
-    kind: Registered
-    arguments: str
-    timeout: float | None
-    stop: StopSignal
-    journal: Journal | None
-    """Where a job with a context saves its place; None for one without."""
-    is_first_claim: bool
+    @property
+    def claimed(self) -> Claimed:
+        """The job as it was claimed."""
+        ...
+
+    @property
+    def kind(self) -> Registered:
+        """Its code."""
+        ...
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that it may take."""
+        ...
+
+    @property
+    def stop(self) -> StopSignal:
+        """What is asked of it."""
+        ...
+
+    @property
+    def journal(self) -> Journal | None:
+        """Where a job with a context saves its place; None for one without."""
+        ...
 
 
 async def run(assignment: Assignment, threads: Executor) -> Outcome:
-    """Runs the job to its outcome. Raises CancelledError only when the assignment itself was not asked to stop."""
+    """Runs the job to its outcome."""
+    kind, stop = assignment.kind, assignment.stop
     try:
-        args, kwargs = assignment.kind.signature.decode(assignment.arguments)
+        args, kwargs = kind.signature.decode(assignment.claimed.arguments)
     except ArgumentsUnfit as error:
         return Unfit(str(error))
-    stop = assignment.stop
     try:
-        stop.raise_if_asked()
+        if stop.request is not None:
+            return Stopped(stop.request)
         if assignment.journal is not None:
-            if not assignment.is_first_claim:
-                await assignment.journal.load()
-            args = (_context(assignment, assignment.journal), *args)
-        function = assignment.kind.function
-        if assignment.kind.is_async:
-            value = await _with_timeout(cast("Awaitable[object]", function(*args, **kwargs)), assignment.timeout)
+            args = (await _context(assignment, assignment.journal), *args)
+        if not kind.is_async:
+            if assignment.timeout is not None:
+                stop.limit(assignment.timeout)
+            value = await _in_thread(threads, kind.function, args, kwargs)
+        elif assignment.timeout is None:
+            value = await cast("Awaitable[object]", kind.function(*args, **kwargs))
         else:
-            value = await _in_thread(threads, function, args, kwargs)
-        return Returned(encode_result(value, limit=RESULT_LIMIT))
+            value = await _with_timeout(cast("Awaitable[object]", kind.function(*args, **kwargs)), assignment.timeout)
+        if assignment.journal is not None:
+            assignment.journal.raise_if_doubtful()
+        return NOTHING if value is None else Returned(encode_result(value, limit=RESULT_LIMIT))
     except Interrupted:
         return Stopped(stop.request or "shutdown")
     except asyncio.CancelledError as error:
-        if stop.request is not None:
-            return Stopped(stop.request)
-        return Raised(evidence(error))
-    except (KeyboardInterrupt, SystemExit, Exception) as error:
-        # SystemExit in a job is an error of the job, not the end of the worker.
+        return Raised(evidence(error)) if stop.request is None else Stopped(stop.request)
+    except BaseException as error:
+        # SystemExit or KeyboardInterrupt in a job is an error of the job, not the end of the worker.
         return Raised(evidence(error))
 
 
@@ -93,10 +110,11 @@ def evidence(error: BaseException) -> JobError:
     )
 
 
-def _context(assignment: Assignment, journal: Journal) -> Context:
-    return Context(
-        journal, job_id=assignment.job, attempt=assignment.attempt, is_async=assignment.kind.is_async
-    )
+async def _context(assignment: Assignment, journal: Journal) -> Context:
+    claimed = assignment.claimed
+    if claimed.epoch > 1:  # at the first claim there is nothing to go on from
+        await journal.load()
+    return Context(journal, job_id=claimed.job, attempt=claimed.errors + 1, is_async=assignment.kind.is_async)
 
 
 async def _with_timeout(running: Awaitable[object], timeout: float | None) -> object:

@@ -1,12 +1,15 @@
 """Named failpoints for tests of durability; inert unless `POSTHORSE_FAILPOINT` names one.
 
-`POSTHORSE_FAILPOINT=after_claim:kill` kills the process there with SIGKILL; `after_claim:kill:3` the third time.
+`POSTHORSE_FAILPOINT=after_claim:kill` kills the process there with SIGKILL; `after_claim:kill:3` the third time that
+it passes; `after_claim:kill:3@lives` only while the file `lives` has bytes, and takes one off each time, so that the
+process that follows may live.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 
 def failpoint(name: str) -> None:
@@ -16,23 +19,34 @@ def failpoint(name: str) -> None:
 
 
 class _Failpoint:
-    def __init__(self, name: str, times: int) -> None:
+    def __init__(self, name: str, times: int, lives: Path | None) -> None:
         self.name = name
         self._left = times
+        self._lives = lives
 
     def pass_by(self) -> None:
         self._left -= 1
-        if self._left <= 0:
+        if self._left <= 0 and self._takes_a_life():
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def _takes_a_life(self) -> bool:
+        if self._lives is None:
+            return True
+        left = self._lives.stat().st_size
+        if left:
+            os.truncate(self._lives, left - 1)
+        return left > 0
 
 
 def _arm(text: str | None) -> _Failpoint | None:
     if not text:
         return None
-    name, action, times = (*text.split(":"), "1")[:3]
-    if action != "kill":
-        raise ValueError(f"POSTHORSE_FAILPOINT={text!r}: the action must be `kill`")
-    return _Failpoint(name, int(times))
+    point, _, lives = text.partition("@")
+    name, _, action = point.partition(":")
+    action, _, times = action.partition(":")
+    if action != "kill" or not (times or "1").isdigit():
+        raise ValueError(f"POSTHORSE_FAILPOINT={text!r}; write name:kill, name:kill:times or name:kill:times@file")
+    return _Failpoint(name, int(times or 1), Path(lives) if lives else None)
 
 
 _armed = _arm(os.environ.get("POSTHORSE_FAILPOINT"))

@@ -104,6 +104,9 @@ class Heart:
         except PosthorseError as error:
             log.warning("a heartbeat failed: %s", error)
             return False
+        except Exception:  # whatever it is, the other runners live by this thread
+            log.exception("a heartbeat failed")
+            return False
         if answer.is_alive:
             pulse.renew(sent + self._lease)
         elif pulse.runner in self._pulses:

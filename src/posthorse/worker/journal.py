@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 
@@ -10,6 +11,7 @@ from posthorse.rules.cursor import Cursor
 from posthorse.store.base import Operation
 from posthorse.store.operations.finish import Attempt, Saved, checkpoint, load_checkpoint
 from posthorse.store.store import Store
+from posthorse.worker.failpoints import failpoint
 from posthorse.worker.standing import Standing
 from posthorse.worker.stop import StopSignal
 
@@ -34,64 +36,109 @@ class Journal:
         self.stop = stop
         self.standing = Standing()
         self.slices_committed = 0
+        self.is_in_transaction = False
+        """True inside `batch.transaction()`."""
         self._store = store
         self._attempt = attempt
         self._longest_transaction = longest_transaction
         self._is_doubtful = False
+        self._is_in_slice = False
+        self._kept_at_cursor = "{}"
+        self._turn = asyncio.Lock()
 
     async def load(self) -> None:
         """Finds where the job stood when an earlier attempt stopped."""
         found = await self._store.aread(load_checkpoint(self._attempt.job))
         if found is not None:
             self.standing = Standing.restore(*found)
+            self._kept_at_cursor = found[1].kept
+
+    def begin_slice(self) -> None:
+        """From now until its commit, kept values may be ahead of the cursor, and are not saved without it."""
+        self._is_in_slice = True
 
     def save(self, done: Slice | None = None) -> None:
         """Commits a slice, or without one where the job stands. Raises Interrupted when the lease is lost."""
-        with self._one_commit():
+        with self._one_commit(done):
+            failpoint("before_slice_commit")
             self._take(self._store.run(self._saving(done)), done)
+            failpoint("after_slice_commit")
 
     async def asave(self, done: Slice | None = None) -> None:
         """The same for a coroutine."""
-        with self._one_commit():
-            self._take(await self._store.arun(self._saving(done)), done)
+        if self.is_in_transaction:
+            await self._asave(done)
+        else:
+            async with self._turn:  # a progress may be on its way
+                await self._asave(done)
 
     @contextmanager
     def transaction(self, finish: Callable[[], Slice]) -> Iterator[object]:
         """A transaction whose last statement before the commit is the checkpoint of the slice from `finish`."""
         with ExitStack() as stack:
+            stack.enter_context(self._one_transaction())
             with self._store.transaction(longest=self._longest_transaction) as connection:
                 yield connection
-                stack.enter_context(self._one_commit())
                 done = finish()
+                stack.enter_context(self._one_commit(done))
                 self._take(self._store.run(self._saving(done)), done)
+                failpoint("before_slice_commit")
+            failpoint("after_slice_commit")
 
     @asynccontextmanager
     async def atransaction(self, finish: Callable[[], Slice]) -> AsyncIterator[object]:
         """The same for a coroutine."""
-        with ExitStack() as stack:
-            async with self._store.atransaction(longest=self._longest_transaction) as connection:
-                yield connection
-                stack.enter_context(self._one_commit())
-                done = finish()
-                self._take(await self._store.arun(self._saving(done)), done)
+        async with self._turn:
+            with ExitStack() as stack:
+                stack.enter_context(self._one_transaction())
+                async with self._store.atransaction(longest=self._longest_transaction) as connection:
+                    yield connection
+                    done = finish()
+                    stack.enter_context(self._one_commit(done))
+                    self._take(await self._store.arun(self._saving(done)), done)
+                    failpoint("before_slice_commit")
+                failpoint("after_slice_commit")
 
-    @contextmanager
-    def _one_commit(self) -> Iterator[None]:
-        # Where the job stands runs ahead of what is stored until the commit has succeeded. A body that swallows
-        # the error of a commit must not carry the cursor over the slice that was lost.
+    def raise_if_doubtful(self) -> None:
+        """Raises StoreError when the commit of a slice failed: the job must not go on as if it had not."""
         if self._is_doubtful:
             raise StoreError(
                 "the last commit of this job failed, so this attempt cannot go on; let the error end the job, and it "
                 "is retried from the last committed slice"
             )
-        self._is_doubtful = True
+
+    async def _asave(self, done: Slice | None) -> None:
+        with self._one_commit(done):
+            failpoint("before_slice_commit")
+            self._take(await self._store.arun(self._saving(done)), done)
+            failpoint("after_slice_commit")
+
+    @contextmanager
+    def _one_transaction(self) -> Iterator[None]:
+        self.is_in_transaction = True
+        try:
+            yield
+        finally:
+            self.is_in_transaction = False
+
+    @contextmanager
+    def _one_commit(self, done: Slice | None) -> Iterator[None]:
+        # Where the job stands runs ahead of what is stored until the commit has succeeded. A body that swallows
+        # the error of a commit must not carry the cursor over the slice that was lost.
+        self.raise_if_doubtful()
+        self._is_doubtful = done is not None
         yield
         self._is_doubtful = False
 
     def _saving(self, done: Slice | None) -> Operation[Saved | None]:
+        if done is None and self._is_in_slice:
+            # A slice that is run again must meet the kept values that it met before.
+            return checkpoint(self._attempt, self.standing.encode(self._kept_at_cursor), is_slice=False)
         if done is not None:
             self.standing.advance(done.loop, done.cursor, done.items, done.seconds, is_over=done.is_over)
-        return checkpoint(self._attempt, self.standing.encode(), is_slice=done is not None)
+        at = self.standing.encode()
+        self._kept_at_cursor = at.kept
+        return checkpoint(self._attempt, at, is_slice=done is not None)
 
     def _take(self, saved: Saved | None, done: Slice | None) -> None:
         if saved is None:
@@ -100,5 +147,6 @@ class Journal:
         if done is not None:
             self.slices_committed += 1
             self.standing.slices = saved.slices
+            self._is_in_slice = False
         if saved.request is not None:
             self.stop.ask(saved.request)

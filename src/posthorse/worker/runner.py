@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+from typing import NoReturn
 
 import msgspec
 
@@ -28,7 +29,12 @@ from posthorse.worker.tether import Tether
 UNUSABLE = 78
 """Exit code (EX_CONFIG of sysexits.h) of a runner that starting again cannot help."""
 
+LOST_LEASE = 75
+"""Exit code (EX_TEMPFAIL) of a runner that could not renew its lease: its jobs may run elsewhere by now."""
+
 ALIVE_EVERY = 1.0
+LAST_WORDS = 1.0
+"""Seconds in which jobs may still clean up after the lease was lost."""
 
 log = logging.getLogger("posthorse.worker")
 
@@ -81,10 +87,11 @@ class RunnerProcess:
             app.settings,
             runner,
             takes_suspects=plan.takes_suspects,
-            lost=lambda: self._is_taken_away or time.monotonic() >= self._until,
+            lost=self._is_lost,
         )
         self._loop = asyncio.get_running_loop()
         threading.Thread(target=self._obey, name="posthorse-tether", daemon=True).start()
+        threading.Thread(target=self._mind_the_lease, name="posthorse-lease", daemon=True).start()
         await app.store.arun(
             register(runner, boot=app.store.backend.boot, lease=round(app.settings.lease * 1_000_000))
         )
@@ -95,8 +102,14 @@ class RunnerProcess:
             await self._work.run()
         finally:
             beating.cancel()
-            await retire_quietly(app.store, runner.id)
-            app.close()
+            if not self._is_lost():
+                await retire_quietly(app.store, runner.id)
+                app.close()
+        # Not by way of asyncio's own clean-up: it would wait for jobs that swallow their cancellation.
+        _exit(LOST_LEASE if self._is_lost() else 0)
+
+    def _is_lost(self) -> bool:
+        return self._is_taken_away or time.monotonic() >= self._until
 
     async def _show_life(self) -> None:
         while True:
@@ -113,6 +126,14 @@ class RunnerProcess:
             elif "drain" in message:
                 self._on_loop("stop")
         os._exit(1)  # the supervisor is gone: nobody beats for us any more
+
+    def _mind_the_lease(self) -> None:
+        """In a thread of its own: without a lease this process ends, whatever its jobs do to the loop."""
+        while not self._is_lost():
+            time.sleep(min(ALIVE_EVERY, max(0.01, self._until - time.monotonic())))
+        time.sleep(LAST_WORDS)
+        log.error("the lease could not be renewed; the runner ends")
+        _exit(LOST_LEASE)
 
     def _on_loop(self, verb: str) -> None:
         if self._loop is not None and self._work is not None and not self._loop.is_closed():
@@ -132,17 +153,18 @@ def main() -> None:
     except PosthorseError as error:
         log.error("%s", error)
         sys.exit(UNUSABLE)
-    code = 0
     try:
         _run(process)
     except PosthorseError as error:
         log.error("the runner ends: %s", error)
-        code = 1
     except BaseException:
         log.exception("the runner ends")
-        code = 1
+    _exit(1)
+
+
+def _exit(code: int) -> NoReturn:
+    """Ends the process at once: threads may still be inside jobs that were given up, and must not keep it."""
     logging.shutdown()
-    # Threads may still be inside jobs that were given up; they must not keep the process.
     os._exit(code)
 
 

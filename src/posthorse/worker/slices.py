@@ -14,6 +14,7 @@ from typing import Generic, TypeVar, cast, overload
 
 from posthorse.rules.cursor import Cursor
 from posthorse.store.connections import AsyncConnection, Connection
+from posthorse.worker.failpoints import failpoint
 from posthorse.worker.journal import Journal, Slice
 from posthorse.worker.sources import AsyncSource, Chunk, Source, as_source
 from posthorse.worker.standing import LoopStanding
@@ -55,18 +56,24 @@ class Batch(Sequence[T], Generic[T]):
         raises, or the job was taken away meanwhile, nothing of the slice remains. Posthorse calls inside the
         block are part of it. The block may take a third of the lease. One transaction a slice.
         """
+        if self._journal.is_in_transaction:
+            raise RuntimeError("this slice is in a transaction already; use one batch.transaction() for all its writes")
         if self._is_committed:
             raise RuntimeError("this slice is committed already; use one batch.transaction() for all its writes")
         return SliceTransaction(self._transaction, self._atransaction)
 
     def commit(self) -> None:
         """Commits the slice unless its own transaction did."""
-        if not self._is_committed:
+        if self._is_committed:
+            self._journal.raise_if_doubtful()  # the error of its transaction may have been swallowed
+        else:
             self._journal.save(self._finish())
 
     async def acommit(self) -> None:
         """The same for a coroutine."""
-        if not self._is_committed:
+        if self._is_committed:
+            self._journal.raise_if_doubtful()
+        else:
             await self._journal.asave(self._finish())
 
     def _finish(self) -> Slice:
@@ -120,7 +127,7 @@ class Slices(Generic[T]):
         time_box: float | None,
     ) -> None:
         self._journal = journal
-        self._source = as_source(source)
+        self._source = cast("Source[T] | AsyncSource[T]", as_source(source))
         self._loop = loop
         self._size = size
         self._time_box = time_box
@@ -143,6 +150,8 @@ class Slices(Generic[T]):
                 if not chunk.items:
                     return
                 batch = Batch(self._journal, self._loop, chunk, number)
+                failpoint("in_slice")
+                self._journal.begin_slice()
                 yield batch
                 batch.commit()
                 if chunk.is_last:
@@ -170,6 +179,8 @@ class Slices(Generic[T]):
                 if not chunk.items:
                     return
                 batch = Batch(self._journal, self._loop, chunk, number)
+                failpoint("in_slice")
+                self._journal.begin_slice()
                 yield batch
                 await batch.acommit()
                 if chunk.is_last:

@@ -76,17 +76,25 @@ class Standing:
         standing.is_over = is_over
         self.pace = self.pace.observe(items, seconds)
 
-    def encode(self) -> Checkpoint:
-        """As the store takes it. Raises TooLarge when kept values outgrew their limit."""
+    def encode(self, kept: str | None = None) -> Checkpoint:
+        """As the store takes it, with these kept values or as they are now. Raises TooLarge beyond their limit."""
+        return Checkpoint(
+            self.done,
+            self.total,
+            self.pace.encode(),
+            self.note,
+            _encode_loops(self.loops).decode(),
+            self._encoded_kept() if kept is None else kept,
+        )
+
+    def _encoded_kept(self) -> str:
         kept = encode_kept(self.kept) if self.kept else "{}"
         if len(kept) > KEPT_LIMIT:
             raise TooLarge(
                 f"the kept values take {len(kept):,} bytes and may take {KEPT_LIMIT:,}; keep a summary, or write "
                 "rows of your own in batch.transaction()"
             )
-        return Checkpoint(
-            self.done, self.total, self.pace.encode(), self.note, _encode_loops(self.loops).decode(), kept
-        )
+        return kept
 
 
 _encode_loops = msgspec.json.Encoder().encode

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from posthorse.errors import Interrupted
 
 # A stronger request is not weakened by a later one; "lost" means that the job is no longer ours to stop.
@@ -11,10 +13,17 @@ _STRENGTH = {"yield": 1, "shutdown": 2, "pause": 3, "cancel": 4, "lost": 5}
 class StopSignal:
     """What is asked of one running job: "yield", "shutdown", "pause", "cancel", "lost", or nothing."""
 
-    __slots__ = ("request",)
+    __slots__ = ("_ends_at", "_timeout", "request")
 
     def __init__(self) -> None:
         self.request: str | None = None
+        self._timeout = 0.0
+        self._ends_at: float | None = None
+
+    @property
+    def is_due(self) -> bool:
+        """True when the job is to stop at its next checkpoint."""
+        return self.request is not None or self._is_overdue()
 
     def ask(self, request: str) -> None:
         """Asks the job to stop at its next checkpoint."""
@@ -26,7 +35,17 @@ class StopSignal:
         if self.request == "pause":
             self.request = None
 
+    def limit(self, timeout: float) -> None:
+        """The job may take that many seconds from now; the checkpoint after them fails it."""
+        self._timeout = timeout
+        self._ends_at = time.monotonic() + timeout
+
     def raise_if_asked(self) -> None:
-        """Raises Interrupted when the job is to stop."""
+        """Raises Interrupted when the job is to stop, TimeoutError when its time is over."""
         if self.request is not None:
             raise Interrupted(f"the job stops here: {self.request}")
+        if self._is_overdue():
+            raise TimeoutError(f"the job took longer than its timeout of {self._timeout:g} s")
+
+    def _is_overdue(self) -> bool:
+        return self._ends_at is not None and time.monotonic() >= self._ends_at

@@ -1,9 +1,9 @@
 """The supervisor: a process that starts runners, beats for them, and replaces those that die.
 
-It imports the application for its settings and runs none of its jobs, so nothing that a job does can stop its heartbeats. 1. A runner that is stopped, or silent
-beyond the stall limit, gets no more beats. 2. A runner that died is buried: its jobs are freed as crashed, alone
-or among others. 3. SIGTERM or SIGINT drains; a second one, or the end of the grace, kills, and what then is left
-goes back unspent.
+It imports the application for its settings and runs none of its jobs, so nothing that a job does can stop its
+heartbeats. 1. A runner that is stopped, or silent beyond the stall limit, gets no more beats; one that lost its lease
+is ended. 2. A runner that died is buried: its jobs are freed as crashed, alone or among others. 3. SIGTERM or SIGINT
+drains; a second one, or the end of the grace, kills, and what then is left goes back unspent.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ import msgspec
 from posthorse.app.loading import load_application
 from posthorse.errors import PosthorseError
 from posthorse.maintenance.sweep import Sweeper, rescue
-from posthorse.rules.lifecycle import Crashed, Outcome, Policy, Stopped
+from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Policy, Stopped
 from posthorse.rules.settings import Settings
 from posthorse.store.operations.runners import held_by, retire
 from posthorse.store.store import Store
+from posthorse.worker.failpoints import failpoint
 from posthorse.worker.heartbeat import Heart, Pulse
 from posthorse.worker.process import is_stopped, kill_group
-from posthorse.worker.runner import UNUSABLE, Plan, configure_logging
+from posthorse.worker.runner import LOST_LEASE, UNUSABLE, Plan, configure_logging
 from posthorse.worker.tether import Message, Tether
 
 log = logging.getLogger("posthorse.worker")
@@ -40,6 +41,9 @@ QUICK_DEATH = 5.0
 LONGEST_BACKOFF = 30.0
 LAST_WORDS = 5.0
 """Seconds that a runner gets beyond the grace to hand in what it has."""
+
+LONGEST_BURIAL = 2.0
+"""Seconds for freeing what a runner held after a second signal; the sweep of others does the rest."""
 
 
 def supervise(
@@ -53,9 +57,13 @@ def supervise(
 ) -> int:
     """Runs a worker until it is told to stop; answers with its exit code: 0, or 2 when it cannot work at all."""
     configure_logging(log_level)
-    app = load_application(target)
-    if url is not None:
-        app.use_url(url)
+    try:
+        app = load_application(target)
+        if url is not None:
+            app.use_url(url)
+    except PosthorseError as error:
+        log.error("%s", error)
+        return 2
     supervisor = Supervisor(
         app.store,
         app.settings,
@@ -83,7 +91,7 @@ class Child:
         self.started_at = time.monotonic()
         self.heard_at = self.started_at
         self.running = 0
-        self.is_ready = False
+        self.pulse: Pulse | None = None
         self.max_crashes: dict[str, int] = {}
         self.ended = asyncio.Event()
 
@@ -97,7 +105,6 @@ class Child:
         if "running" in message:
             self.running = int(str(message["running"]))
         if "ready" in message:
-            self.is_ready = True
             self.max_crashes = msgspec.convert(message["max_crashes"], dict[str, int])
 
 
@@ -129,6 +136,7 @@ class Supervisor:
         self._children: dict[int, Child] = {}
         self._quick_deaths = 0
         self._signals = 0
+        self._has_worked = False
         self._is_unusable = False
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
@@ -165,14 +173,21 @@ class Supervisor:
     async def _keep(self, number: int) -> None:
         """Keeps one place filled with a runner."""
         while not self._stop.is_set():
-            child = await self._start(number)
+            try:
+                child = await self._start(number)
+            except OSError as error:
+                log.error("cannot start runner %d: %s", number, error)
+                await self._pause_before_next(number, lived=0.0)
+                continue
             self._children[number] = child
+            if self._stop.is_set():
+                child.tether.send(drain=True)  # it was being started when the others were told
             watching = asyncio.create_task(self._watch(child))
             code = await child.process.wait()
             watching.cancel()
             await self._after(child, code)
             if not self._stop.is_set():
-                await self._pause_before_next(child)
+                await self._pause_before_next(number, lived=time.monotonic() - child.started_at)
 
     async def _start(self, number: int) -> Child:
         tether, theirs = Tether.pair()
@@ -190,10 +205,15 @@ class Supervisor:
             log_level=self._log_level,
         )
         command = [sys.executable, "-m", "posthorse.worker.runner", msgspec.json.encode(plan).decode()]
-        process = await asyncio.create_subprocess_exec(
-            *command, pass_fds=[theirs.fileno()], start_new_session=True, stdin=asyncio.subprocess.DEVNULL
-        )
-        theirs.close()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command, pass_fds=[theirs.fileno()], start_new_session=True, stdin=asyncio.subprocess.DEVNULL
+            )
+        except OSError:
+            tether.close()
+            raise
+        finally:
+            theirs.close()
         child = Child(number, runner, process, tether)
         asyncio.get_running_loop().add_reader(tether, self._listen, child)
         log.info("runner %d started (pid %d)", number, process.pid)
@@ -207,7 +227,9 @@ class Supervisor:
         for message in messages:
             child.hear(message)
             if "ready" in message:
-                self._heart.add(self._pulse(child))
+                self._has_worked = True
+                child.pulse = self._pulse(child)
+                self._heart.add(child.pulse)
 
     def _pulse(self, child: Child) -> Pulse:
         return Pulse(
@@ -222,13 +244,17 @@ class Supervisor:
         return time.monotonic() - child.heard_at > self._settings.stall
 
     async def _watch(self, child: Child) -> None:
-        """Replaces a runner whose loop is blocked beyond repair."""
+        """Ends a runner whose jobs went to others, or whose loop is blocked beyond repair."""
         while True:
-            await asyncio.sleep(min(1.0, self._settings.stall / 4))
-            if self._is_stalled(child) and not is_stopped(child.process.pid):
+            await asyncio.sleep(min(1.0, self._settings.stall / 4, self._settings.lease / 12))
+            if child.pulse is not None and child.pulse.is_dead:
+                log.error("runner %d lost its lease and is replaced", child.number)
+            elif self._is_stalled(child) and not is_stopped(child.process.pid):
                 log.error("runner %d was silent for %.0f s and is replaced", child.number, self._settings.stall)
-                kill_group(child.process.pid)
-                return
+            else:
+                continue
+            kill_group(child.process.pid)
+            return
 
     async def _after(self, child: Child, code: int) -> None:
         """Buries a runner that ended."""
@@ -237,7 +263,7 @@ class Supervisor:
         child.tether.close()
         kill_group(child.process.pid)  # what its jobs left behind
         child.ended.set()
-        if code == UNUSABLE:
+        if code == UNUSABLE and not self._has_worked:
             self._is_unusable = True
             self._stop.set()
             return
@@ -245,32 +271,44 @@ class Supervisor:
             log.info("runner %d ended", child.number)
         else:
             log.error("runner %d (pid %d) died: %s", child.number, child.process.pid, _described(code))
-        await self._bury(child, code)
+        burial = asyncio.create_task(self._bury(child, code))
+        told_twice = asyncio.create_task(self._stop_now.wait())
+        await asyncio.wait((burial, told_twice), return_when=asyncio.FIRST_COMPLETED)  # type: ignore[type-var]  # of two kinds
+        told_twice.cancel()
+        if not burial.done():
+            await asyncio.wait({burial}, timeout=LONGEST_BURIAL)
 
     async def _bury(self, child: Child, code: int) -> None:
-        """Frees what a runner held: unspent when we ended it ourselves, else as crashed."""
+        """Frees what a runner held, and takes it off the list after: until then the sweep leaves its jobs alone."""
+        failpoint("before_burial")
         try:
-            await self._store.arun(retire(child.runner))
             held = await self._store.aread(held_by(child.runner))
             for lease in held:
-                outcome: Outcome
-                if self._stop.is_set():
-                    outcome = Stopped("shutdown")
-                else:
-                    outcome = Crashed(f"its runner died: {_described(code)}", alone=len(held) == 1)
                 budget = child.max_crashes.get(lease.lane.kind, Policy().max_crashes)
                 policy = Policy(max_crashes=budget, max_losses=self._settings.max_interruptions)
-                await rescue(self._store, lease, outcome, policy)
+                await rescue(self._store, lease, self._end_of(child, code, alone=len(held) == 1), policy)
+                failpoint("in_burial")
+            await self._store.arun(retire(child.runner))
         except PosthorseError as error:
             log.warning("could not free the jobs of runner %d: %s; the sweep will", child.number, error)
+        except Exception:
+            log.exception("could not free the jobs of runner %d; the sweep will", child.number)
 
-    async def _pause_before_next(self, child: Child) -> None:
-        if time.monotonic() - child.started_at >= QUICK_DEATH:
+    def _end_of(self, child: Child, code: int, *, alone: bool) -> Outcome:
+        """What the end of a runner was to its jobs: nothing that counts when we ended it ourselves, else a crash."""
+        if self._stop.is_set():
+            return Stopped("shutdown")
+        if code == LOST_LEASE or (child.pulse is not None and child.pulse.is_dead):
+            return Lost("its runner could not renew its lease")
+        return Crashed(f"its runner died: {_described(code)}", alone=alone)
+
+    async def _pause_before_next(self, number: int, *, lived: float) -> None:
+        if lived >= QUICK_DEATH:
             self._quick_deaths = 0
             return
         self._quick_deaths += 1
         pause = min(LONGEST_BACKOFF, 0.1 * 2**self._quick_deaths)
-        log.info("starting runner %d again in %.1f s", child.number, pause)
+        log.info("starting runner %d again in %.1f s", number, pause)
         try:
             await asyncio.wait_for(self._stop.wait(), pause)
         except TimeoutError:

@@ -27,6 +27,7 @@ class Tether:
     def pair(cls) -> tuple[Tether, socket.socket]:
         """The supervisor's end, and the socket to be inherited by the runner."""
         ours, theirs = socket.socketpair()
+        ours.setblocking(False)  # a runner that does not listen must not hold up its supervisor
         return cls(ours), theirs
 
     def fileno(self) -> int:
@@ -53,6 +54,8 @@ class Tether:
         """The messages of one read; None when the other side is gone."""
         try:
             read = self._socket.recv(65_536)
+        except BlockingIOError:
+            return []
         except OSError:
             return None
         if not read:

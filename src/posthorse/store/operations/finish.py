@@ -136,4 +136,4 @@ def load_checkpoint(job: str) -> Steps[tuple[int, Checkpoint] | None]:
     if not rows:
         return None
     slices, *rest = rows[0]
-    return cast("int", slices), Checkpoint._make(rest)  # type: ignore[arg-type]  # columns in this order
+    return cast("int", slices), Checkpoint._make(rest)

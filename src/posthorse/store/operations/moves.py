@@ -43,7 +43,7 @@ def do_as_asked(job: str, action: Request, *, channel: str) -> Steps[State]:
         if not rows:
             raise JobNotFound(f"no job has the id {job}")
         stored, lane, seq, run_at, _, _, _, _, queue, kind, priority, now = rows[0]
-        state = State(stored)
+        state = State(cast("str", stored))
         lease = yield ask("held_lease", job=job)
         if lease:
             return (yield from _ask_runner(job, action, cast("str", lease[0][1])))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
@@ -10,6 +12,7 @@ import msgspec
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Spent
 from posthorse.store.base import Steps, ask, operation, single_operation
+from posthorse.store.queries import Row
 
 
 class Runner(msgspec.Struct, frozen=True):
@@ -94,12 +97,17 @@ def retire(runner: str) -> Steps[None]:
 def held_by(runner: str) -> Steps[list[Held]]:
     """What a runner holds."""
     rows = yield ask("leases_of", runner=runner)
-    return [_held(*row) for row in rows]  # type: ignore[arg-type]  # columns in this order
+    return [_held(row) for row in rows]
 
 
 @operation
-def bury_expired(*, grace: int) -> Steps[list[tuple[str, str]]]:
-    """Takes runners off the list whose lease ran out more than `grace` microseconds ago: (runner, worker)."""
+def bury_expired(*, grace: int, until: float = math.inf) -> Steps[list[tuple[str, str]]]:
+    """Takes runners off the list whose lease ran out more than `grace` microseconds ago: (runner, worker).
+
+    None when its turn comes after `until`, in monotonic seconds: what held it up may have held up their beats.
+    """
+    if time.monotonic() > until:
+        return []
     rows = yield ask("bury_expired", grace=grace)
     yield ask("stale_controls")
     return [cast("tuple[str, str]", row) for row in rows]
@@ -109,7 +117,7 @@ def bury_expired(*, grace: int) -> Steps[list[tuple[str, str]]]:
 def orphans(limit: int) -> Steps[list[Held]]:
     """Leases whose runner is not on the list."""
     rows = yield ask("orphans", limit=limit)
-    return [_held(*row) for row in rows]  # type: ignore[arg-type]  # columns in this order
+    return [_held(row) for row in rows]
 
 
 @single_operation
@@ -139,17 +147,10 @@ def leave_duty(name: str, holder: str) -> Steps[None]:
     yield ask("leave_duty", name=name, holder=holder)
 
 
-def _held(
-    job: str,
-    epoch: int,
-    errors: int,
-    crashes: int,
-    losses: int,
-    advanced_in: int | None,
-    queue: str,
-    kind: str,
-    priority: int,
-) -> Held:
+def _held(row: Row) -> Held:
+    job, epoch, errors, crashes, losses, advanced_in, queue, kind, priority = cast(
+        "tuple[str, int, int, int, int, int | None, str, str, int]", row
+    )
     # A slice that this very attempt committed is progress, and progress clears the budgets.
     spent = Spent(errors) if advanced_in == epoch else Spent(errors, crashes, losses)
     return Held(job, epoch, Lane(queue, kind, priority), spent)

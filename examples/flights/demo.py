@@ -1,0 +1,119 @@
+"""A year of flights as one long job, which is killed, paused and deployed over, and never loses its place.
+
+    make demo
+    .venv/bin/python examples/flights/demo.py --url postgresql://user@host/database
+
+The exit code is 0 when every flight was counted exactly once, and 1 when anything went otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from examples.flights.jobs import Summary
+    from examples.flights.screen import Screen
+    from examples.flights.stage import Stage
+
+ACTS = ("kill-runner", "kill-worker", "pause", "deploy")
+LONGEST_PLAY = 300.0
+LONGEST_VERIFICATION = 200.0
+PAUSE = 3.0
+
+
+def main() -> int:
+    """Sets the stage, plays, and has the outcome verified."""
+    options = _options()
+    folder = Path(tempfile.mkdtemp(prefix="posthorse-demo-"))
+    url = options.url or f"sqlite:///{folder}/flights.db"
+    # The application reads these when it is imported: here, and in the worker.
+    os.environ.update(POSTHORSE_URL=url, FLIGHTS_FOLDER=str(folder))
+    from examples.flights import tables
+    from examples.flights.jobs import app, flight_report
+    from examples.flights.screen import Screen
+    from examples.flights.stage import Failure, Stage
+
+    screen = Screen()
+    stage = Stage(url, folder, screen, longest=LONGEST_PLAY)
+    try:
+        app.migrate()
+        tables.make_anew(url)
+        with stage.open():
+            stage.start_worker()
+            stage.follow(flight_report.enqueue(options.slice_size))
+            play(stage, options.acts)
+            summary = stage.until_done()
+            stage.stop_worker()
+        tell(screen, tables.read(url), summary, begun=stage.slices_begun())
+        is_right = verify(screen, url)
+    except Failure as failure:
+        screen.say(f"the demonstration failed: {failure}", "bold red")
+        print(stage.last_words(), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    command = os.path.relpath(Path(sys.executable).with_name("posthorse"))
+    screen.print(f"\nNow look around:  {command} jobs --url {url}")
+    return 0 if is_right else 1
+
+
+def play(stage: Stage, acts: list[str]) -> None:
+    """What happens to the job on its way; the shares are evenly spaced."""
+    plays = {
+        "kill-runner": stage.kill_runner,
+        "kill-worker": stage.kill_worker,
+        "pause": lambda: stage.pause(PAUSE),
+        "deploy": stage.deploy,
+    }
+    for number, act in enumerate(acts, 1):
+        stage.until_share(number / (len(acts) + 1))
+        plays[act]()
+
+
+def tell(screen: Screen, sums: dict[tuple[str, str], tuple[int, ...]], summary: Summary, *, begun: int) -> None:
+    """What the report says, and what it cost to be killed."""
+    for report, heading in (("airline", "Airlines with the most flights"), ("week", "The busiest weeks")):
+        rows = sorted(((numbers, key) for (name, key), numbers in sums.items() if name == report), reverse=True)
+        screen.table(
+            heading,
+            (report, "flights", "cancelled", "mean delay", "miles", "hours in the dark"),
+            [
+                (key, f"{flights:,}", f"{cancelled:,}", f"{delay / flights:.1f} min", f"{miles:,}", f"{dark // 60:,}")
+                for (flights, cancelled, delay, miles, dark, _), key in rows[:5]
+            ],
+        )
+    committed = sums["all", ""][-1]
+    screen.print(f"The longest delay: {summary.longest_delay}.")
+    screen.print(f"{begun} slices were begun and {committed} committed: {begun - committed} died with their process,")
+    screen.print("were rolled back with everything in them, and were begun anew.")
+
+
+def verify(screen: Screen, url: str) -> bool:
+    """Has a program that shares no code with the job count everything again."""
+    screen.print("\nVerifying: a plain pass over the same file counts again …")
+    began = time.monotonic()
+    command = [sys.executable, str(Path(__file__).with_name("verify.py")), url]
+    code = subprocess.run(command, check=False, timeout=LONGEST_VERIFICATION).returncode
+    screen.print(f"({time.monotonic() - began:.0f} s)")
+    return code == 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", help="the store; a new SQLite file unless said. Its table flight_sums is made anew")
+    parser.add_argument("--slice-size", type=int, default=2000, metavar="N", help="flights in a slice (2000)")
+    parser.add_argument(
+        "--acts", nargs="*", choices=ACTS, default=ACTS, metavar="ACT", help=f"what happens: {', '.join(ACTS)} (all)"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""What the demonstration shows: live bars in a terminal, plain lines elsewhere. Knows neither jobs nor processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+import posthorse as ph
+
+PLAIN_EVERY = 0.1
+"""Without a terminal, a line on the progress at each tenth."""
+
+
+class Screen:
+    """Narrates line by line; below the last line stands how far the job is."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False)
+        self._began = time.monotonic()
+        self._live: Live | None = None
+        self._told = 0.0
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """While the block runs, `draw` has a place on the screen."""
+        if not self.console.is_terminal:
+            yield
+            return
+        with Live(console=self.console, auto_refresh=False, transient=True) as self._live:
+            yield
+        self._live = None
+
+    def say(self, line: str, style: str = "") -> None:
+        """One line of narration, with the seconds since the beginning."""
+        seconds = int(time.monotonic() - self._began)
+        clock = Text(f"{seconds // 60:02}:{seconds % 60:02}  ", style="dim")
+        self.console.print(clock + Text(line, style=style), soft_wrap=not self.console.is_terminal)
+
+    def draw(self, status: ph.Status, pages: int, runner: int | None) -> None:
+        """The job as it stands."""
+        if self._live is not None:
+            self._live.update(_picture(status, pages, runner, self.console.width), refresh=True)
+        elif (status.progress.fraction or 0.0) >= self._told + PLAIN_EVERY:
+            self._told = (status.progress.fraction or 0.0) // PLAIN_EVERY * PLAIN_EVERY
+            self.say(f"  {status.kind}: {status.progress}")
+
+    def print(self, line: str) -> None:
+        """A line without a time."""
+        self.console.print(line, soft_wrap=True, markup=False)
+
+    def table(self, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Rows under headings: the first column is a name, the others are numbers."""
+        table = Table(title=f"\n{title}", title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+        for position, heading in enumerate(headings):
+            table.add_column(heading, justify="right" if position else "left", header_style="dim")
+        for row in rows:
+            table.add_row(*row)
+        self.console.print(table)
+
+
+_STYLES = {"processing": "green", "paused": "yellow", "completed": "bold green", "failed": "bold red"}
+
+
+def _picture(status: ph.Status, pages: int, runner: int | None, width: int) -> Group:
+    progress = status.progress
+    name = Text.assemble((f"{status.kind}  ", "bold"), (status.state, _STYLES.get(status.state, "cyan")))
+    if runner is not None and status.state is ph.State.PROCESSING:
+        name.append(f"  in runner {runner}", style="dim")
+    pages_line = Text(f"month_page     {pages} pages written", style="dim")
+    bar = ProgressBar(total=progress.total or 1, completed=progress.done, width=min(width - 1, 76))
+    return Group(Text(), name, bar, Text(str(progress)), pages_line)

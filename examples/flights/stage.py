@@ -1,0 +1,218 @@
+"""The stage of the demonstration: the worker's processes, what is done to them, and what the audience sees of it.
+
+Everything that it waits for has a deadline; what does not happen in time ends the demonstration with an error.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import posthorse as ph
+from examples.flights.jobs import Summary, app
+from examples.flights.screen import Screen
+
+PROJECT = Path(__file__).parents[2]
+LOOK_EVERY = 0.05
+DRAW_EVERY = 0.2
+
+
+class Failure(Exception):
+    """The demonstration did not go as it must."""
+
+
+class Stage:
+    """One worker and one long job, from the rise of the curtain to its fall."""
+
+    def __init__(self, url: str, folder: Path, screen: Screen, *, longest: float) -> None:
+        self.screen = screen
+        self.folder = folder
+        self._url = url
+        self._deadline = time.monotonic() + longest
+        self._worker: subprocess.Popen[bytes] | None = None
+        self._job: ph.Job[Summary] | None = None
+        self._drawn = 0.0
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Nothing that was started here outlives the block."""
+        try:
+            with self.screen.open():
+                yield
+        finally:
+            for pid in self._processes():
+                _kill(pid)
+            if self._worker is not None:
+                self._worker.wait(timeout=10)
+
+    # ── the worker ───────────────────────────────────────────────────────────────────────────────────
+
+    def start_worker(self) -> None:
+        """Two runner processes, as a service manager would start them."""
+        command = [
+            str(Path(sys.executable).with_name("posthorse")), "worker",
+            "--app", "examples.flights.jobs:app", "--url", self._url,
+            "--processes", "2", "--concurrency", "1",
+        ]  # fmt: skip
+        with (self.folder / "worker.log").open("ab") as log:
+            self._worker = subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.screen.say("a worker starts, with two runner processes")
+
+    def kill_runner(self) -> None:
+        """SIGKILL for the process that runs the job."""
+        self._wait_for_a_slice_to_begin()
+        runner = self._runner()
+        self.screen.say(f"kill -9 {runner}: the runner dies in the midst of a slice", "red")
+        _kill(runner)
+        self._see_it_go_on(without=runner)
+
+    def kill_worker(self) -> None:
+        """SIGKILL for the supervisor and its runners, as when the machine loses its power."""
+        self._wait_for_a_slice_to_begin()
+        runner, doomed = self._runner(), self._processes()
+        self.screen.say(f"kill -9 {' '.join(map(str, doomed))}: the whole worker is gone, nobody can say goodbye", "red")
+        for pid in doomed:
+            _kill(pid)
+        self._wait_for_worker()
+        self.start_worker()
+        self.screen.say(f"nobody has freed the job: its lease runs out {app.settings.lease:g} s after the last heartbeat")
+        self._see_it_go_on(without=runner)
+
+    def deploy(self) -> None:
+        """SIGTERM, an orderly end, and a new worker."""
+        assert self._worker is not None
+        runner = self._runner()
+        self.screen.say("SIGTERM: a deploy stops the worker, which ends its slice and leaves", "yellow")
+        self._worker.terminate()
+        code = self._wait_for_worker()
+        status = self._status()
+        if code != 0 or status.state is not ph.State.PENDING:
+            raise Failure(f"the worker ended with exit code {code} and left the job {status.state}, not pending")
+        self.screen.say(f"exit code 0; the job waits at {status.progress.done:,}, and no attempt was spent")
+        self.start_worker()
+        self._see_it_go_on(without=runner)
+
+    # ── the job ──────────────────────────────────────────────────────────────────────────────────────
+
+    def follow(self, job: ph.Job[Summary]) -> None:
+        """From now on this job is what the screen shows."""
+        self._job = job
+        self.screen.say(f"job {job.id} is stored; enqueue() answers after the commit")
+
+    def until_share(self, share: float) -> None:
+        """Watches until so much of the job is done."""
+        self._until(lambda status: (status.progress.fraction or 0.0) >= share, f"the job to reach {share:.0%}")
+
+    def pause(self, seconds: float) -> None:
+        """Pauses the job, and watches it stand still."""
+        assert self._job is not None
+        self._job.pause()
+        self.screen.say("pause()", "yellow")
+        paused = self._until(lambda status: status.state is ph.State.PAUSED, "the job to pause")
+        self.screen.say(f"paused at {paused.progress.done:,}: none of its code runs, and its runner is free for others")
+        end = time.monotonic() + seconds
+        still = self._until(lambda _: time.monotonic() >= end, "the pause to end")
+        if still.progress.done != paused.progress.done:
+            raise Failure(f"the job went on from {paused.progress.done:,} to {still.progress.done:,} while paused")
+        begun = self.slices_begun()
+        self._job.resume()
+        self.screen.say("resume()", "yellow")
+        self._until(lambda _: self.slices_begun() > begun, "the job to go on")
+
+    def until_done(self) -> Summary:
+        """Watches until the job and every page that it enqueued are done."""
+        assert self._job is not None
+        done = self._until(lambda status: status.state.is_final, "the job to end")
+        summary = self._job.result()
+        for page in summary.pages:
+            app.get_job(page).result(timeout=max(1.0, self._deadline - time.monotonic()))
+        self.screen.say(f"{done.state}, and {len(summary.pages)} pages are written", "bold green")
+        return summary
+
+    def stop_worker(self) -> None:
+        """The end, in good order."""
+        assert self._worker is not None
+        self._worker.terminate()
+        self._wait_for_worker()
+
+    # ── what is known ────────────────────────────────────────────────────────────────────────────────
+
+    def slices_begun(self) -> int:
+        """How many slices began, whether or not they were committed."""
+        return len(self._begun())
+
+    def last_words(self) -> str:
+        """The end of the worker's log, for a demonstration that failed."""
+        log = self.folder / "worker.log"
+        return "\n".join(log.read_text(errors="replace").splitlines()[-12:]) if log.exists() else ""
+
+    def _begun(self) -> list[int]:
+        """For each slice that began, the process in which it did."""
+        begun = self.folder / "begun.txt"
+        return [int(pid) for pid in begun.read_text().splitlines()] if begun.exists() else []
+
+    def _runner(self) -> int:
+        return self._begun()[-1]
+
+    def _status(self) -> ph.Status:
+        assert self._job is not None
+        return self._job.status()
+
+    def _wait_for_a_slice_to_begin(self) -> None:
+        begun = self.slices_begun()
+        self._until(lambda _: self.slices_begun() > begun, "a slice to begin")
+
+    def _see_it_go_on(self, *, without: int) -> None:
+        committed = self._status().progress.done
+        self._until(lambda _: self._runner() != without, "another runner to take the job")
+        self.screen.say(f"runner {self._runner()} goes on from {committed:,}, the last committed slice")
+
+    def _until(self, is_so: Callable[[ph.Status], bool], what: str) -> ph.Status:
+        while True:
+            status = self._status()
+            if is_so(status):
+                return status
+            if status.state is ph.State.FAILED:
+                raise Failure(f"the job failed: {status.error}")
+            if time.monotonic() > self._deadline:
+                raise Failure(f"waited in vain for {what}; the job is {status.state} at {status.progress}")
+            if self._worker is not None and self._worker.poll() is not None:
+                raise Failure(f"the worker ended by itself with exit code {self._worker.returncode}")
+            self._draw(status)
+            time.sleep(LOOK_EVERY)
+
+    def _wait_for_worker(self) -> int:
+        """Watches until the worker has ended; answers with its exit code."""
+        assert self._worker is not None
+        while (code := self._worker.poll()) is None:
+            if time.monotonic() > self._deadline:
+                raise Failure("the worker does not end")
+            self._draw(self._status())
+            time.sleep(LOOK_EVERY)
+        self._worker = None
+        return code
+
+    def _draw(self, status: ph.Status) -> None:
+        if time.monotonic() - self._drawn >= DRAW_EVERY:
+            self._drawn = time.monotonic()
+            begun = self._begun()
+            self.screen.draw(status, len(list(self.folder.glob("2013-??.txt"))), begun[-1] if begun else None)
+
+    def _processes(self) -> list[int]:
+        """The supervisor and its runners, while they live."""
+        if self._worker is None or self._worker.poll() is not None:
+            return []
+        listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True, timeout=10)
+        pairs = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
+        return [self._worker.pid, *(pid for pid, parent in pairs if parent == self._worker.pid)]
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,205 @@
+"""Arguments of a job as they are typed: words become the values that the job's function declares.
+
+A word is JSON where it reads as JSON and the parameter takes that, and text otherwise: `7` is a number for an `int`
+and text for a `str`. `@file.json` stands for the JSON in a file, `-` for the JSON on stdin, `name=…` goes by name.
+Whether the values fit is checked where jobs are enqueued.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from inspect import Parameter
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, cast
+
+import msgspec
+
+from posthorse.errors import InvalidArgument, TooLarge
+from posthorse.rules.codec import restored
+from posthorse.rules.registry import Registered
+from posthorse.rules.signature import ARGUMENT_LIMIT
+
+MOST_LINES = 10_000
+MOST_BYTES = 256 * 1024 * 1024
+
+_POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class Arguments(NamedTuple):
+    """A call, by position and by name."""
+
+    by_position: tuple[object, ...]
+    by_name: dict[str, object]
+
+
+class Typed(NamedTuple):
+    """What was given for one parameter: JSON, if it is any, and the text, if it may also mean itself."""
+
+    json: object
+    is_json: bool
+    text: str | None
+
+
+def read_words(kind: Registered, words: Sequence[str]) -> Arguments:
+    """Arguments from words. Raises InvalidArgument, TooLarge."""
+    wanted = _Wanted(kind)
+    by_position: list[object] = []
+    by_name: dict[str, object] = {}
+    for word in words:
+        name, separator, rest = word.partition("=")
+        if not (separator and name.isidentifier()):
+            by_position.append(wanted.value(wanted.at(len(by_position)), _typed(word)))
+        elif name in by_name:
+            raise InvalidArgument(f"{kind.kind}() got {name!r} twice")
+        else:
+            by_name[name] = wanted.value(wanted.named(name), _typed(rest))
+    return Arguments(tuple(by_position), by_name)
+
+
+def read_lines(kind: Registered, place: str) -> list[Arguments]:
+    """Arguments from a file of JSON Lines, or `-`: an object is a call by name, an array one by position.
+
+    Raises InvalidArgument, TooLarge.
+    """
+    wanted = _Wanted(kind)
+    calls: list[Arguments] = []
+    for number, line in enumerate(_lines(place), 1):
+        if not line.strip():
+            continue
+        if len(calls) == MOST_LINES:
+            raise TooLarge(f"{place} has more than the {MOST_LINES:,} lines that one call takes; split it")
+        try:
+            calls.append(_call(wanted, line))
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{place}, line {number}: {error}") from None
+    if not calls:
+        raise InvalidArgument(f"{place} holds no jobs; write a JSON object or array on each line")
+    return calls
+
+
+def _call(wanted: _Wanted, line: bytes) -> Arguments:
+    given = _parsed(line)
+    if isinstance(given, dict):
+        named = cast("dict[str, object]", given)
+        return Arguments((), {name: wanted.value(wanted.named(name), _of_json(value)) for name, value in named.items()})
+    if isinstance(given, list):
+        listed = cast("list[object]", given)
+        return Arguments(
+            tuple(wanted.value(wanted.at(place), _of_json(value)) for place, value in enumerate(listed)), {}
+        )
+    raise InvalidArgument("write an object for arguments by name, or an array for arguments by position")
+
+
+class _Wanted:
+    """Which types the parameters of a kind have, as far as that can be known."""
+
+    def __init__(self, kind: Registered) -> None:
+        parameters = list(inspect.signature(kind.function).parameters.values())
+        if kind.signature.wants_context:
+            parameters = parameters[1:]
+        hints = _hints(kind.function)
+        self._positional = [hints.get(each.name, Any) for each in parameters if each.kind in _POSITIONAL]
+        self._named = {
+            each.name: hints.get(each.name, Any)
+            for each in parameters
+            if each.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+        }
+        self._rest = {each.kind: hints.get(each.name, Any) for each in parameters}
+
+    def at(self, place: int) -> object:
+        """The type at a position."""
+        if place < len(self._positional):
+            return self._positional[place]
+        return self._rest.get(Parameter.VAR_POSITIONAL, Any)
+
+    def named(self, name: str) -> object:
+        """The type under a name."""
+        return self._named.get(name, self._rest.get(Parameter.VAR_KEYWORD, Any))
+
+    def value(self, wanted: object, typed: Typed) -> object:
+        """The value that the type makes of what was given; where it makes none, what was given, to be refused."""
+        for candidate in _candidates(typed):
+            try:
+                return msgspec.convert(candidate, cast("type[Any]", wanted), strict=True, dec_hook=restored)
+            except (TypeError, ValueError, RecursionError):
+                continue  # TypeError: a type that msgspec does not know
+        return typed.json if typed.is_json else typed.text
+
+
+def _candidates(typed: Typed) -> Iterator[object]:
+    if typed.is_json:
+        yield typed.json
+    if typed.text is not None:
+        yield typed.text
+
+
+def _hints(function: Callable[..., object]) -> Mapping[str, object]:
+    try:
+        return typing.get_type_hints(inspect.unwrap(function), include_extras=True)
+    except Exception:  # names for type checkers only, or code that fails: then every value means what JSON says
+        return {}
+
+
+def _typed(word: str) -> Typed:
+    if word == "-" or (word.startswith("@") and len(word) > 1):
+        place = word.removeprefix("@")
+        return _of_json(_json_from(place))
+    try:
+        return Typed(_parsed(word.encode()), is_json=True, text=word)
+    except InvalidArgument:
+        return Typed(None, is_json=False, text=word)
+
+
+def _of_json(value: object) -> Typed:
+    return Typed(value, is_json=True, text=None)
+
+
+def _json_from(place: str) -> object:
+    with _opened(place) as file:
+        content = file.read(ARGUMENT_LIMIT + 1)
+    if len(content) > ARGUMENT_LIMIT:
+        raise TooLarge(f"{_said(place)} holds more than the {ARGUMENT_LIMIT:,} bytes that arguments may take")
+    try:
+        return _parsed(content)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{_said(place)} holds no JSON: {error}") from None
+
+
+def _lines(place: str) -> Iterator[bytes]:
+    read = 0
+    with _opened(place) as file:
+        while line := file.readline(ARGUMENT_LIMIT + 1):
+            read += len(line)
+            if len(line) > ARGUMENT_LIMIT:
+                raise TooLarge(f"{_said(place)} has a line of more than the {ARGUMENT_LIMIT:,} bytes that arguments may take")
+            if read > MOST_BYTES:
+                raise TooLarge(f"{_said(place)} has more than the {MOST_BYTES:,} bytes that one call takes; split it")
+            yield line
+
+
+def _opened(place: str) -> BinaryIO:
+    if place != "-":
+        try:
+            return Path(place).open("rb")
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise InvalidArgument(
+                f"cannot read {_said(place)}: {reason}; text that begins with @ is written as JSON: '\"@…\"'"
+            ) from None
+    if sys.stdin is None or sys.stdin.closed:
+        raise InvalidArgument("arguments were to come from stdin, and it is closed")
+    return sys.stdin.buffer
+
+
+def _said(place: str) -> str:
+    return "stdin" if place == "-" else place
+
+
+def _parsed(text: bytes) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidArgument(f"not JSON: {error}") from None

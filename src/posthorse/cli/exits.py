@@ -1,0 +1,59 @@
+"""How a command ends: the exit codes, and which error means which."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from posthorse.errors import (
+    JobCancelled,
+    JobFailed,
+    JobNotFound,
+    KeyConflict,
+    NotAllowed,
+    StoreError,
+    UsageError,
+)
+from posthorse.rules.job import State
+
+
+class Exit(IntEnum):
+    """What scripts may rely on."""
+
+    OK = 0
+    JOB_FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    CONFLICT = 4
+    UNREACHABLE = 5
+    CANCELLED = 6
+    DEFECT = 70
+    TIMED_OUT = 124
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+_MEANINGS: dict[type[Exception], Exit] = {
+    UsageError: Exit.USAGE,
+    JobNotFound: Exit.NOT_FOUND,
+    KeyConflict: Exit.CONFLICT,
+    NotAllowed: Exit.CONFLICT,
+    StoreError: Exit.UNREACHABLE,
+    JobFailed: Exit.JOB_FAILED,
+    JobCancelled: Exit.CANCELLED,
+    TimeoutError: Exit.TIMED_OUT,
+}
+
+
+def exit_of(error: BaseException) -> Exit:
+    """The exit code for an error; DEFECT for one that nobody foresaw."""
+    for kind, code in _MEANINGS.items():
+        if isinstance(error, kind):
+            return code
+    return Exit.DEFECT
+
+
+def exit_of_states(states: list[State]) -> Exit:
+    """The exit code for jobs that are over: a failure outweighs a cancellation, and that a success."""
+    if State.FAILED in states:
+        return Exit.JOB_FAILED
+    return Exit.CANCELLED if State.CANCELLED in states else Exit.OK

@@ -1,0 +1,94 @@
+"""`posthorse jobs`: a page of the list of jobs."""
+
+from __future__ import annotations
+
+import click
+
+from posthorse.cli.exits import Exit
+from posthorse.cli.lookup import Look, find_id, look_at_many, short
+from posthorse.cli.screen import clean, is_terminal, out_json, out_table, say, width
+from posthorse.cli.target import is_empty, json_option, open_store, target_options
+from posthorse.cli.words import MARKS, gist, short_span, status_as_json
+from posthorse.rules.job import State
+
+WIDE = 120
+"""From this many columns on there is room for whole ids."""
+
+
+@click.command()
+@click.option(
+    "--state",
+    metavar="STATE",
+    type=click.Choice([state.value for state in State]),
+    help=f"Only jobs in this state: {', '.join(State)}.",
+)
+@click.option("-q", "--queue", metavar="NAME", help="Only jobs of this queue.")
+@click.option("-k", "--kind", metavar="NAME", help="Only jobs of this kind.")
+@click.option("-n", "--limit", metavar="N", type=click.IntRange(1, 1000), default=20, help="At most so many; else 20.")
+@click.option("--before", metavar="ID", help="Only jobs older than this one: the next page after its last.")
+@target_options
+@json_option
+def jobs(
+    state: str | None,
+    queue: str | None,
+    kind: str | None,
+    limit: int,
+    before: str | None,
+    target: str | None,
+    url: str | None,
+    as_json: bool,
+) -> int:
+    """List jobs, newest first.
+
+    Where ids are shortened, the eight characters that are shown name a job in every other command.
+
+    \b
+      posthorse jobs --state failed
+      posthorse jobs -q mail -n 100
+      posthorse jobs --json | jq -r '.[].id'
+    """
+    app = open_store(target, url)
+    missing = is_empty(app)
+    looks = (
+        []
+        if missing
+        else look_at_many(
+            app,
+            state=None if state is None else State(state),
+            queue=queue,
+            kind=kind,
+            before=None if before is None else find_id(app, before),
+            limit=limit,
+        )
+    )
+    if as_json:
+        out_json([status_as_json(look.status) for look in looks])
+    elif looks:
+        _print_table(looks)
+        if len(looks) == limit:
+            say(f"The {limit} newest; older ones follow with --before {short(looks[-1].status.id)}")
+    elif missing:
+        say(f"There is no store at {app.store.where} yet; the first `posthorse enqueue` or `posthorse worker` makes it.")
+    elif state is queue is kind is before is None:
+        say("There are no jobs yet. Store one: posthorse enqueue KIND [ARGUMENT…]")
+    else:
+        say("No job fits.")
+    return Exit.OK
+
+
+def _print_table(looks: list[Look] | tuple[Look, ...]) -> None:
+    from rich.text import Text
+
+    whole_ids = not is_terminal() or width() >= WIDE
+    rows = [
+        (
+            Text(f"{MARKS[status.state][0]} {status.state.value}", style=MARKS[status.state][1]),
+            clean(status.kind),
+            clean(status.queue),
+            short_span(now - status.created_at),
+            gist(status, now),
+            status.id if whole_ids else short(status.id),
+        )
+        for status, now in looks
+    ]
+    out_table(("STATE", "KIND", "QUEUE", "AGE", "PROGRESS", "ID"), rows, flexible=(1, 2, 4))

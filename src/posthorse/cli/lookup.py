@@ -1,0 +1,105 @@
+"""Finds jobs by what people type: a whole id, or its beginning or end.
+
+The end of an id is random and so tells jobs apart in eight characters; it is looked for among the newest jobs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import click
+
+from posthorse.app.client import Posthorse
+from posthorse.app.reading import make_status, not_found
+from posthorse.cli.target import is_empty
+from posthorse.clock import moment
+from posthorse.errors import InvalidOption
+from posthorse.rules import ids
+from posthorse.rules.job import State, Status
+from posthorse.store.operations import read
+
+SHORTEST = 6
+SHORT_ID = 8
+NEWEST_SEARCHED = 10_000
+PAGE = 1_000
+
+_LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+_PART = re.compile(r"[0-9a-f-]+")
+
+
+class Look(NamedTuple):
+    """A job as it stood at a moment of the store's clock."""
+
+    status: Status
+    now: datetime
+
+
+def look_at(app: Posthorse, job_id: str) -> Look:
+    """A job by its whole id. Raises JobNotFound."""
+    row = app.store.read(read.job(job_id))
+    if row is None:
+        raise not_found(job_id)
+    return Look(make_status(row, app.registry), moment(row.now))
+
+
+def look_at_many(
+    app: Posthorse,
+    *,
+    state: State | None = None,
+    queue: str | None = None,
+    kind: str | None = None,
+    before: str | None = None,
+    limit: int,
+) -> Sequence[Look]:
+    """Jobs from the newest to the oldest that fit every filter."""
+    rows = app.store.read(read.jobs(state=state, queue=queue, kind=kind, before=before, limit=limit))
+    return [Look(make_status(row, app.registry), moment(row.now)) for row in rows]
+
+
+def short(job_id: str) -> str:
+    """The end of an id, which is enough to name a job among the newest."""
+    return job_id[-SHORT_ID:]
+
+
+def find_id(app: Posthorse, typed: str) -> str:
+    """The id of the one job that is meant. Raises InvalidOption, click.UsageError, JobNotFound."""
+    part = typed.strip().lower().removeprefix("…")
+    if not _PART.fullmatch(part) or not SHORTEST <= len(part) <= 36:
+        raise InvalidOption(
+            f"{typed[:60]!r} is no job id; ids look like 01936f5e-7c1a-7d2b-8e3f-0123456789ab, and {SHORTEST} "
+            "characters of the beginning or the end are enough"
+        )
+    if is_empty(app):
+        raise not_found(part)
+    if ids.is_id(part):
+        return part
+    found = _beginning_with(app, part) or _ending_with(app, part)
+    if not found:
+        raise not_found(part)
+    if len(found) > 1:
+        raise click.UsageError(f"{part!r} fits several jobs: {', '.join(found)}; give more of the id")
+    return found[0]
+
+
+def _beginning_with(app: Posthorse, part: str) -> list[str]:
+    """Up to three ids: they are sorted, so only the last before the end of the range need be looked at."""
+    end = part + _LAST_ID[len(part) :]
+    if not ids.is_id(end):
+        return []
+    return [row.id for row in app.store.read(read.jobs(before=end, limit=3)) if row.id.startswith(part)]
+
+
+def _ending_with(app: Posthorse, part: str) -> list[str]:
+    found: list[str] = []
+    before, seen = None, 0
+    while seen < NEWEST_SEARCHED:
+        rows = app.store.read(read.jobs(before=before, limit=PAGE))
+        found += [row.id for row in rows if row.id.endswith(part)]
+        seen += len(rows)
+        if len(rows) < PAGE:
+            break
+        before = rows[-1].id
+    return found

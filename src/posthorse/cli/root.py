@@ -1,0 +1,185 @@
+"""The root of the command line: which commands there are, and how each of them ends.
+
+A command's module is imported when it is needed, so that `--help` and a misspelt command answer at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from posthorse.cli.exits import Exit, exit_of
+from posthorse.cli.screen import complain, say
+from posthorse.version import VERSION
+
+COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "Work": {
+        "worker": ("worker", "Run jobs until told to stop."),
+        "enqueue": ("enqueue", "Store a job, or many, and print the ids."),
+    },
+    "Look": {
+        "jobs": ("jobs", "List jobs, newest first."),
+        "show": ("show", "Tell everything about one job."),
+        "watch": ("watch", "Follow running jobs with live bars."),
+        "wait": ("wait", "Wait until jobs are over."),
+        "workers": ("workers", "List workers and their runners."),
+    },
+    "Steer": {
+        "pause": ("steer", "Stop jobs where they can go on later."),
+        "resume": ("steer", "Let paused jobs go on."),
+        "cancel": ("steer", "End jobs for good."),
+        "retry": ("steer", "Start failed or cancelled jobs again."),
+    },
+    "Look after": {
+        "migrate": ("migrate", "Make the store's tables, or bring them up to date."),
+        "doctor": ("doctor", "Check the store and the workers, and say what to do."),
+    },
+}
+"""By section: the name of a command, the module that holds a click command of that name, and what it does."""
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Root(click.Group):
+    """The group of all commands."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the help page."""
+        return [name for section in COMMANDS.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports the module of a command."""
+        for section in COMMANDS.values():
+            if cmd_name in section:
+                module = importlib.import_module(f"posthorse.cli.{section[cmd_name][0]}")
+                found: click.Command = getattr(module, cmd_name)
+                found.context_settings = {**CONTEXT, **found.context_settings}
+                return found
+        return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command that the first argument names. Raises click.UsageError, which names the nearest."""
+        name = args[0]
+        command = self.get_command(ctx, name)
+        if command is not None:
+            return name, command, args[1:]
+        near = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise click.UsageError(f"there is no command {name!r}{hint}", ctx)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands in sections, without importing any."""
+        for title, section in COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, summary) for name, (_, summary) in section.items()])
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,  # noqa: ANN401 - the signature of click
+    ) -> NoReturn:
+        """Runs a command and ends the process with an exit code, never with a traceback unless asked for one."""
+        words = list(sys.argv[1:] if args is None else args) or ["--help"]
+        sys.exit(self._ended(words, prog_name or "posthorse", complete_var, extra))
+
+    def _ended(self, words: list[str], prog_name: str, complete_var: str | None, extra: dict[str, Any]) -> int:
+        try:
+            _check_encoding(words)
+            code: object = super().main(words, prog_name, complete_var, standalone_mode=False, **extra)
+            return int(code) if isinstance(code, int) else Exit.OK
+        except click.ClickException as error:
+            return _misused(error)
+        except (click.Abort, KeyboardInterrupt):
+            return Exit.INTERRUPTED
+        except SystemExit:
+            if complete_var or "_POSTHORSE_COMPLETE" in os.environ:
+                raise
+            return Exit.BROKEN_PIPE  # for which alone click ends the process by itself
+        except Exception as error:
+            if words[0] == "--debug":
+                raise
+            return _failed(error)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Runs the command; what it printed is written before it counts as done."""
+        code: object = super().invoke(ctx)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+
+
+@click.group(cls=Root, context_settings=CONTEXT)
+@click.version_option(VERSION, prog_name="posthorse", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, hidden=True, help="Show the traceback of an error.")
+def root(debug: bool) -> None:
+    """Jobs that run long, in slices, and never lose their place.
+
+    The application is named by --app module:app, by POSTHORSE_APP, or in pyproject.toml:
+
+    \b
+      [tool.posthorse]
+      app = "shop.jobs:app"
+
+    Most commands need only its store: --url, POSTHORSE_URL, posthorse.toml, or sqlite:///posthorse.db here.
+
+    Data goes to stdout, words go to stderr, and --json makes data of everything. Exit codes: 0 done,
+    1 a job failed, 2 wrong usage, 3 not found, 4 the job's state or key forbids it, 5 the store cannot be
+    used, 6 a job was cancelled, 124 timed out, 130 interrupted.
+    """
+
+
+def main() -> NoReturn:
+    """Entry of the `posthorse` command."""
+    _fill_standard_descriptors()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a character is no reason to fail
+    root.main(prog_name="posthorse")
+
+
+def _fill_standard_descriptors() -> None:
+    """Where 0, 1 or 2 are closed, the next file to be opened would take their place, and their traffic."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+
+
+def _check_encoding(words: Sequence[str]) -> None:
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise click.UsageError(f"the argument {ascii(word)} is no valid UTF-8") from None
+
+
+def _misused(error: click.ClickException) -> int:
+    message = error.format_message()
+    if isinstance(error, click.NoSuchOption) and error.option_name[1:2].isdigit():
+        message += " Write -- before arguments that begin with a minus."
+    complain(message[:1].lower() + message[1:])
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is not None:
+        say(f"Try `{context.command_path} --help`.")
+    return Exit.USAGE
+
+
+def _failed(error: Exception) -> int:
+    code = exit_of(error)
+    if code is Exit.DEFECT and not isinstance(error, OSError):
+        complain(f"Posthorse itself failed: {type(error).__name__}: {error}")
+        say("This is a defect of Posthorse; `posthorse --debug …` shows where it happened.")
+    else:
+        complain(str(error))
+    return code

@@ -1,0 +1,130 @@
+"""The terminal: data on stdout, words on stderr, and nothing from a job that could steer the terminal.
+
+Knows no jobs and no store.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import sys
+import unicodedata
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
+
+import click
+import msgspec
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.text import Text
+
+WIDEST = 1_000
+"""Columns of a table that goes to a file or a pipe: nothing is cut off there."""
+
+_JOINERS = frozenset("\u200c\u200d")  # inside emoji and many scripts
+_RISKY_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def clean(text: str, *, keep_lines: bool = False) -> str:
+    """The text without what could steer a terminal: controls, escapes, marks of direction. Breaks become spaces."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_cleaned(character, keep_lines) for character in text)
+
+
+def out(line: str = "") -> None:
+    """Data: one line on stdout."""
+    click.echo(line)
+
+
+def say(sentence: str) -> None:
+    """Words: one line on stderr."""
+    click.echo(sentence, err=True)
+
+
+def complain(message: str) -> None:
+    """An error, as a sentence on stderr."""
+    label = click.style("Error:", fg="red", bold=True) if has_color(sys.stderr) else "Error:"
+    click.echo(f"{label} {clean(message, keep_lines=True)}", err=True)
+
+
+def out_json(value: object) -> None:
+    """Data: one line of JSON, harmless for a terminal, that reads back as exactly the same."""
+    text = msgspec.json.encode(value).decode()
+    out(_RISKY_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def is_terminal() -> bool:
+    """Whether somebody is looking at stdout."""
+    return _is_terminal(sys.stdout)
+
+
+def has_color(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that takes colours, and nobody said that they are unwanted."""
+    return _is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def width() -> int:
+    """Columns to fill: those of the terminal, or as many as it takes."""
+    return shutil.get_terminal_size().columns if is_terminal() else WIDEST
+
+
+def out_rich(what: RenderableType) -> None:
+    """Data: something of rich on stdout, without the spaces that it puts at the ends of lines."""
+    pane = io.StringIO()
+    console(pane).print(what, end="")
+    for line in pane.getvalue().rstrip("\n").split("\n"):
+        out(line.rstrip())
+
+
+def out_table(headings: Sequence[str], rows: Sequence[Sequence[Text | str]], *, flexible: Sequence[int] = ()) -> None:
+    """Data: a table. The columns at the places `flexible` are cut where the terminal is too narrow."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", highlight=False)
+    for place, heading in enumerate(headings):
+        least = 4 if place in flexible else cell_width([headings, *rows], place)
+        table.add_column(heading, no_wrap=True, overflow="ellipsis", min_width=least)
+    for row in rows:
+        table.add_row(*row)
+    out_rich(table)
+
+
+def cell_width(rows: Sequence[Sequence[Text | str]], place: int) -> int:
+    """Columns that the widest cell of a column takes."""
+    from rich.cells import cell_len
+
+    return max((cell_len(str(row[place])) for row in rows), default=1)
+
+
+def console(file: TextIO | None = None) -> Console:
+    """A console of rich that prints what it is given, and guesses at nothing."""
+    from rich.console import Console
+
+    return Console(
+        file=file or sys.stdout,
+        width=width(),
+        force_terminal=is_terminal(),
+        no_color=not has_color(sys.stdout),
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+    )
+
+
+def _cleaned(character: str, keep_lines: bool) -> str:
+    if character.isprintable() or character in _JOINERS:
+        return character
+    if character == "\n" and keep_lines:
+        return character
+    if character in "\n\r\t" or unicodedata.category(character).startswith("Z"):
+        return " "
+    return ""
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and not stream.closed and stream.isatty()

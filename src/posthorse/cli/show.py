@@ -1,0 +1,248 @@
+"""`posthorse show`: one job, from the order to the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple, cast
+
+import click
+import msgspec
+
+from posthorse.app.client import Posthorse
+from posthorse.cli.bars import bar
+from posthorse.cli.exits import Exit
+from posthorse.cli.lookup import Look, find_id, look_at
+from posthorse.cli.screen import clean, is_terminal, out, out_json, out_rich
+from posthorse.cli.target import json_option, open_store, target_options
+from posthorse.cli.words import MARKS, amount, clock_time, duration_of, left, percent, span, speed, status_as_json
+from posthorse.clock import moment
+from posthorse.rules.job import State, Status
+from posthorse.store.operations import read
+
+LONGEST_VALUE = 2_000
+"""Characters of arguments and results on the screen; `--json` shows all."""
+
+_EVENTS = {
+    "attempt_failed": "attempt failed",
+    "released": "released by its worker",
+    "lost": "its worker was lost",
+    "crashed": "its worker crashed",
+    "unfit": "did not fit the code of a worker",
+}
+
+
+class Event(NamedTuple):
+    """A step in the life of a job, with what was written down about it."""
+
+    at: datetime
+    name: str
+    detail: dict[str, object]
+
+
+class Story(NamedTuple):
+    """All that is known of a job."""
+
+    look: Look
+    arguments: str
+    result: str | None
+    events: Sequence[Event]
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@target_options
+@json_option
+def show(job_id: str, target: str | None, url: str | None, as_json: bool) -> int:
+    """Tell everything about one job.
+
+    Its state and why, how far it is and when it will be done, its arguments and result, what happened when,
+    and the evidence of every attempt that failed. Six characters of the id's beginning or end are enough.
+    """
+    app = open_store(target, url)
+    story = _read(app, find_id(app, job_id))
+    if as_json:
+        out_json(_as_json(story))
+    else:
+        _print(story)
+    return Exit.OK
+
+
+def _read(app: Posthorse, job_id: str) -> Story:
+    look = look_at(app, job_id)
+    outcome = app.store.read(read.outcome(job_id))
+    events = [
+        Event(moment(row.at), row.name, _decoded(row.detail)) for row in app.store.read(read.events(job_id))
+    ]
+    arguments = app.store.read(read.arguments(job_id))
+    return Story(look, arguments or "{}", None if outcome is None else outcome.result, events)
+
+
+def _as_json(story: Story) -> dict[str, object]:
+    return {
+        **status_as_json(story.look.status),
+        "arguments": msgspec.Raw(story.arguments.encode()),
+        "result": None if story.result is None else msgspec.Raw(story.result.encode()),
+        "events": [{"at": event.at, "name": event.name, "detail": event.detail} for event in story.events],
+    }
+
+
+# ── the screen ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _print(story: Story) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    status, now = story.look
+    mark, style = MARKS[status.state]
+    head = Text(f"{mark} {status.state.value}", style=f"{style} bold")
+    head.append(f"  {clean(status.kind)}", style="default bold")
+    head.append(f"  {status.id}", style="default not bold")
+    out_rich(head)
+    for why in _why(status):
+        out(f"  {why}")
+    out()
+    facts = Table.grid(padding=(0, 2, 0, 0))
+    facts.add_column(style="bright_black", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, fact in _facts(story):
+        facts.add_row(name, fact)
+    out_rich(facts)
+    _print_timeline(story)
+    _print_evidence(story)
+
+
+def _why(status: Status) -> Iterator[str]:
+    if status.reason is not None and status.reason != status.state.value:
+        yield clean(status.reason)
+    if status.requested is not None:
+        yield f"{status.requested} requested: it stops at its next checkpoint"
+    if status.state is State.FAILED and status.error is not None:
+        yield clean(str(status.error))
+
+
+def _facts(story: Story) -> Iterator[tuple[str, str]]:
+    status, now = story.look
+    yield "queue", clean(status.queue) + (f", priority {status.priority}" if status.priority else "")
+    if status.tenant is not None:
+        yield "tenant", clean(status.tenant)
+    if status.tags:
+        yield "tags", clean(", ".join(status.tags))
+    yield "attempt", _attempts(status)
+    if status.worker is not None:
+        yield "worker", clean(status.worker)
+    if status.started_at is not None:
+        yield "took" if status.state.is_final else "running for", duration_of(status, now)
+    if status.state is State.SCHEDULED and status.run_at is not None:
+        yield "due", f"{clock_time(status.run_at, now)}, in {span(status.run_at - now)}"
+    yield from _progress(status, now)
+    yield from _values("arguments", story.arguments)
+    if status.state is State.COMPLETED and story.result is not None:
+        yield "result", _cut(story.result)
+
+
+def _attempts(status: Status) -> str:
+    text = f"{status.attempt}" if status.max_attempts is None else f"{status.attempt} of {status.max_attempts}"
+    spent = [
+        f"{count} {word}{'' if count == 1 else 's'}"
+        for count, word in ((status.crashes, "crash"), (status.interruptions, "interruption"))
+        if count
+    ]
+    return f"{text} ({', '.join(spent).replace('crashs', 'crashes')})" if spent else text
+
+
+def _progress(status: Status, now: datetime) -> Iterator[tuple[str, str]]:
+    progress = status.progress
+    if not progress.done and progress.total is None:
+        return
+    drawn = f"{bar(progress.fraction, 20)} " if progress.fraction is not None and is_terminal() else ""
+    told = [part for part in (percent(progress), amount(progress), speed(progress)) if part]
+    yield "progress", drawn + ", ".join(told)
+    if progress.note is not None:
+        yield "note", clean(progress.note)
+    if left(progress) and progress.eta is not None and progress.eta_range is not None:
+        earliest, latest = (clock_time(at, now) for at in progress.eta_range)
+        yield "done at", f"{clock_time(progress.eta, now)} ({earliest} to {latest}), {left(progress)}"
+    elif left(progress):
+        yield "to do", f"{left(progress)} of work"
+
+
+def _values(name: str, text: str) -> Iterator[tuple[str, str]]:
+    """An argument a line, by name."""
+    try:
+        stored = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except msgspec.MsgspecError:
+        stored = {}
+    if not stored:
+        yield name, "none" if text == "{}" else _cut(text)
+    for number, (key, value) in enumerate(stored.items()):
+        yield "" if number else name, f"{clean(key)} = {_cut(bytes(value).decode())}"
+
+
+def _cut(text: str) -> str:
+    shown = clean(text[:LONGEST_VALUE])
+    return shown if len(text) <= LONGEST_VALUE else f"{shown} … ({len(text):,} characters; --json shows all)"
+
+
+# ── what happened ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _print_timeline(story: Story) -> None:
+    from rich.table import Table
+
+    status, now = story.look
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", style="bright_black", no_wrap=True)
+    table.add_column(overflow="fold")
+    before: datetime | None = None
+    for at, what in sorted(_steps(status, story.events), key=lambda step: step[0]):
+        since = "" if before is None else f"+{span(at - before)}"
+        table.add_row(f"  {clock_time(at, now)}", since, what)
+        before = at
+    out()
+    out("Timeline")
+    out_rich(table)
+
+
+def _steps(status: Status, events: Sequence[Event]) -> Iterator[tuple[datetime, str]]:
+    yield status.created_at, "enqueued"
+    if status.started_at is not None:
+        yield status.started_at, "first started"
+    for event in events:
+        yield event.at, _told(event)
+    if status.finished_at is not None and status.finished_at not in {event.at for event in events}:
+        yield status.finished_at, status.state.value
+
+
+def _told(event: Event) -> str:
+    text = _EVENTS.get(event.name, event.name)
+    if "type" in event.detail:
+        text += f": {event.detail['type']}"
+    elif event.detail.get("detail"):
+        text += f": {event.detail['detail']}"
+    seconds = event.detail.get("seconds")
+    if isinstance(seconds, int | float):
+        text += f", after {span(timedelta(seconds=seconds))}"
+    if "worker" in event.detail:
+        text += f" on {event.detail['worker']}"
+    return clean(text)
+
+
+def _print_evidence(story: Story) -> None:
+    failures = [event for event in story.events if "message" in event.detail]
+    for number, event in enumerate(failures, 1):
+        out()
+        out(f"Error {number} of {len(failures)}, {clock_time(event.at, story.look.now)}")
+        told = event.detail.get("traceback") or f"{event.detail.get('type')}: {event.detail['message']}"
+        for line in clean(str(told), keep_lines=True).rstrip().split("\n"):
+            out(f"  {line}")
+
+
+def _decoded(detail: str | None) -> dict[str, object]:
+    try:
+        found: object = msgspec.json.decode(detail or "{}")
+    except msgspec.DecodeError:
+        return {}
+    return cast("dict[str, object]", found) if isinstance(found, dict) else {}

@@ -1,0 +1,90 @@
+"""What a command speaks to: the application that it was given or finds, and that application's store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from posthorse.app.client import Posthorse
+from posthorse.app.loading import find_target, load_application
+from posthorse.errors import InvalidSettings, StoreUnreachable
+
+F = TypeVar("F", bound=Callable[..., object])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+json_lines_option = click.option("--json", "as_json", is_flag=True, help="Print JSON Lines, one object for each job.")
+
+
+def target_options(command: F) -> F:
+    """Gives a command `--app` and `--url`."""
+    command = click.option(
+        "--url", metavar="URL", help="The store, in place of the application's: sqlite:///jobs.db, postgresql://…"
+    )(command)
+    return click.option(
+        "--app", "target", metavar="MODULE:APP", help="The application; otherwise POSTHORSE_APP or pyproject.toml."
+    )(command)
+
+
+def named_target(target: str | None) -> str:
+    """The application that a command cannot do without. Raises click.UsageError when nobody names one."""
+    if target is not None:
+        return target
+    found = find_target()
+    if found is None:
+        raise click.UsageError(
+            "no application was named; give --app module:app, set POSTHORSE_APP, or write "
+            '[tool.posthorse] app = "module:app" into pyproject.toml',
+            click.get_current_context(),
+        )
+    return found[0]
+
+
+def open_application(target: str | None, url: str | None) -> Posthorse:
+    """The application, with the code of its jobs. Raises InvalidSettings, click.UsageError."""
+    app = load_application(named_target(target))
+    if url is not None:
+        app.use_url(url)
+    return _kept(app)
+
+
+def open_store(target: str | None, url: str | None) -> Posthorse:
+    """The store through an application, or through one without jobs where a store is all that is named.
+
+    Raises InvalidSettings, StoreUnreachable.
+    """
+    if target is not None:
+        return open_application(target, url)
+    if url is not None:
+        return _kept(Posthorse(url))
+    found = find_target()
+    if found is None:
+        return _kept(Posthorse())
+    target, place = found
+    try:
+        return _kept(load_application(target))
+    except InvalidSettings as error:
+        raise InvalidSettings(f"{error}\n  {place} names this application; --url URL does without it") from error
+
+
+def is_empty(app: Posthorse) -> bool:
+    """True for a SQLite store whose file nobody made yet: who only looks should not make it.
+
+    Raises StoreUnreachable when not even its folder is there.
+    """
+    if not app.store.is_sqlite:
+        return False
+    path = Path(app.store.where)
+    if path.exists():
+        return False
+    if not path.parent.is_dir():
+        raise StoreUnreachable(f"there is no folder {path.parent}, and so no store {path}; check the address")
+    return True
+
+
+def _kept(app: Posthorse) -> Posthorse:
+    """Closes the store when the command ends, however it ends."""
+    click.get_current_context().call_on_close(app.close)
+    return app

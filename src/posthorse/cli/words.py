@@ -1,0 +1,138 @@
+"""How jobs are told to people: states with their marks, moments, durations, progress in a few words.
+
+Pure: everything is made from a status and the moment at which it is told.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from posthorse.cli.screen import clean
+from posthorse.rules.durations import as_text
+from posthorse.rules.job import State, Status
+from posthorse.rules.progress import Progress
+
+MARKS: dict[State, tuple[str, str]] = {
+    State.SCHEDULED: ("◷", "blue"),
+    State.BLOCKED: ("◌", "yellow"),
+    State.PENDING: ("○", "default"),
+    State.PROCESSING: ("●", "cyan"),
+    State.PAUSED: ("‖", "yellow"),
+    State.COMPLETED: ("✓", "green"),
+    State.FAILED: ("✗", "red"),
+    State.CANCELLED: ("⊘", "bright_black"),
+}
+"""The mark and the colour of a state; the word always stands beside them."""
+
+
+def span(duration: timedelta) -> str:
+    """A duration in the two largest units: "2d3h", "45s", "250ms"; never negative."""
+    return as_text(max(timedelta(0), duration))
+
+
+def short_span(duration: timedelta) -> str:
+    """A duration in its largest unit alone: "2d", "45s"; below a second "now"."""
+    seconds = int(max(timedelta(0), duration).total_seconds())
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s")):
+        if seconds >= size:
+            return f"{seconds // size}{unit}"
+    return "now"
+
+
+def clock_time(moment: datetime, now: datetime) -> str:
+    """A moment in the local time of the reader, with its day where that is not today."""
+    local, today = moment.astimezone(), now.astimezone()
+    return f"{local:%H:%M:%S}" if local.date() == today.date() else f"{local:%Y-%m-%d %H:%M:%S}"
+
+
+def percent(progress: Progress) -> str:
+    """ "42%", rounded down so that 100 % means all; empty while the total is unknown."""
+    return "" if progress.fraction is None else f"{int(progress.fraction * 100)}%"
+
+
+def amount(progress: Progress) -> str:
+    """ "420,000 of 1,000,000", or "420,000 done" while the total is unknown."""
+    if progress.total is None:
+        return f"{progress.done:,} done"
+    return f"{progress.done:,} of {progress.total:,}"
+
+
+def speed(progress: Progress) -> str:
+    """ "1,250/s"; empty before the first slice."""
+    if progress.rate is None:
+        return ""
+    return f"{progress.rate:,.0f}/s" if progress.rate >= 10 else f"{progress.rate:.2g}/s"
+
+
+def left(progress: Progress, *, with_range: bool = False) -> str:
+    """ "7m44s left (6m58s to 8m40s)"; empty where there is no forecast, and when nothing is left."""
+    if not progress.remaining:
+        return ""
+    text = f"{span(progress.remaining)} left"
+    if not with_range or progress.eta is None or progress.eta_range is None:
+        return text
+    earliest, latest = (at - progress.eta + progress.remaining for at in progress.eta_range)
+    return f"{text} ({span(earliest)} to {span(latest)})"
+
+
+def gist(status: Status, now: datetime) -> str:
+    """The most telling few words about a job for a narrow column."""
+    progress = status.progress
+    match status.state:
+        case State.SCHEDULED if status.run_at is not None:
+            soon = f"in {span(status.run_at - now)}"
+            return f"{soon}, {clean(status.error.type)}" if status.error else soon
+        case State.FAILED if status.error is not None:
+            return clean(str(status.error))
+        case State.FAILED | State.CANCELLED | State.BLOCKED:
+            return clean(status.reason or "")
+        case State.COMPLETED:
+            took = f"in {duration_of(status, now)}"
+            return f"{progress.done:,} {took}" if progress.done else took
+        case _ if progress.done or progress.total:
+            return ", ".join(part for part in (percent(progress) or amount(progress), left(progress)) if part)
+        case _ if status.requested is not None:
+            return f"{status.requested} requested"
+        case _:
+            return ""
+
+
+def duration_of(status: Status, now: datetime) -> str:
+    """How long a job took, or has taken, from its first start; empty when it never began."""
+    return "" if status.started_at is None else span((status.finished_at or now) - status.started_at)
+
+
+def status_as_json(status: Status) -> dict[str, object]:
+    """A status for `--json`: times in UTC, spans in seconds. Keys are only ever added."""
+    progress, error = status.progress, status.error
+    return {
+        "id": status.id,
+        "state": status.state.value,
+        "reason": status.reason,
+        "kind": status.kind,
+        "queue": status.queue,
+        "priority": status.priority,
+        "tenant": status.tenant,
+        "tags": list(status.tags),
+        "attempt": status.attempt,
+        "max_attempts": status.max_attempts,
+        "crashes": status.crashes,
+        "interruptions": status.interruptions,
+        "progress": {
+            "done": progress.done,
+            "total": progress.total,
+            "fraction": progress.fraction,
+            "rate": progress.rate,
+            "remaining": None if progress.remaining is None else progress.remaining.total_seconds(),
+            "eta": progress.eta,
+            "eta_range": progress.eta_range,
+            "note": progress.note,
+        },
+        "requested": status.requested,
+        "error": None if error is None else {"type": error.type, "message": error.message, "traceback": error.traceback},
+        "worker": status.worker,
+        "created_at": status.created_at,
+        "run_at": status.run_at,
+        "started_at": status.started_at,
+        "finished_at": status.finished_at,
+    }

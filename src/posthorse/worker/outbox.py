@@ -1,0 +1,142 @@
+"""The outbox: how jobs ended goes to the store, results in batches, everything else decision by decision.
+
+While one batch is being written the next one gathers. What the fence refuses is dropped, with a word in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+
+from posthorse.errors import StoreError
+from posthorse.rules.lifecycle import Outcome, Policy, Returned, Spent, Stopped, decide
+from posthorse.rules.retry import Backoff
+from posthorse.rules.settings import Settings
+from posthorse.store.operations.claim import give_back
+from posthorse.store.operations.finish import Attempt, Completion, complete, settle
+from posthorse.store.operations.runners import Runner
+from posthorse.store.store import Store
+from posthorse.worker.failpoints import failpoint
+from posthorse.worker.slots import Running
+
+T = TypeVar("T")
+log = logging.getLogger("posthorse.worker")
+
+LONGEST = 2000
+RETRY_FIRST, RETRY_LONGEST = 0.1, 5.0
+
+
+class Outbox:
+    """Hands in outcomes of one runner."""
+
+    def __init__(self, store: Store, settings: Settings, runner: Runner, *, written: Callable[[], None]) -> None:
+        self._store = store
+        self._settings = settings
+        self._runner = runner
+        self._written = written
+        """Called after each batch: there is room again."""
+        self._completions: list[Completion] = []
+        self._settling: set[asyncio.Task[None]] = set()
+        self._has_some = asyncio.Event()
+        self._is_closing = False
+
+    @property
+    def is_full(self) -> bool:
+        """True when the store is so far behind that no more jobs should begin."""
+        return len(self._completions) > LONGEST
+
+    def put(self, running: Running, outcome: Outcome) -> None:
+        """Takes an outcome."""
+        if type(outcome) is Returned:
+            failpoint("before_completion")
+            self._completions.append(Completion(running.claimed.job, running.claimed.epoch, outcome.result))
+            self._has_some.set()
+        elif running.stop.request != "lost":
+            task = asyncio.get_running_loop().create_task(self.settle(running, outcome))
+            self._settling.add(task)
+            task.add_done_callback(self._settling.discard)
+
+    async def run(self) -> None:
+        """Hands in until `close`, and then what is left."""
+        while self._completions or not self._is_closing:
+            await self._has_some.wait()
+            self._has_some.clear()
+            batch, self._completions = self._completions, []
+            if batch:
+                await self._complete(batch)
+                self._written()
+
+    async def close(self) -> None:
+        """Waits for decisions under way, and lets `run` end."""
+        while self._settling:
+            await asyncio.gather(*self._settling)
+        self._is_closing = True
+        self._has_some.set()
+
+    async def settle(self, running: Running, outcome: Outcome) -> None:
+        """Decides what follows from an outcome, and writes it."""
+        claimed = running.claimed
+        has_advanced = running.journal is not None and running.journal.slices_committed > 0
+        spent = Spent(claimed.errors) if has_advanced else Spent(claimed.errors, claimed.crashes, claimed.losses)
+        transition = decide(spent, outcome, self._policy(running), chance=random.random())
+        seconds = time.monotonic() - running.began
+        evidence = {"worker": self._runner.worker, "pid": self._runner.pid, "seconds": round(seconds, 3)}
+        if transition.error is not None:
+            evidence |= msgspec.to_builtins(transition.error)
+        detail = msgspec.json.encode(evidence).decode()
+        attempt = Attempt(claimed.job, claimed.epoch)
+        channel = self._store.backend.channel
+        failpoint("before_settle")
+        applied = await self._insist(
+            lambda: self._store.arun(settle(attempt, transition, running.lane, detail, channel=channel))
+        )
+        failpoint("after_settle")
+        if not applied:
+            log.warning("job %s was taken over by another runner; its outcome here was dropped", claimed.job)
+        elif not isinstance(outcome, Stopped):
+            log.info("job %s (%s): %s", claimed.job, running.kind.kind, transition.reason)
+
+    async def give_back(self, unbegun: list[tuple[str, int]]) -> None:
+        """Returns jobs (job, epoch) that were claimed but not begun; nothing is spent."""
+        if unbegun:
+            failpoint("before_give_back")
+            channel = self._store.backend.channel
+            await self._insist(lambda: self._store.arun(give_back(unbegun, channel=channel)))
+
+    async def _complete(self, batch: list[Completion]) -> None:
+        refused = await self._insist(lambda: self._store.arun(complete(batch)))
+        failpoint("after_completion")
+        for job in refused or ():
+            log.warning("job %s was taken over by another runner; the result from here was dropped", job)
+
+    def _policy(self, running: Running) -> Policy:
+        kind, options = running.kind.options, running.options
+        backoff = kind.backoff if options.backoff is None else Backoff(*options.backoff)
+        return Policy(
+            max_attempts=options.max_attempts or kind.max_attempts,
+            max_crashes=kind.max_crashes,
+            max_losses=self._settings.max_interruptions,
+            backoff=backoff,
+        )
+
+    async def _insist(self, attempt: Callable[[], Awaitable[T]]) -> T | None:
+        """Tries while the lease may still stand; None when it cannot any more."""
+        deadline = time.monotonic() + self._settings.lease
+        failures = 0
+        while True:
+            try:
+                return await attempt()
+            except StoreError as error:
+                failures += 1
+                pause = random.uniform(0.5, 1) * min(RETRY_LONGEST, RETRY_FIRST * 2**failures)
+                if time.monotonic() + pause > deadline:
+                    log.error("gave up writing to the store: %s; the jobs concerned run again elsewhere", error)
+                    return None
+                log.warning("cannot write to the store: %s; trying again in %.1f s", error, pause)
+                await asyncio.sleep(pause)

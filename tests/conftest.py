@@ -1,0 +1,102 @@
+"""Stores for tests: `store_url` runs a test on each store; `sqlite_url`, `postgres_url`, `pooled_url` on one.
+
+A test that asks for `store_url` runs on SQLite and on PostgreSQL 18; marked `all_postgres`, on PostgreSQL 15
+too. Every test has a database of its own. A server that this machine lacks skips its tests and is named at
+the end of the run; where CI=true it fails them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.servers import MigratedDatabases, PostgresServer, ServerMissing, postgres_server
+
+STORES = ("sqlite", "postgres18")
+OLDEST_POSTGRES = "postgres15"
+
+_missing = pytest.StashKey[set[str]]()
+
+
+@pytest.fixture(scope="session")
+def databases() -> Iterator[MigratedDatabases]:
+    """The shared servers of this run; each starts at first need."""
+    with MigratedDatabases() as databases:
+        yield databases
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/jobs.db"
+
+
+@pytest.fixture
+def postgres_url(databases: MigratedDatabases) -> Iterator[str]:
+    """A migrated database on PostgreSQL 18."""
+    with databases.fresh("18") as url:
+        yield url
+
+
+@pytest.fixture
+def pooled_url(databases: MigratedDatabases, postgres_url: str) -> str:
+    """The database of `postgres_url`, behind PgBouncer in transaction mode."""
+    return databases.pooler().url(urlsplit(postgres_url).path.removeprefix("/"))
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """A durable PostgreSQL 18 for this test alone, to be stopped, killed and started again; no schema yet."""
+    with postgres_server("18", fsync=True) as server:
+        yield server
+
+
+@pytest.fixture
+def store_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of an empty store, once for each store that the test runs on."""
+    store: str = request.param
+    if store == "sqlite":
+        yield request.getfixturevalue("sqlite_url")
+    else:
+        databases: MigratedDatabases = request.getfixturevalue("databases")
+        with databases.fresh(store.removeprefix("postgres")) as url:
+            yield url
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "store_url" in metafunc.fixturenames:
+        oldest = (OLDEST_POSTGRES,) if metafunc.definition.get_closest_marker("all_postgres") else ()
+        metafunc.parametrize("store_url", (*STORES, *oldest), indirect=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    with _missing_server_skips(item.config):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    with _missing_server_skips(item.config):
+        return (yield)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    missing: set[str] = config.stash.get(_missing, set())
+    for reason in sorted(missing):
+        terminalreporter.write_line(f"MISSING  {reason}. Its tests did not run.", yellow=True, bold=True)
+
+
+@contextmanager
+def _missing_server_skips(config: pytest.Config) -> Iterator[None]:
+    try:
+        yield
+    except ServerMissing as missing:
+        if os.environ.get("CI") == "true":
+            raise pytest.fail.Exception(f"missing in CI: {missing}", pytrace=False) from None
+        config.stash.setdefault(_missing, set()).add(str(missing))
+        raise pytest.skip.Exception(str(missing)) from None

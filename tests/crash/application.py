@@ -1,0 +1,263 @@
+"""The application that is killed: jobs that keep a ledger of their effects, and jobs that misbehave.
+
+Every job also writes marks, one line an event, to the file in $CRASH_MARKS: the tests read there what ran when, in
+which process, and whether it was killed inside a slice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+import posthorse as ph
+from tests.crash.ledger import INSERT, Ledger
+
+app = ph.Posthorse()
+
+MARKS = "CRASH_MARKS"
+
+
+def mark(job: str, event: str, detail: int = 0) -> None:
+    """Adds a line: process, job, event, detail."""
+    path = os.environ.get(MARKS)
+    if path is not None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(descriptor, f"{os.getpid()} {job} {event} {detail}\n".encode())
+        finally:
+            os.close(descriptor)
+
+
+def epoch_of(ctx: ph.Context) -> int:
+    """The fence of this attempt, which jobs need not know, and the ledger records."""
+    return ctx._journal._attempt.epoch
+
+
+def write_effects(connection: ph.Connection, ctx: ph.Context, items: Sequence[int]) -> None:
+    for item in items:
+        connection.execute(INSERT[app.store.backend.dialect.name], (ctx.job_id, item, epoch_of(ctx), os.getpid()))
+
+
+# ── jobs in slices ───────────────────────────────────────────────────────────────────────────────────
+
+
+@app.job
+def exact(ctx: ph.Context, count: int, size: int, seconds: float) -> int:
+    """Effects and cursor commit together."""
+    mark(ctx.job_id, "begin", epoch_of(ctx))
+    seen = ctx.keep("seen", [0])
+    for batch in ctx.slices(range(count), size=size):
+        with batch.transaction() as connection:
+            write_effects(connection, ctx, batch)
+            mark(ctx.job_id, "in", batch[0])
+            time.sleep(seconds)
+            seen[0] += sum(batch)
+        mark(ctx.job_id, "out", batch[0])
+    return seen[0]
+
+
+@app.job
+async def exact_async(ctx: ph.Context, count: int, size: int, seconds: float) -> int:
+    """The same in a coroutine."""
+    mark(ctx.job_id, "begin", epoch_of(ctx))
+    seen = ctx.keep("seen", [0])
+    async for batch in ctx.slices(range(count), size=size):
+        async with batch.transaction() as connection:
+            for item in batch:
+                await connection.execute(
+                    INSERT[app.store.backend.dialect.name], (ctx.job_id, item, epoch_of(ctx), os.getpid())
+                )
+            mark(ctx.job_id, "in", batch[0])
+            await asyncio.sleep(seconds)
+            seen[0] += sum(batch)
+        mark(ctx.job_id, "out", batch[0])
+    return seen[0]
+
+
+@app.job
+def repeated(ctx: ph.Context, count: int, size: int, seconds: float) -> int:
+    """Effects are committed before the cursor: an interruption repeats at most one slice."""
+    mark(ctx.job_id, "begin", epoch_of(ctx))
+    seen = ctx.keep("seen", [0])
+    ledger = Ledger(app.store.url)
+    for batch in ctx.slices(range(count), size=size):
+        mark(ctx.job_id, "in", batch[0])
+        with ledger.connection() as connection:
+            write_effects(connection, ctx, batch)
+        time.sleep(seconds)
+        seen[0] += sum(batch)
+        mark(ctx.job_id, "out", batch[0])
+    return seen[0]
+
+
+# ── jobs without slices ──────────────────────────────────────────────────────────────────────────────
+
+
+@app.job
+async def add(a: int, b: int) -> int:
+    return a + b
+
+
+@app.job
+def add_in_thread(a: int, b: int) -> int:
+    return a + b
+
+
+@app.job(backoff=0)
+async def fail_once(ctx: ph.Context) -> int:
+    """Fails at its first attempt."""
+    mark(ctx.job_id, "begin", epoch_of(ctx))
+    if ctx.attempt == 1:
+        raise ValueError("the first attempt fails")
+    return ctx.attempt
+
+
+@app.job
+def sleep_in_thread(ctx: ph.Context, seconds: float) -> str:
+    """Ignores every wish to stop."""
+    mark(ctx.job_id, "begin", epoch_of(ctx))
+    time.sleep(seconds)
+    mark(ctx.job_id, "end")
+    return "slept"
+
+
+@app.job
+async def swallow(ctx: ph.Context, seconds: float) -> str:
+    """Swallows every cancellation."""
+    mark(ctx.job_id, "begin", epoch_of(ctx))
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            await asyncio.sleep(0.05)
+        except BaseException:  # noqa: BLE001, PERF203
+            mark(ctx.job_id, "swallowed")
+    return "ended"
+
+
+@app.job
+def swallow_in_thread(ctx: ph.Context, seconds: float) -> str:
+    """Goes on after every Interrupted."""
+    mark(ctx.job_id, "begin", epoch_of(ctx))
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            ctx.checkpoint()
+        except BaseException:  # noqa: BLE001
+            mark(ctx.job_id, "swallowed")
+        time.sleep(0.05)
+    return "ended"
+
+
+@app.job(max_crashes=2)
+async def block_the_loop(ctx: ph.Context, seconds: float) -> str:
+    """Blocks the loop of its runner."""
+    mark(ctx.job_id, "begin", epoch_of(ctx))
+    time.sleep(seconds)  # noqa: ASYNC251
+    return "blocked"
+
+
+@app.job
+def hold_the_interpreter(ctx: ph.Context, seconds: float) -> str:
+    """One call in C that never gives up the interpreter lock."""
+    mark(ctx.job_id, "begin", epoch_of(ctx))
+    ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))  # PyDLL keeps the lock, unlike CDLL
+    mark(ctx.job_id, "end")
+    return "held"
+
+
+@app.job
+def exit_quietly(ctx: ph.Context) -> None:
+    mark(ctx.job_id, "begin", epoch_of(ctx))
+    os._exit(0)
+
+
+@app.job
+def segfault(ctx: ph.Context) -> None:
+    mark(ctx.job_id, "begin", epoch_of(ctx))
+    ctypes.string_at(0)
+
+
+@app.job(max_crashes=2)
+async def poison(ctx: ph.Context) -> None:
+    """Kills its runner."""
+    mark(ctx.job_id, "begin", epoch_of(ctx))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.job
+def spawn(ctx: ph.Context, seconds: float) -> None:
+    """Leaves a child process behind, and waits."""
+    child = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({seconds})"])
+    mark(ctx.job_id, "begin", child.pid)
+    time.sleep(seconds)
+
+
+@app.job
+def stop_in_transaction(ctx: ph.Context) -> int:
+    """Stops its own process once, inside a write transaction."""
+    for batch in ctx.slices(range(1)):
+        with batch.transaction() as connection:
+            write_effects(connection, ctx, batch)
+            mark(ctx.job_id, "begin", epoch_of(ctx))
+            if ctx.progress.done == 0 and epoch_of(ctx) == 1:
+                os.kill(os.getpid(), signal.SIGSTOP)
+    return epoch_of(ctx)
+
+
+# ── jobs whose process is stopped until their lease is over; each then writes in a way of its own ────
+
+
+@app.job
+async def write_late(ctx: ph.Context, how: str) -> str:
+    """Waits, on its first attempt, until its lease went to somebody else, and then writes as `how` says."""
+    mark(ctx.job_id, "begin", epoch_of(ctx))
+    if epoch_of(ctx) > 1:
+        return "second"
+    for batch in ctx.slices(range(10), size=1):
+        while not os.path.exists(os.environ["CRASH_GATE"]):  # noqa: ASYNC240
+            time.sleep(0.01)  # noqa: ASYNC251  # nothing of the loop may run in between
+        match how:
+            case "return":
+                return "first"
+            case "raise":
+                raise ValueError("from the first attempt")
+            case "checkpoint":
+                await _tell(ctx, how, ctx.acheckpoint())
+            case "progress":
+                ctx._saved_at -= 10
+                ctx.set_progress(999)
+                await asyncio.sleep(0.2)
+            case "slice":
+                await _tell(ctx, how, batch.acommit())
+            case "transaction":
+                await _tell(ctx, how, _late_transaction(ctx, batch))
+        return "first"
+    return "never"
+
+
+async def _late_transaction(ctx: ph.Context, batch: ph.Batch[int]) -> None:
+    async with batch.transaction() as connection:
+        await connection.execute(
+            INSERT[app.store.backend.dialect.name], (ctx.job_id, 666, epoch_of(ctx), os.getpid())
+        )
+
+
+async def _tell(ctx: ph.Context, how: str, late: object) -> None:
+    try:
+        await late  # type: ignore[misc]  # one of several awaitables
+    except BaseException as error:
+        mark(ctx.job_id, f"refused:{how}:{type(error).__name__}")
+        raise
+    mark(ctx.job_id, f"accepted:{how}")
+
+
+def total_of(count: int) -> int:
+    """What the jobs in slices return."""
+    return sum(itertools.islice(itertools.count(), count))

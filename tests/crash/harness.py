@@ -1,0 +1,364 @@
+"""Workers as real process trees, what they leave behind, and the checks after everything healed and drained."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import posthorse as ph
+from posthorse.store.operations import read
+from tests.crash.application import MARKS, app, total_of
+from tests.crash.ledger import JobRow, Ledger
+
+T = TypeVar("T")
+
+TARGET = "tests.crash.application:app"
+ROOT = Path(__file__).parents[2]
+LEASE = 3.0
+RECOVERY = LEASE + 5.0
+"""Seconds within which a dead worker's job must be running again: lease, sweep, and a slow machine's start."""
+
+_START = (
+    "import sys; from posthorse.worker.supervisor import supervise; "
+    "sys.exit(supervise(sys.argv[1], None, queues=[], processes=int(sys.argv[2]), concurrency=int(sys.argv[3])))"
+)
+_LOOK = 0.002
+
+
+def wait_for(look: Callable[[], T | None], what: str, *, within: float = 20.0) -> T:
+    """The first answer that is neither None nor false; fails when it does not come in time."""
+    deadline = time.monotonic() + within
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"waited {within:g} s in vain for {what}"
+        time.sleep(_LOOK)
+
+
+class Mark(NamedTuple):
+    """What a job said of itself."""
+
+    pid: int
+    job: str
+    event: str
+    detail: int
+
+
+class Process(NamedTuple):
+    """A process, told from later ones with its number by the moment of its birth."""
+
+    pid: int
+    born: str
+
+    @property
+    def is_alive(self) -> bool:
+        stat = _stat(self.pid)
+        return stat is not None and stat.born == self.born and stat.state not in "ZX"
+
+
+class Worker:
+    """One worker: a supervisor and its runners."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self._process = process
+        self._log = log
+        self.supervisor = _born(process.pid)
+
+    @property
+    def runners(self) -> list[Process]:
+        """The runner processes that live now."""
+        return [_born(pid) for pid in _children(self.supervisor.pid) if b"worker.runner" in _command(pid)]
+
+    @property
+    def tree(self) -> list[Process]:
+        """The supervisor and everything below it."""
+        found, left = [self.supervisor], [self.supervisor.pid]
+        while left:
+            children = _children(left.pop())
+            found += [_born(pid) for pid in children]
+            left += children
+        return found
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self, timeout: float = 20.0) -> int:
+        """The exit code."""
+        return self._process.wait(timeout)
+
+    def kill_supervisor(self) -> None:
+        """The supervisor alone; its runners are to follow it."""
+        self._process.kill()
+        self._process.wait()
+
+    def kill_tree(self) -> None:
+        """All at once: nobody sees another one die."""
+        tree = self.tree
+        for process in tree:
+            _signal(process, signal.SIGSTOP)
+        tree += [process for process in self.tree if process not in tree]
+        for process in tree:
+            _signal(process, signal.SIGKILL)
+        self._process.wait()
+
+    def end(self) -> None:
+        """However it stands: nothing of it is left."""
+        if self._process.poll() is None:
+            self.kill_tree()
+
+
+class Crash:
+    """One store, its workers, and what they said."""
+
+    def __init__(self, url: str, directory: Path) -> None:
+        self.url = url
+        self.directory = directory
+        self.marks_file = directory / "marks"
+        self.marks_file.touch()
+        self.workers: list[Worker] = []
+        app.use_url(url)
+        app.migrate()
+        self.ledger = Ledger(url)
+        self.ledger.create()
+
+    # ── workers ──────────────────────────────────────────────────────────────────────────────────────
+
+    def start(
+        self,
+        *,
+        processes: int = 1,
+        concurrency: int = 4,
+        target: str = TARGET,
+        failpoint: str | None = None,
+        lives: int | None = None,
+        **settings: str,
+    ) -> Worker:
+        """Starts a worker; with a failpoint, and how often it kills. Settings as POSTHORSE_… takes them."""
+        if failpoint is not None and lives is not None:
+            (self.directory / "lives").write_bytes(b"x" * lives)
+            failpoint += f"@{self.directory / 'lives'}"
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("POSTHORSE_")},
+            "POSTHORSE_URL": self.url,
+            "POSTHORSE_LEASE": f"{LEASE:g}s",
+            "POSTHORSE_GRACE": "10s",
+            **{f"POSTHORSE_{name.upper()}": value for name, value in settings.items()},
+            **({"POSTHORSE_FAILPOINT": failpoint} if failpoint else {}),
+            MARKS: str(self.marks_file),
+            "CRASH_GATE": str(self.directory / "gate"),
+        }
+        path = self.directory / f"worker{len(self.workers)}.log"
+        with path.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _START, target, str(processes), str(concurrency)],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        worker = Worker(process, path)
+        self.workers.append(worker)
+        return worker
+
+    def end(self) -> None:
+        for worker in self.workers:
+            worker.end()
+        app.close()
+
+    def kill(self, process: Process) -> None:
+        send(process, signal.SIGKILL)
+
+    def open_gate(self) -> None:
+        """Lets those go on that wait in `write_late`."""
+        (self.directory / "gate").touch()
+
+    def is_ready(self, worker: Worker, *, processes: int = 1) -> bool:
+        """Whether its runners are on the list."""
+        pids = {process.pid for process in worker.runners}
+        return len({row.pid for row in app.store.read(read.workers())} & pids) == processes
+
+    def wait_until_ready(self, worker: Worker, *, processes: int = 1) -> None:
+        wait_for(lambda: self.is_ready(worker, processes=processes), f"the runners\n{worker.log}")
+
+    # ── what jobs said ───────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def marks(self) -> list[Mark]:
+        lines = self.marks_file.read_text(encoding="utf-8").splitlines()
+        return [Mark(int(pid), job, event, int(detail)) for pid, job, event, detail in map(str.split, lines)]
+
+    def marks_of(self, job: str, event: str) -> list[Mark]:
+        return [mark for mark in self.marks if mark.job == job and mark.event == event]
+
+    def wait_for_mark(self, job: str, event: str, *, count: int = 1, within: float = 20.0) -> Mark:
+        """The `count`th mark of that kind."""
+        found = wait_for(
+            lambda: (self.marks_of(job, event)[count - 1 :] or None),
+            f"mark {event} number {count} of {job}{self._logs()}",
+            within=within,
+        )
+        return found[0]
+
+    def was_inside_a_slice(self, pid: int) -> bool:
+        """Whether the last word of some job in that (dead) process was the beginning of a slice."""
+        last = {mark.job: mark.event for mark in self.marks if mark.pid == pid}
+        return "in" in last.values()
+
+    # ── after heal and drain ─────────────────────────────────────────────────────────────────────────
+
+    def drain(self, jobs: Sequence[ph.Job[object]], *, within: float = 40.0) -> None:
+        """Waits until all jobs are over."""
+        deadline = time.monotonic() + within
+        for job in jobs:
+            with suppress(ph.JobFailed, ph.JobCancelled):
+                try:
+                    job.result(timeout=max(0.1, deadline - time.monotonic()))
+                except TimeoutError:
+                    raise AssertionError(f"{job.status()} does not end{self._logs()}") from None
+
+    def check(self) -> None:
+        """Every job lies in exactly one place, took only legal steps, and its fence only rose."""
+        self.ledger.check_integrity()
+        rows = self.ledger.jobs()
+        for row in rows:
+            _check_place(row)
+            self._check_events(row)
+            self._check_fence(row.id)
+        places = Counter[str]()
+        for row in rows:
+            places.update(ready=row.is_ready, leases=row.is_leased, parked=row.parked is not None)
+        assert +places == +self.ledger.counts()
+
+    def check_exact(self, job: ph.Job[int], count: int) -> None:
+        """Every effect once, in order, under a fence that only rose; the right sum."""
+        assert job.result(timeout=1) == total_of(count)
+        effects = self.ledger.effects(job.id)
+        assert [effect.item for effect in effects] == list(range(count))
+        assert [effect.epoch for effect in effects] == sorted(effect.epoch for effect in effects)
+
+    def check_repeated(self, job: ph.Job[int], count: int, size: int) -> None:
+        """Every effect at least once, and at most one slice again for each interruption; the right sum."""
+        assert job.result(timeout=1) == total_of(count)
+        times = Counter(effect.item for effect in self.ledger.effects(job.id))
+        assert set(times) == set(range(count))
+        repeats = sum(times[first] - 1 for first in range(0, count, size))
+        interruptions = self.row(job).epoch - 1
+        assert repeats <= interruptions, f"{repeats} slices again after {interruptions} interruptions"
+
+    def row(self, job: ph.Job[T]) -> JobRow:
+        [row] = [row for row in self.ledger.jobs() if row.id == job.id]
+        return row
+
+    def events(self, job: ph.Job[T]) -> list[str]:
+        return [event.name for event in app.store.read(read.events(job.id))]
+
+    def _check_events(self, row: JobRow) -> None:
+        events = app.store.read(read.events(row.id))
+        version = 1
+        for event in events:
+            assert event.name in STEPS, event
+            version += STEPS[event.name]
+            # A promotion out of `scheduled` counts, too, and tells nothing.
+            assert event.version - version in (0, 1), f"{row} had steps that no event tells: {events}"
+            version = event.version
+        final = [event for event in events if event.name in ("failed", "cancelled")]
+        if row.state == "completed":
+            assert not final
+            assert row.version - version in (2, 3)
+        elif row.state in ("failed", "cancelled"):
+            assert [event.version for event in final] == [row.version]
+
+    def _check_fence(self, job: str) -> None:
+        begun = [mark.detail for mark in self.marks if (mark.job, mark.event) == (job, "begin")]
+        assert begun == sorted(set(begun)), f"{job} began under {begun}"
+
+    def _logs(self) -> str:
+        return "".join(f"\n── {number} ──\n{worker.log[-3000:]}" for number, worker in enumerate(self.workers))
+
+
+STEPS = {"attempt_failed": 2, "crashed": 2, "failed": 2, "lost": 2, "released": 2, "paused": 2, "cancelled": 2}
+"""By how much each event raises the version of its job: a claim and an end."""
+
+
+def gone(processes: Sequence[Process], *, within: float = 3.0) -> None:
+    """Waits until none of them lives."""
+    wait_for(lambda: not any(process.is_alive for process in processes), f"the end of {processes}", within=within)
+
+
+def environment_of(values: Mapping[str, str]) -> dict[str, str]:
+    return {**os.environ, **values}
+
+
+def _check_place(row: JobRow) -> None:
+    places = (row.is_ready, row.is_leased, row.parked)
+    if row.state in ("completed", "cancelled"):
+        assert places == (False, False, None), row
+    elif row.state == "failed":
+        assert places == (False, False, "failed"), row
+    elif row.state == "pending":
+        assert places in ((True, False, None), (False, True, None)), row
+    else:
+        assert places in ((False, False, row.state), (False, True, None)), row
+
+
+# ── processes, as /proc tells them ───────────────────────────────────────────────────────────────────
+
+
+class _Stat(NamedTuple):
+    state: str
+    parent: int
+    born: str
+
+
+def _stat(pid: int) -> _Stat | None:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return _Stat(fields[0], int(fields[1]), fields[19])
+
+
+def _born(pid: int) -> Process:
+    stat = _stat(pid)
+    return Process(pid, stat.born if stat else "never")
+
+
+def _children(parent: int) -> list[int]:
+    return [pid for pid in _pids() if (stat := _stat(pid)) is not None and stat.parent == parent]
+
+
+def _pids() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    if process.is_alive:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
+
+
+def send(process: Process, number: signal.Signals) -> None:
+    """Signals one process, unless it is gone."""
+    _signal(process, number)

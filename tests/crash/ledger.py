@@ -1,0 +1,114 @@
+"""The ledger: a table beside the jobs in which they write their effects; read here as the tests need it.
+
+Also reads the tables of the store itself, to see that every job lies in exactly one place. Knows no worker.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import psycopg
+
+import posthorse as ph
+
+INSERT = {
+    "sqlite": "INSERT INTO effects (job, item, epoch, pid) VALUES (?, ?, ?, ?)",
+    "postgres": "INSERT INTO effects (job, item, epoch, pid) VALUES (%s, %s, %s, %s)",
+}
+
+_CREATE = {
+    "sqlite": "CREATE TABLE effects (id integer PRIMARY KEY AUTOINCREMENT, job text, item int, epoch int, pid int)",
+    "postgres": "CREATE TABLE effects (id bigserial PRIMARY KEY, job text, item int, epoch int, pid int)",
+}
+
+
+class Effect(NamedTuple):
+    """One effect, in the order of its writing."""
+
+    item: int
+    epoch: int
+    pid: int
+
+
+class JobRow(NamedTuple):
+    """A job as the tables tell it."""
+
+    id: str
+    state: str
+    epoch: int
+    version: int
+    errors: int
+    crashes: int
+    losses: int
+    is_ready: bool
+    is_leased: bool
+    parked: str | None
+
+
+class Ledger:
+    """The ledger of one store."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.dialect = "sqlite" if url.startswith("sqlite") else "postgres"
+
+    def create(self) -> None:
+        with self.connection() as connection:
+            connection.execute(_CREATE[self.dialect])
+
+    @contextmanager
+    def connection(self) -> Iterator[ph.Connection]:
+        """A connection of its own, committed and closed at the end."""
+        if self.dialect == "sqlite":
+            file = sqlite3.connect(self._url.removeprefix("sqlite:///"), timeout=30)
+            try:
+                with file:
+                    yield file
+            finally:
+                file.close()
+        else:
+            with psycopg.connect(self._url) as server:
+                yield server
+
+    def effects(self, job: str) -> list[Effect]:
+        """In the order in which they were written."""
+        place = "?" if self.dialect == "sqlite" else "%s"
+        rows = self._rows(f"SELECT item, epoch, pid FROM effects WHERE job = {place} ORDER BY id", job)
+        return [Effect(*row) for row in rows]  # type: ignore[arg-type]  # columns in this order
+
+    def jobs(self) -> list[JobRow]:
+        """Every job and where it lies."""
+        prefix = "posthorse_" if self.dialect == "sqlite" else "posthorse."
+        rows = self._rows(
+            f"""
+            SELECT j.id, j.state, j.epoch, j.version, j.errors, j.crashes, j.losses,
+                (SELECT count(*) FROM {prefix}ready r WHERE r.job = j.id),
+                (SELECT count(*) FROM {prefix}leases l WHERE l.job = j.id),
+                (SELECT min(p.state) FROM {prefix}parked p WHERE p.job = j.id)
+            FROM {prefix}jobs j
+            """
+        )
+        for row in rows:
+            assert row[7] in (0, 1), f"job {row[0]} waits in {row[7]} places"
+        return [JobRow(str(row[0]), *row[1:7], bool(row[7]), bool(row[8]), row[9]) for row in rows]  # type: ignore[arg-type]  # columns in this order
+
+    def counts(self) -> Counter[str]:
+        """How many rows the tables hold in which jobs lie."""
+        prefix = "posthorse_" if self.dialect == "sqlite" else "posthorse."
+        return Counter(
+            {name: int(str(self._rows(f"SELECT count(*) FROM {prefix}{name}")[0][0])) for name in ("ready", "leases", "parked")}
+        )
+
+    def check_integrity(self) -> None:
+        """The file itself is sound."""
+        if self.dialect == "sqlite":
+            assert self._rows("PRAGMA integrity_check") == [("ok",)]
+            assert self._rows("PRAGMA foreign_key_check") == []
+
+    def _rows(self, query: str, *values: str) -> list[tuple[object, ...]]:
+        with self.connection() as connection:
+            return list(connection.execute(query, values).fetchall())

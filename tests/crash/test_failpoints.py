@@ -1,0 +1,68 @@
+"""F1: SIGKILL at every named point, again and again. Nothing is lost, nothing counts twice."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.crash.application import add, exact, exact_async, fail_once, repeated, sleep_in_thread
+from tests.crash.harness import Crash, Worker, wait_for
+
+COUNT, SIZE = 60, 5
+SLICE_POINTS = ("in_slice", "before_slice_commit", "after_slice_commit")
+JOB_POINTS = ("after_claim", "before_start", "before_completion", "after_completion")
+
+
+@pytest.mark.parametrize("point", [f"{point}:kill:4" for point in SLICE_POINTS] + [f"{point}:kill" for point in JOB_POINTS])
+def test_a_runner_killed_at_a_point_loses_nothing_and_repeats_nothing(crash: Crash, point: str) -> None:
+    jobs = [exact.enqueue(COUNT, SIZE, 0), exact_async.enqueue(COUNT, SIZE, 0)]
+    repeating = repeated.enqueue(COUNT, SIZE, 0)
+    crash.start(failpoint=point, lives=2)
+    crash.drain([*jobs, repeating])
+    was_killed_as_planned(crash)
+    for job in jobs:
+        crash.check_exact(job, COUNT)
+    crash.check_repeated(repeating, COUNT, SIZE)
+    crash.check()
+
+
+@pytest.mark.parametrize("point", ["before_settle", "after_settle"])
+def test_an_error_is_counted_once_however_its_runner_dies(crash: Crash, point: str) -> None:
+    job = fail_once.enqueue()
+    crash.start(failpoint=f"{point}:kill", lives=2 if point == "before_settle" else 1)
+    crash.drain([job])
+    was_killed_as_planned(crash)
+    assert job.result() == 2
+    assert crash.row(job).errors == 1
+    crash.check()
+
+
+def test_jobs_on_their_way_back_into_line_survive_their_runner(crash: Crash) -> None:
+    quick = [add.enqueue(number, 1) for number in range(20)]
+    slow = sleep_in_thread.enqueue(1.5)
+    behind = [add.enqueue(number, 2) for number in range(20)]
+    crash.start(concurrency=1, failpoint="before_give_back:kill", lives=1)
+    crash.drain([*quick, slow, *behind])
+    was_killed_as_planned(crash)
+    assert [job.result() for job in behind] == [number + 2 for number in range(20)]
+    assert not any(crash.row(job).errors or crash.row(job).crashes for job in behind)
+    crash.check()
+
+
+@pytest.mark.parametrize("point", ["before_burial", "before_rescue", "in_burial"])
+def test_a_supervisor_killed_while_it_buries_a_runner_loses_nothing(crash: Crash, point: str) -> None:
+    jobs = [exact.enqueue(COUNT, SIZE, 0.02), exact_async.enqueue(COUNT, SIZE, 0.02)]
+    first = crash.start(failpoint=f"{point}:kill", lives=1)
+    crash.wait_for_mark(jobs[0].id, "in")
+    crash.kill(first.runners[0])
+    assert first.wait() == -9
+    crash.start()
+    crash.drain(jobs)
+    was_killed_as_planned(crash)
+    for job in jobs:
+        crash.check_exact(job, COUNT)
+        assert crash.row(job).crashes == 0
+    crash.check()
+
+
+def was_killed_as_planned(crash: Crash) -> None:
+    assert (crash.directory / "lives").stat().st_size == 0, "nobody was killed there"

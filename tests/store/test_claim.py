@@ -1,0 +1,162 @@
+"""Claiming, on every store: order, fairness between lanes, and who gets nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from posthorse.clock import SECOND
+from posthorse.rules.job import Lane, State
+from posthorse.store.operations import claim, runners
+from tests.store.yard import HOME, LEASE, Yard
+
+pytestmark = pytest.mark.all_postgres
+
+OTHER = Lane("default", "other")
+URGENT = Lane("default", "work", 10)
+
+
+def test_first_come_first_served(yard: Yard) -> None:
+    jobs = [yard.enqueue()[0] for _ in range(5)]
+    runner = yard.runner()
+    assert [job.job for job in yard.claim(runner, 3) + yard.claim(runner, 9)] == jobs
+
+
+def test_claim_takes_no_more_than_there_is_room_for(yard: Yard) -> None:
+    yard.enqueue(7)
+    runner = yard.runner()
+    assert [len(yard.claim(runner, 3)) for _ in range(4)] == [3, 3, 1, 0]
+    yard.audit()
+
+
+def test_claimed_job_brings_all_that_a_runner_needs(yard: Yard) -> None:
+    [job] = yard.new(arguments='{"week":"47"}')
+    yard.submit([job])
+    [claimed] = yard.claim(yard.runner())
+    assert (claimed.job, claimed.epoch, claimed.arguments) == (job.id, 1, '{"week":"47"}')
+    assert claimed.lane == yard.probe().lane
+    assert (claimed.errors, claimed.crashes, claimed.losses, claimed.options, claimed.run_at) == (0, 0, 0, None, None)
+    assert yard.state(job.id) is State.PROCESSING
+    assert yard.job(job.id).worker == "worker-1"
+
+
+def test_kinds_share_the_line_in_the_order_of_arrival(yard: Yard) -> None:
+    jobs = [yard.enqueue(1, lane)[0] for lane in (HOME, OTHER, HOME, OTHER, OTHER, HOME)]
+    runner = yard.runner()
+    claimed = yard.claim(runner, 4, [HOME, OTHER]) + yard.claim(runner, 4, [HOME, OTHER])
+    assert [job.job for job in claimed] == jobs
+
+
+def test_higher_priority_goes_first(yard: Yard) -> None:
+    low = yard.enqueue(3)
+    high = yard.enqueue(2, URGENT)
+    claimed = yard.claim(yard.runner(), 4, [HOME, URGENT])
+    assert [job.job for job in claimed] == [*high, *low[:2]]
+
+
+def test_shares_tell_where_the_next_jobs_lie(yard: Yard) -> None:
+    yard.enqueue(3)
+    yard.enqueue(2, URGENT)
+    home, urgent = yard.probe(), yard.probe(URGENT)
+    shares = yard.store.read(claim.shares([home, urgent], 4))
+    assert shares == {urgent.lane: 2, home.lane: 2}
+    assert yard.store.read(claim.shares([home], 100)) == {home.lane: 3}
+    assert yard.store.read(claim.shares([yard.probe(OTHER)], 100)) == {}
+
+
+def test_lanes_that_are_not_asked_for_are_left_alone(yard: Yard) -> None:
+    yard.enqueue(2, OTHER)
+    assert yard.claim(yard.runner(), 5) == []
+    assert yard.waiting() == 2
+
+
+def test_solo_lane_is_a_lane_of_its_own(yard: Yard) -> None:
+    solo = Lane("default", "work", solo=True)
+    [suspect], [plain] = yard.enqueue(1, solo), yard.enqueue()
+    assert yard.claim_one().job == plain
+    assert yard.claim_one(lane=solo).job == suspect
+    assert yard.store.read(claim.lanes_after(0))[0][1].solo
+
+
+def test_new_lanes_are_found_by_number(yard: Yard) -> None:
+    known = yard.probe().lane
+    number = yard.probe(URGENT).lane
+    assert yard.store.read(claim.lanes_after(known)) == [(number, URGENT)]
+
+
+def test_missing_runner_gets_nothing(yard: Yard) -> None:
+    yard.enqueue()
+    assert yard.claim("00000000-0000-4000-8000-000000000000") == []
+    yard.audit()
+
+
+@pytest.mark.parametrize("lanes", [[HOME], [HOME, OTHER]])
+def test_runner_whose_lease_ran_out_gets_nothing(yard: Yard, lanes: list[Lane]) -> None:
+    yard.enqueue()
+    runner = yard.runner()
+    yard.pass_time(seconds=31)
+    assert yard.claim(runner, 1, lanes) == []
+    yard.store.run(runners.beat(runner, lease=LEASE, running=0, draining=False))
+    assert len(yard.claim(runner, 1, lanes)) == 1
+
+
+def test_retired_runner_gets_nothing(yard: Yard) -> None:
+    yard.enqueue()
+    runner = yard.runner()
+    yard.store.run(runners.retire(runner))
+    assert yard.claim(runner) == []
+
+
+def test_low_water_mark_skips_what_is_before_it(yard: Yard) -> None:
+    yard.enqueue(3)
+    runner = yard.runner()
+    first, *_ = yard.claim(runner, 1)
+    assert [job.seq > first.seq for job in yard.claim(runner, 1, after=first.seq)] == [True]
+    last = yard.claim(runner, 1)[0]
+    assert yard.claim(runner, 1, after=last.seq) == []
+    yard.enqueue()
+    assert len(yard.claim(runner, 1, [HOME, OTHER], after=last.seq)) == 1
+
+
+def test_epoch_rises_with_every_claim(yard: Yard) -> None:
+    [job] = yard.enqueue()
+    for epoch in (1, 2, 3):
+        attempt = yard.claim_one()
+        assert attempt == (job, epoch)
+        yard.store.run(claim.give_back([attempt], channel=yard.channel))
+
+
+def test_given_back_jobs_keep_their_places_and_spend_nothing(yard: Yard) -> None:
+    jobs = yard.enqueue(4)
+    runner = yard.runner()
+    held = yard.claim(runner, 3)
+    yard.store.run(claim.give_back([(job.job, job.epoch) for job in held[1:]], channel=yard.channel))
+    yard.audit()
+    again = yard.claim(runner, 9)
+    assert [job.job for job in again] == jobs[1:]
+    assert [(job.errors, job.crashes, job.losses) for job in again] == [(0, 0, 0)] * 3
+
+
+def test_giving_back_with_a_stale_fence_changes_nothing(yard: Yard) -> None:
+    attempt = yard.started()
+    yard.store.run(claim.give_back([(attempt.job, attempt.epoch + 1)], channel=yard.channel))
+    assert yard.state(attempt.job) is State.PROCESSING
+    assert yard.complete(attempt) == []
+
+
+@pytest.mark.parametrize(("action", "state"), [("pause", State.PAUSED), ("cancel", State.CANCELLED)])
+def test_what_was_asked_of_a_given_back_job_is_done(yard: Yard, action: str, state: State) -> None:
+    attempt = yard.started()
+    yard.ask(attempt.job, "pause" if action == "pause" else "cancel")
+    yard.store.run(claim.give_back([attempt], channel=yard.channel))
+    assert yard.state(attempt.job) is state
+    assert yard.waiting() == 0
+    yard.audit()
+
+
+def test_idle_flag_and_next_look_do_not_disturb_a_claim(yard: Yard) -> None:
+    runner = yard.runner()
+    yard.store.run(runners.set_idle(runner, idle=True))
+    yard.enqueue(1)
+    yard.enqueue(1, delay=-SECOND)
+    yard.store.run(runners.set_idle(runner, idle=False))
+    assert len(yard.claim(runner, 5)) == 2

@@ -1,0 +1,269 @@
+"""The end of an attempt, and its checkpoints, on every store: the fence, repeats, every transition."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from posthorse.clock import SECOND
+from posthorse.rules.job import JobError, Lane, State
+from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Policy, Raised, Returned, Spent, Stopped, Unfit
+from posthorse.rules.retry import Backoff
+from posthorse.store.operations import finish, read, runners
+from posthorse.store.operations.finish import Attempt, Completion
+from tests.store.yard import LEASE, Yard, standing
+
+pytestmark = pytest.mark.all_postgres
+
+ERROR = JobError("ValueError", "no\x00 é \"quoted\" {}", "Traceback …")
+
+
+def stale(attempt: Attempt) -> Attempt:
+    return Attempt(attempt.job, attempt.epoch - 1)
+
+
+# ── complete ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_completed_job_keeps_its_result_and_its_times(yard: Yard) -> None:
+    attempt = yard.started()
+    assert yard.complete(attempt, result='{"rows":[1,"é{}\\"\\\\"]}') == []
+    assert yard.store.read(read.outcome(attempt.job)) == ("completed", '{"rows":[1,"é{}\\"\\\\"]}', None, None, "work")
+    row = yard.job(attempt.job)
+    assert row.started_at is not None and row.finished_at is not None
+    assert row.created_at <= row.started_at <= row.finished_at <= row.now
+    assert row.worker is None
+    yard.audit()
+
+
+def test_stale_worker_cannot_complete(yard: Yard) -> None:
+    attempt = yard.started()
+    assert yard.complete(stale(attempt)) == [attempt.job]
+    assert yard.state(attempt.job) is State.PROCESSING
+
+
+def test_unknown_job_cannot_be_completed(yard: Yard) -> None:
+    ghost = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"
+    assert yard.complete(Attempt(ghost, 1)) == [ghost]
+
+
+def test_batch_completes_in_part_when_some_leases_are_gone(yard: Yard) -> None:
+    good, gone, also_good = yard.started(), yard.started(), yard.started()
+    yard.ask(gone.job, "cancel", force=True)
+    assert yard.complete(good, gone, also_good) == [gone.job]
+    assert [yard.state(a.job) for a in (good, gone, also_good)] == [State.COMPLETED, State.CANCELLED, State.COMPLETED]
+    yard.audit()
+
+
+def test_completing_again_after_a_lost_reply_is_no_loss(yard: Yard) -> None:
+    attempts = [yard.started() for _ in range(3)]
+    yard.complete(*attempts, result="1")
+    assert yard.complete(*attempts, result="1") == []
+    assert yard.events(attempts[0].job) == []
+
+
+def test_thousand_jobs_complete_at_once(yard: Yard) -> None:
+    yard.enqueue(1000)
+    claimed = yard.claim(yard.runner(), 1000)
+    completions = [Completion(job.job, job.epoch, str(n)) for n, job in enumerate(claimed)]
+    assert yard.store.run(finish.complete(completions)) == []
+    assert yard.store.read(read.running_count()) == 0
+    outcome = yard.store.read(read.outcome(claimed[777].job))
+    assert outcome is not None and outcome.result == "777"
+
+
+# ── settle ───────────────────────────────────────────────────────────────────────────────────────────
+
+TRANSITIONS: list[tuple[str, Outcome, Policy, State, str]] = [
+    ("returned", Returned("7"), Policy(), State.COMPLETED, "completed"),
+    ("retry", Raised(ERROR), Policy(backoff=Backoff(base=60)), State.SCHEDULED, "attempt_failed"),
+    ("retry at once", Raised(ERROR), Policy(backoff=Backoff(base=0)), State.PENDING, "attempt_failed"),
+    ("dead letter", Raised(ERROR), Policy(max_attempts=1), State.FAILED, "failed"),
+    ("shutdown", Stopped("shutdown"), Policy(), State.PENDING, "released"),
+    ("cancel", Stopped("cancel"), Policy(), State.CANCELLED, "cancelled"),
+    ("lost", Lost("no beat"), Policy(), State.PENDING, "lost"),
+    ("lost for good", Lost("no beat"), Policy(max_losses=1), State.FAILED, "failed"),
+    ("crash in company", Crashed("signal 11", alone=False), Policy(), State.PENDING, "lost"),
+    ("crash alone", Crashed("signal 11", alone=True), Policy(), State.PENDING, "crashed"),
+    ("crash for good", Crashed("signal 11", alone=True), Policy(max_crashes=1), State.FAILED, "failed"),
+    ("unfit", Unfit("unknown argument"), Policy(), State.BLOCKED, "unfit"),
+]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "policy", "state", "event"), [case[1:] for case in TRANSITIONS], ids=[case[0] for case in TRANSITIONS]
+)
+def test_transition_is_applied_with_its_event(
+    yard: Yard, outcome: Outcome, policy: Policy, state: State, event: str
+) -> None:
+    attempt = yard.started()
+    assert yard.settle(attempt, outcome, policy=policy)
+    row = yard.job(attempt.job)
+    assert row.state == state.value
+    assert yard.events(attempt.job) == [event]
+    assert (row.finished_at is not None) == state.is_final
+    assert row.started_at is not None
+    if isinstance(outcome, Raised):
+        assert row.errors == 1 and row.error is not None and JobError.decode(row.error) == ERROR
+    yard.audit()
+
+
+def test_settling_again_after_a_lost_reply_is_told_so(yard: Yard) -> None:
+    attempt = yard.started()
+    assert yard.fail(attempt)
+    assert yard.fail(attempt)
+    assert yard.events(attempt.job) == ["failed"]
+
+
+def test_stale_worker_cannot_settle(yard: Yard) -> None:
+    attempt = yard.started()
+    assert not yard.fail(stale(attempt))
+    assert yard.state(attempt.job) is State.PROCESSING
+    assert yard.events(attempt.job) == []
+
+
+def test_paused_job_lies_aside_with_its_reason(yard: Yard) -> None:
+    attempt = yard.started()
+    yard.ask(attempt.job, "pause")
+    assert yard.settle(attempt, Stopped("pause"))
+    assert yard.job(attempt.job).reason == "paused on request"
+    assert yard.store.read(read.parked_counts()) == {State.PAUSED: 1}
+    yard.audit()
+
+
+def test_pause_that_was_taken_back_does_not_happen(yard: Yard) -> None:
+    attempt = yard.started()
+    yard.ask(attempt.job, "pause")
+    yard.ask(attempt.job, "resume")
+    assert yard.settle(attempt, Stopped("pause"))
+    assert yard.state(attempt.job) is State.PENDING
+    yard.audit()
+
+
+def test_cancel_that_came_after_a_pause_wins(yard: Yard) -> None:
+    attempt = yard.started()
+    yard.ask(attempt.job, "pause")
+    yard.ask(attempt.job, "cancel")
+    yard.settle(attempt, Stopped("pause"))
+    assert yard.state(attempt.job) is State.CANCELLED
+    yard.audit()
+
+
+@pytest.mark.parametrize("outcome", [Lost("gone"), Raised(ERROR), Stopped("shutdown"), Unfit("x")])
+def test_cancelled_job_never_runs_again_whatever_its_worker_met(yard: Yard, outcome: Outcome) -> None:
+    attempt = yard.started()
+    assert yard.ask(attempt.job, "cancel") is State.PROCESSING
+    yard.settle(attempt, outcome)
+    assert yard.state(attempt.job) is State.CANCELLED
+    assert yard.job(attempt.job).request is None
+    yard.audit()
+
+
+def test_pause_outlives_the_worker_that_was_asked(yard: Yard) -> None:
+    attempt = yard.started()
+    yard.ask(attempt.job, "pause")
+    yard.settle(attempt, Lost("gone"))
+    assert yard.state(attempt.job) is State.PAUSED
+    yard.audit()
+
+
+def test_failure_waits_for_its_backoff(yard: Yard) -> None:
+    attempt = yard.started()
+    yard.settle(attempt, Raised(ERROR), policy=Policy(backoff=Backoff(base=60, jitter=0)))
+    due = yard.store.read(runners.next_due())
+    assert due is not None and 58 * SECOND < due <= 60 * SECOND
+
+
+def test_suspect_waits_in_the_solo_lane_and_comes_home_when_cleared(yard: Yard) -> None:
+    attempt = yard.started()
+    yard.settle(attempt, Crashed("signal 11", alone=False))
+    assert yard.claim(yard.runner()) == []
+    alone = yard.claim_one(lane=Lane("default", "work", solo=True))
+    assert alone == (attempt.job, 2)
+    yard.settle(alone, Stopped("shutdown"))
+    assert yard.claim_one() == (attempt.job, 3)
+
+
+def test_spent_budgets_come_back_with_the_next_claim(yard: Yard) -> None:
+    attempt = yard.started()
+    yard.settle(attempt, Raised(ERROR), spent=Spent(1, 2, 3), policy=Policy(backoff=Backoff(base=0)))
+    [claimed] = yard.claim(yard.runner())
+    assert (claimed.errors, claimed.crashes, claimed.losses) == (2, 2, 3)
+
+
+# ── checkpoint ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_checkpoint_is_kept_and_slices_are_counted(yard: Yard) -> None:
+    attempt = yard.started()
+    assert yard.store.read(finish.load_checkpoint(attempt.job)) is None
+    assert yard.checkpoint(attempt, 0, is_slice=False) == (0, None)
+    assert yard.checkpoint(attempt, 1) == (1, None)
+    assert yard.checkpoint(attempt, 2) == (2, None)
+    assert yard.checkpoint(attempt, 2, is_slice=False) == (2, None)
+    assert yard.store.read(finish.load_checkpoint(attempt.job)) == (2, standing(2))
+    row = yard.job(attempt.job)
+    assert (row.done, row.total, row.note, row.pace) == (2, 10, "note", "[2]")
+
+
+def test_slice_told_twice_counts_once(yard: Yard) -> None:
+    attempt = yard.started()
+    yard.checkpoint(attempt, 1)
+    yard.checkpoint(attempt, 2)
+    assert yard.checkpoint(attempt, 2) == (2, None)
+    assert yard.checkpoint(attempt, 3) == (3, None)
+
+
+def test_stale_worker_cannot_save_a_checkpoint(yard: Yard) -> None:
+    attempt = yard.started()
+    yard.checkpoint(attempt, 5)
+    yard.settle(attempt, Lost("gone"))
+    assert yard.checkpoint(attempt, 6) is None
+    heir = yard.claim_one()
+    assert yard.checkpoint(attempt, 6) is None
+    assert yard.store.read(finish.load_checkpoint(attempt.job)) == (1, standing(5))
+    assert yard.checkpoint(heir, 6) == (2, None)
+
+
+def test_checkpoint_tells_what_is_asked(yard: Yard) -> None:
+    attempt = yard.started()
+    yard.ask(attempt.job, "pause")
+    assert yard.checkpoint(attempt, 1) == (1, "pause")
+    yard.ask(attempt.job, "cancel")
+    assert yard.checkpoint(attempt, 2) == (2, "cancel")
+
+
+def test_texts_of_a_checkpoint_may_hold_anything(yard: Yard) -> None:
+    attempt = yard.started()
+    texts = json.dumps({"a,b": "{}\"\\\n", "é": None}, ensure_ascii=False)
+    at = finish.Checkpoint(2**40, None, texts, None, texts, texts)
+    assert yard.store.run(finish.checkpoint(attempt, at)) == (1, None)
+    assert yard.store.read(finish.load_checkpoint(attempt.job)) == (1, at)
+
+
+def test_committed_slice_of_the_lost_attempt_clears_its_budgets(yard: Yard) -> None:
+    attempt = yard.started()
+    yard.settle(attempt, Lost("gone"), spent=Spent(1, 2, 3))
+    runner = yard.runner()
+    held = yard.claim_one(runner)
+    assert yard.store.read(runners.held_by(runner))[0].spent == Spent(1, 2, 4)
+    yard.checkpoint(held, 1)
+    assert yard.store.read(runners.held_by(runner))[0].spent == Spent(1)
+
+
+# ── late writes inside a slice transaction ───────────────────────────────────────────────────────────
+
+
+def test_slice_transaction_of_a_rescued_job_writes_nothing(yard: Yard) -> None:
+    attempt = yard.started()
+    yard.pass_time(seconds=LEASE // SECOND + 1)
+    yard.bury()
+    [orphan] = yard.store.read(runners.orphans(10))
+    yard.settle(Attempt(orphan.job, orphan.epoch), Lost("gone"))
+    with pytest.raises(RuntimeError, match="lost"), yard.store.transaction() as connection:
+        connection.execute("CREATE TABLE effects (x int)")  # type: ignore[attr-defined]  # either driver's connection
+        if yard.checkpoint(attempt, 1) is None:
+            raise RuntimeError("lost")
+    with pytest.raises(Exception, match="effects"), yard.store.transaction() as connection:
+        connection.execute("SELECT * FROM effects")  # type: ignore[attr-defined]  # either driver's connection

@@ -1,0 +1,151 @@
+"""A store with what its tests do all the time, in few words."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import timedelta
+
+from posthorse.clock import SECOND
+from posthorse.rules import ids
+from posthorse.rules.job import JobError, Lane, NewJob, State
+from posthorse.rules.lifecycle import Outcome, Policy, Raised, Spent, decide
+from posthorse.store.operations import claim, control, finish, moves, read, runners, submit
+from posthorse.store.operations.claim import Claimed, Probe
+from posthorse.store.operations.finish import Attempt, Checkpoint, Completion
+from posthorse.store.store import Store
+
+HOME = Lane("default", "work")
+LEASE = 30 * SECOND
+
+
+class Yard:
+    """One store, seen by those who enqueue, work and control."""
+
+    def __init__(self, url: str, *, schema: str = "posthorse") -> None:
+        self.store = Store(url, schema=schema)
+        self.channel = self.store.backend.channel
+
+    # ── enqueue ──────────────────────────────────────────────────────────────────────────────────────
+
+    def new(
+        self,
+        count: int = 1,
+        lane: Lane = HOME,
+        *,
+        arguments: str = "{}",
+        key: str | None = None,
+        delay: int | None = None,
+        run_at: int | None = None,
+    ) -> list[NewJob]:
+        return [
+            NewJob(
+                id,
+                lane,
+                arguments,
+                delay=delay,
+                run_at=run_at,
+                key=key,
+                fingerprint=arguments if key is not None else None,
+            )
+            for id in ids.new_ids(count)
+        ]
+
+    def submit(self, jobs: Sequence[NewJob]) -> list[submit.Submitted]:
+        lanes = self.store.lanes({job.lane for job in jobs})
+        return self.store.run(submit.enqueue(jobs, lanes, channel=self.channel))
+
+    def enqueue(self, count: int = 1, lane: Lane = HOME, *, delay: int | None = None) -> list[str]:
+        return [answer.id for answer in self.submit(self.new(count, lane, delay=delay))]
+
+    # ── work ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def runner(self, *, kinds: Sequence[str] = ("work",), lease: int = LEASE) -> str:
+        id = str(uuid.uuid4())
+        runner = runners.Runner(id, "worker-1", "here", 4711, "0", 10, ["default"], kinds)
+        self.store.run(runners.register(runner, boot=self.store.backend.boot, lease=lease))
+        return id
+
+    def probe(self, lane: Lane = HOME, *, after: int = 0) -> Probe:
+        return Probe(self.store.lanes({lane})[lane], after, lane.priority)
+
+    def claim(self, runner: str, room: int = 1, lanes: Sequence[Lane] = (HOME,), *, after: int = 0) -> list[Claimed]:
+        probes = [self.probe(lane, after=after) for lane in lanes]
+        return self.store.run(claim.claim(runner, probes, room))
+
+    def claim_one(self, runner: str | None = None, lane: Lane = HOME) -> Attempt:
+        [claimed] = self.claim(runner or self.runner(), 1, [lane])
+        return Attempt(claimed.job, claimed.epoch)
+
+    def started(self, lane: Lane = HOME) -> Attempt:
+        """A new job, claimed."""
+        self.enqueue(1, lane)
+        return self.claim_one(lane=lane)
+
+    def complete(self, *attempts: Attempt, result: str = "null") -> list[str]:
+        return self.store.run(finish.complete([Completion(*attempt, result) for attempt in attempts]))
+
+    def settle(self, attempt: Attempt, outcome: Outcome, *, spent: Spent | None = None, policy: Policy | None = None) -> bool:
+        transition = decide(spent or Spent(), outcome, policy or Policy())
+        return self.store.run(finish.settle(attempt, transition, HOME, None, channel=self.channel))
+
+    def fail(self, attempt: Attempt, *, attempts: int = 1) -> bool:
+        return self.settle(attempt, Raised(JobError("ValueError", "no")), policy=Policy(max_attempts=attempts))
+
+    def checkpoint(self, attempt: Attempt, done: int = 1, *, is_slice: bool = True) -> finish.Saved | None:
+        return self.store.run(finish.checkpoint(attempt, standing(done), is_slice=is_slice))
+
+    # ── control and reading ──────────────────────────────────────────────────────────────────────────
+
+    def ask(self, job: str, action: moves.Request, *, force: bool = False) -> State:
+        return self.store.run(control.request(job, action, force=force, channel=self.channel))
+
+    def job(self, id: str) -> read.JobRow:
+        row = self.store.read(read.job(id))
+        assert row is not None
+        return row
+
+    def state(self, id: str) -> State:
+        return State(self.job(id).state)
+
+    def events(self, id: str) -> list[str]:
+        return [event.name for event in self.store.read(read.events(id))]
+
+    def waiting(self) -> int:
+        return sum(depth.waiting for depth in self.store.read(read.depths()))
+
+    def bury(self) -> list[str]:
+        """Ids of the runners that were buried."""
+        return [id for id, _worker in self.store.run(runners.bury_expired(grace=0))]
+
+    def promote(self, limit: int = 100) -> int:
+        return self.store.run(runners.promote(limit, channel=self.channel))
+
+    def pass_time(self, **span: float) -> None:
+        self.store.clock.advance(timedelta(**span))
+
+    # ── what must always hold ────────────────────────────────────────────────────────────────────────
+
+    def audit(self) -> None:
+        """Every job is in exactly one place, the one that its state names."""
+        with self.store.transaction() as connection:
+            table = self.store.backend.dialect.table
+            rows = connection.execute(  # type: ignore[attr-defined]  # either driver's connection
+                f"""SELECT j.id, j.state, r.job IS NOT NULL, l.job IS NOT NULL, p.state FROM {table("jobs")} j
+                LEFT JOIN {table("ready")} r ON r.job = j.id
+                LEFT JOIN {table("leases")} l ON l.job = j.id LEFT JOIN {table("parked")} p ON p.job = j.id"""
+            ).fetchall()
+        assert len({row[0] for row in rows}) == len(rows), "a job waits twice"
+        for id, state, is_ready, is_leased, parked in rows:
+            places = (bool(is_ready), bool(is_leased), parked)
+            if state in ("completed", "cancelled"):
+                expected = [(False, False, None)]
+            elif state in ("scheduled", "blocked", "paused", "failed"):
+                expected = [(False, False, state), (False, True, None)]
+            else:
+                expected = [(True, False, None), (False, True, None)]
+            assert places in expected, f"{id} is {state} and lies in {places}"
+
+
+def standing(done: int) -> Checkpoint:
+    return Checkpoint(done, 10, f'[{done}]', "note", f'{{"at":{done}}}', "{}")
