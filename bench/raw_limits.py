@@ -117,9 +117,7 @@ create index lim_ready on lim_jobs (queue, priority, id) where status = 0;
 create table lim_cursor (id bigint primary key, cursor text not null, done bigint not null);
 insert into lim_cursor values (1, '', 0);
 """
-POSTGRES_INSERT = (
-    "insert into lim_jobs(task, payload) select * from unnest($1::text[], $2::jsonb[]) returning id"
-)
+POSTGRES_INSERT = "insert into lim_jobs(task, payload) select * from unnest($1::text[], $2::jsonb[]) returning id"
 POSTGRES_CLAIM = """
 with c as (select id from lim_jobs where status = 0 and queue = 'default'
            order by priority, id limit $1 for update skip locked)
@@ -188,9 +186,7 @@ class RawPostgres(RawLimits):
             records = [("noop", PAYLOAD)] * batch
             started = time.perf_counter()
             for _ in range(rows // batch):
-                await self._connection.copy_records_to_table(
-                    "lim_jobs", columns=["task", "payload"], records=records
-                )
+                await self._connection.copy_records_to_table("lim_jobs", columns=["task", "payload"], records=records)
             return rows / (time.perf_counter() - started)
 
         self.create_table()
@@ -340,9 +336,7 @@ def report(name: str, raw: RawLimits) -> None:
     for batch in (1, 10, 100, 500, 1000):
         rows = SINGLES if batch == 1 else ROWS
         _report_claims(f"{name}, {batch} a batch", partial(raw.claim_and_complete, rows, batch=batch))
-    _report_claims(
-        f"{name}, 500 a batch, {BACKLOG} waiting", partial(raw.claim_and_complete, backlog=BACKLOG)
-    )
+    _report_claims(f"{name}, 500 a batch, {BACKLOG} waiting", partial(raw.claim_and_complete, backlog=BACKLOG))
     _report(f"{name} insert + claim + complete", raw.end_to_end)
     if isinstance(raw, RawPostgres):
         _report(f"{name} COPY, {BULK} a commit", raw.copy_in_bulk)
@@ -364,9 +358,7 @@ def _report_claims(case: str, measure: Callable[[], ClaimRates]) -> None:
 
 def _print(case: str, samples: Sequence[float]) -> None:
     rounded = [round(sample) for sample in samples]
-    print(
-        json.dumps({"case": case, "per_s_median": statistics.median(rounded), "samples": rounded}), flush=True
-    )
+    print(json.dumps({"case": case, "per_s_median": statistics.median(rounded), "samples": rounded}), flush=True)
 
 
 def main(arguments: Sequence[str]) -> None:

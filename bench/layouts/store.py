@@ -108,9 +108,7 @@ class Worker:
 
     def _check_accepted(self, cursor: psycopg.Cursor[tuple[object, ...]], claimed: Claimed) -> None:
         if cursor.rowcount != len(claimed.ids):
-            raise RuntimeError(
-                f"{self.layout.name}: {cursor.rowcount} of {len(claimed.ids)} completions were accepted"
-            )
+            raise RuntimeError(f"{self.layout.name}: {cursor.rowcount} of {len(claimed.ids)} completions were accepted")
 
 
 @contextmanager
@@ -169,6 +167,5 @@ def time_ordered_ids(count: int) -> list[UUID]:
     start = time.time_ns() // 1_000_000
     chance = int.from_bytes(os.urandom(6))
     return [
-        UUID(int=start + (n >> 12) << 80 | 7 << 76 | (n & 0xFFF) << 64 | 2 << 62 | chance + n)
-        for n in range(count)
+        UUID(int=start + (n >> 12) << 80 | 7 << 76 | (n & 0xFFF) << 64 | 2 << 62 | chance + n) for n in range(count)
     ]

@@ -11,13 +11,13 @@ from math import acos, asin, atan2, cos, radians, sin
 
 Vector = tuple[float, float, float]
 
-STEP_MINUTES = 30
+STEP_MINUTES = 60
 _J2000 = datetime.fromisoformat("2000-01-01T12:00:00+00:00")
 _HORIZON = sin(radians(-0.833))
 
 
 def minutes_in_the_dark(start: Vector, end: Vector, departure: datetime, minutes: int) -> int:
-    """Looks out of the window every half hour of a flight along the great circle from start to end."""
+    """Looks out of the window every hour of a flight along the great circle from start to end."""
     angle = acos(min(1.0, _dot(start, end)))
     return STEP_MINUTES * sum(
         _dot(_between(start, end, angle, elapsed / minutes), sun(departure + timedelta(minutes=elapsed))) < _HORIZON

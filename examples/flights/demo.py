@@ -85,7 +85,14 @@ def tell(screen: Screen, sums: dict[tuple[str, str], tuple[int, ...]], summary: 
             heading,
             (report, "flights", "cancelled", "mean delay", "miles", "hours in the dark"),
             [
-                (key, f"{flights:,}", f"{cancelled:,}", f"{delay / flights:.1f} min", f"{miles:,}", f"{dark // 60:,}")
+                (
+                    key,
+                    f"{flights:,}",
+                    f"{cancelled:,}",
+                    f"{delay / flights:.1f} min",
+                    f"{miles:,}",
+                    f"{dark // 60:,}",
+                )
                 for (flights, cancelled, delay, miles, dark, _), key in rows[:5]
             ],
         )
@@ -110,7 +117,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--url", help="the store; a new SQLite file unless said. Its table flight_sums is made anew")
     parser.add_argument("--slice-size", type=int, default=2000, metavar="N", help="flights in a slice (2000)")
     parser.add_argument(
-        "--acts", nargs="*", choices=ACTS, default=ACTS, metavar="ACT", help=f"what happens: {', '.join(ACTS)} (all)"
+        "--acts",
+        nargs="*",
+        choices=ACTS,
+        default=ACTS,
+        metavar="ACT",
+        help=f"what happens: {', '.join(ACTS)} (all)",
     )
     return parser.parse_args()
 

@@ -1,6 +1,6 @@
 """The application: one long job that reads a year of flights in slices, and small ones that it enqueues on its way.
 
-    posthorse worker --app examples.flights.jobs:app --processes 2 --concurrency 1
+posthorse worker --app examples.flights.jobs:app --processes 2 --concurrency 1
 """
 
 from __future__ import annotations

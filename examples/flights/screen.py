@@ -14,9 +14,6 @@ from rich.text import Text
 
 import posthorse as ph
 
-PLAIN_EVERY = 0.1
-"""Without a terminal, a line on the progress at each tenth."""
-
 
 class Screen:
     """Narrates line by line; below the last line stands how far the job is."""
@@ -25,7 +22,7 @@ class Screen:
         self.console = Console(highlight=False)
         self._began = time.monotonic()
         self._live: Live | None = None
-        self._told = 0.0
+        self._tenths_told = 0
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -47,9 +44,11 @@ class Screen:
         """The job as it stands."""
         if self._live is not None:
             self._live.update(_picture(status, pages, runner, self.console.width), refresh=True)
-        elif (status.progress.fraction or 0.0) >= self._told + PLAIN_EVERY:
-            self._told = (status.progress.fraction or 0.0) // PLAIN_EVERY * PLAIN_EVERY
-            self.say(f"  {status.kind}: {status.progress}")
+            return
+        tenths = int((status.progress.fraction or 0.0) * 10)
+        if tenths > self._tenths_told:  # without a terminal, a line at each tenth
+            self._tenths_told = tenths
+            self.say(f"  {status.progress}")
 
     def print(self, line: str) -> None:
         """A line without a time."""
@@ -73,6 +72,7 @@ def _picture(status: ph.Status, pages: int, runner: int | None, width: int) -> G
     name = Text.assemble((f"{status.kind}  ", "bold"), (status.state, _STYLES.get(status.state, "cyan")))
     if runner is not None and status.state is ph.State.PROCESSING:
         name.append(f"  in runner {runner}", style="dim")
-    pages_line = Text(f"month_page     {pages} pages written", style="dim")
-    bar = ProgressBar(total=progress.total or 1, completed=progress.done, width=min(width - 1, 76))
-    return Group(Text(), name, bar, Text(str(progress)), pages_line)
+    bar = Table.grid()
+    bar.add_row(ProgressBar(total=progress.total or 1, completed=progress.done, width=min(width - 1, 79)))
+    written = Text(f"month_page     {pages} pages written", style="dim")
+    return Group(Text(), name, bar, Text(str(progress)), written)

@@ -76,19 +76,23 @@ class Stage:
         """SIGKILL for the supervisor and its runners, as when the machine loses its power."""
         self._wait_for_a_slice_to_begin()
         runner, doomed = self._runner(), self._processes()
-        self.screen.say(f"kill -9 {' '.join(map(str, doomed))}: the whole worker is gone, nobody can say goodbye", "red")
+        self.screen.say(
+            f"kill -9 {' '.join(map(str, doomed))}: the whole worker is gone", "red"
+        )
         for pid in doomed:
             _kill(pid)
         self._wait_for_worker()
         self.start_worker()
-        self.screen.say(f"nobody has freed the job: its lease runs out {app.settings.lease:g} s after the last heartbeat")
+        self.screen.say(
+            f"the dead freed nothing; the lease ends {app.settings.lease:g} s after their last heartbeat"
+        )
         self._see_it_go_on(without=runner)
 
     def deploy(self) -> None:
         """SIGTERM, an orderly end, and a new worker."""
         assert self._worker is not None
         runner = self._runner()
-        self.screen.say("SIGTERM: a deploy stops the worker, which ends its slice and leaves", "yellow")
+        self.screen.say("SIGTERM, as at a deploy: the worker ends its slice and leaves", "yellow")
         self._worker.terminate()
         code = self._wait_for_worker()
         status = self._status()
@@ -103,7 +107,7 @@ class Stage:
     def follow(self, job: ph.Job[Summary]) -> None:
         """From now on this job is what the screen shows."""
         self._job = job
-        self.screen.say(f"job {job.id} is stored; enqueue() answers after the commit")
+        self.screen.say(f"{job.id} is enqueued: committed and synced")
 
     def until_share(self, share: float) -> None:
         """Watches until so much of the job is done."""
@@ -113,16 +117,16 @@ class Stage:
         """Pauses the job, and watches it stand still."""
         assert self._job is not None
         self._job.pause()
-        self.screen.say("pause()", "yellow")
+        self.screen.say("job.pause()", "yellow")
         paused = self._until(lambda status: status.state is ph.State.PAUSED, "the job to pause")
-        self.screen.say(f"paused at {paused.progress.done:,}: none of its code runs, and its runner is free for others")
+        self.screen.say(f"paused at {paused.progress.done:,}: none of its code runs, its runner is free")
         end = time.monotonic() + seconds
         still = self._until(lambda _: time.monotonic() >= end, "the pause to end")
         if still.progress.done != paused.progress.done:
             raise Failure(f"the job went on from {paused.progress.done:,} to {still.progress.done:,} while paused")
         begun = self.slices_begun()
         self._job.resume()
-        self.screen.say("resume()", "yellow")
+        self.screen.say("job.resume()", "yellow")
         self._until(lambda _: self.slices_begun() > begun, "the job to go on")
 
     def until_done(self) -> Summary:
@@ -176,6 +180,7 @@ class Stage:
     def _until(self, is_so: Callable[[ph.Status], bool], what: str) -> ph.Status:
         while True:
             status = self._status()
+            self._draw(status)
             if is_so(status):
                 return status
             if status.state is ph.State.FAILED:
@@ -184,7 +189,6 @@ class Stage:
                 raise Failure(f"waited in vain for {what}; the job is {status.state} at {status.progress}")
             if self._worker is not None and self._worker.poll() is not None:
                 raise Failure(f"the worker ended by itself with exit code {self._worker.returncode}")
-            self._draw(status)
             time.sleep(LOOK_EVERY)
 
     def _wait_for_worker(self) -> int:
@@ -202,15 +206,23 @@ class Stage:
         if time.monotonic() - self._drawn >= DRAW_EVERY:
             self._drawn = time.monotonic()
             begun = self._begun()
-            self.screen.draw(status, len(list(self.folder.glob("2013-??.txt"))), begun[-1] if begun else None)
+            runner = begun[-1] if begun and begun[-1] in self._processes() else None
+            self.screen.draw(status, len(list(self.folder.glob("2013-??.txt"))), runner)
 
     def _processes(self) -> list[int]:
         """The supervisor and its runners, while they live."""
         if self._worker is None or self._worker.poll() is not None:
             return []
-        listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True, timeout=10)
-        pairs = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
-        return [self._worker.pid, *(pid for pid, parent in pairs if parent == self._worker.pid)]
+        return [self._worker.pid, *_children(self._worker.pid)]
+
+
+def _children(parent: int) -> list[int]:
+    linux = Path(f"/proc/{parent}/task/{parent}/children")
+    with suppress(OSError):
+        return [int(pid) for pid in linux.read_text().split()]
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True, timeout=10)
+    pairs = [line.split() for line in listed.stdout.splitlines()]
+    return [int(pid) for pid, its_parent in pairs if int(its_parent) == parent]
 
 
 def _kill(pid: int) -> None:

@@ -43,13 +43,33 @@ def count() -> Counter[tuple[str, str, str]]:
     numbers: Counter[tuple[str, str, str]] = Counter()
     coordinates = {row[0]: (math.radians(float(row[2])), math.radians(float(row[3]))) for row in rows("airports.csv")}
     for row in rows("flights.csv"):
-        year, month, day, departed, _, late, _, _, _, carrier, _, _, origin, target, flown, miles, _, minute, hour = row
+        (
+            year,
+            month,
+            day,
+            departed,
+            _,
+            late,
+            _,
+            _,
+            _,
+            carrier,
+            _,
+            _,
+            origin,
+            target,
+            flown,
+            miles,
+            _,
+            minute,
+            hour,
+        ) = row
         date, week = calendar(int(year), int(month), int(day))
         delay = int(late) if late != "NA" else 0
         dark = 0
         if flown != "NA" and target in coordinates:
             departure = seconds(hour) + 60 * (int(minute) + delay)
-            dark = 30 * dark_looks(coordinates[origin], coordinates[target], departure, int(flown))
+            dark = 60 * dark_looks(coordinates[origin], coordinates[target], departure, int(flown))
         sums = dict(zip(COLUMNS, (1, departed == "NA", delay, int(miles), dark), strict=True))
         for report, key in (("all", ""), ("airline", carrier), ("week", week), ("day", date)):
             for column, number in sums.items():
@@ -58,13 +78,13 @@ def count() -> Counter[tuple[str, str, str]]:
 
 
 def dark_looks(start: tuple[float, float], end: tuple[float, float], departure: float, minutes: int) -> int:
-    """How often it is dark outside, looking out every half hour; by spherical trigonometry."""
+    """How often it is dark outside, looking out every hour; by spherical trigonometry."""
     (north1, east1), (north2, east2) = start, end
     haversine = math.sin((north2 - north1) / 2) ** 2
     haversine += math.cos(north1) * math.cos(north2) * math.sin((east2 - east1) / 2) ** 2
     angle = 2 * math.asin(math.sqrt(haversine))
     looks = 0
-    for elapsed in range(0, minutes, 30):
+    for elapsed in range(0, minutes, 60):
         a = math.sin(angle * (1 - elapsed / minutes)) / math.sin(angle)
         b = math.sin(angle * elapsed / minutes) / math.sin(angle)
         x = a * math.cos(north1) * math.cos(east1) + b * math.cos(north2) * math.cos(east2)

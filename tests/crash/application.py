@@ -244,9 +244,7 @@ async def write_late(ctx: ph.Context, how: str) -> str:
 
 async def _late_transaction(ctx: ph.Context, batch: ph.Batch[int]) -> None:
     async with batch.transaction() as connection:
-        await connection.execute(
-            INSERT[app.store.backend.dialect.name], (ctx.job_id, 666, epoch_of(ctx), os.getpid())
-        )
+        await connection.execute(INSERT[app.store.backend.dialect.name], (ctx.job_id, 666, epoch_of(ctx), os.getpid()))
 
 
 async def _tell(ctx: ph.Context, how: str, late: object) -> None:

@@ -208,7 +208,7 @@ class Crash:
     def wait_for_mark(self, job: str, event: str, *, count: int = 1, within: float = 20.0) -> Mark:
         """The `count`th mark of that kind."""
         found = wait_for(
-            lambda: (self.marks_of(job, event)[count - 1 :] or None),
+            lambda: self.marks_of(job, event)[count - 1 :] or None,
             f"mark {event} number {count} of {job}{self._logs()}",
             within=within,
         )
@@ -291,7 +291,15 @@ class Crash:
         return "".join(f"\n── {number} ──\n{worker.log[-3000:]}" for number, worker in enumerate(self.workers))
 
 
-STEPS = {"attempt_failed": 2, "crashed": 2, "failed": 2, "lost": 2, "released": 2, "paused": 2, "cancelled": 2}
+STEPS = {
+    "attempt_failed": 2,
+    "crashed": 2,
+    "failed": 2,
+    "lost": 2,
+    "released": 2,
+    "paused": 2,
+    "cancelled": 2,
+}
 """By how much each event raises the version of its job: a claim and an end."""
 
 

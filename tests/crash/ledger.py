@@ -100,7 +100,10 @@ class Ledger:
         """How many rows the tables hold in which jobs lie."""
         prefix = "posthorse_" if self.dialect == "sqlite" else "posthorse."
         return Counter(
-            {name: int(str(self._rows(f"SELECT count(*) FROM {prefix}{name}")[0][0])) for name in ("ready", "leases", "parked")}
+            {
+                name: int(str(self._rows(f"SELECT count(*) FROM {prefix}{name}")[0][0]))
+                for name in ("ready", "leases", "parked")
+            }
         )
 
     def check_integrity(self) -> None:

@@ -12,7 +12,9 @@ SLICE_POINTS = ("in_slice", "before_slice_commit", "after_slice_commit")
 JOB_POINTS = ("after_claim", "before_start", "before_completion", "after_completion")
 
 
-@pytest.mark.parametrize("point", [f"{point}:kill:4" for point in SLICE_POINTS] + [f"{point}:kill" for point in JOB_POINTS])
+@pytest.mark.parametrize(
+    "point", [f"{point}:kill:4" for point in SLICE_POINTS] + [f"{point}:kill" for point in JOB_POINTS]
+)
 def test_a_runner_killed_at_a_point_loses_nothing_and_repeats_nothing(crash: Crash, point: str) -> None:
     jobs = [exact.enqueue(COUNT, SIZE, 0), exact_async.enqueue(COUNT, SIZE, 0)]
     repeating = repeated.enqueue(COUNT, SIZE, 0)

@@ -126,10 +126,7 @@ def test_the_last_days_of_the_calendar_are_no_overflow() -> None:
 
 def test_finish_time_stands_still_while_the_slice_takes_its_usual_time() -> None:
     pace = paced(*[(10, 4.0)] * 10)
-    ends = [
-        progress_at(100, 200, pace, NOON + timedelta(seconds=elapsed), since=NOON).eta
-        for elapsed in (0, 1, 4)
-    ]
+    ends = [progress_at(100, 200, pace, NOON + timedelta(seconds=elapsed), since=NOON).eta for elapsed in (0, 1, 4)]
     assert ends[0] == ends[1] == ends[2]
 
 
@@ -290,9 +287,7 @@ def wandering(random: Random, slices: int) -> list[Slice]:
 
 def two_kinds(random: Random, slices: int) -> list[Slice]:
     """A fifth of the slices costs four times as much."""
-    return [
-        (1000, random.choice([0.1, 0.1, 0.1, 0.1, 0.4]) * random.uniform(0.9, 1.1)) for _ in range(slices)
-    ]
+    return [(1000, random.choice([0.1, 0.1, 0.1, 0.1, 0.4]) * random.uniform(0.9, 1.1)) for _ in range(slices)]
 
 
 def stalling(random: Random, slices: int) -> list[Slice]:

@@ -398,9 +398,7 @@ def test_a_subclass_instance_is_refused_where_it_would_arrive_as_its_base() -> N
     class Special(Item):
         pass
 
-    assert "must be exactly Item, because its subclass would arrive as Item; got Special" in refusal(
-        Item, Special(1)
-    )
+    assert "must be exactly Item, because its subclass would arrive as Item; got Special" in refusal(Item, Special(1))
 
 
 def test_a_subclass_of_a_plain_type_arrives_as_the_equal_plain_value() -> None:
@@ -439,9 +437,7 @@ def test_larger_integers_are_refused(annotation: object, value: int) -> None:
 @pytest.mark.parametrize(
     ("annotation", "wrap"), [(float, lambda v: v), (list[float], lambda v: [v]), (Any, lambda v: {"a": [v]})]
 )
-def test_numbers_that_json_lacks_are_refused(
-    annotation: object, wrap: Callable[[float], object], value: float
-) -> None:
+def test_numbers_that_json_lacks_are_refused(annotation: object, wrap: Callable[[float], object], value: float) -> None:
     assert "must be finite, because JSON has neither NaN nor Infinity" in refusal(annotation, wrap(value))
 
 
@@ -486,9 +482,7 @@ def test_a_typed_dict_has_its_keys_and_no_others() -> None:
     assert "has the key 'colour', which Options has not" in refusal(Options, {"name": "a", "colour": 1})
 
 
-@pytest.mark.parametrize(
-    "annotation", [type[int], Callable[[], int], complex, range, object(), [int], Context]
-)
+@pytest.mark.parametrize("annotation", [type[int], Callable[[], int], complex, range, object(), [int], Context])
 def test_an_annotation_that_cannot_travel_is_refused_when_a_value_is_passed(annotation: object) -> None:
     def job(order: int, client: object = None) -> None: ...
 
@@ -532,9 +526,7 @@ def test_other_types_are_refused_where_no_annotation_says_them(value: object, pl
 
 def test_keys_that_json_would_turn_into_text_are_refused_where_no_annotation_says_them() -> None:
     message = refusal(Any, {"1": 1, 1: 2})
-    assert (
-        "order has a key that is not str; annotate the dict, such as dict[int, object]; got int 1" in message
-    )
+    assert "order has a key that is not str; annotate the dict, such as dict[int, object]; got int 1" in message
 
 
 def nested(levels: int) -> list[object]:
@@ -596,8 +588,7 @@ SCALARS: list[tuple[object, st.SearchStrategy[object]]] = [
     (
         datetime,
         st.datetimes(
-            timezones=st.none()
-            | st.builds(timezone, st.integers(-839, 839).map(lambda m: timedelta(minutes=m)))
+            timezones=st.none() | st.builds(timezone, st.integers(-839, 839).map(lambda m: timedelta(minutes=m)))
         ),
     ),
     (date, st.dates()),
@@ -720,10 +711,7 @@ def test_instances_without_equality_arrive_with_their_fields() -> None:
 
 def test_a_class_that_would_not_come_back_the_same_is_refused() -> None:
     message = refusal(Doubling, Doubling(1))
-    assert (
-        "argument order would come back from JSON as another: Doubling(amount=4) for Doubling(amount=2)"
-        in message
-    )
+    assert "argument order would come back from JSON as another: Doubling(amount=4) for Doubling(amount=2)" in message
 
 
 def test_a_model_that_would_lose_a_field_is_refused_and_the_field_named() -> None:
@@ -745,9 +733,7 @@ def test_what_json_can_tell_apart_is_stored_plainly() -> None:
 
 def test_what_json_cannot_tell_apart_says_what_it_is() -> None:
     assert stored(taking(str | UUID), "a") == {"order": "a"}
-    assert stored(taking(str | UUID), UUID(int=1)) == {
-        "order": {"$uuid": "00000000-0000-0000-0000-000000000001"}
-    }
+    assert stored(taking(str | UUID), UUID(int=1)) == {"order": {"$uuid": "00000000-0000-0000-0000-000000000001"}}
     assert stored(taking(Sequence[int]), [1]) == {"order": [1]}
     assert stored(taking(Sequence[int]), (1,)) == {"order": {"$tuple": [1]}}
 
@@ -770,8 +756,7 @@ def test_equal_sets_are_stored_as_equal_text_in_every_process() -> None:
         for seed in ("1", "2", "3")
     }
     assert texts == {
-        '{"tags":["black","blue","green","red","white"],'
-        '"more":{"$set":["black","blue","green","red","white"]}}\n'
+        '{"tags":["black","blue","green","red","white"],"more":{"$set":["black","blue","green","red","white"]}}\n'
     }
 
 
@@ -825,9 +810,6 @@ def context_by_any_name(job: Context[Any], week: str) -> int:
 
 def context_as_text(job: Context[int], week: str) -> int:
     raise NotImplementedError
-
-
-
 
 
 def context_second(week: str, job: Context[int] | None = None) -> int:

@@ -54,9 +54,7 @@ def postgres_server(
 class PostgresServer:
     """One server on 127.0.0.1, superuser `postgres`, no passwords. It can be stopped, killed and started."""
 
-    def __init__(
-        self, version: str, directory: Path, programs: Path, fsync: bool, settings: Mapping[str, str]
-    ) -> None:
+    def __init__(self, version: str, directory: Path, programs: Path, fsync: bool, settings: Mapping[str, str]) -> None:
         self.version = version
         self.directory = directory
         self.port = free_port()
@@ -109,9 +107,7 @@ class PostgresServer:
     def database(self, *, template: str = "template1") -> Iterator[str]:
         """The URL of a new database; dropped afterwards, whoever is still connected to it."""
         name = f"db_{uuid.uuid4().hex[:12]}"
-        self.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
-        )
+        self.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
         try:
             yield self.url(name)
         finally:

@@ -34,7 +34,13 @@ def test_claimed_job_brings_all_that_a_runner_needs(yard: Yard) -> None:
     [claimed] = yard.claim(yard.runner())
     assert (claimed.job, claimed.epoch, claimed.arguments) == (job.id, 1, '{"week":"47"}')
     assert claimed.lane == yard.probe().lane
-    assert (claimed.errors, claimed.crashes, claimed.losses, claimed.options, claimed.run_at) == (0, 0, 0, None, None)
+    assert (claimed.errors, claimed.crashes, claimed.losses, claimed.options, claimed.run_at) == (
+        0,
+        0,
+        0,
+        None,
+        None,
+    )
     assert yard.state(job.id) is State.PROCESSING
     assert yard.job(job.id).worker == "worker-1"
 

@@ -16,7 +16,7 @@ from tests.store.yard import LEASE, Yard, standing
 
 pytestmark = pytest.mark.all_postgres
 
-ERROR = JobError("ValueError", "no\x00 é \"quoted\" {}", "Traceback …")
+ERROR = JobError("ValueError", 'no\x00 é "quoted" {}', "Traceback …")
 
 
 def stale(attempt: Attempt) -> Attempt:
@@ -29,7 +29,13 @@ def stale(attempt: Attempt) -> Attempt:
 def test_completed_job_keeps_its_result_and_its_times(yard: Yard) -> None:
     attempt = yard.started()
     assert yard.complete(attempt, result='{"rows":[1,"é{}\\"\\\\"]}') == []
-    assert yard.store.read(read.outcome(attempt.job)) == ("completed", '{"rows":[1,"é{}\\"\\\\"]}', None, None, "work")
+    assert yard.store.read(read.outcome(attempt.job)) == (
+        "completed",
+        '{"rows":[1,"é{}\\"\\\\"]}',
+        None,
+        None,
+        "work",
+    )
     row = yard.job(attempt.job)
     assert row.started_at is not None and row.finished_at is not None
     assert row.created_at <= row.started_at <= row.finished_at <= row.now
@@ -52,7 +58,11 @@ def test_batch_completes_in_part_when_some_leases_are_gone(yard: Yard) -> None:
     good, gone, also_good = yard.started(), yard.started(), yard.started()
     yard.ask(gone.job, "cancel", force=True)
     assert yard.complete(good, gone, also_good) == [gone.job]
-    assert [yard.state(a.job) for a in (good, gone, also_good)] == [State.COMPLETED, State.CANCELLED, State.COMPLETED]
+    assert [yard.state(a.job) for a in (good, gone, also_good)] == [
+        State.COMPLETED,
+        State.CANCELLED,
+        State.COMPLETED,
+    ]
     yard.audit()
 
 
@@ -92,7 +102,9 @@ TRANSITIONS: list[tuple[str, Outcome, Policy, State, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("outcome", "policy", "state", "event"), [case[1:] for case in TRANSITIONS], ids=[case[0] for case in TRANSITIONS]
+    ("outcome", "policy", "state", "event"),
+    [case[1:] for case in TRANSITIONS],
+    ids=[case[0] for case in TRANSITIONS],
 )
 def test_transition_is_applied_with_its_event(
     yard: Yard, outcome: Outcome, policy: Policy, state: State, event: str
@@ -236,7 +248,7 @@ def test_checkpoint_tells_what_is_asked(yard: Yard) -> None:
 
 def test_texts_of_a_checkpoint_may_hold_anything(yard: Yard) -> None:
     attempt = yard.started()
-    texts = json.dumps({"a,b": "{}\"\\\n", "é": None}, ensure_ascii=False)
+    texts = json.dumps({"a,b": '{}"\\\n', "é": None}, ensure_ascii=False)
     at = finish.Checkpoint(2**40, None, texts, None, texts, texts)
     assert yard.store.run(finish.checkpoint(attempt, at)) == (1, None)
     assert yard.store.read(finish.load_checkpoint(attempt.job)) == (1, at)

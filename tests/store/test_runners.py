@@ -19,10 +19,10 @@ def beat(yard: Yard, runner: str) -> bool:
 
 
 def test_registered_runner_is_on_the_list(yard: Yard) -> None:
-    runner = yard.runner(kinds=["work", "é, \"x\""])
+    runner = yard.runner(kinds=["work", 'é, "x"'])
     [row] = yard.store.read(read.workers())
     assert (row.id, row.worker, row.host, row.pid, row.concurrency) == (runner, "worker-1", "here", 4711, 10)
-    assert (row.queues, row.kinds) == (["default"], ["work", "é, \"x\""])
+    assert (row.queues, row.kinds) == (["default"], ["work", 'é, "x"'])
     assert (row.is_idle, row.is_draining, row.running) == (False, False, 0)
     assert row.silent_for < 5 * SECOND
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from posthorse.clock import SECOND
-from posthorse.rules import ids
+from posthorse import ids
 from posthorse.rules.job import JobError, Lane, NewJob, State
 from posthorse.rules.lifecycle import Outcome, Policy, Raised, Spent, decide
 from posthorse.store.operations import claim, control, finish, moves, read, runners, submit
@@ -85,7 +85,9 @@ class Yard:
     def complete(self, *attempts: Attempt, result: str = "null") -> list[str]:
         return self.store.run(finish.complete([Completion(*attempt, result) for attempt in attempts]))
 
-    def settle(self, attempt: Attempt, outcome: Outcome, *, spent: Spent | None = None, policy: Policy | None = None) -> bool:
+    def settle(
+        self, attempt: Attempt, outcome: Outcome, *, spent: Spent | None = None, policy: Policy | None = None
+    ) -> bool:
         transition = decide(spent or Spent(), outcome, policy or Policy())
         return self.store.run(finish.settle(attempt, transition, HOME, None, channel=self.channel))
 
@@ -148,4 +150,4 @@ class Yard:
 
 
 def standing(done: int) -> Checkpoint:
-    return Checkpoint(done, 10, f'[{done}]', "note", f'{{"at":{done}}}', "{}")
+    return Checkpoint(done, 10, f"[{done}]", "note", f'{{"at":{done}}}', "{}")

@@ -11,6 +11,7 @@ from datetime import timedelta
 import pytest
 
 import posthorse as ph
+from posthorse.clock import Clock
 from tests.waiting import until, until_state
 
 
@@ -142,19 +143,22 @@ def test_a_delayed_job_starts_on_time_and_not_before(app: ph.Posthorse) -> None:
     assert timedelta(milliseconds=700) <= waited < timedelta(seconds=3)
 
 
-def test_jobs_whose_time_comes_together_start_in_the_order_of_their_times(app: ph.Posthorse) -> None:
+def test_jobs_whose_time_comes_together_start_in_the_order_of_their_times(store_url: str) -> None:
+    clock = Clock()
+    app = ph.Posthorse(store_url, clock=clock, lease="6s")
     seen: list[int] = []
 
     @app.job
     async def note(number: int) -> None:
         seen.append(number)
 
-    jobs = [note.using(delay=0.2 - 0.01 * number).enqueue(number) for number in range(10)]
-    time.sleep(max(0.0, 0.25))  # not a wait for anything: all of them are due when the worker begins
+    jobs = app.enqueue_many([note.using(delay=60 - number).bind(number) for number in range(10)])
+    clock.advance(timedelta(seconds=70))
     with app.worker(concurrency=1):
         for job in jobs:
             job.result(timeout=10)
     assert seen == list(reversed(range(10)))
+    app.close()
 
 
 def test_a_fast_stream_of_thousands_runs_once_each(app: ph.Posthorse) -> None:

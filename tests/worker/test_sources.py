@@ -567,9 +567,7 @@ def test_real_cursors_stand_between_records_not_lines(tmp_path: Path) -> None:
     path = written(tmp_path, b'id,text\n1,"two\nlines"\n2,one\n')
     chunk = first(csv(path), 1)
     assert chunk == Chunk([{"id": "1", "text": "two\nlines"}], [22, 3], is_last=False)
-    assert first(csv(path), 1, stored(chunk.cursor)) == Chunk(
-        [{"id": "2", "text": "one"}], [28, 4], is_last=True
-    )
+    assert first(csv(path), 1, stored(chunk.cursor)) == Chunk([{"id": "2", "text": "one"}], [28, 4], is_last=True)
 
 
 def test_ragged_rows_keep_all_that_they_hold(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from posthorse.app.job import Job
 from posthorse.app.kind import Call, JobFunction
 from posthorse.clock import Clock
 from posthorse.errors import InvalidOption
-from posthorse.rules import ids
+from posthorse import ids
 from posthorse.rules.durations import Duration
 from posthorse.rules.job import NewJob, checked_name
 from posthorse.rules.registry import Registry, make_kind_options, register
@@ -52,7 +52,9 @@ class Posthorse:
         self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /
     ) -> JobFunction[P, R, Concatenate[Context, P], Coroutine[Any, Any, R]]: ...
     @overload
-    def job(self, function: Callable[Concatenate[Context, P], R], /) -> JobFunction[P, R, Concatenate[Context, P], R]: ...
+    def job(
+        self, function: Callable[Concatenate[Context, P], R], /
+    ) -> JobFunction[P, R, Concatenate[Context, P], R]: ...
     @overload
     def job(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> JobFunction[P, R, P, Coroutine[Any, Any, R]]: ...
     @overload
@@ -159,9 +161,13 @@ class JobDecorator:
         self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /
     ) -> JobFunction[P, R, Concatenate[Context, P], Coroutine[Any, Any, R]]: ...
     @overload
-    def __call__(self, function: Callable[Concatenate[Context, P], R], /) -> JobFunction[P, R, Concatenate[Context, P], R]: ...
+    def __call__(
+        self, function: Callable[Concatenate[Context, P], R], /
+    ) -> JobFunction[P, R, Concatenate[Context, P], R]: ...
     @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> JobFunction[P, R, P, Coroutine[Any, Any, R]]: ...
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> JobFunction[P, R, P, Coroutine[Any, Any, R]]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> JobFunction[P, R, P, R]: ...
 

@@ -13,7 +13,13 @@ from posthorse.clock import micros_of, microseconds
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import Lane, NewJob, Options, checked_name, checked_priority
-from posthorse.rules.registry import Registered, check_can_time_out, checked_budget, checked_tags, checked_timeout
+from posthorse.rules.registry import (
+    Registered,
+    check_can_time_out,
+    checked_budget,
+    checked_tags,
+    checked_timeout,
+)
 from posthorse.rules.retry import Backoff, as_backoff
 
 if TYPE_CHECKING:
@@ -215,6 +221,3 @@ def _checked_moment(run_at: object) -> int:
     if not datetime(2000, 1, 1, tzinfo=UTC) <= run_at <= datetime.now(UTC) + timedelta(days=36_525):
         raise InvalidOption(f"run_at {run_at.isoformat()} lies before 2000 or more than a century ahead")
     return micros_of(run_at)
-
-
-

@@ -174,7 +174,9 @@ def _lines(place: str) -> Iterator[bytes]:
         while line := file.readline(ARGUMENT_LIMIT + 1):
             read += len(line)
             if len(line) > ARGUMENT_LIMIT:
-                raise TooLarge(f"{_said(place)} has a line of more than the {ARGUMENT_LIMIT:,} bytes that arguments may take")
+                raise TooLarge(
+                    f"{_said(place)} has a line of more than the {ARGUMENT_LIMIT:,} bytes that arguments may take"
+                )
             if read > MOST_BYTES:
                 raise TooLarge(f"{_said(place)} has more than the {MOST_BYTES:,} bytes that one call takes; split it")
             yield line

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-_EIGHTHS = " ▏▎▍▌▋▊▉"
 
-
-def bar(fraction: float, width: int) -> str:
-    """A bar of so many columns, filled to the eighth of one; full only when everything is done."""
-    eighths = min(int(max(0.0, fraction) * width * 8), width * 8 - (fraction < 1))
-    whole, rest = divmod(eighths, 8)
-    return "█" * whole + (_EIGHTHS[rest] + "░" * (width - whole - 1) if whole < width else "")
+def bar(fraction: float, width: int) -> tuple[str, str]:
+    """The done and the open part of a bar of so many columns; nothing is open only when everything is done."""
+    halves = min(int(max(0.0, fraction) * width * 2), width * 2 - (fraction < 1))
+    whole, half = divmod(halves, 2)
+    done = "━" * whole + "╸" * half
+    return done, "─" * (width - len(done))

@@ -31,7 +31,9 @@ from posthorse.errors import InvalidArgument, InvalidOption
 @click.option("--tenant", metavar="NAME", help="Whose job it is.")
 @click.option("--max-attempts", metavar="N", type=int, help="How many errors end the job.")
 @click.option(
-    "--from-file", metavar="FILE", help="Many jobs, all or none: JSON Lines with up to 10,000 arguments; - is stdin."
+    "--from-file",
+    metavar="FILE",
+    help="Many jobs, all or none: JSON Lines with up to 10,000 arguments; - is stdin.",
 )
 @target_options
 @json_lines_option

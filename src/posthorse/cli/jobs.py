@@ -68,7 +68,9 @@ def jobs(
         if len(looks) == limit:
             say(f"The {limit} newest; older ones follow with --before {short(looks[-1].status.id)}")
     elif missing:
-        say(f"There is no store at {app.store.where} yet; the first `posthorse enqueue` or `posthorse worker` makes it.")
+        say(
+            f"There is no store at {app.store.where} yet; the first `posthorse enqueue` or `posthorse worker` makes it."
+        )
     elif state is queue is kind is before is None:
         say("There are no jobs yet. Store one: posthorse enqueue KIND [ARGUMENT…]")
     else:

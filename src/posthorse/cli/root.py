@@ -161,7 +161,7 @@ def _check_encoding(words: Sequence[str]) -> None:
         try:
             word.encode()
         except UnicodeEncodeError:
-            raise click.UsageError(f"the argument {ascii(word)} is no valid UTF-8") from None
+            raise click.UsageError(f"the argument {word!a} is no valid UTF-8") from None
 
 
 def _misused(error: click.ClickException) -> int:

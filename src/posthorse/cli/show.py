@@ -15,7 +15,17 @@ from posthorse.cli.exits import Exit
 from posthorse.cli.lookup import Look, find_id, look_at
 from posthorse.cli.screen import clean, is_terminal, out, out_json, out_rich
 from posthorse.cli.target import json_option, open_store, target_options
-from posthorse.cli.words import MARKS, amount, clock_time, duration_of, left, percent, span, speed, status_as_json
+from posthorse.cli.words import (
+    MARKS,
+    amount,
+    clock_time,
+    duration_of,
+    left,
+    percent,
+    span,
+    speed,
+    status_as_json,
+)
 from posthorse.clock import moment
 from posthorse.rules.job import State, Status
 from posthorse.store.operations import read
@@ -71,9 +81,7 @@ def show(job_id: str, target: str | None, url: str | None, as_json: bool) -> int
 def _read(app: Posthorse, job_id: str) -> Story:
     look = look_at(app, job_id)
     outcome = app.store.read(read.outcome(job_id))
-    events = [
-        Event(moment(row.at), row.name, _decoded(row.detail)) for row in app.store.read(read.events(job_id))
-    ]
+    events = [Event(moment(row.at), row.name, _decoded(row.detail)) for row in app.store.read(read.events(job_id))]
     arguments = app.store.read(read.arguments(job_id))
     return Story(look, arguments or "{}", None if outcome is None else outcome.result, events)
 
@@ -156,7 +164,7 @@ def _progress(status: Status, now: datetime) -> Iterator[tuple[str, str]]:
     progress = status.progress
     if not progress.done and progress.total is None:
         return
-    drawn = f"{bar(progress.fraction, 20)} " if progress.fraction is not None and is_terminal() else ""
+    drawn = f"{''.join(bar(progress.fraction, 20))} " if progress.fraction is not None and is_terminal() else ""
     told = [part for part in (percent(progress), amount(progress), speed(progress)) if part]
     yield "progress", drawn + ", ".join(told)
     if progress.note is not None:
@@ -212,8 +220,8 @@ def _steps(status: Status, events: Sequence[Event]) -> Iterator[tuple[datetime, 
         yield status.started_at, "first started"
     for event in events:
         yield event.at, _told(event)
-    if status.finished_at is not None and status.finished_at not in {event.at for event in events}:
-        yield status.finished_at, status.state.value
+    if status.finished_at is not None and status.state is State.COMPLETED:  # every other end left an event
+        yield status.finished_at, "completed"
 
 
 def _told(event: Event) -> str:

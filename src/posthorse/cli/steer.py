@@ -16,7 +16,9 @@ from posthorse.rules.job import State
 
 _ids = click.argument("job_ids", metavar="ID…", nargs=-1, required=True)
 _force = click.option(
-    "--force", is_flag=True, help="Do not wait for the job's code: from now on, what it still does counts for nothing."
+    "--force",
+    is_flag=True,
+    help="Do not wait for the job's code: from now on, what it still does counts for nothing.",
 )
 
 

@@ -21,10 +21,15 @@ json_lines_option = click.option("--json", "as_json", is_flag=True, help="Print 
 def target_options(command: F) -> F:
     """Gives a command `--app` and `--url`."""
     command = click.option(
-        "--url", metavar="URL", help="The store, in place of the application's: sqlite:///jobs.db, postgresql://…"
+        "--url",
+        metavar="URL",
+        help="The store, in place of the application's: sqlite:///jobs.db, postgresql://…",
     )(command)
     return click.option(
-        "--app", "target", metavar="MODULE:APP", help="The application; otherwise POSTHORSE_APP or pyproject.toml."
+        "--app",
+        "target",
+        metavar="MODULE:APP",
+        help="The application; otherwise POSTHORSE_APP or pyproject.toml.",
     )(command)
 
 

@@ -129,7 +129,9 @@ def status_as_json(status: Status) -> dict[str, object]:
             "note": progress.note,
         },
         "requested": status.requested,
-        "error": None if error is None else {"type": error.type, "message": error.message, "traceback": error.traceback},
+        "error": None
+        if error is None
+        else {"type": error.type, "message": error.message, "traceback": error.traceback},
         "worker": status.worker,
         "created_at": status.created_at,
         "run_at": status.run_at,

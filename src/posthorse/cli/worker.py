@@ -17,10 +17,21 @@ KINDS_SHOWN = 12
 
 
 @click.command()
-@click.option("-q", "--queue", "queues", metavar="NAME", multiple=True, help="Serve this queue; may be repeated. None: all.")
+@click.option(
+    "-q",
+    "--queue",
+    "queues",
+    metavar="NAME",
+    multiple=True,
+    help="Serve this queue; may be repeated. None: all.",
+)
 @click.option("--processes", metavar="N", type=click.IntRange(1, 1000), default=1, help="Runner processes; else 1.")
 @click.option(
-    "--concurrency", metavar="N", type=click.IntRange(1, 10_000), default=10, help="Jobs at once in each process; else 10."
+    "--concurrency",
+    metavar="N",
+    type=click.IntRange(1, 10_000),
+    default=10,
+    help="Jobs at once in each process; else 10.",
 )
 @click.option(
     "--log-level",
@@ -66,9 +77,7 @@ def worker(
         )
     else:
         _greet(app, queues, processes, concurrency)
-    return supervise(
-        named, url, queues=queues, processes=processes, concurrency=concurrency, log_level=log_level
-    )
+    return supervise(named, url, queues=queues, processes=processes, concurrency=concurrency, log_level=log_level)
 
 
 def _greet(app: Posthorse, queues: Sequence[str], processes: int, concurrency: int) -> None:

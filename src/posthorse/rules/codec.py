@@ -274,9 +274,7 @@ def _packed(value: object, names: Names, depth: int) -> object:
         for base in kind.__mro__:
             if base in _PLAINER:
                 return _packed(_PLAINER[base](value), names, depth)
-    raise Misfit(
-        "is of a type that has no form in JSON: use plain data, such as its key or its fields", value
-    )
+    raise Misfit("is of a type that has no form in JSON: use plain data, such as its key or its fields", value)
 
 
 def _is_plain_scalar(value: object) -> bool:
@@ -521,9 +519,7 @@ def check_json(value: object, depth: int = 0) -> None:
 def check_json_key(key: object) -> None:
     """Keys of dicts whose annotation says nothing of them."""
     if not isinstance(key, str):
-        raise Misfit(
-            f"has a key that is not str; annotate the dict, such as dict[{said(type(key))}, object]", key
-        )
+        raise Misfit(f"has a key that is not str; annotate the dict, such as dict[{said(type(key))}, object]", key)
     check_str(key)
 
 

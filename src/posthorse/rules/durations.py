@@ -59,8 +59,7 @@ def _parse(text: str, name: str) -> timedelta:
             end = part.end()
         if end != len(stripped) or not stripped:
             raise InvalidOption(
-                f'{name} is {text!r}, which is no duration; write "90s", "10m", "1h30m" or "3d" '
-                f"(units: ms s m h d w)"
+                f'{name} is {text!r}, which is no duration; write "90s", "10m", "1h30m" or "3d" (units: ms s m h d w)'
             )
     if seconds > LONGEST.total_seconds():
         raise InvalidOption(f"{name} is {text!r}; it must lie between 0 and 100 years")

@@ -156,15 +156,9 @@ def checked_name(value: object, *, what: str) -> str:
 
 def checked_priority(value: object) -> int:
     """A whole number from -100 to 100. Raises InvalidOption."""
-    if (
-        isinstance(value, int)
-        and not isinstance(value, bool)
-        and LOWEST_PRIORITY <= value <= HIGHEST_PRIORITY
-    ):
+    if isinstance(value, int) and not isinstance(value, bool) and LOWEST_PRIORITY <= value <= HIGHEST_PRIORITY:
         return value
-    raise InvalidOption(
-        f"priority is {_short(value)}; it must be a whole number from -100 to 100, higher first"
-    )
+    raise InvalidOption(f"priority is {_short(value)}; it must be a whole number from -100 to 100, higher first")
 
 
 def _short(value: object) -> str:

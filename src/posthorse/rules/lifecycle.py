@@ -121,7 +121,12 @@ _REASONS = {
     "shutdown": "released by its worker",
     "yield": "yielded to others after its time box",
 }
-_STOPPED = {"pause": State.PAUSED, "cancel": State.CANCELLED, "shutdown": State.PENDING, "yield": State.PENDING}
+_STOPPED = {
+    "pause": State.PAUSED,
+    "cancel": State.CANCELLED,
+    "shutdown": State.PENDING,
+    "yield": State.PENDING,
+}
 _STOP_EVENTS = {"pause": "paused", "cancel": "cancelled", "shutdown": "released", "yield": "released"}
 
 

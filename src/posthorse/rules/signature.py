@@ -120,9 +120,7 @@ class Signature:
             return get_args(annotation)[-1]
         return annotation
 
-    def encode(
-        self, args: tuple[object, ...], kwargs: Mapping[str, object], *, limit: int = ARGUMENT_LIMIT
-    ) -> str:
+    def encode(self, args: tuple[object, ...], kwargs: Mapping[str, object], *, limit: int = ARGUMENT_LIMIT) -> str:
         """Binds and checks a call, without coercion, and gives its arguments as JSON text.
 
         Raises InvalidArgument, naming the argument, and TooLarge beyond `limit` bytes.
@@ -261,9 +259,7 @@ class Signature:
         try:
             arrived = form.decode(encoded)
         except Exception as error:
-            raise InvalidArgument(
-                f"{self._kind}(): the arguments would not come back from JSON: {error}"
-            ) from error
+            raise InvalidArgument(f"{self._kind}(): the arguments would not come back from JSON: {error}") from error
         for name, before, after in zip(form.names, _values(sent), _values(arrived), strict=True):
             if name in form.compared and before != after:
                 raise InvalidArgument(
@@ -430,9 +426,7 @@ def _names(classes: Iterable[Class]) -> Names:
     """A name for each class: its own, and with its module where two share it."""
     counted = Counter(kind.__qualname__ for kind in classes)
     return {
-        kind: kind.__qualname__
-        if counted[kind.__qualname__] == 1
-        else f"{kind.__module__}.{kind.__qualname__}"
+        kind: kind.__qualname__ if counted[kind.__qualname__] == 1 else f"{kind.__module__}.{kind.__qualname__}"
         for kind in classes
     }
 
@@ -502,9 +496,7 @@ def _shape_of_class(kind: Class, annotation: object, known: _Known) -> _Shape:
     if hasattr(kind, "__required_keys__"):
         return _once(annotation, known, lambda: _typed_dict(kind, _annotations_of_fields(annotation), known))
     if (names := field_names(kind)) is not None:
-        return _once(
-            annotation, known, lambda: _record(kind, names, _annotations_of_fields(annotation), known)
-        )
+        return _once(annotation, known, lambda: _record(kind, names, _annotations_of_fields(annotation), known))
     return _refusing(annotation)
 
 
@@ -525,9 +517,7 @@ _COLLECTIONS: dict[Class, tuple[Class, ...]] = {
 
 def _refusing(annotation: object) -> _Shape:
     def refuse(value: object) -> None:
-        raise Misfit(
-            f"is annotated {said(annotation)}, which cannot travel: pass its key or its fields", value
-        )
+        raise Misfit(f"is annotated {said(annotation)}, which cannot travel: pass its key or its fields", value)
 
     return _Shape(refuse)
 
@@ -708,9 +698,7 @@ def _check_exact(kind: Class, value: object) -> None:
     if not isinstance(value, kind):
         raise NotOfType(said(kind), value)
     if type(value) is not kind:
-        raise Misfit(
-            f"must be exactly {said(kind)}, because its subclass would arrive as {said(kind)}", value
-        )
+        raise Misfit(f"must be exactly {said(kind)}, because its subclass would arrive as {said(kind)}", value)
 
 
 def _annotations_of_fields(annotation: object) -> dict[str, object]:
@@ -722,9 +710,7 @@ def _annotations_of_fields(annotation: object) -> dict[str, object]:
 
 def _type_parameters(annotation: object) -> dict[object, object]:
     kind = get_origin(annotation) or annotation
-    meaning: dict[object, object] = dict(
-        zip(getattr(kind, "__parameters__", ()), get_args(annotation), strict=False)
-    )
+    meaning: dict[object, object] = dict(zip(getattr(kind, "__parameters__", ()), get_args(annotation), strict=False))
     for base in getattr(kind, "__orig_bases__", ()):
         if get_origin(base) not in (Generic, Protocol, None):
             meaning |= _type_parameters(_with_parameters(base, meaning))

@@ -84,9 +84,7 @@ class Committer:
             if self._is_closed:
                 raise StoreError("the store was closed; open the application anew to use it again")
             if isinstance(ticket, _AsyncTicket) and self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._lead_for_coroutines, name="posthorse-store", daemon=True
-                )
+                self._thread = threading.Thread(target=self._lead_for_coroutines, name="posthorse-store", daemon=True)
                 self._thread.start()
             entered = cast("_Ticket[object]", ticket)
             self._waiting.append(entered)
@@ -126,9 +124,7 @@ class Committer:
                     if other.operation.is_repeatable:
                         again.append(other)
                     else:
-                        other.settle(
-                            (None, OutcomeUnknown("the thread that committed for this one was interrupted"))
-                        )
+                        other.settle((None, OutcomeUnknown("the thread that committed for this one was interrupted")))
                 self._waiting.extendleft(reversed(again))
                 self._pass_on()
             heir = self._leader
@@ -195,9 +191,7 @@ class _Ticket(Generic[T]):
 class _AsyncTicket(_Ticket[T]):
     """A coroutine in the queue; its loop is told."""
 
-    def __init__(
-        self, operation: Operation[T], loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]
-    ) -> None:
+    def __init__(self, operation: Operation[T], loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
         super().__init__(operation)
         self._loop = loop
         self._done = done

@@ -15,31 +15,31 @@ from typing import Any, Protocol
 class Cursor(Protocol):
     """The rows of a statement."""
 
-    def fetchone(self) -> Any: ...  # noqa: D102
-    def fetchall(self) -> list[Any]: ...  # noqa: D102
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
     @property
-    def rowcount(self) -> int: ...  # noqa: D102
+    def rowcount(self) -> int: ...
 
 
 class Connection(Protocol):
     """A connection inside the transaction of a slice."""
 
-    def execute(self, query: Any, params: Any = ..., /) -> Cursor: ...  # noqa: D102
+    def execute(self, query: Any, params: Any = ..., /) -> Cursor: ...
 
 
 class AsyncCursor(Protocol):
     """The rows of a statement, awaited."""
 
-    async def fetchone(self) -> Any: ...  # noqa: D102
-    async def fetchall(self) -> list[Any]: ...  # noqa: D102
+    async def fetchone(self) -> Any: ...
+    async def fetchall(self) -> list[Any]: ...
     @property
-    def rowcount(self) -> int: ...  # noqa: D102
+    def rowcount(self) -> int: ...
 
 
 class AsyncConnection(Protocol):
     """A connection inside the transaction of a slice of an async job."""
 
-    async def execute(self, query: Any, params: Any = ..., /) -> AsyncCursor: ...  # noqa: D102
+    async def execute(self, query: Any, params: Any = ..., /) -> AsyncCursor: ...
 
 
 class AsyncSqliteCursor:

@@ -45,7 +45,9 @@ _SESSION = (
     "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_bitmapscan = off"
 )
 
-_LIMITS = "SELECT set_config('idle_in_transaction_session_timeout', %s, true), set_config('statement_timeout', %s, true)"
+_LIMITS = (
+    "SELECT set_config('idle_in_transaction_session_timeout', %s, true), set_config('statement_timeout', %s, true)"
+)
 
 _LOCAL_SETTINGS = (
     "SELECT set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true), "
@@ -102,9 +104,7 @@ class PostgresBackend:
         self._reader_lock = threading.Lock()
         self._is_pooled = False
         self._spares: list[Connection] = []
-        self._async_spares: WeakKeyDictionary[asyncio.AbstractEventLoop, list[AsyncConnection]] = (
-            WeakKeyDictionary()
-        )
+        self._async_spares: WeakKeyDictionary[asyncio.AbstractEventLoop, list[AsyncConnection]] = WeakKeyDictionary()
 
     def commit(self, operations: Sequence[Operation[object]]) -> Sequence[Answer]:
         """All operations in one transaction; one that is at fault fails alone.
@@ -117,9 +117,7 @@ class PostgresBackend:
         was_sent = False
         while left := [number for number in range(len(operations)) if number not in answers]:
             try:
-                for number, answer in zip(
-                    left, self._commit_group([operations[n] for n in left]), strict=True
-                ):
+                for number, answer in zip(left, self._commit_group([operations[n] for n in left]), strict=True):
                     answers[number] = (answer, None)
             except _Faulty as faulty:
                 if not _is_collision(faulty.error) or not patience.takes_another_turn():
@@ -276,9 +274,7 @@ class PostgresBackend:
         with self._reader_lock, self._reader.live() as connection:
             row = connection.execute(_HEALTH, [self.schema, self.schema]).fetchone()
         assert row is not None
-        version, oldest, dead, live, connections, most = cast(
-            "tuple[str, float | None, int, int, int, int]", row
-        )
+        version, oldest, dead, live, connections, most = cast("tuple[str, float | None, int, int, int, int]", row)
         return {
             "server": version,
             "oldest_transaction_seconds": oldest,
@@ -453,11 +449,7 @@ def _unreachable(error: psycopg.Error) -> StoreUnreachable:
 
 
 def _away(error: Exception) -> StoreError:
-    return (
-        error
-        if isinstance(error, StoreUnreachable)
-        else StoreUnreachable(f"PostgreSQL went away: {_text(error)}")
-    )
+    return error if isinstance(error, StoreUnreachable) else StoreUnreachable(f"PostgreSQL went away: {_text(error)}")
 
 
 def _in_doubt(error: Exception) -> OutcomeUnknown:
@@ -473,9 +465,7 @@ def _text(error: Exception) -> str:
 
 def _explained(error: Exception) -> Exception:
     if isinstance(error, pg_errors.UndefinedTable | pg_errors.InvalidSchemaName):
-        return StoreError(
-            f"the schema of Posthorse is missing ({str(error).splitlines()[0]}); run `posthorse migrate`"
-        )
+        return StoreError(f"the schema of Posthorse is missing ({str(error).splitlines()[0]}); run `posthorse migrate`")
     if isinstance(error, Disturbed):
         return StoreError(
             "a lease kept ending without its job, or stands without one: the store was changed by hand or is damaged; "

@@ -91,9 +91,7 @@ class Queries:
         declared = _COLUMNS.search(source)
         columns = tuple(_column(part) for part in declared[1].split(",")) if declared else ()
         comments = [line[3:] for line in source.splitlines() if line.startswith("-- ")]
-        description = " ".join(
-            line for line in comments if line != "picks" and not line.startswith(("rows:", "──"))
-        )
+        description = " ".join(line for line in comments if line != "picks" and not line.startswith(("rows:", "──")))
         statements = tuple(self._statement(sql, columns) for sql in _statements(source))
         return Query(name, description, statements, columns, picks="picks" in comments)
 

@@ -215,8 +215,7 @@ class SqliteBackend:
             connection = self._reader = self._reader or self.connect()
             return {
                 "library": sqlite3.sqlite_version,
-                "other_libraries": ", ".join(name for name in _OTHER_LIBRARIES if name in sys.modules)
-                or None,
+                "other_libraries": ", ".join(name for name in _OTHER_LIBRARIES if name in sys.modules) or None,
                 "journal_mode": _pragma(connection, "journal_mode"),
                 "synchronous": _SYNCHRONOUS[int(_pragma(connection, "synchronous"))],
                 "integrity": _pragma(connection, "quick_check(1)"),
@@ -396,9 +395,7 @@ def _size(path: Path | str) -> int | None:
 
 def _cannot_open(error: sqlite3.Error, path: Path) -> StoreError:
     if _code(error) == sqlite3.SQLITE_NOTADB:
-        return SchemaMismatch(
-            f"{path} is no SQLite database ({error}), and was left alone; name another file"
-        )
+        return SchemaMismatch(f"{path} is no SQLite database ({error}), and was left alone; name another file")
     return StoreUnreachable(
         f"cannot open the SQLite store {path}: {error}; check that its folder exists and that both are writable"
     )

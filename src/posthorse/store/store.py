@@ -220,9 +220,7 @@ class _Joined(NamedTuple):
 
     def run(self, operation: Operation[T]) -> T:
         if self.execute is None:
-            raise StoreError(
-                "this block is an async transaction: await the a-prefixed twin of this call inside it"
-            )
+            raise StoreError("this block is an async transaction: await the a-prefixed twin of this call inside it")
         return drive(operation, self.execute)
 
     async def arun(self, operation: Operation[T]) -> T:

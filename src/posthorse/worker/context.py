@@ -77,7 +77,12 @@ class Context:
     ) -> Slices[T]: ...
     @overload
     def slices(
-        self, source: Sequence[T], *, name: str | None = None, size: int = 1000, time_box: Duration | None = None
+        self,
+        source: Sequence[T],
+        *,
+        name: str | None = None,
+        size: int = 1000,
+        time_box: Duration | None = None,
     ) -> Slices[T]: ...
 
     def slices(
@@ -98,7 +103,7 @@ class Context:
         label = name or ""
         if label in self._loops:
             raise InvalidOption(
-                f"this job has two loops named {label!r}; give each a name: ctx.slices(…, name=\"users\"), so that each "
+                f'this job has two loops named {label!r}; give each a name: ctx.slices(…, name="users"), so that each '
                 "finds its own place again"
             )
         self._loops.add(label)
@@ -108,7 +113,9 @@ class Context:
     def set_progress(self, done: int, total: int | None = None, *, note: str | None = None) -> None:
         """Tells how far the job is, for jobs without slices. Saved at most once a second."""
         self._journal.standing.tell(
-            _checked_count(done, "done"), None if total is None else _checked_count(total, "total"), _short(note)
+            _checked_count(done, "done"),
+            None if total is None else _checked_count(total, "total"),
+            _short(note),
         )
         if self._journal.is_in_transaction or time.monotonic() - self._saved_at < SAVE_EVERY:
             return
@@ -136,7 +143,10 @@ class Context:
     async def _save_progress(self) -> None:
         try:
             await self._journal.asave()
-        except (PosthorseError, Interrupted) as error:  # nobody waits here; the job's next checkpoint will tell it
+        except (
+            PosthorseError,
+            Interrupted,
+        ) as error:  # nobody waits here; the job's next checkpoint will tell it
             self.log.debug("the progress was not saved: %s", error)
 
 

@@ -102,7 +102,10 @@ class EmbeddedWorker:
     async def _work_until_lost(self) -> bool:
         """Works as one incarnation; true when its lease was lost and nobody told it to stop."""
         runner = make_runner(
-            self._registry, queues=self._queues, concurrency=self._concurrency, worker=f"{socket.gethostname()}:embedded"
+            self._registry,
+            queues=self._queues,
+            concurrency=self._concurrency,
+            worker=f"{socket.gethostname()}:embedded",
         )
         settings = self._settings
         pulse = Pulse(runner.id, settings.lease, running=lambda: work.running_count)

@@ -92,9 +92,7 @@ class RunnerProcess:
         self._loop = asyncio.get_running_loop()
         threading.Thread(target=self._obey, name="posthorse-tether", daemon=True).start()
         threading.Thread(target=self._mind_the_lease, name="posthorse-lease", daemon=True).start()
-        await app.store.arun(
-            register(runner, boot=app.store.backend.boot, lease=round(app.settings.lease * 1_000_000))
-        )
+        await app.store.arun(register(runner, boot=app.store.backend.boot, lease=round(app.settings.lease * 1_000_000)))
         budgets = {kind: app.registry[kind].options.max_crashes for kind in app.registry}
         self._tether.send(ready=True, max_crashes=budgets, kinds=len(app.registry))
         beating = asyncio.create_task(self._show_life())
@@ -171,7 +169,9 @@ def _exit(code: int) -> NoReturn:
 def configure_logging(level: str) -> None:
     """One line a record, on stderr."""
     logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)-7s %(process)d %(name)s: %(message)s", stream=sys.stderr
+        level=level.upper(),
+        format="%(asctime)s %(levelname)-7s %(process)d %(name)s: %(message)s",
+        stream=sys.stderr,
     )
 
 

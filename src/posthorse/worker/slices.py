@@ -7,9 +7,15 @@ body's own writes. A cursor is always the last committed position.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
 from typing import Generic, TypeVar, cast, overload
 
 from posthorse.rules.cursor import Cursor
@@ -25,7 +31,7 @@ T = TypeVar("T", covariant=True)
 class Batch(Sequence[T], Generic[T]):
     """The items of one slice, in order."""
 
-    def __init__(self, journal: Journal, loop: str, chunk: Chunk[T], number: int) -> None:
+    def __init__(self, journal: Journal, loop: str, chunk: Chunk[T], number: int, began: float) -> None:
         self.number = number
         """Counts the slices of this loop in this attempt, from 0."""
         self._journal = journal
@@ -33,7 +39,8 @@ class Batch(Sequence[T], Generic[T]):
         self._items = chunk.items
         self._cursor: Cursor = chunk.cursor
         self._is_last = chunk.is_last
-        self._began = time.monotonic()
+        self.ended = began
+        """When the slice was over, on the monotonic clock; until then, when its turn began."""
         self._is_committed = False
 
     @overload
@@ -77,7 +84,8 @@ class Batch(Sequence[T], Generic[T]):
             await self._journal.asave(self._finish())
 
     def _finish(self) -> Slice:
-        seconds = time.monotonic() - self._began
+        began, self.ended = self.ended, time.monotonic()
+        seconds = self.ended - began
         self._is_committed = True
         return Slice(self._loop, self._cursor, len(self._items), seconds, is_over=self._is_last)
 
@@ -143,13 +151,13 @@ class Slices(Generic[T]):
         try:
             if standing.total is None:
                 standing.total = source.count()
-            number = 0
+            number, began = 0, time.monotonic()
             while True:
                 self._journal.stop.raise_if_asked()
                 chunk = source.read(cast("Cursor", standing.cursor), self._size)
                 if not chunk.items:
                     return
-                batch = Batch(self._journal, self._loop, chunk, number)
+                batch = Batch(self._journal, self._loop, chunk, number, began)
                 failpoint("in_slice")
                 self._journal.begin_slice()
                 yield batch
@@ -157,7 +165,8 @@ class Slices(Generic[T]):
                 if chunk.is_last:
                     return
                 self._yield_if_time_is_up()
-                number += 1
+                # A slice takes from the end of the one before to its own: reading and committing are work too.
+                number, began = number + 1, batch.ended
         finally:
             source.close()
 
@@ -169,16 +178,16 @@ class Slices(Generic[T]):
         try:
             if standing.total is None:
                 standing.total = await source.acount() if isinstance(source, AsyncSource) else source.count()
-            number = 0
+            number, began = 0, time.monotonic()
             while True:
                 self._journal.stop.raise_if_asked()
                 if isinstance(source, AsyncSource):
                     chunk = await source.aread(cast("Cursor", standing.cursor), self._size)
-                else:
-                    chunk = source.read(cast("Cursor", standing.cursor), self._size)
+                else:  # a file, perhaps: not on the loop
+                    chunk = await asyncio.to_thread(source.read, cast("Cursor", standing.cursor), self._size)
                 if not chunk.items:
                     return
-                batch = Batch(self._journal, self._loop, chunk, number)
+                batch = Batch(self._journal, self._loop, chunk, number, began)
                 failpoint("in_slice")
                 self._journal.begin_slice()
                 yield batch
@@ -186,7 +195,8 @@ class Slices(Generic[T]):
                 if chunk.is_last:
                     return
                 self._yield_if_time_is_up()
-                number += 1
+                # A slice takes from the end of the one before to its own: reading and committing are work too.
+                number, began = number + 1, batch.ended
         finally:
             source.close()
 

@@ -36,9 +36,7 @@ def _take_away(job: str, action: Request, channel: str) -> Steps[State | None]:
     rows = yield ask("job_budget", job=job)
     errors, crashes, losses, queue, kind, priority = cast("tuple[int, int, int, str, str, int]", rows[0])
     transition = decide(Spent(errors, crashes, losses), Stopped(action), Policy())
-    done = yield from end_attempt(
-        Attempt(job, epoch), transition, Lane(queue, kind, priority), None, channel=channel
-    )
+    done = yield from end_attempt(Attempt(job, epoch), transition, Lane(queue, kind, priority), None, channel=channel)
     if not done:
         return None
     yield ask("unask_runner", job=job)

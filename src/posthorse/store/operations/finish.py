@@ -61,17 +61,13 @@ def complete(completions: Sequence[Completion]) -> Steps[list[str]]:
     if ended == len(completions):
         return []
     # Either fenced off, or completed by a commit whose reply was lost: the epoch in the row tells.
-    rows = yield ask_rows(
-        "already_ended", [(c.job, c.epoch) for c in completions], state=State.COMPLETED.value
-    )
+    rows = yield ask_rows("already_ended", [(c.job, c.epoch) for c in completions], state=State.COMPLETED.value)
     known = {row[0] for row in rows}
     return [completion.job for completion in completions if completion.job not in known]
 
 
 @operation
-def settle(
-    attempt: Attempt, transition: Transition, lane: Lane, evidence: str | None, *, channel: str
-) -> Steps[bool]:
+def settle(attempt: Attempt, transition: Transition, lane: Lane, evidence: str | None, *, channel: str) -> Steps[bool]:
     """Applies a transition to an attempt whose lease still stands; false when it does not.
 
     What a user asked meanwhile is kept: a job that goes on elsewhere is paused or cancelled first, and a pause that
@@ -123,9 +119,7 @@ def end_attempt(
 @single_operation
 def checkpoint(attempt: Attempt, at: Checkpoint, *, is_slice: bool = True) -> Steps[Saved | None]:
     """Saves where a long job stands; None when its lease no longer stands, and then nothing is saved."""
-    rows = yield ask(
-        "checkpoint", job=attempt.job, epoch=attempt.epoch, step=1 if is_slice else 0, **at._asdict()
-    )
+    rows = yield ask("checkpoint", job=attempt.job, epoch=attempt.epoch, step=1 if is_slice else 0, **at._asdict())
     return Saved(*cast("tuple[int, str | None]", rows[0])) if rows else None
 
 

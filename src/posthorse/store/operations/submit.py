@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple, cast
 
 from posthorse.errors import KeyConflict, UsageError
-from posthorse.rules import ids
+from posthorse import ids
 from posthorse.rules.job import Lane, NewJob
 from posthorse.store.base import Operation, Steps, ask, ask_rows, operation
 
@@ -32,9 +32,7 @@ def lane_id(lane: Lane) -> Steps[int]:
     """The number of one lane, as a part of other operations."""
     found = yield ask("find_lane", queue=lane.queue, kind=lane.kind, priority=lane.priority, solo=lane.solo)
     if not found:
-        found = yield ask(
-            "make_lane", queue=lane.queue, kind=lane.kind, priority=lane.priority, solo=lane.solo
-        )
+        found = yield ask("make_lane", queue=lane.queue, kind=lane.kind, priority=lane.priority, solo=lane.solo)
     return cast("int", found[0][0])
 
 
@@ -48,16 +46,12 @@ def enqueue(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], *, channel: str) 
     return Operation(partial(_enqueue, jobs, lanes, channel, has_keys), is_single=not has_keys)
 
 
-def _enqueue(
-    jobs: Sequence[NewJob], lanes: Mapping[Lane, int], channel: str, has_keys: bool
-) -> Steps[list[Submitted]]:
+def _enqueue(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], channel: str, has_keys: bool) -> Steps[list[Submitted]]:
     answers = [Submitted(job.id, created=True) for job in jobs]
     if has_keys:
         earlier = yield from _take_keys(jobs)
         answers = [
-            Submitted(owner, created=owner == job.id)
-            for job in jobs
-            for owner in (earlier.get(job.id, job.id),)
+            Submitted(owner, created=owner == job.id) for job in jobs for owner in (earlier.get(job.id, job.id),)
         ]
         jobs = [job for job in jobs if job.id not in earlier]
     if jobs:

@@ -65,9 +65,7 @@ class _Dialect(NamedTuple):
     strict: bool
 
     def reader(self, texts: Iterator[str]) -> Iterator[list[str]]:
-        return csv_reader(
-            texts, quoting=QUOTE_MINIMAL if self.quotechar is not None else QUOTE_NONE, **self._asdict()
-        )
+        return csv_reader(texts, quoting=QUOTE_MINIMAL if self.quotechar is not None else QUOTE_NONE, **self._asdict())
 
 
 class _CsvRows:

@@ -167,8 +167,7 @@ class _Rows(Generic[K, T]):
         rows = list(fetched)
         if len(rows) > limit:
             raise UsageError(
-                f"fetch returned {len(rows):,} rows for a limit of {limit:,}; "
-                "it must keep to its second argument"
+                f"fetch returned {len(rows):,} rows for a limit of {limit:,}; it must keep to its second argument"
             )
         keys = [self._key(row) for row in rows]
         holds_text = self._check_order(after, keys, cursor)
@@ -217,9 +216,7 @@ def _at_once(answer: T, name: str) -> T:
         return answer
     if iscoroutine(answer):
         answer.close()
-    raise UsageError(
-        f"{name} returned an awaitable; write it as `async def`, so that it is known to need awaiting"
-    )
+    raise UsageError(f"{name} returned an awaitable; write it as `async def`, so that it is known to need awaiting")
 
 
 def _rises(earlier: object, later: object) -> bool | None:

@@ -30,9 +30,7 @@ def as_source(value: object) -> Source[object] | AsyncSource[object]:
     for kinds, reason, instead in _REFUSED:
         if isinstance(value, kinds):
             raise _refusal(type(value), reason, instead)
-    raise _refusal(
-        type(value), "it has no items", "a sequence, ph.keyset(…), ph.lines(…), ph.csv(…) or a Source"
-    )
+    raise _refusal(type(value), "it has no items", "a sequence, ph.keyset(…), ph.lines(…), ph.csv(…) or a Source")
 
 
 @dataclass(frozen=True, slots=True)

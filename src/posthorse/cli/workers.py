@@ -1,0 +1,86 @@
+"""`posthorse workers`: who is at work."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import click
+
+from posthorse.cli.exits import Exit
+from posthorse.cli.screen import clean, out_json, out_table, say
+from posthorse.cli.target import is_empty, json_option, open_store, target_options
+from posthorse.cli.words import short_span
+from posthorse.clock import moment
+from posthorse.store.operations import read
+from posthorse.store.operations.read import WorkerRow
+
+
+@click.command()
+@target_options
+@json_option
+def workers(target: str | None, url: str | None, as_json: bool) -> int:
+    """List workers and their runners.
+
+    BEAT is how long ago a runner gave a sign of life; one that is silent for longer than the lease loses its
+    jobs to others.
+    """
+    app = open_store(target, url)
+    rows = [] if is_empty(app) else app.store.read(read.workers())
+    lease = timedelta(seconds=app.settings.lease)
+    if as_json:
+        out_json([_as_json(row, lease) for row in rows])
+    elif rows:
+        _print_table(rows, lease)
+    else:
+        say("No worker is on the list. Start one: posthorse worker --app module:app")
+    return Exit.OK
+
+
+def _print_table(rows: list[WorkerRow], lease: timedelta) -> None:
+    from rich.text import Text
+
+    cells = [
+        (
+            clean(row.worker),
+            str(row.pid),
+            _word(row, lease),
+            short_span(_silence(row)),
+            f"{row.running}/{row.concurrency}",
+            clean(", ".join(row.queues)) or "all",
+            str(len(row.kinds)),
+        )
+        for row in rows
+    ]
+    styles = {"silent": "red", "draining": "yellow", "idle": "bright_black", "working": "cyan"}
+    painted = [(worker, pid, Text(word, style=styles[word]), *rest) for worker, pid, word, *rest in cells]
+    out_table(("WORKER", "PID", "STATE", "BEAT", "RUNNING", "QUEUES", "KINDS"), painted, flexible=(0, 5))
+
+
+def _word(row: WorkerRow, lease: timedelta) -> str:
+    if _silence(row) > lease:
+        return "silent"
+    if row.is_draining:
+        return "draining"
+    return "working" if row.running else "idle"
+
+
+def _silence(row: WorkerRow) -> timedelta:
+    return timedelta(microseconds=row.silent_for)
+
+
+def _as_json(row: WorkerRow, lease: timedelta) -> dict[str, object]:
+    return {
+        "id": row.id,
+        "worker": row.worker,
+        "host": row.host,
+        "pid": row.pid,
+        "version": row.version,
+        "state": _word(row, lease),
+        "started_at": moment(row.started_at),
+        "beat_at": moment(row.beat_at),
+        "silent_for": row.silent_for / 1_000_000,
+        "running": row.running,
+        "concurrency": row.concurrency,
+        "queues": row.queues,
+        "kinds": row.kinds,
+    }

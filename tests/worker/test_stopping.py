@@ -1,0 +1,356 @@
+"""Stopping: cancel, pause and resume reach jobs wherever they are, and leaving the worker's block loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from itertools import pairwise
+
+import pytest
+
+import posthorse as ph
+from tests.waiting import until, until_state
+
+
+def test_a_cancelled_job_that_waits_never_runs(app: ph.Posthorse) -> None:
+    @app.job
+    def never() -> None:
+        raise AssertionError("it ran")
+
+    jobs: list[ph.Job[None]] = [never.enqueue(), never.using(delay="1h").enqueue()]
+    assert [job.cancel() for job in jobs] == ["cancelled", "cancelled"]
+    with app.worker():
+        for job in jobs:
+            with pytest.raises(ph.JobCancelled):
+                job.result(timeout=10)
+    assert all(job.status().finished_at is not None for job in jobs)
+
+
+def test_cancelling_a_running_async_job_cancels_it_where_it_waits(app: ph.Posthorse) -> None:
+    began, ended = threading.Event(), threading.Event()
+
+    @app.job
+    async def endless() -> None:
+        try:
+            began.set()
+            await asyncio.sleep(3600)
+        finally:
+            ended.set()
+
+    with app.worker():
+        job = endless.enqueue()
+        assert began.wait(10)
+        assert job.cancel() == "processing"
+        assert job.status().requested == "cancel"
+        with pytest.raises(ph.JobCancelled):
+            job.result(timeout=10)
+        assert ended.is_set()
+    assert job.status().reason == "cancelled on request"
+
+
+def test_cancelling_a_running_thread_ends_it_at_its_next_checkpoint(app: ph.Posthorse) -> None:
+    began = threading.Event()
+    after: list[str] = []
+
+    @app.job
+    def endless(ctx: ph.Context) -> None:
+        while True:
+            began.set()
+            try:
+                ctx.checkpoint()
+            except Exception:
+                after.append("an except clause met the stop")
+
+    with app.worker():
+        job = endless.enqueue()
+        assert began.wait(10)
+        job.cancel()
+        with pytest.raises(ph.JobCancelled):
+            job.result(timeout=10)
+    assert not after
+
+
+def test_a_job_sees_that_it_is_to_stop_and_may_tidy_up_first(app: ph.Posthorse) -> None:
+    began = threading.Event()
+    tidied = threading.Event()
+
+    @app.job
+    def tidy(ctx: ph.Context) -> None:
+        began.set()
+        until(lambda: ctx.stop_requested, what="the request")
+        tidied.set()
+        ctx.checkpoint()
+
+    with app.worker():
+        job = tidy.enqueue()
+        assert began.wait(10)
+        job.cancel()
+        assert until_state(job, "cancelled", "completed").state == "cancelled"
+    assert tidied.is_set()
+
+
+def test_a_plain_job_that_cannot_be_stopped_completes(app: ph.Posthorse) -> None:
+    began, go = threading.Event(), threading.Event()
+
+    @app.job
+    def plain() -> str:
+        began.set()
+        assert go.wait(10)
+        return "done"
+
+    with app.worker():
+        job = plain.enqueue()
+        assert began.wait(10)
+        job.cancel()
+        go.set()
+        assert job.result(timeout=10) == "done"
+    assert job.status().requested is None
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_pausing_in_the_midst_loses_and_doubles_nothing(app: ph.Posthorse, is_async: bool) -> None:
+    seen: list[int] = []
+    turns = threading.Semaphore(0)
+
+    @app.job(kind="long")
+    def long(ctx: ph.Context, size: int) -> list[int]:
+        kept = ctx.keep("kept", list[int]())
+        for batch in ctx.slices(range(size), size=10):
+            turns.acquire(timeout=10)
+            seen.extend(batch)
+            kept.extend(batch)
+        return kept
+
+    @app.job(kind="along")
+    async def along(ctx: ph.Context, size: int) -> list[int]:
+        kept = ctx.keep("kept", list[int]())
+        async for batch in ctx.slices(range(size), size=10):
+            while not turns.acquire(blocking=False):
+                await asyncio.sleep(0.001)
+            seen.extend(batch)
+            kept.extend(batch)
+        return kept
+
+    with app.worker():
+        job = along.enqueue(100) if is_async else long.enqueue(100)
+        for pause in range(3):
+            turns.release(2)
+            until(lambda: len(seen) >= 20 * (pause + 1), what="two more slices")
+            job.pause()
+            turns.release()
+            until_state(job, "paused")
+            turns.acquire(blocking=False)  # the stop came at a border: this turn was not taken
+            status = job.status()
+            assert status.progress.done == len(seen)
+            assert status.attempt == 1
+            assert status.progress.eta is None
+            del seen[20 * (pause + 1) :]
+            before = status.progress.done
+            turns.release((before - len(seen)) // 10)  # keeps the count of turns as if it had stopped earlier
+            seen.extend(range(len(seen), before))
+            seen[:] = seen[: 20 * (pause + 1)] if before == 20 * (pause + 1) else seen
+            assert job.resume() == "pending"
+        turns.release(20)
+        assert job.result(timeout=20) == list(range(100))
+    assert sorted(set(seen)) == list(range(100))
+
+
+def test_a_paused_job_runs_no_code_until_it_is_resumed(app: ph.Posthorse) -> None:
+    @app.job
+    def plain() -> str:
+        return "ran"
+
+    job = plain.enqueue()
+    assert job.pause() == "paused"
+    with app.worker():
+        plain.enqueue().result(timeout=10)
+        assert job.status().state == "paused"
+        assert job.resume() == "pending"
+        assert job.result(timeout=10) == "ran"
+
+
+def test_a_resume_before_the_pause_took_effect_withdraws_it(app: ph.Posthorse) -> None:
+    began, go = threading.Event(), threading.Event()
+    attempts: list[int] = []
+
+    @app.job
+    def long(ctx: ph.Context) -> str:
+        attempts.append(1)
+        for _ in ctx.slices(range(3), size=1):
+            began.set()
+            assert go.wait(10)
+        return "done"
+
+    with app.worker():
+        job = long.enqueue()
+        assert began.wait(10)
+        assert job.pause() == "processing"
+        assert job.status().requested == "pause"
+        assert job.resume() == "processing"
+        assert job.status().requested is None
+        go.set()
+        assert job.result(timeout=10) == "done"
+    assert len(attempts) == 1
+
+
+def test_a_forced_pause_takes_the_job_away_from_whoever_runs_it(app: ph.Posthorse) -> None:
+    began, go = threading.Event(), threading.Event()
+    stopped = threading.Event()
+    slices: list[int] = []
+
+    @app.job
+    def stuck(ctx: ph.Context) -> str:
+        try:
+            for batch in ctx.slices(range(4), size=1):
+                began.set()
+                assert go.wait(10)
+                slices.extend(batch)
+        except ph.Interrupted:
+            stopped.set()
+            raise
+        return "done"
+
+    with app.worker():
+        job = stuck.enqueue()
+        assert began.wait(10)
+        assert job.pause(force=True) == "paused"
+        assert job.status().state == "paused"
+        go.set()
+        assert stopped.wait(10)
+        assert slices == [0]
+        assert job.status().progress.done == 0
+        job.resume()
+        assert job.result(timeout=10) == "done"
+    assert slices == [0, 0, 1, 2, 3]
+
+
+def test_leaving_the_block_stops_a_sliced_job_at_a_border_and_spends_nothing(app: ph.Posthorse) -> None:
+    began = threading.Event()
+    seen: list[int] = []
+
+    @app.job
+    def long(ctx: ph.Context) -> int:
+        for batch in ctx.slices(range(100_000), size=10):
+            seen.extend(batch)
+            began.set()
+            if len(seen) < 1000:
+                until(lambda: ctx.stop_requested or len(seen) > 1000, what="the end of the block")
+        return len(seen)
+
+    with app.worker():
+        job = long.enqueue()
+        assert began.wait(10)
+    status = job.status()
+    assert (status.state, status.attempt, status.interruptions) == ("pending", 1, 0)
+    assert status.reason == "released by its worker"
+    assert status.progress.done == len(seen)
+    with app.worker(concurrency=1):
+        assert job.result(timeout=60) == 100_000
+    assert seen == list(range(100_000))
+
+
+def test_leaving_the_block_lets_a_plain_job_end(app: ph.Posthorse) -> None:
+    began = threading.Event()
+
+    @app.job
+    async def plain() -> str:
+        began.set()
+        await asyncio.sleep(0.3)
+        return "done"
+
+    with app.worker():
+        job = plain.enqueue()
+        assert began.wait(10)
+    assert job.status().state == "completed"
+    assert job.result(timeout=1) == "done"
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_after_the_grace_what_still_runs_goes_back_unspent(store_url: str, is_async: bool) -> None:
+    app = ph.Posthorse(store_url, lease="6s", grace="100ms")
+    began, go = threading.Event(), threading.Event()
+    attempts: list[int] = []
+
+    @app.job(kind="slow")
+    def slow() -> str:
+        attempts.append(1)
+        began.set()
+        if len(attempts) == 1:
+            assert go.wait(20)
+        return f"attempt {len(attempts)}"
+
+    @app.job(kind="aslow")
+    async def aslow() -> str:
+        attempts.append(1)
+        began.set()
+        if len(attempts) == 1:
+            await asyncio.sleep(3600)
+        return f"attempt {len(attempts)}"
+
+    with app.worker():
+        job = aslow.enqueue() if is_async else slow.enqueue()
+        assert began.wait(10)
+    status = job.status()
+    assert (status.state, status.attempt, status.interruptions) == ("pending", 1, 0)
+    go.set()
+    with app.worker():
+        assert job.result(timeout=10) == "attempt 2"
+    app.close()
+
+
+def test_jobs_that_end_one_after_the_other_after_the_grace_are_all_written(store_url: str) -> None:
+    """The last words of several jobs come at different moments; each must still be heard."""
+    app = ph.Posthorse(store_url, lease="6s", grace="100ms")
+    began = threading.Barrier(4)
+    runs: list[int] = []
+
+    @app.job
+    async def stubborn(pause: float) -> float:
+        runs.append(1)
+        await asyncio.to_thread(began.wait, 10)
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            await asyncio.sleep(pause)
+        return pause
+
+    with app.worker():
+        jobs = app.enqueue_many([stubborn.bind(0.1 * number) for number in range(1, 4)])
+        began.wait(10)
+    assert [job.result(timeout=1) for job in jobs] == [pytest.approx(0.1 * number) for number in range(1, 4)]
+    assert len(runs) == 3
+    app.close()
+
+
+def test_cancel_and_completion_race_and_one_of_them_wins(app: ph.Posthorse) -> None:
+    @app.job
+    async def quick(number: int) -> int:
+        await asyncio.sleep(0)
+        return number
+
+    with app.worker(concurrency=4):
+        for number in range(60):
+            job = quick.enqueue(number)
+            try:
+                job.cancel()
+            except ph.NotAllowed:
+                assert job.result(timeout=10) == number
+            status = until_state(job, "completed", "cancelled")
+            assert status.finished_at is not None
+            assert job.status() == status
+
+
+def test_versions_of_a_job_only_ever_go_forward(app: ph.Posthorse) -> None:
+    @app.job(max_attempts=2, backoff=0)
+    def bad() -> None:
+        raise ValueError
+
+    with app.worker():
+        job = bad.enqueue()
+        until_state(job, "failed")
+        job.retry()
+        until_state(job, "failed")
+    from posthorse.store.operations.read import events
+
+    versions = [event.version for event in app.store.read(events(job.id))]
+    assert all(later > earlier for earlier, later in pairwise(versions))
