@@ -160,19 +160,24 @@ def main() -> None:
     layouts = [layout for layout in CANDIDATES if not chosen.layouts or layout.name in chosen.layouts]
     with private_server(chosen.postgres or embedded_binaries()) as dsn:
         bench = Bench(dsn, layouts, chosen.rounds, chosen.history)
-        for name in chosen.groups:
-            GROUPS[name](bench)
-    print(table(bench))
-    samples = [
+        try:
+            for name in chosen.groups:
+                GROUPS[name](bench)
+        finally:  # what was measured before an interruption counts
+            print(table(bench))
+            chosen.json.write_text(json.dumps(every_sample(bench), indent=1))
+
+
+def every_sample(bench: Bench) -> list[dict[str, object]]:
+    return [
         {
             "measurement": measurement,
             "layout": layout,
-            "samples": figures,
+            "samples": samples,
             "plan": bench.remarks.get((measurement, layout)),
         }
-        for (measurement, layout), figures in bench.samples.items()
+        for (measurement, layout), samples in bench.samples.items()
     ]
-    chosen.json.write_text(json.dumps(samples, indent=1))
 
 
 if __name__ == "__main__":

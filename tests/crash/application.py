@@ -22,6 +22,7 @@ from tests.crash.ledger import INSERT, Ledger
 app = ph.Posthorse()
 
 MARKS = "CRASH_MARKS"
+GATE = "CRASH_GATE"
 
 
 def mark(job: str, event: str, detail: int = 0) -> None:
@@ -155,7 +156,7 @@ def swallow_in_thread(ctx: ph.Context, seconds: float) -> str:
     return "ended"
 
 
-@app.job(max_crashes=2)
+@app.job(max_crashes=1)
 async def block_the_loop(ctx: ph.Context, seconds: float) -> str:
     """Blocks the loop of its runner."""
     mark(ctx.job_id, "begin", epoch_of(ctx))
@@ -172,13 +173,13 @@ def hold_the_interpreter(ctx: ph.Context, seconds: float) -> str:
     return "held"
 
 
-@app.job
+@app.job(max_crashes=1)
 def exit_quietly(ctx: ph.Context) -> None:
     mark(ctx.job_id, "begin", epoch_of(ctx))
     os._exit(0)
 
 
-@app.job
+@app.job(max_crashes=1)
 def segfault(ctx: ph.Context) -> None:
     mark(ctx.job_id, "begin", epoch_of(ctx))
     ctypes.string_at(0)
@@ -215,45 +216,41 @@ def stop_in_transaction(ctx: ph.Context) -> int:
 
 
 @app.job
-async def write_late(ctx: ph.Context, how: str) -> str:
+def write_late(ctx: ph.Context, how: str) -> str:
     """Waits, on its first attempt, until its lease went to somebody else, and then writes as `how` says."""
     mark(ctx.job_id, "begin", epoch_of(ctx))
     if epoch_of(ctx) > 1:
         return "second"
     for batch in ctx.slices(range(10), size=1):
-        while not os.path.exists(os.environ["CRASH_GATE"]):  # noqa: ASYNC240
-            time.sleep(0.01)  # noqa: ASYNC251  # nothing of the loop may run in between
-        match how:
-            case "return":
-                return "first"
-            case "raise":
-                raise ValueError("from the first attempt")
-            case "checkpoint":
-                await _tell(ctx, how, ctx.acheckpoint())
-            case "progress":
-                ctx._saved_at -= 10
-                ctx.set_progress(999)
-                await asyncio.sleep(0.2)
-            case "slice":
-                await _tell(ctx, how, batch.acommit())
-            case "transaction":
-                await _tell(ctx, how, _late_transaction(ctx, batch))
+        while not os.path.exists(os.environ[GATE]):
+            time.sleep(0.01)
+        try:
+            _write_late(ctx, batch, how)
+        except BaseException as error:
+            mark(ctx.job_id, f"refused:{type(error).__name__}")
+            raise
+        mark(ctx.job_id, "written")
         return "first"
     return "never"
 
 
-async def _late_transaction(ctx: ph.Context, batch: ph.Batch[int]) -> None:
-    async with batch.transaction() as connection:
-        await connection.execute(INSERT[app.store.backend.dialect.name], (ctx.job_id, 666, epoch_of(ctx), os.getpid()))
-
-
-async def _tell(ctx: ph.Context, how: str, late: object) -> None:
-    try:
-        await late  # type: ignore[misc]  # one of several awaitables
-    except BaseException as error:
-        mark(ctx.job_id, f"refused:{how}:{type(error).__name__}")
-        raise
-    mark(ctx.job_id, f"accepted:{how}")
+def _write_late(ctx: ph.Context, batch: ph.Batch[int], how: str) -> None:
+    match how:
+        case "raise":
+            raise ValueError("from the first attempt")
+        case "checkpoint":
+            ctx.keep.set("who", "first")
+            ctx.checkpoint()
+        case "progress":
+            ctx._saved_at -= 10
+            ctx.set_progress(999)
+        case "slice":
+            batch.commit()
+        case "transaction":
+            with batch.transaction() as connection:
+                write_effects(connection, ctx, [666])
+        case _:
+            pass  # its result is what comes late
 
 
 def total_of(count: int) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,7 +17,7 @@ from typing import NamedTuple, TypeVar
 
 import posthorse as ph
 from posthorse.store.operations import read
-from tests.crash.application import MARKS, app, total_of
+from tests.crash.application import GATE, MARKS, app, total_of
 from tests.crash.ledger import JobRow, Ledger
 
 T = TypeVar("T")
@@ -26,9 +28,13 @@ LEASE = 3.0
 RECOVERY = LEASE + 5.0
 """Seconds within which a dead worker's job must be running again: lease, sweep, and a slow machine's start."""
 
-_START = (
+_SUPERVISED = (
     "import sys; from posthorse.worker.supervisor import supervise; "
     "sys.exit(supervise(sys.argv[1], None, queues=[], processes=int(sys.argv[2]), concurrency=int(sys.argv[3])))"
+)
+_EMBEDDED = (
+    "import sys, threading, logging; logging.basicConfig(); from tests.crash.application import app\n"
+    "with app.worker(concurrency=int(sys.argv[1])): threading.Event().wait()"
 )
 _LOOK = 0.002
 
@@ -150,20 +156,28 @@ class Crash:
         if failpoint is not None and lives is not None:
             (self.directory / "lives").write_bytes(b"x" * lives)
             failpoint += f"@{self.directory / 'lives'}"
+        if failpoint is not None:
+            settings = {**settings, "failpoint": failpoint}
+        return self._run([_SUPERVISED, target, str(processes), str(concurrency)], settings)
+
+    def start_embedded(self, *, concurrency: int = 8) -> Worker:
+        """A process with a worker inside: it has no supervisor that would end it."""
+        return self._run([_EMBEDDED, str(concurrency)], {})
+
+    def _run(self, program: Sequence[str], settings: Mapping[str, str]) -> Worker:
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("POSTHORSE_")},
             "POSTHORSE_URL": self.url,
             "POSTHORSE_LEASE": f"{LEASE:g}s",
             "POSTHORSE_GRACE": "10s",
             **{f"POSTHORSE_{name.upper()}": value for name, value in settings.items()},
-            **({"POSTHORSE_FAILPOINT": failpoint} if failpoint else {}),
             MARKS: str(self.marks_file),
-            "CRASH_GATE": str(self.directory / "gate"),
+            GATE: str(self.directory / "gate"),
         }
         path = self.directory / f"worker{len(self.workers)}.log"
         with path.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-c", _START, target, str(processes), str(concurrency)],
+                [sys.executable, "-c", *program],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -186,6 +200,26 @@ class Crash:
     def open_gate(self) -> None:
         """Lets those go on that wait in `write_late`."""
         (self.directory / "gate").touch()
+
+    def is_free(self, *, within: float = 0.3) -> bool:
+        """Whether somebody else could write now: no stopped process holds the lock of an SQLite store."""
+        if not self.url.startswith("sqlite"):
+            return True
+        path = self.url.removeprefix("sqlite:///")
+        deadline = time.monotonic() + within
+        with open(f"{path}-gate") as gate, open(f"{path}-turnstile") as turnstile:
+            while time.monotonic() < deadline:
+                try:
+                    for file in (gate, turnstile):
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    connection = sqlite3.connect(path, timeout=within, isolation_level=None)
+                    connection.execute("BEGIN IMMEDIATE")
+                    connection.close()
+                except (BlockingIOError, sqlite3.OperationalError):
+                    time.sleep(_LOOK)
+                else:
+                    return True
+        return False
 
     def is_ready(self, worker: Worker, *, processes: int = 1) -> bool:
         """Whether its runners are on the list."""
@@ -216,8 +250,13 @@ class Crash:
 
     def was_inside_a_slice(self, pid: int) -> bool:
         """Whether the last word of some job in that (dead) process was the beginning of a slice."""
+        return bool(self.open_slices(pid))
+
+    def open_slices(self, pid: int) -> list[str]:
+        """The jobs that are inside a slice in that process, and were through another one before."""
         last = {mark.job: mark.event for mark in self.marks if mark.pid == pid}
-        return "in" in last.values()
+        through = {mark.job for mark in self.marks if mark.pid == pid and mark.event == "out"}
+        return [job for job, event in last.items() if event == "in" and job in through]
 
     # ── after heal and drain ─────────────────────────────────────────────────────────────────────────
 
@@ -306,10 +345,6 @@ STEPS = {
 def gone(processes: Sequence[Process], *, within: float = 3.0) -> None:
     """Waits until none of them lives."""
     wait_for(lambda: not any(process.is_alive for process in processes), f"the end of {processes}", within=within)
-
-
-def environment_of(values: Mapping[str, str]) -> dict[str, str]:
-    return {**os.environ, **values}
 
 
 def _check_place(row: JobRow) -> None:

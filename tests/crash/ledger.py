@@ -47,6 +47,8 @@ class JobRow(NamedTuple):
     is_ready: bool
     is_leased: bool
     parked: str | None
+    epoch_of_lease: int
+    """0 when nobody holds it."""
 
 
 class Ledger:
@@ -88,13 +90,17 @@ class Ledger:
             SELECT j.id, j.state, j.epoch, j.version, j.errors, j.crashes, j.losses,
                 (SELECT count(*) FROM {prefix}ready r WHERE r.job = j.id),
                 (SELECT count(*) FROM {prefix}leases l WHERE l.job = j.id),
-                (SELECT min(p.state) FROM {prefix}parked p WHERE p.job = j.id)
+                (SELECT min(p.state) FROM {prefix}parked p WHERE p.job = j.id),
+                (SELECT coalesce(min(l.epoch), 0) FROM {prefix}leases l WHERE l.job = j.id)
             FROM {prefix}jobs j
             """
         )
         for row in rows:
             assert row[7] in (0, 1), f"job {row[0]} waits in {row[7]} places"
-        return [JobRow(str(row[0]), *row[1:7], bool(row[7]), bool(row[8]), row[9]) for row in rows]  # type: ignore[arg-type]  # columns in this order
+        return [
+            JobRow(str(row[0]), *row[1:7], bool(row[7]), bool(row[8]), *row[9:])  # type: ignore[arg-type]  # columns in this order
+            for row in rows
+        ]
 
     def counts(self) -> Counter[str]:
         """How many rows the tables hold in which jobs lie."""

@@ -43,9 +43,8 @@ def load_application(target: str) -> Posthorse:
             raise InvalidSettings(_no_attribute(target, name, found, step)) from None
     if not isinstance(found, Posthorse):
         kind = f"the class {found.__name__}" if isinstance(found, type) else f"of the type {type(found).__name__}"
-        raise InvalidSettings(
-            f"{target} is {kind}, and no application of Posthorse; {_advice(module, name, 'make one with ph.Posthorse()')}"
-        )
+        advice = _advice(module, name, "make one with ph.Posthorse()")
+        raise InvalidSettings(f"{target} is {kind}, and no application of Posthorse; {advice}")
     return found
 
 
@@ -113,7 +112,7 @@ def _no_module(missing: str, target: str) -> str:
     try:
         known = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     except OSError:
-        known = set()
+        known = set[str]()
     near = difflib.get_close_matches(last, known, n=1)
     start = f"there is no module {missing!r}, as {target} says, in {Path.cwd()} or on the path of Python"
     if near:

@@ -11,8 +11,8 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
+from posthorse import ids
 from posthorse.cli.words import span
-from posthorse.rules import ids
 from posthorse.rules.job import State
 from posthorse.store.operations.read import WorkerRow
 
@@ -24,7 +24,9 @@ OLDEST_POSTGRES = 15
 OLDEST_TRANSACTION = timedelta(minutes=5)
 CLOCK_APART = timedelta(seconds=5)
 DUE_FOR = timedelta(seconds=5)
-NETWORK_FILES = re.compile(r"(nfs\d?|cifs|smb\w*|9p|afs|ceph|gluster\w*|lustre|beegfs|virtiofs|fuse\.(sshfs|s3fs|gluster\w*|rclone))")
+NETWORK_FILES = re.compile(
+    r"nfs\d?|cifs|smb\w*|9p|afs|ceph|gluster\w*|lustre|beegfs|virtiofs|fuse\.(sshfs|s3fs|gluster\w*|rclone)"
+)
 
 
 class Verdict(StrEnum):
@@ -100,7 +102,7 @@ def postgres_checks(health: Health) -> Iterator[Check]:
     """Checks of a PostgreSQL server, from what it says of itself."""
     version = str(health["server"])
     if int(version.partition(".")[0].split()[0]) < OLDEST_POSTGRES:
-        yield problem("server", f"PostgreSQL {version}", f"upgrade it: {OLDEST_POSTGRES} is the oldest that is supported")
+        yield problem("server", f"PostgreSQL {version}", f"upgrade it: {OLDEST_POSTGRES} is the oldest supported")
     else:
         yield ok("server", f"PostgreSQL {version}")
     yield from _postgres_durability(health)
@@ -108,7 +110,7 @@ def postgres_checks(health: Health) -> Iterator[Check]:
         yield warning(
             "pooler",
             "a pooler shares connections between transactions: notifications cannot pass, so workers look instead",
-            "give workers a direct address for starts within milliseconds; through a pooler they look ten times a second",
+            "nothing need be done; a direct address lets workers start jobs within milliseconds",
         )
     else:
         yield ok("pooler", "none: notifications pass")
@@ -137,9 +139,7 @@ def clock_check(apart: timedelta) -> Check:
     if size >= timedelta(microseconds=ids.CLOCK_TOLERANCE):
         return problem("clock", f"{span(size)} {where} the store's: nothing can be enqueued here", "set this clock")
     if size > CLOCK_APART:
-        return warning(
-            "clock", f"{span(size)} {where} the store's, which judges", "let NTP set this machine's clock"
-        )
+        return warning("clock", f"{span(size)} {where} the store's, which judges", "let NTP set this machine's clock")
     return ok("clock", f"within {span(CLOCK_APART)} of the store's")
 
 
@@ -155,7 +155,7 @@ def _library(version: str) -> Check:
 
 def _disk(file_system: str | None) -> Check:
     if file_system is None:
-        return warning("disk", "cannot tell which kind of disk the file lies on", "keep it on a local one, not NFS or SMB")
+        return warning("disk", "cannot tell what disk the file lies on", "keep it on a local one, not NFS or SMB")
     if NETWORK_FILES.fullmatch(file_system):
         return problem(
             "disk",
@@ -214,9 +214,8 @@ def due_check(next_due: int | None) -> Check:
     """Scheduled jobs; `next_due` is in microseconds from now."""
     late = timedelta(microseconds=-next_due) if next_due is not None else timedelta(0)
     if late > DUE_FOR:
-        return warning(
-            "schedule", f"a job is due since {span(late)} and was not lined up", "any living worker does that: start one"
-        )
+        finding = f"a job is due since {span(late)} and was not lined up"
+        return warning("schedule", finding, "any living worker does that: start one")
     return ok("schedule", "no job is overdue")
 
 
@@ -231,7 +230,8 @@ def dead_letter_check(counts: Mapping[State, int]) -> Check:
 def backlog_check(waiting: int, running: int, counts: Mapping[State, int]) -> Check:
     """How much there is to do; never wrong by itself."""
     told = [f"{waiting:,} waiting", f"{running:,} running"]
-    told += [f"{counts[state]:,} {state.value}" for state in (State.SCHEDULED, State.BLOCKED, State.PAUSED) if counts.get(state)]
+    aside = (State.SCHEDULED, State.BLOCKED, State.PAUSED)
+    told += [f"{counts[state]:,} {state.value}" for state in aside if counts.get(state)]
     return ok("jobs", ", ".join(told))
 
 

@@ -83,7 +83,8 @@ def _examine(app: Posthorse) -> Iterator[Check]:
     version = store.schema_version()
     if version is None or version < SCHEMA_VERSION:
         found = "no tables of Posthorse" if version is None else f"version {version} of the schema"
-        yield warning("schema", f"{where} has {found}; this Posthorse needs {SCHEMA_VERSION}", "run `posthorse migrate`")
+        finding = f"{where} has {found}; this Posthorse needs {SCHEMA_VERSION}"
+        yield warning("schema", finding, "run `posthorse migrate`")
         return
     ours_before = time.time()
     theirs = store.read(store_now())
@@ -102,8 +103,10 @@ def _work(app: Posthorse) -> Iterator[Check]:
     store = app.store
     waiting = sum(depth.waiting for depth in store.read(read.depths()))
     counts = store.read(read.parked_counts())
-    yield worker_check(store.read(read.workers()), timedelta(seconds=app.settings.lease), waiting)
-    yield unserved_check(store.read(read.unserved()))
+    rows = store.read(read.workers())
+    unserved = store.read(read.unserved())
+    yield worker_check(rows, timedelta(seconds=app.settings.lease), waiting)
+    yield unserved_check(unserved)
     yield backlog_check(waiting, store.read(read.running_count()), counts)
     yield due_check(store.read(next_due()))
     yield dead_letter_check(counts)

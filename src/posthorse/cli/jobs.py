@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from posthorse.cli.exits import Exit
@@ -49,10 +51,9 @@ def jobs(
     """
     app = open_store(target, url)
     missing = is_empty(app)
-    looks = (
-        []
-        if missing
-        else look_at_many(
+    looks: Sequence[Look] = []
+    if not missing:
+        looks = look_at_many(
             app,
             state=None if state is None else State(state),
             queue=queue,
@@ -60,7 +61,6 @@ def jobs(
             before=None if before is None else find_id(app, before),
             limit=limit,
         )
-    )
     if as_json:
         out_json([status_as_json(look.status) for look in looks])
     elif looks:
@@ -78,7 +78,7 @@ def jobs(
     return Exit.OK
 
 
-def _print_table(looks: list[Look] | tuple[Look, ...]) -> None:
+def _print_table(looks: Sequence[Look]) -> None:
     from rich.text import Text
 
     whole_ids = not is_terminal() or width() >= WIDE

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import click
 
+from posthorse import ids
 from posthorse.app.client import Posthorse
 from posthorse.app.reading import make_status, not_found
 from posthorse.cli.target import is_empty
 from posthorse.clock import moment
 from posthorse.errors import InvalidOption
-from posthorse import ids
 from posthorse.rules.job import State, Status
 from posthorse.store.operations import read
 

@@ -102,7 +102,7 @@ def _print(story: Story) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    status, now = story.look
+    status = story.look.status
     mark, style = MARKS[status.state]
     head = Text(f"{mark} {status.state.value}", style=f"{style} bold")
     head.append(f"  {clean(status.kind)}", style="default bold")

@@ -179,7 +179,7 @@ def _most_telling(looks: Sequence[Look], room: int) -> Sequence[Look]:
 def _two_lines(look: Look, columns: int) -> Iterable[Text]:
     from rich.text import Text
 
-    status, now = look
+    status = look.status
     mark, style = MARKS[status.state]
     head = Text.assemble((f"{mark} {status.state.value}", style), "  ", (clean(status.kind), "bold"))
     head.append(f"  {short(status.id)}", style="bright_black")

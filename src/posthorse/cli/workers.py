@@ -14,6 +14,8 @@ from posthorse.clock import moment
 from posthorse.store.operations import read
 from posthorse.store.operations.read import WorkerRow
 
+STYLES = {"silent": "red", "draining": "yellow", "idle": "bright_black", "working": "cyan"}
+
 
 @click.command()
 @target_options
@@ -39,11 +41,11 @@ def workers(target: str | None, url: str | None, as_json: bool) -> int:
 def _print_table(rows: list[WorkerRow], lease: timedelta) -> None:
     from rich.text import Text
 
-    cells = [
+    rows_of_text = [
         (
             clean(row.worker),
             str(row.pid),
-            _word(row, lease),
+            Text(_word(row, lease), style=STYLES[_word(row, lease)]),
             short_span(_silence(row)),
             f"{row.running}/{row.concurrency}",
             clean(", ".join(row.queues)) or "all",
@@ -51,9 +53,7 @@ def _print_table(rows: list[WorkerRow], lease: timedelta) -> None:
         )
         for row in rows
     ]
-    styles = {"silent": "red", "draining": "yellow", "idle": "bright_black", "working": "cyan"}
-    painted = [(worker, pid, Text(word, style=styles[word]), *rest) for worker, pid, word, *rest in cells]
-    out_table(("WORKER", "PID", "STATE", "BEAT", "RUNNING", "QUEUES", "KINDS"), painted, flexible=(0, 5))
+    out_table(("WORKER", "PID", "STATE", "BEAT", "RUNNING", "QUEUES", "KINDS"), rows_of_text, flexible=(0, 5))
 
 
 def _word(row: WorkerRow, lease: timedelta) -> str:

@@ -149,8 +149,13 @@ def _parts(value: object) -> tuple[_Step, Iterable[tuple[object, object]]]:
 
 
 def _check_keys(mapping: dict[object, object]) -> None:
-    if all(type(key) is str for key in mapping):
+    if all(type(key) is str and key.isascii() for key in mapping):
         return
+    for key in mapping:
+        try:
+            _check_by_value(key, 0)
+        except Misfit as misfit:
+            raise misfit.in_key(key) from None
     try:
         written = msgspec.json.decode(encode(dict.fromkeys(mapping)), type=dict[str, None])
     except (TypeError, ValueError):

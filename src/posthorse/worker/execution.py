@@ -49,6 +49,11 @@ class Assignment(Protocol):
         ...
 
     @property
+    def unfit(self) -> str | None:
+        """Why this version of Posthorse cannot run it, if it cannot."""
+        ...
+
+    @property
     def stop(self) -> StopSignal:
         """What is asked of it."""
         ...
@@ -62,6 +67,8 @@ class Assignment(Protocol):
 async def run(assignment: Assignment, threads: Executor) -> Outcome:
     """Runs the job to its outcome."""
     kind, stop = assignment.kind, assignment.stop
+    if assignment.unfit is not None:
+        return Unfit(assignment.unfit)
     try:
         args, kwargs = kind.signature.decode(assignment.claimed.arguments)
     except ArgumentsUnfit as error:

@@ -12,6 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from posthorse.errors import PosthorseError
 from posthorse.rules.job import Lane
@@ -35,8 +36,15 @@ log = logging.getLogger("posthorse.worker")
 LANES_EVERY = 0.05
 REQUESTS_EVERY = 0.5
 RETRY_FIRST, RETRY_LONGEST = 0.1, 5.0
+LONGEST_HOLD, HOLD_EVERY = 5.0, 30.0
+"""Seconds for which nothing is begun so that a suspect gets its turn, and how often at most."""
+
 LAST_WORDS = 1.0
 """Seconds in which cancelled jobs may still clean up after the grace."""
+
+
+Suspects = Literal["never", "when empty", "only"]
+"""Which runners take suspects: none, whenever nothing else runs in it, or nothing else at all."""
 
 
 class Loop:
@@ -49,14 +57,14 @@ class Loop:
         settings: Settings,
         runner: Runner,
         *,
-        takes_suspects: bool = True,
+        suspects: Suspects = "when empty",
         lost: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
         self._registry = registry
         self._settings = settings
         self._runner = runner
-        self._takes_suspects = takes_suspects
+        self._suspects: Suspects = suspects
         self._is_lost = lost
         self._book = LaneBook(self._serves, keeps_marks=not store.is_sqlite)
         self._prefetch = Prefetch(runner.concurrency)
@@ -65,6 +73,8 @@ class Loop:
         self._watch = make_watch(store)
         self._is_stopping = False
         self._runs_suspect = False
+        self._holds_until = 0.0
+        self._next_hold = 0.0
         self._is_idle = False
         self._looked_for_lanes = 0.0
         self._has_room = asyncio.Event()
@@ -123,24 +133,29 @@ class Loop:
 
     def _room(self) -> int:
         """How many jobs to ask for now; 0 for none yet."""
-        if self._runs_suspect or self._outbox.is_full:
+        load = self._slots.load
+        if self._runs_suspect or self._outbox.is_full or (load and time.monotonic() < self._holds_until):
             return 0
+        if self._suspects == "only":
+            return 0 if load else 1
         capacity = self._runner.concurrency + self._prefetch.allowance()
-        room = capacity - self._slots.load
+        room = capacity - load
         # Ask in batches: with a backlog, wait until half of it is gone.
         return room if room > 0 and (not self._slots.backlog or room * 2 >= capacity) else 0
 
     async def _claim(self, room: int) -> bool:
         """Claims and begins up to `room` jobs; false when there were none."""
         await self._look_for_lanes()
-        began = time.monotonic()
-        claimed = await self._claim_from(self._book.probes(began), room)
-        now = time.monotonic()
-        self._book.note(claimed, room=room, now=now, seconds=now - began)
-        if not claimed and self._takes_suspects and not self._slots.load:
+        claimed: list[Claimed] = []
+        if self._suspects != "never" and not self._slots.load:
             # A suspect runs alone: it is claimed by an empty runner, which takes nothing else meanwhile.
-            claimed = await self._claim_from(self._book.probes(now, solo=True), 1)
+            claimed = await self._claim_from(self._book.probes(time.monotonic(), solo=True), 1)
             self._runs_suspect = bool(claimed)
+        if not claimed and self._suspects != "only":
+            began = time.monotonic()
+            claimed = await self._claim_from(self._book.probes(began), room)
+            now = time.monotonic()
+            self._book.note(claimed, room=room, now=now, seconds=now - began)
         if not claimed:
             return False
         failpoint("after_claim")
@@ -173,7 +188,9 @@ class Loop:
         """Waits to be woken, at most until the next look."""
         self._looked_for_lanes = 0.0
         if self._is_idle:
-            await self._watch.wait(self._settings.poll)
+            has_news = await self._watch.wait(self._settings.poll)
+            if self._suspects == "only" and not has_news:
+                self.stop()  # all suspects are tried
         else:
             # Look once more after saying so: a job that was enqueued in between told nobody.
             await self._say_idle(True)
@@ -223,6 +240,7 @@ class Loop:
                     await self._outbox.give_back(self._slots.empty_backlog())
                 ended_before = self._prefetch.observed
                 await self._hear_requests()
+                await self._hold_for_suspects()
 
     async def _hear_requests(self) -> None:
         try:
@@ -238,6 +256,13 @@ class Loop:
                 running.interrupt("cancel")
             else:
                 running.stop.ask(request)
+
+    async def _hold_for_suspects(self) -> None:
+        """Without a runner of their own, suspects wait for a moment in which this one is empty: it is made."""
+        now = time.monotonic()
+        probes = self._book.probes(now, solo=True) if self._suspects == "when empty" else ()
+        if probes and now >= self._next_hold and await self._store.aread(shares(probes, 1)):
+            self._holds_until, self._next_hold = now + LONGEST_HOLD, now + HOLD_EVERY
 
     def _lose_all(self) -> None:
         """The lease was lost: nothing that runs here counts any more, and nothing more is claimed."""

@@ -50,7 +50,7 @@ class Plan(msgspec.Struct, frozen=True):
     tether: int
     queues: tuple[str, ...]
     concurrency: int
-    takes_suspects: bool
+    is_quarantine: bool
     log_level: str
 
 
@@ -86,7 +86,7 @@ class RunnerProcess:
             app.registry,
             app.settings,
             runner,
-            takes_suspects=plan.takes_suspects,
+            suspects="only" if plan.is_quarantine else "never",
             lost=self._is_lost,
         )
         self._loop = asyncio.get_running_loop()

@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
+
 from posthorse.rules.job import Lane, Options
 from posthorse.rules.lifecycle import Outcome
 from posthorse.rules.registry import Registered
@@ -30,7 +32,7 @@ LONGEST_TURN = 0.005
 class Running:
     """A job that has begun."""
 
-    __slots__ = ("began", "claimed", "journal", "kind", "lane", "options", "stop", "task")
+    __slots__ = ("began", "claimed", "journal", "kind", "lane", "options", "stop", "task", "unfit")
 
     def __init__(self, claimed: Claimed, lane: Lane, kind: Registered, task: asyncio.Task[None] | None) -> None:
         self.claimed = claimed
@@ -38,7 +40,13 @@ class Running:
         self.kind = kind
         self.task = task
         self.began = time.monotonic()
-        self.options = Options.decode(claimed.options)
+        self.unfit: str | None = None
+        """Why this version of Posthorse cannot run the job, if it cannot."""
+        try:
+            self.options = Options.decode(claimed.options)
+        except msgspec.MsgspecError as error:
+            self.options = Options()
+            self.unfit = f"its stored options cannot be read: {error}"
         self.stop = StopSignal()
         self.journal: Journal | None = None
 

@@ -25,7 +25,7 @@ from posthorse.errors import PosthorseError
 from posthorse.maintenance.sweep import Sweeper, rescue
 from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Policy, Stopped
 from posthorse.rules.settings import Settings
-from posthorse.store.operations.runners import held_by, retire
+from posthorse.store.operations.runners import held_by, retire, suspects
 from posthorse.store.store import Store
 from posthorse.worker.failpoints import failpoint
 from posthorse.worker.heartbeat import Heart, Pulse
@@ -39,6 +39,7 @@ QUICK_DEATH = 5.0
 """A runner that lived less than these seconds is started again later and later."""
 
 LONGEST_BACKOFF = 30.0
+LOOK_FOR_SUSPECTS_EVERY = 2.0
 LAST_WORDS = 5.0
 """Seconds that a runner gets beyond the grace to hand in what it has."""
 
@@ -69,6 +70,7 @@ def supervise(
         app.settings,
         target=target,
         url=url,
+        kinds=frozenset(app.registry),
         queues=tuple(queues),
         processes=processes,
         concurrency=concurrency,
@@ -118,6 +120,7 @@ class Supervisor:
         *,
         target: str,
         url: str | None,
+        kinds: frozenset[str],
         queues: tuple[str, ...],
         processes: int,
         concurrency: int,
@@ -127,6 +130,7 @@ class Supervisor:
         self._settings = settings
         self._target = target
         self._url = url
+        self._kinds = kinds
         self._queues = queues
         self._processes = processes
         self._concurrency = concurrency
@@ -151,6 +155,8 @@ class Supervisor:
         sweeper = Sweeper(self._store, self._worker, lease=self._settings.lease, policy=policy)
         sweeping = asyncio.create_task(sweeper.run_forever())
         keepers = [asyncio.create_task(self._keep(number)) for number in range(self._processes)]
+        places = range(self._processes, 2 * self._processes)
+        keepers += [asyncio.create_task(self._quarantine(number)) for number in places]
         try:
             await self._stop.wait()
             await self._drain(keepers)
@@ -173,23 +179,38 @@ class Supervisor:
     async def _keep(self, number: int) -> None:
         """Keeps one place filled with a runner."""
         while not self._stop.is_set():
-            try:
-                child = await self._start(number)
-            except OSError as error:
-                log.error("cannot start runner %d: %s", number, error)
-                await self._pause_before_next(number, lived=0.0)
-                continue
-            self._children[number] = child
-            if self._stop.is_set():
-                child.tether.send(drain=True)  # it was being started when the others were told
-            watching = asyncio.create_task(self._watch(child))
-            code = await child.process.wait()
-            watching.cancel()
-            await self._after(child, code)
+            lived = await self._one_life(number)
             if not self._stop.is_set():
-                await self._pause_before_next(number, lived=time.monotonic() - child.started_at)
+                await self._pause_before_next(number, lived=lived)
 
-    async def _start(self, number: int) -> Child:
+    async def _quarantine(self, number: int) -> None:
+        """Keeps a place for a runner of suspects, filled while there are any: what they break is theirs alone."""
+        while not await self._stops_within(LOOK_FOR_SUSPECTS_EVERY):
+            try:
+                waiting = await self._store.aread(suspects())
+            except PosthorseError as error:
+                log.warning("cannot look for suspects: %s", error)
+                continue
+            if any(kind in self._kinds and (not self._queues or queue in self._queues) for queue, kind in waiting):
+                await self._one_life(number, is_quarantine=True)
+
+    async def _one_life(self, number: int, *, is_quarantine: bool = False) -> float:
+        """A runner from its start to its burial; answers with the seconds that it lived."""
+        try:
+            child = await self._start(number, is_quarantine=is_quarantine)
+        except OSError as error:
+            log.error("cannot start runner %d: %s", number, error)
+            return 0.0
+        self._children[number] = child
+        if self._stop.is_set():
+            child.tether.send(drain=True)  # it was being started when the others were told
+        watching = asyncio.create_task(self._watch(child))
+        code = await child.process.wait()
+        watching.cancel()
+        await self._after(child, code)
+        return time.monotonic() - child.started_at
+
+    async def _start(self, number: int, *, is_quarantine: bool) -> Child:
         tether, theirs = Tether.pair()
         runner = str(uuid.uuid4())
         plan = Plan(
@@ -200,8 +221,8 @@ class Supervisor:
             parent=os.getpid(),
             tether=theirs.fileno(),
             queues=self._queues,
-            concurrency=self._concurrency,
-            takes_suspects=number == 0,
+            concurrency=1 if is_quarantine else self._concurrency,
+            is_quarantine=is_quarantine,
             log_level=self._log_level,
         )
         command = [sys.executable, "-m", "posthorse.worker.runner", msgspec.json.encode(plan).decode()]
@@ -267,13 +288,13 @@ class Supervisor:
             self._is_unusable = True
             self._stop.set()
             return
-        if self._stop.is_set():
+        if self._stop.is_set() or code == 0:
             log.info("runner %d ended", child.number)
         else:
             log.error("runner %d (pid %d) died: %s", child.number, child.process.pid, _described(code))
         burial = asyncio.create_task(self._bury(child, code))
         told_twice = asyncio.create_task(self._stop_now.wait())
-        await asyncio.wait((burial, told_twice), return_when=asyncio.FIRST_COMPLETED)  # type: ignore[type-var]  # of two kinds
+        await asyncio.wait((burial, told_twice), return_when=asyncio.FIRST_COMPLETED)  
         told_twice.cancel()
         if not burial.done():
             await asyncio.wait({burial}, timeout=LONGEST_BURIAL)
@@ -309,10 +330,15 @@ class Supervisor:
         self._quick_deaths += 1
         pause = min(LONGEST_BACKOFF, 0.1 * 2**self._quick_deaths)
         log.info("starting runner %d again in %.1f s", number, pause)
+        await self._stops_within(pause)
+
+    async def _stops_within(self, seconds: float) -> bool:
+        """Waits; true as soon as the worker is to stop."""
         try:
-            await asyncio.wait_for(self._stop.wait(), pause)
+            await asyncio.wait_for(self._stop.wait(), seconds)
         except TimeoutError:
-            return
+            return False
+        return True
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────
 

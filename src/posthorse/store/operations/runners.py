@@ -135,6 +135,13 @@ def next_due() -> Steps[int | None]:
 
 
 @single_operation
+def suspects() -> Steps[list[tuple[str, str]]]:
+    """Queues and kinds of jobs that wait to run alone."""
+    rows = yield ask("suspects")
+    return [cast("tuple[str, str]", row) for row in rows]
+
+
+@single_operation
 def take_duty(name: str, holder: str, *, span: int) -> Steps[bool]:
     """Takes or keeps a chore for `span` microseconds; false when somebody else has it."""
     rows = yield ask("take_duty", name=name, holder=holder, span=span)

@@ -195,6 +195,11 @@ JOIN @lanes lanes ON lanes.id = j.lane
 LEFT JOIN @checkpoints k ON k.job = l.job
 WHERE l.runner = :runner
 
+-- ## suspects
+-- Queues and kinds of jobs that wait to run alone.
+SELECT lanes.queue, lanes.kind FROM @lanes lanes
+WHERE lanes.solo AND EXISTS (SELECT 1 FROM @ready ready WHERE ready.lane = lanes.id)
+
 -- ## take_duty
 -- Takes or keeps a chore for a while. No row: somebody else has it.
 INSERT INTO @duties (name, holder, until) VALUES (:name, :holder, :lease_now + :span)

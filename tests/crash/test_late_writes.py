@@ -1,0 +1,63 @@
+"""F8: a process that is stopped past its lease and revived can write nothing, whatever it tries."""
+
+from __future__ import annotations
+
+import signal
+
+from tests.crash.application import write_late
+from tests.crash.harness import Crash, send, wait_for
+
+WRITES = ("return", "raise", "checkpoint", "progress", "slice", "transaction")
+
+
+def test_every_late_write_of_a_revived_process_is_refused(crash: Crash) -> None:
+    jobs = {how: write_late.enqueue(how) for how in WRITES}
+    zombie = crash.start_embedded()
+    for job in jobs.values():
+        crash.wait_for_mark(job.id, "begin")
+    wait_for(lambda: _stops_between_writes(crash, zombie.supervisor), "a moment without a write lock")
+    crash.start()
+    crash.drain(list(jobs.values()))
+    assert {job.result() for job in jobs.values()} == {"second"}
+    crash.open_gate()
+    send(zombie.supervisor, signal.SIGCONT)
+
+    for how in ("checkpoint", "progress", "slice", "transaction"):
+        crash.wait_for_mark(jobs[how].id, "refused:Interrupted")
+    crash.wait_for_mark(jobs["return"].id, "written")
+    crash.wait_for_mark(jobs["raise"].id, "refused:ValueError")
+    wait_for(lambda: zombie.log.count("taken over by another runner") == 1, f"its results\n{zombie.log}")
+    zombie.end()
+    for how, job in jobs.items():
+        row = crash.row(job)
+        assert (row.state, row.epoch, row.errors, row.crashes) == ("completed", 2, 0, 0), how
+        assert job.result() == "second"
+        assert job.status().progress.done == 0
+        assert crash.ledger.effects(job.id) == []
+        assert crash.events(job) == ["lost"]
+    crash.check()
+
+
+def test_a_revived_runner_is_replaced_and_its_worker_works_on(crash: Crash) -> None:
+    """Its supervisor sees that the lease is gone, and ends it."""
+    job = write_late.enqueue("return")
+    worker = crash.start()
+    begun = crash.wait_for_mark(job.id, "begin")
+    [runner] = worker.runners
+    assert runner.pid == begun.pid
+    wait_for(lambda: _stops_between_writes(crash, runner), "a moment without a write lock")
+    crash.wait_for_mark  # its own worker sweeps, but has nobody to run the job
+    wait_for(lambda: crash.row(job).is_ready, "the rescue of the job", within=8)
+    send(runner, signal.SIGCONT)
+    assert job.result(timeout=20) == "second"
+    assert runner not in worker.runners
+    assert crash.row(job).crashes == 0
+    crash.check()
+
+
+def _stops_between_writes(crash: Crash, process: object) -> bool:
+    send(process, signal.SIGSTOP)  # type: ignore[arg-type]
+    if crash.is_free():
+        return True
+    send(process, signal.SIGCONT)  # type: ignore[arg-type]
+    return False

@@ -1,0 +1,125 @@
+"""Kills at random moments: of runners, supervisors, whole trees, and runners stopped past their lease.
+
+Seeded: a failing run prints its seed and the command that repeats it. At each moment some job is running, and at
+most moments the victim is inside an open slice, by its own word.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+
+import pytest
+
+import posthorse as ph
+from tests.crash.application import exact, exact_async, repeated
+from tests.crash.harness import RECOVERY, Crash, Process, Worker, gone, send, wait_for
+
+COUNT, SIZE, SECONDS = 60, 5, 0.03
+VICTIMS = ["runner"] * 13 + ["tree"] * 3 + ["supervisor"] * 2 + ["stopped runner"] * 2
+AT_WORK = 4
+
+
+def test_twenty_random_kills_lose_nothing_and_repeat_nothing(crash: Crash) -> None:
+    _storm(crash, VICTIMS, "test_twenty_random_kills_lose_nothing_and_repeat_nothing")
+
+
+@pytest.mark.soak
+def test_two_hundred_random_kills_lose_nothing_and_repeat_nothing(crash: Crash) -> None:
+    _storm(crash, VICTIMS * 10, "test_two_hundred_random_kills_lose_nothing_and_repeat_nothing -m soak")
+
+
+def _storm(crash: Crash, victims: list[str], test: str) -> None:
+    seed = int(os.environ.get("CRASH_SEED", random.randrange(10**6)))
+    print(f"seed {seed}; again: CRASH_SEED={seed} python -m pytest {__file__} -k {test}")
+    storm = Storm(crash, random.Random(seed))
+    storm.run(victims)
+    crash.drain(storm.jobs, within=60.0 + len(victims))
+    for job in storm.jobs:
+        if job.id in storm.exact:
+            crash.check_exact(job, COUNT)
+        else:
+            crash.check_repeated(job, COUNT, SIZE)
+        assert crash.row(job).errors == 0
+    crash.check()
+    assert storm.inside >= len(victims) / 2, f"only {storm.inside} of {len(victims)} kills struck inside a slice"
+
+
+class Storm:
+    """Keeps a worker at work, and kills parts of it."""
+
+    def __init__(self, crash: Crash, chance: random.Random) -> None:
+        self.crash = crash
+        self.chance = chance
+        self.jobs: list[ph.Job[int]] = []
+        self.exact: set[str] = set()
+        self.inside = 0
+        self.worker = self._start()
+
+    def run(self, victims: list[str]) -> None:
+        for victim in self.chance.sample(victims, len(victims)):
+            self._keep_busy()
+            runner, job = self._at_work()
+            before = self.crash.row(job).epoch_of_lease
+            time.sleep(self.chance.choice([0.0, 0.0, self.chance.uniform(0, SECONDS)]))
+            struck = self._strike(victim, runner)
+            if struck:
+                self.inside += any(self.crash.was_inside_a_slice(process.pid) for process in struck)
+                wait_for(lambda: self._is_free(job, before), f"the rescue of {job.id} after the end of {victim}", within=RECOVERY)
+                if victim == "stopped runner":
+                    send(runner, signal.SIGCONT)
+                    gone([runner], within=RECOVERY)
+
+    def _strike(self, victim: str, runner: Process) -> list[Process]:
+        tree = self.worker.tree
+        assert self.crash.ledger.counts()["leases"] > 0, "nothing is running"
+        match victim:
+            case "runner":
+                send(runner, signal.SIGKILL)
+                return [runner]
+            case "tree":
+                self.worker.kill_tree()
+                gone(tree)
+                self.worker = self._start()
+                return tree
+            case "supervisor":
+                self.worker.kill_supervisor()
+                gone(tree)
+                self.worker = self._start()
+                return tree
+            case _:
+                send(runner, signal.SIGSTOP)
+                if self.crash.is_free():
+                    return [runner]
+                send(runner, signal.SIGKILL)  # it holds the write lock: F9 has a test of its own
+                return [runner]
+
+    def _start(self) -> Worker:
+        return self.crash.start(processes=2, concurrency=3)
+
+    def _keep_busy(self) -> None:
+        open_jobs = sum(row.state not in ("completed", "failed") for row in self.crash.ledger.jobs())
+        for _ in range(open_jobs, AT_WORK):
+            kind = self.chance.choice([exact, exact_async, repeated])
+            job = kind.enqueue(COUNT, SIZE, SECONDS)
+            self.jobs.append(job)
+            if kind is not repeated:
+                self.exact.add(job.id)
+
+    def _at_work(self) -> tuple[Process, ph.Job[int]]:
+        """A runner inside a slice of a job that has got on in it."""
+
+        def look() -> tuple[Process, ph.Job[int]] | None:
+            self._keep_busy()
+            for runner in self.worker.runners:
+                for job in self.crash.open_slices(runner.pid):
+                    return runner, next(known for known in self.jobs if known.id == job)
+            return None
+
+        return wait_for(look, "a job inside a slice")
+
+    def _is_free(self, job: ph.Job[int], before: int) -> bool:
+        row = self.crash.row(job)
+        return row.state == "completed" or not row.is_leased or row.epoch_of_lease > before
