@@ -28,10 +28,12 @@ from posthorse.rules.job import JobError, State, Status
 from posthorse.rules.progress import Progress
 from posthorse.rules.retry import Backoff
 from posthorse.store.connections import AsyncConnection, Connection
-from posthorse.version import VERSION as __version__
+from posthorse.version import VERSION
 from posthorse.worker.context import Context
 from posthorse.worker.slices import Batch
 from posthorse.worker.sources import csv, keyset, lines
+
+__version__ = VERSION
 
 __all__ = [
     "AsyncConnection",

@@ -618,17 +618,17 @@ SET: Any = set
 TUPLE: Any = tuple
 UNION: Any = typing.Union
 
-Annotated_ = tuple[Any, st.SearchStrategy[Any]]
+Drawn = tuple[Any, st.SearchStrategy[Any]]
 """An annotation and a strategy for values that fit it."""
 
-HASHABLE: list[Callable[[Annotated_, Annotated_], Annotated_]] = [
+HASHABLE: list[Callable[[Drawn, Drawn], Drawn]] = [
     lambda a, b: (TUPLE[a[0], b[0]], st.tuples(a[1], b[1])),
     lambda a, b: (TUPLE[a[0], ...], st.lists(a[1], max_size=3).map(tuple)),
     lambda a, b: (UNION[a[0], b[0]], a[1] | b[1]),
     lambda a, b: (UNION[a[0], None], a[1] | st.none()),
     lambda a, b: (FROZENSET[a[0]], st.frozensets(a[1], max_size=3)),
 ]
-OTHERS: list[Callable[[Annotated_, Annotated_], Annotated_]] = [
+OTHERS: list[Callable[[Drawn, Drawn], Drawn]] = [
     lambda a, b: (LIST[a[0]], st.lists(a[1], max_size=3)),
     lambda a, b: (BOX[a[0]], a[1].map(Box)),
     lambda a, b: (
@@ -636,14 +636,14 @@ OTHERS: list[Callable[[Annotated_, Annotated_], Annotated_]] = [
         st.lists(a[1], max_size=3).flatmap(lambda items: st.sampled_from([items, tuple(items)])),
     ),
 ]
-WITH_KEYS: list[Callable[[Annotated_, Annotated_], Annotated_]] = [
+WITH_KEYS: list[Callable[[Drawn, Drawn], Drawn]] = [
     lambda key, a: (SET[key[0]], st.sets(key[1], max_size=3)),
     lambda key, a: (DICT[key[0], a[0]], st.dictionaries(key[1], a[1], max_size=3)),
 ]
 
 
 @st.composite
-def annotated(draw: st.DrawFn, levels: int, *, hashable: bool = False) -> Annotated_:
+def annotated(draw: st.DrawFn, levels: int, *, hashable: bool = False) -> Drawn:
     if levels == 0 or draw(st.integers(0, 3)) == 0:
         return draw(st.sampled_from(SCALARS))
     make = draw(st.sampled_from(HASHABLE if hashable else [*HASHABLE, *OTHERS, *WITH_KEYS]))
@@ -712,6 +712,23 @@ def test_instances_without_equality_arrive_with_their_fields() -> None:
 def test_a_class_that_would_not_come_back_the_same_is_refused() -> None:
     message = refusal(Doubling, Doubling(1))
     assert "argument order would come back from JSON as another: Doubling(amount=4) for Doubling(amount=2)" in message
+
+
+def test_a_trial_of_one_argument_leaves_the_others_alone() -> None:
+    def job(item: Item, anything: object) -> None: ...
+
+    signature = signature_of(job)
+    assert signature.decode(signature.encode((Item(1), (1, 2)), {})) == ((Item(1), [1, 2]), {})
+
+
+def test_a_value_that_cannot_say_what_it_is_is_named() -> None:
+    class Tags(list[str]):
+        pass
+
+    def job(tags: Sequence[str], other: int) -> None: ...
+
+    with pytest.raises(InvalidArgument, match="argument tags is of a type that has no form in JSON"):
+        signature_of(job).encode((Tags(["a"]), 1), {})
 
 
 def test_a_model_that_would_lose_a_field_is_refused_and_the_field_named() -> None:

@@ -6,7 +6,7 @@ import multiprocessing
 import random
 import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from multiprocessing.queues import Queue
 
 from posthorse.rules.job import State
@@ -64,9 +64,11 @@ def test_threads_run_every_job_once_while_others_enqueue_cancel_and_rescue(yard:
     with ThreadPoolExecutor(12) as pool:
         workers = [pool.submit(work_until_empty, yards[n % 2], n, enqueued) for n in range(4)]
         rescuer = pool.submit(rescue)
-        for writer in [pool.submit(enqueue, n) for n in range(4)]:
-            writer.result()
+        writers = [pool.submit(enqueue, n) for n in range(4)]
+        wait(writers)
         enqueued.set()
+        for writer in writers:
+            writer.result()
         rescuer.result()
         seen = Counter(attempt.job for worker in workers for attempt in worker.result())
     _rescue_orphans(other)

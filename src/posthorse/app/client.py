@@ -10,12 +10,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 import msgspec
 
+from posthorse import ids
 from posthorse.app.configure import load_settings
 from posthorse.app.job import Job
 from posthorse.app.kind import Call, JobFunction
 from posthorse.clock import Clock
 from posthorse.errors import InvalidOption
-from posthorse import ids
 from posthorse.rules.durations import Duration
 from posthorse.rules.job import NewJob, checked_name
 from posthorse.rules.registry import Registry, make_kind_options, register

@@ -199,7 +199,8 @@ Names = dict[Class, str]
 def pack(value: object, names: Names | None = None) -> object:
     """The value in parts that JSON has, each other part tagged: `{"$set":[1,2]}`, `{"$uuid":"…"}`.
 
-    Goes by exact type throughout, because a subclass would come back as its base.
+    Goes by exact type, because a subclass would come back as its base; subclasses of text, numbers and dates
+    do, as the equal plain value.
     """
     return _packed(value, names or {}, 0)
 
@@ -275,10 +276,9 @@ def _packed(value: object, names: Names, depth: int) -> object:
         return _packed_dict(cast("dict[object, object]", value), names, depth)
     if kind in names:
         return _packed_object(value, names, depth)
-    if not isinstance(value, Enum):
-        for base in kind.__mro__:
-            if base in _PLAINER:
-                return _packed(_PLAINER[base](value), names, depth)
+    for base in kind.__mro__:
+        if base in _PLAINER:
+            return _packed(_PLAINER[base](value), names, depth)
     raise Misfit("is of a type that has no form in JSON: use plain data, such as its key or its fields", value)
 
 

@@ -99,8 +99,8 @@ def check_can_time_out(registered: Registered) -> None:
     """Raises InvalidOption for a kind whose code nothing could end in time."""
     if not registered.is_async and not registered.signature.wants_context:
         raise InvalidOption(
-            f"{registered.kind!r} cannot keep a timeout: it runs in a thread and has no checkpoint at which it could be "
-            "stopped; make it async, or take ctx: ph.Context first and loop over ctx.slices(…) or call ctx.checkpoint()"
+            f"{registered.kind!r} cannot keep a timeout: it runs in a thread and has no checkpoint at which it could "
+            "be stopped; make it async, or take ctx: ph.Context first and loop over ctx.slices(…) or call ctx.checkpoint()"
         )
 
 

@@ -62,7 +62,8 @@ def make_settings(values: Mapping[str, object]) -> Settings:
         raise InvalidSettings("poll and heartbeat must be longer than zero")
     if settings.max_interruptions < 1:
         raise InvalidSettings(
-            f"max_interruptions is {settings.max_interruptions}; it must be at least 1, or no lost worker would be survived"
+            f"max_interruptions is {settings.max_interruptions}; it must be at least 1, "
+            "or no lost worker would be survived"
         )
     return settings
 

@@ -137,11 +137,18 @@ class Signature:
             for name, check in form.checks:
                 if (value := getattr(filled, name)) is not UNSET:
                     check(value)
-            encoded = form.encode(form.packed(filled) if form.packs else filled)
+            outgoing = filled
+            for name, packed in form.packs:
+                if (value := getattr(filled, name)) is not UNSET:
+                    outgoing = msgspec.structs.replace(outgoing, **{name: packed(value)})
+            name = ""
+            encoded = form.encode(outgoing)
         except Misfit as misfit:
             raise InvalidArgument(f"{self._kind}(): argument {misfit.told(name)}") from None
         except RecursionError:
-            raise InvalidArgument(f"{self._kind}(): argument {name} {TOO_DEEP}") from None
+            raise InvalidArgument(
+                f"{self._kind}(): {f'argument {name}' if name else 'an argument'} {TOO_DEEP}"
+            ) from None
         except (TypeError, ValueError) as error:
             raise InvalidArgument(f"{self._kind}(): the arguments have no form in JSON: {error}") from error
         if len(encoded) > limit:
@@ -253,7 +260,7 @@ class Signature:
         missing = [each.name for each in parameters if _is_required(each) and each.name not in given]
         return f"is missing {_listed(missing)}"
 
-    def _try_arrival(self, sent: object, encoded: bytes) -> None:
+    def _try_arrival(self, sent: msgspec.Struct, encoded: bytes) -> None:
         """Classes run code of their own when they are built: only a trial shows whether values come back."""
         form = self._form
         try:
@@ -283,35 +290,28 @@ class Signature:
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
-_values: Callable[[Any], tuple[object, ...]] = msgspec.structs.astuple
+_values: Callable[[msgspec.Struct], tuple[Any, ...]] = msgspec.structs.astuple
 
 
 class _Form:
     """The parameters as a msgspec Struct: a field each, UNSET where a call leaves the default alone."""
 
     def __init__(self, parameters: list[Parameter], passages: dict[str, _Passage]) -> None:
-        self.struct, self.fill = _struct(parameters, passages)
-        self.decode = msgspec.json.Decoder(self.struct, dec_hook=restored).decode
+        struct, self.fill = _struct(parameters, passages)
+        self.decode = msgspec.json.Decoder(struct, dec_hook=restored).decode
         self.encode = encode_with_sets if any(each.has_sets for each in passages.values()) else encode
-        self.names = self.struct.__struct_fields__
+        self.names = struct.__struct_fields__
         self.checks = [(name, passages[name].check) for name in self.names]
-        self.packs = {name: passage.pack for name, passage in passages.items() if passage.pack}
+        self.packs = [(name, passage.pack) for name, passage in passages.items() if passage.pack]
         self.on_trial = any(passage.on_trial for passage in passages.values())
-        self.compared = {name for name, passage in passages.items() if passage.is_comparable}
+        self.compared = {name for name, each in passages.items() if each.on_trial and each.is_comparable}
         self.required = [each.name for each in parameters if _is_required(each)]
         self.has_required = bool(self.required)
         self.is_plain = all(_is_required(each) and each.kind in _POSITIONAL for each in parameters)
         # Plain attributes: those of inspect.Parameter are properties, and slow.
         self._places = [(each.kind in _POSITIONAL, each.kind, each.name, each.default) for each in parameters]
 
-    def packed(self, filled: object) -> object:
-        fields = dict(zip(self.names, _values(filled), strict=True))
-        for name, packed in self.packs.items():
-            if fields[name] is not UNSET:
-                fields[name] = packed(fields[name])
-        return self.struct(**fields)
-
-    def call(self, filled: object) -> tuple[tuple[object, ...], dict[str, object]]:
+    def call(self, filled: msgspec.Struct) -> tuple[tuple[object, ...], dict[str, object]]:
         by_position: list[Any] = []
         by_name: dict[str, Any] = {}
         last = 0
@@ -338,7 +338,7 @@ def _is_required(parameter: Parameter) -> bool:
 
 def _struct(
     parameters: list[Parameter], passages: dict[str, _Passage]
-) -> tuple[type[msgspec.Struct], Callable[..., object]]:
+) -> tuple[type[msgspec.Struct], Callable[..., msgspec.Struct]]:
     """The Struct, and what binds a call to it: the Struct itself wherever it binds as Python would."""
     binds_alike = all(each.kind in _NAMED for each in parameters)
     by_position: list[Any] = []
@@ -395,8 +395,8 @@ def _passage(annotation: object) -> _Passage:
         annotation,
         on_trial=bool(objects),
         # Models compare private attributes too, which do not travel; their own check compares the fields.
-        has_sets=shape.has_sets,
         is_comparable=not any(kind.__eq__ is object.__eq__ or is_model(kind) for kind in objects),
+        has_sets=shape.has_sets,
     )
     if shape.is_clear and _msgspec_carries(annotation):
         return passage
@@ -417,7 +417,7 @@ def _no_passage(complaint: str) -> _Passage:
 def _msgspec_carries(annotation: object) -> bool:
     try:
         msgspec.json.Decoder(cast("type[Any]", annotation), dec_hook=restored)
-    except TypeError:
+    except (TypeError, RecursionError):
         return False
     return True
 

@@ -142,19 +142,21 @@ async def _in_thread(
 ) -> object:
     # Each job in a context of its own: what one sets the next must not see.
     context = contextvars.copy_context()
-    running = asyncio.get_running_loop().run_in_executor(
-        threads, lambda: context.run(_catching_stop_iteration, function, args, kwargs)
+    value, error = await asyncio.get_running_loop().run_in_executor(
+        threads, lambda: context.run(_called, function, args, kwargs)
     )
-    return await running
+    if error is not None:
+        raise error
+    return value
 
 
-def _catching_stop_iteration(
+def _called(
     function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
-) -> object:
+) -> tuple[object, BaseException | None]:
     try:
-        return function(*args, **kwargs)
-    except StopIteration as error:  # cannot pass through a future
-        raise RuntimeError("the job raised StopIteration") from error
+        return function(*args, **kwargs), None
+    except BaseException as error:  # some, as StopIteration and GeneratorExit, mean something to a future
+        return None, error
 
 
 def _storable(text: str, longest: int) -> str:

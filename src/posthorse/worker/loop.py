@@ -179,7 +179,8 @@ class Loop:
         now = time.monotonic()
         if now - self._looked_for_lanes >= LANES_EVERY:
             self._looked_for_lanes = now
-            self._book.add(await self._store.aread(lanes_after(self._book.known)))
+            lanes = await self._store.aread(lanes_after(self._book.known))
+            self._book.add(lanes)
 
     def _serves(self, lane: Lane) -> bool:
         return lane.kind in self._registry and (not self._runner.queues or lane.queue in self._runner.queues)
@@ -261,8 +262,10 @@ class Loop:
         """Without a runner of their own, suspects wait for a moment in which this one is empty: it is made."""
         now = time.monotonic()
         probes = self._book.probes(now, solo=True) if self._suspects == "when empty" else ()
-        if probes and now >= self._next_hold and await self._store.aread(shares(probes, 1)):
-            self._holds_until, self._next_hold = now + LONGEST_HOLD, now + HOLD_EVERY
+        if probes and now >= self._next_hold:
+            waiting = await self._store.aread(shares(probes, 1))
+            if waiting:
+                self._holds_until, self._next_hold = now + LONGEST_HOLD, now + HOLD_EVERY
 
     def _lose_all(self) -> None:
         """The lease was lost: nothing that runs here counts any more, and nothing more is claimed."""

@@ -17,6 +17,7 @@ import sys
 import time
 import uuid
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -33,6 +34,7 @@ from posthorse.worker.process import is_stopped, kill_group
 from posthorse.worker.runner import LOST_LEASE, UNUSABLE, Plan, configure_logging
 from posthorse.worker.tether import Message, Tether
 
+T = TypeVar("T")
 log = logging.getLogger("posthorse.worker")
 
 QUICK_DEATH = 5.0
@@ -293,10 +295,7 @@ class Supervisor:
         else:
             log.error("runner %d (pid %d) died: %s", child.number, child.process.pid, _described(code))
         burial = asyncio.create_task(self._bury(child, code))
-        told_twice = asyncio.create_task(self._stop_now.wait())
-        await asyncio.wait((burial, told_twice), return_when=asyncio.FIRST_COMPLETED)  
-        told_twice.cancel()
-        if not burial.done():
+        if not await self._ends_in_time(burial, None):
             await asyncio.wait({burial}, timeout=LONGEST_BURIAL)
 
     async def _bury(self, child: Child, code: int) -> None:
@@ -346,19 +345,20 @@ class Supervisor:
         for child in self._children.values():
             child.tether.send(drain=True)
         all_ended = asyncio.gather(*keepers)
-        told_twice = asyncio.create_task(self._stop_now.wait())
-        await asyncio.wait(
-            {all_ended, told_twice},
-            timeout=self._settings.grace + LAST_WORDS,
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        if not all_ended.done():
+        if not await self._ends_in_time(all_ended, self._settings.grace + LAST_WORDS):
             log.warning("stopping at once")
             for child in self._children.values():
                 if not child.ended.is_set():
                     kill_group(child.process.pid)
         await all_ended
+
+    async def _ends_in_time(self, work: asyncio.Future[T], seconds: float | None) -> bool:
+        """Waits for the work to end; false when the time is over or a second signal came before."""
+        told_twice = asyncio.create_task(self._stop_now.wait())
+        both: set[asyncio.Future[Any]] = {work, told_twice}
+        await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         told_twice.cancel()
+        return work.done()
 
 
 def _described(code: int) -> str:

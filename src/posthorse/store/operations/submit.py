@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, cast
 
-from posthorse.errors import KeyConflict, UsageError
 from posthorse import ids
+from posthorse.errors import KeyConflict, UsageError
 from posthorse.rules.job import Lane, NewJob
 from posthorse.store.base import Operation, Steps, ask, ask_rows, operation
 
