@@ -52,7 +52,7 @@ def throughput(bench: Bench) -> None:
     for _ in range(bench.rounds):
         for layout in bench.layouts:
             yardstick = bench.raw()
-            for batch, jobs in ((1, 1_000), (10, 5_000), (100, 20_000), (500, 20_000), (1000, 20_000)):
+            for batch, jobs in ((100, 20_000), (500, 20_000), (1000, 20_000)):
                 pace = bench.drain_fresh(layout, batch, jobs)
                 bench.keep_pace(f"claim + complete, batch {batch}", layout.name, pace, yardstick)
             pace = bench.drain_fresh(layout, 500, 20_000, one_commit=True)
@@ -61,6 +61,15 @@ def throughput(bench: Bench) -> None:
             fill(bench.dsn, layout, pending=60_000)
             both = scenarios.drain_with_two_processes(bench.dsn, layout, 500, 60_000)
             bench.keep("two processes, batch 500", layout.name, of_raw=both / yardstick, per_second=both)
+
+
+def small_batches(bench: Bench) -> None:
+    for _ in range(bench.rounds):
+        for batch, jobs in ((1, 1_000), (10, 5_000)):
+            yardstick = bench.raw()
+            for layout in bench.layouts:
+                pace = bench.drain_fresh(layout, batch, jobs)
+                bench.keep_pace(f"claim + complete, batch {batch}", layout.name, pace, yardstick)
 
 
 def writing(bench: Bench) -> None:
@@ -134,7 +143,8 @@ def parameters(bench: Bench) -> None:
 
 
 GROUPS: dict[str, Callable[[Bench], None]] = {
-    group.__name__: group for group in (throughput, writing, insertion, parameters, weight, pinning, planning)
+    group.__name__: group
+    for group in (throughput, small_batches, writing, insertion, parameters, weight, pinning, planning)
 }
 
 

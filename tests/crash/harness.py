@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -36,7 +36,7 @@ _EMBEDDED = (
     "import sys, threading, logging; logging.basicConfig(); from tests.crash.application import app\n"
     "with app.worker(concurrency=int(sys.argv[1])): threading.Event().wait()"
 )
-_LOOK = 0.002
+_LOOK = 0.004
 
 
 def wait_for(look: Callable[[], T | None], what: str, *, within: float = 20.0) -> T:
@@ -134,6 +134,8 @@ class Crash:
         self.directory = directory
         self.marks_file = directory / "marks"
         self.marks_file.touch()
+        self._marks: list[Mark] = []
+        self._read_to = 0
         self.workers: list[Worker] = []
         app.use_url(url)
         app.migrate()
@@ -171,6 +173,8 @@ class Crash:
             "POSTHORSE_LEASE": f"{LEASE:g}s",
             "POSTHORSE_GRACE": "10s",
             **{f"POSTHORSE_{name.upper()}": value for name, value in settings.items()},
+            "PYTHONPATH": str(self.directory),  # where tests write application modules of their own
+            "PYTHONDONTWRITEBYTECODE": "1",
             MARKS: str(self.marks_file),
             GATE: str(self.directory / "gate"),
         }
@@ -192,6 +196,7 @@ class Crash:
     def end(self) -> None:
         for worker in self.workers:
             worker.end()
+        self.ledger.close()
         app.close()
 
     def kill(self, process: Process) -> None:
@@ -233,8 +238,14 @@ class Crash:
 
     @property
     def marks(self) -> list[Mark]:
-        lines = self.marks_file.read_text(encoding="utf-8").splitlines()
-        return [Mark(int(pid), job, event, int(detail)) for pid, job, event, detail in map(str.split, lines)]
+        """All so far, in order."""
+        with self.marks_file.open(encoding="utf-8") as file:
+            file.seek(self._read_to)
+            for line in file.read().splitlines():
+                pid, job, event, detail = line.split()
+                self._marks.append(Mark(int(pid), job, event, int(detail)))
+            self._read_to = file.tell()
+        return self._marks
 
     def marks_of(self, job: str, event: str) -> list[Mark]:
         return [mark for mark in self.marks if mark.job == job and mark.event == event]
@@ -382,11 +393,11 @@ def _born(pid: int) -> Process:
 
 
 def _children(parent: int) -> list[int]:
-    return [pid for pid in _pids() if (stat := _stat(pid)) is not None and stat.parent == parent]
-
-
-def _pids() -> Iterator[int]:
-    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+    found: list[int] = []
+    with suppress(OSError):
+        for thread in Path(f"/proc/{parent}/task").iterdir():
+            found += map(int, (thread / "children").read_text().split())
+    return found
 
 
 def _command(pid: int) -> bytes:

@@ -57,6 +57,7 @@ class Ledger:
     def __init__(self, url: str) -> None:
         self._url = url
         self.dialect = "sqlite" if url.startswith("sqlite") else "postgres"
+        self._reader: sqlite3.Connection | psycopg.Connection[tuple[object, ...]] | None = None
 
     def create(self) -> None:
         with self.connection() as connection:
@@ -118,6 +119,22 @@ class Ledger:
             assert self._rows("PRAGMA integrity_check") == [("ok",)]
             assert self._rows("PRAGMA foreign_key_check") == []
 
+    def close(self) -> None:
+        """Ends the connection that reads."""
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = None
+
     def _rows(self, query: str, *values: str) -> list[tuple[object, ...]]:
-        with self.connection() as connection:
-            return list(connection.execute(query, values).fetchall())
+        if self._reader is None:
+            self._reader = self._connect()
+        try:
+            return list(self._reader.execute(query, values).fetchall())
+        except psycopg.Error:
+            self.close()
+            raise
+
+    def _connect(self) -> sqlite3.Connection | psycopg.Connection[tuple[object, ...]]:
+        if self.dialect == "sqlite":
+            return sqlite3.connect(self._url.removeprefix("sqlite:///"), timeout=30, isolation_level=None)
+        return psycopg.connect(self._url, autocommit=True)

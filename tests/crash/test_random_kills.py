@@ -60,21 +60,17 @@ class Storm:
 
     def run(self, victims: list[str]) -> None:
         for victim in self.chance.sample(victims, len(victims)):
-            self._keep_busy()
-            runner, job = self._at_work()
-            before = self.crash.row(job).epoch_of_lease
+            runner, job, epoch = self._at_work()
             time.sleep(self.chance.choice([0.0, 0.0, self.chance.uniform(0, SECONDS)]))
             struck = self._strike(victim, runner)
-            if struck:
-                self.inside += any(self.crash.was_inside_a_slice(process.pid) for process in struck)
-                wait_for(lambda: self._is_free(job, before), f"the rescue of {job.id} after the end of {victim}", within=RECOVERY)
-                if victim == "stopped runner":
-                    send(runner, signal.SIGCONT)
-                    gone([runner], within=RECOVERY)
+            self.inside += any(self.crash.was_inside_a_slice(process.pid) for process in struck)
+            self._wait_until_free(job, epoch, victim)
+            if victim == "stopped runner":
+                send(runner, signal.SIGCONT)
+                gone([runner], within=RECOVERY)
 
     def _strike(self, victim: str, runner: Process) -> list[Process]:
         tree = self.worker.tree
-        assert self.crash.ledger.counts()["leases"] > 0, "nothing is running"
         match victim:
             case "runner":
                 send(runner, signal.SIGKILL)
@@ -108,18 +104,23 @@ class Storm:
             if kind is not repeated:
                 self.exact.add(job.id)
 
-    def _at_work(self) -> tuple[Process, ph.Job[int]]:
-        """A runner inside a slice of a job that has got on in it."""
+    def _at_work(self) -> tuple[Process, ph.Job[int], int]:
+        """A runner inside a slice of a job that has got on in it, and that job's fence."""
 
-        def look() -> tuple[Process, ph.Job[int]] | None:
+        def look() -> tuple[Process, ph.Job[int], int] | None:
             self._keep_busy()
             for runner in self.worker.runners:
                 for job in self.crash.open_slices(runner.pid):
-                    return runner, next(known for known in self.jobs if known.id == job)
+                    known = next(known for known in self.jobs if known.id == job)
+                    if epoch := self.crash.row(known).epoch_of_lease:
+                        return runner, known, epoch
             return None
 
         return wait_for(look, "a job inside a slice")
 
-    def _is_free(self, job: ph.Job[int], before: int) -> bool:
-        row = self.crash.row(job)
-        return row.state == "completed" or not row.is_leased or row.epoch_of_lease > before
+    def _wait_until_free(self, job: ph.Job[int], epoch: int, victim: str) -> None:
+        def is_free() -> bool:
+            row = self.crash.row(job)
+            return row.state == "completed" or row.epoch_of_lease != epoch
+
+        wait_for(is_free, f"the rescue of {job.id} after the end of its {victim}", within=RECOVERY)

@@ -217,7 +217,7 @@ KEYS = st.recursive(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.recursive(st.one_of(SCALARS), containers, max_leaves=8))
 def test_a_kept_value_comes_back_equal_and_of_the_same_types(value: object) -> None:
     assert typed(decode_kept(encode_kept(value))) == typed(value)

@@ -652,7 +652,7 @@ def annotated(draw: st.DrawFn, levels: int, *, hashable: bool = False) -> Drawn:
     return make(first, draw(annotated(levels - 1, hashable=hashable)))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_what_arrives_is_equal_to_what_was_sent_and_of_the_same_types(data: st.DataObject) -> None:
     annotation, values = data.draw(annotated(levels=3))

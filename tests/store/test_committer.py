@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import pytest
 
 from posthorse.errors import OutcomeUnknown, StoreError
 from posthorse.store.base import Operation, Steps
 from posthorse.store.committer import LARGEST_GROUP, Answer, Committer
+
+
+INTERRUPTIONS = 150
 
 
 class Recorder:
@@ -257,13 +260,22 @@ def test_interruptions_at_random_moments_strand_nobody(committer: Committer, rec
         return count
 
     interrupted = 0
-    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    at_work = threading.Semaphore(0)
+
+    def interrupt() -> None:
+        for _ in range(INTERRUPTIONS):
+            at_work.acquire()
+            stop.wait(chance.uniform(0.0, 0.002))
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    previous = signal.signal(signal.SIGUSR1, signal.default_int_handler)
     try:
-        with ThreadPoolExecutor(3) as pool:
+        with ThreadPoolExecutor(4) as pool:
             futures = [pool.submit(call, n) for n in range(3)]
-            for _ in range(150):
+            pool.submit(interrupt)
+            for _ in range(INTERRUPTIONS):
                 try:
-                    signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0002, 0.002))
+                    at_work.release()
                     while True:
                         committer.run(echo("main"))
                 except KeyboardInterrupt:
@@ -271,8 +283,7 @@ def test_interruptions_at_random_moments_strand_nobody(committer: Committer, rec
             stop.set()
             assert all(future.result(20) for future in futures)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-    assert interrupted == 150
+        stop.set()
+        signal.signal(signal.SIGUSR1, previous)
+    assert interrupted == INTERRUPTIONS
     assert committer.run(echo("usable")) == "usable"
-    assert partial(committer.close)() is None

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 WIDEST = 1_000
 """Columns of a table that goes to a file or a pipe: nothing is cut off there."""
 
+BETWEEN_COLUMNS = 2
+NARROWEST_COLUMN = 4
+
 _JOINERS = frozenset("\u200c\u200d")  # inside emoji and many scripts
 _RISKY_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
@@ -82,22 +85,28 @@ def out_rich(what: RenderableType) -> None:
 
 def out_table(headings: Sequence[str], rows: Sequence[Sequence[Text | str]], *, flexible: Sequence[int] = ()) -> None:
     """Data: a table. The columns at the places `flexible` are cut where the terminal is too narrow."""
+    from rich.cells import cell_len
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", highlight=False)
-    for place, heading in enumerate(headings):
-        least = 4 if place in flexible else cell_width([headings, *rows], place)
-        table.add_column(heading, no_wrap=True, overflow="ellipsis", min_width=least)
+    widest = [max(cell_len(str(row[place])) for row in (headings, *rows)) for place in range(len(headings))]
+    fitted = fit(widest, flexible, width() - BETWEEN_COLUMNS * (len(headings) - 1))
+    table = Table(box=None, pad_edge=False, padding=(0, BETWEEN_COLUMNS, 0, 0), header_style="bold")
+    for heading, columns in zip(headings, fitted, strict=True):
+        table.add_column(heading, no_wrap=True, overflow="ellipsis", width=columns)
     for row in rows:
         table.add_row(*row)
     out_rich(table)
 
 
-def cell_width(rows: Sequence[Sequence[Text | str]], place: int) -> int:
-    """Columns that the widest cell of a column takes."""
-    from rich.cells import cell_len
-
-    return max((cell_len(str(row[place])) for row in rows), default=1)
+def fit(widths: Sequence[int], flexible: Sequence[int], room: int) -> list[int]:
+    """The widths of columns, with the widest of the flexible ones made narrower until all fit, or none can shrink."""
+    fitted = list(widths)
+    while sum(fitted) > room:
+        widest = max(flexible, key=lambda place: fitted[place], default=None)
+        if widest is None or fitted[widest] <= NARROWEST_COLUMN:
+            break
+        fitted[widest] -= 1
+    return fitted
 
 
 def console(file: TextIO | None = None) -> Console:

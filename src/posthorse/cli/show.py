@@ -239,11 +239,16 @@ def _told(event: Event) -> str:
 
 
 def _print_evidence(story: Story) -> None:
-    failures = [event for event in story.events if "message" in event.detail]
-    for number, event in enumerate(failures, 1):
+    """Every error once, with its latest traceback, however many attempts it ended."""
+    errors: dict[tuple[object, object], list[Event]] = {}
+    for event in story.events:
+        if "message" in event.detail:
+            errors.setdefault((event.detail.get("type"), event.detail["message"]), []).append(event)
+    for (kind, message), events in errors.items():
+        times = f"{len(events)} times, last " if len(events) > 1 else ""
         out()
-        out(f"Error {number} of {len(failures)}, {clock_time(event.at, story.look.now)}")
-        told = event.detail.get("traceback") or f"{event.detail.get('type')}: {event.detail['message']}"
+        out(f"Error, {times}at {clock_time(events[-1].at, story.look.now)}")
+        told = events[-1].detail.get("traceback") or f"{kind}: {message}"
         for line in clean(str(told), keep_lines=True).rstrip().split("\n"):
             out(f"  {line}")
 

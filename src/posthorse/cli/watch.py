@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -138,6 +138,7 @@ class Bars:
         from rich.live import Live
 
         self._console = console()
+        self._longest_told = 0
         self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
 
     def __enter__(self) -> Self:
@@ -157,17 +158,26 @@ class Bars:
         columns, height = os.get_terminal_size(self._console.file.fileno())
         self._console.width = columns
         room = height - 2
-        is_roomy = 2 * len(looks) <= room
-        shown = looks if is_roomy else _most_telling(looks, room)
-        lines = [
-            line for look in shown for line in (_two_lines(look, columns) if is_roomy else [_one_line(look, columns)])
-        ]
-        if len(shown) < len(looks):
-            over = sum(look.status.state.is_final for look in looks)
-            lines.append(
-                Text(f"… and {len(looks) - len(shown)} more; {over} of {len(looks)} are over", style="bright_black")
-            )
+        if 2 * len(looks) <= room:
+            lines = self._pairs(looks, columns)
+        else:
+            shown = _most_telling(looks, room)
+            lines = [_one_line(look, columns) for look in shown]
+            if hidden := len(looks) - len(shown):
+                over = sum(look.status.state.is_final for look in looks)
+                lines.append(Text(f"… and {hidden} more; {over} of {len(looks)} are over", style="bright_black"))
         self._live.update(Group(*lines), refresh=True)
+
+    def _pairs(self, looks: Sequence[Look], columns: int) -> list[Text]:
+        """Two lines for each job. The bars are equally long, and never grow: text that comes and goes moves nothing."""
+        told = [_fitting(look, columns - NARROWEST_BAR - 4) for look in looks]
+        self._longest_told = max(self._longest_told, *map(len, told))
+        length = max(NARROWEST_BAR, min(WIDEST_BAR, columns - self._longest_told - 4))
+        return [
+            line
+            for look, text in zip(looks, told, strict=True)
+            for line in (_head_line(look, columns), _bar_line(look, text, length, columns))
+        ]
 
 
 def _most_telling(looks: Sequence[Look], room: int) -> Sequence[Look]:
@@ -176,7 +186,7 @@ def _most_telling(looks: Sequence[Look], room: int) -> Sequence[Look]:
     return [look for look in looks if look.status.id in chosen]
 
 
-def _two_lines(look: Look, columns: int) -> Iterable[Text]:
+def _head_line(look: Look, columns: int) -> Text:
     from rich.text import Text
 
     status = look.status
@@ -190,23 +200,20 @@ def _two_lines(look: Look, columns: int) -> Iterable[Text]:
     if status.progress.note:
         head.append(f"  {clean(status.progress.note)}", style="bright_black")
     head.truncate(columns, overflow="ellipsis")
-    yield head
-    yield _bar_line(look, columns, style)
+    return head
 
 
-def _bar_line(look: Look, columns: int, style: str) -> Text:
+def _bar_line(look: Look, told: str, length: int, columns: int) -> Text:
     from rich.text import Text
 
     status, now = look
-    progress = status.progress
-    if status.state.is_final or progress.fraction is None:
-        line = Text("  " + (_told(look) or gist(status, now) or f"for {duration_of(status, now) or 'no time yet'}"))
-        line.truncate(columns, overflow="ellipsis")
-        return line
-    told = _fitting(look, columns - NARROWEST_BAR - 4)
-    done, open_ = bar(progress.fraction, min(WIDEST_BAR, columns - len(told) - 4))
-    line = Text.assemble("  ", (done, style), (open_, "bright_black"), " ", told)
-    line.truncate(columns)
+    if status.state.is_final or status.progress.fraction is None:
+        so_far = duration_of(status, now)
+        line = Text("  " + (_told(look) or gist(status, now) or (f"for {so_far}" if so_far else "has not begun")))
+    else:
+        done, open_ = bar(status.progress.fraction, length)
+        line = Text.assemble("  ", (done, MARKS[status.state][1]), (open_, "bright_black"), " ", told)
+    line.truncate(columns, overflow="ellipsis")
     return line
 
 
@@ -225,8 +232,10 @@ def _one_line(look: Look, columns: int) -> Text:
 
 
 def _fitting(look: Look, columns: int) -> str:
-    """As much about the progress as fits; the finish time last to go."""
+    """As much about the progress as fits; the finish time last to go. Empty where there is no bar."""
     progress = look.status.progress
+    if look.status.state.is_final or progress.fraction is None:
+        return ""
     range_, plain = left(progress, with_range=True), left(progress)
     for parts in (
         (percent(progress), amount(progress), speed(progress), range_),

@@ -68,11 +68,15 @@ def left(progress: Progress, *, with_range: bool = False) -> str:
     """ "7m44s left (6m58s to 8m40s)"; empty where there is no forecast, and when nothing is left."""
     if not progress.remaining:
         return ""
-    text = f"{span(progress.remaining)} left"
+    text = f"{_forecast(progress.remaining)} left"
     if not with_range or progress.eta is None or progress.eta_range is None:
         return text
     earliest, latest = (at - progress.eta + progress.remaining for at in progress.eta_range)
-    return f"{text} ({span(earliest)} to {span(latest)})"
+    return f"{text} ({_forecast(earliest)} to {_forecast(latest)})"
+
+
+def _forecast(duration: timedelta) -> str:
+    return "<1s" if duration < timedelta(seconds=1) else span(duration)
 
 
 def gist(status: Status, now: datetime) -> str:

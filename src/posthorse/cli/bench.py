@@ -1,0 +1,165 @@
+"""`posthorse bench`: how fast the user's own store and machine are, with jobs that do nothing."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from posthorse.app.client import Posthorse
+from posthorse.app.job import Job
+from posthorse.app.reading import outcome_of
+from posthorse.cli.bench_measures import Worker, percentile, pickup_times, running_worker
+from posthorse.cli.exits import Exit
+from posthorse.cli.screen import clean, out_json, out_table, say
+from posthorse.cli.target import json_option
+from posthorse.store.operations import read
+
+TARGET = "posthorse.cli.bench_jobs:app"
+FEWEST, BULK = 100, 1_000
+MOST_SINGLES, PICKUPS = 500, 100
+PAGE = 1_000
+
+
+class Rates(NamedTuple):
+    """Jobs per second, and milliseconds until an idle worker picks one up."""
+
+    enqueued_singly: float
+    enqueued_in_bulk: float
+    worked: float
+    pickup_p50_ms: float
+    pickup_p99_ms: float
+
+
+@click.command()
+@click.option(
+    "--jobs", metavar="N", type=click.IntRange(FEWEST, 1_000_000), default=5_000, help="How many jobs; else 5,000."
+)
+@click.option("--processes", metavar="N", type=click.IntRange(1, 1000), default=1, help="Runner processes; else 1.")
+@click.option(
+    "--concurrency",
+    metavar="N",
+    type=click.IntRange(1, 10_000),
+    default=10,
+    help="Jobs at once in each process; else 10.",
+)
+@click.option("--url", metavar="URL", help="The store to measure; otherwise a temporary SQLite file in this folder.")
+@json_option
+def bench(jobs: int, processes: int, concurrency: int, url: str | None, as_json: bool) -> int:
+    """Measure how fast jobs are enqueued, worked and picked up.
+
+    Starts a worker of its own, for jobs that do nothing on the queue posthorse-bench. Without --url it works on a
+    temporary SQLite file in the current folder and leaves nothing; in a store that you name, the finished jobs
+    stay. Other work on the machine or the store makes the figures worse.
+
+    \b
+      posthorse bench --processes 2
+      posthorse bench --url postgresql://jobs@db.internal/shop --jobs 20000
+    """
+    from posthorse.cli.bench_jobs import QUEUE, app
+
+    with ExitStack() as stack:
+        app.use_url(url or _temporary_store(stack))
+        stack.callback(app.close)
+        rates = _measure(app, jobs, processes, concurrency)
+        where = app.store.where
+    if as_json:
+        shape = {"store": where, "jobs": jobs, "processes": processes, "concurrency": concurrency}
+        out_json({**shape, **rates._asdict()})
+    else:
+        _print_table(rates, processes, concurrency)
+    if url is not None:
+        say(f"{jobs + PICKUPS:,} finished jobs stay on the queue {QUEUE} in {clean(where)}.")
+    return Exit.OK
+
+
+def _temporary_store(stack: ExitStack) -> str:
+    """Here rather than in the system's temporary folder, which may be in memory, where commits cost nothing."""
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="posthorse-bench-", dir=Path.cwd()))
+    return f"sqlite:///{folder}/bench.db"
+
+
+def _measure(app: Posthorse, count: int, processes: int, concurrency: int) -> Rates:
+    from posthorse.cli.bench_jobs import QUEUE, do_nothing, tell_beginning
+
+    jobs: list[Job[None]] = []
+    try:
+        jobs.append(do_nothing.enqueue(0))  # opens the store, outside of what is timed
+        singles = min(count // 2, MOST_SINGLES)
+        began = time.perf_counter()
+        jobs.extend(do_nothing.enqueue(number) for number in range(1, singles))
+        between = time.perf_counter()
+        for first in range(singles, count, BULK):
+            numbers = range(first, min(count, first + BULK))
+            jobs.extend(app.enqueue_many([do_nothing.bind(number) for number in numbers]))
+        ended = time.perf_counter()
+        queues = (QUEUE,)
+        with running_worker(
+            TARGET, app.store.url, processes=processes, concurrency=concurrency, queues=queues
+        ) as worker:
+            seconds = _seconds_of_work(app, jobs, worker, QUEUE)
+            pickups = pickup_times(tell_beginning, PICKUPS)
+    except BaseException:
+        _cancel(app, jobs)
+        raise
+    return Rates(
+        enqueued_singly=(singles - 1) / (between - began),
+        enqueued_in_bulk=(count - singles) / (ended - between),
+        worked=count / seconds,
+        pickup_p50_ms=percentile(pickups, 0.5),
+        pickup_p99_ms=percentile(pickups, 0.99),
+    )
+
+
+def _seconds_of_work(app: Posthorse, jobs: Sequence[Job[None]], worker: Worker, queue: str) -> float:
+    """From the start of the first job to the end of the last, on the store's clock."""
+    worker.wait_until(lambda: outcome_of(app, jobs[-1].id) is not None)
+    spans: list[tuple[int, int]] = []
+
+    def all_are_over() -> bool:
+        spans[:] = _spans(app, jobs, queue)
+        return len(spans) == len(jobs)
+
+    worker.wait_until(all_are_over)
+    starts, ends = zip(*spans, strict=True)
+    return (max(ends) - min(starts)) / 1_000_000
+
+
+def _spans(app: Posthorse, jobs: Sequence[Job[None]], queue: str) -> list[tuple[int, int]]:
+    """Start and end of those jobs that are over."""
+    ours = {job.id for job in jobs}
+    spans: list[tuple[int, int]] = []
+    before: str | None = None
+    while rows := app.store.read(read.jobs(queue=queue, before=before, limit=PAGE)):
+        for row in rows:
+            if row.id in ours and row.started_at is not None and row.finished_at is not None:
+                spans.append((row.started_at, row.finished_at))
+        before = rows[-1].id
+        if before <= jobs[0].id:
+            break
+    return spans
+
+
+def _cancel(app: Posthorse, jobs: Sequence[Job[None]]) -> None:
+    """A bench that was broken off leaves no work to others."""
+    for job in jobs:
+        if outcome_of(app, job.id) is None:
+            job.cancel(force=True)
+
+
+def _print_table(rates: Rates, processes: int, concurrency: int) -> None:
+    out_table(
+        ("WHAT", "RATE"),
+        [
+            ("enqueue, one after the other", f"{rates.enqueued_singly:,.0f} jobs/s"),
+            (f"enqueue, {BULK:,} a call", f"{rates.enqueued_in_bulk:,.0f} jobs/s"),
+            (f"work, {processes} × {concurrency} at once", f"{rates.worked:,.0f} jobs/s"),
+            ("picked up by an idle worker, p50", f"{rates.pickup_p50_ms:,.1f} ms"),
+            ("picked up by an idle worker, p99", f"{rates.pickup_p99_ms:,.1f} ms"),
+        ],
+    )

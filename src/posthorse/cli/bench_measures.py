@@ -1,0 +1,96 @@
+"""How stores and workers are timed: a real worker beside this process, the time to pick a job up, percentiles.
+
+For `posthorse bench` and for the benches of the project; knows none of their jobs.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO
+
+from posthorse.app.kind import Kind
+
+PATIENCE = 600.0
+"""Seconds after which something that was waited for is given up."""
+
+LOOK_EVERY = 0.02
+UNDISTURBED = 0.02
+"""Seconds in which a job may be picked up before anybody asks for its result."""
+
+SHORTEST_REST, LONGEST_REST = 0.01, 0.04
+"""Seconds of idleness before a job comes, at random: it should meet the worker at any moment of its rhythm."""
+
+_WORKER = "from posthorse.cli import main; main()"
+
+
+class Worker:
+    """A worker that works beside this process."""
+
+    def __init__(self, process: subprocess.Popen[bytes], words: IO[bytes]) -> None:
+        self._process = process
+        self._words = words
+
+    def wait_until(self, is_so: Callable[[], bool]) -> None:
+        """Returns once it is so. Raises RuntimeError when the worker ended before, TimeoutError in the end."""
+        deadline = time.monotonic() + PATIENCE
+        while not is_so():
+            if (code := self._process.poll()) is not None:
+                raise RuntimeError(f"the worker ended with exit code {code}: {self._last_words()}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the worker did not get there within {PATIENCE:g} s: {self._last_words()}")
+            time.sleep(LOOK_EVERY)
+
+    def stop(self) -> None:
+        """Tells it to stop and waits for its end."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        self._process.wait()
+
+    def _last_words(self) -> str:
+        self._words.seek(0)
+        lines = self._words.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+
+@contextmanager
+def running_worker(
+    target: str, url: str, *, processes: int, concurrency: int, queues: Sequence[str] = ()
+) -> Iterator[Worker]:
+    """`posthorse worker` in a process of its own, until the end of the block."""
+    command = [sys.executable, "-c", _WORKER, "worker", "--app", target, "--url", url, "--log-level", "error"]
+    command += ["--processes", str(processes), "--concurrency", str(concurrency)]
+    for queue in queues:
+        command += ["--queue", queue]
+    with tempfile.TemporaryFile() as words:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=words)
+        worker = Worker(process, words)
+        try:
+            yield worker
+        finally:
+            worker.stop()
+
+
+def pickup_times(tell_beginning: Kind[[], int], count: int) -> list[float]:
+    """Milliseconds from the call of `enqueue` to the start of the job's code, on an idle worker, one after the other."""
+    return [_pickup_time(tell_beginning) for _ in range(count)]
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that this share of all values does not exceed (nearest rank)."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+def _pickup_time(tell_beginning: Kind[[], int]) -> float:
+    time.sleep(random.uniform(SHORTEST_REST, LONGEST_REST))
+    called = time.monotonic_ns()
+    job = tell_beginning.enqueue()
+    time.sleep(UNDISTURBED)
+    return (job.result(timeout=PATIENCE) - called) / 1_000_000
