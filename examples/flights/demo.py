@@ -59,7 +59,9 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    command = os.path.relpath(Path(sys.executable).with_name("posthorse"))
+    command = Path(sys.executable).with_name("posthorse")
+    if command.is_relative_to(Path.cwd()):
+        command = command.relative_to(Path.cwd())
     screen.print(f"\nNow look around:  {command} jobs --url {url}")
     return 0 if is_right else 1
 
@@ -77,7 +79,7 @@ def play(stage: Stage, acts: list[str]) -> None:
         plays[act]()
 
 
-def tell(screen: Screen, sums: dict[tuple[str, str], tuple[int, ...]], summary: Summary, *, begun: int) -> None:
+def tell(screen: Screen, sums: dict[tuple[str, str], list[int]], summary: Summary, *, begun: int) -> None:
     """What the report says, and what it cost to be killed."""
     for report, heading in (("airline", "Airlines with the most flights"), ("week", "The busiest weeks")):
         rows = sorted(((numbers, key) for (name, key), numbers in sums.items() if name == report), reverse=True)

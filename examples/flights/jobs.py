@@ -11,9 +11,11 @@ import statistics
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from io import TextIOWrapper
+from typing import IO, TypedDict
 
 import posthorse as ph
 from examples.flights.darkness import minutes_in_the_dark, place
@@ -24,6 +26,13 @@ app = ph.Posthorse(lease="3s")  # the store is $POSTHORSE_URL; a short lease, so
 
 Sums = dict[tuple[str, str], list[int]]
 PLACES = {code: place(*where) for code, where in airports().items()}
+
+
+class Record(TypedDict):
+    """The longest delay so far."""
+
+    minutes: int
+    flight: str
 
 
 @dataclass
@@ -42,7 +51,7 @@ def flight_report(ctx: ph.Context, slice_size: int = 2000) -> Summary:
     statement = add(app.settings.url)
     months = ctx.keep("months", list[str]())  # kept values are committed with every slice …
     pages = ctx.keep("pages", list[str]())
-    record = ctx.keep("record", {"minutes": 0, "flight": ""})
+    record = ctx.keep("record", Record(minutes=0, flight=""))
     for batch in ctx.slices(ph.csv(path, member=member), size=slice_size):
         note_begun_slice()
         sums = add_up(batch)  # … and while this computes, no transaction is open
@@ -56,7 +65,7 @@ def flight_report(ctx: ph.Context, slice_size: int = 2000) -> Summary:
                     months.append(month)
     # No slice commits with what comes after the loop, so it may run twice. The key makes that harmless.
     last = month_page.using(key=f"last page of {ctx.job_id}").enqueue(int(months[-1]))
-    return Summary(ctx.progress.done, str(record["flight"]), [*pages, last.id])
+    return Summary(ctx.progress.done, record["flight"], [*pages, last.id])
 
 
 @app.job(queue="pages")
@@ -102,22 +111,27 @@ def darkness_of(row: dict[str, str], delay: int) -> int:
     return minutes_in_the_dark(start, end, scheduled + timedelta(minutes=delay), int(row["air_time"]))
 
 
-def keep_longest_delay(flights: Iterable[dict[str, str]], record: dict[str, int | str]) -> None:
+def keep_longest_delay(flights: Iterable[dict[str, str]], record: Record) -> None:
     """Changes the kept record in place when one of these flights was later."""
     for row in flights:
-        if row["dep_delay"] != "NA" and int(row["dep_delay"]) > int(record["minutes"]):
+        if row["dep_delay"] != "NA" and int(row["dep_delay"]) > record["minutes"]:
             where = f"{row['carrier']}{row['flight']} from {row['origin']} to {row['dest']}"
             hours, minutes = divmod(int(row["dep_delay"]), 60)
             day = f"{row['year']}-{int(row['month']):02}-{int(row['day']):02}"
-            record.update(minutes=int(row["dep_delay"]), flight=f"{where} on {day}, {hours} h {minutes} min late")
+            record.update(
+                {"minutes": int(row["dep_delay"]), "flight": f"{where} on {day}, {hours} h {minutes} min late"}
+            )
 
 
 def flights_of(month: int) -> Iterator[dict[str, str]]:
     """One month, in a single pass over the file."""
     path, member = flights_file()
-    raw = path.open("rb") if member is None else zipfile.ZipFile(path).open(member)
-    with TextIOWrapper(raw, encoding="utf-8", newline="") as text:
-        rows = csv.reader(text)
+    with ExitStack() as opened:
+        if member is None:
+            raw: IO[bytes] = opened.enter_context(path.open("rb"))
+        else:
+            raw = opened.enter_context(opened.enter_context(zipfile.ZipFile(path)).open(member))
+        rows = csv.reader(TextIOWrapper(raw, encoding="utf-8", newline=""))
         columns = next(rows)
         for row in rows:
             if row[1] == str(month):

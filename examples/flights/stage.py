@@ -76,16 +76,12 @@ class Stage:
         """SIGKILL for the supervisor and its runners, as when the machine loses its power."""
         self._wait_for_a_slice_to_begin()
         runner, doomed = self._runner(), self._processes()
-        self.screen.say(
-            f"kill -9 {' '.join(map(str, doomed))}: the whole worker is gone", "red"
-        )
+        self.screen.say(f"kill -9 {' '.join(map(str, doomed))}: the whole worker is gone", "red")
         for pid in doomed:
             _kill(pid)
         self._wait_for_worker()
         self.start_worker()
-        self.screen.say(
-            f"the dead freed nothing; the lease ends {app.settings.lease:g} s after their last heartbeat"
-        )
+        self.screen.say(f"the dead freed nothing; the lease ends {app.settings.lease:g} s after their last heartbeat")
         self._see_it_go_on(without=runner)
 
     def deploy(self) -> None:
@@ -170,7 +166,10 @@ class Stage:
 
     def _wait_for_a_slice_to_begin(self) -> None:
         begun = self.slices_begun()
-        self._until(lambda _: self.slices_begun() > begun, "a slice to begin")
+        while self.slices_begun() == begun:  # looked for closely: the slice takes but a moment
+            if time.monotonic() > self._deadline:
+                raise Failure(f"waited in vain for a slice to begin; the job is {self._status().state}")
+            time.sleep(0.001)
 
     def _see_it_go_on(self, *, without: int) -> None:
         committed = self._status().progress.done

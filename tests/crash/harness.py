@@ -173,7 +173,7 @@ class Crash:
             "POSTHORSE_LEASE": f"{LEASE:g}s",
             "POSTHORSE_GRACE": "10s",
             **{f"POSTHORSE_{name.upper()}": value for name, value in settings.items()},
-            "PYTHONPATH": str(self.directory),  # where tests write application modules of their own
+            "PYTHONPATH": f"{self.directory}:{os.environ.get('PYTHONPATH', '')}",  # where tests write application modules of their own
             "PYTHONDONTWRITEBYTECODE": "1",
             MARKS: str(self.marks_file),
             GATE: str(self.directory / "gate"),
@@ -202,9 +202,9 @@ class Crash:
     def kill(self, process: Process) -> None:
         send(process, signal.SIGKILL)
 
-    def open_gate(self) -> None:
-        """Lets those go on that wait in `write_late`."""
-        (self.directory / "gate").touch()
+    def open_gate(self, attempt: int) -> None:
+        """Lets those go on that wait in this attempt of `write_late`."""
+        (self.directory / f"gate{attempt}").touch()
 
     def is_free(self, *, within: float = 0.3) -> bool:
         """Whether somebody else could write now: no stopped process holds the lock of an SQLite store."""

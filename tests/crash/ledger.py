@@ -9,7 +9,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import psycopg
 
@@ -51,6 +51,9 @@ class JobRow(NamedTuple):
     """0 when nobody holds it."""
 
 
+_Rest = tuple[str, int, int, int, int, int, bool, bool, str | None, int]
+
+
 class Ledger:
     """The ledger of one store."""
 
@@ -81,7 +84,7 @@ class Ledger:
         """In the order in which they were written."""
         place = "?" if self.dialect == "sqlite" else "%s"
         rows = self._rows(f"SELECT item, epoch, pid FROM effects WHERE job = {place} ORDER BY id", job)
-        return [Effect(*row) for row in rows]  # type: ignore[arg-type]  # columns in this order
+        return [Effect(*cast("tuple[int, int, int]", row)) for row in rows]
 
     def jobs(self) -> list[JobRow]:
         """Every job and where it lies."""
@@ -98,10 +101,7 @@ class Ledger:
         )
         for row in rows:
             assert row[7] in (0, 1), f"job {row[0]} waits in {row[7]} places"
-        return [
-            JobRow(str(row[0]), *row[1:7], bool(row[7]), bool(row[8]), *row[9:])  # type: ignore[arg-type]  # columns in this order
-            for row in rows
-        ]
+        return [JobRow(str(row[0]), *cast("_Rest", row[1:])) for row in rows]
 
     def counts(self) -> Counter[str]:
         """How many rows the tables hold in which jobs lie."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.crash.application import add, exact, exact_async, fail_once, repeated, sleep_in_thread
-from tests.crash.harness import Crash, Worker, wait_for
+from tests.crash.harness import Crash
 
 COUNT, SIZE = 60, 5
 SLICE_POINTS = ("in_slice", "before_slice_commit", "after_slice_commit")

@@ -8,6 +8,7 @@ import time
 import pytest
 
 import posthorse as ph
+from posthorse.store.sqlite import SqliteBackend
 from tests.crash.application import (
     add,
     app,
@@ -91,6 +92,7 @@ def test_a_process_stopped_inside_a_write_transaction_holds_nobody_for_ever(sqli
     job = stop_in_transaction.enqueue()
     worker = crash.start()
     stopped = crash.wait_for_mark(job.id, "begin")
+    assert isinstance(app.store.backend, SqliteBackend)
     app.store.backend.busy_seconds = 1.0
     began = time.monotonic()
     with pytest.raises(ph.StoreUnreachable, match="stopped inside one"):

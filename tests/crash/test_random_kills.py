@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import time
 
 import pytest
@@ -33,7 +34,7 @@ def test_two_hundred_random_kills_lose_nothing_and_repeat_nothing(crash: Crash) 
 
 def _storm(crash: Crash, victims: list[str], test: str) -> None:
     seed = int(os.environ.get("CRASH_SEED", random.randrange(10**6)))
-    print(f"seed {seed}; again: CRASH_SEED={seed} python -m pytest {__file__} -k {test}")
+    sys.stdout.write(f"seed {seed}; again: CRASH_SEED={seed} python -m pytest {__file__} -k {test}\n")
     storm = Storm(crash, random.Random(seed))
     storm.run(victims)
     crash.drain(storm.jobs, within=60.0 + len(victims))
@@ -98,10 +99,16 @@ class Storm:
     def _keep_busy(self) -> None:
         open_jobs = sum(row.state not in ("completed", "failed") for row in self.crash.ledger.jobs())
         for _ in range(open_jobs, AT_WORK):
-            kind = self.chance.choice([exact, exact_async, repeated])
-            job = kind.enqueue(COUNT, SIZE, SECONDS)
+            kind = self.chance.choice(["exact", "exact_async", "repeated"])
+            match kind:
+                case "exact":
+                    job = exact.enqueue(COUNT, SIZE, SECONDS)
+                case "exact_async":
+                    job = exact_async.enqueue(COUNT, SIZE, SECONDS)
+                case _:
+                    job = repeated.enqueue(COUNT, SIZE, SECONDS)
             self.jobs.append(job)
-            if kind is not repeated:
+            if kind != "repeated":
                 self.exact.add(job.id)
 
     def _at_work(self) -> tuple[Process, ph.Job[int], int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import textwrap
-from pathlib import Path
 
 import posthorse as ph
 from tests.crash.application import add, app
@@ -19,11 +18,14 @@ VERSION = """
     def old(number: int) -> int:
         return number
 """
-NEWER = VERSION + """
+NEWER = (
+    VERSION
+    + """
     @app.job
     def new(number: int) -> int:
         return -number
 """
+)
 
 
 def test_a_worker_whose_code_cannot_be_imported_says_so_and_ends(sqlite_crash: Crash) -> None:
@@ -67,9 +69,7 @@ def test_a_job_whose_wake_was_lost_is_found_by_looking(postgres_crash: Crash) ->
     worker = crash.start(poll="0.5s")
     crash.wait_until_ready(worker)
     with crash.ledger.connection() as connection:
-        wait_for(
-            lambda: connection.execute("SELECT 1 FROM posthorse.runners WHERE idle").fetchone(), "an idle runner"
-        )
+        wait_for(lambda: connection.execute("SELECT 1 FROM posthorse.runners WHERE idle").fetchone(), "an idle runner")
         connection.execute("UPDATE posthorse.runners SET idle = false")  # whoever enqueues now wakes nobody
     assert add.enqueue(1, 2).result(timeout=5) == 3
 

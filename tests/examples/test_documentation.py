@@ -141,5 +141,5 @@ def run_program(code: str, folder: Path) -> None:
 
 def table_rows(page: str) -> list[tuple[str, ...]]:
     """The cells of the first table of a page, without its ruler."""
-    lines = [line for line in page.split("\n\n") if line.startswith("| ")][0].splitlines()
+    lines = next(part for part in page.split("\n\n") if part.startswith("| ")).splitlines()
     return [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in lines if "---" not in line]

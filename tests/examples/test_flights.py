@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import distribution
 from itertools import islice
 from pathlib import Path
@@ -17,7 +19,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "flights"
-FLIGHTS = 30_000
+FLIGHTS = 20_000
 SECONDS = 110
 
 
@@ -36,11 +38,14 @@ def test_report_that_is_killed_and_paused_counts_every_flight_once(
     store_url: str, fewer_flights: Path, tmp_path: Path
 ) -> None:
     played = run(
-        ["demo.py", "--url", store_url, "--slice-size", "500", "--acts", "kill-runner", "pause"], fewer_flights, tmp_path
+        ["demo.py", "--url", store_url, "--slice-size", "1000", "--acts", "kill-runner", "pause"],
+        fewer_flights,
+        tmp_path,
     )
     assert played.returncode == 0, played.stdout + played.stderr
     assert f"Verified: {FLIGHTS:,} flights, each counted exactly once" in played.stdout
     assert "the runner dies in the midst of a slice" in played.stdout
+    assert " and 20 committed: " in played.stdout
     assert "paused at" in played.stdout
 
 
@@ -49,7 +54,9 @@ def test_worker_that_is_killed_whole_and_deployed_over_counts_every_flight_once(
     sqlite_url: str, fewer_flights: Path, tmp_path: Path
 ) -> None:
     played = run(
-        ["demo.py", "--url", sqlite_url, "--slice-size", "500", "--acts", "kill-worker", "deploy"], fewer_flights, tmp_path
+        ["demo.py", "--url", sqlite_url, "--slice-size", "1000", "--acts", "kill-worker", "deploy"],
+        fewer_flights,
+        tmp_path,
     )
     assert played.returncode == 0, played.stdout + played.stderr
     assert f"Verified: {FLIGHTS:,} flights, each counted exactly once" in played.stdout
@@ -88,12 +95,18 @@ def test_the_package_holds_all_the_flights() -> None:
 
 def run(command: Sequence[str], flights: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     program, *arguments = command
-    return subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, str(EXAMPLE / program), *arguments],
         cwd=EXAMPLE.parents[1],
         env={**os.environ, "FLIGHTS_FILE": str(flights), "TMPDIR": str(folder)},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=SECONDS,
-        check=False,
+        start_new_session=True,
     )
+    try:
+        told, complained = process.communicate(timeout=SECONDS)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # a worker that was left behind, too
+    return subprocess.CompletedProcess(command, process.returncode, told, complained)

@@ -12,8 +12,10 @@ import itertools
 import shutil
 import tempfile
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -32,7 +34,7 @@ from hypothesis.stateful import (
 
 from posthorse.clock import Clock
 from posthorse.errors import KeyConflict, NotAllowed
-from posthorse.rules import ids
+from posthorse import ids
 from posthorse.rules.job import JobError, Lane, NewJob, State
 from posthorse.rules.lifecycle import (
     GRAPH,
@@ -79,6 +81,18 @@ OUTCOMES: tuple[Outcome, ...] = (
 )
 
 
+class StillClock(Clock):
+    """Moves only when it is told to, so that a run can be repeated exactly."""
+
+    def now(self) -> int:
+        return _START + self.shift
+
+    boot_now = now
+
+
+_START = Clock().now()
+
+
 @dataclass
 class Known:
     """What the model knows of one job. `state` is never `processing`: `holder` tells that."""
@@ -120,8 +134,9 @@ class JobLife(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.mkdtemp()
-        self.clock = Clock()
+        # In memory where the system offers that: what is proved here is logic, not durability.
+        self.folder = tempfile.mkdtemp(dir=next((place for place in ("/dev/shm",) if Path(place).is_dir()), None))
+        self.clock = StillClock()
         self.store = Store(f"sqlite:///{self.folder}/jobs.db", clock=self.clock)
         self.jobs: dict[str, Known] = {}
         self.keys: dict[tuple[str, str], tuple[str, str]] = {}
@@ -136,7 +151,6 @@ class JobLife(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        # The store is a file in memory-like storage: what is proved here is logic, not durability.
         self.store.migrate()
         self.lanes = self.store.lanes(set(LANES) | {replace_solo(lane) for lane in LANES})
         self.hire()
@@ -157,7 +171,7 @@ class JobLife(RuleBasedStateMachine):
     @precondition(lambda self: self.runners)
     @rule(data=st.data())
     def beat(self, data: st.DataObject) -> None:
-        runner = data.draw(st.sampled_from(sorted(self.runners)))
+        runner = self.one_of(data, self.runners)
         answer = self.store.run(beat(runner, lease=LEASE, running=0, draining=False))
         assert answer.is_alive
         self.runners[runner] = self.clock.boot_now() + LEASE
@@ -167,14 +181,13 @@ class JobLife(RuleBasedStateMachine):
     @precondition(lambda self: self.runners)
     @rule(data=st.data())
     def sign_off(self, data: st.DataObject) -> None:
-        runner = data.draw(st.sampled_from(sorted(self.runners)))
+        runner = self.one_of(data, self.runners)
         self.store.run(retire(runner))
         del self.runners[runner]
 
     @rule(target=attempts, room=st.integers(1, 4), data=st.data())
     def claim(self, room: int, data: st.DataObject) -> object:
-        known = sorted(self.runners) or ["00000000-0000-4000-8000-000000000000"]
-        runner = data.draw(st.sampled_from(known))
+        runner = self.one_of(data, self.runners or {"00000000-0000-4000-8000-000000000000"})
         wanted = data.draw(st.sets(st.sampled_from(sorted(self.lanes, key=repr)), min_size=1))
         probes = sorted(
             (Probe(self.lanes[lane], 0, lane.priority) for lane in wanted), key=lambda probe: -probe.priority
@@ -246,7 +259,7 @@ class JobLife(RuleBasedStateMachine):
         data=st.data(), action=st.sampled_from(["pause", "resume", "cancel", "retry"]), force=st.booleans()
     )
     def ask(self, data: st.DataObject, action: Request, force: bool) -> None:
-        job = self.jobs[data.draw(st.sampled_from(sorted(self.jobs)))]
+        job = self.jobs[self.one_of(data, self.jobs)]
         try:
             answer = self.store.run(request(job.id, action, force=force, channel=""))
         except NotAllowed:
@@ -352,7 +365,7 @@ class JobLife(RuleBasedStateMachine):
             if job.holder is None and job.state in (State.SCHEDULED, State.BLOCKED) and job.due is not None
         ]
         certain = [job for job in due if job.due is not None and job.due <= now]
-        assert len(certain) <= moved <= len(due)
+        assert moved == len(certain)
         for job in sorted(certain, key=lambda job: (job.due, job.place)):
             job.state, job.place = State.PENDING, next(self.places)
 
@@ -424,6 +437,10 @@ class JobLife(RuleBasedStateMachine):
             due=None if new.delay is None else before + new.delay,
             place=next(self.places),
         )
+
+    def one_of(self, data: st.DataObject, names: Collection[str]) -> str:
+        """One of them by its place, because the names are drawn anew in every run."""
+        return list(names)[data.draw(st.integers(0, len(names) - 1))]
 
     def is_ready(self, job: Known) -> bool:
         return job.state is State.PENDING and job.holder is None

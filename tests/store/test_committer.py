@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import pytest
 
@@ -17,7 +18,7 @@ from posthorse.store.base import Operation, Steps
 from posthorse.store.committer import LARGEST_GROUP, Answer, Committer
 
 
-INTERRUPTIONS = 150
+INTERRUPTIONS = 60
 
 
 class Recorder:
@@ -247,8 +248,10 @@ def test_interrupted_leader_leaves_the_work_of_others_to_them(committer: Committ
     assert recorder.groups == [["first"], ["repeatable"]]
 
 
-def test_interruptions_at_random_moments_strand_nobody(committer: Committer, recorder: Recorder) -> None:
+def test_interruptions_at_random_moments_strand_nobody() -> None:
     """Ctrl-C hits the main thread anywhere, while it leads, waits or hands over."""
+    # Without the recorder: the locks of `threading` that are written in Python do not survive interruptions.
+    committer = Committer(lambda operations: [(_run(operation), None) for operation in operations])
     chance = random.Random(7)
     stop = threading.Event()
 
@@ -260,11 +263,11 @@ def test_interruptions_at_random_moments_strand_nobody(committer: Committer, rec
         return count
 
     interrupted = 0
-    at_work = threading.Semaphore(0)
+    at_work: SimpleQueue[bool] = SimpleQueue()  # its lock cannot be interrupted
 
     def interrupt() -> None:
         for _ in range(INTERRUPTIONS):
-            at_work.acquire()
+            at_work.get()
             stop.wait(chance.uniform(0.0, 0.002))
             os.kill(os.getpid(), signal.SIGUSR1)
 
@@ -275,7 +278,7 @@ def test_interruptions_at_random_moments_strand_nobody(committer: Committer, rec
             pool.submit(interrupt)
             for _ in range(INTERRUPTIONS):
                 try:
-                    at_work.release()
+                    at_work.put(True)
                     while True:
                         committer.run(echo("main"))
                 except KeyboardInterrupt:

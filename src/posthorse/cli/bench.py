@@ -18,6 +18,7 @@ from posthorse.cli.bench_measures import Worker, percentile, pickup_times, runni
 from posthorse.cli.exits import Exit
 from posthorse.cli.screen import clean, out_json, out_table, say
 from posthorse.cli.target import json_option
+from posthorse.errors import NotAllowed, StoreError
 from posthorse.store.operations import read
 
 TARGET = "posthorse.cli.bench_jobs:app"
@@ -66,7 +67,13 @@ def bench(jobs: int, processes: int, concurrency: int, url: str | None, as_json:
     with ExitStack() as stack:
         app.use_url(url or _temporary_store(stack))
         stack.callback(app.close)
-        rates = _measure(app, jobs, processes, concurrency)
+        begun: list[Job[None]] = []
+        try:
+            rates = _measure(app, begun, jobs, processes, concurrency)
+        except BaseException:
+            if url is not None:
+                _cancel(app, begun)
+            raise
         where = app.store.where
     if as_json:
         shape = {"store": where, "jobs": jobs, "processes": processes, "concurrency": concurrency}
@@ -84,29 +91,23 @@ def _temporary_store(stack: ExitStack) -> str:
     return f"sqlite:///{folder}/bench.db"
 
 
-def _measure(app: Posthorse, count: int, processes: int, concurrency: int) -> Rates:
+def _measure(app: Posthorse, jobs: list[Job[None]], count: int, processes: int, concurrency: int) -> Rates:
+    """Puts the jobs into `jobs` as they are enqueued, so that whoever breaks it off knows of them."""
     from posthorse.cli.bench_jobs import QUEUE, do_nothing, tell_beginning
 
-    jobs: list[Job[None]] = []
-    try:
-        jobs.append(do_nothing.enqueue(0))  # opens the store, outside of what is timed
-        singles = min(count // 2, MOST_SINGLES)
-        began = time.perf_counter()
-        jobs.extend(do_nothing.enqueue(number) for number in range(1, singles))
-        between = time.perf_counter()
-        for first in range(singles, count, BULK):
-            numbers = range(first, min(count, first + BULK))
-            jobs.extend(app.enqueue_many([do_nothing.bind(number) for number in numbers]))
-        ended = time.perf_counter()
-        queues = (QUEUE,)
-        with running_worker(
-            TARGET, app.store.url, processes=processes, concurrency=concurrency, queues=queues
-        ) as worker:
-            seconds = _seconds_of_work(app, jobs, worker, QUEUE)
-            pickups = pickup_times(tell_beginning, PICKUPS)
-    except BaseException:
-        _cancel(app, jobs)
-        raise
+    jobs.append(do_nothing.enqueue(0))  # opens the store, outside of what is timed
+    singles = min(count // 2, MOST_SINGLES)
+    began = time.perf_counter()
+    jobs.extend(do_nothing.enqueue(number) for number in range(1, singles))
+    between = time.perf_counter()
+    for first in range(singles, count, BULK):
+        numbers = range(first, min(count, first + BULK))
+        jobs.extend(app.enqueue_many([do_nothing.bind(number) for number in numbers]))
+    ended = time.perf_counter()
+    url, queues = app.store.url, (QUEUE,)
+    with running_worker(TARGET, url, processes=processes, concurrency=concurrency, queues=queues) as worker:
+        seconds = _seconds_of_work(app, jobs, worker, QUEUE)
+        pickups = pickup_times(tell_beginning, PICKUPS)
     return Rates(
         enqueued_singly=(singles - 1) / (between - began),
         enqueued_in_bulk=(count - singles) / (ended - between),
@@ -118,27 +119,23 @@ def _measure(app: Posthorse, count: int, processes: int, concurrency: int) -> Ra
 
 def _seconds_of_work(app: Posthorse, jobs: Sequence[Job[None]], worker: Worker, queue: str) -> float:
     """From the start of the first job to the end of the last, on the store's clock."""
-    worker.wait_until(lambda: outcome_of(app, jobs[-1].id) is not None)
-    spans: list[tuple[int, int]] = []
-
-    def all_are_over() -> bool:
-        spans[:] = _spans(app, jobs, queue)
-        return len(spans) == len(jobs)
-
-    worker.wait_until(all_are_over)
-    starts, ends = zip(*spans, strict=True)
-    return (max(ends) - min(starts)) / 1_000_000
+    worker.wait_until(lambda: outcome_of(app, jobs[-1].id) is not None)  # costs the store less than the next line
+    worker.wait_until(lambda: len(_spans(app, jobs, queue)) == len(jobs))
+    spans = _spans(app, jobs, queue)
+    return (max(end for _, end in spans) - min(start for start, _ in spans)) / 1_000_000
 
 
 def _spans(app: Posthorse, jobs: Sequence[Job[None]], queue: str) -> list[tuple[int, int]]:
-    """Start and end of those jobs that are over."""
+    """Start and end, in microseconds, of those jobs that are over."""
     ours = {job.id for job in jobs}
     spans: list[tuple[int, int]] = []
     before: str | None = None
     while rows := app.store.read(read.jobs(queue=queue, before=before, limit=PAGE)):
-        for row in rows:
-            if row.id in ours and row.started_at is not None and row.finished_at is not None:
-                spans.append((row.started_at, row.finished_at))
+        spans.extend(
+            (row.started_at, row.finished_at)
+            for row in rows
+            if row.id in ours and row.started_at is not None and row.finished_at is not None
+        )
         before = rows[-1].id
         if before <= jobs[0].id:
             break
@@ -148,8 +145,13 @@ def _spans(app: Posthorse, jobs: Sequence[Job[None]], queue: str) -> list[tuple[
 def _cancel(app: Posthorse, jobs: Sequence[Job[None]]) -> None:
     """A bench that was broken off leaves no work to others."""
     for job in jobs:
-        if outcome_of(app, job.id) is None:
-            job.cancel(force=True)
+        try:
+            if outcome_of(app, job.id) is None:
+                job.cancel(force=True)
+        except NotAllowed:
+            continue  # it ended in between
+        except StoreError:
+            return
 
 
 def _print_table(rates: Rates, processes: int, concurrency: int) -> None:

@@ -79,7 +79,7 @@ def running_worker(
 
 
 def pickup_times(tell_beginning: Kind[[], int], count: int) -> list[float]:
-    """Milliseconds from the call of `enqueue` to the start of the job's code, on an idle worker, one after the other."""
+    """Milliseconds from the call of `enqueue` to the start of the job's code, one job after the other."""
     return [_pickup_time(tell_beginning) for _ in range(count)]
 
 

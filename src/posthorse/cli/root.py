@@ -40,6 +40,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Look after": {
         "migrate": ("migrate", "Make the store's tables, or bring them up to date."),
         "doctor": ("doctor", "Check the store and the workers, and say what to do."),
+        "bench": ("bench", "Measure how fast jobs are enqueued, worked and picked up."),
     },
 }
 """By section: the name of a command, the module that holds a click command of that name, and what it does."""

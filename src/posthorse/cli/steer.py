@@ -41,9 +41,9 @@ def pause(job_ids: Sequence[str], force: bool, target: str | None, url: str | No
 @target_options
 @json_lines_option
 def resume(job_ids: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
-    """Let paused jobs go on, from their last committed slice.
+    """Let paused jobs go on.
 
-    Prints the state of each job and its id.
+    A long job goes on from its last committed slice. Prints the state of each job and its id.
     """
     return _steer(job_ids, "resume", lambda app, job: app.get_job(job).resume(), target, url, as_json)
 
@@ -54,10 +54,10 @@ def resume(job_ids: Sequence[str], target: str | None, url: str | None, as_json:
 @target_options
 @json_lines_option
 def cancel(job_ids: Sequence[str], force: bool, target: str | None, url: str | None, as_json: bool) -> int:
-    """End jobs for good; only `posthorse retry` brings them back.
+    """End jobs for good.
 
     A waiting job is cancelled at once. A running one ends at its next checkpoint, an async one at its next
-    await. Prints the state of each job and its id.
+    await. Only `posthorse retry` brings a cancelled job back. Prints the state of each job and its id.
     """
     return _steer(job_ids, "cancel", lambda app, job: app.get_job(job).cancel(force=force), target, url, as_json)
 
@@ -67,9 +67,9 @@ def cancel(job_ids: Sequence[str], force: bool, target: str | None, url: str | N
 @target_options
 @json_lines_option
 def retry(job_ids: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
-    """Start failed or cancelled jobs again, with fresh budgets.
+    """Start failed or cancelled jobs again.
 
-    A long job goes on from its last committed slice. Prints the state of each job and its id.
+    Their budgets are fresh; a long job goes on from its last committed slice. Prints the state of each job and its id.
 
     \b
       posthorse jobs --state failed --json | jq -r '.[].id' | xargs posthorse retry

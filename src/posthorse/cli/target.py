@@ -14,6 +14,8 @@ from posthorse.errors import InvalidSettings, StoreUnreachable
 
 F = TypeVar("F", bound=Callable[..., object])
 
+FIRST_PATIENCE = 3.0
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 json_lines_option = click.option("--json", "as_json", is_flag=True, help="Print JSON Lines, one object for each job.")
 
@@ -89,7 +91,14 @@ def is_empty(app: Posthorse) -> bool:
     return True
 
 
+def be_patient(app: Posthorse, seconds: float = 30.0) -> None:
+    """From now on, waits so long for a server that went away: it was there a moment ago, and may be restarting."""
+    if hasattr(app.store.backend, "patience"):
+        app.store.backend.patience = seconds
+
+
 def _kept(app: Posthorse) -> Posthorse:
-    """Closes the store when the command ends, however it ends."""
+    """Closes the store when the command ends, however it ends. Nobody waits long for a server that never answered."""
     click.get_current_context().call_on_close(app.close)
+    be_patient(app, FIRST_PATIENCE)
     return app

@@ -13,7 +13,7 @@ from posthorse.app.reading import Finished, outcome_of
 from posthorse.cli.exits import Exit, exit_of_states
 from posthorse.cli.lookup import find_id
 from posthorse.cli.screen import clean, out, out_json, say
-from posthorse.cli.target import json_lines_option, open_store, target_options
+from posthorse.cli.target import be_patient, json_lines_option, open_store, target_options
 from posthorse.rules.durations import as_timedelta
 from posthorse.rules.job import State
 
@@ -42,6 +42,7 @@ def wait(
     deadline = None if seconds is None else time.monotonic() + seconds
     app = open_store(target, url)
     pending = list(dict.fromkeys(find_id(app, typed) for typed in job_ids))
+    be_patient(app)
     ended: list[State] = []
     pause = FIRST_PAUSE
     while True:

@@ -15,7 +15,7 @@ from posthorse.cli.bars import bar
 from posthorse.cli.exits import Exit, exit_of_states
 from posthorse.cli.lookup import Look, find_id, look_at, look_at_many, short
 from posthorse.cli.screen import clean, console, is_terminal, out, out_json, say
-from posthorse.cli.target import is_empty, json_lines_option, open_store, target_options
+from posthorse.cli.target import be_patient, is_empty, json_lines_option, open_store, target_options
 from posthorse.cli.words import MARKS, amount, clock_time, duration_of, gist, left, percent, speed, status_as_json
 from posthorse.rules.job import State
 
@@ -62,6 +62,7 @@ def _running(app: Posthorse) -> list[str]:
 
 def _follow(app: Posthorse, chosen: Sequence[str], follower: Follower) -> Sequence[Look]:
     looks = {job: look_at(app, job) for job in chosen}
+    be_patient(app)
     while True:
         follower.show(list(looks.values()))
         going = [job for job, look in looks.items() if not look.status.state.is_final]

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import click
 
 from posthorse.app.client import Posthorse
+from posthorse.app.loading import load_application
 from posthorse.cli.screen import clean, out_json, say
-from posthorse.cli.target import json_option, named_target, open_application, target_options
+from posthorse.cli.target import json_option, named_target, target_options
 from posthorse.rules.job import checked_name
 from posthorse.version import VERSION
 
@@ -64,7 +65,9 @@ def worker(
     for queue in queues:
         checked_name(queue, what="queue")
     named = named_target(target)
-    app = open_application(named, url)
+    app = load_application(named)
+    if url is not None:
+        app.use_url(url)
     if as_json:
         out_json(
             {

@@ -347,7 +347,7 @@ def _struct(
         wire = passages[each.name].wire
         fields = by_position if binds_alike and each.kind in _POSITIONAL else by_name
         fields.append((each.name, wire) if _is_required(each) else (each.name, wire, UNSET))
-    base = msgspec.defstruct("Positional", by_position, forbid_unknown_fields=True)
+    base = msgspec.defstruct("Positional", by_position)
     struct = msgspec.defstruct("Arguments", by_name, bases=(base,), kw_only=True, forbid_unknown_fields=True)
     if binds_alike:
         return struct, struct

@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import islice
 from queue import SimpleQueue
 from typing import Generic, TypeVar, cast
 
@@ -95,8 +96,10 @@ class Committer:
     def _lead(self, leader: _Ticket[T]) -> None:
         """Commits one group, then passes the lead on."""
         with self._guard:
-            group = [self._waiting.popleft() for _ in range(min(len(self._waiting), LARGEST_GROUP))]
-            leader.group = group
+            # Noted before they leave the queue: an interruption may strike between any two of these.
+            leader.group = group = list(islice(self._waiting, LARGEST_GROUP))
+            for _ in group:
+                self._waiting.popleft()
         try:
             answers = self._commit([ticket.operation for ticket in group])
         except Exception as error:
@@ -119,7 +122,7 @@ class Committer:
             if self._leader is own:
                 again: list[_Ticket[object]] = []
                 for other in own.group:
-                    if other.is_settled or other is own:
+                    if other.is_settled or other is own or other in self._waiting:
                         continue
                     if other.operation.is_repeatable:
                         again.append(other)

@@ -129,7 +129,7 @@ class EmbeddedWorker:
             sweeping.cancel()
             await asyncio.gather(sweeping, return_exceptions=True)
             await retire_quietly(self._store, runner.id)
-        return pulse.is_lost and not self._is_stopping
+        return work.is_lost and not self._is_stopping
 
     async def _enter(self, runner: Runner, pulse: Pulse) -> None:
         """Enters the list of runners. Later incarnations wait for a store that is away; the first tells its caller."""

@@ -14,14 +14,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from posthorse.errors import PosthorseError
+from posthorse.errors import OutcomeUnknown, PosthorseError
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Outcome, Stopped
 from posthorse.rules.registry import Registry
 from posthorse.rules.settings import Settings
 from posthorse.store.operations.claim import Claimed, Probe, claim, lanes_after, shares
 from posthorse.store.operations.finish import Attempt
-from posthorse.store.operations.runners import Runner, requests_for, set_idle
+from posthorse.store.operations.runners import Runner, held_by, requests_for, set_idle
 from posthorse.store.store import Store
 from posthorse.store.watch import make_watch
 from posthorse.worker.failpoints import failpoint
@@ -65,13 +65,14 @@ class Loop:
         self._settings = settings
         self._runner = runner
         self._suspects: Suspects = suspects
-        self._is_lost = lost
+        self._is_lost_elsewhere = lost
         self._book = LaneBook(self._serves, keeps_marks=not store.is_sqlite)
         self._prefetch = Prefetch(runner.concurrency)
         self._slots = Slots(runner.concurrency, prepare=self._prepare, ended=self._ended)
         self._outbox = Outbox(store, settings, runner, written=self._wake_if_there_is_room)
         self._watch = make_watch(store)
         self._is_stopping = False
+        self._may_hold_more = False
         self._runs_suspect = False
         self._holds_until = 0.0
         self._next_hold = 0.0
@@ -87,8 +88,13 @@ class Loop:
         """How many jobs have begun and not ended."""
         return len(self._slots.running)
 
+    @property
+    def is_lost(self) -> bool:
+        """True when what this runner holds and what it knows have parted: its lease is over, or it had to give up."""
+        return self._is_lost_elsewhere() or self._outbox.has_given_up
+
     async def run(self) -> None:
-        """Works until `stop`, then hands in everything that is left."""
+        """Works until `stop`, or until it is lost; then hands in everything that is left."""
         async with self._watch:
             handing_in = asyncio.create_task(self._outbox.run())
             listening = asyncio.create_task(self._listen_forever())
@@ -122,11 +128,14 @@ class Loop:
                 continue
             try:
                 self._watch.clear()
+                if self._may_hold_more:
+                    await self._return_what_is_unknown()
                 if not await self._claim(room):
                     await self._wait_for_work()
                 failures = 0
             except PosthorseError as error:
                 failures += 1
+                self._may_hold_more = self._may_hold_more or isinstance(error, OutcomeUnknown)
                 pause = random.uniform(0.5, 1) * min(RETRY_LONGEST, RETRY_FIRST * 2**failures)
                 log.warning("cannot claim jobs: %s; looking again in %.1f s", error, pause)
                 await self._watch.wait(pause)
@@ -171,6 +180,13 @@ class Loop:
         if self._is_idle and self._store.is_sqlite and not await self._store.aread(shares(probes, 1)):
             return []  # somebody else's write woke us: looking costs no turn at the one write lock
         return await self._store.arun(claim(self._runner.id, probes, room))
+
+    async def _return_what_is_unknown(self) -> None:
+        """After a claim whose reply was lost: what it gave this runner is found by asking, and goes back unspent."""
+        held = await self._store.aread(held_by(self._runner.id))
+        known = {*self._slots.running, *(claimed.job for claimed in self._slots.backlog), *self._outbox.jobs}
+        await self._outbox.give_back([(lease.job, lease.epoch) for lease in held if lease.job not in known])
+        self._may_hold_more = False
 
     def _by_priority(self, claimed: Claimed) -> int:
         return -self._book[claimed.lane].priority
@@ -234,7 +250,7 @@ class Loop:
         ended_before = 0
         while True:
             await asyncio.sleep(REQUESTS_EVERY)
-            if self._is_lost():
+            if self.is_lost:
                 self._lose_all()
             elif self._slots.running:
                 if self._slots.backlog and self._prefetch.observed == ended_before:
@@ -282,7 +298,7 @@ class Loop:
     async def _drain(self) -> None:
         """Running jobs end, stop at a checkpoint, or are cancelled when the grace is over."""
         await self._outbox.give_back(self._slots.close())
-        if await self._becomes_empty(0 if self._is_lost() else self._settings.grace):
+        if await self._becomes_empty(0 if self.is_lost else self._settings.grace):
             return
         log.warning("%d jobs did not end within the grace; they go back unspent", self.running_count)
         for running in list(self._slots.running.values()):

@@ -41,8 +41,11 @@ class Outbox:
         self._runner = runner
         self._written = written
         """Called after each batch: there is room again."""
+        self.has_given_up = False
+        """True when an outcome could not be written: the store has a lease that nobody here will end."""
         self._completions: list[Completion] = []
-        self._settling: set[asyncio.Task[None]] = set()
+        self._under_way: list[Completion] = []
+        self._settling: dict[asyncio.Task[None], str] = {}
         self._has_some = asyncio.Event()
         self._is_closing = False
 
@@ -50,6 +53,11 @@ class Outbox:
     def is_full(self) -> bool:
         """True when the store is so far behind that no more jobs should begin."""
         return len(self._completions) > LONGEST
+
+    @property
+    def jobs(self) -> set[str]:
+        """Those whose outcome is not written yet."""
+        return {completion.job for completion in (*self._completions, *self._under_way)} | set(self._settling.values())
 
     def put(self, running: Running, outcome: Outcome) -> None:
         """Takes an outcome."""
@@ -59,17 +67,18 @@ class Outbox:
             self._has_some.set()
         elif running.stop.request != "lost":
             task = asyncio.get_running_loop().create_task(self.settle(running, outcome))
-            self._settling.add(task)
-            task.add_done_callback(self._settling.discard)
+            self._settling[task] = running.claimed.job
+            task.add_done_callback(self._settling.pop)
 
     async def run(self) -> None:
         """Hands in until `close`, and then what is left."""
         while self._completions or not self._is_closing:
             await self._has_some.wait()
             self._has_some.clear()
-            batch, self._completions = self._completions, []
-            if batch:
-                await self._complete(batch)
+            self._under_way, self._completions = self._completions, []
+            if self._under_way:
+                await self._complete(self._under_way)
+                self._under_way = []
                 self._written()
 
     async def close(self) -> None:
@@ -126,7 +135,7 @@ class Outbox:
         )
 
     async def _insist(self, attempt: Callable[[], Awaitable[T]]) -> T | None:
-        """Tries while the lease may still stand; None when it cannot any more."""
+        """Tries while the lease may still stand; None when it cannot any more, and then this runner has to end."""
         deadline = time.monotonic() + self._settings.lease
         failures = 0
         while True:
@@ -137,6 +146,11 @@ class Outbox:
                 pause = random.uniform(0.5, 1) * min(RETRY_LONGEST, RETRY_FIRST * 2**failures)
                 if time.monotonic() + pause > deadline:
                     log.error("gave up writing to the store: %s; the jobs concerned run again elsewhere", error)
-                    return None
+                    break
                 log.warning("cannot write to the store: %s; trying again in %.1f s", error, pause)
                 await asyncio.sleep(pause)
+            except Exception:
+                log.exception("gave up writing to the store; the jobs concerned run again elsewhere")
+                break
+        self.has_given_up = True
+        return None

@@ -100,11 +100,11 @@ class RunnerProcess:
             await self._work.run()
         finally:
             beating.cancel()
-            if not self._is_lost():
+            if not self._work.is_lost:
                 await retire_quietly(app.store, runner.id)
                 app.close()
         # Not by way of asyncio's own clean-up: it would wait for jobs that swallow their cancellation.
-        _exit(LOST_LEASE if self._is_lost() else 0)
+        _exit(LOST_LEASE if self._work.is_lost else 0)
 
     def _is_lost(self) -> bool:
         return self._is_taken_away or time.monotonic() >= self._until

@@ -1,0 +1,98 @@
+"""Where figures were measured: without this they mean nothing to anybody else."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sqlite3
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+SYNCS = 100
+BLOCK = b"\0" * 4096
+LIBRARIES = ("psycopg", "asyncpg", "uvloop", "msgspec")
+IN_MEMORY = ("tmpfs", "ramfs")
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Where a store lies."""
+
+    file_system: str
+    sync_ms: float
+    """Median time of fdatasync after a block was appended."""
+
+    @property
+    def is_in_memory(self) -> bool:
+        """True where a commit costs nothing, and a figure is worth as much."""
+        return self.file_system in IN_MEMORY
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A machine at the time of a run."""
+
+    cores: int
+    processor: str
+    versions: dict[str, str]
+    disks: dict[str, Disk]
+    load_at_start: float
+    load_at_end: float
+
+    def at_end(self) -> Environment:
+        """The same, with the load of now."""
+        return replace(self, load_at_end=os.getloadavg()[0])
+
+
+def look_around(folders: dict[str, Path], *, postgres: str | None) -> Environment:
+    """The machine as it is now; `folders` by store."""
+    versions = {
+        "Posthorse": importlib.metadata.version("posthorse"),
+        "Python": platform.python_version(),
+        "SQLite": sqlite3.sqlite_version,
+        **({} if postgres is None else {"PostgreSQL": postgres}),
+        **{name: version for name in LIBRARIES if (version := _version(name)) is not None},
+    }
+    load = os.getloadavg()[0]
+    disks = {store: Disk(_file_system(folder), _sync_time(folder)) for store, folder in folders.items()}
+    return Environment(os.cpu_count() or 1, _processor(), versions, disks, load, load)
+
+
+def _version(library: str) -> str | None:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.machine())
+
+
+def _file_system(folder: Path) -> str:
+    command = ["df", "--output=fstype", str(folder)]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    return asked.stdout.split()[-1] if asked.returncode == 0 else "unknown"
+
+
+def _sync_time(folder: Path) -> float:
+    """Milliseconds."""
+    sync = getattr(os, "fdatasync", os.fsync)  # not every system has the cheaper one
+    times: list[float] = []
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        for _ in range(SYNCS):
+            file.write(BLOCK)
+            began = time.perf_counter()
+            sync(file.fileno())
+            times.append(time.perf_counter() - began)
+    return median(times) * 1_000

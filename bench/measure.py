@@ -1,0 +1,51 @@
+"""What one round of measurements is given, and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from bench.raw_limits import BULK, RawLimits
+from bench.stores import MeasuredStore
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is done for one sample."""
+
+    jobs: int
+    """Queued and then worked off; whole thousands, as the raw limits insert them."""
+    singles: int
+    """Commits of one row each."""
+    bulk: int
+    pickups: int
+    items: int
+    slice_size: int = 1_000
+
+
+FULL = Sizes(jobs=20_000, singles=2_000, bulk=20_000, pickups=200, items=1_000_000)
+QUICK = Sizes(jobs=BULK, singles=20, bulk=BULK, pickups=5, items=10_000)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A store, its yardstick, and the shape of what is measured."""
+
+    store: MeasuredStore
+    raw: RawLimits
+    sizes: Sizes
+    concurrency: int
+    processes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One figure of one round; `raw` is what the bare database needed or did, just before."""
+
+    name: str
+    unit: str
+    ours: float
+    raw: float | None = None
+
+
+Measure = Callable[[Setup], Iterator[Sample]]

@@ -1,0 +1,40 @@
+"""How long a job waits for an idle worker: from the call of enqueue to the first line of its code.
+
+Two commits lie in between, that of the job and that of the claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from bench.application import TARGET, app, opened, tell_beginning
+from bench.measure import Sample, Setup
+from posthorse.cli.bench_measures import percentile, pickup_times, running_worker
+
+
+def measure(setup: Setup) -> Iterator[Sample]:
+    """Milliseconds, beside those of one commit; by a worker in a process of its own, and by one in this process."""
+    store, count = setup.store, setup.sizes.pickups
+    with store.fresh() as url, opened(url), store.asking(url) as ask:
+        raw = _commit_time(setup)
+        with running_worker(TARGET, url, processes=1, concurrency=setup.concurrency) as worker:
+            worker.wait_until(lambda: store.runner_count(ask) == 1)
+            tell_beginning.enqueue().result()
+            times = pickup_times(tell_beginning, count)
+    yield from _samples("pickup by a worker process", times, raw)
+    with store.fresh() as url, opened(url):
+        raw = _commit_time(setup)
+        with app.worker(concurrency=setup.concurrency):
+            tell_beginning.enqueue().result()
+            times = pickup_times(tell_beginning, count)
+    yield from _samples("pickup by an embedded worker", times, raw)
+
+
+def _commit_time(setup: Setup) -> float:
+    """Milliseconds of one commit of one row."""
+    return 1_000 / setup.raw.insert_singly(setup.sizes.singles)
+
+
+def _samples(name: str, times: Sequence[float], raw: float) -> Iterator[Sample]:
+    yield Sample(f"{name}, p50", "ms", percentile(times, 0.5), raw)
+    yield Sample(f"{name}, p99", "ms", percentile(times, 0.99))

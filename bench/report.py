@@ -1,0 +1,123 @@
+"""Samples become figures, and figures a table and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+
+from bench.environment import Environment
+from bench.measure import Sample
+
+HEADINGS = ("STORE", "WHAT", "UNIT", "OURS", "RAW", "OURS/RAW")
+RIGHT_FROM = 3
+LEGEND = (
+    "Medians over the rounds. RAW is the bare database, measured just before; OURS/RAW is the median of the ratios of "
+    "each round: for rates more is better, for times less."
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """All samples of one thing on one store."""
+
+    store: str
+    samples: Sequence[Sample]
+
+    @property
+    def ours(self) -> float:
+        """The median."""
+        return median(sample.ours for sample in self.samples)
+
+    @property
+    def raw(self) -> float | None:
+        """The median of what the bare database did; None where nothing compares."""
+        return median(raw) if (raw := [sample.raw for sample in self.samples if sample.raw is not None]) else None
+
+    @property
+    def ratio(self) -> float | None:
+        """The median of ours to raw, each of the same round."""
+        ratios = [sample.ours / sample.raw for sample in self.samples if sample.raw is not None]
+        return median(ratios) if ratios else None
+
+
+def gather(samples: Mapping[tuple[str, str], Sequence[Sample]]) -> list[Figure]:
+    """Figures, in the order in which their first samples came; keyed by store and name."""
+    return [Figure(store, taken) for (store, _), taken in samples.items()]
+
+
+def print_report(environment: Environment, figures: Sequence[Figure], *, rounds: int, shape: str) -> None:
+    """The table, and above it where and how it came about."""
+    for line in _told(environment):
+        print(line)
+    print(f"{rounds} round{'s' if rounds > 1 else ''}, {shape}")
+    print()
+    cells = [HEADINGS, *(_cells(figure) for figure in figures)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        aligned = [
+            cell.rjust(width) if place >= RIGHT_FROM else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(aligned).rstrip())
+    print()
+    print(LEGEND)
+
+
+def as_json(environment: Environment, figures: Sequence[Figure], *, rounds: int, shape: Mapping[str, object]) -> str:
+    """Everything, with every sample."""
+    return json.dumps(
+        {
+            "environment": asdict(environment),
+            "rounds": rounds,
+            "shape": shape,
+            "figures": [_as_object(figure) for figure in figures],
+        },
+        indent=2,
+    )
+
+
+def _told(environment: Environment) -> Sequence[str]:
+    versions = ", ".join(f"{name} {version}" for name, version in environment.versions.items())
+    disks = [
+        f"{store}: {disk.file_system}, fdatasync {disk.sync_ms:.3f} ms" for store, disk in environment.disks.items()
+    ]
+    in_memory = [store for store, disk in environment.disks.items() if disk.is_in_memory]
+    warning = [f"WARNING: {', '.join(in_memory)} in memory, where commits cost nothing; set TMPDIR to a disk"]
+    return [
+        f"{environment.cores} cores, {environment.processor}; "
+        f"load {environment.load_at_start:.2f} at the start, {environment.load_at_end:.2f} at the end",
+        versions,
+        "; ".join(disks),
+        *(warning if in_memory else ()),
+    ]
+
+
+def _cells(figure: Figure) -> tuple[str, ...]:
+    first = figure.samples[0]
+    return (
+        figure.store,
+        first.name,
+        first.unit,
+        _number(figure.ours),
+        "" if figure.raw is None else _number(figure.raw),
+        "" if figure.ratio is None else f"{figure.ratio:.2f}",
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _as_object(figure: Figure) -> dict[str, object]:
+    first = figure.samples[0]
+    return {
+        "store": figure.store,
+        "name": first.name,
+        "unit": first.unit,
+        "ours": figure.ours,
+        "raw": figure.raw,
+        "ratio": figure.ratio,
+        "samples": [{"ours": sample.ours, "raw": sample.raw} for sample in figure.samples],
+    }

@@ -1,0 +1,182 @@
+"""Declaring kinds: bare and called, under which names, with which options, and still a function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+import posthorse as ph
+
+
+@pytest.fixture
+def lone(sqlite_url: str) -> ph.Posthorse:
+    """An application whose store is never opened."""
+    return ph.Posthorse(sqlite_url)
+
+
+def test_a_bare_decorator_takes_the_name_of_the_function(lone: ph.Posthorse) -> None:
+    @lone.job
+    def welcome(user_id: int) -> str:
+        """Says hello."""
+        return f"hello {user_id}"
+
+    assert welcome.kind == "welcome"
+    assert welcome(7) == "hello 7"
+    assert welcome.__doc__ == "Says hello."
+    assert welcome.__name__ == "welcome"
+    assert inspect.signature(welcome).parameters.keys() == {"user_id"}
+    assert repr(welcome) == "<Kind 'welcome'>"
+
+
+def test_a_called_decorator_takes_options(lone: ph.Posthorse) -> None:
+    @lone.job(kind="greet", queue="mail", priority=-3, tags=["a", "b"], max_attempts=2)
+    def welcome() -> None: ...
+
+    assert welcome.kind == "greet"
+    status = welcome.enqueue().status()
+    assert (status.kind, status.queue, status.priority, status.tags, status.max_attempts) == (
+        "greet",
+        "mail",
+        -3,
+        ("a", "b"),
+        2,
+    )
+    lone.close()
+
+
+def test_an_empty_call_is_as_good_as_a_bare_decorator(lone: ph.Posthorse) -> None:
+    @lone.job()
+    def welcome() -> None: ...
+
+    assert welcome.kind == "welcome"
+
+
+def test_a_plain_call_of_an_async_job_gives_its_coroutine(lone: ph.Posthorse) -> None:
+    @lone.job
+    async def answer() -> int:
+        return 42
+
+    coroutine = answer()
+    with pytest.raises(StopIteration) as stopped:
+        coroutine.send(None)
+    assert stopped.value.value == 42
+
+
+def test_a_plain_call_with_a_context_passes_it_on(lone: ph.Posthorse) -> None:
+    @lone.job
+    def whose(ctx: ph.Context | None, name: str) -> str:
+        return f"{name} {ctx}"
+
+    assert whose(None, "x") == "x None"
+
+
+def test_two_functions_under_one_kind_are_refused_and_both_are_named(lone: ph.Posthorse) -> None:
+    @lone.job
+    def welcome() -> None: ...
+
+    def other() -> None: ...
+
+    with pytest.raises(ph.DuplicateKind, match=r"'welcome' is taken by .*welcome; give .*other another"):
+        lone.job(kind="welcome")(other)
+    with pytest.raises(ph.DuplicateKind):
+        lone.job(aliases=["welcome"])(other)
+    assert "other" not in lone.registry
+
+
+def test_old_rows_run_after_a_rename(store_url: str) -> None:
+    before, after = ph.Posthorse(store_url, lease="6s"), ph.Posthorse(store_url, lease="6s")
+
+    @before.job
+    def old_name(number: int) -> int:
+        return number
+
+    @after.job(aliases=["old_name"])
+    def new_name(number: int) -> int:
+        return number * 2
+
+    job = old_name.enqueue(4)
+    with after.worker():
+        assert after.get_job(job.id).result(timeout=10) == 8
+    assert new_name.kind == "new_name"
+    before.close()
+    after.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"quue": "mail"}, r"no option 'quue'; did you mean 'queue'\?"),
+        ({"delay": 3}, "no option 'delay'"),
+        ({"kind": ""}, "kind is ''"),
+        ({"kind": 7}, "kind is 7"),
+        ({"kind": "a" * 201}, "1 to 200"),
+        ({"kind": "*"}, "kind"),
+        ({"queue": ""}, "queue is ''"),
+        ({"queue": " mail"}, "surrounding spaces"),
+        ({"queue": "a\0b"}, "queue"),
+        ({"queue": "a\u202eb"}, "queue"),
+        ({"priority": 101}, "priority is 101"),
+        ({"priority": -(2**31)}, "from -100 to 100"),
+        ({"priority": 1.5}, "priority is 1.5"),
+        ({"priority": True}, "priority is True"),
+        ({"tags": "signup"}, "tags is 'signup'; give a list"),
+        ({"tags": ["x"] * 10_000}, "10000 tags are more"),
+        ({"tags": [""]}, "tag is ''"),
+        ({"tags": {"a": 1}}, "tags is"),
+        ({"aliases": "old"}, "aliases is 'old'; give a list"),
+        ({"aliases": [""]}, "alias is ''"),
+        ({"max_attempts": 0}, "max_attempts is 0"),
+        ({"max_attempts": -1}, "max_attempts is -1"),
+        ({"max_attempts": 10**9}, "max_attempts is 1000000000"),
+        ({"max_crashes": True}, "max_crashes is True"),
+        ({"backoff": -1}, "backoff is -1"),
+        ({"backoff": float("inf")}, "backoff is inf"),
+        ({"backoff": "soon"}, "backoff is 'soon'"),
+        ({"timeout": 0}, "timeout must be longer than zero"),
+        ({"timeout": -1}, "timeout is -1"),
+        ({"timeout": "1 fortnight"}, "no duration"),
+        ({"timeout": 1e12}, "timeout is 1e\\+12"),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_named(lone: ph.Posthorse, options: dict[str, object], complaint: str) -> None:
+    async def job() -> None: ...
+
+    with pytest.raises(ph.InvalidOption, match=complaint):
+        lone.job(**options)(job)  # type: ignore[call-overload]  # that is the point
+    assert len(lone.registry) == 0
+
+
+def test_what_is_no_function_of_a_job_is_refused(lone: ph.Posthorse) -> None:
+    def numbers() -> Iterator[int]:
+        yield 1
+
+    async def anumbers() -> AsyncIterator[int]:
+        yield 1
+
+    with pytest.raises(ph.InvalidOption, match="has a yield"):
+        lone.job(numbers)
+    with pytest.raises(ph.InvalidOption, match="has a yield"):
+        lone.job(anumbers)
+    with pytest.raises(ph.InvalidOption, match="needs a function, not 'mail'"):
+        lone.job("mail")  # type: ignore[call-overload]  # that is the point
+    with pytest.raises(ph.InvalidOption, match="needs a function"):
+        lone.job(type("Callable", (), {"__call__": lambda self: None})())
+
+
+def test_kinds_of_unicode_names_are_kinds_like_others(app: ph.Posthorse) -> None:
+    @app.job(kind="grüße 🐎", queue="почта")
+    def greet() -> str:
+        return "да"
+
+    with app.worker():
+        assert greet.enqueue().result(timeout=10) == "да"
+
+
+def test_quotes_in_a_queue_name_are_only_text(app: ph.Posthorse) -> None:
+    @app.job(queue="'; DROP TABLE jobs; --")
+    def fine() -> None: ...
+
+    with app.worker(queues=["'; DROP TABLE jobs; --"]):
+        fine.enqueue().result(timeout=10)

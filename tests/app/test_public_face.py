@@ -1,0 +1,82 @@
+"""The public face: which names there are, and that both colours of each verb agree."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+
+import pytest
+
+import posthorse as ph
+
+NAMES = """
+AsyncConnection Backoff Batch Call Connection Context DuplicateKind FenceLost Interrupted InvalidArgument InvalidOption
+InvalidSettings Job JobCancelled JobError JobFailed JobNotFound KeyConflict Kind NotAllowed OutcomeUnknown Posthorse
+PosthorseError Progress SchemaMismatch State Status StoreError StoreUnreachable TooLarge UnknownKind UsageError
+__version__ csv keyset lines
+"""
+
+
+def test_the_exported_names_are_these() -> None:
+    assert sorted(ph.__all__) == sorted(NAMES.split())
+    assert all(hasattr(ph, name) for name in ph.__all__)
+
+
+def test_nothing_else_is_public_but_modules() -> None:
+    others = {name for name, value in vars(ph).items() if not name.startswith("_") and not inspect.ismodule(value)}
+    assert others <= set(ph.__all__)
+
+
+def twins() -> Iterator[tuple[type, str, str]]:
+    for face in (ph.Posthorse, ph.Kind, ph.Call, ph.Job, ph.Context, ph.Batch):
+        for name in dir(face):
+            twin = f"a{name}"
+            if not name.startswith("_") and hasattr(face, twin) and inspect.isfunction(getattr(face, name)):
+                yield face, name, twin
+
+
+def test_these_verbs_have_an_async_twin() -> None:
+    assert sorted(f"{face.__name__}.{name}" for face, name, _ in twins()) == [
+        "Batch.commit",
+        "Call.enqueue",
+        "Context.checkpoint",
+        "Job.cancel",
+        "Job.pause",
+        "Job.result",
+        "Job.resume",
+        "Job.retry",
+        "Job.status",
+        "Kind.enqueue",
+        "Posthorse.enqueue_many",
+    ]
+
+
+@pytest.mark.parametrize(("face", "name", "twin"), list(twins()), ids=lambda value: getattr(value, "__name__", value))
+def test_both_colours_of_a_verb_have_one_signature(face: type, name: str, twin: str) -> None:
+    sync, async_ = getattr(face, name), getattr(face, twin)
+    assert inspect.iscoroutinefunction(async_)
+    assert not inspect.iscoroutinefunction(sync)
+    assert inspect.signature(sync) == inspect.signature(async_)
+
+
+def test_every_async_verb_is_the_twin_of_one() -> None:
+    known = {f"{face.__name__}.{twin}" for face, _, twin in twins()}
+    for face in (ph.Posthorse, ph.Kind, ph.Call, ph.Job, ph.Context, ph.Batch):
+        for name, value in inspect.getmembers(face, inspect.iscoroutinefunction):
+            assert name.startswith("__") or name.startswith("_") or f"{face.__name__}.{name}" in known
+
+
+def test_every_public_function_says_what_it_does() -> None:
+    for face in (ph.Posthorse, ph.Kind, ph.Call, ph.Job, ph.Context, ph.Batch, ph.Progress, ph.Status):
+        assert face.__doc__
+        for name, value in vars(face).items():
+            if inspect.isfunction(value) and not name.startswith("_"):
+                assert value.__doc__, f"{face.__name__}.{name}"
+
+
+def test_errors_form_one_tree() -> None:
+    errors = [value for value in vars(ph).values() if isinstance(value, type) and issubclass(value, BaseException)]
+    assert all(issubclass(error, ph.PosthorseError) for error in errors if error is not ph.Interrupted)
+    assert not issubclass(ph.Interrupted, Exception)
+    assert issubclass(ph.UsageError, ValueError)
+    assert issubclass(ph.JobNotFound, LookupError)

@@ -1,0 +1,153 @@
+"""A small application in a folder of its own, and two ways to call the command line there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import posthorse as ph
+from posthorse.app.loading import load_application
+from posthorse.cli.root import root
+
+SHOP = '''
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+import posthorse as ph
+
+app = ph.Posthorse()
+
+
+class Size(Enum):
+    SMALL = "small"
+
+
+@dataclass
+class Order:
+    item: str
+    count: int
+
+
+@app.job(queue="mail")
+def welcome(user_id: int, name: str = "") -> str:
+    return f"welcome {user_id} {name}"
+
+
+@app.job
+def anything(value, *more, **named):
+    return [value, list(more), named]
+
+
+@app.job
+def typed(when: datetime, numbers: list[int], size: Size, order: Order, *words: str) -> None: ...
+
+
+@app.job(queue="reports")
+def count(ctx: ph.Context, n: int) -> int:
+    for batch in ctx.slices(range(n), size=10):
+        list(batch)
+    return ctx.progress.done
+
+
+@app.job(max_attempts=2, backoff=0)
+def broken(why: str) -> None:
+    raise ValueError(why)
+
+
+@app.job
+async def endless() -> None:
+    await asyncio.sleep(3600)
+'''
+
+
+class Shop:
+    """The folder of the application, and a terminal in it."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.url = url
+
+    @property
+    def app(self) -> ph.Posthorse:
+        return load_application("shop:app")
+
+    def run(self, *words: str, input: str | None = None) -> Result:
+        """The command in this process, without a terminal."""
+        return CliRunner().invoke(root, list(words), input=input, prog_name="posthorse")
+
+    def done(self, *words: str, input: str | None = None) -> str:
+        """What a command that must succeed prints, without the last line break."""
+        result = self.run(*words, input=input)
+        assert result.exit_code == 0, result.output
+        return result.stdout.removesuffix("\n")
+
+    def json(self, *words: str) -> object:
+        """What a command prints as one JSON value."""
+        return json.loads(self.run(*words, "--json").stdout)
+
+    def start(
+        self, *words: str | bytes, stdin: int | None = subprocess.DEVNULL, stdout: int | None = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
+        """The command in a process of its own."""
+        return subprocess.Popen(
+            self.command(*words),
+            cwd=self.folder,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def command(self, *words: str | bytes) -> Sequence[str | bytes]:
+        return [sys.executable, "-c", "from posthorse.cli import main; main()", *words]
+
+
+    def close(self) -> None:
+        """Closes the store, if anybody opened it."""
+        if "shop" in sys.modules:
+            self.app.close()
+
+
+def make_shop(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    (tmp_path / "shop.py").write_text(SHOP, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POSTHORSE_URL", url)
+    monkeypatch.setenv("POSTHORSE_APP", "shop:app")
+    monkeypatch.setenv("POSTHORSE_GRACE", "100ms")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return Shop(tmp_path, url)
+
+
+@pytest.fixture(autouse=True)
+def forgets_modules_of_users() -> Iterator[None]:
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if not name.startswith(("posthorse", "rich", "psycopg")):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def shop(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """An application on SQLite."""
+    shop = make_shop(tmp_path, sqlite_url, monkeypatch)
+    yield shop
+    shop.close()
+
+
+@pytest.fixture
+def any_shop(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """An application on each store."""
+    shop = make_shop(tmp_path, store_url, monkeypatch)
+    yield shop
+    shop.close()

@@ -1,0 +1,187 @@
+"""The command as a process: pipes that break, streams that are closed, signals, terminals, a real worker."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Shop
+from tests.waiting import until, until_state
+
+
+@contextlib.contextmanager
+def working(shop: Shop, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """A worker, from its first runner to its end."""
+    worker = shop.start("worker", *words)
+    try:
+        until(lambda: shop.app.store.is_sqlite and shop.json("workers"), what="the worker is on the list")
+        yield worker
+    finally:
+        worker.kill()
+        worker.communicate()
+
+
+def seen_on_a_terminal(shop: Shop, *words: str, columns: int = 80, lines: int = 24, **environment: str) -> str:
+    """Everything that a command writes to a terminal of this size."""
+    ours, theirs = pty.openpty()
+    size = {"COLUMNS": str(columns), "LINES": str(lines), "TERM": "xterm-256color"}
+    process = subprocess.Popen(
+        shop.command(*words),
+        cwd=shop.folder,
+        env={**os.environ, **size, **environment},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    seen = b""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and select.select([ours], [], [], 20)[0]:
+        try:
+            read = os.read(ours, 65_536)
+        except OSError:  # the other side is closed
+            break
+        seen += read
+    os.close(ours)
+    process.wait()
+    return seen.decode().replace("\r\n", "\n")
+
+
+def test_reader_that_goes_away_ends_the_command_quietly(shop: Shop) -> None:
+    shop.done("enqueue", "welcome", "7")
+    reader, writer = os.pipe()
+    process = shop.start("jobs", stdout=writer)
+    os.close(writer)
+    os.close(reader)
+    _, words = process.communicate(timeout=20)
+    assert (process.returncode, words) == (141, "")
+
+
+@pytest.mark.parametrize("redirection", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_do_no_harm(shop: Shop, redirection: str) -> None:
+    command = f'"{sys.executable}" -c "from posthorse.cli import main; main()"'
+    script = f"{command} enqueue welcome 7 {redirection}"
+    done = subprocess.run(["sh", "-c", script], cwd=shop.folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(shop.done("jobs").split("\n")) == 2
+
+
+def test_arguments_from_a_closed_stdin_are_refused(shop: Shop) -> None:
+    command = f'"{sys.executable}" -c "from posthorse.cli import main; main()"'
+    done = subprocess.run(
+        ["sh", "-c", f"{command} enqueue welcome - <&-"], cwd=shop.folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "stdin" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_argument_that_is_no_utf_8_is_refused(shop: Shop) -> None:
+    process = shop.start("enqueue", "welcome", "7", b"\xff\xfe")
+    _, words = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert "no valid UTF-8" in words
+
+
+@pytest.mark.parametrize("verb", ["wait", "watch"])
+def test_interrupt_ends_the_command_and_not_the_job(shop: Shop, verb: str) -> None:
+    job = shop.done("enqueue", "welcome", "7")
+    process = shop.start(verb, job, "--json")
+    if verb == "watch":
+        assert process.stdout is not None
+        process.stdout.readline()
+    else:
+        until(lambda: is_asleep(process.pid), what="it waits")
+    process.send_signal(signal.SIGINT)
+    _, words = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in words
+    assert shop.app.get_job(job).status().state == "pending"
+
+
+def is_asleep(pid: int) -> bool:
+    """Whether a process opened the store and sleeps."""
+    try:
+        opened = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+    except OSError:
+        return False
+    return any(path.endswith("jobs.db") for path in opened)
+
+
+def test_worker_greets_works_and_stops_when_told(shop: Shop) -> None:
+    job = shop.app.get_job(shop.done("enqueue", "welcome", "7"))
+    other = shop.app.get_job(shop.done("enqueue", "count", "5"))
+    with working(shop, "-q", "mail", "--concurrency", "3") as worker:
+        until_state(job, "completed")
+        worker.send_signal(signal.SIGTERM)
+        data, words = worker.communicate(timeout=20)
+    assert worker.returncode == 0
+    assert data == ""
+    assert re.search(r"queues +mail", words)
+    assert "1 × 3 at once" in words
+    assert "kinds   anything, broken, count" in words
+    assert other.status().state == "pending"
+
+
+@pytest.mark.parametrize(
+    "words", [["--processes", "0"], ["--concurrency", "0"], ["--concurrency", "many"], ["-q", "*"], ["--app", "gone:app"]]
+)
+def test_worker_that_cannot_work_ends_with_two(shop: Shop, words: list[str]) -> None:
+    result = shop.run("worker", *words)
+    assert result.exit_code == 2
+    assert "Error:" in result.stderr
+
+
+# ── on a terminal ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_table_fits_the_terminal(shop: Shop) -> None:
+    job = shop.done("enqueue", "welcome", "7", "--queue", "日本語のとても長い名前のキューです" * 3)
+    for columns in (60, 80, 100):
+        seen = re.sub(r"\x1b\[[\d;]*m", "", seen_on_a_terminal(shop, "jobs", columns=columns))
+        heading, row = seen.rstrip().split("\n")
+        assert heading.endswith("ID")
+        assert row.endswith(job[-8:])
+        assert "…" in row
+        assert len(row) + sum(ord(character) > 0x3000 for character in row) <= columns
+
+
+def test_wide_terminal_shows_whole_ids(shop: Shop) -> None:
+    job = shop.done("enqueue", "welcome", "7")
+    assert job in seen_on_a_terminal(shop, "jobs", columns=140)
+
+
+def test_colours_are_for_terminals_that_want_them(shop: Shop) -> None:
+    shop.done("enqueue", "welcome", "7", "--delay", "1h")
+    assert "\x1b[34m" in seen_on_a_terminal(shop, "jobs")
+    assert "\x1b[34m" not in seen_on_a_terminal(shop, "jobs", NO_COLOR="1")
+    assert "\x1b" not in seen_on_a_terminal(shop, "jobs", TERM="dumb")
+    assert "\x1b" not in shop.done("jobs")
+
+
+def test_watch_draws_bars_on_a_terminal_until_all_is_over(shop: Shop) -> None:
+    jobs = [shop.done("enqueue", "count", "2000") for _ in range(2)]
+    with shop.app.worker():
+        seen = seen_on_a_terminal(shop, "watch", *jobs)
+    assert "✓ completed" in seen
+    assert "2,000 in" in seen
+    assert seen.endswith("\x1b[?25h")  # the cursor is back
+    for job in jobs:
+        assert shop.app.get_job(job).status().state == "completed"
+
+
+def test_watch_on_a_dumb_terminal_prints_lines(shop: Shop) -> None:
+    job = shop.done("enqueue", "welcome", "7")
+    shop.done("cancel", job)
+    assert "\x1b" not in seen_on_a_terminal(shop, "watch", job, TERM="dumb")

@@ -1,0 +1,127 @@
+"""F49 to F52: PostgreSQL is killed, cuts its sessions, or does what it was told and nobody hears of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+import posthorse as ph
+from tests.crash.application import add, exact, exact_async, fail_once, repeated
+from tests.crash.harness import Crash, wait_for
+from tests.crash.proxy import lossy_proxy
+from tests.servers import PostgresServer
+
+COUNT, SIZE = 60, 5
+
+
+def _commits(text: bytes) -> Callable[[Sequence[bytes]], bool]:
+    return lambda sent: b"COMMIT\0" in sent[-1] and any(text in piece for piece in sent)
+
+
+def _says(text: bytes) -> Callable[[Sequence[bytes]], bool]:
+    return lambda sent: text in sent[-1]
+
+
+LOST = {
+    "register": _says(b'INTO "posthorse".runners'),
+    "claim": _commits(b"granted AS"),
+    "checkpoint": _says(b"(job, epoch, slices, "),
+    "slice transaction": _commits(b"INTO effects"),
+    "completion": _says(b"result = l.result"),
+    "retry": _commits(b"RETURNING claimed_at"),
+}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_a_reply_that_was_lost_loses_and_repeats_nothing(postgres_crash: Crash, what: str) -> None:
+    crash = postgres_crash
+    address = urlsplit(crash.url)
+    assert address.port is not None
+    jobs = [exact.enqueue(COUNT, SIZE, 0), exact_async.enqueue(COUNT, SIZE, 0)]
+    others: list[ph.Job[int]] = [repeated.enqueue(COUNT, SIZE, 0), fail_once.enqueue(), add.enqueue(1, 2)]
+    with lossy_proxy(address.port, loses=LOST[what]) as proxy:
+        worker = crash.start(url=address._replace(netloc=f"postgres@127.0.0.1:{proxy.port}").geturl())
+        crash.drain([*jobs, *others])
+        assert proxy.has_lost.is_set()
+        worker.end()
+    for job in jobs:
+        crash.check_exact(job, COUNT)
+    crash.check_repeated(others[0], COUNT, SIZE)
+    assert crash.row(others[1]).errors == 1
+    assert others[2].result() == 3
+    crash.check()
+
+
+def test_a_store_that_refuses_outcomes_for_longer_than_the_lease_loses_none(postgres_crash: Crash) -> None:
+    """The runner gives up, and with itself: else its living lease would keep the job from everybody."""
+    crash = postgres_crash
+    with crash.ledger.connection() as connection:
+        connection.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused'; END $$"
+        )
+        connection.execute("CREATE TRIGGER refuse BEFORE UPDATE ON posthorse.jobs EXECUTE FUNCTION refuse()")
+    job = add.enqueue(1, 2)
+    worker = crash.start()
+    wait_for(lambda: "gave up writing" in worker.log, "the end of its patience")
+    with crash.ledger.connection() as connection:
+        connection.execute("DROP TRIGGER refuse ON posthorse.jobs")
+    assert job.result(timeout=20) == 3
+    row = crash.row(job)
+    assert (row.errors, row.crashes) == (0, 0)
+    crash.check()
+
+
+def test_sessions_cut_while_slices_run_lose_and_repeat_nothing(postgres_crash: Crash) -> None:
+    crash = postgres_crash
+    jobs = [exact.enqueue(COUNT, SIZE, 0.05), exact_async.enqueue(COUNT, SIZE, 0.05)]
+    repeating = repeated.enqueue(COUNT, SIZE, 0.05)
+    crash.start()
+    for count in (2, 4, 6):
+        crash.wait_for_mark(jobs[0].id, "in", count=count)
+        with crash.ledger.connection() as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        crash.ledger.close()
+    crash.drain([*jobs, repeating])
+    for job in jobs:
+        crash.check_exact(job, COUNT)
+    crash.check_repeated(repeating, COUNT, SIZE)
+    crash.check()
+
+
+def test_a_server_that_is_killed_and_comes_back_loses_nothing(own_postgres: PostgresServer, tmp_path: Path) -> None:
+    _outage(own_postgres, tmp_path, times=2, seconds=0)
+
+
+@pytest.mark.soak
+def test_a_server_that_stays_away_longer_than_the_lease_loses_nothing(
+    own_postgres: PostgresServer, tmp_path: Path
+) -> None:
+    _outage(own_postgres, tmp_path, times=5, seconds=6)
+
+
+def _outage(server: PostgresServer, directory: Path, *, times: int, seconds: float) -> None:
+    crash = Crash(server.url(), directory)
+    try:
+        jobs = [exact.enqueue(COUNT, SIZE, 0.05), exact_async.enqueue(COUNT, SIZE, 0.05)]
+        repeating = repeated.enqueue(COUNT, SIZE, 0.05)
+        crash.start(processes=2)
+        for time_of_death in range(times):
+            crash.wait_for_mark(jobs[0].id, "in", count=2 + 2 * time_of_death)
+            server.kill()
+            crash.ledger.close()
+            time.sleep(seconds)  # the outage itself
+            server.start()
+        crash.drain([*jobs, repeating], within=60)
+        for job in jobs:
+            crash.check_exact(job, COUNT)
+        crash.check_repeated(repeating, COUNT, SIZE)
+        crash.check()
+    finally:
+        crash.end()
