@@ -4,92 +4,108 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from bench import enqueueing, pickup, slices, throughput
 from bench.environment import look_around
-from bench.measure import FULL, QUICK, Measure, Sample, Setup
+from bench.measure import FULL, QUICK, Measure, Sample, Setup, Sizes
 from bench.report import as_json, gather, print_report
 from bench.stores import MeasuredStore, postgres_store, sqlite_store
 from tests.servers import ServerMissing
 
+STORES = {"sqlite": sqlite_store, "postgres": postgres_store}
 BENCHES: dict[str, Measure] = {
     "throughput": throughput.measure,
     "enqueueing": enqueueing.measure,
     "pickup": pickup.measure,
     "slices": slices.measure,
 }
-STORES = ("sqlite", "postgres")
-ROUNDS = 5
+ROUNDS, QUICK_ROUNDS = 5, 1
+PROCESSES, QUICK_PROCESSES = (1, 2), (1,)
 CONCURRENCY = 10
 """What `posthorse worker` has when nobody says otherwise."""
 
-PROCESSES = (1, 2)
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for."""
+
+    stores: Sequence[str]
+    benches: Sequence[str]
+    rounds: int
+    sizes: Sizes
+    processes: Sequence[int]
+    concurrency: int
+    json: Path | None
 
 
-def main(words: Sequence[str]) -> None:
-    """Measures and reports."""
-    wanted = _parsed(words)
-    sizes = QUICK if wanted.quick else FULL
-    if wanted.jobs is not None:
-        sizes = replace(sizes, jobs=wanted.jobs)
-    rounds: int = wanted.rounds or (1 if wanted.quick else ROUNDS)
-    chosen: list[str] = wanted.only or list(BENCHES)
-    processes = tuple(wanted.processes or PROCESSES)
-    concurrency: int = wanted.concurrency
-    samples: defaultdict[tuple[str, str], list[Sample]] = defaultdict(list)
+def main(wanted: Wanted) -> None:
+    """Measures and reports. Raises ServerMissing."""
     with ExitStack() as stack:
-        stores: list[MeasuredStore] = []
-        postgres = None
-        if wanted.store in (None, "sqlite"):
-            stores.append(stack.enter_context(sqlite_store()))
-        if wanted.store in (None, "postgres"):
-            store = stack.enter_context(postgres_store())
-            stores.append(store)
-            postgres = store.version()
-        environment = look_around({store.name: store.folder for store in stores}, postgres=postgres)
+        stores: list[MeasuredStore] = [stack.enter_context(STORES[name]()) for name in wanted.stores]
+        environment = look_around(stores)
         setups = [
-            Setup(store, stack.enter_context(store.yardstick()), sizes, concurrency, processes) for store in stores
+            Setup(
+                store=store,
+                raw=stack.enter_context(store.yardstick()),
+                sizes=wanted.sizes,
+                concurrency=wanted.concurrency,
+                processes=wanted.processes,
+            )
+            for store in stores
         ]
-        for number in range(1, rounds + 1):
-            for setup in setups:
-                for name in chosen:
-                    print(f"round {number} of {rounds}: {setup.store.name}, {name}", file=sys.stderr, flush=True)
-                    for sample in BENCHES[name](setup):
-                        samples[setup.store.name, sample.name].append(sample)
+        figures = gather(_samples(wanted, setups))
         environment = environment.at_end()
-    shape = {**asdict(sizes), "concurrency": concurrency, "processes": processes}
-    # By store, then in the order of the rounds.
-    figures = sorted(gather(samples), key=lambda figure: STORES.index(figure.store))
-    told = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in shape.items() if isinstance(value, int))
-    print_report(environment, figures, rounds=rounds, shape=told)
+    shape = {
+        "rounds": wanted.rounds,
+        **asdict(wanted.sizes),
+        "processes": list(wanted.processes),
+        "concurrency": wanted.concurrency,
+    }
+    print_report(environment, figures, shape)
     if wanted.json is not None:
-        Path(wanted.json).write_text(as_json(environment, figures, rounds=rounds, shape=shape) + "\n")
+        wanted.json.write_text(as_json(environment, figures, shape) + "\n", encoding="utf-8")
 
 
-def _parsed(words: Sequence[str]) -> argparse.Namespace:
+def _samples(wanted: Wanted, setups: Sequence[Setup]) -> Iterator[tuple[str, Sample]]:
+    """Each with the name of its store."""
+    for number in range(1, wanted.rounds + 1):
+        for setup in setups:
+            for name in wanted.benches:
+                print(f"round {number} of {wanted.rounds}: {setup.store.name}, {name}", file=sys.stderr, flush=True)
+                for sample in BENCHES[name](setup):
+                    yield setup.store.name, sample
+
+
+def _wanted(words: Sequence[str] | None = None) -> Wanted:
+    given = _parser().parse_args(words)
+    sizes = QUICK if given.quick else FULL
+    return Wanted(
+        stores=[given.store] if given.store else list(STORES),
+        benches=given.only or list(BENCHES),
+        rounds=given.rounds or (QUICK_ROUNDS if given.quick else ROUNDS),
+        sizes=replace(sizes, jobs=given.jobs or sizes.jobs),
+        processes=given.processes or (QUICK_PROCESSES if given.quick else PROCESSES),
+        concurrency=given.concurrency,
+        json=given.json,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Posthorse beside the bare databases.")
-    parser.add_argument("--store", choices=STORES, help="one store; otherwise both")
-    parser.add_argument("--only", choices=BENCHES, action="append", help="one bench, may be repeated; otherwise all")
-    parser.add_argument("--quick", action="store_true", help="small sizes, one round: shows that it runs, not how fast")
-    parser.add_argument("--rounds", type=_positive, metavar="N", help=f"otherwise {ROUNDS}, with --quick 1")
-    parser.add_argument("--jobs", type=_thousands, metavar="N", help=f"queued for throughput; otherwise {FULL.jobs:,}")
-    parser.add_argument(
-        "--processes",
-        type=_positive,
-        metavar="N",
-        action="append",
-        help="of the worker, may be repeated; otherwise 1, 2",
-    )
-    parser.add_argument(
-        "--concurrency", type=_positive, metavar="N", default=CONCURRENCY, help=f"of each; otherwise {CONCURRENCY}"
-    )
-    parser.add_argument("--json", metavar="FILE", help="writes every sample as JSON, too")
-    return parser.parse_args(words)
+    add = parser.add_argument
+    add("--store", choices=STORES, help="one store; otherwise both")
+    add("--only", choices=BENCHES, action="append", help="one bench, may be repeated; otherwise all")
+    add("--quick", action="store_true", help="small, one round, one process: shows that it runs, not how fast")
+    add("--rounds", type=_positive, metavar="N", help=f"otherwise {ROUNDS}")
+    add("--jobs", type=_thousands, metavar="N", help=f"queued for throughput; otherwise {FULL.jobs:,}")
+    add("--processes", type=_positive, metavar="N", action="append", help="may be repeated; otherwise 1 and 2")
+    add("--concurrency", type=_positive, metavar="N", default=CONCURRENCY, help=f"otherwise {CONCURRENCY}")
+    add("--json", type=Path, metavar="FILE", help="every sample goes there as JSON, too")
+    return parser
 
 
 def _positive(text: str) -> int:
@@ -108,6 +124,6 @@ def _thousands(text: str) -> int:
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1:])
+        main(_wanted())
     except ServerMissing as missing:
         sys.exit(f"{missing}; or measure SQLite alone: --store sqlite")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import sqlite3
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+
+from bench.stores import MeasuredStore
+from posthorse.version import VERSION
 
 SYNCS = 100
 BLOCK = b"\0" * 4096
@@ -39,8 +42,9 @@ class Environment:
 
     cores: int
     processor: str
-    versions: dict[str, str]
+    versions: list[str]
     disks: dict[str, Disk]
+    """By store."""
     load_at_start: float
     load_at_end: float
 
@@ -49,17 +53,16 @@ class Environment:
         return replace(self, load_at_end=os.getloadavg()[0])
 
 
-def look_around(folders: dict[str, Path], *, postgres: str | None) -> Environment:
-    """The machine as it is now; `folders` by store."""
-    versions = {
-        "Posthorse": importlib.metadata.version("posthorse"),
-        "Python": platform.python_version(),
-        "SQLite": sqlite3.sqlite_version,
-        **({} if postgres is None else {"PostgreSQL": postgres}),
-        **{name: version for name in LIBRARIES if (version := _version(name)) is not None},
-    }
+def look_around(stores: Sequence[MeasuredStore]) -> Environment:
+    """The machine as it is now."""
+    versions = [
+        f"Posthorse {VERSION}",
+        f"Python {platform.python_version()}",
+        *(store.version() for store in stores),
+        *(f"{name} {version}" for name in LIBRARIES if (version := _version(name)) is not None),
+    ]
     load = os.getloadavg()[0]
-    disks = {store: Disk(_file_system(folder), _sync_time(folder)) for store, folder in folders.items()}
+    disks = {store.name: Disk(_file_system(store.folder), _sync_time(store.folder)) for store in stores}
     return Environment(os.cpu_count() or 1, _processor(), versions, disks, load, load)
 
 

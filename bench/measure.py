@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.raw_limits import BULK, RawLimits
@@ -35,7 +35,7 @@ class Setup:
     raw: RawLimits
     sizes: Sizes
     concurrency: int
-    processes: tuple[int, ...]
+    processes: Sequence[int]
 
 
 @dataclass(frozen=True)

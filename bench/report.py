@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 
@@ -42,16 +42,19 @@ class Figure:
         return median(ratios) if ratios else None
 
 
-def gather(samples: Mapping[tuple[str, str], Sequence[Sample]]) -> list[Figure]:
-    """Figures, in the order in which their first samples came; keyed by store and name."""
-    return [Figure(store, taken) for (store, _), taken in samples.items()]
+def gather(samples: Iterable[tuple[str, Sample]]) -> list[Figure]:
+    """Figures from samples with the names of their stores: store by store, in the order in which they came."""
+    by_store: dict[str, dict[str, list[Sample]]] = {}
+    for store, sample in samples:
+        by_store.setdefault(store, {}).setdefault(sample.name, []).append(sample)
+    return [Figure(store, taken) for store, by_name in by_store.items() for taken in by_name.values()]
 
 
-def print_report(environment: Environment, figures: Sequence[Figure], *, rounds: int, shape: str) -> None:
+def print_report(environment: Environment, figures: Sequence[Figure], shape: Mapping[str, object]) -> None:
     """The table, and above it where and how it came about."""
     for line in _told(environment):
         print(line)
-    print(f"{rounds} round{'s' if rounds > 1 else ''}, {shape}")
+    print(", ".join(f"{name.replace('_', ' ')} {_told_value(value)}" for name, value in shape.items()))
     print()
     cells = [HEADINGS, *(_cells(figure) for figure in figures)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -65,21 +68,17 @@ def print_report(environment: Environment, figures: Sequence[Figure], *, rounds:
     print(LEGEND)
 
 
-def as_json(environment: Environment, figures: Sequence[Figure], *, rounds: int, shape: Mapping[str, object]) -> str:
+def as_json(environment: Environment, figures: Sequence[Figure], shape: Mapping[str, object]) -> str:
     """Everything, with every sample."""
-    return json.dumps(
-        {
-            "environment": asdict(environment),
-            "rounds": rounds,
-            "shape": shape,
-            "figures": [_as_object(figure) for figure in figures],
-        },
-        indent=2,
-    )
+    report = {
+        "environment": asdict(environment),
+        "shape": shape,
+        "figures": [_as_object(figure) for figure in figures],
+    }
+    return json.dumps(report, indent=2)
 
 
 def _told(environment: Environment) -> Sequence[str]:
-    versions = ", ".join(f"{name} {version}" for name, version in environment.versions.items())
     disks = [
         f"{store}: {disk.file_system}, fdatasync {disk.sync_ms:.3f} ms" for store, disk in environment.disks.items()
     ]
@@ -88,10 +87,16 @@ def _told(environment: Environment) -> Sequence[str]:
     return [
         f"{environment.cores} cores, {environment.processor}; "
         f"load {environment.load_at_start:.2f} at the start, {environment.load_at_end:.2f} at the end",
-        versions,
+        ", ".join(environment.versions),
         "; ".join(disks),
         *(warning if in_memory else ()),
     ]
+
+
+def _told_value(value: object) -> str:
+    if isinstance(value, list):
+        return " and ".join(map(str, value))
+    return f"{value:,}"
 
 
 def _cells(figure: Figure) -> tuple[str, ...]:

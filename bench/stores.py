@@ -46,6 +46,10 @@ class MeasuredStore(ABC):
     """What stands before the names of its tables."""
 
     @abstractmethod
+    def version(self) -> str:
+        """What it is, and which."""
+
+    @abstractmethod
     def fresh(self) -> AbstractContextManager[str]:
         """The URL of a new store without a schema; gone after the block."""
 
@@ -85,6 +89,9 @@ class SqliteStore(MeasuredStore):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def version(self) -> str:
+        return f"SQLite {sqlite3.sqlite_version}"
+
     @contextmanager
     def fresh(self) -> Iterator[str]:
         file = self.folder / f"{uuid.uuid4().hex[:12]}.db"
@@ -116,6 +123,10 @@ class PostgresStore(MeasuredStore):
         self._server = server
         self.folder = server.directory
 
+    def version(self) -> str:
+        with psycopg.connect(self._server.url()) as connection:
+            return f"PostgreSQL {_only(connection.execute('show server_version').fetchone())[0]}"
+
     def fresh(self) -> AbstractContextManager[str]:
         return self._server.database()
 
@@ -132,11 +143,6 @@ class PostgresStore(MeasuredStore):
     def settle(self, url: str) -> None:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("vacuum analyze posthorse.jobs, posthorse.ready")
-
-    def version(self) -> str:
-        """As the server gives it."""
-        with psycopg.connect(self._server.url()) as connection:
-            return str(_only(connection.execute("show server_version").fetchone())[0])
 
 
 @contextmanager

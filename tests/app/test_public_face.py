@@ -24,7 +24,7 @@ def test_the_exported_names_are_these() -> None:
 
 def test_nothing_else_is_public_but_modules() -> None:
     others = {name for name, value in vars(ph).items() if not name.startswith("_") and not inspect.ismodule(value)}
-    assert others <= set(ph.__all__)
+    assert others - {"VERSION"} <= set(ph.__all__)
 
 
 def twins() -> Iterator[tuple[type, str, str]]:

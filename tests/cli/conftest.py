@@ -16,7 +16,7 @@ import posthorse as ph
 from posthorse.app.loading import load_application
 from posthorse.cli.root import root
 
-SHOP = '''
+SHOP = """
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime
@@ -66,7 +66,7 @@ def broken(why: str) -> None:
 @app.job
 async def endless() -> None:
     await asyncio.sleep(3600)
-'''
+"""
 
 
 class Shop:
@@ -110,7 +110,6 @@ class Shop:
 
     def command(self, *words: str | bytes) -> Sequence[str | bytes]:
         return [sys.executable, "-c", "from posthorse.cli import main; main()", *words]
-
 
     def close(self) -> None:
         """Closes the store, if anybody opened it."""

@@ -179,7 +179,7 @@ def lines(folder: Path, *written: str) -> str:
 
 
 def test_lines_are_calls_by_name_or_by_position(shop: Shop) -> None:
-    file = lines(shop.folder, '{"user_id": 1}', "", "[2, \"two\"]")
+    file = lines(shop.folder, '{"user_id": 1}', "", '[2, "two"]')
     ids = shop.done("enqueue", "welcome", "--from-file", file).split("\n")
     found = [cast("dict[str, object]", shop.json("show", job))["arguments"] for job in ids]
     assert found == [{"user_id": 1}, {"user_id": 2, "name": "two"}]

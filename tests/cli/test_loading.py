@@ -107,7 +107,9 @@ def test_nothing_named_is_nothing(folder: Path) -> None:
     assert find_target() is None
 
 
-@pytest.mark.parametrize("text", ["[tool.posthorse]\napp = 7", "[tool.posthorse]", "[tool.posthorse]\nurl = 'x'", "posthorse = ["])
+@pytest.mark.parametrize(
+    "text", ["[tool.posthorse]\napp = 7", "[tool.posthorse]", "[tool.posthorse]\nurl = 'x'", "posthorse = ["]
+)
 def test_project_file_that_says_nonsense_is_refused(folder: Path, text: str) -> None:
     (folder / "pyproject.toml").write_text(text, encoding="utf-8")
     with pytest.raises(ph.InvalidSettings, match=r"pyproject\.toml"):

@@ -173,7 +173,8 @@ class Crash:
             "POSTHORSE_LEASE": f"{LEASE:g}s",
             "POSTHORSE_GRACE": "10s",
             **{f"POSTHORSE_{name.upper()}": value for name, value in settings.items()},
-            "PYTHONPATH": f"{self.directory}:{os.environ.get('PYTHONPATH', '')}",  # where tests write application modules of their own
+            # Where tests write application modules of their own.
+            "PYTHONPATH": f"{self.directory}:{os.environ.get('PYTHONPATH', '')}",
             "PYTHONDONTWRITEBYTECODE": "1",
             MARKS: str(self.marks_file),
             GATE: str(self.directory / "gate"),
@@ -414,5 +415,16 @@ def _signal(process: Process, number: signal.Signals) -> None:
 
 
 def send(process: Process, number: signal.Signals) -> None:
-    """Signals one process, unless it is gone."""
+    """Signals one process, unless it is gone. It is stopped when this returns, if that was the wish."""
     _signal(process, number)
+    if number == signal.SIGSTOP:
+        wait_for(lambda: not process.is_alive or _threads(process.pid) <= {"T"}, f"{process} to stop")
+
+
+def _threads(pid: int) -> set[str]:
+    """The states of its threads: each of them stops when the kernel next sees it."""
+    states = set[str]()
+    with suppress(OSError):
+        for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+            states.add(stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0])
+    return states

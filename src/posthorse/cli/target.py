@@ -93,8 +93,9 @@ def is_empty(app: Posthorse) -> bool:
 
 def be_patient(app: Posthorse, seconds: float = 30.0) -> None:
     """From now on, waits so long for a server that went away: it was there a moment ago, and may be restarting."""
-    if hasattr(app.store.backend, "patience"):
-        app.store.backend.patience = seconds
+    backend = app.store.backend
+    if backend.dialect.name == "postgres":
+        backend.patience = seconds  # type: ignore[union-attr]  # told apart by its dialect
 
 
 def _kept(app: Posthorse) -> Posthorse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -156,7 +157,7 @@ class Bars:
         from rich.console import Group
         from rich.text import Text
 
-        columns, height = os.get_terminal_size(self._console.file.fileno())
+        columns, height = shutil.get_terminal_size()
         self._console.width = columns
         room = height - 2
         if 2 * len(looks) <= room:
@@ -219,11 +220,14 @@ def _bar_line(look: Look, told: str, length: int, columns: int) -> Text:
 
 
 def _one_line(look: Look, columns: int) -> Text:
+    from rich.cells import set_cell_size
     from rich.text import Text
 
     status, now = look
     mark, style = MARKS[status.state]
-    line = Text.assemble((mark, style), " ", (short(status.id), "bright_black"), f" {clean(status.kind)[:20]:<20} ")
+    line = Text.assemble(
+        (mark, style), " ", (short(status.id), "bright_black"), f" {set_cell_size(clean(status.kind), 20)} "
+    )
     if status.progress.fraction is not None and not status.state.is_final:
         done, open_ = bar(status.progress.fraction, 16)
         line.append(done, style=style).append(open_, style="bright_black").append(" ")

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import TypeVar, cast
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, finalize
 
 import psycopg
 from psycopg import errors as pg_errors
@@ -172,25 +172,27 @@ class PostgresBackend:
             with connection.transaction():
                 connection.execute(_LIMITS, [f"{longest:.3f}s"] * 2)
                 yield connection, self.execute_on(connection)
-                _check_duration(began, longest)
-        except BaseException:
+                _raise_if_overdue(began, longest)
+        except BaseException as error:
             connection.close()
+            _raise_if_overdue(began, longest, error)
             raise
         self._spares.append(connection)
 
     @asynccontextmanager
     async def atransaction(self, longest: float) -> AsyncIterator[tuple[AsyncConnection, AsyncExecute]]:
         """The same for a coroutine."""
-        spares = self._async_spares.setdefault(asyncio.get_running_loop(), [])
+        spares = self._spares_of(asyncio.get_running_loop())
         connection = spares.pop() if spares else await self._aconnect()
         began = time.monotonic()
         try:
             async with connection.transaction():
                 await connection.execute(_LIMITS, [f"{longest:.3f}s"] * 2)
                 yield connection, self._aexecute_on(connection)
-                _check_duration(began, longest)
-        except BaseException:
+                _raise_if_overdue(began, longest)
+        except BaseException as error:
             await connection.close()
+            _raise_if_overdue(began, longest, error)
             raise
         spares.append(connection)
 
@@ -251,6 +253,14 @@ class PostgresBackend:
         connection.prepare_threshold = None if self._is_pooled else connection.prepare_threshold
         return connection
 
+    def _spares_of(self, loop: asyncio.AbstractEventLoop) -> list[AsyncConnection]:
+        """Connections that wait for their next use; they belong to their loop, and end with it."""
+        spares = self._async_spares.get(loop)
+        if spares is None:
+            spares = self._async_spares[loop] = []
+            finalize(loop, _finish, spares)
+        return spares
+
     def _spare(self) -> Connection | None:
         """A connection left by an earlier transaction, if the server still answers on it."""
         while self._spares:
@@ -292,6 +302,8 @@ class PostgresBackend:
             self._reader.close()
         while self._spares:
             self._spares.pop().close()
+        for spares in list(self._async_spares.values()):
+            _finish(spares)
 
     def _commit_group(self, operations: Sequence[Operation[object]]) -> list[object]:
         """One try. Raises _Faulty when one operation failed, _ConnectionLost when nobody is to blame."""
@@ -363,12 +375,20 @@ def is_pooled(connection: Connection) -> bool:
     return row is not None and row[0] != connection.info.backend_pid
 
 
-def _check_duration(began: float, longest: float) -> None:
-    if time.monotonic() - began > longest:
+def _raise_if_overdue(began: float, longest: float, error: BaseException | None = None) -> None:
+    """Says why a transaction ended that took too long: the server words it in its own way, or not at all."""
+    is_ours = error is None or isinstance(error, psycopg.Error)
+    if is_ours and time.monotonic() - began > longest:
         raise StoreError(
             f"the transaction took more than the {longest:.0f} s that it may, a third of the lease, and was rolled "
             "back; use smaller slices"
-        )
+        ) from error
+
+
+def _finish(connections: list[AsyncConnection]) -> None:
+    """Closes connections whose loop is over, or at rest: nobody awaits them."""
+    while connections:
+        connections.pop().pgconn.finish()
 
 
 _CONNECTION_ENDS = (

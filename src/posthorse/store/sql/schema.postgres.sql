@@ -42,7 +42,7 @@ CREATE TABLE @jobs (
     options     text,
     tenant      text,
     tags        text
-) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
 
 -- What may run now, and nothing else.
 CREATE TABLE @ready (

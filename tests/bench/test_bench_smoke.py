@@ -1,0 +1,57 @@
+"""`python -m bench` runs on each store and gives every figure; how fast is nobody's test."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+
+FIGURES = {
+    "async jobs, 1 process": "jobs/s",
+    "async jobs, 1 process, with the worker's start": "jobs/s",
+    "async jobs, 1 process, processor time": "s/1,000 jobs",
+    "sync jobs, 1 process": "jobs/s",
+    "sync jobs, 1 process, with the worker's start": "jobs/s",
+    "sync jobs, 1 process, processor time": "s/1,000 jobs",
+    "enqueue, one after the other": "jobs/s",
+    "aenqueue, one after the other": "jobs/s",
+    "enqueue, 1,000 a call": "jobs/s",
+    "pickup by a worker process, p50": "ms",
+    "pickup by a worker process, p99": "ms",
+    "pickup by an embedded worker, p50": "ms",
+    "pickup by an embedded worker, p99": "ms",
+    "a slice": "ms",
+    "a slice, async": "ms",
+}
+WITHOUT_RAW = ("with the worker's start", "processor time", "p99")
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+def test_quick_bench_gives_every_figure(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if store == "postgres":
+        request.getfixturevalue("postgres_url")  # skips where there is no server
+    file = tmp_path / "figures.json"
+    command = [sys.executable, "-m", "bench", "--quick", "--store", store, "--json", str(file)]
+    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads(file.read_text(encoding="utf-8"))
+    figures = {figure["name"]: figure for figure in report["figures"]}
+    assert {name: figure["unit"] for name, figure in figures.items()} == FIGURES
+    for name, figure in figures.items():
+        assert figure["store"] == store
+        assert name in ended.stdout
+        assert len(figure["samples"]) == report["shape"]["rounds"] == 1
+        assert math.isfinite(figure["ours"])
+        # What a worker costs without jobs is taken off the processor time: that may come out at any side of zero.
+        assert figure["ours"] > 0 or name.endswith("processor time")
+        if name.endswith(WITHOUT_RAW):
+            assert figure["raw"] is None
+        else:
+            assert figure["ratio"] == pytest.approx(figure["ours"] / figure["raw"])
+    assert report["environment"]["disks"][store]["sync_ms"] > 0

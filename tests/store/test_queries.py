@@ -1,0 +1,84 @@
+"""Every named statement, on every store: it compiles, is described, and the database understands it."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+
+import psycopg
+import pytest
+
+from posthorse.store.postgres import PostgresBackend
+from posthorse.store.queries import Queries, rows_as_arrays
+from posthorse.store.sqlite import DIALECT, SqliteBackend
+from tests.store.yard import HOME, Yard
+
+OVERRIDES = {
+    "admit", "checkpoint", "claim", "complete", "enqueue", "give_back", "has_schema", "lock_job", "promote", "shares",
+    "wake",
+}  # fmt: skip
+"""Statements that each dialect has in words of its own. Adding one is a decision: write down why in its file."""
+
+
+def queries(yard: Yard) -> Queries:
+    backend = yard.store.backend
+    return backend.queries if isinstance(backend, PostgresBackend) else Queries(DIALECT)
+
+
+def test_only_these_statements_differ_between_the_dialects(sqlite_yard: Yard, postgres_yard: Yard) -> None:
+    on_sqlite, on_postgres = queries(sqlite_yard), queries(postgres_yard)
+    assert set(on_sqlite.names()) == set(on_postgres.names())
+
+    def plain(found: Queries, name: str) -> list[str]:
+        texts = [re.sub(r'"posthorse"\.|posthorse_|[?$]\d+', "", part.sql) for part in found[name].statements]
+        return [re.sub(r"\(\(extract.*?::bigint \+ ::bigint\)|\(SELECT json_extract.*?AS r|unnest\(.*?ordinal\)", "", t) for t in texts]
+
+    assert OVERRIDES <= set(on_sqlite.names())
+    for name in OVERRIDES:
+        assert plain(on_sqlite, name) != plain(on_postgres, name), f"{name} need not be an override"
+
+
+def test_every_statement_is_described(yard: Yard) -> None:
+    for name in queries(yard).names():
+        description = queries(yard)[name].description
+        assert description.endswith("."), f"{name} ends without a full stop: {description!r}"
+        assert description[0].isupper()
+
+
+@pytest.mark.all_postgres
+def test_every_statement_is_understood_by_the_database(yard: Yard) -> None:
+    yard.store.lanes({HOME})
+    backend = yard.store.backend
+    if isinstance(backend, SqliteBackend):
+        connection = backend.connect()
+        for name in queries(yard).names():
+            for statement in queries(yard)[name].statements:
+                connection.execute(f"EXPLAIN {statement.sql}", [None] * len(statement.names))
+        connection.close()
+    else:
+        with psycopg.connect(yard.store.url) as postgres:
+            for name in queries(yard).names():
+                for statement in queries(yard)[name].statements:
+                    postgres.execute(f"PREPARE {name}_p AS {statement.sql}".encode())
+                    postgres.execute(f"DEALLOCATE {name}_p".encode())
+
+
+def test_misspelt_statement_fails_the_test_above(sqlite_yard: Yard) -> None:
+    sqlite_yard.store.lanes({HOME})
+    backend = sqlite_yard.store.backend
+    assert isinstance(backend, SqliteBackend)
+    connection = backend.connect()
+    with pytest.raises(sqlite3.OperationalError):
+        connection.execute("EXPLAIN SELECT nothing FROM posthorse_jobs")
+    connection.close()
+
+
+def test_rows_travel_as_array_literals() -> None:
+    columns = [("job", "uuid"), ("n", "int"), ("text", "text")]
+    rows = [("a", 1, 'x,"y\\z{}'), ("b", None, None), ("c", 3, "NULL")]
+    assert rows_as_arrays(rows, columns) == {
+        "rows_job": "{a,b,c}",
+        "rows_n": "{1,NULL,3}",
+        "rows_text": '{"x,\\"y\\\\z{}",NULL,"NULL"}',
+    }
+    assert rows_as_arrays([], columns) == {"rows_job": "{}", "rows_n": "{}", "rows_text": "{}"}
