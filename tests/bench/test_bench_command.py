@@ -40,11 +40,11 @@ def test_a_named_store_keeps_the_finished_jobs_and_is_told_so(tmp_path: Path, st
     figures = json.loads(ended.stdout)
     assert (figures["jobs"], figures["processes"], figures["concurrency"]) == (JOBS, 2, 10)
     assert all(figures[rate] > 0 for rate in RATES)
-    assert "220 finished jobs stay on the queue posthorse-bench" in ended.stderr
+    assert "132 finished jobs stay on the queue posthorse-bench" in ended.stderr
     app = ph.Posthorse(store_url)
     statuses = list_statuses(app, queue=QUEUE, limit=1000)
     app.close()
-    assert len(statuses) == 220
+    assert len(statuses) == 132
     assert {status.state for status in statuses} == {ph.State.COMPLETED}
 
 

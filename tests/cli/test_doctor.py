@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -20,7 +21,7 @@ from posthorse.cli.checks import (
 from posthorse.rules.job import State
 from posthorse.store.migrate import SCHEMA_VERSION
 from posthorse.store.operations.read import WorkerRow
-from tests.cli.conftest import Shop
+from tests.cli.conftest import Shop, make_shop
 from tests.waiting import until_state
 
 SQLITE = {
@@ -68,6 +69,12 @@ def test_without_workers_jobs_that_wait_are_told_by_kind(any_shop: Shop) -> None
     assert "none is alive, and 1 job" in result.stdout
     assert "no living worker knows: welcome (1)" in result.stdout
     assert "posthorse worker" in result.stdout
+
+
+def test_pooler_is_told(tmp_path: Path, pooled_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = make_shop(tmp_path, pooled_url, monkeypatch)
+    assert verdicts(shop)["pooler"] == "warning"
+    shop.close()
 
 
 def test_dead_letters_are_counted(any_shop: Shop) -> None:

@@ -77,6 +77,12 @@ def test_closed_streams_do_no_harm(shop: Shop, redirection: str) -> None:
     assert len(shop.done("jobs").split("\n")) == 2
 
 
+def test_closed_streams_are_filled_before_a_file_takes_their_place() -> None:
+    script = "import os; from posthorse.cli import root; root._fill_standard_descriptors(); os._exit(os.dup(1))"
+    done = subprocess.run(["sh", "-c", f"{sys.executable} -c '{script}' <&- 2>&-"], check=False)
+    assert done.returncode > 2
+
+
 def test_arguments_from_a_closed_stdin_are_refused(shop: Shop) -> None:
     command = f'"{sys.executable}" -c "from posthorse.cli import main; main()"'
     done = subprocess.run(

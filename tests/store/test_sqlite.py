@@ -43,7 +43,7 @@ def commit_flat_out(url: str, commits: int, largest_log: Connection) -> None:
     yard = Yard(url)
     largest = 0
     for _ in range(commits):
-        yard.enqueue(20)
+        yard.enqueue(400)
         largest = max(largest, os.stat(f"{backend(yard).path}-wal").st_size)
     largest_log.send(largest)
     yard.store.close()
@@ -62,7 +62,7 @@ def test_log_stays_bounded_while_two_processes_commit_flat_out(sqlite_yard: Yard
     sqlite_yard.store.lanes({HOME})
     pipes = [spawn.Pipe() for _ in range(2)]
     processes = [
-        spawn.Process(target=commit_flat_out, args=(sqlite_yard.store.url, 250, there)) for _, there in pipes
+        spawn.Process(target=commit_flat_out, args=(sqlite_yard.store.url, 40, there)) for _, there in pipes
     ]
     for process in processes:
         process.start()
@@ -70,7 +70,7 @@ def test_log_stays_bounded_while_two_processes_commit_flat_out(sqlite_yard: Yard
     for process in processes:
         process.join(30)
     assert max(largest) < 16_000_000
-    assert sqlite_yard.waiting() == 2 * 250 * 20
+    assert sqlite_yard.waiting() == 2 * 40 * 400
     sqlite_yard.audit()
 
 

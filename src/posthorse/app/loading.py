@@ -22,7 +22,6 @@ from posthorse.errors import InvalidSettings
 DEFAULT_ATTRIBUTE = "app"
 VARIABLE = "POSTHORSE_APP"
 PROJECT_FILE = "pyproject.toml"
-_PACKAGE = Path(__file__).parents[1]
 
 
 def load_application(target: str) -> Posthorse:
@@ -152,7 +151,7 @@ def _place(error: BaseException) -> str:
 
 def _is_users(filename: str) -> bool:
     path = Path(filename)
-    return path.is_relative_to(Path.cwd()) and "site-packages" not in path.parts and not path.is_relative_to(_PACKAGE)
+    return path.is_relative_to(Path.cwd()) and "site-packages" not in path.parts
 
 
 def _shown(filename: str | None, number: int | None, line: str | None) -> str:

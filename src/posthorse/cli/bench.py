@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,12 +18,14 @@ from posthorse.cli.bench_measures import Worker, percentile, pickup_times, runni
 from posthorse.cli.exits import Exit
 from posthorse.cli.screen import clean, out_json, out_table, say
 from posthorse.cli.target import json_option
-from posthorse.errors import NotAllowed, StoreError
+from posthorse.errors import NotAllowed
+from posthorse.ids import new_id
+from posthorse.rules.job import State
 from posthorse.store.operations import read
 
 TARGET = "posthorse.cli.bench_jobs:app"
 FEWEST, BULK = 100, 1_000
-MOST_SINGLES, PICKUPS = 500, 100
+MOST_SINGLES, MOST_PICKUPS = 500, 100
 PAGE = 1_000
 
 
@@ -67,12 +69,12 @@ def bench(jobs: int, processes: int, concurrency: int, url: str | None, as_json:
     with ExitStack() as stack:
         app.use_url(url or _temporary_store(stack))
         stack.callback(app.close)
-        begun: list[Job[None]] = []
+        beginning = new_id()
         try:
-            rates = _measure(app, begun, jobs, processes, concurrency)
+            rates = _measure(app, jobs, processes, concurrency)
         except BaseException:
             if url is not None:
-                _cancel(app, begun)
+                _cancel_since(app, beginning, QUEUE)
             raise
         where = app.store.where
     if as_json:
@@ -81,7 +83,7 @@ def bench(jobs: int, processes: int, concurrency: int, url: str | None, as_json:
     else:
         _print_table(rates, processes, concurrency)
     if url is not None:
-        say(f"{jobs + PICKUPS:,} finished jobs stay on the queue {QUEUE} in {clean(where)}.")
+        say(f"{jobs + _pickups(jobs):,} finished jobs stay on the queue {QUEUE} in {clean(where)}.")
     return Exit.OK
 
 
@@ -91,11 +93,10 @@ def _temporary_store(stack: ExitStack) -> str:
     return f"sqlite:///{folder}/bench.db"
 
 
-def _measure(app: Posthorse, jobs: list[Job[None]], count: int, processes: int, concurrency: int) -> Rates:
-    """Puts the jobs into `jobs` as they are enqueued, so that whoever breaks it off knows of them."""
+def _measure(app: Posthorse, count: int, processes: int, concurrency: int) -> Rates:
     from posthorse.cli.bench_jobs import QUEUE, do_nothing, tell_beginning
 
-    jobs.append(do_nothing.enqueue(0))  # opens the store, outside of what is timed
+    jobs = [do_nothing.enqueue(0)]  # opens the store, outside of what is timed
     singles = min(count // 2, MOST_SINGLES)
     began = time.perf_counter()
     jobs.extend(do_nothing.enqueue(number) for number in range(1, singles))
@@ -107,7 +108,7 @@ def _measure(app: Posthorse, jobs: list[Job[None]], count: int, processes: int, 
     url, queues = app.store.url, (QUEUE,)
     with running_worker(TARGET, url, processes=processes, concurrency=concurrency, queues=queues) as worker:
         seconds = _seconds_of_work(app, jobs, worker, QUEUE)
-        pickups = pickup_times(tell_beginning, PICKUPS)
+        pickups = pickup_times(tell_beginning, _pickups(count))
     return Rates(
         enqueued_singly=(singles - 1) / (between - began),
         enqueued_in_bulk=(count - singles) / (ended - between),
@@ -127,31 +128,37 @@ def _seconds_of_work(app: Posthorse, jobs: Sequence[Job[None]], worker: Worker, 
 
 def _spans(app: Posthorse, jobs: Sequence[Job[None]], queue: str) -> list[tuple[int, int]]:
     """Start and end, in microseconds, of those jobs that are over."""
-    ours = {job.id for job in jobs}
+    unseen = {job.id for job in jobs}
     spans: list[tuple[int, int]] = []
     before: str | None = None
-    while rows := app.store.read(read.jobs(queue=queue, before=before, limit=PAGE)):
+    # No more than are missing: the store would look for others through all that it ever held.
+    while unseen and (rows := app.store.read(read.jobs(queue=queue, before=before, limit=min(PAGE, len(unseen))))):
         spans.extend(
             (row.started_at, row.finished_at)
             for row in rows
-            if row.id in ours and row.started_at is not None and row.finished_at is not None
+            if row.id in unseen and row.started_at is not None and row.finished_at is not None
         )
+        unseen -= {row.id for row in rows}
         before = rows[-1].id
-        if before <= jobs[0].id:
-            break
     return spans
 
 
-def _cancel(app: Posthorse, jobs: Sequence[Job[None]]) -> None:
+def _cancel_since(app: Posthorse, beginning: str, queue: str) -> None:
     """A bench that was broken off leaves no work to others."""
-    for job in jobs:
-        try:
-            if outcome_of(app, job.id) is None:
-                job.cancel(force=True)
-        except NotAllowed:
-            continue  # it ended in between
-        except StoreError:
+    app.close()  # first ends what was being enqueued
+    before: str | None = None
+    while rows := app.store.read(read.jobs(queue=queue, before=before, limit=PAGE)):
+        for row in rows:
+            if row.id > beginning and not State(row.state).is_final:
+                with suppress(NotAllowed):  # it ended in between
+                    app.get_job(row.id).cancel(force=True)
+        before = rows[-1].id
+        if before < beginning:
             return
+
+
+def _pickups(jobs: int) -> int:
+    return min(MOST_PICKUPS, jobs // 10)
 
 
 def _print_table(rates: Rates, processes: int, concurrency: int) -> None:

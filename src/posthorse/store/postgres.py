@@ -99,7 +99,7 @@ class PostgresBackend:
         self.queries = Queries(self.dialect)
         self._conninfo = _conninfo(url)
         self._clock = clock
-        self._writer = _Kept(self._tuned)
+        self._writer = _Kept(partial(self._connect, tuned=True))
         self._reader = _Kept(self.connect)
         self._reader_lock = threading.Lock()
         self._is_pooled = False
@@ -149,15 +149,23 @@ class PostgresBackend:
 
     def connect(self) -> Connection:
         """A connection in autocommit, as it comes from the server."""
+        return self._connect(tuned=False)
+
+    def _connect(self, *, tuned: bool) -> Connection:
+        connection = None
         try:
             connection = psycopg.connect(self._conninfo, autocommit=True)
-        except psycopg.OperationalError as error:
+            connection.adapters.register_loader("uuid", TextLoader)
+            connection.adapters.register_dumper(int, Int8Dumper)
+            self._is_pooled = is_pooled(connection)
+            if self._is_pooled:
+                connection.prepare_threshold = None
+            elif tuned:
+                connection.execute(_SESSION)
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            if connection is not None:
+                connection.close()
             raise _unreachable(error) from error
-        connection.adapters.register_loader("uuid", TextLoader)
-        connection.adapters.register_dumper(int, Int8Dumper)
-        self._is_pooled = is_pooled(connection)
-        if self._is_pooled:
-            connection.prepare_threshold = None
         return connection
 
     @contextmanager
@@ -319,12 +327,6 @@ class PostgresBackend:
     def _read_once(self, operation: Operation[object]) -> object:
         with self._reader.live() as connection:
             return drive(operation, self.execute_on(connection))
-
-    def _tuned(self) -> Connection:
-        connection = self.connect()
-        if not self._is_pooled:
-            connection.execute(_SESSION)
-        return connection
 
     def _values(self, query: Query, wanted: Ask) -> dict[str, Value]:
         values: dict[str, Value] = {
