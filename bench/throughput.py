@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from bench.application import TARGET, app, noop, opened, threaded_noop
 from bench.measure import Sample, Setup
+from bench.processor_time import processor_time
+from bench.stores import Tally
 from posthorse import Kind
 from posthorse.cli.bench_measures import running_worker
 
@@ -25,22 +26,20 @@ class Drain(NamedTuple):
     with_start: float
     """From the start of the worker's process on."""
     processor: float
-    """User and system time of the worker with all its processes, from their start to their end."""
+    """User and system time of the worker with all its processes, for as many jobs again."""
 
 
 def measure(setup: Setup) -> Iterator[Sample]:
     """Jobs per second for coroutines and threads, at each number of processes."""
     jobs = setup.sizes.jobs
     for processes in setup.processes:
-        standing_by = _processor_time_of_standing_by(setup, processes)
         for colour, kind in KINDS.items():
             name = f"{colour} jobs, {processes} process{'es' if processes > 1 else ''}"
             raw = setup.raw.claim_and_complete(jobs).both
             drain = _drain(setup, kind, processes)
             yield Sample(name, "jobs/s", jobs / drain.working, raw)
             yield Sample(f"{name}, with the worker's start", "jobs/s", jobs / drain.with_start)
-            spent = drain.processor - standing_by
-            yield Sample(f"{name}, processor time", "s/1,000 jobs", spent * 1_000 / jobs)
+            yield Sample(f"{name}, processor time", "s/1,000 jobs", drain.processor * 1_000 / jobs)
 
 
 def _drain(setup: Setup, kind: Kind[[int, int], None], processes: int) -> Drain:
@@ -49,34 +48,26 @@ def _drain(setup: Setup, kind: Kind[[int, int], None], processes: int) -> Drain:
         for _ in range(jobs // CALL):
             app.enqueue_many([kind.bind(1, 2)] * CALL)
         store.settle(url)
-        spent_before, began = _processor_time_of_children(), time.time()
+        began = time.time()
         with running_worker(TARGET, url, processes=processes, concurrency=setup.concurrency) as worker:
             worker.wait_until(lambda: store.is_idle(ask))
-        processor = _processor_time_of_children() - spent_before
-        tally = store.tally(ask)
-    if tally.completed != jobs:
-        raise RuntimeError(f"{tally.completed} of {jobs} jobs were completed; a figure from this would mean nothing")
+            tally = _complete(store.tally(ask), jobs)
+            # As many again, at once and for a worker that stands by: its start is no part of what a job costs.
+            worker.wait_until(lambda: store.runner_count(ask) == processes)
+            spent_before = processor_time(worker.pid)
+            app.enqueue_many([kind.bind(1, 2)] * jobs)
+            worker.wait_until(lambda: store.is_idle(ask))
+            spent = processor_time(worker.pid) - spent_before
+            _complete(store.tally(ask), 2 * jobs)
     return Drain(
         working=(tally.last_end - tally.first_start) / 1_000_000,
         with_start=tally.last_end / 1_000_000 - began,
-        processor=processor,
+        processor=spent,
     )
 
 
-def _processor_time_of_standing_by(setup: Setup, processes: int) -> float:
-    """What starting and stopping a worker costs that finds nothing to do: no part of what a job costs.
-
-    The difference of two such times is good to some hundredths of a second: worth nothing for a thousand jobs.
-    """
-    store = setup.store
-    with store.fresh() as url, opened(url), store.asking(url) as ask:
-        before = _processor_time_of_children()
-        with running_worker(TARGET, url, processes=processes, concurrency=setup.concurrency) as worker:
-            worker.wait_until(lambda: store.runner_count(ask) == processes)
-        return _processor_time_of_children() - before
-
-
-def _processor_time_of_children() -> float:
-    """Seconds of all processes that ended and were waited for, with those that they waited for."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+def _complete(tally: Tally, jobs: int) -> Tally:
+    """The tally, if it is of so many jobs."""
+    if tally.completed != jobs:
+        raise RuntimeError(f"{tally.completed} of {jobs} jobs were completed; a figure from this would mean nothing")
+    return tally

@@ -159,7 +159,7 @@ GROUPS: dict[str, Callable[[Bench], None]] = {
 
 
 def table(bench: Bench) -> str:
-    """One line a measurement and layout: medians, and the spread of the pace."""
+    """One line a measurement and layout: the medians, and what is to be said of the plan."""
     lines = []
     for (measurement, layout), samples in bench.samples.items():
         figures = {name: median(sample[name] for sample in samples) for name in samples[0]}

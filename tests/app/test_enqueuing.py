@@ -32,7 +32,7 @@ def waiting(app: ph.Posthorse) -> int:
 def test_works_straight_after_construction_and_is_durable_when_it_returns(
     store_url: str, add: ph.Kind[[int, int], int]
 ) -> None:
-    job = add.enqueue(1, b=2)
+    job = add.enqueue(1, 2)
     assert job.created
     elsewhere = ph.Posthorse(store_url)
     status = elsewhere.get_job(job.id).status()
@@ -87,7 +87,9 @@ def test_many_are_all_or_none(app: ph.Posthorse, add: ph.Kind[[int, int], int]) 
     assert add.using(key="fresh").enqueue(9, 9).created
 
 
-def test_calls_of_another_application_are_refused(app: ph.Posthorse, add: ph.Kind[[int, int], int], store_url: str) -> None:
+def test_calls_of_another_application_are_refused(
+    app: ph.Posthorse, add: ph.Kind[[int, int], int], store_url: str
+) -> None:
     other = ph.Posthorse(store_url)
     with pytest.raises(ph.InvalidOption, match="'add' belongs to another application"):
         other.enqueue_many([add.bind(1, 2)])
@@ -131,7 +133,13 @@ def test_options_change_what_they_name_and_leave_the_rest(app: ph.Posthorse) -> 
     def letter() -> None: ...
 
     plain = letter.enqueue().status()
-    assert (plain.queue, plain.priority, plain.tags, plain.max_attempts, plain.tenant) == ("mail", 3, ("kind",), 7, None)
+    assert (plain.queue, plain.priority, plain.tags, plain.max_attempts, plain.tenant) == (
+        "mail",
+        3,
+        ("kind",),
+        7,
+        None,
+    )
     changed = letter.using(priority=-5, tenant="acme").using(tags=["one", "two"], max_attempts=1).enqueue().status()
     assert (changed.queue, changed.priority, changed.tags, changed.max_attempts, changed.tenant) == (
         "mail",
@@ -243,7 +251,7 @@ def test_the_same_key_gives_the_same_job(app: ph.Posthorse, add: ph.Kind[[int, i
     assert first == second
     with app.worker():
         assert second.result(timeout=10) == 3
-    assert keyed.enqueue(1, b=2) == first
+    assert keyed.enqueue(1, 2) == first
     assert waiting(app) == 0
 
 

@@ -15,10 +15,11 @@ JOB_POINTS = ("after_claim", "before_start", "before_completion", "after_complet
 @pytest.mark.parametrize(
     "point", [f"{point}:kill:4" for point in SLICE_POINTS] + [f"{point}:kill" for point in JOB_POINTS]
 )
-def test_a_runner_killed_at_a_point_loses_nothing_and_repeats_nothing(crash: Crash, point: str) -> None:
+@pytest.mark.parametrize("lives", [1, pytest.param(2, marks=pytest.mark.soak)])
+def test_a_runner_killed_at_a_point_loses_nothing_and_repeats_nothing(crash: Crash, point: str, lives: int) -> None:
     jobs = [exact.enqueue(COUNT, SIZE, 0), exact_async.enqueue(COUNT, SIZE, 0)]
     repeating = repeated.enqueue(COUNT, SIZE, 0)
-    crash.start(failpoint=point, lives=2)
+    crash.start(failpoint=point, lives=lives)
     crash.drain([*jobs, repeating])
     was_killed_as_planned(crash)
     for job in jobs:
@@ -27,10 +28,22 @@ def test_a_runner_killed_at_a_point_loses_nothing_and_repeats_nothing(crash: Cra
     crash.check()
 
 
+@pytest.mark.parametrize(("point", "again"), [("in_slice", 0), ("before_slice_commit", 1), ("after_slice_commit", 0)])
+def test_what_was_acknowledged_is_not_done_again(crash: Crash, point: str, again: int) -> None:
+    """The slice that was killed before its commit is repeated, and only that one."""
+    job = repeated.enqueue(COUNT, SIZE, 0)
+    crash.start(failpoint=f"{point}:kill:8", lives=1)
+    crash.drain([job])
+    was_killed_as_planned(crash)
+    crash.check_repeated(job, COUNT, SIZE)
+    assert len(crash.ledger.effects(job.id)) == COUNT + again * SIZE
+    crash.check()
+
+
 @pytest.mark.parametrize("point", ["before_settle", "after_settle"])
 def test_an_error_is_counted_once_however_its_runner_dies(crash: Crash, point: str) -> None:
     job = fail_once.enqueue()
-    crash.start(failpoint=f"{point}:kill", lives=2 if point == "before_settle" else 1)
+    crash.start(failpoint=f"{point}:kill", lives=1)
     crash.drain([job])
     was_killed_as_planned(crash)
     assert job.result() == 2
@@ -50,7 +63,10 @@ def test_jobs_on_their_way_back_into_line_survive_their_runner(crash: Crash) -> 
     crash.check()
 
 
-@pytest.mark.parametrize("point", ["before_burial", "before_rescue", "in_burial"])
+@pytest.mark.parametrize(
+    "point",
+    ["in_burial", *(pytest.param(point, marks=pytest.mark.soak) for point in ("before_burial", "before_rescue"))],
+)
 def test_a_supervisor_killed_while_it_buries_a_runner_loses_nothing(crash: Crash, point: str) -> None:
     jobs = [exact.enqueue(COUNT, SIZE, 0.02), exact_async.enqueue(COUNT, SIZE, 0.02)]
     first = crash.start(failpoint=f"{point}:kill", lives=1)

@@ -18,6 +18,7 @@ from tests.crash.application import (
     hold_the_interpreter,
     poison,
     segfault,
+    sleep_in_thread,
     stop_in_transaction,
 )
 from tests.crash.harness import Crash, send, wait_for
@@ -70,6 +71,14 @@ def _are_kept(crash: Crash, *, seconds: float) -> None:
     assert [holding.result(), blocking.result()] == ["held", "blocked"]
     assert [crash.row(holding).epoch, crash.row(blocking).epoch] == [1, 1]
     crash.check()
+
+
+def test_long_jobs_leave_free_slots_to_others(sqlite_crash: Crash) -> None:
+    long = [sleep_in_thread.enqueue(20) for _ in range(5)]
+    sqlite_crash.start(concurrency=6)
+    for job in long:
+        sqlite_crash.wait_for_mark(job.id, "begin")
+    assert add.enqueue(1, 2).result(timeout=5) == 3
 
 
 def test_a_runner_that_is_blocked_beyond_the_stall_limit_is_replaced(sqlite_crash: Crash) -> None:

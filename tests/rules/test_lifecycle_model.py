@@ -32,9 +32,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from posthorse import ids
 from posthorse.clock import Clock
 from posthorse.errors import KeyConflict, NotAllowed
-from posthorse import ids
 from posthorse.rules.job import JobError, Lane, NewJob, State
 from posthorse.rules.lifecycle import (
     GRAPH,
@@ -49,8 +49,7 @@ from posthorse.rules.lifecycle import (
     decide,
 )
 from posthorse.rules.retry import as_backoff
-
-from posthorse.store.operations.claim import Probe, claim, give_back, lanes_after
+from posthorse.store.operations.claim import Probe, claim, give_back
 from posthorse.store.operations.control import Request, request
 from posthorse.store.operations.finish import Attempt, Checkpoint, Completion, checkpoint, complete, settle
 from posthorse.store.operations.runners import (
@@ -162,9 +161,7 @@ class JobLife(RuleBasedStateMachine):
     def hire(self) -> None:
         runner = str(uuid.uuid4())
         self.store.run(
-            register(
-                Runner(runner, "w", "h", 1, "0", 10, (), ()), boot=self.store.backend.boot, lease=LEASE
-            )
+            register(Runner(runner, "w", "h", 1, "0", 10, (), ()), boot=self.store.backend.boot, lease=LEASE)
         )
         self.runners[runner] = self.clock.boot_now() + LEASE
 
@@ -199,7 +196,7 @@ class JobLife(RuleBasedStateMachine):
             assert claimed == []
             return multiple()
         assert len(claimed) == min(room, len(waiting))
-        best = sorted((-job.lane.priority for job in waiting))[: len(claimed)]
+        best = sorted(-job.lane.priority for job in waiting)[: len(claimed)]
         assert sorted(-self.jobs[got.job].lane.priority for got in claimed) == best
         held: list[Held] = []
         for got in claimed:
@@ -226,9 +223,7 @@ class JobLife(RuleBasedStateMachine):
         count=st.integers(1, 3),
     )
     def enqueue(self, lane: Lane, delay: int | None, count: int) -> None:
-        fresh = [
-            NewJob(id=job_id, lane=lane, arguments="{}", delay=delay) for job_id in ids.new_ids(count)
-        ]
+        fresh = [NewJob(id=job_id, lane=lane, arguments="{}", delay=delay) for job_id in ids.new_ids(count)]
         before = self.clock.now()
         submitted = self.store.run(enqueue(fresh, self.lanes, channel=""))
         assert [(one.id, one.created) for one in submitted] == [(job.id, True) for job in fresh]
@@ -255,9 +250,7 @@ class JobLife(RuleBasedStateMachine):
             assert not submitted.created
 
     @precondition(lambda self: self.jobs)
-    @rule(
-        data=st.data(), action=st.sampled_from(["pause", "resume", "cancel", "retry"]), force=st.booleans()
-    )
+    @rule(data=st.data(), action=st.sampled_from(["pause", "resume", "cancel", "retry"]), force=st.booleans())
     def ask(self, data: st.DataObject, action: Request, force: bool) -> None:
         job = self.jobs[self.one_of(data, self.jobs)]
         try:
@@ -297,9 +290,7 @@ class JobLife(RuleBasedStateMachine):
         job = self.jobs[held.job]
         spent = Spent(job.spent.errors) if job.advanced_in == held.epoch else job.spent
         transition = decide(spent, outcome, POLICY)
-        applied = self.store.run(
-            settle(Attempt(held.job, held.epoch), transition, job.lane, None, channel="")
-        )
+        applied = self.store.run(settle(Attempt(held.job, held.epoch), transition, job.lane, None, channel=""))
         if not self.stands(held):
             assert applied in (False, job.state is transition.state and job.epoch == held.epoch)
             return
@@ -347,9 +338,7 @@ class JobLife(RuleBasedStateMachine):
             spent = Spent(job.spent.errors) if job.advanced_in == held.epoch else job.spent
             assert held.spent == spent
             transition = decide(held.spent, Lost("silent"), POLICY)
-            assert self.store.run(
-                settle(Attempt(held.job, held.epoch), transition, held.lane, None, channel="")
-            )
+            assert self.store.run(settle(Attempt(held.job, held.epoch), transition, held.lane, None, channel=""))
             self.settle(job, transition.state, transition.spent, transition.wait, is_solo=transition.solo)
         for job in self.jobs.values():  # stale requests go with the dead
             if job.holder is None:
@@ -377,11 +366,13 @@ class JobLife(RuleBasedStateMachine):
             return
         with self.store.transaction() as connection:
             execute = connection.execute  # type: ignore[attr-defined]  # a sqlite3.Connection
-            stored = {row[0]: row[1:] for row in execute("SELECT id, state, epoch, errors, crashes, losses FROM posthorse_jobs")}
+            columns = "id, state, epoch, errors, crashes, losses"
+            stored = {row[0]: row[1:] for row in execute(f"SELECT {columns} FROM posthorse_jobs")}
             ready = [row[0] for row in execute("SELECT job FROM posthorse_ready ORDER BY lane, seq")]
             leases = dict(execute("SELECT job, runner FROM posthorse_leases"))
             parked = dict(execute("SELECT job, state FROM posthorse_parked"))
-            events = list(execute("SELECT job, count(*), count(DISTINCT version), max(version) FROM posthorse_events GROUP BY job"))
+            columns = "job, count(*), count(DISTINCT version), max(version)"
+            events = list(execute(f"SELECT {columns} FROM posthorse_events GROUP BY job"))
             versions = dict(execute("SELECT id, version FROM posthorse_jobs"))
         assert stored.keys() == self.jobs.keys()
         assert len(ready) == len(set(ready))
@@ -395,9 +386,7 @@ class JobLife(RuleBasedStateMachine):
                 assert epoch <= job.epoch
                 assert Spent(*spent) == job.spent
             assert (job.id in ready) == self.is_ready(job)
-            is_parked = job.holder is None and job.state in (
-                State.SCHEDULED, State.BLOCKED, State.PAUSED, State.FAILED
-            )
+            is_parked = job.holder is None and job.state in (State.SCHEDULED, State.BLOCKED, State.PAUSED, State.FAILED)
             assert parked.get(job.id) == (job.state.value if is_parked else None)
             assert places == (0 if job.holder is None and job.state in (State.COMPLETED, State.CANCELLED) else 1)
             assert job.spent.errors <= POLICY.max_attempts

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr
 
 from posthorse.errors import InvalidArgument, TooLarge
-from posthorse.rules.signature import ArgumentsUnfit, Signature
+from posthorse.rules.arguments.signature import ArgumentsUnfit, Signature
 
 if typing.TYPE_CHECKING:
     from somewhere import Known  # type: ignore[import-not-found]
@@ -759,7 +759,7 @@ def test_what_json_cannot_tell_apart_says_what_it_is() -> None:
 
 def test_equal_sets_are_stored_as_equal_text_in_every_process() -> None:
     program = (
-        "from posthorse.rules.signature import Signature\n"
+        "from posthorse.rules.arguments.signature import Signature\n"
         "def job(tags: set[str], more: set[str] | list[str]) -> None: ...\n"
         "tags = {'red', 'green', 'blue', 'white', 'black'}\n"
         "print(Signature(job, kind='job', context_type=type('Context', (), {})).encode((tags, tags), {}))\n"
@@ -984,7 +984,7 @@ def test_code_of_the_user_that_raises_on_arrival_is_told_as_unfit() -> None:
 def test_pydantic_is_not_imported_for_those_who_do_not_use_it() -> None:
     program = (
         "import sys\n"
-        "from posthorse.rules.signature import Signature\n"
+        "from posthorse.rules.arguments.signature import Signature\n"
         "def job(a: int, b: list[str]) -> None: ...\n"
         "Signature(job, kind='job', context_type=type('Context', (), {})).encode((1, ['a']), {})\n"
         "sys.exit('pydantic' in sys.modules)\n"

@@ -234,7 +234,7 @@ def results() -> list[tuple[str, object, str]]:
     return [
         ("an object", object(), "result"),
         ("a cycle", cyclic, "nested"),
-        ("a generator", (n for n in ()), "result"),
+        ("a generator", iter(()), "result"),
         ("not a number", float("nan"), "result"),
         ("too large", "x" * 5_000_000, "4,194,304"),
         ("a lone surrogate", "\ud800", "result"),

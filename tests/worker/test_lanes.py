@@ -79,11 +79,7 @@ def test_a_sweep_starts_from_zero_and_is_paced_by_its_cost() -> None:
     assert after(lanes, 10.5 + pause + 0.1) == 0
 
 
-@given(
-    st.lists(
-        st.tuples(st.floats(0.001, 1.5), st.integers(0, 8), st.booleans()), min_size=1, max_size=60
-    )
-)
+@given(st.lists(st.tuples(st.floats(0.001, 1.5), st.integers(0, 8), st.booleans()), min_size=1, max_size=60))
 def test_a_place_that_appears_late_is_probed_within_the_pace_of_the_sweeps(
     turns: list[tuple[float, int, bool]],
 ) -> None:

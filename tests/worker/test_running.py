@@ -88,8 +88,7 @@ def test_as_many_jobs_run_at_once_as_allowed_and_no_more(app: ph.Posthorse, colo
         @app.job(kind="work")
         async def awork(number: int) -> None:
             enter()
-            while not crowd.is_set():
-                await asyncio.sleep(0.001)
+            await asyncio.to_thread(crowd.wait, 10)
             leave()
 
         calls = [awork.bind(number) for number in range(20)]

@@ -15,7 +15,8 @@ from tests.waiting import until, until_state
 
 @pytest.mark.parametrize("is_async", [True, False])
 @pytest.mark.parametrize(
-    ("count", "size", "batches"), [(0, 10, []), (1, 10, [1]), (10, 10, [10]), (30, 10, [10, 10, 10]), (25, 10, [10, 10, 5])]
+    ("count", "size", "batches"),
+    [(0, 10, []), (1, 10, [1]), (10, 10, [10]), (30, 10, [10, 10, 10]), (25, 10, [10, 10, 5])],
 )
 def test_a_loop_meets_every_item_in_batches(
     sqlite_url: str, is_async: bool, count: int, size: int, batches: list[int]
@@ -243,7 +244,9 @@ def test_a_job_without_slices_tells_its_own_progress(app: ph.Posthorse) -> None:
     assert (progress.done, progress.total, progress.note) == (3, 10, "half way\\0 ?")
 
 
-@pytest.mark.parametrize(("done", "total"), [(-1, None), (float("nan"), 1), (1, -1), ("3", 4), (True, 3), (2**70, None)])
+@pytest.mark.parametrize(
+    ("done", "total"), [(-1, None), (float("nan"), 1), (1, -1), ("3", 4), (True, 3), (2**70, None)]
+)
 def test_progress_that_is_no_count_is_refused(sqlite_url: str, done: object, total: object) -> None:
     app = ph.Posthorse(sqlite_url, lease="6s")
 
@@ -277,8 +280,8 @@ def test_a_time_box_lets_others_in_and_comes_back_unspent(app: ph.Posthorse) -> 
 
     @app.job
     def long(ctx: ph.Context) -> int:
-        for _ in ctx.slices(range(4), size=1, time_box=0):
-            order.append("long")
+        for batch in ctx.slices(range(4), size=1, time_box=0):
+            order.extend("long" for _ in batch)
         return ctx.progress.done
 
     @app.job

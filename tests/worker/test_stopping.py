@@ -125,8 +125,7 @@ def test_pausing_in_the_midst_loses_and_doubles_nothing(app: ph.Posthorse, is_as
     async def along(ctx: ph.Context, count: int) -> list[int]:
         kept = ctx.keep("kept", list[int]())
         async for batch in ctx.slices(range(count), size=10):
-            while not turns.acquire(blocking=False):
-                await asyncio.sleep(0.001)
+            assert await asyncio.to_thread(turns.acquire, timeout=10)
             seen.extend(batch)
             kept.extend(batch)
         return kept

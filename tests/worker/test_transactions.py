@@ -125,9 +125,7 @@ def test_what_is_enqueued_inside_exists_only_if_the_slice_does(
 
 
 @pytest.mark.parametrize("is_async", [True, False])
-def test_a_job_that_was_taken_away_meanwhile_leaves_nothing(
-    postgres_url: str, is_async: bool
-) -> None:
+def test_a_job_that_was_taken_away_meanwhile_leaves_nothing(postgres_url: str, is_async: bool) -> None:
     """On PostgreSQL, where somebody else can write while the block is open."""
     app = ph.Posthorse(postgres_url, lease="6s")
     with app.store.transaction() as connection:

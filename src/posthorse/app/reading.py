@@ -9,10 +9,10 @@ import msgspec
 
 from posthorse.clock import moment
 from posthorse.errors import JobCancelled, JobFailed, JobNotFound
-from posthorse.rules.codec import decode_result
 from posthorse.rules.job import JobError, Options, State, Status
 from posthorse.rules.progress import Pace, Progress, progress_at
 from posthorse.rules.registry import Registry
+from posthorse.rules.values.results import decode_result
 from posthorse.store.operations import read
 
 if TYPE_CHECKING:

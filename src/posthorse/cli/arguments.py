@@ -18,9 +18,9 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import msgspec
 
 from posthorse.errors import InvalidArgument, TooLarge
-from posthorse.rules.codec import restored
+from posthorse.rules.arguments.signature import ARGUMENT_LIMIT
 from posthorse.rules.registry import Registered
-from posthorse.rules.signature import ARGUMENT_LIMIT
+from posthorse.rules.values.wire import restored
 
 MOST_LINES = 10_000
 MOST_BYTES = 256 * 1024 * 1024

@@ -38,6 +38,11 @@ class Worker:
         self._process = process
         self._words = words
 
+    @property
+    def pid(self) -> int:
+        """Of its supervisor."""
+        return self._process.pid
+
     def wait_until(self, is_so: Callable[[], bool]) -> None:
         """Returns once it is so. Raises RuntimeError when the worker ended before, TimeoutError in the end."""
         deadline = time.monotonic() + PATIENCE

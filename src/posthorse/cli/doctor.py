@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from textwrap import wrap
 
 import click
 
@@ -29,7 +30,7 @@ from posthorse.cli.checks import (
     worker_check,
 )
 from posthorse.cli.exits import Exit
-from posthorse.cli.screen import clean, has_color, out, out_json, say
+from posthorse.cli.screen import clean, has_color, out, out_json, say, width
 from posthorse.cli.target import is_empty, json_option, open_store, target_options
 from posthorse.errors import StoreError
 from posthorse.store.migrate import SCHEMA_VERSION
@@ -131,9 +132,13 @@ def _file_system(path: Path) -> str | None:
 def _print(check: Check) -> None:
     mark, color = MARKS[check.verdict]
     painted = click.style(mark, fg=color) if has_color(sys.stdout) else mark
-    out(f"{painted} {check.name:<{NAME_COLUMNS}} {clean(check.finding)}")
+    room = max(20, width() - NAME_COLUMNS - 3)
+    lines = wrap(clean(check.finding), room)
     if check.advice is not None:
-        out(f"  {'':<{NAME_COLUMNS}} → {clean(check.advice)}")
+        lines += wrap(f"→ {clean(check.advice)}", room, subsequent_indent="  ")
+    out(f"{painted} {check.name:<{NAME_COLUMNS}} {lines[0]}")
+    for line in lines[1:]:
+        out(f"  {'':<{NAME_COLUMNS}} {line}")
 
 
 def _summary(tally: Counter[Verdict]) -> str:

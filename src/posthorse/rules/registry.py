@@ -11,10 +11,10 @@ from typing import cast
 import msgspec
 
 from posthorse.errors import DuplicateKind, InvalidOption, UnknownKind
+from posthorse.rules.arguments.signature import Signature
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import DEFAULT_QUEUE, checked_name, checked_priority
 from posthorse.rules.retry import Backoff, as_backoff
-from posthorse.rules.signature import Signature
 
 
 class KindOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +85,7 @@ def register(
         raise InvalidOption(f"@app.job needs a function, not {function!r}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise InvalidOption(
-            f"{_place(function)} has a yield: called, it would run nothing; let the job loop over ctx.slices(…) instead"
+            f"{_place(function)} has a yield: a call would run nothing; let the job loop over ctx.slices(…) instead"
         )
     name = checked_name(function.__name__ if kind is None else kind, what="kind")
     signature = Signature(function, kind=name, context_type=context_type)

@@ -42,7 +42,7 @@ _NOW = "((extract(epoch FROM statement_timestamp()) * 1000000)::bigint + :shift:
 # size, and the planner must not be led astray by statistics of tables that fill and empty all day.
 _SESSION = (
     "SET plan_cache_mode = force_generic_plan; SET jit = off; SET enable_seqscan = off; "
-    "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_bitmapscan = off"
+    "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_bitmapscan = off; SET enable_sort = off"
 )
 
 _LIMITS = (
@@ -52,7 +52,7 @@ _LIMITS = (
 _LOCAL_SETTINGS = (
     "SELECT set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true), "
     "set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), "
-    "set_config('enable_bitmapscan', 'off', true)"
+    "set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true)"
 )
 """The same behind a pooler, where only a transaction may be tuned; nothing is prepared there."""
 
@@ -390,7 +390,8 @@ def _raise_if_overdue(began: float, longest: float, error: BaseException | None 
 def _finish(connections: list[AsyncConnection]) -> None:
     """Closes connections whose loop is over, or at rest: nobody awaits them."""
     while connections:
-        connections.pop().pgconn.finish()
+        connection = connections.pop()
+        connection.pgconn.finish()
 
 
 _CONNECTION_ENDS = (

@@ -14,11 +14,11 @@ from concurrent.futures import Executor
 from typing import Protocol, cast
 
 from posthorse.errors import Interrupted
-from posthorse.rules.codec import encode_result
+from posthorse.rules.arguments.signature import ArgumentsUnfit
 from posthorse.rules.job import JobError
 from posthorse.rules.lifecycle import Outcome, Raised, Returned, Stopped, Unfit
 from posthorse.rules.registry import Registered
-from posthorse.rules.signature import ArgumentsUnfit
+from posthorse.rules.values.results import encode_result
 from posthorse.store.operations.claim import Claimed
 from posthorse.worker.context import Context
 from posthorse.worker.journal import Journal

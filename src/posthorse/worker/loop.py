@@ -76,6 +76,7 @@ class Loop:
         self._runs_suspect = False
         self._holds_until = 0.0
         self._next_hold = 0.0
+        self._ended_before = 0
         self._is_idle = False
         self._looked_for_lanes = 0.0
         self._has_room = asyncio.Event()
@@ -149,8 +150,9 @@ class Loop:
             return 0 if load else 1
         capacity = self._runner.concurrency + self._prefetch.allowance()
         room = capacity - load
-        # Ask in batches: with a backlog, wait until half of it is gone.
-        return room if room > 0 and (not self._slots.backlog or room * 2 >= capacity) else 0
+        # Ask in batches: with a backlog, wait until half of it is gone. What is about to begin is none.
+        has_backlog = load > self._runner.concurrency
+        return room if room > 0 and (not has_backlog or room * 2 >= capacity) else 0
 
     async def _claim(self, room: int) -> bool:
         """Claims and begins up to `room` jobs; false when there were none."""
@@ -168,6 +170,9 @@ class Loop:
         if not claimed:
             return False
         failpoint("after_claim")
+        if self._is_stopping:  # told so while the claim was under way
+            await self._outbox.give_back([(job.job, job.epoch) for job in claimed])
+            return True
         if self._is_idle and len(claimed) > 1:
             await self._say_idle(False)
         claimed.sort(key=self._by_priority)
@@ -246,25 +251,26 @@ class Loop:
     # ── listening ────────────────────────────────────────────────────────────────────────────────────
 
     async def _listen_forever(self) -> None:
-        """Hears within a second what is asked of running jobs, and returns a backlog that does not move."""
-        ended_before = 0
         while True:
             await asyncio.sleep(REQUESTS_EVERY)
-            if self.is_lost:
-                self._lose_all()
-            elif self._slots.running:
-                if self._slots.backlog and self._prefetch.observed == ended_before:
-                    await self._outbox.give_back(self._slots.empty_backlog())
-                ended_before = self._prefetch.observed
-                await self._hear_requests()
-                await self._hold_for_suspects()
+            try:
+                await self._listen()
+            except PosthorseError as error:
+                log.warning("cannot hear what is asked of jobs: %s", error)
+
+    async def _listen(self) -> None:
+        """Hears within a second what is asked of running jobs, and returns a backlog that does not move."""
+        if self.is_lost:
+            self._lose_all()
+        elif self._slots.running:
+            if self._slots.backlog and self._prefetch.observed == self._ended_before:
+                await self._outbox.give_back(self._slots.empty_backlog())
+            self._ended_before = self._prefetch.observed
+            await self._hear_requests()
+            await self._hold_for_suspects()
 
     async def _hear_requests(self) -> None:
-        try:
-            asked = await self._store.aread(requests_for(self._runner.id))
-        except PosthorseError as error:
-            log.warning("cannot hear what is asked of jobs: %s", error)
-            return
+        asked = await self._store.aread(requests_for(self._runner.id))
         for job, running in list(self._slots.running.items()):
             request = asked.get(job)
             if request is None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import msgspec
 
 from posthorse.errors import TooLarge
-from posthorse.rules.codec import decode_kept, encode_kept
 from posthorse.rules.cursor import Cursor
 from posthorse.rules.progress import Pace
+from posthorse.rules.values.kept import decode_kept, encode_kept
 from posthorse.store.operations.finish import Checkpoint
 
 KEPT_LIMIT = 4 * 1024 * 1024

@@ -1,5 +1,6 @@
 -- Statements that PostgreSQL needs in words of its own. Their plans cannot flip with statistics or batch
--- size: each starts from what it was given, and reaches rows by key or by ctid.
+-- size: each starts from what it was given, and reaches rows by key or by ctid. `id = ANY (ARRAY[x])` is a look-up by
+-- key that can be neither hashed nor merged, nor tempt the planner to walk the whole index in order.
 
 -- ## has_schema
 -- Whether there are tables of ours.
@@ -77,15 +78,12 @@ WITH ending AS MATERIALIZED (
     ) AS l
 ), ended AS (
     DELETE FROM @leases WHERE ctid = ANY (ARRAY(SELECT place FROM ending)) RETURNING job
-), located AS MATERIALIZED (
-    SELECT e.job, e.epoch, e.result, e.claimed_at, j.place
-    FROM ending e CROSS JOIN LATERAL (SELECT ctid AS place FROM @jobs WHERE id = e.job OFFSET 0) AS j
 ), written AS (
     UPDATE @jobs AS j SET
-        state = 'completed', epoch = l.epoch, version = j.version + 2, result = l.result, reason = NULL,
-        started_at = coalesce(j.started_at, l.claimed_at), finished_at = :now
-    FROM located l
-    WHERE j.ctid = l.place AND j.id = l.job
+        state = 'completed', epoch = e.epoch, version = j.version + 2, result = e.result, reason = NULL,
+        started_at = coalesce(j.started_at, e.claimed_at), finished_at = :now
+    FROM ending e
+    WHERE j.id = ANY (ARRAY[e.job])
     RETURNING j.id
 )
 SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM written)
@@ -112,16 +110,16 @@ FROM (SELECT FROM @runners WHERE idle AND expires_at > :lease_now LIMIT 1) AS wa
 WITH due AS MATERIALIZED (
     SELECT job, due_at FROM @parked WHERE due_at <= :now ORDER BY due_at LIMIT :limit
 ), held AS MATERIALIZED (
-    SELECT due.due_at, j.place
+    SELECT due.due_at, j.id
     FROM due CROSS JOIN LATERAL (
-        SELECT ctid AS place FROM @jobs
+        SELECT id FROM @jobs
         WHERE id = due.job AND state IN ('scheduled', 'blocked') FOR UPDATE SKIP LOCKED
     ) AS j
 ), numbered AS MATERIALIZED (
-    SELECT place, nextval(:sequence::regclass) AS seq FROM (SELECT place FROM held ORDER BY due_at) AS sorted
+    SELECT id, nextval(:sequence::regclass) AS seq FROM (SELECT id FROM held ORDER BY due_at) AS sorted
 ), moved AS (
     UPDATE @jobs AS j SET seq = n.seq, state = 'pending', version = version + 1, reason = NULL
-    FROM numbered n WHERE j.ctid = n.place
+    FROM numbered n WHERE j.id = ANY (ARRAY[n.id])
     RETURNING j.lane, j.seq, j.id
 ), taken AS (
     DELETE FROM @parked WHERE job = ANY (ARRAY(SELECT id FROM moved))
@@ -163,11 +161,8 @@ WITH ending AS MATERIALIZED (
     CROSS JOIN LATERAL (SELECT ctid AS place FROM @leases WHERE job = r.job AND epoch = r.epoch OFFSET 0) AS l
 ), ended AS (
     DELETE FROM @leases WHERE ctid = ANY (ARRAY(SELECT place FROM ending)) RETURNING job, epoch
-), located AS MATERIALIZED (
-    SELECT e.job, e.epoch, j.place
-    FROM ended e CROSS JOIN LATERAL (SELECT ctid AS place FROM @jobs WHERE id = e.job OFFSET 0) AS j
 ), raised AS (
-    UPDATE @jobs AS j SET epoch = l.epoch FROM located l WHERE j.ctid = l.place AND j.id = l.job
+    UPDATE @jobs AS j SET epoch = e.epoch FROM ended e WHERE j.id = ANY (ARRAY[e.job])
     RETURNING j.lane, j.seq, j.id
 ), lined_up AS (
     INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM raised RETURNING job

@@ -1,0 +1,42 @@
+"""Processor time of a process with all its descendants, as the kernel of Linux counts it.
+
+Time on the processor says more than time on the wall where others use the machine, too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+TICK = 1 / os.sysconf("SC_CLK_TCK")
+
+# Places in /proc/*/stat behind the name of the program: proc_pid_stat(5).
+_PARENT, _USER, _SYSTEM = 1, 11, 12
+
+
+class _Process(NamedTuple):
+    pid: int
+    parent: int
+    seconds: float
+
+
+def processor_time(root: int) -> float:
+    """Seconds of user and system time so far, in steps of a hundredth, of `root` and all that descend from it."""
+    processes = list(_processes())
+    family, seconds = {root}, 0.0
+    while grown := [process for process in processes if process.pid in family or process.parent in family]:
+        processes = [process for process in processes if process not in grown]
+        family.update(process.pid for process in grown)
+        seconds += sum(process.seconds for process in grown)
+    return seconds
+
+
+def _processes() -> Iterator[_Process]:
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # processes come and go
+            fields = file.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            ticks = int(fields[_USER]) + int(fields[_SYSTEM])
+            yield _Process(int(file.parent.name), int(fields[_PARENT]), ticks * TICK)

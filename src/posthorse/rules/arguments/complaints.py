@@ -1,0 +1,71 @@
+"""Why a call does not bind, and why stored arguments do not fit, in words that name the argument.
+
+Finds out after the fact; whether they do is not decided here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable, Mapping
+from inspect import Parameter
+
+import msgspec
+
+from posthorse.rules.arguments.form import NAMED, POSITIONAL, Form, is_required
+from posthorse.rules.values.misfit import short
+
+
+def misbound(
+    parameters: list[Parameter], injected: Collection[str], args: tuple[object, ...], kwargs: Mapping[str, object]
+) -> str:
+    """Why a call does not bind; reads on from `welcome()`."""
+    kinds = {each.kind for each in parameters}
+    positional = [each.name for each in parameters if each.kind in POSITIONAL]
+    named = [each.name for each in parameters if each.kind in NAMED]
+    if Parameter.VAR_KEYWORD not in kinds:
+        for name in kwargs:
+            if name in named:
+                continue
+            if name in positional:
+                return f"takes {name!r} by position only"
+            if name in injected:
+                return f"got {name!r}, which is injected when the job runs and cannot be passed"
+            return f"got an unexpected argument {name!r}; {_suggestion(name, dict.fromkeys([*positional, *named]))}"
+    if len(args) > len(positional) and Parameter.VAR_POSITIONAL not in kinds:
+        takes = f"{len(positional)} positional argument{'' if len(positional) == 1 else 's'}"
+        listed = f" ({', '.join(positional)})" if positional else ""
+        surplus = ", ".join(short(value) for value in args[len(positional) :])
+        return f"takes {takes}{listed}, but {len(args)} came; surplus: {surplus}"
+    for name in positional[: len(args)]:
+        if name in kwargs and name in named:
+            return f"got {name!r} twice, by position and by name"
+    given = {*positional[: len(args)], *(name for name in kwargs if name in named)}
+    missing = [each.name for each in parameters if is_required(each) and each.name not in given]
+    return f"is missing {_listed(missing)}"
+
+
+def unfit(form: Form, text: str, error: Exception) -> str:
+    """Why stored arguments were not read; `error` is what the decoder said."""
+    try:
+        stored = msgspec.json.decode(text, type=dict[str, object])
+    except (msgspec.MsgspecError, RecursionError):
+        return f"they are no JSON object ({error})"
+    if unknown := [name for name in stored if name not in form.names]:
+        return f"it does not take {_listed(unknown)}; {_suggestion(unknown[0], form.names)}"
+    if missing := [name for name in form.required if name not in stored]:
+        return f"it needs {_listed(missing)}, which was not stored; a default would let old jobs run"
+    return re.sub(r" - at `\$\.?(.*)`$", r" at \1", str(error)).replace("`", "")
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    if close := difflib.get_close_matches(name, known, n=1):
+        return f"did you mean {close[0]!r}?"
+    return f"it takes {', '.join(known)}" if known else "it takes none"
+
+
+def _listed(names: list[str]) -> str:
+    quoted = [repr(name) for name in names]
+    head = f"{', '.join(quoted[:-1])} and " if len(quoted) > 1 else ""
+    return f"the argument{'s' if head else ''} {head}{quoted[-1]}"

@@ -1,0 +1,83 @@
+"""How the values of one annotation travel: as plain JSON, or in the form of kept values.
+
+Where JSON and the annotation together say enough, msgspec writes the value as plain JSON and builds it again.
+Where they leave it open (`str | UUID`, a dict with tuples as keys) the value is stored in the form that kept
+values have, which says what each part is. Knows nothing of parameters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Any, cast
+
+import msgspec
+
+from posthorse.rules.arguments.shape import shape_of
+from posthorse.rules.values.classes import Class, is_model
+from posthorse.rules.values.kept import Names, pack, unpack
+from posthorse.rules.values.misfit import Misfit
+from posthorse.rules.values.wire import carried_by, restored
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Passage:
+    check: Callable[[object], None]
+    """Raises Misfit for a value that may not board."""
+    wire: object
+    """The type for a msgspec decoder that has `restored` as its hook."""
+    pack: Callable[[object], object] | None = None
+    """What is encoded in place of a checked value; None: the value itself."""
+    on_trial: bool = False
+    """Classes run code of the user when they are built: only a trial shows whether values come back."""
+    is_comparable: bool = True
+    """All of these classes say what equality means."""
+    has_sets: bool = False
+
+
+def passage_of(annotation: object) -> Passage:
+    shape = shape_of(annotation, {})
+    names = _names(shape.classes)
+    objects = [kind for kind in names if not issubclass(kind, Enum)]
+    passage = Passage(
+        shape.check,
+        annotation,
+        on_trial=bool(objects),
+        # Models compare private attributes too, which do not travel; their own check compares the fields.
+        is_comparable=not any(kind.__eq__ is object.__eq__ or is_model(kind) for kind in objects),
+        has_sets=shape.has_sets,
+    )
+    if shape.is_clear and _msgspec_carries(annotation):
+        return passage
+    return dataclasses.replace(
+        passage,
+        wire=carried_by(functools.partial(unpack, names=names)),
+        pack=functools.partial(pack, names=names),
+    )
+
+
+def no_passage(complaint: str) -> Passage:
+    def refuse(value: object) -> None:
+        raise Misfit(complaint, value)
+
+    return Passage(refuse, carried_by(refuse))
+
+
+def _msgspec_carries(annotation: object) -> bool:
+    try:
+        msgspec.json.Decoder(cast("type[Any]", annotation), dec_hook=restored)
+    except (TypeError, RecursionError):
+        return False
+    return True
+
+
+def _names(classes: Iterable[Class]) -> Names:
+    """A name for each class: its own, and with its module where two share it."""
+    counted = Counter(kind.__qualname__ for kind in classes)
+    return {
+        kind: kind.__qualname__ if counted[kind.__qualname__] == 1 else f"{kind.__module__}.{kind.__qualname__}"
+        for kind in classes
+    }

@@ -1,0 +1,202 @@
+"""What a job's function takes and gives: binds a call to it, checks every value, and stores the arguments.
+
+Reads the function and tells of misfits in its name; the rooms beside this one do the work. Knows nothing of
+jobs, stores or workers; never calls the function.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from functools import cached_property
+from inspect import Parameter
+from typing import Any, get_args, get_origin
+
+import msgspec
+from msgspec import UNSET
+
+from posthorse.errors import InvalidArgument
+from posthorse.rules.arguments.annotations import resolved
+from posthorse.rules.arguments.complaints import misbound, unfit
+from posthorse.rules.arguments.form import Form, values_of
+from posthorse.rules.arguments.passage import Passage, no_passage, passage_of
+from posthorse.rules.values.checks import TOO_DEEP
+from posthorse.rules.values.misfit import Misfit, short
+from posthorse.rules.values.wire import too_large
+
+ARGUMENT_LIMIT = 4 * 1024 * 1024
+"""Bytes that the arguments of one job may take as JSON."""
+
+
+class ArgumentsUnfit(Exception):
+    """Stored arguments do not fit the function as it is now; the message says which and why."""
+
+
+class Signature:
+    """The parameters and the result of one job function.
+
+    Annotations are read at first use, so that they may name what is defined later. Parameters named in
+    `injected` are filled by the worker and are no arguments; neither is a first parameter that is annotated
+    with `context_type`, or called `ctx` and not annotated.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., object],
+        *,
+        kind: str,
+        context_type: type,
+        injected: Collection[str] = (),
+    ) -> None:
+        self._function = function
+        self._kind = kind
+        self._context_type = context_type
+        self._injected = injected
+        declared = inspect.signature(function)
+        self._all_parameters = list(declared.parameters.values())
+        self._returns: object = declared.return_annotation
+
+    @cached_property
+    def wants_context(self) -> bool:
+        """Whether the function takes the job's context as its first parameter."""
+        if not self._all_parameters:
+            return False
+        first = self._all_parameters[0]
+        if first.kind not in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD):
+            return False
+        if first.annotation is Parameter.empty:
+            return first.name == "ctx"
+        try:
+            annotation = resolved(first.annotation, self._function)
+        except Exception:
+            # Imported for type checkers only, as `if TYPE_CHECKING:` does: the name has to be enough.
+            name = re.escape(self._context_type.__name__)
+            return re.fullmatch(rf"['\"]?(\w+\.)*{name}(\[.*\])?['\"]?", str(first.annotation)) is not None
+        kind = get_origin(annotation) or annotation
+        return isinstance(kind, type) and issubclass(kind, self._context_type)
+
+    @cached_property
+    def result_type(self) -> object:
+        """What the function is annotated to return, or its coroutine to give; Any where nothing is said."""
+        if self._returns is inspect.Signature.empty:
+            return Any
+        try:
+            annotation = resolved(self._returns, self._function)
+        except Exception:
+            return Any
+        if get_origin(annotation) in (Awaitable, Coroutine):
+            return get_args(annotation)[-1]
+        return annotation
+
+    def encode(self, args: tuple[object, ...], kwargs: Mapping[str, object], *, limit: int = ARGUMENT_LIMIT) -> str:
+        """Binds and checks a call, without coercion, and gives its arguments as JSON text.
+
+        Raises InvalidArgument, naming the argument, and TooLarge beyond `limit` bytes.
+        """
+        form = self._form
+        if not args and not kwargs and not form.has_required:
+            return "{}"
+        try:
+            filled = form.fill(*args, **kwargs)
+        except TypeError:
+            raise InvalidArgument(
+                f"{self._kind}() {misbound(self._parameters, self._injected, args, kwargs)}"
+            ) from None
+        name = ""
+        try:
+            for name, check in form.checks:
+                if (value := getattr(filled, name)) is not UNSET:
+                    check(value)
+            outgoing = filled
+            for name, packed in form.packs:
+                if (value := getattr(filled, name)) is not UNSET:
+                    outgoing = msgspec.structs.replace(outgoing, **{name: packed(value)})
+            name = ""
+            encoded = form.encode(outgoing)
+        except Misfit as misfit:
+            raise InvalidArgument(f"{self._kind}(): argument {misfit.told(name)}") from None
+        except RecursionError:
+            raise InvalidArgument(
+                f"{self._kind}(): {f'argument {name}' if name else 'an argument'} {TOO_DEEP}"
+            ) from None
+        except (TypeError, ValueError) as error:
+            raise InvalidArgument(f"{self._kind}(): the arguments have no form in JSON: {error}") from error
+        if len(encoded) > limit:
+            raise too_large(len(encoded), limit, f"the arguments of {self._kind}()")
+        if form.on_trial:
+            self._try_arrival(filled, encoded)
+        return encoded.decode()
+
+    def decode(self, text: str) -> tuple[tuple[object, ...], dict[str, object]]:
+        """The call that was stored, as `args` and `kwargs` without context and injected parameters.
+
+        Defaults that the call left open are those of the function as it is now. Raises ArgumentsUnfit.
+        """
+        form = self._form
+        if text == "{}" and not form.has_required:
+            return (), {}
+        try:
+            filled = form.decode(text)
+        except Exception as error:  # code of the user's classes may run here, and raise anything
+            raise ArgumentsUnfit(
+                f"the stored arguments do not fit {self._kind}() as it is now: {unfit(form, text, error)}"
+            ) from error
+        return form.call(filled)
+
+    @cached_property
+    def _form(self) -> Form:
+        return Form(self._parameters, {each.name: self._passage(each) for each in self._parameters})
+
+    @cached_property
+    def _parameters(self) -> list[Parameter]:
+        """Those that are arguments. What stands after an injected one can be told by name only."""
+        parameters: list[Parameter] = []
+        by_name = False
+        for parameter in self._all_parameters[1 if self.wants_context else 0 :]:
+            if parameter.name in self._injected:
+                by_name = True
+            elif not by_name:
+                parameters.append(parameter)
+            elif parameter.kind is Parameter.POSITIONAL_OR_KEYWORD:
+                parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
+            elif parameter.kind in (Parameter.KEYWORD_ONLY, Parameter.VAR_KEYWORD):
+                parameters.append(parameter)
+        return parameters
+
+    def _passage(self, parameter: Parameter) -> Passage:
+        try:
+            return passage_of(self._annotation(parameter))
+        except Exception as error:  # an annotation can be anything, and to look at it can run any code
+            return no_passage(
+                f"has an annotation, {parameter.annotation!r}, that cannot be read ({error}): "
+                f"define or import what it names at the top of the module"
+            )
+
+    def _annotation(self, parameter: Parameter) -> object:
+        """The type that the parameter's field has: `*args: int` is a tuple of int."""
+        if parameter.annotation is Parameter.empty:
+            annotation: Any = Any
+        else:
+            annotation = resolved(parameter.annotation, self._function)
+        is_unpacked = get_origin(annotation) is typing.Unpack or hasattr(annotation, "__unpacked__")
+        if parameter.kind is Parameter.VAR_POSITIONAL and not is_unpacked:
+            return tuple.__class_getitem__((annotation, ...))
+        if parameter.kind is Parameter.VAR_KEYWORD and not is_unpacked:
+            return dict.__class_getitem__((str, annotation))
+        return annotation
+
+    def _try_arrival(self, sent: msgspec.Struct, encoded: bytes) -> None:
+        """Classes run code of their own when they are built: only a trial shows whether values come back."""
+        form = self._form
+        try:
+            arrived = form.decode(encoded)
+        except Exception as error:
+            raise InvalidArgument(f"{self._kind}(): the arguments would not come back from JSON: {error}") from error
+        for name, before, after in zip(form.names, values_of(sent), values_of(arrived), strict=True):
+            if name in form.compared and before != after:
+                raise InvalidArgument(
+                    f"{self._kind}(): argument {name} would come back from JSON as another: "
+                    f"{short(after)} for {short(before)}"
+                )

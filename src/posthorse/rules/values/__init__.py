@@ -1,0 +1,1 @@
+"""Single values: which may travel, and the JSON they are stored as."""

@@ -1,0 +1,151 @@
+"""Which single values may travel: checks by type, nothing is coerced.
+
+Knows nothing of annotations and classes of the user, and writes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Callable, Iterable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import cast
+from uuid import UUID
+
+import msgspec
+
+from posthorse.rules.values.misfit import Misfit, NotOfType, said
+
+MAX_DEPTH = 200
+"""Levels of nesting that travel. Whoever nests deeper has a cycle, or a surprise for every reader of JSON."""
+
+TOO_DEEP = f"is nested more than {MAX_DEPTH} levels deep, or contains itself"
+
+
+def check_json(value: object, depth: int = 0) -> None:
+    """What JSON has by itself: None, bool, int, float, str, list, tuple (comes back as list), dict."""
+    if (check := _JSON_SCALARS.get(type(value))) is not None:
+        check(value)
+    elif depth == MAX_DEPTH:
+        raise Misfit(TOO_DEEP, value)
+    elif isinstance(value, (list, tuple)):
+        for place, item in enumerate(cast("Iterable[object]", value)):
+            try:
+                check_json(item, depth + 1)
+            except Misfit as misfit:
+                raise misfit.in_item(place) from None
+    elif isinstance(value, dict):
+        for key, item in cast("dict[object, object]", value).items():
+            check_json_key(key)
+            try:
+                check_json(item, depth + 1)
+            except Misfit as misfit:
+                raise misfit.in_item(key) from None
+    elif base := next((kind for kind in (str, int, float) if isinstance(value, kind)), None):
+        SCALAR_CHECKS[base](value)
+    else:
+        raise Misfit("is no plain JSON; other types travel where the annotation says them", value)
+
+
+def check_json_key(key: object) -> None:
+    """Keys of dicts whose annotation says nothing of them."""
+    if not isinstance(key, str):
+        raise Misfit(f"has a key that is not str; annotate the dict, such as dict[{said(type(key))}, object]", key)
+    _check_str(key)
+
+
+def instance_check(kind: type, expected: str) -> Callable[[object], None]:
+    """The check that asks nothing but `isinstance`."""
+
+    def check(value: object) -> None:
+        if not isinstance(value, kind):
+            raise NotOfType(expected, value)
+
+    return check
+
+
+def fits_64_bits(value: int) -> bool:
+    return _SMALLEST_INTEGER <= value <= _LARGEST_INTEGER
+
+
+_SMALLEST_INTEGER, _LARGEST_INTEGER = -(2**63), 2**64 - 1
+
+
+def _check_str(value: object) -> None:
+    if not isinstance(value, str):
+        raise NotOfType("str", value)
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise Misfit("must be text without lone surrogates, which UTF-8 cannot carry", value) from None
+
+
+def _check_int(value: object) -> None:
+    if type(value) is not int and (not isinstance(value, int) or isinstance(value, bool)):
+        raise NotOfType("int", value)
+    if not _SMALLEST_INTEGER <= value <= _LARGEST_INTEGER:
+        raise Misfit("must fit 64 bits; send larger integers as str or Decimal", value)
+
+
+def _check_float(value: object) -> None:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise Misfit("must be finite, because JSON has neither NaN nor Infinity", value)
+    elif not isinstance(value, int) or isinstance(value, bool):
+        raise NotOfType("float", value)
+    elif not fits_64_bits(value) or float(value) != value:
+        raise NotOfType("float, or an int that a float holds exactly", value)
+
+
+def _check_datetime(value: object) -> None:
+    if not isinstance(value, datetime):
+        raise NotOfType("datetime", value)
+    _check_offset(value)
+
+
+def _check_time(value: object) -> None:
+    if not isinstance(value, time):
+        raise NotOfType("time", value)
+    _check_offset(value)
+
+
+def _check_offset(value: datetime | time) -> None:
+    offset = value.utcoffset()
+    if offset and offset % timedelta(minutes=1):
+        raise Misfit("must have a UTC offset of whole minutes; use .astimezone(UTC)", value)
+
+
+def _check_date(value: object) -> None:
+    if not isinstance(value, date) or isinstance(value, datetime):
+        raise NotOfType("date", value)
+
+
+def _check_decimal(value: object) -> None:
+    if not isinstance(value, Decimal):
+        raise NotOfType("Decimal", value)
+    if not value.is_finite():
+        raise Misfit("must be finite", value)
+
+
+SCALAR_CHECKS: dict[object, Callable[[object], None]] = {
+    str: _check_str,
+    int: _check_int,
+    float: _check_float,
+    datetime: _check_datetime,
+    date: _check_date,
+    time: _check_time,
+    Decimal: _check_decimal,
+    bool: instance_check(bool, "bool"),
+    types.NoneType: instance_check(types.NoneType, "None"),
+    timedelta: instance_check(timedelta, "timedelta"),
+    UUID: instance_check(UUID, "UUID"),
+    bytes: instance_check(bytes, "bytes"),
+    bytearray: instance_check(bytearray, "bytearray"),
+    msgspec.UnsetType: instance_check(msgspec.UnsetType, "UNSET"),
+}
+
+_JSON_SCALARS: dict[object, Callable[[object], None]] = {
+    kind: SCALAR_CHECKS[kind] for kind in (str, int, float, bool, types.NoneType)
+}

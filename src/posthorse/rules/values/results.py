@@ -1,0 +1,100 @@
+"""Results of jobs as JSON text: written by value, whatever the annotation says, and read as it says.
+
+Knows nothing of functions, jobs or stores.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable
+from enum import Enum
+from functools import lru_cache
+from typing import Any, cast
+
+import msgspec
+
+from posthorse.rules.values.checks import MAX_DEPTH, SCALAR_CHECKS, TOO_DEEP
+from posthorse.rules.values.classes import Model, field_names, fields_of, is_model
+from posthorse.rules.values.misfit import Misfit, Step
+from posthorse.rules.values.wire import encode, restored, too_large
+
+
+def encode_result(value: object, *, limit: int) -> str:
+    """The result as JSON text of at most `limit` bytes; everything that has a form in JSON travels.
+
+    Raises ValueError, naming the place, for what has none, and TooLarge.
+    """
+    try:
+        _check_by_value(value, 0)
+        encoded = encode(value)
+    except Misfit as misfit:
+        raise ValueError(f"the result cannot be stored: {misfit.told('result')}") from None
+    except RecursionError:
+        raise ValueError(f"the result cannot be stored: it {TOO_DEEP}") from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the result cannot be stored: {error}") from error
+    if len(encoded) > limit:
+        raise too_large(len(encoded), limit, "the result")
+    return encoded.decode()
+
+
+def decode_result(text: str, type: object) -> object:
+    """The result as `type` describes it, or as JSON gives it where it does not fit: results are unchecked."""
+    try:
+        return _decoder_of(type).decode(text)
+    except (TypeError, ValueError, NameError, AttributeError):
+        return _decoder_of(Any).decode(text)
+
+
+@lru_cache(maxsize=1024)
+def _decoder_of(annotation: object) -> msgspec.json.Decoder[object]:
+    return msgspec.json.Decoder(cast("type[Any]", annotation), dec_hook=restored)
+
+
+def _check_by_value(value: object, depth: int) -> None:
+    """What msgspec would write otherwise than it came: NaN as null, the keys 1 and "1" as the same key."""
+    for base in type(value).__mro__:
+        if base in SCALAR_CHECKS:
+            return SCALAR_CHECKS[base](value)
+    if isinstance(value, Enum):
+        return _check_by_value(value.value, depth)
+    if depth == MAX_DEPTH:
+        raise Misfit(TOO_DEEP, value)
+    step, parts = _parts(value)
+    for key, part in parts:
+        try:
+            _check_by_value(part, depth + 1)
+        except Misfit as misfit:
+            raise step(misfit, key) from None
+    return None
+
+
+def _parts(value: object) -> tuple[Step, Iterable[tuple[object, object]]]:
+    if isinstance(value, dict):
+        mapping = cast("dict[object, object]", value)
+        _check_keys(mapping)
+        return Misfit.in_item, mapping.items()
+    if isinstance(value, (list, tuple, set, frozenset, collections.deque)):
+        return Misfit.in_item, enumerate(cast("Iterable[object]", value))
+    if is_model(type(value)):
+        return Misfit.in_field, cast("Model", value)
+    names = field_names(type(value))
+    if names is None:
+        raise Misfit("is of a type that has no form in JSON: return plain data, or the key to it", value)
+    return Misfit.in_field, fields_of(value, names)
+
+
+def _check_keys(mapping: dict[object, object]) -> None:
+    if all(type(key) is str and key.isascii() for key in mapping):
+        return
+    for key in mapping:
+        try:
+            _check_by_value(key, 0)
+        except Misfit as misfit:
+            raise misfit.in_key(key) from None
+    try:
+        written = msgspec.json.decode(encode(dict.fromkeys(mapping)), type=dict[str, None])
+    except (TypeError, ValueError):
+        raise Misfit("has keys that have no form in JSON", mapping) from None
+    if len(written) != len(mapping):
+        raise Misfit("has different keys that are the same in JSON", mapping)
