@@ -56,8 +56,10 @@ def test_healthy_store_with_a_worker_has_no_problem(any_shop: Shop) -> None:
     with any_shop.app.worker():
         result = any_shop.run("doctor")
         found = verdicts(any_shop)
-    assert result.exit_code == 0
-    assert "problem" not in found.values()
+    # The shared servers of the tests do not sync, and that alone is told.
+    is_synced = any_shop.app.store.is_sqlite
+    assert result.exit_code == (0 if is_synced else 1)
+    assert [name for name, verdict in found.items() if verdict == "problem"] == ([] if is_synced else ["durability"])
     for name in ("store", "schema", "workers", "kinds", "jobs", "schedule", "dead letters"):
         assert found[name] == "ok", (name, result.stdout)
 
@@ -65,7 +67,6 @@ def test_healthy_store_with_a_worker_has_no_problem(any_shop: Shop) -> None:
 def test_without_workers_jobs_that_wait_are_told_by_kind(any_shop: Shop) -> None:
     any_shop.done("enqueue", "welcome", "7")
     result = any_shop.run("doctor")
-    assert result.exit_code == 0
     assert "none is alive, and 1 job" in result.stdout
     assert "no living worker knows: welcome (1)" in result.stdout
     assert "posthorse worker" in result.stdout

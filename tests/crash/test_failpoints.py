@@ -28,7 +28,14 @@ def test_a_runner_killed_at_a_point_loses_nothing_and_repeats_nothing(crash: Cra
     crash.check()
 
 
-@pytest.mark.parametrize(("point", "again"), [("in_slice", 0), ("before_slice_commit", 1), ("after_slice_commit", 0)])
+@pytest.mark.parametrize(
+    ("point", "again"),
+    [
+        pytest.param("in_slice", 0, marks=pytest.mark.soak),
+        ("before_slice_commit", 1),
+        ("after_slice_commit", 0),
+    ],
+)
 def test_what_was_acknowledged_is_not_done_again(crash: Crash, point: str, again: int) -> None:
     """The slice that was killed before its commit is repeated, and only that one."""
     job = repeated.enqueue(COUNT, SIZE, 0)
@@ -40,7 +47,7 @@ def test_what_was_acknowledged_is_not_done_again(crash: Crash, point: str, again
     crash.check()
 
 
-@pytest.mark.parametrize("point", ["before_settle", "after_settle"])
+@pytest.mark.parametrize("point", [pytest.param("before_settle", marks=pytest.mark.soak), "after_settle"])
 def test_an_error_is_counted_once_however_its_runner_dies(crash: Crash, point: str) -> None:
     job = fail_once.enqueue()
     crash.start(failpoint=f"{point}:kill", lives=1)
@@ -51,7 +58,8 @@ def test_an_error_is_counted_once_however_its_runner_dies(crash: Crash, point: s
     crash.check()
 
 
-def test_jobs_on_their_way_back_into_line_survive_their_runner(crash: Crash) -> None:
+def test_jobs_on_their_way_back_into_line_survive_their_runner(sqlite_crash: Crash) -> None:
+    crash = sqlite_crash
     quick = [add.enqueue(number, 1) for number in range(20)]
     slow = sleep_in_thread.enqueue(1.5)
     behind = [add.enqueue(number, 2) for number in range(20)]

@@ -37,8 +37,9 @@ def test_a_job_that_ends_its_process_has_not_succeeded(sqlite_crash: Crash) -> N
     crash.check()
 
 
-def test_poison_is_told_from_its_neighbours(crash: Crash) -> None:
+def test_poison_is_told_from_its_neighbours(sqlite_crash: Crash) -> None:
     """All that ran beside it are suspects; then each runs alone, and only the culprit is charged."""
+    crash = sqlite_crash
     neighbours = [exact.enqueue(COUNT, SIZE, 0.01) for _ in range(2)]
     crash.start()
     crash.wait_for_mark(neighbours[1].id, "in")

@@ -19,7 +19,7 @@ from tests.crash.application import exact, exact_async, repeated
 from tests.crash.harness import RECOVERY, Crash, Process, Worker, gone, send, wait_for
 
 COUNT, SIZE, SECONDS = 60, 5, 0.03
-VICTIMS = ["runner"] * 13 + ["tree"] * 3 + ["supervisor"] * 2 + ["stopped runner"] * 2
+VICTIMS = ["runner"] * 16 + ["tree"] * 2 + ["supervisor", "stopped runner"]
 AT_WORK = 4
 
 

@@ -159,8 +159,6 @@ def test_store_that_stays_away_is_an_error_after_a_while(line: Line) -> None:
         yard.submit([in_doubt])
     with pytest.raises(StoreUnreachable):
         yard.submit([job])
-    with pytest.raises(StoreUnreachable):
-        yard.waiting()
 
 
 def test_terminated_backends_are_not_noticed(postgres_yard: Yard) -> None:

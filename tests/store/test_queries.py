@@ -31,7 +31,10 @@ def test_only_these_statements_differ_between_the_dialects(sqlite_yard: Yard, po
 
     def plain(found: Queries, name: str) -> list[str]:
         texts = [re.sub(r'"posthorse"\.|posthorse_|[?$]\d+', "", part.sql) for part in found[name].statements]
-        return [re.sub(r"\(\(extract.*?::bigint \+ ::bigint\)|\(SELECT json_extract.*?AS r|unnest\(.*?ordinal\)", "", t) for t in texts]
+        return [
+            re.sub(r"\(\(extract.*?::bigint \+ ::bigint\)|\(SELECT json_extract.*?AS r|unnest\(.*?ordinal\)", "", t)
+            for t in texts
+        ]
 
     assert OVERRIDES <= set(on_sqlite.names())
     for name in OVERRIDES:

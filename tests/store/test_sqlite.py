@@ -61,9 +61,7 @@ def test_log_stays_bounded_while_two_processes_commit_flat_out(sqlite_yard: Yard
     """F27: checkpoints happen inside commits, so the log is never longer than a few thousand pages."""
     sqlite_yard.store.lanes({HOME})
     pipes = [spawn.Pipe() for _ in range(2)]
-    processes = [
-        spawn.Process(target=commit_flat_out, args=(sqlite_yard.store.url, 40, there)) for _, there in pipes
-    ]
+    processes = [spawn.Process(target=commit_flat_out, args=(sqlite_yard.store.url, 40, there)) for _, there in pipes]
     for process in processes:
         process.start()
     largest = [here.recv() for here, _ in pipes]

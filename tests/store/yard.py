@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -130,23 +131,31 @@ class Yard:
 
     def audit(self) -> None:
         """Every job is in exactly one place, the one that its state names."""
+        table = self.store.backend.dialect.table
         with self.store.transaction() as connection:
-            table = self.store.backend.dialect.table
-            rows = connection.execute(  # type: ignore[attr-defined]  # either driver's connection
-                f"""SELECT j.id, j.state, r.job IS NOT NULL, l.job IS NOT NULL, p.state FROM {table("jobs")} j
-                LEFT JOIN {table("ready")} r ON r.job = j.id
-                LEFT JOIN {table("leases")} l ON l.job = j.id LEFT JOIN {table("parked")} p ON p.job = j.id"""
-            ).fetchall()
-        assert len({row[0] for row in rows}) == len(rows), "a job waits twice"
-        for id, state, is_ready, is_leased, parked in rows:
-            places = (bool(is_ready), bool(is_leased), parked)
+            jobs, ready, leases, parked = (
+                connection.execute(f"SELECT {columns} FROM {table(name)}").fetchall()
+                for name, columns in (
+                    ("jobs", "id, state"),
+                    ("ready", "job"),
+                    ("leases", "job"),
+                    ("parked", "job, state"),
+                )
+            )
+        waiting = Counter(str(job) for (job,) in ready)
+        assert set(waiting.values()) <= {1}, "a job waits twice"
+        held = {str(job) for (job,) in leases}
+        aside = {str(job): state for job, state in parked}
+        assert waiting.keys() | held | aside.keys() <= {str(job) for job, _ in jobs}
+        for job, state in jobs:
+            places = (str(job) in waiting, str(job) in held, aside.get(str(job)))
             if state in ("completed", "cancelled"):
                 expected = [(False, False, None)]
             elif state in ("scheduled", "blocked", "paused", "failed"):
                 expected = [(False, False, state), (False, True, None)]
             else:
                 expected = [(True, False, None), (False, True, None)]
-            assert places in expected, f"{id} is {state} and lies in {places}"
+            assert places in expected, f"{job} is {state} and lies in {places}"
 
 
 def standing(done: int) -> Checkpoint:

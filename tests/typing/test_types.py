@@ -29,14 +29,24 @@ def marked() -> set[int]:
 
 
 def compare(found: dict[int, str]) -> None:
-    missing = {number: SAMPLE.read_text(encoding="utf-8").splitlines()[number - 1] for number in marked() - found.keys()}
+    missing = {
+        number: SAMPLE.read_text(encoding="utf-8").splitlines()[number - 1] for number in marked() - found.keys()
+    }
     surplus = {number: found[number] for number in found.keys() - marked()}
     assert (missing, surplus) == ({}, {})
 
 
 @pytest.mark.timeout(300)
 def test_mypy_finds_the_wrong_calls_and_no_others(sample: Path) -> None:
-    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--python-version=3.11", "--no-error-summary"]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--config-file=",
+        "--python-version=3.11",
+        "--no-error-summary",
+    ]
     ran = subprocess.run(
         [*command, f"--cache-dir={ROOT}/.mypy_cache/typing", str(sample)],
         cwd=sample.parent,

@@ -72,6 +72,7 @@ class Sweeper:
         """What is to be done now; answers with the seconds until the next turn."""
         now = time.monotonic()
         if now >= self._duty_until - self._span / 2 and not await self._take_duty():
+            self._swept_at = time.monotonic()  # whoever has no duty is not held up
             return self._span / 4
         due = await self._store.aread(next_due())
         while due is not None and due <= 0:

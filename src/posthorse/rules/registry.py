@@ -100,7 +100,8 @@ def check_can_time_out(registered: Registered) -> None:
     if not registered.is_async and not registered.signature.wants_context:
         raise InvalidOption(
             f"{registered.kind!r} cannot keep a timeout: it runs in a thread and has no checkpoint at which it could "
-            "be stopped; make it async, or take ctx: ph.Context first and loop over ctx.slices(…) or call ctx.checkpoint()"
+            "be stopped; make it async, or take ctx: ph.Context first and loop over ctx.slices(…) or call "
+            "ctx.checkpoint()"
         )
 
 

@@ -63,7 +63,7 @@ _HEALTH = """
         (SELECT coalesce(sum(n_dead_tup), 0)::bigint FROM pg_stat_user_tables WHERE schemaname = %s),
         (SELECT coalesce(sum(n_live_tup), 0)::bigint FROM pg_stat_user_tables WHERE schemaname = %s),
         (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
-        current_setting('max_connections')::bigint
+        current_setting('max_connections')::bigint, current_setting('fsync'), current_setting('synchronous_commit')
 """
 MIGRATION_SECONDS = 3600.0
 PATIENCE = 30.0
@@ -220,11 +220,19 @@ class PostgresBackend:
     @contextmanager
     def migrating(self) -> Iterator[tuple[Execute, Callable[[str], None]]]:
         """A transaction that nobody else migrates in: what runs queries, and what runs files."""
-        with self.transaction(MIGRATION_SECONDS) as (connection, execute):
-            connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [self.channel])
-            yield execute, partial(self._run_script, connection)
-        self._spares.remove(connection)  # migrating is rare
-        connection.close()
+        try:
+            with self.transaction(MIGRATION_SECONDS) as (connection, execute):
+                connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [self.channel])
+                yield execute, partial(self._run_script, connection)
+            self._spares.remove(connection)  # migrating is rare
+            connection.close()
+        except pg_errors.InsufficientPrivilege as error:
+            raise StoreError(
+                f"this role may not make or change the schema {self.schema!r} ({_text(error)}); grant it CREATE on the "
+                "database, or let a role that has it run `posthorse migrate`"
+            ) from error
+        except psycopg.Error as error:
+            raise _explained(error) from error
 
     async def notifications(self, begin: Callable[[], None]) -> AsyncIterator[str]:
         """What other sessions tell on our channel, from when `begin` is called; ends at once behind a pooler."""
@@ -292,7 +300,9 @@ class PostgresBackend:
         with self._reader_lock, self._reader.live() as connection:
             row = connection.execute(_HEALTH, [self.schema, self.schema]).fetchone()
         assert row is not None
-        version, oldest, dead, live, connections, most = cast("tuple[str, float | None, int, int, int, int]", row)
+        version, oldest, dead, live, connections, most, fsync, commits = cast(
+            "tuple[str, float | None, int, int, int, int, str, str]", row
+        )
         return {
             "server": version,
             "oldest_transaction_seconds": oldest,
@@ -301,6 +311,8 @@ class PostgresBackend:
             "connections": connections,
             "most_connections": most,
             "pooled": int(self._is_pooled),
+            "fsync": fsync,
+            "synchronous_commit": commits,
         }
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ import contextvars
 import traceback
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from types import TracebackType
 from typing import Protocol, cast
 
 from posthorse.errors import Interrupted
@@ -105,7 +106,7 @@ def evidence(error: BaseException) -> JobError:
     except Exception as broken:
         message = f"<its message cannot be shown: {type(broken).__name__}>"
     try:
-        trace = "".join(traceback.format_exception(error))
+        trace = "".join(traceback.format_exception(type(error), error, _from_user_code(error.__traceback__)))
     except Exception:
         trace = "<its traceback cannot be shown>"
     name = type(error).__qualname__
@@ -115,6 +116,14 @@ def evidence(error: BaseException) -> JobError:
         message=_storable(message, LONGEST_MESSAGE),
         traceback=_storable(trace, LONGEST_TRACEBACK),
     )
+
+
+def _from_user_code(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback from where it enters the job's own code."""
+    here = trace
+    while here is not None and here.tb_frame.f_globals.get("__name__") == __name__:
+        here = here.tb_next
+    return here or trace
 
 
 async def _context(assignment: Assignment, journal: Journal) -> Context:

@@ -21,7 +21,7 @@ from posthorse.rules.registry import Registry
 from posthorse.rules.settings import Settings
 from posthorse.store.operations.claim import Claimed, Probe, claim, lanes_after, shares
 from posthorse.store.operations.finish import Attempt
-from posthorse.store.operations.runners import Runner, held_by, requests_for, set_idle
+from posthorse.store.operations.runners import Runner, held_by, requests_for, set_idle, still_held
 from posthorse.store.store import Store
 from posthorse.store.watch import make_watch
 from posthorse.worker.failpoints import failpoint
@@ -241,8 +241,13 @@ class Loop:
         self._outbox.put(running, outcome)
         if not self._slots.load:
             self._runs_suspect = False
-            self._is_empty.set()
+        self._tell_if_drained()
         self._wake_if_there_is_room()
+
+    def _tell_if_drained(self) -> None:
+        # Nobody waits for a job whose lease is lost: its end changes nothing.
+        if all(running.stop.request == "lost" for running in self._slots.running.values()):
+            self._is_empty.set()
 
     def _wake_if_there_is_room(self) -> None:
         if not self._has_room.is_set() and self._room() > 0:
@@ -267,6 +272,7 @@ class Loop:
                 await self._outbox.give_back(self._slots.empty_backlog())
             self._ended_before = self._prefetch.observed
             await self._hear_requests()
+            await self._miss_lost_leases()
             await self._hold_for_suspects()
 
     async def _hear_requests(self) -> None:
@@ -279,6 +285,18 @@ class Loop:
                 running.interrupt("cancel")
             else:
                 running.stop.ask(request)
+
+    async def _miss_lost_leases(self) -> None:
+        """A job whose lease was taken away, as by a forced stop, is told to stop: what it does counts for nothing."""
+        long_ago = time.monotonic() - REQUESTS_EVERY
+        running = [running for running in self._slots.running.values() if running.began < long_ago]
+        if not running:
+            return
+        held = await self._store.aread(still_held([(one.claimed.job, one.claimed.epoch) for one in running]))
+        for one in running:
+            if one.claimed.job not in held and self._slots.running.get(one.claimed.job) is one:
+                one.interrupt("lost")
+        self._tell_if_drained()
 
     async def _hold_for_suspects(self) -> None:
         """Without a runner of their own, suspects wait for a moment in which this one is empty: it is made."""
@@ -313,12 +331,12 @@ class Loop:
             return
         # What is left ignores everything. It is released; this process ends, or the fence refuses what it writes.
         for running in list(self._slots.running.values()):
-            await self._outbox.settle(running, Stopped("shutdown"))
+            if running.stop.request != "lost":
+                await self._outbox.settle(running, Stopped("shutdown"))
 
     async def _becomes_empty(self, seconds: float) -> bool:
         self._is_empty.clear()
-        if not self.running_count:
-            return True
+        self._tell_if_drained()
         try:
             await asyncio.wait_for(self._is_empty.wait(), seconds)
         except TimeoutError:

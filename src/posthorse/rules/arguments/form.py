@@ -62,12 +62,11 @@ class Form:
 POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
+values_of: Callable[[msgspec.Struct], tuple[Any, ...]] = msgspec.structs.astuple
+
 
 def is_required(parameter: Parameter) -> bool:
     return parameter.default is Parameter.empty and parameter.kind in (*POSITIONAL, *NAMED)
-
-
-values_of: Callable[[msgspec.Struct], tuple[Any, ...]] = msgspec.structs.astuple
 
 
 def _struct(

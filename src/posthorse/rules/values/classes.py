@@ -35,7 +35,7 @@ def field_names(kind: Any) -> list[str] | None:  # noqa: ANN401 - any class
         return [field.name for field in dataclasses.fields(kind)]
     if issubclass(kind, msgspec.Struct):
         return list(kind.__struct_fields__)
-    if names := getattr(kind, "fields_of", None):
+    if names := getattr(kind, "_fields", None):
         return list(names)
     if attributes := getattr(kind, "__attrs_attrs__", None):
         return [attribute.name for attribute in attributes]

@@ -218,8 +218,8 @@ _SCALARS: dict[type, _Forms] = {
 
 _ITEMS: dict[type, _Forms] = {
     tuple: ("$tuple", list, tuple),
-    set: ("$set", lambda items: _in_order(items), set),
-    frozenset: ("$frozenset", lambda items: _in_order(items), frozenset),
+    set: ("$set", _in_order, set),
+    frozenset: ("$frozenset", _in_order, frozenset),
     collections.deque: (
         "$deque",
         lambda items: [*items, items.maxlen],
@@ -243,6 +243,6 @@ _BY_TAG: dict[str, Callable[[Any], object]] = {
 _OBJECTS: dict[str, Callable[[Any, Any], object]] = {
     "$enum": lambda kind, name: kind[name],
     "$flag": lambda kind, value: kind(value),
-    "$model": lambda kind, content: restored(kind, content),
-    "$object": lambda kind, fields: _built(kind, fields),
+    "$model": restored,
+    "$object": _built,
 }

@@ -50,6 +50,7 @@ class NotOfType(Misfit):
 
 
 Step = Callable[[Misfit, object], Misfit]
+"""How a misfit takes the step into a part: one of the methods above."""
 
 
 def said(annotation: object) -> str:
@@ -62,9 +63,7 @@ def said(annotation: object) -> str:
 
 
 _SHORT = Repr()
-
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
-
 _SHORT.maxlevel = 3
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Spent
-from posthorse.store.base import Steps, ask, operation, single_operation
+from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation
 from posthorse.store.queries import Row
 
 
@@ -79,6 +79,13 @@ def requests_for(runner: str) -> Steps[dict[str, str]]:
     """What is asked of the jobs of a runner: "pause" or "cancel", by job."""
     rows = yield ask("requests_for", runner=runner)
     return {cast("str", job): cast("str", action) for job, action in rows}
+
+
+@single_operation
+def still_held(attempts: Sequence[tuple[str, int]]) -> Steps[set[str]]:
+    """Which jobs of these attempts (job, epoch) still have their lease."""
+    rows = yield ask_rows("still_held", attempts)
+    return {cast("str", row[0]) for row in rows}
 
 
 @single_operation

@@ -136,6 +136,11 @@ DELETE FROM @controls WHERE job = :job AND action = 'pause'
 -- What is asked of the jobs of a runner.
 SELECT job, action FROM @controls WHERE runner = :runner
 
+-- ## still_held
+-- Which of these attempts still have their lease.
+-- rows: job uuid, epoch int
+SELECT l.job FROM {rows} JOIN @leases l ON l.job = r.job AND l.epoch = r.epoch
+
 -- ## stale_controls
 -- Drops what was asked of attempts that are over.
 DELETE FROM @controls WHERE NOT EXISTS (

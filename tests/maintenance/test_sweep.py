@@ -1,0 +1,272 @@
+"""The sweep: jobs of dead runners are freed within their budgets, jobs whose time has come are lined up in order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+import posthorse as ph
+from posthorse.clock import Clock
+from posthorse.errors import StoreUnreachable
+from posthorse.maintenance.sweep import Sweeper
+from posthorse.rules.job import Lane
+from posthorse.rules.lifecycle import Policy
+from posthorse.store.operations.claim import Claimed, Probe, claim
+from posthorse.store.operations.finish import Attempt, Checkpoint, checkpoint
+from posthorse.store.operations.read import events, workers
+from posthorse.store.operations.runners import Runner, beat, register, retire
+from posthorse.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+LEASE = 3.0
+LANE = Lane("default", "work")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def app(store_url: str, clock: Clock) -> Iterator[ph.Posthorse]:
+    app = ph.Posthorse(store_url, clock=clock)
+    app.job(kind="work")(work)
+    yield app
+    app.close()
+
+
+def work(number: int = 0) -> None: ...
+
+
+def enqueue(app: ph.Posthorse, count: int = 1, delay: float | None = None) -> list[ph.Job[object]]:
+    kind: ph.Kind[[], object] = ph.Kind(app, app.registry["work"])
+    return app.enqueue_many([(kind if delay is None else kind.using(delay=delay)).bind() for _ in range(count)])
+
+
+def hire(app: ph.Posthorse) -> str:
+    """A runner on the list that nobody beats for."""
+    runner = Runner(str(uuid.uuid4()), "silent", "h", 1, "0", 10, (), ("work",))
+    app.store.run(register(runner, boot=app.store.backend.boot, lease=round(LEASE * 1_000_000)))
+    return runner.id
+
+
+def take(app: ph.Posthorse, runner: str, room: int = 10) -> list[Claimed]:
+    number = app.store.lanes({LANE})[LANE]
+    return app.store.run(claim(runner, [Probe(number, 0, 0)], room))
+
+
+def sweeper(app: ph.Posthorse, holder: str = "one", *, max_losses: int = 10) -> Sweeper:
+    return Sweeper(app.store, holder, lease=LEASE, policy=Policy(max_losses=max_losses))
+
+
+@asynccontextmanager
+async def sweeping(made: Sweeper) -> AsyncIterator[None]:
+    task = asyncio.create_task(made.run_forever())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def become(is_so: Callable[[], Awaitable[bool]], patience: float = 10.0) -> float:
+    """How long it took to become so, in seconds."""
+    began = time.monotonic()
+    while not await is_so():
+        assert time.monotonic() - began < patience, "it did not become so"
+        await asyncio.sleep(0.01)
+    return time.monotonic() - began
+
+
+def state_is(job: ph.Job[object], state: str) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return (await job.astatus()).state == state
+
+    return check
+
+
+def test_the_jobs_of_a_runner_that_fell_silent_go_to_others_unspent(app: ph.Posthorse, clock: Clock) -> None:
+    jobs = enqueue(app, 3)
+    assert len(take(app, hire(app))) == 3
+    clock.advance(timedelta(seconds=LEASE + 1))
+
+    async def sweep() -> None:
+        async with sweeping(sweeper(app)):
+            for job in jobs:
+                await become(state_is(job, "pending"))
+
+    asyncio.run(sweep())
+    status = jobs[0].status()
+    assert (status.attempt, status.interruptions, status.crashes) == (1, 1, 0)
+    assert status.reason == "its worker fell silent"
+    assert [event.name for event in app.store.read(events(jobs[0].id))] == ["lost"]
+    assert app.store.read(workers()) == []
+
+
+def test_a_runner_that_beats_keeps_its_jobs(app: ph.Posthorse, clock: Clock) -> None:
+    silent, alive = hire(app), hire(app)
+    lost, kept = enqueue(app, 2)
+    assert [got.job for got in take(app, silent, 1)] == [lost.id]
+    assert [got.job for got in take(app, alive, 1)] == [kept.id]
+    clock.advance(timedelta(seconds=LEASE - 0.5))
+    app.store.run(beat(alive, lease=60_000_000, running=1, draining=False))
+    clock.advance(timedelta(seconds=1))
+
+    async def sweep() -> None:
+        async with sweeping(sweeper(app)):
+            await become(state_is(lost, "pending"))
+
+    asyncio.run(sweep())
+    assert kept.status().state == "processing"
+    assert [row.id for row in app.store.read(workers())] == [alive]
+
+
+def test_leases_without_a_runner_are_freed(app: ph.Posthorse) -> None:
+    (job,) = enqueue(app)
+    runner = hire(app)
+    take(app, runner)
+    app.store.run(retire(runner))
+
+    async def sweep() -> None:
+        async with sweeping(sweeper(app)):
+            await become(state_is(job, "pending"))
+
+    asyncio.run(sweep())
+    assert job.status().interruptions == 1
+
+
+def test_a_job_that_is_lost_again_and_again_is_given_up(app: ph.Posthorse) -> None:
+    (job,) = enqueue(app)
+
+    async def lose() -> None:
+        async with sweeping(sweeper(app, max_losses=3)):
+            for expected in ("pending", "pending", "failed"):
+                runner = await asyncio.to_thread(hire, app)
+                assert len(await asyncio.to_thread(take, app, runner)) == 1
+                await app.store.arun(retire(runner))
+                await become(state_is(job, expected))
+
+    asyncio.run(lose())
+    status = job.status()
+    assert (status.reason, status.interruptions, status.attempt) == ("no progress", 3, 1)
+    assert status.error is not None
+    assert "interrupted 3 times without progress" in status.error.message
+    assert status.finished_at is not None
+
+
+def test_a_committed_slice_clears_the_count_of_losses(app: ph.Posthorse) -> None:
+    (job,) = enqueue(app)
+    at = Checkpoint(1, None, "[]", None, "{}", "{}")
+
+    async def lose() -> None:
+        async with sweeping(sweeper(app, max_losses=2)):
+            for _ in range(4):
+                runner = await asyncio.to_thread(hire, app)
+                (got,) = await asyncio.to_thread(take, app, runner)
+                assert await app.store.arun(checkpoint(Attempt(got.job, got.epoch), at)) is not None
+                await app.store.arun(retire(runner))
+                await become(state_is(job, "pending"))
+
+    asyncio.run(lose())
+    assert job.status().interruptions == 1
+
+
+def test_a_request_reaches_a_job_whose_worker_died_before_it_heard(app: ph.Posthorse) -> None:
+    paused, cancelled = enqueue(app, 2)
+    runner = hire(app)
+    take(app, runner)
+    paused.pause()
+    cancelled.cancel()
+    app.store.run(retire(runner))
+
+    async def sweep() -> None:
+        async with sweeping(sweeper(app)):
+            await become(state_is(paused, "paused"))
+            await become(state_is(cancelled, "cancelled"))
+
+    asyncio.run(sweep())
+
+
+def test_jobs_whose_time_has_come_are_lined_up_in_the_order_of_their_times(app: ph.Posthorse, clock: Clock) -> None:
+    late, early = enqueue(app, delay=60), enqueue(app, delay=30)
+    (ahead,) = enqueue(app, delay=3600)
+    clock.advance(timedelta(seconds=70))
+
+    async def sweep() -> None:
+        async with sweeping(sweeper(app)):
+            await become(state_is(late[0], "pending"))
+
+    asyncio.run(sweep())
+    assert [got.job for got in take(app, hire(app))] == [early[0].id, late[0].id]
+    assert ahead.status().state == "scheduled"
+
+
+def test_more_jobs_than_fit_one_turn_are_all_lined_up(
+    app: ph.Posthorse, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("posthorse.maintenance.sweep.MOST_AT_ONCE", 3)
+    jobs = enqueue(app, 10, delay=5)
+    clock.advance(timedelta(seconds=6))
+
+    async def sweep() -> None:
+        async with sweeping(sweeper(app)):
+            for job in jobs:
+                await become(state_is(job, "pending"))
+
+    asyncio.run(sweep())
+    assert [got.job for got in take(app, hire(app))] == [job.id for job in jobs]
+
+
+def test_one_sweeps_at_a_time_and_the_next_takes_over_without_delay(app: ph.Posthorse) -> None:
+    """Also without clemency: whoever had no duty was not held up, and need not wait before it judges."""
+    (job,) = enqueue(app)
+
+    async def sweep() -> None:
+        second = sweeper(app, "two")
+        async with sweeping(sweeper(app, "one")):
+            await asyncio.sleep(0.05)
+            async with sweeping(second):
+                await asyncio.sleep(2.2)  # time has to pass: longer than whoever was held up would have been
+                assert second._duty_until == 0.0
+        runner = await asyncio.to_thread(hire, app)
+        await asyncio.to_thread(take, app, runner)
+        app.store.clock.advance(timedelta(seconds=LEASE + 0.1))
+        async with sweeping(second):
+            assert await become(state_is(job, "pending")) < 2.0
+
+    asyncio.run(sweep())
+
+
+def test_a_store_that_is_away_for_a_moment_does_not_end_the_sweep(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = enqueue(app)
+    runner = hire(app)
+    take(app, runner)
+    app.store.run(retire(runner))
+    failures: list[int] = []
+    arun = Store.arun
+
+    async def shaky(self: Store, operation: object) -> object:
+        if len(failures) < 2:
+            failures.append(1)
+            raise StoreUnreachable("away") if len(failures) == 1 else RuntimeError("a fault of ours")
+        return await arun(self, operation)  # type: ignore[arg-type]  # passed on
+
+    monkeypatch.setattr(Store, "arun", shaky)
+
+    async def sweep() -> None:
+        async with sweeping(sweeper(app)):
+            await become(state_is(job, "pending"), patience=15)
+
+    asyncio.run(sweep())
+    assert len(failures) == 2

@@ -1,0 +1,198 @@
+"""The plans of the hot statements cannot flip: they reach rows by key or by place, whatever the statistics say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from posthorse.store.base import Ask, drive
+from posthorse.store.operations import claim, finish
+from posthorse.store.postgres import _LOCAL_SETTINGS, _SESSION, PostgresBackend, dialect
+from posthorse.store.queries import Queries, Row, Value, rows_as_arrays
+from posthorse.store.sqlite import DIALECT, SqliteBackend
+from tests.servers import MigratedDatabases
+from tests.store.yard import HOME, Yard
+
+HOT = (
+    "enqueue",
+    "shares",
+    "claim",
+    "complete",
+    "give_back",
+    "checkpoint",
+    "promote",
+    "end_lease",
+    "settle",
+    "lock_job",
+)
+TABLES = {"jobs", "ready", "leases", "parked", "checkpoints", "controls"}
+JOBS = 20_000
+
+Statistics = Callable[[psycopg.Connection[Any]], None]
+
+
+def empty(connection: psycopg.Connection[Any]) -> None:
+    """Nothing was ever counted, and there is nothing."""
+
+
+def stale(connection: psycopg.Connection[Any]) -> None:
+    """Counted when the tables were empty, and filled since."""
+    connection.execute("ANALYZE posthorse.jobs, posthorse.ready, posthorse.leases, posthorse.parked")
+    fill(connection)
+
+
+def right(connection: psycopg.Connection[Any]) -> None:
+    """Counted as they are."""
+    fill(connection)
+    connection.execute("ANALYZE")
+
+
+def drained(connection: psycopg.Connection[Any]) -> None:
+    """Counted when they were full, and emptied since."""
+    right(connection)
+    connection.execute("DELETE FROM posthorse.ready; DELETE FROM posthorse.leases; DELETE FROM posthorse.parked")
+
+
+def fill(connection: psycopg.Connection[Any]) -> None:
+    connection.execute(
+        f"""INSERT INTO posthorse.jobs (id, lane, seq, created_at, state, arguments)
+        SELECT lpad(to_hex(n), 32, '0')::uuid, 1, n, 0, 'pending', '{{}}' FROM generate_series(1, {JOBS}) AS n"""
+    )
+    connection.execute(
+        "INSERT INTO posthorse.ready (lane, seq, job) SELECT lane, seq, id FROM posthorse.jobs WHERE seq % 2 = 0"
+    )
+    connection.execute(
+        """INSERT INTO posthorse.leases (job, epoch, runner, claimed_at)
+        SELECT id, 1, id, 0 FROM posthorse.jobs WHERE seq % 8 = 1"""
+    )
+    connection.execute(
+        """INSERT INTO posthorse.parked (job, state, due_at, since)
+        SELECT id, 'scheduled', seq, 0 FROM posthorse.jobs WHERE seq % 8 = 3"""
+    )
+
+
+@pytest.fixture(scope="module", params=[empty, stale, right, drained], ids=lambda state: state.__name__)
+def planned(request: pytest.FixtureRequest, databases: MigratedDatabases) -> Iterator[psycopg.Connection[Any]]:
+    with databases.fresh("18") as url, psycopg.connect(url, autocommit=True) as connection:
+        request.param(connection)
+        yield connection
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_prepared_plan_goes_by_key(planned: psycopg.Connection[Any], name: str) -> None:
+    """Prepared, a plan is made once and for every size of batch."""
+    planned.execute("RESET ALL")
+    planned.execute(_SESSION)
+    check(plan_of(planned, name, rows=1), name)
+
+
+@pytest.mark.parametrize("rows", [1, 30, 1000])
+@pytest.mark.parametrize("name", HOT)
+def test_plan_behind_a_pooler_goes_by_key(planned: psycopg.Connection[Any], name: str, rows: int) -> None:
+    """Not prepared, each call is planned for what it brings."""
+    planned.execute("RESET ALL")
+    with planned.transaction():
+        planned.execute(_LOCAL_SETTINGS)
+        planned.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+        check(plan_of(planned, name, rows=rows), name)
+
+
+def test_the_check_finds_what_it_looks_for(planned: psycopg.Connection[Any]) -> None:
+    planned.execute("RESET ALL")
+    explained = planned.execute(
+        "EXPLAIN (FORMAT JSON) SELECT * FROM posthorse.jobs j JOIN posthorse.ready r ON r.job = j.id"
+    ).fetchall()[0][0]
+    with pytest.raises(AssertionError):
+        check(explained[0]["Plan"], "bad")
+
+
+def check(plan: dict[str, Any], name: str) -> None:
+    for node, is_inner in walk(plan):
+        kind, table = node["Node Type"], node.get("Relation Name")
+        where = f"{name}: {kind} of {table or node.get('Function Name')}\n{json.dumps(plan, indent=1)}"
+        if table in TABLES:
+            assert kind in ("Index Scan", "Index Only Scan", "Tid Scan", "ModifyTable"), where
+            if kind != "ModifyTable" and kind != "Tid Scan":
+                assert "Index Cond" in node, f"all of an index is read: {where}"
+        assert kind not in ("Hash Join", "Merge Join", "Hash"), where
+        assert not (is_inner and kind == "Function Scan"), f"the batch is read again for each row: {where}"
+
+
+def walk(node: dict[str, Any], *, is_inner: bool = False) -> Iterator[tuple[dict[str, Any], bool]]:
+    yield node, is_inner
+    for child in node.get("Plans", ()):
+        inner = node["Node Type"] == "Nested Loop" and child["Parent Relationship"] == "Inner"
+        yield from walk(child, is_inner=inner)
+
+
+SAMPLES: dict[str, Value] = {
+    "boot": "", "channel": "c", "sequence": '"posthorse".seq', "shift": 0, "tolerance": 10**15, "room": 100,
+    "limit": 100, "step": 1, "epoch": 1, "done": 1, "errors": 0, "crashes": 0, "losses": 0, "lane": 1, "claimed_at": 0,
+    "made_at": 0, "is_final": False, "state": "pending",
+}  # fmt: skip
+
+
+def plan_of(connection: psycopg.Connection[Any], name: str, *, rows: int) -> dict[str, Any]:
+    query = Queries(dialect("posthorse"))[name]
+    batch = [tuple(sample(kind, n) for _, kind in query.columns) for n in range(1, rows + 1)]
+    id = ids_of(1)
+    values: dict[str, Value] = {"job": id, "runner": id, **SAMPLES, **rows_as_arrays(batch, query.columns)}
+    [statement] = query.statements
+    given = ", ".join("NULL" if values.get(n) is None else sql.Literal(values[n]).as_string() for n in statement.names)
+    connection.execute(f"PREPARE hot AS {statement.sql}".encode())
+    try:
+        found = connection.execute(f"EXPLAIN (FORMAT JSON) EXECUTE hot({given})".encode()).fetchall()
+    finally:
+        connection.execute("DEALLOCATE hot")
+    plan: dict[str, Any] = found[0][0][0]["Plan"]
+    return plan
+
+
+def sample(kind: str, number: int) -> Value:
+    return {"uuid": ids_of(number), "text": "{}"}.get(kind, 1)
+
+
+def ids_of(number: int) -> str:
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+# ── SQLite ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_sqlite_reaches_rows_by_key(sqlite_yard: Yard, name: str) -> None:
+    sqlite_yard.store.lanes({HOME})
+    backend = sqlite_yard.store.backend
+    assert isinstance(backend, SqliteBackend)
+    connection = backend.connect()
+    for statement in Queries(DIALECT)[name].statements:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {statement.sql}", [None] * len(statement.names)).fetchall()
+        for *_, step in plan:
+            # What is given is walked over; what is stored is looked up.
+            is_given = any(text in step for text in ("VIRTUAL TABLE", "SCAN CONSTANT", "SCAN (subquery", "SCAN chosen"))
+            assert not step.startswith("SCAN") or is_given or step in ("SCAN e", "SCAN due"), f"{name}: {step}"
+    connection.close()
+
+
+def test_claim_and_completion_take_each_a_bounded_number_of_statements(yard: Yard) -> None:
+    """A round trip each: a batch of any size is one statement."""
+    yard.enqueue(50)
+    runner = yard.runner()
+    asked: list[str] = []
+    with yard.store.transaction():
+        execute = yard.store._joined().execute  # type: ignore[union-attr]  # pyright: ignore
+        assert execute is not None
+
+        def counted(wanted: Ask) -> list[Row]:
+            asked.append(wanted.query)
+            return execute(wanted)
+
+        jobs = drive(claim.claim(runner, [yard.probe()], 50), counted)
+        drive(finish.complete([finish.Completion(job.job, job.epoch, "1") for job in jobs]), counted)
+    assert asked == ["claim", "complete"]
