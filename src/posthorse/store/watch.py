@@ -28,7 +28,7 @@ log = logging.getLogger("posthorse.store")
 CLOSEST_LOOKS = 0.002
 """Seconds between two wakes at least: a busy neighbour must not make the idle ones spin."""
 
-ECHOES = (0.004, 0.03)
+ECHOES = (0.004, 0.03, 0.15)
 """Seconds after which to look again: a sync may take that long."""
 
 IN_MODIFY = 0x2
@@ -75,7 +75,7 @@ class SqliteWatch(Watch):
     """Hears of every commit to the file: the kernel tells when the log was written (inotify, Linux).
 
     It tells a moment before the commit can be seen: the log is written, then synced, then shown. So after news
-    follow two more wakes. Commits of this process tell by themselves, when they are done.
+    follow more wakes. Commits of this process tell by themselves, when they are done.
     """
 
     def __init__(self, store: Store, backend: SqliteBackend) -> None:
@@ -114,8 +114,10 @@ class SqliteWatch(Watch):
         with contextlib.suppress(BlockingIOError):
             os.read(self._descriptor, 64 * _EVENT.size)
         self.wake()
-        if not self._echoes or self._echoes[-1].when() <= self._loop.time():
-            self._echoes = [self._loop.call_later(delay, self.wake) for delay in ECHOES]
+        # Anew after every event: the last write of several has the longest wait for its sync still before it.
+        for echo in self._echoes:
+            echo.cancel()
+        self._echoes = [self._loop.call_later(delay, self.wake) for delay in ECHOES]
 
     def _on_commit(self) -> None:
         if self._is_waiting:
