@@ -156,17 +156,11 @@ class Loop:
 
     async def _claim(self, room: int) -> bool:
         """Claims and begins up to `room` jobs; false when there were none."""
-        await self._look_for_lanes()
-        claimed: list[Claimed] = []
-        if self._suspects != "never" and not self._slots.load:
-            # A suspect runs alone: it is claimed by an empty runner, which takes nothing else meanwhile.
-            claimed = await self._claim_from(self._book.probes(time.monotonic(), solo=True), 1)
-            self._runs_suspect = bool(claimed)
-        if not claimed and self._suspects != "only":
-            began = time.monotonic()
-            claimed = await self._claim_from(self._book.probes(began), room)
-            now = time.monotonic()
-            self._book.note(claimed, room=room, now=now, seconds=now - began)
+        if not self._is_idle and time.monotonic() - self._looked_for_lanes >= LANES_EVERY:
+            await self._finds_lanes()
+        claimed = await self._claim_next(room)
+        if not claimed and await self._finds_lanes():
+            claimed = await self._claim_next(room)
         if not claimed:
             return False
         failpoint("after_claim")
@@ -178,6 +172,19 @@ class Loop:
         claimed.sort(key=self._by_priority)
         self._slots.add(claimed)
         return True
+
+    async def _claim_next(self, room: int) -> list[Claimed]:
+        if self._suspects != "never" and not self._slots.load:
+            # A suspect runs alone: it is claimed by an empty runner, which takes nothing else meanwhile.
+            suspect = await self._claim_from(self._book.probes(time.monotonic(), solo=True), 1)
+            self._runs_suspect = bool(suspect)
+            if suspect or self._suspects == "only":
+                return suspect
+        began = time.monotonic()
+        claimed = await self._claim_from(self._book.probes(began), room)
+        now = time.monotonic()
+        self._book.note(claimed, room=room, now=now, seconds=now - began)
+        return claimed
 
     async def _claim_from(self, probes: Sequence[Probe], room: int) -> list[Claimed]:
         if not probes:
@@ -196,19 +203,17 @@ class Loop:
     def _by_priority(self, claimed: Claimed) -> int:
         return -self._book[claimed.lane].priority
 
-    async def _look_for_lanes(self) -> None:
-        now = time.monotonic()
-        if now - self._looked_for_lanes >= LANES_EVERY:
-            self._looked_for_lanes = now
-            lanes = await self._store.aread(lanes_after(self._book.known))
-            self._book.add(lanes)
+    async def _finds_lanes(self) -> bool:
+        """Looks for lanes made since the last look; true when one of them is served."""
+        self._looked_for_lanes = time.monotonic()
+        lanes = await self._store.aread(lanes_after(self._book.known))
+        return self._book.add(lanes)
 
     def _serves(self, lane: Lane) -> bool:
         return lane.kind in self._registry and (not self._runner.queues or lane.queue in self._runner.queues)
 
     async def _wait_for_work(self) -> None:
         """Waits to be woken, at most until the next look."""
-        self._looked_for_lanes = 0.0
         if self._is_idle:
             has_news = await self._watch.wait(self._settings.poll)
             if self._suspects == "only" and not has_news:

@@ -1,0 +1,95 @@
+"""The one place that says what follows: every outcome, every budget."""
+
+from __future__ import annotations
+
+import pytest
+
+from posthorse.rules.job import JobError, State
+from posthorse.rules.lifecycle import (
+    GRAPH,
+    UNFIT_WAIT,
+    Crashed,
+    Lost,
+    Policy,
+    Raised,
+    Returned,
+    Spent,
+    Stopped,
+    Unfit,
+    decide,
+    requested,
+)
+from posthorse.rules.retry import Backoff
+
+ERROR = JobError("ValueError", "no")
+FIXED = Policy(max_attempts=3, max_crashes=2, max_losses=3, backoff=Backoff(base=10, jitter=0))
+
+
+def test_return_completes_with_the_result() -> None:
+    found = decide(Spent(1, 1, 1), Returned("[1]"), FIXED)
+    assert (found.state, found.result, found.spent) == (State.COMPLETED, "[1]", Spent(1, 1, 1))
+
+
+def test_errors_spend_attempts_until_none_is_left() -> None:
+    first = decide(Spent(), Raised(ERROR), FIXED)
+    second = decide(first.spent, Raised(ERROR), FIXED)
+    last = decide(second.spent, Raised(ERROR), FIXED)
+    assert [found.state for found in (first, second, last)] == [State.SCHEDULED, State.SCHEDULED, State.FAILED]
+    assert (first.wait, second.wait, last.wait) == (10_000_000, 20_000_000, None)
+    assert last.error == ERROR and last.reason == "failed in 3 attempts"
+    assert decide(Spent(), Raised(ERROR), Policy(max_attempts=1)).reason == "failed in 1 attempt"
+
+
+def test_error_without_backoff_is_tried_again_at_once() -> None:
+    found = decide(Spent(), Raised(ERROR), Policy(backoff=Backoff(base=0)))
+    assert (found.state, found.wait) == (State.PENDING, None)
+
+
+@pytest.mark.parametrize(
+    ("request_", "state"),
+    [("pause", State.PAUSED), ("cancel", State.CANCELLED), ("shutdown", State.PENDING), ("yield", State.PENDING)],
+)
+def test_stops_spend_nothing(request_: str, state: State) -> None:
+    found = decide(Spent(1, 1, 1), Stopped(request_), FIXED)
+    assert (found.state, found.spent, found.error) == (state, Spent(1, 1, 1), None)
+
+
+def test_lost_workers_spend_only_losses_and_end_in_a_dead_letter() -> None:
+    found = decide(Spent(), Lost("no beat"), FIXED)
+    assert (found.state, found.spent, found.solo) == (State.PENDING, Spent(losses=1), False)
+    last = decide(Spent(losses=2), Lost("no beat"), FIXED)
+    assert (last.state, last.reason) == (State.FAILED, "no progress")
+    assert last.error is not None and "3 times" in last.error.message
+
+
+def test_crash_in_company_only_makes_a_suspect() -> None:
+    found = decide(Spent(), Crashed("signal 11", alone=False), FIXED)
+    assert (found.state, found.solo, found.spent) == (State.PENDING, True, Spent(losses=1))
+
+
+def test_crash_alone_counts() -> None:
+    found = decide(Spent(), Crashed("signal 11", alone=True), FIXED)
+    assert (found.state, found.solo, found.spent) == (State.PENDING, True, Spent(crashes=1))
+    last = decide(found.spent, Crashed("signal 11", alone=True), FIXED)
+    assert (last.state, last.reason) == (State.FAILED, "crashed")
+
+
+def test_unfit_arguments_wait_for_another_version() -> None:
+    found = decide(Spent(1, 2, 3), Unfit("no `week`"), FIXED)
+    assert (found.state, found.wait, found.spent) == (State.BLOCKED, UNFIT_WAIT, Spent(1, 2, 3))
+
+
+@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("request_", ["pause", "resume", "cancel", "retry"])
+def test_requests_follow_the_graph(state: State, request_: str) -> None:
+    target = requested(state, request_)
+    assert target is None or target is state or target in GRAPH[state]
+
+
+def test_unknown_request_is_never_granted() -> None:
+    assert {requested(state, "explode") for state in State} == {None}
+
+
+def test_final_states_are_left_only_by_retry() -> None:
+    assert GRAPH[State.COMPLETED] == frozenset()
+    assert GRAPH[State.FAILED] == GRAPH[State.CANCELLED] == {State.PENDING}
