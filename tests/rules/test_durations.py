@@ -27,7 +27,7 @@ def test_people_write_durations_in_many_ways(written: Duration, seconds: float) 
      [], timedelta(days=-1), LONGEST + timedelta(seconds=1), "99999999999999d", "1,5s"],
 )  # fmt: skip
 def test_what_is_no_duration_is_refused_by_the_name_of_its_option(written: Duration) -> None:
-    with pytest.raises(InvalidOption, match="^timeout is"):
+    with pytest.raises(InvalidOption, match=r"^timeout is"):
         as_timedelta(written, name="timeout")
 
 

@@ -42,6 +42,8 @@ def test_clock_that_steps_back_does_not_make_ids_shrink(monkeypatch: pytest.Monk
     assert ids.new_id() > first
 
 
-@pytest.mark.parametrize("text", ["", "x", "01936F5E-7C1A-7D2B-8E3F-0123456789AB", "01936f5e7c1a7d2b8e3f0123456789ab", " "])
+@pytest.mark.parametrize(
+    "text", ["", "x", "01936F5E-7C1A-7D2B-8E3F-0123456789AB", "01936f5e7c1a7d2b8e3f0123456789ab", " "]
+)
 def test_other_texts_are_no_ids(text: str) -> None:
     assert not ids.is_id(text)

@@ -529,6 +529,7 @@ def run(examples: int, steps: int) -> None:
     )
 
 
+@pytest.mark.timeout(400)  # what fails is made smaller first, and that takes a while
 def test_every_job_lives_as_published() -> None:
     run(60, 60)
 

@@ -37,7 +37,9 @@ def test_plain_duration_is_a_fixed_wait() -> None:
     assert as_backoff(Backoff(base=1)) == Backoff(base=1)
 
 
-@pytest.mark.parametrize("wrong", [{"base": -1}, {"factor": 0.5}, {"factor": 1e9}, {"limit": "x"}, {"jitter": 1.1}, {"jitter": -0.1}])
+@pytest.mark.parametrize(
+    "wrong", [{"base": -1}, {"factor": 0.5}, {"factor": 1e9}, {"limit": "x"}, {"jitter": 1.1}, {"jitter": -0.1}]
+)
 def test_backoff_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="Backoff"):
         Backoff(**wrong)

@@ -17,7 +17,6 @@ from posthorse.errors import OutcomeUnknown, StoreError
 from posthorse.store.base import Operation, Steps
 from posthorse.store.committer import LARGEST_GROUP, Answer, Committer
 
-
 INTERRUPTIONS = 60
 
 

@@ -136,7 +136,8 @@ def test_delayed_job_waits_for_its_time(yard: Yard) -> None:
     [job] = yard.enqueue(delay=10 * SECOND)
     assert yard.state(job) is State.SCHEDULED
     due = yard.store.read(runners.next_due())
-    assert due is not None and 8 * SECOND < due <= 10 * SECOND
+    assert due is not None
+    assert 8 * SECOND < due <= 10 * SECOND
     assert yard.promote() == 0
     yard.pass_time(seconds=11)
     assert yard.promote() == 1

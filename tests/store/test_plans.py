@@ -10,10 +10,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from posthorse.store.base import Ask, drive
-from posthorse.store.operations import claim, finish
-from posthorse.store.postgres import _LOCAL_SETTINGS, _SESSION, PostgresBackend, dialect
-from posthorse.store.queries import Queries, Row, Value, rows_as_arrays
+from posthorse.store.postgres import LOCAL_SETTINGS, SESSION, dialect
+from posthorse.store.queries import Queries, Value, rows_as_arrays
 from posthorse.store.sqlite import DIALECT, SqliteBackend
 from tests.servers import MigratedDatabases
 from tests.store.yard import HOME, Yard
@@ -87,7 +85,7 @@ def planned(request: pytest.FixtureRequest, databases: MigratedDatabases) -> Ite
 def test_prepared_plan_goes_by_key(planned: psycopg.Connection[Any], name: str) -> None:
     """Prepared, a plan is made once and for every size of batch."""
     planned.execute("RESET ALL")
-    planned.execute(_SESSION)
+    planned.execute(SESSION)
     check(plan_of(planned, name, rows=1), name)
 
 
@@ -97,7 +95,7 @@ def test_plan_behind_a_pooler_goes_by_key(planned: psycopg.Connection[Any], name
     """Not prepared, each call is planned for what it brings."""
     planned.execute("RESET ALL")
     with planned.transaction():
-        planned.execute(_LOCAL_SETTINGS)
+        planned.execute(LOCAL_SETTINGS)
         planned.execute("SET LOCAL plan_cache_mode = force_custom_plan")
         check(plan_of(planned, name, rows=rows), name)
 
@@ -178,21 +176,3 @@ def test_sqlite_reaches_rows_by_key(sqlite_yard: Yard, name: str) -> None:
             is_given = any(text in step for text in ("VIRTUAL TABLE", "SCAN CONSTANT", "SCAN (subquery", "SCAN chosen"))
             assert not step.startswith("SCAN") or is_given or step in ("SCAN e", "SCAN due"), f"{name}: {step}"
     connection.close()
-
-
-def test_claim_and_completion_take_each_a_bounded_number_of_statements(yard: Yard) -> None:
-    """A round trip each: a batch of any size is one statement."""
-    yard.enqueue(50)
-    runner = yard.runner()
-    asked: list[str] = []
-    with yard.store.transaction():
-        execute = yard.store._joined().execute  # type: ignore[union-attr]  # pyright: ignore
-        assert execute is not None
-
-        def counted(wanted: Ask) -> list[Row]:
-            asked.append(wanted.query)
-            return execute(wanted)
-
-        jobs = drive(claim.claim(runner, [yard.probe()], 50), counted)
-        drive(finish.complete([finish.Completion(job.job, job.epoch, "1") for job in jobs]), counted)
-    assert asked == ["claim", "complete"]

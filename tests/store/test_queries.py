@@ -36,7 +36,7 @@ def test_only_these_statements_differ_between_the_dialects(sqlite_yard: Yard, po
             for t in texts
         ]
 
-    assert OVERRIDES <= set(on_sqlite.names())
+    assert set(on_sqlite.names()) >= OVERRIDES
     for name in OVERRIDES:
         assert plain(on_sqlite, name) != plain(on_postgres, name), f"{name} need not be an override"
 

@@ -6,9 +6,10 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any, cast
 
-from posthorse.clock import SECOND
 from posthorse import ids
+from posthorse.clock import SECOND
 from posthorse.rules.job import JobError, Lane, NewJob, State
 from posthorse.rules.lifecycle import Outcome, Policy, Raised, Spent, decide
 from posthorse.store.operations import claim, control, finish, moves, read, runners, submit
@@ -134,7 +135,7 @@ class Yard:
         table = self.store.backend.dialect.table
         with self.store.transaction() as connection:
             jobs, ready, leases, parked = (
-                connection.execute(f"SELECT {columns} FROM {table(name)}").fetchall()
+                cast("Any", connection).execute(f"SELECT {columns} FROM {table(name)}").fetchall()
                 for name, columns in (
                     ("jobs", "id, state"),
                     ("ready", "job"),

@@ -29,9 +29,8 @@ def marked() -> set[int]:
 
 
 def compare(found: dict[int, str]) -> None:
-    missing = {
-        number: SAMPLE.read_text(encoding="utf-8").splitlines()[number - 1] for number in marked() - found.keys()
-    }
+    lines = SAMPLE.read_text(encoding="utf-8").splitlines()
+    missing = {number: lines[number - 1] for number in marked() - found.keys()}
     surplus = {number: found[number] for number in found.keys() - marked()}
     assert (missing, surplus) == ({}, {})
 

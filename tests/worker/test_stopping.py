@@ -164,7 +164,7 @@ def test_a_paused_job_runs_no_code_until_it_is_resumed(app: ph.Posthorse) -> Non
 
 
 def test_a_resume_before_the_pause_took_effect_withdraws_it(app: ph.Posthorse) -> None:
-    began, go = threading.Event(), threading.Event()
+    began, heard, go = threading.Event(), threading.Event(), threading.Event()
     attempts: list[int] = []
 
     @app.job
@@ -172,7 +172,10 @@ def test_a_resume_before_the_pause_took_effect_withdraws_it(app: ph.Posthorse) -
         attempts.append(1)
         for _ in ctx.slices(range(3), size=1):
             began.set()
-            assert go.wait(10)
+            if not go.is_set():
+                until(lambda: ctx.stop_requested, what="the pause")
+                heard.set()
+                until(lambda: not ctx.stop_requested, what="its withdrawal")
         return "done"
 
     with app.worker():
@@ -180,9 +183,10 @@ def test_a_resume_before_the_pause_took_effect_withdraws_it(app: ph.Posthorse) -
         assert began.wait(10)
         assert job.pause() == "processing"
         assert job.status().requested == "pause"
+        assert heard.wait(10)
+        go.set()
         assert job.resume() == "processing"
         assert job.status().requested is None
-        go.set()
         assert job.result(timeout=10) == "done"
     assert len(attempts) == 1
 

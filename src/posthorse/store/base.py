@@ -15,6 +15,7 @@ from typing import Generic, NamedTuple, ParamSpec, TypeVar
 from posthorse.store.queries import Row, Value
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 P = ParamSpec("P")
 
 
@@ -33,10 +34,10 @@ AsyncExecute = Callable[[Ask], Awaitable[Rows]]
 
 
 @dataclass(frozen=True, slots=True)
-class Operation(Generic[T]):
+class Operation(Generic[T_co]):
     """An operation with its arguments, ready to be run, several times if need be."""
 
-    start: Callable[[], Steps[T]]
+    start: Callable[[], Steps[T_co]]
     is_single: bool = False
     """True for exactly one query: alone, it needs no transaction around it."""
     is_repeatable: bool = True

@@ -40,7 +40,7 @@ _NOW = "((extract(epoch FROM statement_timestamp()) * 1000000)::bigint + :shift:
 
 # Every statement starts from what it was given and reaches rows by key: a generic plan is right at every
 # size, and the planner must not be led astray by statistics of tables that fill and empty all day.
-_SESSION = (
+SESSION = (
     "SET plan_cache_mode = force_generic_plan; SET jit = off; SET enable_seqscan = off; "
     "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_bitmapscan = off; SET enable_sort = off"
 )
@@ -49,7 +49,7 @@ _LIMITS = (
     "SELECT set_config('idle_in_transaction_session_timeout', %s, true), set_config('statement_timeout', %s, true)"
 )
 
-_LOCAL_SETTINGS = (
+LOCAL_SETTINGS = (
     "SELECT set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true), "
     "set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), "
     "set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true)"
@@ -161,7 +161,7 @@ class PostgresBackend:
             if self._is_pooled:
                 connection.prepare_threshold = None
             elif tuned:
-                connection.execute(_SESSION)
+                connection.execute(SESSION)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             if connection is not None:
                 connection.close()
@@ -333,7 +333,7 @@ class PostgresBackend:
                 return [_run(0, operations[0], execute)]
             with connection.transaction():
                 if self._is_pooled:
-                    connection.execute(_LOCAL_SETTINGS)
+                    connection.execute(LOCAL_SETTINGS)
                 return [_run(position, operation, execute) for position, operation in enumerate(operations)]
 
     def _read_once(self, operation: Operation[object]) -> object:

@@ -94,7 +94,7 @@ class Store:
         if joined is not None:
             return joined.run(operation)
         self._prepare()
-        return cast("T", self.backend.read(cast("Operation[object]", operation)))
+        return cast("T", self.backend.read(operation))
 
     async def aread(self, operation: Operation[T]) -> T:
         """The same for a coroutine."""
@@ -162,7 +162,7 @@ class Store:
         """The version of the stored schema; None when there is none."""
         if self.is_sqlite and not Path(self.where).exists():
             return None
-        return cast("int | None", self.backend.read(cast("Operation[object]", _stored_version())))
+        return cast("int | None", self.backend.read(_stored_version()))
 
     def health(self) -> Mapping[str, str | int | float | None]:
         """Facts about the database, for `posthorse doctor`."""

@@ -26,7 +26,8 @@ WHERE j.state = 'pending' AND NOT EXISTS (SELECT 1 FROM @leases WHERE job = j.id
 ON CONFLICT (lane, seq) DO NOTHING;
 INSERT INTO @parked (job, state, due_at, since)
 SELECT j.id, j.state, j.run_at, :now FROM {rows} CROSS JOIN @jobs j ON j.id = r.id
-WHERE j.state = 'scheduled' AND NOT EXISTS (SELECT 1 FROM @leases WHERE job = j.id)
+WHERE coalesce(r.run_at, r.delay) IS NOT NULL AND j.state = 'scheduled'
+    AND NOT EXISTS (SELECT 1 FROM @leases WHERE job = j.id)
 ON CONFLICT (job) DO NOTHING;
 SELECT :now
 
