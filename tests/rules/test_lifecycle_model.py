@@ -409,6 +409,10 @@ class JobLife(RuleBasedStateMachine):
             assert lined_up.get(number, []) == [job.id for job in sorted(expected, key=lambda job: job.place)]
 
     @invariant()
+    def time_passes(self) -> None:
+        self.clock.advance(timedelta(milliseconds=1))
+
+    @invariant()
     def every_transition_is_published(self) -> None:
         for job in self.jobs.values():
             before = self.shown.get(job.id)

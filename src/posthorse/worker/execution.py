@@ -14,10 +14,10 @@ from concurrent.futures import Executor
 from types import TracebackType
 from typing import Protocol, cast
 
-from posthorse.errors import Interrupted
+from posthorse.errors import Interrupted, OutcomeUnknown, StoreUnreachable
 from posthorse.rules.arguments.signature import ArgumentsUnfit
 from posthorse.rules.job import JobError
-from posthorse.rules.lifecycle import Outcome, Raised, Returned, Stopped, Unfit
+from posthorse.rules.lifecycle import Lost, Outcome, Raised, Returned, Stopped, Unfit
 from posthorse.rules.registry import Registered
 from posthorse.rules.values.results import encode_result
 from posthorse.store.operations.claim import Claimed
@@ -94,6 +94,9 @@ async def run(assignment: Assignment, threads: Executor) -> Outcome:
         return Stopped(stop.request or "shutdown")
     except asyncio.CancelledError as error:
         return Raised(evidence(error)) if stop.request is None else Stopped(stop.request)
+    except (StoreUnreachable, OutcomeUnknown) as error:
+        # The store went away under the job: no fault of its code. It goes on from its last committed slice.
+        return Lost(str(error))
     except BaseException as error:
         # SystemExit or KeyboardInterrupt in a job is an error of the job, not the end of the worker.
         return Raised(evidence(error))
