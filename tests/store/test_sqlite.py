@@ -20,7 +20,8 @@ import pytest
 
 from posthorse.errors import StoreError, StoreUnreachable
 from posthorse.store.operations import read
-from posthorse.store.sqlite import SqliteBackend, Turnstile
+from posthorse.store.sqlite import SqliteBackend
+from posthorse.store.turnstile import Turnstile
 from tests.store.yard import HOME, Yard
 
 spawn = multiprocessing.get_context("spawn")
@@ -115,6 +116,7 @@ def test_turnstile_lets_one_through_at_a_time(tmp_path: Path) -> None:
         for _ in range(30):
             with turnstile.passage(20):
                 inside.append(n)
+                os.sched_yield()  # whoever may come in, comes in now
                 crowds.append(len(inside))
                 inside.remove(n)
         turnstile.close()

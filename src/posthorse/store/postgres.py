@@ -7,8 +7,6 @@ nothing is set for a session.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -19,22 +17,36 @@ from weakref import WeakKeyDictionary, finalize
 
 import psycopg
 from psycopg import errors as pg_errors
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8Dumper
 from psycopg.types.string import TextLoader
 
 from posthorse.clock import Clock
-from posthorse.errors import InvalidSettings, OutcomeUnknown, StoreError, StoreUnreachable
+from posthorse.errors import InvalidSettings, StoreError
 from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, Rows, drive
 from posthorse.store.committer import Answer
-from posthorse.store.operations.finish import Disturbed
 from posthorse.store.patience import Patience
+from posthorse.store.postgres_connections import (
+    AsyncConnection,
+    Connection,
+    KeptConnection,
+    channel_of,
+    conninfo,
+    is_pooled,
+)
+from posthorse.store.postgres_faults import (
+    ConnectionLost,
+    Faulty,
+    away,
+    explained,
+    in_doubt,
+    is_collision,
+    raise_if_gone,
+    text_of,
+    unreachable,
+)
 from posthorse.store.queries import Dialect, Queries, Query, Value, rows_as_arrays
 
 T = TypeVar("T")
-Connection = psycopg.Connection[tuple[object, ...]]
-AsyncConnection = psycopg.AsyncConnection[tuple[object, ...]]
 
 _NOW = "((extract(epoch FROM statement_timestamp()) * 1000000)::bigint + :shift::bigint)"
 
@@ -94,13 +106,13 @@ class PostgresBackend:
     def __init__(self, url: str, schema: str, clock: Clock) -> None:
         self.schema = schema
         self.dialect = dialect(schema)
-        self.channel = _channel(schema)
+        self.channel = channel_of(schema)
         self.patience = PATIENCE
         self.queries = Queries(self.dialect)
-        self._conninfo = _conninfo(url)
+        self._conninfo = conninfo(url)
         self._clock = clock
-        self._writer = _Kept(partial(self._connect, tuned=True))
-        self._reader = _Kept(self.connect)
+        self._writer = KeptConnection(partial(self._connect, tuned=True))
+        self._reader = KeptConnection(self.connect)
         self._reader_lock = threading.Lock()
         self._is_pooled = False
         self._spares: list[Connection] = []
@@ -119,19 +131,19 @@ class PostgresBackend:
             try:
                 for number, answer in zip(left, self._commit_group([operations[n] for n in left]), strict=True):
                     answers[number] = (answer, None)
-            except _Faulty as faulty:
-                if not _is_collision(faulty.error) or not patience.takes_another_turn():
-                    answers[left[faulty.position]] = (None, _explained(faulty.error))
-            except _ConnectionLost as lost:
+            except Faulty as faulty:
+                if not is_collision(faulty.error) or not patience.takes_another_turn():
+                    answers[left[faulty.position]] = (None, explained(faulty.error))
+            except ConnectionLost as lost:
                 was_sent = was_sent or lost.was_sent
                 for number in left:
                     if lost.was_sent and not operations[number].is_repeatable:
-                        answers[number] = (None, _in_doubt(lost.error))
+                        answers[number] = (None, in_doubt(lost.error))
                 if not patience.waits():
-                    error = _in_doubt(lost.error) if was_sent else _away(lost.error)
+                    error = in_doubt(lost.error) if was_sent else away(lost.error)
                     answers.update((number, (None, error)) for number in left if number not in answers)
             except psycopg.Error as error:
-                answers.update((number, (None, _explained(error))) for number in left)
+                answers.update((number, (None, explained(error))) for number in left)
         return [answers[number] for number in range(len(operations))]
 
     def read(self, operation: Operation[object]) -> object:
@@ -141,11 +153,11 @@ class PostgresBackend:
             while True:
                 try:
                     return self._read_once(operation)
-                except _ConnectionLost as lost:
+                except ConnectionLost as lost:
                     if not patience.waits():
-                        raise _away(lost.error) from lost.error
+                        raise away(lost.error) from lost.error
                 except psycopg.Error as error:
-                    raise _explained(error) from error
+                    raise explained(error) from error
 
     def connect(self) -> Connection:
         """A connection in autocommit, as it comes from the server."""
@@ -165,7 +177,7 @@ class PostgresBackend:
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             if connection is not None:
                 connection.close()
-            raise _unreachable(error) from error
+            raise unreachable(error) from error
         return connection
 
     @contextmanager
@@ -182,8 +194,10 @@ class PostgresBackend:
                 yield connection, self.execute_on(connection)
                 _raise_if_overdue(began, longest)
         except BaseException as error:
+            is_broken = connection.closed
             connection.close()
             _raise_if_overdue(began, longest, error)
+            raise_if_gone(error, is_broken=is_broken)
             raise
         self._spares.append(connection)
 
@@ -199,8 +213,10 @@ class PostgresBackend:
                 yield connection, self._aexecute_on(connection)
                 _raise_if_overdue(began, longest)
         except BaseException as error:
+            is_broken = connection.closed
             await connection.close()
             _raise_if_overdue(began, longest, error)
+            raise_if_gone(error, is_broken=is_broken)
             raise
         spares.append(connection)
 
@@ -228,11 +244,11 @@ class PostgresBackend:
             connection.close()
         except pg_errors.InsufficientPrivilege as error:
             raise StoreError(
-                f"this role may not make or change the schema {self.schema!r} ({_text(error)}); grant it CREATE on the "
-                "database, or let a role that has it run `posthorse migrate`"
+                f"this role may not make or change the schema {self.schema!r} ({text_of(error)}); grant it CREATE "
+                "on the database, or let a role that has it run `posthorse migrate`"
             ) from error
         except psycopg.Error as error:
-            raise _explained(error) from error
+            raise explained(error) from error
 
     async def notifications(self, begin: Callable[[], None]) -> AsyncIterator[str]:
         """What other sessions tell on our channel, from when `begin` is called; ends at once behind a pooler."""
@@ -263,7 +279,7 @@ class PostgresBackend:
         try:
             connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
         except psycopg.OperationalError as error:
-            raise _unreachable(error) from error
+            raise unreachable(error) from error
         connection.adapters.register_loader("uuid", TextLoader)
         connection.adapters.register_dumper(int, Int8Dumper)
         connection.prepare_threshold = None if self._is_pooled else connection.prepare_threshold
@@ -288,7 +304,7 @@ class PostgresBackend:
         return None
 
     def _run_script(self, connection: Connection, text: str) -> None:
-        # Looked up first: IF NOT EXISTS asks for the right to create schemas even when there is nothing to create.
+        # Looked up first: IF NOT EXISTS needs the right to create schemas even when there is nothing to create.
         found = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [self.schema]).fetchone()
         if found is None:
             connection.execute(f"CREATE SCHEMA {self.dialect.table('').removesuffix('.')}".encode())
@@ -326,7 +342,7 @@ class PostgresBackend:
             _finish(spares)
 
     def _commit_group(self, operations: Sequence[Operation[object]]) -> list[object]:
-        """One try. Raises _Faulty when one operation failed, _ConnectionLost when nobody is to blame."""
+        """One try. Raises Faulty when one operation failed, ConnectionLost when nobody is to blame."""
         with self._writer.live() as connection:
             execute = self.execute_on(connection)
             if len(operations) == 1 and operations[0].is_single and not self._is_pooled:
@@ -354,41 +370,6 @@ class PostgresBackend:
         return values
 
 
-_DEFAULTS = {
-    "connect_timeout": "10",
-    "keepalives_idle": "10",
-    "keepalives_interval": "5",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "25000",
-    "application_name": "posthorse",
-}
-"""What the address may say otherwise. A server that vanished without a word is noticed within 25 s."""
-
-
-def _conninfo(url: str) -> str:
-    try:
-        given = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        raise InvalidSettings(
-            "the address of the PostgreSQL store cannot be read; write postgresql://user:password@host/database, with "
-            "%40 for an @ and %2F for a / inside the password"
-        ) from None  # what libpq says may quote the password
-    return make_conninfo("", **{**_DEFAULTS, **given})
-
-
-def _channel(schema: str) -> str:
-    """A channel for each schema, within the 63 bytes that PostgreSQL allows and safe to quote."""
-    if re.fullmatch(r"\w{1,50}", schema, re.ASCII):
-        return f"posthorse_{schema}"
-    return f"posthorse_{hashlib.sha256(schema.encode()).hexdigest()[:32]}"
-
-
-def is_pooled(connection: Connection) -> bool:
-    """True behind a pooler: the backend that answers is not the one that the connection was told of."""
-    row = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone()
-    return row is not None and row[0] != connection.info.backend_pid
-
-
 def _raise_if_overdue(began: float, longest: float, error: BaseException | None = None) -> None:
     """Says why a transaction ended that took too long: the server words it in its own way, or not at all."""
     is_ours = error is None or isinstance(error, psycopg.Error)
@@ -406,106 +387,8 @@ def _finish(connections: list[AsyncConnection]) -> None:
         connection.pgconn.finish()
 
 
-_CONNECTION_ENDS = (
-    pg_errors.AdminShutdown,
-    pg_errors.CrashShutdown,
-    pg_errors.CannotConnectNow,
-    pg_errors.ConnectionException,
-    pg_errors.IdleInTransactionSessionTimeout,
-    psycopg.InterfaceError,
-)
-
-
-class _Faulty(Exception):
-    """One operation of a group failed."""
-
-    def __init__(self, position: int, error: Exception) -> None:
-        super().__init__(position, error)
-        self.position = position
-        self.error = error
-
-
-class _ConnectionLost(Exception):
-    """A connection could not be had, or broke; what was sent over it may have been committed."""
-
-    def __init__(self, error: Exception, *, was_sent: bool) -> None:
-        super().__init__(error)
-        self.error = error
-        self.was_sent = was_sent
-
-
-class _Kept:
-    """A connection that is used again and again, and replaced when it broke."""
-
-    def __init__(self, connect: Callable[[], Connection]) -> None:
-        self._connect = connect
-        self._connection: Connection | None = None
-
-    @contextmanager
-    def live(self) -> Iterator[Connection]:
-        """The connection, or a new one. One that is broken, or not at rest in the end, is thrown away."""
-        try:
-            if self._connection is None or self._connection.closed:
-                self._connection = self._connect()
-        except StoreUnreachable as error:
-            raise _ConnectionLost(error, was_sent=False) from error
-        connection = self._connection
-        try:
-            yield connection
-        except BaseException as error:
-            cause = error.error if isinstance(error, _Faulty) else error
-            is_broken = connection.closed or isinstance(cause, _CONNECTION_ENDS)
-            if is_broken or connection.info.transaction_status != TransactionStatus.IDLE:
-                self.close()
-            if is_broken and isinstance(cause, psycopg.Error):
-                raise _ConnectionLost(cause, was_sent=True) from error
-            raise
-
-    def close(self) -> None:
-        """Closes the connection; the next use opens another."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
-
-
 def _run(position: int, operation: Operation[object], execute: Execute) -> object:
     try:
         return drive(operation, execute)
     except Exception as error:
-        raise _Faulty(position, error) from error
-
-
-def _is_collision(error: Exception) -> bool:
-    return isinstance(error, Disturbed | pg_errors.DeadlockDetected | pg_errors.SerializationFailure)
-
-
-def _unreachable(error: psycopg.Error) -> StoreUnreachable:
-    return StoreUnreachable(f"PostgreSQL cannot be reached: {str(error).strip()}")
-
-
-def _away(error: Exception) -> StoreError:
-    return error if isinstance(error, StoreUnreachable) else StoreUnreachable(f"PostgreSQL went away: {_text(error)}")
-
-
-def _in_doubt(error: Exception) -> OutcomeUnknown:
-    return OutcomeUnknown(
-        f"PostgreSQL went away before it confirmed a commit ({_text(error)}), so nobody knows whether it happened; "
-        "ask again with the same id or key, which finds what was written"
-    )
-
-
-def _text(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-def _explained(error: Exception) -> Exception:
-    if isinstance(error, pg_errors.UndefinedTable | pg_errors.InvalidSchemaName):
-        return StoreError(f"the schema of Posthorse is missing ({str(error).splitlines()[0]}); run `posthorse migrate`")
-    if isinstance(error, Disturbed):
-        return StoreError(
-            "a lease kept ending without its job, or stands without one: the store was changed by hand or is damaged; "
-            "run `posthorse doctor`"
-        )
-    if isinstance(error, psycopg.Error):
-        return StoreError(f"PostgreSQL refused, and nothing was written: {_text(error)}")
-    return error
+        raise Faulty(position, error) from error

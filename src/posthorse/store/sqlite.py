@@ -8,11 +8,9 @@ so the WAL-reset race of SQLite 3.7.0 to 3.51.2 cannot strike between them.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import random
 import sqlite3
-import stat
 import sys
 import threading
 import time
@@ -20,17 +18,18 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import cast
-from weakref import WeakSet
 
 import msgspec
 
 from posthorse.clock import Clock, boot_id
 from posthorse.errors import SchemaMismatch, StoreError, StoreUnreachable
+from posthorse.store import forks
 from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, Rows, drive
 from posthorse.store.committer import Answer
 from posthorse.store.connections import AsyncSqliteConnection
 from posthorse.store.deadline import Deadlines
 from posthorse.store.queries import Dialect, Queries, Value, rows_as_json
+from posthorse.store.turnstile import Turnstile, locked
 
 OLDEST = (3, 35, 0)
 """RETURNING came with 3.35."""
@@ -78,7 +77,7 @@ class SqliteBackend:
         self._reader_lock = threading.Lock()
         self._spares: list[tuple[sqlite3.Connection, Turnstile]] = []
         self._deadlines = Deadlines()
-        _backends.add(self)
+        forks.mind(self)
 
     def commit(self, operations: Sequence[Operation[object]]) -> Sequence[Answer]:
         """All operations in one transaction, each in a savepoint of its own unless it is alone."""
@@ -112,7 +111,7 @@ class SqliteBackend:
 
         Checkpoints are SQLite's own: they happen inside a commit of ours, so never beside another.
         """
-        if _identity(self.path) in _inherited:
+        if forks.was_open_before(self.path):
             raise StoreError(
                 f"this process was forked while a connection to {self.path} was open, and SQLite loses commits of such "
                 "processes; fork before the first use or outside of transactions, or start processes with `spawn`"
@@ -250,7 +249,7 @@ class SqliteBackend:
         except sqlite3.OperationalError as error:
             if _code(error) != sqlite3.SQLITE_BUSY:
                 raise
-            raise _locked(self.path, self.busy_seconds) from error
+            raise locked(self.path, self.busy_seconds) from error
 
     def _run(self, connection: sqlite3.Connection, operation: Operation[object], *, alone: bool) -> Answer:
         if alone:
@@ -290,78 +289,6 @@ class SqliteBackend:
             elif not query.picks:
                 answer = cursor.fetchall()
         return cast("Rows", _decode_rows(cast("str", values["picked"]))) if query.picks else answer
-
-
-class Turnstile:
-    """Lets one write transaction of ours through at a time, in all processes: `flock` on two files beside the store.
-
-    Whoever holds the gate goes next, and gives it up once inside. So a stream of commits of one process cannot
-    starve another, and only the next one looks often. SQLite's own lock is taken inside, against the writes of
-    others; its way of waiting is neither fair nor quick.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptors: tuple[int, int] | None = None
-
-    @contextmanager
-    def passage(self, patience: float) -> Iterator[None]:
-        """Goes through, alone. Raises StoreUnreachable when that takes more than `patience` seconds."""
-        deadline = time.monotonic() + patience
-        gate, inside = self._opened()
-        try:
-            try:
-                if not (_lock(gate, deadline, pause=0.005) and _lock(inside, deadline, pause=0.0001)):
-                    raise _locked(self._path, patience)
-            finally:
-                fcntl.flock(gate, fcntl.LOCK_UN)
-            yield
-        finally:
-            fcntl.flock(inside, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        """Closes the files."""
-        for descriptor in self._descriptors or ():
-            os.close(descriptor)
-        self._descriptors = None
-
-    def _opened(self) -> tuple[int, int]:
-        if self._descriptors is None:
-            gate = _open_lock(f"{self._path}-gate")
-            self._descriptors = gate, _open_lock(f"{self._path}-turnstile")
-        return self._descriptors
-
-    def __del__(self) -> None:
-        self.close()
-
-
-def _open_lock(path: str) -> int:
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise StoreError(
-            f"cannot open {path} ({error.strerror}); Posthorse keeps lock files beside the SQLite store, so its folder "
-            "must be writable"
-        ) from error
-
-
-def _lock(descriptor: int, deadline: float, *, pause: float) -> bool:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(random.uniform(pause / 2, pause))
-        else:
-            return True
-
-
-def _locked(path: Path, patience: float) -> StoreUnreachable:
-    return StoreUnreachable(
-        f"the SQLite store {path} stayed locked for {patience:.0f} s, so nothing was written: another process holds a "
-        "write transaction open, or was stopped inside one; find it with `posthorse doctor`"
-    )
 
 
 def _set_wal(connection: sqlite3.Connection, deadline: float) -> str:
@@ -419,48 +346,3 @@ def _give_up(connection: sqlite3.Connection) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         connection.close()
-
-
-# ── forks ────────────────────────────────────────────────────────────────────────────────────────────
-# SQLite keeps one list of its locks for each file and process. A forked child inherits the list but not the locks:
-# what it commits may be thrown away by the next process that closes the file. So nothing may be open across a fork.
-
-_backends: WeakSet[SqliteBackend] = WeakSet()
-_held: list[threading.Lock] = []
-_inherited: set[tuple[int, int]] = set()
-"""Files that were open when this process was forked."""
-
-
-def _before_fork() -> None:
-    for backend in list(_backends):
-        locks = backend.locks()
-        taken = [lock for lock in locks if lock.acquire(timeout=backend.busy_seconds)]
-        if len(taken) == len(locks):
-            backend.let_go()
-        _held.extend(taken)
-
-
-def _after_fork() -> None:
-    while _held:
-        _held.pop().release()
-
-
-def _in_child() -> None:
-    _after_fork()
-    _inherited.clear()
-    for name in os.listdir("/dev/fd"):
-        with suppress(OSError):  # the listing itself
-            found = os.fstat(int(name))
-            if stat.S_ISREG(found.st_mode):
-                _inherited.add((found.st_dev, found.st_ino))
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

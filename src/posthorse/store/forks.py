@@ -1,0 +1,81 @@
+"""Forks and SQLite: nothing may be open across one.
+
+SQLite keeps one list of its locks for each file and process. A forked child inherits the list but not the locks: what
+it commits may be thrown away by the next process that closes the file. So connections are closed before a fork, and a
+file that was open all the same is refused in the child.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+from weakref import WeakSet
+
+
+class Forkable(Protocol):
+    """What lets go of its files before a fork."""
+
+    busy_seconds: float
+
+    def locks(self) -> tuple[threading.Lock, ...]:
+        """What must be held to let go."""
+        ...
+
+    def let_go(self) -> None:
+        """Closes what is at rest; the next use opens it anew."""
+        ...
+
+
+def mind(owner: Forkable) -> None:
+    """From now on the owner lets go before every fork."""
+    _owners.add(owner)
+
+
+def was_open_before(path: Path) -> bool:
+    """True in a forked child for a file that was open when it was forked."""
+    return _identity(path) in _inherited
+
+
+_owners: WeakSet[Forkable] = WeakSet()
+_held: list[threading.Lock] = []
+_inherited: set[tuple[int, int]] = set()
+"""Files that were open when this process was forked."""
+
+
+def _before_fork() -> None:
+    for owner in list(_owners):
+        locks = owner.locks()
+        taken = [lock for lock in locks if lock.acquire(timeout=owner.busy_seconds)]
+        if len(taken) == len(locks):
+            owner.let_go()
+        _held.extend(taken)
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop().release()
+
+
+def _in_child() -> None:
+    _after_fork()
+    _inherited.clear()
+    for name in os.listdir("/dev/fd"):
+        with suppress(OSError):  # the listing itself
+            found = os.fstat(int(name))
+            if stat.S_ISREG(found.st_mode):
+                _inherited.add((found.st_dev, found.st_ino))
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,78 @@
+"""What goes wrong with PostgreSQL: whose fault it is, whether it passes, and what is said about it."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import errors as pg_errors
+
+from posthorse.errors import OutcomeUnknown, StoreError, StoreUnreachable
+from posthorse.store.operations.finish import Disturbed
+
+CONNECTION_ENDS = (
+    pg_errors.AdminShutdown,
+    pg_errors.CrashShutdown,
+    pg_errors.CannotConnectNow,
+    pg_errors.ConnectionException,
+    pg_errors.IdleInTransactionSessionTimeout,
+    psycopg.InterfaceError,
+)
+
+
+class Faulty(Exception):
+    """One operation of a group failed."""
+
+    def __init__(self, position: int, error: Exception) -> None:
+        super().__init__(position, error)
+        self.position = position
+        self.error = error
+
+
+class ConnectionLost(Exception):
+    """A connection could not be had, or broke; what was sent over it may have been committed."""
+
+    def __init__(self, error: Exception, *, was_sent: bool) -> None:
+        super().__init__(error)
+        self.error = error
+        self.was_sent = was_sent
+
+
+def raise_if_gone(error: BaseException, *, is_broken: bool) -> None:
+    """Raises StoreUnreachable for an error of a connection that ended under a transaction."""
+    if isinstance(error, psycopg.Error) and (is_broken or isinstance(error, CONNECTION_ENDS)):
+        raise away(error) from error
+
+
+def is_collision(error: Exception) -> bool:
+    return isinstance(error, Disturbed | pg_errors.DeadlockDetected | pg_errors.SerializationFailure)
+
+
+def unreachable(error: psycopg.Error) -> StoreUnreachable:
+    return StoreUnreachable(f"PostgreSQL cannot be reached: {str(error).strip()}")
+
+
+def away(error: Exception) -> StoreError:
+    return error if isinstance(error, StoreUnreachable) else StoreUnreachable(f"PostgreSQL went away: {text_of(error)}")
+
+
+def in_doubt(error: Exception) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"PostgreSQL went away before it confirmed a commit ({text_of(error)}), so nobody knows whether it happened; "
+        "ask again with the same id or key, which finds what was written"
+    )
+
+
+def text_of(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def explained(error: Exception) -> Exception:
+    if isinstance(error, pg_errors.UndefinedTable | pg_errors.InvalidSchemaName):
+        return StoreError(f"the schema of Posthorse is missing ({str(error).splitlines()[0]}); run `posthorse migrate`")
+    if isinstance(error, Disturbed):
+        return StoreError(
+            "a lease kept ending without its job, or stands without one: the store was changed by hand or is damaged; "
+            "run `posthorse doctor`"
+        )
+    if isinstance(error, psycopg.Error):
+        return StoreError(f"PostgreSQL refused, and nothing was written: {text_of(error)}")
+    return error
