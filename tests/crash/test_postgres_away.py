@@ -31,7 +31,7 @@ LOST = {
     "claim": _commits(b"granted AS"),
     "checkpoint": _says(b"(job, epoch, slices, "),
     "slice transaction": _commits(b"INTO effects"),
-    "completion": _says(b"result = l.result"),
+    "completion": _says(b"result = e.result"),
     "retry": _commits(b"RETURNING claimed_at"),
 }
 

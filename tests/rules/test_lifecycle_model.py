@@ -292,7 +292,8 @@ class JobLife(RuleBasedStateMachine):
         transition = decide(spent, outcome, POLICY)
         applied = self.store.run(settle(Attempt(held.job, held.epoch), transition, job.lane, None, channel=""))
         if not self.stands(held):
-            assert applied in (False, job.state is transition.state and job.epoch == held.epoch)
+            # Nothing was written; true only says that somebody ended this very attempt in the same way.
+            assert applied in (False, job.state is transition.state)
             return
         assert applied
         self.settle(job, transition.state, transition.spent, transition.wait, is_solo=transition.solo)
@@ -300,7 +301,7 @@ class JobLife(RuleBasedStateMachine):
     @rule(held=attempts)
     def commit_slice(self, held: Held) -> None:
         job = self.jobs[held.job]
-        at = Checkpoint(1, None, "[]", None, "{}", "{}")
+        at = Checkpoint(job.slices + 1, None, "[]", None, "{}", "{}")
         saved = self.store.run(checkpoint(Attempt(held.job, held.epoch), at))
         if not self.stands(held):
             assert saved is None
@@ -355,7 +356,7 @@ class JobLife(RuleBasedStateMachine):
         ]
         certain = [job for job in due if job.due is not None and job.due <= now]
         assert moved == len(certain)
-        for job in sorted(certain, key=lambda job: (job.due, job.place)):
+        for job in sorted(certain, key=lambda job: (job.due, job.id)):
             job.state, job.place = State.PENDING, next(self.places)
 
     # ── what must always be so ───────────────────────────────────────────────────────────────────────
@@ -487,6 +488,7 @@ class JobLife(RuleBasedStateMachine):
             case "retry":
                 job.state, job.spent, job.is_solo = State.PENDING, Spent(), False
                 job.epoch += 1
+                job.due = None  # asked for by hand, it starts now
                 self.highest_epoch[job.id] = job.epoch
                 job.place = next(self.places)
 
@@ -520,13 +522,14 @@ def reaches(before: State | None, after: State) -> bool:
     return after in reached
 
 
-def run(examples: int, steps: int) -> None:
+def run(examples: int, steps: int, *, derandomize: bool) -> None:
     run_state_machine_as_test(
         JobLife,
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
             deadline=None,
+            derandomize=derandomize,
             suppress_health_check=list(HealthCheck),
             phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
         ),
@@ -535,9 +538,9 @@ def run(examples: int, steps: int) -> None:
 
 @pytest.mark.timeout(400)  # what fails is made smaller first, and that takes a while
 def test_every_job_lives_as_published() -> None:
-    run(60, 60)
+    run(150, 60, derandomize=True)
 
 
 @pytest.mark.soak
 def test_every_job_lives_as_published_for_a_long_time() -> None:
-    run(3000, 100)
+    run(3000, 100, derandomize=False)

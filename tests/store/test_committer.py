@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import signal
@@ -267,25 +268,32 @@ def test_interruptions_at_random_moments_strand_nobody() -> None:
     def interrupt() -> None:
         for _ in range(INTERRUPTIONS):
             at_work.get()
-            stop.wait(chance.uniform(0.0, 0.002))
+            if stop.wait(chance.uniform(0.0, 0.002)):
+                return
             os.kill(os.getpid(), signal.SIGUSR1)
 
+    gc.collect()
+    gc.disable()  # an interruption inside somebody's __del__ would be swallowed
     previous = signal.signal(signal.SIGUSR1, signal.default_int_handler)
     try:
         with ThreadPoolExecutor(4) as pool:
-            futures = [pool.submit(call, n) for n in range(3)]
-            pool.submit(interrupt)
-            for _ in range(INTERRUPTIONS):
-                try:
+            try:
+                futures = [pool.submit(call, n) for n in range(3)]
+                pool.submit(interrupt)
+                for _ in range(INTERRUPTIONS):
+                    try:
+                        at_work.put(True)
+                        while True:
+                            committer.run(echo("main"))
+                    except KeyboardInterrupt:
+                        interrupted += 1
+            finally:
+                stop.set()  # or the pool would wait for ever
+                for _ in range(INTERRUPTIONS):
                     at_work.put(True)
-                    while True:
-                        committer.run(echo("main"))
-                except KeyboardInterrupt:
-                    interrupted += 1
-            stop.set()
             assert all(future.result(20) for future in futures)
     finally:
-        stop.set()
         signal.signal(signal.SIGUSR1, previous)
+        gc.enable()
     assert interrupted == INTERRUPTIONS
     assert committer.run(echo("usable")) == "usable"

@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+IDLE_SECONDS = 5.0
+
 
 class Deadlines:
-    """Calls back when a block takes longer than it may. Costs no thread until the first block, and one after."""
+    """Calls back when a block takes longer than it may. Costs one thread while there are blocks, and none else."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -43,5 +45,8 @@ class Deadlines:
                 late = [number for number, (when, _) in self._pending.items() if when <= now]
                 for number in late:
                     self._pending.pop(number)[1]()
-                nearest = min((when for when, _ in self._pending.values()), default=None)
-                self._changed.wait(None if nearest is None else max(0.0, nearest - now))
+                nearest = min((when for when, _ in self._pending.values()), default=now + IDLE_SECONDS)
+                was_told = self._changed.wait(max(0.0, nearest - now))
+                if not was_told and not self._pending:
+                    self._thread = None  # nothing to watch for a while: the next block starts another
+                    return
