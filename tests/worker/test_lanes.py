@@ -34,7 +34,7 @@ def swept(lanes: LaneBook, now: float) -> None:
 
 def test_only_lanes_that_are_served_are_probed_and_higher_priority_first() -> None:
     assert book().probes(0) == [Probe(2, 0, 7), Probe(1, 0, 0)]
-    assert [probe.lane for probe in book().probes(0, solo=True)] == [4]
+    assert [probe.lane for probe in book().solo_probes()] == [4]
 
 
 def test_all_lanes_that_were_looked_at_are_known_even_foreign_ones() -> None:

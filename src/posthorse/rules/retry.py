@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import msgspec
 
+from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration, as_timedelta
 
 
@@ -26,9 +27,9 @@ class Backoff(msgspec.Struct, frozen=True):
         as_timedelta(self.base, name="Backoff.base")
         as_timedelta(self.limit, name="Backoff.limit")
         if not self.factor >= 1 or self.factor > 1e6:
-            raise ValueError(f"Backoff.factor is {self.factor!r}; it must lie between 1 and a million")
+            raise InvalidOption(f"Backoff.factor is {self.factor!r}; it must lie between 1 and a million")
         if not 0 <= self.jitter <= 1:
-            raise ValueError(f"Backoff.jitter is {self.jitter!r}; it must lie between 0 and 1")
+            raise InvalidOption(f"Backoff.jitter is {self.jitter!r}; it must lie between 0 and 1")
 
     def as_tuple(self) -> tuple[float, float, float, float]:
         """Base (s), factor, limit (s), jitter: what travels with a job that has a backoff of its own."""

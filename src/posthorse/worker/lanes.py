@@ -50,17 +50,16 @@ class LaneBook:
     def __getitem__(self, number: int) -> Lane:
         return self._lanes[number]
 
-    def probes(self, now: float, *, solo: bool = False) -> Sequence[Probe]:
-        """Where to look, the highest priority first."""
+    def probes(self, now: float) -> Sequence[Probe]:
+        """Where to look, the highest priority first; `note` learns what came of it."""
         self._is_sweep = now >= self._next_sweep
-        return sorted(
-            (
-                Probe(number, self._start(number, now), lane.priority)
-                for number, lane in self._lanes.items()
-                if lane.solo is solo
-            ),
-            key=lambda probe: -probe.priority,
+        return self._sorted(
+            Probe(number, self._start(number, now), lane.priority) for number, lane in self._open(False)
         )
+
+    def solo_probes(self) -> Sequence[Probe]:
+        """Where to look for suspects. They are few, so that no marks are kept of them."""
+        return self._sorted(Probe(number, 0, lane.priority) for number, lane in self._open(True))
 
     def note(self, claimed: Sequence[Claimed], *, room: int, now: float, seconds: float) -> None:
         """Learns from a claim that asked for `room` jobs and took `seconds`."""
@@ -73,6 +72,12 @@ class LaneBook:
             if job.seq > mark.sharp:
                 mark.lagging(now)  # what was consumed until now becomes old from now on
                 mark.sharp = job.seq
+
+    def _open(self, solo: bool) -> Iterable[tuple[int, Lane]]:
+        return ((number, lane) for number, lane in self._lanes.items() if lane.solo is solo)
+
+    def _sorted(self, probes: Iterable[Probe]) -> Sequence[Probe]:
+        return sorted(probes, key=lambda probe: -probe.priority)
 
     def _start(self, number: int, now: float) -> int:
         if self._is_sweep or not self._keeps_marks:

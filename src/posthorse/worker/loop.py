@@ -176,7 +176,7 @@ class Loop:
     async def _claim_next(self, room: int) -> list[Claimed]:
         if self._suspects != "never" and not self._slots.load:
             # A suspect runs alone: it is claimed by an empty runner, which takes nothing else meanwhile.
-            suspect = await self._claim_from(self._book.probes(time.monotonic(), solo=True), 1)
+            suspect = await self._claim_from(self._book.solo_probes(), 1)
             self._runs_suspect = bool(suspect)
             if suspect or self._suspects == "only":
                 return suspect
@@ -306,7 +306,7 @@ class Loop:
     async def _hold_for_suspects(self) -> None:
         """Without a runner of their own, suspects wait for a moment in which this one is empty: it is made."""
         now = time.monotonic()
-        probes = self._book.probes(now, solo=True) if self._suspects == "when empty" else ()
+        probes = self._book.solo_probes() if self._suspects == "when empty" else ()
         if probes and now >= self._next_hold:
             waiting = await self._store.aread(shares(probes, 1))
             if waiting:

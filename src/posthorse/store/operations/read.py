@@ -16,7 +16,10 @@ _decode_names = msgspec.json.Decoder(list[str]).decode
 
 
 class JobRow(NamedTuple):
-    """A job as it stands. The fields from `done` to `updated_at` are None until its first checkpoint."""
+    """A job as it stands. The fields from `done` to `updated_at` are None until its first checkpoint.
+
+    `updated_at` is when its last slice was saved, or when it was last claimed, if that was later.
+    """
 
     id: str
     state: str

@@ -90,7 +90,7 @@ RETURNING version, run_at
 -- Starts the budgets of a finished job anew; the epoch rises so that nothing older can write.
 UPDATE @jobs SET
     state = 'pending', version = version + 1, epoch = epoch + 1, errors = 0, crashes = 0, losses = 0,
-    reason = :reason, finished_at = NULL, result = NULL, lane = :lane
+    reason = :reason, run_at = NULL, finished_at = NULL, result = NULL, lane = :lane
 WHERE id = :job
 RETURNING version, run_at
 
@@ -227,7 +227,8 @@ SELECT due_at - :now FROM @parked WHERE due_at IS NOT NULL ORDER BY due_at LIMIT
 SELECT j.id, CASE WHEN l.job IS NULL THEN j.state ELSE 'processing' END, j.reason,
     lanes.kind, lanes.queue, lanes.priority, j.tenant, j.tags, j.errors, j.crashes, j.losses, j.options,
     c.action, j.error, r.worker, j.created_at, j.run_at, coalesce(j.started_at, l.claimed_at), j.finished_at,
-    k.done, k.total, k.pace, k.note, k.updated_at, :now
+    k.done, k.total, k.pace, k.note,
+    CASE WHEN l.claimed_at > k.updated_at THEN l.claimed_at ELSE k.updated_at END, :now
 FROM @jobs j
 JOIN @lanes lanes ON lanes.id = j.lane
 LEFT JOIN @leases l ON l.job = j.id
@@ -247,7 +248,8 @@ WHERE j.id = :job
 SELECT j.id, CASE WHEN l.job IS NULL THEN j.state ELSE 'processing' END, j.reason,
     lanes.kind, lanes.queue, lanes.priority, j.tenant, j.tags, j.errors, j.crashes, j.losses, j.options,
     c.action, j.error, r.worker, j.created_at, j.run_at, coalesce(j.started_at, l.claimed_at), j.finished_at,
-    k.done, k.total, k.pace, k.note, k.updated_at, :now
+    k.done, k.total, k.pace, k.note,
+    CASE WHEN l.claimed_at > k.updated_at THEN l.claimed_at ELSE k.updated_at END, :now
 FROM @jobs j
 JOIN @lanes lanes ON lanes.id = j.lane
 LEFT JOIN @leases l ON l.job = j.id
