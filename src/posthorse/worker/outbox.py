@@ -30,6 +30,7 @@ log = logging.getLogger("posthorse.worker")
 
 LONGEST = 2000
 RETRY_FIRST, RETRY_LONGEST = 0.1, 5.0
+TAKEN_OVER = "job %s was taken over by another runner; how it ended here was dropped"
 
 
 class Outbox:
@@ -61,7 +62,10 @@ class Outbox:
 
     def put(self, running: Running, outcome: Outcome) -> None:
         """Takes an outcome."""
-        if type(outcome) is Returned:
+        if self._is_closing:
+            # Only a job that had lost its lease outlives the outbox.
+            log.warning(TAKEN_OVER, running.claimed.job)
+        elif type(outcome) is Returned:
             failpoint("before_completion")
             self._completions.append(Completion(running.claimed.job, running.claimed.epoch, outcome.result))
             self._has_some.set()
@@ -107,7 +111,7 @@ class Outbox:
         )
         failpoint("after_settle")
         if not applied:
-            log.warning("job %s was taken over by another runner; its outcome here was dropped", claimed.job)
+            log.warning(TAKEN_OVER, claimed.job)
         elif not isinstance(outcome, Stopped):
             log.info("job %s (%s): %s", claimed.job, running.kind.kind, transition.reason)
 
@@ -122,7 +126,7 @@ class Outbox:
         refused = await self._insist(lambda: self._store.arun(complete(batch)))
         failpoint("after_completion")
         for job in refused or ():
-            log.warning("job %s was taken over by another runner; the result from here was dropped", job)
+            log.warning(TAKEN_OVER, job)
 
     def _policy(self, running: Running) -> Policy:
         kind, options = running.kind.options, running.options
