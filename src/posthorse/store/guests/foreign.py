@@ -1,0 +1,36 @@
+"""Connections that are refused by their kind: another SQLite library, or no connection at all."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from posthorse.errors import InvalidOption
+
+
+def refuse_foreign_sqlite(connection: object) -> NoReturn:
+    """Refuses a connection of an SQLite library that is not Python's own."""
+    library = type(connection).__module__.partition(".")[0]
+    raise InvalidOption(
+        f"connection is of {library}, which brings an SQLite of its own; beside the sqlite3 module of Python, "
+        "each would drop the other's locks on the file and lose its commits; use the sqlite3 module in this process"
+    )
+
+
+def refuse_stranger(connection: object) -> NoReturn:
+    """Refuses what is no connection that Posthorse knows."""
+    kind = type(connection)
+    hint = _HINTS.get(kind.__name__, "give one of sqlite3, psycopg, asyncpg, SQLAlchemy (a Session too) or Django")
+    raise InvalidOption(f"connection is a {kind.__module__}.{kind.__qualname__}, which is no connection; {hint}")
+
+
+_HINTS = {
+    "Engine": "write `with engine.begin() as connection:` and give that connection",
+    "AsyncEngine": "write `async with engine.begin() as connection:` and give that connection",
+    "sessionmaker": "call it and give the Session",
+    "async_sessionmaker": "call it and give the AsyncSession",
+    "Pool": "take a connection from the pool and give that",
+    "ConnectionPool": "take a connection from the pool and give that",
+    "AsyncConnectionPool": "take a connection from the pool and give that",
+    "Cursor": "give its connection",
+    "AsyncCursor": "give its connection",
+}

@@ -1,0 +1,247 @@
+"""What a store asks before it writes on a connection of the user's, and the block that begins and ends there.
+
+The steps of a slice: 1. nothing is open there, 2. begin, 3. is this our database, 4. the body, 5. in time and still the
+same transaction, 6. commit. Knows no library: a guest does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext, suppress
+from functools import partial
+from pathlib import Path
+from typing import TypeVar, cast
+from weakref import WeakKeyDictionary
+
+from posthorse.errors import InvalidOption, StoreError, StoreUnreachable
+from posthorse.store.base import Ask, Operation, Rows, Steps, adrive, ask, operation
+from posthorse.store.guests.base import Guest, Style
+from posthorse.store.guests.phrasing import Backend, Phrasing
+from posthorse.store.guests.recognise import guest_on
+from posthorse.store.turnstile import Turnstile
+
+T = TypeVar("T")
+
+_LIMITS = (
+    "SELECT set_config('idle_in_transaction_session_timeout', '{0}', true), "
+    "set_config('statement_timeout', '{0}', true)"
+)
+
+
+class Host:
+    """The connections of users, as one store meets them."""
+
+    def __init__(self, backend: Backend, where: str, identity: Callable[[], str]) -> None:
+        self._backend = backend
+        self._where = where
+        self._identity = identity
+        """Asks our own connection which store this is."""
+        self._known_identity: str | None = None
+        self._phrasings: dict[Style, Phrasing] = {}
+        self._ours: WeakKeyDictionary[object, bool] = WeakKeyDictionary()
+        """Drivers' connections that were found to lead here."""
+
+    def guest_on(self, connection: object) -> Guest:
+        """The guest on a connection of the right database. Raises InvalidOption."""
+        guest = guest_on(connection)
+        own = self._backend.dialect.name
+        if guest.dialect != own:
+            raise InvalidOption(
+                f"connection leads to {_NAMES[guest.dialect]} and the store is {_NAMES[own]} ({self._where}): one "
+                "transaction cannot span both; give a connection to the store's database, or keep both in one database"
+            )
+        guest.raise_unless_usable()
+        return guest
+
+    async def lacks_schema(self, guest: Guest) -> bool:
+        """True when the user's own transaction cannot see a schema of ours, and keeps us from making one."""
+        if guest.dialect != "sqlite" or not guest.is_in_transaction():
+            return False
+        await self._check_file(guest)
+        try:
+            await guest.join()
+        except Exception as error:
+            if "no such table" in str(error):
+                return True
+            self._explain(error)
+            raise
+        return False
+
+    async def join(self, guest: Guest) -> None:
+        """Before the first write in a transaction that the user begins and ends."""
+        guest.raise_unless_in_transaction()
+        await self._check_database(guest)
+        try:
+            await guest.join()
+        except Exception as error:
+            self._explain(error)
+            raise
+
+    @asynccontextmanager
+    async def transaction(self, guest: Guest, longest: float, *, is_in_loop: bool) -> AsyncIterator[None]:
+        """A transaction that is begun here and committed at the end of the block, or undone when that raises."""
+        guest.raise_if_in_transaction()
+        began = time.monotonic()
+        with ExitStack() as turn:
+            # Who is inside may need this very loop to come out again.
+            await _beside(is_in_loop, partial(turn.enter_context, self._passage()))
+            try:
+                await guest.begin()
+                if guest.dialect == "postgres":
+                    await guest.fetch(_LIMITS.format(f"{longest * 1000:.0f}ms"), ())
+                await self._check_database(guest)
+                began = time.monotonic()
+                yield
+                _raise_if_overdue(began, longest)
+                await guest.commit()
+            except BaseException as error:
+                was_told = guest.is_told_by(error)
+                with suppress(Exception):  # the connection may be gone, and the error that led here says more
+                    await guest.rollback(error)
+                if was_told:
+                    _raise_if_overdue(began, longest, error)
+                    if guest.is_lost(error):
+                        raise StoreUnreachable(f"the connection of this slice was lost: {_text(error)}") from error
+                    self._explain(error)
+                raise
+
+    async def run(self, guest: Guest, operation: Operation[T]) -> T:
+        """Runs an operation; one that fails leaves nothing behind, whatever becomes of the transaction."""
+        try:
+            return await self.read(guest, operation if operation.is_single else _in_savepoint(operation))
+        except Exception as error:
+            self._explain(error)
+            raise
+
+    async def read(self, guest: Guest, operation: Operation[T]) -> T:
+        """Runs an operation that only reads."""
+        return await adrive(operation, partial(self._execute, guest))
+
+    async def wake(self, guest: Guest) -> None:
+        """Tells workers when the transaction is committed: who was busy at the enqueue may be idle then."""
+        if guest.dialect == "postgres":
+            await self._execute(guest, ask("wake"))
+
+    async def _execute(self, guest: Guest, wanted: Ask) -> Rows:
+        phrasing = self._phrasings.get(guest.style)
+        if phrasing is None:
+            phrasing = self._phrasings[guest.style] = Phrasing(self._backend, guest.style)
+        steps = phrasing.steps(wanted)
+        try:
+            sql, parameters = next(steps)
+            while True:
+                sql, parameters = steps.send(await guest.fetch(sql, parameters))
+        except StopIteration as end:
+            return cast("Rows", end.value)
+
+    def _explain(self, error: BaseException) -> None:
+        """Raises StoreError for what a driver words so that nobody knows what to do."""
+        cause = getattr(error, "orig", None) or error
+        code = getattr(cause, "sqlite_errorcode", None)
+        if code is None:
+            return
+        path = Path(self._where)
+        if code == sqlite3.SQLITE_BUSY_SNAPSHOT:
+            raise StoreError(
+                f"another connection wrote to {path} after this transaction had begun to read, so it cannot write any "
+                "more; roll back and begin it with BEGIN IMMEDIATE"
+            ) from error
+        if code & 0xFF == sqlite3.SQLITE_BUSY:
+            raise StoreUnreachable(
+                f"{path} is locked, so nothing was written: another connection has a write transaction open; keep "
+                "those short, begin with BEGIN IMMEDIATE what reads before it writes, and give the connection a timeout"
+            ) from error
+
+    async def _check_database(self, guest: Guest) -> None:
+        if guest.dialect == "sqlite":
+            await self._check_file(guest)
+            return
+        driver = guest.driver
+        with suppress(TypeError):  # some cannot be remembered
+            if driver in self._ours:
+                return
+        await self._check_server(guest)
+        with suppress(TypeError):
+            self._ours[driver] = True
+
+    async def _check_file(self, guest: Guest) -> None:
+        rows = await guest.fetch("PRAGMA database_list", ())
+        file = next(str(row[2] or "") for row in rows if row[1] == "main")
+        if not (file and _is_same(file, self._where)):
+            raise InvalidOption(
+                f"connection is open on {file or 'a database in memory'} and the store is {self._where}: they would "
+                "not be committed together; give a connection to the store's file"
+            )
+
+    async def _check_server(self, guest: Guest) -> None:
+        found = await adrive(store_identity(), partial(self._execute, guest))
+        if found is None:
+            raise InvalidOption(
+                f"the database of this connection has no schema of Posthorse like {self._where}: it is another one, or "
+                "its role may not see it; give a connection to the store's database"
+            )
+        if found != self._known_identity:
+            self._known_identity = await _beside(guest.is_async, self._identity)
+        if found != self._known_identity:
+            raise InvalidOption(
+                f"the database of this connection has a store of Posthorse, but not {self._where}; workers of this "
+                "store would never see the job; give a connection to the store's database"
+            )
+
+    def _passage(self) -> AbstractContextManager[None]:
+        if self._backend.dialect.name != "sqlite":
+            return nullcontext()
+        return Turnstile(Path(self._where)).passage(_PATIENCE)
+
+
+@operation
+def store_identity() -> Steps[str | None]:
+    """Which store this is; None when there is none."""
+    if not (yield ask("has_schema")):
+        return None
+    rows = yield ask("store_identity")
+    return cast("str", rows[0][0]) if rows else ""
+
+
+def _in_savepoint(inner: Operation[T]) -> Operation[T]:
+    def steps() -> Steps[T]:
+        yield ask("set_savepoint")
+        try:
+            answer = yield from inner.start()
+        except Exception:
+            yield ask("undo_to_savepoint")
+            yield ask("release_savepoint")
+            raise
+        yield ask("release_savepoint")
+        return answer
+
+    return Operation(steps)
+
+
+_NAMES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
+_PATIENCE = 30.0
+"""Seconds that a slice waits for its turn to write."""
+
+
+async def _beside(is_in_loop: bool, wait: Callable[[], T]) -> T:
+    return await asyncio.to_thread(wait) if is_in_loop else wait()
+
+
+def _is_same(file: str, other: str) -> bool:
+    return os.path.realpath(file) == os.path.realpath(other)
+
+
+def _raise_if_overdue(began: float, longest: float, error: BaseException | None = None) -> None:
+    if time.monotonic() - began > longest:
+        raise StoreError(
+            f"the transaction took more than the {longest:.0f} s that it may, a third of the lease, and was rolled "
+            "back; use smaller slices"
+        ) from error
+
+
+def _text(error: BaseException) -> str:
+    return " ".join(str(error).split())

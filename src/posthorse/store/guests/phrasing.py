@@ -1,0 +1,86 @@
+"""Our queries in the words of a guest's driver. Knows how parameters look; runs nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Protocol, cast
+from uuid import UUID
+
+import msgspec
+
+from posthorse.store.base import Ask, Rows
+from posthorse.store.guests.base import Parameters, Style
+from posthorse.store.queries import Dialect, Queries, Query, Row, Statement, Value
+
+_PLACEHOLDERS: Mapping[Style, Callable[[int], str]] = {
+    Style.NUMBERED: lambda number: f"?{number}",
+    Style.DOLLAR: lambda number: f"${number}",
+    Style.NAMED: lambda number: f"%(p{number})s",
+    Style.PLAIN: lambda number: f"%(p{number})s",  # numbers are needed once more to sort by
+}
+_NAMED = re.compile(r"(?<!%)%\(p(\d+)\)s")
+_decode_rows = msgspec.json.Decoder(list[tuple[str | int | float | None, ...]]).decode
+
+
+class Backend(Protocol):
+    """What is asked of a backend."""
+
+    @property
+    def dialect(self) -> Dialect: ...
+    def values_of(self, query: Query, wanted: Ask) -> dict[str, Value]:
+        """The values that a query takes, with those that the store supplies."""
+        ...
+
+
+class Phrasing:
+    """The queries of a backend in one style."""
+
+    def __init__(self, backend: Backend, style: Style) -> None:
+        dialect = backend.dialect
+        self._backend = backend
+        self._style = style
+        table = dialect.table
+        if style is Style.NAMED:
+            table = partial(_with_doubled_percents, dialect.table)
+        self._queries = Queries(replace(dialect, placeholder=_PLACEHOLDERS[style], table=table))
+
+    def steps(self, wanted: Ask) -> Generator[tuple[str, Parameters], Rows, Rows]:
+        """Yields the statements of a query with their parameters, receives rows, answers with those of the query."""
+        query = self._queries[wanted.query]
+        values: dict[str, object] = {**self._backend.values_of(query, wanted)}
+        if self._style is Style.DOLLAR and wanted.rows is not None:
+            # asyncpg takes an array only as a list, whatever it is cast from.
+            columns = zip(*wanted.rows, strict=True) if wanted.rows else ((),) * len(query.columns)
+            values |= {f"rows_{name}": [*column] for (name, _), column in zip(query.columns, columns, strict=True)}
+        answer: Rows = []
+        for statement in query.statements:
+            rows = yield self._phrased(statement, values)
+            if query.picks and "picked" not in values:
+                picked = cast("str", rows[0][0])
+                if picked == "[]":
+                    return []
+                values["picked"] = picked
+            elif not query.picks:
+                answer = [_as_stored(row) for row in rows]
+        return cast("Rows", _decode_rows(cast("str", values["picked"]))) if query.picks else answer
+
+    def _phrased(self, statement: Statement, values: Mapping[str, object]) -> tuple[str, Parameters]:
+        given = [values[name] for name in statement.names]
+        if self._style is Style.NAMED:
+            return statement.sql, cast("Mapping[str, Value]", {f"p{n}": value for n, value in enumerate(given, 1)})
+        if self._style is Style.PLAIN:
+            order = [int(number) for number in _NAMED.findall(statement.sql)]
+            return _NAMED.sub("%s", statement.sql), [given[number - 1] for number in order]
+        return statement.sql, given
+
+
+def _with_doubled_percents(table: Callable[[str], str], name: str) -> str:
+    return table(name).replace("%", "%%")
+
+
+def _as_stored(row: Row) -> Row:
+    """A row as our own connections give it: ids are texts."""
+    return tuple(str(value) if isinstance(value, UUID) else value for value in cast("tuple[Value | UUID, ...]", row))

@@ -1,0 +1,91 @@
+"""A guest on a connection of psycopg2, which Django and SQLAlchemy may sit on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal, Protocol
+
+from posthorse.store.base import Rows
+from posthorse.store.guests.base import Guest, Parameters, Style, closed, ended_early, failed, inside, outside
+
+_IDLE, _FAILED = 0, 3
+
+
+class Cursor(Protocol):
+    """Of a DB-API cursor, what is used here."""
+
+    description: object
+
+    def execute(self, sql: str, parameters: Sequence[object] | Mapping[str, object], /) -> object: ...
+    def fetchall(self) -> Rows: ...
+    def close(self) -> None: ...
+
+
+class Connection(Protocol):
+    """Of `psycopg2.extensions.connection`, what is used here."""
+
+    autocommit: bool
+
+    @property
+    def closed(self) -> int: ...
+    def get_transaction_status(self) -> int: ...
+    def cursor(self, name: None, factory: object) -> Cursor: ...
+    def commit(self) -> None: ...
+    def rollback(self) -> None: ...
+
+
+class Psycopg2Guest(Guest):
+    """On a connection of psycopg2."""
+
+    dialect: Literal["sqlite", "postgres"] = "postgres"
+    style = Style.NAMED
+    libraries: ClassVar[frozenset[str]] = frozenset({"psycopg2"})
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @property
+    def driver(self) -> Connection:
+        return self._connection
+
+    def raise_unless_usable(self) -> None:
+        if self._connection.closed:
+            raise closed()
+        if self._connection.get_transaction_status() == _FAILED:
+            raise failed()
+
+    def is_in_transaction(self) -> bool:
+        return self._connection.get_transaction_status() != _IDLE
+
+    def raise_unless_in_transaction(self) -> None:
+        if self._connection.autocommit and not self.is_in_transaction():
+            raise outside(how="set autocommit to False")
+
+    def raise_if_in_transaction(self) -> None:
+        if self.is_in_transaction():
+            raise inside()
+
+    async def fetch(self, sql: str, parameters: Parameters) -> Rows:
+        from psycopg2.extensions import cursor as plain_cursor
+
+        cursor = self._connection.cursor(None, plain_cursor)
+        try:
+            cursor.execute(sql, parameters)
+            return cursor.fetchall() if cursor.description else []
+        finally:
+            cursor.close()
+
+    async def begin(self) -> None:
+        if self._connection.autocommit:
+            raise outside(how="set autocommit to False")
+
+    async def commit(self) -> None:
+        if not self.is_in_transaction():
+            raise ended_early()
+        self._connection.commit()
+
+    async def rollback(self, error: BaseException) -> None:
+        self._connection.rollback()
+
+    def is_lost(self, error: BaseException) -> bool:
+        return bool(self._connection.closed)
