@@ -212,6 +212,37 @@ def stop_in_transaction(ctx: ph.Context) -> int:
     return epoch_of(ctx)
 
 
+# ── jobs in processes of their own ───────────────────────────────────────────────────────────────────
+
+
+@app.job(isolation="process", backoff=0)
+def exact_apart(ctx: ph.Context, count: int, size: int, seconds: float) -> int:
+    """Effects and cursor commit together, in a child."""
+    mark(ctx.job_id, "begin", epoch_of(ctx))
+    seen = ctx.keep("seen", [0])
+    for batch in ctx.slices(range(count), size=size):
+        with batch.transaction() as connection:
+            write_effects(connection, ctx, batch)
+            mark(ctx.job_id, "in", batch[0])
+            time.sleep(seconds)
+            seen[0] += sum(batch)
+        mark(ctx.job_id, "out", batch[0])
+    return seen[0]
+
+
+@app.job(isolation="process")
+def spawn_apart(ctx: ph.Context, seconds: float) -> int:
+    """Starts processes that get away from it in different ways; at its second attempt it only counts."""
+    mark(ctx.job_id, "begin", epoch_of(ctx))
+    if epoch_of(ctx) > 1:
+        return epoch_of(ctx)
+    subprocess.Popen(["sleep", f"{seconds}"])
+    subprocess.run(["setsid", "--fork", "sleep", f"{seconds}"], check=True)
+    mark(ctx.job_id, "spawned")
+    time.sleep(seconds)
+    return 0
+
+
 # ── jobs whose process is stopped until their lease is over; each then writes in a way of its own ────
 
 

@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import traceback
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from types import TracebackType
 from typing import Protocol, cast
 
+from posthorse.clock import moment
 from posthorse.errors import Interrupted, OutcomeUnknown, StoreUnreachable
 from posthorse.rules.arguments.signature import ArgumentsUnfit
-from posthorse.rules.job import JobError
+from posthorse.rules.job import JobError, Options
 from posthorse.rules.lifecycle import Lost, Outcome, Raised, Returned, Stopped, Unfit
 from posthorse.rules.registry import Registered
 from posthorse.rules.values.results import encode_result
 from posthorse.store.operations.claim import Claimed
 from posthorse.worker.context import Context
+from posthorse.worker.evidence import evidence_of
 from posthorse.worker.journal import Journal
 from posthorse.worker.stop import StopSignal
 
 RESULT_LIMIT = 4 * 1024 * 1024
 NOTHING = Returned("null")
-LONGEST_MESSAGE = 4_000
-LONGEST_TRACEBACK = 16_000
 
 
 class Assignment(Protocol):
@@ -103,22 +102,8 @@ async def run(assignment: Assignment, threads: Executor) -> Outcome:
 
 
 def evidence(error: BaseException) -> JobError:
-    """An exception as it is kept with the job; survives exceptions that cannot even be printed."""
-    try:
-        message = str(error)
-    except Exception as broken:
-        message = f"<its message cannot be shown: {type(broken).__name__}>"
-    try:
-        trace = "".join(traceback.format_exception(type(error), error, _from_user_code(error.__traceback__)))
-    except Exception:
-        trace = "<its traceback cannot be shown>"
-    name = type(error).__qualname__
-    module = type(error).__module__
-    return JobError(
-        type=name if module == "builtins" else f"{module}.{name}",
-        message=_storable(message, LONGEST_MESSAGE),
-        traceback=_storable(trace, LONGEST_TRACEBACK),
-    )
+    """An exception as it is kept with the job."""
+    return evidence_of(error, _from_user_code(error.__traceback__))
 
 
 def _from_user_code(trace: TracebackType | None) -> TracebackType | None:
@@ -133,7 +118,14 @@ async def _context(assignment: Assignment, journal: Journal) -> Context:
     claimed = assignment.claimed
     if claimed.epoch > 1:  # at the first claim there is nothing to go on from
         await journal.load()
-    return Context(journal, job_id=claimed.job, attempt=claimed.errors + 1, is_async=assignment.kind.is_async)
+    scheduled_at = Options.decode(claimed.options).scheduled_at
+    return Context(
+        journal,
+        job_id=claimed.job,
+        attempt=claimed.errors + 1,
+        is_async=assignment.kind.is_async,
+        scheduled_at=None if scheduled_at is None else moment(scheduled_at),
+    )
 
 
 async def _with_timeout(running: Awaitable[object], timeout: float | None) -> object:
@@ -169,9 +161,3 @@ def _called(
         return function(*args, **kwargs), None
     except BaseException as error:  # some, as StopIteration and GeneratorExit, mean something to a future
         return None, error
-
-
-def _storable(text: str, longest: int) -> str:
-    """Text that any store takes: no NUL, no lone surrogates, the end kept when it is long."""
-    clean = text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\\0")
-    return clean if len(clean) <= longest else "…" + clean[-longest:]

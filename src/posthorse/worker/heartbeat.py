@@ -28,13 +28,13 @@ class Pulse:
         *,
         running: Callable[[], int],
         may_beat: Callable[[], bool] = lambda: True,
-        renewed: Callable[[float], None] = lambda seconds: None,
+        renewed: Callable[[float], None] = lambda until: None,
     ) -> None:
         self.runner = runner
         self.running = running
         self.may_beat = may_beat
         self.renewed = renewed
-        """Called with the seconds that the lease still holds."""
+        """Called with the moment of the monotonic clock until which the lease holds."""
         self.is_draining = False
         self.is_dead = False
         self._until = time.monotonic() + lease
@@ -47,7 +47,7 @@ class Pulse:
     def renew(self, until: float) -> None:
         """The lease holds until that moment of the monotonic clock."""
         self._until = until
-        self.renewed(until - time.monotonic())
+        self.renewed(until)
 
 
 class Heart:

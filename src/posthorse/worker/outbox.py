@@ -20,10 +20,10 @@ from posthorse.rules.retry import Backoff
 from posthorse.rules.settings import Settings
 from posthorse.store.operations.claim import give_back
 from posthorse.store.operations.finish import Attempt, Completion, complete, settle
-from posthorse.store.operations.runners import Runner
+from posthorse.store.operations.runners import Runner, held_by
 from posthorse.store.store import Store
 from posthorse.worker.failpoints import failpoint
-from posthorse.worker.slots import Running
+from posthorse.worker.running import Running
 
 T = TypeVar("T")
 log = logging.getLogger("posthorse.worker")
@@ -95,8 +95,7 @@ class Outbox:
     async def settle(self, running: Running, outcome: Outcome) -> None:
         """Decides what follows from an outcome, and writes it."""
         claimed = running.claimed
-        has_advanced = running.journal is not None and running.journal.slices_committed > 0
-        spent = Spent(claimed.errors) if has_advanced else Spent(claimed.errors, claimed.crashes, claimed.losses)
+        spent = await self._spent(running)
         transition = decide(spent, outcome, self._policy(running), chance=random.random())
         seconds = time.monotonic() - running.began
         evidence = {"worker": self._runner.worker, "pid": self._runner.pid, "seconds": round(seconds, 3)}
@@ -127,6 +126,15 @@ class Outbox:
         failpoint("after_completion")
         for job in refused or ():
             log.warning(TAKEN_OVER, job)
+
+    async def _spent(self, running: Running) -> Spent:
+        """What the job has used of its budgets. A committed slice is progress, and progress clears them."""
+        claimed = running.claimed
+        spent = Spent(claimed.errors, claimed.crashes, claimed.losses)
+        if running.has_advanced is None:
+            held = await self._insist(lambda: self._store.aread(held_by(self._runner.id))) or []
+            return next((lease.spent for lease in held if lease.job == claimed.job), spent)
+        return Spent(claimed.errors) if running.has_advanced else spent
 
     def _policy(self, running: Running) -> Policy:
         kind, options = running.kind.options, running.options

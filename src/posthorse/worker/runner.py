@@ -32,7 +32,11 @@ UNUSABLE = 78
 LOST_LEASE = 75
 """Exit code (EX_TEMPFAIL) of a runner that could not renew its lease: its jobs may run elsewhere by now."""
 
+SPOILT = 69
+"""Exit code (EX_UNAVAILABLE) of a runner in which code goes on that nothing can end; another is to take its place."""
+
 ALIVE_EVERY = 1.0
+TIME_TO_READ = 0.05
 LAST_WORDS = 1.0
 """Seconds in which jobs may still clean up after the lease was lost."""
 
@@ -49,6 +53,7 @@ class Plan(msgspec.Struct, frozen=True):
     parent: int
     tether: int
     queues: tuple[str, ...]
+    labels: tuple[str, ...]
     concurrency: int
     is_quarantine: bool
     log_level: str
@@ -80,6 +85,7 @@ class RunnerProcess:
             concurrency=plan.concurrency,
             queues=plan.queues,
             kinds=sorted(app.registry),
+            labels=plan.labels,
         )
         self._work = Loop(
             app.store,
@@ -87,6 +93,8 @@ class RunnerProcess:
             app.settings,
             runner,
             suspects="only" if plan.is_quarantine else "never",
+            target=plan.target,
+            is_replaceable=True,
             lost=self._is_lost,
         )
         self._loop = asyncio.get_running_loop()
@@ -94,7 +102,8 @@ class RunnerProcess:
         threading.Thread(target=self._mind_the_lease, name="posthorse-lease", daemon=True).start()
         await app.store.arun(register(runner, boot=app.store.backend.boot, lease=round(app.settings.lease * 1_000_000)))
         budgets = {kind: app.registry[kind].options.max_crashes for kind in app.registry}
-        self._tether.send(ready=True, max_crashes=budgets, kinds=len(app.registry))
+        isolated = [kind for kind in app.registry if app.registry[kind].is_isolated]
+        self._tether.send(ready=True, max_crashes=budgets, isolated=isolated, kinds=len(app.registry))
         beating = asyncio.create_task(self._show_life())
         try:
             await self._work.run()
@@ -104,10 +113,10 @@ class RunnerProcess:
                 await retire_quietly(app.store, runner.id)
                 app.close()
         # Not by way of asyncio's own clean-up: it would wait for jobs that swallow their cancellation.
-        _exit(LOST_LEASE if self._work.is_lost else 0)
+        _exit(LOST_LEASE if self._work.is_lost else SPOILT if self._work.is_spoilt else 0)
 
     def _is_lost(self) -> bool:
-        return self._is_taken_away or time.monotonic() >= self._until
+        return self._is_taken_away
 
     async def _show_life(self) -> None:
         while True:
@@ -117,8 +126,8 @@ class RunnerProcess:
     def _obey(self) -> None:
         """In a thread of its own, so that it hears its supervisor while jobs block the loop."""
         for message in self._tether.messages():
-            if "lease" in message:
-                self._until = time.monotonic() + float(str(message["lease"]))
+            if "lease_until" in message:
+                self._until = float(str(message["lease_until"]))
             elif "lost" in message:
                 self._is_taken_away = True
             elif "drain" in message:
@@ -127,11 +136,20 @@ class RunnerProcess:
 
     def _mind_the_lease(self) -> None:
         """In a thread of its own: without a lease this process ends, whatever its jobs do to the loop."""
-        while not self._is_lost():
+        while not self._is_taken_away and not self._is_over():
             time.sleep(min(ALIVE_EVERY, max(0.01, self._until - time.monotonic())))
+        self._is_taken_away = True
         time.sleep(LAST_WORDS)
         log.error("the lease could not be renewed; the runner ends")
         _exit(LOST_LEASE)
+
+    def _is_over(self) -> bool:
+        # After this process stood still, as while a job held the interpreter, it reads its mail before it judges.
+        for _ in range(2):
+            if time.monotonic() < self._until or self._tether.has_mail():
+                return False
+            time.sleep(TIME_TO_READ)
+        return time.monotonic() >= self._until
 
     def _on_loop(self, verb: str) -> None:
         if self._loop is not None and self._work is not None and not self._loop.is_closed():

@@ -9,57 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
-import msgspec
-
-from posthorse.rules.job import Lane, Options
 from posthorse.rules.lifecycle import Outcome
-from posthorse.rules.registry import Registered
 from posthorse.store.operations.claim import Claimed
-from posthorse.worker.execution import run
 from posthorse.worker.failpoints import failpoint
-from posthorse.worker.journal import Journal
-from posthorse.worker.stop import StopSignal
+from posthorse.worker.running import Running
+
+log = logging.getLogger("posthorse.worker")
 
 LONGEST_TURN = 0.005
 """Seconds after which a slot lets the loop breathe, however quick its jobs are."""
-
-
-class Running:
-    """A job that has begun."""
-
-    __slots__ = ("began", "claimed", "journal", "kind", "lane", "options", "stop", "task", "unfit")
-
-    def __init__(self, claimed: Claimed, lane: Lane, kind: Registered, task: asyncio.Task[None] | None) -> None:
-        self.claimed = claimed
-        self.lane = lane
-        self.kind = kind
-        self.task = task
-        self.began = time.monotonic()
-        self.unfit: str | None = None
-        """Why this version of Posthorse cannot run the job, if it cannot."""
-        try:
-            self.options = Options.decode(claimed.options)
-        except msgspec.MsgspecError as error:
-            self.options = Options()
-            self.unfit = f"its stored options cannot be read: {error}"
-        self.stop = StopSignal()
-        self.journal: Journal | None = None
-
-    @property
-    def timeout(self) -> float | None:
-        """Seconds that the job may take."""
-        return self.options.timeout or self.kind.options.timeout
-
-    def interrupt(self, request: str) -> None:
-        """Asks the job to stop; an async one is cancelled where it waits."""
-        self.stop.ask(request)
-        if self.kind.is_async and self.task is not None:
-            self.task.cancel()
 
 
 class Slots:
@@ -69,16 +32,19 @@ class Slots:
         self,
         concurrency: int,
         *,
-        prepare: Callable[[Claimed, asyncio.Task[None] | None], Running],
+        prepare: Callable[[Claimed], Running],
         ended: Callable[[Running, Outcome], None],
+        freed: Callable[[], None],
     ) -> None:
         self.running: dict[str, Running] = {}
+        self.spoilt = 0
+        """How many slots are taken by code that goes on after its job was given up."""
         self.backlog: deque[Claimed] = deque()
         self._concurrency = concurrency
         self._prepare = prepare
         self._ended = ended
+        self._freed = freed
         self._tasks: set[asyncio.Task[None]] = set()
-        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="posthorse-job")
         self._is_open = True
 
     @property
@@ -102,9 +68,11 @@ class Slots:
         self.backlog.clear()
         return unbegun
 
-    def shut_down(self) -> None:
-        """Lets threads end with their jobs."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+    def abandon(self, running: Running, outcome: Outcome) -> None:
+        """Lets a job that cannot be ended count as ended; its slot stays taken until its code is through."""
+        del self.running[running.claimed.job]
+        self.spoilt += 1
+        self._ended(running, outcome)
 
     def _fill(self) -> None:
         wanted = min(self._concurrency - len(self._tasks), len(self.backlog))
@@ -121,16 +89,20 @@ class Slots:
             self._fill()
 
     async def _slot(self) -> None:
-        task = asyncio.current_task()
         at_start = contextvars.copy_context()
         turn_ends = time.monotonic() + LONGEST_TURN
         while self.backlog and self._is_open:
-            running = self._prepare(self.backlog.popleft(), task)
+            running = self._prepare(self.backlog.popleft())
             self.running[running.claimed.job] = running
             failpoint("before_start")
-            outcome = await run(running, self._threads)
-            del self.running[running.claimed.job]
-            self._ended(running, outcome)
+            outcome = await running.place.run(running)
+            if self.running.get(running.claimed.job) is running:
+                del self.running[running.claimed.job]
+                self._ended(running, outcome)
+            else:
+                log.warning("job %s ended after it was given up; how it ended was dropped", running.claimed.job)
+                self.spoilt -= 1
+                self._freed()
             if running.stop.request is not None or contextvars.copy_context() != at_start:
                 return
             if time.monotonic() >= turn_ends:

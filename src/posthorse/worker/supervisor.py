@@ -10,28 +10,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import socket
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from posthorse.app.loading import load_application
 from posthorse.errors import PosthorseError
+from posthorse.maintenance.schedules import Scheduler
 from posthorse.maintenance.sweep import Sweeper, rescue
 from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Policy, Stopped
+from posthorse.rules.schedules import Declared
 from posthorse.rules.settings import Settings
 from posthorse.store.operations.runners import held_by, retire, suspects
 from posthorse.store.store import Store
 from posthorse.worker.failpoints import failpoint
 from posthorse.worker.heartbeat import Heart, Pulse
 from posthorse.worker.process import is_stopped, kill_group
-from posthorse.worker.runner import LOST_LEASE, UNUSABLE, Plan, configure_logging
+from posthorse.worker.runner import LOST_LEASE, SPOILT, UNUSABLE, Plan, configure_logging
 from posthorse.worker.tether import Message, Tether
 
 T = TypeVar("T")
@@ -54,6 +57,7 @@ def supervise(
     url: str | None,
     *,
     queues: Sequence[str],
+    labels: Sequence[str] = (),
     processes: int,
     concurrency: int,
     log_level: str = "info",
@@ -73,7 +77,9 @@ def supervise(
         target=target,
         url=url,
         kinds=frozenset(app.registry),
+        schedules=app.registry.schedules,
         queues=tuple(queues),
+        labels=tuple(labels),
         processes=processes,
         concurrency=concurrency,
         log_level=log_level,
@@ -97,11 +103,13 @@ class Child:
         self.running = 0
         self.pulse: Pulse | None = None
         self.max_crashes: dict[str, int] = {}
+        self.isolated = frozenset[str]()
+        """Kinds whose jobs do not run in the runner's own process: its death is none of their doing."""
         self.ended = asyncio.Event()
 
-    def renew(self, seconds: float) -> None:
-        """Tells the runner for how long its lease still holds."""
-        self.tether.send(lease=seconds)
+    def renew(self, until: float) -> None:
+        """Tells the runner until when its lease holds: the monotonic clock is one for all processes of a machine."""
+        self.tether.send(lease_until=until)
 
     def hear(self, message: Message) -> None:
         """What the runner says of itself."""
@@ -110,6 +118,7 @@ class Child:
             self.running = int(str(message["running"]))
         if "ready" in message:
             self.max_crashes = msgspec.convert(message["max_crashes"], dict[str, int])
+            self.isolated = msgspec.convert(message["isolated"], frozenset[str])
 
 
 class Supervisor:
@@ -123,7 +132,9 @@ class Supervisor:
         target: str,
         url: str | None,
         kinds: frozenset[str],
+        schedules: Mapping[str, Declared],
         queues: tuple[str, ...],
+        labels: tuple[str, ...],
         processes: int,
         concurrency: int,
         log_level: str,
@@ -133,7 +144,9 @@ class Supervisor:
         self._target = target
         self._url = url
         self._kinds = kinds
+        self._schedules = schedules
         self._queues = queues
+        self._labels = labels
         self._processes = processes
         self._concurrency = concurrency
         self._log_level = log_level
@@ -156,6 +169,7 @@ class Supervisor:
         policy = Policy(max_losses=self._settings.max_interruptions)
         sweeper = Sweeper(self._store, self._worker, lease=self._settings.lease, policy=policy)
         sweeping = asyncio.create_task(sweeper.run_forever())
+        scheduling = asyncio.create_task(Scheduler(self._store, self._schedules).run_forever())
         keepers = [asyncio.create_task(self._keep(number)) for number in range(self._processes)]
         places = range(self._processes, 2 * self._processes)
         keepers += [asyncio.create_task(self._quarantine(number)) for number in places]
@@ -165,7 +179,8 @@ class Supervisor:
         finally:
             await asyncio.to_thread(self._heart.stop)
             sweeping.cancel()
-            await asyncio.gather(sweeping, return_exceptions=True)
+            scheduling.cancel()
+            await asyncio.gather(sweeping, scheduling, return_exceptions=True)
         return 2 if self._is_unusable else 0
 
     def _on_signal(self) -> None:
@@ -210,7 +225,8 @@ class Supervisor:
         code = await child.process.wait()
         watching.cancel()
         await self._after(child, code)
-        return time.monotonic() - child.started_at
+        # A runner that asks for another in its place did not fail.
+        return math.inf if code == SPOILT else time.monotonic() - child.started_at
 
     async def _start(self, number: int, *, is_quarantine: bool) -> Child:
         tether, theirs = Tether.pair()
@@ -223,6 +239,7 @@ class Supervisor:
             parent=os.getpid(),
             tether=theirs.fileno(),
             queues=self._queues,
+            labels=self._labels,
             concurrency=1 if is_quarantine else self._concurrency,
             is_quarantine=is_quarantine,
             log_level=self._log_level,
@@ -292,6 +309,8 @@ class Supervisor:
             return
         if self._stop.is_set() or code == 0:
             log.info("runner %d ended", child.number)
+        elif code == SPOILT:
+            log.warning("runner %d ended, because a job in it would not; another takes its place", child.number)
         else:
             log.error("runner %d (pid %d) died: %s", child.number, child.process.pid, _described(code))
         burial = asyncio.create_task(self._bury(child, code))
@@ -303,10 +322,12 @@ class Supervisor:
         failpoint("before_burial")
         try:
             held = await self._store.aread(held_by(child.runner))
+            suspected = [lease.job for lease in held if lease.lane.kind not in child.isolated]
             for lease in held:
                 budget = child.max_crashes.get(lease.lane.kind, Policy().max_crashes)
                 policy = Policy(max_crashes=budget, max_losses=self._settings.max_interruptions)
-                await rescue(self._store, lease, self._end_of(child, code, alone=len(held) == 1), policy)
+                end = self._end_of(child, code, is_suspect=lease.job in suspected, alone=len(suspected) == 1)
+                await rescue(self._store, lease, end, policy)
                 failpoint("in_burial")
             await self._store.arun(retire(child.runner))
         except PosthorseError as error:
@@ -314,12 +335,14 @@ class Supervisor:
         except Exception:
             log.exception("could not free the jobs of runner %d; the sweep will", child.number)
 
-    def _end_of(self, child: Child, code: int, *, alone: bool) -> Outcome:
+    def _end_of(self, child: Child, code: int, *, is_suspect: bool, alone: bool) -> Outcome:
         """What the end of a runner was to its jobs: nothing that counts when we ended it ourselves, else a crash."""
         if self._stop.is_set():
             return Stopped("shutdown")
         if code == LOST_LEASE or (child.pulse is not None and child.pulse.is_dead):
             return Lost("its runner could not renew its lease")
+        if not is_suspect or code == SPOILT:
+            return Lost(f"its runner ended: {_described(code)}")
         return Crashed(f"its runner died: {_described(code)}", alone=alone)
 
     async def _pause_before_next(self, number: int, *, lived: float) -> None:

@@ -5,6 +5,7 @@ Messages are JSON, one a line. Both sides know at once when the other is gone.
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Iterator
 
@@ -62,6 +63,10 @@ class Tether:
             return None
         *lines, self._pending = (self._pending + read).split(b"\n")
         return [_decode(line) for line in lines]
+
+    def has_mail(self) -> bool:
+        """Whether something came that nobody read yet."""
+        return bool(select.select([self._socket], [], [], 0)[0])
 
     def close(self) -> None:
         """Lets go."""

@@ -1,0 +1,80 @@
+"""What isolation costs: the start of a child, the way to a warm one and back, and the memory of both processes.
+
+`python -m bench.isolation`. The jobs lie in a fresh SQLite file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import posthorse as ph
+
+app = ph.Posthorse("sqlite:///never-used.db")
+
+
+@app.job(isolation="process")
+def isolated() -> int:
+    return os.getpid()
+
+
+@app.job
+def threaded() -> int:
+    return os.getpid()
+
+
+def measure(jobs: int) -> None:
+    """Prints the figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        app.use_url(f"sqlite:///{folder}/jobs.db")
+        starts = [_cold() for _ in range(5)]
+        with app.worker(concurrency=1):
+            isolated.enqueue().result()
+            threaded.enqueue().result()
+            apart, here = _each(isolated, jobs), _each(threaded, jobs)
+            child = isolated.enqueue().result()
+            warden = _parent(child)
+            memory = {"the warden": warden, "the child, with this small application": child}
+            print(f"first job in a cold child           {statistics.median(starts) * 1000:8.1f} ms")
+            print(f"a job in a warm child               {apart * 1000:8.2f} ms")
+            print(f"the same in a thread                {here * 1000:8.2f} ms")
+            for name, pid in memory.items():
+                print(f"memory of {name:26}{_held(pid) / 1_000_000:8.1f} MB")
+        app.close()
+
+
+def _cold() -> float:
+    with app.worker(concurrency=1):
+        threaded.enqueue().result()
+        began = time.perf_counter()
+        isolated.enqueue().result()
+        return time.perf_counter() - began
+
+
+def _each(kind: ph.Kind[[], int], jobs: int) -> float:
+    """Seconds from one end to the next, one job at a time, with the next claimed meanwhile."""
+    app.enqueue_many([kind.bind()] * (jobs - 1))
+    last = kind.bind()
+    began = time.perf_counter()
+    last.enqueue().result()
+    return (time.perf_counter() - began) / jobs
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+
+
+def _held(pid: int) -> int:
+    """Bytes that the process holds for itself; files that are mapped belong to all who map them."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("Private_", "Swap:")))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m bench.isolation")
+    parser.add_argument("--jobs", type=int, default=2000)
+    measure(parser.parse_args().jobs)

@@ -1,0 +1,49 @@
+"""Here: jobs that run in the worker's own process, async ones on the loop, the others in threads."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+from posthorse.rules.lifecycle import Outcome
+from posthorse.store.operations.finish import Attempt
+from posthorse.store.store import Store
+from posthorse.worker.execution import run
+from posthorse.worker.journal import Journal
+from posthorse.worker.running import Running
+
+
+class Here:
+    """The loop that this is called on, and its threads."""
+
+    def __init__(self, store: Store, *, concurrency: int, longest_transaction: float) -> None:
+        self._store = store
+        self._longest_transaction = longest_transaction
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="posthorse-job")
+
+    async def run(self, running: Running) -> Outcome:
+        """Runs a job to its outcome."""
+        kind = running.kind
+        if kind.signature.wants_context:
+            running.journal = Journal(
+                self._store,
+                Attempt(running.claimed.job, running.claimed.epoch),
+                running.stop,
+                longest_transaction=self._longest_transaction,
+            )
+        task = asyncio.current_task()
+        if kind.is_async and task is not None:
+            running.heard = lambda is_urgent: _cancel(task) if is_urgent else None
+        return await run(running, self._threads)
+
+    def end(self, running: Running) -> bool:
+        """Neither a thread nor a coroutine that swallows its cancellation can be ended from outside."""
+        return False
+
+    async def close(self) -> None:
+        """Lets threads end with their jobs."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _cancel(task: asyncio.Task[object]) -> None:
+    task.cancel()

@@ -1,0 +1,155 @@
+"""The cells of a runner: isolated jobs run here, each alone in a child, and children are kept warm for the next.
+
+A child serves job after job until it is too old, has grown too much, was left in disorder, or is not needed any more.
+An attempt counts as ended when nothing lives of what it started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+
+import msgspec
+
+from posthorse.rules.lifecycle import Lost, Outcome, Stopped, Unfit
+from posthorse.store.store import Store
+from posthorse.worker.isolation.cell import Cell, open_cell
+from posthorse.worker.isolation.fate import described, outcome_of
+from posthorse.worker.isolation.messages import Begin, Ended, Plan
+from posthorse.worker.isolation.origin import NotFound, Origin, origin_of
+from posthorse.worker.running import Running
+
+log = logging.getLogger("posthorse.worker")
+
+MOST_JOBS = 1000
+LONGEST_LIFE = 3600.0
+MOST_GROWTH = 256_000_000
+"""Bytes that a child may hold beyond what it held after its first job, when its kind has no `max_memory`."""
+
+LAST_WORDS = 0.5
+"""Seconds that a job gets to clean up when the grace is over."""
+
+
+class Cells:
+    """Jobs in children of this process. `target` is the application of a runner; embedded workers have none."""
+
+    def __init__(self, store: Store, *, target: str | None, longest_transaction: float) -> None:
+        self._store = store
+        self._target = target
+        self._longest_transaction = longest_transaction
+        self._idle: list[Cell] = []
+        self._busy: dict[Running, Cell] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def run(self, running: Running) -> Outcome:
+        """Runs a job to its outcome."""
+        if running.unfit is not None:
+            return Unfit(running.unfit)
+        try:
+            origin = origin_of(running.kind, self._target)
+            cell = await self._cell(origin, running.kind.kind)
+        except NotFound as error:
+            return Unfit(str(error))
+        except OSError as error:
+            log.error("cannot start a child process: %s", error)
+            return Lost(f"no process could be started for it: {error}")
+        self._busy[running] = cell
+        running.heard = lambda is_urgent: self._tell(running, cell, is_urgent)
+        try:
+            return await self._run_in(cell, running, origin)
+        finally:
+            running.heard = None
+            del self._busy[running]
+
+    def end(self, running: Running) -> bool:
+        """Kills the child of the job and everything below it."""
+        cell = self._busy.get(running)
+        if cell is not None:
+            cell.kill()
+        return True
+
+    async def close(self) -> None:
+        """Ends all children."""
+        for cell in self._busy.values():
+            cell.kill()
+        for cell in self._idle:
+            self._retire(cell)
+        self._idle.clear()
+        await asyncio.gather(*self._ending, *(cell.fate for cell in self._busy.values()))
+
+    async def _run_in(self, cell: Cell, running: Running, origin: Origin) -> Outcome:
+        if not await cell.is_ready():
+            fate = await cell.becomes_over()
+            return self._as_asked(running) or Unfit(f"its child process died at its start: {described(fate.status)}")
+        if running.stop.request is not None:
+            self._keep(cell)
+            return Stopped(running.stop.request)
+        options = msgspec.structs.replace(running.kind.options, kill_after=running.kill_after)
+        running.began = time.monotonic()
+        begin = Begin(running.claimed, running.kind.kind, origin, running.timeout, options.max_memory)
+        ended = await cell.run(begin, kill_after=options.kill_after, max_memory=options.max_memory)
+        if ended is None:
+            fate = await cell.becomes_over()
+            running.slices_committed = None
+            return (self._as_asked(running) if fate.cause == "asked" else None) or outcome_of(fate, options)
+        if await cell.is_clean():
+            self._keep(cell, ended, options.max_memory)
+        running.slices_committed = ended.slices
+        if ended.request is not None:
+            running.stop.ask(ended.request)
+        return ended.outcome
+
+    def _as_asked(self, running: Running) -> Outcome | None:
+        """How a job ends that was killed because it did not stop by itself."""
+        request = running.stop.request
+        return running.verdict or (None if request is None else Stopped(request))
+
+    async def _cell(self, origin: Origin, kind: str) -> Cell:
+        while self._idle:
+            cell = self._idle.pop()
+            if not cell.is_over:
+                return cell
+        plan = Plan(
+            origin=origin,
+            kind=kind,
+            url=self._store.url,
+            path=sys.path,
+            arguments=sys.argv,
+            longest_transaction=self._longest_transaction,
+            log_level=logging.getLogger().getEffectiveLevel(),
+            channel=-1,
+        )
+        return await open_cell(plan)
+
+    def _tell(self, running: Running, cell: Cell, is_urgent: bool) -> None:
+        request = running.stop.request
+        if request is None:
+            cell.withdraw()
+        elif request == "lost":
+            cell.kill()
+        else:
+            cell.ask(request, is_urgent=is_urgent)
+            if request == "shutdown" and is_urgent:
+                asyncio.get_running_loop().call_later(LAST_WORDS, self._end_if_busy, running, cell)
+
+    def _end_if_busy(self, running: Running, cell: Cell) -> None:
+        if self._busy.get(running) is cell:
+            cell.kill()
+
+    def _keep(self, cell: Cell, ended: Ended | None = None, max_memory: int | None = None) -> None:
+        """Keeps a child for the next job, or lets it end."""
+        if ended is not None:
+            cell.memory_at_first = cell.memory_at_first or ended.memory
+            most = max_memory or cell.memory_at_first + MOST_GROWTH
+            if not ended.is_reusable or ended.memory > most or cell.jobs >= MOST_JOBS:
+                return self._retire(cell)
+        if time.monotonic() - cell.born > LONGEST_LIFE:
+            return self._retire(cell)
+        return self._idle.append(cell)
+
+    def _retire(self, cell: Cell) -> None:
+        task = asyncio.get_running_loop().create_task(cell.end())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)

@@ -1,0 +1,207 @@
+"""The child: a process in which isolated jobs run, one after the other.
+
+Started as `python -m posthorse.worker.isolation.child` by a warden, with its plan as JSON in the first argument. It
+opens the store itself and writes under the fence of each attempt, just as a runner does; only how a job came out goes
+through the runner. It listens in a thread of its own, so that it hears while a job blocks the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
+from typing import BinaryIO, cast
+
+import msgspec
+
+from posthorse.app.client import Posthorse
+from posthorse.errors import PosthorseError
+from posthorse.rules.lifecycle import Outcome, Raised, Stopped, Unfit
+from posthorse.rules.registry import Registered
+from posthorse.store.operations.claim import Claimed
+from posthorse.store.operations.finish import Attempt
+from posthorse.worker.execution import evidence, run
+from posthorse.worker.isolation.finding import find_application
+from posthorse.worker.isolation.memory import held, limited
+from posthorse.worker.isolation.messages import (
+    Ask,
+    Begin,
+    Ended,
+    Plan,
+    Ready,
+    ToRunner,
+    Withdraw,
+    next_to_child,
+    packed,
+)
+from posthorse.worker.isolation.origin import Origin
+from posthorse.worker.journal import Journal
+from posthorse.worker.stop import StopSignal
+
+log = logging.getLogger("posthorse.worker")
+
+
+class Turn:
+    """One job in this child: what `execution.run` needs to know of it."""
+
+    def __init__(self, begin: Begin) -> None:
+        self.begin = begin
+        self.claimed: Claimed = begin.claimed
+        self.timeout = begin.timeout
+        self.unfit: str | None = None
+        self.stop = StopSignal()
+        self.journal: Journal | None = None
+        self.task: asyncio.Task[Outcome] | None = None
+        self._kind: Registered | None = None
+
+    @property
+    def kind(self) -> Registered:
+        """Its code; known once it was found."""
+        assert self._kind is not None
+        return self._kind
+
+    def prepare(self, app: Posthorse, longest_transaction: float) -> None:
+        """Finds the code, and opens a journal for a job that has a context."""
+        self._kind = app.registry[self.begin.kind]
+        if self._kind.signature.wants_context:
+            attempt = Attempt(self.claimed.job, self.claimed.epoch)
+            self.journal = Journal(app.store, attempt, self.stop, longest_transaction=longest_transaction)
+
+    def interrupt(self) -> None:
+        """Cancels an async job where it waits."""
+        if self._kind is not None and self._kind.is_async and self.task is not None:
+            self.task.cancel()
+
+
+class Child:
+    """Serves one runner."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._channel = socket.socket(fileno=plan.channel)
+        self._apps: dict[Origin, Posthorse] = {}
+        self._turn: Turn | None = None
+        self._turns: asyncio.Queue[Turn | None] = asyncio.Queue()
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="posthorse-job")
+
+    async def main(self) -> None:
+        """Works until the runner lets go."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._application(self._plan.origin, self._plan.kind)
+        except PosthorseError as error:
+            log.debug("each job will be told: %s", error)
+        threading.Thread(target=self._listen, args=(loop,), name="posthorse-channel", daemon=True).start()
+        self._send(Ready(os.getpid()))
+        while (turn := await self._turns.get()) is not None:
+            self._send(await self._end_of(turn))
+        for app in self._apps.values():
+            app.close()
+
+    async def _end_of(self, turn: Turn) -> Ended:
+        try:
+            app = self._application(turn.begin.origin, turn.begin.kind)
+        except PosthorseError as error:
+            return Ended(Unfit(str(error)), None, 0, 0, is_reusable=False)
+        turn.prepare(app, self._plan.longest_transaction)
+        outcome, is_reusable = await self._outcome_of(turn)
+        slices = 0 if turn.journal is None else turn.journal.slices_committed
+        return Ended(outcome, turn.stop.request, slices, held(), is_reusable)
+
+    async def _outcome_of(self, turn: Turn) -> tuple[Outcome, bool]:
+        try:
+            with limited(turn.begin.max_memory):
+                turn.task = asyncio.create_task(run(turn, self._threads))
+                outcome = await turn.task
+        except asyncio.CancelledError:
+            outcome = Stopped(turn.stop.request or "shutdown")
+        except MemoryError as error:  # where even telling of the error took more
+            outcome = Raised(evidence(error))
+        # Whoever met the end of the memory may have been in the midst of anything.
+        return outcome, not (isinstance(outcome, Raised) and outcome.error.type == MemoryError.__name__)
+
+    def _application(self, origin: Origin, kind: str) -> Posthorse:
+        app = self._apps.get(origin)
+        if app is None or kind not in app.registry:
+            app = find_application(origin, kind)
+            if app.settings.url != self._plan.url:
+                app.use_url(self._plan.url)
+            self._apps[origin] = app
+        return app
+
+    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            self._obey(loop)
+        except Exception:
+            # As after a deploy below a runner that still runs the code of before: one of the two must go.
+            log.exception("this child does not understand its runner, and ends")
+            os._exit(1)
+
+    def _obey(self, loop: asyncio.AbstractEventLoop) -> None:
+        file = cast("BinaryIO", self._channel.makefile("rb"))
+        while (message := next_to_child(file)) is not None:
+            match message:
+                case Begin():
+                    self._turn = Turn(message)
+                    loop.call_soon_threadsafe(self._turns.put_nowait, self._turn)
+                case Ask() if self._turn is not None:
+                    self._ask(loop, self._turn, message)
+                case Withdraw() if self._turn is not None:
+                    self._turn.stop.withdraw_pause()
+                case _:
+                    pass
+        loop.call_soon_threadsafe(self._turns.put_nowait, None)
+
+    def _ask(self, loop: asyncio.AbstractEventLoop, turn: Turn, asked: Ask) -> None:
+        is_news = turn.stop.request != asked.request  # its checkpoint may have told it before: it is on its way out
+        turn.stop.ask(asked.request)
+        if asked.is_urgent and (is_news or asked.request == "shutdown"):
+            loop.call_soon_threadsafe(turn.interrupt)
+
+    def _send(self, message: ToRunner) -> None:
+        try:
+            self._channel.sendall(packed(message))
+        except OSError:
+            os._exit(1)  # the runner is gone, and the warden is about to end this process
+
+
+def main() -> None:
+    """Entry of the process."""
+    plan = msgspec.json.decode(sys.argv[1], type=Plan)
+    os.set_inheritable(plan.channel, False)
+    sys.path[:], sys.argv[:] = plan.path, plan.arguments
+    # When a child stops is its runner's affair. Not ignored, which programs that jobs start would inherit.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stay)
+    logging.basicConfig(
+        level=plan.log_level,
+        format="%(asctime)s %(levelname)-7s %(process)d %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    _run(plan)
+
+
+def _run(plan: Plan) -> None:
+    async def work() -> None:
+        await Child(plan).main()
+
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(work())
+    else:
+        uvloop.run(work())
+
+
+def _stay(number: int, frame: FrameType | None) -> None:
+    """Signals that are meant for the whole tree do nothing here."""
+
+
+if __name__ == "__main__":
+    main()

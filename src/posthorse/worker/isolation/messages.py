@@ -1,0 +1,103 @@
+"""What a runner and the child of a job say to each other, and how it lies on the wire: a length, then msgpack."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import BinaryIO
+
+import msgspec
+
+from posthorse.rules.lifecycle import Outcome
+from posthorse.store.operations.claim import Claimed
+from posthorse.worker.isolation.origin import Origin
+
+_LENGTH = 4
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a child is told at its start."""
+
+    origin: Origin
+    kind: str
+    url: str
+    path: list[str]
+    arguments: list[str]
+    """Of the runner's own program: a script may look at them while it is imported."""
+    longest_transaction: float
+    log_level: int
+    channel: int
+
+
+class Begin(msgspec.Struct, frozen=True, tag=True):
+    """A job is to run."""
+
+    claimed: Claimed
+    kind: str
+    origin: Origin
+    timeout: float | None
+    max_memory: int | None
+
+
+class Ask(msgspec.Struct, frozen=True, tag=True):
+    """The job is to stop: at its next checkpoint, or where it waits."""
+
+    request: str
+    is_urgent: bool
+
+
+class Withdraw(msgspec.Struct, frozen=True, tag=True):
+    """A pause is taken back."""
+
+
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    """The child has done what it can before its first job."""
+
+    pid: int
+
+
+class Ended(msgspec.Struct, frozen=True, tag=True):
+    """How the job came out."""
+
+    outcome: Outcome
+    request: str | None
+    """What was asked of it, as the child knows."""
+    slices: int
+    """How many it committed."""
+    memory: int
+    """Bytes that the child holds now."""
+    is_reusable: bool
+
+
+ToChild = Begin | Ask | Withdraw
+ToRunner = Ready | Ended
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_to_child = msgspec.msgpack.Decoder(ToChild).decode
+_decode_to_runner = msgspec.msgpack.Decoder(ToRunner).decode
+
+
+def packed(message: ToChild | ToRunner) -> bytes:
+    """A message as it is sent."""
+    body = _encode(message)
+    return len(body).to_bytes(_LENGTH) + body
+
+
+def next_to_child(file: BinaryIO) -> ToChild | None:
+    """Waits for a message; None when the runner is gone."""
+    try:
+        head = file.read(_LENGTH)
+        body = file.read(int.from_bytes(head)) if len(head) == _LENGTH else b""
+    except OSError:
+        return None
+    return _decode_to_child(body) if body else None
+
+
+async def next_to_runner(reader: asyncio.StreamReader) -> ToRunner | None:
+    """Waits for a message; None when the child is gone."""
+    try:
+        head = await reader.readexactly(_LENGTH)
+        body = await reader.readexactly(int.from_bytes(head))
+    except (asyncio.IncompleteReadError, OSError):
+        return None
+    message: ToRunner = _decode_to_runner(body)
+    return message

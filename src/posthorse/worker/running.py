@@ -1,0 +1,143 @@
+"""A job that has begun: what it is, where it runs, what is asked of it, and how long it may go on not listening."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from posthorse.rules.job import JobError, Lane, Options
+from posthorse.rules.lifecycle import Outcome, Raised, Stopped
+from posthorse.rules.queues import DEFAULTS, QueueSettings
+from posthorse.rules.registry import Registered
+from posthorse.rules.slice_size import TIMED_OUT
+from posthorse.store.operations.claim import Claimed
+from posthorse.worker.journal import Journal
+from posthorse.worker.stop import StopSignal
+
+
+class Running:
+    """One attempt, from its start to its outcome."""
+
+    __slots__ = (
+        "_cancelled_at",
+        "began",
+        "claimed",
+        "heard",
+        "journal",
+        "kind",
+        "lane",
+        "options",
+        "place",
+        "queue",
+        "slices_committed",
+        "stop",
+        "unfit",
+        "verdict",
+    )
+
+    def __init__(
+        self, claimed: Claimed, lane: Lane, kind: Registered, place: Place, queue: QueueSettings = DEFAULTS
+    ) -> None:
+        self.claimed = claimed
+        self.lane = lane
+        self.kind = kind
+        self.place = place
+        self.queue = queue
+        self.began = time.monotonic()
+        self.unfit: str | None = None
+        """Why this version of Posthorse cannot run the job, if it cannot."""
+        try:
+            self.options = Options.decode(claimed.options)
+        except msgspec.MsgspecError as error:
+            self.options = Options()
+            self.unfit = f"its stored options cannot be read: {error}"
+        self.stop = StopSignal()
+        self.journal: Journal | None = None
+        self.slices_committed: int | None = 0
+        """Where there is no journal here; None when only the store knows."""
+        self.heard: Callable[[bool], None] | None = None
+        """How its code is told of what is asked; True is for where it waits, and not at its next checkpoint only."""
+        self.verdict: Outcome | None = None
+        """What the end by force of a job is to count as."""
+        self._cancelled_at: float | None = None
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that the job may take."""
+        own = self.options.timeout or self.kind.options.timeout
+        return self.queue.ceiling(own, can_keep=self.kind.is_async or self.has_checkpoints)
+
+    @property
+    def kill_after(self) -> float | None:
+        """Seconds after which the process of an isolated job is killed."""
+        return self.queue.ceiling(self.kind.options.kill_after, can_keep=not self.has_checkpoints)
+
+    @property
+    def has_checkpoints(self) -> bool:
+        """True when its code may look at what is asked of it."""
+        return self.kind.signature.wants_context
+
+    @property
+    def has_advanced(self) -> bool | None:
+        """Whether this attempt committed a slice; None when only the store knows."""
+        if self.journal is not None:
+            return self.journal.slices_committed > 0
+        return None if self.slices_committed is None else self.slices_committed > 0
+
+    def ask(self, request: str) -> None:
+        """Asks the job to stop at its next checkpoint."""
+        before = self.stop.request
+        self.stop.ask(request)
+        if self.stop.request != before:
+            self._hear(False)
+
+    def interrupt(self, request: str) -> None:
+        """Asks the job to stop; an async one is cancelled where it waits."""
+        self.stop.ask(request)
+        self._hear(True)
+
+    def cancel(self) -> None:
+        """A user wants it to end."""
+        if self._cancelled_at is None:
+            self._cancelled_at = time.monotonic()
+        if self.stop.request != "cancel":
+            self.interrupt("cancel")
+
+    def withdraw_pause(self) -> None:
+        """A resume came before the pause took effect."""
+        if self.stop.request == "pause":
+            self.stop.withdraw_pause()
+            self._hear(False)
+
+    def overdue(self, now: float, patience: float) -> Outcome | None:
+        """What a job that listens to nothing counts as, once it was given that many seconds; None until then."""
+        if self._cancelled_at is not None and now > self._cancelled_at + patience:
+            return Stopped("cancel")
+        timeout = self.timeout
+        if timeout is not None and now > self.began + timeout + patience:
+            message = f"{TIMED_OUT}timeout of {timeout:g} s, and did not stop"
+            return Raised(JobError(type="TimeoutError", message=message))
+        return None
+
+    def _hear(self, is_urgent: bool) -> None:
+        if self.heard is not None:
+            self.heard(is_urgent)
+
+
+class Place(Protocol):
+    """Where jobs run: on the loop and in threads of this process, or in processes of their own."""
+
+    async def run(self, running: Running) -> Outcome:
+        """Runs a job to its outcome."""
+        ...
+
+    def end(self, running: Running) -> bool:
+        """Ends a job that does not listen, as its `verdict` says; false where nothing could end its code."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go of what is not needed any more."""
+        ...

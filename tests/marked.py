@@ -1,0 +1,22 @@
+"""Processes told by a marker in the environment that they inherited, wherever they have got to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MARKER = "TEST_MARKER"
+
+
+def living(marker: str) -> list[int]:
+    """Those that live, zombies included: they are what nobody buried."""
+    wanted = f"{MARKER}={marker}".encode()
+    found: list[int] = []
+    for place in Path("/proc").iterdir():
+        if place.name.isdigit():
+            try:
+                environment = (place / "environ").read_bytes()
+            except OSError:
+                continue
+            if wanted in environment.split(b"\0"):
+                found.append(int(place.name))
+    return found

@@ -1,0 +1,219 @@
+"""An application whose jobs run in children; those import this module. The tests point it at a store."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import posthorse as ph
+
+app = ph.Posthorse(lease="6s", poll="0.5s", grace="1s")
+
+
+@app.job(isolation="process")
+def pid() -> int:
+    return os.getpid()
+
+
+@app.job(isolation="process")
+async def async_pid(number: int) -> int:
+    await asyncio.sleep(0)
+    return os.getpid() if number else 0
+
+
+@app.job(isolation="process")
+def fail() -> None:
+    raise ValueError("of the job's own")
+
+
+@app.job
+def add_in_thread(a: int, b: int) -> int:
+    return a + b
+
+
+@app.job(isolation="process")
+def sliced(ctx: ph.Context, count: int) -> list[int]:
+    kept = ctx.keep("kept", list[int]())
+    for batch in ctx.slices(range(count), size=10):
+        with batch.transaction() as connection:
+            connection.execute("SELECT 1")
+            kept.extend(batch)
+    return kept
+
+
+@app.job(isolation="process")
+async def async_sliced(ctx: ph.Context, count: int) -> list[int]:
+    kept = ctx.keep("kept", list[int]())
+    async for batch in ctx.slices(range(count), size=10):
+        async with batch.transaction() as connection:
+            await connection.execute("SELECT 1")
+            kept.extend(batch)
+    return kept
+
+
+@app.job(isolation="process")
+def slow_slices(ctx: ph.Context, count: int) -> int:
+    seen = ctx.keep("seen", [0])
+    for _ in ctx.slices(range(count), size=1):
+        seen[0] += 1
+        time.sleep(0.02)
+    return seen[0]
+
+
+@app.job(isolation="process", max_crashes=1)
+def die(how: str) -> None:
+    end_this_process(how)
+
+
+@app.job(isolation="process", max_crashes=2)
+def die_twice() -> None:
+    end_this_process("SIGKILL")
+
+
+def end_this_process(how: str) -> None:
+    match how:
+        case "exit":
+            os._exit(0)
+        case "segfault":
+            ctypes.string_at(0)
+        case "abort":
+            os.abort()
+        case _:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.job(isolation="process", kill_after="0.5s", backoff=0)
+def stuck_at_first(ctx: ph.Context) -> int:
+    if ctx.attempt == 1:
+        ctypes.PyDLL(None).sleep(60)  # holds the interpreter all the while
+    return ctx.attempt
+
+
+@app.job(isolation="process", timeout="0.3s", max_attempts=1)
+async def too_long(deaf: bool) -> None:
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except BaseException:
+            if not deaf:
+                raise
+
+
+@app.job(isolation="process", timeout="0.3s", max_attempts=1)
+def too_long_with_checkpoints(ctx: ph.Context) -> None:
+    while True:
+        ctx.checkpoint()
+        time.sleep(0.01)
+
+
+@app.job(isolation="process", max_memory="160MB", max_attempts=1)
+def fill_memory() -> None:
+    kept: list[bytearray] = []
+    while True:
+        kept.append(bytearray(1_000_000))
+
+
+@app.job(isolation="process", max_memory="160MB", max_crashes=1)
+def fill_memory_below() -> None:
+    program = """
+import resource
+resource.setrlimit(resource.RLIMIT_DATA, (-1, -1))
+kept = []
+while True:
+    kept.append(b"x" * 1_000_000)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@app.job(isolation="process")
+def leave_behind(what: str, begun: str) -> None:
+    """Ends while processes that it started go on."""
+    start_processes(what)
+    announce(begun)
+
+
+@app.job(isolation="process", kill_after="20s", max_attempts=1)
+def start_and_wait(what: str, begun: str) -> None:
+    """Goes on with processes that it started."""
+    start_processes(what)
+    announce(begun)
+    time.sleep(60)
+
+
+FORKS = """
+import os, time
+def fork(leave=False):
+    if os.fork() == 0:
+        if leave:
+            os.setsid()
+            if os.fork():
+                os._exit(0)
+        time.sleep(60)
+        os._exit(0)
+"""
+PROGRAMS = {
+    "daemon": FORKS + "fork(leave=True)",
+    "thousand": FORKS + "for number in range(1000): fork(leave=number % 2 == 0)",
+    # Each puts a new one into its place as soon as it can, and ends.
+    "bomb": """
+import os
+for _ in range(200):
+    if os.fork() == 0:
+        while os.fork() == 0:
+            pass
+        os._exit(0)
+""",
+}
+
+
+def start_processes(what: str) -> None:
+    """Processes that go on; all but the first two kinds get away from the job, which is not their parent."""
+    match what:
+        case "grandchild":
+            subprocess.Popen(["sleep", "60"])
+        case "zombie":
+            os.posix_spawnp("true", ["true"], os.environ)  # nobody waits for it
+        case _:
+            subprocess.run([sys.executable, "-I", "-S", "-c", PROGRAMS[what]], check=True)
+
+
+def announce(begun: str) -> None:
+    """Tells the test that the job is under way."""
+    Path(begun).touch()
+
+
+@app.job(isolation="process")
+def deaf(begun: str) -> None:
+    """Listens to nothing."""
+    announce(begun)
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            continue
+
+
+@app.job(isolation="process")
+async def async_deaf(begun: str) -> None:
+    announce(begun)
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except BaseException:
+            continue
+
+
+@app.job(kind="deaf_on_the_loop")
+async def deaf_on_the_loop(begun: str, until: str) -> None:
+    announce(begun)
+    while not os.path.exists(until):  # noqa: ASYNC240 - a glance
+        try:
+            await asyncio.sleep(0.02)
+        except BaseException:
+            continue
