@@ -1,4 +1,7 @@
-"""Which lanes a runner may serve, and from where in each it looks: the low-water marks.
+"""Which lanes a runner may serve now, in which turns, and from where in each it looks: the low-water marks.
+
+What is said of queues decides which lanes are closed at the moment, and whether queues take turns by weight. A lane
+whose head has waited long counts as higher, until something was taken from it; its wait is asked for once a second.
 
 On PostgreSQL a consumed entry stays in the index until vacuum may remove it, which an idle transaction
 anywhere can put off for hours. So a claim starts behind the last place that it saw consumed. A job that commits
@@ -9,9 +12,11 @@ Pure: times are monotonic seconds that come in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from posthorse.rules.job import Lane
+from posthorse.rules.job import HIGHEST_PRIORITY, Lane
+from posthorse.rules.queues import DEFAULTS, QueueSettings
+from posthorse.rules.turns import Line, Passes, after_turns
 from posthorse.store.operations.claim import Claimed, Probe
 
 LAG = 1.0
@@ -22,30 +27,68 @@ SWEEP_SHARE = 50
 """A sweep that took t seconds is followed by another after 50 t: sweeps take at most 2 % of the time."""
 
 
+AGES_EVERY = 1.0
+
+
 class LaneBook:
     """The lanes that a runner serves."""
 
-    def __init__(self, serves: Callable[[Lane], bool], *, keeps_marks: bool) -> None:
+    def __init__(
+        self, serves: Callable[[Lane], bool], *, keeps_marks: bool, labels: Mapping[str, str] | None = None
+    ) -> None:
         self.known = 0
         """The highest number of a lane that was looked at."""
+        self.takes_turns = False
+        """True when queues share by weight, or one of them serves the newest first."""
+        self.weights: Mapping[str, int] = {}
+        self.passes = Passes()
         self._serves = serves
         self._keeps_marks = keeps_marks
+        self._labels = labels or {}
         self._lanes: dict[int, Lane] = {}
+        self._strange: dict[int, Lane] = {}
+        """Lanes that are not served; a kind that is registered later may change that."""
         self._marks: dict[int, _Mark] = {}
         self._is_behind = False
         self._next_sweep = 0.0
         self._is_sweep = False
+        self._queues: Mapping[str, QueueSettings] = {}
+        self._closed: frozenset[str] = frozenset()
+        self._boosts: dict[int, int] = {}
+        self._next_ages = 0.0
 
     def add(self, lanes: Iterable[tuple[int, Lane]]) -> bool:
-        """Enters lanes; true when one of them is served."""
-        is_news = False
+        """Enters lanes; true when one of them, or one that was strange until now, is served."""
         for number, lane in lanes:
             self.known = max(self.known, number)
-            if self._serves(lane):
-                self._lanes[number] = lane
-                self._marks[number] = _Mark()
-                is_news = True
-        return is_news
+            self._strange[number] = lane
+        served = [number for number, lane in self._strange.items() if self._serves(lane)]
+        for number in served:
+            self._lanes[number] = self._strange.pop(number)
+            self._marks[number] = _Mark()
+        if served:
+            self._arrange_turns()
+        return bool(served)
+
+    def obey(self, queues: Mapping[str, QueueSettings]) -> None:
+        """Learns what holds for queues from now on; `open_at` says which of them are open."""
+        self._queues = queues
+        self._boosts.clear()
+        self._arrange_turns()
+
+    def open_at(self, now: int) -> bool:
+        """Closes and opens queues by the store's clock, in microseconds; true when one was opened."""
+        before = self._closed
+        self._closed = frozenset(
+            name
+            for name, settings in self._queues.items()
+            if settings.is_closed(now) or not settings.fits(self._labels)
+        )
+        return bool(before - self._closed)
+
+    def settings(self, queue: str) -> QueueSettings:
+        """What holds for a queue."""
+        return self._queues.get(queue, DEFAULTS)
 
     def __getitem__(self, number: int) -> Lane:
         return self._lanes[number]
@@ -54,12 +97,54 @@ class LaneBook:
         """Where to look, the highest priority first; `note` learns what came of it."""
         self._is_sweep = now >= self._next_sweep
         return self._sorted(
-            Probe(number, self._start(number, now), lane.priority) for number, lane in self._open(False)
+            Probe(number, self._start(number, now), lane.priority + self._boosts.get(number, 0))
+            for number, lane in self._open(False)
         )
 
     def solo_probes(self) -> Sequence[Probe]:
         """Where to look for suspects. They are few, so that no marks are kept of them."""
         return self._sorted(Probe(number, 0, lane.priority) for number, lane in self._open(True))
+
+    def lines(self, probes: Sequence[Probe]) -> Mapping[int, Line]:
+        """The lanes of these probes as turns see them."""
+        return {
+            probe.lane: Line(queue, probe.priority, self.settings(queue).order == "lifo")
+            for probe in probes
+            for queue in (self._lanes[probe.lane].queue,)
+        }
+
+    def take_note_of_turns(
+        self, claimed: Sequence[Claimed], lines: Mapping[int, Line], waiting: Collection[int]
+    ) -> None:
+        """Learns whose turn it was; `waiting` are the lanes that had jobs."""
+        had_jobs = {number: line for number, line in lines.items() if number in waiting}
+        self.passes = after_turns([job.lane for job in claimed], had_jobs, self.weights, self.passes)
+
+    # ── ageing ───────────────────────────────────────────────────────────────────────────────────────
+
+    def ageing_probes(self, now: float) -> Sequence[Probe]:
+        """Lanes whose wait is to be asked for now: those that others may starve."""
+        if now < self._next_ages:
+            return ()
+        self._next_ages = now + AGES_EVERY
+        lanes = list(self._open(False))
+        highest = max((lane.priority for _, lane in lanes), default=0)
+        return [
+            Probe(number, self._marks[number].sharp if self._keeps_marks else 0, lane.priority)
+            for number, lane in lanes
+            if lane.priority < highest and self.settings(lane.queue).ageing
+        ]
+
+    def age(self, waits: Mapping[int, int]) -> None:
+        """Learns how many microseconds the heads of lanes have waited."""
+        self._boosts.clear()
+        for number, waited in waits.items():
+            lane = self._lanes[number]
+            steps = int(waited / 1_000_000 / self.settings(lane.queue).ageing)
+            if steps > 0:
+                self._boosts[number] = min(steps, HIGHEST_PRIORITY - lane.priority)
+
+    # ── what came of it ──────────────────────────────────────────────────────────────────────────────
 
     def note(self, claimed: Sequence[Claimed], *, room: int, now: float, seconds: float) -> None:
         """Learns from a claim that asked for `room` jobs and took `seconds`."""
@@ -68,13 +153,22 @@ class LaneBook:
             self._next_sweep = now + max(SWEEP_EVERY, SWEEP_SHARE * seconds)
             self._is_sweep = False
         for job in claimed:
+            self._boosts.pop(job.lane, None)  # its head is a younger one now
             mark = self._marks[job.lane]
             if job.seq > mark.sharp:
                 mark.lagging(now)  # what was consumed until now becomes old from now on
                 mark.sharp = job.seq
 
     def _open(self, solo: bool) -> Iterable[tuple[int, Lane]]:
-        return ((number, lane) for number, lane in self._lanes.items() if lane.solo is solo)
+        closed = self._closed
+        return (
+            (number, lane) for number, lane in self._lanes.items() if lane.solo is solo and lane.queue not in closed
+        )
+
+    def _arrange_turns(self) -> None:
+        served = {lane.queue: self.settings(lane.queue) for lane in self._lanes.values()}
+        self.weights = {queue: settings.weight for queue, settings in served.items()}
+        self.takes_turns = any(settings.weight != 1 or settings.order == "lifo" for settings in served.values())
 
     def _sorted(self, probes: Iterable[Probe]) -> Sequence[Probe]:
         return sorted(probes, key=lambda probe: -probe.priority)
@@ -82,6 +176,8 @@ class LaneBook:
     def _start(self, number: int, now: float) -> int:
         if self._is_sweep or not self._keeps_marks:
             return 0
+        if self.takes_turns and self.settings(self._lanes[number].queue).order == "lifo":
+            return 0  # what is consumed there is what came last
         mark = self._marks[number]
         return mark.sharp if self._is_behind else mark.lagging(now)
 

@@ -1,0 +1,251 @@
+"""`posthorse queues`: how queues stand, and the changes that hold at once and outlive deploys."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+import click
+import msgspec
+
+from posthorse.app.client import Posthorse
+from posthorse.cli.exits import Exit
+from posthorse.cli.screen import clean, out, out_json, out_table, say
+from posthorse.cli.target import is_empty, json_lines_option, json_option, open_store, target_options
+from posthorse.cli.words import short_span
+from posthorse.rules.job import State, checked_name
+from posthorse.rules.queues import (
+    DEFAULTS,
+    LIVE_ONLY,
+    NAMES,
+    QueueSettings,
+    as_labels,
+    checked_layer,
+    layer_as_words,
+    told,
+)
+from posthorse.store.operations.queues import QueueRow, Server, live_layers, queue_rows, servers
+from posthorse.store.store import store_now
+
+STYLES = {"open": "green", "paused": "yellow", "draining": "cyan", "closed": "bright_black"}
+OF_STATE = frozenset({"paused", "draining"})
+
+
+@click.group(invoke_without_command=True)
+@target_options
+@json_option
+@click.pass_context
+def queues(ctx: click.Context, target: str | None, url: str | None, as_json: bool) -> int:
+    """List queues: what waits in them, who serves them, and what was said of them.
+
+    A queue is open, paused, draining (it takes no new jobs), or closed (outside of its window). OLDEST is how long
+    the first job has waited; WORKERS counts the runners that serve the queue. With --app, what the application's
+    code and file say is known, too.
+
+    \b
+      posthorse queues
+      posthorse queues pause mail
+      posthorse queues set mail weight=3 rate=100/s
+      posthorse queues reset mail
+    """
+    if ctx.invoked_subcommand is not None:
+        return Exit.OK
+    app = open_store(target, url)
+    found = [] if is_empty(app) else _standings(app)
+    if as_json:
+        out_json([standing.as_json() for standing in found])
+    elif found:
+        _print_table(found)
+    else:
+        say("There is no queue yet: the first job makes one.")
+    return Exit.OK
+
+
+@queues.command()
+@click.argument("names", metavar="NAME…", nargs=-1, required=True)
+@target_options
+@json_lines_option
+def pause(names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
+    """Begin none of their jobs any more; jobs that run go on."""
+    return _steer("pause", names, target, url, as_json)
+
+
+@queues.command()
+@click.argument("names", metavar="NAME…", nargs=-1, required=True)
+@target_options
+@json_lines_option
+def resume(names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
+    """End a pause or a drain."""
+    return _steer("resume", names, target, url, as_json)
+
+
+@queues.command()
+@click.argument("names", metavar="NAME…", nargs=-1, required=True)
+@target_options
+@json_lines_option
+def drain(names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
+    """Let no new jobs in; what waits is worked off."""
+    return _steer("drain", names, target, url, as_json)
+
+
+@queues.command(name="set")
+@click.argument("name")
+@click.argument("settings", metavar="SETTING=VALUE…", nargs=-1, required=True)
+@target_options
+@json_option
+def change(name: str, settings: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
+    """Change settings at once; `none` as the value takes back what code or file say.
+
+    \b
+      posthorse queues set mail weight=3 max_depth=10000
+      posthorse queues set reports window="22:00-06:00 Europe/Berlin"
+      posthorse queues set video labels=instance_type=c5.xlarge,zone=a
+    """
+    layer = checked_layer(dict(_parted(setting) for setting in settings), queue=name)
+    app = _opened(target, url, [name])
+    app.queue(name).set(**layer)
+    return _tell(app, [name], as_json)
+
+
+@queues.command()
+@click.argument("name")
+@click.argument("settings", metavar="[SETTING…]", nargs=-1)
+@target_options
+@json_option
+def reset(name: str, settings: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
+    """Take back what was set live: all of it, or these settings."""
+    app = _opened(target, url, [name])
+    app.queue(name).reset(*settings)
+    return _tell(app, [name], as_json)
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """A queue, as it is shown."""
+
+    row: QueueRow
+    settings: QueueSettings
+    live: Mapping[str, object]
+    word: str
+    workers: Sequence[str]
+
+    def as_json(self) -> dict[str, object]:
+        """For --json; times are in seconds."""
+        row = self.row
+        said = {name: getattr(self.settings, name) for name in (*NAMES, *LIVE_ONLY) if hasattr(self.settings, name)}
+        return {
+            "queue": row.queue,
+            "state": self.word,
+            "waiting": row.waiting,
+            "oldest": None if row.waited is None else row.waited / 1_000_000,
+            "running": row.running,
+            **{state.value: row.aside.get(state, 0) for state in _ASIDE},
+            "workers": sorted(set(self.workers)),
+            "runners": len(self.workers),
+            "settings": layer_as_words(said),
+            "live": layer_as_words(self.live),
+        }
+
+
+_ASIDE = (State.SCHEDULED, State.BLOCKED, State.PAUSED, State.FAILED)
+
+
+def _standings(app: Posthorse) -> list[Standing]:
+    store = app.store
+    now, live, serving = store.read(store_now()), store.read(live_layers()), store.read(servers())
+    rows = {row.queue: row for row in store.read(queue_rows())}
+    settings = app.registry.queues.settings(live)
+    return [
+        Standing(
+            rows.get(name) or QueueRow(name, 0, None, 0, {}),
+            said,
+            live.get(name, {}),
+            _word(said, now),
+            [server.worker for server in serving if _serves(server, name, said)],
+        )
+        for name in sorted(rows.keys() | settings.keys())
+        for said in (settings.get(name, DEFAULTS),)
+    ]
+
+
+def _serves(server: Server, queue: str, settings: QueueSettings) -> bool:
+    return (not server.queues or queue in server.queues) and settings.fits(as_labels(list(server.labels)))
+
+
+def _word(settings: QueueSettings, now: int) -> str:
+    if settings.paused:
+        return "paused"
+    if settings.draining:
+        return "draining"
+    return "closed" if settings.is_closed(now) else "open"
+
+
+def _print_table(found: Sequence[Standing]) -> None:
+    from rich.text import Text
+
+    rows: list[Sequence[Text | str]] = [
+        (
+            clean(one.row.queue),
+            Text(one.word, style=STYLES[one.word]),
+            f"{one.row.waiting:,}",
+            "" if one.row.waited is None else short_span(timedelta(microseconds=one.row.waited)),
+            f"{one.row.running:,}",
+            *(f"{one.row.aside.get(state, 0):,}" for state in _ASIDE),
+            str(len(one.workers)),
+            clean(_said(one.settings)),
+        )
+        for one in found
+    ]
+    headings = ("QUEUE", "STATE", "WAITING", "OLDEST", "RUNNING", *(state.value.upper() for state in _ASIDE))
+    out_table((*headings, "WORKERS", "SETTINGS"), rows, flexible=(0, 10))
+
+
+def _said(settings: QueueSettings) -> str:
+    return " ".join(f"{name}={text}" for name, text in told(settings).items() if name not in OF_STATE)
+
+
+def _steer(verb: str, names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
+    app = _opened(target, url, names)
+    for name in names:
+        getattr(app.queue(name), verb)()
+    return _tell(app, names, as_json)
+
+
+def _opened(target: str | None, url: str | None, names: Sequence[str]) -> Posthorse:
+    """The store, if it knows queues of these names; one that nobody used yet may be meant."""
+    for name in names:
+        checked_name(name, what="queue")
+    app = open_store(target, url)
+    known = [standing.row.queue for standing in _standings(app)]
+    for name in names:
+        if name in known:
+            continue
+        near = difflib.get_close_matches(name, known, n=1)
+        if near:
+            raise click.UsageError(f"there is no queue {name!r}; did you mean {near[0]!r}?")
+        say(f"No job was ever in a queue {clean(name)!r}; what is said of it holds once there is one.")
+    return app
+
+
+def _tell(app: Posthorse, names: Sequence[str], as_json: bool) -> int:
+    found = {standing.row.queue: standing for standing in _standings(app)}
+    for name in names:
+        standing = found.get(name) or Standing(QueueRow(name, 0, None, 0, {}), DEFAULTS, {}, "open", ())
+        if as_json:
+            out_json(standing.as_json())
+        else:
+            out(f"{clean(name)}  {standing.word}  {clean(_said(standing.settings))}".rstrip())
+    return Exit.OK
+
+
+def _parted(setting: str) -> tuple[str, object]:
+    """A setting as it was typed: JSON where that reads as JSON, and text otherwise."""
+    name, separator, text = setting.partition("=")
+    if not separator:
+        raise click.UsageError(f"{setting!r} has no value; write SETTING=VALUE, such as weight=3")
+    if text.strip().lower() in ("none", "null", ""):
+        return name, None
+    try:
+        return name, msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return name, text

@@ -1,0 +1,156 @@
+"""Limits as people write them: a rate such as "100/s", a concurrency such as 20, each for all jobs or per key.
+
+Only what a limit says is known here, not how it is kept.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import cast
+
+from posthorse.errors import InvalidOption
+from posthorse.rules.durations import as_timedelta
+from posthorse.rules.job import checked_name
+
+Per = str | Callable[..., object]
+"""What a limit is kept apart by: "tenant", the name of a parameter, or a function of the arguments."""
+
+MOST = 1_000_000_000
+LONGEST_SPAN = 31 * 86_400.0
+
+_RATE = re.compile(r"\s*(\d{1,12})\s*/\s*(.+?)\s*")
+_WORDS = {"sec": "s", "second": "s", "min": "m", "minute": "m", "hour": "h", "day": "d"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How many jobs may start in a span of time: "100/s", "10/m", "500/15m".
+
+    A token bucket: in any window of w seconds at most `rate · w + burst` jobs start. `burst` is one second's tokens
+    unless said, and at least 1. `per` keeps a bucket for each tenant, or for each value of a parameter. Limits with the
+    same `name` share their buckets. Raises InvalidOption.
+    """
+
+    limit: str
+    per: Per | None = field(default=None, kw_only=True)
+    name: str | None = field(default=None, kw_only=True)
+    burst: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _parsed_rate(self.limit)
+        _check_per(self.per, what="Rate.per")
+        if self.name is not None:
+            checked_name(self.name, what="Rate.name")
+        if self.burst is not None:
+            _checked_count(self.burst, what="Rate.burst")
+
+    @property
+    def count(self) -> int:
+        """How many jobs."""
+        return _parsed_rate(self.limit)[0]
+
+    @property
+    def seconds(self) -> float:
+        """In which time."""
+        return _parsed_rate(self.limit)[1]
+
+    @property
+    def per_second(self) -> float:
+        """Tokens that come in each second."""
+        return self.count / self.seconds
+
+    @property
+    def capacity(self) -> int:
+        """The most tokens that are ever saved up."""
+        return self.burst if self.burst is not None else max(1, math.ceil(self.per_second))
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """How many jobs may run at the same time, on all machines together; `per` and `name` as for a Rate."""
+
+    limit: int
+    per: Per | None = field(default=None, kw_only=True)
+    name: str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _checked_count(self.limit, what="concurrency")
+        _check_per(self.per, what="Concurrency.per")
+        if self.name is not None:
+            checked_name(self.name, what="Concurrency.name")
+
+
+def as_rate(value: object) -> Rate:
+    """A rate from "100/s", from a Rate, or from a table such as {limit = "10/s", per = "tenant"}."""
+    if isinstance(value, Rate):
+        return value
+    if isinstance(value, str):
+        return Rate(value)
+    if isinstance(value, Mapping):
+        return Rate(**_fields(cast("Mapping[object, object]", value), "rate", ("limit", "per", "name", "burst")))  # type: ignore[arg-type]  # checked by Rate
+    raise InvalidOption(f'rate is {value!r}; write "100/s", "10/m" or ph.Rate("10/s", per="tenant")')
+
+
+def as_concurrency(value: object) -> Concurrency:
+    """A concurrency from 20, from a Concurrency, or from a table such as {limit = 1, per = "customer_id"}."""
+    if isinstance(value, Concurrency):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Concurrency(value)
+    if isinstance(value, Mapping):
+        return Concurrency(**_fields(cast("Mapping[object, object]", value), "concurrency", ("limit", "per", "name")))  # type: ignore[arg-type]  # checked by Concurrency
+    raise InvalidOption(f'concurrency is {value!r}; write a number such as 20, or ph.Concurrency(1, per="customer_id")')
+
+
+def limit_as_words(limit: Rate | Concurrency) -> object:
+    """The limit as it is stored and shown: "10/s", 20, or a table."""
+    per = f"<{getattr(limit.per, '__name__', 'function')}>" if callable(limit.per) else limit.per
+    said = {"per": per, "name": limit.name, "burst": limit.burst if isinstance(limit, Rate) else None}
+    said = {name: value for name, value in said.items() if value is not None}
+    return {"limit": limit.limit, **said} if said else limit.limit
+
+
+@lru_cache(maxsize=1024)
+def _parsed_rate(text: object) -> tuple[int, float]:
+    """Jobs and seconds."""
+    found = _RATE.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise InvalidOption(f'rate is {text!r}; write jobs per time: "100/s", "10/m", "500/15m", "1000/d"')
+    unit = _WORDS.get(found[2].lower().removesuffix("s") if len(found[2]) > 2 else found[2], found[2])
+    try:
+        seconds = as_timedelta(unit if unit[0].isdigit() else f"1{unit}", name="rate").total_seconds()
+    except InvalidOption:
+        raise InvalidOption(
+            f'rate is {text!r}, and {found[2]!r} is no time; write "100/s", "10/m", "500/15m" or "1000/d"'
+        ) from None
+    count = int(found[1])
+    if not 1 <= count <= MOST:
+        raise InvalidOption(f"rate is {text!r}; it must let 1 to {MOST:,} jobs through; to stop a queue, pause it")
+    if not 0.001 <= seconds <= LONGEST_SPAN:
+        raise InvalidOption(f"rate is {text!r}; its time must lie between a millisecond and 31 days")
+    return count, seconds
+
+
+def _checked_count(value: object, *, what: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST:
+        return value
+    raise InvalidOption(f"{what} is {value!r}; it must be a whole number from 1 to {MOST:,}")
+
+
+def _check_per(per: object, *, what: str) -> None:
+    if per is None or callable(per) or (isinstance(per, str) and per.isidentifier()):
+        return
+    raise InvalidOption(f'{what} is {per!r}; name a parameter of the job or "tenant", or give a function')
+
+
+def _fields(table: Mapping[object, object], what: str, known: tuple[str, ...]) -> dict[str, object]:
+    for name in table:
+        if name not in known:
+            raise InvalidOption(f"{what} has no part {name!r}; known are {', '.join(known)}")
+    if "limit" not in table:
+        raise InvalidOption(f"{what} is {dict(table)!r} and has no limit")
+    return {str(name): value for name, value in table.items() if value is not None}

@@ -1,0 +1,151 @@
+"""Queues: what was said of them while they were at work, how deep they are, and who serves them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
+
+import msgspec
+
+from posthorse.errors import QueueFull
+from posthorse.rules.depth import Gauge
+from posthorse.rules.job import NewJob, State
+from posthorse.rules.queues import Layer, layer_as_words, layer_from_words
+from posthorse.store.base import Steps, ask, operation, single_operation
+from posthorse.store.queries import Row
+
+SHORTEST_RETRY, LONGEST_RETRY = 1.0, 3600.0
+
+_decode_words = msgspec.json.Decoder(dict[str, object]).decode
+_decode_names = msgspec.json.Decoder(list[str]).decode
+
+
+class QueueRow(NamedTuple):
+    """A queue as it stands; `waited` is how long its oldest waiting job has waited, in microseconds."""
+
+    queue: str
+    waiting: int
+    waited: int | None
+    running: int
+    aside: Mapping[State, int]
+
+
+class Server(NamedTuple):
+    """A living runner, with what it serves: these queues, or all that its labels fit."""
+
+    worker: str
+    queues: Sequence[str]
+    labels: Sequence[str]
+
+
+@single_operation
+def live_layers() -> Steps[dict[str, dict[str, object]]]:
+    """What was said of each queue while it was at work."""
+    rows = yield ask("queue_settings")
+    return {cast("str", name): _layer(words) for name, words in rows}
+
+
+@operation
+def change_queue(name: str, changes: Layer, *, channel: str) -> Steps[None]:
+    """Says something of a queue; what was said before stays where it is not said anew."""
+    words = layer_as_words(changes)
+    yield ask("count_change")
+    before = yield ask("settings_of_queue", name=name)
+    # What a newer version said is kept as it is.
+    said = {**(_decode_words(cast("str", before[0][0])) if before else {}), **words}
+    yield ask("set_queue", name=name, settings=msgspec.json.encode(said).decode())
+    yield ask("wake", channel=channel)
+
+
+@operation
+def reset_queue(name: str, only: Sequence[str], *, channel: str) -> Steps[None]:
+    """Takes back what was said of a queue while it was at work: all of it, or these settings."""
+    yield ask("count_change")
+    before = yield ask("settings_of_queue", name=name)
+    said = _decode_words(cast("str", before[0][0])) if before and only else {}
+    kept = {word: value for word, value in said.items() if word not in only}
+    if kept:
+        yield ask("set_queue", name=name, settings=msgspec.json.encode(kept).decode())
+    else:
+        yield ask("reset_queue", name=name)
+    yield ask("wake", channel=channel)
+
+
+@operation
+def queue_rows() -> Steps[list[QueueRow]]:
+    """Every queue that ever had a job. Counts what waits and what is set aside: for people, not for a hot path."""
+    depths = yield ask("queue_depths")
+    leases = yield ask("queue_leases")
+    running = {cast("str", queue): cast("int", count) for queue, count in leases}
+    aside: dict[str, dict[State, int]] = {}
+    for queue, state, count in (yield ask("queue_parked")):
+        aside.setdefault(cast("str", queue), {})[State(cast("str", state))] = cast("int", count)
+    return [
+        QueueRow(
+            cast("str", queue),
+            int(cast("int", waiting)),
+            cast("int | None", waited),
+            running.get(cast("str", queue), 0),
+            aside.get(cast("str", queue), {}),
+        )
+        for queue, waiting, waited in depths
+    ]
+
+
+@single_operation
+def servers() -> Steps[list[Server]]:
+    """Living runners."""
+    rows = yield ask("servers")
+    return [
+        Server(cast("str", worker), _decode_names(cast("str", queues)), _decode_names(cast("str", labels)))
+        for worker, queues, labels in rows
+    ]
+
+
+def check_room(jobs: Sequence[NewJob], gauges: Mapping[str, Gauge], *, channel: str) -> Steps[None]:
+    """A part of submitting: raises QueueFull, before anything is written, when a queue has no room for the jobs.
+
+    Jobs with a time ahead wait for that time and not in the queue's lines. One submitter at a time meets the limit
+    exactly; on PostgreSQL others who submit single jobs at the same moment may overshoot it by one each.
+    """
+    wanted: dict[str, int] = {}
+    for job in jobs:
+        if job.lane.queue in gauges and job.run_at is None and not job.delay:
+            wanted[job.lane.queue] = wanted.get(job.lane.queue, 0) + 1
+    for queue in sorted(wanted):  # one order: no deadlocks
+        count, gauge = wanted[queue], gauges[queue]
+        began = time.monotonic()
+        if gauge.has_room(count, began):
+            continue
+        if (full := gauge.depth_if_full(count, began)) is not None:
+            raise (yield from _full(queue, full, count, gauge.max_depth))
+        if count > 1:
+            yield ask("hold_queue", channel=channel, queue=queue)
+        began = time.monotonic()
+        rows = yield ask("depth", queue=queue, limit=gauge.max_depth)
+        depth = int(cast("int | None", rows[0][0]) or 0)
+        now = time.monotonic()
+        # Kept outside of the operation: a hint for the next ones, which does no harm when this one is run again.
+        gauge.note(depth, now=now, seconds=now - began)
+        if depth + count > gauge.max_depth:
+            raise (yield from _full(queue, depth, count, gauge.max_depth))
+
+
+def _full(queue: str, depth: int, wanted: int, max_depth: int) -> Steps[QueueFull]:
+    """By Little's law a queue that is `depth` long and makes its jobs wait for w seconds serves depth / w a second."""
+    rows = yield ask("longest_wait", queue=queue)
+    waited = (cast("int | None", rows[0][0]) or 0) / 1_000_000
+    excess = depth + wanted - max_depth
+    retry_after = waited * excess / depth if depth else 0.0
+    return QueueFull(
+        queue,
+        depth=depth,
+        max_depth=max_depth,
+        wanted=wanted,
+        retry_after=min(LONGEST_RETRY, max(SHORTEST_RETRY, retry_after)),
+    )
+
+
+def _layer(words: Row | object) -> dict[str, object]:
+    return layer_from_words(_decode_words(cast("str", words)))
