@@ -1,0 +1,210 @@
+"""`posthorse schedules`: what runs by the clock, and how to steer it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+import click
+
+from posthorse.app.client import Posthorse
+from posthorse.app.schedules import (
+    Known,
+    Schedule,
+    ScheduleState,
+    ScheduleStatus,
+    find_schedule,
+    known_schedules,
+    next_times,
+    status_of,
+)
+from posthorse.cli.exits import Exit, exit_of
+from posthorse.cli.screen import clean, complain, out, out_json, out_table, say
+from posthorse.cli.target import is_empty, json_lines_option, json_option, open_store, target_options
+from posthorse.cli.words import clock_time, span
+from posthorse.clock import moment
+from posthorse.errors import ScheduleNotFound, UsageError
+from posthorse.rules.cron import explained
+
+F = TypeVar("F", bound=Callable[..., object])
+
+STYLES = {
+    ScheduleState.ACTIVE: "green",
+    ScheduleState.PAUSED: "yellow",
+    ScheduleState.ENDED: "bright_black",
+    ScheduleState.UNATTENDED: "red",
+}
+
+_names = click.argument("names", metavar="NAME…", nargs=-1, required=True)
+
+
+@click.group(invoke_without_command=True)
+@target_options
+@json_option
+@click.pass_context
+def schedules(context: click.Context, target: str | None, url: str | None, as_json: bool) -> int:
+    """List schedules, or steer one.
+
+    NEXT and LAST are times of the schedule, on this machine's clock. A schedule is unattended while no worker runs
+    whose code declares it: all are stopped, or it left the code.
+
+    \b
+      posthorse schedules next report
+      posthorse schedules pause report
+      posthorse schedules trigger report
+    """
+    if context.invoked_subcommand is not None:
+        return Exit.OK
+    app = open_store(target, url)
+    statuses = [status_of(known, _now(app, known)) for known in known_schedules(app, is_stored=not is_empty(app))]
+    if as_json:
+        out_json([_as_json(status) for status in statuses])
+    elif statuses:
+        _print_table(statuses, moment(app.store.clock.now()))
+    else:
+        say('There are no schedules. Declare one: app.schedule(report.bind(), name="report", cron="0 3 * * *")')
+    return Exit.OK
+
+
+@schedules.command("next")
+@click.argument("name", metavar="NAME")
+@click.option("-n", "--count", metavar="N", type=click.IntRange(1, 1000), default=10, help="How many; else 10.")
+@target_options
+@json_option
+@click.pass_context
+def next_(context: click.Context, name: str, count: int, target: str | None, url: str | None, as_json: bool) -> int:
+    """Show the next times of a schedule, in its time zone.
+
+    Jitter comes on top: each run starts up to so much later.
+    """
+    app, known = _find(context, name, target, url)
+    timing = known.declared.timing
+    times = next_times(timing, _now(app, known), count)
+    if as_json:
+        out_json([time.isoformat() for time in times])
+        return Exit.OK
+    if timing.cron is not None:
+        say(explained(timing.cron))
+    for time in times:
+        out(f"{time:%a %Y-%m-%d %H:%M:%S} {time:%Z} ({time.isoformat()})")
+    if known.row is not None and known.row.is_paused:
+        say(f"It is paused, so none of them runs: posthorse schedules resume {name}")
+    elif len(times) < count:
+        say("Then it ends.")
+    return Exit.OK
+
+
+@schedules.command()
+@_names
+@target_options
+@json_lines_option
+@click.pass_context
+def pause(context: click.Context, names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
+    """Stop schedules until they are resumed.
+
+    What they made already runs on. A pause outlives deploys; times that come meanwhile are passed over.
+    """
+    return _each(context, names, target, url, as_json, lambda schedule: schedule.pause())
+
+
+@schedules.command()
+@_names
+@target_options
+@json_lines_option
+@click.pass_context
+def resume(context: click.Context, names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
+    """Let paused schedules go on, with the next time after now."""
+    return _each(context, names, target, url, as_json, lambda schedule: schedule.resume())
+
+
+@schedules.command()
+@_names
+@target_options
+@json_lines_option
+@click.pass_context
+def trigger(context: click.Context, names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
+    """Enqueue a job of schedules now, and print its id.
+
+    Also while a schedule is paused or an earlier run is not over. Its times stay as they are.
+    """
+    return _each(context, names, target, url, as_json, lambda schedule: schedule.trigger().id)
+
+
+def _each(
+    context: click.Context,
+    names: Sequence[str],
+    target: str | None,
+    url: str | None,
+    as_json: bool,
+    action: Callable[[Schedule[object]], str | None],
+) -> int:
+    """Does it to every schedule, whatever becomes of the others; ends as the first that could not be steered."""
+    app = _open(context, target, url)
+    code = Exit.OK
+    for name in names:
+        try:
+            schedule: Schedule[object] = Schedule(app, _known(app, name).declared)
+            job = action(schedule)
+        except (ScheduleNotFound, UsageError) as error:
+            code = code or exit_of(error)
+            complain(str(error))
+            if as_json:
+                out_json({"name": name, "state": None, "job": None, "error": str(error)})
+            continue
+        state = schedule.status().state
+        if as_json:
+            out_json({"name": name, "state": state.value, "job": job, "error": None})
+        else:
+            out(job or f"{state.value}  {name}")
+    return code
+
+
+def _find(context: click.Context, name: str, target: str | None, url: str | None) -> tuple[Posthorse, Known]:
+    app = _open(context, target, url)
+    return app, _known(app, name)
+
+
+def _open(context: click.Context, target: str | None, url: str | None) -> Posthorse:
+    """The store that the subcommand or the command names."""
+    outer = context.parent.params if context.parent is not None else {}
+    return open_store(target or outer.get("target"), url or outer.get("url"))
+
+
+def _known(app: Posthorse, name: str) -> Known:
+    return find_schedule(app, name, is_stored=not is_empty(app))
+
+
+def _now(app: Posthorse, known: Known) -> int:
+    return app.store.clock.now() if known.row is None else known.row.now
+
+
+def _print_table(statuses: Sequence[ScheduleStatus], now: datetime) -> None:
+    from rich.text import Text
+
+    rows = [
+        (
+            clean(status.name),
+            Text(status.state.value, style=STYLES[status.state]),
+            clean(status.when),
+            "" if status.next_at is None else f"{clock_time(status.next_at, now)}, in {span(status.next_at - now)}",
+            "" if status.last_at is None else clock_time(status.last_at, now),
+            clean(status.kind),
+        )
+        for status in statuses
+    ]
+    out_table(("NAME", "STATE", "WHEN", "NEXT", "LAST", "KIND"), rows, flexible=(0, 2, 5))
+
+
+def _as_json(status: ScheduleStatus) -> dict[str, object]:
+    return {
+        "name": status.name,
+        "state": status.state.value,
+        "when": status.when,
+        "kind": status.kind,
+        "queue": status.queue,
+        "next_at": status.next_at,
+        "last_at": status.last_at,
+        "last_job": status.last_job,
+        "skipped": status.skipped,
+    }

@@ -1,0 +1,193 @@
+"""The scheduler: makes the jobs of schedules when their times come. Every process with a worker has one.
+
+There is no leader. Whoever comes first deals with a time, in one commit; the others find it done. Who ran a schedule
+last goes first, the others look a moment later, so that they nearly always only look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Mapping, Sequence
+
+from posthorse import ids
+from posthorse.clock import SECOND, moment
+from posthorse.errors import PosthorseError
+from posthorse.rules.schedules import Declared, Due, due, job_at
+from posthorse.store.operations.schedules import Run, ScheduleRow, declare, fire, schedules, see
+from posthorse.store.store import Store
+from posthorse.worker.failpoints import failpoint
+
+log = logging.getLogger("posthorse.maintenance")
+
+LOOK_EVERY = 5.0
+"""Seconds between two looks while nothing is due: so long may a live change go unheard."""
+
+SEE_EVERY = 60 * SECOND
+TAKE_BACK_AFTER = 180.0
+"""Seconds without a sign of those who declared a schedule last, after which older code takes it back."""
+
+SET_BACK = SECOND
+"""By how much the store's clock must be behind what was dealt with to count as put back."""
+
+
+class Scheduler:
+    """Attends to the schedules that this code declares."""
+
+    def __init__(self, store: Store, declared: Mapping[str, Declared]) -> None:
+        self._store = store
+        self._declared = declared
+        self._entered: set[str] = set()
+        self._warned: set[str] = set()
+        self._unseen: dict[str, tuple[int, float]] = {}
+        self._ran_last: set[str] = set()
+        self._next: dict[str, tuple[int, int | None]] = {}
+        self._yields = random.uniform(0.05, 0.3)
+
+    async def run_forever(self) -> None:
+        """Works until cancelled."""
+        while True:
+            try:
+                pause = await self._turn() if self._declared else LOOK_EVERY
+            except PosthorseError as error:
+                log.warning("cannot look after schedules: %s", error)
+                pause = LOOK_EVERY
+            except Exception:
+                log.exception("cannot look after schedules")
+                pause = LOOK_EVERY
+            await asyncio.sleep(pause)
+
+    async def _turn(self) -> float:
+        """What is to be done now; answers with the seconds until the next turn."""
+        rows = await self._store.aread(schedules())
+        if await self._enter(rows):
+            rows = await self._store.aread(schedules())
+        mine = [row for row in rows if self._is_mine(row)]
+        if any(row.seen_at < row.now - SEE_EVERY for row in mine):
+            await self._store.arun(see([self._declared[row.name] for row in mine]))
+        pauses = [await self._attend_safely(self._declared[row.name], row) for row in mine if not row.is_paused]
+        return min([LOOK_EVERY, *pauses])
+
+    # ── declaring ────────────────────────────────────────────────────────────────────────────────────
+
+    async def _enter(self, rows: Sequence[ScheduleRow]) -> bool:
+        """Writes what this code declares: at first, and again where it is gone or nobody attends to it any more."""
+        stored = {row.name: row for row in rows}
+        wanted = [one for one in self._declared.values() if self._is_to_be_entered(one, stored.get(one.name))]
+        if not wanted:
+            return False
+        await self._store.arun(declare(wanted))
+        self._entered |= {one.name for one in wanted}
+        return True
+
+    def _is_to_be_entered(self, declared: Declared, row: ScheduleRow | None) -> bool:
+        if row is None:
+            return True
+        if row.fingerprint == declared.fingerprint:
+            self._entered.add(declared.name)
+            self._warned.discard(declared.name)
+            return False
+        if declared.name not in self._entered:
+            log.info("schedule %s is declared anew: %s", declared.name, declared.timing.described())
+            return True
+        if self._is_left(row):
+            log.warning("schedule %s was changed by code that is gone; the declaration here counts", declared.name)
+            return True
+        if declared.name not in self._warned:
+            self._warned.add(declared.name)
+            log.warning(
+                "schedule %s is declared differently by a worker that started later; that declaration counts. Two "
+                "applications that share a store need different names",
+                declared.name,
+            )
+        return False
+
+    def _is_left(self, row: ScheduleRow) -> bool:
+        """By this process's own patience: after a sleep, or a step of the clock, others get their time to be seen."""
+        now = time.monotonic()
+        seen_at, since = self._unseen.get(row.name, (None, now))
+        if seen_at != row.seen_at:
+            since = now
+        self._unseen[row.name] = row.seen_at, since
+        return seen_at == row.seen_at and now - since >= TAKE_BACK_AFTER
+
+    def _is_mine(self, row: ScheduleRow) -> bool:
+        declared = self._declared.get(row.name)
+        return declared is not None and declared.fingerprint == row.fingerprint
+
+    # ── running ──────────────────────────────────────────────────────────────────────────────────────
+
+    async def _attend_safely(self, declared: Declared, row: ScheduleRow) -> float:
+        """One that cannot be run must not keep the others."""
+        try:
+            return await self._attend(declared, row)
+        except PosthorseError as error:
+            log.error("cannot run schedule %s: %s", declared.name, error)
+        except Exception:
+            log.exception("cannot run schedule %s", declared.name)
+        return LOOK_EVERY
+
+    async def _attend(self, declared: Declared, row: ScheduleRow) -> float:
+        """Runs a schedule if a time has come; answers with the seconds until it may have more to do."""
+        if row.through > row.now + SET_BACK:
+            log.warning("the store's clock was put back; schedule %s goes on from %s", row.name, moment(row.now))
+            await self._pass(declared, row, Due((), row.now))
+            return 0.0
+        coming = self._coming(declared, row)
+        if coming is None:
+            return LOOK_EVERY
+        if coming > row.now:
+            return (coming - row.now) / SECOND
+        # In a thread: after a long time away there may be much to look through.
+        found = await asyncio.to_thread(due, declared.timing, declared.policies, through=row.through, now=row.now)
+        if found is None:
+            return LOOK_EVERY
+        late = (row.now - found.through) / SECOND
+        if row.name not in self._ran_last and late < self._yields:
+            return self._yields - late
+        await self._pass(declared, row, found)
+        return 0.0
+
+    def _coming(self, declared: Declared, row: ScheduleRow) -> int | None:
+        known, coming = self._next.get(row.name, (None, None))
+        if known != row.through:
+            coming = declared.timing.next_after(row.through)
+            self._next[row.name] = row.through, coming
+        return coming
+
+    async def _pass(self, declared: Declared, row: ScheduleRow, found: Due) -> None:
+        # The store's clock made the time, so the id goes by it, too, whatever this machine's clock shows.
+        fresh = [ids.moved_to(job, row.now) for job in ids.new_ids(len(found.times))] if found.times else []
+        runs = [
+            Run(at, job_at(declared.call, job, name=row.name, time=at, policies=declared.policies))
+            for at, job in zip(found.times, fresh, strict=True)
+        ]
+        lanes = await self._store.alanes({declared.call.lane})
+        failpoint("before_fire")
+        made = await self._store.arun(
+            fire(
+                declared,
+                runs,
+                known=row.through,
+                through=found.through,
+                lanes=lanes,
+                channel=self._store.backend.channel,
+            )
+        )
+        if made is None:
+            self._ran_last.discard(row.name)
+            return
+        self._ran_last.add(row.name)
+        if found.missed_since is not None:
+            log.warning(
+                "schedule %s missed its times from %s to %s; misfire=%s makes up for %d of them",
+                row.name,
+                moment(found.missed_since),
+                moment(found.through),
+                declared.policies.misfire,
+                len(found.times),
+            )
+        if len(made) < len(found.times):
+            log.info("schedule %s: %d runs were passed over", row.name, len(found.times) - len(made))

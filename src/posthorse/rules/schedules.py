@@ -1,0 +1,214 @@
+"""Schedules: which times are to be run now, what becomes of missed ones, and of a run that is not over. Pure.
+
+Instants are integers, microseconds since the epoch. When a schedule is due, `timing` knows.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import Literal, NamedTuple, cast
+
+import msgspec
+
+from posthorse.clock import microseconds
+from posthorse.errors import InvalidOption
+from posthorse.rules.cron import parse_cron
+from posthorse.rules.durations import Duration, as_timedelta
+from posthorse.rules.job import NewJob, Options
+from posthorse.rules.timing import Timing
+from posthorse.rules.wall_time import checked_instant, checked_zone
+
+SHORTEST_INTERVAL = timedelta(seconds=1)
+LONGEST_JITTER = timedelta(days=1)
+MOST_MISFIRES = 10_000
+MOST_DATES = 10_000
+MOST_ON_TIME = 1_000
+"""Times that are run at one look while they are merely late; there are more of none but the quickest schedules."""
+
+MisfirePolicy = Literal["skip", "once", "all"]
+Overlap = Literal["skip", "allow", "cancel"]
+
+
+class Misfire(msgspec.Struct, frozen=True):
+    """What becomes of missed times: no worker was at work, the machine slept, the clock was put forward.
+
+    policy: "skip" lets them go, "once" runs once for all of them, "all" runs for each of the newest `limit`.
+    grace: how late a time may be run and still be on time.
+    """
+
+    policy: MisfirePolicy = "once"
+    limit: int = 100
+    grace: Duration = "60s"
+
+
+class Policies(msgspec.Struct, frozen=True):
+    """What a schedule does about missed times, a run that is not over, and a crowd. Durations in microseconds."""
+
+    misfire: MisfirePolicy = "once"
+    limit: int = 100
+    grace: int = 60_000_000
+    overlap: Overlap = "skip"
+    jitter: int = 0
+
+
+class Declared(msgspec.Struct, frozen=True):
+    """A schedule as code declares it: what is enqueued, when, and with which policies."""
+
+    name: str
+    call: NewJob
+    timing: Timing
+    policies: Policies
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal declarations, in whichever process."""
+        return blake2b(msgspec.json.encode(self, order="deterministic"), digest_size=16).hexdigest()
+
+
+class Due(NamedTuple):
+    """What is to be done now: run these times; everything up to `through` is then dealt with."""
+
+    times: Sequence[int]
+    through: int
+    missed_since: int | None = None
+    """The first time that was missed; None when all were on time."""
+
+
+def due(timing: Timing, policies: Policies, *, through: int, now: int) -> Due | None:
+    """What is to be done about the times after `through`; None when none has come yet."""
+    first = timing.next_after(through)
+    if first is None or first > now:
+        return None
+    on_time = now - policies.grace
+    if first >= on_time:
+        times = timing.newest(through, now, MOST_ON_TIME)
+        return Due(times, times[-1])
+    newest = timing.newest(through, now, policies.limit if policies.misfire == "all" else 1)
+    is_let_go = policies.misfire == "skip" and newest[-1] < on_time
+    return Due(() if is_let_go else newest, newest[-1], first)
+
+
+def among_open(overlap: Overlap, times: Sequence[int], *, is_open: bool) -> Sequence[int]:
+    """Which of these times get a job, when an earlier run is still open or not."""
+    match overlap:
+        case "allow":
+            return times
+        case "cancel":
+            return times[-1:]  # each would cancel the one before
+        case "skip":
+            return () if is_open else times[:1]
+
+
+def jitter_of(name: str, time: int, *, longest: int) -> int:
+    """How much later than its time a job starts: the same for everybody who asks, spread evenly up to `longest`."""
+    if not longest:
+        return 0
+    drawn = int.from_bytes(blake2b(f"{name}\0{time}".encode(), digest_size=8).digest())
+    return drawn * longest >> 64
+
+
+def job_at(declared_call: NewJob, job_id: str, *, name: str, time: int, policies: Policies) -> NewJob:
+    """The job for one time of a schedule."""
+    late = jitter_of(name, time, longest=policies.jitter)
+    options = msgspec.structs.replace(Options.decode(declared_call.options), schedule=name, scheduled_at=time)
+    return msgspec.structs.replace(
+        declared_call, id=job_id, run_at=time + late if late else None, options=options.encode()
+    )
+
+
+def make_timing(
+    *,
+    cron: object,
+    every: Duration | None,
+    at: datetime | Sequence[datetime] | None,
+    tz: object,
+    start: datetime | None,
+    end: datetime | None,
+) -> Timing:
+    """When, checked. Raises InvalidOption."""
+    given = [name for name, value in (("cron", cron), ("every", every), ("at", at)) if value is not None]
+    if len(given) != 1:
+        told = " and ".join(given) if given else "none of them"
+        raise InvalidOption(f"a schedule takes one of cron, every and at; given were {told}")
+    checked_zone(tz)
+    if cron is not None:
+        parse_cron(cron)
+    timing = Timing(
+        cron=cast("str | None", cron),
+        every=None if every is None else _checked_interval(every),
+        at=() if at is None else _checked_dates(at),
+        tz=cast("str", tz),
+        start=None if start is None else checked_instant(start, name="start"),
+        end=None if end is None else checked_instant(end, name="end"),
+    )
+    if timing.start is not None and timing.end is not None and timing.end <= timing.start:
+        raise InvalidOption("end lies at or before start, so the schedule would never run")
+    if timing.next_after(-1) is None:
+        raise InvalidOption("the schedule has no time between its start and its end, so it would never run")
+    return timing
+
+
+def make_policies(timing: Timing, *, misfire: object, overlap: object, jitter: Duration) -> Policies:
+    """Policies, checked. Raises InvalidOption."""
+    if isinstance(misfire, str):
+        misfire = Misfire(cast("MisfirePolicy", misfire))
+    if not isinstance(misfire, Misfire):
+        raise InvalidOption(f'misfire is {misfire!r}; give "skip", "once", "all" or a ph.Misfire')
+    spread = as_timedelta(jitter, name="jitter")
+    if spread > LONGEST_JITTER:
+        raise InvalidOption(f"jitter is {jitter!r}; a day is the longest")
+    if timing.every is not None and microseconds(spread) >= timing.every:
+        raise InvalidOption(f"jitter is {jitter!r}, as long as the interval or longer: runs would overtake each other")
+    return Policies(
+        misfire=cast("MisfirePolicy", _checked_word(misfire.policy, ("skip", "once", "all"), name="misfire")),
+        limit=_checked_limit(misfire.limit),
+        grace=microseconds(as_timedelta(misfire.grace, name="grace")),
+        overlap=cast("Overlap", _checked_word(overlap, ("skip", "allow", "cancel"), name="overlap")),
+        jitter=microseconds(spread),
+    )
+
+
+def checked_call(call: NewJob) -> NewJob:
+    """What a schedule may enqueue. Raises InvalidOption."""
+    if call.key is not None:
+        raise InvalidOption(
+            "the call has a key, so all its times would be one and the same job; leave the key out: a schedule makes "
+            "one job for each time anyway"
+        )
+    if call.run_at is not None or call.delay is not None:
+        raise InvalidOption("the call has a run_at or a delay; when it runs is what the schedule says")
+    return call
+
+
+def _checked_interval(every: Duration) -> int:
+    span = as_timedelta(every, name="every")
+    if span < SHORTEST_INTERVAL:
+        raise InvalidOption(f"every is {every!r}; a second is the shortest interval")
+    return microseconds(span)
+
+
+def _checked_dates(at: datetime | Sequence[datetime]) -> tuple[int, ...]:
+    given: object = [at] if isinstance(at, datetime) else at
+    if isinstance(given, str) or not isinstance(given, list | tuple) or not given:
+        raise InvalidOption(f"at is {repr(at)[:60]}; give an aware datetime, or several in a list")
+    dates = tuple(sorted({checked_instant(date, name="at") for date in cast("Sequence[object]", given)}))
+    if len(dates) > MOST_DATES:
+        raise InvalidOption(f"at has {len(dates)} dates; {MOST_DATES:,} are the most")
+    return dates
+
+
+def _checked_limit(limit: object) -> int:
+    if isinstance(limit, int) and not isinstance(limit, bool) and 1 <= limit <= MOST_MISFIRES:
+        return limit
+    raise InvalidOption(f"the limit of misfire is {limit!r}; it must be a whole number from 1 to {MOST_MISFIRES:,}")
+
+
+def _checked_word(value: object, known: Sequence[str], *, name: str) -> str:
+    if value in known:
+        return cast("str", value)
+    near = difflib.get_close_matches(str(value), known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+    raise InvalidOption(f"{name} is {value!r}{hint}")

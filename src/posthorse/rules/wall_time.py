@@ -1,0 +1,85 @@
+"""Wall time and instants: what a zone's clocks show, and what happens where they are put forward or back.
+
+Instants are integers, microseconds since the epoch; wall times are naive datetimes. Knows no schedules.
+"""
+
+from __future__ import annotations
+
+import difflib
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo, available_timezones
+
+from posthorse.clock import micros_of, microseconds, moment
+from posthorse.errors import InvalidOption
+
+
+def checked_zone(name: object) -> ZoneInfo:
+    """A zone by its IANA name, such as "Europe/Berlin". Raises InvalidOption, which names the nearest."""
+    if isinstance(name, str):
+        try:
+            return ZoneInfo(name)
+        except (OSError, ValueError, LookupError):  # LookupError: unknown; the others: no name of a zone at all
+            pass
+    raise InvalidOption(f"tz is {repr(name)[:60]}, which is no time zone{_hint(name)}")
+
+
+def checked_instant(value: object, *, name: str) -> int:
+    """An aware datetime as an instant. Raises InvalidOption."""
+    if not isinstance(value, datetime):
+        raise InvalidOption(f"{name} is {repr(value)[:60]}; give an aware datetime")
+    if value.tzinfo is None or value.utcoffset() is None:
+        raise InvalidOption(
+            f"{name} {value.isoformat()} has no time zone, so it could mean any of 24 hours; "
+            "use datetime(…, tzinfo=UTC) or tzinfo=ZoneInfo(…)"
+        )
+    if not datetime(1970, 1, 1, tzinfo=UTC) <= value <= datetime(9000, 1, 1, tzinfo=UTC):
+        raise InvalidOption(f"{name} {value.isoformat()} lies before 1970 or after the year 9000")
+    return micros_of(value)
+
+
+def offset_at(zone: ZoneInfo, instant: int) -> int:
+    """How far the clocks are ahead of UTC at an instant, in microseconds."""
+    return microseconds(moment(instant).astimezone(zone).utcoffset() or timedelta(0))
+
+
+def wall_at(zone: ZoneInfo, instant: int) -> datetime:
+    """What the clocks show at an instant."""
+    return moment(instant).astimezone(zone).replace(tzinfo=None, fold=0)
+
+
+def first_instant(wall: datetime, zone: ZoneInfo) -> int:
+    """The first instant at which clocks show a wall time; one that they leap over: the instant of the leap."""
+    before, after = (micros_of(wall.replace(tzinfo=zone, fold=fold)) for fold in (0, 1))
+    if wall_at(zone, before) == wall:
+        return before
+    # In a gap fold 0 counts with the offset before the leap and so lies after it, fold 1 the other way round.
+    leap = change_between(zone, after, before)
+    return before if leap is None else leap
+
+
+def change_between(zone: ZoneInfo, after: int, until: int) -> int | None:
+    """The instant in (after, until] from which the offset is another than at `after`; None when both ends agree.
+
+    The two are near enough for one change at most.
+    """
+    offset = offset_at(zone, after)
+    if until <= after or offset_at(zone, until) == offset:
+        return None
+    while until - after > 1:
+        middle = (after + until) // 2
+        if offset_at(zone, middle) == offset:
+            after = middle
+        else:
+            until = middle
+    return until
+
+
+def _hint(name: object) -> str:
+    known = available_timezones()
+    if not known:
+        return ": this system has no time zone data; install it with `pip install tzdata`"
+    by_fold = {zone.casefold(): zone for zone in known}
+    near = difflib.get_close_matches(str(name)[:60].casefold().replace(" ", "_"), by_fold, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {by_fold[near[0]]!r}?"
+    return '; use an IANA name, such as "UTC", "Europe/Berlin" or "America/New_York"'

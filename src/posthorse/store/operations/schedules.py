@@ -1,0 +1,174 @@
+"""Schedules in the store: declared by code, run once for each time by whoever comes first, steered by people.
+
+A time is dealt with in the commit that writes its job: `through` moves on from what the caller knew, and a row of
+the time itself stands against clocks that are put back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, cast
+
+import msgspec
+
+from posthorse import ids
+from posthorse.errors import JobNotFound, NotAllowed
+from posthorse.rules.job import Lane, NewJob, State
+from posthorse.rules.schedules import Declared, Overlap, Policies, among_open, job_at
+from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation
+from posthorse.store.operations.moves import do_as_asked
+from posthorse.store.operations.submit import Submitted, enqueue
+from posthorse.store.queries import Row
+
+KEEP_FIRES = 2 * 86_400 * 1_000_000
+"""How far a clock may be put back without a time being run again, in microseconds."""
+
+MOST_OPEN = 1_000
+
+
+class ScheduleRow(NamedTuple):
+    """A schedule as stored; times are microseconds, `now` is the store's."""
+
+    name: str
+    fingerprint: str
+    timing: str
+    policies: str
+    call: str
+    is_paused: bool
+    through: int
+    seen_at: int
+    last_at: int | None
+    last_job: str | None
+    skipped: int
+    now: int
+
+
+class Run(NamedTuple):
+    """A time of a schedule and its job."""
+
+    time: int
+    job: NewJob
+
+
+@single_operation
+def schedules() -> Steps[list[ScheduleRow]]:
+    """All schedules, by name."""
+    rows = yield ask("schedules")
+    return [ScheduleRow(*row)._replace(is_paused=bool(row[5])) for row in rows]  # type: ignore[arg-type]  # as selected
+
+
+@single_operation
+def declare(declared: Sequence[Declared]) -> Steps[None]:
+    """Writes schedules as this code declares them."""
+    yield ask_rows(
+        "declare_schedules",
+        [_as_row(one) for one in sorted(declared, key=lambda one: one.name)],  # one order: no deadlocks
+        attended=True,
+    )
+
+
+@single_operation
+def see(declared: Sequence[Declared]) -> Steps[None]:
+    """Says that somebody attends to these schedules."""
+    yield ask_rows("see_schedules", [(one.name, one.fingerprint) for one in declared])
+
+
+@operation
+def fire(
+    declared: Declared,
+    runs: Sequence[Run],
+    *,
+    known: int,
+    through: int,
+    lanes: Mapping[Lane, int],
+    channel: str,
+) -> Steps[list[str] | None]:
+    """Deals with the times of a schedule from `known` to `through`: answers with the jobs that were made.
+
+    None when somebody else dealt with them, or the schedule was paused or changed meanwhile.
+    """
+    passed = yield ask(
+        "pass_schedule", name=declared.name, fingerprint=declared.fingerprint, known=known, through=through
+    )
+    if not passed:
+        return None
+    if not runs:
+        return []
+    taken = yield ask_rows("take_fires", [(run.time,) for run in runs], name=declared.name)
+    yield ask("forget_fires", name=declared.name, keep=KEEP_FIRES)
+    by_time = {run.time: run.job for run in runs}
+    new = sorted(cast("int", time) for (time,) in taken)
+    still_open = yield from _still_open(passed[0][0])
+    overlap = declared.policies.overlap
+    chosen = among_open(overlap, new, is_open=bool(still_open))
+    if overlap == "cancel" and chosen:
+        yield from _cancel(still_open, channel)
+    made = [by_time[time] for time in chosen]
+    jobs: list[str] = []
+    if made:
+        jobs = [submitted.id for submitted in (yield from enqueue(made, lanes, channel=channel).start())]
+    last_at = chosen[-1] if chosen else None
+    yield from _note(declared.name, overlap, [*still_open, *jobs], jobs, last_at, skipped=len(new) - len(chosen))
+    return jobs
+
+
+@operation
+def trigger(declared: Declared, job: str, *, lanes: Mapping[Lane, int], channel: str) -> Steps[Submitted]:
+    """Makes a job of a schedule now, whatever its times and whether it is paused."""
+    held = yield ask("hold_schedule", name=declared.name)
+    if not held:
+        yield ask_rows("declare_schedules", [_as_row(declared)], attended=False)
+        held = yield ask("hold_schedule", name=declared.name)
+    now = cast("int", (yield ask("now"))[0][0])
+    still_open = yield from _still_open(held[0][0])
+    made = job_at(declared.call, ids.moved_to(job, now), name=declared.name, time=now, policies=Policies())
+    [submitted] = yield from enqueue([made], lanes, channel=channel).start()
+    jobs = [*still_open, submitted.id]
+    yield from _note(declared.name, declared.policies.overlap, jobs, [submitted.id], now, skipped=0)
+    return submitted
+
+
+@operation
+def steer(declared: Declared, action: Literal["pause", "resume"]) -> Steps[None]:
+    """Pauses a schedule or lets it go on; one that no worker has met yet is entered first."""
+    if not (yield ask(f"{action}_schedule", name=declared.name)):
+        yield ask_rows("declare_schedules", [_as_row(declared)], attended=False)
+        yield ask(f"{action}_schedule", name=declared.name)
+
+
+def _still_open(stored: object) -> Steps[list[str]]:
+    jobs = msgspec.json.decode(cast("str", stored), type=list[str])
+    if not jobs:
+        return []
+    rows = yield ask_rows("states_of", [(job,) for job in jobs])
+    over = {cast("str", job) for job, state in rows if State(cast("str", state)).is_final}
+    there = {cast("str", job) for job, _ in rows}
+    return [job for job in jobs if job in there and job not in over]
+
+
+def _cancel(jobs: Sequence[str], channel: str) -> Steps[None]:
+    for job in sorted(jobs):
+        try:
+            yield from do_as_asked(job, "cancel", channel=channel)
+        except (JobNotFound, NotAllowed):  # it ended meanwhile
+            continue
+
+
+def _note(
+    name: str, overlap: Overlap, open_jobs: Sequence[str], made: Sequence[str], last_at: int | None, *, skipped: int
+) -> Steps[None]:
+    """Where runs may overlap, nobody asks which of them are open."""
+    kept = [] if overlap == "allow" else list(dict.fromkeys(open_jobs))[-MOST_OPEN:]
+    yield ask(
+        "note_runs",
+        name=name,
+        last_at=last_at,
+        last_job=made[-1] if made else None,
+        open_jobs=msgspec.json.encode(kept).decode(),
+        skipped=skipped,
+    )
+
+
+def _as_row(declared: Declared) -> Row:
+    parts = (declared.timing, declared.policies, declared.call)
+    return declared.name, declared.fingerprint, *(msgspec.json.encode(part).decode() for part in parts)

@@ -1,0 +1,462 @@
+"""The scheduler: one job for each time, whoever looks, whatever clocks, pauses and deploys do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import cycle, pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+import posthorse as ph
+from posthorse.app.reading import list_statuses
+from posthorse.app.schedules import known_schedules
+from posthorse.clock import Clock, micros_of, moment
+from posthorse.ids import moved_to, new_id
+from posthorse.maintenance import schedules as scheduling
+from posthorse.maintenance.schedules import Scheduler
+from posthorse.rules.schedules import Declared, MisfirePolicy, Overlap, Policies, job_at
+from posthorse.store.operations.schedules import Run, fire
+from posthorse.store.store import store_now
+from tests.waiting import until, until_state
+
+HOUR = timedelta(hours=1)
+NOON = datetime(2040, 6, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def app(store_url: str, clock: Clock) -> Iterator[ph.Posthorse]:
+    app = ph.Posthorse(store_url, clock=clock)
+    app.job(kind="report")(report)
+    yield app
+    app.close()
+
+
+def report(ctx: ph.Context, number: int = 0) -> str:
+    return str(ctx.scheduled_at)
+
+
+def call(app: ph.Posthorse, number: int = 0) -> ph.Call[object]:
+    kind: ph.Kind[[int], object] = ph.Kind(app, app.registry["report"])
+    return kind.bind(number)
+
+
+def set_clock(app: ph.Posthorse, to: datetime) -> None:
+    """Puts the store's clock at a moment."""
+    app.store.clock.shift += micros_of(to) - app.store.read(store_now())
+
+
+def look(app: ph.Posthorse, times: int = 1, by: Scheduler | None = None) -> Scheduler:
+    """A worker's scheduler looks, so often."""
+    scheduler = by or Scheduler(app.store, app.registry.schedules)
+
+    async def turn() -> None:
+        for _ in range(times):
+            while await scheduler._turn() < 0.4:  # something was to be done, or is in a moment
+                set_clock(
+                    app, datetime.now(UTC) + timedelta(microseconds=app.store.clock.shift) + timedelta(seconds=0.3)
+                )
+
+    asyncio.run(turn())
+    return scheduler
+
+
+def times_of(app: ph.Posthorse, name: str = "hourly") -> list[datetime]:
+    """The times for which a schedule made jobs."""
+    found = [status for status in list_statuses(app, limit=1000) if status.schedule == name]
+    return sorted(status.scheduled_at for status in found if status.scheduled_at is not None)
+
+
+def test_a_time_that_comes_gets_one_job_that_knows_it(app: ph.Posthorse) -> None:
+    set_clock(app, NOON)
+    schedule = app.schedule(call(app), name="hourly", every="1h")
+    scheduler = look(app)
+    assert times_of(app) == []
+    set_clock(app, NOON + HOUR)
+    look(app, by=scheduler)
+    look(app)
+    look(app, by=scheduler)
+    assert times_of(app) == [NOON + HOUR]
+    status = schedule.status()
+    assert (status.state, status.last_at, status.next_at) == ("active", NOON + HOUR, NOON + 2 * HOUR)
+    with app.worker():
+        assert app.get_job(str(status.last_job)).result(timeout=10) == str(NOON + HOUR)
+
+
+@pytest.mark.parametrize(
+    ("misfire", "made_up"),
+    [
+        ("skip", []),
+        ("once", [9]),
+        ("all", list(range(1, 10))),
+        (ph.Misfire("all", limit=3), [7, 8, 9]),
+        (ph.Misfire("skip", grace="45m"), [9]),
+    ],
+    ids=str,
+)
+def test_what_becomes_of_missed_times_is_what_misfire_says(
+    app: ph.Posthorse, misfire: MisfirePolicy | ph.Misfire, made_up: Sequence[int]
+) -> None:
+    set_clock(app, NOON)
+    app.schedule(call(app), name="hourly", every="1h", misfire=misfire, overlap="allow")
+    look(app)
+    set_clock(app, NOON + 9.5 * HOUR)
+    look(app, 3)
+    assert times_of(app) == [NOON + number * HOUR for number in made_up]
+    set_clock(app, NOON + 10 * HOUR)
+    look(app)
+    assert times_of(app)[-1] == NOON + 10 * HOUR
+
+
+@pytest.mark.parametrize(("back", "before"), [(timedelta(minutes=30), []), (timedelta(hours=5), [-1, 0])], ids=str)
+def test_a_clock_that_is_put_back_runs_nothing_twice_and_goes_on(
+    app: ph.Posthorse, back: timedelta, before: Sequence[int]
+) -> None:
+    set_clock(app, NOON)
+    app.schedule(call(app), name="hourly", every="1h", overlap="allow")
+    look(app)
+    for hour in (1, 2, 3):
+        set_clock(app, NOON + hour * HOUR)
+        look(app)
+    set_clock(app, NOON + 3 * HOUR - back)
+    look(app)
+    for hour in (*before, 1, 2, 3, 4):
+        set_clock(app, max(NOON + 3 * HOUR - back, NOON + hour * HOUR))
+        look(app)
+    assert times_of(app) == [NOON + hour * HOUR for hour in (*before, 1, 2, 3, 4)]
+
+
+def test_a_clock_that_was_a_year_ahead_for_a_while_does_not_silence_a_schedule(app: ph.Posthorse) -> None:
+    set_clock(app, NOON)
+    app.schedule(call(app), name="hourly", every="1h", overlap="allow")
+    look(app)
+    set_clock(app, NOON + timedelta(days=365))
+    look(app)
+    set_clock(app, NOON)
+    look(app)
+    set_clock(app, NOON + HOUR)
+    look(app)
+    assert times_of(app) == [NOON + HOUR, NOON + timedelta(days=365)]
+
+
+@pytest.mark.parametrize(
+    ("overlap", "states"),
+    [
+        ("allow", ["pending", "pending", "pending"]),
+        ("skip", ["pending"]),
+        ("cancel", ["cancelled", "cancelled", "pending"]),
+    ],
+)
+def test_a_run_that_is_not_over_meets_the_next_as_declared(
+    app: ph.Posthorse, overlap: Overlap, states: Sequence[str]
+) -> None:
+    set_clock(app, NOON)
+    schedule = app.schedule(call(app), name="hourly", every="1h", overlap=overlap)
+    look(app)
+    for hour in (1, 2, 3):
+        set_clock(app, NOON + hour * HOUR)
+        look(app)
+    found = sorted(list_statuses(app), key=lambda status: status.id)
+    assert [status.state for status in found] == states
+    assert schedule.status().skipped == (2 if overlap == "skip" else 0)
+    if not found[0].state.is_final:
+        app.get_job(found[0].id).cancel()
+    set_clock(app, NOON + 4 * HOUR)
+    look(app)
+    assert times_of(app)[-1] == NOON + 4 * HOUR, "a run that is over is in nobody's way"
+
+
+def test_a_pause_outlives_deploys_and_its_times_are_passed_over(app: ph.Posthorse) -> None:
+    set_clock(app, NOON)
+    schedule = app.schedule(call(app), name="hourly", every="1h", misfire="all")
+    look(app)
+    schedule.pause()
+    set_clock(app, NOON + 3 * HOUR)
+    look(app)  # another process: as after a deploy
+    assert (schedule.status().state, schedule.status().next_at, times_of(app)) == ("paused", None, [])
+    schedule.resume()
+    look(app)
+    assert times_of(app) == []
+    set_clock(app, NOON + 4 * HOUR)
+    look(app)
+    assert times_of(app) == [NOON + 4 * HOUR]
+
+
+def test_a_schedule_can_be_triggered_and_paused_before_any_worker_met_it(app: ph.Posthorse) -> None:
+    set_clock(app, NOON)
+    schedule = app.schedule(call(app, 7), name="hourly", every="1h")
+    assert schedule.status().state == "unattended"
+    schedule.pause()
+    job = schedule.trigger()
+    assert job.status().schedule == "hourly"
+    assert abs((job.status().scheduled_at or NOON) - NOON) < timedelta(minutes=1)
+    assert schedule.status().last_job == job.id
+    look(app)
+    assert schedule.status().state == "paused"
+
+
+def test_async_twins_do_the_same(app: ph.Posthorse) -> None:
+    schedule = app.schedule(call(app), name="hourly", every="1h")
+
+    async def steer() -> None:
+        await schedule.apause()
+        job = await schedule.atrigger()
+        assert (await schedule.astatus()).last_job == job.id
+        assert (await schedule.astatus()).state == "paused"
+        await schedule.aresume()
+        assert (await schedule.astatus()).state == "unattended"
+
+    asyncio.run(steer())
+
+
+def test_dates_and_start_and_end_bound_a_schedule(app: ph.Posthorse) -> None:
+    set_clock(app, NOON)
+    dates = [NOON + 2 * HOUR, NOON + HOUR, NOON - HOUR]
+    once = app.schedule(call(app), name="dates", at=dates, overlap="allow")
+    app.schedule(call(app), name="span", every="1h", start=NOON + 2 * HOUR, end=NOON + 4 * HOUR, overlap="allow")
+    look(app)
+    for hour in range(1, 6):
+        set_clock(app, NOON + hour * HOUR)
+        look(app)
+    assert times_of(app, "dates") == [NOON + HOUR, NOON + 2 * HOUR], "a date before the first declaration is over"
+    assert times_of(app, "span") == [NOON + 2 * HOUR, NOON + 3 * HOUR]
+    assert once.status().state == "ended"
+
+
+def test_jitter_delays_a_run_and_everybody_draws_the_same(app: ph.Posthorse) -> None:
+    set_clock(app, NOON)
+    app.schedule(call(app), name="hourly", every="1h", jitter="20m", overlap="allow")
+    look(app)
+    for hour in (1, 2, 3):
+        set_clock(app, NOON + hour * HOUR)
+        look(app)
+    delays = [
+        status.run_at - status.scheduled_at for status in list_statuses(app) if status.run_at and status.scheduled_at
+    ]
+    assert len(set(delays)) == 3
+    assert all(timedelta(0) < delay < timedelta(minutes=20) for delay in delays)
+    assert times_of(app) == [NOON + hour * HOUR for hour in (1, 2, 3)]
+
+
+# ── deploys ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def other(app: ph.Posthorse, store_url: str, clock: Clock) -> Iterator[ph.Posthorse]:
+    """Another version of the application, or another application, on the same store."""
+    other = ph.Posthorse(store_url, clock=clock)
+    other.job(kind="report")(report)
+    yield other
+    other.close()
+
+
+def test_the_declaration_of_the_worker_that_started_last_counts(app: ph.Posthorse, other: ph.Posthorse) -> None:
+    set_clock(app, NOON)
+    app.schedule(call(app, 1), name="hourly", every="1h", overlap="allow")
+    other.schedule(call(other, 2), name="hourly", every="2h", overlap="allow")
+    older = look(app)
+    newer = look(other)
+    for hour in (1, 2, 3, 4):
+        set_clock(app, NOON + hour * HOUR)
+        look(app, by=older)
+        look(other, by=newer)
+    assert times_of(app) == [NOON + 2 * HOUR, NOON + 4 * HOUR]
+
+
+def test_older_code_takes_a_schedule_back_when_newer_code_is_gone(
+    app: ph.Posthorse, other: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_clock(app, NOON)
+    app.schedule(call(app, 1), name="hourly", every="1h", overlap="allow")
+    other.schedule(call(other, 2), name="hourly", every="2h", overlap="allow")
+    older = look(app)
+    look(other)
+    look(app, 2, by=older)
+    monkeypatch.setattr(scheduling, "TAKE_BACK_AFTER", 0.0)
+    look(app, by=older)
+    set_clock(app, NOON + HOUR)
+    look(app, by=older)
+    assert times_of(app) == [NOON + HOUR]
+
+
+def test_a_schedule_that_left_the_code_runs_no_more_and_others_are_left_alone(
+    app: ph.Posthorse, other: ph.Posthorse
+) -> None:
+    set_clock(app, NOON)
+    app.schedule(call(app), name="hourly", every="1h", overlap="allow")
+    other.schedule(call(other), name="theirs", every="1h", overlap="allow")
+    look(app)
+    set_clock(app, NOON + HOUR)
+    look(other, 2)
+    assert times_of(app) == []
+    [gone, theirs] = known_schedules(app)
+    assert (gone.declared.name, theirs.declared.name) == ("hourly", "theirs")
+    assert app.schedule(call(app), name="again", every="1h").status().state == "unattended"
+
+
+def test_times_that_changed_count_from_the_change_on(app: ph.Posthorse, other: ph.Posthorse) -> None:
+    set_clock(app, NOON)
+    app.schedule(call(app), name="hourly", every="1h")
+    other.schedule(call(other), name="hourly", cron="30 * * * *", misfire="all")
+    look(app)
+    set_clock(app, NOON + timedelta(minutes=50))
+    look(other)
+    assert times_of(app) == []
+    set_clock(app, NOON + timedelta(minutes=90))
+    look(other)
+    assert times_of(app) == [NOON + timedelta(minutes=90)]
+
+
+# ── races ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_schedulers_that_race_make_one_job_for_each_time(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.uniform", lambda *_: 0.0)  # nobody lets others go first
+    set_clock(app, NOON)
+    app.schedule(call(app), name="hourly", every="1h", overlap="allow")
+    schedulers = [look(app) for _ in range(4)]
+    barrier = threading.Barrier(len(schedulers))
+
+    def race(scheduler: Scheduler) -> None:
+        for hour in range(1, 9):
+            if barrier.wait() == 0:
+                set_clock(app, NOON + hour * HOUR)
+            barrier.wait()
+            asyncio.run(scheduler._turn())
+            barrier.wait()
+
+    threads = [threading.Thread(target=race, args=[scheduler]) for scheduler in schedulers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert times_of(app) == [NOON + hour * HOUR for hour in range(1, 9)]
+
+
+def test_who_looked_before_others_acted_does_nothing(app: ph.Posthorse) -> None:
+    set_clock(app, NOON)
+    schedule = app.schedule(call(app), name="hourly", every="1h")
+    look(app)
+    [known] = known_schedules(app)
+    assert known.row is not None
+    declared, through = known.declared, known.row.through
+
+    def pass_to(known: int, declared: Declared = declared) -> list[str] | None:
+        later = through + 3_600_000_000
+        run = Run(later, msgspec.structs.replace(declared.call, id=moved_to(new_id(), through)))
+        lanes = app.store.lanes({declared.call.lane})
+        return app.store.run(
+            fire(declared, [run], known=known, through=later, lanes=lanes, channel=app.store.backend.channel)
+        )
+
+    assert pass_to(through - 1) is None, "somebody dealt with it"
+    assert pass_to(through, msgspec.structs.replace(declared, policies=Policies(jitter=1))) is None, "it was changed"
+    schedule.pause()
+    assert pass_to(through) is None, "it was paused"
+    assert list_statuses(app) == []
+
+
+def test_a_schedule_that_cannot_be_run_keeps_no_other(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_clock(app, NOON)
+    app.schedule(call(app), name="broken", every="1h")
+    app.schedule(call(app), name="hourly", every="1h")
+    scheduler = look(app)
+    errors = cycle([ph.StoreError("not now"), RuntimeError("a fault of ours")])
+
+    def shaky(*args: object, name: str, **others: object) -> object:
+        if name == "broken":
+            raise next(errors)
+        return job_at(*args, name=name, **others)  # type: ignore[arg-type]  # passed on
+
+    monkeypatch.setattr(scheduling, "job_at", shaky)
+    set_clock(app, NOON + HOUR)
+    look(app, 2, by=scheduler)
+    assert (times_of(app, "broken"), times_of(app)) == ([], [NOON + HOUR])
+    monkeypatch.undo()
+    set_clock(app, NOON + HOUR + timedelta(minutes=10))
+    look(app, by=scheduler)
+    assert times_of(app, "broken") == [NOON + HOUR], "as misfire says of what could not be run"
+
+
+def test_times_are_not_remembered_for_ever(app: ph.Posthorse) -> None:
+    set_clock(app, NOON)
+    app.schedule(call(app), name="hourly", every="1h", overlap="allow")
+    scheduler = look(app)
+    for hour in (1, 2, 30, 52):
+        set_clock(app, NOON + hour * HOUR)
+        look(app, by=scheduler)
+    with app.store.transaction() as connection:
+        table = app.store.backend.dialect.table("fires")
+        rows = cast("Any", connection).execute(f"SELECT due_at FROM {table}").fetchall()
+    assert sorted(moment(due_at) for (due_at,) in rows) == [NOON + 30 * HOUR, NOON + 52 * HOUR]
+
+
+PROGRAM = """
+import sys, time
+import posthorse as ph
+
+app = ph.Posthorse(sys.argv[1], lease="3s")
+
+@app.job
+def tick() -> None: ...
+
+app.schedule(tick.bind(), name="tick", every="1s", overlap="allow", misfire=ph.Misfire("all", limit=1000))
+with app.worker(queues=["nobody"]):
+    print("works", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_processes_that_race_and_are_killed_make_one_job_for_each_time(store_url: str, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
+    watcher = ph.Posthorse(store_url)
+    processes = [start(tmp_path, store_url, POSTHORSE_FAILPOINT="before_fire:kill:2")]
+    try:
+        until(lambda: processes[0].poll() is not None)
+        assert processes[0].returncode == -signal.SIGKILL
+        assert len(times_of(watcher, "tick")) == 1
+        processes += [start(tmp_path, store_url) for _ in range(2)]
+        until(lambda: len(times_of(watcher, "tick")) >= 3)
+        processes[1].send_signal(signal.SIGKILL)
+        enough = len(times_of(watcher, "tick")) + 2
+        until(lambda: len(times_of(watcher, "tick")) >= enough)
+        found = times_of(watcher, "tick")
+        assert {later - time for time, later in pairwise(found)} == {timedelta(seconds=1)}, (
+            "no time twice, none left out"
+        )
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+        watcher.close()
+
+
+def start(folder: Path, url: str, **variables: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "program.py", url]
+    return subprocess.Popen(command, cwd=folder, env={**os.environ, **variables}, stderr=subprocess.DEVNULL)
+
+
+def test_a_worker_runs_its_schedules(app: ph.Posthorse) -> None:
+    schedule = app.schedule(call(app), name="hourly", every="1s", overlap="allow")
+    with app.worker():
+        until(lambda: schedule.status().last_job is not None)
+        job = app.get_job(str(schedule.status().last_job))
+        status = until_state(job, "completed")
+    assert job.result() == str(status.scheduled_at)
+    assert status.started_at is not None
+    assert status.scheduled_at is not None
+    assert status.started_at - status.scheduled_at < timedelta(seconds=10)
