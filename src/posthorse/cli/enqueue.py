@@ -14,6 +14,7 @@ from posthorse.app.job import Job
 from posthorse.app.kind import Call, Kind
 from posthorse.cli.arguments import Arguments, read_lines, read_words
 from posthorse.cli.exits import Exit
+from posthorse.cli.options import job_options
 from posthorse.cli.screen import out, out_json, say
 from posthorse.cli.target import json_lines_option, open_application, target_options
 from posthorse.errors import InvalidArgument, InvalidOption
@@ -22,14 +23,10 @@ from posthorse.errors import InvalidArgument, InvalidOption
 @click.command()
 @click.argument("kind")
 @click.argument("arguments", metavar="[ARGUMENT…] [NAME=VALUE…]", nargs=-1)
-@click.option("-q", "--queue", metavar="NAME", help="The queue, in place of the kind's own.")
-@click.option("--priority", metavar="N", type=int, help="From -100 to 100, higher first.")
+@job_options
 @click.option("--delay", metavar="SPAN", help='Start no sooner than after this: "90s", "10m", "1h30m", "3d".')
 @click.option("--run-at", metavar="MOMENT", help="Start no sooner than this: 2026-11-30T08:00:00+01:00.")
 @click.option("--key", metavar="TEXT", help="The same key of a kind gives the same job, however often it is sent.")
-@click.option("--tag", "tags", metavar="NAME", multiple=True, help="A tag; may be repeated.")
-@click.option("--tenant", metavar="NAME", help="Whose job it is.")
-@click.option("--max-attempts", metavar="N", type=int, help="How many errors end the job.")
 @click.option(
     "--from-file",
     metavar="FILE",

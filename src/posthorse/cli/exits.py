@@ -10,6 +10,9 @@ from posthorse.errors import (
     JobNotFound,
     KeyConflict,
     NotAllowed,
+    QueueClosed,
+    QueueFull,
+    ScheduleNotFound,
     StoreError,
     UsageError,
 )
@@ -35,8 +38,11 @@ class Exit(IntEnum):
 _MEANINGS: dict[type[Exception], Exit] = {
     UsageError: Exit.USAGE,
     JobNotFound: Exit.NOT_FOUND,
+    ScheduleNotFound: Exit.NOT_FOUND,
     KeyConflict: Exit.CONFLICT,
     NotAllowed: Exit.CONFLICT,
+    QueueFull: Exit.CONFLICT,
+    QueueClosed: Exit.CONFLICT,
     StoreError: Exit.UNREACHABLE,
     JobFailed: Exit.JOB_FAILED,
     JobCancelled: Exit.CANCELLED,

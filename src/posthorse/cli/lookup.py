@@ -45,6 +45,16 @@ def look_at(app: Posthorse, job_id: str) -> Look:
     return Look(make_status(row, app.registry), moment(row.now))
 
 
+def look_at_all(app: Posthorse, job_ids: Sequence[str]) -> dict[str, Look]:
+    """Jobs by their whole ids, in their order, with one question. Raises JobNotFound."""
+    rows = app.store.read(read.jobs_by_id(job_ids)) if job_ids else []
+    looks = {row.id: Look(make_status(row, app.registry), moment(row.now)) for row in rows}
+    for job in job_ids:
+        if job not in looks:
+            raise not_found(job)
+    return looks
+
+
 def look_at_many(
     app: Posthorse,
     *,
@@ -89,7 +99,9 @@ def _beginning_with(app: Posthorse, part: str) -> list[str]:
     end = part + _LAST_ID[len(part) :]
     if not ids.is_id(end):
         return []
-    return [row.id for row in app.store.read(read.jobs(before=end, limit=3)) if row.id.startswith(part)]
+    last = app.store.read(read.job(end))
+    rows = [*([last] if last else []), *app.store.read(read.jobs(before=end, limit=3))]
+    return [row.id for row in rows if row.id.startswith(part)]
 
 
 def _ending_with(app: Posthorse, part: str) -> list[str]:

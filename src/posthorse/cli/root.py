@@ -22,14 +22,17 @@ from posthorse.version import VERSION
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Work": {
         "worker": ("worker", "Run jobs until told to stop."),
+        "run": ("run", "Run one job here and now, durably, and print its result."),
         "enqueue": ("enqueue", "Store a job, or many, and print the ids."),
     },
     "Look": {
         "jobs": ("jobs", "List jobs, newest first."),
         "show": ("show", "Tell everything about one job."),
-        "watch": ("watch", "Follow running jobs with live bars."),
+        "watch": ("watch", "Follow jobs with live bars."),
         "wait": ("wait", "Wait until jobs are over."),
         "workers": ("workers", "List workers and their runners."),
+        "schedules": ("schedules", "List schedules, or steer one."),
+        "queues": ("queues", "List queues: what waits in them, who serves them, and what was said of them."),
     },
     "Steer": {
         "pause": ("steer", "Stop jobs where they can go on later."),

@@ -60,12 +60,28 @@ def out_json(value: object) -> None:
     out(_RISKY_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
-def is_terminal() -> bool:
-    """Whether somebody is looking at stdout."""
-    return _is_terminal(sys.stdout)
+def is_terminal(stream: TextIO | None = None) -> bool:
+    """Whether somebody is looking at stdout, or at another stream."""
+    return _is_terminal(stream or sys.stdout)
 
 
-def has_color(stream: TextIO) -> bool:
+def can_animate(stream: TextIO) -> bool:
+    """Whether lines that were written to a stream can be drawn anew."""
+    return _is_terminal(stream) and os.environ.get("TERM") != "dumb"
+
+
+def size_of(stream: TextIO) -> os.terminal_size:
+    """Columns and lines of a terminal: as the environment says, or as it is."""
+    try:
+        is_ = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        is_ = os.terminal_size((80, 24))
+    said = [os.environ.get(name, "") for name in ("COLUMNS", "LINES")]
+    columns, lines = (int(text) if text.isdecimal() else 0 for text in said)
+    return os.terminal_size((columns or is_.columns or 80, lines or is_.lines or 24))
+
+
+def has_color(stream: TextIO | None) -> bool:
     """Whether a stream is a terminal that takes colours, and nobody said that they are unwanted."""
     return _is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
@@ -109,15 +125,16 @@ def fit(widths: Sequence[int], flexible: Sequence[int], room: int) -> list[int]:
     return fitted
 
 
-def console(file: TextIO | None = None) -> Console:
-    """A console of rich that prints what it is given, and guesses at nothing."""
+def console(file: TextIO | None = None, *, shown_on: TextIO | None = None) -> Console:
+    """A console of rich that prints what it is given and guesses at nothing; it is seen on stdout unless said."""
     from rich.console import Console
 
+    shown_on = shown_on or sys.stdout
     return Console(
-        file=file or sys.stdout,
+        file=file or shown_on,
         width=width(),
-        force_terminal=is_terminal(),
-        no_color=not has_color(sys.stdout),
+        force_terminal=_is_terminal(shown_on),
+        no_color=not has_color(shown_on),
         highlight=False,
         markup=False,
         emoji=False,

@@ -29,9 +29,12 @@ from posthorse.cli.words import (
 from posthorse.clock import moment
 from posthorse.rules.job import State, Status
 from posthorse.store.operations import read
+from posthorse.store.operations.bad_items import count_bad_items
 
 LONGEST_VALUE = 2_000
 """Characters of arguments and results on the screen; `--json` shows all."""
+
+_CAN_RETRY = (State.COMPLETED, State.FAILED)
 
 _EVENTS = {
     "attempt_failed": "attempt failed",
@@ -57,6 +60,7 @@ class Story(NamedTuple):
     arguments: str
     result: str | None
     events: Sequence[Event]
+    bad_items: int
 
 
 @click.command()
@@ -83,7 +87,8 @@ def _read(app: Posthorse, job_id: str) -> Story:
     outcome = app.store.read(read.outcome(job_id))
     events = [Event(moment(row.at), row.name, _decoded(row.detail)) for row in app.store.read(read.events(job_id))]
     arguments = app.store.read(read.arguments(job_id))
-    return Story(look, arguments or "{}", None if outcome is None else outcome.result, events)
+    bad_items = sum(app.store.read(count_bad_items(job_id)).values())
+    return Story(look, arguments or "{}", None if outcome is None else outcome.result, events, bad_items)
 
 
 def _as_json(story: Story) -> dict[str, object]:
@@ -91,6 +96,7 @@ def _as_json(story: Story) -> dict[str, object]:
         **status_as_json(story.look.status),
         "arguments": msgspec.Raw(story.arguments.encode()),
         "result": None if story.result is None else msgspec.Raw(story.result.encode()),
+        "bad_items": story.bad_items,
         "events": [{"at": event.at, "name": event.name, "detail": event.detail} for event in story.events],
     }
 
@@ -145,6 +151,9 @@ def _facts(story: Story) -> Iterator[tuple[str, str]]:
     if status.state is State.SCHEDULED and status.run_at is not None:
         yield "due", f"{clock_time(status.run_at, now)}, in {span(status.run_at - now)}"
     yield from _progress(status, now)
+    if story.bad_items:
+        again = f"; `posthorse retry {status.id} --bad-items` runs them again" if status.state in _CAN_RETRY else ""
+        yield "bad items", f"{story.bad_items:,}{again}"
     yield from _values("arguments", story.arguments)
     if status.state is State.COMPLETED and story.result is not None:
         yield "result", _cut(story.result)

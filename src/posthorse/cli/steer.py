@@ -64,17 +64,23 @@ def cancel(job_ids: Sequence[str], force: bool, target: str | None, url: str | N
 
 @click.command()
 @_ids
+@click.option("--bad-items", is_flag=True, help="Run completed or failed jobs over the bad items that they tolerated.")
 @target_options
 @json_lines_option
-def retry(job_ids: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
+def retry(job_ids: Sequence[str], bad_items: bool, target: str | None, url: str | None, as_json: bool) -> int:
     """Start failed or cancelled jobs again.
 
-    Their budgets are fresh; a long job goes on from its last committed slice. Prints the state of each job and its id.
+    Their budgets are fresh; a long job goes on from its last committed slice. With --bad-items a job meets again what
+    it tolerated, and nothing else that it has done. Prints the state of each job and its id.
 
     \b
       posthorse jobs --state failed --json | jq -r '.[].id' | xargs posthorse retry
     """
-    return _steer(job_ids, "retry", lambda app, job: app.get_job(job).retry(), target, url, as_json)
+
+    def again(app: Posthorse, job: str) -> State:
+        return app.get_job(job).retry_bad_items() if bad_items else app.get_job(job).retry()
+
+    return _steer(job_ids, "retry", again, target, url, as_json)
 
 
 def _steer(

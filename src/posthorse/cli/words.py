@@ -141,4 +141,6 @@ def status_as_json(status: Status) -> dict[str, object]:
         "run_at": status.run_at,
         "started_at": status.started_at,
         "finished_at": status.finished_at,
+        "schedule": status.schedule,
+        "scheduled_at": status.scheduled_at,
     }

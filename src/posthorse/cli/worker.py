@@ -9,9 +9,11 @@ import click
 
 from posthorse.app.client import Posthorse
 from posthorse.app.loading import load_application
+from posthorse.cli.options import size_options
 from posthorse.cli.screen import clean, out_json, say
 from posthorse.cli.target import json_option, named_target, target_options
 from posthorse.rules.job import checked_name
+from posthorse.rules.queues import as_labels
 from posthorse.version import VERSION
 
 KINDS_SHOWN = 12
@@ -26,14 +28,14 @@ KINDS_SHOWN = 12
     multiple=True,
     help="Serve this queue; may be repeated. None: all.",
 )
-@click.option("--processes", metavar="N", type=click.IntRange(1, 1000), default=1, help="Runner processes; else 1.")
 @click.option(
-    "--concurrency",
-    metavar="N",
-    type=click.IntRange(1, 10_000),
-    default=10,
-    help="Jobs at once in each process; else 10.",
+    "--label",
+    "labels",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A label of this worker; may be repeated. A queue that asks for labels is served by workers that have them.",
 )
+@size_options
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -44,6 +46,7 @@ KINDS_SHOWN = 12
 @json_option
 def worker(
     queues: Sequence[str],
+    labels: Sequence[str],
     processes: int,
     concurrency: int,
     log_level: str,
@@ -64,6 +67,7 @@ def worker(
 
     for queue in queues:
         checked_name(queue, what="queue")
+    as_labels(list(labels))
     named = named_target(target)
     app = load_application(named)
     if url is not None:
@@ -73,22 +77,27 @@ def worker(
             {
                 "store": app.store.where,
                 "queues": list(queues),
+                "labels": as_labels(list(labels)),
                 "processes": processes,
                 "concurrency": concurrency,
                 "kinds": sorted(app.registry),
             }
         )
     else:
-        _greet(app, queues, processes, concurrency)
-    return supervise(named, url, queues=queues, processes=processes, concurrency=concurrency, log_level=log_level)
+        _greet(app, queues, labels, processes, concurrency)
+    return supervise(
+        named, url, queues=queues, labels=labels, processes=processes, concurrency=concurrency, log_level=log_level
+    )
 
 
-def _greet(app: Posthorse, queues: Sequence[str], processes: int, concurrency: int) -> None:
+def _greet(app: Posthorse, queues: Sequence[str], labels: Sequence[str], processes: int, concurrency: int) -> None:
     kinds = sorted(app.registry)
     shown = ", ".join(kinds[:KINDS_SHOWN]) or "none: this worker will run nothing"
     more = f" and {len(kinds) - KINDS_SHOWN} more" if len(kinds) > KINDS_SHOWN else ""
     say(f"posthorse {VERSION}, Python {platform.python_version()}")
     say(f"  store   {clean(app.store.where)}")
     say(f"  queues  {clean(', '.join(queues)) or 'all'}")
+    if labels:
+        say(f"  labels  {clean(', '.join(labels))}")
     say(f"  jobs    {processes} × {concurrency} at once")
     say(f"  kinds   {clean(shown)}{more}")

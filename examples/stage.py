@@ -1,4 +1,4 @@
-"""The stage of the demonstration: the worker's processes, what is done to them, and what the audience sees of it.
+"""The stage of a demonstration: the worker's processes, what is done to them, and what the audience sees of it.
 
 Everything that it waits for has a deadline; what does not happen in time ends the demonstration with an error.
 """
@@ -10,15 +10,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import posthorse as ph
-from examples.flights.jobs import Summary, app
-from examples.flights.screen import Screen
+from examples import begun
+from examples.screen import Screen
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[1]
+PLAYS = ("kill-runner", "kill-worker", "pause", "deploy")
+PAUSE = 3.0
 LOOK_EVERY = 0.05
 DRAW_EVERY = 0.2
 
@@ -28,15 +30,31 @@ class Failure(Exception):
 
 
 class Stage:
-    """One worker and one long job, from the rise of the curtain to its fall."""
+    """One worker and one long job, from the rise of the curtain to its fall.
 
-    def __init__(self, url: str, folder: Path, screen: Screen, *, longest: float) -> None:
+    `application` is `module:app`, with that lease in seconds; `footer` is told below the bar of the job.
+    """
+
+    def __init__(
+        self,
+        application: str,
+        url: str,
+        folder: Path,
+        screen: Screen,
+        *,
+        lease: float,
+        longest: float,
+        footer: Callable[[], str] = lambda: "",
+    ) -> None:
         self.screen = screen
         self.folder = folder
+        self._application = application
         self._url = url
+        self._lease = lease
+        self._footer = footer
         self._deadline = time.monotonic() + longest
         self._worker: subprocess.Popen[bytes] | None = None
-        self._job: ph.Job[Summary] | None = None
+        self._job: ph.Job[object] | None = None
         self._drawn = 0.0
 
     @contextmanager
@@ -57,7 +75,7 @@ class Stage:
         """Two runner processes, as a service manager would start them."""
         command = [
             str(Path(sys.executable).with_name("posthorse")), "worker",
-            "--app", "examples.flights.jobs:app", "--url", self._url,
+            "--app", self._application, "--url", self._url,
             "--processes", "2", "--concurrency", "1",
         ]  # fmt: skip
         with (self.folder / "worker.log").open("ab") as log:
@@ -81,7 +99,7 @@ class Stage:
             _kill(pid)
         self._wait_for_worker()
         self.start_worker()
-        self.screen.say(f"the dead freed nothing; the lease ends {app.settings.lease:g} s after their last heartbeat")
+        self.screen.say(f"the dead freed nothing; the lease ends {self._lease:g} s after their last heartbeat")
         self._see_it_go_on(without=runner)
 
     def deploy(self) -> None:
@@ -100,10 +118,22 @@ class Stage:
 
     # ── the job ──────────────────────────────────────────────────────────────────────────────────────
 
-    def follow(self, job: ph.Job[Summary]) -> None:
+    def follow(self, job: ph.Job[object]) -> None:
         """From now on this job is what the screen shows."""
         self._job = job
         self.screen.say(f"{job.id} is enqueued: committed and synced")
+
+    def play(self, names: Sequence[str]) -> None:
+        """What happens to the job on its way, evenly spaced."""
+        plays = {
+            "kill-runner": self.kill_runner,
+            "kill-worker": self.kill_worker,
+            "pause": lambda: self.pause(PAUSE),
+            "deploy": self.deploy,
+        }
+        for number, name in enumerate(names, 1):
+            self.until_share(number / (len(names) + 1))
+            plays[name]()
 
     def until_share(self, share: float) -> None:
         """Watches until so much of the job is done."""
@@ -120,20 +150,14 @@ class Stage:
         still = self._until(lambda _: time.monotonic() >= end, "the pause to end")
         if still.progress.done != paused.progress.done:
             raise Failure(f"the job went on from {paused.progress.done:,} to {still.progress.done:,} while paused")
-        begun = self.slices_begun()
+        before = self.slices_begun()
         self._job.resume()
         self.screen.say("job.resume()", "yellow")
-        self._until(lambda _: self.slices_begun() > begun, "the job to go on")
+        self._until(lambda _: self.slices_begun() > before, "the job to go on")
 
-    def until_done(self) -> Summary:
-        """Watches until the job and every page that it enqueued are done."""
-        assert self._job is not None
-        done = self._until(lambda status: status.state.is_final, "the job to end")
-        summary = self._job.result()
-        for page in summary.pages:
-            app.get_job(page).result(timeout=max(1.0, self._deadline - time.monotonic()))
-        self.screen.say(f"{done.state}, and {len(summary.pages)} pages are written", "bold green")
-        return summary
+    def until_done(self) -> ph.Status:
+        """Watches until the job is over."""
+        return self._until(lambda status: status.state.is_final, "the job to end")
 
     def stop_worker(self) -> None:
         """The end, in good order."""
@@ -143,30 +167,30 @@ class Stage:
 
     # ── what is known ────────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def seconds_left(self) -> float:
+        """Until the demonstration counts as failed."""
+        return max(1.0, self._deadline - time.monotonic())
+
     def slices_begun(self) -> int:
         """How many slices began, whether or not they were committed."""
-        return len(self._begun())
+        return len(begun.read(self.folder))
 
     def last_words(self) -> str:
         """The end of the worker's log, for a demonstration that failed."""
         log = self.folder / "worker.log"
         return "\n".join(log.read_text(errors="replace").splitlines()[-12:]) if log.exists() else ""
 
-    def _begun(self) -> list[int]:
-        """For each slice that began, the process in which it did."""
-        begun = self.folder / "begun.txt"
-        return [int(pid) for pid in begun.read_text().splitlines()] if begun.exists() else []
-
     def _runner(self) -> int:
-        return self._begun()[-1]
+        return begun.read(self.folder)[-1]
 
     def _status(self) -> ph.Status:
         assert self._job is not None
         return self._job.status()
 
     def _wait_for_a_slice_to_begin(self) -> None:
-        begun = self.slices_begun()
-        while self.slices_begun() == begun:  # looked for closely: the slice takes but a moment
+        before = self.slices_begun()
+        while self.slices_begun() == before:  # looked for closely: the slice takes but a moment
             if time.monotonic() > self._deadline:
                 raise Failure(f"waited in vain for a slice to begin; the job is {self._status().state}")
             time.sleep(0.001)
@@ -196,7 +220,8 @@ class Stage:
         while (code := self._worker.poll()) is None:
             if time.monotonic() > self._deadline:
                 raise Failure("the worker does not end")
-            self._draw(self._status())
+            if self._job is not None:
+                self._draw(self._status())
             time.sleep(LOOK_EVERY)
         self._worker = None
         return code
@@ -204,15 +229,23 @@ class Stage:
     def _draw(self, status: ph.Status) -> None:
         if time.monotonic() - self._drawn >= DRAW_EVERY:
             self._drawn = time.monotonic()
-            begun = self._begun()
-            runner = begun[-1] if begun and begun[-1] in self._processes() else None
-            self.screen.draw(status, len(list(self.folder.glob("2013-??.txt"))), runner)
+            runners = begun.read(self.folder)
+            runner = runners[-1] if runners and runners[-1] in self._processes() else None
+            self.screen.draw(status, runner, self._footer())
 
     def _processes(self) -> list[int]:
         """The supervisor and its runners, while they live."""
         if self._worker is None or self._worker.poll() is not None:
             return []
         return [self._worker.pid, *_children(self._worker.pid)]
+
+
+def in_a_shell(url: str, job: str) -> tuple[str, str]:
+    """What the audience may try itself: the command, and its call for the job."""
+    command = Path(sys.executable).with_name("posthorse")
+    if command.is_relative_to(Path.cwd()):
+        command = command.relative_to(Path.cwd())
+    return command.name, f"{command} show {job[-8:]} --url {url}"
 
 
 def _children(parent: int) -> list[int]:

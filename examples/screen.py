@@ -1,4 +1,4 @@
-"""What the demonstration shows: live bars in a terminal, plain lines elsewhere. Knows neither jobs nor processes."""
+"""What a demonstration shows: live bars in a terminal, plain lines elsewhere. Knows neither jobs nor processes."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Screen:
         clock = Text(f"{seconds // 60:02}:{seconds % 60:02}  ", style="dim")
         self.console.print(clock + Text(line, style=style), soft_wrap=not self.console.is_terminal)
 
-    def draw(self, status: ph.Status, pages: int, runner: int | None) -> None:
+    def draw(self, status: ph.Status, runner: int | None, footer: str) -> None:
         """The job as it stands."""
         if self._live is not None:
-            self._live.update(_picture(status, pages, runner, self.console.width), refresh=True)
+            self._live.update(_picture(status, runner, footer, self.console.width), refresh=True)
             return
         tenths = int((status.progress.fraction or 0.0) * 10)
         if tenths > self._tenths_told:  # without a terminal, a line at each tenth
@@ -67,12 +67,11 @@ class Screen:
 _STYLES = {"processing": "green", "paused": "yellow", "completed": "bold green", "failed": "bold red"}
 
 
-def _picture(status: ph.Status, pages: int, runner: int | None, width: int) -> Group:
+def _picture(status: ph.Status, runner: int | None, footer: str, width: int) -> Group:
     progress = status.progress
     name = Text.assemble((f"{status.kind}  ", "bold"), (status.state, _STYLES.get(status.state, "cyan")))
     if runner is not None and status.state is ph.State.PROCESSING:
         name.append(f"  in runner {runner}", style="dim")
     bar = Table.grid()
     bar.add_row(ProgressBar(total=progress.total or 1, completed=progress.done, width=min(width - 1, 79)))
-    written = Text(f"month_page     {pages} pages written", style="dim")
-    return Group(Text(), name, bar, Text(str(progress)), written)
+    return Group(Text(), name, bar, Text(str(progress)), Text(footer, style="dim"))

@@ -1,0 +1,60 @@
+"""The demonstration: one act after the other, each a program of its own that verifies itself at its end.
+
+    make demo
+    .venv/bin/python -m examples.demo subscriptions --url postgresql://user@host/database
+
+The exit code is that of the first act that failed, and 0 when none did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+ACTS = {
+    "flights": "A year of flights, and nothing is counted twice",
+    "subscriptions": "A ledger that balances, whoever is killed",
+    "thumbnails": "Photographs in processes of their own, and a broken one",
+}
+"""The folder of an act in examples, which has a demo.py, and what it is about."""
+
+
+def main() -> int:
+    """Plays the acts that were asked for, or all."""
+    options = _options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number, name in enumerate(options.acts or ACTS, 1):
+        print(f"\nAct {number}: {ACTS[name]}\n", flush=True)
+        command = [sys.executable, str(Path(__file__).parent / name / "demo.py")]
+        command += ["--url", options.url] if options.url else []
+        if code := _play(command):
+            return code
+    return 0
+
+
+def _play(command: list[str]) -> int:
+    """An act that is interrupted ends its workers itself: it is told, and waited for."""
+    process = subprocess.Popen(command)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait()
+        return 130
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("acts", nargs="*", metavar="ACT", help=f"{', '.join(ACTS)} (all)")
+    parser.add_argument("--url", help="the store; new SQLite files unless said. Tables of the examples are made anew")
+    options = parser.parse_args()
+    if unknown := set(options.acts) - ACTS.keys():
+        parser.error(f"there is no act {' or '.join(sorted(unknown))}; there are {', '.join(ACTS)}")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""Tells of one job in few lines on stderr, for logs and mails: what became of it, and now and then how far it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from posthorse.cli.looks import sentence
+from posthorse.cli.lookup import Look
+from posthorse.cli.screen import say
+
+LOOK_EVERY = 0.25
+TENTHS_EVERY, WORD_EVERY = 5.0, 60.0
+"""Seconds between two tenths of the progress at least, and between two lines of a job that runs at most."""
+
+
+class Milestones:
+    """A line when something changed; none at all when it is silent."""
+
+    pause = LOOK_EVERY
+
+    def __init__(self, *, is_silent: bool) -> None:
+        self._is_silent = is_silent
+        self._told: tuple[object, ...] = ()
+        self._tenth = 0
+        self._told_at = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def show(self, looks: Sequence[Look]) -> None:
+        """Tells of the jobs, if there is something to tell."""
+        for look in looks:
+            status = look.status
+            state = (status.id, status.state, status.attempt, status.requested)
+            tenth = int((status.progress.fraction or 0) * 10)
+            silent_for = time.monotonic() - self._told_at
+            is_far = tenth != self._tenth and silent_for >= TENTHS_EVERY
+            if not self._is_silent and (state != self._told or is_far or silent_for >= WORD_EVERY):
+                self._told, self._tenth, self._told_at = state, tenth, time.monotonic()
+                say(sentence(look))
+
+    def tell(self, words: str) -> None:
+        """A line that is no secret."""
+        if not self._is_silent:
+            say(words)

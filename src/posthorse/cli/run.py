@@ -1,0 +1,229 @@
+"""`posthorse run`: one job, here and now, durably: what a line of a crontab wants to say.
+
+The journey: 1. the job is stored, or the earlier one that is to go on is found (`cli/runs`), 2. a worker in this
+process that serves it and no other claims it, out of turn, 3. it is watched until it is over, or until somebody
+stops this process; then it stops at its next slice and waits for the next call.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, redirect_stdout
+from typing import TextIO
+
+import click
+import msgspec
+
+from posthorse.app.client import Posthorse
+from posthorse.app.reading import Finished, outcome_of
+from posthorse.cli.exits import Exit, exit_of_states
+from posthorse.cli.following import Bars, Follower
+from posthorse.cli.lookup import Look, find_id, look_at
+from posthorse.cli.milestones import Milestones
+from posthorse.cli.options import job_options
+from posthorse.cli.runs import Neighbour, go_on, start
+from posthorse.cli.screen import can_animate, clean, complain, out_json, say
+from posthorse.cli.signals import Stop, stopped_by_signals
+from posthorse.cli.target import be_patient, json_option, open_application, target_options
+from posthorse.cli.words import amount, status_as_json
+from posthorse.rules.durations import as_timedelta
+from posthorse.rules.job import State, Status
+from posthorse.worker.embedded import EmbeddedWorker
+from posthorse.worker.single import OneJob
+
+FIRST_PAUSE = 0.01
+LAST_WORDS = 0.5
+"""Seconds that a thread may need to end after its job."""
+
+
+@click.command()
+@click.argument("kind", required=False)
+@click.argument("arguments", metavar="[ARGUMENT…] [NAME=VALUE…]", nargs=-1)
+@job_options
+@click.option("--key", metavar="TEXT", help="The name of the run, in place of kind and arguments.")
+@click.option("--new", "is_new", is_flag=True, help="A run of its own, whatever else runs or was interrupted.")
+@click.option("--resume", metavar="ID", help="Let this job go on here, whatever it is.")
+@click.option("--wait", "waits", is_flag=True, help="When it runs elsewhere already: wait, and take over if need be.")
+@click.option("--timeout", metavar="SPAN", help='Stop after this and end with 124; the next call goes on: "90m".')
+@click.option("--quiet", is_flag=True, help="Tell nothing but errors.")
+@target_options
+@json_option
+def run(
+    kind: str | None,
+    arguments: Sequence[str],
+    key: str | None,
+    is_new: bool,
+    resume: str | None,
+    waits: bool,
+    timeout: str | None,
+    quiet: bool,
+    queue: str | None,
+    priority: int | None,
+    tags: Sequence[str],
+    tenant: str | None,
+    max_attempts: int | None,
+    target: str | None,
+    url: str | None,
+    as_json: bool,
+) -> int:
+    """Run one job here and now, durably, and print its result.
+
+    No worker is needed, and no other job is started. A run that was interrupted, even by kill -9, goes on from its
+    last committed slice when the same command is given again; one that is over starts anew; and one that runs
+    already is not started twice (4). Errors are retried here, with their backoff.
+
+    Ctrl-C and SIGTERM stop the job at its next slice, a second one stops at once. Arguments are written as for
+    `posthorse enqueue`.
+
+    \b
+      posthorse run nightly_report
+      posthorse run expire_subscriptions 2026-11-30 --timeout 2h
+      posthorse run --resume 0123abcd
+    """
+    ends_at = None if timeout is None else time.monotonic() + as_timedelta(timeout, name="--timeout").total_seconds()
+    _check_usage(kind, resume, key, is_new)
+    app = open_application(target, url)
+    if resume is not None:
+        job = go_on(app, find_id(app, resume))
+    else:
+        options = {
+            "queue": queue,
+            "priority": priority,
+            "tags": tags or None,
+            "tenant": tenant,
+            "max_attempts": max_attempts,
+        }
+        job = start(app, kind or "", arguments, key, is_new=is_new, options=options)
+    be_patient(app)
+    neighbour = None if waits or job.is_new else Neighbour(app, job.id)
+    with ExitStack() as opened:
+        stop = opened.enter_context(stopped_by_signals(ends_at))
+        look = _work(app, job.id, _shown(quiet, sys.stderr), stop, neighbour)
+    code = _report(app, look, stop, neighbour, timeout, as_json)
+    _leave_at_once_if_stuck(code)
+    return code
+
+
+def _check_usage(kind: str | None, resume: str | None, key: str | None, is_new: bool) -> None:
+    wrong = None
+    if (kind is None) == (resume is None):
+        wrong = "name a kind, or a job with --resume"
+    elif resume is not None and (key is not None or is_new):
+        wrong = "--resume names the job; --key and --new are for others"
+    elif key is not None and is_new:
+        wrong = "--key names a run to go on with, and --new is for one of its own; give one of them"
+    if wrong is not None:
+        raise click.UsageError(wrong, click.get_current_context())
+
+
+def _shown(quiet: bool, stream: TextIO) -> Follower:
+    if not quiet and can_animate(stream):
+        return Bars(stream)
+    return Milestones(is_silent=quiet)
+
+
+def _work(app: Posthorse, job: str, follower: Follower, stop: Stop, neighbour: Neighbour | None) -> Look:
+    """Works on the job until it is over, until this process is to stop, or until it is clear that others work on it."""
+    worker = EmbeddedWorker(
+        app.store, app.registry, app.settings, queues=(), concurrency=1, only=OneJob(job, at_once=True)
+    )
+    pause, is_stopping = FIRST_PAUSE, False
+    with follower, redirect_stdout(sys.stderr), worker:  # what the job prints is no result
+        while True:
+            look = look_at(app, job)
+            if not _has_head_start(look.status):
+                follower.show([look])
+            if look.status.state.is_final:
+                return look
+            if stop.is_asked or (neighbour is not None and neighbour.is_at_work(look)):
+                if not is_stopping and stop.is_asked and look.status.state is State.PROCESSING:
+                    follower.tell("Stopping at the next slice; once more to stop at once.")
+                is_stopping = True
+                worker.stop()
+                if worker.has_ended(pause):
+                    look = look_at(app, job)
+                    follower.show([look])
+                    return look
+            elif worker.has_ended():
+                return look  # leaving tells why
+            else:
+                stop.wait(pause)
+            if stop.is_urgent:
+                follower.__exit__(None, None, None)
+                _end(Exit.INTERRUPTED, "Ended at once; the job goes on after its lease, from its last committed slice.")
+            pause = min(follower.pause, pause * 1.5)
+
+
+def _has_head_start(status: Status) -> bool:
+    """Whether the job is so new that nobody but this process may claim it yet: nothing is to be told of it."""
+    return status.state is State.SCHEDULED and status.started_at is None
+
+
+def _report(
+    app: Posthorse, look: Look, stop: Stop, neighbour: Neighbour | None, timeout: str | None, as_json: bool
+) -> Exit:
+    """Data on stdout, words on stderr; answers with the exit code."""
+    status = look.status
+    finished = outcome_of(app, status.id)
+    if finished is not None:
+        _report_end(finished, as_json)
+        return exit_of_states([finished.state])
+    if as_json:
+        out_json({**status_as_json(status), "result": None})
+    if neighbour is not None and neighbour.has_shown_life:
+        complain(
+            f"job {status.id} runs already, in {neighbour.name}, so it was not started again; follow it with "
+            f"`posthorse watch {status.id}`, or give --wait or --new"
+        )
+        return Exit.CONFLICT
+    if status.state is State.PROCESSING:
+        say(f"Job {status.id} goes on in worker {clean(status.worker or 'unknown')}.")
+    else:
+        after = f" after {timeout}" if stop.is_timed_out else ""
+        place = f" at {amount(status.progress)}" if status.progress.done else ""
+        say(f"Stopped{after}{place}. The job is {status.state.value}.")
+        say(f"Go on with the same command, or --resume {status.id}")
+    return Exit.TIMED_OUT if stop.is_timed_out else Exit.INTERRUPTED
+
+
+def _report_end(finished: Finished, as_json: bool) -> None:
+    error = finished.error if finished.state is State.FAILED else None
+    result = None if finished.result is None else msgspec.Raw(finished.result.encode())
+    if as_json:
+        shown = None if error is None else {"type": error.type, "message": error.message}
+        out_json(
+            {
+                "id": finished.job,
+                "state": finished.state.value,
+                "reason": finished.reason,
+                "result": result,
+                "error": shown,
+            }
+        )
+    elif finished.state is State.COMPLETED and finished.result not in (None, "null"):
+        out_json(result)
+    if finished.state is State.FAILED:
+        complain(f"job {finished.job} {finished.reason}: {error}")
+        say(f"See `posthorse show {finished.job}`; `posthorse run --resume {finished.job}` tries on where it stands.")
+    elif finished.state is State.CANCELLED:
+        complain(f"job {finished.job} was cancelled")
+
+
+def _leave_at_once_if_stuck(code: int) -> None:
+    """A job that ignores that it is to stop must not keep this process: what it still does counts for nothing."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("posthorse-job"):
+            thread.join(LAST_WORDS)
+            if thread.is_alive():
+                _end(code, "Its code does not stop; what it still did counts for nothing.")
+
+
+def _end(code: int, words: str) -> None:
+    say(words)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)

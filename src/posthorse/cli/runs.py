@@ -1,0 +1,128 @@
+"""Which job a `posthorse run` is: a new one, or an earlier one that is to go on.
+
+A run has a key, made of its kind and arguments or given by name. While the job of that key is not over it is the run,
+however often the command is given; then the key passes on to the next job. So calls of cron never overlap,
+and an interrupted one goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
+
+import msgspec
+
+from posthorse import ids
+from posthorse.app.client import Posthorse
+from posthorse.app.kind import Call, Kind
+from posthorse.cli.arguments import read_words
+from posthorse.cli.lookup import Look, look_at
+from posthorse.cli.screen import clean
+from posthorse.errors import NotAllowed
+from posthorse.rules.job import NewJob, State, Status
+from posthorse.store.operations import read
+from posthorse.store.operations.runs import enqueue_anew
+from posthorse.store.operations.submit import enqueue
+
+HEAD_START = 2_000_000
+"""Microseconds for which a new job waits for this process before others may claim it."""
+
+
+class Run(NamedTuple):
+    """The job to run here, and whether it was made for this run."""
+
+    id: str
+    is_new: bool
+
+
+def start(
+    app: Posthorse,
+    kind: str,
+    words: Sequence[str],
+    key: str | None,
+    *,
+    is_new: bool,
+    options: Mapping[str, object],
+) -> Run:
+    """A new job, or the one under the same key that is not over.
+
+    Raises KeyConflict, NotAllowed for one that was paused, and what is wrong with the arguments.
+    """
+    registered = app.registry[kind]
+    chosen = cast("Kind[..., object]", Kind(app, registered)).using(**options)  # type: ignore[arg-type]  # checked there
+    arguments = read_words(registered, words)
+    bound = chosen.bind(*arguments.by_position, **arguments.by_name)
+    if not is_new:
+        name = key if key is not None else _digest(bound)
+        bound = chosen.using(key=f"run {name}").bind(*arguments.by_position, **arguments.by_name)
+    run = _stored(app, msgspec.structs.replace(bound.template, id=ids.new_id(), delay=HEAD_START))
+    if not run.is_new:
+        status = look_at(app, run.id).status
+        _check_can_run(app, status)
+        if status.state is State.PAUSED:
+            raise NotAllowed(f"job {run.id} is paused; `posthorse run --resume {run.id}` lets it go on here")
+    return run
+
+
+def go_on(app: Posthorse, job: str) -> Run:
+    """An earlier job, made ready to run: resumed, or retried if it failed or was cancelled.
+
+    Raises NotAllowed for one that completed, JobNotFound.
+    """
+    status = look_at(app, job).status
+    _check_can_run(app, status)
+    if status.state is State.PAUSED or status.requested == "pause":
+        app.get_job(job).resume()
+    elif status.state is State.COMPLETED:
+        raise NotAllowed(f"job {job} is completed: nothing is left of it to run")
+    elif status.state.is_final:
+        app.get_job(job).retry()
+    return Run(job, is_new=False)
+
+
+class Neighbour:
+    """Whoever runs the job already: alive, which a sign of life shows, or dead, until its lease is over."""
+
+    def __init__(self, app: Posthorse, job: str) -> None:
+        self._app = app
+        self._job = job
+        self._first: tuple[str, int, object] | None = None
+        self._is_ours = False
+        self.name = ""
+        self.has_shown_life = False
+
+    def is_at_work(self, look: Look) -> bool:
+        """Whether somebody else is seen to work on the job; once this process had it, nobody is looked for."""
+        if self._is_ours or self.has_shown_life or look.status.state is not State.PROCESSING:
+            return self.has_shown_life
+        holder = self._app.store.read(read.holder(self._job))
+        if holder is None:
+            return False
+        if (holder.host, holder.pid) == (socket.gethostname(), os.getpid()):
+            self._is_ours = True
+            return False
+        self.name = f"process {holder.pid} of {clean(holder.host)}"
+        sign = (holder.worker, holder.beat_at, look.status.progress.done)
+        self._first = self._first or sign
+        self.has_shown_life = sign != self._first
+        return self.has_shown_life
+
+
+def _stored(app: Posthorse, job: NewJob) -> Run:
+    lanes, channel = app.store.lanes({job.lane}), app.store.backend.channel
+    if job.key is None:
+        [submitted] = app.store.run(enqueue([job], lanes, channel=channel))
+    else:
+        submitted = app.store.run(enqueue_anew(job, lanes, channel=channel))
+    return Run(submitted.id, submitted.created)
+
+
+def _digest(call: Call[object]) -> str:
+    return hashlib.sha256(call.template.arguments.encode()).hexdigest()
+
+
+def _check_can_run(app: Posthorse, status: Status) -> None:
+    _ = app.registry[status.kind]  # raises UnknownKind, which names the nearest

@@ -1,0 +1,61 @@
+"""Being told to stop: by Ctrl-C, by SIGTERM, or because the time is over. A second signal is an urgent one."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Stop:
+    """Whether this process is to stop, and how urgently."""
+
+    def __init__(self, ends_at: float | None) -> None:
+        self._ends_at = ends_at
+        self._news = threading.Event()
+        self._signals = 0
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether it is time to stop, for whichever reason."""
+        return self._signals > 0 or self.is_timed_out
+
+    @property
+    def is_timed_out(self) -> bool:
+        """Whether the time is over, and nobody asked before."""
+        return not self._signals and self._ends_at is not None and time.monotonic() >= self._ends_at
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether somebody asked twice."""
+        return self._signals > 1
+
+    def wait(self, seconds: float) -> None:
+        """Waits, at most until there is a reason to stop."""
+        if self._ends_at is not None:
+            seconds = min(seconds, max(0.0, self._ends_at - time.monotonic()))
+        self._news.wait(seconds)
+
+    def ask(self) -> None:
+        """A signal came."""
+        self._signals += 1
+        self._news.set()
+
+
+@contextmanager
+def stopped_by_signals(ends_at: float | None) -> Iterator[Stop]:
+    """Within the block, signals ask to stop and end nothing by themselves. `ends_at` is in monotonic seconds."""
+    stop = Stop(ends_at)
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        stop.ask()
+
+    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

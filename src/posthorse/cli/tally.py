@@ -1,0 +1,79 @@
+"""Many jobs at a glance: how many are in which state, and when the last of them will be over.
+
+Pure: it is fed with looks at the jobs, and with the seconds between them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from posthorse.cli.lookup import Look
+from posthorse.rules.job import State
+from posthorse.rules.progress import Pace, Progress, progress_at
+
+ORDER = (
+    State.PROCESSING,
+    State.PENDING,
+    State.SCHEDULED,
+    State.BLOCKED,
+    State.PAUSED,
+    State.COMPLETED,
+    State.CANCELLED,
+    State.FAILED,
+)
+
+SHARES = 1_000
+"""Parts of one job: a crowd of jobs is one long job, and each of them so many items of it."""
+
+SHORTEST_SPAN = 1.0
+"""Seconds over which the pace of a crowd is measured at least."""
+
+
+class Tally:
+    """How a crowd of jobs stands, and how fast it goes."""
+
+    def __init__(self) -> None:
+        self._pace = Pace()
+        self._done: int | None = None
+        self._seconds = 0.0
+
+    def observe(self, looks: Sequence[Look], seconds: float) -> None:
+        """Takes note of how the jobs stand so many seconds after the last time."""
+        done = _shares_done(looks)
+        if self._done is None:
+            self._done = done
+            return
+        self._seconds += seconds
+        if self._seconds >= SHORTEST_SPAN:
+            self._pace = self._pace.observe(max(0, done - self._done), self._seconds)
+            self._done, self._seconds = done, 0.0
+
+    def forecast(self, looks: Sequence[Look]) -> Progress:
+        """Of all jobs together. When none waits it is that of the last one to end; else the pace of the crowd tells."""
+        going = [look.status for look in looks if not look.status.state.is_final]
+        ends = [(progress.eta, *progress.eta_range) for status in going if (progress := status.progress).eta_range]
+        if going and len(ends) == len(going):
+            now = looks[0].now
+            known = [(middle, early, late) for middle, early, late in ends if middle is not None]
+            return _ends_at(now, *(max(moments) for moments in zip(*known, strict=True)))
+        if not looks:
+            return Progress()
+        return progress_at(_shares_done(looks), SHARES * len(looks), self._pace, looks[0].now)
+
+
+def counts(looks: Sequence[Look]) -> Mapping[State, int]:
+    """How many jobs are in which state, in the order in which they are told."""
+    counted = Counter(look.status.state for look in looks)
+    return {state: counted[state] for state in ORDER if counted[state]}
+
+
+def _shares_done(looks: Sequence[Look]) -> int:
+    return sum(
+        SHARES if look.status.state.is_final else int(SHARES * (look.status.progress.fraction or 0)) for look in looks
+    )
+
+
+def _ends_at(now: datetime, middle: datetime, early: datetime, late: datetime) -> Progress:
+    return Progress(remaining=max(timedelta(0), middle - now), eta=middle, eta_range=(early, late))

@@ -1,0 +1,149 @@
+"""`watch` of many jobs: which ones it chooses, how few questions it asks, and how it pictures them."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+import pytest
+
+from posthorse.cli.exits import Exit
+from posthorse.cli.lookup import Look
+from posthorse.cli.tally import Tally, counts
+from posthorse.rules.job import State, Status
+from posthorse.rules.progress import Progress
+from posthorse.store.operations import read
+from tests.cli.conftest import Shop
+from tests.cli.test_processes import seen_on_a_terminal
+from tests.waiting import until_state
+
+NOW = datetime(2026, 11, 30, tzinfo=UTC)
+
+
+def look(state: State, progress: Progress | None = None, *, id: str = "0123abcd") -> Look:
+    """A job in a state; what does not matter here is left as it comes."""
+    status = Status(
+        id=id,
+        state=state,
+        reason=None,
+        kind="work",
+        queue="default",
+        priority=0,
+        tenant=None,
+        tags=(),
+        attempt=1,
+        max_attempts=None,
+        crashes=0,
+        interruptions=0,
+        progress=progress or Progress(),
+        requested=None,
+        error=None,
+        worker=None,
+        created_at=NOW,
+        run_at=None,
+        started_at=NOW,
+        finished_at=NOW if state.is_final else None,
+    )
+    return Look(status, NOW)
+
+
+def watched(shop: Shop, *words: str, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    """The first picture of a watch that is then interrupted."""
+
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("posthorse.cli.watch.time.sleep", interrupt)
+    result = shop.run("watch", *words, "--json")
+    assert result.exit_code == Exit.INTERRUPTED, result.output
+    return [cast("dict[str, object]", json.loads(line)) for line in result.stdout.splitlines()]
+
+
+def test_filters_choose_what_is_not_over(any_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = any_shop.done("enqueue", "welcome", "1")
+    later = any_shop.done("enqueue", "welcome", "2", "--delay", "1h")
+    paused = any_shop.done("enqueue", "welcome", "3")
+    any_shop.done("pause", paused)
+    other = any_shop.done("enqueue", "count", "5")
+    any_shop.done("cancel", any_shop.done("enqueue", "welcome", "4"))
+
+    def ids(*words: str) -> list[object]:
+        return [job["id"] for job in watched(any_shop, *words, monkeypatch=monkeypatch)]
+
+    assert ids("-q", "mail") == [waiting, later, paused]
+    assert ids("--kind", "count") == [other]
+    assert ids("--state", "paused") == [paused]
+    assert set(ids("--follow")) == {waiting, later, paused, other}
+    assert "No job fits." in any_shop.run("watch", "-q", "nothing").stderr
+    assert any_shop.run("watch", waiting, "--follow").exit_code == Exit.USAGE
+
+
+def test_many_jobs_are_looked_at_with_one_question(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [shop.done("enqueue", "welcome", str(number)) for number in range(5)]
+    turns = iter(range(10))
+    asked: list[int] = []
+    ask = read.jobs_by_id
+
+    def counted(ids: list[str]) -> object:
+        asked.append(len(ids))
+        return ask(ids)
+
+    def sleep(seconds: float) -> None:
+        if job := dict(enumerate(jobs)).get(next(turns)):
+            shop.app.get_job(job).cancel()
+
+    monkeypatch.setattr("posthorse.cli.watch.time.sleep", sleep)
+    monkeypatch.setattr("posthorse.store.operations.read.jobs_by_id", counted)
+    monkeypatch.setattr("posthorse.store.operations.read.job", lambda job: pytest.fail("asked for a single job"))
+    assert shop.run("watch", *jobs).exit_code == Exit.CANCELLED
+    assert asked == [5, 5, 4, 3, 2, 1]  # what is over is not asked for again
+
+
+def test_job_that_is_not_there_ends_with_three(shop: Shop) -> None:
+    job = shop.done("enqueue", "welcome", "1")
+    assert shop.run("watch", job, "01936f5e-7c1a-7d2b-8e3f-0123456789ab").exit_code == Exit.NOT_FOUND
+
+
+def test_many_jobs_fit_the_terminal_and_end_as_numbers(shop: Shop) -> None:
+    calls = "\n".join(f"[{number}]" for number in range(40))
+    jobs = shop.done("enqueue", "welcome", "--from-file", "-", input=calls).split("\n")
+    bad = shop.done("enqueue", "broken", "no luck")
+    shop.app.get_job(jobs[0]).cancel()
+    with shop.app.worker():
+        seen = re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", seen_on_a_terminal(shop, "watch", *jobs, bad, LINES="12"))
+        until_state(shop.app.get_job(bad), "failed")
+    assert "✓ 39 completed  ⊘ 1 cancelled  ✗ 1 failed" in seen
+
+
+def test_counts_come_in_the_order_of_the_states() -> None:
+    looks = [look(State.FAILED), look(State.PENDING), look(State.PROCESSING), look(State.PENDING)]
+    assert list(counts(looks).items()) == [(State.PROCESSING, 1), (State.PENDING, 2), (State.FAILED, 1)]
+
+
+def test_last_job_to_end_is_the_end_of_all_when_none_waits() -> None:
+    def running(seconds: int) -> Look:
+        eta = NOW + timedelta(seconds=seconds)
+        return look(
+            State.PROCESSING,
+            Progress(1, 2, eta=eta, eta_range=(eta - timedelta(seconds=1), eta + timedelta(seconds=2))),
+        )
+
+    forecast = Tally().forecast([running(10), running(30), look(State.COMPLETED)])
+    assert forecast.remaining == timedelta(seconds=30)
+    assert forecast.eta_range == (NOW + timedelta(seconds=29), NOW + timedelta(seconds=32))
+
+
+def test_pace_of_the_crowd_tells_when_jobs_wait() -> None:
+    tally = Tally()
+    jobs = 100
+    looks: list[Look] = []
+    for over in range(0, 60, 10):
+        looks = [look(State.COMPLETED)] * over + [look(State.PENDING)] * (jobs - over)
+        tally.observe(looks, 2.0)
+    remaining = tally.forecast(looks).remaining
+    assert remaining is not None
+    assert 8 < remaining.total_seconds() < 12  # half of them are over, ten in two seconds
+    assert Tally().forecast(looks).remaining is None
+    assert Tally().forecast([]).remaining is None
