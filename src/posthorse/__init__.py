@@ -3,6 +3,8 @@
 from posthorse.app.client import Posthorse
 from posthorse.app.job import Job
 from posthorse.app.kind import Call, Kind
+from posthorse.app.queues import Queue
+from posthorse.app.schedules import Schedule, ScheduleState, ScheduleStatus
 from posthorse.errors import (
     DuplicateKind,
     FenceLost,
@@ -17,29 +19,38 @@ from posthorse.errors import (
     NotAllowed,
     OutcomeUnknown,
     PosthorseError,
+    QueueClosed,
+    QueueFull,
+    ScheduleNotFound,
     SchemaMismatch,
     StoreError,
     StoreUnreachable,
+    ToleranceExceeded,
     TooLarge,
     UnknownKind,
     UsageError,
 )
-from posthorse.rules.job import JobError, State, Status
+from posthorse.rules.job import BadItem, JobError, State, Status
+from posthorse.rules.limits import Concurrency, Rate
 from posthorse.rules.progress import Progress
+from posthorse.rules.queues import QueueSettings
 from posthorse.rules.retry import Backoff
+from posthorse.rules.schedules import Misfire
 from posthorse.store.connections import AsyncConnection, Connection
 from posthorse.version import VERSION
 from posthorse.worker.context import Context
 from posthorse.worker.slices import Batch
-from posthorse.worker.sources import csv, keyset, lines
+from posthorse.worker.sources import csv, files, keyset, lines, rows
 
 __version__ = VERSION
 
 __all__ = [
     "AsyncConnection",
     "Backoff",
+    "BadItem",
     "Batch",
     "Call",
+    "Concurrency",
     "Connection",
     "Context",
     "DuplicateKind",
@@ -55,21 +66,34 @@ __all__ = [
     "JobNotFound",
     "KeyConflict",
     "Kind",
+    "Misfire",
     "NotAllowed",
     "OutcomeUnknown",
     "Posthorse",
     "PosthorseError",
     "Progress",
+    "Queue",
+    "QueueClosed",
+    "QueueFull",
+    "QueueSettings",
+    "Rate",
+    "Schedule",
+    "ScheduleNotFound",
+    "ScheduleState",
+    "ScheduleStatus",
     "SchemaMismatch",
     "State",
     "Status",
     "StoreError",
     "StoreUnreachable",
+    "ToleranceExceeded",
     "TooLarge",
     "UnknownKind",
     "UsageError",
     "__version__",
     "csv",
+    "files",
     "keyset",
     "lines",
+    "rows",
 ]

@@ -13,9 +13,13 @@ PosthorseError
 │   ├── SchemaMismatch               the store was made by an older or newer Posthorse
 │   └── OutcomeUnknown               the reply to a commit was lost and asking again gave no answer
 ├── JobNotFound (LookupError)
+├── ScheduleNotFound (LookupError)
 ├── KeyConflict                      same key, other arguments
+├── QueueFull                        the queue has as many waiting jobs as it may have
+├── QueueClosed                      the queue is being drained and takes no new jobs
 ├── JobFailed                        result() of a job that failed
 ├── JobCancelled                     result() of a job that was cancelled
+├── ToleranceExceeded                a long job met more bad items than it tolerates
 ├── NotAllowed                       the job's state forbids what was asked
 └── FenceLost                        the writer no longer owns the job
 
@@ -77,8 +81,41 @@ class JobNotFound(PosthorseError, LookupError):
     """No job has this id."""
 
 
+class ScheduleNotFound(PosthorseError, LookupError):
+    """No schedule has this name."""
+
+
 class KeyConflict(PosthorseError):
     """The key was used before for other arguments."""
+
+
+class QueueFull(PosthorseError):
+    """As many jobs wait in the queue as may wait there; nothing was written.
+
+    `retry_after` is an estimate of the seconds after which there is room again.
+    """
+
+    def __init__(self, queue: str, *, depth: int, max_depth: int, wanted: int, retry_after: float) -> None:
+        self.queue = queue
+        self.depth = depth
+        self.max_depth = max_depth
+        self.retry_after = retry_after
+        many = f"{wanted:,} more do" if wanted > 1 else "one more does"
+        super().__init__(
+            f"queue {queue!r} is full: {depth:,} jobs wait and {max_depth:,} may, so {many} not fit and nothing was "
+            f"enqueued; try again in about {retry_after:.0f} s, or wait for room with using(block=…)"
+        )
+
+
+class QueueClosed(PosthorseError):
+    """The queue is being drained: it takes no new jobs. Nothing was written."""
+
+    def __init__(self, queue: str) -> None:
+        self.queue = queue
+        super().__init__(
+            f"queue {queue!r} is being drained and takes no new jobs, so nothing was enqueued; enqueue into another "
+            f"queue, or open it again: posthorse queues resume {queue}"
+        )
 
 
 class JobFailed(PosthorseError):
@@ -87,6 +124,10 @@ class JobFailed(PosthorseError):
 
 class JobCancelled(PosthorseError):
     """The job was cancelled."""
+
+
+class ToleranceExceeded(PosthorseError):
+    """A loop of a long job met more bad items than its budget `tolerate=` allows."""
 
 
 class NotAllowed(PosthorseError):

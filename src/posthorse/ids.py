@@ -44,6 +44,12 @@ def new_ids(count: int) -> list[str]:
     return [f"{heads[number >> 16]}{number & 0xFFFF:04x}{tails[8 * i : 8 * i + 8]}" for i, number in enumerate(numbers)]
 
 
+def moved_to(job_id: str, moment: int) -> str:
+    """The same id, as if made at a moment (microseconds): for who knows a better clock than this machine's."""
+    head = f"{moment // 1000:012x}"
+    return f"{head[:8]}-{head[8:]}{job_id[13:]}"
+
+
 def is_id(text: str) -> bool:
     """True when the text is a job id in canonical form."""
     return _CANONICAL.fullmatch(text) is not None

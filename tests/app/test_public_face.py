@@ -10,10 +10,11 @@ import pytest
 import posthorse as ph
 
 NAMES = """
-AsyncConnection Backoff Batch Call Connection Context DuplicateKind FenceLost Interrupted InvalidArgument InvalidOption
-InvalidSettings Job JobCancelled JobError JobFailed JobNotFound KeyConflict Kind NotAllowed OutcomeUnknown Posthorse
-PosthorseError Progress SchemaMismatch State Status StoreError StoreUnreachable TooLarge UnknownKind UsageError
-__version__ csv keyset lines
+AsyncConnection Backoff BadItem Batch Call Concurrency Connection Context DuplicateKind FenceLost Interrupted
+InvalidArgument InvalidOption InvalidSettings Job JobCancelled JobError JobFailed JobNotFound KeyConflict Kind
+Misfire NotAllowed OutcomeUnknown Posthorse PosthorseError Progress Queue QueueClosed QueueFull QueueSettings Rate
+Schedule ScheduleNotFound ScheduleState ScheduleStatus SchemaMismatch State Status StoreError StoreUnreachable
+ToleranceExceeded TooLarge UnknownKind UsageError __version__ csv files keyset lines rows
 """
 
 
@@ -28,7 +29,7 @@ def test_nothing_else_is_public_but_modules() -> None:
 
 
 def twins() -> Iterator[tuple[type, str, str]]:
-    for face in (ph.Posthorse, ph.Kind, ph.Call, ph.Job, ph.Context, ph.Batch):
+    for face in (ph.Posthorse, ph.Kind, ph.Call, ph.Job, ph.Context, ph.Batch, ph.Queue, ph.Schedule):
         for name in dir(face):
             twin = f"a{name}"
             if not name.startswith("_") and hasattr(face, twin) and inspect.isfunction(getattr(face, name)):
@@ -40,14 +41,26 @@ def test_these_verbs_have_an_async_twin() -> None:
         "Batch.commit",
         "Call.enqueue",
         "Context.checkpoint",
+        "Job.bad_items",
         "Job.cancel",
         "Job.pause",
         "Job.result",
         "Job.resume",
         "Job.retry",
+        "Job.retry_bad_items",
         "Job.status",
         "Kind.enqueue",
         "Posthorse.enqueue_many",
+        "Queue.drain",
+        "Queue.pause",
+        "Queue.reset",
+        "Queue.resume",
+        "Queue.set",
+        "Queue.settings",
+        "Schedule.pause",
+        "Schedule.resume",
+        "Schedule.status",
+        "Schedule.trigger",
     ]
 
 
@@ -61,13 +74,13 @@ def test_both_colours_of_a_verb_have_one_signature(face: type, name: str, twin: 
 
 def test_every_async_verb_is_the_twin_of_one() -> None:
     known = {f"{face.__name__}.{twin}" for face, _, twin in twins()}
-    for face in (ph.Posthorse, ph.Kind, ph.Call, ph.Job, ph.Context, ph.Batch):
+    for face in (ph.Posthorse, ph.Kind, ph.Call, ph.Job, ph.Context, ph.Batch, ph.Queue, ph.Schedule):
         for name, _ in inspect.getmembers(face, inspect.iscoroutinefunction):
             assert name.startswith("_") or f"{face.__name__}.{name}" in known
 
 
 def test_every_public_function_says_what_it_does() -> None:
-    for face in (ph.Posthorse, ph.Kind, ph.Call, ph.Job, ph.Context, ph.Batch, ph.Progress, ph.Status):
+    for face in (ph.Posthorse, ph.Kind, ph.Call, ph.Job, ph.Context, ph.Batch, ph.Queue, ph.Progress, ph.Status):
         assert face.__doc__
         for name, value in vars(face).items():
             if inspect.isfunction(value) and not name.startswith("_"):

@@ -80,13 +80,13 @@ def test_solo_lane_is_a_lane_of_its_own(yard: Yard) -> None:
     [suspect], [plain] = yard.enqueue(1, solo), yard.enqueue()
     assert yard.claim_one().job == plain
     assert yard.claim_one(lane=solo).job == suspect
-    assert yard.store.read(claim.lanes_after(0))[0][1].solo
+    assert yard.store.read(claim.news(0)).lanes[0][1].solo
 
 
 def test_new_lanes_are_found_by_number(yard: Yard) -> None:
     known = yard.probe().lane
     number = yard.probe(URGENT).lane
-    assert yard.store.read(claim.lanes_after(known)) == [(number, URGENT)]
+    assert yard.store.read(claim.news(known)).lanes == [(number, URGENT)]
 
 
 def test_missing_runner_gets_nothing(yard: Yard) -> None:

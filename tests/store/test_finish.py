@@ -216,12 +216,12 @@ def test_spent_budgets_come_back_with_the_next_claim(yard: Yard) -> None:
 
 def test_checkpoint_is_kept_and_slices_are_counted(yard: Yard) -> None:
     attempt = yard.started()
-    assert yard.store.read(finish.load_checkpoint(attempt.job)) is None
+    assert yard.store.read(finish.load_checkpoint(attempt.job))[:2] == (0, None)
     assert yard.checkpoint(attempt, 0, is_slice=False) == (0, None)
     assert yard.checkpoint(attempt, 1) == (1, None)
     assert yard.checkpoint(attempt, 2) == (2, None)
     assert yard.checkpoint(attempt, 2, is_slice=False) == (2, None)
-    assert yard.store.read(finish.load_checkpoint(attempt.job)) == (2, standing(2))
+    assert yard.store.read(finish.load_checkpoint(attempt.job))[:2] == (2, standing(2))
     row = yard.job(attempt.job)
     assert (row.done, row.total, row.note, row.pace) == (2, 10, "note", "[2]")
 
@@ -241,7 +241,7 @@ def test_stale_worker_cannot_save_a_checkpoint(yard: Yard) -> None:
     assert yard.checkpoint(attempt, 6) is None
     heir = yard.claim_one()
     assert yard.checkpoint(attempt, 6) is None
-    assert yard.store.read(finish.load_checkpoint(attempt.job)) == (1, standing(5))
+    assert yard.store.read(finish.load_checkpoint(attempt.job))[:2] == (1, standing(5))
     assert yard.checkpoint(heir, 6) == (2, None)
 
 
@@ -258,7 +258,7 @@ def test_texts_of_a_checkpoint_may_hold_anything(yard: Yard) -> None:
     texts = json.dumps({"a,b": '{}"\\\n', "é": None}, ensure_ascii=False)
     at = finish.Checkpoint(2**40, None, texts, None, texts, texts)
     assert yard.store.run(finish.checkpoint(attempt, at)) == (1, None)
-    assert yard.store.read(finish.load_checkpoint(attempt.job)) == (1, at)
+    assert yard.store.read(finish.load_checkpoint(attempt.job))[:2] == (1, at)
 
 
 def test_committed_slice_of_the_lost_attempt_clears_its_budgets(yard: Yard) -> None:

@@ -132,7 +132,7 @@ def test_slice_transaction_whose_commit_breaks_is_an_error(line: Line, moment: M
     with pytest.raises(StoreUnreachable), yard.store.transaction():
         yard.checkpoint(attempt, 1)
     saved = yard.store.read(finish.load_checkpoint(attempt.job))
-    assert (saved is not None) == (moment == "after")
+    assert (saved.checkpoint is not None) == (moment == "after")
 
 
 def test_group_whose_commit_breaks_is_nobodys_fault(line: Line) -> None:

@@ -14,8 +14,8 @@ from posthorse.store.sqlite import DIALECT, SqliteBackend
 from tests.store.yard import HOME, Yard
 
 OVERRIDES = {
-    "admit", "checkpoint", "claim", "complete", "enqueue", "give_back", "has_schema", "lock_job", "promote", "shares",
-    "wake",
+    "admit", "checkpoint", "claim", "claim_newest", "complete", "enqueue", "give_back", "has_schema", "heads",
+    "hold_queue", "lock_job", "lock_keys", "newest_heads", "promote", "shares", "store_identity", "wake",
 }  # fmt: skip
 """Statements that each dialect has in words of its own. Adding one is a decision: write down why in its file."""
 
@@ -62,8 +62,13 @@ def test_every_statement_is_understood_by_the_database(yard: Yard) -> None:
         with psycopg.connect(yard.store.url) as postgres:
             for name in queries(yard).names():
                 for statement in queries(yard)[name].statements:
+                    if "savepoint" in name:  # not for PREPARE in words; run in order below
+                        continue
                     postgres.execute(f"PREPARE {name}_p AS {statement.sql}".encode())
                     postgres.execute(f"DEALLOCATE {name}_p".encode())
+            for name in ("set_savepoint", "undo_to_savepoint", "release_savepoint"):
+                for statement in queries(yard)[name].statements:
+                    postgres.execute(statement.sql.encode())
 
 
 def test_misspelt_statement_fails_the_test_above(sqlite_yard: Yard) -> None:

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 import warnings
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 import msgspec
 
 from posthorse import ids
-from posthorse.app.configure import load_settings
+from posthorse.app.configure import load
 from posthorse.app.job import Job
 from posthorse.app.kind import Call, JobFunction
+from posthorse.app.queues import Gate, Patience, Queue
+from posthorse.app.schedules import Schedule, add_schedule
 from posthorse.clock import Clock
-from posthorse.errors import InvalidOption
+from posthorse.errors import InvalidOption, QueueFull
 from posthorse.rules.durations import Duration
 from posthorse.rules.job import NewJob, checked_name
+from posthorse.rules.limits import Concurrency, Rate
+from posthorse.rules.queues import checked_layer
 from posthorse.rules.registry import Registry, make_kind_options, register
 from posthorse.rules.retry import Backoff
+from posthorse.rules.schedules import Misfire, MisfirePolicy, Overlap
+from posthorse.rules.sizes import Size
+from posthorse.store.connections import UserConnection
 from posthorse.store.operations.submit import Submitted, enqueue
 from posthorse.store.store import Store
 from posthorse.worker.context import Context
@@ -41,8 +50,10 @@ class Posthorse:
 
     def __init__(self, url: str | None = None, *, clock: Clock | None = None, **settings: object) -> None:
         given = settings if url is None else {"url": url, **settings}
-        self.settings = load_settings(given)
+        self.settings, said_of_queues = load(given)
         self.registry = Registry()
+        self.registry.queues.read_file(said_of_queues)
+        self.gate = Gate(self)
         self.store = Store(self.settings.url, schema=self.settings.schema, clock=clock)
 
     # ── declaring ────────────────────────────────────────────────────────────────────────────────────
@@ -73,38 +84,119 @@ class Posthorse:
         max_crashes: int | None = None,
         backoff: Backoff | Duration | None = None,
         timeout: Duration | None = None,
+        isolation: Literal["process"] | None = None,
+        kill_after: Duration | None = None,
+        max_memory: Size | None = None,
+        unique: bool | None = None,
     ) -> JobDecorator: ...
 
     def job(self, function: Callable[..., object] | None = None, /, **options: object) -> object:
         """Makes a function into a kind of job: `@app.job`, or `@app.job(queue="mail", max_attempts=5)`.
 
         The kind is the function's name unless said. Async functions run on the worker's loop, others on its
-        threads. A first parameter that is a `ph.Context` is given by the worker. The function stays callable.
+        threads; with `isolation="process"` both run in a process of their own, which `kill_after` and `max_memory`
+        can end. A first parameter that is a `ph.Context` is given by the worker. The function stays callable.
         Raises DuplicateKind, InvalidOption.
         """
         decorator = JobDecorator(self, options)
         return decorator if function is None else decorator(function)
 
+    def schedule(
+        self,
+        call: Call[R],
+        *,
+        name: str,
+        cron: str | None = None,
+        every: Duration | None = None,
+        at: datetime | Sequence[datetime] | None = None,
+        tz: str = "UTC",
+        start: datetime | None = None,
+        end: datetime | None = None,
+        misfire: MisfirePolicy | Misfire = "once",
+        overlap: Overlap = "skip",
+        jitter: Duration = 0,
+    ) -> Schedule[R]:
+        """Lets workers enqueue a call by the clock: `app.schedule(report.bind(), name="report", cron="0 3 * * *")`.
+
+        One of cron (five fields, or six with seconds first), every (an interval, counted from `start` or from
+        1970-01-01 00:00 UTC) and at (dates). From `start` on, and before `end`. misfire: what becomes of missed times;
+        overlap: whether a run starts while an earlier one is not over, or cancels it; jitter: each run starts up to so
+        much later. Touches no store: workers enter it when they start. Raises InvalidOption.
+        """
+        return add_schedule(
+            self,
+            call,
+            name=name,
+            cron=cron,
+            every=every,
+            at=at,
+            tz=tz,
+            start=start,
+            end=end,
+            misfire=misfire,
+            overlap=overlap,
+            jitter=jitter,
+        )
+
+    def queue(
+        self,
+        name: str,
+        *,
+        max_depth: int | None = None,
+        order: Literal["fifo", "lifo"] | None = None,
+        weight: int | None = None,
+        max_duration: Duration | None = None,
+        labels: Mapping[str, str] | None = None,
+        rate: Rate | str | None = None,
+        concurrency: Concurrency | int | None = None,
+        window: str | None = None,
+        ageing: Duration | None = None,
+        paused: bool | None = None,
+    ) -> Queue:
+        """The queue of that name; what is given here are its defaults. Without I/O. Raises InvalidOption.
+
+        A file's `queues:` wins over what is said here, and what is set live (`.set()`, `.pause()` …) over both.
+        """
+        said: dict[str, object] = {
+            "max_depth": max_depth,
+            "order": order,
+            "weight": weight,
+            "max_duration": max_duration,
+            "labels": labels,
+            "rate": rate,
+            "concurrency": concurrency,
+            "window": window,
+            "ageing": ageing,
+            "paused": paused,
+        }
+        checked_name(name, what="queue")
+        given = {setting: value for setting, value in said.items() if value is not None}
+        self.registry.queues.declare(name, checked_layer(given, queue=name))
+        self.gate.look_again()
+        return Queue(self, name)
+
     # ── enqueuing ────────────────────────────────────────────────────────────────────────────────────
 
     def enqueue_many(self, calls: Sequence[Call[R]]) -> list[Job[R]]:
-        """Stores jobs, all or none, in order; durable when this returns. Raises KeyConflict, StoreError."""
-        _warn_in_loop()
-        jobs = self._new_jobs(calls)
-        if not jobs:
-            return []
-        lanes = self.store.lanes({job.lane for job in jobs})
-        submitted = self.store.run(enqueue(jobs, lanes, channel=self.store.backend.channel))
-        return self._handles(calls, submitted)
+        """Stores jobs, all or none, in order; durable when this returns. Raises KeyConflict, StoreError.
+
+        Calls made with `using(connection=…)` become part of that connection's transaction, and durable with it; then
+        all of them must name the same one.
+        """
+        connection = _connection_of(calls)
+        if connection is None:
+            _warn_in_loop()
+            return self._enqueue(calls)
+        with self.store.joining(connection):
+            return self._enqueue(calls)
 
     async def aenqueue_many(self, calls: Sequence[Call[R]]) -> list[Job[R]]:
-        """Stores jobs, all or none, in order; durable when this returns. Raises KeyConflict, StoreError."""
-        jobs = self._new_jobs(calls)
-        if not jobs:
-            return []
-        lanes = await self.store.alanes({job.lane for job in jobs})
-        submitted = await self.store.arun(enqueue(jobs, lanes, channel=self.store.backend.channel))
-        return self._handles(calls, submitted)
+        """The same for a coroutine, with connections of either colour."""
+        connection = _connection_of(calls)
+        if connection is None:
+            return await self._aenqueue(calls)
+        async with self.store.ajoining(connection):
+            return await self._aenqueue(calls)
 
     # ── asking ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -114,13 +206,17 @@ class Posthorse:
 
     # ── running ──────────────────────────────────────────────────────────────────────────────────────
 
-    def worker(self, *, queues: Sequence[str] = (), concurrency: int = 10) -> EmbeddedWorker:
+    def worker(
+        self, *, queues: Sequence[str] = (), concurrency: int = 10, labels: Mapping[str, str] | None = None
+    ) -> EmbeddedWorker:
         """A worker inside this process, for applications and tests: `with app.worker(): …`.
 
-        No queues means all. It has no supervisor: a job that holds the interpreter lock beyond the lease loses
-        its lease, is retried, and what the first run still does counts for nothing.
+        No queues means all that its labels fit. It has no supervisor: a job that holds the interpreter lock beyond the
+        lease loses its lease, is retried, and what the first run still does counts for nothing.
         """
-        return EmbeddedWorker(self.store, self.registry, self.settings, queues=queues, concurrency=concurrency)
+        return EmbeddedWorker(
+            self.store, self.registry, self.settings, queues=queues, concurrency=concurrency, labels=labels
+        )
 
     def migrate(self) -> int:
         """Makes the schema or brings it up to date; answers with the number of steps taken."""
@@ -131,10 +227,48 @@ class Posthorse:
         self.store.close()
         self.settings = msgspec.structs.replace(self.settings, url=url)
         self.store = Store(url, schema=self.settings.schema, clock=self.store.clock)
+        self.gate = Gate(self)
 
     def close(self) -> None:
         """Closes all connections; the next use opens them anew."""
         self.store.close()
+
+    def _enqueue(self, calls: Sequence[Call[R]]) -> list[Job[R]]:
+        jobs = self._new_jobs(calls)
+        if not jobs:
+            return []
+        queues = {job.lane.queue for job in jobs}
+        patience = self._patience(calls)
+        while True:
+            gauges = self.gate.gauges(queues)
+            lanes = self.store.lanes({job.lane for job in jobs})
+            try:
+                submitted = self.store.run(enqueue(jobs, lanes, channel=self.store.backend.channel, gauges=gauges))
+            except QueueFull as full:
+                time.sleep(patience.pause(full))
+            else:
+                return self._handles(calls, submitted)
+
+    async def _aenqueue(self, calls: Sequence[Call[R]]) -> list[Job[R]]:
+        jobs = self._new_jobs(calls)
+        if not jobs:
+            return []
+        queues = {job.lane.queue for job in jobs}
+        patience = self._patience(calls)
+        while True:
+            gauges = await self.gate.agauges(queues)
+            lanes = await self.store.alanes({job.lane for job in jobs})
+            enqueuing = enqueue(jobs, lanes, channel=self.store.backend.channel, gauges=gauges)
+            try:
+                submitted = await self.store.arun(enqueuing)
+            except QueueFull as full:
+                await asyncio.sleep(patience.pause(full))
+            else:
+                return self._handles(calls, submitted)
+
+    def _patience(self, calls: Sequence[Call[R]]) -> Patience:
+        # Inside a transaction nothing that others do meanwhile would make room, or be seen.
+        return Patience(0 if self.store.is_in_transaction else max(call.block for call in calls))
 
     def _new_jobs(self, calls: Sequence[Call[R]]) -> list[NewJob]:
         for call in calls:
@@ -183,6 +317,16 @@ def _checked_id(value: object) -> str:
     if isinstance(value, str) and ids.is_id(value.lower()):
         return value.lower()
     raise InvalidOption(f"{repr(value)[:60]} is no job id; ids look like 01936f5e-7c1a-7d2b-8e3f-0123456789ab")
+
+
+def _connection_of(calls: Sequence[Call[R]]) -> UserConnection | None:
+    first = calls[0].connection if calls else None
+    if any(call.connection is not first for call in calls):
+        raise InvalidOption(
+            "these calls name different connections, but are stored all or none; give each the same connection, or "
+            "enqueue them apart"
+        )
+    return first
 
 
 def _warn_in_loop() -> None:

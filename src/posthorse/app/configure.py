@@ -1,4 +1,4 @@
-"""Where settings come from: keyword arguments, then the environment, then `posthorse.toml`."""
+"""Where settings come from: keyword arguments, then the environment, then `posthorse.toml` or `posthorse.yaml`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,41 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, NamedTuple, cast
 
-from posthorse.errors import InvalidSettings
+from posthorse.errors import InvalidOption, InvalidSettings
+from posthorse.rules.queues import Layer, checked_layers
 from posthorse.rules.settings import Settings, make_settings
 
 PREFIX = "POSTHORSE_"
-FILE = "posthorse.toml"
+FILES = ("posthorse.toml", "posthorse.yaml", "posthorse.yml")
 # Read by the command line and by tests, not settings of an application.
 NOT_SETTINGS = frozenset({"app", "failpoint", "config"})
+LARGEST_FILE = 1_000_000
+DEEPEST = 20
+
+
+class Configuration(NamedTuple):
+    """What an application is told: its settings, and what the file says of its queues."""
+
+    settings: Settings
+    queues: Mapping[str, Layer]
 
 
 def load_settings(given: Mapping[str, object]) -> Settings:
     """Settings from what was given, the environment and the file, in this order. Raises InvalidSettings."""
-    return make_settings({**_from_file(), **_from_environment(os.environ), **given})
+    return load(given).settings
+
+
+def load(given: Mapping[str, object]) -> Configuration:
+    """The whole configuration. Raises InvalidSettings."""
+    values = {**_from_file(), **_from_environment(os.environ), **given}
+    queues = values.pop("queues", {})
+    try:
+        layers = checked_layers(queues)
+    except InvalidOption as error:
+        raise InvalidSettings(f"the configuration cannot be used: {error}") from None
+    return Configuration(make_settings(values), layers)
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
@@ -32,16 +53,62 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
 
 
 def _from_file() -> dict[str, object]:
-    path = Path(os.environ.get("POSTHORSE_CONFIG", FILE))
+    path = _file()
+    if path is None:
+        return {}
     try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise InvalidSettings(f"{path} is larger than a megabyte, so it can be no configuration")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        if "POSTHORSE_CONFIG" in os.environ:
-            raise InvalidSettings(f"POSTHORSE_CONFIG names {path}, which does not exist") from None
-        return {}
-    except OSError as error:
+        raise InvalidSettings(f"POSTHORSE_CONFIG names {path}, which does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
         raise InvalidSettings(f"{path} cannot be read: {error}") from error
+    return _from_yaml(path, text) if path.suffix in (".yaml", ".yml") else _from_toml(path, text)
+
+
+def _file() -> Path | None:
+    named = os.environ.get("POSTHORSE_CONFIG")
+    if named is not None:
+        return Path(named)
+    found = [name for name in FILES if Path(name).exists()]
+    if len(found) > 1:
+        raise InvalidSettings(f"there are {' and '.join(found)}, and only one of them can count; keep one")
+    return Path(found[0]) if found else None
+
+
+def _from_toml(path: Path, text: str) -> dict[str, object]:
     try:
         return cast("dict[str, object]", tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidSettings(f"{path} is no valid TOML: {error}") from error
+
+
+def _from_yaml(path: Path, text: str) -> dict[str, object]:
+    try:
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import YAMLError
+        from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
+    except ImportError as error:
+        raise InvalidSettings(
+            f"{path} is YAML, and that needs ruamel.yaml ({error}); install it with "
+            "`pip install 'posthorse[yaml]'`, or write posthorse.toml"
+        ) from error
+    try:
+        reader: Any = YAML(typ="safe", pure=True)
+        depth = 0
+        for event in reader.parse(text):
+            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            # Names for parts of a document, and deep nests, are how a small file keeps a reader busy for hours.
+            if isinstance(event, AliasEvent):
+                raise InvalidSettings(f"{path} has an alias (*name); write out what it stands for")
+            if depth > DEEPEST:
+                raise InvalidSettings(f"{path} is no valid YAML for settings: it nests deeper than {DEEPEST} times")
+        found: object = reader.load(text)
+    except (YAMLError, RecursionError, ValueError) as error:
+        raise InvalidSettings(f"{path} is no valid YAML: {error}") from error
+    if found is None:
+        return {}
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in cast("dict[object, object]", found)):
+        raise InvalidSettings(f"{path} holds no settings; write `name: value`, one a line")
+    return cast("dict[str, object]", found)

@@ -6,10 +6,11 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from posthorse.app.reading import outcome_of, status_of
+from posthorse.app.reading import astatus_of, bad_items_of, outcome_of, status_of
 from posthorse.rules.durations import Duration, as_timedelta
-from posthorse.rules.job import State, Status
+from posthorse.rules.job import BadItem, State, Status
 from posthorse.store.operations import control
+from posthorse.store.operations.bad_items import retry_bad_items
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
@@ -26,7 +27,7 @@ class Job(Generic[R]):
         self._app = app
         self.id = job_id
         self.created = created
-        """False when a key matched an earlier job, which this handle then names."""
+        """False when a key matched an earlier job, or a unique one was not over, which this handle then names."""
 
     # ── asking ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -36,7 +37,7 @@ class Job(Generic[R]):
 
     async def astatus(self) -> Status:
         """The job as it stands. Raises JobNotFound."""
-        return await asyncio.to_thread(status_of, self._app, self.id)
+        return await astatus_of(self._app, self.id)
 
     def result(self, timeout: Duration | None = None) -> R:
         """Waits for the end and returns what the job returned.
@@ -103,6 +104,29 @@ class Job(Generic[R]):
     async def aretry(self) -> State:
         """See `retry`."""
         return await self._arequest("retry")
+
+    # ── bad items ────────────────────────────────────────────────────────────────────────────────────
+
+    def bad_items(self, *, limit: int = 100, after: BadItem | None = None) -> list[BadItem]:
+        """Items that the job tolerated, by loop and number; `after` is the last one that was read before."""
+        return bad_items_of(self._app, self.id, limit=limit, after=after)
+
+    async def abad_items(self, *, limit: int = 100, after: BadItem | None = None) -> list[BadItem]:
+        """See `bad_items`."""
+        return await asyncio.to_thread(bad_items_of, self._app, self.id, limit=limit, after=after)
+
+    def retry_bad_items(self) -> State:
+        """Lets a completed or failed job run again with its bad items alone; those that succeed are forgotten.
+
+        A failed job goes on where it stopped after them. Raises JobNotFound, NotAllowed.
+        """
+        store = self._app.store
+        return store.run(retry_bad_items(self.id, channel=store.backend.channel))
+
+    async def aretry_bad_items(self) -> State:
+        """See `retry_bad_items`."""
+        store = self._app.store
+        return await store.arun(retry_bad_items(self.id, channel=store.backend.channel))
 
     def __repr__(self) -> str:
         return f"<Job {self.id}>"

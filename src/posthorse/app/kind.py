@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, cast
 
@@ -19,12 +19,15 @@ from posthorse.rules.registry import (
     checked_budget,
     checked_tags,
     checked_timeout,
+    checked_unique,
 )
 from posthorse.rules.retry import Backoff, as_backoff
+from posthorse.rules.unique import identity
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
     from posthorse.app.job import Job
+    from posthorse.store.connections import UserConnection
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -40,9 +43,12 @@ class Call(Generic[R]):
 
     app: Posthorse
     template: NewJob
+    connection: UserConnection | None = field(default=None, repr=False)
+    block: float = 0.0
+    """Seconds to wait for room in a full queue."""
 
     def enqueue(self) -> Job[R]:
-        """Stores the job; durable when this returns."""
+        """Stores the job; durable when this returns, or with the transaction of its connection."""
         return self.app.enqueue_many([self])[0]
 
     async def aenqueue(self) -> Job[R]:
@@ -58,7 +64,8 @@ class Kind(Generic[P, R]):
         self._registered = registered
         self._overrides = overrides or Overrides()
         self._lane = _lane(registered, self._overrides)
-        self._stored_options = _options(self._overrides).encode()
+        self._is_unique = _is_unique(registered, self._overrides)
+        self._stored_options = _options(self._overrides, is_unique=self._is_unique).encode()
         self._stored_tags = _tags(registered, self._overrides)
 
     @property
@@ -83,7 +90,10 @@ class Kind(Generic[P, R]):
                 tags=self._stored_tags,
                 key=overrides.key,
                 fingerprint=arguments if overrides.key is not None else None,
+                unique=identity(arguments) if self._is_unique else None,
             ),
+            overrides.connection,
+            overrides.block,
         )
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
@@ -107,11 +117,18 @@ class Kind(Generic[P, R]):
         run_at: datetime | None = None,
         key: str | None = None,
         tenant: str | None = None,
+        unique: bool | None = None,
+        connection: UserConnection | None = None,
+        block: Duration | None = None,
     ) -> Kind[P, R]:
         """The same kind with other options; what is left out stays. Raises InvalidOption.
 
         delay: how long after it was enqueued the job may start. run_at: an aware datetime; not both.
         key: the same key of the same kind and tenant gives the same job; other arguments are a KeyConflict.
+        unique: while a job of this kind and tenant with the same arguments is not over, it is given instead.
+        block: how long to wait for room when the queue is full; then QueueFull is raised, as it is at once without.
+        connection: the job becomes part of the transaction that is open there, and exists if that is committed;
+        of sqlite3, psycopg, asyncpg, SQLAlchemy (a Session too) or Django, to the store's own database.
         """
         changes: dict[str, object] = {}
         if queue is not None:
@@ -137,6 +154,12 @@ class Kind(Generic[P, R]):
             changes["key"] = _checked_key(key)
         if tenant is not None:
             changes["tenant"] = checked_name(tenant, what="tenant")
+        if unique is not None:
+            changes["unique"] = checked_unique(unique)
+        if connection is not None:
+            changes["connection"] = connection
+        if block is not None:
+            changes["block"] = as_timedelta(block, name="block").total_seconds()
         return self._with(replace(self._overrides, **changes))  # type: ignore[arg-type]  # each checked above
 
     def get_job(self, job_id: str) -> Job[R]:
@@ -179,6 +202,9 @@ class Overrides:
     run_at: int | None = None
     key: str | None = None
     tenant: str | None = None
+    unique: bool | None = None
+    connection: UserConnection | None = None
+    block: float = 0.0
 
 
 def _lane(registered: Registered, overrides: Overrides) -> Lane:
@@ -190,12 +216,17 @@ def _lane(registered: Registered, overrides: Overrides) -> Lane:
     )
 
 
-def _options(overrides: Overrides) -> Options:
+def _is_unique(registered: Registered, overrides: Overrides) -> bool:
+    return registered.options.unique if overrides.unique is None else overrides.unique
+
+
+def _options(overrides: Overrides, *, is_unique: bool) -> Options:
     backoff = overrides.backoff
     return Options(
         max_attempts=overrides.max_attempts,
         backoff=None if backoff is None else backoff.as_tuple(),
         timeout=overrides.timeout,
+        unique=is_unique,
     )
 
 

@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from posthorse.clock import moment
-from posthorse.errors import JobCancelled, JobFailed, JobNotFound
-from posthorse.rules.job import JobError, Options, State, Status
+from posthorse.errors import InvalidOption, JobCancelled, JobFailed, JobNotFound
+from posthorse.rules.cursor import key_of_cursor
+from posthorse.rules.job import BadItem, JobError, Options, State, Status
 from posthorse.rules.progress import Pace, Progress, progress_at
 from posthorse.rules.registry import Registry
+from posthorse.rules.values.kept import decode_kept
 from posthorse.rules.values.results import decode_result
-from posthorse.store.operations import read
+from posthorse.store.operations import bad_items, read
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
+
+MOST_BAD_ITEMS = 10_000
+"""In one page."""
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -40,10 +45,12 @@ class Finished(msgspec.Struct, frozen=True):
 
 def status_of(app: Posthorse, job_id: str) -> Status:
     """A job as it stands. Raises JobNotFound."""
-    row = app.store.read(read.job(job_id))
-    if row is None:
-        raise not_found(job_id)
-    return make_status(row, app.registry)
+    return _status(app, job_id, app.store.read(read.job(job_id)))
+
+
+async def astatus_of(app: Posthorse, job_id: str) -> Status:
+    """The same for a coroutine, which may be inside an asynchronous transaction."""
+    return _status(app, job_id, await app.store.aread(read.job(job_id)))
 
 
 def list_statuses(
@@ -73,6 +80,12 @@ def outcome_of(app: Posthorse, job_id: str) -> Finished | None:
     return Finished(job_id, state, row.result, error, row.reason, result_type)
 
 
+def _status(app: Posthorse, job_id: str, row: read.JobRow | None) -> Status:
+    if row is None:
+        raise not_found(job_id)
+    return make_status(row, app.registry)
+
+
 def make_status(row: read.JobRow, registry: Registry) -> Status:
     """A stored row as users read it."""
     state = State(row.state)
@@ -99,6 +112,37 @@ def make_status(row: read.JobRow, registry: Registry) -> Status:
         run_at=None if row.run_at is None else moment(row.run_at),
         started_at=None if row.started_at is None else moment(row.started_at),
         finished_at=None if row.finished_at is None else moment(row.finished_at),
+        schedule=options.schedule,
+        scheduled_at=None if options.scheduled_at is None else moment(options.scheduled_at),
+    )
+
+
+def bad_items_of(app: Posthorse, job_id: str, *, limit: int, after: BadItem | None) -> list[BadItem]:
+    """Bad items of a job after a given one. Raises JobNotFound, InvalidOption."""
+    if not 1 <= limit <= MOST_BAD_ITEMS:
+        raise InvalidOption(f"limit is {limit!r}; it must be a whole number from 1 to {MOST_BAD_ITEMS:,}")
+    loop, number = ("", -1) if after is None else (after.loop, after.number)
+    rows = app.store.read(bad_items.bad_items(job_id, loop=loop, number=number, limit=limit))
+    if not rows and after is None and app.store.read(read.outcome(job_id)) is None:
+        raise not_found(job_id)
+    return [_bad_item(row) for row in rows]
+
+
+def _bad_item(row: bad_items.BadItemRow) -> BadItem:
+    match row.form:
+        case "value":
+            item = decode_kept(row.item)
+        case "key":
+            item = key_of_cursor(msgspec.json.decode(row.item))
+        case _:
+            item = row.item
+    return BadItem(
+        loop=row.loop,
+        number=row.number,
+        item=item,
+        is_retryable=row.form != "text",
+        error=JobError(type=row.type, message=row.message, traceback=row.traceback),
+        at=moment(row.at),
     )
 
 

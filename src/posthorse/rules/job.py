@@ -49,6 +49,9 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     max_attempts: int | None = None
     backoff: tuple[float, float, float, float] | None = None  # base, factor, limit (s), jitter
     timeout: float | None = None  # seconds
+    unique: bool = False
+    schedule: str | None = None
+    scheduled_at: int | None = None  # microseconds since the epoch
 
     def encode(self) -> str | None:
         """JSON, or None when nothing is set."""
@@ -79,6 +82,8 @@ class NewJob(msgspec.Struct, frozen=True):
     parent: str | None = None
     key: str | None = None
     fingerprint: str | None = None
+    unique: str | None = None
+    """What makes the job the same as another one of its kind; None when two of the same may run."""
 
 
 class JobError(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -99,6 +104,22 @@ class JobError(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadItem:
+    """An item that a long job tolerated. One that is not retryable could not be kept: `item` is how it looked.
+
+    number: counts the bad items of a loop, from 1.
+    item: the value, or where the source finds items again, the key.
+    """
+
+    loop: str
+    number: int
+    item: object
+    is_retryable: bool
+    error: JobError
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +146,9 @@ class Status:
     run_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    schedule: str | None = None
+    scheduled_at: datetime | None = None
+    """The schedule that made the job, and the time of it that the job is for."""
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -28,49 +28,51 @@ GRAPH: dict[State, frozenset[State]] = {
         }
     ),
     State.PAUSED: frozenset({State.PENDING, State.SCHEDULED, State.CANCELLED}),
-    State.COMPLETED: frozenset(),
+    State.COMPLETED: frozenset({State.PENDING}),
     State.FAILED: frozenset({State.PENDING}),
     State.CANCELLED: frozenset({State.PENDING}),
 }
-"""Which state may follow which; only an explicit retry leaves `failed` and `cancelled`."""
+"""Which state may follow which; only an explicit retry leaves the final ones, of its bad items alone `completed`."""
 
 
 # ── outcomes: what running a job came to ─────────────────────────────────────────────────────────────
 
 
-class Returned(msgspec.Struct, frozen=True):
+class Returned(msgspec.Struct, frozen=True, tag=True):
     """The job's code returned; `result` is JSON."""
 
     result: str
 
 
-class Raised(msgspec.Struct, frozen=True):
+class Raised(msgspec.Struct, frozen=True, tag=True):
     """The job's code raised."""
 
     error: JobError
 
 
-class Stopped(msgspec.Struct, frozen=True):
+class Stopped(msgspec.Struct, frozen=True, tag=True):
     """The job was stopped at a checkpoint, or before it began, on request: "pause", "cancel", "shutdown"
     (a deploy: it goes on elsewhere) or "yield" (its time box is over)."""
 
     request: str
 
 
-class Lost(msgspec.Struct, frozen=True):
+class Lost(msgspec.Struct, frozen=True, tag=True):
     """The job's worker vanished: nobody beats its lease any more. Nothing is known of the job's part in it."""
 
     detail: str
 
 
-class Crashed(msgspec.Struct, frozen=True):
-    """The job's process died under a living supervisor. `alone` is true when no other job ran in it."""
+class Crashed(msgspec.Struct, frozen=True, tag=True):
+    """The job's process died under a living supervisor. `alone` is true when no other job ran in it, `is_contained`
+    when none can: the job is isolated, so it need not be kept from others."""
 
     detail: str
     alone: bool
+    is_contained: bool = False
 
 
-class Unfit(msgspec.Struct, frozen=True):
+class Unfit(msgspec.Struct, frozen=True, tag=True):
     """The stored arguments do not fit this version of the code; another version may still take the job."""
 
     detail: str
@@ -143,8 +145,8 @@ def decide(spent: Spent, outcome: Outcome, policy: Policy, *, chance: float = 0.
             )
         case Lost(detail):
             return _after_loss(spent, detail, policy)
-        case Crashed(detail, alone):
-            return _after_crash(spent, detail, alone, policy)
+        case Crashed(detail, alone, is_contained):
+            return _after_crash(spent, detail, alone, policy, solo=not is_contained)
         case Unfit(detail):
             return Transition(
                 state=State.BLOCKED, event="unfit", spent=spent, reason=f"unfit: {detail}", wait=UNFIT_WAIT
@@ -203,14 +205,14 @@ def _after_loss(spent: Spent, detail: str, policy: Policy, *, solo: bool = False
     return Transition(state=State.PENDING, event="lost", spent=spent, reason=detail, solo=solo)
 
 
-def _after_crash(spent: Spent, detail: str, alone: bool, policy: Policy) -> Transition:
+def _after_crash(spent: Spent, detail: str, alone: bool, policy: Policy, *, solo: bool) -> Transition:
     if not alone:
         return _after_loss(spent, detail, policy, solo=True)
     spent = msgspec.structs.replace(spent, crashes=spent.crashes + 1)
     if spent.crashes >= policy.max_crashes:
-        message = f"crashed its worker {spent.crashes} times; the last time: {detail}"
+        message = f"crashed its {'worker' if solo else 'process'} {spent.crashes} times; the last time: {detail}"
         return _dead(spent, "crashed", JobError(type="Crashed", message=message))
-    return Transition(state=State.PENDING, event="crashed", spent=spent, reason=detail, solo=True)
+    return Transition(state=State.PENDING, event="crashed", spent=spent, reason=detail, solo=solo)
 
 
 def _dead(spent: Spent, reason: str, error: JobError) -> Transition:

@@ -25,7 +25,8 @@ class Progress:
     rate: items per second of work, over the last ten slices or ten seconds, whichever is longer.
     remaining: how long the rest will take, as working time; a paused job has it too.
     eta: when a running job will be done, on the store's clock; when everything is done, when that was.
-    eta_range: the earliest and the latest likely eta; in nine of ten cases the job ends between them.
+    eta_range: the earliest and the latest likely eta. Nine of ten recorded jobs end between them, unless what is ahead
+        costs many times what is done.
     """
 
     done: int = 0

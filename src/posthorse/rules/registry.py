@@ -1,4 +1,4 @@
-"""The registry: which kinds an application knows, under which names, with which options."""
+"""The registry: which kinds an application knows, under which names, with which options; and what it says of queues."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from posthorse.errors import DuplicateKind, InvalidOption, UnknownKind
 from posthorse.rules.arguments.signature import Signature
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import DEFAULT_QUEUE, checked_name, checked_priority
+from posthorse.rules.queues import DeclaredQueues
 from posthorse.rules.retry import Backoff, as_backoff
+from posthorse.rules.schedules import Declared
+from posthorse.rules.sizes import Size, as_bytes, size_text
+
+LEAST_MEMORY = 64_000_000
+"""Below this no application fits."""
 
 
 class KindOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +33,10 @@ class KindOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_crashes: int = 3
     backoff: Backoff = Backoff()
     timeout: float | None = None
+    isolation: str | None = None
+    kill_after: float | None = None
+    max_memory: int | None = None
+    unique: bool = False
     aliases: tuple[str, ...] = ()
 
 
@@ -39,12 +49,20 @@ class Registered(msgspec.Struct, frozen=True):
     options: KindOptions
     is_async: bool
 
+    @property
+    def is_isolated(self) -> bool:
+        """True when its jobs run in processes of their own."""
+        return self.options.isolation is not None
+
 
 class Registry:
     """Kinds by name; aliases keep old rows runnable after a rename."""
 
     def __init__(self) -> None:
+        self.queues = DeclaredQueues()
         self._by_name: dict[str, Registered] = {}
+        self.schedules: dict[str, Declared] = {}
+        """What the application runs by the clock, by name."""
 
     def add(self, registered: Registered) -> None:
         """Enters a kind and its aliases. Raises DuplicateKind."""
@@ -90,6 +108,7 @@ def register(
     name = checked_name(function.__name__ if kind is None else kind, what="kind")
     signature = Signature(function, kind=name, context_type=context_type)
     registered = Registered(name, function, signature, options, inspect.iscoroutinefunction(function))
+    _check_can_be_killed(registered)
     if options.timeout is not None:
         check_can_time_out(registered)
     return registered
@@ -97,12 +116,18 @@ def register(
 
 def check_can_time_out(registered: Registered) -> None:
     """Raises InvalidOption for a kind whose code nothing could end in time."""
-    if not registered.is_async and not registered.signature.wants_context:
+    if registered.is_async or registered.signature.wants_context:
+        return
+    if registered.is_isolated:
         raise InvalidOption(
-            f"{registered.kind!r} cannot keep a timeout: it runs in a thread and has no checkpoint at which it could "
-            "be stopped; make it async, or take ctx: ph.Context first and loop over ctx.slices(…) or call "
-            "ctx.checkpoint()"
+            f"{registered.kind!r} cannot keep a timeout: it has no checkpoint at which an exception could be raised; "
+            "use kill_after, which ends its process, or take ctx: ph.Context first and call ctx.checkpoint()"
         )
+    raise InvalidOption(
+        f"{registered.kind!r} cannot keep a timeout: it runs in a thread and has no checkpoint at which it could "
+        "be stopped; make it async, or take ctx: ph.Context first and loop over ctx.slices(…) or call "
+        'ctx.checkpoint(), or use isolation="process" with kill_after'
+    )
 
 
 def make_kind_options(values: Mapping[str, object]) -> KindOptions:
@@ -131,6 +156,22 @@ def checked_timeout(value: Duration) -> float:
     return seconds
 
 
+def checked_isolation(value: object) -> str:
+    """The one word that there is. Raises InvalidOption."""
+    if value == "process":
+        return "process"
+    raise InvalidOption(
+        f'isolation is {value!r}; it must be "process", or be left out for the loop (async) or a thread of the worker'
+    )
+
+
+def checked_unique(value: object) -> bool:
+    """True or False. Raises InvalidOption."""
+    if isinstance(value, bool):
+        return value
+    raise InvalidOption(f"unique is {value!r}; it must be True or False")
+
+
 def checked_tags(value: object) -> tuple[str, ...]:
     """Up to 50 names. Raises InvalidOption."""
     if isinstance(value, str) or not isinstance(value, list | tuple | set | frozenset):
@@ -147,6 +188,20 @@ def _checked_aliases(value: object) -> tuple[str, ...]:
     return tuple(checked_name(alias, what="alias") for alias in cast("Iterable[object]", value))
 
 
+def _checked_kill_after(value: Duration) -> float:
+    seconds = as_timedelta(value, name="kill_after").total_seconds()
+    if seconds <= 0:
+        raise InvalidOption("kill_after must be longer than zero; leave it out for none")
+    return seconds
+
+
+def _checked_memory(value: Size) -> int:
+    size = as_bytes(value, name="max_memory")
+    if size < LEAST_MEMORY:
+        raise InvalidOption(f"max_memory is {size_text(size)}; an application needs {size_text(LEAST_MEMORY)} at least")
+    return size
+
+
 _CHECKS: dict[str, Callable[..., object]] = {
     "queue": partial(checked_name, what="queue"),
     "priority": checked_priority,
@@ -155,8 +210,22 @@ _CHECKS: dict[str, Callable[..., object]] = {
     "max_crashes": partial(checked_budget, name="max_crashes"),
     "backoff": as_backoff,
     "timeout": checked_timeout,
+    "isolation": checked_isolation,
+    "kill_after": _checked_kill_after,
+    "max_memory": _checked_memory,
+    "unique": checked_unique,
     "aliases": _checked_aliases,
 }
+
+
+def _check_can_be_killed(registered: Registered) -> None:
+    for name in ("kill_after", "max_memory"):
+        if getattr(registered.options, name) is not None and not registered.is_isolated:
+            where = "on the loop" if registered.is_async else "in a thread"
+            raise InvalidOption(
+                f"{registered.kind!r} cannot keep {name}: it runs {where} of a worker's process, which it shares with "
+                'other jobs; add isolation="process"'
+            )
 
 
 def _place(function: Callable[..., object]) -> str:

@@ -41,8 +41,9 @@ def make_settings(values: Mapping[str, object]) -> Settings:
     known = Settings.__struct_fields__
     for key in values:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+            words = (*known, "queues")  # read by whoever knows queues
+            near = difflib.get_close_matches(key, words, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(words)}"
             raise InvalidSettings(f"there is no setting {key!r}{hint}")
     converted = {key: _converted(key, value) for key, value in values.items()}
     if "lease" in converted and "heartbeat" not in converted:

@@ -90,7 +90,12 @@ def drive(operation: Operation[T], execute: Execute) -> T:
     try:
         wanted = next(steps)
         while True:
-            wanted = steps.send(execute(wanted))
+            try:
+                rows = execute(wanted)
+            except Exception as error:
+                wanted = steps.throw(error)  # an operation may have something to undo
+            else:
+                wanted = steps.send(rows)
     except StopIteration as stop:
         answer: T = stop.value
         return answer
@@ -104,7 +109,12 @@ async def adrive(operation: Operation[T], execute: AsyncExecute) -> T:
     try:
         wanted = next(steps)
         while True:
-            wanted = steps.send(await execute(wanted))
+            try:
+                rows = await execute(wanted)
+            except Exception as error:
+                wanted = steps.throw(error)
+            else:
+                wanted = steps.send(rows)
     except StopIteration as stop:
         answer: T = stop.value
         return answer

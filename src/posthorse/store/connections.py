@@ -1,4 +1,4 @@
-"""What a slice transaction hands to user code: the store's own kind of connection, seen as little as is needed.
+"""Connections as users meet them: what a slice transaction hands out, and what they may give, seen as little as needed.
 
 `sqlite3.Connection`, `psycopg.Connection` and `psycopg.AsyncConnection` fit these protocols. In an async job on
 SQLite the connection is wrapped, so that its statements run beside the loop.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 
@@ -40,6 +40,24 @@ class AsyncConnection(Protocol):
     """A connection inside the transaction of a slice of an async job."""
 
     async def execute(self, query: Any, params: Any = ..., /) -> AsyncCursor: ...
+
+
+class _Executes(Protocol):
+    @property
+    def execute(self) -> Callable[..., Any]: ...
+
+
+class _HasCursor(Protocol):
+    @property
+    def cursor(self) -> Callable[..., Any]: ...
+
+
+class _Proxy(Protocol):
+    def __getattr__(self, name: str, /) -> Any: ...
+
+
+UserConnection = _Executes | _HasCursor | _Proxy
+"""A connection or session of the user's, as far as types can tell: sqlite3, psycopg, asyncpg, SQLAlchemy, Django."""
 
 
 class AsyncSqliteCursor:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib.resources import files
 from typing import Protocol
+from uuid import uuid4
 
 from posthorse.errors import SchemaMismatch
 
@@ -29,8 +30,8 @@ class Migrating(Protocol):
         """Runs the statements of a file."""
         ...
 
-    def write_version(self, version: int) -> None:
-        """Writes which version the schema has now."""
+    def write(self, name: str, value: str) -> None:
+        """Writes one fact about the store."""
         ...
 
 
@@ -39,14 +40,15 @@ def migrate(store: Migrating, where: str) -> int:
     version = store.stored_version()
     if version is None:
         store.run(_file(f"schema.{store.dialect_name}.sql"))
-        store.write_version(SCHEMA_VERSION)
+        store.write("schema_version", str(SCHEMA_VERSION))
+        store.write("store_id", uuid4().hex)  # tells this store from others, whatever leads to it
         return 1
     refuse_newer(version, where)
     steps = migrations(store.dialect_name)[version - 1 :]
     for step in steps:
         store.run(step())
     if steps:
-        store.write_version(SCHEMA_VERSION)
+        store.write("schema_version", str(SCHEMA_VERSION))
     return len(steps)
 
 

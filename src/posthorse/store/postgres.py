@@ -226,7 +226,7 @@ class PostgresBackend:
 
         def execute(wanted: Ask) -> Rows:
             query = self.queries[wanted.query]
-            values = self._values(query, wanted)
+            values = self.values_of(query, wanted)
             for statement in query.statements:
                 cursor.execute(statement.sql.encode(), [values[name] for name in statement.names], prepare=True)
             return cast("Rows", cursor.fetchall()) if cursor.description else []
@@ -250,6 +250,20 @@ class PostgresBackend:
         except psycopg.Error as error:
             raise explained(error) from error
 
+    def values_of(self, query: Query, wanted: Ask) -> dict[str, Value]:
+        """The values that a query takes, with those that the store supplies."""
+        values: dict[str, Value] = {
+            "shift": self._clock.shift,
+            "boot": self.boot,
+            "channel": self.channel,
+            "sequence": self.dialect.table("seq"),
+            "meta": self.dialect.table("meta"),
+            **wanted.values,
+        }
+        if wanted.rows is not None:
+            values.update(rows_as_arrays(wanted.rows, query.columns))
+        return values
+
     async def notifications(self, begin: Callable[[], None]) -> AsyncIterator[str]:
         """What other sessions tell on our channel, from when `begin` is called; ends at once behind a pooler."""
         connection = await self._aconnect()
@@ -268,7 +282,7 @@ class PostgresBackend:
 
         async def execute(wanted: Ask) -> Rows:
             query = self.queries[wanted.query]
-            values = self._values(query, wanted)
+            values = self.values_of(query, wanted)
             for statement in query.statements:
                 await cursor.execute(statement.sql.encode(), [values[name] for name in statement.names], prepare=True)
             return cast("Rows", await cursor.fetchall()) if cursor.description else []
@@ -355,19 +369,6 @@ class PostgresBackend:
     def _read_once(self, operation: Operation[object]) -> object:
         with self._reader.live() as connection:
             return drive(operation, self.execute_on(connection))
-
-    def _values(self, query: Query, wanted: Ask) -> dict[str, Value]:
-        values: dict[str, Value] = {
-            "shift": self._clock.shift,
-            "boot": self.boot,
-            "channel": self.channel,
-            "sequence": self.dialect.table("seq"),
-            "meta": self.dialect.table("meta"),
-            **wanted.values,
-        }
-        if wanted.rows is not None:
-            values.update(rows_as_arrays(wanted.rows, query.columns))
-        return values
 
 
 def _raise_if_overdue(began: float, longest: float, error: BaseException | None = None) -> None:

@@ -7,6 +7,7 @@ dialects; a block of the same name in `sqlite.sql` or `postgres.sql` takes its p
     :name           is a parameter; :now, :lease_now and :boot are supplied by the store
     {rows}          is the list of rows given with the call, as a table `r` of the columns that the
                     block declares in a line `-- rows: job uuid, epoch int, …`, plus `r.ordinal` from 1
+    {other}         is the statement of the block of that name
 
 A block may hold several statements; they run in order in one transaction, and the rows of the last are the
 answer. In a block marked `-- picks` the first statement answers with one JSON array of rows, the others take
@@ -31,6 +32,7 @@ _TABLE = re.compile(r"(?<![\w@])@([a-z_]+)\b")
 _BLOCK = re.compile(r"^-- ## (\w+)\n", re.MULTILINE)
 _COLUMNS = re.compile(r"^-- rows: (.+)$", re.MULTILINE)
 _COMMENT = re.compile(r"--[^\n]*")
+_OTHER = re.compile(r"\{(?!rows\})([a-z_]+)\}")
 _json = msgspec.json.Encoder().encode
 
 
@@ -92,7 +94,8 @@ class Queries:
         columns = tuple(_column(part) for part in declared[1].split(",")) if declared else ()
         comments = [line[3:] for line in source.splitlines() if line.startswith("-- ")]
         description = " ".join(line for line in comments if line != "picks" and not line.startswith(("rows:", "──")))
-        statements = tuple(self._statement(sql, columns) for sql in _statements(source))
+        whole = _OTHER.sub(lambda found: _statements(self._sources[found[1]])[0], source)
+        statements = tuple(self._statement(sql, columns) for sql in _statements(whole))
         return Query(name, description, statements, columns, picks="picks" in comments)
 
     def _statement(self, sql: str, columns: tuple[tuple[str, str], ...]) -> Statement:

@@ -28,7 +28,7 @@ from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, Rows, dr
 from posthorse.store.committer import Answer
 from posthorse.store.connections import AsyncSqliteConnection
 from posthorse.store.deadline import Deadlines
-from posthorse.store.queries import Dialect, Queries, Value, rows_as_json
+from posthorse.store.queries import Dialect, Queries, Query, Value, rows_as_json
 from posthorse.store.turnstile import Turnstile, locked
 
 OLDEST = (3, 35, 0)
@@ -208,6 +208,19 @@ class SqliteBackend:
 
         return execute
 
+    def values_of(self, query: Query, wanted: Ask) -> dict[str, Value]:
+        """The values that a query takes, with those that the store supplies."""
+        clock = self._clock
+        values: dict[str, Value] = {
+            "now": clock.now(),
+            "lease_now": clock.boot_now(),
+            "boot": self.boot,
+            **wanted.values,
+        }
+        if wanted.rows is not None:
+            values["rows"] = rows_as_json(wanted.rows)
+        return values
+
     def health(self) -> Mapping[str, str | int | float | None]:
         """What `posthorse doctor` says about the file; `integrity` is "ok" or the first thing that is wrong."""
         with self._reader_lock:
@@ -269,15 +282,7 @@ class SqliteBackend:
 
     def _execute(self, connection: sqlite3.Connection, wanted: Ask) -> Rows:
         query = _queries[wanted.query]
-        clock = self._clock
-        values: dict[str, Value] = {
-            "now": clock.now(),
-            "lease_now": clock.boot_now(),
-            "boot": self.boot,
-            **wanted.values,
-        }
-        if wanted.rows is not None:
-            values["rows"] = rows_as_json(wanted.rows)
+        values = self.values_of(query, wanted)
         answer: Rows = []
         for statement in query.statements:
             cursor = connection.execute(statement.sql, [values[name] for name in statement.names])

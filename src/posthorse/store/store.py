@@ -12,13 +12,13 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 from weakref import WeakSet
 
 import msgspec
 
 from posthorse.clock import Clock
-from posthorse.errors import InvalidSettings, SchemaMismatch, StoreError
+from posthorse.errors import InvalidOption, InvalidSettings, SchemaMismatch, StoreError
 from posthorse.rules.job import Lane
 from posthorse.store import migrate
 from posthorse.store.base import (
@@ -33,6 +33,8 @@ from posthorse.store.base import (
     single_operation,
 )
 from posthorse.store.committer import Committer
+from posthorse.store.guests.base import Guest, completed
+from posthorse.store.guests.host import Host, store_identity
 from posthorse.store.operations.submit import lane_ids
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class Store:
         self.clock = clock or Clock()
         self.backend = _backend(url, schema, self.clock)
         self.is_sqlite = self.backend.dialect.name == "sqlite"
+        self._host = Host(self.backend, self.where, self._stored_identity)
         self._committer = Committer(self.backend.commit)
         self._identity = object()
         self._opening = threading.Lock()
@@ -92,7 +95,7 @@ class Store:
         """Runs an operation that only reads."""
         joined = self._joined()
         if joined is not None:
-            return joined.run(operation)
+            return joined.read(operation)
         self._prepare()
         return cast("T", self.backend.read(operation))
 
@@ -100,54 +103,102 @@ class Store:
         """The same for a coroutine."""
         joined = self._joined()
         if joined is not None:
-            return await joined.arun(operation)
+            return await joined.aread(operation)
         return await asyncio.to_thread(self.read, operation)
 
     def lanes(self, wanted: set[Lane]) -> dict[Lane, int]:
         """The numbers of lanes; they are made in a commit of their own, and remembered."""
         missing = wanted - self._lanes.keys()
         if missing:
-            found = self.run(lane_ids(sorted(missing, key=msgspec.structs.astuple)))
-            if self._joined() is not None:
-                return {**self._lanes, **found}  # may yet be rolled back
-            self._lanes.update(found)
+            making = lane_ids(sorted(missing, key=msgspec.structs.astuple))
+            if self._makes_lanes_inside():
+                return {**self._lanes, **self.run(making)}  # may yet be rolled back
+            self._prepare()
+            self._lanes.update(self._committer.run(making))
         return self._lanes
 
     async def alanes(self, wanted: set[Lane]) -> dict[Lane, int]:
         """The same for a coroutine."""
         missing = wanted - self._lanes.keys()
         if missing:
-            found = await self.arun(lane_ids(sorted(missing, key=msgspec.structs.astuple)))
-            if self._joined() is not None:
-                return {**self._lanes, **found}  # may yet be rolled back
-            self._lanes.update(found)
+            making = lane_ids(sorted(missing, key=msgspec.structs.astuple))
+            if self._makes_lanes_inside():
+                return {**self._lanes, **await self.arun(making)}  # may yet be rolled back
+            if not self._is_checked:
+                await asyncio.to_thread(self._prepare)
+            self._lanes.update(await self._committer.arun(making))
         return self._lanes
 
-    @contextmanager
-    def transaction(self, *, longest: float = 3600.0) -> Iterator[object]:
-        """A transaction on a connection of its own, which Posthorse calls inside the block join.
+    # ── transactions ─────────────────────────────────────────────────────────────────────────────────
 
-        Rolled back when the block takes more than `longest` seconds.
+    @contextmanager
+    def transaction(self, connection: object = None, *, longest: float = 3600.0) -> Iterator[object]:
+        """A transaction which Posthorse calls inside the block join: on a connection of its own, or on the one given.
+
+        Rolled back when the block takes more than `longest` seconds. Raises InvalidOption for a connection that cannot
+        be used, or is inside a transaction.
         """
-        self._prepare()
-        with self.backend.transaction(longest) as (connection, execute):
-            token = _joined.set(_Joined(self._identity, execute))
-            try:
+        if connection is None:
+            self._prepare()
+            with self.backend.transaction(longest) as (own, execute), self._join(_Joined(self._identity, execute)):
+                yield own
+            return
+        guest = self._blocking_guest_on(connection, instead="write `async with batch.transaction(connection):`")
+        completed(self._prepare_for(guest))
+        block = self._host.transaction(guest, longest, is_in_loop=False)
+        completed(block.__aenter__())
+        try:
+            with self._join(_Visit(self._identity, self._host, guest)):
                 yield connection
-            finally:
-                _joined.reset(token)
+        except BaseException as error:
+            if not completed(block.__aexit__(type(error), error, error.__traceback__)):
+                raise
+        else:
+            completed(block.__aexit__(None, None, None))
 
     @asynccontextmanager
-    async def atransaction(self, *, longest: float = 3600.0) -> AsyncIterator[object]:
-        """The same for a coroutine; the connection is an asynchronous one."""
-        if not self._is_checked:
-            await asyncio.to_thread(self._prepare)
-        async with self.backend.atransaction(longest) as (connection, execute):
-            token = _joined.set(_Joined(self._identity, None, execute))
-            try:
+    async def atransaction(self, connection: object = None, *, longest: float = 3600.0) -> AsyncIterator[object]:
+        """The same for a coroutine; a connection of its own is an asynchronous one."""
+        if connection is None:
+            if not self._is_checked:
+                await asyncio.to_thread(self._prepare)
+            async with self.backend.atransaction(longest) as (own, execute):
+                with self._join(_Joined(self._identity, None, execute)):
+                    yield own
+            return
+        guest = self._host.guest_on(connection)
+        await self._prepare_for(guest)
+        async with self._host.transaction(guest, longest, is_in_loop=True):
+            with self._join(_Visit(self._identity, self._host, guest)):
                 yield connection
-            finally:
-                _joined.reset(token)
+
+    @contextmanager
+    def joining(self, connection: object) -> Iterator[None]:
+        """Calls inside the block become a part of a transaction that the caller begins and ends.
+
+        Raises InvalidOption for a connection that cannot be used, or would commit each statement by itself.
+        """
+        guest = self._blocking_guest_on(connection, instead="use `await ….aenqueue(…)`")
+        completed(self._prepare_for(guest))
+        completed(self._host.join(guest))
+        with self._join(_Visit(self._identity, self._host, guest)):
+            yield
+            completed(self._host.wake(guest))
+
+    @asynccontextmanager
+    async def ajoining(self, connection: object) -> AsyncIterator[None]:
+        """The same for a coroutine, with a connection of either colour."""
+        guest = self._host.guest_on(connection)
+        await self._prepare_for(guest)
+        await self._host.join(guest)
+        with self._join(_Visit(self._identity, self._host, guest)):
+            yield
+            await self._host.wake(guest)
+
+    @property
+    def is_in_transaction(self) -> bool:
+        """True inside `transaction` and `joining`: what is run now becomes a part of that."""
+        return self._joined() is not None
 
     # ── schema ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -187,7 +238,43 @@ class Store:
 
     def _joined(self) -> _Joined | None:
         joined = _joined.get()
-        return joined if joined is not None and joined.store is self._identity else None
+        return joined if joined is not None and joined.store is self._identity and not joined.is_over else None
+
+    @contextmanager
+    def _join(self, joined: _Joined) -> Iterator[None]:
+        token = _joined.set(joined)
+        try:
+            yield
+        finally:
+            joined.is_over = True  # a task that was started inside may still know it
+            _joined.reset(token)
+
+    def _makes_lanes_inside(self) -> bool:
+        # On SQLite the block holds the one write lock. On PostgreSQL a lane that is not committed yet would hold up
+        # everybody else who needs it.
+        return self.is_sqlite and self._joined() is not None
+
+    def _blocking_guest_on(self, connection: object, *, instead: str) -> Guest:
+        guest = self._host.guest_on(connection)
+        if guest.is_async:
+            raise InvalidOption(f"connection is asynchronous, and this call would have to wait for its loop; {instead}")
+        return guest
+
+    async def _prepare_for(self, guest: Guest) -> None:
+        if self._is_checked:
+            return
+        if await self._host.lacks_schema(guest):
+            raise SchemaMismatch(
+                f"{self.where} has no schema of Posthorse yet, and it cannot be made while a transaction is open; call "
+                "app.migrate() where your application starts"
+            )
+        if guest.is_async:
+            await asyncio.to_thread(self._prepare)
+        else:
+            self._prepare()
+
+    def _stored_identity(self) -> str:
+        return cast("str", self.backend.read(store_identity()))
 
     def _prepare(self) -> None:
         """Before the first operation: a schema that fits. A file gets it by itself, a database from `migrate`."""
@@ -205,28 +292,67 @@ class Store:
         """In a forked child: abandons what was inherited, open transactions too, and opens its own when needed."""
         _abandoned.append((self.backend, self._committer))
         self.backend = _backend(self.url, self.schema, self.clock)
+        self._host = Host(self.backend, self.where, self._stored_identity)
         self._committer = Committer(self.backend.commit)
         self._identity = object()
         self._opening = threading.Lock()
         self._is_checked = False
 
 
-class _Joined(NamedTuple):
+class _Joined:
     """The open transaction that calls join, on a connection of either colour."""
 
-    store: object
-    execute: Execute | None
-    aexecute: AsyncExecute | None = None
+    def __init__(self, store: object, execute: Execute | None, aexecute: AsyncExecute | None = None) -> None:
+        self.store = store
+        self.is_over = False
+        self._execute = execute
+        self._aexecute = aexecute
 
     def run(self, operation: Operation[T]) -> T:
-        if self.execute is None:
-            raise StoreError("this block is an async transaction: await the a-prefixed twin of this call inside it")
-        return drive(operation, self.execute)
+        if self._execute is None:
+            raise _needs_await()
+        return drive(operation, self._execute)
 
     async def arun(self, operation: Operation[T]) -> T:
-        if self.aexecute is not None:
-            return await adrive(operation, self.aexecute)
+        if self._aexecute is not None:
+            return await adrive(operation, self._aexecute)
         return self.run(operation)
+
+    def read(self, operation: Operation[T]) -> T:
+        return self.run(operation)
+
+    async def aread(self, operation: Operation[T]) -> T:
+        return await self.arun(operation)
+
+
+class _Visit(_Joined):
+    """The same on a connection of the user's."""
+
+    def __init__(self, store: object, host: Host, guest: Guest) -> None:
+        super().__init__(store, None)
+        self._host = host
+        self._guest = guest
+
+    def run(self, operation: Operation[T]) -> T:
+        return completed(self.arun(self._blocking(operation)))
+
+    async def arun(self, operation: Operation[T]) -> T:
+        return await self._host.run(self._guest, operation)
+
+    def read(self, operation: Operation[T]) -> T:
+        return completed(self.aread(self._blocking(operation)))
+
+    async def aread(self, operation: Operation[T]) -> T:
+        return await self._host.read(self._guest, operation)
+
+    def _blocking(self, operation: Operation[T]) -> Operation[T]:
+        if self._guest.is_async:
+            raise _needs_await()
+        return operation
+
+
+def _needs_await() -> StoreError:
+    return StoreError("this block is an async transaction: await the a-prefixed twin of this call inside it")
 
 
 class _Migration:
@@ -245,9 +371,9 @@ class _Migration:
         """Runs the statements of a file."""
         self._run(script)
 
-    def write_version(self, version: int) -> None:
-        """Writes which version the schema has now."""
-        self._execute(ask("set_meta", name="schema_version", value=str(version)))
+    def write(self, name: str, value: str) -> None:
+        """Writes one fact about the store."""
+        self._execute(ask("set_meta", name=name, value=value))
 
 
 @operation

@@ -6,14 +6,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TypeVar, cast, overload
 
 from posthorse.errors import Interrupted, InvalidOption, PosthorseError
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.progress import Progress
+from posthorse.rules.slice_size import SizeRule
+from posthorse.rules.tolerance import as_tolerance
 from posthorse.worker.journal import Journal
-from posthorse.worker.slices import Slices
-from posthorse.worker.sources import AsyncSource, Source
+from posthorse.worker.slices import LoopPlan, Slices
+from posthorse.worker.sources import AsyncSource, QuerySetOf, Source
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -43,10 +46,14 @@ class Keep:
 class Context:
     """Given to a job as its first parameter. Valid while the job runs, in the thread or task that it was given to."""
 
-    def __init__(self, journal: Journal, *, job_id: str, attempt: int, is_async: bool) -> None:
+    def __init__(
+        self, journal: Journal, *, job_id: str, attempt: int, is_async: bool, scheduled_at: datetime | None = None
+    ) -> None:
         self.job_id = job_id
         self.attempt = attempt
         """Counts from 1; only errors count, not lost workers or deploys."""
+        self.scheduled_at = scheduled_at
+        """The time of the schedule that the job is for, in UTC; None where no schedule made it."""
         self.keep = Keep(journal)
         self.log = logging.LoggerAdapter(logging.getLogger("posthorse.job"), {"job_id": job_id})
         self._journal = journal
@@ -73,31 +80,42 @@ class Context:
         *,
         name: str | None = None,
         size: int = 1000,
+        slice_time: Duration | None = None,
         time_box: Duration | None = None,
+        tolerate: int | str = 0,
     ) -> Slices[T]: ...
     @overload
     def slices(
         self,
-        source: Sequence[T],
+        source: Sequence[T] | QuerySetOf[T],
         *,
         name: str | None = None,
         size: int = 1000,
+        slice_time: Duration | None = None,
         time_box: Duration | None = None,
+        tolerate: int | str = 0,
     ) -> Slices[T]: ...
 
     def slices(
         self,
-        source: Source[T] | AsyncSource[T] | Sequence[T],
+        source: Source[T] | AsyncSource[T] | Sequence[T] | QuerySetOf[T],
         *,
         name: str | None = None,
         size: int = 1000,
+        slice_time: Duration | None = None,
         time_box: Duration | None = None,
+        tolerate: int | str = 0,
     ) -> Slices[T]:
         """A loop over batches of at most `size` items, each committed with the job's position when its turn ends.
 
         `for batch in ctx.slices(range(10_000)): …`, or `async for`. The job may be stopped between two slices,
-        and goes on there. Two loops of one job need names. With `time_box` the job yields its worker to others
-        after that time and comes back. Raises InvalidOption; TypeError for what cannot be resumed.
+        and goes on there. Two loops of one job need names.
+
+        slice_time: how long a slice is to take; its size follows, and `size` is the most.
+        time_box: after that time the job yields its worker to others, and comes back.
+        tolerate: how many bad items `batch.tolerate(…)` may record: a count such as 100, a share such as "1%".
+
+        Raises InvalidOption; TypeError for what cannot be resumed.
         """
         _check_size(size)
         label = name or ""
@@ -107,8 +125,10 @@ class Context:
                 "finds its own place again"
             )
         self._loops.add(label)
-        box = None if time_box is None else as_timedelta(time_box, name="time_box").total_seconds()
-        return Slices(self._journal, source, loop=label, size=size, time_box=box)
+        sizes = SizeRule(size, None if slice_time is None else _seconds(slice_time, "slice_time", above=0))
+        box = None if time_box is None else _seconds(time_box, "time_box")
+        plan = LoopPlan(label, sizes, as_tolerance(tolerate), box)
+        return Slices(self._journal, source, plan)
 
     def set_progress(self, done: int, total: int | None = None, *, note: str | None = None) -> None:
         """Tells how far the job is, for jobs without slices. Saved at most once a second."""
@@ -148,6 +168,13 @@ class Context:
             Interrupted,
         ) as error:  # nobody waits here; the job's next checkpoint will tell it
             self.log.debug("the progress was not saved: %s", error)
+
+
+def _seconds(duration: Duration, name: str, *, above: float = -1) -> float:
+    seconds = as_timedelta(duration, name=name).total_seconds()
+    if seconds <= above:
+        raise InvalidOption(f"{name} must be longer than zero; leave it out for none")
+    return seconds
 
 
 def _check_size(value: object) -> None:

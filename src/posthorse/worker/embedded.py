@@ -13,21 +13,25 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 from posthorse.errors import InvalidOption, PosthorseError, StoreError
+from posthorse.maintenance.schedules import Scheduler
 from posthorse.maintenance.sweep import Sweeper
 from posthorse.rules.job import checked_name
 from posthorse.rules.lifecycle import Policy
+from posthorse.rules.queues import as_labels
 from posthorse.rules.registry import Registry
 from posthorse.rules.settings import Settings
 from posthorse.store.operations.runners import Runner, register, retire
 from posthorse.store.store import Store
 from posthorse.version import VERSION
 from posthorse.worker.heartbeat import Heart, Pulse
+from posthorse.worker.isolation.origin import check_may_work
 from posthorse.worker.loop import Loop
+from posthorse.worker.single import OneJob
 
 log = logging.getLogger("posthorse.worker")
 
@@ -36,7 +40,15 @@ class EmbeddedWorker:
     """Works from entering the block to leaving it. Leaving drains: running jobs end or stop at a checkpoint."""
 
     def __init__(
-        self, store: Store, registry: Registry, settings: Settings, *, queues: Sequence[str], concurrency: int
+        self,
+        store: Store,
+        registry: Registry,
+        settings: Settings,
+        *,
+        queues: Sequence[str],
+        concurrency: int,
+        labels: Mapping[str, str] | None = None,
+        only: OneJob | None = None,
     ) -> None:
         if isinstance(queues, str):
             raise InvalidOption(f"queues is {queues!r}; give a list of names, such as [{queues!r}]")
@@ -45,6 +57,8 @@ class EmbeddedWorker:
         self._settings = settings
         self._queues = tuple(checked_name(queue, what="queue") for queue in queues)
         self._concurrency = checked_concurrency(concurrency)
+        self._labels = as_labels(labels or {})
+        self._only = only
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._work: Loop | None = None
@@ -53,6 +67,7 @@ class EmbeddedWorker:
         self._is_stopping = False
 
     def __enter__(self) -> Self:
+        check_may_work()
         if self._thread is not None:
             raise RuntimeError("this worker works already; make another with app.worker()")
         self._thread = threading.Thread(target=self._run, name="posthorse-worker", daemon=True)
@@ -86,6 +101,12 @@ class EmbeddedWorker:
         if self._loop is not None and self._work is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._work.stop)
 
+    def has_ended(self, timeout: float = 0) -> bool:
+        """Whether nothing of it works any more; waits that many seconds for it."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+        return self._thread is None or not self._thread.is_alive()
+
     def _run(self) -> None:
         try:
             asyncio.run(self._main())
@@ -104,12 +125,13 @@ class EmbeddedWorker:
         runner = make_runner(
             self._registry,
             queues=self._queues,
+            labels=self._labels,
             concurrency=self._concurrency,
             worker=f"{socket.gethostname()}:embedded",
         )
         settings = self._settings
         pulse = Pulse(runner.id, settings.lease, running=lambda: work.running_count)
-        work = Loop(self._store, self._registry, settings, runner, lost=lambda: pulse.is_lost)
+        work = Loop(self._store, self._registry, settings, runner, only=self._only, lost=lambda: pulse.is_lost)
         await self._enter(runner, pulse)
         self._work, self._loop = work, asyncio.get_running_loop()
         if self._is_stopping:
@@ -120,6 +142,9 @@ class EmbeddedWorker:
         policy = Policy(max_losses=settings.max_interruptions)
         sweeper = Sweeper(self._store, runner.id, lease=settings.lease, policy=policy)
         sweeping = asyncio.create_task(sweeper.run_forever())
+        # Who is here for one job alone attends to no schedules.
+        scheduler = Scheduler(self._store, self._registry.schedules if self._only is None else {})
+        scheduling = asyncio.create_task(scheduler.run_forever())
         self._started.set()
         try:
             await work.run()
@@ -127,7 +152,8 @@ class EmbeddedWorker:
             heart.drop(runner.id)
             await asyncio.to_thread(heart.stop)
             sweeping.cancel()
-            await asyncio.gather(sweeping, return_exceptions=True)
+            scheduling.cancel()
+            await asyncio.gather(sweeping, scheduling, return_exceptions=True)
             await retire_quietly(self._store, runner.id)
         return work.is_lost and not self._is_stopping
 
@@ -148,7 +174,9 @@ class EmbeddedWorker:
                 return pulse.renew(sent + settings.lease)
 
 
-def make_runner(registry: Registry, *, queues: Sequence[str], concurrency: int, worker: str) -> Runner:
+def make_runner(
+    registry: Registry, *, queues: Sequence[str], labels: Mapping[str, str], concurrency: int, worker: str
+) -> Runner:
     """A fresh incarnation in this process."""
     return Runner(
         id=str(uuid.uuid4()),
@@ -159,6 +187,7 @@ def make_runner(registry: Registry, *, queues: Sequence[str], concurrency: int, 
         concurrency=concurrency,
         queues=queues,
         kinds=sorted(registry),
+        labels=[f"{name}={value}" for name, value in labels.items()],
     )
 
 

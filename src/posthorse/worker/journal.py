@@ -5,28 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from typing import TypeVar
 
 from posthorse.errors import Interrupted, StoreError
-from posthorse.rules.cursor import Cursor
+from posthorse.rules.slice_size import CutShort
 from posthorse.store.base import Operation
 from posthorse.store.operations.finish import Attempt, Saved, checkpoint, load_checkpoint
 from posthorse.store.store import Store
 from posthorse.worker.failpoints import failpoint
-from posthorse.worker.standing import Standing
+from posthorse.worker.standing import Slice, Standing
 from posthorse.worker.stop import StopSignal
 
-
-class Slice:
-    """What one slice adds to where the job stands."""
-
-    __slots__ = ("cursor", "is_over", "items", "loop", "seconds")
-
-    def __init__(self, loop: str, cursor: Cursor, items: int, seconds: float, *, is_over: bool) -> None:
-        self.loop = loop
-        self.cursor = cursor
-        self.items = items
-        self.seconds = seconds
-        self.is_over = is_over
+T = TypeVar("T")
 
 
 class Journal:
@@ -35,6 +25,8 @@ class Journal:
     def __init__(self, store: Store, attempt: Attempt, stop: StopSignal, *, longest_transaction: float) -> None:
         self.stop = stop
         self.standing = Standing()
+        self.cut_short = CutShort()
+        """How often an attempt ended within the slice that is next."""
         self.slices_committed = 0
         self.is_in_transaction = False
         """True inside `batch.transaction()`."""
@@ -48,10 +40,11 @@ class Journal:
 
     async def load(self) -> None:
         """Finds where the job stood when an earlier attempt stopped."""
-        found = await self._store.aread(load_checkpoint(self._attempt.job))
-        if found is not None:
-            self.standing = Standing.restore(*found)
-            self._kept_at_cursor = found[1].kept
+        stood = await self._store.aread(load_checkpoint(self._attempt.job))
+        self.cut_short = stood.cut_short
+        if stood.checkpoint is not None:
+            self.standing = Standing.restore(stood.slices, stood.checkpoint)
+            self._kept_at_cursor = stood.checkpoint.kept
 
     def begin_slice(self) -> None:
         """From now until its commit, kept values may be ahead of the cursor, and are not saved without it."""
@@ -73,12 +66,15 @@ class Journal:
                 await self._asave(done)
 
     @contextmanager
-    def transaction(self, finish: Callable[[], Slice]) -> Iterator[object]:
-        """A transaction whose last statement before the commit is the checkpoint of the slice from `finish`."""
+    def transaction(self, finish: Callable[[], Slice], connection: object = None) -> Iterator[object]:
+        """A transaction whose last statement before the commit is the checkpoint of the slice from `finish`.
+
+        It is on the connection given, or on one of the store's.
+        """
         with ExitStack() as stack:
             stack.enter_context(self._one_transaction())
-            with self._store.transaction(longest=self._longest_transaction) as connection:
-                yield connection
+            with self._store.transaction(connection, longest=self._longest_transaction) as open_connection:
+                yield open_connection
                 done = finish()
                 stack.enter_context(self._one_commit(done))
                 self._take(self._store.run(self._saving(done)), done)
@@ -86,18 +82,39 @@ class Journal:
             failpoint("after_slice_commit")
 
     @asynccontextmanager
-    async def atransaction(self, finish: Callable[[], Slice]) -> AsyncIterator[object]:
+    async def atransaction(self, finish: Callable[[], Slice], connection: object = None) -> AsyncIterator[object]:
         """The same for a coroutine."""
         async with self._turn:
             with ExitStack() as stack:
                 stack.enter_context(self._one_transaction())
-                async with self._store.atransaction(longest=self._longest_transaction) as connection:
-                    yield connection
+                async with self._store.atransaction(connection, longest=self._longest_transaction) as open_connection:
+                    yield open_connection
                     done = finish()
                     stack.enter_context(self._one_commit(done))
                     self._take(await self._store.arun(self._saving(done)), done)
                     failpoint("before_slice_commit")
                 failpoint("after_slice_commit")
+
+    @property
+    def job(self) -> str:
+        """Whose journal it is."""
+        return self._attempt.job
+
+    def run(self, operation: Operation[T]) -> T:
+        """Runs an operation of the store, inside a transaction as a part of it."""
+        return self._store.run(operation)
+
+    async def arun(self, operation: Operation[T]) -> T:
+        """The same for a coroutine."""
+        return await self._store.arun(operation)
+
+    def read(self, operation: Operation[T]) -> T:
+        """Runs an operation that only reads."""
+        return self._store.read(operation)
+
+    async def aread(self, operation: Operation[T]) -> T:
+        """The same for a coroutine."""
+        return await self._store.aread(operation)
 
     def raise_if_doubtful(self) -> None:
         """Raises StoreError when the commit of a slice failed: the job must not go on as if it had not."""
@@ -135,10 +152,10 @@ class Journal:
             # A slice that is run again must meet the kept values that it met before.
             return checkpoint(self._attempt, self.standing.encode(self._kept_at_cursor), is_slice=False)
         if done is not None:
-            self.standing.advance(done.loop, done.cursor, done.items, done.seconds, is_over=done.is_over)
+            self.standing.advance(done)
         at = self.standing.encode()
         self._kept_at_cursor = at.kept
-        return checkpoint(self._attempt, at, is_slice=done is not None)
+        return checkpoint(self._attempt, at, is_slice=done is not None, changes=None if done is None else done.changes)
 
     def _take(self, saved: Saved | None, done: Slice | None) -> None:
         if saved is None:
@@ -147,6 +164,7 @@ class Journal:
         if done is not None:
             self.slices_committed += 1
             self.standing.slices = saved.slices
+            self.cut_short = CutShort()
             self._is_in_slice = False
         if saved.request is not None:
             self.stop.ask(saved.request)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -17,23 +18,30 @@ from typing import Literal
 from posthorse.errors import OutcomeUnknown, PosthorseError
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Outcome, Stopped
+from posthorse.rules.queues import as_labels
 from posthorse.rules.registry import Registry
 from posthorse.rules.settings import Settings
-from posthorse.store.operations.claim import Claimed, Probe, claim, lanes_after, shares
-from posthorse.store.operations.finish import Attempt
+from posthorse.store.operations.claim import Claimed, Probe, claim, claim_by_turns, news, shares, waits
+from posthorse.store.operations.queues import live_layers
 from posthorse.store.operations.runners import Runner, held_by, requests_for, set_idle, still_held
 from posthorse.store.store import Store
 from posthorse.store.watch import make_watch
 from posthorse.worker.failpoints import failpoint
-from posthorse.worker.journal import Journal
+from posthorse.worker.here import Here
+from posthorse.worker.isolation.cells import Cells
 from posthorse.worker.lanes import LaneBook
 from posthorse.worker.outbox import Outbox
 from posthorse.worker.prefetch import Prefetch
-from posthorse.worker.slots import Running, Slots
+from posthorse.worker.running import Running
+from posthorse.worker.single import OneJob
+from posthorse.worker.slots import Slots
 
 log = logging.getLogger("posthorse.worker")
 
 LANES_EVERY = 0.05
+NEWS_EVERY = 0.9
+"""Seconds after which an idle runner looks before it claims: a queue that was paused is left alone within a second."""
+
 REQUESTS_EVERY = 0.5
 RETRY_FIRST, RETRY_LONGEST = 0.1, 5.0
 LONGEST_HOLD, HOLD_EVERY = 5.0, 30.0
@@ -41,6 +49,9 @@ LONGEST_HOLD, HOLD_EVERY = 5.0, 30.0
 
 LAST_WORDS = 1.0
 """Seconds in which cancelled jobs may still clean up after the grace."""
+
+MOST_PATIENCE = 10.0
+"""Seconds after which a cancelled or timed-out job that does not listen is ended by force; the grace, if shorter."""
 
 
 Suspects = Literal["never", "when empty", "only"]
@@ -58,6 +69,9 @@ class Loop:
         runner: Runner,
         *,
         suspects: Suspects = "when empty",
+        only: OneJob | None = None,
+        target: str | None = None,
+        is_replaceable: bool = False,
         lost: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
@@ -65,12 +79,22 @@ class Loop:
         self._settings = settings
         self._runner = runner
         self._suspects: Suspects = suspects
+        self._only = only
+        self._is_replaceable = is_replaceable
         self._is_lost_elsewhere = lost
-        self._book = LaneBook(self._serves, keeps_marks=not store.is_sqlite)
+        self._book = LaneBook(self._serves, keeps_marks=not store.is_sqlite, labels=as_labels(list(runner.labels)))
         self._prefetch = Prefetch(runner.concurrency)
-        self._slots = Slots(runner.concurrency, prepare=self._prepare, ended=self._ended)
+        longest = settings.lease / 3
+        self._here = Here(store, concurrency=runner.concurrency, longest_transaction=longest)
+        self._cells = Cells(store, target=target, longest_transaction=longest)
+        self._slots = Slots(
+            runner.concurrency, prepare=self._prepare, ended=self._ended, freed=self._wake_if_there_is_room
+        )
         self._outbox = Outbox(store, settings, runner, written=self._wake_if_there_is_room)
         self._watch = make_watch(store)
+        self._patience = min(settings.grace, MOST_PATIENCE)
+        self.is_spoilt = False
+        """True when a job was given up whose code still runs here: this process should be replaced."""
         self._is_stopping = False
         self._may_hold_more = False
         self._runs_suspect = False
@@ -78,7 +102,8 @@ class Loop:
         self._next_hold = 0.0
         self._ended_before = 0
         self._is_idle = False
-        self._looked_for_lanes = 0.0
+        self._looked_at = -math.inf
+        self._heard_changes: int | None = None
         self._has_room = asyncio.Event()
         self._is_empty = asyncio.Event()
 
@@ -106,14 +131,15 @@ class Loop:
                 listening.cancel()
                 await self._outbox.close()
                 await handing_in
-        self._slots.shut_down()
+                await self._here.close()
+                await self._cells.close()
 
     def stop(self) -> None:
         """No more claims; jobs with checkpoints stop at the next, the others run to their end or the grace."""
         self._is_stopping = True
         for running in self._slots.running.values():
-            if running.journal is not None:
-                running.stop.ask("shutdown")
+            if running.has_checkpoints:
+                running.ask("shutdown")
         self._has_room.set()
         self._watch.wake()
 
@@ -144,22 +170,28 @@ class Loop:
     def _room(self) -> int:
         """How many jobs to ask for now; 0 for none yet."""
         load = self._slots.load
-        if self._runs_suspect or self._outbox.is_full or (load and time.monotonic() < self._holds_until):
+        concurrency = self._runner.concurrency - self._slots.spoilt
+        if concurrency <= 0 or self._runs_suspect or self._outbox.is_full:
             return 0
-        if self._suspects == "only":
+        if load and time.monotonic() < self._holds_until:
+            return 0
+        if self._suspects == "only" or self._only is not None:
             return 0 if load else 1
-        capacity = self._runner.concurrency + self._prefetch.allowance()
+        capacity = concurrency + self._prefetch.allowance()
         room = capacity - load
         # Ask in batches: with a backlog, wait until half of it is gone. What is about to begin is none.
-        has_backlog = load > self._runner.concurrency
+        has_backlog = load > concurrency
         return room if room > 0 and (not has_backlog or room * 2 >= capacity) else 0
 
     async def _claim(self, room: int) -> bool:
         """Claims and begins up to `room` jobs; false when there were none."""
-        if not self._is_idle and time.monotonic() - self._looked_for_lanes >= LANES_EVERY:
-            await self._finds_lanes()
+        looks_first = time.monotonic() - self._looked_at >= (NEWS_EVERY if self._is_idle else LANES_EVERY)
+        if looks_first:
+            await self._hears_news()
+        if not self._is_idle:
+            await self._hear_ages()
         claimed = await self._claim_next(room)
-        if not claimed and await self._finds_lanes():
+        if not claimed and not (looks_first and self._is_idle) and await self._hears_news():
             claimed = await self._claim_next(room)
         if not claimed:
             return False
@@ -174,6 +206,9 @@ class Loop:
         return True
 
     async def _claim_next(self, room: int) -> list[Claimed]:
+        if self._only is not None:
+            await self._hears_news()
+            return await self._only.claim(self._store, self._runner.id)
         if self._suspects != "never" and not self._slots.load:
             # A suspect runs alone: it is claimed by an empty runner, which takes nothing else meanwhile.
             suspect = await self._claim_from(self._book.solo_probes(), 1)
@@ -191,7 +226,12 @@ class Loop:
             return []
         if self._is_idle and self._store.is_sqlite and not await self._store.aread(shares(probes, 1)):
             return []  # somebody else's write woke us: looking costs no turn at the one write lock
-        return await self._store.arun(claim(self._runner.id, probes, room))
+        if not self._book.takes_turns:
+            return await self._store.arun(claim(self._runner.id, probes, room))
+        lines, weights, passes = self._book.lines(probes), self._book.weights, self._book.passes
+        claimed, waiting = await self._store.arun(claim_by_turns(self._runner.id, probes, room, lines, weights, passes))
+        self._book.take_note_of_turns(claimed, lines, waiting)
+        return claimed
 
     async def _return_what_is_unknown(self) -> None:
         """After a claim whose reply was lost: what it gave this runner is found by asking, and goes back unspent."""
@@ -203,11 +243,21 @@ class Loop:
     def _by_priority(self, claimed: Claimed) -> int:
         return -self._book[claimed.lane].priority
 
-    async def _finds_lanes(self) -> bool:
-        """Looks for lanes made since the last look; true when one of them is served."""
-        self._looked_for_lanes = time.monotonic()
-        lanes = await self._store.aread(lanes_after(self._book.known))
-        return self._book.add(lanes)
+    async def _hears_news(self) -> bool:
+        """Looks for lanes and for what was said of queues since the last look; true when there is more to serve."""
+        self._looked_at = time.monotonic()
+        heard = await self._store.aread(news(self._book.known))
+        if heard.changes != self._heard_changes:
+            self._book.obey(self._registry.queues.settings(await self._store.aread(live_layers())))
+            self._heard_changes = heard.changes
+        is_open = self._book.open_at(heard.now)
+        return self._book.add(heard.lanes) or is_open
+
+    async def _hear_ages(self) -> None:
+        """Once a second: how long lanes wait that others of higher priority may starve."""
+        probes = self._book.ageing_probes(time.monotonic())
+        if probes:
+            self._book.age(await self._store.aread(waits(probes)))
 
     def _serves(self, lane: Lane) -> bool:
         return lane.kind in self._registry and (not self._runner.queues or lane.queue in self._runner.queues)
@@ -229,17 +279,11 @@ class Loop:
 
     # ── running ──────────────────────────────────────────────────────────────────────────────────────
 
-    def _prepare(self, claimed: Claimed, task: asyncio.Task[None] | None) -> Running:
+    def _prepare(self, claimed: Claimed) -> Running:
         lane = self._book[claimed.lane]
-        running = Running(claimed, lane, self._registry[lane.kind], task)
-        if running.kind.signature.wants_context:
-            running.journal = Journal(
-                self._store,
-                Attempt(claimed.job, claimed.epoch),
-                running.stop,
-                longest_transaction=self._settings.lease / 3,
-            )
-        return running
+        kind = self._registry[lane.kind]
+        place = self._cells if kind.is_isolated else self._here
+        return Running(claimed, lane, kind, place, self._book.settings(lane.queue))
 
     def _ended(self, running: Running, outcome: Outcome) -> None:
         self._prefetch.observe(time.monotonic() - running.began)
@@ -276,6 +320,7 @@ class Loop:
             if self._slots.backlog and self._prefetch.observed == self._ended_before:
                 await self._outbox.give_back(self._slots.empty_backlog())
             self._ended_before = self._prefetch.observed
+            self._end_what_does_not_listen()
             await self._hear_requests()
             await self._miss_lost_leases()
             await self._hold_for_suspects()
@@ -285,11 +330,11 @@ class Loop:
         for job, running in list(self._slots.running.items()):
             request = asked.get(job)
             if request is None:
-                running.stop.withdraw_pause()
-            elif request == "cancel" and running.stop.request != "cancel":
-                running.interrupt("cancel")
+                running.withdraw_pause()
+            elif request == "cancel":
+                running.cancel()
             else:
-                running.stop.ask(request)
+                running.ask(request)
 
     async def _miss_lost_leases(self) -> None:
         """A job whose lease was taken away, as by a forced stop, is told to stop: what it does counts for nothing."""
@@ -302,6 +347,25 @@ class Loop:
             if one.claimed.job not in held and self._slots.running.get(one.claimed.job) is one:
                 one.interrupt("lost")
         self._tell_if_drained()
+
+    def _end_what_does_not_listen(self) -> None:
+        """A job that was cancelled or took too long, and went on, ends by force, or counts as ended."""
+        now = time.monotonic()
+        for running in list(self._slots.running.values()):
+            verdict = running.overdue(now, self._patience)
+            if verdict is None or running.verdict is not None or running.stop.request == "lost":
+                continue
+            running.verdict = verdict
+            job, kind = running.claimed.job, running.kind.kind
+            if running.place.end(running):
+                log.warning("job %s (%s) did not end when it was to; its process is killed", job, kind)
+                continue
+            log.error("job %s (%s) did not end when it was to, and counts as ended; its code still runs", job, kind)
+            self._slots.abandon(running, verdict)
+            if self._is_replaceable and not self.is_spoilt:
+                log.error("this runner ends once its other jobs do, and is replaced: that code takes a place in it")
+                self.is_spoilt = True
+                self.stop()
 
     async def _hold_for_suspects(self) -> None:
         """Without a runner of their own, suspects wait for a moment in which this one is empty: it is made."""
@@ -334,10 +398,14 @@ class Loop:
             running.interrupt("shutdown")
         if await self._becomes_empty(LAST_WORDS):
             return
-        # What is left ignores everything. It is released; this process ends, or the fence refuses what it writes.
+        # What is left ignores everything. Isolated jobs are killed. Others are released: this process ends, or the
+        # fence refuses what they write.
         for running in list(self._slots.running.values()):
-            if running.stop.request != "lost":
-                await self._outbox.settle(running, Stopped("shutdown"))
+            running.verdict = Stopped("shutdown")
+            if not running.place.end(running) and running.stop.request != "lost":
+                await self._outbox.settle(running, running.verdict)
+                del self._slots.running[running.claimed.job]
+        await self._becomes_empty(LAST_WORDS)
 
     async def _becomes_empty(self, seconds: float) -> bool:
         self._is_empty.clear()

@@ -8,38 +8,86 @@ body's own writes. A cursor is always the last committed position.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     asynccontextmanager,
     contextmanager,
 )
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Generic, TypeVar, cast, overload
 
+import msgspec
+
 from posthorse.rules.cursor import Cursor
-from posthorse.store.connections import AsyncConnection, Connection
+from posthorse.rules.loops import LoopStanding
+from posthorse.rules.slice_size import SizeRule, SliceSize
+from posthorse.rules.tolerance import Tolerance
+from posthorse.rules.values.kept import decode_kept
+from posthorse.store.connections import AsyncConnection, Connection, UserConnection
+from posthorse.store.operations.bad_items import RetryRow, bad_items_to_retry
 from posthorse.worker.failpoints import failpoint
-from posthorse.worker.journal import Journal, Slice
-from posthorse.worker.sources import AsyncSource, Chunk, Source, as_source
-from posthorse.worker.standing import LoopStanding
+from posthorse.worker.hands import Hands, LoopHands, ThreadHands
+from posthorse.worker.journal import Journal
+from posthorse.worker.sources import AsyncSource, Chunk, QuerySetOf, Source, as_source
+from posthorse.worker.sources.base import AsyncFindable, Findable
+from posthorse.worker.standing import Slice
+from posthorse.worker.tolerating import SliceBadItems, Tolerating, judge
 
 T = TypeVar("T", covariant=True)
+G = TypeVar("G", bound=UserConnection)
+C = TypeVar("C", covariant=True)
+A = TypeVar("A", covariant=True)
+log = logging.getLogger("posthorse.job")
+
+
+@dataclass(frozen=True, slots=True)
+class LoopPlan:
+    """How a loop wants its slices."""
+
+    name: str
+    sizes: SizeRule
+    tolerance: Tolerance
+    time_box: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The place of one slice in its loop. `retried` are the numbers of bad items; None where the source is read."""
+
+    plan: LoopPlan
+    number: int
+    began: float
+    size: SliceSize
+    standing: LoopStanding
+    retried: Sequence[int] | None = None
 
 
 class Batch(Sequence[T], Generic[T]):
     """The items of one slice, in order."""
 
-    def __init__(self, journal: Journal, loop: str, chunk: Chunk[T], number: int, began: float) -> None:
-        self.number = number
+    def __init__(self, journal: Journal, chunk: Chunk[T], turn: Turn, source: object) -> None:
+        self.number = turn.number
         """Counts the slices of this loop in this attempt, from 0."""
         self._journal = journal
-        self._loop = loop
+        self._turn = turn
         self._items = chunk.items
         self._cursor: Cursor = chunk.cursor
         self._is_last = chunk.is_last
-        self.ended = began
+        self._bad_items = SliceBadItems(
+            turn.plan.name,
+            turn.standing,
+            turn.plan.tolerance,
+            source,
+            chunk.items,
+            is_last=chunk.is_last,
+            numbers=turn.retried,
+        )
+        self.ended = turn.began
         """When the slice was over, on the monotonic clock; until then, when its turn began."""
         self._is_committed = False
 
@@ -56,18 +104,37 @@ class Batch(Sequence[T], Generic[T]):
     def __len__(self) -> int:
         return len(self._items)
 
-    def transaction(self) -> SliceTransaction:
+    @overload
+    def transaction(self) -> SliceTransaction[Connection, AsyncConnection]: ...
+    @overload
+    def transaction(self, connection: G) -> SliceTransaction[G, G]: ...
+    def transaction(self, connection: object = None) -> SliceTransaction[object, object]:
         """`with batch.transaction() as connection:` commits the block's writes and the cursor together.
 
-        Also `async with`. The connection is the store's own kind: sqlite3.Connection, or psycopg's. If the block
-        raises, or the job was taken away meanwhile, nothing of the slice remains. Posthorse calls inside the
-        block are part of it. The block may take a third of the lease. One transaction a slice.
+        Also `async with`. The connection is the store's own kind: sqlite3.Connection, or psycopg's; or it is yours
+        (psycopg, asyncpg, SQLAlchemy, a Session, Django, sqlite3), which must not be inside a transaction. If the
+        block raises, or the job was taken away meanwhile, nothing of the slice remains. Posthorse calls inside the
+        block are part of it. The block may take a third of the lease. One transaction a slice. Raises InvalidOption
+        for a connection that cannot be used.
         """
         if self._journal.is_in_transaction:
             raise RuntimeError("this slice is in a transaction already; use one batch.transaction() for all its writes")
         if self._is_committed:
             raise RuntimeError("this slice is committed already; use one batch.transaction() for all its writes")
-        return SliceTransaction(self._transaction, self._atransaction)
+        made: SliceTransaction[object, object] = SliceTransaction(
+            partial(self._transaction, connection), partial(self._atransaction, connection)
+        )
+        return made
+
+    def tolerate(self, item: object, *errors: type[Exception]) -> Tolerating:
+        """`with batch.tolerate(item):` records the item as bad if the block raises, and goes on. Also `async with`.
+
+        errors: what is tolerated; without any, every Exception is, but for those of the store. Inside
+            `batch.transaction()` what the block wrote is undone alone.
+
+        Raises ToleranceExceeded beyond the budget `tolerate=` of the loop.
+        """
+        return Tolerating(self._journal, self._bad_items, item, errors or (Exception,))
 
     def commit(self) -> None:
         """Commits the slice unless its own transaction did."""
@@ -84,37 +151,62 @@ class Batch(Sequence[T], Generic[T]):
             await self._journal.asave(self._finish())
 
     def _finish(self) -> Slice:
+        self._bad_items.judge()
         began, self.ended = self.ended, time.monotonic()
         seconds = self.ended - began
         self._is_committed = True
-        return Slice(self._loop, self._cursor, len(self._items), seconds, is_over=self._is_last)
+        turn = self._turn
+        done = Slice(
+            loop=turn.plan.name,
+            cursor=self._cursor,
+            items=len(self._items),
+            seconds=seconds,
+            is_over=self._is_last,
+            size=turn.plan.sizes.after(turn.size, len(self._items), seconds),
+            bad=self._bad_items.bad,
+        )
+        if turn.retried is None:
+            return done
+        cursor = cast("Cursor", turn.standing.cursor)
+        is_over, mended = turn.standing.is_over, self._bad_items.mended
+        return replace(done, cursor=cursor, items=0, is_over=is_over, mended=mended, retried=turn.retried[-1])
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        with self._journal.transaction(self._finish) as connection:
-            yield cast("Connection", connection)
+    def _transaction(self, given: object) -> Iterator[object]:
+        if given is not None and _is_in_loop():
+            raise RuntimeError("in an async job write `async with batch.transaction(connection):`, also for this one")
+        with self._journal.transaction(self._finish, given) as connection:
+            yield connection
 
     @asynccontextmanager
-    async def _atransaction(self) -> AsyncIterator[AsyncConnection]:
-        async with self._journal.atransaction(self._finish) as connection:
-            yield cast("AsyncConnection", connection)
+    async def _atransaction(self, given: object) -> AsyncIterator[object]:
+        async with self._journal.atransaction(self._finish, given) as connection:
+            yield connection
 
 
-class SliceTransaction:
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+class SliceTransaction(Generic[C, A]):
     """What `batch.transaction()` gives: a context manager for both colours, entered once."""
 
     def __init__(self, enter: object, aenter: object) -> None:
-        self._enter = cast("type[AbstractContextManager[Connection]]", enter)
-        self._aenter = cast("type[AbstractAsyncContextManager[AsyncConnection]]", aenter)
+        self._enter = cast("Callable[[], AbstractContextManager[C]]", enter)
+        self._aenter = cast("Callable[[], AbstractAsyncContextManager[A]]", aenter)
 
-    def __enter__(self) -> Connection:
+    def __enter__(self) -> C:
         self._entered = self._enter()
         return self._entered.__enter__()
 
     def __exit__(self, *error: object) -> bool | None:
         return self._entered.__exit__(*error)  # type: ignore[arg-type]  # passed on as it came
 
-    async def __aenter__(self) -> AsyncConnection:
+    async def __aenter__(self) -> A:
         self._aentered = self._aenter()
         return await self._aentered.__aenter__()
 
@@ -128,81 +220,136 @@ class Slices(Generic[T]):
     def __init__(
         self,
         journal: Journal,
-        source: Source[T] | AsyncSource[T] | Sequence[T],
-        *,
-        loop: str,
-        size: int,
-        time_box: float | None,
+        source: Source[T] | AsyncSource[T] | Sequence[T] | QuerySetOf[T],
+        plan: LoopPlan,
     ) -> None:
         self._journal = journal
         self._source = cast("Source[T] | AsyncSource[T]", as_source(source))
-        self._loop = loop
-        self._size = size
-        self._time_box = time_box
+        self._plan = plan
         self._began = time.monotonic()
 
     def __iter__(self) -> Iterator[Batch[T]]:
-        source = self._source
-        if isinstance(source, AsyncSource):
+        if isinstance(self._source, AsyncSource):
             raise TypeError("this source is read with await; use `async for` in an async job")
-        standing = self._standing()
-        if standing.is_over:
-            return
+        steps = self._steps(ThreadHands(self._journal, self._source))
+        answer: object = None
         try:
-            if standing.total is None:
-                standing.total = source.count()
-            number, began = 0, time.monotonic()
             while True:
-                self._journal.stop.raise_if_asked()
-                chunk = source.read(cast("Cursor", standing.cursor), self._size)
-                if not chunk.items:
-                    return
-                batch = Batch(self._journal, self._loop, chunk, number, began)
-                failpoint("in_slice")
-                self._journal.begin_slice()
-                yield batch
-                batch.commit()
-                if chunk.is_last:
-                    return
-                self._yield_if_time_is_up()
-                # A slice takes from the end of the one before to its own: reading and committing are work too.
-                number, began = number + 1, batch.ended
+                step = steps.send(answer)
+                if isinstance(step, Batch):
+                    yield step
+                    step.commit()
+                    answer = None
+                else:
+                    answer = step
+        except StopIteration:
+            return
         finally:
-            source.close()
+            steps.close()
 
     async def __aiter__(self) -> AsyncIterator[Batch[T]]:
-        source = self._source
-        standing = self._standing()
-        if standing.is_over:
+        steps = self._steps(LoopHands(self._journal, self._source))
+        answer: object = None
+        try:
+            while True:
+                try:
+                    step = steps.send(answer)
+                except StopIteration:
+                    return
+                if isinstance(step, Batch):
+                    yield step
+                    await step.acommit()
+                    answer = None
+                else:
+                    answer = await cast("Awaitable[object]", step)
+        finally:
+            steps.close()
+
+    def _steps(self, hands: Hands) -> Generator[Batch[T] | object, object, None]:
+        """The loop, for both colours: yields what its hands are to do, and batches; receives what came of it."""
+        standing = self._journal.standing.loops.setdefault(self._plan.name, LoopStanding())
+        if standing.is_over and not standing.retry_upto:
             return
         try:
             if standing.total is None:
-                standing.total = await source.acount() if isinstance(source, AsyncSource) else source.count()
+                standing.total = cast("int | None", (yield hands.count()))
             number, began = 0, time.monotonic()
             while True:
                 self._journal.stop.raise_if_asked()
-                if isinstance(source, AsyncSource):
-                    chunk = await source.aread(cast("Cursor", standing.cursor), self._size)
-                else:  # a file, perhaps: not on the loop
-                    chunk = await asyncio.to_thread(source.read, cast("Cursor", standing.cursor), self._size)
-                if not chunk.items:
+                size = self._size(standing)
+                turn = Turn(self._plan, number, began, size, standing)
+                if standing.retry_upto:
+                    chunk, retried = yield from self._read_again(hands, standing, size.items)
+                    turn = replace(turn, retried=retried)
+                    if not retried:
+                        continue
+                elif standing.is_over:
                     return
-                batch = Batch(self._journal, self._loop, chunk, number, began)
+                else:
+                    chunk = cast("Chunk[T]", (yield hands.read(cast("Cursor", standing.cursor), size.items)))
+                    if not chunk.items:
+                        judge(self._plan.name, self._plan.tolerance, standing.bad, standing.done, is_over=True)
+                        return
+                batch = Batch(self._journal, chunk, turn, self._source)
                 failpoint("in_slice")
                 self._journal.begin_slice()
                 yield batch
-                await batch.acommit()
                 if chunk.is_last:
                     return
                 self._yield_if_time_is_up()
                 # A slice takes from the end of the one before to its own: reading and committing are work too.
                 number, began = number + 1, batch.ended
         finally:
-            source.close()
+            self._source.close()
 
-    def _standing(self) -> LoopStanding:
-        return self._journal.standing.loops.setdefault(self._loop, LoopStanding())
+    def _read_again(
+        self, hands: Hands, standing: LoopStanding, limit: int
+    ) -> Generator[object, object, tuple[Chunk[T], Sequence[int]]]:
+        """Bad items that are to be retried, and their numbers. Those that their source does not find are dropped."""
+        wanted = bad_items_to_retry(
+            self._journal.job, self._plan.name, after=standing.retried, upto=standing.retry_upto, limit=limit
+        )
+        rows = cast("Sequence[RetryRow]", (yield hands.ask(wanted)))
+        keys = {row.item: cast("Cursor", msgspec.json.decode(row.item)) for row in rows if row.form == "key"}
+        found: dict[str, object] = {}
+        if keys and isinstance(self._source, Findable | AsyncFindable):
+            for item in cast("Sequence[T]", (yield hands.find(list(keys.values())))):
+                found[msgspec.json.encode(self._source.key_of(item)).decode()] = item
+        found |= {row.item: decode_kept(row.item) for row in rows if row.form == "value"}
+        gone = [row.number for row in rows if row.item not in found]
+        if gone:
+            dropped = Slice(
+                loop=self._plan.name,
+                cursor=cast("Cursor", standing.cursor),
+                items=0,
+                seconds=0.0,
+                is_over=standing.is_over,
+                size=standing.size,
+                mended=gone,
+                retried=rows[-1].number if len(gone) == len(rows) else standing.retried,
+            )
+            yield hands.save(dropped)
+        elif not rows:
+            standing.retried = standing.retry_upto = 0
+        here = [row for row in rows if row.item in found]
+        items = cast("Sequence[T]", [found[row.item] for row in here])
+        return Chunk(items, None, is_last=False), [row.number for row in here]
+
+    def _size(self, standing: LoopStanding) -> SliceSize:
+        cut_short = self._journal.cut_short
+        left = None if standing.total is None else max(1, standing.total - standing.done)
+        size = self._plan.sizes.begin(standing.size, cut_short, left)
+        if cut_short:
+            log.warning(
+                "job %s: %d attempts ended within the slice after %r%s; trying it with %d items",
+                self._journal.job,
+                cut_short.timeouts + cut_short.losses,
+                standing.cursor,
+                f" of loop {self._plan.name!r}" if self._plan.name else "",
+                size.items,
+            )
+        return size
 
     def _yield_if_time_is_up(self) -> None:
-        if self._time_box is not None and time.monotonic() - self._began >= self._time_box:
+        if self._plan.time_box is not None and time.monotonic() - self._began >= self._plan.time_box:
             self._journal.stop.ask("yield")

@@ -5,24 +5,42 @@ Knows how a checkpoint is encoded, and not where it is stored.
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from posthorse.errors import TooLarge
 from posthorse.rules.cursor import Cursor
+from posthorse.rules.loops import LoopStanding, decode_loops, encode_loops
 from posthorse.rules.progress import Pace
+from posthorse.rules.slice_size import SliceSize
 from posthorse.rules.values.kept import decode_kept, encode_kept
-from posthorse.store.operations.finish import Checkpoint
+from posthorse.store.operations.bad_items import BadItemRow
+from posthorse.store.operations.finish import BadItemChanges, Checkpoint
 
 KEPT_LIMIT = 4 * 1024 * 1024
 
 
-class LoopStanding(msgspec.Struct, omit_defaults=True):
-    """One loop of slices."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """What one slice adds to where the job stands."""
 
-    cursor: object = None  # a Cursor; its recursive type says nothing to the decoder
-    done: int = 0
-    total: int | None = None
-    is_over: bool = False
+    loop: str
+    cursor: Cursor
+    items: int
+    """Done for the first time; a retry of bad items does none."""
+    seconds: float
+    is_over: bool
+    size: SliceSize | None
+    """Of the next slice."""
+    bad: Sequence[BadItemRow] = ()
+    mended: Sequence[int] = ()
+    retried: int | None = None
+    """The bad item up to which a retry got; None for a slice of the source."""
+
+    @property
+    def changes(self) -> BadItemChanges | None:
+        """What it did to the bad items of its loop; None for nothing."""
+        return BadItemChanges(self.loop, self.bad, self.mended) if self.bad or self.mended else None
 
 
 class Standing:
@@ -41,7 +59,7 @@ class Standing:
         """From the last checkpoint."""
         standing = cls()
         standing.slices = slices
-        standing.loops = _decode_loops(checkpoint.cursors)
+        standing.loops = decode_loops(checkpoint.cursors)
         kept = decode_kept(checkpoint.kept)
         standing.kept = kept if isinstance(kept, dict) else {}
         standing.pace = Pace.decode(checkpoint.pace)
@@ -68,13 +86,22 @@ class Standing:
         self._told = (done, total)
         self.note = note
 
-    def advance(self, loop: str, cursor: Cursor, items: int, seconds: float, *, is_over: bool) -> None:
+    def advance(self, done: Slice) -> None:
         """A slice of a loop is done."""
-        standing = self.loops[loop]
-        standing.cursor = cursor
-        standing.done += items
-        standing.is_over = is_over
-        self.pace = self.pace.observe(items, seconds)
+        standing = self.loops[done.loop]
+        standing.cursor = done.cursor
+        standing.done += done.items
+        standing.is_over = done.is_over
+        standing.size = done.size
+        standing.numbered = max(standing.numbered, *(bad.number for bad in done.bad), 0)
+        if done.retried is None:
+            standing.bad += len(done.bad)
+            self.pace = self.pace.observe(done.items, done.seconds)
+        else:
+            standing.bad -= len(done.mended)
+            standing.retried = done.retried
+            if done.retried >= standing.retry_upto:
+                standing.retried = standing.retry_upto = 0
 
     def encode(self, kept: str | None = None) -> Checkpoint:
         """As the store takes it, with these kept values or as they are now. Raises TooLarge beyond their limit."""
@@ -83,7 +110,7 @@ class Standing:
             self.total,
             self.pace.encode(),
             self.note,
-            _encode_loops(self.loops).decode(),
+            encode_loops(self.loops),
             self._encoded_kept() if kept is None else kept,
         )
 
@@ -95,7 +122,3 @@ class Standing:
                 "rows of your own in batch.transaction()"
             )
         return kept
-
-
-_encode_loops = msgspec.json.Encoder().encode
-_decode_loops = msgspec.json.Decoder(dict[str, LoopStanding]).decode

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from posthorse.errors import Interrupted
+from posthorse.rules.slice_size import TIMED_OUT
 
 # A stronger request is not weakened by a later one; "lost" means that the job is no longer ours to stop.
 _STRENGTH = {"yield": 1, "shutdown": 2, "pause": 3, "cancel": 4, "lost": 5}
@@ -23,7 +24,7 @@ class StopSignal:
     @property
     def is_due(self) -> bool:
         """True when the job is to stop at its next checkpoint."""
-        return self.request is not None or self._is_overdue()
+        return self.request is not None or self.is_overdue
 
     def ask(self, request: str) -> None:
         """Asks the job to stop at its next checkpoint."""
@@ -44,8 +45,10 @@ class StopSignal:
         """Raises Interrupted when the job is to stop, TimeoutError when its time is over."""
         if self.request is not None:
             raise Interrupted(f"the job stops here: {self.request}")
-        if self._is_overdue():
-            raise TimeoutError(f"the job took longer than its timeout of {self._timeout:g} s")
+        if self.is_overdue:
+            raise TimeoutError(f"{TIMED_OUT}timeout of {self._timeout:g} s")
 
-    def _is_overdue(self) -> bool:
+    @property
+    def is_overdue(self) -> bool:
+        """True when the job took longer than it may."""
         return self._ends_at is not None and time.monotonic() >= self._ends_at

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 from posthorse.rules.job import Lane
+from posthorse.rules.turns import Head, Line, Passes, take_turns
 from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation, unrepeatable_operation
 from posthorse.store.operations.finish import Disturbed
 from posthorse.store.operations.moves import Request, do_as_asked
 from posthorse.store.queries import Row
+
+BY_TURNS = 250
 
 
 class Claimed(NamedTuple):
@@ -35,14 +38,31 @@ class Probe(NamedTuple):
     priority: int
 
 
+class News(NamedTuple):
+    """What a runner has to hear: how often queues were changed, the store's clock, and lanes that it does not know."""
+
+    changes: int
+    now: int
+    lanes: list[tuple[int, Lane]]
+
+
 @single_operation
-def lanes_after(known: int) -> Steps[list[tuple[int, Lane]]]:
-    """Lanes with numbers above `known`."""
-    rows = yield ask("lanes_after", known=known)
-    return [
+def news(known: int) -> Steps[News]:
+    """What is new, with the lanes whose numbers are above `known`."""
+    rows = yield ask("news", known=known)
+    lanes = [
         (cast("int", number), Lane(cast("str", queue), cast("str", kind), cast("int", priority), bool(solo)))
-        for number, queue, kind, priority, solo in rows
+        for _, _, number, queue, kind, priority, solo in rows
+        if number is not None
     ]
+    return News(int(cast("str", rows[0][0])), cast("int", rows[0][1]), lanes)
+
+
+@single_operation
+def waits(probes: Sequence[Probe]) -> Steps[dict[int, int]]:
+    """How many microseconds the jobs at the heads of lanes have waited; empty lanes are left out."""
+    rows = yield ask_rows("waits", [(probe.lane, probe.after) for probe in probes])
+    return {cast("int", lane): cast("int", waited) for lane, waited in rows if waited is not None}
 
 
 @single_operation
@@ -73,6 +93,48 @@ def claim(runner: str, probes: Sequence[Probe], room: int) -> Steps[list[Claimed
         priority = {probe.lane: probe.priority for probe in probes}
         jobs.sort(key=lambda job: (-priority[job.lane], job.seq))
     return jobs
+
+
+@unrepeatable_operation
+def claim_by_turns(
+    runner: str,
+    probes: Sequence[Probe],
+    room: int,
+    lines: Mapping[int, Line],
+    weights: Mapping[str, int],
+    passes: Passes,
+) -> Steps[tuple[list[Claimed], frozenset[int]]]:
+    """The same where queues have weights or serve the newest first; answers also with the lanes that had jobs.
+
+    More than BY_TURNS jobs are not claimed at a time: each of them is looked at.
+    """
+    room = min(room, BY_TURNS)
+    by_order = {
+        is_newest: [probe for probe in probes if lines[probe.lane].is_newest_first is is_newest]
+        for is_newest in (False, True)
+    }
+    rows: list[Row] = []
+    for is_newest, some in by_order.items():
+        if some:
+            rows += yield ask_rows("newest_heads" if is_newest else "heads", some, room=room)
+    chosen = take_turns([Head(*cast("tuple[int, int]", row)) for row in rows], lines, weights, passes, room)
+    claimed: list[Claimed] = []
+    for is_newest, some in by_order.items():
+        shares = [share for probe in some if (share := _share(probe, chosen, is_newest)) is not None]
+        if shares:
+            taken = yield ask_rows("claim_newest" if is_newest else "claim", shares, runner=runner, room=room)
+            claimed += map(Claimed._make, taken)
+    turn = {head: place for place, head in enumerate(chosen)}
+    claimed.sort(key=lambda job: turn.get(Head(job.lane, job.seq), room))
+    return claimed, frozenset(cast("int", row[0]) for row in rows)
+
+
+def _share(probe: Probe, chosen: Sequence[Head], is_newest: bool) -> Row | None:
+    """What to claim from a lane: how many, and how far from its head the last of them stands."""
+    places = [head.seq for head in chosen if head.lane == probe.lane]
+    if not places:
+        return None
+    return probe.lane, probe.after, len(places), min(places) if is_newest else max(places)
 
 
 @operation

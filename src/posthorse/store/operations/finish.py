@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple, cast
 
 import msgspec
 
 from posthorse.rules.job import Lane, State
 from posthorse.rules.lifecycle import Transition
-from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation
+from posthorse.rules.slice_size import CutShort, cut_short_by
+from posthorse.store.base import Operation, Steps, ask, ask_rows, operation
+from posthorse.store.operations.bad_items import BadItemRow, keep_and_drop
 from posthorse.store.operations.moves import Request, do_as_asked, place
 from posthorse.store.operations.submit import lane_id
 
@@ -42,6 +45,22 @@ class Checkpoint(NamedTuple):
     note: str | None
     cursors: str
     kept: str
+
+
+class BadItemChanges(NamedTuple):
+    """What one slice did to the bad items of its loop: those that it tolerated, and numbers that it mended."""
+
+    loop: str
+    bad: Sequence[BadItemRow]
+    mended: Sequence[int]
+
+
+class Stood(NamedTuple):
+    """Where a job stood when its attempts ended."""
+
+    slices: int
+    checkpoint: Checkpoint | None
+    cut_short: CutShort
 
 
 class Saved(NamedTuple):
@@ -116,18 +135,36 @@ def end_attempt(
     return True
 
 
-@single_operation
-def checkpoint(attempt: Attempt, at: Checkpoint, *, is_slice: bool = True) -> Steps[Saved | None]:
+def checkpoint(
+    attempt: Attempt, at: Checkpoint, *, is_slice: bool = True, changes: BadItemChanges | None = None
+) -> Operation[Saved | None]:
     """Saves where a long job stands; None when its lease no longer stands, and then nothing is saved."""
-    rows = yield ask("checkpoint", job=attempt.job, epoch=attempt.epoch, step=1 if is_slice else 0, **at._asdict())
-    return Saved(*cast("tuple[int, str | None]", rows[0])) if rows else None
+    return Operation(partial(_checkpoint, attempt, at, is_slice, changes), is_single=changes is None)
 
 
-@single_operation
-def load_checkpoint(job: str) -> Steps[tuple[int, Checkpoint] | None]:
-    """The number of committed slices and the last checkpoint, if there is one."""
+@operation
+def load_checkpoint(job: str) -> Steps[Stood]:
+    """Where a job stood, if it ever did, and how its attempts ended since its last committed slice."""
+    ends = yield ask("attempts_since_slice", job=job)
+    cut_short = cut_short_by((cast("str", name), _decoded(cast("str | None", detail))) for name, detail in ends)
     rows = yield ask("load_checkpoint", job=job)
     if not rows:
-        return None
+        return Stood(0, None, cut_short)
     slices, *rest = rows[0]
-    return cast("int", slices), Checkpoint._make(rest)
+    return Stood(cast("int", slices), Checkpoint._make(rest), cut_short)
+
+
+def _checkpoint(
+    attempt: Attempt, at: Checkpoint, is_slice: bool, changes: BadItemChanges | None
+) -> Steps[Saved | None]:
+    rows = yield ask("checkpoint", job=attempt.job, epoch=attempt.epoch, step=1 if is_slice else 0, **at._asdict())
+    if not rows:
+        return None
+    if changes is not None:  # the checkpoint holds the lease until the commit
+        yield from keep_and_drop(attempt.job, attempt.epoch, changes.loop, changes.bad, changes.mended)
+    return Saved(*cast("tuple[int, str | None]", rows[0]))
+
+
+def _decoded(detail: str | None) -> dict[str, object]:
+    found: object = None if detail is None else msgspec.json.decode(detail)
+    return cast("dict[str, object]", found) if isinstance(found, dict) else {}

@@ -9,6 +9,7 @@ from posthorse.rules.job import Lane, State
 from posthorse.rules.lifecycle import requested
 from posthorse.store.base import Ask, Steps, ask
 from posthorse.store.operations.submit import lane_id
+from posthorse.store.operations.unique import claim_identity_again
 
 Request = Literal["pause", "resume", "cancel", "retry"]
 
@@ -52,6 +53,8 @@ def do_as_asked(job: str, action: Request, *, channel: str) -> Steps[State]:
             raise NotAllowed(f"job {job} is {state.value}, so it cannot be {EVENTS[action]}")
         if target is state:
             return state
+        if action == "retry":
+            yield from claim_identity_again(job)
         if state is State.PENDING and not (yield ask("withdraw", lane=lane, seq=seq, job=job)):
             continue  # claimed between the two looks
         if state in PARKED_STATES:

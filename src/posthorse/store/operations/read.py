@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import msgspec
 
 from posthorse.rules.job import State
-from posthorse.store.base import Steps, ask, operation, single_operation
-from posthorse.store.queries import Row
+from posthorse.store.base import Ask, Steps, ask, ask_rows, operation, single_operation
+from posthorse.store.operations.moves import PARKED_STATES
+from posthorse.store.queries import Row, Value
 
 _NEWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 _decode_names = msgspec.json.Decoder(list[str]).decode
@@ -86,6 +88,15 @@ class WorkerRow(NamedTuple):
     silent_for: int
 
 
+class HolderRow(NamedTuple):
+    """The runner that holds the lease on a job."""
+
+    worker: str
+    host: str
+    pid: int
+    beat_at: int
+
+
 class Depth(NamedTuple):
     """How many jobs wait in the lanes of a queue, kind and priority, and the place of the first."""
 
@@ -103,7 +114,7 @@ def job(job_id: str) -> Steps[JobRow | None]:
     return JobRow._make(rows[0]) if rows else None
 
 
-@single_operation
+@operation
 def jobs(
     *,
     state: State | None = None,
@@ -112,16 +123,44 @@ def jobs(
     before: str | None = None,
     limit: int = 50,
 ) -> Steps[list[JobRow]]:
-    """Jobs from the newest to the oldest that fit every filter; `before` is the id of the last one seen."""
-    rows = yield ask(
-        "jobs",
-        state=None if state is None else state.value,
-        queue=queue,
-        kind=kind,
-        before=before or _NEWEST,
-        limit=limit,
-    )
+    """Jobs from the newest to the oldest that fit every filter; `before` is the id of the last one seen.
+
+    Those that run or are set aside are found where they are few, and not among all jobs that there ever were.
+    """
+    wanted: dict[str, Value] = {"queue": queue, "kind": kind, "before": before or _NEWEST, "limit": limit}
+    if state is State.PROCESSING:
+        return (yield from _by_id((yield Ask("running", wanted)), state))
+    if state is not None and state in PARKED_STATES:
+        return (yield from _by_id((yield Ask("set_aside", {**wanted, "state": state.value})), state))
+    rows = yield Ask("jobs", {**wanted, "state": None if state is None else state.value})
     return [JobRow._make(row) for row in rows]
+
+
+@operation
+def jobs_by_id(ids: Sequence[str]) -> Steps[list[JobRow]]:
+    """Those of the jobs that are there, as they stand, in the order of their ids."""
+    rows = yield ask_rows("jobs_by_id", [(job_id,) for job_id in ids])
+    place = {job_id: number for number, job_id in enumerate(ids)}
+    return sorted(map(JobRow._make, rows), key=lambda row: place[row.id])
+
+
+@operation
+def unfinished(*, queue: str | None = None, kind: str | None = None, limit: int = 50) -> Steps[list[str]]:
+    """Ids of jobs that are not over: those that run, then the next ones in their lanes, then those set aside."""
+    wanted: dict[str, Value] = {"queue": queue, "kind": kind, "limit": limit}
+    found = yield Ask("running", {**wanted, "before": _NEWEST})
+    found += yield Ask("lined_up", wanted)
+    for state in PARKED_STATES:
+        if not state.is_final:
+            found += yield Ask("set_aside", {**wanted, "before": _NEWEST, "state": state.value})
+    return list(dict.fromkeys(cast("str", row[0]) for row in found))[:limit]
+
+
+@single_operation
+def holder(job_id: str) -> Steps[HolderRow | None]:
+    """Who runs a job; None when nobody does."""
+    rows = yield ask("holder", job=job_id)
+    return HolderRow._make(rows[0]) if rows else None
 
 
 @single_operation
@@ -183,6 +222,12 @@ def unserved() -> Steps[dict[str, int]]:
     for (kinds,) in (yield ask("living_kinds")):
         served.update(_decode_names(cast("str", kinds)))
     return {kind: waiting[kind] for kind in sorted(waiting.keys() - served)}
+
+
+def _by_id(found: Sequence[Row], state: State) -> Steps[list[JobRow]]:
+    """The jobs that are still in that state, from the newest to the oldest."""
+    rows = yield ask_rows("jobs_by_id", found)
+    return sorted((row for row in map(JobRow._make, rows) if row.state == state), key=lambda row: row.id, reverse=True)
 
 
 def _worker_row(row: Row) -> WorkerRow:

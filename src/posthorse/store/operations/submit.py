@@ -8,12 +8,17 @@ from typing import NamedTuple, cast
 
 from posthorse import ids
 from posthorse.errors import KeyConflict, UsageError
+from posthorse.rules.depth import Gauge
 from posthorse.rules.job import Lane, NewJob
 from posthorse.store.base import Operation, Steps, ask, ask_rows, operation
+from posthorse.store.operations.queues import check_room
+from posthorse.store.operations.unique import take_identities
+
+_NO_GAUGES: Mapping[str, Gauge] = {}
 
 
 class Submitted(NamedTuple):
-    """Where a submitted job is to be found; `created` is false when a key matched an earlier one."""
+    """Where a submitted job is to be found; `created` is false when a key or an identity matched an earlier one."""
 
     id: str
     created: bool
@@ -36,20 +41,28 @@ def lane_id(lane: Lane) -> Steps[int]:
     return cast("int", found[0][0])
 
 
-def enqueue(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], *, channel: str) -> Operation[list[Submitted]]:
-    """Writes jobs, all or none, and answers in their order.
+def enqueue(
+    jobs: Sequence[NewJob], lanes: Mapping[Lane, int], *, channel: str, gauges: Mapping[str, Gauge] = _NO_GAUGES
+) -> Operation[list[Submitted]]:
+    """Writes jobs, all or none, and answers in their order. `gauges` are those of queues whose depth is limited.
 
-    Raises KeyConflict when a key was used before with other arguments, UsageError when this machine's
-    clock is more than a day from the store's.
+    Raises KeyConflict when a key was used before with other arguments, QueueFull when a queue has no room, UsageError
+    when this machine's clock is more than a day from the store's.
     """
-    has_keys = any(job.key is not None for job in jobs)
-    return Operation(partial(_enqueue, jobs, lanes, channel, has_keys), is_single=not has_keys)
+    has_keys = any(job.key is not None or job.unique is not None for job in jobs)
+    start = partial(_enqueue, jobs, lanes, channel, has_keys, gauges)
+    return Operation(start, is_single=not has_keys and not gauges)
 
 
-def _enqueue(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], channel: str, has_keys: bool) -> Steps[list[Submitted]]:
+def _enqueue(
+    jobs: Sequence[NewJob], lanes: Mapping[Lane, int], channel: str, has_keys: bool, gauges: Mapping[str, Gauge]
+) -> Steps[list[Submitted]]:
+    if gauges:
+        yield from check_room((yield from _without_known(jobs)), gauges, channel=channel)
     answers = [Submitted(job.id, created=True) for job in jobs]
     if has_keys:
         earlier = yield from _take_keys(jobs)
+        earlier |= yield from take_identities([job for job in jobs if job.id not in earlier])
         answers = [
             Submitted(owner, created=owner == job.id) for job in jobs for owner in (earlier.get(job.id, job.id),)
         ]
@@ -80,9 +93,21 @@ def _enqueue(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], channel: str, ha
     return answers
 
 
+def _without_known(jobs: Sequence[NewJob]) -> Steps[Sequence[NewJob]]:
+    """The jobs but for those whose keys are taken: these stand in the store already, and need no room."""
+    keyed = [job for job in jobs if job.key is not None]
+    if not keyed:
+        return jobs
+    found = yield ask_rows("find_keys", sorted({_key(job) for job in keyed}))
+    known = {row[:3] for row in found}
+    return [job for job in jobs if job.key is None or _key(job) not in known]
+
+
 def _take_keys(jobs: Sequence[NewJob]) -> Steps[dict[str, str]]:
     """Which of the jobs exist already, by their keys: the new id and the earlier one."""
     keyed = sorted((job for job in jobs if job.key is not None), key=_key)  # one order: no deadlocks
+    if not keyed:
+        return {}
     taken = yield ask_rows("take_keys", [(*_key(job), job.id, job.fingerprint) for job in keyed])
     ours = {row[0] for row in taken}
     late = [job for job in keyed if job.id not in ours]

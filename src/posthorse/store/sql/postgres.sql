@@ -6,6 +6,11 @@
 -- Whether there are tables of ours.
 SELECT 1 WHERE to_regclass(:meta) IS NOT NULL
 
+-- ## store_identity
+-- Which store this is: a copy of it in another database is another one.
+SELECT value || ' in ' || (SELECT oid FROM pg_database WHERE datname = current_database())
+FROM @meta WHERE name = 'store_id'
+
 -- ## enqueue
 -- Inserts jobs, lines up those that may run now, and wakes one channel if a runner is idle. An id that
 -- exists is left alone: the reply to an earlier commit was lost.
@@ -66,6 +71,50 @@ WITH taken AS (
     INSERT INTO @leases (job, epoch, runner, claimed_at) SELECT job, epoch, :runner, :now FROM granted
 )
 SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq
+
+-- ## heads
+-- The next jobs of each lane, the oldest first.
+-- rows: lane int, after bigint, priority int
+SELECT r.lane, head.seq FROM {rows}
+CROSS JOIN LATERAL (
+    SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT :room
+) AS head
+
+-- ## newest_heads
+-- The next jobs of each lane, the newest first.
+-- rows: lane int, after bigint, priority int
+SELECT r.lane, head.seq FROM {rows}
+CROSS JOIN LATERAL (
+    SELECT seq FROM @ready WHERE lane = r.lane ORDER BY seq DESC LIMIT :room
+) AS head
+
+-- ## claim_newest
+-- Turns the last of lanes into leases of one living runner.
+-- rows: lane int, after bigint, share int, upto bigint
+WITH taken AS (
+    DELETE FROM @ready WHERE ctid = ANY (ARRAY(
+        SELECT head.place FROM {rows}
+        CROSS JOIN LATERAL (
+            SELECT ctid AS place FROM @ready
+            WHERE lane = r.lane ORDER BY seq DESC LIMIT r.share FOR UPDATE SKIP LOCKED
+        ) AS head
+        WHERE EXISTS (SELECT FROM @runners WHERE id = :runner AND expires_at > :lease_now)))
+    RETURNING lane, seq, job
+), granted AS (
+    SELECT taken.lane, taken.seq, taken.job, j.epoch + 1 AS epoch, j.errors, j.crashes, j.losses,
+        j.arguments, j.options, j.run_at
+    FROM taken CROSS JOIN LATERAL (
+        SELECT epoch, errors, crashes, losses, arguments, options, run_at
+        FROM @jobs WHERE id = taken.job OFFSET 0
+    ) AS j
+), leased AS (
+    INSERT INTO @leases (job, epoch, runner, claimed_at) SELECT job, epoch, :runner, :now FROM granted
+)
+SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq DESC
+
+-- ## hold_queue
+-- Bulks come one after the other into a queue whose depth is limited: together they would overshoot by far.
+SELECT pg_advisory_xact_lock(hashtextextended(:channel || '/' || :queue, 7))
 
 -- ## complete
 -- Ends leases and writes results; answers with how many leases still stood, and how many jobs were written.
@@ -132,14 +181,15 @@ FROM lined_up
 
 -- ## checkpoint
 -- Saves where a long job stands if its lease still stands, and answers with what is asked of it. A slice that is told
--- twice, because a reply was lost, counts once.
+-- twice, because a reply was lost, counts once. epoch and advanced_at are of the last slice, not of mere progress.
 WITH held AS (
     SELECT job FROM @leases WHERE job = :job AND epoch = :epoch FOR UPDATE
 )
-INSERT INTO @checkpoints AS c (job, epoch, slices, done, total, updated_at, pace, note, cursors, kept)
-SELECT job, :epoch, :step::int, :done, :total::bigint, :now, :pace, :note, :cursors, :kept FROM held
+INSERT INTO @checkpoints AS c (job, epoch, slices, done, total, updated_at, advanced_at, pace, note, cursors, kept)
+SELECT job, :epoch::int * :step::int, :step::int, :done, :total::bigint, :now, CASE WHEN :step::int > 0 THEN :now END, :pace, :note, :cursors, :kept FROM held
 ON CONFLICT (job) DO UPDATE SET
-    epoch = excluded.epoch,
+    epoch = CASE WHEN :step::int > 0 THEN excluded.epoch ELSE c.epoch END,
+    advanced_at = coalesce(excluded.advanced_at, c.advanced_at),
     slices = c.slices + CASE
         WHEN (c.epoch, c.done, c.pace, c.cursors, c.kept)
             = (excluded.epoch, excluded.done, excluded.pace, excluded.cursors, excluded.kept) THEN 0
@@ -148,6 +198,15 @@ ON CONFLICT (job) DO UPDATE SET
     updated_at = excluded.updated_at, pace = excluded.pace, note = excluded.note,
     cursors = excluded.cursors, kept = excluded.kept
 RETURNING slices, (SELECT action FROM @controls WHERE job = :job)
+
+-- ## lock_keys
+-- The jobs behind keys that nobody else may hand over until the end of this transaction.
+-- rows: tenant text, scope text, key text
+SELECT k.tenant, k.scope, k.key, k.job
+FROM {rows} CROSS JOIN LATERAL (
+    SELECT tenant, scope, key, job FROM @keys
+    WHERE tenant = r.tenant AND scope = r.scope AND key = r.key OFFSET 0 FOR UPDATE
+) AS k
 
 -- ## wake
 -- Tells idle runners to look.

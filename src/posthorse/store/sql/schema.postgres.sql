@@ -81,17 +81,34 @@ CREATE INDEX ON @controls (runner);
 
 -- Where a long job stands: one row, rewritten in place with every slice.
 CREATE TABLE @checkpoints (
-    job        uuid PRIMARY KEY,
-    epoch      integer NOT NULL,
-    slices     integer NOT NULL,
-    done       bigint NOT NULL,
-    total      bigint,
-    updated_at bigint NOT NULL,
-    pace       text NOT NULL,
-    note       text,
-    cursors    text NOT NULL,
-    kept       text NOT NULL
+    job         uuid PRIMARY KEY,
+    epoch       integer NOT NULL,
+    slices      integer NOT NULL,
+    done        bigint NOT NULL,
+    total       bigint,
+    updated_at  bigint NOT NULL,
+    advanced_at bigint,
+    pace        text NOT NULL,
+    note        text,
+    cursors     text NOT NULL,
+    kept        text NOT NULL
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+-- Items that a long job tolerated, with their errors, until a retry of them succeeds. form says what item holds: the
+-- value itself, the key by which its source finds it again, or no more than how it looked.
+CREATE TABLE @bad_items (
+    job       uuid NOT NULL,
+    loop      text NOT NULL,
+    number    bigint NOT NULL,
+    epoch     integer NOT NULL,
+    at        bigint NOT NULL,
+    form      text NOT NULL,
+    item      text NOT NULL,
+    type      text NOT NULL,
+    message   text NOT NULL,
+    traceback text,
+    PRIMARY KEY (job, loop, number)
+);
 
 -- Idempotency keys outlive partitions and retention of jobs.
 CREATE TABLE @keys (
@@ -134,10 +151,38 @@ CREATE TABLE @runners (
     labels      text NOT NULL
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
+-- What was said of queues while they were at work: JSON, which wins over what code and files say. meta.queues counts
+-- the changes.
 CREATE TABLE @queues (
-    name     text PRIMARY KEY,
-    paused   boolean NOT NULL DEFAULT false,
-    settings text NOT NULL
+    name       text PRIMARY KEY,
+    settings   text NOT NULL,
+    changed_at bigint NOT NULL
+);
+
+-- Schedules: what code declares (timing, policies and call; fingerprint tells declarations apart), and how far each one
+-- is: times up to `through` are dealt with. open_jobs are its jobs that were not seen to be over.
+CREATE TABLE @schedules (
+    name        text PRIMARY KEY,
+    fingerprint text NOT NULL,
+    timing      text NOT NULL,
+    policies    text NOT NULL,
+    call        text NOT NULL,
+    paused      boolean NOT NULL DEFAULT false,
+    through     bigint NOT NULL,
+    declared_at bigint NOT NULL,
+    seen_at     bigint NOT NULL,
+    last_at     bigint,
+    last_job    text,
+    open_jobs   text NOT NULL DEFAULT '[]',
+    skipped     bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 50);
+
+-- The times that schedules were run for, kept for a while: a clock that is put back does not run them again.
+CREATE TABLE @fires (
+    schedule text NOT NULL,
+    due_at   bigint NOT NULL,
+    fired_at bigint NOT NULL,
+    PRIMARY KEY (schedule, due_at)
 );
 
 -- Chores that one process at a time does: sweeping, promoting.

@@ -79,16 +79,33 @@ CREATE INDEX @controls_by_runner ON @controls (runner);
 
 -- Where a long job stands: one row, rewritten in place with every slice.
 CREATE TABLE @checkpoints (
-    job        text PRIMARY KEY,
-    epoch      integer NOT NULL,
-    slices     integer NOT NULL,
-    done       integer NOT NULL,
-    total      integer,
-    updated_at integer NOT NULL,
-    pace       text NOT NULL,
-    note       text,
-    cursors    text NOT NULL,
-    kept       text NOT NULL
+    job         text PRIMARY KEY,
+    epoch       integer NOT NULL,
+    slices      integer NOT NULL,
+    done        integer NOT NULL,
+    total       integer,
+    updated_at  integer NOT NULL,
+    advanced_at integer,
+    pace        text NOT NULL,
+    note        text,
+    cursors     text NOT NULL,
+    kept        text NOT NULL
+) WITHOUT ROWID;
+
+-- Items that a long job tolerated, with their errors, until a retry of them succeeds. form says what item holds: the
+-- value itself, the key by which its source finds it again, or no more than how it looked.
+CREATE TABLE @bad_items (
+    job       text NOT NULL,
+    loop      text NOT NULL,
+    number    integer NOT NULL,
+    epoch     integer NOT NULL,
+    at        integer NOT NULL,
+    form      text NOT NULL,
+    item      text NOT NULL,
+    type      text NOT NULL,
+    message   text NOT NULL,
+    traceback text,
+    PRIMARY KEY (job, loop, number)
 ) WITHOUT ROWID;
 
 -- Idempotency keys outlive partitions and retention of jobs.
@@ -132,11 +149,39 @@ CREATE TABLE @runners (
     labels      text NOT NULL
 );
 
+-- What was said of queues while they were at work: JSON, which wins over what code and files say. meta.queues counts
+-- the changes.
 CREATE TABLE @queues (
-    name     text PRIMARY KEY,
-    paused   integer NOT NULL DEFAULT 0,
-    settings text NOT NULL
+    name       text PRIMARY KEY,
+    settings   text NOT NULL,
+    changed_at integer NOT NULL
 );
+
+-- Schedules: what code declares (timing, policies and call; fingerprint tells declarations apart), and how far each one
+-- is: times up to `through` are dealt with. open_jobs are its jobs that were not seen to be over.
+CREATE TABLE @schedules (
+    name        text PRIMARY KEY,
+    fingerprint text NOT NULL,
+    timing      text NOT NULL,
+    policies    text NOT NULL,
+    call        text NOT NULL,
+    paused      integer NOT NULL DEFAULT 0,
+    through     integer NOT NULL,
+    declared_at integer NOT NULL,
+    seen_at     integer NOT NULL,
+    last_at     integer,
+    last_job    text,
+    open_jobs   text NOT NULL DEFAULT '[]',
+    skipped     integer NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+
+-- The times that schedules were run for, kept for a while: a clock that is put back does not run them again.
+CREATE TABLE @fires (
+    schedule text NOT NULL,
+    due_at   integer NOT NULL,
+    fired_at integer NOT NULL,
+    PRIMARY KEY (schedule, due_at)
+) WITHOUT ROWID;
 
 -- Chores that one process at a time does: sweeping, promoting.
 CREATE TABLE @duties (

@@ -10,6 +10,22 @@ SELECT value FROM @meta WHERE name = 'schema_version'
 INSERT INTO @meta (name, value) VALUES (:name, :value)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value
 
+-- ## store_identity
+-- Which store this is.
+SELECT value FROM @meta WHERE name = 'store_id'
+
+-- ## set_savepoint
+-- In a transaction of the user's: from here on, what fails is undone alone.
+SAVEPOINT posthorse_call
+
+-- ## undo_to_savepoint
+-- Takes back what an operation wrote before it failed.
+ROLLBACK TO posthorse_call
+
+-- ## release_savepoint
+-- The operation is a part of the transaction now.
+RELEASE posthorse_call
+
 -- ## now
 -- The store's clock.
 SELECT :now
@@ -26,9 +42,80 @@ INSERT INTO @lanes (queue, kind, priority, solo) VALUES (:queue, :kind, :priorit
 ON CONFLICT (queue, kind, priority, solo) DO UPDATE SET queue = excluded.queue
 RETURNING id
 
--- ## lanes_after
--- Lanes that were made since the last look.
-SELECT id, queue, kind, priority, solo FROM @lanes WHERE id > :known ORDER BY id
+-- ## news
+-- How often queues were changed, and the lanes that were made since the last look; one row without a lane when
+-- there are none.
+SELECT changes.number, :now, lanes.id, lanes.queue, lanes.kind, lanes.priority, lanes.solo
+FROM (SELECT coalesce((SELECT value FROM @meta WHERE name = 'queues'), '0') AS number) AS changes
+LEFT JOIN @lanes lanes ON lanes.id > :known
+ORDER BY lanes.id
+
+-- ## waits
+-- How long the jobs at the heads of lanes have waited, in microseconds.
+-- rows: lane int, after bigint
+SELECT r.lane, (SELECT :now - coalesce(j.run_at, j.created_at) FROM @jobs j WHERE j.id = (
+    SELECT job FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT 1))
+FROM {rows}
+
+-- ── queues ─────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## queue_settings
+-- What was said of queues while they were at work.
+SELECT name, settings FROM @queues ORDER BY name
+
+-- ## count_change
+-- Counts a change of queues. Whoever changes one does this first, so that changes come one after the other.
+INSERT INTO @meta (name, value) VALUES ('queues', '1')
+ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(@meta.value AS bigint) + 1 AS text)
+
+-- ## settings_of_queue
+-- What was said of one queue.
+SELECT settings FROM @queues WHERE name = :name
+
+-- ## set_queue
+-- Writes what is said of a queue.
+INSERT INTO @queues (name, settings, changed_at) VALUES (:name, :settings, :now)
+ON CONFLICT (name) DO UPDATE SET settings = excluded.settings, changed_at = excluded.changed_at
+
+-- ## reset_queue
+-- Takes back all that was said of a queue.
+DELETE FROM @queues WHERE name = :name
+
+-- ## depth
+-- How many jobs wait in a queue to be run, counted in each of its lanes up to a limit.
+SELECT sum((SELECT count(*) FROM (SELECT 1 FROM @ready WHERE lane = lanes.id LIMIT :limit) AS counted))
+FROM @lanes lanes WHERE lanes.queue = :queue
+
+-- ## longest_wait
+-- How long the oldest job of a queue has waited to be run, in microseconds.
+SELECT max((SELECT :now - coalesce(j.run_at, j.created_at) FROM @jobs j WHERE j.id = (
+    SELECT job FROM @ready WHERE lane = lanes.id ORDER BY seq LIMIT 1)))
+FROM @lanes lanes WHERE lanes.queue = :queue
+
+-- ## queue_depths
+-- How many jobs wait in each queue to be run, and how long the first of them has waited, in microseconds.
+SELECT lanes.queue, sum((SELECT count(*) FROM @ready WHERE lane = lanes.id)), max((
+    SELECT :now - coalesce(j.run_at, j.created_at) FROM @jobs j WHERE j.id = (
+        SELECT job FROM @ready WHERE lane = lanes.id ORDER BY seq LIMIT 1)))
+FROM @lanes lanes GROUP BY lanes.queue ORDER BY lanes.queue
+
+-- ## queue_leases
+-- How many jobs of each queue somebody holds a lease on.
+SELECT lanes.queue, count(*) FROM @leases l
+JOIN @jobs j ON j.id = l.job
+JOIN @lanes lanes ON lanes.id = j.lane
+GROUP BY lanes.queue
+
+-- ## queue_parked
+-- How many jobs of each queue are set aside, by state.
+SELECT lanes.queue, p.state, count(*) FROM @parked p
+JOIN @jobs j ON j.id = p.job
+JOIN @lanes lanes ON lanes.id = j.lane
+GROUP BY lanes.queue, p.state
+
+-- ## servers
+-- Living runners: what each of them serves.
+SELECT worker, queues, labels FROM @runners WHERE boot = :boot AND expires_at > :lease_now
 
 -- ── submit ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -45,6 +132,35 @@ RETURNING job
 -- rows: tenant text, scope text, key text
 SELECT k.tenant, k.scope, k.key, k.job, k.fingerprint
 FROM {rows} JOIN @keys k ON k.tenant = r.tenant AND k.scope = r.scope AND k.key = r.key
+
+-- ## pass_key_on
+-- Gives a key whose job is over to another job. No row: that job is not over, or somebody else was faster.
+UPDATE @keys SET job = :job, fingerprint = :fingerprint
+WHERE tenant = :tenant AND scope = :scope AND key = :key AND EXISTS (
+    SELECT 1 FROM @jobs j WHERE j.id = @keys.job AND j.state IN ('completed', 'failed', 'cancelled'))
+RETURNING job
+
+-- ## states_of
+-- The states of jobs; those that are gone are left out.
+-- rows: job uuid
+SELECT j.id, j.state FROM {rows} CROSS JOIN @jobs j WHERE j.id = r.job
+
+-- ## hand_over_keys
+-- Gives locked keys to other jobs.
+-- rows: tenant text, scope text, key text, job uuid
+UPDATE @keys SET job = r.job, fingerprint = ''
+FROM {rows} WHERE @keys.tenant = r.tenant AND @keys.scope = r.scope AND @keys.key = r.key
+
+-- ## identity_of
+-- What makes a job the same as another.
+SELECT j.tenant, lanes.kind, j.arguments, j.options
+FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
+WHERE j.id = :job
+
+-- ## point_key
+-- A key that a job took, which then turned out to be an earlier one, names that one.
+UPDATE @keys SET job = :earlier WHERE tenant = :tenant AND scope = :scope AND key = :key AND job = :job
+RETURNING job
 
 -- ── the end of a lease ─────────────────────────────────────────────────────────────────────────────
 
@@ -146,11 +262,83 @@ SELECT l.job FROM {rows} JOIN @leases l ON l.job = r.job AND l.epoch = r.epoch
 DELETE FROM @controls WHERE NOT EXISTS (
     SELECT 1 FROM @leases WHERE @leases.job = @controls.job AND @leases.runner = @controls.runner)
 
+-- ── one job apart from its lane ────────────────────────────────────────────────────────────────────
+
+-- ## is_alive
+-- Whether a runner may claim.
+SELECT 1 FROM @runners WHERE id = :runner AND boot = :boot AND expires_at > :lease_now
+
+-- ## take_up
+-- Takes a job up that waited for its time; one that was taken up before it has no such time any more.
+UPDATE @jobs SET
+    state = 'pending', version = version + 1, reason = NULL, run_at = CASE WHEN run_at > :now THEN NULL ELSE run_at END
+WHERE id = :job
+RETURNING version
+
+-- ## lease_out
+-- Leases a job that was taken out of where it waited.
+INSERT INTO @leases (job, epoch, runner, claimed_at) SELECT id, epoch + 1, :runner, :now FROM @jobs WHERE id = :job
+RETURNING epoch
+
+-- ## leased
+-- What its runner must know of a job.
+SELECT j.id, l.epoch, j.lane, j.seq, j.errors, j.crashes, j.losses, j.arguments, j.options, j.run_at
+FROM @leases l JOIN @jobs j ON j.id = l.job
+WHERE l.job = :job
+
+-- ## holder
+-- Who holds the lease on a job, and when that runner beat last.
+SELECT r.worker, r.host, r.pid, r.beat_at FROM @leases l JOIN @runners r ON r.id = l.runner WHERE l.job = :job
+
 -- ── checkpoints ────────────────────────────────────────────────────────────────────────────────────
 
 -- ## load_checkpoint
 -- Where a long job stands.
 SELECT slices, done, total, pace, note, cursors, kept FROM @checkpoints WHERE job = :job
+
+-- ## attempts_since_slice
+-- How attempts ended since the last committed slice, the latest first, without deploys and pauses.
+SELECT name, detail FROM @events
+WHERE job = :job AND name IN ('attempt_failed', 'failed', 'lost', 'crashed')
+    AND at >= coalesce((SELECT advanced_at FROM @checkpoints WHERE job = :job), 0)
+ORDER BY version DESC LIMIT 40
+
+-- ── bad items ──────────────────────────────────────────────────────────────────────────────────────
+
+-- ## keep_bad_items
+-- Keeps items that a slice tolerated, with their errors; one that was retried in vain, with its latest.
+-- rows: job uuid, loop text, number bigint, epoch int, form text, item text, type text, message text, traceback text
+INSERT INTO @bad_items (job, loop, number, epoch, at, form, item, type, message, traceback)
+SELECT r.job, r.loop, r.number, r.epoch, :now, r.form, r.item, r.type, r.message, r.traceback FROM {rows} WHERE true
+ON CONFLICT (job, loop, number) DO UPDATE SET
+    epoch = excluded.epoch, at = excluded.at, type = excluded.type, message = excluded.message,
+    traceback = excluded.traceback
+
+-- ## drop_bad_items
+-- Forgets bad items whose retry succeeded.
+-- rows: job uuid, loop text, number bigint
+DELETE FROM @bad_items WHERE (job, loop, number) IN (SELECT r.job, r.loop, r.number FROM {rows})
+
+-- ## bad_items
+-- Bad items of a job after a given one, in order.
+SELECT loop, number, at, form, item, type, message, traceback FROM @bad_items
+WHERE job = :job AND (loop, number) > (:loop, CAST(:number AS bigint))
+ORDER BY loop, number LIMIT :limit
+
+-- ## bad_items_to_retry
+-- Bad items of one loop that a retry can take up, in order.
+SELECT number, form, item FROM @bad_items
+WHERE job = :job AND loop = :loop AND number > :after AND number <= :upto AND form <> 'text'
+ORDER BY number LIMIT :limit
+
+-- ## count_bad_items
+-- How many bad items each loop of a job has, and which is the last that a retry can take up.
+SELECT loop, count(*), coalesce(max(CASE WHEN form <> 'text' THEN number END), 0) FROM @bad_items
+WHERE job = :job GROUP BY loop ORDER BY loop
+
+-- ## rewrite_cursors
+-- Writes where the loops of a job stand, when nobody runs it.
+UPDATE @checkpoints SET cursors = :cursors WHERE job = :job
 
 -- ── runners ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -220,10 +408,72 @@ DELETE FROM @duties WHERE name = :name AND holder = :holder
 -- When the next job that waits for its time is due, in microseconds from now.
 SELECT due_at - :now FROM @parked WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1
 
+-- ── schedules ──────────────────────────────────────────────────────────────────────────────────────
+
+-- ## schedules
+-- All schedules as they stand.
+SELECT name, fingerprint, timing, policies, call, paused, through, seen_at, last_at, last_job, skipped, :now
+FROM @schedules ORDER BY name
+
+-- ## declare_schedules
+-- Writes what code declares. Where the times are others than before, they count from now on. Only a worker attends.
+-- rows: name text, fingerprint text, timing text, policies text, call text
+INSERT INTO @schedules (name, fingerprint, timing, policies, call, through, declared_at, seen_at)
+SELECT r.name, r.fingerprint, r.timing, r.policies, r.call, :now, :now, CASE WHEN :attended THEN :now ELSE 0 END
+FROM {rows} WHERE true
+ON CONFLICT (name) DO UPDATE SET
+    fingerprint = excluded.fingerprint, timing = excluded.timing, policies = excluded.policies, call = excluded.call,
+    through = CASE WHEN @schedules.timing = excluded.timing THEN @schedules.through ELSE excluded.through END,
+    declared_at = excluded.declared_at, seen_at = excluded.seen_at
+
+-- ## see_schedules
+-- Says that somebody attends to schedules as they are declared.
+-- rows: name text, fingerprint text
+UPDATE @schedules SET seen_at = :now
+FROM {rows} WHERE @schedules.name = r.name AND @schedules.fingerprint = r.fingerprint
+
+-- ## pass_schedule
+-- Deals with the times of a schedule up to a moment. No row: somebody else did, or it was paused or changed meanwhile.
+UPDATE @schedules SET through = :through
+WHERE name = :name AND fingerprint = :fingerprint AND through = :known AND NOT paused
+RETURNING open_jobs
+
+-- ## hold_schedule
+-- Keeps others from changing a schedule until the end of this transaction.
+UPDATE @schedules SET name = name WHERE name = :name RETURNING open_jobs
+
+-- ## take_fires
+-- Reserves times of a schedule; answers with those that it was not run for yet.
+-- rows: due_at bigint
+INSERT INTO @fires (schedule, due_at, fired_at)
+SELECT :name, r.due_at, :now FROM {rows} WHERE true
+ON CONFLICT (schedule, due_at) DO NOTHING
+RETURNING due_at
+
+-- ## forget_fires
+-- Forgets times that no clock is put back to.
+DELETE FROM @fires WHERE schedule = :name AND due_at < :now - :keep AND fired_at < :now - :keep
+
+-- ## note_runs
+-- Writes what came of the times of a schedule.
+UPDATE @schedules SET
+    last_at = coalesce(:last_at, last_at), last_job = coalesce(:last_job, last_job), open_jobs = :open_jobs,
+    skipped = skipped + :skipped
+WHERE name = :name
+
+-- ## pause_schedule
+-- Pauses a schedule.
+UPDATE @schedules SET paused = true WHERE name = :name RETURNING name
+
+-- ## resume_schedule
+-- Lets a paused schedule go on; the times of the pause are passed over.
+UPDATE @schedules SET through = CASE WHEN paused THEN :now ELSE through END, paused = false
+WHERE name = :name RETURNING name
+
 -- ── reading ────────────────────────────────────────────────────────────────────────────────────────
 
--- ## job
--- A job as it stands.
+-- ## statuses
+-- Jobs as they stand; others say which.
 SELECT j.id, CASE WHEN l.job IS NULL THEN j.state ELSE 'processing' END, j.reason,
     lanes.kind, lanes.queue, lanes.priority, j.tenant, j.tags, j.errors, j.crashes, j.losses, j.options,
     c.action, j.error, r.worker, j.created_at, j.run_at, coalesce(j.started_at, l.claimed_at), j.finished_at,
@@ -235,6 +485,10 @@ LEFT JOIN @leases l ON l.job = j.id
 LEFT JOIN @runners r ON r.id = l.runner
 LEFT JOIN @controls c ON c.job = l.job
 LEFT JOIN @checkpoints k ON k.job = j.id
+
+-- ## job
+-- A job as it stands.
+{statuses}
 WHERE j.id = :job
 
 -- ## outcome
@@ -245,23 +499,50 @@ WHERE j.id = :job
 
 -- ## jobs
 -- Jobs from the newest to the oldest, before a given one, that fit every filter that is set.
-SELECT j.id, CASE WHEN l.job IS NULL THEN j.state ELSE 'processing' END, j.reason,
-    lanes.kind, lanes.queue, lanes.priority, j.tenant, j.tags, j.errors, j.crashes, j.losses, j.options,
-    c.action, j.error, r.worker, j.created_at, j.run_at, coalesce(j.started_at, l.claimed_at), j.finished_at,
-    k.done, k.total, k.pace, k.note,
-    CASE WHEN l.claimed_at > k.updated_at THEN l.claimed_at ELSE k.updated_at END, :now
-FROM @jobs j
-JOIN @lanes lanes ON lanes.id = j.lane
-LEFT JOIN @leases l ON l.job = j.id
-LEFT JOIN @runners r ON r.id = l.runner
-LEFT JOIN @controls c ON c.job = l.job
-LEFT JOIN @checkpoints k ON k.job = j.id
+{statuses}
 WHERE j.id < :before
     AND (CAST(:state AS text) IS NULL
         OR CASE WHEN l.job IS NULL THEN j.state ELSE 'processing' END = CAST(:state AS text))
     AND (CAST(:queue AS text) IS NULL OR lanes.queue = CAST(:queue AS text))
     AND (CAST(:kind AS text) IS NULL OR lanes.kind = CAST(:kind AS text))
 ORDER BY j.id DESC
+LIMIT :limit
+
+-- ## jobs_by_id
+-- Jobs as they stand, by their ids.
+-- rows: job uuid
+{statuses}
+WHERE j.id IN (SELECT r.job FROM {rows})
+
+-- ## running
+-- The newest jobs that somebody holds a lease on, before a given one.
+SELECT l.job FROM @leases l
+JOIN @jobs j ON j.id = l.job
+JOIN @lanes lanes ON lanes.id = j.lane
+WHERE l.job < :before
+    AND (CAST(:queue AS text) IS NULL OR lanes.queue = CAST(:queue AS text))
+    AND (CAST(:kind AS text) IS NULL OR lanes.kind = CAST(:kind AS text))
+ORDER BY l.job DESC
+LIMIT :limit
+
+-- ## set_aside
+-- The newest jobs that are set aside in a state, before a given one.
+SELECT p.job FROM @parked p
+JOIN @jobs j ON j.id = p.job
+JOIN @lanes lanes ON lanes.id = j.lane
+WHERE p.job < :before AND p.state = :state
+    AND (CAST(:queue AS text) IS NULL OR lanes.queue = CAST(:queue AS text))
+    AND (CAST(:kind AS text) IS NULL OR lanes.kind = CAST(:kind AS text))
+ORDER BY p.job DESC
+LIMIT :limit
+
+-- ## lined_up
+-- The jobs that are next in their lanes.
+SELECT ready.job FROM @ready ready
+JOIN @lanes lanes ON lanes.id = ready.lane
+WHERE (CAST(:queue AS text) IS NULL OR lanes.queue = CAST(:queue AS text))
+    AND (CAST(:kind AS text) IS NULL OR lanes.kind = CAST(:kind AS text))
+ORDER BY lanes.priority DESC, ready.seq
 LIMIT :limit
 
 -- ## arguments

@@ -64,6 +64,42 @@ SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), :runner, :now F
 DELETE FROM @ready WHERE (lane, seq) IN (
     SELECT json_extract(value, '$[2]'), json_extract(value, '$[3]') FROM json_each(:picked))
 
+-- ## heads
+-- The next jobs of each lane, the oldest first.
+-- rows: lane int, after bigint, priority int
+SELECT r.lane, head.seq FROM {rows} CROSS JOIN @ready head
+WHERE head.lane = r.lane AND head.seq > r.after AND head.seq <= coalesce(
+    (SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT 1 OFFSET :room - 1),
+    9223372036854775807)
+
+-- ## newest_heads
+-- The next jobs of each lane, the newest first.
+-- rows: lane int, after bigint, priority int
+SELECT r.lane, head.seq FROM {rows} CROSS JOIN @ready head
+WHERE head.lane = r.lane AND head.seq >= coalesce(
+    (SELECT seq FROM @ready WHERE lane = r.lane ORDER BY seq DESC LIMIT 1 OFFSET :room - 1), 0)
+
+-- ## claim_newest
+-- Turns the last of lanes into leases of one living runner.
+-- rows: lane int, after bigint, share int, upto bigint
+-- picks
+SELECT json_group_array(json_array(job, epoch + 1, lane, seq, errors, crashes, losses, arguments, options, run_at))
+FROM (
+    SELECT head.job, j.epoch, head.lane, head.seq, j.errors, j.crashes, j.losses, j.arguments, j.options, j.run_at
+    FROM {rows} CROSS JOIN @ready head CROSS JOIN @jobs j
+    WHERE head.lane = r.lane AND head.seq >= r.upto AND j.id = head.job
+        AND EXISTS (SELECT 1 FROM @runners WHERE id = :runner AND boot = :boot AND expires_at > :lease_now)
+    ORDER BY head.seq DESC
+);
+INSERT INTO @leases (job, epoch, runner, claimed_at)
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), :runner, :now FROM json_each(:picked);
+DELETE FROM @ready WHERE (lane, seq) IN (
+    SELECT json_extract(value, '$[2]'), json_extract(value, '$[3]') FROM json_each(:picked))
+
+-- ## hold_queue
+-- There is one writer at a time: what it counts stays true until its commit.
+SELECT 1
+
 -- ## complete
 -- Ends leases and writes results; answers with how many leases still stood, and how many jobs were written.
 -- rows: job uuid, epoch int, result text
@@ -107,12 +143,13 @@ DELETE FROM @parked WHERE job IN (SELECT json_extract(value, '$[0]') FROM json_e
 
 -- ## checkpoint
 -- Saves where a long job stands if its lease still stands, and answers with what is asked of it. A slice that is told
--- twice, because a reply was lost, counts once.
-INSERT INTO @checkpoints AS c (job, epoch, slices, done, total, updated_at, pace, note, cursors, kept)
-SELECT job, :epoch, :step, :done, :total, :now, :pace, :note, :cursors, :kept
+-- twice, because a reply was lost, counts once. epoch and advanced_at are of the last slice, not of mere progress.
+INSERT INTO @checkpoints AS c (job, epoch, slices, done, total, updated_at, advanced_at, pace, note, cursors, kept)
+SELECT job, :epoch * :step, :step, :done, :total, :now, CASE WHEN :step > 0 THEN :now END, :pace, :note, :cursors, :kept
 FROM @leases WHERE job = :job AND epoch = :epoch
 ON CONFLICT (job) DO UPDATE SET
-    epoch = excluded.epoch,
+    epoch = CASE WHEN :step > 0 THEN excluded.epoch ELSE c.epoch END,
+    advanced_at = coalesce(excluded.advanced_at, c.advanced_at),
     slices = c.slices + CASE
         WHEN (c.epoch, c.done, c.pace, c.cursors, c.kept)
             = (excluded.epoch, excluded.done, excluded.pace, excluded.cursors, excluded.kept) THEN 0
@@ -122,15 +159,29 @@ ON CONFLICT (job) DO UPDATE SET
     cursors = excluded.cursors, kept = excluded.kept
 RETURNING slices, (SELECT action FROM @controls WHERE job = :job)
 
+-- ## lock_keys
+-- The jobs behind keys that nobody else may hand over until the end of this transaction.
+-- rows: tenant text, scope text, key text
+SELECT k.tenant, k.scope, k.key, k.job
+FROM {rows} CROSS JOIN @keys k WHERE k.tenant = r.tenant AND k.scope = r.scope AND k.key = r.key
+
 -- ## wake
 -- Writers wake others by writing: those who wait watch the file.
 SELECT 1
 
 -- ## give_back
--- Returns jobs that were claimed but not begun to their old places; nothing is spent.
+-- Returns jobs that were claimed but not begun to their old places; nothing is spent. Places are moments: one that was
+-- given away again meanwhile, as after a step of the clock, is exchanged for one at the end of the lane.
 -- rows: job uuid, epoch int
-UPDATE @jobs SET epoch = e.epoch
-FROM (SELECT r.job, r.epoch FROM {rows} CROSS JOIN @leases l WHERE l.job = r.job AND l.epoch = r.epoch) AS e
+UPDATE @jobs SET epoch = e.epoch, seq = CASE
+    WHEN EXISTS (SELECT 1 FROM @ready taken WHERE taken.lane = @jobs.lane AND taken.seq = @jobs.seq)
+    THEN e.ordinal + max(:now, (SELECT max(ready.seq) FROM @ready ready WHERE ready.lane = @jobs.lane), e.last)
+    ELSE seq END
+FROM (
+    SELECT r.job, r.epoch, r.ordinal, (
+        SELECT max(k.seq) FROM {rows} CROSS JOIN @jobs k WHERE k.id = r.job) AS last
+    FROM {rows} CROSS JOIN @leases l WHERE l.job = r.job AND l.epoch = r.epoch
+) AS e
 WHERE id = e.job;
 INSERT INTO @ready (lane, seq, job)
 SELECT j.lane, j.seq, j.id FROM {rows} CROSS JOIN @leases l CROSS JOIN @jobs j

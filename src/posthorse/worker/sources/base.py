@@ -44,6 +44,19 @@ class Source(Protocol[T_co]):
 
 
 @runtime_checkable
+class Findable(Protocol):
+    """What a source may be besides: able to find single items again, so that bad ones are retried as they are then."""
+
+    def key_of(self, item: object, /) -> Cursor:
+        """What finds this item again."""
+        ...
+
+    def find(self, keys: Sequence[Cursor], /) -> Sequence[object]:
+        """The items of these keys, in any order; those that are gone are left out."""
+        ...
+
+
+@runtime_checkable
 class AsyncSource(Protocol[T_co]):
     """The same for sources that must be awaited."""
 
@@ -52,3 +65,12 @@ class AsyncSource(Protocol[T_co]):
     async def aread(self, cursor: Cursor, limit: int, /) -> Chunk[T_co]: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class AsyncFindable(Protocol):
+    """The same for sources that must be awaited."""
+
+    def key_of(self, item: object, /) -> Cursor: ...
+
+    async def afind(self, keys: Sequence[Cursor], /) -> Sequence[object]: ...

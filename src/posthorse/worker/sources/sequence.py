@@ -11,6 +11,7 @@ from typing import Generic, TypeVar, cast
 from posthorse.errors import UsageError
 from posthorse.rules.cursor import Cursor
 from posthorse.worker.sources.base import AsyncSource, Chunk, Source
+from posthorse.worker.sources.querysets import QuerySetSource, is_queryset
 
 T = TypeVar("T")
 
@@ -25,12 +26,14 @@ def as_source(value: object) -> Source[object] | AsyncSource[object]:
         raise _refusal(type(value), *_CHARACTERS_REFUSED)
     if isinstance(value, Source | AsyncSource):
         return cast("Source[object] | AsyncSource[object]", value)
+    if is_queryset(value):
+        return QuerySetSource(value)
     if isinstance(value, Sequence):
         return SequenceSource(cast("Sequence[object]", value))
     for kinds, reason, instead in _REFUSED:
         if isinstance(value, kinds):
             raise _refusal(type(value), reason, instead)
-    raise _refusal(type(value), "it has no items", "a sequence, ph.keyset(…), ph.lines(…), ph.csv(…) or a Source")
+    raise _refusal(type(value), "it has no items", "a sequence, ph.keyset(…), ph.rows(…), ph.files(…) or a Source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +83,15 @@ _REFUSED: tuple[tuple[tuple[type[object], ...], str, str], ...] = (
     ((Mapping,), "a mapping has no index to go on from", "sorted(value.items())"),
     ((Set,), "its order changes from run to run", "sorted(value)"),
     ((IOBase,), "an open file cannot be found again after a restart", "ph.lines(path) or ph.csv(path)"),
-    ((PathLike,), "a path does not say how to read it", "ph.lines(path) or ph.csv(path)"),
+    ((PathLike,), "a path does not say how to read it", "ph.lines(path) or ph.csv(path), or ph.files(path)"),
     (
-        (Iterator, AsyncIterable),
+        (AsyncIterable,),
+        "it can be run through only once, and after a restart it starts over",
+        "ph.keyset(fetch, key=…) with an `async def fetch(after, limit)` that gives what comes after a key, or a "
+        "class with acount(), aread(cursor, limit) and close()",
+    ),
+    (
+        (Iterator,),
         "it can be run through only once, and after a restart it starts over",
         "a list or a range, or ph.keyset(fetch, key=…), which goes on after a key",
     ),

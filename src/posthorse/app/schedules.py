@@ -1,0 +1,230 @@
+"""Schedules as users hold them: declared in code without touching the store, asked and steered through it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from itertools import islice
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from posthorse import ids
+from posthorse.app.job import Job
+from posthorse.app.kind import Call
+from posthorse.clock import SECOND, moment
+from posthorse.errors import InvalidOption, ScheduleNotFound
+from posthorse.rules.durations import Duration
+from posthorse.rules.job import NewJob, checked_name
+from posthorse.rules.schedules import (
+    Declared,
+    Misfire,
+    Policies,
+    checked_call,
+    make_policies,
+    make_timing,
+)
+from posthorse.rules.timing import Timing
+from posthorse.rules.wall_time import checked_zone
+from posthorse.store.operations.schedules import ScheduleRow, schedules, steer, trigger
+
+if TYPE_CHECKING:
+    from posthorse.app.client import Posthorse
+
+R = TypeVar("R", covariant=True)
+
+MOST_SHOWN = 1_000
+UNATTENDED_AFTER = 180 * SECOND
+"""A schedule that no worker attended to for so long (microseconds) is shown as unattended."""
+
+
+class ScheduleState(StrEnum):
+    """Where a schedule stands."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    ENDED = "ended"
+    """No time is left."""
+    UNATTENDED = "unattended"
+    """No worker runs whose code declares it: all are stopped, or it left the code."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleStatus:
+    """A schedule as it stood at one moment; times are aware, in the schedule's zone."""
+
+    name: str
+    state: ScheduleState
+    when: str
+    kind: str
+    queue: str
+    next_at: datetime | None
+    last_at: datetime | None
+    last_job: str | None
+    skipped: int
+    """How many of its times got no job because an earlier run was not over."""
+
+
+class Known(NamedTuple):
+    """A schedule as stored, or as code declares it and no worker has met it yet."""
+
+    declared: Declared
+    row: ScheduleRow | None
+
+
+class Schedule(Generic[R]):
+    """A call that workers enqueue by the clock."""
+
+    def __init__(self, app: Posthorse, declared: Declared) -> None:
+        self._app = app
+        self._declared = declared
+
+    @property
+    def name(self) -> str:
+        """What it is called in the store."""
+        return self._declared.name
+
+    def next(self, count: int = 10) -> list[datetime]:
+        """The next times, in the schedule's zone; fewer when it ends before. Asks no store."""
+        return next_times(self._declared.timing, self._app.store.clock.now(), count)
+
+    def status(self) -> ScheduleStatus:
+        """How it stands. Raises StoreError."""
+        return self._found(self._app.store.read(schedules()))
+
+    async def astatus(self) -> ScheduleStatus:
+        """How it stands. Raises StoreError."""
+        return self._found(await self._app.store.aread(schedules()))
+
+    def pause(self) -> None:
+        """No more jobs until `resume`; outlives deploys. Times that come meanwhile are passed over."""
+        self._app.store.run(steer(self._declared, "pause"))
+
+    async def apause(self) -> None:
+        """No more jobs until `resume`; outlives deploys. Times that come meanwhile are passed over."""
+        await self._app.store.arun(steer(self._declared, "pause"))
+
+    def resume(self) -> None:
+        """Goes on with the next time after now; workers hear of it within seconds."""
+        self._app.store.run(steer(self._declared, "resume"))
+
+    async def aresume(self) -> None:
+        """Goes on with the next time after now; workers hear of it within seconds."""
+        await self._app.store.arun(steer(self._declared, "resume"))
+
+    def trigger(self) -> Job[R]:
+        """Enqueues its call now, even while it is paused or an earlier run is not over; its times stay as they are."""
+        store = self._app.store
+        lanes = store.lanes({self._declared.call.lane})
+        made = store.run(trigger(self._declared, ids.new_id(), lanes=lanes, channel=store.backend.channel))
+        return Job(self._app, made.id, created=made.created)
+
+    async def atrigger(self) -> Job[R]:
+        """Enqueues its call now, even while it is paused or an earlier run is not over; its times stay as they are."""
+        store = self._app.store
+        lanes = await store.alanes({self._declared.call.lane})
+        made = await store.arun(trigger(self._declared, ids.new_id(), lanes=lanes, channel=store.backend.channel))
+        return Job(self._app, made.id, created=made.created)
+
+    def __repr__(self) -> str:
+        return f"<Schedule {self.name!r}: {self._declared.timing.described()}>"
+
+    def _found(self, rows: Sequence[ScheduleRow]) -> ScheduleStatus:
+        row = next((row for row in rows if row.name == self.name), None)
+        now = self._app.store.clock.now() if row is None else row.now
+        return status_of(Known(self._declared if row is None else _declared(row), row), now)
+
+
+def add_schedule(
+    app: Posthorse,
+    call: Call[R],
+    *,
+    name: str,
+    cron: str | None,
+    every: Duration | None,
+    at: datetime | Sequence[datetime] | None,
+    tz: str,
+    start: datetime | None,
+    end: datetime | None,
+    misfire: str | Misfire,
+    overlap: str,
+    jitter: Duration,
+) -> Schedule[R]:
+    """Declares a schedule on an application. Raises InvalidOption."""
+    checked_name(name, what="the name of a schedule")
+    if not isinstance(call, Call):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(f"a schedule needs a call, not {repr(call)[:60]}; bind the arguments: report.bind(…)")
+    if call.app is not app:
+        raise InvalidOption(f"{call.template.lane.kind!r} belongs to another application")
+    if call.connection is not None:
+        raise InvalidOption("the call names a connection; a schedule enqueues in transactions of its own")
+    if name in app.registry.schedules:
+        raise InvalidOption(f"there is a schedule {name!r} already; give this one another name")
+    timing = make_timing(cron=cron, every=every, at=at, tz=tz, start=start, end=end)
+    policies = make_policies(timing, misfire=misfire, overlap=overlap, jitter=jitter)
+    declared = Declared(name, checked_call(call.template), timing, policies)
+    app.registry.schedules[name] = declared
+    return Schedule(app, declared)
+
+
+def known_schedules(app: Posthorse, *, is_stored: bool = True) -> list[Known]:
+    """All schedules of the store, and those of this code that no worker has met yet, by name."""
+    rows = app.store.read(schedules()) if is_stored else []
+    known = {name: Known(declared, None) for name, declared in app.registry.schedules.items()}
+    known |= {row.name: Known(_declared(row), row) for row in rows}
+    return [known[name] for name in sorted(known)]
+
+
+def find_schedule(app: Posthorse, name: str, *, is_stored: bool = True) -> Known:
+    """A schedule by its name. Raises ScheduleNotFound, which names the nearest."""
+    known = {one.declared.name: one for one in known_schedules(app, is_stored=is_stored)}
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; known are: {', '.join(known) or 'none'}"
+    raise ScheduleNotFound(f"there is no schedule {name!r}{hint}")
+
+
+def status_of(known: Known, now: int) -> ScheduleStatus:
+    """A schedule as users read it."""
+    (name, call, timing, _), row = msgspec.structs.astuple(known.declared), known.row
+    coming = timing.next_after(now if row is None else max(now, row.through))
+    if row is not None and row.is_paused:
+        state = ScheduleState.PAUSED
+    elif row is None or row.seen_at < now - UNATTENDED_AFTER:
+        state = ScheduleState.UNATTENDED
+    else:
+        state = ScheduleState.ACTIVE if coming is not None else ScheduleState.ENDED
+    zone = checked_zone(timing.tz)
+    return ScheduleStatus(
+        name=name,
+        state=state,
+        when=timing.described(),
+        kind=call.lane.kind,
+        queue=call.lane.queue,
+        next_at=None if coming is None or state is ScheduleState.PAUSED else moment(coming).astimezone(zone),
+        last_at=None if row is None or row.last_at is None else moment(row.last_at).astimezone(zone),
+        last_job=None if row is None else row.last_job,
+        skipped=0 if row is None else row.skipped,
+    )
+
+
+def next_times(timing: Timing, now: int, count: int) -> list[datetime]:
+    """The next times after a moment, in the schedule's zone. Raises InvalidOption."""
+    if not 1 <= count <= MOST_SHOWN:
+        raise InvalidOption(f"count is {count!r}; it must be a whole number from 1 to {MOST_SHOWN:,}")
+    zone = checked_zone(timing.tz)
+    return [moment(time).astimezone(zone) for time in islice(timing.times(now), count)]
+
+
+def _declared(row: ScheduleRow) -> Declared:
+    """What was stored; fields of a newer version are ignored."""
+    return Declared(
+        row.name,
+        msgspec.json.decode(row.call, type=NewJob),
+        msgspec.json.decode(row.timing, type=Timing),
+        msgspec.json.decode(row.policies, type=Policies),
+    )

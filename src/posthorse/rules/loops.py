@@ -1,0 +1,40 @@
+"""Where the loops of a long job stand, as a checkpoint holds it. Knows neither sources nor stores."""
+
+from __future__ import annotations
+
+import msgspec
+
+from posthorse.rules.slice_size import SliceSize
+
+
+class LoopStanding(msgspec.Struct, omit_defaults=True):
+    """One loop of slices."""
+
+    cursor: object = None  # a Cursor; its recursive type says nothing to the decoder
+    done: int = 0
+    total: int | None = None
+    is_over: bool = False
+    size: SliceSize | None = None
+    """Of the next slice; None for the one that a loop begins with."""
+    bad: int = 0
+    """Bad items that are kept."""
+    numbered: int = 0
+    """The number that the latest bad item was given; they are not given again."""
+    retried: int = 0
+    """The bad item up to which a retry got."""
+    retry_upto: int = 0
+    """The last bad item that is to be retried; 0 when none is."""
+
+
+def decode_loops(text: str) -> dict[str, LoopStanding]:
+    """Loops by name, from a checkpoint."""
+    return _decode(text)
+
+
+def encode_loops(loops: dict[str, LoopStanding]) -> str:
+    """Loops by name, for a checkpoint."""
+    return _encode(loops).decode()
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, LoopStanding]).decode

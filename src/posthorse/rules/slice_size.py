@@ -1,0 +1,92 @@
+"""The size of the next slice: it follows a wanted time, and is halved where slices were cut short.
+
+It knows items and seconds, and nothing of jobs, sources or clocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+FIRST = 1
+"""Nobody knows what an item takes before the first one: ten slices are enough to get from here to a thousand."""
+
+MOST_GROWTH, MOST_SHRINKAGE = 2.0, 4.0
+REMEMBERED = 0.7
+"""What the slices before count for beside the latest, each time: a slow item is felt, and soon forgotten."""
+
+TIMED_OUT = "the job took longer than its "
+"""How the error of a job begins that took longer than it may."""
+
+
+class SliceSize(msgspec.Struct, frozen=True, array_like=True):
+    """How many items the next slice takes, and what the last slices took."""
+
+    items: int
+    recent_items: float = 0.0
+    recent_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CutShort:
+    """How often an attempt ended within the slice that is next: by its timeout, and with its worker."""
+
+    timeouts: int = 0
+    losses: int = 0
+
+    def __bool__(self) -> bool:
+        return self.timeouts > 0 or self.losses > 0
+
+
+def cut_short_by(ends: Iterable[tuple[str, dict[str, object]]]) -> CutShort:
+    """Counts what a slice may be at fault for among these ends of attempts: names of events and their details."""
+    timeouts = losses = 0
+    for name, detail in ends:
+        if str(detail.get("message", "")).startswith(TIMED_OUT):
+            timeouts += 1
+        elif name in ("lost", "crashed") or detail.get("type") in ("Crashed", "NoProgress"):
+            losses += 1
+    return CutShort(timeouts, losses)
+
+
+@dataclass(frozen=True, slots=True)
+class SizeRule:
+    """At most `most` items a slice; with `seconds`, as many as take about that time."""
+
+    most: int
+    seconds: float | None = None
+
+    def begin(self, stored: SliceSize | None, cut_short: CutShort, left: int | None) -> SliceSize:
+        """The size for the next slice of an attempt, after what was stored with the last committed one.
+
+        A slice that was cut short is halved each time. A fixed size is one that the user chose: only a timeout
+        makes it smaller, not a worker that was killed.
+
+        left: how many items there are still, if that is known; there is no use in halving what is not there.
+        """
+        first = self.most if self.seconds is None else min(FIRST, self.most)
+        size = SliceSize(first) if stored is None else self._bounded(stored)
+        halvings = cut_short.timeouts + (0 if self.seconds is None else cut_short.losses)
+        if halvings and left:
+            size = _with(size, min(size.items, left))
+        return _with(size, max(1, size.items >> halvings))
+
+    def after(self, size: SliceSize, items: int, seconds: float) -> SliceSize | None:
+        """The size after one more slice; None for the one that a loop begins with."""
+        grown = min(self.most, round(size.items * MOST_GROWTH))
+        if self.seconds is None:
+            return None if grown == self.most else SliceSize(grown)
+        recent_items = round(size.recent_items * REMEMBERED + items, 3)
+        recent_seconds = round(size.recent_seconds * REMEMBERED + max(0.0, seconds), 6)
+        wanted = self.seconds * recent_items / recent_seconds if recent_seconds > 0.0 else float(self.most)
+        smallest = max(1, round(size.items / MOST_SHRINKAGE))
+        return SliceSize(round(max(smallest, min(grown, wanted))), recent_items, recent_seconds)
+
+    def _bounded(self, size: SliceSize) -> SliceSize:
+        return _with(size, max(1, min(self.most, size.items)))
+
+
+def _with(size: SliceSize, items: int) -> SliceSize:
+    return msgspec.structs.replace(size, items=items)

@@ -1,0 +1,44 @@
+"""The budget for bad items: a count, or a share of what was done. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from posthorse.errors import InvalidOption
+
+JUDGED_FROM = 100
+"""A share of fewer items says nothing yet, unless there are no more."""
+
+_SHARE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How many bad items a loop may have: `count` of them, or `share` of all that it did, from 0 to 1."""
+
+    count: int = 0
+    share: float | None = None
+
+    def is_exceeded(self, bad: int, done: int, *, is_over: bool) -> bool:
+        """Whether so many bad items among so many done are too many.
+
+        is_over: whether there are no more items to come.
+        """
+        if not bad:
+            return False
+        if self.share is None:
+            return bad > self.count
+        return (is_over or done >= JUDGED_FROM) and bad > self.share * done
+
+    def __str__(self) -> str:
+        return f"{self.count:,}" if self.share is None else f"{self.share * 100:g}%"
+
+
+def as_tolerance(value: object) -> Tolerance:
+    """100 items, or "1%" of them. Raises InvalidOption."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
+        return Tolerance(count=value)
+    if isinstance(value, str) and (found := _SHARE.fullmatch(value)) and float(found[1]) <= 100:
+        return Tolerance(share=float(found[1]) / 100)
+    raise InvalidOption(f'tolerate is {value!r}; give a number of bad items such as 100, or a share such as "1%"')

@@ -1,0 +1,128 @@
+"""Bad items: what long jobs tolerated, kept with its errors, read page by page, and retried alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import msgspec
+
+from posthorse.errors import JobNotFound, NotAllowed
+from posthorse.rules.job import Lane, State
+from posthorse.rules.loops import decode_loops, encode_loops
+from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation
+from posthorse.store.operations.moves import place
+from posthorse.store.operations.submit import lane_id
+from posthorse.store.operations.unique import claim_identity_again
+
+CURSORS = 5
+"""The place of the loops in a row of `load_checkpoint`."""
+
+
+class BadItemRow(NamedTuple):
+    """A bad item as stored. `form` is "value", "key" or "text", and says what `item` holds."""
+
+    loop: str
+    number: int
+    at: int
+    form: str
+    item: str
+    type: str
+    message: str
+    traceback: str | None
+
+
+class RetryRow(NamedTuple):
+    """A bad item that is to be tried again."""
+
+    number: int
+    form: str
+    item: str
+
+
+@single_operation
+def bad_items(job: str, *, loop: str, number: int, limit: int) -> Steps[list[BadItemRow]]:
+    """Bad items of a job after this one, in order of loop and number."""
+    rows = yield ask("bad_items", job=job, loop=loop, number=number, limit=limit)
+    return [BadItemRow._make(row) for row in rows]
+
+
+@single_operation
+def bad_items_to_retry(job: str, loop: str, *, after: int, upto: int, limit: int) -> Steps[list[RetryRow]]:
+    """Those of one loop that can be tried again, after one number and up to another."""
+    rows = yield ask("bad_items_to_retry", job=job, loop=loop, after=after, upto=upto, limit=limit)
+    return [RetryRow._make(row) for row in rows]
+
+
+@single_operation
+def count_bad_items(job: str) -> Steps[dict[str, int]]:
+    """How many bad items each loop of a job has."""
+    rows = yield ask("count_bad_items", job=job)
+    return {cast("str", loop): cast("int", count) for loop, count, _ in rows}
+
+
+@operation
+def retry_bad_items(job: str, *, channel: str) -> Steps[State]:
+    """Lets a job that is over run again over its bad items. Raises JobNotFound, NotAllowed.
+
+    Its loops meet what was kept instead of their sources; one that was not over goes on after that.
+    """
+    rows = yield ask("lock_job", job=job)
+    if not rows:
+        raise JobNotFound(f"no job has the id {job}")
+    stored, _, _, _, _, _, _, _, queue, kind, priority, _ = rows[0]
+    state = State(cast("str", stored))
+    if (yield ask("held_lease", job=job)):
+        state = State.PROCESSING
+    if state not in (State.COMPLETED, State.FAILED):
+        raise NotAllowed(f"job {job} is {state.value}; its bad items can be retried once it is completed or failed")
+    found = yield ask("count_bad_items", job=job)
+    last = {cast("str", loop): cast("int", number) for loop, _, number in found if number}
+    if not last:
+        kept = sum(cast("int", count) for _, count, _ in found)
+        why = f"its {kept:,} bad items were kept as text only" if kept else "it has none"
+        raise NotAllowed(f"job {job} has no bad items that could be retried: {why}")
+    standing = yield ask("load_checkpoint", job=job)
+    loops = decode_loops(cast("str", standing[0][CURSORS])) if standing else {}
+    for name, loop in loops.items():
+        loop.retried, loop.retry_upto = 0, last.get(name, 0)
+        loop.is_over = loop.is_over or state is State.COMPLETED
+    yield ask("rewrite_cursors", job=job, cursors=encode_loops(loops))
+    yield from claim_identity_again(job)
+    if state is State.FAILED:
+        yield ask("unpark", job=job)
+    home = yield from lane_id(Lane(cast("str", queue), cast("str", kind), cast("int", priority)))
+    written = yield ask("revive", job=job, reason=None, lane=home)
+    yield from place(job, State.PENDING, run_at=None, channel=channel)
+    detail = msgspec.json.encode({"detail": "its bad items alone"}).decode()
+    yield ask("record", job=job, version=written[0][0], name="retried", detail=detail)
+    return State.PENDING
+
+
+@single_operation
+def mark() -> Steps[None]:
+    """Begins what `undo` takes back alone, inside a transaction."""
+    yield ask("set_savepoint")
+
+
+@single_operation
+def keep() -> Steps[None]:
+    """What came after `mark` stays, but for what was taken back."""
+    yield ask("release_savepoint")
+
+
+@single_operation
+def undo() -> Steps[None]:
+    """What came after `mark` is taken back; `keep` ends it then."""
+    yield ask("undo_to_savepoint")
+
+
+def keep_and_drop(job: str, epoch: int, loop: str, bad: Sequence[BadItemRow], mended: Sequence[int]) -> Steps[None]:
+    """Writes what a slice did to the bad items of its loop, as a part of its commit."""
+    if bad:
+        yield ask_rows(
+            "keep_bad_items",
+            [(job, loop, b.number, epoch, b.form, b.item, b.type, b.message, b.traceback) for b in bad],
+        )
+    if mended:
+        yield ask_rows("drop_bad_items", [(job, loop, number) for number in mended])

@@ -1,0 +1,63 @@
+"""One job that a process runs by itself, apart from the order of its lane."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from posthorse.errors import JobNotFound
+from posthorse.rules.job import Lane, NewJob, State
+from posthorse.store.base import Steps, ask, operation, unrepeatable_operation
+from posthorse.store.operations.claim import Claimed
+from posthorse.store.operations.submit import Submitted, enqueue
+
+
+@operation
+def enqueue_anew(job: NewJob, lanes: Mapping[Lane, int], *, channel: str) -> Steps[Submitted]:
+    """Writes a job with a key, or answers with the earlier one that has its key and is not over yet.
+
+    Raises KeyConflict when that one has other arguments.
+    """
+    entry = {"tenant": job.tenant or "", "scope": job.lane.kind, "key": job.key}
+    yield ask("pass_key_on", job=job.id, fingerprint=job.fingerprint, **entry)
+    [submitted] = yield from enqueue([job], lanes, channel=channel).start()
+    if submitted.id != job.id:  # the kind is unique, and a job with the same arguments goes on
+        yield ask("point_key", job=job.id, earlier=submitted.id, **entry)
+    return submitted
+
+
+@unrepeatable_operation
+def claim_one(runner: str, job: str, *, early: bool) -> Steps[list[Claimed]]:
+    """Leases this very job to a living runner, wherever in its lane it stands; empty when it may not run.
+
+    With `early` it need not wait for its time. Raises JobNotFound.
+    """
+    if not (yield ask("is_alive", runner=runner)):
+        return []
+    rows = yield ask("lock_job", job=job)
+    if not rows:
+        raise JobNotFound(f"no job has the id {job}")
+    stored, lane, seq, run_at, *_, now = rows[0]
+    state = State(cast("str", stored))
+    if (yield ask("held_lease", job=job)):
+        return []
+    if state is State.PENDING:
+        if not (yield ask("withdraw", lane=lane, seq=seq, job=job)):
+            return []  # claimed between the two looks
+    elif waits(state) and (early or is_due(cast("int | None", run_at), cast("int", now))):
+        yield ask("unpark", job=job)
+        yield ask("take_up", job=job)
+    else:
+        return []
+    yield ask("lease_out", job=job, runner=runner)
+    return [Claimed._make((yield ask("leased", job=job))[0])]
+
+
+def waits(state: State) -> bool:
+    """Whether a job in this state waits for its time."""
+    return state in (State.SCHEDULED, State.BLOCKED)
+
+
+def is_due(run_at: int | None, now: int) -> bool:
+    """Whether the time has come that a job waited for."""
+    return run_at is not None and run_at <= now

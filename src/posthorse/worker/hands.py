@@ -1,0 +1,67 @@
+"""The two hands of a loop: the same steps, done at once in a thread or awaited in a coroutine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from posthorse.rules.cursor import Cursor
+from posthorse.store.base import Operation
+from posthorse.worker.journal import Journal
+from posthorse.worker.sources.base import AsyncFindable, AsyncSource, Findable, Source
+from posthorse.worker.standing import Slice
+
+Beside: TypeAlias = Callable[..., Awaitable[Any]]
+"""Runs a function beside the loop: in a thread, or as the source has it."""
+
+
+class Hands(Protocol):
+    """What a loop needs done. Each answer is the value itself, or is to be awaited for it."""
+
+    def count(self) -> object: ...
+    def read(self, cursor: Cursor, limit: int, /) -> object: ...
+    def find(self, keys: Sequence[Cursor], /) -> object: ...
+    def ask(self, operation: Operation[object], /) -> object: ...
+    def save(self, done: Slice, /) -> object: ...
+
+
+class ThreadHands:
+    """Does each step at once."""
+
+    def __init__(self, journal: Journal, source: Source[object]) -> None:
+        self._source = source
+        self.count = source.count
+        self.read = source.read
+        self.ask = journal.read
+        self.save = journal.save
+
+    def find(self, keys: Sequence[Cursor]) -> Sequence[object]:
+        source = self._source
+        return source.find(keys) if isinstance(source, Findable) else ()
+
+
+class LoopHands:
+    """Gives each step to be awaited; a source that blocks is read in a thread, not on the loop."""
+
+    def __init__(self, journal: Journal, source: Source[object] | AsyncSource[object]) -> None:
+        self._source = source
+        self._beside: Beside = getattr(source, "beside_loop", asyncio.to_thread)
+        self.ask = journal.aread
+        self.save = journal.asave
+
+    def count(self) -> Awaitable[int | None]:
+        source = self._source
+        return source.acount() if isinstance(source, AsyncSource) else self._beside(source.count)
+
+    def read(self, cursor: Cursor, limit: int) -> Awaitable[object]:
+        source = self._source
+        if isinstance(source, AsyncSource):
+            return source.aread(cursor, limit)
+        return self._beside(source.read, cursor, limit)
+
+    async def find(self, keys: Sequence[Cursor]) -> Sequence[object]:
+        source = self._source
+        if isinstance(source, AsyncFindable):
+            return await source.afind(keys)
+        return await self._beside(source.find, keys) if isinstance(source, Findable) else ()

@@ -1,0 +1,31 @@
+"""The claim of a worker that serves one job and no other. Knows nothing of how jobs are run."""
+
+from __future__ import annotations
+
+from posthorse.rules.job import State
+from posthorse.store.operations import read
+from posthorse.store.operations.claim import Claimed
+from posthorse.store.operations.runs import claim_one, is_due, waits
+from posthorse.store.store import Store
+
+
+class OneJob:
+    """A job that a worker is there for. With `at_once` its first claim need not wait for the job's time."""
+
+    def __init__(self, job: str, *, at_once: bool) -> None:
+        self.job = job
+        self._at_once = at_once
+
+    async def claim(self, store: Store, runner: str) -> list[Claimed]:
+        """The job, leased to the runner; empty while it may not run. Looking takes no turn at a write lock."""
+        row = await store.aread(read.job(self.job))
+        if row is None:
+            return []
+        state = State(row.state)
+        is_early = waits(state) and not is_due(row.run_at, row.now)
+        if not (state is State.PENDING or waits(state)) or (is_early and not self._at_once):
+            return []
+        claimed = await store.arun(claim_one(runner, self.job, early=self._at_once))
+        if claimed:
+            self._at_once = False
+        return claimed

@@ -1,0 +1,87 @@
+"""Turns: shares converge to the weights exactly, nobody waits longer than the sum of weights, nothing is saved up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from posthorse.rules.turns import Head, Line, Passes, after_turns, take_turns
+
+WEIGHTS = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 9), min_size=2)
+
+
+class Street:
+    """Queues that never run empty, each with a lane of its own, and one runner."""
+
+    def __init__(self, weights: Mapping[str, int], lines: Mapping[int, Line] | None = None) -> None:
+        self.weights = weights
+        self.lines = lines or {number: Line(queue, 0) for number, queue in enumerate(sorted(weights))}
+        self.passes = Passes()
+        self.seq = 0
+        self.served: list[str] = []
+
+    def claim(self, room: int, *, without: str = "") -> list[Head]:
+        lines = {number: line for number, line in self.lines.items() if line.queue not in without}
+        heads = [Head(number, self.seq + place) for place in range(room) for number in lines]
+        self.seq += room
+        chosen = take_turns(heads, lines, self.weights, self.passes, room)
+        self.passes = after_turns([head.lane for head in chosen], lines, self.weights, self.passes)
+        self.served += [lines[head.lane].queue for head in chosen]
+        return chosen
+
+
+@given(WEIGHTS, st.lists(st.integers(1, 40), min_size=1, max_size=8))
+def test_shares_are_exact_whatever_the_size_of_the_claims(weights: dict[str, int], rooms: list[int]) -> None:
+    street, total = Street(weights), sum(weights.values())
+    for room in [*rooms, 30 * total]:
+        street.claim(room)
+    jobs = len(street.served)
+    for queue, count in Counter(street.served).items():
+        # Once in every claim a tie may go either way.
+        assert abs(count - jobs * weights[queue] / total) <= len(rooms) + 2
+
+
+@given(WEIGHTS)
+def test_nobody_waits_longer_than_the_sum_of_the_weights(weights: dict[str, int]) -> None:
+    street, total = Street(weights), sum(weights.values())
+    for _ in range(6 * total):
+        street.claim(1)
+    for queue in weights:
+        turns = [place for place, served in enumerate(street.served) if served == queue]
+        gaps = [later - earlier for earlier, later in zip([-1, *turns], turns, strict=False)]
+        assert max(gaps) <= total + len(weights)
+
+
+@given(WEIGHTS, st.integers(1, 300))
+def test_a_queue_that_was_empty_saved_nothing_up(weights: dict[str, int], absence: int) -> None:
+    street, total = Street(weights), sum(weights.values())
+    away = min(weights)
+    street.claim(absence, without=away)
+    before = len(street.served)
+    street.claim(10 * total)
+    back = street.served[before:].count(away)
+    assert abs(back - 10 * weights[away]) <= len(weights)
+
+
+def test_higher_priority_comes_first_whatever_the_weights() -> None:
+    street = Street({"a": 9, "b": 1}, {1: Line("a", 0), 2: Line("b", 5)})
+    street.claim(20)
+    assert street.served == ["b"] * 20
+
+
+def test_within_a_queue_the_order_is_its_own_across_its_lanes() -> None:
+    lines = {1: Line("old", 0), 2: Line("old", 0), 3: Line("new", 0, True), 4: Line("new", 0, True)}
+    heads = [Head(1, 10), Head(2, 11), Head(1, 12), Head(3, 10), Head(4, 11), Head(3, 12)]
+    chosen = take_turns(heads, lines, {}, Passes(), 6)
+    assert [head.seq for head in chosen if head.lane in (1, 2)] == [10, 11, 12]
+    assert [head.seq for head in chosen if head.lane in (3, 4)] == [12, 11, 10]
+
+
+def test_what_was_not_got_after_all_is_no_turn() -> None:
+    lines = {1: Line("a", 0), 2: Line("b", 0)}
+    passes = after_turns([2, 2, 2], lines, {}, Passes())  # another runner was faster at lane 1
+    chosen = take_turns([Head(lane, seq) for seq in range(6) for lane in lines], lines, {}, passes, 3)
+    assert [head.lane for head in chosen] == [1, 1, 1]

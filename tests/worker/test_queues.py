@@ -1,0 +1,238 @@
+"""What was said of a queue is what workers do: which lanes are open, in which order, for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+import posthorse as ph
+from posthorse.rules.job import Lane
+from posthorse.rules.window import as_window
+from posthorse.store.operations.claim import Claimed
+from posthorse.worker.lanes import AGES_EVERY, LaneBook
+from tests.waiting import until, until_state
+
+LOW, HIGH, REPORT = Lane("mail", "letter", 0), Lane("mail", "letter", 10), Lane("reports", "letter", 0)
+NOON = 12 * 3_600_000_000
+
+
+def book(**queues: ph.QueueSettings) -> LaneBook:
+    made = LaneBook(lambda lane: lane.kind == "letter", keeps_marks=False, labels={"zone": "a"})
+    made.add([(1, LOW), (2, HIGH), (3, REPORT)])
+    made.obey(queues)
+    made.open_at(NOON)
+    return made
+
+
+def probed(lanes: LaneBook) -> list[int]:
+    return [probe.lane for probe in lanes.probes(0.0)]
+
+
+# ── the book ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_paused_queues_and_those_outside_of_their_window_are_left_alone() -> None:
+    assert probed(book()) == [2, 1, 3]
+    assert probed(book(mail=ph.QueueSettings(paused=True))) == [3]
+    lanes = book(reports=ph.QueueSettings(window=as_window("13:00-14:00")))
+    assert probed(lanes) == [2, 1]
+    assert lanes.open_at(NOON + 3_600_000_000) is True
+    assert probed(lanes) == [2, 1, 3]
+    assert lanes.open_at(NOON + 2 * 3_600_000_000) is False
+    assert probed(lanes) == [2, 1]
+
+
+def test_a_queue_that_asks_for_labels_is_served_by_those_who_have_them() -> None:
+    assert probed(book(mail=ph.QueueSettings(labels={"zone": "a"}))) == [2, 1, 3]
+    assert probed(book(mail=ph.QueueSettings(labels={"zone": "b"}))) == [3]
+
+
+def test_there_are_turns_only_where_a_served_queue_asks_for_them() -> None:
+    assert not book(mail=ph.QueueSettings(max_depth=3), strange=ph.QueueSettings(weight=9)).takes_turns
+    assert book(mail=ph.QueueSettings(weight=2)).takes_turns
+    assert book(mail=ph.QueueSettings(order="lifo")).takes_turns
+
+
+def test_a_lane_that_was_strange_is_served_once_its_kind_is_known() -> None:
+    known: set[str] = set()
+    lanes = LaneBook(lambda lane: lane.kind in known, keeps_marks=False)
+    assert lanes.add([(1, LOW)]) is False
+    known.add("letter")
+    assert lanes.add([]) is True
+    assert lanes.add([]) is False
+    assert probed(lanes) == [1]
+
+
+def test_only_lanes_that_others_can_starve_are_asked_for_their_wait_once_a_second() -> None:
+    lanes = book(reports=ph.QueueSettings(ageing=0.0))
+    assert [probe.lane for probe in lanes.ageing_probes(5.0)] == [1]
+    assert lanes.ageing_probes(5.0 + AGES_EVERY / 2) == ()
+    assert [probe.lane for probe in lanes.ageing_probes(5.0 + AGES_EVERY)] == [1]
+
+
+def test_a_head_that_waited_long_counts_as_higher_until_something_was_taken() -> None:
+    lanes = book(mail=ph.QueueSettings(ageing=60.0))
+    lanes.age({1: 9 * 60_000_000})
+    assert [(probe.lane, probe.priority) for probe in lanes.probes(0.0)] == [(2, 10), (1, 9), (3, 0)]
+    lanes.age({1: 11 * 60_000_000})
+    assert probed(lanes) == [1, 2, 3]
+    lanes.note([Claimed("j", 1, 1, 1, 0, 0, 0, "{}", None, None)], room=1, now=0.0, seconds=0.0)
+    assert probed(lanes) == [2, 1, 3]
+    lanes.age({1: 10**18})
+    assert max(probe.priority for probe in lanes.probes(0.0)) == 100
+
+
+# ── the worker ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def app(store_url: str) -> Iterator[ph.Posthorse]:
+    app = ph.Posthorse(store_url, lease="6s", poll="0.2s")
+    yield app
+    app.close()
+
+
+def test_a_paused_queue_waits_and_goes_on_on_every_worker(app: ph.Posthorse) -> None:
+    @app.job(queue="mail")
+    async def letter() -> None: ...
+
+    @app.job
+    async def other() -> None: ...
+
+    elsewhere = ph.Posthorse(app.settings.url)
+    elsewhere.queue("mail").pause()
+    with app.worker():
+        paused = letter.enqueue()
+        other.enqueue().result(timeout=10)
+        assert paused.status().state == "pending"
+        elsewhere.queue("mail").resume()
+        paused.result(timeout=10)
+        elsewhere.queue("mail").pause()
+        time.sleep(1.0)  # the bound that the documentation gives
+        late = letter.enqueue()
+        other.enqueue().result(timeout=10)
+        assert late.status().state == "pending"
+        elsewhere.queue("mail").reset()
+        late.result(timeout=10)
+    elsewhere.close()
+
+
+def test_shares_of_real_work_are_those_of_the_weights(app: ph.Posthorse) -> None:
+    began: list[str] = []
+
+    @app.job
+    async def work(queue: str) -> None:
+        began.append(queue)
+
+    app.queue("gold", weight=4)
+    calls = [work.using(queue=queue).bind(queue) for queue in ("lead", "gold") for _ in range(200)]
+    app.enqueue_many(calls)
+    with app.worker(concurrency=5):
+        until(lambda: len(began) == 400)
+    shares = Counter(began[:200])
+    assert abs(shares["gold"] - 160) <= 10, shares
+
+
+def test_the_newest_comes_first_in_a_stack(app: ph.Posthorse) -> None:
+    order: list[int] = []
+
+    @app.job(queue="stack")
+    async def push(number: int) -> None:
+        order.append(number)
+
+    app.queue("stack", order="lifo")
+    for number in range(5):
+        push.enqueue(number)
+    with app.worker(concurrency=1):
+        until(lambda: len(order) == 5)
+    assert order == [4, 3, 2, 1, 0]
+
+
+def test_an_old_job_of_low_priority_is_not_starved(app: ph.Posthorse) -> None:
+    stop = threading.Event()
+
+    @app.job
+    async def flood() -> None:
+        if not stop.is_set():
+            await flood.using(priority=10).aenqueue()
+        await asyncio.sleep(0.03)  # slow enough that nothing is claimed ahead
+        order.append("flood")
+
+    @app.job
+    async def humble() -> None:
+        order.append("humble")
+
+    order: list[str] = []
+    app.queue("default", ageing="0.02s")
+    app.enqueue_many([flood.using(priority=10).bind() for _ in range(5)])
+    with app.worker(concurrency=1):
+        until(lambda: len(order) > 5)
+        job = humble.enqueue()
+        until_state(job, "completed")
+        stop.set()
+
+
+def test_labels_of_a_worker_decide_what_it_takes(app: ph.Posthorse) -> None:
+    @app.job(queue="gpu")
+    async def render() -> None: ...
+
+    @app.job
+    async def plain() -> None: ...
+
+    app.queue("gpu", labels={"instance_type": "g5"})
+    job = render.enqueue()
+    with app.worker():
+        plain.enqueue().result(timeout=10)
+        assert job.status().state == "pending"
+        with app.worker(labels={"instance_type": "g5", "zone": "a"}):
+            job.result(timeout=10)
+
+
+def test_nothing_takes_longer_than_its_queue_allows(app: ph.Posthorse) -> None:
+    @app.job(queue="fast", max_attempts=1)
+    async def endless() -> None:
+        await asyncio.sleep(60)
+
+    @app.job(queue="fast", max_attempts=1, timeout="1h")
+    def looping(ctx: ph.Context) -> None:
+        while True:
+            time.sleep(0.01)
+            ctx.checkpoint()
+
+    @app.job(queue="fast")
+    def unstoppable() -> str:
+        time.sleep(0.4)
+        return "done"
+
+    app.queue("fast", max_duration="0.2s")
+    jobs = [endless.enqueue(), looping.enqueue()]
+    with app.worker():
+        for job in jobs:
+            with pytest.raises(ph.JobFailed, match=r"timeout of 0.2 s"):
+                job.result(timeout=10)
+        assert unstoppable.enqueue().result(timeout=10) == "done"
+
+
+def test_a_kind_that_is_registered_later_is_served_without_a_restart(app: ph.Posthorse) -> None:
+    @app.job
+    async def early() -> None: ...
+
+    package = ph.Posthorse(app.settings.url)
+
+    @package.job(kind="late")
+    async def elsewhere() -> None: ...
+
+    with app.worker():
+        job = elsewhere.enqueue()
+        early.enqueue().result(timeout=10)
+
+        @app.job
+        async def late() -> None: ...
+
+        job.result(timeout=10)
+    package.close()

@@ -1,0 +1,151 @@
+"""Slices that hold a time, and slices that are halved because they were cut short."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+import posthorse as ph
+from tests.waiting import until_state
+
+
+class Stopwatch:
+    """A clock of the loop alone, which goes on when the body of the loop says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds = 0.0
+        monkeypatch.setattr("posthorse.worker.slices.time", SimpleNamespace(monotonic=lambda: self.seconds))
+
+
+def test_slices_take_the_wanted_time_also_after_a_restart(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Stopwatch(monkeypatch)
+    sizes: list[list[int]] = []
+    paused = threading.Event()
+
+    @app.job
+    def long(ctx: ph.Context) -> int:
+        sizes.append([])
+        for batch in ctx.slices(range(1000), slice_time="1s"):
+            sizes[-1].append(len(batch))
+            watch.seconds += 0.02 * len(batch)
+            if 300 in batch and not paused.is_set():
+                paused.set()
+                job.pause()
+        return ctx.progress.done
+
+    job = long.enqueue()
+    with app.worker():
+        until_state(job, "paused")
+        job.resume()
+        assert job.result(timeout=10) == 1000
+    before, after = sizes
+    assert before[:7] == [1, 2, 4, 8, 16, 32, 50]
+    assert set(before[7:] + after[:-1]) == {50}
+
+
+def test_a_slice_that_times_out_is_halved_down_to_the_item_at_fault(app: ph.Posthorse) -> None:
+    """Item 5 hangs in company. Every timeout halves the slice in hand; slices that are committed double it again."""
+    sizes: list[list[int]] = []
+
+    @app.job(max_attempts=20, backoff=0, timeout="0.5s")
+    async def long(ctx: ph.Context) -> int:
+        sizes.append([])
+        async for batch in ctx.slices(range(8), size=500):
+            sizes[-1].append(len(batch))
+            if 5 in batch and len(batch) > 1:
+                await asyncio.sleep(60)
+        return ctx.progress.done
+
+    with app.worker():
+        job = long.enqueue()
+        assert job.result(timeout=30) == 8
+    assert sizes == [[8], [4, 4], [2], [1, 2], [1, 2]]
+
+
+@pytest.mark.parametrize(("slice_time", "expected"), [(None, [4, 4, 4, 4]), ("1h", [4, 2, 1, 1])])
+def test_a_slice_whose_worker_is_lost_is_halved_where_its_size_is_free(
+    sqlite_url: str, slice_time: str | None, expected: list[int]
+) -> None:
+    app = ph.Posthorse(sqlite_url, lease="6s")
+    sizes: list[int] = []
+
+    @app.job
+    def long(ctx: ph.Context) -> None:
+        for batch in ctx.slices(range(100), size=4, slice_time=slice_time):
+            if 7 in batch:
+                sizes.append(len(batch))
+                if len(sizes) < 4:
+                    raise ph.StoreUnreachable("as if the worker were lost")
+
+    with app.worker():
+        long.enqueue().result(timeout=10)
+    assert sizes == expected
+    app.close()
+
+
+def test_deploys_pauses_and_errors_of_the_code_shrink_no_slice(sqlite_url: str) -> None:
+    app = ph.Posthorse(sqlite_url, lease="6s")
+    sizes: list[int] = []
+    begun, go = threading.Event(), threading.Event()
+
+    @app.job(max_attempts=3, backoff=0)
+    def long(ctx: ph.Context) -> None:
+        for batch in ctx.slices(range(64), size=16, slice_time="1h"):
+            if 40 not in batch:
+                continue
+            sizes.append(len(batch))
+            match len(sizes):
+                case 1 | 2:
+                    raise TimeoutError("a socket was slow")
+                case 3:
+                    begun.set()
+                    assert go.wait(10)
+                    ctx.checkpoint()
+
+    job = long.enqueue()
+    with app.worker():
+        assert begun.wait(10)
+        job.pause()
+        go.set()
+        until_state(job, "paused")
+    with app.worker():
+        job.resume()
+        job.result(timeout=10)
+    assert len(sizes) == 4
+    assert set(sizes) == {16}
+    app.close()
+
+
+def test_a_checkpoint_within_a_slice_does_not_hide_that_it_was_cut_short(sqlite_url: str) -> None:
+    app = ph.Posthorse(sqlite_url, lease="6s")
+    sizes: list[int] = []
+
+    @app.job
+    def long(ctx: ph.Context) -> None:
+        for batch in ctx.slices(range(64), size=8, slice_time="1h"):
+            if 20 in batch:
+                sizes.append(len(batch))
+                ctx.checkpoint()
+                if len(sizes) < 4:
+                    raise ph.StoreUnreachable("as if the worker were lost")
+
+    with app.worker():
+        long.enqueue().result(timeout=10)
+    assert sizes == [8, 8, 4, 2]  # half of the first was committed, and doubled the size again
+    app.close()
+
+
+@pytest.mark.parametrize("slice_time", [0, "0s", -1, "soon"])
+def test_a_time_that_is_none_is_refused(sqlite_url: str, slice_time: object) -> None:
+    app = ph.Posthorse(sqlite_url, lease="6s")
+
+    @app.job(max_attempts=1)
+    def long(ctx: ph.Context) -> None:
+        ctx.slices(range(2), slice_time=slice_time)  # type: ignore[call-overload]  # that is the point
+
+    with app.worker(), pytest.raises(ph.JobFailed, match="slice_time"):
+        long.enqueue().result(timeout=10)
+    app.close()

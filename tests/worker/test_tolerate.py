@@ -1,0 +1,449 @@
+"""Bad items: skipped within a budget, kept with their errors in the commit of their slice, and retried alone."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import posthorse as ph
+from posthorse.store.operations.read import depths
+from tests.waiting import until_state
+
+Effects = Callable[[], list[int]]
+
+
+@pytest.fixture
+def effects(app: ph.Posthorse) -> Effects:
+    """A table of the user's own; gives what it holds."""
+    app.migrate()
+    with app.store.transaction() as connection:
+        connection.execute("CREATE TABLE effects (item integer PRIMARY KEY)")  # type: ignore[attr-defined]  # either store's
+
+    def read() -> list[int]:
+        with app.store.transaction() as connection:
+            found = connection.execute("SELECT item FROM effects ORDER BY item").fetchall()  # type: ignore[attr-defined]  # as above
+        return [row[0] for row in found]
+
+    return read
+
+
+def insert(item: int) -> str:
+    return f"INSERT INTO effects VALUES ({item:d})"
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_what_a_bad_item_wrote_is_undone_alone(app: ph.Posthorse, effects: Effects, is_async: bool) -> None:
+    """In the slice transaction, where the error of the database itself would end it all."""
+
+    @app.job(max_attempts=1)
+    def write(ctx: ph.Context) -> int:
+        for batch in ctx.slices(range(9), size=4, tolerate=2):
+            with batch.transaction() as connection:
+                for item in batch:
+                    with batch.tolerate(item):
+                        connection.execute(insert(item))
+                        if item == 2:
+                            raise ValueError("two is bad")
+                        if item == 7:
+                            connection.execute(insert(1))
+        return ctx.progress.done
+
+    @app.job(max_attempts=1)
+    async def awrite(ctx: ph.Context) -> int:
+        async for batch in ctx.slices(range(9), size=4, tolerate=2):
+            async with batch.transaction() as connection:
+                for item in batch:
+                    async with batch.tolerate(item):
+                        await connection.execute(insert(item))
+                        if item == 2:
+                            raise ValueError("two is bad")
+                        if item == 7:
+                            await connection.execute(insert(1))
+        return ctx.progress.done
+
+    with app.worker():
+        job = awrite.enqueue() if is_async else write.enqueue()
+        assert job.result(timeout=10) == 9
+    assert effects() == [0, 1, 3, 4, 5, 6, 8]
+    two, seven = job.bad_items()
+    assert (two.loop, two.number, two.item, two.is_retryable) == ("", 1, 2, True)
+    assert str(two.error) == "ValueError: two is bad"
+    assert two.error.traceback is not None
+    assert "raise ValueError" in two.error.traceback
+    assert "contextlib" not in two.error.traceback
+    assert (seven.number, seven.item) == (2, 7)
+    assert "IntegrityError" in seven.error.type or "UniqueViolation" in seven.error.type
+
+
+def test_a_bad_item_is_undone_on_a_connection_of_the_users_own(
+    app: ph.Posthorse, effects: Effects, store_url: str
+) -> None:
+    driver = "sqlite" if store_url.startswith("sqlite") else "postgresql+psycopg"
+    engine = sa.create_engine(f"{driver}{store_url[store_url.index(':') :]}")
+
+    @app.job(queue="unserved")
+    def note(item: int) -> None: ...
+
+    @app.job(max_attempts=1)
+    def write(ctx: ph.Context) -> int:
+        for batch in ctx.slices(range(4), size=4, tolerate=2):
+            with engine.connect() as connection, batch.transaction(connection):
+                for item in batch:
+                    with batch.tolerate(item):
+                        connection.execute(sa.text(insert(item)))
+                        note.using(connection=connection).enqueue(item)
+                        if item == 1:
+                            connection.execute(sa.text(insert(0)))
+                        if item == 2:
+                            raise ValueError
+        return ctx.progress.done
+
+    with app.worker(queues=["default"]):
+        job = write.enqueue()
+        assert job.result(timeout=10) == 4
+    assert effects() == [0, 3]
+    assert [one.item for one in job.bad_items()] == [1, 2]
+    assert [depth.waiting for depth in app.store.read(depths()) if depth.queue == "unserved"] == [2]
+    engine.dispose()
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_beyond_the_budget_the_job_fails_and_tells_how_many(app: ph.Posthorse, is_async: bool) -> None:
+    @app.job(max_attempts=1)
+    def strict(ctx: ph.Context) -> None:
+        for batch in ctx.slices(range(100), name="users", size=10, tolerate=3):
+            for item in batch:
+                with batch.tolerate(item):
+                    if item % 20 == 5:
+                        raise KeyError(item)
+
+    @app.job(max_attempts=1)
+    async def astrict(ctx: ph.Context) -> None:
+        async for batch in ctx.slices(range(100), name="users", size=10, tolerate=3):
+            for item in batch:
+                async with batch.tolerate(item):
+                    if item % 20 == 5:
+                        raise KeyError(item)
+
+    with app.worker():
+        job = astrict.enqueue() if is_async else strict.enqueue()
+        expected = "4 bad items of 70 of loop 'users' are more than the 3 that it tolerates; .* error: KeyError: 65"
+        with pytest.raises(ph.JobFailed, match=expected):
+            job.result(timeout=10)
+    assert job.status().progress.done == 60
+    assert [bad.item for bad in job.bad_items()] == [5, 25, 45]  # those of committed slices
+    error = job.status().error
+    assert error is not None
+    assert error.type == "posthorse.errors.ToleranceExceeded"
+
+
+def test_a_share_is_judged_from_a_hundred_items_on_and_at_the_end(sqlite_url: str) -> None:
+    app = ph.Posthorse(sqlite_url, lease="6s")
+
+    @app.job(max_attempts=1)
+    def share(ctx: ph.Context, bad: list[int], count: int) -> int:
+        for batch in ctx.slices(range(count), size=10, tolerate="2%"):
+            for item in batch:
+                with batch.tolerate(item):
+                    if item in bad:
+                        raise ValueError
+        return ctx.progress.done
+
+    def outcome(bad: list[int], count: int) -> int:
+        job = share.enqueue(bad, count)
+        try:
+            return job.result(timeout=10)
+        except ph.JobFailed:
+            return -job.status().progress.done
+
+    with app.worker():
+        assert outcome([1, 2], 200) == 200
+        assert outcome([1, 2, 3], 200) == -90  # three of a hundred
+        assert outcome([1], 50) == 50
+        assert outcome([1, 2], 50) == -40  # no more are to come
+    app.close()
+
+
+def test_the_budget_counts_over_attempts_and_a_repeated_slice_counts_once(app: ph.Posthorse) -> None:
+    @app.job(max_attempts=4, backoff=0)
+    def long(ctx: ph.Context) -> int:
+        for batch in ctx.slices(range(40), size=10, tolerate=4):
+            for item in batch:
+                with batch.tolerate(item):
+                    if item % 10 == 5:
+                        raise ValueError(item)
+            if batch[0] == 10 * ctx.attempt:
+                raise RuntimeError("the slice is to be repeated")
+        return ctx.progress.done
+
+    with app.worker():
+        job = long.enqueue()
+        assert job.result(timeout=10) == 40
+    assert [(bad.number, bad.item) for bad in job.bad_items()] == [(1, 5), (2, 15), (3, 25), (4, 35)]
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_stops_timeouts_and_faults_of_the_store_are_never_tolerated(sqlite_url: str, is_async: bool) -> None:
+    app = ph.Posthorse(sqlite_url, lease="6s")
+
+    @app.job(max_attempts=1, timeout="0.3s")
+    def late(ctx: ph.Context) -> None:
+        for batch in ctx.slices(range(3), tolerate="100%"):
+            for item in batch:
+                with batch.tolerate(item):
+                    while True:
+                        ctx.checkpoint()
+
+    @app.job(max_attempts=1, timeout="0.3s")
+    async def alate(ctx: ph.Context) -> None:
+        async for batch in ctx.slices(range(3), tolerate="100%"):
+            for item in batch:
+                async with batch.tolerate(item):
+                    await asyncio.sleep(60)
+
+    @app.job(max_attempts=1)
+    def paused(ctx: ph.Context) -> None:
+        for batch in ctx.slices(range(3), tolerate="100%"):
+            for item in batch:
+                with batch.tolerate(item):
+                    app.get_job(ctx.job_id).pause()
+                    while True:
+                        ctx.checkpoint()
+
+    with app.worker():
+        with pytest.raises(ph.JobFailed, match="longer than its timeout"):
+            (alate.enqueue() if is_async else late.enqueue()).result(timeout=10)
+        until_state(paused.enqueue(), "paused")
+    app.close()
+
+
+def test_only_the_named_errors_are_tolerated(sqlite_url: str) -> None:
+    app = ph.Posthorse(sqlite_url, lease="6s")
+
+    @app.job(max_attempts=1)
+    def picky(ctx: ph.Context) -> None:
+        for batch in ctx.slices(range(3), tolerate=3):
+            for item in batch:
+                with batch.tolerate(item, KeyError, ValueError):
+                    raise [KeyError, ValueError, OSError][item]("no")
+
+    with app.worker(), pytest.raises(ph.JobFailed, match="OSError: no"):
+        picky.enqueue().result(timeout=10)
+    app.close()
+
+
+class Odd:
+    def __repr__(self) -> str:
+        return "<odd \0 \ud800>"
+
+
+@dataclass
+class Shouting:
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("not to be compared")
+
+    def __hash__(self) -> int:
+        return 1
+
+    def __repr__(self) -> str:
+        raise RuntimeError("not to be shown")
+
+
+def test_items_that_cannot_be_kept_are_kept_as_text_and_not_retried(app: ph.Posthorse) -> None:
+    items: Sequence[object] = ["text\0 \\ ' \"{}", (1, {2, 3}), Odd(), Shouting(), "x" * 300_000, None]
+
+    @app.job(max_attempts=1)
+    def long(ctx: ph.Context) -> None:
+        for batch in ctx.slices(items, tolerate=10):
+            for item in batch:
+                with batch.tolerate(item):
+                    raise ValueError("bad \0 \ud800")
+            with batch.tolerate("an item that is none of the batch"):
+                raise ValueError
+
+    with app.worker():
+        job = long.enqueue()
+        job.result(timeout=10)
+    bad = job.bad_items()
+    assert [one.is_retryable for one in bad] == [True, True, False, False, False, True, False]
+    assert [one.item for one in bad[:3]] == ["text\0 \\ ' \"{}", (1, {2, 3}), "<odd \\0 ?>"]
+    assert bad[3].item == "<an item that cannot be shown: RuntimeError>"
+    assert len(str(bad[4].item)) <= 1001
+    assert bad[0].error.message == "bad \\0 ?"
+    pages = job.bad_items(limit=3), job.bad_items(limit=3, after=bad[2]), job.bad_items(limit=3, after=bad[5])
+    assert [one for page in pages for one in page] == bad
+    with pytest.raises(ph.InvalidOption):
+        job.bad_items(limit=0)
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_a_retry_meets_the_bad_items_alone_and_forgets_those_that_succeed(
+    app: ph.Posthorse, effects: Effects, is_async: bool
+) -> None:
+    bad = {3, 10, 17}
+    met: list[int] = []
+
+    @app.job(max_attempts=2, backoff=0)
+    def long(ctx: ph.Context) -> tuple[int, int]:
+        sums = ctx.keep("sums", [0])
+        for batch in ctx.slices(range(20), name="first", size=5, tolerate=5):
+            with batch.transaction() as connection:
+                for item in batch:
+                    with batch.tolerate(item):
+                        met.append(item)
+                        connection.execute(insert(item))
+                        if item in bad:
+                            raise ValueError(f"{item} is bad")
+                        sums[0] += item
+        for batch in ctx.slices(range(5), name="second"):
+            met.extend(batch)
+        return sums[0], ctx.progress.done
+
+    @app.job(max_attempts=2, backoff=0)
+    async def along(ctx: ph.Context) -> tuple[int, int]:
+        sums = ctx.keep("sums", [0])
+        async for batch in ctx.slices(range(20), name="first", size=5, tolerate=5):
+            async with batch.transaction() as connection:
+                for item in batch:
+                    async with batch.tolerate(item):
+                        met.append(item)
+                        await connection.execute(insert(item))
+                        if item in bad:
+                            raise ValueError(f"{item} is bad")
+                        sums[0] += item
+        async for batch in ctx.slices(range(5), name="second"):
+            met.extend(batch)
+        return sums[0], ctx.progress.done
+
+    with app.worker():
+        job = along.enqueue() if is_async else long.enqueue()
+        assert job.result(timeout=10) == (160, 25)
+        met.clear()
+        bad -= {3, 17}
+        assert job.retry_bad_items() == "pending"
+        assert job.result(timeout=10) == (180, 25)
+        assert met == [3, 10, 17]
+        assert [(one.number, one.item, one.error.message) for one in job.bad_items()] == [(2, 10, "10 is bad")]
+        bad.clear()
+        job.retry_bad_items()
+        assert job.result(timeout=10) == (190, 25)
+    assert job.bad_items() == []
+    assert effects() == list(range(20))
+    assert job.status().progress.done == 25
+    with pytest.raises(ph.NotAllowed, match="has none"):
+        job.retry_bad_items()
+
+
+def test_a_failed_job_takes_up_its_bad_items_and_then_goes_on(app: ph.Posthorse) -> None:
+    met: list[int] = []
+    is_mended: list[bool] = []
+
+    @app.job(max_attempts=1)
+    def long(ctx: ph.Context) -> int:
+        for batch in ctx.slices(range(12), size=4, tolerate=1):
+            for item in batch:
+                with batch.tolerate(item):
+                    met.append(item)
+                    if item in (2, 5) and not is_mended:
+                        raise ValueError
+        return ctx.progress.done
+
+    with app.worker():
+        job = long.enqueue()
+        until_state(job, "failed")
+        assert [one.item for one in job.bad_items()] == [2]
+        met.clear()
+        is_mended.append(True)
+        job.retry_bad_items()
+        assert job.result(timeout=10) == 12
+    assert met == [2, *range(4, 12)]
+    assert job.bad_items() == []
+
+
+def test_a_retry_is_refused_where_there_is_nothing_to_retry(sqlite_url: str) -> None:
+    app = ph.Posthorse(sqlite_url, lease="6s")
+
+    @app.job
+    def plain() -> None: ...
+
+    job = plain.enqueue()
+    with pytest.raises(ph.NotAllowed, match="is pending"):
+        job.retry_bad_items()
+    with app.worker():
+        job.result(timeout=10)
+    with pytest.raises(ph.NotAllowed, match="no bad items"):
+        job.retry_bad_items()
+    missing = app.get_job("01936f5e-7c1a-7d2b-8e3f-0123456789ab")
+    with pytest.raises(ph.JobNotFound):
+        missing.retry_bad_items()
+    with pytest.raises(ph.JobNotFound):
+        missing.bad_items()
+    app.close()
+
+
+def test_bad_items_have_async_twins(sqlite_url: str) -> None:
+    app = ph.Posthorse(sqlite_url, lease="6s")
+
+    @app.job
+    def long(ctx: ph.Context) -> None:
+        for batch in ctx.slices(range(2), tolerate=1):
+            with batch.tolerate(batch[1]):
+                raise ValueError
+
+    async def use() -> None:
+        job = await long.aenqueue()
+        await job.aresult(timeout=10)
+        assert [one.item for one in await job.abad_items()] == [1]
+        assert await job.aretry_bad_items() == "pending"
+
+    with app.worker():
+        asyncio.run(use())
+    app.close()
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    count=st.integers(1, 30),
+    size=st.integers(1, 9),
+    bad=st.sets(st.integers(0, 29), max_size=8),
+    budget=st.integers(0, 8),
+    broken=st.lists(st.integers(0, 29), max_size=4),
+)
+def test_whatever_breaks_in_between_each_bad_item_is_counted_and_kept_once(
+    count: int, size: int, bad: set[int], budget: int, broken: list[int]
+) -> None:
+    """Items of `broken` fail their attempt once each, in mid-slice; the bad ones are always bad."""
+    with tempfile.TemporaryDirectory() as folder:
+        app = ph.Posthorse(f"sqlite:///{Path(folder)}/jobs.db", lease="6s")
+        to_break = list(broken)
+
+        @app.job(max_attempts=50, backoff=0)
+        def long(ctx: ph.Context) -> int:
+            for batch in ctx.slices(range(count), size=size, tolerate=budget):
+                for item in batch:
+                    with batch.tolerate(item, ValueError):
+                        if item in bad:
+                            raise ValueError
+                    if item in to_break:
+                        to_break.remove(item)
+                        raise RuntimeError
+            return ctx.progress.done
+
+        met = sorted(item for item in bad if item < count)
+        with app.worker():
+            job = long.using(max_attempts=len(broken) + 1).enqueue()
+            if len(met) <= budget:
+                assert job.result(timeout=20) == count
+                assert [one.item for one in job.bad_items()] == met
+            else:
+                assert until_state(job, "failed").progress.done == met[budget] // size * size
+                assert [one.item for one in job.bad_items()] == [m for m in met if m < met[budget] // size * size]
+        app.close()
