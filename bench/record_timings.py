@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import sqlite3
 import tempfile
 import time
@@ -56,8 +55,9 @@ HELD_OUT = (
 UNFORESEEABLE = (jobs.hashing_files_from_small_to_large, jobs.documents_that_become_ten_times_as_large)
 GROUPS = {"tuned": TUNED_ON, "held out": HELD_OUT, "unforeseeable": UNFORESEEABLE}
 
-CIRCUMSTANCES = ("quiet", "busy", "bursts", "stops", "stops and bursts", "first in line", "first in line, stops")
-LONGEST, SHORTEST = 30.0, 2.0  # seconds of work
+CIRCUMSTANCES = ("quiet", "busy", "bursts", "stops", "stops and bursts", "long", "long, stops")
+LONGEST, SHORTEST = 60.0, 2.0  # seconds of work
+LARGER_WHEN_LONG = 5.0
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ class Assignment:
 def record(assignment: Assignment, larger: float = 1.0) -> str:
     """Do the work and take down its timings, as a line of JSON; again with larger slices if it took no time."""
     random = Random(assignment.seed)
-    if "first in line" in assignment.circumstances:
-        os.setpriority(os.PRIO_PROCESS, 0, -5)  # as on a machine with processors to spare; for those who may
     slices = round(40 * 10 ** random.random())
+    if "long" in assignment.circumstances:
+        slices, larger = random.randint(200, 400), larger * LARGER_WHEN_LONG
     with tempfile.TemporaryDirectory() as folder:
         scene = Scene(random, Path(folder), slices, random.uniform(0.25, 0.8) * larger)
         work = assignment.prepare(scene)

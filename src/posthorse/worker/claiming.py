@@ -1,0 +1,133 @@
+"""Claiming: where a runner finds its next jobs, and what it is told of lanes and queues on the way.
+
+Knows no slots and no outcomes. A suspect runs alone: it is claimed when nothing else is here, and then nothing else is.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+from posthorse.rules.job import Lane
+from posthorse.rules.queues import QueueSettings, as_labels
+from posthorse.rules.registry import Registry
+from posthorse.store.operations.claim import Claimed, Probe, claim, claim_by_turns, news, shares, waits
+from posthorse.store.operations.queues import live_layers
+from posthorse.store.operations.runners import Runner, set_idle
+from posthorse.store.store import Store
+from posthorse.worker.lanes import LaneBook
+from posthorse.worker.single import OneJob
+
+NEWS_EVERY = 0.05
+NEWS_WHEN_IDLE = 0.9
+"""Seconds after which an idle runner looks before it claims: a queue that was paused is left alone within a second."""
+
+Suspects = Literal["never", "when empty", "only"]
+"""Which runners take suspects: none, whenever nothing else runs in it, or nothing else at all."""
+
+
+class Claiming:
+    """The claims of one runner."""
+
+    def __init__(
+        self, store: Store, registry: Registry, runner: Runner, *, suspects: Suspects, only: OneJob | None
+    ) -> None:
+        self.suspects: Suspects = suspects
+        self.only = only
+        self.has_suspect = False
+        """True from the claim of a suspect until its end is told by setting it."""
+        self.is_idle = False
+        """True when the store was told that this runner waits."""
+        self._store = store
+        self._registry = registry
+        self._runner = runner
+        self._book = LaneBook(self._serves, keeps_marks=not store.is_sqlite, labels=as_labels(list(runner.labels)))
+        self._looked_at = -math.inf
+        self._heard_changes: int | None = None
+
+    @property
+    def is_one_by_one(self) -> bool:
+        """True when no second job is to be claimed beside a first."""
+        return self.suspects == "only" or self.only is not None
+
+    def lane(self, claimed: Claimed) -> Lane:
+        """Where a job was claimed."""
+        return self._book[claimed.lane]
+
+    def settings(self, queue: str) -> QueueSettings:
+        """What holds for a queue."""
+        return self._book.settings(queue)
+
+    async def next(self, room: int, *, is_empty: bool) -> list[Claimed]:
+        """Up to `room` jobs, those of the highest priority first. `is_empty`: whether nothing else runs here."""
+        looks_first = time.monotonic() - self._looked_at >= (NEWS_WHEN_IDLE if self.is_idle else NEWS_EVERY)
+        if looks_first:
+            await self._hear_news()
+        if not self.is_idle:
+            await self._hear_ages()
+        claimed = await self._claim(room, is_empty=is_empty)
+        if not claimed and not (looks_first and self.is_idle) and await self._hear_news():
+            claimed = await self._claim(room, is_empty=is_empty)
+        if self.is_idle and len(claimed) > 1:
+            await self.say_idle(False)
+        claimed.sort(key=lambda job: -self._book[job.lane].priority)
+        return claimed
+
+    async def say_idle(self, idle: bool) -> None:
+        """Whoever enqueues wakes those that said so."""
+        self.is_idle = idle
+        if not self._store.is_sqlite:
+            await self._store.arun(set_idle(self._runner.id, idle=idle))
+
+    async def suspects_wait(self) -> bool:
+        """Whether there is a suspect that this runner would take if it were empty."""
+        probes = self._book.solo_probes() if self.suspects == "when empty" else ()
+        return bool(probes) and bool(await self._store.aread(shares(probes, 1)))
+
+    async def _claim(self, room: int, *, is_empty: bool) -> list[Claimed]:
+        if self.only is not None:
+            await self._hear_news()
+            return await self.only.claim(self._store, self._runner.id)
+        if self.suspects != "never" and is_empty:
+            suspect = await self._claim_from(self._book.solo_probes(), 1)
+            self.has_suspect = bool(suspect)
+            if suspect or self.suspects == "only":
+                return suspect
+        began = time.monotonic()
+        claimed = await self._claim_from(self._book.probes(began), room)
+        now = time.monotonic()
+        self._book.note(claimed, room=room, now=now, seconds=now - began)
+        return claimed
+
+    async def _claim_from(self, probes: Sequence[Probe], room: int) -> list[Claimed]:
+        if not probes:
+            return []
+        if self.is_idle and self._store.is_sqlite and not await self._store.aread(shares(probes, 1)):
+            return []  # somebody else's write woke us: looking costs no turn at the one write lock
+        if not self._book.takes_turns:
+            return await self._store.arun(claim(self._runner.id, probes, room))
+        lines, weights, passes = self._book.lines(probes), self._book.weights, self._book.passes
+        claimed, waiting = await self._store.arun(claim_by_turns(self._runner.id, probes, room, lines, weights, passes))
+        self._book.take_note_of_turns(claimed, lines, waiting)
+        return claimed
+
+    async def _hear_news(self) -> bool:
+        """Looks for lanes and for what was said of queues since the last look; true when there is more to serve."""
+        self._looked_at = time.monotonic()
+        heard = await self._store.aread(news(self._book.known))
+        if heard.changes != self._heard_changes:
+            self._book.obey(self._registry.queues.settings(await self._store.aread(live_layers())))
+            self._heard_changes = heard.changes
+        is_open = self._book.open_at(heard.now)
+        return self._book.add(heard.lanes) or is_open
+
+    async def _hear_ages(self) -> None:
+        """Once a second: how long lanes wait that others of higher priority may starve."""
+        probes = self._book.ageing_probes(time.monotonic())
+        if probes:
+            self._book.age(await self._store.aread(waits(probes)))
+
+    def _serves(self, lane: Lane) -> bool:
+        return lane.kind in self._registry and (not self._runner.queues or lane.queue in self._runner.queues)
