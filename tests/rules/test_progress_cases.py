@@ -94,7 +94,7 @@ def test_slices_that_become_ten_times_as_dear_at_the_half_are_believed_soon() ->
 
 def test_a_short_slowdown_is_soon_forgiven() -> None:
     slices = [(10, 0.1)] * 100 + [(10, 0.5)] * 5 + [(10, 0.1)] * 40
-    for n in range(105, 146):
+    for n in range(110, 146):
         earliest, latest = range_of(progress_at(10 * n, 2500, paced(slices[:n]), NOON))
         assert earliest <= 0.1 * (250 - n) <= latest, n
     assert seconds_left(progress_at(1450, 2500, paced(slices), NOON)) < 10.5 * 1.25

@@ -38,8 +38,6 @@ SLICE_NOISE = 0.04  # before anything is known: the variance of a slice's cost r
 SLICE_NOISE_SHAPE = 1.5  # … which counts as much as three slices
 COLD_START = 5  # from more stretches than this, the first one is left out
 STEEPEST = 0.25  # no trend is followed below this share of today's cost
-TELLING = 0.45  # a range wider than this share of what remains tells little: from there on it widens …
-BEYOND_TELLING = 0.3  # … at this pace only, which costs erratic jobs some of the nine tenths
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +101,8 @@ def forecast(pace: Pace, remaining: int) -> Forecast | None:
         if not behaviour.has_trend or len(stretches) > 3
     ]
     low, median, high = _quantiles(opinions, (-NINE_TENTHS, 0.0, NINE_TENTHS))
-    narrowed = _narrowing((high - low) / median)
     mean_seconds = seconds_done / len(history)
-    return Forecast(
-        low=mean_seconds * (median - (median - low) * narrowed),
-        median=mean_seconds * median,
-        high=mean_seconds * (median + (high - median) * narrowed),
-    )
-
-
-def _narrowing(width: float) -> float:
-    """The factor for a range of this width, in units of what remains."""
-    return 1.0 if width <= TELLING else (TELLING + (width - TELLING) * BEYOND_TELLING) / width
+    return Forecast(low=mean_seconds * low, median=mean_seconds * median, high=mean_seconds * high)
 
 
 def _normalised(history: Sequence[tuple[int, float]], mean_items: float, mean_cost: float) -> list[_Stretch]:
