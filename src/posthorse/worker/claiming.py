@@ -5,9 +5,10 @@ Knows no slots and no outcomes. A suspect runs alone: it is claimed when nothing
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from posthorse.rules.job import Lane
@@ -19,6 +20,8 @@ from posthorse.store.operations.runners import Runner, set_idle
 from posthorse.store.store import Store
 from posthorse.worker.lanes import LaneBook
 from posthorse.worker.single import OneJob
+
+log = logging.getLogger("posthorse.worker")
 
 NEWS_EVERY = 0.05
 NEWS_WHEN_IDLE = 0.9
@@ -118,7 +121,9 @@ class Claiming:
         self._looked_at = time.monotonic()
         heard = await self._store.aread(news(self._book.known))
         if heard.changes != self._heard_changes:
-            self._book.obey(self._registry.queues.settings(await self._store.aread(live_layers())))
+            settings = self._registry.queues.settings(await self._store.aread(live_layers()))
+            self._book.obey(settings)
+            self._warn_of_limits(settings)
             self._heard_changes = heard.changes
         is_open = self._book.open_at(heard.now)
         return self._book.add(heard.lanes) or is_open
@@ -128,6 +133,11 @@ class Claiming:
         probes = self._book.ageing_probes(time.monotonic())
         if probes:
             self._book.age(await self._store.aread(waits(probes)))
+
+    def _warn_of_limits(self, queues: Mapping[str, QueueSettings]) -> None:
+        for name, settings in queues.items():
+            if settings.rate is not None or settings.concurrency is not None:
+                log.warning("queue %s has a rate or a concurrency, which this version stores and does not keep", name)
 
     def _serves(self, lane: Lane) -> bool:
         return lane.kind in self._registry and (not self._runner.queues or lane.queue in self._runner.queues)
