@@ -91,6 +91,11 @@ def test_unknown_request_is_never_granted() -> None:
     assert {requested(state, "explode") for state in State} == {None}
 
 
-def test_final_states_are_left_only_by_retry() -> None:
-    assert GRAPH[State.COMPLETED] == GRAPH[State.FAILED] == GRAPH[State.CANCELLED] == {State.PENDING}
+def test_final_states_are_left_only_by_retry_and_dead_letters_by_a_discard() -> None:
+    assert GRAPH[State.COMPLETED] == {State.PENDING}
+    assert GRAPH[State.CANCELLED] == {State.PENDING, State.SCHEDULED}
+    assert GRAPH[State.FAILED] == {State.PENDING, State.SCHEDULED, State.CANCELLED}
+    assert requested(State.FAILED, "discard") is State.CANCELLED
+    assert {requested(state, "discard") for state in State if state is not State.FAILED} == {None}
+    assert requested(State.FAILED, "cancel") is None
     assert requested(State.COMPLETED, "retry") is None  # of its bad items only

@@ -77,7 +77,7 @@ def test_the_words_of_hardware_mean_settings_of_ours() -> None:
         ({"labels": "zone=a,zone=b"}, "two values"),
         ({"rate": "10"}, "jobs per time"),
         ({"concurrency": 0}, "whole number"),
-        ({"worker_count": 3, "concurrency": 4}, "twice"),
+        ({"worker_count": 3, "concurrency": 4}, "twice, as 'worker_count' and as 'concurrency'"),
         ({"window": "22-06"}, "time zone"),
         ({"window": "25:00-06:00"}, "no time of a day"),
         ({"window": "06:00-06:00"}, "ends when it begins"),

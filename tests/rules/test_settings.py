@@ -81,6 +81,7 @@ def test_what_only_the_command_line_reads_is_no_setting(monkeypatch: pytest.Monk
         ({"lease": -1}, "lease is -1"),
         ({"lease": 30, "heartbeat": 16}, "must hold two heartbeats"),
         ({"heartbeat": 0}, "longer than zero"),
+        ({"stall": 0}, "longer than zero"),
         ({"poll": 0}, "longer than zero"),
         ({"poll": float("inf")}, "poll is inf"),
         ({"max_interruptions": 0}, "at least 1"),
