@@ -23,7 +23,7 @@ from random import Random
 from bench import recorded_jobs as jobs
 from bench.recorded_jobs import Scene, Work
 
-TUNED_ON = (
+ORDINARY = (
     jobs.inserting_flights,
     jobs.inserting_indexed_flights,
     jobs.updating_rows,
@@ -36,12 +36,9 @@ TUNED_ON = (
     jobs.sorting_unequal_batches,
     jobs.asking_a_server,
     jobs.finding_primes,
-)
-HELD_OUT = (
     jobs.parsing_flights,
     jobs.adding_up_flights,
     jobs.deleting_rows,
-    jobs.hashing_files_by_weight,
     jobs.copying_files,
     jobs.parsing_sources,
     jobs.counting_words,
@@ -49,11 +46,15 @@ HELD_OUT = (
     jobs.compressing_with_lzma,
     jobs.sorting_weighed_batches,
     jobs.hashing_passwords,
-    jobs.drawing_a_fractal,
     jobs.starting_processes,
 )
-UNFORESEEABLE = (jobs.hashing_files_from_small_to_large, jobs.documents_that_become_ten_times_as_large)
-GROUPS = {"tuned": TUNED_ON, "held out": HELD_OUT, "unforeseeable": UNFORESEEABLE}
+SHAPED = (
+    jobs.documents_that_become_ten_times_as_large,
+    jobs.drawing_a_fractal,
+    jobs.hashing_files_by_weight,
+    jobs.hashing_files_from_small_to_large,
+)
+GROUPS = {"ordinary": ORDINARY, "shaped": SHAPED}
 
 CIRCUMSTANCES = ("quiet", "busy", "bursts", "stops", "stops and bursts", "long", "long, stops")
 LONGEST, SHORTEST = 60.0, 2.0  # seconds of work

@@ -1,8 +1,8 @@
 """Recorded work is replayed, slice by slice, and asked for its finish time: the true end is known.
 
 The recordings are of `bench/record_timings.py`, made on a machine with two processors: short ones while it had nothing
-else to do, long ones while it had. Asked is at every tenth of the items from a quarter on, when a slice is committed and
-in the midst of the next one. The true end is the time that the slices took and those that were lost and repeated;
+else to do, long ones while it had. Asked is at every tenth of the items from a quarter on, when a slice is committed
+and in the midst of the next one. The true end is the time that the slices took and those that were lost and repeated;
 breaks are no work. It is foreseen if it lies within the range at that moment.
 """
 
@@ -22,13 +22,6 @@ from posthorse.rules.progress import Pace, progress_at
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 MARKS = (0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the items
-SHAPED = {
-    "documents that become ten times as large",
-    "drawing a fractal",
-    "hashing files by weight",
-    "hashing files from small to large",
-}
-"""What is ahead costs many times what is done, or a fraction of it, and no slice tells so before."""
 
 
 class Recording(msgspec.Struct):
@@ -36,6 +29,7 @@ class Recording(msgspec.Struct):
 
     job: str
     group: str
+    """ "shaped" where what is ahead costs many times what is done, or a fraction of it, and no slice tells so before."""
     circumstances: str
     items: int | list[int]
     stops: list[tuple[int, int]]  # slice, microseconds that were lost with a slice that was repeated
@@ -74,12 +68,12 @@ def recordings() -> list[Recording]:
 
 @cache
 def ordinary() -> list[Answer]:
-    return [answer for each in recordings() if each.job not in SHAPED for answer in replayed(each)]
+    return [answer for each in recordings() if each.group == "ordinary" for answer in replayed(each)]
 
 
 @cache
 def shaped() -> list[Answer]:
-    return [answer for each in recordings() if each.job in SHAPED for answer in replayed(each)]
+    return [answer for each in recordings() if each.group == "shaped" for answer in replayed(each)]
 
 
 def replayed(recording: Recording) -> Iterator[Answer]:
