@@ -29,7 +29,7 @@ class Recording(msgspec.Struct):
 
     job: str
     group: str
-    """ "shaped" where what is ahead costs many times what is done, or a fraction of it, and no slice tells so before."""
+    """ "shaped" where what is ahead costs many times what is done, or a fraction of it, and no slice says so before."""
     circumstances: str
     items: int | list[int]
     stops: list[tuple[int, int]]  # slice, microseconds that were lost with a slice that was repeated
