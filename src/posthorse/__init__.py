@@ -2,6 +2,7 @@
 
 from posthorse.app.client import Posthorse
 from posthorse.app.job import Job
+from posthorse.app.jobs import Jobs
 from posthorse.app.kind import Call, Kind
 from posthorse.app.queues import Queue
 from posthorse.app.schedules import Schedule, ScheduleState, ScheduleStatus
@@ -30,12 +31,13 @@ from posthorse.errors import (
     UnknownKind,
     UsageError,
 )
-from posthorse.rules.job import BadItem, JobError, State, Status
+from posthorse.rules.job import Attempt, BadItem, JobError, State, Status
 from posthorse.rules.limits import Concurrency, Rate
 from posthorse.rules.progress import Progress
 from posthorse.rules.queues import QueueSettings
 from posthorse.rules.retry import Backoff
 from posthorse.rules.schedules import Misfire
+from posthorse.rules.steering import GiveUp, Retry, Snooze
 from posthorse.store.connections import AsyncConnection, Connection
 from posthorse.version import VERSION
 from posthorse.worker.context import Context
@@ -46,6 +48,7 @@ __version__ = VERSION
 
 __all__ = [
     "AsyncConnection",
+    "Attempt",
     "Backoff",
     "BadItem",
     "Batch",
@@ -55,6 +58,7 @@ __all__ = [
     "Context",
     "DuplicateKind",
     "FenceLost",
+    "GiveUp",
     "Interrupted",
     "InvalidArgument",
     "InvalidOption",
@@ -64,6 +68,7 @@ __all__ = [
     "JobError",
     "JobFailed",
     "JobNotFound",
+    "Jobs",
     "KeyConflict",
     "Kind",
     "Misfire",
@@ -77,11 +82,13 @@ __all__ = [
     "QueueFull",
     "QueueSettings",
     "Rate",
+    "Retry",
     "Schedule",
     "ScheduleNotFound",
     "ScheduleState",
     "ScheduleStatus",
     "SchemaMismatch",
+    "Snooze",
     "State",
     "Status",
     "StoreError",

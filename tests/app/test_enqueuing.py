@@ -371,3 +371,14 @@ def test_a_sync_enqueue_inside_a_running_loop_warns_at_the_line_of_the_caller(
 
     asyncio.run(enqueue())
     assert waiting(app) == 3
+
+
+def test_a_key_with_a_lone_surrogate_is_refused(add: ph.Kind[[int, int], int]) -> None:
+    with pytest.raises(ph.InvalidOption, match="lone surrogates"):
+        add.using(key="file-\udcff").enqueue(1, 2)
+
+
+def test_what_is_no_call_is_refused_in_a_bulk(app: ph.Posthorse, add: ph.Kind[[int, int], int]) -> None:
+    with pytest.raises(ph.InvalidOption, match="takes calls, not 7; bind the arguments"):
+        app.enqueue_many([add.bind(1, 2), 7])  # type: ignore[arg-type]  # what untyped code does
+    assert waiting(app) == 0

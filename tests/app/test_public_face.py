@@ -10,11 +10,11 @@ import pytest
 import posthorse as ph
 
 NAMES = """
-AsyncConnection Backoff BadItem Batch Call Concurrency Connection Context DuplicateKind FenceLost Interrupted
-InvalidArgument InvalidOption InvalidSettings Job JobCancelled JobError JobFailed JobNotFound KeyConflict Kind
-Misfire NotAllowed OutcomeUnknown Posthorse PosthorseError Progress Queue QueueClosed QueueFull QueueSettings Rate
-Schedule ScheduleNotFound ScheduleState ScheduleStatus SchemaMismatch State Status StoreError StoreUnreachable
-ToleranceExceeded TooLarge UnknownKind UsageError __version__ csv files keyset lines rows
+AsyncConnection Attempt Backoff BadItem Batch Call Concurrency Connection Context DuplicateKind FenceLost GiveUp
+Interrupted InvalidArgument InvalidOption InvalidSettings Job JobCancelled JobError JobFailed JobNotFound Jobs
+KeyConflict Kind Misfire NotAllowed OutcomeUnknown Posthorse PosthorseError Progress Queue QueueClosed QueueFull
+QueueSettings Rate Retry Schedule ScheduleNotFound ScheduleState ScheduleStatus SchemaMismatch Snooze State Status
+StoreError StoreUnreachable ToleranceExceeded TooLarge UnknownKind UsageError __version__ csv files keyset lines rows
 """
 
 
@@ -29,7 +29,7 @@ def test_nothing_else_is_public_but_modules() -> None:
 
 
 def twins() -> Iterator[tuple[type, str, str]]:
-    for face in (ph.Posthorse, ph.Kind, ph.Call, ph.Job, ph.Context, ph.Batch, ph.Queue, ph.Schedule):
+    for face in (ph.Posthorse, ph.Kind, ph.Call, ph.Job, ph.Jobs, ph.Context, ph.Batch, ph.Queue, ph.Schedule):
         for name in dir(face):
             twin = f"a{name}"
             if not name.startswith("_") and hasattr(face, twin) and inspect.isfunction(getattr(face, name)):
@@ -41,14 +41,21 @@ def test_these_verbs_have_an_async_twin() -> None:
         "Batch.commit",
         "Call.enqueue",
         "Context.checkpoint",
+        "Job.attempts",
         "Job.bad_items",
         "Job.cancel",
+        "Job.discard",
         "Job.pause",
         "Job.result",
         "Job.resume",
         "Job.retry",
         "Job.retry_bad_items",
+        "Job.retry_with",
         "Job.status",
+        "Jobs.cancel",
+        "Jobs.count",
+        "Jobs.discard",
+        "Jobs.retry",
         "Kind.enqueue",
         "Posthorse.enqueue_many",
         "Queue.drain",
@@ -74,13 +81,13 @@ def test_both_colours_of_a_verb_have_one_signature(face: type, name: str, twin: 
 
 def test_every_async_verb_is_the_twin_of_one() -> None:
     known = {f"{face.__name__}.{twin}" for face, _, twin in twins()}
-    for face in (ph.Posthorse, ph.Kind, ph.Call, ph.Job, ph.Context, ph.Batch, ph.Queue, ph.Schedule):
+    for face in (ph.Posthorse, ph.Kind, ph.Call, ph.Job, ph.Jobs, ph.Context, ph.Batch, ph.Queue, ph.Schedule):
         for name, _ in inspect.getmembers(face, inspect.iscoroutinefunction):
             assert name.startswith("_") or f"{face.__name__}.{name}" in known
 
 
 def test_every_public_function_says_what_it_does() -> None:
-    for face in (ph.Posthorse, ph.Kind, ph.Call, ph.Job, ph.Context, ph.Batch, ph.Queue, ph.Progress, ph.Status):
+    for face in (ph.Posthorse, ph.Kind, ph.Call, ph.Job, ph.Jobs, ph.Context, ph.Batch, ph.Queue, ph.Status):
         assert face.__doc__
         for name, value in vars(face).items():
             if inspect.isfunction(value) and not name.startswith("_"):

@@ -32,7 +32,11 @@ ORDERS = 100_000
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(
-    "page", ["README.md", *(f"docs/{name}.md" for name in ("getting-started", "long-jobs", "queues", "schedules"))]
+    "page",
+    [
+        "README.md",
+        *(f"docs/{name}.md" for name in ("getting-started", "long-jobs", "queues", "retries", "schedules")),
+    ],
 )
 def test_what_a_page_shows_runs_and_prints_what_it_says(page: str, tmp_path: Path) -> None:
     blocks = re.findall(r"^```(python|console)\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)

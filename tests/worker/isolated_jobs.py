@@ -217,3 +217,16 @@ async def deaf_on_the_loop(begun: str, until: str) -> None:
             await asyncio.sleep(0.02)
         except BaseException:
             continue
+
+
+@app.job(isolation="process", give_up_on=ValueError)
+def steers(how: str) -> None:
+    match how:
+        case "retry":
+            raise ph.Retry(after="1h")
+        case "snooze":
+            raise ph.Snooze("1h", "not now")
+        case "give up":
+            raise ph.GiveUp("never")
+        case _:
+            raise ValueError("by the options of its kind")

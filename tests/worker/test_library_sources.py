@@ -324,3 +324,38 @@ def test_a_job_slices_a_queryset_and_retries_its_bad_objects(sqlite_url: str, bo
         assert job.result(timeout=10) == [*range(1, 9), 3, 5]
         assert alend.enqueue().result(timeout=10) == 9
     app.close()
+
+
+@pytest.mark.parametrize(
+    ("select", "key", "message"),
+    [
+        (sa.select(Visit.price).distinct(), None, "has DISTINCT, and its key is not among those columns"),
+        (sa.select(Visit.price, sa.func.count()).group_by(Visit.price), None, "has GROUP BY, and its key"),
+        (sa.select(sa.func.count()), None, "no primary key"),
+        (sa.select(Visit), "number", "key holds 'number'; give columns"),
+    ],
+)
+def test_a_key_that_would_tear_groups_apart_or_is_none_is_refused(
+    engine: sa.Engine, select: sa.Select[Any], key: object, message: str
+) -> None:
+    with pytest.raises(InvalidOption, match=message):
+        rows(engine, select, key=key)
+
+
+@pytest.mark.parametrize(
+    ("select", "key", "count"),
+    [
+        (sa.select(Visit.price).distinct(), Visit.price, 4),
+        (sa.select(Visit.price.label("cost"), sa.func.count()).group_by(Visit.price), Visit.price, 4),
+        (sa.select(Visit).distinct(), None, 10),
+        (sa.select(Visit).group_by(Visit.id), None, 10),
+        (sa.select(sa.func.lower(Place.shop)).distinct(), sa.func.lower(Place.shop), 3),
+    ],
+)
+def test_groups_are_met_whole_page_by_page(engine: sa.Engine, select: sa.Select[Any], key: object, count: int) -> None:
+    source = rows(engine, select, key=key)
+    cursor, met, is_last = None, 0, False
+    while not is_last:
+        chunk = source.read(cursor, 2)
+        cursor, met, is_last = chunk.cursor, met + len(chunk.items), chunk.is_last
+    assert (met, source.count()) == (count, count)

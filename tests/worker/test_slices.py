@@ -360,3 +360,14 @@ def test_retrying_a_dead_letter_goes_on_from_its_last_slice(app: ph.Posthorse) -
         job.retry()
         job.result(timeout=10)
     assert seen == list(range(40))
+
+
+@pytest.mark.parametrize("name", [3, "two\nlines", "n" * 201])
+def test_a_loop_has_a_name_that_can_be_shown(app: ph.Posthorse, name: str) -> None:
+    @app.job(max_attempts=1)
+    def loop(ctx: ph.Context) -> None:
+        for _ in ctx.slices(range(3), name=name):
+            pass
+
+    with app.worker(), pytest.raises(ph.JobFailed, match="the name of a loop is"):
+        loop.enqueue().result(timeout=10)

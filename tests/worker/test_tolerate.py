@@ -447,3 +447,18 @@ def test_whatever_breaks_in_between_each_bad_item_is_counted_and_kept_once(
                 assert until_state(job, "failed").progress.done == met[budget] // size * size
                 assert [one.item for one in job.bad_items()] == [m for m in met if m < met[budget] // size * size]
         app.close()
+
+
+def test_what_cannot_be_tolerated_or_read_is_refused_by_name(app: ph.Posthorse) -> None:
+    @app.job(max_attempts=1)
+    def name_an_error(ctx: ph.Context) -> None:
+        for batch in ctx.slices(range(3), tolerate=3):
+            with batch.tolerate(batch[0], "ValueError"):  # type: ignore[arg-type]  # what untyped code does
+                raise ValueError
+
+    with app.worker():
+        job = name_an_error.enqueue()
+        with pytest.raises(ph.JobFailed, match="takes classes of exceptions, not 'ValueError'"):
+            job.result(timeout=10)
+    with pytest.raises(ph.InvalidOption, match="after is 'last'"):
+        job.bad_items(after="last")  # type: ignore[arg-type]  # as above

@@ -345,3 +345,15 @@ def test_a_paused_job_with_transactions_does_each_effect_once(
             job.resume()
         job.result(timeout=20)
     assert effects() == list(range(60))
+
+
+def test_a_body_that_commits_by_itself_is_told_so(app: ph.Posthorse, effects: Callable[[], list[int]]) -> None:
+    @app.job(max_attempts=1)
+    def write(ctx: ph.Context) -> None:
+        for batch in ctx.slices(range(2), size=2):
+            with batch.transaction() as connection:
+                connection.execute(insert(1))
+                connection.commit()  # type: ignore[attr-defined]  # either store's
+
+    with app.worker(), pytest.raises(ph.JobFailed, match=r"leave COMMIT and ROLLBACK|commit\(\) forbidden"):
+        write.enqueue().result(timeout=10)

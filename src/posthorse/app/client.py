@@ -15,17 +15,19 @@ import msgspec
 from posthorse import ids
 from posthorse.app.configure import load
 from posthorse.app.job import Job
+from posthorse.app.jobs import Jobs
 from posthorse.app.kind import Call, JobFunction
 from posthorse.app.queues import Gate, Patience, Queue
 from posthorse.app.schedules import Schedule, add_schedule
 from posthorse.clock import Clock
 from posthorse.errors import InvalidOption, QueueFull
 from posthorse.rules.durations import Duration
+from posthorse.rules.filters import parse_filter
 from posthorse.rules.job import NewJob, checked_name
 from posthorse.rules.limits import Concurrency, Rate
 from posthorse.rules.queues import checked_layer
 from posthorse.rules.registry import Registry, make_kind_options, register
-from posthorse.rules.retry import Backoff
+from posthorse.rules.retry import Backoff, BackoffFunction
 from posthorse.rules.schedules import Misfire, MisfirePolicy, Overlap
 from posthorse.rules.sizes import Size
 from posthorse.store.connections import UserConnection
@@ -36,6 +38,8 @@ from posthorse.worker.embedded import EmbeddedWorker
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+ErrorClasses = type[BaseException] | tuple[type[BaseException], ...]
 
 _OWN = f"{__name__.partition('.')[0]}."
 
@@ -82,8 +86,11 @@ class Posthorse:
         tags: Sequence[str] | None = None,
         max_attempts: int | None = None,
         max_crashes: int | None = None,
-        backoff: Backoff | Duration | None = None,
+        backoff: Backoff | Duration | Sequence[Duration] | BackoffFunction | None = None,
+        retry_on: ErrorClasses | None = None,
+        give_up_on: ErrorClasses | None = None,
         timeout: Duration | None = None,
+        expires: Duration | None = None,
         isolation: Literal["process"] | None = None,
         kill_after: Duration | None = None,
         max_memory: Size | None = None,
@@ -96,6 +103,9 @@ class Posthorse:
         The kind is the function's name unless said. Async functions run on the worker's loop, others on its
         threads; with `isolation="process"` both run in a process of their own, which `kill_after` and `max_memory`
         can end. A first parameter that is a `ph.Context` is given by the worker. The function stays callable.
+        An error leads to another attempt unless it is in `give_up_on`, or `retry_on` is given and it is not in there.
+        `backoff` may be a function of the attempt and its error that says how long to wait; `expires` cancels jobs that
+        did not start in time.
         Raises DuplicateKind, InvalidOption.
         """
         decorator = JobDecorator(self, options)
@@ -203,6 +213,14 @@ class Posthorse:
     def get_job(self, job_id: str) -> Job[object]:
         """A job by its id; it is looked up at first use. Raises InvalidOption for what can be no id."""
         return Job(self, _checked_id(job_id))
+
+    def jobs(self, wanted: str = "") -> Jobs:
+        """The jobs that fit a filter, to be looked at or steered together: `app.jobs("state:failed kind:welcome")`.
+
+        Words are state, kind, queue, tag, tenant, error (the name of an exception class), reason (how it begins),
+        older and newer (how long ago the job ended, or was enqueued). Nothing is looked up yet. Raises InvalidOption.
+        """
+        return Jobs(self, parse_filter(wanted))
 
     # ── running ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -320,6 +338,9 @@ def _checked_id(value: object) -> str:
 
 
 def _connection_of(calls: Sequence[Call[R]]) -> UserConnection | None:
+    for call in calls:
+        if not isinstance(call, Call):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidOption(f"enqueue_many takes calls, not {call!r}; bind the arguments: report.bind(…)")
     first = calls[0].connection if calls else None
     if any(call.connection is not first for call in calls):
         raise InvalidOption(

@@ -105,10 +105,20 @@ def _from_yaml(path: Path, text: str) -> dict[str, object]:
             if depth > DEEPEST:
                 raise InvalidSettings(f"{path} is no valid YAML for settings: it nests deeper than {DEEPEST} times")
         found: object = reader.load(text)
+    except InvalidSettings:
+        raise
     except (YAMLError, RecursionError, ValueError) as error:
-        raise InvalidSettings(f"{path} is no valid YAML: {error}") from error
+        raise InvalidSettings(f"{path} is no valid YAML: {_problem(error)}") from error
     if found is None:
         return {}
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in cast("dict[object, object]", found)):
         raise InvalidSettings(f"{path} holds no settings; write `name: value`, one a line")
     return cast("dict[str, object]", found)
+
+
+def _problem(error: Exception) -> str:
+    """What a reader of YAML found, in a line."""
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    if problem is None or mark is None:
+        return str(error)
+    return f"{problem} (at line {mark.line + 1}, column {mark.column + 1})"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
+from posthorse.app.attempts import attempts_of
+from posthorse.app.editing import rebound, replaced
 from posthorse.app.reading import astatus_of, bad_items_of, outcome_of, status_of
 from posthorse.rules.durations import Duration, as_timedelta
-from posthorse.rules.job import BadItem, State, Status
+from posthorse.rules.job import Attempt, BadItem, State, Status
 from posthorse.store.operations import control
 from posthorse.store.operations.bad_items import retry_bad_items
 
@@ -38,6 +41,14 @@ class Job(Generic[R]):
     async def astatus(self) -> Status:
         """The job as it stands. Raises JobNotFound."""
         return await astatus_of(self._app, self.id)
+
+    def attempts(self) -> list[Attempt]:
+        """Every run of the job's code, in order, with its evidence. Raises JobNotFound."""
+        return attempts_of(self._app, self.id)
+
+    async def aattempts(self) -> list[Attempt]:
+        """See `attempts`."""
+        return await asyncio.to_thread(attempts_of, self._app, self.id)
 
     def result(self, timeout: Duration | None = None) -> R:
         """Waits for the end and returns what the job returned.
@@ -94,16 +105,34 @@ class Job(Generic[R]):
         """See `cancel`."""
         return await self._arequest("cancel", force=force)
 
-    def retry(self) -> State:
+    def retry(self, *, arguments: Mapping[str, object] | None = None) -> State:
         """Starts a failed or cancelled job again with fresh budgets; a long job goes on from its last slice.
 
-        Raises JobNotFound, NotAllowed.
+        arguments: those that are to be others from now on, by name. Raises JobNotFound, NotAllowed, InvalidArgument.
         """
-        return self._request("retry")
+        return self._request("retry", arguments=None if arguments is None else replaced(self._app, self.id, arguments))
 
-    async def aretry(self) -> State:
+    async def aretry(self, *, arguments: Mapping[str, object] | None = None) -> State:
         """See `retry`."""
-        return await self._arequest("retry")
+        text = None if arguments is None else await asyncio.to_thread(replaced, self._app, self.id, arguments)
+        return await self._arequest("retry", arguments=text)
+
+    def retry_with(self, *args: object, **kwargs: object) -> State:
+        """The same with these arguments in place of all that the job had. Raises as `retry`."""
+        return self._request("retry", arguments=rebound(self._app, self.id, args, kwargs))
+
+    async def aretry_with(self, *args: object, **kwargs: object) -> State:
+        """See `retry_with`."""
+        text = await asyncio.to_thread(rebound, self._app, self.id, args, kwargs)
+        return await self._arequest("retry", arguments=text)
+
+    def discard(self) -> State:
+        """Takes a dead letter off the list: it stays readable, as cancelled. Raises JobNotFound, NotAllowed."""
+        return self._request("discard")
+
+    async def adiscard(self) -> State:
+        """See `discard`."""
+        return await self._arequest("discard")
 
     # ── bad items ────────────────────────────────────────────────────────────────────────────────────
 
@@ -137,13 +166,15 @@ class Job(Generic[R]):
     def __hash__(self) -> int:
         return hash(self.id)
 
-    def _request(self, action: control.Request, *, force: bool = False) -> State:
+    def _request(self, action: control.Request, *, force: bool = False, arguments: str | None = None) -> State:
         store = self._app.store
-        return store.run(control.request(self.id, action, force=force, channel=store.backend.channel))
+        asked = control.request(self.id, action, force=force, channel=store.backend.channel, arguments=arguments)
+        return store.run(asked)
 
-    async def _arequest(self, action: control.Request, *, force: bool = False) -> State:
+    async def _arequest(self, action: control.Request, *, force: bool = False, arguments: str | None = None) -> State:
         store = self._app.store
-        return await store.arun(control.request(self.id, action, force=force, channel=store.backend.channel))
+        asked = control.request(self.id, action, force=force, channel=store.backend.channel, arguments=arguments)
+        return await store.arun(asked)
 
 
 class _Patience:

@@ -17,6 +17,7 @@ from posthorse.rules.registry import (
     Registered,
     check_can_time_out,
     checked_budget,
+    checked_expiry,
     checked_tags,
     checked_timeout,
     checked_unique,
@@ -111,8 +112,9 @@ class Kind(Generic[P, R]):
         priority: int | None = None,
         tags: Sequence[str] | None = None,
         max_attempts: int | None = None,
-        backoff: Backoff | Duration | None = None,
+        backoff: Backoff | Duration | Sequence[Duration] | None = None,
         timeout: Duration | None = None,
+        expires: Duration | None = None,
         delay: Duration | None = None,
         run_at: datetime | None = None,
         key: str | None = None,
@@ -125,6 +127,7 @@ class Kind(Generic[P, R]):
 
         delay: how long after it was enqueued the job may start. run_at: an aware datetime; not both.
         key: the same key of the same kind and tenant gives the same job; other arguments are a KeyConflict.
+        expires: a job that did not start within this time, from when it may start, is cancelled instead.
         unique: while a job of this kind and tenant with the same arguments is not over, it is given instead.
         block: how long to wait for room when the queue is full; then QueueFull is raised, as it is at once without.
         connection: the job becomes part of the transaction that is open there, and exists if that is committed;
@@ -144,6 +147,8 @@ class Kind(Generic[P, R]):
         if timeout is not None:
             changes["timeout"] = checked_timeout(timeout)
             check_can_time_out(self._registered)
+        if expires is not None:
+            changes["expires"] = checked_expiry(expires)
         if delay is not None and run_at is not None:
             raise InvalidOption("delay and run_at were both given; a job has one time to start at")
         if delay is not None:
@@ -198,6 +203,7 @@ class Overrides:
     max_attempts: int | None = None
     backoff: Backoff | None = None
     timeout: float | None = None
+    expires: float | None = None
     delay: int | None = None
     run_at: int | None = None
     key: str | None = None
@@ -224,8 +230,9 @@ def _options(overrides: Overrides, *, is_unique: bool) -> Options:
     backoff = overrides.backoff
     return Options(
         max_attempts=overrides.max_attempts,
-        backoff=None if backoff is None else backoff.as_tuple(),
+        backoff=None if backoff is None else backoff.as_numbers(),
         timeout=overrides.timeout,
+        expires=overrides.expires,
         unique=is_unique,
     )
 
@@ -236,9 +243,13 @@ def _tags(registered: Registered, overrides: Overrides) -> str | None:
 
 
 def _checked_key(key: object) -> str:
-    if isinstance(key, str) and 0 < len(key) <= LONGEST_KEY and "\0" not in key:
+    if isinstance(key, str) and 0 < len(key) <= LONGEST_KEY and "\0" not in key and _is_unicode(key):
         return key
-    raise InvalidOption(f"key must be a text of 1 to {LONGEST_KEY} characters without NUL")
+    raise InvalidOption(f"key must be a text of 1 to {LONGEST_KEY} characters without NUL and lone surrogates")
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _checked_moment(run_at: object) -> int:

@@ -137,7 +137,8 @@ def _failed(error: BaseException, target: str) -> str:
     if isinstance(error, SystemExit):
         what = f"it ended the process (SystemExit: {error.code})"
     else:
-        what = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+        said = "".join(traceback.format_exception_only(error)).strip().splitlines()
+        what = said[-1] if isinstance(error, SyntaxError) else said[0]  # before the first come file, line and a caret
     return f"{target} cannot be imported: {what}{_place(error)}"
 
 

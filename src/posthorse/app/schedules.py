@@ -214,7 +214,7 @@ def status_of(known: Known, now: int) -> ScheduleStatus:
 
 def next_times(timing: Timing, now: int, count: int) -> list[datetime]:
     """The next times after a moment, in the schedule's zone. Raises InvalidOption."""
-    if not 1 <= count <= MOST_SHOWN:
+    if type(count) is not int or not 1 <= count <= MOST_SHOWN:
         raise InvalidOption(f"count is {count!r}; it must be a whole number from 1 to {MOST_SHOWN:,}")
     zone = checked_zone(timing.tz)
     return [moment(time).astimezone(zone) for time in islice(timing.times(now), count)]

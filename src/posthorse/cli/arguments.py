@@ -146,7 +146,7 @@ def _hints(function: Callable[..., object]) -> Mapping[str, object]:
 def _typed(word: str) -> Typed:
     if word == "-" or (word.startswith("@") and len(word) > 1):
         place = word.removeprefix("@")
-        return _of_json(_json_from(place))
+        return _of_json(_json_from(place, hint="; text that begins with @ is written as JSON: '\"@…\"'"))
     try:
         return Typed(_parsed(word.encode()), is_json=True, text=word)
     except InvalidArgument:
@@ -157,15 +157,15 @@ def _of_json(value: object) -> Typed:
     return Typed(value, is_json=True, text=None)
 
 
-def _json_from(place: str) -> object:
-    with _opened(place) as file:
+def _json_from(place: str, *, hint: str) -> object:
+    with _opened(place, hint=hint) as file:
         content = file.read(ARGUMENT_LIMIT + 1)
     if len(content) > ARGUMENT_LIMIT:
         raise TooLarge(f"{_said(place)} holds more than the {ARGUMENT_LIMIT:,} bytes that arguments may take")
     try:
         return _parsed(content)
     except InvalidArgument as error:
-        raise InvalidArgument(f"{_said(place)} holds no JSON: {error}") from None
+        raise InvalidArgument(f"{_said(place)} holds no JSON: {str(error).removeprefix('not JSON: ')}") from None
 
 
 def _lines(place: str) -> Iterator[bytes]:
@@ -182,15 +182,13 @@ def _lines(place: str) -> Iterator[bytes]:
             yield line
 
 
-def _opened(place: str) -> BinaryIO:
+def _opened(place: str, *, hint: str = "") -> BinaryIO:
     if place != "-":
         try:
             return Path(place).open("rb")
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            raise InvalidArgument(
-                f"cannot read {_said(place)}: {reason}; text that begins with @ is written as JSON: '\"@…\"'"
-            ) from None
+            raise InvalidArgument(f"cannot read {_said(place)}: {reason}{hint}") from None
     if sys.stdin is None or sys.stdin.closed:
         raise InvalidArgument("arguments were to come from stdin, and it is closed")
     return sys.stdin.buffer

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import click
 
 from posthorse.cli.exits import Exit
-from posthorse.cli.lookup import Look, find_id, look_at_many, short
+from posthorse.cli.lookup import Look, find_id, look_at_all, look_at_many, short
 from posthorse.cli.screen import clean, is_terminal, out_json, out_table, say, width
 from posthorse.cli.target import is_empty, json_option, open_store, target_options
 from posthorse.cli.words import MARKS, gist, short_span, status_as_json
@@ -26,6 +27,9 @@ WIDE = 120
 )
 @click.option("-q", "--queue", metavar="NAME", help="Only jobs of this queue.")
 @click.option("-k", "--kind", metavar="NAME", help="Only jobs of this kind.")
+@click.option(
+    "--filter", "wanted", metavar="FILTER", help="Only jobs that fit, oldest first: 'error:ValueError older:7d'."
+)
 @click.option("-n", "--limit", metavar="N", type=click.IntRange(1, 1000), default=20, help="At most so many; else 20.")
 @click.option("--before", metavar="ID", help="Only jobs older than this one: the next page after its last.")
 @target_options
@@ -34,6 +38,7 @@ def jobs(
     state: str | None,
     queue: str | None,
     kind: str | None,
+    wanted: str | None,
     limit: int,
     before: str | None,
     target: str | None,
@@ -47,12 +52,20 @@ def jobs(
     \b
       posthorse jobs --state failed
       posthorse jobs -q mail -n 100
+      posthorse jobs --filter 'state:failed reason:crashed newer:1d'
       posthorse jobs --json | jq -r '.[].id'
     """
+    if wanted is not None and not state is queue is kind is before is None:
+        raise click.UsageError(
+            "--filter goes alone: write state:, queue: and kind: into it", click.get_current_context()
+        )
     app = open_store(target, url)
+    fitting = None if wanted is None else app.jobs(wanted)
     missing = is_empty(app)
     looks: Sequence[Look] = []
-    if not missing:
+    if not missing and fitting is not None:
+        looks = list(look_at_all(app, [job.id for job in islice(fitting, limit)]).values())
+    elif not missing:
         looks = look_at_many(
             app,
             state=None if state is None else State(state),
@@ -65,13 +78,15 @@ def jobs(
         out_json([status_as_json(look.status) for look in looks])
     elif looks:
         _print_table(looks)
-        if len(looks) == limit:
+        if len(looks) == limit and fitting is not None:
+            say(f"The {limit} oldest of {fitting.count():,}; more with -n")
+        elif len(looks) == limit:
             say(f"The {limit} newest; older ones follow with --before {short(looks[-1].status.id)}")
     elif missing:
         say(
             f"There is no store at {app.store.where} yet; the first `posthorse enqueue` or `posthorse worker` makes it."
         )
-    elif state is queue is kind is before is None:
+    elif state is queue is kind is before is wanted is None:
         say("There are no jobs yet. Store one: posthorse enqueue KIND [ARGUMENT…]")
     else:
         say("No job fits.")

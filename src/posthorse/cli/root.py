@@ -39,6 +39,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "resume": ("steer", "Let paused jobs go on."),
         "cancel": ("steer", "End jobs for good."),
         "retry": ("steer", "Start failed or cancelled jobs again."),
+        "discard": ("steer", "Take dead letters off the list."),
     },
     "Look after": {
         "migrate": ("migrate", "Make the store's tables, or bring them up to date."),

@@ -9,6 +9,7 @@ from typing import NamedTuple, cast
 import click
 import msgspec
 
+from posthorse.app.attempts import attempts_of
 from posthorse.app.client import Posthorse
 from posthorse.cli.bars import bar
 from posthorse.cli.exits import Exit
@@ -27,7 +28,7 @@ from posthorse.cli.words import (
     status_as_json,
 )
 from posthorse.clock import moment
-from posthorse.rules.job import State, Status
+from posthorse.rules.job import Attempt, State, Status
 from posthorse.store.operations import read
 from posthorse.store.operations.bad_items import count_bad_items
 
@@ -41,6 +42,8 @@ _EVENTS = {
     "released": "released by its worker",
     "lost": "its worker was lost",
     "crashed": "its worker crashed",
+    "snoozed": "put off by its own code",
+    "expired": "expired before it was started",
     "unfit": "did not fit the code of a worker",
 }
 
@@ -60,6 +63,7 @@ class Story(NamedTuple):
     arguments: str
     result: str | None
     events: Sequence[Event]
+    attempts: Sequence[Attempt]
     bad_items: int
 
 
@@ -88,7 +92,8 @@ def _read(app: Posthorse, job_id: str) -> Story:
     events = [Event(moment(row.at), row.name, _decoded(row.detail)) for row in app.store.read(read.events(job_id))]
     arguments = app.store.read(read.arguments(job_id))
     bad_items = sum(app.store.read(count_bad_items(job_id)).values())
-    return Story(look, arguments or "{}", None if outcome is None else outcome.result, events, bad_items)
+    result = None if outcome is None else outcome.result
+    return Story(look, arguments or "{}", result, events, attempts_of(app, job_id), bad_items)
 
 
 def _as_json(story: Story) -> dict[str, object]:
@@ -97,7 +102,19 @@ def _as_json(story: Story) -> dict[str, object]:
         "arguments": msgspec.Raw(story.arguments.encode()),
         "result": None if story.result is None else msgspec.Raw(story.result.encode()),
         "bad_items": story.bad_items,
+        "attempts": [_attempt_as_json(attempt) for attempt in story.attempts],
         "events": [{"at": event.at, "name": event.name, "detail": event.detail} for event in story.events],
+    }
+
+
+def _attempt_as_json(attempt: Attempt) -> dict[str, object]:
+    return {
+        "number": attempt.number,
+        "outcome": attempt.outcome,
+        "started_at": attempt.started_at,
+        "finished_at": attempt.finished_at,
+        "worker": attempt.worker,
+        "error": None if attempt.error is None else msgspec.to_builtins(attempt.error),
     }
 
 
@@ -124,6 +141,7 @@ def _print(story: Story) -> None:
         facts.add_row(name, fact)
     out_rich(facts)
     _print_timeline(story)
+    _print_attempts(story)
     _print_evidence(story)
 
 
@@ -245,6 +263,28 @@ def _told(event: Event) -> str:
     if "worker" in event.detail:
         text += f" on {event.detail['worker']}"
     return clean(text)
+
+
+def _print_attempts(story: Story) -> None:
+    """All of them, where there was more than one."""
+    from rich.table import Table
+
+    if len(story.attempts) < 2:
+        return
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for attempt in story.attempts:
+        ended, began = attempt.finished_at, attempt.started_at
+        table.add_row(
+            f"  {attempt.number}",
+            attempt.outcome,
+            clock_time(ended, story.look.now) if ended is not None else "",
+            span(ended - began) if ended is not None and began is not None else "",
+            clean(attempt.worker or ""),
+            clean(str(attempt.error or "").split("\n")[0]),
+        )
+    out()
+    out("Attempts")
+    out_rich(table)
 
 
 def _print_evidence(story: Story) -> None:

@@ -1,4 +1,4 @@
-"""`posthorse pause`, `resume`, `cancel` and `retry`: what may be asked of jobs, one after the other."""
+"""`posthorse pause`, `resume`, `cancel`, `retry` and `discard`: what may be asked of jobs, by id or by filter."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from collections.abc import Callable, Sequence
 import click
 
 from posthorse.app.client import Posthorse
+from posthorse.app.jobs import Jobs
 from posthorse.cli.exits import Exit, exit_of
 from posthorse.cli.lookup import find_id
 from posthorse.cli.screen import complain, out, out_json, say
-from posthorse.cli.target import json_lines_option, open_store, target_options
+from posthorse.cli.target import is_empty, json_lines_option, open_store, target_options
 from posthorse.errors import JobNotFound, NotAllowed, UsageError
 from posthorse.rules.job import State
 
 _ids = click.argument("job_ids", metavar="ID…", nargs=-1, required=True)
+_ids_or_all = click.argument("job_ids", metavar="[ID…]", nargs=-1)
+_all = click.option("--all", "wanted", metavar="FILTER", help="All jobs that fit, such as 'kind:welcome older:7d'.")
 _force = click.option(
     "--force",
     is_flag=True,
@@ -63,24 +66,82 @@ def cancel(job_ids: Sequence[str], force: bool, target: str | None, url: str | N
 
 
 @click.command()
-@_ids
+@_ids_or_all
+@_all
+@click.option("--rate", metavar="RATE", help="With --all, let so many start in a time: 10/s, 500/15m.")
 @click.option("--bad-items", is_flag=True, help="Run completed or failed jobs over the bad items that they tolerated.")
 @target_options
 @json_lines_option
-def retry(job_ids: Sequence[str], bad_items: bool, target: str | None, url: str | None, as_json: bool) -> int:
+def retry(
+    job_ids: Sequence[str],
+    wanted: str | None,
+    rate: str | None,
+    bad_items: bool,
+    target: str | None,
+    url: str | None,
+    as_json: bool,
+) -> int:
     """Start failed or cancelled jobs again.
 
     Their budgets are fresh; a long job goes on from its last committed slice. With --bad-items a job meets again what
-    it tolerated, and nothing else that it has done. Prints the state of each job and its id.
+    it tolerated, and nothing else that it has done. Prints the state of each job and its id; with --all, how many.
 
     \b
-      posthorse jobs --state failed --json | jq -r '.[].id' | xargs posthorse retry
+      posthorse retry --all 'kind:welcome error:ConnectionError' --rate 10/s
     """
+    if _means_all(job_ids, wanted, rate, bad_items):
+        return _steer_all(wanted or "", "retried", lambda jobs: jobs.retry(rate=rate), target, url, as_json)
 
     def again(app: Posthorse, job: str) -> State:
         return app.get_job(job).retry_bad_items() if bad_items else app.get_job(job).retry()
 
     return _steer(job_ids, "retry", again, target, url, as_json)
+
+
+@click.command()
+@_ids_or_all
+@_all
+@target_options
+@json_lines_option
+def discard(job_ids: Sequence[str], wanted: str | None, target: str | None, url: str | None, as_json: bool) -> int:
+    """Take dead letters off the list.
+
+    They stay readable, as cancelled, and can still be retried. Prints the state of each job and its id; with --all, how
+    many.
+
+    \b
+      posthorse discard --all 'kind:welcome older:30d'
+    """
+    if _means_all(job_ids, wanted):
+        return _steer_all(wanted or "", "discarded", lambda jobs: jobs.discard(), target, url, as_json)
+    return _steer(job_ids, "discard", lambda app, job: app.get_job(job).discard(), target, url, as_json)
+
+
+def _means_all(job_ids: Sequence[str], wanted: str | None, rate: str | None = None, bad_items: bool = False) -> bool:
+    """Whether jobs are named by a filter. Raises click.UsageError for what does not go together."""
+    context = click.get_current_context()
+    if (wanted is None) is (not job_ids):
+        raise click.UsageError(
+            "give the ids of jobs, or --all FILTER (--all state:failed means every dead letter)", context
+        )
+    if rate is not None and wanted is None:
+        raise click.UsageError("--rate is for many jobs; it goes with --all FILTER", context)
+    if bad_items and wanted is not None:
+        raise click.UsageError("--bad-items takes ids, not --all", context)
+    return wanted is not None
+
+
+def _steer_all(
+    wanted: str, done: str, action: Callable[[Jobs], int], target: str | None, url: str | None, as_json: bool
+) -> int:
+    app = open_store(target, url)
+    jobs = app.jobs(wanted)
+    count = 0 if is_empty(app) else action(jobs)
+    if as_json:
+        out_json({done: count})
+    else:
+        out(f"{count:,} {done}")
+    return Exit.OK
 
 
 def _steer(

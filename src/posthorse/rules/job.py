@@ -11,6 +11,7 @@ import msgspec
 
 from posthorse.errors import InvalidOption
 from posthorse.rules.progress import Progress
+from posthorse.rules.retry import BackoffNumbers
 
 DEFAULT_QUEUE = "default"
 LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
@@ -47,8 +48,9 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one job was given beyond the options of its kind; stored with it only when set."""
 
     max_attempts: int | None = None
-    backoff: tuple[float, float, float, float] | None = None  # base, factor, limit (s), jitter
+    backoff: BackoffNumbers | None = None
     timeout: float | None = None  # seconds
+    expires: float | None = None  # seconds
     unique: bool = False
     schedule: str | None = None
     scheduled_at: int | None = None  # microseconds since the epoch
@@ -120,6 +122,22 @@ class BadItem:
     is_retryable: bool
     error: JobError
     at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One run of a job's code. Times are aware, in UTC; what nobody could write down is None.
+
+    number: as `ctx.attempt` was; interruptions and snoozes spend none, so several may have the same.
+    outcome: completed, failed, lost, crashed, snoozed, released, paused, cancelled or running.
+    """
+
+    number: int
+    outcome: str
+    started_at: datetime | None
+    finished_at: datetime | None
+    worker: str | None
+    error: JobError | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,10 +29,11 @@ GRAPH: dict[State, frozenset[State]] = {
     ),
     State.PAUSED: frozenset({State.PENDING, State.SCHEDULED, State.CANCELLED}),
     State.COMPLETED: frozenset({State.PENDING}),
-    State.FAILED: frozenset({State.PENDING}),
-    State.CANCELLED: frozenset({State.PENDING}),
+    State.FAILED: frozenset({State.PENDING, State.SCHEDULED, State.CANCELLED}),
+    State.CANCELLED: frozenset({State.PENDING, State.SCHEDULED}),
 }
-"""Which state may follow which; only an explicit retry leaves the final ones, of its bad items alone `completed`."""
+"""Which state may follow which. Only an explicit retry leaves the final ones, of its bad items alone `completed`; and a
+dead letter may be discarded."""
 
 
 # ── outcomes: what running a job came to ─────────────────────────────────────────────────────────────
@@ -45,9 +46,23 @@ class Returned(msgspec.Struct, frozen=True, tag=True):
 
 
 class Raised(msgspec.Struct, frozen=True, tag=True):
-    """The job's code raised."""
+    """The job's code raised. `wait` is microseconds, where the error or a function settled them; `gives_up` says why
+    there is to be no further attempt."""
 
     error: JobError
+    wait: int | None = None
+    gives_up: str | None = None
+
+
+class Snoozed(msgspec.Struct, frozen=True, tag=True):
+    """The job's code asked to be run later, in so many microseconds."""
+
+    wait: int
+    reason: str
+
+
+class Expired(msgspec.Struct, frozen=True, tag=True):
+    """The job was not started in time; its code did not run."""
 
 
 class Stopped(msgspec.Struct, frozen=True, tag=True):
@@ -78,7 +93,7 @@ class Unfit(msgspec.Struct, frozen=True, tag=True):
     detail: str
 
 
-Outcome = Returned | Raised | Stopped | Lost | Crashed | Unfit
+Outcome = Returned | Raised | Snoozed | Stopped | Expired | Lost | Crashed | Unfit
 
 
 # ── the decision ─────────────────────────────────────────────────────────────────────────────────────
@@ -137,8 +152,16 @@ def decide(spent: Spent, outcome: Outcome, policy: Policy, *, chance: float = 0.
     match outcome:
         case Returned(result):
             return Transition(state=State.COMPLETED, event="completed", spent=spent, result=result)
-        case Raised(error):
-            return _after_error(spent, error, policy, chance)
+        case Raised(error, wait, None):
+            return _after_error(spent, error, wait, policy, chance)
+        case Raised(error, _, why):
+            spent = msgspec.structs.replace(spent, errors=spent.errors + 1)
+            return _dead(spent, f"gave up: {why}", error)
+        case Snoozed(wait, reason):
+            state = State.SCHEDULED if wait else State.PENDING
+            return Transition(state=state, event="snoozed", spent=spent, reason=reason, wait=wait or None)
+        case Expired():
+            return Transition(state=State.CANCELLED, event="expired", spent=spent, reason="expired")
         case Stopped(request):
             return Transition(
                 state=_STOPPED[request], event=_STOP_EVENTS[request], spent=spent, reason=_REASONS[request]
@@ -161,7 +184,9 @@ def requested(state: State, request: str) -> State | None:
     match request:
         case "pause" if state is State.PAUSED or State.PAUSED in GRAPH[state]:
             return State.PAUSED
-        case "cancel" if state is State.CANCELLED or State.CANCELLED in GRAPH[state]:
+        case "cancel" if state is State.CANCELLED or (not state.is_final and State.CANCELLED in GRAPH[state]):
+            return State.CANCELLED
+        case "discard" if state is State.FAILED:
             return State.CANCELLED
         case "resume" if state is State.PAUSED:
             return State.PENDING
@@ -173,7 +198,7 @@ def requested(state: State, request: str) -> State | None:
             return None
 
 
-def _after_error(spent: Spent, error: JobError, policy: Policy, chance: float) -> Transition:
+def _after_error(spent: Spent, error: JobError, wait: int | None, policy: Policy, chance: float) -> Transition:
     errors = spent.errors + 1
     spent = msgspec.structs.replace(spent, errors=errors)
     if errors >= policy.max_attempts:
@@ -185,8 +210,7 @@ def _after_error(spent: Spent, error: JobError, policy: Policy, chance: float) -
             reason=f"failed in {errors} {attempts}",
             error=error,
         )
-    wait = policy.backoff.wait(errors, chance)
-    micros = round(wait.total_seconds() * 1_000_000)
+    micros = round(policy.backoff.wait(errors, chance).total_seconds() * 1_000_000) if wait is None else wait
     return Transition(
         state=State.SCHEDULED if micros else State.PENDING,
         event="attempt_failed",

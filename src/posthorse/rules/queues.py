@@ -119,7 +119,8 @@ def checked_layer(values: Mapping[str, object], *, queue: str) -> dict[str, obje
         if target == "labels" and isinstance(earlier, Mapping) and isinstance(checked, Mapping):
             checked = {**cast("Mapping[str, str]", earlier), **cast("Mapping[str, str]", checked)}
         elif target in layer:
-            raise InvalidOption(f"queue {queue!r} has {target!r} twice, once as {name!r}; write it once")
+            words = " and as ".join(repr(each) for each in values if each in CHECKS and CHECKS[each](None)[0] == target)
+            raise InvalidOption(f"queue {queue!r} has {target!r} twice, as {words}; write it once")
         layer[target] = checked
     return layer
 

@@ -15,9 +15,11 @@ from posthorse.rules.arguments.signature import Signature
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import DEFAULT_QUEUE, checked_name, checked_priority
 from posthorse.rules.queues import DeclaredQueues
-from posthorse.rules.retry import Backoff, as_backoff
+from posthorse.rules.retry import Backoff, BackoffFunction, checked_backoff, checked_errors
 from posthorse.rules.schedules import Declared
 from posthorse.rules.sizes import Size, as_bytes, size_text
+
+_PLAIN = Backoff()
 
 LEAST_MEMORY = 64_000_000
 """Below this no application fits."""
@@ -32,7 +34,11 @@ class KindOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int = 5
     max_crashes: int = 3
     backoff: Backoff = Backoff()
+    backoff_function: BackoffFunction | None = None
+    retry_on: tuple[type[BaseException], ...] | None = None
+    give_up_on: tuple[type[BaseException], ...] = ()
     timeout: float | None = None
+    expires: float | None = None
     isolation: str | None = None
     kill_after: float | None = None
     max_memory: int | None = None
@@ -138,6 +144,8 @@ def make_kind_options(values: Mapping[str, object]) -> KindOptions:
             hint = f"; did you mean {near[0]!r}?" if near else f"; known are kind, {', '.join(_CHECKS)}"
             raise InvalidOption(f"@app.job has no option {name!r}{hint}")
     checked = {name: _CHECKS[name](value) for name, value in values.items() if value is not None}
+    if not isinstance(checked.get("backoff", _PLAIN), Backoff):
+        checked["backoff_function"] = checked.pop("backoff")
     return KindOptions(**checked)  # type: ignore[arg-type]  # each checked by name
 
 
@@ -153,6 +161,14 @@ def checked_timeout(value: Duration) -> float:
     seconds = as_timedelta(value, name="timeout").total_seconds()
     if seconds <= 0:
         raise InvalidOption("timeout must be longer than zero; leave it out for none")
+    return seconds
+
+
+def checked_expiry(value: Duration) -> float:
+    """A duration above zero, in seconds. Raises InvalidOption."""
+    seconds = as_timedelta(value, name="expires").total_seconds()
+    if seconds <= 0:
+        raise InvalidOption("expires must be longer than zero; leave it out for none")
     return seconds
 
 
@@ -208,8 +224,11 @@ _CHECKS: dict[str, Callable[..., object]] = {
     "tags": checked_tags,
     "max_attempts": partial(checked_budget, name="max_attempts"),
     "max_crashes": partial(checked_budget, name="max_crashes"),
-    "backoff": as_backoff,
+    "backoff": checked_backoff,
+    "retry_on": partial(checked_errors, name="retry_on"),
+    "give_up_on": partial(checked_errors, name="give_up_on"),
     "timeout": checked_timeout,
+    "expires": checked_expiry,
     "isolation": checked_isolation,
     "kill_after": _checked_kill_after,
     "max_memory": _checked_memory,

@@ -2,51 +2,143 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Self, cast
 
 import msgspec
 
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration, as_timedelta
 
+BackoffFunction = Callable[[int, BaseException], Duration]
+"""Takes the number of the attempt that failed and its error, and says how long to wait."""
+
+MOST_WAITS = 100
+
+
+class BackoffNumbers(msgspec.Struct, frozen=True, array_like=True):
+    """A backoff as it travels with a job that has one of its own. Durations are seconds."""
+
+    base: float
+    factor: float
+    limit: float
+    jitter: float
+    step: float = 0.0
+    waits: tuple[float, ...] = ()
+
 
 class Backoff(msgspec.Struct, frozen=True):
-    """Exponential backoff with full jitter.
+    """Waits that grow, with jitter; without arguments, exponential from 2 s to an hour.
 
-    The wait before attempt n + 1 is drawn evenly from (1 - jitter, 1] × min(limit, base · factor^(n - 1)).
+    The wait before attempt n + 1 is drawn evenly from (1 - jitter, 1] ×
+    min(limit, base · factor^(n - 1) + step · (n - 1)).
     `jitter` 1.0 is the "full jitter" of M. Brooker, "Exponential Backoff And Jitter" (2015): the best at
-    spreading a herd. Durations are seconds, timedelta or text.
+    spreading a herd. With `waits` these are taken one after the other instead, and the last one again and again.
+    Durations are seconds, timedelta or text.
     """
 
     base: Duration = 2.0
     factor: float = 2.0
     limit: Duration = 3600.0
     jitter: float = 0.5
+    step: Duration = 0.0
+    waits: tuple[Duration, ...] = ()
 
     def __post_init__(self) -> None:
-        as_timedelta(self.base, name="Backoff.base")
-        as_timedelta(self.limit, name="Backoff.limit")
+        for name in ("base", "limit", "step"):
+            as_timedelta(getattr(self, name), name=f"Backoff.{name}")
+        for wait in self.waits:
+            as_timedelta(wait, name="Backoff.waits")
+        if len(self.waits) > MOST_WAITS:
+            raise InvalidOption(f"Backoff.waits has {len(self.waits)} durations; it may have {MOST_WAITS}")
         if not self.factor >= 1 or self.factor > 1e6:
             raise InvalidOption(f"Backoff.factor is {self.factor!r}; it must lie between 1 and a million")
         if not 0 <= self.jitter <= 1:
             raise InvalidOption(f"Backoff.jitter is {self.jitter!r}; it must lie between 0 and 1")
 
-    def as_tuple(self) -> tuple[float, float, float, float]:
-        """Base (s), factor, limit (s), jitter: what travels with a job that has a backoff of its own."""
-        base = as_timedelta(self.base, name="base").total_seconds()
-        return base, self.factor, as_timedelta(self.limit, name="limit").total_seconds(), self.jitter
+    @classmethod
+    def linear(cls, step: Duration, *, limit: Duration = "1d", jitter: float = 0.0) -> Self:
+        """One step after the first attempt, two after the second, and so on up to the limit."""
+        return cls(base=step, factor=1.0, step=step, limit=limit, jitter=jitter)
+
+    @classmethod
+    def of_numbers(cls, numbers: BackoffNumbers) -> Self:
+        """What `as_numbers` gave."""
+        return cls(*msgspec.structs.astuple(numbers))
+
+    def as_numbers(self) -> BackoffNumbers:
+        """What travels with a job that has a backoff of its own."""
+        return BackoffNumbers(
+            _seconds(self.base),
+            self.factor,
+            _seconds(self.limit),
+            self.jitter,
+            _seconds(self.step),
+            tuple(map(_seconds, self.waits)),
+        )
 
     def wait(self, failures: int, chance: float) -> timedelta:
         """The wait after the given number of failed attempts (1 or more); `chance` lies in [0, 1)."""
-        base, factor, limit, jitter = self.as_tuple()
-        # The exponent is bounded so that a job with a thousand attempts does not overflow a float.
-        longest = min(limit, base * factor ** min(failures - 1, 64))
-        return timedelta(seconds=longest * (1 - jitter * chance))
+        numbers = self.as_numbers()
+        if numbers.waits:
+            longest = numbers.waits[min(failures, len(numbers.waits)) - 1]
+        else:
+            longest = min(numbers.limit, _grown(numbers, failures - 1))
+        return timedelta(seconds=longest * (1 - numbers.jitter * chance))
 
 
-def as_backoff(value: Backoff | Duration) -> Backoff:
-    """A plain duration is a fixed wait: 0 retries at once."""
+def as_backoff(value: Backoff | Duration | Sequence[Duration]) -> Backoff:
+    """A plain duration is a fixed wait, 0 retries at once; a list of them is taken one after the other."""
     if isinstance(value, Backoff):
         return value
-    seconds = as_timedelta(value, name="backoff").total_seconds()
+    if isinstance(value, list | tuple):
+        waits = tuple(cast("Sequence[Duration]", value))
+        if not waits:
+            raise InvalidOption("backoff is an empty list; give durations, or 0 to try again at once")
+        return Backoff(waits=waits, jitter=0.0)
+    if callable(value):
+        raise InvalidOption("backoff is a function, which cannot be stored with a job; give it to @app.job(backoff=…)")
+    seconds = as_timedelta(cast("Duration", value), name="backoff").total_seconds()
     return Backoff(base=seconds, factor=1.0, limit=seconds, jitter=0.0)
+
+
+def checked_backoff(value: object) -> Backoff | BackoffFunction:
+    """What a decorator takes: the same, or a function of the attempt and its error. Raises InvalidOption."""
+    if not isinstance(value, Backoff) and callable(value):
+        if inspect.iscoroutinefunction(value):
+            raise InvalidOption("backoff is an async function; it has to answer at once")
+        try:
+            inspect.signature(value).bind(1, ValueError())
+        except TypeError:
+            raise InvalidOption("backoff is a function that cannot be called with (attempt, error)") from None
+        except ValueError:
+            pass  # one of those built in, whose signature nobody knows
+        return cast("BackoffFunction", value)
+    return as_backoff(cast("Backoff | Duration", value))
+
+
+def checked_errors(value: object, *, name: str) -> tuple[type[BaseException], ...]:
+    """An exception class, or several. Raises InvalidOption."""
+    given: tuple[object, ...] = tuple(cast("Sequence[object]", value)) if isinstance(value, list | tuple) else (value,)
+    for each in given:
+        if not (isinstance(each, type) and issubclass(each, BaseException)):
+            raise InvalidOption(
+                f"{name} is {value!r}; give an exception class such as ConnectionError, or a tuple of them"
+            )
+    if not given:
+        raise InvalidOption(f"{name} is empty; name an exception class, or leave it out")
+    return cast("tuple[type[BaseException], ...]", given)
+
+
+def _grown(numbers: BackoffNumbers, times: int) -> float:
+    try:
+        grown = numbers.base * numbers.factor**times
+    except OverflowError:  # beyond any limit, unless there is nothing to grow
+        grown = numbers.limit if numbers.base else 0.0
+    return grown + numbers.step * times
+
+
+def _seconds(duration: Duration) -> float:
+    return as_timedelta(duration, name="Backoff").total_seconds()

@@ -59,8 +59,8 @@ def make_settings(values: Mapping[str, object]) -> Settings:
             f"heartbeat is {settings.heartbeat:g} s and lease {settings.lease:g} s; a lease must hold two heartbeats "
             "or a single late one would lose jobs"
         )
-    if settings.poll <= 0 or settings.heartbeat <= 0:
-        raise InvalidSettings("poll and heartbeat must be longer than zero")
+    if min(settings.poll, settings.heartbeat, settings.stall) <= 0:
+        raise InvalidSettings("poll, heartbeat and stall must be longer than zero")
     if settings.max_interruptions < 1:
         raise InvalidSettings(
             f"max_interruptions is {settings.max_interruptions}; it must be at least 1, "

@@ -22,7 +22,7 @@ from typing import cast
 import msgspec
 
 from posthorse.clock import Clock, boot_id
-from posthorse.errors import SchemaMismatch, StoreError, StoreUnreachable
+from posthorse.errors import SchemaMismatch, StoreError, StoreUnreachable, UsageError
 from posthorse.store import forks
 from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, Rows, drive
 from posthorse.store.committer import Answer
@@ -160,6 +160,11 @@ class SqliteBackend:
                 self._begin(connection)
                 with self._deadlines.limit(longest, cut):
                     yield connection, self.execute_on(connection)
+                if not connection.in_transaction and not cut_off.is_set():
+                    raise UsageError(
+                        "the body of the transaction ended it by itself, so what it wrote and the position of the job "
+                        "were not committed together; leave COMMIT and ROLLBACK to the end of the block"
+                    )
                 connection.execute("COMMIT")
         except BaseException as error:
             _give_up(connection)

@@ -413,6 +413,8 @@ def _backend(url: str, schema: str, clock: Clock) -> SqliteBackend | PostgresBac
             raise InvalidSettings(
                 "sqlite:///:memory: would be lost with its process, and workers could not see it; name a file"
             )
+        if "\0" in rest:
+            raise InvalidSettings(f"the address of the store, {url!r}, holds a NUL, which no path has")
         return SqliteBackend(Path(rest[1:]), clock)
     if separator and scheme in ("postgresql", "postgres"):
         try:
@@ -423,8 +425,8 @@ def _backend(url: str, schema: str, clock: Clock) -> SqliteBackend | PostgresBac
             ) from error
         return PostgresBackend(url, schema, clock)
     raise InvalidSettings(
-        f"{_where(url)!r} is no address of a store; write sqlite:///folder/file.db (four slashes for an absolute "
-        "path) or postgresql://user:password@host/database"
+        f"{_where(url) or url!r} is no address of a store; write sqlite:///folder/file.db (four slashes for an "
+        "absolute path) or postgresql://user:password@host/database"
     )
 
 

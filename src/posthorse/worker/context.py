@@ -11,6 +11,7 @@ from typing import TypeVar, cast, overload
 
 from posthorse.errors import Interrupted, InvalidOption, PosthorseError
 from posthorse.rules.durations import Duration, as_timedelta
+from posthorse.rules.job import checked_name
 from posthorse.rules.progress import Progress
 from posthorse.rules.slice_size import SizeRule
 from posthorse.rules.tolerance import as_tolerance
@@ -118,11 +119,12 @@ class Context:
         Raises InvalidOption; TypeError for what cannot be resumed.
         """
         _check_size(size)
-        label = name or ""
+        label = _checked_label(name)
         if label in self._loops:
+            named = f"named {label!r}" if label else "without a name"
             raise InvalidOption(
-                f'this job has two loops named {label!r}; give each a name: ctx.slices(…, name="users"), so that each '
-                "finds its own place again"
+                f'this job has two loops {named}; give each a name of its own, as ctx.slices(…, name="users"), so that '
+                "it finds its place again"
             )
         self._loops.add(label)
         sizes = SizeRule(size, None if slice_time is None else _seconds(slice_time, "slice_time", above=0))
@@ -186,6 +188,12 @@ def _checked_count(value: object, name: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
         return value
     raise InvalidOption(f"set_progress: {name} is {value!r}; it must be a whole number of items, 0 or more")
+
+
+def _checked_label(name: object) -> str:
+    if name is None or name == "":
+        return ""
+    return checked_name(name, what="the name of a loop")
 
 
 def _short(note: str | None) -> str | None:

@@ -8,26 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from types import TracebackType
 from typing import Protocol, cast
 
-from posthorse.clock import moment
+from posthorse.clock import microseconds, moment
 from posthorse.errors import Interrupted, OutcomeUnknown, StoreUnreachable
 from posthorse.rules.arguments.signature import ArgumentsUnfit
 from posthorse.rules.job import JobError, Options
-from posthorse.rules.lifecycle import Lost, Outcome, Raised, Returned, Stopped, Unfit
+from posthorse.rules.lifecycle import Lost, Outcome, Raised, Returned, Snoozed, Stopped, Unfit
 from posthorse.rules.registry import Registered
+from posthorse.rules.steering import Snooze, Verdict, verdict_on
 from posthorse.rules.values.results import encode_result
 from posthorse.store.operations.claim import Claimed
 from posthorse.worker.context import Context
-from posthorse.worker.evidence import evidence_of
+from posthorse.worker.evidence import evidence_of, storable
 from posthorse.worker.journal import Journal
 from posthorse.worker.stop import StopSignal
 
+LONGEST_REASON = 500
 RESULT_LIMIT = 4 * 1024 * 1024
 NOTHING = Returned("null")
+log = logging.getLogger("posthorse.worker")
 
 
 class Assignment(Protocol):
@@ -92,18 +96,46 @@ async def run(assignment: Assignment, threads: Executor) -> Outcome:
     except Interrupted:
         return Stopped(stop.request or "shutdown")
     except asyncio.CancelledError as error:
-        return Raised(evidence(error)) if stop.request is None else Stopped(stop.request)
+        return _raised(error, assignment) if stop.request is None else Stopped(stop.request)
+    except Snooze as snooze:
+        return _snoozed(snooze, assignment)
     except (StoreUnreachable, OutcomeUnknown) as error:
         # The store went away under the job: no fault of its code. It goes on from its last committed slice.
         return Lost(str(error))
     except BaseException as error:
         # SystemExit or KeyboardInterrupt in a job is an error of the job, not the end of the worker.
-        return Raised(evidence(error))
+        return _raised(error, assignment)
 
 
 def evidence(error: BaseException) -> JobError:
     """An exception as it is kept with the job."""
     return evidence_of(error, _from_user_code(error.__traceback__))
+
+
+def _snoozed(snooze: Snooze, assignment: Assignment) -> Outcome:
+    try:
+        return Snoozed(microseconds(snooze.duration), f"snoozed: {storable(str(snooze), LONGEST_REASON)}")
+    except Exception as broken:  # a class of the user's that is made of it may lack anything
+        return _raised(broken, assignment)
+
+
+def _raised(error: BaseException, assignment: Assignment) -> Raised:
+    """The error, with what the kind's options or the error itself say of further attempts."""
+    options, claimed = assignment.kind.options, assignment.claimed
+    has_own_backoff = options.backoff_function is None or Options.decode(claimed.options).backoff is not None
+    attempt = claimed.errors + 1
+    try:
+        wait, why = verdict_on(
+            error,
+            attempt,
+            retry_on=options.retry_on,
+            give_up_on=options.give_up_on,
+            backoff=None if has_own_backoff else options.backoff_function,
+        )
+    except BaseException:
+        log.exception("job %s: the backoff of %s failed; the usual one is taken", claimed.job, assignment.kind.kind)
+        wait, why = Verdict()
+    return Raised(evidence(error), wait, None if why is None else storable(why, LONGEST_REASON))
 
 
 def _from_user_code(trace: TracebackType | None) -> TracebackType | None:

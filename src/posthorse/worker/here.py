@@ -9,6 +9,7 @@ from posthorse.rules.lifecycle import Outcome
 from posthorse.store.operations.finish import Attempt
 from posthorse.store.store import Store
 from posthorse.worker.execution import run
+from posthorse.worker.expiry import expired
 from posthorse.worker.journal import Journal
 from posthorse.worker.running import Running
 
@@ -24,6 +25,8 @@ class Here:
     async def run(self, running: Running) -> Outcome:
         """Runs a job to its outcome."""
         kind = running.kind
+        if running.has_expiry and (too_late := await expired(self._store, running)) is not None:
+            return too_late
         if kind.signature.wants_context:
             running.journal = Journal(
                 self._store,

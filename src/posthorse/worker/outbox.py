@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from posthorse.errors import StoreError
-from posthorse.rules.lifecycle import Outcome, Policy, Returned, Spent, Stopped, decide
+from posthorse.rules.lifecycle import Outcome, Policy, Returned, Snoozed, Spent, Stopped, decide
 from posthorse.rules.retry import Backoff
 from posthorse.rules.settings import Settings
 from posthorse.store.operations.claim import give_back
@@ -101,6 +101,8 @@ class Outbox:
         evidence = {"worker": self._runner.worker, "pid": self._runner.pid, "seconds": round(seconds, 3)}
         if transition.error is not None:
             evidence |= msgspec.to_builtins(transition.error)
+        if isinstance(outcome, Snoozed):
+            evidence["detail"] = outcome.reason
         detail = msgspec.json.encode(evidence).decode()
         attempt = Attempt(claimed.job, claimed.epoch)
         channel = self._store.backend.channel
@@ -138,7 +140,7 @@ class Outbox:
 
     def _policy(self, running: Running) -> Policy:
         kind, options = running.kind.options, running.options
-        backoff = kind.backoff if options.backoff is None else Backoff(*options.backoff)
+        backoff = kind.backoff if options.backoff is None else Backoff.of_numbers(options.backoff)
         return Policy(
             max_attempts=options.max_attempts or kind.max_attempts,
             max_crashes=kind.max_crashes,

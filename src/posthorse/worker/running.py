@@ -76,6 +76,11 @@ class Running:
         return self.queue.ceiling(self.kind.options.kill_after, can_keep=not self.has_checkpoints)
 
     @property
+    def has_expiry(self) -> bool:
+        """True when it may come too late to be started."""
+        return self.options.expires is not None or self.kind.options.expires is not None
+
+    @property
     def has_checkpoints(self) -> bool:
         """True when its code may look at what is asked of it."""
         return self.kind.signature.wants_context

@@ -23,6 +23,7 @@ from typing import Generic, TypeVar, cast, overload
 
 import msgspec
 
+from posthorse.errors import InvalidOption
 from posthorse.rules.cursor import Cursor
 from posthorse.rules.loops import LoopStanding
 from posthorse.rules.slice_size import SizeRule, SliceSize
@@ -134,6 +135,9 @@ class Batch(Sequence[T], Generic[T]):
 
         Raises ToleranceExceeded beyond the budget `tolerate=` of the loop.
         """
+        for error in cast("tuple[object, ...]", errors):
+            if not (isinstance(error, type) and issubclass(error, Exception)):
+                raise InvalidOption(f"batch.tolerate(item, …) takes classes of exceptions, not {error!r}")
         return Tolerating(self._journal, self._bad_items, item, errors or (Exception,))
 
     def commit(self) -> None:

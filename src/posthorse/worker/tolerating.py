@@ -10,6 +10,7 @@ import msgspec
 
 from posthorse.errors import FenceLost, Interrupted, StoreError, ToleranceExceeded
 from posthorse.rules.loops import LoopStanding
+from posthorse.rules.steering import Steering
 from posthorse.rules.tolerance import Tolerance
 from posthorse.rules.values.kept import encode_kept
 from posthorse.store.operations.bad_items import BadItemRow, keep, mark, undo
@@ -19,6 +20,7 @@ from posthorse.worker.sources.base import AsyncFindable, Findable
 
 NEVER = (
     Interrupted,
+    Steering,
     asyncio.CancelledError,
     KeyboardInterrupt,
     SystemExit,
@@ -174,9 +176,10 @@ def judge(
         return
     where = f" of loop {loop!r}" if loop else ""
     last = "" if cause is None else f"; the last error: {evidence_of(cause, None).type}: {_told(cause)}"
+    items, are, them = ("item", "is", "it") if bad == 1 else ("items", "are", "them")
     raise ToleranceExceeded(
-        f"{bad:,} bad items of {done:,}{where} are more than the {tolerance} that it tolerates{last}; mend what makes "
-        "them bad and retry the job, or raise tolerate="
+        f"{bad:,} bad {items} of {done:,}{where} {are} more than the {tolerance} that it tolerates{last}; mend what "
+        f"makes {them} bad and retry the job, or raise tolerate="
     ) from cause
 
 

@@ -145,6 +145,24 @@ class Signature:
             ) from error
         return form.call(filled)
 
+    def replaced(self, text: str, changes: Mapping[str, object]) -> str:
+        """Stored arguments with others in place of those named, checked as `encode` does.
+
+        Raises InvalidArgument, TooLarge, and ArgumentsUnfit where what was stored does not fit the function.
+        """
+        form = self._form
+        for name in changes:
+            if name not in form.names:
+                raise InvalidArgument(
+                    f"{self._kind}() has no argument {name!r}; it takes {', '.join(form.names) or 'none'}"
+                )
+        try:
+            filled = form.decode(text)
+        except Exception as error:  # code of the user's classes may run here, and raise anything
+            raise ArgumentsUnfit(unfit(form, text, error)) from error
+        args, kwargs = form.call(msgspec.structs.replace(filled, **changes))
+        return self.encode(args, kwargs)
+
     @cached_property
     def _form(self) -> Form:
         return Form(self._parameters, {each.name: self._passage(each) for each in self._parameters})

@@ -92,7 +92,7 @@ def retry_bad_items(job: str, *, channel: str) -> Steps[State]:
     if state is State.FAILED:
         yield ask("unpark", job=job)
     home = yield from lane_id(Lane(cast("str", queue), cast("str", kind), cast("int", priority)))
-    written = yield ask("revive", job=job, reason=None, lane=home)
+    written = yield ask("revive", job=job, state=State.PENDING.value, reason=None, lane=home, wait=None)
     yield from place(job, State.PENDING, run_at=None, channel=channel)
     detail = msgspec.json.encode({"detail": "its bad items alone"}).decode()
     yield ask("record", job=job, version=written[0][0], name="retried", detail=detail)

@@ -14,7 +14,7 @@ __all__ = ["Request", "request"]
 
 
 @operation
-def request(job: str, action: Request, *, force: bool, channel: str) -> Steps[State]:
+def request(job: str, action: Request, *, force: bool, channel: str, arguments: str | None = None) -> Steps[State]:
     """Does what is asked of a job that nobody runs, or asks its runner; answers with the state it leads to.
 
     A running job stops at its next checkpoint; with `force` its lease is taken away at once, and whatever it
@@ -24,7 +24,7 @@ def request(job: str, action: Request, *, force: bool, channel: str) -> Steps[St
         forced = yield from _take_away(job, action, channel)
         if forced is not None:
             return forced
-    return (yield from do_as_asked(job, action, channel=channel))
+    return (yield from do_as_asked(job, action, channel=channel, arguments=arguments))
 
 
 def _take_away(job: str, action: Request, channel: str) -> Steps[State | None]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
+import msgspec
+
 from posthorse.errors import JobNotFound, NotAllowed, StoreError
 from posthorse.rules.job import Lane, State
 from posthorse.rules.lifecycle import requested
@@ -11,7 +13,7 @@ from posthorse.store.base import Ask, Steps, ask
 from posthorse.store.operations.submit import lane_id
 from posthorse.store.operations.unique import claim_identity_again
 
-Request = Literal["pause", "resume", "cancel", "retry"]
+Request = Literal["pause", "resume", "cancel", "retry", "discard"]
 
 PARKED_STATES = (State.SCHEDULED, State.BLOCKED, State.PAUSED, State.FAILED)
 
@@ -20,7 +22,11 @@ EVENTS: dict[Request, str] = {
     "resume": "resumed",
     "cancel": "cancelled",
     "retry": "retried",
+    "discard": "discarded",
 }
+
+LONGEST_BEFORE = 10_000
+"""Characters of arguments that are kept when others take their place."""
 
 _MOST_LOOKS = 20
 
@@ -34,11 +40,15 @@ def place(job: str, state: State, *, run_at: int | None, channel: str) -> Steps[
         yield ask("park", job=job, state=state.value, due_at=run_at if waits else None)
 
 
-def do_as_asked(job: str, action: Request, *, channel: str) -> Steps[State]:
+def do_as_asked(
+    job: str, action: Request, *, channel: str, wait: int | None = None, arguments: str | None = None
+) -> Steps[State]:
     """Does what is asked of a job, or asks its runner; answers with the state it leads to.
 
+    A retry may wait so many microseconds, and have other arguments.
     Raises JobNotFound, NotAllowed.
     """
+    detail: str | None = None
     for _ in range(_MOST_LOOKS):
         rows = yield ask("lock_job", job=job)
         if not rows:
@@ -54,7 +64,9 @@ def do_as_asked(job: str, action: Request, *, channel: str) -> Steps[State]:
         if target is state:
             return state
         if action == "retry":
+            detail = (yield from _with_arguments(job, arguments)) if arguments is not None else None
             yield from claim_identity_again(job)
+            target = State.SCHEDULED if wait else target
         if state is State.PENDING and not (yield ask("withdraw", lane=lane, seq=seq, job=job)):
             continue  # claimed between the two looks
         if state in PARKED_STATES:
@@ -64,16 +76,28 @@ def do_as_asked(job: str, action: Request, *, channel: str) -> Steps[State]:
             target = State.SCHEDULED
         if action == "retry":
             home = yield from lane_id(Lane(cast("str", queue), cast("str", kind), cast("int", priority)))
-            written = yield ask("revive", job=job, reason=None, lane=home)
+            written = yield ask("revive", job=job, state=target.value, reason=None, lane=home, wait=wait or None)
+            due = cast("int | None", written[0][1])
         else:
             written = yield _move(job, target, action)
         yield from place(job, target, run_at=due, channel=channel)
-        yield ask("record", job=job, version=written[0][0], name=EVENTS[action], detail=None)
+        yield ask("record", job=job, version=written[0][0], name=EVENTS[action], detail=detail)
         return target
     raise StoreError(
         f"job {job} is pending but in no lane and held by nobody: the store was changed by hand or is damaged; "
         "run `posthorse doctor`"
     )
+
+
+def _with_arguments(job: str, arguments: str) -> Steps[str]:
+    """Rewrites the arguments of a job; answers with the detail of the event, which keeps the old ones if short."""
+    rows = yield ask("arguments", job=job)
+    before = cast("str", rows[0][0])
+    yield ask("rewrite_arguments", job=job, arguments=arguments)
+    told: dict[str, object] = {"detail": "with other arguments"}
+    if len(before) <= LONGEST_BEFORE:
+        told["before"] = msgspec.Raw(before.encode())
+    return msgspec.json.encode(told).decode()
 
 
 def _ask_runner(job: str, action: Request, runner: str) -> Steps[State]:
@@ -82,10 +106,10 @@ def _ask_runner(job: str, action: Request, runner: str) -> Steps[State]:
     elif action == "resume":
         yield ask("withdraw_pause", job=job)
     else:
-        raise NotAllowed(f"job {job} is processing, so it cannot be retried; cancel it first")
+        raise NotAllowed(f"job {job} is processing, so it cannot be {EVENTS[action]}; cancel it first")
     return State.PROCESSING
 
 
 def _move(job: str, target: State, action: Request) -> Ask:
-    reason = None if action == "resume" else f"{EVENTS[action]} on request"
+    reason = None if action == "resume" else "discarded" if action == "discard" else f"{EVENTS[action]} on request"
     return ask("move", job=job, state=target.value, reason=reason, is_final=target.is_final)

@@ -95,6 +95,7 @@ class HolderRow(NamedTuple):
     host: str
     pid: int
     beat_at: int
+    claimed_at: int
 
 
 class Depth(NamedTuple):
@@ -154,6 +155,13 @@ def unfinished(*, queue: str | None = None, kind: str | None = None, limit: int 
         if not state.is_final:
             found += yield Ask("set_aside", {**wanted, "before": _NEWEST, "state": state.value})
     return list(dict.fromkeys(cast("str", row[0]) for row in found))[:limit]
+
+
+@single_operation
+def lateness(job_id: str) -> Steps[int | None]:
+    """How many microseconds ago a job might have been started that never was; None for one that was started."""
+    rows = yield ask("lateness", job=job_id)
+    return cast("int", rows[0][0]) if rows else None
 
 
 @single_operation

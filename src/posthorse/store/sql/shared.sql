@@ -205,10 +205,14 @@ RETURNING version, run_at
 -- ## revive
 -- Starts the budgets of a finished job anew; the epoch rises so that nothing older can write.
 UPDATE @jobs SET
-    state = 'pending', version = version + 1, epoch = epoch + 1, errors = 0, crashes = 0, losses = 0,
-    reason = :reason, run_at = NULL, finished_at = NULL, result = NULL, lane = :lane
+    state = :state, version = version + 1, epoch = epoch + 1, errors = 0, crashes = 0, losses = 0,
+    reason = :reason, run_at = :now + CAST(:wait AS bigint), finished_at = NULL, result = NULL, lane = :lane
 WHERE id = :job
 RETURNING version, run_at
+
+-- ## rewrite_arguments
+-- Gives a job that is over other arguments.
+UPDATE @jobs SET arguments = :arguments WHERE id = :job
 
 -- ## park
 -- Sets a job aside: scheduled, blocked, paused or failed.
@@ -286,9 +290,14 @@ SELECT j.id, l.epoch, j.lane, j.seq, j.errors, j.crashes, j.losses, j.arguments,
 FROM @leases l JOIN @jobs j ON j.id = l.job
 WHERE l.job = :job
 
+-- ## lateness
+-- How long ago a job that was not started before might have been started, in microseconds; no row for another one.
+SELECT :now - CASE WHEN run_at > created_at THEN run_at ELSE created_at END
+FROM @jobs WHERE id = :job AND started_at IS NULL
+
 -- ## holder
 -- Who holds the lease on a job, and when that runner beat last.
-SELECT r.worker, r.host, r.pid, r.beat_at FROM @leases l JOIN @runners r ON r.id = l.runner WHERE l.job = :job
+SELECT r.worker, r.host, r.pid, r.beat_at, l.claimed_at FROM @leases l JOIN @runners r ON r.id = l.runner WHERE l.job = :job
 
 -- ── checkpoints ────────────────────────────────────────────────────────────────────────────────────
 
@@ -535,6 +544,91 @@ WHERE p.job < :before AND p.state = :state
     AND (CAST(:kind AS text) IS NULL OR lanes.kind = CAST(:kind AS text))
 ORDER BY p.job DESC
 LIMIT :limit
+
+-- ## matching
+-- Jobs after a given one, the oldest first, that fit every part of a filter that is set. Tags and errors are JSON: a
+-- tag is looked for in its quotes, the type of an error where it always stands. Without those that are over, if so wished.
+SELECT j.id FROM @jobs j
+JOIN @lanes lanes ON lanes.id = j.lane
+LEFT JOIN @leases l ON l.job = j.id
+WHERE j.id > :after
+    AND (:with_over OR j.state NOT IN ('completed', 'failed', 'cancelled'))
+    AND (CAST(:state AS text) IS NULL
+        OR CASE WHEN l.job IS NULL THEN j.state ELSE 'processing' END = CAST(:state AS text))
+    AND (CAST(:queue AS text) IS NULL OR lanes.queue = CAST(:queue AS text))
+    AND (CAST(:kind AS text) IS NULL OR lanes.kind = CAST(:kind AS text))
+    AND (CAST(:tenant AS text) IS NULL OR j.tenant = CAST(:tenant AS text))
+    AND (CAST(:tag AS text) IS NULL OR j.tags <> replace(replace(
+        j.tags, '[' || CAST(:tag AS text), ''), ',' || CAST(:tag AS text), ''))
+    AND (CAST(:error AS text) IS NULL
+        OR substr(j.error, 1, length(CAST(:error AS text)) + 10) = '{"type":"' || CAST(:error AS text) || '"'
+        OR j.error <> replace(j.error, '.' || CAST(:error AS text) || '","message":', ''))
+    AND (CAST(:reason AS text) IS NULL
+        OR lower(substr(j.reason, 1, length(CAST(:reason AS text)))) = CAST(:reason AS text))
+    AND (CAST(:older AS bigint) IS NULL OR coalesce(j.finished_at, j.created_at) <= :now - CAST(:older AS bigint))
+    AND (CAST(:newer AS bigint) IS NULL OR coalesce(j.finished_at, j.created_at) > :now - CAST(:newer AS bigint))
+ORDER BY j.id
+LIMIT :limit
+
+-- ## matching_set_aside
+-- The same for a state in which jobs are set aside: they are few among all that there ever were.
+SELECT j.id FROM @parked p
+JOIN @jobs j ON j.id = p.job
+JOIN @lanes lanes ON lanes.id = j.lane
+WHERE p.job > :after AND p.state = :state
+    AND (CAST(:queue AS text) IS NULL OR lanes.queue = CAST(:queue AS text))
+    AND (CAST(:kind AS text) IS NULL OR lanes.kind = CAST(:kind AS text))
+    AND (CAST(:tenant AS text) IS NULL OR j.tenant = CAST(:tenant AS text))
+    AND (CAST(:tag AS text) IS NULL OR j.tags <> replace(replace(
+        j.tags, '[' || CAST(:tag AS text), ''), ',' || CAST(:tag AS text), ''))
+    AND (CAST(:error AS text) IS NULL
+        OR substr(j.error, 1, length(CAST(:error AS text)) + 10) = '{"type":"' || CAST(:error AS text) || '"'
+        OR j.error <> replace(j.error, '.' || CAST(:error AS text) || '","message":', ''))
+    AND (CAST(:reason AS text) IS NULL
+        OR lower(substr(j.reason, 1, length(CAST(:reason AS text)))) = CAST(:reason AS text))
+    AND (CAST(:older AS bigint) IS NULL OR coalesce(j.finished_at, j.created_at) <= :now - CAST(:older AS bigint))
+    AND (CAST(:newer AS bigint) IS NULL OR coalesce(j.finished_at, j.created_at) > :now - CAST(:newer AS bigint))
+ORDER BY p.job
+LIMIT :limit
+
+-- ## count_matching
+-- How many jobs fit a filter.
+SELECT count(*) FROM @jobs j
+JOIN @lanes lanes ON lanes.id = j.lane
+LEFT JOIN @leases l ON l.job = j.id
+WHERE (CAST(:state AS text) IS NULL
+        OR CASE WHEN l.job IS NULL THEN j.state ELSE 'processing' END = CAST(:state AS text))
+    AND (CAST(:queue AS text) IS NULL OR lanes.queue = CAST(:queue AS text))
+    AND (CAST(:kind AS text) IS NULL OR lanes.kind = CAST(:kind AS text))
+    AND (CAST(:tenant AS text) IS NULL OR j.tenant = CAST(:tenant AS text))
+    AND (CAST(:tag AS text) IS NULL OR j.tags <> replace(replace(
+        j.tags, '[' || CAST(:tag AS text), ''), ',' || CAST(:tag AS text), ''))
+    AND (CAST(:error AS text) IS NULL
+        OR substr(j.error, 1, length(CAST(:error AS text)) + 10) = '{"type":"' || CAST(:error AS text) || '"'
+        OR j.error <> replace(j.error, '.' || CAST(:error AS text) || '","message":', ''))
+    AND (CAST(:reason AS text) IS NULL
+        OR lower(substr(j.reason, 1, length(CAST(:reason AS text)))) = CAST(:reason AS text))
+    AND (CAST(:older AS bigint) IS NULL OR coalesce(j.finished_at, j.created_at) <= :now - CAST(:older AS bigint))
+    AND (CAST(:newer AS bigint) IS NULL OR coalesce(j.finished_at, j.created_at) > :now - CAST(:newer AS bigint))
+
+-- ## count_set_aside
+-- The same for a state in which jobs are set aside.
+SELECT count(*) FROM @parked p
+JOIN @jobs j ON j.id = p.job
+JOIN @lanes lanes ON lanes.id = j.lane
+WHERE p.state = :state
+    AND (CAST(:queue AS text) IS NULL OR lanes.queue = CAST(:queue AS text))
+    AND (CAST(:kind AS text) IS NULL OR lanes.kind = CAST(:kind AS text))
+    AND (CAST(:tenant AS text) IS NULL OR j.tenant = CAST(:tenant AS text))
+    AND (CAST(:tag AS text) IS NULL OR j.tags <> replace(replace(
+        j.tags, '[' || CAST(:tag AS text), ''), ',' || CAST(:tag AS text), ''))
+    AND (CAST(:error AS text) IS NULL
+        OR substr(j.error, 1, length(CAST(:error AS text)) + 10) = '{"type":"' || CAST(:error AS text) || '"'
+        OR j.error <> replace(j.error, '.' || CAST(:error AS text) || '","message":', ''))
+    AND (CAST(:reason AS text) IS NULL
+        OR lower(substr(j.reason, 1, length(CAST(:reason AS text)))) = CAST(:reason AS text))
+    AND (CAST(:older AS bigint) IS NULL OR coalesce(j.finished_at, j.created_at) <= :now - CAST(:older AS bigint))
+    AND (CAST(:newer AS bigint) IS NULL OR coalesce(j.finished_at, j.created_at) > :now - CAST(:newer AS bigint))
 
 -- ## lined_up
 -- The jobs that are next in their lanes.

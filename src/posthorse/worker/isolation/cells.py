@@ -15,6 +15,7 @@ import msgspec
 
 from posthorse.rules.lifecycle import Lost, Outcome, Stopped, Unfit
 from posthorse.store.store import Store
+from posthorse.worker.expiry import expired
 from posthorse.worker.isolation.cell import Cell, open_cell
 from posthorse.worker.isolation.fate import described, outcome_of
 from posthorse.worker.isolation.messages import Begin, Ended, Plan
@@ -47,6 +48,8 @@ class Cells:
         """Runs a job to its outcome."""
         if running.unfit is not None:
             return Unfit(running.unfit)
+        if running.has_expiry and (too_late := await expired(self._store, running)) is not None:
+            return too_late
         try:
             origin = origin_of(running.kind, self._target)
             cell = await self._cell(origin, running.kind.kind)

@@ -114,6 +114,7 @@ class Pages:
     def __init__(self, select: Executable, key: object) -> None:
         self._select: Any = _checked(select)
         self._columns = _key_columns(self._select, key)
+        _check_groups(self._select, self._columns)
         self._width = len(self._select.column_descriptions)
         self._gives_entities = _gives_entities(self._select)
         self._keys: dict[int, tuple[object, Cursor]] = {}
@@ -207,7 +208,11 @@ def _checked(select: object) -> Any:  # noqa: ANN401 - SQLAlchemy's
 
 def _key_columns(select: Any, key: object) -> Sequence[Any]:  # noqa: ANN401 - SQLAlchemy's
     if key is not None:
-        return tuple(cast("Sequence[Any]", key)) if isinstance(key, tuple | list) else (key,)
+        given = tuple(cast("Sequence[Any]", key)) if isinstance(key, tuple | list) else (key,)
+        for column in given:
+            if not hasattr(column, "label"):
+                raise InvalidOption(f"key holds {column!r}; give columns, as key=(Order.created_at, Order.id)")
+        return given
     entity = select.column_descriptions[0].get("entity")
     if entity is not None:
         from sqlalchemy import inspect
@@ -216,10 +221,30 @@ def _key_columns(select: Any, key: object) -> Sequence[Any]:  # noqa: ANN401 - S
         if mapped.is_aliased_class:
             return [mapped.selectable.corresponding_column(column) for column in mapped.mapper.primary_key]
         return list(mapped.mapper.primary_key)
-    columns = list(getattr(select.get_final_froms()[0], "primary_key", ()))
+    tables = select.get_final_froms()
+    columns = list(getattr(tables[0], "primary_key", ())) if tables else []
     if not columns:
         raise InvalidOption("the first table of the select has no primary key; say with key= what no two rows share")
     return columns
+
+
+def _check_groups(select: Any, columns: Sequence[Any]) -> None:  # noqa: ANN401 - SQLAlchemy's
+    """Refuses a key that would tear groups apart: a page begins behind a key, so all of a group must share one."""
+    for clause, together in (
+        ("GROUP BY", list(select._group_by_clauses)),
+        ("DISTINCT", list(select._distinct_on or select.selected_columns) if select._distinct else []),
+    ):
+        if together and not all(any(_is_same(column, each) for each in together) for column in columns):
+            raise InvalidOption(
+                f"the select has {clause}, and its key is not among those columns, so each page would make groups of "
+                "its own; say with key= which of them to order by"
+            )
+
+
+def _is_same(column: Any, other: Any) -> bool:  # noqa: ANN401 - SQLAlchemy's
+    one, two = (getattr(each, "__clause_element__", lambda each=each: each)() for each in (column, other))
+    shares = getattr(two, "shares_lineage", None)
+    return shares is None or bool(one.compare(two)) or bool(shares(one))  # None: a label's name, which may be anything
 
 
 def _gives_entities(select: Any) -> bool:  # noqa: ANN401 - SQLAlchemy's

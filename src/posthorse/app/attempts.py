@@ -1,0 +1,101 @@
+"""The attempts of a job, read from what its events tell; the one that succeeded or runs, from its own row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+
+from posthorse.app.reading import status_of
+from posthorse.clock import moment
+from posthorse.rules.job import Attempt, JobError, State, Status
+from posthorse.store.operations import read
+
+if TYPE_CHECKING:
+    from posthorse.app.client import Posthorse
+
+_ENDS = {
+    "attempt_failed": "failed",
+    "failed": "failed",
+    "lost": "lost",
+    "crashed": "crashed",
+    "snoozed": "snoozed",
+    "released": "released",
+    "paused": "paused",
+    "cancelled": "cancelled",
+}
+_LAST_STRAWS = {"NoProgress": "lost", "Crashed": "crashed"}
+"""Types of the errors of dead letters whose code did not fail."""
+
+
+def attempts_of(app: Posthorse, job_id: str) -> list[Attempt]:
+    """The attempts of a job, in order. Raises JobNotFound."""
+    status = status_of(app, job_id)
+    events = app.store.read(read.events(job_id))
+    holder = app.store.read(read.holder(job_id)) if status.state is State.PROCESSING else None
+    return make_attempts(status, events, None if holder is None else moment(holder.claimed_at))
+
+
+def make_attempts(status: Status, events: Sequence[read.EventRow], running_since: datetime | None) -> list[Attempt]:
+    """The attempts that these events tell of, and the one that goes on or succeeded."""
+    found = list(_ended(events))
+    if status.state is State.COMPLETED:
+        started_at = None if found else status.started_at  # which is when the first one started
+        found.append(_attempt(status.attempt, "completed", started_at=started_at, finished_at=status.finished_at))
+    elif status.state is State.PROCESSING:
+        found.append(_attempt(status.attempt, "running", started_at=running_since, worker=status.worker))
+    return found
+
+
+def _ended(events: Sequence[read.EventRow]) -> Iterator[Attempt]:
+    number = 1
+    for event in events:
+        told = _decoded(event.detail)
+        if event.name == "retried":
+            number = 1
+        if event.name not in _ENDS or (event.name in ("paused", "cancelled") and "worker" not in told):
+            continue
+        error = _error(told)
+        outcome = _LAST_STRAWS.get(error.type, _ENDS[event.name]) if error else _ENDS[event.name]
+        seconds, worker = told.get("seconds"), told.get("worker")
+        at = moment(event.at)
+        yield _attempt(
+            number,
+            outcome,
+            started_at=at - timedelta(seconds=seconds) if isinstance(seconds, int | float) else None,
+            finished_at=at,
+            worker=worker if isinstance(worker, str) else None,
+            error=error,
+        )
+        number += event.name == "attempt_failed"
+
+
+def _attempt(
+    number: int,
+    outcome: str,
+    *,
+    started_at: datetime | None = None,
+    finished_at: datetime | None = None,
+    worker: str | None = None,
+    error: JobError | None = None,
+) -> Attempt:
+    return Attempt(
+        number=number, outcome=outcome, started_at=started_at, finished_at=finished_at, worker=worker, error=error
+    )
+
+
+def _error(told: dict[str, object]) -> JobError | None:
+    try:
+        return msgspec.convert(told, JobError)
+    except msgspec.ValidationError:
+        return None
+
+
+def _decoded(detail: str | None) -> dict[str, object]:
+    try:
+        found: object = msgspec.json.decode(detail or "{}")
+    except msgspec.DecodeError:
+        return {}
+    return cast("dict[str, object]", found) if isinstance(found, dict) else {}

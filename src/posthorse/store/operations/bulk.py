@@ -1,0 +1,101 @@
+"""Many jobs at once: those that fit a filter are found and steered page by page, each page in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import NamedTuple, cast
+
+import msgspec
+
+from posthorse.clock import microseconds
+from posthorse.errors import JobNotFound, NotAllowed
+from posthorse.rules.filters import Filter
+from posthorse.rules.job import State
+from posthorse.store.base import Ask, Steps, ask, operation, single_operation
+from posthorse.store.operations.moves import PARKED_STATES, Request, do_as_asked
+from posthorse.store.queries import Value
+
+FIRST = "00000000-0000-0000-0000-000000000000"
+"""Before the id of any job."""
+
+
+class Page(NamedTuple):
+    """What became of a page: how many jobs did as asked, and the last that was looked at, if there may be more."""
+
+    done: int
+    last: str | None
+
+
+@single_operation
+def matching(wanted: Filter, *, after: str, limit: int) -> Steps[list[str]]:
+    """Ids of jobs that fit, after a given one, the oldest first."""
+    rows = yield _ask_matching(wanted, after, limit)
+    return [cast("str", row[0]) for row in rows]
+
+
+@single_operation
+def count_matching(wanted: Filter) -> Steps[int]:
+    """How many jobs fit."""
+    rows = yield Ask("count_set_aside" if _is_set_aside(wanted) else "count_matching", _values(wanted))
+    return cast("int", rows[0][0])
+
+
+@operation
+def steer_page(
+    wanted: Filter, action: Request, *, after: str, limit: int, waits: Sequence[int], channel: str
+) -> Steps[Page]:
+    """Asks the same of the next jobs that fit. One that changed meanwhile, or whose state forbids it, is passed over.
+
+    `waits` are microseconds before each one that is retried may start; empty for none.
+    """
+    rows = yield _ask_matching(wanted, after, limit, with_over=action != "cancel")
+    done = 0
+    for (found,) in rows:
+        job = cast("str", found)
+        if wanted.state is not None and not (yield from _is_still(job, wanted.state)):
+            continue
+        try:
+            yield from do_as_asked(job, action, wait=waits[done] if waits else None, channel=channel)
+        except (JobNotFound, NotAllowed):  # both come before anything is written
+            continue
+        done += 1
+    return Page(done, cast("str", rows[-1][0]) if len(rows) == limit else None)
+
+
+def _is_still(job: str, state: State) -> Steps[bool]:
+    rows = yield ask("lock_job", job=job)
+    if not rows:
+        return False
+    is_running = bool((yield ask("held_lease", job=job)))
+    return is_running if state is State.PROCESSING else rows[0][0] == state.value and not is_running
+
+
+def _ask_matching(wanted: Filter, after: str, limit: int, *, with_over: bool = True) -> Ask:
+    values = {**_values(wanted), "after": after, "limit": limit}
+    if _is_set_aside(wanted):
+        return Ask("matching_set_aside", values)
+    return Ask("matching", {**values, "with_over": with_over})
+
+
+def _is_set_aside(wanted: Filter) -> bool:
+    """True where the jobs are found among the few that are set aside, not among all that there ever were."""
+    return wanted.state in PARKED_STATES
+
+
+def _values(wanted: Filter) -> dict[str, Value]:
+    return {
+        "state": None if wanted.state is None else wanted.state.value,
+        "kind": wanted.kind,
+        "queue": wanted.queue,
+        "tag": None if wanted.tag is None else msgspec.json.encode(wanted.tag).decode(),
+        "tenant": wanted.tenant,
+        "error": wanted.error,
+        "reason": None if wanted.reason is None else wanted.reason.replace("-", " ").lower(),
+        "older": _micros(wanted.older),
+        "newer": _micros(wanted.newer),
+    }
+
+
+def _micros(span: timedelta | None) -> int | None:
+    return None if span is None else microseconds(span)

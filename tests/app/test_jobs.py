@@ -1,0 +1,192 @@
+"""Many jobs at once: found by a filter, retried at a rate, cancelled, discarded; and one with other arguments."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+import posthorse as ph
+from posthorse.app import jobs as jobs_module
+from posthorse.rules.job import State
+from posthorse.store.operations.read import events
+from tests.waiting import until_state
+
+Made = dict[str, ph.Job[object]]
+
+
+@pytest.fixture
+def letters(app: ph.Posthorse) -> Made:
+    """A dead letter of each sort, and jobs that are none."""
+
+    @app.job(max_attempts=1)
+    def welcome(user_id: int, name: str = "") -> str:
+        if user_id < 0:
+            raise LookupError("no such user")
+        return f"{user_id} {name}"
+
+    @app.job(queue="reports", tags=["a,b", "big"])
+    def report(week: str) -> None:
+        raise ph.GiveUp("no figures")
+
+    @app.job
+    def idle() -> None: ...
+
+    made: Made = {
+        "welcome": welcome.enqueue(-1),
+        "reader": welcome.using(tags=['say "big"'], tenant="acme").enqueue(-2, name="Ada"),
+        "report": report.enqueue("W47"),
+        "fine": welcome.enqueue(1),
+    }
+    with app.worker():
+        for job in made.values():
+            until_state(job, "failed", "completed")
+    made["idle"] = idle.enqueue()
+    made["later"] = idle.using(delay="1h").enqueue()
+    return made
+
+
+FOUND = {
+    "": "welcome reader report fine idle later",
+    "state:failed": "welcome reader report",
+    "kind:welcome": "welcome reader fine",
+    "kind:welcome state:failed": "welcome reader",
+    "queue:reports": "report",
+    "tag:big": "report",
+    "tag:a,b": "report",
+    "tag:b": "",
+    "tenant:acme": "reader",
+    "error:LookupError": "welcome reader",
+    "error:GiveUp": "report",
+    "error:posthorse.GiveUp state:failed": "report",
+    "error:Up": "",
+    "reason:gave-up": "report",
+    'reason:"failed in 1"': "welcome reader",
+    "reason:crashed state:failed": "",
+    "state:scheduled": "later",
+    "state:pending": "idle",
+    "state:completed": "fine",
+    "state:processing": "",
+    "older:1h": "",
+    "newer:1h state:failed": "welcome reader report",
+}
+"""What each filter finds."""
+
+
+def test_filters_find_what_they_say(app: ph.Posthorse, letters: Made) -> None:
+    for wanted, names in FOUND.items():
+        found = app.jobs(wanted)
+        assert list(found) == [letters[name] for name in names.split()], wanted
+        assert found.count() == len(names.split()), wanted
+
+
+def test_age_counts_from_the_end(app: ph.Posthorse, letters: Made) -> None:
+    app.store.clock.advance(timedelta(hours=2))
+    assert app.jobs("state:failed older:1h").count() == 3
+    assert app.jobs("state:failed newer:1h").count() == 0
+
+
+def test_dead_letters_are_retried_at_a_rate_in_pages(
+    app: ph.Posthorse, letters: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "PAGE", 2)
+    assert app.jobs().retry(rate="2/m") == 3
+    statuses = [letters[name].status() for name in ("welcome", "reader", "report")]
+    assert [status.state for status in statuses] == ["pending", "scheduled", "scheduled"]
+    second, third = (status.run_at for status in statuses[1:])
+    assert second is not None
+    assert third is not None
+    assert abs(third - second - timedelta(seconds=30)) < timedelta(seconds=2)
+    assert [status.attempt for status in statuses] == [1, 1, 1]
+    assert app.jobs("state:failed").count() == 0
+    assert app.jobs().retry() == 0
+
+
+def test_only_jobs_that_fit_are_steered_and_a_state_that_forbids_it_is_told(app: ph.Posthorse, letters: Made) -> None:
+    assert app.jobs("kind:report").retry() == 1
+    assert letters["report"].status().state == "pending"
+    assert letters["welcome"].status().state == "failed"
+    for wanted in ("state:pending", "state:completed"):
+        with pytest.raises(ph.NotAllowed, match="state:failed"):
+            app.jobs(wanted).retry()
+        with pytest.raises(ph.NotAllowed, match="state:failed"):
+            app.jobs(wanted).discard()
+
+
+def test_discarded_letters_are_off_the_list_and_stay_readable(app: ph.Posthorse, letters: Made) -> None:
+    assert app.jobs("error:LookupError tenant:acme").discard() == 1
+    status = letters["reader"].status()
+    assert (status.state, status.reason) == ("cancelled", "discarded")
+    assert status.error is not None
+    assert status.finished_at is not None
+    assert app.jobs("state:failed").count() == 2
+    assert letters["welcome"].discard() == "cancelled"
+    with pytest.raises(ph.NotAllowed, match="is completed, so it cannot be discarded"):
+        letters["fine"].discard()
+    assert letters["reader"].retry() == "pending"
+
+
+def test_what_is_not_over_is_cancelled(app: ph.Posthorse, letters: Made) -> None:
+    assert app.jobs("kind:idle").cancel() == 2
+    assert {letters[name].status().state for name in ("idle", "later")} == {State.CANCELLED}
+    assert app.jobs().cancel() == 0
+    with pytest.raises(ph.NotAllowed, match="are failed are over"):
+        app.jobs("state:failed").cancel()
+    assert app.jobs("state:cancelled").retry() == 2
+
+
+def test_coroutines_do_the_same(app: ph.Posthorse, letters: Made) -> None:
+    async def steer() -> tuple[list[str], int, int, int, int]:
+        wanted = app.jobs("state:failed")
+        found = [job.id async for job in wanted]
+        counted = await wanted.acount()
+        retried = await app.jobs("kind:welcome").aretry()
+        cancelled = await app.jobs("kind:welcome").acancel()
+        return found, counted, retried, cancelled, await wanted.adiscard()
+
+    found, *counts = asyncio.run(steer())
+    assert found == [letters[name].id for name in ("welcome", "reader", "report")]
+    assert counts == [3, 2, 2, 1]
+
+
+def test_arguments_are_mended_on_retry(app: ph.Posthorse, letters: Made) -> None:
+    reader, welcome = letters["reader"], letters["welcome"]
+    with pytest.raises(ph.InvalidArgument, match="user_id"):
+        reader.retry(arguments={"user_id": "7"})
+    with pytest.raises(ph.InvalidArgument, match="no argument 'user'; it takes user_id, name"):
+        reader.retry(arguments={"user": 7})
+    assert reader.status().state == "failed"
+    assert reader.retry(arguments={"user_id": 7}) == "pending"
+    assert asyncio.run(welcome.aretry_with(8, name="Bob")) == "pending"
+    with pytest.raises(ph.NotAllowed):
+        reader.retry_with(9)
+    with app.worker():
+        assert [job.result(timeout=20) for job in (reader, welcome)] == ["7 Ada", "8 Bob"]
+    outcomes = [(attempt.number, attempt.outcome) for attempt in reader.attempts()]
+    assert outcomes == [(1, "failed"), (1, "completed")]
+
+
+def test_a_unique_job_keeps_its_identity_when_its_arguments_change(app: ph.Posthorse) -> None:
+    @app.job(unique=True, max_attempts=1)
+    def lonely(n: int) -> None:
+        raise ValueError
+
+    with app.worker():
+        dead = lonely.enqueue(1)
+        until_state(dead, "failed")
+    other = lonely.enqueue(2)
+    with pytest.raises(ph.NotAllowed, match="unique"):
+        dead.retry(arguments={"n": 2})
+    assert app.jobs("state:failed").retry() == 1
+    assert other.status().state == "pending"
+    assert dead.status().state == "pending"
+
+
+def test_two_who_retry_the_same_letters_start_each_once(app: ph.Posthorse, letters: Made) -> None:
+    wanted = app.jobs("state:failed")
+    with ThreadPoolExecutor(4) as callers:
+        answers = [callers.submit(wanted.retry) for _ in range(4)]
+    assert sum(answer.result() for answer in answers) == 3
+    assert [event.name for event in app.store.read(events(letters["welcome"].id))] == ["failed", "retried"]

@@ -1,0 +1,32 @@
+"""A job that changed between the look and the lock is passed over, as on a store where others write meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+
+from posthorse.rules.filters import Filter
+from posthorse.rules.job import State
+from posthorse.store.operations.bulk import FIRST, Page, steer_page
+from posthorse.store.queries import Row
+
+JOB = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "stored", "lease"),
+    [
+        (State.FAILED, "cancelled", []),  # retried it would come back against somebody's wish
+        (State.PENDING, "pending", [(1, "a runner")]),  # it began: who cancels waiting jobs does not mean it
+        (State.PROCESSING, "pending", []),
+    ],
+)
+def test_a_job_that_is_no_more_as_it_was_found_is_passed_over(wanted: State, stored: str, lease: list[Row]) -> None:
+    answers: dict[str, list[Row]] = {"lock_job": [(stored,)], "held_lease": lease}
+    steps = steer_page(Filter(state=wanted), "retry", after=FIRST, limit=9, waits=(), channel="").start()
+    asked = next(steps)
+    assert asked.query.startswith("matching")
+    asked = steps.send([(JOB,)])
+    asked = steps.send(answers[asked.query])
+    with pytest.raises(StopIteration) as stop:
+        steps.send(answers[asked.query])
+    assert stop.value.value == Page(0, None)
