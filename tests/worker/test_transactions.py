@@ -10,7 +10,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.worker.journal import Journal
-from tests.waiting import until_state
+from tests.waiting import until, until_state
 
 Enqueue = Callable[[], ph.Job[object]]
 
@@ -187,9 +187,9 @@ def test_a_forced_pause_from_inside_its_own_transaction_undoes_everything_with_i
     with app.worker():
         job = write.enqueue()
         # Nobody settles what is lost; the runner signs off, and the sweep of the next one finds the job.
-        until_state(job, "processing")
+        until(lambda: bool(lost), what="the pause")
     with app.worker():
-        job.result(timeout=20)
+        job.result(timeout=40)
     assert effects() == [0, 1]
 
 

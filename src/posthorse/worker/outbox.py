@@ -30,6 +30,7 @@ log = logging.getLogger("posthorse.worker")
 
 LONGEST = 2000
 RETRY_FIRST, RETRY_LONGEST = 0.1, 5.0
+LONGEST_TOLD = 300
 TAKEN_OVER = "job %s was taken over by another runner; how it ended here was dropped"
 
 
@@ -113,6 +114,17 @@ class Outbox:
         failpoint("after_settle")
         if not applied:
             log.warning(TAKEN_OVER, claimed.job)
+        elif transition.error is not None:
+            message = " ".join(transition.error.message.split())[:LONGEST_TOLD]
+            log.log(
+                logging.ERROR if transition.state.is_final else logging.WARNING,
+                "job %s (%s): %s: %s: %s",
+                claimed.job,
+                running.kind.kind,
+                transition.reason,
+                transition.error.type,
+                message,
+            )
         elif not isinstance(outcome, Stopped):
             log.info("job %s (%s): %s", claimed.job, running.kind.kind, transition.reason)
 
