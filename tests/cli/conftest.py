@@ -124,6 +124,7 @@ def make_shop(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Shop
     monkeypatch.setenv("POSTHORSE_APP", "shop:app")
     monkeypatch.setenv("POSTHORSE_GRACE", "100ms")
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "apsw", raising=False)  # as in a process that no other test ran in
     return Shop(tmp_path, url)
 
 
