@@ -545,55 +545,10 @@ WHERE p.job < :before AND p.state = :state
 ORDER BY p.job DESC
 LIMIT :limit
 
--- ## matching
--- Jobs after a given one, the oldest first, that fit every part of a filter that is set. Tags and errors are JSON: a
--- tag is looked for in its quotes, the type of an error where it always stands. Without those that are over, if so wished.
+-- ## fitting
+-- Jobs that fit every part of a filter that is set; others say which of them. Tags and errors are JSON: a tag is looked
+-- for in its quotes, the type of an error where it always stands.
 SELECT j.id FROM @jobs j
-JOIN @lanes lanes ON lanes.id = j.lane
-LEFT JOIN @leases l ON l.job = j.id
-WHERE j.id > :after
-    AND (:with_over OR j.state NOT IN ('completed', 'failed', 'cancelled'))
-    AND (CAST(:state AS text) IS NULL
-        OR CASE WHEN l.job IS NULL THEN j.state ELSE 'processing' END = CAST(:state AS text))
-    AND (CAST(:queue AS text) IS NULL OR lanes.queue = CAST(:queue AS text))
-    AND (CAST(:kind AS text) IS NULL OR lanes.kind = CAST(:kind AS text))
-    AND (CAST(:tenant AS text) IS NULL OR j.tenant = CAST(:tenant AS text))
-    AND (CAST(:tag AS text) IS NULL OR j.tags <> replace(replace(
-        j.tags, '[' || CAST(:tag AS text), ''), ',' || CAST(:tag AS text), ''))
-    AND (CAST(:error AS text) IS NULL
-        OR substr(j.error, 1, length(CAST(:error AS text)) + 10) = '{"type":"' || CAST(:error AS text) || '"'
-        OR j.error <> replace(j.error, '.' || CAST(:error AS text) || '","message":', ''))
-    AND (CAST(:reason AS text) IS NULL
-        OR lower(substr(j.reason, 1, length(CAST(:reason AS text)))) = CAST(:reason AS text))
-    AND (CAST(:older AS bigint) IS NULL OR coalesce(j.finished_at, j.created_at) <= :now - CAST(:older AS bigint))
-    AND (CAST(:newer AS bigint) IS NULL OR coalesce(j.finished_at, j.created_at) > :now - CAST(:newer AS bigint))
-ORDER BY j.id
-LIMIT :limit
-
--- ## matching_set_aside
--- The same for a state in which jobs are set aside: they are few among all that there ever were.
-SELECT j.id FROM @parked p
-JOIN @jobs j ON j.id = p.job
-JOIN @lanes lanes ON lanes.id = j.lane
-WHERE p.job > :after AND p.state = :state
-    AND (CAST(:queue AS text) IS NULL OR lanes.queue = CAST(:queue AS text))
-    AND (CAST(:kind AS text) IS NULL OR lanes.kind = CAST(:kind AS text))
-    AND (CAST(:tenant AS text) IS NULL OR j.tenant = CAST(:tenant AS text))
-    AND (CAST(:tag AS text) IS NULL OR j.tags <> replace(replace(
-        j.tags, '[' || CAST(:tag AS text), ''), ',' || CAST(:tag AS text), ''))
-    AND (CAST(:error AS text) IS NULL
-        OR substr(j.error, 1, length(CAST(:error AS text)) + 10) = '{"type":"' || CAST(:error AS text) || '"'
-        OR j.error <> replace(j.error, '.' || CAST(:error AS text) || '","message":', ''))
-    AND (CAST(:reason AS text) IS NULL
-        OR lower(substr(j.reason, 1, length(CAST(:reason AS text)))) = CAST(:reason AS text))
-    AND (CAST(:older AS bigint) IS NULL OR coalesce(j.finished_at, j.created_at) <= :now - CAST(:older AS bigint))
-    AND (CAST(:newer AS bigint) IS NULL OR coalesce(j.finished_at, j.created_at) > :now - CAST(:newer AS bigint))
-ORDER BY p.job
-LIMIT :limit
-
--- ## count_matching
--- How many jobs fit a filter.
-SELECT count(*) FROM @jobs j
 JOIN @lanes lanes ON lanes.id = j.lane
 LEFT JOIN @leases l ON l.job = j.id
 WHERE (CAST(:state AS text) IS NULL
@@ -611,24 +566,33 @@ WHERE (CAST(:state AS text) IS NULL
     AND (CAST(:older AS bigint) IS NULL OR coalesce(j.finished_at, j.created_at) <= :now - CAST(:older AS bigint))
     AND (CAST(:newer AS bigint) IS NULL OR coalesce(j.finished_at, j.created_at) > :now - CAST(:newer AS bigint))
 
+-- ## matching
+-- Those after a given one, the oldest first; without those that are over, if so wished.
+{fitting}
+    AND j.id > :after
+    AND (:with_over OR j.state NOT IN ('completed', 'failed', 'cancelled'))
+ORDER BY j.id
+LIMIT :limit
+
+-- ## matching_set_aside
+-- The same for a state in which jobs are set aside: they are few among all that there ever were.
+SELECT p.job FROM @parked p
+WHERE p.job > :after AND p.state = :state AND EXISTS (
+{fitting}
+    AND j.id = p.job)
+ORDER BY p.job
+LIMIT :limit
+
+-- ## count_matching
+-- How many jobs fit a filter.
+SELECT count(*) FROM ({fitting}) AS fitting
+
 -- ## count_set_aside
 -- The same for a state in which jobs are set aside.
 SELECT count(*) FROM @parked p
-JOIN @jobs j ON j.id = p.job
-JOIN @lanes lanes ON lanes.id = j.lane
-WHERE p.state = :state
-    AND (CAST(:queue AS text) IS NULL OR lanes.queue = CAST(:queue AS text))
-    AND (CAST(:kind AS text) IS NULL OR lanes.kind = CAST(:kind AS text))
-    AND (CAST(:tenant AS text) IS NULL OR j.tenant = CAST(:tenant AS text))
-    AND (CAST(:tag AS text) IS NULL OR j.tags <> replace(replace(
-        j.tags, '[' || CAST(:tag AS text), ''), ',' || CAST(:tag AS text), ''))
-    AND (CAST(:error AS text) IS NULL
-        OR substr(j.error, 1, length(CAST(:error AS text)) + 10) = '{"type":"' || CAST(:error AS text) || '"'
-        OR j.error <> replace(j.error, '.' || CAST(:error AS text) || '","message":', ''))
-    AND (CAST(:reason AS text) IS NULL
-        OR lower(substr(j.reason, 1, length(CAST(:reason AS text)))) = CAST(:reason AS text))
-    AND (CAST(:older AS bigint) IS NULL OR coalesce(j.finished_at, j.created_at) <= :now - CAST(:older AS bigint))
-    AND (CAST(:newer AS bigint) IS NULL OR coalesce(j.finished_at, j.created_at) > :now - CAST(:newer AS bigint))
+WHERE p.state = :state AND EXISTS (
+{fitting}
+    AND j.id = p.job)
 
 -- ## lined_up
 -- The jobs that are next in their lanes.
