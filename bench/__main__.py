@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from bench import enqueueing, pickup, slices, throughput
+from bench import enqueueing, pickup, resting, slices, throughput
 from bench.environment import look_around
 from bench.measure import FULL, QUICK, Measure, Sample, Setup, Sizes
 from bench.report import as_json, gather, print_report
@@ -22,6 +22,7 @@ BENCHES: dict[str, Measure] = {
     "enqueueing": enqueueing.measure,
     "pickup": pickup.measure,
     "slices": slices.measure,
+    "resting": resting.measure,
 }
 ROUNDS, QUICK_ROUNDS = 5, 1
 PROCESSES, QUICK_PROCESSES = (1, 2), (1,)

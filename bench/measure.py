@@ -20,11 +20,13 @@ class Sizes:
     bulk: int
     pickups: int
     items: int
+    rest: float
+    """Seconds for which a worker is left alone."""
     slice_size: int = 1_000
 
 
-FULL = Sizes(jobs=20_000, singles=2_000, bulk=20_000, pickups=200, items=1_000_000)
-QUICK = Sizes(jobs=BULK, singles=20, bulk=BULK, pickups=5, items=10_000)
+FULL = Sizes(jobs=20_000, singles=2_000, bulk=20_000, pickups=200, items=1_000_000, rest=20.0)
+QUICK = Sizes(jobs=BULK, singles=20, bulk=BULK, pickups=5, items=10_000, rest=0.5)
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,22 @@ class _Process(NamedTuple):
 
 def processor_time(root: int) -> float:
     """Seconds of user and system time so far, in steps of a hundredth, of `root` and all that descend from it."""
+    return sum(process.seconds for process in _family(root))
+
+
+def descendants(root: int) -> list[int]:
+    """The processes that descend from `root`, and itself."""
+    return [process.pid for process in _family(root)]
+
+
+def _family(root: int) -> list[_Process]:
     processes = list(_processes())
-    family, seconds = {root}, 0.0
-    while grown := [process for process in processes if process.pid in family or process.parent in family]:
+    pids, family = {root}, list[_Process]()
+    while grown := [process for process in processes if process.pid in pids or process.parent in pids]:
         processes = [process for process in processes if process not in grown]
-        family.update(process.pid for process in grown)
-        seconds += sum(process.seconds for process in grown)
-    return seconds
+        pids.update(process.pid for process in grown)
+        family += grown
+    return family
 
 
 def _processes() -> Iterator[_Process]:

@@ -13,8 +13,8 @@ from bench.measure import Sample
 HEADINGS = ("STORE", "WHAT", "UNIT", "OURS", "RAW", "OURS/RAW")
 RIGHT_FROM = 3
 LEGEND = (
-    "Medians over the rounds. RAW is the bare database, measured just before; OURS/RAW is the median of the ratios of "
-    "each round: for rates more is better, for times less."
+    "Medians over the rounds. RAW is the bare database, of imports bare Python, measured just before; OURS/RAW is the "
+    "median of the ratios of each round: for rates more is better, for times less."
 )
 
 
@@ -52,7 +52,7 @@ def gather(samples: Iterable[tuple[str, Sample]]) -> list[Figure]:
 
 def print_report(environment: Environment, figures: Sequence[Figure], shape: Mapping[str, object]) -> None:
     """The table, and above it where and how it came about."""
-    for line in _told(environment):
+    for line in told_environment(environment):
         print(line)
     print(", ".join(f"{name.replace('_', ' ')} {_told_value(value)}" for name, value in shape.items()))
     print()
@@ -78,7 +78,8 @@ def as_json(environment: Environment, figures: Sequence[Figure], shape: Mapping[
     return json.dumps(report, indent=2)
 
 
-def _told(environment: Environment) -> Sequence[str]:
+def told_environment(environment: Environment) -> Sequence[str]:
+    """Where and with what it was measured, a line each."""
     disks = [
         f"{store}: {disk.file_system}, fdatasync {disk.sync_ms:.3f} ms" for store, disk in environment.disks.items()
     ]

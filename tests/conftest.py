@@ -14,11 +14,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import settings
 
 from tests.servers import MigratedDatabases, PostgresServer, ServerMissing, postgres_server
 
 STORES = ("sqlite", "postgres18")
 OLDEST_POSTGRES = "postgres15"
+
+settings.register_profile("posthorse", deadline=None)  # how long a busy machine takes proves nothing
+settings.load_profile("posthorse")
 
 _missing = pytest.StashKey[set[str]]()
 

@@ -1,48 +1,59 @@
-"""Posthorse: background jobs that run long, in slices, and never lose their place."""
+"""Posthorse: background jobs that run long, in slices, and never lose their place.
 
-from posthorse.app.client import Posthorse
-from posthorse.app.job import Job
-from posthorse.app.jobs import Jobs
-from posthorse.app.kind import Call, Kind
-from posthorse.app.queues import Queue
-from posthorse.app.schedules import Schedule, ScheduleState, ScheduleStatus
-from posthorse.errors import (
-    DuplicateKind,
-    FenceLost,
-    Interrupted,
-    InvalidArgument,
-    InvalidOption,
-    InvalidSettings,
-    JobCancelled,
-    JobFailed,
-    JobNotFound,
-    KeyConflict,
-    NotAllowed,
-    OutcomeUnknown,
-    PosthorseError,
-    QueueClosed,
-    QueueFull,
-    ScheduleNotFound,
-    SchemaMismatch,
-    StoreError,
-    StoreUnreachable,
-    ToleranceExceeded,
-    TooLarge,
-    UnknownKind,
-    UsageError,
-)
-from posthorse.rules.job import Attempt, BadItem, JobError, State, Status
-from posthorse.rules.limits import Concurrency, Rate
-from posthorse.rules.progress import Progress
-from posthorse.rules.queues import QueueSettings
-from posthorse.rules.retry import Backoff
-from posthorse.rules.schedules import Misfire
-from posthorse.rules.steering import GiveUp, Retry, Snooze
-from posthorse.store.connections import AsyncConnection, Connection
+Each name is imported when it is first used: whoever only enqueues does not pay for what a worker needs.
+"""
+
+import importlib
+import typing
+
 from posthorse.version import VERSION
-from posthorse.worker.context import Context
-from posthorse.worker.slices import Batch
-from posthorse.worker.sources import csv, files, keyset, lines, rows
+
+if typing.TYPE_CHECKING:
+    from posthorse.app.client import Posthorse
+    from posthorse.app.job import Job
+    from posthorse.app.jobs import Jobs
+    from posthorse.app.kind import Call, Kind
+    from posthorse.app.queues import Queue
+    from posthorse.app.schedules import Schedule, ScheduleState, ScheduleStatus
+    from posthorse.errors import (
+        DuplicateKind,
+        FenceLost,
+        Interrupted,
+        InvalidArgument,
+        InvalidOption,
+        InvalidSettings,
+        JobCancelled,
+        JobFailed,
+        JobNotFound,
+        KeyConflict,
+        NotAllowed,
+        NotUnique,
+        OutcomeUnknown,
+        PosthorseError,
+        QueueClosed,
+        QueueFull,
+        ScheduleNotFound,
+        SchemaMismatch,
+        StoreError,
+        StoreUnreachable,
+        ToleranceExceeded,
+        TooLarge,
+        UnknownKind,
+        UsageError,
+    )
+    from posthorse.rules.job import Attempt, BadItem, JobError, State, Status
+    from posthorse.rules.keys import Key
+    from posthorse.rules.limits import Concurrency, Rate, Sequence
+    from posthorse.rules.progress import Progress
+    from posthorse.rules.queues import QueueSettings
+    from posthorse.rules.retry import Backoff
+    from posthorse.rules.schedules import Misfire
+    from posthorse.rules.steering import GiveUp, Retry, Snooze
+    from posthorse.rules.unique import Unique
+    from posthorse.store.connections import AsyncConnection, Connection
+    from posthorse.worker.context import Context
+    from posthorse.worker.slices import Batch
+    from posthorse.worker.sources import csv, files, keyset, lines, rows
 
 __version__ = VERSION
 
@@ -69,10 +80,12 @@ __all__ = [
     "JobFailed",
     "JobNotFound",
     "Jobs",
+    "Key",
     "KeyConflict",
     "Kind",
     "Misfire",
     "NotAllowed",
+    "NotUnique",
     "OutcomeUnknown",
     "Posthorse",
     "PosthorseError",
@@ -88,6 +101,7 @@ __all__ = [
     "ScheduleState",
     "ScheduleStatus",
     "SchemaMismatch",
+    "Sequence",
     "Snooze",
     "State",
     "Status",
@@ -95,6 +109,7 @@ __all__ = [
     "StoreUnreachable",
     "ToleranceExceeded",
     "TooLarge",
+    "Unique",
     "UnknownKind",
     "UsageError",
     "__version__",
@@ -104,3 +119,80 @@ __all__ = [
     "lines",
     "rows",
 ]
+
+_HOMES = {
+    "Posthorse": "posthorse.app.client",
+    "Job": "posthorse.app.job",
+    "Jobs": "posthorse.app.jobs",
+    "Call": "posthorse.app.kind",
+    "Kind": "posthorse.app.kind",
+    "Queue": "posthorse.app.queues",
+    "Schedule": "posthorse.app.schedules",
+    "ScheduleState": "posthorse.app.schedules",
+    "ScheduleStatus": "posthorse.app.schedules",
+    "DuplicateKind": "posthorse.errors",
+    "FenceLost": "posthorse.errors",
+    "Interrupted": "posthorse.errors",
+    "InvalidArgument": "posthorse.errors",
+    "InvalidOption": "posthorse.errors",
+    "InvalidSettings": "posthorse.errors",
+    "JobCancelled": "posthorse.errors",
+    "JobFailed": "posthorse.errors",
+    "JobNotFound": "posthorse.errors",
+    "KeyConflict": "posthorse.errors",
+    "NotAllowed": "posthorse.errors",
+    "NotUnique": "posthorse.errors",
+    "OutcomeUnknown": "posthorse.errors",
+    "PosthorseError": "posthorse.errors",
+    "QueueClosed": "posthorse.errors",
+    "QueueFull": "posthorse.errors",
+    "ScheduleNotFound": "posthorse.errors",
+    "SchemaMismatch": "posthorse.errors",
+    "StoreError": "posthorse.errors",
+    "StoreUnreachable": "posthorse.errors",
+    "ToleranceExceeded": "posthorse.errors",
+    "TooLarge": "posthorse.errors",
+    "UnknownKind": "posthorse.errors",
+    "UsageError": "posthorse.errors",
+    "Attempt": "posthorse.rules.job",
+    "BadItem": "posthorse.rules.job",
+    "JobError": "posthorse.rules.job",
+    "State": "posthorse.rules.job",
+    "Status": "posthorse.rules.job",
+    "Key": "posthorse.rules.keys",
+    "Concurrency": "posthorse.rules.limits",
+    "Rate": "posthorse.rules.limits",
+    "Sequence": "posthorse.rules.limits",
+    "Progress": "posthorse.rules.progress",
+    "QueueSettings": "posthorse.rules.queues",
+    "Backoff": "posthorse.rules.retry",
+    "Misfire": "posthorse.rules.schedules",
+    "GiveUp": "posthorse.rules.steering",
+    "Retry": "posthorse.rules.steering",
+    "Snooze": "posthorse.rules.steering",
+    "Unique": "posthorse.rules.unique",
+    "AsyncConnection": "posthorse.store.connections",
+    "Connection": "posthorse.store.connections",
+    "Context": "posthorse.worker.context",
+    "Batch": "posthorse.worker.slices",
+    "csv": "posthorse.worker.sources",
+    "files": "posthorse.worker.sources",
+    "keyset": "posthorse.worker.sources",
+    "lines": "posthorse.worker.sources",
+    "rows": "posthorse.worker.sources",
+}
+"""Where each public name lives, as the imports above say it to type checkers; the tests compare the two."""
+
+if not typing.TYPE_CHECKING:  # a checker that saw it would let any name pass
+
+    def __getattr__(name: str) -> object:
+        """Imports a public name at its first use, and keeps it."""
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(importlib.import_module(home), name)
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -49,6 +49,16 @@ def boot_id() -> str:
         return f"boot-{round((time.time() - time.monotonic()) / 60)}"
 
 
+def until_tick(every: float) -> float:
+    """Seconds until the monotonic clock is at a full multiple of `every`, or at the next where that is very near.
+
+    Small chores that go by such ticks wake a process, and its neighbours, all at once: most of what an idle one
+    costs is to be woken. Timers may end a moment early, and then the tick that they were for counts as over.
+    """
+    left = every - time.monotonic() % every
+    return left if left > every / 10 else left + every
+
+
 def microseconds(span: timedelta) -> int:
     """A timedelta as whole microseconds."""
     return span // timedelta(microseconds=1)

@@ -15,6 +15,7 @@ PosthorseError
 ├── JobNotFound (LookupError)
 ├── ScheduleNotFound (LookupError)
 ├── KeyConflict                      same key, other arguments
+├── NotUnique                        the same job is there already, and that was to be an error
 ├── QueueFull                        the queue has as many waiting jobs as it may have
 ├── QueueClosed                      the queue is being drained and takes no new jobs
 ├── JobFailed                        result() of a job that failed
@@ -87,6 +88,23 @@ class ScheduleNotFound(PosthorseError, LookupError):
 
 class KeyConflict(PosthorseError):
     """The key was used before for other arguments."""
+
+
+class NotUnique(PosthorseError):
+    """The same job is there already, and its `Unique` says `on_conflict="raise"`; nothing was written.
+
+    `job` is the id of the earlier one and `state` where it stands; None when both are of the same call.
+    """
+
+    def __init__(self, kind: str, job: str | None, state: str | None) -> None:
+        self.job = job
+        self.state = state
+        what = f"two jobs of kind {kind!r} in this call are the same"
+        if job is not None:
+            what = f"job {job} of kind {kind!r} is the same, and is {state or 'not stored any more'}"
+        super().__init__(
+            f'{what}, so nothing was enqueued; wait until it is over, or say on_conflict="return" to be given that job'
+        )
 
 
 class QueueFull(PosthorseError):

@@ -86,6 +86,34 @@ def test_a_job_lives_and_dies_with_the_transaction(shop: ph.Posthorse, library: 
         assert jobs[1].result(timeout=10) == 2
 
 
+@through()
+def test_a_unique_job_with_a_key_is_found_and_replaced_within_the_transaction(
+    shop: ph.Posthorse, library: Library, url: str
+) -> None:
+    @shop.job(unique=ph.Unique(by="number", on_conflict="reschedule"))
+    def note(number: int, text: str) -> str:
+        return text
+
+    async def scene() -> list[ph.Job[str]]:
+        async with library.open(url) as party:
+            jobs = []
+            for text, end in (("a", party.commit), ("b", party.commit), ("c", party.rollback)):
+                await party.do(party.begin)
+                await party.write(7)
+                mine = note.using(connection=party.connection, key=ph.Key(f"k {text}", ttl="1h"), delay="1h")
+                call = mine.bind(7, text)
+                jobs.append(await call.aenqueue() if library.is_async else call.enqueue())
+                await party.do(end)
+            return jobs
+
+    jobs = library.play(scene())
+    assert len(set(jobs)) == 1
+    assert [job.created for job in jobs] == [True, False, False]
+    assert note.using(delay=0).enqueue(7, "d") == note.using(key="k b").enqueue(7, "b") == jobs[0]
+    with shop.worker():
+        assert jobs[0].result(timeout=10) == "d"
+
+
 @through("psycopg", "asyncpg", "SQLAlchemy Connection on psycopg2", "Django on PostgreSQL")
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_lost_commit_leaves_an_id_to_ask_for(shop: ph.Posthorse, library: Library, url: str, moment: Moment) -> None:

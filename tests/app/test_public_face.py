@@ -11,10 +11,11 @@ import posthorse as ph
 
 NAMES = """
 AsyncConnection Attempt Backoff BadItem Batch Call Concurrency Connection Context DuplicateKind FenceLost GiveUp
-Interrupted InvalidArgument InvalidOption InvalidSettings Job JobCancelled JobError JobFailed JobNotFound Jobs
-KeyConflict Kind Misfire NotAllowed OutcomeUnknown Posthorse PosthorseError Progress Queue QueueClosed QueueFull
-QueueSettings Rate Retry Schedule ScheduleNotFound ScheduleState ScheduleStatus SchemaMismatch Snooze State Status
-StoreError StoreUnreachable ToleranceExceeded TooLarge UnknownKind UsageError __version__ csv files keyset lines rows
+Interrupted InvalidArgument InvalidOption InvalidSettings Job JobCancelled JobError JobFailed JobNotFound Jobs Key
+KeyConflict Kind Misfire NotAllowed NotUnique OutcomeUnknown Posthorse PosthorseError Progress Queue QueueClosed
+QueueFull QueueSettings Rate Retry Schedule ScheduleNotFound ScheduleState ScheduleStatus SchemaMismatch Sequence Snooze
+State Status StoreError StoreUnreachable ToleranceExceeded TooLarge Unique UnknownKind UsageError __version__ csv files
+keyset lines rows
 """
 
 
@@ -95,7 +96,8 @@ def test_every_public_function_says_what_it_does() -> None:
 
 
 def test_errors_form_one_tree() -> None:
-    errors = [value for value in vars(ph).values() if isinstance(value, type) and issubclass(value, BaseException)]
+    values = [getattr(ph, name) for name in ph.__all__]
+    errors = [value for value in values if isinstance(value, type) and issubclass(value, BaseException)]
     assert all(issubclass(error, ph.PosthorseError) for error in errors if error is not ph.Interrupted)
     assert not issubclass(ph.Interrupted, Exception)
     assert issubclass(ph.UsageError, ValueError)

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,13 +16,13 @@ import pytest
 import posthorse as ph
 from posthorse.clock import Clock
 from posthorse.errors import StoreUnreachable
-from posthorse.maintenance.sweep import Sweeper
+from posthorse.maintenance.sweep import CLOSEST_LOOKS, Sweeper
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Policy
 from posthorse.store.operations.claim import Claimed, Probe, claim
 from posthorse.store.operations.finish import Attempt, Checkpoint, checkpoint
 from posthorse.store.operations.read import events, workers
-from posthorse.store.operations.runners import Runner, beat, register, retire
+from posthorse.store.operations.runners import Runner, beat, next_due, register, retire
 from posthorse.store.store import Store
 
 if TYPE_CHECKING:
@@ -208,6 +209,73 @@ def test_jobs_whose_time_has_come_are_lined_up_in_the_order_of_their_times(app: 
     asyncio.run(sweep())
     assert [got.job for got in take(app, hire(app))] == [early[0].id, late[0].id]
     assert ahead.status().state == "scheduled"
+
+
+@pytest.fixture
+def neighbour(app: ph.Posthorse, clock: Clock) -> Iterator[ph.Posthorse]:
+    """The same application as another process has it: what it writes tells nobody here."""
+    neighbour = ph.Posthorse(app.settings.url, clock=clock)
+    neighbour.job(kind="work")(work)
+    yield neighbour
+    neighbour.close()
+
+
+def count_looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The times of all looks for what is due, from now on."""
+    looks: list[float] = []
+
+    def look() -> object:
+        looks.append(time.monotonic())
+        return next_due()
+
+    monkeypatch.setattr("posthorse.maintenance.sweep.next_due", look)
+    return looks
+
+
+def test_a_job_that_a_neighbour_delays_for_a_moment_wakes_the_sweep(
+    app: ph.Posthorse, neighbour: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("posthorse.maintenance.sweep.LONGEST_LOOK", 3600.0)
+    looks = count_looks(monkeypatch)
+
+    async def rested() -> bool:
+        return bool(looks) and time.monotonic() - looks[-1] > 0.2
+
+    async def sweep() -> None:
+        # Nothing but a write wakes it in time, where writes tell: it sweeps every five seconds.
+        made = Sweeper(app.store, "one", lease=3600, policy=Policy())
+        async with sweeping(made):
+            if app.store.is_sqlite:
+                await become(rested)
+            for delay in (0.03, 0.3, 0.03):
+                (job,) = await asyncio.to_thread(enqueue, neighbour, 1, delay)
+                await become(state_is(job, "pending"), patience=2.0)
+
+    asyncio.run(sweep())
+
+
+def test_however_much_is_written_the_sweep_looks_only_so_often(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = count_looks(monkeypatch)
+    app, neighbour = ph.Posthorse(sqlite_url), ph.Posthorse(sqlite_url)
+    for one in (app, neighbour):
+        one.job(kind="work")(work)
+
+    def write() -> None:
+        for _ in range(200):
+            enqueue(neighbour)
+
+    async def sweep() -> None:
+        async with sweeping(sweeper(app)):
+            await asyncio.to_thread(write)
+
+    asyncio.run(sweep())
+    app.close()
+    neighbour.close()
+    pauses = [later - earlier for earlier, later in pairwise(looks[1:])]  # before the first wake there was none
+    assert len(pauses) > 1
+    assert min(pauses) > CLOSEST_LOOKS / 2  # a turn takes a moment itself
 
 
 def test_more_jobs_than_fit_one_turn_are_all_lined_up(

@@ -85,3 +85,39 @@ def test_what_was_not_got_after_all_is_no_turn() -> None:
     passes = after_turns([2, 2, 2], lines, {}, Passes())  # another runner was faster at lane 1
     chosen = take_turns([Head(lane, seq) for seq in range(6) for lane in lines], lines, {}, passes, 3)
     assert [head.lane for head in chosen] == [1, 1, 1]
+
+
+def test_tenants_of_a_queue_share_evenly_within_its_own_share() -> None:
+    lines = {1: Line("mail", 0, tenant="a"), 2: Line("mail", 0, tenant="b"), 3: Line("other", 0)}
+    street = Street({"mail": 1, "other": 1}, lines)
+    heads: list[Head] = []
+    for _ in range(10):
+        heads += street.claim(4)
+    assert Counter(head.lane for head in heads) == {1: 10, 2: 10, 3: 20}
+
+
+def test_a_tenant_that_comes_late_has_saved_nothing_up() -> None:
+    lines = {1: Line("mail", 0, tenant="a"), 2: Line("mail", 0, tenant="b")}
+    street = Street({"mail": 1}, {1: lines[1]})
+    street.claim(100)
+    street.lines = lines
+    assert Counter(head.lane for head in street.claim(10)) == {1: 5, 2: 5}
+
+
+def test_jobs_without_a_tenant_are_one_among_the_tenants() -> None:
+    lines = {1: Line("mail", 0, tenant=""), 2: Line("mail", 0, tenant="b")}
+    assert Counter(head.lane for head in Street({"mail": 1}, lines).claim(10)) == {1: 5, 2: 5}
+
+
+def test_what_is_not_admitted_costs_nobody_a_turn() -> None:
+    lines = {1: Line("a", 0), 2: Line("b", 0)}
+    heads = [Head(lane, seq) for seq in range(6) for lane in lines]
+    asked: list[Head] = []
+
+    def admits(head: Head) -> bool:
+        asked.append(head)
+        return head.lane == 2 or head.seq >= 4
+
+    chosen = take_turns(heads, lines, {"a": 1, "b": 1}, Passes(), 4, admits=admits)
+    assert chosen == [Head(1, 4), Head(2, 0), Head(1, 5), Head(2, 1)]
+    assert len(asked) == len(set(asked))  # each is asked about once, and what is behind the last is not

@@ -135,14 +135,14 @@ def test_same_key_racing_in_threads_makes_one_job(yard: Yard) -> None:
 def test_delayed_job_waits_for_its_time(yard: Yard) -> None:
     [job] = yard.enqueue(delay=10 * SECOND)
     assert yard.state(job) is State.SCHEDULED
-    due = yard.store.read(runners.next_due())
+    due = yard.store.read(runners.next_due()).job
     assert due is not None
     assert 8 * SECOND < due <= 10 * SECOND
     assert yard.promote() == 0
     yard.pass_time(seconds=11)
     assert yard.promote() == 1
     assert yard.state(job) is State.PENDING
-    assert yard.store.read(runners.next_due()) is None
+    assert yard.store.read(runners.next_due()).job is None
     yard.audit()
 
 

@@ -189,7 +189,7 @@ def test_pause_outlives_the_worker_that_was_asked(yard: Yard) -> None:
 def test_failure_waits_for_its_backoff(yard: Yard) -> None:
     attempt = yard.started()
     yard.settle(attempt, Raised(ERROR), policy=Policy(backoff=Backoff(base=60, jitter=0)))
-    due = yard.store.read(runners.next_due())
+    due = yard.store.read(runners.next_due()).job
     assert due is not None
     assert 58 * SECOND < due <= 60 * SECOND
 

@@ -32,8 +32,17 @@ HOT = (
     "end_lease",
     "settle",
     "lock_job",
+    "claim_places",
+    "jobs_at",
+    "lock_gates",
+    "standings",
+    "move_gates",
+    "take_slots",
+    "drop_slots",
+    "hold",
+    "release_held",
 )
-TABLES = {"jobs", "ready", "leases", "parked", "checkpoints", "controls"}
+TABLES = {"jobs", "ready", "leases", "parked", "checkpoints", "controls", "gates", "slots"}
 JOBS = 20_000
 
 Statistics = Callable[[psycopg.Connection[Any]], None]
@@ -76,6 +85,19 @@ def fill(connection: psycopg.Connection[Any]) -> None:
     connection.execute(
         """INSERT INTO posthorse.parked (job, state, due_at, since)
         SELECT id, 'scheduled', seq, 0 FROM posthorse.jobs WHERE seq % 8 = 3"""
+    )
+    connection.execute(
+        """INSERT INTO posthorse.parked (job, state, since, gate, rank, place)
+        SELECT id, 'blocked', 0, 'gate ' || seq % 4, 0, seq FROM posthorse.jobs WHERE seq % 8 = 5"""
+    )
+    connection.execute(
+        """INSERT INTO posthorse.gates (key, step, burst)
+        SELECT DISTINCT gate, 0, 0 FROM posthorse.parked WHERE gate IS NOT NULL
+        UNION SELECT 'key ' || seq, 0, 0 FROM posthorse.jobs WHERE seq % 2 = 0"""
+    )
+    connection.execute(
+        """INSERT INTO posthorse.slots (gate, job, epoch, until)
+        SELECT 'key ' || seq, id, 1, 'lease' FROM posthorse.jobs WHERE seq % 8 = 1"""
     )
 
 
@@ -136,7 +158,7 @@ def walk(node: dict[str, Any], *, is_inner: bool = False) -> Iterator[tuple[dict
 SAMPLES: dict[str, Value] = {
     "boot": "", "channel": "c", "sequence": '"posthorse".seq', "shift": 0, "tolerance": 10**15, "room": 100,
     "limit": 100, "step": 1, "epoch": 1, "done": 1, "errors": 0, "crashes": 0, "losses": 0, "lane": 1, "claimed_at": 0,
-    "made_at": 0, "is_final": False, "state": "pending",
+    "made_at": 0, "is_final": False, "state": "pending", "gate": "gate 1",
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 import msgspec
 
@@ -18,23 +18,27 @@ from posthorse.app.job import Job
 from posthorse.app.jobs import Jobs
 from posthorse.app.kind import Call, JobFunction
 from posthorse.app.queues import Gate, Patience, Queue
-from posthorse.app.schedules import Schedule, add_schedule
 from posthorse.clock import Clock
 from posthorse.errors import InvalidOption, QueueFull
 from posthorse.rules.durations import Duration
 from posthorse.rules.filters import parse_filter
 from posthorse.rules.job import NewJob, checked_name
 from posthorse.rules.limits import Concurrency, Rate
+from posthorse.rules.limits import Sequence as InSequence
 from posthorse.rules.queues import checked_layer
 from posthorse.rules.registry import Registry, make_kind_options, register
 from posthorse.rules.retry import Backoff, BackoffFunction
-from posthorse.rules.schedules import Misfire, MisfirePolicy, Overlap
 from posthorse.rules.sizes import Size
+from posthorse.rules.unique import Unique
 from posthorse.store.connections import UserConnection
 from posthorse.store.operations.submit import Submitted, enqueue
 from posthorse.store.store import Store
 from posthorse.worker.context import Context
-from posthorse.worker.embedded import EmbeddedWorker
+
+if TYPE_CHECKING:
+    from posthorse.app.schedules import Schedule
+    from posthorse.rules.schedules import Misfire, MisfirePolicy, Overlap
+    from posthorse.worker.embedded import EmbeddedWorker
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -94,7 +98,10 @@ class Posthorse:
         isolation: Literal["process"] | None = None,
         kill_after: Duration | None = None,
         max_memory: Size | None = None,
-        unique: bool | None = None,
+        rate: Rate | str | None = None,
+        concurrency: Concurrency | int | None = None,
+        sequence: InSequence | str | None = None,
+        unique: bool | Unique | None = None,
     ) -> JobDecorator: ...
 
     def job(self, function: Callable[..., object] | None = None, /, **options: object) -> object:
@@ -105,7 +112,8 @@ class Posthorse:
         can end. A first parameter that is a `ph.Context` is given by the worker. The function stays callable.
         An error leads to another attempt unless it is in `give_up_on`, or `retry_on` is given and it is not in there.
         `backoff` may be a function of the attempt and its error that says how long to wait; `expires` cancels jobs that
-        did not start in time.
+        did not start in time. `rate` and `concurrency` limit how many of its jobs start in a time and run at once, on
+        all machines together; jobs of a `sequence` run one after the other.
         Raises DuplicateKind, InvalidOption.
         """
         decorator = JobDecorator(self, options)
@@ -133,6 +141,8 @@ class Posthorse:
         overlap: whether a run starts while an earlier one is not over, or cancels it; jitter: each run starts up to so
         much later. Touches no store: workers enter it when they start. Raises InvalidOption.
         """
+        from posthorse.app.schedules import add_schedule  # here, for most processes that enqueue have no schedules
+
         return add_schedule(
             self,
             call,
@@ -161,6 +171,8 @@ class Posthorse:
         concurrency: Concurrency | int | None = None,
         window: str | None = None,
         ageing: Duration | None = None,
+        fair: bool | None = None,
+        retry_budget: Rate | str | None = None,
         paused: bool | None = None,
     ) -> Queue:
         """The queue of that name; what is given here are its defaults. Without I/O. Raises InvalidOption.
@@ -177,6 +189,8 @@ class Posthorse:
             "concurrency": concurrency,
             "window": window,
             "ageing": ageing,
+            "fair": fair,
+            "retry_budget": retry_budget,
             "paused": paused,
         }
         checked_name(name, what="queue")
@@ -232,6 +246,8 @@ class Posthorse:
         No queues means all that its labels fit. It has no supervisor: a job that holds the interpreter lock beyond the
         lease loses its lease, is retried, and what the first run still does counts for nothing.
         """
+        from posthorse.worker.embedded import EmbeddedWorker  # here, for most processes that enqueue do not work
+
         return EmbeddedWorker(
             self.store, self.registry, self.settings, queues=queues, concurrency=concurrency, labels=labels
         )
@@ -259,6 +275,7 @@ class Posthorse:
         patience = self._patience(calls)
         while True:
             gauges = self.gate.gauges(queues)
+            jobs = self.gate.placed(jobs)
             lanes = self.store.lanes({job.lane for job in jobs})
             try:
                 submitted = self.store.run(enqueue(jobs, lanes, channel=self.store.backend.channel, gauges=gauges))
@@ -275,6 +292,7 @@ class Posthorse:
         patience = self._patience(calls)
         while True:
             gauges = await self.gate.agauges(queues)
+            jobs = self.gate.placed(jobs)
             lanes = await self.store.alanes({job.lane for job in jobs})
             enqueuing = enqueue(jobs, lanes, channel=self.store.backend.channel, gauges=gauges)
             try:
@@ -288,7 +306,7 @@ class Posthorse:
         # Inside a transaction nothing that others do meanwhile would make room, or be seen.
         return Patience(0 if self.store.is_in_transaction else max(call.block for call in calls))
 
-    def _new_jobs(self, calls: Sequence[Call[R]]) -> list[NewJob]:
+    def _new_jobs(self, calls: Sequence[Call[R]]) -> Sequence[NewJob]:
         for call in calls:
             if call.app is not self:
                 raise InvalidOption(f"{call.template.lane.kind!r} belongs to another application")

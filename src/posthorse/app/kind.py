@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Literal, ParamSpec, TypeVar, cast
 
 import msgspec
 
@@ -13,6 +13,9 @@ from posthorse.clock import micros_of, microseconds
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import Lane, NewJob, Options, checked_name, checked_priority
+from posthorse.rules.keys import WHOLE_APP, Key, as_key
+from posthorse.rules.limits import Sequence as InSequence
+from posthorse.rules.limits import as_sequence
 from posthorse.rules.registry import (
     Registered,
     check_can_time_out,
@@ -20,10 +23,9 @@ from posthorse.rules.registry import (
     checked_expiry,
     checked_tags,
     checked_timeout,
-    checked_unique,
 )
 from posthorse.rules.retry import Backoff, as_backoff
-from posthorse.rules.unique import identity
+from posthorse.rules.unique import Identity, Unique, check_names, checked_unique, fingerprint, identity_of, remembered
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
@@ -34,8 +36,6 @@ P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R", covariant=True)
 S = TypeVar("S")
-
-LONGEST_KEY = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,9 @@ class Kind(Generic[P, R]):
         self._registered = registered
         self._overrides = overrides or Overrides()
         self._lane = _lane(registered, self._overrides)
-        self._is_unique = _is_unique(registered, self._overrides)
-        self._stored_options = _options(self._overrides, is_unique=self._is_unique).encode()
+        self._unique = _unique(registered, self._overrides)
+        self._options = _options(self._overrides, self._unique)
+        self._stored_options = self._options.encode()
         self._stored_tags = _tags(registered, self._overrides)
 
     @property
@@ -78,6 +79,8 @@ class Kind(Generic[P, R]):
         """Checks arguments against the signature and holds them for later. Raises InvalidArgument, TooLarge."""
         arguments = self._registered.signature.encode(args, kwargs)
         overrides = self._overrides
+        unique, key = self._unique, overrides.key
+        identity = None if unique is None else identity_of(unique, arguments, args, kwargs)
         return Call(
             self._app,
             NewJob(
@@ -86,12 +89,14 @@ class Kind(Generic[P, R]):
                 arguments=arguments,
                 run_at=overrides.run_at,
                 delay=overrides.delay,
-                options=self._stored_options,
+                options=self._stored_options if identity is None else self._options_with(identity),
                 tenant=overrides.tenant,
                 tags=self._stored_tags,
-                key=overrides.key,
-                fingerprint=arguments if overrides.key is not None else None,
-                unique=identity(arguments) if self._is_unique else None,
+                key=None if key is None else key.text,
+                fingerprint=None if key is None else self._fingerprint(key, arguments),
+                key_scope=WHOLE_APP if key is not None and key.scope == "app" else None,
+                key_span=None if key is None else key.span,
+                unique=identity,
             ),
             overrides.connection,
             overrides.block,
@@ -117,18 +122,22 @@ class Kind(Generic[P, R]):
         expires: Duration | None = None,
         delay: Duration | None = None,
         run_at: datetime | None = None,
-        key: str | None = None,
+        key: str | Key | None = None,
         tenant: str | None = None,
-        unique: bool | None = None,
+        unique: bool | Unique | None = None,
+        sequence: str | InSequence | None = None,
         connection: UserConnection | None = None,
         block: Duration | None = None,
     ) -> Kind[P, R]:
         """The same kind with other options; what is left out stays. Raises InvalidOption.
 
         delay: how long after it was enqueued the job may start. run_at: an aware datetime; not both.
-        key: the same key of the same kind and tenant gives the same job; other arguments are a KeyConflict.
+        key: the same key of the same kind and tenant gives the same job; other arguments are a KeyConflict. A ph.Key
+        says for how long, or that it counts for all kinds.
         expires: a job that did not start within this time, from when it may start, is cancelled instead.
-        unique: while a job of this kind and tenant with the same arguments is not over, it is given instead.
+        unique: while a job of this kind and tenant with the same arguments is not over, it is given instead; a
+        ph.Unique says what is compared, for how long, and what is done then.
+        sequence: jobs with the same key run one after the other, in the order in which they were enqueued.
         block: how long to wait for room when the queue is full; then QueueFull is raised, as it is at once without.
         connection: the job becomes part of the transaction that is open there, and exists if that is committed;
         of sqlite3, psycopg, asyncpg, SQLAlchemy (a Session too) or Django, to the store's own database.
@@ -156,11 +165,16 @@ class Kind(Generic[P, R]):
         if run_at is not None:
             changes |= {"run_at": _checked_moment(run_at), "delay": None}
         if key is not None:
-            changes["key"] = _checked_key(key)
+            changes["key"] = as_key(key)
         if tenant is not None:
             changes["tenant"] = checked_name(tenant, what="tenant")
         if unique is not None:
-            changes["unique"] = checked_unique(unique)
+            chosen = checked_unique(unique)
+            if chosen is not None:
+                check_names(chosen, self._registered.signature.names, kind=self.kind)
+            changes["unique"] = chosen or False
+        if sequence is not None:
+            changes["sequence"] = _checked_sequence(sequence)
         if connection is not None:
             changes["connection"] = connection
         if block is not None:
@@ -173,6 +187,15 @@ class Kind(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<Kind {self.kind!r}>"
+
+    def _fingerprint(self, key: Key, arguments: str) -> str:
+        return fingerprint(arguments) if key.scope == "kind" else f"{self.kind} {fingerprint(arguments)}"
+
+    def _options_with(self, identity: Identity) -> str | None:
+        """What a function made of the arguments is kept: no store could ask it again."""
+        if self._unique is None or not callable(self._unique.by):
+            return self._stored_options
+        return msgspec.structs.replace(self._options, unique=remembered(self._unique, identity.value)).encode()
 
     def _with(self, overrides: Overrides) -> Kind[P, R]:
         return Kind(self._app, self._registered, overrides)
@@ -206,9 +229,10 @@ class Overrides:
     expires: float | None = None
     delay: int | None = None
     run_at: int | None = None
-    key: str | None = None
+    key: Key | None = None
     tenant: str | None = None
-    unique: bool | None = None
+    unique: Unique | Literal[False] | None = None
+    sequence: InSequence | None = None
     connection: UserConnection | None = None
     block: float = 0.0
 
@@ -219,21 +243,24 @@ def _lane(registered: Registered, overrides: Overrides) -> Lane:
         options.queue if overrides.queue is None else overrides.queue,
         registered.kind,
         options.priority if overrides.priority is None else overrides.priority,
+        keyed=overrides.sequence is not None,
     )
 
 
-def _is_unique(registered: Registered, overrides: Overrides) -> bool:
-    return registered.options.unique if overrides.unique is None else overrides.unique
+def _unique(registered: Registered, overrides: Overrides) -> Unique | None:
+    return registered.options.unique if overrides.unique is None else overrides.unique or None
 
 
-def _options(overrides: Overrides, *, is_unique: bool) -> Options:
+def _options(overrides: Overrides, unique: Unique | None) -> Options:
     backoff = overrides.backoff
     return Options(
         max_attempts=overrides.max_attempts,
         backoff=None if backoff is None else backoff.as_numbers(),
         timeout=overrides.timeout,
         expires=overrides.expires,
-        unique=is_unique,
+        unique=None if unique is None else remembered(unique),
+        sequence=None if overrides.sequence is None else overrides.sequence.key,
+        passes_dead=overrides.sequence is not None and overrides.sequence.on_dead == "pass",
     )
 
 
@@ -242,14 +269,14 @@ def _tags(registered: Registered, overrides: Overrides) -> str | None:
     return msgspec.json.encode(tags).decode() if tags else None
 
 
-def _checked_key(key: object) -> str:
-    if isinstance(key, str) and 0 < len(key) <= LONGEST_KEY and "\0" not in key and _is_unicode(key):
-        return key
-    raise InvalidOption(f"key must be a text of 1 to {LONGEST_KEY} characters without NUL and lone surrogates")
-
-
-def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+def _checked_sequence(value: str | InSequence) -> InSequence:
+    sequence = as_sequence(value)
+    if sequence.per is not None:
+        raise InvalidOption(
+            f"sequence goes by {sequence.per!r} where one job is enqueued; give the key itself, or declare it with the "
+            "kind: @app.job(sequence=ph.Sequence(per=…))"
+        )
+    return sequence
 
 
 def _checked_moment(run_at: object) -> int:

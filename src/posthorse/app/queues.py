@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from posthorse.errors import QueueClosed, QueueFull
 from posthorse.rules.depth import Gauge
+from posthorse.rules.job import NewJob
 from posthorse.rules.queues import Layer, QueueSettings, checked_live_layer, checked_words, settings_of
 from posthorse.store.operations.queues import change_queue, live_layers, reset_queue
 
@@ -108,6 +111,7 @@ class Gate:
         self._looked_at: float | None = None
         self._draining: frozenset[str] = frozenset()
         self._gauges: dict[str, Gauge] = {}
+        self._fair: frozenset[str] = frozenset()
         self._learning = threading.Lock()
 
     def gauges(self, queues: set[str]) -> Mapping[str, Gauge]:
@@ -121,6 +125,17 @@ class Gate:
         if self._is_due():
             self._learn(await self._app.store.aread(live_layers()))
         return self._checked(queues)
+
+    def placed(self, jobs: Sequence[NewJob]) -> Sequence[NewJob]:
+        """Jobs with the lanes where they belong: in a fair queue each tenant has its own."""
+        if not self._fair:
+            return jobs
+        return [
+            replace(job, lane=replace(job.lane, tenant=job.tenant))
+            if job.tenant is not None and job.lane.queue in self._fair
+            else job
+            for job in jobs
+        ]
 
     def look_again(self) -> None:
         """Something was changed here: the next who enqueues looks."""
@@ -141,6 +156,7 @@ class Gate:
             self._looked_at = time.monotonic()
             settings = self._app.registry.queues.settings(live)
             self._draining = frozenset(name for name, said in settings.items() if said.draining)
+            self._fair = frozenset(name for name, said in settings.items() if said.fair)
             limits = {name: said.max_depth for name, said in settings.items() if said.max_depth is not None}
             self._gauges = {
                 name: known if (known := self._gauges.get(name)) and known.max_depth == limit else Gauge(limit)

@@ -109,7 +109,7 @@ def _work(app: Posthorse) -> Iterator[Check]:
     yield worker_check(rows, timedelta(seconds=app.settings.lease), waiting)
     yield unserved_check(unserved)
     yield backlog_check(waiting, store.read(read.running_count()), counts)
-    yield due_check(store.read(next_due()))
+    yield due_check(store.read(next_due()).job)
     yield dead_letter_check(counts)
 
 

@@ -83,7 +83,7 @@ def enqueue(
         tenant=tenant,
         max_attempts=max_attempts,
     )
-    _report(app.enqueue_many(_bound(chosen, calls, from_file)), app, as_json)
+    _report(app.enqueue_many(_bound(chosen, calls, from_file)), app, as_json, has_key=key is not None)
     return Exit.OK
 
 
@@ -99,7 +99,7 @@ def _bound(kind: Kind[..., object], calls: Sequence[Arguments], file: str | None
     return bound
 
 
-def _report(jobs: Sequence[Job[object]], app: Posthorse, as_json: bool) -> None:
+def _report(jobs: Sequence[Job[object]], app: Posthorse, as_json: bool, *, has_key: bool) -> None:
     for job in jobs:
         if as_json:
             out_json({"id": job.id, "created": job.created})
@@ -108,7 +108,8 @@ def _report(jobs: Sequence[Job[object]], app: Posthorse, as_json: bool) -> None:
     if as_json:
         return
     if len(jobs) == 1 and not jobs[0].created:
-        say("This key was used before with the same arguments: that is the earlier job.")
+        why = "This key was used before with the same arguments" if has_key else "Such a job is there already"
+        say(f"{why}: that is the earlier job.")
     elif sys.stderr is not None and sys.stderr.isatty():
         last = jobs[-1].id
         say(f"Stored in {app.store.where}. Follow with: posthorse watch {last}")

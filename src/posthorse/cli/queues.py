@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -25,11 +26,16 @@ from posthorse.rules.queues import (
     layer_as_words,
     told,
 )
+from posthorse.store.operations.gates import LimitRow, held_in_queues, limits_at_work
 from posthorse.store.operations.queues import QueueRow, Server, live_layers, queue_rows, servers
 from posthorse.store.store import store_now
 
+if TYPE_CHECKING:
+    from rich.text import Text
+
 STYLES = {"open": "green", "paused": "yellow", "draining": "cyan", "closed": "bright_black"}
 OF_STATE = frozenset({"paused", "draining"})
+MOST_LIMITS = 20
 
 
 @click.group(invoke_without_command=True)
@@ -41,7 +47,7 @@ def queues(ctx: click.Context, target: str | None, url: str | None, as_json: boo
 
     A queue is open, paused, draining (it takes no new jobs), or closed (outside of its window). OLDEST is how long
     the first job has waited; WORKERS counts the runners that serve the queue. With --app, what the application's
-    code and file say is known, too.
+    code and file say is known, too. Below stand the limits that are at work, with the jobs that each holds back.
 
     \b
       posthorse queues
@@ -57,6 +63,7 @@ def queues(ctx: click.Context, target: str | None, url: str | None, as_json: boo
         out_json([standing.as_json() for standing in found])
     elif found:
         _print_table(found)
+        _print_limits(app.store.read(limits_at_work(MOST_LIMITS)))
     else:
         say("There is no queue yet: the first job makes one.")
     return Exit.OK
@@ -128,6 +135,7 @@ class Standing(msgspec.Struct, frozen=True):
     live: Mapping[str, object]
     word: str
     workers: Sequence[str]
+    held: Mapping[str, int] = {}
 
     def as_json(self) -> dict[str, object]:
         """For --json; times are in seconds."""
@@ -140,6 +148,7 @@ class Standing(msgspec.Struct, frozen=True):
             "oldest": None if row.waited is None else row.waited / 1_000_000,
             "running": row.running,
             **{state.value: row.aside.get(state, 0) for state in _ASIDE},
+            "held": self.held,
             "workers": sorted(set(self.workers)),
             "runners": len(self.workers),
             "settings": layer_as_words(said),
@@ -155,6 +164,9 @@ def _standings(app: Posthorse) -> list[Standing]:
     now, live, serving = store.read(store_now()), store.read(live_layers()), store.read(servers())
     rows = {row.queue: row for row in store.read(queue_rows())}
     settings = app.registry.queues.settings(live)
+    held: dict[str, dict[str, int]] = {}
+    for queue, limit, count in store.read(held_in_queues(MOST_LIMITS * max(1, len(rows)))):
+        held.setdefault(queue, {})[limit] = count
     return [
         Standing(
             rows.get(name) or QueueRow(name, 0, None, 0, {}),
@@ -162,6 +174,7 @@ def _standings(app: Posthorse) -> list[Standing]:
             live.get(name, {}),
             _word(said, now),
             [server.worker for server in serving if _serves(server, name, said)],
+            held.get(name, {}),
         )
         for name in sorted(rows.keys() | settings.keys())
         for said in (settings.get(name, DEFAULTS),)
@@ -198,6 +211,28 @@ def _print_table(found: Sequence[Standing]) -> None:
     ]
     headings = ("QUEUE", "STATE", "WAITING", "OLDEST", "RUNNING", *(state.value.upper() for state in _ASIDE))
     out_table((*headings, "WORKERS", "SETTINGS"), rows, flexible=(0, 10))
+
+
+def _print_limits(limits: Sequence[LimitRow]) -> None:
+    if not limits:
+        return
+    out("")
+    out_table(
+        ("LIMIT", "NOW", "HOLDS BACK"),
+        [(clean(one.limit), _how_full(one), f"{one.held:,}" if one.held else "") for one in limits],
+        flexible=(0,),
+    )
+
+
+def _how_full(limit: LimitRow) -> Text:
+    from rich.text import Text
+
+    style = "yellow" if limit.is_full else "green"
+    if limit.most is not None:
+        return Text(f"{limit.inside:,} of {limit.most:,} run", style=style)
+    if limit.opens_in is not None:
+        return Text(f"next one in {short_span(timedelta(seconds=limit.opens_in))}", style=style)
+    return Text(f"{limit.tokens:,} of {limit.burst:,} may start", style=style)
 
 
 def _said(settings: QueueSettings) -> str:

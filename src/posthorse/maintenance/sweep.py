@@ -1,4 +1,4 @@
-"""The sweep: jobs whose time has come are lined up, and the jobs of dead runners are freed.
+"""The sweep: jobs whose time has come are lined up, the jobs of dead runners are freed, expired keys are forgotten.
 
 One process at a time has the duty; any other takes it over when it falls silent.
 """
@@ -14,8 +14,11 @@ import msgspec
 from posthorse.errors import PosthorseError
 from posthorse.rules.lifecycle import Lost, Outcome, Policy, decide
 from posthorse.store.operations.finish import Attempt, settle
+from posthorse.store.operations.gates import gates_to_tend, tend_gates
+from posthorse.store.operations.keys import forget_expired_keys
 from posthorse.store.operations.runners import (
     Held,
+    NextDue,
     bury_expired,
     leave_duty,
     next_due,
@@ -24,14 +27,39 @@ from posthorse.store.operations.runners import (
     take_duty,
 )
 from posthorse.store.store import Store
+from posthorse.store.watch import make_watch_of_writes
 from posthorse.worker.failpoints import failpoint
 
 log = logging.getLogger("posthorse.maintenance")
 
 DUTY = "sweep"
-LOOK_EVERY = 0.25
+LONGEST_LOOK = 2.0
+"""Seconds between two looks for what is due when nothing was written: a clock that is put forward tells nobody."""
+
+CLOSEST_LOOKS = 0.04
+"""Seconds between two looks at least, however much is written: by so much may a job with a shorter delay be late."""
+
+LOOK_WHEN_BLIND = 0.25
+"""Seconds between two looks where nothing tells of writes."""
+
 MOST_AT_ONCE = 1000
 RESCUES_AT_ONCE = 100
+KEYS_EVERY = 30.0
+"""Seconds between two looks for expired keys; nobody waits for them to go, for they count no more."""
+
+KEYS_PACE = 0.1
+"""Seconds until the next batch of them, so that a million of them hold up nobody."""
+
+GATES_AT_ONCE = 200
+TEND_EVERY = 1.0
+"""Seconds between two looks at gates before which jobs are held, beside those for new tokens."""
+
+TEND_WHEN_FREE = 60.0
+"""The same while none are held: gates that are not used any more are forgotten."""
+
+TEND_SHARE = 20
+"""A look that took t seconds is followed by another after 20 t."""
+
 LONGEST_RECONNECT = 2.5
 """Seconds that others may need to beat again after the store was away."""
 
@@ -47,26 +75,37 @@ class Sweeper:
         self._patience = max(1.0, lease / 6)
         self._clemency = max(LONGEST_RECONNECT, lease / 3)
         self._policy = policy
+        self._watch = make_watch_of_writes(store, closest=CLOSEST_LOOKS, blind=LOOK_WHEN_BLIND)
         self._duty_until = 0.0
         self._swept_at = time.monotonic()
         self._judges_from = 0.0
+        self._forgets_at = time.monotonic() + KEYS_EVERY
+        self._tended_at = time.monotonic()
+        self._tend_every = TEND_EVERY
 
     async def run_forever(self) -> None:
         """Sweeps until cancelled; gives the duty up then."""
         try:
-            while True:
-                try:
-                    pause = await self._turn()
-                except PosthorseError as error:
-                    log.warning("cannot sweep: %s", error)
-                    pause = self._span / 2
-                except Exception:  # one job that cannot be dealt with must not end the sweep for all
-                    log.exception("cannot sweep")
-                    pause = self._span
-                await asyncio.sleep(pause)
+            async with self._watch:
+                await self._sweep_forever()
         finally:
-            if self._duty_until > time.monotonic():
+            if self._has_duty:
                 await asyncio.shield(self._leave())
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            try:
+                self._watch.clear()
+                pause = await self._turn()
+            except PosthorseError as error:
+                log.warning("cannot sweep: %s", error)
+                await asyncio.sleep(self._span / 2)
+            except Exception:  # one job that cannot be dealt with must not end the sweep for all
+                log.exception("cannot sweep")
+                await asyncio.sleep(self._span)
+            else:
+                # Without the duty, what is written is the affair of whoever has it.
+                await (self._watch.wait(pause) if self._has_duty else asyncio.sleep(pause))
 
     async def _turn(self) -> float:
         """What is to be done now; answers with the seconds until the next turn."""
@@ -75,12 +114,43 @@ class Sweeper:
             self._swept_at = time.monotonic()  # whoever has no duty is not held up
             return self._span / 4
         due = await self._store.aread(next_due())
-        while due is not None and due <= 0:
+        while due.job is not None and due.job <= 0:
             moved = await self._store.arun(promote(MOST_AT_ONCE, channel=self._store.backend.channel))
-            due = await self._store.aread(next_due()) if moved else None
+            due = await self._store.aread(next_due()) if moved else due._replace(job=None)
+        if self._gates_are_due(due):
+            await self._tend_gates()
+            due = await self._store.aread(next_due())
         if time.monotonic() - self._swept_at >= self._sweep_every:
             await self._sweep()
-        return LOOK_EVERY if due is None else min(LOOK_EVERY, max(0.001, due / 1_000_000))
+        if time.monotonic() >= self._forgets_at:
+            await self._forget_keys()
+        return self._until_next_turn(due)
+
+    def _until_next_turn(self, due: NextDue) -> float:
+        """Seconds until there is something to do, if nothing is written before: a job is due, the duty, a sweep."""
+        now = time.monotonic()
+        renewal = self._duty_until - self._span / 2 - now
+        sweep = self._swept_at + self._sweep_every - now
+        gates = self._tended_at + self._tend_every - now if due.has_held else LONGEST_LOOK
+        coming = [each / 1_000_000 for each in (due.job, due.gate) if each is not None]
+        return max(0.001, min([LONGEST_LOOK, renewal, sweep, gates, self._forgets_at - now, *coming]))
+
+    def _gates_are_due(self, due: NextDue) -> bool:
+        is_token_due = due.gate is not None and due.gate <= 0
+        every = self._tend_every if due.has_held else TEND_WHEN_FREE
+        return is_token_due or time.monotonic() >= self._tended_at + every
+
+    async def _tend_gates(self) -> None:
+        """Lines up jobs that are held before gates with room: for a new token, or where whoever left could not tell."""
+        began = time.monotonic()
+        gates = await self._store.aread(gates_to_tend(GATES_AT_ONCE))
+        await self._store.arun(tend_gates(gates, channel=self._store.backend.channel))
+        self._tended_at = time.monotonic()
+        self._tend_every = max(TEND_EVERY, TEND_SHARE * (self._tended_at - began))
+
+    @property
+    def _has_duty(self) -> bool:
+        return self._duty_until > time.monotonic()
 
     async def _take_duty(self) -> bool:
         began = time.monotonic()
@@ -110,6 +180,10 @@ class Sweeper:
             for held in lost:
                 await rescue(self._store, held, Lost("its worker fell silent"), self._policy)
         self._swept_at = time.monotonic()
+
+    async def _forget_keys(self) -> None:
+        forgotten = await self._store.arun(forget_expired_keys(MOST_AT_ONCE))
+        self._forgets_at = time.monotonic() + (KEYS_PACE if forgotten == MOST_AT_ONCE else KEYS_EVERY)
 
 
 async def rescue(store: Store, held: Held, outcome: Outcome, policy: Policy) -> None:

@@ -23,9 +23,10 @@ of many kinds of jobs; the tests hold some of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import erfc, exp, log, log1p, sqrt
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,8 +41,7 @@ COLD_START = 5  # from more stretches than this, the first one is left out
 STEEPEST = 0.25  # no trend is followed below this share of today's cost
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
+class Forecast(msgspec.Struct, frozen=True):
     """Seconds of work for what remains: the median, and the central nine tenths."""
 
     low: float
@@ -49,8 +49,7 @@ class Forecast:
     high: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Behaviour:
+class _Behaviour(msgspec.Struct, frozen=True):
     odds: float
     wander: float  # variance of the level's step from stretch to stretch, in units of the noise
     has_trend: bool
@@ -64,15 +63,13 @@ _BEHAVIOURS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Stretch:
+class _Stretch(msgspec.Struct, frozen=True):
     weight: float  # items, in units of the mean stretch
     cost: float  # seconds an item, in units of the mean
     distance: float  # from the middle of the stretch before to the middle of this one
 
 
-@dataclass(frozen=True, slots=True)
-class _Opinion:
+class _Opinion(msgspec.Struct, frozen=True):
     """What one behaviour says of the rest: a log-normal distribution, and the logarithm of its weight."""
 
     log_weight: float

@@ -12,6 +12,7 @@ import msgspec
 from posthorse.errors import InvalidOption
 from posthorse.rules.progress import Progress
 from posthorse.rules.retry import BackoffNumbers
+from posthorse.rules.unique import Identity, Remembered
 
 DEFAULT_QUEUE = "default"
 LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
@@ -36,12 +37,17 @@ class State(StrEnum):
 
 
 class Lane(msgspec.Struct, frozen=True):
-    """What shares one line of waiting jobs. A solo lane holds suspects: jobs that run alone."""
+    """What shares one line of waiting jobs."""
 
     queue: str
     kind: str
     priority: int = 0
     solo: bool = False
+    """It holds suspects: jobs that run alone."""
+    tenant: str = ""
+    """Whose line it is, where tenants take turns."""
+    keyed: bool = False
+    """Its jobs have a place in a sequence of their own."""
 
 
 class Options(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -51,9 +57,11 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     backoff: BackoffNumbers | None = None
     timeout: float | None = None  # seconds
     expires: float | None = None  # seconds
-    unique: bool = False
+    unique: Remembered | None = None
     schedule: str | None = None
     scheduled_at: int | None = None  # microseconds since the epoch
+    sequence: str | None = None
+    passes_dead: bool = False  # whether those behind it in its sequence go on when it is a dead letter
 
     def encode(self) -> str | None:
         """JSON, or None when nothing is set."""
@@ -84,7 +92,10 @@ class NewJob(msgspec.Struct, frozen=True):
     parent: str | None = None
     key: str | None = None
     fingerprint: str | None = None
-    unique: str | None = None
+    key_scope: str | None = None
+    """Where the key counts, when not for the kind alone."""
+    key_span: int | None = None
+    unique: Identity | None = None
     """What makes the job the same as another one of its kind; None when two of the same may run."""
 
 

@@ -1,6 +1,6 @@
-"""Limits as people write them: a rate such as "100/s", a concurrency such as 20, each for all jobs or per key.
+"""Limits as people write them: a rate such as "100/s", a concurrency such as 20, a place in a sequence.
 
-Only what a limit says is known here, not how it is kept.
+Only what a limit says is known here; how it is kept, `gates` knows.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import cast
+from typing import Literal, cast
 
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import as_timedelta
@@ -82,6 +82,39 @@ class Concurrency:
         _check_per(self.per, what="Concurrency.per")
         if self.name is not None:
             checked_name(self.name, what="Concurrency.name")
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """One after the other: jobs with the same key start in the order in which they were enqueued, each after the end
+    of the one before, its retries included.
+
+    `key` is the key itself, of one tenant, across kinds; `per` takes it from the value of a parameter (or "tenant", or
+    a function of the arguments), within the kind. A job that died blocks those behind it until it is retried or
+    discarded; with on_dead="pass" they go on without it. Raises InvalidOption.
+    """
+
+    key: str | None = None
+    per: Per | None = field(default=None, kw_only=True)
+    on_dead: Literal["block", "pass"] = field(default="block", kw_only=True)
+
+    def __post_init__(self) -> None:
+        if (self.key is None) == (self.per is None):
+            raise InvalidOption('a Sequence has a key, or a parameter that it goes by: ph.Sequence(per="customer_id")')
+        if self.key is not None:
+            checked_name(self.key, what="sequence")
+        _check_per(self.per, what="Sequence.per")
+        if self.on_dead not in ("block", "pass"):
+            raise InvalidOption(f'on_dead is {self.on_dead!r}; it must be "block" or "pass"')
+
+
+def as_sequence(value: object) -> Sequence:
+    """A sequence from its key, or from a Sequence."""
+    if isinstance(value, Sequence):
+        return value
+    if isinstance(value, str):
+        return Sequence(value)
+    raise InvalidOption(f'sequence is {value!r}; give a key such as "invoice-7", or ph.Sequence(per="customer_id")')
 
 
 def as_rate(value: object) -> Rate:

@@ -44,6 +44,10 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker must have been started with to take it."""
     rate: Rate | None = None
     concurrency: Concurrency | None = None
+    fair: bool = False
+    """Whether its tenants take turns."""
+    retry_budget: Rate | None = None
+    """How many retries may start in a time; those beyond it are put off."""
     window: Window | None = None
     """The hours of the day in which its jobs are begun."""
     ageing: float = 60.0
@@ -270,6 +274,13 @@ def _flag(name: str) -> Callable[[object], bool]:
     return check
 
 
+def _retry_budget(value: object) -> Rate:
+    rate = as_rate(value)
+    if rate.per is not None:
+        raise InvalidOption(f"retry_budget has per={rate.per!r}; it is one for all jobs of the queue")
+    return rate
+
+
 def _instance_type(value: object) -> dict[str, str]:
     return as_labels({"instance_type": value})
 
@@ -288,6 +299,8 @@ CHECKS: dict[str, Callable[[object], tuple[str, object]]] = {
     "concurrency": _under("concurrency", as_concurrency),
     "window": _under("window", as_window),
     "ageing": _under("ageing", _ageing),
+    "fair": _under("fair", _flag("fair")),
+    "retry_budget": _under("retry_budget", _retry_budget),
     "paused": _under("paused", _flag("paused")),
     "draining": _under("draining", _flag("draining")),
     "worker_count": _under("concurrency", as_concurrency),

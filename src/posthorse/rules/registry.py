@@ -6,7 +6,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -14,10 +14,14 @@ from posthorse.errors import DuplicateKind, InvalidOption, UnknownKind
 from posthorse.rules.arguments.signature import Signature
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import DEFAULT_QUEUE, checked_name, checked_priority
+from posthorse.rules.limits import Concurrency, Rate, Sequence, as_concurrency, as_rate, as_sequence
 from posthorse.rules.queues import DeclaredQueues
 from posthorse.rules.retry import Backoff, BackoffFunction, checked_backoff, checked_errors
-from posthorse.rules.schedules import Declared
 from posthorse.rules.sizes import Size, as_bytes, size_text
+
+if TYPE_CHECKING:
+    from posthorse.rules.schedules import Declared
+from posthorse.rules.unique import Unique, check_names, checked_unique
 
 _PLAIN = Backoff()
 
@@ -42,7 +46,10 @@ class KindOptions(msgspec.Struct, frozen=True, kw_only=True):
     isolation: str | None = None
     kill_after: float | None = None
     max_memory: int | None = None
-    unique: bool = False
+    rate: Rate | None = None
+    concurrency: Concurrency | None = None
+    sequence: Sequence | None = None
+    unique: Unique | None = None
     aliases: tuple[str, ...] = ()
 
 
@@ -115,6 +122,9 @@ def register(
     signature = Signature(function, kind=name, context_type=context_type)
     registered = Registered(name, function, signature, options, inspect.iscoroutinefunction(function))
     _check_can_be_killed(registered)
+    _check_limits(registered)
+    if options.unique is not None:
+        check_names(options.unique, signature.names, kind=name)
     if options.timeout is not None:
         check_can_time_out(registered)
     return registered
@@ -181,13 +191,6 @@ def checked_isolation(value: object) -> str:
     )
 
 
-def checked_unique(value: object) -> bool:
-    """True or False. Raises InvalidOption."""
-    if isinstance(value, bool):
-        return value
-    raise InvalidOption(f"unique is {value!r}; it must be True or False")
-
-
 def checked_tags(value: object) -> tuple[str, ...]:
     """Up to 50 names. Raises InvalidOption."""
     if isinstance(value, str) or not isinstance(value, list | tuple | set | frozenset):
@@ -234,7 +237,27 @@ _CHECKS: dict[str, Callable[..., object]] = {
     "max_memory": _checked_memory,
     "unique": checked_unique,
     "aliases": _checked_aliases,
+    "rate": as_rate,
+    "concurrency": as_concurrency,
+    "sequence": as_sequence,
 }
+
+
+def _check_limits(registered: Registered) -> None:
+    """What a limit goes by must be there, and a key must not look like the name of a parameter."""
+    options, signature = registered.options, registered.signature
+    for name in ("rate", "concurrency", "sequence"):
+        per = getattr(getattr(options, name), "per", None)
+        if isinstance(per, str) and per != "tenant" and not signature.takes(per):
+            raise InvalidOption(
+                f"{registered.kind!r}: {name} goes by {per!r}, which is none of its parameters; name one of them, or "
+                '"tenant", or give a function of the arguments'
+            )
+    if options.sequence is not None and options.sequence.key is not None and signature.takes(options.sequence.key):
+        raise InvalidOption(
+            f"{registered.kind!r}: sequence={options.sequence.key!r} is one key for all its jobs, and also the name of "
+            f"a parameter; to go by the parameter write sequence=ph.Sequence(per={options.sequence.key!r})"
+        )
 
 
 def _check_can_be_killed(registered: Registered) -> None:

@@ -180,6 +180,11 @@ def checked_call(call: NewJob) -> NewJob:
         )
     if call.run_at is not None or call.delay is not None:
         raise InvalidOption("the call has a run_at or a delay; when it runs is what the schedule says")
+    if call.unique is not None and call.unique.on_conflict == "raise":
+        raise InvalidOption(
+            'the call is unique with on_conflict="raise", and a schedule has nobody to tell; choose another with '
+            "using(unique=…), such as unique=True"
+        )
     return call
 
 

@@ -6,7 +6,6 @@ It knows items and seconds, and nothing of jobs, sources or clocks.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import msgspec
 
@@ -29,8 +28,7 @@ class SliceSize(msgspec.Struct, frozen=True, array_like=True):
     recent_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class CutShort:
+class CutShort(msgspec.Struct, frozen=True):
     """How often an attempt ended within the slice that is next: by its timeout, and with its worker."""
 
     timeouts: int = 0
@@ -51,8 +49,7 @@ def cut_short_by(ends: Iterable[tuple[str, dict[str, object]]]) -> CutShort:
     return CutShort(timeouts, losses)
 
 
-@dataclass(frozen=True, slots=True)
-class SizeRule:
+class SizeRule(msgspec.Struct, frozen=True):
     """At most `most` items a slice; with `seconds`, as many as take about that time."""
 
     most: int

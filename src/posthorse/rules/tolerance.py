@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from posthorse.errors import InvalidOption
 
@@ -13,8 +14,7 @@ JUDGED_FROM = 100
 _SHARE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
 
 
-@dataclass(frozen=True, slots=True)
-class Tolerance:
+class Tolerance(msgspec.Struct, frozen=True):
     """How many bad items a loop may have: `count` of them, or `share` of all that it did, from 0 to 1."""
 
     count: int = 0

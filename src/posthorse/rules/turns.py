@@ -1,4 +1,5 @@
-"""Whose turn it is: queues of equal priority share the work by their weights, exactly over time.
+"""Whose turn it is: queues of equal priority share the work by their weights, exactly over time; tenants of a queue
+that has a line for each of them share it evenly.
 
 Stride scheduling (C. A. Waldspurger, W. E. Weihl, 1995): each queue has a pass that grows by 1/weight with every job;
 the queue with the smallest pass is next. One that was empty comes back at the pass of the others, so that
@@ -8,7 +9,7 @@ nothing is saved up, and nobody waits longer than the sum of the weights. Pure.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -30,62 +31,110 @@ class Line(msgspec.Struct, frozen=True):
     queue: str
     priority: int
     is_newest_first: bool = False
+    tenant: str | None = None
+    """Whose line it is, where tenants share."""
+
+
+Group = tuple[int, str]
+"""A priority, and a queue where tenants share, or "" where queues do."""
 
 
 class Passes(msgspec.Struct, frozen=True):
-    """Where the queues of each priority stand."""
+    """Where those who share stand: queues in the group of their priority, tenants in that of their queue."""
 
-    by_queue: Mapping[tuple[int, str], int] = {}
-    by_priority: Mapping[int, int] = {}
-    """The pass at which a queue that was empty comes back."""
+    by_name: Mapping[tuple[Group, str], int] = {}
+    by_group: Mapping[Group, int] = {}
+    """The pass at which one who had nothing comes back."""
 
-    def pass_of(self, priority: int, queue: str) -> int:
-        """Where a queue that has jobs stands."""
-        return max(self.by_queue.get((priority, queue), 0), self.by_priority.get(priority, 0))
+    def pass_of(self, group: Group, name: str) -> int:
+        """Where somebody who has jobs stands."""
+        return max(self.by_name.get((group, name), 0), self.by_group.get(group, 0))
 
 
 def take_turns(
-    heads: Sequence[Head], lines: Mapping[int, Line], weights: Mapping[str, int], passes: Passes, room: int
+    heads: Sequence[Head],
+    lines: Mapping[int, Line],
+    weights: Mapping[str, int],
+    passes: Passes,
+    room: int,
+    *,
+    admits: Callable[[Head], bool] = lambda _: True,
 ) -> list[Head]:
-    """The next `room` jobs: higher priority first, then by weight, then by the order of each queue."""
-    waiting: dict[int, dict[str, list[Head]]] = {}
+    """The next `room` jobs: higher priority first, then by weight, tenant by tenant, by the order of each queue.
+
+    One that is not admitted is left out and costs nobody a turn.
+    """
+    waiting: dict[int, dict[str, dict[str, list[Head]]]] = {}
     for head in heads:
         line = lines[head.lane]
-        waiting.setdefault(line.priority, {}).setdefault(line.queue, []).append(head)
+        of_queue = waiting.setdefault(line.priority, {}).setdefault(line.queue, {})
+        of_queue.setdefault(line.tenant or "", []).append(head)
     chosen: list[Head] = []
     for priority in sorted(waiting, reverse=True):
-        queues = {queue: _in_order(found, lines) for queue, found in waiting[priority].items()}
-        turns = [(passes.pass_of(priority, queue), queue) for queue in queues]
+        queues = {
+            queue: _by_tenants((priority, queue), of_queue, lines, passes, admits)
+            for queue, of_queue in waiting[priority].items()
+        }
+        turns = [(passes.pass_of((priority, ""), queue), queue) for queue in queues]
         heapq.heapify(turns)
         while turns and len(chosen) < room:
             at, queue = turns[0]
-            chosen.append(queues[queue].pop())
-            if queues[queue]:
-                heapq.heapreplace(turns, (at + _stride(weights, queue), queue))
-            else:
+            following = next(queues[queue], None)
+            if following is None:
                 heapq.heappop(turns)
+            else:
+                chosen.append(following)
+                heapq.heapreplace(turns, (at + _stride(weights, queue), queue))
     return chosen
 
 
 def after_turns(
     taken: Sequence[int], waiting: Mapping[int, Line], weights: Mapping[str, int], passes: Passes
 ) -> Passes:
-    """Where the queues stand after jobs of these lanes were taken; `waiting` are the lanes that had jobs."""
-    by_queue = dict(passes.by_queue)
-    by_priority = dict(passes.by_priority)
-    groups: dict[int, set[str]] = {}
+    """Where they stand after jobs of these lanes were taken; `waiting` are the lanes that had jobs."""
+    by_name, by_group = dict(passes.by_name), dict(passes.by_group)
+    groups: dict[Group, set[str]] = {}
     for line in waiting.values():
-        groups.setdefault(line.priority, set()).add(line.queue)
-    counts: dict[tuple[int, str], int] = {}
+        for group, name in _shares_of(line):
+            groups.setdefault(group, set()).add(name)
+    counts: dict[tuple[Group, str], int] = {}
     for lane in taken:
-        line = waiting[lane]
-        counts[line.priority, line.queue] = counts.get((line.priority, line.queue), 0) + 1
-    for priority, queues in groups.items():
-        for queue in queues:
-            count = counts.get((priority, queue), 0)
-            by_queue[priority, queue] = passes.pass_of(priority, queue) + count * _stride(weights, queue)
-        by_priority[priority] = max(by_priority.get(priority, 0), min(by_queue[priority, queue] for queue in queues))
-    return Passes(by_queue, by_priority)
+        for share in _shares_of(waiting[lane]):
+            counts[share] = counts.get(share, 0) + 1
+    for group, names in groups.items():
+        for name in names:
+            stride = STRIDE if group[1] else _stride(weights, name)
+            by_name[group, name] = passes.pass_of(group, name) + counts.get((group, name), 0) * stride
+        by_group[group] = max(by_group.get(group, 0), min(by_name[group, name] for name in names))
+    return Passes(by_name, by_group)
+
+
+def _shares_of(line: Line) -> Iterator[tuple[Group, str]]:
+    yield (line.priority, ""), line.queue
+    if line.tenant is not None:
+        yield (line.priority, line.queue), line.tenant
+
+
+def _by_tenants(
+    group: Group,
+    of_queue: Mapping[str, list[Head]],
+    lines: Mapping[int, Line],
+    passes: Passes,
+    admits: Callable[[Head], bool],
+) -> Iterator[Head]:
+    """The jobs of one queue that are admitted, tenant by tenant."""
+    waiting = {tenant: _in_order(heads, lines) for tenant, heads in of_queue.items()}
+    turns = [(passes.pass_of(group, tenant), tenant) for tenant in waiting]
+    heapq.heapify(turns)
+    while turns:
+        at, tenant = turns[0]
+        while waiting[tenant] and not admits(waiting[tenant][-1]):
+            waiting[tenant].pop()
+        if not waiting[tenant]:
+            heapq.heappop(turns)
+            continue
+        yield waiting[tenant].pop()
+        heapq.heapreplace(turns, (at + STRIDE, tenant))
 
 
 def _in_order(heads: Sequence[Head], lines: Mapping[int, Line]) -> list[Head]:

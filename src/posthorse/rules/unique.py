@@ -1,18 +1,196 @@
-"""The identity of a job: what makes two jobs of one kind the same. Pure."""
+"""What makes two jobs the same, for how long, and what follows when the same job comes again. Pure."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Literal, cast
 
 import msgspec
 
+from posthorse.clock import microseconds
+from posthorse.errors import InvalidArgument, InvalidOption
+from posthorse.rules.durations import Duration, as_timedelta
 
-def identity(arguments: str) -> str:
+OnConflict = Literal["return", "replace", "reschedule", "raise"]
+Rule = Literal["finished", "queued", "window"]
+By = str | Sequence[str] | Callable[..., object]
+"""What an identity is made of: a parameter, several, or a function of the arguments."""
+
+TENANT = "tenant"
+"""Always a part of an identity; named alone, a tenant has one job of the kind."""
+
+_ON_CONFLICT = ("return", "replace", "reschedule", "raise")
+
+
+@dataclass(frozen=True, slots=True)
+class Unique:
+    """When a job is the same as an earlier one of its kind and tenant, and what is done then.
+
+    until: "finished" (the identity is held until the job is completed, failed or cancelled), "queued" (until it starts:
+    one may run while one waits), or a duration (for so long after the enqueue, whatever becomes of the job).
+    by: the parameters that are compared, one name or several, or a function that is called with the arguments and whose
+    answer is compared; None for all arguments.
+    on_conflict: "return" the earlier job; "raise" NotUnique; "replace": the earlier job gets the new arguments and
+    options and keeps its place; "reschedule": the same, and its time is set anew. A job that was started is returned
+    unchanged.
+    Calls are compared with calls of the same `until` (any duration is as good as another) and the same `by`.
+    Raises InvalidOption.
+    """
+
+    until: Duration = "finished"
+    by: By | None = None
+    on_conflict: OnConflict = "return"
+
+    def __post_init__(self) -> None:
+        _checked_until(self.until)
+        object.__setattr__(self, "by", _checked_by(self.by))
+        if self.on_conflict not in _ON_CONFLICT:
+            raise InvalidOption(
+                f"Unique.on_conflict is {self.on_conflict!r}; it must be "
+                f'{", ".join(map(_in_quotes, _ON_CONFLICT[:-1]))} or "raise"'
+            )
+
+    @property
+    def rule(self) -> Rule:
+        """What decides how long an identity is held."""
+        return cast("Rule", self.until) if self.until in ("finished", "queued") else "window"
+
+    @property
+    def window(self) -> int | None:
+        """Microseconds, when `until` is a duration."""
+        return _checked_until(self.until)
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The parameters that are compared; None when all are, or a function says."""
+        if self.by is None or callable(self.by):
+            return None
+        return (self.by,) if isinstance(self.by, str) else tuple(self.by)
+
+
+class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The identity of a new job, as the store takes it. `window` is in microseconds."""
+
+    value: str
+    rule: Rule = "finished"
+    window: int | None = None
+    on_conflict: OnConflict = "return"
+
+
+class Remembered(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a job keeps of its identity, to take it back when it is run again. `value` is what a function said."""
+
+    rule: Rule = "finished"
+    by: tuple[str, ...] | None = None
+    value: str | None = None
+
+
+def identity_of(unique: Unique, arguments: str, args: Sequence[object], kwargs: Mapping[str, object]) -> Identity:
+    """The identity of a call: `arguments` as they are stored, `args` and `kwargs` as they were given.
+
+    Raises InvalidArgument when the function `by` gives what has no form in JSON.
+    """
+    if callable(unique.by):
+        value = _digest(("function", _said(unique.by, args, kwargs)))
+    else:
+        value = _value(arguments, unique.names)
+    return Identity(value, unique.rule, unique.window, unique.on_conflict)
+
+
+def remembered(unique: Unique, value: str | None = None) -> Remembered | None:
+    """What a job keeps of its identity; None when it takes none back. `value` where a function said it."""
+    if unique.rule == "window":
+        return None
+    return Remembered(unique.rule, unique.names, value)
+
+
+def identity_again(kept: Remembered, arguments: str) -> Identity:
+    """The identity that a job takes back, whose arguments may have been changed meanwhile."""
+    return Identity(_value(arguments, kept.by) if kept.value is None else kept.value, kept.rule)
+
+
+def fingerprint(arguments: str) -> str:
     """A short text, equal for equal arguments, whatever the order of keys in the JSON that they are stored in."""
-    canonical = msgspec.json.encode(msgspec.json.decode(arguments), order="deterministic")
-    return blake2b(canonical, digest_size=20).hexdigest()
+    return _value(arguments, None)
 
 
-def scope(kind: str) -> str:
+def scope(kind: str, rule: Rule) -> str:
     """Where identities of this kind stand among keys; `*` is no part of any name, so it is not a key's own."""
-    return f"*unique:{kind}"
+    return f"*{rule}:{kind}"
+
+
+def checked_unique(value: object) -> Unique | None:
+    """A Unique; True is the plain one, False is none. Raises InvalidOption."""
+    if isinstance(value, Unique):
+        return value
+    if isinstance(value, bool):
+        return Unique() if value else None
+    raise InvalidOption(
+        f'unique is {value!r}; it must be True, False or a ph.Unique, such as ph.Unique(until="queued", by="user_id")'
+    )
+
+
+def check_names(unique: Unique, parameters: Sequence[str], *, kind: str) -> None:
+    """Raises InvalidOption for names in `by` that are no parameters of the kind."""
+    for name in unique.names or ():
+        if name in parameters or name == TENANT:
+            continue
+        near = difflib.get_close_matches(name, parameters, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"its parameters are: {', '.join(parameters) or 'none'}"
+        raise InvalidOption(f"Unique.by names {name!r}, which is no parameter of {kind!r}; {hint}")
+
+
+def _checked_until(until: object) -> int | None:
+    """Microseconds, for a duration."""
+    if until in ("finished", "queued"):
+        return None
+    try:
+        span = microseconds(as_timedelta(cast("Duration", until), name="until"))
+    except InvalidOption:
+        span = 0
+    if span <= 0:
+        raise InvalidOption(
+            f'Unique.until is {until!r}; it must be "finished", "queued" or a duration above zero such as "10m"'
+        )
+    return span
+
+
+def _checked_by(by: object) -> By | None:
+    if by is None or callable(by):
+        return by
+    names = (by,) if isinstance(by, str) else by
+    if isinstance(names, tuple | list) and names and all(isinstance(n, str) and n for n in cast("list[object]", names)):
+        return by if isinstance(by, str) else tuple(cast("Sequence[str]", names))
+    raise InvalidOption(
+        f"Unique.by is {by!r}; it must be the name of a parameter, a list of names, or a function of the arguments; "
+        f'None stands for all arguments, and "{TENANT}" for none: one job of the kind for each tenant'
+    )
+
+
+def _said(by: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object]) -> object:
+    said = by(*args, **kwargs)
+    try:
+        return msgspec.to_builtins(said, order="deterministic")
+    except TypeError as error:
+        raise InvalidArgument(
+            f"the function in Unique.by gave {repr(said)[:60]}, which has no form in JSON; give a text, a number, or a "
+            "tuple of these"
+        ) from error
+
+
+def _value(arguments: str, names: tuple[str, ...] | None) -> str:
+    given = msgspec.json.decode(arguments)
+    if names is None:
+        return _digest(given)
+    return _digest((sorted(names), {name: given[name] for name in names if name in given}))
+
+
+def _digest(value: object) -> str:
+    return blake2b(msgspec.json.encode(value, order="deterministic"), digest_size=20).hexdigest()
+
+
+def _in_quotes(word: str) -> str:
+    return f'"{word}"'

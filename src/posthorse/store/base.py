@@ -8,9 +8,10 @@ the same commit), so it keeps nothing outside itself.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Generic, NamedTuple, ParamSpec, TypeVar
+
+import msgspec
 
 from posthorse.store.queries import Row, Value
 
@@ -33,8 +34,7 @@ Execute = Callable[[Ask], Rows]
 AsyncExecute = Callable[[Ask], Awaitable[Rows]]
 
 
-@dataclass(frozen=True, slots=True)
-class Operation(Generic[T_co]):
+class Operation(msgspec.Struct, Generic[T_co], frozen=True):
     """An operation with its arguments, ready to be run, several times if need be."""
 
     start: Callable[[], Steps[T_co]]

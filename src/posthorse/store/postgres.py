@@ -272,8 +272,19 @@ class PostgresBackend:
                 return
             await connection.execute(f'LISTEN "{self.channel}"'.encode())
             begin()
-            async for notification in connection.notifies():
-                yield notification.payload
+            # By hand, for the driver's own iterator wakes up ten times a second to see whether it should go on.
+            readable = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            descriptor = connection.fileno()
+            loop.add_reader(descriptor, readable.set)
+            try:
+                while await readable.wait():
+                    readable.clear()
+                    connection.pgconn.consume_input()
+                    while (notification := connection.pgconn.notifies()) is not None:
+                        yield notification.extra.decode()
+            finally:
+                loop.remove_reader(descriptor)
         finally:
             await connection.close()
 

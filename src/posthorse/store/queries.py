@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
@@ -36,8 +35,7 @@ _OTHER = re.compile(r"\{(?!rows\})([a-z_]+)\}")
 _json = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
+class Dialect(msgspec.Struct, frozen=True):
     """What the compiler must know of a database."""
 
     name: str
@@ -47,16 +45,14 @@ class Dialect:
     """Reserved parameters that stand for an expression, which may use `:shift`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(msgspec.Struct, frozen=True):
     """One statement with numbered parameters, and the names of what they take."""
 
     sql: str
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(msgspec.Struct, frozen=True):
     """A named block, compiled."""
 
     name: str

@@ -28,6 +28,9 @@ log = logging.getLogger("posthorse.store")
 CLOSEST_LOOKS = 0.002
 """Seconds between two wakes at least: a busy neighbour must not make the idle ones spin."""
 
+LOOK_WHEN_BLIND = 0.05
+"""Seconds between two looks where nothing tells of writes."""
+
 ECHOES = (0.004, 0.03, 0.15)
 """Seconds after which to look again: a sync may take that long."""
 
@@ -36,9 +39,14 @@ _EVENT = struct.Struct("iIII")
 
 
 class Watch:
-    """Wakes whoever waits. This one knows only `wake`; its heirs hear of writes by other processes."""
+    """Wakes whoever waits. This one knows only `wake`; its heirs hear of writes by other processes.
 
-    def __init__(self) -> None:
+    `closest`: seconds between two wakes at least. `blind`: seconds of a wait at most, where nothing tells of writes.
+    """
+
+    def __init__(self, *, closest: float = CLOSEST_LOOKS, blind: float = LOOK_WHEN_BLIND) -> None:
+        self._closest = closest
+        self._blind = blind
         self._news = asyncio.Event()
         self._woken_at = 0.0
 
@@ -52,14 +60,22 @@ class Watch:
 
     async def wait(self, timeout: float) -> bool:
         """Waits for news since the last `clear`; false when there were none in time (seconds)."""
-        try:
-            await asyncio.wait_for(self._news.wait(), timeout)
-        except TimeoutError:
+        if not await self._hears(timeout):
             return False
-        early = self._woken_at + CLOSEST_LOOKS - time.monotonic()
+        early = self._woken_at + self._closest - time.monotonic()
         if early > 0:
             await asyncio.sleep(early)
         self._woken_at = time.monotonic()
+        return True
+
+    async def _hears(self, timeout: float) -> bool:
+        """Waits for news; false when there were none in time."""
+        try:
+            # Not wait_for, which on Python 3.11 loses a cancellation that comes together with news.
+            async with asyncio.timeout(timeout):
+                await self._news.wait()
+        except TimeoutError:
+            return False
         return True
 
     async def __aenter__(self) -> Self:
@@ -71,15 +87,32 @@ class Watch:
         return None
 
 
+class BlindWatch(Watch):
+    """Hears of nothing but `wake`, and so looks every `blind` seconds."""
+
+    async def _hears(self, timeout: float) -> bool:
+        return await super()._hears(min(timeout, self._blind))
+
+
 class SqliteWatch(Watch):
     """Hears of every commit to the file: the kernel tells when the log was written (inotify, Linux).
 
     It tells a moment before the commit can be seen: the log is written, then synced, then shown. So after news
     follow more wakes. Commits of this process tell by themselves, when they are done.
+
+    The kernel is heard only while somebody waits, and keeps one event for the whole time in between: those who are
+    busy anyway, in the midst of thousands of commits a second, do not pay for each.
     """
 
-    def __init__(self, store: Store, backend: SqliteBackend) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        store: Store,
+        backend: SqliteBackend,
+        *,
+        closest: float = CLOSEST_LOOKS,
+        blind: float = LOOK_WHEN_BLIND,
+    ) -> None:
+        super().__init__(closest=closest, blind=blind)
         self._store = store
         self._log = Path(f"{backend.path}-wal")
         self._descriptor = -1
@@ -87,10 +120,7 @@ class SqliteWatch(Watch):
         self._echoes: list[asyncio.TimerHandle] = []
 
     async def __aenter__(self) -> Self:
-        self._descriptor = _watch_file(self._log)
         self._loop = asyncio.get_running_loop()
-        if self._descriptor >= 0:
-            self._loop.add_reader(self._descriptor, self._on_events)
         self._store.after_commit.add(self._on_commit)
         return self
 
@@ -98,17 +128,25 @@ class SqliteWatch(Watch):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._store.after_commit.discard(self._on_commit)
+        for echo in self._echoes:
+            echo.cancel()
         if self._descriptor >= 0:
-            self._loop.remove_reader(self._descriptor)
             os.close(self._descriptor)
+            self._descriptor = -1
 
-    async def wait(self, timeout: float) -> bool:
-        """See Watch; without inotify, looks more often instead."""
+    async def _hears(self, timeout: float) -> bool:
         self._is_waiting = True
+        if self._descriptor < 0:
+            self._descriptor = _watch_file(self._log)  # which is there only once the store is in use
+            timeout = min(timeout, self._blind)  # and what was written before is not told
+        if self._descriptor >= 0:
+            self._loop.add_reader(self._descriptor, self._on_events)
         try:
-            return await super().wait(timeout if self._descriptor >= 0 else min(timeout, 0.05))
+            return await super()._hears(timeout)
         finally:
             self._is_waiting = False
+            if self._descriptor >= 0:
+                self._loop.remove_reader(self._descriptor)
 
     def _on_events(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -129,7 +167,7 @@ class PostgresWatch(Watch):
     """Hears notifications on a connection of its own; behind a pooler there are none, and it looks more often."""
 
     def __init__(self, backend: PostgresBackend) -> None:
-        super().__init__()
+        super().__init__(blind=0.1)
         self._backend = backend
         self._is_listening = False
         self._task: asyncio.Task[None] | None = None
@@ -146,9 +184,8 @@ class PostgresWatch(Watch):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    async def wait(self, timeout: float) -> bool:
-        """See Watch."""
-        return await super().wait(timeout if self._is_listening else min(timeout, 0.1))
+    async def _hears(self, timeout: float) -> bool:
+        return await super()._hears(timeout if self._is_listening else min(timeout, self._blind))
 
     async def _listen_forever(self) -> None:
         failures = 0
@@ -171,11 +208,20 @@ class PostgresWatch(Watch):
 
 
 def make_watch(store: Store) -> Watch:
-    """The watch that fits a store."""
+    """The watch that fits a store: wakes whoever waits for jobs that may run now."""
     backend = store.backend
     if backend.dialect.name == "sqlite":
         return SqliteWatch(store, backend)  # type: ignore[arg-type]  # told apart by its dialect
     return PostgresWatch(backend)  # type: ignore[arg-type]  # told apart by its dialect
+
+
+def make_watch_of_writes(store: Store, *, closest: float, blind: float) -> Watch:
+    """A watch that wakes for whatever was written, at most so often; on PostgreSQL, where jobs that wait for their
+    time tell nobody, it can only look again."""
+    backend = store.backend
+    if backend.dialect.name == "sqlite":
+        return SqliteWatch(store, backend, closest=closest, blind=blind)  # type: ignore[arg-type]  # as above
+    return BlindWatch(blind=blind)
 
 
 def _watch_file(path: Path) -> int:

@@ -8,17 +8,19 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from posthorse.rules.job import Lane
 from posthorse.rules.queues import QueueSettings, as_labels
 from posthorse.rules.registry import Registry
 from posthorse.store.operations.claim import Claimed, Probe, claim, claim_by_turns, news, shares, waits
+from posthorse.store.operations.gates import Turns, claim_through_gates
 from posthorse.store.operations.queues import live_layers
 from posthorse.store.operations.runners import Runner, set_idle
 from posthorse.store.store import Store
 from posthorse.worker.lanes import LaneBook
+from posthorse.worker.limits import Limits
 from posthorse.worker.single import OneJob
 
 log = logging.getLogger("posthorse.worker")
@@ -26,6 +28,9 @@ log = logging.getLogger("posthorse.worker")
 NEWS_EVERY = 0.05
 NEWS_WHEN_IDLE = 0.9
 """Seconds after which an idle runner looks before it claims: a queue that was paused is left alone within a second."""
+
+SHUT_FOR = 0.2
+"""Seconds after which a gate is looked at again that opens when a job of another runner ends."""
 
 Suspects = Literal["never", "when empty", "only"]
 """Which runners take suspects: none, whenever nothing else runs in it, or nothing else at all."""
@@ -46,9 +51,21 @@ class Claiming:
         self._store = store
         self._registry = registry
         self._runner = runner
-        self._book = LaneBook(self._serves, keeps_marks=not store.is_sqlite, labels=as_labels(list(runner.labels)))
+        self._limits = Limits(registry, self.lane_numbered)
+        self._book = LaneBook(
+            self._serves,
+            keeps_marks=not store.is_sqlite,
+            labels=as_labels(list(runner.labels)),
+            keeps_mark_of=lambda number: not self._limits.has_keys(number),  # what was held comes back to its old place
+        )
+        self._gates: dict[str, Sequence[str]] = {}
+        self.has_more = False
+        """True when a claim that found nothing should be tried again at once: it set jobs aside on its way."""
+        self.wants_room = False
+        """True when there are jobs with limits for which there was no free slot: such are not claimed ahead."""
         self._looked_at = -math.inf
         self._heard_changes: int | None = None
+        self._free = 0
 
     @property
     def is_one_by_one(self) -> bool:
@@ -59,12 +76,33 @@ class Claiming:
         """Where a job was claimed."""
         return self._book[claimed.lane]
 
+    def lane_numbered(self, number: int) -> Lane:
+        """A lane that is served."""
+        return self._book[number]
+
+    def gates(self, claimed: Claimed) -> Sequence[str] | None:
+        """The gates of its own that a job passed, once; None for a job without limits."""
+        return self._gates.pop(claimed.job, None)
+
+    def reopen(self) -> None:
+        """A job with limits ended here: there may be room."""
+        self._book.reopen()
+
+    @property
+    def opens_at(self) -> float:
+        """When a gate may open that was shut, in monotonic seconds."""
+        return self._book.opens_at()
+
     def settings(self, queue: str) -> QueueSettings:
         """What holds for a queue."""
         return self._book.settings(queue)
 
-    async def next(self, room: int, *, is_empty: bool) -> list[Claimed]:
-        """Up to `room` jobs, those of the highest priority first. `is_empty`: whether nothing else runs here."""
+    async def next(self, room: int, *, free: int, is_empty: bool) -> list[Claimed]:
+        """Up to `room` jobs, those of the highest priority first, no more than `free` of them with limits.
+
+        `is_empty`: whether nothing else runs here.
+        """
+        self._free = free
         looks_first = time.monotonic() - self._looked_at >= (NEWS_WHEN_IDLE if self.is_idle else NEWS_EVERY)
         if looks_first:
             await self._hear_news()
@@ -90,6 +128,7 @@ class Claiming:
         return bool(probes) and bool(await self._store.aread(shares(probes, 1)))
 
     async def _claim(self, room: int, *, is_empty: bool) -> list[Claimed]:
+        self.has_more = self.wants_room = False
         if self.only is not None:
             await self._hear_news()
             return await self.only.claim(self._store, self._runner.id)
@@ -109,6 +148,8 @@ class Claiming:
             return []
         if self.is_idle and self._store.is_sqlite and not await self._store.aread(shares(probes, 1)):
             return []  # somebody else's write woke us: looking costs no turn at the one write lock
+        if any(self._limits.bind(probe.lane) for probe in probes):
+            return await self._claim_through_gates(probes, room)
         if not self._book.takes_turns:
             return await self._store.arun(claim(self._runner.id, probes, room))
         lines, weights, passes = self._book.lines(probes), self._book.weights, self._book.passes
@@ -116,14 +157,30 @@ class Claiming:
         self._book.take_note_of_turns(claimed, lines, waiting)
         return claimed
 
+    async def _claim_through_gates(self, probes: Sequence[Probe], room: int) -> list[Claimed]:
+        turns = Turns(self._book.lines(probes), self._book.weights, self._book.passes)
+        channel = self._store.backend.channel
+        passed = await self._store.arun(
+            claim_through_gates(self._runner.id, probes, room, self._free, turns, self._limits, channel=channel)
+        )
+        now = time.monotonic()
+        for lane, seconds in passed.shut.items():
+            self._book.shut((lane,), until=now + (SHUT_FOR if seconds is None else seconds))
+        self._book.take_note_of_turns(passed.claimed, turns.lines, passed.waiting)
+        self._gates.update(passed.gates)
+        self.has_more = passed.has_held and not passed.claimed
+        self.wants_room = passed.is_left
+        return passed.claimed
+
     async def _hear_news(self) -> bool:
         """Looks for lanes and for what was said of queues since the last look; true when there is more to serve."""
         self._looked_at = time.monotonic()
         heard = await self._store.aread(news(self._book.known))
         if heard.changes != self._heard_changes:
             settings = self._registry.queues.settings(await self._store.aread(live_layers()))
+            self._limits.obey(settings)
             self._book.obey(settings)
-            self._warn_of_limits(settings)
+            self._book.reopen()
             self._heard_changes = heard.changes
         is_open = self._book.open_at(heard.now)
         return self._book.add(heard.lanes) or is_open
@@ -133,11 +190,6 @@ class Claiming:
         probes = self._book.ageing_probes(time.monotonic())
         if probes:
             self._book.age(await self._store.aread(waits(probes)))
-
-    def _warn_of_limits(self, queues: Mapping[str, QueueSettings]) -> None:
-        for name, settings in queues.items():
-            if settings.rate is not None or settings.concurrency is not None:
-                log.warning("queue %s has a rate or a concurrency, which this version stores and does not keep", name)
 
     def _serves(self, lane: Lane) -> bool:
         return lane.kind in self._registry and (not self._runner.queues or lane.queue in self._runner.queues)

@@ -7,17 +7,17 @@ import logging
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeVar, cast, overload
+from typing import TYPE_CHECKING, TypeVar, cast, overload
 
 from posthorse.errors import Interrupted, InvalidOption, PosthorseError
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import checked_name
 from posthorse.rules.progress import Progress
-from posthorse.rules.slice_size import SizeRule
-from posthorse.rules.tolerance import as_tolerance
 from posthorse.worker.journal import Journal
-from posthorse.worker.slices import LoopPlan, Slices
-from posthorse.worker.sources import AsyncSource, QuerySetOf, Source
+
+if TYPE_CHECKING:
+    from posthorse.worker.slices import Slices
+    from posthorse.worker.sources import AsyncSource, QuerySetOf, Source
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -118,6 +118,11 @@ class Context:
 
         Raises InvalidOption; TypeError for what cannot be resumed.
         """
+        # Here, for jobs without loops, and whoever enqueues them, do not need the sources and what walks them.
+        from posthorse.rules.slice_size import SizeRule
+        from posthorse.rules.tolerance import as_tolerance
+        from posthorse.worker.slices import LoopPlan, Slices
+
         _check_size(size)
         label = _checked_label(name)
         if label in self._loops:

@@ -13,6 +13,7 @@ Pure: times are monotonic seconds that come in.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from math import inf
 
 from posthorse.rules.job import HIGHEST_PRIORITY, Lane
 from posthorse.rules.queues import DEFAULTS, QueueSettings
@@ -34,7 +35,12 @@ class LaneBook:
     """The lanes that a runner serves."""
 
     def __init__(
-        self, serves: Callable[[Lane], bool], *, keeps_marks: bool, labels: Mapping[str, str] | None = None
+        self,
+        serves: Callable[[Lane], bool],
+        *,
+        keeps_marks: bool,
+        labels: Mapping[str, str] | None = None,
+        keeps_mark_of: Callable[[int], bool] = lambda _: True,
     ) -> None:
         self.known = 0
         """The highest number of a lane that was looked at."""
@@ -54,8 +60,11 @@ class LaneBook:
         self._is_sweep = False
         self._queues: Mapping[str, QueueSettings] = {}
         self._closed: frozenset[str] = frozenset()
+        self._fair: frozenset[str] = frozenset()
         self._boosts: dict[int, int] = {}
         self._next_ages = 0.0
+        self._keeps_mark_of = keeps_mark_of
+        self._shut: dict[int, float] = {}
 
     def add(self, lanes: Iterable[tuple[int, Lane]]) -> bool:
         """Enters lanes; true when one of them, or one that was strange until now, is served."""
@@ -99,6 +108,7 @@ class LaneBook:
         return self._sorted(
             Probe(number, self._start(number, now), lane.priority + self._boosts.get(number, 0))
             for number, lane in self._open(False)
+            if not self._shut or self._shut.get(number, now) <= now
         )
 
     def solo_probes(self) -> Sequence[Probe]:
@@ -108,9 +118,14 @@ class LaneBook:
     def lines(self, probes: Sequence[Probe]) -> Mapping[int, Line]:
         """The lanes of these probes as turns see them."""
         return {
-            probe.lane: Line(queue, probe.priority, self.settings(queue).order == "lifo")
+            probe.lane: Line(
+                lane.queue,
+                probe.priority,
+                self.settings(lane.queue).order == "lifo",
+                lane.tenant if lane.queue in self._fair else None,
+            )
             for probe in probes
-            for queue in (self._lanes[probe.lane].queue,)
+            for lane in (self._lanes[probe.lane],)
         }
 
     def take_note_of_turns(
@@ -119,6 +134,20 @@ class LaneBook:
         """Learns whose turn it was; `waiting` are the lanes that had jobs."""
         had_jobs = {number: line for number, line in lines.items() if number in waiting}
         self.passes = after_turns([job.lane for job in claimed], had_jobs, self.weights, self.passes)
+
+    # ── gates ────────────────────────────────────────────────────────────────────────────────────────
+
+    def shut(self, lanes: Iterable[int], *, until: float) -> None:
+        """Lanes before whose gates it is of no use to look until then."""
+        self._shut.update((number, until) for number in lanes)
+
+    def reopen(self) -> None:
+        """Somebody left a gate: it is of use again to look."""
+        self._shut.clear()
+
+    def opens_at(self) -> float:
+        """When the first lane that is shut is to be looked at again."""
+        return min(self._shut.values(), default=inf)
 
     # ── ageing ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -168,13 +197,16 @@ class LaneBook:
     def _arrange_turns(self) -> None:
         served = {lane.queue: self.settings(lane.queue) for lane in self._lanes.values()}
         self.weights = {queue: settings.weight for queue, settings in served.items()}
-        self.takes_turns = any(settings.weight != 1 or settings.order == "lifo" for settings in served.values())
+        self._fair = frozenset(lane.queue for lane in self._lanes.values() if lane.tenant)
+        self.takes_turns = bool(self._fair) or any(
+            settings.weight != 1 or settings.order == "lifo" for settings in served.values()
+        )
 
     def _sorted(self, probes: Iterable[Probe]) -> Sequence[Probe]:
         return sorted(probes, key=lambda probe: -probe.priority)
 
     def _start(self, number: int, now: float) -> int:
-        if self._is_sweep or not self._keeps_marks:
+        if self._is_sweep or not self._keeps_marks or not self._keeps_mark_of(number):
             return 0
         if self.takes_turns and self.settings(self._lanes[number].queue).order == "lifo":
             return 0  # what is consumed there is what came last

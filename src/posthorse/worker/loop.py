@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Callable
 
+from posthorse.clock import until_tick
 from posthorse.errors import OutcomeUnknown, PosthorseError
 from posthorse.rules.lifecycle import Outcome, Stopped
 from posthorse.rules.registry import Registry
@@ -75,7 +76,9 @@ class Loop:
         self._slots = Slots(
             runner.concurrency, prepare=self._prepare, ended=self._ended, freed=self._wake_if_there_is_room
         )
-        self._outbox = Outbox(store, settings, runner, written=self._wake_if_there_is_room)
+        self._outbox = Outbox(
+            store, settings, runner, written=self._wake_if_there_is_room, left_gates=self._leave_gates
+        )
         self._watch = make_watch(store)
         self._ears = Ears(store, runner.id, self._slots.running, patience=min(settings.grace, MOST_PATIENCE))
         self.is_spoilt = False
@@ -166,9 +169,10 @@ class Loop:
 
     async def _claim(self, room: int) -> bool:
         """Claims and begins up to `room` jobs; false when there were none."""
-        claimed = await self._claiming.next(room, is_empty=not self._slots.load)
+        free = self._runner.concurrency - self._slots.spoilt - self._slots.load
+        claimed = await self._claiming.next(room, free=free, is_empty=not self._slots.load)
         if not claimed:
-            return False
+            return self._claiming.has_more
         failpoint("after_claim")
         if self._is_stopping:  # told so while the claim was under way
             await self._outbox.give_back([(job.job, job.epoch) for job in claimed])
@@ -186,7 +190,8 @@ class Loop:
     async def _wait_for_work(self) -> None:
         """Waits to be woken, at most until the next look."""
         if self._claiming.is_idle:
-            has_news = await self._watch.wait(self._settings.poll)
+            until_open = self._claiming.opens_at - time.monotonic()
+            has_news = await self._watch.wait(min(self._settings.poll, max(0.0, until_open)))
             if self._claiming.suspects == "only" and not has_news:
                 self.stop()  # all suspects are tried
         else:
@@ -199,7 +204,9 @@ class Loop:
         lane = self._claiming.lane(claimed)
         kind = self._registry[lane.kind]
         place = self._cells if kind.is_isolated else self._here
-        return Running(claimed, lane, kind, place, self._claiming.settings(lane.queue))
+        running = Running(claimed, lane, kind, place, self._claiming.settings(lane.queue))
+        running.gates = self._claiming.gates(claimed)
+        return running
 
     def _ended(self, running: Running, outcome: Outcome) -> None:
         self._prefetch.observe(time.monotonic() - running.began)
@@ -208,6 +215,13 @@ class Loop:
             self._claiming.has_suspect = False
         self._tell_if_drained()
         self._wake_if_there_is_room()
+        if self._claiming.wants_room:
+            self._watch.wake()
+
+    def _leave_gates(self) -> None:
+        """Jobs with limits ended: it may be the turn of others."""
+        self._claiming.reopen()
+        self._watch.wake()
 
     def _tell_if_drained(self) -> None:
         # Nobody waits for a job whose lease is lost: its end changes nothing.
@@ -222,7 +236,7 @@ class Loop:
 
     async def _listen_forever(self) -> None:
         while True:
-            await asyncio.sleep(LISTEN_EVERY)
+            await asyncio.sleep(until_tick(LISTEN_EVERY))
             try:
                 await self._listen()
             except PosthorseError as error:

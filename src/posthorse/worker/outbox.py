@@ -9,17 +9,20 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import msgspec
 
 from posthorse.errors import StoreError
+from posthorse.rules.gates import budget_of
 from posthorse.rules.lifecycle import Outcome, Policy, Returned, Snoozed, Spent, Stopped, decide
 from posthorse.rules.retry import Backoff
 from posthorse.rules.settings import Settings
+from posthorse.store.operations.budgets import settle_within_budget
 from posthorse.store.operations.claim import give_back
 from posthorse.store.operations.finish import Attempt, Completion, complete, settle
+from posthorse.store.operations.gates import let_through
 from posthorse.store.operations.runners import Runner, held_by
 from posthorse.store.store import Store
 from posthorse.worker.failpoints import failpoint
@@ -37,12 +40,23 @@ TAKEN_OVER = "job %s was taken over by another runner; how it ended here was dro
 class Outbox:
     """Hands in outcomes of one runner."""
 
-    def __init__(self, store: Store, settings: Settings, runner: Runner, *, written: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        runner: Runner,
+        *,
+        written: Callable[[], None],
+        left_gates: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store = store
         self._settings = settings
         self._runner = runner
         self._written = written
         """Called after each batch: there is room again."""
+        self._left_gates = left_gates
+        """Called when others may pass the gates of jobs that ended."""
+        self._gates: dict[str, Sequence[str]] = {}
         self.has_given_up = False
         """True when an outcome could not be written: the store has a lease that nobody here will end."""
         self._completions: list[Completion] = []
@@ -69,6 +83,8 @@ class Outbox:
         elif type(outcome) is Returned:
             failpoint("before_completion")
             self._completions.append(Completion(running.claimed.job, running.claimed.epoch, outcome.result))
+            if running.gates is not None:
+                self._gates[running.claimed.job] = running.gates
             self._has_some.set()
         elif running.stop.request != "lost":
             task = asyncio.get_running_loop().create_task(self.settle(running, outcome))
@@ -108,10 +124,14 @@ class Outbox:
         attempt = Attempt(claimed.job, claimed.epoch)
         channel = self._store.backend.channel
         failpoint("before_settle")
-        applied = await self._insist(
-            lambda: self._store.arun(settle(attempt, transition, running.lane, detail, channel=channel))
-        )
+        settling = settle(attempt, transition, running.lane, detail, channel=channel)
+        if transition.event == "attempt_failed" and (rate := running.queue.retry_budget) is not None:
+            budget = budget_of(rate, running.lane.queue)
+            settling = settle_within_budget(attempt, transition, running.lane, detail, budget, channel=channel)
+        applied = await self._insist(lambda: self._store.arun(settling))
         failpoint("after_settle")
+        if running.gates is not None:
+            await self._leave([running.gates])
         if not applied:
             log.warning(TAKEN_OVER, claimed.job)
         elif transition.error is not None:
@@ -140,6 +160,19 @@ class Outbox:
         failpoint("after_completion")
         for job in refused or ():
             log.warning(TAKEN_OVER, job)
+        if self._gates:
+            await self._leave([self._gates.pop(each.job) for each in batch if each.job in self._gates])
+
+    async def _leave(self, gates: Sequence[Sequence[str]]) -> None:
+        """Jobs with limits ended: those who are held before their gates are lined up. Else the sweep does it."""
+        if not gates:
+            return
+        channel = self._store.backend.channel
+        try:
+            await self._store.arun(let_through({gate for some in gates for gate in some}, channel=channel))
+        except StoreError as error:
+            log.warning("cannot let jobs through that waited for others: %s; the sweep will", error)
+        self._left_gates()
 
     async def _spent(self, running: Running) -> Spent:
         """What the job has used of its budgets. A committed slice is progress, and progress clears them."""

@@ -18,6 +18,7 @@ from typing import NoReturn
 import msgspec
 
 from posthorse.app.loading import load_application
+from posthorse.clock import until_tick
 from posthorse.errors import PosthorseError
 from posthorse.store.operations.runners import Runner, register
 from posthorse.version import VERSION
@@ -121,7 +122,7 @@ class RunnerProcess:
     async def _show_life(self) -> None:
         while True:
             self._tether.send(running=self._work.running_count if self._work else 0)
-            await asyncio.sleep(ALIVE_EVERY)
+            await asyncio.sleep(until_tick(ALIVE_EVERY))
 
     def _obey(self) -> None:
         """In a thread of its own, so that it hears its supervisor while jobs block the loop."""
@@ -137,7 +138,7 @@ class RunnerProcess:
     def _mind_the_lease(self) -> None:
         """In a thread of its own: without a lease this process ends, whatever its jobs do to the loop."""
         while not self._is_taken_away and not self._is_over():
-            time.sleep(min(ALIVE_EVERY, max(0.01, self._until - time.monotonic())))
+            time.sleep(min(until_tick(ALIVE_EVERY), max(0.01, self._until - time.monotonic())))
         self._is_taken_away = True
         time.sleep(LAST_WORDS)
         log.error("the lease could not be renewed; the runner ends")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -25,6 +25,7 @@ class Running:
         "_cancelled_at",
         "began",
         "claimed",
+        "gates",
         "heard",
         "journal",
         "kind",
@@ -47,6 +48,8 @@ class Running:
         self.place = place
         self.queue = queue
         self.began = time.monotonic()
+        self.gates: Sequence[str] | None = None
+        """The gates of its own that it passed; None for a job without limits."""
         self.unfit: str | None = None
         """Why this version of Posthorse cannot run the job, if it cannot."""
         try:

@@ -23,18 +23,22 @@ from typing import Any, TypeVar
 import msgspec
 
 from posthorse.app.loading import load_application
+from posthorse.clock import until_tick
 from posthorse.errors import PosthorseError
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.maintenance.sweep import Sweeper, rescue
+from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Policy, Stopped
+from posthorse.rules.queues import DeclaredQueues
 from posthorse.rules.schedules import Declared
 from posthorse.rules.settings import Settings
-from posthorse.store.operations.runners import held_by, retire, suspects
+from posthorse.store.operations.runners import held_by, retire
 from posthorse.store.store import Store
 from posthorse.worker.failpoints import failpoint
 from posthorse.worker.heartbeat import Heart, Pulse
 from posthorse.worker.process import is_stopped, kill_group
 from posthorse.worker.runner import LOST_LEASE, SPOILT, UNUSABLE, Plan, configure_logging
+from posthorse.worker.suspects import Suspects
 from posthorse.worker.tether import Message, Tether
 
 T = TypeVar("T")
@@ -78,6 +82,7 @@ def supervise(
         url=url,
         kinds=frozenset(app.registry),
         schedules=app.registry.schedules,
+        declared_queues=app.registry.queues,
         queues=tuple(queues),
         labels=tuple(labels),
         processes=processes,
@@ -133,6 +138,7 @@ class Supervisor:
         url: str | None,
         kinds: frozenset[str],
         schedules: Mapping[str, Declared],
+        declared_queues: DeclaredQueues,
         queues: tuple[str, ...],
         labels: tuple[str, ...],
         processes: int,
@@ -151,6 +157,7 @@ class Supervisor:
         self._concurrency = concurrency
         self._log_level = log_level
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._suspects = Suspects(store, declared_queues, serves=self._serves, labels=labels)
         self._heart = Heart(store, lease=settings.lease, heartbeat=settings.heartbeat)
         self._children: dict[int, Child] = {}
         self._quick_deaths = 0
@@ -171,8 +178,7 @@ class Supervisor:
         sweeping = asyncio.create_task(sweeper.run_forever())
         scheduling = asyncio.create_task(Scheduler(self._store, self._schedules).run_forever())
         keepers = [asyncio.create_task(self._keep(number)) for number in range(self._processes)]
-        places = range(self._processes, 2 * self._processes)
-        keepers += [asyncio.create_task(self._quarantine(number)) for number in places]
+        keepers.append(asyncio.create_task(self._quarantine(range(self._processes, 2 * self._processes))))
         try:
             await self._stop.wait()
             await self._drain(keepers)
@@ -200,16 +206,23 @@ class Supervisor:
             if not self._stop.is_set():
                 await self._pause_before_next(number, lived=lived)
 
-    async def _quarantine(self, number: int) -> None:
-        """Keeps a place for a runner of suspects, filled while there are any: what they break is theirs alone."""
-        while not await self._stops_within(LOOK_FOR_SUSPECTS_EVERY):
+    async def _quarantine(self, places: Sequence[int]) -> None:
+        """Keeps places for runners of suspects, filled while there are any: what they break is theirs alone."""
+        lives: dict[int, asyncio.Task[float]] = {}
+        while not await self._stops_within(until_tick(LOOK_FOR_SUSPECTS_EVERY)):
+            free = [number for number in places if number not in lives or lives[number].done()]
             try:
-                waiting = await self._store.aread(suspects())
+                if not free or not await self._suspects.wait():
+                    continue
             except PosthorseError as error:
                 log.warning("cannot look for suspects: %s", error)
                 continue
-            if any(kind in self._kinds and (not self._queues or queue in self._queues) for queue, kind in waiting):
-                await self._one_life(number, is_quarantine=True)
+            for number in free:
+                lives[number] = asyncio.create_task(self._one_life(number, is_quarantine=True))
+        await asyncio.gather(*lives.values())
+
+    def _serves(self, lane: Lane) -> bool:
+        return lane.kind in self._kinds and (not self._queues or lane.queue in self._queues)
 
     async def _one_life(self, number: int, *, is_quarantine: bool = False) -> float:
         """A runner from its start to its burial; answers with the seconds that it lived."""
@@ -286,7 +299,7 @@ class Supervisor:
     async def _watch(self, child: Child) -> None:
         """Ends a runner whose jobs went to others, or whose loop is blocked beyond repair."""
         while True:
-            await asyncio.sleep(min(1.0, self._settings.stall / 4, self._settings.lease / 12))
+            await asyncio.sleep(until_tick(min(1.0, self._settings.stall / 4, self._settings.lease / 12)))
             if child.pulse is not None and child.pulse.is_dead:
                 log.error("runner %d lost its lease and is replaced", child.number)
             elif self._is_stalled(child) and not is_stopped(child.process.pid):

@@ -7,7 +7,6 @@ values have, which says what each part is. Knows nothing of parameters.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -23,8 +22,7 @@ from posthorse.rules.values.misfit import Misfit
 from posthorse.rules.values.wire import carried_by, restored
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Passage:
+class Passage(msgspec.Struct, frozen=True):
     check: Callable[[object], None]
     """Raises Misfit for a value that may not board."""
     wire: object
@@ -52,7 +50,7 @@ def passage_of(annotation: object) -> Passage:
     )
     if shape.is_clear and _msgspec_carries(annotation):
         return passage
-    return dataclasses.replace(
+    return msgspec.structs.replace(
         passage,
         wire=carried_by(functools.partial(unpack, names=names)),
         pack=functools.partial(pack, names=names),

@@ -5,7 +5,6 @@ Knows nothing of parameters, and writes nothing.
 
 from __future__ import annotations
 
-import dataclasses
 import types
 import typing
 from collections import abc
@@ -25,8 +24,7 @@ from posthorse.rules.values.misfit import Misfit, NotOfType, said, short
 from posthorse.rules.values.wire import encode, restored
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(msgspec.Struct, frozen=True):
     check: Callable[[object], None]
     classes: frozenset[Class] = frozenset()
     """The classes of the user that values may hold."""
@@ -135,7 +133,7 @@ def _limited(annotation: Any, shape: Shape) -> Shape:  # noqa: ANN401 - an annot
         except msgspec.ValidationError as error:
             raise Misfit(f"is outside its limits ({error})", value) from None
 
-    return dataclasses.replace(shape, check=check)
+    return msgspec.structs.replace(shape, check=check)
 
 
 _STAY_AS_THEY_ARE = (bytes, bytearray, datetime, date, time, timedelta, UUID, Decimal)
@@ -156,7 +154,7 @@ def _items(kind: Class, expected: str, item: Shape) -> Shape:
     # JSON gives back a list for a tuple, and no set can hold one.
     is_set = kinds[0] in (set, frozenset)
     is_clear = len(kinds) == 1 and not (is_set and item is _ANYTHING)
-    return dataclasses.replace(_composed(check, [item], is_clear=is_clear), has_sets=is_set or item.has_sets)
+    return msgspec.structs.replace(_composed(check, [item], is_clear=is_clear), has_sets=is_set or item.has_sets)
 
 
 def _tuple(expected: str, shapes: list[Shape]) -> Shape:
@@ -277,7 +275,7 @@ def _record(kind: Class, names: list[str], annotations: dict[str, object], known
                 raise misfit.in_field(name) from None
 
     shape = _composed(check, shapes)
-    return dataclasses.replace(shape, classes=shape.classes | {kind})
+    return msgspec.structs.replace(shape, classes=shape.classes | {kind})
 
 
 def _check_exact(kind: Class, value: object) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from functools import cached_property
 from inspect import Parameter
 from typing import Any, get_args, get_origin
@@ -76,6 +76,11 @@ class Signature:
             return re.fullmatch(rf"['\"]?(\w+\.)*{name}(\[.*\])?['\"]?", str(first.annotation)) is not None
         kind = get_origin(annotation) or annotation
         return isinstance(kind, type) and issubclass(kind, self._context_type)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The parameters that are arguments."""
+        return [parameter.name for parameter in self._parameters]
 
     @cached_property
     def result_type(self) -> object:
@@ -144,6 +149,24 @@ class Signature:
                 f"the stored arguments do not fit {self._kind}() as it is now: {unfit(form, text, error)}"
             ) from error
         return form.call(filled)
+
+    def named(self, text: str) -> dict[str, object]:
+        """The stored arguments by name, defaults included. Raises ArgumentsUnfit."""
+        form = self._form
+        try:
+            filled = form.decode(text)
+        except Exception as error:  # code of the user's classes may run here, and raise anything
+            raise ArgumentsUnfit(unfit(form, text, error)) from error
+        defaults = {each.name: each.default for each in self._parameters}
+        return {
+            name: defaults.get(name) if value is UNSET else value
+            for name, value in zip(form.names, values_of(filled), strict=True)
+        }
+
+    def takes(self, name: str) -> bool:
+        """Whether there is a parameter of that name, which is no context."""
+        first = 1 if self.wants_context else 0
+        return any(each.name == name for each in self._all_parameters[first:])
 
     def replaced(self, text: str, changes: Mapping[str, object]) -> str:
         """Stored arguments with others in place of those named, checked as `encode` does.

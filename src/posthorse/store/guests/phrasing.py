@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Protocol, cast
 from uuid import UUID
@@ -45,7 +44,7 @@ class Phrasing:
         table = dialect.table
         if style is Style.NAMED:
             table = partial(_with_doubled_percents, dialect.table)
-        self._queries = Queries(replace(dialect, placeholder=_PLACEHOLDERS[style], table=table))
+        self._queries = Queries(msgspec.structs.replace(dialect, placeholder=_PLACEHOLDERS[style], table=table))
 
     def steps(self, wanted: Ask) -> Generator[tuple[str, Parameters], Rows, Rows]:
         """Yields the statements of a query with their parameters, receives rows, answers with those of the query."""

@@ -8,11 +8,11 @@ from typing import NamedTuple, cast
 import msgspec
 
 from posthorse.errors import JobNotFound, NotAllowed
-from posthorse.rules.job import Lane, State
+from posthorse.rules.job import State
 from posthorse.rules.loops import decode_loops, encode_loops
 from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation
 from posthorse.store.operations.moves import place
-from posthorse.store.operations.submit import lane_id
+from posthorse.store.operations.submit import home_of, lane_id
 from posthorse.store.operations.unique import claim_identity_again
 
 CURSORS = 5
@@ -70,7 +70,7 @@ def retry_bad_items(job: str, *, channel: str) -> Steps[State]:
     rows = yield ask("lock_job", job=job)
     if not rows:
         raise JobNotFound(f"no job has the id {job}")
-    stored, _, _, _, _, _, _, _, queue, kind, priority, _ = rows[0]
+    stored, _, _, _, _, *home = rows[0]
     state = State(cast("str", stored))
     if (yield ask("held_lease", job=job)):
         state = State.PROCESSING
@@ -91,8 +91,8 @@ def retry_bad_items(job: str, *, channel: str) -> Steps[State]:
     yield from claim_identity_again(job)
     if state is State.FAILED:
         yield ask("unpark", job=job)
-    home = yield from lane_id(Lane(cast("str", queue), cast("str", kind), cast("int", priority)))
-    written = yield ask("revive", job=job, state=State.PENDING.value, reason=None, lane=home, wait=None)
+    number = yield from lane_id(home_of(home))
+    written = yield ask("revive", job=job, state=State.PENDING.value, reason=None, lane=number, wait=None)
     yield from place(job, State.PENDING, run_at=None, channel=channel)
     detail = msgspec.json.encode({"detail": "its bad items alone"}).decode()
     yield ask("record", job=job, version=written[0][0], name="retried", detail=detail)

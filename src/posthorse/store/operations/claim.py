@@ -10,6 +10,7 @@ from posthorse.rules.turns import Head, Line, Passes, take_turns
 from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation, unrepeatable_operation
 from posthorse.store.operations.finish import Disturbed
 from posthorse.store.operations.moves import Request, do_as_asked
+from posthorse.store.operations.submit import lane_of
 from posthorse.store.queries import Row
 
 BY_TURNS = 250
@@ -50,11 +51,7 @@ class News(NamedTuple):
 def news(known: int) -> Steps[News]:
     """What is new, with the lanes whose numbers are above `known`."""
     rows = yield ask("news", known=known)
-    lanes = [
-        (cast("int", number), Lane(cast("str", queue), cast("str", kind), cast("int", priority), bool(solo)))
-        for _, _, number, queue, kind, priority, solo in rows
-        if number is not None
-    ]
+    lanes = [(cast("int", number), lane_of(columns)) for _, _, number, *columns in rows if number is not None]
     return News(int(cast("str", rows[0][0])), cast("int", rows[0][1]), lanes)
 
 
@@ -109,24 +106,33 @@ def claim_by_turns(
     More than BY_TURNS jobs are not claimed at a time: each of them is looked at.
     """
     room = min(room, BY_TURNS)
-    by_order = {
-        is_newest: [probe for probe in probes if lines[probe.lane].is_newest_first is is_newest]
-        for is_newest in (False, True)
-    }
-    rows: list[Row] = []
-    for is_newest, some in by_order.items():
-        if some:
-            rows += yield ask_rows("newest_heads" if is_newest else "heads", some, room=room)
-    chosen = take_turns([Head(*cast("tuple[int, int]", row)) for row in rows], lines, weights, passes, room)
+    heads = yield from heads_of(probes, lines, room=room)
+    chosen = take_turns(heads, lines, weights, passes, room)
     claimed: list[Claimed] = []
-    for is_newest, some in by_order.items():
+    for is_newest, some in _by_order(probes, lines):
         shares = [share for probe in some if (share := _share(probe, chosen, is_newest)) is not None]
         if shares:
             taken = yield ask_rows("claim_newest" if is_newest else "claim", shares, runner=runner, room=room)
             claimed += map(Claimed._make, taken)
     turn = {head: place for place, head in enumerate(chosen)}
     claimed.sort(key=lambda job: turn.get(Head(job.lane, job.seq), room))
-    return claimed, frozenset(cast("int", row[0]) for row in rows)
+    return claimed, frozenset(head.lane for head in heads)
+
+
+def heads_of(probes: Sequence[Probe], lines: Mapping[int, Line], *, room: int) -> Steps[list[Head]]:
+    """Up to `room` places in each lane, those that are next in its order. Takes no locks."""
+    rows: list[Row] = []
+    for is_newest, some in _by_order(probes, lines):
+        if some:
+            rows += yield ask_rows("newest_heads" if is_newest else "heads", some, room=room)
+    return [Head(*cast("tuple[int, int]", row)) for row in rows]
+
+
+def _by_order(probes: Sequence[Probe], lines: Mapping[int, Line]) -> list[tuple[bool, list[Probe]]]:
+    return [
+        (is_newest, [probe for probe in probes if lines[probe.lane].is_newest_first is is_newest])
+        for is_newest in (False, True)
+    ]
 
 
 def _share(probe: Probe, chosen: Sequence[Head], is_newest: bool) -> Row | None:

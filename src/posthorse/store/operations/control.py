@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import cast
 
-from posthorse.rules.job import Lane, State
+from posthorse.rules.job import State
 from posthorse.rules.lifecycle import Policy, Spent, Stopped, decide
 from posthorse.store.base import Steps, ask, operation
 from posthorse.store.operations.finish import Attempt, end_attempt
 from posthorse.store.operations.moves import Request, do_as_asked
+from posthorse.store.operations.submit import home_of
 
 __all__ = ["Request", "request"]
 
@@ -34,9 +35,9 @@ def _take_away(job: str, action: Request, channel: str) -> Steps[State | None]:
         return None
     epoch = cast("int", lease[0][0])
     rows = yield ask("job_budget", job=job)
-    errors, crashes, losses, queue, kind, priority = cast("tuple[int, int, int, str, str, int]", rows[0])
+    errors, crashes, losses = cast("tuple[int, int, int]", rows[0][:3])
     transition = decide(Spent(errors, crashes, losses), Stopped(action), Policy())
-    done = yield from end_attempt(Attempt(job, epoch), transition, Lane(queue, kind, priority), None, channel=channel)
+    done = yield from end_attempt(Attempt(job, epoch), transition, home_of(rows[0][3:]), None, channel=channel)
     if not done:
         return None
     yield ask("unask_runner", job=job)

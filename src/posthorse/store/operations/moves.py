@@ -7,10 +7,10 @@ from typing import Literal, cast
 import msgspec
 
 from posthorse.errors import JobNotFound, NotAllowed, StoreError
-from posthorse.rules.job import Lane, State
+from posthorse.rules.job import State
 from posthorse.rules.lifecycle import requested
 from posthorse.store.base import Ask, Steps, ask
-from posthorse.store.operations.submit import lane_id
+from posthorse.store.operations.submit import home_of, lane_id
 from posthorse.store.operations.unique import claim_identity_again
 
 Request = Literal["pause", "resume", "cancel", "retry", "discard"]
@@ -53,7 +53,7 @@ def do_as_asked(
         rows = yield ask("lock_job", job=job)
         if not rows:
             raise JobNotFound(f"no job has the id {job}")
-        stored, lane, seq, run_at, _, _, _, _, queue, kind, priority, now = rows[0]
+        stored, lane, seq, run_at, now, *home = rows[0]
         state = State(cast("str", stored))
         lease = yield ask("held_lease", job=job)
         if lease:
@@ -75,8 +75,8 @@ def do_as_asked(
         if action == "resume" and due is not None and due > cast("int", now):
             target = State.SCHEDULED
         if action == "retry":
-            home = yield from lane_id(Lane(cast("str", queue), cast("str", kind), cast("int", priority)))
-            written = yield ask("revive", job=job, state=target.value, reason=None, lane=home, wait=wait or None)
+            number = yield from lane_id(home_of(home))
+            written = yield ask("revive", job=job, state=target.value, reason=None, lane=number, wait=wait or None)
             due = cast("int | None", written[0][1])
         else:
             written = yield _move(job, target, action)

@@ -104,7 +104,7 @@ def servers() -> Steps[list[Server]]:
 
 
 def check_room(jobs: Sequence[NewJob], gauges: Mapping[str, Gauge], *, channel: str) -> Steps[None]:
-    """A part of submitting: raises QueueFull, before anything is written, when a queue has no room for the jobs.
+    """A part of submitting: raises QueueFull when a queue has no room for the jobs.
 
     Jobs with a time ahead wait for that time and not in the queue's lines. One submitter at a time meets the limit
     exactly; on PostgreSQL others who submit single jobs at the same moment may overshoot it by one each.

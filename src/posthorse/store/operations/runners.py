@@ -12,6 +12,7 @@ import msgspec
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Spent
 from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation
+from posthorse.store.operations.submit import home_of
 from posthorse.store.queries import Row
 
 
@@ -36,6 +37,15 @@ class Held(NamedTuple):
     epoch: int
     lane: Lane
     spent: Spent
+
+
+class NextDue(NamedTuple):
+    """Microseconds until the next job that waits for its time is due, and until the next gate has a token for those who
+    are held before it; negative when it is late, None when none waits. And whether any job is held before a gate."""
+
+    job: int | None
+    gate: int | None
+    has_held: bool
 
 
 class Beat(NamedTuple):
@@ -135,17 +145,10 @@ def promote(limit: int, *, channel: str) -> Steps[int]:
 
 
 @single_operation
-def next_due() -> Steps[int | None]:
-    """Microseconds until the next waiting job is due; negative when it is late, None when none waits."""
-    rows = yield ask("next_due")
-    return cast("int", rows[0][0]) if rows else None
-
-
-@single_operation
-def suspects() -> Steps[list[tuple[str, str]]]:
-    """Queues and kinds of jobs that wait to run alone."""
-    rows = yield ask("suspects")
-    return [cast("tuple[str, str]", row) for row in rows]
+def next_due() -> Steps[NextDue]:
+    """When something that waits is due."""
+    job, gate, held = (yield ask("next_due"))[0]
+    return NextDue(cast("int | None", job), cast("int | None", gate), bool(held))
 
 
 @single_operation
@@ -162,12 +165,10 @@ def leave_duty(name: str, holder: str) -> Steps[None]:
 
 
 def _held(row: Row) -> Held:
-    job, epoch, errors, crashes, losses, advanced_in, queue, kind, priority = cast(
-        "tuple[str, int, int, int, int, int | None, str, str, int]", row
-    )
+    job, epoch, errors, crashes, losses, advanced_in = cast("tuple[str, int, int, int, int, int | None]", row[:6])
     # A slice that this very attempt committed is progress, and progress clears the budgets.
     spent = Spent(errors) if advanced_in == epoch else Spent(errors, crashes, losses)
-    return Held(job, epoch, Lane(queue, kind, priority), spent)
+    return Held(job, epoch, home_of(row[6:]), spent)
 
 
 def _json(names: Sequence[str]) -> str:

@@ -21,8 +21,6 @@ def enqueue_anew(job: NewJob, lanes: Mapping[Lane, int], *, channel: str) -> Ste
     entry = {"tenant": job.tenant or "", "scope": job.lane.kind, "key": job.key}
     yield ask("pass_key_on", job=job.id, fingerprint=job.fingerprint, **entry)
     [submitted] = yield from enqueue([job], lanes, channel=channel).start()
-    if submitted.id != job.id:  # the kind is unique, and a job with the same arguments goes on
-        yield ask("point_key", job=job.id, earlier=submitted.id, **entry)
     return submitted
 
 
@@ -37,7 +35,7 @@ def claim_one(runner: str, job: str, *, early: bool) -> Steps[list[Claimed]]:
     rows = yield ask("lock_job", job=job)
     if not rows:
         raise JobNotFound(f"no job has the id {job}")
-    stored, lane, seq, run_at, *_, now = rows[0]
+    stored, lane, seq, run_at, now = rows[0][:5]
     state = State(cast("str", stored))
     if (yield ask("held_lease", job=job)):
         return []

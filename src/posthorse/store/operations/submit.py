@@ -6,13 +6,17 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, cast
 
+import msgspec
+
 from posthorse import ids
-from posthorse.errors import KeyConflict, UsageError
+from posthorse.errors import UsageError
 from posthorse.rules.depth import Gauge
 from posthorse.rules.job import Lane, NewJob
 from posthorse.store.base import Operation, Steps, ask, ask_rows, operation
+from posthorse.store.operations.keys import take_keys, wanted_key
 from posthorse.store.operations.queues import check_room
 from posthorse.store.operations.unique import take_identities
+from posthorse.store.queries import Value
 
 _NO_GAUGES: Mapping[str, Gauge] = {}
 
@@ -35,10 +39,22 @@ def lane_ids(lanes: Sequence[Lane]) -> Steps[dict[Lane, int]]:
 
 def lane_id(lane: Lane) -> Steps[int]:
     """The number of one lane, as a part of other operations."""
-    found = yield ask("find_lane", queue=lane.queue, kind=lane.kind, priority=lane.priority, solo=lane.solo)
+    values = msgspec.structs.asdict(lane)
+    found = yield ask("find_lane", **values)
     if not found:
-        found = yield ask("make_lane", queue=lane.queue, kind=lane.kind, priority=lane.priority, solo=lane.solo)
+        found = yield ask("make_lane", **values)
     return cast("int", found[0][0])
+
+
+def lane_of(columns: Sequence[Value]) -> Lane:
+    """A lane from its columns: queue, kind, priority, solo, tenant, keyed."""
+    queue, kind, priority, solo, tenant, keyed = cast("tuple[str, str, int, int, str, int]", tuple(columns))
+    return Lane(queue, kind, priority, bool(solo), tenant, bool(keyed))
+
+
+def home_of(columns: Sequence[Value]) -> Lane:
+    """The lane where a job is at home: what makes it a suspect is left aside."""
+    return msgspec.structs.replace(lane_of(columns), solo=False)
 
 
 def enqueue(
@@ -46,8 +62,8 @@ def enqueue(
 ) -> Operation[list[Submitted]]:
     """Writes jobs, all or none, and answers in their order. `gauges` are those of queues whose depth is limited.
 
-    Raises KeyConflict when a key was used before with other arguments, QueueFull when a queue has no room, UsageError
-    when this machine's clock is more than a day from the store's.
+    Raises KeyConflict when a key was used before with other arguments, NotUnique when that was asked for, QueueFull
+    when a queue has no room, UsageError when this machine's clock is more than a day from the store's.
     """
     has_keys = any(job.key is not None or job.unique is not None for job in jobs)
     start = partial(_enqueue, jobs, lanes, channel, has_keys, gauges)
@@ -57,16 +73,16 @@ def enqueue(
 def _enqueue(
     jobs: Sequence[NewJob], lanes: Mapping[Lane, int], channel: str, has_keys: bool, gauges: Mapping[str, Gauge]
 ) -> Steps[list[Submitted]]:
-    if gauges:
-        yield from check_room((yield from _without_known(jobs)), gauges, channel=channel)
     answers = [Submitted(job.id, created=True) for job in jobs]
     if has_keys:
-        earlier = yield from _take_keys(jobs)
-        earlier |= yield from take_identities([job for job in jobs if job.id not in earlier])
+        earlier, jobs = yield from _without_known(jobs, channel)
         answers = [
-            Submitted(owner, created=owner == job.id) for job in jobs for owner in (earlier.get(job.id, job.id),)
+            Submitted(owner, created=owner == job_id)
+            for job_id, _ in answers
+            for owner in (earlier.get(job_id, job_id),)
         ]
-        jobs = [job for job in jobs if job.id not in earlier]
+    if gauges:
+        yield from check_room(jobs, gauges, channel=channel)
     if jobs:
         made_at = ids.milliseconds_of(jobs[0].id)
         answered = yield ask_rows(
@@ -93,43 +109,24 @@ def _enqueue(
     return answers
 
 
-def _without_known(jobs: Sequence[NewJob]) -> Steps[Sequence[NewJob]]:
-    """The jobs but for those whose keys are taken: these stand in the store already, and need no room."""
-    keyed = [job for job in jobs if job.key is not None]
-    if not keyed:
-        return jobs
-    found = yield ask_rows("find_keys", sorted({_key(job) for job in keyed}))
-    known = {row[:3] for row in found}
-    return [job for job in jobs if job.key is None or _key(job) not in known]
-
-
-def _take_keys(jobs: Sequence[NewJob]) -> Steps[dict[str, str]]:
-    """Which of the jobs exist already, by their keys: the new id and the earlier one."""
-    keyed = sorted((job for job in jobs if job.key is not None), key=_key)  # one order: no deadlocks
-    if not keyed:
-        return {}
-    taken = yield ask_rows("take_keys", [(*_key(job), job.id, job.fingerprint) for job in keyed])
-    ours = {row[0] for row in taken}
-    late = [job for job in keyed if job.id not in ours]
-    if not late:
-        return {}
-    found = yield ask_rows("find_keys", [_key(job) for job in late])
-    owners = {row[:3]: cast("tuple[str, str]", row[3:]) for row in found}
-    earlier: dict[str, str] = {}
-    for job in late:
-        owner, fingerprint = owners[_key(job)]
-        if fingerprint != job.fingerprint:
-            raise KeyConflict(
-                f"key {job.key!r} was used before for other arguments of {job.lane.kind!r} (job {owner}); "
-                "use another key, or enqueue with the same arguments"
+def _without_known(jobs: Sequence[NewJob], channel: str) -> Steps[tuple[Mapping[str, str], Sequence[NewJob]]]:
+    """The jobs that are there already, by key or identity: new ids and earlier ones; and the jobs that are new."""
+    by_key = yield from take_keys(jobs)
+    jobs = [job for job in jobs if job.id not in by_key]
+    by_identity, instead = yield from take_identities(jobs, channel=channel)
+    for job in jobs:
+        if job.key is not None and job.id in by_identity:
+            wanted = wanted_key(job)
+            yield ask(
+                "point_key",
+                tenant=wanted.tenant,
+                scope=wanted.scope,
+                key=wanted.key,
+                job=job.id,
+                earlier=by_identity[job.id],
             )
-        if owner != job.id:  # our own key: the reply to an earlier commit was lost
-            earlier[job.id] = owner
-    return earlier
-
-
-def _key(job: NewJob) -> tuple[str, str, str]:
-    return job.tenant or "", job.lane.kind, cast("str", job.key)
+    by_key = {new: by_identity.get(earlier, earlier) for new, earlier in by_key.items()}
+    return {**by_key, **by_identity}, [instead.get(job.id, job) for job in jobs if job.id not in by_identity]
 
 
 def _check_clock(made_at: int, now: int) -> None:

@@ -1,80 +1,131 @@
-"""Identities: the same kind with the same arguments is not started twice while one of the two is not over.
+"""Identities: which earlier job a new one is the same as, and what is done about it.
 
-An identity is an entry among the keys. One whose job is over, or gone, is taken over by the next job.
+An identity is an entry among the keys. One whose job is over, or gone, or started where that is enough, is taken over
+by the next job. Who has started is seen by the lease, so that claims know nothing of identities; a job that is given
+back unbegun may then wait beside its successor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
 
-from posthorse.errors import NotAllowed
+import msgspec
+
+from posthorse.errors import NotAllowed, NotUnique
 from posthorse.rules.job import NewJob, Options, State
-from posthorse.rules.unique import identity, scope
+from posthorse.rules.unique import Identity, Rule, identity_again, scope
 from posthorse.store.base import Steps, ask, ask_rows
+from posthorse.store.operations.keys import Held, Wanted, hand_over, take
+from posthorse.store.operations.superseding import supersede, superseded
 
-Entry = tuple[str, str, str]
-"""Tenant, scope and key."""
+
+class Found(NamedTuple):
+    """New jobs that exist already, with the earlier ones; and what others of the same call became through them."""
+
+    earlier: Mapping[str, str] = {}
+    instead: Mapping[str, NewJob] = {}
 
 
-def take_identities(jobs: Sequence[NewJob]) -> Steps[dict[str, str]]:
-    """Takes the identities of new jobs; answers with those that exist already: the new id and the earlier one."""
-    unique = sorted((job for job in jobs if job.unique is not None), key=entry_of)  # one order: no deadlocks
+class Standing(NamedTuple):
+    """How a job stands, as far as an identity asks."""
+
+    state: State
+    is_started: bool
+
+
+def take_identities(jobs: Sequence[NewJob], *, channel: str) -> Steps[Found]:
+    """Takes the identities of new jobs, and does with those that exist already what they say. Raises NotUnique."""
+    unique = {job.id: job for job in jobs if job.unique is not None}
     if not unique:
-        return {}
-    taken = yield ask_rows("take_keys", [(*entry_of(job), job.id, "") for job in unique])
-    new = {cast("str", row[0]) for row in taken}
-    late = [job for job in unique if job.id not in new]
+        return Found()
+    wanted = [_wanted(job, cast("Identity", job.unique)) for job in unique.values()]
+    late, held = yield from take(wanted, look="lock_keys")
     if not late:
-        return {}
-    owners = yield from _owners_of([entry_of(job) for job in late])
-    alive = yield from _alive(set(owners.values()) - new)
-    heirs: dict[Entry, str] = {}
-    for job in late:
-        owner = owners[entry_of(job)]
-        if owner != job.id and owner not in new and owner not in alive:
-            heirs.setdefault(entry_of(job), job.id)
-    if heirs:
-        yield ask_rows("hand_over_keys", [(*entry, heir) for entry, heir in heirs.items()])
-    found = {job.id: heirs.get(entry_of(job), owners[entry_of(job)]) for job in late}
-    return {new_id: owner for new_id, owner in found.items() if owner != new_id}
+        return Found()
+    standing = yield from _standing({owner.job for owner in held.values()} - unique.keys())
+    owners = {entry: owner.job for entry, owner in held.items()}
+    heirs: list[Wanted] = []
+    instead: dict[str, NewJob] = {}
+    for one in late:
+        job, there = unique[one.job], owners[one.entry]
+        if there == job.id:  # the reply to an earlier commit was lost
+            continue
+        if there in unique:
+            instead[there] = _merged(instead.get(there, unique[there]), job)
+        elif not (yield from _is_met(job, held[one.entry], standing.get(there), channel)):
+            heirs.append(one)
+            owners[one.entry] = job.id
+    yield from hand_over(heirs)
+    return Found({one.job: owners[one.entry] for one in late if owners[one.entry] != one.job}, instead)
 
 
 def claim_identity_again(job: str) -> Steps[None]:
     """A job that is over is to run again: it takes its identity back. Raises NotAllowed when another job has it."""
     rows = yield ask("identity_of", job=job)
-    tenant, kind, arguments, options = cast("tuple[str | None, str, str, str | None]", rows[0])
-    if not Options.decode(options).unique:
+    tenant, kind, arguments, options, is_started = cast("tuple[str | None, str, str, str | None, int]", rows[0])
+    kept = Options.decode(options).unique
+    if kept is None or (kept.rule == "queued" and is_started):
         return
-    entry = (tenant or "", scope(kind), identity(arguments))
-    taken = yield ask_rows("take_keys", [(*entry, job, "")])
-    if taken:
+    identity = identity_again(kept, arguments)
+    wanted = Wanted(tenant or "", scope(kind, identity.rule), identity.value, job)
+    late, held = yield from take([wanted], look="lock_keys")
+    if not late or held[wanted.entry].job == job:
         return
-    owner = (yield from _owners_of([entry]))[entry]
-    if owner == job:
-        return
-    if (yield from _alive({owner})):
+    owner = held[wanted.entry]
+    standing = yield from _standing({owner.job})
+    if _holds(identity.rule, owner, standing.get(owner.job)):
         raise NotAllowed(
-            f"job {job} is unique, and job {owner} of the same kind with the same arguments is not over yet; wait for "
-            "that one, or cancel it first"
+            f"job {job} is unique, and job {owner.job} of the same kind with the same arguments is not over yet; wait "
+            "for that one, or cancel it first"
         )
-    yield ask_rows("hand_over_keys", [(*entry, job)])
+    yield from hand_over([wanted])
 
 
-def entry_of(job: NewJob) -> Entry:
-    """Where the identity of a job stands."""
-    return job.tenant or "", scope(job.lane.kind), cast("str", job.unique)
+def _wanted(job: NewJob, identity: Identity) -> Wanted:
+    return Wanted(job.tenant or "", scope(job.lane.kind, identity.rule), identity.value, job.id, span=identity.window)
 
 
-def _owners_of(entries: Sequence[Entry]) -> Steps[dict[Entry, str]]:
-    # Locked first and looked at after, in a statement that begins later: else the job that a neighbour enqueues at
-    # this moment could not be seen, and would look like one that is gone.
-    rows = yield ask_rows("lock_keys", sorted(set(entries)))
-    return {cast("Entry", row[:3]): cast("str", row[3]) for row in rows}
+def _is_met(job: NewJob, owner: Held, standing: Standing | None, channel: str) -> Steps[bool]:
+    """Whether an earlier job is the same as the new one, which then has done with it what it says."""
+    identity = cast("Identity", job.unique)
+    if not _holds(identity.rule, owner, standing):
+        return False
+    if identity.on_conflict == "raise":
+        raise NotUnique(job.lane.kind, owner.job, standing.state.value if standing is not None else None)
+    if identity.on_conflict == "return":
+        return True
+    # One that was started at this very moment makes room where waiting is all that counts: else what the newer one
+    # brings would be lost.
+    return (yield from supersede(owner.job, job, channel=channel)) or identity.rule != "queued"
 
 
-def _alive(jobs: set[str]) -> Steps[set[str]]:
+def _holds(rule: Rule, owner: Held, standing: Standing | None) -> bool:
+    """Whether an identity is held still."""
+    if rule == "window":
+        return not owner.is_over
+    if standing is None or standing.state.is_final:
+        return False
+    return rule == "finished" or not standing.is_started
+
+
+def _standing(jobs: set[str]) -> Steps[dict[str, Standing]]:
+    """How jobs stand; without those that are gone."""
     if not jobs:
-        return set()
-    rows = yield ask_rows("states_of", [(job,) for job in sorted(jobs)])
-    return {cast("str", job) for job, state in rows if not State(cast("str", state)).is_final}
+        return {}
+    rows = yield ask_rows("standing_of", [(job,) for job in sorted(jobs)])
+    return {cast("str", job): Standing(State(cast("str", state)), bool(begun)) for job, state, begun in rows}
+
+
+def _merged(first: NewJob, job: NewJob) -> NewJob:
+    """What the first of two equal jobs of one call becomes through the other."""
+    on_conflict = cast("Identity", job.unique).on_conflict
+    if on_conflict == "raise":
+        raise NotUnique(job.lane.kind, None, None)
+    if on_conflict == "return":
+        return first
+    options = superseded(first.options, job.options)
+    merged = msgspec.structs.replace(first, arguments=job.arguments, options=options, tags=job.tags)
+    if on_conflict == "reschedule":
+        merged = msgspec.structs.replace(merged, run_at=job.run_at, delay=job.delay)
+    return merged

@@ -112,6 +112,95 @@ WITH taken AS (
 )
 SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq DESC
 
+-- ## claim_places
+-- Turns jobs at these very places into leases of one living runner; what is gone is left out.
+-- rows: lane int, seq bigint
+WITH taken AS (
+    DELETE FROM @ready WHERE ctid = ANY (ARRAY(
+        SELECT found.place FROM {rows}
+        CROSS JOIN LATERAL (
+            SELECT ctid AS place FROM @ready WHERE lane = r.lane AND seq = r.seq OFFSET 0 FOR UPDATE SKIP LOCKED
+        ) AS found
+        WHERE EXISTS (SELECT FROM @runners WHERE id = :runner AND expires_at > :lease_now)))
+    RETURNING lane, seq, job
+), granted AS (
+    SELECT taken.lane, taken.seq, taken.job, j.epoch + 1 AS epoch, j.errors, j.crashes, j.losses,
+        j.arguments, j.options, j.run_at
+    FROM taken CROSS JOIN LATERAL (
+        SELECT epoch, errors, crashes, losses, arguments, options, run_at
+        FROM @jobs WHERE id = taken.job OFFSET 0
+    ) AS j
+), leased AS (
+    INSERT INTO @leases (job, epoch, runner, claimed_at) SELECT job, epoch, :runner, :now FROM granted
+)
+SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq
+
+-- ## jobs_at
+-- What gates have to know of jobs at these places.
+-- rows: lane int, seq bigint
+SELECT r.lane, r.seq, found.job, j.tenant, j.arguments, j.options FROM {rows}
+CROSS JOIN LATERAL (SELECT job FROM @ready WHERE lane = r.lane AND seq = r.seq OFFSET 0) AS found
+CROSS JOIN LATERAL (SELECT tenant, arguments, options FROM @jobs WHERE id = found.job OFFSET 0) AS j
+
+-- ## lock_gates
+-- Gates that nobody else passes until the end of this transaction; those that are missing are left out.
+-- rows: gate text
+SELECT g.key FROM {rows}
+CROSS JOIN LATERAL (SELECT key FROM @gates WHERE key = r.gate OFFSET 0 FOR UPDATE) AS g
+
+-- ## standings
+-- Gates as they stand: tokens, what was demanded last, how many are inside, one of them, and who is held first.
+-- rows: gate text
+SELECT r.gate, g.through, g.most, g.step, g.burst,
+    (SELECT count(*) FROM @taken WHERE gate = r.gate), (SELECT job FROM @taken WHERE gate = r.gate LIMIT 1),
+    held.rank, held.place, :now
+FROM {rows}
+CROSS JOIN LATERAL (SELECT through, most, step, burst FROM @gates WHERE key = r.gate OFFSET 0) AS g
+LEFT JOIN LATERAL (
+    SELECT rank, place FROM @parked WHERE gate = r.gate ORDER BY rank, place LIMIT 1
+) AS held ON true
+
+-- ## hold
+-- Sets jobs aside that a gate keeps out. Jobs are locked before they are taken from where they wait, as everybody does;
+-- one that somebody else is changing keeps its place until the next claim.
+-- rows: lane int, seq bigint, job uuid, gate text, rank int, reason text
+WITH held AS MATERIALIZED (
+    SELECT r.*, j.id FROM {rows}
+    CROSS JOIN LATERAL (SELECT id FROM @jobs WHERE id = r.job OFFSET 0 FOR UPDATE SKIP LOCKED) AS j
+), taken AS (
+    DELETE FROM @ready WHERE ctid = ANY (ARRAY(
+        SELECT found.place FROM held
+        CROSS JOIN LATERAL (SELECT ctid AS place FROM @ready WHERE lane = held.lane AND seq = held.seq OFFSET 0) AS found))
+    RETURNING job
+), moved AS (
+    UPDATE @jobs AS j SET state = 'blocked', reason = held.reason
+    FROM taken CROSS JOIN held
+    WHERE held.job = taken.job AND j.id = ANY (ARRAY[taken.job])
+    RETURNING j.id, held.gate, held.rank, held.seq
+)
+INSERT INTO @parked (job, state, due_at, since, gate, rank, place)
+SELECT id, 'blocked', NULL, :now, gate, rank, seq FROM moved
+
+-- ## release_held
+-- Lines up the first jobs that are held before a gate, at their old places.
+WITH first AS MATERIALIZED (
+    SELECT job FROM @parked WHERE gate = :gate ORDER BY rank, place LIMIT :room
+), held AS MATERIALIZED (
+    SELECT j.id FROM first CROSS JOIN LATERAL (
+        SELECT id FROM @jobs WHERE id = first.job AND state = 'blocked' OFFSET 0 FOR UPDATE SKIP LOCKED
+    ) AS j
+), moved AS (
+    UPDATE @jobs AS j SET state = 'pending', reason = NULL FROM held h WHERE j.id = ANY (ARRAY[h.id])
+    RETURNING j.lane, j.seq, j.id
+), taken AS (
+    DELETE FROM @parked WHERE job = ANY (ARRAY(SELECT id FROM moved))
+), lined_up AS (
+    INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM moved RETURNING job
+)
+SELECT job, (SELECT count(pg_notify(:channel, ''))
+    FROM (SELECT FROM @runners WHERE idle AND expires_at > :lease_now LIMIT 1) AS waiting)
+FROM lined_up
+
 -- ## hold_queue
 -- Bulks come one after the other into a queue whose depth is limited: together they would overshoot by far.
 SELECT pg_advisory_xact_lock(hashtextextended(:channel || '/' || :queue, 7))
@@ -139,7 +228,8 @@ SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM written)
 
 -- ## lock_job
 -- A job that nobody else may change until the end of this transaction.
-SELECT j.state, j.lane, j.seq, j.run_at, j.epoch, j.errors, j.crashes, j.losses, lanes.queue, lanes.kind, lanes.priority, :now
+SELECT j.state, j.lane, j.seq, j.run_at, :now,
+    lanes.queue, lanes.kind, lanes.priority, lanes.solo, lanes.tenant, lanes.keyed
 FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
 WHERE j.id = :job FOR UPDATE OF j
 
@@ -155,14 +245,16 @@ FROM (SELECT FROM @runners WHERE idle AND expires_at > :lease_now LIMIT 1) AS wa
 
 -- ## promote
 -- Lines up jobs whose time has come, in the order of their times. Jobs are locked before they are taken from where
--- they wait, as everybody does; one that somebody else is changing keeps its place until the next look.
+-- they wait, as everybody does; one that somebody else is changing keeps its place until the next look, and so does one
+-- that was put off since.
 WITH due AS MATERIALIZED (
     SELECT job, due_at FROM @parked WHERE due_at <= :now ORDER BY due_at LIMIT :limit
 ), held AS MATERIALIZED (
     SELECT due.due_at, j.id
     FROM due CROSS JOIN LATERAL (
         SELECT id FROM @jobs
-        WHERE id = due.job AND state IN ('scheduled', 'blocked') FOR UPDATE SKIP LOCKED
+        WHERE id = due.job AND state IN ('scheduled', 'blocked') AND (run_at <= :now OR run_at IS NULL)
+        FOR UPDATE SKIP LOCKED
     ) AS j
 ), numbered AS MATERIALIZED (
     SELECT id, nextval(:sequence::regclass) AS seq FROM (SELECT id FROM held ORDER BY due_at) AS sorted
@@ -202,9 +294,9 @@ RETURNING slices, (SELECT action FROM @controls WHERE job = :job)
 -- ## lock_keys
 -- The jobs behind keys that nobody else may hand over until the end of this transaction.
 -- rows: tenant text, scope text, key text
-SELECT k.tenant, k.scope, k.key, k.job
+SELECT k.tenant, k.scope, k.key, k.job, k.fingerprint, coalesce(k.expires_at <= :now, false)
 FROM {rows} CROSS JOIN LATERAL (
-    SELECT tenant, scope, key, job FROM @keys
+    SELECT tenant, scope, key, job, fingerprint, expires_at FROM @keys
     WHERE tenant = r.tenant AND scope = r.scope AND key = r.key OFFSET 0 FOR UPDATE
 ) AS k
 

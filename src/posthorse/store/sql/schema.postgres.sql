@@ -6,14 +6,17 @@ CREATE TABLE @meta (
     value text NOT NULL
 );
 
--- A lane is one line of waiting jobs: queue + kind + priority. A solo lane holds suspects, which run alone.
+-- A lane is one line of waiting jobs: queue + kind + priority. A solo lane holds suspects, which run alone; where tenants
+-- take turns each has its own; a keyed lane holds jobs with a place in a sequence of their own.
 CREATE TABLE @lanes (
     id       integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     queue    text NOT NULL,
     kind     text NOT NULL,
     priority smallint NOT NULL,
     solo     boolean NOT NULL,
-    UNIQUE (queue, kind, priority, solo)
+    tenant   text NOT NULL,
+    keyed    boolean NOT NULL,
+    UNIQUE (queue, kind, priority, solo, tenant, keyed)
 );
 
 CREATE SEQUENCE @seq;
@@ -60,15 +63,51 @@ CREATE TABLE @leases (
     claimed_at bigint NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
--- Jobs that are neither ready, nor running, nor over: scheduled, blocked, paused; and dead letters.
+-- Jobs that are neither ready, nor running, nor over: scheduled, blocked, paused; and dead letters. Those with a gate are
+-- held before it, in the order of rank and place.
 CREATE TABLE @parked (
     job    uuid PRIMARY KEY,
     state  text NOT NULL,
     due_at bigint,
-    since  bigint NOT NULL
+    since  bigint NOT NULL,
+    gate   text,
+    rank   smallint,
+    place  bigint
 );
 CREATE INDEX ON @parked (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX ON @parked (state, since);
+CREATE INDEX ON @parked (gate, rank, place) WHERE gate IS NOT NULL;
+
+-- Limits at work: a gate for each limit, or for each value that it is kept apart by. Tokens of a rate are given out up to
+-- `through`, in nanoseconds; what the limit demands is noted for those who look after gates. due_at: when to look at the
+-- jobs that are held before it.
+CREATE TABLE @gates (
+    key     text PRIMARY KEY,
+    through bigint NOT NULL DEFAULT 0,
+    most    integer,
+    step    bigint NOT NULL,
+    burst   integer NOT NULL,
+    due_at  bigint,
+    used_at bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX ON @gates (due_at) WHERE due_at IS NOT NULL;
+
+-- Who passed a gate. An entry is worth nothing once its job's lease, or the job, is over: nobody has to clean up in time.
+CREATE TABLE @slots (
+    gate  text NOT NULL,
+    job   uuid NOT NULL,
+    epoch integer NOT NULL,
+    until text NOT NULL,
+    PRIMARY KEY (gate, job)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE VIEW @taken AS
+SELECT s.gate, s.job FROM @slots s
+WHERE CASE s.until
+    WHEN 'lease' THEN (SELECT true FROM @leases l WHERE l.job = s.job AND l.epoch = s.epoch)
+    ELSE (
+        SELECT true FROM @jobs j
+        WHERE j.id = s.job AND j.state NOT IN ('completed', 'cancelled') AND (j.state <> 'failed' OR s.until = 'mend'))
+    END;
 
 -- What somebody asks of a running job: pause or cancel. Nearly always empty.
 CREATE TABLE @controls (
@@ -110,7 +149,8 @@ CREATE TABLE @bad_items (
     PRIMARY KEY (job, loop, number)
 );
 
--- Idempotency keys outlive partitions and retention of jobs.
+-- Idempotency keys and identities; they outlive partitions and retention of jobs. What has no time counts for ever, or
+-- for as long as its job says.
 CREATE TABLE @keys (
     tenant      text NOT NULL,
     scope       text NOT NULL,
@@ -120,6 +160,7 @@ CREATE TABLE @keys (
     expires_at  bigint,
     PRIMARY KEY (tenant, scope, key)
 );
+CREATE INDEX ON @keys (expires_at) WHERE expires_at IS NOT NULL;
 
 -- What happened to a job beyond the happy path, which its own timestamps tell. version is the job's.
 CREATE TABLE @events (

@@ -6,14 +6,17 @@ CREATE TABLE @meta (
     value text NOT NULL
 );
 
--- A lane is one line of waiting jobs: queue + kind + priority. A solo lane holds suspects, which run alone.
+-- A lane is one line of waiting jobs: queue + kind + priority. A solo lane holds suspects, which run alone; where tenants
+-- take turns each has its own; a keyed lane holds jobs with a place in a sequence of their own.
 CREATE TABLE @lanes (
     id       integer PRIMARY KEY,
     queue    text NOT NULL,
     kind     text NOT NULL,
     priority integer NOT NULL,
     solo     integer NOT NULL,
-    UNIQUE (queue, kind, priority, solo)
+    tenant   text NOT NULL,
+    keyed    integer NOT NULL,
+    UNIQUE (queue, kind, priority, solo, tenant, keyed)
 );
 
 -- A job is inserted once and stays. Its row is written again when a lease on it ends, not when one begins;
@@ -58,15 +61,51 @@ CREATE TABLE @leases (
     claimed_at integer NOT NULL
 ) WITHOUT ROWID;
 
--- Jobs that are neither ready, nor running, nor over: scheduled, blocked, paused; and dead letters.
+-- Jobs that are neither ready, nor running, nor over: scheduled, blocked, paused; and dead letters. Those with a gate are
+-- held before it, in the order of rank and place.
 CREATE TABLE @parked (
     job    text PRIMARY KEY,
     state  text NOT NULL,
     due_at integer,
-    since  integer NOT NULL
+    since  integer NOT NULL,
+    gate   text,
+    rank   integer,
+    place  integer
 ) WITHOUT ROWID;
 CREATE INDEX @parked_by_due_at ON @parked (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX @parked_by_state ON @parked (state, since);
+CREATE INDEX @parked_by_gate ON @parked (gate, rank, place) WHERE gate IS NOT NULL;
+
+-- Limits at work: a gate for each limit, or for each value that it is kept apart by. Tokens of a rate are given out up to
+-- `through`, in nanoseconds; what the limit demands is noted for those who look after gates. due_at: when to look at the
+-- jobs that are held before it.
+CREATE TABLE @gates (
+    key     text PRIMARY KEY,
+    through integer NOT NULL DEFAULT 0,
+    most    integer,
+    step    integer NOT NULL,
+    burst   integer NOT NULL,
+    due_at  integer,
+    used_at integer NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX @gates_by_due_at ON @gates (due_at) WHERE due_at IS NOT NULL;
+
+-- Who passed a gate. An entry is worth nothing once its job's lease, or the job, is over: nobody has to clean up in time.
+CREATE TABLE @slots (
+    gate  text NOT NULL,
+    job   text NOT NULL,
+    epoch integer NOT NULL,
+    until text NOT NULL,
+    PRIMARY KEY (gate, job)
+) WITHOUT ROWID;
+CREATE VIEW @taken AS
+SELECT s.gate, s.job FROM @slots s
+WHERE CASE s.until
+    WHEN 'lease' THEN (SELECT true FROM @leases l WHERE l.job = s.job AND l.epoch = s.epoch)
+    ELSE (
+        SELECT true FROM @jobs j
+        WHERE j.id = s.job AND j.state NOT IN ('completed', 'cancelled') AND (j.state <> 'failed' OR s.until = 'mend'))
+    END;
 
 -- What somebody asks of a running job: pause or cancel. Nearly always empty.
 CREATE TABLE @controls (
@@ -108,7 +147,8 @@ CREATE TABLE @bad_items (
     PRIMARY KEY (job, loop, number)
 ) WITHOUT ROWID;
 
--- Idempotency keys outlive partitions and retention of jobs.
+-- Idempotency keys and identities; they outlive partitions and retention of jobs. What has no time counts for ever, or
+-- for as long as its job says.
 CREATE TABLE @keys (
     tenant      text NOT NULL,
     scope       text NOT NULL,
@@ -118,6 +158,7 @@ CREATE TABLE @keys (
     expires_at  integer,
     PRIMARY KEY (tenant, scope, key)
 ) WITHOUT ROWID;
+CREATE INDEX @keys_by_expires_at ON @keys (expires_at) WHERE expires_at IS NOT NULL;
 
 -- What happened to a job beyond the happy path, which its own timestamps tell. version is the job's.
 CREATE TABLE @events (

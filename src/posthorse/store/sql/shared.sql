@@ -34,18 +34,20 @@ SELECT :now
 
 -- ## find_lane
 -- The lane of a queue, kind and priority.
-SELECT id FROM @lanes WHERE queue = :queue AND kind = :kind AND priority = :priority AND solo = :solo
+SELECT id FROM @lanes
+WHERE queue = :queue AND kind = :kind AND priority = :priority AND solo = :solo AND tenant = :tenant AND keyed = :keyed
 
 -- ## make_lane
 -- Makes a lane; one that another process made meanwhile is as good.
-INSERT INTO @lanes (queue, kind, priority, solo) VALUES (:queue, :kind, :priority, :solo)
-ON CONFLICT (queue, kind, priority, solo) DO UPDATE SET queue = excluded.queue
+INSERT INTO @lanes (queue, kind, priority, solo, tenant, keyed) VALUES (:queue, :kind, :priority, :solo, :tenant, :keyed)
+ON CONFLICT (queue, kind, priority, solo, tenant, keyed) DO UPDATE SET queue = excluded.queue
 RETURNING id
 
 -- ## news
 -- How often queues were changed, and the lanes that were made since the last look; one row without a lane when
 -- there are none.
-SELECT changes.number, :now, lanes.id, lanes.queue, lanes.kind, lanes.priority, lanes.solo
+SELECT changes.number, :now, lanes.id,
+    lanes.queue, lanes.kind, lanes.priority, lanes.solo, lanes.tenant, lanes.keyed
 FROM (SELECT coalesce((SELECT value FROM @meta WHERE name = 'queues'), '0') AS number) AS changes
 LEFT JOIN @lanes lanes ON lanes.id > :known
 ORDER BY lanes.id
@@ -120,22 +122,22 @@ SELECT worker, queues, labels FROM @runners WHERE boot = :boot AND expires_at > 
 -- ── submit ─────────────────────────────────────────────────────────────────────────────────────────
 
 -- ## take_keys
--- Reserves idempotency keys; answers with those that were free.
--- rows: tenant text, scope text, key text, job uuid, fingerprint text
-INSERT INTO @keys (tenant, scope, key, job, fingerprint)
-SELECT r.tenant, r.scope, r.key, r.job, r.fingerprint FROM {rows} WHERE true
+-- Reserves keys, some for a while; answers with the jobs of those that were free.
+-- rows: tenant text, scope text, key text, job uuid, fingerprint text, span bigint
+INSERT INTO @keys (tenant, scope, key, job, fingerprint, expires_at)
+SELECT r.tenant, r.scope, r.key, r.job, r.fingerprint, :now + r.span FROM {rows} WHERE true
 ON CONFLICT (tenant, scope, key) DO NOTHING
 RETURNING job
 
 -- ## find_keys
--- The jobs behind keys.
+-- The jobs behind keys, and whether the time of the key is over.
 -- rows: tenant text, scope text, key text
-SELECT k.tenant, k.scope, k.key, k.job, k.fingerprint
+SELECT k.tenant, k.scope, k.key, k.job, k.fingerprint, coalesce(k.expires_at <= :now, false)
 FROM {rows} JOIN @keys k ON k.tenant = r.tenant AND k.scope = r.scope AND k.key = r.key
 
 -- ## pass_key_on
 -- Gives a key whose job is over to another job. No row: that job is not over, or somebody else was faster.
-UPDATE @keys SET job = :job, fingerprint = :fingerprint
+UPDATE @keys SET job = :job, fingerprint = :fingerprint, expires_at = NULL
 WHERE tenant = :tenant AND scope = :scope AND key = :key AND EXISTS (
     SELECT 1 FROM @jobs j WHERE j.id = @keys.job AND j.state IN ('completed', 'failed', 'cancelled'))
 RETURNING job
@@ -145,15 +147,42 @@ RETURNING job
 -- rows: job uuid
 SELECT j.id, j.state FROM {rows} CROSS JOIN @jobs j WHERE j.id = r.job
 
+-- ## standing_of
+-- The states of jobs, and whether they were ever started; those that are gone are left out.
+-- rows: job uuid
+SELECT j.id, j.state, j.started_at IS NOT NULL OR EXISTS (SELECT 1 FROM @leases l WHERE l.job = j.id)
+FROM {rows} CROSS JOIN @jobs j WHERE j.id = r.job
+
 -- ## hand_over_keys
 -- Gives locked keys to other jobs.
--- rows: tenant text, scope text, key text, job uuid
-UPDATE @keys SET job = r.job, fingerprint = ''
+-- rows: tenant text, scope text, key text, job uuid, fingerprint text, span bigint
+UPDATE @keys SET job = r.job, fingerprint = r.fingerprint, expires_at = :now + r.span
 FROM {rows} WHERE @keys.tenant = r.tenant AND @keys.scope = r.scope AND @keys.key = r.key
 
+-- ## forget_keys
+-- Deletes keys whose time is over, unless they were handed over at this moment.
+DELETE FROM @keys WHERE expires_at <= :now AND (tenant, scope, key) IN (
+    SELECT tenant, scope, key FROM @keys WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit)
+RETURNING 1
+
+-- ## supersede
+-- Gives a job that waits what a newer one brings.
+UPDATE @jobs SET
+    state = :state, version = version + 1, run_at = CAST(:run_at AS bigint), arguments = :arguments,
+    options = :options, tags = :tags
+WHERE id = :job
+
+-- ## line_up_again
+-- Puts a job back to where it was taken from in this transaction.
+INSERT INTO @ready (lane, seq, job) VALUES (:lane, :seq, :job)
+
+-- ## postpone
+-- Gives a job that is set aside another time.
+UPDATE @parked SET due_at = :due_at WHERE job = :job
+
 -- ## identity_of
--- What makes a job the same as another.
-SELECT j.tenant, lanes.kind, j.arguments, j.options
+-- What makes a job the same as another, and whether it was ever started.
+SELECT j.tenant, lanes.kind, j.arguments, j.options, j.started_at IS NOT NULL
 FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
 WHERE j.id = :job
 
@@ -174,7 +203,8 @@ SELECT epoch, runner FROM @leases WHERE job = :job
 
 -- ## job_budget
 -- What a job has spent, and where it is at home.
-SELECT j.errors, j.crashes, j.losses, lanes.queue, lanes.kind, lanes.priority
+SELECT j.errors, j.crashes, j.losses,
+    lanes.queue, lanes.kind, lanes.priority, lanes.solo, lanes.tenant, lanes.keyed
 FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
 WHERE j.id = :job
 
@@ -299,6 +329,81 @@ FROM @jobs WHERE id = :job AND started_at IS NULL
 -- Who holds the lease on a job, and when that runner beat last.
 SELECT r.worker, r.host, r.pid, r.beat_at, l.claimed_at FROM @leases l JOIN @runners r ON r.id = l.runner WHERE l.job = :job
 
+-- ── gates ──────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## make_gates
+-- Enters gates that are met for the first time.
+-- rows: gate text, most int, step bigint, burst int
+INSERT INTO @gates (key, most, step, burst) SELECT r.gate, r.most, r.step, r.burst FROM {rows} WHERE true
+ON CONFLICT (key) DO NOTHING
+
+-- ## move_gates
+-- Writes up to when tokens are given out, what is demanded now, and when to look at those who are held.
+-- rows: gate text, through bigint, most int, step bigint, burst int, due_at bigint, taken int
+UPDATE @gates SET through = r.through, most = r.most, step = r.step, burst = r.burst, due_at = r.due_at,
+    used_at = CASE WHEN r.taken > 0 THEN :now ELSE @gates.used_at END
+FROM {rows} WHERE @gates.key = r.gate
+
+-- ## take_slots
+-- Enters jobs that passed gates.
+-- rows: gate text, job uuid, epoch int, until text
+INSERT INTO @slots (gate, job, epoch, until) SELECT r.gate, r.job, r.epoch, r.until FROM {rows} WHERE true
+ON CONFLICT (gate, job) DO UPDATE SET epoch = excluded.epoch, until = excluded.until
+
+-- ## drop_slots
+-- Forgets those who left, at some gates.
+-- rows: gate text
+DELETE FROM @slots WHERE gate IN (SELECT r.gate FROM {rows}) AND NOT EXISTS (
+    SELECT 1 FROM @taken taken WHERE taken.gate = @slots.gate AND taken.job = @slots.job)
+
+-- ## gates_to_tend
+-- Gates whose next token was waited for; those before which jobs are held that might pass; those that nobody uses.
+SELECT key FROM @gates WHERE due_at <= :now
+UNION
+SELECT g.key FROM @gates g
+WHERE EXISTS (SELECT 1 FROM @parked p WHERE p.gate = g.key)
+    AND (g.most IS NULL OR g.most > (SELECT count(*) FROM @taken taken WHERE taken.gate = g.key))
+    AND (g.step = 0 OR g.through + g.step - g.burst * g.step <= :now * 1000)
+UNION
+SELECT g.key FROM @gates g
+WHERE g.used_at < :now - :patience AND g.through < :now * 1000
+    AND NOT EXISTS (SELECT 1 FROM @taken taken WHERE taken.gate = g.key)
+LIMIT :limit
+
+-- ## forget_gates
+-- Forgets those of the gates given that nobody passed for long, though they are open: the limit is gone, or its workers.
+-- rows: gate text
+DELETE FROM @gates WHERE key IN (SELECT r.gate FROM {rows})
+    AND used_at < :now - :patience AND through < :now * 1000
+    AND NOT EXISTS (SELECT 1 FROM @slots s WHERE s.gate = @gates.key)
+
+-- ## forgotten_gate
+-- A gate that was forgotten while jobs were held before it.
+SELECT p.gate FROM @parked p
+WHERE p.gate IS NOT NULL AND NOT EXISTS (SELECT 1 FROM @gates g WHERE g.key = p.gate)
+LIMIT 1
+
+-- ## limits_at_work
+-- Gates as people want to see them: those that are passed, or were a moment ago, with how many are inside and how many
+-- are held before them, the most first.
+SELECT g.key, g.most, g.step, g.burst, g.through,
+    (SELECT count(*) FROM @taken taken WHERE taken.gate = g.key), (SELECT count(*) FROM @parked p WHERE p.gate = g.key), :now
+FROM @gates g
+WHERE g.through > :now * 1000 OR EXISTS (SELECT 1 FROM @taken taken WHERE taken.gate = g.key)
+    OR EXISTS (SELECT 1 FROM @parked p WHERE p.gate = g.key)
+ORDER BY 7 DESC, g.key
+LIMIT :limit
+
+-- ## held_in_queues
+-- How many jobs of each queue are held before each gate, the most first.
+SELECT lanes.queue, p.gate, count(*) FROM @parked p
+JOIN @jobs j ON j.id = p.job
+JOIN @lanes lanes ON lanes.id = j.lane
+WHERE p.gate IS NOT NULL
+GROUP BY lanes.queue, p.gate
+ORDER BY count(*) DESC, p.gate
+LIMIT :limit
+
 -- ── checkpoints ────────────────────────────────────────────────────────────────────────────────────
 
 -- ## load_checkpoint
@@ -380,7 +485,8 @@ DELETE FROM @runners WHERE boot <> :boot OR expires_at < :lease_now - :grace RET
 
 -- ## orphans
 -- Leases whose runner is not on the list, with what the decision about their jobs needs.
-SELECT l.job, l.epoch, j.errors, j.crashes, j.losses, k.epoch, lanes.queue, lanes.kind, lanes.priority
+SELECT l.job, l.epoch, j.errors, j.crashes, j.losses, k.epoch,
+    lanes.queue, lanes.kind, lanes.priority, lanes.solo, lanes.tenant, lanes.keyed
 FROM @leases l
 JOIN @jobs j ON j.id = l.job
 JOIN @lanes lanes ON lanes.id = j.lane
@@ -390,17 +496,13 @@ LIMIT :limit
 
 -- ## leases_of
 -- What a runner holds, with what the decision about its jobs needs.
-SELECT l.job, l.epoch, j.errors, j.crashes, j.losses, k.epoch, lanes.queue, lanes.kind, lanes.priority
+SELECT l.job, l.epoch, j.errors, j.crashes, j.losses, k.epoch,
+    lanes.queue, lanes.kind, lanes.priority, lanes.solo, lanes.tenant, lanes.keyed
 FROM @leases l
 JOIN @jobs j ON j.id = l.job
 JOIN @lanes lanes ON lanes.id = j.lane
 LEFT JOIN @checkpoints k ON k.job = l.job
 WHERE l.runner = :runner
-
--- ## suspects
--- Queues and kinds of jobs that wait to run alone.
-SELECT lanes.queue, lanes.kind FROM @lanes lanes
-WHERE lanes.solo AND EXISTS (SELECT 1 FROM @ready ready WHERE ready.lane = lanes.id)
 
 -- ## take_duty
 -- Takes or keeps a chore for a while. No row: somebody else has it.
@@ -414,8 +516,12 @@ RETURNING name
 DELETE FROM @duties WHERE name = :name AND holder = :holder
 
 -- ## next_due
--- When the next job that waits for its time is due, in microseconds from now.
-SELECT due_at - :now FROM @parked WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1
+-- When the next job that waits for its time is due, and the next gate is to be looked at, in microseconds from now; and
+-- whether any job is held before a gate.
+SELECT
+    (SELECT due_at - :now FROM @parked WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1),
+    (SELECT due_at - :now FROM @gates WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1),
+    (SELECT count(*) FROM (SELECT 1 FROM @parked WHERE gate IS NOT NULL LIMIT 1) AS held)
 
 -- ── schedules ──────────────────────────────────────────────────────────────────────────────────────
 

@@ -96,6 +96,69 @@ SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), :runner, :now F
 DELETE FROM @ready WHERE (lane, seq) IN (
     SELECT json_extract(value, '$[2]'), json_extract(value, '$[3]') FROM json_each(:picked))
 
+-- ## claim_places
+-- Turns jobs at these very places into leases of one living runner; what is gone is left out.
+-- rows: lane int, seq bigint
+-- picks
+SELECT json_group_array(json_array(job, epoch + 1, lane, seq, errors, crashes, losses, arguments, options, run_at))
+FROM (
+    SELECT head.job, j.epoch, head.lane, head.seq, j.errors, j.crashes, j.losses, j.arguments, j.options, j.run_at
+    FROM {rows} CROSS JOIN @ready head CROSS JOIN @jobs j
+    WHERE head.lane = r.lane AND head.seq = r.seq AND j.id = head.job
+        AND EXISTS (SELECT 1 FROM @runners WHERE id = :runner AND boot = :boot AND expires_at > :lease_now)
+    ORDER BY head.seq
+);
+INSERT INTO @leases (job, epoch, runner, claimed_at)
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), :runner, :now FROM json_each(:picked);
+DELETE FROM @ready WHERE (lane, seq) IN (
+    SELECT json_extract(value, '$[2]'), json_extract(value, '$[3]') FROM json_each(:picked))
+
+-- ## jobs_at
+-- What gates have to know of jobs at these places.
+-- rows: lane int, seq bigint
+SELECT r.lane, r.seq, found.job, j.tenant, j.arguments, j.options
+FROM {rows} CROSS JOIN @ready found CROSS JOIN @jobs j
+WHERE found.lane = r.lane AND found.seq = r.seq AND j.id = found.job
+
+-- ## lock_gates
+-- Gates that nobody else passes until the end of this transaction; those that are missing are left out.
+-- rows: gate text
+SELECT g.key FROM {rows} CROSS JOIN @gates g WHERE g.key = r.gate
+
+-- ## standings
+-- Gates as they stand: tokens, what was demanded last, how many are inside, one of them, and who is held first.
+-- rows: gate text
+SELECT r.gate, g.through, g.most, g.step, g.burst,
+    (SELECT count(*) FROM @taken WHERE gate = r.gate), (SELECT job FROM @taken WHERE gate = r.gate LIMIT 1),
+    (SELECT rank FROM @parked WHERE gate = r.gate ORDER BY rank, place LIMIT 1),
+    (SELECT place FROM @parked WHERE gate = r.gate ORDER BY rank, place LIMIT 1), :now
+FROM {rows} CROSS JOIN @gates g WHERE g.key = r.gate
+
+-- ## hold
+-- Sets jobs aside that a gate keeps out.
+-- rows: lane int, seq bigint, job uuid, gate text, rank int, reason text
+UPDATE @jobs SET state = 'blocked', reason = r.reason FROM {rows} WHERE id = r.job;
+INSERT INTO @parked (job, state, due_at, since, gate, rank, place)
+SELECT r.job, 'blocked', NULL, :now, r.gate, r.rank, r.seq FROM {rows} WHERE true;
+DELETE FROM @ready WHERE (lane, seq) IN (SELECT r.lane, r.seq FROM {rows});
+SELECT 1
+
+-- ## release_held
+-- Lines up the first jobs that are held before a gate, at their old places; one that was given away again meanwhile, as
+-- after a step of the clock, is exchanged for one at the end of the lane.
+-- picks
+SELECT json_group_array(json_array(job)) FROM (
+    SELECT job FROM @parked WHERE gate = :gate ORDER BY rank, place LIMIT :room);
+UPDATE @jobs SET state = 'pending', reason = NULL, seq = CASE
+    WHEN EXISTS (SELECT 1 FROM @ready taken WHERE taken.lane = @jobs.lane AND taken.seq = @jobs.seq)
+    THEN max(:now, (SELECT max(ready.seq) FROM @ready ready WHERE ready.lane = @jobs.lane)) + 1 + first.place
+    ELSE seq END
+FROM (SELECT json_extract(value, '$[0]') AS job, key AS place FROM json_each(:picked)) AS first
+WHERE id = first.job;
+INSERT INTO @ready (lane, seq, job)
+SELECT j.lane, j.seq, j.id FROM json_each(:picked) p CROSS JOIN @jobs j ON j.id = json_extract(p.value, '$[0]');
+DELETE FROM @parked WHERE job IN (SELECT json_extract(value, '$[0]') FROM json_each(:picked))
+
 -- ## hold_queue
 -- There is one writer at a time: what it counts stays true until its commit.
 SELECT 1
@@ -116,7 +179,8 @@ SELECT changes(), changes()
 
 -- ## lock_job
 -- A job that nobody else may change until the end of this transaction.
-SELECT j.state, j.lane, j.seq, j.run_at, j.epoch, j.errors, j.crashes, j.losses, lanes.queue, lanes.kind, lanes.priority, :now
+SELECT j.state, j.lane, j.seq, j.run_at, :now,
+    lanes.queue, lanes.kind, lanes.priority, lanes.solo, lanes.tenant, lanes.keyed
 FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
 WHERE j.id = :job
 
@@ -162,7 +226,7 @@ RETURNING slices, (SELECT action FROM @controls WHERE job = :job)
 -- ## lock_keys
 -- The jobs behind keys that nobody else may hand over until the end of this transaction.
 -- rows: tenant text, scope text, key text
-SELECT k.tenant, k.scope, k.key, k.job
+SELECT k.tenant, k.scope, k.key, k.job, k.fingerprint, coalesce(k.expires_at <= :now, false)
 FROM {rows} CROSS JOIN @keys k WHERE k.tenant = r.tenant AND k.scope = r.scope AND k.key = r.key
 
 -- ## wake

@@ -1,0 +1,75 @@
+"""What it costs to have Posthorse: to import it, and to keep a worker that has nothing to do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from bench.application import TARGET, opened
+from bench.measure import Sample, Setup
+from bench.processor_time import descendants, processor_time
+from posthorse.cli.bench_measures import running_worker
+
+RUNNERS = 2
+STARTS = 5
+"""Of each program in a round; the quickest counts, for whatever else the machine does only makes them slower."""
+
+BARE = "import asyncio, sqlite3, msgspec"
+PROGRAMS = {
+    "import of posthorse": "import posthorse",
+    "import of posthorse, one job declared": (
+        "import posthorse as ph\n"
+        "app = ph.Posthorse('sqlite:///never-made.db')\n"
+        "@app.job\n"
+        "def welcome(user: int) -> None: ...\n"
+        "welcome.bind(1)"
+    ),
+    "posthorse --version": "import sys; sys.argv = ['posthorse', '--version']; from posthorse.cli import main; main()",
+}
+
+
+def measure(setup: Setup) -> Iterator[Sample]:
+    """Milliseconds of starts, beside the start of Python with what nobody can do without; then a worker at rest."""
+    raw = _start_time(BARE)
+    for name, program in PROGRAMS.items():
+        yield Sample(name, "ms", _start_time(program), raw)
+    yield from _rest(setup)
+
+
+def _start_time(program: str) -> float:
+    return min(_once([sys.executable, "-c", program]) for _ in range(STARTS))
+
+
+def _once(command: Sequence[str]) -> float:
+    began = time.perf_counter()
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    return (time.perf_counter() - began) * 1_000
+
+
+def _rest(setup: Setup) -> Iterator[Sample]:
+    store, seconds = setup.store, setup.sizes.rest
+    with (
+        store.fresh() as url,
+        opened(url),
+        store.asking(url) as ask,
+        running_worker(TARGET, url, processes=RUNNERS, concurrency=setup.concurrency) as worker,
+    ):
+        worker.wait_until(lambda: store.runner_count(ask) == RUNNERS)
+        time.sleep(min(seconds, 2.0))  # the first looks, and what is imported at first need
+        before = processor_time(worker.pid)
+        time.sleep(seconds)
+        used = processor_time(worker.pid) - before
+        held = sum(map(_proportional_size, descendants(worker.pid)))
+    name = f"worker at rest, {RUNNERS} runners"
+    yield Sample(f"{name}, processor time", "ms/s", used * 1_000 / seconds)
+    yield Sample(f"{name}, memory (PSS)", "MB", held / 1_000_000)
+
+
+def _proportional_size(pid: int) -> int:
+    """Bytes, with what processes share divided among them."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    kilobytes = next(line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:"))
+    return int(kilobytes) * 1024

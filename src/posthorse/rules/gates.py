@@ -1,0 +1,217 @@
+"""Gates: how a limit is kept. Whoever claims a job passes the gates that its limits name, or the job does not start.
+
+A gate stands for a limit and, where the limit is kept apart by something, for one value of that: `kind resize`, or
+`kind resize, customer_id 5`. A rate is a token bucket, kept as one number: the moment up to which tokens are given out
+(the generic cell rate algorithm, ITU-T I.371). A concurrency, and a place in a sequence, are counted in slots.
+
+Pure. Moments are nanoseconds since the epoch on the store's clock: a token of "1000000/s" comes every 1,000.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+from math import ceil
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from posthorse.rules.limits import Concurrency, Per, Rate, Sequence
+
+Until = Literal["lease", "end", "mend"]
+"""When a slot is free again: with the lease; when the job is over; or when it is over and is no dead letter."""
+
+SECOND = 1_000_000_000
+LONGEST_VALUE = 200
+"""Characters of a value in the name of a gate; a longer one is known by its digest."""
+
+
+class Demand(NamedTuple):
+    """What a rate or a concurrency asks of jobs: a gate for all, or one for each value of what it is kept apart by."""
+
+    what: tuple[str, ...]
+    per: Per | None
+    most: int | None = None
+    step: int = 0
+    burst: int = 0
+
+    def need(self, *value: object) -> Need:
+        """What it asks of a job with this value."""
+        return Need(gate_name(*self.what, *value), self.most, self.step, self.burst, "lease", bool(value))
+
+
+class Need(NamedTuple):
+    """A gate that a job has to pass. `step` is nanoseconds between two tokens, 0 for no rate."""
+
+    gate: str
+    most: int | None
+    step: int
+    burst: int
+    until: Until
+    is_keyed: bool
+    """True when other jobs of its lane need other gates."""
+
+
+class Standing(NamedTuple):
+    """A gate as it stands: up to when tokens are given out, who is inside, and who is held before it first."""
+
+    gate: str
+    through: int
+    most: int | None
+    step: int
+    burst: int
+    inside: int
+    insider: str | None
+    rank: int | None
+    place: int | None
+
+
+class Arrival(NamedTuple):
+    """A job before its gates."""
+
+    job: str | None
+    priority: int
+    place: int
+
+    def rank(self, need: Need) -> int:
+        """Lower ranks go first, and then lower places. In a sequence nothing counts but the place."""
+        return -self.priority if need.until == "lease" else 0
+
+
+def demand_of(limit: Rate | Concurrency, scope: Literal["queue", "kind"], name: str) -> Demand:
+    """What a limit demands that was set for a queue or a kind."""
+    place = (scope, name) if limit.name is None else ("name", limit.name)
+    per = () if limit.per is None else (_word(limit.per),)
+    if isinstance(limit, Rate):
+        step = max(1, ceil(limit.seconds * SECOND / limit.count))
+        return Demand(("rate", *place, *per), limit.per, step=step, burst=limit.capacity)
+    return Demand(("concurrency", *place, *per), limit.per, most=limit.limit)
+
+
+def need_of_sequence(limit: Sequence, *, kind: str, tenant: str, value: object = None) -> Need:
+    """The gate of a place in a sequence; `value` is that of what it goes by."""
+    name = (
+        gate_name("sequence", tenant, limit.key)
+        if limit.per is None
+        else gate_name("sequence", tenant, kind, _word(limit.per), value)
+    )
+    return Need(name, 1, 0, 0, "mend" if limit.on_dead == "block" else "end", is_keyed=True)
+
+
+def gate_name(*parts: object) -> str:
+    """The name of a gate: a JSON array, so that no part can pass for two."""
+    return msgspec.json.encode([_short(part) for part in parts]).decode()
+
+
+def described(gate: str) -> str:
+    """The name of a gate for people: `kind resize, customer_id=5`."""
+    parts: list[object] = msgspec.json.decode(gate)
+    words = [part if isinstance(part, str) else msgspec.json.encode(part).decode() for part in parts]
+    if words[0] == "sequence":
+        return f"sequence {words[2]}" + (f", {'='.join(words[3:])}" if len(words) > 3 else "")
+    what = words[2] if words[1] == "name" else f"{words[1]} {words[2]}"
+    return f"{words[0]} of {what}" + (f", {'='.join(words[3:])}" if len(words) > 3 else "")
+
+
+class Tally:
+    """The gates that one claim passes, counted as it goes."""
+
+    def __init__(self, standings: Iterable[Standing], now: int) -> None:
+        self._now = now
+        self._standings = {standing.gate: standing for standing in standings}
+        self._entered: dict[str, int] = {}
+
+    def learn(self, standings: Iterable[Standing]) -> None:
+        """Enters further gates."""
+        self._standings.update((standing.gate, standing) for standing in standings)
+
+    def knows(self, needs: Iterable[Need]) -> bool:
+        """Whether all these gates are among those that were learnt."""
+        return all(need.gate in self._standings for need in needs)
+
+    def has_held(self, gate: str) -> bool:
+        """Whether jobs are held before a gate since before this claim."""
+        return self._standings[gate].place is not None
+
+    def after(self, need: Need, taken: int) -> tuple[int, int | None]:
+        """Up to when tokens are given out after so many were taken, and when the next one comes, if any is needed."""
+        through = self._standings[need.gate].through
+        if not need.step:
+            return through, None
+        through = spent(through, self._now, need.step, taken)
+        return through, next_token(through, need.step, need.burst)
+
+    def admit(self, arrival: Arrival, needs: Iterable[Need]) -> Need | None:
+        """Lets a job in, or answers with what keeps it out."""
+        for need in needs:
+            if not self._has_room(arrival, need):
+                return need
+        for need in needs:
+            self._entered[need.gate] = self._entered.get(need.gate, 0) + 1
+        return None
+
+    def room(self, need: Need) -> int | None:
+        """How many more may enter; None for any number."""
+        standing = self._standings[need.gate]
+        entered = self._entered.get(need.gate, 0)
+        rooms: list[int] = []
+        if need.most is not None:
+            rooms.append(need.most - standing.inside - entered)
+        if need.step:
+            rooms.append(tokens(standing.through, self._now, need.step, need.burst) - entered)
+        return max(0, min(rooms)) if rooms else None
+
+    def opens_in(self, need: Need) -> float | None:
+        """Seconds until the next token comes; None where that is not what is missing."""
+        _, at = self.after(need, self._entered.get(need.gate, 0))
+        return None if at is None or at <= self._now else (at - self._now) / SECOND
+
+    def _has_room(self, arrival: Arrival, need: Need) -> bool:
+        standing = self._standings[need.gate]
+        if need.until != "lease" and standing.insider == arrival.job:
+            return True  # it never left
+        if need.is_keyed and standing.place is not None and standing.rank is not None:
+            first, own = (standing.rank, standing.place), (arrival.rank(need), arrival.place)
+            if first < own:
+                return False  # nobody overtakes those who are held
+        room = self.room(need)
+        return room is None or room > 0
+
+
+def tokens(through: int, now: int, step: int, burst: int) -> int:
+    """How many tokens there are, at most `burst`."""
+    return (now + burst * step - max(through, now)) // step
+
+
+def spent(through: int, now: int, step: int, count: int) -> int:
+    """Up to when tokens are given out, after so many were taken."""
+    return max(through, now) + count * step if count else through
+
+
+def next_token(through: int, step: int, burst: int) -> int:
+    """When there is a token."""
+    return through + step - burst * step
+
+
+def waits_for_token(through: int, now: int, need: Need) -> int:
+    """How many microseconds whoever takes the next token has to wait for it."""
+    return max(0, -(-(next_token(through, need.step, need.burst) - now) // 1000))
+
+
+def budget_of(rate: Rate, queue: str) -> Need:
+    """The gate of the retries in a queue."""
+    return demand_of(rate, "queue", queue)._replace(what=("retries", "queue", queue)).need()
+
+
+def _word(per: Per) -> str:
+    return per if isinstance(per, str) else per.__qualname__
+
+
+def _short(part: object) -> object:
+    if isinstance(part, str | int | bool) and len(str(part)) <= LONGEST_VALUE:
+        return part
+    try:
+        text = msgspec.json.encode(part, order="deterministic").decode()
+    except (TypeError, ValueError):
+        text = repr(part)
+    return text if len(text) <= LONGEST_VALUE else blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,34 @@
+"""Retry budgets: where many jobs of a queue fail at once, their retries start no faster than the queue allows.
+
+A retry beyond the budget is put off, never dropped: it takes the next token that is to come, and waits for it.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from posthorse.rules.gates import Need, Tally, waits_for_token
+from posthorse.rules.job import Lane, State
+from posthorse.rules.lifecycle import Transition
+from posthorse.store.base import Steps, operation
+from posthorse.store.operations.finish import Attempt, settle
+from posthorse.store.operations.gates import lock_gates, note_gates
+
+
+@operation
+def settle_within_budget(
+    attempt: Attempt, transition: Transition, lane: Lane, evidence: str | None, budget: Need, *, channel: str
+) -> Steps[bool]:
+    """As `settle`, for a failed attempt that is to be retried: it takes its token of the budget."""
+    standings, now = yield from lock_gates({budget.gate: budget})
+    wait = max(transition.wait or 0, waits_for_token(standings[0].through, now, budget))
+    applied = yield from settle(
+        attempt,
+        replace(transition, wait=wait or None, state=State.SCHEDULED if wait else transition.state),
+        lane,
+        evidence,
+        channel=channel,
+    ).start()
+    if applied:
+        yield from note_gates([(budget, 1)], Tally(standings, now))
+    return applied

@@ -1,0 +1,308 @@
+"""Gates in the store: jobs are claimed through them, held before them, and lined up again when there is room.
+
+Whoever passes gates, or lets others through, locks them first, in the order of their names: those that all jobs of a
+lane need before those that single jobs need. Nobody who holds a gate waits for anything but gates. Who is inside a gate
+is judged by leases and jobs, so nothing has to be written when a job ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol, cast
+
+from posthorse.rules.gates import SECOND, Arrival, Need, Standing, Tally, described, next_token, tokens
+from posthorse.rules.turns import Head, Line, Passes, take_turns
+from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation, unrepeatable_operation
+from posthorse.store.operations.claim import BY_TURNS, Claimed, Probe, heads_of
+from posthorse.store.queries import Row
+
+PATIENCE = 60_000_000
+"""Microseconds after which a gate that nobody passes is forgotten, and those before it are lined up."""
+
+RELEASED_AT_ONCE = 1_000
+
+
+class Candidate(NamedTuple):
+    """What gates have to know of a job."""
+
+    lane: int
+    seq: int
+    job: str
+    tenant: str | None
+    arguments: str
+    options: str | None
+
+
+class Demands(Protocol):
+    """What the limits of an application ask of jobs."""
+
+    def of_lane(self, lane: int) -> Sequence[Need]:
+        """Gates of all jobs of a lane."""
+        ...
+
+    def has_keys(self, lane: int) -> bool:
+        """Whether single jobs of a lane need gates of their own."""
+        ...
+
+    def of_job(self, candidate: Candidate) -> Sequence[Need]:
+        """The gates of a single job of such a lane."""
+        ...
+
+    def priority(self, lane: int) -> int:
+        """The priority that a lane was made with."""
+        ...
+
+
+class Turns(NamedTuple):
+    """Whose turn it is, as `take_turns` wants it."""
+
+    lines: Mapping[int, Line]
+    weights: Mapping[str, int]
+    passes: Passes
+
+
+class Passed(NamedTuple):
+    """The answer to a claim through gates."""
+
+    claimed: list[Claimed]
+    waiting: frozenset[int]
+    """Lanes that had jobs."""
+    shut: Mapping[int, float | None]
+    """Lanes whose gates are shut, with the seconds until a token comes; None where somebody inside has to end."""
+    gates: Mapping[str, Sequence[str]]
+    """Which gates of its own each claimed job passed; jobs without limits are left out."""
+    has_held: bool
+    """True when jobs were set aside on the way: there may be others behind them."""
+    is_left: bool
+    """True when there were jobs with limits that the runner had no room for."""
+
+
+@unrepeatable_operation
+def claim_through_gates(
+    runner: str, probes: Sequence[Probe], room: int, limited_room: int, turns: Turns, demands: Demands, *, channel: str
+) -> Steps[Passed]:
+    """Up to `room` jobs, `limited_room` of them through gates; what a gate of its own keeps out is set aside.
+
+    As a `claim`, but that what it takes is looked at job by job, BY_TURNS at a time.
+    """
+    room = min(room, BY_TURNS)
+    lines, weights, passes = turns
+    of_lane = {probe.lane: demands.of_lane(probe.lane) for probe in probes}
+    tally = Tally(*(yield from lock_gates(_by_gate(of_lane.values()))))
+    probes = [probe for probe in probes if all(tally.room(need) != 0 for need in of_lane[probe.lane])]
+    heads = yield from heads_of(probes, lines, room=room)
+    candidates = yield from _candidates(heads, demands)
+    of_job = {head: demands.of_job(candidate) for head, candidate in candidates.items()}
+    keyed = _by_gate(of_job.values())
+    if keyed:
+        tally.learn((yield from lock_gates(keyed))[0])
+        # Somebody who left one of these gates may have lined up an earlier job meanwhile: that one goes first.
+        heads = yield from heads_of(probes, lines, room=room)
+        candidates = yield from _candidates(heads, demands)
+        of_job = {head: demands.of_job(candidate) for head, candidate in candidates.items()}
+
+    refused: dict[Head, Need] = {}
+    limited: set[Head] = set()
+
+    def admits(head: Head) -> bool:
+        if demands.has_keys(head.lane) and head not in of_job:
+            return False  # gone meanwhile
+        needs = (*of_lane[head.lane], *of_job.get(head, ()))
+        if not needs or len(limited) >= limited_room or not tally.knows(needs):
+            return not needs
+        candidate = candidates.get(head)
+        kept_out_by = tally.admit(
+            Arrival(candidate.job if candidate else None, demands.priority(head.lane), head.seq), needs
+        )
+        if kept_out_by is None:
+            limited.add(head)
+        elif kept_out_by.is_keyed:
+            refused[head] = kept_out_by
+        return kept_out_by is None
+
+    chosen = take_turns(heads, lines, weights, passes, room, admits=admits)
+    if refused:
+        yield from _hold(refused, candidates, demands)
+    rows = (yield ask_rows("claim_places", chosen, runner=runner)) if chosen else []
+    turn = {head: place for place, head in enumerate(chosen)}
+    claimed = sorted(map(Claimed._make, rows), key=lambda job: turn[Head(job.lane, job.seq)])
+    passed = [
+        (job, (*of_lane[job.lane], *of_job.get(place, ())))
+        for job in claimed
+        if (place := Head(job.lane, job.seq)) in limited
+    ]
+    yield from _enter(passed, refused.values(), tally)
+    yield from _line_up(keyed.values(), tally, channel)
+    gates = {job.job: [need.gate for need in needs if need.is_keyed] for job, needs in passed}
+    shut = {lane: tally.opens_in(need) for lane, needs in of_lane.items() for need in needs if tally.room(need) == 0}
+    is_left = any(of_lane[head.lane] or head in of_job for head in heads) and len(limited) >= limited_room
+    return Passed(claimed, frozenset(head.lane for head in heads), shut, gates, bool(refused), is_left)
+
+
+@operation
+def let_through(gates: Collection[str], *, channel: str) -> Steps[None]:
+    """Lines up those who are held before gates and might pass by now; wakes runners that wait for work."""
+    if gates:
+        yield from _look_after(sorted(gates), channel)
+    yield ask("wake", channel=channel)
+
+
+@single_operation
+def gates_to_tend(limit: int) -> Steps[list[str]]:
+    """Gates that have to be looked after."""
+    rows = yield ask("gates_to_tend", limit=limit, patience=PATIENCE)
+    return [cast("str", row[0]) for row in rows]
+
+
+@operation
+def tend_gates(gates: Sequence[str], *, channel: str) -> Steps[None]:
+    """What nobody else did: lines up those who might pass these gates, and forgets gates that are not used any more."""
+    yield from _look_after(sorted(gates), channel)
+    if gates:
+        yield ask_rows("forget_gates", [(gate,) for gate in sorted(gates)], patience=PATIENCE)
+    forgotten = yield ask("forgotten_gate")
+    if forgotten:
+        yield ask("release_held", gate=forgotten[0][0], room=RELEASED_AT_ONCE, channel=channel)
+
+
+def _look_after(gates: Sequence[str], channel: str) -> Steps[None]:
+    locked = (yield ask_rows("lock_gates", [(gate,) for gate in gates])) if gates else []
+    if not locked:
+        return
+    yield ask_rows("drop_slots", locked)
+    standings, now = yield from _standings([cast("str", row[0]) for row in locked])
+    needs = [_as_noted(standing) for standing in standings]
+    tally = Tally(standings, now)
+    yield from _line_up(needs, tally, channel)
+    yield from note_gates([(need, 0) for need in needs if need.step], tally)
+
+
+def _by_gate(needs: Collection[Sequence[Need]]) -> dict[str, Need]:
+    return {need.gate: need for some in needs for need in some}
+
+
+def lock_gates(needs: Mapping[str, Need]) -> Steps[tuple[list[Standing], int]]:
+    """A part of operations: gates as they stand, in the order of their names, and the moment in nanoseconds.
+
+    Nobody else is at them until the end of this transaction.
+    """
+    wanted = sorted(needs)
+    if not wanted:
+        return [], (yield from _now())
+    found = yield ask_rows("lock_gates", [(gate,) for gate in wanted])
+    if len(found) < len(wanted):
+        new = [needs[gate] for gate in wanted if (gate,) not in found]
+        yield ask_rows("make_gates", [(need.gate, need.most, need.step, need.burst) for need in new])
+        yield ask_rows("lock_gates", [(need.gate,) for need in new])
+    return (yield from _standings(wanted))
+
+
+def _standings(gates: Sequence[str]) -> Steps[tuple[list[Standing], int]]:
+    if not gates:
+        return [], (yield from _now())
+    rows = yield ask_rows("standings", [(gate,) for gate in gates])
+    standings = [Standing._make(row[:-1]) for row in rows]
+    return standings, cast("int", rows[0][-1]) * 1000
+
+
+def _now() -> Steps[int]:
+    return cast("int", (yield ask("now"))[0][0]) * 1000
+
+
+def _candidates(heads: Sequence[Head], demands: Demands) -> Steps[dict[Head, Candidate]]:
+    with_keys = [head for head in heads if demands.has_keys(head.lane)]
+    if not with_keys:
+        return {}
+    found = [Candidate._make(row) for row in (yield ask_rows("jobs_at", with_keys))]
+    return {Head(candidate.lane, candidate.seq): candidate for candidate in found}
+
+
+def _hold(refused: Mapping[Head, Need], candidates: Mapping[Head, Candidate], demands: Demands) -> Steps[None]:
+    rows: list[Row] = []
+    for head, need in sorted(refused.items(), key=lambda item: candidates[item[0]].job):
+        job = candidates[head].job
+        rank = Arrival(job, demands.priority(head.lane), head.seq).rank(need)
+        rows.append((head.lane, head.seq, job, need.gate, rank, f"waits for {described(need.gate)}"))
+    yield ask_rows("hold", rows)
+
+
+def _enter(passed: Sequence[tuple[Claimed, Sequence[Need]]], refusing: Collection[Need], tally: Tally) -> Steps[None]:
+    """Writes who is inside which gates now, what it cost, and when to look at the others again."""
+    taken: dict[Need, int] = dict.fromkeys((need for need in refusing if need.step), 0)
+    slots: list[Row] = []
+    for job, needs in passed:
+        for need in needs:
+            taken[need] = taken.get(need, 0) + 1
+            if need.most is not None:
+                slots.append((need.gate, job.job, job.epoch, need.until))
+    if slots:
+        yield ask_rows("drop_slots", sorted({(slot[0],) for slot in slots}))
+        yield ask_rows("take_slots", slots)
+    held = {need.gate for need in refusing}
+    yield from note_gates(list(taken.items()), tally, held)
+
+
+def note_gates(taken: Sequence[tuple[Need, int]], tally: Tally, held: Collection[str] = ()) -> Steps[None]:
+    """A part of operations: writes how many took a token of which gates; `held` are those before which jobs wait."""
+    rows: list[Row] = []
+    for need, count in taken:
+        through, next_token = tally.after(need, count)
+        is_waited_for = next_token is not None and (need.gate in held or tally.has_held(need.gate))
+        due_at = -(-next_token // 1000) if next_token is not None and is_waited_for else None
+        rows.append((need.gate, through, need.most, need.step, need.burst, due_at, count))
+    if rows:
+        yield ask_rows("move_gates", rows)
+
+
+def _line_up(needs: Collection[Need], tally: Tally, channel: str) -> Steps[None]:
+    """Those who were held go first: as many as there is room for are lined up, to be claimed."""
+    for need in needs:
+        room = tally.room(need)
+        if tally.has_held(need.gate) and room != 0:
+            at_most = RELEASED_AT_ONCE if room is None else room
+            yield ask("release_held", gate=need.gate, room=at_most, channel=channel)
+
+
+def _as_noted(standing: Standing) -> Need:
+    return Need(standing.gate, standing.most, standing.step, standing.burst, "lease", True)
+
+
+class LimitRow(NamedTuple):
+    """A limit at work. `most` is None for a rate, `tokens` for a concurrency; `opens_in` is seconds until a token."""
+
+    limit: str
+    inside: int
+    most: int | None
+    tokens: int | None
+    burst: int | None
+    opens_in: float | None
+    held: int
+
+    @property
+    def is_full(self) -> bool:
+        """True when it keeps jobs out at the moment."""
+        return self.tokens == 0 if self.most is None else self.inside >= self.most
+
+
+@single_operation
+def limits_at_work(limit: int) -> Steps[list[LimitRow]]:
+    """The limits that hold the most back first. For people, not for a hot path."""
+    rows = yield ask("limits_at_work", limit=limit)
+    return [_limit_row(*cast("tuple[str, int | None, int, int, int, int, int, int]", row)) for row in rows]
+
+
+@single_operation
+def held_in_queues(limit: int) -> Steps[list[tuple[str, str, int]]]:
+    """Queue, limit, and how many jobs of the queue it holds back: as described for people."""
+    rows = yield ask("held_in_queues", limit=limit)
+    return [(cast("str", queue), described(cast("str", gate)), cast("int", count)) for queue, gate, count in rows]
+
+
+def _limit_row(
+    gate: str, most: int | None, step: int, burst: int, through: int, inside: int, held: int, now: int
+) -> LimitRow:
+    if not step:
+        return LimitRow(described(gate), inside, most, None, None, None, held)
+    left = max(0, tokens(through, now * 1000, step, burst))
+    opens_in = None if left else (next_token(through, step, burst) - now * 1000) / SECOND
+    return LimitRow(described(gate), inside, None, left, burst, opens_in, held)

@@ -1,0 +1,127 @@
+"""Entries among the keys: idempotency keys and identities, taken by new jobs, looked up, handed over, forgotten.
+
+An entry whose time is over may be taken by anybody, and is deleted some time later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, cast
+
+from posthorse.errors import KeyConflict, StoreError
+from posthorse.rules.job import NewJob
+from posthorse.store.base import Steps, ask, ask_rows, operation
+
+Entry = tuple[str, str, str]
+"""Tenant, scope and key."""
+
+_MOST_LOOKS = 20
+
+
+class Wanted(NamedTuple):
+    """An entry that a new job takes; `span` is how long it counts, in microseconds."""
+
+    tenant: str
+    scope: str
+    key: str
+    job: str
+    fingerprint: str = ""
+    span: int | None = None
+
+    @property
+    def entry(self) -> Entry:
+        """Where it stands."""
+        return self[:3]
+
+
+class Held(NamedTuple):
+    """Who has an entry."""
+
+    job: str
+    fingerprint: str
+    is_over: bool
+    """Its time is."""
+
+
+def take(
+    wanted: Sequence[Wanted], *, look: Literal["find_keys", "lock_keys"]
+) -> Steps[tuple[list[Wanted], dict[Entry, Held]]]:
+    """Takes the entries that are free; answers with those that came too late, and who has theirs.
+
+    With `lock_keys` nobody else may hand these over until the end of the transaction.
+    """
+    # Locked first and looked at after, in a statement that begins later: else what a neighbour enqueues at this moment
+    # could not be seen, and would look like something that is gone.
+    late: list[Wanted] = []
+    held: dict[Entry, Held] = {}
+    left = sorted(wanted, key=lambda one: one.entry)  # one order: no deadlocks
+    for _ in range(_MOST_LOOKS):
+        taken = yield ask_rows("take_keys", left)
+        ours = {cast("str", row[0]) for row in taken}
+        missed = [one for one in left if one.job not in ours]
+        if not missed:
+            return late, held
+        rows = yield ask_rows(look, sorted({one.entry for one in missed}))
+        for tenant, scope, key, job, fingerprint, is_over in rows:
+            held[cast("Entry", (tenant, scope, key))] = Held(cast("str", job), cast("str", fingerprint), bool(is_over))
+        late += [one for one in missed if one.entry in held]
+        left = [one for one in missed if one.entry not in held]  # forgotten between the two looks
+        if not left:
+            return late, held
+    raise StoreError(f"the key {left[0].key!r} is neither free nor anybody's; run `posthorse doctor`")
+
+
+def hand_over(heirs: Sequence[Wanted]) -> Steps[None]:
+    """Gives entries that are locked to other jobs."""
+    if heirs:
+        yield ask_rows("hand_over_keys", heirs)
+
+
+def take_keys(jobs: Sequence[NewJob]) -> Steps[dict[str, str]]:
+    """Which of the jobs exist already, by their keys: the new id and the earlier one. Raises KeyConflict."""
+    keyed = {job.id: job for job in jobs if job.key is not None}
+    if not keyed:
+        return {}
+    late, held = yield from take([wanted_key(job) for job in keyed.values()], look="find_keys")
+    outlived = [one for one in late if held[one.entry].is_over and held[one.entry].job != one.job]
+    if outlived:
+        held |= yield from _succeed(outlived)
+    earlier: dict[str, str] = {}
+    for one in late:
+        owner = held[one.entry]
+        if owner.fingerprint != one.fingerprint:
+            raise _conflict(keyed[one.job], owner.job)
+        if owner.job != one.job:  # our own key: the reply to an earlier commit was lost
+            earlier[one.job] = owner.job
+    return earlier
+
+
+def wanted_key(job: NewJob) -> Wanted:
+    """The entry of a job with a key."""
+    scope = job.lane.kind if job.key_scope is None else job.key_scope
+    return Wanted(job.tenant or "", scope, cast("str", job.key), job.id, cast("str", job.fingerprint), job.key_span)
+
+
+@operation
+def forget_expired_keys(limit: int) -> Steps[int]:
+    """Deletes entries whose time is over; answers with how many they were."""
+    return len((yield ask("forget_keys", limit=limit)))
+
+
+def _succeed(outlived: Sequence[Wanted]) -> Steps[dict[Entry, Held]]:
+    """Takes keys whose time is over, unless somebody else was faster; answers with who has them."""
+    late, held = yield from take(outlived, look="lock_keys")
+    heirs = {one.entry: one for one in reversed(late) if held[one.entry].is_over}
+    yield from hand_over(list(heirs.values()))
+    taken = {one.entry: one for one in reversed(outlived) if one.entry not in held} | heirs
+    return held | {entry: Held(one.job, one.fingerprint, False) for entry, one in taken.items()}
+
+
+def _conflict(job: NewJob, owner: str) -> KeyConflict:
+    whose = f"other arguments of {job.lane.kind!r}"
+    if job.key_scope is not None:
+        whose = f"another kind than {job.lane.kind!r}, or other arguments"
+    return KeyConflict(
+        f"key {job.key!r} was used before for {whose} (job {owner}); "
+        "use another key, or enqueue with the same arguments"
+    )

@@ -1,0 +1,78 @@
+"""Superseding: a job that waits, and was never started, gets what a newer one of the same identity brings.
+
+A job that was started is left as it is: its attempts, and the cursors of a long one, belong to its arguments.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import msgspec
+
+from posthorse.rules.job import NewJob, Options, State
+from posthorse.rules.unique import Identity
+from posthorse.store.base import Steps, ask, ask_rows
+
+_MOST_LOOKS = 20
+
+
+def supersede(earlier: str, new: NewJob, *, channel: str) -> Steps[bool]:
+    """Gives a waiting job the arguments, options and tags of another, and where that one says so, its time.
+
+    Queue, priority, place and sequence stay. False when the job was started, and was left as it is. Nothing is written
+    to its history: of a job that is put off a thousand times only the last is of interest.
+    """
+    for _ in range(_MOST_LOOKS):
+        rows = yield ask("lock_job", job=earlier)
+        standing = yield ask_rows("standing_of", [(earlier,)])
+        if not rows or not standing or standing[0][2]:
+            return False
+        stored, lane, seq, run_at, now = rows[0][:5]
+        state = State(cast("str", stored))
+        if state.is_final:
+            return False
+        # Taken out even if it is put back where it was: a claim that began before must not meet it, for it would
+        # see the arguments of before.
+        if state is not State.PENDING or (yield ask("withdraw", lane=lane, seq=seq, job=earlier)):
+            break
+    else:
+        return False
+    due = cast("int | None", run_at)
+    target = state
+    if cast("Identity", new.unique).on_conflict == "reschedule":
+        due = _due(new, cast("int", now))
+        if state in (State.PENDING, State.SCHEDULED):
+            target = State.SCHEDULED if due > cast("int", now) else State.PENDING
+    before = yield ask("identity_of", job=earlier)
+    yield ask(
+        "supersede",
+        job=earlier,
+        state=target.value,
+        run_at=due,
+        arguments=new.arguments,
+        options=superseded(cast("str | None", before[0][3]), new.options),
+        tags=new.tags,
+    )
+    if target is State.PENDING and state is State.PENDING:
+        yield ask("line_up_again", lane=lane, seq=seq, job=earlier)
+        yield ask("wake", channel=channel)
+    elif target is State.PENDING:
+        yield ask("unpark", job=earlier)
+        yield ask("admit", job=earlier, channel=channel)
+    elif state is State.PENDING:
+        yield ask("park", job=earlier, state=target.value, due_at=due)
+    elif target is State.SCHEDULED and due != run_at:
+        yield ask("postpone", job=earlier, due_at=due)
+    return True
+
+
+def superseded(options: str | None, by: str | None) -> str | None:
+    """The options of a job after others came: all but its sequence, which is a place, are the new ones."""
+    old, new = Options.decode(options), Options.decode(by)
+    return msgspec.structs.replace(new, sequence=old.sequence, passes_dead=old.passes_dead).encode()
+
+
+def _due(new: NewJob, now: int) -> int:
+    if new.run_at is not None:
+        return new.run_at
+    return now + (new.delay or 0)

@@ -1,0 +1,138 @@
+"""What the limits of queues and kinds ask of the jobs in a lane: the gates that each of them has to pass.
+
+Reads arguments where a limit goes by one of them, at the claim: so a limit that was changed holds for jobs that wait
+already. Knows no store.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import msgspec
+
+from posthorse.rules.arguments.signature import ArgumentsUnfit
+from posthorse.rules.gates import Demand, Need, demand_of, need_of_sequence
+from posthorse.rules.job import Lane, Options
+from posthorse.rules.limits import Per
+from posthorse.rules.limits import Sequence as InSequence
+from posthorse.rules.queues import DEFAULTS, QueueSettings
+from posthorse.rules.registry import Registry
+from posthorse.store.operations.gates import Candidate
+
+log = logging.getLogger("posthorse.worker")
+
+_NOTHING = object()
+
+
+class _Rules(NamedTuple):
+    """What holds for all jobs of one queue and kind, and what is kept apart."""
+
+    needs: tuple[Need, ...]
+    keyed: tuple[Demand, ...]
+    sequence: InSequence | None
+
+
+class Limits:
+    """The limits that a runner knows of."""
+
+    def __init__(self, registry: Registry, lane: Callable[[int], Lane]) -> None:
+        self._registry = registry
+        self._lane = lane
+        self._queues: Mapping[str, QueueSettings] = {}
+        self._rules: dict[tuple[str, str], _Rules] = {}
+        self._complained: set[str] = set()
+
+    def obey(self, queues: Mapping[str, QueueSettings]) -> None:
+        """Learns what holds for queues from now on."""
+        self._queues = queues
+        self._rules.clear()
+
+    def bind(self, lane: int) -> bool:
+        """Whether there are limits for any job of a lane."""
+        rules = self._rules_of(self._lane(lane))
+        return bool(rules.needs) or self.has_keys(lane)
+
+    def of_lane(self, lane: int) -> Sequence[Need]:
+        """Gates of all jobs of a lane."""
+        return self._rules_of(self._lane(lane)).needs
+
+    def has_keys(self, lane: int) -> bool:
+        """Whether single jobs of a lane need gates of their own."""
+        found = self._lane(lane)
+        rules = self._rules_of(found)
+        return found.keyed or bool(rules.keyed) or rules.sequence is not None
+
+    def of_job(self, candidate: Candidate) -> Sequence[Need]:
+        """The gates of a single job of such a lane."""
+        lane = self._lane(candidate.lane)
+        rules = self._rules_of(lane)
+        needs: list[Need] = []
+        for demand in rules.keyed:
+            assert demand.per is not None
+            if (value := self._value(demand.per, lane.kind, candidate)) is not _NOTHING:
+                needs.append(demand.need(value))
+        sequence = _own_sequence(candidate.options) or rules.sequence
+        if sequence is not None:
+            value = None if sequence.per is None else self._value(sequence.per, lane.kind, candidate)
+            if value is not _NOTHING:
+                needs.append(need_of_sequence(sequence, kind=lane.kind, tenant=candidate.tenant or "", value=value))
+        return needs
+
+    def priority(self, lane: int) -> int:
+        """The priority that a lane was made with."""
+        return self._lane(lane).priority
+
+    def _rules_of(self, lane: Lane) -> _Rules:
+        found = self._rules.get((lane.queue, lane.kind))
+        if found is None:
+            found = self._rules[lane.queue, lane.kind] = self._made(lane)
+        return found
+
+    def _made(self, lane: Lane) -> _Rules:
+        settings = self._queues.get(lane.queue, DEFAULTS)
+        options = self._registry[lane.kind].options
+        of_queue = [demand_of(limit, "queue", lane.queue) for limit in (settings.rate, settings.concurrency) if limit]
+        of_kind = [demand_of(limit, "kind", lane.kind) for limit in (options.rate, options.concurrency) if limit]
+        demands = of_queue + of_kind
+        return _Rules(
+            tuple(demand.need() for demand in demands if demand.per is None),
+            tuple(demand for demand in demands if demand.per is not None),
+            options.sequence,
+        )
+
+    def _value(self, per: Per, kind: str, candidate: Candidate) -> object:
+        """What a limit goes by; `_NOTHING` where the job has no such argument, or none that this code can read."""
+        if per == "tenant":
+            return candidate.tenant or ""
+        signature = self._registry[kind].signature
+        try:
+            if isinstance(per, str):
+                return signature.named(candidate.arguments).get(per, _NOTHING)
+            args, kwargs = signature.decode(candidate.arguments)
+            return per(*args, **kwargs)
+        except ArgumentsUnfit:
+            return _NOTHING  # it will not run either: whoever claims it tells why
+        except Exception as error:  # the user's function may raise anything
+            if kind not in self._complained:
+                self._complained.add(kind)
+                log.error(
+                    "the function in per= of a limit of %s failed: %s: %s; such jobs share one limit",
+                    kind,
+                    type(error).__name__,
+                    error,
+                )
+            return "?"
+
+
+@lru_cache(maxsize=4096)
+def _own_sequence(options: str | None) -> InSequence | None:
+    try:
+        own = Options.decode(options)
+    except msgspec.MsgspecError:
+        return None
+    if own.sequence is None:
+        return None
+    return InSequence(own.sequence, on_dead="pass" if own.passes_dead else "block")

@@ -1,0 +1,303 @@
+"""Gates in the store: whatever many runners claim at once stays within the limits, and whoever dies leaves nothing."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+import pytest
+
+from posthorse.rules.gates import SECOND, Need, gate_name
+from posthorse.rules.job import Lane, State
+from posthorse.rules.lifecycle import Lost
+from posthorse.rules.turns import Line, Passes
+from posthorse.store.operations import runners
+from posthorse.store.operations.finish import Attempt
+from posthorse.store.operations.gates import (
+    PATIENCE,
+    Candidate,
+    Passed,
+    Turns,
+    claim_through_gates,
+    gates_to_tend,
+    held_in_queues,
+    let_through,
+    limits_at_work,
+    tend_gates,
+)
+from tests.store.yard import HOME, Yard
+
+LATER = Lane("default", "work", -1)
+
+
+class Rules:
+    """Limits of a test: some for all jobs of a lane, some for each value of the argument `key`."""
+
+    def __init__(self, *needs: Need, keyed: Sequence[Need] = ()) -> None:
+        self.needs = needs
+        self.keyed = keyed
+
+    def of_lane(self, lane: int) -> Sequence[Need]:
+        return self.needs
+
+    def has_keys(self, lane: int) -> bool:
+        return bool(self.keyed)
+
+    def of_job(self, candidate: Candidate) -> Sequence[Need]:
+        key = msgspec.json.decode(candidate.arguments)["key"]
+        return [need._replace(gate=gate_name(need.gate, "kind", "work", "key", key)) for need in self.keyed]
+
+    def priority(self, lane: int) -> int:
+        return 0
+
+
+TWO = Need(gate_name("concurrency", "queue", "default"), 2, 0, 0, "lease", False)
+FAST = Need(gate_name("rate", "queue", "default"), None, SECOND, 3, "lease", False)
+ONE_EACH = Need("concurrency", 1, 0, 0, "lease", True)
+RATE_EACH = Need("rate", None, 10 * SECOND, 1, "lease", True)
+IN_ORDER = Need("sequence", 1, 0, 0, "mend", True)
+PASSING = Need("sequence", 1, 0, 0, "end", True)
+
+
+def claim(yard: Yard, runner: str, room: int, rules: Rules, lanes: Sequence[Lane] = (HOME,)) -> Passed:
+    probes = [yard.probe(lane) for lane in lanes]
+    lines = {probe.lane: Line(lane.queue, probe.priority) for probe, lane in zip(probes, lanes, strict=True)}
+    turns = Turns(lines, {}, Passes())
+    return yard.store.run(claim_through_gates(runner, probes, room, room, turns, rules, channel=yard.channel))
+
+
+def attempts(passed: Passed) -> list[Attempt]:
+    return [Attempt(job.job, job.epoch) for job in passed.claimed]
+
+
+def enqueue(yard: Yard, *keys: object, lane: Lane = HOME) -> list[str]:
+    jobs = [job for key in keys for job in yard.new(1, lane, arguments=msgspec.json.encode({"key": key}).decode())]
+    return [answer.id for answer in yard.submit(jobs)]
+
+
+def leave(yard: Yard, passed: Passed) -> None:
+    gates = {gate for some in passed.gates.values() for gate in some}
+    yard.store.run(let_through(gates, channel=yard.channel))
+
+
+def tend(yard: Yard) -> None:
+    gates = yard.store.read(gates_to_tend(100))
+    yard.store.run(tend_gates(gates, channel=yard.channel))
+
+
+# ── limits of a lane ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_no_more_jobs_are_claimed_than_the_limit_leaves_room_for(yard: Yard) -> None:
+    yard.enqueue(5)
+    runner, rules = yard.runner(), Rules(TWO)
+    first = claim(yard, runner, 5, rules)
+    assert len(first.claimed) == 2
+    assert first.shut == {yard.probe().lane: None}
+    assert claim(yard, yard.runner(), 5, rules).claimed == []
+    yard.complete(attempts(first)[0])
+    assert len(claim(yard, runner, 5, rules).claimed) == 1
+    yard.audit()
+
+
+def test_a_rate_gives_its_burst_and_then_a_token_at_a_time(yard: Yard) -> None:
+    yard.enqueue(10)
+    runner, rules = yard.runner(), Rules(FAST)
+    first = claim(yard, runner, 10, rules)
+    assert len(first.claimed) == 3
+    [seconds] = first.shut.values()
+    assert seconds is not None
+    assert 0 < seconds <= 1
+    yard.pass_time(seconds=2)
+    assert len(claim(yard, runner, 10, rules).claimed) == 2
+    yard.pass_time(seconds=3600)
+    assert len(claim(yard, yard.runner(), 10, rules).claimed) == 3
+
+
+def test_a_dead_runner_leaves_no_slot_behind(yard: Yard) -> None:
+    yard.enqueue(4)
+    rules = Rules(TWO)
+    claim(yard, yard.runner(), 5, rules)
+    yard.pass_time(minutes=5)
+    yard.bury()
+    for held in yard.store.read(runners.orphans(10)):
+        yard.settle(Attempt(held.job, held.epoch), Lost("gone"))
+    assert len(claim(yard, yard.runner(), 5, rules).claimed) == 2
+    yard.audit()
+
+
+def test_a_lane_without_limits_is_claimed_beside_one_whose_gates_are_shut(yard: Yard) -> None:
+    class OnlyHome(Rules):
+        def of_lane(self, lane: int) -> Sequence[Need]:
+            return self.needs if lane == yard.probe(HOME).lane else ()
+
+    yard.enqueue(4)
+    yard.enqueue(3, LATER)
+    passed = claim(yard, yard.runner(), 10, OnlyHome(TWO), [HOME, LATER])
+    assert Counter(job.lane for job in passed.claimed) == {yard.probe(HOME).lane: 2, yard.probe(LATER).lane: 3}
+
+
+# ── limits by key ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_a_gate_of_its_own_keeps_out_is_set_aside_and_others_pass(yard: Yard) -> None:
+    a1, a2, b1, a3 = enqueue(yard, "a", "a", "b", "a")
+    rules = Rules(keyed=[ONE_EACH])
+    passed = claim(yard, yard.runner(), 10, rules)
+    assert [job.job for job in passed.claimed] == [a1, b1]
+    assert passed.has_held
+    assert yard.state(a2) is yard.state(a3) is State.BLOCKED
+    assert yard.job(a2).reason == "waits for concurrency of kind work, key=a"
+    assert yard.store.read(held_in_queues(10)) == [("default", "concurrency of kind work, key=a", 2)]
+    yard.audit()
+
+
+def test_when_one_ends_the_next_is_lined_up_and_nobody_overtakes_it(yard: Yard) -> None:
+    a1, a2, a3 = enqueue(yard, "a", "a", "a")
+    rules, runner = Rules(keyed=[ONE_EACH]), yard.runner()
+    first = claim(yard, runner, 10, rules)
+    yard.complete(*attempts(first))
+    [a4] = enqueue(yard, "a")
+    leave(yard, first)
+    assert yard.state(a2) is State.PENDING
+    assert yard.state(a3) is State.BLOCKED
+    second = claim(yard, runner, 10, rules)
+    assert [job.job for job in second.claimed] == [a2]
+    assert yard.state(a4) is State.BLOCKED
+    assert a1 not in (a2, a3)
+    yard.audit()
+
+
+def test_a_newcomer_waits_behind_those_who_are_held_though_there_is_room(yard: Yard) -> None:
+    _, a2 = enqueue(yard, "a", "a")
+    rules, runner = Rules(keyed=[ONE_EACH]), yard.runner()
+    first = claim(yard, runner, 10, rules)
+    yard.complete(*attempts(first))  # nobody lined up a2 yet
+    [a3] = enqueue(yard, "a")
+    assert claim(yard, runner, 10, rules).claimed == []
+    assert yard.state(a3) is State.BLOCKED
+    assert [job.job for job in claim(yard, runner, 10, rules).claimed] == [a2]
+
+
+def test_a_rate_by_key_is_looked_after_when_its_token_comes(yard: Yard) -> None:
+    _, a2 = enqueue(yard, "a", "a")
+    rules, runner = Rules(keyed=[RATE_EACH]), yard.runner()
+    claim(yard, runner, 10, rules)
+    due = yard.store.read(runners.next_due())
+    assert due.has_held
+    assert due.gate is not None
+    assert 0 < due.gate <= 10_000_000
+    tend(yard)
+    assert yard.state(a2) is State.BLOCKED
+    yard.pass_time(seconds=10)
+    tend(yard)
+    assert yard.state(a2) is State.PENDING
+    assert [job.job for job in claim(yard, runner, 10, rules).claimed] == [a2]
+    assert yard.store.read(runners.next_due()).gate is None
+
+
+def test_those_held_before_a_gate_that_nobody_uses_any_more_are_lined_up(yard: Yard) -> None:
+    a1, a2, a3 = enqueue(yard, "a", "a", "a")
+    runner = yard.runner()
+    first = claim(yard, runner, 10, Rules(keyed=[ONE_EACH]))
+    yard.complete(*attempts(first))
+    yard.pass_time(seconds=PATIENCE / 1_000_000 + 1)
+    tend(yard)  # the limit was taken out of the code: nobody passes its gate any more
+    tend(yard)
+    assert yard.state(a1) is State.COMPLETED
+    assert yard.state(a2) is yard.state(a3) is State.PENDING
+    assert yard.store.read(limits_at_work(10)) == []
+
+
+@pytest.mark.parametrize("action", ["pause", "cancel"])
+def test_what_is_held_can_be_paused_and_cancelled(yard: Yard, action: str) -> None:
+    a1, a2, a3 = enqueue(yard, "a", "a", "a")
+    rules, runner = Rules(keyed=[ONE_EACH]), yard.runner()
+    first = claim(yard, runner, 10, rules)
+    yard.ask(a2, "pause" if action == "pause" else "cancel")
+    yard.complete(*attempts(first))
+    leave(yard, first)
+    assert [job.job for job in claim(yard, runner, 10, rules).claimed] == [a3]
+    assert a1 != a2
+    yard.audit()
+
+
+# ── sequences ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("need", "goes_on"), [(IN_ORDER, False), (PASSING, True)])
+def test_a_dead_head_blocks_or_is_passed(yard: Yard, need: Need, goes_on: bool) -> None:
+    head, behind = enqueue(yard, "a", "a")
+    rules, runner = Rules(keyed=[need]), yard.runner()
+    first = claim(yard, runner, 10, rules)
+    yard.fail(*attempts(first))
+    leave(yard, first)
+    tend(yard)
+    assert yard.state(head) is State.FAILED
+    assert yard.state(behind) is (State.PENDING if goes_on else State.BLOCKED)
+
+
+def test_a_head_that_is_retried_keeps_its_place(yard: Yard) -> None:
+    head, behind = enqueue(yard, "a", "a")
+    rules, runner = Rules(keyed=[IN_ORDER]), yard.runner()
+    first = claim(yard, runner, 10, rules)
+    yard.fail(*attempts(first))
+    yard.ask(head, "retry")
+    again = claim(yard, runner, 10, rules)
+    assert [job.job for job in again.claimed] == [head]
+    yard.complete(*attempts(again))
+    leave(yard, again)
+    assert [job.job for job in claim(yard, runner, 10, rules).claimed] == [behind]
+
+
+# ── races ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_many_runners_at_once_keep_every_limit_and_run_every_job(yard: Yard) -> None:
+    others = [Yard(yard.store.url) for _ in range(2)]
+    yards = [yard, *others]
+    for each in yards:
+        each.store.lanes({HOME})
+    rules = Rules(TWO._replace(most=6), keyed=[ONE_EACH, IN_ORDER])
+    keys = [n % 5 for n in range(80)]
+    jobs = enqueue(yard, *keys)
+    inside: Counter[object] = Counter()
+    order: dict[object, list[int]] = {key: [] for key in set(keys)}
+    number = {job: n for n, job in enumerate(jobs)}
+    lock = threading.Lock()
+    problems: list[str] = []
+
+    def work(n: int) -> None:
+        mine, chance = yards[n % len(yards)], random.Random(n)
+        runner = mine.runner()
+        while sum(map(len, order.values())) < len(jobs) and not problems:
+            passed = claim(mine, runner, chance.choice((1, 2, 10)), rules)
+            with lock:
+                for job in passed.claimed:
+                    key = keys[number[job.job]]
+                    inside[key] += 1
+                    order[key].append(number[job.job])
+                if max(inside.values(), default=0) > 1 or inside.total() > 6:
+                    problems.append(str(inside))
+            with lock:
+                for job in passed.claimed:
+                    inside[keys[number[job.job]]] -= 1
+            if passed.claimed:
+                mine.complete(*attempts(passed))
+                leave(mine, passed)
+            elif not passed.has_held:
+                tend(mine)
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(work, n) for n in range(4)]:
+            done.result(timeout=120)
+    assert not problems
+    assert sorted(n for some in order.values() for n in some) == list(range(len(jobs)))
+    assert all(some == sorted(some) for some in order.values())
+    yard.audit()
+    for other in others:
+        other.store.close()

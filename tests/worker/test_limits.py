@@ -1,0 +1,283 @@
+"""Limits on real workers, on both stores: what starts when, and what holds the rest back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+import posthorse as ph
+from tests.waiting import until, until_state
+
+
+class Floor:
+    """Who is at work at the same time."""
+
+    def __init__(self) -> None:
+        self.most: Counter[object] = Counter()
+        self.begun: defaultdict[object, list[object]] = defaultdict(list)
+        self._now: Counter[object] = Counter()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def enter(self, key: object, who: object) -> Iterator[None]:
+        with self._lock:
+            self._now[key] += 1
+            self.most[key] = max(self.most[key], self._now[key])
+            self.begun[key].append(who)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._now[key] -= 1
+
+
+@pytest.fixture
+def floor() -> Floor:
+    return Floor()
+
+
+def finish(app: ph.Posthorse, jobs: list[ph.Job[object]], *, workers: int = 2, concurrency: int = 10) -> None:
+    """Works with several runners until the jobs are over."""
+    with working(app, workers, concurrency):
+        for job in jobs:
+            job.result(timeout=30)
+
+
+@contextmanager
+def working(app: ph.Posthorse, workers: int, concurrency: int) -> Iterator[None]:
+    if workers == 0:
+        yield
+        return
+    with app.worker(concurrency=concurrency), working(app, workers - 1, concurrency):
+        yield
+
+
+def test_a_kind_runs_no_more_at_once_than_its_concurrency(app: ph.Posthorse, floor: Floor) -> None:
+    @app.job(concurrency=3)
+    async def call(n: int) -> None:
+        with floor.enter("call", n):
+            await asyncio.sleep(0.01)
+
+    finish(app, app.enqueue_many([call.bind(n) for n in range(40)]))
+
+    assert floor.most["call"] == 3
+
+
+def test_a_queue_runs_no_more_at_once_than_its_concurrency_whatever_the_kind(app: ph.Posthorse, floor: Floor) -> None:
+    app.queue("calls", concurrency=2)
+
+    @app.job(queue="calls")
+    async def ring(n: int) -> None:
+        with floor.enter("calls", n):
+            await asyncio.sleep(0.01)
+
+    @app.job(queue="calls")
+    async def write(n: int) -> None:
+        with floor.enter("calls", n):
+            await asyncio.sleep(0.01)
+
+    finish(app, app.enqueue_many([kind.bind(n) for n in range(15) for kind in (ring, write)]))
+
+    assert floor.most["calls"] == 2
+
+
+def test_a_concurrency_per_parameter_lets_other_values_pass(app: ph.Posthorse, floor: Floor) -> None:
+    @app.job(concurrency=ph.Concurrency(1, per="customer"))
+    async def bill(customer: int, n: int) -> None:
+        with floor.enter(customer, n):
+            await asyncio.sleep(0.005)
+
+    finish(app, app.enqueue_many([bill.bind(customer, n) for n in range(8) for customer in range(5)]))
+
+    assert floor.most == dict.fromkeys(range(5), 1)
+    assert all(begun == list(range(8)) for begun in floor.begun.values())  # those who are held keep their order
+
+
+def test_what_is_held_says_what_it_waits_for(app: ph.Posthorse) -> None:
+    go = threading.Event()
+
+    @app.job(concurrency=ph.Concurrency(1, per="customer"))
+    def bill(customer: int) -> None:
+        go.wait(20)
+
+    jobs = app.enqueue_many([bill.bind(7), bill.bind(7)])
+    with app.worker():
+        until_state(jobs[1], "blocked")
+        assert jobs[1].status().reason == "waits for concurrency of kind bill, customer=7"
+        assert jobs[0].status().state == "processing"
+        go.set()
+        for job in jobs:
+            job.result(timeout=20)
+
+
+def test_a_named_limit_is_shared_between_kinds(app: ph.Posthorse, floor: Floor) -> None:
+    @app.job(concurrency=ph.Concurrency(2, name="api"))
+    async def fetch(n: int) -> None:
+        with floor.enter("api", n):
+            await asyncio.sleep(0.01)
+
+    @app.job(concurrency=ph.Concurrency(2, name="api"), queue="other")
+    async def push(n: int) -> None:
+        with floor.enter("api", n):
+            await asyncio.sleep(0.01)
+
+    finish(app, app.enqueue_many([kind.bind(n) for n in range(10) for kind in (fetch, push)]))
+
+    assert floor.most["api"] == 2
+
+
+def test_a_rate_lets_a_burst_through_and_then_goes_at_its_pace(app: ph.Posthorse) -> None:
+    starts: list[float] = []
+
+    @app.job(rate=ph.Rate("20/s", burst=4))
+    async def call() -> None:
+        starts.append(time.monotonic())
+
+    finish(app, app.enqueue_many([call.bind() for _ in range(16)]))
+
+    starts.sort()
+    for first in range(len(starts)):
+        for last in range(first + 1, len(starts)):
+            window = starts[last] - starts[first]
+            # Jobs are counted where they are claimed; the slack is for those that start a moment after.
+            assert last - first + 1 <= 20 * (window + 0.3) + 4
+
+
+def test_a_rate_per_tenant_holds_one_tenant_back_and_not_another(app: ph.Posthorse) -> None:
+    done: list[str] = []
+
+    @app.job(rate=ph.Rate("1/h", per="tenant"))
+    async def call(name: str) -> None:
+        done.append(name)
+
+    first = [call.using(tenant="a").enqueue("a1"), call.using(tenant="b").enqueue("b1")]
+    second = call.using(tenant="a").enqueue("a2")
+    with app.worker():
+        for job in first:
+            job.result(timeout=20)
+        until_state(second, "blocked")
+
+    assert sorted(done) == ["a1", "b1"]
+
+
+def test_a_sequence_keeps_its_order_through_retries(app: ph.Posthorse, floor: Floor) -> None:
+    @app.job(sequence=ph.Sequence(per="account"), backoff=0.01, max_attempts=3)
+    async def book(ctx: ph.Context, account: int, n: int) -> None:
+        with floor.enter(account, n):
+            await asyncio.sleep(0.002)
+            if n == 2 and ctx.attempt < 3:
+                raise ValueError("not yet")
+
+    finish(app, app.enqueue_many([book.bind(account, n) for n in range(5) for account in range(3)]))
+
+    assert floor.most == dict.fromkeys(range(3), 1)
+    assert all(begun == [0, 1, 2, 2, 2, 3, 4] for begun in floor.begun.values())
+
+
+def test_a_dead_head_blocks_its_sequence_until_it_is_discarded(app: ph.Posthorse) -> None:
+    done: list[int] = []
+
+    @app.job(max_attempts=1)
+    def book(n: int) -> None:
+        if n == 0:
+            raise ValueError("broken")
+        done.append(n)
+
+    head, behind = (book.using(sequence="account-1").enqueue(n) for n in range(2))
+    with app.worker():
+        until_state(head, "failed")
+        until_state(behind, "blocked")
+        assert behind.status().reason == "waits for sequence account-1"
+        app.jobs("state:failed").discard()
+        behind.result(timeout=20)
+
+    assert done == [1]
+
+
+def test_a_dead_head_is_passed_where_that_is_declared(app: ph.Posthorse) -> None:
+    @app.job(max_attempts=1)
+    def book(n: int) -> int:
+        if n == 0:
+            raise ValueError("broken")
+        return n
+
+    in_turn = book.using(sequence=ph.Sequence("account-1", on_dead="pass"))
+    head, behind = in_turn.enqueue(0), in_turn.enqueue(1)
+    with app.worker():
+        assert behind.result(timeout=20) == 1
+        assert head.status().state == "failed"
+
+
+def test_a_sequence_by_key_goes_across_kinds(app: ph.Posthorse, floor: Floor) -> None:
+    @app.job
+    async def take(n: int) -> None:
+        with floor.enter("key", n):
+            await asyncio.sleep(0.005)
+
+    @app.job(queue="other")
+    async def give(n: int) -> None:
+        with floor.enter("key", n):
+            await asyncio.sleep(0.005)
+
+    jobs = [kind.using(sequence="key").enqueue(n) for n, kind in enumerate([take, give, give, take, give])]
+    finish(app, list(jobs))
+
+    assert floor.most["key"] == 1
+    assert floor.begun["key"] == [0, 1, 2, 3, 4]
+
+
+def test_a_limit_that_is_changed_live_holds_at_once(app: ph.Posthorse, floor: Floor) -> None:
+    go = threading.Event()
+
+    @app.job(queue="calls")
+    def ring(n: int) -> None:
+        with floor.enter("calls", n):
+            go.wait(20)
+
+    app.queue("calls").set(concurrency=1)
+    jobs = app.enqueue_many([ring.bind(n) for n in range(6)])
+    with app.worker(concurrency=6):
+        until(lambda: len(floor.begun["calls"]) == 1)
+        app.queue("calls").set(concurrency=4)
+        until(lambda: len(floor.begun["calls"]) == 4)
+        go.set()
+        for job in jobs:
+            job.result(timeout=20)
+
+    assert floor.most["calls"] == 4
+
+
+def test_tenants_of_a_fair_queue_take_turns(app: ph.Posthorse) -> None:
+    order: list[str] = []
+    app.queue("mail", fair=True)
+
+    @app.job(queue="mail")
+    async def send(who: str) -> None:
+        order.append(who)
+
+    jobs = app.enqueue_many([send.using(tenant="many").bind("many") for _ in range(50)])
+    jobs += app.enqueue_many([send.using(tenant="few").bind("few") for _ in range(5)])
+    finish(app, list(jobs), workers=1, concurrency=1)
+
+    assert [n for n, who in enumerate(order) if who == "few"][-1] <= 12
+
+
+def test_a_cancelled_head_makes_room(app: ph.Posthorse) -> None:
+    @app.job(backoff="1h")
+    def book(n: int) -> int:
+        if n == 0:
+            raise ValueError("not now")
+        return n
+
+    head, behind = (book.using(sequence="account-1").enqueue(n) for n in range(2))
+    with app.worker():
+        until_state(head, "scheduled")
+        until_state(behind, "blocked")
+        head.cancel()
+        assert behind.result(timeout=20) == 1

@@ -1,0 +1,85 @@
+"""A supervisor starts a runner for suspects when one waits that it would take, and not for others."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import posthorse as ph
+from posthorse.maintenance.sweep import rescue
+from posthorse.rules.job import Lane
+from posthorse.rules.lifecycle import Crashed, Policy
+from posthorse.store.operations.claim import Probe, claim
+from posthorse.store.operations.runners import Runner, held_by, register, retire
+from posthorse.worker.suspects import Suspects
+
+
+def letter() -> None: ...
+
+
+@pytest.fixture
+def app(store_url: str) -> Iterator[ph.Posthorse]:
+    app = ph.Posthorse(store_url)
+    app.job(queue="mail")(letter)
+    yield app
+    app.close()
+
+
+async def make_suspect(app: ph.Posthorse) -> None:
+    """A job whose runner died among other jobs."""
+    store, lane = app.store, Lane("mail", "letter")
+    kind: ph.Kind[[], object] = ph.Kind(app, app.registry["letter"])
+    await kind.aenqueue()
+    number = (await store.alanes({lane}))[lane]
+    runner = Runner(str(uuid.uuid4()), "dead", "h", 1, "0", 10, (), ("letter",))
+    await store.arun(register(runner, boot=store.backend.boot, lease=60_000_000))
+    await store.arun(claim(runner.id, [Probe(number, 0, 0)], 1))
+    for held in await store.aread(held_by(runner.id)):
+        await rescue(store, held, Crashed("killed by SIGKILL", alone=False), Policy())
+    await store.arun(retire(runner.id))
+
+
+def suspects(
+    app: ph.Posthorse,
+    *,
+    serves: Callable[[Lane], bool] = lambda lane: lane.kind == "letter",
+    labels: tuple[str, ...] = (),
+) -> Suspects:
+    return Suspects(app.store, app.registry.queues, serves=serves, labels=labels)
+
+
+def test_suspects_wait_while_their_queue_is_open(app: ph.Posthorse) -> None:
+    async def look() -> None:
+        seen = suspects(app)
+        assert not await seen.wait()
+        await make_suspect(app)
+        assert await seen.wait()
+        await app.queue("mail").apause()
+        assert not await seen.wait()
+        await app.queue("mail").aresume()
+        assert await seen.wait()
+
+    asyncio.run(look())
+
+
+def test_suspects_of_a_queue_with_labels_wait_for_a_worker_that_has_them(app: ph.Posthorse) -> None:
+    app.queue("mail", labels={"zone": "a"})
+
+    async def look() -> None:
+        await make_suspect(app)
+        assert not await suspects(app).wait()
+        assert not await suspects(app, labels=("zone=b",)).wait()
+        assert await suspects(app, labels=("zone=a",)).wait()
+
+    asyncio.run(look())
+
+
+def test_suspects_that_nobody_here_serves_are_left_to_others(app: ph.Posthorse) -> None:
+    async def look() -> None:
+        await make_suspect(app)
+        assert not await suspects(app, serves=lambda lane: lane.queue == "reports").wait()
+
+    asyncio.run(look())
