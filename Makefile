@@ -10,10 +10,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench soak lock clean
+.PHONY: help setup demo test check format bench bench-rivals soak lock clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create .venv with Posthorse, every extra and all tools, at pinned versions
 	@echo 'Ready: $(BIN)/posthorse'
@@ -38,8 +38,11 @@ format: $(READY) ## rewrite the code in the house format and mend what ruff can 
 bench: $(READY) ## measure throughput and latency beside the limits of the bare databases
 	@$(BIN)/python -m bench $(ARGS)
 
-soak: $(READY) ## run the long tests that `make test` leaves out
-	@$(BIN)/python -m pytest -m soak --timeout=0 $(ARGS)
+bench-rivals: $(READY) ## measure other job systems beside ours, each installed by itself in build/rivals
+	@$(BIN)/python -m bench.rivals $(ARGS)
+
+soak: $(READY) ## run the long tests that `make test` leaves out; with MINUTES=10, runs under fault for so long
+	@$(BIN)/python $(if $(MINUTES),-m tests.faults --minutes $(MINUTES),-m pytest -m soak --timeout=0) $(ARGS)
 
 lock: $(READY) ## bring constraints.txt to the newest versions that fit pyproject.toml
 	@printf 'hatchling\nuv\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --upgrade \

@@ -28,8 +28,13 @@ FIGURES = {
     "pickup by an embedded worker, p99": "ms",
     "a slice": "ms",
     "a slice, async": "ms",
+    "import of posthorse": "ms",
+    "import of posthorse, one job declared": "ms",
+    "posthorse --version": "ms",
+    "worker at rest, 2 runners, processor time": "ms/s",
+    "worker at rest, 2 runners, memory (PSS)": "MB",
 }
-WITHOUT_RAW = ("with the worker's start", "processor time", "p99")
+WITHOUT_RAW = ("with the worker's start", "processor time", "p99", "memory (PSS)")
 
 
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])

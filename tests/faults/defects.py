@@ -1,0 +1,109 @@
+"""Defects that tests plant, to see that the checker finds them. Handled here alone: Posthorse knows nothing of it.
+
+no-fence              writes of a superseded epoch are taken, as long as somebody holds the job
+early-acknowledgement `enqueue` answers before its commit
+cursor-first          a slice's cursor is saved before its effect
+no-renewal            beats leave the lease as it is, and everybody believes them
+no-key                a key is not looked up
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from posthorse.app.client import Posthorse
+from posthorse.app.job import Job
+from posthorse.app.kind import Call
+from posthorse.rules.job import NewJob
+from posthorse.store import queries
+from posthorse.store.base import Steps
+from posthorse.store.operations import submit
+from posthorse.worker.slices import Batch, Slices
+
+DEFECT = "FAULTS_DEFECT"
+"""The environment variable that names one; no POSTHORSE_ in front, for these are settings."""
+
+LATE = 0.3
+"""Seconds by which an early acknowledgement is early."""
+
+
+def plant(name: str | None) -> None:
+    """Plants one defect in this process, or none."""
+    if name is not None:
+        _DEFECTS[name]()
+
+
+def _no_fence() -> None:
+    for file in ("shared", "sqlite", "postgres"):
+        blocks = queries._blocks(file)
+        for block in ("checkpoint", "complete", "end_lease"):
+            if block in blocks:
+                blocks[block] = _without(
+                    blocks[block], " AND epoch = :epoch", " AND l.epoch = r.epoch", " AND epoch = r.epoch"
+                )
+    _replace(
+        "sqlite", "complete", "(job, epoch) IN (SELECT r.job, r.epoch FROM {rows})", "job IN (SELECT r.job FROM {rows})"
+    )
+
+
+def _early_acknowledgement() -> None:
+    def enqueue(self: Posthorse, calls: Sequence[Call[Any]]) -> list[Job[Any]]:
+        jobs = self._new_jobs(calls)
+
+        def later() -> None:
+            time.sleep(LATE)
+            lanes = self.store.lanes({job.lane for job in jobs})
+            self.store.run(submit.enqueue(jobs, lanes, channel=self.store.backend.channel))
+
+        threading.Thread(target=later, daemon=True).start()
+        return self._handles(calls, [submit.Submitted(job.id, created=True) for job in jobs])
+
+    Posthorse._enqueue = enqueue  # type: ignore[method-assign]  # on purpose
+
+
+def _cursor_first() -> None:
+    def iterate(self: Slices[Any]) -> Iterator[Batch[Any]]:
+        for batch in real(self):
+            batch.commit()
+            yield batch
+
+    real = Slices.__iter__
+    Slices.__iter__ = iterate  # type: ignore[method-assign]  # on purpose
+
+
+def _no_renewal() -> None:
+    _replace("shared", "beat", "expires_at = :lease_now + :lease", "expires_at = expires_at + 0 * :lease")
+
+
+def _no_key() -> None:
+    def take_keys(jobs: Sequence[NewJob]) -> Steps[dict[str, str]]:
+        yield from ()
+        return {}
+
+    assert hasattr(submit, "take_keys"), "keys are looked up somewhere else now"
+    vars(submit)["take_keys"] = take_keys
+
+
+def _replace(file: str, block: str, what: str, by: str) -> None:
+    blocks = queries._blocks(file)
+    assert what in blocks[block], f"{block} of {file} does not say {what!r} any more"
+    blocks[block] = blocks[block].replace(what, by)
+
+
+def _without(text: str, *parts: str) -> str:
+    assert any(part in text for part in parts), f"no fence in {text}"
+    for part in parts:
+        text = text.replace(part, "")
+    return text
+
+
+_DEFECTS: dict[str, Callable[[], None]] = {
+    "no-fence": _no_fence,
+    "early-acknowledgement": _early_acknowledgement,
+    "cursor-first": _cursor_first,
+    "no-renewal": _no_renewal,
+    "no-key": _no_key,
+}
