@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from bench import enqueueing, pickup, resting, slices, throughput
+from bench import enqueueing, limits, pickup, resting, slices, throughput, weight
 from bench.environment import look_around
 from bench.measure import FULL, QUICK, Measure, Sample, Setup, Sizes
 from bench.report import as_json, gather, print_report
@@ -23,6 +23,8 @@ BENCHES: dict[str, Measure] = {
     "pickup": pickup.measure,
     "slices": slices.measure,
     "resting": resting.measure,
+    "limits": limits.measure,
+    "weight": weight.measure,
 }
 ROUNDS, QUICK_ROUNDS = 5, 1
 PROCESSES, QUICK_PROCESSES = (1, 2), (1,)
@@ -88,7 +90,7 @@ def _wanted(words: Sequence[str] | None = None) -> Wanted:
         stores=[given.store] if given.store else list(STORES),
         benches=given.only or list(BENCHES),
         rounds=given.rounds or (QUICK_ROUNDS if given.quick else ROUNDS),
-        sizes=replace(sizes, jobs=given.jobs or sizes.jobs),
+        sizes=replace(sizes, jobs=given.jobs or sizes.jobs, finished=given.finished or sizes.finished),
         processes=given.processes or (QUICK_PROCESSES if given.quick else PROCESSES),
         concurrency=given.concurrency,
         json=given.json,
@@ -103,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--quick", action="store_true", help="small, one round, one process: shows that it runs, not how fast")
     add("--rounds", type=_positive, metavar="N", help=f"otherwise {ROUNDS}")
     add("--jobs", type=_thousands, metavar="N", help=f"queued for throughput; otherwise {FULL.jobs:,}")
+    add("--finished", type=_positive, metavar="N", help=f"jobs that weigh on a store; otherwise {FULL.finished:,}")
     add("--processes", type=_positive, metavar="N", action="append", help="may be repeated; otherwise 1 and 2")
     add("--concurrency", type=_positive, metavar="N", default=CONCURRENCY, help=f"otherwise {CONCURRENCY}")
     add("--json", type=Path, metavar="FILE", help="every sample goes there as JSON, too")

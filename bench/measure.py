@@ -23,10 +23,31 @@ class Sizes:
     rest: float
     """Seconds for which a worker is left alone."""
     slice_size: int = 1_000
+    held: int = 100_000
+    """Jobs that a limit holds back; whole thousands."""
+    burden: int = 1_000_000
+    """Jobs that wait for somebody else, or for their time."""
+    finished: int = 1_000_000
+    """Jobs that were over long ago."""
+    queues: int = 10_000
+    pinned: int = 20
+    """How many times `jobs` are worked off behind a snapshot that somebody holds."""
 
 
 FULL = Sizes(jobs=20_000, singles=2_000, bulk=20_000, pickups=200, items=1_000_000, rest=20.0)
-QUICK = Sizes(jobs=BULK, singles=20, bulk=BULK, pickups=5, items=10_000, rest=0.5)
+QUICK = Sizes(
+    jobs=BULK,
+    singles=20,
+    bulk=BULK,
+    pickups=5,
+    items=10_000,
+    rest=0.5,
+    held=1_000,
+    burden=2_000,
+    finished=2_000,
+    queues=300,
+    pinned=10,
+)
 
 
 @dataclass(frozen=True)

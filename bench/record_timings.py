@@ -57,7 +57,7 @@ SHAPED = (
 GROUPS = {"ordinary": ORDINARY, "shaped": SHAPED}
 
 CIRCUMSTANCES = ("quiet", "busy", "bursts", "stops", "stops and bursts", "long", "long, stops")
-LONGEST, SHORTEST = 60.0, 2.0  # seconds of work
+SHORTEST = 2.0  # seconds of work
 LARGER_WHEN_LONG = 5.0
 
 
@@ -69,6 +69,8 @@ class Assignment:
     prepare: Callable[[Scene], Work]
     circumstances: str
     seed: int
+    longest: float = 60.0
+    """Seconds of work after which the recording ends."""
 
 
 def record(assignment: Assignment, larger: float = 1.0) -> str:
@@ -76,7 +78,7 @@ def record(assignment: Assignment, larger: float = 1.0) -> str:
     random = Random(assignment.seed)
     slices = round(40 * 10 ** random.random())
     if "long" in assignment.circumstances:
-        slices, larger = random.randint(200, 400), larger * LARGER_WHEN_LONG
+        slices, larger = random.randint(200, 400), larger * LARGER_WHEN_LONG * assignment.longest / 60.0
     with tempfile.TemporaryDirectory() as folder:
         scene = Scene(random, Path(folder), slices, random.uniform(0.25, 0.8) * larger)
         work = assignment.prepare(scene)
@@ -84,7 +86,7 @@ def record(assignment: Assignment, larger: float = 1.0) -> str:
         at_stops = sorted(random.sample(range(5, slices), random.choice((1, 2, 3))))
         with _load(assignment.circumstances, random):
             items, micros, stops = _timings(
-                work, commit, slices, at_stops if "stops" in assignment.circumstances else []
+                work, commit, slices, at_stops if "stops" in assignment.circumstances else [], assignment.longest
             )
     if sum(micros) < SHORTEST * 1e6:
         return record(assignment, larger * 2)
@@ -102,7 +104,7 @@ def record(assignment: Assignment, larger: float = 1.0) -> str:
 
 
 def _timings(
-    work: Work, commit: Callable[[int], None], slices: int, at_stops: list[int]
+    work: Work, commit: Callable[[int], None], slices: int, at_stops: list[int], longest: float
 ) -> tuple[list[int], list[int], list[tuple[int, int]]]:
     items: list[int] = []
     micros: list[int] = []
@@ -119,7 +121,7 @@ def _timings(
         items.append(work(number))
         commit(number)
         micros.append((time.monotonic_ns() - began) // 1000)
-        if sum(micros) > LONGEST * 1e6 and number >= 40:
+        if sum(micros) > longest * 1e6 and number >= 40:
             break
     return items, micros, stops
 
@@ -176,10 +178,17 @@ def main() -> None:
     parser.add_argument("--circumstances", nargs="+", choices=CIRCUMSTANCES, default=CIRCUMSTANCES)
     parser.add_argument("--at-once", type=int, default=2, help="recordings that are made side by side")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--longest", type=float, default=60.0, help="seconds after which a recording ends")
     parser.add_argument("--first-round", type=int, default=0, help="another one gives other sizes and lengths")
     wanted = parser.parse_args()
     assignments = [
-        Assignment(group, prepare, circumstances, 1000 * turn + 10 * number + CIRCUMSTANCES.index(circumstances))
+        Assignment(
+            group,
+            prepare,
+            circumstances,
+            1000 * turn + 10 * number + CIRCUMSTANCES.index(circumstances),
+            wanted.longest,
+        )
         for turn in range(wanted.first_round, wanted.first_round + wanted.rounds)
         for circumstances in wanted.circumstances
         for group, kinds in GROUPS.items()

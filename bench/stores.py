@@ -10,7 +10,7 @@ import sqlite3
 import tempfile
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +24,9 @@ Ask = Callable[[str], tuple[int, ...]]
 
 SCRATCH = Path(__file__).parents[1] / "build"
 POSTGRES = "18"
+OLDEST = "00000000-0000-7000-8000-"
+"""How ids begin that were made before all others; twelve digits follow."""
+
 DURABLE = {"synchronous_commit": "on"}
 """Beside fsync and full_page_writes; everything else is as PostgreSQL comes."""
 
@@ -44,6 +47,10 @@ class MeasuredStore(ABC):
     """Where its files lie."""
     prefix: str
     """What stands before the names of its tables."""
+    false: str
+    """In its SQL."""
+    numbered_id: str
+    """The id of job n, before every other, in a statement that selects from `numbers`."""
 
     @abstractmethod
     def version(self) -> str:
@@ -65,6 +72,14 @@ class MeasuredStore(ABC):
     def settle(self, url: str) -> None:
         """Does for our tables what the yardstick's `settle` does for its own."""
 
+    @abstractmethod
+    def fill(self, url: str, statements: Sequence[str]) -> None:
+        """Runs statements behind the library's back, and leaves no work of theirs to be done later."""
+
+    @abstractmethod
+    def numbers(self, count: int) -> str:
+        """A table with a column n, from 1 on, for a statement to select from."""
+
     def is_idle(self, ask: Ask) -> bool:
         """True when no job waits or runs."""
         tables = (f"{self.prefix}ready", f"{self.prefix}leases")
@@ -85,6 +100,8 @@ class SqliteStore(MeasuredStore):
 
     name = "sqlite"
     prefix = "posthorse_"
+    false = "0"
+    numbered_id = f"printf('{OLDEST}%012x', n)"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -112,12 +129,24 @@ class SqliteStore(MeasuredStore):
     def settle(self, url: str) -> None:
         """Nothing, as there."""
 
+    def fill(self, url: str, statements: Sequence[str]) -> None:
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as connection:
+            for statement in statements:
+                connection.execute(statement)
+            connection.execute("pragma wal_checkpoint(truncate)")
+
+    def numbers(self, count: int) -> str:
+        counting = f"select 1 union all select n + 1 from numbers where n < {count}"
+        return f"(with recursive numbers(n) as ({counting}) select n from numbers) as numbers"
+
 
 class PostgresStore(MeasuredStore):
     """Databases of one server."""
 
     name = "postgres"
     prefix = "posthorse."
+    false = "false"
+    numbered_id = f"('{OLDEST}' || lpad(to_hex(n), 12, '0'))::uuid"
 
     def __init__(self, server: PostgresServer) -> None:
         self._server = server
@@ -143,6 +172,16 @@ class PostgresStore(MeasuredStore):
     def settle(self, url: str) -> None:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("vacuum analyze posthorse.jobs, posthorse.ready")
+
+    def fill(self, url: str, statements: Sequence[str]) -> None:
+        with psycopg.connect(url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+            connection.execute("vacuum analyze")
+            connection.execute("checkpoint")
+
+    def numbers(self, count: int) -> str:
+        return f"generate_series(1, {count}) as numbers(n)"
 
 
 @contextmanager

@@ -7,26 +7,24 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from bench.application import TARGET, app, noop, opened, threaded_noop
+from bench.draining import complete, enqueue, pace
 from bench.measure import Sample, Setup
 from bench.processor_time import processor_time
-from bench.stores import Tally
 from posthorse import Kind
 from posthorse.cli.bench_measures import running_worker
 
 KINDS: dict[str, Kind[[int, int], None]] = {"async": noop, "sync": threaded_noop}
-CALL = 1_000
-"""Jobs that are enqueued in one call."""
 
 
 class Drain(NamedTuple):
-    """Seconds that it took to empty a queue."""
+    """How a queue was emptied."""
 
-    working: float
-    """From the first start to the last end, on the store's clock."""
+    pace: float
+    """Jobs per second from the first start to the last end, on the store's clock."""
     with_start: float
-    """From the start of the worker's process on."""
+    """Seconds from the start of the worker's process on."""
     processor: float
-    """User and system time of the worker with all its processes, for as many jobs again."""
+    """Seconds of user and system time of the worker with all its processes, for as many jobs again."""
 
 
 def measure(setup: Setup) -> Iterator[Sample]:
@@ -37,7 +35,7 @@ def measure(setup: Setup) -> Iterator[Sample]:
             name = f"{colour} jobs, {processes} process{'es' if processes > 1 else ''}"
             raw = setup.raw.claim_and_complete(jobs).both
             drain = _drain(setup, kind, processes)
-            yield Sample(name, "jobs/s", jobs / drain.working, raw)
+            yield Sample(name, "jobs/s", drain.pace, raw)
             yield Sample(f"{name}, with the worker's start", "jobs/s", jobs / drain.with_start)
             yield Sample(f"{name}, processor time", "s/1,000 jobs", drain.processor * 1_000 / jobs)
 
@@ -45,29 +43,21 @@ def measure(setup: Setup) -> Iterator[Sample]:
 def _drain(setup: Setup, kind: Kind[[int, int], None], processes: int) -> Drain:
     store, jobs = setup.store, setup.sizes.jobs
     with store.fresh() as url, opened(url), store.asking(url) as ask:
-        for _ in range(jobs // CALL):
-            app.enqueue_many([kind.bind(1, 2)] * CALL)
+        enqueue([kind.bind(1, 2)] * jobs)
         store.settle(url)
         began = time.time()
         with running_worker(TARGET, url, processes=processes, concurrency=setup.concurrency) as worker:
             worker.wait_until(lambda: store.is_idle(ask))
-            tally = _complete(store.tally(ask), jobs)
+            tally = complete(store.tally(ask), jobs)
             # As many again, at once and for a worker that stands by: its start is no part of what a job costs.
             worker.wait_until(lambda: store.runner_count(ask) == processes)
             spent_before = processor_time(worker.pid)
             app.enqueue_many([kind.bind(1, 2)] * jobs)
             worker.wait_until(lambda: store.is_idle(ask))
             spent = processor_time(worker.pid) - spent_before
-            _complete(store.tally(ask), 2 * jobs)
+            complete(store.tally(ask), 2 * jobs)
     return Drain(
-        working=(tally.last_end - tally.first_start) / 1_000_000,
+        pace=pace(tally),
         with_start=tally.last_end / 1_000_000 - began,
         processor=spent,
     )
-
-
-def _complete(tally: Tally, jobs: int) -> Tally:
-    """The tally, if it is of so many jobs."""
-    if tally.completed != jobs:
-        raise RuntimeError(f"{tally.completed} of {jobs} jobs were completed; a figure from this would mean nothing")
-    return tally

@@ -530,7 +530,7 @@ def test_jobs_that_are_not_unique_ask_for_no_keys(app: ph.Posthorse) -> None:
     template = plain.bind(7).template
     job = structs.replace(template, id=ids.new_id())
     steps = enqueue([job], app.store.lanes({job.lane}), channel="c").start()
-    assert next(steps).query == "enqueue"
+    assert next(steps).query == "enqueue_one"
     with pytest.raises(StopIteration):
         steps.send([(ids.milliseconds_of(job.id) * 1000, 0)])
 

@@ -35,7 +35,10 @@ ORDERS = 100_000
     "page",
     [
         "README.md",
-        *(f"docs/{name}.md" for name in ("getting-started", "long-jobs", "queues", "retries", "schedules")),
+        *(
+            f"docs/{name}.md"
+            for name in ("getting-started", "keys", "limits", "long-jobs", "queues", "retries", "schedules")
+        ),
     ],
 )
 def test_what_a_page_shows_runs_and_prints_what_it_says(page: str, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -18,6 +20,7 @@ from posthorse.rules.gates import (
     demand_of,
     described,
     gate_name,
+    in_order,
     need_of_sequence,
     next_token,
     spent,
@@ -78,12 +81,31 @@ def test_a_name_tells_its_parts_apart(parts: list[object]) -> None:
     assert len(gate_name(*parts)) < 6000
 
 
-def test_long_values_and_values_without_a_form_have_short_names() -> None:
+def test_long_values_have_short_names() -> None:
     long, other = "x" * 10_000, "x" * 9_999 + "y"
     assert gate_name("rate", long) != gate_name("rate", other)
     assert len(gate_name("rate", long)) < 100
     assert gate_name(1) != gate_name("1")
-    assert "object" in gate_name(object())
+
+
+@pytest.mark.parametrize("value", [object(), "\ud800", 10**5000], ids=["object", "surrogate", "huge"])
+def test_what_has_no_form_in_json_names_no_gate(value: object) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        gate_name("rate", value)
+
+
+def test_a_value_names_the_same_gate_whatever_its_class() -> None:
+    class Size(StrEnum):
+        SMALL = "s"
+
+    assert gate_name("rate", Size.SMALL) == gate_name("rate", "s")
+    assert gate_name({"b", "a", "c"}) == gate_name({"c", "b", "a"})
+
+
+def test_gates_of_lanes_are_locked_before_gates_of_single_jobs() -> None:
+    of_lane = [gate_name("rate", "queue", "z"), gate_name("retries", "queue", "a")]
+    of_jobs = [gate_name("concurrency", "kind", "a", "key", 1), gate_name("sequence", "", "a")]
+    assert in_order([*of_jobs, *of_lane]) == [*of_lane, *of_jobs]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.rules.limits import as_concurrency, as_rate, limit_as_words
+from posthorse.rules.queues import checked_layer
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,51 @@ def test_the_burst_may_be_said() -> None:
 def test_what_is_no_rate_is_refused_with_an_example(wrong: object) -> None:
     with pytest.raises(ph.InvalidOption, match="rate is"):
         as_rate(wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("1.5/s", "whole jobs per time"),
+        ("٣/s", "whole jobs per time"),  # digits of another script
+        ("9999999999999/s", "1 to 1,000,000,000 jobs"),
+        ({"per": "tenant"}, "a table has limit, per, name, burst"),
+        ({"limit": ["10/s"]}, "write it as a text"),
+        ("1/" + "9" * 60, "is no time"),
+    ],
+)
+def test_what_is_wrong_with_a_rate_is_said(wrong: object, message: str) -> None:
+    with pytest.raises(ph.InvalidOption, match=message):
+        as_rate(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["x" * 100_000, "10/" + "y" * 100_000, "9" * 100_000 + "/s"])
+def test_what_is_no_rate_is_shown_in_part_where_it_is_long(wrong: str) -> None:
+    with pytest.raises(ph.InvalidOption, match=r"\.\.\.; write whole jobs per time") as caught:
+        as_rate(wrong)
+    assert len(str(caught.value)) < 200
+
+
+def test_a_sequence_goes_by_one_thing() -> None:
+    with pytest.raises(ph.InvalidOption, match="has neither"):
+        ph.Sequence()
+    with pytest.raises(ph.InvalidOption, match="has both"):
+        ph.Sequence("invoice-7", per="customer_id")
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"retry_budget": "fast"}, "retry_budget: rate is 'fast'"),
+        ({"worker_count": 0}, "worker_count: concurrency is 0"),
+        ({"concurrency": 0}, "queue 'mail': concurrency is 0"),
+        ({"retry_budget": {"limit": "1/s", "per": "tenant"}}, "leave per out"),
+        ({"retry_budget": {"limit": "1/s", "name": "api"}}, "leave name out"),
+    ],
+)
+def test_a_queue_is_told_of_the_word_that_was_written(said: dict[str, object], message: str) -> None:
+    with pytest.raises(ph.InvalidOption, match=message):
+        checked_layer(said, queue="mail")
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "20", None, {"limits": 3}, {"per": "tenant"}])

@@ -15,6 +15,8 @@ from posthorse.rules.gates import SECOND, Need, gate_name
 from posthorse.rules.job import Lane, State
 from posthorse.rules.lifecycle import Lost
 from posthorse.rules.turns import Line, Passes
+from posthorse.store import postgres_faults
+from posthorse.store.base import Operation
 from posthorse.store.operations import runners
 from posthorse.store.operations.finish import Attempt
 from posthorse.store.operations.gates import (
@@ -27,8 +29,12 @@ from posthorse.store.operations.gates import (
     held_in_queues,
     let_through,
     limits_at_work,
+    loosen_gates,
+    neglected_gates,
     tend_gates,
 )
+from posthorse.store.operations.moves import Request
+from posthorse.store.store import Store
 from tests.store.yard import HOME, Yard
 
 LATER = Lane("default", "work", -1)
@@ -86,7 +92,8 @@ def leave(yard: Yard, passed: Passed) -> None:
 
 def tend(yard: Yard) -> None:
     gates = yard.store.read(gates_to_tend(100))
-    yard.store.run(tend_gates(gates, channel=yard.channel))
+    neglected = yard.store.read(neglected_gates(100))
+    yard.store.run(tend_gates(gates, neglected, channel=yard.channel))
 
 
 # ── limits of a lane ─────────────────────────────────────────────────────────────────────────────────
@@ -254,7 +261,94 @@ def test_a_head_that_is_retried_keeps_its_place(yard: Yard) -> None:
     assert [job.job for job in claim(yard, runner, 10, rules).claimed] == [behind]
 
 
+class Regions(Rules):
+    """One at a time in each region, and the jobs of an account one after the other."""
+
+    def has_keys(self, lane: int) -> bool:
+        return True
+
+    def of_job(self, candidate: Candidate) -> Sequence[Need]:
+        region, account = msgspec.json.decode(candidate.arguments)["key"]
+        return [
+            ONE_EACH._replace(gate=gate_name("concurrency", "kind", "work", "region", region)),
+            IN_ORDER._replace(gate=gate_name("sequence", "", "account", account)),
+        ]
+
+
+def test_what_another_gate_keeps_out_is_not_overtaken_in_its_sequence(yard: Yard) -> None:
+    enqueue(yard, ("north", 0))
+    rules, runner = Regions(), yard.runner()
+    holder = claim(yard, runner, 10, rules)
+    head, behind = enqueue(yard, ("north", 1), ("south", 1))
+    assert claim(yard, runner, 10, rules).claimed == []
+    assert [yard.job(job).reason for job in (head, behind)] == [
+        "waits for concurrency of kind work, region=north",
+        "waits for sequence account, 1",
+    ]
+    yard.complete(*attempts(holder))
+    leave(yard, holder)
+    first = claim(yard, runner, 10, rules)
+    assert [job.job for job in first.claimed] == [head]
+    yard.complete(*attempts(first))
+    leave(yard, first)
+    assert [job.job for job in claim(yard, runner, 10, rules).claimed] == [behind]
+    yard.audit()
+
+
+@pytest.mark.parametrize("action", ["pause", "cancel"])
+def test_a_head_that_leaves_while_another_gate_keeps_it_out_is_passed(yard: Yard, action: Request) -> None:
+    enqueue(yard, ("north", 0))
+    rules, runner = Regions(), yard.runner()
+    claim(yard, runner, 10, rules)
+    head, behind = enqueue(yard, ("north", 1), ("south", 1))
+    claim(yard, runner, 10, rules)
+    yard.ask(head, action)
+    tend(yard)
+    assert [job.job for job in claim(yard, runner, 10, rules).claimed] == [behind]
+    if action == "pause":
+        yard.ask(head, "resume")
+        claim(yard, runner, 10, rules)
+        assert yard.state(head) is State.BLOCKED
+
+
+def test_a_priority_does_not_overtake_in_a_sequence(yard: Yard) -> None:
+    [first] = enqueue(yard, "a", lane=LATER)
+    [second] = enqueue(yard, "a")
+    rules, runner = Rules(keyed=[IN_ORDER]), yard.runner()
+    assert [job.job for job in claim(yard, runner, 10, rules, [HOME, LATER]).claimed] == [first]
+    assert yard.state(second) is State.BLOCKED
+
+
 # ── races ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_operations_in_one_commit_never_wait_for_gates_while_they_hold_others(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collisions: list[Exception] = []
+
+    def is_collision(error: Exception) -> bool:
+        collisions.append(error)
+        return postgres_faults.is_collision(error)
+
+    monkeypatch.setattr("posthorse.store.postgres.is_collision", is_collision)
+    rules = Rules(keyed=[ONE_EACH])
+    enqueue(yard, "a", "b")
+    passed = claim(yard, yard.runner(), 10, rules)
+    leaving = [let_through(gates, channel=yard.channel) for gates in passed.gates.values()]
+    other = Yard(yard.store.url)
+
+    def leave_together(store: Store, wanted: Sequence[Operation[None]]) -> None:
+        for _ in range(50):
+            store.backend.commit(wanted)
+
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(leave_together, yard.store, leaving)
+        two = pool.submit(leave_together, other.store, leaving[::-1])
+        one.result(timeout=60)
+        two.result(timeout=60)
+    other.store.close()
+    assert collisions == []
 
 
 def test_many_runners_at_once_keep_every_limit_and_run_every_job(yard: Yard) -> None:
@@ -301,3 +395,45 @@ def test_many_runners_at_once_keep_every_limit_and_run_every_job(yard: Yard) -> 
     yard.audit()
     for other in others:
         other.store.close()
+
+
+# ── limits that change ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_rate_that_is_raised_forgets_what_the_old_one_gave_out(yard: Yard) -> None:
+    yard.enqueue(9)
+    runner = yard.runner()
+    hourly = FAST._replace(step=3600 * SECOND, burst=1)
+    assert len(claim(yard, runner, 10, Rules(hourly)).claimed) == 1
+    assert claim(yard, runner, 10, Rules(hourly)).claimed == []
+    assert claim(yard, runner, 10, Rules(FAST)).claimed == []  # the bucket begins empty
+    yard.pass_time(seconds=2)
+    assert len(claim(yard, runner, 10, Rules(FAST)).claimed) == 2
+
+
+def test_those_who_are_held_are_asked_anew_when_a_limit_of_their_queue_is_changed(yard: Yard) -> None:
+    class OfQueue(Rules):
+        def of_job(self, candidate: Candidate) -> Sequence[Need]:
+            return [need._replace(gate=gate_name("concurrency", "queue", "default", "key", 1)) for need in self.keyed]
+
+    jobs = enqueue(yard, 1, 1, 1)
+    runner = yard.runner()
+    assert len(claim(yard, runner, 10, OfQueue(keyed=[ONE_EACH])).claimed) == 1
+    yard.store.run(loosen_gates("default"))
+    tend(yard)
+    assert len(claim(yard, runner, 10, OfQueue(keyed=[ONE_EACH._replace(most=2)])).claimed) == 1
+    assert [yard.state(job) for job in jobs].count(State.BLOCKED) == 1
+    yard.audit()
+
+
+def test_the_first_before_a_neglected_gate_tries_again(yard: Yard) -> None:
+    """A limit in the code was raised while a long job holds its place: nobody leaves, and nobody says so."""
+    a1, a2, a3 = enqueue(yard, "a", "a", "a")
+    claim(yard, yard.runner(lease=3600 * SECOND), 10, Rules(keyed=[ONE_EACH]))
+    yard.pass_time(seconds=PATIENCE / 1_000_000 + 1)
+    tend(yard)
+    assert [yard.state(job) for job in (a1, a2, a3)] == [State.PROCESSING, State.PENDING, State.BLOCKED]
+    raised = claim(yard, yard.runner(), 10, Rules(keyed=[ONE_EACH._replace(most=3)]))
+    assert [job.job for job in raised.claimed] == [a2]
+    tend(yard)
+    assert yard.state(a3) is State.PENDING

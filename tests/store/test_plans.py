@@ -18,6 +18,7 @@ from tests.store.yard import HOME, Yard
 
 HOT = (
     "enqueue",
+    "enqueue_one",
     "shares",
     "claim",
     "heads",
@@ -166,7 +167,7 @@ def plan_of(connection: psycopg.Connection[Any], name: str, *, rows: int) -> dic
     query = Queries(dialect("posthorse"))[name]
     batch = [tuple(sample(kind, n) for _, kind in query.columns) for n in range(1, rows + 1)]
     id = ids_of(1)
-    values: dict[str, Value] = {"job": id, "runner": id, **SAMPLES, **rows_as_arrays(batch, query.columns)}
+    values: dict[str, Value] = {"job": id, "id": id, "runner": id, **SAMPLES, **rows_as_arrays(batch, query.columns)}
     [statement] = query.statements
     given = ", ".join("NULL" if values.get(n) is None else sql.Literal(values[n]).as_string() for n in statement.names)
     connection.execute(f"PREPARE hot AS {statement.sql}".encode())

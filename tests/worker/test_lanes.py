@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from posthorse.rules.job import Lane
 from posthorse.store.operations.claim import Claimed, Probe
-from posthorse.worker.lanes import LAG, SWEEP_EVERY, SWEEP_SHARE, LaneBook
+from posthorse.worker.lanes import FEW, LAG, LOOK_SHARE, SWEEP_EVERY, SWEEP_SHARE, LaneBook
 
 LETTERS, FILMS = Lane("mail", "letter", 0), Lane("video", "film", 7)
 
@@ -23,17 +25,17 @@ def claimed(lane: int, seq: int) -> Claimed:
 
 
 def after(lanes: LaneBook, now: float, lane: int = 1) -> int:
-    return next(probe.after for probe in lanes.probes(now) if probe.lane == lane)
+    return next(probe.after for probe in lanes.probes(now, 1) if probe.lane == lane)
 
 
 def swept(lanes: LaneBook, now: float) -> None:
     """Lets the sweep that is due happen, and costs nothing."""
-    lanes.probes(now)
+    lanes.probes(now, 1)
     lanes.note([], room=1, now=now, seconds=0)
 
 
 def test_only_lanes_that_are_served_are_probed_and_higher_priority_first() -> None:
-    assert book().probes(0) == [Probe(2, 0, 7), Probe(1, 0, 0)]
+    assert book().probes(0, 1) == [Probe(2, 0, 7), Probe(1, 0, 0)]
     assert [probe.lane for probe in book().solo_probes()] == [4]
 
 
@@ -51,13 +53,13 @@ def test_while_the_runner_keeps_up_the_mark_lags_behind_by_a_moment() -> None:
     lanes.note([claimed(1, 50)], room=5, now=10.1, seconds=0)
     assert after(lanes, 10.2) == 0
     assert after(lanes, 10.2 + LAG) in (0, 50)
-    assert after(lanes, 10.2 + 2 * LAG + 0.1) == 50 or lanes.probes(10.2 + 2 * LAG + 0.1)
+    assert after(lanes, 10.2 + 2 * LAG + 0.1) == 50 or lanes.probes(10.2 + 2 * LAG + 0.1, 1)
 
 
 def test_a_runner_that_is_behind_starts_from_the_sharp_mark() -> None:
     lanes = book()
     swept(lanes, 10.0)
-    lanes.probes(10.05)
+    lanes.probes(10.05, 1)
     lanes.note([claimed(1, 49), claimed(1, 50)], room=2, now=10.1, seconds=0)
     assert after(lanes, 10.2) == 50
     assert after(lanes, 10.2, lane=2) == 0
@@ -72,7 +74,7 @@ def test_a_store_without_dead_entries_needs_no_marks() -> None:
 
 def test_a_sweep_starts_from_zero_and_is_paced_by_its_cost() -> None:
     lanes = book()
-    lanes.probes(10.0)
+    lanes.probes(10.0, 1)
     lanes.note([claimed(1, 50)], room=1, now=10.5, seconds=0.5)
     pause = max(SWEEP_EVERY, SWEEP_SHARE * 0.5)
     assert after(lanes, 10.5 + pause - 0.1) == 50
@@ -87,7 +89,7 @@ def test_a_place_that_appears_late_is_probed_within_the_pace_of_the_sweeps(
     lanes, now, seq = book(), 100.0, 0
     for pause, count, is_behind in turns:
         now += pause
-        lanes.probes(now)
+        lanes.probes(now, 1)
         jobs = [claimed(1, seq := seq + 1) for _ in range(count)]
         lanes.note(jobs, room=max(1, count) if is_behind else count + 1, now=now, seconds=0.001)
     late = now
@@ -106,3 +108,119 @@ def test_the_mark_never_passes_what_was_consumed(turns: list[tuple[float, int]])
         seq += step
         lanes.note([claimed(1, seq)], room=1, now=now, seconds=0.001)
         assert after(lanes, now + 0.0001) <= seq
+
+
+# ── many lanes ───────────────────────────────────────────────────────────────────────────────────────
+
+MANY = FEW + 105
+
+
+def many(count: int = MANY, *, keeps_marks: bool = False) -> LaneBook:
+    made = LaneBook(lambda _: True, keeps_marks=keeps_marks)
+    made.add([(number, Lane(f"queue {number}", "letter", number == 5)) for number in range(1, count + 1)])
+    return made
+
+
+def look(lanes: LaneBook, now: float, heads: Mapping[int, int], *, seconds: float = 0.1) -> None:
+    assert len(lanes.looks(now)) == MANY
+    lanes.learn(heads, now=now, seconds=seconds)
+
+
+def probed(lanes: LaneBook, now: float, room: int) -> list[int]:
+    return [probe.lane for probe in lanes.probes(now, room)]
+
+
+def test_of_many_lanes_only_those_are_probed_that_had_jobs_and_no_more_than_jobs_are_wanted() -> None:
+    lanes = many()
+    look(lanes, 10.0, {7: 30, 9: 10, 8: 20, 5: 40, MANY + 1: 1})
+    assert probed(lanes, 10.1, 3) == [5, 9, 8]  # the highest priority, then whose head came first
+    assert lanes.is_partial
+    assert probed(lanes, 10.1, 9) == [5, 9, 8, 7]
+    assert not lanes.is_partial
+
+
+def test_lanes_that_gave_jobs_are_asked_again_after_the_others_of_their_priority() -> None:
+    lanes = many()
+    look(lanes, 10.0, {7: 30, 9: 10, 8: 20})
+    assert probed(lanes, 10.1, 2) == [9, 8]
+    lanes.note([claimed(9, 10), claimed(9, 11)], room=2, now=10.1, seconds=0)
+    assert probed(lanes, 10.2, 3) == [8, 7, 9]
+    assert lanes.is_partial  # somebody may have got one meanwhile
+
+
+def test_lanes_that_gave_all_they_had_are_left_alone_and_when_none_is_left_all_are_looked_into() -> None:
+    lanes = many()
+    look(lanes, 10.0, {7: 30, 9: 10})
+    probed(lanes, 10.1, 3)
+    lanes.note([claimed(7, 30)], room=3, now=10.1, seconds=0, exhausted=True)
+    assert probed(lanes, 10.2, 3) == [7]
+    assert lanes.looks(10.2) == ()
+    lanes.note([], room=3, now=10.2, seconds=0, exhausted=True)
+    assert len(lanes.looks(10.2)) == MANY
+
+
+def test_lanes_with_jobs_left_by_a_gate_or_a_turn_are_not_taken_for_empty() -> None:
+    lanes = many()
+    look(lanes, 10.0, {7: 30, 9: 10})
+    probed(lanes, 10.1, 3)
+    lanes.note([claimed(7, 30)], room=3, now=10.1, seconds=0)
+    assert probed(lanes, 10.2, 3) == [9, 7]
+
+
+def test_when_each_of_many_lanes_gave_a_job_all_are_looked_into_before_they_are_asked_in_vain() -> None:
+    lanes = many()
+    look(lanes, 10.0, dict.fromkeys(range(6, MANY + 1), 1))
+    for _ in range(0, FEW + 100, 100):
+        assert lanes.looks(10.1) == ()
+        jobs = [claimed(number, 1) for number in probed(lanes, 10.1, 100)]
+        assert len(jobs) == 100
+        lanes.note(jobs, room=100, now=10.1, seconds=0)
+    assert len(lanes.looks(10.1)) == MANY
+
+
+def test_all_are_looked_into_again_at_a_pace_that_the_look_itself_sets() -> None:
+    lanes = many()
+    look(lanes, 10.0, {7: 30})
+    assert lanes.looks(10.0 + LOOK_SHARE * 0.1 - 0.01) == ()
+    assert len(lanes.looks(10.0 + LOOK_SHARE * 0.1 + 0.01)) == MANY
+
+
+def test_what_a_look_found_before_the_mark_is_claimed_from_there_and_then_from_the_mark() -> None:
+    lanes = many(keeps_marks=True)
+    look(lanes, 10.0, {7: 50}, seconds=0)
+    lanes.probes(10.0, 1)
+    lanes.note([claimed(7, 50)], room=1, now=10.0, seconds=0)
+    look(lanes, 10.1, {7: 20}, seconds=0)  # committed late
+    assert lanes.probes(10.1, 1) == [Probe(7, 19, 0)]
+    lanes.note([claimed(7, 20)], room=1, now=10.1, seconds=0)
+    assert lanes.probes(10.1, 1) == [Probe(7, 50, 0)]
+
+
+def test_a_sweep_of_many_lanes_is_a_look_from_zero() -> None:
+    lanes = many(keeps_marks=True)
+    look(lanes, 10.0, {7: 50}, seconds=0)
+    lanes.probes(10.0, 1)
+    lanes.note([claimed(7, 50)], room=1, now=10.0, seconds=0)
+    starts = {probe.lane: probe.after for probe in lanes.looks(10.0 + SWEEP_EVERY - 0.1)}
+    assert starts[7] == 50
+    lanes.learn({7: 60}, now=10.0 + SWEEP_EVERY - 0.1, seconds=1.0)
+    starts = {probe.lane: probe.after for probe in lanes.looks(10.0 + SWEEP_EVERY + 0.1)}
+    assert starts[7] == 0
+
+
+def test_where_all_that_was_found_is_shut_the_others_are_looked_into() -> None:
+    lanes = many()
+    look(lanes, 10.0, {7: 30})
+    lanes.shut([7], until=11.0)
+    assert probed(lanes, 10.1, 1) == []
+    lanes.note([], room=1, now=10.1, seconds=0)
+    assert len(lanes.looks(10.2)) == MANY - 1
+    assert 7 not in {probe.lane for probe in lanes.looks(10.2)}
+
+
+def test_few_lanes_are_all_looked_into_each_time() -> None:
+    lanes = many(FEW)
+    assert lanes.looks(10.0) == ()
+    lanes.probes(10.0, 1)
+    lanes.note([claimed(7, 1)], room=1, now=10.1, seconds=5.0)
+    assert len(lanes.probes(10.2, 1)) == FEW

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -42,7 +42,7 @@ def floor() -> Floor:
     return Floor()
 
 
-def finish(app: ph.Posthorse, jobs: list[ph.Job[object]], *, workers: int = 2, concurrency: int = 10) -> None:
+def finish(app: ph.Posthorse, jobs: Sequence[ph.Job[object]], *, workers: int = 2, concurrency: int = 10) -> None:
     """Works with several runners until the jobs are over."""
     with working(app, workers, concurrency):
         for job in jobs:
@@ -268,6 +268,24 @@ def test_tenants_of_a_fair_queue_take_turns(app: ph.Posthorse) -> None:
     assert [n for n, who in enumerate(order) if who == "few"][-1] <= 12
 
 
+@pytest.mark.parametrize("per", [None, "n"])
+def test_jobs_without_limits_are_not_claimed_past_those_with_limits(app: ph.Posthorse, per: str | None) -> None:
+    order: list[str] = []
+
+    @app.job(concurrency=ph.Concurrency(20, per=per))
+    async def limited(n: int) -> None:
+        order.append("limited")
+
+    @app.job
+    async def free(n: int) -> None:
+        order.append("free")
+
+    jobs = app.enqueue_many([limited.bind(n) for n in range(60)] + [free.bind(n) for n in range(600)])
+    finish(app, jobs, workers=1, concurrency=4)
+
+    assert "free" not in order[:50]
+
+
 def test_a_cancelled_head_makes_room(app: ph.Posthorse) -> None:
     @app.job(backoff="1h")
     def book(n: int) -> int:
@@ -281,3 +299,58 @@ def test_a_cancelled_head_makes_room(app: ph.Posthorse) -> None:
         until_state(behind, "blocked")
         head.cancel()
         assert behind.result(timeout=20) == 1
+
+
+def test_a_kind_that_was_renamed_has_one_limit_under_both_names(app: ph.Posthorse, floor: Floor) -> None:
+    @app.job(kind="bill")
+    async def before(customer: int, n: int) -> None: ...
+
+    old = app.enqueue_many([before.bind(7, n) for n in range(0, 10, 2)])
+    later = ph.Posthorse(app.settings.url)
+
+    @later.job(
+        kind="invoice",
+        aliases=["bill"],
+        concurrency=ph.Concurrency(2, per="customer"),
+        sequence=ph.Sequence(per="customer"),
+    )
+    async def after(customer: int, n: int) -> None:
+        with floor.enter(customer, n):
+            await asyncio.sleep(0.005)
+
+    new = later.enqueue_many([after.bind(7, n) for n in range(1, 10, 2)])
+    finish(later, [*map(later.get_job, [job.id for job in old]), *new])
+    later.close()
+
+    assert floor.most[7] == 1
+    assert sorted(map(str, floor.begun[7])) == [str(n) for n in range(10)]
+
+
+@pytest.mark.parametrize(
+    "value", [object(), "\ud800", 10**5000, ValueError("no")], ids=["object", "text", "int", "raises"]
+)
+def test_jobs_that_a_limit_cannot_tell_apart_share_it_and_run(
+    app: ph.Posthorse, floor: Floor, caplog: pytest.LogCaptureFixture, value: object
+) -> None:
+    def goes_by(n: int) -> object:
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    @app.job(concurrency=ph.Concurrency(1, per=goes_by))
+    async def call(n: int) -> None:
+        with floor.enter("call", n):
+            await asyncio.sleep(0.005)
+
+    finish(app, app.enqueue_many([call.bind(n) for n in range(5)]), workers=1)
+
+    assert floor.most["call"] == 1
+    assert "cannot tell what a limit of call goes by" in caplog.text
+
+
+def test_a_limit_cannot_go_by_a_coroutine() -> None:
+    async def goes_by(n: int) -> int:
+        return n
+
+    with pytest.raises(ph.InvalidOption, match="coroutine"):
+        ph.Concurrency(1, per=goes_by)

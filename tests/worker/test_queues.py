@@ -14,7 +14,7 @@ import posthorse as ph
 from posthorse.rules.job import Lane
 from posthorse.rules.window import as_window
 from posthorse.store.operations.claim import Claimed
-from posthorse.worker.lanes import AGES_EVERY, LaneBook
+from posthorse.worker.lanes import AGES_EVERY, FEW, LaneBook
 from tests.waiting import until, until_state
 
 LOW, HIGH, REPORT = Lane("mail", "letter", 0), Lane("mail", "letter", 10), Lane("reports", "letter", 0)
@@ -30,7 +30,7 @@ def book(**queues: ph.QueueSettings) -> LaneBook:
 
 
 def probed(lanes: LaneBook) -> list[int]:
-    return [probe.lane for probe in lanes.probes(0.0)]
+    return [probe.lane for probe in lanes.probes(0.0, 9)]
 
 
 # ── the book ─────────────────────────────────────────────────────────────────────────────────────────
@@ -78,13 +78,13 @@ def test_only_lanes_that_others_can_starve_are_asked_for_their_wait_once_a_secon
 def test_a_head_that_waited_long_counts_as_higher_until_something_was_taken() -> None:
     lanes = book(mail=ph.QueueSettings(ageing=60.0))
     lanes.age({1: 9 * 60_000_000})
-    assert [(probe.lane, probe.priority) for probe in lanes.probes(0.0)] == [(2, 10), (1, 9), (3, 0)]
+    assert [(probe.lane, probe.priority) for probe in lanes.probes(0.0, 9)] == [(2, 10), (1, 9), (3, 0)]
     lanes.age({1: 11 * 60_000_000})
     assert probed(lanes) == [1, 2, 3]
     lanes.note([Claimed("j", 1, 1, 1, 0, 0, 0, "{}", None, None)], room=1, now=0.0, seconds=0.0)
     assert probed(lanes) == [2, 1, 3]
     lanes.age({1: 10**18})
-    assert max(probe.priority for probe in lanes.probes(0.0)) == 100
+    assert max(probe.priority for probe in lanes.probes(0.0, 9)) == 100
 
 
 # ── the worker ───────────────────────────────────────────────────────────────────────────────────────
@@ -136,6 +136,43 @@ def test_shares_of_real_work_are_those_of_the_weights(app: ph.Posthorse) -> None
         until(lambda: len(began) == 400)
     shares = Counter(began[:200])
     assert abs(shares["gold"] - 160) <= 10, shares
+
+
+def test_jobs_in_hundreds_of_queues_are_all_done_and_so_is_what_comes_to_one_of_them(app: ph.Posthorse) -> None:
+    done: list[str] = []
+
+    @app.job
+    async def work(queue: str) -> None:
+        done.append(queue)
+
+    queues = [f"queue {number}" for number in range(FEW + 50)]
+    app.enqueue_many([work.using(queue=queue).bind(queue) for queue in queues * 2])
+    with app.worker(concurrency=5):
+        until(lambda: len(done) == 2 * len(queues))
+        work.using(queue=queues[7]).enqueue("late").result(timeout=10)
+        work.using(queue="new").enqueue("new").result(timeout=10)
+    assert Counter(done) == dict.fromkeys(queues, 2) | {"late": 1, "new": 1}
+
+
+def test_a_limit_of_a_queue_holds_among_hundreds(app: ph.Posthorse) -> None:
+    inside, most, done = 0, 0, 0
+
+    @app.job
+    async def work() -> None:
+        nonlocal inside, most, done
+        inside, most = inside + 1, max(most, inside + 1)
+        await asyncio.sleep(0)
+        inside, done = inside - 1, done + 1
+
+    @app.job
+    async def free() -> None: ...
+
+    app.queue("queue 3", concurrency=1)
+    app.enqueue_many([free.using(queue=f"queue {number}").bind() for number in range(FEW + 50)])
+    app.enqueue_many([work.using(queue="queue 3").bind()] * 5)
+    with app.worker(concurrency=5):
+        until(lambda: done == 5)
+    assert most == 1
 
 
 def test_the_newest_comes_first_in_a_stack(app: ph.Posthorse) -> None:

@@ -13,6 +13,7 @@ from posthorse.errors import QueueClosed, QueueFull
 from posthorse.rules.depth import Gauge
 from posthorse.rules.job import NewJob
 from posthorse.rules.queues import Layer, QueueSettings, checked_live_layer, checked_words, settings_of
+from posthorse.store.operations.gates import loosen_gates
 from posthorse.store.operations.queues import change_queue, live_layers, reset_queue
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 LOOK_EVERY = 1.0
 """Seconds after which a process that enqueues looks again for what was said of queues elsewhere."""
 
+LIMITS = frozenset({"rate", "concurrency"})
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 0.25
 """Seconds between two tries to enter a full queue."""
 
@@ -80,12 +82,14 @@ class Queue:
         """Takes back what was set live: all of it, or these settings. Raises InvalidOption."""
         only = checked_words(names, queue=self.name)
         self._app.store.run(reset_queue(self.name, only, channel=self._app.store.backend.channel))
+        self._app.store.run(loosen_gates(self.name))
         self._app.gate.look_again()
 
     async def areset(self, *names: str) -> None:
         """Takes back what was set live: all of it, or these settings. Raises InvalidOption."""
         only = checked_words(names, queue=self.name)
         await self._app.store.arun(reset_queue(self.name, only, channel=self._app.store.backend.channel))
+        await self._app.store.arun(loosen_gates(self.name))
         self._app.gate.look_again()
 
     def __repr__(self) -> str:
@@ -96,10 +100,14 @@ class Queue:
 
     def _change(self, layer: Layer) -> None:
         self._app.store.run(change_queue(self.name, layer, channel=self._app.store.backend.channel))
+        if layer.keys() & LIMITS:
+            self._app.store.run(loosen_gates(self.name))
         self._app.gate.look_again()
 
     async def _achange(self, layer: Layer) -> None:
         await self._app.store.arun(change_queue(self.name, layer, channel=self._app.store.backend.channel))
+        if layer.keys() & LIMITS:
+            await self._app.store.arun(loosen_gates(self.name))
         self._app.gate.look_again()
 
 

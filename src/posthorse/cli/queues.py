@@ -110,7 +110,7 @@ def change(name: str, settings: Sequence[str], target: str | None, url: str | No
       posthorse queues set video labels=instance_type=c5.xlarge,zone=a
     """
     layer = checked_layer(dict(_parted(setting) for setting in settings), queue=name)
-    app = _opened(target, url, [name])
+    app = _opened(target, url, [name], may_be_new=True)
     app.queue(name).set(**layer)
     return _tell(app, [name], as_json)
 
@@ -231,7 +231,8 @@ def _how_full(limit: LimitRow) -> Text:
     if limit.most is not None:
         return Text(f"{limit.inside:,} of {limit.most:,} run", style=style)
     if limit.opens_in is not None:
-        return Text(f"next one in {short_span(timedelta(seconds=limit.opens_in))}", style=style)
+        wait = "under 1s" if limit.opens_in < 1 else short_span(timedelta(seconds=limit.opens_in))
+        return Text(f"next one in {wait}", style=style)
     return Text(f"{limit.tokens:,} of {limit.burst:,} may start", style=style)
 
 
@@ -246,7 +247,7 @@ def _steer(verb: str, names: Sequence[str], target: str | None, url: str | None,
     return _tell(app, names, as_json)
 
 
-def _opened(target: str | None, url: str | None, names: Sequence[str]) -> Posthorse:
+def _opened(target: str | None, url: str | None, names: Sequence[str], *, may_be_new: bool = False) -> Posthorse:
     """The store, if it knows queues of these names; one that nobody used yet may be meant."""
     for name in names:
         checked_name(name, what="queue")
@@ -256,9 +257,10 @@ def _opened(target: str | None, url: str | None, names: Sequence[str]) -> Postho
         if name in known:
             continue
         near = difflib.get_close_matches(name, known, n=1)
-        if near:
+        if near and not may_be_new:
             raise click.UsageError(f"there is no queue {name!r}; did you mean {near[0]!r}?")
-        say(f"No job was ever in a queue {clean(name)!r}; what is said of it holds once there is one.")
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        say(f"No job was ever in a queue {clean(name)!r}; what is said of it holds once there is one.{hint}")
     return app
 
 

@@ -14,7 +14,7 @@ import msgspec
 from posthorse.errors import PosthorseError
 from posthorse.rules.lifecycle import Lost, Outcome, Policy, decide
 from posthorse.store.operations.finish import Attempt, settle
-from posthorse.store.operations.gates import gates_to_tend, tend_gates
+from posthorse.store.operations.gates import gates_to_tend, neglected_gates, tend_gates
 from posthorse.store.operations.keys import forget_expired_keys
 from posthorse.store.operations.runners import (
     Held,
@@ -144,7 +144,8 @@ class Sweeper:
         """Lines up jobs that are held before gates with room: for a new token, or where whoever left could not tell."""
         began = time.monotonic()
         gates = await self._store.aread(gates_to_tend(GATES_AT_ONCE))
-        await self._store.arun(tend_gates(gates, channel=self._store.backend.channel))
+        neglected = await self._store.aread(neglected_gates(GATES_AT_ONCE))
+        await self._store.arun(tend_gates(gates, neglected, channel=self._store.backend.channel))
         self._tended_at = time.monotonic()
         self._tend_every = max(TEND_EVERY, TEND_SHARE * (self._tended_at - began))
 

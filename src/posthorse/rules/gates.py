@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from posthorse.rules.limits import Concurrency, Per, Rate, Sequence
+from posthorse.rules.values.wire import encode_with_sets
 
 Until = Literal["lease", "end", "mend"]
 """When a slot is free again: with the lease; when the job is over; or when it is over and is no dead letter."""
@@ -99,8 +100,14 @@ def need_of_sequence(limit: Sequence, *, kind: str, tenant: str, value: object =
 
 
 def gate_name(*parts: object) -> str:
-    """The name of a gate: a JSON array, so that no part can pass for two."""
+    """The name of a gate: a JSON array, so that no part can pass for two. Raises TypeError or ValueError for parts that
+    JSON does not know."""
     return msgspec.json.encode([_short(part) for part in parts]).decode()
+
+
+def in_order(gates: Iterable[str]) -> list[str]:
+    """The order in which gates are locked: those of all jobs of a lane, then those with a value of their own."""
+    return sorted(gates, key=lambda gate: (_is_keyed(gate), gate))
 
 
 def described(gate: str) -> str:
@@ -120,14 +127,26 @@ class Tally:
         self._now = now
         self._standings = {standing.gate: standing for standing in standings}
         self._entered: dict[str, int] = {}
+        self._first: dict[str, int] = {}
 
     def learn(self, standings: Iterable[Standing]) -> None:
         """Enters further gates."""
         self._standings.update((standing.gate, standing) for standing in standings)
 
+    def expect(self, place: int, needs: Iterable[Need]) -> None:
+        """A job that comes before its gates in this claim, too: in a sequence later ones let it go first."""
+        for need in needs:
+            if need.until != "lease":
+                self._first[need.gate] = min(place, self._first.get(need.gate, place))
+
     def knows(self, needs: Iterable[Need]) -> bool:
         """Whether all these gates are among those that were learnt."""
         return all(need.gate in self._standings for need in needs)
+
+    def is_changed(self, need: Need) -> bool:
+        """Whether something else was demanded before."""
+        standing = self._standings[need.gate]
+        return (standing.most, standing.step, standing.burst) != (need.most, need.step, need.burst)
 
     def has_held(self, gate: str) -> bool:
         """Whether jobs are held before a gate since before this claim."""
@@ -135,19 +154,27 @@ class Tally:
 
     def after(self, need: Need, taken: int) -> tuple[int, int | None]:
         """Up to when tokens are given out after so many were taken, and when the next one comes, if any is needed."""
-        through = self._standings[need.gate].through
         if not need.step:
-            return through, None
-        through = spent(through, self._now, need.step, taken)
+            return self._standings[need.gate].through, None
+        through = spent(self._through(need), self._now, need.step, taken)
         return through, next_token(through, need.step, need.burst)
 
+    def keeps_out(self, arrival: Arrival, needs: Iterable[Need]) -> Need | None:
+        """What keeps a job out, if anything does."""
+        return next((need for need in needs if not self._has_room(arrival, need)), None)
+
     def admit(self, arrival: Arrival, needs: Iterable[Need]) -> Need | None:
-        """Lets a job in, or answers with what keeps it out."""
-        for need in needs:
-            if not self._has_room(arrival, need):
-                return need
-        for need in needs:
-            self._entered[need.gate] = self._entered.get(need.gate, 0) + 1
+        """Lets a job in, or answers with what keeps it out.
+
+        A place in a sequence it takes in any case: whoever is kept out by something else is not overtaken there.
+        """
+        lasting = [need for need in needs if need.until != "lease"]
+        passing = [need for need in needs if need.until == "lease"]
+        for some in (lasting, passing):
+            if (kept_out_by := self.keeps_out(arrival, some)) is not None:
+                return kept_out_by
+            for need in some:
+                self._entered[need.gate] = self._entered.get(need.gate, 0) + 1
         return None
 
     def room(self, need: Need) -> int | None:
@@ -158,7 +185,7 @@ class Tally:
         if need.most is not None:
             rooms.append(need.most - standing.inside - entered)
         if need.step:
-            rooms.append(tokens(standing.through, self._now, need.step, need.burst) - entered)
+            rooms.append(tokens(self._through(need), self._now, need.step, need.burst) - entered)
         return max(0, min(rooms)) if rooms else None
 
     def opens_in(self, need: Need) -> float | None:
@@ -166,10 +193,22 @@ class Tally:
         _, at = self.after(need, self._entered.get(need.gate, 0))
         return None if at is None or at <= self._now else (at - self._now) / SECOND
 
+    def _through(self, need: Need) -> int:
+        """Up to when tokens are given out.
+
+        Where the rate was changed, what the old one let through empties the bucket of the new one, and no more.
+        """
+        standing = self._standings[need.gate]
+        if standing.step == need.step:
+            return standing.through
+        return min(standing.through, self._now + need.burst * need.step)
+
     def _has_room(self, arrival: Arrival, need: Need) -> bool:
         standing = self._standings[need.gate]
         if need.until != "lease" and standing.insider == arrival.job:
             return True  # it never left
+        if self._first.get(need.gate, arrival.place) < arrival.place:
+            return False
         if need.is_keyed and standing.place is not None and standing.rank is not None:
             first, own = (standing.rank, standing.place), (arrival.rank(need), arrival.place)
             if first < own:
@@ -203,15 +242,17 @@ def budget_of(rate: Rate, queue: str) -> Need:
     return demand_of(rate, "queue", queue)._replace(what=("retries", "queue", queue)).need()
 
 
+def _is_keyed(gate: str) -> bool:
+    parts: list[object] = msgspec.json.decode(gate)
+    return parts[0] == "sequence" or len(parts) > len(("rate", "kind", "resize"))
+
+
 def _word(per: Per) -> str:
     return per if isinstance(per, str) else per.__qualname__
 
 
 def _short(part: object) -> object:
-    if isinstance(part, str | int | bool) and len(str(part)) <= LONGEST_VALUE:
-        return part
-    try:
-        text = msgspec.json.encode(part, order="deterministic").decode()
-    except (TypeError, ValueError):
-        text = repr(part)
+    text = encode_with_sets(part).decode()
+    if isinstance(part, str | int) and len(text) <= LONGEST_VALUE:
+        return msgspec.json.decode(text)  # plain, whatever its class
     return text if len(text) <= LONGEST_VALUE else blake2b(text.encode(), digest_size=16).hexdigest()

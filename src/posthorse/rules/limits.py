@@ -5,6 +5,7 @@ Only what a limit says is known here; how it is kept, `gates` knows.
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -21,8 +22,9 @@ Per = str | Callable[..., object]
 
 MOST = 1_000_000_000
 LONGEST_SPAN = 31 * 86_400.0
+LONGEST_TEXT = 64
 
-_RATE = re.compile(r"\s*(\d{1,12})\s*/\s*(.+?)\s*")
+_RATE = re.compile(r"\s*([0-9]+)\s*/\s*(.+?)\s*")
 _WORDS = {"sec": "s", "second": "s", "min": "m", "minute": "m", "hour": "h", "day": "d"}
 
 
@@ -41,6 +43,7 @@ class Rate:
     burst: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        _check_text(self.limit)
         _parsed_rate(self.limit)
         _check_per(self.per, what="Rate.per")
         if self.name is not None:
@@ -100,7 +103,11 @@ class Sequence:
 
     def __post_init__(self) -> None:
         if (self.key is None) == (self.per is None):
-            raise InvalidOption('a Sequence has a key, or a parameter that it goes by: ph.Sequence(per="customer_id")')
+            has = "neither" if self.per is None else "both"
+            raise InvalidOption(
+                f"a Sequence goes by a key or by a parameter, and this one has {has}; "
+                'write ph.Sequence("invoice-7") or ph.Sequence(per="customer_id")'
+            )
         if self.key is not None:
             checked_name(self.key, what="sequence")
         _check_per(self.per, what="Sequence.per")
@@ -136,7 +143,9 @@ def as_concurrency(value: object) -> Concurrency:
         return Concurrency(value)
     if isinstance(value, Mapping):
         return Concurrency(**_fields(cast("Mapping[object, object]", value), "concurrency", ("limit", "per", "name")))  # type: ignore[arg-type]  # checked by Concurrency
-    raise InvalidOption(f'concurrency is {value!r}; write a number such as 20, or ph.Concurrency(1, per="customer_id")')
+    raise InvalidOption(
+        f'concurrency is {value!r}; write a whole number such as 20, or ph.Concurrency(1, per="customer_id")'
+    )
 
 
 def limit_as_words(limit: Rate | Concurrency) -> object:
@@ -147,12 +156,19 @@ def limit_as_words(limit: Rate | Concurrency) -> object:
     return {"limit": limit.limit, **said} if said else limit.limit
 
 
+def _check_text(limit: object) -> None:
+    if not isinstance(limit, str):
+        raise InvalidOption(f'rate is {limit!r}; write it as a text: "100/s", "10/m", "500/15m", "1000/d"')
+    if len(limit) > LONGEST_TEXT:
+        raise InvalidOption(f'rate is {limit[:LONGEST_TEXT]!r}...; write whole jobs per time: "100/s", "10/m"')
+
+
 @lru_cache(maxsize=1024)
-def _parsed_rate(text: object) -> tuple[int, float]:
+def _parsed_rate(text: str) -> tuple[int, float]:
     """Jobs and seconds."""
-    found = _RATE.fullmatch(text) if isinstance(text, str) else None
+    found = _RATE.fullmatch(text)
     if found is None:
-        raise InvalidOption(f'rate is {text!r}; write jobs per time: "100/s", "10/m", "500/15m", "1000/d"')
+        raise InvalidOption(f'rate is {text!r}; write whole jobs per time: "100/s", "10/m", "500/15m", "1000/d"')
     unit = _WORDS.get(found[2].lower().removesuffix("s") if len(found[2]) > 2 else found[2], found[2])
     try:
         seconds = as_timedelta(unit if unit[0].isdigit() else f"1{unit}", name="rate").total_seconds()
@@ -175,6 +191,8 @@ def _checked_count(value: object, *, what: str) -> int:
 
 
 def _check_per(per: object, *, what: str) -> None:
+    if inspect.iscoroutinefunction(per):
+        raise InvalidOption(f"{what} is a coroutine function; it is asked at every claim, so it has to be a plain one")
     if per is None or callable(per) or (isinstance(per, str) and per.isidentifier()):
         return
     raise InvalidOption(f'{what} is {per!r}; name a parameter of the job or "tenant", or give a function')
@@ -185,5 +203,5 @@ def _fields(table: Mapping[object, object], what: str, known: tuple[str, ...]) -
         if name not in known:
             raise InvalidOption(f"{what} has no part {name!r}; known are {', '.join(known)}")
     if "limit" not in table:
-        raise InvalidOption(f"{what} is {dict(table)!r} and has no limit")
+        raise InvalidOption(f"{what} is {dict(table)!r} and has no limit; a table has {', '.join(known)}")
     return {str(name): value for name, value in table.items() if value is not None}

@@ -118,7 +118,8 @@ def checked_layer(values: Mapping[str, object], *, queue: str) -> dict[str, obje
         try:
             target, checked = CHECKS[name](value) if value is not None else (CHECKS[name](None)[0], None)
         except InvalidOption as error:
-            raise InvalidOption(f"queue {queue!r}: {error}") from None
+            written = "" if name in str(error) else f"{name}: "  # a check speaks of what the word means
+            raise InvalidOption(f"queue {queue!r}: {written}{error}") from None
         earlier = layer.get(target)
         if target == "labels" and isinstance(earlier, Mapping) and isinstance(checked, Mapping):
             checked = {**cast("Mapping[str, str]", earlier), **cast("Mapping[str, str]", checked)}
@@ -227,8 +228,9 @@ def _told(name: str, value: object) -> str:
         labels = cast("Mapping[str, str]", value)
         return ",".join(f"{label}={labels[label]}" for label in sorted(labels))
     if isinstance(value, Rate | Concurrency):
-        per = "" if value.per is None else f" per {value.per if isinstance(value.per, str) else 'key'}"
-        return f"{value.limit}{per}"
+        said = limit_as_words(value)
+        parts = cast("Mapping[str, object]", said) if isinstance(said, Mapping) else {"limit": said}
+        return " ".join(str(part) if word == "limit" else f"{word} {part}" for word, part in parts.items())
     if isinstance(value, float):
         return as_text(as_timedelta(value, name=name))
     if value is None:
@@ -276,8 +278,9 @@ def _flag(name: str) -> Callable[[object], bool]:
 
 def _retry_budget(value: object) -> Rate:
     rate = as_rate(value)
-    if rate.per is not None:
-        raise InvalidOption(f"retry_budget has per={rate.per!r}; it is one for all jobs of the queue")
+    for name in ("per", "name"):
+        if (said := getattr(rate, name)) is not None:
+            raise InvalidOption(f"retry_budget has {name}={said!r}; it is one for all of the queue: leave {name} out")
     return rate
 
 

@@ -15,7 +15,7 @@ from posthorse.rules.arguments.signature import Signature
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import DEFAULT_QUEUE, checked_name, checked_priority
 from posthorse.rules.limits import Concurrency, Rate, Sequence, as_concurrency, as_rate, as_sequence
-from posthorse.rules.queues import DeclaredQueues
+from posthorse.rules.queues import NAMES, DeclaredQueues
 from posthorse.rules.retry import Backoff, BackoffFunction, checked_backoff, checked_errors
 from posthorse.rules.sizes import Size, as_bytes, size_text
 
@@ -150,6 +150,8 @@ def make_kind_options(values: Mapping[str, object]) -> KindOptions:
     """Options of a decorator, checked. Raises InvalidOption."""
     for name in values:
         if name not in _CHECKS:
+            if name in NAMES:
+                raise InvalidOption(f"{name} is said of a queue and not of a kind: app.queue(…, {name}=…)")
             near = difflib.get_close_matches(name, _CHECKS, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known are kind, {', '.join(_CHECKS)}"
             raise InvalidOption(f"@app.job has no option {name!r}{hint}")

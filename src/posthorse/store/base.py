@@ -42,6 +42,9 @@ class Operation(msgspec.Struct, Generic[T_co], frozen=True):
     """True for exactly one query: alone, it needs no transaction around it."""
     is_repeatable: bool = True
     """True when running it again after a commit whose reply was lost does no harm: it finds what it wrote."""
+    goes_first: bool = False
+    """True when it waits for what others hold, in an order of its own: it may hold nothing when it begins, so there is
+    one of these in a commit, before all others."""
 
 
 def operation(steps: Callable[P, Steps[T]]) -> Callable[P, Operation[T]]:
@@ -72,6 +75,16 @@ def unrepeatable_operation(steps: Callable[P, Steps[T]]) -> Callable[P, Operatio
         return Operation(partial(steps, *args, **kwargs), is_repeatable=False)
 
     return make
+
+
+def going_first(make: Callable[P, Operation[T]]) -> Callable[P, Operation[T]]:
+    """Marks the operations of a maker as such that go first in a commit."""
+
+    @wraps(make)
+    def marked(*args: P.args, **kwargs: P.kwargs) -> Operation[T]:
+        return msgspec.structs.replace(make(*args, **kwargs), goes_first=True)
+
+    return marked
 
 
 def ask(query: str, /, **values: Value) -> Ask:

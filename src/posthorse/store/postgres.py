@@ -119,7 +119,8 @@ class PostgresBackend:
         self._async_spares: WeakKeyDictionary[asyncio.AbstractEventLoop, list[AsyncConnection]] = WeakKeyDictionary()
 
     def commit(self, operations: Sequence[Operation[object]]) -> Sequence[Answer]:
-        """All operations in one transaction; one that is at fault fails alone.
+        """All operations in one transaction, but for those that have to go first: one of them in each. One that is at
+        fault fails alone.
 
         What a broken connection left in doubt is asked for again: each operation finds what it wrote. The few
         that cannot (they are not repeatable) fail with OutcomeUnknown.
@@ -127,7 +128,8 @@ class PostgresBackend:
         answers: dict[int, Answer] = {}
         patience = Patience(self.patience)
         was_sent = False
-        while left := [number for number in range(len(operations)) if number not in answers]:
+        while waiting := [number for number in range(len(operations)) if number not in answers]:
+            left = _together(operations, waiting)
             try:
                 for number, answer in zip(left, self._commit_group([operations[n] for n in left]), strict=True):
                     answers[number] = (answer, None)
@@ -380,6 +382,12 @@ class PostgresBackend:
     def _read_once(self, operation: Operation[object]) -> object:
         with self._reader.live() as connection:
             return drive(operation, self.execute_on(connection))
+
+
+def _together(operations: Sequence[Operation[object]], waiting: Sequence[int]) -> list[int]:
+    """Which of those that wait share the next transaction, in which order."""
+    first = [number for number in waiting if operations[number].goes_first]
+    return first[:1] + [number for number in waiting if not operations[number].goes_first]
 
 
 def _raise_if_overdue(began: float, longest: float, error: BaseException | None = None) -> None:

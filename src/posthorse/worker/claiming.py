@@ -14,8 +14,18 @@ from typing import Literal
 from posthorse.rules.job import Lane
 from posthorse.rules.queues import QueueSettings, as_labels
 from posthorse.rules.registry import Registry
-from posthorse.store.operations.claim import Claimed, Probe, claim, claim_by_turns, news, shares, waits
-from posthorse.store.operations.gates import Turns, claim_through_gates
+from posthorse.store.operations.claim import (
+    Claimed,
+    Probe,
+    claim,
+    claim_by_turns,
+    filled_lanes,
+    first_places,
+    news,
+    shares,
+    waits,
+)
+from posthorse.store.operations.gates import SIGHT, Turns, claim_through_gates
 from posthorse.store.operations.queues import live_layers
 from posthorse.store.operations.runners import Runner, set_idle
 from posthorse.store.store import Store
@@ -59,13 +69,18 @@ class Claiming:
             keeps_mark_of=lambda number: not self._limits.has_keys(number),  # what was held comes back to its old place
         )
         self._gates: dict[str, Sequence[str]] = {}
+        self._sight = 0
         self.has_more = False
         """True when a claim that found nothing should be tried again at once: it set jobs aside on its way."""
         self.wants_room = False
-        """True when there are jobs with limits for which there was no free slot: such are not claimed ahead."""
+        """True when it is the turn of a job with limits, which are not claimed ahead, and there was no free slot."""
         self._looked_at = -math.inf
         self._heard_changes: int | None = None
         self._free = 0
+        self._is_plain = False
+        """True when the last claim asked for all that its lanes had: no gate and no turn kept anything back."""
+        self._unlimited: set[int] = set()
+        """Lanes for whose jobs there are no limits."""
 
     @property
     def is_one_by_one(self) -> bool:
@@ -109,6 +124,8 @@ class Claiming:
         if not self.is_idle:
             await self._hear_ages()
         claimed = await self._claim(room, is_empty=is_empty)
+        while not claimed and self._book.is_partial:
+            claimed = await self._claim(room, is_empty=is_empty)
         if not claimed and not (looks_first and self.is_idle) and await self._hear_news():
             claimed = await self._claim(room, is_empty=is_empty)
         if self.is_idle and len(claimed) > 1:
@@ -128,6 +145,7 @@ class Claiming:
         return bool(probes) and bool(await self._store.aread(shares(probes, 1)))
 
     async def _claim(self, room: int, *, is_empty: bool) -> list[Claimed]:
+        self._sight = SIGHT if self.has_more else 0  # where all were set aside, there may be many more of them
         self.has_more = self.wants_room = False
         if self.only is not None:
             await self._hear_news()
@@ -137,31 +155,54 @@ class Claiming:
             self.has_suspect = bool(suspect)
             if suspect or self.suspects == "only":
                 return suspect
+        if self._book.has_many:
+            await self._look_into_all()
         began = time.monotonic()
-        claimed = await self._claim_from(self._book.probes(began), room)
+        self._is_plain = False
+        claimed = await self._claim_from(self._book.probes(began, room), room)
         now = time.monotonic()
-        self._book.note(claimed, room=room, now=now, seconds=now - began)
+        exhausted = self._is_plain and len(claimed) < room
+        self._book.note(claimed, room=room, now=now, seconds=now - began, exhausted=exhausted)
         return claimed
+
+    async def _look_into_all(self) -> None:
+        """Where there are many lanes: which of them have jobs, if it is time to ask."""
+        began = time.monotonic()
+        probes = self._book.looks(began)
+        if probes:
+            looking = filled_lanes() if self._store.is_sqlite else first_places(probes)
+            heads = await self._store.aread(looking)
+            now = time.monotonic()
+            self._book.learn(heads, now=now, seconds=now - began)
 
     async def _claim_from(self, probes: Sequence[Probe], room: int) -> list[Claimed]:
         if not probes:
             return []
         if self.is_idle and self._store.is_sqlite and not await self._store.aread(shares(probes, 1)):
             return []  # somebody else's write woke us: looking costs no turn at the one write lock
-        if any(self._limits.bind(probe.lane) for probe in probes):
+        if any(probe.lane not in self._unlimited and self._is_limited(probe.lane) for probe in probes):
             return await self._claim_through_gates(probes, room)
         if not self._book.takes_turns:
+            self._is_plain = True
             return await self._store.arun(claim(self._runner.id, probes, room))
         lines, weights, passes = self._book.lines(probes), self._book.weights, self._book.passes
         claimed, waiting = await self._store.arun(claim_by_turns(self._runner.id, probes, room, lines, weights, passes))
         self._book.take_note_of_turns(claimed, lines, waiting)
         return claimed
 
+    def _is_limited(self, lane: int) -> bool:
+        if self._limits.bind(lane):
+            return True
+        self._unlimited.add(lane)
+        return False
+
     async def _claim_through_gates(self, probes: Sequence[Probe], room: int) -> list[Claimed]:
         turns = Turns(self._book.lines(probes), self._book.weights, self._book.passes)
         channel = self._store.backend.channel
         passed = await self._store.arun(
-            claim_through_gates(self._runner.id, probes, room, self._free, turns, self._limits, channel=channel)
+            claim_through_gates(
+                self._runner.id, probes, room, self._free, turns, self._limits, channel=channel, sight=self._sight
+            )
         )
         now = time.monotonic()
         for lane, seconds in passed.shut.items():
@@ -179,6 +220,7 @@ class Claiming:
         if heard.changes != self._heard_changes:
             settings = self._registry.queues.settings(await self._store.aread(live_layers()))
             self._limits.obey(settings)
+            self._unlimited.clear()
             self._book.obey(settings)
             self._book.reopen()
             self._heard_changes = heard.changes

@@ -7,18 +7,24 @@ On PostgreSQL a consumed entry stays in the index until vacuum may remove it, wh
 anywhere can put off for hours. So a claim starts behind the last place that it saw consumed. A job that commits
 late stands before the mark; three things find it: while the runner keeps up with its lanes it starts from the
 mark of a second ago, a sweep starts from zero, and the sweeps are paced by what they cost.
+
+To look into thousands of lanes takes longer than to claim what a few of them hold. So where there are many, claims go
+to no more lanes than they want jobs, of those that had some at the last look into all (`found`); that comes again when
+these do not suffice, and often enough.
 Pure: times are monotonic seconds that come in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from math import inf
 
 from posthorse.rules.job import HIGHEST_PRIORITY, Lane
 from posthorse.rules.queues import DEFAULTS, QueueSettings
 from posthorse.rules.turns import Line, Passes, after_turns
 from posthorse.store.operations.claim import Claimed, Probe
+from posthorse.worker.found import FoundLanes
 
 LAG = 1.0
 """Seconds by which the mark lags behind while the runner keeps up: longer than most transactions."""
@@ -29,6 +35,12 @@ SWEEP_SHARE = 50
 
 
 AGES_EVERY = 1.0
+
+FEW = 200
+"""Up to so many lanes every claim looks into all of them."""
+
+LOOK_SHARE = 10
+"""A look into all of many lanes that took t seconds is followed by another after 10 t."""
 
 
 class LaneBook:
@@ -65,6 +77,13 @@ class LaneBook:
         self._next_ages = 0.0
         self._keeps_mark_of = keeps_mark_of
         self._shut: dict[int, float] = {}
+        self._found = FoundLanes()
+        self._is_fresh = False
+        """True when nothing was claimed since the last look into all of many lanes."""
+        self._next_look = 0.0
+        self._probed: Sequence[int] = ()
+        self.is_partial = False
+        """True when the last probes left out lanes that may have jobs."""
 
     def add(self, lanes: Iterable[tuple[int, Lane]]) -> bool:
         """Enters lanes; true when one of them, or one that was strange until now, is served."""
@@ -102,14 +121,33 @@ class LaneBook:
     def __getitem__(self, number: int) -> Lane:
         return self._lanes[number]
 
-    def probes(self, now: float) -> Sequence[Probe]:
-        """Where to look, the highest priority first; `note` learns what came of it."""
+    @property
+    def has_many(self) -> bool:
+        """True when there are so many lanes that not every claim can look into all of them."""
+        return len(self._lanes) > FEW
+
+    def looks(self, now: float) -> Sequence[Probe]:
+        """Where to look before a claim, for `learn`; empty when there is no need."""
+        if not self.has_many or (self._is_enough_found and now < min(self._next_look, self._next_sweep)):
+            return ()
         self._is_sweep = now >= self._next_sweep
-        return self._sorted(
-            Probe(number, self._start(number, now), lane.priority + self._boosts.get(number, 0))
-            for number, lane in self._open(False)
-            if not self._shut or self._shut.get(number, now) <= now
-        )
+        return list(self._openings(self._lanes, now))
+
+    def learn(self, heads: Mapping[int, int], *, now: float, seconds: float) -> None:
+        """Learns the places of the heads of all lanes that have jobs, from a look that took `seconds`."""
+        served = {number: place for number, place in heads.items() if number in self._lanes}
+        self._found.learn(served, lambda number: self._lanes[number].priority + self._boosts.get(number, 0))
+        self._is_fresh = True
+        self._next_look = now + LOOK_SHARE * seconds
+        self._end_sweep(now, seconds)
+
+    def probes(self, now: float, room: int) -> Sequence[Probe]:
+        """Where to look for `room` jobs, the highest priority first; `note` learns what came of it."""
+        if self.has_many:
+            return self._sorted(self._probes_found(now, room))
+        self._is_sweep = now >= self._next_sweep
+        self.is_partial = False
+        return self._sorted(self._openings(self._lanes, now))
 
     def solo_probes(self) -> Sequence[Probe]:
         """Where to look for suspects. They are few, so that no marks are kept of them."""
@@ -156,7 +194,7 @@ class LaneBook:
         if now < self._next_ages:
             return ()
         self._next_ages = now + AGES_EVERY
-        lanes = list(self._open(False))
+        lanes = [each for each in self._open(False) if not self.has_many or each[0] in self._found]
         highest = max((lane.priority for _, lane in lanes), default=0)
         return [
             Probe(number, self._marks[number].sharp if self._keeps_marks else 0, lane.priority)
@@ -175,12 +213,17 @@ class LaneBook:
 
     # ── what came of it ──────────────────────────────────────────────────────────────────────────────
 
-    def note(self, claimed: Sequence[Claimed], *, room: int, now: float, seconds: float) -> None:
-        """Learns from a claim that asked for `room` jobs and took `seconds`."""
+    def note(
+        self, claimed: Sequence[Claimed], *, room: int, now: float, seconds: float, exhausted: bool = False
+    ) -> None:
+        """Learns from a claim that asked for `room` jobs and took `seconds`.
+
+        exhausted: the lanes that were probed gave all that they had.
+        """
         self._is_behind = len(claimed) >= room
-        if self._is_sweep:
-            self._next_sweep = now + max(SWEEP_EVERY, SWEEP_SHARE * seconds)
-            self._is_sweep = False
+        if self.has_many:
+            self._note_found(claimed, exhausted=exhausted)
+        self._end_sweep(now, seconds)
         for job in claimed:
             self._boosts.pop(job.lane, None)  # its head is a younger one now
             mark = self._marks[job.lane]
@@ -194,6 +237,45 @@ class LaneBook:
             (number, lane) for number, lane in self._lanes.items() if lane.solo is solo and lane.queue not in closed
         )
 
+    def _openings(self, numbers: Iterable[int], now: float) -> Iterable[Probe]:
+        """Lanes that are open and not shut, each from where it is to be looked at."""
+        for number in numbers:
+            lane = self._lanes[number]
+            if (
+                not lane.solo
+                and lane.queue not in self._closed
+                and (not self._shut or self._shut.get(number, now) <= now)
+            ):
+                yield Probe(number, self._start(number, now), lane.priority + self._boosts.get(number, 0))
+
+    @property
+    def _is_enough_found(self) -> bool:
+        """A few lanes may be asked for more than they were found with; of many, most would be asked in vain."""
+        return 0 < len(self._found) <= FEW or self._found.untouched > 0
+
+    def _probes_found(self, now: float, room: int) -> Sequence[Probe]:
+        """As many of the lanes that had jobs as jobs are wanted; where they take turns, all."""
+        openings = iter(self._openings(self._found, now))
+        probes = list(openings if self.takes_turns else islice(openings, room))
+        self.is_partial = not self._is_fresh or next(iter(openings), None) is not None
+        self._probed = [probe.lane for probe in probes]
+        # What was found may have committed late, and stand before the mark.
+        return [probe._replace(after=min(probe.after, self._found.place(probe.lane) - 1)) for probe in probes]
+
+    def _note_found(self, claimed: Sequence[Claimed], *, exhausted: bool) -> None:
+        gave = {job.lane for job in claimed}
+        if not self._probed:
+            self._found.clear()  # what is left there is closed: time to look elsewhere
+        elif exhausted or not claimed:
+            self._found.forget(number for number in self._probed if number not in gave)
+        self._found.put_behind(gave)
+        self._is_fresh = self._is_fresh and not claimed
+
+    def _end_sweep(self, now: float, seconds: float) -> None:
+        if self._is_sweep:
+            self._next_sweep = now + max(SWEEP_EVERY, SWEEP_SHARE * seconds)
+            self._is_sweep = False
+
     def _arrange_turns(self) -> None:
         served = {lane.queue: self.settings(lane.queue) for lane in self._lanes.values()}
         self.weights = {queue: settings.weight for queue, settings in served.items()}
@@ -206,11 +288,13 @@ class LaneBook:
         return sorted(probes, key=lambda probe: -probe.priority)
 
     def _start(self, number: int, now: float) -> int:
-        if self._is_sweep or not self._keeps_marks or not self._keeps_mark_of(number):
+        if self._is_sweep or not self._keeps_marks:
+            return 0
+        mark = self._marks[number]
+        if not mark.sharp or not self._keeps_mark_of(number):
             return 0
         if self.takes_turns and self.settings(self._lanes[number].queue).order == "lifo":
             return 0  # what is consumed there is what came last
-        mark = self._marks[number]
         return mark.sharp if self._is_behind else mark.lagging(now)
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from posthorse.rules.arguments.signature import ArgumentsUnfit
-from posthorse.rules.gates import Demand, Need, demand_of, need_of_sequence
+from posthorse.rules.gates import Demand, Need, demand_of, gate_name, need_of_sequence
 from posthorse.rules.job import Lane, Options
 from posthorse.rules.limits import Per
 from posthorse.rules.limits import Sequence as InSequence
@@ -78,7 +78,8 @@ class Limits:
         if sequence is not None:
             value = None if sequence.per is None else self._value(sequence.per, lane.kind, candidate)
             if value is not _NOTHING:
-                needs.append(need_of_sequence(sequence, kind=lane.kind, tenant=candidate.tenant or "", value=value))
+                kind = self._registry[lane.kind].kind  # jobs with its old name stand in the same line
+                needs.append(need_of_sequence(sequence, kind=kind, tenant=candidate.tenant or "", value=value))
         return needs
 
     def priority(self, lane: int) -> int:
@@ -93,9 +94,10 @@ class Limits:
 
     def _made(self, lane: Lane) -> _Rules:
         settings = self._queues.get(lane.queue, DEFAULTS)
-        options = self._registry[lane.kind].options
+        registered = self._registry[lane.kind]
+        options = registered.options
         of_queue = [demand_of(limit, "queue", lane.queue) for limit in (settings.rate, settings.concurrency) if limit]
-        of_kind = [demand_of(limit, "kind", lane.kind) for limit in (options.rate, options.concurrency) if limit]
+        of_kind = [demand_of(limit, "kind", registered.kind) for limit in (options.rate, options.concurrency) if limit]
         demands = of_queue + of_kind
         return _Rules(
             tuple(demand.need() for demand in demands if demand.per is None),
@@ -110,16 +112,20 @@ class Limits:
         signature = self._registry[kind].signature
         try:
             if isinstance(per, str):
-                return signature.named(candidate.arguments).get(per, _NOTHING)
-            args, kwargs = signature.decode(candidate.arguments)
-            return per(*args, **kwargs)
+                value = signature.named(candidate.arguments).get(per, _NOTHING)
+            else:
+                args, kwargs = signature.decode(candidate.arguments)
+                value = per(*args, **kwargs)
+            if value is not _NOTHING:
+                gate_name(value)  # raises where it is nothing that a gate can be told by
+            return value
         except ArgumentsUnfit:
             return _NOTHING  # it will not run either: whoever claims it tells why
-        except Exception as error:  # the user's function may raise anything
+        except Exception as error:  # the user's code may raise anything
             if kind not in self._complained:
                 self._complained.add(kind)
                 log.error(
-                    "the function in per= of a limit of %s failed: %s: %s; such jobs share one limit",
+                    "cannot tell what a limit of %s goes by: %s: %s; such jobs share one limit",
                     kind,
                     type(error).__name__,
                     error,

@@ -161,7 +161,8 @@ class Loop:
             return 0
         if self._claiming.is_one_by_one:
             return 0 if load else 1
-        capacity = concurrency + self._prefetch.allowance()
+        # Where it is the turn of a job with limits, which nobody claims ahead, nothing else is claimed ahead of it.
+        capacity = concurrency + (0 if self._claiming.wants_room else self._prefetch.allowance())
         room = capacity - load
         # Ask in batches: with a backlog, wait until half of it is gone. What is about to begin is none.
         has_backlog = load > concurrency

@@ -10,11 +10,12 @@ from msgspec.structs import replace
 from posthorse.rules.gates import Need, Tally, waits_for_token
 from posthorse.rules.job import Lane, State
 from posthorse.rules.lifecycle import Transition
-from posthorse.store.base import Steps, operation
+from posthorse.store.base import Steps, going_first, operation
 from posthorse.store.operations.finish import Attempt, settle
 from posthorse.store.operations.gates import lock_gates, note_gates
 
 
+@going_first
 @operation
 def settle_within_budget(
     attempt: Attempt, transition: Transition, lane: Lane, evidence: str | None, budget: Need, *, channel: str

@@ -63,6 +63,21 @@ def waits(probes: Sequence[Probe]) -> Steps[dict[int, int]]:
 
 
 @single_operation
+def filled_lanes() -> Steps[dict[int, int]]:
+    """All lanes that hold jobs, with the places of their heads: costs nothing for those that are empty.
+
+    Slow on PostgreSQL while an old transaction keeps what was consumed.
+    """
+    return {cast("int", lane): cast("int", place) for lane, place in (yield ask("filled_lanes"))}
+
+
+@single_operation
+def first_places(probes: Sequence[Probe]) -> Steps[dict[int, int]]:
+    """Which of these lanes hold jobs, with the places of their heads."""
+    return {cast("int", lane): cast("int", place) for lane, place in (yield ask_rows("heads", probes, room=1))}
+
+
+@single_operation
 def shares(probes: Sequence[Probe], room: int) -> Steps[dict[int, int]]:
     """How many of the next `room` jobs lie in each lane. Takes no locks: a hint for `claim`."""
     rows = yield ask_rows("shares", probes, room=room)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import cast
 
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import Policy, Spent, Stopped, decide
-from posthorse.store.base import Steps, ask, operation
+from posthorse.store.base import Operation, Steps, ask
 from posthorse.store.operations.finish import Attempt, end_attempt
 from posthorse.store.operations.moves import Request, do_as_asked
 from posthorse.store.operations.submit import home_of
@@ -14,13 +15,18 @@ from posthorse.store.operations.submit import home_of
 __all__ = ["Request", "request"]
 
 
-@operation
-def request(job: str, action: Request, *, force: bool, channel: str, arguments: str | None = None) -> Steps[State]:
+def request(job: str, action: Request, *, force: bool, channel: str, arguments: str | None = None) -> Operation[State]:
     """Does what is asked of a job that nobody runs, or asks its runner; answers with the state it leads to.
 
     A running job stops at its next checkpoint; with `force` its lease is taken away at once, and whatever it
     still does counts for nothing. Raises JobNotFound, NotAllowed.
     """
+    start = partial(_request, job, action, force, channel, arguments)
+    # Asked for again, a retry and a discard would be refused: the job is not over any more, or no dead letter.
+    return Operation(start, is_repeatable=action not in ("retry", "discard"))
+
+
+def _request(job: str, action: Request, force: bool, channel: str, arguments: str | None) -> Steps[State]:
     if force and action in ("pause", "cancel"):
         forced = yield from _take_away(job, action, channel)
         if forced is not None:
@@ -40,5 +46,7 @@ def _take_away(job: str, action: Request, channel: str) -> Steps[State | None]:
     done = yield from end_attempt(Attempt(job, epoch), transition, home_of(rows[0][3:]), None, channel=channel)
     if not done:
         return None
-    yield ask("unask_runner", job=job)
+    asked = yield ask("unask_runner", job=job)
+    if action == "pause" and asked and asked[0][0] == "cancel":  # promised before, and a pause does not weaken it
+        return (yield from do_as_asked(job, "cancel", channel=channel))
     return transition.state

@@ -1,8 +1,8 @@
 """Gates in the store: jobs are claimed through them, held before them, and lined up again when there is room.
 
-Whoever passes gates, or lets others through, locks them first, in the order of their names: those that all jobs of a
-lane need before those that single jobs need. Nobody who holds a gate waits for anything but gates. Who is inside a gate
-is judged by leases and jobs, so nothing has to be written when a job ends.
+Whoever passes gates, or lets others through, locks them before anything else, in the order of their names: those that
+all jobs of a lane need before those that single jobs need. So nobody who waits for a gate holds what others wait for.
+Who is inside a gate is judged by leases and jobs, so nothing has to be written when a job ends.
 """
 
 from __future__ import annotations
@@ -10,16 +10,30 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol, cast
 
-from posthorse.rules.gates import SECOND, Arrival, Need, Standing, Tally, described, next_token, tokens
+from posthorse.rules.gates import (
+    SECOND,
+    Arrival,
+    Need,
+    Standing,
+    Tally,
+    described,
+    gate_name,
+    in_order,
+    next_token,
+    tokens,
+)
 from posthorse.rules.turns import Head, Line, Passes, take_turns
-from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation, unrepeatable_operation
-from posthorse.store.operations.claim import BY_TURNS, Claimed, Probe, heads_of
+from posthorse.store.base import Steps, ask, ask_rows, going_first, operation, single_operation, unrepeatable_operation
+from posthorse.store.operations.claim import Claimed, Probe, heads_of
 from posthorse.store.queries import Row
 
 PATIENCE = 60_000_000
 """Microseconds after which a gate that nobody passes is forgotten, and those before it are lined up."""
 
 RELEASED_AT_ONCE = 1_000
+
+SIGHT = 100
+"""Jobs of a lane with limits that a claim looks at: many of them may have to be set aside."""
 
 
 class Candidate(NamedTuple):
@@ -74,50 +88,73 @@ class Passed(NamedTuple):
     has_held: bool
     """True when jobs were set aside on the way: there may be others behind them."""
     is_left: bool
-    """True when there were jobs with limits that the runner had no room for."""
+    """True when it was the turn of a job with limits that the runner had no room for: nothing was claimed past it."""
 
 
+@going_first
 @unrepeatable_operation
 def claim_through_gates(
-    runner: str, probes: Sequence[Probe], room: int, limited_room: int, turns: Turns, demands: Demands, *, channel: str
+    runner: str,
+    probes: Sequence[Probe],
+    room: int,
+    limited_room: int,
+    turns: Turns,
+    demands: Demands,
+    *,
+    channel: str,
+    sight: int = 0,
 ) -> Steps[Passed]:
-    """Up to `room` jobs, `limited_room` of them through gates; what a gate of its own keeps out is set aside.
+    """Up to `room` jobs, `limited_room` of them through gates; what a gate of its own keeps out is set aside. Where
+    `limited_room` does not suffice for a job whose turn it is, nothing is claimed past it.
 
-    As a `claim`, but that what it takes is looked at job by job, BY_TURNS at a time.
+    As a `claim`, but that of each lane with limits no more than SIGHT jobs are looked at, if no more could start.
     """
-    room = min(room, BY_TURNS)
     lines, weights, passes = turns
+    sight = sight or min(room, max(limited_room, SIGHT))
     of_lane = {probe.lane: demands.of_lane(probe.lane) for probe in probes}
     tally = Tally(*(yield from lock_gates(_by_gate(of_lane.values()))))
     probes = [probe for probe in probes if all(tally.room(need) != 0 for need in of_lane[probe.lane])]
-    heads = yield from heads_of(probes, lines, room=room)
-    candidates = yield from _candidates(heads, demands)
+    with_limits = [probe for probe in probes if of_lane[probe.lane] or demands.has_keys(probe.lane)]
+    limited_heads = yield from heads_of(with_limits, lines, room=sight)
+    candidates = yield from _candidates(limited_heads, demands)
     of_job = {head: demands.of_job(candidate) for head, candidate in candidates.items()}
     keyed = _by_gate(of_job.values())
     if keyed:
         tally.learn((yield from lock_gates(keyed))[0])
         # Somebody who left one of these gates may have lined up an earlier job meanwhile: that one goes first.
-        heads = yield from heads_of(probes, lines, room=room)
-        candidates = yield from _candidates(heads, demands)
+        limited_heads = yield from heads_of(with_limits, lines, room=sight)
+        candidates = yield from _candidates(limited_heads, demands)
         of_job = {head: demands.of_job(candidate) for head, candidate in candidates.items()}
+    free_heads = yield from heads_of([probe for probe in probes if probe not in with_limits], lines, room=room)
+    heads = [*limited_heads, *free_heads]
 
     refused: dict[Head, Need] = {}
+    in_line: list[Row] = []
     limited: set[Head] = set()
+    for head, needs in of_job.items():
+        tally.expect(head.seq, needs)
+
+    is_left = False
 
     def admits(head: Head) -> bool:
-        if demands.has_keys(head.lane) and head not in of_job:
-            return False  # gone meanwhile
+        nonlocal is_left
+        if is_left or (demands.has_keys(head.lane) and head not in of_job):
+            return False  # its turn is after that of one with limits, or it is gone
         needs = (*of_lane[head.lane], *of_job.get(head, ()))
-        if not needs or len(limited) >= limited_room or not tally.knows(needs):
+        if not needs or not tally.knows(needs):
             return not needs
         candidate = candidates.get(head)
-        kept_out_by = tally.admit(
-            Arrival(candidate.job if candidate else None, demands.priority(head.lane), head.seq), needs
-        )
+        arrival = Arrival(candidate.job if candidate else None, demands.priority(head.lane), head.seq)
+        if len(limited) >= limited_room and tally.keeps_out(arrival, needs) is None:
+            is_left = True
+            return False
+        kept_out_by = tally.admit(arrival, needs)
         if kept_out_by is None:
             limited.add(head)
         elif kept_out_by.is_keyed:
             refused[head] = kept_out_by
+        if candidate and kept_out_by and kept_out_by.until == "lease":
+            in_line.extend((need.gate, candidate.job, 0, need.until) for need in needs if need.until != "lease")
         return kept_out_by is None
 
     chosen = take_turns(heads, lines, weights, passes, room, admits=admits)
@@ -131,19 +168,33 @@ def claim_through_gates(
         for job in claimed
         if (place := Head(job.lane, job.seq)) in limited
     ]
-    yield from _enter(passed, refused.values(), tally)
+    seen = (*_by_gate(of_lane.values()).values(), *keyed.values())
+    yield from _enter(passed, in_line, refused.values(), seen, tally)
     yield from _line_up(keyed.values(), tally, channel)
     gates = {job.job: [need.gate for need in needs if need.is_keyed] for job, needs in passed}
     shut = {lane: tally.opens_in(need) for lane, needs in of_lane.items() for need in needs if tally.room(need) == 0}
-    is_left = any(of_lane[head.lane] or head in of_job for head in heads) and len(limited) >= limited_room
     return Passed(claimed, frozenset(head.lane for head in heads), shut, gates, bool(refused), is_left)
 
 
+@going_first
+@operation
+def loosen_gates(queue: str) -> Steps[None]:
+    """After the limits of a queue were changed: those who are held before its gates are asked anew, at their claim."""
+    gates: list[str] = []
+    for what in ("rate", "concurrency"):
+        beginning = gate_name(what, "queue", queue).removesuffix("]") + ","
+        gates += [cast("str", row[0]) for row in (yield ask("gates_of", beginning=beginning))]
+    if gates:
+        yield ask_rows("lock_gates", [(gate,) for gate in in_order(gates)])
+        yield ask_rows("loosen_gates", [(gate,) for gate in in_order(gates)])
+
+
+@going_first
 @operation
 def let_through(gates: Collection[str], *, channel: str) -> Steps[None]:
     """Lines up those who are held before gates and might pass by now; wakes runners that wait for work."""
     if gates:
-        yield from _look_after(sorted(gates), channel)
+        yield from _look_after(gates, channel)
     yield ask("wake", channel=channel)
 
 
@@ -154,19 +205,36 @@ def gates_to_tend(limit: int) -> Steps[list[str]]:
     return [cast("str", row[0]) for row in rows]
 
 
+@single_operation
+def neglected_gates(limit: int) -> Steps[list[str]]:
+    """Gates that nobody passed for long, before which jobs are held: perhaps their limits were changed."""
+    rows = yield ask("neglected_gates", limit=limit, patience=PATIENCE)
+    return [cast("str", row[0]) for row in rows]
+
+
+@going_first
 @operation
-def tend_gates(gates: Sequence[str], *, channel: str) -> Steps[None]:
-    """What nobody else did: lines up those who might pass these gates, and forgets gates that are not used any more."""
-    yield from _look_after(sorted(gates), channel)
+def tend_gates(gates: Sequence[str], neglected: Sequence[str], *, channel: str) -> Steps[None]:
+    """What nobody else did: lines up those who might pass these gates, and forgets gates that are not used any more.
+
+    Of those who are held before neglected gates the first tries again, for its limits may have been changed.
+    """
+    yield from _look_after(gates, channel)
     if gates:
-        yield ask_rows("forget_gates", [(gate,) for gate in sorted(gates)], patience=PATIENCE)
+        yield ask_rows("forget_gates", [(gate,) for gate in in_order(gates)], patience=PATIENCE)
+    tried = in_order(set(neglected) - set(gates))
+    if tried:
+        yield ask_rows("lock_gates", [(gate,) for gate in tried])
+        yield ask_rows("try_gates", [(gate,) for gate in tried])
+        for gate in tried:
+            yield ask("release_held", gate=gate, room=1, channel=channel)
     forgotten = yield ask("forgotten_gate")
     if forgotten:
         yield ask("release_held", gate=forgotten[0][0], room=RELEASED_AT_ONCE, channel=channel)
 
 
-def _look_after(gates: Sequence[str], channel: str) -> Steps[None]:
-    locked = (yield ask_rows("lock_gates", [(gate,) for gate in gates])) if gates else []
+def _look_after(gates: Collection[str], channel: str) -> Steps[None]:
+    locked = (yield ask_rows("lock_gates", [(gate,) for gate in in_order(gates)])) if gates else []
     if not locked:
         return
     yield ask_rows("drop_slots", locked)
@@ -226,10 +294,17 @@ def _hold(refused: Mapping[Head, Need], candidates: Mapping[Head, Candidate], de
     yield ask_rows("hold", rows)
 
 
-def _enter(passed: Sequence[tuple[Claimed, Sequence[Need]]], refusing: Collection[Need], tally: Tally) -> Steps[None]:
-    """Writes who is inside which gates now, what it cost, and when to look at the others again."""
+def _enter(
+    passed: Sequence[tuple[Claimed, Sequence[Need]]],
+    in_line: Sequence[Row],
+    refusing: Collection[Need],
+    seen: Collection[Need],
+    tally: Tally,
+) -> Steps[None]:
+    """Writes who is inside which gates now, what it cost, and when to look at the others again; and what is new."""
     taken: dict[Need, int] = dict.fromkeys((need for need in refusing if need.step), 0)
-    slots: list[Row] = []
+    taken |= dict.fromkeys((need for need in seen if tally.is_changed(need)), 0)
+    slots = list(in_line)
     for job, needs in passed:
         for need in needs:
             taken[need] = taken.get(need, 0) + 1

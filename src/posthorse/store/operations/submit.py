@@ -12,7 +12,7 @@ from posthorse import ids
 from posthorse.errors import UsageError
 from posthorse.rules.depth import Gauge
 from posthorse.rules.job import Lane, NewJob
-from posthorse.store.base import Operation, Steps, ask, ask_rows, operation
+from posthorse.store.base import Ask, Operation, Steps, ask, operation
 from posthorse.store.operations.keys import take_keys, wanted_key
 from posthorse.store.operations.queues import check_room
 from posthorse.store.operations.unique import take_identities
@@ -85,28 +85,39 @@ def _enqueue(
         yield from check_room(jobs, gauges, channel=channel)
     if jobs:
         made_at = ids.milliseconds_of(jobs[0].id)
-        answered = yield ask_rows(
-            "enqueue",
-            [
-                (
-                    job.id,
-                    lanes[job.lane],
-                    job.arguments,
-                    job.run_at,
-                    job.delay,
-                    job.options,
-                    job.tenant,
-                    job.tags,
-                    job.parent,
-                )
-                for job in jobs
-            ],
-            channel=channel,
-            made_at=made_at,
-            tolerance=ids.CLOCK_TOLERANCE,
-        )
+        answered = yield _inserting(jobs, lanes, channel=channel, made_at=made_at, tolerance=ids.CLOCK_TOLERANCE)
         _check_clock(made_at, cast("int", answered[0][0]))
     return answers
+
+
+def _inserting(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], **values: Value) -> Ask:
+    if len(jobs) == 1 and jobs[0].run_at is None and not jobs[0].delay:
+        job = jobs[0]
+        values |= {
+            "id": job.id,
+            "lane": lanes[job.lane],
+            "arguments": job.arguments,
+            "options": job.options,
+            "tenant": job.tenant,
+            "tags": job.tags,
+            "parent": job.parent,
+        }
+        return Ask("enqueue_one", values)
+    rows = [
+        (
+            job.id,
+            lanes[job.lane],
+            job.arguments,
+            job.run_at,
+            job.delay,
+            job.options,
+            job.tenant,
+            job.tags,
+            job.parent,
+        )
+        for job in jobs
+    ]
+    return Ask("enqueue", values, rows)
 
 
 def _without_known(jobs: Sequence[NewJob], channel: str) -> Steps[tuple[Mapping[str, str], Sequence[NewJob]]]:

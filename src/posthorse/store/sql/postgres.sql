@@ -36,6 +36,22 @@ SELECT :now, (
     SELECT count(pg_notify(:channel, ''))
     FROM (SELECT FROM @runners WHERE idle AND expires_at > :lease_now LIMIT 1) AS waiting)
 
+-- ## enqueue_one
+-- Inserts one job that may run now: as `enqueue` does, for half of what a batch of one costs.
+WITH inserted AS (
+    INSERT INTO @jobs (id, lane, seq, created_at, state, arguments, options, tenant, tags, parent)
+    SELECT :id::uuid, :lane::int, nextval(:sequence::regclass), :now, 'pending', :arguments::text, :options::text,
+        :tenant::text, :tags::text, :parent::uuid
+    WHERE abs(:now / 1000 - :made_at::bigint) < :tolerance::bigint / 1000
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, lane, seq
+), lined_up AS (
+    INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM inserted
+)
+SELECT :now, (
+    SELECT count(pg_notify(:channel, ''))
+    FROM (SELECT FROM @runners WHERE idle AND expires_at > :lease_now LIMIT 1) AS waiting)
+
 -- ## shares
 -- How many of the next jobs lie in each lane, and where the last of them stands: higher priority first, then first come, first served.
 -- rows: lane int, after bigint, priority int

@@ -91,6 +91,7 @@ CREATE TABLE @gates (
 CREATE INDEX @gates_by_due_at ON @gates (due_at) WHERE due_at IS NOT NULL;
 
 -- Who passed a gate. An entry is worth nothing once its job's lease, or the job, is over: nobody has to clean up in time.
+-- Epoch 0: a job with a place in a sequence that something else keeps out; paused it has none.
 CREATE TABLE @slots (
     gate  text NOT NULL,
     job   text NOT NULL,
@@ -104,7 +105,8 @@ WHERE CASE s.until
     WHEN 'lease' THEN (SELECT true FROM @leases l WHERE l.job = s.job AND l.epoch = s.epoch)
     ELSE (
         SELECT true FROM @jobs j
-        WHERE j.id = s.job AND j.state NOT IN ('completed', 'cancelled') AND (j.state <> 'failed' OR s.until = 'mend'))
+        WHERE j.id = s.job AND j.state NOT IN ('completed', 'cancelled') AND (j.state <> 'failed' OR s.until = 'mend')
+            AND (j.state <> 'paused' OR s.epoch > 0))
     END;
 
 -- What somebody asks of a running job: pause or cancel. Nearly always empty.

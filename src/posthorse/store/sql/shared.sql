@@ -52,6 +52,15 @@ FROM (SELECT coalesce((SELECT value FROM @meta WHERE name = 'queues'), '0') AS n
 LEFT JOIN @lanes lanes ON lanes.id > :known
 ORDER BY lanes.id
 
+-- ## filled_lanes
+-- Lanes that hold jobs, and where their heads stand: two steps of an index for each, however many lanes there are.
+WITH RECURSIVE filled(lane) AS (
+    SELECT min(lane) FROM @ready
+    UNION ALL
+    SELECT (SELECT min(lane) FROM @ready WHERE lane > filled.lane) FROM filled WHERE filled.lane IS NOT NULL
+)
+SELECT filled.lane, (SELECT min(seq) FROM @ready WHERE lane = filled.lane) FROM filled WHERE filled.lane IS NOT NULL
+
 -- ## waits
 -- How long the jobs at the heads of lanes have waited, in microseconds.
 -- rows: lane int, after bigint
@@ -370,6 +379,26 @@ WHERE g.used_at < :now - :patience AND g.through < :now * 1000
     AND NOT EXISTS (SELECT 1 FROM @taken taken WHERE taken.gate = g.key)
 LIMIT :limit
 
+-- ## gates_of
+-- Gates whose names begin so.
+SELECT key FROM @gates WHERE substr(key, 1, length(CAST(:beginning AS text))) = CAST(:beginning AS text)
+
+-- ## loosen_gates
+-- What was demanded last counts no more: those who are held are lined up, and what is demanded now is asked at their claim.
+-- rows: gate text
+UPDATE @gates SET most = NULL, step = 0 WHERE key IN (SELECT r.gate FROM {rows})
+
+-- ## neglected_gates
+-- Gates that nobody passed for long, before which jobs are held.
+SELECT g.key FROM @gates g
+WHERE g.used_at < :now - :patience AND EXISTS (SELECT 1 FROM @parked p WHERE p.gate = g.key)
+LIMIT :limit
+
+-- ## try_gates
+-- Notes that the first who are held before gates are to try again.
+-- rows: gate text
+UPDATE @gates SET used_at = :now WHERE key IN (SELECT r.gate FROM {rows})
+
 -- ## forget_gates
 -- Forgets those of the gates given that nobody passed for long, though they are open: the limit is gone, or its workers.
 -- rows: gate text
@@ -378,9 +407,16 @@ DELETE FROM @gates WHERE key IN (SELECT r.gate FROM {rows})
     AND NOT EXISTS (SELECT 1 FROM @slots s WHERE s.gate = @gates.key)
 
 -- ## forgotten_gate
--- A gate that was forgotten while jobs were held before it.
-SELECT p.gate FROM @parked p
-WHERE p.gate IS NOT NULL AND NOT EXISTS (SELECT 1 FROM @gates g WHERE g.key = p.gate)
+-- A gate that was forgotten while jobs were held before it. From gate to gate: however many are held before one, it is
+-- looked at once.
+WITH RECURSIVE held (gate) AS (
+    SELECT (SELECT gate FROM @parked WHERE gate IS NOT NULL ORDER BY gate LIMIT 1)
+    UNION ALL
+    SELECT (SELECT p.gate FROM @parked p WHERE p.gate > held.gate ORDER BY p.gate LIMIT 1)
+    FROM held WHERE held.gate IS NOT NULL
+)
+SELECT held.gate FROM held
+WHERE held.gate IS NOT NULL AND NOT EXISTS (SELECT 1 FROM @gates g WHERE g.key = held.gate)
 LIMIT 1
 
 -- ## limits_at_work

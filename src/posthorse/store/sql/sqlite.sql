@@ -31,6 +31,19 @@ WHERE coalesce(r.run_at, r.delay) IS NOT NULL AND j.state = 'scheduled'
 ON CONFLICT (job) DO NOTHING;
 SELECT :now
 
+-- ## enqueue_one
+-- Inserts one job that may run now: as `enqueue` does, for half of what a batch of one costs.
+INSERT INTO @jobs (id, lane, seq, created_at, state, arguments, options, tenant, tags, parent)
+SELECT :id, :lane, max(:now, 1 + coalesce((SELECT max(seq) FROM @ready WHERE lane = :lane), 0)), :now, 'pending',
+    :arguments, :options, :tenant, :tags, :parent
+WHERE abs(:now / 1000 - :made_at) < :tolerance / 1000
+ON CONFLICT (id) DO NOTHING;
+INSERT INTO @ready (lane, seq, job)
+SELECT lane, seq, id FROM @jobs
+WHERE id = :id AND state = 'pending' AND NOT EXISTS (SELECT 1 FROM @leases WHERE job = :id)
+ON CONFLICT (lane, seq) DO NOTHING;
+SELECT :now
+
 -- ## shares
 -- How many of the next jobs lie in each lane, and where the last of them stands: higher priority first, then first come, first served.
 -- rows: lane int, after bigint, priority int
