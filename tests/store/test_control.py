@@ -11,7 +11,7 @@ from posthorse.clock import SECOND
 from posthorse.errors import JobNotFound, NotAllowed
 from posthorse.rules.job import JobError, State
 from posthorse.rules.lifecycle import GRAPH, Raised, Unfit
-from posthorse.store.operations import runners
+from posthorse.store.operations import control, runners
 from posthorse.store.operations.finish import Attempt
 from posthorse.store.operations.moves import Request
 from tests.store.yard import LEASE, Yard
@@ -226,3 +226,17 @@ def _try(yard: Yard, attempt: Attempt, force: bool) -> State | None:
         return yard.ask(attempt.job, "cancel", force=force)
     except NotAllowed:
         return None
+
+
+def test_a_forced_pause_does_not_weaken_a_cancel_that_was_answered(yard: Yard) -> None:
+    job = yard.started().job
+    yard.ask(job, "cancel")
+    assert yard.ask(job, "pause", force=True) is State.CANCELLED
+    assert yard.state(job) is State.CANCELLED
+    yard.audit()
+
+
+@pytest.mark.parametrize(("action", "again"), [("pause", True), ("cancel", True), ("retry", False), ("discard", False)])
+def test_only_what_can_be_asked_twice_is_asked_again_after_a_lost_reply(action: Request, again: bool) -> None:
+    asked = control.request("job", action, force=False, channel="")
+    assert asked.is_repeatable is again

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -437,3 +438,17 @@ def test_the_first_before_a_neglected_gate_tries_again(yard: Yard) -> None:
     assert [job.job for job in raised.claimed] == [a2]
     tend(yard)
     assert yard.state(a3) is State.PENDING
+
+
+def test_held_jobs_that_were_given_the_same_place_are_all_lined_up(sqlite_yard: Yard) -> None:
+    """As after a step of the clock: places are moments there."""
+    yard = sqlite_yard
+    _, a2, a3 = enqueue(yard, "a", "a", "a")
+    first = claim(yard, yard.runner(), 10, Rules(keyed=[ONE_EACH]))
+    yard.complete(*attempts(first))
+    with yard.store.transaction() as connection:
+        cast("Any", connection).execute("UPDATE posthorse_jobs SET seq = 7 WHERE id IN (?, ?)", (a2, a3))
+        cast("Any", connection).execute("UPDATE posthorse_gates SET most = 2")
+    leave(yard, first)
+    assert yard.state(a2) is yard.state(a3) is State.PENDING
+    yard.audit()

@@ -122,7 +122,7 @@ def many(count: int = MANY, *, keeps_marks: bool = False) -> LaneBook:
 
 
 def look(lanes: LaneBook, now: float, heads: Mapping[int, int], *, seconds: float = 0.1) -> None:
-    assert len(lanes.looks(now)) == MANY
+    assert lanes.has_to_look(now)
     lanes.learn(heads, now=now, seconds=seconds)
 
 
@@ -154,8 +154,9 @@ def test_lanes_that_gave_all_they_had_are_left_alone_and_when_none_is_left_all_a
     probed(lanes, 10.1, 3)
     lanes.note([claimed(7, 30)], room=3, now=10.1, seconds=0, exhausted=True)
     assert probed(lanes, 10.2, 3) == [7]
-    assert lanes.looks(10.2) == ()
+    assert not lanes.has_to_look(10.2)
     lanes.note([], room=3, now=10.2, seconds=0, exhausted=True)
+    assert lanes.has_to_look(10.2)
     assert len(lanes.looks(10.2)) == MANY
 
 
@@ -171,18 +172,18 @@ def test_when_each_of_many_lanes_gave_a_job_all_are_looked_into_before_they_are_
     lanes = many()
     look(lanes, 10.0, dict.fromkeys(range(6, MANY + 1), 1))
     for _ in range(0, FEW + 100, 100):
-        assert lanes.looks(10.1) == ()
+        assert not lanes.has_to_look(10.1)
         jobs = [claimed(number, 1) for number in probed(lanes, 10.1, 100)]
         assert len(jobs) == 100
         lanes.note(jobs, room=100, now=10.1, seconds=0)
-    assert len(lanes.looks(10.1)) == MANY
+    assert lanes.has_to_look(10.1)
 
 
 def test_all_are_looked_into_again_at_a_pace_that_the_look_itself_sets() -> None:
     lanes = many()
-    look(lanes, 10.0, {7: 30})
-    assert lanes.looks(10.0 + LOOK_SHARE * 0.1 - 0.01) == ()
-    assert len(lanes.looks(10.0 + LOOK_SHARE * 0.1 + 0.01)) == MANY
+    look(lanes, 10.0, {7: 30}, seconds=0.05)
+    assert not lanes.has_to_look(10.0 + LOOK_SHARE * 0.05 - 0.01)
+    assert lanes.has_to_look(10.0 + LOOK_SHARE * 0.05 + 0.01)
 
 
 def test_what_a_look_found_before_the_mark_is_claimed_from_there_and_then_from_the_mark() -> None:
@@ -201,9 +202,11 @@ def test_a_sweep_of_many_lanes_is_a_look_from_zero() -> None:
     look(lanes, 10.0, {7: 50}, seconds=0)
     lanes.probes(10.0, 1)
     lanes.note([claimed(7, 50)], room=1, now=10.0, seconds=0)
+    assert lanes.has_to_look(10.0 + SWEEP_EVERY - 0.1)
     starts = {probe.lane: probe.after for probe in lanes.looks(10.0 + SWEEP_EVERY - 0.1)}
     assert starts[7] == 50
     lanes.learn({7: 60}, now=10.0 + SWEEP_EVERY - 0.1, seconds=1.0)
+    assert lanes.has_to_look(10.0 + SWEEP_EVERY + 0.1)
     starts = {probe.lane: probe.after for probe in lanes.looks(10.0 + SWEEP_EVERY + 0.1)}
     assert starts[7] == 0
 
@@ -214,13 +217,14 @@ def test_where_all_that_was_found_is_shut_the_others_are_looked_into() -> None:
     lanes.shut([7], until=11.0)
     assert probed(lanes, 10.1, 1) == []
     lanes.note([], room=1, now=10.1, seconds=0)
+    assert lanes.has_to_look(10.2)
     assert len(lanes.looks(10.2)) == MANY - 1
     assert 7 not in {probe.lane for probe in lanes.looks(10.2)}
 
 
 def test_few_lanes_are_all_looked_into_each_time() -> None:
     lanes = many(FEW)
-    assert lanes.looks(10.0) == ()
+    assert not lanes.has_to_look(10.0)
     lanes.probes(10.0, 1)
     lanes.note([claimed(7, 1)], room=1, now=10.1, seconds=5.0)
     assert len(lanes.probes(10.2, 1)) == FEW

@@ -15,7 +15,7 @@ from posthorse.rules.retry import Backoff
 GRAPH: dict[State, frozenset[State]] = {
     State.SCHEDULED: frozenset({State.PENDING, State.PAUSED, State.CANCELLED}),
     State.BLOCKED: frozenset({State.PENDING, State.PAUSED, State.CANCELLED}),
-    State.PENDING: frozenset({State.PROCESSING, State.PAUSED, State.CANCELLED}),
+    State.PENDING: frozenset({State.PROCESSING, State.BLOCKED, State.SCHEDULED, State.PAUSED, State.CANCELLED}),
     State.PROCESSING: frozenset(
         {
             State.PENDING,
@@ -33,7 +33,7 @@ GRAPH: dict[State, frozenset[State]] = {
     State.CANCELLED: frozenset({State.PENDING, State.SCHEDULED}),
 }
 """Which state may follow which. Only an explicit retry leaves the final ones, of its bad items alone `completed`; and a
-dead letter may be discarded."""
+dead letter may be discarded. A pending job is blocked when it meets a limit, and put off when it is rescheduled."""
 
 
 # ── outcomes: what running a job came to ─────────────────────────────────────────────────────────────

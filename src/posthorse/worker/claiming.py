@@ -155,9 +155,9 @@ class Claiming:
             self.has_suspect = bool(suspect)
             if suspect or self.suspects == "only":
                 return suspect
-        if self._book.has_many:
-            await self._look_into_all()
         began = time.monotonic()
+        if self._book.has_to_look(began):
+            began = await self._look_into_all(began)
         self._is_plain = False
         claimed = await self._claim_from(self._book.probes(began, room), room)
         now = time.monotonic()
@@ -165,15 +165,13 @@ class Claiming:
         self._book.note(claimed, room=room, now=now, seconds=now - began, exhausted=exhausted)
         return claimed
 
-    async def _look_into_all(self) -> None:
-        """Where there are many lanes: which of them have jobs, if it is time to ask."""
-        began = time.monotonic()
-        probes = self._book.looks(began)
-        if probes:
-            looking = filled_lanes() if self._store.is_sqlite else first_places(probes)
-            heads = await self._store.aread(looking)
-            now = time.monotonic()
-            self._book.learn(heads, now=now, seconds=now - began)
+    async def _look_into_all(self, began: float) -> float:
+        """Where there are many lanes: which of them have jobs. Answers with the time, in monotonic seconds."""
+        looking = filled_lanes() if self._store.is_sqlite else first_places(self._book.looks(began))
+        heads = await self._store.aread(looking)
+        now = time.monotonic()
+        self._book.learn(heads, now=now, seconds=now - began)
+        return now
 
     async def _claim_from(self, probes: Sequence[Probe], room: int) -> list[Claimed]:
         if not probes:

@@ -36,9 +36,6 @@ class FoundLanes:
         """Where the head of a lane stood that gave no job since; LAST where one did."""
         return self._places[self._priorities[number]][number]
 
-    def __contains__(self, number: int) -> bool:
-        return number in self._priorities
-
     def __len__(self) -> int:
         return len(self._priorities)
 

@@ -39,8 +39,8 @@ AGES_EVERY = 1.0
 FEW = 200
 """Up to so many lanes every claim looks into all of them."""
 
-LOOK_SHARE = 10
-"""A look into all of many lanes that took t seconds is followed by another after 10 t."""
+LOOK_SHARE = 20
+"""A look into all of many lanes that took t seconds is followed by another after 20 t."""
 
 
 class LaneBook:
@@ -66,6 +66,7 @@ class LaneBook:
         self._lanes: dict[int, Lane] = {}
         self._strange: dict[int, Lane] = {}
         """Lanes that are not served; a kind that is registered later may change that."""
+        self._solo: list[int] = []
         self._marks: dict[int, _Mark] = {}
         self._is_behind = False
         self._next_sweep = 0.0
@@ -94,6 +95,8 @@ class LaneBook:
         for number in served:
             self._lanes[number] = self._strange.pop(number)
             self._marks[number] = _Mark()
+            if self._lanes[number].solo:
+                self._solo.append(number)
         if served:
             self._arrange_turns()
         return bool(served)
@@ -126,11 +129,15 @@ class LaneBook:
         """True when there are so many lanes that not every claim can look into all of them."""
         return len(self._lanes) > FEW
 
-    def looks(self, now: float) -> Sequence[Probe]:
-        """Where to look before a claim, for `learn`; empty when there is no need."""
+    def has_to_look(self, now: float) -> bool:
+        """Whether it is time to look into all of many lanes, for `learn`."""
         if not self.has_many or (self._is_enough_found and now < min(self._next_look, self._next_sweep)):
-            return ()
+            return False
         self._is_sweep = now >= self._next_sweep
+        return True
+
+    def looks(self, now: float) -> Sequence[Probe]:
+        """Where to look then."""
         return list(self._openings(self._lanes, now))
 
     def learn(self, heads: Mapping[int, int], *, now: float, seconds: float) -> None:
@@ -151,7 +158,7 @@ class LaneBook:
 
     def solo_probes(self) -> Sequence[Probe]:
         """Where to look for suspects. They are few, so that no marks are kept of them."""
-        return self._sorted(Probe(number, 0, lane.priority) for number, lane in self._open(True))
+        return self._sorted(Probe(number, 0, lane.priority) for number, lane in self._open(True, self._solo))
 
     def lines(self, probes: Sequence[Probe]) -> Mapping[int, Line]:
         """The lanes of these probes as turns see them."""
@@ -194,7 +201,7 @@ class LaneBook:
         if now < self._next_ages:
             return ()
         self._next_ages = now + AGES_EVERY
-        lanes = [each for each in self._open(False) if not self.has_many or each[0] in self._found]
+        lanes = list(self._open(False, self._found if self.has_many else self._lanes))
         highest = max((lane.priority for _, lane in lanes), default=0)
         return [
             Probe(number, self._marks[number].sharp if self._keeps_marks else 0, lane.priority)
@@ -231,21 +238,16 @@ class LaneBook:
                 mark.lagging(now)  # what was consumed until now becomes old from now on
                 mark.sharp = job.seq
 
-    def _open(self, solo: bool) -> Iterable[tuple[int, Lane]]:
-        closed = self._closed
-        return (
-            (number, lane) for number, lane in self._lanes.items() if lane.solo is solo and lane.queue not in closed
-        )
+    def _open(self, solo: bool, numbers: Iterable[int]) -> Iterable[tuple[int, Lane]]:
+        for number in numbers:
+            lane = self._lanes[number]
+            if lane.solo is solo and lane.queue not in self._closed:
+                yield number, lane
 
     def _openings(self, numbers: Iterable[int], now: float) -> Iterable[Probe]:
         """Lanes that are open and not shut, each from where it is to be looked at."""
-        for number in numbers:
-            lane = self._lanes[number]
-            if (
-                not lane.solo
-                and lane.queue not in self._closed
-                and (not self._shut or self._shut.get(number, now) <= now)
-            ):
+        for number, lane in self._open(False, numbers):
+            if not self._shut or self._shut.get(number, now) <= now:
                 yield Probe(number, self._start(number, now), lane.priority + self._boosts.get(number, 0))
 
     @property

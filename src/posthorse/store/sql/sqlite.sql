@@ -160,13 +160,19 @@ SELECT 1
 -- Lines up the first jobs that are held before a gate, at their old places; one that was given away again meanwhile, as
 -- after a step of the clock, is exchanged for one at the end of the lane.
 -- picks
-SELECT json_group_array(json_array(job)) FROM (
-    SELECT job FROM @parked WHERE gate = :gate ORDER BY rank, place LIMIT :room);
+SELECT json_group_array(json_array(job, twin)) FROM (
+    SELECT first.job, row_number() OVER (PARTITION BY j.lane, j.seq ORDER BY first.place) AS twin
+    FROM (SELECT job, rank, place FROM @parked WHERE gate = :gate ORDER BY rank, place LIMIT :room) AS first
+    CROSS JOIN @jobs j ON j.id = first.job
+    ORDER BY first.rank, first.place);
 UPDATE @jobs SET state = 'pending', reason = NULL, seq = CASE
-    WHEN EXISTS (SELECT 1 FROM @ready taken WHERE taken.lane = @jobs.lane AND taken.seq = @jobs.seq)
-    THEN max(:now, (SELECT max(ready.seq) FROM @ready ready WHERE ready.lane = @jobs.lane)) + 1 + first.place
+    WHEN first.twin > 1
+        OR EXISTS (SELECT 1 FROM @ready taken WHERE taken.lane = @jobs.lane AND taken.seq = @jobs.seq)
+    THEN max(:now, coalesce((SELECT max(ready.seq) FROM @ready ready WHERE ready.lane = @jobs.lane), 0)) + 1 + first.place
     ELSE seq END
-FROM (SELECT json_extract(value, '$[0]') AS job, key AS place FROM json_each(:picked)) AS first
+FROM (
+    SELECT json_extract(value, '$[0]') AS job, json_extract(value, '$[1]') AS twin, key AS place FROM json_each(:picked)
+) AS first
 WHERE id = first.job;
 INSERT INTO @ready (lane, seq, job)
 SELECT j.lane, j.seq, j.id FROM json_each(:picked) p CROSS JOIN @jobs j ON j.id = json_extract(p.value, '$[0]');

@@ -1,0 +1,295 @@
+"""Who acts in a simulated world: clients, runners, and those who look after the store. Each turn is one step.
+
+They use the project's own code wherever it can be used without a loop of its own: the claims of a worker, the sweeper,
+the scheduler. What is left of a runner is here: it holds what it claimed, ends it somehow, and may die, stall, or come
+back when nobody waits for it any more.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from posthorse.clock import SECOND
+from posthorse.errors import JobNotFound, KeyConflict, NotAllowed, NotUnique
+from posthorse.maintenance.schedules import Scheduler
+from posthorse.maintenance.sweep import Sweeper, rescue
+from posthorse.rules.job import JobError
+from posthorse.rules.lifecycle import (
+    Crashed,
+    Expired,
+    Lost,
+    Outcome,
+    Policy,
+    Raised,
+    Snoozed,
+    Spent,
+    Stopped,
+    Unfit,
+    decide,
+)
+from posthorse.store.operations.claim import Claimed, give_back
+from posthorse.store.operations.control import Request, request
+from posthorse.store.operations.finish import Attempt, Checkpoint, Completion, checkpoint, complete, settle
+from posthorse.store.operations.gates import let_through
+from posthorse.store.operations.runners import Runner, beat, bury_expired, held_by, orphans, register, retire
+from posthorse.worker.claiming import Claiming
+from tests.faults.simulation.kinds import application, drawn_calls
+from tests.faults.simulation.world import World, at_once
+
+LEASE = 30 * SECOND
+BEATS_EVERY = 8 * SECOND
+ROOM = 4
+ERROR = JobError("ValueError", "no good")
+
+
+class Step(NamedTuple):
+    """What somebody did, for those who judge it."""
+
+    text: str
+    attempts: Sequence[Attempt] = ()
+    """It wrote about these attempts, and about nothing else."""
+    asked: tuple[Request, str] | None = None
+    """Somebody asked this of a job, and it was granted."""
+
+
+class Client:
+    """Enqueues, and steers what was enqueued."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._keys: dict[str, tuple[str, int]] = {}
+
+    def enqueue(self) -> Step:
+        """Submits something."""
+        calls = drawn_calls(self._world.chance)
+        words = ", ".join(f"{call.template.lane.kind}{call.template.arguments}" for call in calls)
+        try:
+            jobs = application().enqueue_many(calls)
+        except (KeyConflict, NotUnique) as error:
+            return Step(f"enqueue {words}: {type(error).__name__}")
+        return Step(f"enqueue {words}: {' '.join(short(job.id) for job in jobs)}")
+
+    def steer(self, jobs: Sequence[str]) -> Step:
+        """Asks something of some job."""
+        chance = self._world.chance
+        actions: list[Request] = ["pause", "resume", "resume", "cancel", "retry", "retry", "discard"]
+        return self.ask(chance.choice(jobs), chance.choice(actions), force=chance.random() < 0.3)
+
+    def ask(self, job: str, action: Request, *, force: bool = False) -> Step:
+        """Asks this of this job."""
+        text = f"{action} {short(job)}{' by force' if force else ''}"
+        try:
+            answer = self._world.store.run(request(job, action, force=force, channel=""))
+        except (NotAllowed, JobNotFound) as error:
+            return Step(f"{text}: {type(error).__name__}")
+        return Step(f"{text}: {answer.value}", asked=(action, job))
+
+
+class VirtualRunner:
+    """A runner: alive until it is buried, stalled for a while perhaps, and then a zombie that does not know it."""
+
+    def __init__(self, world: World, name: str, *, room: int = ROOM) -> None:
+        self.name = name
+        self._room = room
+        self.id = world.new_runner()
+        self.beat_at = world.clock.boot_now()
+        self.is_stalled = False
+        self.is_gone = False
+        self._world = world
+        self._held: dict[str, Claimed] = {}
+        self._begun: set[str] = set()
+        self._asked: dict[str, str] = {}
+        self._advanced: dict[str, int] = {}
+        self._left: list[Sequence[str]] = []
+        runner = Runner(self.id, name, "here", 1, "0", room, [], [])
+        world.store.run(register(runner, boot=world.store.backend.boot, lease=LEASE))
+        app = application()
+        self._claiming = Claiming(world.store, app.registry, runner, suspects="when empty", only=None)
+
+    @property
+    def must_beat(self) -> bool:
+        """Whether it should tell that it lives."""
+        return not self.is_stalled and self._world.clock.boot_now() - self.beat_at >= BEATS_EVERY
+
+    def turn(self) -> Step:
+        """Does something."""
+        chance = self._world.chance
+        if self._left and chance.random() < 0.5:
+            return self.leave()
+        if self._claiming.has_suspect or len(self._held) >= self._room or (self._held and chance.random() < 0.6):
+            return self._go_on(chance)
+        return self.claim()
+
+    def claim(self) -> Step:
+        """Claims as much as it has room for."""
+        room = self._room - len(self._held)
+        claimed = at_once(self._claiming.next(room, free=room, is_empty=not self._held))
+        for job in claimed:
+            self._held[job.job] = job
+            if self._world.chance.random() < 0.7:
+                self._begun.add(job.job)
+        return self._told("claims", *(f"{short(job.job)}/{job.epoch}" for job in claimed))
+
+    def beat(self) -> Step:
+        """Renews its lease; whoever was given up for dead stops, unless it is a zombie."""
+        self.beat_at = self._world.clock.boot_now()
+        answer = self._world.store.run(beat(self.id, lease=LEASE, running=len(self._held), draining=False))
+        self._asked = dict(answer.requests)
+        if not answer.is_alive and self._world.chance.random() < 0.7:
+            self.is_gone = True
+        return self._told("beats", "" if answer.is_alive else "in vain")
+
+    def stall(self) -> Step:
+        """Falls silent, and goes on working."""
+        self.is_stalled = True
+        return self._told("stalls")
+
+    def wake(self) -> Step:
+        """Comes back after a stall."""
+        self.is_stalled = False
+        return self._told("wakes up")
+
+    def die(self) -> Step:
+        """Is gone without a word."""
+        self.is_gone = True
+        return self._told("dies")
+
+    def end(self) -> Step:
+        """Ends as told: gives back what was not begun, and takes itself off the list."""
+        unbegun = [(job.job, job.epoch) for job in self._held.values() if job.job not in self._begun]
+        self._world.store.run(give_back(unbegun, channel=""))
+        self._world.store.run(retire(self.id))
+        self.is_gone = True
+        return self._told("retires")
+
+    def finish(self) -> Step:
+        """Ends all that it holds well."""
+        return self._complete(list(self._held)) if self._held else self.leave()
+
+    def leave(self) -> Step:
+        """Lets those through who wait before the gates that its jobs left."""
+        gates = {gate for some in self._left for gate in some}
+        self._left = []
+        self._world.store.run(let_through(gates, channel=""))
+        self._claiming.reopen()
+        return self._told("lets through", *sorted(gates))
+
+    def _go_on(self, chance: random.Random) -> Step:
+        job = chance.choice(list(self._held))
+        if job not in self._begun:
+            return self._give_back() if chance.random() < 0.4 else self._begin(job)
+        if (asked := self._asked.get(job)) is not None and chance.random() < 0.8:
+            return self._settle(job, Stopped(asked))
+        match chance.randrange(10):
+            case 0 | 1 | 2 | 3:
+                some = [each for each in self._held if each in self._begun and chance.random() < 0.7]
+                return self._complete(some or [job])
+            case 4 | 5:
+                return self._settle(job, Raised(ERROR))
+            case 6:
+                return self._checkpoint(job)
+            case 7:
+                return self._settle(job, chance.choice((Snoozed(20 * SECOND, "not yet"), Snoozed(0, "again"))))
+            case 8:
+                alone = len(self._held) == 1
+                return self._settle(job, chance.choice((Crashed("segfault", alone), Unfit("other code"), Expired())))
+            case _:
+                return self._settle(job, Stopped(chance.choice(("yield", "shutdown", "pause"))))
+
+    def _begin(self, job: str) -> Step:
+        self._begun.add(job)
+        return self._told("begins", short(job))
+
+    def _give_back(self) -> Step:
+        unbegun = [Attempt(job.job, job.epoch) for job in self._held.values() if job.job not in self._begun]
+        self._world.store.run(give_back(unbegun, channel=""))
+        for attempt in unbegun:
+            self._forget(attempt.job)
+        return Step(f"{self.name} gives back {_words(unbegun)}")  # what was asked meanwhile is done in the same step
+
+    def _complete(self, jobs: Sequence[str]) -> Step:
+        ended = [Completion(job, self._held[job].epoch, f'"{self._held[job].epoch}"') for job in jobs]
+        refused = self._world.store.run(complete(ended))
+        for job in jobs:
+            self._forget(job)
+        attempts = [Attempt(each.job, each.epoch) for each in ended]
+        return Step(f"{self.name} completes {_words(attempts)}, refused {len(refused)}", attempts)
+
+    def _settle(self, job: str, outcome: Outcome) -> Step:
+        claimed, store = self._held[job], self._world.store
+        held = store.read(held_by(self.id))
+        spent = next((each.spent for each in held if each.job == job), None)
+        attempt, lane = Attempt(job, claimed.epoch), self._claiming.lane(claimed)
+        if spent is None:  # it lost its lease, and would be told so
+            spent = Spent(claimed.errors, claimed.crashes, claimed.losses)
+        options = application().registry[lane.kind].options
+        policy = Policy(options.max_attempts, options.max_crashes, 10, options.backoff)
+        transition = decide(spent, outcome, policy, chance=self._world.chance.random())
+        applied = store.run(settle(attempt, transition, lane, None, channel=""))
+        self._forget(job)
+        text = f"{self.name} ends {_words([attempt])} as {type(outcome).__name__}"
+        return Step(f"{text} {transition.state.value}{'' if applied else ', refused'}", [attempt])
+
+    def _checkpoint(self, job: str) -> Step:
+        claimed = self._held[job]
+        attempt = Attempt(job, claimed.epoch)
+        done = self._advanced[job] = self._advanced.get(job, 0) + 1
+        at = Checkpoint(done, None, "[]", None, f"[{claimed.epoch},{done}]", "{}")
+        saved = self._world.store.run(checkpoint(attempt, at))
+        if saved is not None and saved.request is not None:
+            self._asked[job] = saved.request
+        return Step(f"{self.name} saves {_words([attempt])}{'' if saved else ', refused'}", [attempt])
+
+    def _forget(self, job: str) -> None:
+        claimed = self._held.pop(job)
+        self._begun.discard(job)
+        self._asked.pop(job, None)
+        if (gates := self._claiming.gates(claimed)) is not None:
+            self._left.append(gates)
+        if not self._held:
+            self._claiming.has_suspect = False
+
+    def _told(self, *words: str) -> Step:
+        return Step(" ".join((self.name, *words)))
+
+
+class Keepers:
+    """Those who look after a store: two sweepers, of whom one has the duty, and two schedulers without a leader."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        policy = Policy(max_losses=10)
+        self._sweepers = [Sweeper(world.store, name, lease=LEASE / SECOND, policy=policy) for name in ("s1", "s2")]
+        declared = application().registry.schedules
+        self._schedulers = [Scheduler(world.store, declared) for _ in range(2)]
+
+    def sweep(self) -> Step:
+        """One of them looks."""
+        number = self._world.chance.randrange(2)
+        at_once(self._sweepers[number]._turn())
+        return Step(f"sweeper {number} looks")
+
+    def bury(self) -> Step:
+        """Whoever is silent for longer than a lease is given up at once, and what it held goes on."""
+        store = self._world.store
+        buried = store.run(bury_expired(grace=0))
+        for held in store.read(orphans(100)):
+            at_once(rescue(store, held, Lost("gone"), Policy(max_losses=10)))
+        return Step(f"{len(buried)} are buried")
+
+    def schedule(self) -> Step:
+        """One of them looks."""
+        number = self._world.chance.randrange(2)
+        at_once(self._schedulers[number]._turn())
+        return Step(f"scheduler {number} looks")
+
+
+def short(job: str) -> str:
+    """The end of an id, for people."""
+    return job[-4:].lstrip("0") or "0"
+
+
+def _words(attempts: Sequence[Attempt]) -> str:
+    return " ".join(f"{short(job)}/{epoch}" for job, epoch in attempts)

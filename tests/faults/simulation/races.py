@@ -1,0 +1,356 @@
+"""Races: a store in some state, three operations that meet there, and what must hold afterwards.
+
+Each race is drawn from a seed. After the operations met, what is left is worked off by one runner, and every job has to
+come to an end.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import NamedTuple, cast
+
+import msgspec
+import psycopg
+
+from posthorse.errors import JobNotFound, NotAllowed, NotUnique
+from posthorse.rules.gates import SECOND, Need, gate_name
+from posthorse.rules.job import JobError, NewJob, State
+from posthorse.rules.lifecycle import Lost, Outcome, Policy, Raised, Spent, Stopped, decide
+from posthorse.rules.turns import Line, Passes
+from posthorse.rules.unique import Identity, OnConflict, Rule
+from posthorse.store.base import Operation
+from posthorse.store.operations.claim import Claimed, give_back
+from posthorse.store.operations.control import Request, request
+from posthorse.store.operations.finish import Attempt, Completion, complete, settle
+from posthorse.store.operations.gates import (
+    Candidate,
+    Passed,
+    Turns,
+    claim_through_gates,
+    gates_to_tend,
+    let_through,
+    neglected_gates,
+    tend_gates,
+)
+from posthorse.store.operations.runners import beat
+from posthorse.store.operations.submit import enqueue
+from tests.store.yard import HOME, LEASE, Yard
+
+MOST_ROUNDS = 60
+HARMLESS = (NotAllowed, NotUnique, JobNotFound)
+
+TWO = Need(gate_name("concurrency", "queue", "default"), 2, 0, 0, "lease", False)
+ONE_EACH = Need("concurrency", 1, 0, 0, "lease", True)
+RATE_EACH = Need("rate", None, 10 * SECOND, 1, "lease", True)
+IN_ORDER = Need("sequence", 1, 0, 0, "mend", True)
+PASSING = Need("sequence", 1, 0, 0, "end", True)
+
+LIMITS: Sequence[tuple[Sequence[Need], Sequence[Need]]] = (
+    ((), ()),
+    ((TWO,), ()),
+    ((), (ONE_EACH,)),
+    ((TWO,), (ONE_EACH,)),
+    ((), (IN_ORDER,)),
+    ((), (PASSING,)),
+    ((TWO,), (IN_ORDER,)),
+    ((), (ONE_EACH, IN_ORDER)),
+    ((), (RATE_EACH,)),
+)
+
+
+class Rules:
+    """Limits: some for all jobs of a lane, some for each value of the argument `key`."""
+
+    def __init__(self, of_all: Sequence[Need], keyed: Sequence[Need]) -> None:
+        self.of_all = of_all
+        self.keyed = keyed
+
+    def of_lane(self, lane: int) -> Sequence[Need]:
+        return self.of_all
+
+    def has_keys(self, lane: int) -> bool:
+        return bool(self.keyed)
+
+    def of_job(self, candidate: Candidate) -> Sequence[Need]:
+        key = msgspec.json.decode(candidate.arguments)["key"]
+        return [need._replace(gate=gate_name(need.gate, "kind", "work", "key", key)) for need in self.keyed]
+
+    def priority(self, lane: int) -> int:
+        return 0
+
+
+class Move(NamedTuple):
+    """An operation that takes part, in words for people; and which attempt it means to end, and how."""
+
+    words: str
+    operation: Operation[object]
+    ends: tuple[Attempt, State] | None = None
+
+
+class Row(NamedTuple):
+    """A job as it stands."""
+
+    id: str
+    seq: int
+    state: str
+    key: str
+    lease: int | None
+    epoch: int
+    is_placed: bool
+    """Whether it is in exactly one place, the one that its state names."""
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in ("completed", "cancelled", "failed")
+
+
+_ROWS = """
+    SELECT j.id::text, j.seq, j.state, j.arguments::json ->> 'key', l.epoch, j.epoch, CASE
+        WHEN j.state IN ('completed', 'cancelled') THEN r.n = 0 AND l.job IS NULL AND p.state IS NULL
+        WHEN l.job IS NOT NULL THEN (r.n, p.state) IS NOT DISTINCT FROM (0, NULL)
+        WHEN j.state = 'pending' THEN (r.n, p.state) IS NOT DISTINCT FROM (1, NULL)
+        ELSE (r.n, p.state) IS NOT DISTINCT FROM (0, j.state) END
+    FROM posthorse.jobs j
+    CROSS JOIN LATERAL (SELECT count(*) AS n FROM posthorse.ready WHERE job = j.id) AS r
+    LEFT JOIN posthorse.leases l ON l.job = j.id
+    LEFT JOIN posthorse.parked p ON p.job = j.id
+    ORDER BY j.seq
+"""
+_TABLES = ("jobs", "ready", "leases", "parked", "gates", "slots", "controls", "keys", "events", "runners")
+
+
+class Arena:
+    """A store where one race after the other takes place."""
+
+    def __init__(self, url: str) -> None:
+        self.yard = Yard(url)
+        self._connection = psycopg.connect(url, autocommit=True)
+
+    def empty(self) -> None:
+        """Nothing is left of the race before."""
+        self._connection.execute("; ".join(f"DELETE FROM posthorse.{table}" for table in _TABLES))
+
+    def rows(self) -> list[Row]:
+        """The jobs as they stand, in the order of their places."""
+        return [Row._make(row) for row in self._connection.execute(_ROWS).fetchall()]
+
+    def close(self) -> None:
+        """Closes its connections."""
+        self._connection.close()
+        self.yard.store.close()
+
+
+class Race:
+    """One race, on a store that was emptied before."""
+
+    def __init__(self, arena: Arena, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.moves: list[Move] = []
+        self._arena = arena
+        self._yard = yard = arena.yard
+        self._rules = Rules(*self.chance.choice(LIMITS))
+        self._runners = [yard.runner(), yard.runner()]
+        self._held: list[Claimed] = []
+        self._gates: set[str] = set()
+        self._steered: set[str] = set()
+        self._places: dict[str, int] = {}
+        self._is_unique = self.chance.random() < 0.3
+        self._probe = yard.probe()
+
+    @property
+    def limits(self) -> str:
+        """The limits that hold, in words."""
+        return ", ".join(f"{need.gate} until {need.until}" for need in (*self._rules.of_all, *self._rules.keyed))
+
+    def set_the_stage(self) -> None:
+        """Some jobs wait, some are held before gates, some run, some ended and let nobody through yet."""
+        chance, yard = self.chance, self._yard
+        yard.submit(self._new(chance.randint(3, 6)))
+        if chance.random() < 0.8:
+            self._took(yard.store.run(self._claim(0, chance.randint(1, 4))))
+        for claimed in list(self._held):
+            drawn = chance.random()
+            if drawn < 0.3:
+                self._held.remove(claimed)
+                yard.complete(Attempt(claimed.job, claimed.epoch))
+            elif drawn < 0.4:
+                self._held.remove(claimed)
+                yard.fail(Attempt(claimed.job, claimed.epoch))
+                self._steered.add(claimed.job)
+        if chance.random() < 0.3:
+            self._took(yard.store.run(self._claim(1, 2)))
+        if chance.random() < 0.2:
+            with suppress(NotUnique):
+                yard.submit(self._new(1, delay=1))
+            yard.pass_time(seconds=1)
+
+    def draw_moves(self, count: int) -> None:
+        """Who meets there."""
+        self._note_places(self._arena.rows())
+        while len(self.moves) < count:
+            move = self._drawn(self.chance.randrange(12))
+            if move is not None:
+                self.moves.append(move)
+
+    def judge(self, answers: Sequence[object]) -> Iterator[str]:
+        """What is wrong after they met."""
+        ends: defaultdict[Attempt, set[State]] = defaultdict(set)
+        for move, answer in zip(self.moves, answers, strict=True):
+            if isinstance(answer, BaseException) and not isinstance(answer, HARMLESS):
+                yield f"{move.words} failed: {type(answer).__name__}: {answer}"
+            if isinstance(answer, Passed):
+                self._took(answer)
+            if move.ends is not None and answer in (True, []):
+                ends[move.ends[0]].add(move.ends[1])
+        yield from (f"I6: {attempt} ended as {states}" for attempt, states in ends.items() if len(states) > 1)
+        yield from self._standing(self._arena.rows())
+
+    def work_off(self) -> Iterator[str]:
+        """Everything has to come to an end: one runner works, and the sweeper looks after the rest."""
+        yard, rows = self._yard, self._arena.rows()
+        for _ in range(MOST_ROUNDS):
+            if all(row.state in ("completed", "cancelled") for row in rows):
+                return
+            for row in rows:
+                if row.state == "paused":
+                    self._steered.add(row.id)
+                    yard.ask(row.id, "resume")
+                elif row.state == "failed":
+                    yard.ask(row.id, "discard")
+            yard.complete(*(Attempt(row.id, row.lease) for row in rows if row.lease is not None))
+            passed = yard.store.run(self._claim(0, 5))
+            self._took(passed)
+            if not passed.claimed and not passed.has_held:
+                gates, neglected = yard.store.read(gates_to_tend(100)), yard.store.read(neglected_gates(100))
+                yard.store.run(tend_gates(gates, neglected, channel=yard.channel))
+                yard.promote()
+                yard.pass_time(seconds=10)
+                yard.store.run(beat(self._runners[0], lease=LEASE, running=0, draining=False))
+            rows = self._arena.rows()
+            yield from self._standing(rows)
+        yield f"I1, I11: never came to an end: {[row for row in rows if row.state != 'completed']}"
+
+    # ── what must hold ───────────────────────────────────────────────────────────────────────────────
+
+    def _standing(self, rows: Sequence[Row]) -> Iterator[str]:
+        yield from (f"I1: {row} is not in the one place that its state names" for row in rows if not row.is_placed)
+        yield from self._limits(rows)
+        yield from self._identities(rows)
+        if any(need.until != "lease" for need in self._rules.keyed) and not self._is_unique:
+            yield from self._order(rows)
+
+    def _limits(self, rows: Sequence[Row]) -> Iterator[str]:
+        """I13."""
+        running = [row for row in rows if row.lease is not None]
+        if self._rules.of_all and len(running) > 2:
+            yield f"I13: {len(running)} run, and 2 may: {running}"
+        if any(need.most == 1 for need in self._rules.keyed):
+            for key, count in Counter(row.key for row in running).items():
+                if count > 1:
+                    yield f"I13: {count} run under key {key}: {running}"
+
+    def _order(self, rows: Sequence[Row]) -> Iterator[str]:
+        """I18: nobody began before somebody of the same key who was lined up earlier and was not steered."""
+        self._note_places(rows)
+        for row in rows:
+            for earlier in rows:
+                if (
+                    (row.lease is not None or row.epoch > 0)
+                    and (earlier.lease is None and earlier.epoch == 0)
+                    and earlier.state in ("pending", "blocked")
+                    and earlier.key == row.key
+                    and self._places[earlier.id] < self._places.get(row.id, 0)
+                    and not {earlier.id, row.id} & self._steered
+                ):
+                    yield f"I18: {row} began before {earlier}"
+
+    def _note_places(self, rows: Sequence[Row]) -> None:
+        """Whoever waits for its time has no place yet; later ones do not count."""
+        for row in rows:
+            if row.state != "scheduled":
+                self._places.setdefault(row.id, row.seq)
+
+    def _identities(self, rows: Sequence[Row]) -> Iterator[str]:
+        """I19."""
+        if not self._is_unique:
+            return
+        alive = Counter(row.key for row in rows if not row.is_over and row.id not in self._steered)
+        waiting = Counter(row.key for row in rows if not row.is_over and row.lease is None and row.epoch == 0)
+        if alive["a"] > 1 or waiting["b"] > 1:
+            yield f"I19: two are the same: {rows}"
+
+    # ── who takes part ───────────────────────────────────────────────────────────────────────────────
+
+    def _drawn(self, number: int) -> Move | None:
+        chance, channel = self.chance, self._yard.channel
+        held = chance.choice(self._held) if self._held else None
+        match number:
+            case 0 | 1 | 2 | 3:
+                runner = number % 2
+                return Move(f"claim by {runner}", self._claim(runner, chance.randint(1, 4)))
+            case 4 if held is not None:
+                attempt = Attempt(held.job, held.epoch)
+                return Move(f"complete {attempt}", complete([Completion(*attempt, "null")]), (attempt, State.COMPLETED))
+            case 5 if held is not None:
+                return self._settling(
+                    held, chance.choice((Lost("gone"), Raised(JobError("E", "no")), Stopped("yield")))
+                )
+            case 6 if held is not None:
+                self._steered.add(held.job)
+                return Move(f"give back {held.job}", give_back([(held.job, held.epoch)], channel=channel))
+            case 7:
+                gates = sorted(self._gates)
+                return Move("let through", let_through(gates, channel=channel))
+            case 8:
+                gates = sorted(self._gates)
+                some = [gate for gate in gates if chance.random() < 0.5]
+                return Move("tend", tend_gates(some, gates, channel=channel))
+            case 9 | 10:
+                row = chance.choice(self._arena.rows())
+                action = chance.choice(
+                    cast("list[Request]", ["pause", "cancel", "cancel", "resume", "retry", "discard"])
+                )
+                force = chance.random() < 0.4
+                self._steered.add(row.id)
+                words = f"{action} {row.id}{' by force' if force else ''}"
+                return Move(words, request(row.id, action, force=force, channel=channel))
+            case 11:
+                jobs = self._new(chance.choice((1, 1, 2)))
+                lanes = self._yard.store.lanes({HOME})
+                return Move(f"enqueue {[job.arguments for job in jobs]}", enqueue(jobs, lanes, channel=channel))
+            case _:
+                return None
+
+    def _claim(self, runner: int, room: int) -> Operation[Passed]:
+        turns = Turns({self._probe.lane: Line("default", 0)}, {}, Passes())
+        return claim_through_gates(
+            self._runners[runner], [self._probe], room, room, turns, self._rules, channel=self._yard.channel
+        )
+
+    def _settling(self, held: Claimed, outcome: Outcome) -> Move:
+        attempt = Attempt(held.job, held.epoch)
+        transition = decide(Spent(held.errors, held.crashes, held.losses), outcome, Policy())
+        words = f"end {attempt} as {type(outcome).__name__}"
+        settling = settle(attempt, transition, HOME, None, channel=self._yard.channel)
+        return Move(words, settling, (attempt, transition.state))
+
+    def _new(self, count: int, *, delay: int | None = None) -> list[NewJob]:
+        jobs: list[NewJob] = []
+        for _ in range(count):
+            key = self.chance.choice("ab")
+            [job] = self._yard.new(arguments=msgspec.json.encode({"key": key}).decode(), delay=delay)
+            if self._is_unique:
+                on_conflict: OnConflict = (
+                    self.chance.choice(("return", "replace", "reschedule", "raise")) if count == 1 else "return"
+                )
+                rule: Rule = "finished" if key == "a" else "queued"
+                job = msgspec.structs.replace(job, unique=Identity(key, rule, None, on_conflict))
+            jobs.append(job)
+        return jobs
+
+    def _took(self, passed: Passed) -> None:
+        self._held += passed.claimed
+        self._gates |= {gate for some in passed.gates.values() for gate in some}

@@ -1,0 +1,149 @@
+"""Everything that a store knows of its jobs at one moment, read at once. Judges nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple, cast
+
+import msgspec
+
+from posthorse.rules.job import Options
+
+
+class Job(NamedTuple):
+    """A row of the jobs, with its lane."""
+
+    id: str
+    state: str
+    epoch: int
+    version: int
+    errors: int
+    crashes: int
+    losses: int
+    seq: int
+    run_at: int | None
+    started_at: int | None
+    result: str | None
+    arguments: str
+    options_text: str | None
+    queue: str
+    kind: str
+    priority: int
+    tenant: str | None
+
+    @property
+    def options(self) -> Options:
+        return _options(self.options_text)
+
+    @property
+    def given(self) -> Mapping[str, object]:
+        """Its arguments by name."""
+        return _arguments(self.arguments)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it ended."""
+        return self.state in ("completed", "failed", "cancelled")
+
+
+class Lease(NamedTuple):
+    """Who runs a job."""
+
+    epoch: int
+    runner: str
+
+
+class Parked(NamedTuple):
+    """A job that was set aside."""
+
+    state: str
+    due_at: int | None
+    gate: str | None
+
+
+class Standing(NamedTuple):
+    """All that there is of one job."""
+
+    job: Job
+    waits: int
+    """How often it stands in a lane."""
+    lease: Lease | None
+    parked: Parked | None
+    checkpoint: tuple[object, ...] | None
+    events: tuple[int, ...]
+    """The versions under which something was told of it."""
+
+    @property
+    def shown(self) -> str:
+        """The state that a user sees."""
+        return self.job.state if self.lease is None else "processing"
+
+    @property
+    def fence(self) -> int:
+        """The highest epoch that was ever given out."""
+        return self.job.epoch if self.lease is None else self.lease.epoch
+
+
+class Snapshot(NamedTuple):
+    """A store at one moment."""
+
+    jobs: Mapping[str, Standing]
+    strange: frozenset[str] = frozenset()
+    """What is waiting, held or set aside, and is no job."""
+
+    def changed(self, before: Snapshot) -> list[Standing]:
+        """Jobs that were otherwise before, or were not."""
+        earlier = before.jobs
+        return [standing for job, standing in self.jobs.items() if earlier.get(job) != standing]
+
+
+EMPTY = Snapshot({})
+
+_JOBS = """
+    SELECT j.id, j.state, j.epoch, j.version, j.errors, j.crashes, j.losses, j.seq, j.run_at, j.started_at, j.result,
+        j.arguments, j.options, l.queue, l.kind, l.priority, j.tenant
+    FROM posthorse_jobs j JOIN posthorse_lanes l ON l.id = j.lane ORDER BY j.id
+"""
+
+
+def look(connection: sqlite3.Connection) -> Snapshot:
+    """The store as it stands."""
+
+    def ask(sql: str) -> list[Any]:
+        return connection.execute(sql).fetchall()
+
+    waits: dict[str, int] = {}
+    for (job,) in ask("SELECT job FROM posthorse_ready"):
+        waits[job] = waits.get(job, 0) + 1
+    events: dict[str, tuple[int, ...]] = {}
+    for job, version in ask("SELECT job, version FROM posthorse_events ORDER BY job, version"):
+        events[job] = (*events.get(job, ()), version)
+    leases = {row[0]: Lease._make(row[1:]) for row in ask("SELECT job, epoch, runner FROM posthorse_leases")}
+    parked = {row[0]: Parked._make(row[1:]) for row in ask("SELECT job, state, due_at, gate FROM posthorse_parked")}
+    saved = {
+        row[0]: tuple(row[1:]) for row in ask("SELECT job, epoch, slices, done, cursors FROM posthorse_checkpoints")
+    }
+    jobs = {
+        row[0]: Standing(
+            Job._make(row),
+            waits.get(row[0], 0),
+            leases.get(row[0]),
+            parked.get(row[0]),
+            saved.get(row[0]),
+            events.get(row[0], ()),
+        )
+        for row in ask(_JOBS)
+    }
+    return Snapshot(jobs, frozenset((waits.keys() | leases.keys() | parked.keys()) - jobs.keys()))
+
+
+@lru_cache(maxsize=4096)
+def _options(text: str | None) -> Options:
+    return Options.decode(text)
+
+
+@lru_cache(maxsize=4096)
+def _arguments(text: str) -> Mapping[str, object]:
+    return cast("Mapping[str, object]", msgspec.json.decode(text))
