@@ -354,3 +354,38 @@ def test_a_limit_cannot_go_by_a_coroutine() -> None:
 
     with pytest.raises(ph.InvalidOption, match="coroutine"):
         ph.Concurrency(1, per=goes_by)
+
+
+def test_a_sequence_keeps_its_order_across_priorities_and_queues_however_long_their_lines(
+    app: ph.Posthorse, floor: Floor
+) -> None:
+    @app.job(sequence=ph.Sequence(per="account"))
+    async def book(account: int, n: int) -> None:
+        with floor.enter(account, n):
+            await asyncio.sleep(0)
+
+    other = app.enqueue_many([book.bind(account, 0) for account in range(1, 301)])  # in front of the first, in its lane
+    jobs = [
+        book.enqueue(0, 0),
+        book.using(priority=9).enqueue(0, 1),
+        book.using(queue="other").enqueue(0, 2),
+        book.using(priority=5).enqueue(0, 3),
+    ]
+    finish(app, [*jobs, *other])
+
+    assert floor.begun[0] == [0, 1, 2, 3]
+    assert floor.most[0] == 1
+
+
+def test_a_job_in_a_paused_queue_holds_those_behind_it_in_its_sequence(app: ph.Posthorse) -> None:
+    @app.job
+    def book(n: int) -> int:
+        return n
+
+    first = book.using(sequence="ledger", queue="night").enqueue(1)
+    second = book.using(sequence="ledger").enqueue(2)
+    app.queue("night").pause()
+    with app.worker():
+        until_state(second, "blocked")
+        app.queue("night").resume()
+        assert [first.result(timeout=20), second.result(timeout=20)] == [1, 2]

@@ -11,7 +11,9 @@ import msgspec
 
 from posthorse.clock import micros_of, microseconds
 from posthorse.errors import InvalidOption
+from posthorse.rules.apart import NOTHING, value_of
 from posthorse.rules.durations import Duration, as_timedelta
+from posthorse.rules.gates import need_of_sequence
 from posthorse.rules.job import Lane, NewJob, Options, checked_name, checked_priority
 from posthorse.rules.keys import WHOLE_APP, Key, as_key
 from posthorse.rules.limits import Sequence as InSequence
@@ -81,6 +83,7 @@ class Kind(Generic[P, R]):
         overrides = self._overrides
         unique, key = self._unique, overrides.key
         identity = None if unique is None else identity_of(unique, arguments, args, kwargs)
+        sequence = overrides.sequence or self._registered.options.sequence
         return Call(
             self._app,
             NewJob(
@@ -96,6 +99,7 @@ class Kind(Generic[P, R]):
                 fingerprint=None if key is None else self._fingerprint(key, arguments),
                 key_scope=WHOLE_APP if key is not None and key.scope == "app" else None,
                 key_span=None if key is None else key.span,
+                sequence=None if sequence is None else self._gate(sequence, arguments),
                 unique=identity,
             ),
             overrides.connection,
@@ -196,6 +200,14 @@ class Kind(Generic[P, R]):
         if self._unique is None or not callable(self._unique.by):
             return self._stored_options
         return msgspec.structs.replace(self._options, unique=remembered(self._unique, identity.value)).encode()
+
+    def _gate(self, sequence: InSequence, arguments: str) -> str | None:
+        """The gate of its place in a sequence; None for a job without the argument that it goes by."""
+        tenant = self._overrides.tenant or ""
+        value = None if sequence.per is None else value_of(sequence.per, self._registered.signature, arguments, tenant)
+        if value is NOTHING:
+            return None
+        return need_of_sequence(sequence, kind=self.kind, tenant=tenant, value=value).gate
 
     def _with(self, overrides: Overrides) -> Kind[P, R]:
         return Kind(self._app, self._registered, overrides)

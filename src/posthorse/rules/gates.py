@@ -65,6 +65,8 @@ class Standing(NamedTuple):
     insider: str | None
     rank: int | None
     place: int | None
+    first: int | None = None
+    """The first place of a sequence that somebody waits at."""
 
 
 class Arrival(NamedTuple):
@@ -207,8 +209,8 @@ class Tally:
         standing = self._standings[need.gate]
         if need.until != "lease" and standing.insider == arrival.job:
             return True  # it never left
-        if self._first.get(need.gate, arrival.place) < arrival.place:
-            return False
+        if min(self._first.get(need.gate, arrival.place), standing.first or arrival.place) < arrival.place:
+            return False  # an earlier one waits somewhere, in this lane or in another
         if need.is_keyed and standing.place is not None and standing.rank is not None:
             first, own = (standing.rank, standing.place), (arrival.rank(need), arrival.place)
             if first < own:

@@ -95,6 +95,8 @@ class NewJob(msgspec.Struct, frozen=True):
     key_scope: str | None = None
     """Where the key counts, when not for the kind alone."""
     key_span: int | None = None
+    sequence: str | None = None
+    """The gate of its place in a sequence."""
     unique: Identity | None = None
     """What makes the job the same as another one of its kind; None when two of the same may run."""
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from posthorse.rules.arguments.signature import ArgumentsUnfit
-from posthorse.rules.gates import Demand, Need, demand_of, gate_name, need_of_sequence
+from posthorse.rules.apart import NOTHING, value_of
+from posthorse.rules.gates import Demand, Need, demand_of, need_of_sequence
 from posthorse.rules.job import Lane, Options
 from posthorse.rules.limits import Per
 from posthorse.rules.limits import Sequence as InSequence
@@ -23,8 +23,6 @@ from posthorse.rules.registry import Registry
 from posthorse.store.operations.gates import Candidate
 
 log = logging.getLogger("posthorse.worker")
-
-_NOTHING = object()
 
 
 class _Rules(NamedTuple):
@@ -72,12 +70,12 @@ class Limits:
         needs: list[Need] = []
         for demand in rules.keyed:
             assert demand.per is not None
-            if (value := self._value(demand.per, lane.kind, candidate)) is not _NOTHING:
+            if (value := self._value(demand.per, lane.kind, candidate)) is not NOTHING:
                 needs.append(demand.need(value))
         sequence = _own_sequence(candidate.options) or rules.sequence
         if sequence is not None:
             value = None if sequence.per is None else self._value(sequence.per, lane.kind, candidate)
-            if value is not _NOTHING:
+            if value is not NOTHING:
                 kind = self._registry[lane.kind].kind  # jobs with its old name stand in the same line
                 needs.append(need_of_sequence(sequence, kind=kind, tenant=candidate.tenant or "", value=value))
         return needs
@@ -106,31 +104,14 @@ class Limits:
         )
 
     def _value(self, per: Per, kind: str, candidate: Candidate) -> object:
-        """What a limit goes by; `_NOTHING` where the job has no such argument, or none that this code can read."""
-        if per == "tenant":
-            return candidate.tenant or ""
-        signature = self._registry[kind].signature
-        try:
-            if isinstance(per, str):
-                value = signature.named(candidate.arguments).get(per, _NOTHING)
-            else:
-                args, kwargs = signature.decode(candidate.arguments)
-                value = per(*args, **kwargs)
-            if value is not _NOTHING:
-                gate_name(value)  # raises where it is nothing that a gate can be told by
-            return value
-        except ArgumentsUnfit:
-            return _NOTHING  # it will not run either: whoever claims it tells why
-        except Exception as error:  # the user's code may raise anything
+        def complain(error: Exception) -> None:
             if kind not in self._complained:
                 self._complained.add(kind)
-                log.error(
-                    "cannot tell what a limit of %s goes by: %s: %s; such jobs share one limit",
-                    kind,
-                    type(error).__name__,
-                    error,
-                )
-            return "?"
+                words = "cannot tell what a limit of %s goes by: %s: %s; such jobs share one limit"
+                log.error(words, kind, type(error).__name__, error)
+
+        signature = self._registry[kind].signature
+        return value_of(per, signature, candidate.arguments, candidate.tenant or "", failed=complain)
 
 
 @lru_cache(maxsize=4096)

@@ -41,7 +41,9 @@ class Judge:
         self._clock = clock
         self._before = EMPTY
         self._arrivals: dict[str, int] = {}
-        """In which order jobs were lined up; a job that somebody set aside before it began is lined up anew."""
+        """In which order jobs took their places."""
+        self._late: set[str] = set()
+        """Jobs that had to wait for their time before they took a place in their sequence."""
         self._count = 0
         self._begun: set[str] = set()
         """Jobs that were started and did not come to an end that lets others pass."""
@@ -75,8 +77,10 @@ class Judge:
         if now in ("completed", "cancelled") or (now == "failed" and passes_dead(job)):
             self._begun.discard(job.id)
             self._arrivals.pop(job.id, None)
-        elif now in ("paused", "scheduled") and job.id not in self._begun:
-            self._arrivals.pop(job.id, None)
+        elif now == "scheduled" and job.id not in self._arrivals:
+            self._late.add(job.id)
+        elif now in ("paused", "scheduled") and job.id in self._late - self._begun:
+            self._arrivals.pop(job.id, None)  # one that had to wait for its time has a place only while it waits
         elif now in ("pending", "blocked", "processing") and job.id not in self._arrivals:
             self._arrivals[job.id] = self._count
             self._count += 1
@@ -90,6 +94,8 @@ class Judge:
             one = after.jobs[other]
             if other == job.id or sequence_of(one.job) != sequence:
                 continue
+            if one.shown in ("paused", "scheduled") and other not in self._begun:
+                continue  # it gave its turn away, until it is resumed or its time comes
             if other in self._begun:
                 yield f"I18: {named(job)} began in {sequence} while {named(one.job)} is {one.shown}"
             elif (

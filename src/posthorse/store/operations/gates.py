@@ -45,6 +45,13 @@ class Candidate(NamedTuple):
     tenant: str | None
     arguments: str
     options: str | None
+    enqueued: int | None = None
+    """Its place in a sequence since it was enqueued; None for a job that had to wait for its time."""
+
+    @property
+    def place(self) -> int:
+        """Where it stands among those before the same gates."""
+        return self.seq if self.enqueued is None else self.enqueued
 
 
 class Demands(Protocol):
@@ -132,7 +139,7 @@ def claim_through_gates(
     in_line: list[Row] = []
     limited: set[Head] = set()
     for head, needs in of_job.items():
-        tally.expect(head.seq, needs)
+        tally.expect(candidates[head].place, needs)
 
     is_left = False
 
@@ -144,7 +151,8 @@ def claim_through_gates(
         if not needs or not tally.knows(needs):
             return not needs
         candidate = candidates.get(head)
-        arrival = Arrival(candidate.job if candidate else None, demands.priority(head.lane), head.seq)
+        priority = demands.priority(head.lane)
+        arrival = Arrival(candidate.job, priority, candidate.place) if candidate else Arrival(None, priority, head.seq)
         if len(limited) >= limited_room and tally.keeps_out(arrival, needs) is None:
             is_left = True
             return False
@@ -288,9 +296,10 @@ def _candidates(heads: Sequence[Head], demands: Demands) -> Steps[dict[Head, Can
 def _hold(refused: Mapping[Head, Need], candidates: Mapping[Head, Candidate], demands: Demands) -> Steps[None]:
     rows: list[Row] = []
     for head, need in sorted(refused.items(), key=lambda item: candidates[item[0]].job):
-        job = candidates[head].job
-        rank = Arrival(job, demands.priority(head.lane), head.seq).rank(need)
-        rows.append((head.lane, head.seq, job, need.gate, rank, f"waits for {described(need.gate)}"))
+        candidate = candidates[head]
+        rank = Arrival(candidate.job, demands.priority(head.lane), candidate.place).rank(need)
+        why = f"waits for {described(need.gate)}"
+        rows.append((head.lane, head.seq, candidate.job, need.gate, rank, candidate.place, why))
     yield ask_rows("hold", rows)
 
 
@@ -313,6 +322,9 @@ def _enter(
     if slots:
         yield ask_rows("drop_slots", sorted({(slot[0],) for slot in slots}))
         yield ask_rows("take_slots", slots)
+        sequences = sorted({(slot[0],) for slot in slots if slot[3] != "lease"})
+        if sequences:
+            yield ask_rows("leave_sequences", sequences)
     held = {need.gate for need in refusing}
     yield from note_gates(list(taken.items()), tally, held)
 

@@ -12,7 +12,7 @@ from posthorse import ids
 from posthorse.errors import UsageError
 from posthorse.rules.depth import Gauge
 from posthorse.rules.job import Lane, NewJob
-from posthorse.store.base import Ask, Operation, Steps, ask, operation
+from posthorse.store.base import Ask, Operation, Steps, ask, ask_rows, operation
 from posthorse.store.operations.keys import take_keys, wanted_key
 from posthorse.store.operations.queues import check_room
 from posthorse.store.operations.unique import take_identities
@@ -66,8 +66,9 @@ def enqueue(
     when a queue has no room, UsageError when this machine's clock is more than a day from the store's.
     """
     has_keys = any(job.key is not None or job.unique is not None for job in jobs)
+    has_places = any(job.sequence is not None for job in jobs)
     start = partial(_enqueue, jobs, lanes, channel, has_keys, gauges)
-    return Operation(start, is_single=not has_keys and not gauges)
+    return Operation(start, is_single=not has_keys and not has_places and not gauges)
 
 
 def _enqueue(
@@ -87,6 +88,10 @@ def _enqueue(
         made_at = ids.milliseconds_of(jobs[0].id)
         answered = yield _inserting(jobs, lanes, channel=channel, made_at=made_at, tolerance=ids.CLOCK_TOLERANCE)
         _check_clock(made_at, cast("int", answered[0][0]))
+        # Those that have to wait for their time take a place when it has come.
+        places = [(job.sequence, job.id) for job in jobs if job.sequence and job.run_at is None and not job.delay]
+        if places:
+            yield ask_rows("join_sequences", places)
     return answers
 
 

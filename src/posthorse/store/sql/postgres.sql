@@ -154,7 +154,9 @@ SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_a
 -- ## jobs_at
 -- What gates have to know of jobs at these places.
 -- rows: lane int, seq bigint
-SELECT r.lane, r.seq, found.job, j.tenant, j.arguments, j.options FROM {rows}
+SELECT r.lane, r.seq, found.job, j.tenant, j.arguments, j.options,
+    (SELECT place FROM @sequences WHERE job = found.job LIMIT 1)
+FROM {rows}
 CROSS JOIN LATERAL (SELECT job FROM @ready WHERE lane = r.lane AND seq = r.seq OFFSET 0) AS found
 CROSS JOIN LATERAL (SELECT tenant, arguments, options FROM @jobs WHERE id = found.job OFFSET 0) AS j
 
@@ -165,21 +167,26 @@ SELECT g.key FROM {rows}
 CROSS JOIN LATERAL (SELECT key FROM @gates WHERE key = r.gate OFFSET 0 FOR UPDATE) AS g
 
 -- ## standings
--- Gates as they stand: tokens, what was demanded last, how many are inside, one of them, and who is held first.
+-- Gates as they stand: tokens, what was demanded last, how many are inside, one of them, who is held first, and the
+-- first place of a sequence that somebody waits at or runs from.
 -- rows: gate text
 SELECT r.gate, g.through, g.most, g.step, g.burst,
     (SELECT count(*) FROM @taken WHERE gate = r.gate), (SELECT job FROM @taken WHERE gate = r.gate LIMIT 1),
-    held.rank, held.place, :now
+    held.rank, held.place, first.place, :now
 FROM {rows}
 CROSS JOIN LATERAL (SELECT through, most, step, burst FROM @gates WHERE key = r.gate OFFSET 0) AS g
 LEFT JOIN LATERAL (
     SELECT rank, place FROM @parked WHERE gate = r.gate ORDER BY rank, place LIMIT 1
 ) AS held ON true
+LEFT JOIN LATERAL (
+    SELECT l.place FROM (SELECT place, job FROM @sequences WHERE gate = r.gate ORDER BY place OFFSET 0) AS l
+    WHERE (SELECT state IN ('pending', 'blocked') FROM @jobs WHERE id = l.job) ORDER BY l.place LIMIT 1
+) AS first ON true
 
 -- ## hold
 -- Sets jobs aside that a gate keeps out. Jobs are locked before they are taken from where they wait, as everybody does;
 -- one that somebody else is changing keeps its place until the next claim.
--- rows: lane int, seq bigint, job uuid, gate text, rank int, reason text
+-- rows: lane int, seq bigint, job uuid, gate text, rank int, place bigint, reason text
 WITH held AS MATERIALIZED (
     SELECT r.*, j.id FROM {rows}
     CROSS JOIN LATERAL (SELECT id FROM @jobs WHERE id = r.job OFFSET 0 FOR UPDATE SKIP LOCKED) AS j
@@ -192,10 +199,10 @@ WITH held AS MATERIALIZED (
     UPDATE @jobs AS j SET state = 'blocked', reason = held.reason
     FROM taken CROSS JOIN held
     WHERE held.job = taken.job AND j.id = ANY (ARRAY[taken.job])
-    RETURNING j.id, held.gate, held.rank, held.seq
+    RETURNING j.id, held.gate, held.rank, held.place
 )
 INSERT INTO @parked (job, state, due_at, since, gate, rank, place)
-SELECT id, 'blocked', NULL, :now, gate, rank, seq FROM moved
+SELECT id, 'blocked', NULL, :now, gate, rank, place FROM moved
 
 -- ## release_held
 -- Lines up the first jobs that are held before a gate, at their old places.

@@ -101,6 +101,15 @@ CREATE TABLE @slots (
     until text NOT NULL,
     PRIMARY KEY (gate, job)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+-- The order of sequences: jobs with a place since they were enqueued. Those that are over are forgotten at the next claim.
+CREATE TABLE @sequences (
+    gate  text NOT NULL,
+    place bigint NOT NULL,
+    job   uuid NOT NULL,
+    PRIMARY KEY (gate, place, job)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX ON @sequences (job);
+
 CREATE VIEW @taken AS
 SELECT s.gate, s.job FROM @slots s
 WHERE CASE s.until

@@ -99,6 +99,15 @@ CREATE TABLE @slots (
     until text NOT NULL,
     PRIMARY KEY (gate, job)
 ) WITHOUT ROWID;
+-- The order of sequences: jobs with a place since they were enqueued. Those that are over are forgotten at the next claim.
+CREATE TABLE @sequences (
+    gate  text NOT NULL,
+    place integer NOT NULL,
+    job   text NOT NULL,
+    PRIMARY KEY (gate, place, job)
+) WITHOUT ROWID;
+CREATE INDEX @sequences_by_job ON @sequences (job);
+
 CREATE VIEW @taken AS
 SELECT s.gate, s.job FROM @slots s
 WHERE CASE s.until

@@ -359,6 +359,23 @@ FROM {rows} WHERE @gates.key = r.gate
 INSERT INTO @slots (gate, job, epoch, until) SELECT r.gate, r.job, r.epoch, r.until FROM {rows} WHERE true
 ON CONFLICT (gate, job) DO UPDATE SET epoch = excluded.epoch, until = excluded.until
 
+-- ## join_sequences
+-- Gives jobs that were just inserted their places in sequences.
+-- rows: gate text, job uuid
+INSERT INTO @sequences (gate, place, job)
+SELECT r.gate, j.seq, j.id FROM {rows} CROSS JOIN @jobs j WHERE j.id = r.job
+ON CONFLICT (gate, place, job) DO NOTHING
+
+-- ## leave_sequence
+-- Takes its place in a sequence from a job: when it is to run again it stands where others do who come then.
+DELETE FROM @sequences WHERE job = :job
+
+-- ## leave_sequences
+-- Forgets jobs in sequences that are over.
+-- rows: gate text
+DELETE FROM @sequences WHERE gate IN (SELECT r.gate FROM {rows}) AND NOT EXISTS (
+    SELECT 1 FROM @jobs j WHERE j.id = @sequences.job AND j.state NOT IN ('completed', 'failed', 'cancelled'))
+
 -- ## drop_slots
 -- Forgets those who left, at some gates.
 -- rows: gate text

@@ -129,7 +129,8 @@ DELETE FROM @ready WHERE (lane, seq) IN (
 -- ## jobs_at
 -- What gates have to know of jobs at these places.
 -- rows: lane int, seq bigint
-SELECT r.lane, r.seq, found.job, j.tenant, j.arguments, j.options
+SELECT r.lane, r.seq, found.job, j.tenant, j.arguments, j.options,
+    (SELECT place FROM @sequences WHERE job = found.job)
 FROM {rows} CROSS JOIN @ready found CROSS JOIN @jobs j
 WHERE found.lane = r.lane AND found.seq = r.seq AND j.id = found.job
 
@@ -139,20 +140,23 @@ WHERE found.lane = r.lane AND found.seq = r.seq AND j.id = found.job
 SELECT g.key FROM {rows} CROSS JOIN @gates g WHERE g.key = r.gate
 
 -- ## standings
--- Gates as they stand: tokens, what was demanded last, how many are inside, one of them, and who is held first.
+-- Gates as they stand: tokens, what was demanded last, how many are inside, one of them, who is held first, and the
+-- first place of a sequence that somebody waits at or runs from.
 -- rows: gate text
 SELECT r.gate, g.through, g.most, g.step, g.burst,
     (SELECT count(*) FROM @taken WHERE gate = r.gate), (SELECT job FROM @taken WHERE gate = r.gate LIMIT 1),
     (SELECT rank FROM @parked WHERE gate = r.gate ORDER BY rank, place LIMIT 1),
-    (SELECT place FROM @parked WHERE gate = r.gate ORDER BY rank, place LIMIT 1), :now
+    (SELECT place FROM @parked WHERE gate = r.gate ORDER BY rank, place LIMIT 1),
+    (SELECT l.place FROM @sequences l JOIN @jobs j ON j.id = l.job
+        WHERE l.gate = r.gate AND j.state IN ('pending', 'blocked') ORDER BY l.place LIMIT 1), :now
 FROM {rows} CROSS JOIN @gates g WHERE g.key = r.gate
 
 -- ## hold
 -- Sets jobs aside that a gate keeps out.
--- rows: lane int, seq bigint, job uuid, gate text, rank int, reason text
+-- rows: lane int, seq bigint, job uuid, gate text, rank int, place bigint, reason text
 UPDATE @jobs SET state = 'blocked', reason = r.reason FROM {rows} WHERE id = r.job;
 INSERT INTO @parked (job, state, due_at, since, gate, rank, place)
-SELECT r.job, 'blocked', NULL, :now, r.gate, r.rank, r.seq FROM {rows} WHERE true;
+SELECT r.job, 'blocked', NULL, :now, r.gate, r.rank, r.place FROM {rows} WHERE true;
 DELETE FROM @ready WHERE (lane, seq) IN (SELECT r.lane, r.seq FROM {rows});
 SELECT 1
 
