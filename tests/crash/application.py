@@ -251,6 +251,7 @@ def write_late(ctx: ph.Context, how: str) -> str:
     """Waits in each attempt for its gate. The first attempt, which has lost its lease by then, writes as `how` says."""
     mark(ctx.job_id, "begin", epoch_of(ctx))
     for batch in ctx.slices(range(10), size=1):
+        mark(ctx.job_id, "waits", epoch_of(ctx))
         while not os.path.exists(f"{os.environ[GATE]}{epoch_of(ctx)}"):
             time.sleep(0.01)
         if epoch_of(ctx) > 1:

@@ -240,12 +240,13 @@ class Crash:
     @property
     def marks(self) -> list[Mark]:
         """All so far, in order."""
-        with self.marks_file.open(encoding="utf-8") as file:
+        with self.marks_file.open("rb") as file:
             file.seek(self._read_to)
-            for line in file.read().splitlines():
+            whole, end, _ = file.read().rpartition(b"\n")  # the last line may be half written
+            for line in whole.decode().splitlines():
                 pid, job, event, detail = line.split()
                 self._marks.append(Mark(int(pid), job, event, int(detail)))
-            self._read_to = file.tell()
+            self._read_to += len(whole) + len(end)
         return self._marks
 
     def marks_of(self, job: str, event: str) -> list[Mark]:

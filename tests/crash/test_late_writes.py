@@ -14,7 +14,7 @@ def test_every_late_write_of_a_revived_process_is_refused(crash: Crash) -> None:
     jobs = {how: write_late.enqueue(how) for how in WRITES}
     zombie = crash.start_embedded()
     for job in jobs.values():
-        crash.wait_for_mark(job.id, "begin")
+        crash.wait_for_mark(job.id, "waits")
     wait_for(lambda: _stops_between_writes(crash, zombie.supervisor), "a moment without a write lock")
     crash.start(concurrency=8)
     for job in jobs.values():
@@ -44,7 +44,7 @@ def test_a_revived_runner_is_replaced_and_its_worker_works_on(crash: Crash) -> N
     """Its supervisor sees that the lease is gone, and ends it."""
     job = write_late.enqueue("return")
     worker = crash.start()
-    begun = crash.wait_for_mark(job.id, "begin")
+    begun = crash.wait_for_mark(job.id, "waits")
     crash.open_gate(2)
     [runner] = worker.runners
     assert runner.pid == begun.pid

@@ -138,7 +138,7 @@ def test_an_expired_key_that_is_taken_over_is_not_forgotten(one: Yard, other: Ya
         thread.start()
         until(lambda: forgotten or is_somebody_blocked(one))
 
-    assert submit_disturbed(one, [heir], "enqueue", forget) == [(heir.id, True)]
+    assert submit_disturbed(one, [heir], "enqueue_one", forget) == [(heir.id, True)]
     thread.join()
     assert forgotten == [0]
     assert one.submit(one.new(key="k")) == [(heir.id, False)]

@@ -184,7 +184,7 @@ def test_nothing_is_left_of_a_job_whose_lease_was_taken_away(
     with app.worker():
         job = jobs.start_and_wait.enqueue(what, str(tmp_path / "begun"))
         until((tmp_path / "begun").exists, what="its processes")
-        assert len(left()) > 2
+        until(lambda: len(left()) > 2, what="several of its processes")
         asked = time.monotonic()
         assert job.cancel(force=True) == "cancelled"
         until(lambda: left() == [], what="the end of all", patience=5)
