@@ -12,6 +12,7 @@ from pathlib import Path
 from bench import enqueueing, limits, pickup, resting, slices, throughput, weight
 from bench.environment import look_around
 from bench.measure import FULL, QUICK, Measure, Sample, Setup, Sizes
+from bench.numbers import positive, thousands
 from bench.report import as_json, gather, print_report
 from bench.stores import MeasuredStore, postgres_store, sqlite_store
 from tests.servers import ServerMissing
@@ -103,27 +104,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--store", choices=STORES, help="one store; otherwise both")
     add("--only", choices=BENCHES, action="append", help="one bench, may be repeated; otherwise all")
     add("--quick", action="store_true", help="small, one round, one process: shows that it runs, not how fast")
-    add("--rounds", type=_positive, metavar="N", help=f"otherwise {ROUNDS}")
-    add("--jobs", type=_thousands, metavar="N", help=f"queued for throughput; otherwise {FULL.jobs:,}")
-    add("--finished", type=_positive, metavar="N", help=f"jobs that weigh on a store; otherwise {FULL.finished:,}")
-    add("--processes", type=_positive, metavar="N", action="append", help="may be repeated; otherwise 1 and 2")
-    add("--concurrency", type=_positive, metavar="N", default=CONCURRENCY, help=f"otherwise {CONCURRENCY}")
+    add("--rounds", type=positive, metavar="N", help=f"otherwise {ROUNDS}")
+    add("--jobs", type=thousands, metavar="N", help=f"queued for throughput; otherwise {FULL.jobs:,}")
+    add("--finished", type=positive, metavar="N", help=f"jobs that weigh on a store; otherwise {FULL.finished:,}")
+    add("--processes", type=positive, metavar="N", action="append", help="may be repeated; otherwise 1 and 2")
+    add("--concurrency", type=positive, metavar="N", default=CONCURRENCY, help=f"otherwise {CONCURRENCY}")
     add("--json", type=Path, metavar="FILE", help="every sample goes there as JSON, too")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
-
-
-def _thousands(text: str) -> int:
-    number = int(text)
-    if number < 1 or number % 1_000:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of thousands, in which the jobs are enqueued")
-    return number
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.environment import look_around
+from bench.numbers import positive, thousands
 from bench.rivals import ours
 from bench.rivals.conversation import RivalFailed
 from bench.rivals.environments import BUILD, Home, NotInstalled, environment
@@ -185,29 +186,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.rivals", description="Posthorse beside other job systems.")
     add = parser.add_argument
     add("--only", choices=names, nargs="+", default=[], help="these rivals; otherwise all. Ours is always measured")
-    add("--rounds", type=_positive, metavar="N", default=ROUNDS, help=f"otherwise {ROUNDS}")
-    add("--jobs", type=_thousands, metavar="N", default=JOBS, help=f"queued at once; otherwise {JOBS:,}")
-    add("--singles", type=_positive, metavar="N", default=SINGLES, help=f"one by one; otherwise {SINGLES:,}")
-    add("--pickups", type=_positive, metavar="N", default=PICKUPS, help=f"otherwise {PICKUPS}")
+    add("--rounds", type=positive, metavar="N", default=ROUNDS, help=f"otherwise {ROUNDS}")
+    add("--jobs", type=thousands, metavar="N", default=JOBS, help=f"queued at once; otherwise {JOBS:,}")
+    add("--singles", type=positive, metavar="N", default=SINGLES, help=f"one by one; otherwise {SINGLES:,}")
+    add("--pickups", type=positive, metavar="N", default=PICKUPS, help=f"otherwise {PICKUPS}")
     add(
         "--appendfsync", choices=list(APPENDFSYNC), default=next(iter(APPENDFSYNC)), help="of Redis; otherwise everysec"
     )
     add("--report", type=Path, metavar="FILE", default=BUILD / "report.md", help="and beside it the same as JSON")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
-
-
-def _thousands(text: str) -> int:
-    number = int(text)
-    if number < 1 or number % 1_000:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of thousands, in which the jobs are enqueued")
-    return number
 
 
 if __name__ == "__main__":

@@ -36,38 +36,10 @@ from posthorse.store.operations.gates import (
 )
 from posthorse.store.operations.moves import Request
 from posthorse.store.store import Store
+from tests.store.limits import FAST, IN_ORDER, ONE_EACH, PASSING, RATE_EACH, TWO, Rules
 from tests.store.yard import HOME, Yard
 
 LATER = Lane("default", "work", -1)
-
-
-class Rules:
-    """Limits of a test: some for all jobs of a lane, some for each value of the argument `key`."""
-
-    def __init__(self, *needs: Need, keyed: Sequence[Need] = ()) -> None:
-        self.needs = needs
-        self.keyed = keyed
-
-    def of_lane(self, lane: int) -> Sequence[Need]:
-        return self.needs
-
-    def has_keys(self, lane: int) -> bool:
-        return bool(self.keyed)
-
-    def of_job(self, candidate: Candidate) -> Sequence[Need]:
-        key = msgspec.json.decode(candidate.arguments)["key"]
-        return [need._replace(gate=gate_name(need.gate, "kind", "work", "key", key)) for need in self.keyed]
-
-    def priority(self, lane: int) -> int:
-        return 0
-
-
-TWO = Need(gate_name("concurrency", "queue", "default"), 2, 0, 0, "lease", False)
-FAST = Need(gate_name("rate", "queue", "default"), None, SECOND, 3, "lease", False)
-ONE_EACH = Need("concurrency", 1, 0, 0, "lease", True)
-RATE_EACH = Need("rate", None, 10 * SECOND, 1, "lease", True)
-IN_ORDER = Need("sequence", 1, 0, 0, "mend", True)
-PASSING = Need("sequence", 1, 0, 0, "end", True)
 
 
 def claim(yard: Yard, runner: str, room: int, rules: Rules, lanes: Sequence[Lane] = (HOME,)) -> Passed:

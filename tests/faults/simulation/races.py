@@ -16,7 +16,7 @@ import msgspec
 import psycopg
 
 from posthorse.errors import JobNotFound, NotAllowed, NotUnique
-from posthorse.rules.gates import SECOND, Need, gate_name
+from posthorse.rules.gates import Need
 from posthorse.rules.job import JobError, NewJob, State
 from posthorse.rules.lifecycle import Lost, Outcome, Policy, Raised, Spent, Stopped, decide
 from posthorse.rules.turns import Line, Passes
@@ -26,7 +26,6 @@ from posthorse.store.operations.claim import Claimed, give_back
 from posthorse.store.operations.control import Request, request
 from posthorse.store.operations.finish import Attempt, Completion, complete, settle
 from posthorse.store.operations.gates import (
-    Candidate,
     Passed,
     Turns,
     claim_through_gates,
@@ -37,16 +36,11 @@ from posthorse.store.operations.gates import (
 )
 from posthorse.store.operations.runners import beat
 from posthorse.store.operations.submit import enqueue
+from tests.store.limits import IN_ORDER, ONE_EACH, PASSING, RATE_EACH, TWO, Rules
 from tests.store.yard import HOME, LEASE, Yard
 
 MOST_ROUNDS = 60
 HARMLESS = (NotAllowed, NotUnique, JobNotFound)
-
-TWO = Need(gate_name("concurrency", "queue", "default"), 2, 0, 0, "lease", False)
-ONE_EACH = Need("concurrency", 1, 0, 0, "lease", True)
-RATE_EACH = Need("rate", None, 10 * SECOND, 1, "lease", True)
-IN_ORDER = Need("sequence", 1, 0, 0, "mend", True)
-PASSING = Need("sequence", 1, 0, 0, "end", True)
 
 LIMITS: Sequence[tuple[Sequence[Need], Sequence[Need]]] = (
     ((), ()),
@@ -59,27 +53,6 @@ LIMITS: Sequence[tuple[Sequence[Need], Sequence[Need]]] = (
     ((), (ONE_EACH, IN_ORDER)),
     ((), (RATE_EACH,)),
 )
-
-
-class Rules:
-    """Limits: some for all jobs of a lane, some for each value of the argument `key`."""
-
-    def __init__(self, of_all: Sequence[Need], keyed: Sequence[Need]) -> None:
-        self.of_all = of_all
-        self.keyed = keyed
-
-    def of_lane(self, lane: int) -> Sequence[Need]:
-        return self.of_all
-
-    def has_keys(self, lane: int) -> bool:
-        return bool(self.keyed)
-
-    def of_job(self, candidate: Candidate) -> Sequence[Need]:
-        key = msgspec.json.decode(candidate.arguments)["key"]
-        return [need._replace(gate=gate_name(need.gate, "kind", "work", "key", key)) for need in self.keyed]
-
-    def priority(self, lane: int) -> int:
-        return 0
 
 
 class Move(NamedTuple):
@@ -151,7 +124,8 @@ class Race:
         self.moves: list[Move] = []
         self._arena = arena
         self._yard = yard = arena.yard
-        self._rules = Rules(*self.chance.choice(LIMITS))
+        of_all, keyed = self.chance.choice(LIMITS)
+        self._rules = Rules(*of_all, keyed=keyed)
         self._runners = [yard.runner(), yard.runner()]
         self._held: list[Claimed] = []
         self._gates: set[str] = set()
@@ -163,7 +137,7 @@ class Race:
     @property
     def limits(self) -> str:
         """The limits that hold, in words."""
-        return ", ".join(f"{need.gate} until {need.until}" for need in (*self._rules.of_all, *self._rules.keyed))
+        return ", ".join(f"{need.gate} until {need.until}" for need in (*self._rules.needs, *self._rules.keyed))
 
     def set_the_stage(self) -> None:
         """Some jobs wait, some are held before gates, some run, some ended and let nobody through yet."""
@@ -245,7 +219,7 @@ class Race:
     def _limits(self, rows: Sequence[Row]) -> Iterator[str]:
         """I13."""
         running = [row for row in rows if row.lease is not None]
-        if self._rules.of_all and len(running) > 2:
+        if self._rules.needs and len(running) > 2:
             yield f"I13: {len(running)} run, and 2 may: {running}"
         if any(need.most == 1 for need in self._rules.keyed):
             for key, count in Counter(row.key for row in running).items():

@@ -227,12 +227,16 @@ def tend_gates(gates: Sequence[str], neglected: Sequence[str], *, channel: str) 
 
     Of those who are held before neglected gates the first tries again, for its limits may have been changed.
     """
+    every = [(gate,) for gate in in_order({*gates, *neglected})]
+    if every:
+        yield ask_rows(
+            "lock_gates", every
+        )  # at once, for those that are locked later must not come before in the order
     yield from _look_after(gates, channel)
     if gates:
         yield ask_rows("forget_gates", [(gate,) for gate in in_order(gates)], patience=PATIENCE)
     tried = in_order(set(neglected) - set(gates))
     if tried:
-        yield ask_rows("lock_gates", [(gate,) for gate in tried])
         yield ask_rows("try_gates", [(gate,) for gate in tried])
         for gate in tried:
             yield ask("release_held", gate=gate, room=1, channel=channel)
