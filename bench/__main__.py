@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from bench import enqueueing, limits, pickup, resting, slices, throughput, weight
+from bench import batches, crowd, enqueueing, limits, pickup, resting, slices, throughput, weight
 from bench.environment import look_around
 from bench.measure import FULL, QUICK, Measure, Sample, Setup, Sizes
 from bench.numbers import positive, thousands
@@ -24,6 +24,8 @@ BENCHES: dict[str, Measure] = {
     "pickup": pickup.measure,
     "slices": slices.measure,
     "resting": resting.measure,
+    "batches": batches.measure,
+    "crowd": crowd.measure,
     "limits": limits.measure,
     "weight": weight.measure,
 }

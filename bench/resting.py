@@ -62,14 +62,14 @@ def _rest(setup: Setup) -> Iterator[Sample]:
         before = processor_time(worker.pid)
         time.sleep(seconds)
         used = processor_time(worker.pid) - before
-        held = sum(map(_proportional_size, descendants(worker.pid)))
+        held = sum(map(proportional_size, descendants(worker.pid)))
     name = f"worker at rest, {RUNNERS} runners"
     yield Sample(f"{name}, processor time", "ms/s", used * 1_000 / seconds)
     yield Sample(f"{name}, memory (PSS)", "MB", held / 1_000_000)
 
 
-def _proportional_size(pid: int) -> int:
-    """Bytes, with what processes share divided among them."""
+def proportional_size(pid: int) -> int:
+    """Bytes that a process holds, what it shares with others divided among them (PSS)."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
     kilobytes = next(line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:"))
     return int(kilobytes) * 1024

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from itertools import count
 
+import pytest
+
 import posthorse as ph
+from posthorse import ids
+from posthorse.store.operations.runners import set_idle
 from posthorse.store.watch import Watch, make_watch, make_watch_of_writes
+from tests.store.yard import Yard
 
 LONG = 30.0
 
@@ -16,7 +22,7 @@ def test_what_was_written_between_two_waits_ends_the_next(sqlite_url: str) -> No
     ours.migrate()
 
     async def scene() -> None:
-        async with make_watch(ours.store) as watch:
+        async with make_watch(ours.store, ids.new_id()) as watch:
             assert await watch.wait(0.01) is False
             await neighbour.queue("mail").apause()
             assert await watch.wait(LONG) is True
@@ -58,5 +64,87 @@ def test_a_wait_that_is_cancelled_as_news_come_ends() -> None:
             waiting.cancel()
             await asyncio.wait({waiting})
             assert waiting.cancelled()
+
+    asyncio.run(scene())
+
+
+def test_hints_in_vain_are_heeded_less_often_and_what_is_certain_at_once() -> None:
+    async def heeded(watch: Watch, hints: int) -> int:
+        """How many of so many hints, a millisecond apart, ended a wait."""
+        heard = 0
+
+        async def listen() -> None:
+            nonlocal heard
+            while await watch.wait(LONG):
+                watch.clear()
+                heard += 1
+
+        listening = asyncio.create_task(listen())
+        for _ in range(hints):
+            watch.hint()
+            await asyncio.sleep(0.001)
+        listening.cancel()
+        return heard
+
+    async def scene() -> None:
+        assert await heeded(Watch(), 200) < 60
+        watch = Watch()
+        await heeded(watch, 50)
+        watch.clear()
+        watch.hint()
+        waiting = asyncio.create_task(watch.wait(LONG))
+        await asyncio.sleep(0)
+        watch.wake()
+        assert await waiting is True
+
+    asyncio.run(scene())
+
+
+def test_of_a_crowd_three_are_called_for_one_job_and_all_for_many(
+    postgres_yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard, looked = postgres_yard, list[str]()
+    monkeypatch.setattr("posthorse.store.watch.TURNS_APART", 10_000.0)
+
+    async def look_once(watch: Watch, runner: str) -> None:
+        assert await watch.wait(LONG)
+        looked.append(runner)
+
+    async def scene() -> None:
+        runners = [yard.runner() for _ in range(8)]
+        async with AsyncExitStack() as stack:
+            watches = [await stack.enter_async_context(make_watch(yard.store, runner)) for runner in runners]
+            for watch in watches:
+                assert await watch.wait(LONG)  # they hear from now on
+                watch.clear()
+            for runner in runners:
+                await yard.store.arun(set_idle(runner, idle=True))
+            looking = [asyncio.create_task(look_once(*each)) for each in zip(watches, runners, strict=True)]
+            await asyncio.to_thread(yard.enqueue)
+            while len(looked) < 3:
+                await asyncio.wait([task for task in looking if not task.done()], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(0.05)  # for a fourth, who should not come
+            assert len(looked) == 3
+            await asyncio.to_thread(yard.enqueue, 2)
+            await asyncio.gather(*looking)
+        assert sorted(looked) == sorted(runners)
+
+    asyncio.run(scene())
+
+
+def test_who_was_not_called_looks_in_a_turn_of_its_own(postgres_yard: Yard) -> None:
+    yard = postgres_yard
+
+    async def scene() -> None:
+        runners = [yard.runner() for _ in range(5)]
+        for runner in runners:
+            await yard.store.arun(set_idle(runner, idle=True))
+        async with AsyncExitStack() as stack:
+            watches = [await stack.enter_async_context(make_watch(yard.store, runner)) for runner in runners]
+            for watch in watches:
+                assert await watch.wait(LONG)
+                watch.clear()
+            await asyncio.to_thread(yard.enqueue)
+            assert all(await asyncio.gather(*(watch.wait(LONG) for watch in watches)))
 
     asyncio.run(scene())

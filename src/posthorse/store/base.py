@@ -45,6 +45,8 @@ class Operation(msgspec.Struct, Generic[T_co], frozen=True):
     goes_first: bool = False
     """True when it waits for what others hold, in an order of its own: it may hold nothing when it begins, so there is
     one of these in a commit, before all others."""
+    is_quiet: bool = False
+    """True when nobody who waits for work could find any after it: it tells nobody."""
 
 
 def operation(steps: Callable[P, Steps[T]]) -> Callable[P, Operation[T]]:
@@ -83,6 +85,16 @@ def going_first(make: Callable[P, Operation[T]]) -> Callable[P, Operation[T]]:
     @wraps(make)
     def marked(*args: P.args, **kwargs: P.kwargs) -> Operation[T]:
         return msgspec.structs.replace(make(*args, **kwargs), goes_first=True)
+
+    return marked
+
+
+def quiet(make: Callable[P, Operation[T]]) -> Callable[P, Operation[T]]:
+    """Marks the operations of a maker as such that tell nobody."""
+
+    @wraps(make)
+    def marked(*args: P.args, **kwargs: P.kwargs) -> Operation[T]:
+        return msgspec.structs.replace(make(*args, **kwargs), is_quiet=True)
 
     return marked
 

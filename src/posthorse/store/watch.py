@@ -28,11 +28,22 @@ log = logging.getLogger("posthorse.store")
 CLOSEST_LOOKS = 0.002
 """Seconds between two wakes at least: a busy neighbour must not make the idle ones spin."""
 
+WIDEST_LOOKS = 0.016
+"""Seconds between two wakes by hints of others that led to nothing: a long job beside idle places commits slice after
+slice."""
+
+CALM = 0.1
+"""Seconds without a hint, after which the next one is heard at once."""
+
 LOOK_WHEN_BLIND = 0.05
 """Seconds between two looks where nothing tells of writes."""
 
 ECHOES = (0.004, 0.03, 0.15)
 """Seconds after which to look again: a sync may take that long."""
+
+TURNS_APART = 0.02
+"""Seconds between two looks of a crowd whom a notification did not call by name: they look one after the other, in case
+that those who were called may not take the job."""
 
 IN_MODIFY = 0x2
 _EVENT = struct.Struct("iIII")
@@ -46,27 +57,51 @@ class Watch:
 
     def __init__(self, *, closest: float = CLOSEST_LOOKS, blind: float = LOOK_WHEN_BLIND) -> None:
         self._closest = closest
+        self._widest = max(closest, WIDEST_LOOKS)
+        self._apart = closest
         self._blind = blind
         self._news = asyncio.Event()
+        self._certain = asyncio.Event()
         self._woken_at = 0.0
 
     def wake(self) -> None:
         """Ends a wait, now or when it begins."""
+        self._certain.set()
+        self._news.set()
+
+    def hint(self) -> None:
+        """The same for what need not concern whoever waits: hints in vain are heeded less and less often."""
         self._news.set()
 
     def clear(self) -> None:
         """Forgets the news so far: call it before looking at the store."""
+        self._certain.clear()
         self._news.clear()
+
+    def found(self) -> None:
+        """The last wake was not in vain."""
+        self._apart = self._closest
 
     async def wait(self, timeout: float) -> bool:
         """Waits for news since the last `clear`; false when there were none in time (seconds)."""
         if not await self._hears(timeout):
             return False
+        if time.monotonic() - self._woken_at > CALM:
+            self._apart = self._closest
+        elif not self._certain.is_set():
+            await self._let_pass(self._woken_at + self._apart - time.monotonic())
+            self._apart = min(2 * self._apart, self._widest)
         early = self._woken_at + self._closest - time.monotonic()
         if early > 0:
             await asyncio.sleep(early)
         self._woken_at = time.monotonic()
         return True
+
+    async def _let_pass(self, seconds: float) -> None:
+        """Waits so long, unless there are news for certain."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._certain.wait()
 
     async def _hears(self, timeout: float) -> bool:
         """Waits for news; false when there were none in time."""
@@ -151,11 +186,11 @@ class SqliteWatch(Watch):
     def _on_events(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._descriptor, 64 * _EVENT.size)
-        self.wake()
+        self.hint()
         # Anew after every event: the last write of several has the longest wait for its sync still before it.
         for echo in self._echoes:
             echo.cancel()
-        self._echoes = [self._loop.call_later(delay, self.wake) for delay in ECHOES]
+        self._echoes = [self._loop.call_later(delay, self.hint) for delay in ECHOES]
 
     def _on_commit(self) -> None:
         if self._is_waiting:
@@ -164,11 +199,16 @@ class SqliteWatch(Watch):
 
 
 class PostgresWatch(Watch):
-    """Hears notifications on a connection of its own; behind a pooler there are none, and it looks more often."""
+    """Hears notifications on a connection of its own; behind a pooler there are none, and it looks more often.
 
-    def __init__(self, backend: PostgresBackend) -> None:
+    A notification says how many runners are idle, and names those that shall look at once; nothing at all means all.
+    """
+
+    def __init__(self, backend: PostgresBackend, runner: str) -> None:
         super().__init__(blind=0.1)
         self._backend = backend
+        self._runner = runner
+        self._turn: asyncio.TimerHandle | None = None
         self._is_listening = False
         self._task: asyncio.Task[None] | None = None
 
@@ -179,6 +219,8 @@ class PostgresWatch(Watch):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._turn is not None:
+            self._turn.cancel()
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -191,8 +233,8 @@ class PostgresWatch(Watch):
         failures = 0
         while True:
             try:
-                async for _ in self._backend.notifications(self._begin):
-                    self.wake()
+                async for told in self._backend.notifications(self._begin):
+                    self._hear(told)
                 return  # behind a pooler: there is nothing to listen to
             except Exception as error:
                 failures += 1
@@ -202,17 +244,29 @@ class PostgresWatch(Watch):
                 self._is_listening = False
             await asyncio.sleep(pause)
 
+    def _hear(self, told: str) -> None:
+        crowd, *called = told.split() or ("0",)
+        if not called or self._runner in called:
+            self.wake()
+        elif self._turn is None:
+            patience = random.uniform(0, TURNS_APART * int(crowd))
+            self._turn = asyncio.get_running_loop().call_later(patience, self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._turn = None
+        self.hint()
+
     def _begin(self) -> None:
         self._is_listening = True
         self.wake()  # what came before we listened told nobody
 
 
-def make_watch(store: Store) -> Watch:
-    """The watch that fits a store: wakes whoever waits for jobs that may run now."""
+def make_watch(store: Store, runner: str) -> Watch:
+    """The watch that fits a store: wakes a runner that waits for jobs that may run now."""
     backend = store.backend
     if backend.dialect.name == "sqlite":
         return SqliteWatch(store, backend)  # type: ignore[arg-type]  # told apart by its dialect
-    return PostgresWatch(backend)  # type: ignore[arg-type]  # told apart by its dialect
+    return PostgresWatch(backend, runner)  # type: ignore[arg-type]  # told apart by its dialect
 
 
 def make_watch_of_writes(store: Store, *, closest: float, blind: float) -> Watch:

@@ -79,7 +79,7 @@ class Loop:
         self._outbox = Outbox(
             store, settings, runner, written=self._wake_if_there_is_room, left_gates=self._leave_gates
         )
-        self._watch = make_watch(store)
+        self._watch = make_watch(store, runner.id)
         self._ears = Ears(store, runner.id, self._slots.running, patience=min(settings.grace, MOST_PATIENCE))
         self.is_spoilt = False
         """True when a job was given up whose code still runs here: this process should be replaced."""
@@ -175,6 +175,7 @@ class Loop:
         if not claimed:
             return self._claiming.has_more
         failpoint("after_claim")
+        self._watch.found()
         if self._is_stopping:  # told so while the claim was under way
             await self._outbox.give_back([(job.job, job.epoch) for job in claimed])
             return True

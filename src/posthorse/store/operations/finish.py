@@ -139,7 +139,7 @@ def checkpoint(
     attempt: Attempt, at: Checkpoint, *, is_slice: bool = True, changes: BadItemChanges | None = None
 ) -> Operation[Saved | None]:
     """Saves where a long job stands; None when its lease no longer stands, and then nothing is saved."""
-    return Operation(partial(_checkpoint, attempt, at, is_slice, changes), is_single=changes is None)
+    return Operation(partial(_checkpoint, attempt, at, is_slice, changes), is_single=changes is None, is_quiet=True)
 
 
 @operation

@@ -11,7 +11,7 @@ import msgspec
 
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Spent
-from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation
+from posthorse.store.base import Steps, ask, ask_rows, operation, quiet, single_operation
 from posthorse.store.operations.submit import home_of
 from posthorse.store.queries import Row
 
@@ -74,6 +74,7 @@ def register(runner: Runner, *, boot: str, lease: int) -> Steps[None]:
     )
 
 
+@quiet
 @operation
 def beat(runner: str, *, lease: int, running: int, draining: bool) -> Steps[Beat]:
     """Renews a runner's lease, and answers with what is asked of its jobs."""
@@ -98,6 +99,7 @@ def still_held(attempts: Sequence[tuple[str, int]]) -> Steps[set[str]]:
     return {cast("str", row[0]) for row in rows}
 
 
+@quiet
 @single_operation
 def set_idle(runner: str, *, idle: bool) -> Steps[None]:
     """Says whether a runner waits to be woken."""
@@ -151,6 +153,7 @@ def next_due() -> Steps[NextDue]:
     return NextDue(cast("int | None", job), cast("int | None", gate), bool(held))
 
 
+@quiet
 @single_operation
 def take_duty(name: str, holder: str, *, span: int) -> Steps[bool]:
     """Takes or keeps a chore for `span` microseconds; false when somebody else has it."""

@@ -48,9 +48,17 @@ WITH inserted AS (
 ), lined_up AS (
     INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM inserted
 )
-SELECT :now, (
-    SELECT count(pg_notify(:channel, ''))
-    FROM (SELECT FROM @runners WHERE idle AND expires_at > :lease_now LIMIT 1) AS waiting)
+SELECT :now, ({calling})
+
+-- ## calling
+-- Tells idle runners of one job: how many they are, and which of them look at once. One of these nearly always takes it,
+-- and the others need not ask. The same ones throughout a transaction, which then tells them once.
+SELECT count(pg_notify(:channel, told)) FROM (
+    SELECT max(crowd) || ' ' || string_agg(id::text, ' ') AS told FROM (
+        SELECT id, count(*) OVER () AS crowd FROM @runners WHERE idle AND expires_at > :lease_now
+        ORDER BY hashtextextended(id::text, pg_current_xact_id()::text::bigint) LIMIT 3
+    ) AS called
+) AS call WHERE told IS NOT NULL
 
 -- ## shares
 -- How many of the next jobs lie in each lane, and where the last of them stands: higher priority first, then first come, first served.
@@ -263,8 +271,7 @@ WITH moved AS (
 ), lined_up AS (
     INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM moved
 )
-SELECT count(pg_notify(:channel, ''))
-FROM (SELECT FROM @runners WHERE idle AND expires_at > :lease_now LIMIT 1) AS waiting
+{calling}
 
 -- ## promote
 -- Lines up jobs whose time has come, in the order of their times. Jobs are locked before they are taken from where

@@ -256,6 +256,10 @@ FROM {rows} CROSS JOIN @keys k WHERE k.tenant = r.tenant AND k.scope = r.scope A
 -- Writers wake others by writing: those who wait watch the file.
 SELECT 1
 
+-- ## calling
+-- As for waking.
+SELECT 1
+
 -- ## give_back
 -- Returns jobs that were claimed but not begun to their old places; nothing is spent. Places are moments: one that was
 -- given away again meanwhile, as after a step of the clock, is exchanged for one at the end of the lane.

@@ -1,0 +1,175 @@
+"""Full load for minutes: what a store and its workers become when jobs never stop coming.
+
+A producer keeps some thousand jobs that do nothing waiting; autovacuum and everything else is as it comes. Every few
+seconds: jobs done, log written, dead rows, sizes, and what the worker's processes hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.application import TARGET, app, noop, opened
+from bench.draining import CALL, enqueue
+from bench.numbers import positive
+from bench.processor_time import descendants
+from bench.resting import proportional_size
+from bench.stores import Ask, MeasuredStore, PostgresStore, SqliteStore, postgres_store, sqlite_store
+from posthorse.cli.bench_measures import running_worker
+from tests.servers import ServerMissing
+
+STORES = {"sqlite": sqlite_store, "postgres": postgres_store}
+WAITING = 20_000
+"""Jobs that wait at least whenever the producer looks; it then adds half as many."""
+
+EVERY = 5.0
+"""Seconds between two looks."""
+
+HOT = ("ready", "leases", "parked")
+"""Tables whose rows come and go."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How things stand at one moment."""
+
+    at: float
+    """Seconds since the first job began."""
+    done: int
+    """Jobs since then."""
+    log_bytes: int
+    """PostgreSQL: written to its log since then. SQLite: the size of the log file."""
+    hot_bytes: int
+    """PostgreSQL: of the tables whose rows come and go, with their indexes. SQLite: 0, for all lie in one file."""
+    store_bytes: int
+    """Of everything."""
+    dead_rows: int
+    """PostgreSQL: waiting for autovacuum, by its own statistics. SQLite: 0, it has none."""
+    memory: int
+    """Bytes that the worker's processes hold, what they share divided among them (PSS)."""
+    descriptors: int
+    """Files and sockets that they have open."""
+
+
+def run(store: MeasuredStore, *, seconds: float, processes: int) -> Iterator[Look]:
+    """Looks, one every few seconds, while a worker of so many processes is under full load."""
+    with (
+        store.fresh() as url,
+        opened(url),
+        store.asking(url) as ask,
+        running_worker(TARGET, url, processes=processes, concurrency=10) as worker,
+    ):
+        worker.wait_until(lambda: store.runner_count(ask) == processes)
+        enqueued, log_before, began = 0, _log_bytes(store, ask, url), time.monotonic()
+        next_look = began + EVERY
+        while time.monotonic() < began + seconds:
+            waiting = _count(store, ask)
+            if waiting < WAITING:
+                enqueue(noop.bind(number, 2) for number in range(WAITING // 2))
+                enqueued += WAITING // 2
+            else:
+                time.sleep(CALL / 100_000)
+            if (now := time.monotonic()) >= next_look:
+                next_look += EVERY
+                yield Look(
+                    at=now - began,
+                    done=enqueued - _count(store, ask),
+                    log_bytes=_log_bytes(store, ask, url) - (0 if app.store.is_sqlite else log_before),
+                    hot_bytes=_hot_bytes(store, ask),
+                    store_bytes=_store_bytes(store, ask, url),
+                    dead_rows=_dead_rows(store, ask),
+                    memory=sum(map(proportional_size, descendants(worker.pid))),
+                    descriptors=sum(map(_descriptors, descendants(worker.pid))),
+                )
+
+
+def told(looks: Sequence[Look]) -> str:
+    """A few lines for the terminal: a row for each tenth of the time, and what the second half adds to the first."""
+    lines = [
+        f"{'minutes':>8} {'jobs/s':>8} {'log, MB':>9} {'hot, MB':>8} {'dead rows':>10} {'PSS, MB':>8} {'files':>6}"
+    ]
+    step = max(1, len(looks) // 10)
+    for before, look in zip((None, *looks[step - 1 :: step]), looks[step - 1 :: step], strict=False):
+        begun, done = (before.at, before.done) if before else (0.0, 0)
+        lines.append(
+            f"{look.at / 60:>8.1f} {(look.done - done) / (look.at - begun):>8,.0f} {look.log_bytes / 1e6:>9,.0f} "
+            f"{look.hot_bytes / 1e6:>8,.1f} {look.dead_rows:>10,} {look.memory / 1e6:>8,.0f} {look.descriptors:>6}"
+        )
+    last = looks[-1]
+    lines.append(f"{last.done:,} jobs in {last.at:,.0f} s, {last.log_bytes / last.done:,.0f} bytes of log a job")
+    return "\n".join(lines)
+
+
+def _count(store: MeasuredStore, ask: Ask) -> int:
+    return sum(ask(f"select count(*) from {store.prefix}{table}")[0] for table in ("ready", "leases"))
+
+
+def _log_bytes(store: MeasuredStore, ask: Ask, url: str) -> int:
+    if isinstance(store, SqliteStore):
+        return _size(f"{_file(url)}-wal")
+    return ask("select (pg_current_wal_lsn() - '0/0')::bigint")[0]
+
+
+def _hot_bytes(store: MeasuredStore, ask: Ask) -> int:
+    if not isinstance(store, PostgresStore):
+        return 0
+    return sum(ask(f"select pg_total_relation_size('{store.prefix}{table}')")[0] for table in HOT)
+
+
+def _store_bytes(store: MeasuredStore, ask: Ask, url: str) -> int:
+    if isinstance(store, SqliteStore):
+        return _size(_file(url))
+    return ask("select pg_database_size(current_database())")[0]
+
+
+def _dead_rows(store: MeasuredStore, ask: Ask) -> int:
+    if not isinstance(store, PostgresStore):
+        return 0
+    return ask("select sum(n_dead_tup)::bigint from pg_stat_user_tables")[0]
+
+
+def _descriptors(pid: int) -> int:
+    with suppress(OSError):
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    return 0
+
+
+def _file(url: str) -> str:
+    return url.removeprefix("sqlite:///")
+
+
+def _size(path: str) -> int:
+    return os.stat(path).st_size
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.endurance", description="Full load for minutes.")
+    parser.add_argument("--store", choices=STORES, default="postgres")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--processes", type=positive, default=2)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="every look goes there")
+    given = parser.parse_args()
+    looks: list[Look] = []
+    with STORES[given.store]() as store:
+        for look in run(store, seconds=given.minutes * 60, processes=given.processes):
+            looks.append(look)
+            print(f"\r{look.at:6.0f} s {look.done:12,} jobs", end="", file=sys.stderr, flush=True)
+        print(file=sys.stderr)
+        print(f"{store.version()}, {given.processes} processes of 10 jobs at once")
+    print(told(looks))
+    if given.json is not None:
+        given.json.write_text(json.dumps([asdict(look) for look in looks], indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        _main()
+    except ServerMissing as missing:
+        sys.exit(f"{missing}; or take --store sqlite")
