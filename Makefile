@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-rivals soak lock clean
+.PHONY: help setup demo test check format bench bench-rivals bench-endurance soak lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,13 @@ bench: $(READY) ## measure throughput and latency beside the limits of the bare 
 
 bench-rivals: $(READY) ## measure other job systems beside ours, each installed by itself in build/rivals
 	@$(BIN)/python -m bench.rivals $(ARGS)
+
+bench-endurance: $(READY) ## full load for MINUTES=10 on each store, plotted in docs/images
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt matplotlib
+	@for store in sqlite postgres; do \
+	  $(BIN)/python -m bench.endurance --store $$store --minutes $(or $(MINUTES),10) --json build/endurance-$$store.json $(ARGS) \
+	  && $(BIN)/python -m bench.plots build/endurance-$$store.json docs/images/endurance-$$store.svg || exit 1; \
+	done
 
 soak: $(READY) ## run the long tests that `make test` leaves out; with MINUTES=10, runs under fault for so long
 	@$(BIN)/python $(if $(MINUTES),-m tests.faults --minutes $(MINUTES),-m pytest -m soak --timeout=0) $(ARGS)

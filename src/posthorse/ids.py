@@ -22,7 +22,9 @@ _last = 0  # milliseconds << 42 | counter of the last id made in this process
 
 def new_id() -> str:
     """A fresh id, larger than every id that this process made before."""
-    return new_ids(1)[0]
+    entropy = os.urandom(10)
+    number = _taken(1, entropy)
+    return f"{_head(number)}{number & 0xFFFF:04x}{entropy[6:].hex()}"
 
 
 def new_ids(count: int) -> list[str]:
@@ -31,12 +33,11 @@ def new_ids(count: int) -> list[str]:
     The 42 bits behind the milliseconds start at random in the lower half and count up, as RFC 9562
     section 6.2 (method 1) has it; 32 random bits follow.
     """
-    global _last
+    if count == 1:
+        return [new_id()]
     entropy = os.urandom(6 + 4 * count)
-    with _lock:
-        start = (time.time_ns() // 1_000_000) << _COUNTER_BITS | int.from_bytes(entropy[:6], "big") >> 7
-        start = max(start, _last + 1)
-        _last = last = start + count - 1
+    start = _taken(count, entropy)
+    last = start + count - 1
     tails = entropy[6:].hex()
     numbers = range(start, last + 1)
     # All but the last 16 bits are nearly always common to a batch, and formatting them is the cost.
@@ -58,6 +59,16 @@ def is_id(text: str) -> bool:
 def milliseconds_of(job_id: str) -> int:
     """The moment in an id, in milliseconds since the epoch."""
     return int(job_id[:8] + job_id[9:13], 16)
+
+
+def _taken(count: int, entropy: bytes) -> int:
+    """The first of so many numbers that nobody else gets: milliseconds << 42 | counter."""
+    global _last
+    with _lock:
+        start = (time.time_ns() // 1_000_000) << _COUNTER_BITS | int.from_bytes(entropy[:6], "big") >> 7
+        start = max(start, _last + 1)
+        _last = start + count - 1
+    return start
 
 
 def _head(number: int) -> str:
