@@ -215,7 +215,8 @@ class Loop:
         self._outbox.put(running, outcome)
         if not self._slots.load:
             self._claiming.has_suspect = False
-        self._tell_if_drained()
+        if self._is_stopping:
+            self._tell_if_drained()
         self._wake_if_there_is_room()
         if self._claiming.wants_room:
             self._watch.wake()
