@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from posthorse import ids
 from posthorse.cli.words import span
+from posthorse.rules.growth import Deaths
 from posthorse.rules.job import State
 from posthorse.store.operations.read import WorkerRow
 
@@ -20,10 +21,12 @@ Health = Mapping[str, str | int | float | None]
 
 WAL_RESET_MENDED = (3, 51, 3)
 LARGEST_LOG = 256 * 1024 * 1024
+LEAST_SPACE = 64 * 1024 * 1024
 OLDEST_POSTGRES = 15
 OLDEST_TRANSACTION = timedelta(minutes=5)
 CLOCK_APART = timedelta(seconds=5)
 DUE_FOR = timedelta(seconds=5)
+NEW_FOR = timedelta(minutes=5)
 NETWORK_FILES = re.compile(
     r"nfs\d?|cifs|smb\w*|9p|afs|ceph|gluster\w*|lustre|beegfs|virtiofs|fuse\.(sshfs|s3fs|gluster\w*|rclone)"
 )
@@ -85,8 +88,14 @@ def sqlite_checks(health: Health, file_system: str | None) -> Iterator[Check]:
     if health["integrity"] == "ok":
         yield ok("integrity", f"quick_check finds nothing wrong in {_bytes(health['file_bytes'])}")
     else:
-        yield problem("integrity", f"quick_check says: {health['integrity']}", "stop all workers and restore a backup")
+        yield problem(
+            "integrity",
+            f"quick_check says: {health['integrity']}",
+            "stop all workers, keep a copy of the file and of its -wal, then restore a backup, or take what can still "
+            "be read with `sqlite3 FILE .recover`",
+        )
     yield _disk(file_system)
+    yield from _space(health.get("free_bytes"))
     log = int(health["log_bytes"] or 0)
     if log > LARGEST_LOG:
         yield warning(
@@ -165,6 +174,27 @@ def _disk(file_system: str | None) -> Check:
     return ok("disk", f"local ({file_system})")
 
 
+def _space(free: str | int | float | None) -> Iterator[Check]:
+    if free is None:
+        return
+    if int(free) < LEAST_SPACE:
+        advice = "make room before it is full: then nothing can be enqueued, and running jobs lose their leases"
+        yield warning("space", f"{_bytes(free)} are free on its disk", advice)
+    else:
+        yield ok("space", f"{_bytes(free)} free")
+
+
+def lost_log_check(where: str) -> Check:
+    """For a file whose write-ahead log was taken away."""
+    return problem(
+        "log",
+        f"{where}-wal is gone, and {where}-shm is still there: somebody removed the log after a crash, and with it "
+        "what was committed last",
+        "before anything opens the store, put the log back; without it jobs that were accepted are lost, and jobs that "
+        f"had ended may run again. To go on all the same, remove {where}-shm",
+    )
+
+
 def _postgres_durability(health: Health) -> Iterator[Check]:
     fsync, synchronous = health.get("fsync"), health.get("synchronous_commit")
     if fsync is None or synchronous is None:
@@ -219,12 +249,14 @@ def due_check(next_due: int | None) -> Check:
     return ok("schedule", "no job is overdue")
 
 
-def dead_letter_check(counts: Mapping[State, int]) -> Check:
-    """Jobs that failed for good."""
+def dead_letter_check(counts: Mapping[State, int], new: Deaths) -> Check:
+    """Jobs that failed for good, and how many of them did so within `NEW_FOR`."""
     dead = counts.get(State.FAILED, 0)
     if not dead:
         return ok("dead letters", "none")
-    return warning("dead letters", f"{dead:,}", "look at `posthorse jobs --state failed`, then `posthorse retry ID…`")
+    count = f"at least {len(new.found):,}" if new.is_cut else f"{len(new.found):,}" if new.found else "none"
+    finding = f"{dead:,}; {count} of them came in the last {span(NEW_FOR)}"
+    return warning("dead letters", finding, "look at `posthorse jobs --state failed`, then `posthorse retry ID…`")
 
 
 def backlog_check(waiting: int, running: int, counts: Mapping[State, int]) -> Check:

@@ -14,13 +14,16 @@ from textwrap import wrap
 import click
 
 from posthorse.app.client import Posthorse
+from posthorse.app.configure import exposed_file
 from posthorse.cli.checks import (
+    NEW_FOR,
     Check,
     Verdict,
     backlog_check,
     clock_check,
     dead_letter_check,
     due_check,
+    lost_log_check,
     ok,
     postgres_checks,
     problem,
@@ -32,9 +35,11 @@ from posthorse.cli.checks import (
 from posthorse.cli.exits import Exit
 from posthorse.cli.screen import clean, has_color, out, out_json, say, width
 from posthorse.cli.target import is_empty, json_option, open_store, target_options
+from posthorse.clock import microseconds
 from posthorse.errors import StoreError
 from posthorse.store.migrate import SCHEMA_VERSION
 from posthorse.store.operations import read
+from posthorse.store.operations.dead_letters import new_dead_letters
 from posthorse.store.operations.runners import next_due
 from posthorse.store.store import store_now
 
@@ -77,8 +82,15 @@ def doctor(target: str | None, url: str | None, as_json: bool) -> int:
 def _examine(app: Posthorse) -> Iterator[Check]:
     store = app.store
     where = clean(store.where)
+    exposed = exposed_file()
+    if exposed is not None:
+        finding = f"{clean(str(exposed))} holds the store's password, and everybody on this machine may read it"
+        yield warning("secrets", finding, f"chmod 600 {clean(str(exposed))}, or keep the address in POSTHORSE_URL")
     if is_empty(app):
         yield warning("store", f"there is no file {where} yet", "`posthorse migrate` or the first use makes it")
+        return
+    if store.is_sqlite and _has_lost_its_log(Path(store.where)):
+        yield lost_log_check(where)
         return
     began = time.perf_counter()
     version = store.schema_version()
@@ -110,7 +122,13 @@ def _work(app: Posthorse) -> Iterator[Check]:
     yield unserved_check(unserved)
     yield backlog_check(waiting, store.read(read.running_count()), counts)
     yield due_check(store.read(next_due()).job)
-    yield dead_letter_check(counts)
+    yield dead_letter_check(counts, store.read(new_dead_letters(microseconds(NEW_FOR))))
+
+
+def _has_lost_its_log(path: Path) -> bool:
+    """True when only the log's index is left; whoever closes the file removes that first."""
+    log, index = Path(f"{path}-wal"), Path(f"{path}-shm")
+    return not log.exists() and index.exists() and not log.exists()
 
 
 def _file_system(path: Path) -> str | None:

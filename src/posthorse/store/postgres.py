@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary, finalize
 
 import psycopg
 from psycopg import errors as pg_errors
+from psycopg.errors import Diagnostic
 from psycopg.types.numeric import Int8Dumper
 from psycopg.types.string import TextLoader
 
@@ -36,13 +37,16 @@ from posthorse.store.postgres_connections import (
 from posthorse.store.postgres_faults import (
     ConnectionLost,
     Faulty,
+    Unreplicated,
     away,
     explained,
     in_doubt,
     is_collision,
+    is_cut_short,
     raise_if_gone,
     text_of,
     unreachable,
+    unreplicated,
 )
 from posthorse.store.queries import Dialect, Queries, Query, Value, rows_as_arrays
 
@@ -77,6 +81,10 @@ _HEALTH = """
         (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
         current_setting('max_connections')::bigint, current_setting('fsync'), current_setting('synchronous_commit')
 """
+WAITS_FOR_STANDBYS = "SELECT pg_logical_emit_message(true, 'posthorse', '')"
+"""Makes a commit wait for synchronous standbys, as only those do that wrote something, though it may only find what an
+earlier one wrote that no standby confirmed."""
+
 MIGRATION_SECONDS = 3600.0
 PATIENCE = 30.0
 """Seconds for which a store that went away is asked again before its callers hear of it."""
@@ -115,6 +123,10 @@ class PostgresBackend:
         self._reader = KeptConnection(self.connect)
         self._reader_lock = threading.Lock()
         self._is_pooled = False
+        self._was_cut_short = False
+        """True when the server said so of the last commit."""
+        self._is_in_doubt = False
+        """True after a commit of which nobody knows whether it happened, and whether standbys have it."""
         self._spares: list[Connection] = []
         self._async_spares: WeakKeyDictionary[asyncio.AbstractEventLoop, list[AsyncConnection]] = WeakKeyDictionary()
 
@@ -131,19 +143,24 @@ class PostgresBackend:
         while waiting := [number for number in range(len(operations)) if number not in answers]:
             left = _together(operations, waiting)
             try:
-                for number, answer in zip(left, self._commit_group([operations[n] for n in left]), strict=True):
+                group = [operations[number] for number in left]
+                for number, answer in zip(left, self._commit_group(group), strict=True):
                     answers[number] = (answer, None)
             except Faulty as faulty:
                 if not is_collision(faulty.error) or not patience.takes_another_turn():
                     answers[left[faulty.position]] = (None, explained(faulty.error))
             except ConnectionLost as lost:
                 was_sent = was_sent or lost.was_sent
+                self._is_in_doubt = self._is_in_doubt or lost.was_sent
                 for number in left:
                     if lost.was_sent and not operations[number].is_repeatable:
                         answers[number] = (None, in_doubt(lost.error))
                 if not patience.waits():
                     error = in_doubt(lost.error) if was_sent else away(lost.error)
                     answers.update((number, (None, error)) for number in left if number not in answers)
+            except Unreplicated:
+                self._is_in_doubt = True
+                answers.update((number, (None, unreplicated())) for number in left)
             except psycopg.Error as error:
                 answers.update((number, (None, explained(error))) for number in left)
         return [answers[number] for number in range(len(operations))]
@@ -176,6 +193,8 @@ class PostgresBackend:
                 connection.prepare_threshold = None
             elif tuned:
                 connection.execute(SESSION)
+            if tuned:
+                connection.add_notice_handler(self._hear)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             if connection is not None:
                 connection.close()
@@ -369,15 +388,28 @@ class PostgresBackend:
             _finish(spares)
 
     def _commit_group(self, operations: Sequence[Operation[object]]) -> list[object]:
-        """One try. Raises Faulty when one operation failed, ConnectionLost when nobody is to blame."""
+        """One try. Raises Faulty when one operation failed, ConnectionLost or Unreplicated when nobody is to blame."""
         with self._writer.live() as connection:
-            execute = self.execute_on(connection)
-            if len(operations) == 1 and operations[0].is_single and not self._is_pooled:
-                return [_run(0, operations[0], execute)]
-            with connection.transaction():
-                if self._is_pooled:
-                    connection.execute(LOCAL_SETTINGS)
-                return [_run(position, operation, execute) for position, operation in enumerate(operations)]
+            self._was_cut_short = False
+            answers = self._run_group(connection, operations)
+            if self._was_cut_short:
+                raise Unreplicated
+            self._is_in_doubt = False
+            return answers
+
+    def _run_group(self, connection: Connection, operations: Sequence[Operation[object]]) -> list[object]:
+        execute = self.execute_on(connection)
+        if len(operations) == 1 and operations[0].is_single and not self._is_pooled and not self._is_in_doubt:
+            return [_run(0, operations[0], execute)]
+        with connection.transaction():
+            if self._is_pooled:
+                connection.execute(LOCAL_SETTINGS)
+            if self._is_in_doubt:
+                connection.execute(WAITS_FOR_STANDBYS)
+            return [_run(position, operation, execute) for position, operation in enumerate(operations)]
+
+    def _hear(self, notice: Diagnostic) -> None:
+        self._was_cut_short = self._was_cut_short or is_cut_short(notice)
 
     def _read_once(self, operation: Operation[object]) -> object:
         with self._reader.live() as connection:

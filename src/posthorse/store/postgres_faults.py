@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import psycopg
 from psycopg import errors as pg_errors
+from psycopg.errors import Diagnostic
 
 from posthorse.errors import OutcomeUnknown, StoreError, StoreUnreachable
 from posthorse.store.operations.finish import Disturbed
@@ -34,6 +35,22 @@ class ConnectionLost(Exception):
         super().__init__(error)
         self.error = error
         self.was_sent = was_sent
+
+
+class Unreplicated(Exception):
+    """Committed here, but the wait for a synchronous standby was cut short."""
+
+
+def is_cut_short(notice: Diagnostic) -> bool:
+    """True for the warning of a server that gave up to wait for its synchronous standby. Its words are translated."""
+    return notice.source_function == "SyncRepWaitForLSN"
+
+
+def unreplicated() -> OutcomeUnknown:
+    return OutcomeUnknown(
+        "PostgreSQL committed, but its wait for a synchronous standby was cancelled, so a failover may lose that; "
+        "ask again with the same id or key, which finds what was written"
+    )
 
 
 def raise_if_gone(error: BaseException, *, is_broken: bool) -> None:

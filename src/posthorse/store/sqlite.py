@@ -22,13 +22,23 @@ from typing import cast
 import msgspec
 
 from posthorse.clock import Clock, boot_id
-from posthorse.errors import SchemaMismatch, StoreError, StoreUnreachable, UsageError
+from posthorse.errors import StoreError, UsageError
 from posthorse.store import forks
 from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, Rows, drive
 from posthorse.store.committer import Answer
 from posthorse.store.connections import AsyncSqliteConnection
 from posthorse.store.deadline import Deadlines
 from posthorse.store.queries import Dialect, Queries, Query, Value, rows_as_json
+from posthorse.store.sqlite_faults import (
+    FileIdentity,
+    cannot_open,
+    code_of,
+    explained,
+    identity_of,
+    is_of_the_file,
+    moved,
+    unreadable,
+)
 from posthorse.store.turnstile import Turnstile, locked
 
 OLDEST = (3, 35, 0)
@@ -55,6 +65,12 @@ _decode_rows = msgspec.json.Decoder(list[tuple[str | int | float | None, ...]]).
 _queries = Queries(DIALECT)
 
 
+class Connection(sqlite3.Connection):
+    """A connection that knows which file it opened: the name may come to mean another."""
+
+    file: FileIdentity | None = None
+
+
 class SqliteBackend:
     """Connections to one file: one that writes, one that reads, and one more for each slice transaction."""
 
@@ -72,10 +88,12 @@ class SqliteBackend:
         self.busy_seconds = BUSY_SECONDS
         self._turnstile = Turnstile(path)
         self._writer_lock = threading.Lock()
-        self._writer: sqlite3.Connection | None = None
-        self._reader: sqlite3.Connection | None = None
+        self._writer: Connection | None = None
+        self._reader: Connection | None = None
         self._reader_lock = threading.Lock()
-        self._spares: list[tuple[sqlite3.Connection, Turnstile]] = []
+        self._spares: list[tuple[Connection, Turnstile]] = []
+        self._has_file = False
+        """True once the file was opened: from then on nobody makes another in its place."""
         self._deadlines = Deadlines()
         forks.mind(self)
 
@@ -83,30 +101,45 @@ class SqliteBackend:
         """All operations in one transaction, each in a savepoint of its own unless it is alone."""
         with self._writer_lock:
             connection = self._writer = self._writer or self.connect()
+            is_committing = False
             try:
                 with self._turnstile.passage(self.busy_seconds):
                     self._begin(connection)
                     alone = len(operations) == 1
                     answers = [self._run(connection, operation, alone=alone) for operation in operations]
-                    connection.execute("ROLLBACK" if alone and answers[0][1] is not None else "COMMIT")
+                    if alone and answers[0][1] is not None:
+                        if connection.in_transaction:  # some errors end it by themselves
+                            connection.execute("ROLLBACK")
+                    else:
+                        self._raise_if_moved(connection)
+                        is_committing = True
+                        connection.execute("COMMIT")
+                        self._raise_if_moved(connection, is_committed=True)
             except BaseException as error:
                 self._writer = None
                 _give_up(connection)
+                self._turnstile.close()
                 if isinstance(error, sqlite3.Error):
-                    raise _explained(error, self.path) from error
+                    raise explained(error, self.path, is_in_doubt=is_committing) from error
                 raise
             return answers
 
     def read(self, operation: Operation[object]) -> object:
         """Runs an operation that only reads, beside the writer."""
         with self._reader_lock:
-            self._reader = self._reader or self.connect()
+            connection = self._reader = self._reader or self.connect()
             try:
-                return drive(operation, self.execute_on(self._reader))
+                answer = drive(operation, self.execute_on(connection))
+                self._raise_if_moved(connection)
             except sqlite3.Error as error:
-                raise StoreError(f"SQLite could not read {self.path}: {error}") from error
+                raise unreadable(error, self.path) from error
+            except StoreError:
+                self._reader = None
+                connection.close()
+                raise
+            return answer
 
-    def connect(self) -> sqlite3.Connection:
+    def connect(self) -> Connection:
         """A connection with our settings; transactions are begun and ended by hand.
 
         Checkpoints are SQLite's own: they happen inside a commit of ours, so never beside another.
@@ -116,6 +149,8 @@ class SqliteBackend:
                 f"this process was forked while a connection to {self.path} was open, and SQLite loses commits of such "
                 "processes; fork before the first use or outside of transactions, or start processes with `spawn`"
             )
+        if self._has_file and identity_of(self.path) is None:
+            raise moved(self.path)  # opening it would make a new one
         deadline = time.monotonic() + self.busy_seconds
         connection = None
         try:
@@ -125,21 +160,24 @@ class SqliteBackend:
                 check_same_thread=False,
                 timeout=self.busy_seconds,
                 cached_statements=256,
+                factory=Connection,
             )
+            connection.file = identity_of(self.path)
             mode = _set_wal(connection, deadline)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA journal_size_limit = {LARGEST_IDLE_LOG}")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the words of an error may quote a damaged schema
             if connection is not None:
                 connection.close()
-            raise _cannot_open(error, self.path) from error
+            raise cannot_open(error, self.path) from error
         if mode != "wal":
             connection.close()
             raise StoreError(
                 f"{self.path} cannot keep a write-ahead log (its journal mode stays {mode!r}); Posthorse needs a local "
                 "disk that can share memory between processes"
             )
+        self._has_file = True
         return connection
 
     @contextmanager
@@ -148,8 +186,9 @@ class SqliteBackend:
 
         Every other writer waits meanwhile, so a block of more than `longest` seconds loses its connection.
         """
-        connection, turnstile = self._spares.pop() if self._spares else (self.connect(), Turnstile(self.path))
+        connection, turnstile = self._spare() or (self.connect(), Turnstile(self.path))
         cut_off = threading.Event()
+        is_committing = False
 
         def cut() -> None:
             cut_off.set()
@@ -165,7 +204,10 @@ class SqliteBackend:
                         "the body of the transaction ended it by itself, so what it wrote and the position of the job "
                         "were not committed together; leave COMMIT and ROLLBACK to the end of the block"
                     )
+                self._raise_if_moved(connection)
+                is_committing = True
                 connection.execute("COMMIT")
+                self._raise_if_moved(connection, is_committed=True)
         except BaseException as error:
             _give_up(connection)
             turnstile.close()
@@ -174,6 +216,8 @@ class SqliteBackend:
                     f"the transaction took more than the {longest:.0f} s that it may, a third of the lease, and was "
                     "rolled back; use smaller slices"
                 ) from error
+            if is_of_the_file(error):
+                raise explained(error, self.path, is_in_doubt=is_committing) from error
             raise
         self._spares.append((connection, turnstile))
 
@@ -230,20 +274,26 @@ class SqliteBackend:
         """What `posthorse doctor` says about the file; `integrity` is "ok" or the first thing that is wrong."""
         with self._reader_lock:
             connection = self._reader = self._reader or self.connect()
-            return {
-                "library": sqlite3.sqlite_version,
-                "other_libraries": ", ".join(name for name in _OTHER_LIBRARIES if name in sys.modules) or None,
-                "journal_mode": _pragma(connection, "journal_mode"),
-                "synchronous": _SYNCHRONOUS[int(_pragma(connection, "synchronous"))],
-                "integrity": _pragma(connection, "quick_check(1)"),
-                "file_bytes": _size(self.path),
-                "log_bytes": _size(f"{self.path}-wal"),
-            }
+            disk = os.statvfs(self.path)
+            try:
+                return {
+                    "library": sqlite3.sqlite_version,
+                    "other_libraries": ", ".join(name for name in _OTHER_LIBRARIES if name in sys.modules) or None,
+                    "journal_mode": _pragma(connection, "journal_mode"),
+                    "synchronous": _SYNCHRONOUS[int(_pragma(connection, "synchronous"))],
+                    "integrity": _integrity(connection),
+                    "file_bytes": _size(self.path),
+                    "log_bytes": _size(f"{self.path}-wal"),
+                    "free_bytes": disk.f_bavail * disk.f_frsize,
+                }
+            except sqlite3.Error as error:
+                raise unreadable(error, self.path) from error
 
     def close(self) -> None:
         """Closes all connections that are at rest."""
         with self._writer_lock, self._reader_lock:
             self.let_go()
+            self._has_file = False
 
     def locks(self) -> tuple[threading.Lock, ...]:
         """What must be held to let go."""
@@ -261,11 +311,25 @@ class SqliteBackend:
             connection.close()
             turnstile.close()
 
+    def _spare(self) -> tuple[Connection, Turnstile] | None:
+        while self._spares:
+            connection, turnstile = self._spares.pop()
+            if connection.file == identity_of(self.path):
+                return connection, turnstile
+            connection.close()
+            turnstile.close()
+        return None
+
+    def _raise_if_moved(self, connection: Connection, *, is_committed: bool = False) -> None:
+        # SQLite would go on in a file that nobody finds again; and a sync takes long enough to lose it meanwhile.
+        if identity_of(self.path) != connection.file:
+            raise moved(self.path, is_committed=is_committed)
+
     def _begin(self, connection: sqlite3.Connection) -> None:
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            if _code(error) != sqlite3.SQLITE_BUSY:
+            if code_of(error) != sqlite3.SQLITE_BUSY:
                 raise
             raise locked(self.path, self.busy_seconds) from error
 
@@ -274,14 +338,16 @@ class SqliteBackend:
             try:
                 return drive(operation, self.execute_on(connection)), None
             except Exception as error:
-                return None, _explained(error, self.path)
+                return None, explained(error, self.path)
         connection.execute("SAVEPOINT operation")
         try:
             answer = drive(operation, self.execute_on(connection))
         except Exception as error:
+            if not connection.in_transaction:
+                raise  # a full or failing disk takes the whole transaction along, neighbours and all
             connection.execute("ROLLBACK TO operation")
             connection.execute("RELEASE operation")
-            return None, _explained(error, self.path)
+            return None, explained(error, self.path)
         connection.execute("RELEASE operation")
         return answer, None
 
@@ -307,19 +373,21 @@ def _set_wal(connection: sqlite3.Connection, deadline: float) -> str:
             return str(_pragma(connection, "journal_mode = WAL"))
         except sqlite3.OperationalError as error:
             # The very first switch takes a lock that SQLite does not wait for.
-            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if code_of(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(random.uniform(0.001, 0.01))
-
-
-def _code(error: sqlite3.Error) -> int:
-    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    return code & 0xFF
 
 
 def _pragma(connection: sqlite3.Connection, text: str) -> str | int:
     found: tuple[str | int] = connection.execute(f"PRAGMA {text}").fetchone()
     return found[0]
+
+
+def _integrity(connection: sqlite3.Connection) -> str | int:
+    try:
+        return _pragma(connection, "quick_check(1)")
+    except sqlite3.DatabaseError as error:  # too damaged even to be checked
+        return str(error)
 
 
 def _size(path: Path | str) -> int | None:
@@ -328,20 +396,6 @@ def _size(path: Path | str) -> int | None:
         return os.stat(path).st_size
     except FileNotFoundError:
         return None
-
-
-def _cannot_open(error: sqlite3.Error, path: Path) -> StoreError:
-    if _code(error) == sqlite3.SQLITE_NOTADB:
-        return SchemaMismatch(f"{path} is no SQLite database ({error}), and was left alone; name another file")
-    return StoreUnreachable(
-        f"cannot open the SQLite store {path}: {error}; check that its folder exists and that both are writable"
-    )
-
-
-def _explained(error: Exception, path: Path) -> Exception:
-    if isinstance(error, sqlite3.Error):
-        return StoreError(f"SQLite could not write to {path}: {error}; nothing was written")
-    return error
 
 
 def _cut_off(connection: sqlite3.Connection) -> None:

@@ -1,6 +1,6 @@
 """The store as those above it see it: operations in, answers out, for threads and coroutines alike.
 
-Owns the choice of backend, what happens to it in a forked child, and the transaction that calls inside a block join.
+Owns what happens to its connections in a forked child, and which transaction calls inside a block join.
 """
 
 from __future__ import annotations
@@ -11,39 +11,26 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar, cast
 from weakref import WeakSet
 
 import msgspec
 
 from posthorse.clock import Clock
-from posthorse.errors import InvalidOption, InvalidSettings, SchemaMismatch, StoreError
+from posthorse.errors import InvalidOption, SchemaMismatch
 from posthorse.rules.job import Lane
 from posthorse.store import migrate
-from posthorse.store.base import (
-    AsyncExecute,
-    Execute,
-    Operation,
-    Steps,
-    adrive,
-    ask,
-    drive,
-    operation,
-    single_operation,
-)
+from posthorse.store.address import backend_of, is_there, make_folder, shown
+from posthorse.store.base import Execute, Operation, Steps, ask, drive, operation, single_operation
 from posthorse.store.committer import Committer
 from posthorse.store.guests.base import Guest, completed
 from posthorse.store.guests.host import Host, store_identity
+from posthorse.store.joining import Joined, Visit
 from posthorse.store.operations.submit import lane_ids
-
-if TYPE_CHECKING:
-    from posthorse.store.postgres import PostgresBackend
-    from posthorse.store.sqlite import SqliteBackend
 
 T = TypeVar("T")
 
-_joined: ContextVar[_Joined | None] = ContextVar("posthorse_joined", default=None)
+_joined: ContextVar[Joined | None] = ContextVar("posthorse_joined", default=None)
 _stores: WeakSet[Store] = WeakSet()
 _abandoned: list[object] = []
 """What a forked child inherited: kept, because closing it would disturb the parent."""
@@ -56,7 +43,7 @@ class Store:
         self.url = url
         self.schema = schema
         self.clock = clock or Clock()
-        self.backend = _backend(url, schema, self.clock)
+        self.backend = backend_of(url, schema, self.clock)
         self.is_sqlite = self.backend.dialect.name == "sqlite"
         self._host = Host(self.backend, self.where, self._stored_identity)
         self._committer = Committer(self.backend.commit)
@@ -65,7 +52,7 @@ class Store:
         self._is_checked = False
         self._lanes: dict[Lane, int] = {}
         self.after_commit: set[Callable[[], None]] = set()
-        """Called after each commit of this process, from the thread of its caller."""
+        """Called after each commit of this process after which there may be work, from the thread of its caller."""
         _stores.add(self)
 
     # ── running operations ───────────────────────────────────────────────────────────────────────────
@@ -77,7 +64,8 @@ class Store:
             return joined.run(operation)
         self._prepare()
         answer = self._committer.run(operation)
-        self._tell()
+        if not operation.is_quiet:
+            self._tell()
         return answer
 
     async def arun(self, operation: Operation[T]) -> T:
@@ -88,7 +76,8 @@ class Store:
         if not self._is_checked:
             await asyncio.to_thread(self._prepare)
         answer = await self._committer.arun(operation)
-        self._tell()
+        if not operation.is_quiet:
+            self._tell()
         return answer
 
     def read(self, operation: Operation[T]) -> T:
@@ -140,7 +129,7 @@ class Store:
         """
         if connection is None:
             self._prepare()
-            with self.backend.transaction(longest) as (own, execute), self._join(_Joined(self._identity, execute)):
+            with self.backend.transaction(longest) as (own, execute), self._join(Joined(self._identity, execute)):
                 yield own
             return
         guest = self._blocking_guest_on(connection, instead="write `async with batch.transaction(connection):`")
@@ -148,7 +137,7 @@ class Store:
         block = self._host.transaction(guest, longest, is_in_loop=False)
         completed(block.__aenter__())
         try:
-            with self._join(_Visit(self._identity, self._host, guest)):
+            with self._join(Visit(self._identity, self._host, guest)):
                 yield connection
         except BaseException as error:
             if not completed(block.__aexit__(type(error), error, error.__traceback__)):
@@ -163,13 +152,13 @@ class Store:
             if not self._is_checked:
                 await asyncio.to_thread(self._prepare)
             async with self.backend.atransaction(longest) as (own, execute):
-                with self._join(_Joined(self._identity, None, execute)):
+                with self._join(Joined(self._identity, None, execute)):
                     yield own
             return
         guest = self._host.guest_on(connection)
         await self._prepare_for(guest)
         async with self._host.transaction(guest, longest, is_in_loop=True):
-            with self._join(_Visit(self._identity, self._host, guest)):
+            with self._join(Visit(self._identity, self._host, guest)):
                 yield connection
 
     @contextmanager
@@ -181,7 +170,7 @@ class Store:
         guest = self._blocking_guest_on(connection, instead="use `await ….aenqueue(…)`")
         completed(self._prepare_for(guest))
         completed(self._host.join(guest))
-        with self._join(_Visit(self._identity, self._host, guest)):
+        with self._join(Visit(self._identity, self._host, guest)):
             yield
             completed(self._host.wake(guest))
 
@@ -191,7 +180,7 @@ class Store:
         guest = self._host.guest_on(connection)
         await self._prepare_for(guest)
         await self._host.join(guest)
-        with self._join(_Visit(self._identity, self._host, guest)):
+        with self._join(Visit(self._identity, self._host, guest)):
             yield
             await self._host.wake(guest)
 
@@ -205,13 +194,13 @@ class Store:
     def migrate(self) -> int:
         """Makes the schema or brings it up to date; answers with the number of steps taken."""
         if self.is_sqlite:
-            Path(self.where).parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.backend.path)  # type: ignore[union-attr]  # SQLite's
         with self.backend.migrating() as (execute, run_script):
             return migrate.migrate(_Migration(self.backend.dialect.name, execute, run_script), self.where)
 
     def schema_version(self) -> int | None:
         """The version of the stored schema; None when there is none."""
-        if self.is_sqlite and not Path(self.where).exists():
+        if self.is_sqlite and not is_there(self.backend.path):  # type: ignore[union-attr]  # SQLite's
             return None
         return cast("int | None", self.backend.read(_stored_version()))
 
@@ -222,7 +211,7 @@ class Store:
     @property
     def where(self) -> str:
         """What names the store in messages, without its password."""
-        return _where(self.url)
+        return shown(self.url)
 
     def close(self) -> None:
         """Closes all connections, after what was begun. Using the store again opens it anew."""
@@ -236,12 +225,12 @@ class Store:
         for listener in tuple(self.after_commit):
             listener()
 
-    def _joined(self) -> _Joined | None:
+    def _joined(self) -> Joined | None:
         joined = _joined.get()
         return joined if joined is not None and joined.store is self._identity and not joined.is_over else None
 
     @contextmanager
-    def _join(self, joined: _Joined) -> Iterator[None]:
+    def _join(self, joined: Joined) -> Iterator[None]:
         token = _joined.set(joined)
         try:
             yield
@@ -291,68 +280,12 @@ class Store:
     def start_anew(self) -> None:
         """In a forked child: abandons what was inherited, open transactions too, and opens its own when needed."""
         _abandoned.append((self.backend, self._committer))
-        self.backend = _backend(self.url, self.schema, self.clock)
+        self.backend = backend_of(self.url, self.schema, self.clock)
         self._host = Host(self.backend, self.where, self._stored_identity)
         self._committer = Committer(self.backend.commit)
         self._identity = object()
         self._opening = threading.Lock()
         self._is_checked = False
-
-
-class _Joined:
-    """The open transaction that calls join, on a connection of either colour."""
-
-    def __init__(self, store: object, execute: Execute | None, aexecute: AsyncExecute | None = None) -> None:
-        self.store = store
-        self.is_over = False
-        self._execute = execute
-        self._aexecute = aexecute
-
-    def run(self, operation: Operation[T]) -> T:
-        if self._execute is None:
-            raise _needs_await()
-        return drive(operation, self._execute)
-
-    async def arun(self, operation: Operation[T]) -> T:
-        if self._aexecute is not None:
-            return await adrive(operation, self._aexecute)
-        return self.run(operation)
-
-    def read(self, operation: Operation[T]) -> T:
-        return self.run(operation)
-
-    async def aread(self, operation: Operation[T]) -> T:
-        return await self.arun(operation)
-
-
-class _Visit(_Joined):
-    """The same on a connection of the user's."""
-
-    def __init__(self, store: object, host: Host, guest: Guest) -> None:
-        super().__init__(store, None)
-        self._host = host
-        self._guest = guest
-
-    def run(self, operation: Operation[T]) -> T:
-        return completed(self.arun(self._blocking(operation)))
-
-    async def arun(self, operation: Operation[T]) -> T:
-        return await self._host.run(self._guest, operation)
-
-    def read(self, operation: Operation[T]) -> T:
-        return completed(self.aread(self._blocking(operation)))
-
-    async def aread(self, operation: Operation[T]) -> T:
-        return await self._host.read(self._guest, operation)
-
-    def _blocking(self, operation: Operation[T]) -> Operation[T]:
-        if self._guest.is_async:
-            raise _needs_await()
-        return operation
-
-
-def _needs_await() -> StoreError:
-    return StoreError("this block is an async transaction: await the a-prefixed twin of this call inside it")
 
 
 class _Migration:
@@ -402,37 +335,3 @@ def _start_anew() -> None:
 
 
 os.register_at_fork(after_in_child=_start_anew)
-
-
-def _backend(url: str, schema: str, clock: Clock) -> SqliteBackend | PostgresBackend:
-    scheme, separator, rest = url.partition("://")
-    if separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
-        from posthorse.store.sqlite import SqliteBackend
-
-        if rest[1:] == ":memory:":
-            raise InvalidSettings(
-                "sqlite:///:memory: would be lost with its process, and workers could not see it; name a file"
-            )
-        if "\0" in rest:
-            raise InvalidSettings(f"the address of the store, {url!r}, holds a NUL, which no path has")
-        return SqliteBackend(Path(rest[1:]), clock)
-    if separator and scheme in ("postgresql", "postgres"):
-        try:
-            from posthorse.store.postgres import PostgresBackend
-        except ImportError as error:
-            raise InvalidSettings(
-                f"{scheme}:// needs psycopg ({error}); install it with `pip install 'posthorse[postgres]'`"
-            ) from error
-        return PostgresBackend(url, schema, clock)
-    raise InvalidSettings(
-        f"{_where(url) or url!r} is no address of a store; write sqlite:///folder/file.db (four slashes for an "
-        "absolute path) or postgresql://user:password@host/database"
-    )
-
-
-def _where(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    if scheme == "sqlite" and separator:
-        return rest[1:]
-    credentials, at, host = rest.rpartition("@")
-    return f"{scheme}://{credentials.partition(':')[0]}{at}{host}" if separator else url

@@ -22,6 +22,7 @@ from posthorse.store.base import Ask, Operation, Rows, Steps, adrive, ask, opera
 from posthorse.store.guests.base import Guest, Style
 from posthorse.store.guests.phrasing import Backend, Phrasing
 from posthorse.store.guests.recognise import guest_on
+from posthorse.store.sqlite_faults import explained, is_of_the_file
 from posthorse.store.turnstile import Turnstile
 
 T = TypeVar("T")
@@ -145,6 +146,8 @@ class Host:
         if code is None:
             return
         path = Path(self._where)
+        if is_of_the_file(cause):
+            raise explained(cause, path, is_in_doubt=True) from error
         if code == sqlite3.SQLITE_BUSY_SNAPSHOT:
             raise StoreError(
                 f"another connection wrote to {path} after this transaction had begun to read, so it cannot write any "

@@ -1,0 +1,72 @@
+"""Transactions that calls inside a block join: on a connection of the store's own, or as a guest on the user's."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from posthorse.errors import StoreError
+from posthorse.store.base import AsyncExecute, Execute, Operation, adrive, drive
+from posthorse.store.guests.base import Guest, completed
+from posthorse.store.guests.host import Host
+
+T = TypeVar("T")
+
+
+class Joined:
+    """The open transaction that calls join, on a connection of either colour."""
+
+    def __init__(self, store: object, execute: Execute | None, aexecute: AsyncExecute | None = None) -> None:
+        self.store = store
+        self.is_over = False
+        self._execute = execute
+        self._aexecute = aexecute
+
+    def run(self, operation: Operation[T]) -> T:
+        """Runs an operation as a part of the transaction."""
+        if self._execute is None:
+            raise _needs_await()
+        return drive(operation, self._execute)
+
+    async def arun(self, operation: Operation[T]) -> T:
+        """The same for a coroutine."""
+        if self._aexecute is not None:
+            return await adrive(operation, self._aexecute)
+        return self.run(operation)
+
+    def read(self, operation: Operation[T]) -> T:
+        """Runs an operation that only reads, and sees what the transaction wrote."""
+        return self.run(operation)
+
+    async def aread(self, operation: Operation[T]) -> T:
+        """The same for a coroutine."""
+        return await self.arun(operation)
+
+
+class Visit(Joined):
+    """The same on a connection of the user's."""
+
+    def __init__(self, store: object, host: Host, guest: Guest) -> None:
+        super().__init__(store, None)
+        self._host = host
+        self._guest = guest
+
+    def run(self, operation: Operation[T]) -> T:
+        return completed(self.arun(self._blocking(operation)))
+
+    async def arun(self, operation: Operation[T]) -> T:
+        return await self._host.run(self._guest, operation)
+
+    def read(self, operation: Operation[T]) -> T:
+        return completed(self.aread(self._blocking(operation)))
+
+    async def aread(self, operation: Operation[T]) -> T:
+        return await self._host.read(self._guest, operation)
+
+    def _blocking(self, operation: Operation[T]) -> Operation[T]:
+        if self._guest.is_async:
+            raise _needs_await()
+        return operation
+
+
+def _needs_await() -> StoreError:
+    return StoreError("this block is an async transaction: await the a-prefixed twin of this call inside it")

@@ -1,0 +1,112 @@
+"""What goes wrong with a SQLite file: whether it may have been written all the same, and what is said about it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import TypeGuard
+
+from posthorse.errors import OutcomeUnknown, SchemaMismatch, StoreError, StoreUnreachable
+
+FileIdentity = tuple[int, int]
+"""The file itself, whatever it is called: device and inode."""
+
+_OF_THE_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def code_of(error: sqlite3.Error) -> int:
+    """The primary code of an error."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF
+
+
+def identity_of(path: Path) -> FileIdentity | None:
+    """Which file lies there now; None for none."""
+    # Looked up, never opened: closing the file outside of SQLite would drop the locks of this process on it.
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def is_of_the_file(error: object) -> TypeGuard[sqlite3.Error]:
+    """True when the disk or the file is at fault, and not the statement."""
+    return isinstance(error, sqlite3.Error) and code_of(error) in (*_OF_THE_DISK, *_DAMAGED)
+
+
+def explained(error: Exception, path: Path, *, is_in_doubt: bool = False) -> Exception:
+    """The error as callers shall read it. `is_in_doubt`: it came from a COMMIT."""
+    if not isinstance(error, sqlite3.Error):
+        return error
+    code = code_of(error)
+    if code == sqlite3.SQLITE_IOERR and is_in_doubt:
+        # The log may hold the commit, though its sync failed: whoever recovers the log after a crash would find it.
+        return OutcomeUnknown(
+            f"the disk failed while a commit to {path} was synced ({error}), so nobody knows whether it happened; "
+            "ask again with the same id or key, which finds what was written, and have the disk looked after"
+        )
+    if code == sqlite3.SQLITE_FULL:
+        return StoreUnreachable(
+            f"the disk of {path} is full ({error}), and nothing was written; make room on it, and workers go on by "
+            "themselves: what was accepted before is safe"
+        )
+    if code == sqlite3.SQLITE_IOERR:
+        return StoreUnreachable(
+            f"the disk of {path} failed ({error}), and nothing was written; see whether it is full, then have it "
+            "looked after"
+        )
+    if code in _DAMAGED:
+        return damaged(error, path)
+    if "no such table: posthorse_" in str(error):
+        return SchemaMismatch(f"{path} has no schema of Posthorse ({error}); run `posthorse migrate`")
+    return StoreError(f"SQLite could not write to {path}: {error}; nothing was written")
+
+
+def unreadable(error: sqlite3.Error, path: Path) -> StoreError:
+    """For a read that failed."""
+    if code_of(error) in _DAMAGED:
+        return damaged(error, path)
+    return StoreError(f"SQLite could not read {path}: {error}")
+
+
+def cannot_open(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> StoreError:
+    """For a connection that could not be had."""
+    if isinstance(error, UnicodeDecodeError):
+        return damaged(error, path)
+    if code_of(error) == sqlite3.SQLITE_NOTADB:
+        return SchemaMismatch(f"{path} is no SQLite database ({error}), and was left alone; name another file")
+    if code_of(error) == sqlite3.SQLITE_CORRUPT:
+        return damaged(error, path)
+    return StoreUnreachable(
+        f"cannot open the SQLite store {path}: {error}; check that its folder exists, that both are writable, and that "
+        "the disk is not full"
+    )
+
+
+def damaged(error: Exception, path: Path) -> StoreError:
+    """For a file that does not hold together."""
+    return StoreError(
+        f"{path} is damaged ({error}), and nothing was written; stop all workers, keep a copy of it and of its -wal, "
+        f"then restore a backup, or take what can still be read with `sqlite3 {path} .recover`"
+    )
+
+
+def moved(path: Path, *, is_committed: bool = False) -> StoreError:
+    """For a file that is not there any more under its name, while connections to it are open."""
+    if is_committed:
+        return OutcomeUnknown(
+            f"{path} was removed, renamed or replaced while a commit was written to it, so the commit is in whatever "
+            "became of that file; ask again with the same id or key"
+        )
+    if identity_of(path) is None:
+        return StoreUnreachable(
+            f"{path} was removed or renamed while it was open, so nothing was written; put it back together "
+            "with its -wal, or restart all processes to begin with an empty store"
+        )
+    return StoreUnreachable(
+        f"{path} was replaced by another file while it was open, so nothing was written; try again, which takes the "
+        "file that is there now, and look whether jobs that were accepted before are in it"
+    )

@@ -1,0 +1,387 @@
+"""Files that are removed, replaced, cut, damaged or held open: an error that says so, and no job that vanishes."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from posthorse.cli import checks
+from posthorse.cli.root import root
+from posthorse.errors import OutcomeUnknown, StoreError, StoreUnreachable
+from posthorse.store import sqlite
+from posthorse.store.base import Ask, Execute, Rows
+from posthorse.store.committer import Answer
+from posthorse.store.operations.submit import enqueue
+from posthorse.store.sqlite import SqliteBackend
+from posthorse.store.sqlite_faults import explained
+from tests.store.yard import HOME, Yard
+
+DAMAGED, CUTS = 40, 25
+
+
+def backend(yard: Yard) -> SqliteBackend:
+    found = yard.store.backend
+    assert isinstance(found, SqliteBackend)
+    return found
+
+
+@pytest.fixture
+def yard(sqlite_url: str) -> Yard:
+    yard = Yard(sqlite_url)
+    yard.enqueue()
+    return yard
+
+
+@pytest.fixture
+def store(yard: Yard) -> Path:
+    return backend(yard).path
+
+
+def after_a_crash(store: Path, folder: Path) -> Path:
+    """The files as `kill -9` of everybody would leave them; the store is at rest meanwhile."""
+    folder.mkdir()
+    for path in store.parent.glob(f"{store.name}*"):
+        shutil.copy(path, folder / path.name)
+    return folder / store.name
+
+
+def doctor(url: str) -> tuple[int, str]:
+    """The exit code of `posthorse doctor`, and its words."""
+    done = CliRunner().invoke(root, ["doctor", "--url", url], prog_name="posthorse")
+    return done.exit_code, " ".join(done.stdout.split())
+
+
+# ── gone, or another ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_file_that_was_removed_takes_no_job(yard: Yard, store: Path) -> None:
+    """F38: SQLite itself would write on into a file that nobody can find again, and call that a commit."""
+    elsewhere = store.with_name("elsewhere.db")
+    store.rename(elsewhere)
+    for _ in range(2):
+        with pytest.raises(StoreUnreachable, match="removed or renamed while it was open, so nothing was written"):
+            yard.enqueue()
+        with pytest.raises(StoreUnreachable, match="removed or renamed"):
+            yard.waiting()
+        assert not store.exists(), "an empty store took its place"
+    elsewhere.rename(store)
+    yard.enqueue()
+    assert yard.waiting() == 2
+
+
+def test_a_slice_in_a_file_that_was_removed_is_not_committed(yard: Yard, store: Path) -> None:
+    def slice_that_loses_its_file() -> None:
+        with yard.store.transaction():
+            yard.enqueue()
+            store.unlink()
+
+    with pytest.raises(StoreUnreachable, match="removed or renamed"):
+        slice_that_loses_its_file()
+
+
+def test_a_file_that_was_replaced_is_told_once_and_then_taken(yard: Yard, store: Path, tmp_path: Path) -> None:
+    """F38, as where a backup is put in place under a running application."""
+    restored = tmp_path / "restored.db"
+    other = Yard(f"sqlite:///{restored}")
+    other.enqueue(5)
+    other.store.close()
+    assert yard.waiting() == 1
+    for suffix in ("-wal", "-shm"):
+        store.with_name(store.name + suffix).unlink()
+    restored.replace(store)
+    with pytest.raises(StoreUnreachable, match="replaced by another file"):
+        yard.enqueue()
+    with pytest.raises(StoreUnreachable, match="replaced by another file"):
+        yard.waiting()
+    yard.submit(yard.new())
+    assert yard.waiting() == 6
+    yard.audit()
+
+
+def test_an_application_that_is_opened_anew_begins_with_an_empty_file(yard: Yard, store: Path) -> None:
+    yard.store.close()
+    store.unlink()
+    again = Yard(yard.store.url)
+    again.enqueue()
+    assert again.waiting() == 1
+
+
+# ── a log that is removed or cut ─────────────────────────────────────────────────────────────────────
+
+
+def test_a_log_that_was_removed_after_a_crash_is_told_by_the_doctor(yard: Yard, store: Path, tmp_path: Path) -> None:
+    """F39: what was in the log alone is lost; the file is sound, and as it was at its last checkpoint."""
+    with closing(sqlite3.connect(store)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    yard.enqueue(3)
+    crashed = after_a_crash(store, tmp_path / "crashed")
+    log = crashed.with_name(f"{crashed.name}-wal")
+    kept = log.rename(tmp_path / "kept")
+    code, told = doctor(f"sqlite:///{crashed}")
+    assert code == 1
+    assert "somebody removed the log" in told
+    kept.rename(log)
+    assert Yard(f"sqlite:///{crashed}").waiting() == 4
+
+    without = after_a_crash(store, tmp_path / "without")
+    without.with_name(f"{without.name}-wal").unlink()
+    left = Yard(f"sqlite:///{without}")
+    assert left.waiting() == 1
+    assert left.store.health()["integrity"] == "ok"
+    left.audit()
+
+
+def test_whatever_was_committed_before_the_end_of_a_cut_log_is_there(yard: Yard, store: Path, tmp_path: Path) -> None:
+    """F42: every whole commit, no part of one, and a store that works on."""
+    with closing(sqlite3.connect(store)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    log = store.with_name(f"{store.name}-wal")
+    ends = {0: 1}
+    """How many jobs are there when the log ends here."""
+    for number in range(12):
+        yard.enqueue(number + 1)
+        ends[os.stat(log).st_size] = yard.waiting()
+    chance = random.Random(42)
+    whole = max(ends)
+    for number, end in enumerate([*ends, *(chance.randrange(whole) for _ in range(CUTS))]):
+        crashed = after_a_crash(store, tmp_path / f"cut{number}")
+        os.truncate(f"{crashed}-wal", end)
+        again = Yard(f"sqlite:///{crashed}")
+        expected = ends[max(place for place in ends if place <= end)]
+        assert again.waiting() == expected, f"a log of {end} bytes, commits end at {sorted(ends)}"
+        again.audit()
+        again.enqueue(2)
+        assert again.complete(again.claim_one()) == []
+        assert again.waiting() == expected + 1
+        assert again.store.health()["integrity"] == "ok"
+        again.audit()
+        again.store.close()
+
+
+# ── damage ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_page_of_garbage_is_told_and_never_worked_on_in_silence(yard: Yard, store: Path, tmp_path: Path) -> None:
+    """F41: whoever meets the page gets an error with advice; the doctor finds it, whoever met it."""
+    for _ in range(10):
+        yard.enqueue(60)
+    yard.complete(yard.claim_one())
+    yard.store.close()
+    chance = random.Random(41)
+    pages = os.stat(store).st_size // 4096
+    for number in range(DAMAGED):
+        damaged = after_a_crash(store, tmp_path / f"damaged{number}")
+        page = chance.randrange(pages)
+        with damaged.open("r+b") as file:
+            file.seek(page * 4096)
+            file.write(chance.randbytes(4096))
+        again = Yard(f"sqlite:///{damaged}")
+        errors = _errors_of_using(again)
+        assert errors, f"nobody noticed that page {page} of {pages} is garbage"
+        assert all("damaged" in str(error) or "no SQLite database" in str(error) for error in errors), errors
+
+
+def _errors_of_using(yard: Yard) -> list[StoreError]:
+    errors: list[StoreError] = []
+    uses: list[Callable[[], object]] = [
+        lambda: yard.enqueue(5),
+        yard.waiting,
+        lambda: yard.complete(yard.claim_one()),
+        lambda: _check_integrity(yard),
+    ]
+    for use in uses:
+        try:
+            use()
+        except StoreError as error:
+            errors.append(error)
+    return errors
+
+
+def _check_integrity(yard: Yard) -> None:
+    if yard.store.health()["integrity"] != "ok":
+        raise StoreError(f"damaged: {yard.store.health()['integrity']}")
+
+
+def test_doctor_explains_a_damaged_file(yard: Yard, store: Path, tmp_path: Path) -> None:
+    """F41: in a page that nothing reads on the way, and in the one that everything begins with."""
+    yard.enqueue(200)
+    yard.store.close()
+    with closing(sqlite3.connect(store)) as connection:
+        [(page,)] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'posthorse_checkpoints'")
+    for number, at in enumerate([page, 2, 1]):
+        crashed = after_a_crash(store, tmp_path / f"damaged{number}")
+        with crashed.open("r+b") as file:
+            file.seek((at - 1) * 4096 + 100 * (at == 1))
+            file.write(b"\xff" * 64)
+        code, told = doctor(f"sqlite:///{crashed}")
+        assert code in (1, 5), told
+        assert "restore a backup" in told
+
+
+def test_a_flipped_bit_in_the_log_ends_it_there(yard: Yard, store: Path, tmp_path: Path) -> None:
+    """F41: after a crash frames are checked, so nothing wrong is read; what was committed behind it is lost."""
+    with closing(sqlite3.connect(store)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    log = store.with_name(f"{store.name}-wal")
+    yard.enqueue(10)
+    end = os.stat(log).st_size
+    yard.enqueue(20)
+    crashed = after_a_crash(store, tmp_path / "crashed")
+    with open(f"{crashed}-wal", "r+b") as file:
+        file.seek(end + 200)
+        byte = file.read(1)[0]
+        file.seek(end + 200)
+        file.write(bytes([byte ^ 1]))
+    again = Yard(f"sqlite:///{crashed}")
+    assert again.waiting() == 11
+    again.audit()
+
+
+# ── errors in the midst of a group ───────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("neighbours", [0, 2])
+def test_an_error_that_ends_the_whole_transaction_says_what_it_was(
+    yard: Yard, neighbours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails takes the transaction along: nobody in it is told of savepoints that are not there."""
+    lanes = yard.store.lanes({HOME})
+    store = backend(yard)
+    original, begun = store.execute_on, 0
+
+    def failing(connection: sqlite3.Connection) -> Execute:
+        nonlocal begun
+        begun += 1
+
+        def fail(wanted: Ask) -> Rows:
+            connection.execute("ROLLBACK")  # as SQLite does by itself
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+
+        return fail if begun > neighbours else original(connection)
+
+    monkeypatch.setattr(store, "execute_on", failing)
+    operations = [enqueue(yard.new(), lanes, channel="") for _ in range(neighbours + 1)]
+    with pytest.raises(StoreUnreachable, match=r"is full .*nothing was written; make room"):
+        _raise_what_came_of(store.commit(operations))
+    monkeypatch.undo()
+    yard.enqueue()
+    assert yard.waiting() == 2
+
+
+def test_a_full_disk_in_a_transaction_of_the_users_is_told_as_one(yard: Yard, store: Path) -> None:
+    """So a job whose slice it meets is interrupted, and no attempt is spent on it."""
+    with closing(sqlite3.connect(store, isolation_level=None)) as connection:
+        [(pages,)] = connection.execute("PRAGMA page_count")
+        connection.execute(f"PRAGMA max_page_count = {pages + 1}")
+
+        def enqueue_much() -> None:
+            with yard.store.transaction(connection):
+                yard.enqueue(1000)
+
+        with pytest.raises(StoreUnreachable, match=r"is full .*nothing was written"):
+            enqueue_much()
+    assert yard.waiting() == 1
+
+
+def _raise_what_came_of(answers: Sequence[Answer]) -> None:
+    for _, error in answers:
+        if error is not None:
+            raise error
+
+
+def test_only_a_failing_commit_is_in_doubt() -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+    assert isinstance(explained(error, Path("jobs.db"), is_in_doubt=True), OutcomeUnknown)
+    assert isinstance(explained(error, Path("jobs.db")), StoreUnreachable)
+    assert "nothing was written" in str(explained(error, Path("jobs.db")))
+
+
+# ── readers, rights ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_reader_that_pins_the_log_is_told_and_the_log_is_cut_back_after_it(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F44: SQLite cannot begin the log anew under a reader, so it grows; nothing else fails, and it does not stay."""
+    monkeypatch.setattr(sqlite, "LARGEST_IDLE_LOG", 100_000)
+    monkeypatch.setattr(checks, "LARGEST_LOG", 6_000_000)
+    yard = Yard(sqlite_url)
+    yard.enqueue()
+    log = f"{backend(yard).path}-wal"
+    with closing(sqlite3.connect(backend(yard).path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM posthorse_jobs").fetchone() == (1,)
+        while os.stat(log).st_size < 6_500_000:
+            yard.enqueue(400)
+        assert "some program keeps a read transaction open" in doctor(sqlite_url)[1]
+    for _ in range(3):
+        yard.enqueue()
+    assert os.stat(log).st_size < 200_000
+    yard.audit()
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every account may walk through; those of pytest are their owner's alone."""
+    with tempfile.TemporaryDirectory(prefix="posthorse-") as folder:
+        os.chmod(folder, 0o711)
+        yield Path(folder)
+
+
+@pytest.mark.parametrize(("is_new", "mode"), [(True, 0o555), (False, 0o555), (False, 0o000)])
+def test_a_folder_that_may_not_be_written_to_is_a_clear_exit(open_folder: Path, is_new: bool, mode: int) -> None:
+    """F48, under an account without rights. The modules are loaded first: that account may not even see them."""
+    folder = open_folder / "store"
+    folder.mkdir()
+    if not is_new:
+        yard = Yard(f"sqlite:///{folder}/jobs.db")
+        yard.enqueue()
+        yard.store.close()
+    program = (
+        "import os, sys\n"
+        "from click.testing import CliRunner\n"
+        "from posthorse.cli.root import root\n"
+        "def run(url): return CliRunner().invoke(root, ['migrate', '--url', url])\n"
+        "assert run(sys.argv[1]).exit_code == 0\n"
+        "if os.geteuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "done = run(sys.argv[2])\n"
+        "print(done.exit_code, done.output)\n"
+    )
+    folder.chmod(mode)
+    first = open_folder / "first.db"
+    done = subprocess.run(
+        [sys.executable, "-c", program, f"sqlite:///{first}", f"sqlite:///{folder}/jobs.db"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    folder.chmod(0o755)
+    assert done.stdout.startswith("5 "), done.stdout
+    assert "writable" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_a_disk_that_is_nearly_full_is_told_by_the_doctor() -> None:
+    """F35, before it happens."""
+    healthy: checks.Health = {
+        "library": "3.51.3", "journal_mode": "wal", "synchronous": "FULL", "integrity": "ok",
+        "file_bytes": 1, "log_bytes": 0, "free_bytes": 10_000_000,
+    }  # fmt: skip
+    found = {check.name: check for check in checks.sqlite_checks(healthy, "ext4")}
+    assert found["space"].verdict is checks.Verdict.WARNING
+    assert "10 MB are free" in found["space"].finding
