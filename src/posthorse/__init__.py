@@ -41,6 +41,7 @@ if typing.TYPE_CHECKING:
         UnknownKind,
         UsageError,
     )
+    from posthorse.rules import events
     from posthorse.rules.job import Attempt, BadItem, JobError, State, Status
     from posthorse.rules.keys import Key
     from posthorse.rules.limits import Concurrency, Rate, Sequence
@@ -114,6 +115,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "csv",
+    "events",
     "files",
     "keyset",
     "lines",
@@ -154,6 +156,7 @@ _HOMES = {
     "TooLarge": "posthorse.errors",
     "UnknownKind": "posthorse.errors",
     "UsageError": "posthorse.errors",
+    "events": "posthorse.rules",
     "Attempt": "posthorse.rules.job",
     "BadItem": "posthorse.rules.job",
     "JobError": "posthorse.rules.job",
@@ -190,7 +193,10 @@ if not typing.TYPE_CHECKING:  # a checker that saw it would let any name pass
         home = _HOMES.get(name)
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found = globals()[name] = getattr(importlib.import_module(home), name)
+        found: object = getattr(importlib.import_module(home), name, None)
+        if found is None:  # a module of that package
+            found = importlib.import_module(f"{home}.{name}")
+        globals()[name] = found
         return found
 
 

@@ -14,8 +14,8 @@ AsyncConnection Attempt Backoff BadItem Batch Call Concurrency Connection Contex
 Interrupted InvalidArgument InvalidOption InvalidSettings Job JobCancelled JobError JobFailed JobNotFound Jobs Key
 KeyConflict Kind Misfire NotAllowed NotUnique OutcomeUnknown Posthorse PosthorseError Progress Queue QueueClosed
 QueueFull QueueSettings Rate Retry Schedule ScheduleNotFound ScheduleState ScheduleStatus SchemaMismatch Sequence Snooze
-State Status StoreError StoreUnreachable ToleranceExceeded TooLarge Unique UnknownKind UsageError __version__ csv files
-keyset lines rows
+State Status StoreError StoreUnreachable ToleranceExceeded TooLarge Unique UnknownKind UsageError __version__ csv
+events files keyset lines rows
 """
 
 

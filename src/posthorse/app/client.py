@@ -30,13 +30,16 @@ from posthorse.rules.registry import Registry, make_kind_options, register
 from posthorse.rules.retry import Backoff, BackoffFunction
 from posthorse.rules.sizes import Size
 from posthorse.rules.unique import Unique
+from posthorse.rules.values.misfit import short
 from posthorse.store.connections import UserConnection
 from posthorse.store.operations.submit import Submitted, enqueue
 from posthorse.store.store import Store
 from posthorse.worker.context import Context
 
 if TYPE_CHECKING:
+    from posthorse.app.observers import Observing
     from posthorse.app.schedules import Schedule
+    from posthorse.rules.events import DeadLettersGrew
     from posthorse.rules.schedules import Misfire, MisfirePolicy, Overlap
     from posthorse.worker.embedded import EmbeddedWorker
 
@@ -157,6 +160,44 @@ class Posthorse:
             overlap=overlap,
             jitter=jitter,
         )
+
+    def on(
+        self,
+        event: type[DeadLettersGrew],
+        /,
+        *,
+        queue: str | None = None,
+        by: int = 10,
+        within: Duration = "5m",
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        priority: int | None = None,
+        max_attempts: int | None = None,
+        backoff: Backoff | Duration | Sequence[Duration] | BackoffFunction | None = None,
+        retry_on: ErrorClasses | None = None,
+        give_up_on: ErrorClasses | None = None,
+        timeout: Duration | None = None,
+    ) -> Observing[DeadLettersGrew]:
+        """Tells a function when dead letters grow: `@app.on(ph.events.DeadLettersGrew, by=10, within="5m")`.
+
+        It is told when so many jobs of a queue died within that time, once for all of them, and again at most once in
+        each such time. queue: of this one alone; left out, of any, each by itself. The function becomes a kind of job
+        in the queue `posthorse`, with the event as its argument, under `name` or its own; the other options are those
+        of `app.job`.
+        Raises DuplicateKind, InvalidOption.
+        """
+        from posthorse.app.observers import Observing  # here, for few applications observe
+
+        options = {
+            "aliases": aliases,
+            "priority": priority,
+            "max_attempts": max_attempts,
+            "backoff": backoff,
+            "retry_on": retry_on,
+            "give_up_on": give_up_on,
+            "timeout": timeout,
+        }
+        return Observing(self, event, name=name, queue=queue, by=by, within=within, options=options)
 
     def queue(
         self,
@@ -352,13 +393,17 @@ class JobDecorator:
 def _checked_id(value: object) -> str:
     if isinstance(value, str) and ids.is_id(value.lower()):
         return value.lower()
-    raise InvalidOption(f"{repr(value)[:60]} is no job id; ids look like 01936f5e-7c1a-7d2b-8e3f-0123456789ab")
+    raise InvalidOption(f"{short(value)} is no job id; ids look like 01936f5e-7c1a-7d2b-8e3f-0123456789ab")
 
 
 def _connection_of(calls: Sequence[Call[R]]) -> UserConnection | None:
+    if not isinstance(calls, list | tuple):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(
+            f"enqueue_many takes a list of calls, not {short(calls)}; bind the arguments: [report.bind(…)]"
+        )
     for call in calls:
         if not isinstance(call, Call):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidOption(f"enqueue_many takes calls, not {call!r}; bind the arguments: report.bind(…)")
+            raise InvalidOption(f"enqueue_many takes calls, not {short(call)}; bind the arguments: report.bind(…)")
     first = calls[0].connection if calls else None
     if any(call.connection is not first for call in calls):
         raise InvalidOption(

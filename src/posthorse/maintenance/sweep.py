@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 
 import msgspec
 
 from posthorse.errors import PosthorseError
+from posthorse.maintenance.dead_letters import DeadLetterLooks
 from posthorse.rules.lifecycle import Lost, Outcome, Policy, decide
 from posthorse.store.operations.finish import Attempt, settle
 from posthorse.store.operations.gates import gates_to_tend, neglected_gates, tend_gates
@@ -65,9 +67,17 @@ LONGEST_RECONNECT = 2.5
 
 
 class Sweeper:
-    """Sweeps while it has the duty."""
+    """Sweeps while it has the duty. With `dead_letters` it looks after those in time, too."""
 
-    def __init__(self, store: Store, holder: str, *, lease: float, policy: Policy) -> None:
+    def __init__(
+        self,
+        store: Store,
+        holder: str,
+        *,
+        lease: float,
+        policy: Policy,
+        dead_letters: DeadLetterLooks | None = None,
+    ) -> None:
         self._store = store
         self._holder = holder
         self._span = max(2.0, lease / 3)
@@ -75,6 +85,7 @@ class Sweeper:
         self._patience = max(1.0, lease / 6)
         self._clemency = max(LONGEST_RECONNECT, lease / 3)
         self._policy = policy
+        self._dead_letters = dead_letters
         self._watch = make_watch_of_writes(store, closest=CLOSEST_LOOKS, blind=LOOK_WHEN_BLIND)
         self._duty_until = 0.0
         self._swept_at = time.monotonic()
@@ -96,7 +107,7 @@ class Sweeper:
         while True:
             try:
                 self._watch.clear()
-                pause = await self._turn()
+                pause = min(await self._turn(), await self._look_at_dead_letters())
             except PosthorseError as error:
                 log.warning("cannot sweep: %s", error)
                 await asyncio.sleep(self._span / 2)
@@ -125,6 +136,13 @@ class Sweeper:
         if time.monotonic() >= self._forgets_at:
             await self._forget_keys()
         return self._until_next_turn(due)
+
+    async def _look_at_dead_letters(self) -> float:
+        """Answers with the seconds until the next look."""
+        if self._dead_letters is None:
+            return math.inf
+        await self._dead_letters.look_in_time(has_duty=self._has_duty)
+        return max(0.001, self._dead_letters.next_in)
 
     def _until_next_turn(self, due: NextDue) -> float:
         """Seconds until there is something to do, if nothing is written before: a job is due, the duty, a sweep."""

@@ -20,8 +20,10 @@ from posthorse.rules.retry import Backoff, BackoffFunction, checked_backoff, che
 from posthorse.rules.sizes import Size, as_bytes, size_text
 
 if TYPE_CHECKING:
+    from posthorse.rules.growth import Observer
     from posthorse.rules.schedules import Declared
 from posthorse.rules.unique import Unique, check_names, checked_unique
+from posthorse.rules.values.misfit import short
 
 _PLAIN = Backoff()
 
@@ -76,6 +78,8 @@ class Registry:
         self._by_name: dict[str, Registered] = {}
         self.schedules: dict[str, Declared] = {}
         """What the application runs by the clock, by name."""
+        self.observers: dict[str, Observer] = {}
+        """Those of its kinds that are told of events."""
 
     def add(self, registered: Registered) -> None:
         """Enters a kind and its aliases. Raises DuplicateKind."""
@@ -113,7 +117,7 @@ def register(
 ) -> Registered:
     """Makes a function into a kind. Raises InvalidOption for what is no function of the user's."""
     if not inspect.isroutine(function):
-        raise InvalidOption(f"@app.job needs a function, not {function!r}")
+        raise InvalidOption(f"@app.job needs a function, not {short(function)}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise InvalidOption(
             f"{_place(function)} has a yield: a call would run nothing; let the job loop over ctx.slices(…) instead"
@@ -165,22 +169,14 @@ def checked_budget(value: object, *, name: str) -> int:
     """A whole number from 1 to 1,000. Raises InvalidOption."""
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1000:
         return value
-    raise InvalidOption(f"{name} is {value!r}; it must be a whole number from 1 to 1000")
+    raise InvalidOption(f"{name} is {short(value)}; it must be a whole number from 1 to 1000")
 
 
-def checked_timeout(value: Duration) -> float:
+def checked_span(value: Duration, *, name: str) -> float:
     """A duration above zero, in seconds. Raises InvalidOption."""
-    seconds = as_timedelta(value, name="timeout").total_seconds()
+    seconds = as_timedelta(value, name=name).total_seconds()
     if seconds <= 0:
-        raise InvalidOption("timeout must be longer than zero; leave it out for none")
-    return seconds
-
-
-def checked_expiry(value: Duration) -> float:
-    """A duration above zero, in seconds. Raises InvalidOption."""
-    seconds = as_timedelta(value, name="expires").total_seconds()
-    if seconds <= 0:
-        raise InvalidOption("expires must be longer than zero; leave it out for none")
+        raise InvalidOption(f"{name} must be longer than zero; leave it out for none")
     return seconds
 
 
@@ -189,14 +185,15 @@ def checked_isolation(value: object) -> str:
     if value == "process":
         return "process"
     raise InvalidOption(
-        f'isolation is {value!r}; it must be "process", or be left out for the loop (async) or a thread of the worker'
+        f'isolation is {short(value)}; it must be "process", or be left out for the loop (async) or a thread of the '
+        "worker"
     )
 
 
 def checked_tags(value: object) -> tuple[str, ...]:
     """Up to 50 names. Raises InvalidOption."""
     if isinstance(value, str) or not isinstance(value, list | tuple | set | frozenset):
-        raise InvalidOption(f"tags is {value!r}; give a list of names")
+        raise InvalidOption(f"tags is {short(value)}; give a list of names")
     tags = tuple(checked_name(tag, what="tag") for tag in cast("Iterable[object]", value))
     if len(tags) > 50:
         raise InvalidOption(f"{len(tags)} tags are more than the 50 that a job may have")
@@ -205,15 +202,8 @@ def checked_tags(value: object) -> tuple[str, ...]:
 
 def _checked_aliases(value: object) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Iterable):
-        raise InvalidOption(f"aliases is {value!r}; give a list of names")
+        raise InvalidOption(f"aliases is {short(value)}; give a list of names")
     return tuple(checked_name(alias, what="alias") for alias in cast("Iterable[object]", value))
-
-
-def _checked_kill_after(value: Duration) -> float:
-    seconds = as_timedelta(value, name="kill_after").total_seconds()
-    if seconds <= 0:
-        raise InvalidOption("kill_after must be longer than zero; leave it out for none")
-    return seconds
 
 
 def _checked_memory(value: Size) -> int:
@@ -232,10 +222,10 @@ _CHECKS: dict[str, Callable[..., object]] = {
     "backoff": checked_backoff,
     "retry_on": partial(checked_errors, name="retry_on"),
     "give_up_on": partial(checked_errors, name="give_up_on"),
-    "timeout": checked_timeout,
-    "expires": checked_expiry,
+    "timeout": partial(checked_span, name="timeout"),
+    "expires": partial(checked_span, name="expires"),
     "isolation": checked_isolation,
-    "kill_after": _checked_kill_after,
+    "kill_after": partial(checked_span, name="kill_after"),
     "max_memory": _checked_memory,
     "unique": checked_unique,
     "aliases": _checked_aliases,

@@ -13,11 +13,12 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 from posthorse.errors import InvalidOption, PosthorseError, StoreError
+from posthorse.maintenance.dead_letters import DeadLetterLooks
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.maintenance.sweep import Sweeper
 from posthorse.rules.job import checked_name
@@ -25,6 +26,7 @@ from posthorse.rules.lifecycle import Policy
 from posthorse.rules.queues import as_labels
 from posthorse.rules.registry import Registry
 from posthorse.rules.settings import Settings
+from posthorse.rules.values.misfit import short
 from posthorse.store.operations.runners import Runner, register, retire
 from posthorse.store.store import Store
 from posthorse.version import VERSION
@@ -50,8 +52,9 @@ class EmbeddedWorker:
         labels: Mapping[str, str] | None = None,
         only: OneJob | None = None,
     ) -> None:
-        if isinstance(queues, str):
-            raise InvalidOption(f"queues is {queues!r}; give a list of names, such as [{queues!r}]")
+        given: object = queues
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise InvalidOption(f'queues is {short(given)}; give a list of names, such as ["mail"]')
         self._store = store
         self._registry = registry
         self._settings = settings
@@ -140,9 +143,10 @@ class EmbeddedWorker:
         heart.add(pulse)
         heart.start()
         policy = Policy(max_losses=settings.max_interruptions)
-        sweeper = Sweeper(self._store, runner.id, lease=settings.lease, policy=policy)
+        # Who is here for one job alone attends to no schedules, and tells nobody of others.
+        looks = DeadLetterLooks(self._store, self._registry.observers) if self._only is None else None
+        sweeper = Sweeper(self._store, runner.id, lease=settings.lease, policy=policy, dead_letters=looks)
         sweeping = asyncio.create_task(sweeper.run_forever())
-        # Who is here for one job alone attends to no schedules.
         scheduler = Scheduler(self._store, self._registry.schedules if self._only is None else {})
         scheduling = asyncio.create_task(scheduler.run_forever())
         self._started.set()
@@ -203,4 +207,4 @@ def checked_concurrency(value: object) -> int:
     """A whole number from 1 to 10,000. Raises InvalidOption."""
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10_000:
         return value
-    raise InvalidOption(f"concurrency is {value!r}; it must be a whole number from 1 to 10,000")
+    raise InvalidOption(f"concurrency is {short(value)}; it must be a whole number from 1 to 10,000")

@@ -25,8 +25,10 @@ import msgspec
 from posthorse.app.loading import load_application
 from posthorse.clock import until_tick
 from posthorse.errors import PosthorseError
+from posthorse.maintenance.dead_letters import DeadLetterLooks
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.maintenance.sweep import Sweeper, rescue
+from posthorse.rules.growth import Observer
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Policy, Stopped
 from posthorse.rules.queues import DeclaredQueues
@@ -82,6 +84,7 @@ def supervise(
         url=url,
         kinds=frozenset(app.registry),
         schedules=app.registry.schedules,
+        observers=app.registry.observers,
         declared_queues=app.registry.queues,
         queues=tuple(queues),
         labels=tuple(labels),
@@ -138,6 +141,7 @@ class Supervisor:
         url: str | None,
         kinds: frozenset[str],
         schedules: Mapping[str, Declared],
+        observers: Mapping[str, Observer],
         declared_queues: DeclaredQueues,
         queues: tuple[str, ...],
         labels: tuple[str, ...],
@@ -151,6 +155,7 @@ class Supervisor:
         self._url = url
         self._kinds = kinds
         self._schedules = schedules
+        self._observers = observers
         self._queues = queues
         self._labels = labels
         self._processes = processes
@@ -174,7 +179,8 @@ class Supervisor:
             loop.add_signal_handler(number, self._on_signal)
         self._heart.start()
         policy = Policy(max_losses=self._settings.max_interruptions)
-        sweeper = Sweeper(self._store, self._worker, lease=self._settings.lease, policy=policy)
+        looks = DeadLetterLooks(self._store, self._observers)
+        sweeper = Sweeper(self._store, self._worker, lease=self._settings.lease, policy=policy, dead_letters=looks)
         sweeping = asyncio.create_task(sweeper.run_forever())
         scheduling = asyncio.create_task(Scheduler(self._store, self._schedules).run_forever())
         keepers = [asyncio.create_task(self._keep(number)) for number in range(self._processes)]

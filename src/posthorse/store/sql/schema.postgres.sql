@@ -237,6 +237,14 @@ CREATE TABLE @fires (
     PRIMARY KEY (schedule, due_at)
 );
 
+-- Up to when dead letters were told of: to whom (the kind of an observer, or * for the log), and of which queue.
+CREATE TABLE @alarms (
+    name    text NOT NULL,
+    subject text NOT NULL,
+    through bigint NOT NULL,
+    PRIMARY KEY (name, subject)
+);
+
 -- Chores that one process at a time does: sweeping, promoting.
 CREATE TABLE @duties (
     name   text PRIMARY KEY,

@@ -235,6 +235,14 @@ CREATE TABLE @fires (
     PRIMARY KEY (schedule, due_at)
 ) WITHOUT ROWID;
 
+-- Up to when dead letters were told of: to whom (the kind of an observer, or * for the log), and of which queue.
+CREATE TABLE @alarms (
+    name    text NOT NULL,
+    subject text NOT NULL,
+    through integer NOT NULL,
+    PRIMARY KEY (name, subject)
+) WITHOUT ROWID;
+
 -- Chores that one process at a time does: sweeping, promoting.
 CREATE TABLE @duties (
     name   text PRIMARY KEY,

@@ -638,6 +638,36 @@ UPDATE @schedules SET paused = true WHERE name = :name RETURNING name
 UPDATE @schedules SET through = CASE WHEN paused THEN :now ELSE through END, paused = false
 WHERE name = :name RETURNING name
 
+-- ── dead letters ───────────────────────────────────────────────────────────────────────────────────
+
+-- ## new_dead_letters
+-- The newest dead letters of a time, the newest first, and the store's clock: one step of an index for each.
+SELECT newest.since, newest.job, lanes.queue, lanes.kind, :now
+FROM (
+    SELECT job, since FROM @parked
+    WHERE state = 'failed' AND since > :now - :within AND since <= :now ORDER BY since DESC LIMIT :limit
+) AS newest CROSS JOIN @jobs j CROSS JOIN @lanes lanes
+WHERE j.id = newest.job AND lanes.id = j.lane
+ORDER BY newest.since DESC
+
+-- ## errors_of
+-- How the errors of jobs begin: with their classes. What follows may be long.
+-- rows: job uuid
+SELECT j.id, substr(j.error, 1, 300) FROM {rows} CROSS JOIN @jobs j WHERE j.id = r.job
+
+-- ## alarms
+-- Up to when somebody was told of a queue.
+-- rows: name text, subject text
+SELECT a.name, a.subject, a.through FROM {rows} CROSS JOIN @alarms a WHERE a.name = r.name AND a.subject = r.subject
+
+-- ## raise_alarm
+-- Says that somebody is told of what came after a moment. No row: somebody else did, meanwhile. What was told under a
+-- clock that was put back since counts no more.
+INSERT INTO @alarms (name, subject, through) VALUES (:name, :subject, :through)
+ON CONFLICT (name, subject) DO UPDATE SET through = excluded.through
+WHERE @alarms.through <= :after OR @alarms.through > :now
+RETURNING through
+
 -- ── reading ────────────────────────────────────────────────────────────────────────────────────────
 
 -- ## statuses

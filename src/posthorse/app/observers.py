@@ -1,0 +1,125 @@
+"""Observers: functions that are told of events. Each is a kind of job of its own, and so is what it has of jobs: it is
+told durably, tried again, and becomes a dead letter when nothing helps.
+
+Checks what `app.on(…)` was given and registers the function. Who looks whether something happened is elsewhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from inspect import Parameter
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, overload
+
+import msgspec
+
+from posthorse.app.kind import JobFunction
+from posthorse.errors import InvalidOption
+from posthorse.rules.arguments.annotations import resolved
+from posthorse.rules.arguments.signature import Signature
+from posthorse.rules.durations import Duration
+from posthorse.rules.events import DeadLettersGrew
+from posthorse.rules.growth import OBSERVERS_QUEUE, Observer, make_watch
+from posthorse.rules.job import Lane, NewJob, checked_name
+from posthorse.rules.registry import Registered, make_kind_options, register
+from posthorse.rules.values.misfit import short
+from posthorse.worker.context import Context
+
+if TYPE_CHECKING:
+    from posthorse.app.client import Posthorse
+
+E = TypeVar("E")
+S = TypeVar("S")
+
+PLACES = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+OPEN = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+
+
+class Observing(Generic[E]):
+    """What `@app.on(…)` is before it meets its function."""
+
+    def __init__(
+        self,
+        app: Posthorse,
+        event: type[E],
+        *,
+        name: str | None,
+        queue: str | None,
+        by: int,
+        within: Duration,
+        options: Mapping[str, object],
+    ) -> None:
+        if event is not DeadLettersGrew:
+            raise InvalidOption(f"app.on() cannot tell of {short(event)}; the events are ph.events.DeadLettersGrew")
+        self._app = app
+        self._event = event
+        self._name = None if name is None else checked_name(name, what="name")
+        self._watch = make_watch(name or "", by=by, within=within, queue=queue)
+        self._options = make_kind_options({**options, "queue": OBSERVERS_QUEUE})
+
+    @overload
+    def __call__(self, function: Callable[[Context, E], S], /) -> JobFunction[[E], object, [Context, E], S]: ...
+    @overload
+    def __call__(self, function: Callable[[E], S], /) -> JobFunction[[E], object, [E], S]: ...
+
+    def __call__(self, function: Callable[..., object], /) -> object:
+        """Registers the function."""
+        registered = register(function, kind=self._name, options=self._options, context_type=Context)
+        signature = Signature(_taking(self._event, registered), kind=registered.kind, context_type=Context)
+        registered = msgspec.structs.replace(registered, signature=signature)
+        self._app.registry.add(registered)
+        kind: JobFunction[..., object, ..., object] = JobFunction(self._app, registered, function)
+
+        def make(told: DeadLettersGrew) -> NewJob:
+            return kind.bind(told).template
+
+        self._app.registry.observers[registered.kind] = Observer(
+            msgspec.structs.replace(self._watch, name=registered.kind),
+            Lane(OBSERVERS_QUEUE, registered.kind, registered.options.priority),
+            make,
+        )
+        return kind
+
+
+def _taking(event: type, registered: Registered) -> Callable[..., object]:
+    """The function as one that takes the event and nothing else, whatever its annotation says or leaves open.
+
+    Raises InvalidOption where it cannot be called so.
+    """
+    function, name = registered.function, registered.kind
+    declared = inspect.signature(function)
+    parameters = list(declared.parameters.values())
+    place = 1 if registered.signature.wants_context else 0
+    if len(parameters) <= place or parameters[place].kind not in PLACES:
+        raise InvalidOption(f"{name}() takes no event; an observer is called with one: def {name}(event)")
+    for other in parameters[place + 1 :]:
+        if other.default is Parameter.empty and other.kind not in OPEN:
+            raise InvalidOption(
+                f"{name}() needs {other.name!r} as well, and an observer is called with the event alone; give "
+                f"{other.name!r} a default"
+            )
+    _check_annotation(parameters[place], event, registered)
+    parameters[place] = parameters[place].replace(annotation=event)
+
+    @functools.wraps(function)
+    def taking(*args: object, **kwargs: object) -> object:
+        return function(*args, **kwargs)
+
+    taking.__signature__ = declared.replace(parameters=parameters)  # type: ignore[attr-defined]  # inspect reads it
+    return taking
+
+
+def _check_annotation(parameter: Parameter, event: type, registered: Registered) -> None:
+    if parameter.annotation is Parameter.empty:
+        return
+    try:
+        annotation = resolved(parameter.annotation, registered.function)
+    except Exception:
+        return  # imported for type checkers only, as `if TYPE_CHECKING:` does
+    is_open = annotation is Any or annotation is object
+    if not is_open and annotation is not event and event not in get_args(annotation):
+        raise InvalidOption(
+            f"{registered.kind}() takes {parameter.name!r} as {short(annotation)}, and is told of "
+            f"ph.events.{event.__name__}; annotate it so, or not at all"
+        )

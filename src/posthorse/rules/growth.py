@@ -1,0 +1,146 @@
+"""When dead letters have grown so much that somebody must be told, and what is told. Pure.
+
+Times are integers, microseconds on the store's clock. Who asks the store and writes what follows is elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from posthorse.clock import SECOND, microseconds, moment
+from posthorse.errors import InvalidOption
+from posthorse.rules.durations import Duration, as_timedelta
+from posthorse.rules.events import DeadLettersGrew
+from posthorse.rules.job import Lane, NewJob, checked_name
+
+MOST_COUNTED = 1_000
+"""So many dead letters, the newest, are counted at a look: a flood of them must not make looks dear."""
+
+MOST_ERRORS = 5
+MOST_JOBS = 5
+SHORTEST, LONGEST = "1s", "30d"
+
+OBSERVERS_QUEUE = "posthorse"
+"""Where observers run. Their own dead letters are told of to nobody who did not ask: they would run in a circle."""
+
+EVERYBODY = "*"
+"""Who reads the log; no kind can have this name."""
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """Who is told when: `by` dead letters in one queue within a time (microseconds)."""
+
+    name: str
+    by: int = 10
+    within: int = 300 * SECOND
+    queue: str | None = None
+    """None: any queue, each counted by itself."""
+
+    def counts(self, death: Death) -> bool:
+        """Whether a dead letter is one of those that this watch is for."""
+        if self.name == EVERYBODY:
+            return True  # what is merely logged makes no jobs, so nothing can run in a circle
+        if self.queue is None:
+            return death.queue != OBSERVERS_QUEUE
+        return death.queue == self.queue and death.kind != self.name
+
+
+LOG = Watch(EVERYBODY)
+"""What is logged, whether anybody observes or not."""
+
+
+class Observer(NamedTuple):
+    """A watch whose observer is a job: the lane of that job, and how one is made of an event."""
+
+    watch: Watch
+    lane: Lane
+    make: Callable[[DeadLettersGrew], NewJob]
+
+
+class Death(NamedTuple):
+    """A job that became a dead letter."""
+
+    at: int
+    job: str
+    queue: str
+    kind: str
+
+
+class Deaths(NamedTuple):
+    """The newest dead letters, the newest first; `is_cut` when there are more of them. `now` is the store's."""
+
+    found: Sequence[Death]
+    is_cut: bool
+    now: int
+
+
+class Growth(NamedTuple):
+    """Dead letters of one queue that are to be told of: all of them died after `after`."""
+
+    queue: str
+    after: int
+    deaths: Sequence[Death]
+    is_at_least: bool
+
+    @property
+    def through(self) -> int:
+        """Up to when they are told of."""
+        return self.deaths[0].at
+
+
+def make_watch(name: str, *, by: object, within: Duration, queue: object) -> Watch:
+    """A watch, checked. Raises InvalidOption."""
+    if not isinstance(by, int) or isinstance(by, bool) or not 1 <= by <= MOST_COUNTED:
+        raise InvalidOption(
+            f"by is {by!r}; it must be a whole number from 1 to {MOST_COUNTED:,}: so many new dead letters are told of"
+        )
+    span = as_timedelta(within, name="within")
+    if not as_timedelta(SHORTEST, name="within") <= span <= as_timedelta(LONGEST, name="within"):
+        raise InvalidOption(f"within is {within!r}; it must lie between {SHORTEST} and {LONGEST}")
+    return Watch(name, by, microseconds(span), None if queue is None else checked_name(queue, what="queue"))
+
+
+def suspected(watch: Watch, deaths: Deaths) -> Sequence[str]:
+    """The queues where so many died within the time, whether somebody was told already or not."""
+    counted = Counter(each.queue for each in deaths.found if each.at > deaths.now - watch.within and watch.counts(each))
+    return [queue for queue, count in counted.items() if count >= watch.by]
+
+
+def grown(watch: Watch, queue: str, deaths: Deaths, told: int | None, *, pace: int) -> Growth | None:
+    """What is to be told of a queue, when it was `told` of up to a moment before; None for nothing.
+
+    Nothing is told twice, and while it goes on there is news once in each `within`, or at each look (they are `pace`
+    apart) where that is longer.
+    """
+    after = deaths.now - watch.within
+    if told is not None and told <= deaths.now:  # else the clock was put back
+        if told > after + pace:
+            return None
+        after = max(after, told)
+    new = [each for each in deaths.found if each.queue == queue and each.at > after and watch.counts(each)]
+    if len(new) < watch.by:
+        return None
+    return Growth(queue, after, new, is_at_least=deaths.is_cut and deaths.found[-1].at > after)
+
+
+def event_of(growth: Growth, errors: Mapping[str, str]) -> DeadLettersGrew:
+    """The event, with the class of each job's error."""
+    in_order = growth.deaths[::-1]
+    return DeadLettersGrew(
+        queue=growth.queue,
+        count=len(in_order),
+        since=moment(in_order[0].at),
+        until=moment(in_order[-1].at),
+        kinds=_counted(each.kind for each in in_order),
+        errors=_counted((errors.get(each.job, "unknown") for each in in_order), MOST_ERRORS),
+        jobs=[each.job for each in in_order[:MOST_JOBS]],
+        is_at_least=growth.is_at_least,
+    )
+
+
+def _counted(words: Iterable[str], most: int | None = None) -> dict[str, int]:
+    return dict(Counter(words).most_common(most))

@@ -1,0 +1,74 @@
+"""Dead letters that came lately, and telling of them: once, whoever looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, cast
+
+from posthorse.rules.events import DeadLettersGrew
+from posthorse.rules.growth import MOST_COUNTED, Death, Deaths, Growth, Watch, event_of, grown, suspected
+from posthorse.rules.job import Lane, NewJob
+from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation
+from posthorse.store.operations.submit import enqueue
+
+_BEFORE_CLASS = '{"type":"'
+
+
+class Alarm(NamedTuple):
+    """What is to be told, and to whom."""
+
+    watch: Watch
+    growth: Growth
+    now: int
+
+
+@single_operation
+def new_dead_letters(within: int) -> Steps[Deaths]:
+    """Dead letters that came within so many microseconds; no more than are counted."""
+    return (yield from _new_dead_letters(within))
+
+
+@operation
+def alarms_due(watches: Sequence[Watch], *, pace: int) -> Steps[list[Alarm]]:
+    """Whom to tell of what. One question, and a second one only where a queue has as many dead letters as it takes."""
+    if not watches:
+        return []
+    deaths = yield from _new_dead_letters(max(watch.within for watch in watches))
+    suspects = [(watch, queue) for watch in watches for queue in suspected(watch, deaths)]
+    if not suspects:
+        return []
+    rows = yield ask_rows("alarms", [(watch.name, queue) for watch, queue in suspects])
+    told = {(name, queue): cast("int", through) for name, queue, through in rows}
+    found = [
+        (watch, grown(watch, queue, deaths, told.get((watch.name, queue)), pace=pace)) for watch, queue in suspects
+    ]
+    return [Alarm(watch, growth, deaths.now) for watch, growth in found if growth is not None]
+
+
+@operation
+def raise_alarm(
+    alarm: Alarm, make: Callable[[DeadLettersGrew], NewJob] | None, *, lanes: Mapping[Lane, int], channel: str
+) -> Steps[DeadLettersGrew | None]:
+    """Tells, in one commit with the job that `make` makes of the event. None when somebody else told meanwhile."""
+    watch, growth, _ = alarm
+    raised = yield ask("raise_alarm", name=watch.name, subject=growth.queue, after=growth.after, through=growth.through)
+    if not raised:
+        return None
+    rows = yield ask_rows("errors_of", [(death.job,) for death in growth.deaths])
+    event = event_of(growth, {cast("str", job): _class_in(cast("str | None", error)) for job, error in rows})
+    if make is not None:
+        yield from enqueue([make(event)], lanes, channel=channel).start()
+    return event
+
+
+def _new_dead_letters(within: int) -> Steps[Deaths]:
+    rows = yield ask("new_dead_letters", within=within, limit=MOST_COUNTED)
+    found = [Death(*cast("tuple[int, str, str, str]", row[:4])) for row in rows]
+    return Deaths(found, len(found) == MOST_COUNTED, cast("int", rows[0][4]) if rows else 0)
+
+
+def _class_in(error: str | None) -> str:
+    """The class of an error, from how its JSON begins."""
+    if error is None or not error.startswith(_BEFORE_CLASS):
+        return "unknown"
+    return error.removeprefix(_BEFORE_CLASS).partition('"')[0]

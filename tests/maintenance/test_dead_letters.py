@@ -1,0 +1,194 @@
+"""Dead letters that grow are told of: once a burst, to the log and to observers, whoever looks, across restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+import posthorse as ph
+from posthorse.app.reading import list_statuses
+from posthorse.clock import Clock
+from posthorse.maintenance import dead_letters
+from posthorse.maintenance.dead_letters import DeadLetterLooks
+from posthorse.rules.growth import Observer, Watch
+from posthorse.rules.job import NewJob
+from posthorse.store.operations.dead_letters import new_dead_letters
+from tests.waiting import until, until_state
+
+Grew = ph.events.DeadLettersGrew
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letters, "LOOK_EVERY", 0.05)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def app(store_url: str, clock: Clock) -> Iterator[ph.Posthorse]:
+    app = ph.Posthorse(store_url, clock=clock, lease="6s")
+    app.job(kind="broken", queue="mail", max_attempts=1)(broken)
+    yield app
+    app.close()
+
+
+def broken(error: str) -> None:
+    raise {"timeout": TimeoutError, "key": KeyError}[error](error)
+
+
+def die(app: ph.Posthorse, *errors: str, queue: str = "mail") -> list[ph.Job[object]]:
+    """Jobs that are to become dead letters."""
+    kind: ph.Kind[[str], object] = ph.Kind(app, app.registry["broken"])
+    return app.enqueue_many([kind.using(queue=queue).bind(error) for error in errors])
+
+
+def observed(app: ph.Posthorse, **options: object) -> list[Grew]:
+    """Where an observer that takes five in three seconds writes down what it is told."""
+    told: list[Grew] = []
+
+    def tell(event: Grew) -> None:
+        told.append(event)
+
+    app.on(Grew, by=5, within="3s", name="tell")(tell)
+    return told
+
+
+def look(app: ph.Posthorse, *, has_duty: bool = False, by: DeadLetterLooks | None = None) -> None:
+    """A process looks, now."""
+    looks = by or DeadLetterLooks(app.store, app.registry.observers)
+    until(lambda: looks.next_in <= 0)
+    asyncio.run(looks.look_in_time(has_duty=has_duty))
+
+
+def work_off(app: ph.Posthorse, jobs: Sequence[ph.Job[object]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that looks at nothing lets them die."""
+    with monkeypatch.context() as patched:
+        patched.setattr(dead_letters, "LOOK_EVERY", 3_600.0)
+        with app.worker():
+            for job in jobs:
+                until_state(job, "failed")
+
+
+def events_of(app: ph.Posthorse) -> int:
+    return sum(status.kind == "tell" for status in list_statuses(app, limit=1_000))
+
+
+def test_a_burst_is_told_to_its_observer_with_figures_and_the_next_one_too(app: ph.Posthorse) -> None:
+    told = observed(app)
+    with app.worker():
+        jobs = die(app, *["timeout"] * 4, "key")
+        until(lambda: told, what="the observer is told")
+        [first] = told
+        die(app, *["key"] * 5)
+        until(lambda: len(told) == 2, what="the observer is told again")
+    assert (first.queue, first.count, first.kinds) == ("mail", 5, {"broken": 5})
+    assert first.errors == {"TimeoutError": 4, "KeyError": 1}
+    assert sorted(first.jobs) == sorted(job.id for job in jobs)
+    ended = [at for at in (job.status().finished_at for job in jobs) if at is not None]
+    assert min(ended) <= first.since <= first.until < told[1].since
+    assert max(ended) <= first.until
+    assert (told[1].count, told[1].errors) == (5, {"KeyError": 5})
+
+
+def test_a_restart_tells_nothing_again(app: ph.Posthorse) -> None:
+    told = observed(app)
+    with app.worker():
+        die(app, *["key"] * 5)
+        until(lambda: told, what="the observer is told")
+    for _ in range(3):
+        look(app, has_duty=True)
+    assert (len(told), events_of(app)) == (1, 1)
+
+
+def test_fewer_than_it_takes_and_those_of_other_queues_are_told_to_nobody(app: ph.Posthorse) -> None:
+    told = observed(app)
+    with app.worker():
+        jobs = die(app, *["key"] * 4) + die(app, *["key"] * 4, queue="photos")
+        for job in jobs:
+            until_state(job, "failed")
+        until(lambda: len(app.store.read(new_dead_letters(3_000_000)).found) == 8)
+        look(app, has_duty=True)
+    assert (told, events_of(app)) == ([], 0)
+
+
+def test_an_observer_that_fails_is_tried_again_and_its_death_is_told_to_nobody(app: ph.Posthorse) -> None:
+    attempts: list[Grew] = []
+
+    @app.on(Grew, by=1, within="1h", name="tell", max_attempts=2, backoff=0)
+    def tell(event: Grew) -> None:
+        attempts.append(event)
+        raise ConnectionError("the mail server is away")
+
+    with app.worker():
+        die(app, "key")
+        until(lambda: len(attempts) == 2, what="the observer was tried twice")
+        until(lambda: app.jobs("state:failed kind:tell").count() == 1, what="the observer is a dead letter")
+        for _ in range(3):
+            look(app)
+    assert attempts[0] == attempts[1]
+    assert events_of(app) == 1
+
+
+def test_processes_that_race_tell_once(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
+    observed(app)
+    work_off(app, die(app, *["key"] * 5), monkeypatch)
+    start = threading.Barrier(6)
+
+    def race() -> None:
+        start.wait()
+        look(app)
+
+    threads = [threading.Thread(target=race) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert events_of(app) == 1
+
+
+def test_without_an_observer_the_log_tells_once_what_can_be_typed(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    work_off(app, die(app, *["timeout"] * 11, "key", queue="my mail"), monkeypatch)
+    with caplog.at_level(logging.WARNING, "posthorse.maintenance"):
+        look(app, has_duty=False)
+        assert told_to(caplog) == []
+        look(app, has_duty=True)
+        look(app, has_duty=True)
+    [said] = told_to(caplog)
+    assert said.startswith("dead letters of queue my mail grew by 12 in 5m: 11 × TimeoutError, 1 × KeyError (")
+    assert app.jobs(said.partition("--filter '")[2].partition("'")[0]).count() == 12
+
+
+def test_a_worker_tells_the_log(app: ph.Posthorse, caplog: pytest.LogCaptureFixture) -> None:
+    with app.worker(), caplog.at_level(logging.WARNING, "posthorse.maintenance"):
+        die(app, *["key"] * 10)
+        until(lambda: told_to(caplog), what="the log tells")
+
+
+def test_an_event_that_cannot_be_told_keeps_nobody_from_the_others(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(event: Grew) -> NewJob:
+        raise RuntimeError("no")
+
+    observed(app)
+    working = app.registry.observers["tell"]
+    broken = Observer(Watch("broken", by=1), working.lane, fail)
+    app.registry.observers = {"broken": broken, "tell": working}
+    work_off(app, die(app, *["key"] * 5), monkeypatch)
+    look(app)
+    assert events_of(app) == 1
+    assert "cannot tell broken of dead letters" in caplog.text
+
+
+def told_to(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [message for message in caplog.messages if message.startswith("dead letters of queue")]
