@@ -105,5 +105,5 @@ def test_key_says_where_and_how_long_it_counts() -> None:
     for wrong in (0, "soon", -1):
         with pytest.raises(ph.InvalidOption, match=r"Key\.ttl"):
             ph.Key("a", ttl=wrong)
-    with pytest.raises(ph.InvalidOption, match="key must be a text"):
+    with pytest.raises(ph.InvalidOption, match="must be a text of 1 to 512"):
         ph.Key("")

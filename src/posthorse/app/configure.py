@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,13 +45,28 @@ def load(given: Mapping[str, object]) -> Configuration:
     return Configuration(make_settings(values), layers)
 
 
+def exposed_file() -> Path | None:
+    """The file of settings, when it holds a password and everybody on this machine may read it."""
+    path = _file()
+    url = str(_from_file().get("url"))
+    holds_password = re.search(r"://[^/@:]*:[^@]+@|[?&]password=", url) is not None
+    return path if path is not None and holds_password and path.stat().st_mode & stat.S_IROTH else None
+
+
 def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
     named = {name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)}
     return {
-        name: int(value) if name == "max_interruptions" and value.isdigit() else value
+        name: _whole(value) if name == "max_interruptions" else value
         for name, value in named.items()
         if name not in NOT_SETTINGS
     }
+
+
+def _whole(text: str) -> int | str:
+    try:
+        return int(text)
+    except ValueError:
+        return text  # to be refused with all the others
 
 
 def _from_file() -> dict[str, object]:
@@ -57,19 +74,22 @@ def _from_file() -> dict[str, object]:
     if path is None:
         return {}
     try:
-        if path.stat().st_size > LARGEST_FILE:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)  # no more: it may be a device without an end
+        if len(content) > LARGEST_FILE:
             raise InvalidSettings(f"{path} is larger than a megabyte, so it can be no configuration")
-        text = path.read_text(encoding="utf-8")
+        text = content.decode()
     except FileNotFoundError:
         raise InvalidSettings(f"POSTHORSE_CONFIG names {path}, which does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSettings(f"{path} cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else f"it is no UTF-8 text ({error.reason})"
+        raise InvalidSettings(f"{path} cannot be read: {reason}") from error
     return _from_yaml(path, text) if path.suffix in (".yaml", ".yml") else _from_toml(path, text)
 
 
 def _file() -> Path | None:
     named = os.environ.get("POSTHORSE_CONFIG")
-    if named is not None:
+    if named:
         return Path(named)
     found = [name for name in FILES if Path(name).exists()]
     if len(found) > 1:

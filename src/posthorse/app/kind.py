@@ -22,12 +22,12 @@ from posthorse.rules.registry import (
     Registered,
     check_can_time_out,
     checked_budget,
-    checked_expiry,
+    checked_span,
     checked_tags,
-    checked_timeout,
 )
 from posthorse.rules.retry import Backoff, as_backoff
 from posthorse.rules.unique import Identity, Unique, check_names, checked_unique, fingerprint, identity_of, remembered
+from posthorse.rules.wall_time import checked_moment
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
@@ -158,10 +158,10 @@ class Kind(Generic[P, R]):
         if backoff is not None:
             changes["backoff"] = as_backoff(backoff)
         if timeout is not None:
-            changes["timeout"] = checked_timeout(timeout)
+            changes["timeout"] = checked_span(timeout, name="timeout")
             check_can_time_out(self._registered)
         if expires is not None:
-            changes["expires"] = checked_expiry(expires)
+            changes["expires"] = checked_span(expires, name="expires")
         if delay is not None and run_at is not None:
             raise InvalidOption("delay and run_at were both given; a job has one time to start at")
         if delay is not None:
@@ -292,13 +292,7 @@ def _checked_sequence(value: str | InSequence) -> InSequence:
 
 
 def _checked_moment(run_at: object) -> int:
-    if not isinstance(run_at, datetime):
-        raise InvalidOption(f"run_at is {run_at!r}; give an aware datetime")
-    if run_at.tzinfo is None or run_at.utcoffset() is None:
-        raise InvalidOption(
-            f"run_at {run_at.isoformat()} has no time zone, so it could mean any of 24 hours; "
-            "use datetime.now(UTC) or a zoneinfo.ZoneInfo"
-        )
-    if not datetime(2000, 1, 1, tzinfo=UTC) <= run_at <= datetime.now(UTC) + timedelta(days=36_525):
-        raise InvalidOption(f"run_at {run_at.isoformat()} lies before 2000 or more than a century ahead")
-    return micros_of(run_at)
+    moment = checked_moment(run_at, name="run_at")
+    if not datetime(2000, 1, 1, tzinfo=UTC) <= moment <= datetime.now(UTC) + timedelta(days=36_525):
+        raise InvalidOption(f"run_at {moment.isoformat()} lies before 2000 or more than a century ahead")
+    return micros_of(moment)

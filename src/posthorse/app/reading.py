@@ -14,6 +14,7 @@ from posthorse.rules.job import BadItem, JobError, Options, State, Status
 from posthorse.rules.progress import Pace, Progress, progress_at
 from posthorse.rules.registry import Registry
 from posthorse.rules.values.kept import decode_kept
+from posthorse.rules.values.misfit import short
 from posthorse.rules.values.results import decode_result
 from posthorse.store.operations import bad_items, read
 
@@ -120,9 +121,9 @@ def make_status(row: read.JobRow, registry: Registry) -> Status:
 def bad_items_of(app: Posthorse, job_id: str, *, limit: int, after: BadItem | None) -> list[BadItem]:
     """Bad items of a job after a given one. Raises JobNotFound, InvalidOption."""
     if type(limit) is not int or not 1 <= limit <= MOST_BAD_ITEMS:
-        raise InvalidOption(f"limit is {limit!r}; it must be a whole number from 1 to {MOST_BAD_ITEMS:,}")
+        raise InvalidOption(f"limit is {short(limit)}; it must be a whole number from 1 to {MOST_BAD_ITEMS:,}")
     if after is not None and not isinstance(after, BadItem):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidOption(f"after is {after!r}; give the last BadItem that was read before")
+        raise InvalidOption(f"after is {short(after)}; give the last BadItem that was read before")
     loop, number = ("", -1) if after is None else (after.loop, after.number)
     rows = app.store.read(bad_items.bad_items(job_id, loop=loop, number=number, limit=limit))
     if not rows and after is None and app.store.read(read.outcome(job_id)) is None:

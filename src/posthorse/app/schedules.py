@@ -28,6 +28,7 @@ from posthorse.rules.schedules import (
     make_timing,
 )
 from posthorse.rules.timing import Timing
+from posthorse.rules.values.misfit import short
 from posthorse.rules.wall_time import checked_zone
 from posthorse.store.operations.schedules import ScheduleRow, schedules, steer, trigger
 
@@ -156,7 +157,7 @@ def add_schedule(
     """Declares a schedule on an application. Raises InvalidOption."""
     checked_name(name, what="the name of a schedule")
     if not isinstance(call, Call):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidOption(f"a schedule needs a call, not {repr(call)[:60]}; bind the arguments: report.bind(…)")
+        raise InvalidOption(f"a schedule needs a call, not {short(call)}; bind the arguments: report.bind(…)")
     if call.app is not app:
         raise InvalidOption(f"{call.template.lane.kind!r} belongs to another application")
     if call.connection is not None:
@@ -215,7 +216,7 @@ def status_of(known: Known, now: int) -> ScheduleStatus:
 def next_times(timing: Timing, now: int, count: int) -> list[datetime]:
     """The next times after a moment, in the schedule's zone. Raises InvalidOption."""
     if type(count) is not int or not 1 <= count <= MOST_SHOWN:
-        raise InvalidOption(f"count is {count!r}; it must be a whole number from 1 to {MOST_SHOWN:,}")
+        raise InvalidOption(f"count is {short(count)}; it must be a whole number from 1 to {MOST_SHOWN:,}")
     zone = checked_zone(timing.tz)
     return [moment(time).astimezone(zone) for time in islice(timing.times(now), count)]
 

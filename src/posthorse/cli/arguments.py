@@ -20,9 +20,12 @@ import msgspec
 from posthorse.errors import InvalidArgument, TooLarge
 from posthorse.rules.arguments.signature import ARGUMENT_LIMIT
 from posthorse.rules.registry import Registered
+from posthorse.rules.values.misfit import short
 from posthorse.rules.values.wire import restored
 
 MOST_LINES = 10_000
+LONGEST_PLACE = 200
+"""Characters of the name of a file that errors show in full."""
 MOST_BYTES = 256 * 1024 * 1024
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
@@ -70,13 +73,13 @@ def read_lines(kind: Registered, place: str) -> list[Arguments]:
         if not line.strip():
             continue
         if len(calls) == MOST_LINES:
-            raise TooLarge(f"{place} has more than the {MOST_LINES:,} lines that one call takes; split it")
+            raise TooLarge(f"{_said(place)} has more than the {MOST_LINES:,} lines that one call takes; split it")
         try:
             calls.append(_call(wanted, line))
         except InvalidArgument as error:
-            raise InvalidArgument(f"{place}, line {number}: {error}") from None
+            raise InvalidArgument(f"{_said(place)}, line {number}: {error}") from None
     if not calls:
-        raise InvalidArgument(f"{place} holds no jobs; write a JSON object or array on each line")
+        raise InvalidArgument(f"{_said(place)} holds no jobs; write a JSON object or array on each line")
     return calls
 
 
@@ -159,7 +162,7 @@ def _of_json(value: object) -> Typed:
 
 def _json_from(place: str, *, hint: str) -> object:
     with _opened(place, hint=hint) as file:
-        content = file.read(ARGUMENT_LIMIT + 1)
+        content = _read(place, file.read)
     if len(content) > ARGUMENT_LIMIT:
         raise TooLarge(f"{_said(place)} holds more than the {ARGUMENT_LIMIT:,} bytes that arguments may take")
     try:
@@ -171,7 +174,7 @@ def _json_from(place: str, *, hint: str) -> object:
 def _lines(place: str) -> Iterator[bytes]:
     read = 0
     with _opened(place) as file:
-        while line := file.readline(ARGUMENT_LIMIT + 1):
+        while line := _read(place, file.readline):
             read += len(line)
             if len(line) > ARGUMENT_LIMIT:
                 raise TooLarge(
@@ -194,8 +197,18 @@ def _opened(place: str, *, hint: str = "") -> BinaryIO:
     return sys.stdin.buffer
 
 
+def _read(place: str, read: Callable[[int], bytes]) -> bytes:
+    """What it gives, up to a byte more than arguments may take."""
+    try:
+        return read(ARGUMENT_LIMIT + 1)
+    except OSError as error:
+        raise InvalidArgument(f"cannot read {_said(place)}: {error.strerror}") from None
+
+
 def _said(place: str) -> str:
-    return "stdin" if place == "-" else place
+    if place == "-":
+        return "stdin"
+    return place if 0 < len(place) <= LONGEST_PLACE else short(place)
 
 
 def _parsed(text: bytes) -> object:

@@ -18,6 +18,7 @@ from posthorse.cli.options import job_options
 from posthorse.cli.screen import out, out_json, say
 from posthorse.cli.target import json_lines_option, open_application, target_options
 from posthorse.errors import InvalidArgument, InvalidOption
+from posthorse.rules.values.misfit import short
 
 
 @click.command()
@@ -95,7 +96,7 @@ def _bound(kind: Kind[..., object], calls: Sequence[Arguments], file: str | None
         except InvalidArgument as error:
             if file is None:
                 raise
-            raise InvalidArgument(f"{file}, job {number}: {error}") from None
+            raise InvalidArgument(f"{'stdin' if file == '-' else file}, job {number}: {error}") from None
     return bound
 
 
@@ -117,8 +118,11 @@ def _report(jobs: Sequence[Job[object]], app: Posthorse, as_json: bool, *, has_k
 
 def _moment(text: str) -> datetime:
     try:
-        return msgspec.convert(text, datetime, strict=True)
+        moment = msgspec.convert(text, datetime, strict=True)
     except msgspec.ValidationError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
         raise InvalidOption(
-            f"--run-at is {text[:60]!r}; write a moment with its zone, such as 2026-11-30T08:00:00+01:00"
-        ) from None
+            f"--run-at is {short(text)}; write a moment with its zone, such as 2026-11-30T08:00:00+01:00"
+        )
+    return moment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from posthorse.rules.queues import (
     QueueSettings,
     as_labels,
     checked_layer,
+    checked_words,
     layer_as_words,
     told,
 )
@@ -58,7 +60,7 @@ def queues(ctx: click.Context, target: str | None, url: str | None, as_json: boo
     if ctx.invoked_subcommand is not None:
         return Exit.OK
     app = open_store(target, url)
-    found = [] if is_empty(app) else _standings(app)
+    found = _standings(app)
     if as_json:
         out_json([standing.as_json() for standing in found])
     elif found:
@@ -109,7 +111,11 @@ def change(name: str, settings: Sequence[str], target: str | None, url: str | No
       posthorse queues set reports window="22:00-06:00 Europe/Berlin"
       posthorse queues set video labels=instance_type=c5.xlarge,zone=a
     """
-    layer = checked_layer(dict(_parted(setting) for setting in settings), queue=name)
+    said = [_parted(setting) for setting in settings]
+    for word, count in Counter(word for word, _ in said).items():
+        if count > 1:
+            raise click.UsageError(f"{word!r} is set twice; give it one value")
+    layer = checked_layer(dict(said), queue=name)
     app = _opened(target, url, [name], may_be_new=True)
     app.queue(name).set(**layer)
     return _tell(app, [name], as_json)
@@ -122,8 +128,10 @@ def change(name: str, settings: Sequence[str], target: str | None, url: str | No
 @json_option
 def reset(name: str, settings: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
     """Take back what was set live: all of it, or these settings."""
+    checked_words(settings, queue=name)
     app = _opened(target, url, [name])
-    app.queue(name).reset(*settings)
+    if not is_empty(app):
+        app.queue(name).reset(*settings)
     return _tell(app, [name], as_json)
 
 
@@ -160,6 +168,8 @@ _ASIDE = (State.SCHEDULED, State.BLOCKED, State.PAUSED, State.FAILED)
 
 
 def _standings(app: Posthorse) -> list[Standing]:
+    if is_empty(app):
+        return []
     store = app.store
     now, live, serving = store.read(store_now()), store.read(live_layers()), store.read(servers())
     rows = {row.queue: row for row in store.read(queue_rows())}
@@ -284,5 +294,5 @@ def _parted(setting: str) -> tuple[str, object]:
         return name, None
     try:
         return name, msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return name, text

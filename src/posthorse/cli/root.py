@@ -49,6 +49,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
 }
 """By section: the name of a command, the module that holds a click command of that name, and what it does."""
 
+LONGEST_MISUSE = 1_000
+"""Characters of a complaint about options and arguments."""
+
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -174,11 +177,16 @@ def _misused(error: click.ClickException) -> int:
     message = error.format_message()
     if isinstance(error, click.NoSuchOption) and error.option_name[1:2].isdigit():
         message += " Write -- before arguments that begin with a minus."
-    complain(message[:1].lower() + message[1:])
+    complain(_cut(message[:1].lower() + message[1:]))
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is not None:
         say(f"Try `{context.command_path} --help`.")
     return Exit.USAGE
+
+
+def _cut(message: str) -> str:
+    """Without the middle, when somebody typed far too much: click repeats it."""
+    return message if len(message) <= LONGEST_MISUSE else f"{message[: LONGEST_MISUSE // 2]} … {message[-100:]}"
 
 
 def _failed(error: Exception) -> int:
@@ -187,5 +195,5 @@ def _failed(error: Exception) -> int:
         complain(f"Posthorse itself failed: {type(error).__name__}: {error}")
         say("This is a defect of Posthorse; `posthorse --debug …` shows where it happened.")
     else:
-        complain(str(error))
+        complain((isinstance(error, OSError) and error.strerror) or str(error))
     return code

@@ -30,8 +30,8 @@ from posthorse.cli.screen import can_animate, clean, complain, out_json, say
 from posthorse.cli.signals import Stop, stopped_by_signals
 from posthorse.cli.target import be_patient, json_option, open_application, target_options
 from posthorse.cli.words import amount, status_as_json
-from posthorse.rules.durations import as_timedelta
 from posthorse.rules.job import State, Status
+from posthorse.rules.registry import checked_span
 from posthorse.worker.embedded import EmbeddedWorker
 from posthorse.worker.single import OneJob
 
@@ -84,7 +84,7 @@ def run(
       posthorse run expire_subscriptions 2026-11-30 --timeout 2h
       posthorse run --resume 0123abcd
     """
-    ends_at = None if timeout is None else time.monotonic() + as_timedelta(timeout, name="--timeout").total_seconds()
+    ends_at = None if timeout is None else time.monotonic() + checked_span(timeout, name="--timeout")
     _check_usage(kind, resume, key, is_new)
     app = open_application(target, url)
     if resume is not None:

@@ -39,19 +39,29 @@ def clean(text: str, *, keep_lines: bool = False) -> str:
 
 
 def out(line: str = "") -> None:
-    """Data: one line on stdout."""
-    click.echo(line)
+    """Data: one line on stdout. Raises OSError where that takes no more."""
+    try:
+        click.echo(line)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, f"stdout takes no more ({error.strerror}); what was done stays done") from error
 
 
 def say(sentence: str) -> None:
-    """Words: one line on stderr."""
-    click.echo(sentence, err=True)
+    """Words: one line on stderr. Where that takes no more, the exit code has to do."""
+    try:
+        click.echo(sentence, err=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def complain(message: str) -> None:
     """An error, as a sentence on stderr."""
     label = click.style("Error:", fg="red", bold=True) if has_color(sys.stderr) else "Error:"
-    click.echo(f"{label} {clean(message, keep_lines=True)}", err=True)
+    say(f"{label} {clean(message, keep_lines=True)}")
 
 
 def out_json(value: object) -> None:

@@ -11,6 +11,7 @@ import click
 from posthorse.app.client import Posthorse
 from posthorse.app.loading import find_target, load_application
 from posthorse.errors import InvalidSettings, StoreUnreachable
+from posthorse.rules.values.misfit import short
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -84,8 +85,13 @@ def is_empty(app: Posthorse) -> bool:
     if not app.store.is_sqlite:
         return False
     path = Path(app.store.where)
-    if path.exists():
-        return False
+    try:
+        if path.exists():
+            return False
+    except OSError as error:
+        raise StoreUnreachable(
+            f"there can be no store {short(str(path))}: {error.strerror}; check the address"
+        ) from error
     if not path.parent.is_dir():
         raise StoreUnreachable(f"there is no folder {path.parent}, and so no store {path}; check the address")
     return True

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from cronsim import CronSim, CronSimError
 
 from posthorse.errors import InvalidOption
+from posthorse.rules.values.misfit import short
 
 LONGEST = 200
 LONGEST_WAIT = 50
@@ -94,7 +95,7 @@ def nearest_weekday(year: int, month: int, day: int) -> int | None:
 def parse_cron(expression: object) -> Cron:
     """A cron expression, checked. Raises InvalidOption, which names the field and what it takes."""
     if not isinstance(expression, str) or len(expression) > LONGEST:
-        raise InvalidOption(f'cron is {repr(expression)[:60]}; write an expression such as "0 3 * * *"')
+        raise InvalidOption(f'cron is {short(expression)}; write an expression such as "0 3 * * *"')
     return _parsed(expression)
 
 

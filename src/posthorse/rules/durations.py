@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import timedelta
 
 from posthorse.errors import InvalidOption
+from posthorse.rules.values.misfit import short
 
 Duration = float | timedelta | str
 
 LONGEST = timedelta(days=36_525)
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])\s*")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|[smhdw])\s*")
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def as_timedelta(value: Duration, *, name: str) -> timedelta:
@@ -24,13 +24,13 @@ def as_timedelta(value: Duration, *, name: str) -> timedelta:
     elif isinstance(value, str):
         span = _parse(value, name)
     elif isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidOption(f'{name} is {value!r}; give seconds, a timedelta or text such as "90s"')
-    elif not math.isfinite(value) or abs(value) > LONGEST.total_seconds():
-        raise InvalidOption(f"{name} is {value!r} seconds; it must lie between 0 and 100 years")
+        raise InvalidOption(f'{name} is {short(value)}; give seconds, a timedelta or text such as "90s"')
+    elif not abs(value) <= LONGEST.total_seconds():  # nor NaN
+        raise InvalidOption(f"{name} is {short(value)} seconds; it must lie between 0 and 100 years")
     else:
         span = timedelta(seconds=value)
     if not timedelta(0) <= span <= LONGEST:
-        raise InvalidOption(f"{name} is {value!r}; it must lie between 0 and 100 years")
+        raise InvalidOption(f"{name} is {short(value)}; it must lie between 0 and 100 years")
     return span
 
 
@@ -59,8 +59,9 @@ def _parse(text: str, name: str) -> timedelta:
             end = part.end()
         if end != len(stripped) or not stripped:
             raise InvalidOption(
-                f'{name} is {text!r}, which is no duration; write "90s", "10m", "1h30m" or "3d" (units: ms s m h d w)'
+                f'{name} is {short(text)}, which is no duration; write "90s", "10m", "1h30m" or "3d" '
+                "(units: ms s m h d w)"
             )
     if seconds > LONGEST.total_seconds():
-        raise InvalidOption(f"{name} is {text!r}; it must lie between 0 and 100 years")
+        raise InvalidOption(f"{name} is {short(text)}; it must lie between 0 and 100 years")
     return timedelta(seconds=seconds)

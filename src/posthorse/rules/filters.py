@@ -11,6 +11,7 @@ import msgspec
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import as_timedelta
 from posthorse.rules.job import State, checked_name
+from posthorse.rules.values.misfit import short
 
 _TERM = re.compile(r'(\w+):("[^"]*"|\S*)(?:\s+|$)')
 
@@ -37,19 +38,21 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse_filter(text: str) -> Filter:
     """A filter from words. Raises InvalidOption, which names the nearest word."""
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(f"the filter is {short(text)}, and no text; {EXAMPLE}")
     said: dict[str, object] = {}
     place = 0
     stripped = text.strip()
     while place < len(stripped):
         found = _TERM.match(stripped, place)
         if found is None:
-            raise InvalidOption(f"the filter {text!r} cannot be read from {stripped[place:][:40]!r} on; {EXAMPLE}")
+            raise InvalidOption(f"the filter {short(text)} cannot be read from {short(stripped[place:])} on; {EXAMPLE}")
         name, value = found[1], found[2].strip('"')
         if name not in Filter.__struct_fields__:
             near = difflib.get_close_matches(name, Filter.__struct_fields__, n=1)
             known = ", ".join(Filter.__struct_fields__)
             raise InvalidOption(
-                f"no filter is called {name!r}; {f'did you mean {near[0]!r}?' if near else f'known are {known}'}"
+                f"no filter is called {short(name)}; {f'did you mean {near[0]!r}?' if near else f'known are {known}'}"
             )
         if name in said:
             raise InvalidOption(f"the filter says {name} twice; a job has one")
@@ -66,7 +69,7 @@ def _value(name: str, value: str) -> object:
             try:
                 return State(value)
             except ValueError:
-                raise InvalidOption(f"no state is called {value!r}; states are {', '.join(State)}") from None
+                raise InvalidOption(f"no state is called {short(value)}; states are {', '.join(State)}") from None
         case "older" | "newer":
             return as_timedelta(value, name=f"{name}:")
         case "kind" | "queue" | "tag" | "tenant":

@@ -13,6 +13,7 @@ from posthorse.errors import InvalidOption
 from posthorse.rules.progress import Progress
 from posthorse.rules.retry import BackoffNumbers
 from posthorse.rules.unique import Identity, Remembered
+from posthorse.rules.values.misfit import short
 
 DEFAULT_QUEUE = "default"
 LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
@@ -205,7 +206,7 @@ def checked_name(value: object, *, what: str) -> str:
     ):
         return value
     raise InvalidOption(
-        f"{what} is {_short(value)}; it must be 1 to 200 printable characters without `*` or surrounding spaces"
+        f"{what} is {short(value)}; it must be 1 to 200 printable characters without `*` or surrounding spaces"
     )
 
 
@@ -213,9 +214,4 @@ def checked_priority(value: object) -> int:
     """A whole number from -100 to 100. Raises InvalidOption."""
     if isinstance(value, int) and not isinstance(value, bool) and LOWEST_PRIORITY <= value <= HIGHEST_PRIORITY:
         return value
-    raise InvalidOption(f"priority is {_short(value)}; it must be a whole number from -100 to 100, higher first")
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    raise InvalidOption(f"priority is {short(value)}; it must be a whole number from -100 to 100, higher first")

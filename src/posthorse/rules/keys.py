@@ -8,6 +8,7 @@ from typing import Literal
 from posthorse.clock import microseconds
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration, as_timedelta
+from posthorse.rules.values.misfit import short
 
 LONGEST_KEY = 512
 
@@ -30,9 +31,12 @@ class Key:
 
     def __post_init__(self) -> None:
         if not _is_key(self.text):
-            raise InvalidOption(f"key must be a text of 1 to {LONGEST_KEY} characters without NUL and lone surrogates")
+            raise InvalidOption(
+                f"key is {short(self.text)}; it must be a text of 1 to {LONGEST_KEY} characters without NUL and lone "
+                "surrogates"
+            )
         if self.scope not in ("kind", "app"):
-            raise InvalidOption(f'Key.scope is {self.scope!r}; it must be "kind" or "app"')
+            raise InvalidOption(f'Key.scope is {short(self.scope)}; it must be "kind" or "app"')
         if self.ttl is not None and microseconds(as_timedelta(self.ttl, name="Key.ttl")) <= 0:
             raise InvalidOption("Key.ttl must be longer than zero; leave it out for a key that counts for ever")
 

@@ -16,6 +16,7 @@ from typing import Literal, cast
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import as_timedelta
 from posthorse.rules.job import checked_name
+from posthorse.rules.values.misfit import short
 
 Per = str | Callable[..., object]
 """What a limit is kept apart by: "tenant", the name of a parameter, or a function of the arguments."""
@@ -112,7 +113,7 @@ class Sequence:
             checked_name(self.key, what="sequence")
         _check_per(self.per, what="Sequence.per")
         if self.on_dead not in ("block", "pass"):
-            raise InvalidOption(f'on_dead is {self.on_dead!r}; it must be "block" or "pass"')
+            raise InvalidOption(f'on_dead is {short(self.on_dead)}; it must be "block" or "pass"')
 
 
 def as_sequence(value: object) -> Sequence:
@@ -121,7 +122,9 @@ def as_sequence(value: object) -> Sequence:
         return value
     if isinstance(value, str):
         return Sequence(value)
-    raise InvalidOption(f'sequence is {value!r}; give a key such as "invoice-7", or ph.Sequence(per="customer_id")')
+    raise InvalidOption(
+        f'sequence is {short(value)}; give a key such as "invoice-7", or ph.Sequence(per="customer_id")'
+    )
 
 
 def as_rate(value: object) -> Rate:
@@ -132,7 +135,7 @@ def as_rate(value: object) -> Rate:
         return Rate(value)
     if isinstance(value, Mapping):
         return Rate(**_fields(cast("Mapping[object, object]", value), "rate", ("limit", "per", "name", "burst")))  # type: ignore[arg-type]  # checked by Rate
-    raise InvalidOption(f'rate is {value!r}; write "100/s", "10/m" or ph.Rate("10/s", per="tenant")')
+    raise InvalidOption(f'rate is {short(value)}; write "100/s", "10/m" or ph.Rate("10/s", per="tenant")')
 
 
 def as_concurrency(value: object) -> Concurrency:
@@ -144,7 +147,7 @@ def as_concurrency(value: object) -> Concurrency:
     if isinstance(value, Mapping):
         return Concurrency(**_fields(cast("Mapping[object, object]", value), "concurrency", ("limit", "per", "name")))  # type: ignore[arg-type]  # checked by Concurrency
     raise InvalidOption(
-        f'concurrency is {value!r}; write a whole number such as 20, or ph.Concurrency(1, per="customer_id")'
+        f'concurrency is {short(value)}; write a whole number such as 20, or ph.Concurrency(1, per="customer_id")'
     )
 
 
@@ -158,9 +161,9 @@ def limit_as_words(limit: Rate | Concurrency) -> object:
 
 def _check_text(limit: object) -> None:
     if not isinstance(limit, str):
-        raise InvalidOption(f'rate is {limit!r}; write it as a text: "100/s", "10/m", "500/15m", "1000/d"')
+        raise InvalidOption(f'rate is {short(limit)}; write it as a text: "100/s", "10/m", "500/15m", "1000/d"')
     if len(limit) > LONGEST_TEXT:
-        raise InvalidOption(f'rate is {limit[:LONGEST_TEXT]!r}...; write whole jobs per time: "100/s", "10/m"')
+        raise InvalidOption(f'rate is {short(limit)}; write whole jobs per time: "100/s", "10/m"')
 
 
 @lru_cache(maxsize=1024)
@@ -168,26 +171,26 @@ def _parsed_rate(text: str) -> tuple[int, float]:
     """Jobs and seconds."""
     found = _RATE.fullmatch(text)
     if found is None:
-        raise InvalidOption(f'rate is {text!r}; write whole jobs per time: "100/s", "10/m", "500/15m", "1000/d"')
+        raise InvalidOption(f'rate is {short(text)}; write whole jobs per time: "100/s", "10/m", "500/15m", "1000/d"')
     unit = _WORDS.get(found[2].lower().removesuffix("s") if len(found[2]) > 2 else found[2], found[2])
     try:
         seconds = as_timedelta(unit if unit[0].isdigit() else f"1{unit}", name="rate").total_seconds()
     except InvalidOption:
         raise InvalidOption(
-            f'rate is {text!r}, and {found[2]!r} is no time; write "100/s", "10/m", "500/15m" or "1000/d"'
+            f'rate is {short(text)}, and {short(found[2])} is no time; write "100/s", "10/m", "500/15m" or "1000/d"'
         ) from None
     count = int(found[1])
     if not 1 <= count <= MOST:
-        raise InvalidOption(f"rate is {text!r}; it must let 1 to {MOST:,} jobs through; to stop a queue, pause it")
+        raise InvalidOption(f"rate is {short(text)}; it must let 1 to {MOST:,} jobs through; to stop a queue, pause it")
     if not 0.001 <= seconds <= LONGEST_SPAN:
-        raise InvalidOption(f"rate is {text!r}; its time must lie between a millisecond and 31 days")
+        raise InvalidOption(f"rate is {short(text)}; its time must lie between a millisecond and 31 days")
     return count, seconds
 
 
 def _checked_count(value: object, *, what: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST:
         return value
-    raise InvalidOption(f"{what} is {value!r}; it must be a whole number from 1 to {MOST:,}")
+    raise InvalidOption(f"{what} is {short(value)}; it must be a whole number from 1 to {MOST:,}")
 
 
 def _check_per(per: object, *, what: str) -> None:
@@ -195,13 +198,13 @@ def _check_per(per: object, *, what: str) -> None:
         raise InvalidOption(f"{what} is a coroutine function; it is asked at every claim, so it has to be a plain one")
     if per is None or callable(per) or (isinstance(per, str) and per.isidentifier()):
         return
-    raise InvalidOption(f'{what} is {per!r}; name a parameter of the job or "tenant", or give a function')
+    raise InvalidOption(f'{what} is {short(per)}; name a parameter of the job or "tenant", or give a function')
 
 
 def _fields(table: Mapping[object, object], what: str, known: tuple[str, ...]) -> dict[str, object]:
     for name in table:
         if name not in known:
-            raise InvalidOption(f"{what} has no part {name!r}; known are {', '.join(known)}")
-    if "limit" not in table:
-        raise InvalidOption(f"{what} is {dict(table)!r} and has no limit; a table has {', '.join(known)}")
+            raise InvalidOption(f"{what} has no part {short(name)}; known are {', '.join(known)}")
+    if table.get("limit") is None:
+        raise InvalidOption(f"{what} is {short(dict(table))} and has no limit; a table has {', '.join(known)}")
     return {str(name): value for name, value in table.items() if value is not None}

@@ -16,6 +16,7 @@ from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration, as_text, as_timedelta
 from posthorse.rules.job import checked_name
 from posthorse.rules.limits import Concurrency, Rate, as_concurrency, as_rate, limit_as_words
+from posthorse.rules.values.misfit import short
 from posthorse.rules.window import Window, as_window
 
 Order = Literal["fifo", "lifo"]
@@ -153,12 +154,14 @@ def checked_words(names: Iterable[str], *, queue: str) -> tuple[str, ...]:
 def checked_layers(values: object) -> dict[str, dict[str, object]]:
     """Layers by queue, as the part `queues` of a file holds them. Raises InvalidOption."""
     if not isinstance(values, Mapping):
-        raise InvalidOption(f"queues is {values!r}; write a table for each queue, with its settings")
+        raise InvalidOption(f"queues is {short(values)}; write a table for each queue, with its settings")
     layers: dict[str, dict[str, object]] = {}
     for name, said in cast("Mapping[object, object]", values).items():
         queue = checked_name(name, what="queue")
         if not isinstance(said, Mapping):
-            raise InvalidOption(f"queue {queue!r} is {said!r}; write its settings as a table, such as {{weight = 3}}")
+            raise InvalidOption(
+                f"queue {queue!r} is {short(said)}; write its settings as a table, such as {{weight = 3}}"
+            )
         layers[queue] = checked_layer(cast("Mapping[str, object]", said), queue=queue)
     return layers
 
@@ -189,20 +192,22 @@ def as_labels(value: object) -> dict[str, str]:
     if isinstance(value, list | tuple):
         value = _label_table([str(part) for part in cast("list[object]", value)])
     if not isinstance(value, Mapping) or len(cast("Mapping[object, object]", value)) > MOST_LABELS:
-        raise InvalidOption(f'labels are {value!r}; write up to {MOST_LABELS} as {{"instance_type": "c5.xlarge"}}')
+        shown = short(value)  # pyright: ignore[reportUnknownArgumentType]  # it may hold anything
+        raise InvalidOption(f'labels are {shown}; write up to {MOST_LABELS} as {{"instance_type": "c5.xlarge"}}')
     labels = cast("Mapping[object, object]", value)
     for name, text in labels.items():
         if not all(isinstance(part, str) and _LABEL.fullmatch(part) for part in (name, text)):
             raise InvalidOption(
-                f"label {name!r} is {text!r}; name and value must be texts of letters, digits and . : / @ + - _"
+                f"label {short(name)} is {short(text)}; name and value must be texts of letters, digits and "
+                ". : / @ + - _"
             )
     return cast("dict[str, str]", dict(labels))
 
 
 def _unknown(name: object, queue: str, known: Sequence[str]) -> InvalidOption:
-    near = difflib.get_close_matches(str(name), known, n=1)
+    near = difflib.get_close_matches(name, known, n=1) if isinstance(name, str) else []
     hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
-    return InvalidOption(f"queue {queue!r} has no setting {name!r}{hint}")
+    return InvalidOption(f"queue {queue!r} has no setting {short(name)}{hint}")
 
 
 def _label_table(texts: list[str]) -> dict[str, str]:
@@ -210,7 +215,7 @@ def _label_table(texts: list[str]) -> dict[str, str]:
     for text in texts:
         name, separator, value = (part.strip() for part in text.partition("="))
         if not separator:
-            raise InvalidOption(f'label {text!r} has no value; write NAME=VALUE, such as "gpu=yes"')
+            raise InvalidOption(f'label {short(text)} has no value; write NAME=VALUE, such as "gpu=yes"')
         if name in labels:
             raise InvalidOption(f"label {name!r} has two values; give each label one")
         labels[name] = value
@@ -242,7 +247,7 @@ def _whole(name: str, most: int) -> Callable[[object], int]:
     def check(value: object) -> int:
         if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most:
             return value
-        raise InvalidOption(f"{name} is {value!r}; it must be a whole number from 1 to {most:,}")
+        raise InvalidOption(f"{name} is {short(value)}; it must be a whole number from 1 to {most:,}")
 
     return check
 
@@ -251,7 +256,7 @@ def _span(name: str) -> Callable[[object], float]:
     def check(value: object) -> float:
         seconds = as_timedelta(cast("Duration", value), name=name).total_seconds()
         if seconds <= 0:
-            raise InvalidOption(f"{name} is {value!r}; it must be longer than zero")
+            raise InvalidOption(f"{name} is {short(value)}; it must be longer than zero")
         return seconds
 
     return check
@@ -264,14 +269,16 @@ def _ageing(value: object) -> float:
 def _order(value: object) -> str:
     if value in ("fifo", "lifo"):
         return value
-    raise InvalidOption(f'order is {value!r}; it must be "fifo" (first come, first served) or "lifo" (newest first)')
+    raise InvalidOption(
+        f'order is {short(value)}; it must be "fifo" (first come, first served) or "lifo" (newest first)'
+    )
 
 
 def _flag(name: str) -> Callable[[object], bool]:
     def check(value: object) -> bool:
         if isinstance(value, bool):
             return value
-        raise InvalidOption(f"{name} is {value!r}; it must be true or false")
+        raise InvalidOption(f"{name} is {short(value)}; it must be true or false")
 
     return check
 
@@ -280,7 +287,9 @@ def _retry_budget(value: object) -> Rate:
     rate = as_rate(value)
     for name in ("per", "name"):
         if (said := getattr(rate, name)) is not None:
-            raise InvalidOption(f"retry_budget has {name}={said!r}; it is one for all of the queue: leave {name} out")
+            raise InvalidOption(
+                f"retry_budget has {name}={short(said)}; it is one for all of the queue: leave {name} out"
+            )
     return rate
 
 

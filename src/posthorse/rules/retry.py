@@ -11,6 +11,7 @@ import msgspec
 
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration, as_timedelta
+from posthorse.rules.values.misfit import short
 
 BackoffFunction = Callable[[int, BaseException], Duration]
 """Takes the number of the attempt that failed and its error, and says how long to wait."""
@@ -49,14 +50,13 @@ class Backoff(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         for name in ("base", "limit", "step"):
             as_timedelta(getattr(self, name), name=f"Backoff.{name}")
-        for wait in self.waits:
-            as_timedelta(wait, name="Backoff.waits")
+        _check_waits(self.waits)
         if len(self.waits) > MOST_WAITS:
             raise InvalidOption(f"Backoff.waits has {len(self.waits)} durations; it may have {MOST_WAITS}")
-        if not self.factor >= 1 or self.factor > 1e6:
-            raise InvalidOption(f"Backoff.factor is {self.factor!r}; it must lie between 1 and a million")
-        if not 0 <= self.jitter <= 1:
-            raise InvalidOption(f"Backoff.jitter is {self.jitter!r}; it must lie between 0 and 1")
+        if not _is_number(self.factor) or not 1 <= self.factor <= 1e6:
+            raise InvalidOption(f"Backoff.factor is {short(self.factor)}; it must lie between 1 and a million")
+        if not _is_number(self.jitter) or not 0 <= self.jitter <= 1:
+            raise InvalidOption(f"Backoff.jitter is {short(self.jitter)}; it must lie between 0 and 1")
 
     @classmethod
     def linear(cls, step: Duration, *, limit: Duration = "1d", jitter: float = 0.0) -> Self:
@@ -124,12 +124,24 @@ def checked_errors(value: object, *, name: str) -> tuple[type[BaseException], ..
     given: tuple[object, ...] = tuple(cast("Sequence[object]", value)) if isinstance(value, list | tuple) else (value,)
     for each in given:
         if not (isinstance(each, type) and issubclass(each, BaseException)):
+            shown = short(value)  # pyright: ignore[reportUnknownArgumentType]  # it may hold anything
             raise InvalidOption(
-                f"{name} is {value!r}; give an exception class such as ConnectionError, or a tuple of them"
+                f"{name} is {shown}; give an exception class such as ConnectionError, or a tuple of them"
             )
     if not given:
         raise InvalidOption(f"{name} is empty; name an exception class, or leave it out")
     return cast("tuple[type[BaseException], ...]", given)
+
+
+def _check_waits(waits: object) -> None:
+    if not isinstance(waits, list | tuple):
+        raise InvalidOption(f"Backoff.waits is {short(waits)}; give a tuple of durations")
+    for wait in cast("Sequence[Duration]", waits):
+        as_timedelta(wait, name="Backoff.waits")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _grown(numbers: BackoffNumbers, times: int) -> float:

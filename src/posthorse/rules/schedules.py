@@ -19,6 +19,7 @@ from posthorse.rules.cron import parse_cron
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import NewJob, Options
 from posthorse.rules.timing import Timing
+from posthorse.rules.values.misfit import short
 from posthorse.rules.wall_time import checked_instant, checked_zone
 
 SHORTEST_INTERVAL = timedelta(seconds=1)
@@ -156,12 +157,14 @@ def make_policies(timing: Timing, *, misfire: object, overlap: object, jitter: D
     if isinstance(misfire, str):
         misfire = Misfire(cast("MisfirePolicy", misfire))
     if not isinstance(misfire, Misfire):
-        raise InvalidOption(f'misfire is {misfire!r}; give "skip", "once", "all" or a ph.Misfire')
+        raise InvalidOption(f'misfire is {short(misfire)}; give "skip", "once", "all" or a ph.Misfire')
     spread = as_timedelta(jitter, name="jitter")
     if spread > LONGEST_JITTER:
-        raise InvalidOption(f"jitter is {jitter!r}; a day is the longest")
+        raise InvalidOption(f"jitter is {short(jitter)}; a day is the longest")
     if timing.every is not None and microseconds(spread) >= timing.every:
-        raise InvalidOption(f"jitter is {jitter!r}, as long as the interval or longer: runs would overtake each other")
+        raise InvalidOption(
+            f"jitter is {short(jitter)}, as long as the interval or longer: runs would overtake each other"
+        )
     return Policies(
         misfire=cast("MisfirePolicy", _checked_word(misfire.policy, ("skip", "once", "all"), name="misfire")),
         limit=_checked_limit(misfire.limit),
@@ -191,14 +194,14 @@ def checked_call(call: NewJob) -> NewJob:
 def _checked_interval(every: Duration) -> int:
     span = as_timedelta(every, name="every")
     if span < SHORTEST_INTERVAL:
-        raise InvalidOption(f"every is {every!r}; a second is the shortest interval")
+        raise InvalidOption(f"every is {short(every)}; a second is the shortest interval")
     return microseconds(span)
 
 
 def _checked_dates(at: datetime | Sequence[datetime]) -> tuple[int, ...]:
     given: object = [at] if isinstance(at, datetime) else at
     if isinstance(given, str) or not isinstance(given, list | tuple) or not given:
-        raise InvalidOption(f"at is {repr(at)[:60]}; give an aware datetime, or several in a list")
+        raise InvalidOption(f"at is {short(at)}; give an aware datetime, or several in a list")
     dates = tuple(sorted({checked_instant(date, name="at") for date in cast("Sequence[object]", given)}))
     if len(dates) > MOST_DATES:
         raise InvalidOption(f"at has {len(dates)} dates; {MOST_DATES:,} are the most")
@@ -208,12 +211,14 @@ def _checked_dates(at: datetime | Sequence[datetime]) -> tuple[int, ...]:
 def _checked_limit(limit: object) -> int:
     if isinstance(limit, int) and not isinstance(limit, bool) and 1 <= limit <= MOST_MISFIRES:
         return limit
-    raise InvalidOption(f"the limit of misfire is {limit!r}; it must be a whole number from 1 to {MOST_MISFIRES:,}")
+    raise InvalidOption(
+        f"the limit of misfire is {short(limit)}; it must be a whole number from 1 to {MOST_MISFIRES:,}"
+    )
 
 
 def _checked_word(value: object, known: Sequence[str], *, name: str) -> str:
     if value in known:
         return cast("str", value)
-    near = difflib.get_close_matches(str(value), known, n=1)
+    near = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) else []
     hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
-    raise InvalidOption(f"{name} is {value!r}{hint}")
+    raise InvalidOption(f"{name} is {short(value)}{hint}")

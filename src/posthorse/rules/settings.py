@@ -9,8 +9,10 @@ import msgspec
 
 from posthorse.errors import InvalidOption, InvalidSettings
 from posthorse.rules.durations import Duration, as_timedelta
+from posthorse.rules.values.misfit import short
 
 SHORTEST_LEASE = 3.0
+MOST_INTERRUPTIONS = 1_000_000
 DEFAULT_URL = "sqlite:///posthorse.db"
 
 
@@ -34,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _DURATIONS = ("lease", "heartbeat", "stall", "grace", "poll")
+_COUNTS = ("max_interruptions",)
 
 
 def make_settings(values: Mapping[str, object]) -> Settings:
@@ -44,14 +47,11 @@ def make_settings(values: Mapping[str, object]) -> Settings:
             words = (*known, "queues")  # read by whoever knows queues
             near = difflib.get_close_matches(key, words, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(words)}"
-            raise InvalidSettings(f"there is no setting {key!r}{hint}")
+            raise InvalidSettings(f"there is no setting {short(key)}{hint}")
     converted = {key: _converted(key, value) for key, value in values.items()}
     if "lease" in converted and "heartbeat" not in converted:
         converted["heartbeat"] = min(Settings().heartbeat, _seconds("lease", converted["lease"]) / 3)
-    try:
-        settings = msgspec.convert(converted, Settings, strict=True)
-    except msgspec.ValidationError as error:
-        raise InvalidSettings(f"a setting cannot be used: {error}") from error
+    settings = Settings(**converted)  # type: ignore[arg-type]  # each checked by its name
     if settings.lease < SHORTEST_LEASE:
         raise InvalidSettings(f"lease is {settings.lease:g} s; it must be at least {SHORTEST_LEASE:g} s")
     if settings.heartbeat * 2 > settings.lease:
@@ -61,16 +61,21 @@ def make_settings(values: Mapping[str, object]) -> Settings:
         )
     if min(settings.poll, settings.heartbeat, settings.stall) <= 0:
         raise InvalidSettings("poll, heartbeat and stall must be longer than zero")
-    if settings.max_interruptions < 1:
+    if not 1 <= settings.max_interruptions <= MOST_INTERRUPTIONS:
         raise InvalidSettings(
-            f"max_interruptions is {settings.max_interruptions}; it must be at least 1, "
-            "or no lost worker would be survived"
+            f"max_interruptions is {short(settings.max_interruptions)}; it must be at least 1, or no lost worker would "
+            f"be survived, and {MOST_INTERRUPTIONS:,} at most"
         )
     return settings
 
 
 def _converted(key: str, value: object) -> object:
-    return _seconds(key, value) if key in _DURATIONS else value
+    if key in _DURATIONS:
+        return _seconds(key, value)
+    wanted, told = (int, "a whole number") if key in _COUNTS else (str, "a text")
+    if not isinstance(value, wanted) or isinstance(value, bool):
+        raise InvalidSettings(f"{key} is {short(value)}; it must be {told}")
+    return value
 
 
 def _seconds(key: str, value: object) -> float:

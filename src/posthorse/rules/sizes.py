@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from posthorse.errors import InvalidOption
+from posthorse.rules.values.misfit import short
 
 Size = int | str
 
@@ -23,7 +24,7 @@ def as_bytes(value: Size, *, name: str) -> int:
     elif type(value) is int:
         size = value
     if not 1 <= size <= _MOST:
-        raise InvalidOption(f'{name} is {value!r}; give bytes, or text such as "512MB" or "2GB"')
+        raise InvalidOption(f'{name} is {short(value)}; give bytes, or text such as "512MB" or "2GB"')
     return int(size)
 
 

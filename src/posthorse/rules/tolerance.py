@@ -7,6 +7,7 @@ import re
 import msgspec
 
 from posthorse.errors import InvalidOption
+from posthorse.rules.values.misfit import short
 
 JUDGED_FROM = 100
 """A share of fewer items says nothing yet, unless there are no more."""
@@ -41,4 +42,4 @@ def as_tolerance(value: object) -> Tolerance:
         return Tolerance(count=value)
     if isinstance(value, str) and (found := _SHARE.fullmatch(value)) and float(found[1]) <= 100:
         return Tolerance(share=float(found[1]) / 100)
-    raise InvalidOption(f'tolerate is {value!r}; give a number of bad items such as 100, or a share such as "1%"')
+    raise InvalidOption(f'tolerate is {short(value)}; give a number of bad items such as 100, or a share such as "1%"')

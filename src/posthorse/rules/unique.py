@@ -13,6 +13,7 @@ import msgspec
 from posthorse.clock import microseconds
 from posthorse.errors import InvalidArgument, InvalidOption
 from posthorse.rules.durations import Duration, as_timedelta
+from posthorse.rules.values.misfit import short
 
 OnConflict = Literal["return", "replace", "reschedule", "raise"]
 Rule = Literal["finished", "queued", "window"]
@@ -49,7 +50,7 @@ class Unique:
         object.__setattr__(self, "by", _checked_by(self.by))
         if self.on_conflict not in _ON_CONFLICT:
             raise InvalidOption(
-                f"Unique.on_conflict is {self.on_conflict!r}; it must be "
+                f"Unique.on_conflict is {short(self.on_conflict)}; it must be "
                 f'{", ".join(map(_in_quotes, _ON_CONFLICT[:-1]))} or "raise"'
             )
 
@@ -129,7 +130,8 @@ def checked_unique(value: object) -> Unique | None:
     if isinstance(value, bool):
         return Unique() if value else None
     raise InvalidOption(
-        f'unique is {value!r}; it must be True, False or a ph.Unique, such as ph.Unique(until="queued", by="user_id")'
+        f"unique is {short(value)}; it must be True, False or a ph.Unique, such as "
+        'ph.Unique(until="queued", by="user_id")'
     )
 
 
@@ -140,7 +142,7 @@ def check_names(unique: Unique, parameters: Sequence[str], *, kind: str) -> None
             continue
         near = difflib.get_close_matches(name, parameters, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"its parameters are: {', '.join(parameters) or 'none'}"
-        raise InvalidOption(f"Unique.by names {name!r}, which is no parameter of {kind!r}; {hint}")
+        raise InvalidOption(f"Unique.by names {short(name)}, which is no parameter of {kind!r}; {hint}")
 
 
 def _checked_until(until: object) -> int | None:
@@ -153,7 +155,7 @@ def _checked_until(until: object) -> int | None:
         span = 0
     if span <= 0:
         raise InvalidOption(
-            f'Unique.until is {until!r}; it must be "finished", "queued" or a duration above zero such as "10m"'
+            f'Unique.until is {short(until)}; it must be "finished", "queued" or a duration above zero such as "10m"'
         )
     return span
 
@@ -165,18 +167,18 @@ def _checked_by(by: object) -> By | None:
     if isinstance(names, tuple | list) and names and all(isinstance(n, str) and n for n in cast("list[object]", names)):
         return by if isinstance(by, str) else tuple(cast("Sequence[str]", names))
     raise InvalidOption(
-        f"Unique.by is {by!r}; it must be the name of a parameter, a list of names, or a function of the arguments; "
-        f'None stands for all arguments, and "{TENANT}" for none: one job of the kind for each tenant'
+        f"Unique.by is {short(by)}; it must be the name of a parameter, a list of names, or a function of the "
+        f'arguments; None stands for all arguments, and "{TENANT}" for none: one job of the kind for each tenant'
     )
 
 
 def _said(by: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object]) -> object:
     said = by(*args, **kwargs)
     try:
-        return msgspec.to_builtins(said, order="deterministic")
-    except TypeError as error:
+        return msgspec.json.decode(msgspec.json.encode(said, order="deterministic"))
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(
-            f"the function in Unique.by gave {repr(said)[:60]}, which has no form in JSON; give a text, a number, or a "
+            f"the function in Unique.by gave {short(said)}, which has no form in JSON; give a text, a number, or a "
             "tuple of these"
         ) from error
 

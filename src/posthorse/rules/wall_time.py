@@ -11,30 +11,46 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from posthorse.clock import micros_of, microseconds, moment
 from posthorse.errors import InvalidOption
+from posthorse.rules.values.misfit import short
+
+OF_MACHINES = ("localtime", "posixrules")
+"""Names that mean another zone on each machine."""
 
 
 def checked_zone(name: object) -> ZoneInfo:
     """A zone by its IANA name, such as "Europe/Berlin". Raises InvalidOption, which names the nearest."""
+    if name in OF_MACHINES:
+        raise InvalidOption(f"tz is {name!r}, which means another zone on each machine; name the zone itself")
     if isinstance(name, str):
         try:
             return ZoneInfo(name)
         except (OSError, ValueError, LookupError):  # LookupError: unknown; the others: no name of a zone at all
             pass
-    raise InvalidOption(f"tz is {repr(name)[:60]}, which is no time zone{_hint(name)}")
+    raise InvalidOption(f"tz is {short(name)}, which is no time zone{_hint(name)}")
 
 
-def checked_instant(value: object, *, name: str) -> int:
-    """An aware datetime as an instant. Raises InvalidOption."""
+def checked_moment(value: object, *, name: str) -> datetime:
+    """An aware datetime. Raises InvalidOption."""
     if not isinstance(value, datetime):
-        raise InvalidOption(f"{name} is {repr(value)[:60]}; give an aware datetime")
-    if value.tzinfo is None or value.utcoffset() is None:
+        raise InvalidOption(f"{name} is {short(value)}; give an aware datetime")
+    try:
+        offset = value.utcoffset()
+    except ValueError as error:  # a tzinfo may say anything
+        raise InvalidOption(f"{name} has a time zone that cannot be used: {error}") from error
+    if offset is None:
         raise InvalidOption(
             f"{name} {value.isoformat()} has no time zone, so it could mean any of 24 hours; "
             "use datetime(…, tzinfo=UTC) or tzinfo=ZoneInfo(…)"
         )
-    if not datetime(1970, 1, 1, tzinfo=UTC) <= value <= datetime(9000, 1, 1, tzinfo=UTC):
-        raise InvalidOption(f"{name} {value.isoformat()} lies before 1970 or after the year 9000")
-    return micros_of(value)
+    return value
+
+
+def checked_instant(value: object, *, name: str) -> int:
+    """An aware datetime as an instant. Raises InvalidOption."""
+    found = checked_moment(value, name=name)
+    if not datetime(1970, 1, 1, tzinfo=UTC) <= found <= datetime(9000, 1, 1, tzinfo=UTC):
+        raise InvalidOption(f"{name} {found.isoformat()} lies before 1970 or after the year 9000")
+    return micros_of(found)
 
 
 def offset_at(zone: ZoneInfo, instant: int) -> int:
@@ -79,7 +95,8 @@ def _hint(name: object) -> str:
     if not known:
         return ": this system has no time zone data; install it with `pip install tzdata`"
     by_fold = {zone.casefold(): zone for zone in known}
-    near = difflib.get_close_matches(str(name)[:60].casefold().replace(" ", "_"), by_fold, n=1, cutoff=0.5)
+    told = name if isinstance(name, str) else ""
+    near = difflib.get_close_matches(told[:60].casefold().replace(" ", "_"), by_fold, n=1, cutoff=0.5)
     if near:
         return f"; did you mean {by_fold[near[0]]!r}?"
     return '; use an IANA name, such as "UTC", "Europe/Berlin" or "America/New_York"'

@@ -11,6 +11,7 @@ import msgspec
 
 from posthorse.clock import moment
 from posthorse.errors import InvalidOption
+from posthorse.rules.values.misfit import short
 
 DAY = 24 * 60
 
@@ -50,16 +51,17 @@ def as_window(value: object) -> Window:
         return value
     found = _TEXT.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
-        raise InvalidOption(f'window is {value!r}; write the hours and a time zone: "22:00-06:00 Europe/Berlin"')
+        raise InvalidOption(f'window is {short(value)}; write the hours and a time zone: "22:00-06:00 Europe/Berlin"')
     starts, ends = _minute(value, found[1], found[2]), _minute(value, found[3], found[4])
     if starts % DAY == ends % DAY and (starts, ends) != (0, DAY):
-        raise InvalidOption(f"window is {value!r} and ends when it begins; leave it out for the whole day")
+        raise InvalidOption(f"window is {short(value)} and ends when it begins; leave it out for the whole day")
     zone = found[5] or "UTC"
     try:
         _zone(zone)
     except (ValueError, OSError, LookupError):
         raise InvalidOption(
-            f'window is {value!r}, and this machine knows no time zone {zone!r}; write one such as "Europe/Berlin"'
+            f"window is {short(value)}, and this machine knows no time zone {short(zone)}; write one such as "
+            '"Europe/Berlin"'
         ) from None
     return Window(starts % DAY, ends, zone)
 
@@ -72,7 +74,7 @@ def _zone(name: str) -> ZoneInfo:
 def _minute(value: object, hours: str, minutes: str) -> int:
     minute = int(hours) * 60 + int(minutes)
     if int(minutes) > 59 or minute > DAY:
-        raise InvalidOption(f"window is {value!r}, and {hours}:{minutes} is no time of a day")
+        raise InvalidOption(f"window is {short(value)}, and {hours}:{minutes} is no time of a day")
     return minute
 
 

@@ -64,7 +64,7 @@ class Standing:
         standing.kept = kept if isinstance(kept, dict) else {}
         standing.pace = Pace.decode(checkpoint.pace)
         standing.note = checkpoint.note
-        if not standing.loops:
+        if not standing.loops and (checkpoint.done or checkpoint.total is not None):  # else nobody told anything yet
             standing._told = (checkpoint.done, checkpoint.total)
         return standing
 
