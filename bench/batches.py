@@ -17,7 +17,6 @@ from posthorse.store.operations.claim import Probe, claim
 from posthorse.store.operations.finish import Completion, complete
 from posthorse.store.operations.runners import Runner, register
 
-SIZES = (10, 100, 200, 500, 1_000)
 HOUR = 3_600_000_000
 
 Learn = Callable[[MeasuredStore, str], None]
@@ -25,7 +24,7 @@ Learn = Callable[[MeasuredStore, str], None]
 
 def measure(setup: Setup) -> Iterator[Sample]:
     """Jobs per second, beside raw SQL in batches of the same size."""
-    for size in SIZES:
+    for size in setup.sizes.batches:
         raw = setup.raw.claim_and_complete(setup.sizes.jobs, batch=size).both
         for knowledge, (before, after) in _knowledge(setup.store).items():
             with setup.store.fresh() as url, opened(url):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from bench.application import TARGET, noop, opened
 from bench.measure import Sample, Setup
 from bench.stores import Ask, PostgresStore
-from posthorse.cli.bench_measures import running_worker
+from posthorse.cli.bench_measures import PATIENCE, running_worker
 
-CROWDS = (2, 50)
-JOBS = 40
 APART = 0.1
 """Seconds between two jobs."""
 
@@ -20,13 +18,14 @@ LAG = 1.5
 
 
 def measure(setup: Setup) -> Iterator[Sample]:
-    """Looks at what is ready (scans of that table) and transactions, a second at rest and for one job."""
+    """Looks at what is ready (scans of that table) and transactions: a second at rest, and beyond that for one job."""
     if isinstance(setup.store, PostgresStore):
-        for runners in CROWDS:
-            yield from _crowd(setup, setup.store, runners if setup.sizes.rest > 1 else min(runners, 3))
+        for runners in setup.sizes.crowds:
+            yield from _crowd(setup, setup.store, runners)
 
 
 def _crowd(setup: Setup, store: PostgresStore, runners: int) -> Iterator[Sample]:
+    seconds = setup.sizes.rest / 2
     with (
         store.fresh() as url,
         opened(url),
@@ -34,38 +33,32 @@ def _crowd(setup: Setup, store: PostgresStore, runners: int) -> Iterator[Sample]
         running_worker(TARGET, url, processes=runners, concurrency=setup.concurrency) as worker,
     ):
         worker.wait_until(lambda: store.runner_count(ask) == runners)
-        noop.enqueue(1, 2).result(timeout=60)
-        time.sleep(min(10.0, setup.sizes.rest))
-        rest = min(10.0, setup.sizes.rest)
-        scans, transactions = _counted(ask)
-        time.sleep(rest)
-        scans_at_rest, transactions_at_rest = (
-            now - before for now, before in zip(_counted(ask), (scans, transactions), strict=True)
-        )
-        yield Sample(f"{runners} runners at rest, looks at what is ready", "a second", scans_at_rest / rest)
-        yield Sample(f"{runners} runners at rest, transactions", "a second", transactions_at_rest / rest)
-        scans, transactions = _counted(ask)
-        began = time.monotonic()
-        for number in range(JOBS):
-            noop.enqueue(number, 2)
-            time.sleep(APART)
-        seconds = time.monotonic() - began
-        more_scans, more_transactions = (
-            now - before for now, before in zip(_counted(ask), (scans, transactions), strict=True)
-        )
-        yield Sample(
-            f"{runners} runners, looks at what is ready for one job",
-            "times",
-            (more_scans - scans_at_rest / rest * seconds) / JOBS,
-        )
-        yield Sample(
-            f"{runners} runners, transactions for one job",
-            "times",
-            (more_transactions - transactions_at_rest / rest * seconds) / JOBS,
-        )
+        noop.enqueue(1, 2).result(timeout=PATIENCE)
+        time.sleep(seconds)  # the first looks
+        resting = _counted(ask, lambda: time.sleep(seconds))
+        jobs = max(1, round(seconds / APART))
+        working = _counted(ask, lambda: _enqueue_now_and_then(jobs))
+    for name, at_rest, at_work in zip(("looks at what is ready", "transactions"), resting, working, strict=True):
+        yield Sample(f"{runners} runners at rest, {name}", "a second", at_rest)
+        yield Sample(f"{runners} runners, {name} for one job", "times", (at_work - at_rest) * APART)
 
 
-def _counted(ask: Ask) -> tuple[int, ...]:
+def _enqueue_now_and_then(jobs: int) -> None:
+    for number in range(jobs):
+        noop.enqueue(number, 2)
+        time.sleep(APART)
+
+
+def _counted(ask: Ask, happens: Callable[[], None]) -> tuple[float, float]:
+    """How many looks and transactions there were a second while it happened."""
+    before, began = _so_far(ask), time.monotonic()
+    happens()
+    seconds = time.monotonic() - began
+    looks, transactions = (now - then for now, then in zip(_so_far(ask), before, strict=True))
+    return looks / seconds, transactions / seconds
+
+
+def _so_far(ask: Ask) -> tuple[int, ...]:
     time.sleep(LAG)
     return ask(
         "select "

@@ -30,6 +30,10 @@ class Sizes:
     finished: int = 1_000_000
     """Jobs that were over long ago."""
     queues: int = 10_000
+    batches: Sequence[int] = (10, 100, 200, 500, 1_000)
+    """Jobs that are claimed at once."""
+    crowds: Sequence[int] = (2, 50)
+    """Runners that have nothing to do."""
     pinned: int = 20
     """How many times `jobs` are worked off behind a snapshot that somebody holds."""
 
@@ -46,6 +50,8 @@ QUICK = Sizes(
     burden=2_000,
     finished=2_000,
     queues=300,
+    batches=(10, 1_000),
+    crowds=(2,),
     pinned=10,
 )
 

@@ -96,7 +96,7 @@ def told_environment(environment: Environment) -> Sequence[str]:
 
 
 def _told_value(value: object) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return " and ".join(map(str, value))
     return f"{value:,}"
 

@@ -1,12 +1,14 @@
 """Stores for tests: `store_url` runs a test on each store; `sqlite_url`, `postgres_url`, `pooled_url` on one.
 
 A test that asks for `store_url` runs on SQLite and on PostgreSQL 18; marked `all_postgres`, on PostgreSQL 15
-too. Every test has a database of its own. A server that this machine lacks skips its tests and is named at
+too. Every test has a database for itself. A server that this machine lacks skips its tests and is named at
 the end of the run; where CI=true it fails them.
 """
 
 from __future__ import annotations
 
+import compileall
+import importlib.util
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -27,6 +29,13 @@ settings.load_profile("posthorse")
 _missing = pytest.StashKey[set[str]]()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Compiles the package, which hundreds of processes import: where PYTHONDONTWRITEBYTECODE is set, each would."""
+    found = importlib.util.find_spec("posthorse")
+    if found is not None and found.origin is not None and not hasattr(config, "workerinput"):
+        compileall.compile_dir(Path(found.origin).parent, quiet=2)
+
+
 @pytest.fixture(scope="session")
 def databases() -> Iterator[MigratedDatabases]:
     """The shared servers of this run; each starts at first need."""
@@ -42,14 +51,15 @@ def sqlite_url(tmp_path: Path) -> str:
 @pytest.fixture
 def postgres_url(databases: MigratedDatabases) -> Iterator[str]:
     """A migrated database on PostgreSQL 18."""
-    with databases.fresh("18") as url:
+    with databases.empty("18") as url:
         yield url
 
 
 @pytest.fixture
-def pooled_url(databases: MigratedDatabases, postgres_url: str) -> str:
-    """The database of `postgres_url`, behind PgBouncer in transaction mode."""
-    return databases.pooler().url(urlsplit(postgres_url).path.removeprefix("/"))
+def pooled_url(databases: MigratedDatabases) -> Iterator[str]:
+    """A migrated database on PostgreSQL 18, behind PgBouncer in transaction mode."""
+    with databases.fresh("18") as url:  # the pooler keeps connections that an emptied one had
+        yield databases.pooler().url(urlsplit(url).path.removeprefix("/"))
 
 
 @pytest.fixture
@@ -67,7 +77,7 @@ def store_url(request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.getfixturevalue("sqlite_url")
     else:
         databases: MigratedDatabases = request.getfixturevalue("databases")
-        with databases.fresh(store.removeprefix("postgres")) as url:
+        with databases.empty(store.removeprefix("postgres")) as url:
             yield url
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import posthorse as ph
 
-PATIENCE = 20.0
+PATIENCE = 30.0
 """Seconds after which a test gives up; only a failing one waits that long."""
 
 

@@ -47,7 +47,7 @@ def test_a_kind_knows_its_jobs(app: ph.Posthorse) -> None:
 
     job = answer.enqueue()
     with app.worker():
-        assert answer.get_job(job.id).result(timeout=10) == 42
+        assert answer.get_job(job.id).result(timeout=30) == 42
 
 
 def test_the_fields_of_a_status_are_these() -> None:
@@ -70,8 +70,8 @@ def test_results_come_back_as_they_are_annotated(app: ph.Posthorse) -> None:
     def nothing() -> None: ...
 
     with app.worker():
-        assert pair.enqueue().result(timeout=10) == (1, frozenset({"a"}))
-        assert nothing.enqueue().result(timeout=10) is None
+        assert pair.enqueue().result(timeout=30) == (1, frozenset({"a"}))
+        assert nothing.enqueue().result(timeout=30) is None
 
 
 def test_the_text_of_a_failure_contains_the_message_of_the_job(app: ph.Posthorse) -> None:
@@ -82,9 +82,9 @@ def test_the_text_of_a_failure_contains_the_message_of_the_job(app: ph.Posthorse
     with app.worker():
         job = bad.enqueue()
         with pytest.raises(ph.JobFailed, match='the address is bad: <b>"x"</b>'):
-            job.result(timeout=10)
+            job.result(timeout=30)
         with pytest.raises(ph.JobFailed, match="the address is bad"):
-            asyncio.run(job.aresult(timeout=10))
+            asyncio.run(job.aresult(timeout=30))
 
 
 def test_waiting_ends_with_the_timeout_and_the_job_goes_on(app: ph.Posthorse) -> None:
@@ -146,7 +146,7 @@ def make(app: ph.Posthorse, state: str, go: threading.Event) -> ph.Job[object]:
         if state == "failed":
             raise ValueError
         if state == "processing":
-            assert go.wait(20)
+            assert go.wait(30)
 
     if state == "scheduled":
         return work.using(delay="1h").enqueue(state)
@@ -227,12 +227,12 @@ def test_a_forced_cancel_ends_a_job_whose_code_never_will(app: ph.Posthorse) -> 
     @app.job
     def stuck() -> str:
         began.set()
-        assert go.wait(20)
+        assert go.wait(30)
         return "too late"
 
     with app.worker():
         job = stuck.enqueue()
-        assert began.wait(10)
+        assert began.wait(30)
         assert job.cancel(force=True) == "cancelled"
         with pytest.raises(ph.JobCancelled):
             job.result(timeout=1)

@@ -99,7 +99,7 @@ def test_old_rows_run_after_a_rename(store_url: str) -> None:
 
     job = old_name.enqueue(4)
     with after.worker():
-        assert after.get_job(job.id).result(timeout=10) == 8
+        assert after.get_job(job.id).result(timeout=30) == 8
     assert new_name.kind == "new_name"
     before.close()
     after.close()
@@ -172,7 +172,7 @@ def test_kinds_of_unicode_names_are_kinds_like_others(app: ph.Posthorse) -> None
         return "да"
 
     with app.worker():
-        assert greet.enqueue().result(timeout=10) == "да"
+        assert greet.enqueue().result(timeout=30) == "да"
 
 
 def test_quotes_in_a_queue_name_are_only_text(app: ph.Posthorse) -> None:
@@ -180,4 +180,4 @@ def test_quotes_in_a_queue_name_are_only_text(app: ph.Posthorse) -> None:
     def fine() -> None: ...
 
     with app.worker(queues=["'; DROP TABLE jobs; --"]):
-        fine.enqueue().result(timeout=10)
+        fine.enqueue().result(timeout=30)

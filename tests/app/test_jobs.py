@@ -163,7 +163,7 @@ def test_arguments_are_mended_on_retry(app: ph.Posthorse, letters: Made) -> None
     with pytest.raises(ph.NotAllowed):
         reader.retry_with(9)
     with app.worker():
-        assert [job.result(timeout=20) for job in (reader, welcome)] == ["7 Ada", "8 Bob"]
+        assert [job.result(timeout=30) for job in (reader, welcome)] == ["7 Ada", "8 Bob"]
     outcomes = [(attempt.number, attempt.outcome) for attempt in reader.attempts()]
     assert outcomes == [(1, "failed"), (1, "completed")]
 

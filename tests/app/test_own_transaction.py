@@ -31,7 +31,7 @@ def url(library: Library, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def shop(url: str) -> Iterator[ph.Posthorse]:
-    app = ph.Posthorse(url, poll="30s")
+    app = ph.Posthorse(url, poll="10m")
     app.migrate()
     with app.store.transaction() as connection:
         connection.execute("CREATE TABLE effects (item integer NOT NULL)")  # type: ignore[attr-defined]  # either store's
@@ -83,7 +83,7 @@ def test_a_job_lives_and_dies_with_the_transaction(shop: ph.Posthorse, library: 
     assert effects(shop) == [1, 2]
     assert jobs[2].status().tags == ("a", 'b"\\')
     with shop.worker():
-        assert jobs[1].result(timeout=10) == 2
+        assert jobs[1].result(timeout=30) == 2
 
 
 @through()
@@ -111,7 +111,7 @@ def test_a_unique_job_with_a_key_is_found_and_replaced_within_the_transaction(
     assert [job.created for job in jobs] == [True, False, False]
     assert note.using(delay=0).enqueue(7, "d") == note.using(key="k b").enqueue(7, "b") == jobs[0]
     with shop.worker():
-        assert jobs[0].result(timeout=10) == "d"
+        assert jobs[0].result(timeout=30) == "d"
 
 
 @through("psycopg", "asyncpg", "SQLAlchemy Connection on psycopg2", "Django on PostgreSQL")
@@ -166,7 +166,7 @@ def test_a_waiting_worker_begins_such_a_job_soon_after_the_commit(
             assert await result_of(job) == 2
 
     async def result_of(job: ph.Job[int]) -> int:
-        return await job.aresult(timeout=10) if library.is_async else job.result(timeout=10)
+        return await job.aresult(timeout=30) if library.is_async else job.result(timeout=30)
 
     with shop.worker():  # looks by itself every 30 s
         library.play(scene())

@@ -190,7 +190,7 @@ def test_a_drained_queue_takes_no_new_jobs_and_works_off_the_others(
             closed.enqueue(2)
         assert error.value.queue == "mail"
     with app.worker():
-        waiting.result(timeout=10)
+        waiting.result(timeout=30)
     app.queue("mail").resume()
     mail.enqueue(3)
     elsewhere.close()

@@ -64,7 +64,7 @@ def test_the_same_job_is_given_until_it_is_over(app: ph.Posthorse) -> None:
     assert all(other.created for other in others)
     assert len({first, *others}) == 4
     with app.worker():
-        first.result(timeout=10)
+        first.result(timeout=30)
         second = report.enqueue("a")
         assert second.created
         assert second != first
@@ -249,13 +249,13 @@ def test_until_queued_one_may_wait_while_one_runs(app: ph.Posthorse) -> None:
     @app.job(unique=ph.Unique(until="queued"), max_attempts=2, backoff="1h")
     def index(doc_id: int) -> None:
         has_begun.set()
-        assert may_end.wait(20)
+        assert may_end.wait(30)
         raise ValueError(doc_id)
 
     first = index.enqueue(7)
     assert index.enqueue(7) == first
     with app.worker(concurrency=1):
-        assert has_begun.wait(20)
+        assert has_begun.wait(30)
         second = index.enqueue(7)
         assert second.created
         assert index.enqueue(7) == second
@@ -285,7 +285,7 @@ def test_a_window_holds_whatever_becomes_of_the_job(store_url: str) -> None:
 
     first = remind.enqueue(7, "a")
     with app.worker():
-        assert first.result(timeout=10) == "a"
+        assert first.result(timeout=30) == "a"
         assert remind.enqueue(7, "b") == first
     clock.advance(timedelta(minutes=9))
     assert remind.enqueue(7, "b") == first
@@ -352,7 +352,7 @@ def test_a_waiting_job_is_replaced_where_it_stands(app: ph.Posthorse) -> None:
     assert paused.status().state == "paused"
     paused.resume()
     with app.worker(concurrency=1):
-        assert [job.result(timeout=10) for job in (one, two, three, paused)] == ["1 old", "2 new", "3 old", "5 new"]
+        assert [job.result(timeout=30) for job in (one, two, three, paused)] == ["1 old", "2 new", "3 old", "5 new"]
     assert order == ["1 old", "2 new", "3 old", "5 new"]
 
 
@@ -362,12 +362,12 @@ def test_a_job_that_was_started_is_not_replaced(app: ph.Posthorse) -> None:
     @app.job(unique=ph.Unique(by="doc_id", on_conflict="replace"), backoff="1h")
     def index(doc_id: int, text: str) -> None:
         has_begun.set()
-        assert may_end.wait(20)
+        assert may_end.wait(30)
         raise ValueError(text)
 
     first = index.enqueue(7, "old")
     with app.worker(concurrency=1):
-        assert has_begun.wait(20)
+        assert has_begun.wait(30)
         assert index.enqueue(7, "new") == first
         may_end.set()
         until_state(first, "scheduled")
@@ -394,11 +394,11 @@ def test_a_job_is_put_off_by_each_call_and_the_newest_arguments_count(store_url:
         assert soon.enqueue(7, text) == first
     clock.advance(timedelta(seconds=11))
     with app.worker():
-        assert first.result(timeout=10) == "e"
+        assert first.result(timeout=30) == "e"
         second = soon.enqueue(7, "f")
         assert second.created
         assert soon.using(delay=0).enqueue(7, "g") == second
-        assert second.result(timeout=10) == "g"
+        assert second.result(timeout=30) == "g"
     third = soon.using(delay=0).enqueue(7, "h")
     assert third.status().state == "pending"
     assert soon.enqueue(7, "i") == third
@@ -408,7 +408,7 @@ def test_a_job_is_put_off_by_each_call_and_the_newest_arguments_count(store_url:
     assert third.resume() == "scheduled"
     clock.advance(timedelta(minutes=61))
     with app.worker():
-        assert third.result(timeout=10) == "j"
+        assert third.result(timeout=30) == "j"
     app.close()
 
 
@@ -446,7 +446,7 @@ def test_what_came_last_always_runs(app: ph.Posthorse, on_conflict: Literal["rep
     with app.worker(concurrency=2):
         jobs = [index.enqueue(1, number) for number in range(100)]
         for job in set(jobs):
-            job.result(timeout=20)
+            job.result(timeout=30)
     assert 99 in ran
     assert len(ran) == len(set(jobs)) == len(set(ran))
 

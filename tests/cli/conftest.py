@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,19 @@ class Shop:
     @property
     def app(self) -> ph.Posthorse:
         return load_application("shop:app")
+
+    @contextmanager
+    def working(self, *, queues: Sequence[str] = (), concurrency: int = 10) -> Iterator[None]:
+        """A worker that shares nothing with commands in this process: each of them closes its store at its end."""
+        name = "shop_at_work"
+        spec = importlib.util.spec_from_file_location(name, self.folder / "shop.py")
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        app = load_application(f"{name}:app")
+        with closing(app), app.worker(queues=queues, concurrency=concurrency):
+            yield
 
     def run(self, *words: str, input: str | None = None) -> Result:
         """The command in this process, without a terminal."""

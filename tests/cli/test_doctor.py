@@ -18,6 +18,7 @@ from posthorse.cli.checks import (
     unserved_check,
     worker_check,
 )
+from posthorse.rules.growth import Death, Deaths
 from posthorse.rules.job import State
 from posthorse.store.migrate import SCHEMA_VERSION
 from posthorse.store.operations.read import WorkerRow
@@ -53,7 +54,7 @@ def verdicts(shop: Shop) -> dict[str, str]:
 
 def test_healthy_store_with_a_worker_has_no_problem(any_shop: Shop) -> None:
     any_shop.done("migrate")
-    with any_shop.app.worker():
+    with any_shop.working():
         result = any_shop.run("doctor")
         found = verdicts(any_shop)
     # The shared servers of the tests do not sync, and that alone is told.
@@ -83,6 +84,7 @@ def test_dead_letters_are_counted(any_shop: Shop) -> None:
     with any_shop.app.worker():
         until_state(job, "failed")
     assert verdicts(any_shop)["dead letters"] == "warning"
+    assert "1; 1 of them came in the last 5m" in any_shop.run("doctor").stdout
 
 
 def test_store_that_does_not_answer_is_a_problem(shop: Shop) -> None:
@@ -194,4 +196,11 @@ def test_silent_worker_is_not_alive() -> None:
 
 def test_nothing_unserved_and_no_dead_letters_are_well() -> None:
     assert unserved_check({}).verdict is Verdict.OK
-    assert dead_letter_check({State.PAUSED: 3}).verdict is Verdict.OK
+    assert dead_letter_check({State.PAUSED: 3}, Deaths([], False, 0)).verdict is Verdict.OK
+
+
+def test_it_is_told_how_many_dead_letters_came_lately() -> None:
+    death, counts = Death(0, "job", "mail", "welcome"), {State.FAILED: 1_204}
+    assert dead_letter_check(counts, Deaths([], False, 0)).finding == "1,204; none of them came in the last 5m"
+    assert dead_letter_check(counts, Deaths([death] * 12, False, 0)).finding.startswith("1,204; 12 of them")
+    assert dead_letter_check(counts, Deaths([death] * 1_000, True, 0)).finding.startswith("1,204; at least 1,000 of")

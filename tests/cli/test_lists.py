@@ -175,7 +175,7 @@ def test_long_arguments_are_cut_on_the_screen_alone(shop: Shop) -> None:
 
 def test_workers_are_listed_while_they_work(any_shop: Shop) -> None:
     any_shop.done("migrate")
-    with any_shop.app.worker(queues=["mail", "reports"], concurrency=3):
+    with any_shop.working(queues=["mail", "reports"], concurrency=3):
         heading, row = [re.split(r"  +", line) for line in any_shop.done("workers").split("\n")]
         (told,) = cast("list[dict[str, object]]", any_shop.json("workers"))
     assert heading == ["WORKER", "PID", "STATE", "BEAT", "RUNNING", "QUEUES", "KINDS"]

@@ -52,13 +52,12 @@ def deaf() -> None:
 
 
 @pytest.fixture
-def shop(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    with_more(shop, monkeypatch)
+def shop(shop: Shop) -> Shop:
+    with_more(shop)
     return shop
 
 
-def with_more(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POSTHORSE_LEASE", "3s")
+def with_more(shop: Shop) -> None:
     with (shop.folder / "shop.py").open("a") as module:
         module.write(MORE)
 
@@ -82,7 +81,7 @@ def interrupted(shop: Shop, *words: str) -> str:
     """A run that was interrupted in the midst; gives the id of its job."""
     process = started(shop, *words)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=20)
+    _, told = process.communicate(timeout=30)
     assert process.returncode == Exit.INTERRUPTED, told
     [job] = [look for look in json.loads(shop.done("jobs", "--json")) if look["state"] == "pending"]
     assert f"--resume {job['id']}" in told
@@ -92,8 +91,8 @@ def interrupted(shop: Shop, *words: str) -> str:
 # ── what it does ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_result_is_all_that_goes_to_stdout(any_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_more(any_shop, monkeypatch)
+def test_result_is_all_that_goes_to_stdout(any_shop: Shop) -> None:
+    with_more(any_shop)
     any_shop.done("migrate")
     result = any_shop.run("run", "talks", "7")
     assert (result.exit_code, result.stdout) == (0, '{"x":7}\n')
@@ -124,7 +123,7 @@ def test_failure_and_cancellation_end_with_their_codes(shop: Shop) -> None:
     process = started(shop)
     [job] = json.loads(shop.done("jobs", "--json", "--state", "processing"))
     shop.done("cancel", job["id"])
-    process.communicate(timeout=20)
+    process.communicate(timeout=30)
     assert process.returncode == Exit.CANCELLED
 
 
@@ -135,8 +134,8 @@ def test_no_other_job_is_started(shop: Shop) -> None:
     assert [shop.app.get_job(job).status().state for job in others] == ["pending", "pending"]
 
 
-def test_idle_worker_does_not_snatch_the_job(any_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_more(any_shop, monkeypatch)
+def test_idle_worker_does_not_snatch_the_job(any_shop: Shop) -> None:
+    with_more(any_shop)
     any_shop.done("migrate")
     with any_shop.app.worker():
         process = any_shop.start("run", "slow", "3", "--json")
@@ -159,7 +158,8 @@ def test_interrupted_run_goes_on_with_the_same_command(shop: Shop) -> None:
     assert json.loads(shop.done("run", "slow", "2", "--json", "--quiet"))["id"] != job
 
 
-def test_killed_run_goes_on_from_its_last_slice(shop: Shop) -> None:
+def test_killed_run_goes_on_from_its_last_slice(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTHORSE_LEASE", "3s")  # its end is waited for
     process = started(shop, "20")
     process.kill()
     process.communicate()
@@ -210,7 +210,7 @@ def test_paused_run_waits_for_whoever_paused_it(shop: Shop) -> None:
 
 def test_time_that_is_over_stops_the_job_where_it_goes_on(shop: Shop) -> None:
     process = shop.start("run", "slow", "1000", "--timeout", "1500ms")
-    _, words = process.communicate(timeout=20)
+    _, words = process.communicate(timeout=30)
     assert process.returncode == Exit.TIMED_OUT
     assert "Stopped after 1500ms at " in words
     assert shop.run("run", "slow", "1000", "--timeout", "soon").exit_code == Exit.USAGE
@@ -219,8 +219,8 @@ def test_time_that_is_over_stops_the_job_where_it_goes_on(shop: Shop) -> None:
 # ── never twice at once ──────────────────────────────────────────────────────────────────────────────
 
 
-def test_run_that_runs_already_is_not_started_again(any_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_more(any_shop, monkeypatch)
+def test_run_that_runs_already_is_not_started_again(any_shop: Shop) -> None:
+    with_more(any_shop)
     any_shop.done("migrate")
     process = started(any_shop, "40")
     second = any_shop.run("run", "slow", "40")
@@ -228,14 +228,14 @@ def test_run_that_runs_already_is_not_started_again(any_shop: Shop, monkeypatch:
     assert f"runs already, in process {process.pid} of {socket.gethostname()}" in second.stderr
     waiting = any_shop.start("run", "slow", "40", "--wait", "--quiet")
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
-    data, _ = waiting.communicate(timeout=20)
+    process.communicate(timeout=30)
+    data, _ = waiting.communicate(timeout=30)
     assert (waiting.returncode, data) == (0, "40\n")  # took it over
     assert {pid for _, pid in begun(any_shop)} == {process.pid, waiting.pid}
 
 
 def test_second_signal_ends_at_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POSTHORSE_GRACE", "30s")
+    monkeypatch.setenv("POSTHORSE_GRACE", "10m")
     process = shop.start("run", "deaf")
     assert process.stderr is not None
     until(lambda: (shop.folder / "deaf.txt").exists(), what="the job begins")
@@ -245,7 +245,7 @@ def test_second_signal_ends_at_once(shop: Shop, monkeypatch: pytest.MonkeyPatch)
         told = process.stderr.readline()
         assert told
     process.send_signal(signal.SIGINT)
-    _, words = process.communicate(timeout=5)
+    _, words = process.communicate(timeout=30)
     assert process.returncode == Exit.INTERRUPTED
     assert "Ended at once" in words
 
@@ -254,7 +254,7 @@ def test_job_that_does_not_stop_cannot_keep_the_process(shop: Shop) -> None:
     process = shop.start("run", "deaf")
     until(lambda: (shop.folder / "deaf.txt").exists(), what="the job begins")
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=10)  # the grace is 100 ms
+    process.communicate(timeout=30)  # the grace is 100 ms
     assert process.returncode == Exit.INTERRUPTED
 
 

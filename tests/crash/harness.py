@@ -24,9 +24,12 @@ T = TypeVar("T")
 
 TARGET = "tests.crash.application:app"
 ROOT = Path(__file__).parents[2]
-LEASE = 3.0
-RECOVERY = LEASE + 5.0
-"""Seconds within which a dead worker's job must be running again: lease, sweep, and a slow machine's start."""
+LEASE = "15s"
+"""Longer than a busy machine keeps a living worker from its beat."""
+SHORT_LEASE = "3s"
+"""For tests that wait for its end."""
+RECOVERY = 30.0
+"""Seconds within which a dead worker's job must be free again: lease, sweep, and whatever else this machine does."""
 
 _SUPERVISED = (
     "import sys; from posthorse.worker.supervisor import supervise; "
@@ -39,7 +42,7 @@ _EMBEDDED = (
 _LOOK = 0.004
 
 
-def wait_for(look: Callable[[], T | None], what: str, *, within: float = 20.0) -> T:
+def wait_for(look: Callable[[], T | None], what: str, *, within: float = 30.0) -> T:
     """The first answer that is neither None nor false; fails when it does not come in time."""
     deadline = time.monotonic() + within
     while True:
@@ -101,7 +104,7 @@ class Worker:
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
-    def wait(self, timeout: float = 20.0) -> int:
+    def wait(self, timeout: float = 30.0) -> int:
         """The exit code."""
         return self._process.wait(timeout)
 
@@ -164,13 +167,13 @@ class Crash:
 
     def start_embedded(self, *, concurrency: int = 8) -> Worker:
         """A process with a worker inside: it has no supervisor that would end it."""
-        return self._run([_EMBEDDED, str(concurrency)], {})
+        return self._run([_EMBEDDED, str(concurrency)], {"lease": SHORT_LEASE})
 
     def _run(self, program: Sequence[str], settings: Mapping[str, str]) -> Worker:
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("POSTHORSE_")},
             "POSTHORSE_URL": self.url,
-            "POSTHORSE_LEASE": f"{LEASE:g}s",
+            "POSTHORSE_LEASE": LEASE,
             "POSTHORSE_GRACE": "10s",
             **{f"POSTHORSE_{name.upper()}": value for name, value in settings.items()},
             # Where tests write application modules of their own.
@@ -252,7 +255,7 @@ class Crash:
     def marks_of(self, job: str, event: str) -> list[Mark]:
         return [mark for mark in self.marks if mark.job == job and mark.event == event]
 
-    def wait_for_mark(self, job: str, event: str, *, count: int = 1, within: float = 20.0) -> Mark:
+    def wait_for_mark(self, job: str, event: str, *, count: int = 1, within: float = 30.0) -> Mark:
         """The `count`th mark of that kind."""
         found = wait_for(
             lambda: self.marks_of(job, event)[count - 1 :] or None,
@@ -273,7 +276,7 @@ class Crash:
 
     # ── after heal and drain ─────────────────────────────────────────────────────────────────────────
 
-    def drain(self, jobs: Sequence[ph.Job[object]], *, within: float = 40.0) -> None:
+    def drain(self, jobs: Sequence[ph.Job[object]], *, within: float = 80.0) -> None:
         """Waits until all jobs are over."""
         deadline = time.monotonic() + within
         for job in jobs:
@@ -355,7 +358,7 @@ STEPS = {
 """By how much each event raises the version of its job: a claim and an end."""
 
 
-def gone(processes: Sequence[Process], *, within: float = 3.0) -> None:
+def gone(processes: Sequence[Process], *, within: float = 30.0) -> None:
     """Waits until none of them lives."""
     wait_for(lambda: not any(process.is_alive for process in processes), f"the end of {processes}", within=within)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.crash.application import add, exact, exact_async, fail_once, repeated, sleep_in_thread
-from tests.crash.harness import Crash
+from tests.crash.harness import SHORT_LEASE, Crash
 
 COUNT, SIZE = 60, 5
 SLICE_POINTS = ("in_slice", "before_slice_commit", "after_slice_commit")
@@ -77,11 +77,11 @@ def test_jobs_on_their_way_back_into_line_survive_their_runner(sqlite_crash: Cra
 )
 def test_a_supervisor_killed_while_it_buries_a_runner_loses_nothing(crash: Crash, point: str) -> None:
     jobs = [exact.enqueue(COUNT, SIZE, 0.02), exact_async.enqueue(COUNT, SIZE, 0.02)]
-    first = crash.start(failpoint=f"{point}:kill", lives=1)
+    first = crash.start(failpoint=f"{point}:kill", lives=1, lease=SHORT_LEASE)
     crash.wait_for_mark(jobs[0].id, "in")
     crash.kill(first.runners[0])
     assert first.wait() == -9
-    crash.start()
+    crash.start(lease=SHORT_LEASE)
     crash.drain(jobs)
     was_killed_as_planned(crash)
     for job in jobs:

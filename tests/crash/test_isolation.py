@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.crash.application import add, exact, exact_apart, sleep_in_thread, spawn_apart, swallow
-from tests.crash.harness import Crash, send, wait_for
+from tests.crash.harness import SHORT_LEASE, Crash, send, wait_for
 from tests.marked import MARKER, living
 
 COUNT, SIZE = 60, 5
@@ -49,8 +49,8 @@ def test_nothing_is_left_of_an_isolated_job_when_those_above_it_die(
     sqlite_crash: Crash, left: Living, dies: str
 ) -> None:
     crash = sqlite_crash
-    job = spawn_apart.enqueue(100)
-    worker = crash.start()
+    job = spawn_apart.enqueue(600)
+    worker = crash.start(lease=SHORT_LEASE)
     crash.wait_for_mark(job.id, "spawned")
     [runner] = worker.runners
     before = set(left())
@@ -63,10 +63,10 @@ def test_nothing_is_left_of_an_isolated_job_when_those_above_it_die(
     if dies != "runner":
         worker.kill_supervisor()
     keeps = {worker.supervisor.pid} if dies == "runner" else set[int]()
-    wait_for(lambda: before & set(left()) == keeps, "the end of the rest", within=3)
+    wait_for(lambda: before & set(left()) == keeps, "the end of the rest")
     if dies != "runner":
-        crash.start()
-    assert job.result(timeout=20) == 2
+        crash.start(lease=SHORT_LEASE)
+    assert job.result(timeout=30) == 2
     assert crash.row(job).crashes == 0  # it was the runner's death
     assert crash.events(job) == ["lost"]
     crash.check()
@@ -77,16 +77,16 @@ def test_a_runner_with_a_job_that_does_not_end_is_replaced_and_its_neighbours_ke
 ) -> None:
     crash = sqlite_crash
     neighbour = exact.enqueue(1000, SIZE, 0.02)
-    stuck = swallow.enqueue(100)
+    stuck = swallow.enqueue(600)
     worker = crash.start(grace="1s")
     crash.wait_for_mark(stuck.id, "begin")
     crash.wait_for_mark(neighbour.id, "in", count=3)
     [runner] = worker.runners
     stuck.cancel()
-    wait_for(lambda: stuck.status().state == "cancelled", "the cancel by force", within=6)
-    wait_for(lambda: not runner.is_alive and worker.runners, "another runner", within=10)
+    wait_for(lambda: stuck.status().state == "cancelled", "the cancel by force")
+    wait_for(lambda: not runner.is_alive and worker.runners, "another runner")
     crash.wait_for_mark(neighbour.id, "begin", count=2)
-    assert add.enqueue(1, 2).result(timeout=10) == 3
+    assert add.enqueue(1, 2).result(timeout=30) == 3
     row = crash.row(neighbour)
     assert (row.errors, row.crashes, row.losses) == (0, 0, 0)
     assert crash.events(neighbour) == ["released"]
@@ -98,11 +98,11 @@ def test_a_runner_with_a_job_that_does_not_end_is_replaced_and_its_neighbours_ke
 
 def test_a_thread_that_goes_on_after_its_cancel_counts_as_cancelled(sqlite_crash: Crash) -> None:
     crash = sqlite_crash
-    stuck = sleep_in_thread.enqueue(100)
+    stuck = sleep_in_thread.enqueue(600)
     worker = crash.start(grace="1s")
     crash.wait_for_mark(stuck.id, "begin")
     [runner] = worker.runners
     stuck.cancel()
-    wait_for(lambda: stuck.status().state == "cancelled", "the cancel by force", within=6)
-    wait_for(lambda: not runner.is_alive and worker.runners, "another runner", within=10)
+    wait_for(lambda: stuck.status().state == "cancelled", "the cancel by force")
+    wait_for(lambda: not runner.is_alive and worker.runners, "another runner")
     crash.check()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from tests.crash.application import write_late
-from tests.crash.harness import Crash, Process, send, wait_for
+from tests.crash.harness import SHORT_LEASE, Crash, Process, send, wait_for
 
 WRITES = ("return", "raise", "checkpoint", "progress", "slice", "transaction")
 
@@ -16,7 +16,7 @@ def test_every_late_write_of_a_revived_process_is_refused(crash: Crash) -> None:
     for job in jobs.values():
         crash.wait_for_mark(job.id, "waits")
     wait_for(lambda: _stops_between_writes(crash, zombie.supervisor), "a moment without a write lock")
-    crash.start(concurrency=8)
+    crash.start(concurrency=8, lease=SHORT_LEASE)
     for job in jobs.values():
         crash.wait_for_mark(job.id, "begin", count=2)
     crash.open_gate(1)
@@ -43,16 +43,16 @@ def test_every_late_write_of_a_revived_process_is_refused(crash: Crash) -> None:
 def test_a_revived_runner_is_replaced_and_its_worker_works_on(crash: Crash) -> None:
     """Its supervisor sees that the lease is gone, and ends it."""
     job = write_late.enqueue("return")
-    worker = crash.start()
+    worker = crash.start(lease=SHORT_LEASE)
     begun = crash.wait_for_mark(job.id, "waits")
     crash.open_gate(2)
     [runner] = worker.runners
     assert runner.pid == begun.pid
     wait_for(lambda: _stops_between_writes(crash, runner), "a moment without a write lock")
     # Its own worker sweeps, but has nobody else to run the job.
-    wait_for(lambda: crash.row(job).is_ready, "the rescue of the job", within=8)
+    wait_for(lambda: crash.row(job).is_ready, "the rescue of the job")
     send(runner, signal.SIGCONT)
-    assert job.result(timeout=20) == "second"
+    assert job.result(timeout=30) == "second"
     assert runner not in worker.runners
     assert crash.row(job).crashes == 0
     crash.check()

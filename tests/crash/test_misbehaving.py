@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import pytest
 
@@ -21,7 +20,7 @@ from tests.crash.application import (
     sleep_in_thread,
     stop_in_transaction,
 )
-from tests.crash.harness import Crash, send, wait_for
+from tests.crash.harness import SHORT_LEASE, Crash, send, wait_for
 
 COUNT, SIZE = 60, 5
 
@@ -66,26 +65,26 @@ def test_a_job_that_holds_the_interpreter_for_a_minute_keeps_its_lease(crash: Cr
 
 def _are_kept(crash: Crash, *, seconds: float) -> None:
     holding, blocking = hold_the_interpreter.enqueue(seconds), block_the_loop.enqueue(seconds)
-    crash.start(processes=2, concurrency=1)
-    crash.start(concurrency=1)  # it would take over what it could
-    crash.drain([holding, blocking], within=seconds + 20)
+    crash.start(processes=2, concurrency=1, lease=SHORT_LEASE)
+    crash.start(concurrency=1, lease=SHORT_LEASE)  # it would take over what it could
+    crash.drain([holding, blocking], within=seconds + 40)
     assert [holding.result(), blocking.result()] == ["held", "blocked"]
     assert [crash.row(holding).epoch, crash.row(blocking).epoch] == [1, 1]
     crash.check()
 
 
 def test_long_jobs_leave_free_slots_to_others(sqlite_crash: Crash) -> None:
-    long = [sleep_in_thread.enqueue(20) for _ in range(5)]
+    long = [sleep_in_thread.enqueue(600) for _ in range(5)]
     sqlite_crash.start(concurrency=6)
     for job in long:
         sqlite_crash.wait_for_mark(job.id, "begin")
-    assert add.enqueue(1, 2).result(timeout=5) == 3
+    assert add.enqueue(1, 2).result(timeout=30) == 3
 
 
 def test_a_runner_that_is_blocked_beyond_the_stall_limit_is_replaced(sqlite_crash: Crash) -> None:
     crash = sqlite_crash
     neighbour = exact.enqueue(COUNT, SIZE, 0.05)
-    worker = crash.start(stall="2s")
+    worker = crash.start(stall="5s")
     crash.wait_for_mark(neighbour.id, "in", count=2)
     blocking = block_the_loop.enqueue(60)
     with pytest.raises(ph.JobFailed, match="crashed its worker"):
@@ -93,7 +92,7 @@ def test_a_runner_that_is_blocked_beyond_the_stall_limit_is_replaced(sqlite_cras
     crash.drain([neighbour])
     crash.check_exact(neighbour, COUNT)
     assert crash.row(neighbour).crashes == 0
-    assert "was silent for 2 s and is replaced" in worker.log
+    assert "was silent for 5 s and is replaced" in worker.log
     crash.check()
 
 
@@ -104,10 +103,8 @@ def test_a_process_stopped_inside_a_write_transaction_holds_nobody_for_ever(sqli
     stopped = crash.wait_for_mark(job.id, "begin")
     assert isinstance(app.store.backend, SqliteBackend)
     app.store.backend.busy_seconds = 1.0
-    began = time.monotonic()
     with pytest.raises(ph.StoreUnreachable, match="stopped inside one"):
         add.enqueue(1, 2)
-    assert time.monotonic() - began < 4
     assert job.status().state == "processing"  # readers go on
     [runner] = [process for process in worker.runners if process.pid == stopped.pid]
     send(runner, signal.SIGKILL)

@@ -11,7 +11,7 @@ import pytest
 
 import posthorse as ph
 from tests.crash.application import add, exact, exact_async, fail_once, repeated
-from tests.crash.harness import Crash, wait_for
+from tests.crash.harness import SHORT_LEASE, Crash, wait_for
 from tests.crash.proxy import lossy_proxy
 from tests.servers import PostgresServer
 
@@ -44,7 +44,9 @@ def test_a_reply_that_was_lost_loses_and_repeats_nothing(postgres_crash: Crash, 
     jobs = [exact.enqueue(COUNT, SIZE, 0), exact_async.enqueue(COUNT, SIZE, 0)]
     others: list[ph.Job[int]] = [repeated.enqueue(COUNT, SIZE, 0), fail_once.enqueue(), add.enqueue(1, 2)]
     with lossy_proxy(address.port, loses=LOST[what]) as proxy:
-        worker = crash.start(url=address._replace(netloc=f"postgres@127.0.0.1:{proxy.port}").geturl())
+        worker = crash.start(
+            lease=SHORT_LEASE, url=address._replace(netloc=f"postgres@127.0.0.1:{proxy.port}").geturl()
+        )
         crash.drain([*jobs, *others])
         assert proxy.has_lost.is_set()
         worker.end()
@@ -65,11 +67,11 @@ def test_a_store_that_refuses_outcomes_for_longer_than_the_lease_loses_none(post
         )
         connection.execute("CREATE TRIGGER refuse BEFORE UPDATE ON posthorse.jobs EXECUTE FUNCTION refuse()")
     job = add.enqueue(1, 2)
-    worker = crash.start()
+    worker = crash.start(lease=SHORT_LEASE)
     wait_for(lambda: "gave up writing" in worker.log, "the end of its patience")
     with crash.ledger.connection() as connection:
         connection.execute("DROP TRIGGER refuse ON posthorse.jobs")
-    assert job.result(timeout=20) == 3
+    assert job.result(timeout=30) == 3
     row = crash.row(job)
     assert (row.errors, row.crashes) == (0, 0)
     crash.check()
@@ -79,7 +81,7 @@ def test_sessions_cut_while_slices_run_lose_and_repeat_nothing(postgres_crash: C
     crash = postgres_crash
     jobs = [exact.enqueue(COUNT, SIZE, 0.05), exact_async.enqueue(COUNT, SIZE, 0.05)]
     repeating = repeated.enqueue(COUNT, SIZE, 0.05)
-    crash.start()
+    crash.start(lease=SHORT_LEASE)
     for count in (2, 4, 6):
         crash.wait_for_mark(jobs[0].id, "in", count=count)
         with crash.ledger.connection() as connection:
@@ -111,7 +113,7 @@ def _outage(server: PostgresServer, directory: Path, *, times: int, seconds: flo
     try:
         jobs = [exact.enqueue(COUNT, SIZE, 0.05), exact_async.enqueue(COUNT, SIZE, 0.05)]
         repeating = repeated.enqueue(COUNT, SIZE, 0.05)
-        crash.start(processes=2)
+        crash.start(processes=2, lease=SHORT_LEASE)
         for time_of_death in range(times):
             crash.wait_for_mark(jobs[0].id, "in", count=2 + 2 * time_of_death)
             server.kill()

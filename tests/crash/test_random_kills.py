@@ -16,7 +16,7 @@ import pytest
 
 import posthorse as ph
 from tests.crash.application import exact, exact_async, repeated
-from tests.crash.harness import RECOVERY, Crash, Process, Worker, gone, send, wait_for
+from tests.crash.harness import RECOVERY, SHORT_LEASE, Crash, Process, Worker, gone, send, wait_for
 
 COUNT, SIZE, SECONDS = 60, 5, 0.03
 VICTIMS = ["runner"] * 16 + ["tree"] * 2 + ["supervisor", "stopped runner"]
@@ -94,7 +94,7 @@ class Storm:
                 return [runner]
 
     def _start(self) -> Worker:
-        return self.crash.start(processes=2, concurrency=3)
+        return self.crash.start(processes=2, concurrency=3, lease=SHORT_LEASE)
 
     def _keep_busy(self) -> None:
         open_jobs = sum(row.state not in ("completed", "failed") for row in self.crash.ledger.jobs())

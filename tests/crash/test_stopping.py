@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import posthorse as ph
 from tests.crash.application import exact, sleep_in_thread, swallow, swallow_in_thread
@@ -11,13 +10,11 @@ from tests.crash.harness import Crash, Process, gone, wait_for
 
 
 def test_an_idle_worker_ends_at_once(sqlite_crash: Crash) -> None:
-    worker = sqlite_crash.start(processes=2)
+    worker = sqlite_crash.start(processes=2, poll="10m", grace="10m")
     sqlite_crash.wait_until_ready(worker, processes=2)
     tree = worker.tree
-    began = time.monotonic()
     worker.send(signal.SIGTERM)
     assert worker.wait() == 0
-    assert time.monotonic() - began < 2
     gone(tree)
 
 
@@ -25,7 +22,7 @@ def test_a_worker_that_is_told_to_stop_while_it_starts_stops(sqlite_crash: Crash
     worker = sqlite_crash.start()
     wait_for(lambda: worker.runners, "the first runner")
     worker.send(signal.SIGTERM)
-    assert worker.wait(10) == 0
+    assert worker.wait() == 0
 
 
 def test_a_busy_worker_drains_and_what_is_left_goes_back_unspent(sqlite_crash: Crash) -> None:
@@ -44,24 +41,24 @@ def test_a_busy_worker_drains_and_what_is_left_goes_back_unspent(sqlite_crash: C
 
 
 def test_jobs_that_ignore_the_stop_are_killed_at_the_end_of_the_grace_and_unspent(sqlite_crash: Crash) -> None:
-    jobs, tree = _deaf_jobs_stopped(sqlite_crash, grace="1s", signals=1, within=9)
+    jobs, tree = _deaf_jobs_stopped(sqlite_crash, grace="1s", signals=1)
     gone(tree)
     _are_unspent(sqlite_crash, jobs)
 
 
 def test_a_second_signal_stops_at_once(sqlite_crash: Crash) -> None:
-    jobs, tree = _deaf_jobs_stopped(sqlite_crash, grace="60s", signals=2, within=4)
+    jobs, tree = _deaf_jobs_stopped(sqlite_crash, grace="10m", signals=2)
     gone(tree)
     _are_unspent(sqlite_crash, jobs)
 
 
 def test_runners_die_with_their_supervisor(sqlite_crash: Crash) -> None:
-    job = sleep_in_thread.enqueue(60)
-    worker = sqlite_crash.start(processes=2)
+    job = sleep_in_thread.enqueue(600)
+    worker = sqlite_crash.start(processes=2, lease="10m")
     sqlite_crash.wait_for_mark(job.id, "begin")
     runners = worker.runners
     worker.kill_supervisor()
-    gone(runners, within=1)
+    gone(runners)
     assert len(runners) == 2
 
 
@@ -78,21 +75,17 @@ def test_a_job_that_swallows_its_cancellation_is_cancelled_by_force(sqlite_crash
     crash.check()
 
 
-def _deaf_jobs_stopped(
-    crash: Crash, *, grace: str, signals: int, within: float
-) -> tuple[list[ph.Job[str]], list[Process]]:
-    jobs = [sleep_in_thread.enqueue(60), swallow.enqueue(60), swallow_in_thread.enqueue(60)]
+def _deaf_jobs_stopped(crash: Crash, *, grace: str, signals: int) -> tuple[list[ph.Job[str]], list[Process]]:
+    jobs = [sleep_in_thread.enqueue(600), swallow.enqueue(600), swallow_in_thread.enqueue(600)]
     worker = crash.start(grace=grace)
     for job in jobs:
         crash.wait_for_mark(job.id, "begin")
     tree = worker.tree
-    began = time.monotonic()
     worker.send(signal.SIGTERM)
     if signals > 1:
         wait_for(lambda: "a second signal" in worker.log, "the first signal to be heard")
         worker.send(signal.SIGTERM)
     assert worker.wait() == 0
-    assert time.monotonic() - began < within
     return jobs, tree
 
 

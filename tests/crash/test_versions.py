@@ -42,12 +42,12 @@ def test_code_that_breaks_under_a_running_worker_is_tried_again_later(sqlite_cra
     worker = crash.start(target=target)
     crash.wait_until_ready(worker)
     job = _enqueue(crash, "old", 7)
-    assert job.result(timeout=10) == 7
+    assert job.result(timeout=30) == 7
     _written(crash, "changing", "raise RuntimeError('half a deploy')")
     send(worker.runners[0], signal.SIGKILL)
     wait_for(lambda: worker.log.count("half a deploy") >= 2, "two more tries")
     _written(crash, "changing", VERSION)
-    assert _enqueue(crash, "old", 8).result(timeout=20) == 8
+    assert _enqueue(crash, "old", 8).result(timeout=30) == 8
     assert "starting runner 0 again in 0.8 s" in worker.log
 
 
@@ -55,11 +55,11 @@ def test_a_kind_that_this_version_does_not_know_waits_for_one_that_does(crash: C
     first = crash.start(target=_written(crash, "first", VERSION))
     crash.wait_until_ready(first)
     unknown = _enqueue(crash, "new", 5)
-    assert [_enqueue(crash, "old", number).result(timeout=10) for number in range(3)] == [0, 1, 2]
+    assert [_enqueue(crash, "old", number).result(timeout=30) for number in range(3)] == [0, 1, 2]
     row = crash.row(unknown)
     assert (row.state, row.epoch, row.is_ready) == ("pending", 0, True)
     crash.start(target=_written(crash, "second", NEWER))
-    assert unknown.result(timeout=20) == -5
+    assert unknown.result(timeout=30) == -5
     assert crash.row(unknown).epoch == 1
     crash.check()
 
@@ -71,7 +71,7 @@ def test_a_job_whose_wake_was_lost_is_found_by_looking(postgres_crash: Crash) ->
     with crash.ledger.connection() as connection:
         wait_for(lambda: connection.execute("SELECT 1 FROM posthorse.runners WHERE idle").fetchone(), "an idle runner")
         connection.execute("UPDATE posthorse.runners SET idle = false")  # whoever enqueues now wakes nobody
-    assert add.enqueue(1, 2).result(timeout=5) == 3
+    assert add.enqueue(1, 2).result(timeout=30) == 3
 
 
 def _written(crash: Crash, name: str, code: str) -> str:

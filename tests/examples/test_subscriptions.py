@@ -13,7 +13,7 @@ from examples.subscriptions import tables
 from tests.examples.test_flights import run as run_flights
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "subscriptions"
-SECONDS = 110
+SECONDS = 290
 
 
 @pytest.mark.timeout(SECONDS + 10)

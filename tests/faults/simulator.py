@@ -11,25 +11,54 @@ import argparse
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from posthorse.clock import SECOND
 from posthorse.errors import PosthorseError
 from tests.faults.simulation import snapshot
-from tests.faults.simulation.actors import Client, Keepers, Step, VirtualRunner, short
+from tests.faults.simulation.actors import Client, Step, VirtualRunner, short
 from tests.faults.simulation.judge import Judge, is_claimed, passes_dead
-from tests.faults.simulation.kinds import application
+from tests.faults.simulation.keepers import Keepers
+from tests.faults.simulation.kinds import FOCUSES, Focus, application
 from tests.faults.simulation.snapshot import Standing
 from tests.faults.simulation.world import World
 
 Turn = Callable[[], Step]
 
+
+class Pace(NamedTuple):
+    """How often things happen, in parts of a hundred, and how time passes."""
+
+    enqueue: int = 14
+    steer: int = 8
+    time: int = 18
+    keep: int = 12
+    schedule: int = 4
+    come: int = 2
+    leave: int = 2
+    work: int = 40
+    set_back: float = 0.05
+    """How often, of all moves of the clock, it is set back."""
+    backs: Sequence[int] = (1, 60, 3600)
+    leaps: Sequence[int] = (5, 40, 7200)
+    """Seconds by which it moves at most: mostly, now and then, and seldom."""
+
+
+PACES: Mapping[Focus, Pace] = {
+    "everything": Pace(),
+    "turns": Pace(enqueue=18, steer=4, time=16, schedule=0),
+    "long jobs": Pace(7, 5, 14, 18, 0, 6, 10, 40, leaps=(40, 5, 40)),
+    "schedules": Pace(2, 4, 26, 6, 34, 2, 2, 24, set_back=0.2, backs=(60, 120, 300), leaps=(60, 300, 7200)),
+}
 STEPS = 100
 MOST_RUNNERS = 4
 ROUNDS = 400
 """How often everybody looks after the world was healed, before what is left counts as lost."""
+
+LOOKS = 30
+"""How often somebody looks after the schedules then."""
 
 TOLD = 70
 """Steps that a red run tells."""
@@ -38,14 +67,19 @@ TOLD = 70
 class Red(AssertionError):
     """A run in which something was wrong."""
 
-    def __init__(self, seed: int, steps: int, problems: list[str], trail: list[str]) -> None:
+    def __init__(
+        self, seed: int, steps: int, problems: list[str], trail: list[str], focus: Focus | None = None
+    ) -> None:
         self.seed = seed
         self.steps = steps
+        self.focus = focus
+        """What it was made to be busy with; None where chance decided."""
         self.problems = problems
         told = "\n  ".join(trail[-TOLD:])
+        said = "" if focus is None else f" --focus '{focus}'"
         super().__init__(
             f"{'; '.join(problems[:5])}\n  {told}\nseed {seed}, {steps} steps; "
-            f"again: python -m tests.faults.simulator --seed {seed} --steps {steps}"
+            f"again: python -m tests.faults.simulator --seed {seed} --steps {steps}{said}"
         )
 
 
@@ -60,12 +94,16 @@ class Done(NamedTuple):
 class Simulation:
     """One run."""
 
-    def __init__(self, seed: int, steps: int) -> None:
+    def __init__(self, seed: int, steps: int, focus: Focus | None = None) -> None:
         self._seed = seed
+        self._given_focus = focus
         self._steps = steps
         self._world = World(seed)
         self._judge = Judge(self._world.clock)
-        self._client = Client(self._world)
+        drawn = self._world.chance.choice(FOCUSES)
+        self._focus: Focus = focus or drawn
+        self._pace = PACES[self._focus]
+        self._client = Client(self._world, self._focus)
         self._runners: list[VirtualRunner] = []
         self._runner_count = 0
         self._seen = snapshot.EMPTY
@@ -103,45 +141,51 @@ class Simulation:
             before, self._seen = self._seen, snapshot.look(self._world.store.connection)
             self._claims += sum(is_claimed(one, before) for one in self._seen.jobs.values())
             if problems := self._judge.problems(step, self._seen):
-                raise Red(self._seed, min(len(self.trail), self._steps), problems, self.trail)
+                raise Red(self._seed, min(len(self.trail), self._steps), problems, self.trail, self._given_focus)
         return step
 
     def _turn(self) -> Step:
-        chance, world = self._world.chance, self._world
+        chance = self._world.chance
         self._runners = [runner for runner in self._runners if not runner.is_gone]
         for runner in self._runners:
             if runner.must_beat and chance.random() < 0.9:
                 return runner.beat()
-        drawn = chance.random()
-        if drawn < 0.14:
-            return self._client.enqueue()
-        if drawn < 0.22 and self._seen.jobs:
-            return self._client.steer(list(self._seen.jobs))
-        if drawn < 0.40:
-            return self._pass_time(chance)
-        if drawn < 0.52:
-            return self._keepers.sweep() if chance.random() < 0.6 else self._keepers.bury()
-        if drawn < 0.56:
-            return self._keepers.schedule()
-        if len(self._runners) < 2 or (drawn < 0.58 and len(self._runners) < MOST_RUNNERS):
-            self._runner_count += 1
-            self._runners.append(VirtualRunner(world, f"r{self._runner_count}"))
-            return Step(f"r{self._runner_count} begins")
-        runner = chance.choice(self._runners)
-        if drawn < 0.60:
-            return chance.choice((runner.die, runner.end, runner.stall))()
-        if runner.is_stalled and chance.random() < 0.2:
-            return runner.wake()
-        return runner.turn()
+        awake = [runner for runner in self._runners if not runner.is_stalled]
+        match chance.choices(Pace._fields[:8], self._pace[:8])[0]:
+            case "enqueue":
+                return self._client.enqueue()
+            case "steer" if self._seen.jobs:
+                return self._client.steer(list(self._seen.jobs))
+            case "time":
+                return self._pass_time(chance)
+            case "keep":
+                is_late = any(runner.is_overdue for runner in self._runners)
+                return self._keepers.bury() if chance.random() < (0.8 if is_late else 0.2) else self._keepers.sweep()
+            case "schedule":
+                return self._keepers.schedule()
+            case "come" if len(awake) < MOST_RUNNERS:
+                return self._begin_runner()
+            case "leave" if awake:
+                runner = chance.choice([runner for runner in awake if runner.holds_some] or awake)
+                return chance.choice((runner.die, runner.end, runner.stall, runner.stall))()
+        revived = [runner for runner in self._runners if runner.is_stalled and runner.is_overdue]
+        if revived and chance.random() < 0.2:
+            runner = chance.choice(revived)
+            return runner.wake() if chance.random() < 0.2 else runner.turn()
+        return chance.choice(awake).turn() if len(awake) > 1 else self._begin_runner()
+
+    def _begin_runner(self) -> Step:
+        self._runner_count += 1
+        self._runners.append(VirtualRunner(self._world, f"r{self._runner_count}"))
+        return Step(f"r{self._runner_count} begins")
 
     def _pass_time(self, chance: random.Random) -> Step:
-        clock = self._world.clock
-        drawn = chance.random()
-        if drawn < 0.05:
-            back = chance.randrange(chance.choice((1, 60, 3600)) * SECOND)
+        clock, pace = self._world.clock, self._pace
+        if chance.random() < pace.set_back:
+            back = chance.randrange(chance.choice(pace.backs) * SECOND)
             clock.set_back(back)
             return Step(f"the wall clock is set back by {back / SECOND:.1f} s")
-        longest = 5 if drawn < 0.7 else 40 if drawn < 0.95 else 7200
+        [longest] = chance.choices(pace.leaps, (70, 25, 5))
         micros = chance.randrange(longest * SECOND)
         clock.pass_by(micros)
         return Step(f"{micros / SECOND:.1f} s pass")
@@ -154,7 +198,13 @@ class Simulation:
         self._world.clock.set_right()
         for runner in self._runners:
             runner.is_gone = True
+        self._keepers.leave_schedules()
         self._judged(Step("everything heals"))
+        for _ in range(LOOKS if self._seen.schedules else 0):
+            self._take(self._keepers.schedule)
+            self._world.clock.pass_by(SECOND)
+        if late := list(self._judge.timetable.late(self._seen)):
+            raise Red(self._seed, self._steps, late, self.trail, self._given_focus)
         healer = VirtualRunner(self._world, "healer", room=20)
         left: list[Standing] = []
         for _ in range(ROUNDS):
@@ -170,12 +220,13 @@ class Simulation:
                 self._take(turn)
             self._world.clock.pass_by(4 * SECOND)  # a sweeper that looks less often thinks that it was held up
         told = ", ".join(f"{short(one.job.id)} ({one.job.kind}) is {one.shown}" for one in left)
-        raise Red(self._seed, self._steps, [f"I1, I11: never came to an end: {told}"], self.trail)
+        lost = f"I1, I11: never came to an end: {told}"
+        raise Red(self._seed, self._steps, [lost], self.trail, self._given_focus)
 
 
-def simulate(seed: int, steps: int = STEPS) -> Done:
-    """One run. Raises Red."""
-    return Simulation(seed, steps).run()
+def simulate(seed: int, steps: int = STEPS, focus: Focus | None = None) -> Done:
+    """One run, busy with what chance decides if nobody says it. Raises Red."""
+    return Simulation(seed, steps, focus).run()
 
 
 def shrunk(red: Red) -> Red:
@@ -183,7 +234,7 @@ def shrunk(red: Red) -> Red:
     steps = red.steps
     while (steps := min(red.steps, steps) - max(1, red.steps // 10)) >= 0:
         try:
-            simulate(red.seed, steps)
+            simulate(red.seed, steps, red.focus)
         except Red as shorter:
             red = shorter
         else:
@@ -196,6 +247,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.simulator", description=__doc__)
     parser.add_argument("--seed", type=int, default=None, help="else drawn")
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--focus", choices=FOCUSES, default=None, help="what it is busy with; else drawn")
     parser.add_argument("--runs", type=int, default=1, help="so many seeds, one after the other")
     wanted = parser.parse_args()
     first = random.randrange(10**9) if wanted.seed is None else wanted.seed
@@ -203,7 +255,7 @@ def main() -> int:
     jobs = 0
     for seed in range(first, first + wanted.runs):
         try:
-            done = simulate(seed, wanted.steps)
+            done = simulate(seed, wanted.steps, wanted.focus)
         except Red as red:
             sys.stdout.write(f"{shrunk(red)}\n")
             return 1

@@ -712,6 +712,14 @@ SOUND: dict[str, list[Example]] = {
     ],
     "I30 CLEAN-STOP": [
         Example([*PLAIN, *fault(1.7, "terminate", 100, until=4, code=0)], final(DONE)),
+        Example(  # claimed before, and its child took three seconds to start
+            [
+                *submit(1, "j1", kind="apart"),
+                *fault(1, "terminate", 100, until=5, code=0),
+                *run(4, "j1", "t1", end=4.5),
+            ],
+            final(row(kind="apart", token="t1")),
+        ),
         Example(
             [*submit(1, "j1"), *run(1.5, "j1", "t1"), *fault(2, "terminate", 100, until=4, code=0)],
             final(row(state="cancelled", version=5), events=stored("j1", "released", "cancelled", t=3)),

@@ -86,18 +86,18 @@ QUICK = ("no-fence", "cursor-first", "no-key")
 @pytest.mark.parametrize(
     "defect", [name if name in QUICK else pytest.param(name, marks=pytest.mark.soak) for name in DEFECTS]
 )
-def test_a_planted_defect_is_caught(sqlite_url: str, tmp_path: Path, defect: str) -> None:
+def test_a_planted_defect_is_caught(store_url: str, tmp_path: Path, defect: str) -> None:
     scenario, workloads, broken = DEFECTS[defect]
-    with trial(sqlite_url, tmp_path / "trial", seed=1, workloads=workloads, defect=defect) as one:
+    with trial(store_url, tmp_path / "trial", seed=1, workloads=workloads, defect=defect) as one:
         judgement = scenario(one)
     assert {sentence.partition(":")[0] for sentence in judgement.violations} >= broken, judgement
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_without_the_defect_its_scenario_is_sound(sqlite_url: str, tmp_path: Path, defect: str) -> None:
+def test_without_the_defect_its_scenario_is_sound(store_url: str, tmp_path: Path, defect: str) -> None:
     scenario, workloads, _ = DEFECTS[defect]
-    with trial(sqlite_url, tmp_path / "trial", seed=1, workloads=workloads) as one:
+    with trial(store_url, tmp_path / "trial", seed=1, workloads=workloads) as one:
         judgement = scenario(one)
     assert judgement.violations == [], judgement
 

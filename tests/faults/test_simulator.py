@@ -22,13 +22,14 @@ from posthorse.store.operations import unique
 from posthorse.store.postgres import PostgresBackend
 from tests.faults.simulation import decisions
 from tests.faults.simulation.interleaving import Interleaving
-from tests.faults.simulation.planted import Doctored
+from tests.faults.simulation.kinds import Focus
+from tests.faults.simulation.planted import STATEMENTS, Doctored
 from tests.faults.simulation.races import Arena, Race
 from tests.faults.simulator import STEPS, Red, shrunk, simulate
 
 RUNS = 20
 RACES = 25
-MANY = int(os.environ.get("POSTHORSE_SIMULATIONS", "2000"))
+MANY = int(os.environ.get("FAULTS_SIMULATIONS", "2000"))
 MEETING = 3
 """Operations that meet in one race."""
 
@@ -43,7 +44,20 @@ def test_whole_lives_keep_every_promise() -> None:
     assert jobs > 5 * RUNS  # something happened
 
 
+RED_ONCE: dict[int, Focus | None] = {
+    14: "long jobs",  # progress stood still after a checkpoint before the first slice
+    17: "long jobs",
+    30098: None,  # a job that had ended passed those who waited in its sequence when it was retried
+}
+
+
+@pytest.mark.parametrize("seed", RED_ONCE)
+def test_lives_that_were_red_once_keep_every_promise(seed: int) -> None:
+    simulate(seed, focus=RED_ONCE[seed])
+
+
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_many_whole_lives_keep_every_promise() -> None:
     first = random.randrange(10**9)
     for seed in range(first, first + MANY):
@@ -106,6 +120,7 @@ def test_operations_that_meet_between_statements_keep_every_promise(arena: Arena
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_operations_that_meet_many_times_keep_every_promise(arena: Arena) -> None:
     assert problems_of_races(arena, random.randrange(10**9), MANY) is None
 
@@ -113,35 +128,21 @@ def test_operations_that_meet_many_times_keep_every_promise(arena: Arena) -> Non
 # ── it bites ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def first_red(runs: int = 200, steps: int = STEPS) -> Red:
+def first_red(runs: int = 200, steps: int = STEPS, focus: Focus | None = None) -> Red:
     for seed in range(runs):
         try:
-            simulate(seed, steps)
+            simulate(seed, steps, focus)
         except Red as red:
             return red
     raise AssertionError(f"{runs} runs found nothing")
 
 
-STATEMENTS = {
-    "a completion without its fence": ("I5", [("complete", "AND l.epoch = r.epoch", "")]),
-    "a claim that raises no epoch": (
-        "I4",
-        [("claim", "epoch + 1", "epoch"), ("claim_places", "epoch + 1", "epoch")],
-    ),
-    "a promotion that forgets jobs": ("I1", [("promote", "FROM json_each(:picked) p", "FROM json_each('[]') p")]),
-    "a promotion before the time": ("I10", [("promote", "due_at <= :now", "due_at <= :now + 60000000")]),
-    "slots that nobody counts": (
-        "I1[38]",
-        [("standings", "(SELECT count(*) FROM @taken WHERE gate = r.gate)", "0")],
-    ),
-}
-
-
 @pytest.mark.parametrize("defect", STATEMENTS)
 def test_a_planted_defect_is_found(defect: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    invariant, changes = STATEMENTS[defect]
-    monkeypatch.setattr(sqlite, "_queries", Doctored(sqlite.DIALECT, *changes))
-    assert any(re.match(invariant, problem) for problem in first_red().problems)
+    planted = STATEMENTS[defect]
+    monkeypatch.setattr(sqlite, "_queries", Doctored(sqlite.DIALECT, *planted.changes))
+    problems = first_red(focus=planted.focus).problems
+    assert any(re.match(planted.broken, problem) for problem in problems), problems
 
 
 def test_a_rate_without_its_burst_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +153,7 @@ def test_a_rate_without_its_burst_is_found(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_identity_that_nobody_holds_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unique, "_holds", lambda *_: False)
-    assert "I19" in str(first_red())
+    assert "I19" in str(first_red(focus="everything"))
 
 
 def test_a_gate_that_is_not_locked_is_found(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +167,7 @@ def test_a_gate_that_is_not_locked_is_found(arena: Arena, monkeypatch: pytest.Mo
 
 
 def test_a_red_run_tells_its_seed_and_is_made_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, changes = STATEMENTS["a promotion that forgets jobs"]
+    changes = STATEMENTS["a promotion that forgets jobs"].changes
     monkeypatch.setattr(sqlite, "_queries", Doctored(sqlite.DIALECT, *changes))
     red = first_red()
     shorter = shrunk(red)

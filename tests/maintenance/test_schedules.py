@@ -94,7 +94,7 @@ def test_a_time_that_comes_gets_one_job_that_knows_it(app: ph.Posthorse) -> None
     status = schedule.status()
     assert (status.state, status.last_at, status.next_at) == ("active", NOON + HOUR, NOON + 2 * HOUR)
     with app.worker():
-        assert app.get_job(str(status.last_job)).result(timeout=10) == str(NOON + HOUR)
+        assert app.get_job(str(status.last_job)).result(timeout=30) == str(NOON + HOUR)
 
 
 @pytest.mark.parametrize(

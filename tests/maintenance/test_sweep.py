@@ -24,6 +24,7 @@ from posthorse.store.operations.finish import Attempt, Checkpoint, checkpoint
 from posthorse.store.operations.read import events, workers
 from posthorse.store.operations.runners import Runner, beat, next_due, register, retire
 from posthorse.store.store import Store
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -79,13 +80,11 @@ async def sweeping(made: Sweeper) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def become(is_so: Callable[[], Awaitable[bool]], patience: float = 10.0) -> float:
-    """How long it took to become so, in seconds."""
-    began = time.monotonic()
+async def become(is_so: Callable[[], Awaitable[bool]], patience: float = PATIENCE) -> None:
+    deadline = time.monotonic() + patience
     while not await is_so():
-        assert time.monotonic() - began < patience, "it did not become so"
+        assert time.monotonic() < deadline, f"it did not become so within {patience:g} s"
         await asyncio.sleep(0.01)
-    return time.monotonic() - began
 
 
 def state_is(job: ph.Job[object], state: str) -> Callable[[], Awaitable[bool]]:
@@ -242,14 +241,15 @@ def test_a_job_that_a_neighbour_delays_for_a_moment_wakes_the_sweep(
         return bool(looks) and time.monotonic() - looks[-1] > 0.2
 
     async def sweep() -> None:
-        # Nothing but a write wakes it in time, where writes tell: it sweeps every five seconds.
+        # Nothing but a write wakes it in time, where writes tell.
         made = Sweeper(app.store, "one", lease=3600, policy=Policy())
+        made._sweep_every = 3600.0
         async with sweeping(made):
             if app.store.is_sqlite:
                 await become(rested)
             for delay in (0.03, 0.3, 0.03):
                 (job,) = await asyncio.to_thread(enqueue, neighbour, 1, delay)
-                await become(state_is(job, "pending"), patience=2.0)
+                await become(state_is(job, "pending"))
 
     asyncio.run(sweep())
 
@@ -299,17 +299,26 @@ def test_one_sweeps_at_a_time_and_the_next_takes_over_without_delay(app: ph.Post
     (job,) = enqueue(app)
 
     async def sweep() -> None:
-        second = sweeper(app, "two")
-        async with sweeping(sweeper(app, "one")):
-            await asyncio.sleep(0.05)
+        first, second = sweeper(app, "one"), sweeper(app, "two")
+        second._patience, second._clemency = 1000.0, 3600.0
+        second._swept_at -= 2000.0
+
+        async def has_duty() -> bool:
+            return first._has_duty
+
+        async def knows_that_it_was_not_held_up() -> bool:
+            return time.monotonic() - second._swept_at < 1000.0
+
+        async with sweeping(first):
+            await become(has_duty)
             async with sweeping(second):
-                await asyncio.sleep(2.2)  # time has to pass: longer than whoever was held up would have been
+                await become(knows_that_it_was_not_held_up)
                 assert second._duty_until == 0.0
         runner = await asyncio.to_thread(hire, app)
         await asyncio.to_thread(take, app, runner)
         app.store.clock.advance(timedelta(seconds=LEASE + 0.1))
         async with sweeping(second):
-            assert await become(state_is(job, "pending")) < 2.0
+            await become(state_is(job, "pending"))
 
     asyncio.run(sweep())
 
@@ -334,7 +343,7 @@ def test_a_store_that_is_away_for_a_moment_does_not_end_the_sweep(
 
     async def sweep() -> None:
         async with sweeping(sweeper(app)):
-            await become(state_is(job, "pending"), patience=15)
+            await become(state_is(job, "pending"))
 
     asyncio.run(sweep())
     assert len(failures) == 2

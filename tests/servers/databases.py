@@ -1,21 +1,67 @@
-"""Migrated databases, one per test, at the price of a copy: servers start at first need, migrations run once.
+"""Migrated databases, one per test: servers start at first need, migrations run once.
 
-Each server keeps one template database in which `migrate` ran; a test gets a clone of it.
+Each server keeps one template database in which `migrate` ran. A test gets a clone of it, or, which costs a tenth, a
+clone that an earlier test gave back and that was emptied.
 """
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
+import psycopg
 from psycopg import sql
 
 from tests.servers.pgbouncer import PgBouncer, pgbouncer
 from tests.servers.postgres import PostgresServer, postgres_server
+from tests.servers.process import POLL_SECONDS, SHUTDOWN_SECONDS
 
 TEMPLATE = "posthorse_template"
+
+# Truncating takes its time however few rows there are; deleting leaves dead ones behind.
+_EMPTY = """
+    DO $$ DECLARE stored record; BEGIN
+        SET LOCAL session_replication_role = replica;
+        FOR stored IN
+            SELECT oid::regclass AS name, pg_relation_size(oid) AS bytes FROM pg_class
+            WHERE relnamespace = 'posthorse'::regnamespace AND relkind = 'r' AND relname <> 'meta'
+                AND pg_relation_size(oid) > 0
+        LOOP
+            IF stored.bytes > 65536 THEN
+                EXECUTE format('TRUNCATE %s CASCADE', stored.name);
+            ELSE
+                EXECUTE format('DELETE FROM %s', stored.name);
+            END IF;
+        END LOOP;
+        FOR stored IN
+            SELECT oid::regclass AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+        LOOP
+            EXECUTE format('DROP TABLE %s CASCADE', stored.name);
+        END LOOP;
+        DELETE FROM posthorse.meta WHERE name = 'queues';
+        PERFORM setval(seqrelid, seqstart, false) FROM pg_sequence;
+    END $$
+"""
+_END_THE_OTHERS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
+# What a test may have changed besides rows; tables of its own were dropped. Lower ids are the server's own.
+_SHAPE = """
+    SELECT
+        (SELECT string_agg(concat_ws(' ', relname, relkind, relnatts, relacl, reloptions), ',' ORDER BY oid)
+            FROM pg_class WHERE oid >= 16384),
+        (SELECT string_agg(concat_ws(' ', nspname, nspacl), ',' ORDER BY oid)
+            FROM pg_namespace WHERE nspname !~ '^pg_t'),
+        (SELECT count(*) FROM pg_proc WHERE oid >= 16384), (SELECT count(*) FROM pg_constraint WHERE oid >= 16384),
+        (SELECT count(*) FROM pg_trigger), (SELECT count(*) FROM pg_extension),
+        (SELECT count(*) FROM pg_db_role_setting),
+        (SELECT string_agg(concat_ws(' ', name, value), ',' ORDER BY name) FROM posthorse.meta)
+"""
 
 
 class MigratedDatabases:
@@ -24,7 +70,8 @@ class MigratedDatabases:
     def __init__(self) -> None:
         self._open = ExitStack()
         self._servers: dict[str, PostgresServer] = {}
-        self._migrated: set[str] = set()
+        self._spare: dict[str, list[_Clone]] = {}
+        self._shapes: dict[str, object] = {}
         self._pooler: PgBouncer | None = None
 
     def __enter__(self) -> Self:
@@ -33,6 +80,8 @@ class MigratedDatabases:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for clone in itertools.chain(*self._spare.values()):
+            clone.close()
         self._open.close()
 
     def server(self, version: str) -> PostgresServer:
@@ -50,12 +99,69 @@ class MigratedDatabases:
     @contextmanager
     def fresh(self, version: str) -> Iterator[str]:
         """The URL of a new, migrated database on the shared server of a major version."""
-        server = self.server(version)
-        if version not in self._migrated:
-            _migrate_template(server)
-            self._migrated.add(version)
-        with server.database(template=TEMPLATE) as url:
+        with self._migrated_server(version).database(template=TEMPLATE) as url:
             yield url
+
+    @contextmanager
+    def empty(self, version: str) -> Iterator[str]:
+        """The URL of a migrated database without rows; it may have been another test's before."""
+        server = self._migrated_server(version)
+        spare = self._spare.setdefault(version, [])
+        clone = spare.pop() if spare else _Clone(server.create(template=TEMPLATE))
+        yield clone.url
+        if clone.empty() == self._shapes[version]:
+            spare.append(clone)
+        else:
+            clone.close()
+            server.drop(clone.url)
+
+    def _migrated_server(self, version: str) -> PostgresServer:
+        server = self.server(version)
+        if version not in self._shapes:
+            _migrate_template(server)
+            with server.database(template=TEMPLATE) as url:
+                new = _Clone(url)
+                self._shapes[version] = new.empty()
+                new.close()
+        return server
+
+
+class _Clone:
+    """A database that tests use one after the other. Its connection stays open: it knows the catalog by then."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._connection: psycopg.Connection | None = None
+
+    def empty(self) -> object:
+        """Takes out what a test put in, when nobody else is connected any more. What it looks like then."""
+        try:
+            return self._emptied_by(self._connected())
+        except psycopg.OperationalError:  # a test that ended all connections ended this one, too
+            self.close()
+            return self._emptied_by(self._connected())
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> psycopg.Connection:
+        if self._connection is None:
+            self._connection = psycopg.connect(self.url, autocommit=True)
+        return self._connection
+
+    def _emptied_by(self, connection: psycopg.Connection) -> object:
+        deadline = time.monotonic() + SHUTDOWN_SECONDS
+        while connection.execute(_END_THE_OTHERS).fetchone():
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(POLL_SECONDS)
+        try:
+            connection.execute(_EMPTY)
+            return connection.execute(_SHAPE).fetchone()
+        except psycopg.ProgrammingError:  # not even the tables are there
+            return None
 
 
 def _migrate_template(server: PostgresServer) -> None:

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import sql
@@ -106,13 +107,23 @@ class PostgresServer:
     @contextmanager
     def database(self, *, template: str = "template1") -> Iterator[str]:
         """The URL of a new database; dropped afterwards, whoever is still connected to it."""
-        name = f"db_{uuid.uuid4().hex[:12]}"
-        self.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
+        url = self.create(template=template)
         try:
-            yield self.url(name)
+            yield url
         finally:
             if self._process is not None:
-                self.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+                self.drop(url)
+
+    def create(self, *, template: str) -> str:
+        """The URL of a new database, which lives as long as the server's data."""
+        name = f"db_{uuid.uuid4().hex[:12]}"
+        self.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
+        return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Drops a database, whoever is still connected to it."""
+        name = urlsplit(url).path.removeprefix("/")
+        self.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def execute(self, statement: sql.Composed | sql.SQL) -> None:
         """Run one statement as superuser, outside of a transaction."""

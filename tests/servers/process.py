@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-STARTUP_SECONDS = 30.0
-SHUTDOWN_SECONDS = 10.0
+STARTUP_SECONDS = 90.0
+SHUTDOWN_SECONDS = 30.0
 POLL_SECONDS = 0.005
 
 _NOBODY = 65534

@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 
-import psycopg
 import pytest
 
 from tests.conftest import OLDEST_POSTGRES, STORES
 from tests.servers import MigratedDatabases
 from tests.store.yard import Yard
-
-_EMPTY = """
-    DO $$ BEGIN EXECUTE (
-        SELECT 'TRUNCATE ' || string_agg(format('posthorse.%I', tablename), ', ')
-        FROM pg_tables WHERE schemaname = 'posthorse' AND tablename <> 'meta'
-    ); END $$
-"""
-
-
-@pytest.fixture(scope="session")
-def emptied_url(databases: MigratedDatabases) -> Iterator[Callable[[str], str]]:
-    """One database of each PostgreSQL for all tests here, emptied for each: they are many and quick."""
-    with ExitStack() as stack:
-        urls: dict[str, str] = {}
-
-        def emptied(version: str) -> str:
-            if version not in urls:
-                urls[version] = stack.enter_context(databases.fresh(version))
-            with psycopg.connect(urls[version], autocommit=True) as connection:
-                connection.execute(_EMPTY)
-            return urls[version]
-
-        yield emptied
 
 
 @pytest.fixture
@@ -41,10 +16,11 @@ def yard(request: pytest.FixtureRequest) -> Iterator[Yard]:
     """An empty store, once for each store that the test runs on."""
     store: str = request.param
     if store == "sqlite":
-        url = request.getfixturevalue("sqlite_url")
+        yield from _open(request.getfixturevalue("sqlite_url"))
     else:
-        url = request.getfixturevalue("emptied_url")(store.removeprefix("postgres"))
-    yield from _open(url)
+        databases: MigratedDatabases = request.getfixturevalue("databases")
+        with databases.empty(store.removeprefix("postgres")) as url:
+            yield from _open(url)
 
 
 @pytest.fixture
@@ -53,8 +29,8 @@ def sqlite_yard(sqlite_url: str) -> Iterator[Yard]:
 
 
 @pytest.fixture
-def postgres_yard(emptied_url: Callable[[str], str]) -> Iterator[Yard]:
-    yield from _open(emptied_url("18"))
+def postgres_yard(postgres_url: str) -> Iterator[Yard]:
+    yield from _open(postgres_url)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -33,7 +33,7 @@ class Recorder:
 
     def commit(self, operations: Sequence[Operation[object]]) -> Sequence[Answer]:
         self.entered.release()
-        assert self.door.wait(20)
+        assert self.door.wait(30)
         self.before_commit()
         answers: list[Answer] = []
         for operation in operations:

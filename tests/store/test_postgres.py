@@ -245,7 +245,7 @@ def test_deadlocks_are_tried_again(postgres_yard: Yard) -> None:
         def steps() -> Steps[object]:
             if not waited:
                 waited.append(True)
-                barrier.wait(10)
+                barrier.wait(30)
             yield from ()
             return None
 

@@ -91,7 +91,7 @@ def end_this_process(how: str) -> None:
 @app.job(isolation="process", kill_after="0.5s", backoff=0)
 def stuck_at_first(ctx: ph.Context) -> int:
     if ctx.attempt == 1:
-        ctypes.PyDLL(None).sleep(60)  # holds the interpreter all the while
+        ctypes.PyDLL(None).sleep(600)  # holds the interpreter all the while
     return ctx.attempt
 
 
@@ -99,7 +99,7 @@ def stuck_at_first(ctx: ph.Context) -> int:
 async def too_long(deaf: bool) -> None:
     while True:
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(600)
         except BaseException:
             if not deaf:
                 raise
@@ -138,12 +138,12 @@ def leave_behind(what: str, begun: str) -> None:
     announce(begun)
 
 
-@app.job(isolation="process", kill_after="20s", max_attempts=1)
+@app.job(isolation="process", kill_after="1h", max_attempts=1)
 def start_and_wait(what: str, begun: str) -> None:
     """Goes on with processes that it started."""
     start_processes(what)
     announce(begun)
-    time.sleep(60)
+    time.sleep(600)
 
 
 FORKS = """
@@ -154,7 +154,7 @@ def fork(leave=False):
             os.setsid()
             if os.fork():
                 os._exit(0)
-        time.sleep(60)
+        time.sleep(600)
         os._exit(0)
 """
 PROGRAMS = {
@@ -163,7 +163,7 @@ PROGRAMS = {
     # Each puts a new one into its place as soon as it can, and ends.
     "bomb": """
 import os
-for _ in range(200):
+for _ in range(50):
     if os.fork() == 0:
         while os.fork() == 0:
             pass
@@ -176,7 +176,7 @@ def start_processes(what: str) -> None:
     """Processes that go on; all but the first two kinds get away from the job, which is not their parent."""
     match what:
         case "grandchild":
-            subprocess.Popen(["sleep", "60"])
+            subprocess.Popen(["sleep", "600"])
         case "zombie":
             os.posix_spawnp("true", ["true"], os.environ)  # nobody waits for it
         case _:
@@ -194,7 +194,7 @@ def deaf(begun: str) -> None:
     announce(begun)
     while True:
         try:
-            time.sleep(60)
+            time.sleep(600)
         except BaseException:
             continue
 
@@ -204,7 +204,7 @@ async def async_deaf(begun: str) -> None:
     announce(begun)
     while True:
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(600)
         except BaseException:
             continue
 

@@ -165,7 +165,7 @@ def test_the_total_is_counted_once_and_progress_goes_beyond_it(sqlite_url: str) 
 
     with app.worker():
         job = grow.enqueue()
-        job.result(timeout=10)
+        job.result(timeout=30)
     progress = job.status().progress
     assert (progress.done, progress.total, progress.fraction) == (6, 4, 1.0)
     app.close()

@@ -49,7 +49,7 @@ def test_a_worker_is_entered_with_await_too(app: ph.Posthorse) -> None:
     async def main() -> int:
         async with app.worker():
             job = await answer.aenqueue()
-            return await job.aresult(timeout=10)
+            return await job.aresult(timeout=30)
 
     assert asyncio.run(main()) == 42
 
@@ -78,7 +78,7 @@ def test_a_worker_that_broke_tells_so_when_its_block_is_left(
 
     monkeypatch.setattr(Loop, "_claim", breaking)
     with pytest.raises(AssertionError, match="a fault of ours"), app.worker():
-        assert broken.wait(10)
+        assert broken.wait(30)
 
 
 def test_a_worker_that_was_given_up_begins_anew(app: ph.Posthorse) -> None:
@@ -90,18 +90,18 @@ def test_a_worker_that_was_given_up_begins_anew(app: ph.Posthorse) -> None:
     def slow() -> str:
         attempts.append(1)
         began.set()
-        assert len(attempts) > 1 or go.wait(20)
+        assert len(attempts) > 1 or go.wait(30)
         return f"run {len(attempts)}"
 
     heartbeat = ph.Posthorse(app.settings.url, lease="3s", heartbeat="200ms", poll="200ms")
     heartbeat.registry.add(app.registry["slow"])
     with heartbeat.worker(concurrency=2):
         job = slow.enqueue()
-        assert began.wait(10)
+        assert began.wait(30)
         (before,) = app.store.read(workers())
         app.store.run(retire(before.id))
         until(lambda: [row.id for row in app.store.read(workers())] not in ([], [before.id]), what="a new incarnation")
-        assert job.result(timeout=20) == "run 2"
+        assert job.result(timeout=30) == "run 2"
         go.set()
     assert job.status().interruptions <= 1
     heartbeat.close()
@@ -127,7 +127,7 @@ def test_a_lost_reply_to_a_claim_strands_no_job(app: ph.Posthorse, monkeypatch: 
     monkeypatch.setattr(Store, "arun", shaky)
     jobs = app.enqueue_many([answer.bind() for _ in range(3)])
     with app.worker():
-        assert [job.result(timeout=15) for job in jobs] == [42, 42, 42]
+        assert [job.result(timeout=30) for job in jobs] == [42, 42, 42]
     assert lost.is_set()
     assert [job.status().interruptions for job in jobs] == [0, 0, 0]
 
@@ -154,10 +154,10 @@ def test_a_store_that_is_away_for_a_moment_loses_nothing(app: ph.Posthorse, monk
 
     monkeypatch.setattr(Store, "arun", shaky)
     with app.worker():
-        note.enqueue(0).result(timeout=10)
+        note.enqueue(0).result(timeout=30)
         away.set()
         jobs = app.enqueue_many([note.bind(number) for number in range(1, 6)])
-        assert [job.result(timeout=20) for job in jobs] == [1, 2, 3, 4, 5]
+        assert [job.result(timeout=30) for job in jobs] == [1, 2, 3, 4, 5]
     assert sorted(runs) == list(range(6))
 
 
@@ -184,10 +184,10 @@ def test_a_slot_is_free_again_after_a_job_was_cancelled(app: ph.Posthorse, is_as
         for _ in range(2):
             began.clear()
             job = aendless.enqueue() if is_async else endless.enqueue()
-            assert began.wait(10)
+            assert began.wait(30)
             job.cancel()
             until_state(job, "cancelled")
-        assert after.enqueue().result(timeout=10) == "after"
+        assert after.enqueue().result(timeout=30) == "after"
     assert app.store.read(running_count()) == 0
 
 
@@ -199,7 +199,7 @@ def test_a_job_that_starts_tasks_of_its_own_ends_without_them(app: ph.Posthorse)
         return repr(task.done())
 
     with app.worker():
-        assert parent.enqueue().result(timeout=10) == "False"
+        assert parent.enqueue().result(timeout=30) == "False"
 
 
 def test_a_pending_suspect_runs_alone(app: ph.Posthorse) -> None:
@@ -236,7 +236,7 @@ def test_a_pending_suspect_runs_alone(app: ph.Posthorse) -> None:
     others = app.enqueue_many([work.bind(f"other {number}") for number in range(8)])
     with app.worker(concurrency=4):
         for job in [*others, suspect]:
-            job.result(timeout=20)
+            job.result(timeout=30)
     assert most["suspect"] == 1
     assert suspect.status().interruptions == 1
 

@@ -56,7 +56,7 @@ def test_a_job_that_recovers_completes_and_tells_its_attempt(app: ph.Posthorse) 
 
     with app.worker():
         job = shaky.enqueue()
-        assert job.result(timeout=10) == "up"
+        assert job.result(timeout=30) == "up"
     assert job.status().attempt == 3
 
 
@@ -138,7 +138,7 @@ def test_a_sliced_job_that_takes_too_long_goes_on_from_its_last_slice(app: ph.Po
 
     with app.worker():
         job = slow.enqueue()
-        job.result(timeout=10)
+        job.result(timeout=30)
     assert seen == list(range(10))
     assert job.status().attempt == 2
 
@@ -206,7 +206,7 @@ def test_whatever_is_raised_fails_the_job_and_not_the_worker(sqlite_url: str, is
             assert message in evidence.message
             assert "\0" not in evidence.message
             assert len(evidence.message) <= 4001
-        assert good.enqueue().result(timeout=10) == "still here"
+        assert good.enqueue().result(timeout=30) == "still here"
     app.close()
 
 
@@ -277,7 +277,7 @@ def test_arguments_that_do_not_fit_wait_for_a_version_that_they_fit(store_url: s
     assert "name" in status.reason
     clock.advance(timedelta(seconds=31))
     with newer.worker():
-        assert newer.get_job(job.id).result(timeout=10) == "hello Ada"
+        assert newer.get_job(job.id).result(timeout=30) == "hello Ada"
     assert job.status().attempt == 1
     for app in (old, new, newer):
         app.close()
@@ -297,6 +297,6 @@ def test_a_dead_letter_is_kept_until_it_is_retried_with_fresh_budgets(app: ph.Po
         failed(job)
         is_mended.set()
         job.retry()
-        assert job.result(timeout=10) == "mended"
+        assert job.result(timeout=30) == "mended"
     status = job.status()
     assert (status.attempt, status.reason) == (1, None)

@@ -105,12 +105,12 @@ def test_bad_files_are_retried_by_their_path(app: ph.Posthorse, folder: Path) ->
 
     with app.worker():
         job = read.enqueue()
-        assert job.result(timeout=10) == len(NAMES)
+        assert job.result(timeout=30) == len(NAMES)
         assert [one.item for one in job.bad_items()] == [("a", "1.txt"), ("c.jpg",), (b"\xff\xfe.txt",)]
         met.clear()
         bad.clear()
         (folder / "a" / "1.txt").unlink()
         job.retry_bad_items()
-        job.result(timeout=10)
+        job.result(timeout=30)
     assert met == [b"c.jpg", b"\xff\xfe.txt"]
     assert job.bad_items() == []  # what is gone is bad no more

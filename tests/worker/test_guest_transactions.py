@@ -91,7 +91,7 @@ def test_effects_and_calls_of_a_slice_happen_once_or_not_at_all(app: ph.Posthors
     enqueue = declare(app, library, body, url=url)
     with app.worker(queues=["default"]):
         job = enqueue()
-        job.result(timeout=20)
+        job.result(timeout=30)
     assert effects(app) == [0, 1, 2, 3]
     assert job.status().attempt == 2
     assert job.status().progress.done == 4
@@ -118,19 +118,19 @@ def test_a_slice_whose_job_was_taken_away_meanwhile_leaves_nothing(
     async def body(ctx: ph.Context, party: Party, item: int) -> None:
         if item == 3 and not go.is_set():
             inside.set()
-            assert go.wait(10)
+            assert go.wait(30)
 
     enqueue = declare(app, library, body, url=url)
     with app.worker():
         job = enqueue()
-        assert inside.wait(10)
+        assert inside.wait(30)
         assert job.pause(force=True) == "paused"
         go.set()
     assert effects(app) == [0, 1]
     assert job.status().state == "paused"
     with app.worker():
         job.resume()
-        job.result(timeout=20)
+        job.result(timeout=30)
     assert effects(app) == [0, 1, 2, 3]
 
 
@@ -154,7 +154,7 @@ def test_a_forced_pause_from_inside_is_undone_with_its_slice(app: ph.Posthorse, 
         until(lambda: lost)
         until_state(job, "processing")
     with app.worker():
-        job.result(timeout=20)
+        job.result(timeout=30)
     assert effects(app) == [0, 1, 2, 3]
 
 
@@ -208,7 +208,7 @@ def test_a_block_longer_than_a_third_of_the_lease_is_undone(library: Library, ur
 
     enqueue = declare(app, library, body, url=url, count=1, max_attempts=1)
     with app.worker(), pytest.raises(ph.JobFailed, match="a third of the lease"):
-        enqueue().result(timeout=20)
+        enqueue().result(timeout=30)
     assert effects(app) == []
     app.close()
 
@@ -235,7 +235,7 @@ def test_a_connection_inside_a_transaction_is_refused(app: ph.Posthorse, library
 
     enqueue = declare(app, replace(library, open=wary(library.open)), body, url=url, max_attempts=1)
     with app.worker():
-        enqueue().result(timeout=20)
+        enqueue().result(timeout=30)
     assert "begins and ends its own" in refused[0]
     assert "commit or roll back first" in refused[0]
     assert effects(app) == []
@@ -269,7 +269,7 @@ def test_a_transaction_that_django_will_roll_back_is_no_commit(app: ph.Posthorse
 
     enqueue = declare(app, library, body, url=url, count=1, max_attempts=1)
     with app.worker(), pytest.raises(ph.JobFailed, match="marked the transaction of this slice for rollback"):
-        enqueue().result(timeout=20)
+        enqueue().result(timeout=30)
     assert effects(app) == []
 
 
@@ -298,7 +298,7 @@ def test_what_a_session_has_not_flushed_is_flushed_before_the_fence(
 
     enqueue = declare(app, library, body, url=url, count=2)
     with app.worker():
-        enqueue().result(timeout=20)
+        enqueue().result(timeout=30)
     assert effects(app) == [0, 1, 10, 11]
     last = max(number for number, sql in enumerate(told) if "INTO effects" in sql)
     fence = max(number for number, sql in enumerate(told) if "checkpoints" in sql)
@@ -324,6 +324,6 @@ def test_an_async_job_takes_a_blocking_connection_with_async_with(
                     assert (await app.get_job(ctx.job_id).astatus()).state == "processing"
 
     with app.worker():
-        write.enqueue().result(timeout=20)
+        write.enqueue().result(timeout=30)
     assert effects(app) == [5]
     engine.dispose()

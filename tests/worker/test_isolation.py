@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 import posthorse as ph
 from posthorse.worker.isolation import cells
@@ -49,14 +49,14 @@ def left(monkeypatch: pytest.MonkeyPatch) -> Living:
 
 def test_isolated_jobs_run_in_one_warm_child_whatever_their_colour(any_app: ph.Posthorse, left: Living) -> None:
     with any_app.worker():
-        pids = {job.result(timeout=20) for job in (jobs.pid.enqueue(), jobs.pid.enqueue(), jobs.async_pid.enqueue(1))}
-        first = jobs.pid.enqueue().result(timeout=20)
-        assert jobs.async_pid.enqueue(1).result(timeout=20) == jobs.pid.enqueue().result(timeout=20) == first
+        pids = {job.result(timeout=30) for job in (jobs.pid.enqueue(), jobs.pid.enqueue(), jobs.async_pid.enqueue(1))}
+        first = jobs.pid.enqueue().result(timeout=30)
+        assert jobs.async_pid.enqueue(1).result(timeout=30) == jobs.pid.enqueue().result(timeout=30) == first
         with pytest.raises(ph.JobFailed, match="of the job's own"):
-            jobs.fail.using(max_attempts=1).enqueue().result(timeout=20)
-        assert jobs.sliced.enqueue(35).result(timeout=20) == list(range(35))
+            jobs.fail.using(max_attempts=1).enqueue().result(timeout=30)
+        assert jobs.sliced.enqueue(35).result(timeout=30) == list(range(35))
         job = jobs.async_sliced.enqueue(35)
-        assert job.result(timeout=20) == list(range(35))
+        assert job.result(timeout=30) == list(range(35))
         assert (job.status().progress.done, job.status().progress.total) == (35, 35)
     assert os.getpid() not in pids
     assert left() == []
@@ -70,24 +70,24 @@ def test_a_paused_job_goes_on_where_it_stopped_in_whichever_child(app: ph.Postho
         status = until_state(job, "paused")
         assert 3 <= status.progress.done < 40
         job.resume()
-        assert job.result(timeout=20) == 40
+        assert job.result(timeout=30) == 40
     assert (job.status().attempt, job.status().interruptions) == (1, 0)
 
 
 def test_a_child_is_replaced_after_so_many_jobs(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cells, "MOST_JOBS", 2)
     with app.worker(concurrency=1):
-        pids = [jobs.pid.enqueue().result(timeout=20) for _ in range(4)]
+        pids = [jobs.pid.enqueue().result(timeout=30) for _ in range(4)]
     assert pids[0] == pids[1] != pids[2] == pids[3]
 
 
 def test_a_child_that_died_while_it_was_idle_is_no_fault_of_the_next_job(app: ph.Posthorse, left: Living) -> None:
     with app.worker(concurrency=1):
-        first = jobs.pid.enqueue().result(timeout=20)
+        first = jobs.pid.enqueue().result(timeout=30)
         os.kill(first, signal.SIGKILL)
         until(lambda: left() == [], what="the end of the child and its warden")
         job = jobs.pid.enqueue()
-        assert job.result(timeout=20) != first
+        assert job.result(timeout=30) != first
     assert (job.status().attempt, job.status().crashes) == (1, 0)
 
 
@@ -106,10 +106,10 @@ def test_a_child_that_died_while_it_was_idle_is_no_fault_of_the_next_job(app: ph
 def test_the_death_of_a_child_is_a_crash_of_its_job_alone(app: ph.Posthorse, how: str, told: str) -> None:
     with app.worker():
         job = jobs.die.enqueue(how)
-        assert jobs.add_in_thread.enqueue(1, 2).result(timeout=20) == 3
+        assert jobs.add_in_thread.enqueue(1, 2).result(timeout=30) == 3
         with pytest.raises(ph.JobFailed, match=f"crashed its process 1 times.*{told}"):
-            job.result(timeout=20)
-        assert jobs.pid.enqueue().result(timeout=20) > 0
+            job.result(timeout=30)
+        assert jobs.pid.enqueue().result(timeout=30) > 0
     assert (job.status().attempt, job.status().crashes) == (1, 1)
 
 
@@ -117,7 +117,7 @@ def test_a_job_that_crashes_its_child_again_is_a_dead_letter_and_was_no_suspect(
     with any_app.worker():
         job = jobs.die_twice.enqueue()
         with pytest.raises(ph.JobFailed, match="crashed its process 2 times"):
-            job.result(timeout=20)
+            job.result(timeout=30)
     assert (job.status().crashes, job.status().interruptions) == (2, 0)
 
 
@@ -127,7 +127,7 @@ def test_a_job_that_crashes_its_child_again_is_a_dead_letter_and_was_no_suspect(
 def test_a_job_is_killed_after_its_kill_after_and_retried(app: ph.Posthorse) -> None:
     with app.worker():
         job = jobs.stuck_at_first.enqueue()
-        assert job.result(timeout=20) == 2
+        assert job.result(timeout=30) == 2
     error = job.status().error
     assert error is not None
     assert str(error) == "KilledAfter: the job took longer than its kill_after of 0.5 s, and was killed"
@@ -135,13 +135,15 @@ def test_a_job_is_killed_after_its_kill_after_and_retried(app: ph.Posthorse) -> 
 
 
 @pytest.mark.parametrize("kind", ["async", "checkpoints", "deaf"])
-def test_a_timeout_is_soft_and_backed_by_force(app: ph.Posthorse, kind: str) -> None:
+def test_a_timeout_is_soft_and_backed_by_force(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    if kind != "deaf":  # who listens has all the time that a busy machine takes
+        monkeypatch.setattr(app, "settings", structs.replace(app.settings, grace=60.0))
     with app.worker():
         job = (
             jobs.too_long_with_checkpoints.enqueue() if kind == "checkpoints" else jobs.too_long.enqueue(kind == "deaf")
         )
         with pytest.raises(ph.JobFailed, match=r"TimeoutError: the job took longer than its timeout of 0.3 s"):
-            job.result(timeout=20)
+            job.result(timeout=30)
     error = job.status().error
     assert error is not None
     assert (", and did not stop" in error.message) == (kind == "deaf")
@@ -151,7 +153,7 @@ def test_a_job_that_wants_too_much_memory_meets_a_memory_error(app: ph.Posthorse
     with app.worker():
         job = jobs.fill_memory.enqueue()
         with pytest.raises(ph.JobFailed, match="MemoryError"):
-            job.result(timeout=20)
+            job.result(timeout=30)
     error = job.status().error
     assert error is not None
     assert "kept.append(bytearray" in (error.traceback or "")
@@ -161,7 +163,7 @@ def test_what_a_job_starts_counts_for_its_memory(app: ph.Posthorse, left: Living
     with app.worker():
         job = jobs.fill_memory_below.enqueue()
         with pytest.raises(ph.JobFailed, match=r"those below held \d+(\.\d)? MB, more than its max_memory of 160 MB"):
-            job.result(timeout=20)
+            job.result(timeout=30)
         assert left() == []
 
 
@@ -173,7 +175,7 @@ def test_nothing_is_left_of_a_job_that_ended(app: ph.Posthorse, left: Living, tm
     with app.worker(concurrency=1):
         jobs.leave_behind.enqueue(what, str(tmp_path / "begun")).result(timeout=30)
         assert left() == []
-        assert jobs.pid.enqueue().result(timeout=20) > 0
+        assert jobs.pid.enqueue().result(timeout=30) > 0
     assert left() == []
 
 
@@ -185,10 +187,8 @@ def test_nothing_is_left_of_a_job_whose_lease_was_taken_away(
         job = jobs.start_and_wait.enqueue(what, str(tmp_path / "begun"))
         until((tmp_path / "begun").exists, what="its processes")
         until(lambda: len(left()) > 2, what="several of its processes")
-        asked = time.monotonic()
         assert job.cancel(force=True) == "cancelled"
-        until(lambda: left() == [], what="the end of all", patience=5)
-        assert time.monotonic() - asked < 4
+        until(lambda: left() == [], what="the end of all, which would go on for ten minutes")
     assert job.status().state == "cancelled"
 
 
@@ -203,7 +203,7 @@ def test_a_cancelled_job_that_does_not_listen_is_killed(
         job = kind.enqueue(str(tmp_path / "begun"))
         until((tmp_path / "begun").exists, what="the job")
         job.cancel()
-        until_state(job, "cancelled", patience=6)
+        until_state(job, "cancelled")
         assert left() == []
 
 
@@ -227,11 +227,11 @@ def test_a_deaf_job_on_the_loop_counts_as_cancelled_and_its_worker_goes_on(
         job = jobs.deaf_on_the_loop.enqueue(str(tmp_path / "begun"), str(tmp_path / "until"))
         until((tmp_path / "begun").exists, what="the job")
         job.cancel()
-        until_state(job, "cancelled", patience=6)
+        until_state(job, "cancelled")
         later = jobs.add_in_thread.enqueue(1, 2)
         if concurrency == 1:  # its place is free when its code ends
             (tmp_path / "until").touch()
-        assert later.result(timeout=20) == 3
+        assert later.result(timeout=30) == 3
         (tmp_path / "until").touch()
     assert job.status().state == "cancelled"
 
@@ -285,7 +285,7 @@ def test_jobs_of_a_script_run_in_children_that_do_not_run_its_main_part(
     script = tmp_path / "script.py"
     script.write_text(SCRIPT + main, encoding="utf-8")
     ran = subprocess.run(
-        [sys.executable, str(script), sqlite_url], cwd=tmp_path, capture_output=True, text=True, timeout=40, check=False
+        [sys.executable, str(script), sqlite_url], cwd=tmp_path, capture_output=True, text=True, timeout=80, check=False
     )
     assert told in ran.stdout, ran.stderr
 

@@ -161,14 +161,14 @@ def test_no_connection_is_held_between_two_slices_and_bad_rows_are_retried_afres
 
     with app.worker():
         job = visit_all.enqueue()
-        assert job.result(timeout=10) == 10
+        assert job.result(timeout=30) == 10
         assert held == [0, 0, 0]
         assert [one.item for one in job.bad_items()] == [2, 7]
         with orm.Session(engine) as session, session.begin():
             session.execute(sa.update(Visit).values(note="mended"))
         notes.clear()
         job.retry_bad_items()
-        job.result(timeout=10)
+        job.result(timeout=30)
     assert notes == ["mended", "mended"]
     assert job.bad_items() == []
 
@@ -194,7 +194,7 @@ def test_an_async_engine_is_read_with_await(sqlite_url: str, tmp_path: Path) -> 
 
     with app.worker():
         job = visit_all.enqueue()
-        assert job.result(timeout=10) == [0, 1, 2, 3, 4]
+        assert job.result(timeout=30) == [0, 1, 2, 3, 4]
         assert [one.item for one in job.bad_items()] == [3]
     app.close()
 
@@ -318,11 +318,11 @@ def test_a_job_slices_a_queryset_and_retries_its_bad_objects(sqlite_url: str, bo
 
     with app.worker():
         job = lend.enqueue()
-        assert job.result(timeout=10) == list(range(1, 9))
+        assert job.result(timeout=30) == list(range(1, 9))
         bad.clear()
         job.retry_bad_items()
-        assert job.result(timeout=10) == [*range(1, 9), 3, 5]
-        assert alend.enqueue().result(timeout=10) == 9
+        assert job.result(timeout=30) == [*range(1, 9), 3, 5]
+        assert alend.enqueue().result(timeout=30) == 9
     app.close()
 
 

@@ -104,7 +104,7 @@ def test_what_is_held_says_what_it_waits_for(app: ph.Posthorse) -> None:
 
     @app.job(concurrency=ph.Concurrency(1, per="customer"))
     def bill(customer: int) -> None:
-        go.wait(20)
+        go.wait(30)
 
     jobs = app.enqueue_many([bill.bind(7), bill.bind(7)])
     with app.worker():
@@ -113,7 +113,7 @@ def test_what_is_held_says_what_it_waits_for(app: ph.Posthorse) -> None:
         assert jobs[0].status().state == "processing"
         go.set()
         for job in jobs:
-            job.result(timeout=20)
+            job.result(timeout=30)
 
 
 def test_a_named_limit_is_shared_between_kinds(app: ph.Posthorse, floor: Floor) -> None:
@@ -160,7 +160,7 @@ def test_a_rate_per_tenant_holds_one_tenant_back_and_not_another(app: ph.Posthor
     second = call.using(tenant="a").enqueue("a2")
     with app.worker():
         for job in first:
-            job.result(timeout=20)
+            job.result(timeout=30)
         until_state(second, "blocked")
 
     assert sorted(done) == ["a1", "b1"]
@@ -195,7 +195,7 @@ def test_a_dead_head_blocks_its_sequence_until_it_is_discarded(app: ph.Posthorse
         until_state(behind, "blocked")
         assert behind.status().reason == "waits for sequence account-1"
         app.jobs("state:failed").discard()
-        behind.result(timeout=20)
+        behind.result(timeout=30)
 
     assert done == [1]
 
@@ -210,8 +210,27 @@ def test_a_dead_head_is_passed_where_that_is_declared(app: ph.Posthorse) -> None
     in_turn = book.using(sequence=ph.Sequence("account-1", on_dead="pass"))
     head, behind = in_turn.enqueue(0), in_turn.enqueue(1)
     with app.worker():
-        assert behind.result(timeout=20) == 1
+        assert behind.result(timeout=30) == 1
         assert head.status().state == "failed"
+
+
+def test_a_job_of_a_sequence_that_ended_and_is_retried_goes_behind_those_who_waited(
+    app: ph.Posthorse, floor: Floor
+) -> None:
+    @app.job(backoff="1h")
+    def book(n: int) -> None:
+        with floor.enter("account", n):
+            if floor.begun["account"] == [0]:
+                raise RuntimeError
+
+    head, behind = (book.using(sequence="account-1").enqueue(n) for n in range(2))
+    with app.worker():
+        until_state(head, "scheduled")
+        until_state(behind, "blocked")
+    head.cancel()
+    head.retry()
+    finish(app, [head, behind])
+    assert floor.begun["account"] == [0, 1, 0]
 
 
 def test_a_sequence_by_key_goes_across_kinds(app: ph.Posthorse, floor: Floor) -> None:
@@ -238,7 +257,7 @@ def test_a_limit_that_is_changed_live_holds_at_once(app: ph.Posthorse, floor: Fl
     @app.job(queue="calls")
     def ring(n: int) -> None:
         with floor.enter("calls", n):
-            go.wait(20)
+            go.wait(30)
 
     app.queue("calls").set(concurrency=1)
     jobs = app.enqueue_many([ring.bind(n) for n in range(6)])
@@ -248,7 +267,7 @@ def test_a_limit_that_is_changed_live_holds_at_once(app: ph.Posthorse, floor: Fl
         until(lambda: len(floor.begun["calls"]) == 4)
         go.set()
         for job in jobs:
-            job.result(timeout=20)
+            job.result(timeout=30)
 
     assert floor.most["calls"] == 4
 
@@ -298,7 +317,7 @@ def test_a_cancelled_head_makes_room(app: ph.Posthorse) -> None:
         until_state(head, "scheduled")
         until_state(behind, "blocked")
         head.cancel()
-        assert behind.result(timeout=20) == 1
+        assert behind.result(timeout=30) == 1
 
 
 def test_a_kind_that_was_renamed_has_one_limit_under_both_names(app: ph.Posthorse, floor: Floor) -> None:
@@ -388,4 +407,4 @@ def test_a_job_in_a_paused_queue_holds_those_behind_it_in_its_sequence(app: ph.P
     with app.worker():
         until_state(second, "blocked")
         app.queue("night").resume()
-        assert [first.result(timeout=20), second.result(timeout=20)] == [1, 2]
+        assert [first.result(timeout=30), second.result(timeout=30)] == [1, 2]

@@ -108,17 +108,21 @@ def test_a_paused_queue_waits_and_goes_on_on_every_worker(app: ph.Posthorse) -> 
     elsewhere.queue("mail").pause()
     with app.worker():
         paused = letter.enqueue()
-        other.enqueue().result(timeout=10)
+        other.enqueue().result(timeout=30)
         assert paused.status().state == "pending"
         elsewhere.queue("mail").resume()
-        paused.result(timeout=10)
+        paused.result(timeout=30)
         elsewhere.queue("mail").pause()
-        time.sleep(1.0)  # the bound that the documentation gives
-        late = letter.enqueue()
-        other.enqueue().result(timeout=10)
-        assert late.status().state == "pending"
+        late: list[ph.Job[None]] = []
+
+        def is_left_alone() -> bool:
+            late.append(letter.enqueue())
+            other.enqueue().result(timeout=30)
+            return late[-1].status().state == "pending"
+
+        until(is_left_alone, what="the worker hears of the pause")
         elsewhere.queue("mail").reset()
-        late.result(timeout=10)
+        late[-1].result(timeout=30)
     elsewhere.close()
 
 
@@ -149,8 +153,8 @@ def test_jobs_in_hundreds_of_queues_are_all_done_and_so_is_what_comes_to_one_of_
     app.enqueue_many([work.using(queue=queue).bind(queue) for queue in queues * 2])
     with app.worker(concurrency=5):
         until(lambda: len(done) == 2 * len(queues))
-        work.using(queue=queues[7]).enqueue("late").result(timeout=10)
-        work.using(queue="new").enqueue("new").result(timeout=10)
+        work.using(queue=queues[7]).enqueue("late").result(timeout=30)
+        work.using(queue="new").enqueue("new").result(timeout=30)
     assert Counter(done) == dict.fromkeys(queues, 2) | {"late": 1, "new": 1}
 
 
@@ -224,10 +228,10 @@ def test_labels_of_a_worker_decide_what_it_takes(app: ph.Posthorse) -> None:
     app.queue("gpu", labels={"instance_type": "g5"})
     job = render.enqueue()
     with app.worker():
-        plain.enqueue().result(timeout=10)
+        plain.enqueue().result(timeout=30)
         assert job.status().state == "pending"
         with app.worker(labels={"instance_type": "g5", "zone": "a"}):
-            job.result(timeout=10)
+            job.result(timeout=30)
 
 
 def test_nothing_takes_longer_than_its_queue_allows(app: ph.Posthorse) -> None:
@@ -251,8 +255,8 @@ def test_nothing_takes_longer_than_its_queue_allows(app: ph.Posthorse) -> None:
     with app.worker():
         for job in jobs:
             with pytest.raises(ph.JobFailed, match=r"timeout of 0.2 s"):
-                job.result(timeout=10)
-        assert unstoppable.enqueue().result(timeout=10) == "done"
+                job.result(timeout=30)
+        assert unstoppable.enqueue().result(timeout=30) == "done"
 
 
 def test_a_kind_that_is_registered_later_is_served_without_a_restart(app: ph.Posthorse) -> None:
@@ -266,10 +270,10 @@ def test_a_kind_that_is_registered_later_is_served_without_a_restart(app: ph.Pos
 
     with app.worker():
         job = elsewhere.enqueue()
-        early.enqueue().result(timeout=10)
+        early.enqueue().result(timeout=30)
 
         @app.job
         async def late() -> None: ...
 
-        job.result(timeout=10)
+        job.result(timeout=30)
     package.close()

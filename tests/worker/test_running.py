@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-import time
 from datetime import timedelta
 
 import pytest
@@ -26,7 +25,7 @@ def test_async_and_sync_jobs_give_their_results(app: ph.Posthorse) -> None:
 
     with app.worker(concurrency=2):
         sum_, product = add.enqueue(2, 3), multiply.enqueue(2, b=4)
-        assert (sum_.result(timeout=10), product.result(timeout=10)) == (5, 8)
+        assert (sum_.result(timeout=30), product.result(timeout=30)) == (5, 8)
 
     status = product.status()
     assert status.state == "completed"
@@ -49,7 +48,7 @@ def test_async_jobs_run_on_the_loop_and_sync_jobs_in_threads(app: ph.Posthorse) 
         return threading.current_thread().name
 
     with app.worker(concurrency=2):
-        names = on_loop.enqueue().result(timeout=10), in_thread.enqueue().result(timeout=10)
+        names = on_loop.enqueue().result(timeout=30), in_thread.enqueue().result(timeout=30)
 
     assert names[0] == "posthorse-worker"
     assert names[1].startswith("posthorse-job")
@@ -79,7 +78,7 @@ def test_as_many_jobs_run_at_once_as_allowed_and_no_more(app: ph.Posthorse, colo
         @app.job(kind="work")
         def work(number: int) -> None:
             enter()
-            assert crowd.wait(10)
+            assert crowd.wait(30)
             leave()
 
         calls = [work.bind(number) for number in range(20)]
@@ -95,7 +94,7 @@ def test_as_many_jobs_run_at_once_as_allowed_and_no_more(app: ph.Posthorse, colo
 
     with app.worker(concurrency=3):
         for job in app.enqueue_many(calls):
-            job.result(timeout=20)
+            job.result(timeout=30)
     assert most == 3
 
 
@@ -109,7 +108,7 @@ def test_with_one_slot_jobs_run_first_come_first_served(app: ph.Posthorse) -> No
     jobs = [note.enqueue(number) for number in range(20)]
     jobs += app.enqueue_many([note.bind(number) for number in range(20, 100)])
     with app.worker(concurrency=1):
-        jobs[-1].result(timeout=20)
+        jobs[-1].result(timeout=30)
     assert seen == list(range(100))
 
 
@@ -124,7 +123,7 @@ def test_higher_priority_runs_first(app: ph.Posthorse) -> None:
     jobs = [note.using(priority=priority).enqueue(priority) for priority in priorities]
     with app.worker(concurrency=1):
         for job in jobs:
-            job.result(timeout=10)
+            job.result(timeout=30)
     assert seen == sorted(priorities, reverse=True)
 
 
@@ -135,7 +134,7 @@ def test_a_delayed_job_starts_on_time_and_not_before(app: ph.Posthorse) -> None:
     with app.worker():
         job = now.using(delay="700ms").enqueue()
         assert job.status().state == "scheduled"
-        job.result(timeout=10)
+        job.result(timeout=30)
     status = job.status()
     assert status.started_at is not None
     waited = status.started_at - status.created_at
@@ -155,7 +154,7 @@ def test_jobs_whose_time_comes_together_start_in_the_order_of_their_times(store_
     clock.advance(timedelta(seconds=70))
     with app.worker(concurrency=1):
         for job in jobs:
-            job.result(timeout=10)
+            job.result(timeout=30)
     assert seen == list(reversed(range(10)))
     app.close()
 
@@ -188,10 +187,10 @@ def test_only_the_queues_that_were_named_are_served(app: ph.Posthorse) -> None:
 
     other = film.enqueue()
     with app.worker(queues=["mail"]):
-        letter.enqueue().result(timeout=10)
+        letter.enqueue().result(timeout=30)
         assert other.status().state == "pending"
     with app.worker():
-        other.result(timeout=10)
+        other.result(timeout=30)
 
 
 def test_unknown_kinds_wait_untouched(store_url: str, app: ph.Posthorse) -> None:
@@ -206,11 +205,11 @@ def test_unknown_kinds_wait_untouched(store_url: str, app: ph.Posthorse) -> None
 
     unknown = news.enqueue()
     with app.worker():
-        known.enqueue().result(timeout=10)
+        known.enqueue().result(timeout=30)
     status = unknown.status()
     assert (status.state, status.attempt, status.interruptions) == ("pending", 1, 0)
     with newer.worker():
-        assert unknown.result(timeout=10) == "newer"
+        assert unknown.result(timeout=30) == "newer"
     newer.close()
 
 
@@ -231,7 +230,7 @@ def test_what_a_job_leaves_in_its_context_the_next_does_not_see(app: ph.Posthors
     with app.worker(concurrency=1):
         jobs = app.enqueue_many([kind.bind(number) for number in range(5)])
         jobs += [kind.enqueue(number) for number in range(5)]
-        assert {job.result(timeout=10) for job in jobs} == {"none"}
+        assert {job.result(timeout=30) for job in jobs} == {"none"}
 
 
 def test_several_workers_in_one_process_share_the_jobs(app: ph.Posthorse) -> None:
@@ -239,11 +238,11 @@ def test_several_workers_in_one_process_share_the_jobs(app: ph.Posthorse) -> Non
 
     @app.job
     def meet() -> None:
-        both.wait(10)
+        both.wait(30)
 
     with app.worker(concurrency=1), app.worker(concurrency=1):
         for job in app.enqueue_many([meet.bind() for _ in range(6)]):
-            job.result(timeout=20)
+            job.result(timeout=30)
 
 
 def test_a_job_may_enqueue_and_ask_about_jobs(app: ph.Posthorse) -> None:
@@ -254,15 +253,15 @@ def test_a_job_may_enqueue_and_ask_about_jobs(app: ph.Posthorse) -> None:
     @app.job
     async def parent() -> int:
         job = await child.aenqueue(21)
-        return await job.aresult(timeout=10)
+        return await job.aresult(timeout=30)
 
     @app.job
     def sync_parent() -> int:
-        return child.enqueue(4).result(timeout=10)
+        return child.enqueue(4).result(timeout=30)
 
     with app.worker(concurrency=3):
-        assert parent.enqueue().result(timeout=10) == 42
-        assert sync_parent.enqueue().result(timeout=10) == 8
+        assert parent.enqueue().result(timeout=30) == 42
+        assert sync_parent.enqueue().result(timeout=30) == 8
 
 
 def test_a_worker_picks_up_work_at_once_after_idling(app: ph.Posthorse) -> None:
@@ -271,13 +270,11 @@ def test_a_worker_picks_up_work_at_once_after_idling(app: ph.Posthorse) -> None:
     @app.job
     async def now() -> None: ...
 
-    patient = ph.Posthorse(app.settings.url, lease="6s", poll="30s")
+    patient = ph.Posthorse(app.settings.url, lease="6s", poll="10m")
     patient.registry.add(app.registry["now"])
     with patient.worker():
-        now.enqueue().result(timeout=10)
-        began = time.monotonic()
-        now.enqueue().result(timeout=10)
-        assert time.monotonic() - began < 5
+        for _ in range(2):
+            now.enqueue().result(timeout=30)
     patient.close()
 
 

@@ -40,7 +40,7 @@ def test_slices_take_the_wanted_time_also_after_a_restart(app: ph.Posthorse, mon
     with app.worker():
         until_state(job, "paused")
         job.resume()
-        assert job.result(timeout=10) == 1000
+        assert job.result(timeout=30) == 1000
     before, after = sizes
     assert before[:7] == [1, 2, 4, 8, 16, 32, 50]
     assert set(before[7:] + after[:-1]) == {50}
@@ -81,7 +81,7 @@ def test_a_slice_whose_worker_is_lost_is_halved_where_its_size_is_free(
                     raise ph.StoreUnreachable("as if the worker were lost")
 
     with app.worker():
-        long.enqueue().result(timeout=10)
+        long.enqueue().result(timeout=30)
     assert sizes == expected
     app.close()
 
@@ -102,18 +102,18 @@ def test_deploys_pauses_and_errors_of_the_code_shrink_no_slice(sqlite_url: str) 
                     raise TimeoutError("a socket was slow")
                 case 3:
                     begun.set()
-                    assert go.wait(10)
+                    assert go.wait(30)
                     ctx.checkpoint()
 
     job = long.enqueue()
     with app.worker():
-        assert begun.wait(10)
+        assert begun.wait(30)
         job.pause()
         go.set()
         until_state(job, "paused")
     with app.worker():
         job.resume()
-        job.result(timeout=10)
+        job.result(timeout=30)
     assert len(sizes) == 4
     assert set(sizes) == {16}
     app.close()
@@ -133,7 +133,7 @@ def test_a_checkpoint_within_a_slice_does_not_hide_that_it_was_cut_short(sqlite_
                     raise ph.StoreUnreachable("as if the worker were lost")
 
     with app.worker():
-        long.enqueue().result(timeout=10)
+        long.enqueue().result(timeout=30)
     assert sizes == [8, 8, 4, 2]  # half of the first was committed, and doubled the size again
     app.close()
 
@@ -147,5 +147,5 @@ def test_a_time_that_is_none_is_refused(sqlite_url: str, slice_time: object) -> 
         ctx.slices(range(2), slice_time=slice_time)  # type: ignore[call-overload]  # that is the point
 
     with app.worker(), pytest.raises(ph.JobFailed, match="slice_time"):
-        long.enqueue().result(timeout=10)
+        long.enqueue().result(timeout=30)
     app.close()

@@ -45,7 +45,7 @@ def test_a_loop_meets_every_item_in_batches(
 
     with app.worker():
         job = aloop.enqueue() if is_async else loop.enqueue()
-        seen, sizes, numbers = job.result(timeout=10)
+        seen, sizes, numbers = job.result(timeout=30)
     assert (seen, sizes, numbers) == (list(range(count)), batches, list(range(len(batches))))
     assert job.status().progress.done == count
     app.close()
@@ -67,7 +67,7 @@ def test_an_error_in_mid_slice_resumes_at_its_border_with_the_kept_values_of_the
 
     with app.worker():
         job = sums.enqueue()
-        assert job.result(timeout=10) == (50, [sum(range(start, start + 10)) for start in range(0, 50, 10)])
+        assert job.result(timeout=30) == (50, [sum(range(start, start + 10)) for start in range(0, 50, 10)])
     assert seen == [*range(25), *range(20, 25), *range(20, 50)]
     assert job.status().attempt == 3
 
@@ -86,7 +86,7 @@ def test_kept_values_may_be_replaced_and_keep_their_types(app: ph.Posthorse) -> 
         return [repr(sorted(seen)), repr(first)]
 
     with app.worker():
-        assert keep.enqueue().result(timeout=10) == ["[0, 1, 2, 3]", "False"]
+        assert keep.enqueue().result(timeout=30) == ["[0, 1, 2, 3]", "False"]
 
 
 @pytest.mark.parametrize("is_async", [True, False])
@@ -115,7 +115,7 @@ def test_a_checkpoint_in_mid_slice_saves_no_kept_value_ahead_of_the_cursor(app: 
 
     with app.worker():
         job = acount.enqueue() if is_async else count.enqueue()
-        assert job.result(timeout=10) == list(range(6))
+        assert job.result(timeout=30) == list(range(6))
 
 
 def test_a_checkpoint_outside_of_slices_saves_kept_values(app: ph.Posthorse) -> None:
@@ -129,7 +129,23 @@ def test_a_checkpoint_outside_of_slices_saves_kept_values(app: ph.Posthorse) -> 
         return state["runs"]
 
     with app.worker():
-        assert count.enqueue().result(timeout=10) == 3
+        assert count.enqueue().result(timeout=30) == 3
+
+
+def test_a_job_that_was_interrupted_before_its_first_slice_shows_its_progress_afterwards(app: ph.Posthorse) -> None:
+    @app.job(max_attempts=2, backoff=0)
+    def loop(ctx: ph.Context) -> int:
+        ctx.checkpoint()
+        if ctx.attempt == 1:
+            raise ValueError("before the first slice")
+        for _ in ctx.slices(range(30), size=10):
+            pass
+        return ctx.progress.done
+
+    with app.worker():
+        job = loop.enqueue()
+        assert job.result(timeout=30) == 30
+    assert job.status().progress.done == 30
 
 
 def test_named_loops_each_find_their_own_place(app: ph.Posthorse) -> None:
@@ -148,7 +164,7 @@ def test_named_loops_each_find_their_own_place(app: ph.Posthorse) -> None:
 
     with app.worker():
         job = two.enqueue()
-        assert job.result(timeout=10) == 50
+        assert job.result(timeout=30) == 50
     assert (first, second) == (list(range(20)), list(range(100, 130)))
     assert job.status().progress.total == 50
 
@@ -162,7 +178,7 @@ def test_two_loops_without_names_are_refused(app: ph.Posthorse) -> None:
             pass
 
     with app.worker(), pytest.raises(ph.JobFailed, match="give each a name"):
-        two.enqueue().result(timeout=10)
+        two.enqueue().result(timeout=30)
 
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, True, "10", 10**9])
@@ -174,7 +190,7 @@ def test_a_size_that_is_none_is_refused(sqlite_url: str, size: object) -> None:
         ctx.slices(range(2), size=size)  # type: ignore[call-overload]  # that is the point
 
     with app.worker(), pytest.raises(ph.JobFailed, match="size is"):
-        loop.enqueue().result(timeout=10)
+        loop.enqueue().result(timeout=30)
     app.close()
 
 
@@ -191,9 +207,9 @@ def test_a_text_or_an_iterator_is_refused_as_a_source(app: ph.Posthorse) -> None
 
     with app.worker():
         with pytest.raises(ph.JobFailed, match="cannot slice a str"):
-            text.enqueue().result(timeout=10)
+            text.enqueue().result(timeout=30)
         with pytest.raises(ph.JobFailed, match="only once"):
-            iterator.enqueue().result(timeout=10)
+            iterator.enqueue().result(timeout=30)
 
 
 def test_progress_has_a_finish_time_from_the_third_slice_on(app: ph.Posthorse) -> None:
@@ -202,7 +218,7 @@ def test_progress_has_a_finish_time_from_the_third_slice_on(app: ph.Posthorse) -
     @app.job
     def long(ctx: ph.Context) -> None:
         for _ in ctx.slices(range(100), size=10):
-            assert turns.acquire(timeout=20)
+            assert turns.acquire(timeout=30)
 
     with app.worker():
         job = long.enqueue()
@@ -216,7 +232,7 @@ def test_progress_has_a_finish_time_from_the_third_slice_on(app: ph.Posthorse) -
                 assert progress.eta is not None
                 assert progress.eta_range[0] <= progress.eta <= progress.eta_range[1]
         turns.release(10)
-        job.result(timeout=10)
+        job.result(timeout=30)
     progress = job.status().progress
     assert (progress.done, progress.fraction) == (100, 1.0)
     assert progress.remaining is not None
@@ -239,7 +255,7 @@ def test_a_job_without_slices_tells_its_own_progress(app: ph.Posthorse) -> None:
 
     with app.worker():
         job = tell.enqueue()
-        job.result(timeout=10)
+        job.result(timeout=30)
     progress = job.status().progress
     assert (progress.done, progress.total, progress.note) == (3, 10, "half way\\0 ?")
 
@@ -255,7 +271,7 @@ def test_progress_that_is_no_count_is_refused(sqlite_url: str, done: object, tot
         ctx.set_progress(done, total)  # type: ignore[arg-type]  # that is the point
 
     with app.worker(), pytest.raises(ph.JobFailed, match="set_progress"):
-        tell.enqueue().result(timeout=10)
+        tell.enqueue().result(timeout=30)
     app.close()
 
 
@@ -290,8 +306,8 @@ def test_a_time_box_lets_others_in_and_comes_back_unspent(app: ph.Posthorse) -> 
 
     with app.worker(concurrency=1):
         job, other = app.enqueue_many([long.bind(), short.bind()])
-        other.result(timeout=10)
-        assert job.result(timeout=10) == 4
+        other.result(timeout=30)
+        assert job.result(timeout=30) == 4
     assert order[0] == "long"
     assert "short" in order[1:4]
     status = job.status()
@@ -308,7 +324,7 @@ def test_kept_values_beyond_their_limit_fail_the_slice_with_a_clear_error(app: p
     with app.worker():
         job = greedy.enqueue()
         with pytest.raises(ph.JobFailed, match="keep a summary"):
-            job.result(timeout=10)
+            job.result(timeout=30)
     assert job.status().progress.done == 0
 
 
@@ -334,7 +350,7 @@ def test_a_job_that_swallows_a_failed_commit_cannot_complete(app: ph.Posthorse) 
 
     with app.worker():
         job = swallow.enqueue()
-        assert job.result(timeout=10) == "done"
+        assert job.result(timeout=30) == "done"
     assert calls == [[0], [1], [1]]
     assert job.status().attempt == 2
     error = job.status().error
@@ -358,7 +374,7 @@ def test_retrying_a_dead_letter_goes_on_from_its_last_slice(app: ph.Posthorse) -
         assert until_state(job, "failed").progress.done == 20
         is_mended.set()
         job.retry()
-        job.result(timeout=10)
+        job.result(timeout=30)
     assert seen == list(range(40))
 
 
@@ -370,4 +386,4 @@ def test_a_loop_has_a_name_that_can_be_shown(app: ph.Posthorse, name: str) -> No
             pass
 
     with app.worker(), pytest.raises(ph.JobFailed, match="the name of a loop is"):
-        loop.enqueue().result(timeout=10)
+        loop.enqueue().result(timeout=30)

@@ -22,7 +22,7 @@ def test_a_cancelled_job_that_waits_never_runs(app: ph.Posthorse) -> None:
     with app.worker():
         for job in jobs:
             with pytest.raises(ph.JobCancelled):
-                job.result(timeout=10)
+                job.result(timeout=30)
     assert all(job.status().finished_at is not None for job in jobs)
 
 
@@ -39,11 +39,11 @@ def test_cancelling_a_running_async_job_cancels_it_where_it_waits(app: ph.Postho
 
     with app.worker():
         job = endless.enqueue()
-        assert began.wait(10)
+        assert began.wait(30)
         assert job.cancel() == "processing"
         assert job.status().requested == "cancel"
         with pytest.raises(ph.JobCancelled):
-            job.result(timeout=10)
+            job.result(timeout=30)
         assert ended.is_set()
     assert job.status().reason == "cancelled on request"
 
@@ -63,10 +63,10 @@ def test_cancelling_a_running_thread_ends_it_at_its_next_checkpoint(app: ph.Post
 
     with app.worker():
         job = endless.enqueue()
-        assert began.wait(10)
+        assert began.wait(30)
         job.cancel()
         with pytest.raises(ph.JobCancelled):
-            job.result(timeout=10)
+            job.result(timeout=30)
     assert not after
 
 
@@ -83,7 +83,7 @@ def test_a_job_sees_that_it_is_to_stop_and_may_tidy_up_first(app: ph.Posthorse) 
 
     with app.worker():
         job = tidy.enqueue()
-        assert began.wait(10)
+        assert began.wait(30)
         job.cancel()
         assert until_state(job, "cancelled", "completed").state == "cancelled"
     assert tidied.is_set()
@@ -95,15 +95,15 @@ def test_a_plain_job_that_cannot_be_stopped_completes(app: ph.Posthorse) -> None
     @app.job
     def plain() -> str:
         began.set()
-        assert go.wait(10)
+        assert go.wait(30)
         return "done"
 
     with app.worker():
         job = plain.enqueue()
-        assert began.wait(10)
+        assert began.wait(30)
         job.cancel()
         go.set()
-        assert job.result(timeout=10) == "done"
+        assert job.result(timeout=30) == "done"
     assert job.status().requested is None
 
 
@@ -116,7 +116,7 @@ def test_pausing_in_the_midst_loses_and_doubles_nothing(app: ph.Posthorse, is_as
     def long(ctx: ph.Context, count: int) -> list[int]:
         kept = ctx.keep("kept", list[int]())
         for batch in ctx.slices(range(count), size=10):
-            assert turns.acquire(timeout=10)
+            assert turns.acquire(timeout=30)
             seen.extend(batch)
             kept.extend(batch)
         return kept
@@ -145,7 +145,7 @@ def test_pausing_in_the_midst_loses_and_doubles_nothing(app: ph.Posthorse, is_as
             assert (status.attempt, status.interruptions, status.progress.eta) == (1, 0, None)
             assert job.resume() == "pending"
         turns.release(20)
-        assert job.result(timeout=20) == list(range(120))
+        assert job.result(timeout=30) == list(range(120))
     assert seen == list(range(120))
 
 
@@ -157,10 +157,10 @@ def test_a_paused_job_runs_no_code_until_it_is_resumed(app: ph.Posthorse) -> Non
     job = plain.enqueue()
     assert job.pause() == "paused"
     with app.worker():
-        plain.enqueue().result(timeout=10)
+        plain.enqueue().result(timeout=30)
         assert job.status().state == "paused"
         assert job.resume() == "pending"
-        assert job.result(timeout=10) == "ran"
+        assert job.result(timeout=30) == "ran"
 
 
 def test_a_resume_before_the_pause_took_effect_withdraws_it(app: ph.Posthorse) -> None:
@@ -180,14 +180,14 @@ def test_a_resume_before_the_pause_took_effect_withdraws_it(app: ph.Posthorse) -
 
     with app.worker():
         job = long.enqueue()
-        assert began.wait(10)
+        assert began.wait(30)
         assert job.pause() == "processing"
         assert job.status().requested == "pause"
-        assert heard.wait(10)
+        assert heard.wait(30)
         go.set()
         assert job.resume() == "processing"
         assert job.status().requested is None
-        assert job.result(timeout=10) == "done"
+        assert job.result(timeout=30) == "done"
     assert len(attempts) == 1
 
 
@@ -201,7 +201,7 @@ def test_a_forced_pause_takes_the_job_away_from_whoever_runs_it(app: ph.Posthors
         try:
             for batch in ctx.slices(range(4), size=1):
                 began.set()
-                assert go.wait(10)
+                assert go.wait(30)
                 slices.extend(batch)
         except ph.Interrupted:
             stopped.set()
@@ -210,15 +210,15 @@ def test_a_forced_pause_takes_the_job_away_from_whoever_runs_it(app: ph.Posthors
 
     with app.worker():
         job = stuck.enqueue()
-        assert began.wait(10)
+        assert began.wait(30)
         assert job.pause(force=True) == "paused"
         assert job.status().state == "paused"
         go.set()
-        assert stopped.wait(10)
+        assert stopped.wait(30)
         assert slices == [0]
         assert job.status().progress.done == 0
         job.resume()
-        assert job.result(timeout=10) == "done"
+        assert job.result(timeout=30) == "done"
     assert slices == [0, 0, 1, 2, 3]
 
 
@@ -237,13 +237,13 @@ def test_leaving_the_block_stops_a_sliced_job_at_a_border_and_spends_nothing(app
 
     with app.worker():
         job = long.enqueue()
-        assert began.wait(10)
+        assert began.wait(30)
     status = job.status()
     assert (status.state, status.attempt, status.interruptions) == ("pending", 1, 0)
     assert status.reason == "released by its worker"
     assert status.progress.done == len(seen) == 30
     with app.worker():
-        assert job.result(timeout=20) == 300
+        assert job.result(timeout=30) == 300
     assert seen == list(range(300))
 
 
@@ -258,7 +258,7 @@ def test_leaving_the_block_lets_a_plain_job_end(app: ph.Posthorse) -> None:
 
     with app.worker():
         job = plain.enqueue()
-        assert began.wait(10)
+        assert began.wait(30)
     assert job.status().state == "completed"
     assert job.result(timeout=1) == "done"
 
@@ -274,7 +274,7 @@ def test_after_the_grace_what_still_runs_goes_back_unspent(store_url: str, is_as
         attempts.append(1)
         began.set()
         if len(attempts) == 1:
-            assert go.wait(20)
+            assert go.wait(30)
         return f"attempt {len(attempts)}"
 
     @app.job(kind="aslow")
@@ -287,12 +287,12 @@ def test_after_the_grace_what_still_runs_goes_back_unspent(store_url: str, is_as
 
     with app.worker():
         job = aslow.enqueue() if is_async else slow.enqueue()
-        assert began.wait(10)
+        assert began.wait(30)
     status = job.status()
     assert (status.state, status.attempt, status.interruptions) == ("pending", 1, 0)
     go.set()
     with app.worker():
-        assert job.result(timeout=10) == "attempt 2"
+        assert job.result(timeout=30) == "attempt 2"
     app.close()
 
 
@@ -314,7 +314,7 @@ def test_jobs_that_end_one_after_the_other_after_the_grace_are_all_written(store
 
     with app.worker():
         jobs = app.enqueue_many([stubborn.bind(0.1 * number) for number in range(1, 4)])
-        began.wait(10)
+        began.wait(30)
     assert [job.result(timeout=1) for job in jobs] == [pytest.approx(0.1 * number) for number in range(1, 4)]
     assert len(runs) == 3
     app.close()
@@ -332,7 +332,7 @@ def test_cancel_and_completion_race_and_one_of_them_wins(app: ph.Posthorse) -> N
             try:
                 job.cancel()
             except ph.NotAllowed:
-                assert job.result(timeout=10) == number
+                assert job.result(timeout=30) == number
             status = until_state(job, "completed", "cancelled")
             assert status.finished_at is not None
             assert job.status() == status

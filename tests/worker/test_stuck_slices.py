@@ -27,7 +27,7 @@ def test_a_stuck_slice_is_paused_by_force_and_resumed_from_the_last_committed_on
                 kept.extend(batch)
                 if batch[0] == 2 and not stuck.is_set():
                     stuck.set()
-                    assert go.wait(20)
+                    assert go.wait(30)
                 met.extend(batch)
         except ph.Interrupted:
             refused.set()
@@ -53,15 +53,15 @@ def test_a_stuck_slice_is_paused_by_force_and_resumed_from_the_last_committed_on
 
     with app.worker():
         job = along.enqueue() if is_async else long.enqueue()
-        assert stuck.wait(10)
+        assert stuck.wait(30)
         assert job.pause(force=True) == "paused"
         assert job.status().progress.done == 2
         go.set()
-        assert refused.wait(10)
+        assert refused.wait(30)
         assert job.status().state == "paused"
         assert job.status().progress.done == 2
         job.resume()
-        assert job.result(timeout=10) == [0, 1, 2, 3, 4, 5]
+        assert job.result(timeout=30) == [0, 1, 2, 3, 4, 5]
     assert sorted(met) == [0, 1, 2, 2, 3, 3, 4, 5]  # the stuck slice ran twice, and was committed once
     assert job.status().progress.done == 6
 
@@ -81,7 +81,7 @@ def test_interruptions_without_progress_end_in_a_message_that_says_so(sqlite_url
         job = long.enqueue()
         expected = "interrupted 3 times without progress; the last time: the network is down"
         with pytest.raises(ph.JobFailed, match=expected):
-            job.result(timeout=10)
+            job.result(timeout=30)
     status = job.status()
     assert (status.reason, status.progress.done, status.interruptions) == ("no progress", 2, 3)
     assert interruptions == [2, 2, 2]
@@ -101,7 +101,7 @@ def test_time_boxes_let_others_run_in_between(app: ph.Posthorse) -> None:
 
     jobs = [long.enqueue("a"), long.enqueue("b")]
     with app.worker(concurrency=1):
-        assert [job.result(timeout=20) for job in jobs] == [6, 6]
+        assert [job.result(timeout=30) for job in jobs] == [6, 6]
     assert sorted(turns) == ["a"] * 6 + ["b"] * 6
     assert turns == ["a", "b"] * 6
     assert {job.status().attempt for job in jobs} == {1}

@@ -71,7 +71,7 @@ def test_what_a_bad_item_wrote_is_undone_alone(app: ph.Posthorse, effects: Effec
 
     with app.worker():
         job = awrite.enqueue() if is_async else write.enqueue()
-        assert job.result(timeout=10) == 9
+        assert job.result(timeout=30) == 9
     assert effects() == [0, 1, 3, 4, 5, 6, 8]
     two, seven = job.bad_items()
     assert (two.loop, two.number, two.item, two.is_retryable) == ("", 1, 2, True)
@@ -108,7 +108,7 @@ def test_a_bad_item_is_undone_on_a_connection_of_the_users_own(
 
     with app.worker(queues=["default"]):
         job = write.enqueue()
-        assert job.result(timeout=10) == 4
+        assert job.result(timeout=30) == 4
     assert effects() == [0, 3]
     assert [one.item for one in job.bad_items()] == [1, 2]
     assert [depth.waiting for depth in app.store.read(depths()) if depth.queue == "unserved"] == [2]
@@ -137,7 +137,7 @@ def test_beyond_the_budget_the_job_fails_and_tells_how_many(app: ph.Posthorse, i
         job = astrict.enqueue() if is_async else strict.enqueue()
         expected = "4 bad items of 70 of loop 'users' are more than the 3 that it tolerates; .* error: KeyError: 65"
         with pytest.raises(ph.JobFailed, match=expected):
-            job.result(timeout=10)
+            job.result(timeout=30)
     assert job.status().progress.done == 60
     assert [bad.item for bad in job.bad_items()] == [5, 25, 45]  # those of committed slices
     error = job.status().error
@@ -160,7 +160,7 @@ def test_a_share_is_judged_from_a_hundred_items_on_and_at_the_end(sqlite_url: st
     def outcome(bad: list[int], count: int) -> int:
         job = share.enqueue(bad, count)
         try:
-            return job.result(timeout=10)
+            return job.result(timeout=30)
         except ph.JobFailed:
             return -job.status().progress.done
 
@@ -186,7 +186,7 @@ def test_the_budget_counts_over_attempts_and_a_repeated_slice_counts_once(app: p
 
     with app.worker():
         job = long.enqueue()
-        assert job.result(timeout=10) == 40
+        assert job.result(timeout=30) == 40
     assert [(bad.number, bad.item) for bad in job.bad_items()] == [(1, 5), (2, 15), (3, 25), (4, 35)]
 
 
@@ -220,7 +220,7 @@ def test_stops_timeouts_and_faults_of_the_store_are_never_tolerated(sqlite_url: 
 
     with app.worker():
         with pytest.raises(ph.JobFailed, match="longer than its timeout"):
-            (alate.enqueue() if is_async else late.enqueue()).result(timeout=10)
+            (alate.enqueue() if is_async else late.enqueue()).result(timeout=30)
         until_state(paused.enqueue(), "paused")
     app.close()
 
@@ -236,7 +236,7 @@ def test_only_the_named_errors_are_tolerated(sqlite_url: str) -> None:
                     raise [KeyError, ValueError, OSError][item]("no")
 
     with app.worker(), pytest.raises(ph.JobFailed, match="OSError: no"):
-        picky.enqueue().result(timeout=10)
+        picky.enqueue().result(timeout=30)
     app.close()
 
 
@@ -271,7 +271,7 @@ def test_items_that_cannot_be_kept_are_kept_as_text_and_not_retried(app: ph.Post
 
     with app.worker():
         job = long.enqueue()
-        job.result(timeout=10)
+        job.result(timeout=30)
     bad = job.bad_items()
     assert [one.is_retryable for one in bad] == [True, True, False, False, False, True, False]
     assert [one.item for one in bad[:3]] == ["text\0 \\ ' \"{}", (1, {2, 3}), "<odd \\0 ?>"]
@@ -325,16 +325,16 @@ def test_a_retry_meets_the_bad_items_alone_and_forgets_those_that_succeed(
 
     with app.worker():
         job = along.enqueue() if is_async else long.enqueue()
-        assert job.result(timeout=10) == (160, 25)
+        assert job.result(timeout=30) == (160, 25)
         met.clear()
         bad -= {3, 17}
         assert job.retry_bad_items() == "pending"
-        assert job.result(timeout=10) == (180, 25)
+        assert job.result(timeout=30) == (180, 25)
         assert met == [3, 10, 17]
         assert [(one.number, one.item, one.error.message) for one in job.bad_items()] == [(2, 10, "10 is bad")]
         bad.clear()
         job.retry_bad_items()
-        assert job.result(timeout=10) == (190, 25)
+        assert job.result(timeout=30) == (190, 25)
     assert job.bad_items() == []
     assert effects() == list(range(20))
     assert job.status().progress.done == 25
@@ -363,7 +363,7 @@ def test_a_failed_job_takes_up_its_bad_items_and_then_goes_on(app: ph.Posthorse)
         met.clear()
         is_mended.append(True)
         job.retry_bad_items()
-        assert job.result(timeout=10) == 12
+        assert job.result(timeout=30) == 12
     assert met == [2, *range(4, 12)]
     assert job.bad_items() == []
 
@@ -378,7 +378,7 @@ def test_a_retry_is_refused_where_there_is_nothing_to_retry(sqlite_url: str) -> 
     with pytest.raises(ph.NotAllowed, match="is pending"):
         job.retry_bad_items()
     with app.worker():
-        job.result(timeout=10)
+        job.result(timeout=30)
     with pytest.raises(ph.NotAllowed, match="no bad items"):
         job.retry_bad_items()
     missing = app.get_job("01936f5e-7c1a-7d2b-8e3f-0123456789ab")
@@ -400,7 +400,7 @@ def test_bad_items_have_async_twins(sqlite_url: str) -> None:
 
     async def use() -> None:
         job = await long.aenqueue()
-        await job.aresult(timeout=10)
+        await job.aresult(timeout=30)
         assert [one.item for one in await job.abad_items()] == [1]
         assert await job.aretry_bad_items() == "pending"
 
@@ -441,7 +441,7 @@ def test_whatever_breaks_in_between_each_bad_item_is_counted_and_kept_once(
         with app.worker():
             job = long.using(max_attempts=len(broken) + 1).enqueue()
             if len(met) <= budget:
-                assert job.result(timeout=20) == count
+                assert job.result(timeout=30) == count
                 assert [one.item for one in job.bad_items()] == met
             else:
                 assert until_state(job, "failed").progress.done == met[budget] // size * size
@@ -459,6 +459,6 @@ def test_what_cannot_be_tolerated_or_read_is_refused_by_name(app: ph.Posthorse) 
     with app.worker():
         job = name_an_error.enqueue()
         with pytest.raises(ph.JobFailed, match="takes classes of exceptions, not 'ValueError'"):
-            job.result(timeout=10)
+            job.result(timeout=30)
     with pytest.raises(ph.InvalidOption, match="after is 'last'"):
         job.bad_items(after="last")  # type: ignore[arg-type]  # as above

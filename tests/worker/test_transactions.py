@@ -67,7 +67,7 @@ def test_effects_happen_once_although_attempts_fail_in_the_midst(
     enqueue = declare(app, is_async, hurt)
     with app.worker():
         job = enqueue()
-        job.result(timeout=10)
+        job.result(timeout=30)
     assert effects() == list(range(6))
     assert job.status().attempt == 3
     assert job.status().progress.done == 6
@@ -139,7 +139,7 @@ def test_a_job_that_was_taken_away_meanwhile_leaves_nothing(postgres_url: str, i
                 connection.execute(insert(batch[0]))
                 if not go.is_set():
                     inside.set()
-                    assert go.wait(10)
+                    assert go.wait(30)
 
     @app.job
     async def awrite(ctx: ph.Context) -> None:
@@ -157,14 +157,14 @@ def test_a_job_that_was_taken_away_meanwhile_leaves_nothing(postgres_url: str, i
 
     with app.worker():
         job = awrite.enqueue() if is_async else write.enqueue()
-        assert inside.wait(10)
+        assert inside.wait(30)
         assert job.pause(force=True) == "paused"
         go.set()
     assert count() == 0
     assert job.status().state == "paused"
     with app.worker():
         job.resume()
-        job.result(timeout=10)
+        job.result(timeout=30)
     assert count() == 2
     app.close()
 
@@ -229,7 +229,7 @@ def test_a_commit_that_failed_cannot_be_swallowed(
 
     with app.worker():
         job = awrite.enqueue() if is_async else write.enqueue()
-        job.result(timeout=10)
+        job.result(timeout=30)
     assert effects() == [0, 2]
     assert job.status().attempt == 3
     error = job.status().error
@@ -262,7 +262,7 @@ def test_a_block_longer_than_a_third_of_the_lease_is_cut_off(store_url: str, is_
     with app.worker():
         job = awrite.enqueue() if is_async else write.enqueue()
         with pytest.raises(ph.JobFailed, match="a third of the lease"):
-            job.result(timeout=20)
+            job.result(timeout=30)
     with app.store.transaction() as connection:
         assert connection.execute("SELECT count(*) FROM effects").fetchone()[0] == 0  # type: ignore[attr-defined]  # either store's
     app.close()
@@ -285,9 +285,9 @@ def test_one_slice_has_one_transaction(app: ph.Posthorse) -> None:
 
     with app.worker():
         with pytest.raises(ph.JobFailed, match="in a transaction already"):
-            nested.enqueue().result(timeout=10)
+            nested.enqueue().result(timeout=30)
         with pytest.raises(ph.JobFailed, match="committed already"):
-            again.enqueue().result(timeout=10)
+            again.enqueue().result(timeout=30)
 
 
 @pytest.mark.parametrize("is_async", [True, False])
@@ -315,7 +315,7 @@ def test_progress_and_checkpoints_inside_a_transaction_are_part_of_it(
                 await ctx.acheckpoint()
 
     with app.worker():
-        (awrite.enqueue() if is_async else write.enqueue()).result(timeout=10)
+        (awrite.enqueue() if is_async else write.enqueue()).result(timeout=30)
     assert effects() == [0, 2, 4]
 
 
@@ -334,7 +334,7 @@ def test_a_paused_job_with_transactions_does_each_effect_once(
     with app.worker():
         job = write.enqueue()
         for _ in range(3):
-            assert seen.acquire(timeout=10)
+            assert seen.acquire(timeout=30)
             try:
                 job.pause()
             except ph.NotAllowed:
@@ -343,7 +343,7 @@ def test_a_paused_job_with_transactions_does_each_effect_once(
                 break
             assert len(effects()) == job.status().progress.done
             job.resume()
-        job.result(timeout=20)
+        job.result(timeout=30)
     assert effects() == list(range(60))
 
 
@@ -356,4 +356,4 @@ def test_a_body_that_commits_by_itself_is_told_so(app: ph.Posthorse, effects: Ca
                 connection.commit()  # type: ignore[attr-defined]  # either store's
 
     with app.worker(), pytest.raises(ph.JobFailed, match=r"leave COMMIT and ROLLBACK|commit\(\) forbidden"):
-        write.enqueue().result(timeout=10)
+        write.enqueue().result(timeout=30)

@@ -13,6 +13,9 @@ LAST_WORDS = 8.0
 IN_FLIGHT = 1.0
 """Seconds within which what was claimed before a stop may still begin."""
 
+IN_CHILDREN = {"apart"}
+"""Kinds that begin once their child has started, which takes seconds on a busy machine: they have the whole grace."""
+
 
 def no_orphan(case: Case) -> Iterator[str]:
     """I22: after an attempt ends, nothing of its process tree lives: of all that jobs started, a survey after the stop
@@ -57,7 +60,9 @@ def clean_stop(case: Case) -> Iterator[str]:
         grace = fault.value.grace or 0.0
         is_alone = len(case.faults_between(fault.begin, fault.end)) == 1
         for run in case.all_runs:
-            if run.process in pids and run.begin > fault.begin + round(IN_FLIGHT * SECOND) and is_alone:
+            is_in_child = run.job in case.jobs and case.jobs[run.job].kind in IN_CHILDREN
+            in_flight = max(IN_FLIGHT, grace) if is_in_child else IN_FLIGHT
+            if run.process in pids and run.begin > fault.begin + round(in_flight * SECOND) and is_alone:
                 late = (run.begin - fault.begin) / SECOND
                 yield f"{run} of job {run.job} began {late:.1f} s after the stop of its worker"
         if fault.value.code != 0 and is_alone:

@@ -1,7 +1,7 @@
-"""Who acts in a simulated world: clients, runners, and those who look after the store. Each turn is one step.
+"""Clients and runners of a simulated world. Each turn is one step.
 
-They use the project's own code wherever it can be used without a loop of its own: the claims of a worker, the sweeper,
-the scheduler. What is left of a runner is here: it holds what it claimed, ends it somehow, and may die, stall, or come
+They use the project's own code wherever it can be used without a loop of its own: the claims of a worker, the slices of
+a long job. What is left of a runner is here: it holds what it claimed, ends it somehow, and may die, stall, or come
 back when nobody waits for it any more.
 """
 
@@ -13,16 +13,14 @@ from typing import NamedTuple
 
 from posthorse.clock import SECOND
 from posthorse.errors import JobNotFound, KeyConflict, NotAllowed, NotUnique
-from posthorse.maintenance.schedules import Scheduler
-from posthorse.maintenance.sweep import Sweeper, rescue
 from posthorse.rules.job import JobError
 from posthorse.rules.lifecycle import (
     Crashed,
     Expired,
-    Lost,
     Outcome,
     Policy,
     Raised,
+    Returned,
     Snoozed,
     Spent,
     Stopped,
@@ -33,9 +31,10 @@ from posthorse.store.operations.claim import Claimed, give_back
 from posthorse.store.operations.control import Request, request
 from posthorse.store.operations.finish import Attempt, Checkpoint, Completion, checkpoint, complete, settle
 from posthorse.store.operations.gates import let_through
-from posthorse.store.operations.runners import Runner, beat, bury_expired, held_by, orphans, register, retire
+from posthorse.store.operations.runners import Runner, beat, held_by, register, retire
 from posthorse.worker.claiming import Claiming
-from tests.faults.simulation.kinds import application, drawn_calls
+from tests.faults.simulation.kinds import IN_SLICES, IN_TRANSACTIONS, Focus, application, drawn_calls
+from tests.faults.simulation.walks import Walk
 from tests.faults.simulation.world import World, at_once
 
 LEASE = 30 * SECOND
@@ -57,13 +56,13 @@ class Step(NamedTuple):
 class Client:
     """Enqueues, and steers what was enqueued."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, focus: Focus) -> None:
         self._world = world
-        self._keys: dict[str, tuple[str, int]] = {}
+        self._focus = focus
 
     def enqueue(self) -> Step:
         """Submits something."""
-        calls = drawn_calls(self._world.chance)
+        calls = drawn_calls(self._world.chance, self._focus)
         words = ", ".join(f"{call.template.lane.kind}{call.template.arguments}" for call in calls)
         try:
             jobs = application().enqueue_many(calls)
@@ -101,6 +100,8 @@ class VirtualRunner:
         self._held: dict[str, Claimed] = {}
         self._begun: set[str] = set()
         self._asked: dict[str, str] = {}
+        self._walks: dict[str, Walk] = {}
+        """Long jobs that were begun."""
         self._advanced: dict[str, int] = {}
         self._left: list[Sequence[str]] = []
         runner = Runner(self.id, name, "here", 1, "0", room, [], [])
@@ -113,9 +114,21 @@ class VirtualRunner:
         """Whether it should tell that it lives."""
         return not self.is_stalled and self._world.clock.boot_now() - self.beat_at >= BEATS_EVERY
 
+    @property
+    def holds_some(self) -> bool:
+        """Whether it holds any job, or believes so."""
+        return bool(self._held)
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether its lease is over, unless somebody renewed it."""
+        return self._world.clock.boot_now() - self.beat_at > LEASE
+
     def turn(self) -> Step:
         """Does something."""
         chance = self._world.chance
+        if self.is_stalled and self._held:
+            return self._go_on(chance)
         if self._left and chance.random() < 0.5:
             return self.leave()
         if self._claiming.has_suspect or len(self._held) >= self._room or (self._held and chance.random() < 0.6):
@@ -129,7 +142,7 @@ class VirtualRunner:
         for job in claimed:
             self._held[job.job] = job
             if self._world.chance.random() < 0.7:
-                self._begun.add(job.job)
+                self._begin(job.job)
         return self._told("claims", *(f"{short(job.job)}/{job.epoch}" for job in claimed))
 
     def beat(self) -> Step:
@@ -137,6 +150,9 @@ class VirtualRunner:
         self.beat_at = self._world.clock.boot_now()
         answer = self._world.store.run(beat(self.id, lease=LEASE, running=len(self._held), draining=False))
         self._asked = dict(answer.requests)
+        for job, walk in self._walks.items():
+            if job in self._asked:
+                walk.stop.ask(self._asked[job])
         if not answer.is_alive and self._world.chance.random() < 0.7:
             self.is_gone = True
         return self._told("beats", "" if answer.is_alive else "in vain")
@@ -165,7 +181,12 @@ class VirtualRunner:
         return self._told("retires")
 
     def finish(self) -> Step:
-        """Ends all that it holds well."""
+        """Ends all that it holds well, long jobs slice by slice."""
+        for job in self._held:
+            if job not in self._begun:
+                self._begin(job)
+        if self._walks:
+            return self._walk_on(next(iter(self._walks)))
         return self._complete(list(self._held)) if self._held else self.leave()
 
     def leave(self) -> Step:
@@ -180,16 +201,18 @@ class VirtualRunner:
         job = chance.choice(list(self._held))
         if job not in self._begun:
             return self._give_back() if chance.random() < 0.4 else self._begin(job)
+        if job in self._walks and chance.random() < 0.7:
+            return self._walk_on(job)
         if (asked := self._asked.get(job)) is not None and chance.random() < 0.8:
             return self._settle(job, Stopped(asked))
         match chance.randrange(10):
-            case 0 | 1 | 2 | 3:
-                some = [each for each in self._held if each in self._begun and chance.random() < 0.7]
-                return self._complete(some or [job])
+            case 0 | 1 | 2 | 3 if job not in self._walks:
+                ready = [each for each in self._held if each in self._begun and each not in self._walks]
+                return self._complete([each for each in ready if chance.random() < 0.7] or [job])
             case 4 | 5:
                 return self._settle(job, Raised(ERROR))
             case 6:
-                return self._checkpoint(job)
+                return self._walk_on(job, only_saves=True) if job in self._walks else self._checkpoint(job)
             case 7:
                 return self._settle(job, chance.choice((Snoozed(20 * SECOND, "not yet"), Snoozed(0, "again"))))
             case 8:
@@ -200,7 +223,26 @@ class VirtualRunner:
 
     def _begin(self, job: str) -> Step:
         self._begun.add(job)
+        claimed = self._held[job]
+        kind = self._claiming.lane(claimed).kind
+        if kind in (IN_TRANSACTIONS, IN_SLICES):
+            self._walks[job] = Walk(self._world.store, claimed, in_transactions=kind == IN_TRANSACTIONS)
         return self._told("begins", short(job))
+
+    def _walk_on(self, job: str, *, only_saves: bool = False) -> Step:
+        walk, attempt = self._walks[job], Attempt(job, self._held[job].epoch)
+        outcome = walk.save() if only_saves else walk.go_on()
+        told = f"{self.name} {'saves' if only_saves else 'goes on with'} {_words([attempt])}"
+        match outcome:
+            case None:
+                return Step(f"{told}, {walk.done} done", [attempt])
+            case Returned():
+                return self._complete([job])
+            case Stopped("lost"):
+                self._forget(job)
+                return Step(f"{told}, which it lost", [attempt])
+            case _:
+                return self._settle(job, outcome)
 
     def _give_back(self) -> Step:
         unbegun = [Attempt(job.job, job.epoch) for job in self._held.values() if job.job not in self._begun]
@@ -245,6 +287,7 @@ class VirtualRunner:
     def _forget(self, job: str) -> None:
         claimed = self._held.pop(job)
         self._begun.discard(job)
+        self._walks.pop(job, None)
         self._asked.pop(job, None)
         if (gates := self._claiming.gates(claimed)) is not None:
             self._left.append(gates)
@@ -253,37 +296,6 @@ class VirtualRunner:
 
     def _told(self, *words: str) -> Step:
         return Step(" ".join((self.name, *words)))
-
-
-class Keepers:
-    """Those who look after a store: two sweepers, of whom one has the duty, and two schedulers without a leader."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        policy = Policy(max_losses=10)
-        self._sweepers = [Sweeper(world.store, name, lease=LEASE / SECOND, policy=policy) for name in ("s1", "s2")]
-        declared = application().registry.schedules
-        self._schedulers = [Scheduler(world.store, declared) for _ in range(2)]
-
-    def sweep(self) -> Step:
-        """One of them looks."""
-        number = self._world.chance.randrange(2)
-        at_once(self._sweepers[number]._turn())
-        return Step(f"sweeper {number} looks")
-
-    def bury(self) -> Step:
-        """Whoever is silent for longer than a lease is given up at once, and what it held goes on."""
-        store = self._world.store
-        buried = store.run(bury_expired(grace=0))
-        for held in store.read(orphans(100)):
-            at_once(rescue(store, held, Lost("gone"), Policy(max_losses=10)))
-        return Step(f"{len(buried)} are buried")
-
-    def schedule(self) -> Step:
-        """One of them looks."""
-        number = self._world.chance.randrange(2)
-        at_once(self._schedulers[number]._turn())
-        return Step(f"scheduler {number} looks")
 
 
 def short(job: str) -> str:

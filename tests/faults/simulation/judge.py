@@ -8,30 +8,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cache
-from math import ceil
-from typing import NamedTuple
 
-from posthorse.clock import SECOND
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import GRAPH
 from posthorse.store.operations.finish import Attempt
-from tests.faults.simulation.actors import Step, short
+from tests.faults.simulation.actors import Step
+from tests.faults.simulation.kinds import IN_SLICES, IN_TRANSACTIONS, ITEMS, SLICE
+from tests.faults.simulation.limits import caps, named, overtaken, rates_of, sequence_of
 from tests.faults.simulation.snapshot import EMPTY, Job, Snapshot, Standing
+from tests.faults.simulation.timetable import Timetable
 from tests.faults.simulation.world import WorldClock
 
 MAX_ATTEMPTS = {"ring": 2, "book": 2, "note": 2, "sync": 2, "send": 3}
 MAX_CRASHES, MAX_LOSSES = 3, 10
 EDGES_AT_ONCE = 3
 """One step may be several transitions: a claim, its end, and what was asked meanwhile."""
-
-MINUTE = 60 * 1_000 * SECOND  # in nanoseconds
-
-
-class Rate(NamedTuple):
-    """So many tokens are saved up, and one comes every `step` nanoseconds."""
-
-    step: int
-    burst: int
 
 
 class Judge:
@@ -43,12 +34,15 @@ class Judge:
         self._arrivals: dict[str, int] = {}
         """In which order jobs took their places."""
         self._late: set[str] = set()
-        """Jobs that had to wait for their time before they took a place in their sequence."""
+        """Jobs that had to wait for their time before they took a place in their sequence, or were retried."""
+        self._stepped_aside: set[str] = set()
+        """Jobs that were paused before they began: meanwhile others may have taken their turns."""
         self._count = 0
         self._begun: set[str] = set()
         """Jobs that were started and did not come to an end that lets others pass."""
         self._full_until: defaultdict[str, int] = defaultdict(int)
         self._cancelled: set[str] = set()
+        self.timetable = Timetable(clock)
 
     def problems(self, step: Step, after: Snapshot) -> list[str]:
         """What is wrong now and was not before."""
@@ -63,20 +57,24 @@ class Judge:
                 found += beginning(one)
             else:
                 found += [*fence(one, old), *transition(step, one, old), *not_early(self._clock, one, old)]
+                found += effects(one, old, after.effects.get(one.job.id, ()))
             self._note_arrival(one)
         found += [*untouched(step, changed, before), *self._cancels(step, claimed, after)]
         for one in claimed:
-            found += [*self._order(one.job, after), *self._rate(one.job)]
+            found += [*self._order(one.job, after), *self._rate(one.job), *overtaken(one.job, before, after)]
             self._begun.add(one.job.id)
-        return [*found, *uniqueness(after), *caps(after)]
+        return [*found, *uniqueness(after), *caps(after), *self.timetable.problems(before, after)]
 
     # ── I18 ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _note_arrival(self, one: Standing) -> None:
         job, now = one.job, one.shown
+        if now == "paused" and job.id not in self._begun:
+            self._stepped_aside.add(job.id)
         if now in ("completed", "cancelled") or (now == "failed" and passes_dead(job)):
             self._begun.discard(job.id)
             self._arrivals.pop(job.id, None)
+            self._late.add(job.id)  # retried, it takes a place as if it came then
         elif now == "scheduled" and job.id not in self._arrivals:
             self._late.add(job.id)
         elif now in ("paused", "scheduled") and job.id in self._late - self._begun:
@@ -103,6 +101,8 @@ class Judge:
                 not self._clock.was_set_back
                 and job.id not in self._begun
                 and self._arrivals[other] < self._arrivals[job.id]
+                # It may have had its turn while that one was paused, and was kept out by another limit since.
+                and not (other in self._stepped_aside and job.kind == "bill")
             ):
                 yield f"I18: {named(job)} began in {sequence} before {named(one.job)}, which was there first"
 
@@ -201,12 +201,28 @@ def budget(one: Standing) -> Iterator[str]:
         yield f"I8: {named(job)} is {job.state} and has no attempt left"
 
 
+def effects(one: Standing, old: Standing, items: Sequence[int]) -> Iterator[str]:
+    """I9: what long jobs did goes with their cursors: exactly, or at most one slice again for each attempt."""
+    job, done = one.job, 0 if one.checkpoint is None else one.checkpoint.done
+    if old.checkpoint is not None and done < old.checkpoint.done:
+        yield f"I9: the cursor of {named(job)} went back from {old.checkpoint.done} to {done}"
+    if job.kind == IN_TRANSACTIONS and sorted(items) != list(range(done)):
+        yield f"I9: {named(job)} is at {done} and did {items}"
+    if job.kind == IN_SLICES:
+        if not set(range(done)) <= set(items):
+            yield f"I9: {named(job)} is at {done} and did no more than {items}"
+        if len(items) - len(set(items)) > SLICE * max(0, one.fence - 1):
+            yield f"I9: {named(job)} did {items} in {one.fence} attempts"
+    if job.kind in (IN_TRANSACTIONS, IN_SLICES) and job.state == "completed" and done != ITEMS:
+        yield f"I9: {named(job)} completed at {done} of {ITEMS}"
+
+
 def uniqueness(after: Snapshot) -> Iterator[str]:
     """I17, I19: one job for a time of a schedule, one for an identity."""
-    seen: dict[object, Job] = {}
+    seen: dict[tuple[object, ...], Job] = {}
     for one in after.jobs.values():
         job = one.job
-        names: list[object] = []
+        names: list[tuple[object, ...]] = []
         if job.kind == "report" and job.options.scheduled_at is not None:
             names.append(("I17", job.options.schedule, job.options.scheduled_at))
         if job.kind == "sync" and not job.is_over:
@@ -215,26 +231,9 @@ def uniqueness(after: Snapshot) -> Iterator[str]:
             names.append(("I19", "poll", job.given["user"]))
         for name in names:
             if name in seen:
-                yield f"{name}: {named(seen[name])} and {named(job)} are the same"
+                invariant, *words = name
+                yield f"{invariant}: {named(seen[name])} and {named(job)} are the same: {words}"
             seen[name] = job
-
-
-def caps(after: Snapshot) -> Iterator[str]:
-    """I13: no more leases than a limit allows."""
-    inside: defaultdict[tuple[str, int], list[Job]] = defaultdict(list)
-    for one in after.jobs.values():
-        if one.lease is None:
-            continue
-        job = one.job
-        if job.queue == "narrow":
-            inside["queue narrow", 2].append(job)
-        if job.kind == "bill":
-            inside[f"customer {job.given['customer']}", 1].append(job)
-        if (sequence := sequence_of(job)) is not None:
-            inside[sequence, 1].append(job)
-    for (limit, most), jobs in inside.items():
-        if len(jobs) > most:
-            yield f"I13: {len(jobs)} are inside {limit}: {', '.join(map(named, jobs))}"
 
 
 def is_claimed(one: Standing, before: Snapshot) -> bool:
@@ -243,24 +242,9 @@ def is_claimed(one: Standing, before: Snapshot) -> bool:
     return one.lease is not None and (old is None or old.lease != one.lease)
 
 
-def sequence_of(job: Job) -> str | None:
-    """The sequence in which a job has a place."""
-    if job.kind in ("book", "note"):
-        return f"{job.kind} {job.given['account']}"
-    return job.options.sequence
-
-
 def passes_dead(job: Job) -> bool:
     """Whether those behind a job go on when it is a dead letter."""
     return job.kind == "note"
-
-
-def rates_of(job: Job) -> Iterator[tuple[str, Rate]]:
-    """The rates that a job keeps."""
-    if job.kind == "call":
-        yield "calls", Rate(ceil(MINUTE / 6), 2)
-    if job.kind == "fetch":
-        yield f"host {job.given['host']}", Rate(ceil(MINUTE / 2), 1)
 
 
 @cache
@@ -270,11 +254,6 @@ def reached_from(state: State) -> frozenset[State]:
     for _ in range(EDGES_AT_ONCE):
         reached |= {later for one in reached for later in GRAPH[one]}
     return frozenset(reached)
-
-
-def named(job: Job) -> str:
-    """A job for people."""
-    return f"job {short(job.id)} ({job.kind}{job.arguments})"
 
 
 def _stands(attempt: Attempt, before: Snapshot) -> bool:

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Literal
 
 import posthorse as ph
 
 Draw = Callable[[random.Random], list[ph.Call[object]]]
 
 HOSTS, CUSTOMERS, ACCOUNTS, USERS = 2, 2, 2, 3
+
+ITEMS, SLICE = 6, 2
+"""How many items a long job goes through, and how many at once."""
+
+IN_TRANSACTIONS, IN_SLICES = "gather", "crawl"
+"""Long jobs: the effect of a slice commits together with its cursor, or before it."""
+
+Focus = Literal["everything", "turns", "long jobs", "schedules"]
+FOCUSES: Sequence[Focus] = ("everything", "turns", "long jobs", "schedules")
+"""What a world is busy with: rare meetings are met sooner where most of what happens can bring them about."""
+
+_CASES: dict[Focus, Sequence[int]] = {
+    "everything": range(13),
+    "turns": (5, 6, 6, 7, 7, 8, 8, 11),
+    "long jobs": (0, 3, 12, 12, 12),
+    "schedules": range(13),
+}
 
 
 @cache
@@ -47,6 +65,12 @@ def application() -> ph.Posthorse:
     @app.job(queue="weighty", unique=ph.Unique(until="queued", on_conflict="reschedule", by="user"), backoff="5s")
     def poll(user: int, n: int) -> None: ...
 
+    @app.job(backoff="5s")
+    def gather(ctx: ph.Context, n: int) -> None: ...
+
+    @app.job(backoff="5s")
+    def crawl(ctx: ph.Context, n: int) -> None: ...
+
     @app.job(queue="weighty")
     def report(n: int) -> None: ...
 
@@ -61,10 +85,10 @@ def kind(name: str) -> ph.Kind[..., object]:
     return ph.Kind(application(), application().registry[name])
 
 
-def drawn_calls(chance: random.Random) -> list[ph.Call[object]]:
+def drawn_calls(chance: random.Random, focus: Focus) -> list[ph.Call[object]]:
     """What somebody might enqueue at once."""
     n = chance.randrange(1_000)
-    match chance.randrange(12):
+    match chance.choice(_CASES[focus]):
         case 0:
             return [kind("send").bind(n + i) for i in range(chance.randint(1, 3))]
         case 1:
@@ -88,6 +112,8 @@ def drawn_calls(chance: random.Random) -> list[ph.Call[object]]:
         case 10:
             delay = chance.choice((0, 3, 30))
             return [kind("poll").using(delay=delay).bind(chance.randrange(USERS), n)]
+        case 12:
+            return [kind(chance.choice((IN_TRANSACTIONS, IN_SLICES))).bind(n)]
         case _:
             in_order = kind(chance.choice(("send", "bill"))).using(sequence="ledger")
             arguments = (n,) if in_order.kind == "send" else (chance.randrange(CUSTOMERS), n)

@@ -2,7 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
 from posthorse.store.queries import Dialect, Queries
+from tests.faults.simulation.kinds import Focus
+
+
+class Planted(NamedTuple):
+    """A defect: how what is wrong begins, where it shows most, and what is changed in which statements."""
+
+    broken: str
+    focus: Focus | None
+    changes: Sequence[tuple[str, str, str]]
+
+
+STATEMENTS: Mapping[str, Planted] = {
+    "a completion without its fence": Planted("I5", "long jobs", [("complete", "AND l.epoch = r.epoch", "")]),
+    "a slice without its fence": Planted("I[59]", "long jobs", [("checkpoint", "AND epoch = :epoch", "")]),
+    "a slice that nobody has to hold a job for": Planted(
+        "I[59]",
+        "long jobs",
+        [("checkpoint", "FROM @leases WHERE job = :job AND epoch = :epoch", "FROM (SELECT :job AS job) WHERE true")],
+    ),
+    "a claim that raises no epoch": Planted(
+        "I4", None, [("claim", "epoch + 1", "epoch"), ("claim_places", "epoch + 1", "epoch")]
+    ),
+    "a promotion that forgets jobs": Planted(
+        "I1", None, [("promote", "FROM json_each(:picked) p", "FROM json_each('[]') p")]
+    ),
+    "a promotion before the time": Planted("I10", None, [("promote", "due_at <= :now", "due_at <= :now + 60000000")]),
+    "slots that nobody counts": Planted(
+        "I1[38]", None, [("standings", "(SELECT count(*) FROM @taken WHERE gate = r.gate)", "0")]
+    ),
+    "a sequence that runs backwards": Planted("I18", "turns", [("join_sequences", "r.gate, j.seq", "r.gate, -j.seq")]),
+    "a limit that lets the last in first": Planted(
+        "I18",
+        "turns",
+        [
+            (
+                "jobs_at",
+                "(SELECT place FROM @sequences WHERE job = found.job)",
+                "coalesce((SELECT place FROM @sequences WHERE job = found.job), -found.seq)",
+            )
+        ],
+    ),
+    "times of schedules that are not kept": Planted(
+        "I17", "schedules", [("take_fires", "DO NOTHING", "DO UPDATE SET fired_at = excluded.fired_at")]
+    ),
+    "times of schedules that are forgotten at once": Planted(
+        "I17", "schedules", [("forget_fires", "due_at < :now - :keep AND fired_at < :now - :keep", "true")]
+    ),
+    "a schedule that two deal with": Planted("I17", "schedules", [("pass_schedule", "AND through = :known", "")]),
+}
 
 
 class Doctored(Queries):

@@ -61,6 +61,17 @@ class Parked(NamedTuple):
     state: str
     due_at: int | None
     gate: str | None
+    rank: int | None
+    place: int | None
+
+
+class Checkpoint(NamedTuple):
+    """Where a long job stands."""
+
+    epoch: int
+    slices: int
+    done: int
+    cursors: str
 
 
 class Standing(NamedTuple):
@@ -71,7 +82,7 @@ class Standing(NamedTuple):
     """How often it stands in a lane."""
     lease: Lease | None
     parked: Parked | None
-    checkpoint: tuple[object, ...] | None
+    checkpoint: Checkpoint | None
     events: tuple[int, ...]
     """The versions under which something was told of it."""
 
@@ -92,6 +103,10 @@ class Snapshot(NamedTuple):
     jobs: Mapping[str, Standing]
     strange: frozenset[str] = frozenset()
     """What is waiting, held or set aside, and is no job."""
+    effects: Mapping[str, tuple[int, ...]] = {}
+    """The items for which a long job did something, in the order in which it did."""
+    schedules: Mapping[str, int] = {}
+    """Up to which moment the times of each schedule are dealt with."""
 
     def changed(self, before: Snapshot) -> list[Standing]:
         """Jobs that were otherwise before, or were not."""
@@ -121,10 +136,18 @@ def look(connection: sqlite3.Connection) -> Snapshot:
     for job, version in ask("SELECT job, version FROM posthorse_events ORDER BY job, version"):
         events[job] = (*events.get(job, ()), version)
     leases = {row[0]: Lease._make(row[1:]) for row in ask("SELECT job, epoch, runner FROM posthorse_leases")}
-    parked = {row[0]: Parked._make(row[1:]) for row in ask("SELECT job, state, due_at, gate FROM posthorse_parked")}
-    saved = {
-        row[0]: tuple(row[1:]) for row in ask("SELECT job, epoch, slices, done, cursors FROM posthorse_checkpoints")
+    parked = {
+        row[0]: Parked._make(row[1:])
+        for row in ask("SELECT job, state, due_at, gate, rank, place FROM posthorse_parked")
     }
+    saved = {
+        row[0]: Checkpoint._make(row[1:])
+        for row in ask("SELECT job, epoch, slices, done, cursors FROM posthorse_checkpoints")
+    }
+    effects: dict[str, tuple[int, ...]] = {}
+    for job, item in ask("SELECT job, item FROM effects ORDER BY rowid"):
+        effects[job] = (*effects.get(job, ()), item)
+    schedules: dict[str, int] = dict(ask("SELECT name, through FROM posthorse_schedules"))
     jobs = {
         row[0]: Standing(
             Job._make(row),
@@ -136,7 +159,8 @@ def look(connection: sqlite3.Connection) -> Snapshot:
         )
         for row in ask(_JOBS)
     }
-    return Snapshot(jobs, frozenset((waits.keys() | leases.keys() | parked.keys()) - jobs.keys()))
+    strange = frozenset((waits.keys() | leases.keys() | parked.keys()) - jobs.keys())
+    return Snapshot(jobs, strange, effects, schedules)
 
 
 @lru_cache(maxsize=4096)

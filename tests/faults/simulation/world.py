@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib.resources import files
@@ -20,7 +20,7 @@ import msgspec
 
 from posthorse import ids
 from posthorse.clock import SECOND, Clock
-from posthorse.errors import StoreUnreachable
+from posthorse.errors import OutcomeUnknown, StoreUnreachable
 from posthorse.maintenance import schedules as scheduling
 from posthorse.maintenance import sweep
 from posthorse.rules.job import Lane
@@ -30,7 +30,7 @@ from posthorse.store.operations.submit import lane_ids
 from posthorse.store.queries import Queries
 from posthorse.store.sqlite import DIALECT, SqliteBackend
 from posthorse.store.store import Store
-from posthorse.worker import claiming
+from posthorse.worker import claiming, context, slices
 
 T = TypeVar("T")
 
@@ -47,7 +47,8 @@ class WorldClock(Clock):
         super().__init__()
         self.ticks = 0
         self.furthest = 0
-        self.was_set_back = False
+        self.set_back_to: list[int] = []
+        """What it showed after each time that it was set back."""
         self._boot = 0
 
     def now(self) -> int:
@@ -66,12 +67,16 @@ class WorldClock(Clock):
     def set_back(self, micros: int) -> None:
         """Somebody sets the wall clock back; the clock since boot goes on."""
         self.shift -= micros
-        self.was_set_back = True
+        self.set_back_to.append(self.now())
 
     def set_right(self) -> None:
         """Somebody sets the wall clock right."""
         self.ticks += max(0, self.furthest - self.shift)
         self.shift = max(self.shift, self.furthest)
+
+    @property
+    def was_set_back(self) -> bool:
+        return bool(self.set_back_to)
 
     # What modules see in place of `time`.
 
@@ -83,6 +88,7 @@ class WorldStore(Store):
     """A store in memory, with the project's own statements and driver; each operation is one atomic step.
 
     Now and then an operation is told twice, as after a lost reply, or is cut off in its midst and leaves nothing.
+    Beside the tables of the project there is `effects(job, item, epoch)`, for what jobs write themselves.
     """
 
     def __init__(self, clock: WorldClock, chance: random.Random) -> None:
@@ -90,19 +96,37 @@ class WorldStore(Store):
         self.connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=512)
         self.connection.deserialize(_schema())
         self.is_faulty = True
+        self._is_inside = False
         self._clock = clock
         self._chance = chance
         self._execute = cast("SqliteBackend", self.backend).execute_on(self.connection)
 
     def run(self, operation: Operation[T]) -> T:
-        self._clock.pass_by(COMMIT)
         fate = self._chance.random() if self.is_faulty else 1.0
+        if self._is_inside:
+            if fate < 0.03:
+                raise CutOff
+            return drive(operation, self._execute)
+        self._clock.pass_by(COMMIT)
         if fate < 0.03:
             left = self._chance.randrange(4)
             with self._transaction():
                 self._cut_off(operation, left)
         answer = self._once(operation)
         return self._once(operation) if fate > 0.95 and self.is_faulty and operation.is_repeatable else answer
+
+    @contextmanager
+    def transaction(self, connection: object = None, *, longest: float = 3600.0) -> Iterator[object]:
+        """What is run inside the block is a part of it; now and then nobody hears that it was committed."""
+        self._clock.pass_by(COMMIT)
+        self._is_inside = True
+        try:
+            with self._transaction():
+                yield self.connection
+        finally:
+            self._is_inside = False
+        if self.is_faulty and self._chance.random() < 0.03:
+            raise OutcomeUnknown("the reply was lost")
 
     async def arun(self, operation: Operation[T]) -> T:
         return self.run(operation)
@@ -187,9 +211,9 @@ class World:
         log.setLevel(logging.CRITICAL + 1)
         random.seed(self.chance.getrandbits(64))
         with ExitStack() as patched:
-            for module in (claiming, sweep, scheduling, runners):
+            for module in (claiming, sweep, scheduling, runners, slices, context):
                 patched.enter_context(patch.object(module, "time", self.clock))
-            patched.enter_context(patch.object(scheduling, "asyncio", _AtOnce))
+            patched.enter_context(patch.object(scheduling, "asyncio", _Threads))
             patched.enter_context(patch.object(ids, "new_ids", self.new_ids))
             try:
                 yield
@@ -209,12 +233,20 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
     raise AssertionError("something waits for the real world")
 
 
-class _AtOnce:
-    """What the scheduler of schedules sees in place of `asyncio`."""
+class _Threads:
+    """What the scheduler of schedules sees in place of `asyncio`: whoever goes into a thread lets others go first."""
 
     @staticmethod
     async def to_thread(function: Callable[..., T], *args: object, **kwargs: object) -> T:
+        await _OthersFirst()
         return function(*args, **kwargs)
+
+
+class _OthersFirst:
+    """Awaited, it stops a coroutine once."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
 
 
 @cache
@@ -225,6 +257,7 @@ def _schema() -> bytes:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     for statement in statements:
         connection.execute(statement)
+    connection.execute("CREATE TABLE effects (job text NOT NULL, item integer NOT NULL, epoch integer NOT NULL)")
     made = connection.serialize()
     connection.close()
     return made

@@ -66,7 +66,7 @@ def do_as_asked(
         if action == "retry":
             detail = (yield from _with_arguments(job, arguments)) if arguments is not None else None
             yield from claim_identity_again(job)
-            yield ask("leave_sequence", job=job)
+            yield ask("leave_sequence", job=job, is_dead=state is State.FAILED)
             target = State.SCHEDULED if wait else target
         if state is State.PENDING and not (yield ask("withdraw", lane=lane, seq=seq, job=job)):
             continue  # claimed between the two looks

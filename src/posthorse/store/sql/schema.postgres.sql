@@ -101,6 +101,8 @@ CREATE TABLE @slots (
     until text NOT NULL,
     PRIMARY KEY (gate, job)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX slots_by_job ON @slots (job);
+
 -- The order of sequences: jobs with a place since they were enqueued. Those that are over are forgotten at the next claim.
 CREATE TABLE @sequences (
     gate  text NOT NULL,

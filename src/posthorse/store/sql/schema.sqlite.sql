@@ -99,6 +99,8 @@ CREATE TABLE @slots (
     until text NOT NULL,
     PRIMARY KEY (gate, job)
 ) WITHOUT ROWID;
+CREATE INDEX @slots_by_job ON @slots (job);
+
 -- The order of sequences: jobs with a place since they were enqueued. Those that are over are forgotten at the next claim.
 CREATE TABLE @sequences (
     gate  text NOT NULL,

@@ -367,8 +367,11 @@ SELECT r.gate, j.seq, j.id FROM {rows} CROSS JOIN @jobs j WHERE j.id = r.job
 ON CONFLICT (gate, place, job) DO NOTHING
 
 -- ## leave_sequence
--- Takes its place in a sequence from a job: when it is to run again it stands where others do who come then.
-DELETE FROM @sequences WHERE job = :job
+-- Takes its place in a sequence from a job that is to run again: it stands where others do who come then. Where it passed
+-- before does not count any more, unless they wait for it to be mended.
+DELETE FROM @sequences WHERE job = :job;
+DELETE FROM @slots WHERE job = :job AND NOT (until = 'mend' AND :is_dead);
+SELECT 1
 
 -- ## leave_sequences
 -- Forgets jobs in sequences that are over.

@@ -1,0 +1,58 @@
+"""Those who look after the store of a simulated world, with the project's own code. Each turn is one step."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+
+from posthorse.clock import SECOND
+from posthorse.maintenance.schedules import Scheduler
+from posthorse.maintenance.sweep import Sweeper, rescue
+from posthorse.rules.lifecycle import Lost, Policy
+from posthorse.store.operations.runners import bury_expired, orphans
+from tests.faults.simulation.actors import LEASE, Step
+from tests.faults.simulation.kinds import application
+from tests.faults.simulation.world import World, at_once
+
+
+class Keepers:
+    """Those who look after a store: two sweepers, of whom one has the duty, and two schedulers without a leader."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        policy = Policy(max_losses=10)
+        self._sweepers = [Sweeper(world.store, name, lease=LEASE / SECOND, policy=policy) for name in ("s1", "s2")]
+        declared = application().registry.schedules
+        self._schedulers = [Scheduler(world.store, declared) for _ in range(2)]
+        self._looks: dict[int, Coroutine[object, object, float]] = {}
+        """Schedulers that read what is due and did not write yet."""
+
+    def sweep(self) -> Step:
+        """One of them looks."""
+        number = self._world.chance.randrange(2)
+        at_once(self._sweepers[number]._turn())
+        return Step(f"sweeper {number} looks")
+
+    def bury(self) -> Step:
+        """Whoever is silent for longer than a lease is given up at once, and what it held goes on."""
+        store = self._world.store
+        buried = store.run(bury_expired(grace=0))
+        for held in store.read(orphans(100)):
+            at_once(rescue(store, held, Lost("gone"), Policy(max_losses=10)))
+        return Step(f"{len(buried)} are buried")
+
+    def schedule(self) -> Step:
+        """One of them looks, up to where it would write: there others may come first, before it goes on."""
+        number = self._world.chance.randrange(2)
+        look = self._looks.pop(number, None) or self._schedulers[number]._turn()
+        try:
+            look.send(None)
+        except StopIteration:
+            return Step(f"scheduler {number} looked")
+        self._looks[number] = look
+        return Step(f"scheduler {number} sees that something is due")
+
+    def leave_schedules(self) -> None:
+        """What they saw is forgotten, as when their processes die."""
+        for look in self._looks.values():
+            look.close()
+        self._looks.clear()

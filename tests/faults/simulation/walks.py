@@ -1,0 +1,75 @@
+"""A long job in a simulated world: one attempt at it, slice by slice, with the project's own loop, journal and fence.
+
+What a slice does is a row for each of its items: in one commit with the cursor, or before it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import cast
+
+from posthorse.errors import Interrupted, OutcomeUnknown, StoreUnreachable
+from posthorse.rules.lifecycle import Lost, Outcome, Returned, Stopped
+from posthorse.store.operations.claim import Claimed
+from posthorse.store.operations.finish import Attempt
+from posthorse.worker.context import Context
+from posthorse.worker.journal import Journal
+from posthorse.worker.slices import Batch
+from posthorse.worker.stop import StopSignal
+from tests.faults.simulation.kinds import ITEMS, SLICE
+from tests.faults.simulation.world import WorldStore, at_once
+
+LONGEST = 10.0
+
+
+class Walk:
+    """One attempt at a long job."""
+
+    def __init__(self, store: WorldStore, claimed: Claimed, *, in_transactions: bool) -> None:
+        self.stop = StopSignal()
+        self._store = store
+        self._attempt = Attempt(claimed.job, claimed.epoch)
+        self._in_transactions = in_transactions
+        self._journal = Journal(store, self._attempt, self.stop, longest_transaction=LONGEST)
+        at_once(self._journal.load())
+        self._context = Context(
+            self._journal, job_id=claimed.job, attempt=claimed.errors + 1, is_async=False, scheduled_at=None
+        )
+        self._batches: Iterator[Batch[int]] = iter(self._context.slices(range(ITEMS), size=SLICE))
+
+    @property
+    def done(self) -> int:
+        """How far it believes to be."""
+        return self._context.progress.done
+
+    def go_on(self) -> Outcome | None:
+        """The next slice; or what the attempt came to, when it is over. None of it when its lease is lost."""
+        try:
+            batch = next(self._batches)  # which commits the one before
+            if self._in_transactions:
+                with batch.transaction() as connection:
+                    self._write(cast("sqlite3.Connection", connection), batch)
+            else:
+                self._write(self._store.connection, batch)
+        except StopIteration:
+            return Returned('"through"')
+        except Interrupted:
+            return Stopped(self.stop.request or "shutdown")
+        except (StoreUnreachable, OutcomeUnknown) as error:
+            return Lost(str(error))
+        return None
+
+    def save(self) -> Outcome | None:
+        """Tells how far it is, in the midst of a slice."""
+        try:
+            self._context.checkpoint()
+        except Interrupted:
+            return Stopped(self.stop.request or "shutdown")
+        except (StoreUnreachable, OutcomeUnknown) as error:
+            return Lost(str(error))
+        return None
+
+    def _write(self, connection: sqlite3.Connection, items: Batch[int]) -> None:
+        rows = [(self._attempt.job, item, self._attempt.epoch) for item in items]
+        connection.executemany("INSERT INTO effects (job, item, epoch) VALUES (?, ?, ?)", rows)
