@@ -52,9 +52,7 @@ class EmbeddedWorker:
         labels: Mapping[str, str] | None = None,
         only: OneJob | None = None,
     ) -> None:
-        given: object = queues
-        if isinstance(given, str) or not isinstance(given, Iterable):
-            raise InvalidOption(f'queues is {short(given)}; give a list of names, such as ["mail"]')
+        _check_is_list(queues)
         self._store = store
         self._registry = registry
         self._settings = settings
@@ -201,6 +199,11 @@ async def retire_quietly(store: Store, runner: str) -> None:
         await store.arun(retire(runner))
     except PosthorseError as error:
         log.info("runner %s could not sign off: %s", runner, error)
+
+
+def _check_is_list(queues: object) -> None:
+    if isinstance(queues, str) or not isinstance(queues, Iterable):
+        raise InvalidOption(f'queues is {short(queues)}; give a list of names, such as ["mail"]')
 
 
 def checked_concurrency(value: object) -> int:
