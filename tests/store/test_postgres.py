@@ -374,3 +374,26 @@ def wait_until_blocked(connection: psycopg.Connection[Any]) -> None:
             return
         connection.execute("SELECT pg_stat_clear_snapshot()")
     raise AssertionError("nobody ever waited")
+
+
+def test_a_server_without_room_for_another_connection_is_told_and_waited_for(postgres_yard: Yard) -> None:
+    """F58: the server refuses before anything is asked of it, so nothing is in doubt."""
+    yard, role = postgres_yard, "crowded"
+    with psycopg.connect(yard.store.url, autocommit=True) as admin:
+        admin.execute(f"DROP ROLE IF EXISTS {role}")
+        admin.execute(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 1")
+        admin.execute(f"GRANT USAGE ON SCHEMA posthorse TO {role}")
+        admin.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA posthorse TO {role}")
+        admin.execute(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA posthorse TO {role}")
+        url = yard.store.url.replace("postgres@", f"{role}@")
+        crowded = Yard(url)
+        backend(crowded).patience = 0.2
+        with psycopg.connect(url), pytest.raises(StoreUnreachable, match="too many connections"):
+            crowded.enqueue()
+        assert yard.waiting() == 0
+        admin.execute(f"ALTER ROLE {role} CONNECTION LIMIT 3")
+        crowded.enqueue()
+        assert yard.waiting() == 1
+        crowded.store.close()
+        admin.execute(f"DROP OWNED BY {role} CASCADE")
+        admin.execute(f"DROP ROLE {role}")

@@ -8,6 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 
 import pytest
 
@@ -408,3 +409,21 @@ def test_a_job_in_a_paused_queue_holds_those_behind_it_in_its_sequence(app: ph.P
         until_state(second, "blocked")
         app.queue("night").resume()
         assert [first.result(timeout=30), second.result(timeout=30)] == [1, 2]
+
+
+def test_retries_of_a_dead_downstream_start_no_faster_than_the_budget_of_their_queue(app: ph.Posthorse) -> None:
+    """F81: all fail at once, and would all be tried again at once."""
+    app.queue("hooks", retry_budget=ph.Rate("2/m", burst=2))
+
+    @app.job(queue="hooks", max_attempts=2, backoff=0)
+    async def deliver(n: int) -> None:
+        raise ConnectionError
+
+    jobs = app.enqueue_many([deliver.bind(n) for n in range(20)])
+    with working(app, 2, 10):
+        until(lambda: app.jobs("kind:deliver state:failed").count() == 2, what="the retries that have tokens")
+        until(lambda: app.jobs("kind:deliver state:scheduled").count() == 18, what="all others to be put off")
+    due = sorted(run_at for job in jobs if (run_at := job.status().run_at) is not None)
+    apart = [(later - sooner).total_seconds() for sooner, later in pairwise(due)]
+    assert len(due) == 18
+    assert apart == pytest.approx([30] * 17, abs=5)
