@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+import sqlite3
+from collections.abc import Callable
+from contextlib import AsyncExitStack, closing
 from itertools import count
 
 import pytest
 
 import posthorse as ph
 from posthorse import ids
-from posthorse.store.operations.runners import set_idle
+from posthorse.store.operations.runners import set_idle, take_duty
 from posthorse.store.watch import Watch, make_watch, make_watch_of_writes
 from tests.store.yard import Yard
 
@@ -47,6 +49,50 @@ def test_a_file_that_is_made_later_is_watched_from_then_on(sqlite_url: str) -> N
     asyncio.run(scene())
     ours.close()
     neighbour.close()
+
+
+def test_work_rings_a_bell_and_other_commits_are_hints(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, neighbour, heard = ph.Posthorse(sqlite_url), ph.Posthorse(sqlite_url), list[str]()
+    ours.migrate()
+
+    @neighbour.job
+    def work() -> None: ...
+
+    def noting(word: str, tell: Callable[[], None]) -> Callable[[], None]:
+        def told() -> None:
+            heard.append(word)
+            tell()
+
+        return told
+
+    async def scene() -> None:
+        async with make_watch(ours.store, ids.new_id()) as watch:
+            monkeypatch.setattr(watch, "wake", noting("bell", watch.wake))
+            monkeypatch.setattr(watch, "hint", noting("hint", watch.hint))
+            assert await watch.wait(0.01) is False
+            await work.aenqueue()
+            assert await watch.wait(LONG) is True
+            assert "bell" in heard
+            await asyncio.sleep(0.2)  # until the echoes of that are over
+            heard.clear()
+            watch.clear()
+            for write in (
+                lambda: neighbour.store.run(take_duty("a chore", "somebody", span=1)),
+                lambda: _write_beside(sqlite_url),
+            ):
+                await asyncio.to_thread(write)
+                assert await watch.wait(LONG) is True
+                watch.clear()
+            assert set(heard) == {"hint"}
+
+    asyncio.run(scene())
+    ours.close()
+    neighbour.close()
+
+
+def _write_beside(url: str) -> None:
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        connection.execute("CREATE TABLE mine (id INTEGER PRIMARY KEY)")
 
 
 def test_a_wait_that_is_cancelled_as_news_come_ends() -> None:

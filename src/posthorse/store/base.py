@@ -89,12 +89,17 @@ def going_first(make: Callable[P, Operation[T]]) -> Callable[P, Operation[T]]:
     return marked
 
 
+def quiet_one(operation: Operation[T]) -> Operation[T]:
+    """The same operation, telling nobody."""
+    return msgspec.structs.replace(operation, is_quiet=True)
+
+
 def quiet(make: Callable[P, Operation[T]]) -> Callable[P, Operation[T]]:
     """Marks the operations of a maker as such that tell nobody."""
 
     @wraps(make)
     def marked(*args: P.args, **kwargs: P.kwargs) -> Operation[T]:
-        return msgspec.structs.replace(make(*args, **kwargs), is_quiet=True)
+        return quiet_one(make(*args, **kwargs))
 
     return marked
 

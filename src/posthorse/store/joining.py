@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from posthorse.errors import StoreError
-from posthorse.store.base import AsyncExecute, Execute, Operation, adrive, drive
+from posthorse.store.base import AsyncExecute, Execute, Operation, adrive, drive, quiet_one
 from posthorse.store.guests.base import Guest, completed
 from posthorse.store.guests.host import Host
 
@@ -18,6 +18,8 @@ class Joined:
     def __init__(self, store: object, execute: Execute | None, aexecute: AsyncExecute | None = None) -> None:
         self.store = store
         self.is_over = False
+        self.has_news = False
+        """True when something was done in it after which there may be work."""
         self._execute = execute
         self._aexecute = aexecute
 
@@ -25,21 +27,23 @@ class Joined:
         """Runs an operation as a part of the transaction."""
         if self._execute is None:
             raise _needs_await()
+        self.has_news = self.has_news or not operation.is_quiet
         return drive(operation, self._execute)
 
     async def arun(self, operation: Operation[T]) -> T:
         """The same for a coroutine."""
         if self._aexecute is not None:
+            self.has_news = self.has_news or not operation.is_quiet
             return await adrive(operation, self._aexecute)
         return self.run(operation)
 
     def read(self, operation: Operation[T]) -> T:
         """Runs an operation that only reads, and sees what the transaction wrote."""
-        return self.run(operation)
+        return self.run(quiet_one(operation))
 
     async def aread(self, operation: Operation[T]) -> T:
         """The same for a coroutine."""
-        return await self.arun(operation)
+        return await self.arun(quiet_one(operation))
 
 
 class Visit(Joined):

@@ -178,6 +178,9 @@ class PostgresBackend:
                 except psycopg.Error as error:
                     raise explained(error) from error
 
+    def ring(self) -> None:
+        """Nothing: statements notify by themselves."""
+
     def connect(self) -> Connection:
         """A connection in autocommit, as it comes from the server."""
         return self._connect(tuned=False)

@@ -83,6 +83,7 @@ class SqliteBackend:
                 f"SQLite {sqlite3.sqlite_version} is too old: Posthorse needs 3.35 or newer; use a newer Python"
             )
         self.path = path
+        self._name = str(path)
         self._clock = clock
         self.boot = boot_id()
         self.busy_seconds = BUSY_SECONDS
@@ -115,6 +116,8 @@ class SqliteBackend:
                         is_committing = True
                         connection.execute("COMMIT")
                         self._raise_if_moved(connection, is_committed=True)
+                if not all(operation.is_quiet for operation in operations):
+                    self._turnstile.ring()
             except BaseException as error:
                 self._writer = None
                 _give_up(connection)
@@ -221,6 +224,10 @@ class SqliteBackend:
             raise
         self._spares.append((connection, turnstile))
 
+    def ring(self) -> None:
+        """Wakes those in all processes who wait for work. Commits do so by themselves, transactions do not."""
+        self._turnstile.ring()
+
     @asynccontextmanager
     async def atransaction(self, longest: float) -> AsyncIterator[tuple[AsyncSqliteConnection, AsyncExecute]]:
         """The same for a coroutine; the loop goes on while the transaction waits for its turn and commits."""
@@ -322,7 +329,7 @@ class SqliteBackend:
 
     def _raise_if_moved(self, connection: Connection, *, is_committed: bool = False) -> None:
         # SQLite would go on in a file that nobody finds again; and a sync takes long enough to lose it meanwhile.
-        if identity_of(self.path) != connection.file:
+        if identity_of(self._name) != connection.file:
             raise moved(self.path, is_committed=is_committed)
 
     def _begin(self, connection: sqlite3.Connection) -> None:

@@ -22,7 +22,7 @@ def code_of(error: sqlite3.Error) -> int:
     return code & 0xFF
 
 
-def identity_of(path: Path) -> FileIdentity | None:
+def identity_of(path: Path | str) -> FileIdentity | None:
     """Which file lies there now; None for none."""
     # Looked up, never opened: closing the file outside of SQLite would drop the locks of this process on it.
     try:

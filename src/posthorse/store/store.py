@@ -129,8 +129,11 @@ class Store:
         """
         if connection is None:
             self._prepare()
-            with self.backend.transaction(longest) as (own, execute), self._join(Joined(self._identity, execute)):
-                yield own
+            with self.backend.transaction(longest) as (own, execute):
+                joined = Joined(self._identity, execute)
+                with self._join(joined):
+                    yield own
+            self._tell_of(joined)
             return
         guest = self._blocking_guest_on(connection, instead="write `async with batch.transaction(connection):`")
         completed(self._prepare_for(guest))
@@ -152,8 +155,10 @@ class Store:
             if not self._is_checked:
                 await asyncio.to_thread(self._prepare)
             async with self.backend.atransaction(longest) as (own, execute):
-                with self._join(Joined(self._identity, None, execute)):
+                joined = Joined(self._identity, None, execute)
+                with self._join(joined):
                     yield own
+            self._tell_of(joined)
             return
         guest = self._host.guest_on(connection)
         await self._prepare_for(guest)
@@ -224,6 +229,11 @@ class Store:
     def _tell(self) -> None:
         for listener in tuple(self.after_commit):
             listener()
+
+    def _tell_of(self, joined: Joined) -> None:
+        if joined.has_news:
+            self.backend.ring()
+            self._tell()
 
     def _joined(self) -> Joined | None:
         joined = _joined.get()

@@ -7,7 +7,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from posthorse.errors import StoreError, StoreUnreachable
@@ -18,7 +18,8 @@ class Turnstile:
 
     Whoever holds the gate goes next, and gives it up once inside. So a stream of commits of one process cannot
     starve another, and only the next one looks often. SQLite's own lock is taken inside, against the writes of
-    others; its way of waiting is neither fair nor quick.
+    others; its way of waiting is neither fair nor quick. The second file is a bell, too: whoever committed work writes
+    to it, when the commit can be seen.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,17 +29,24 @@ class Turnstile:
     @contextmanager
     def passage(self, patience: float) -> Iterator[None]:
         """Goes through, alone. Raises StoreUnreachable when that takes more than `patience` seconds."""
+        gate, inside = self._descriptors or self._opened()
         deadline = time.monotonic() + patience
-        gate, inside = self._opened()
         try:
             try:
-                if not (_lock(gate, deadline, pause=0.005) and _lock(inside, deadline, pause=0.0001)):
+                if not (_lock(gate) or _wait_for(gate, deadline, pause=0.005)):
+                    raise locked(self._path, patience)
+                if not (_lock(inside) or _wait_for(inside, deadline, pause=0.0001)):
                     raise locked(self._path, patience)
             finally:
                 fcntl.flock(gate, fcntl.LOCK_UN)
             yield
         finally:
             fcntl.flock(inside, fcntl.LOCK_UN)
+
+    def ring(self) -> None:
+        """Tells those who watch the second file that something was committed after which there may be work."""
+        with suppress(OSError, StoreError):  # a full disk: the commit stands, and they look by themselves
+            os.pwrite(self._opened()[1], b"!", 0)
 
     def close(self) -> None:
         """Closes the files."""
@@ -49,11 +57,16 @@ class Turnstile:
     def _opened(self) -> tuple[int, int]:
         if self._descriptors is None:
             gate = _open_lock(f"{self._path}-gate")
-            self._descriptors = gate, _open_lock(f"{self._path}-turnstile")
+            self._descriptors = gate, _open_lock(bell_of(self._path))
         return self._descriptors
 
     def __del__(self) -> None:
         self.close()
+
+
+def bell_of(path: Path) -> str:
+    """The file that is written to when there may be work."""
+    return f"{path}-turnstile"
 
 
 def _open_lock(path: str) -> int:
@@ -66,16 +79,20 @@ def _open_lock(path: str) -> int:
         ) from error
 
 
-def _lock(descriptor: int, deadline: float, *, pause: float) -> bool:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(random.uniform(pause / 2, pause))
-        else:
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _wait_for(descriptor: int, deadline: float, *, pause: float) -> bool:
+    while time.monotonic() < deadline:
+        time.sleep(random.uniform(pause / 2, pause))
+        if _lock(descriptor):
             return True
+    return False
 
 
 def locked(path: Path, patience: float) -> StoreUnreachable:

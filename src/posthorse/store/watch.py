@@ -11,13 +11,12 @@ import ctypes
 import logging
 import os
 import random
-import struct
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from posthorse.store.store import Store
+from posthorse.store.turnstile import bell_of
 
 if TYPE_CHECKING:
     from posthorse.store.postgres import PostgresBackend
@@ -28,8 +27,8 @@ log = logging.getLogger("posthorse.store")
 CLOSEST_LOOKS = 0.002
 """Seconds between two wakes at least: a busy neighbour must not make the idle ones spin."""
 
-WIDEST_LOOKS = 0.016
-"""Seconds between two wakes by hints of others that led to nothing: a long job beside idle places commits slice after
+WIDEST_LOOKS = 0.05
+"""Seconds between two wakes by hints that led to nothing, at most: a long job beside idle places commits slice after
 slice."""
 
 CALM = 0.1
@@ -38,15 +37,20 @@ CALM = 0.1
 LOOK_WHEN_BLIND = 0.05
 """Seconds between two looks where nothing tells of writes."""
 
-ECHOES = (0.004, 0.03, 0.15)
-"""Seconds after which to look again: a sync may take that long."""
+FIRST_ECHO = 0.004
+"""Seconds after a write to the log at which to look. In between nothing more is heard of it: of thousands of commits a
+second, each must not cost those who wait."""
+
+LATER_ECHOES = (0.026, 0.146)
+"""Seconds after that at which to look again, unless there were more writes: a sync may take that long."""
 
 TURNS_APART = 0.02
 """Seconds between two looks of a crowd whom a notification did not call by name: they look one after the other, in case
 that those who were called may not take the job."""
 
 IN_MODIFY = 0x2
-_EVENT = struct.Struct("iIII")
+ENOUGH = 1024
+"""Bytes of some events."""
 
 
 class Watch:
@@ -130,13 +134,14 @@ class BlindWatch(Watch):
 
 
 class SqliteWatch(Watch):
-    """Hears of every commit to the file: the kernel tells when the log was written (inotify, Linux).
+    """Hears of commits to the file: the kernel tells (inotify, Linux).
 
-    It tells a moment before the commit can be seen: the log is written, then synced, then shown. So after news
-    follow more wakes. Commits of this process tell by themselves, when they are done.
+    Whoever committed something after which there may be work rings a bell, a file beside the store, once it can be
+    seen. Writes to the log are only hints: they come before the commit can be seen, and nearly all of them are of
+    commits that concern nobody; but what the user's own connections commit is told by nothing else. Commits of this
+    process tell by themselves.
 
-    The kernel is heard only while somebody waits, and keeps one event for the whole time in between: those who are
-    busy anyway, in the midst of thousands of commits a second, do not pay for each.
+    The kernel is heard only while somebody waits.
     """
 
     def __init__(
@@ -149,10 +154,29 @@ class SqliteWatch(Watch):
     ) -> None:
         super().__init__(closest=closest, blind=blind)
         self._store = store
-        self._log = Path(f"{backend.path}-wal")
-        self._descriptor = -1
+        self._files = f"{backend.path}-wal", bell_of(backend.path)
+        self._log = self._bell = -1
         self._is_waiting = False
+        self._is_hearing_log = False
         self._echoes: list[asyncio.TimerHandle] = []
+
+    async def wait(self, timeout: float) -> bool:
+        """Waits for news since the last `clear`; false when there were none in time (seconds)."""
+        self._is_waiting = True
+        if self._bell < 0:
+            # They are there only once the store is in use. What was written before is not told.
+            self._log, self._bell = map(_watch_file, self._files)
+            timeout = min(timeout, self._blind)
+        if self._bell >= 0:
+            self._loop.add_reader(self._bell, self._on_bell)
+        self._hear_log()
+        try:
+            return await super().wait(timeout)
+        finally:
+            self._is_waiting = False
+            if self._bell >= 0:
+                self._loop.remove_reader(self._bell)
+            self._hear_log()
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -163,34 +187,42 @@ class SqliteWatch(Watch):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._store.after_commit.discard(self._on_commit)
-        for echo in self._echoes:
-            echo.cancel()
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._cancel_echoes()
+        for descriptor in (self._log, self._bell):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._log = self._bell = -1
 
-    async def _hears(self, timeout: float) -> bool:
-        self._is_waiting = True
-        if self._descriptor < 0:
-            self._descriptor = _watch_file(self._log)  # which is there only once the store is in use
-            timeout = min(timeout, self._blind)  # and what was written before is not told
-        if self._descriptor >= 0:
-            self._loop.add_reader(self._descriptor, self._on_events)
-        try:
-            return await super()._hears(timeout)
-        finally:
-            self._is_waiting = False
-            if self._descriptor >= 0:
-                self._loop.remove_reader(self._descriptor)
+    def _on_bell(self) -> None:
+        _read_all(self._bell)
+        self.wake()
 
-    def _on_events(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._descriptor, 64 * _EVENT.size)
+    def _on_log(self) -> None:
+        _read_all(self._log)
+        self._cancel_echoes()
+        self._echoes = [self._loop.call_later(FIRST_ECHO, self._on_echo)]
+        self._hear_log()
+
+    def _on_echo(self) -> None:
+        # If more was written meanwhile, that is heard at once and begins anew: the last of several has the longest
+        # wait for its sync still before it.
+        self._echoes = [self._loop.call_later(delay, self.hint) for delay in LATER_ECHOES]
+        self._hear_log()
         self.hint()
-        # Anew after every event: the last write of several has the longest wait for its sync still before it.
+
+    def _cancel_echoes(self) -> None:
         for echo in self._echoes:
             echo.cancel()
-        self._echoes = [self._loop.call_later(delay, self.hint) for delay in ECHOES]
+        self._echoes = []
+
+    def _hear_log(self) -> None:
+        """Hears of writes to the log while somebody waits, but not while the first echo of one is still to come."""
+        is_due = self._is_waiting and self._log >= 0 and len(self._echoes) != 1
+        if is_due and not self._is_hearing_log:
+            self._loop.add_reader(self._log, self._on_log)
+        elif self._is_hearing_log and not is_due:
+            self._loop.remove_reader(self._log)
+        self._is_hearing_log = is_due
 
     def _on_commit(self) -> None:
         if self._is_waiting:
@@ -278,7 +310,7 @@ def make_watch_of_writes(store: Store, *, closest: float, blind: float) -> Watch
     return BlindWatch(blind=blind)
 
 
-def _watch_file(path: Path) -> int:
+def _watch_file(path: str) -> int:
     """A descriptor that can be read when the file was written to; -1 where the system has no inotify."""
     try:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -291,3 +323,9 @@ def _watch_file(path: Path) -> int:
         os.close(descriptor)
         return -1
     return descriptor
+
+
+def _read_all(descriptor: int) -> None:
+    """The kernel keeps one event for all writes since the last read."""
+    with contextlib.suppress(BlockingIOError):
+        os.read(descriptor, ENOUGH)

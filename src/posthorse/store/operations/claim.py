@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 
 from posthorse.rules.job import Lane
 from posthorse.rules.turns import Head, Line, Passes, take_turns
-from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation, unrepeatable_operation
+from posthorse.store.base import Steps, ask, ask_rows, operation, quiet, single_operation, unrepeatable_operation
 from posthorse.store.operations.finish import Disturbed
 from posthorse.store.operations.moves import Request, do_as_asked
 from posthorse.store.operations.submit import lane_of
@@ -84,6 +84,7 @@ def shares(probes: Sequence[Probe], room: int) -> Steps[dict[int, int]]:
     return {cast("int", lane): cast("int", count) for lane, count, _ in rows}
 
 
+@quiet
 @unrepeatable_operation
 def claim(runner: str, probes: Sequence[Probe], room: int) -> Steps[list[Claimed]]:
     """Up to `room` jobs from the lanes, higher priority first, then first come, first served.
@@ -107,6 +108,7 @@ def claim(runner: str, probes: Sequence[Probe], room: int) -> Steps[list[Claimed
     return jobs
 
 
+@quiet
 @unrepeatable_operation
 def claim_by_turns(
     runner: str,

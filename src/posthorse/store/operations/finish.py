@@ -11,7 +11,7 @@ import msgspec
 from posthorse.rules.job import Lane, State
 from posthorse.rules.lifecycle import Transition
 from posthorse.rules.slice_size import CutShort, cut_short_by
-from posthorse.store.base import Operation, Steps, ask, ask_rows, operation
+from posthorse.store.base import Operation, Steps, ask, ask_rows, operation, quiet
 from posthorse.store.operations.bad_items import BadItemRow, keep_and_drop
 from posthorse.store.operations.moves import Request, do_as_asked, place
 from posthorse.store.operations.submit import lane_id
@@ -70,6 +70,7 @@ class Saved(NamedTuple):
     request: str | None
 
 
+@quiet
 @operation
 def complete(completions: Sequence[Completion]) -> Steps[list[str]]:
     """Writes results of attempts whose lease still stands; answers with the jobs whose lease does not."""

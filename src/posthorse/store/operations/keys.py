@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, cast
 
 from posthorse.errors import KeyConflict, StoreError
 from posthorse.rules.job import NewJob
-from posthorse.store.base import Steps, ask, ask_rows, operation
+from posthorse.store.base import Steps, ask, ask_rows, operation, quiet
 
 Entry = tuple[str, str, str]
 """Tenant, scope and key."""
@@ -102,6 +102,7 @@ def wanted_key(job: NewJob) -> Wanted:
     return Wanted(job.tenant or "", scope, cast("str", job.key), job.id, cast("str", job.fingerprint), job.key_span)
 
 
+@quiet
 @operation
 def forget_expired_keys(limit: int) -> Steps[int]:
     """Deletes entries whose time is over; answers with how many they were."""

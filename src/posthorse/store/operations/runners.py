@@ -55,6 +55,7 @@ class Beat(NamedTuple):
     requests: dict[str, str]
 
 
+@quiet
 @single_operation
 def register(runner: Runner, *, boot: str, lease: int) -> Steps[None]:
     """Enters a runner; `lease` is in microseconds."""
@@ -106,6 +107,7 @@ def set_idle(runner: str, *, idle: bool) -> Steps[None]:
     yield ask("set_idle", id=runner, idle=idle)
 
 
+@quiet
 @single_operation
 def retire(runner: str) -> Steps[None]:
     """Takes a runner off the list."""
@@ -161,6 +163,7 @@ def take_duty(name: str, holder: str, *, span: int) -> Steps[bool]:
     return bool(rows)
 
 
+@quiet
 @single_operation
 def leave_duty(name: str, holder: str) -> Steps[None]:
     """Gives a chore up."""
