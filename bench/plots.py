@@ -68,7 +68,7 @@ def draw(looks: Sequence[Look], file: Path) -> None:
                 minutes, [line.value(looks, place) for place in range(len(looks))], color="#8a3b12", linewidth=1.2
             )
             axis.set_title(line.name, loc="left", fontsize=9)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, axis.get_ylim()[1] * 1.1)
         axis.grid(alpha=0.25, linewidth=0.5)
     axes[-1].set_xlabel(f"minutes of full load; {looks[-1].done:,} jobs in all")
     file.parent.mkdir(parents=True, exist_ok=True)
