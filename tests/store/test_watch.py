@@ -173,6 +173,7 @@ def test_of_a_crowd_three_are_called_for_one_job_and_all_for_many(
             assert len(looked) == 3
             await asyncio.to_thread(yard.enqueue, 2)
             await asyncio.gather(*looking)
+            assert {watch.patience(1.0) for watch in watches} == {2.0}  # they know that they are eight
         assert sorted(looked) == sorted(runners)
 
     asyncio.run(scene())

@@ -44,6 +44,9 @@ CLOSEST_LOOKS = 0.04
 LOOK_WHEN_BLIND = 0.25
 """Seconds between two looks where nothing tells of writes."""
 
+LOOK_WHEN_IDLE = 1.0
+"""The same once nothing waits for its time any more: by so much may the next job with a shorter delay be late."""
+
 MOST_AT_ONCE = 1000
 RESCUES_AT_ONCE = 100
 KEYS_EVERY = 30.0
@@ -135,6 +138,8 @@ class Sweeper:
             await self._sweep()
         if time.monotonic() >= self._forgets_at:
             await self._forget_keys()
+        is_idle = due.job is None and due.gate is None and not due.has_held
+        self._watch.blind = min(2 * self._watch.blind, LOOK_WHEN_IDLE) if is_idle else LOOK_WHEN_BLIND
         return self._until_next_turn(due)
 
     async def _look_at_dead_letters(self) -> float:

@@ -44,6 +44,9 @@ second, each must not cost those who wait."""
 LATER_ECHOES = (0.026, 0.146)
 """Seconds after that at which to look again, unless there were more writes: a sync may take that long."""
 
+SMALL_CROWD = 4
+"""Idle runners that all look at their own pace; of more, as many as these do between them."""
+
 TURNS_APART = 0.02
 """Seconds between two looks of a crowd whom a notification did not call by name: they look one after the other, in case
 that those who were called may not take the job."""
@@ -56,14 +59,15 @@ ENOUGH = 1024
 class Watch:
     """Wakes whoever waits. This one knows only `wake`; its heirs hear of writes by other processes.
 
-    `closest`: seconds between two wakes at least. `blind`: seconds of a wait at most, where nothing tells of writes.
+    `closest`: seconds between two wakes at least.
     """
 
     def __init__(self, *, closest: float = CLOSEST_LOOKS, blind: float = LOOK_WHEN_BLIND) -> None:
         self._closest = closest
         self._widest = max(closest, WIDEST_LOOKS)
         self._apart = closest
-        self._blind = blind
+        self.blind = blind
+        """Seconds of a wait at most, where nothing tells of writes."""
         self._news = asyncio.Event()
         self._certain = asyncio.Event()
         self._woken_at = 0.0
@@ -85,6 +89,10 @@ class Watch:
     def found(self) -> None:
         """The last wake was not in vain."""
         self._apart = self._closest
+
+    def patience(self, poll: float) -> float:
+        """Seconds until the next look without any news, for who looks every `poll` seconds when alone."""
+        return poll
 
     async def wait(self, timeout: float) -> bool:
         """Waits for news since the last `clear`; false when there were none in time (seconds)."""
@@ -130,7 +138,7 @@ class BlindWatch(Watch):
     """Hears of nothing but `wake`, and so looks every `blind` seconds."""
 
     async def _hears(self, timeout: float) -> bool:
-        return await super()._hears(min(timeout, self._blind))
+        return await super()._hears(min(timeout, self.blind))
 
 
 class SqliteWatch(Watch):
@@ -154,7 +162,7 @@ class SqliteWatch(Watch):
     ) -> None:
         super().__init__(closest=closest, blind=blind)
         self._store = store
-        self._files = f"{backend.path}-wal", bell_of(backend.path)
+        self._path = backend.path
         self._log = self._bell = -1
         self._is_waiting = False
         self._is_hearing_log = False
@@ -163,10 +171,11 @@ class SqliteWatch(Watch):
     async def wait(self, timeout: float) -> bool:
         """Waits for news since the last `clear`; false when there were none in time (seconds)."""
         self._is_waiting = True
-        if self._bell < 0:
+        if min(self._log, self._bell) < 0:
             # They are there only once the store is in use. What was written before is not told.
-            self._log, self._bell = map(_watch_file, self._files)
-            timeout = min(timeout, self._blind)
+            self._log = self._log if self._log >= 0 else _watch_file(f"{self._path}-wal")
+            self._bell = self._bell if self._bell >= 0 else _watch_file(bell_of(self._path))
+            timeout = min(timeout, self.blind)
         if self._bell >= 0:
             self._loop.add_reader(self._bell, self._on_bell)
         self._hear_log()
@@ -241,8 +250,14 @@ class PostgresWatch(Watch):
         self._backend = backend
         self._runner = runner
         self._turn: asyncio.TimerHandle | None = None
+        self._crowd = 1
+        """How many runners were idle when last somebody called."""
         self._is_listening = False
         self._task: asyncio.Task[None] | None = None
+
+    def patience(self, poll: float) -> float:
+        """In a crowd each looks less often: should a notification be lost, one of them finds the job as soon."""
+        return poll * max(1.0, self._crowd / SMALL_CROWD)
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.get_running_loop().create_task(self._listen_forever())
@@ -259,7 +274,7 @@ class PostgresWatch(Watch):
                 await self._task
 
     async def _hears(self, timeout: float) -> bool:
-        return await super()._hears(timeout if self._is_listening else min(timeout, self._blind))
+        return await super()._hears(timeout if self._is_listening else min(timeout, self.blind))
 
     async def _listen_forever(self) -> None:
         failures = 0
@@ -277,12 +292,13 @@ class PostgresWatch(Watch):
             await asyncio.sleep(pause)
 
     def _hear(self, told: str) -> None:
-        crowd, *called = told.split() or ("0",)
+        crowd, *called = told.split() or (str(self._crowd),)
+        self._crowd = int(crowd)
         if not called or self._runner in called:
             self.wake()
         elif self._turn is None:
-            patience = random.uniform(0, TURNS_APART * int(crowd))
-            self._turn = asyncio.get_running_loop().call_later(patience, self._take_turn)
+            pause = random.uniform(0, TURNS_APART * self._crowd)
+            self._turn = asyncio.get_running_loop().call_later(pause, self._take_turn)
 
     def _take_turn(self) -> None:
         self._turn = None

@@ -193,7 +193,8 @@ class Loop:
         """Waits to be woken, at most until the next look."""
         if self._claiming.is_idle:
             until_open = self._claiming.opens_at - time.monotonic()
-            has_news = await self._watch.wait(min(self._settings.poll, max(0.0, until_open)))
+            patience = self._watch.patience(self._settings.poll)
+            has_news = await self._watch.wait(min(patience, max(0.0, until_open)))
             if self._claiming.suspects == "only" and not has_news:
                 self.stop()  # all suspects are tried
         else:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, cast
 
 from posthorse.rules.job import Lane
 from posthorse.rules.turns import Head, Line, Passes, take_turns
-from posthorse.store.base import Steps, ask, ask_rows, operation, quiet, single_operation, unrepeatable_operation
+from posthorse.store.base import (
+    Operation,
+    Steps,
+    ask,
+    ask_rows,
+    operation,
+    quiet,
+    single_operation,
+    unrepeatable_operation,
+)
 from posthorse.store.operations.finish import Disturbed
 from posthorse.store.operations.moves import Request, do_as_asked
 from posthorse.store.operations.submit import lane_of
@@ -84,28 +94,15 @@ def shares(probes: Sequence[Probe], room: int) -> Steps[dict[int, int]]:
     return {cast("int", lane): cast("int", count) for lane, count, _ in rows}
 
 
-@quiet
-@unrepeatable_operation
-def claim(runner: str, probes: Sequence[Probe], room: int) -> Steps[list[Claimed]]:
+def claim(runner: str, probes: Sequence[Probe], room: int) -> Operation[list[Claimed]]:
     """Up to `room` jobs from the lanes, higher priority first, then first come, first served.
+
 
     Empty when the lanes are, and when the runner is not alive by the store's clock. When the reply is lost
     (OutcomeUnknown) the runner may hold jobs that it does not know: `held_by` lists them.
     """
-    if len(probes) == 1:
-        chosen: Sequence[Row] = [(probes[0].lane, probes[0].after, room, None)]
-    else:
-        rows = yield ask_rows("shares", probes, room=room)
-        share = {lane: (count, upto) for lane, count, upto in rows}
-        chosen = [(probe.lane, probe.after, *share[probe.lane]) for probe in probes if probe.lane in share]
-        if not chosen:
-            return []
-    claimed = yield ask_rows("claim", chosen, runner=runner, room=room)
-    jobs = list(map(Claimed._make, claimed))
-    if len(probes) > 1:
-        priority = {probe.lane: probe.priority for probe in probes}
-        jobs.sort(key=lambda job: (-priority[job.lane], job.seq))
-    return jobs
+    steps = partial(_claim, runner, probes, room)
+    return Operation(steps, is_single=len(probes) == 1, is_repeatable=False, is_quiet=True)
 
 
 @quiet
@@ -158,6 +155,23 @@ def _share(probe: Probe, chosen: Sequence[Head], is_newest: bool) -> Row | None:
     if not places:
         return None
     return probe.lane, probe.after, len(places), min(places) if is_newest else max(places)
+
+
+def _claim(runner: str, probes: Sequence[Probe], room: int) -> Steps[list[Claimed]]:
+    if len(probes) == 1:
+        chosen: Sequence[Row] = [(probes[0].lane, probes[0].after, room, None)]
+    else:
+        rows = yield ask_rows("shares", probes, room=room)
+        share = {lane: (count, upto) for lane, count, upto in rows}
+        chosen = [(probe.lane, probe.after, *share[probe.lane]) for probe in probes if probe.lane in share]
+        if not chosen:
+            return []
+    claimed = yield ask_rows("claim", chosen, runner=runner, room=room)
+    jobs = list(map(Claimed._make, claimed))
+    if len(probes) > 1:
+        priority = {probe.lane: probe.priority for probe in probes}
+        jobs.sort(key=lambda job: (-priority[job.lane], job.seq))
+    return jobs
 
 
 @operation
