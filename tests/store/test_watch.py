@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, closing
 from itertools import count
 
@@ -146,6 +146,14 @@ def test_hints_in_vain_are_heeded_less_often_and_what_is_certain_at_once() -> No
     asyncio.run(scene())
 
 
+async def hear(watches: Sequence[Watch]) -> None:
+    """Returns when all of them listen; until then they look now and then without having heard anything."""
+    for watch in watches:
+        while not await watch.wait(LONG):
+            pass
+        watch.clear()
+
+
 def test_of_a_crowd_three_are_called_for_one_job_and_all_for_many(
     postgres_yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,9 +168,7 @@ def test_of_a_crowd_three_are_called_for_one_job_and_all_for_many(
         runners = [yard.runner() for _ in range(8)]
         async with AsyncExitStack() as stack:
             watches = [await stack.enter_async_context(make_watch(yard.store, runner)) for runner in runners]
-            for watch in watches:
-                assert await watch.wait(LONG)  # they hear from now on
-                watch.clear()
+            await hear(watches)
             for runner in runners:
                 await yard.store.arun(set_idle(runner, idle=True))
             looking = [asyncio.create_task(look_once(*each)) for each in zip(watches, runners, strict=True)]
@@ -188,9 +194,7 @@ def test_who_was_not_called_looks_in_a_turn_of_its_own(postgres_yard: Yard) -> N
             await yard.store.arun(set_idle(runner, idle=True))
         async with AsyncExitStack() as stack:
             watches = [await stack.enter_async_context(make_watch(yard.store, runner)) for runner in runners]
-            for watch in watches:
-                assert await watch.wait(LONG)
-                watch.clear()
+            await hear(watches)
             await asyncio.to_thread(yard.enqueue)
             assert all(await asyncio.gather(*(watch.wait(LONG) for watch in watches)))
 
