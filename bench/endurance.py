@@ -103,7 +103,8 @@ def told(looks: Sequence[Look]) -> str:
             f"{look.hot_bytes / 1e6:>8,.1f} {look.dead_rows:>10,} {look.memory / 1e6:>8,.0f} {look.descriptors:>6}"
         )
     last = looks[-1]
-    lines.append(f"{last.done:,} jobs in {last.at:,.0f} s, {last.log_bytes / last.done:,.0f} bytes of log a job")
+    a_job = f", {last.log_bytes / last.done:,.0f} bytes of log a job" if last.hot_bytes else ""
+    lines.append(f"{last.done:,} jobs in {last.at:,.0f} s{a_job}")
     return "\n".join(lines)
 
 
