@@ -14,10 +14,9 @@ from bench.environment import look_around
 from bench.measure import FULL, QUICK, Measure, Sample, Setup, Sizes
 from bench.numbers import positive, thousands
 from bench.report import as_json, gather, print_report
-from bench.stores import MeasuredStore, postgres_store, sqlite_store
+from bench.stores import STORES, MeasuredStore
 from tests.servers import ServerMissing
 
-STORES = {"sqlite": sqlite_store, "postgres": postgres_store}
 BENCHES: dict[str, Measure] = {
     "throughput": throughput.measure,
     "enqueueing": enqueueing.measure,

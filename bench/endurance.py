@@ -17,17 +17,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.application import TARGET, app, noop, opened
-from bench.draining import CALL, enqueue
+from bench.draining import enqueue
 from bench.numbers import positive
 from bench.processor_time import descendants
 from bench.resting import proportional_size
-from bench.stores import Ask, MeasuredStore, PostgresStore, SqliteStore, postgres_store, sqlite_store
+from bench.stores import STORES, Ask, MeasuredStore, PostgresStore, SqliteStore
 from posthorse.cli.bench_measures import running_worker
 from tests.servers import ServerMissing
 
-STORES = {"sqlite": sqlite_store, "postgres": postgres_store}
 WAITING = 20_000
 """Jobs that wait at least whenever the producer looks; it then adds half as many."""
+
+LOOK = 0.01
+"""Seconds until the producer looks again when enough are waiting."""
 
 EVERY = 5.0
 """Seconds between two looks."""
@@ -75,7 +77,7 @@ def run(store: MeasuredStore, *, seconds: float, processes: int) -> Iterator[Loo
                 enqueue(noop.bind(number, 2) for number in range(WAITING // 2))
                 enqueued += WAITING // 2
             else:
-                time.sleep(CALL / 100_000)
+                time.sleep(LOOK)
             if (now := time.monotonic()) >= next_look:
                 next_look += EVERY
                 yield Look(

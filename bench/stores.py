@@ -199,6 +199,10 @@ def postgres_store() -> Iterator[PostgresStore]:
         yield PostgresStore(server)
 
 
+STORES = {"sqlite": sqlite_store, "postgres": postgres_store}
+"""By the names that programs take."""
+
+
 def _only(row: tuple[int, ...] | None) -> tuple[int, ...]:
     if row is None:
         raise LookupError("the query gave no row")
