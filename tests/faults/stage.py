@@ -102,13 +102,11 @@ class Stage:
 
     def wait_until_at_work(self) -> None:
         """Waits until each worker has a runner that began a job, so that a fault meets somebody at work."""
-        self.wait_for(
-            lambda: (
-                {event.process for event in read_history(self.history) if event.op == "start"}
-                >= {str(worker.runners[0].pid) if worker.runners else "none" for worker in self.workers}
-            ),
-            "each worker to begin a job",
-        )
+        self.wait_for(self._are_all_at_work, "each worker to begin a job")
+
+    def _are_all_at_work(self) -> bool:
+        began = {event.process for event in read_history(self.history) if event.op == "start"}
+        return all(any(str(runner.pid) in began for runner in worker.runners) for worker in self.workers)
 
     def wait_for(self, is_so: Callable[[], object], what: str, *, within: float = 30.0) -> None:
         """Waits until something is so; else fails, with the last words of everybody."""
