@@ -42,11 +42,8 @@ def _no_fence() -> None:
         for block in ("checkpoint", "complete", "end_lease"):
             if block in blocks:
                 blocks[block] = _without(
-                    blocks[block], " AND epoch = :epoch", " AND l.epoch = r.epoch", " AND epoch = r.epoch"
+                    blocks[block], " AND epoch = :epoch::int", " AND epoch = :epoch", " AND l.epoch = :epoch"
                 )
-    _replace(
-        "sqlite", "complete", "(job, epoch) IN (SELECT r.job, r.epoch FROM {rows})", "job IN (SELECT r.job FROM {rows})"
-    )
 
 
 def _early_acknowledgement() -> None:

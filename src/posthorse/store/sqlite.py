@@ -274,7 +274,7 @@ class SqliteBackend:
             **wanted.values,
         }
         if wanted.rows is not None:
-            values["rows"] = rows_as_json(wanted.rows)
+            values["rows"] = rows_as_json(wanted.rows, are_pairs=query.has_pairs)
         return values
 
     def health(self) -> Mapping[str, str | int | float | None]:

@@ -18,7 +18,7 @@ class Planted(NamedTuple):
 
 
 STATEMENTS: Mapping[str, Planted] = {
-    "a completion without its fence": Planted("I5", "long jobs", [("complete", "AND l.epoch = r.epoch", "")]),
+    "a completion without its fence": Planted("I5", "long jobs", [("complete", "AND l.epoch = :epoch", "")]),
     "a slice without its fence": Planted("I[59]", "long jobs", [("checkpoint", "AND epoch = :epoch", "")]),
     "a slice that nobody has to hold a job for": Planted(
         "I[59]",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import NamedTuple, cast
 
 import msgspec
@@ -96,18 +97,18 @@ def _enqueue(
 
 
 def _inserting(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], **values: Value) -> Ask:
-    if len(jobs) == 1 and jobs[0].run_at is None and not jobs[0].delay:
-        job = jobs[0]
+    job = jobs[0]
+    if job.run_at is None and not job.delay and len(set(map(_besides_arguments, jobs))) == 1:
         values |= {
-            "id": job.id,
             "lane": lanes[job.lane],
-            "arguments": job.arguments,
             "options": job.options,
             "tenant": job.tenant,
             "tags": job.tags,
             "parent": job.parent,
         }
-        return Ask("enqueue_one", values)
+        if len(jobs) == 1:
+            return Ask("enqueue_one", {**values, "id": job.id, "arguments": job.arguments})
+        return Ask("enqueue_alike", values, [(job.id, job.arguments) for job in jobs])
     rows = [
         (
             job.id,
@@ -123,6 +124,9 @@ def _inserting(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], **values: Valu
         for job in jobs
     ]
     return Ask("enqueue", values, rows)
+
+
+_besides_arguments = attrgetter("lane", "run_at", "delay", "options", "tenant", "tags", "parent")
 
 
 def _without_known(jobs: Sequence[NewJob], channel: str) -> Steps[tuple[Mapping[str, str], Sequence[NewJob]]]:

@@ -31,6 +31,21 @@ WHERE coalesce(r.run_at, r.delay) IS NOT NULL AND j.state = 'scheduled'
 ON CONFLICT (job) DO NOTHING;
 SELECT :now
 
+-- ## enqueue_alike
+-- Inserts jobs that may run now and differ in nothing but their arguments: as `enqueue` does, for a fifth of its cost.
+-- pairs: id uuid, arguments text
+INSERT INTO @jobs (id, lane, seq, created_at, state, arguments, options, tenant, tags, parent)
+SELECT r.id, :lane, last.seq + r.ordinal, :now, 'pending', r.arguments, :options, :tenant, :tags, :parent
+FROM (SELECT max(:now, 1 + coalesce((SELECT max(seq) FROM @ready WHERE lane = :lane), 0)) AS seq) AS last
+CROSS JOIN {rows}
+WHERE abs(:now / 1000 - :made_at) < :tolerance / 1000
+ON CONFLICT (id) DO NOTHING;
+INSERT INTO @ready (lane, seq, job)
+SELECT j.lane, j.seq, j.id FROM {rows} CROSS JOIN @jobs j ON j.id = r.id
+WHERE j.state = 'pending' AND NOT EXISTS (SELECT 1 FROM @leases WHERE job = j.id)
+ON CONFLICT (lane, seq) DO NOTHING;
+SELECT :now
+
 -- ## enqueue_one
 -- Inserts one job that may run now: as `enqueue` does, for half of what a batch of one costs.
 INSERT INTO @jobs (id, lane, seq, created_at, state, arguments, options, tenant, tags, parent)
@@ -198,17 +213,17 @@ DELETE FROM @parked WHERE job IN (SELECT json_extract(value, '$[0]') FROM json_e
 SELECT 1
 
 -- ## complete
--- Ends leases and writes results; answers with how many leases still stood, and how many jobs were written. A job that
--- has a lease is there, so nothing is ever inserted: UPDATE with FROM copies all rows aside first, and takes half as long
--- again.
--- rows: job uuid, epoch int, result text
+-- Ends leases of one epoch and writes results; answers with how many leases still stood, and how many jobs were written.
+-- A job that has a lease is there, so nothing is ever inserted: UPDATE with FROM copies all rows aside first, and takes half
+-- as long again.
+-- pairs: job uuid, result text
 INSERT INTO @jobs (id, epoch, result, started_at, finished_at, state, lane, seq, created_at, arguments)
-SELECT r.job, r.epoch, r.result, l.claimed_at, :now, 'completed', 0, 0, 0, ''
-FROM {rows} CROSS JOIN @leases l WHERE l.job = r.job AND l.epoch = r.epoch
+SELECT r.job, :epoch, r.result, l.claimed_at, :now, 'completed', 0, 0, 0, ''
+FROM {rows} CROSS JOIN @leases l WHERE l.job = r.job AND l.epoch = :epoch
 ON CONFLICT (id) DO UPDATE SET
     state = excluded.state, epoch = excluded.epoch, version = version + 2, result = excluded.result, reason = NULL,
     started_at = coalesce(started_at, excluded.started_at), finished_at = excluded.finished_at;
-DELETE FROM @leases WHERE (job, epoch) IN (SELECT r.job, r.epoch FROM {rows});
+DELETE FROM @leases WHERE job IN (SELECT r.job FROM {rows}) AND epoch = :epoch;
 SELECT changes(), changes()
 
 -- ## lock_job
