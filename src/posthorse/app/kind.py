@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Generic, Literal, ParamSpec, TypeVar, cast
 
@@ -26,7 +26,7 @@ from posthorse.rules.registry import (
     checked_tags,
 )
 from posthorse.rules.retry import Backoff, as_backoff
-from posthorse.rules.unique import Identity, Unique, check_names, checked_unique, fingerprint, identity_of, remembered
+from posthorse.rules.unique import Unique, check_names, checked_unique, fingerprint, identity_of, remembered
 from posthorse.rules.wall_time import checked_moment
 
 if TYPE_CHECKING:
@@ -40,15 +40,17 @@ R = TypeVar("R", covariant=True)
 S = TypeVar("S")
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[R]):
+class Call(msgspec.Struct, Generic[R], frozen=True):
     """A kind bound to checked arguments, not yet enqueued. May be enqueued any number of times."""
 
     app: Posthorse
     template: NewJob
-    connection: UserConnection | None = field(default=None, repr=False)
+    connection: UserConnection | None = None
     block: float = 0.0
     """Seconds to wait for room in a full queue."""
+
+    def __repr__(self) -> str:
+        return f"<Call {self.template.lane.kind!r}>"
 
     def enqueue(self) -> Job[R]:
         """Stores the job; durable when this returns, or with the transaction of its connection."""
@@ -66,11 +68,10 @@ class Kind(Generic[P, R]):
         self._app = app
         self._registered = registered
         self._overrides = overrides or Overrides()
-        self._lane = _lane(registered, self._overrides)
         self._unique = _unique(registered, self._overrides)
+        self._sequence = self._overrides.sequence or registered.options.sequence
         self._options = _options(self._overrides, self._unique)
-        self._stored_options = self._options.encode()
-        self._stored_tags = _tags(registered, self._overrides)
+        self._template = _template(registered, self._overrides, self._options.encode())
 
     @property
     def kind(self) -> str:
@@ -80,31 +81,11 @@ class Kind(Generic[P, R]):
     def bind(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         """Checks arguments against the signature and holds them for later. Raises InvalidArgument, TooLarge."""
         arguments = self._registered.signature.encode(args, kwargs)
+        job = msgspec.structs.replace(self._template, arguments=arguments)
         overrides = self._overrides
-        unique, key = self._unique, overrides.key
-        identity = None if unique is None else identity_of(unique, arguments, args, kwargs)
-        sequence = overrides.sequence or self._registered.options.sequence
-        return Call(
-            self._app,
-            NewJob(
-                id="",
-                lane=self._lane,
-                arguments=arguments,
-                run_at=overrides.run_at,
-                delay=overrides.delay,
-                options=self._stored_options if identity is None else self._options_with(identity),
-                tenant=overrides.tenant,
-                tags=self._stored_tags,
-                key=None if key is None else key.text,
-                fingerprint=None if key is None else self._fingerprint(key, arguments),
-                key_scope=WHOLE_APP if key is not None and key.scope == "app" else None,
-                key_span=None if key is None else key.span,
-                sequence=None if sequence is None else self._gate(sequence, arguments),
-                unique=identity,
-            ),
-            overrides.connection,
-            overrides.block,
-        )
+        if not (self._unique is None and self._sequence is None and overrides.key is None):
+            job = self._told_apart(job, args, kwargs)
+        return Call(self._app, job, overrides.connection, overrides.block)
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Stores a job; durable when this returns. Raises InvalidArgument, KeyConflict, StoreError."""
@@ -192,17 +173,32 @@ class Kind(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<Kind {self.kind!r}>"
 
+    def _told_apart(self, job: NewJob, args: tuple[object, ...], kwargs: Mapping[str, object]) -> NewJob:
+        """With what tells it apart from others: key, identity, and its place in a sequence."""
+        unique, key, options = self._unique, self._overrides.key, job.options
+        identity = None if unique is None else identity_of(unique, job.arguments, args, kwargs)
+        if unique is not None and identity is not None and callable(unique.by):
+            # What the function made of the arguments is kept: no store could ask it again.
+            options = msgspec.structs.replace(self._options, unique=remembered(unique, identity.value)).encode()
+        return msgspec.structs.replace(
+            job,
+            options=options,
+            key=None if key is None else key.text,
+            fingerprint=None if key is None else self._fingerprint(key, job.arguments),
+            key_scope=WHOLE_APP if key is not None and key.scope == "app" else None,
+            key_span=None if key is None else key.span,
+            sequence=self._gate(job.arguments),
+            unique=identity,
+        )
+
     def _fingerprint(self, key: Key, arguments: str) -> str:
         return fingerprint(arguments) if key.scope == "kind" else f"{self.kind} {fingerprint(arguments)}"
 
-    def _options_with(self, identity: Identity) -> str | None:
-        """What a function made of the arguments is kept: no store could ask it again."""
-        if self._unique is None or not callable(self._unique.by):
-            return self._stored_options
-        return msgspec.structs.replace(self._options, unique=remembered(self._unique, identity.value)).encode()
-
-    def _gate(self, sequence: InSequence, arguments: str) -> str | None:
-        """The gate of its place in a sequence; None for a job without the argument that it goes by."""
+    def _gate(self, arguments: str) -> str | None:
+        """The gate of its place in a sequence; None for a job without one, or without the argument that it goes by."""
+        sequence = self._sequence
+        if sequence is None:
+            return None
         tenant = self._overrides.tenant or ""
         value = None if sequence.per is None else value_of(sequence.per, self._registered.signature, arguments, tenant)
         if value is NOTHING:
@@ -247,6 +243,19 @@ class Overrides:
     sequence: InSequence | None = None
     connection: UserConnection | None = None
     block: float = 0.0
+
+
+def _template(registered: Registered, overrides: Overrides, options: str | None) -> NewJob:
+    return NewJob(
+        id="",
+        lane=_lane(registered, overrides),
+        arguments="",
+        run_at=overrides.run_at,
+        delay=overrides.delay,
+        options=options,
+        tenant=overrides.tenant,
+        tags=_tags(registered, overrides),
+    )
 
 
 def _lane(registered: Registered, overrides: Overrides) -> Lane:

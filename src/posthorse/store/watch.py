@@ -81,6 +81,11 @@ class Watch:
         """The same for what need not concern whoever waits: hints in vain are heeded less and less often."""
         self._news.set()
 
+    @property
+    def is_certain(self) -> bool:
+        """True when there are news since the last `clear` that are no mere hints."""
+        return self._certain.is_set()
+
     def clear(self) -> None:
         """Forgets the news so far: call it before looking at the store."""
         self._certain.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
 from posthorse.errors import Interrupted, StoreError
@@ -52,10 +52,11 @@ class Journal:
 
     def save(self, done: Slice | None = None) -> None:
         """Commits a slice, or without one where the job stands. Raises Interrupted when the lease is lost."""
-        with self._one_commit(done):
-            failpoint("before_slice_commit")
-            self._take(self._store.run(self._saving(done)), done)
-            failpoint("after_slice_commit")
+        self._begin_commit(done)
+        failpoint("before_slice_commit")
+        self._take(self._store.run(self._saving(done)), done)
+        failpoint("after_slice_commit")
+        self._is_doubtful = False
 
     async def asave(self, done: Slice | None = None) -> None:
         """The same for a coroutine."""
@@ -71,29 +72,29 @@ class Journal:
 
         It is on the connection given, or on one of the store's.
         """
-        with ExitStack() as stack:
-            stack.enter_context(self._one_transaction())
+        with self._one_transaction():
             with self._store.transaction(connection, longest=self._longest_transaction) as open_connection:
                 yield open_connection
                 done = finish()
-                stack.enter_context(self._one_commit(done))
+                self._begin_commit(done)
                 self._take(self._store.run(self._saving(done)), done)
                 failpoint("before_slice_commit")
             failpoint("after_slice_commit")
+            self._is_doubtful = False
 
     @asynccontextmanager
     async def atransaction(self, finish: Callable[[], Slice], connection: object = None) -> AsyncIterator[object]:
         """The same for a coroutine."""
         async with self._turn:
-            with ExitStack() as stack:
-                stack.enter_context(self._one_transaction())
+            with self._one_transaction():
                 async with self._store.atransaction(connection, longest=self._longest_transaction) as open_connection:
                     yield open_connection
                     done = finish()
-                    stack.enter_context(self._one_commit(done))
+                    self._begin_commit(done)
                     self._take(await self._store.arun(self._saving(done)), done)
                     failpoint("before_slice_commit")
                 failpoint("after_slice_commit")
+                self._is_doubtful = False
 
     @property
     def job(self) -> str:
@@ -125,10 +126,11 @@ class Journal:
             )
 
     async def _asave(self, done: Slice | None) -> None:
-        with self._one_commit(done):
-            failpoint("before_slice_commit")
-            self._take(await self._store.arun(self._saving(done)), done)
-            failpoint("after_slice_commit")
+        self._begin_commit(done)
+        failpoint("before_slice_commit")
+        self._take(await self._store.arun(self._saving(done)), done)
+        failpoint("after_slice_commit")
+        self._is_doubtful = False
 
     @contextmanager
     def _one_transaction(self) -> Iterator[None]:
@@ -138,14 +140,11 @@ class Journal:
         finally:
             self.is_in_transaction = False
 
-    @contextmanager
-    def _one_commit(self, done: Slice | None) -> Iterator[None]:
+    def _begin_commit(self, done: Slice | None) -> None:
         # Where the job stands runs ahead of what is stored until the commit has succeeded. A body that swallows
         # the error of a commit must not carry the cursor over the slice that was lost.
         self.raise_if_doubtful()
         self._is_doubtful = done is not None
-        yield
-        self._is_doubtful = False
 
     def _saving(self, done: Slice | None) -> Operation[Saved | None]:
         if done is None and self._is_in_slice:

@@ -17,11 +17,11 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Generic, TypeVar, cast, overload
 
 import msgspec
+from msgspec.structs import replace
 
 from posthorse.errors import InvalidOption
 from posthorse.rules.cursor import Cursor
@@ -46,8 +46,7 @@ A = TypeVar("A", covariant=True)
 log = logging.getLogger("posthorse.job")
 
 
-@dataclass(frozen=True, slots=True)
-class LoopPlan:
+class LoopPlan(msgspec.Struct, frozen=True):
     """How a loop wants its slices."""
 
     name: str
@@ -56,8 +55,7 @@ class LoopPlan:
     time_box: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """The place of one slice in its loop. `retried` are the numbers of bad items; None where the source is read."""
 
     plan: LoopPlan

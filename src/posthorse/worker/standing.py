@@ -6,7 +6,8 @@ Knows how a checkpoint is encoded, and not where it is stored.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from posthorse.errors import TooLarge
 from posthorse.rules.cursor import Cursor
@@ -20,8 +21,7 @@ from posthorse.store.operations.finish import BadItemChanges, Checkpoint
 KEPT_LIMIT = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slice:
+class Slice(msgspec.Struct, frozen=True, kw_only=True):
     """What one slice adds to where the job stands."""
 
     loop: str

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, runtime_checkable
+
+import msgspec
 
 from posthorse.rules.cursor import Cursor
 
 T_co = TypeVar("T_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk(Generic[T_co]):
+class Chunk(msgspec.Struct, Generic[T_co], frozen=True):
     """The next items of a source, and where it stands after them.
 
     cursor: the position after the last of `items`, to be saved when they are done.
