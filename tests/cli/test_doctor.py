@@ -15,13 +15,13 @@ from posthorse.cli.checks import (
     due_check,
     postgres_checks,
     sqlite_checks,
-    unserved_check,
+    unserved_checks,
     worker_check,
 )
 from posthorse.rules.growth import Death, Deaths
 from posthorse.rules.job import State
 from posthorse.store.migrate import SCHEMA_VERSION
-from posthorse.store.operations.read import WorkerRow
+from posthorse.store.operations.read import Unserved, WorkerRow
 from tests.cli.conftest import Shop, make_shop
 from tests.waiting import until_state
 
@@ -195,8 +195,20 @@ def test_silent_worker_is_not_alive() -> None:
 
 
 def test_nothing_unserved_and_no_dead_letters_are_well() -> None:
-    assert unserved_check({}).verdict is Verdict.OK
+    assert [check.verdict for check in unserved_checks([])] == [Verdict.OK]
     assert dead_letter_check({State.PAUSED: 3}, Deaths([], False, 0)).verdict is Verdict.OK
+
+
+def test_what_nobody_knows_and_what_nobody_takes_are_told_apart() -> None:
+    unserved = [
+        Unserved("default", "send", 1_200, is_known=False),
+        Unserved("mail", "send", 3, is_known=False),
+        Unserved("posthorse", "tell_growth", 1, is_known=True),
+    ]
+    kinds, queues = unserved_checks(unserved)
+    assert kinds.finding == "no living worker knows: send (1,203)"
+    assert queues.finding == "no living worker takes from: posthorse (1)"
+    assert queues.advice == "start one with `-q posthorse`, or without -q for all queues"
 
 
 def test_it_is_told_how_many_dead_letters_came_lately() -> None:

@@ -25,7 +25,7 @@ def test_what_is_not_there_reads_as_nothing(yard: Yard) -> None:
     assert yard.store.read(read.depths()) == []
     assert yard.store.read(read.parked_counts()) == {}
     assert yard.store.read(read.running_count()) == 0
-    assert yard.store.read(read.unserved()) == {}
+    assert yard.store.read(read.unserved()) == []
 
 
 def test_jobs_are_listed_from_the_newest_in_pages(yard: Yard) -> None:
@@ -75,14 +75,22 @@ def test_counts_tell_where_jobs_lie(yard: Yard) -> None:
     assert yard.store.read(read.running_count()) == 1
 
 
-def test_kinds_that_no_living_runner_knows_are_reported(yard: Yard) -> None:
+def test_jobs_that_no_living_runner_takes_are_reported(yard: Yard) -> None:
+    def unserved() -> list[read.Unserved]:
+        return yard.store.read(read.unserved())
+
     yard.enqueue(2)
     yard.enqueue(3, OTHER)
-    assert yard.store.read(read.unserved()) == {"send": 3, "work": 2}
+    work, send = read.Unserved("default", "work", 2, is_known=False), read.Unserved("mail", "send", 3, is_known=False)
+    assert unserved() == [work, send]
     yard.runner(kinds=["work", "more"])
-    assert yard.store.read(read.unserved()) == {"send": 3}
+    assert unserved() == [send]
+    yard.runner(kinds=["send"])
+    assert unserved() == [send._replace(is_known=True)]
+    yard.runner(kinds=["send"], queues=[])
+    assert unserved() == []
     yard.pass_time(seconds=31)
-    assert yard.store.read(read.unserved()) == {"send": 3, "work": 2}
+    assert unserved() == [work, send]
 
 
 def test_health_says_what_the_store_runs_on(yard: Yard) -> None:

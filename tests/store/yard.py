@@ -62,9 +62,11 @@ class Yard:
 
     # ── work ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def runner(self, *, kinds: Sequence[str] = ("work",), lease: int = LEASE) -> str:
+    def runner(
+        self, *, kinds: Sequence[str] = ("work",), queues: Sequence[str] = ("default",), lease: int = LEASE
+    ) -> str:
         id = str(uuid.uuid4())
-        runner = runners.Runner(id, "worker-1", "here", 4711, "0", 10, ["default"], kinds)
+        runner = runners.Runner(id, "worker-1", "here", 4711, "0", 10, queues, kinds)
         self.store.run(runners.register(runner, boot=self.store.backend.boot, lease=lease))
         return id
 

@@ -6,6 +6,7 @@ Pure: numbers and names in, checks out. Whoever asks the store is elsewhere.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
@@ -15,7 +16,7 @@ from posthorse import ids
 from posthorse.cli.words import span
 from posthorse.rules.growth import Deaths
 from posthorse.rules.job import State
-from posthorse.store.operations.read import WorkerRow
+from posthorse.store.operations.read import Unserved, WorkerRow
 
 Health = Mapping[str, str | int | float | None]
 
@@ -228,16 +229,28 @@ def worker_check(rows: Sequence[WorkerRow], lease: timedelta, waiting: int) -> C
     return ok("workers", finding)
 
 
-def unserved_check(unserved: Mapping[str, int]) -> Check:
-    """Kinds that wait for code which no living worker has."""
+def unserved_checks(unserved: Sequence[Unserved]) -> Iterator[Check]:
+    """Jobs that wait for a worker that has their code, and takes from their queue."""
     if not unserved:
-        return ok("kinds", "every kind that waits is served")
-    listed = ", ".join(f"{kind} ({count:,})" for kind, count in unserved.items())
-    return warning(
-        "kinds",
-        f"no living worker knows: {listed}",
-        "start a worker whose application has these kinds; after a rename, keep the old one with aliases=[…]",
-    )
+        yield ok("kinds", "every kind that waits is served")
+    unknown, left_out = Counter[str](), Counter[str]()
+    for jobs in unserved:
+        if jobs.is_known:
+            left_out[jobs.queue] += jobs.waiting
+        else:
+            unknown[jobs.kind] += jobs.waiting
+    if unknown:
+        yield warning(
+            "kinds",
+            f"no living worker knows: {_listed(unknown)}",
+            "start a worker whose application has these kinds; after a rename, keep the old one with aliases=[…]",
+        )
+    if left_out:
+        yield warning(
+            "queues",
+            f"no living worker takes from: {_listed(left_out)}",
+            f"start one with `-q {min(left_out)}`, or without -q for all queues",
+        )
 
 
 def due_check(next_due: int | None) -> Check:
@@ -265,6 +278,10 @@ def backlog_check(waiting: int, running: int, counts: Mapping[State, int]) -> Ch
     aside = (State.SCHEDULED, State.BLOCKED, State.PAUSED)
     told += [f"{counts[state]:,} {state.value}" for state in aside if counts.get(state)]
     return ok("jobs", ", ".join(told))
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({count:,})" for name, count in sorted(counts.items()))
 
 
 def _bytes(count: str | int | float | None) -> str:

@@ -28,7 +28,7 @@ from posthorse.cli.checks import (
     postgres_checks,
     problem,
     sqlite_checks,
-    unserved_check,
+    unserved_checks,
     warning,
     worker_check,
 )
@@ -119,7 +119,7 @@ def _work(app: Posthorse) -> Iterator[Check]:
     rows = store.read(read.workers())
     unserved = store.read(read.unserved())
     yield worker_check(rows, timedelta(seconds=app.settings.lease), waiting)
-    yield unserved_check(unserved)
+    yield from unserved_checks(unserved)
     yield backlog_check(waiting, store.read(read.running_count()), counts)
     yield due_check(store.read(next_due()).job)
     yield dead_letter_check(counts, store.read(new_dead_letters(microseconds(NEW_FOR))))

@@ -88,6 +88,15 @@ class WorkerRow(NamedTuple):
     silent_for: int
 
 
+class Unserved(NamedTuple):
+    """Jobs that nobody takes. `is_known`: a living runner knows the kind, and leaves the queue out."""
+
+    queue: str
+    kind: str
+    waiting: int
+    is_known: bool
+
+
 class HolderRow(NamedTuple):
     """The runner that holds the lease on a job."""
 
@@ -221,15 +230,22 @@ def running_count() -> Steps[int]:
 
 
 @operation
-def unserved() -> Steps[dict[str, int]]:
-    """How many jobs wait of each kind that no living runner has registered."""
-    waiting: Counter[str] = Counter()
+def unserved() -> Steps[list[Unserved]]:
+    """The jobs that wait in queues from which no living runner takes their kind."""
+    waiting: Counter[tuple[str, str]] = Counter()
     for depth in (yield ask("depths")):
-        waiting[cast("str", depth[1])] += cast("int", depth[3])
-    served: set[str] = set()
-    for (kinds,) in (yield ask("living_kinds")):
-        served.update(_decode_names(cast("str", kinds)))
-    return {kind: waiting[kind] for kind in sorted(waiting.keys() - served)}
+        queue, kind, _, count = cast("tuple[str, str, int, int]", depth[:4])
+        waiting[queue, kind] += count
+    living = [
+        (_decode_names(cast("str", queues)), _decode_names(cast("str", kinds)))
+        for queues, kinds in (yield ask("what_the_living_serve"))
+    ]
+    found: list[Unserved] = []
+    for (queue, kind), count in sorted(waiting.items()):
+        taken = [queues for queues, kinds in living if kind in kinds]
+        if not any(queue in queues or not queues for queues in taken):
+            found.append(Unserved(queue, kind, count, is_known=bool(taken)))
+    return found
 
 
 def _by_id(found: Sequence[Row], state: State) -> Steps[list[JobRow]]:

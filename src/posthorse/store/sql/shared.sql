@@ -809,9 +809,9 @@ SELECT id, worker, host, pid, version, started_at, beat_at, idle, draining, runn
     queues, kinds, :now - beat_at
 FROM @runners ORDER BY worker, started_at, id
 
--- ## living_kinds
--- The kinds that each living runner has registered.
-SELECT kinds FROM @runners WHERE boot = :boot AND expires_at > :lease_now
+-- ## what_the_living_serve
+-- The queues that each living runner takes from, none for all of them, and the kinds that it knows.
+SELECT queues, kinds FROM @runners WHERE boot = :boot AND expires_at > :lease_now
 
 -- ## depths
 -- How many jobs wait in each lane.
