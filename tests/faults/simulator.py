@@ -2,7 +2,8 @@
 
 Clients, runners, sweepers and schedulers take turns as chance has it; clocks leap and are set back; runners die, stall
 and come back as zombies; operations are cut off or told twice. In the end everything heals, and every job has to come
-to an end. `python -m tests.faults.simulator --seed 7 --steps 100` runs one of them again and tells its steps.
+to an end. `python -m tests.faults.simulator --seed 7 --steps 100` runs one of them again and tells its steps;
+`--decisions --runs 5000` tries what decides without a store (lives, gates, turns, schedules), alone and much faster.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from posthorse.clock import SECOND
 from posthorse.errors import PosthorseError
 from tests.faults.simulation import snapshot
 from tests.faults.simulation.actors import Client, Step, VirtualRunner, short
+from tests.faults.simulation.decisions import DECIDERS
 from tests.faults.simulation.judge import Judge, is_claimed, passes_dead
 from tests.faults.simulation.keepers import Keepers
 from tests.faults.simulation.kinds import FOCUSES, Focus, application
@@ -249,8 +251,11 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--focus", choices=FOCUSES, default=None, help="what it is busy with; else drawn")
     parser.add_argument("--runs", type=int, default=1, help="so many seeds, one after the other")
+    parser.add_argument("--decisions", action="store_true", help="what decides without a store, alone: far more runs")
     wanted = parser.parse_args()
     first = random.randrange(10**9) if wanted.seed is None else wanted.seed
+    if wanted.decisions:
+        return _decide_alone(first, wanted.runs)
     began = time.monotonic()
     jobs = 0
     for seed in range(first, first + wanted.runs):
@@ -264,6 +269,18 @@ def main() -> int:
             sys.stdout.write("\n".join(done.trail) + "\n")
     seconds = time.monotonic() - began
     sys.stdout.write(f"{wanted.runs} runs from seed {first}, {jobs} jobs, {seconds:.1f} s: nothing wrong\n")
+    return 0
+
+
+def _decide_alone(first: int, runs: int) -> int:
+    for decide in DECIDERS:
+        began = time.monotonic()
+        for seed in range(first, first + runs):
+            if problems := list(decide(random.Random(seed))):
+                sys.stdout.write(f"{decide.__name__}, seed {seed}: {'; '.join(problems)}\n")
+                return 1
+        seconds = time.monotonic() - began
+        sys.stdout.write(f"{decide.__name__}: {runs} runs from seed {first}, {seconds:.1f} s: nothing wrong\n")
     return 0
 
 

@@ -11,7 +11,7 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -68,13 +68,8 @@ def test_a_run_is_the_same_again() -> None:
     assert simulate(7).trail == simulate(7).trail
 
 
-@pytest.mark.parametrize(
-    ("decide", "runs"),
-    [(decisions.life, 2000), (decisions.gate, 150), (decisions.turns, 80), (decisions.schedule, 60)],
-)
-def test_decisions_without_a_store_keep_every_promise(
-    decide: Callable[[random.Random], Iterator[str]], runs: int
-) -> None:
+@pytest.mark.parametrize(("decide", "runs"), decisions.DECIDERS.items())
+def test_decisions_without_a_store_keep_every_promise(decide: decisions.Deciding, runs: int) -> None:
     for seed in range(runs):
         problems = list(decide(random.Random(seed)))
         assert not problems, f"seed {seed}: {problems[:3]}"
@@ -175,13 +170,23 @@ def test_a_red_run_tells_its_seed_and_is_made_shorter(monkeypatch: pytest.Monkey
     assert f"python -m tests.faults.simulator --seed {red.seed} --steps {shorter.steps}" in str(shorter)
 
 
-def test_the_command_tells_what_happened() -> None:
+def simulator(*arguments: str) -> str:
+    """What the command says."""
     told = subprocess.run(
-        [sys.executable, "-m", "tests.faults.simulator", "--seed", "7", "--steps", "20"],
+        [sys.executable, "-m", "tests.faults.simulator", *arguments],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
     )
-    assert "1 runs from seed 7" in told.stdout
+    return told.stdout
+
+
+def test_the_command_tells_what_happened() -> None:
+    assert "1 runs from seed 7" in simulator("--seed", "7", "--steps", "20")
+
+
+def test_the_command_decides_without_a_store() -> None:
+    told = simulator("--decisions", "--seed", "7", "--runs", "20")
+    assert re.findall(r"(\w+): 20 runs from seed 7", told) == ["life", "gate", "turns", "schedule"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from posthorse.rules.gates import SECOND, Arrival, Need, Standing, Tally
 from posthorse.rules.job import JobError, State
@@ -28,6 +28,8 @@ from posthorse.rules.retry import Backoff
 from posthorse.rules.schedules import MisfirePolicy, Policies, due
 from posthorse.rules.timing import Timing
 from posthorse.rules.turns import Head, Line, Passes, after_turns, take_turns
+
+Deciding = Callable[[random.Random], Iterator[str]]
 
 MINUTE = 60 * 1_000_000
 BEGINNING = 2_000_000_000 * 1_000_000
@@ -140,6 +142,10 @@ def schedule(chance: random.Random) -> Iterator[str]:
             yield f"I17: {len(found.times)} missed times are run, with misfire {misfire}"
         run.update(found.times)
         through = found.through
+
+
+DECIDERS: Mapping[Deciding, int] = {life: 2_000, gate: 150, turns: 80, schedule: 60}
+"""Each with how many runs of it take a third of a second or so."""
 
 
 def _drawn_outcome(chance: random.Random) -> Outcome:
