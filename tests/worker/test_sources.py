@@ -8,15 +8,19 @@ import enum
 import gzip
 import io
 import json
+import threading
 import zipfile
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from types import SimpleNamespace
+from typing import TypeVar, cast
 from uuid import UUID
 
 import pytest
@@ -25,6 +29,8 @@ from hypothesis import strategies as st
 
 from posthorse.errors import InvalidOption, UsageError
 from posthorse.rules.cursor import Cursor, cursor_of_key, key_of_cursor
+from posthorse.worker.hands import LoopHands
+from posthorse.worker.journal import Journal
 from posthorse.worker.sources import AsyncSource, Chunk, Source, as_source, csv, keyset, lines
 from posthorse.worker.sources.files import Content
 
@@ -627,3 +633,42 @@ def test_an_unclosed_quote_names_its_record(tmp_path: Path) -> None:
 def test_a_dialect_that_csv_refuses_is_refused_when_it_is_declared(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="delimiter"):
         csv(tmp_path / "input.csv", delimiter=";;")
+
+
+# ── beside the loop ──────────────────────────────────────────────────────────────────────────────────
+
+
+class Told(Sequence[int]):
+    """A sequence that may block, and notes in which threads it is read."""
+
+    def __init__(self) -> None:
+        self.threads: set[int] = set()
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> int:  # type: ignore[override]  # no slices: not every sequence knows them
+        self.threads.add(threading.get_ident())
+        return index
+
+
+def test_a_coroutine_cuts_what_lies_in_memory_itself_and_reads_what_may_block_in_a_thread() -> None:
+    async def read(items: Sequence[int]) -> Chunk[object]:
+        source = as_source(items)
+        hands = LoopHands(cast("Journal", SimpleNamespace(aread=None, asave=None)), source)
+        with forbidden_threads() if isinstance(items, range) else nullcontext():
+            assert await hands.count() == 5
+            return cast("Chunk[object]", await hands.read(None, 3))
+
+    @contextmanager
+    def forbidden_threads() -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(executor := ThreadPoolExecutor(1))
+        executor.shutdown()  # whoever would use it fails
+        yield
+
+    told = Told()
+    assert list(asyncio.run(read(told)).items) == [0, 1, 2]
+    assert told.threads
+    assert threading.get_ident() not in told.threads
+    assert asyncio.run(read(range(5))).items == range(3)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence, Set
+import asyncio
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from io import IOBase
 from os import PathLike
@@ -60,8 +61,17 @@ class SequenceSource(Generic[T]):
             items = [self.items[index] for index in range(done, end)]
         return Chunk(items, end, is_last=end == length)
 
+    @property
+    def beside_loop(self) -> Callable[..., Awaitable[object]]:
+        """What lies in memory is cut on the loop itself; a sequence of the user's may block: it is read in a thread."""
+        return _at_once if type(self.items) in (list, tuple, range) else asyncio.to_thread
+
     def close(self) -> None:
         """Nothing is held open."""
+
+
+async def _at_once(function: Callable[..., T], *arguments: object) -> T:
+    return function(*arguments)
 
 
 def _items_done(cursor: Cursor) -> int:
