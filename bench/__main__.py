@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from bench import batches, crowd, enqueueing, limits, pickup, resting, slices, throughput, weight
+from bench import batches, crowd, enqueueing, instructions, limits, memory, pickup, resting, slices, throughput, weight
 from bench.environment import look_around
 from bench.measure import FULL, QUICK, Measure, Sample, Setup, Sizes
 from bench.numbers import positive, thousands
@@ -28,6 +28,9 @@ BENCHES: dict[str, Measure] = {
     "limits": limits.measure,
     "weight": weight.measure,
 }
+ON_REQUEST: dict[str, Measure] = {"instructions": instructions.measure, "memory": memory.measure}
+"""What is measured only where it is asked for by name."""
+
 ROUNDS, QUICK_ROUNDS = 5, 1
 PROCESSES, QUICK_PROCESSES = (1, 2), (1,)
 CONCURRENCY = 10
@@ -81,7 +84,7 @@ def _samples(wanted: Wanted, setups: Sequence[Setup]) -> Iterator[tuple[str, Sam
         for setup in setups:
             for name in wanted.benches:
                 print(f"round {number} of {wanted.rounds}: {setup.store.name}, {name}", file=sys.stderr, flush=True)
-                for sample in BENCHES[name](setup):
+                for sample in (BENCHES | ON_REQUEST)[name](setup):
                     yield setup.store.name, sample
 
 
@@ -103,7 +106,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Posthorse beside the bare databases.")
     add = parser.add_argument
     add("--store", choices=STORES, help="one store; otherwise both")
-    add("--only", choices=BENCHES, action="append", help="one bench, may be repeated; otherwise all")
+    add(
+        "--only",
+        choices=[*BENCHES, *ON_REQUEST],
+        action="append",
+        help=f"one bench, may be repeated; otherwise all but {', '.join(ON_REQUEST)}",
+    )
     add("--quick", action="store_true", help="small, one round, one process: shows that it runs, not how fast")
     add("--rounds", type=positive, metavar="N", help=f"otherwise {ROUNDS}")
     add("--jobs", type=thousands, metavar="N", help=f"queued for throughput; otherwise {FULL.jobs:,}")

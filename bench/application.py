@@ -24,6 +24,11 @@ def threaded_noop(first: int, second: int) -> None:
 
 
 @app.job
+async def swallow(text: str) -> None:
+    """On the worker's loop, with an argument of any size."""
+
+
+@app.job
 async def tell_beginning() -> int:
     """When its code began, in nanoseconds on the clock that all processes of the machine share."""
     return time.monotonic_ns()

@@ -34,6 +34,10 @@ class Sizes:
     """Jobs that are claimed at once."""
     crowds: Sequence[int] = (2, 50)
     """Runners that have nothing to do."""
+    many: int = 100_000
+    """Small jobs over which memory should stay flat; whole thousands."""
+    large: int = 1_000
+    """Jobs with large arguments."""
     pinned: int = 20
     """How many times `jobs` are worked off behind a snapshot that somebody holds."""
 
@@ -52,6 +56,8 @@ QUICK = Sizes(
     queues=300,
     batches=(10, 1_000),
     crowds=(2,),
+    many=2_000,
+    large=20,
     pinned=10,
 )
 

@@ -1,0 +1,81 @@
+"""What `instructions` counts: works of Posthorse, each in a process that does nothing else; the store has its schema.
+
+Knows nothing of the counting but that it makes everything slow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+
+import uvloop
+
+from bench.application import app, noop, opened
+from bench.forked import do_as_told
+from posthorse.store.operations.runners import register
+from posthorse.worker import claiming, loop, prefetch, slots
+from posthorse.worker.embedded import make_runner, retire_quietly
+
+SLOWER = 50
+"""How many times valgrind slows a program down."""
+
+PACES = ((prefetch, "AHEAD"), (slots, "LONGEST_TURN"), (claiming, "NEWS_EVERY"), (loop, "LISTEN_EVERY"))
+"""What a runner does by the clock, which does not slow down: these would come so much more often for a job."""
+
+LEASE = 3_600_000_000
+"""Microseconds; nobody beats."""
+
+CALL = 1_000
+
+is_over = asyncio.Event()
+
+
+@app.job
+async def leave() -> None:
+    """Ends the work: the last job in the store."""
+    is_over.set()
+
+
+def enqueue_singly(url: str, jobs: int) -> None:
+    """One after the other."""
+    with opened(url):
+        for number in range(jobs):
+            noop.enqueue(number, 2)
+
+
+def enqueue_in_bulk(url: str, jobs: int) -> None:
+    """CALL of them in a call."""
+    with opened(url):
+        for first in range(0, jobs, CALL):
+            app.enqueue_many([noop.bind(number, 2) for number in range(first, first + CALL)])
+
+
+def work(url: str, concurrency: int) -> None:
+    """Runs what lies in the store, up to `leave`, as a runner does; only its supervisor is missing."""
+    for module, pace in PACES:
+        setattr(module, pace, getattr(module, pace) * SLOWER)
+    sys.setswitchinterval(sys.getswitchinterval() * SLOWER)
+    with opened(url):
+        uvloop.run(_work(concurrency))
+
+
+async def _work(concurrency: int) -> None:
+    runner = make_runner(app.registry, queues=(), labels={}, concurrency=concurrency, worker="instructed")
+    await app.store.arun(register(runner, boot=app.store.backend.boot, lease=LEASE))
+    working = loop.Loop(app.store, app.registry, app.settings, runner, suspects="never")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(working.run())
+        await is_over.wait()
+        working.stop()
+    await retire_quietly(app.store, runner.id)
+
+
+WORKS: dict[str, Callable[[str, int], None]] = {
+    "enqueue_singly": enqueue_singly,
+    "enqueue_in_bulk": enqueue_in_bulk,
+    "work": work,
+}
+
+if __name__ == "__main__":
+    do_as_told(WORKS)
