@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 
 from posthorse.clock import SECOND
@@ -59,14 +61,54 @@ def test_higher_priority_goes_first(yard: Yard) -> None:
     assert [job.job for job in claimed] == [*high, *low[:2]]
 
 
-def test_shares_tell_where_the_next_jobs_lie(yard: Yard) -> None:
+LANES = [Lane(f"queue {number}", "work", priority) for priority in (9, 0, -5, -6) for number in range(4)]
+
+
+@pytest.mark.parametrize("rooms", [[1] * 20, [3, 8, 2, 30], [5, 12, 1, 50], [100]])
+def test_jobs_of_many_lanes_come_by_priority_and_then_by_their_places(yard: Yard, rooms: list[int]) -> None:
+    turns = [LANES[(number * number + number // 7) % len(LANES)] for number in range(60)]
+    lanes = {yard.enqueue(1, lane)[0]: lane for lane in turns}
+    places = list(lanes)
+    runner = yard.runner()
+    claimed: list[str] = []
+    for room in rooms:
+        jobs = yard.claim(runner, room, LANES)
+        assert len(jobs) == min(room, len(lanes) - len(claimed))
+        claimed += [job.job for job in jobs]
+    expected = sorted(lanes, key=lambda job: (-lanes[job].priority, places.index(job)))
+    assert claimed == expected[: len(claimed)]
+    yard.audit()
+
+
+def test_no_more_is_claimed_than_there_is_room_for_where_lanes_have_jobs_at_one_place(sqlite_yard: Yard) -> None:
+    lanes = LANES[:4]
+    for lane in lanes:
+        sqlite_yard.enqueue(3, lane)
+    with sqlite_yard.store.transaction() as connection:
+        for table in ("ready", "jobs"):
+            cast("Any", connection).execute(
+                f"UPDATE posthorse_{table} AS t SET seq = "
+                f"(SELECT count(*) FROM posthorse_{table} WHERE lane = t.lane AND seq < t.seq) + 1"
+            )
+    runner = sqlite_yard.runner()
+    claims = [sqlite_yard.claim(runner, room, lanes) for room in (1, 2, 3, 5, 9)]
+    assert [len(jobs) for jobs in claims] == [1, 2, 3, 5, 1]
+    assert [job.seq for jobs in claims for job in jobs] == [1] * 4 + [2] * 4 + [3] * 4
+    sqlite_yard.audit()
+
+
+def test_lower_priorities_give_what_the_highest_has_no_more(yard: Yard) -> None:
+    high, middle, low = yard.enqueue(1, LANES[0]), yard.enqueue(2, LANES[4]), yard.enqueue(3, LANES[12])
+    claimed = yard.claim(yard.runner(), 5, [LANES[12], LANES[8], LANES[0], LANES[4]])
+    assert [job.job for job in claimed] == [*high, *middle, *low[:2]]
+
+
+def test_a_look_tells_which_lanes_hold_jobs(yard: Yard) -> None:
     yard.enqueue(3)
-    yard.enqueue(2, URGENT)
-    home, urgent = yard.probe(), yard.probe(URGENT)
-    shares = yard.store.read(claim.shares([home, urgent], 4))
-    assert shares == {urgent.lane: 2, home.lane: 2}
-    assert yard.store.read(claim.shares([home], 100)) == {home.lane: 3}
-    assert yard.store.read(claim.shares([yard.probe(OTHER)], 100)) == {}
+    first, *_ = yard.claim(yard.runner(), 1)
+    home, other = yard.probe(), yard.probe(OTHER)
+    assert yard.store.read(claim.lanes_with_jobs([home, other])) == {home.lane}
+    assert yard.store.read(claim.lanes_with_jobs([home._replace(after=first.seq + 10**6), other])) == set()
 
 
 def test_lanes_that_are_not_asked_for_are_left_alone(yard: Yard) -> None:

@@ -28,6 +28,11 @@ async def async_pid(number: int) -> int:
 
 
 @app.job(isolation="process")
+def length(text: str) -> int:
+    return len(text)
+
+
+@app.job(isolation="process")
 def fail() -> None:
     raise ValueError("of the job's own")
 

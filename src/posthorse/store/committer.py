@@ -111,7 +111,8 @@ class Committer:
         # The heir first: it works while the others wake up.
         self._wake(heir)
         for ticket in group:
-            ticket.ring()
+            if ticket is not leader:  # who leads is awake
+                ticket.ring()
 
     def _leave(self, ticket: _Ticket[T]) -> None:
         """Goes away without an answer, wherever the interruption struck: nobody else may wait in vain."""
@@ -151,6 +152,7 @@ class Committer:
             leader = self._leader
             if isinstance(leader, _AsyncTicket):  # or somebody was woken twice
                 self._lead(leader)
+                leader.ring()
 
 
 class _Ticket(Generic[T]):

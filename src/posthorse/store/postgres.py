@@ -48,11 +48,14 @@ from posthorse.store.postgres_faults import (
     unreachable,
     unreplicated,
 )
-from posthorse.store.queries import Dialect, Queries, Query, Value, rows_as_arrays
+from posthorse.store.queries import LIGHT, Dialect, Queries, Query, Value, rows_as_arrays
 
 T = TypeVar("T")
 
 _NOW = "((extract(epoch FROM statement_timestamp()) * 1000000)::bigint + :shift::bigint)"
+
+# Asking for the length takes nothing out of where long values are kept.
+_LIGHT_ARGUMENTS = f"CASE WHEN octet_length(arguments) <= {LIGHT} THEN arguments END"
 
 # Every statement starts from what it was given and reaches rows by key: a generic plan is right at every
 # size, and the planner must not be led astray by statistics of tables that fill and empty all day.
@@ -101,7 +104,7 @@ def dialect(schema: str) -> Dialect:
         name="postgres",
         table=lambda name: f"{quoted}.{name}",
         placeholder=lambda number: f"${number}",
-        expressions={"now": _NOW, "lease_now": _NOW},
+        expressions={"now": _NOW, "lease_now": _NOW, "light_arguments": _LIGHT_ARGUMENTS},
     )
 
 
@@ -252,7 +255,7 @@ class PostgresBackend:
             query = self.queries[wanted.query]
             values = self.values_of(query, wanted)
             for statement in query.statements:
-                cursor.execute(statement.sql.encode(), [values[name] for name in statement.names], prepare=True)
+                cursor.execute(statement.sql.encode(), statement.parameters(values), prepare=True)
             return cast("Rows", cursor.fetchall()) if cursor.description else []
 
         return execute
@@ -319,7 +322,7 @@ class PostgresBackend:
             query = self.queries[wanted.query]
             values = self.values_of(query, wanted)
             for statement in query.statements:
-                await cursor.execute(statement.sql.encode(), [values[name] for name in statement.names], prepare=True)
+                await cursor.execute(statement.sql.encode(), statement.parameters(values), prepare=True)
             return cast("Rows", await cursor.fetchall()) if cursor.description else []
 
         return execute

@@ -28,7 +28,7 @@ from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, Rows, dr
 from posthorse.store.committer import Answer
 from posthorse.store.connections import AsyncSqliteConnection
 from posthorse.store.deadline import Deadlines
-from posthorse.store.queries import Dialect, Queries, Query, Value, rows_as_json
+from posthorse.store.queries import LIGHT, Dialect, Queries, Query, Value, rows_as_json
 from posthorse.store.sqlite_faults import (
     FileIdentity,
     cannot_open,
@@ -48,7 +48,7 @@ DIALECT = Dialect(
     name="sqlite",
     table=lambda name: f"posthorse_{name}",
     placeholder=lambda number: f"?{number}",
-    expressions={},
+    expressions={"light_arguments": f"CASE WHEN length(arguments) <= {LIGHT} THEN arguments END"},
 )
 
 BUSY_SECONDS = 30.0
@@ -102,11 +102,13 @@ class SqliteBackend:
         """All operations in one transaction, each in a savepoint of its own unless it is alone."""
         with self._writer_lock:
             connection = self._writer = self._writer or self.connect()
+            turnstile = self._turnstile
+            alone = len(operations) == 1
             is_committing = False
             try:
-                with self._turnstile.passage(self.busy_seconds):
+                try:
+                    turnstile.enter(self.busy_seconds)
                     self._begin(connection)
-                    alone = len(operations) == 1
                     answers = [self._run(connection, operation, alone=alone) for operation in operations]
                     if alone and answers[0][1] is not None:
                         if connection.in_transaction:  # some errors end it by themselves
@@ -116,8 +118,10 @@ class SqliteBackend:
                         is_committing = True
                         connection.execute("COMMIT")
                         self._raise_if_moved(connection, is_committed=True)
-                if not all(operation.is_quiet for operation in operations):
-                    self._turnstile.ring()
+                finally:
+                    turnstile.leave()
+                if not (operations[0].is_quiet if alone else all(operation.is_quiet for operation in operations)):
+                    turnstile.ring()
             except BaseException as error:
                 self._writer = None
                 _give_up(connection)
@@ -363,7 +367,7 @@ class SqliteBackend:
         values = self.values_of(query, wanted)
         answer: Rows = []
         for statement in query.statements:
-            cursor = connection.execute(statement.sql, [values[name] for name in statement.names])
+            cursor = connection.execute(statement.sql, statement.parameters(values))
             if query.picks and "picked" not in values:
                 picked = cast("str", cursor.fetchone()[0])
                 if picked == "[]":

@@ -29,19 +29,28 @@ class Turnstile:
     @contextmanager
     def passage(self, patience: float) -> Iterator[None]:
         """Goes through, alone. Raises StoreUnreachable when that takes more than `patience` seconds."""
+        try:
+            self.enter(patience)
+            yield
+        finally:
+            self.leave()
+
+    def enter(self, patience: float) -> None:
+        """The way in; `leave` must follow, also after an error or an interruption."""
         gate, inside = self._descriptors or self._opened()
         deadline = time.monotonic() + patience
         try:
-            try:
-                if not (_lock(gate) or _wait_for(gate, deadline, pause=0.005)):
-                    raise locked(self._path, patience)
-                if not (_lock(inside) or _wait_for(inside, deadline, pause=0.0001)):
-                    raise locked(self._path, patience)
-            finally:
-                fcntl.flock(gate, fcntl.LOCK_UN)
-            yield
+            if not (_lock(gate) or _wait_for(gate, deadline, pause=0.005)):
+                raise locked(self._path, patience)
+            if not (_lock(inside) or _wait_for(inside, deadline, pause=0.0001)):
+                raise locked(self._path, patience)
         finally:
-            fcntl.flock(inside, fcntl.LOCK_UN)
+            fcntl.flock(gate, fcntl.LOCK_UN)
+
+    def leave(self) -> None:
+        """The way out."""
+        if self._descriptors is not None:
+            fcntl.flock(self._descriptors[1], fcntl.LOCK_UN)
 
     def ring(self) -> None:
         """Tells those who watch the second file that something was committed after which there may be work."""

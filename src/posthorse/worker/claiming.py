@@ -21,8 +21,8 @@ from posthorse.store.operations.claim import (
     claim_by_turns,
     filled_lanes,
     first_places,
+    lanes_with_jobs,
     news,
-    shares,
     waits,
 )
 from posthorse.store.operations.gates import SIGHT, Turns, claim_through_gates
@@ -58,6 +58,9 @@ class Claiming:
         """True from the claim of a suspect until its end is told by setting it."""
         self.is_idle = False
         """True when the store was told that this runner waits."""
+        self.expects_work = False
+        """True when somebody told for certain that there is work."""
+        self._was_told_in_vain = False
         self._store = store
         self._registry = registry
         self._runner = runner
@@ -128,6 +131,8 @@ class Claiming:
             claimed = await self._claim(room, is_empty=is_empty)
         if not claimed and not (looks_first and self.is_idle) and await self._hear_news():
             claimed = await self._claim(room, is_empty=is_empty)
+        if self.expects_work:
+            self._was_told_in_vain = not claimed
         if self.is_idle and len(claimed) > 1:
             await self.say_idle(False)
         claimed.sort(key=lambda job: -self._book[job.lane].priority)
@@ -142,7 +147,7 @@ class Claiming:
     async def suspects_wait(self) -> bool:
         """Whether there is a suspect that this runner would take if it were empty."""
         probes = self._book.solo_probes() if self.suspects == "when empty" else ()
-        return bool(probes) and bool(await self._store.aread(shares(probes, 1)))
+        return bool(probes) and bool(await self._store.aread(lanes_with_jobs(probes)))
 
     async def _claim(self, room: int, *, is_empty: bool) -> list[Claimed]:
         self._sight = SIGHT if self.has_more else 0  # where all were set aside, there may be many more of them
@@ -176,9 +181,9 @@ class Claiming:
     async def _claim_from(self, probes: Sequence[Probe], room: int) -> list[Claimed]:
         if not probes:
             return []
-        if self.is_idle and self._store.is_sqlite and not await self._store.aread(shares(probes, 1)):
-            return []  # somebody else's write woke us: looking costs no turn at the one write lock
-        if any(probe.lane not in self._unlimited and self._is_limited(probe.lane) for probe in probes):
+        if self._looks_first and not await self._store.aread(lanes_with_jobs(probes)):
+            return []
+        if any(map(self._is_limited, {probe.lane for probe in probes} - self._unlimited)):
             return await self._claim_through_gates(probes, room)
         if not self._book.takes_turns:
             self._is_plain = True
@@ -187,6 +192,12 @@ class Claiming:
         claimed, waiting = await self._store.arun(claim_by_turns(self._runner.id, probes, room, lines, weights, passes))
         self._book.take_note_of_turns(claimed, lines, waiting)
         return claimed
+
+    @property
+    def _looks_first(self) -> bool:
+        """Looking costs no turn at the one write lock of SQLite, and no time where it is nearly always in vain: after
+        somebody else's write, or where others come first to the work that all are told of."""
+        return self.is_idle and self._store.is_sqlite and not (self.expects_work and not self._was_told_in_vain)
 
     def _is_limited(self, lane: int) -> bool:
         if self._limits.bind(lane):

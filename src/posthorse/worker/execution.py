@@ -73,8 +73,10 @@ async def run(assignment: Assignment, threads: Executor) -> Outcome:
     kind, stop = assignment.kind, assignment.stop
     if assignment.unfit is not None:
         return Unfit(assignment.unfit)
+    arguments = assignment.claimed.arguments
+    assert arguments is not None, "long ones are brought before a job begins"
     try:
-        args, kwargs = kind.signature.decode(assignment.claimed.arguments)
+        args, kwargs = kind.signature.decode(arguments)
     except ArgumentsUnfit as error:
         return Unfit(str(error))
     try:

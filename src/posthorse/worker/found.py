@@ -5,7 +5,8 @@ For runners with many lanes, where to look takes longer than to claim. Knows no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
 
 LAST = 2**63 - 1
 
@@ -20,21 +21,18 @@ class FoundLanes:
         self.untouched = 0
         """How many of them gave no job since."""
 
-    def learn(self, heads: Mapping[int, int], priority: Callable[[int], int]) -> None:
+    def learn(self, heads: Mapping[int, int], priorities: Mapping[int, int]) -> None:
         """Replaces what was known by the places of the heads that were found now."""
-        self._priorities = {number: priority(number) for number in heads}
+        self._priorities = {number: priorities[number] for number in heads}
         self._places = {one: {} for one in sorted(set(self._priorities.values()), reverse=True)}
         self.untouched = len(heads)
-        for number, place in sorted(heads.items(), key=lambda head: head[1]):
+        for number, place in sorted(heads.items(), key=itemgetter(1)):
             self._places[self._priorities[number]][number] = place
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Lanes, each with the place where its head stood if it gave no job since; LAST where one did."""
         for places in self._places.values():
-            yield from places
-
-    def place(self, number: int) -> int:
-        """Where the head of a lane stood that gave no job since; LAST where one did."""
-        return self._places[self._priorities[number]][number]
+            yield from places.items()
 
     def __len__(self) -> int:
         return len(self._priorities)

@@ -11,6 +11,7 @@ from posthorse.store.store import Store
 from posthorse.worker.execution import run
 from posthorse.worker.expiry import expired
 from posthorse.worker.journal import Journal
+from posthorse.worker.late_arguments import bring_arguments
 from posthorse.worker.running import Running
 
 
@@ -27,6 +28,8 @@ class Here:
         kind = running.kind
         if running.has_expiry and (too_late := await expired(self._store, running)) is not None:
             return too_late
+        if running.claimed.arguments is None and (lost := await bring_arguments(self._store, running)) is not None:
+            return lost
         if kind.signature.wants_context:
             running.journal = Journal(
                 self._store,

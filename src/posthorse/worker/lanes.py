@@ -16,9 +16,10 @@ Pure: times are monotonic seconds that come in.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import islice
 from math import inf
+from operator import attrgetter
 
 from posthorse.rules.job import HIGHEST_PRIORITY, Lane
 from posthorse.rules.queues import DEFAULTS, QueueSettings
@@ -39,8 +40,8 @@ AGES_EVERY = 1.0
 FEW = 200
 """Up to so many lanes every claim looks into all of them."""
 
-LOOK_SHARE = 20
-"""A look into all of many lanes that took t seconds is followed by another after 20 t."""
+LOOK_SHARE = 50
+"""A look into all of many lanes that took t seconds is followed by another after 50 t."""
 
 
 class LaneBook:
@@ -67,6 +68,10 @@ class LaneBook:
         self._strange: dict[int, Lane] = {}
         """Lanes that are not served; a kind that is registered later may change that."""
         self._solo: list[int] = []
+        self._priorities: dict[int, int] = {}
+        """Of lanes that are served and not solo."""
+        self._has_levels = False
+        """True when some of them are higher than others."""
         self._marks: dict[int, _Mark] = {}
         self._is_behind = False
         self._next_sweep = 0.0
@@ -93,10 +98,13 @@ class LaneBook:
             self._strange[number] = lane
         served = [number for number, lane in self._strange.items() if self._serves(lane)]
         for number in served:
-            self._lanes[number] = self._strange.pop(number)
-            self._marks[number] = _Mark()
-            if self._lanes[number].solo:
+            self._lanes[number] = lane = self._strange.pop(number)
+            if self._keeps_marks:
+                self._marks[number] = _Mark()
+            if lane.solo:
                 self._solo.append(number)
+            else:
+                self._priorities[number] = lane.priority
         if served:
             self._arrange_turns()
         return bool(served)
@@ -142,8 +150,10 @@ class LaneBook:
 
     def learn(self, heads: Mapping[int, int], *, now: float, seconds: float) -> None:
         """Learns the places of the heads of all lanes that have jobs, from a look that took `seconds`."""
-        served = {number: place for number, place in heads.items() if number in self._lanes}
-        self._found.learn(served, lambda number: self._lanes[number].priority + self._boosts.get(number, 0))
+        priorities = self._priorities
+        boosted = {number: priorities[number] + steps for number, steps in self._boosts.items()}
+        served = {number: place for number, place in heads.items() if number in priorities}
+        self._found.learn(served, ChainMap(boosted, priorities) if boosted else priorities)
         self._is_fresh = True
         self._next_look = now + LOOK_SHARE * seconds
         self._end_sweep(now, seconds)
@@ -198,10 +208,10 @@ class LaneBook:
 
     def ageing_probes(self, now: float) -> Sequence[Probe]:
         """Lanes whose wait is to be asked for now: those that others may starve."""
-        if now < self._next_ages:
+        if now < self._next_ages or not self._has_levels:
             return ()
         self._next_ages = now + AGES_EVERY
-        lanes = list(self._open(False, self._found if self.has_many else self._lanes))
+        lanes = list(self._open(False, (number for number, _ in self._found) if self.has_many else self._lanes))
         highest = max((lane.priority for _, lane in lanes), default=0)
         return [
             Probe(number, self._marks[number].sharp if self._keeps_marks else 0, lane.priority)
@@ -231,12 +241,15 @@ class LaneBook:
         if self.has_many:
             self._note_found(claimed, exhausted=exhausted)
         self._end_sweep(now, seconds)
-        for job in claimed:
-            self._boosts.pop(job.lane, None)  # its head is a younger one now
-            mark = self._marks[job.lane]
-            if job.seq > mark.sharp:
-                mark.lagging(now)  # what was consumed until now becomes old from now on
-                mark.sharp = job.seq
+        if self._boosts:
+            for job in claimed:
+                self._boosts.pop(job.lane, None)  # its head is a younger one now
+        if self._keeps_marks:
+            for job in claimed:
+                mark = self._marks[job.lane]
+                if job.seq > mark.sharp:
+                    mark.lagging(now)  # what was consumed until now becomes old from now on
+                    mark.sharp = job.seq
 
     def _open(self, solo: bool, numbers: Iterable[int]) -> Iterable[tuple[int, Lane]]:
         for number in numbers:
@@ -257,12 +270,21 @@ class LaneBook:
 
     def _probes_found(self, now: float, room: int) -> Sequence[Probe]:
         """As many of the lanes that had jobs as jobs are wanted; where they take turns, all."""
-        openings = iter(self._openings(self._found, now))
-        probes = list(openings if self.takes_turns else islice(openings, room))
-        self.is_partial = not self._is_fresh or next(iter(openings), None) is not None
+        wanted = len(self._found) if self.takes_turns else room
+        probes: list[Probe] = []
+        self.is_partial = not self._is_fresh
+        for number, place in self._found:
+            lane = self._lanes[number]
+            if lane.queue in self._closed or self._shut.get(number, now) > now:
+                continue
+            if len(probes) == wanted:
+                self.is_partial = True
+                break
+            # What was found may have committed late, and stand before the mark.
+            after = min(self._start(number, now), place - 1) if self._keeps_marks else 0
+            probes.append(Probe(number, after, lane.priority + self._boosts.get(number, 0)))
         self._probed = [probe.lane for probe in probes]
-        # What was found may have committed late, and stand before the mark.
-        return [probe._replace(after=min(probe.after, self._found.place(probe.lane) - 1)) for probe in probes]
+        return probes
 
     def _note_found(self, claimed: Sequence[Claimed], *, exhausted: bool) -> None:
         gave = {job.lane for job in claimed}
@@ -282,12 +304,13 @@ class LaneBook:
         served = {lane.queue: self.settings(lane.queue) for lane in self._lanes.values()}
         self.weights = {queue: settings.weight for queue, settings in served.items()}
         self._fair = frozenset(lane.queue for lane in self._lanes.values() if lane.tenant)
+        self._has_levels = len(set(self._priorities.values())) > 1
         self.takes_turns = bool(self._fair) or any(
             settings.weight != 1 or settings.order == "lifo" for settings in served.values()
         )
 
     def _sorted(self, probes: Iterable[Probe]) -> Sequence[Probe]:
-        return sorted(probes, key=lambda probe: -probe.priority)
+        return sorted(probes, key=attrgetter("priority"), reverse=True)
 
     def _start(self, number: int, now: float) -> int:
         if self._is_sweep or not self._keeps_marks:

@@ -40,7 +40,7 @@ class Limits:
         self._registry = registry
         self._lane = lane
         self._queues: Mapping[str, QueueSettings] = {}
-        self._rules: dict[tuple[str, str], _Rules] = {}
+        self._rules: dict[tuple[str | None, str], _Rules] = {}
         self._complained: set[str] = set()
 
     def obey(self, queues: Mapping[str, QueueSettings]) -> None:
@@ -50,8 +50,9 @@ class Limits:
 
     def bind(self, lane: int) -> bool:
         """Whether there are limits for any job of a lane."""
-        rules = self._rules_of(self._lane(lane))
-        return bool(rules.needs) or self.has_keys(lane)
+        found = self._lane(lane)
+        rules = self._rules_of(found)
+        return found.keyed or bool(rules.needs or rules.keyed) or rules.sequence is not None
 
     def of_lane(self, lane: int) -> Sequence[Need]:
         """Gates of all jobs of a lane."""
@@ -85,9 +86,11 @@ class Limits:
         return self._lane(lane).priority
 
     def _rules_of(self, lane: Lane) -> _Rules:
-        found = self._rules.get((lane.queue, lane.kind))
+        # Of queues of which nothing was said there may be thousands.
+        key = (lane.queue if lane.queue in self._queues else None, lane.kind)
+        found = self._rules.get(key)
         if found is None:
-            found = self._rules[lane.queue, lane.kind] = self._made(lane)
+            found = self._rules[key] = self._made(lane)
         return found
 
     def _made(self, lane: Lane) -> _Rules:

@@ -138,6 +138,7 @@ class Loop:
                 await self._has_room.wait()
                 continue
             try:
+                self._claiming.expects_work = self._watch.is_certain
                 self._watch.clear()
                 if self._may_hold_more:
                     await self._return_what_is_unknown()
@@ -180,6 +181,8 @@ class Loop:
             await self._outbox.give_back([(job.job, job.epoch) for job in claimed])
             return True
         self._slots.add(claimed)
+        if len(claimed) < room:
+            await asyncio.sleep(0)  # they begin before anybody looks for more
         return True
 
     async def _return_what_is_unknown(self) -> None:

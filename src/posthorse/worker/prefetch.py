@@ -1,4 +1,7 @@
-"""How many jobs to claim ahead of free slots: as many as start within a fiftieth of a second."""
+"""How many jobs to claim ahead of free slots: as many as start within a fiftieth of a second.
+
+What they hold here is bounded, too, for long arguments are not brought along by a claim (`store/queries.LIGHT`).
+"""
 
 from __future__ import annotations
 

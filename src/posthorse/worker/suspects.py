@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from posthorse.rules.job import Lane
 from posthorse.rules.queues import DeclaredQueues, as_labels
-from posthorse.store.operations.claim import news, shares
+from posthorse.store.operations.claim import lanes_with_jobs, news
 from posthorse.store.operations.queues import live_layers
 from posthorse.store.store import Store
 from posthorse.worker.lanes import LaneBook
@@ -35,4 +35,4 @@ class Suspects:
         self._book.open_at(heard.now)
         self._book.add(heard.lanes)
         probes = self._book.solo_probes()
-        return bool(probes) and bool(await self._store.aread(shares(probes, 1)))
+        return bool(probes) and bool(await self._store.aread(lanes_with_jobs(probes)))

@@ -154,7 +154,7 @@ class _Act:
         query = self._backend.queries[wanted.query]
         values = self._backend.values_of(query, wanted)
         for statement in query.statements:
-            given = [values[name] for name in statement.names]
+            given = statement.parameters(values)
             await self._cursor.execute(statement.sql.encode(), given, prepare=True)
         return cast("Rows", await self._cursor.fetchall()) if self._cursor.description else []
 

@@ -26,7 +26,7 @@ STATEMENTS: Mapping[str, Planted] = {
         [("checkpoint", "FROM @leases WHERE job = :job AND epoch = :epoch", "FROM (SELECT :job AS job) WHERE true")],
     ),
     "a claim that raises no epoch": Planted(
-        "I4", None, [("claim", "epoch + 1", "epoch"), ("claim_places", "epoch + 1", "epoch")]
+        "I4", None, [(name, "epoch + 1", "epoch") for name in ("claim", "claim_together", "claim_places")]
     ),
     "a promotion that forgets jobs": Planted(
         "I1", None, [("promote", "FROM json_each(:picked) p", "FROM json_each('[]') p")]

@@ -67,7 +67,7 @@ class Phrasing:
         return cast("Rows", _decode_rows(cast("str", values["picked"]))) if query.picks else answer
 
     def _phrased(self, statement: Statement, values: Mapping[str, object]) -> tuple[str, Parameters]:
-        given = [values[name] for name in statement.names]
+        given = statement.parameters(values)
         if self._style is Style.NAMED:
             return statement.sql, cast("Mapping[str, Value]", {f"p{n}": value for n, value in enumerate(given, 1)})
         if self._style is Style.PLAIN:

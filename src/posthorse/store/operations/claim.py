@@ -25,6 +25,9 @@ from posthorse.store.queries import Row
 
 BY_TURNS = 250
 
+GROWTH = 4
+"""So many times as many lanes are asked after some that others emptied meanwhile."""
+
 
 class Claimed(NamedTuple):
     """One job that a runner now holds. Its epoch is the fence of all that the runner writes about it."""
@@ -36,7 +39,8 @@ class Claimed(NamedTuple):
     errors: int
     crashes: int
     losses: int
-    arguments: str
+    arguments: str | None
+    """None where they are too long to be brought along: `read.arguments` has them."""
     options: str | None
     run_at: int | None
 
@@ -88,21 +92,20 @@ def first_places(probes: Sequence[Probe]) -> Steps[dict[int, int]]:
 
 
 @single_operation
-def shares(probes: Sequence[Probe], room: int) -> Steps[dict[int, int]]:
-    """How many of the next `room` jobs lie in each lane. Takes no locks: a hint for `claim`."""
-    rows = yield ask_rows("shares", probes, room=room)
-    return {cast("int", lane): cast("int", count) for lane, count, _ in rows}
+def lanes_with_jobs(probes: Sequence[Probe]) -> Steps[frozenset[int]]:
+    """Which of these lanes hold jobs. Takes no locks: a hint for `claim`."""
+    return (yield from _with_jobs(probes))
 
 
 def claim(runner: str, probes: Sequence[Probe], room: int) -> Operation[list[Claimed]]:
     """Up to `room` jobs from the lanes, higher priority first, then first come, first served.
 
-
     Empty when the lanes are, and when the runner is not alive by the store's clock. When the reply is lost
     (OutcomeUnknown) the runner may hold jobs that it does not know: `held_by` lists them.
     """
     steps = partial(_claim, runner, probes, room)
-    return Operation(steps, is_single=len(probes) == 1, is_repeatable=False, is_quiet=True)
+    is_single = all(probe.priority == probes[0].priority for probe in probes)
+    return Operation(steps, is_single=is_single, is_repeatable=False, is_quiet=True)
 
 
 @quiet
@@ -158,20 +161,61 @@ def _share(probe: Probe, chosen: Sequence[Head], is_newest: bool) -> Row | None:
 
 
 def _claim(runner: str, probes: Sequence[Probe], room: int) -> Steps[list[Claimed]]:
-    if len(probes) == 1:
-        chosen: Sequence[Row] = [(probes[0].lane, probes[0].after, room, None)]
+    """From the highest priority down, and no further down than there is room for."""
+    layers = _layers(probes)
+    if len(layers) > 1:
+        filled = yield from _with_jobs(probes)
+        layers = _layers([probe for probe in probes if probe.lane in filled])
+    claimed: list[Claimed] = []
+    asked, wanted = 0, 1
+    while layers and len(claimed) < room:
+        some = [layers.pop(0)]
+        while layers and sum(map(len, some)) < wanted:
+            some.append(layers.pop(0))
+        claimed += yield from _claim_layers(runner, some, room - len(claimed))
+        asked += sum(map(len, some))
+        wanted = GROWTH * asked if not claimed else 1 + (room - len(claimed)) * asked // len(claimed)
+    return claimed
+
+
+def _claim_layers(runner: str, layers: Sequence[Sequence[Probe]], room: int) -> Steps[list[Claimed]]:
+    if len(layers) > 1:
+        return (yield from _claim_shares(runner, [probe for layer in layers for probe in layer], room))
+    [layer] = layers
+    if len(layer) > 1:
+        rows = yield ask_rows("claim_together", _places(layer), runner=runner, room=room)
     else:
-        rows = yield ask_rows("shares", probes, room=room)
-        share = {lane: (count, upto) for lane, count, upto in rows}
-        chosen = [(probe.lane, probe.after, *share[probe.lane]) for probe in probes if probe.lane in share]
-        if not chosen:
-            return []
-    claimed = yield ask_rows("claim", chosen, runner=runner, room=room)
-    jobs = list(map(Claimed._make, claimed))
-    if len(probes) > 1:
-        priority = {probe.lane: probe.priority for probe in probes}
-        jobs.sort(key=lambda job: (-priority[job.lane], job.seq))
-    return jobs
+        [(lane, after, _)] = layer
+        rows = yield ask_rows("claim", [(lane, after, room, None)], runner=runner, room=room)
+    return list(map(Claimed._make, rows))
+
+
+def _claim_shares(runner: str, probes: Sequence[Probe], room: int) -> Steps[list[Claimed]]:
+    rows = yield ask_rows("shares", probes, room=room)
+    share = {lane: (count, upto) for lane, count, upto in rows}
+    chosen: list[Row] = [(probe.lane, probe.after, *share[probe.lane]) for probe in probes if probe.lane in share]
+    if not chosen:
+        return []
+    claimed = list(map(Claimed._make, (yield ask_rows("claim", chosen, runner=runner, room=room))))
+    priority = {probe.lane: probe.priority for probe in probes}
+    claimed.sort(key=lambda job: (-priority[job.lane], job.seq))
+    return claimed
+
+
+def _layers(probes: Sequence[Probe]) -> list[list[Probe]]:
+    """The lanes by priority, the highest first."""
+    layers: dict[int, list[Probe]] = {}
+    for probe in probes:
+        layers.setdefault(probe.priority, []).append(probe)
+    return [layer for _, layer in sorted(layers.items(), reverse=True)]
+
+
+def _with_jobs(probes: Sequence[Probe]) -> Steps[frozenset[int]]:
+    return frozenset(cast("int", lane) for (lane,) in (yield ask_rows("lanes_with_jobs", _places(probes))))
+
+
+def _places(probes: Sequence[Probe]) -> list[Row]:
+    return [(lane, after) for lane, after, _ in probes]
 
 
 @operation

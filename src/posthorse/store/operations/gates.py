@@ -123,15 +123,13 @@ def claim_through_gates(
     probes = [probe for probe in probes if all(tally.room(need) != 0 for need in of_lane[probe.lane])]
     with_limits = [probe for probe in probes if of_lane[probe.lane] or demands.has_keys(probe.lane)]
     limited_heads = yield from heads_of(with_limits, lines, room=sight)
-    candidates = yield from _candidates(limited_heads, demands)
-    of_job = {head: demands.of_job(candidate) for head, candidate in candidates.items()}
+    candidates, of_job = yield from _candidates(limited_heads, demands)
     keyed = _by_gate(of_job.values())
     if keyed:
         tally.learn((yield from lock_gates(keyed))[0])
         # Somebody who left one of these gates may have lined up an earlier job meanwhile: that one goes first.
         limited_heads = yield from heads_of(with_limits, lines, room=sight)
-        candidates = yield from _candidates(limited_heads, demands)
-        of_job = {head: demands.of_job(candidate) for head, candidate in candidates.items()}
+        candidates, of_job = yield from _candidates(limited_heads, demands)
     free_heads = yield from heads_of([probe for probe in probes if probe not in with_limits], lines, room=room)
     heads = [*limited_heads, *free_heads]
 
@@ -289,12 +287,22 @@ def _now() -> Steps[int]:
     return cast("int", (yield ask("now"))[0][0]) * 1000
 
 
-def _candidates(heads: Sequence[Head], demands: Demands) -> Steps[dict[Head, Candidate]]:
+def _candidates(
+    heads: Sequence[Head], demands: Demands
+) -> Steps[tuple[dict[Head, Candidate], dict[Head, Sequence[Need]]]]:
+    """Jobs that may need gates of their own, and those gates. Long arguments are looked at one by one, and not kept."""
+    candidates: dict[Head, Candidate] = {}
+    of_job: dict[Head, Sequence[Need]] = {}
     with_keys = [head for head in heads if demands.has_keys(head.lane)]
-    if not with_keys:
-        return {}
-    found = [Candidate._make(row) for row in (yield ask_rows("jobs_at", with_keys))]
-    return {Head(candidate.lane, candidate.seq): candidate for candidate in found}
+    for row in (yield ask_rows("jobs_at", with_keys)) if with_keys else ():
+        candidate = Candidate._make(row)
+        head = Head(candidate.lane, candidate.seq)
+        candidates[head] = candidate
+        if cast("str | None", candidate.arguments) is None:
+            [[arguments]] = yield ask("arguments", job=candidate.job)
+            candidate = candidate._replace(arguments=cast("str", arguments))
+        of_job[head] = demands.of_job(candidate)
+    return candidates, of_job
 
 
 def _hold(refused: Mapping[Head, Need], candidates: Mapping[Head, Candidate], demands: Demands) -> Steps[None]:

@@ -32,9 +32,7 @@ WITH arriving AS (
     INSERT INTO @parked (job, state, due_at, since)
     SELECT id, state, run_at, :now FROM inserted WHERE state = 'scheduled'
 )
-SELECT :now, (
-    SELECT count(pg_notify(:channel, ''))
-    FROM (SELECT FROM @runners WHERE idle AND expires_at > :lease_now LIMIT 1) AS waiting)
+SELECT :now, ({calling_all})
 
 -- ## enqueue_alike
 -- Inserts jobs that may run now and differ in nothing but their arguments: as `enqueue` does, for half of its cost.
@@ -50,9 +48,7 @@ WITH inserted AS (
 ), lined_up AS (
     INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM inserted
 )
-SELECT :now, (
-    SELECT count(pg_notify(:channel, ''))
-    FROM (SELECT FROM @runners WHERE idle AND expires_at > :lease_now LIMIT 1) AS waiting)
+SELECT :now, ({calling_all})
 
 -- ## enqueue_one
 -- Inserts one job that may run now: as `enqueue` does, for half of what a batch of one costs.
@@ -67,6 +63,11 @@ WITH inserted AS (
     INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM inserted
 )
 SELECT :now, ({calling})
+
+-- ## calling_all
+-- Tells all idle runners, if there are any, that there is work.
+SELECT count(pg_notify(:channel, ''))
+FROM (SELECT FROM @runners WHERE idle AND expires_at > :lease_now LIMIT 1) AS waiting
 
 -- ## calling
 -- Tells idle runners of one job: how many they are, and which of them look at once. One of these nearly always takes it,
@@ -106,13 +107,47 @@ WITH taken AS (
     SELECT taken.lane, taken.seq, taken.job, j.epoch + 1 AS epoch, j.errors, j.crashes, j.losses,
         j.arguments, j.options, j.run_at
     FROM taken CROSS JOIN LATERAL (
-        SELECT epoch, errors, crashes, losses, arguments, options, run_at
+        SELECT epoch, errors, crashes, losses, :light_arguments AS arguments, options, run_at
         FROM @jobs WHERE id = taken.job OFFSET 0
     ) AS j
 ), leased AS (
     INSERT INTO @leases (job, epoch, runner, claimed_at) SELECT job, epoch, :runner, :now FROM granted
 )
 SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq
+
+-- ## claim_together
+-- Turns the first jobs of several lanes, wherever they stand, into leases of one living runner. How many each lane has to
+-- give is counted without locks; where others claim at the same moment, a lane gives its next ones.
+-- pairs: lane int, after bigint
+WITH taken AS (
+    DELETE FROM @ready WHERE ctid = ANY (ARRAY(
+        SELECT head.place FROM (
+            SELECT first.lane, first.after, count(*) AS share FROM (
+                SELECT r.lane, r.after FROM {rows}
+                CROSS JOIN LATERAL (
+                    SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT :room
+                ) AS head
+                ORDER BY head.seq, r.lane
+                LIMIT :room
+            ) AS first GROUP BY first.lane, first.after
+        ) AS part
+        CROSS JOIN LATERAL (
+            SELECT ctid AS place FROM @ready
+            WHERE lane = part.lane AND seq > part.after ORDER BY seq LIMIT part.share FOR UPDATE SKIP LOCKED
+        ) AS head
+        WHERE EXISTS (SELECT FROM @runners WHERE id = :runner AND expires_at > :lease_now)))
+    RETURNING lane, seq, job
+), granted AS (
+    SELECT taken.lane, taken.seq, taken.job, j.epoch + 1 AS epoch, j.errors, j.crashes, j.losses,
+        j.arguments, j.options, j.run_at
+    FROM taken CROSS JOIN LATERAL (
+        SELECT epoch, errors, crashes, losses, :light_arguments AS arguments, options, run_at
+        FROM @jobs WHERE id = taken.job OFFSET 0
+    ) AS j
+), leased AS (
+    INSERT INTO @leases (job, epoch, runner, claimed_at) SELECT job, epoch, :runner, :now FROM granted
+)
+SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq, lane
 
 -- ## heads
 -- The next jobs of each lane, the oldest first.
@@ -146,7 +181,7 @@ WITH taken AS (
     SELECT taken.lane, taken.seq, taken.job, j.epoch + 1 AS epoch, j.errors, j.crashes, j.losses,
         j.arguments, j.options, j.run_at
     FROM taken CROSS JOIN LATERAL (
-        SELECT epoch, errors, crashes, losses, arguments, options, run_at
+        SELECT epoch, errors, crashes, losses, :light_arguments AS arguments, options, run_at
         FROM @jobs WHERE id = taken.job OFFSET 0
     ) AS j
 ), leased AS (
@@ -169,7 +204,7 @@ WITH taken AS (
     SELECT taken.lane, taken.seq, taken.job, j.epoch + 1 AS epoch, j.errors, j.crashes, j.losses,
         j.arguments, j.options, j.run_at
     FROM taken CROSS JOIN LATERAL (
-        SELECT epoch, errors, crashes, losses, arguments, options, run_at
+        SELECT epoch, errors, crashes, losses, :light_arguments AS arguments, options, run_at
         FROM @jobs WHERE id = taken.job OFFSET 0
     ) AS j
 ), leased AS (
@@ -184,7 +219,9 @@ SELECT r.lane, r.seq, found.job, j.tenant, j.arguments, j.options,
     (SELECT place FROM @sequences WHERE job = found.job LIMIT 1)
 FROM {rows}
 CROSS JOIN LATERAL (SELECT job FROM @ready WHERE lane = r.lane AND seq = r.seq OFFSET 0) AS found
-CROSS JOIN LATERAL (SELECT tenant, arguments, options FROM @jobs WHERE id = found.job OFFSET 0) AS j
+CROSS JOIN LATERAL (
+    SELECT tenant, :light_arguments AS arguments, options FROM @jobs WHERE id = found.job OFFSET 0
+) AS j
 
 -- ## lock_gates
 -- Gates that nobody else passes until the end of this transaction; those that are missing are left out.
@@ -246,8 +283,7 @@ WITH first AS MATERIALIZED (
 ), lined_up AS (
     INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM moved RETURNING job
 )
-SELECT job, (SELECT count(pg_notify(:channel, ''))
-    FROM (SELECT FROM @runners WHERE idle AND expires_at > :lease_now LIMIT 1) AS waiting)
+SELECT job, ({calling_all})
 FROM lined_up
 
 -- ## hold_queue
@@ -315,8 +351,7 @@ WITH due AS MATERIALIZED (
 ), lined_up AS (
     INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM moved RETURNING job
 )
-SELECT job, (SELECT count(pg_notify(:channel, ''))
-    FROM (SELECT FROM @runners WHERE idle AND expires_at > :lease_now LIMIT 1) AS waiting)
+SELECT job, ({calling_all})
 FROM lined_up
 
 -- ## checkpoint
@@ -366,5 +401,4 @@ WITH ending AS MATERIALIZED (
 ), lined_up AS (
     INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM raised RETURNING job
 )
-SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM lined_up), (SELECT count(pg_notify(:channel, ''))
-    FROM (SELECT FROM @runners WHERE idle AND expires_at > :lease_now LIMIT 1) AS waiting)
+SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM lined_up), ({calling_all})

@@ -61,6 +61,12 @@ WITH RECURSIVE filled(lane) AS (
 )
 SELECT filled.lane, (SELECT min(seq) FROM @ready WHERE lane = filled.lane) FROM filled WHERE filled.lane IS NOT NULL
 
+-- ## lanes_with_jobs
+-- Which of these lanes hold jobs.
+-- pairs: lane int, after bigint
+SELECT CAST(r.lane AS integer) FROM {rows}
+WHERE (SELECT true FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT 1)
+
 -- ## waits
 -- How long the jobs at the heads of lanes have waited, in microseconds.
 -- rows: lane int, after bigint

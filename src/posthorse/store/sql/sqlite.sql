@@ -59,11 +59,23 @@ WHERE id = :id AND state = 'pending' AND NOT EXISTS (SELECT 1 FROM @leases WHERE
 ON CONFLICT (lane, seq) DO NOTHING;
 SELECT :now
 
+-- ## filled_lanes
+-- Lanes that hold jobs, and where their heads stand: two steps of an index for each, however many lanes there are.
+-- picks
+WITH RECURSIVE filled(lane) AS (
+    SELECT min(lane) FROM @ready
+    UNION ALL
+    SELECT (SELECT min(lane) FROM @ready WHERE lane > filled.lane) FROM filled WHERE filled.lane IS NOT NULL
+)
+SELECT json_group_array(json_array(lane, (SELECT min(seq) FROM @ready WHERE lane = filled.lane)))
+FROM filled WHERE lane IS NOT NULL
+
 -- ## shares
--- How many of the next jobs lie in each lane, and where the last of them stands: higher priority first, then first come, first served.
+-- How many of the next jobs lie in each lane, and where the last of them stands: higher priority first, then first come, first
+-- served. What is given is taken apart once a lane, for LIMIT keeps it from being put in wherever it is used.
 -- rows: lane int, after bigint, priority int
 SELECT lane, count(*), max(seq) FROM (
-    SELECT r.lane, head.seq FROM {rows} CROSS JOIN @ready head
+    SELECT head.lane, head.seq FROM (SELECT * FROM {rows} LIMIT -1) AS r CROSS JOIN @ready head
     WHERE head.lane = r.lane AND head.seq > r.after AND head.seq <= coalesce(
         (SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT 1 OFFSET :room - 1),
         9223372036854775807)
@@ -78,7 +90,8 @@ SELECT lane, count(*), max(seq) FROM (
 -- picks
 SELECT json_group_array(json_array(job, epoch + 1, lane, seq, errors, crashes, losses, arguments, options, run_at))
 FROM (
-    SELECT head.job, j.epoch, head.lane, head.seq, j.errors, j.crashes, j.losses, j.arguments, j.options, j.run_at
+    SELECT head.job, j.epoch, head.lane, head.seq, j.errors, j.crashes, j.losses, :light_arguments AS arguments,
+        j.options, j.run_at
     FROM {rows} CROSS JOIN @ready head CROSS JOIN @jobs j
     WHERE head.lane = r.lane AND head.seq > r.after AND head.seq <= coalesce(
             r.upto,
@@ -102,6 +115,37 @@ DELETE FROM @ready WHERE (lane, seq) IN (
         (SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT 1 OFFSET :room - 1),
         9223372036854775807))
 
+-- ## claim_together
+-- Turns the first jobs of several lanes, wherever they stand, into leases of one living runner. What is claimed ends at a
+-- place that all lanes share, so each statement goes by lanes, whose numbers are cheaper to take apart than jobs.
+-- pairs: lane int, after bigint
+-- picks
+SELECT json_group_array(
+    json_array(
+        first.job, j.epoch + 1, first.lane, first.seq, errors, crashes, losses, :light_arguments, options, run_at))
+FROM (
+    SELECT head.lane, head.seq, head.job FROM {rows} CROSS JOIN @ready head
+    WHERE head.lane = r.lane AND head.seq > r.after AND head.seq <= coalesce(
+        (SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT 1 OFFSET :room - 1),
+        9223372036854775807)
+    ORDER BY head.seq, head.lane
+    LIMIT :room
+) AS first CROSS JOIN @jobs j
+WHERE j.id = first.job
+    AND EXISTS (SELECT 1 FROM @runners WHERE id = :runner AND boot = :boot AND expires_at > :lease_now);
+INSERT INTO @leases (job, epoch, runner, claimed_at)
+SELECT j.id, j.epoch + 1, :runner, :now
+FROM (SELECT json_extract(:picked, '$[#-1][2]') AS lane, json_extract(:picked, '$[#-1][3]') AS seq) AS last
+CROSS JOIN {rows} CROSS JOIN @ready head CROSS JOIN @jobs j
+WHERE head.lane = r.lane AND head.seq > r.after
+    AND head.seq <= last.seq AND (head.seq < last.seq OR head.lane <= last.lane) AND j.id = head.job;
+DELETE FROM @ready WHERE (lane, seq) IN (
+    SELECT head.lane, head.seq
+    FROM (SELECT json_extract(:picked, '$[#-1][2]') AS lane, json_extract(:picked, '$[#-1][3]') AS seq) AS last
+    CROSS JOIN {rows} CROSS JOIN @ready head
+    WHERE head.lane = r.lane AND head.seq > r.after
+        AND head.seq <= last.seq AND (head.seq < last.seq OR head.lane <= last.lane))
+
 -- ## heads
 -- The next jobs of each lane, the oldest first.
 -- rows: lane int, after bigint, priority int
@@ -123,7 +167,8 @@ WHERE head.lane = r.lane AND head.seq >= coalesce(
 -- picks
 SELECT json_group_array(json_array(job, epoch + 1, lane, seq, errors, crashes, losses, arguments, options, run_at))
 FROM (
-    SELECT head.job, j.epoch, head.lane, head.seq, j.errors, j.crashes, j.losses, j.arguments, j.options, j.run_at
+    SELECT head.job, j.epoch, head.lane, head.seq, j.errors, j.crashes, j.losses, :light_arguments AS arguments,
+        j.options, j.run_at
     FROM {rows} CROSS JOIN @ready head CROSS JOIN @jobs j
     WHERE head.lane = r.lane AND head.seq >= r.upto AND j.id = head.job
         AND EXISTS (SELECT 1 FROM @runners WHERE id = :runner AND boot = :boot AND expires_at > :lease_now)
@@ -141,7 +186,8 @@ DELETE FROM @ready WHERE (lane, seq) IN (
 -- picks
 SELECT json_group_array(json_array(job, epoch + 1, lane, seq, errors, crashes, losses, arguments, options, run_at))
 FROM (
-    SELECT head.job, j.epoch, head.lane, head.seq, j.errors, j.crashes, j.losses, j.arguments, j.options, j.run_at
+    SELECT head.job, j.epoch, head.lane, head.seq, j.errors, j.crashes, j.losses, :light_arguments AS arguments,
+        j.options, j.run_at
     FROM {rows} CROSS JOIN @ready head CROSS JOIN @jobs j
     WHERE head.lane = r.lane AND head.seq = r.seq AND j.id = head.job
         AND EXISTS (SELECT 1 FROM @runners WHERE id = :runner AND boot = :boot AND expires_at > :lease_now)
@@ -155,7 +201,7 @@ DELETE FROM @ready WHERE (lane, seq) IN (
 -- ## jobs_at
 -- What gates have to know of jobs at these places.
 -- rows: lane int, seq bigint
-SELECT r.lane, r.seq, found.job, j.tenant, j.arguments, j.options,
+SELECT r.lane, r.seq, found.job, j.tenant, :light_arguments, j.options,
     (SELECT place FROM @sequences WHERE job = found.job)
 FROM {rows} CROSS JOIN @ready found CROSS JOIN @jobs j
 WHERE found.lane = r.lane AND found.seq = r.seq AND j.id = found.job
@@ -283,6 +329,10 @@ FROM {rows} CROSS JOIN @keys k WHERE k.tenant = r.tenant AND k.scope = r.scope A
 SELECT 1
 
 -- ## calling
+-- As for waking.
+SELECT 1
+
+-- ## calling_all
 -- As for waking.
 SELECT 1
 

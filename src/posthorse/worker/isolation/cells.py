@@ -20,6 +20,7 @@ from posthorse.worker.isolation.cell import Cell, open_cell
 from posthorse.worker.isolation.fate import described, outcome_of
 from posthorse.worker.isolation.messages import Begin, Ended, Plan
 from posthorse.worker.isolation.origin import NotFound, Origin, origin_of
+from posthorse.worker.late_arguments import bring_arguments
 from posthorse.worker.running import Running
 
 log = logging.getLogger("posthorse.worker")
@@ -50,6 +51,8 @@ class Cells:
             return Unfit(running.unfit)
         if running.has_expiry and (too_late := await expired(self._store, running)) is not None:
             return too_late
+        if running.claimed.arguments is None and (lost := await bring_arguments(self._store, running)) is not None:
+            return lost
         try:
             origin = origin_of(running.kind, self._target)
             cell = await self._cell(origin, running.kind.kind)

@@ -1,0 +1,145 @@
+"""Long arguments stay in the store until their job begins, whichever way it was claimed; short ones come along."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+
+import posthorse as ph
+from posthorse.errors import StoreUnreachable
+from posthorse.store.operations import read
+from posthorse.store.operations.claim import Claimed
+from posthorse.store.queries import LIGHT
+from posthorse.worker import late_arguments
+from posthorse.worker.prefetch import MOST, Prefetch
+from posthorse.worker.slots import Slots
+from tests.waiting import until
+from tests.worker import isolated_jobs
+
+LONG = "long" * LIGHT
+
+
+@pytest.fixture
+def claims(monkeypatch: pytest.MonkeyPatch) -> list[Claimed]:
+    """What the workers of the test claimed, as it came from the store."""
+    seen: list[Claimed] = []
+    add = Slots.add
+
+    def noting(slots: Slots, claimed: Sequence[Claimed]) -> None:
+        seen.extend(claimed)
+        add(slots, claimed)
+
+    monkeypatch.setattr(Slots, "add", noting)
+    return seen
+
+
+def test_what_is_claimed_ahead_brings_no_more_than_some_megabytes() -> None:
+    assert MOST * LIGHT <= 10_000_000
+
+
+@pytest.mark.parametrize("way", ["one lane", "several lanes", "the newest first", "through gates"])
+def test_however_it_is_claimed_a_job_gets_its_long_arguments_when_it_begins(
+    app: ph.Posthorse, claims: list[Claimed], way: str
+) -> None:
+    if way == "the newest first":
+        app.queue("default", order="lifo")
+
+    @app.job(concurrency=5 if way == "through gates" else None)
+    async def on_loop(text: str) -> int:
+        return len(text)
+
+    @app.job
+    def in_thread(text: str) -> int:
+        return len(text)
+
+    kinds: list[ph.Kind[[str], int]] = [on_loop] if way == "one lane" else [on_loop, in_thread]
+    jobs = [kind.enqueue(text) for kind in kinds for text in ("short", LONG, "")]
+    with app.worker(concurrency=6):
+        assert [job.result(timeout=30) for job in jobs] == [5, len(LONG), 0] * len(kinds)
+
+    brought = {claimed.job: claimed.arguments for claimed in claims}
+    assert [brought[job.id] is None for job in jobs] == [False, True, False] * len(kinds)
+
+
+def test_a_limit_may_go_by_a_long_argument(app: ph.Posthorse, claims: list[Claimed]) -> None:
+    most: dict[str, int] = {}
+    running: Counter[str] = Counter()
+
+    @app.job(concurrency=ph.Concurrency(1, per="text"))
+    async def work(text: str, number: int) -> int:
+        running[text] += 1
+        most[text] = max(most.get(text, 0), running[text])
+        await asyncio.sleep(0)
+        running[text] -= 1
+        return number
+
+    jobs = [work.enqueue(text, number) for number in range(3) for text in (LONG, LONG + "er")]
+    with app.worker(concurrency=4):
+        assert [job.result(timeout=30) for job in jobs] == [0, 0, 1, 1, 2, 2]
+    assert most == {LONG: 1, LONG + "er": 1}
+    assert {claimed.arguments for claimed in claims} == {None}
+
+
+def test_the_child_of_an_isolated_job_gets_them_too(store_url: str, claims: list[Claimed]) -> None:
+    isolated_jobs.app.use_url(store_url)
+    with isolated_jobs.app.worker():
+        assert isolated_jobs.length.enqueue(LONG).result(timeout=30) == len(LONG)
+    isolated_jobs.app.close()
+    assert [claimed.arguments for claimed in claims] == [None]
+
+
+def test_those_of_jobs_that_wait_for_a_slot_are_not_read(
+    app: ph.Posthorse, claims: list[Claimed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted: list[str] = []
+
+    def noting(job: str) -> object:
+        wanted.append(job)
+        return read.arguments(job)
+
+    def ten(_: Prefetch) -> int:
+        return 10
+
+    monkeypatch.setattr(late_arguments, "arguments", noting)
+    monkeypatch.setattr(Prefetch, "allowance", ten)
+    may_end = threading.Event()
+
+    @app.job
+    def hold(text: str) -> None:
+        may_end.wait(30)
+
+    jobs = [hold.enqueue(LONG) for _ in range(4)]
+    with app.worker(concurrency=2):
+        until(lambda: len(claims) >= 4 and len(wanted) >= 2, what="all are claimed, and two begin")
+        assert set(wanted) == {job.id for job in jobs[:2]}
+        may_end.set()
+        for job in jobs:
+            job.result(timeout=30)
+    assert len(wanted) == 4
+
+
+def test_where_they_cannot_be_read_the_worker_is_lost_and_not_the_job(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[str] = []
+
+    def once(job: str) -> object:
+        if not refused:
+            refused.append(job)
+            raise StoreUnreachable("it went away")
+        return read.arguments(job)
+
+    monkeypatch.setattr(late_arguments, "arguments", once)
+
+    @app.job(max_attempts=1)
+    async def length(text: str) -> int:
+        return len(text)
+
+    job = length.enqueue(LONG)
+    with app.worker():
+        assert job.result(timeout=30) == len(LONG)
+    assert refused == [job.id]
