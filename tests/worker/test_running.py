@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 
 import posthorse as ph
 from posthorse.clock import Clock
+from posthorse.store.operations.finish import Completion, complete
+from posthorse.worker import outbox
 from tests.waiting import until, until_state
 
 
@@ -176,6 +179,27 @@ def test_a_fast_stream_of_thousands_runs_once_each(app: ph.Posthorse) -> None:
         jobs[-1].result(timeout=30)
     assert sorted(seen) == list(range(3000))
     assert {job.status().state for job in jobs[::61]} == {"completed"}
+
+
+def test_heavy_results_are_written_a_few_at_a_time(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights: list[int] = []
+
+    def noting(completions: Sequence[Completion]) -> object:
+        weights.append(sum(len(completion.result) for completion in completions[:-1]))
+        return complete(completions)
+
+    monkeypatch.setattr(outbox, "HEAVIEST", 1_000)
+    monkeypatch.setattr(outbox, "complete", noting)
+
+    @app.job
+    async def long() -> str:
+        return "r" * 398  # and two quotes
+
+    jobs = app.enqueue_many([long.bind() for _ in range(300)])
+    with app.worker():
+        for job in jobs:
+            assert job.result(timeout=30) == "r" * 398
+    assert max(weights) == 800  # and one more
 
 
 def test_only_the_queues_that_were_named_are_served(app: ph.Posthorse) -> None:

@@ -9,7 +9,9 @@ import asyncio
 import logging
 import random
 import time
+from bisect import bisect
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import accumulate
 from typing import TypeVar
 
 import msgspec
@@ -32,6 +34,8 @@ T = TypeVar("T")
 log = logging.getLogger("posthorse.worker")
 
 LONGEST = 2000
+HEAVIEST = 32_000_000
+"""Characters of results that one commit writes, or one more result."""
 RETRY_FIRST, RETRY_LONGEST = 0.1, 5.0
 LONGEST_TOLD = 300
 TAKEN_OVER = "job %s was taken over by another runner; how it ended here was dropped"
@@ -60,6 +64,8 @@ class Outbox:
         self.has_given_up = False
         """True when an outcome could not be written: the store has a lease that nobody here will end."""
         self._completions: list[Completion] = []
+        self._weight = 0
+        """Characters of their results."""
         self._under_way: list[Completion] = []
         self._settling: dict[asyncio.Task[None], str] = {}
         self._has_some = asyncio.Event()
@@ -68,7 +74,7 @@ class Outbox:
     @property
     def is_full(self) -> bool:
         """True when the store is so far behind that no more jobs should begin."""
-        return len(self._completions) > LONGEST
+        return len(self._completions) > LONGEST or self._weight > HEAVIEST
 
     @property
     def jobs(self) -> set[str]:
@@ -83,6 +89,7 @@ class Outbox:
         elif type(outcome) is Returned:
             failpoint("before_completion")
             self._completions.append(Completion(running.claimed.job, running.claimed.epoch, outcome.result))
+            self._weight += len(outcome.result)
             if running.gates is not None:
                 self._gates[running.claimed.job] = running.gates
             self._has_some.set()
@@ -96,7 +103,7 @@ class Outbox:
         while self._completions or not self._is_closing:
             await self._has_some.wait()
             self._has_some.clear()
-            self._under_way, self._completions = self._completions, []
+            self._begin_batch()
             if self._under_way:
                 await self._complete(self._under_way)
                 self._under_way = []
@@ -154,6 +161,17 @@ class Outbox:
             failpoint("before_give_back")
             channel = self._store.backend.channel
             await self._insist(lambda: self._store.arun(give_back(unbegun, channel=channel)))
+
+    def _begin_batch(self) -> None:
+        """Takes what the next commit writes: all there is, unless their results are heavy."""
+        self._under_way, self._completions = self._completions, []
+        if self._weight > HEAVIEST:
+            weights = list(accumulate(len(completion.result) for completion in self._under_way))
+            cut = bisect(weights, HEAVIEST) + 1
+            self._under_way, self._completions = self._under_way[:cut], self._under_way[cut:]
+        self._weight = sum(len(completion.result) for completion in self._completions)
+        if self._completions:
+            self._has_some.set()
 
     async def _complete(self, batch: list[Completion]) -> None:
         refused = await self._insist(lambda: self._store.arun(complete(batch)))
