@@ -207,8 +207,8 @@ def test_what_nobody_knows_and_what_nobody_takes_are_told_apart() -> None:
     ]
     kinds, queues = unserved_checks(unserved)
     assert kinds.finding == "no living worker knows: send (1,203)"
-    assert queues.finding == "no living worker takes from: posthorse (1)"
-    assert queues.advice == "start one with `-q posthorse`, or without -q for all queues"
+    assert queues.finding == "no living worker takes: tell_growth from posthorse (1)"
+    assert queues.advice == "start one that knows the kind, with `-q posthorse`, or without -q for all queues"
 
 
 def test_it_is_told_how_many_dead_letters_came_lately() -> None:

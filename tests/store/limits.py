@@ -30,8 +30,11 @@ class Rules:
     def has_keys(self, lane: int) -> bool:
         return bool(self.keyed)
 
+    def goes_by_arguments(self, lane: int) -> bool:
+        return self.has_keys(lane)
+
     def of_job(self, candidate: Candidate) -> Sequence[Need]:
-        key = msgspec.json.decode(candidate.arguments)["key"]
+        key = msgspec.json.decode(candidate.arguments or "")["key"]
         return [need._replace(gate=gate_name(need.gate, "kind", "work", "key", key)) for need in self.keyed]
 
     def priority(self, lane: int) -> int:

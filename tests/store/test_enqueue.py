@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -10,9 +11,11 @@ import pytest
 
 from posthorse.clock import SECOND
 from posthorse.errors import KeyConflict, UsageError
-from posthorse.rules.job import Lane, State
-from posthorse.store.operations import read, runners
+from posthorse.rules.job import Lane, NewJob, State
+from posthorse.store.base import Ask
+from posthorse.store.operations import read, runners, submit
 from posthorse.store.operations.finish import Attempt
+from posthorse.store.queries import Value
 from posthorse.store.store import store_now
 from tests.store.yard import HOME, Yard
 
@@ -52,6 +55,29 @@ def test_thousand_jobs_enter_in_order(yard: Yard) -> None:
     yard.submit(jobs)
     claimed = yard.claim(yard.runner(), 1000)
     assert [job.job for job in claimed] == [job.id for job in jobs]
+
+
+def test_a_heavy_call_takes_several_statements_and_enters_in_order_all_or_none(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    portions: list[int] = []
+    inserting = submit._inserting
+
+    def noting(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], **values: Value) -> Ask:
+        if sum(portions) == 13:
+            raise UsageError("in the midst")
+        portions.append(len(jobs))
+        return inserting(jobs, lanes, **values)
+
+    monkeypatch.setattr(submit, "_inserting", noting)
+    monkeypatch.setattr(submit, "HEAVIEST", 100)
+    jobs, more = (yard.new(7, arguments='{"text":"some thirty characters"}') for _ in range(2))
+    yard.submit(jobs)
+    with pytest.raises(UsageError, match="in the midst"):
+        yard.submit(more)
+    assert portions == [3, 3, 1, 3, 3]
+    assert [claimed.job for claimed in yard.claim(yard.runner(), 20)] == [job.id for job in jobs]
+    yard.audit()
 
 
 def test_nothing_is_enqueued_when_nothing_is_given(yard: Yard) -> None:

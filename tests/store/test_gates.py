@@ -241,7 +241,7 @@ class Regions(Rules):
         return True
 
     def of_job(self, candidate: Candidate) -> Sequence[Need]:
-        region, account = msgspec.json.decode(candidate.arguments)["key"]
+        region, account = msgspec.json.decode(candidate.arguments or "")["key"]
         return [
             ONE_EACH._replace(gate=gate_name("concurrency", "kind", "work", "region", region)),
             IN_ORDER._replace(gate=gate_name("sequence", "", "account", account)),

@@ -10,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from multiprocessing.queues import Queue
 
+import psycopg
+
 from posthorse.errors import NotAllowed
-from posthorse.rules.job import State
+from posthorse.rules.job import Lane, State
 from posthorse.rules.lifecycle import Lost
 from posthorse.store.operations import read, runners
 from posthorse.store.operations.finish import Attempt
@@ -106,3 +108,17 @@ def test_processes_run_every_job_once(yard: Yard) -> None:
 def _rescue_orphans(yard: Yard) -> None:
     for orphan in yard.store.read(runners.orphans(100)):
         yard.settle(Attempt(orphan.job, orphan.epoch), Lost("gone"), spent=orphan.spent)
+
+
+def test_what_others_hold_of_the_higher_lanes_is_no_reason_to_go_down(postgres_yard: Yard) -> None:
+    yard = postgres_yard
+    first, second, lower = Lane("first", "work", 5), Lane("second", "work", 5), HOME
+    yard.enqueue(5, first)
+    wanted = yard.enqueue(20, second)[:10]
+    yard.enqueue(5, lower)
+    runner = yard.runner()
+    number = yard.store.lanes({first})[first]
+    with psycopg.connect(yard.store.url) as other:
+        other.execute("SELECT FROM posthorse.ready WHERE lane = %s FOR UPDATE", [number])
+        claimed = yard.claim(runner, 10, [first, second, lower])
+    assert [job.job for job in claimed] == wanted

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from posthorse.errors import StoreError, StoreUnreachable
+from posthorse.store import turnstile
 from posthorse.store.operations import read
 from posthorse.store.sqlite import SqliteBackend
 from posthorse.store.turnstile import Turnstile
@@ -110,19 +111,44 @@ def test_turnstile_lets_one_through_at_a_time(tmp_path: Path) -> None:
     crowds: list[int] = []
 
     def pass_often(n: int) -> None:
-        turnstile = Turnstile(tmp_path / "jobs.db")
+        made = Turnstile(tmp_path / "jobs.db")
         for _ in range(30):
-            with turnstile.passage(20):
+            with made.passage(20):
                 inside.append(n)
                 os.sched_yield()  # whoever may come in, comes in now
                 crowds.append(len(inside))
                 inside.remove(n)
-        turnstile.close()
+        made.close()
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(pass_often, range(6)))
     assert set(crowds) == {1}
     assert len(crowds) == 180
+
+
+def test_a_bell_that_is_rung_while_the_first_goes_through_leaves_the_way_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opens, may_open = threading.Event(), threading.Event()
+    opening = turnstile._open_lock
+
+    def slowly(path: str) -> int:
+        if threading.current_thread() is not threading.main_thread():
+            opens.set()
+            may_open.wait(0.2)
+        return opening(path)
+
+    monkeypatch.setattr(turnstile, "_open_lock", slowly)
+    made = Turnstile(tmp_path / "jobs.db")
+    with ThreadPoolExecutor(1) as pool:
+        rings = pool.submit(made.ring)
+        assert opens.wait(20)
+        with made.passage(20):
+            may_open.set()
+            rings.result(20)
+    with made.passage(0.2):
+        pass
+    made.close()
 
 
 # ── other connections of this process ────────────────────────────────────────────────────────────────

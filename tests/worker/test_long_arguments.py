@@ -11,9 +11,10 @@ import pytest
 
 import posthorse as ph
 from posthorse.errors import StoreUnreachable
-from posthorse.store.operations import read
+from posthorse.store.base import Ask, ask
+from posthorse.store.operations import gates, read
 from posthorse.store.operations.claim import Claimed
-from posthorse.store.queries import LIGHT
+from posthorse.store.queries import LIGHT, Value
 from posthorse.worker import late_arguments
 from posthorse.worker.prefetch import MOST, Prefetch
 from posthorse.worker.slots import Slots
@@ -84,6 +85,28 @@ def test_a_limit_may_go_by_a_long_argument(app: ph.Posthorse, claims: list[Claim
     assert {claimed.arguments for claimed in claims} == {None}
 
 
+def test_a_claim_reads_none_where_its_limits_go_by_something_else(
+    app: ph.Posthorse, claims: list[Claimed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def noting(query: str, /, **values: Value) -> Ask:
+        asked.append(query)
+        return ask(query, **values)
+
+    monkeypatch.setattr(gates, "ask", noting)
+
+    @app.job(concurrency=ph.Concurrency(1, per="tenant"))
+    async def work(text: str, number: int) -> int:
+        return number
+
+    jobs = [work.using(tenant="t").enqueue(LONG, number) for number in range(3)]
+    with app.worker(concurrency=4):
+        assert [job.result(timeout=30) for job in jobs] == [0, 1, 2]
+    assert asked
+    assert "arguments" not in asked
+
+
 def test_the_child_of_an_isolated_job_gets_them_too(store_url: str, claims: list[Claimed]) -> None:
     isolated_jobs.app.use_url(store_url)
     with isolated_jobs.app.worker():
@@ -122,7 +145,7 @@ def test_those_of_jobs_that_wait_for_a_slot_are_not_read(
     assert len(wanted) == 4
 
 
-def test_where_they_cannot_be_read_the_worker_is_lost_and_not_the_job(
+def test_where_they_cannot_be_read_the_job_is_given_back_unspent(
     app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused: list[str] = []
@@ -143,3 +166,4 @@ def test_where_they_cannot_be_read_the_worker_is_lost_and_not_the_job(
     with app.worker():
         assert job.result(timeout=30) == len(LONG)
     assert refused == [job.id]
+    assert [event.name for event in app.store.read(read.events(job.id))] == ["released"]

@@ -233,10 +233,11 @@ def unserved_checks(unserved: Sequence[Unserved]) -> Iterator[Check]:
     """Jobs that wait for a worker that has their code, and takes from their queue."""
     if not unserved:
         yield ok("kinds", "every kind that waits is served")
-    unknown, left_out = Counter[str](), Counter[str]()
+    unknown, left_out, queues = Counter[str](), Counter[str](), set[str]()
     for jobs in unserved:
         if jobs.is_known:
-            left_out[jobs.queue] += jobs.waiting
+            left_out[f"{jobs.kind} from {jobs.queue}"] += jobs.waiting
+            queues.add(jobs.queue)
         else:
             unknown[jobs.kind] += jobs.waiting
     if unknown:
@@ -248,8 +249,8 @@ def unserved_checks(unserved: Sequence[Unserved]) -> Iterator[Check]:
     if left_out:
         yield warning(
             "queues",
-            f"no living worker takes from: {_listed(left_out)}",
-            f"start one with `-q {min(left_out)}`, or without -q for all queues",
+            f"no living worker takes: {_listed(left_out)}",
+            f"start one that knows the kind, with `-q {min(queues)}`, or without -q for all queues",
         )
 
 

@@ -8,8 +8,8 @@ dialects; a block of the same name in `sqlite.sql` or `postgres.sql` takes its p
                     those of a job that a claim brings along: no more than LIGHT, others are NULL
     {rows}          is the list of rows given with the call, as a table `r` of the columns that the
                     block declares in a line `-- rows: job uuid, epoch int, …`, plus `r.ordinal` from 1;
-                    declared as `-- pairs: job uuid, result text` there are two columns, and no two rows
-                    with the same first one: SQLite takes these apart in a third of the time
+                    declared as `-- pairs: job uuid, result text` there are two columns, the first of them
+                    an id or a number that no two rows share: SQLite takes these apart in a third of the time
     {other}         is the statement of the block of that name
 
 A block may hold several statements; they run in order in one transaction, and the rows of the last are the

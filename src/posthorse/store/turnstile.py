@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,9 @@ class Turnstile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptors: tuple[int, int] | None = None
+        self._held: int | None = None
+        self._opening = threading.Lock()
+        """Whoever rings need not have gone through, and may meet somebody who does."""
 
     @contextmanager
     def passage(self, patience: float) -> Iterator[None]:
@@ -37,7 +41,9 @@ class Turnstile:
 
     def enter(self, patience: float) -> None:
         """The way in; `leave` must follow, also after an error or an interruption."""
-        gate, inside = self._descriptors or self._opened()
+        with self._opening:
+            gate, inside = self._opened()
+        self._held = inside
         deadline = time.monotonic() + patience
         try:
             if not (_lock(gate) or _wait_for(gate, deadline, pause=0.005)):
@@ -49,19 +55,24 @@ class Turnstile:
 
     def leave(self) -> None:
         """The way out."""
-        if self._descriptors is not None:
-            fcntl.flock(self._descriptors[1], fcntl.LOCK_UN)
+        if self._held is not None:
+            fcntl.flock(self._held, fcntl.LOCK_UN)
+            self._held = None
 
     def ring(self) -> None:
         """Tells those who watch the second file that something was committed after which there may be work."""
-        with suppress(OSError, StoreError):  # a full disk: the commit stands, and they look by themselves
+        with (
+            self._opening,
+            suppress(OSError, StoreError),
+        ):  # a full disk: the commit stands, and they look by themselves
             os.pwrite(self._opened()[1], b"!", 0)
 
     def close(self) -> None:
         """Closes the files."""
-        for descriptor in self._descriptors or ():
-            os.close(descriptor)
-        self._descriptors = None
+        with self._opening:
+            for descriptor in self._descriptors or ():
+                os.close(descriptor)
+            self._descriptors = None
 
     def _opened(self) -> tuple[int, int]:
         if self._descriptors is None:

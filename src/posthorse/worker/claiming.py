@@ -164,7 +164,9 @@ class Claiming:
         if self._book.has_to_look(began):
             began = await self._look_into_all(began)
         self._is_plain = False
-        claimed = await self._claim_from(self._book.probes(began, room), room)
+        # Where others came first to the work that all were told of, they may do so again.
+        is_sure = self.expects_work and not self._was_told_in_vain
+        claimed = await self._claim_from(self._book.probes(began, room), room, is_sure=is_sure)
         now = time.monotonic()
         exhausted = self._is_plain and len(claimed) < room
         self._book.note(claimed, room=room, now=now, seconds=now - began, exhausted=exhausted)
@@ -178,26 +180,22 @@ class Claiming:
         self._book.learn(heads, now=now, seconds=now - began)
         return now
 
-    async def _claim_from(self, probes: Sequence[Probe], room: int) -> list[Claimed]:
+    async def _claim_from(self, probes: Sequence[Probe], room: int, *, is_sure: bool = False) -> list[Claimed]:
+        """`is_sure`: whether there ought to be jobs in these lanes."""
         if not probes:
             return []
-        if self._looks_first and not await self._store.aread(lanes_with_jobs(probes)):
+        looks_first = self.is_idle and self._store.is_sqlite and not is_sure  # that costs no turn at the one write lock
+        if looks_first and not await self._store.aread(lanes_with_jobs(probes)):
             return []
         if any(map(self._is_limited, {probe.lane for probe in probes} - self._unlimited)):
             return await self._claim_through_gates(probes, room)
         if not self._book.takes_turns:
             self._is_plain = True
-            return await self._store.arun(claim(self._runner.id, probes, room))
+            return await self._store.arun(claim(self._runner.id, probes, room, has_rivals=not self._store.is_sqlite))
         lines, weights, passes = self._book.lines(probes), self._book.weights, self._book.passes
         claimed, waiting = await self._store.arun(claim_by_turns(self._runner.id, probes, room, lines, weights, passes))
         self._book.take_note_of_turns(claimed, lines, waiting)
         return claimed
-
-    @property
-    def _looks_first(self) -> bool:
-        """Looking costs no turn at the one write lock of SQLite, and no time where it is nearly always in vain: after
-        somebody else's write, or where others come first to the work that all are told of."""
-        return self.is_idle and self._store.is_sqlite and not (self.expects_work and not self._was_told_in_vain)
 
     def _is_limited(self, lane: int) -> bool:
         if self._limits.bind(lane):

@@ -64,6 +64,12 @@ class Limits:
         rules = self._rules_of(found)
         return found.keyed or bool(rules.keyed) or rules.sequence is not None
 
+    def goes_by_arguments(self, lane: int) -> bool:
+        """Whether the arguments of such a job decide which gates it needs."""
+        rules = self._rules_of(self._lane(lane))
+        ways = [demand.per for demand in rules.keyed] + ([rules.sequence.per] if rules.sequence else [])
+        return any(per is not None and per != "tenant" for per in ways)
+
     def of_job(self, candidate: Candidate) -> Sequence[Need]:
         """The gates of a single job of such a lane."""
         lane = self._lane(candidate.lane)
@@ -114,7 +120,7 @@ class Limits:
                 log.error(words, kind, type(error).__name__, error)
 
         signature = self._registry[kind].signature
-        return value_of(per, signature, candidate.arguments, candidate.tenant or "", failed=complain)
+        return value_of(per, signature, candidate.arguments or "{}", candidate.tenant or "", failed=complain)
 
 
 @lru_cache(maxsize=4096)

@@ -97,13 +97,14 @@ def lanes_with_jobs(probes: Sequence[Probe]) -> Steps[frozenset[int]]:
     return (yield from _with_jobs(probes))
 
 
-def claim(runner: str, probes: Sequence[Probe], room: int) -> Operation[list[Claimed]]:
+def claim(runner: str, probes: Sequence[Probe], room: int, *, has_rivals: bool = True) -> Operation[list[Claimed]]:
     """Up to `room` jobs from the lanes, higher priority first, then first come, first served.
 
+    `has_rivals`: whether others may claim at the same moment, and leave a lane with fewer jobs than were counted.
     Empty when the lanes are, and when the runner is not alive by the store's clock. When the reply is lost
     (OutcomeUnknown) the runner may hold jobs that it does not know: `held_by` lists them.
     """
-    steps = partial(_claim, runner, probes, room)
+    steps = partial(_claim, runner, probes, room, has_rivals)
     is_single = all(probe.priority == probes[0].priority for probe in probes)
     return Operation(steps, is_single=is_single, is_repeatable=False, is_quiet=True)
 
@@ -160,20 +161,26 @@ def _share(probe: Probe, chosen: Sequence[Head], is_newest: bool) -> Row | None:
     return probe.lane, probe.after, len(places), min(places) if is_newest else max(places)
 
 
-def _claim(runner: str, probes: Sequence[Probe], room: int) -> Steps[list[Claimed]]:
+def _claim(runner: str, probes: Sequence[Probe], room: int, has_rivals: bool) -> Steps[list[Claimed]]:
     """From the highest priority down, and no further down than there is room for."""
     layers = _layers(probes)
-    if len(layers) > 1:
-        filled = yield from _with_jobs(probes)
-        layers = _layers([probe for probe in probes if probe.lane in filled])
+    if len(layers) == 1:
+        return (yield from _claim_layers(runner, layers, room))
+    filled = yield from _with_jobs(probes)
+    layers = _layers([probe for probe in probes if probe.lane in filled])
     claimed: list[Claimed] = []
     asked, wanted = 0, 1
     while layers and len(claimed) < room:
         some = [layers.pop(0)]
         while layers and sum(map(len, some)) < wanted:
             some.append(layers.pop(0))
-        claimed += yield from _claim_layers(runner, some, room - len(claimed))
-        asked += sum(map(len, some))
+        lanes = sum(map(len, some))
+        more = yield from _claim_layers(runner, some, room - len(claimed))
+        claimed += more
+        while has_rivals and more and lanes > 1 and len(claimed) < room:  # others of these lanes may yet have some
+            more = yield from _claim_layers(runner, some, room - len(claimed))
+            claimed += more
+        asked += lanes
         wanted = GROWTH * asked if not claimed else 1 + (room - len(claimed)) * asked // len(claimed)
     return claimed
 

@@ -43,7 +43,8 @@ class Candidate(NamedTuple):
     seq: int
     job: str
     tenant: str | None
-    arguments: str
+    arguments: str | None
+    """None where they are long, and nothing goes by them."""
     options: str | None
     enqueued: int | None = None
     """Its place in a sequence since it was enqueued; None for a job that had to wait for its time."""
@@ -63,6 +64,10 @@ class Demands(Protocol):
 
     def has_keys(self, lane: int) -> bool:
         """Whether single jobs of a lane need gates of their own."""
+        ...
+
+    def goes_by_arguments(self, lane: int) -> bool:
+        """Whether the arguments of such a job decide which gates it needs."""
         ...
 
     def of_job(self, candidate: Candidate) -> Sequence[Need]:
@@ -298,7 +303,7 @@ def _candidates(
         candidate = Candidate._make(row)
         head = Head(candidate.lane, candidate.seq)
         candidates[head] = candidate
-        if cast("str | None", candidate.arguments) is None:
+        if candidate.arguments is None and demands.goes_by_arguments(candidate.lane):
             [[arguments]] = yield ask("arguments", job=candidate.job)
             candidate = candidate._replace(arguments=cast("str", arguments))
         of_job[head] = demands.of_job(candidate)

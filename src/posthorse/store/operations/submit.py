@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import NamedTuple, cast
@@ -20,6 +20,10 @@ from posthorse.store.operations.unique import take_identities
 from posthorse.store.queries import Value
 
 _NO_GAUGES: Mapping[str, Gauge] = {}
+
+HEAVIEST = 64 * 1024 * 1024
+"""Characters of arguments in one statement: texts of SQLite and messages to PostgreSQL end at a gigabyte, and one of
+these characters may take eight bytes on its way."""
 
 
 class Submitted(NamedTuple):
@@ -68,8 +72,9 @@ def enqueue(
     """
     has_keys = any(job.key is not None or job.unique is not None for job in jobs)
     has_places = any(job.sequence is not None for job in jobs)
+    is_heavy = len(jobs) > 1 and sum(len(job.arguments) for job in jobs) > HEAVIEST
     start = partial(_enqueue, jobs, lanes, channel, has_keys, gauges)
-    return Operation(start, is_single=not has_keys and not has_places and not gauges)
+    return Operation(start, is_single=not (has_keys or has_places or gauges or is_heavy))
 
 
 def _enqueue(
@@ -87,13 +92,24 @@ def _enqueue(
         yield from check_room(jobs, gauges, channel=channel)
     if jobs:
         made_at = ids.milliseconds_of(jobs[0].id)
-        answered = yield _inserting(jobs, lanes, channel=channel, made_at=made_at, tolerance=ids.CLOCK_TOLERANCE)
-        _check_clock(made_at, cast("int", answered[0][0]))
+        for portion in _portions(jobs):
+            answered = yield _inserting(portion, lanes, channel=channel, made_at=made_at, tolerance=ids.CLOCK_TOLERANCE)
+            _check_clock(made_at, cast("int", answered[0][0]))
         # Those that have to wait for their time take a place when it has come.
         places = [(job.sequence, job.id) for job in jobs if job.sequence and job.run_at is None and not job.delay]
         if places:
             yield ask_rows("join_sequences", places)
     return answers
+
+
+def _portions(jobs: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
+    begin, weight = 0, 0
+    for end, job in enumerate(jobs):
+        weight += len(job.arguments)
+        if weight > HEAVIEST and end > begin:
+            yield jobs[begin:end]
+            begin, weight = end, len(job.arguments)
+    yield jobs[begin:]
 
 
 def _inserting(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], **values: Value) -> Ask:
