@@ -29,6 +29,10 @@ GROWTH = 4
 """So many times as many lanes are asked after some that others emptied meanwhile."""
 
 
+PAST_RIVALS = 4
+"""Lanes that are asked once more, one by one."""
+
+
 class Claimed(NamedTuple):
     """One job that a runner now holds. Its epoch is the fence of all that the runner writes about it."""
 
@@ -175,11 +179,9 @@ def _claim(runner: str, probes: Sequence[Probe], room: int, has_rivals: bool) ->
         while layers and sum(map(len, some)) < wanted:
             some.append(layers.pop(0))
         lanes = sum(map(len, some))
-        more = yield from _claim_layers(runner, some, room - len(claimed))
-        claimed += more
-        while has_rivals and more and lanes > 1 and len(claimed) < room:  # others of these lanes may yet have some
-            more = yield from _claim_layers(runner, some, room - len(claimed))
-            claimed += more
+        claimed += yield from _claim_layers(runner, some, room - len(claimed))
+        if has_rivals and lanes > 1 and len(claimed) < room:
+            claimed += yield from _claim_past_rivals(runner, some, room - len(claimed))
         asked += lanes
         wanted = GROWTH * asked if not claimed else 1 + (room - len(claimed)) * asked // len(claimed)
     return claimed
@@ -195,6 +197,17 @@ def _claim_layers(runner: str, layers: Sequence[Sequence[Probe]], room: int) -> 
         [(lane, after, _)] = layer
         rows = yield ask_rows("claim", [(lane, after, room, None)], runner=runner, room=room)
     return list(map(Claimed._make, rows))
+
+
+def _claim_past_rivals(runner: str, layers: Sequence[Sequence[Probe]], room: int) -> Steps[list[Claimed]]:
+    """What others hold was counted as a lane's share: behind it there may be more, which comes before lower lanes."""
+    probes = [probe for layer in layers for probe in layer]
+    filled = yield from _with_jobs(probes)
+    claimed: list[Claimed] = []
+    for probe in [probe for probe in probes if probe.lane in filled][:PAST_RIVALS]:
+        if len(claimed) < room:
+            claimed += yield from _claim_layers(runner, [[probe]], room - len(claimed))
+    return claimed
 
 
 def _claim_shares(runner: str, probes: Sequence[Probe], room: int) -> Steps[list[Claimed]]:
