@@ -13,7 +13,7 @@ import pytest
 import posthorse as ph
 from posthorse import ids
 from posthorse.store.operations.runners import set_idle, take_duty
-from posthorse.store.watch import Watch, make_watch, make_watch_of_writes
+from posthorse.store.watch import SqliteWatch, Watch, make_watch, make_watch_of_writes
 from tests.store.yard import Yard
 
 LONG = 30.0
@@ -152,6 +152,37 @@ async def hear(watches: Sequence[Watch]) -> None:
         while not await watch.wait(LONG):
             pass
         watch.clear()
+
+
+def test_of_hints_in_vain_no_more_are_heard_than_are_heeded(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, neighbour, heard = ph.Posthorse(sqlite_url), ph.Posthorse(sqlite_url), list[None]()
+    ours.migrate()
+
+    def write() -> None:
+        for number in range(300):
+            neighbour.store.run(take_duty("a chore", f"somebody {number}", span=1))
+
+    async def scene() -> int:
+        heeded = 0
+        async with make_watch(ours.store, ids.new_id()) as watch:
+            assert isinstance(watch, SqliteWatch)
+            on_log = watch._on_log
+
+            def noting() -> None:
+                heard.append(None)
+                on_log()
+
+            monkeypatch.setattr(watch, "_on_log", noting)
+            writing = asyncio.create_task(asyncio.to_thread(write))
+            while not writing.done():
+                watch.clear()
+                heeded += await watch.wait(1.0)
+        return heeded
+
+    heeded = asyncio.run(scene())
+    ours.close()
+    neighbour.close()
+    assert 0 < len(heard) <= 2 * heeded + 3
 
 
 def test_of_a_crowd_three_are_called_for_one_job_and_all_for_many(

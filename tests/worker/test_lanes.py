@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from posthorse.rules.job import Lane
 from posthorse.store.operations.claim import Claimed, Probe
-from posthorse.worker.lanes import FEW, LAG, LOOK_SHARE, SWEEP_EVERY, SWEEP_SHARE, LaneBook
+from posthorse.worker.lanes import FEW, LOOK_SHARE, LaneBook
+from posthorse.worker.marks import LAG, SWEEP_EVERY, SWEEP_SHARE
 
 LETTERS, FILMS = Lane("mail", "letter", 0), Lane("video", "film", 7)
 

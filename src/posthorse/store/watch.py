@@ -214,7 +214,9 @@ class SqliteWatch(Watch):
     def _on_log(self) -> None:
         _read_all(self._log)
         self._cancel_echoes()
-        self._echoes = [self._loop.call_later(FIRST_ECHO, self._on_echo)]
+        # While hints lead to nothing, there is no use in hearing more of them than are heeded.
+        unheeded = self._woken_at + self._apart - time.monotonic()
+        self._echoes = [self._loop.call_later(max(FIRST_ECHO, unheeded), self._on_echo)]
         self._hear_log()
 
     def _on_echo(self) -> None:

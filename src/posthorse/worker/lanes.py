@@ -1,12 +1,7 @@
-"""Which lanes a runner may serve now, in which turns, and from where in each it looks: the low-water marks.
+"""Which lanes a runner may serve now, and in which turns; from where in each it looks is told by `marks`.
 
 What is said of queues decides which lanes are closed at the moment, and whether queues take turns by weight. A lane
 whose head has waited long counts as higher, until something was taken from it; its wait is asked for once a second.
-
-On PostgreSQL a consumed entry stays in the index until vacuum may remove it, which an idle transaction
-anywhere can put off for hours. So a claim starts behind the last place that it saw consumed. A job that commits
-late stands before the mark; three things find it: while the runner keeps up with its lanes it starts from the
-mark of a second ago, a sweep starts from zero, and the sweeps are paced by what they cost.
 
 To look into thousands of lanes takes longer than to claim what a few of them hold. So where there are many, claims go
 to no more lanes than they want jobs, of those that had some at the last look into all (`found`); that comes again when
@@ -26,14 +21,7 @@ from posthorse.rules.queues import DEFAULTS, QueueSettings
 from posthorse.rules.turns import Line, Passes, after_turns
 from posthorse.store.operations.claim import Claimed, Probe
 from posthorse.worker.found import FoundLanes
-
-LAG = 1.0
-"""Seconds by which the mark lags behind while the runner keeps up: longer than most transactions."""
-
-SWEEP_EVERY = 2.0
-SWEEP_SHARE = 50
-"""A sweep that took t seconds is followed by another after 50 t: sweeps take at most 2 % of the time."""
-
+from posthorse.worker.marks import Marks
 
 AGES_EVERY = 1.0
 
@@ -62,7 +50,6 @@ class LaneBook:
         self.weights: Mapping[str, int] = {}
         self.passes = Passes()
         self._serves = serves
-        self._keeps_marks = keeps_marks
         self._labels = labels or {}
         self._lanes: dict[int, Lane] = {}
         self._strange: dict[int, Lane] = {}
@@ -72,10 +59,7 @@ class LaneBook:
         """Of lanes that are served and not solo."""
         self._has_levels = False
         """True when some of them are higher than others."""
-        self._marks: dict[int, _Mark] = {}
-        self._is_behind = False
-        self._next_sweep = 0.0
-        self._is_sweep = False
+        self._marks = Marks(are_kept=keeps_marks)
         self._queues: Mapping[str, QueueSettings] = {}
         self._closed: frozenset[str] = frozenset()
         self._fair: frozenset[str] = frozenset()
@@ -99,8 +83,6 @@ class LaneBook:
         served = [number for number, lane in self._strange.items() if self._serves(lane)]
         for number in served:
             self._lanes[number] = lane = self._strange.pop(number)
-            if self._keeps_marks:
-                self._marks[number] = _Mark()
             if lane.solo:
                 self._solo.append(number)
             else:
@@ -139,9 +121,9 @@ class LaneBook:
 
     def has_to_look(self, now: float) -> bool:
         """Whether it is time to look into all of many lanes, for `learn`."""
-        if not self.has_many or (self._is_enough_found and now < min(self._next_look, self._next_sweep)):
+        if not self.has_many or (self._is_enough_found and now < min(self._next_look, self._marks.next_sweep)):
             return False
-        self._is_sweep = now >= self._next_sweep
+        self._marks.begin(now)
         return True
 
     def looks(self, now: float) -> Sequence[Probe]:
@@ -156,13 +138,13 @@ class LaneBook:
         self._found.learn(served, ChainMap(boosted, priorities) if boosted else priorities)
         self._is_fresh = True
         self._next_look = now + LOOK_SHARE * seconds
-        self._end_sweep(now, seconds)
+        self._marks.end(now, seconds)
 
     def probes(self, now: float, room: int) -> Sequence[Probe]:
         """Where to look for `room` jobs, the highest priority first; `note` learns what came of it."""
         if self.has_many:
             return self._sorted(self._probes_found(now, room))
-        self._is_sweep = now >= self._next_sweep
+        self._marks.begin(now)
         self.is_partial = False
         return self._sorted(self._openings(self._lanes, now))
 
@@ -214,7 +196,7 @@ class LaneBook:
         lanes = list(self._open(False, (number for number, _ in self._found) if self.has_many else self._lanes))
         highest = max((lane.priority for _, lane in lanes), default=0)
         return [
-            Probe(number, self._marks[number].sharp if self._keeps_marks else 0, lane.priority)
+            Probe(number, self._marks.sharp(number), lane.priority)
             for number, lane in lanes
             if lane.priority < highest and self.settings(lane.queue).ageing
         ]
@@ -237,19 +219,13 @@ class LaneBook:
 
         exhausted: the lanes that were probed gave all that they had.
         """
-        self._is_behind = len(claimed) >= room
         if self.has_many:
             self._note_found(claimed, exhausted=exhausted)
-        self._end_sweep(now, seconds)
+        self._marks.end(now, seconds)
         if self._boosts:
             for job in claimed:
                 self._boosts.pop(job.lane, None)  # its head is a younger one now
-        if self._keeps_marks:
-            for job in claimed:
-                mark = self._marks[job.lane]
-                if job.seq > mark.sharp:
-                    mark.lagging(now)  # what was consumed until now becomes old from now on
-                    mark.sharp = job.seq
+        self._marks.note(claimed, room=room, now=now)
 
     def _open(self, solo: bool, numbers: Iterable[int]) -> Iterable[tuple[int, Lane]]:
         for number in numbers:
@@ -281,7 +257,7 @@ class LaneBook:
                 self.is_partial = True
                 break
             # What was found may have committed late, and stand before the mark.
-            after = min(self._start(number, now), place - 1) if self._keeps_marks else 0
+            after = min(self._start(number, now), place - 1) if self._marks.are_kept else 0
             probes.append(Probe(number, after, lane.priority + self._boosts.get(number, 0)))
         self._probed = [probe.lane for probe in probes]
         return probes
@@ -294,11 +270,6 @@ class LaneBook:
             self._found.forget(number for number in self._probed if number not in gave)
         self._found.put_behind(gave)
         self._is_fresh = self._is_fresh and not claimed
-
-    def _end_sweep(self, now: float, seconds: float) -> None:
-        if self._is_sweep:
-            self._next_sweep = now + max(SWEEP_EVERY, SWEEP_SHARE * seconds)
-            self._is_sweep = False
 
     def _arrange_turns(self) -> None:
         served = {lane.queue: self.settings(lane.queue) for lane in self._lanes.values()}
@@ -313,28 +284,8 @@ class LaneBook:
         return sorted(probes, key=attrgetter("priority"), reverse=True)
 
     def _start(self, number: int, now: float) -> int:
-        if self._is_sweep or not self._keeps_marks:
-            return 0
-        mark = self._marks[number]
-        if not mark.sharp or not self._keeps_mark_of(number):
+        if not self._marks.are_kept or not self._keeps_mark_of(number):
             return 0
         if self.takes_turns and self.settings(self._lanes[number].queue).order == "lifo":
             return 0  # what is consumed there is what came last
-        return mark.sharp if self._is_behind else mark.lagging(now)
-
-
-class _Mark:
-    """The last place consumed in a lane, and the one that was so at least LAG seconds ago."""
-
-    __slots__ = ("_lagging", "_next", "_turned_at", "sharp")
-
-    def __init__(self) -> None:
-        self.sharp = 0
-        self._lagging = 0
-        self._next = 0
-        self._turned_at = 0.0
-
-    def lagging(self, now: float) -> int:
-        if now - self._turned_at >= LAG:
-            self._lagging, self._next, self._turned_at = self._next, self.sharp, now
-        return self._lagging
+        return self._marks.start(number, now)
