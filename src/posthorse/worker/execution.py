@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor
+from functools import partial
 from types import TracebackType
 from typing import Protocol, cast
 
@@ -27,10 +27,14 @@ from posthorse.worker.context import Context
 from posthorse.worker.evidence import evidence_of, storable
 from posthorse.worker.journal import Journal
 from posthorse.worker.stop import StopSignal
+from posthorse.worker.threads import Threads
 
 LONGEST_REASON = 500
 RESULT_LIMIT = 4 * 1024 * 1024
 NOTHING = Returned("null")
+ValueOrError = tuple[object, BaseException | None]
+"""What a function came to: its value, or its error."""
+
 log = logging.getLogger("posthorse.worker")
 
 
@@ -68,7 +72,7 @@ class Assignment(Protocol):
         ...
 
 
-async def run(assignment: Assignment, threads: Executor) -> Outcome:
+async def run(assignment: Assignment, threads: Threads[ValueOrError]) -> Outcome:
     """Runs the job to its outcome."""
     kind, stop = assignment.kind, assignment.stop
     if assignment.unfit is not None:
@@ -176,21 +180,16 @@ async def _with_timeout(running: Awaitable[object], timeout: float | None) -> ob
 
 
 async def _in_thread(
-    threads: Executor, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+    threads: Threads[ValueOrError], function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> object:
     # Each job in a context of its own: what one sets the next must not see.
-    context = contextvars.copy_context()
-    value, error = await asyncio.get_running_loop().run_in_executor(
-        threads, lambda: context.run(_called, function, args, kwargs)
-    )
+    value, error = await threads.run(partial(contextvars.copy_context().run, _called, function, args, kwargs))
     if error is not None:
         raise error
     return value
 
 
-def _called(
-    function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
-) -> tuple[object, BaseException | None]:
+def _called(function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]) -> ValueOrError:
     try:
         return function(*args, **kwargs), None
     except BaseException as error:  # some, as StopIteration and GeneratorExit, mean something to a future

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 
 from posthorse.rules.lifecycle import Outcome
 from posthorse.store.operations.finish import Attempt
 from posthorse.store.store import Store
-from posthorse.worker.execution import run
+from posthorse.worker.execution import ValueOrError, run
 from posthorse.worker.expiry import expired
 from posthorse.worker.journal import Journal
 from posthorse.worker.late_arguments import bring_arguments
 from posthorse.worker.running import Running
+from posthorse.worker.threads import Threads
 
 
 class Here:
@@ -21,7 +21,7 @@ class Here:
     def __init__(self, store: Store, *, concurrency: int, longest_transaction: float) -> None:
         self._store = store
         self._longest_transaction = longest_transaction
-        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="posthorse-job")
+        self._threads = Threads[ValueOrError](concurrency)
 
     async def run(self, running: Running) -> Outcome:
         """Runs a job to its outcome."""
@@ -48,7 +48,7 @@ class Here:
 
     async def close(self) -> None:
         """Lets threads end with their jobs."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
 
 def _cancel(task: asyncio.Task[object]) -> None:

@@ -14,7 +14,6 @@ import signal
 import socket
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import BinaryIO, cast
 
@@ -26,7 +25,7 @@ from posthorse.rules.lifecycle import Outcome, Raised, Stopped, Unfit
 from posthorse.rules.registry import Registered
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.finish import Attempt
-from posthorse.worker.execution import evidence, run
+from posthorse.worker.execution import ValueOrError, evidence, run
 from posthorse.worker.isolation.finding import find_application
 from posthorse.worker.isolation.memory import held, limited
 from posthorse.worker.isolation.messages import (
@@ -43,6 +42,7 @@ from posthorse.worker.isolation.messages import (
 from posthorse.worker.isolation.origin import Origin
 from posthorse.worker.journal import Journal
 from posthorse.worker.stop import StopSignal
+from posthorse.worker.threads import Threads
 
 log = logging.getLogger("posthorse.worker")
 
@@ -88,7 +88,7 @@ class Child:
         self._apps: dict[Origin, Posthorse] = {}
         self._turn: Turn | None = None
         self._turns: asyncio.Queue[Turn | None] = asyncio.Queue()
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="posthorse-job")
+        self._threads = Threads[ValueOrError](1)
 
     async def main(self) -> None:
         """Works until the runner lets go."""
