@@ -10,7 +10,6 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Awaitable, Callable
-from functools import partial
 from types import TracebackType
 from typing import Protocol, cast
 
@@ -183,7 +182,8 @@ async def _in_thread(
     threads: Threads[ValueOrError], function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> object:
     # Each job in a context of its own: what one sets the next must not see.
-    value, error = await threads.run(partial(contextvars.copy_context().run, _called, function, args, kwargs))
+    context = contextvars.copy_context()
+    value, error = await threads.run(lambda: context.run(_called, function, args, kwargs))
     if error is not None:
         raise error
     return value
