@@ -10,7 +10,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from posthorse.store.postgres import LOCAL_SETTINGS, SESSION, dialect
+from posthorse.store.postgres import LOCAL_SETTINGS, SESSION
+from posthorse.store.postgres_statements import dialect
 from posthorse.store.queries import Queries, Value, rows_as_arrays
 from posthorse.store.sqlite import DIALECT, SqliteBackend
 from tests.servers import MigratedDatabases

@@ -22,8 +22,8 @@ from psycopg.types.numeric import Int8Dumper
 from psycopg.types.string import TextLoader
 
 from posthorse.clock import Clock
-from posthorse.errors import InvalidSettings, StoreError
-from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, Rows, drive
+from posthorse.errors import StoreError
+from posthorse.store.base import AsyncExecute, Execute, Operation, drive
 from posthorse.store.committer import Answer
 from posthorse.store.patience import Patience
 from posthorse.store.postgres_connections import (
@@ -48,14 +48,9 @@ from posthorse.store.postgres_faults import (
     unreachable,
     unreplicated,
 )
-from posthorse.store.queries import LIGHT, Dialect, Queries, Query, Value, rows_as_arrays
+from posthorse.store.postgres_statements import Statements
 
 T = TypeVar("T")
-
-_NOW = "((extract(epoch FROM statement_timestamp()) * 1000000)::bigint + :shift::bigint)"
-
-# Asking for the length takes nothing out of where long values are kept.
-_LIGHT_ARGUMENTS = f"CASE WHEN octet_length(arguments) <= {LIGHT} THEN arguments END"
 
 # Every statement starts from what it was given and reaches rows by key: a generic plan is right at every
 # size, and the planner must not be led astray by statistics of tables that fill and empty all day.
@@ -93,21 +88,6 @@ PATIENCE = 30.0
 """Seconds for which a store that went away is asked again before its callers hear of it."""
 
 
-def dialect(schema: str) -> Dialect:
-    """PostgreSQL with our tables in `schema`."""
-    if not 0 < len(schema.encode()) <= 63 or "\0" in schema or schema.startswith("pg_"):
-        raise InvalidSettings(
-            f"schema is {schema!r:.80}; PostgreSQL takes 1 to 63 bytes, and keeps names that begin with pg_ for itself"
-        )
-    quoted = '"' + schema.replace('"', '""') + '"'
-    return Dialect(
-        name="postgres",
-        table=lambda name: f"{quoted}.{name}",
-        placeholder=lambda number: f"${number}",
-        expressions={"now": _NOW, "lease_now": _NOW, "light_arguments": _LIGHT_ARGUMENTS},
-    )
-
-
 class PostgresBackend:
     """Connections to one database."""
 
@@ -116,14 +96,16 @@ class PostgresBackend:
 
     def __init__(self, url: str, schema: str, clock: Clock) -> None:
         self.schema = schema
-        self.dialect = dialect(schema)
         self.channel = channel_of(schema)
         self.patience = PATIENCE
-        self.queries = Queries(self.dialect)
+        self._statements = Statements(schema, clock)
+        self.dialect = self._statements.dialect
+        self.queries = self._statements.queries
+        self.execute_on = self._statements.on
+        self.values_of = self._statements.values_of
         self._conninfo = conninfo(url)
-        self._clock = clock
-        self._writer = KeptConnection(partial(self._connect, tuned=True))
-        self._reader = KeptConnection(self.connect)
+        self._writer = KeptConnection(partial(self._connect, tuned=True), self.execute_on)
+        self._reader = KeptConnection(self.connect, self.execute_on)
         self._reader_lock = threading.Lock()
         self._is_pooled = False
         self._was_cut_short = False
@@ -237,7 +219,7 @@ class PostgresBackend:
         try:
             async with connection.transaction():
                 await connection.execute(_LIMITS, [f"{longest:.3f}s"] * 2)
-                yield connection, self._aexecute_on(connection)
+                yield connection, self._statements.aon(connection)
                 _raise_if_overdue(began, longest)
         except BaseException as error:
             is_broken = connection.closed
@@ -246,19 +228,6 @@ class PostgresBackend:
             raise_if_gone(error, is_broken=is_broken)
             raise
         spares.append(connection)
-
-    def execute_on(self, connection: Connection) -> Execute:
-        """A function that runs queries on a connection, for `drive`."""
-        cursor = psycopg.RawCursor(connection)
-
-        def execute(wanted: Ask) -> Rows:
-            query = self.queries[wanted.query]
-            values = self.values_of(query, wanted)
-            for statement in query.statements:
-                cursor.execute(statement.sql.encode(), statement.parameters(values), prepare=True)
-            return cast("Rows", cursor.fetchall()) if cursor.description else []
-
-        return execute
 
     @contextmanager
     def migrating(self) -> Iterator[tuple[Execute, Callable[[str], None]]]:
@@ -276,20 +245,6 @@ class PostgresBackend:
             ) from error
         except psycopg.Error as error:
             raise explained(error) from error
-
-    def values_of(self, query: Query, wanted: Ask) -> dict[str, Value]:
-        """The values that a query takes, with those that the store supplies."""
-        values: dict[str, Value] = {
-            "shift": self._clock.shift,
-            "boot": self.boot,
-            "channel": self.channel,
-            "sequence": self.dialect.table("seq"),
-            "meta": self.dialect.table("meta"),
-            **wanted.values,
-        }
-        if wanted.rows is not None:
-            values.update(rows_as_arrays(wanted.rows, query.columns))
-        return values
 
     async def notifications(self, begin: Callable[[], None]) -> AsyncIterator[str]:
         """What other sessions tell on our channel, from when `begin` is called; ends at once behind a pooler."""
@@ -314,18 +269,6 @@ class PostgresBackend:
                 loop.remove_reader(descriptor)
         finally:
             await connection.close()
-
-    def _aexecute_on(self, connection: AsyncConnection) -> AsyncExecute:
-        cursor = psycopg.AsyncRawCursor(connection)
-
-        async def execute(wanted: Ask) -> Rows:
-            query = self.queries[wanted.query]
-            values = self.values_of(query, wanted)
-            for statement in query.statements:
-                await cursor.execute(statement.sql.encode(), statement.parameters(values), prepare=True)
-            return cast("Rows", await cursor.fetchall()) if cursor.description else []
-
-        return execute
 
     async def _aconnect(self) -> AsyncConnection:
         try:
@@ -360,12 +303,12 @@ class PostgresBackend:
         found = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [self.schema]).fetchone()
         if found is None:
             connection.execute(f"CREATE SCHEMA {self.dialect.table('').removesuffix('.')}".encode())
-        for statement in self.queries.script(text):
-            connection.execute(statement.encode())
+        for statement in self._statements.script(text):
+            connection.execute(statement)
 
     def health(self) -> Mapping[str, str | int | float | None]:
         """What `posthorse doctor` says about the server; ages are in seconds."""
-        with self._reader_lock, self._reader.live() as connection:
+        with self._reader_lock, self._reader as (connection, _):
             row = connection.execute(_HEALTH, [self.schema, self.schema]).fetchone()
         assert row is not None
         version, oldest, dead, live, connections, most, fsync, commits = cast(
@@ -395,16 +338,17 @@ class PostgresBackend:
 
     def _commit_group(self, operations: Sequence[Operation[object]]) -> list[object]:
         """One try. Raises Faulty when one operation failed, ConnectionLost or Unreplicated when nobody is to blame."""
-        with self._writer.live() as connection:
+        with self._writer as (connection, execute):
             self._was_cut_short = False
-            answers = self._run_group(connection, operations)
+            answers = self._run_group(connection, execute, operations)
             if self._was_cut_short:
                 raise Unreplicated
             self._is_in_doubt = False
             return answers
 
-    def _run_group(self, connection: Connection, operations: Sequence[Operation[object]]) -> list[object]:
-        execute = self.execute_on(connection)
+    def _run_group(
+        self, connection: Connection, execute: Execute, operations: Sequence[Operation[object]]
+    ) -> list[object]:
         if len(operations) == 1 and operations[0].is_single and not self._is_pooled and not self._is_in_doubt:
             return [_run(0, operations[0], execute)]
         with connection.transaction():
@@ -418,8 +362,8 @@ class PostgresBackend:
         self._was_cut_short = self._was_cut_short or is_cut_short(notice)
 
     def _read_once(self, operation: Operation[object]) -> object:
-        with self._reader.live() as connection:
-            return drive(operation, self.execute_on(connection))
+        with self._reader as (_, execute):
+            return drive(operation, execute)
 
 
 def _together(operations: Sequence[Operation[object]], waiting: Sequence[int]) -> list[int]:

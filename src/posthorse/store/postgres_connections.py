@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
 from posthorse.errors import InvalidSettings, StoreUnreachable
+from posthorse.store.base import Execute
 from posthorse.store.postgres_faults import CONNECTION_ENDS, ConnectionLost, Faulty
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -53,34 +54,39 @@ def is_pooled(connection: Connection) -> bool:
 
 
 class KeptConnection:
-    """A connection that is used again and again, and replaced when it broke."""
+    """A connection that is used again and again, and replaced when it broke: a context manager, for one at a time."""
 
-    def __init__(self, connect: Callable[[], Connection]) -> None:
+    def __init__(self, connect: Callable[[], Connection], execute_on: Callable[[Connection], Execute]) -> None:
         self._connect = connect
-        self._connection: Connection | None = None
+        self._execute_on = execute_on
+        self._kept: tuple[Connection, Execute] | None = None
 
-    @contextmanager
-    def live(self) -> Iterator[Connection]:
-        """The connection, or a new one. One that is broken, or not at rest in the end, is thrown away."""
-        try:
-            if self._connection is None or self._connection.closed:
-                self._connection = self._connect()
-        except StoreUnreachable as error:
-            raise ConnectionLost(error, was_sent=False) from error
-        connection = self._connection
-        try:
-            yield connection
-        except BaseException as error:
-            cause = error.error if isinstance(error, Faulty) else error
-            is_broken = connection.closed or isinstance(cause, CONNECTION_ENDS)
-            if is_broken or connection.info.transaction_status != TransactionStatus.IDLE:
-                self.close()
-            if is_broken and isinstance(cause, psycopg.Error):
-                raise ConnectionLost(cause, was_sent=True) from error
-            raise
+    def __enter__(self) -> tuple[Connection, Execute]:
+        """The connection and what runs queries on it, or new ones. Raises ConnectionLost when none can be had."""
+        if self._kept is None or self._kept[0].closed:
+            try:
+                connection = self._connect()
+            except StoreUnreachable as error:
+                raise ConnectionLost(error, was_sent=False) from error
+            self._kept = connection, self._execute_on(connection)
+        return self._kept
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """One that is broken, or not at rest after an error, is thrown away. Raises ConnectionLost where it broke."""
+        if error is None or self._kept is None:
+            return
+        connection, _ = self._kept
+        cause = error.error if isinstance(error, Faulty) else error
+        is_broken = connection.closed or isinstance(cause, CONNECTION_ENDS)
+        if is_broken or connection.info.transaction_status != TransactionStatus.IDLE:
+            self.close()
+        if is_broken and isinstance(cause, psycopg.Error):
+            raise ConnectionLost(cause, was_sent=True) from error
 
     def close(self) -> None:
         """Closes the connection; the next use opens another."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
+        if self._kept is not None:
+            self._kept[0].close()
+        self._kept = None

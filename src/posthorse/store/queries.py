@@ -58,6 +58,8 @@ class Statement(msgspec.Struct, frozen=True):
     """One statement with numbered parameters, and the names of what they take."""
 
     sql: str
+    encoded: bytes
+    """The same, for drivers that take bytes."""
     names: tuple[str, ...]
     parameters: Callable[[Mapping[str, Any]], Sequence[Any]]
     """What it takes of all values, in order."""
@@ -123,8 +125,8 @@ class Queries:
                 names.append(found[1])
             return self._dialect.placeholder(names.index(found[1]) + 1)
 
-        numbered = _PARAMETER.sub(number, sql)
-        return Statement(self._named(numbered), tuple(names), _parameters(names))
+        numbered = self._named(_PARAMETER.sub(number, sql))
+        return Statement(numbered, numbered.encode(), tuple(names), _parameters(names))
 
     def _named(self, sql: str) -> str:
         # Last of all: the name of a schema may look like anything.

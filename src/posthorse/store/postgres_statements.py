@@ -1,0 +1,97 @@
+"""Our statements on PostgreSQL: what they are given besides their own values, and how a connection runs them.
+
+Knows no transaction, and not whose connection it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import psycopg
+
+from posthorse.clock import Clock
+from posthorse.errors import InvalidSettings
+from posthorse.store.base import Ask, AsyncExecute, Execute, Rows
+from posthorse.store.postgres_connections import AsyncConnection, Connection, channel_of
+from posthorse.store.queries import LIGHT, Dialect, Queries, Query, Value, rows_as_arrays
+
+_NOW = "((extract(epoch FROM statement_timestamp()) * 1000000)::bigint + :shift::bigint)"
+
+# Asking for the length takes nothing out of where long values are kept.
+_LIGHT_ARGUMENTS = f"CASE WHEN octet_length(arguments) <= {LIGHT} THEN arguments END"
+
+
+def dialect(schema: str) -> Dialect:
+    """PostgreSQL with our tables in `schema`."""
+    if not 0 < len(schema.encode()) <= 63 or "\0" in schema or schema.startswith("pg_"):
+        raise InvalidSettings(
+            f"schema is {schema!r:.80}; PostgreSQL takes 1 to 63 bytes, and keeps names that begin with pg_ for itself"
+        )
+    quoted = '"' + schema.replace('"', '""') + '"'
+    return Dialect(
+        name="postgres",
+        table=lambda name: f"{quoted}.{name}",
+        placeholder=lambda number: f"${number}",
+        expressions={"now": _NOW, "lease_now": _NOW, "light_arguments": _LIGHT_ARGUMENTS},
+    )
+
+
+class Statements:
+    """The statements of one schema."""
+
+    def __init__(self, schema: str, clock: Clock) -> None:
+        self.dialect = dialect(schema)
+        self.queries = Queries(self.dialect)
+        self._clock = clock
+        self._supplied: dict[str, Value] = {
+            "boot": "",
+            "channel": channel_of(schema),
+            "sequence": self.dialect.table("seq"),
+            "meta": self.dialect.table("meta"),
+        }
+
+    def on(self, connection: Connection) -> Execute:
+        """A function that runs queries on a connection, for `drive`. To make one costs a good part of a query."""
+        cursor = psycopg.RawCursor(connection)
+
+        def execute(wanted: Ask) -> Rows:
+            nonlocal cursor
+            query = self.queries[wanted.query]
+            values = self.values_of(query, wanted)
+            for statement in query.statements:
+                cursor.execute(statement.encoded, statement.parameters(values), prepare=True)
+            rows = cast("Rows", cursor.fetchall()) if _has_rows(cursor) else []
+            if len(rows) > 1:
+                cursor = psycopg.RawCursor(connection)  # the other would hold them, too, until it is used again
+            return rows
+
+        return execute
+
+    def aon(self, connection: AsyncConnection) -> AsyncExecute:
+        """The same for a coroutine, for `adrive`."""
+        cursor = psycopg.AsyncRawCursor(connection)
+
+        async def execute(wanted: Ask) -> Rows:
+            query = self.queries[wanted.query]
+            values = self.values_of(query, wanted)
+            for statement in query.statements:
+                await cursor.execute(statement.encoded, statement.parameters(values), prepare=True)
+            return cast("Rows", await cursor.fetchall()) if _has_rows(cursor) else []
+
+        return execute
+
+    def values_of(self, query: Query, wanted: Ask) -> dict[str, Value]:
+        """The values that a query takes, with those that the store supplies."""
+        values = {**self._supplied, "shift": self._clock.shift, **wanted.values}
+        if wanted.rows is not None:
+            values.update(rows_as_arrays(wanted.rows, query.columns))
+        return values
+
+    def script(self, text: str) -> tuple[bytes, ...]:
+        """The statements of a schema or migration file."""
+        return tuple(statement.encode() for statement in self.queries.script(text))
+
+
+def _has_rows(cursor: psycopg.RawCursor[Any] | psycopg.AsyncRawCursor[Any]) -> bool:
+    # Its `description` would be made anew each time, an object a column.
+    return cursor.pgresult is not None and cursor.pgresult.nfields > 0
