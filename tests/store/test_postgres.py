@@ -22,6 +22,7 @@ from posthorse.store.postgres import PostgresBackend
 from tests.servers import PostgresServer
 from tests.servers.proxy import FaultProxy, Moment, fault_proxy
 from tests.store.yard import HOME, Yard
+from tests.waiting import until
 
 Line = tuple[Yard, FaultProxy]
 
@@ -264,6 +265,26 @@ def test_deadlocks_are_tried_again(postgres_yard: Yard) -> None:
             admin.execute("ALTER ROLE postgres RESET deadlock_timeout")
     assert yard.waiting() == 2
     other.store.close()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_commit_that_is_still_under_way_counts_once(postgres_yard: Yard, count: int) -> None:
+    """F50: the line broke, and the server has not noticed yet when the jobs come again."""
+    yard, other = postgres_yard, Yard(postgres_yard.store.url)
+    jobs = yard.new(count)
+    with ThreadPoolExecutor(1) as pool:
+        with yard.store.transaction():
+            yard.submit(jobs)
+            again = pool.submit(other.submit, jobs)
+            with psycopg.connect(yard.store.url, autocommit=True) as admin:
+                until(lambda: bool(admin.execute(_WAITING).fetchall()), what="the second waits for the first")
+        assert again.result(30) == [(job.id, True) for job in jobs]
+    assert [job.job for job in yard.claim(yard.runner(), 9)] == [job.id for job in jobs]
+    other.store.close()
+    yard.audit()
+
+
+_WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'transactionid'"
 
 
 def test_operation_that_is_always_disturbed_fails_alone_and_soon(postgres_yard: Yard) -> None:

@@ -124,7 +124,7 @@ class PostgresBackend:
         """
         answers: dict[int, Answer] = {}
         patience = Patience(self.patience)
-        was_sent = False
+        was_sent = self._statements.again = False
         while waiting := [number for number in range(len(operations)) if number not in answers]:
             left = _together(operations, waiting)
             try:
@@ -148,6 +148,7 @@ class PostgresBackend:
                 answers.update((number, (None, unreplicated())) for number in left)
             except psycopg.Error as error:
                 answers.update((number, (None, explained(error))) for number in left)
+            self._statements.again = True
         return [answers[number] for number in range(len(operations))]
 
     def read(self, operation: Operation[object]) -> object:

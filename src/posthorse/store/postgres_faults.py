@@ -60,6 +60,9 @@ def raise_if_gone(error: BaseException, *, is_broken: bool) -> None:
 
 
 def is_collision(error: Exception) -> bool:
+    """True for what may well succeed when it is run again."""
+    if isinstance(error, pg_errors.UniqueViolation):
+        return error.diag.table_name == "jobs"  # written by a commit whose reply was lost, perhaps just now
     return isinstance(error, Disturbed | pg_errors.DeadlockDetected | pg_errors.SerializationFailure)
 
 

@@ -42,6 +42,8 @@ class Statements:
     def __init__(self, schema: str, clock: Clock) -> None:
         self.dialect = dialect(schema)
         self.queries = Queries(self.dialect)
+        self.again = False
+        """True while operations are run again that may have been committed: then they look for what they wrote."""
         self._clock = clock
         self._supplied: dict[str, Value] = {
             "boot": "",
@@ -82,7 +84,7 @@ class Statements:
 
     def values_of(self, query: Query, wanted: Ask) -> dict[str, Value]:
         """The values that a query takes, with those that the store supplies."""
-        values = {**self._supplied, "shift": self._clock.shift, **wanted.values}
+        values = {**self._supplied, "shift": self._clock.shift, "again": self.again, **wanted.values}
         if wanted.rows is not None:
             values.update(rows_as_arrays(wanted.rows, query.columns))
         return values

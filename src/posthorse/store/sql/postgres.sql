@@ -12,19 +12,20 @@ SELECT value || ' in ' || (SELECT oid FROM pg_database WHERE datname = current_d
 FROM @meta WHERE name = 'store_id'
 
 -- ## enqueue
--- Inserts jobs, lines up those that may run now, and wakes one channel if a runner is idle. An id that
--- exists is left alone: the reply to an earlier commit was lost.
+-- Inserts jobs, lines up those that may run now, and wakes one channel if a runner is idle. An id that exists is left
+-- alone, for the reply to an earlier commit was lost; but only who runs it again looks for those (:again), and the first
+-- who should have done so hears of it from the index. ON CONFLICT would write one record more for each job.
 -- rows: id uuid, lane int, arguments text, run_at bigint, delay bigint, options text, tenant text, tags text, parent uuid
 WITH arriving AS (
     SELECT r.*, nextval(:sequence::regclass) AS seq, coalesce(r.run_at, :now + r.delay) AS due
     FROM {rows}
     WHERE abs(:now / 1000 - :made_at::bigint) < :tolerance::bigint / 1000
+        AND (NOT :again::boolean OR (SELECT id FROM @jobs WHERE id = r.id) IS NULL)
 ), inserted AS (
     INSERT INTO @jobs (id, lane, seq, created_at, run_at, state, arguments, options, tenant, tags, parent)
     SELECT id, lane, seq, :now, due, CASE WHEN due > :now THEN 'scheduled' ELSE 'pending' END,
         arguments, options, tenant, tags, parent
     FROM arriving ORDER BY ordinal
-    ON CONFLICT (id) DO NOTHING
     RETURNING id, lane, seq, state, run_at
 ), lined_up AS (
     INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM inserted WHERE state = 'pending'
@@ -43,7 +44,7 @@ WITH inserted AS (
         :tags::text, :parent::uuid
     FROM {rows}
     WHERE abs(:now / 1000 - :made_at::bigint) < :tolerance::bigint / 1000
-    ON CONFLICT (id) DO NOTHING
+        AND (NOT :again::boolean OR (SELECT id FROM @jobs WHERE id = r.id) IS NULL)
     RETURNING id, lane, seq
 ), lined_up AS (
     INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM inserted
@@ -57,7 +58,7 @@ WITH inserted AS (
     SELECT :id::uuid, :lane::int, nextval(:sequence::regclass), :now, 'pending', :arguments::text, :options::text,
         :tenant::text, :tags::text, :parent::uuid
     WHERE abs(:now / 1000 - :made_at::bigint) < :tolerance::bigint / 1000
-    ON CONFLICT (id) DO NOTHING
+        AND (NOT :again::boolean OR (SELECT id FROM @jobs WHERE id = :id::uuid) IS NULL)
     RETURNING id, lane, seq
 ), lined_up AS (
     INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM inserted
