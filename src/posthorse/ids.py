@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import threading
 import time
 
@@ -37,12 +38,13 @@ def new_ids(count: int) -> list[str]:
         return [new_id()]
     entropy = os.urandom(6 + 4 * count)
     start = _taken(count, entropy)
-    last = start + count - 1
-    tails = entropy[6:].hex()
-    numbers = range(start, last + 1)
-    # All but the last 16 bits are nearly always common to a batch, and formatting them is the cost.
-    heads = {high: _head(high << 16) for high in range(start >> 16, (last >> 16) + 1)}
-    return [f"{heads[number >> 16]}{number & 0xFFFF:04x}{tails[8 * i : 8 * i + 8]}" for i, number in enumerate(numbers)]
+    tails = _tails(range(start, start + count), entropy[6:])
+    fresh: list[str] = []
+    while len(fresh) < count:
+        number = start + len(fresh)
+        head, alike = _head(number), 0x10000 - (number & 0xFFFF)
+        fresh += [head + tail for tail in tails[len(fresh) : len(fresh) + alike]]
+    return fresh
 
 
 def moved_to(job_id: str, moment: int) -> str:
@@ -77,3 +79,13 @@ def _head(number: int) -> str:
     counter = number & ((1 << _COUNTER_BITS) - 1)
     head = f"{moment:012x}"
     return f"{head[:8]}-{head[8:]}-{0x7000 | counter >> 30:04x}-{0x8000 | (counter >> 16) & 0x3FFF:04x}-"
+
+
+def _tails(numbers: range, entropy: bytes) -> list[str]:
+    """The last 16 bits of the counter and 32 random ones, for each. All at once, for to format them is the cost."""
+    tails = bytearray(6 * len(numbers))
+    counters = struct.pack(f">{len(numbers)}H", *(number & 0xFFFF for number in numbers))
+    tails[0::6], tails[1::6] = counters[0::2], counters[1::2]
+    for place in range(4):
+        tails[2 + place :: 6] = entropy[place::4]
+    return tails.hex(" ", 6).split()

@@ -29,6 +29,14 @@ def test_ids_grow_within_a_call_and_from_call_to_call() -> None:
     assert len(set(found)) == 1504
 
 
+def test_a_call_for_more_than_the_last_digits_can_count() -> None:
+    found = ids.new_ids(140_000)
+    assert found == sorted(found)
+    assert len({id[:23] for id in found}) in (3, 4)
+    assert all(uuid.UUID(id).version == 7 for id in found[::10_000])
+    assert len({id[28:] for id in found[:1000]}) > 990  # the last digits are random
+
+
 def test_threads_never_make_the_same_id() -> None:
     with ThreadPoolExecutor(8) as pool:
         found = [id for made in pool.map(ids.new_ids, [250] * 40) for id in made]

@@ -91,4 +91,10 @@ def test_rows_travel_as_array_literals() -> None:
         "rows_n": "{1,NULL,3}",
         "rows_text": '{"x,\\"y\\\\z{}",NULL,"NULL"}',
     }
+    texts = ['x,"y\\z{}', "", "NULL"]
+    assert rows_as_arrays([(text,) for text in texts], [("text", "text")]) == {
+        "rows_text": '{"x,\\"y\\\\z{}","","NULL"}',
+    }
+    assert rows_as_arrays([("a\0b",), ("c",)], [("text", "text")]) == {"rows_text": '{"a\0b","c"}'}
+    assert rows_as_arrays([(None,)], [("text", "text")]) == {"rows_text": "{NULL}"}
     assert rows_as_arrays([], columns) == {"rows_job": "{}", "rows_n": "{}", "rows_text": "{}"}

@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -41,6 +41,8 @@ _BLOCK = re.compile(r"^-- ## (\w+)\n", re.MULTILINE)
 _COLUMNS = re.compile(r"^-- (rows|pairs): (.+)$", re.MULTILINE)
 _COMMENT = re.compile(r"--[^\n]*")
 _OTHER = re.compile(r"\{(?!rows\})([a-z_]+)\}")
+_BETWEEN = "\0"
+"""No text of PostgreSQL may hold it."""
 _json = msgspec.json.Encoder().encode
 
 
@@ -143,22 +145,33 @@ def rows_as_arrays(rows: Sequence[Row], columns: Sequence[tuple[str, str]]) -> d
 
     Joining text is several times faster than a driver's dumpers, which visit each element in Python.
     """
-    literals: dict[str, str] = {}
     by_column = zip(*rows, strict=True) if rows else ((),) * len(columns)
-    for (name, kind), values in zip(columns, by_column, strict=True):
-        as_element = _quoted if kind == "text" else _plain
-        literals[f"rows_{name}"] = "{" + ",".join(map(as_element, values)) + "}"
-    return literals
+    return {
+        f"rows_{name}": "{" + (_quoted(values) if kind == "text" else _plain(values)) + "}"
+        for (name, kind), values in zip(columns, by_column, strict=True)
+    }
 
 
-def _quoted(value: Value) -> str:
-    if value is None:
-        return "NULL"
-    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+def _quoted(values: Sequence[Value]) -> str:
+    try:
+        joined = _BETWEEN.join(cast("Sequence[str]", values))
+    except TypeError:  # not all of them are texts
+        pass
+    else:
+        if joined.count(_BETWEEN) == len(values) - 1:
+            return _quoted_one(joined).replace(_BETWEEN, '","')
+    return ",".join("NULL" if value is None else _quoted_one(str(value)) for value in values)
 
 
-def _plain(value: Value) -> str:
-    return "NULL" if value is None else str(value)
+def _quoted_one(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _plain(values: Sequence[Value]) -> str:
+    try:
+        return ",".join(cast("Sequence[str]", values))
+    except TypeError:
+        return ",".join("NULL" if value is None else str(value) for value in values)
 
 
 def _rows_table(dialect: str, columns: tuple[tuple[str, str], ...], *, has_pairs: bool) -> str:

@@ -114,7 +114,7 @@ def _portions(jobs: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
 
 def _inserting(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], **values: Value) -> Ask:
     job = jobs[0]
-    if job.run_at is None and not job.delay and len(set(map(_besides_arguments, jobs))) == 1:
+    if job.run_at is None and not job.delay and _are_alike(jobs):
         values |= {
             "lane": lanes[job.lane],
             "options": job.options,
@@ -140,6 +140,12 @@ def _inserting(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], **values: Valu
         for job in jobs
     ]
     return Ask("enqueue", values, rows)
+
+
+def _are_alike(jobs: Sequence[NewJob]) -> bool:
+    """True when they differ in nothing but their arguments."""
+    first = _besides_arguments(jobs[0])
+    return all(map(first.__eq__, map(_besides_arguments, jobs)))
 
 
 _besides_arguments = attrgetter("lane", "run_at", "delay", "options", "tenant", "tags", "parent")
