@@ -69,7 +69,7 @@ class Claiming:
             self._serves,
             keeps_marks=not store.is_sqlite,
             labels=as_labels(list(runner.labels)),
-            keeps_mark_of=lambda number: not self._limits.has_keys(number),  # what was held comes back to its old place
+            keeps_mark_of=self._keeps_mark_of,
         )
         self._gates: dict[str, Sequence[str]] = {}
         self._sight = 0
@@ -196,6 +196,10 @@ class Claiming:
         claimed, waiting = await self._store.arun(claim_by_turns(self._runner.id, probes, room, lines, weights, passes))
         self._book.take_note_of_turns(claimed, lines, waiting)
         return claimed
+
+    def _keeps_mark_of(self, lane: int) -> bool:
+        # What was held comes back to its old place.
+        return lane in self._unlimited or not self._limits.has_keys(lane)
 
     def _is_limited(self, lane: int) -> bool:
         if self._limits.bind(lane):

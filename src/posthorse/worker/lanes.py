@@ -249,16 +249,17 @@ class LaneBook:
         wanted = len(self._found) if self.takes_turns else room
         probes: list[Probe] = []
         self.is_partial = not self._is_fresh
+        lanes, closed, shut, boosts = self._lanes, self._closed, self._shut, self._boosts
         for number, place in self._found:
-            lane = self._lanes[number]
-            if lane.queue in self._closed or self._shut.get(number, now) > now:
+            lane = lanes[number]
+            if lane.queue in closed or (shut and shut.get(number, now) > now):
                 continue
             if len(probes) == wanted:
                 self.is_partial = True
                 break
             # What was found may have committed late, and stand before the mark.
             after = min(self._start(number, now), place - 1) if self._marks.are_kept else 0
-            probes.append(Probe(number, after, lane.priority + self._boosts.get(number, 0)))
+            probes.append(Probe(number, after, lane.priority + boosts.get(number, 0) if boosts else lane.priority))
         self._probed = [probe.lane for probe in probes]
         return probes
 
@@ -284,8 +285,9 @@ class LaneBook:
         return sorted(probes, key=attrgetter("priority"), reverse=True)
 
     def _start(self, number: int, now: float) -> int:
-        if not self._marks.are_kept or not self._keeps_mark_of(number):
+        start = self._marks.start(number, now)
+        if start == 0 or not self._keeps_mark_of(number):
             return 0
         if self.takes_turns and self.settings(self._lanes[number].queue).order == "lifo":
             return 0  # what is consumed there is what came last
-        return self._marks.start(number, now)
+        return start

@@ -44,8 +44,10 @@ class Marks:
 
     def start(self, lane: int, now: float) -> int:
         """The place behind which to look in a lane."""
+        if self._is_sweep:
+            return 0
         mark = self._of_lane.get(lane)
-        if mark is None or self._is_sweep:
+        if mark is None:
             return 0
         return mark.sharp if self._is_behind else mark.lagging(now)
 
