@@ -15,7 +15,7 @@ from posthorse.store.base import Ask, ask
 from posthorse.store.operations import gates, read
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.queries import LIGHT, Value
-from posthorse.worker import late_arguments
+from posthorse.worker import threshold
 from posthorse.worker.prefetch import MOST, Prefetch
 from posthorse.worker.slots import Slots
 from tests.waiting import until
@@ -127,7 +127,7 @@ def test_those_of_jobs_that_wait_for_a_slot_are_not_read(
     def ten(_: Prefetch) -> int:
         return 10
 
-    monkeypatch.setattr(late_arguments, "arguments", noting)
+    monkeypatch.setattr(threshold, "arguments", noting)
     monkeypatch.setattr(Prefetch, "allowance", ten)
     may_end = threading.Event()
 
@@ -156,7 +156,7 @@ def test_where_they_cannot_be_read_the_job_is_given_back_unspent(
             raise StoreUnreachable("it went away")
         return read.arguments(job)
 
-    monkeypatch.setattr(late_arguments, "arguments", once)
+    monkeypatch.setattr(threshold, "arguments", once)
 
     @app.job(max_attempts=1)
     async def length(text: str) -> int:

@@ -119,7 +119,8 @@ class Queries:
             # Doubled, for backslashes mean something in what is put in.
             sql = re.sub(rf"(?<![:\w]):{reserved}\b", expression.replace("\\", r"\\"), sql)
         if "{rows}" in sql:
-            sql = sql.replace("{rows}", _rows_table(self._dialect.name, columns, has_pairs=has_pairs))
+            table = _unnested if self._dialect.name == "postgres" else _json_pairs if has_pairs else _json_rows
+            sql = sql.replace("{rows}", table([name for name, _ in columns], [kind for _, kind in columns]))
         names: list[str] = []
 
         def number(found: re.Match[str]) -> str:
@@ -135,9 +136,14 @@ class Queries:
         return _TABLE.sub(lambda found: self._dialect.table(found[1]), sql)
 
 
-def rows_as_json(rows: Sequence[Row], *, are_pairs: bool = False) -> str:
+def rows_as_json(rows: Sequence[Row]) -> str:
     """Rows as SQLite takes them: one JSON text, so that a batch is one step of one statement."""
-    return _json(dict(rows) if are_pairs else rows).decode()  # type: ignore[arg-type]  # pairs have two columns
+    return _json(rows).decode()
+
+
+def pairs_as_json(pairs: Sequence[Row]) -> str:
+    """The same for rows of two columns, the first of which tells them apart."""
+    return _json(dict(cast("Sequence[tuple[Value, Value]]", pairs))).decode()
 
 
 def rows_as_arrays(rows: Sequence[Row], columns: Sequence[tuple[str, str]]) -> dict[str, str]:
@@ -174,15 +180,18 @@ def _plain(values: Sequence[Value]) -> str:
         return ",".join("NULL" if value is None else str(value) for value in values)
 
 
-def _rows_table(dialect: str, columns: tuple[tuple[str, str], ...], *, has_pairs: bool) -> str:
-    names = ", ".join(name for name, _ in columns)
-    if dialect == "postgres":
-        arrays = ", ".join(f":rows_{name}::{kind}[]" for name, kind in columns)
-        return f"unnest({arrays}) WITH ORDINALITY AS r({names}, ordinal)"
-    if has_pairs:
-        (key, _), (value, _) = columns
-        return f"(SELECT key AS {key}, value AS {value}, rowid + 1 AS ordinal FROM json_each(:rows)) AS r"
-    picks = ", ".join(f"json_extract(value, '$[{i}]') AS {name}" for i, (name, _) in enumerate(columns))
+def _unnested(names: Sequence[str], kinds: Sequence[str]) -> str:
+    arrays = ", ".join(f":rows_{name}::{kind}[]" for name, kind in zip(names, kinds, strict=True))
+    return f"unnest({arrays}) WITH ORDINALITY AS r({', '.join(names)}, ordinal)"
+
+
+def _json_pairs(names: Sequence[str], _: Sequence[str]) -> str:
+    key, value = names
+    return f"(SELECT key AS {key}, value AS {value}, rowid + 1 AS ordinal FROM json_each(:rows)) AS r"
+
+
+def _json_rows(names: Sequence[str], _: Sequence[str]) -> str:
+    picks = ", ".join(f"json_extract(value, '$[{i}]') AS {name}" for i, name in enumerate(names))
     return f"(SELECT {picks}, key + 1 AS ordinal FROM json_each(:rows)) AS r"
 
 

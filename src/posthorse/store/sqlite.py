@@ -28,7 +28,7 @@ from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, Rows, dr
 from posthorse.store.committer import Answer
 from posthorse.store.connections import AsyncSqliteConnection
 from posthorse.store.deadline import Deadlines
-from posthorse.store.queries import LIGHT, Dialect, Queries, Query, Value, rows_as_json
+from posthorse.store.queries import LIGHT, Dialect, Queries, Query, Value, pairs_as_json, rows_as_json
 from posthorse.store.sqlite_faults import (
     FileIdentity,
     cannot_open,
@@ -278,7 +278,7 @@ class SqliteBackend:
             **wanted.values,
         }
         if wanted.rows is not None:
-            values["rows"] = rows_as_json(wanted.rows, are_pairs=query.has_pairs)
+            values["rows"] = (pairs_as_json if query.has_pairs else rows_as_json)(wanted.rows)
         return values
 
     def health(self) -> Mapping[str, str | int | float | None]:

@@ -8,11 +8,10 @@ from posthorse.rules.lifecycle import Outcome
 from posthorse.store.operations.finish import Attempt
 from posthorse.store.store import Store
 from posthorse.worker.execution import ValueOrError, run
-from posthorse.worker.expiry import expired
 from posthorse.worker.journal import Journal
-from posthorse.worker.late_arguments import bring_arguments
 from posthorse.worker.running import Running
 from posthorse.worker.threads import Threads
+from posthorse.worker.threshold import kept_out
 
 
 class Here:
@@ -26,10 +25,8 @@ class Here:
     async def run(self, running: Running) -> Outcome:
         """Runs a job to its outcome."""
         kind = running.kind
-        if running.has_expiry and (too_late := await expired(self._store, running)) is not None:
-            return too_late
-        if running.claimed.arguments is None and (lost := await bring_arguments(self._store, running)) is not None:
-            return lost
+        if running.asks_first and (instead := await kept_out(self._store, running)) is not None:
+            return instead
         if kind.signature.wants_context:
             running.journal = Journal(
                 self._store,

@@ -79,9 +79,14 @@ class Running:
         return self.queue.ceiling(self.kind.options.kill_after, can_keep=not self.has_checkpoints)
 
     @property
-    def has_expiry(self) -> bool:
-        """True when it may come too late to be started."""
-        return self.options.expires is not None or self.kind.options.expires is not None
+    def expires(self) -> float | None:
+        """Seconds, from when it may start, after which it is too late to start it."""
+        return self.options.expires or self.kind.options.expires
+
+    @property
+    def asks_first(self) -> bool:
+        """True when the store is to be asked before it begins: see `threshold`."""
+        return self.claimed.arguments is None or self.expires is not None
 
     @property
     def has_checkpoints(self) -> bool:

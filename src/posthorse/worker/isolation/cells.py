@@ -15,13 +15,12 @@ import msgspec
 
 from posthorse.rules.lifecycle import Lost, Outcome, Stopped, Unfit
 from posthorse.store.store import Store
-from posthorse.worker.expiry import expired
 from posthorse.worker.isolation.cell import Cell, open_cell
 from posthorse.worker.isolation.fate import described, outcome_of
 from posthorse.worker.isolation.messages import Begin, Ended, Plan
 from posthorse.worker.isolation.origin import NotFound, Origin, origin_of
-from posthorse.worker.late_arguments import bring_arguments
 from posthorse.worker.running import Running
+from posthorse.worker.threshold import kept_out
 
 log = logging.getLogger("posthorse.worker")
 
@@ -49,10 +48,8 @@ class Cells:
         """Runs a job to its outcome."""
         if running.unfit is not None:
             return Unfit(running.unfit)
-        if running.has_expiry and (too_late := await expired(self._store, running)) is not None:
-            return too_late
-        if running.claimed.arguments is None and (lost := await bring_arguments(self._store, running)) is not None:
-            return lost
+        if running.asks_first and (instead := await kept_out(self._store, running)) is not None:
+            return instead
         try:
             origin = origin_of(running.kind, self._target)
             cell = await self._cell(origin, running.kind.kind)
