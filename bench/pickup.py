@@ -1,18 +1,17 @@
 """How long a job waits for an idle worker: from the call of enqueue to the first line of its code.
 
 Two commits lie in between, that of the job and that of the claim. A commit that comes into the quiet, to processes that
-sleep and caches that are cold, takes several times what it takes in a loop; so the bare one comes after the same rests.
+sleep and caches that are cold, takes several times what it takes in a loop; so the bare one comes after rests, too.
 """
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterator, Sequence
 
 from bench.application import TARGET, app, opened, tell_beginning
 from bench.measure import Sample, Setup
-from posthorse.cli.bench_measures import LONGEST_REST, SHORTEST_REST, percentile, pickup_times, running_worker
+from posthorse.cli.bench_measures import UNDISTURBED, percentile, pickup_times, rest, running_worker
 
 
 def measure(setup: Setup) -> Iterator[Sample]:
@@ -36,9 +35,11 @@ def measure(setup: Setup) -> Iterator[Sample]:
 def _commit_times(setup: Setup) -> list[float]:
     """Milliseconds of commits of one row, each after a rest."""
     setup.raw.create_table()
+    setup.raw.insert(1, batch=1)  # prepares the statement
     times: list[float] = []
     for _ in range(setup.sizes.pickups):
-        time.sleep(random.uniform(SHORTEST_REST, LONGEST_REST))
+        rest()
+        time.sleep(UNDISTURBED)
         times.append(1_000 * setup.raw.insert(1, batch=1))
     return times
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import random
 import tempfile
 import time
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from bench.rivals.conversation import Conversation, RivalFailed, Workers, conver
 from bench.rivals.environments import Home
 from bench.rivals.places import FreshPlaces
 from bench.rivals.table import Rival
-from posthorse.cli.bench_measures import LONGEST_REST, SHORTEST_REST, percentile
+from posthorse.cli.bench_measures import percentile, rest
 
 PROCESSES = (1, 2)
 NANO = 1_000_000_000
@@ -101,7 +100,7 @@ def _measure_singles(rival: Rival, arena: Arena, counts: Counts) -> tuple[float,
 
 def _pick_up(client: Conversation, workers: Workers, tally: Path, number: int) -> None:
     # At random, so that a job meets a polling worker at any moment of its rhythm.
-    time.sleep(random.uniform(SHORTEST_REST, LONGEST_REST))
+    rest()
     client.ask("pickup")
     workers.wait_until(lambda: len(pickups(tally)) > number, what="picking a job up")
 

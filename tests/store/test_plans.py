@@ -165,7 +165,7 @@ def walk(node: dict[str, Any], *, is_inner: bool = False) -> Iterator[tuple[dict
 SAMPLES: dict[str, Value] = {
     "boot": "", "channel": "c", "sequence": '"posthorse".seq', "shift": 0, "tolerance": 10**15, "room": 100,
     "limit": 100, "step": 1, "epoch": 1, "done": 1, "errors": 0, "crashes": 0, "losses": 0, "lane": 1, "claimed_at": 0,
-    "made_at": 0, "is_final": False, "state": "pending", "gate": "gate 1", "within": 1,
+    "made_at": 0, "is_final": False, "state": "pending", "gate": "gate 1", "within": 1, "again": True,
 }  # fmt: skip
 
 

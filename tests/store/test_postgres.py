@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from psycopg import RawCursor
 
 from posthorse.errors import KeyConflict, OutcomeUnknown, StoreError, StoreUnreachable
 from posthorse.rules.job import State
@@ -22,7 +23,6 @@ from posthorse.store.postgres import PostgresBackend
 from tests.servers import PostgresServer
 from tests.servers.proxy import FaultProxy, Moment, fault_proxy
 from tests.store.yard import HOME, Yard
-from tests.waiting import until
 
 Line = tuple[Yard, FaultProxy]
 
@@ -271,20 +271,38 @@ def test_deadlocks_are_tried_again(postgres_yard: Yard) -> None:
 def test_a_commit_that_is_still_under_way_counts_once(postgres_yard: Yard, count: int) -> None:
     """F50: the line broke, and the server has not noticed yet when the jobs come again."""
     yard, other = postgres_yard, Yard(postgres_yard.store.url)
+    backend(other).patience = 0.0  # it takes longer than anybody is ready to ask again
     jobs = yard.new(count)
     with ThreadPoolExecutor(1) as pool:
         with yard.store.transaction():
             yard.submit(jobs)
             again = pool.submit(other.submit, jobs)
             with psycopg.connect(yard.store.url, autocommit=True) as admin:
-                until(lambda: bool(admin.execute(_WAITING).fetchall()), what="the second waits for the first")
+                wait_until_blocked(admin)
         assert again.result(30) == [(job.id, True) for job in jobs]
     assert [job.job for job in yard.claim(yard.runner(), 9)] == [job.id for job in jobs]
     other.store.close()
     yard.audit()
 
 
-_WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'transactionid'"
+def test_only_who_comes_again_looks_for_what_it_wrote(
+    postgres_yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard, looked = postgres_yard, []
+    jobs, more = yard.new(2), yard.new()
+    execute_with = RawCursor.execute
+
+    def noting(cursor: RawCursor[Any], query: bytes, params: Sequence[Any], **how: Any) -> RawCursor[Any]:
+        if b"INSERT INTO" in query and b".jobs" in query:
+            looked.extend(value for value in params if isinstance(value, bool))
+        return execute_with(cursor, query, params, **how)
+
+    monkeypatch.setattr(RawCursor, "execute", noting)
+    yard.submit(jobs)
+    yard.submit(jobs)
+    with yard.store.transaction():
+        yard.submit(more)
+    assert looked == [False, False, True, False]
 
 
 def test_operation_that_is_always_disturbed_fails_alone_and_soon(postgres_yard: Yard) -> None:

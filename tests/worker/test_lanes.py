@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthorse.rules.job import Lane
+from posthorse.rules.queues import QueueSettings
 from posthorse.store.operations.claim import Claimed, Probe
 from posthorse.worker.lanes import FEW, LOOK_SHARE, LaneBook
 from posthorse.worker.marks import LAG, SWEEP_EVERY, SWEEP_SHARE
@@ -64,6 +65,18 @@ def test_a_runner_that_is_behind_starts_from_the_sharp_mark() -> None:
     lanes.note([claimed(1, 49), claimed(1, 50)], room=2, now=10.1, seconds=0)
     assert after(lanes, 10.2) == 50
     assert after(lanes, 10.2, lane=2) == 0
+
+
+def test_lanes_whose_jobs_come_back_to_their_places_have_no_marks() -> None:
+    held = LaneBook(lambda _: True, keeps_marks=True, keeps_mark_of=lambda number: number != 1)
+    held.add([(1, LETTERS), (2, FILMS)])
+    newest = book()
+    newest.obey({"mail": QueueSettings(order="lifo")})
+    for lanes, mark in ((held, 0), (newest, 0), (book(), 50)):
+        swept(lanes, 10.0)
+        lanes.probes(10.05, 1)
+        lanes.note([claimed(1, 50), claimed(2, 50)], room=2, now=10.1, seconds=0)
+        assert (after(lanes, 10.2), after(lanes, 10.2, lane=2)) == (mark, 50)
 
 
 def test_a_store_without_dead_entries_needs_no_marks() -> None:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import pytest
 
 import posthorse as ph
-from posthorse.errors import StoreUnreachable
 from posthorse.store.base import Ask, ask
 from posthorse.store.operations import gates, read
 from posthorse.store.operations.claim import Claimed
@@ -143,27 +142,3 @@ def test_those_of_jobs_that_wait_for_a_slot_are_not_read(
         for job in jobs:
             job.result(timeout=30)
     assert len(wanted) == 4
-
-
-def test_where_they_cannot_be_read_the_job_is_given_back_unspent(
-    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    refused: list[str] = []
-
-    def once(job: str) -> object:
-        if not refused:
-            refused.append(job)
-            raise StoreUnreachable("it went away")
-        return read.arguments(job)
-
-    monkeypatch.setattr(threshold, "arguments", once)
-
-    @app.job(max_attempts=1)
-    async def length(text: str) -> int:
-        return len(text)
-
-    job = length.enqueue(LONG)
-    with app.worker():
-        assert job.result(timeout=30) == len(LONG)
-    assert refused == [job.id]
-    assert [event.name for event in app.store.read(read.events(job.id))] == ["released"]

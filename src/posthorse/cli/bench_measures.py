@@ -93,8 +93,13 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
-def _pickup_time(tell_beginning: Kind[[], int]) -> float:
+def rest() -> None:
+    """A moment of idleness, at random."""
     time.sleep(random.uniform(SHORTEST_REST, LONGEST_REST))
+
+
+def _pickup_time(tell_beginning: Kind[[], int]) -> float:
+    rest()
     called = time.monotonic_ns()
     job = tell_beginning.enqueue()
     time.sleep(UNDISTURBED)

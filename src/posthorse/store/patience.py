@@ -16,6 +16,7 @@ class Patience:
         self._deadline = time.monotonic() + seconds
         self._failures = 0
         self._conflicts = 0
+        self._surprises = 0
 
     def waits(self) -> bool:
         """Pauses, longer each time and by chance, while a store comes back; false when patience is over."""
@@ -33,3 +34,10 @@ class Patience:
             return False
         time.sleep(random.uniform(0, 0.002 * self._conflicts))
         return True
+
+    def looks_once_more(self) -> bool:
+        """After what was to be written proved to be there; false when that came too often. Time does not count: it was
+        written, and the next look finds it.
+        """
+        self._surprises += 1
+        return self._surprises <= MOST_CONFLICTS

@@ -30,7 +30,6 @@ from posthorse.store.postgres_connections import (
     AsyncConnection,
     Connection,
     KeptConnection,
-    channel_of,
     conninfo,
     is_pooled,
 )
@@ -43,12 +42,13 @@ from posthorse.store.postgres_faults import (
     in_doubt,
     is_collision,
     is_cut_short,
+    is_there_already,
     raise_if_gone,
     text_of,
     unreachable,
     unreplicated,
 )
-from posthorse.store.postgres_statements import Statements
+from posthorse.store.postgres_statements import NO_BOOT, Statements, looking_again
 
 T = TypeVar("T")
 
@@ -91,17 +91,16 @@ PATIENCE = 30.0
 class PostgresBackend:
     """Connections to one database."""
 
-    boot = ""
-    """The server's clock judges leases; it does not matter where a runner's machine was booted."""
+    boot = NO_BOOT
 
     def __init__(self, url: str, schema: str, clock: Clock) -> None:
         self.schema = schema
-        self.channel = channel_of(schema)
         self.patience = PATIENCE
         self._statements = Statements(schema, clock)
+        self.channel = self._statements.channel
         self.dialect = self._statements.dialect
         self.queries = self._statements.queries
-        self.execute_on = self._statements.on
+        self.execute_on = self._statements.execute_on
         self.values_of = self._statements.values_of
         self._conninfo = conninfo(url)
         self._writer = KeptConnection(partial(self._connect, tuned=True), self.execute_on)
@@ -120,22 +119,27 @@ class PostgresBackend:
         fault fails alone.
 
         What a broken connection left in doubt is asked for again: each operation finds what it wrote. The few
-        that cannot (they are not repeatable) fail with OutcomeUnknown.
+        that cannot (they are not repeatable) fail with OutcomeUnknown. The first try does not look for what may be
+        there already: that it is, the index says.
         """
         answers: dict[int, Answer] = {}
         patience = Patience(self.patience)
-        was_sent = self._statements.again = False
+        was_sent = looks_again = False
         while waiting := [number for number in range(len(operations)) if number not in answers]:
             left = _together(operations, waiting)
             try:
                 group = [operations[number] for number in left]
-                for number, answer in zip(left, self._commit_group(group), strict=True):
+                for number, answer in zip(left, self._commit_group(group, looks_again), strict=True):
                     answers[number] = (answer, None)
             except Faulty as faulty:
-                if not is_collision(faulty.error) or not patience.takes_another_turn():
+                if is_there_already(faulty.error):
+                    looks_again = True
+                    if not patience.looks_once_more():
+                        answers[left[faulty.position]] = (None, in_doubt(faulty.error))
+                elif not is_collision(faulty.error) or not patience.takes_another_turn():
                     answers[left[faulty.position]] = (None, explained(faulty.error))
             except ConnectionLost as lost:
-                was_sent = was_sent or lost.was_sent
+                was_sent = looks_again = was_sent or lost.was_sent
                 self._is_in_doubt = self._is_in_doubt or lost.was_sent
                 for number in left:
                     if lost.was_sent and not operations[number].is_repeatable:
@@ -148,7 +152,9 @@ class PostgresBackend:
                 answers.update((number, (None, unreplicated())) for number in left)
             except psycopg.Error as error:
                 answers.update((number, (None, explained(error))) for number in left)
-            self._statements.again = True
+            except BaseException:  # an interruption, perhaps of the wait for a standby
+                self._is_in_doubt = True
+                raise
         return [answers[number] for number in range(len(operations))]
 
     def read(self, operation: Operation[object]) -> object:
@@ -220,7 +226,7 @@ class PostgresBackend:
         try:
             async with connection.transaction():
                 await connection.execute(_LIMITS, [f"{longest:.3f}s"] * 2)
-                yield connection, self._statements.aon(connection)
+                yield connection, self._statements.aexecute_on(connection)
                 _raise_if_overdue(began, longest)
         except BaseException as error:
             is_broken = connection.closed
@@ -337,11 +343,11 @@ class PostgresBackend:
         for spares in list(self._async_spares.values()):
             _finish(spares)
 
-    def _commit_group(self, operations: Sequence[Operation[object]]) -> list[object]:
+    def _commit_group(self, operations: Sequence[Operation[object]], looks_again: bool) -> list[object]:
         """One try. Raises Faulty when one operation failed, ConnectionLost or Unreplicated when nobody is to blame."""
         with self._writer as (connection, execute):
             self._was_cut_short = False
-            answers = self._run_group(connection, execute, operations)
+            answers = self._run_group(connection, looking_again(execute) if looks_again else execute, operations)
             if self._was_cut_short:
                 raise Unreplicated
             self._is_in_doubt = False

@@ -61,9 +61,12 @@ def raise_if_gone(error: BaseException, *, is_broken: bool) -> None:
 
 def is_collision(error: Exception) -> bool:
     """True for what may well succeed when it is run again."""
-    if isinstance(error, pg_errors.UniqueViolation):
-        return error.diag.table_name == "jobs"  # written by a commit whose reply was lost, perhaps just now
     return isinstance(error, Disturbed | pg_errors.DeadlockDetected | pg_errors.SerializationFailure)
+
+
+def is_there_already(error: Exception) -> bool:
+    """True where a job was to be inserted that an earlier commit wrote, whose reply was lost: perhaps just now."""
+    return isinstance(error, pg_errors.UniqueViolation) and error.diag.table_name == "jobs"
 
 
 def unreachable(error: psycopg.Error) -> StoreUnreachable:

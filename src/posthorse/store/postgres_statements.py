@@ -21,6 +21,15 @@ _NOW = "((extract(epoch FROM statement_timestamp()) * 1000000)::bigint + :shift:
 _LIGHT_ARGUMENTS = f"CASE WHEN octet_length(arguments) <= {LIGHT} THEN arguments END"
 
 
+NO_BOOT = ""
+"""The server's clock judges leases; it does not matter where a runner's machine was booted."""
+
+
+def looking_again(execute: Execute) -> Execute:
+    """The same, for what may have been committed before: jobs that are there already are left alone."""
+    return lambda wanted: execute(wanted._replace(values={**wanted.values, "again": True}))
+
+
 def dialect(schema: str) -> Dialect:
     """PostgreSQL with our tables in `schema`."""
     if not 0 < len(schema.encode()) <= 63 or "\0" in schema or schema.startswith("pg_"):
@@ -42,17 +51,17 @@ class Statements:
     def __init__(self, schema: str, clock: Clock) -> None:
         self.dialect = dialect(schema)
         self.queries = Queries(self.dialect)
-        self.again = False
-        """True while operations are run again that may have been committed: then they look for what they wrote."""
+        self.channel = channel_of(schema)
         self._clock = clock
         self._supplied: dict[str, Value] = {
-            "boot": "",
-            "channel": channel_of(schema),
+            "again": False,
+            "boot": NO_BOOT,
+            "channel": self.channel,
             "sequence": self.dialect.table("seq"),
             "meta": self.dialect.table("meta"),
         }
 
-    def on(self, connection: Connection) -> Execute:
+    def execute_on(self, connection: Connection) -> Execute:
         """A function that runs queries on a connection, for `drive`. To make one costs a good part of a query."""
         cursor = psycopg.RawCursor(connection)
 
@@ -63,13 +72,13 @@ class Statements:
             for statement in query.statements:
                 cursor.execute(statement.encoded, statement.parameters(values), prepare=True)
             rows = cast("Rows", cursor.fetchall()) if _has_rows(cursor) else []
-            if len(rows) > 1:
-                cursor = psycopg.RawCursor(connection)  # the other would hold them, too, until it is used again
+            if len(rows) > 1 or wanted.rows is not None:
+                cursor = psycopg.RawCursor(connection)  # the other would hold all of it until it is used again
             return rows
 
         return execute
 
-    def aon(self, connection: AsyncConnection) -> AsyncExecute:
+    def aexecute_on(self, connection: AsyncConnection) -> AsyncExecute:
         """The same for a coroutine, for `adrive`."""
         cursor = psycopg.AsyncRawCursor(connection)
 
@@ -84,7 +93,7 @@ class Statements:
 
     def values_of(self, query: Query, wanted: Ask) -> dict[str, Value]:
         """The values that a query takes, with those that the store supplies."""
-        values = {**self._supplied, "shift": self._clock.shift, "again": self.again, **wanted.values}
+        values = {**self._supplied, "shift": self._clock.shift, **wanted.values}
         if wanted.rows is not None:
             values.update(rows_as_arrays(wanted.rows, query.columns))
         return values

@@ -4,8 +4,9 @@ A `.sql` file holds blocks that begin with `-- ## name` and a line of descriptio
 dialects; a block of the same name in `sqlite.sql` or `postgres.sql` takes its place there. In a block
 
     @jobs           is one of our tables: "posthorse".jobs on PostgreSQL, posthorse_jobs on SQLite
-    :name           is a parameter; :now, :lease_now and :boot are supplied by the store, and :again on PostgreSQL;
-                    :light_arguments are those of a job that a claim brings along: no more than LIGHT, others are NULL
+    :name           is a parameter; the store supplies some by itself (`values_of`): :now, :lease_now, :boot, and on
+                    PostgreSQL :channel, :sequence, :meta and :again, which is true when what the statement writes
+                    may have been written before; :light_arguments are those of a job that a claim brings along: no more than LIGHT, others are NULL
     {rows}          is the list of rows given with the call, as a table `r` of the columns that the
                     block declares in a line `-- rows: job uuid, epoch int, …`, plus `r.ordinal` from 1;
                     declared as `-- pairs: job uuid, result text` there are two columns, the first of them
@@ -159,9 +160,10 @@ def rows_as_arrays(rows: Sequence[Row], columns: Sequence[tuple[str, str]]) -> d
 
 
 def _quoted(values: Sequence[Value]) -> str:
+    # All at once where they are texts. One that holds what stands between them would become two: the server refuses it.
     try:
         joined = _BETWEEN.join(cast("Sequence[str]", values))
-    except TypeError:  # not all of them are texts
+    except TypeError:
         pass
     else:
         if joined.count(_BETWEEN) == len(values) - 1:

@@ -198,7 +198,7 @@ class Claiming:
         return claimed
 
     def _keeps_mark_of(self, lane: int) -> bool:
-        # What was held comes back to its old place.
+        # What was held comes back to its old place. Of most lanes it is known that nothing of theirs is ever held.
         return lane in self._unlimited or not self._limits.has_keys(lane)
 
     def _is_limited(self, lane: int) -> bool:

@@ -286,6 +286,7 @@ class LaneBook:
 
     def _start(self, number: int, now: float) -> int:
         start = self._marks.start(number, now)
+        # Asked only where there is a mark: of thousands of lanes, most have none.
         if start == 0 or not self._keeps_mark_of(number):
             return 0
         if self.takes_turns and self.settings(self._lanes[number].queue).order == "lifo":
