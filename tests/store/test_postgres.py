@@ -285,17 +285,16 @@ def test_a_commit_that_is_still_under_way_counts_once(postgres_yard: Yard, count
     yard.audit()
 
 
-def test_only_who_comes_again_looks_for_what_it_wrote(
-    postgres_yard: Yard, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    yard, looked = postgres_yard, []
+def test_only_who_comes_again_looks_for_what_it_wrote(postgres_yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    yard = postgres_yard
+    looked: list[bool] = []
     jobs, more = yard.new(2), yard.new()
     execute_with = RawCursor.execute
 
-    def noting(cursor: RawCursor[Any], query: bytes, params: Sequence[Any], **how: Any) -> RawCursor[Any]:
+    def noting(cursor: RawCursor[Any], query: bytes, params: Sequence[Any], *, prepare: bool) -> RawCursor[Any]:
         if b"INSERT INTO" in query and b".jobs" in query:
             looked.extend(value for value in params if isinstance(value, bool))
-        return execute_with(cursor, query, params, **how)
+        return execute_with(cursor, query, params, prepare=prepare)
 
     monkeypatch.setattr(RawCursor, "execute", noting)
     yard.submit(jobs)

@@ -41,9 +41,7 @@ def test_where_the_store_does_not_answer_the_job_is_given_back_unspent(
     assert [event.name for event in app.store.read(read.events(job.id))] == ["released"]
 
 
-def test_of_a_job_that_comes_too_late_nothing_else_is_asked(
-    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_a_job_that_comes_too_late_nothing_else_is_asked(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(_: str) -> object:
         raise AssertionError
 

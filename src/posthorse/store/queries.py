@@ -5,8 +5,9 @@ dialects; a block of the same name in `sqlite.sql` or `postgres.sql` takes its p
 
     @jobs           is one of our tables: "posthorse".jobs on PostgreSQL, posthorse_jobs on SQLite
     :name           is a parameter; the store supplies some by itself (`values_of`): :now, :lease_now, :boot, and on
-                    PostgreSQL :channel, :sequence, :meta and :again, which is true when what the statement writes
-                    may have been written before; :light_arguments are those of a job that a claim brings along: no more than LIGHT, others are NULL
+                    PostgreSQL :channel, :sequence, :meta, and :again, true when what the statement writes may have
+                    been written before; :light_arguments are those of a job that a claim brings along: no more
+                    than LIGHT, others are NULL
     {rows}          is the list of rows given with the call, as a table `r` of the columns that the
                     block declares in a line `-- rows: job uuid, epoch int, …`, plus `r.ordinal` from 1;
                     declared as `-- pairs: job uuid, result text` there are two columns, the first of them

@@ -65,7 +65,9 @@ def home_of(columns: Sequence[Value]) -> Lane:
 def enqueue(
     jobs: Sequence[NewJob], lanes: Mapping[Lane, int], *, channel: str, gauges: Mapping[str, Gauge] = _NO_GAUGES
 ) -> Operation[list[Submitted]]:
-    """Writes jobs, all or none, and answers in their order; no two have the same id. `gauges` are those of queues whose depth is limited.
+    """Writes jobs, all or none, and answers in their order. No two have the same id.
+
+    `gauges` are those of queues whose depth is limited.
 
     Raises KeyConflict when a key was used before with other arguments, NotUnique when that was asked for, QueueFull
     when a queue has no room, UsageError when this machine's clock is more than a day from the store's.

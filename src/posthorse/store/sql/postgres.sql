@@ -14,8 +14,8 @@ FROM @meta WHERE name = 'store_id'
 -- ## enqueue
 -- Inserts jobs, lines up those that may run now, and wakes one channel if a runner is idle. An id that exists is left
 -- alone: the reply to an earlier commit was lost. The first try does not look; where it should have, the index refuses it,
--- and it is run again with :again, which looks. ON CONFLICT would write one more record of the log for each job. (The look
--- is a scalar one: NOT EXISTS may be hashed, and then reads all jobs.)
+-- and it is run again with :again, which looks. ON CONFLICT would write one more record of the log for each job. The look
+-- is a scalar one, for NOT EXISTS may be hashed, and then reads all jobs.
 -- rows: id uuid, lane int, arguments text, run_at bigint, delay bigint, options text, tenant text, tags text, parent uuid
 WITH arriving AS (
     SELECT r.*, nextval(:sequence::regclass) AS seq, coalesce(r.run_at, :now + r.delay) AS due
