@@ -317,6 +317,7 @@ def test_a_reader_that_pins_the_log_is_told_and_the_log_is_cut_back_after_it(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F44: SQLite cannot begin the log anew under a reader, so it grows; nothing else fails, and it does not stay."""
+    monkeypatch.setattr(sqlite, "CHECKPOINT_AFTER", 1_000)
     monkeypatch.setattr(sqlite, "LARGEST_IDLE_LOG", 100_000)
     monkeypatch.setattr(checks, "LARGEST_LOG", 6_000_000)
     yard = Yard(sqlite_url)
