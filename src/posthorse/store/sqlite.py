@@ -55,8 +55,8 @@ BUSY_SECONDS = 30.0
 """How long a writer waits for its turn."""
 MIGRATION_SECONDS = 3600.0
 CHECKPOINT_AFTER = 4_000
-"""Pages of the log, of 4 KiB, after which a commit brings it into the file. SQLite's own 1,000 copy pages that are written
-again and again four times as often, with two syncs each."""
+"""Pages of the log, of 4 KiB, after which a commit brings it into the file. With SQLite's own 1,000, those that are
+written again and again are copied four times as often, with two syncs each time."""
 
 LARGEST_IDLE_LOG = 64_000_000
 """The log is cut back to this many bytes when it begins anew."""
