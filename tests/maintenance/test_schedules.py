@@ -25,7 +25,7 @@ from posthorse.ids import moved_to, new_id
 from posthorse.maintenance import schedules as scheduling
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.rules.schedules import Declared, MisfirePolicy, Overlap, Policies, job_at
-from posthorse.store.operations.schedules import Run, fire
+from posthorse.store.operations.schedules import Run, fire, trigger
 from posthorse.store.store import store_now
 from tests.waiting import until, until_state
 
@@ -207,6 +207,18 @@ def test_a_schedule_can_be_triggered_and_paused_before_any_worker_met_it(app: ph
     assert schedule.status().last_job == job.id
     look(app)
     assert schedule.status().state == "paused"
+
+
+def test_a_trigger_that_is_run_again_after_a_lost_reply_makes_one_job(app: ph.Posthorse) -> None:
+    schedule = app.schedule(call(app, 7), name="hourly", every="1h")
+    [declared] = (known.declared for known in known_schedules(app))
+    lanes = app.store.lanes({declared.call.lane})
+    triggering = trigger(declared, new_id(), lanes=lanes, channel=app.store.backend.channel)
+    first = app.store.run(triggering)
+    app.store.clock.advance(timedelta(seconds=1))
+    assert app.store.run(triggering).id == first.id
+    assert [job.id for job in app.jobs()] == [first.id]
+    assert schedule.status().last_job == first.id
 
 
 def test_async_twins_do_the_same(app: ph.Posthorse) -> None:
