@@ -64,7 +64,6 @@ ON_POSTGRES = {
 WITHOUT_RAW = (
     "with the worker's start",
     "processor time",
-    "p99",
     "memory (PSS)",
     "ready",
     "transactions",

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from psycopg import RawCursor
+from psycopg.abc import Query
 
 from posthorse.errors import KeyConflict, OutcomeUnknown, StoreError, StoreUnreachable
 from posthorse.rules.job import State
@@ -19,7 +20,7 @@ from posthorse.store.base import Operation, Steps, operation
 from posthorse.store.operations import finish, read, runners
 from posthorse.store.operations.finish import Disturbed
 from posthorse.store.operations.submit import enqueue
-from posthorse.store.postgres import PostgresBackend
+from posthorse.store.postgres import WAITS_FOR_STANDBYS, PostgresBackend
 from tests.servers import PostgresServer
 from tests.servers.proxy import FaultProxy, Moment, fault_proxy
 from tests.store.yard import HOME, Yard
@@ -302,6 +303,33 @@ def test_only_who_comes_again_looks_for_what_it_wrote(postgres_yard: Yard, monke
     with yard.store.transaction():
         yard.submit(more)
     assert looked == [False, False, True, False]
+
+
+def test_after_an_interruption_the_next_commit_waits_for_standbys(
+    postgres_yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was interrupted may be committed here alone, and be found by whoever comes next."""
+    yard = postgres_yard
+    yard.enqueue()
+    said: list[Query] = []
+    execute = psycopg.Connection.execute
+
+    def noting(connection: psycopg.Connection[Any], query: Query) -> object:
+        said.append(query)
+        return execute(connection, query)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as once:
+        once.setattr(PostgresBackend, "_run_group", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            yard.enqueue()
+    monkeypatch.setattr(psycopg.Connection, "execute", noting)
+    yard.enqueue()
+    assert said.count(WAITS_FOR_STANDBYS) == 1
+    yard.enqueue()
+    assert said.count(WAITS_FOR_STANDBYS) == 1
 
 
 def test_operation_that_is_always_disturbed_fails_alone_and_soon(postgres_yard: Yard) -> None:
