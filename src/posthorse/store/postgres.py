@@ -124,22 +124,22 @@ class PostgresBackend:
         """
         answers: dict[int, Answer] = {}
         patience = Patience(self.patience)
-        was_sent = looks_again = False
+        was_sent = is_there = False
         while waiting := [number for number in range(len(operations)) if number not in answers]:
             left = _together(operations, waiting)
             try:
                 group = [operations[number] for number in left]
-                for number, answer in zip(left, self._commit_group(group, looks_again), strict=True):
+                for number, answer in zip(left, self._commit_group(group, was_sent or is_there), strict=True):
                     answers[number] = (answer, None)
             except Faulty as faulty:
                 if is_there_already(faulty.error):
-                    looks_again = True
+                    is_there = True
                     if not patience.looks_once_more():
                         answers[left[faulty.position]] = (None, in_doubt(faulty.error))
                 elif not is_collision(faulty.error) or not patience.takes_another_turn():
                     answers[left[faulty.position]] = (None, explained(faulty.error))
             except ConnectionLost as lost:
-                was_sent = looks_again = was_sent or lost.was_sent
+                was_sent = was_sent or lost.was_sent
                 self._is_in_doubt = self._is_in_doubt or lost.was_sent
                 for number in left:
                     if lost.was_sent and not operations[number].is_repeatable:
