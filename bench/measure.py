@@ -40,6 +40,8 @@ class Sizes:
     """Jobs with large arguments."""
     pinned: int = 20
     """How many times `jobs` are worked off behind a snapshot that somebody holds."""
+    deep: int = 10
+    """How many times `jobs` are worked off where they wait in many queues."""
 
 
 FULL = Sizes(jobs=20_000, singles=2_000, bulk=20_000, pickups=200, items=1_000_000, rest=20.0)
@@ -59,6 +61,7 @@ QUICK = Sizes(
     many=2_000,
     large=20,
     pinned=10,
+    deep=1,
 )
 
 

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import psycopg
 
 import posthorse as ph
-from bench.application import TARGET, noop, opened
+from bench.application import TARGET, app, noop, opened
 from bench.draining import complete, enqueue, pace
 from bench.measure import Sample, Setup
 from bench.stores import Ask, MeasuredStore, PostgresStore, Tally
 from posthorse.cli.bench_measures import running_worker
 
 PRIORITIES = range(-100, 100)
+DEEP_QUEUES = 200
 DAY = 86_400_000_000
 LOOK = 0.1
 """Seconds between two looks whether the jobs are done: behind a pinned snapshot looking is not free."""
@@ -78,8 +79,22 @@ def measure(setup: Setup) -> Iterator[Sample]:
     for burden in _burdens(setup):
         with _drained(setup, burden) as done:
             yield Sample(f"async jobs, {burden.name}", "jobs/s", done.pace(), free)
+    yield from _in_deep_queues(setup)
     if isinstance(setup.store, PostgresStore):
         yield from _behind_a_snapshot(setup)
+
+
+def _in_deep_queues(setup: Setup) -> Iterator[Sample]:
+    """Where each of many lanes has far more jobs than a claim takes from it."""
+    times = setup.sizes.deep
+    name = f"{times * setup.sizes.jobs:,} async jobs in {DEEP_QUEUES} queues"
+    burden = Burden(name, kinds=[noop.using(queue=f"deep {number}") for number in range(DEEP_QUEUES)])
+    with _drained(setup, NOTHING, times=times) as done:
+        free = done.pace()
+    with _drained(setup, burden, times=times) as done:
+        yield Sample(name, "jobs/s", done.pace(), free)
+    with _drained(setup, burden, times=times, beside=_weights) as done:
+        yield Sample(f"{name}, which share by weight", "jobs/s", done.pace(), free)
 
 
 def _behind_a_snapshot(setup: Setup) -> Iterator[Sample]:
@@ -147,6 +162,13 @@ def _pinned_snapshot(url: str) -> Iterator[None]:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.execute("select count(*) from posthorse.lanes")
         yield
+
+
+@contextmanager
+def _weights(_: str) -> Iterator[None]:
+    """One of the queues gets twice as much as each of the others."""
+    app.queue("deep 0").set(weight=2)
+    yield
 
 
 @contextmanager

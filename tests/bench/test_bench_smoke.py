@@ -42,6 +42,8 @@ FIGURES = {
     "async jobs, in 200 priorities": "jobs/s",
     "async jobs, 300 other queues, empty": "jobs/s",
     "async jobs, in 300 queues": "jobs/s",
+    "1,000 async jobs in 200 queues": "jobs/s",
+    "1,000 async jobs in 200 queues, which share by weight": "jobs/s",
 }
 ON_SQLITE = {
     "claimed and completed 10 a batch": "jobs/s",

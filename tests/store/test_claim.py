@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any, cast
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from posthorse.clock import SECOND
 from posthorse.rules.job import Lane, State
 from posthorse.store.operations import claim, runners
+from posthorse.store.sqlite import SqliteBackend
 from tests.store.yard import HOME, LEASE, Yard
 
 pytestmark = pytest.mark.all_postgres
@@ -78,6 +80,43 @@ def test_jobs_of_many_lanes_come_by_priority_and_then_by_their_places(yard: Yard
     expected = sorted(lanes, key=lambda job: (-lanes[job].priority, places.index(job)))
     assert claimed == expected[: len(claimed)]
     yard.audit()
+
+
+@pytest.mark.parametrize("rooms", [[7, 30, 100], [45, 2, 90]])
+def test_jobs_of_deep_lanes_and_shallow_ones_come_in_the_order_of_arrival(yard: Yard, rooms: list[int]) -> None:
+    chance, lanes = random.Random(7), [Lane(f"queue {number}", "work") for number in range(20)]
+    old, mixed, late = [lanes[0]] * 30, chance.choices(lanes, [1] * 15 + [30] * 5, k=60), [lanes[1]] * 40
+    jobs = [job for lane in (*old, *mixed, *late) for job in yard.new(1, lane)]
+    yard.submit(jobs)
+    runner = yard.runner()
+    claimed = [job.job for room in rooms for job in yard.claim(runner, room, lanes)]
+    assert claimed == [job.id for job in jobs]
+    yard.audit()
+
+
+def test_a_claim_from_many_lanes_costs_no_more_where_they_are_deep(sqlite_yard: Yard) -> None:
+    lanes = [Lane(f"queue {number}", "work") for number in range(40)]
+    runner = sqlite_yard.runner()
+
+    def steps_of_a_claim(depth: int) -> int:
+        sqlite_yard.submit([job for _ in range(depth) for lane in lanes for job in sqlite_yard.new(1, lane)])
+        steps = 0
+
+        def count() -> None:
+            nonlocal steps
+            steps += 1
+
+        backend = sqlite_yard.store.backend
+        assert isinstance(backend, SqliteBackend)
+        writer = backend._writer  # pyright: ignore[reportPrivateUsage]
+        assert writer is not None
+        writer.set_progress_handler(count, 10)
+        assert len(sqlite_yard.claim(runner, 40, lanes)) == 40
+        writer.set_progress_handler(None, 0)
+        return steps
+
+    shallow = steps_of_a_claim(2)
+    assert steps_of_a_claim(50) < 1.2 * shallow
 
 
 def test_no_more_is_claimed_than_there_is_room_for_where_lanes_have_jobs_at_one_place(sqlite_yard: Yard) -> None:

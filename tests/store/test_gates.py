@@ -19,12 +19,12 @@ from posthorse.rules.turns import Line, Passes
 from posthorse.store import postgres_faults
 from posthorse.store.base import Operation
 from posthorse.store.operations import runners
+from posthorse.store.operations.by_turns import Turns
 from posthorse.store.operations.finish import Attempt
 from posthorse.store.operations.gates import (
     PATIENCE,
     Candidate,
     Passed,
-    Turns,
     claim_through_gates,
     gates_to_tend,
     held_in_queues,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
 
+from posthorse.store.operations.claim import Probe, few_of_each
 from posthorse.store.postgres import LOCAL_SETTINGS, SESSION
 from posthorse.store.postgres_statements import dialect
-from posthorse.store.queries import Queries, Value, rows_as_arrays
+from posthorse.store.queries import Queries, Row, Value, rows_as_arrays
 from posthorse.store.sqlite import DIALECT, SqliteBackend
 from tests.servers import MigratedDatabases
 from tests.store.yard import HOME, Yard
@@ -143,6 +144,28 @@ def test_the_check_finds_what_it_looks_for(planned: psycopg.Connection[Any]) -> 
         check(explained[0]["Plan"], "bad")
 
 
+def test_a_claim_from_many_deep_lanes_looks_at_few_of_their_jobs(databases: MigratedDatabases) -> None:
+    lanes, depth, room = 40, 300, 80
+    with databases.fresh("18") as url, psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            f"""INSERT INTO posthorse.ready (lane, seq, job)
+            SELECT 1 + n % {lanes}, n, lpad(to_hex(n), 32, '0')::uuid FROM generate_series(1, {lanes * depth}) AS n"""
+        )
+        connection.execute(SESSION)
+        yard = Yard(url)
+        probes = [(lane, 0) for lane in range(1, lanes + 1)]
+        few = few_of_each(room, [Probe(*probe, 0) for probe in probes])
+        values: dict[str, Value] = {"runner": yard.runner(), "room": room, "few": few}
+        yard.store.close()
+        plan = plan_of(connection, "claim_together", batch=probes, given=values)
+        looked_at = sum(
+            node["Actual Rows"] * node["Actual Loops"]
+            for node, _ in walk(plan)
+            if node["Node Type"].startswith("Index") and node.get("Relation Name") == "ready"
+        )
+        assert room <= looked_at <= 8 * room
+
+
 def check(plan: dict[str, Any], name: str) -> None:
     for node, is_inner in walk(plan):
         kind, table = node["Node Type"], node.get("Relation Name")
@@ -165,20 +188,32 @@ def walk(node: dict[str, Any], *, is_inner: bool = False) -> Iterator[tuple[dict
 SAMPLES: dict[str, Value] = {
     "boot": "", "channel": "c", "sequence": '"posthorse".seq', "shift": 0, "tolerance": 10**15, "room": 100,
     "limit": 100, "step": 1, "epoch": 1, "done": 1, "errors": 0, "crashes": 0, "losses": 0, "lane": 1, "claimed_at": 0,
-    "made_at": 0, "is_final": False, "state": "pending", "gate": "gate 1", "within": 1, "again": True,
+    "made_at": 0, "few": 3, "is_final": False, "state": "pending", "gate": "gate 1", "within": 1, "again": True,
 }  # fmt: skip
 
 
-def plan_of(connection: psycopg.Connection[Any], name: str, *, rows: int) -> dict[str, Any]:
+def plan_of(
+    connection: psycopg.Connection[Any],
+    name: str,
+    *,
+    rows: int = 1,
+    batch: Sequence[Row] | None = None,
+    given: Mapping[str, Value] | None = None,
+) -> dict[str, Any]:
+    """The plan of a statement for so many rows, or for these; run, and counted, where its values are given."""
     query = Queries(dialect("posthorse"))[name]
-    batch = [tuple(sample(kind, n) for _, kind in query.columns) for n in range(1, rows + 1)]
+    batch = batch or [tuple(sample(kind, n) for _, kind in query.columns) for n in range(1, rows + 1)]
     id = ids_of(1)
-    values: dict[str, Value] = {"job": id, "id": id, "runner": id, **SAMPLES, **rows_as_arrays(batch, query.columns)}
+    values: dict[str, Value] = {"job": id, "id": id, "runner": id, **SAMPLES, **(given or {})}
+    values |= rows_as_arrays(batch, query.columns)
     [statement] = query.statements
-    given = ", ".join("NULL" if values.get(n) is None else sql.Literal(values[n]).as_string() for n in statement.names)
+    parameters = ", ".join(
+        "NULL" if values.get(n) is None else sql.Literal(values[n]).as_string() for n in statement.names
+    )
     connection.execute(f"PREPARE hot AS {statement.sql}".encode())
     try:
-        found = connection.execute(f"EXPLAIN (FORMAT JSON) EXECUTE hot({given})".encode()).fetchall()
+        analyze = "ANALYZE, " if given is not None else ""
+        found = connection.execute(f"EXPLAIN ({analyze}FORMAT JSON) EXECUTE hot({parameters})".encode()).fetchall()
     finally:
         connection.execute("DEALLOCATE hot")
     plan: dict[str, Any] = found[0][0][0]["Plan"]
@@ -209,6 +244,6 @@ def test_sqlite_reaches_rows_by_key(sqlite_yard: Yard, name: str) -> None:
             # What is given is walked over; what is stored is looked up.
             made_here = ("VIRTUAL TABLE", "SCAN CONSTANT", "SCAN (subquery", "SCAN chosen", "SCAN counted")
             is_given = any(text in step for text in made_here)
-            is_made = step in ("SCAN e", "SCAN r", "SCAN due", "SCAN first", "SCAN newest", "SCAN last")
+            is_made = step in ("SCAN e", "SCAN r", "SCAN due", "SCAN first", "SCAN newest", "SCAN last", "SCAN merged")
             assert not step.startswith("SCAN") or is_given or is_made, f"{name}: {step}"
     connection.close()

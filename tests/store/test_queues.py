@@ -15,7 +15,7 @@ from posthorse.errors import QueueFull
 from posthorse.rules.depth import Gauge
 from posthorse.rules.job import Lane, NewJob, State
 from posthorse.rules.turns import Line, Passes, after_turns
-from posthorse.store.operations import claim, queues, submit
+from posthorse.store.operations import by_turns, claim, queues, submit
 from posthorse.store.operations.claim import Claimed
 from tests.store.yard import Yard
 
@@ -43,7 +43,8 @@ class Turns:
         }
 
     def claim(self, room: int) -> list[Claimed]:
-        operation = claim.claim_by_turns(self.runner, self.probes, room, self.lines, self.weights, self.passes)
+        turns = by_turns.Turns(self.lines, self.weights, self.passes)
+        operation = by_turns.claim_by_turns(self.runner, self.probes, room, turns)
         claimed, waiting = self.yard.store.run(operation)
         lines = {lane: self.lines[lane] for lane in waiting}
         self.passes = after_turns([job.lane for job in claimed], lines, self.weights, self.passes)

@@ -14,18 +14,18 @@ from typing import Literal
 from posthorse.rules.job import Lane
 from posthorse.rules.queues import QueueSettings, as_labels
 from posthorse.rules.registry import Registry
+from posthorse.store.operations.by_turns import Turns, claim_by_turns
 from posthorse.store.operations.claim import (
     Claimed,
     Probe,
     claim,
-    claim_by_turns,
     filled_lanes,
     first_places,
     lanes_with_jobs,
     news,
     waits,
 )
-from posthorse.store.operations.gates import SIGHT, Turns, claim_through_gates
+from posthorse.store.operations.gates import claim_through_gates
 from posthorse.store.operations.queues import live_layers
 from posthorse.store.operations.runners import Runner, set_idle
 from posthorse.store.store import Store
@@ -72,11 +72,12 @@ class Claiming:
             keeps_mark_of=self._keeps_mark_of,
         )
         self._gates: dict[str, Sequence[str]] = {}
-        self._sight = 0
+        self._sees_far = False
         self.has_more = False
         """True when a claim that found nothing should be tried again at once: it set jobs aside on its way."""
         self.wants_room = False
         """True when it is the turn of a job with limits, which are not claimed ahead, and there was no free slot."""
+        self._wanted_room = False
         self._looked_at = -math.inf
         self._heard_changes: int | None = None
         self._free = 0
@@ -150,8 +151,8 @@ class Claiming:
         return bool(probes) and bool(await self._store.aread(lanes_with_jobs(probes)))
 
     async def _claim(self, room: int, *, is_empty: bool) -> list[Claimed]:
-        self._sight = SIGHT if self.has_more else 0  # where all were set aside, there may be many more of them
-        self.has_more = self.wants_room = False
+        self._sees_far = self.has_more  # where all were set aside, there may be many more of them
+        self.has_more, self._wanted_room, self.wants_room = False, self.wants_room, False
         if self.only is not None:
             await self._hear_news()
             return await self.only.claim(self._store, self._runner.id)
@@ -192,10 +193,13 @@ class Claiming:
         if not self._book.takes_turns:
             self._is_plain = True
             return await self._store.arun(claim(self._runner.id, probes, room, has_rivals=not self._store.is_sqlite))
-        lines, weights, passes = self._book.lines(probes), self._book.weights, self._book.passes
-        claimed, waiting = await self._store.arun(claim_by_turns(self._runner.id, probes, room, lines, weights, passes))
-        self._book.take_note_of_turns(claimed, lines, waiting)
+        turns = self._turns(probes)
+        claimed, waiting = await self._store.arun(claim_by_turns(self._runner.id, probes, room, turns))
+        self._book.take_note_of_turns(claimed, turns.lines, waiting)
         return claimed
+
+    def _turns(self, probes: Sequence[Probe]) -> Turns:
+        return Turns(self._book.lines(probes), self._book.weights, self._book.passes)
 
     def _keeps_mark_of(self, lane: int) -> bool:
         # What was held comes back to its old place. Of most lanes it is known that nothing of theirs is ever held.
@@ -208,11 +212,10 @@ class Claiming:
         return False
 
     async def _claim_through_gates(self, probes: Sequence[Probe], room: int) -> list[Claimed]:
-        turns = Turns(self._book.lines(probes), self._book.weights, self._book.passes)
-        channel = self._store.backend.channel
+        turns, channel, sees_far = self._turns(probes), self._store.backend.channel, self._sees_far
         passed = await self._store.arun(
             claim_through_gates(
-                self._runner.id, probes, room, self._free, turns, self._limits, channel=channel, sight=self._sight
+                self._runner.id, probes, room, self._free, turns, self._limits, channel=channel, sees_far=sees_far
             )
         )
         now = time.monotonic()
@@ -221,7 +224,8 @@ class Claiming:
         self._book.take_note_of_turns(passed.claimed, turns.lines, passed.waiting)
         self._gates.update(passed.gates)
         self.has_more = passed.has_held and not passed.claimed
-        self.wants_room = passed.is_left
+        # Where one came after another, the next is taken for such a one, too, without a look that finds no room for it.
+        self.wants_room = passed.is_left or (self._wanted_room and passed.has_limited and len(passed.claimed) == room)
         return passed.claimed
 
     async def _hear_news(self) -> bool:

@@ -22,12 +22,12 @@ from posthorse.rules.lifecycle import Lost, Outcome, Policy, Raised, Spent, Stop
 from posthorse.rules.turns import Line, Passes
 from posthorse.rules.unique import Identity, OnConflict, Rule
 from posthorse.store.base import Operation
+from posthorse.store.operations.by_turns import Turns
 from posthorse.store.operations.claim import Claimed, give_back
 from posthorse.store.operations.control import Request, request
 from posthorse.store.operations.finish import Attempt, Completion, complete, settle
 from posthorse.store.operations.gates import (
     Passed,
-    Turns,
     claim_through_gates,
     gates_to_tend,
     let_through,

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple, cast
 
 from posthorse.rules.job import Lane
-from posthorse.rules.turns import Head, Line, Passes, take_turns
 from posthorse.store.base import (
     Operation,
     Steps,
     ask,
     ask_rows,
     operation,
-    quiet,
     single_operation,
-    unrepeatable_operation,
 )
 from posthorse.store.operations.finish import Disturbed
 from posthorse.store.operations.moves import Request, do_as_asked
 from posthorse.store.operations.submit import lane_of
 from posthorse.store.queries import Row
 
-BY_TURNS = 250
-
 GROWTH = 4
-"""So many times as many lanes are asked after some that others emptied meanwhile."""
+"""So many times as many lanes are asked after some that had little."""
 
+LAYERS = 16
+"""Lanes of several priorities that are asked at once, as long as those before them had something."""
 
 PAST_RIVALS = 4
 """Lanes that are asked once more, one by one."""
@@ -113,56 +110,9 @@ def claim(runner: str, probes: Sequence[Probe], room: int, *, has_rivals: bool =
     return Operation(steps, is_single=is_single, is_repeatable=False, is_quiet=True)
 
 
-@quiet
-@unrepeatable_operation
-def claim_by_turns(
-    runner: str,
-    probes: Sequence[Probe],
-    room: int,
-    lines: Mapping[int, Line],
-    weights: Mapping[str, int],
-    passes: Passes,
-) -> Steps[tuple[list[Claimed], frozenset[int]]]:
-    """The same where queues have weights or serve the newest first; answers also with the lanes that had jobs.
-
-    More than BY_TURNS jobs are not claimed at a time: each of them is looked at.
-    """
-    room = min(room, BY_TURNS)
-    heads = yield from heads_of(probes, lines, room=room)
-    chosen = take_turns(heads, lines, weights, passes, room)
-    claimed: list[Claimed] = []
-    for is_newest, some in _by_order(probes, lines):
-        shares = [share for probe in some if (share := _share(probe, chosen, is_newest)) is not None]
-        if shares:
-            taken = yield ask_rows("claim_newest" if is_newest else "claim", shares, runner=runner, room=room)
-            claimed += map(Claimed._make, taken)
-    turn = {head: place for place, head in enumerate(chosen)}
-    claimed.sort(key=lambda job: turn.get(Head(job.lane, job.seq), room))
-    return claimed, frozenset(head.lane for head in heads)
-
-
-def heads_of(probes: Sequence[Probe], lines: Mapping[int, Line], *, room: int) -> Steps[list[Head]]:
-    """Up to `room` places in each lane, those that are next in its order. Takes no locks."""
-    rows: list[Row] = []
-    for is_newest, some in _by_order(probes, lines):
-        if some:
-            rows += yield ask_rows("newest_heads" if is_newest else "heads", some, room=room)
-    return [Head(*cast("tuple[int, int]", row)) for row in rows]
-
-
-def _by_order(probes: Sequence[Probe], lines: Mapping[int, Line]) -> list[tuple[bool, list[Probe]]]:
-    return [
-        (is_newest, [probe for probe in probes if lines[probe.lane].is_newest_first is is_newest])
-        for is_newest in (False, True)
-    ]
-
-
-def _share(probe: Probe, chosen: Sequence[Head], is_newest: bool) -> Row | None:
-    """What to claim from a lane: how many, and how far from its head the last of them stands."""
-    places = [head.seq for head in chosen if head.lane == probe.lane]
-    if not places:
-        return None
-    return probe.lane, probe.after, len(places), min(places) if is_newest else max(places)
+def few_of_each(room: int, probes: Sequence[Probe]) -> int:
+    """How many jobs of each lane are looked at first: twice its part, and two."""
+    return 2 + 2 * room // len(probes)
 
 
 def _claim(runner: str, probes: Sequence[Probe], room: int, has_rivals: bool) -> Steps[list[Claimed]]:
@@ -176,14 +126,17 @@ def _claim(runner: str, probes: Sequence[Probe], room: int, has_rivals: bool) ->
     asked, wanted = 0, 1
     while layers and len(claimed) < room:
         some = [layers.pop(0)]
-        while layers and sum(map(len, some)) < wanted:
+        lanes = len(some[0])
+        while layers and lanes + len(layers[0]) <= wanted:
             some.append(layers.pop(0))
-        lanes = sum(map(len, some))
+            lanes += len(some[-1])
         claimed += yield from _claim_layers(runner, some, room - len(claimed))
         if has_rivals and lanes > 1 and len(claimed) < room:
             claimed += yield from _claim_past_rivals(runner, some, room - len(claimed))
         asked += lanes
-        wanted = GROWTH * asked if not claimed else 1 + (room - len(claimed)) * asked // len(claimed)
+        # All that these lanes hold is looked at, so not many are asked on a guess.
+        most = max(LAYERS, GROWTH * asked)
+        wanted = most if not claimed else min(most, 1 + (room - len(claimed)) * asked // len(claimed))
     return claimed
 
 
@@ -192,7 +145,8 @@ def _claim_layers(runner: str, layers: Sequence[Sequence[Probe]], room: int) -> 
         return (yield from _claim_shares(runner, [probe for layer in layers for probe in layer], room))
     [layer] = layers
     if len(layer) > 1:
-        rows = yield ask_rows("claim_together", _places(layer), runner=runner, room=room)
+        few = few_of_each(room, layer)
+        rows = yield ask_rows("claim_together", _places(layer), runner=runner, room=room, few=few)
     else:
         [(lane, after, _)] = layer
         rows = yield ask_rows("claim", [(lane, after, room, None)], runner=runner, room=room)

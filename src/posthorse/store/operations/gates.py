@@ -22,9 +22,10 @@ from posthorse.rules.gates import (
     next_token,
     tokens,
 )
-from posthorse.rules.turns import Head, Line, Passes, take_turns
+from posthorse.rules.turns import Head, take_turns
 from posthorse.store.base import Steps, ask, ask_rows, going_first, operation, single_operation, unrepeatable_operation
-from posthorse.store.operations.claim import Claimed, Probe, heads_of
+from posthorse.store.operations.by_turns import Turns, heads_of, next_in_turn
+from posthorse.store.operations.claim import Claimed, Probe
 from posthorse.store.queries import Row
 
 PATIENCE = 60_000_000
@@ -34,6 +35,9 @@ RELEASED_AT_ONCE = 1_000
 
 SIGHT = 100
 """Jobs of a lane with limits that a claim looks at: many of them may have to be set aside."""
+
+IN_SIGHT = 2_000
+"""Jobs of all such lanes that it looks at; two of each at least."""
 
 
 class Candidate(NamedTuple):
@@ -79,14 +83,6 @@ class Demands(Protocol):
         ...
 
 
-class Turns(NamedTuple):
-    """Whose turn it is, as `take_turns` wants it."""
-
-    lines: Mapping[int, Line]
-    weights: Mapping[str, int]
-    passes: Passes
-
-
 class Passed(NamedTuple):
     """The answer to a claim through gates."""
 
@@ -101,6 +97,8 @@ class Passed(NamedTuple):
     """True when jobs were set aside on the way: there may be others behind them."""
     is_left: bool
     """True when it was the turn of a job with limits that the runner had no room for: nothing was claimed past it."""
+    has_limited: bool
+    """True when jobs with limits were claimed."""
 
 
 @going_first
@@ -114,29 +112,31 @@ def claim_through_gates(
     demands: Demands,
     *,
     channel: str,
-    sight: int = 0,
+    sees_far: bool = False,
 ) -> Steps[Passed]:
     """Up to `room` jobs, `limited_room` of them through gates; what a gate of its own keeps out is set aside. Where
     `limited_room` does not suffice for a job whose turn it is, nothing is claimed past it.
 
     As a `claim`, but that of each lane with limits no more than SIGHT jobs are looked at, if no more could start.
+    `sees_far`: whether as many are looked at however little room there is.
     """
-    lines, weights, passes = turns
-    sight = sight or min(room, max(limited_room, SIGHT))
     of_lane = {probe.lane: demands.of_lane(probe.lane) for probe in probes}
     tally = Tally(*(yield from lock_gates(_by_gate(of_lane.values()))))
     probes = [probe for probe in probes if all(tally.room(need) != 0 for need in of_lane[probe.lane])]
     with_limits = [probe for probe in probes if of_lane[probe.lane] or demands.has_keys(probe.lane)]
-    limited_heads = yield from heads_of(with_limits, lines, room=sight)
+    without = {probe.lane for probe in probes} - {probe.lane for probe in with_limits}
+    sight = SIGHT if sees_far else min(room, max(limited_room, SIGHT))
+    sight = min(sight, max(2, IN_SIGHT // max(1, len(with_limits))))
+    limited_heads = yield from heads_of(with_limits, turns.lines, room=sight)
     candidates, of_job = yield from _candidates(limited_heads, demands)
     keyed = _by_gate(of_job.values())
     if keyed:
         tally.learn((yield from lock_gates(keyed))[0])
         # Somebody who left one of these gates may have lined up an earlier job meanwhile: that one goes first.
-        limited_heads = yield from heads_of(with_limits, lines, room=sight)
+        limited_heads = yield from heads_of(with_limits, turns.lines, room=sight)
         candidates, of_job = yield from _candidates(limited_heads, demands)
-    free_heads = yield from heads_of([probe for probe in probes if probe not in with_limits], lines, room=room)
-    heads = [*limited_heads, *free_heads]
+    # Beside jobs with limits the others get no more turns than among themselves, and in the same order.
+    free_heads, waiting = yield from next_in_turn([probe for probe in probes if probe.lane in without], turns, room)
 
     refused: dict[Head, Need] = {}
     in_line: list[Row] = []
@@ -168,7 +168,7 @@ def claim_through_gates(
             in_line.extend((need.gate, candidate.job, 0, need.until) for need in needs if need.until != "lease")
         return kept_out_by is None
 
-    chosen = take_turns(heads, lines, weights, passes, room, admits=admits)
+    chosen = take_turns([*limited_heads, *free_heads], *turns, room, admits=admits)
     if refused:
         yield from _hold(refused, candidates, demands)
     rows = (yield ask_rows("claim_places", chosen, runner=runner)) if chosen else []
@@ -184,7 +184,8 @@ def claim_through_gates(
     yield from _line_up(keyed.values(), tally, channel)
     gates = {job.job: [need.gate for need in needs if need.is_keyed] for job, needs in passed}
     shut = {lane: tally.opens_in(need) for lane, needs in of_lane.items() for need in needs if tally.room(need) == 0}
-    return Passed(claimed, frozenset(head.lane for head in heads), shut, gates, bool(refused), is_left)
+    waiting |= {head.lane for head in limited_heads}
+    return Passed(claimed, waiting, shut, gates, bool(refused), is_left, bool(passed))
 
 
 @going_first

@@ -119,18 +119,32 @@ SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_a
 
 -- ## claim_together
 -- Turns the first jobs of several lanes, wherever they stand, into leases of one living runner. How many each lane has to
--- give is counted without locks; where others claim at the same moment, a lane gives its next ones.
+-- give is counted without locks; where others claim at the same moment, a lane gives its next ones. Of each lane :few jobs are
+-- looked at, and those behind them only where they may come before the last of what is claimed.
 -- pairs: lane int, after bigint
-WITH taken AS (
+WITH looked AS MATERIALIZED (
+    SELECT r.lane, r.after, head.seq FROM {rows}
+    CROSS JOIN LATERAL (
+        SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT :few
+    ) AS head
+), bound AS MATERIALIZED (
+    SELECT coalesce((SELECT seq FROM looked ORDER BY seq LIMIT 1 OFFSET :room - 1), 9223372036854775807) AS seq
+), heads AS (
+    SELECT lane, after, seq FROM looked
+    UNION ALL
+    SELECT deep.lane, deep.after, head.seq FROM (
+        SELECT lane, after, max(seq) AS seq FROM looked
+        GROUP BY lane, after HAVING count(*) = :few AND max(seq) < (SELECT seq FROM bound)
+    ) AS deep
+    CROSS JOIN LATERAL (
+        SELECT seq FROM @ready WHERE lane = deep.lane AND seq > deep.seq AND seq <= (SELECT seq FROM bound)
+        ORDER BY seq LIMIT :room
+    ) AS head
+), taken AS (
     DELETE FROM @ready WHERE ctid = ANY (ARRAY(
         SELECT head.place FROM (
             SELECT first.lane, first.after, count(*) AS share FROM (
-                SELECT r.lane, r.after FROM {rows}
-                CROSS JOIN LATERAL (
-                    SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT :room
-                ) AS head
-                ORDER BY head.seq, r.lane
-                LIMIT :room
+                SELECT lane, after FROM heads ORDER BY seq, lane LIMIT :room
             ) AS first GROUP BY first.lane, first.after
         ) AS part
         CROSS JOIN LATERAL (

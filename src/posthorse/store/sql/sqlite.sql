@@ -116,22 +116,26 @@ DELETE FROM @ready WHERE (lane, seq) IN (
         9223372036854775807))
 
 -- ## claim_together
--- Turns the first jobs of several lanes, wherever they stand, into leases of one living runner. What is claimed ends at a
--- place that all lanes share, so each statement goes by lanes, whose numbers are cheaper to take apart than jobs.
+-- Turns the first jobs of several lanes, wherever they stand, into leases of one living runner. The lanes are merged: of
+-- their heads the first is taken, and the next of its lane comes in its place, so that it costs a step for a job and one for
+-- a lane, however deep they are. What is claimed ends at a place that all lanes share, so the others go by lanes, whose
+-- numbers are cheaper to take apart than jobs.
 -- pairs: lane int, after bigint
 -- picks
+WITH RECURSIVE merged(seq, lane) AS (
+    SELECT (SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT 1), CAST(r.lane AS integer)
+    FROM {rows}
+    UNION ALL
+    SELECT (SELECT seq FROM @ready AS next WHERE lane = merged.lane AND seq > merged.seq ORDER BY seq LIMIT 1), lane
+    FROM merged WHERE seq IS NOT NULL
+    ORDER BY 1 NULLS LAST, 2
+    LIMIT :room
+)
 SELECT json_group_array(
     json_array(
         first.job, j.epoch + 1, first.lane, first.seq, errors, crashes, losses, :light_arguments, options, run_at))
-FROM (
-    SELECT head.lane, head.seq, head.job FROM {rows} CROSS JOIN @ready head
-    WHERE head.lane = r.lane AND head.seq > r.after AND head.seq <= coalesce(
-        (SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT 1 OFFSET :room - 1),
-        9223372036854775807)
-    ORDER BY head.seq, head.lane
-    LIMIT :room
-) AS first CROSS JOIN @jobs j
-WHERE j.id = first.job
+FROM merged CROSS JOIN @ready first CROSS JOIN @jobs j
+WHERE first.lane = merged.lane AND first.seq = merged.seq AND j.id = first.job
     AND EXISTS (SELECT 1 FROM @runners WHERE id = :runner AND boot = :boot AND expires_at > :lease_now);
 INSERT INTO @leases (job, epoch, runner, claimed_at)
 SELECT j.id, j.epoch + 1, :runner, :now

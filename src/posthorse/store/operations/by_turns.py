@@ -1,0 +1,83 @@
+"""Claims where queues have weights, tenants share, or the newest come first: whose turn it is, is decided here.
+
+Of each lane no more jobs are looked at than may get a turn: a few first, and more where all of these did.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
+
+from posthorse.rules.turns import Head, Line, Passes, take_turns
+from posthorse.store.base import Steps, ask_rows, quiet, unrepeatable_operation
+from posthorse.store.operations.claim import GROWTH, Claimed, Probe, few_of_each
+from posthorse.store.queries import Row
+
+
+class Turns(NamedTuple):
+    """Whose turn it is, as `take_turns` wants it."""
+
+    lines: Mapping[int, Line]
+    weights: Mapping[str, int]
+    passes: Passes
+
+
+@quiet
+@unrepeatable_operation
+def claim_by_turns(
+    runner: str, probes: Sequence[Probe], room: int, turns: Turns
+) -> Steps[tuple[list[Claimed], frozenset[int]]]:
+    """Up to `room` jobs, as a `claim`; answers also with the lanes that had jobs."""
+    chosen, waiting = yield from next_in_turn(probes, turns, room)
+    claimed: list[Claimed] = []
+    for is_newest, some in _by_order(probes, turns.lines):
+        if shares := _shares(some, chosen, is_newest):
+            taken = yield ask_rows("claim_newest" if is_newest else "claim", shares, runner=runner, room=room)
+            claimed += map(Claimed._make, taken)
+    turn = {head: place for place, head in enumerate(chosen)}
+    claimed.sort(key=lambda job: turn.get(Head(job.lane, job.seq), room))
+    return claimed, waiting
+
+
+def next_in_turn(probes: Sequence[Probe], turns: Turns, room: int) -> Steps[tuple[list[Head], frozenset[int]]]:
+    """The next `room` jobs, and the lanes that have any. Takes no locks."""
+    seen: dict[int, list[Head]] = {}
+    chosen: list[Head] = []
+    few = min(room, few_of_each(room, probes)) if probes else 0
+    while probes:
+        for lane in [probe.lane for probe in probes]:
+            seen.pop(lane, None)
+        for head in (yield from heads_of(probes, turns.lines, room=few)):
+            seen.setdefault(head.lane, []).append(head)
+        chosen = take_turns([head for heads in seen.values() for head in heads], *turns, room)
+        given = Counter(head.lane for head in chosen)
+        # A lane that gets a turn for all that was seen of it may have more, and get more.
+        probes = [probe for probe in probes if few < room and given[probe.lane] == few]
+        few = min(room, GROWTH * few)
+    return chosen, frozenset(seen)
+
+
+def heads_of(probes: Sequence[Probe], lines: Mapping[int, Line], *, room: int) -> Steps[list[Head]]:
+    """Up to `room` places in each lane, those that are next in its order. Takes no locks."""
+    rows: list[Row] = []
+    for is_newest, some in _by_order(probes, lines):
+        if some:
+            rows += yield ask_rows("newest_heads" if is_newest else "heads", some, room=room)
+    return [Head(*cast("tuple[int, int]", row)) for row in rows]
+
+
+def _by_order(probes: Sequence[Probe], lines: Mapping[int, Line]) -> list[tuple[bool, list[Probe]]]:
+    return [
+        (is_newest, [probe for probe in probes if lines[probe.lane].is_newest_first is is_newest])
+        for is_newest in (False, True)
+    ]
+
+
+def _shares(probes: Sequence[Probe], chosen: Sequence[Head], is_newest: bool) -> list[Row]:
+    """What to claim from each lane: how many, and how far from its head the last of them stands."""
+    places: dict[int, list[int]] = {}
+    for head in chosen:
+        places.setdefault(head.lane, []).append(head.seq)
+    last = min if is_newest else max
+    return [(lane, after, len(places[lane]), last(places[lane])) for lane, after, _ in probes if lane in places]
