@@ -44,7 +44,7 @@ def test_only_lanes_that_are_served_are_probed_and_higher_priority_first() -> No
 def test_all_lanes_that_were_looked_at_are_known_even_foreign_ones() -> None:
     lanes = book()
     assert lanes.known == 4
-    assert lanes.add([(9, Lane("mail", "foreign", 3))]) is False
+    assert lanes.add([(9, Lane("mail", "foreign", 3))]) == []
     assert lanes.known == 9
     assert lanes[2] == FILMS
 
@@ -182,15 +182,20 @@ def test_lanes_with_jobs_left_by_a_gate_or_a_turn_are_not_taken_for_empty() -> N
     assert probed(lanes, 10.2, 3) == [9, 7]
 
 
-def test_when_each_of_many_lanes_gave_a_job_all_are_looked_into_before_they_are_asked_in_vain() -> None:
+def test_many_lanes_that_gave_a_job_are_asked_again_until_most_of_them_have_no_more() -> None:
     lanes = many()
     look(lanes, 10.0, dict.fromkeys(range(6, MANY + 1), 1))
-    for _ in range(0, FEW + 100, 100):
+    for _ in range(0, 2 * (FEW + 100), 100):
         assert not lanes.has_to_look(10.1)
         jobs = [claimed(number, 1) for number in probed(lanes, 10.1, 100)]
         assert len(jobs) == 100
         lanes.note(jobs, room=100, now=10.1, seconds=0)
+    assert not lanes.has_to_look(10.1)
+    jobs = [claimed(number, 2) for number in probed(lanes, 10.1, 100)[:40]]
+    lanes.note(jobs, room=100, now=10.1, seconds=0)
     assert lanes.has_to_look(10.1)
+    look(lanes, 10.2, dict.fromkeys(range(6, MANY + 1), 3))
+    assert not lanes.has_to_look(10.3)
 
 
 def test_all_are_looked_into_again_at_a_pace_that_the_look_itself_sets() -> None:

@@ -83,8 +83,8 @@ class Claiming:
         self._free = 0
         self._is_plain = False
         """True when the last claim asked for all that its lanes had: no gate and no turn kept anything back."""
-        self._unlimited: set[int] = set()
-        """Lanes for whose jobs there are no limits."""
+        self._limited: set[int] = set()
+        """Lanes for whose jobs there are limits."""
 
     @property
     def is_one_by_one(self) -> bool:
@@ -188,7 +188,7 @@ class Claiming:
         looks_first = self.is_idle and self._store.is_sqlite and not is_sure  # that costs no turn at the one write lock
         if looks_first and not await self._store.aread(lanes_with_jobs(probes)):
             return []
-        if any(map(self._is_limited, {probe.lane for probe in probes} - self._unlimited)):
+        if self._limited and not self._limited.isdisjoint(probe.lane for probe in probes):
             return await self._claim_through_gates(probes, room)
         if not self._book.takes_turns:
             self._is_plain = True
@@ -203,13 +203,7 @@ class Claiming:
 
     def _keeps_mark_of(self, lane: int) -> bool:
         # What was held comes back to its old place. Of most lanes it is known that nothing of theirs is ever held.
-        return lane in self._unlimited or not self._limits.has_keys(lane)
-
-    def _is_limited(self, lane: int) -> bool:
-        if self._limits.bind(lane):
-            return True
-        self._unlimited.add(lane)
-        return False
+        return lane not in self._limited or not self._limits.has_keys(lane)
 
     async def _claim_through_gates(self, probes: Sequence[Probe], room: int) -> list[Claimed]:
         turns, channel, sees_far = self._turns(probes), self._store.backend.channel, self._sees_far
@@ -232,15 +226,18 @@ class Claiming:
         """Looks for lanes and for what was said of queues since the last look; true when there is more to serve."""
         self._looked_at = time.monotonic()
         heard = await self._store.aread(news(self._book.known))
+        served = self._book.add(heard.lanes)
         if heard.changes != self._heard_changes:
             settings = self._registry.queues.settings(await self._store.aread(live_layers()))
             self._limits.obey(settings)
-            self._unlimited.clear()
+            self._limited = set(filter(self._limits.bind, self._book.served))
             self._book.obey(settings)
             self._book.reopen()
             self._heard_changes = heard.changes
+        else:
+            self._limited.update(filter(self._limits.bind, served))
         is_open = self._book.open_at(heard.now)
-        return self._book.add(heard.lanes) or is_open
+        return bool(served) or is_open
 
     async def _hear_ages(self) -> None:
         """Once a second: how long lanes wait that others of higher priority may starve."""

@@ -70,13 +70,15 @@ class LaneBook:
         self._found = FoundLanes()
         self._is_fresh = False
         """True when nothing was claimed since the last look into all of many lanes."""
+        self._gives_well = False
+        """True while those that were found then give at least half of what they are asked for."""
         self._next_look = 0.0
         self._probed: Sequence[int] = ()
         self.is_partial = False
         """True when the last probes left out lanes that may have jobs."""
 
-    def add(self, lanes: Iterable[tuple[int, Lane]]) -> bool:
-        """Enters lanes; true when one of them, or one that was strange until now, is served."""
+    def add(self, lanes: Iterable[tuple[int, Lane]]) -> Sequence[int]:
+        """Enters lanes; answers with those that are served from now on, some of them strange until now."""
         for number, lane in lanes:
             self.known = max(self.known, number)
             self._strange[number] = lane
@@ -89,7 +91,7 @@ class LaneBook:
                 self._priorities[number] = lane.priority
         if served:
             self._arrange_turns()
-        return bool(served)
+        return served
 
     def obey(self, queues: Mapping[str, QueueSettings]) -> None:
         """Learns what holds for queues from now on; `open_at` says which of them are open."""
@@ -115,6 +117,11 @@ class LaneBook:
         return self._lanes[number]
 
     @property
+    def served(self) -> Collection[int]:
+        """The numbers of all lanes."""
+        return self._lanes.keys()
+
+    @property
     def has_many(self) -> bool:
         """True when there are so many lanes that not every claim can look into all of them."""
         return len(self._lanes) > FEW
@@ -136,7 +143,7 @@ class LaneBook:
         boosted = {number: priorities[number] + steps for number, steps in self._boosts.items()}
         served = {number: place for number, place in heads.items() if number in priorities}
         self._found.learn(served, ChainMap(boosted, priorities) if boosted else priorities)
-        self._is_fresh = True
+        self._is_fresh = self._gives_well = True
         self._next_look = now + LOOK_SHARE * seconds
         self._marks.end(now, seconds)
 
@@ -220,6 +227,7 @@ class LaneBook:
         exhausted: the lanes that were probed gave all that they had.
         """
         if self.has_many:
+            self._gives_well = 2 * len(claimed) >= room
             self._note_found(claimed, exhausted=exhausted)
         self._marks.end(now, seconds)
         if self._boosts:
@@ -241,15 +249,21 @@ class LaneBook:
 
     @property
     def _is_enough_found(self) -> bool:
-        """A few lanes may be asked for more than they were found with; of many, most would be asked in vain."""
-        return 0 < len(self._found) <= FEW or self._found.untouched > 0
+        """Lanes may be asked for more than they were found with: a few always, many as long as it is not in vain."""
+        return self._found.untouched > 0 or (len(self._found) > 0 and (len(self._found) <= FEW or self._gives_well))
 
     def _probes_found(self, now: float, room: int) -> Sequence[Probe]:
         """As many of the lanes that had jobs as jobs are wanted; where they take turns, all."""
         wanted = len(self._found) if self.takes_turns else room
         probes: list[Probe] = []
         self.is_partial = not self._is_fresh
-        lanes, closed, shut, boosts = self._lanes, self._closed, self._shut, self._boosts
+        lanes, closed, shut, boosts, keeps_marks = (
+            self._lanes,
+            self._closed,
+            self._shut,
+            self._boosts,
+            self._marks.are_kept,
+        )
         for number, place in self._found:
             lane = lanes[number]
             if lane.queue in closed or (shut and shut.get(number, now) > now):
@@ -258,7 +272,7 @@ class LaneBook:
                 self.is_partial = True
                 break
             # What was found may have committed late, and stand before the mark.
-            after = min(self._start(number, now), place - 1) if self._marks.are_kept else 0
+            after = min(self._start(number, now), place - 1) if keeps_marks else 0
             probes.append(Probe(number, after, lane.priority + boosts.get(number, 0) if boosts else lane.priority))
         self._probed = [probe.lane for probe in probes]
         return probes
