@@ -73,10 +73,9 @@ class Drained:
 
 
 def measure(setup: Setup) -> Iterator[Sample]:
-    """Jobs per second beside each burden, and in the same round without any."""
-    with _drained(setup, NOTHING) as done:
-        free = done.pace()
+    """Jobs per second beside each burden, and just before without any: the machine changes its pace by the minute."""
     for burden in _burdens(setup):
+        free = _free_pace(setup)
         with _drained(setup, burden) as done:
             yield Sample(f"async jobs, {burden.name}", "jobs/s", done.pace(), free)
     yield from _in_deep_queues(setup)
@@ -89,10 +88,10 @@ def _in_deep_queues(setup: Setup) -> Iterator[Sample]:
     times = setup.sizes.deep
     name = f"{times * setup.sizes.jobs:,} async jobs in {DEEP_QUEUES} queues"
     burden = Burden(name, kinds=[noop.using(queue=f"deep {number}") for number in range(DEEP_QUEUES)])
-    with _drained(setup, NOTHING, times=times) as done:
-        free = done.pace()
+    free = _free_pace(setup, times=times)
     with _drained(setup, burden, times=times) as done:
         yield Sample(name, "jobs/s", done.pace(), free)
+    free = _free_pace(setup, times=times)
     with _drained(setup, burden, times=times, beside=_weights) as done:
         yield Sample(f"{name}, which share by weight", "jobs/s", done.pace(), free)
 
@@ -100,12 +99,16 @@ def _in_deep_queues(setup: Setup) -> Iterator[Sample]:
 def _behind_a_snapshot(setup: Setup) -> Iterator[Sample]:
     times = setup.sizes.pinned
     name = f"{times * setup.sizes.jobs:,} async jobs behind an old snapshot"
-    with _drained(setup, NOTHING, times=times) as done:
-        free = done.pace()
+    free = _free_pace(setup, times=times)
     with _drained(setup, NOTHING, times=times, beside=_pinned_snapshot) as done:
         yield Sample(name, "jobs/s", done.pace(), free)
         first, last = done.quarters()
         yield Sample(f"{name}, the last quarter of them beside the first", "jobs/s", last, first)
+
+
+def _free_pace(setup: Setup, *, times: int = 1) -> float:
+    with _drained(setup, NOTHING, times=times) as done:
+        return done.pace()
 
 
 def _burdens(setup: Setup) -> Sequence[Burden]:

@@ -18,7 +18,7 @@ from posthorse.rules.lifecycle import Lost
 from posthorse.rules.turns import Line, Passes
 from posthorse.store import postgres_faults
 from posthorse.store.base import Operation
-from posthorse.store.operations import runners
+from posthorse.store.operations import gates, runners
 from posthorse.store.operations.by_turns import Turns
 from posthorse.store.operations.finish import Attempt
 from posthorse.store.operations.gates import (
@@ -265,6 +265,27 @@ def test_what_another_gate_keeps_out_is_not_overtaken_in_its_sequence(yard: Yard
     yard.complete(*attempts(first))
     leave(yard, first)
     assert [job.job for job in claim(yard, runner, 10, rules).claimed] == [behind]
+    yard.audit()
+
+
+def test_of_many_lanes_with_limits_few_jobs_of_each_are_looked_at_and_none_is_left(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gates, "IN_SIGHT", 9)
+    lanes = [HOME, Lane("other", "work"), Lane("third", "work")]
+    jobs = [job for lane in lanes for job in enqueue(yard, *range(10), lane=lane)]
+    rules, runner = Rules(keyed=[ONE_EACH]), yard.runner()
+    claimed: list[str] = []
+    counts: list[int] = []
+    while len(claimed) < len(jobs):
+        passed = claim(yard, runner, 20, rules, lanes)
+        counts.append(len(passed.claimed))
+        claimed += [job.job for job in passed.claimed]
+        assert passed.claimed or passed.has_held
+        yard.complete(*attempts(passed))
+        leave(yard, passed)
+    assert sorted(claimed) == sorted(jobs)
+    assert max(counts) <= 9
     yard.audit()
 
 

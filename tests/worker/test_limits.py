@@ -13,6 +13,8 @@ from itertools import pairwise
 import pytest
 
 import posthorse as ph
+from posthorse.store.operations.claim import Claimed
+from posthorse.worker import claiming
 from tests.waiting import until, until_state
 
 
@@ -304,6 +306,31 @@ def test_jobs_without_limits_are_not_claimed_past_those_with_limits(app: ph.Post
     finish(app, jobs, workers=1, concurrency=4)
 
     assert "free" not in order[:50]
+
+
+def test_no_claim_is_in_vain_while_jobs_with_limits_come_one_after_the_other(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims: list[int] = []
+    claim = claiming.Claiming.next
+
+    async def counted(self: claiming.Claiming, room: int, *, free: int, is_empty: bool) -> list[Claimed]:
+        claimed = await claim(self, room, free=free, is_empty=is_empty)
+        claims.append(len(claimed))
+        return claimed
+
+    @app.job(concurrency=1_000)
+    async def limited(n: int) -> None: ...
+
+    @app.job
+    async def free(n: int) -> None: ...
+
+    calls = [kind.bind(n) for n in range(100) for kind in (limited, free)]
+    jobs = app.enqueue_many(calls)
+    monkeypatch.setattr(claiming.Claiming, "next", counted)
+    finish(app, jobs, workers=1, concurrency=4)
+    last = max(place for place, count in enumerate(claims) if count)
+    assert claims[:last].count(0) <= 5
 
 
 def test_a_cancelled_head_makes_room(app: ph.Posthorse) -> None:

@@ -61,10 +61,10 @@ def test_there_are_turns_only_where_a_served_queue_asks_for_them() -> None:
 def test_a_lane_that_was_strange_is_served_once_its_kind_is_known() -> None:
     known: set[str] = set()
     lanes = LaneBook(lambda lane: lane.kind in known, keeps_marks=False)
-    assert lanes.add([(1, LOW)]) is False
+    assert lanes.add([(1, LOW)]) == []
     known.add("letter")
-    assert lanes.add([]) is True
-    assert lanes.add([]) is False
+    assert lanes.add([]) == [1]
+    assert lanes.add([]) == []
     assert probed(lanes) == [1]
 
 

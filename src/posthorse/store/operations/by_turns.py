@@ -11,8 +11,11 @@ from typing import NamedTuple, cast
 
 from posthorse.rules.turns import Head, Line, Passes, take_turns
 from posthorse.store.base import Steps, ask_rows, quiet, unrepeatable_operation
-from posthorse.store.operations.claim import GROWTH, Claimed, Probe, few_of_each
+from posthorse.store.operations.claim import Claimed, Probe, few_of_each
 from posthorse.store.queries import Row
+
+DEEPER = 4
+"""So many times as many jobs are looked at of lanes whose jobs all got turns."""
 
 
 class Turns(NamedTuple):
@@ -54,7 +57,7 @@ def next_in_turn(probes: Sequence[Probe], turns: Turns, room: int) -> Steps[tupl
         given = Counter(head.lane for head in chosen)
         # A lane that gets a turn for all that was seen of it may have more, and get more.
         probes = [probe for probe in probes if few < room and given[probe.lane] == few]
-        few = min(room, GROWTH * few)
+        few = min(room, DEEPER * few)
     return chosen, frozenset(seen)
 
 
