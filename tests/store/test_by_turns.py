@@ -35,11 +35,13 @@ class Shelf:
     def __init__(self, places: Places) -> None:
         self.places = places
         self.looked_at = 0
+        self.looks = 0
 
     def answer(self, steps: Steps[T]) -> T:
         try:
             wanted = next(steps)
             while True:
+                self.looks += 1
                 assert wanted.rows is not None
                 room = wanted.values["room"]
                 assert isinstance(room, int)
@@ -101,6 +103,14 @@ def test_beside_jobs_with_limits_the_others_get_no_more_turns_than_among_themsel
     heads = [head for head in shelf.heads if head.lane in limited]
     chosen = take_turns([*heads, *free_heads], *turns, room, admits=admits)
     assert chosen == take_turns(shelf.heads, *turns, room, admits=admits)
+
+
+def test_a_lane_that_alone_has_jobs_is_looked_into_twice() -> None:
+    lines = {lane: Line(f"queue {lane}", 0) for lane in range(200)}
+    shelf = Shelf({lane: range(1_000 if lane == 7 else 0) for lane in lines})
+    chosen, waiting = shelf.next_in_turn(Turns(lines, {}, Passes()), 900)
+    assert (len(chosen), set(waiting)) == (900, {7})
+    assert shelf.looks == 2
 
 
 @pytest.mark.parametrize("lanes", [1, 3, 40, 1000])

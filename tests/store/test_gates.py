@@ -289,6 +289,42 @@ def test_of_many_lanes_with_limits_few_jobs_of_each_are_looked_at_and_none_is_le
     yard.audit()
 
 
+@pytest.mark.parametrize("others", [10, 150])
+def test_what_is_out_of_sight_in_a_lane_with_limits_is_not_passed(yard: Yard, others: int) -> None:
+    urgent, plain = Lane("urgent", "work", 5), Lane("plain", "work")
+    jobs = enqueue(yard, *range(30), lane=urgent)
+    yard.enqueue(30, plain)
+    lanes = [urgent, *(Lane(f"empty {number}", "work") for number in range(others)), plain]
+    free = yard.probe(plain).lane
+    rules, runner = AllBut(free, keyed=[ONE_EACH]), yard.runner()
+    assert [job.job for job in claim(yard, runner, 40, rules, lanes).claimed[:30]] == jobs
+
+
+def test_where_many_lanes_have_jobs_with_limits_no_other_job_passes_them(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gates, "IN_SIGHT", 12)
+    monkeypatch.setattr(gates, "SIGHT", 10)
+    lanes = [Lane(f"queue {number}", "work") for number in range(3)]
+    jobs = [job for lane in lanes for job in enqueue(yard, *range(10), lane=lane)]
+    plain = Lane("plain", "work", -1)
+    yard.enqueue(30, plain)
+    rules, runner = AllBut(yard.probe(plain).lane, keyed=[RATE_EACH]), yard.runner()
+    claimed = [job.job for _ in range(10) for job in claim(yard, runner, 40, rules, [*lanes, plain]).claimed]
+    assert set(claimed[:10]) <= set(jobs)
+
+
+class AllBut(Rules):
+    """The same, but for one lane that has no limits."""
+
+    def __init__(self, free: int, *, keyed: Sequence[Need]) -> None:
+        super().__init__(keyed=keyed)
+        self.free = free
+
+    def has_keys(self, lane: int) -> bool:
+        return lane != self.free
+
+
 @pytest.mark.parametrize("action", ["pause", "cancel"])
 def test_a_head_that_leaves_while_another_gate_keeps_it_out_is_passed(yard: Yard, action: Request) -> None:
     enqueue(yard, ("north", 0))

@@ -144,7 +144,8 @@ def test_the_check_finds_what_it_looks_for(planned: psycopg.Connection[Any]) -> 
         check(explained[0]["Plan"], "bad")
 
 
-def test_a_claim_from_many_deep_lanes_looks_at_few_of_their_jobs(databases: MigratedDatabases) -> None:
+@pytest.mark.parametrize("empty", [0, 160])
+def test_a_claim_from_many_deep_lanes_looks_at_few_of_their_jobs(databases: MigratedDatabases, empty: int) -> None:
     lanes, depth, room = 40, 300, 80
     with databases.fresh("18") as url, psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
@@ -153,7 +154,7 @@ def test_a_claim_from_many_deep_lanes_looks_at_few_of_their_jobs(databases: Migr
         )
         connection.execute(SESSION)
         yard = Yard(url)
-        probes = [(lane, 0) for lane in range(1, lanes + 1)]
+        probes = [(lane, 0) for lane in range(1, lanes + empty + 1)]
         few = few_of_each(room, [Probe(*probe, 0) for probe in probes])
         values: dict[str, Value] = {"runner": yard.runner(), "room": room, "few": few}
         yard.store.close()

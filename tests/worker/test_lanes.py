@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from posthorse.rules.job import Lane
 from posthorse.rules.queues import QueueSettings
 from posthorse.store.operations.claim import Claimed, Probe
-from posthorse.worker.lanes import FEW, LOOK_SHARE, LaneBook
+from posthorse.worker.lanes import FEW, FRESH_FOR, LOOK_SHARE, LaneBook
 from posthorse.worker.marks import LAG, SWEEP_EVERY, SWEEP_SHARE
 
 LETTERS, FILMS = Lane("mail", "letter", 0), Lane("video", "film", 7)
@@ -191,6 +191,7 @@ def test_many_lanes_that_gave_a_job_are_asked_again_until_most_of_them_have_no_m
         assert len(jobs) == 100
         lanes.note(jobs, room=100, now=10.1, seconds=0)
     assert not lanes.has_to_look(10.1)
+    assert lanes.has_to_look(10.0 + FRESH_FOR)
     jobs = [claimed(number, 2) for number in probed(lanes, 10.1, 100)[:40]]
     lanes.note(jobs, room=100, now=10.1, seconds=0)
     assert lanes.has_to_look(10.1)

@@ -13,6 +13,9 @@ from itertools import pairwise
 import pytest
 
 import posthorse as ph
+from posthorse.errors import StoreError
+from posthorse.store.base import Operation
+from posthorse.store.operations import queues
 from posthorse.store.operations.claim import Claimed
 from posthorse.worker import claiming
 from tests.waiting import until, until_state
@@ -331,6 +334,41 @@ def test_no_claim_is_in_vain_while_jobs_with_limits_come_one_after_the_other(
     finish(app, jobs, workers=1, concurrency=4)
     last = max(place for place, count in enumerate(claims) if count)
     assert claims[:last].count(0) <= 5
+
+
+def test_a_lane_is_not_served_before_its_limits_could_be_read(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running: list[int] = []
+    most = 0
+    failures = 1
+
+    def live_layers() -> Operation[dict[str, dict[str, object]]]:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise StoreError("the disk of this test cannot be read")
+        return queues.live_layers()
+
+    @app.job(queue="calls")
+    async def call(n: int) -> None:
+        nonlocal most
+        running.append(n)
+        most = max(most, len(running))
+        await asyncio.sleep(0.02)
+        running.remove(n)
+
+    @app.job
+    async def other() -> None: ...
+
+    with app.worker(concurrency=8):
+        other.enqueue().result(timeout=30)
+        monkeypatch.setattr(claiming, "live_layers", live_layers)
+        app.queue("calls").set(concurrency=1)
+        for job in app.enqueue_many([call.bind(n) for n in range(8)]):
+            job.result(timeout=30)
+    assert failures < 0
+    assert most == 1
 
 
 def test_a_cancelled_head_makes_room(app: ph.Posthorse) -> None:

@@ -218,17 +218,20 @@ class Claiming:
         self._book.take_note_of_turns(passed.claimed, turns.lines, passed.waiting)
         self._gates.update(passed.gates)
         self.has_more = passed.has_held and not passed.claimed
-        # Where one came after another, the next is taken for such a one, too, without a look that finds no room for it.
-        self.wants_room = passed.is_left or (self._wanted_room and passed.has_limited and len(passed.claimed) == room)
+        # Where many come one after the other, the next is taken for one, too, without a look that finds no room for it.
+        many_limited = len(passed.claimed) == room <= 4 * len(passed.gates)
+        self.wants_room = passed.is_left or (self._wanted_room and many_limited)
         return passed.claimed
 
     async def _hear_news(self) -> bool:
         """Looks for lanes and for what was said of queues since the last look; true when there is more to serve."""
         self._looked_at = time.monotonic()
         heard = await self._store.aread(news(self._book.known))
+        layers = None if heard.changes == self._heard_changes else await self._store.aread(live_layers())
+        # All that was read is learned at once: a lane that is known before its limits would be claimed without them.
         served = self._book.add(heard.lanes)
-        if heard.changes != self._heard_changes:
-            settings = self._registry.queues.settings(await self._store.aread(live_layers()))
+        if layers is not None:
+            settings = self._registry.queues.settings(layers)
             self._limits.obey(settings)
             self._limited = set(filter(self._limits.bind, self._book.served))
             self._book.obey(settings)

@@ -28,6 +28,9 @@ AGES_EVERY = 1.0
 FEW = 200
 """Up to so many lanes every claim looks into all of them."""
 
+FRESH_FOR = 1.0
+"""Seconds after such a look for which lanes that gave jobs then are asked again before another."""
+
 LOOK_SHARE = 50
 """A look into all of many lanes that took t seconds is followed by another after 50 t."""
 
@@ -72,6 +75,7 @@ class LaneBook:
         """True when nothing was claimed since the last look into all of many lanes."""
         self._gives_well = False
         """True while those that were found then give at least half of what they are asked for."""
+        self._fresh_until = 0.0
         self._next_look = 0.0
         self._probed: Sequence[int] = ()
         self.is_partial = False
@@ -118,7 +122,7 @@ class LaneBook:
 
     @property
     def served(self) -> Collection[int]:
-        """The numbers of all lanes."""
+        """The numbers of all lanes that are served."""
         return self._lanes.keys()
 
     @property
@@ -128,7 +132,7 @@ class LaneBook:
 
     def has_to_look(self, now: float) -> bool:
         """Whether it is time to look into all of many lanes, for `learn`."""
-        if not self.has_many or (self._is_enough_found and now < min(self._next_look, self._marks.next_sweep)):
+        if not self.has_many or (self._is_enough_found(now) and now < min(self._next_look, self._marks.next_sweep)):
             return False
         self._marks.begin(now)
         return True
@@ -144,7 +148,7 @@ class LaneBook:
         served = {number: place for number, place in heads.items() if number in priorities}
         self._found.learn(served, ChainMap(boosted, priorities) if boosted else priorities)
         self._is_fresh = self._gives_well = True
-        self._next_look = now + LOOK_SHARE * seconds
+        self._next_look, self._fresh_until = now + LOOK_SHARE * seconds, now + FRESH_FOR
         self._marks.end(now, seconds)
 
     def probes(self, now: float, room: int) -> Sequence[Probe]:
@@ -247,10 +251,10 @@ class LaneBook:
             if not self._shut or self._shut.get(number, now) <= now:
                 yield Probe(number, self._start(number, now), lane.priority + self._boosts.get(number, 0))
 
-    @property
-    def _is_enough_found(self) -> bool:
-        """Lanes may be asked for more than they were found with: a few always, many as long as it is not in vain."""
-        return self._found.untouched > 0 or (len(self._found) > 0 and (len(self._found) <= FEW or self._gives_well))
+    def _is_enough_found(self, now: float) -> bool:
+        """Lanes may be asked for more than they were found with: a few always, many for a while and not in vain."""
+        may_ask_again = len(self._found) <= FEW or (self._gives_well and now < self._fresh_until)
+        return self._found.untouched > 0 or (len(self._found) > 0 and may_ask_again)
 
     def _probes_found(self, now: float, room: int) -> Sequence[Probe]:
         """As many of the lanes that had jobs as jobs are wanted; where they take turns, all."""

@@ -49,15 +49,15 @@ def next_in_turn(probes: Sequence[Probe], turns: Turns, room: int) -> Steps[tupl
     chosen: list[Head] = []
     few = min(room, few_of_each(room, probes)) if probes else 0
     while probes:
-        for lane in [probe.lane for probe in probes]:
-            seen.pop(lane, None)
+        for probe in probes:
+            seen.pop(probe.lane, None)
         for head in (yield from heads_of(probes, turns.lines, room=few)):
             seen.setdefault(head.lane, []).append(head)
         chosen = take_turns([head for heads in seen.values() for head in heads], *turns, room)
         given = Counter(head.lane for head in chosen)
         # A lane that gets a turn for all that was seen of it may have more, and get more.
         probes = [probe for probe in probes if few < room and given[probe.lane] == few]
-        few = min(room, DEEPER * few)
+        few = min(room, max(DEEPER * few, few_of_each(room, probes))) if probes else 0
     return chosen, frozenset(seen)
 
 

@@ -23,8 +23,8 @@ from posthorse.store.queries import Row
 GROWTH = 4
 """So many times as many lanes are asked after some that had little."""
 
-LAYERS = 16
-"""Lanes of several priorities that are asked at once, as long as those before them had something."""
+AT_ONCE = 16
+"""Lanes of several priorities that are asked at once on a guess."""
 
 PAST_RIVALS = 4
 """Lanes that are asked once more, one by one."""
@@ -135,7 +135,7 @@ def _claim(runner: str, probes: Sequence[Probe], room: int, has_rivals: bool) ->
             claimed += yield from _claim_past_rivals(runner, some, room - len(claimed))
         asked += lanes
         # All that these lanes hold is looked at, so not many are asked on a guess.
-        most = max(LAYERS, GROWTH * asked)
+        most = max(AT_ONCE, GROWTH * asked)
         wanted = most if not claimed else min(most, 1 + (room - len(claimed)) * asked // len(claimed))
     return claimed
 

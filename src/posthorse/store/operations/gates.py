@@ -22,7 +22,7 @@ from posthorse.rules.gates import (
     next_token,
     tokens,
 )
-from posthorse.rules.turns import Head, take_turns
+from posthorse.rules.turns import Head, Line, take_turns
 from posthorse.store.base import Steps, ask, ask_rows, going_first, operation, single_operation, unrepeatable_operation
 from posthorse.store.operations.by_turns import Turns, heads_of, next_in_turn
 from posthorse.store.operations.claim import Claimed, Probe
@@ -92,13 +92,11 @@ class Passed(NamedTuple):
     shut: Mapping[int, float | None]
     """Lanes whose gates are shut, with the seconds until a token comes; None where somebody inside has to end."""
     gates: Mapping[str, Sequence[str]]
-    """Which gates of its own each claimed job passed; jobs without limits are left out."""
+    """Which gates of its own each claimed job with limits passed."""
     has_held: bool
     """True when jobs were set aside on the way: there may be others behind them."""
     is_left: bool
     """True when it was the turn of a job with limits that the runner had no room for: nothing was claimed past it."""
-    has_limited: bool
-    """True when jobs with limits were claimed."""
 
 
 @going_first
@@ -117,23 +115,23 @@ def claim_through_gates(
     """Up to `room` jobs, `limited_room` of them through gates; what a gate of its own keeps out is set aside. Where
     `limited_room` does not suffice for a job whose turn it is, nothing is claimed past it.
 
-    As a `claim`, but that of each lane with limits no more than SIGHT jobs are looked at, if no more could start.
-    `sees_far`: whether as many are looked at however little room there is.
+    As a `claim`, but that of each lane with limits no more than SIGHT jobs are looked at, if no more could start, and
+    fewer of many lanes. `sees_far`: whether as many are looked at however little room there is.
     """
     of_lane = {probe.lane: demands.of_lane(probe.lane) for probe in probes}
     tally = Tally(*(yield from lock_gates(_by_gate(of_lane.values()))))
     probes = [probe for probe in probes if all(tally.room(need) != 0 for need in of_lane[probe.lane])]
     with_limits = [probe for probe in probes if of_lane[probe.lane] or demands.has_keys(probe.lane)]
     without = {probe.lane for probe in probes} - {probe.lane for probe in with_limits}
-    sight = SIGHT if sees_far else min(room, max(limited_room, SIGHT))
-    sight = min(sight, max(2, IN_SIGHT // max(1, len(with_limits))))
-    limited_heads = yield from heads_of(with_limits, turns.lines, room=sight)
+    sight = max(limited_room, SIGHT)
+    sight = sight if sees_far else min(room, sight)
+    limited_heads, last_seen = yield from _limited_heads(with_limits, turns.lines, sight)
     candidates, of_job = yield from _candidates(limited_heads, demands)
     keyed = _by_gate(of_job.values())
     if keyed:
         tally.learn((yield from lock_gates(keyed))[0])
         # Somebody who left one of these gates may have lined up an earlier job meanwhile: that one goes first.
-        limited_heads = yield from heads_of(with_limits, turns.lines, room=sight)
+        limited_heads, last_seen = yield from _limited_heads(with_limits, turns.lines, sight)
         candidates, of_job = yield from _candidates(limited_heads, demands)
     # Beside jobs with limits the others get no more turns than among themselves, and in the same order.
     free_heads, waiting = yield from next_in_turn([probe for probe in probes if probe.lane in without], turns, room)
@@ -144,12 +142,12 @@ def claim_through_gates(
     for head, needs in of_job.items():
         tally.expect(candidates[head].place, needs)
 
-    is_left = False
+    is_left = is_out_of_sight = False
 
     def admits(head: Head) -> bool:
-        nonlocal is_left
-        if is_left or (demands.has_keys(head.lane) and head not in of_job):
-            return False  # its turn is after that of one with limits, or it is gone
+        nonlocal is_left, is_out_of_sight
+        if is_left or is_out_of_sight or (demands.has_keys(head.lane) and head not in of_job):
+            return False  # its turn is after that of one with limits, or may be, or it is gone
         needs = (*of_lane[head.lane], *of_job.get(head, ()))
         if not needs or not tally.knows(needs):
             return not needs
@@ -162,6 +160,7 @@ def claim_through_gates(
         kept_out_by = tally.admit(arrival, needs)
         if kept_out_by is None:
             limited.add(head)
+            is_out_of_sight = head in last_seen
         elif kept_out_by.is_keyed:
             refused[head] = kept_out_by
         if candidate and kept_out_by and kept_out_by.until == "lease":
@@ -185,7 +184,7 @@ def claim_through_gates(
     gates = {job.job: [need.gate for need in needs if need.is_keyed] for job, needs in passed}
     shut = {lane: tally.opens_in(need) for lane, needs in of_lane.items() for need in needs if tally.room(need) == 0}
     waiting |= {head.lane for head in limited_heads}
-    return Passed(claimed, waiting, shut, gates, bool(refused), is_left, bool(passed))
+    return Passed(claimed, waiting, shut, gates, bool(refused), is_left)
 
 
 @going_first
@@ -291,6 +290,26 @@ def _standings(gates: Sequence[str]) -> Steps[tuple[list[Standing], int]]:
 
 def _now() -> Steps[int]:
     return cast("int", (yield ask("now"))[0][0]) * 1000
+
+
+def _limited_heads(
+    probes: Sequence[Probe], lines: Mapping[int, Line], sight: int
+) -> Steps[tuple[list[Head], frozenset[Head]]]:
+    """The next jobs of lanes with limits, and the last that was seen of each lane that may have more."""
+    if len(probes) > IN_SIGHT // SIGHT:
+        filled = {head.lane for head in (yield from heads_of(probes, lines, room=1))}
+        probes = [probe for probe in probes if probe.lane in filled]
+        sight = min(sight, max(2, IN_SIGHT // max(1, len(probes))))
+    heads = yield from heads_of(probes, lines, room=sight)
+    places: dict[int, list[int]] = {}
+    for head in heads:
+        places.setdefault(head.lane, []).append(head.seq)
+    last_seen = [
+        Head(lane, min(seen) if lines[lane].is_newest_first else max(seen))
+        for lane, seen in places.items()
+        if len(seen) == sight
+    ]
+    return heads, frozenset(last_seen)
 
 
 def _candidates(

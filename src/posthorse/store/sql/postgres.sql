@@ -120,24 +120,42 @@ SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_a
 -- ## claim_together
 -- Turns the first jobs of several lanes, wherever they stand, into leases of one living runner. How many each lane has to
 -- give is counted without locks; where others claim at the same moment, a lane gives its next ones. Of each lane :few jobs are
--- looked at, and those behind them only where they may come before the last of what is claimed.
+-- looked at first, then a few more of those lanes where they may come before the last of what is claimed, and in the end
+-- all that may.
 -- pairs: lane int, after bigint
 WITH looked AS MATERIALIZED (
     SELECT r.lane, r.after, head.seq FROM {rows}
     CROSS JOIN LATERAL (
         SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT :few
     ) AS head
-), bound AS MATERIALIZED (
-    SELECT coalesce((SELECT seq FROM looked ORDER BY seq LIMIT 1 OFFSET :room - 1), 9223372036854775807) AS seq
+), deep AS MATERIALIZED (
+    SELECT lane, after, max(looked.seq) AS seq, bound.seq AS upto, count(*) OVER () AS lanes
+    FROM looked CROSS JOIN (
+        SELECT coalesce((SELECT seq FROM looked ORDER BY seq LIMIT 1 OFFSET :room - 1), 9223372036854775807) AS seq
+    ) AS bound
+    GROUP BY lane, after, bound.seq HAVING count(*) = :few AND max(looked.seq) < bound.seq
+), deeper AS MATERIALIZED (
+    SELECT deep.lane, deep.after, deep.lanes, head.seq FROM deep
+    CROSS JOIN LATERAL (
+        SELECT seq FROM @ready WHERE lane = deep.lane AND seq > deep.seq AND seq <= deep.upto
+        ORDER BY seq LIMIT 2 + 2 * :room / deep.lanes
+    ) AS head
+), deepest AS (
+    SELECT lane, after, max(deeper.seq) AS seq, bound.seq AS upto
+    FROM deeper CROSS JOIN (
+        SELECT coalesce((
+            SELECT seq FROM (SELECT seq FROM looked UNION ALL SELECT seq FROM deeper) AS seen
+            ORDER BY seq LIMIT 1 OFFSET :room - 1), 9223372036854775807) AS seq
+    ) AS bound
+    GROUP BY lane, after, lanes, bound.seq HAVING count(*) = 2 + 2 * :room / lanes AND max(deeper.seq) < bound.seq
 ), heads AS (
     SELECT lane, after, seq FROM looked
     UNION ALL
-    SELECT deep.lane, deep.after, head.seq FROM (
-        SELECT lane, after, max(seq) AS seq FROM looked
-        GROUP BY lane, after HAVING count(*) = :few AND max(seq) < (SELECT seq FROM bound)
-    ) AS deep
+    SELECT lane, after, seq FROM deeper
+    UNION ALL
+    SELECT deepest.lane, deepest.after, head.seq FROM deepest
     CROSS JOIN LATERAL (
-        SELECT seq FROM @ready WHERE lane = deep.lane AND seq > deep.seq AND seq <= (SELECT seq FROM bound)
+        SELECT seq FROM @ready WHERE lane = deepest.lane AND seq > deepest.seq AND seq <= deepest.upto
         ORDER BY seq LIMIT :room
     ) AS head
 ), taken AS (

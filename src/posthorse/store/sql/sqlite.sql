@@ -118,8 +118,8 @@ DELETE FROM @ready WHERE (lane, seq) IN (
 -- ## claim_together
 -- Turns the first jobs of several lanes, wherever they stand, into leases of one living runner. The lanes are merged: of
 -- their heads the first is taken, and the next of its lane comes in its place, so that it costs a step for a job and one for
--- a lane, however deep they are. What is claimed ends at a place that all lanes share, so the others go by lanes, whose
--- numbers are cheaper to take apart than jobs.
+-- a lane, however deep they are. What is claimed ends at a place that all lanes share, so the other statements go by lanes,
+-- whose numbers are cheaper to take apart than jobs.
 -- pairs: lane int, after bigint
 -- picks
 WITH RECURSIVE merged(seq, lane) AS (
