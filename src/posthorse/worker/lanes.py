@@ -261,13 +261,7 @@ class LaneBook:
         wanted = len(self._found) if self.takes_turns else room
         probes: list[Probe] = []
         self.is_partial = not self._is_fresh
-        lanes, closed, shut, boosts, keeps_marks = (
-            self._lanes,
-            self._closed,
-            self._shut,
-            self._boosts,
-            self._marks.are_kept,
-        )
+        lanes, closed, shut, boosts = self._lanes, self._closed, self._shut, self._boosts
         for number, place in self._found:
             lane = lanes[number]
             if lane.queue in closed or (shut and shut.get(number, now) > now):
@@ -276,7 +270,7 @@ class LaneBook:
                 self.is_partial = True
                 break
             # What was found may have committed late, and stand before the mark.
-            after = min(self._start(number, now), place - 1) if keeps_marks else 0
+            after = min(self._start(number, now), place - 1) if self._marks.are_kept else 0
             probes.append(Probe(number, after, lane.priority + boosts.get(number, 0) if boosts else lane.priority))
         self._probed = [probe.lane for probe in probes]
         return probes

@@ -47,7 +47,7 @@ def next_in_turn(probes: Sequence[Probe], turns: Turns, room: int) -> Steps[tupl
     """The next `room` jobs, and the lanes that have any. Takes no locks."""
     seen: dict[int, list[Head]] = {}
     chosen: list[Head] = []
-    few = min(room, few_of_each(room, probes)) if probes else 0
+    few = min(room, few_of_each(room, len(probes))) if probes else 0
     while probes:
         for probe in probes:
             seen.pop(probe.lane, None)
@@ -57,7 +57,7 @@ def next_in_turn(probes: Sequence[Probe], turns: Turns, room: int) -> Steps[tupl
         given = Counter(head.lane for head in chosen)
         # A lane that gets a turn for all that was seen of it may have more, and get more.
         probes = [probe for probe in probes if few < room and given[probe.lane] == few]
-        few = min(room, max(DEEPER * few, few_of_each(room, probes))) if probes else 0
+        few = min(room, max(DEEPER * few, few_of_each(room, len(probes)))) if probes else 0
     return chosen, frozenset(seen)
 
 
@@ -70,6 +70,14 @@ def heads_of(probes: Sequence[Probe], lines: Mapping[int, Line], *, room: int) -
     return [Head(*cast("tuple[int, int]", row)) for row in rows]
 
 
+def places_by_lane(heads: Sequence[Head]) -> dict[int, list[int]]:
+    """The places of these jobs, for each of their lanes."""
+    places: dict[int, list[int]] = {}
+    for head in heads:
+        places.setdefault(head.lane, []).append(head.seq)
+    return places
+
+
 def _by_order(probes: Sequence[Probe], lines: Mapping[int, Line]) -> list[tuple[bool, list[Probe]]]:
     return [
         (is_newest, [probe for probe in probes if lines[probe.lane].is_newest_first is is_newest])
@@ -79,8 +87,6 @@ def _by_order(probes: Sequence[Probe], lines: Mapping[int, Line]) -> list[tuple[
 
 def _shares(probes: Sequence[Probe], chosen: Sequence[Head], is_newest: bool) -> list[Row]:
     """What to claim from each lane: how many, and how far from its head the last of them stands."""
-    places: dict[int, list[int]] = {}
-    for head in chosen:
-        places.setdefault(head.lane, []).append(head.seq)
+    places = places_by_lane(chosen)
     last = min if is_newest else max
     return [(lane, after, len(places[lane]), last(places[lane])) for lane, after, _ in probes if lane in places]

@@ -110,9 +110,9 @@ def claim(runner: str, probes: Sequence[Probe], room: int, *, has_rivals: bool =
     return Operation(steps, is_single=is_single, is_repeatable=False, is_quiet=True)
 
 
-def few_of_each(room: int, probes: Sequence[Probe]) -> int:
+def few_of_each(room: int, lanes: int) -> int:
     """How many jobs of each lane are looked at first: twice its part, and two."""
-    return 2 + 2 * room // len(probes)
+    return 2 + 2 * room // lanes
 
 
 def _claim(runner: str, probes: Sequence[Probe], room: int, has_rivals: bool) -> Steps[list[Claimed]]:
@@ -145,7 +145,7 @@ def _claim_layers(runner: str, layers: Sequence[Sequence[Probe]], room: int) -> 
         return (yield from _claim_shares(runner, [probe for layer in layers for probe in layer], room))
     [layer] = layers
     if len(layer) > 1:
-        few = few_of_each(room, layer)
+        few = few_of_each(room, len(layer))
         rows = yield ask_rows("claim_together", _places(layer), runner=runner, room=room, few=few)
     else:
         [(lane, after, _)] = layer

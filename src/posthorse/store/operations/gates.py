@@ -24,7 +24,7 @@ from posthorse.rules.gates import (
 )
 from posthorse.rules.turns import Head, Line, take_turns
 from posthorse.store.base import Steps, ask, ask_rows, going_first, operation, single_operation, unrepeatable_operation
-from posthorse.store.operations.by_turns import Turns, heads_of, next_in_turn
+from posthorse.store.operations.by_turns import Turns, heads_of, next_in_turn, places_by_lane
 from posthorse.store.operations.claim import Claimed, Probe
 from posthorse.store.queries import Row
 
@@ -122,7 +122,7 @@ def claim_through_gates(
     tally = Tally(*(yield from lock_gates(_by_gate(of_lane.values()))))
     probes = [probe for probe in probes if all(tally.room(need) != 0 for need in of_lane[probe.lane])]
     with_limits = [probe for probe in probes if of_lane[probe.lane] or demands.has_keys(probe.lane)]
-    without = {probe.lane for probe in probes} - {probe.lane for probe in with_limits}
+    limited_lanes = {probe.lane for probe in with_limits}
     sight = max(limited_room, SIGHT)
     sight = sight if sees_far else min(room, sight)
     limited_heads, last_seen = yield from _limited_heads(with_limits, turns.lines, sight)
@@ -134,7 +134,8 @@ def claim_through_gates(
         limited_heads, last_seen = yield from _limited_heads(with_limits, turns.lines, sight)
         candidates, of_job = yield from _candidates(limited_heads, demands)
     # Beside jobs with limits the others get no more turns than among themselves, and in the same order.
-    free_heads, waiting = yield from next_in_turn([probe for probe in probes if probe.lane in without], turns, room)
+    without = [probe for probe in probes if probe.lane not in limited_lanes]
+    free_heads, waiting = yield from next_in_turn(without, turns, room)
 
     refused: dict[Head, Need] = {}
     in_line: list[Row] = []
@@ -301,12 +302,9 @@ def _limited_heads(
         probes = [probe for probe in probes if probe.lane in filled]
         sight = min(sight, max(2, IN_SIGHT // max(1, len(probes))))
     heads = yield from heads_of(probes, lines, room=sight)
-    places: dict[int, list[int]] = {}
-    for head in heads:
-        places.setdefault(head.lane, []).append(head.seq)
     last_seen = [
         Head(lane, min(seen) if lines[lane].is_newest_first else max(seen))
-        for lane, seen in places.items()
+        for lane, seen in places_by_lane(heads).items()
         if len(seen) == sight
     ]
     return heads, frozenset(last_seen)
