@@ -12,15 +12,13 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.application import TARGET, app, noop, opened
 from bench.draining import enqueue
 from bench.numbers import positive
-from bench.processor_time import descendants
-from bench.resting import proportional_size
+from bench.processes import family, open_files, proportional_size
 from bench.stores import STORES, Ask, MeasuredStore, PostgresStore, SqliteStore
 from posthorse.cli.bench_measures import running_worker
 from tests.servers import ServerMissing
@@ -80,6 +78,7 @@ def run(store: MeasuredStore, *, seconds: float, processes: int) -> Iterator[Loo
                 time.sleep(LOOK)
             if (now := time.monotonic()) >= next_look:
                 next_look += EVERY
+                living = family(worker.pid)
                 yield Look(
                     at=now - began,
                     done=enqueued - _count(store, ask),
@@ -87,8 +86,8 @@ def run(store: MeasuredStore, *, seconds: float, processes: int) -> Iterator[Loo
                     hot_bytes=_hot_bytes(store, ask),
                     store_bytes=_store_bytes(store, ask, url),
                     dead_rows=_dead_rows(store, ask),
-                    memory=sum(map(proportional_size, descendants(worker.pid))),
-                    descriptors=sum(map(_descriptors, descendants(worker.pid))),
+                    memory=proportional_size(living),
+                    descriptors=open_files(living),
                 )
 
 
@@ -136,12 +135,6 @@ def _dead_rows(store: MeasuredStore, ask: Ask) -> int:
     if not isinstance(store, PostgresStore):
         return 0
     return ask("select sum(n_dead_tup)::bigint from pg_stat_user_tables")[0]
-
-
-def _descriptors(pid: int) -> int:
-    with suppress(OSError):
-        return len(os.listdir(f"/proc/{pid}/fd"))
-    return 0
 
 
 def _file(url: str) -> str:

@@ -9,14 +9,15 @@ import base64
 import random
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from itertools import islice
+
+import psutil
 
 from bench.application import TARGET, app, opened, swallow
 from bench.draining import complete, enqueue
 from bench.measure import Sample, Setup
-from bench.processor_time import descendants
-from bench.resting import proportional_size
+from bench.processes import family, proportional_size
 from bench.stores import Ask, MeasuredStore
 from posthorse.cli.bench_measures import Worker, running_worker
 
@@ -42,7 +43,7 @@ class Gauge:
     def __init__(self, worker: Worker) -> None:
         self.peak = 0
         self._worker = worker
-        self._processes: list[int] = []
+        self._processes: list[psutil.Process] = []
         self._next = self._next_look = 0.0
 
     def read(self) -> None:
@@ -51,13 +52,9 @@ class Gauge:
         if now < self._next:
             return
         if now >= self._next_look:
-            self._processes = descendants(self._worker.pid)
+            self._processes = family(self._worker.pid)
             self._next_look = now + FAMILY_EVERY
-        held = 0
-        for pid in self._processes:
-            with suppress(OSError):  # processes come and go
-                held += proportional_size(pid)
-        self.peak = max(self.peak, held)
+        self.peak = max(self.peak, proportional_size(self._processes))
         self._next = time.monotonic() + EVERY
 
 

@@ -6,11 +6,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from bench.application import TARGET, opened
 from bench.measure import Sample, Setup
-from bench.processor_time import descendants, processor_time
+from bench.processes import family, processor_time, proportional_size
 from posthorse.cli.bench_measures import running_worker
 
 RUNNERS = 2
@@ -59,17 +58,10 @@ def _rest(setup: Setup) -> Iterator[Sample]:
     ):
         worker.wait_until(lambda: store.runner_count(ask) == RUNNERS)
         time.sleep(min(seconds, 2.0))  # the first looks, and what is imported at first need
-        before = processor_time(worker.pid)
+        before = processor_time(family(worker.pid))
         time.sleep(seconds)
-        used = processor_time(worker.pid) - before
-        held = sum(map(proportional_size, descendants(worker.pid)))
+        used = processor_time(family(worker.pid)) - before
+        held = proportional_size(family(worker.pid))
     name = f"worker at rest, {RUNNERS} runners"
     yield Sample(f"{name}, processor time", "ms/s", used * 1_000 / seconds)
     yield Sample(f"{name}, memory (PSS)", "MB", held / 1_000_000)
-
-
-def proportional_size(pid: int) -> int:
-    """Bytes that a process holds, what it shares with others divided among them (PSS)."""
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
-    kilobytes = next(line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:"))
-    return int(kilobytes) * 1024

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from bench.application import TARGET, app, noop, opened, threaded_noop
 from bench.draining import complete, enqueue, pace
 from bench.measure import Sample, Setup
-from bench.processor_time import processor_time
+from bench.processes import family, processor_time
 from posthorse import Kind
 from posthorse.cli.bench_measures import running_worker
 
@@ -51,10 +51,10 @@ def _drain(setup: Setup, kind: Kind[[int, int], None], processes: int) -> Drain:
             tally = complete(store.tally(ask), jobs)
             # As many again, at once and for a worker that stands by: its start is no part of what a job costs.
             worker.wait_until(lambda: store.runner_count(ask) == processes)
-            spent_before = processor_time(worker.pid)
+            spent_before = processor_time(family(worker.pid))
             app.enqueue_many([kind.bind(1, 2)] * jobs)
             worker.wait_until(lambda: store.is_idle(ask))
-            spent = processor_time(worker.pid) - spent_before
+            spent = processor_time(family(worker.pid)) - spent_before
             complete(store.tally(ask), 2 * jobs)
     return Drain(
         pace=pace(tally),

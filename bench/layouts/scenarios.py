@@ -2,14 +2,13 @@
 
 import json
 import multiprocessing
-import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
+import psutil
 import psycopg
 
 from bench.layouts.candidates import Layout
@@ -24,11 +23,11 @@ from bench.layouts.store import (
     enqueue_one,
     fill,
 )
+from bench.processes import processor_time
 
 WHOLE_INDEX = "Whole Index"
 SHAPES_THAT_DO_NOT_SCALE = ("Seq Scan", "Bitmap Heap Scan", "Hash Join", "Merge Join", "Sort", WHOLE_INDEX)
 PATIENCE_MS = 5_000
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -174,8 +173,8 @@ PLANNERS = {"planner decides": PLANNER_DECIDES, "guarded": GUARDED}
 
 
 def _drain(worker: Worker, limit: int | None, one_commit: bool) -> Pace:
-    backend = worker.connection.info.backend_pid
-    done, server, client, start = 0, _processor_time(backend), time.process_time(), time.perf_counter()
+    backend = [psutil.Process(worker.connection.info.backend_pid)]
+    done, server, client, start = 0, processor_time(backend), time.process_time(), time.perf_counter()
     claimed = worker.claim()
     while claimed.ids:
         done += len(claimed.ids)
@@ -192,7 +191,7 @@ def _drain(worker: Worker, limit: int | None, one_commit: bool) -> Pace:
     return Pace(
         done / elapsed,
         (time.process_time() - client) * million,
-        (_processor_time(backend) - server) * million,
+        (processor_time(backend) - server) * million,
     )
 
 
@@ -200,12 +199,6 @@ def _drain_when_all_are_ready(ready: "threading.Barrier", dsn: str, layout: Layo
     with connected(dsn) as connection:
         ready.wait()
         _drain(Worker(connection, layout, batch), None, False)
-
-
-def _processor_time(pid: int) -> float:
-    """Seconds of processor time of a server process on this machine."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def _wal_position(connection: Connection) -> float:

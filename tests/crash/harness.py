@@ -428,7 +428,9 @@ def send(process: Process, number: signal.Signals) -> None:
 def _threads(pid: int) -> set[str]:
     """The states of its threads: each of them stops when the kernel next sees it."""
     states = set[str]()
-    with suppress(OSError):
-        for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
-            states.add(stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0])
+    with suppress(FileNotFoundError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError):  # threads come and go
+                stat = Path(f"/proc/{pid}/task/{thread}/stat").read_text(encoding="utf-8")
+                states.add(stat.rpartition(")")[2].split()[0])
     return states

@@ -7,14 +7,15 @@ many kinds as it has time for.
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+import psutil
 
 from tests.crash.harness import Process, Worker, send
 from tests.faults.history import Recorder, Value
@@ -265,14 +266,7 @@ class Nemesis:
 
 
 def _descendants(pid: int) -> list[int]:
-    """All below a process, as /proc tells."""
-    found: list[int] = []
-    for thread in os.listdir(f"/proc/{pid}/task") if os.path.exists(f"/proc/{pid}/task") else ():
-        try:
-            with open(f"/proc/{pid}/task/{thread}/children") as children:
-                below = [int(child) for child in children.read().split()]
-        except OSError:
-            continue
-        for child in below:
-            found += [child, *_descendants(child)]
-    return found
+    """All below a process that may be gone."""
+    with suppress(psutil.NoSuchProcess):
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    return []

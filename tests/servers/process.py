@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 STARTUP_SECONDS = 90.0
 SHUTDOWN_SECONDS = 30.0
 POLL_SECONDS = 0.005
@@ -129,19 +131,11 @@ class ServerProcess:
     def kill_with_children(self) -> None:
         """SIGKILL the server and the processes that it started, none of which gets a last word."""
         self._process.send_signal(signal.SIGSTOP)  # it starts no child while they are counted
-        children = list(_children(self.pid))
+        children = psutil.Process(self.pid).children()
         self.end(signal.SIGKILL)
         for child in children:
-            with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
 
     def _read_log(self) -> str:
         return self.log.read_bytes()[self._log_begins :].decode(errors="replace")
-
-
-def _children(parent: int) -> Iterator[int]:
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # processes come and go
-            _state, its_parent, *_ = stat.read_text().rpartition(")")[2].split()
-            if int(its_parent) == parent:
-                yield int(stat.parent.name)
