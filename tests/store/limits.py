@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from posthorse.rules.gates import SECOND, Need, gate_name
-from posthorse.store.operations.gates import Candidate
+from posthorse.store.operations.through_gates import Candidate
 
 TWO = Need(gate_name("concurrency", "queue", "default"), 2, 0, 0, "lease", False)
 FAST = Need(gate_name("rate", "queue", "default"), None, SECOND, 3, "lease", False)

@@ -18,23 +18,20 @@ from posthorse.rules.lifecycle import Lost
 from posthorse.rules.turns import Line, Passes
 from posthorse.store import postgres_faults
 from posthorse.store.base import Operation
-from posthorse.store.operations import gates, runners
+from posthorse.store.operations import runners, through_gates
 from posthorse.store.operations.by_turns import Turns
 from posthorse.store.operations.finish import Attempt
 from posthorse.store.operations.gates import (
     PATIENCE,
-    Candidate,
-    Passed,
-    claim_through_gates,
     gates_to_tend,
-    held_in_queues,
     let_through,
-    limits_at_work,
     loosen_gates,
     neglected_gates,
     tend_gates,
 )
+from posthorse.store.operations.limits import held_in_queues, limits_at_work
 from posthorse.store.operations.moves import Request
+from posthorse.store.operations.through_gates import Candidate, Passed, claim_through_gates
 from posthorse.store.store import Store
 from tests.store.limits import FAST, IN_ORDER, ONE_EACH, PASSING, RATE_EACH, TWO, Rules
 from tests.store.yard import HOME, Yard
@@ -271,7 +268,7 @@ def test_what_another_gate_keeps_out_is_not_overtaken_in_its_sequence(yard: Yard
 def test_of_many_lanes_with_limits_few_jobs_of_each_are_looked_at_and_none_is_left(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gates, "IN_SIGHT", 9)
+    monkeypatch.setattr(through_gates, "IN_SIGHT", 9)
     lanes = [HOME, Lane("other", "work"), Lane("third", "work")]
     jobs = [job for lane in lanes for job in enqueue(yard, *range(10), lane=lane)]
     rules, runner = Rules(keyed=[ONE_EACH]), yard.runner()
@@ -303,8 +300,8 @@ def test_what_is_out_of_sight_in_a_lane_with_limits_is_not_passed(yard: Yard, ot
 def test_where_many_lanes_have_jobs_with_limits_no_other_job_passes_them(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gates, "IN_SIGHT", 12)
-    monkeypatch.setattr(gates, "SIGHT", 10)
+    monkeypatch.setattr(through_gates, "IN_SIGHT", 12)
+    monkeypatch.setattr(through_gates, "SIGHT", 10)
     lanes = [Lane(f"queue {number}", "work") for number in range(3)]
     jobs = [job for lane in lanes for job in enqueue(yard, *range(10), lane=lane)]
     plain = Lane("plain", "work", -1)

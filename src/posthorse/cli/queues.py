@@ -28,7 +28,7 @@ from posthorse.rules.queues import (
     layer_as_words,
     told,
 )
-from posthorse.store.operations.gates import LimitRow, held_in_queues, limits_at_work
+from posthorse.store.operations.limits import LimitRow, held_in_queues, limits_at_work
 from posthorse.store.operations.queues import QueueRow, Server, live_layers, queue_rows, servers
 from posthorse.store.store import store_now
 

@@ -25,9 +25,9 @@ from posthorse.store.operations.claim import (
     news,
     waits,
 )
-from posthorse.store.operations.gates import claim_through_gates
 from posthorse.store.operations.queues import live_layers
 from posthorse.store.operations.runners import Runner, set_idle
+from posthorse.store.operations.through_gates import claim_through_gates
 from posthorse.store.store import Store
 from posthorse.worker.lanes import LaneBook
 from posthorse.worker.limits import Limits

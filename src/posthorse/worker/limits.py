@@ -20,7 +20,7 @@ from posthorse.rules.limits import Per
 from posthorse.rules.limits import Sequence as InSequence
 from posthorse.rules.queues import DEFAULTS, QueueSettings
 from posthorse.rules.registry import Registry
-from posthorse.store.operations.gates import Candidate
+from posthorse.store.operations.through_gates import Candidate
 
 log = logging.getLogger("posthorse.worker")
 

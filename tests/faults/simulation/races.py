@@ -27,8 +27,6 @@ from posthorse.store.operations.claim import Claimed, give_back
 from posthorse.store.operations.control import Request, request
 from posthorse.store.operations.finish import Attempt, Completion, complete, settle
 from posthorse.store.operations.gates import (
-    Passed,
-    claim_through_gates,
     gates_to_tend,
     let_through,
     neglected_gates,
@@ -36,6 +34,7 @@ from posthorse.store.operations.gates import (
 )
 from posthorse.store.operations.runners import beat
 from posthorse.store.operations.submit import enqueue
+from posthorse.store.operations.through_gates import Passed, claim_through_gates
 from tests.store.limits import IN_ORDER, ONE_EACH, PASSING, RATE_EACH, TWO, Rules
 from tests.store.yard import HOME, LEASE, Yard
 

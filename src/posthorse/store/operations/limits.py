@@ -1,0 +1,49 @@
+"""Limits at work, for people: what they let through and what they hold back. Not for a hot path."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+from posthorse.rules.gates import SECOND, described, next_token, tokens
+from posthorse.store.base import Steps, ask, single_operation
+
+
+class LimitRow(NamedTuple):
+    """A limit at work. `most` is None for a rate, `tokens` for a concurrency; `opens_in` is seconds until a token."""
+
+    limit: str
+    inside: int
+    most: int | None
+    tokens: int | None
+    burst: int | None
+    opens_in: float | None
+    held: int
+
+    @property
+    def is_full(self) -> bool:
+        """True when it keeps jobs out at the moment."""
+        return self.tokens == 0 if self.most is None else self.inside >= self.most
+
+
+@single_operation
+def limits_at_work(limit: int) -> Steps[list[LimitRow]]:
+    """The limits that hold the most back first."""
+    rows = yield ask("limits_at_work", limit=limit)
+    return [_limit_row(*cast("tuple[str, int | None, int, int, int, int, int, int]", row)) for row in rows]
+
+
+@single_operation
+def held_in_queues(limit: int) -> Steps[list[tuple[str, str, int]]]:
+    """Queue, limit, and how many jobs of the queue it holds back: as described for people."""
+    rows = yield ask("held_in_queues", limit=limit)
+    return [(cast("str", queue), described(cast("str", gate)), cast("int", count)) for queue, gate, count in rows]
+
+
+def _limit_row(
+    gate: str, most: int | None, step: int, burst: int, through: int, inside: int, held: int, now: int
+) -> LimitRow:
+    if not step:
+        return LimitRow(described(gate), inside, most, None, None, None, held)
+    left = max(0, tokens(through, now * 1000, step, burst))
+    opens_in = None if left else (next_token(through, step, burst) - now * 1000) / SECOND
+    return LimitRow(described(gate), inside, None, left, burst, opens_in, held)

@@ -1,0 +1,283 @@
+"""A claim of jobs that have limits: they pass gates on the way, and those whom a gate of their own keeps out are held.
+
+1. Lock the gates that all jobs of a lane need; lanes before shut ones are left out.
+2. Look at the next jobs of the lanes with limits, lock the gates that these need by themselves, and look again.
+3. Take turns among them and the jobs without limits; a `_Door` says who is let in.
+4. Hold those whom it refused, claim those whom it admitted, and write who is inside which gates now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol, cast
+
+from posthorse.rules.gates import Arrival, Need, Tally, described
+from posthorse.rules.turns import Head, Line, take_turns
+from posthorse.store.base import Steps, ask, ask_rows, going_first, unrepeatable_operation
+from posthorse.store.operations.by_turns import Turns, heads_of, next_in_turn, places_by_lane
+from posthorse.store.operations.claim import Claimed, Probe
+from posthorse.store.operations.gates import line_up, lock_gates, note_gates
+from posthorse.store.queries import Row
+
+SIGHT = 100
+"""Jobs of a lane with limits that a claim looks at: many of them may have to be set aside."""
+
+IN_SIGHT = 2_000
+"""Jobs of all such lanes that it looks at; two of each at least."""
+
+
+class Candidate(NamedTuple):
+    """What gates have to know of a job."""
+
+    lane: int
+    seq: int
+    job: str
+    tenant: str | None
+    arguments: str | None
+    """None where they are long, and nothing goes by them."""
+    options: str | None
+    enqueued: int | None = None
+    """Its place in a sequence since it was enqueued; None for a job that had to wait for its time."""
+
+    @property
+    def place(self) -> int:
+        """Where it stands among those before the same gates."""
+        return self.seq if self.enqueued is None else self.enqueued
+
+
+class Demands(Protocol):
+    """What the limits of an application ask of jobs."""
+
+    def of_lane(self, lane: int) -> Sequence[Need]:
+        """Gates of all jobs of a lane."""
+        ...
+
+    def has_keys(self, lane: int) -> bool:
+        """Whether single jobs of a lane need gates of their own."""
+        ...
+
+    def goes_by_arguments(self, lane: int) -> bool:
+        """Whether the arguments of such a job decide which gates it needs."""
+        ...
+
+    def of_job(self, candidate: Candidate) -> Sequence[Need]:
+        """The gates of a single job of such a lane."""
+        ...
+
+    def priority(self, lane: int) -> int:
+        """The priority that a lane was made with."""
+        ...
+
+
+class Passed(NamedTuple):
+    """The answer to a claim through gates."""
+
+    claimed: list[Claimed]
+    waiting: frozenset[int]
+    """Lanes that had jobs."""
+    shut: Mapping[int, float | None]
+    """Lanes whose gates are shut, with the seconds until a token comes; None where somebody inside has to end."""
+    gates: Mapping[str, Sequence[str]]
+    """Which gates of its own each claimed job with limits passed."""
+    has_held: bool
+    """True when jobs were set aside on the way: there may be others behind them."""
+    is_left: bool
+    """True when it was the turn of a job with limits that the runner had no room for: nothing was claimed past it."""
+
+
+@going_first
+@unrepeatable_operation
+def claim_through_gates(
+    runner: str,
+    probes: Sequence[Probe],
+    room: int,
+    limited_room: int,
+    turns: Turns,
+    demands: Demands,
+    *,
+    channel: str,
+    sees_far: bool = False,
+) -> Steps[Passed]:
+    """Up to `room` jobs, `limited_room` of them through gates; what a gate of its own keeps out is set aside. Where
+    `limited_room` does not suffice for a job whose turn it is, nothing is claimed past it.
+
+    As a `claim`, but that of each lane with limits no more than SIGHT jobs are looked at, if no more could start, and
+    fewer of many lanes. `sees_far`: whether as many are looked at however little room there is.
+    """
+    of_lane = {probe.lane: demands.of_lane(probe.lane) for probe in probes}
+    gates_of_lanes = _by_gate(of_lane.values())
+    tally = Tally(*(yield from lock_gates(gates_of_lanes)))
+    probes = [probe for probe in probes if all(tally.room(need) != 0 for need in of_lane[probe.lane])]
+    limited = {probe.lane for probe in probes if of_lane[probe.lane] or demands.has_keys(probe.lane)}
+    with_limits = [probe for probe in probes if probe.lane in limited]
+    most = max(limited_room, SIGHT)
+    most = most if sees_far else min(room, most)
+    sight = yield from _look(with_limits, turns.lines, most, demands)
+    gates_of_jobs = _by_gate(sight.needs.values())
+    if gates_of_jobs:
+        tally.learn((yield from lock_gates(gates_of_jobs))[0])
+        # Somebody who left one of these gates may have lined up an earlier job meanwhile: that one goes first.
+        sight = yield from _look(with_limits, turns.lines, most, demands)
+    # Beside jobs with limits the others get no more turns than among themselves, and in the same order.
+    without = [probe for probe in probes if probe.lane not in limited]
+    free_heads, waiting = yield from next_in_turn(without, turns, room)
+    door = _Door(tally, demands, of_lane, sight, limited_room)
+    chosen = take_turns([*sight.heads, *free_heads], *turns, room, admits=door.admits)
+    if door.refused:
+        yield from _hold(door.refused, sight.candidates, demands)
+    rows = (yield ask_rows("claim_places", chosen, runner=runner)) if chosen else []
+    turn = {head: place for place, head in enumerate(chosen)}
+    claimed = sorted(map(Claimed._make, rows), key=lambda job: turn[Head(job.lane, job.seq)])
+    passed = [(job, needs) for job in claimed if (needs := door.admitted.get(Head(job.lane, job.seq)))]
+    yield from _enter(passed, door, (*gates_of_lanes.values(), *gates_of_jobs.values()), tally)
+    yield from line_up(gates_of_jobs.values(), tally, channel)
+    gates = {job.job: [need.gate for need in needs if need.is_keyed] for job, needs in passed}
+    shut = {lane: tally.opens_in(need) for lane, needs in of_lane.items() for need in needs if tally.room(need) == 0}
+    waiting |= {head.lane for head in sight.heads}
+    return Passed(claimed, waiting, shut, gates, bool(door.refused), door.is_left)
+
+
+class _Sight(NamedTuple):
+    """What a claim sees of the jobs in lanes with limits."""
+
+    heads: list[Head]
+    last: frozenset[Head]
+    """The last that was seen of each lane that may have more."""
+    candidates: dict[Head, Candidate]
+    """Those that may need gates of their own."""
+    needs: dict[Head, Sequence[Need]]
+    """Those gates."""
+
+
+class _Door:
+    """Says of each job whose turn it is whether it is let in, and knows what became of those before it."""
+
+    def __init__(
+        self, tally: Tally, demands: Demands, of_lane: Mapping[int, Sequence[Need]], sight: _Sight, limited_room: int
+    ) -> None:
+        self.admitted: dict[Head, Sequence[Need]] = {}
+        """Jobs that are let in through these gates."""
+        self.refused: dict[Head, Need] = {}
+        """Jobs that a gate of their own keeps out."""
+        self.in_line: list[Row] = []
+        """Places in sequences of jobs that something else keeps out."""
+        self.is_left = False
+        """True when it was the turn of a job for which `limited_room` does not suffice."""
+        self._tally = tally
+        self._demands = demands
+        self._of_lane = of_lane
+        self._sight = sight
+        self._limited_room = limited_room
+        self._is_out_of_sight = False
+        for head, needs in sight.needs.items():
+            tally.expect(sight.candidates[head].place, needs)
+
+    def admits(self, head: Head) -> bool:
+        """To be asked in the order of turns."""
+        if (
+            self.is_left
+            or self._is_out_of_sight
+            or (self._demands.has_keys(head.lane) and head not in self._sight.needs)
+        ):
+            return False  # its turn is after that of one with limits, or may be, or it is gone
+        needs = (*self._of_lane[head.lane], *self._sight.needs.get(head, ()))
+        if not needs or not self._tally.knows(needs):
+            return not needs
+        candidate = self._sight.candidates.get(head)
+        arrival = _arrival(head, candidate, self._demands)
+        if len(self.admitted) >= self._limited_room and self._tally.keeps_out(arrival, needs) is None:
+            self.is_left = True
+            return False
+        kept_out_by = self._tally.admit(arrival, needs)
+        if kept_out_by is None:
+            self.admitted[head] = needs
+            self._is_out_of_sight = head in self._sight.last
+            return True
+        if kept_out_by.is_keyed:
+            self.refused[head] = kept_out_by
+        if candidate and kept_out_by.until == "lease":
+            self.in_line.extend((need.gate, candidate.job, 0, need.until) for need in needs if need.until != "lease")
+        return False
+
+
+def _look(probes: Sequence[Probe], lines: Mapping[int, Line], most: int, demands: Demands) -> Steps[_Sight]:
+    heads, last = yield from _limited_heads(probes, lines, most)
+    candidates, needs = yield from _candidates(heads, demands)
+    return _Sight(heads, last, candidates, needs)
+
+
+def _limited_heads(
+    probes: Sequence[Probe], lines: Mapping[int, Line], sight: int
+) -> Steps[tuple[list[Head], frozenset[Head]]]:
+    """The next jobs of lanes with limits, and the last that was seen of each lane that may have more."""
+    if len(probes) > IN_SIGHT // SIGHT:
+        filled = {head.lane for head in (yield from heads_of(probes, lines, room=1))}
+        probes = [probe for probe in probes if probe.lane in filled]
+        sight = min(sight, max(2, IN_SIGHT // max(1, len(probes))))
+    heads = yield from heads_of(probes, lines, room=sight)
+    last_seen = [
+        Head(lane, min(seen) if lines[lane].is_newest_first else max(seen))
+        for lane, seen in places_by_lane(heads).items()
+        if len(seen) == sight
+    ]
+    return heads, frozenset(last_seen)
+
+
+def _candidates(
+    heads: Sequence[Head], demands: Demands
+) -> Steps[tuple[dict[Head, Candidate], dict[Head, Sequence[Need]]]]:
+    """Jobs that may need gates of their own, and those gates. Long arguments are looked at one by one, and not kept."""
+    candidates: dict[Head, Candidate] = {}
+    of_job: dict[Head, Sequence[Need]] = {}
+    with_keys = [head for head in heads if demands.has_keys(head.lane)]
+    for row in (yield ask_rows("jobs_at", with_keys)) if with_keys else ():
+        candidate = Candidate._make(row)
+        head = Head(candidate.lane, candidate.seq)
+        candidates[head] = candidate
+        if candidate.arguments is None and demands.goes_by_arguments(candidate.lane):
+            [[arguments]] = yield ask("arguments", job=candidate.job)
+            candidate = candidate._replace(arguments=cast("str", arguments))
+        of_job[head] = demands.of_job(candidate)
+    return candidates, of_job
+
+
+def _arrival(head: Head, candidate: Candidate | None, demands: Demands) -> Arrival:
+    priority = demands.priority(head.lane)
+    return Arrival(candidate.job, priority, candidate.place) if candidate else Arrival(None, priority, head.seq)
+
+
+def _hold(refused: Mapping[Head, Need], candidates: Mapping[Head, Candidate], demands: Demands) -> Steps[None]:
+    rows: list[Row] = []
+    for head, need in sorted(refused.items(), key=lambda item: candidates[item[0]].job):
+        candidate = candidates[head]
+        rank = _arrival(head, candidate, demands).rank(need)
+        why = f"waits for {described(need.gate)}"
+        rows.append((head.lane, head.seq, candidate.job, need.gate, rank, candidate.place, why))
+    yield ask_rows("hold", rows)
+
+
+def _enter(
+    passed: Sequence[tuple[Claimed, Sequence[Need]]], door: _Door, seen: Collection[Need], tally: Tally
+) -> Steps[None]:
+    """Writes who is inside which gates now, what it cost, and when to look at the others again; and what is new."""
+    refusing = door.refused.values()
+    taken: dict[Need, int] = dict.fromkeys((need for need in refusing if need.step), 0)
+    taken |= dict.fromkeys((need for need in seen if tally.is_changed(need)), 0)
+    slots = list(door.in_line)
+    for job, needs in passed:
+        for need in needs:
+            taken[need] = taken.get(need, 0) + 1
+            if need.most is not None:
+                slots.append((need.gate, job.job, job.epoch, need.until))
+    if slots:
+        yield ask_rows("drop_slots", sorted({(slot[0],) for slot in slots}))
+        yield ask_rows("take_slots", slots)
+        sequences = sorted({(slot[0],) for slot in slots if slot[3] != "lease"})
+        if sequences:
+            yield ask_rows("leave_sequences", sequences)
+    held = {need.gate for need in refusing}
+    yield from note_gates(list(taken.items()), tally, held)
+
+
+def _by_gate(needs: Collection[Sequence[Need]]) -> dict[str, Need]:
+    return {need.gate: need for some in needs for need in some}
