@@ -57,7 +57,7 @@ def _pace(setup: Setup, size: int) -> float:
     """Jobs per second of one connection that claims a batch, completes it, and claims the next."""
     store = app.store
     runner = Runner(ids.new_id(), ids.new_id(), "bench", 1, "0", size, (), ())
-    store.run(register(runner, boot=store.backend.boot, lease=HOUR))
+    store.run(register(runner, lease=HOUR))
     [number] = store.lanes({noop.bind(1, 2).template.lane}).values()
     after, done, began = 0, 0, time.perf_counter()
     while claimed := store.run(claim(runner.id, [Probe(number, after, 0)], size)):

@@ -62,7 +62,7 @@ def work(url: str, concurrency: int) -> None:
 
 async def _work(concurrency: int) -> None:
     runner = make_runner(app.registry, queues=(), labels={}, concurrency=concurrency, worker="instructed")
-    await app.store.arun(register(runner, boot=app.store.backend.boot, lease=LEASE))
+    await app.store.arun(register(runner, lease=LEASE))
     working = loop.Loop(app.store, app.registry, app.settings, runner, suspects="never")
     async with asyncio.TaskGroup() as group:
         group.create_task(working.run())

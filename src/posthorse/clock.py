@@ -6,13 +6,21 @@ Knows nothing of jobs. Times are integers, microseconds since the epoch (wall) o
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
 SECOND = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@cache
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:  # not Linux: the boot moment, to the minute, is the best name there is
+        return f"boot-{round((time.time() - time.monotonic()) / 60)}"
 
 
 @dataclass(slots=True)
@@ -23,6 +31,8 @@ class Clock:
     """
 
     shift: int = 0
+    boot: str = field(default_factory=_boot_id)
+    """What names this boot of the machine: a lease from another boot is over."""
 
     def now(self) -> int:
         """Wall time in microseconds since the epoch."""
@@ -38,15 +48,6 @@ class Clock:
 
 
 _BOOT_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-@cache
-def boot_id() -> str:
-    """What names this boot of the machine: a lease from another boot is over."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:  # not Linux: the boot moment, to the minute, is the best name there is
-        return f"boot-{round((time.time() - time.monotonic()) / 60)}"
 
 
 def until_tick(every: float) -> float:

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 import posthorse as ph
-from posthorse.store.sqlite import SqliteBackend
+from posthorse.store.sqlite.backend import SqliteBackend
 from tests.crash.application import (
     add,
     app,
@@ -102,7 +102,7 @@ def test_a_process_stopped_inside_a_write_transaction_holds_nobody_for_ever(sqli
     worker = crash.start()
     stopped = crash.wait_for_mark(job.id, "begin")
     assert isinstance(app.store.backend, SqliteBackend)
-    app.store.backend.busy_seconds = 1.0
+    app.store.backend.file.busy_seconds = 1.0
     with pytest.raises(ph.StoreUnreachable, match="stopped inside one"):
         add.enqueue(1, 2)
     assert job.status().state == "processing"  # readers go on

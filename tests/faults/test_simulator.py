@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from posthorse.rules import gates
-from posthorse.store import sqlite
 from posthorse.store.operations import unique
-from posthorse.store.postgres import PostgresBackend
+from posthorse.store.postgres.backend import PostgresBackend
+from posthorse.store.sqlite import statements
 from tests.faults.simulation import decisions
 from tests.faults.simulation.interleaving import Interleaving
 from tests.faults.simulation.kinds import Focus
@@ -135,7 +135,7 @@ def first_red(runs: int = 200, steps: int = STEPS, focus: Focus | None = None) -
 @pytest.mark.parametrize("defect", STATEMENTS)
 def test_a_planted_defect_is_found(defect: str, monkeypatch: pytest.MonkeyPatch) -> None:
     planted = STATEMENTS[defect]
-    monkeypatch.setattr(sqlite, "_queries", Doctored(sqlite.DIALECT, *planted.changes))
+    monkeypatch.setattr(statements, "_queries", Doctored(statements.DIALECT, *planted.changes))
     problems = first_red(focus=planted.focus).problems
     assert any(re.match(planted.broken, problem) for problem in problems), problems
 
@@ -163,7 +163,7 @@ def test_a_gate_that_is_not_locked_is_found(arena: Arena, monkeypatch: pytest.Mo
 
 def test_a_red_run_tells_its_seed_and_is_made_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
     changes = STATEMENTS["a promotion that forgets jobs"].changes
-    monkeypatch.setattr(sqlite, "_queries", Doctored(sqlite.DIALECT, *changes))
+    monkeypatch.setattr(statements, "_queries", Doctored(statements.DIALECT, *changes))
     red = first_red()
     shorter = shrunk(red)
     assert shorter.steps <= red.steps

@@ -57,7 +57,7 @@ def enqueue(app: ph.Posthorse, count: int = 1, delay: float | None = None) -> li
 def hire(app: ph.Posthorse) -> str:
     """A runner on the list that nobody beats for."""
     runner = Runner(str(uuid.uuid4()), "silent", "h", 1, "0", 10, (), ("work",))
-    app.store.run(register(runner, boot=app.store.backend.boot, lease=round(LEASE * 1_000_000)))
+    app.store.run(register(runner, lease=round(LEASE * 1_000_000)))
     return runner.id
 
 

@@ -160,9 +160,7 @@ class JobLife(RuleBasedStateMachine):
     @rule()
     def hire(self) -> None:
         runner = str(uuid.uuid4())
-        self.store.run(
-            register(Runner(runner, "w", "h", 1, "0", 10, (), ()), boot=self.store.backend.boot, lease=LEASE)
-        )
+        self.store.run(register(Runner(runner, "w", "h", 1, "0", 10, (), ()), lease=LEASE))
         self.runners[runner] = self.clock.boot_now() + LEASE
 
     @precondition(lambda self: self.runners)

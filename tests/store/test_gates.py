@@ -16,7 +16,6 @@ from posthorse.rules.gates import SECOND, Need, gate_name
 from posthorse.rules.job import Lane, State
 from posthorse.rules.lifecycle import Lost
 from posthorse.rules.turns import Line, Passes
-from posthorse.store import postgres_faults
 from posthorse.store.base import Operation
 from posthorse.store.operations import runners, through_gates
 from posthorse.store.operations.by_turns import Turns
@@ -32,6 +31,7 @@ from posthorse.store.operations.gates import (
 from posthorse.store.operations.limits import held_in_queues, limits_at_work
 from posthorse.store.operations.moves import Request
 from posthorse.store.operations.through_gates import Candidate, Passed, claim_through_gates
+from posthorse.store.postgres import faults as postgres_faults
 from posthorse.store.store import Store
 from tests.store.limits import FAST, IN_ORDER, ONE_EACH, PASSING, RATE_EACH, TWO, Rules
 from tests.store.yard import HOME, Yard
@@ -358,7 +358,7 @@ def test_operations_in_one_commit_never_wait_for_gates_while_they_hold_others(
         collisions.append(error)
         return postgres_faults.is_collision(error)
 
-    monkeypatch.setattr("posthorse.store.postgres.is_collision", is_collision)
+    monkeypatch.setattr("posthorse.store.postgres.backend.is_collision", is_collision)
     rules = Rules(keyed=[ONE_EACH])
     enqueue(yard, "a", "b")
     passed = claim(yard, yard.runner(), 10, rules)

@@ -18,7 +18,7 @@ from posthorse.store.base import Operation, Steps, ask_rows
 from posthorse.store.operations import read
 from posthorse.store.operations.keys import forget_expired_keys
 from posthorse.store.operations.submit import Submitted, enqueue
-from posthorse.store.postgres import PostgresBackend
+from posthorse.store.postgres.backend import PostgresBackend
 from tests.store.yard import HOME, Yard
 from tests.waiting import until
 

@@ -11,10 +11,11 @@ import pytest
 from psycopg import sql
 
 from posthorse.store.operations.claim import few_of_each
-from posthorse.store.postgres import LOCAL_SETTINGS, SESSION
-from posthorse.store.postgres_statements import dialect
+from posthorse.store.postgres.connections import LOCAL_SETTINGS, SESSION
+from posthorse.store.postgres.statements import dialect
 from posthorse.store.queries import Queries, Row, Value, rows_as_arrays
-from posthorse.store.sqlite import DIALECT, SqliteBackend
+from posthorse.store.sqlite.backend import SqliteBackend
+from posthorse.store.sqlite.statements import DIALECT
 from tests.servers import MigratedDatabases
 from tests.store.yard import HOME, Yard
 

@@ -20,7 +20,7 @@ from posthorse.store.base import Operation, Steps, operation
 from posthorse.store.operations import finish, read, runners
 from posthorse.store.operations.finish import Disturbed
 from posthorse.store.operations.submit import enqueue
-from posthorse.store.postgres import WAITS_FOR_STANDBYS, PostgresBackend
+from posthorse.store.postgres.backend import WAITS_FOR_STANDBYS, PostgresBackend
 from tests.servers import PostgresServer
 from tests.servers.proxy import FaultProxy, Moment, fault_proxy
 from tests.store.yard import HOME, Yard

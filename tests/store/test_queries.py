@@ -8,9 +8,10 @@ import sqlite3
 import psycopg
 import pytest
 
-from posthorse.store.postgres import PostgresBackend
+from posthorse.store.postgres.backend import PostgresBackend
 from posthorse.store.queries import Queries, rows_as_arrays
-from posthorse.store.sqlite import DIALECT, SqliteBackend
+from posthorse.store.sqlite.backend import SqliteBackend
+from posthorse.store.sqlite.statements import DIALECT
 from tests.store.yard import HOME, Yard
 
 OVERRIDES = {

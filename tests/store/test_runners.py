@@ -30,7 +30,7 @@ def test_registered_runner_is_on_the_list(yard: Yard) -> None:
 def test_registering_again_after_a_lost_reply_changes_nothing(yard: Yard) -> None:
     runner = runners.Runner("01936f5e-7c1a-7d2b-8e3f-0123456789ab", "w", "h", 1, "0", 1, [], [])
     for _ in range(2):
-        yard.store.run(runners.register(runner, boot=yard.store.backend.boot, lease=LEASE))
+        yard.store.run(runners.register(runner, lease=LEASE))
     assert len(yard.store.read(read.workers())) == 1
 
 
@@ -58,7 +58,7 @@ def test_runner_that_did_not_beat_is_buried_and_told_so(yard: Yard) -> None:
 
 def test_runner_of_an_earlier_boot_is_buried(sqlite_yard: Yard) -> None:
     runner = sqlite_yard.runner()
-    sqlite_yard.store.backend.boot = "another boot"
+    sqlite_yard.store.clock.boot = "another boot"
     assert not beat(sqlite_yard, runner)
     assert sqlite_yard.bury() == [runner]
 

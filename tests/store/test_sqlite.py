@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 
 from posthorse.errors import StoreError, StoreUnreachable
-from posthorse.store import turnstile
 from posthorse.store.operations import read
-from posthorse.store.sqlite import SqliteBackend
-from posthorse.store.turnstile import Turnstile
+from posthorse.store.sqlite import turnstile
+from posthorse.store.sqlite.backend import SqliteBackend
+from posthorse.store.sqlite.turnstile import Turnstile
 from tests.store.yard import HOME, Yard
 
 spawn = multiprocessing.get_context("spawn")
@@ -84,13 +84,13 @@ def test_stopped_writer_costs_others_a_bounded_wait_and_a_clear_error(sqlite_yar
     assert here.recv() == "inside"
     assert holder.pid is not None
     os.kill(holder.pid, signal.SIGSTOP)
-    backend(yard).busy_seconds = 0.3
+    backend(yard).file.busy_seconds = 0.3
     with pytest.raises(StoreUnreachable, match="stayed locked"):
         yard.enqueue()
     assert yard.waiting() == 1
     holder.kill()
     holder.join(10)
-    backend(yard).busy_seconds = 20
+    backend(yard).file.busy_seconds = 20
     yard.enqueue()
     assert yard.waiting() == 2
 

@@ -13,7 +13,8 @@ import pytest
 import posthorse as ph
 from posthorse import ids
 from posthorse.store.operations.runners import set_idle, take_duty
-from posthorse.store.watch import SqliteWatch, Watch, make_watch, make_watch_of_writes
+from posthorse.store.sqlite.watch import SqliteWatch
+from posthorse.store.watch import Watch, make_watch, make_watch_of_writes
 from tests.store.yard import Yard
 
 LONG = 30.0
@@ -189,7 +190,7 @@ def test_of_a_crowd_three_are_called_for_one_job_and_all_for_many(
     postgres_yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     yard, looked = postgres_yard, list[str]()
-    monkeypatch.setattr("posthorse.store.watch.TURNS_APART", 10_000.0)
+    monkeypatch.setattr("posthorse.store.postgres.watch.TURNS_APART", 10_000.0)
 
     async def look_once(watch: Watch, runner: str) -> None:
         assert await watch.wait(LONG)

@@ -67,7 +67,7 @@ class Yard:
     ) -> str:
         id = str(uuid.uuid4())
         runner = runners.Runner(id, "worker-1", "here", 4711, "0", 10, queues, kinds)
-        self.store.run(runners.register(runner, boot=self.store.backend.boot, lease=lease))
+        self.store.run(runners.register(runner, lease=lease))
         return id
 
     def probe(self, lane: Lane = HOME, *, after: int = 0) -> Probe:

@@ -226,7 +226,7 @@ def test_a_pending_suspect_runs_alone(app: ph.Posthorse) -> None:
     suspect = work.enqueue("suspect")
     store, lane = app.store, Lane("default", "work")
     runner = Runner("0b0f0000-0000-4000-8000-000000000001", "w", "h", 1, "0", 1, (), ())
-    store.run(register(runner, boot=store.backend.boot, lease=60_000_000))
+    store.run(register(runner, lease=60_000_000))
     (claimed,) = store.run(claim(runner.id, [Probe(store.lanes({lane})[lane], 0, 0)], 1))
     from posthorse.rules.lifecycle import Spent
 

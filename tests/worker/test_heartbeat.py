@@ -23,7 +23,7 @@ RUNNER = Runner("0b0f0000-0000-4000-8000-000000000001", "w", "h", 1, "0", 1, (),
 @pytest.fixture
 def store(sqlite_url: str) -> Store:
     store = Store(sqlite_url)
-    store.run(register(RUNNER, boot=store.backend.boot, lease=6_000_000))
+    store.run(register(RUNNER, lease=6_000_000))
     return store
 
 

@@ -35,7 +35,7 @@ async def make_suspect(app: ph.Posthorse) -> None:
     await kind.aenqueue()
     number = (await store.alanes({lane}))[lane]
     runner = Runner(str(uuid.uuid4()), "dead", "h", 1, "0", 10, (), ("letter",))
-    await store.arun(register(runner, boot=store.backend.boot, lease=60_000_000))
+    await store.arun(register(runner, lease=60_000_000))
     await store.arun(claim(runner.id, [Probe(number, 0, 0)], 1))
     for held in await store.aread(held_by(runner.id)):
         await rescue(store, held, Crashed("killed by SIGKILL", alone=False), Policy())

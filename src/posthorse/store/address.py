@@ -10,20 +10,20 @@ from posthorse.errors import InvalidSettings, StoreUnreachable
 from posthorse.rules.values.misfit import short
 
 if TYPE_CHECKING:
-    from posthorse.store.postgres import PostgresBackend
-    from posthorse.store.sqlite import SqliteBackend
+    from posthorse.store.postgres.backend import PostgresBackend
+    from posthorse.store.sqlite.backend import SqliteBackend
 
 
 def backend_of(url: str, schema: str, clock: Clock) -> SqliteBackend | PostgresBackend:
     """What keeps the store at an address; its library is imported here. Raises InvalidSettings."""
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
-        from posthorse.store.sqlite import SqliteBackend
+        from posthorse.store.sqlite.backend import SqliteBackend
 
         return SqliteBackend(_file_of(rest[1:]), clock)
     if separator and scheme in ("postgresql", "postgres"):
         try:
-            from posthorse.store.postgres import PostgresBackend
+            from posthorse.store.postgres.backend import PostgresBackend
         except ImportError as error:
             raise InvalidSettings(
                 f"{scheme}:// needs psycopg ({error}); install it with `pip install 'posthorse[postgres]'`"

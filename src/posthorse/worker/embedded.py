@@ -166,7 +166,7 @@ class EmbeddedWorker:
             sent = time.monotonic()
             try:
                 lease = round(settings.lease * 1_000_000)
-                await self._store.arun(register(runner, boot=self._store.backend.boot, lease=lease))
+                await self._store.arun(register(runner, lease=lease))
             except StoreError as error:
                 if not self._started.is_set() or self._is_stopping:
                     raise

@@ -101,7 +101,7 @@ class RunnerProcess:
         self._loop = asyncio.get_running_loop()
         threading.Thread(target=self._obey, name="posthorse-tether", daemon=True).start()
         threading.Thread(target=self._mind_the_lease, name="posthorse-lease", daemon=True).start()
-        await app.store.arun(register(runner, boot=app.store.backend.boot, lease=round(app.settings.lease * 1_000_000)))
+        await app.store.arun(register(runner, lease=round(app.settings.lease * 1_000_000)))
         budgets = {kind: app.registry[kind].options.max_crashes for kind in app.registry}
         isolated = [kind for kind in app.registry if app.registry[kind].is_isolated]
         self._tether.send(ready=True, max_crashes=budgets, isolated=isolated, kinds=len(app.registry))

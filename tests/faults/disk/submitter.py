@@ -88,7 +88,7 @@ class Submitter:
 def main(store: str, *pragmas: str) -> None:
     """The process itself; the pragmas hold for the connection that writes."""
     import posthorse as ph
-    from posthorse.store.sqlite import SqliteBackend
+    from posthorse.store.sqlite.backend import SqliteBackend
     from tests.store.yard import HOME, Yard
 
     yard = Yard(f"sqlite:///{store}")

@@ -19,12 +19,12 @@ from click.testing import CliRunner
 from posthorse.cli import checks
 from posthorse.cli.root import root
 from posthorse.errors import OutcomeUnknown, StoreError, StoreUnreachable
-from posthorse.store import sqlite
 from posthorse.store.base import Ask, Execute, Rows
 from posthorse.store.committer import Answer
 from posthorse.store.operations.submit import enqueue
-from posthorse.store.sqlite import SqliteBackend
-from posthorse.store.sqlite_faults import explained
+from posthorse.store.sqlite import connections
+from posthorse.store.sqlite.backend import SqliteBackend
+from posthorse.store.sqlite.faults import explained
 from tests.store.yard import HOME, Yard
 
 DAMAGED, CUTS = 40, 25
@@ -317,8 +317,8 @@ def test_a_reader_that_pins_the_log_is_told_and_the_log_is_cut_back_after_it(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F44: SQLite cannot begin the log anew under a reader, so it grows; nothing else fails, and it does not stay."""
-    monkeypatch.setattr(sqlite, "CHECKPOINT_AFTER", 1_000)
-    monkeypatch.setattr(sqlite, "LARGEST_IDLE_LOG", 100_000)
+    monkeypatch.setattr(connections, "CHECKPOINT_AFTER", 1_000)
+    monkeypatch.setattr(connections, "LARGEST_IDLE_LOG", 100_000)
     monkeypatch.setattr(checks, "LARGEST_LOG", 6_000_000)
     yard = Yard(sqlite_url)
     yard.enqueue()

@@ -105,7 +105,7 @@ class VirtualRunner:
         self._advanced: dict[str, int] = {}
         self._left: list[Sequence[str]] = []
         runner = Runner(self.id, name, "here", 1, "0", room, [], [])
-        world.store.run(register(runner, boot=world.store.backend.boot, lease=LEASE))
+        world.store.run(register(runner, lease=LEASE))
         app = application()
         self._claiming = Claiming(world.store, app.registry, runner, suspects="when empty", only=None)
 

@@ -19,9 +19,9 @@ from psycopg.types.numeric import Int8Dumper
 from psycopg.types.string import TextLoader
 
 from posthorse.store.base import Ask, Operation, Rows, adrive
-from posthorse.store.postgres import SESSION, PostgresBackend
-from posthorse.store.postgres_connections import AsyncConnection
-from posthorse.store.postgres_faults import is_collision
+from posthorse.store.postgres.backend import PostgresBackend
+from posthorse.store.postgres.connections import SESSION, AsyncConnection
+from posthorse.store.postgres.faults import is_collision
 
 AT_ONCE = 0.002
 """Seconds in which most statements answer; of one that does not it is asked whether it waits for a lock."""

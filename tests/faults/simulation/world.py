@@ -28,7 +28,8 @@ from posthorse.store.base import Ask, Operation, Rows, drive
 from posthorse.store.operations import runners
 from posthorse.store.operations.submit import lane_ids
 from posthorse.store.queries import Queries
-from posthorse.store.sqlite import DIALECT, SqliteBackend
+from posthorse.store.sqlite.backend import SqliteBackend
+from posthorse.store.sqlite.statements import DIALECT
 from posthorse.store.store import Store
 from posthorse.worker import claiming, context, slices
 

@@ -22,8 +22,8 @@ from posthorse.store.base import Ask, Operation, Rows, Steps, adrive, ask, opera
 from posthorse.store.guests.base import Guest, Style
 from posthorse.store.guests.phrasing import Backend, Phrasing
 from posthorse.store.guests.recognise import guest_on
-from posthorse.store.sqlite_faults import explained, is_of_the_file
-from posthorse.store.turnstile import Turnstile
+from posthorse.store.sqlite.faults import explained, is_of_the_file
+from posthorse.store.sqlite.turnstile import Turnstile
 
 T = TypeVar("T")
 

@@ -57,13 +57,12 @@ class Beat(NamedTuple):
 
 @quiet
 @single_operation
-def register(runner: Runner, *, boot: str, lease: int) -> Steps[None]:
+def register(runner: Runner, *, lease: int) -> Steps[None]:
     """Enters a runner; `lease` is in microseconds."""
     yield ask(
         "register_runner",
         id=runner.id,
         worker=runner.worker,
-        boot=boot,
         host=runner.host,
         pid=runner.pid,
         version=runner.version,

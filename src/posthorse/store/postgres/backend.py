@@ -8,32 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar, cast
-from weakref import WeakKeyDictionary, finalize
 
 import psycopg
 from psycopg import errors as pg_errors
 from psycopg.errors import Diagnostic
-from psycopg.types.numeric import Int8Dumper
-from psycopg.types.string import TextLoader
 
 from posthorse.clock import Clock
 from posthorse.errors import StoreError
-from posthorse.store.base import AsyncExecute, Execute, Operation, drive
+from posthorse.store.base import Execute, Operation, drive
 from posthorse.store.committer import Answer
 from posthorse.store.patience import Patience
-from posthorse.store.postgres_connections import (
-    AsyncConnection,
-    Connection,
-    KeptConnection,
-    conninfo,
-    is_pooled,
-)
-from posthorse.store.postgres_faults import (
+from posthorse.store.postgres.connections import LOCAL_SETTINGS, Connection, KeptConnection, Server
+from posthorse.store.postgres.faults import (
     ConnectionLost,
     Faulty,
     Unreplicated,
@@ -43,32 +33,13 @@ from posthorse.store.postgres_faults import (
     is_collision,
     is_cut_short,
     is_there_already,
-    raise_if_gone,
     text_of,
-    unreachable,
     unreplicated,
 )
-from posthorse.store.postgres_statements import NO_BOOT, Statements, looking_again
+from posthorse.store.postgres.statements import Statements, looking_again
+from posthorse.store.postgres.transactions import Transactions
 
 T = TypeVar("T")
-
-# Every statement starts from what it was given and reaches rows by key: a generic plan is right at every
-# size, and the planner must not be led astray by statistics of tables that fill and empty all day.
-SESSION = (
-    "SET plan_cache_mode = force_generic_plan; SET jit = off; SET enable_seqscan = off; "
-    "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_bitmapscan = off; SET enable_sort = off"
-)
-
-_LIMITS = (
-    "SELECT set_config('idle_in_transaction_session_timeout', %s, true), set_config('statement_timeout', %s, true)"
-)
-
-LOCAL_SETTINGS = (
-    "SELECT set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true), "
-    "set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), "
-    "set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true)"
-)
-"""The same behind a pooler, where only a transaction may be tuned; nothing is prepared there."""
 
 _HEALTH = """
     SELECT current_setting('server_version'),
@@ -91,8 +62,6 @@ PATIENCE = 30.0
 class PostgresBackend:
     """Connections to one database."""
 
-    boot = NO_BOOT
-
     def __init__(self, url: str, schema: str, clock: Clock) -> None:
         self.schema = schema
         self.patience = PATIENCE
@@ -102,17 +71,18 @@ class PostgresBackend:
         self.queries = self._statements.queries
         self.execute_on = self._statements.execute_on
         self.values_of = self._statements.values_of
-        self._conninfo = conninfo(url)
-        self._writer = KeptConnection(partial(self._connect, tuned=True), self.execute_on)
+        self._server = Server(url)
+        self.connect = self._server.connect
+        self._transactions = Transactions(self._server, self._statements)
+        self.transaction = self._transactions.begin
+        self.atransaction = self._transactions.abegin
+        self._writer = KeptConnection(partial(self._server.connect_tuned, self._hear), self.execute_on)
         self._reader = KeptConnection(self.connect, self.execute_on)
         self._reader_lock = threading.Lock()
-        self._is_pooled = False
         self._was_cut_short = False
         """True when the server said so of the last commit."""
         self._is_in_doubt = False
         """True after a commit of which nobody knows whether it happened, and whether standbys have it."""
-        self._spares: list[Connection] = []
-        self._async_spares: WeakKeyDictionary[asyncio.AbstractEventLoop, list[AsyncConnection]] = WeakKeyDictionary()
 
     def commit(self, operations: Sequence[Operation[object]]) -> Sequence[Answer]:
         """All operations in one transaction, but for those that have to go first: one of them in each. One that is at
@@ -173,69 +143,6 @@ class PostgresBackend:
     def ring(self) -> None:
         """Nothing: statements notify by themselves."""
 
-    def connect(self) -> Connection:
-        """A connection in autocommit, as it comes from the server."""
-        return self._connect(tuned=False)
-
-    def _connect(self, *, tuned: bool) -> Connection:
-        connection = None
-        try:
-            connection = psycopg.connect(self._conninfo, autocommit=True)
-            connection.adapters.register_loader("uuid", TextLoader)
-            connection.adapters.register_dumper(int, Int8Dumper)
-            self._is_pooled = is_pooled(connection)
-            if self._is_pooled:
-                connection.prepare_threshold = None
-            elif tuned:
-                connection.execute(SESSION)
-            if tuned:
-                connection.add_notice_handler(self._hear)
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            if connection is not None:
-                connection.close()
-            raise unreachable(error) from error
-        return connection
-
-    @contextmanager
-    def transaction(self, longest: float) -> Iterator[tuple[Connection, Execute]]:
-        """A transaction on a connection of its own, with the search path of the database.
-
-        The server ends it when it takes more than `longest` seconds.
-        """
-        connection = self._spare() or self.connect()
-        began = time.monotonic()
-        try:
-            with connection.transaction():
-                connection.execute(_LIMITS, [f"{longest:.3f}s"] * 2)
-                yield connection, self.execute_on(connection)
-                _raise_if_overdue(began, longest)
-        except BaseException as error:
-            is_broken = connection.closed
-            connection.close()
-            _raise_if_overdue(began, longest, error)
-            raise_if_gone(error, is_broken=is_broken)
-            raise
-        self._spares.append(connection)
-
-    @asynccontextmanager
-    async def atransaction(self, longest: float) -> AsyncIterator[tuple[AsyncConnection, AsyncExecute]]:
-        """The same for a coroutine."""
-        spares = self._spares_of(asyncio.get_running_loop())
-        connection = spares.pop() if spares else await self._aconnect()
-        began = time.monotonic()
-        try:
-            async with connection.transaction():
-                await connection.execute(_LIMITS, [f"{longest:.3f}s"] * 2)
-                yield connection, self._statements.aexecute_on(connection)
-                _raise_if_overdue(began, longest)
-        except BaseException as error:
-            is_broken = connection.closed
-            await connection.close()
-            _raise_if_overdue(began, longest, error)
-            raise_if_gone(error, is_broken=is_broken)
-            raise
-        spares.append(connection)
-
     @contextmanager
     def migrating(self) -> Iterator[tuple[Execute, Callable[[str], None]]]:
         """A transaction that nobody else migrates in: what runs queries, and what runs files."""
@@ -243,8 +150,7 @@ class PostgresBackend:
             with self.transaction(MIGRATION_SECONDS) as (connection, execute):
                 connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [self.channel])
                 yield execute, partial(self._run_script, connection)
-            self._spares.remove(connection)  # migrating is rare
-            connection.close()
+            self._transactions.discard(connection)  # migrating is rare
         except pg_errors.InsufficientPrivilege as error:
             raise StoreError(
                 f"this role may not make or change the schema {self.schema!r} ({text_of(error)}); grant it CREATE "
@@ -255,9 +161,9 @@ class PostgresBackend:
 
     async def notifications(self, begin: Callable[[], None]) -> AsyncIterator[str]:
         """What other sessions tell on our channel, from when `begin` is called; ends at once behind a pooler."""
-        connection = await self._aconnect()
+        connection = await self._server.aconnect()
         try:
-            if self._is_pooled:
+            if self._server.is_pooled:
                 return
             await connection.execute(f'LISTEN "{self.channel}"'.encode())
             begin()
@@ -276,34 +182,6 @@ class PostgresBackend:
                 loop.remove_reader(descriptor)
         finally:
             await connection.close()
-
-    async def _aconnect(self) -> AsyncConnection:
-        try:
-            connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
-        except psycopg.OperationalError as error:
-            raise unreachable(error) from error
-        connection.adapters.register_loader("uuid", TextLoader)
-        connection.adapters.register_dumper(int, Int8Dumper)
-        connection.prepare_threshold = None if self._is_pooled else connection.prepare_threshold
-        return connection
-
-    def _spares_of(self, loop: asyncio.AbstractEventLoop) -> list[AsyncConnection]:
-        """Connections that wait for their next use; they belong to their loop, and end with it."""
-        spares = self._async_spares.get(loop)
-        if spares is None:
-            spares = self._async_spares[loop] = []
-            finalize(loop, _finish, spares)
-        return spares
-
-    def _spare(self) -> Connection | None:
-        """A connection left by an earlier transaction, if the server still answers on it."""
-        while self._spares:
-            connection = self._spares.pop()
-            with suppress(psycopg.Error):
-                connection.execute("")
-                return connection
-            connection.close()
-        return None
 
     def _run_script(self, connection: Connection, text: str) -> None:
         # Looked up first: IF NOT EXISTS needs the right to create schemas even when there is nothing to create.
@@ -328,7 +206,7 @@ class PostgresBackend:
             "live_rows": live,
             "connections": connections,
             "most_connections": most,
-            "pooled": int(self._is_pooled),
+            "pooled": int(self._server.is_pooled),
             "fsync": fsync,
             "synchronous_commit": commits,
         }
@@ -338,10 +216,7 @@ class PostgresBackend:
         self._writer.close()
         with self._reader_lock:
             self._reader.close()
-        while self._spares:
-            self._spares.pop().close()
-        for spares in list(self._async_spares.values()):
-            _finish(spares)
+        self._transactions.close()
 
     def _commit_group(self, operations: Sequence[Operation[object]], looks_again: bool) -> list[object]:
         """One try. Raises Faulty when one operation failed, ConnectionLost or Unreplicated when nobody is to blame."""
@@ -356,10 +231,10 @@ class PostgresBackend:
     def _run_group(
         self, connection: Connection, execute: Execute, operations: Sequence[Operation[object]]
     ) -> list[object]:
-        if len(operations) == 1 and operations[0].is_single and not self._is_pooled and not self._is_in_doubt:
+        if len(operations) == 1 and operations[0].is_single and not self._server.is_pooled and not self._is_in_doubt:
             return [_run(0, operations[0], execute)]
         with connection.transaction():
-            if self._is_pooled:
+            if self._server.is_pooled:
                 connection.execute(LOCAL_SETTINGS)
             if self._is_in_doubt:
                 connection.execute(WAITS_FOR_STANDBYS)
@@ -377,23 +252,6 @@ def _together(operations: Sequence[Operation[object]], waiting: Sequence[int]) -
     """Which of those that wait share the next transaction, in which order."""
     first = [number for number in waiting if operations[number].goes_first]
     return first[:1] + [number for number in waiting if not operations[number].goes_first]
-
-
-def _raise_if_overdue(began: float, longest: float, error: BaseException | None = None) -> None:
-    """Says why a transaction ended that took too long: the server words it in its own way, or not at all."""
-    is_ours = error is None or isinstance(error, psycopg.Error)
-    if is_ours and time.monotonic() - began > longest:
-        raise StoreError(
-            f"the transaction took more than the {longest:.0f} s that it may, a third of the lease, and was rolled "
-            "back; use smaller slices"
-        ) from error
-
-
-def _finish(connections: list[AsyncConnection]) -> None:
-    """Closes connections whose loop is over, or at rest: nobody awaits them."""
-    while connections:
-        connection = connections.pop()
-        connection.pgconn.finish()
 
 
 def _run(position: int, operation: Operation[object], execute: Execute) -> object:

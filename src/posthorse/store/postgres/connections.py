@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: how they are asked for, kept and replaced, and whether a pooler stands between."""
+"""Connections to PostgreSQL: how they are asked for, tuned, kept and replaced, and whether a pooler stands between."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from types import TracebackType
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.errors import Diagnostic
 from psycopg.pq import TransactionStatus
+from psycopg.types.numeric import Int8Dumper
+from psycopg.types.string import TextLoader
 
 from posthorse.errors import InvalidSettings, StoreUnreachable
 from posthorse.store.base import Execute
-from posthorse.store.postgres_faults import CONNECTION_ENDS, ConnectionLost, Faulty
+from posthorse.store.postgres.faults import CONNECTION_ENDS, ConnectionLost, Faulty, unreachable
 
 Connection = psycopg.Connection[tuple[object, ...]]
 AsyncConnection = psycopg.AsyncConnection[tuple[object, ...]]
@@ -27,6 +30,20 @@ _DEFAULTS = {
     "application_name": "posthorse",
 }
 """What the address may say otherwise. A server that vanished without a word is noticed within 25 s."""
+
+# Every statement starts from what it was given and reaches rows by key: a generic plan is right at every
+# size, and the planner must not be led astray by statistics of tables that fill and empty all day.
+SESSION = (
+    "SET plan_cache_mode = force_generic_plan; SET jit = off; SET enable_seqscan = off; "
+    "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_bitmapscan = off; SET enable_sort = off"
+)
+
+LOCAL_SETTINGS = (
+    "SELECT set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true), "
+    "set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), "
+    "set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true)"
+)
+"""The same behind a pooler, where only a transaction may be tuned; nothing is prepared there."""
 
 
 def conninfo(url: str) -> str:
@@ -51,6 +68,58 @@ def is_pooled(connection: Connection) -> bool:
     """True behind a pooler: the backend that answers is not the one that the connection was told of."""
     row = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone()
     return row is not None and row[0] != connection.info.backend_pid
+
+
+class Server:
+    """A server, or the pooler before it, and how we connect to it. Raises InvalidSettings for an unreadable address."""
+
+    def __init__(self, url: str) -> None:
+        self.is_pooled = False
+        """True when the last connection was one of a pooler's: nothing may be prepared or set for longer than a
+        transaction."""
+        self._conninfo = conninfo(url)
+
+    def connect(self) -> Connection:
+        """A connection in autocommit, as it comes from the server. Raises StoreUnreachable."""
+        return self._connect()
+
+    def connect_tuned(self, hear: Callable[[Diagnostic], None]) -> Connection:
+        """One whose session is made for our statements, if it has one; `hear` is told what the server notes."""
+        return self._connect(hear)
+
+    async def aconnect(self) -> AsyncConnection:
+        """A connection for a coroutine, as it comes from the server. Raises StoreUnreachable."""
+        try:
+            connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
+        except psycopg.OperationalError as error:
+            raise unreachable(error) from error
+        _adapt(connection)
+        if self.is_pooled:
+            connection.prepare_threshold = None
+        return connection
+
+    def _connect(self, hear: Callable[[Diagnostic], None] | None = None) -> Connection:
+        connection = None
+        try:
+            connection = psycopg.connect(self._conninfo, autocommit=True)
+            _adapt(connection)
+            self.is_pooled = is_pooled(connection)
+            if self.is_pooled:
+                connection.prepare_threshold = None
+            elif hear:
+                connection.execute(SESSION)
+            if hear:
+                connection.add_notice_handler(hear)
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            if connection is not None:
+                connection.close()
+            raise unreachable(error) from error
+        return connection
+
+
+def _adapt(connection: Connection | AsyncConnection) -> None:
+    connection.adapters.register_loader("uuid", TextLoader)
+    connection.adapters.register_dumper(int, Int8Dumper)
 
 
 class KeptConnection:

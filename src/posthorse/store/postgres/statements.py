@@ -12,7 +12,7 @@ import psycopg
 from posthorse.clock import Clock
 from posthorse.errors import InvalidSettings
 from posthorse.store.base import Ask, AsyncExecute, Execute, Rows
-from posthorse.store.postgres_connections import AsyncConnection, Connection, channel_of
+from posthorse.store.postgres.connections import AsyncConnection, Connection, channel_of
 from posthorse.store.queries import LIGHT, Dialect, Queries, Query, Value, rows_as_arrays
 
 _NOW = "((extract(epoch FROM statement_timestamp()) * 1000000)::bigint + :shift::bigint)"

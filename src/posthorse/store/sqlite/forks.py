@@ -19,7 +19,10 @@ from weakref import WeakSet
 class Forkable(Protocol):
     """What lets go of its files before a fork."""
 
-    busy_seconds: float
+    @property
+    def busy_seconds(self) -> float:
+        """How long to wait until it is at rest."""
+        ...
 
     def locks(self) -> tuple[threading.Lock, ...]:
         """What must be held to let go."""

@@ -1,0 +1,95 @@
+"""Hearing of what other sessions tell: LISTEN on a connection of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, cast
+
+from posthorse.store.store import Store
+from posthorse.store.watch import Watch
+
+if TYPE_CHECKING:
+    from posthorse.store.postgres.backend import PostgresBackend
+
+log = logging.getLogger("posthorse.store")
+
+SMALL_CROWD = 4
+"""Idle runners that all look at their own pace; of more, as many as these do between them."""
+
+TURNS_APART = 0.02
+"""Seconds between two looks of a crowd whom a notification did not call by name: they look one after the other, in case
+that those who were called may not take the job."""
+
+
+class PostgresWatch(Watch):
+    """Hears notifications on a connection of its own; behind a pooler there are none, and it looks more often.
+
+    A notification says how many runners are idle, and names those that shall look at once; nothing at all means all.
+    """
+
+    def __init__(self, store: Store, runner: str) -> None:
+        super().__init__(blind=0.1)
+        self._backend = cast("PostgresBackend", store.backend)
+        self._runner = runner
+        self._turn: asyncio.TimerHandle | None = None
+        self._crowd = 1
+        """How many runners were idle when last somebody called."""
+        self._is_listening = False
+        self._task: asyncio.Task[None] | None = None
+
+    def patience(self, poll: float) -> float:
+        """In a crowd each looks less often: should a notification be lost, one of them finds the job as soon."""
+        return poll * max(1.0, self._crowd / SMALL_CROWD)
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.get_running_loop().create_task(self._listen_forever())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._turn is not None:
+            self._turn.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _hears(self, timeout: float) -> bool:
+        return await super()._hears(timeout if self._is_listening else min(timeout, self.blind))
+
+    async def _listen_forever(self) -> None:
+        failures = 0
+        while True:
+            try:
+                async for told in self._backend.notifications(self._begin):
+                    self._hear(told)
+                return  # behind a pooler: there is nothing to listen to
+            except Exception as error:
+                failures += 1
+                pause = random.uniform(0.1, min(10.0, 0.2 * 2**failures))
+                log.info("not listening to PostgreSQL: %s; again in %.1f s", error, pause)
+            finally:
+                self._is_listening = False
+            await asyncio.sleep(pause)
+
+    def _hear(self, told: str) -> None:
+        crowd, *called = told.split() or (str(self._crowd),)
+        self._crowd = int(crowd)
+        if not called or self._runner in called:
+            self.wake()
+        elif self._turn is None:
+            pause = random.uniform(0, TURNS_APART * self._crowd)
+            self._turn = asyncio.get_running_loop().call_later(pause, self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._turn = None
+        self.hint()
+
+    def _begin(self) -> None:
+        self._is_listening = True
+        self.wake()  # what came before we listened told nobody

@@ -1,0 +1,202 @@
+"""The store in one SQLite file: WAL, synchronous FULL, one short write transaction at a time.
+
+Always the standard `sqlite3` module: two SQLite libraries on one file in a process drop each other's locks
+and lose acknowledged commits. Our commits, and the checkpoints inside them, go one at a time through a lock of our own,
+so the WAL-reset race of SQLite 3.7.0 to 3.51.2 cannot strike between them.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from posthorse.clock import Clock
+from posthorse.errors import StoreError
+from posthorse.store.base import Execute, Operation, drive
+from posthorse.store.committer import Answer
+from posthorse.store.sqlite import forks
+from posthorse.store.sqlite.connections import Connection, StoreFile, pragma
+from posthorse.store.sqlite.faults import explained, unreadable
+from posthorse.store.sqlite.statements import DIALECT, Statements
+from posthorse.store.sqlite.transactions import Transactions
+from posthorse.store.sqlite.turnstile import Turnstile
+
+OLDEST = (3, 35, 0)
+"""RETURNING came with 3.35."""
+
+MIGRATION_SECONDS = 3600.0
+
+_SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
+_OTHER_LIBRARIES = ("apsw", "pysqlite3", "sqlean", "sqlcipher3", "libsql_experimental")
+"""Modules that bring an SQLite of their own: on our file, beside ours, they would drop its locks."""
+
+
+class SqliteBackend:
+    """Connections to one file: one that writes, one that reads, and one more for each slice transaction."""
+
+    dialect = DIALECT
+    channel = ""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        if sqlite3.sqlite_version_info < OLDEST:
+            raise StoreError(
+                f"SQLite {sqlite3.sqlite_version} is too old: Posthorse needs 3.35 or newer; use a newer Python"
+            )
+        self.path = path
+        self.file = StoreFile(path)
+        self._statements = Statements(clock)
+        self.execute_on = self._statements.execute_on
+        self.values_of = self._statements.values_of
+        self._transactions = Transactions(self.file, self._statements)
+        self.transaction = self._transactions.begin
+        self.atransaction = self._transactions.abegin
+        self._turnstile = Turnstile(path)
+        self._writer_lock = threading.Lock()
+        self._writer: Connection | None = None
+        self._reader: Connection | None = None
+        self._reader_lock = threading.Lock()
+        forks.mind(self)
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long whoever writes waits for others."""
+        return self.file.busy_seconds
+
+    def commit(self, operations: Sequence[Operation[object]]) -> Sequence[Answer]:
+        """All operations in one transaction, each in a savepoint of its own unless it is alone."""
+        with self._writer_lock:
+            connection = self._writer = self._writer or self.connect()
+            turnstile = self._turnstile
+            alone = len(operations) == 1
+            try:
+                try:
+                    turnstile.enter(self.busy_seconds)
+                    connection.begin(self.busy_seconds)
+                    answers = [self._run(connection, operation, alone=alone) for operation in operations]
+                    if alone and answers[0][1] is not None:
+                        if connection.in_transaction:  # some errors end it by themselves
+                            connection.execute("ROLLBACK")
+                    else:
+                        connection.end()
+                finally:
+                    turnstile.leave()
+                if not (operations[0].is_quiet if alone else all(operation.is_quiet for operation in operations)):
+                    turnstile.ring()
+            except BaseException as error:
+                self._writer = None
+                connection.give_up()
+                self._turnstile.close()
+                if isinstance(error, sqlite3.Error):
+                    raise explained(error, self.path, is_in_doubt=connection.is_in_doubt) from error
+                raise
+            return answers
+
+    def read(self, operation: Operation[object]) -> object:
+        """Runs an operation that only reads, beside the writer."""
+        with self._reader_lock:
+            connection = self._reader = self._reader or self.connect()
+            try:
+                answer = drive(operation, self.execute_on(connection))
+                connection.raise_if_moved()
+            except sqlite3.Error as error:
+                raise unreadable(error, self.path) from error
+            except StoreError:
+                self._reader = None
+                connection.close()
+                raise
+            return answer
+
+    def connect(self) -> Connection:
+        """A connection with our settings; transactions are begun and ended by hand."""
+        return self.file.connect()
+
+    def ring(self) -> None:
+        """Wakes those in all processes who wait for work. Commits do so by themselves, transactions do not."""
+        self._turnstile.ring()
+
+    @contextmanager
+    def migrating(self) -> Iterator[tuple[Execute, Callable[[str], None]]]:
+        """A transaction that nobody else migrates in: what runs queries, and what runs files."""
+
+        def run_script(text: str) -> None:
+            for statement in self._statements.script(text):
+                connection.execute(statement)
+
+        with self.transaction(MIGRATION_SECONDS) as (connection, execute):
+            yield execute, run_script
+
+    def health(self) -> Mapping[str, str | int | float | None]:
+        """What `posthorse doctor` says about the file; `integrity` is "ok" or the first thing that is wrong."""
+        with self._reader_lock:
+            connection = self._reader = self._reader or self.connect()
+            disk = os.statvfs(self.path)
+            try:
+                return {
+                    "library": sqlite3.sqlite_version,
+                    "other_libraries": ", ".join(name for name in _OTHER_LIBRARIES if name in sys.modules) or None,
+                    "journal_mode": pragma(connection, "journal_mode"),
+                    "synchronous": _SYNCHRONOUS[int(pragma(connection, "synchronous"))],
+                    "integrity": _integrity(connection),
+                    "file_bytes": _size(self.path),
+                    "log_bytes": _size(f"{self.path}-wal"),
+                    "free_bytes": disk.f_bavail * disk.f_frsize,
+                }
+            except sqlite3.Error as error:
+                raise unreadable(error, self.path) from error
+
+    def close(self) -> None:
+        """Closes all connections that are at rest."""
+        with self._writer_lock, self._reader_lock:
+            self.let_go()
+            self.file.forget()
+
+    def locks(self) -> tuple[threading.Lock, ...]:
+        """What must be held to let go."""
+        return self._writer_lock, self._reader_lock
+
+    def let_go(self) -> None:
+        """Closes the connections that are at rest; the next use opens others."""
+        for connection in (self._writer, self._reader):
+            if connection is not None:
+                connection.close()
+        self._writer = self._reader = None
+        self._turnstile.close()
+        self._transactions.let_go()
+
+    def _run(self, connection: Connection, operation: Operation[object], *, alone: bool) -> Answer:
+        if alone:
+            try:
+                return drive(operation, self.execute_on(connection)), None
+            except Exception as error:
+                return None, explained(error, self.path)
+        connection.execute("SAVEPOINT operation")
+        try:
+            answer = drive(operation, self.execute_on(connection))
+        except Exception as error:
+            if not connection.in_transaction:
+                raise  # a full or failing disk takes the whole transaction along, neighbours and all
+            connection.execute("ROLLBACK TO operation")
+            connection.execute("RELEASE operation")
+            return None, explained(error, self.path)
+        connection.execute("RELEASE operation")
+        return answer, None
+
+
+def _integrity(connection: sqlite3.Connection) -> str | int:
+    try:
+        return pragma(connection, "quick_check(1)")
+    except sqlite3.DatabaseError as error:  # too damaged even to be checked
+        return str(error)
+
+
+def _size(path: Path | str) -> int | None:
+    # Looked up, never opened: closing the file outside of SQLite would drop the locks of this process on it.
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,148 @@
+"""Connections to the file of a store: with our settings, and aware of which file they opened."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from posthorse.errors import StoreError
+from posthorse.store.sqlite import forks
+from posthorse.store.sqlite.faults import FileIdentity, cannot_open, code_of, identity_of, moved
+from posthorse.store.sqlite.turnstile import locked
+
+BUSY_SECONDS = 30.0
+"""How long a writer waits for its turn."""
+
+CHECKPOINT_AFTER = 4_000
+"""Pages of the log, of 4 KiB, after which a commit brings it into the file. With SQLite's own 1,000, those that are
+written again and again are copied four times as often, with two syncs each time."""
+
+LARGEST_IDLE_LOG = 64_000_000
+"""The log is cut back to this many bytes when it begins anew."""
+
+
+class Connection(sqlite3.Connection):
+    """A connection that knows which file it opened: the name may come to mean another."""
+
+    path: Path
+    file: FileIdentity | None = None
+    is_in_doubt = False
+    """True while it commits."""
+
+    def begin(self, patience: float) -> None:
+        """Begins a write transaction. Raises StoreUnreachable when others are in theirs for longer than it waits."""
+        try:
+            self.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if code_of(error) != sqlite3.SQLITE_BUSY:
+                raise
+            raise locked(self.path, patience) from error
+
+    def end(self) -> None:
+        """Commits, unless the file is not the one that others open under its name.
+
+        Raises StoreUnreachable, OutcomeUnknown when it became another during the commit.
+        """
+        self.raise_if_moved()
+        self.is_in_doubt = True
+        self.execute("COMMIT")
+        self.raise_if_moved(is_committed=True)
+        self.is_in_doubt = False
+
+    def raise_if_moved(self, *, is_committed: bool = False) -> None:
+        """To be asked after a read, and around a commit. Raises StoreUnreachable, or OutcomeUnknown."""
+        # SQLite would go on in a file that nobody finds again; and a sync takes long enough to lose it meanwhile.
+        if identity_of(self.path) != self.file:
+            raise moved(self.path, is_committed=is_committed)
+
+    def give_up(self) -> None:
+        """Rolls back, and throws the connection away: after an error nobody knows its state."""
+        with suppress(sqlite3.Error):
+            if self.in_transaction:
+                self.execute("ROLLBACK")
+            self.close()
+
+    def cut_off(self) -> None:
+        """Ends whatever it does, from another thread."""
+        # Closing, not rolling back: whatever is executed next must fail, not commit by itself.
+        self.interrupt()
+        self.close()
+
+
+class StoreFile:
+    """The file of a store, and how it is opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.busy_seconds = BUSY_SECONDS
+        """How long whoever writes waits for others."""
+        self._was_opened = False
+        """From then on nobody makes another in its place."""
+
+    def connect(self) -> Connection:
+        """A connection with our settings; transactions are begun and ended by hand.
+
+        Checkpoints are SQLite's own: they happen inside a commit of ours, so never beside another.
+        Raises StoreUnreachable, SchemaMismatch, StoreError.
+        """
+        if forks.was_open_before(self.path):
+            raise StoreError(
+                f"this process was forked while a connection to {self.path} was open, and SQLite loses commits of such "
+                "processes; fork before the first use or outside of transactions, or start processes with `spawn`"
+            )
+        if self._was_opened and identity_of(self.path) is None:
+            raise moved(self.path)  # opening it would make a new one
+        deadline = time.monotonic() + self.busy_seconds
+        connection = None
+        try:
+            connection = sqlite3.connect(
+                self.path,
+                isolation_level=None,
+                check_same_thread=False,
+                timeout=self.busy_seconds,
+                cached_statements=256,
+                factory=Connection,
+            )
+            connection.path = self.path
+            connection.file = identity_of(self.path)
+            mode = _set_wal(connection, deadline)
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_AFTER}")
+            connection.execute(f"PRAGMA journal_size_limit = {LARGEST_IDLE_LOG}")
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the words of an error may quote a damaged schema
+            if connection is not None:
+                connection.close()
+            raise cannot_open(error, self.path) from error
+        if mode != "wal":
+            connection.close()
+            raise StoreError(
+                f"{self.path} cannot keep a write-ahead log (its journal mode stays {mode!r}); Posthorse needs a local "
+                "disk that can share memory between processes"
+            )
+        self._was_opened = True
+        return connection
+
+    def forget(self) -> None:
+        """After everything is closed: should it be gone, the next connection makes a new one."""
+        self._was_opened = False
+
+
+def pragma(connection: sqlite3.Connection, text: str) -> str | int:
+    """The answer to a PRAGMA."""
+    found: tuple[str | int] = connection.execute(f"PRAGMA {text}").fetchone()
+    return found[0]
+
+
+def _set_wal(connection: sqlite3.Connection, deadline: float) -> str:
+    while True:
+        try:
+            return str(pragma(connection, "journal_mode = WAL"))
+        except sqlite3.OperationalError as error:
+            # The very first switch takes a lock that SQLite does not wait for.
+            if code_of(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.001, 0.01))

@@ -1,0 +1,99 @@
+"""Transactions of slices: each a write transaction on a connection of its own, which every other writer waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from posthorse.errors import StoreError, UsageError
+from posthorse.store.base import Ask, AsyncExecute, Execute, Rows
+from posthorse.store.connections import AsyncSqliteConnection
+from posthorse.store.sqlite.connections import Connection, StoreFile
+from posthorse.store.sqlite.deadline import Deadlines
+from posthorse.store.sqlite.faults import explained, identity_of, is_of_the_file
+from posthorse.store.sqlite.statements import Statements
+from posthorse.store.sqlite.turnstile import Turnstile
+
+
+class Transactions:
+    """Begins and ends them, and keeps their connections for the next ones."""
+
+    def __init__(self, file: StoreFile, statements: Statements) -> None:
+        self._file = file
+        self._statements = statements
+        self._spares: list[tuple[Connection, Turnstile]] = []
+        self._deadlines = Deadlines()
+
+    @contextmanager
+    def begin(self, longest: float) -> Iterator[tuple[Connection, Execute]]:
+        """A connection and what runs our queries on it; committed at the end of the block.
+
+        A block of more than `longest` seconds loses its connection.
+        """
+        connection, turnstile = self._spare() or (self._file.connect(), Turnstile(self._file.path))
+        cut_off = threading.Event()
+
+        def cut() -> None:
+            cut_off.set()
+            connection.cut_off()
+
+        try:
+            with turnstile.passage(self._file.busy_seconds):
+                connection.begin(self._file.busy_seconds)
+                with self._deadlines.limit(longest, cut):
+                    yield connection, self._statements.execute_on(connection)
+                if not connection.in_transaction and not cut_off.is_set():
+                    raise UsageError(
+                        "the body of the transaction ended it by itself, so what it wrote and the position of the job "
+                        "were not committed together; leave COMMIT and ROLLBACK to the end of the block"
+                    )
+                connection.end()
+        except BaseException as error:
+            connection.give_up()
+            turnstile.close()
+            if cut_off.is_set():
+                raise StoreError(
+                    f"the transaction took more than the {longest:.0f} s that it may, a third of the lease, and was "
+                    "rolled back; use smaller slices"
+                ) from error
+            if is_of_the_file(error):
+                raise explained(error, self._file.path, is_in_doubt=connection.is_in_doubt) from error
+            raise
+        self._spares.append((connection, turnstile))
+
+    @asynccontextmanager
+    async def abegin(self, longest: float) -> AsyncIterator[tuple[AsyncSqliteConnection, AsyncExecute]]:
+        """The same for a coroutine; the loop goes on while the transaction waits for its turn and commits."""
+        block = self.begin(longest)
+        connection, execute = await asyncio.to_thread(block.__enter__)
+
+        async def aexecute(wanted: Ask) -> Rows:
+            return await asyncio.to_thread(execute, wanted)
+
+        try:
+            yield AsyncSqliteConnection(connection), aexecute
+        except BaseException as error:
+            if not block.__exit__(type(error), error, error.__traceback__):
+                raise
+        else:
+            await asyncio.to_thread(block.__exit__, None, None, None)
+
+    def let_go(self) -> None:
+        """Closes the connections that are at rest."""
+        while self._spares:
+            _close(*self._spares.pop())
+
+    def _spare(self) -> tuple[Connection, Turnstile] | None:
+        while self._spares:
+            connection, turnstile = self._spares.pop()
+            if connection.file == identity_of(self._file.path):
+                return connection, turnstile
+            _close(connection, turnstile)
+        return None
+
+
+def _close(connection: Connection, turnstile: Turnstile) -> None:
+    connection.close()
+    turnstile.close()

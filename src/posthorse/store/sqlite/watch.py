@@ -1,0 +1,149 @@
+"""Hearing of commits to an SQLite file: the kernel tells of writes to its log, and to a bell beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, cast
+
+from posthorse.store.sqlite.turnstile import bell_of
+from posthorse.store.store import Store
+from posthorse.store.watch import CLOSEST_LOOKS, LOOK_WHEN_BLIND, Watch
+
+if TYPE_CHECKING:
+    from posthorse.store.sqlite.backend import SqliteBackend
+
+FIRST_ECHO = 0.004
+"""Seconds after a write to the log at which to look. In between nothing more is heard of it: of thousands of commits a
+second, each must not cost those who wait."""
+
+LATER_ECHOES = (0.026, 0.146)
+"""Seconds after that at which to look again, unless there were more writes: a sync may take that long."""
+
+IN_MODIFY = 0x2
+ENOUGH = 1024
+"""Bytes of some events."""
+
+
+class SqliteWatch(Watch):
+    """Hears of commits to the file: the kernel tells (inotify, Linux).
+
+    Whoever committed something after which there may be work rings a bell, a file beside the store, once it can be
+    seen. Writes to the log are only hints: they come before the commit can be seen, and nearly all of them are of
+    commits that concern nobody; but what the user's own connections commit is told by nothing else. Commits of this
+    process tell by themselves.
+
+    The kernel is heard only while somebody waits.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        closest: float = CLOSEST_LOOKS,
+        blind: float = LOOK_WHEN_BLIND,
+    ) -> None:
+        super().__init__(closest=closest, blind=blind)
+        self._store = store
+        self._path = cast("SqliteBackend", store.backend).path
+        self._log = self._bell = -1
+        self._is_waiting = False
+        self._is_hearing_log = False
+        self._echoes: list[asyncio.TimerHandle] = []
+
+    async def wait(self, timeout: float) -> bool:
+        """Waits for news since the last `clear`; false when there were none in time (seconds)."""
+        self._is_waiting = True
+        if min(self._log, self._bell) < 0:
+            # They are there only once the store is in use. What was written before is not told.
+            self._log = self._log if self._log >= 0 else _watch_file(f"{self._path}-wal")
+            self._bell = self._bell if self._bell >= 0 else _watch_file(bell_of(self._path))
+            timeout = min(timeout, self.blind)
+        if self._bell >= 0:
+            self._loop.add_reader(self._bell, self._on_bell)
+        self._hear_log()
+        try:
+            return await super().wait(timeout)
+        finally:
+            self._is_waiting = False
+            if self._bell >= 0:
+                self._loop.remove_reader(self._bell)
+            self._hear_log()
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._store.after_commit.add(self._on_commit)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._store.after_commit.discard(self._on_commit)
+        self._cancel_echoes()
+        for descriptor in (self._log, self._bell):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._log = self._bell = -1
+
+    def _on_bell(self) -> None:
+        _read_all(self._bell)
+        self.wake()
+
+    def _on_log(self) -> None:
+        _read_all(self._log)
+        self._cancel_echoes()
+        # While hints lead to nothing, there is no use in hearing more of them than are heeded.
+        unheeded = self._woken_at + self._apart - time.monotonic()
+        self._echoes = [self._loop.call_later(max(FIRST_ECHO, unheeded), self._on_echo)]
+        self._hear_log()
+
+    def _on_echo(self) -> None:
+        # If more was written meanwhile, that is heard at once and begins anew: the last of several has the longest
+        # wait for its sync still before it.
+        self._echoes = [self._loop.call_later(delay, self.hint) for delay in LATER_ECHOES]
+        self._hear_log()
+        self.hint()
+
+    def _cancel_echoes(self) -> None:
+        for echo in self._echoes:
+            echo.cancel()
+        self._echoes = []
+
+    def _hear_log(self) -> None:
+        """Hears of writes to the log while somebody waits, but not while the first echo of one is still to come."""
+        is_due = self._is_waiting and self._log >= 0 and len(self._echoes) != 1
+        if is_due and not self._is_hearing_log:
+            self._loop.add_reader(self._log, self._on_log)
+        elif self._is_hearing_log and not is_due:
+            self._loop.remove_reader(self._log)
+        self._is_hearing_log = is_due
+
+    def _on_commit(self) -> None:
+        if self._is_waiting:
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                self._loop.call_soon_threadsafe(self.wake)
+
+
+def _watch_file(path: str) -> int:
+    """A descriptor that can be read when the file was written to; -1 where the system has no inotify."""
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        descriptor = int(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+    except (OSError, AttributeError):
+        return -1
+    if descriptor < 0:
+        return -1
+    if int(libc.inotify_add_watch(descriptor, os.fsencode(path), IN_MODIFY)) < 0:
+        os.close(descriptor)
+        return -1
+    return descriptor
+
+
+def _read_all(descriptor: int) -> None:
+    """The kernel keeps one event for all writes since the last read."""
+    with contextlib.suppress(BlockingIOError):
+        os.read(descriptor, ENOUGH)
