@@ -165,8 +165,7 @@ class EmbeddedWorker:
         while True:
             sent = time.monotonic()
             try:
-                lease = round(settings.lease * 1_000_000)
-                await self._store.arun(register(runner, lease=lease))
+                await self._store.arun(register(runner, lease=round(settings.lease * 1_000_000)))
             except StoreError as error:
                 if not self._started.is_set() or self._is_stopping:
                     raise

@@ -1,14 +1,25 @@
-"""What the worker must know of processes: that they are stopped, and that a child dies with its parent."""
+"""What the processes of a worker share: they log alike, a child dies with its parent, and one may be stopped."""
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import signal
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+
+
+def configure_logging(level: str | int) -> None:
+    """One line a record, on stderr, from this level on: its name or its number."""
+    logging.basicConfig(
+        level=level.upper() if isinstance(level, str) else level,
+        format="%(asctime)s %(levelname)-7s %(process)d %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
 
 
 def die_with_parent(parent: int) -> None:

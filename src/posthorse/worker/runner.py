@@ -24,17 +24,9 @@ from posthorse.store.operations.runners import Runner, register
 from posthorse.version import VERSION
 from posthorse.worker.embedded import retire_quietly
 from posthorse.worker.loop import Loop
-from posthorse.worker.process import die_with_parent
+from posthorse.worker.plan import LOST_LEASE, SPOILT, UNUSABLE, Plan
+from posthorse.worker.process import configure_logging, die_with_parent
 from posthorse.worker.tether import Tether
-
-UNUSABLE = 78
-"""Exit code (EX_CONFIG of sysexits.h) of a runner that starting again cannot help."""
-
-LOST_LEASE = 75
-"""Exit code (EX_TEMPFAIL) of a runner that could not renew its lease: its jobs may run elsewhere by now."""
-
-SPOILT = 69
-"""Exit code (EX_UNAVAILABLE) of a runner in which code goes on that nothing can end; another is to take its place."""
 
 ALIVE_EVERY = 1.0
 TIME_TO_READ = 0.05
@@ -44,31 +36,15 @@ LAST_WORDS = 1.0
 log = logging.getLogger("posthorse.worker")
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """What a supervisor tells a runner at its start."""
-
-    target: str
-    url: str | None
-    runner: str
-    worker: str
-    parent: int
-    tether: int
-    queues: tuple[str, ...]
-    labels: tuple[str, ...]
-    concurrency: int
-    is_quarantine: bool
-    log_level: str
-
-
 class RunnerProcess:
     """One incarnation of a runner."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._tether = Tether(socket.socket(fileno=plan.tether))
-        self._app = load_application(plan.target)
-        if plan.url is not None:
-            self._app.use_url(plan.url)
+        self._app = load_application(plan.assignment.target)
+        if plan.assignment.url is not None:
+            self._app.use_url(plan.assignment.url)
         self._until = time.monotonic() + self._app.settings.lease
         self._work: Loop | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -84,9 +60,9 @@ class RunnerProcess:
             pid=os.getpid(),
             version=VERSION,
             concurrency=plan.concurrency,
-            queues=plan.queues,
+            queues=plan.assignment.queues,
             kinds=sorted(app.registry),
-            labels=plan.labels,
+            labels=plan.assignment.labels,
         )
         self._work = Loop(
             app.store,
@@ -94,7 +70,7 @@ class RunnerProcess:
             app.settings,
             runner,
             suspects="only" if plan.is_quarantine else "never",
-            target=plan.target,
+            target=plan.assignment.target,
             is_replaceable=True,
             lost=self._is_lost,
         )
@@ -164,7 +140,7 @@ def main() -> None:
     # Terminals and service managers signal whole groups; when a runner stops is its supervisor's affair.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    configure_logging(plan.log_level)
+    configure_logging(plan.assignment.log_level)
     try:
         process = RunnerProcess(plan)
     except PosthorseError as error:
@@ -183,15 +159,6 @@ def _exit(code: int) -> NoReturn:
     """Ends the process at once: threads may still be inside jobs that were given up, and must not keep it."""
     logging.shutdown()
     os._exit(code)
-
-
-def configure_logging(level: str) -> None:
-    """One line a record, on stderr."""
-    logging.basicConfig(
-        level=level.upper(),
-        format="%(asctime)s %(levelname)-7s %(process)d %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
 
 
 def _run(process: RunnerProcess) -> None:

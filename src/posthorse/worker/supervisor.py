@@ -14,34 +14,25 @@ import math
 import os
 import signal
 import socket
-import sys
 import time
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
-import msgspec
-
+from posthorse.app.client import Posthorse
 from posthorse.app.loading import load_application
 from posthorse.clock import until_tick
 from posthorse.errors import PosthorseError
 from posthorse.maintenance.dead_letters import DeadLetterLooks
 from posthorse.maintenance.schedules import Scheduler
-from posthorse.maintenance.sweep import Sweeper, rescue
-from posthorse.rules.growth import Observer
+from posthorse.maintenance.sweep import Sweeper
 from posthorse.rules.job import Lane
-from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Policy, Stopped
-from posthorse.rules.queues import DeclaredQueues
-from posthorse.rules.schedules import Declared
-from posthorse.rules.settings import Settings
-from posthorse.store.operations.runners import held_by, retire
-from posthorse.store.store import Store
-from posthorse.worker.failpoints import failpoint
+from posthorse.rules.lifecycle import Policy
+from posthorse.worker.burial import bury, described
+from posthorse.worker.child import Child
 from posthorse.worker.heartbeat import Heart, Pulse
-from posthorse.worker.process import is_stopped, kill_group
-from posthorse.worker.runner import LOST_LEASE, SPOILT, UNUSABLE, Plan, configure_logging
+from posthorse.worker.plan import SPOILT, UNUSABLE, Assignment
+from posthorse.worker.process import configure_logging
 from posthorse.worker.suspects import Suspects
-from posthorse.worker.tether import Message, Tether
 
 T = TypeVar("T")
 log = logging.getLogger("posthorse.worker")
@@ -77,93 +68,26 @@ def supervise(
     except PosthorseError as error:
         log.error("%s", error)
         return 2
-    supervisor = Supervisor(
-        app.store,
-        app.settings,
-        target=target,
-        url=url,
-        kinds=frozenset(app.registry),
-        schedules=app.registry.schedules,
-        observers=app.registry.observers,
-        declared_queues=app.registry.queues,
-        queues=tuple(queues),
-        labels=tuple(labels),
-        processes=processes,
-        concurrency=concurrency,
-        log_level=log_level,
-    )
+    assignment = Assignment(target, url, tuple(queues), tuple(labels), concurrency, log_level)
+    supervisor = Supervisor(app, assignment, processes)
     try:
         return asyncio.run(supervisor.run())
     finally:
         app.close()
 
 
-class Child:
-    """One runner process, from its start to its end."""
-
-    def __init__(self, number: int, runner: str, process: asyncio.subprocess.Process, tether: Tether) -> None:
-        self.number = number
-        self.runner = runner
-        self.process = process
-        self.tether = tether
-        self.started_at = time.monotonic()
-        self.heard_at = self.started_at
-        self.running = 0
-        self.pulse: Pulse | None = None
-        self.max_crashes: dict[str, int] = {}
-        self.isolated = frozenset[str]()
-        """Kinds whose jobs do not run in the runner's own process: its death is none of their doing."""
-        self.ended = asyncio.Event()
-
-    def renew(self, until: float) -> None:
-        """Tells the runner until when its lease holds: the monotonic clock is one for all processes of a machine."""
-        self.tether.send(lease_until=until)
-
-    def hear(self, message: Message) -> None:
-        """What the runner says of itself."""
-        self.heard_at = time.monotonic()
-        if "running" in message:
-            self.running = int(str(message["running"]))
-        if "ready" in message:
-            self.max_crashes = msgspec.convert(message["max_crashes"], dict[str, int])
-            self.isolated = msgspec.convert(message["isolated"], frozenset[str])
-
-
 class Supervisor:
     """Keeps a number of runners at work."""
 
-    def __init__(
-        self,
-        store: Store,
-        settings: Settings,
-        *,
-        target: str,
-        url: str | None,
-        kinds: frozenset[str],
-        schedules: Mapping[str, Declared],
-        observers: Mapping[str, Observer],
-        declared_queues: DeclaredQueues,
-        queues: tuple[str, ...],
-        labels: tuple[str, ...],
-        processes: int,
-        concurrency: int,
-        log_level: str,
-    ) -> None:
-        self._store = store
-        self._settings = settings
-        self._target = target
-        self._url = url
-        self._kinds = kinds
-        self._schedules = schedules
-        self._observers = observers
-        self._queues = queues
-        self._labels = labels
+    def __init__(self, app: Posthorse, assignment: Assignment, processes: int) -> None:
+        self._store = app.store
+        self._settings = app.settings
+        self._registry = app.registry
+        self._assignment = assignment
         self._processes = processes
-        self._concurrency = concurrency
-        self._log_level = log_level
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
-        self._suspects = Suspects(store, declared_queues, serves=self._serves, labels=labels)
-        self._heart = Heart(store, lease=settings.lease, heartbeat=settings.heartbeat)
+        self._suspects = Suspects(app.store, app.registry.queues, serves=self._serves, labels=assignment.labels)
+        self._heart = Heart(app.store, lease=app.settings.lease, heartbeat=app.settings.heartbeat)
         self._children: dict[int, Child] = {}
         self._quick_deaths = 0
         self._signals = 0
@@ -179,10 +103,10 @@ class Supervisor:
             loop.add_signal_handler(number, self._on_signal)
         self._heart.start()
         policy = Policy(max_losses=self._settings.max_interruptions)
-        looks = DeadLetterLooks(self._store, self._observers)
+        looks = DeadLetterLooks(self._store, self._registry.observers)
         sweeper = Sweeper(self._store, self._worker, lease=self._settings.lease, policy=policy, dead_letters=looks)
         sweeping = asyncio.create_task(sweeper.run_forever())
-        scheduling = asyncio.create_task(Scheduler(self._store, self._schedules).run_forever())
+        scheduling = asyncio.create_task(Scheduler(self._store, self._registry.schedules).run_forever())
         keepers = [asyncio.create_task(self._keep(number)) for number in range(self._processes)]
         keepers.append(asyncio.create_task(self._quarantine(range(self._processes, 2 * self._processes))))
         try:
@@ -228,15 +152,18 @@ class Supervisor:
         await asyncio.gather(*lives.values())
 
     def _serves(self, lane: Lane) -> bool:
-        return lane.kind in self._kinds and (not self._queues or lane.queue in self._queues)
+        queues = self._assignment.queues
+        return lane.kind in self._registry and (not queues or lane.queue in queues)
 
     async def _one_life(self, number: int, *, is_quarantine: bool = False) -> float:
         """A runner from its start to its burial; answers with the seconds that it lived."""
         try:
-            child = await self._start(number, is_quarantine=is_quarantine)
+            child = await Child.start(number, self._worker, self._assignment, is_quarantine=is_quarantine)
         except OSError as error:
             log.error("cannot start runner %d: %s", number, error)
             return 0.0
+        asyncio.get_running_loop().add_reader(child.tether, self._listen, child)
+        log.info("runner %d started (pid %d)", number, child.process.pid)
         self._children[number] = child
         if self._stop.is_set():
             child.tether.send(drain=True)  # it was being started when the others were told
@@ -246,37 +173,6 @@ class Supervisor:
         await self._after(child, code)
         # A runner that asks for another in its place did not fail.
         return math.inf if code == SPOILT else time.monotonic() - child.started_at
-
-    async def _start(self, number: int, *, is_quarantine: bool) -> Child:
-        tether, theirs = Tether.pair()
-        runner = str(uuid.uuid4())
-        plan = Plan(
-            target=self._target,
-            url=self._url,
-            runner=runner,
-            worker=self._worker,
-            parent=os.getpid(),
-            tether=theirs.fileno(),
-            queues=self._queues,
-            labels=self._labels,
-            concurrency=1 if is_quarantine else self._concurrency,
-            is_quarantine=is_quarantine,
-            log_level=self._log_level,
-        )
-        command = [sys.executable, "-m", "posthorse.worker.runner", msgspec.json.encode(plan).decode()]
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *command, pass_fds=[theirs.fileno()], start_new_session=True, stdin=asyncio.subprocess.DEVNULL
-            )
-        except OSError:
-            tether.close()
-            raise
-        finally:
-            theirs.close()
-        child = Child(number, runner, process, tether)
-        asyncio.get_running_loop().add_reader(tether, self._listen, child)
-        log.info("runner %d started (pid %d)", number, process.pid)
-        return child
 
     def _listen(self, child: Child) -> None:
         messages = child.tether.receive()
@@ -295,12 +191,12 @@ class Supervisor:
             child.runner,
             self._settings.lease,
             running=lambda: child.running,
-            may_beat=lambda: not is_stopped(child.process.pid) and not self._is_stalled(child),
+            may_beat=lambda: not child.is_stopped and not self._is_stalled(child),
             renewed=child.renew,
         )
 
     def _is_stalled(self, child: Child) -> bool:
-        return time.monotonic() - child.heard_at > self._settings.stall
+        return child.silence > self._settings.stall
 
     async def _watch(self, child: Child) -> None:
         """Ends a runner whose jobs went to others, or whose loop is blocked beyond repair."""
@@ -308,11 +204,11 @@ class Supervisor:
             await asyncio.sleep(until_tick(min(1.0, self._settings.stall / 4, self._settings.lease / 12)))
             if child.pulse is not None and child.pulse.is_dead:
                 log.error("runner %d lost its lease and is replaced", child.number)
-            elif self._is_stalled(child) and not is_stopped(child.process.pid):
+            elif self._is_stalled(child) and not child.is_stopped:
                 log.error("runner %d was silent for %.0f s and is replaced", child.number, self._settings.stall)
             else:
                 continue
-            kill_group(child.process.pid)
+            child.kill()
             return
 
     async def _after(self, child: Child, code: int) -> None:
@@ -320,7 +216,7 @@ class Supervisor:
         self._heart.drop(child.runner)
         asyncio.get_running_loop().remove_reader(child.tether)
         child.tether.close()
-        kill_group(child.process.pid)  # what its jobs left behind
+        child.kill()  # what its jobs left behind
         child.ended.set()
         if code == UNUSABLE and not self._has_worked:
             self._is_unusable = True
@@ -331,38 +227,12 @@ class Supervisor:
         elif code == SPOILT:
             log.warning("runner %d ended, because a job in it would not; another takes its place", child.number)
         else:
-            log.error("runner %d (pid %d) died: %s", child.number, child.process.pid, _described(code))
-        burial = asyncio.create_task(self._bury(child, code))
+            log.error("runner %d (pid %d) died: %s", child.number, child.process.pid, described(code))
+        burial = asyncio.create_task(
+            bury(self._store, child, code, max_losses=self._settings.max_interruptions, stop=self._stop)
+        )
         if not await self._ends_in_time(burial, None):
             await asyncio.wait({burial}, timeout=LONGEST_BURIAL)
-
-    async def _bury(self, child: Child, code: int) -> None:
-        """Frees what a runner held, and takes it off the list after: until then the sweep leaves its jobs alone."""
-        failpoint("before_burial")
-        try:
-            held = await self._store.aread(held_by(child.runner))
-            suspected = [lease.job for lease in held if lease.lane.kind not in child.isolated]
-            for lease in held:
-                budget = child.max_crashes.get(lease.lane.kind, Policy().max_crashes)
-                policy = Policy(max_crashes=budget, max_losses=self._settings.max_interruptions)
-                end = self._end_of(child, code, is_suspect=lease.job in suspected, alone=len(suspected) == 1)
-                await rescue(self._store, lease, end, policy)
-                failpoint("in_burial")
-            await self._store.arun(retire(child.runner))
-        except PosthorseError as error:
-            log.warning("could not free the jobs of runner %d: %s; the sweep will", child.number, error)
-        except Exception:
-            log.exception("could not free the jobs of runner %d; the sweep will", child.number)
-
-    def _end_of(self, child: Child, code: int, *, is_suspect: bool, alone: bool) -> Outcome:
-        """What the end of a runner was to its jobs: nothing that counts when we ended it ourselves, else a crash."""
-        if self._stop.is_set():
-            return Stopped("shutdown")
-        if code == LOST_LEASE or (child.pulse is not None and child.pulse.is_dead):
-            return Lost("its runner could not renew its lease")
-        if not is_suspect or code == SPOILT:
-            return Lost(f"its runner ended: {_described(code)}")
-        return Crashed(f"its runner died: {_described(code)}", alone=alone)
 
     async def _pause_before_next(self, number: int, *, lived: float) -> None:
         if lived >= QUICK_DEATH:
@@ -391,7 +261,7 @@ class Supervisor:
             log.warning("stopping at once")
             for child in self._children.values():
                 if not child.ended.is_set():
-                    kill_group(child.process.pid)
+                    child.kill()
         await all_ended
 
     async def _ends_in_time(self, work: asyncio.Future[T], seconds: float | None) -> bool:
@@ -401,12 +271,3 @@ class Supervisor:
         await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         told_twice.cancel()
         return work.done()
-
-
-def _described(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"killed by signal {-code}"

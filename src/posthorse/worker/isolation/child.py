@@ -41,6 +41,7 @@ from posthorse.worker.isolation.messages import (
 )
 from posthorse.worker.isolation.origin import Origin
 from posthorse.worker.journal import Journal
+from posthorse.worker.process import configure_logging
 from posthorse.worker.stop import StopSignal
 from posthorse.worker.threads import Threads
 
@@ -179,11 +180,7 @@ def main() -> None:
     # When a child stops is its runner's affair. Not ignored, which programs that jobs start would inherit.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stay)
-    logging.basicConfig(
-        level=plan.log_level,
-        format="%(asctime)s %(levelname)-7s %(process)d %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    configure_logging(plan.log_level)
     _run(plan)
 
 

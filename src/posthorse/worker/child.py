@@ -1,0 +1,87 @@
+"""A runner as its supervisor sees it: a process on a tether, from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+import uuid
+
+import msgspec
+
+from posthorse.worker.heartbeat import Pulse
+from posthorse.worker.plan import Assignment, Plan
+from posthorse.worker.process import is_stopped, kill_group
+from posthorse.worker.tether import Message, Tether
+
+
+class Child:
+    """One runner process, from its start to its end."""
+
+    def __init__(self, number: int, runner: str, process: asyncio.subprocess.Process, tether: Tether) -> None:
+        self.number = number
+        """Its place among the runners of its supervisor."""
+        self.runner = runner
+        """Its id: that of this incarnation."""
+        self.process = process
+        self.tether = tether
+        self.started_at = time.monotonic()
+        self.heard_at = self.started_at
+        self.running = 0
+        self.pulse: Pulse | None = None
+        self.max_crashes: dict[str, int] = {}
+        self.isolated = frozenset[str]()
+        """Kinds whose jobs do not run in the runner's own process: its death is none of their doing."""
+        self.ended = asyncio.Event()
+
+    @classmethod
+    async def start(cls, number: int, worker: str, assignment: Assignment, *, is_quarantine: bool) -> Child:
+        """Starts one. Raises OSError."""
+        tether, theirs = Tether.pair()
+        plan = Plan(
+            assignment=assignment,
+            runner=str(uuid.uuid4()),
+            worker=worker,
+            parent=os.getpid(),
+            tether=theirs.fileno(),
+            is_quarantine=is_quarantine,
+        )
+        command = [sys.executable, "-m", "posthorse.worker.runner", msgspec.json.encode(plan).decode()]
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command, pass_fds=[theirs.fileno()], start_new_session=True, stdin=asyncio.subprocess.DEVNULL
+            )
+        except OSError:
+            tether.close()
+            raise
+        finally:
+            theirs.close()
+        return cls(number, plan.runner, process, tether)
+
+    @property
+    def is_stopped(self) -> bool:
+        """True when it cannot work, whatever its lease says."""
+        return is_stopped(self.process.pid)
+
+    @property
+    def silence(self) -> float:
+        """Seconds since it was last heard."""
+        return time.monotonic() - self.heard_at
+
+    def kill(self) -> None:
+        """Kills it, and all that its jobs left in its group."""
+        kill_group(self.process.pid)
+
+    def renew(self, until: float) -> None:
+        """Tells the runner until when its lease holds: the monotonic clock is one for all processes of a machine."""
+        self.tether.send(lease_until=until)
+
+    def hear(self, message: Message) -> None:
+        """What the runner says of itself."""
+        self.heard_at = time.monotonic()
+        if "running" in message:
+            self.running = int(str(message["running"]))
+        if "ready" in message:
+            self.max_crashes = msgspec.convert(message["max_crashes"], dict[str, int])
+            self.isolated = msgspec.convert(message["isolated"], frozenset[str])

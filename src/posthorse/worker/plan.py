@@ -1,0 +1,48 @@
+"""What a worker is told to do, what its supervisor tells a runner at its start, and what a runner's exit codes mean."""
+
+from __future__ import annotations
+
+import msgspec
+
+UNUSABLE = 78
+"""Exit code (EX_CONFIG of sysexits.h) of a runner that starting again cannot help."""
+
+LOST_LEASE = 75
+"""Exit code (EX_TEMPFAIL) of a runner that could not renew its lease: its jobs may run elsewhere by now."""
+
+SPOILT = 69
+"""Exit code (EX_UNAVAILABLE) of a runner in which code goes on that nothing can end; another is to take its place."""
+
+
+class Assignment(msgspec.Struct, frozen=True):
+    """What a worker is told to do: the same for all its runners."""
+
+    target: str
+    """The application, as `module:attribute`."""
+    url: str | None
+    """Another store than the application's."""
+    queues: tuple[str, ...]
+    """Those that it serves; none means all that its labels fit."""
+    labels: tuple[str, ...]
+    concurrency: int
+    """Jobs that a runner runs at once."""
+    log_level: str
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What one incarnation of a runner is."""
+
+    assignment: Assignment
+    runner: str
+    worker: str
+    parent: int
+    """The supervisor's process."""
+    tether: int
+    """The descriptor of the runner's end."""
+    is_quarantine: bool
+    """It runs suspects, one at a time, and nothing else."""
+
+    @property
+    def concurrency(self) -> int:
+        """Jobs that it runs at once."""
+        return 1 if self.is_quarantine else self.assignment.concurrency
