@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
-import warnings
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
@@ -13,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar,
 import msgspec
 
 from posthorse import ids
+from posthorse.app.blocking import warn_in_loop
 from posthorse.app.configure import load
+from posthorse.app.declaring import JobDecorator
 from posthorse.app.job import Job
 from posthorse.app.jobs import Jobs
 from posthorse.app.kind import Call, JobFunction
@@ -26,7 +26,7 @@ from posthorse.rules.job import NewJob, checked_name
 from posthorse.rules.limits import Concurrency, Rate
 from posthorse.rules.limits import Sequence as InSequence
 from posthorse.rules.queues import checked_layer
-from posthorse.rules.registry import Registry, make_kind_options, register
+from posthorse.rules.registry import Registry
 from posthorse.rules.retry import Backoff, BackoffFunction
 from posthorse.rules.sizes import Size
 from posthorse.rules.unique import Unique
@@ -47,8 +47,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 ErrorClasses = type[BaseException] | tuple[type[BaseException], ...]
-
-_OWN = f"{__name__.partition('.')[0]}."
 
 
 class Posthorse:
@@ -250,7 +248,7 @@ class Posthorse:
         """
         connection = _connection_of(calls)
         if connection is None:
-            _warn_in_loop()
+            warn_in_loop()
             return self._enqueue(calls)
         with self.store.joining(connection):
             return self._enqueue(calls)
@@ -358,38 +356,6 @@ class Posthorse:
         return [Job(self, job_id, created=created) for _, (job_id, created) in zip(calls, submitted, strict=True)]
 
 
-class JobDecorator:
-    """What `@app.job(…)` is before it meets its function."""
-
-    def __init__(self, app: Posthorse, options: dict[str, object]) -> None:
-        self._app = app
-        kind = options.pop("kind", None)
-        self._kind = None if kind is None else checked_name(kind, what="kind")
-        self._options = make_kind_options(options)
-
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /
-    ) -> JobFunction[P, R, Concatenate[Context, P], Coroutine[Any, Any, R]]: ...
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[Context, P], R], /
-    ) -> JobFunction[P, R, Concatenate[Context, P], R]: ...
-    @overload
-    def __call__(
-        self, function: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> JobFunction[P, R, P, Coroutine[Any, Any, R]]: ...
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> JobFunction[P, R, P, R]: ...
-
-    def __call__(self, function: Callable[..., object], /) -> object:
-        """Registers the function."""
-        registered = register(function, kind=self._kind, options=self._options, context_type=Context)
-        self._app.registry.add(registered)
-        made: JobFunction[..., object, ..., object] = JobFunction(self._app, registered, function)
-        return made
-
-
 def _checked_id(value: object) -> str:
     if isinstance(value, str) and ids.is_id(value.lower()):
         return value.lower()
@@ -411,23 +377,3 @@ def _connection_of(calls: Sequence[Call[R]]) -> UserConnection | None:
             "enqueue them apart"
         )
     return first
-
-
-def _warn_in_loop() -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    warnings.warn(
-        "enqueue() inside a running event loop blocks it until the commit; use `await ….aenqueue()`",
-        RuntimeWarning,
-        stacklevel=_depth_of_caller(),
-    )
-
-
-def _depth_of_caller() -> int:
-    """How far above `warnings.warn` the first line stands that is not ours: the warning is about that one."""
-    depth, frame = 0, inspect.currentframe()
-    while frame is not None and str(frame.f_globals.get("__name__")).startswith(_OWN):
-        depth, frame = depth + 1, frame.f_back
-    return depth

@@ -1,0 +1,49 @@
+"""What `@app.job(…)` is before it meets its function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+
+from posthorse.app.kind import JobFunction
+from posthorse.rules.job import checked_name
+from posthorse.rules.registry import make_kind_options, register
+from posthorse.worker.context import Context
+
+if TYPE_CHECKING:
+    from posthorse.app.client import Posthorse
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class JobDecorator:
+    """Makes the function that it is given into a kind of job."""
+
+    def __init__(self, app: Posthorse, options: dict[str, object]) -> None:
+        self._app = app
+        kind = options.pop("kind", None)
+        self._kind = None if kind is None else checked_name(kind, what="kind")
+        self._options = make_kind_options(options)
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /
+    ) -> JobFunction[P, R, Concatenate[Context, P], Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Context, P], R], /
+    ) -> JobFunction[P, R, Concatenate[Context, P], R]: ...
+    @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> JobFunction[P, R, P, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> JobFunction[P, R, P, R]: ...
+
+    def __call__(self, function: Callable[..., object], /) -> object:
+        """Registers the function."""
+        registered = register(function, kind=self._kind, options=self._options, context_type=Context)
+        self._app.registry.add(registered)
+        made: JobFunction[..., object, ..., object] = JobFunction(self._app, registered, function)
+        return made
