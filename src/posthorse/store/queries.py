@@ -12,7 +12,7 @@ dialects; a block of the same name in `sqlite.sql` or `postgres.sql` takes its p
                     block declares in a line `-- rows: job uuid, epoch int, …`, plus `r.ordinal` from 1;
                     declared as `-- pairs: job uuid, result text` there are two columns, the first of them
                     an id or a number that no two rows share: SQLite takes these apart in a third of the time
-    {other}         is the statement of the block of that name
+    {other}         is the statement of the block of that name, or a piece of one where that block is marked `-- part`
 
 A block may hold several statements; they run in order in one transaction, and the rows of the last are the
 answer. In a block marked `-- picks` the first statement answers with one JSON array of rows, the others take
@@ -41,6 +41,7 @@ _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)\b")
 _TABLE = re.compile(r"(?<![\w@])@([a-z_]+)\b")
 _BLOCK = re.compile(r"^-- ## (\w+)\n", re.MULTILINE)
 _COLUMNS = re.compile(r"^-- (rows|pairs): (.+)$", re.MULTILINE)
+_PART = re.compile(r"^-- part$", re.MULTILINE)
 _COMMENT = re.compile(r"--[^\n]*")
 _OTHER = re.compile(r"\{(?!rows\})([a-z_]+)\}")
 _BETWEEN = "\0"
@@ -97,8 +98,8 @@ class Queries:
         return self._compiled[name]
 
     def names(self) -> Sequence[str]:
-        """All names, for the test that compiles each."""
-        return tuple(self._sources)
+        """All that can be asked for, for the test that compiles each."""
+        return tuple(name for name, source in self._sources.items() if not _PART.search(source))
 
     def script(self, text: str) -> tuple[str, ...]:
         """The statements of a schema or migration file, tables named for this dialect."""
@@ -122,7 +123,7 @@ class Queries:
             sql = re.sub(rf"(?<![:\w]):{reserved}\b", expression.replace("\\", r"\\"), sql)
         if "{rows}" in sql:
             table = _unnested if self._dialect.name == "postgres" else _json_pairs if has_pairs else _json_rows
-            sql = sql.replace("{rows}", table([name for name, _ in columns], [kind for _, kind in columns]))
+            sql = sql.replace("{rows}", table(columns))
         names: list[str] = []
 
         def number(found: re.Match[str]) -> str:
@@ -183,18 +184,18 @@ def _plain(values: Sequence[Value]) -> str:
         return ",".join("NULL" if value is None else str(value) for value in values)
 
 
-def _unnested(names: Sequence[str], kinds: Sequence[str]) -> str:
-    arrays = ", ".join(f":rows_{name}::{kind}[]" for name, kind in zip(names, kinds, strict=True))
-    return f"unnest({arrays}) WITH ORDINALITY AS r({', '.join(names)}, ordinal)"
+def _unnested(columns: Sequence[tuple[str, str]]) -> str:
+    arrays = ", ".join(f":rows_{name}::{kind}[]" for name, kind in columns)
+    return f"unnest({arrays}) WITH ORDINALITY AS r({', '.join(name for name, _ in columns)}, ordinal)"
 
 
-def _json_pairs(names: Sequence[str], _: Sequence[str]) -> str:
-    key, value = names
+def _json_pairs(columns: Sequence[tuple[str, str]]) -> str:
+    (key, _), (value, _) = columns
     return f"(SELECT key AS {key}, value AS {value}, rowid + 1 AS ordinal FROM json_each(:rows)) AS r"
 
 
-def _json_rows(names: Sequence[str], _: Sequence[str]) -> str:
-    picks = ", ".join(f"json_extract(value, '$[{i}]') AS {name}" for i, name in enumerate(names))
+def _json_rows(columns: Sequence[tuple[str, str]]) -> str:
+    picks = ", ".join(f"json_extract(value, '$[{i}]') AS {name}" for i, (name, _) in enumerate(columns))
     return f"(SELECT {picks}, key + 1 AS ordinal FROM json_each(:rows)) AS r"
 
 

@@ -93,6 +93,20 @@ SELECT lane, count(*), max(seq) FROM (
     LIMIT :room
 ) AS chosen GROUP BY lane
 
+-- ## granted
+-- part
+-- What was taken from where it waited is leased to one runner, under its next epoch.
+granted AS (
+    SELECT taken.lane, taken.seq, taken.job, j.epoch + 1 AS epoch, j.errors, j.crashes, j.losses,
+        j.arguments, j.options, j.run_at
+    FROM taken CROSS JOIN LATERAL (
+        SELECT epoch, errors, crashes, losses, :light_arguments AS arguments, options, run_at
+        FROM @jobs WHERE id = taken.job OFFSET 0
+    ) AS j
+), leased AS (
+    INSERT INTO @leases (job, epoch, runner, claimed_at) SELECT job, epoch, :runner, :now FROM granted
+)
+
 -- ## claim
 -- Turns the heads of lanes into leases of one living runner.
 -- rows: lane int, after bigint, share int, upto bigint
@@ -105,16 +119,7 @@ WITH taken AS (
         ) AS head
         WHERE EXISTS (SELECT FROM @runners WHERE id = :runner AND expires_at > :lease_now)))
     RETURNING lane, seq, job
-), granted AS (
-    SELECT taken.lane, taken.seq, taken.job, j.epoch + 1 AS epoch, j.errors, j.crashes, j.losses,
-        j.arguments, j.options, j.run_at
-    FROM taken CROSS JOIN LATERAL (
-        SELECT epoch, errors, crashes, losses, :light_arguments AS arguments, options, run_at
-        FROM @jobs WHERE id = taken.job OFFSET 0
-    ) AS j
-), leased AS (
-    INSERT INTO @leases (job, epoch, runner, claimed_at) SELECT job, epoch, :runner, :now FROM granted
-)
+), {granted}
 SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq
 
 -- ## claim_together
@@ -171,16 +176,7 @@ WITH looked AS MATERIALIZED (
         ) AS head
         WHERE EXISTS (SELECT FROM @runners WHERE id = :runner AND expires_at > :lease_now)))
     RETURNING lane, seq, job
-), granted AS (
-    SELECT taken.lane, taken.seq, taken.job, j.epoch + 1 AS epoch, j.errors, j.crashes, j.losses,
-        j.arguments, j.options, j.run_at
-    FROM taken CROSS JOIN LATERAL (
-        SELECT epoch, errors, crashes, losses, :light_arguments AS arguments, options, run_at
-        FROM @jobs WHERE id = taken.job OFFSET 0
-    ) AS j
-), leased AS (
-    INSERT INTO @leases (job, epoch, runner, claimed_at) SELECT job, epoch, :runner, :now FROM granted
-)
+), {granted}
 SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq, lane
 
 -- ## heads
@@ -211,16 +207,7 @@ WITH taken AS (
         ) AS head
         WHERE EXISTS (SELECT FROM @runners WHERE id = :runner AND expires_at > :lease_now)))
     RETURNING lane, seq, job
-), granted AS (
-    SELECT taken.lane, taken.seq, taken.job, j.epoch + 1 AS epoch, j.errors, j.crashes, j.losses,
-        j.arguments, j.options, j.run_at
-    FROM taken CROSS JOIN LATERAL (
-        SELECT epoch, errors, crashes, losses, :light_arguments AS arguments, options, run_at
-        FROM @jobs WHERE id = taken.job OFFSET 0
-    ) AS j
-), leased AS (
-    INSERT INTO @leases (job, epoch, runner, claimed_at) SELECT job, epoch, :runner, :now FROM granted
-)
+), {granted}
 SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq DESC
 
 -- ## claim_places
@@ -234,16 +221,7 @@ WITH taken AS (
         ) AS found
         WHERE EXISTS (SELECT FROM @runners WHERE id = :runner AND expires_at > :lease_now)))
     RETURNING lane, seq, job
-), granted AS (
-    SELECT taken.lane, taken.seq, taken.job, j.epoch + 1 AS epoch, j.errors, j.crashes, j.losses,
-        j.arguments, j.options, j.run_at
-    FROM taken CROSS JOIN LATERAL (
-        SELECT epoch, errors, crashes, losses, :light_arguments AS arguments, options, run_at
-        FROM @jobs WHERE id = taken.job OFFSET 0
-    ) AS j
-), leased AS (
-    INSERT INTO @leases (job, epoch, runner, claimed_at) SELECT job, epoch, :runner, :now FROM granted
-)
+), {granted}
 SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq
 
 -- ## jobs_at

@@ -20,16 +20,21 @@ SELECT r.id, r.lane,
 FROM {rows}
 WHERE abs(:now / 1000 - :made_at) < :tolerance / 1000
 ON CONFLICT (id) DO NOTHING;
-INSERT INTO @ready (lane, seq, job)
-SELECT j.lane, j.seq, j.id FROM {rows} CROSS JOIN @jobs j ON j.id = r.id
-WHERE j.state = 'pending' AND NOT EXISTS (SELECT 1 FROM @leases WHERE job = j.id)
-ON CONFLICT (lane, seq) DO NOTHING;
+{line_up_new};
 INSERT INTO @parked (job, state, due_at, since)
 SELECT j.id, j.state, j.run_at, :now FROM {rows} CROSS JOIN @jobs j ON j.id = r.id
 WHERE coalesce(r.run_at, r.delay) IS NOT NULL AND j.state = 'scheduled'
     AND NOT EXISTS (SELECT 1 FROM @leases WHERE job = j.id)
 ON CONFLICT (job) DO NOTHING;
 SELECT :now
+
+-- ## line_up_new
+-- part
+-- Lines up those that may run now; one that is leased did so before, and was claimed.
+INSERT INTO @ready (lane, seq, job)
+SELECT j.lane, j.seq, j.id FROM {rows} CROSS JOIN @jobs j ON j.id = r.id
+WHERE j.state = 'pending' AND NOT EXISTS (SELECT 1 FROM @leases WHERE job = j.id)
+ON CONFLICT (lane, seq) DO NOTHING
 
 -- ## enqueue_alike
 -- Inserts jobs that may run now and differ in nothing but their arguments: as `enqueue` does, for a fifth of its cost.
@@ -40,10 +45,7 @@ FROM (SELECT max(:now, 1 + coalesce((SELECT max(seq) FROM @ready WHERE lane = :l
 CROSS JOIN {rows}
 WHERE abs(:now / 1000 - :made_at) < :tolerance / 1000
 ON CONFLICT (id) DO NOTHING;
-INSERT INTO @ready (lane, seq, job)
-SELECT j.lane, j.seq, j.id FROM {rows} CROSS JOIN @jobs j ON j.id = r.id
-WHERE j.state = 'pending' AND NOT EXISTS (SELECT 1 FROM @leases WHERE job = j.id)
-ON CONFLICT (lane, seq) DO NOTHING;
+{line_up_new};
 SELECT :now
 
 -- ## enqueue_one
@@ -83,6 +85,14 @@ SELECT lane, count(*), max(seq) FROM (
     LIMIT :room
 ) AS chosen GROUP BY lane
 
+-- ## within_share
+-- part
+-- What a lane gives: up to a place, or else as many as there is room for.
+head.lane = r.lane AND head.seq > r.after AND head.seq <= coalesce(
+    r.upto,
+    (SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT 1 OFFSET :room - 1),
+    9223372036854775807)
+
 -- ## claim
 -- Turns the heads of lanes into leases of one living runner. What was picked is found again by its places, for a row of
 -- {rows} is a whole lane: taking JSON apart for each job would cost as much as all the rest.
@@ -93,27 +103,18 @@ FROM (
     SELECT head.job, j.epoch, head.lane, head.seq, j.errors, j.crashes, j.losses, :light_arguments AS arguments,
         j.options, j.run_at
     FROM {rows} CROSS JOIN @ready head CROSS JOIN @jobs j
-    WHERE head.lane = r.lane AND head.seq > r.after AND head.seq <= coalesce(
-            r.upto,
-            (SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT 1 OFFSET :room - 1),
-            9223372036854775807)
+    WHERE {within_share}
         AND j.id = head.job
         AND EXISTS (SELECT 1 FROM @runners WHERE id = :runner AND boot = :boot AND expires_at > :lease_now)
     ORDER BY head.seq
 );
 INSERT INTO @leases (job, epoch, runner, claimed_at)
 SELECT j.id, j.epoch + 1, :runner, :now FROM {rows} CROSS JOIN @ready head CROSS JOIN @jobs j
-WHERE head.lane = r.lane AND head.seq > r.after AND head.seq <= coalesce(
-        r.upto,
-        (SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT 1 OFFSET :room - 1),
-        9223372036854775807)
+WHERE {within_share}
     AND j.id = head.job;
 DELETE FROM @ready WHERE (lane, seq) IN (
     SELECT head.lane, head.seq FROM {rows} CROSS JOIN @ready head
-    WHERE head.lane = r.lane AND head.seq > r.after AND head.seq <= coalesce(
-        r.upto,
-        (SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT 1 OFFSET :room - 1),
-        9223372036854775807))
+    WHERE {within_share})
 
 -- ## claim_together
 -- Turns the first jobs of several lanes, wherever they stand, into leases of one living runner. The lanes are merged: of
