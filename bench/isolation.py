@@ -10,7 +10,8 @@ import os
 import statistics
 import tempfile
 import time
-from pathlib import Path
+
+import psutil
 
 import posthorse as ph
 
@@ -37,7 +38,7 @@ def measure(jobs: int) -> None:
             threaded.enqueue().result()
             apart, here = _each(isolated, jobs), _each(threaded, jobs)
             child = isolated.enqueue().result()
-            warden = _parent(child)
+            warden = psutil.Process(child).ppid()
             memory = {"the warden": warden, "the child, with this small application": child}
             print(f"first job in a cold child           {statistics.median(starts) * 1000:8.1f} ms")
             print(f"a job in a warm child               {apart * 1000:8.2f} ms")
@@ -64,14 +65,10 @@ def _each(kind: ph.Kind[[], int], jobs: int) -> float:
     return (time.perf_counter() - began) / jobs
 
 
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
-
-
 def _held(pid: int) -> int:
     """Bytes that the process holds for itself; files that are mapped belong to all who map them."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("Private_", "Swap:")))
+    memory = psutil.Process(pid).memory_full_info()
+    return memory.uss + memory.swap
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ def _seconds(process: psutil.Process) -> float:
 def _sum(processes: Iterable[psutil.Process], figure: Callable[[psutil.Process], float]) -> float:
     total = 0.0
     for process in processes:
-        with suppress(psutil.NoSuchProcess):
+        # Of one that ended and was not buried yet, only root may look what it has open.
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             total += figure(process)
     return total

@@ -1,4 +1,5 @@
-"""The clocks: wall time for a store without one of its own, boot time for leases, monotonic time for waiting.
+"""The clocks: wall time for a store without one of its own, boot time for leases, and the name of that boot;
+monotonic time for waiting.
 
 Knows nothing of jobs. Times are integers, microseconds since the epoch (wall) or since boot (boot).
 """

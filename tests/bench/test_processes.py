@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from bench.processes import family, open_files, processor_time, proportional_size
@@ -60,3 +61,11 @@ def test_a_process_that_ended_counts_nothing_and_takes_nothing_from_others(paren
     for figure in (processor_time, proportional_size, open_files):
         assert figure([other]) == 0
         assert figure([other, one]) == pytest.approx(figure([one]), rel=0.1)
+
+
+def test_what_may_not_be_looked_into_counts_nothing(parent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(process: psutil.Process) -> int:
+        raise psutil.AccessDenied(process.pid)  # as to all but root, when it ended and nobody buried it
+
+    monkeypatch.setattr(psutil.Process, "num_fds", refuse)
+    assert open_files(family(parent)) == 0

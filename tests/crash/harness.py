@@ -15,6 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import psutil
+
 import posthorse as ph
 from posthorse.store.operations import read
 from tests.crash.application import GATE, MARKS, app, total_of
@@ -398,11 +400,9 @@ def _born(pid: int) -> Process:
 
 
 def _children(parent: int) -> list[int]:
-    found: list[int] = []
-    with suppress(OSError):
-        for thread in Path(f"/proc/{parent}/task").iterdir():
-            found += map(int, (thread / "children").read_text().split())
-    return found
+    with suppress(psutil.NoSuchProcess):
+        return [child.pid for child in psutil.Process(parent).children()]
+    return []
 
 
 def _command(pid: int) -> bytes:

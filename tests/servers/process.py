@@ -131,7 +131,9 @@ class ServerProcess:
     def kill_with_children(self) -> None:
         """SIGKILL the server and the processes that it started, none of which gets a last word."""
         self._process.send_signal(signal.SIGSTOP)  # it starts no child while they are counted
-        children = psutil.Process(self.pid).children()
+        children: list[psutil.Process] = []
+        with suppress(psutil.NoSuchProcess):
+            children = psutil.Process(self.pid).children()
         self.end(signal.SIGKILL)
         for child in children:
             with suppress(psutil.NoSuchProcess):

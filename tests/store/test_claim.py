@@ -110,9 +110,9 @@ def test_a_claim_from_many_lanes_costs_no_more_where_they_are_deep(sqlite_yard: 
         assert isinstance(backend, SqliteBackend)
         writer = backend._writer  # pyright: ignore[reportPrivateUsage]
         assert writer is not None
-        writer.set_progress_handler(count, 10)
+        writer.connection.set_progress_handler(count, 10)
         assert len(sqlite_yard.claim(runner, 40, lanes)) == 40
-        writer.set_progress_handler(None, 0)
+        writer.connection.set_progress_handler(None, 0)
         return steps
 
     shallow = steps_of_a_claim(2)

@@ -252,8 +252,8 @@ def test_full_disk_is_said_and_nothing_is_acknowledged(sqlite_yard: Yard) -> Non
     yard.enqueue()
     writer = backend(yard)._writer  # pyright: ignore[reportPrivateUsage]
     assert writer is not None
-    pages = writer.execute("PRAGMA page_count").fetchone()[0]
-    writer.execute(f"PRAGMA max_page_count = {pages + 1}")
+    pages = writer.connection.execute("PRAGMA page_count").fetchone()[0]
+    writer.connection.execute(f"PRAGMA max_page_count = {pages + 1}")
     with pytest.raises(StoreError, match=r"full.*nothing was written"):
         yard.enqueue(1000)
     assert yard.waiting() == 1

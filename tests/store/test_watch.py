@@ -14,7 +14,8 @@ import posthorse as ph
 from posthorse import ids
 from posthorse.store.operations.runners import set_idle, take_duty
 from posthorse.store.sqlite.watch import SqliteWatch
-from posthorse.store.watch import Watch, make_watch, make_watch_of_writes
+from posthorse.store.watch import Watch
+from posthorse.store.watching import make_watch, make_watch_of_writes
 from tests.store.yard import Yard
 
 LONG = 30.0

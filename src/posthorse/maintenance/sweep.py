@@ -29,7 +29,7 @@ from posthorse.store.operations.runners import (
     take_duty,
 )
 from posthorse.store.store import Store
-from posthorse.store.watch import make_watch_of_writes
+from posthorse.store.watching import make_watch_of_writes
 from posthorse.worker.failpoints import failpoint
 
 log = logging.getLogger("posthorse.maintenance")

@@ -7,17 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
-
-from posthorse.store.store import Store
-
-if TYPE_CHECKING:
-    pass
-
-log = logging.getLogger("posthorse.store")
+from typing import Self
 
 CLOSEST_LOOKS = 0.002
 """Seconds between two wakes at least: a busy neighbour must not make the idle ones spin."""
@@ -121,24 +113,3 @@ class BlindWatch(Watch):
 
     async def _hears(self, timeout: float) -> bool:
         return await super()._hears(min(timeout, self.blind))
-
-
-def make_watch(store: Store, runner: str) -> Watch:
-    """The watch that fits a store: wakes a runner that waits for jobs that may run now."""
-    if store.is_sqlite:
-        from posthorse.store.sqlite.watch import SqliteWatch
-
-        return SqliteWatch(store)
-    from posthorse.store.postgres.watch import PostgresWatch
-
-    return PostgresWatch(store, runner)
-
-
-def make_watch_of_writes(store: Store, *, closest: float, blind: float) -> Watch:
-    """A watch that wakes for whatever was written, at most so often; on PostgreSQL, where jobs that wait for their
-    time tell nobody, it can only look again."""
-    if store.is_sqlite:
-        from posthorse.store.sqlite.watch import SqliteWatch
-
-        return SqliteWatch(store, closest=closest, blind=blind)
-    return BlindWatch(blind=blind)

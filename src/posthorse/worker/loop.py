@@ -21,7 +21,7 @@ from posthorse.rules.settings import Settings
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.runners import Runner, held_by
 from posthorse.store.store import Store
-from posthorse.store.watch import make_watch
+from posthorse.store.watching import make_watch
 from posthorse.worker.claiming import Claiming, Suspects
 from posthorse.worker.failpoints import failpoint
 from posthorse.worker.here import Here

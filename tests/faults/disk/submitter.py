@@ -97,7 +97,7 @@ def main(store: str, *pragmas: str) -> None:
     yard.store.lanes({HOME})
     assert backend._writer is not None
     for pragma in pragmas:
-        backend._writer.execute(f"PRAGMA {pragma}")
+        backend._writer.connection.execute(f"PRAGMA {pragma}")
     for line in sys.stdin:
         count, key = line.split()
         try:

@@ -258,7 +258,8 @@ def test_an_error_that_ends_the_whole_transaction_says_what_it_was(
     """A disk that fails takes the transaction along: nobody in it is told of savepoints that are not there."""
     lanes = yard.store.lanes({HOME})
     store = backend(yard)
-    original, begun = store.execute_on, 0
+    statements = store._statements  # pyright: ignore[reportPrivateUsage]
+    original, begun = statements.execute_on, 0
 
     def failing(connection: sqlite3.Connection) -> Execute:
         nonlocal begun
@@ -272,7 +273,7 @@ def test_an_error_that_ends_the_whole_transaction_says_what_it_was(
 
         return fail if begun > neighbours else original(connection)
 
-    monkeypatch.setattr(store, "execute_on", failing)
+    monkeypatch.setattr(statements, "execute_on", failing)
     operations = [enqueue(yard.new(), lanes, channel="") for _ in range(neighbours + 1)]
     with pytest.raises(StoreUnreachable, match=r"is full .*nothing was written; make room"):
         _raise_what_came_of(store.commit(operations))

@@ -110,14 +110,14 @@ def claim_through_gates(
     probes = [probe for probe in probes if all(tally.room(need) != 0 for need in of_lane[probe.lane])]
     limited = {probe.lane for probe in probes if of_lane[probe.lane] or demands.has_keys(probe.lane)}
     with_limits = [probe for probe in probes if probe.lane in limited]
-    most = max(limited_room, SIGHT)
-    most = most if sees_far else min(room, most)
-    sight = yield from _look(with_limits, turns.lines, most, demands)
+    depth = max(limited_room, SIGHT)
+    depth = depth if sees_far else min(room, depth)
+    sight = yield from _look(with_limits, turns.lines, depth, demands)
     gates_of_jobs = _by_gate(sight.needs.values())
     if gates_of_jobs:
         tally.learn((yield from lock_gates(gates_of_jobs))[0])
         # Somebody who left one of these gates may have lined up an earlier job meanwhile: that one goes first.
-        sight = yield from _look(with_limits, turns.lines, most, demands)
+        sight = yield from _look(with_limits, turns.lines, depth, demands)
     # Beside jobs with limits the others get no more turns than among themselves, and in the same order.
     without = [probe for probe in probes if probe.lane not in limited]
     free_heads, waiting = yield from next_in_turn(without, turns, room)
@@ -200,25 +200,25 @@ class _Door:
         return False
 
 
-def _look(probes: Sequence[Probe], lines: Mapping[int, Line], most: int, demands: Demands) -> Steps[_Sight]:
-    heads, last = yield from _limited_heads(probes, lines, most)
+def _look(probes: Sequence[Probe], lines: Mapping[int, Line], depth: int, demands: Demands) -> Steps[_Sight]:
+    heads, last = yield from _limited_heads(probes, lines, depth)
     candidates, needs = yield from _candidates(heads, demands)
     return _Sight(heads, last, candidates, needs)
 
 
 def _limited_heads(
-    probes: Sequence[Probe], lines: Mapping[int, Line], sight: int
+    probes: Sequence[Probe], lines: Mapping[int, Line], depth: int
 ) -> Steps[tuple[list[Head], frozenset[Head]]]:
     """The next jobs of lanes with limits, and the last that was seen of each lane that may have more."""
     if len(probes) > IN_SIGHT // SIGHT:
         filled = {head.lane for head in (yield from heads_of(probes, lines, room=1))}
         probes = [probe for probe in probes if probe.lane in filled]
-        sight = min(sight, max(2, IN_SIGHT // max(1, len(probes))))
-    heads = yield from heads_of(probes, lines, room=sight)
+        depth = min(depth, max(2, IN_SIGHT // max(1, len(probes))))
+    heads = yield from heads_of(probes, lines, room=depth)
     last_seen = [
         Head(lane, min(seen) if lines[lane].is_newest_first else max(seen))
         for lane, seen in places_by_lane(heads).items()
-        if len(seen) == sight
+        if len(seen) == depth
     ]
     return heads, frozenset(last_seen)
 

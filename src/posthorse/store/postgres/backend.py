@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from functools import partial
-from typing import TypeVar, cast
+from typing import cast
 
 import psycopg
 from psycopg import errors as pg_errors
@@ -19,10 +19,10 @@ from psycopg.errors import Diagnostic
 
 from posthorse.clock import Clock
 from posthorse.errors import StoreError
-from posthorse.store.base import Execute, Operation, drive
+from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, drive
 from posthorse.store.committer import Answer
 from posthorse.store.patience import Patience
-from posthorse.store.postgres.connections import LOCAL_SETTINGS, Connection, KeptConnection, Server
+from posthorse.store.postgres.connections import LOCAL_SETTINGS, AsyncConnection, Connection, KeptConnection, Server
 from posthorse.store.postgres.faults import (
     ConnectionLost,
     Faulty,
@@ -38,8 +38,7 @@ from posthorse.store.postgres.faults import (
 )
 from posthorse.store.postgres.statements import Statements, looking_again
 from posthorse.store.postgres.transactions import Transactions
-
-T = TypeVar("T")
+from posthorse.store.queries import Query, Value
 
 _HEALTH = """
     SELECT current_setting('server_version'),
@@ -69,15 +68,10 @@ class PostgresBackend:
         self.channel = self._statements.channel
         self.dialect = self._statements.dialect
         self.queries = self._statements.queries
-        self.execute_on = self._statements.execute_on
-        self.values_of = self._statements.values_of
         self._server = Server(url)
-        self.connect = self._server.connect
         self._transactions = Transactions(self._server, self._statements)
-        self.transaction = self._transactions.begin
-        self.atransaction = self._transactions.abegin
-        self._writer = KeptConnection(partial(self._server.connect_tuned, self._hear), self.execute_on)
-        self._reader = KeptConnection(self.connect, self.execute_on)
+        self._writer = KeptConnection(partial(self._server.connect_tuned, self._hear), self._statements.execute_on)
+        self._reader = KeptConnection(self._server.connect, self._statements.execute_on)
         self._reader_lock = threading.Lock()
         self._was_cut_short = False
         """True when the server said so of the last commit."""
@@ -142,6 +136,26 @@ class PostgresBackend:
 
     def ring(self) -> None:
         """Nothing: statements notify by themselves."""
+
+    def connect(self) -> Connection:
+        """A connection in autocommit, as it comes from the server."""
+        return self._server.connect()
+
+    def transaction(self, longest: float) -> AbstractContextManager[tuple[Connection, Execute]]:
+        """A transaction on a connection of its own, of `longest` seconds at most."""
+        return self._transactions.begin(longest)
+
+    def atransaction(self, longest: float) -> AbstractAsyncContextManager[tuple[AsyncConnection, AsyncExecute]]:
+        """The same for a coroutine."""
+        return self._transactions.abegin(longest)
+
+    def execute_on(self, connection: Connection) -> Execute:
+        """A function that runs queries on a connection, for `drive`."""
+        return self._statements.execute_on(connection)
+
+    def values_of(self, query: Query, wanted: Ask) -> dict[str, Value]:
+        """The values that a query takes, with those that the store supplies."""
+        return self._statements.values_of(query, wanted)
 
     @contextmanager
     def migrating(self) -> Iterator[tuple[Execute, Callable[[str], None]]]:

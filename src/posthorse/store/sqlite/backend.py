@@ -12,15 +12,17 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from pathlib import Path
 
 from posthorse.clock import Clock
 from posthorse.errors import StoreError
-from posthorse.store.base import Execute, Operation, drive
+from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, drive
 from posthorse.store.committer import Answer
+from posthorse.store.connections import AsyncSqliteConnection
+from posthorse.store.queries import Query, Value
 from posthorse.store.sqlite import forks
-from posthorse.store.sqlite.connections import Connection, StoreFile, pragma
+from posthorse.store.sqlite.connections import Session, StoreFile, pragma
 from posthorse.store.sqlite.faults import explained, unreadable
 from posthorse.store.sqlite.statements import DIALECT, Statements
 from posthorse.store.sqlite.transactions import Transactions
@@ -50,15 +52,11 @@ class SqliteBackend:
         self.path = path
         self.file = StoreFile(path)
         self._statements = Statements(clock)
-        self.execute_on = self._statements.execute_on
-        self.values_of = self._statements.values_of
         self._transactions = Transactions(self.file, self._statements)
-        self.transaction = self._transactions.begin
-        self.atransaction = self._transactions.abegin
         self._turnstile = Turnstile(path)
         self._writer_lock = threading.Lock()
-        self._writer: Connection | None = None
-        self._reader: Connection | None = None
+        self._writer: Session | None = None
+        self._reader: Session | None = None
         self._reader_lock = threading.Lock()
         forks.mind(self)
 
@@ -70,50 +68,67 @@ class SqliteBackend:
     def commit(self, operations: Sequence[Operation[object]]) -> Sequence[Answer]:
         """All operations in one transaction, each in a savepoint of its own unless it is alone."""
         with self._writer_lock:
-            connection = self._writer = self._writer or self.connect()
+            session = self._writer = self._writer or self.file.open()
+            connection = session.connection
             turnstile = self._turnstile
             alone = len(operations) == 1
             try:
                 try:
                     turnstile.enter(self.busy_seconds)
-                    connection.begin(self.busy_seconds)
+                    session.begin()
                     answers = [self._run(connection, operation, alone=alone) for operation in operations]
                     if alone and answers[0][1] is not None:
                         if connection.in_transaction:  # some errors end it by themselves
                             connection.execute("ROLLBACK")
                     else:
-                        connection.end()
+                        session.commit()
                 finally:
                     turnstile.leave()
                 if not (operations[0].is_quiet if alone else all(operation.is_quiet for operation in operations)):
                     turnstile.ring()
             except BaseException as error:
                 self._writer = None
-                connection.give_up()
+                session.give_up()
                 self._turnstile.close()
                 if isinstance(error, sqlite3.Error):
-                    raise explained(error, self.path, is_in_doubt=connection.is_in_doubt) from error
+                    raise explained(error, self.path, is_in_doubt=session.is_in_doubt) from error
                 raise
             return answers
 
     def read(self, operation: Operation[object]) -> object:
         """Runs an operation that only reads, beside the writer."""
         with self._reader_lock:
-            connection = self._reader = self._reader or self.connect()
+            session = self._reader = self._reader or self.file.open()
             try:
-                answer = drive(operation, self.execute_on(connection))
-                connection.raise_if_moved()
+                answer = drive(operation, self._statements.execute_on(session.connection))
+                session.raise_if_moved()
             except sqlite3.Error as error:
                 raise unreadable(error, self.path) from error
             except StoreError:
                 self._reader = None
-                connection.close()
+                session.close()
                 raise
             return answer
 
-    def connect(self) -> Connection:
+    def connect(self) -> sqlite3.Connection:
         """A connection with our settings; transactions are begun and ended by hand."""
-        return self.file.connect()
+        return self.file.open().connection
+
+    def transaction(self, longest: float) -> AbstractContextManager[tuple[sqlite3.Connection, Execute]]:
+        """A write transaction on a connection of its own, of `longest` seconds at most."""
+        return self._transactions.begin(longest)
+
+    def atransaction(self, longest: float) -> AbstractAsyncContextManager[tuple[AsyncSqliteConnection, AsyncExecute]]:
+        """The same for a coroutine."""
+        return self._transactions.abegin(longest)
+
+    def execute_on(self, connection: sqlite3.Connection) -> Execute:
+        """A function that runs queries on a connection, for `drive`."""
+        return self._statements.execute_on(connection)
+
+    def values_of(self, query: Query, wanted: Ask) -> dict[str, Value]:
+        """The values that a query takes, with those that the store supplies."""
+        return self._statements.values_of(query, wanted)
 
     def ring(self) -> None:
         """Wakes those in all processes who wait for work. Commits do so by themselves, transactions do not."""
@@ -133,7 +148,8 @@ class SqliteBackend:
     def health(self) -> Mapping[str, str | int | float | None]:
         """What `posthorse doctor` says about the file; `integrity` is "ok" or the first thing that is wrong."""
         with self._reader_lock:
-            connection = self._reader = self._reader or self.connect()
+            session = self._reader = self._reader or self.file.open()
+            connection = session.connection
             disk = os.statvfs(self.path)
             try:
                 return {
@@ -161,22 +177,22 @@ class SqliteBackend:
 
     def let_go(self) -> None:
         """Closes the connections that are at rest; the next use opens others."""
-        for connection in (self._writer, self._reader):
-            if connection is not None:
-                connection.close()
+        for session in (self._writer, self._reader):
+            if session is not None:
+                session.close()
         self._writer = self._reader = None
         self._turnstile.close()
         self._transactions.let_go()
 
-    def _run(self, connection: Connection, operation: Operation[object], *, alone: bool) -> Answer:
+    def _run(self, connection: sqlite3.Connection, operation: Operation[object], *, alone: bool) -> Answer:
         if alone:
             try:
-                return drive(operation, self.execute_on(connection)), None
+                return drive(operation, self._statements.execute_on(connection)), None
             except Exception as error:
                 return None, explained(error, self.path)
         connection.execute("SAVEPOINT operation")
         try:
-            answer = drive(operation, self.execute_on(connection))
+            answer = drive(operation, self._statements.execute_on(connection))
         except Exception as error:
             if not connection.in_transaction:
                 raise  # a full or failing disk takes the whole transaction along, neighbours and all

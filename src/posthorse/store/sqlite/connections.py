@@ -10,7 +10,7 @@ from pathlib import Path
 
 from posthorse.errors import StoreError
 from posthorse.store.sqlite import forks
-from posthorse.store.sqlite.faults import FileIdentity, cannot_open, code_of, identity_of, moved
+from posthorse.store.sqlite.faults import cannot_open, code_of, identity_of, moved
 from posthorse.store.sqlite.turnstile import locked
 
 BUSY_SECONDS = 30.0
@@ -24,52 +24,64 @@ LARGEST_IDLE_LOG = 64_000_000
 """The log is cut back to this many bytes when it begins anew."""
 
 
-class Connection(sqlite3.Connection):
-    """A connection that knows which file it opened: the name may come to mean another."""
+class Session:
+    """A connection, and the transactions on it. Knows which file was opened: the name may come to mean another."""
 
-    path: Path
-    file: FileIdentity | None = None
-    is_in_doubt = False
-    """True while it commits."""
+    def __init__(self, connection: sqlite3.Connection, path: Path, *, patience: float) -> None:
+        self.connection = connection
+        self.path = path
+        self.is_in_doubt = False
+        """True from a COMMIT on, until it is known to have happened."""
+        self._file = identity_of(path)
+        self._patience = patience
 
-    def begin(self, patience: float) -> None:
-        """Begins a write transaction. Raises StoreUnreachable when others are in theirs for longer than it waits."""
+    def begin(self) -> None:
+        """Begins a write transaction. Raises StoreUnreachable when others are in theirs for too long."""
         try:
-            self.execute("BEGIN IMMEDIATE")
+            self.connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
             if code_of(error) != sqlite3.SQLITE_BUSY:
                 raise
-            raise locked(self.path, patience) from error
+            raise locked(self.path, self._patience) from error
 
-    def end(self) -> None:
+    def commit(self) -> None:
         """Commits, unless the file is not the one that others open under its name.
 
         Raises StoreUnreachable, OutcomeUnknown when it became another during the commit.
         """
         self.raise_if_moved()
         self.is_in_doubt = True
-        self.execute("COMMIT")
+        self.connection.execute("COMMIT")
         self.raise_if_moved(is_committed=True)
         self.is_in_doubt = False
+
+    @property
+    def is_moved(self) -> bool:
+        """True when another file lies there now, or none."""
+        return identity_of(self.path) != self._file
 
     def raise_if_moved(self, *, is_committed: bool = False) -> None:
         """To be asked after a read, and around a commit. Raises StoreUnreachable, or OutcomeUnknown."""
         # SQLite would go on in a file that nobody finds again; and a sync takes long enough to lose it meanwhile.
-        if identity_of(self.path) != self.file:
+        if self.is_moved:
             raise moved(self.path, is_committed=is_committed)
 
     def give_up(self) -> None:
         """Rolls back, and throws the connection away: after an error nobody knows its state."""
         with suppress(sqlite3.Error):
-            if self.in_transaction:
-                self.execute("ROLLBACK")
-            self.close()
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            self.connection.close()
 
     def cut_off(self) -> None:
         """Ends whatever it does, from another thread."""
         # Closing, not rolling back: whatever is executed next must fail, not commit by itself.
-        self.interrupt()
-        self.close()
+        self.connection.interrupt()
+        self.connection.close()
+
+    def close(self) -> None:
+        """Closes it at rest."""
+        self.connection.close()
 
 
 class StoreFile:
@@ -80,9 +92,9 @@ class StoreFile:
         self.busy_seconds = BUSY_SECONDS
         """How long whoever writes waits for others."""
         self._was_opened = False
-        """From then on nobody makes another in its place."""
+        """True once it was: from then on nobody makes another in its place."""
 
-    def connect(self) -> Connection:
+    def open(self) -> Session:
         """A connection with our settings; transactions are begun and ended by hand.
 
         Checkpoints are SQLite's own: they happen inside a commit of ours, so never beside another.
@@ -104,10 +116,8 @@ class StoreFile:
                 check_same_thread=False,
                 timeout=self.busy_seconds,
                 cached_statements=256,
-                factory=Connection,
             )
-            connection.path = self.path
-            connection.file = identity_of(self.path)
+            session = Session(connection, self.path, patience=self.busy_seconds)
             mode = _set_wal(connection, deadline)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
@@ -124,7 +134,7 @@ class StoreFile:
                 "disk that can share memory between processes"
             )
         self._was_opened = True
-        return connection
+        return session
 
     def forget(self) -> None:
         """After everything is closed: should it be gone, the next connection makes a new one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -10,9 +11,9 @@ from contextlib import asynccontextmanager, contextmanager
 from posthorse.errors import StoreError, UsageError
 from posthorse.store.base import Ask, AsyncExecute, Execute, Rows
 from posthorse.store.connections import AsyncSqliteConnection
-from posthorse.store.sqlite.connections import Connection, StoreFile
+from posthorse.store.sqlite.connections import Session, StoreFile
 from posthorse.store.sqlite.deadline import Deadlines
-from posthorse.store.sqlite.faults import explained, identity_of, is_of_the_file
+from posthorse.store.sqlite.faults import explained, is_of_the_file
 from posthorse.store.sqlite.statements import Statements
 from posthorse.store.sqlite.turnstile import Turnstile
 
@@ -23,25 +24,26 @@ class Transactions:
     def __init__(self, file: StoreFile, statements: Statements) -> None:
         self._file = file
         self._statements = statements
-        self._spares: list[tuple[Connection, Turnstile]] = []
+        self._spares: list[tuple[Session, Turnstile]] = []
         self._deadlines = Deadlines()
 
     @contextmanager
-    def begin(self, longest: float) -> Iterator[tuple[Connection, Execute]]:
+    def begin(self, longest: float) -> Iterator[tuple[sqlite3.Connection, Execute]]:
         """A connection and what runs our queries on it; committed at the end of the block.
 
         A block of more than `longest` seconds loses its connection.
         """
-        connection, turnstile = self._spare() or (self._file.connect(), Turnstile(self._file.path))
+        session, turnstile = self._spare() or (self._file.open(), Turnstile(self._file.path))
+        connection = session.connection
         cut_off = threading.Event()
 
         def cut() -> None:
             cut_off.set()
-            connection.cut_off()
+            session.cut_off()
 
         try:
             with turnstile.passage(self._file.busy_seconds):
-                connection.begin(self._file.busy_seconds)
+                session.begin()
                 with self._deadlines.limit(longest, cut):
                     yield connection, self._statements.execute_on(connection)
                 if not connection.in_transaction and not cut_off.is_set():
@@ -49,9 +51,9 @@ class Transactions:
                         "the body of the transaction ended it by itself, so what it wrote and the position of the job "
                         "were not committed together; leave COMMIT and ROLLBACK to the end of the block"
                     )
-                connection.end()
+                session.commit()
         except BaseException as error:
-            connection.give_up()
+            session.give_up()
             turnstile.close()
             if cut_off.is_set():
                 raise StoreError(
@@ -59,9 +61,9 @@ class Transactions:
                     "rolled back; use smaller slices"
                 ) from error
             if is_of_the_file(error):
-                raise explained(error, self._file.path, is_in_doubt=connection.is_in_doubt) from error
+                raise explained(error, self._file.path, is_in_doubt=session.is_in_doubt) from error
             raise
-        self._spares.append((connection, turnstile))
+        self._spares.append((session, turnstile))
 
     @asynccontextmanager
     async def abegin(self, longest: float) -> AsyncIterator[tuple[AsyncSqliteConnection, AsyncExecute]]:
@@ -85,15 +87,15 @@ class Transactions:
         while self._spares:
             _close(*self._spares.pop())
 
-    def _spare(self) -> tuple[Connection, Turnstile] | None:
+    def _spare(self) -> tuple[Session, Turnstile] | None:
         while self._spares:
-            connection, turnstile = self._spares.pop()
-            if connection.file == identity_of(self._file.path):
-                return connection, turnstile
-            _close(connection, turnstile)
+            session, turnstile = self._spares.pop()
+            if not session.is_moved:
+                return session, turnstile
+            _close(session, turnstile)
         return None
 
 
-def _close(connection: Connection, turnstile: Turnstile) -> None:
-    connection.close()
+def _close(session: Session, turnstile: Turnstile) -> None:
+    session.close()
     turnstile.close()
