@@ -32,7 +32,8 @@ class Session:
         self.path = path
         self.is_in_doubt = False
         """True from a COMMIT on, until it is known to have happened."""
-        self._file = identity_of(path)
+        self._name = str(path)
+        self._file = identity_of(self._name)
         self._patience = patience
 
     def begin(self) -> None:
@@ -58,12 +59,12 @@ class Session:
     @property
     def is_moved(self) -> bool:
         """True when another file lies there now, or none."""
-        return identity_of(self.path) != self._file
+        return identity_of(self._name) != self._file
 
     def raise_if_moved(self, *, is_committed: bool = False) -> None:
         """To be asked after a read, and around a commit. Raises StoreUnreachable, or OutcomeUnknown."""
         # SQLite would go on in a file that nobody finds again; and a sync takes long enough to lose it meanwhile.
-        if self.is_moved:
+        if identity_of(self._name) != self._file:
             raise moved(self.path, is_committed=is_committed)
 
     def give_up(self) -> None:
