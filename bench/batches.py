@@ -62,7 +62,7 @@ def _pace(setup: Setup, size: int) -> float:
     after, done, began = 0, 0, time.perf_counter()
     while claimed := store.run(claim(runner.id, [Probe(number, after, 0)], size)):
         after = claimed[-1].seq
-        store.run(complete([Completion(job.job, job.epoch, "null") for job in claimed]))
+        store.run(complete(runner.id, [Completion(job.job, job.epoch, "null") for job in claimed]))
         done += len(claimed)
     seconds = time.perf_counter() - began
     if done != setup.sizes.jobs:

@@ -1,6 +1,6 @@
 """Defects that tests plant, to see that the checker finds them. Handled here alone: Posthorse knows nothing of it.
 
-no-fence              writes of a superseded epoch are taken, as long as somebody holds the job
+no-fence              writes of a superseded attempt are taken, as long as somebody holds the job
 early-acknowledgement `enqueue` answers before its commit
 cursor-first          a slice's cursor is saved before its effect
 no-renewal            beats leave the lease as it is, and everybody believes them
@@ -42,7 +42,10 @@ def _no_fence() -> None:
         for block in ("checkpoint", "complete", "end_lease"):
             if block in blocks:
                 blocks[block] = _without(
-                    blocks[block], " AND epoch = :epoch::int", " AND epoch = :epoch", " AND l.epoch = :epoch"
+                    blocks[block],
+                    " AND epoch = :epoch::int AND runner = :runner",
+                    " AND epoch = :epoch AND runner = :runner",
+                    " AND l.epoch = :epoch AND l.runner = :runner",
                 )
 
 

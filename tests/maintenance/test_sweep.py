@@ -172,7 +172,7 @@ def test_a_committed_slice_clears_the_count_of_losses(app: ph.Posthorse) -> None
             for _ in range(4):
                 runner = await asyncio.to_thread(hire, app)
                 (got,) = await asyncio.to_thread(take, app, runner)
-                assert await app.store.arun(checkpoint(Attempt(got.job, got.epoch), at)) is not None
+                assert await app.store.arun(checkpoint(Attempt(got.job, got.epoch, runner), at)) is not None
                 await app.store.arun(retire(runner))
                 await become(state_is(job, "pending"))
 

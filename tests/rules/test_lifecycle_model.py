@@ -273,7 +273,7 @@ class JobLife(RuleBasedStateMachine):
 
     @rule(held=consumes(attempts))
     def finish(self, held: Held) -> None:
-        refused = self.store.run(complete([Completion(held.job, held.epoch, '"done"')]))
+        refused = self.store.run(complete(held.runner, [Completion(held.job, held.epoch, '"done"')]))
         job = self.jobs[held.job]
         if not self.stands(held):
             was_ours = job.state is State.COMPLETED and job.epoch == held.epoch
@@ -288,7 +288,8 @@ class JobLife(RuleBasedStateMachine):
         job = self.jobs[held.job]
         spent = Spent(job.spent.errors) if job.advanced_in == held.epoch else job.spent
         transition = decide(spent, outcome, POLICY)
-        applied = self.store.run(settle(Attempt(held.job, held.epoch), transition, job.lane, None, channel=""))
+        attempt = Attempt(held.job, held.epoch, held.runner)
+        applied = self.store.run(settle(attempt, transition, job.lane, None, channel=""))
         if not self.stands(held):
             # Nothing was written; true only says that somebody ended this very attempt in the same way.
             assert applied in (False, job.state is transition.state)
@@ -300,7 +301,7 @@ class JobLife(RuleBasedStateMachine):
     def commit_slice(self, held: Held) -> None:
         job = self.jobs[held.job]
         at = Checkpoint(job.slices + 1, None, "[]", None, "{}", "{}")
-        saved = self.store.run(checkpoint(Attempt(held.job, held.epoch), at))
+        saved = self.store.run(checkpoint(Attempt(held.job, held.epoch, held.runner), at))
         if not self.stands(held):
             assert saved is None
             return
@@ -312,7 +313,7 @@ class JobLife(RuleBasedStateMachine):
     @rule(held=consumes(attempts))
     def give_back(self, held: Held) -> None:
         job = self.jobs[held.job]
-        self.store.run(give_back([(held.job, held.epoch)], channel=""))
+        self.store.run(give_back(held.runner, [(held.job, held.epoch)], channel=""))
         if not self.stands(held):
             return
         asked = job.asked
@@ -337,7 +338,8 @@ class JobLife(RuleBasedStateMachine):
             spent = Spent(job.spent.errors) if job.advanced_in == held.epoch else job.spent
             assert held.spent == spent
             transition = decide(held.spent, Lost("silent"), POLICY)
-            assert self.store.run(settle(Attempt(held.job, held.epoch), transition, held.lane, None, channel=""))
+            attempt = Attempt(held.job, held.epoch, held.runner)
+            assert self.store.run(settle(attempt, transition, held.lane, None, channel=""))
             self.settle(job, transition.state, transition.spent, transition.wait, is_solo=transition.solo)
         for job in self.jobs.values():  # stale requests go with the dead
             if job.holder is None:

@@ -10,6 +10,7 @@ import pytest
 from posthorse.clock import SECOND
 from posthorse.rules.job import Lane, State
 from posthorse.store.operations import claim, runners
+from posthorse.store.operations.finish import Attempt
 from posthorse.store.sqlite.backend import SqliteBackend
 from tests.store.yard import HOME, LEASE, Yard
 
@@ -208,15 +209,15 @@ def test_epoch_rises_with_every_claim(yard: Yard) -> None:
     [job] = yard.enqueue()
     for epoch in (1, 2, 3):
         attempt = yard.claim_one()
-        assert attempt == (job, epoch)
-        yard.store.run(claim.give_back([attempt], channel=yard.channel))
+        assert attempt[:2] == (job, epoch)
+        yard.give_back(attempt)
 
 
 def test_given_back_jobs_keep_their_places_and_spend_nothing(yard: Yard) -> None:
     jobs = yard.enqueue(4)
     runner = yard.runner()
     held = yard.claim(runner, 3)
-    yard.store.run(claim.give_back([(job.job, job.epoch) for job in held[1:]], channel=yard.channel))
+    yard.give_back(*(Attempt(job.job, job.epoch, runner) for job in held[1:]))
     yard.audit()
     again = yard.claim(runner, 9)
     assert [job.job for job in again] == jobs[1:]
@@ -225,7 +226,8 @@ def test_given_back_jobs_keep_their_places_and_spend_nothing(yard: Yard) -> None
 
 def test_giving_back_with_a_stale_fence_changes_nothing(yard: Yard) -> None:
     attempt = yard.started()
-    yard.store.run(claim.give_back([(attempt.job, attempt.epoch + 1)], channel=yard.channel))
+    yard.give_back(attempt._replace(epoch=attempt.epoch + 1))
+    yard.give_back(attempt._replace(runner=yard.runner()))
     assert yard.state(attempt.job) is State.PROCESSING
     assert yard.complete(attempt) == []
 
@@ -234,7 +236,7 @@ def test_giving_back_with_a_stale_fence_changes_nothing(yard: Yard) -> None:
 def test_what_was_asked_of_a_given_back_job_is_done(yard: Yard, action: str, state: State) -> None:
     attempt = yard.started()
     yard.ask(attempt.job, "pause" if action == "pause" else "cancel")
-    yard.store.run(claim.give_back([attempt], channel=yard.channel))
+    yard.give_back(attempt)
     assert yard.state(attempt.job) is state
     assert yard.waiting() == 0
     yard.audit()

@@ -26,9 +26,10 @@ NO = JobError("smtplib.SMTPServerDisconnected", "no", "a long traceback")
 def die(yard: Yard, count: int = 1, lane: Lane = MAIL, error: JobError = NO) -> list[str]:
     """Jobs that become dead letters."""
     jobs = yard.enqueue(count, lane)
-    for claimed in yard.claim(yard.runner(kinds=(lane.kind,)), count, [lane]):
+    runner = yard.runner(kinds=(lane.kind,))
+    for claimed in yard.claim(runner, count, [lane]):
         transition = decide(Spent(), Raised(error), Policy(max_attempts=1))
-        attempt = finish.Attempt(claimed.job, claimed.epoch)
+        attempt = finish.Attempt(claimed.job, claimed.epoch, runner)
         assert yard.store.run(finish.settle(attempt, transition, lane, None, channel=yard.channel))
     return jobs
 

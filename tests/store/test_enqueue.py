@@ -92,7 +92,7 @@ def test_submitting_the_same_ids_again_after_a_lost_reply_changes_nothing(yard: 
     yard.submit(jobs)
     runner = yard.runner()
     done, held = yard.claim(runner, 2)
-    yard.complete(Attempt(done.job, done.epoch))
+    yard.complete(Attempt(done.job, done.epoch, runner))
     assert [answer.id for answer in yard.submit(jobs)] == [job.id for job in jobs]
     assert [yard.state(job.id).value for job in jobs] == [
         "completed", "processing", "pending", "scheduled", "scheduled",

@@ -39,15 +39,21 @@ from tests.store.yard import HOME, Yard
 LATER = Lane("default", "work", -1)
 
 
+_holders: dict[tuple[str, int], str] = {}
+"""Which runner made a claim."""
+
+
 def claim(yard: Yard, runner: str, room: int, rules: Rules, lanes: Sequence[Lane] = (HOME,)) -> Passed:
     probes = [yard.probe(lane) for lane in lanes]
     lines = {probe.lane: Line(lane.queue, probe.priority) for probe, lane in zip(probes, lanes, strict=True)}
     turns = Turns(lines, {}, Passes())
-    return yard.store.run(claim_through_gates(runner, probes, room, room, turns, rules, channel=yard.channel))
+    passed = yard.store.run(claim_through_gates(runner, probes, room, room, turns, rules, channel=yard.channel))
+    _holders.update({(job.job, job.epoch): runner for job in passed.claimed})
+    return passed
 
 
 def attempts(passed: Passed) -> list[Attempt]:
-    return [Attempt(job.job, job.epoch) for job in passed.claimed]
+    return [Attempt(job.job, job.epoch, _holders[job.job, job.epoch]) for job in passed.claimed]
 
 
 def enqueue(yard: Yard, *keys: object, lane: Lane = HOME) -> list[str]:
@@ -102,7 +108,7 @@ def test_a_dead_runner_leaves_no_slot_behind(yard: Yard) -> None:
     yard.pass_time(minutes=5)
     yard.bury()
     for held in yard.store.read(runners.orphans(10)):
-        yard.settle(Attempt(held.job, held.epoch), Lost("gone"))
+        yard.settle(Attempt(held.job, held.epoch, held.runner), Lost("gone"))
     assert len(claim(yard, yard.runner(), 5, rules).claimed) == 2
     yard.audit()
 

@@ -120,7 +120,7 @@ def test_claim_whose_reply_was_lost_says_so_and_strands_nothing(line: Line, mome
     strangers = yard.store.read(runners.held_by(runner))
     assert len(strangers) == (2 if moment == "after" else 0)
     for held in strangers:
-        yard.settle(finish.Attempt(held.job, held.epoch), Lost("reply lost"), spent=held.spent)
+        yard.settle(finish.Attempt(held.job, held.epoch, held.runner), Lost("reply lost"), spent=held.spent)
     assert len(yard.claim(runner, 9)) == 3
     yard.audit()
 
@@ -418,14 +418,15 @@ def test_pooler_in_transaction_mode_is_noticed_and_works(pooled_url: str) -> Non
         jobs = [id for ids in pool.map(lambda yard: yard.enqueue(10), yards) for id in ids]
     yard = yards[0]
     assert yard.store.health()["pooled"] == 1
-    claimed = yard.claim(yard.runner(), 99)
+    runner = yard.runner()
+    claimed = yard.claim(runner, 99)
     assert {job.job for job in claimed} == set(jobs)
-    attempt = finish.Attempt(claimed[0].job, claimed[0].epoch)
+    attempt = finish.Attempt(claimed[0].job, claimed[0].epoch, runner)
     for done in range(1, 12):  # beyond the number at which statements would be prepared
         assert yard.checkpoint(attempt, done) == (done, None)
     with yard.store.transaction():
         yard.checkpoint(attempt, 12)
-    assert yard.complete(*(finish.Attempt(job.job, job.epoch) for job in claimed)) == []
+    assert yard.complete(*(finish.Attempt(job.job, job.epoch, runner) for job in claimed)) == []
     for other in yards:
         other.store.close()
 

@@ -17,6 +17,7 @@ from posthorse.rules.job import Lane, NewJob, State
 from posthorse.rules.turns import Line, Passes, after_turns
 from posthorse.store.operations import by_turns, claim, queues, submit
 from posthorse.store.operations.claim import Claimed
+from posthorse.store.operations.finish import Attempt
 from tests.store.yard import Yard
 
 MAIL, REPORTS = Lane("mail", "work"), Lane("reports", "work")
@@ -213,7 +214,8 @@ def test_queues_are_listed_with_all_that_is_in_them(yard: Yard) -> None:
 def test_a_place_that_was_given_away_after_a_step_of_the_clock_costs_no_job(sqlite_yard: Yard) -> None:
     yard = sqlite_yard
     first = yard.enqueue(2, MAIL)
-    claimed = yard.claim(yard.runner(), 2, [MAIL])
+    runner = yard.runner()
+    claimed = yard.claim(runner, 2, [MAIL])
     second = yard.enqueue(2, MAIL)
     with yard.store.transaction() as connection:  # what a clock that was set back would do
         for job, taken in zip(second, claimed, strict=True):
@@ -222,7 +224,7 @@ def test_a_place_that_was_given_away_after_a_step_of_the_clock_costs_no_job(sqli
                 "UPDATE posthorse_jobs SET seq = ? WHERE id = ?",
             ):
                 cast("Any", connection).execute(statement, (taken.seq, job))
-    yard.store.run(claim.give_back([(job.job, job.epoch) for job in claimed], channel=yard.channel))
+    yard.give_back(*(Attempt(job.job, job.epoch, runner) for job in claimed))
     yard.audit()
     assert [job.job for job in yard.claim(yard.runner(), 9, [MAIL])] == second + first
 

@@ -29,7 +29,7 @@ def work_until_empty(yard: Yard, seed: int, enqueued: threading.Event | None = N
     seen: Seen = []
     while True:
         is_last_look = enqueued is None or enqueued.is_set()
-        batch = [Attempt(job.job, job.epoch) for job in yard.claim(runner, chance.choice((1, 3, 20)))]
+        batch = [Attempt(job.job, job.epoch, runner) for job in yard.claim(runner, chance.choice((1, 3, 20)))]
         if not batch and is_last_look:
             return seen
         late = set(yard.complete(*batch)) if batch else set()
@@ -107,7 +107,7 @@ def test_processes_run_every_job_once(yard: Yard) -> None:
 
 def _rescue_orphans(yard: Yard) -> None:
     for orphan in yard.store.read(runners.orphans(100)):
-        yard.settle(Attempt(orphan.job, orphan.epoch), Lost("gone"), spent=orphan.spent)
+        yard.settle(Attempt(orphan.job, orphan.epoch, orphan.runner), Lost("gone"), spent=orphan.spent)
 
 
 def test_what_others_hold_of_the_higher_lanes_is_no_reason_to_go_down(postgres_yard: Yard) -> None:

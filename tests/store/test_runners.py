@@ -68,8 +68,8 @@ def test_jobs_of_a_missing_runner_are_orphans(yard: Yard) -> None:
     runner = next(row.id for row in yard.store.read(read.workers()) if held(yard, row.id) == [attempt])
     yard.store.run(runners.retire(runner))
     [orphan] = yard.store.read(runners.orphans(10))
-    assert orphan == (attempt.job, 1, Lane("default", "work"), Spent())
-    assert yard.settle(Attempt(orphan.job, orphan.epoch), Lost("gone"))
+    assert orphan == (attempt.job, 1, runner, Lane("default", "work"), Spent())
+    assert yard.settle(Attempt(orphan.job, orphan.epoch, orphan.runner), Lost("gone"))
     assert yard.store.read(runners.orphans(10)) == []
     assert yard.complete(attempt) == [attempt.job]
     assert yard.complete(kept) == []
@@ -120,4 +120,4 @@ def test_duty_is_done_by_one_until_it_is_left_or_runs_out(yard: Yard) -> None:
 
 
 def held(yard: Yard, runner: str) -> list[Attempt]:
-    return [Attempt(held.job, held.epoch) for held in yard.store.read(runners.held_by(runner))]
+    return [Attempt(held.job, held.epoch, held.runner) for held in yard.store.read(runners.held_by(runner))]

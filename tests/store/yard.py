@@ -78,8 +78,9 @@ class Yard:
         return self.store.run(claim.claim(runner, probes, room))
 
     def claim_one(self, runner: str | None = None, lane: Lane = HOME) -> Attempt:
-        [claimed] = self.claim(runner or self.runner(), 1, [lane])
-        return Attempt(claimed.job, claimed.epoch)
+        runner = runner or self.runner()
+        [claimed] = self.claim(runner, 1, [lane])
+        return Attempt(claimed.job, claimed.epoch, runner)
 
     def started(self, lane: Lane = HOME) -> Attempt:
         """A new job, claimed."""
@@ -87,7 +88,17 @@ class Yard:
         return self.claim_one(lane=lane)
 
     def complete(self, *attempts: Attempt, result: str = "null") -> list[str]:
-        return self.store.run(finish.complete([Completion(*attempt, result) for attempt in attempts]))
+        """Those that were refused."""
+        refused: list[str] = []
+        for runner in dict.fromkeys(attempt.runner for attempt in attempts):
+            ended = [Completion(each.job, each.epoch, result) for each in attempts if each.runner == runner]
+            refused += self.store.run(finish.complete(runner, ended))
+        return refused
+
+    def give_back(self, *attempts: Attempt) -> None:
+        """Attempts of one runner."""
+        unbegun = [(attempt.job, attempt.epoch) for attempt in attempts]
+        self.store.run(claim.give_back(attempts[0].runner, unbegun, channel=self.channel))
 
     def settle(
         self, attempt: Attempt, outcome: Outcome, *, spent: Spent | None = None, policy: Policy | None = None

@@ -231,7 +231,8 @@ def test_a_pending_suspect_runs_alone(app: ph.Posthorse) -> None:
     from posthorse.rules.lifecycle import Spent
 
     transition = decide(Spent(), Crashed("segfault", alone=False), Policy())
-    assert store.run(settle(Attempt(suspect.id, claimed.epoch), transition, lane, None, channel=store.backend.channel))
+    attempt = Attempt(suspect.id, claimed.epoch, runner.id)
+    assert store.run(settle(attempt, transition, lane, None, channel=store.backend.channel))
     store.run(retire(runner.id))
     others = app.enqueue_many([work.bind(f"other {number}") for number in range(8)])
     with app.worker(concurrency=4):

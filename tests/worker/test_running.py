@@ -184,9 +184,9 @@ def test_a_fast_stream_of_thousands_runs_once_each(app: ph.Posthorse) -> None:
 def test_heavy_results_are_written_a_few_at_a_time(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
     weights: list[int] = []
 
-    def noting(completions: Sequence[Completion]) -> object:
+    def noting(runner: str, completions: Sequence[Completion]) -> object:
         weights.append(sum(len(completion.result) for completion in completions[:-1]))
-        return complete(completions)
+        return complete(runner, completions)
 
     monkeypatch.setattr(outbox, "HEAVIEST", 1_000)
     monkeypatch.setattr(outbox, "complete", noting)

@@ -219,7 +219,7 @@ async def rescue(store: Store, held: Held, outcome: Outcome, policy: Policy) -> 
         evidence |= msgspec.to_builtins(transition.error)
     await store.arun(
         settle(
-            Attempt(held.job, held.epoch),
+            Attempt(held.job, held.epoch, held.runner),
             transition,
             held.lane,
             msgspec.json.encode(evidence).decode(),

@@ -17,8 +17,9 @@ from posthorse.worker.threshold import kept_out
 class Here:
     """The loop that this is called on, and its threads."""
 
-    def __init__(self, store: Store, *, concurrency: int, longest_transaction: float) -> None:
+    def __init__(self, store: Store, runner: str, *, concurrency: int, longest_transaction: float) -> None:
         self._store = store
+        self._runner = runner
         self._longest_transaction = longest_transaction
         self._threads = Threads[ValueOrError](concurrency)
 
@@ -30,7 +31,7 @@ class Here:
         if kind.signature.wants_context:
             running.journal = Journal(
                 self._store,
-                Attempt(running.claimed.job, running.claimed.epoch),
+                Attempt(running.claimed.job, running.claimed.epoch, self._runner),
                 running.stop,
                 longest_transaction=self._longest_transaction,
             )

@@ -45,7 +45,8 @@ class Ears:
         attempts = [running for running in self._jobs.values() if running.began < long_ago]
         if not attempts:
             return
-        held = await self._store.aread(still_held([(one.claimed.job, one.claimed.epoch) for one in attempts]))
+        looked_at = [(one.claimed.job, one.claimed.epoch) for one in attempts]
+        held = await self._store.aread(still_held(self._runner, looked_at))
         for one in attempts:
             if one.claimed.job not in held and self._jobs.get(one.claimed.job) is one:
                 one.interrupt("lost")

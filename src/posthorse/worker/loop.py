@@ -71,8 +71,8 @@ class Loop:
         self._claiming = Claiming(store, registry, runner, suspects=suspects, only=only)
         self._prefetch = Prefetch(runner.concurrency)
         longest = settings.lease / 3
-        self._here = Here(store, concurrency=runner.concurrency, longest_transaction=longest)
-        self._cells = Cells(store, target=target, longest_transaction=longest)
+        self._here = Here(store, runner.id, concurrency=runner.concurrency, longest_transaction=longest)
+        self._cells = Cells(store, runner.id, target=target, longest_transaction=longest)
         self._slots = Slots(
             runner.concurrency, prepare=self._prepare, ended=self._ended, freed=self._wake_if_there_is_room
         )

@@ -128,7 +128,7 @@ class Outbox:
         if isinstance(outcome, Snoozed):
             evidence["detail"] = outcome.reason
         detail = msgspec.json.encode(evidence).decode()
-        attempt = Attempt(claimed.job, claimed.epoch)
+        attempt = Attempt(claimed.job, claimed.epoch, self._runner.id)
         channel = self._store.backend.channel
         failpoint("before_settle")
         settling = settle(attempt, transition, running.lane, detail, channel=channel)
@@ -160,7 +160,7 @@ class Outbox:
         if unbegun:
             failpoint("before_give_back")
             channel = self._store.backend.channel
-            await self._insist(lambda: self._store.arun(give_back(unbegun, channel=channel)))
+            await self._insist(lambda: self._store.arun(give_back(self._runner.id, unbegun, channel=channel)))
 
     def _begin_batch(self) -> None:
         """Takes what the next commit writes: all there is, unless their results are heavy."""
@@ -174,7 +174,7 @@ class Outbox:
             self._has_some.set()
 
     async def _complete(self, batch: list[Completion]) -> None:
-        refused = await self._insist(lambda: self._store.arun(complete(batch)))
+        refused = await self._insist(lambda: self._store.arun(complete(self._runner.id, batch)))
         failpoint("after_completion")
         for job in refused or ():
             log.warning(TAKEN_OVER, job)

@@ -175,7 +175,7 @@ class VirtualRunner:
     def end(self) -> Step:
         """Ends as told: gives back what was not begun, and takes itself off the list."""
         unbegun = [(job.job, job.epoch) for job in self._held.values() if job.job not in self._begun]
-        self._world.store.run(give_back(unbegun, channel=""))
+        self._world.store.run(give_back(self.id, unbegun, channel=""))
         self._world.store.run(retire(self.id))
         self.is_gone = True
         return self._told("retires")
@@ -226,11 +226,11 @@ class VirtualRunner:
         claimed = self._held[job]
         kind = self._claiming.lane(claimed).kind
         if kind in (IN_TRANSACTIONS, IN_SLICES):
-            self._walks[job] = Walk(self._world.store, claimed, in_transactions=kind == IN_TRANSACTIONS)
+            self._walks[job] = Walk(self._world.store, claimed, self.id, in_transactions=kind == IN_TRANSACTIONS)
         return self._told("begins", short(job))
 
     def _walk_on(self, job: str, *, only_saves: bool = False) -> Step:
-        walk, attempt = self._walks[job], Attempt(job, self._held[job].epoch)
+        walk, attempt = self._walks[job], Attempt(job, self._held[job].epoch, self.id)
         outcome = walk.save() if only_saves else walk.go_on()
         told = f"{self.name} {'saves' if only_saves else 'goes on with'} {_words([attempt])}"
         match outcome:
@@ -245,25 +245,25 @@ class VirtualRunner:
                 return self._settle(job, outcome)
 
     def _give_back(self) -> Step:
-        unbegun = [Attempt(job.job, job.epoch) for job in self._held.values() if job.job not in self._begun]
-        self._world.store.run(give_back(unbegun, channel=""))
+        unbegun = [Attempt(job.job, job.epoch, self.id) for job in self._held.values() if job.job not in self._begun]
+        self._world.store.run(give_back(self.id, [(each.job, each.epoch) for each in unbegun], channel=""))
         for attempt in unbegun:
             self._forget(attempt.job)
         return Step(f"{self.name} gives back {_words(unbegun)}")  # what was asked meanwhile is done in the same step
 
     def _complete(self, jobs: Sequence[str]) -> Step:
         ended = [Completion(job, self._held[job].epoch, f'"{self._held[job].epoch}"') for job in jobs]
-        refused = self._world.store.run(complete(ended))
+        refused = self._world.store.run(complete(self.id, ended))
         for job in jobs:
             self._forget(job)
-        attempts = [Attempt(each.job, each.epoch) for each in ended]
+        attempts = [Attempt(each.job, each.epoch, self.id) for each in ended]
         return Step(f"{self.name} completes {_words(attempts)}, refused {len(refused)}", attempts)
 
     def _settle(self, job: str, outcome: Outcome) -> Step:
         claimed, store = self._held[job], self._world.store
         held = store.read(held_by(self.id))
         spent = next((each.spent for each in held if each.job == job), None)
-        attempt, lane = Attempt(job, claimed.epoch), self._claiming.lane(claimed)
+        attempt, lane = Attempt(job, claimed.epoch, self.id), self._claiming.lane(claimed)
         if spent is None:  # it lost its lease, and would be told so
             spent = Spent(claimed.errors, claimed.crashes, claimed.losses)
         options = application().registry[lane.kind].options
@@ -276,7 +276,7 @@ class VirtualRunner:
 
     def _checkpoint(self, job: str) -> Step:
         claimed = self._held[job]
-        attempt = Attempt(job, claimed.epoch)
+        attempt = Attempt(job, claimed.epoch, self.id)
         done = self._advanced[job] = self._advanced.get(job, 0) + 1
         at = Checkpoint(done, None, "[]", None, f"[{claimed.epoch},{done}]", "{}")
         saved = self._world.store.run(checkpoint(attempt, at))
@@ -304,4 +304,4 @@ def short(job: str) -> str:
 
 
 def _words(attempts: Sequence[Attempt]) -> str:
-    return " ".join(f"{short(job)}/{epoch}" for job, epoch in attempts)
+    return " ".join(f"{short(job)}/{epoch}" for job, epoch, _ in attempts)

@@ -18,12 +18,22 @@ class Planted(NamedTuple):
 
 
 STATEMENTS: Mapping[str, Planted] = {
-    "a completion without its fence": Planted("I5", "long jobs", [("complete", "AND l.epoch = :epoch", "")]),
-    "a slice without its fence": Planted("I[59]", "long jobs", [("checkpoint", "AND epoch = :epoch", "")]),
+    "a completion without its fence": Planted(
+        "I5", "long jobs", [("complete", "AND l.epoch = :epoch AND l.runner = :runner", "")]
+    ),
+    "a slice without its fence": Planted(
+        "I[59]", "long jobs", [("checkpoint", "AND epoch = :epoch AND runner = :runner", "")]
+    ),
     "a slice that nobody has to hold a job for": Planted(
         "I[59]",
         "long jobs",
-        [("checkpoint", "FROM @leases WHERE job = :job AND epoch = :epoch", "FROM (SELECT :job AS job) WHERE true")],
+        [
+            (
+                "checkpoint",
+                "FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner",
+                "FROM (SELECT :job AS job) WHERE true",
+            )
+        ],
     ),
     "a claim that raises no epoch": Planted(
         "I4", None, [(name, "epoch + 1", "epoch") for name in ("claim", "claim_together", "claim_places")]

@@ -70,6 +70,7 @@ class Row(NamedTuple):
     state: str
     key: str
     lease: int | None
+    runner: str | None
     epoch: int
     is_placed: bool
     """Whether it is in exactly one place, the one that its state names."""
@@ -80,7 +81,7 @@ class Row(NamedTuple):
 
 
 _ROWS = """
-    SELECT j.id::text, j.seq, j.state, j.arguments::json ->> 'key', l.epoch, j.epoch, CASE
+    SELECT j.id::text, j.seq, j.state, j.arguments::json ->> 'key', l.epoch, l.runner::text, j.epoch, CASE
         WHEN j.state IN ('completed', 'cancelled') THEN r.n = 0 AND l.job IS NULL AND p.state IS NULL
         WHEN l.job IS NOT NULL THEN (r.n, p.state) IS NOT DISTINCT FROM (0, NULL)
         WHEN j.state = 'pending' THEN (r.n, p.state) IS NOT DISTINCT FROM (1, NULL)
@@ -127,6 +128,7 @@ class Race:
         self._rules = Rules(*of_all, keyed=keyed)
         self._runners = [yard.runner(), yard.runner()]
         self._held: list[Claimed] = []
+        self._holders: dict[tuple[str, int], str] = {}
         self._gates: set[str] = set()
         self._steered: set[str] = set()
         self._places: dict[str, int] = {}
@@ -148,10 +150,10 @@ class Race:
             drawn = chance.random()
             if drawn < 0.3:
                 self._held.remove(claimed)
-                yard.complete(Attempt(claimed.job, claimed.epoch))
+                yard.complete(self._attempt(claimed))
             elif drawn < 0.4:
                 self._held.remove(claimed)
-                yard.fail(Attempt(claimed.job, claimed.epoch))
+                yard.fail(self._attempt(claimed))
                 self._steered.add(claimed.job)
         if chance.random() < 0.3:
             self._took(yard.store.run(self._claim(1, 2)))
@@ -193,7 +195,7 @@ class Race:
                     yard.ask(row.id, "resume")
                 elif row.state == "failed":
                     yard.ask(row.id, "discard")
-            yard.complete(*(Attempt(row.id, row.lease) for row in rows if row.lease is not None))
+            yard.complete(*(Attempt(row.id, row.lease, str(row.runner)) for row in rows if row.lease is not None))
             passed = yard.store.run(self._claim(0, 5))
             self._took(passed)
             if not passed.claimed and not passed.has_held:
@@ -265,15 +267,17 @@ class Race:
                 runner = number % 2
                 return Move(f"claim by {runner}", self._claim(runner, chance.randint(1, 4)))
             case 4 if held is not None:
-                attempt = Attempt(held.job, held.epoch)
-                return Move(f"complete {attempt}", complete([Completion(*attempt, "null")]), (attempt, State.COMPLETED))
+                attempt = self._attempt(held)
+                completing = complete(attempt.runner, [Completion(held.job, held.epoch, "null")])
+                return Move(f"complete {attempt}", completing, (attempt, State.COMPLETED))
             case 5 if held is not None:
                 return self._settling(
                     held, chance.choice((Lost("gone"), Raised(JobError("E", "no")), Stopped("yield")))
                 )
             case 6 if held is not None:
                 self._steered.add(held.job)
-                return Move(f"give back {held.job}", give_back([(held.job, held.epoch)], channel=channel))
+                giving_back = give_back(self._attempt(held).runner, [(held.job, held.epoch)], channel=channel)
+                return Move(f"give back {held.job}", giving_back)
             case 7:
                 gates = sorted(self._gates)
                 return Move("let through", let_through(gates, channel=channel))
@@ -304,7 +308,7 @@ class Race:
         )
 
     def _settling(self, held: Claimed, outcome: Outcome) -> Move:
-        attempt = Attempt(held.job, held.epoch)
+        attempt = self._attempt(held)
         transition = decide(Spent(held.errors, held.crashes, held.losses), outcome, Policy())
         words = f"end {attempt} as {type(outcome).__name__}"
         settling = settle(attempt, transition, HOME, None, channel=self._yard.channel)
@@ -324,6 +328,11 @@ class Race:
             jobs.append(job)
         return jobs
 
+    def _attempt(self, held: Claimed) -> Attempt:
+        return Attempt(held.job, held.epoch, self._holders[held.job, held.epoch])
+
     def _took(self, passed: Passed) -> None:
         self._held += passed.claimed
+        leased = [(row.id, row.lease, row.runner) for row in self._arena.rows()]
+        self._holders |= {(job, epoch): runner for job, epoch, runner in leased if epoch and runner}
         self._gates |= {gate for some in passed.gates.values() for gate in some}

@@ -26,10 +26,10 @@ LONGEST = 10.0
 class Walk:
     """One attempt at a long job."""
 
-    def __init__(self, store: WorldStore, claimed: Claimed, *, in_transactions: bool) -> None:
+    def __init__(self, store: WorldStore, claimed: Claimed, runner: str, *, in_transactions: bool) -> None:
         self.stop = StopSignal()
         self._store = store
-        self._attempt = Attempt(claimed.job, claimed.epoch)
+        self._attempt = Attempt(claimed.job, claimed.epoch, runner)
         self._in_transactions = in_transactions
         self._journal = Journal(store, self._attempt, self.stop, longest_transaction=LONGEST)
         at_once(self._journal.load())

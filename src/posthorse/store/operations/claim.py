@@ -193,12 +193,12 @@ def _places(probes: Sequence[Probe]) -> list[Row]:
 
 
 @operation
-def give_back(claimed: Sequence[tuple[str, int]], *, channel: str) -> Steps[None]:
-    """Returns jobs that were claimed (job, epoch) but not begun to their places in their lanes.
+def give_back(runner: str, claimed: Sequence[tuple[str, int]], *, channel: str) -> Steps[None]:
+    """Returns jobs that a runner claimed (job, epoch) but did not begin to their places in their lanes.
 
     What a user asked of them meanwhile is done.
     """
-    answered = yield ask_rows("give_back", claimed, channel=channel)
+    answered = yield ask_rows("give_back", claimed, runner=runner, channel=channel)
     if answered[0][0] != answered[0][1]:
         raise Disturbed
     for job, action in (yield ask_rows("asked_of", claimed)):

@@ -39,11 +39,11 @@ def _take_away(job: str, action: Request, channel: str) -> Steps[State | None]:
     lease = yield ask("held_lease", job=job)
     if not lease:
         return None
-    epoch = cast("int", lease[0][0])
+    attempt = Attempt(job, *cast("tuple[int, str]", lease[0]))
     rows = yield ask("job_budget", job=job)
     errors, crashes, losses = cast("tuple[int, int, int]", rows[0][:3])
     transition = decide(Spent(errors, crashes, losses), Stopped(action), Policy())
-    done = yield from end_attempt(Attempt(job, epoch), transition, home_of(rows[0][3:]), None, channel=channel)
+    done = yield from end_attempt(attempt, transition, home_of(rows[0][3:]), None, channel=channel)
     if not done:
         return None
     asked = yield ask("unask_runner", job=job)

@@ -18,10 +18,14 @@ from posthorse.store.operations.submit import lane_id
 
 
 class Attempt(NamedTuple):
-    """Which attempt a write speaks of: the job and its fence."""
+    """Which attempt a write speaks of: the job and its fence.
+
+    The epoch alone would not do where a database lost what it had acknowledged: it may give the same one again.
+    """
 
     job: str
     epoch: int
+    runner: str
 
 
 class Completion(NamedTuple):
@@ -72,12 +76,12 @@ class Saved(NamedTuple):
 
 @quiet
 @operation
-def complete(completions: Sequence[Completion]) -> Steps[list[str]]:
-    """Writes results of attempts whose lease still stands; answers with the jobs whose lease does not."""
+def complete(runner: str, completions: Sequence[Completion]) -> Steps[list[str]]:
+    """Writes results of a runner's attempts whose lease still stands; answers with the jobs whose lease does not."""
     all_ended = 0
     # By epochs: there are few of them at once, and a row of two columns costs the store much less than one of three.
     for epoch, results in _by_epoch(completions).items():
-        answered = yield ask_rows("complete", results, epoch=epoch)
+        answered = yield ask_rows("complete", results, epoch=epoch, runner=runner)
         ended, written = cast("tuple[int, int]", answered[0])
         if ended != written:
             raise Disturbed
@@ -100,7 +104,7 @@ def settle(attempt: Attempt, transition: Transition, lane: Lane, evidence: str |
     """
     ended = yield from end_attempt(attempt, transition, lane, evidence, channel=channel)
     if not ended:
-        applied = yield ask_rows("already_ended", [attempt], state=transition.state.value)
+        applied = yield ask_rows("already_ended", [(attempt.job, attempt.epoch)], state=transition.state.value)
         return bool(applied)
     asked = yield ask("unask_runner", job=attempt.job)
     if asked and not transition.state.is_final:
@@ -114,7 +118,7 @@ def end_attempt(
     attempt: Attempt, transition: Transition, lane: Lane, evidence: str | None, *, channel: str
 ) -> Steps[bool]:
     """Ends the lease of an attempt and writes what follows, as a part of other operations."""
-    freed = yield ask("end_lease", job=attempt.job, epoch=attempt.epoch)
+    freed = yield ask("end_lease", **attempt._asdict())
     if not freed:
         return False
     number = yield from lane_id(msgspec.structs.replace(lane, solo=transition.solo))
@@ -162,7 +166,8 @@ def load_checkpoint(job: str) -> Steps[Stood]:
 def _checkpoint(
     attempt: Attempt, at: Checkpoint, is_slice: bool, changes: BadItemChanges | None
 ) -> Steps[Saved | None]:
-    rows = yield ask("checkpoint", job=attempt.job, epoch=attempt.epoch, step=1 if is_slice else 0, **at._asdict())
+    job, epoch, runner = attempt
+    rows = yield ask("checkpoint", job=job, epoch=epoch, runner=runner, step=1 if is_slice else 0, **at._asdict())
     if not rows:
         return None
     if changes is not None:  # the checkpoint holds the lease until the commit

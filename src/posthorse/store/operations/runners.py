@@ -35,6 +35,7 @@ class Held(NamedTuple):
 
     job: str
     epoch: int
+    runner: str
     lane: Lane
     spent: Spent
 
@@ -93,9 +94,9 @@ def requests_for(runner: str) -> Steps[dict[str, str]]:
 
 
 @single_operation
-def still_held(attempts: Sequence[tuple[str, int]]) -> Steps[set[str]]:
-    """Which jobs of these attempts (job, epoch) still have their lease."""
-    rows = yield ask_rows("still_held", attempts)
+def still_held(runner: str, attempts: Sequence[tuple[str, int]]) -> Steps[set[str]]:
+    """Which jobs of these attempts (job, epoch) of a runner still have their lease."""
+    rows = yield ask_rows("still_held", attempts, runner=runner)
     return {cast("str", row[0]) for row in rows}
 
 
@@ -170,10 +171,12 @@ def leave_duty(name: str, holder: str) -> Steps[None]:
 
 
 def _held(row: Row) -> Held:
-    job, epoch, errors, crashes, losses, advanced_in = cast("tuple[str, int, int, int, int, int | None]", row[:6])
+    job, epoch, runner, errors, crashes, losses, advanced_in = cast(
+        "tuple[str, int, str, int, int, int, int | None]", row[:7]
+    )
     # A slice that this very attempt committed is progress, and progress clears the budgets.
     spent = Spent(errors) if advanced_in == epoch else Spent(errors, crashes, losses)
-    return Held(job, epoch, home_of(row[6:]), spent)
+    return Held(job, epoch, runner, home_of(row[7:]), spent)
 
 
 def _json(names: Sequence[str]) -> str:

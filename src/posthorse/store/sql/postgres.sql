@@ -303,13 +303,14 @@ FROM lined_up
 SELECT pg_advisory_xact_lock(hashtextextended(:channel || '/' || :queue, 7))
 
 -- ## complete
--- Ends leases of one epoch and writes results; answers with how many leases still stood, and how many jobs were written.
+-- Ends leases of one runner and one epoch and writes results; answers with how many leases still stood, and how many jobs were written.
 -- pairs: job uuid, result text
 WITH ending AS MATERIALIZED (
     SELECT r.job, r.result, l.place, l.claimed_at
     FROM {rows}
     CROSS JOIN LATERAL (
-        SELECT ctid AS place, claimed_at FROM @leases WHERE job = r.job AND epoch = :epoch::int OFFSET 0
+        SELECT ctid AS place, claimed_at FROM @leases
+        WHERE job = r.job AND epoch = :epoch::int AND runner = :runner OFFSET 0
     ) AS l
 ), ended AS (
     DELETE FROM @leases WHERE ctid = ANY (ARRAY(SELECT place FROM ending)) RETURNING job
@@ -370,7 +371,7 @@ FROM lined_up
 -- Saves where a long job stands if its lease still stands, and answers with what is asked of it. A slice that is told
 -- twice, because a reply was lost, counts once. epoch and advanced_at are of the last slice, not of mere progress.
 WITH held AS (
-    SELECT job FROM @leases WHERE job = :job AND epoch = :epoch FOR UPDATE
+    SELECT job FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner FOR UPDATE
 )
 INSERT INTO @checkpoints AS c (job, epoch, slices, done, total, updated_at, advanced_at, pace, note, cursors, kept)
 SELECT job, :epoch::int * :step::int, :step::int, :done, :total::bigint, :now, CASE WHEN :step::int > 0 THEN :now END, :pace, :note, :cursors, :kept FROM held
@@ -404,7 +405,9 @@ SELECT pg_notify(:channel, '')
 -- rows: job uuid, epoch int
 WITH ending AS MATERIALIZED (
     SELECT l.place FROM {rows}
-    CROSS JOIN LATERAL (SELECT ctid AS place FROM @leases WHERE job = r.job AND epoch = r.epoch OFFSET 0) AS l
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM @leases WHERE job = r.job AND epoch = r.epoch AND runner = :runner OFFSET 0
+    ) AS l
 ), ended AS (
     DELETE FROM @leases WHERE ctid = ANY (ARRAY(SELECT place FROM ending)) RETURNING job, epoch
 ), raised AS (

@@ -210,7 +210,7 @@ RETURNING job
 
 -- ## end_lease
 -- Ends a lease: the fence of everything that follows in this transaction. No row: somebody else did.
-DELETE FROM @leases WHERE job = :job AND epoch = :epoch RETURNING claimed_at
+DELETE FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner RETURNING claimed_at
 
 -- ## held_lease
 -- The lease on a job, if there is one.
@@ -302,9 +302,9 @@ DELETE FROM @controls WHERE job = :job AND action = 'pause'
 SELECT job, action FROM @controls WHERE runner = :runner
 
 -- ## still_held
--- Which of these attempts still have their lease.
+-- Which of these attempts of a runner still have their lease.
 -- rows: job uuid, epoch int
-SELECT l.job FROM {rows} JOIN @leases l ON l.job = r.job AND l.epoch = r.epoch
+SELECT l.job FROM {rows} JOIN @leases l ON l.job = r.job AND l.epoch = r.epoch AND l.runner = :runner
 
 -- ## stale_controls
 -- Drops what was asked of attempts that are over.
@@ -547,7 +547,7 @@ DELETE FROM @runners WHERE boot <> :boot OR expires_at < :lease_now - :grace RET
 
 -- ## orphans
 -- Leases whose runner is not on the list, with what the decision about their jobs needs.
-SELECT l.job, l.epoch, j.errors, j.crashes, j.losses, k.epoch,
+SELECT l.job, l.epoch, l.runner, j.errors, j.crashes, j.losses, k.epoch,
     lanes.queue, lanes.kind, lanes.priority, lanes.solo, lanes.tenant, lanes.keyed
 FROM @leases l
 JOIN @jobs j ON j.id = l.job
@@ -558,7 +558,7 @@ LIMIT :limit
 
 -- ## leases_of
 -- What a runner holds, with what the decision about its jobs needs.
-SELECT l.job, l.epoch, j.errors, j.crashes, j.losses, k.epoch,
+SELECT l.job, l.epoch, l.runner, j.errors, j.crashes, j.losses, k.epoch,
     lanes.queue, lanes.kind, lanes.priority, lanes.solo, lanes.tenant, lanes.keyed
 FROM @leases l
 JOIN @jobs j ON j.id = l.job

@@ -264,17 +264,17 @@ DELETE FROM @parked WHERE job IN (SELECT json_extract(value, '$[0]') FROM json_e
 SELECT 1
 
 -- ## complete
--- Ends leases of one epoch and writes results; answers with how many leases still stood, and how many jobs were written.
+-- Ends leases of one runner and one epoch and writes results; answers with how many leases still stood, and how many jobs were written.
 -- A job that has a lease is there, so nothing is ever inserted: UPDATE with FROM copies all rows aside first, and takes half
 -- as long again.
 -- pairs: job uuid, result text
 INSERT INTO @jobs (id, epoch, result, started_at, finished_at, state, lane, seq, created_at, arguments)
 SELECT r.job, :epoch, r.result, l.claimed_at, :now, 'completed', 0, 0, 0, ''
-FROM {rows} CROSS JOIN @leases l WHERE l.job = r.job AND l.epoch = :epoch
+FROM {rows} CROSS JOIN @leases l WHERE l.job = r.job AND l.epoch = :epoch AND l.runner = :runner
 ON CONFLICT (id) DO UPDATE SET
     state = excluded.state, epoch = excluded.epoch, version = version + 2, result = excluded.result, reason = NULL,
     started_at = coalesce(started_at, excluded.started_at), finished_at = excluded.finished_at;
-DELETE FROM @leases WHERE job IN (SELECT r.job FROM {rows}) AND epoch = :epoch;
+DELETE FROM @leases WHERE job IN (SELECT r.job FROM {rows}) AND epoch = :epoch AND runner = :runner;
 SELECT changes(), changes()
 
 -- ## lock_job
@@ -310,7 +310,7 @@ DELETE FROM @parked WHERE job IN (SELECT json_extract(value, '$[0]') FROM json_e
 -- twice, because a reply was lost, counts once. epoch and advanced_at are of the last slice, not of mere progress.
 INSERT INTO @checkpoints AS c (job, epoch, slices, done, total, updated_at, advanced_at, pace, note, cursors, kept)
 SELECT job, :epoch * :step, :step, :done, :total, :now, CASE WHEN :step > 0 THEN :now END, :pace, :note, :cursors, :kept
-FROM @leases WHERE job = :job AND epoch = :epoch
+FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner
 ON CONFLICT (job) DO UPDATE SET
     epoch = CASE WHEN :step > 0 THEN excluded.epoch ELSE c.epoch END,
     advanced_at = coalesce(excluded.advanced_at, c.advanced_at),
@@ -352,11 +352,11 @@ UPDATE @jobs SET epoch = e.epoch, seq = CASE
 FROM (
     SELECT r.job, r.epoch, r.ordinal, (
         SELECT max(k.seq) FROM {rows} CROSS JOIN @jobs k WHERE k.id = r.job) AS last
-    FROM {rows} CROSS JOIN @leases l WHERE l.job = r.job AND l.epoch = r.epoch
+    FROM {rows} CROSS JOIN @leases l WHERE l.job = r.job AND l.epoch = r.epoch AND l.runner = :runner
 ) AS e
 WHERE id = e.job;
 INSERT INTO @ready (lane, seq, job)
 SELECT j.lane, j.seq, j.id FROM {rows} CROSS JOIN @leases l CROSS JOIN @jobs j
-WHERE l.job = r.job AND l.epoch = r.epoch AND j.id = l.job;
-DELETE FROM @leases WHERE (job, epoch) IN (SELECT r.job, r.epoch FROM {rows});
+WHERE l.job = r.job AND l.epoch = r.epoch AND l.runner = :runner AND j.id = l.job;
+DELETE FROM @leases WHERE (job, epoch) IN (SELECT r.job, r.epoch FROM {rows}) AND runner = :runner;
 SELECT changes(), changes()

@@ -36,8 +36,9 @@ LAST_WORDS = 0.5
 class Cells:
     """Jobs in children of this process. `target` is the application of a runner; embedded workers have none."""
 
-    def __init__(self, store: Store, *, target: str | None, longest_transaction: float) -> None:
+    def __init__(self, store: Store, runner: str, *, target: str | None, longest_transaction: float) -> None:
         self._store = store
+        self._runner = runner
         self._target = target
         self._longest_transaction = longest_transaction
         self._idle: list[Cell] = []
@@ -91,7 +92,7 @@ class Cells:
             return Stopped(running.stop.request)
         options = msgspec.structs.replace(running.kind.options, kill_after=running.kill_after)
         running.began = time.monotonic()
-        begin = Begin(running.claimed, running.kind.kind, origin, running.timeout, options.max_memory)
+        begin = Begin(running.claimed, self._runner, running.kind.kind, origin, running.timeout, options.max_memory)
         ended = await cell.run(begin, kill_after=options.kill_after, max_memory=options.max_memory)
         if ended is None:
             fate = await cell.becomes_over()

@@ -71,7 +71,7 @@ class Turn:
         """Finds the code, and opens a journal for a job that has a context."""
         self._kind = app.registry[self.begin.kind]
         if self._kind.signature.wants_context:
-            attempt = Attempt(self.claimed.job, self.claimed.epoch)
+            attempt = Attempt(self.claimed.job, self.claimed.epoch, self.begin.runner)
             self.journal = Journal(app.store, attempt, self.stop, longest_transaction=longest_transaction)
 
     def interrupt(self) -> None:

@@ -32,6 +32,8 @@ class Begin(msgspec.Struct, frozen=True, tag=True):
     """A job is to run."""
 
     claimed: Claimed
+    runner: str
+    """Who claimed it."""
     kind: str
     origin: Origin
     timeout: float | None
