@@ -88,11 +88,19 @@ class Slots:
         if self.backlog and self._is_open:
             self._fill()
 
+    def _supersede(self, job: str) -> None:
+        """A job that was taken away may come back while its code goes on here: that run counts for nothing any more."""
+        earlier = self.running.pop(job, None)
+        if earlier is not None:
+            self.spoilt += 1
+            earlier.interrupt("lost")
+
     async def _slot(self) -> None:
         at_start = contextvars.copy_context()
         turn_ends = time.monotonic() + LONGEST_TURN
         while self.backlog and self._is_open:
             running = self._prepare(self.backlog.popleft())
+            self._supersede(running.claimed.job)
             self.running[running.claimed.job] = running
             failpoint("before_start")
             outcome = await running.place.run(running)

@@ -1,0 +1,66 @@
+"""The slots of a runner: how many run at once, whatever becomes of those that were given up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from posthorse.rules.lifecycle import Outcome, Returned
+from posthorse.store.operations.claim import Claimed
+from posthorse.worker.running import Running
+from posthorse.worker.slots import Slots
+from posthorse.worker.stop import StopSignal
+
+JOB = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"
+
+
+class Run:
+    """A job that runs until it is let go; the place where it runs, too."""
+
+    def __init__(self, claimed: Claimed, begun: asyncio.Queue[Run]) -> None:
+        self.claimed = claimed
+        self.place = self
+        self.stop = StopSignal()
+        self.may_end = asyncio.Event()
+        self._begun = begun
+
+    async def run(self, _: Running) -> Outcome:
+        self._begun.put_nowait(self)
+        await self.may_end.wait()
+        return Returned(str(self.claimed.epoch))
+
+    def interrupt(self, request: str) -> None:
+        self.stop.ask(request)
+
+
+def claimed(epoch: int) -> Claimed:
+    return Claimed(JOB, epoch, 1, 1, 0, 0, 0, None, None, None)
+
+
+def test_a_job_that_comes_back_where_it_still_runs_takes_a_place_of_its_own() -> None:
+    """As after a forced pause and a resume: the first run counts for nothing any more; its end frees its place."""
+
+    async def main() -> None:
+        begun, ended = asyncio.Queue[Run](), asyncio.Queue[Outcome]()
+        freed = asyncio.Event()
+        slots = Slots(
+            2,
+            prepare=lambda job: cast("Running", Run(job, begun)),
+            ended=lambda _, outcome: ended.put_nowait(outcome),
+            freed=freed.set,
+        )
+        slots.add([claimed(1)])
+        first = await begun.get()
+        slots.add([claimed(2)])
+        second = await begun.get()
+        assert (first.stop.request, second.stop.request) == ("lost", None)
+        assert (slots.load, slots.spoilt) == (1, 1)
+        first.may_end.set()
+        await freed.wait()
+        assert (slots.load, slots.spoilt) == (1, 0)
+        second.may_end.set()
+        assert await ended.get() == Returned("2")
+        assert ended.empty()
+        assert (slots.load, slots.spoilt) == (0, 0)
+
+    asyncio.run(asyncio.wait_for(main(), 30))
