@@ -29,8 +29,8 @@ class Run:
         await self.may_end.wait()
         return Returned(str(self.claimed.epoch))
 
-    def interrupt(self, request: str) -> None:
-        self.stop.ask(request)
+    def lose(self) -> None:
+        self.stop.ask("lost")
 
 
 def claimed(epoch: int) -> Claimed:

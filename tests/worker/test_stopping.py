@@ -5,10 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from itertools import pairwise
+from typing import cast
 
 import pytest
 
 import posthorse as ph
+from posthorse.rules.job import Lane
+from posthorse.rules.lifecycle import Outcome
+from posthorse.store.operations.claim import Claimed
+from posthorse.worker.outbox import Outbox
+from posthorse.worker.running import Place, Running
 from tests.waiting import until, until_state
 
 
@@ -294,6 +300,75 @@ def test_after_the_grace_what_still_runs_goes_back_unspent(store_url: str, is_as
     with app.worker():
         assert job.result(timeout=30) == "attempt 2"
     app.close()
+
+
+def test_a_job_that_ends_while_it_is_given_back_does_not_disturb_the_others(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = ph.Posthorse(store_url, lease="6s", grace="100ms")
+    go, are_over = threading.Event(), threading.Semaphore(0)
+    begun = threading.Barrier(4)
+    is_first = True
+
+    @app.job
+    def slow(number: int) -> int:
+        if is_first:
+            begun.wait(30)
+            assert go.wait(30)
+            are_over.release()
+        return number
+
+    real = Outbox.settle
+
+    async def settle_slowly(outbox: Outbox, running: Running, outcome: Outcome) -> None:
+        go.set()
+        for _ in range(3):
+            assert await asyncio.to_thread(are_over.acquire, timeout=30)
+        for _ in range(3):
+            are_over.release()
+        await asyncio.to_thread(threading.Event().wait, 0.05)  # so that their slots learn of it, too
+        await real(outbox, running, outcome)
+
+    monkeypatch.setattr(Outbox, "settle", settle_slowly)
+    with app.worker():
+        jobs = app.enqueue_many([slow.bind(number) for number in range(3)])
+        begun.wait(30)
+    monkeypatch.undo()
+    is_first = False
+    with app.worker():
+        assert [job.result(timeout=30) for job in jobs] == [0, 1, 2]
+    app.close()
+
+
+def test_an_attempt_that_knows_of_its_loss_saves_nothing(app: ph.Posthorse) -> None:
+    """The store could not tell it from its successor, where one runner got the very job again after a failover."""
+
+    @app.job(max_attempts=1)
+    def careless(ctx: ph.Context, told: bool) -> None:
+        if told:
+            ctx._journal.stop.ask("lost")  # pyright: ignore[reportPrivateUsage]
+        ctx.set_progress(5, 10)
+        ctx.checkpoint()
+
+    with app.worker():
+        quiet, lost = careless.enqueue(told=False), careless.enqueue(told=True)
+        quiet.result(timeout=30)
+        assert quiet.status().progress.done == 5
+        assert lost.status().progress.done == 0
+
+
+def test_an_attempt_is_interrupted_once_however_often_its_loss_is_noticed(app: ph.Posthorse) -> None:
+    @app.job
+    async def job() -> None: ...
+
+    heard: list[bool] = []
+    claimed = Claimed("01936f5e-7c1a-7d2b-8e3f-0123456789ab", 1, 1, 1, 0, 0, 0, None, None, None)
+    running = Running(claimed, Lane("default", "job"), app.registry["job"], cast("Place", None))
+    running.lose()  # before it can hear
+    running.heard = heard.append
+    for _ in range(3):
+        running.lose()
+    assert (heard, running.stop.request) == ([True], "lost")
 
 
 def test_jobs_that_end_one_after_the_other_after_the_grace_are_all_written(store_url: str) -> None:

@@ -17,6 +17,7 @@ from posthorse.worker.standing import Slice, Standing
 from posthorse.worker.stop import StopSignal
 
 T = TypeVar("T")
+LOST = "the lease on this job was lost; somebody else goes on with it"
 
 
 class Journal:
@@ -144,6 +145,8 @@ class Journal:
         # Where the job stands runs ahead of what is stored until the commit has succeeded. A body that swallows
         # the error of a commit must not carry the cursor over the slice that was lost.
         self.raise_if_doubtful()
+        if self.stop.request == "lost":
+            raise Interrupted(LOST)
         self._is_doubtful = done is not None
 
     def _saving(self, done: Slice | None) -> Operation[Saved | None]:
@@ -159,7 +162,7 @@ class Journal:
     def _take(self, saved: Saved | None, done: Slice | None) -> None:
         if saved is None:
             self.stop.ask("lost")
-            raise Interrupted("the lease on this job was lost; somebody else goes on with it")
+            raise Interrupted(LOST)
         if done is not None:
             self.slices_committed += 1
             self.standing.slices = saved.slices

@@ -49,7 +49,7 @@ class Ears:
         held = await self._store.aread(still_held(self._runner, looked_at))
         for one in attempts:
             if one.claimed.job not in held and self._jobs.get(one.claimed.job) is one:
-                one.interrupt("lost")
+                one.lose()
 
     def end_what_does_not_obey(self) -> list[Running]:
         """Jobs that were cancelled or took too long are ended by force; answers with those that nothing could end."""

@@ -282,8 +282,7 @@ class Loop:
         """The lease was lost: nothing that runs here counts any more, and nothing more is claimed."""
         self._slots.empty_backlog()
         for running in list(self._slots.running.values()):
-            if running.stop.request != "lost":
-                running.interrupt("lost")
+            running.lose()
         if not self._is_stopping:
             log.error("the lease of this runner is lost; it stops")
             self.stop()
@@ -304,9 +303,8 @@ class Loop:
         # fence refuses what they write.
         for running in list(self._slots.running.values()):
             running.verdict = Stopped("shutdown")
-            if not running.place.end(running) and running.stop.request != "lost":
+            if not running.place.end(running) and running.stop.request != "lost" and self._slots.release(running):
                 await self._outbox.settle(running, running.verdict)
-                del self._slots.running[running.claimed.job]
         await self._becomes_empty(LAST_WORDS)
 
     async def _becomes_empty(self, seconds: float) -> bool:

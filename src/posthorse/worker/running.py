@@ -23,6 +23,7 @@ class Running:
 
     __slots__ = (
         "_cancelled_at",
+        "_knows_of_its_loss",
         "began",
         "claimed",
         "gates",
@@ -66,6 +67,7 @@ class Running:
         self.verdict: Outcome | None = None
         """What the end by force of a job is to count as."""
         self._cancelled_at: float | None = None
+        self._knows_of_its_loss = False
 
     @property
     def timeout(self) -> float | None:
@@ -111,6 +113,13 @@ class Running:
         """Asks the job to stop; an async one is cancelled where it waits."""
         self.stop.ask(request)
         self._hear(True)
+
+    def lose(self) -> None:
+        """Its lease is gone. It is interrupted once, however often that is noticed: it may be cleaning up."""
+        self.stop.ask("lost")
+        if self.heard is not None and not self._knows_of_its_loss:
+            self._knows_of_its_loss = True
+            self._hear(True)
 
     def cancel(self) -> None:
         """A user wants it to end."""

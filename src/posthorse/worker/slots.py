@@ -69,10 +69,17 @@ class Slots:
         return unbegun
 
     def abandon(self, running: Running, outcome: Outcome) -> None:
-        """Lets a job that cannot be ended count as ended; its slot stays taken until its code is through."""
+        """Lets a job that cannot be ended count as ended."""
+        if self.release(running):
+            self._ended(running, outcome)
+
+    def release(self, running: Running) -> bool:
+        """Gives a job up: its slot stays taken until its code is through. False when it ended by itself before."""
+        if self.running.get(running.claimed.job) is not running:
+            return False
         del self.running[running.claimed.job]
         self.spoilt += 1
-        self._ended(running, outcome)
+        return True
 
     def _fill(self) -> None:
         wanted = min(self._concurrency - len(self._tasks), len(self.backlog))
@@ -90,10 +97,11 @@ class Slots:
 
     def _supersede(self, job: str) -> None:
         """A job that was taken away may come back while its code goes on here: that run counts for nothing any more."""
-        earlier = self.running.pop(job, None)
+        earlier = self.running.get(job)
         if earlier is not None:
-            self.spoilt += 1
-            earlier.interrupt("lost")
+            log.warning("job %s came back to where its code still goes on; that run counts for nothing any more", job)
+            self.release(earlier)
+            earlier.lose()
 
     async def _slot(self) -> None:
         at_start = contextvars.copy_context()

@@ -88,7 +88,8 @@ def complete(runner: str, completions: Sequence[Completion]) -> Steps[list[str]]
         all_ended += ended
     if all_ended == len(completions):
         return []
-    # Either fenced off, or completed by a commit whose reply was lost: the epoch in the row tells.
+    # Either fenced off, or completed by a commit whose reply was lost: the epoch in the row tells. It does
+    # not tell by whom: where a database lost a claim, and another runner completed the job, the first one is not told.
     rows = yield ask_rows("already_ended", [(c.job, c.epoch) for c in completions], state=State.COMPLETED.value)
     known = {row[0] for row in rows}
     return [completion.job for completion in completions if completion.job not in known]
