@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 
 from posthorse.errors import PosthorseError
 from posthorse.maintenance.sweep import rescue
@@ -14,6 +13,7 @@ from posthorse.store.store import Store
 from posthorse.worker.child import Child
 from posthorse.worker.failpoints import failpoint
 from posthorse.worker.plan import LOST_LEASE, SPOILT
+from posthorse.worker.process import described
 
 log = logging.getLogger("posthorse.worker")
 
@@ -41,16 +41,6 @@ async def bury(store: Store, child: Child, code: int, *, max_losses: int, stop: 
         log.warning("could not free the jobs of runner %d: %s; the sweep will", child.number, error)
     except Exception:
         log.exception("could not free the jobs of runner %d; the sweep will", child.number)
-
-
-def described(code: int) -> str:
-    """How a process ended, for people."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"killed by signal {-code}"
 
 
 def _end_of(child: Child, code: int, *, is_suspect: bool, alone: bool) -> Outcome:

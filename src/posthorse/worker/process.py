@@ -43,3 +43,13 @@ def kill_group(pid: int) -> None:
     """Kills a process that leads a group, and all that it left in it."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def described(code: int) -> str:
+    """How a process ended, for people: by its exit code, or minus the signal that killed it."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"

@@ -27,11 +27,11 @@ from posthorse.maintenance.schedules import Scheduler
 from posthorse.maintenance.sweep import Sweeper
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Policy
-from posthorse.worker.burial import bury, described
+from posthorse.worker.burial import bury
 from posthorse.worker.child import Child
 from posthorse.worker.heartbeat import Heart, Pulse
 from posthorse.worker.plan import SPOILT, UNUSABLE, Assignment
-from posthorse.worker.process import configure_logging
+from posthorse.worker.process import configure_logging, described
 from posthorse.worker.suspects import Suspects
 
 T = TypeVar("T")

@@ -64,7 +64,7 @@ class Session:
     def raise_if_moved(self, *, is_committed: bool = False) -> None:
         """To be asked after a read, and around a commit. Raises StoreUnreachable, or OutcomeUnknown."""
         # SQLite would go on in a file that nobody finds again; and a sync takes long enough to lose it meanwhile.
-        if identity_of(self._name) != self._file:
+        if self.is_moved:
             raise moved(self.path, is_committed=is_committed)
 
     def give_up(self) -> None:

@@ -16,7 +16,7 @@ import msgspec
 from posthorse.rules.lifecycle import Lost, Outcome, Stopped, Unfit
 from posthorse.store.store import Store
 from posthorse.worker.isolation.cell import Cell, open_cell
-from posthorse.worker.isolation.fate import described, outcome_of
+from posthorse.worker.isolation.fate import outcome_of, status_in_words
 from posthorse.worker.isolation.messages import Begin, Ended, Plan
 from posthorse.worker.isolation.origin import NotFound, Origin, origin_of
 from posthorse.worker.running import Running
@@ -86,7 +86,9 @@ class Cells:
     async def _run_in(self, cell: Cell, running: Running, origin: Origin) -> Outcome:
         if not await cell.is_ready():
             fate = await cell.becomes_over()
-            return self._as_asked(running) or Unfit(f"its child process died at its start: {described(fate.status)}")
+            return self._as_asked(running) or Unfit(
+                f"its child process died at its start: {status_in_words(fate.status)}"
+            )
         if running.stop.request is not None:
             self._keep(cell)
             return Stopped(running.stop.request)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 
 import msgspec
 
@@ -12,6 +11,7 @@ from posthorse.rules.lifecycle import Crashed, Outcome, Raised
 from posthorse.rules.registry import KindOptions
 from posthorse.rules.sizes import size_text
 from posthorse.rules.slice_size import TIMED_OUT
+from posthorse.worker.process import described
 
 
 class Fate(msgspec.Struct, frozen=True):
@@ -45,18 +45,12 @@ def outcome_of(fate: Fate, options: KindOptions) -> Outcome:
         allowed = size_text(options.max_memory or 0)
         detail = f"its process and those below held {size_text(fate.held)}, more than its max_memory of {allowed}"
     else:
-        detail = f"its process died: {described(fate.status)}"
+        detail = f"its process died: {status_in_words(fate.status)}"
     return Crashed(detail, alone=True, is_contained=True)
 
 
-def described(status: int) -> str:
-    """A wait status in words."""
+def status_in_words(status: int) -> str:
+    """A wait status, for people."""
     if status < 0:
         return "nobody saw how, its warden died with it"
-    code = os.waitstatus_to_exitcode(status)
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"killed by signal {-code}"
+    return described(os.waitstatus_to_exitcode(status))
