@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -10,6 +11,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.app import jobs as jobs_module
+from posthorse.app.jobs import Steered, affected, steer
 from posthorse.rules.job import State
 from posthorse.store.operations.read import events
 from tests.waiting import until_state
@@ -92,7 +94,7 @@ def test_dead_letters_are_retried_at_a_rate_in_pages(
     app: ph.Posthorse, letters: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs_module, "PAGE", 2)
-    assert app.jobs().retry(rate="2/m") == 3
+    assert app.jobs("state:failed").retry(rate="2/m") == 3
     statuses = [letters[name].status() for name in ("welcome", "reader", "report")]
     assert [status.state for status in statuses] == ["pending", "scheduled", "scheduled"]
     second, third = (status.run_at for status in statuses[1:])
@@ -101,7 +103,7 @@ def test_dead_letters_are_retried_at_a_rate_in_pages(
     assert abs(third - second - timedelta(seconds=30)) < timedelta(seconds=2)
     assert [status.attempt for status in statuses] == [1, 1, 1]
     assert app.jobs("state:failed").count() == 0
-    assert app.jobs().retry() == 0
+    assert app.jobs("state:failed").retry() == 0
 
 
 def test_only_jobs_that_fit_are_steered_and_a_state_that_forbids_it_is_told(app: ph.Posthorse, letters: Made) -> None:
@@ -131,14 +133,61 @@ def test_discarded_letters_are_off_the_list_and_stay_readable(app: ph.Posthorse,
 def test_what_is_not_over_is_cancelled(app: ph.Posthorse, letters: Made) -> None:
     assert app.jobs("kind:idle").cancel() == 2
     assert {letters[name].status().state for name in ("idle", "later")} == {State.CANCELLED}
-    assert app.jobs().cancel() == 0
+    assert app.jobs("kind:idle").cancel() == 0
     with pytest.raises(ph.NotAllowed, match="are failed are over"):
         app.jobs("state:failed").cancel()
     assert app.jobs("state:cancelled").retry() == 2
 
 
+def test_a_filter_that_says_nothing_steers_no_job(app: ph.Posthorse, letters: Made) -> None:
+    before = [job.status().state for job in letters.values()]
+    for wanted in ("", "  ", "\n"):
+        jobs = app.jobs(wanted)
+        for verb in (jobs.pause, jobs.resume, jobs.cancel, jobs.retry, jobs.discard):
+            with pytest.raises(ph.InvalidOption, match="the filter is empty"):
+                verb()
+        with pytest.raises(ph.InvalidOption, match="the filter is empty"):
+            asyncio.run(jobs.acancel())
+    assert [job.status().state for job in letters.values()] == before
+    assert app.jobs().count() == len(letters)
+
+
+def test_many_are_paused_and_go_on(app: ph.Posthorse, letters: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_module, "PAGE", 2)
+    assert app.jobs("newer:1h").pause() == 2
+    assert app.jobs("newer:1h").pause() == 0
+    assert {letters[name].status().state for name in ("idle", "later")} == {State.PAUSED}
+    assert asyncio.run(app.jobs("kind:idle").aresume()) == 2
+    assert [letters[name].status().state for name in ("idle", "later")] == ["pending", "scheduled"]
+    for wanted in ("state:failed", "state:paused"):
+        with pytest.raises(ph.NotAllowed, match=r"cannot be paused; ask for state:scheduled or"):
+            app.jobs(wanted).pause()
+
+
+def test_running_jobs_are_asked_once_and_a_pause_is_taken_back(app: ph.Posthorse) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    @app.job
+    def patient() -> None:
+        begun.set()
+        assert may_end.wait(60)
+
+    job, jobs = patient.enqueue(), app.jobs("kind:patient")
+    with app.worker():
+        assert begun.wait(60)
+        assert affected(jobs, "pause") == 1
+        assert steer(jobs, "pause") == Steered(done=1, running=1)
+        assert (jobs.pause(), affected(jobs, "pause")) == (0, 0)
+        assert steer(jobs, "resume") == Steered(done=1, running=0)
+        assert job.status().requested is None
+        assert jobs.resume() == 0
+        assert (jobs.cancel(), jobs.cancel()) == (1, 0)
+        may_end.set()
+        until_state(job, "cancelled", "completed")
+
+
 def test_coroutines_do_the_same(app: ph.Posthorse, letters: Made) -> None:
-    async def steer() -> tuple[list[str], int, int, int, int]:
+    async def steering() -> tuple[list[str], int, int, int, int]:
         wanted = app.jobs("state:failed")
         found = [job.id async for job in wanted]
         counted = await wanted.acount()
@@ -146,7 +195,7 @@ def test_coroutines_do_the_same(app: ph.Posthorse, letters: Made) -> None:
         cancelled = await app.jobs("kind:welcome").acancel()
         return found, counted, retried, cancelled, await wanted.adiscard()
 
-    found, *counts = asyncio.run(steer())
+    found, *counts = asyncio.run(steering())
     assert found == [letters[name].id for name in ("welcome", "reader", "report")]
     assert counts == [3, 2, 2, 1]
 

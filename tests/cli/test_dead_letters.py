@@ -43,6 +43,14 @@ def test_every_attempt_is_shown_with_its_evidence(any_shop: Shop, letters: list[
         (["discard", "abcdef", "--all", "kind:broken"], "give the ids of jobs, or --all FILTER"),
         (["retry", "abcdef", "--rate", "1/s"], "it goes with --all"),
         (["retry", "--all", "sate:failed"], "did you mean 'state'"),
+        (["retry", "--all", ""], "the filter is empty"),
+        (["discard", "--all", " \t"], "the filter is empty"),
+        (["cancel", "--all", ""], "the filter is empty"),
+        (["pause", "--all", ""], "the filter is empty"),
+        (["resume", "--all", "", "--dry-run"], "the filter is empty"),
+        (["cancel", "abcdef", "--dry-run"], "--dry-run is for many jobs"),
+        (["pause", "--all", "kind:broken", "--force"], "--force takes ids"),
+        (["retry", "--all", "kind:broken", "--rate", "fast", "--dry-run"], "rate"),
         (["retry", "--all", "kind:broken", "--bad-items"], "takes ids"),
         (["jobs", "--filter", "kind:broken", "--state", "failed"], "--filter goes alone"),
     ],
@@ -56,3 +64,33 @@ def test_what_does_not_go_together_is_wrong_usage(shop: Shop, words: list[str], 
 
 def test_a_store_that_nobody_made_has_no_letters(shop: Shop) -> None:
     assert shop.done("retry", "--all", "state:failed") == "0 retried"
+
+
+@pytest.mark.parametrize("verb", ["retry", "discard", "cancel", "pause", "resume"])
+def test_an_empty_filter_is_refused_before_there_is_a_store(shop: Shop, verb: str) -> None:
+    assert shop.run(verb, "--all", "").exit_code == 2
+    assert not (shop.folder / "jobs.db").exists()
+
+
+def test_a_dry_run_counts_and_changes_nothing(any_shop: Shop, letters: list[str]) -> None:
+    waiting = any_shop.done("enqueue", "welcome", "7")
+    assert any_shop.done("retry", "--all", "kind:broken", "--dry-run") == "3 would be retried"
+    assert json.loads(any_shop.done("cancel", "--all", "newer:1d", "--dry-run", "--json")) == {
+        "cancelled": 0,
+        "would_be_cancelled": 1,
+    }
+    states = [any_shop.app.get_job(job).status().state for job in (*letters, waiting)]
+    assert states == ["failed", "failed", "failed", "pending"]
+
+
+def test_many_are_paused_resumed_and_cancelled(any_shop: Shop) -> None:
+    jobs = [any_shop.done("enqueue", "welcome", str(number)) for number in range(3)]
+    for words, told, state in (
+        (["pause", "--all", "kind:welcome"], "3 paused", "paused"),
+        (["resume", "--all", "kind:welcome"], "3 resumed", "pending"),
+        (["resume", "--all", "kind:welcome"], "0 resumed", "pending"),
+        (["cancel", "--all", "kind:welcome"], "3 cancelled", "cancelled"),
+    ):
+        assert any_shop.done(*words) == told
+        assert {any_shop.app.get_job(job).status().state for job in jobs} == {state}
+    assert any_shop.json("pause", "--all", "kind:welcome") == {"paused": 0, "running": 0}

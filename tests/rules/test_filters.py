@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from posthorse.errors import InvalidOption
-from posthorse.rules.filters import Filter, parse_filter
+from posthorse.errors import InvalidOption, NotAllowed
+from posthorse.rules.filters import Filter, Verb, aims, has_effect, parse_filter
 from posthorse.rules.job import State
 
 
@@ -31,13 +33,58 @@ def test_words_in_any_order_with_quotes_where_needed() -> None:
         ("kind:a kind:b", "kind twice"),
         ("kind:", "nothing behind"),
         ("older:soon", "older:"),
-        ('kind:"a', "kind"),
+        ('kind:"a', "cannot be read from"),
+        ('kind:"a"b', "cannot be read from"),
         ("state:failed,", "no state"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_a_hint(text: str, complaint: str) -> None:
-    if text == 'kind:"a':
-        assert parse_filter(text) == Filter(kind="a")
-        return
     with pytest.raises(InvalidOption, match=complaint):
         parse_filter(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ('kind:say"hi"', 'say"hi"'),
+        (r'kind:"say \"hi\""', 'say "hi"'),
+        (r'kind:"a\\b\c"', r"a\b\c"),
+        (r"kind:a\b", r"a\b"),
+        ('kind:"state:failed"', "state:failed"),
+        ("kind:it's", "it's"),
+    ],
+)
+def test_any_name_can_be_written(text: str, kind: str) -> None:
+    assert parse_filter(f"queue:mail {text} state:failed") == Filter(queue="mail", kind=kind, state=State.FAILED)
+
+
+@given(st.text(min_size=1).filter(lambda text: text.isprintable() and text == text.strip() and "*" not in text))
+def test_every_name_in_quotes_comes_back(name: str) -> None:
+    quoted = name[:200].strip().replace("\\", "\\\\").replace('"', '\\"')
+    assert parse_filter(f'kind:"{quoted}"') == Filter(kind=name[:200].strip())
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "cancel", "retry", "discard"])
+def test_an_empty_filter_is_no_aim(verb: Verb) -> None:
+    with pytest.raises(InvalidOption, match=r"the filter is empty.*state:\w+"):
+        aims(Filter(), verb)
+
+
+def test_states_that_a_verb_means_and_those_that_it_cannot_change() -> None:
+    kind = Filter(kind="a")
+    assert [aim.state for aim in aims(kind, "retry")] == [State.FAILED]
+    assert [aim.state for aim in aims(kind, "resume")] == [State.PAUSED, State.PROCESSING]
+    assert list(aims(kind, "cancel")) == [kind]
+    for verb, state in (("pause", State.PAUSED), ("cancel", State.COMPLETED), ("discard", State.CANCELLED)):
+        with pytest.raises(NotAllowed, match=f"jobs that are {state}"):
+            aims(Filter(state=state), verb)  # type: ignore[arg-type]  # one of the verbs
+
+
+def test_what_was_asked_before_changes_nothing_again() -> None:
+    assert has_effect("pause", State.PROCESSING, None)
+    assert not has_effect("pause", State.PROCESSING, "pause")
+    assert not has_effect("pause", State.PROCESSING, "cancel")
+    assert has_effect("cancel", State.PROCESSING, "pause")
+    assert has_effect("resume", State.PROCESSING, "pause")
+    assert not has_effect("resume", State.PROCESSING, None)
+    assert not has_effect("pause", State.PAUSED, None)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator, Iterator
-from typing import TYPE_CHECKING, TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from posthorse.app.job import Job
-from posthorse.errors import NotAllowed
-from posthorse.rules.filters import Filter
-from posthorse.rules.job import State
+from posthorse.rules.filters import Filter, aims
 from posthorse.rules.limits import Rate, as_rate
 from posthorse.store.base import Operation
-from posthorse.store.operations.bulk import FIRST, Page, count_matching, matching, steer_page
+from posthorse.store.operations.bulk import FIRST, Page, affected_page, count_matching, matching, steer_page
 from posthorse.store.operations.moves import Request
 
 if TYPE_CHECKING:
@@ -23,6 +19,13 @@ T = TypeVar("T")
 
 PAGE = 200
 """Jobs that are steered in one transaction: others wait for it, on SQLite all who write."""
+
+
+class Steered(NamedTuple):
+    """How many jobs did as asked; `running` of them do so at their next checkpoint."""
+
+    done: int
+    running: int
 
 
 class Jobs:
@@ -47,35 +50,55 @@ class Jobs:
         """Starts dead letters again, or with `state:cancelled` cancelled jobs; answers with how many.
 
         rate: how many of them may start in a time, such as "10/s": the others wait as `scheduled`, whoever asked may
-        leave. Raises NotAllowed where the filter asks for another state, InvalidOption.
+        leave. Raises NotAllowed where the filter asks for another state, InvalidOption for one that says nothing.
         """
-        return self._run(self._retry(rate))
+        return self._run(self._steered("retry", rate)).done
 
     async def aretry(self, *, rate: Rate | str | None = None) -> int:
         """See `retry`."""
-        return await self._arun(self._retry(rate))
+        return (await self._arun(self._steered("retry", rate))).done
+
+    def pause(self) -> int:
+        """Pause those that are not over and not paused; return how many. Running ones stop at their next checkpoint.
+
+        Raises NotAllowed where the filter asks for another state, InvalidOption for one that says nothing.
+        """
+        return self._run(self._steered("pause")).done
+
+    async def apause(self) -> int:
+        """See `pause`."""
+        return (await self._arun(self._steered("pause"))).done
+
+    def resume(self) -> int:
+        """Let paused jobs go on, and running ones that were asked to pause; return how many. Raises as `pause`."""
+        return self._run(self._steered("resume")).done
+
+    async def aresume(self) -> int:
+        """See `resume`."""
+        return (await self._arun(self._steered("resume"))).done
 
     def cancel(self) -> int:
         """Cancels those that are not over; answers with how many. Running ones end at their next checkpoint.
 
-        Raises NotAllowed where the filter asks for a state in which jobs are over.
+        Raises NotAllowed where the filter asks for a state in which jobs are over, InvalidOption for one that says
+        nothing.
         """
-        return self._run(self._cancel())
+        return self._run(self._steered("cancel")).done
 
     async def acancel(self) -> int:
         """See `cancel`."""
-        return await self._arun(self._cancel())
+        return (await self._arun(self._steered("cancel"))).done
 
     def discard(self) -> int:
         """Takes dead letters off the list; answers with how many. They stay readable, as cancelled.
 
-        Raises NotAllowed where the filter asks for another state.
+        Raises NotAllowed where the filter asks for another state, InvalidOption for one that says nothing.
         """
-        return self._run(self._discard())
+        return self._run(self._steered("discard")).done
 
     async def adiscard(self) -> int:
         """See `discard`."""
-        return await self._arun(self._discard())
+        return (await self._arun(self._steered("discard"))).done
 
     def __iter__(self) -> Iterator[Job[object]]:
         after: str | None = FIRST
@@ -92,55 +115,53 @@ class Jobs:
                 yield Job[object](self._app, job_id)
             after = found[-1] if len(found) == PAGE else None
 
-    def _retry(self, rate: Rate | str | None) -> Generator[Operation[Page], Page, int]:
+    def _steered(self, action: Request, rate: Rate | str | None = None) -> Generator[Operation[Page], Page, Steered]:
+        """Page after page; with a rate each starts so much later than the one before."""
         limit = None if rate is None else as_rate(rate)
         pause = 0 if limit is None else round(limit.seconds * 1_000_000 / limit.count)
-        return self._steered("retry", self._among("retried", State.FAILED, State.CANCELLED), pause=pause)
+        done = running = 0
+        for aim in aims(self._wanted, action):
+            after: str | None = FIRST
+            while after is not None:
+                waits = range(done * pause, (done + PAGE) * pause, pause) if pause else ()
+                channel = self._app.store.backend.channel
+                page = yield steer_page(aim, action, after=after, limit=PAGE, waits=waits, channel=channel)
+                done, running, after = done + page.done, running + page.running, page.last
+        return Steered(done, running)
 
-    def _discard(self) -> Generator[Operation[Page], Page, int]:
-        return self._steered("discard", self._among("discarded", State.FAILED))
+    def _affected(self, action: Request) -> int:
+        count = 0
+        for aim in aims(self._wanted, action):
+            after: str | None = FIRST
+            while after is not None:
+                page = self._app.store.read(affected_page(aim, action, after=after, limit=PAGE))
+                count, after = count + page.done, page.last
+        return count
 
-    def _cancel(self) -> Generator[Operation[Page], Page, int]:
-        state = self._wanted.state
-        if state is not None and state.is_final:
-            raise NotAllowed(f"jobs that are {state.value} are over, so they cannot be cancelled; discard dead letters")
-        return self._steered("cancel", self._wanted)
-
-    def _among(self, verb: str, *allowed: State) -> Filter:
-        """The filter with a state in which that can be done, the first of them unless it says another."""
-        wanted = self._wanted
-        if wanted.state is None:
-            return msgspec.structs.replace(wanted, state=allowed[0])
-        if wanted.state not in allowed:
-            raise NotAllowed(f"jobs that are {wanted.state.value} cannot be {verb}; ask for state:{allowed[0].value}")
-        return wanted
-
-    def _steered(self, action: Request, wanted: Filter, *, pause: int = 0) -> Generator[Operation[Page], Page, int]:
-        """Page after page; `pause` is microseconds between the starts of two jobs."""
-        done = 0
-        after: str | None = FIRST
-        while after is not None:
-            waits = range(done * pause, (done + PAGE) * pause, pause) if pause else ()
-            channel = self._app.store.backend.channel
-            page = yield steer_page(wanted, action, after=after, limit=PAGE, waits=waits, channel=channel)
-            done += page.done
-            after = page.last
-        return done
-
-    def _run(self, pages: Generator[Operation[T], T, int]) -> int:
+    def _run(self, pages: Generator[Operation[T], T, Steered]) -> Steered:
         try:
             wanted = next(pages)
             while True:
                 wanted = pages.send(self._app.store.run(wanted))
         except StopIteration as stop:
-            answer: int = stop.value
+            answer: Steered = stop.value
             return answer
 
-    async def _arun(self, pages: Generator[Operation[T], T, int]) -> int:
+    async def _arun(self, pages: Generator[Operation[T], T, Steered]) -> Steered:
         try:
             wanted = next(pages)
             while True:
                 wanted = pages.send(await self._app.store.arun(wanted))
         except StopIteration as stop:
-            answer: int = stop.value
+            answer: Steered = stop.value
             return answer
+
+
+def steer(jobs: Jobs, action: Request, *, rate: Rate | str | None = None) -> Steered:
+    """Do what the method of that name does, and tell also how many jobs run. For the command line."""
+    return jobs._run(jobs._steered(action, rate))  # pyright: ignore[reportPrivateUsage]
+
+
+def affected(jobs: Jobs, action: Request) -> int:
+    """Return how many jobs an action would steer now. For the command line."""
+    return jobs._affected(action)  # pyright: ignore[reportPrivateUsage]

@@ -3,21 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypedDict, TypeVar, Unpack
 
 import click
 
 from posthorse.app.client import Posthorse
-from posthorse.app.jobs import Jobs
+from posthorse.app.jobs import Steered, affected, steer
 from posthorse.cli.exits import Exit, exit_of
 from posthorse.cli.lookup import find_id
-from posthorse.cli.screen import complain, out, out_json, say
+from posthorse.cli.screen import clean, complain, out, out_json, say
 from posthorse.cli.target import is_empty, json_lines_option, open_store, target_options
 from posthorse.errors import JobNotFound, NotAllowed, UsageError
+from posthorse.rules.filters import Verb, aims, parse_filter
 from posthorse.rules.job import State
+from posthorse.rules.limits import as_rate
 
-_ids = click.argument("job_ids", metavar="ID…", nargs=-1, required=True)
-_ids_or_all = click.argument("job_ids", metavar="[ID…]", nargs=-1)
-_all = click.option("--all", "wanted", metavar="FILTER", help="All jobs that fit, such as 'kind:welcome older:7d'.")
+F = TypeVar("F", bound=Callable[..., object])
+
+DONE: dict[Verb, str] = {
+    "pause": "paused",
+    "resume": "resumed",
+    "cancel": "cancelled",
+    "retry": "retried",
+    "discard": "discarded",
+}
+
+
+class Chosen(TypedDict):
+    """Which jobs are meant, by their ids or by a filter, in which store, and how the answer looks."""
+
+    job_ids: Sequence[str]
+    wanted: str | None
+    is_dry: bool
+    target: str | None
+    url: str | None
+    as_json: bool
+
+
+def choosing(command: F) -> F:
+    """Give a command ids or `--all FILTER`, and what every command has."""
+    for option in (
+        target_options,
+        json_lines_option,
+        click.option("--dry-run", "is_dry", is_flag=True, help="With --all: count the jobs and change nothing."),
+        click.option("--all", "wanted", metavar="FILTER", help="All jobs that fit, such as 'kind:welcome older:7d'."),
+        click.argument("job_ids", metavar="[ID…]", nargs=-1),
+    ):
+        command = option(command)
+    return command
+
+
 _force = click.option(
     "--force",
     is_flag=True,
@@ -26,61 +61,60 @@ _force = click.option(
 
 
 @click.command()
-@_ids
+@choosing
 @_force
-@target_options
-@json_lines_option
-def pause(job_ids: Sequence[str], force: bool, target: str | None, url: str | None, as_json: bool) -> int:
+def pause(force: bool, **chosen: Unpack[Chosen]) -> int:
     """Stop jobs where they can go on later.
 
     A waiting job is paused at once. A running one stops at its next slice or checkpoint; `posthorse show` tells
-    when it has. Prints the state of each job and its id.
+    when it has. Prints the state of each job and its id; with --all, how many.
+
+    \b
+      posthorse pause --all 'kind:resize state:pending'
     """
-    return _steer(job_ids, "pause", lambda app, job: app.get_job(job).pause(force=force), target, url, as_json)
+    if _means_all(chosen, force=force):
+        return _steer_all(chosen, "pause")
+    return _steer(chosen, "pause", lambda app, job: app.get_job(job).pause(force=force))
 
 
 @click.command()
-@_ids
-@target_options
-@json_lines_option
-def resume(job_ids: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
+@choosing
+def resume(**chosen: Unpack[Chosen]) -> int:
     """Let paused jobs go on.
 
-    A long job goes on from its last committed slice. Prints the state of each job and its id.
+    A long job goes on from its last committed slice. Prints the state of each job and its id; with --all, how many.
+
+    \b
+      posthorse resume --all kind:resize
     """
-    return _steer(job_ids, "resume", lambda app, job: app.get_job(job).resume(), target, url, as_json)
+    if _means_all(chosen):
+        return _steer_all(chosen, "resume")
+    return _steer(chosen, "resume", lambda app, job: app.get_job(job).resume())
 
 
 @click.command()
-@_ids
+@choosing
 @_force
-@target_options
-@json_lines_option
-def cancel(job_ids: Sequence[str], force: bool, target: str | None, url: str | None, as_json: bool) -> int:
+def cancel(force: bool, **chosen: Unpack[Chosen]) -> int:
     """End jobs for good.
 
     A waiting job is cancelled at once. A running one ends at its next checkpoint, an async one at its next
-    await. Only `posthorse retry` brings a cancelled job back. Prints the state of each job and its id.
+    await. Only `posthorse retry` brings a cancelled job back. Prints the state of each job and its id; with --all,
+    how many.
+
+    \b
+      posthorse cancel --all 'kind:welcome tag:november' --dry-run
     """
-    return _steer(job_ids, "cancel", lambda app, job: app.get_job(job).cancel(force=force), target, url, as_json)
+    if _means_all(chosen, force=force):
+        return _steer_all(chosen, "cancel")
+    return _steer(chosen, "cancel", lambda app, job: app.get_job(job).cancel(force=force))
 
 
 @click.command()
-@_ids_or_all
-@_all
+@choosing
 @click.option("--rate", metavar="RATE", help="With --all, let so many start in a time: 10/s, 500/15m.")
 @click.option("--bad-items", is_flag=True, help="Run completed or failed jobs over the bad items that they tolerated.")
-@target_options
-@json_lines_option
-def retry(
-    job_ids: Sequence[str],
-    wanted: str | None,
-    rate: str | None,
-    bad_items: bool,
-    target: str | None,
-    url: str | None,
-    as_json: bool,
-) -> int:
+def retry(rate: str | None, bad_items: bool, **chosen: Unpack[Chosen]) -> int:
     """Start failed or cancelled jobs again.
 
     Their budgets are fresh; a long job goes on from its last committed slice. With --bad-items a job meets again what
@@ -89,21 +123,18 @@ def retry(
     \b
       posthorse retry --all 'kind:welcome error:ConnectionError' --rate 10/s
     """
-    if _means_all(job_ids, wanted, rate, bad_items):
-        return _steer_all(wanted or "", "retried", lambda jobs: jobs.retry(rate=rate), target, url, as_json)
+    if _means_all(chosen, rate=rate, bad_items=bad_items):
+        return _steer_all(chosen, "retry", rate=rate)
 
     def again(app: Posthorse, job: str) -> State:
         return app.get_job(job).retry_bad_items() if bad_items else app.get_job(job).retry()
 
-    return _steer(job_ids, "retry", again, target, url, as_json)
+    return _steer(chosen, "retry", again)
 
 
 @click.command()
-@_ids_or_all
-@_all
-@target_options
-@json_lines_option
-def discard(job_ids: Sequence[str], wanted: str | None, target: str | None, url: str | None, as_json: bool) -> int:
+@choosing
+def discard(**chosen: Unpack[Chosen]) -> int:
     """Take dead letters off the list.
 
     They stay readable, as cancelled, and can still be retried. Prints the state of each job and its id; with --all, how
@@ -112,58 +143,66 @@ def discard(job_ids: Sequence[str], wanted: str | None, target: str | None, url:
     \b
       posthorse discard --all 'kind:welcome older:30d'
     """
-    if _means_all(job_ids, wanted):
-        return _steer_all(wanted or "", "discarded", lambda jobs: jobs.discard(), target, url, as_json)
-    return _steer(job_ids, "discard", lambda app, job: app.get_job(job).discard(), target, url, as_json)
+    if _means_all(chosen):
+        return _steer_all(chosen, "discard")
+    return _steer(chosen, "discard", lambda app, job: app.get_job(job).discard())
 
 
-def _means_all(job_ids: Sequence[str], wanted: str | None, rate: str | None = None, bad_items: bool = False) -> bool:
+def _means_all(chosen: Chosen, *, force: bool = False, rate: str | None = None, bad_items: bool = False) -> bool:
     """Whether jobs are named by a filter. Raises click.UsageError for what does not go together."""
     context = click.get_current_context()
-    if (wanted is None) is (not job_ids):
-        raise click.UsageError(
-            "give the ids of jobs, or --all FILTER (--all state:failed means every dead letter)", context
-        )
-    if rate is not None and wanted is None:
-        raise click.UsageError("--rate is for many jobs; it goes with --all FILTER", context)
-    if bad_items and wanted is not None:
-        raise click.UsageError("--bad-items takes ids, not --all", context)
+    wanted = chosen["wanted"]
+    if (wanted is None) is (not chosen["job_ids"]):
+        example = "failed means every dead letter" if context.info_name in ("retry", "discard") else "pending"
+        raise click.UsageError(f"give the ids of jobs, or --all FILTER (such as --all state:{example})", context)
+    if wanted is None and (chosen["is_dry"] or rate is not None):
+        option = "--dry-run" if chosen["is_dry"] else "--rate"
+        raise click.UsageError(f"{option} is for many jobs; it goes with --all FILTER", context)
+    if wanted is not None and (bad_items or force):
+        raise click.UsageError(f"{'--bad-items' if bad_items else '--force'} takes ids, not --all", context)
     return wanted is not None
 
 
-def _steer_all(
-    wanted: str, done: str, action: Callable[[Jobs], int], target: str | None, url: str | None, as_json: bool
-) -> int:
-    app = open_store(target, url)
-    jobs = app.jobs(wanted)
-    count = 0 if is_empty(app) else action(jobs)
-    if as_json:
-        out_json({done: count})
-    else:
-        out(f"{count:,} {done}")
+def _steer_all(chosen: Chosen, verb: Verb, *, rate: str | None = None) -> int:
+    wanted = parse_filter(chosen["wanted"] or "")
+    aims(wanted, verb)  # refuses what cannot be meant, also where there is no store yet
+    if rate is not None:
+        as_rate(rate)
+    app = open_store(chosen["target"], chosen["url"])
+    jobs = app.jobs(chosen["wanted"] or "")
+    done = DONE[verb]
+    if chosen["is_dry"]:
+        count = 0 if is_empty(app) else affected(jobs, verb)
+        if chosen["as_json"]:
+            out_json({done: 0, f"would_be_{done}": count})
+        else:
+            out(f"{count:,} would be {done}")
+        return Exit.OK
+    steered = Steered(0, 0) if is_empty(app) else steer(jobs, verb, rate=rate)
+    if chosen["as_json"]:
+        out_json({done: steered.done, **({"running": steered.running} if verb in ("pause", "cancel") else {})})
+        return Exit.OK
+    out(f"{steered.done:,} {done}")
+    if steered.running:
+        stop = "runs, and stops at its" if steered.running == 1 else "run, and stop at their"
+        say(f"{steered.running:,} of them {stop} next checkpoint.")
     return Exit.OK
 
 
-def _steer(
-    job_ids: Sequence[str],
-    verb: str,
-    action: Callable[[Posthorse, str], State],
-    target: str | None,
-    url: str | None,
-    as_json: bool,
-) -> int:
+def _steer(chosen: Chosen, verb: Verb, action: Callable[[Posthorse, str], State]) -> int:
     """Asks every job, whatever becomes of the others; ends as the first that could not be asked."""
-    app = open_store(target, url)
+    app, as_json = open_store(chosen["target"], chosen["url"]), chosen["as_json"]
     code = Exit.OK
-    for typed in job_ids:
+    for typed in chosen["job_ids"]:
         try:
             job = find_id(app, typed)
             state = action(app, job)
-        except (JobNotFound, NotAllowed, UsageError) as error:
-            code = code or exit_of(error)
-            complain(str(error))
+        except (JobNotFound, NotAllowed, UsageError, click.UsageError) as error:
+            message = error.format_message() if isinstance(error, click.UsageError) else str(error)
+            code = code or (Exit.USAGE if isinstance(error, click.UsageError) else exit_of(error))
+            complain(message)
             if as_json:
-                out_json({"id": typed, "state": None, "requested": None, "error": str(error)})
+                out_json({"id": typed, "state": None, "requested": None, "error": message})
             continue
         requested = verb if state is State.PROCESSING and verb in ("pause", "cancel") else None
         if as_json:
@@ -171,5 +210,5 @@ def _steer(
         else:
             out(f"{state.value}  {job}")
             if requested:
-                say(f"It runs, and stops at its next checkpoint; wait for that with `posthorse watch {job}`.")
+                say(f"It runs, and stops at its next checkpoint; wait for that with `posthorse watch {clean(job)}`.")
     return code

@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Literal
 
 import msgspec
 
-from posthorse.errors import InvalidOption
+from posthorse.errors import InvalidOption, NotAllowed
 from posthorse.rules.durations import as_timedelta
 from posthorse.rules.job import State, checked_name
 from posthorse.rules.values.misfit import short
 
-_TERM = re.compile(r'(\w+):("[^"]*"|\S*)(?:\s+|$)')
+Verb = Literal["pause", "resume", "cancel", "retry", "discard"]
+
+_TERM = re.compile(r'(\w+):(?:"((?:[^"\\]|\\.)*)"|([^"\s]\S*)?)(?:\s+|$)', re.DOTALL)
+_ESCAPED = re.compile(r'\\(["\\])')
 
 EXAMPLE = 'write words such as "state:failed kind:welcome older:7d"'
+
+_GOING = (State.SCHEDULED, State.BLOCKED, State.PENDING, State.PROCESSING)
+_AIMS: dict[Verb, tuple[str, tuple[State, ...]]] = {
+    "pause": ("paused", _GOING),
+    "resume": ("resumed", (State.PAUSED, State.PROCESSING)),
+    "cancel": ("cancelled", (*_GOING, State.PAUSED)),
+    "retry": ("retried", (State.FAILED, State.CANCELLED)),
+    "discard": ("discarded", (State.FAILED,)),
+}
+_USUAL: dict[Verb, tuple[State, ...]] = {
+    "resume": (State.PAUSED, State.PROCESSING),  # a running one may have been asked to pause
+    "retry": (State.FAILED,),
+    "discard": (State.FAILED,),
+}
+"""Which states are meant where the filter names none; the other verbs take whatever is not over."""
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +56,37 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     newer: timedelta | None = None
 
 
+def aims(wanted: Filter, verb: Verb) -> Sequence[Filter]:
+    """Return the filters, one after the other, of the jobs that a verb steers.
+
+    Raises InvalidOption for a filter that says nothing, because an empty variable of a script must not mean every job;
+    NotAllowed for a state in which the verb does nothing.
+    """
+    done, allowed = _AIMS[verb]
+    if wanted == Filter():
+        raise InvalidOption(
+            f"the filter is empty, so it would mean every job; {EXAMPLE}, or a state alone, such as "
+            f"state:{allowed[0].value}"
+        )
+    if wanted.state is None:
+        return [msgspec.structs.replace(wanted, state=state) for state in _USUAL.get(verb, ())] or [wanted]
+    if wanted.state in allowed:
+        return [wanted]
+    advice = f"ask for {' or '.join(f'state:{state.value}' for state in allowed)}"
+    if verb == "cancel":
+        raise NotAllowed(f"jobs that are {wanted.state.value} are over, so they cannot be cancelled; {advice}")
+    raise NotAllowed(f"jobs that are {wanted.state.value} cannot be {done}; {advice}")
+
+
+def has_effect(verb: Verb, state: State, request: str | None) -> bool:
+    """Return whether a verb changes anything about a job in this state, of which `request` was asked already."""
+    if state not in _AIMS[verb][1]:
+        return False
+    if state is not State.PROCESSING:
+        return True
+    return request == "pause" if verb == "resume" else request not in ("cancel", verb)
+
+
 def parse_filter(text: str) -> Filter:
     """A filter from words. Raises InvalidOption, which names the nearest word."""
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -47,7 +98,8 @@ def parse_filter(text: str) -> Filter:
         found = _TERM.match(stripped, place)
         if found is None:
             raise InvalidOption(f"the filter {short(text)} cannot be read from {short(stripped[place:])} on; {EXAMPLE}")
-        name, value = found[1], found[2].strip('"')
+        name, quoted, bare = found.groups()
+        value = bare or "" if quoted is None else _ESCAPED.sub(r"\1", quoted)
         if name not in Filter.__struct_fields__:
             near = difflib.get_close_matches(name, Filter.__struct_fields__, n=1)
             known = ", ".join(Filter.__struct_fields__)

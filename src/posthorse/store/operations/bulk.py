@@ -10,10 +10,11 @@ import msgspec
 
 from posthorse.clock import microseconds
 from posthorse.errors import JobNotFound, NotAllowed
-from posthorse.rules.filters import Filter
+from posthorse.rules.filters import Filter, has_effect
 from posthorse.rules.job import State
-from posthorse.store.base import Ask, Steps, ask, operation, single_operation
+from posthorse.store.base import Ask, Steps, ask, ask_rows, operation, single_operation
 from posthorse.store.operations.moves import PARKED_STATES, Request, do_as_asked
+from posthorse.store.operations.read import JobRow
 from posthorse.store.queries import Value
 
 FIRST = "00000000-0000-0000-0000-000000000000"
@@ -21,10 +22,14 @@ FIRST = "00000000-0000-0000-0000-000000000000"
 
 
 class Page(NamedTuple):
-    """What became of a page: how many jobs did as asked, and the last that was looked at, if there may be more."""
+    """What became of a page: how many jobs did as asked, and the last that was looked at, if there may be more.
+
+    `running` is how many of them run, and do so at their next checkpoint.
+    """
 
     done: int
     last: str | None
+    running: int = 0
 
 
 @single_operation
@@ -49,18 +54,39 @@ def steer_page(
 
     `waits` are microseconds before each one that is retried may start; empty for none.
     """
-    rows = yield _ask_matching(wanted, after, limit, with_over=action != "cancel")
-    done = 0
-    for (found,) in rows:
-        job = cast("str", found)
+    jobs, last = yield from _next_jobs(wanted, action, after, limit)
+    done = running = 0
+    for job in jobs:
         if wanted.state is not None and not (yield from _is_still(job, wanted.state)):
             continue
         try:
-            yield from do_as_asked(job, action, wait=waits[done] if waits else None, channel=channel)
+            state = yield from do_as_asked(job, action, wait=waits[done] if waits else None, channel=channel)
         except (JobNotFound, NotAllowed):  # both come before anything is written
             continue
         done += 1
-    return Page(done, cast("str", rows[-1][0]) if len(rows) == limit else None)
+        running += state is State.PROCESSING and action != "resume"
+    return Page(done, last, running)
+
+
+@operation
+def affected_page(wanted: Filter, action: Request, *, after: str, limit: int) -> Steps[Page]:
+    """Count the next jobs that `steer_page` would steer; change nothing."""
+    jobs, last = yield from _next_jobs(wanted, action, after, limit)
+    return Page(len(jobs), last)
+
+
+def _next_jobs(wanted: Filter, action: Request, after: str, limit: int) -> Steps[tuple[list[str], str | None]]:
+    """The next jobs that fit and that the action changes, and the last that fits if there may be more."""
+    rows = yield _ask_matching(wanted, after, limit, with_over=action != "cancel" and action != "pause")
+    last = cast("str", rows[-1][0]) if len(rows) == limit else None
+    if action not in ("retry", "discard") and rows:
+        found = {row.id: row for row in map(JobRow._make, (yield ask_rows("jobs_by_id", rows)))}
+        rows = [
+            (job,)
+            for job, *_ in rows
+            if (row := found.get(cast("str", job))) and has_effect(action, State(row.state), row.request)
+        ]
+    return [cast("str", job) for job, *_ in rows], last
 
 
 def _is_still(job: str, state: State) -> Steps[bool]:
@@ -75,6 +101,8 @@ def _ask_matching(wanted: Filter, after: str, limit: int, *, with_over: bool = T
     values = {**_values(wanted), "after": after, "limit": limit}
     if _is_set_aside(wanted):
         return Ask("matching_set_aside", values)
+    if wanted.state is State.PROCESSING:
+        return Ask("matching_running", values)
     return Ask("matching", {**values, "with_over": with_over})
 
 

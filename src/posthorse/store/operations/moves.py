@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import cast
 
 import msgspec
 
 from posthorse.errors import JobNotFound, NotAllowed, StoreError
+from posthorse.rules.filters import Verb as Request
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import requested
 from posthorse.store.base import Ask, Steps, ask
 from posthorse.store.operations.submit import home_of, lane_id
 from posthorse.store.operations.unique import claim_identity_again
 
-Request = Literal["pause", "resume", "cancel", "retry", "discard"]
+__all__ = ["Request"]
 
 PARKED_STATES = (State.SCHEDULED, State.BLOCKED, State.PAUSED, State.FAILED)
 

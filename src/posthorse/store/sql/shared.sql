@@ -781,6 +781,15 @@ WHERE p.job > :after AND p.state = :state AND EXISTS (
 ORDER BY p.job
 LIMIT :limit
 
+-- ## matching_running
+-- The same for those that run, found by their leases.
+SELECT l2.job FROM @leases l2
+WHERE l2.job > :after AND EXISTS (
+{fitting}
+    AND j.id = l2.job)
+ORDER BY l2.job
+LIMIT :limit
+
 -- ## count_matching
 -- How many jobs fit a filter.
 SELECT count(*) FROM ({fitting}) AS fitting
