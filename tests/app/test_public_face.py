@@ -56,6 +56,8 @@ def test_these_verbs_have_an_async_twin() -> None:
         "Jobs.cancel",
         "Jobs.count",
         "Jobs.discard",
+        "Jobs.pause",
+        "Jobs.resume",
         "Jobs.retry",
         "Kind.enqueue",
         "Posthorse.enqueue_many",

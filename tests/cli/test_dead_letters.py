@@ -53,6 +53,8 @@ def test_every_attempt_is_shown_with_its_evidence(any_shop: Shop, letters: list[
         (["retry", "--all", "kind:broken", "--rate", "fast", "--dry-run"], "rate"),
         (["retry", "--all", "kind:broken", "--bad-items"], "takes ids"),
         (["jobs", "--filter", "kind:broken", "--state", "failed"], "--filter goes alone"),
+        (["jobs", "-q", ""], "queue is ''"),
+        (["watch", "-k", " "], "kind is ' '"),
     ],
 )
 def test_what_does_not_go_together_is_wrong_usage(shop: Shop, words: list[str], complaint: str) -> None:

@@ -9,6 +9,7 @@ import click
 
 from posthorse.cli.exits import Exit
 from posthorse.cli.lookup import Look, find_id, look_at_all, look_at_many, short
+from posthorse.cli.options import check_names
 from posthorse.cli.screen import clean, is_terminal, out_json, out_table, say, width
 from posthorse.cli.target import is_empty, json_option, open_store, target_options
 from posthorse.cli.words import MARKS, gist, short_span, status_as_json
@@ -59,6 +60,7 @@ def jobs(
         raise click.UsageError(
             "--filter goes alone: write state:, queue: and kind: into it", click.get_current_context()
         )
+    check_names(queue=queue, kind=kind)
     app = open_store(target, url)
     fitting = None if wanted is None else app.jobs(wanted)
     missing = is_empty(app)

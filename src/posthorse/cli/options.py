@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import click
 
+from posthorse.rules.job import checked_name
+
 F = TypeVar("F", bound=Callable[..., object])
 
 
@@ -39,3 +41,13 @@ def size_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def check_names(**names: str | None) -> None:
+    """Refuse what can be no name, such as an empty variable of a script, where nothing would be found by it.
+
+    Raises InvalidOption.
+    """
+    for what, name in names.items():
+        if name is not None:
+            checked_name(name, what=what)

@@ -12,6 +12,7 @@ from posthorse.app.client import Posthorse
 from posthorse.cli.exits import Exit, exit_of_states
 from posthorse.cli.following import Bars, Follower, Lines
 from posthorse.cli.lookup import Look, find_id, look_at, look_at_all
+from posthorse.cli.options import check_names
 from posthorse.cli.screen import can_animate, say
 from posthorse.cli.target import be_patient, is_empty, json_lines_option, open_store, target_options
 from posthorse.rules.job import State
@@ -60,6 +61,7 @@ def watch(
         raise click.UsageError(
             "give ids, or say which with --queue, --kind, --state and --follow", click.get_current_context()
         )
+    check_names(queue=queue, kind=kind)
     app = open_store(target, url)
     select = _selection(app, None if state is None else State(state), queue, kind, follow)
     chosen = [find_id(app, typed) for typed in job_ids] or list(select())
