@@ -1,7 +1,8 @@
 """The documentation is true: its programs run and print what it says, and its tables name everything there is.
 
-A block of Python that begins with the name of a file is (or continues) that file; the others are run in order, in
-the same folder, while a worker serves the first file. A comment behind `print(…)` is what it must print. Lines
+The README and the first steps are typed into an empty folder, block by block (see `typist`). On other pages a block of
+Python that begins with the name of a file is (or continues) that file; the others are run in order, in the same folder,
+while a worker serves the first file. A comment behind `print(…)` is what it must print. Lines
 of console blocks are run as well.
 """
 
@@ -10,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,28 +23,56 @@ from posthorse.app.configure import PREFIX
 from posthorse.rules.durations import as_text, as_timedelta
 from posthorse.rules.lifecycle import GRAPH
 from posthorse.rules.settings import Settings
+from tests.examples.typist import Typist
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 POSTHORSE = Path(sys.executable).with_name("posthorse")
-ORDERS = 100_000
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a wheel of the working tree: what `pip install posthorse` would fetch."""
+    folder = tmp_path_factory.mktemp("wheels")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    return folder
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(
-    "page",
-    [
-        "README.md",
-        *(
-            f"docs/{name}.md"
-            for name in ("getting-started", "keys", "limits", "long-jobs", "queues", "retries", "schedules")
-        ),
-    ],
-)
-def test_what_a_page_shows_runs_and_prints_what_it_says(page: str, tmp_path: Path) -> None:
-    blocks = re.findall(r"^```(python|console)\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
+@pytest.mark.parametrize("page", ["README.md", "docs/getting-started.md"])
+def test_a_page_typed_in_an_empty_folder_works_on_sqlite_and_as_it_says_on_postgresql(
+    page: str, tmp_path: Path, wheels: Path, postgres_url: str
+) -> None:
+    folder = tmp_path / "typed"
+    folder.mkdir()
+    with Typist(folder, wheels=wheels, instead={"postgresql://shop@localhost/shop": postgres_url}) as typist:
+        typist.type((ROOT / page).read_text(encoding="utf-8"))
+
+
+@pytest.mark.timeout(400)
+def test_getting_started_typed_with_a_server_in_place_of_the_file_works(
+    tmp_path: Path, wheels: Path, postgres_url: str
+) -> None:
+    folder = tmp_path / "typed"
+    folder.mkdir()
+    page = (DOCS / "getting-started.md").read_text(encoding="utf-8")
+    assert page.count("sqlite:///notes.db") == 1
+    with Typist(folder, wheels=wheels, instead={"sqlite:///notes.db": postgres_url}) as typist:
+        typist.type(page)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("name", ["keys", "limits", "long-jobs", "queues", "retries", "schedules"])
+def test_what_a_page_shows_runs_and_prints_what_it_says(name: str, tmp_path: Path) -> None:
+    page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(python|console)\n(.*?)^```", page, re.M | re.S)
     files = write_files([code for language, code in blocks if language == "python"], tmp_path)
-    prepare(tmp_path)
     with worker(Path(files[0]).stem, tmp_path):
         for language, code in blocks:
             if language == "console":
@@ -95,17 +123,6 @@ def named_file(code: str) -> str | None:
     """The file that a block says it is."""
     found = re.match(r"# (\w+\.py)\n", code)
     return found[1] if found else None
-
-
-def prepare(folder: Path) -> None:
-    """What the README takes for granted: a file of orders and a table of revenues."""
-    lines = (f"{number},{'tea' if number % 3 else 'cake'},{number % 7 * 100}" for number in range(ORDERS))
-    (folder / "orders.csv").write_text("\n".join(["id,product,cents", *lines]) + "\n", encoding="utf-8")
-    connection = sqlite3.connect(folder / "shop.db")
-    connection.execute(
-        "CREATE TABLE revenue (week text, product text, cents integer NOT NULL, PRIMARY KEY (week, product))"
-    )
-    connection.close()
 
 
 @contextmanager
