@@ -54,7 +54,7 @@ if typing.TYPE_CHECKING:
     from posthorse.store.connections import AsyncConnection, Connection
     from posthorse.worker.context import Context
     from posthorse.worker.slices import Batch
-    from posthorse.worker.sources import csv, files, keyset, lines, rows
+    from posthorse.worker.sources import Chunk, csv, files, keyset, lines, rows
 
 __version__ = VERSION
 
@@ -65,6 +65,7 @@ __all__ = [
     "BadItem",
     "Batch",
     "Call",
+    "Chunk",
     "Concurrency",
     "Connection",
     "Context",
@@ -178,6 +179,7 @@ _HOMES = {
     "Connection": "posthorse.store.connections",
     "Context": "posthorse.worker.context",
     "Batch": "posthorse.worker.slices",
+    "Chunk": "posthorse.worker.sources",
     "csv": "posthorse.worker.sources",
     "files": "posthorse.worker.sources",
     "keyset": "posthorse.worker.sources",

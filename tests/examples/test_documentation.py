@@ -8,6 +8,7 @@ of console blocks are run as well.
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import signal
@@ -19,9 +20,11 @@ from pathlib import Path
 
 import pytest
 
+import posthorse as ph
 from posthorse.app.configure import PREFIX
 from posthorse.rules.durations import as_text, as_timedelta
 from posthorse.rules.lifecycle import GRAPH
+from posthorse.rules.registry import KindOptions
 from posthorse.rules.settings import Settings
 from tests.examples.typist import Typist
 
@@ -68,7 +71,9 @@ def test_getting_started_typed_with_a_server_in_place_of_the_file_works(
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("name", ["keys", "limits", "long-jobs", "queues", "retries", "schedules"])
+@pytest.mark.parametrize(
+    "name", ["arguments", "keys", "limits", "long-jobs", "queues", "reading", "retries", "schedules"]
+)
 def test_what_a_page_shows_runs_and_prints_what_it_says(name: str, tmp_path: Path) -> None:
     page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```(python|console)\n(.*?)^```", page, re.M | re.S)
@@ -91,6 +96,17 @@ def test_every_setting_is_documented_with_its_variable_and_default() -> None:
         default = as_text(as_timedelta(value, name=name)) if isinstance(value, float) else str(value)
         assert rows.get(f"`{name}`", ())[:2] == (f"`{PREFIX}{name.upper()}`", f"`{default}`"), name
     assert {name.strip("`") for name in rows} == {"setting", *Settings.__struct_fields__}
+
+
+def test_every_option_of_a_job_is_documented_with_where_it_may_be_given() -> None:
+    page = (DOCS / "configuration.md").read_text(encoding="utf-8")
+    rows = [cells for cells in table_rows(page[page.index("## Options of a job") :]) if cells[0].startswith("`")]
+    documented = {name: cells[1:3] for cells in rows for name in re.findall(r"`(\w+)`", cells[0])}
+    at_decorator = {*KindOptions.__struct_fields__, "kind"} - {"backoff_function"}  # the form of a backoff
+    in_using = set(inspect.signature(ph.Kind.using).parameters) - {"self"}
+    assert documented == {
+        name: ("×" if name in at_decorator else "", "×" if name in in_using else "") for name in at_decorator | in_using
+    }
 
 
 def test_graph_of_states_is_the_one_in_the_code() -> None:
