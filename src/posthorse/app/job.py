@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from posthorse.app.attempts import attempts_of
 from posthorse.app.editing import rebound, replaced
 from posthorse.app.reading import astatus_of, bad_items_of, outcome_of, status_of
+from posthorse.clock import monotonic
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import Attempt, BadItem, State, Status
 from posthorse.store.operations import control
@@ -183,7 +184,7 @@ class _Patience:
     def __init__(self, job_id: str, timeout: Duration | None) -> None:
         self._job_id = job_id
         self._seconds = None if timeout is None else as_timedelta(timeout, name="timeout").total_seconds()
-        self._start = time.monotonic()
+        self._start = monotonic()
         self._pause = FIRST_LOOK
 
     def pause(self) -> float:
@@ -191,7 +192,7 @@ class _Patience:
         pause, self._pause = self._pause, min(LONGEST_PAUSE, self._pause * 1.3)
         if self._seconds is None:
             return pause
-        left = self._start + self._seconds - time.monotonic()
+        left = self._start + self._seconds - monotonic()
         if left <= 0:
             raise TimeoutError(f"job {self._job_id} was not over within {self._seconds:g} s; it goes on")
         return min(pause, left)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from posthorse.clock import monotonic
 from posthorse.errors import QueueClosed, QueueFull
 from posthorse.rules.depth import Gauge
 from posthorse.rules.job import NewJob
@@ -151,7 +151,7 @@ class Gate:
 
     def _is_due(self) -> bool:
         """True for one caller a second, while the others go by what is known; for all as long as nothing is."""
-        now, before = time.monotonic(), self._looked_at
+        now, before = monotonic(), self._looked_at
         if before is None:
             return True
         if now - before < LOOK_EVERY:
@@ -161,7 +161,7 @@ class Gate:
 
     def _learn(self, live: Mapping[str, Layer]) -> None:
         with self._learning:
-            self._looked_at = time.monotonic()
+            self._looked_at = monotonic()
             settings = self._app.registry.queues.settings(live)
             self._draining = frozenset(name for name, said in settings.items() if said.draining)
             self._fair = frozenset(name for name, said in settings.items() if said.fair)
@@ -182,12 +182,12 @@ class Patience:
     """How long a call waits for room in a full queue."""
 
     def __init__(self, seconds: float) -> None:
-        self._deadline = time.monotonic() + seconds
+        self._deadline = monotonic() + seconds
         self._pause = SHORTEST_PAUSE
 
     def pause(self, full: QueueFull) -> float:
         """Seconds to wait before the next try. Raises the error again when the time is over."""
-        left = self._deadline - time.monotonic()
+        left = self._deadline - monotonic()
         if left <= 0:
             raise full
         self._pause = min(LONGEST_PAUSE, 1.5 * self._pause)

@@ -7,7 +7,6 @@ duty may be with a worker of other code. The store says who comes first.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from datetime import timedelta
 from shlex import quote
@@ -15,7 +14,7 @@ from shlex import quote
 import msgspec
 
 from posthorse import ids
-from posthorse.clock import SECOND
+from posthorse.clock import SECOND, monotonic
 from posthorse.errors import PosthorseError
 from posthorse.rules.durations import as_text
 from posthorse.rules.events import DeadLettersGrew
@@ -38,18 +37,18 @@ class DeadLetterLooks:
     def __init__(self, store: Store, observers: Mapping[str, Observer]) -> None:
         self._store = store
         self._observers = observers
-        self._looks_at = time.monotonic() + LOOK_EVERY
+        self._looks_at = monotonic() + LOOK_EVERY
 
     @property
     def next_in(self) -> float:
         """Seconds until the next look."""
-        return self._looks_at - time.monotonic()
+        return self._looks_at - monotonic()
 
     async def look_in_time(self, *, has_duty: bool) -> None:
         """Looks if it is time."""
         if self.next_in > 0:
             return
-        began = time.monotonic()
+        began = monotonic()
         self._looks_at = began + LOOK_EVERY
         watches = [observer.watch for observer in self._observers.values()]
         if has_duty:
@@ -59,7 +58,7 @@ class DeadLetterLooks:
                 await self._tell_safely(alarm)
         except PosthorseError as error:
             log.warning("cannot look at dead letters: %s", error)
-        self._looks_at = max(self._looks_at, time.monotonic() + LOOK_SHARE * (time.monotonic() - began))
+        self._looks_at = max(self._looks_at, monotonic() + LOOK_SHARE * (monotonic() - began))
 
     async def _tell_safely(self, alarm: Alarm) -> None:
         """One that cannot be told must not keep the others; there is another look."""

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Mapping, Sequence
 
 from posthorse import ids
-from posthorse.clock import SECOND, moment
+from posthorse.clock import SECOND, moment, monotonic
 from posthorse.errors import PosthorseError
 from posthorse.rules.schedules import Declared, Due, due, job_at
 from posthorse.store.operations.schedules import Run, ScheduleRow, declare, fire, schedules, see
@@ -106,7 +105,7 @@ class Scheduler:
 
     def _is_left(self, row: ScheduleRow) -> bool:
         """By this process's own patience: after a sleep, or a step of the clock, others get their time to be seen."""
-        now = time.monotonic()
+        now = monotonic()
         seen_at, since = self._unseen.get(row.name, (None, now))
         if seen_at != row.seen_at:
             since = now

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import time
 
 import msgspec
 
+from posthorse.clock import monotonic
 from posthorse.errors import PosthorseError
 from posthorse.maintenance.dead_letters import DeadLetterLooks
 from posthorse.rules.lifecycle import Lost, Outcome, Policy, decide
@@ -91,10 +91,10 @@ class Sweeper:
         self._dead_letters = dead_letters
         self._watch = make_watch_of_writes(store, closest=CLOSEST_LOOKS, blind=LOOK_WHEN_BLIND)
         self._duty_until = 0.0
-        self._swept_at = time.monotonic()
+        self._swept_at = monotonic()
         self._judges_from = 0.0
-        self._forgets_at = time.monotonic() + KEYS_EVERY
-        self._tended_at = time.monotonic()
+        self._forgets_at = monotonic() + KEYS_EVERY
+        self._tended_at = monotonic()
         self._tend_every = TEND_EVERY
 
     async def run_forever(self) -> None:
@@ -123,9 +123,9 @@ class Sweeper:
 
     async def _turn(self) -> float:
         """What is to be done now; answers with the seconds until the next turn."""
-        now = time.monotonic()
+        now = monotonic()
         if now >= self._duty_until - self._span / 2 and not await self._take_duty():
-            self._swept_at = time.monotonic()  # whoever has no duty is not held up
+            self._swept_at = monotonic()  # whoever has no duty is not held up
             return self._span / 4
         due = await self._store.aread(next_due())
         while due.job is not None and due.job <= 0:
@@ -134,9 +134,9 @@ class Sweeper:
         if self._gates_are_due(due):
             await self._tend_gates()
             due = await self._store.aread(next_due())
-        if time.monotonic() - self._swept_at >= self._sweep_every:
+        if monotonic() - self._swept_at >= self._sweep_every:
             await self._sweep()
-        if time.monotonic() >= self._forgets_at:
+        if monotonic() >= self._forgets_at:
             await self._forget_keys()
         is_idle = due.job is None and due.gate is None and not due.has_held
         self._watch.blind = min(2 * self._watch.blind, LOOK_WHEN_IDLE) if is_idle else LOOK_WHEN_BLIND
@@ -151,7 +151,7 @@ class Sweeper:
 
     def _until_next_turn(self, due: NextDue) -> float:
         """Seconds until there is something to do, if nothing is written before: a job is due, the duty, a sweep."""
-        now = time.monotonic()
+        now = monotonic()
         renewal = self._duty_until - self._span / 2 - now
         sweep = self._swept_at + self._sweep_every - now
         gates = self._tended_at + self._tend_every - now if due.has_held else LONGEST_LOOK
@@ -161,23 +161,23 @@ class Sweeper:
     def _gates_are_due(self, due: NextDue) -> bool:
         is_token_due = due.gate is not None and due.gate <= 0
         every = self._tend_every if due.has_held else TEND_WHEN_FREE
-        return is_token_due or time.monotonic() >= self._tended_at + every
+        return is_token_due or monotonic() >= self._tended_at + every
 
     async def _tend_gates(self) -> None:
         """Lines up jobs that are held before gates with room: for a new token, or where whoever left could not tell."""
-        began = time.monotonic()
+        began = monotonic()
         gates = await self._store.aread(gates_to_tend(GATES_AT_ONCE))
         neglected = await self._store.aread(neglected_gates(GATES_AT_ONCE))
         await self._store.arun(tend_gates(gates, neglected, channel=self._store.backend.channel))
-        self._tended_at = time.monotonic()
+        self._tended_at = monotonic()
         self._tend_every = max(TEND_EVERY, TEND_SHARE * (self._tended_at - began))
 
     @property
     def _has_duty(self) -> bool:
-        return self._duty_until > time.monotonic()
+        return self._duty_until > monotonic()
 
     async def _take_duty(self) -> bool:
-        began = time.monotonic()
+        began = monotonic()
         taken = await self._store.arun(take_duty(DUTY, self._holder, span=round(self._span * 1_000_000)))
         self._duty_until = began + self._span if taken else 0.0
         return taken
@@ -191,23 +191,23 @@ class Sweeper:
     async def _sweep(self) -> None:
         # Whoever was held up itself, by a lock, a store that was away or a stopped machine, lets the others beat once
         # before it judges.
-        now = time.monotonic()
+        now = monotonic()
         if now - self._swept_at > self._sweep_every + self._patience:
             self._judges_from = now + self._clemency
         self._swept_at = now
         if now >= self._judges_from:
             for runner, worker in await self._store.arun(bury_expired(grace=0, until=now + self._patience)):
                 log.warning("runner %s of worker %s fell silent; its jobs go to others", runner, worker)
-            if time.monotonic() > now + self._patience:
+            if monotonic() > now + self._patience:
                 return
         while lost := await self._store.aread(orphans(RESCUES_AT_ONCE)):
             for held in lost:
                 await rescue(self._store, held, Lost("its worker fell silent"), self._policy)
-        self._swept_at = time.monotonic()
+        self._swept_at = monotonic()
 
     async def _forget_keys(self) -> None:
         forgotten = await self._store.arun(forget_expired_keys(MOST_AT_ONCE))
-        self._forgets_at = time.monotonic() + (KEYS_PACE if forgotten == MOST_AT_ONCE else KEYS_EVERY)
+        self._forgets_at = monotonic() + (KEYS_PACE if forgotten == MOST_AT_ONCE else KEYS_EVERY)
 
 
 async def rescue(store: Store, held: Held, outcome: Outcome, policy: Policy) -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from types import TracebackType
 from typing import Self
+
+from posthorse.clock import monotonic
 
 CLOSEST_LOOKS = 0.002
 """Seconds between two wakes at least: a busy neighbour must not make the idle ones spin."""
@@ -72,15 +73,15 @@ class Watch:
         """Waits for news since the last `clear`; false when there were none in time (seconds)."""
         if not await self._hears(timeout):
             return False
-        if time.monotonic() - self._woken_at > CALM:
+        if monotonic() - self._woken_at > CALM:
             self._apart = self._closest
         elif not self._certain.is_set():
-            await self._let_pass(self._woken_at + self._apart - time.monotonic())
+            await self._let_pass(self._woken_at + self._apart - monotonic())
             self._apart = min(2 * self._apart, self._widest)
-        early = self._woken_at + self._closest - time.monotonic()
+        early = self._woken_at + self._closest - monotonic()
         if early > 0:
             await asyncio.sleep(early)
-        self._woken_at = time.monotonic()
+        self._woken_at = monotonic()
         return True
 
     async def _let_pass(self, seconds: float) -> None:

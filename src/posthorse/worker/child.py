@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import time
 import uuid
 
 import msgspec
 
+from posthorse.clock import monotonic
 from posthorse.worker.heartbeat import Pulse
 from posthorse.worker.plan import Assignment, Plan
 from posthorse.worker.process import is_stopped, kill_group
@@ -26,7 +26,7 @@ class Child:
         """Its id: that of this incarnation."""
         self.process = process
         self.tether = tether
-        self.started_at = time.monotonic()
+        self.started_at = monotonic()
         self.heard_at = self.started_at
         self.running = 0
         self.pulse: Pulse | None = None
@@ -67,7 +67,7 @@ class Child:
     @property
     def silence(self) -> float:
         """Seconds since it was last heard."""
-        return time.monotonic() - self.heard_at
+        return monotonic() - self.heard_at
 
     def kill(self) -> None:
         """Kills it, and all that its jobs left in its group."""
@@ -79,7 +79,7 @@ class Child:
 
     def hear(self, message: Message) -> None:
         """What the runner says of itself."""
-        self.heard_at = time.monotonic()
+        self.heard_at = monotonic()
         if "running" in message:
             self.running = int(str(message["running"]))
         if "ready" in message:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Sequence
 from typing import Literal
 
+from posthorse.clock import monotonic
 from posthorse.rules.job import Lane
 from posthorse.rules.queues import QueueSettings, as_labels
 from posthorse.rules.registry import Registry
@@ -122,7 +122,7 @@ class Claiming:
         `is_empty`: whether nothing else runs here.
         """
         self._free = free
-        looks_first = time.monotonic() - self._looked_at >= (NEWS_WHEN_IDLE if self.is_idle else NEWS_EVERY)
+        looks_first = monotonic() - self._looked_at >= (NEWS_WHEN_IDLE if self.is_idle else NEWS_EVERY)
         if looks_first:
             await self._hear_news()
         if not self.is_idle:
@@ -161,14 +161,14 @@ class Claiming:
             self.has_suspect = bool(suspect)
             if suspect or self.suspects == "only":
                 return suspect
-        began = time.monotonic()
+        began = monotonic()
         if self._book.has_to_look(began):
             began = await self._look_into_all(began)
         self._is_plain = False
         # Where others came first to the work that all were told of, they may do so again.
         is_sure = self.expects_work and not self._was_told_in_vain
         claimed = await self._claim_from(self._book.probes(began, room), room, is_sure=is_sure)
-        now = time.monotonic()
+        now = monotonic()
         exhausted = self._is_plain and len(claimed) < room
         self._book.note(claimed, room=room, now=now, seconds=now - began, exhausted=exhausted)
         return claimed
@@ -177,7 +177,7 @@ class Claiming:
         """Where there are many lanes: which of them have jobs. Answers with the time, in monotonic seconds."""
         looking = filled_lanes() if self._store.is_sqlite else first_places(self._book.looks(began))
         heads = await self._store.aread(looking)
-        now = time.monotonic()
+        now = monotonic()
         self._book.learn(heads, now=now, seconds=now - began)
         return now
 
@@ -212,7 +212,7 @@ class Claiming:
                 self._runner.id, probes, room, self._free, turns, self._limits, channel=channel, sees_far=sees_far
             )
         )
-        now = time.monotonic()
+        now = monotonic()
         for lane, seconds in passed.shut.items():
             self._book.shut((lane,), until=now + (SHUT_FOR if seconds is None else seconds))
         self._book.take_note_of_turns(passed.claimed, turns.lines, passed.waiting)
@@ -225,7 +225,7 @@ class Claiming:
 
     async def _hear_news(self) -> bool:
         """Looks for lanes and for what was said of queues since the last look; true when there is more to serve."""
-        self._looked_at = time.monotonic()
+        self._looked_at = monotonic()
         heard = await self._store.aread(news(self._book.known))
         layers = None if heard.changes == self._heard_changes else await self._store.aread(live_layers())
         # All that was read is learned at once: a lane that is known before its limits would be claimed without them.
@@ -244,7 +244,7 @@ class Claiming:
 
     async def _hear_ages(self) -> None:
         """Once a second: how long lanes wait that others of higher priority may starve."""
-        probes = self._book.ageing_probes(time.monotonic())
+        probes = self._book.ageing_probes(monotonic())
         if probes:
             self._book.age(await self._store.aread(waits(probes)))
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar, cast, overload
 
+from posthorse.clock import monotonic
 from posthorse.errors import Interrupted, InvalidOption, PosthorseError
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import checked_name
@@ -59,7 +59,7 @@ class Context:
         self.log = logging.LoggerAdapter(logging.getLogger("posthorse.job"), {"job_id": job_id})
         self._journal = journal
         self._is_async = is_async
-        self._saved_at = time.monotonic()
+        self._saved_at = monotonic()
         self._saving: set[asyncio.Task[None]] = set()
         self._loops: set[str] = set()
 
@@ -144,9 +144,9 @@ class Context:
             None if total is None else _checked_count(total, "total"),
             _short(note),
         )
-        if self._journal.is_in_transaction or time.monotonic() - self._saved_at < SAVE_EVERY:
+        if self._journal.is_in_transaction or monotonic() - self._saved_at < SAVE_EVERY:
             return
-        self._saved_at = time.monotonic()
+        self._saved_at = monotonic()
         if self._is_async:
             task = asyncio.get_running_loop().create_task(self._save_progress())
             self._saving.add(task)

@@ -11,12 +11,12 @@ import logging
 import os
 import socket
 import threading
-import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+from posthorse.clock import monotonic
 from posthorse.errors import InvalidOption, PosthorseError, StoreError
 from posthorse.maintenance.dead_letters import DeadLetterLooks
 from posthorse.maintenance.schedules import Scheduler
@@ -110,7 +110,8 @@ class EmbeddedWorker:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._main())
+            with asyncio.Runner(loop_factory=_steady_loop) as runner:
+                runner.run(self._main())
         except BaseException as error:
             log.critical("the worker ended: %r; whoever leaves its block is told", error)
             self._failure = error
@@ -163,7 +164,7 @@ class EmbeddedWorker:
         """Enters the list of runners. Later incarnations wait for a store that is away; the first tells its caller."""
         settings = self._settings
         while True:
-            sent = time.monotonic()
+            sent = monotonic()
             try:
                 await self._store.arun(register(runner, lease=round(settings.lease * 1_000_000)))
             except StoreError as error:
@@ -198,6 +199,14 @@ async def retire_quietly(store: Store, runner: str) -> None:
         await store.arun(retire(runner))
     except PosthorseError as error:
         log.info("runner %s could not sign off: %s", runner, error)
+
+
+def _steady_loop() -> asyncio.AbstractEventLoop:
+    """Make a loop whose timers go on while a test freezes `time.monotonic`."""
+    loop = asyncio.new_event_loop()
+    if isinstance(loop, asyncio.BaseEventLoop):  # others, such as uvloop's, have clocks of their own
+        loop.time = monotonic  # type: ignore[method-assign]  # of this loop alone, whichever class it has
+    return loop
 
 
 def _check_is_list(queues: object) -> None:

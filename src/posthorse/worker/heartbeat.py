@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 
+from posthorse.clock import monotonic
 from posthorse.errors import PosthorseError
 from posthorse.store.operations.runners import beat
 from posthorse.store.store import Store
@@ -37,12 +37,12 @@ class Pulse:
         """Called with the moment of the monotonic clock until which the lease holds."""
         self.is_draining = False
         self.is_dead = False
-        self._until = time.monotonic() + lease
+        self._until = monotonic() + lease
 
     @property
     def is_lost(self) -> bool:
         """True when the lease is over or was taken away: nothing that runs under it counts any more."""
-        return self.is_dead or time.monotonic() >= self._until
+        return self.is_dead or monotonic() >= self._until
 
     def renew(self, until: float) -> None:
         """The lease holds until that moment of the monotonic clock."""
@@ -81,17 +81,17 @@ class Heart:
     def _beat_forever(self) -> None:
         pause = self._heartbeat
         while not self._stop.wait(pause):
-            began = time.monotonic()
+            began = monotonic()
             failed = [not self._beat_for(pulse) for pulse in list(self._pulses.values())]
             # After a failure sooner, so that a lease is tried several times before it ends.
-            pause = self._heartbeat / 5 if any(failed) else self._heartbeat - (time.monotonic() - began)
+            pause = self._heartbeat / 5 if any(failed) else self._heartbeat - (monotonic() - began)
             pause = max(pause, self._heartbeat / 5)
 
     def _beat_for(self, pulse: Pulse) -> bool:
         """One beat; false when it is worth trying again soon."""
         if pulse.is_dead or not pulse.may_beat():
             return True
-        sent = time.monotonic()
+        sent = monotonic()
         try:
             answer = self._store.run(
                 beat(

@@ -6,9 +6,9 @@ Knows what runs, and nothing of what comes next.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 
+from posthorse.clock import monotonic
 from posthorse.store.operations.runners import requests_for, still_held
 from posthorse.store.store import Store
 from posthorse.worker.running import Running
@@ -41,7 +41,7 @@ class Ears:
 
     async def miss_lost_leases(self) -> None:
         """A job whose lease was taken away, as by a forced stop, is told to stop: what it does counts for nothing."""
-        long_ago = time.monotonic() - LISTEN_EVERY
+        long_ago = monotonic() - LISTEN_EVERY
         attempts = [running for running in self._jobs.values() if running.began < long_ago]
         if not attempts:
             return
@@ -53,7 +53,7 @@ class Ears:
 
     def end_what_does_not_obey(self) -> list[Running]:
         """Jobs that were cancelled or took too long are ended by force; answers with those that nothing could end."""
-        now = time.monotonic()
+        now = monotonic()
         beyond: list[Running] = []
         for running in list(self._jobs.values()):
             verdict = running.overdue(now, self._patience)

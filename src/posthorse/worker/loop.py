@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Callable
 
-from posthorse.clock import until_tick
+from posthorse.clock import monotonic, until_tick
 from posthorse.errors import OutcomeUnknown, PosthorseError
 from posthorse.rules.lifecycle import Outcome, Stopped
 from posthorse.rules.registry import Registry
@@ -158,7 +157,7 @@ class Loop:
         concurrency = self._runner.concurrency - self._slots.spoilt
         if concurrency <= 0 or self._claiming.has_suspect or self._outbox.is_full:
             return 0
-        if load and time.monotonic() < self._holds_until:
+        if load and monotonic() < self._holds_until:
             return 0
         if self._claiming.is_one_by_one:
             return 0 if load else 1
@@ -195,7 +194,7 @@ class Loop:
     async def _wait_for_work(self) -> None:
         """Waits to be woken, at most until the next look."""
         if self._claiming.is_idle:
-            until_open = self._claiming.opens_at - time.monotonic()
+            until_open = self._claiming.opens_at - monotonic()
             patience = self._watch.patience(self._settings.poll)
             has_news = await self._watch.wait(min(patience, max(0.0, until_open)))
             if self._claiming.suspects == "only" and not has_news:
@@ -215,7 +214,7 @@ class Loop:
         return running
 
     def _ended(self, running: Running, outcome: Outcome) -> None:
-        self._prefetch.observe(time.monotonic() - running.began)
+        self._prefetch.observe(monotonic() - running.began)
         self._outbox.put(running, outcome)
         if not self._slots.load:
             self._claiming.has_suspect = False
@@ -274,7 +273,7 @@ class Loop:
 
     async def _hold_for_suspects(self) -> None:
         """Without a runner of their own, suspects wait for a moment in which this one is empty: it is made."""
-        now = time.monotonic()
+        now = monotonic()
         if now >= self._next_hold and await self._claiming.suspects_wait():
             self._holds_until, self._next_hold = now + LONGEST_HOLD, now + HOLD_EVERY
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from bisect import bisect
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import accumulate
@@ -16,6 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
+from posthorse.clock import monotonic
 from posthorse.errors import StoreError
 from posthorse.rules.gates import budget_of
 from posthorse.rules.lifecycle import Outcome, Policy, Returned, Snoozed, Spent, Stopped, decide
@@ -121,7 +121,7 @@ class Outbox:
         claimed = running.claimed
         spent = await self._spent(running)
         transition = decide(spent, outcome, self._policy(running), chance=random.random())
-        seconds = time.monotonic() - running.began
+        seconds = monotonic() - running.began
         evidence = {"worker": self._runner.worker, "pid": self._runner.pid, "seconds": round(seconds, 3)}
         if transition.error is not None:
             evidence |= msgspec.to_builtins(transition.error)
@@ -213,7 +213,7 @@ class Outbox:
 
     async def _insist(self, attempt: Callable[[], Awaitable[T]]) -> T | None:
         """Tries while the lease may still stand; None when it cannot any more, and then this runner has to end."""
-        deadline = time.monotonic() + self._settings.lease
+        deadline = monotonic() + self._settings.lease
         failures = 0
         while True:
             try:
@@ -221,7 +221,7 @@ class Outbox:
             except StoreError as error:
                 failures += 1
                 pause = random.uniform(0.5, 1) * min(RETRY_LONGEST, RETRY_FIRST * 2**failures)
-                if time.monotonic() + pause > deadline:
+                if monotonic() + pause > deadline:
                     log.error("gave up writing to the store: %s; the jobs concerned run again elsewhere", error)
                     break
                 log.warning("cannot write to the store: %s; trying again in %.1f s", error, pause)

@@ -18,7 +18,7 @@ from typing import NoReturn
 import msgspec
 
 from posthorse.app.loading import load_application
-from posthorse.clock import until_tick
+from posthorse.clock import monotonic, until_tick
 from posthorse.errors import PosthorseError
 from posthorse.store.operations.runners import Runner, register
 from posthorse.version import VERSION
@@ -45,7 +45,7 @@ class RunnerProcess:
         self._app = load_application(plan.assignment.target)
         if plan.assignment.url is not None:
             self._app.use_url(plan.assignment.url)
-        self._until = time.monotonic() + self._app.settings.lease
+        self._until = monotonic() + self._app.settings.lease
         self._work: Loop | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_taken_away = False
@@ -114,7 +114,7 @@ class RunnerProcess:
     def _mind_the_lease(self) -> None:
         """In a thread of its own: without a lease this process ends, whatever its jobs do to the loop."""
         while not self._is_taken_away and not self._is_over():
-            time.sleep(min(until_tick(ALIVE_EVERY), max(0.01, self._until - time.monotonic())))
+            time.sleep(min(until_tick(ALIVE_EVERY), max(0.01, self._until - monotonic())))
         self._is_taken_away = True
         time.sleep(LAST_WORDS)
         log.error("the lease could not be renewed; the runner ends")
@@ -123,10 +123,10 @@ class RunnerProcess:
     def _is_over(self) -> bool:
         # After this process stood still, as while a job held the interpreter, it reads its mail before it judges.
         for _ in range(2):
-            if time.monotonic() < self._until or self._tether.has_mail():
+            if monotonic() < self._until or self._tether.has_mail():
                 return False
             time.sleep(TIME_TO_READ)
-        return time.monotonic() >= self._until
+        return monotonic() >= self._until
 
     def _on_loop(self, verb: str) -> None:
         if self._loop is not None and self._work is not None and not self._loop.is_closed():

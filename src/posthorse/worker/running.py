@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
+from posthorse.clock import monotonic
 from posthorse.rules.job import JobError, Lane, Options
 from posthorse.rules.lifecycle import Outcome, Raised, Stopped
 from posthorse.rules.queues import DEFAULTS, QueueSettings
@@ -48,7 +48,7 @@ class Running:
         self.kind = kind
         self.place = place
         self.queue = queue
-        self.began = time.monotonic()
+        self.began = monotonic()
         self.gates: Sequence[str] | None = None
         """The gates of its own that it passed; None for a job without limits."""
         self.unfit: str | None = None
@@ -124,7 +124,7 @@ class Running:
     def cancel(self) -> None:
         """A user wants it to end."""
         if self._cancelled_at is None:
-            self._cancelled_at = time.monotonic()
+            self._cancelled_at = monotonic()
         if self.stop.request != "cancel":
             self.interrupt("cancel")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
@@ -23,6 +22,7 @@ from typing import Generic, TypeVar, cast, overload
 import msgspec
 from msgspec.structs import replace
 
+from posthorse.clock import monotonic
 from posthorse.errors import InvalidOption
 from posthorse.rules.cursor import Cursor
 from posthorse.rules.loops import LoopStanding
@@ -154,7 +154,7 @@ class Batch(Sequence[T], Generic[T]):
 
     def _finish(self) -> Slice:
         self._bad_items.judge()
-        began, self.ended = self.ended, time.monotonic()
+        began, self.ended = self.ended, monotonic()
         seconds = self.ended - began
         self._is_committed = True
         turn = self._turn
@@ -228,7 +228,7 @@ class Slices(Generic[T]):
         self._journal = journal
         self._source = cast("Source[T] | AsyncSource[T]", as_source(source))
         self._plan = plan
-        self._began = time.monotonic()
+        self._began = monotonic()
 
     def __iter__(self) -> Iterator[Batch[T]]:
         if isinstance(self._source, AsyncSource):
@@ -275,7 +275,7 @@ class Slices(Generic[T]):
         try:
             if standing.total is None:
                 standing.total = cast("int | None", (yield hands.count()))
-            number, began = 0, time.monotonic()
+            number, began = 0, monotonic()
             while True:
                 self._journal.stop.raise_if_asked()
                 size = self._size(standing)
@@ -353,5 +353,5 @@ class Slices(Generic[T]):
         return size
 
     def _yield_if_time_is_up(self) -> None:
-        if self._plan.time_box is not None and time.monotonic() - self._began >= self._plan.time_box:
+        if self._plan.time_box is not None and monotonic() - self._began >= self._plan.time_box:
             self._journal.stop.ask("yield")

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from posthorse.clock import monotonic
 from posthorse.rules.lifecycle import Outcome
 from posthorse.store.operations.claim import Claimed
 from posthorse.worker.failpoints import failpoint
@@ -105,7 +105,7 @@ class Slots:
 
     async def _slot(self) -> None:
         at_start = contextvars.copy_context()
-        turn_ends = time.monotonic() + LONGEST_TURN
+        turn_ends = monotonic() + LONGEST_TURN
         while self.backlog and self._is_open:
             running = self._prepare(self.backlog.popleft())
             self._supersede(running.claimed.job)
@@ -121,6 +121,6 @@ class Slots:
                 self._freed()
             if running.stop.request is not None or contextvars.copy_context() != at_start:
                 return
-            if time.monotonic() >= turn_ends:
+            if monotonic() >= turn_ends:
                 await asyncio.sleep(0)
-                turn_ends = time.monotonic() + LONGEST_TURN
+                turn_ends = monotonic() + LONGEST_TURN

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
+from posthorse.clock import monotonic
 from posthorse.errors import Interrupted
 from posthorse.rules.slice_size import TIMED_OUT
 
@@ -39,7 +38,7 @@ class StopSignal:
     def limit(self, timeout: float) -> None:
         """The job may take that many seconds from now; the checkpoint after them fails it."""
         self._timeout = timeout
-        self._ends_at = time.monotonic() + timeout
+        self._ends_at = monotonic() + timeout
 
     def raise_if_asked(self) -> None:
         """Raises Interrupted when the job is to stop, TimeoutError when its time is over."""
@@ -51,4 +50,4 @@ class StopSignal:
     @property
     def is_overdue(self) -> bool:
         """True when the job took longer than it may."""
-        return self._ends_at is not None and time.monotonic() >= self._ends_at
+        return self._ends_at is not None and monotonic() >= self._ends_at

@@ -14,13 +14,12 @@ import math
 import os
 import signal
 import socket
-import time
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from posthorse.app.client import Posthorse
 from posthorse.app.loading import load_application
-from posthorse.clock import until_tick
+from posthorse.clock import monotonic, until_tick
 from posthorse.errors import PosthorseError
 from posthorse.maintenance.dead_letters import DeadLetterLooks
 from posthorse.maintenance.schedules import Scheduler
@@ -172,7 +171,7 @@ class Supervisor:
         watching.cancel()
         await self._after(child, code)
         # A runner that asks for another in its place did not fail.
-        return math.inf if code == SPOILT else time.monotonic() - child.started_at
+        return math.inf if code == SPOILT else monotonic() - child.started_at
 
     def _listen(self, child: Child) -> None:
         messages = child.tether.receive()

@@ -79,7 +79,7 @@ class WorldClock(Clock):
     def was_set_back(self) -> bool:
         return bool(self.set_back_to)
 
-    # What modules see in place of `time`.
+    # What modules see in place of `clock.monotonic`.
 
     def monotonic(self) -> float:
         return self.boot_now() / SECOND
@@ -213,7 +213,7 @@ class World:
         random.seed(self.chance.getrandbits(64))
         with ExitStack() as patched:
             for module in (claiming, sweep, scheduling, runners, slices, context):
-                patched.enter_context(patch.object(module, "time", self.clock))
+                patched.enter_context(patch.object(module, "monotonic", self.clock.monotonic))
             patched.enter_context(patch.object(scheduling, "asyncio", _Threads))
             patched.enter_context(patch.object(ids, "new_ids", self.new_ids))
             try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext, suppress
 from functools import partial
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 from weakref import WeakKeyDictionary
 
+from posthorse.clock import monotonic
 from posthorse.errors import InvalidOption, StoreError, StoreUnreachable
 from posthorse.store.base import Ask, Operation, Rows, Steps, adrive, ask, operation
 from posthorse.store.guests.base import Guest, Style
@@ -86,7 +86,7 @@ class Host:
     async def transaction(self, guest: Guest, longest: float, *, is_in_loop: bool) -> AsyncIterator[None]:
         """A transaction that is begun here and committed at the end of the block, or undone when that raises."""
         guest.raise_if_in_transaction()
-        began = time.monotonic()
+        began = monotonic()
         with ExitStack() as turn:
             # Who is inside may need this very loop to come out again.
             await _beside(is_in_loop, partial(turn.enter_context, self._passage()))
@@ -95,7 +95,7 @@ class Host:
                 if guest.dialect == "postgres":
                     await guest.fetch(_LIMITS.format(f"{longest * 1000:.0f}ms"), ())
                 await self._check_database(guest)
-                began = time.monotonic()
+                began = monotonic()
                 yield
                 _raise_if_overdue(began, longest)
                 await guest.commit()
@@ -239,7 +239,7 @@ def _is_same(file: str, other: str) -> bool:
 
 
 def _raise_if_overdue(began: float, longest: float, error: BaseException | None = None) -> None:
-    if time.monotonic() - began > longest:
+    if monotonic() - began > longest:
         raise StoreError(
             f"the transaction took more than the {longest:.0f} s that it may, a third of the lease, and was rolled "
             "back; use smaller slices"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 import msgspec
 
+from posthorse.clock import monotonic
 from posthorse.errors import QueueFull
 from posthorse.rules.depth import Gauge
 from posthorse.rules.job import NewJob, State
@@ -115,17 +115,17 @@ def check_room(jobs: Sequence[NewJob], gauges: Mapping[str, Gauge], *, channel: 
             wanted[job.lane.queue] = wanted.get(job.lane.queue, 0) + 1
     for queue in sorted(wanted):  # one order: no deadlocks
         count, gauge = wanted[queue], gauges[queue]
-        began = time.monotonic()
+        began = monotonic()
         if gauge.has_room(count, began):
             continue
         if (full := gauge.depth_if_full(count, began)) is not None:
             raise (yield from _full(queue, full, count, gauge.max_depth))
         if count > 1:
             yield ask("hold_queue", channel=channel, queue=queue)
-        began = time.monotonic()
+        began = monotonic()
         rows = yield ask("depth", queue=queue, limit=gauge.max_depth)
         depth = int(cast("int | None", rows[0][0]) or 0)
-        now = time.monotonic()
+        now = monotonic()
         # Kept outside of the operation: a hint for the next ones, which does no harm when this one is run again.
         gauge.note(depth, now=now, seconds=now - began)
         if depth + count > gauge.max_depth:

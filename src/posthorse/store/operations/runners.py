@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import msgspec
 
+from posthorse.clock import monotonic
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Spent
 from posthorse.store.base import Steps, ask, ask_rows, operation, quiet, single_operation
@@ -127,7 +127,7 @@ def bury_expired(*, grace: int, until: float = math.inf) -> Steps[list[tuple[str
 
     None when its turn comes after `until`, in monotonic seconds: what held it up may have held up their beats.
     """
-    if time.monotonic() > until:
+    if monotonic() > until:
         return []
     rows = yield ask("bury_expired", grace=grace)
     yield ask("stale_controls")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from weakref import WeakKeyDictionary, finalize
 
 import psycopg
 
+from posthorse.clock import monotonic
 from posthorse.errors import StoreError
 from posthorse.store.base import AsyncExecute, Execute
 from posthorse.store.postgres.connections import AsyncConnection, Connection, Server
@@ -37,7 +37,7 @@ class Transactions:
         The server ends it when it takes more than `longest` seconds.
         """
         connection = self._spare() or self._server.connect()
-        began = time.monotonic()
+        began = monotonic()
         try:
             with connection.transaction():
                 connection.execute(_LIMITS, [f"{longest:.3f}s"] * 2)
@@ -56,7 +56,7 @@ class Transactions:
         """The same for a coroutine."""
         spares = self._spares_of(asyncio.get_running_loop())
         connection = spares.pop() if spares else await self._server.aconnect()
-        began = time.monotonic()
+        began = monotonic()
         try:
             async with connection.transaction():
                 await connection.execute(_LIMITS, [f"{longest:.3f}s"] * 2)
@@ -104,7 +104,7 @@ class Transactions:
 def _raise_if_overdue(began: float, longest: float, error: BaseException | None = None) -> None:
     """Says why a transaction ended that took too long: the server words it in its own way, or not at all."""
     is_ours = error is None or isinstance(error, psycopg.Error)
-    if is_ours and time.monotonic() - began > longest:
+    if is_ours and monotonic() - began > longest:
         raise StoreError(
             f"the transaction took more than the {longest:.0f} s that it may, a third of the lease, and was rolled "
             "back; use smaller slices"

@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from posthorse.clock import monotonic
 from posthorse.errors import StoreError
 from posthorse.store.sqlite import forks
 from posthorse.store.sqlite.faults import cannot_open, code_of, identity_of, moved
@@ -108,7 +109,7 @@ class StoreFile:
             )
         if self._was_opened and identity_of(self.path) is None:
             raise moved(self.path)  # opening it would make a new one
-        deadline = time.monotonic() + self.busy_seconds
+        deadline = monotonic() + self.busy_seconds
         connection = None
         try:
             connection = sqlite3.connect(
@@ -154,6 +155,6 @@ def _set_wal(connection: sqlite3.Connection, deadline: float) -> str:
             return str(pragma(connection, "journal_mode = WAL"))
         except sqlite3.OperationalError as error:
             # The very first switch takes a lock that SQLite does not wait for.
-            if code_of(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if code_of(error) != sqlite3.SQLITE_BUSY or monotonic() > deadline:
                 raise
             time.sleep(random.uniform(0.001, 0.01))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from posthorse.clock import monotonic
 
 IDLE_SECONDS = 5.0
 
@@ -26,7 +27,7 @@ class Deadlines:
             self._last += 1
             number = self._last
             is_first = not self._pending
-            self._pending[number] = (time.monotonic() + seconds, overdue)
+            self._pending[number] = (monotonic() + seconds, overdue)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._watch, name="posthorse-deadlines", daemon=True)
                 self._thread.start()
@@ -41,7 +42,7 @@ class Deadlines:
     def _watch(self) -> None:
         with self._changed:
             while True:
-                now = time.monotonic()
+                now = monotonic()
                 late = [number for number, (when, _) in self._pending.items() if when <= now]
                 for number in late:
                     self._pending.pop(number)[1]()

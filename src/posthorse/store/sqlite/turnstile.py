@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from posthorse.clock import monotonic
 from posthorse.errors import StoreError, StoreUnreachable
 
 
@@ -44,7 +45,7 @@ class Turnstile:
         with self._opening:
             gate, inside = self._opened()
         self._held = inside
-        deadline = time.monotonic() + patience
+        deadline = monotonic() + patience
         try:
             if not (_lock(gate) or _wait_for(gate, deadline, pause=0.005)):
                 raise locked(self._path, patience)
@@ -108,7 +109,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _wait_for(descriptor: int, deadline: float, *, pause: float) -> bool:
-    while time.monotonic() < deadline:
+    while monotonic() < deadline:
         time.sleep(random.uniform(pause / 2, pause))
         if _lock(descriptor):
             return True

@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import ctypes
 import os
-import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
+from posthorse.clock import monotonic
 from posthorse.store.sqlite.turnstile import bell_of
 from posthorse.store.store import Store
 from posthorse.store.watch import CLOSEST_LOOKS, LOOK_WHEN_BLIND, Watch
@@ -97,7 +97,7 @@ class SqliteWatch(Watch):
         _read_all(self._log)
         self._cancel_echoes()
         # While hints lead to nothing, there is no use in hearing more of them than are heeded.
-        unheeded = self._woken_at + self._apart - time.monotonic()
+        unheeded = self._woken_at + self._apart - monotonic()
         self._echoes = [self._loop.call_later(max(FIRST_ECHO, unheeded), self._on_echo)]
         self._hear_log()
 

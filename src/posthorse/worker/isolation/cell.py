@@ -9,12 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from posthorse.clock import monotonic
 from posthorse.worker.isolation import warden
 from posthorse.worker.isolation.fate import UNKNOWN, Fate, parse
 from posthorse.worker.isolation.messages import (
@@ -42,7 +42,7 @@ class Cell:
     """Made by `open_cell`."""
 
     def __init__(self, process: subprocess.Popen[bytes], leash: _Stream, channel: _Stream) -> None:
-        self.born = time.monotonic()
+        self.born = monotonic()
         self.jobs = 0
         self.memory_at_first = 0
         """Bytes that the child held after its first job."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-import time
 
 import msgspec
 
+from posthorse.clock import monotonic
 from posthorse.rules.lifecycle import Lost, Outcome, Stopped, Unfit
 from posthorse.store.store import Store
 from posthorse.worker.isolation.cell import Cell, open_cell
@@ -93,7 +93,7 @@ class Cells:
             self._keep(cell)
             return Stopped(running.stop.request)
         options = msgspec.structs.replace(running.kind.options, kill_after=running.kill_after)
-        running.began = time.monotonic()
+        running.began = monotonic()
         begin = Begin(running.claimed, self._runner, running.kind.kind, origin, running.timeout, options.max_memory)
         ended = await cell.run(begin, kill_after=options.kill_after, max_memory=options.max_memory)
         if ended is None:
@@ -151,7 +151,7 @@ class Cells:
             most = max_memory or cell.memory_at_first + MOST_GROWTH
             if not ended.is_reusable or ended.memory > most or cell.jobs >= MOST_JOBS:
                 return self._retire(cell)
-        if time.monotonic() - cell.born > LONGEST_LIFE:
+        if monotonic() - cell.born > LONGEST_LIFE:
             return self._retire(cell)
         return self._idle.append(cell)
 
