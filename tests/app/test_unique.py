@@ -544,3 +544,26 @@ def own_connection(app: ph.Posthorse) -> Iterator[Any]:
         connection = psycopg.connect(app.store.url)
     yield connection
     connection.close()
+
+
+def test_a_retry_of_bad_items_takes_the_identity_back_or_is_refused_beside_a_newer_job(app: ph.Posthorse) -> None:
+    @app.job
+    def load(ctx: ph.Context, week: str) -> None:
+        for batch in ctx.slices(range(2), tolerate=2):
+            for item in batch:
+                with batch.tolerate(item):
+                    raise ValueError
+
+    unique = load.using(unique=True)
+    with app.worker():
+        old = unique.enqueue("a")
+        old.result(timeout=30)
+    old.retry_bad_items()
+    assert unique.enqueue("a") == old
+    with app.worker():
+        old.result(timeout=30)
+    new = unique.enqueue("a")
+    assert new.created
+    with pytest.raises(ph.NotAllowed, match=f"job {new.id} of the same kind with the same arguments is not over"):
+        old.retry_bad_items()
+    assert old.status().state == "completed"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import cycle, pairwise
 from pathlib import Path
@@ -21,12 +22,14 @@ import posthorse as ph
 from posthorse.app.reading import list_statuses
 from posthorse.app.schedules import known_schedules
 from posthorse.clock import Clock, micros_of, moment
+from posthorse.errors import OutcomeUnknown, StoreError, StoreUnreachable
 from posthorse.ids import moved_to, new_id
 from posthorse.maintenance import schedules as scheduling
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.rules.schedules import Declared, MisfirePolicy, Overlap, Policies, job_at
+from posthorse.store.base import Operation
 from posthorse.store.operations.schedules import Run, fire, trigger
-from posthorse.store.store import store_now
+from posthorse.store.store import Store, store_now
 from tests.waiting import until, until_state
 
 HOUR = timedelta(hours=1)
@@ -472,3 +475,52 @@ def test_a_worker_runs_its_schedules(app: ph.Posthorse) -> None:
     assert status.started_at is not None
     assert status.scheduled_at is not None
     assert status.started_at - status.scheduled_at < timedelta(seconds=10)
+
+
+def test_a_run_that_is_paused_is_not_over(app: ph.Posthorse) -> None:
+    """It goes on when it is resumed: beside the next one it would be what `overlap` forbids."""
+    set_clock(app, NOON)
+    app.schedule(call(app), name="hourly", every="1h", overlap="skip")
+    look(app)
+    set_clock(app, NOON + HOUR)
+    look(app)
+    [first] = list_statuses(app)
+    app.get_job(first.id).pause()
+    set_clock(app, NOON + 2 * HOUR)
+    look(app)
+    assert times_of(app) == [NOON + HOUR]
+    app.get_job(first.id).cancel()
+    set_clock(app, NOON + 3 * HOUR)
+    look(app)
+    assert times_of(app) == [NOON + HOUR, NOON + 3 * HOUR]
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+@pytest.mark.parametrize("broken", [1, 2, 3])
+def test_wherever_a_look_is_broken_off_a_time_is_neither_lost_nor_run_twice(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch, broken: int, is_written: bool
+) -> None:
+    """That a time is dealt with is written with its job: no commit says the one without the other."""
+    set_clock(app, NOON)
+    app.schedule(call(app), name="hourly", every="1h", overlap="allow", misfire="all")
+    scheduler = look(app)
+    set_clock(app, NOON + HOUR)
+    arun, commits = Store.arun, 0
+
+    async def broken_off(self: Store, operation: Operation[object]) -> object:
+        nonlocal commits
+        commits += 1
+        if commits == broken and not is_written:
+            raise StoreUnreachable("away")
+        written = await arun(self, operation)
+        if commits == broken:
+            raise OutcomeUnknown("the reply was lost")
+        return written
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "arun", broken_off)
+        with suppress(StoreError):
+            look(app, by=scheduler)
+    set_clock(app, NOON + HOUR)
+    look(app)
+    assert times_of(app) == [NOON + HOUR]

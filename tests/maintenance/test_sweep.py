@@ -19,10 +19,20 @@ from posthorse.errors import StoreUnreachable
 from posthorse.maintenance.sweep import CLOSEST_LOOKS, Sweeper
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Policy
+from posthorse.store.base import Operation
 from posthorse.store.operations.claim import Claimed, Probe, claim
 from posthorse.store.operations.finish import Attempt, Checkpoint, checkpoint
 from posthorse.store.operations.read import events, workers
-from posthorse.store.operations.runners import Runner, beat, next_due, register, retire
+from posthorse.store.operations.runners import (
+    Held,
+    Runner,
+    beat,
+    bury_expired,
+    next_due,
+    orphans,
+    register,
+    retire,
+)
 from posthorse.store.store import Store
 from tests.waiting import PATIENCE
 
@@ -349,3 +359,89 @@ def test_a_store_that_is_away_for_a_moment_does_not_end_the_sweep(
 
     asyncio.run(sweep())
     assert len(failures) == 2
+
+
+# ── held up itself ───────────────────────────────────────────────────────────────────────────────────
+
+
+HELD_UP = 3600.0
+"""A lease, in seconds, beside which it is nothing what a busy machine takes for a test."""
+
+
+class SlowSweep:
+    """A sweep that knows the clock of its machine from here: it goes on, and is put forward by hours."""
+
+    def __init__(self, app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sweeper = Sweeper(app.store, "one", lease=HELD_UP, policy=Policy())
+        self.count = 0
+        """How often it judged, or let others beat first."""
+        self._store = app.store
+        self._ahead = 0.0
+        monkeypatch.setattr("posthorse.maintenance.sweep.time", self)
+        monkeypatch.setattr("posthorse.maintenance.sweep.LONGEST_LOOK", 0.02)
+        monkeypatch.setattr("posthorse.maintenance.sweep.orphans", self.look)
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._ahead
+
+    def pass_time(self, seconds: float) -> None:
+        self._ahead += seconds
+
+    def look(self, limit: int) -> Operation[list[Held]]:
+        self.count += 1
+        return orphans(limit)
+
+    async def runners_after(self, sweeps: int) -> list[str]:
+        """Who is on the list after so many sweeps more, one after the other."""
+        for _ in range(sweeps):
+            self.pass_time(HELD_UP / 6)
+            before = self.count
+
+            async def is_over(before: int = before) -> bool:
+                return self.count > before
+
+            await become(is_over)
+        return [row.id for row in await self._store.aread(workers())]
+
+
+def test_a_sweep_that_was_held_up_lets_others_beat_before_it_judges(
+    app: ph.Posthorse, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after its machine slept: whoever slept with it renews its lease first, and keeps its jobs."""
+    slow, silent = SlowSweep(app, monkeypatch), hire(app)
+
+    async def sweep() -> None:
+        async with sweeping(slow.sweeper):
+            await slow.runners_after(1)
+            slow.pass_time(HELD_UP)
+            clock.advance(timedelta(seconds=LEASE + 1))
+            assert await slow.runners_after(2) == [silent]
+            assert await slow.runners_after(3) == []
+
+    asyncio.run(sweep())
+
+
+def test_a_sweep_whose_turn_at_the_store_came_late_counts_as_held_up(
+    app: ph.Posthorse, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, silent = SlowSweep(app, monkeypatch), hire(app)
+    turns: list[float] = []
+
+    def late_once(*, grace: int, until: float) -> Operation[list[tuple[str, str]]]:
+        turns.append(until)
+        if len(turns) == 2:
+            slow.pass_time(HELD_UP)
+            return bury_expired(grace=grace, until=0.0)
+        return bury_expired(grace=grace)
+
+    monkeypatch.setattr("posthorse.maintenance.sweep.bury_expired", late_once)
+
+    async def sweep() -> None:
+        async with sweeping(slow.sweeper):
+            await slow.runners_after(1)
+            clock.advance(timedelta(seconds=LEASE + 1))
+            assert await slow.runners_after(1) == [silent]
+            assert len(turns) == 2
+            assert await slow.runners_after(3) == []
+
+    asyncio.run(sweep())

@@ -199,3 +199,19 @@ def test_what_tokens_are_left_is_known_and_when_the_next_one_comes() -> None:
 
 def test_names_are_json() -> None:
     assert msgspec.json.decode(gate_name("rate", "queue", "mail", 5)) == ["rate", "queue", "mail", 5]
+
+
+@given(st.integers(0, 10**12), st.integers(0, 10**12), st.integers(1, 10**9), st.integers(1, 50))
+def test_whoever_waits_in_microseconds_does_not_come_a_moment_too_early(
+    through: int, now: int, step: int, burst: int
+) -> None:
+    need = Need("g", None, step, burst, "lease", False)
+    wait = waits_for_token(through, now, need)
+    assert tokens(through, now + 1000 * wait, step, burst) >= 1
+    assert wait == 0 or tokens(through, now + 1000 * (wait - 1), step, burst) < 1
+
+
+def test_sequences_of_two_tenants_are_two_even_if_they_have_one_name() -> None:
+    for limit, value in ((ph.Sequence("imports"), None), (ph.Sequence(per="customer"), 5)):
+        gates = {need_of_sequence(limit, kind="load", tenant=tenant, value=value).gate for tenant in ("", "a", "b")}
+        assert len(gates) == 3

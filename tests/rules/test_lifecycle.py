@@ -13,6 +13,7 @@ from posthorse.rules.lifecycle import (
     Policy,
     Raised,
     Returned,
+    Snoozed,
     Spent,
     Stopped,
     Unfit,
@@ -45,6 +46,26 @@ def test_error_without_backoff_is_tried_again_at_once() -> None:
     assert (found.state, found.wait) == (State.PENDING, None)
 
 
+def test_a_wait_that_the_error_brings_wins_over_the_backoff_and_may_be_none_at_all() -> None:
+    later = decide(Spent(), Raised(ERROR, wait=7), FIXED)
+    assert (later.state, later.wait, later.spent) == (State.SCHEDULED, 7, Spent(errors=1))
+    at_once = decide(Spent(), Raised(ERROR, wait=0), FIXED)
+    assert (at_once.state, at_once.wait) == (State.PENDING, None)
+
+
+def test_an_error_that_gives_up_is_a_dead_letter_and_an_attempt_all_the_same() -> None:
+    found = decide(Spent(errors=1), Raised(ERROR, wait=7, gives_up="gone"), Policy(max_attempts=9))
+    assert (found.state, found.reason, found.error) == (State.FAILED, "gave up: gone", ERROR)
+    assert (found.spent, found.wait) == (Spent(errors=2), None)
+
+
+def test_a_snooze_spends_nothing_and_without_a_wait_the_job_is_lined_up() -> None:
+    later = decide(Spent(1, 1, 1), Snoozed(7, "not yet"), FIXED)
+    assert (later.state, later.wait, later.spent, later.reason) == (State.SCHEDULED, 7, Spent(1, 1, 1), "not yet")
+    at_once = decide(Spent(), Snoozed(0, "others first"), FIXED)
+    assert (at_once.state, at_once.wait) == (State.PENDING, None)
+
+
 @pytest.mark.parametrize(
     ("request_", "state"),
     [("pause", State.PAUSED), ("cancel", State.CANCELLED), ("shutdown", State.PENDING), ("yield", State.PENDING)],
@@ -73,6 +94,14 @@ def test_crash_alone_counts() -> None:
     assert (found.state, found.solo, found.spent) == (State.PENDING, True, Spent(crashes=1))
     last = decide(found.spent, Crashed("signal 11", alone=True), FIXED)
     assert (last.state, last.reason) == (State.FAILED, "crashed")
+
+
+def test_a_crash_in_a_process_of_its_own_counts_and_makes_no_suspect() -> None:
+    found = decide(Spent(), Crashed("signal 9", alone=True, is_contained=True), FIXED)
+    assert (found.state, found.solo, found.spent) == (State.PENDING, False, Spent(crashes=1))
+    last = decide(found.spent, Crashed("signal 9", alone=True, is_contained=True), FIXED)
+    assert last.error is not None
+    assert last.error.message == "crashed its process 2 times; the last time: signal 9"
 
 
 def test_unfit_arguments_wait_for_another_version() -> None:

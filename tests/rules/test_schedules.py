@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import posthorse as ph
 from posthorse.rules.durations import Duration
-from posthorse.rules.schedules import Policies, due, jitter_of
+from posthorse.rules.schedules import Policies, among_open, due, jitter_of
 from posthorse.rules.timing import Timing
 
 SECOND = 1_000_000
@@ -178,3 +178,10 @@ def test_no_duration_is_lost_on_the_way() -> None:
     for number, span in enumerate(spans):
         one, two = app.schedule(call(app), name=f"{number}", every=span).next(2)
         assert two - one == (span if isinstance(span, timedelta) else timedelta(seconds=float(str(span).rstrip("s"))))
+
+
+def test_of_times_that_are_due_at_once_the_first_runs_where_runs_must_not_overlap() -> None:
+    assert among_open("skip", [1, 2, 3], is_open=False) == [1]
+    assert among_open("skip", [1, 2, 3], is_open=True) == ()
+    assert among_open("cancel", [1, 2, 3], is_open=True) == [3]
+    assert among_open("allow", [1, 2, 3], is_open=True) == [1, 2, 3]

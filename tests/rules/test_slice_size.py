@@ -134,3 +134,8 @@ def test_a_size_survives_in_the_standing_of_its_loop() -> None:
     loops = {"": LoopStanding(cursor=3, done=3, size=SliceSize(7, 1.5, 0.25)), "plain": LoopStanding(done=1)}
     assert decode_loops(encode_loops(loops)) == loops
     assert "size" not in encode_loops({"plain": LoopStanding(done=1)})
+
+
+def test_however_slow_a_slice_was_the_next_one_is_a_quarter_of_it_at_least() -> None:
+    sizes = [SizeRule(1000, 1.0).after(SliceSize(items), items, 1e6) for items in (400, 5, 1)]
+    assert [size.items for size in sizes if size is not None] == [100, 1, 1]

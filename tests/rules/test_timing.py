@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from posthorse.clock import micros_of, moment
 from posthorse.errors import InvalidOption
@@ -39,10 +40,10 @@ def cron(expression: str, tz: str = "UTC") -> Timing:
 
 
 def shown(timing: Timing, after: str, count: int, tz: str = "UTC") -> list[str]:
-    """The next times after a wall time, as wall times with their offset."""
-    zone = ZoneInfo(tz)
-    since = micros_of(datetime.fromisoformat(after).replace(tzinfo=zone))
-    times = islice(timing.times(since, micros_of(datetime(2200, 1, 1, tzinfo=UTC))), count)
+    """The next times after a wall time, as wall times with their offset; one in a repetition has its offset, too."""
+    zone, since = ZoneInfo(tz), datetime.fromisoformat(after)
+    since = since if since.tzinfo is not None else since.replace(tzinfo=zone)
+    times = islice(timing.times(micros_of(since), micros_of(datetime(2200, 1, 1, tzinfo=UTC))), count)
     return [moment(time).astimezone(zone).isoformat(timespec="minutes") for time in times]
 
 
@@ -158,6 +159,10 @@ def test_from_wherever_one_looks_the_times_are_the_same(
         ("*/30 * * * *", "Europe/Berlin", "2026-03-29T01:00", ["2026-03-29T01:30+01:00", "2026-03-29T03:00+02:00"]),
         # They are put back from 03:00 to 02:00.
         ("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00", ["2026-10-25T02:30+02:00", "2026-10-26T02:30+01:00"]),
+        # Seen from within the repetition, when the first 02:30 is over and the second one is to come.
+        ("30 2 * * *", "Europe/Berlin", "2026-10-25T02:10+01:00", ["2026-10-26T02:30+01:00"]),
+        ("30 2 * * *", "Europe/Berlin", "2026-10-25T02:30+02:00", ["2026-10-26T02:30+01:00"]),
+        ("0 30 2 * * *", "Europe/Berlin", "2026-10-25T02:10+01:00", ["2026-10-26T02:30+01:00"]),
         (
             "*/30 * * * *",
             "Europe/Berlin",
@@ -242,3 +247,22 @@ def test_newest_gives_the_end_of_all_times() -> None:
         every = list(timing.times(10**9, 2 * 10**12))
         for count in (1, 3, 50):
             assert list(timing.newest(10**9, 2 * 10**12, count)) == every[-count:]
+
+
+@given(
+    st.sampled_from([Timing(every=7), Timing(cron="* * * * * *"), Timing(at=tuple(range(0, 10**8, 10**6)))]),
+    st.integers(0, 60),
+    st.integers(1, 60),
+    st.integers(-1, 100),
+)
+def test_the_times_between_start_and_end_are_those_of_the_same_timing_without_them(
+    timing: Timing, start: int, span: int, after: int
+) -> None:
+    """From the start itself on, and before the end; an interval counts from its start."""
+    step = 1 if timing.every is not None else 10**6
+    bounded = replace(timing, start=start * step, end=(start + span) * step)
+    shift = start * step if timing.every is not None else 0
+    times = [time + shift for time in timing.times(-1, 2 * 10**8 if step > 1 else 200)]
+    expected = [time for time in times if start * step <= time < (start + span) * step and time > after * step]
+    assert list(bounded.times(after * step)) == expected
+    assert list(bounded.newest(after * step, 10**9, 3)) == expected[-3:]

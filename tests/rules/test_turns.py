@@ -55,10 +55,11 @@ def test_nobody_waits_longer_than_the_sum_of_the_weights(weights: dict[str, int]
         assert max(gaps) <= total + len(weights)
 
 
-@given(WEIGHTS, st.integers(1, 300))
-def test_a_queue_that_was_empty_saved_nothing_up(weights: dict[str, int], absence: int) -> None:
+@given(WEIGHTS, st.integers(1, 300), st.integers(0, 9))
+def test_a_queue_that_was_empty_saved_nothing_up(weights: dict[str, int], absence: int, served_before: int) -> None:
     street, total = Street(weights), sum(weights.values())
     away = min(weights)
+    street.claim(served_before)
     street.claim(absence, without=away)
     before = len(street.served)
     street.claim(10 * total)
@@ -121,3 +122,17 @@ def test_what_is_not_admitted_costs_nobody_a_turn() -> None:
     chosen = take_turns(heads, lines, {"a": 1, "b": 1}, Passes(), 4, admits=admits)
     assert chosen == [Head(1, 4), Head(2, 0), Head(1, 5), Head(2, 1)]
     assert len(asked) == len(set(asked))  # each is asked about once, and what is behind the last is not
+
+
+def test_what_is_not_admitted_costs_its_tenant_no_turn() -> None:
+    lines = {1: Line("mail", 0, tenant="a"), 2: Line("mail", 0, tenant="b")}
+    heads = [Head(lane, seq) for seq in range(6) for lane in lines]
+    chosen = take_turns(heads, lines, {}, Passes(), 4, admits=lambda head: head.lane == 2 or head.seq >= 4)
+    assert chosen == [Head(1, 4), Head(2, 0), Head(1, 5), Head(2, 1)]
+
+
+def test_the_weight_of_a_queue_is_nothing_to_a_tenant_of_its_name() -> None:
+    lines = {1: Line("mail", 0, tenant="big"), 2: Line("mail", 0, tenant="small")}
+    street = Street({"mail": 1, "big": 9}, lines)
+    heads = [head for _ in range(5) for head in street.claim(4)]
+    assert Counter(head.lane for head in heads) == {1: 10, 2: 10}

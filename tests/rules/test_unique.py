@@ -33,6 +33,7 @@ def test_named_parameters_alone_are_compared() -> None:
     assert value(by_id, '{"doc_id":7}') != value(ph.Unique(by="text"), '{"text":7}')
     both, other_order = ph.Unique(by=("a", "b")), ph.Unique(by=("b", "a"))
     assert value(both, '{"a":1,"b":2}') == value(other_order, '{"b":2,"a":1}') != value(both, '{"a":2,"b":1}')
+    assert value(ph.Unique(by="text"), "{}") != value(ph.Unique(by="tenant"), "{}")  # its default was meant
     assert value(ph.Unique(by="tenant"), '{"a":1}') == value(ph.Unique(by="tenant"), '{"a":2}')
 
 

@@ -12,12 +12,15 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from posthorse.rules.gates import SECOND, Need, gate_name
-from posthorse.rules.job import Lane, State
-from posthorse.rules.lifecycle import Lost
+from posthorse.rules.gates import SECOND, Need, budget_of, gate_name
+from posthorse.rules.job import JobError, Lane, State
+from posthorse.rules.lifecycle import Lost, Policy, Raised, Spent, decide
+from posthorse.rules.limits import Rate
+from posthorse.rules.retry import Backoff
 from posthorse.rules.turns import Line, Passes
 from posthorse.store.base import Operation
-from posthorse.store.operations import runners, through_gates
+from posthorse.store.operations import runners, submit, through_gates
+from posthorse.store.operations.budgets import settle_within_budget
 from posthorse.store.operations.by_turns import Turns
 from posthorse.store.operations.finish import Attempt
 from posthorse.store.operations.gates import (
@@ -484,3 +487,70 @@ def test_held_jobs_that_were_given_the_same_place_are_all_lined_up(sqlite_yard: 
     leave(yard, first)
     assert yard.state(a2) is yard.state(a3) is State.PENDING
     yard.audit()
+
+
+# ── what is kept, and how long ───────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("is_keyed", [True, False])
+def test_a_slow_rate_is_remembered_until_its_token_comes(yard: Yard, is_keyed: bool) -> None:
+    """Though nobody passes its gate for an hour: who forgot it would let the next one through at once."""
+    hourly = (RATE_EACH if is_keyed else FAST)._replace(step=3600 * SECOND, burst=1)
+    rules, runner = Rules(keyed=[hourly]) if is_keyed else Rules(hourly), yard.runner(lease=7 * 3600 * SECOND)
+    first, _ = enqueue(yard, "a", "a")
+    passed = claim(yard, runner, 10, rules)
+    assert [job.job for job in passed.claimed] == [first]
+    gates = [gate for some in passed.gates.values() for gate in some] or [hourly.gate]
+    yard.complete(*attempts(passed))
+    yard.pass_time(minutes=30)
+    assert set(yard.store.read(gates_to_tend(100))).isdisjoint(gates)
+    yard.store.run(tend_gates(gates, [], channel=yard.channel))
+    assert claim(yard, runner, 10, rules).claimed == []
+    yard.pass_time(minutes=30, seconds=1)
+    tend(yard)
+    assert len(claim(yard, runner, 10, rules).claimed) == 1
+
+
+def rows(yard: Yard, table: str) -> int:
+    with yard.store.transaction() as connection:
+        [found] = cast("Any", connection).execute(f"SELECT count(*) FROM {yard.store.backend.dialect.table(table)}")
+        return cast("int", found[0])
+
+
+@pytest.mark.parametrize("need", [ONE_EACH, IN_ORDER, PASSING, TWO])
+def test_those_who_left_leave_no_rows_behind(yard: Yard, need: Need) -> None:
+    rules, runner = Rules(keyed=[need]) if need.is_keyed else Rules(need), yard.runner()
+    most: Counter[str] = Counter()
+    lanes = yard.store.lanes({HOME})
+    for _ in range(6):
+        [new] = yard.new(1, arguments='{"key":"a"}')
+        gate = gate_name(need.gate, "kind", "work", "key", "a") if need.until != "lease" else None
+        yard.store.run(submit.enqueue([msgspec.structs.replace(new, sequence=gate)], lanes, channel=yard.channel))
+        passed = claim(yard, runner, 10, rules)
+        assert [job.job for job in passed.claimed] == [new.id]
+        yard.complete(*attempts(passed))
+        leave(yard, passed)
+        for table in ("slots", "sequences"):
+            most[table] = max(most[table], rows(yard, table))
+    assert most["slots"] <= 1
+    assert most["sequences"] <= 1
+
+
+# ── retry budgets ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_failure_that_the_fence_refuses_takes_no_token_of_the_budget(yard: Yard) -> None:
+    budget = budget_of(Rate("1/h"), "default")
+
+    def fail(attempt: Attempt) -> bool:
+        transition = decide(Spent(), Raised(JobError("ValueError", "no")), Policy(backoff=Backoff(base=0, limit=0)))
+        settling = settle_within_budget(attempt, transition, HOME, None, budget, channel=yard.channel)
+        return yard.store.run(settling)
+
+    late, first, second = (yard.started() for _ in range(3))
+    yard.complete(late)
+    assert not fail(late._replace(epoch=late.epoch + 1))
+    assert fail(first)
+    assert fail(second)
+    assert yard.state(first.job) is State.PENDING
+    assert yard.state(second.job) is State.SCHEDULED

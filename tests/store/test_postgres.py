@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import psycopg
@@ -13,6 +13,7 @@ import pytest
 from psycopg import RawCursor
 from psycopg.abc import Query
 
+from posthorse.clock import SECOND
 from posthorse.errors import KeyConflict, OutcomeUnknown, StoreError, StoreUnreachable
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import Lost
@@ -464,3 +465,20 @@ def test_a_server_without_room_for_another_connection_is_told_and_waited_for(pos
         crowded.store.close()
         admin.execute(f"DROP OWNED BY {role} CASCADE")
         admin.execute(f"DROP ROLE {role}")
+
+
+def test_a_job_that_is_put_off_while_it_is_about_to_be_lined_up_waits_for_its_new_time(postgres_yard: Yard) -> None:
+    """Its entry among those that wait is as it was when the look began; the job, once locked, is as it is now."""
+    yard = postgres_yard
+    [put_off, other] = yard.enqueue(2, delay=5 * SECOND)
+    with yard.store.transaction() as connection:
+        cast("Any", connection).execute(
+            "UPDATE posthorse.jobs SET run_at = run_at + %s WHERE id = %s", (3600 * SECOND, put_off)
+        )
+    yard.pass_time(seconds=6)
+    assert yard.promote() == 1
+    assert (yard.state(put_off), yard.state(other)) == (State.SCHEDULED, State.PENDING)
+    yard.audit()
+    yard.pass_time(hours=2)
+    assert yard.promote() == 1
+    assert yard.state(put_off) is State.PENDING

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from posthorse.clock import SECOND
@@ -121,3 +123,12 @@ def test_duty_is_done_by_one_until_it_is_left_or_runs_out(yard: Yard) -> None:
 
 def held(yard: Yard, runner: str) -> list[Attempt]:
     return [Attempt(held.job, held.epoch, held.runner) for held in yard.store.read(runners.held_by(runner))]
+
+
+def test_a_burial_whose_turn_comes_late_buries_nobody(yard: Yard) -> None:
+    """What held it up may have held up their beats."""
+    runner = yard.runner()
+    yard.pass_time(minutes=5)
+    assert yard.store.run(runners.bury_expired(grace=0, until=time.monotonic() - 0.001)) == []
+    assert [row.id for row in yard.store.read(read.workers())] == [runner]
+    assert [id for id, _ in yard.store.run(runners.bury_expired(grace=0, until=time.monotonic() + 3600))] == [runner]

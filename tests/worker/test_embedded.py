@@ -13,8 +13,9 @@ import posthorse as ph
 from posthorse.errors import OutcomeUnknown, StoreUnreachable
 from posthorse.store.base import Operation
 from posthorse.store.operations.read import running_count, workers
-from posthorse.store.operations.runners import retire
+from posthorse.store.operations.runners import Runner, register, retire
 from posthorse.store.store import Store
+from posthorse.worker import embedded
 from posthorse.worker.loop import Loop
 from tests.waiting import until, until_state
 
@@ -81,7 +82,7 @@ def test_a_worker_that_broke_tells_so_when_its_block_is_left(
         assert broken.wait(30)
 
 
-def test_a_worker_that_was_given_up_begins_anew(app: ph.Posthorse) -> None:
+def test_a_worker_that_was_given_up_begins_anew(app: ph.Posthorse, caplog: pytest.LogCaptureFixture) -> None:
     """As when its machine slept longer than its lease: what ran is lost, what waits is worked on."""
     began, go = threading.Event(), threading.Event()
     attempts: list[int] = []
@@ -100,11 +101,33 @@ def test_a_worker_that_was_given_up_begins_anew(app: ph.Posthorse) -> None:
         assert began.wait(30)
         (before,) = app.store.read(workers())
         app.store.run(retire(before.id))
+        until(lambda: "the lease of this runner is lost" in caplog.text, what="the loss to be told")
         until(lambda: [row.id for row in app.store.read(workers())] not in ([], [before.id]), what="a new incarnation")
         assert job.result(timeout=30) == "run 2"
         go.set()
     assert job.status().interruptions <= 1
     heartbeat.close()
+
+
+def test_a_stop_between_two_incarnations_is_heard(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop that it would stop is gone, and the next one is not there yet."""
+    brief = ph.Posthorse(app.settings.url, lease="3s", heartbeat="200ms", poll="200ms")
+    registered: list[str] = []
+
+    def entering(runner: Runner, *, lease: int) -> Operation[None]:
+        registered.append(runner.id)
+        if len(registered) == 2:
+            worker.stop()
+        return register(runner, lease=lease)
+
+    monkeypatch.setattr(embedded, "register", entering)
+    worker = brief.worker()
+    with worker:
+        app.store.run(retire(registered[0]))
+        assert worker.has_ended(timeout=30)
+    assert len(registered) == 2
+    assert app.store.read(workers()) == []
+    brief.close()
 
 
 def test_a_lost_reply_to_a_claim_strands_no_job(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import uuid
 from datetime import timedelta
 from typing import NoReturn
 
@@ -12,7 +13,12 @@ import pytest
 
 import posthorse as ph
 from posthorse.clock import Clock
-from tests.waiting import until_state
+from posthorse.rules.job import Lane
+from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Policy, Spent, decide
+from posthorse.store.operations.finish import Attempt, settle
+from posthorse.store.operations.runners import Runner, register, retire
+from posthorse.store.operations.runs import claim_one
+from tests.waiting import until, until_state
 
 
 def failed(job: ph.Job[object]) -> ph.JobError:
@@ -300,3 +306,53 @@ def test_a_dead_letter_is_kept_until_it_is_retried_with_fresh_budgets(app: ph.Po
         assert job.result(timeout=30) == "mended"
     status = job.status()
     assert (status.attempt, status.reason) == (1, None)
+
+
+@pytest.mark.parametrize("ends_by", ["error", "snooze", "stop"])
+@pytest.mark.parametrize("commits", [True, False])
+def test_a_committed_slice_clears_crashes_and_losses_however_its_attempt_ends(
+    app: ph.Posthorse, commits: bool, ends_by: str
+) -> None:
+    began = threading.Event()
+
+    @app.job(max_attempts=3, backoff="1h")
+    def long(ctx: ph.Context) -> None:
+        for batch in ctx.slices(range(4), size=2):
+            if batch[0] or not commits:
+                if ends_by == "snooze":
+                    raise ph.Snooze("1h")
+                if ends_by == "stop":
+                    began.set()
+                    until(lambda: ctx.stop_requested, what="the end of the worker")
+                    ctx.checkpoint()
+                raise ValueError
+
+    job = long.enqueue()
+    for outcome in (Lost("gone"), Crashed("killed", alone=True)):
+        end_attempt(app, job, outcome)
+    assert (job.status().interruptions, job.status().crashes) == (1, 1)
+    with app.worker():
+        if ends_by == "stop":
+            assert began.wait(30)
+        else:
+            until_state(job, "scheduled")
+    status = job.status()
+    assert (status.interruptions, status.crashes) == ((0, 0) if commits else (1, 1))
+
+
+def end_attempt(app: ph.Posthorse, job: ph.Job[None], outcome: Outcome) -> None:
+    """An attempt of a job, by a runner that does nothing, ends so."""
+    store, status = app.store, job.status()
+    runner = Runner(str(uuid.uuid4()), "w", "h", 1, "0", 1, (), ())
+    store.run(register(runner, lease=60_000_000))
+    [claimed] = store.run(claim_one(runner.id, job.id, early=True))
+    spent = Spent(claimed.errors, claimed.crashes, claimed.losses)
+    settling = settle(
+        Attempt(claimed.job, claimed.epoch, runner.id),
+        decide(spent, outcome, Policy()),
+        Lane("default", status.kind),
+        None,
+        channel=store.backend.channel,
+    )
+    assert store.run(settling)
+    store.run(retire(runner.id))

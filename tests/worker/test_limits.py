@@ -17,7 +17,7 @@ from posthorse.errors import StoreError
 from posthorse.store.base import Operation
 from posthorse.store.operations import queues
 from posthorse.store.operations.claim import Claimed
-from posthorse.worker import claiming
+from posthorse.worker import claiming, marks
 from tests.waiting import until, until_state
 
 
@@ -492,3 +492,27 @@ def test_retries_of_a_dead_downstream_start_no_faster_than_the_budget_of_their_q
     apart = [(later - sooner).total_seconds() for sooner, later in pairwise(due)]
     assert len(due) == 18
     assert apart == pytest.approx([30] * 17, abs=5)
+
+
+def test_what_comes_back_to_its_old_place_is_found_behind_the_mark(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No sweep from the start comes to help: where jobs are held, and return, no mark is kept."""
+    monkeypatch.setattr(marks, "SWEEP_EVERY", 3600.0)
+    monkeypatch.setattr(marks, "LAG", 0.0)
+    app = ph.Posthorse(postgres_url, lease="6s", poll="0.1s")
+    go = threading.Event()
+
+    @app.job(concurrency=ph.Concurrency(1, per="key"))
+    def limited(key: str, is_first: bool = False) -> None:
+        assert not is_first or go.wait(30)
+
+    with app.worker(concurrency=4):
+        first, second = app.enqueue_many([limited.bind("a", is_first=True), limited.bind("a")])
+        until_state(second, "blocked")
+        for _ in range(4):  # they move the mark past its place
+            limited.enqueue("b").result(timeout=30)
+        go.set()
+        for job in (first, second):
+            job.result(timeout=30)
+    app.close()

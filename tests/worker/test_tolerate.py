@@ -462,3 +462,73 @@ def test_what_cannot_be_tolerated_or_read_is_refused_by_name(app: ph.Posthorse) 
             job.result(timeout=30)
     with pytest.raises(ph.InvalidOption, match="after is 'last'"):
         job.bad_items(after="last")  # type: ignore[arg-type]  # as above
+
+
+def test_a_retry_that_is_broken_off_goes_on_where_it_was(app: ph.Posthorse) -> None:
+    met: list[int] = []
+    is_mended: list[bool] = []
+
+    @app.job(max_attempts=2, backoff=0)
+    def long(ctx: ph.Context) -> None:
+        for batch in ctx.slices(range(6), size=2, tolerate=6):
+            for item in batch:
+                with batch.tolerate(item, ValueError):
+                    met.append(item)
+                    if not is_mended:
+                        raise ValueError
+            if is_mended and ctx.attempt == 1 and 2 in batch:
+                raise RuntimeError("its second slice is broken off")
+
+    with app.worker():
+        job = long.enqueue()
+        job.result(timeout=30)
+        met.clear()
+        is_mended.append(True)
+        job.retry_bad_items()
+        job.result(timeout=30)
+    assert met == [0, 1, 2, 3, 2, 3, 4, 5]
+    assert job.bad_items() == []
+
+
+def test_bad_items_of_earlier_attempts_count_in_the_budget(app: ph.Posthorse) -> None:
+    @app.job(max_attempts=2, backoff=0)
+    def long(ctx: ph.Context) -> None:
+        for batch in ctx.slices(range(9), size=1, tolerate=2):
+            with batch.tolerate(batch[0], ValueError):
+                if batch[0] in (1, 3, 6):
+                    raise ValueError
+            if batch[0] == 4 and ctx.attempt == 1:
+                raise RuntimeError
+
+    with app.worker():
+        job = long.enqueue()
+        status = until_state(job, "failed", "completed")
+    assert status.state == "failed"
+    assert status.error is not None
+    assert "3 bad items of 7" in status.error.message
+    assert status.progress.done == 6
+
+
+def test_the_number_of_a_bad_item_that_was_mended_is_not_given_again(app: ph.Posthorse) -> None:
+    """It would take the place of another one that is bad still."""
+    bad = {1, 5}
+
+    @app.job(max_attempts=1)
+    def long(ctx: ph.Context) -> None:
+        for batch in ctx.slices(range(12), size=4, tolerate=4):
+            for item in batch:
+                with batch.tolerate(item, ValueError):
+                    if item in bad:
+                        raise ValueError(item)
+            if 9 in batch and 9 not in bad:
+                raise RuntimeError
+
+    with app.worker():
+        job = long.enqueue()
+        until_state(job, "failed")
+        assert [(one.number, one.item) for one in job.bad_items()] == [(1, 1), (2, 5)]
+        bad.remove(1)
+        bad.add(9)
+        job.retry_bad_items()
+        job.result(timeout=30)
+    assert [(one.number, one.item) for one in job.bad_items()] == [(2, 5), (3, 9)]
