@@ -37,11 +37,11 @@ class Keep:
 
     def __call__(self, name: str, initial: K) -> K:
         """The kept value of this name, or `initial` at the first time. Change it in place."""
-        return cast("K", self._kept.setdefault(name, initial))
+        return cast("K", self._kept.get(name, initial))
 
     def set(self, name: str, value: object) -> None:
         """Replaces a kept value, for those that cannot change in place."""
-        self._kept[name] = value
+        self._kept.replace(name, value)
 
 
 class Context:

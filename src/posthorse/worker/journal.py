@@ -35,8 +35,6 @@ class Journal:
         self._attempt = attempt
         self._longest_transaction = longest_transaction
         self._is_doubtful = False
-        self._is_in_slice = False
-        self._kept_at_cursor = "{}"
         self._turn = asyncio.Lock()
 
     async def load(self) -> None:
@@ -45,11 +43,14 @@ class Journal:
         self.cut_short = stood.cut_short
         if stood.checkpoint is not None:
             self.standing = Standing.restore(stood.slices, stood.checkpoint)
-            self._kept_at_cursor = stood.checkpoint.kept
 
-    def begin_slice(self) -> None:
+    def begin_slice(self, loop: str, *, is_first: bool) -> None:
         """From now until its commit, kept values may be ahead of the cursor, and are not saved without it."""
-        self._is_in_slice = True
+        self.standing.kept.begin(loop, is_first=is_first)
+
+    def leave_loop(self, loop: str) -> None:
+        """The loop is left, at its end or inside of a slice."""
+        self.standing.kept.leave(loop)
 
     def save(self, done: Slice | None = None) -> None:
         """Commits a slice, or without one where the job stands. Raises Interrupted when the lease is lost."""
@@ -150,14 +151,10 @@ class Journal:
         self._is_doubtful = done is not None
 
     def _saving(self, done: Slice | None) -> Operation[Saved | None]:
-        if done is None and self._is_in_slice:
-            # A slice that is run again must meet the kept values that it met before.
-            return checkpoint(self._attempt, self.standing.encode(self._kept_at_cursor), is_slice=False)
-        if done is not None:
-            self.standing.advance(done)
-        at = self.standing.encode()
-        self._kept_at_cursor = at.kept
-        return checkpoint(self._attempt, at, is_slice=done is not None, changes=None if done is None else done.changes)
+        if done is None:
+            return checkpoint(self._attempt, self.standing.encode(None), is_slice=False)
+        self.standing.advance(done)
+        return checkpoint(self._attempt, self.standing.encode(done.loop), changes=done.changes)
 
     def _take(self, saved: Saved | None, done: Slice | None) -> None:
         if saved is None:
@@ -167,6 +164,6 @@ class Journal:
             self.slices_committed += 1
             self.standing.slices = saved.slices
             self.cut_short = CutShort()
-            self._is_in_slice = False
+            self.standing.kept.commit(done.loop)
         if saved.request is not None:
             self.stop.ask(saved.request)

@@ -177,13 +177,27 @@ class Batch(Sequence[T], Generic[T]):
     def _transaction(self, given: object) -> Iterator[object]:
         if given is not None and _is_in_loop():
             raise RuntimeError("in an async job write `async with batch.transaction(connection):`, also for this one")
-        with self._journal.transaction(self._finish, given) as connection:
+        with self._restored_if_undone(), self._journal.transaction(self._finish, given) as connection:
             yield connection
 
     @asynccontextmanager
     async def _atransaction(self, given: object) -> AsyncIterator[object]:
-        async with self._journal.atransaction(self._finish, given) as connection:
-            yield connection
+        with self._restored_if_undone():
+            async with self._journal.atransaction(self._finish, given) as connection:
+                yield connection
+
+    @contextmanager
+    def _restored_if_undone(self) -> Iterator[None]:
+        """Undo what a rolled back transaction did to kept values and bad items: its error may be caught in the loop."""
+        kept, bad = self._journal.standing.kept, self._bad_items.mark()
+        values = kept.mark()
+        try:
+            yield
+        except BaseException:
+            if not self._is_committed:
+                kept.undo(values)
+                self._bad_items.undo(bad)
+            raise
 
 
 def _is_in_loop() -> bool:
@@ -249,23 +263,8 @@ class Slices(Generic[T]):
         finally:
             steps.close()
 
-    async def __aiter__(self) -> AsyncIterator[Batch[T]]:
-        steps = self._steps(LoopHands(self._journal, self._source))
-        answer: object = None
-        try:
-            while True:
-                try:
-                    step = steps.send(answer)
-                except StopIteration:
-                    return
-                if isinstance(step, Batch):
-                    yield step
-                    await step.acommit()
-                    answer = None
-                else:
-                    answer = await cast("Awaitable[object]", step)
-        finally:
-            steps.close()
+    def __aiter__(self) -> AsyncIterator[Batch[T]]:
+        return _AsyncLoop(self._steps(LoopHands(self._journal, self._source)))
 
     def _steps(self, hands: Hands) -> Generator[Batch[T] | object, object, None]:
         """The loop, for both colours: yields what its hands are to do, and batches; receives what came of it."""
@@ -294,7 +293,7 @@ class Slices(Generic[T]):
                         return
                 batch = Batch(self._journal, chunk, turn, self._source)
                 failpoint("in_slice")
-                self._journal.begin_slice()
+                self._journal.begin_slice(self._plan.name, is_first=number == 0)
                 yield batch
                 if chunk.is_last:
                     return
@@ -302,6 +301,7 @@ class Slices(Generic[T]):
                 # A slice takes from the end of the one before to its own: reading and committing are work too.
                 number, began = number + 1, batch.ended
         finally:
+            self._journal.leave_loop(self._plan.name)
             self._source.close()
 
     def _read_again(
@@ -355,3 +355,35 @@ class Slices(Generic[T]):
     def _yield_if_time_is_up(self) -> None:
         if self._plan.time_box is not None and monotonic() - self._began >= self._plan.time_box:
             self._journal.stop.ask("yield")
+
+
+class _AsyncLoop(AsyncIterator[Batch[T]]):
+    """The steps of a loop, awaited. No async generator: one that is left is closed only when the event loop gets to it,
+    and by then the next loop may have committed."""
+
+    def __init__(self, steps: Generator[Batch[T] | object, object, None]) -> None:
+        self._steps = steps
+        self._batch: Batch[T] | None = None
+
+    async def __anext__(self) -> Batch[T]:
+        answer: object = None
+        try:
+            if self._batch is not None:
+                await self._batch.acommit()
+                self._batch = None
+            while True:
+                try:
+                    step = self._steps.send(answer)
+                except StopIteration:
+                    raise StopAsyncIteration from None
+                if isinstance(step, Batch):
+                    self._batch = cast("Batch[T]", step)
+                    return self._batch
+                answer = await cast("Awaitable[object]", step)
+        except BaseException:
+            self._steps.close()
+            raise
+
+    async def aclose(self) -> None:
+        """Leaves the loop."""
+        self._steps.close()

@@ -9,16 +9,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from posthorse.errors import TooLarge
 from posthorse.rules.cursor import Cursor
 from posthorse.rules.loops import LoopStanding, decode_loops, encode_loops
 from posthorse.rules.progress import Pace
 from posthorse.rules.slice_size import SliceSize
-from posthorse.rules.values.kept import decode_kept, encode_kept
 from posthorse.store.operations.bad_items import BadItemRow
 from posthorse.store.operations.finish import BadItemChanges, Checkpoint
-
-KEPT_LIMIT = 4 * 1024 * 1024
+from posthorse.worker.kept_values import KeptValues
 
 
 class Slice(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +45,7 @@ class Standing:
 
     def __init__(self) -> None:
         self.loops: dict[str, LoopStanding] = {}
-        self.kept: dict[str, object] = {}
+        self.kept = KeptValues()
         self.pace = Pace()
         self.note: str | None = None
         self.slices = 0
@@ -60,8 +57,7 @@ class Standing:
         standing = cls()
         standing.slices = slices
         standing.loops = decode_loops(checkpoint.cursors)
-        kept = decode_kept(checkpoint.kept)
-        standing.kept = kept if isinstance(kept, dict) else {}
+        standing.kept = KeptValues(checkpoint.kept)
         standing.pace = Pace.decode(checkpoint.pace)
         standing.note = checkpoint.note
         if not standing.loops and (checkpoint.done or checkpoint.total is not None):  # else nobody told anything yet
@@ -103,22 +99,9 @@ class Standing:
             if done.retried >= standing.retry_upto:
                 standing.retried = standing.retry_upto = 0
 
-    def encode(self, kept: str | None = None) -> Checkpoint:
-        """As the store takes it, with these kept values or as they are now. Raises TooLarge beyond their limit."""
-        return Checkpoint(
-            self.done,
-            self.total,
-            self.pace.encode(),
-            self.note,
-            encode_loops(self.loops),
-            self._encoded_kept() if kept is None else kept,
-        )
-
-    def _encoded_kept(self) -> str:
-        kept = encode_kept(self.kept) if self.kept else "{}"
-        if len(kept) > KEPT_LIMIT:
-            raise TooLarge(
-                f"the kept values take {len(kept):,} bytes and may take {KEPT_LIMIT:,}; keep a summary, or write "
-                "rows of your own in batch.transaction()"
-            )
-        return kept
+    def encode(self, loop: str | None) -> Checkpoint:
+        """As the store takes it, with a slice of this loop or without one. Raises TooLarge, UsageError."""
+        kept, over = self.kept.to_save(loop)
+        for name in over:
+            self.loops[name].is_over = True
+        return Checkpoint(self.done, self.total, self.pace.encode(), self.note, encode_loops(self.loops), kept)

@@ -69,6 +69,14 @@ class SliceBadItems:
         """The numbers of those that a retry did not find bad any more."""
         return tuple(number for number in self._numbers or () if number not in self._bad)
 
+    def mark(self) -> dict[int, BadItemRow]:
+        """What `undo` goes back to."""
+        return dict(self._bad)
+
+    def undo(self, marked: dict[int, BadItemRow]) -> None:
+        """Forgets what was noted since a mark."""
+        self._bad = marked
+
     def note(self, item: object, error: BaseException) -> None:
         """Records a bad item. Raises ToleranceExceeded when that is one too many."""
         place = self._place_of(item)
