@@ -10,6 +10,7 @@ from __future__ import annotations
 import compileall
 import importlib.util
 import os
+import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,14 @@ def databases() -> Iterator[MigratedDatabases]:
     """The shared servers of this run; each starts at first need."""
     with MigratedDatabases() as databases:
         yield databases
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every account may walk through; those of pytest are their owner's alone."""
+    with tempfile.TemporaryDirectory(prefix="posthorse-") as folder:
+        os.chmod(folder, 0o711)
+        yield Path(folder)
 
 
 @pytest.fixture

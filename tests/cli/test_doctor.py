@@ -2,38 +2,61 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from posthorse.cli import checks, work_checks
 from posthorse.cli.checks import (
     Verdict,
     clock_check,
+    files_check,
+    integrity_check,
+    postgres_checks,
+    space_check,
+    sqlite_checks,
+    unfinished_integrity_check,
+    warning,
+)
+from posthorse.cli.doctor import WITHOUT_WHICH_NOTHING_GOES
+from posthorse.cli.files import FileFacts
+from posthorse.cli.work_checks import (
     dead_letter_check,
     due_check,
-    postgres_checks,
-    sqlite_checks,
+    free_places,
+    stalled_check,
+    unfit_check,
     unserved_checks,
     worker_check,
 )
 from posthorse.rules.growth import Death, Deaths
 from posthorse.rules.job import State
 from posthorse.store.migrate import SCHEMA_VERSION
+from posthorse.store.operations.queues import QueueRow
 from posthorse.store.operations.read import Unserved, WorkerRow
 from tests.cli.conftest import Shop, make_shop
 from tests.waiting import until_state
+
+MANUAL = Path(__file__).parents[2] / "docs" / "cli.md"
+doctor_module = importlib.import_module("posthorse.cli.doctor")
 
 SQLITE = {
     "library": "3.51.3",
     "other_libraries": None,
     "journal_mode": "wal",
     "synchronous": "FULL",
-    "integrity": "ok",
     "file_bytes": 4096,
     "log_bytes": 0,
 }
+RUNNER = WorkerRow("r", "w", "h", 1, "0", 0, 0, True, False, 0, 10, [], [], 31_000_000)
+"""One that fell silent."""
+
 POSTGRES = {
     "server": "16.2 (Debian 16.2-1)",
     "oldest_transaction_seconds": None,
@@ -48,8 +71,19 @@ POSTGRES = {
 
 
 def verdicts(shop: Shop) -> dict[str, str]:
-    told = cast("dict[str, list[dict[str, str]]]", shop.json("doctor"))
-    return {check["name"]: check["verdict"] for check in told["checks"]}
+    told = cast("dict[str, list[dict[str, str]]]", shop.json("doctor"))["checks"]
+    names = [check["name"] for check in told]
+    assert len(set(names)) == len(names), "a check is reported twice"
+    return {check["name"]: check["verdict"] for check in told}
+
+
+def documented() -> dict[str, str]:
+    """The names of checks in the manual, with the store that each is for, empty for both."""
+    chapter = MANUAL.read_text(encoding="utf-8").partition("### doctor")[2].partition("\n### ")[0]
+    rows = re.findall(r"^\| `([\w ]+)` \|([^|]*)\|", chapter, re.MULTILINE)
+    return {
+        name: "SQLite" if "(SQLite)" in text else "PostgreSQL" if "(PostgreSQL)" in text else "" for name, text in rows
+    }
 
 
 def test_healthy_store_with_a_worker_has_no_problem(any_shop: Shop) -> None:
@@ -60,22 +94,26 @@ def test_healthy_store_with_a_worker_has_no_problem(any_shop: Shop) -> None:
     # The shared servers of the tests do not sync, and that alone is told.
     is_synced = any_shop.app.store.is_sqlite
     assert result.exit_code == (0 if is_synced else 1), result.stdout
-    assert [name for name, verdict in found.items() if verdict == "problem"] == ([] if is_synced else ["durability"])
-    for name in ("store", "schema", "workers", "kinds", "jobs", "schedule", "dead letters"):
-        assert found[name] == "ok", (name, result.stdout)
+    assert {name for name, verdict in found.items() if verdict != "ok"} == (set() if is_synced else {"durability"})
+    names = [name for name, where in documented().items() if where in ("", "SQLite" if is_synced else "PostgreSQL")]
+    assert sorted(found) == sorted(names)
 
 
 def test_without_workers_jobs_that_wait_are_told_by_kind(any_shop: Shop) -> None:
     any_shop.done("enqueue", "welcome", "7")
     result = any_shop.run("doctor")
-    assert "none is alive, and 1 job" in result.stdout
+    assert result.exit_code == 1
+    assert "none is alive, and 1 job waits" in result.stdout
     assert "no living worker knows: welcome (1)" in result.stdout
     assert "posthorse worker" in result.stdout
 
 
-def test_pooler_is_told(tmp_path: Path, pooled_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pooler_is_told_and_is_no_reason_to_worry(
+    tmp_path: Path, pooled_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shop = make_shop(tmp_path, pooled_url, monkeypatch)
-    assert verdicts(shop)["pooler"] == "warning"
+    assert verdicts(shop)["pooler"] == "ok"
+    assert "shares connections" in shop.run("doctor").stdout
     shop.close()
 
 
@@ -97,7 +135,7 @@ def test_store_that_does_not_answer_is_a_problem(shop: Shop) -> None:
 def test_doctor_leaves_a_store_without_tables_alone(shop: Shop) -> None:
     (shop.folder / "jobs.db").touch()
     result = shop.run("doctor")
-    assert result.exit_code == 0
+    assert result.exit_code == 5
     assert "run `posthorse migrate`" in result.stdout
     assert shop.app.store.schema_version() is None
 
@@ -119,23 +157,20 @@ def test_migrate_needs_no_application(shop: Shop, monkeypatch: pytest.MonkeyPatc
 # ── verdicts ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_file_as_it_should_be_is_all_well() -> None:
-    assert {check.verdict for check in sqlite_checks(SQLITE, "ext4")} == {Verdict.OK}
+@pytest.mark.parametrize(("library", "disk"), [("3.51.3", "ext4"), ("3.40.1", "tmpfs"), ("3.51.2", None)])
+def test_file_as_it_should_be_is_all_well_also_with_the_sqlite_of_debian(library: str, disk: str | None) -> None:
+    assert {check.verdict for check in sqlite_checks({**SQLITE, "library": library}, disk)} == {Verdict.OK}
 
 
 @pytest.mark.parametrize(
     ("changed", "disk", "name", "verdict"),
     [
-        ({"library": "3.51.2"}, "ext4", "library", "warning"),
-        ({"library": "3.40.1"}, "ext4", "library", "warning"),
-        ({"other_libraries": "apsw"}, "ext4", "libraries", "problem"),
-        ({"journal_mode": "delete"}, "ext4", "durability", "problem"),
-        ({"synchronous": "NORMAL"}, "ext4", "durability", "problem"),
-        ({"integrity": "row 1 missing"}, "ext4", "integrity", "problem"),
+        ({"other_libraries": "apsw"}, "ext4", "libraries", "error"),
+        ({"journal_mode": "delete"}, "ext4", "durability", "error"),
+        ({"synchronous": "NORMAL"}, "ext4", "durability", "error"),
         ({"log_bytes": 10**9}, "ext4", "log", "warning"),
-        ({}, "nfs4", "disk", "problem"),
-        ({}, "fuse.sshfs", "disk", "problem"),
-        ({}, None, "disk", "warning"),
+        ({}, "nfs4", "disk", "error"),
+        ({}, "fuse.sshfs", "disk", "error"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_found(
@@ -153,10 +188,9 @@ def test_server_as_it_should_be_is_all_well() -> None:
 @pytest.mark.parametrize(
     ("changed", "name", "verdict"),
     [
-        ({"server": "14.9"}, "server", "problem"),
-        ({"fsync": "off"}, "durability", "problem"),
+        ({"server": "14.9"}, "server", "error"),
+        ({"fsync": "off"}, "durability", "error"),
         ({"synchronous_commit": "off"}, "durability", "warning"),
-        ({"pooled": 1}, "pooler", "warning"),
         ({"oldest_transaction_seconds": 301.0}, "transactions", "warning"),
         ({"connections": 95}, "connections", "warning"),
     ],
@@ -172,47 +206,119 @@ def test_what_is_wrong_with_a_server_is_found(changed: dict[str, str | int | flo
         (timedelta(seconds=1), "ok"),
         (timedelta(seconds=-6), "warning"),
         (timedelta(hours=2), "warning"),
-        (timedelta(days=-1), "problem"),
+        (timedelta(days=-1), "error"),
     ],
 )
 def test_clock_is_judged_by_how_far_it_is_off(apart: timedelta, verdict: str) -> None:
     assert clock_check(apart).verdict == verdict
 
 
-def test_overdue_jobs_are_a_warning() -> None:
+def test_overdue_jobs_are_a_warning_and_then_an_error() -> None:
     assert due_check(None).verdict is Verdict.OK
     assert due_check(60_000_000).verdict is Verdict.OK
-    assert due_check(-60_000_000).verdict is Verdict.WARNING
+    assert due_check(-30_000_000).verdict is Verdict.WARNING
+    assert due_check(-61_000_000).verdict is Verdict.ERROR
 
 
-def test_silent_worker_is_not_alive() -> None:
-    row = WorkerRow("r", "w", "h", 1, "0", 0, 0, True, False, 0, 10, [], [], 31_000_000)
-    lease = timedelta(seconds=30)
-    assert worker_check([row], lease, 0).finding == "none is alive"
-    assert worker_check([row, row._replace(silent_for=0)], lease, 0).finding == (
-        "1 alive, 0 of 10 places taken; 1 fell silent"
+def test_silent_and_stopping_workers_do_not_count() -> None:
+    lease, living = timedelta(seconds=30), RUNNER._replace(silent_for=0)
+    assert worker_check([RUNNER], lease, 0) == warning(
+        "workers", "none is alive", "start one: posthorse worker --app module:app"
     )
+    stopping = worker_check([living._replace(is_draining=True)], lease, 2)
+    assert (stopping.verdict, stopping.finding) == (
+        Verdict.ERROR,
+        "all 1 that are alive are stopping, and 2 jobs wait",
+    )
+    assert worker_check([RUNNER, living], lease, 0).finding == "1 alive, 0 of 10 places taken; 1 fell silent"
+    assert free_places([RUNNER, living, living._replace(is_draining=True)], lease) == 10
 
 
 def test_nothing_unserved_and_no_dead_letters_are_well() -> None:
-    assert [check.verdict for check in unserved_checks([])] == [Verdict.OK]
+    assert {check.verdict for check in unserved_checks([], timedelta(0))} == {Verdict.OK}
     assert dead_letter_check({State.PAUSED: 3}, Deaths([], False, 0)).verdict is Verdict.OK
 
 
-def test_what_nobody_knows_and_what_nobody_takes_are_told_apart() -> None:
+def test_why_jobs_are_not_served_is_told_apart() -> None:
     unserved = [
         Unserved("default", "send", 1_200, is_known=False),
         Unserved("mail", "send", 3, is_known=False),
         Unserved("posthorse", "tell_growth", 1, is_known=True),
+        Unserved("video", "cut", 2, is_known=True, lacks_labels=True),
     ]
-    kinds, queues = unserved_checks(unserved)
-    assert kinds.finding == "no living worker knows: send (1,203)"
-    assert queues.finding == "no living worker takes: tell_growth from posthorse (1)"
+    kinds, queues, labels = unserved_checks(unserved, timedelta(seconds=9))
+    assert (kinds.verdict, kinds.finding) == (
+        Verdict.WARNING,
+        "no living worker knows: send (1,203); the first has waited for 9s",
+    )
+    assert (queues.verdict, queues.finding) == (
+        Verdict.ERROR,
+        "no living worker takes: tell_growth from posthorse (1)",
+    )
     assert queues.advice == "start one that knows the kind, with `-q posthorse`, or without -q for all queues"
+    assert (labels.verdict, labels.finding) == (Verdict.ERROR, "no living worker has the labels of: video (2)")
+    late, *_ = unserved_checks(unserved, timedelta(minutes=6))
+    assert late.verdict is Verdict.ERROR, "no deploy takes that long"
 
 
-def test_it_is_told_how_many_dead_letters_came_lately() -> None:
+def test_jobs_that_wait_beside_free_places_are_told_unless_a_limit_holds_them() -> None:
+    late = QueueRow("mail", 3, 120_000_000, 0, {})
+    assert stalled_check([late], 5, is_limited=False).finding == (
+        "workers have 5 free places, and jobs wait in: mail (2m)"
+    )
+    for queue, places, is_limited in (
+        (late, 0, False),
+        (late, 5, True),
+        (late._replace(waited=1_000_000), 5, False),
+        (late._replace(waiting=0, waited=None), 5, False),
+    ):
+        assert stalled_check([queue], places, is_limited=is_limited).verdict is Verdict.OK
+
+
+def test_dead_letters_and_unfit_jobs_are_errors_when_there_are_many() -> None:
     death, counts = Death(0, "job", "mail", "welcome"), {State.FAILED: 1_204}
-    assert dead_letter_check(counts, Deaths([], False, 0)).finding == "1,204; none of them came in the last 5m"
+    few = dead_letter_check(counts, Deaths([], False, 0))
+    assert (few.verdict, few.finding) == (Verdict.WARNING, "1,204; none of them came in the last 5m")
     assert dead_letter_check(counts, Deaths([death] * 12, False, 0)).finding.startswith("1,204; 12 of them")
-    assert dead_letter_check(counts, Deaths([death] * 1_000, True, 0)).finding.startswith("1,204; at least 1,000 of")
+    sudden = dead_letter_check(counts, Deaths([death] * 1_000, True, 0))
+    assert sudden.verdict is Verdict.ERROR
+    assert sudden.finding.startswith("1,204; at least 1,000 of")
+    assert dead_letter_check({State.FAILED: 50_000}, Deaths([], False, 0)).verdict is Verdict.ERROR
+    assert [unfit_check(count).verdict for count in (0, 1, 500)] == ["ok", "warning", "error"]
+
+
+def test_room_is_judged_by_what_is_free_and_by_what_still_fits() -> None:
+    assert space_check(10**12, None).verdict is Verdict.OK
+    assert space_check(30_000_000, None).verdict is Verdict.WARNING
+    assert space_check(0, None).verdict is Verdict.ERROR
+    quota = space_check(10**12, "Disk quota exceeded")
+    assert quota.verdict is Verdict.ERROR
+    assert "Disk quota exceeded" in quota.finding
+
+
+def test_files_of_others_are_told() -> None:
+    ours = FileFacts("jobs.db", "shop", 0o600, is_writable=True)
+    log = ours._replace(name="jobs.db-wal")
+    folder = FileFacts("/srv", "root", 0o755, is_writable=True, is_folder=True)
+    assert files_check([ours, log, folder], "shop").verdict is Verdict.OK
+    assert files_check([ours, log._replace(owner="root"), folder], "root").verdict is Verdict.WARNING
+    locked = files_check([ours, log, folder._replace(is_writable=False)], "shop")
+    assert (locked.verdict, locked.finding) == (Verdict.ERROR, "shop may not read and write /srv (root, 0755)")
+
+
+def test_what_a_whole_look_at_the_file_finds() -> None:
+    assert integrity_check("ok", 1).verdict is Verdict.OK
+    assert integrity_check("row 1 missing", 1).verdict is Verdict.ERROR
+    assert unfinished_integrity_check(10**11, 10).verdict is Verdict.OK, "a large file is no reason for an alarm"
+
+
+def test_names_of_checks_are_those_of_the_manual() -> None:
+    found: set[str] = set()
+    for module in (checks, work_checks, doctor_module):
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+                name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                if name in ("ok", "warning", "problem", "find", "blocked_check", "at"):
+                    found.add(str(node.args[0].value))
+    assert found == set(documented())
+    assert found >= WITHOUT_WHICH_NOTHING_GOES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 import shutil
 import signal
 import subprocess
@@ -93,6 +94,16 @@ class PostgresServer:
     def stop(self) -> None:
         """Shut down cleanly; open connections are closed by the server."""
         self._end(signal.SIGINT)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Within the block the postmaster is stopped: connections are accepted by the kernel and never answered."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._process.pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """SIGKILL the postmaster and every backend: the server crashes, and `start` recovers it."""

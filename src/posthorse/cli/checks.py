@@ -1,33 +1,33 @@
-"""What `posthorse doctor` looks at, and what it makes of it: one verdict for each thing that was found.
+"""What `posthorse doctor` makes of a store and its files: one verdict for each thing that was looked at.
 
-Pure: numbers and names in, checks out. Whoever asks the store is elsewhere.
+Pure: numbers and names in, checks out. What is made of the work is in `work_checks`. Alarms rely on the names
+of checks: each is reported once, also when it is well, and docs/cli.md lists them.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
 from posthorse import ids
+from posthorse.cli.files import FileFacts, Holder
 from posthorse.cli.words import span
-from posthorse.rules.growth import Deaths
-from posthorse.rules.job import State
-from posthorse.store.operations.read import Unserved, WorkerRow
+from posthorse.store.migrate import SCHEMA_VERSION
+from posthorse.store.postgres.locks import HeldLock
 
 Health = Mapping[str, str | int | float | None]
 
 WAL_RESET_MENDED = (3, 51, 3)
 LARGEST_LOG = 256 * 1024 * 1024
-LEAST_SPACE = 64 * 1024 * 1024
+LEAST_SPACE, TOO_LITTLE_SPACE = 64 * 1024 * 1024, 8 * 1024 * 1024
 OLDEST_POSTGRES = 15
 OLDEST_TRANSACTION = timedelta(minutes=5)
 CLOCK_APART = timedelta(seconds=5)
-DUE_FOR = timedelta(seconds=5)
-NEW_FOR = timedelta(minutes=5)
+LOCKED_FOR = timedelta(seconds=5)
+MOST_NAMED = 5
 NETWORK_FILES = re.compile(
     r"nfs\d?|cifs|smb\w*|9p|afs|ceph|gluster\w*|lustre|beegfs|virtiofs|fuse\.(sshfs|s3fs|gluster\w*|rclone)"
 )
@@ -38,7 +38,7 @@ class Verdict(StrEnum):
 
     OK = "ok"
     WARNING = "warning"
-    PROBLEM = "problem"
+    ERROR = "error"
 
 
 class Check(NamedTuple):
@@ -62,10 +62,65 @@ def warning(name: str, finding: str, advice: str) -> Check:
 
 def problem(name: str, finding: str, advice: str) -> Check:
     """Does not work, or puts jobs at risk."""
-    return Check(name, Verdict.PROBLEM, finding, advice)
+    return Check(name, Verdict.ERROR, finding, advice)
 
 
 # ── the store ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def files_check(files: Sequence[FileFacts], me: str) -> Check:
+    """Who may write the files, and to whom they belong."""
+    locked = [file for file in files if not file.is_writable]
+    if locked:
+        named = ", ".join(f"{file.name} ({file.owner}, {file.mode:04o})" for file in locked[:MOST_NAMED])
+        return problem(
+            "files",
+            f"{me} may not read and write {named}",
+            "let the user that runs the application own the file, those beside it and their folder: chown; and run "
+            "doctor as that user",
+        )
+    owners = sorted({file.owner for file in files if not file.is_folder})
+    if len(owners) > 1:
+        return warning(
+            "files",
+            f"they belong to {' and '.join(owners)}: who may write one of them may not be able to write another",
+            "let one user own them all (chown), and run every command of Posthorse as that user",
+        )
+    return ok("files", f"{me} may write them; they belong to {owners[0] if owners else 'nobody'}")
+
+
+def space_check(free: int, why_no_room: str | None) -> Check:
+    """The room that is left on the disk of a SQLite file, for this user."""
+    advice = "make room: when it is full nothing can be enqueued, and running jobs lose their leases"
+    if why_no_room is not None:
+        return problem("space", f"nothing more fits beside the file ({why_no_room}); {_bytes(free)} are free", advice)
+    if free < TOO_LITTLE_SPACE:
+        return problem("space", f"only {_bytes(free)} are free on its disk", advice)
+    if free < LEAST_SPACE:
+        return warning("space", f"{_bytes(free)} are free on its disk", advice)
+    return ok("space", f"{_bytes(free)} free")
+
+
+def schema_check(version: int | None, where: str) -> Check:
+    """Whether the tables are those of this version of Posthorse."""
+    if version == SCHEMA_VERSION:
+        return ok("schema", f"version {version}")
+    if version is not None and version > SCHEMA_VERSION:
+        finding = f"{where} has version {version} of the schema, and this Posthorse knows {SCHEMA_VERSION}"
+        return problem("schema", finding, "upgrade Posthorse on this machine")
+    found = "no tables of Posthorse" if version is None else f"version {version} of the schema"
+    return problem("schema", f"{where} has {found}; this Posthorse needs {SCHEMA_VERSION}", "run `posthorse migrate`")
+
+
+def blocked_check(name: str, why: str, holders: Sequence[Holder]) -> Check:
+    """For a SQLite store that cannot be used; `holders` may be what keeps it."""
+    stopped = [holder for holder in holders if holder.is_stopped]
+    named = ", ".join(f"{holder.pid} ({holder.command})" for holder in (stopped or holders)[:MOST_NAMED])
+    if stopped:
+        return problem(name, f"{why}. Stopped while they have its files open: {named}", "continue or kill them")
+    if holders:
+        return problem(name, f"{why}. These have its files open: {named}", "look at what they do, and end it")
+    return problem(name, why, "look for a process that holds a lock: `fuser -v FILE` shows who has it open")
 
 
 def sqlite_checks(health: Health, file_system: str | None) -> Iterator[Check]:
@@ -77,6 +132,8 @@ def sqlite_checks(health: Health, file_system: str | None) -> Iterator[Check]:
             f"this process also loaded {health['other_libraries']}, which bring a SQLite of their own",
             "open the store's file through one library only: two of them lose commits",
         )
+    else:
+        yield ok("libraries", "no other SQLite is loaded in this process")
     mode, synchronous = health["journal_mode"], health["synchronous"]
     if mode == "wal" and synchronous in ("FULL", "EXTRA"):
         yield ok("durability", f"journal mode WAL, synchronous {synchronous}: commits survive a power cut")
@@ -86,17 +143,7 @@ def sqlite_checks(health: Health, file_system: str | None) -> Iterator[Check]:
             f"journal mode {mode}, synchronous {synchronous}: a power cut may lose commits",
             "put the file on a local disk; Posthorse sets WAL and FULL wherever the disk allows",
         )
-    if health["integrity"] == "ok":
-        yield ok("integrity", f"quick_check finds nothing wrong in {_bytes(health['file_bytes'])}")
-    else:
-        yield problem(
-            "integrity",
-            f"quick_check says: {health['integrity']}",
-            "stop all workers, keep a copy of the file and of its -wal, then restore a backup, or take what can still "
-            "be read with `sqlite3 FILE .recover`",
-        )
     yield _disk(file_system)
-    yield from _space(health.get("free_bytes"))
     log = int(health["log_bytes"] or 0)
     if log > LARGEST_LOG:
         yield warning(
@@ -108,6 +155,54 @@ def sqlite_checks(health: Health, file_system: str | None) -> Iterator[Check]:
         yield ok("log", f"{_bytes(log)} of write-ahead log")
 
 
+def integrity_check(found: str, size: int) -> Check:
+    """What `PRAGMA quick_check` found in a file of so many bytes."""
+    if found == "ok":
+        return ok("integrity", f"quick_check finds nothing wrong in {_bytes(size)}")
+    return problem(
+        "integrity",
+        f"quick_check says: {found}",
+        "stop all workers, keep a copy of the file and of its -wal, then restore a backup, or take what can still "
+        "be read with `sqlite3 FILE .recover`",
+    )
+
+
+def unfinished_integrity_check(size: int, seconds: float) -> Check:
+    """For a file that is too large to be looked through in that time."""
+    finding = f"{_bytes(size)} are too much to be looked through in {span(timedelta(seconds=seconds))}"
+    return ok("integrity", f"{finding}; a longer --timeout does that")
+
+
+def locks_check(held: HeldLock | None) -> Check:
+    """A lock on a table of ours that keeps workers from writing."""
+    if held is None or (held.seconds is not None and held.seconds < LOCKED_FOR.total_seconds()):
+        return ok("locks", "no table is locked against workers")
+    who = "a prepared transaction" if held.pid is None else f"server process {held.pid}"
+    age = "" if held.seconds is None else f" for {span(timedelta(seconds=held.seconds))}"
+    doing = f" ({held.state}{f', {held.program}' if held.program else ''})" if held.state else ""
+    end = "see pg_prepared_xacts" if held.pid is None else f"SELECT pg_terminate_backend({held.pid})"
+    return problem(
+        "locks",
+        f"{who}{doing} holds {held.mode} on {held.table}{age}: no job can be enqueued, begun or ended meanwhile",
+        f"let it end its transaction, or end it: {end}",
+    )
+
+
+def server_writes_check(*, is_read_only: bool, may_write: bool) -> Check:
+    """Whether a PostgreSQL server takes writes, and from this role."""
+    if is_read_only:
+        finding = "the server only reads: it is a standby, or default_transaction_read_only is on"
+        return problem("writes", finding, "name the primary (target_session_attrs=read-write chooses it by itself)")
+    if not may_write:
+        return problem(
+            "writes",
+            "the role of this address may not read and write every table of Posthorse",
+            "grant it USAGE on the schema and SELECT, INSERT, UPDATE, DELETE on its tables, or use the role that "
+            "migrated the store",
+        )
+    return ok("writes", "the server takes writes")
+
+
 def postgres_checks(health: Health) -> Iterator[Check]:
     """Checks of a PostgreSQL server, from what it says of itself."""
     version = str(health["server"])
@@ -117,10 +212,8 @@ def postgres_checks(health: Health) -> Iterator[Check]:
         yield ok("server", f"PostgreSQL {version}")
     yield from _postgres_durability(health)
     if health.get("pooled"):
-        yield warning(
-            "pooler",
-            "a pooler shares connections between transactions: notifications cannot pass, so workers look instead",
-            "nothing need be done; a direct address lets workers start jobs within milliseconds",
+        yield ok(
+            "pooler", "shares connections between transactions: no notifications, so workers look for jobs instead"
         )
     else:
         yield ok("pooler", "none: notifications pass")
@@ -156,16 +249,17 @@ def clock_check(apart: timedelta) -> Check:
 def _library(version: str) -> Check:
     if tuple(int(part) for part in version.split(".")) >= WAL_RESET_MENDED:
         return ok("library", f"SQLite {version}")
-    return warning(
+    # Debian and others keep such a version for years: a warning that is always there warns of nothing.
+    return ok(
         "library",
-        f"SQLite {version} has the WAL-reset bug (3.7.0 to 3.51.2); the way Posthorse commits keeps it away",
-        "other programs that write to the file need SQLite 3.51.3 or newer",
+        f"SQLite {version}; its WAL-reset bug (3.7.0 to 3.51.2) cannot strike the way Posthorse commits, and other "
+        "programs should not write to the file",
     )
 
 
 def _disk(file_system: str | None) -> Check:
     if file_system is None:
-        return warning("disk", "cannot tell what disk the file lies on", "keep it on a local one, not NFS or SMB")
+        return ok("disk", "this system does not tell what disk the file is on; keep it on a local one, not NFS or SMB")
     if NETWORK_FILES.fullmatch(file_system):
         return problem(
             "disk",
@@ -173,16 +267,6 @@ def _disk(file_system: str | None) -> Check:
             "move it to a local disk, or use PostgreSQL",
         )
     return ok("disk", f"local ({file_system})")
-
-
-def _space(free: str | int | float | None) -> Iterator[Check]:
-    if free is None:
-        return
-    if int(free) < LEAST_SPACE:
-        advice = "make room before it is full: then nothing can be enqueued, and running jobs lose their leases"
-        yield warning("space", f"{_bytes(free)} are free on its disk", advice)
-    else:
-        yield ok("space", f"{_bytes(free)} free")
 
 
 def lost_log_check(where: str) -> Check:
@@ -210,79 +294,6 @@ def _postgres_durability(health: Health) -> Iterator[Check]:
         )
     else:
         yield ok("durability", f"fsync on, synchronous_commit {synchronous}: commits survive a power cut")
-
-
-# ── the work ─────────────────────────────────────────────────────────────────────────────────────────
-
-
-def worker_check(rows: Sequence[WorkerRow], lease: timedelta, waiting: int) -> Check:
-    """Who is alive to do what waits."""
-    alive = [row for row in rows if timedelta(microseconds=row.silent_for) <= lease]
-    silent = len(rows) - len(alive)
-    if not alive:
-        finding = f"none is alive, and {waiting:,} jobs wait" if waiting else "none is alive"
-        return warning("workers", finding, "start one: posthorse worker --app module:app")
-    running, room = sum(row.running for row in alive), sum(row.concurrency for row in alive)
-    finding = f"{len(alive)} alive, {running} of {room} places taken"
-    if silent:
-        return warning("workers", f"{finding}; {silent} fell silent", "their jobs go to others when their leases end")
-    return ok("workers", finding)
-
-
-def unserved_checks(unserved: Sequence[Unserved]) -> Iterator[Check]:
-    """Jobs that wait for a worker that has their code, and takes from their queue."""
-    if not unserved:
-        yield ok("kinds", "every kind that waits is served")
-    unknown, left_out, queues = Counter[str](), Counter[str](), set[str]()
-    for jobs in unserved:
-        if jobs.is_known:
-            left_out[f"{jobs.kind} from {jobs.queue}"] += jobs.waiting
-            queues.add(jobs.queue)
-        else:
-            unknown[jobs.kind] += jobs.waiting
-    if unknown:
-        yield warning(
-            "kinds",
-            f"no living worker knows: {_listed(unknown)}",
-            "start a worker whose application has these kinds; after a rename, keep the old one with aliases=[…]",
-        )
-    if left_out:
-        yield warning(
-            "queues",
-            f"no living worker takes: {_listed(left_out)}",
-            f"start one that knows the kind, with `-q {min(queues)}`, or without -q for all queues",
-        )
-
-
-def due_check(next_due: int | None) -> Check:
-    """Scheduled jobs; `next_due` is in microseconds from now."""
-    late = timedelta(microseconds=-next_due) if next_due is not None else timedelta(0)
-    if late > DUE_FOR:
-        finding = f"a job is due since {span(late)} and was not lined up"
-        return warning("schedule", finding, "any living worker does that: start one")
-    return ok("schedule", "no job is overdue")
-
-
-def dead_letter_check(counts: Mapping[State, int], new: Deaths) -> Check:
-    """Jobs that failed for good, and how many of them did so within `NEW_FOR`."""
-    dead = counts.get(State.FAILED, 0)
-    if not dead:
-        return ok("dead letters", "none")
-    count = f"at least {len(new.found):,}" if new.is_cut else f"{len(new.found):,}" if new.found else "none"
-    finding = f"{dead:,}; {count} of them came in the last {span(NEW_FOR)}"
-    return warning("dead letters", finding, "look at `posthorse jobs --state failed`, then `posthorse retry ID…`")
-
-
-def backlog_check(waiting: int, running: int, counts: Mapping[State, int]) -> Check:
-    """How much there is to do; never wrong by itself."""
-    told = [f"{waiting:,} waiting", f"{running:,} running"]
-    aside = (State.SCHEDULED, State.BLOCKED, State.PAUSED)
-    told += [f"{counts[state]:,} {state.value}" for state in aside if counts.get(state)]
-    return ok("jobs", ", ".join(told))
-
-
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} ({count:,})" for name, count in sorted(counts.items()))
 
 
 def _bytes(count: str | int | float | None) -> str:

@@ -2,127 +2,258 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from textwrap import wrap
+from typing import TYPE_CHECKING, cast
 
 import click
 
+from posthorse import ids
 from posthorse.app.client import Posthorse
 from posthorse.app.configure import exposed_file
+from posthorse.cli.bounded import Looks, TookTooLong
 from posthorse.cli.checks import (
-    NEW_FOR,
     Check,
     Verdict,
-    backlog_check,
+    blocked_check,
     clock_check,
-    dead_letter_check,
-    due_check,
+    files_check,
+    integrity_check,
+    locks_check,
     lost_log_check,
     ok,
     postgres_checks,
     problem,
+    schema_check,
+    server_writes_check,
+    space_check,
     sqlite_checks,
-    unserved_checks,
+    unfinished_integrity_check,
     warning,
-    worker_check,
 )
 from posthorse.cli.exits import Exit
+from posthorse.cli.files import facts_of_files, file_system, free_bytes, holders, me, why_no_room
 from posthorse.cli.screen import clean, has_color, out, out_json, say, width
-from posthorse.cli.target import is_empty, json_option, open_store, target_options
+from posthorse.cli.target import FIRST_PATIENCE, be_patient, find_store, is_empty, json_option, target_options
+from posthorse.cli.words import span
+from posthorse.cli.work_checks import (
+    MOST_LISTED,
+    MOST_UNFIT_COUNTED,
+    NEW_FOR,
+    backlog_check,
+    dead_letter_check,
+    due_check,
+    free_places,
+    stalled_check,
+    unfit_check,
+    unserved_checks,
+    worker_check,
+)
 from posthorse.clock import microseconds
-from posthorse.errors import StoreError
-from posthorse.store.migrate import SCHEMA_VERSION
+from posthorse.errors import StoreError, StoreUnreachable
+from posthorse.rules.queues import DEFAULTS, QueueSettings
+from posthorse.rules.registry import checked_span
+from posthorse.store.base import Steps, operation, quiet
 from posthorse.store.operations import read
 from posthorse.store.operations.dead_letters import new_dead_letters
+from posthorse.store.operations.limits import limits_at_work
+from posthorse.store.operations.queues import live_layers, queue_rows
+from posthorse.store.operations.read import Unserved
 from posthorse.store.operations.runners import next_due
+from posthorse.store.postgres.locks import obstacles
 from posthorse.store.store import store_now
 
-MARKS = {Verdict.OK: ("✓", "green"), Verdict.WARNING: ("!", "yellow"), Verdict.PROBLEM: ("✗", "red")}
+if TYPE_CHECKING:
+    from posthorse.store.sqlite.backend import SqliteBackend
+
+MARKS = {Verdict.OK: ("✓", "green"), Verdict.WARNING: ("!", "yellow"), Verdict.ERROR: ("✗", "red")}
 NAME_COLUMNS = 13
+
+WITHOUT_WHICH_NOTHING_GOES = frozenset({"files", "locks", "schema", "store", "writes"})
+"""An error of one of these checks means that the store cannot be used."""
+
+
+@quiet
+@operation
+def nothing_at_all() -> Steps[None]:
+    """Begin a write transaction and commit it empty: whoever cannot do that cannot enqueue a job, either."""
+    yield from ()
 
 
 @click.command()
+@click.option("--strict", is_flag=True, help="Let warnings fail, too: end with 1 unless all is well.")
+@click.option("--timeout", metavar="SPAN", default="30s", help="End after this at the latest; else 30s.")
 @target_options
 @json_option
-def doctor(target: str | None, url: str | None, as_json: bool) -> int:
+def doctor(strict: bool, timeout: str, target: str | None, url: str | None, as_json: bool) -> int:
     """Check the store and the workers, and say what to do.
 
-    Changes nothing. Ends with 0 unless there is a problem: 5 when the store cannot be used, 1 for any other.
-    Warnings are worth a look and fail nothing.
+    Changes nothing. Ends with 0 unless there is an error: 5 when the store cannot be used, 1 for any other. Warnings
+    are worth a look and fail nothing, but with --strict. It ends in time whatever hangs: one check may take a third of
+    --timeout.
+
+    \b
+      posthorse doctor --url "$POSTHORSE_URL" --strict --json
     """
-    app = open_store(target, url)
+    looks = Looks(checked_span(timeout, name="--timeout"))
+    app = find_store(target, url)
+    be_patient(app, min(FIRST_PATIENCE, looks.each / 2))
     checks: list[Check] = []
-    code = Exit.OK
     try:
-        for check in _examine(app):
+        for check in _examined(app, looks):
             checks.append(check)
             if not as_json:
                 _print(check)
-    except StoreError as error:
-        checks.append(problem("store", str(error), "nothing more can be checked until then"))
-        code = Exit.UNREACHABLE
-        if not as_json:
-            _print(checks[-1])
+    finally:
+        if not looks.is_stuck:  # what hangs holds what closing waits for
+            app.close()
     tally = Counter(check.verdict for check in checks)
-    if tally[Verdict.PROBLEM] and code is Exit.OK:
-        code = Exit.JOB_FAILED
+    code = _exit(checks, strict=strict)
     if as_json:
-        out_json({"ok": code is Exit.OK, "store": app.store.where, "checks": [check._asdict() for check in checks]})
+        shape = {"ok": code is Exit.OK, "verdict": _worst(tally), "store": app.store.where}
+        out_json({**shape, "checks": [check._asdict() for check in checks]})
     else:
         say(_summary(tally))
     return code
 
 
-def _examine(app: Posthorse) -> Iterator[Check]:
+def _exit(checks: Sequence[Check], *, strict: bool) -> Exit:
+    errors = {check.name for check in checks if check.verdict is Verdict.ERROR}
+    if errors & WITHOUT_WHICH_NOTHING_GOES:
+        return Exit.UNREACHABLE
+    is_well = all(check.verdict is Verdict.OK for check in checks) if strict else not errors
+    return Exit.OK if is_well else Exit.JOB_FAILED
+
+
+def _examined(app: Posthorse, looks: Looks) -> Iterator[Check]:
+    """The checks; one that fails or does not come back is the last."""
+    try:
+        yield from _examine(app, looks)
+    except (TookTooLong, StoreError) as error:
+        name = error.name if isinstance(error, TookTooLong) else "store"
+        if app.store.is_sqlite and isinstance(error, TookTooLong | StoreUnreachable):
+            yield blocked_check(name, _why(error), holders(Path(app.store.where)))
+        else:
+            yield problem(name, _why(error), "nothing more can be checked until then")
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, TookTooLong):
+        return f"no answer within {span(timedelta(seconds=error.seconds))}: it hangs, or has far too much to do"
+    return str(error).partition("; find it with")[0]
+
+
+def _examine(app: Posthorse, looks: Looks) -> Iterator[Check]:
+    yield _secrets()
     store = app.store
     where = clean(store.where)
-    exposed = exposed_file()
-    if exposed is not None:
-        finding = f"{clean(str(exposed))} holds the store's password, and everybody on this machine may read it"
-        yield warning("secrets", finding, f"chmod 600 {clean(str(exposed))}, or keep the address in POSTHORSE_URL")
-    if is_empty(app):
-        yield warning("store", f"there is no file {where} yet", "`posthorse migrate` or the first use makes it")
-        return
-    if store.is_sqlite and _has_lost_its_log(Path(store.where)):
-        yield lost_log_check(where)
-        return
-    began = time.perf_counter()
-    version = store.schema_version()
-    if version is None or version < SCHEMA_VERSION:
-        found = "no tables of Posthorse" if version is None else f"version {version} of the schema"
-        finding = f"{where} has {found}; this Posthorse needs {SCHEMA_VERSION}"
-        yield warning("schema", finding, "run `posthorse migrate`")
-        return
-    ours_before = time.time()
-    theirs = store.read(store_now())
-    ours = (ours_before + time.time()) / 2
-    yield ok("store", f"{where} answered in {(time.perf_counter() - began) * 1000:.0f} ms")
-    yield ok("schema", f"version {version}")
     if store.is_sqlite:
-        yield from sqlite_checks(store.backend.health(), _file_system(Path(store.where)))
+        path = Path(store.where)
+        if is_empty(app):
+            yield problem(
+                "store", f"there is no file {where}", "check the address; `posthorse migrate` makes a new, empty store"
+            )
+            return
+        if _has_lost_its_log(path):
+            yield lost_log_check(where)
+            return
+        files = looks.at("files", lambda: files_check(facts_of_files(path), me()))
+        yield files
+        if files.verdict is Verdict.ERROR:
+            return
+        yield looks.at("space", lambda: space_check(free_bytes(path), why_no_room(path.parent)))
+        store.backend.file.busy_seconds = looks.each / 2  # type: ignore[union-attr]  # SQLite's
     else:
-        yield from postgres_checks(store.backend.health())
-        yield clock_check(timedelta(seconds=ours - theirs / 1_000_000))
-    yield from _work(app)
+        found = looks.at("store", lambda: obstacles(store.backend))  # type: ignore[arg-type]  # PostgreSQL's
+        yield locks_check(found.lock)
+        yield server_writes_check(is_read_only=found.is_read_only, may_write=found.may_write)
+    began = time.perf_counter()
+    version = looks.at("store", store.schema_version)
+    yield ok("store", f"{where} answered in {(time.perf_counter() - began) * 1000:.0f} ms")
+    schema = schema_check(version, where)
+    yield schema
+    if schema.verdict is Verdict.ERROR:
+        return
+    yield from _database(app, looks)
+    yield from _work(app, looks)
 
 
-def _work(app: Posthorse) -> Iterator[Check]:
+def _database(app: Posthorse, looks: Looks) -> Iterator[Check]:
     store = app.store
-    waiting = sum(depth.waiting for depth in store.read(read.depths()))
-    counts = store.read(read.parked_counts())
-    rows = store.read(read.workers())
-    unserved = store.read(read.unserved())
-    yield worker_check(rows, timedelta(seconds=app.settings.lease), waiting)
-    yield from unserved_checks(unserved)
-    yield backlog_check(waiting, store.read(read.running_count()), counts)
-    yield due_check(store.read(next_due()).job)
-    yield dead_letter_check(counts, store.read(new_dead_letters(microseconds(NEW_FOR))))
+    if not store.is_sqlite:
+        ours_before = time.time()
+        theirs = looks.at("clock", lambda: store.read(store_now()))
+        ours = (ours_before + time.time()) / 2
+        yield from postgres_checks(looks.at("server", store.backend.health))
+        yield clock_check(timedelta(seconds=ours - theirs / 1_000_000))
+        return
+    path = Path(store.where)
+    try:
+        looks.at("writes", lambda: store.run(nothing_at_all()))
+        yield ok("writes", "a write transaction began at once")
+    except (StoreError, TookTooLong) as error:
+        yield blocked_check("writes", _why(error), holders(path))
+        return
+    backend = cast("SqliteBackend", store.backend)
+    yield from sqlite_checks(looks.at("durability", backend.facts), file_system(path))
+    size = path.stat().st_size
+    try:
+        yield integrity_check(looks.at("integrity", backend.integrity), size)
+    except TookTooLong as late:
+        yield unfinished_integrity_check(size, late.seconds)
+
+
+def _work(app: Posthorse, looks: Looks) -> Iterator[Check]:
+    store = app.store
+
+    def settled() -> Mapping[str, QueueSettings]:
+        return app.registry.queues.settings(store.read(live_layers()))
+
+    settings = looks.at("queues", settled)
+    unserved = looks.at("queues", lambda: store.read(read.unserved(settings)))
+    rows = looks.at("workers", lambda: store.read(read.workers()))
+    queues = looks.at("jobs", lambda: store.read(queue_rows()))
+    counts = looks.at("jobs", lambda: store.read(read.parked_counts()))
+    running = looks.at("jobs", lambda: store.read(read.running_count()))
+    waiting = sum(queue.waiting for queue in queues)
+    lease = timedelta(seconds=app.settings.lease)
+    yield worker_check(rows, lease, waiting)
+    yield from unserved_checks(unserved, looks.at("kinds", lambda: _waited(app, unserved)))
+    limits = looks.at("stalled", lambda: store.read(limits_at_work(1_000)))
+    now = looks.at("stalled", lambda: store.read(store_now()))
+    served = [queue for queue in queues if not any(jobs.queue == queue.queue for jobs in unserved)]
+    begun = [queue for queue in served if not settings.get(queue.queue, DEFAULTS).is_closed(now)]
+    yield stalled_check(begun, free_places(rows, lease), is_limited=any(limit.is_full for limit in limits))
+    yield backlog_check(waiting, running, counts)
+    yield due_check(looks.at("schedule", lambda: store.read(next_due())).job)
+    yield unfit_check(looks.at("unfit", lambda: store.read(read.count_unfit(MOST_UNFIT_COUNTED))))
+    yield dead_letter_check(
+        counts, looks.at("dead letters", lambda: store.read(new_dead_letters(microseconds(NEW_FOR))))
+    )
+
+
+def _waited(app: Posthorse, unserved: Sequence[Unserved]) -> timedelta:
+    """How long the first of those of an unknown kind has waited: as long as it is old."""
+    unknown = [jobs for jobs in unserved if not jobs.is_known][:MOST_LISTED]
+    first = [job for jobs in unknown if (job := app.store.read(read.next_in_line(jobs.queue, jobs.kind)))]
+    if not first:
+        return timedelta(0)
+    now = app.store.read(store_now()) // 1000
+    return max(timedelta(0), timedelta(milliseconds=now - min(map(ids.milliseconds_of, first))))
+
+
+def _secrets() -> Check:
+    exposed = exposed_file()
+    if exposed is None:
+        return ok("secrets", "no file of settings shows a password to others")
+    name = clean(str(exposed))
+    finding = f"{name} holds the store's password, and everybody on this machine may read it"
+    return warning("secrets", finding, f"chmod 600 {name}, or keep the address in POSTHORSE_URL")
 
 
 def _has_lost_its_log(path: Path) -> bool:
@@ -131,27 +262,11 @@ def _has_lost_its_log(path: Path) -> bool:
     return not log.exists() and index.exists() and not log.exists()
 
 
-def _file_system(path: Path) -> str | None:
-    """The kind of file system that a file lies on; None where that cannot be known."""
-    try:
-        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    target = path.resolve()
-    best, found = -1, None
-    for line in mounts.splitlines():
-        before, _, after = line.partition(" - ")
-        place = re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), before.split()[4])
-        if target.is_relative_to(place) and len(place) >= best:
-            best, found = len(place), after.split()[0]
-    return found
-
-
 def _print(check: Check) -> None:
     mark, color = MARKS[check.verdict]
     painted = click.style(mark, fg=color) if has_color(sys.stdout) else mark
     room = max(20, width() - NAME_COLUMNS - 3)
-    lines = wrap(clean(check.finding), room)
+    lines = wrap(clean(check.finding), room) or [""]
     if check.advice is not None:
         lines += wrap(f"→ {clean(check.advice)}", room, subsequent_indent="  ")
     out(f"{painted} {check.name:<{NAME_COLUMNS}} {lines[0]}")
@@ -159,10 +274,14 @@ def _print(check: Check) -> None:
         out(f"  {'':<{NAME_COLUMNS}} {line}")
 
 
+def _worst(tally: Mapping[Verdict, int]) -> Verdict:
+    return next((verdict for verdict in (Verdict.ERROR, Verdict.WARNING) if tally[verdict]), Verdict.OK)
+
+
 def _summary(tally: Counter[Verdict]) -> str:
     told = [
         f"{tally[verdict]} {verdict.value}{'' if tally[verdict] == 1 else 's'}"
-        for verdict in (Verdict.PROBLEM, Verdict.WARNING)
+        for verdict in (Verdict.ERROR, Verdict.WARNING)
         if tally[verdict]
     ]
     return f"{' and '.join(told)}." if told else "All is well."

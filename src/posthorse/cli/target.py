@@ -52,10 +52,7 @@ def named_target(target: str | None) -> str:
 
 def open_application(target: str | None, url: str | None) -> Posthorse:
     """The application, with the code of its jobs. Raises InvalidSettings, click.UsageError."""
-    app = load_application(named_target(target))
-    if url is not None:
-        app.use_url(url)
-    return _kept(app)
+    return _kept(_application(target, url))
 
 
 def open_store(target: str | None, url: str | None) -> Posthorse:
@@ -63,16 +60,21 @@ def open_store(target: str | None, url: str | None) -> Posthorse:
 
     Raises InvalidSettings, StoreUnreachable.
     """
+    return _kept(find_store(target, url))
+
+
+def find_store(target: str | None, url: str | None) -> Posthorse:
+    """Find the same store, for a caller that closes it. Raises as `open_store`."""
     if target is not None:
-        return open_application(target, url)
+        return _application(target, url)
     if url is not None:
-        return _kept(Posthorse(url))
+        return Posthorse(url)
     found = find_target()
     if found is None:
-        return _kept(Posthorse())
+        return Posthorse()
     target, place = found
     try:
-        return _kept(load_application(target))
+        return load_application(target)
     except InvalidSettings as error:
         raise InvalidSettings(f"{error}\n  {place} names this application; --url URL does without it") from error
 
@@ -102,6 +104,13 @@ def be_patient(app: Posthorse, seconds: float = 30.0) -> None:
     backend = app.store.backend
     if backend.dialect.name == "postgres":
         backend.patience = seconds  # type: ignore[union-attr]  # told apart by its dialect
+
+
+def _application(target: str | None, url: str | None) -> Posthorse:
+    app = load_application(named_target(target))
+    if url is not None:
+        app.use_url(url)
+    return app
 
 
 def _kept(app: Posthorse) -> Posthorse:

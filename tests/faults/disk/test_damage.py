@@ -8,8 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -336,14 +335,6 @@ def test_a_reader_that_pins_the_log_is_told_and_the_log_is_cut_back_after_it(
     yard.audit()
 
 
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that every account may walk through; those of pytest are their owner's alone."""
-    with tempfile.TemporaryDirectory(prefix="posthorse-") as folder:
-        os.chmod(folder, 0o711)
-        yield Path(folder)
-
-
 @pytest.mark.parametrize(("is_new", "mode"), [(True, 0o555), (False, 0o555), (False, 0o000)])
 def test_a_folder_that_may_not_be_written_to_is_a_clear_exit(open_folder: Path, is_new: bool, mode: int) -> None:
     """F48, under an account without rights. The modules are loaded first: that account may not even see them."""
@@ -380,10 +371,6 @@ def test_a_folder_that_may_not_be_written_to_is_a_clear_exit(open_folder: Path, 
 
 def test_a_disk_that_is_nearly_full_is_told_by_the_doctor() -> None:
     """F35, before it happens."""
-    healthy: checks.Health = {
-        "library": "3.51.3", "journal_mode": "wal", "synchronous": "FULL", "integrity": "ok",
-        "file_bytes": 1, "log_bytes": 0, "free_bytes": 10_000_000,
-    }  # fmt: skip
-    found = {check.name: check for check in checks.sqlite_checks(healthy, "ext4")}
-    assert found["space"].verdict is checks.Verdict.WARNING
-    assert "10 MB are free" in found["space"].finding
+    found = checks.space_check(10_000_000, None)
+    assert found.verdict is checks.Verdict.WARNING
+    assert "10 MB are free" in found.finding

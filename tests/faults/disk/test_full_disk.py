@@ -42,7 +42,7 @@ def _fill_and_drain(crash: Crash, disk: Path) -> None:
         _enqueue_until_it_is_refused(quick)
     wait_for(lambda: "is full" in worker.log or None, "the worker to notice")
     _, told = doctor(url)  # it may find more that is wrong by now: nobody can beat
-    assert "0 bytes are free on its disk → make room" in told
+    assert "nothing more fits beside the file (No space left on device); 0 bytes are free → make room" in told
 
     filler.unlink()
     crash.drain([*long, repeating, *quick])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 import msgspec
 
 from posthorse.rules.job import State
+from posthorse.rules.queues import DEFAULTS, QueueSettings, as_labels
 from posthorse.store.base import Ask, Steps, ask, ask_rows, operation, single_operation
 from posthorse.store.operations.moves import PARKED_STATES
 from posthorse.store.queries import Row, Value
@@ -89,12 +90,16 @@ class WorkerRow(NamedTuple):
 
 
 class Unserved(NamedTuple):
-    """Jobs that nobody takes. `is_known`: a living runner knows the kind, and leaves the queue out."""
+    """Jobs that nobody takes. `is_known`: a living runner knows the kind, and leaves the queue out.
+
+    `lacks_labels`: one would take it, and has not the labels that the queue asks for.
+    """
 
     queue: str
     kind: str
     waiting: int
     is_known: bool
+    lacks_labels: bool = False
 
 
 class HolderRow(NamedTuple):
@@ -230,22 +235,38 @@ def running_count() -> Steps[int]:
 
 
 @operation
-def unserved() -> Steps[list[Unserved]]:
-    """The jobs that wait in queues from which no living runner takes their kind."""
+def unserved(settings: Mapping[str, QueueSettings] | None = None) -> Steps[list[Unserved]]:
+    """The jobs that wait in queues from which no living runner takes their kind; `settings` holds their labels."""
     waiting: Counter[tuple[str, str]] = Counter()
     for depth in (yield ask("depths")):
         queue, kind, _, count = cast("tuple[str, str, int, int]", depth[:4])
         waiting[queue, kind] += count
-    living = [
-        (_decode_names(cast("str", queues)), _decode_names(cast("str", kinds)))
-        for queues, kinds in (yield ask("what_the_living_serve"))
-    ]
+    living: list[tuple[list[str], list[str], dict[str, str]]] = []
+    for row in (yield ask("what_the_living_serve")):
+        queues, kinds, labels = map(_decode_names, cast("tuple[str, str, str]", row))
+        living.append((queues, kinds, as_labels(labels)))
     found: list[Unserved] = []
     for (queue, kind), count in sorted(waiting.items()):
-        taken = [queues for queues, kinds in living if kind in kinds]
-        if not any(queue in queues or not queues for queues in taken):
-            found.append(Unserved(queue, kind, count, is_known=bool(taken)))
+        knowing = [(queues, labels) for queues, kinds, labels in living if kind in kinds]
+        taking = [labels for queues, labels in knowing if queue in queues or not queues]
+        needed = (settings or {}).get(queue, DEFAULTS)
+        if not any(needed.fits(labels) for labels in taking):
+            found.append(Unserved(queue, kind, count, is_known=bool(knowing), lacks_labels=bool(taking)))
     return found
+
+
+@single_operation
+def next_in_line(queue: str, kind: str) -> Steps[str | None]:
+    """The id of the job of a queue and kind that is next in its lane; None when none waits."""
+    rows = yield ask("lined_up", queue=queue, kind=kind, limit=1)
+    return cast("str", rows[0][0]) if rows else None
+
+
+@single_operation
+def count_unfit(limit: int) -> Steps[int]:
+    """How many jobs are set aside because they do not fit the code of the workers; no more than are counted."""
+    rows = yield ask("count_unfit", limit=limit)
+    return cast("int", rows[0][0])
 
 
 def _by_id(found: Sequence[Row], state: State) -> Steps[list[JobRow]]:

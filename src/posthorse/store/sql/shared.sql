@@ -825,8 +825,8 @@ SELECT id, worker, host, pid, version, started_at, beat_at, idle, draining, runn
 FROM @runners ORDER BY worker, started_at, id
 
 -- ## what_the_living_serve
--- The queues that each living runner takes from, none for all of them, and the kinds that it knows.
-SELECT queues, kinds FROM @runners WHERE boot = :boot AND expires_at > :lease_now
+-- The queues that each living runner takes from, none for all of them, the kinds that it knows, and its labels.
+SELECT queues, kinds, labels FROM @runners WHERE boot = :boot AND expires_at > :lease_now
 
 -- ## depths
 -- How many jobs wait in each lane.
@@ -838,6 +838,13 @@ ORDER BY lanes.queue, lanes.kind, lanes.priority
 -- ## parked_counts
 -- How many jobs are set aside, by state.
 SELECT state, count(*) FROM @parked GROUP BY state ORDER BY state
+
+-- ## count_unfit
+-- How many jobs are set aside because their arguments do not fit the code of the workers.
+SELECT count(*) FROM (
+    SELECT 1 FROM @parked p JOIN @jobs j ON j.id = p.job
+    WHERE p.state = 'blocked' AND p.gate IS NULL AND substr(j.reason, 1, 6) = 'unfit:' LIMIT :limit
+) AS unfit
 
 -- ## running_count
 -- How many jobs somebody holds a lease on.

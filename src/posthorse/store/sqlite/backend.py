@@ -146,21 +146,32 @@ class SqliteBackend:
             yield execute, run_script
 
     def health(self) -> Mapping[str, str | int | float | None]:
-        """What `posthorse doctor` says about the file; `integrity` is "ok" or the first thing that is wrong."""
+        """Facts about the file; `integrity` is "ok" or the first thing that is wrong."""
+        return {**self.facts(), "integrity": self.integrity()}
+
+    def integrity(self) -> str:
+        """Look the file through, on a connection of its own; return "ok" or the first thing that is wrong."""
+        session = self.file.open()
+        try:
+            return str(pragma(session.connection, "quick_check(1)"))
+        except sqlite3.DatabaseError as error:  # too damaged even to be checked
+            return str(error)
+        finally:
+            session.close()
+
+    def facts(self) -> Mapping[str, str | int | float | None]:
+        """Facts about the file and its settings that cost next to nothing."""
         with self._reader_lock:
             session = self._reader = self._reader or self.file.open()
             connection = session.connection
-            disk = os.statvfs(self.path)
             try:
                 return {
                     "library": sqlite3.sqlite_version,
                     "other_libraries": ", ".join(name for name in _OTHER_LIBRARIES if name in sys.modules) or None,
                     "journal_mode": pragma(connection, "journal_mode"),
                     "synchronous": _SYNCHRONOUS[int(pragma(connection, "synchronous"))],
-                    "integrity": _integrity(connection),
                     "file_bytes": _size(self.path),
                     "log_bytes": _size(f"{self.path}-wal"),
-                    "free_bytes": disk.f_bavail * disk.f_frsize,
                 }
             except sqlite3.Error as error:
                 raise unreadable(error, self.path) from error
@@ -201,13 +212,6 @@ class SqliteBackend:
             return None, explained(error, self.path)
         connection.execute("RELEASE operation")
         return answer, None
-
-
-def _integrity(connection: sqlite3.Connection) -> str | int:
-    try:
-        return pragma(connection, "quick_check(1)")
-    except sqlite3.DatabaseError as error:  # too damaged even to be checked
-        return str(error)
 
 
 def _size(path: Path | str) -> int | None:

@@ -1,0 +1,55 @@
+"""Looks at things that may hang: each in a thread of its own, and none for longer than it may take."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+SHARE = 3
+"""One look may take this part of the time for all of them."""
+
+
+class TookTooLong(Exception):
+    """A look did not come back in time; `name` is the check that it was for."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        self.name = name
+        self.seconds = seconds
+        super().__init__(f"{name} took longer than {seconds:.1f} s")
+
+
+class Looks:
+    """Looks, with an end for each and for all of them."""
+
+    def __init__(self, seconds: float) -> None:
+        self.each = seconds / SHARE
+        self.is_stuck = False
+        """True once a look did not come back: its thread may hold locks, so whatever it uses cannot be closed."""
+        self._ends_at = time.monotonic() + seconds
+
+    def at(self, name: str, look: Callable[[], T]) -> T:
+        """Return what a look finds. Raises TookTooLong, and what the look raises."""
+        seconds = max(0.0, min(self.each, self._ends_at - time.monotonic()))
+        found: list[T] = []
+        errors: list[BaseException] = []
+
+        def take_a_look() -> None:
+            try:
+                found.append(look())
+            except BaseException as error:
+                errors.append(error)
+
+        # A daemon: the process can end although it hangs.
+        thread = threading.Thread(target=take_a_look, name=f"posthorse-doctor-{name}", daemon=True)
+        thread.start()
+        thread.join(seconds)
+        if errors:
+            raise errors[0]
+        if not found:
+            self.is_stuck = True
+            raise TookTooLong(name, seconds)
+        return found[0]
