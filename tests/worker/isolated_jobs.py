@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import functools
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import posthorse as ph
 
@@ -35,6 +38,27 @@ def length(text: str) -> int:
 @app.job(isolation="process")
 def fail() -> None:
     raise ValueError("of the job's own")
+
+
+def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def inner(*args: object, **kwargs: object) -> object:
+        return function(*args, **kwargs)
+
+    return inner
+
+
+@app.job(isolation="process")
+@wrapped
+async def wrapped_double(n: int) -> int:
+    await asyncio.sleep(0)
+    return 2 * n
+
+
+@app.job(isolation="process")
+@wrapped
+async def wrapped_endless() -> None:
+    await asyncio.get_running_loop().create_future()
 
 
 @app.job

@@ -91,6 +91,8 @@ async def run(assignment: Assignment, threads: Threads[ValueOrError]) -> Outcome
             if assignment.timeout is not None:
                 stop.limit(assignment.timeout)
             value = await _in_thread(threads, kind.function, args, kwargs)
+            if hasattr(type(value), "__await__"):  # a plain wrapper around an async function
+                value = await _awaited(cast("Awaitable[object]", value), assignment)
         elif assignment.timeout is None:
             value = await cast("Awaitable[object]", kind.function(*args, **kwargs))
         else:
@@ -165,10 +167,25 @@ async def _context(assignment: Assignment, journal: Journal) -> Context:
     )
 
 
-async def _with_timeout(running: Awaitable[object], timeout: float | None) -> object:
-    if timeout is None:
-        return await running
-    clock = asyncio.timeout(timeout)
+async def _awaited(value: Awaitable[object], assignment: Assignment) -> object:
+    """What a plain function gave to be awaited, unless the job was asked to stop meanwhile."""
+    stop = assignment.stop
+    if stop.is_due:
+        getattr(value, "close", _nothing)()  # a coroutine that was never begun
+        stop.raise_if_asked()
+    stop.is_awaited = True
+    if assignment.timeout is None:
+        return await value
+    return await _with_timeout(value, assignment.timeout, stop.seconds_left)
+
+
+def _nothing() -> None:
+    """What there is to close of a future."""
+
+
+async def _with_timeout(running: Awaitable[object], timeout: float, left: float | None = None) -> object:
+    """`left` is what is left of the timeout, where some of it is over."""
+    clock = asyncio.timeout(timeout if left is None else left)
     try:
         async with clock:
             return await running

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from posthorse.rules.lifecycle import Outcome
 from posthorse.store.operations.finish import Attempt
@@ -36,8 +37,8 @@ class Here:
                 longest_transaction=self._longest_transaction,
             )
         task = asyncio.current_task()
-        if kind.is_async and task is not None:
-            running.heard = lambda is_urgent: _cancel(task) if is_urgent else None
+        if task is not None:
+            running.heard = partial(_cancel, task, running)
         return await run(running, self._threads)
 
     def end(self, running: Running) -> bool:
@@ -49,5 +50,6 @@ class Here:
         self._threads.close()
 
 
-def _cancel(task: asyncio.Task[object]) -> None:
-    task.cancel()
+def _cancel(task: asyncio.Task[object], running: Running, is_urgent: bool) -> None:
+    if is_urgent and (running.kind.is_async or running.stop.is_awaited):
+        task.cancel()

@@ -13,10 +13,12 @@ _STRENGTH = {"yield": 1, "shutdown": 2, "pause": 3, "cancel": 4, "lost": 5}
 class StopSignal:
     """What is asked of one running job: "yield", "shutdown", "pause", "cancel", "lost", or nothing."""
 
-    __slots__ = ("_ends_at", "_timeout", "request")
+    __slots__ = ("_ends_at", "_timeout", "is_awaited", "request")
 
     def __init__(self) -> None:
         self.request: str | None = None
+        self.is_awaited = False
+        """True once the code of a plain function is awaited on the loop, where it can be cancelled."""
         self._timeout = 0.0
         self._ends_at: float | None = None
 
@@ -46,6 +48,11 @@ class StopSignal:
             raise Interrupted(f"the job stops here: {self.request}")
         if self.is_overdue:
             raise TimeoutError(f"{TIMED_OUT}timeout of {self._timeout:g} s")
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long it may still take; None for as long as it likes."""
+        return None if self._ends_at is None else max(0.0, self._ends_at - time.monotonic())
 
     @property
     def is_overdue(self) -> bool:

@@ -76,7 +76,8 @@ class Turn:
 
     def interrupt(self) -> None:
         """Cancels an async job where it waits."""
-        if self._kind is not None and self._kind.is_async and self.task is not None:
+        can_hear = self._kind is not None and (self._kind.is_async or self.stop.is_awaited)
+        if can_hear and self.task is not None:
             self.task.cancel()
 
 
