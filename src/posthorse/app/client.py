@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar, overload
 
 import msgspec
 
@@ -17,6 +17,7 @@ from posthorse.app.declaring import JobDecorator
 from posthorse.app.job import Job
 from posthorse.app.jobs import Jobs
 from posthorse.app.kind import Call, JobFunction
+from posthorse.app.pickling import application_at, place_of
 from posthorse.app.queues import Gate, Patience, Queue
 from posthorse.clock import Clock
 from posthorse.errors import InvalidOption, QueueFull
@@ -64,6 +65,15 @@ class Posthorse:
         self.registry.queues.read_file(said_of_queues)
         self.gate = Gate(self)
         self.store = Store(self.settings.url, schema=self.settings.schema, clock=clock)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return application_at, place_of(self)
 
     # ── declaring ────────────────────────────────────────────────────────────────────────────────────
 

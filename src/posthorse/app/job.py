@@ -118,11 +118,11 @@ class Job(Generic[R]):
         text = None if arguments is None else await asyncio.to_thread(replaced, self._app, self.id, arguments)
         return await self._arequest("retry", arguments=text)
 
-    def retry_with(self, *args: object, **kwargs: object) -> State:
+    def retry_with(self, /, *args: object, **kwargs: object) -> State:
         """The same with these arguments in place of all that the job had. Raises as `retry`."""
         return self._request("retry", arguments=rebound(self._app, self.id, args, kwargs))
 
-    async def aretry_with(self, *args: object, **kwargs: object) -> State:
+    async def aretry_with(self, /, *args: object, **kwargs: object) -> State:
         """See `retry_with`."""
         text = await asyncio.to_thread(rebound, self._app, self.id, args, kwargs)
         return await self._arequest("retry", arguments=text)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Generic, Literal, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Literal, ParamSpec, Self, TypeVar, cast
 
 import msgspec
 
+from posthorse.app.pickling import is_found
 from posthorse.clock import micros_of, microseconds
 from posthorse.errors import InvalidOption
 from posthorse.rules.apart import NOTHING, value_of
+from posthorse.rules.arguments.annotations import attribute_of
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.gates import need_of_sequence
 from posthorse.rules.job import Lane, NewJob, Options, checked_name, checked_priority
@@ -78,7 +81,7 @@ class Kind(Generic[P, R]):
         """The name under which jobs of this kind are stored."""
         return self._registered.kind
 
-    def bind(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
+    def bind(self, /, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         """Checks arguments against the signature and holds them for later. Raises InvalidArgument, TooLarge."""
         arguments = self._registered.signature.encode(args, kwargs)
         job = msgspec.structs.replace(self._template, arguments=arguments)
@@ -87,11 +90,11 @@ class Kind(Generic[P, R]):
             job = self._told_apart(job, args, kwargs)
         return Call(self._app, job, overrides.connection, overrides.block)
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+    def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Stores a job; durable when this returns. Raises InvalidArgument, KeyConflict, StoreError."""
         return self.bind(*args, **kwargs).enqueue()
 
-    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+    async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Stores a job; durable when this returns. Raises InvalidArgument, KeyConflict, StoreError."""
         return await self.bind(*args, **kwargs).aenqueue()
 
@@ -173,6 +176,15 @@ class Kind(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<Kind {self.kind!r}>"
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        return _kind_again, (self._app, self.kind, self._overrides)
+
     def _told_apart(self, job: NewJob, args: tuple[object, ...], kwargs: Mapping[str, object]) -> NewJob:
         """With what tells it apart from others: key, identity, and its place in a sequence."""
         unique, key, options = self._unique, self._overrides.key, job.options
@@ -210,18 +222,45 @@ class Kind(Generic[P, R]):
 
 
 class JobFunction(Kind[P, R], Generic[P, R, Q, S]):
-    """A kind as the decorator gives it back: called plainly, it is the function. Q and S are the function's own."""
+    """A kind as the decorator gives it back: called plainly, it is the function. Q and S are the function's own.
+
+    What is asked of functions, as by `inspect`, `typing` and `pickle`, it answers as the function does.
+    """
 
     def __init__(self, app: Posthorse, registered: Registered, function: Callable[Q, S]) -> None:
         super().__init__(app, registered)
         self.__wrapped__ = function
         self.__doc__ = function.__doc__
         self.__name__ = registered.function.__name__
+        self.__qualname__ = registered.function.__qualname__
         self.__module__ = function.__module__
 
-    def __call__(self, *args: Q.args, **kwargs: Q.kwargs) -> S:
+    if not TYPE_CHECKING:  # or every misspelt method would be one
+
+        def __getattr__(self, name: str) -> object:
+            """What it does not have itself, from the function: its defaults, its code, what other decorators noted."""
+            if name != "__wrapped__":  # not there yet
+                with suppress(AttributeError):
+                    return attribute_of(self.__wrapped__, name)
+            raise AttributeError(f"{self!r} has no attribute {name!r}", name=name, obj=self)
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        if is_found(self, self.__module__, self.__qualname__):
+            return self.__qualname__
+        return _function_again, (self._app, self.kind)
+
+    def __call__(self, /, *args: Q.args, **kwargs: Q.kwargs) -> S:
         """Runs the function here and now, as if it were no job."""
         return self.__wrapped__(*args, **kwargs)
+
+
+def _function_again(app: Posthorse, kind: str) -> JobFunction[..., object, ..., object]:
+    registered = app.registry[kind]
+    return JobFunction(app, registered, registered.function)
+
+
+def _kind_again(app: Posthorse, kind: str, overrides: Overrides) -> Kind[..., object]:
+    return Kind(app, app.registry[kind], overrides)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,50 @@
+"""How an application and what is declared on it reach another process: as functions do, by the name of their module.
+
+Pickling needs the application to be held by a variable of a module that the other process can import.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from functools import reduce
+from pickle import PicklingError
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from posthorse.app.client import Posthorse
+
+MAIN = "__main__"
+
+
+def place_of(app: Posthorse) -> tuple[str, str]:
+    """The module and the variable that hold an application. Raises PicklingError when none does."""
+    places = list(_places(app))
+    if not places:
+        raise PicklingError(
+            "this application, or a kind or a job of it, cannot be pickled, because no module holds the application in "
+            "a variable where another process could find it; write app = ph.Posthorse(…) at the top of a module"
+        )
+    return next((place for place in places if place[0] != MAIN), places[0])
+
+
+def application_at(module: str, variable: str) -> Posthorse:
+    """The application that was pickled, in the process that reads it."""
+    app: Posthorse = getattr(importlib.import_module(module), variable)
+    return app
+
+
+def is_found(thing: object, module: str, qualified_name: str) -> bool:
+    """True when the module holds exactly this under that name, so that the name is enough to pickle it."""
+    try:
+        return reduce(getattr, qualified_name.split("."), sys.modules.get(module)) is thing
+    except AttributeError:
+        return False
+
+
+def _places(app: Posthorse) -> Iterator[tuple[str, str]]:
+    for name, module in list(sys.modules.items()):
+        for variable, value in list(getattr(module, "__dict__", {}).items()):
+            if value is app:
+                yield name, variable
