@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import inspect
-from collections.abc import AsyncIterator, Iterator
-from typing import cast
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, SupportsInt, TypedDict, TypeVar, cast
 
 import pytest
 
@@ -181,3 +196,142 @@ def test_quotes_in_a_queue_name_are_only_text(app: ph.Posthorse) -> None:
 
     with app.worker(queues=["'; DROP TABLE jobs; --"]):
         fine.enqueue().result(timeout=30)
+
+
+# ── what cannot be a job ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_methods_are_refused_with_what_to_do(lone: ph.Posthorse) -> None:
+    def declare(kind: str, decorator: Callable[[Callable[..., object]], object]) -> None:
+        class Mailer:
+            @decorator
+            def send(self, letter: int) -> None: ...
+
+    with pytest.raises(ph.InvalidOption, match=r"Mailer.send is a method: a worker has no .*Mailer to call it on"):
+        declare("method", lone.job)
+    with pytest.raises(ph.InvalidOption, match=r"Mailer.send is a class method, .*declare a function that calls it"):
+        declare("class method", lambda function: lone.job(cast("Callable[..., object]", classmethod(function))))
+    with pytest.raises(ph.InvalidOption, match=r"static method already; write @staticmethod above @app.job"):
+        declare("static method", lambda function: lone.job(staticmethod(function)))
+    assert len(lone.registry) == 0
+
+
+def test_a_function_in_a_class_is_a_job_like_any_other(lone: ph.Posthorse) -> None:
+    class Mailer:
+        @staticmethod
+        @lone.job
+        def send(letter: int) -> int:
+            return letter
+
+    assert Mailer.send(7) == Mailer().send(7) == 7
+    assert Mailer.send.bind(7).template.arguments == '{"letter":7}'
+
+
+@pytest.mark.parametrize("name", ["self", "cls", "args", "kwargs", "app", "function"])
+def test_arguments_may_have_any_name(lone: ph.Posthorse, name: str) -> None:
+    namespace: dict[str, Any] = {}
+    exec(f"def job({name}: int) -> int: return {name}", namespace)
+    job: Any = lone.job(namespace["job"])
+    assert job(**{name: 7}) == 7
+    assert job.bind(**{name: 7}).template.arguments == f'{{"{name}":7}}'
+    made = job.enqueue(**{name: 7})
+    made.cancel()
+    made.retry_with(**{name: 8})
+    with lone.worker():
+        assert made.result(timeout=30) == 8
+    lone.close()
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [functools.partial(print, 1), type, object()],
+    ids=["partial", "class", "object"],
+)
+def test_what_is_no_function_with_a_name_is_refused(lone: ph.Posthorse, thing: Any) -> None:  # noqa: ANN401 - anything
+    with pytest.raises(ph.InvalidOption, match=r"needs a function, not"):
+        lone.job(thing)
+
+
+def test_a_job_is_no_function_to_declare_again_and_says_which_is(lone: ph.Posthorse) -> None:
+    @lone.job
+    def welcome() -> None: ...
+
+    with pytest.raises(ph.InvalidOption, match=r"not <Kind 'welcome'>; .*the function itself \(\.__wrapped__\)"):
+        lone.job(kind="other")(welcome)
+
+
+@pytest.mark.parametrize("declared", ["week: str, job: ph.Context", "week: str, *, job: ph.Context | None = None"])
+def test_a_context_in_another_place_is_refused(lone: ph.Posthorse, declared: str) -> None:
+    namespace: dict[str, Any] = {"ph": ph}
+    exec(f"def report({declared}) -> None: ...", namespace)
+    with pytest.raises(ph.InvalidOption, match=r"takes its context as 'job'; the context comes first.*\(job: ph.Con"):
+        lone.job(namespace["report"])
+
+
+class Image:
+    """Of a library."""
+
+
+class Shape:
+    """A base; see below."""
+
+
+@dataclasses.dataclass
+class Circle(Shape):
+    radius: int
+
+
+@dataclasses.dataclass
+class Album:
+    name: str
+    cover: Image
+
+
+@dataclasses.dataclass
+class Node:
+    above: Node | None
+
+
+class Page(TypedDict):
+    image: Image
+
+
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [
+        (Image, "Image"),
+        (Image | None, "Image"),
+        (list[Image], "Image"),
+        (dict[str, tuple[int, Image]], "Image"),
+        (Album, "Image"),
+        (Page, "Image"),
+        (Path, "Path"),
+        (complex, "complex"),
+        (Iterator[int], r"Iterator\[int\]"),
+        (Generator[int, None, None], "Generator"),
+        (Callable[[], int], "Callable"),
+        (type[int], r"type\[int\]"),
+        (Awaitable[Image], "Image"),
+        (Annotated[Image, "of a library"], "Image"),
+    ],
+)
+def test_a_result_that_could_never_be_stored_is_refused(lone: ph.Posthorse, returned: object, told: str) -> None:
+    def job() -> None: ...
+
+    job.__annotations__["return"] = returned
+    with pytest.raises(ph.InvalidOption, match=f"annotated to return {told}.*, so its jobs could never complete"):
+        lone.job(job)
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        *(int | Image, Shape, Circle, Node, object, Any, None, NoReturn, Iterable[int], Mapping[str, Node], Hashable),
+        *(Literal[1], date, Decimal, set[int], list[Any], "Unheard", TypeVar("T"), Sequence[Shape], SupportsInt),
+    ],
+)
+def test_a_result_that_may_be_stored_is_no_error(lone: ph.Posthorse, returned: object) -> None:
+    def job() -> None: ...
+
+    job.__annotations__["return"] = returned
+    assert lone.job(job).kind == "job"

@@ -15,16 +15,19 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, Flag, IntEnum, StrEnum
-from typing import Annotated, Any, Generic, Literal, NamedTuple, NotRequired, TypedDict, TypeVar, Unpack
+from types import ModuleType
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NotRequired, Required, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
 import msgspec
 import pytest
+import typing_extensions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr
 
 from posthorse.errors import InvalidArgument, TooLarge
+from posthorse.rules.arguments.annotations import annotations_of_fields
 from posthorse.rules.arguments.signature import ArgumentsUnfit, Signature
 
 if typing.TYPE_CHECKING:
@@ -861,6 +864,47 @@ def test_a_context_imported_for_type_checkers_only_is_known_by_its_name(annotati
     assert signature_of(namespace["job"]).wants_context
 
 
+def context_or_none(ctx: Context[int] | None = None, week: str = "") -> int:
+    raise NotImplementedError
+
+
+def context_optional(job: typing.Optional[Context[int]], week: str) -> int:  # noqa: UP045 - as many write it
+    raise NotImplementedError
+
+
+def context_annotated(job: Annotated[Context[int], "given"], week: str) -> int:
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("function", [context_or_none, context_optional, context_annotated])
+def test_a_context_that_may_be_none_or_has_notes_is_given_all_the_same(function: Callable[..., object]) -> None:
+    assert signature_of(function).wants_context
+    assert signature_of(function).encode(("2026-W47",), {}) == '{"week":"2026-W47"}'
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        *("ph.Context | None", "None | Context[int]", "Optional[ph.Context]", "typing.Union[None, 'Context']"),
+        *("Annotated[Context, 'given']", "'ph.Context | None'"),
+    ],
+)
+def test_so_is_one_that_only_type_checkers_import(annotation: str) -> None:
+    namespace: dict[str, Any] = {}
+    exec(f"from __future__ import annotations\ndef job(ctx: {annotation}, week: str) -> None: ...", namespace)
+    assert signature_of(namespace["job"]).wants_context
+
+
+@pytest.mark.parametrize(
+    "annotation", ["list[Context]", "type[ph.Context]", "Contexts", "Callable[[Context], None]", "("]
+)
+def test_what_only_mentions_a_context_is_none(annotation: str) -> None:
+    def job(ctx: object, week: str) -> None: ...
+
+    job.__annotations__["ctx"] = annotation
+    assert not signature_of(job).wants_context
+
+
 @pytest.mark.parametrize("function", [context_second, named_ctx_but_annotated, no_arguments, variadic])
 def test_everything_else_is_no_context(function: Callable[..., object]) -> None:
     assert not signature_of(function).wants_context
@@ -917,6 +961,98 @@ def test_wrapped_partial_and_bound_functions_are_read_through() -> None:
     for function in (Handler().handle, Handler()):
         signature = signature_of(function)
         assert signature.decode(signature.encode((order,), {})) == ((order,), {})
+
+
+# ---- Type parameters, which texts of annotations name
+
+
+def test_type_parameters_of_a_function_are_found_in_texts() -> None:
+    namespace: dict[str, Any] = {}
+    exec("def job(one: 'T', many: 'list[T]' = []) -> 'T': ...", namespace)
+    job = namespace["job"]
+    job.__type_params__ = (TypeVar("T", int, str),)  # as `def job[T: (int, str)]` has them from Python 3.12 on
+    signature = signature_of(job)
+    assert signature.decode(signature.encode((1, ["a"]), {})) == ((1, ["a"]), {})
+    with pytest.raises(InvalidArgument, match=r"argument one must be int \| str"):
+        signature.encode((1.5,), {})
+
+
+GENERIC_CLASSES = """
+import dataclasses, typing
+T = typing.TypeVar("T")
+class Shelf(typing.TypedDict, typing.Generic[T]):
+    v: "T"
+Shelf.__type_params__ = (T,)
+S = typing.TypeVar("T")
+class Wide(Shelf[int], typing.Generic[S]):
+    w: "list[T]"
+Wide.__type_params__ = (S,)
+@dataclasses.dataclass
+class Box(typing.Generic[T]):
+    v: "T"
+Box.__type_params__ = (T,)
+@dataclasses.dataclass
+class Crate(Box[int], typing.Generic[S]):
+    w: "list[T]"
+Crate.__type_params__ = (S,)
+del S, T
+"""
+
+
+def test_type_parameters_of_classes_are_found_in_texts_and_each_class_has_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = ModuleType("of_generic_classes")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(GENERIC_CLASSES, vars(module))
+    assert annotations_of_fields(module.Shelf[date]) == {"v": date}
+    assert annotations_of_fields(module.Wide[str]) == {"v": int, "w": list[str]}
+    assert annotations_of_fields(module.Box[date]) == {"v": date}
+    assert annotations_of_fields(module.Crate[str]) == {"v": int, "w": list[str]}
+    shelf = {"v": date(2026, 1, 2)}
+    assert taking(module.Shelf[date]).decode(taking(module.Shelf[date]).encode((shelf,), {})) == ((shelf,), {})
+    with pytest.raises(InvalidArgument, match=r"argument order\['w'\]\[0\] must be str"):
+        taking(module.Wide[str]).encode(({"v": 1, "w": [2]},), {})
+
+
+SYNTAX_OF_3_12 = """
+import datetime as dt, typing
+from dataclasses import dataclass
+@dataclass
+class Box[T]:
+    v: T
+class Shelf[T](typing.TypedDict):
+    v: T
+def generic[T: (int, str), *Ts](x: T, y: list[T], *rest: *Ts) -> str: ...
+def boxed(x: Box[dt.date]) -> str: ...
+def shelved(x: Shelf[dt.date]) -> str: ...
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax came with Python 3.12")
+@pytest.mark.parametrize("head", ["", "from __future__ import annotations\n"])
+def test_the_syntax_of_type_parameters_is_read(head: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("of_type_parameters")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(head + SYNTAX_OF_3_12, vars(module))
+    day = date(2026, 1, 2)
+    calls = [(module.generic, (1, [2], "a", "b")), (module.boxed, (module.Box(day),)), (module.shelved, ({"v": day},))]
+    for function, args in calls:
+        assert signature_of(function).decode(signature_of(function).encode(args, {})) == (args, {})
+
+
+class Fixed(typing_extensions.TypedDict, total=False):
+    born: typing_extensions.ReadOnly[date]
+    name: typing_extensions.ReadOnly[Required[str]]
+
+
+def test_keys_that_are_read_only_are_keys_like_others() -> None:
+    fixed: Fixed = {"born": date(2026, 1, 2), "name": "Ada"}
+    assert taking(Fixed).decode(taking(Fixed).encode((fixed,), {})) == ((fixed,), {})
+    with pytest.raises(InvalidArgument, match=r"order\['born'\] must be date"):
+        taking(Fixed).encode(({"born": "2026-01-02", "name": "Ada"},), {})
+    with pytest.raises(InvalidArgument, match="missing the key 'name'"):
+        taking(Fixed).encode(({"born": date(2026, 1, 2)},), {})
 
 
 # ---- Old rows

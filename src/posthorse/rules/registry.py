@@ -6,11 +6,12 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from posthorse.errors import DuplicateKind, InvalidOption, UnknownKind
+from posthorse.rules.arguments.never import never_stored
 from posthorse.rules.arguments.signature import Signature
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import DEFAULT_QUEUE, checked_name, checked_priority
@@ -115,16 +116,19 @@ class Registry:
 def register(
     function: Callable[..., object], *, kind: str | None, options: KindOptions, context_type: type
 ) -> Registered:
-    """Makes a function into a kind. Raises InvalidOption for what is no function of the user's."""
-    if not inspect.isroutine(function):
-        raise InvalidOption(f"@app.job needs a function, not {short(function)}")
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise InvalidOption(
-            f"{_place(function)} has a yield: a call would run nothing; let the job loop over ctx.slices(…) instead"
-        )
+    """Make a function a kind. Raises InvalidOption for what cannot be one."""
+    _check_is_function(function)
     name = checked_name(function.__name__ if kind is None else kind, what="kind")
-    signature = Signature(function, kind=name, context_type=context_type)
-    registered = Registered(name, function, signature, options, inspect.iscoroutinefunction(function))
+    try:
+        signature = Signature(function, kind=name, context_type=context_type)
+    except (TypeError, ValueError) as error:
+        raise InvalidOption(
+            f"{_place(function)} does not tell which arguments it takes ({error}); wrap it in a def"
+        ) from None
+    _check_signature(function, signature)
+    # What is awaited may need the running loop where it is made, as tasks and futures do.
+    is_async = inspect.iscoroutinefunction(function) or signature.returns_awaitable
+    registered = Registered(name, function, signature, options, is_async)
     _check_can_be_killed(registered)
     _check_limits(registered)
     if options.unique is not None:
@@ -132,6 +136,52 @@ def register(
     if options.timeout is not None:
         check_can_time_out(registered)
     return registered
+
+
+def _check_is_function(function: Callable[..., object]) -> None:
+    if isinstance(function, classmethod):
+        raise InvalidOption(
+            f"{_place(cast('Any', function).__func__)} is a class method, and no worker could tell which class to call "
+            "it on; declare a function that calls it"
+        )
+    if isinstance(function, staticmethod):
+        raise InvalidOption(
+            f"{_place(cast('Any', function).__func__)} is a static method already; write @staticmethod above @app.job"
+        )
+    if not (inspect.isroutine(function) and hasattr(function, "__name__")):
+        raise InvalidOption(f"@app.job needs a function, not {short(function)}{_advice_on(function)}")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidOption(
+            f"{_place(function)} has a yield: a call would run nothing; let the job loop over ctx.slices(…) instead"
+        )
+
+
+def _advice_on(function: object) -> str:
+    if hasattr(function, "__wrapped__"):
+        return (
+            "; put @app.job below the other decorators, next to the def, or hand it the function itself (.__wrapped__)"
+        )
+    return "; wrap it in a def" if callable(function) and not isinstance(function, type) else ""
+
+
+def _check_signature(function: Callable[..., object], signature: Signature) -> None:
+    first, owner = signature.first_name, function.__qualname__.rpartition(".")[0]
+    is_in_class = bool(owner) and not owner.endswith("<locals>")
+    if first in ("self", "cls") and is_in_class and not inspect.ismethod(function):
+        raise InvalidOption(
+            f"{_place(function)} is a method: a worker has no {owner} to call it on; declare a function that takes the "
+            "key of what it works on, and let it call the method"
+        )
+    if (name := signature.misplaced_context) is not None:
+        raise InvalidOption(
+            f"{_place(function)} takes its context as {name!r}; the context comes first and by position: "
+            f"def {function.__name__}({name}: ph.Context, …)"
+        )
+    if (complaint := never_stored(signature.result_type)) is not None:
+        raise InvalidOption(
+            f"{_place(function)} is annotated to return {complaint}, which has no form in JSON, so its jobs could "
+            "never complete; return plain data, or the key to it"
+        )
 
 
 def check_can_time_out(registered: Registered) -> None:
@@ -142,6 +192,11 @@ def check_can_time_out(registered: Registered) -> None:
         raise InvalidOption(
             f"{registered.kind!r} cannot keep a timeout: it has no checkpoint at which an exception could be raised; "
             "use kill_after, which ends its process, or take ctx: ph.Context first and call ctx.checkpoint()"
+        )
+    if inspect.iscoroutinefunction(inspect.unwrap(registered.function)):
+        raise InvalidOption(
+            f"{registered.kind!r} cannot keep a timeout: the async function is wrapped in a plain one, which runs in a "
+            "thread; make the wrapper async too"
         )
     raise InvalidOption(
         f"{registered.kind!r} cannot keep a timeout: it runs in a thread and has no checkpoint at which it could "
@@ -263,4 +318,5 @@ def _check_can_be_killed(registered: Registered) -> None:
 
 
 def _place(function: Callable[..., object]) -> str:
-    return f"{function.__module__}.{function.__qualname__}"
+    names = (getattr(function, "__module__", None), function.__qualname__)  # what is built in may have no module
+    return ".".join(name for name in names if name)

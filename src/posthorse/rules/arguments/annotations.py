@@ -5,12 +5,36 @@ Knows nothing of values, nor of how they travel.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
 import inspect
+import sys
+import types
 import typing
-from collections.abc import Callable, Mapping
-from typing import Any, Generic, Protocol, TypeVar, get_args, get_origin
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Generic, Protocol, TypeVar, get_args, get_origin
+
+
+def signature_of(function: Callable[..., object]) -> inspect.Signature:
+    """The signature, whatever its annotations name: what only type checkers import stays unread.
+
+    Raises TypeError, ValueError for what has none.
+    """
+    if sys.version_info >= (3, 14):  # annotations are evaluated when they are asked for
+        from annotationlib import Format
+
+        return inspect.signature(function, annotation_format=Format.FORWARDREF)
+    return inspect.signature(function)
+
+
+def attribute_of(thing: object, name: str) -> Any:  # noqa: ANN401 - as getattr
+    """An attribute of a function or a class, without evaluating annotations that only type checkers can."""
+    if name == "__annotations__" and sys.version_info >= (3, 14):
+        from annotationlib import Format, get_annotations
+
+        return get_annotations(thing, format=Format.FORWARDREF)
+    return getattr(thing, name)
 
 
 def resolved(annotation: object, defined_in: Callable[..., object]) -> object:
@@ -20,28 +44,136 @@ def resolved(annotation: object, defined_in: Callable[..., object]) -> object:
         function = inspect.unwrap(function.func)
     if not hasattr(function, "__globals__"):  # an object that can be called
         function = type(function).__call__
-    enclosing: dict[str, object] = {}
+    enclosing = _type_parameters_by_name(function)
     if code := getattr(function, "__code__", None):
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             with contextlib.suppress(ValueError):  # a name that is not assigned yet
                 enclosing[name] = cell.cell_contents
     namespace = getattr(function, "__globals__", {})
+    return _evaluated(annotation, namespace, enclosing)
+
+
+def _evaluated(annotation: object, namespace: dict[str, object], local: dict[str, object]) -> object:
     holder = type("Holder", (), {"__annotations__": {"it": annotation}})
-    return typing.get_type_hints(holder, namespace, enclosing, include_extras=True)["it"]
+    return typing.get_type_hints(holder, namespace, local, include_extras=True)["it"]
+
+
+def _type_parameters_by_name(generic: object) -> dict[str, object]:
+    """What `def function[T]` and `class Box[T]` declare: texts of annotations name them, and no namespace has them."""
+    return {parameter.__name__: parameter for parameter in getattr(generic, "__type_params__", ())}
+
+
+def names_of(annotation: object) -> frozenset[str]:
+    """The last names of the types that an annotation unites, without looking them up: `ph.Context | None` gives
+    `Context` and `None`. For annotations that only type checkers can read."""
+    text = (
+        annotation if isinstance(annotation, str) else getattr(annotation, "__forward_arg__", None) or str(annotation)
+    )
+    try:
+        return frozenset(_united(ast.parse(text.strip(), mode="eval").body))
+    except (SyntaxError, ValueError):
+        return frozenset()
+
+
+def _united(written: ast.expr) -> Iterator[str]:
+    match written:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            yield name
+        case ast.Constant(value=str(text)):
+            yield from names_of(text)
+        case ast.Constant(value=value):
+            yield str(value)
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            yield from _united(left)
+            yield from _united(right)
+        case ast.Subscript(value=ast.Name(id=name) | ast.Attribute(attr=name), slice=inner):
+            parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+            if name == "Union":
+                for part in parts:
+                    yield from _united(part)
+            elif name in ("Annotated", "Optional"):
+                yield from _united(parts[0])
+            else:
+                yield name
+        case _:
+            pass
+
+
+def members_of(annotation: object) -> Iterator[object]:
+    """The types that an annotation unites, out of Annotated and aliases: one, or those of a union."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated or is_qualified(annotation):
+        yield from members_of(inner[0])
+    elif origin in (typing.Union, types.UnionType):
+        for member in inner:
+            yield from members_of(member)
+    elif type(origin or annotation).__name__ == "TypeAliasType":
+        yield from members_of(meaning_of_alias(annotation))
+    else:
+        yield annotation
 
 
 def annotations_of_fields(annotation: object) -> dict[str, object]:
     """The annotations of a class's fields, with what its type parameters stand for."""
-    hints = typing.get_type_hints(get_origin(annotation) or annotation, include_extras=True)
+    kind: Any = get_origin(annotation) or annotation
+    if hasattr(kind, "__required_keys__") and hasattr(kind, "__type_params__"):
+        hints = _hints_of_generic(kind)
+    else:
+        try:
+            hints = typing.get_type_hints(kind, include_extras=True)
+        except NameError:
+            hints = _hints_of_generic(kind)
     meaning = _type_parameters(annotation)
     return {name: _with_parameters(hint, meaning) for name, hint in hints.items()}
 
 
 def is_required_key(kind: Any, name: str, annotation: object) -> bool:  # noqa: ANN401 - a TypedDict has no type
     # A class whose annotations are strings has not seen its own Required and NotRequired.
-    if (origin := get_origin(annotation)) in (typing.Required, typing.NotRequired):
-        return origin is typing.Required
+    while is_qualified(annotation) or get_origin(annotation) is Annotated:
+        if (origin := get_origin(annotation)) in (typing.Required, typing.NotRequired):
+            return origin is typing.Required
+        annotation = get_args(annotation)[0]
     return name in kind.__required_keys__
+
+
+def is_qualified(annotation: object) -> bool:
+    """True for `Final[int]`, `ReadOnly[int]` and others that say something of a place and nothing of its values."""
+    origin = get_origin(annotation)
+    # By name: ReadOnly is newer than Python 3.11, and typing_extensions has one of its own.
+    return origin in _QUALIFIERS or (
+        getattr(origin, "_name", None) == "ReadOnly" and type(origin).__module__ in ("typing", "typing_extensions")
+    )
+
+
+_QUALIFIERS = (typing.Final, typing.ClassVar, typing.Required, typing.NotRequired, typing.Unpack)
+
+
+def _hints_of_generic(kind: Any) -> dict[str, object]:  # noqa: ANN401 - any class
+    """Where annotations are texts that name type parameters, of which each base has its own, though they may have the
+    same names: typing mixes up those of a TypedDict and its bases, and finds none before Python 3.12.4."""
+    is_typed_dict = hasattr(kind, "__required_keys__")
+    above = getattr(kind, "__orig_bases__", ()) if is_typed_dict else kind.__bases__
+    bases = [base for base in (get_origin(each) or each for each in above) if isinstance(base, type)]
+    hints: dict[str, object] = {}
+    inherited: dict[str, object] = {}  # a TypedDict has the keys of its bases among its own
+    for base in reversed(bases):
+        hints |= _hints_of_generic(base)
+        inherited |= _own_annotations(base) if is_typed_dict else {}
+    namespace = vars(sys.modules[kind.__module__]) if kind.__module__ in sys.modules else {}
+    for name, annotation in _own_annotations(kind).items():
+        if name not in inherited or not _is_the_same(annotation, inherited[name]):
+            hints[name] = _evaluated(annotation, namespace, {**vars(kind), **_type_parameters_by_name(kind)})
+    return hints
+
+
+def _own_annotations(kind: Any) -> dict[str, object]:  # noqa: ANN401 - any class
+    """Those in the body of a class; of a TypedDict also those of its bases."""
+    return inspect.get_annotations(kind) if sys.version_info < (3, 14) else attribute_of(kind, "__annotations__")
+
+
+def _is_the_same(annotation: object, inherited: object) -> bool:
+    # From Python 3.14 on they are made anew whenever they are asked for, and know their class.
+    return annotation is inherited or (sys.version_info >= (3, 14) and annotation == inherited)
 
 
 def meaning_of_alias(annotation: Any) -> object:  # noqa: ANN401 - TypeAliasType is newer than Python 3.11

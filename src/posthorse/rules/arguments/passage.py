@@ -67,7 +67,7 @@ def no_passage(complaint: str) -> Passage:
 def _msgspec_carries(annotation: object) -> bool:
     try:
         msgspec.json.Decoder(cast("type[Any]", annotation), dec_hook=restored)
-    except (TypeError, RecursionError):
+    except (TypeError, NameError, RecursionError):  # it reads annotations in a way of its own
         return False
     return True
 

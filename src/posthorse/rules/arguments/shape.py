@@ -17,7 +17,12 @@ from uuid import UUID
 
 import msgspec
 
-from posthorse.rules.arguments.annotations import annotations_of_fields, is_required_key, meaning_of_alias
+from posthorse.rules.arguments.annotations import (
+    annotations_of_fields,
+    is_qualified,
+    is_required_key,
+    meaning_of_alias,
+)
 from posthorse.rules.values.checks import SCALAR_CHECKS, check_json, check_json_key, instance_check
 from posthorse.rules.values.classes import Class, Model, field_names, is_model
 from posthorse.rules.values.misfit import Misfit, NotOfType, said, short
@@ -43,7 +48,7 @@ def shape_of(annotation: Any, known: _Known) -> Shape:  # noqa: ANN401 - an anno
         return shape_of(types.NoneType, known)
     if origin is Annotated:
         return _limited(annotation, shape_of(inner[0], known))
-    if origin in _QUALIFIERS:
+    if is_qualified(annotation):
         return shape_of(inner[0], known)
     if origin in (Union, types.UnionType):
         return _union(inner, known)
@@ -51,6 +56,8 @@ def shape_of(annotation: Any, known: _Known) -> Shape:  # noqa: ANN401 - an anno
         return _literal(inner)
     if isinstance(annotation, TypeVar):
         return _union(annotation.__constraints__ or (annotation.__bound__ or Any,), known)
+    if isinstance(annotation, typing.TypeVarTuple):
+        return shape_of(tuple[Any, ...], known)
     if isinstance(annotation, typing.NewType):
         return shape_of(annotation.__supertype__, known)
     if type(origin or annotation).__name__ == "TypeAliasType":
@@ -66,8 +73,6 @@ _ANYTHING = Shape(check_json)
 
 _Known = dict[object, Shape | None]
 """Shapes of classes by annotation; None while one is being made, for classes that contain themselves."""
-
-_QUALIFIERS = (typing.Final, typing.ClassVar, typing.Required, typing.NotRequired, typing.Unpack)
 
 
 def _shape_of_class(kind: Class, annotation: object, known: _Known) -> Shape:

@@ -7,9 +7,8 @@ jobs, stores or workers; never calls the function.
 from __future__ import annotations
 
 import inspect
-import re
 import typing
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from inspect import Parameter
 from typing import Any, get_args, get_origin
@@ -18,9 +17,9 @@ import msgspec
 from msgspec import UNSET
 
 from posthorse.errors import InvalidArgument
-from posthorse.rules.arguments.annotations import resolved
+from posthorse.rules.arguments.annotations import members_of, names_of, resolved, signature_of
 from posthorse.rules.arguments.complaints import misbound, unfit
-from posthorse.rules.arguments.form import Form, values_of
+from posthorse.rules.arguments.form import POSITIONAL, Form, values_of
 from posthorse.rules.arguments.passage import Passage, no_passage, passage_of
 from posthorse.rules.values.checks import TOO_DEEP
 from posthorse.rules.values.misfit import Misfit, short
@@ -54,7 +53,7 @@ class Signature:
         self._kind = kind
         self._context_type = context_type
         self._injected = injected
-        declared = inspect.signature(function)
+        declared = signature_of(function)
         self._all_parameters = list(declared.parameters.values())
         self._returns: object = declared.return_annotation
 
@@ -64,18 +63,39 @@ class Signature:
         if not self._all_parameters:
             return False
         first = self._all_parameters[0]
-        if first.kind not in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD):
+        if first.kind not in POSITIONAL:
             return False
         if first.annotation is Parameter.empty:
             return first.name == "ctx"
+        return self._is_context(first.annotation)
+
+    @property
+    def first_name(self) -> str | None:
+        """The name of the first parameter, be it a context or an argument."""
+        return self._all_parameters[0].name if self._all_parameters else None
+
+    @property
+    def misplaced_context(self) -> str | None:
+        """The parameter that is annotated as a context and is not the first."""
+        for place, parameter in enumerate(self._all_parameters):
+            may_be_one = place == 0 and parameter.kind in POSITIONAL
+            if (
+                not may_be_one
+                and parameter.annotation is not Parameter.empty
+                and self._is_context(parameter.annotation)
+            ):
+                return parameter.name
+        return None
+
+    def _is_context(self, annotation: object) -> bool:
+        """Also for `ph.Context | None`, by which a job can be called plainly, and inside Annotated."""
         try:
-            annotation = resolved(first.annotation, self._function)
+            meant = resolved(annotation, self._function)
         except Exception:
             # Imported for type checkers only, as `if TYPE_CHECKING:` does: the name has to be enough.
-            name = re.escape(self._context_type.__name__)
-            return re.fullmatch(rf"['\"]?(\w+\.)*{name}(\[.*\])?['\"]?", str(first.annotation)) is not None
-        kind = get_origin(annotation) or annotation
-        return isinstance(kind, type) and issubclass(kind, self._context_type)
+            return self._context_type.__name__ in names_of(annotation)
+        kinds = [get_origin(member) or member for member in members_of(meant)]
+        return any(isinstance(kind, type) and issubclass(kind, self._context_type) for kind in kinds)
 
     @property
     def names(self) -> Sequence[str]:
@@ -91,9 +111,22 @@ class Signature:
             annotation = resolved(self._returns, self._function)
         except Exception:
             return Any
-        if get_origin(annotation) in (Awaitable, Coroutine):
-            return get_args(annotation)[-1]
-        return annotation
+        return get_args(annotation)[-1] if self._is_awaitable(annotation) and get_args(annotation) else annotation
+
+    @cached_property
+    def returns_awaitable(self) -> bool:
+        """Whether the function is annotated to return what is to be awaited for the result."""
+        if self._returns is inspect.Signature.empty:
+            return False
+        try:
+            return self._is_awaitable(resolved(self._returns, self._function))
+        except Exception:
+            return False
+
+    @staticmethod
+    def _is_awaitable(annotation: object) -> bool:
+        kind = get_origin(annotation) or annotation
+        return isinstance(kind, type) and issubclass(kind, Awaitable)
 
     def encode(self, args: tuple[object, ...], kwargs: Mapping[str, object], *, limit: int = ARGUMENT_LIMIT) -> str:
         """Binds and checks a call, without coercion, and gives its arguments as JSON text.
