@@ -52,7 +52,7 @@ class StopSignal:
     @property
     def seconds_left(self) -> float | None:
         """How long it may still take; None for as long as it likes."""
-        return None if self._ends_at is None else max(0.0, self._ends_at - time.monotonic())
+        return None if self._ends_at is None else max(0.0, self._ends_at - monotonic())
 
     @property
     def is_overdue(self) -> bool:
