@@ -51,6 +51,7 @@ def mutations() -> Sequence[Mutation]:
 
 def plant(mutation: Mutation, folder: Path) -> None:
     """Makes a copy of the package in a folder, with the mistake in it."""
+    assert mutation.occurrences == 1, f"{mutation.file} has its text {mutation.occurrences} times"
     copy = folder / PACKAGE.name
     shutil.copytree(PACKAGE, copy)  # compiled files and their times, too: only what is changed is compiled again
     path = copy / mutation.file

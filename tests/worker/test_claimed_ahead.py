@@ -73,7 +73,7 @@ def test_a_claim_that_arrives_while_the_worker_stops_goes_back(
 
     monkeypatch.setattr(Claiming, "next", claim)
     jobs = app.enqueue_many([note.bind(number) for number in range(3)])
-    worker = app.worker(concurrency=3)
+    worker = app.worker(concurrency=5)
     with worker:
         assert arrived.wait(30)
     assert ran == []

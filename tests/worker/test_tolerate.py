@@ -474,7 +474,7 @@ def test_a_retry_that_is_broken_off_goes_on_where_it_was(app: ph.Posthorse) -> N
             for item in batch:
                 with batch.tolerate(item, ValueError):
                     met.append(item)
-                    if not is_mended:
+                    if not is_mended or item == 0:
                         raise ValueError
             if is_mended and ctx.attempt == 1 and 2 in batch:
                 raise RuntimeError("its second slice is broken off")
@@ -487,7 +487,7 @@ def test_a_retry_that_is_broken_off_goes_on_where_it_was(app: ph.Posthorse) -> N
         job.retry_bad_items()
         job.result(timeout=30)
     assert met == [0, 1, 2, 3, 2, 3, 4, 5]
-    assert job.bad_items() == []
+    assert [one.item for one in job.bad_items()] == [0]
 
 
 def test_bad_items_of_earlier_attempts_count_in_the_budget(app: ph.Posthorse) -> None:
