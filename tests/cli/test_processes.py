@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import re
@@ -12,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -102,27 +102,16 @@ def test_argument_that_is_no_utf_8_is_refused(shop: Shop) -> None:
 
 @pytest.mark.parametrize("verb", ["wait", "watch"])
 def test_interrupt_ends_the_command_and_not_the_job(shop: Shop, verb: str) -> None:
-    job = shop.done("enqueue", "welcome", "7")
-    process = shop.start(verb, job, "--json")
-    if verb == "watch":
-        assert process.stdout is not None
-        process.stdout.readline()
-    else:
-        until(lambda: is_asleep(process.pid), what="it waits")
+    job, over = shop.done("enqueue", "welcome", "7"), shop.done("enqueue", "welcome", "8")
+    shop.app.get_job(over).cancel()
+    process = shop.start(verb, *((over, job) if verb == "wait" else (job,)), "--json")
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["state"]  # it is at work: the other one is not over
     process.send_signal(signal.SIGINT)
     _, words = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Traceback" not in words
     assert shop.app.get_job(job).status().state == "pending"
-
-
-def is_asleep(pid: int) -> bool:
-    """Whether a process opened the store and sleeps."""
-    try:
-        opened = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
-    except OSError:
-        return False
-    return any(path.endswith("jobs.db") for path in opened)
 
 
 def test_worker_greets_works_and_stops_when_told(shop: Shop) -> None:
