@@ -13,15 +13,15 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import Parameter
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
+from posthorse.cli.typed import Typed, parsed, refuse_duplicates
 from posthorse.errors import InvalidArgument, TooLarge
 from posthorse.rules.arguments.signature import ARGUMENT_LIMIT
 from posthorse.rules.registry import Registered
 from posthorse.rules.values.misfit import short
-from posthorse.rules.values.wire import restored
 
 MOST_LINES = 10_000
 LONGEST_PLACE = 200
@@ -38,14 +38,6 @@ class Arguments(NamedTuple):
     by_name: dict[str, object]
 
 
-class Typed(NamedTuple):
-    """What was given for one parameter: JSON, if it is any, and the text, if it may also mean itself."""
-
-    json: object
-    is_json: bool
-    text: str | None
-
-
 def read_words(kind: Registered, words: Sequence[str]) -> Arguments:
     """Arguments from words. Raises InvalidArgument, TooLarge."""
     wanted = _Wanted(kind)
@@ -54,11 +46,11 @@ def read_words(kind: Registered, words: Sequence[str]) -> Arguments:
     for word in words:
         name, separator, rest = word.partition("=")
         if not (separator and name.isidentifier()):
-            by_position.append(wanted.value(wanted.at(len(by_position)), _typed(word)))
+            by_position.append(_value_of(wanted.at(len(by_position)), word))
         elif name in by_name:
             raise InvalidArgument(f"{kind.kind}() got {name!r} twice")
         else:
-            by_name[name] = wanted.value(wanted.named(name), _typed(rest))
+            by_name[name] = _value_of(wanted.named(name), rest)
     return Arguments(tuple(by_position), by_name)
 
 
@@ -84,15 +76,14 @@ def read_lines(kind: Registered, place: str) -> list[Arguments]:
 
 
 def _call(wanted: _Wanted, line: bytes) -> Arguments:
-    given = _parsed(line)
+    given = parsed(line)
+    refuse_duplicates(line)
     if isinstance(given, dict):
-        named = cast("dict[str, object]", given)
-        return Arguments((), {name: wanted.value(wanted.named(name), _of_json(value)) for name, value in named.items()})
+        named = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+        return Arguments((), {name: wanted.named(name).from_json(bytes(value)) for name, value in named.items()})
     if isinstance(given, list):
-        listed = cast("list[object]", given)
-        return Arguments(
-            tuple(wanted.value(wanted.at(place), _of_json(value)) for place, value in enumerate(listed)), {}
-        )
+        listed = msgspec.json.decode(line, type=list[msgspec.Raw])
+        return Arguments(tuple(wanted.at(place).from_json(bytes(value)) for place, value in enumerate(listed)), {})
     raise InvalidArgument("write an object for arguments by name, or an array for arguments by position")
 
 
@@ -104,39 +95,25 @@ class _Wanted:
         if kind.signature.wants_context:
             parameters = parameters[1:]
         hints = _hints(kind.function)
-        self._positional = [hints.get(each.name, Any) for each in parameters if each.kind in _POSITIONAL]
+        types = {each.name: Typed(hints.get(each.name, Any)) for each in parameters}
+        self._positional = [types[each.name] for each in parameters if each.kind in _POSITIONAL]
         self._named = {
-            each.name: hints.get(each.name, Any)
+            each.name: types[each.name]
             for each in parameters
             if each.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
         }
-        self._rest = {each.kind: hints.get(each.name, Any) for each in parameters}
+        self._rest = {each.kind: types[each.name] for each in parameters}
+        self._anything = Typed(Any)
 
-    def at(self, place: int) -> object:
+    def at(self, place: int) -> Typed:
         """The type at a position."""
         if place < len(self._positional):
             return self._positional[place]
-        return self._rest.get(Parameter.VAR_POSITIONAL, Any)
+        return self._rest.get(Parameter.VAR_POSITIONAL, self._anything)
 
-    def named(self, name: str) -> object:
+    def named(self, name: str) -> Typed:
         """The type under a name."""
-        return self._named.get(name, self._rest.get(Parameter.VAR_KEYWORD, Any))
-
-    def value(self, wanted: object, typed: Typed) -> object:
-        """The value that the type makes of what was given; where it makes none, what was given, to be refused."""
-        for candidate in _candidates(typed):
-            try:
-                return msgspec.convert(candidate, cast("type[Any]", wanted), strict=True, dec_hook=restored)
-            except (TypeError, ValueError, RecursionError):
-                continue  # TypeError: a type that msgspec does not know
-        return typed.json if typed.is_json else typed.text
-
-
-def _candidates(typed: Typed) -> Iterator[object]:
-    if typed.is_json:
-        yield typed.json
-    if typed.text is not None:
-        yield typed.text
+        return self._named.get(name, self._rest.get(Parameter.VAR_KEYWORD, self._anything))
 
 
 def _hints(function: Callable[..., object]) -> Mapping[str, object]:
@@ -146,29 +123,23 @@ def _hints(function: Callable[..., object]) -> Mapping[str, object]:
         return {}
 
 
-def _typed(word: str) -> Typed:
+def _value_of(wanted: Typed, word: str) -> object:
     if word == "-" or (word.startswith("@") and len(word) > 1):
         place = word.removeprefix("@")
-        return _of_json(_json_from(place, hint="; text that begins with @ is written as JSON: '\"@…\"'"))
-    try:
-        return Typed(_parsed(word.encode()), is_json=True, text=word)
-    except InvalidArgument:
-        return Typed(None, is_json=False, text=word)
+        content = _json_from(place, hint="; text that begins with @ is written as JSON: '\"@…\"'")
+        try:
+            return wanted.from_json(content)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{_said(place)} holds no JSON: {str(error).removeprefix('not JSON: ')}") from None
+    return wanted.from_word(word)
 
 
-def _of_json(value: object) -> Typed:
-    return Typed(value, is_json=True, text=None)
-
-
-def _json_from(place: str, *, hint: str) -> object:
+def _json_from(place: str, *, hint: str) -> bytes:
     with _opened(place, hint=hint) as file:
         content = _read(place, file.read)
     if len(content) > ARGUMENT_LIMIT:
         raise TooLarge(f"{_said(place)} holds more than the {ARGUMENT_LIMIT:,} bytes that arguments may take")
-    try:
-        return _parsed(content)
-    except InvalidArgument as error:
-        raise InvalidArgument(f"{_said(place)} holds no JSON: {str(error).removeprefix('not JSON: ')}") from None
+    return content
 
 
 def _lines(place: str) -> Iterator[bytes]:
@@ -209,10 +180,3 @@ def _said(place: str) -> str:
     if place == "-":
         return "stdin"
     return place if 0 < len(place) <= LONGEST_PLACE else short(place)
-
-
-def _parsed(text: bytes) -> object:
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidArgument(f"not JSON: {error}") from None
