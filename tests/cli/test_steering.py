@@ -57,13 +57,14 @@ def test_bad_items_are_told_and_retried(any_shop: Shop) -> None:
     job = picky.enqueue()
     work_off(any_shop, job.id)
     assert json.loads(any_shop.done("show", job.id, "--json"))["bad_items"] == 1
-    assert f"1; `posthorse retry {job.id} --bad-items` runs them again" in " ".join(
-        any_shop.done("show", job.id).split()
+    assert (
+        f"1: `posthorse bad-items {job.id}` lists them; `posthorse retry {job.id} --bad-items` runs them"
+        in " ".join(any_shop.done("show", job.id).split())
     )
     is_mended.append(True)
     assert any_shop.done("retry", job.id, "--bad-items") == f"pending  {job.id}"
     work_off(any_shop, job.id)
-    assert "--bad-items" not in any_shop.done("show", job.id)
+    assert "bad-items" not in any_shop.done("show", job.id)
     assert any_shop.run("retry", job.id, "--bad-items").exit_code == 4
 
 

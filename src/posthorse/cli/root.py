@@ -28,6 +28,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Look": {
         "jobs": ("jobs", "List jobs, newest first."),
         "show": ("show", "Tell everything about one job."),
+        "bad-items": ("bad_items", "List the bad items that a job tolerated."),
         "watch": ("watch", "Follow jobs with live bars."),
         "wait": ("wait", "Wait until jobs are over."),
         "workers": ("workers", "List workers and their runners."),
@@ -67,7 +68,7 @@ class Root(click.Group):
         for section in COMMANDS.values():
             if cmd_name in section:
                 module = importlib.import_module(f"posthorse.cli.{section[cmd_name][0]}")
-                found: click.Command = getattr(module, cmd_name)
+                found: click.Command = getattr(module, cmd_name.replace("-", "_"))
                 found.context_settings = {**CONTEXT, **found.context_settings}
                 return found
         return None

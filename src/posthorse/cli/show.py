@@ -11,10 +11,11 @@ import msgspec
 
 from posthorse.app.attempts import attempts_of
 from posthorse.app.client import Posthorse
+from posthorse.cli.bad_items import bad_item_as_json, first_bad_items, print_bad_items
 from posthorse.cli.bars import bar
 from posthorse.cli.exits import Exit
 from posthorse.cli.lookup import Look, find_id, look_at
-from posthorse.cli.screen import clean, is_terminal, out, out_json, out_rich
+from posthorse.cli.screen import clean, is_terminal, out, out_json, out_rich, say
 from posthorse.cli.target import json_option, open_store, target_options
 from posthorse.cli.words import (
     MARKS,
@@ -34,6 +35,8 @@ from posthorse.store.operations.bad_items import count_bad_items
 
 LONGEST_VALUE = 2_000
 """Characters of arguments and results on the screen; `--json` shows all."""
+
+BAD_ITEMS_SHOWN = 20
 
 _CAN_RETRY = (State.COMPLETED, State.FAILED)
 
@@ -69,9 +72,10 @@ class Story(NamedTuple):
 
 @click.command()
 @click.argument("job_id", metavar="ID")
+@click.option("--bad-items", "with_bad_items", is_flag=True, help="Show also the first bad items that it tolerated.")
 @target_options
 @json_option
-def show(job_id: str, target: str | None, url: str | None, as_json: bool) -> int:
+def show(job_id: str, with_bad_items: bool, target: str | None, url: str | None, as_json: bool) -> int:
     """Tell everything about one job.
 
     Its state and why, how far it is and when it will be done, its arguments and result, what happened when,
@@ -79,10 +83,18 @@ def show(job_id: str, target: str | None, url: str | None, as_json: bool) -> int
     """
     app = open_store(target, url)
     story = _read(app, find_id(app, job_id))
+    found = first_bad_items(app, story.look.status.id, BAD_ITEMS_SHOWN) if with_bad_items else []
     if as_json:
-        out_json(_as_json(story))
-    else:
-        _print(story)
+        shown = {"first_bad_items": [bad_item_as_json(bad) for bad in found]} if with_bad_items else {}
+        out_json({**_as_json(story), **shown})
+        return Exit.OK
+    _print(story)
+    if found:
+        out()
+        out("Bad items")
+        print_bad_items(found, story.look.now)
+    if len(found) < story.bad_items and with_bad_items:
+        say(f"{len(found):,} of {story.bad_items:,}; all with `posthorse bad-items {story.look.status.id}`")
     return Exit.OK
 
 
@@ -171,7 +183,7 @@ def _facts(story: Story) -> Iterator[tuple[str, str]]:
     yield from _progress(status, now)
     if story.bad_items:
         again = f"; `posthorse retry {status.id} --bad-items` runs them again" if status.state in _CAN_RETRY else ""
-        yield "bad items", f"{story.bad_items:,}{again}"
+        yield "bad items", f"{story.bad_items:,}: `posthorse bad-items {status.id}` lists them{again}"
     yield from _values("arguments", story.arguments)
     if status.state is State.COMPLETED and story.result is not None:
         yield "result", _cut(story.result)

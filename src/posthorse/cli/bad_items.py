@@ -1,0 +1,131 @@
+"""`posthorse bad-items`: what a long job tolerated, page by page, with the error of each item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import click
+import msgspec
+
+from posthorse.app.client import Posthorse
+from posthorse.app.reading import not_found
+from posthorse.cli.exits import Exit
+from posthorse.cli.lookup import find_id
+from posthorse.cli.screen import clean, out, out_json, out_table, say
+from posthorse.cli.target import json_option, open_store, target_options
+from posthorse.cli.words import clock_time
+from posthorse.rules.job import BadItem, JobError
+from posthorse.store.operations import read
+from posthorse.store.operations.bad_items import count_bad_items
+
+LONGEST_ITEM = 500
+"""Characters of an item or a message on the screen; `--json` shows all."""
+
+
+@click.command("bad-items")
+@click.argument("job_id", metavar="ID")
+@click.option(
+    "-n", "--limit", metavar="N", type=click.IntRange(1, 10_000), default=20, help="At most so many; else 20."
+)
+@click.option("--after", metavar="LOOP:NUMBER", help="Only those after this one: the next page after its last.")
+@click.option("--tracebacks", is_flag=True, help="Show the traceback of each, too.")
+@target_options
+@json_option
+def bad_items(
+    job_id: str, limit: int, after: str | None, tracebacks: bool, target: str | None, url: str | None, as_json: bool
+) -> int:
+    """List the bad items that a job tolerated.
+
+    By loop and number, with the error of each. Those marked * were kept as text only, so `posthorse retry ID
+    --bad-items` cannot run them again.
+
+    \b
+      posthorse bad-items 0123abcd
+      posthorse bad-items 0123abcd --json -n 10000 | jq '.[].item'
+    """
+    before = None if after is None else _place(after)
+    app = open_store(target, url)
+    job = find_id(app, job_id)
+    found = app.get_job(job).bad_items(limit=limit, after=before)
+    if as_json:
+        out_json([bad_item_as_json(bad) for bad in found])
+        return Exit.OK
+    if before is not None and not found and app.store.read(read.outcome(job)) is None:
+        raise not_found(job)
+    count = sum(app.store.read(count_bad_items(job)).values())
+    if not found:
+        say("It has no bad items." if before is None else "There are no more.")
+        return Exit.OK
+    print_bad_items(found, datetime.now(UTC))
+    if tracebacks:
+        _print_tracebacks(found)
+    if count > len(found):
+        last = found[-1]
+        say(f"{len(found):,} of {count:,}; those after them with --after '{clean(last.loop)}:{last.number}'")
+    return Exit.OK
+
+
+def first_bad_items(app: Posthorse, job: str, limit: int) -> list[BadItem]:
+    """The first bad items of a job. Raises JobNotFound."""
+    return app.get_job(job).bad_items(limit=limit)
+
+
+def bad_item_as_json(bad: BadItem) -> dict[str, object]:
+    """A bad item for `--json`; one that has no form in JSON is shown as Python writes it."""
+    return {
+        "loop": bad.loop,
+        "number": bad.number,
+        "at": bad.at,
+        "item": msgspec.Raw(_item(bad)),
+        "is_retryable": bad.is_retryable,
+        "error": msgspec.to_builtins(bad.error),
+    }
+
+
+def print_bad_items(found: Sequence[BadItem], now: datetime) -> None:
+    """A table of bad items."""
+    rows = [
+        (
+            clean(bad.loop),
+            f"{bad.number:,}{'' if bad.is_retryable else '*'}",
+            clock_time(bad.at, now),
+            _cut(bad.item if isinstance(bad.item, str) else _item(bad).decode()),
+            _cut(str(bad.error)),
+        )
+        for bad in found
+    ]
+    out_table(("LOOP", "NUMBER", "AT", "ITEM", "ERROR"), rows, flexible=(0, 3, 4))
+
+
+def _print_tracebacks(found: Sequence[BadItem]) -> None:
+    for bad in found:
+        out()
+        out(f"{clean(bad.loop)} {bad.number:,}")
+        told = bad.error.traceback or str(bad.error)
+        for line in clean(told, keep_lines=True).rstrip().split("\n"):
+            out(f"  {line}")
+
+
+def _item(bad: BadItem) -> bytes:
+    try:
+        return msgspec.json.encode(bad.item)
+    except (TypeError, ValueError, OverflowError):
+        return msgspec.json.encode(repr(bad.item))
+
+
+def _cut(text: str) -> str:
+    shown = clean(text[:LONGEST_ITEM])
+    return shown if len(text) <= LONGEST_ITEM else f"{shown} …"
+
+
+def _place(after: str) -> BadItem:
+    """Raises click.UsageError."""
+    loop, separator, number = after.rpartition(":")
+    if not separator or not number.isdecimal() or len(number) > 18:
+        raise click.UsageError(
+            f"--after is {after!r}; write LOOP:NUMBER, as the list shows them", click.get_current_context()
+        )
+    nothing = JobError(type="", message="", traceback=None)
+    moment = datetime.fromtimestamp(0, UTC)
+    return BadItem(loop=loop, number=int(number), item=None, is_retryable=False, error=nothing, at=moment)
