@@ -41,6 +41,15 @@ def test_errors_spend_attempts_until_none_is_left() -> None:
     assert decide(Spent(), Raised(ERROR), Policy(max_attempts=1)).reason == "failed in 1 attempt"
 
 
+def test_errors_before_the_last_committed_slice_are_numbered_and_not_counted() -> None:
+    first = decide(Spent(errors=7, forgiven=7), Raised(ERROR), FIXED)
+    assert (first.state, first.wait, first.spent.errors) == (State.SCHEDULED, 10_000_000, 8)
+    assert first.reason == "attempt 1 of 3 since its last committed slice failed"
+    last = decide(Spent(errors=9, forgiven=7), Raised(ERROR), FIXED)
+    assert (last.state, last.spent.errors) == (State.FAILED, 10)
+    assert last.reason == "failed in 3 attempts since its last committed slice"
+
+
 def test_error_without_backoff_is_tried_again_at_once() -> None:
     found = decide(Spent(), Raised(ERROR), Policy(backoff=Backoff(base=0)))
     assert (found.state, found.wait) == (State.PENDING, None)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthorse.rules.loops import LoopStanding, decode_loops, encode_loops
-from posthorse.rules.slice_size import TIMED_OUT, CutShort, SizeRule, SliceSize, cut_short_by
+from posthorse.rules.slice_size import TIMED_OUT, TRANSACTION_TIMED_OUT, CutShort, SizeRule, SliceSize, cut_short_by
 
 WHOLE = CutShort()
 
@@ -128,6 +128,30 @@ def test_only_timeouts_and_lost_workers_count() -> None:
         ("failed", {"type": "Crashed", "message": "crashed its worker 3 times"}),
     ]
     assert cut_short_by(ends) == CutShort(timeouts=2, losses=3)
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        {"message": f"{TRANSACTION_TIMED_OUT}10 s that it may"},
+        {"message": "no", "traceback": f"posthorse.errors.StoreError: {TRANSACTION_TIMED_OUT}10 s\n\nImportError: no"},
+        {"message": "2 errors", "traceback": f"    | TimeoutError: {TIMED_OUT}timeout of 3 s\n    +-----"},
+    ],
+)
+def test_a_transaction_and_an_error_that_was_raised_from_a_timeout_count_too(detail: dict[str, object]) -> None:
+    assert cut_short_by([("attempt_failed", detail)]) == CutShort(timeouts=1)
+
+
+def test_a_retry_after_a_timeout_begins_with_one_item() -> None:
+    late: tuple[str, dict[str, object]] = ("failed", {"message": f"{TIMED_OUT}timeout of 3 s"})
+    wrong: tuple[str, dict[str, object]] = ("failed", {"message": "no"})
+    retried: tuple[str, dict[str, object]] = ("retried", {})
+    assert cut_short_by([retried, late]) == CutShort(timeouts=1, is_retried=True)
+    assert cut_short_by([late, wrong, retried, late]) == CutShort(timeouts=2, is_retried=True)
+    assert cut_short_by([late, retried, wrong]) == CutShort(timeouts=1)
+    assert cut_short_by([retried, wrong]) == WHOLE
+    for rule in (SizeRule(100), SizeRule(100, 1.0)):
+        assert rule.begin(SliceSize(80), CutShort(timeouts=1, is_retried=True), None).items == 1
 
 
 def test_a_size_survives_in_the_standing_of_its_loop() -> None:

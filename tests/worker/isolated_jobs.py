@@ -259,3 +259,18 @@ def steers(how: str) -> None:
             raise ph.GiveUp("never")
         case _:
             raise ValueError("by the options of its kind")
+
+
+@app.job(isolation="process", max_attempts=3, backoff=0)
+def blips(ctx: ph.Context) -> int:
+    for batch in ctx.slices(range(4), size=1):
+        if ctx.attempt < 2 * batch[0] + 3:
+            raise ConnectionError("each page fails twice")
+    return ctx.progress.done
+
+
+@app.job(isolation="process", max_attempts=2, backoff=0)
+def stuck_page(ctx: ph.Context) -> None:
+    for batch in ctx.slices(range(4), size=1):
+        if ctx.attempt == 1 or batch[0] == 2:
+            raise ConnectionError("the third page fails")

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 import pytest
 
 import posthorse as ph
+from posthorse.store.store import Store
 from tests.waiting import until_state
+
+LONGEST = 0.3
+"""Seconds that a transaction may take here."""
 
 
 class Stopwatch:
@@ -62,6 +67,55 @@ def test_a_slice_that_times_out_is_halved_down_to_the_item_at_fault(app: ph.Post
         job = long.enqueue()
         assert job.result(timeout=30) == 8
     assert sizes == [[8], [4, 4], [2], [1, 2], [1, 2]]
+
+
+@pytest.mark.parametrize("slice_time", [None, "1h"])
+@pytest.mark.parametrize("is_async", [True, False])
+def test_a_slice_whose_transaction_took_too_long_is_halved_and_a_retry_begins_with_one_item(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch, slice_time: str | None, is_async: bool
+) -> None:
+    begin, abegin = Store.transaction, Store.atransaction
+
+    def short(self: Store, given: object, *, longest: float) -> AbstractContextManager[object]:
+        return begin(self, given, longest=min(longest, LONGEST))
+
+    def ashort(self: Store, given: object, *, longest: float) -> AbstractAsyncContextManager[object]:
+        return abegin(self, given, longest=min(longest, LONGEST))
+
+    monkeypatch.setattr(Store, "transaction", short)
+    monkeypatch.setattr(Store, "atransaction", ashort)
+    sizes: list[list[int]] = []
+
+    @app.job(max_attempts=2, backoff=0)
+    def long(ctx: ph.Context, slice_time: str | None) -> int:
+        sizes.append([])
+        for batch in ctx.slices(range(16), size=16, slice_time=slice_time):
+            sizes[-1].append(len(batch))
+            with batch.transaction():
+                if 9 in batch and len(batch) > 1:
+                    threading.Event().wait(2 * LONGEST)
+        return ctx.progress.done
+
+    @app.job(max_attempts=2, backoff=0)
+    async def along(ctx: ph.Context, slice_time: str | None) -> int:
+        sizes.append([])
+        async for batch in ctx.slices(range(16), size=16, slice_time=slice_time):
+            sizes[-1].append(len(batch))
+            async with batch.transaction():
+                if 9 in batch and len(batch) > 1:
+                    await asyncio.sleep(2 * LONGEST)
+        return ctx.progress.done
+
+    with app.worker():
+        job = along.enqueue(slice_time) if is_async else long.enqueue(slice_time)
+        status = until_state(job, "failed")
+        assert status.error is not None
+        assert "a third of the lease" in status.error.message
+        before = list(sizes)
+        job.retry()
+        assert job.result(timeout=30) == 16
+    assert before == ([[16], [8, 8], [4]] if slice_time is None else [[1, 2, 4, 8], [4]])
+    assert sizes[len(before)][0] == 1
 
 
 @pytest.mark.parametrize(("slice_time", "expected"), [(None, [4, 4, 4, 4]), ("1h", [4, 2, 1, 1])])

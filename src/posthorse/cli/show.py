@@ -190,7 +190,11 @@ def _facts(story: Story) -> Iterator[tuple[str, str]]:
 
 
 def _attempts(status: Status) -> str:
-    text = f"{status.attempt}" if status.max_attempts is None else f"{status.attempt} of {status.max_attempts}"
+    text = f"{status.attempt}"
+    if status.max_attempts is not None:
+        within = "of" if status.attempt <= status.max_attempts else "with at most"
+        since = "" if status.attempt <= status.max_attempts else " without a committed slice"
+        text += f" {within} {status.max_attempts}{since}"
     spent = [
         f"{count} {word}{'' if count == 1 else 's'}"
         for count, word in ((status.crashes, "crash"), (status.interruptions, "interruption"))

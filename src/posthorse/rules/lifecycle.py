@@ -100,11 +100,14 @@ Outcome = Returned | Raised | Snoozed | Stopped | Expired | Lost | Crashed | Unf
 
 
 class Spent(msgspec.Struct, frozen=True):
-    """What a job has used of its budgets. A committed slice resets `crashes` and `losses`."""
+    """What a job has used of its budgets. A committed slice resets `crashes` and `losses`, and forgives `errors`, which
+    go on to number the attempts."""
 
     errors: int = 0
     crashes: int = 0
     losses: int = 0
+    forgiven: int = 0
+    """How many of the errors came before the last committed slice."""
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -199,15 +202,16 @@ def requested(state: State, request: str) -> State | None:
 
 
 def _after_error(spent: Spent, error: JobError, wait: int | None, policy: Policy, chance: float) -> Transition:
-    errors = spent.errors + 1
-    spent = msgspec.structs.replace(spent, errors=errors)
+    spent = msgspec.structs.replace(spent, errors=spent.errors + 1)
+    errors = spent.errors - spent.forgiven
+    since = " since its last committed slice" if spent.forgiven else ""
     if errors >= policy.max_attempts:
         attempts = "attempt" if errors == 1 else "attempts"
         return Transition(
             state=State.FAILED,
             event="failed",
             spent=spent,
-            reason=f"failed in {errors} {attempts}",
+            reason=f"failed in {errors} {attempts}{since}",
             error=error,
         )
     micros = round(policy.backoff.wait(errors, chance).total_seconds() * 1_000_000) if wait is None else wait
@@ -215,7 +219,7 @@ def _after_error(spent: Spent, error: JobError, wait: int | None, policy: Policy
         state=State.SCHEDULED if micros else State.PENDING,
         event="attempt_failed",
         spent=spent,
-        reason=f"attempt {errors} of {policy.max_attempts} failed",
+        reason=f"attempt {errors} of {policy.max_attempts}{since} failed",
         error=error,
         wait=micros or None,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from posthorse.rules.slice_size import SliceSize
@@ -24,6 +26,13 @@ class LoopStanding(msgspec.Struct, omit_defaults=True):
     """The bad item up to which a retry got."""
     retry_upto: int = 0
     """The last bad item that is to be retried; 0 when none is."""
+    failed: int = 0
+    """How many attempts had failed before the one that committed the latest slice: they are forgiven."""
+
+
+def forgiven(loops: Iterable[LoopStanding]) -> int:
+    """How many failed attempts came before the last committed slice."""
+    return max((loop.failed for loop in loops), default=0)
 
 
 def decode_loops(text: str) -> dict[str, LoopStanding]:

@@ -20,6 +20,10 @@ TIMED_OUT = "the job took longer than its "
 """How the error of a job begins that took longer than it may."""
 
 
+TRANSACTION_TIMED_OUT = "the transaction took more than the "
+"""How the error of a slice transaction begins that took longer than it may."""
+
+
 class SliceSize(msgspec.Struct, frozen=True, array_like=True):
     """How many items the next slice takes, and what the last slices took."""
 
@@ -33,20 +37,35 @@ class CutShort(msgspec.Struct, frozen=True):
 
     timeouts: int = 0
     losses: int = 0
+    is_retried: bool = False
+    """True when the job was retried after such a timeout."""
 
     def __bool__(self) -> bool:
         return self.timeouts > 0 or self.losses > 0
 
 
 def cut_short_by(ends: Iterable[tuple[str, dict[str, object]]]) -> CutShort:
-    """Counts what a slice may be at fault for among these ends of attempts: names of events and their details."""
+    """Counts what a slice may be at fault for among these ends of attempts and retries, the latest first: names of
+    events and their details."""
     timeouts = losses = 0
+    has_retry = is_retried = False
     for name, detail in ends:
-        if str(detail.get("message", "")).startswith(TIMED_OUT):
+        if name == "retried":
+            has_retry = True
+        elif _is_timeout(detail):
             timeouts += 1
+            is_retried = is_retried or has_retry
         elif name in ("lost", "crashed") or detail.get("type") in ("Crashed", "NoProgress"):
             losses += 1
-    return CutShort(timeouts, losses)
+    return CutShort(timeouts, losses, is_retried)
+
+
+def _is_timeout(detail: dict[str, object]) -> bool:
+    if str(detail.get("message", "")).startswith((TIMED_OUT, TRANSACTION_TIMED_OUT)):
+        return True
+    # The code may have raised an error of its own from it.
+    trace = str(detail.get("traceback", ""))
+    return f"Error: {TIMED_OUT}" in trace or f"Error: {TRANSACTION_TIMED_OUT}" in trace
 
 
 class SizeRule(msgspec.Struct, frozen=True):
@@ -58,8 +77,8 @@ class SizeRule(msgspec.Struct, frozen=True):
     def begin(self, stored: SliceSize | None, cut_short: CutShort, left: int | None) -> SliceSize:
         """The size for the next slice of an attempt, after what was stored with the last committed one.
 
-        A slice that was cut short is halved each time. A fixed size is one that the user chose: only a timeout
-        makes it smaller, not a worker that was killed.
+        A slice that was cut short is halved each time, and begins with one item when the job is retried after that. A
+        fixed size is one that the user chose: only a timeout makes it smaller, not a worker that was killed.
 
         left: how many items there are still, if that is known; there is no use in halving what is not there.
         """
@@ -68,7 +87,7 @@ class SizeRule(msgspec.Struct, frozen=True):
         halvings = cut_short.timeouts + (0 if self.seconds is None else cut_short.losses)
         if halvings and left:
             size = _with(size, min(size.items, left))
-        return _with(size, max(1, size.items >> halvings))
+        return _with(size, 1 if cut_short.is_retried else max(1, size.items >> halvings))
 
     def after(self, size: SliceSize, items: int, seconds: float) -> SliceSize | None:
         """The size after one more slice; None for the one that a loop begins with."""

@@ -35,6 +35,7 @@ class Here:
                 Attempt(running.claimed.job, running.claimed.epoch, self._runner),
                 running.stop,
                 longest_transaction=self._longest_transaction,
+                failed=running.claimed.errors,
             )
         task = asyncio.current_task()
         if task is not None:

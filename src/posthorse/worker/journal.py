@@ -23,9 +23,13 @@ LOST = "the lease on this job was lost; somebody else goes on with it"
 class Journal:
     """Saves checkpoints of one attempt, from its thread or its coroutine."""
 
-    def __init__(self, store: Store, attempt: Attempt, stop: StopSignal, *, longest_transaction: float) -> None:
+    def __init__(
+        self, store: Store, attempt: Attempt, stop: StopSignal, *, longest_transaction: float, failed: int = 0
+    ) -> None:
+        """`failed` is how many attempts of the job did before."""
         self.stop = stop
         self.standing = Standing()
+        self.standing.failed = failed
         self.cut_short = CutShort()
         """How often an attempt ended within the slice that is next."""
         self.slices_committed = 0
@@ -42,7 +46,9 @@ class Journal:
         stood = await self._store.aread(load_checkpoint(self._attempt.job))
         self.cut_short = stood.cut_short
         if stood.checkpoint is not None:
+            failed = self.standing.failed
             self.standing = Standing.restore(stood.slices, stood.checkpoint)
+            self.standing.failed = failed
 
     def begin_slice(self, loop: str, *, is_first: bool) -> None:
         """From now until its commit, kept values may be ahead of the cursor, and are not saved without it."""

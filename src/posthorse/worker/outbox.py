@@ -18,12 +18,12 @@ import msgspec
 from posthorse.clock import monotonic
 from posthorse.errors import StoreError
 from posthorse.rules.gates import budget_of
-from posthorse.rules.lifecycle import Outcome, Policy, Returned, Snoozed, Spent, Stopped, decide
+from posthorse.rules.lifecycle import Outcome, Policy, Raised, Returned, Snoozed, Spent, Stopped, decide
 from posthorse.rules.retry import Backoff
 from posthorse.rules.settings import Settings
 from posthorse.store.operations.budgets import settle_within_budget
 from posthorse.store.operations.claim import give_back
-from posthorse.store.operations.finish import Attempt, Completion, complete, settle
+from posthorse.store.operations.finish import Attempt, Completion, complete, errors_before_slice, settle
 from posthorse.store.operations.gates import let_through
 from posthorse.store.operations.runners import Runner, held_by
 from posthorse.store.store import Store
@@ -120,6 +120,8 @@ class Outbox:
         """Decides what follows from an outcome, and writes it."""
         claimed = running.claimed
         spent = await self._spent(running)
+        if isinstance(outcome, Raised):
+            spent = msgspec.structs.replace(spent, forgiven=await self._forgiven(running))
         transition = decide(spent, outcome, self._policy(running), chance=random.random())
         seconds = monotonic() - running.began
         evidence = {"worker": self._runner.worker, "pid": self._runner.pid, "seconds": round(seconds, 3)}
@@ -200,6 +202,15 @@ class Outbox:
             held = await self._insist(lambda: self._store.aread(held_by(self._runner.id))) or []
             return next((lease.spent for lease in held if lease.job == claimed.job), spent)
         return Spent(claimed.errors) if running.has_advanced else spent
+
+    async def _forgiven(self, running: Running) -> int:
+        """How many of the job's errors came before its last committed slice."""
+        claimed = running.claimed
+        if not claimed.errors or not running.has_checkpoints:
+            return 0
+        if running.has_advanced:
+            return claimed.errors
+        return await self._insist(lambda: self._store.aread(errors_before_slice(claimed.job))) or 0
 
     def _policy(self, running: Running) -> Policy:
         kind, options = running.kind.options, running.options

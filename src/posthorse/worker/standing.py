@@ -49,6 +49,8 @@ class Standing:
         self.pace = Pace()
         self.note: str | None = None
         self.slices = 0
+        self.failed = 0
+        """Attempts that failed before this one."""
         self._told: tuple[int, int | None] | None = None
 
     @classmethod
@@ -89,6 +91,7 @@ class Standing:
         standing.done += done.items
         standing.is_over = done.is_over
         standing.size = done.size
+        standing.failed = self.failed
         standing.numbered = max(standing.numbered, *(bad.number for bad in done.bad), 0)
         if done.retried is None:
             standing.bad += len(done.bad)

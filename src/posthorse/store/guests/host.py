@@ -22,6 +22,7 @@ from posthorse.store.base import Ask, Operation, Rows, Steps, adrive, ask, opera
 from posthorse.store.guests.base import Guest, Style
 from posthorse.store.guests.phrasing import Backend, Phrasing
 from posthorse.store.guests.recognise import guest_on
+from posthorse.store.overdue import overdue
 from posthorse.store.sqlite.faults import explained, is_of_the_file
 from posthorse.store.sqlite.turnstile import Turnstile
 
@@ -240,10 +241,7 @@ def _is_same(file: str, other: str) -> bool:
 
 def _raise_if_overdue(began: float, longest: float, error: BaseException | None = None) -> None:
     if monotonic() - began > longest:
-        raise StoreError(
-            f"the transaction took more than the {longest:.0f} s that it may, a third of the lease, and was rolled "
-            "back; use smaller slices"
-        ) from error
+        raise overdue(longest) from error
 
 
 def _text(error: BaseException) -> str:

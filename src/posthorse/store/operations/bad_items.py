@@ -85,7 +85,7 @@ def retry_bad_items(job: str, *, channel: str) -> Steps[State]:
     standing = yield ask("load_checkpoint", job=job)
     loops = decode_loops(cast("str", standing[0][CURSORS])) if standing else {}
     for name, loop in loops.items():
-        loop.retried, loop.retry_upto = 0, last.get(name, 0)
+        loop.retried, loop.retry_upto, loop.failed = 0, last.get(name, 0), 0
         loop.is_over = loop.is_over or state is State.COMPLETED
     yield ask("rewrite_cursors", job=job, cursors=encode_loops(loops))
     yield from claim_identity_again(job)

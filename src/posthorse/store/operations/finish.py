@@ -10,8 +10,9 @@ import msgspec
 
 from posthorse.rules.job import Lane, State
 from posthorse.rules.lifecycle import Transition
+from posthorse.rules.loops import decode_loops, forgiven
 from posthorse.rules.slice_size import CutShort, cut_short_by
-from posthorse.store.base import Operation, Steps, ask, ask_rows, operation, quiet
+from posthorse.store.base import Operation, Steps, ask, ask_rows, operation, quiet, single_operation
 from posthorse.store.operations.bad_items import BadItemRow, keep_and_drop
 from posthorse.store.operations.moves import Request, do_as_asked, place
 from posthorse.store.operations.submit import lane_id
@@ -162,6 +163,13 @@ def load_checkpoint(job: str) -> Steps[Stood]:
         return Stood(0, None, cut_short)
     slices, *rest = rows[0]
     return Stood(cast("int", slices), Checkpoint._make(rest), cut_short)
+
+
+@single_operation
+def errors_before_slice(job: str) -> Steps[int]:
+    """How many attempts had failed before the one that committed the last slice."""
+    rows = yield ask("loops_of", job=job)
+    return forgiven(decode_loops(cast("str", rows[0][0])).values()) if rows else 0
 
 
 def _checkpoint(

@@ -10,6 +10,7 @@ from posthorse.errors import JobNotFound, NotAllowed, StoreError
 from posthorse.rules.filters import Verb as Request
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import requested
+from posthorse.rules.loops import decode_loops, encode_loops, forgiven
 from posthorse.store.base import Ask, Steps, ask
 from posthorse.store.operations.submit import home_of, lane_id
 from posthorse.store.operations.unique import claim_identity_again
@@ -68,6 +69,7 @@ def do_as_asked(
             detail = (yield from _with_arguments(job, arguments)) if arguments is not None else None
             yield from claim_identity_again(job)
             yield ask("leave_sequence", job=job, is_dead=state is State.FAILED)
+            yield from _forget_errors(job)
             target = State.SCHEDULED if wait else target
         if state is State.PENDING and not (yield ask("withdraw", lane=lane, seq=seq, job=job)):
             continue  # claimed between the two looks
@@ -89,6 +91,16 @@ def do_as_asked(
         f"job {job} is pending but in no lane and held by nobody: the store was changed by hand or is damaged; "
         "run `posthorse doctor`"
     )
+
+
+def _forget_errors(job: str) -> Steps[None]:
+    """A retry counts errors from none, so none of them came before a slice."""
+    rows = yield ask("loops_of", job=job)
+    loops = decode_loops(cast("str", rows[0][0])) if rows else {}
+    if forgiven(loops.values()):
+        for loop in loops.values():
+            loop.failed = 0
+        yield ask("rewrite_cursors", job=job, cursors=encode_loops(loops))
 
 
 def _with_arguments(job: str, arguments: str) -> Steps[str]:

@@ -10,8 +10,8 @@ from weakref import WeakKeyDictionary, finalize
 import psycopg
 
 from posthorse.clock import monotonic
-from posthorse.errors import StoreError
 from posthorse.store.base import AsyncExecute, Execute
+from posthorse.store.overdue import overdue
 from posthorse.store.postgres.connections import AsyncConnection, Connection, Server
 from posthorse.store.postgres.faults import raise_if_gone
 from posthorse.store.postgres.statements import Statements
@@ -105,10 +105,7 @@ def _raise_if_overdue(began: float, longest: float, error: BaseException | None 
     """Says why a transaction ended that took too long: the server words it in its own way, or not at all."""
     is_ours = error is None or isinstance(error, psycopg.Error)
     if is_ours and monotonic() - began > longest:
-        raise StoreError(
-            f"the transaction took more than the {longest:.0f} s that it may, a third of the lease, and was rolled "
-            "back; use smaller slices"
-        ) from error
+        raise overdue(longest) from error
 
 
 def _finish(connections: list[AsyncConnection]) -> None:

@@ -472,10 +472,14 @@ LIMIT :limit
 -- Where a long job stands.
 SELECT slices, done, total, pace, note, cursors, kept FROM @checkpoints WHERE job = :job
 
+-- ## loops_of
+-- Where the loops of a job stand.
+SELECT cursors FROM @checkpoints WHERE job = :job
+
 -- ## attempts_since_slice
--- How attempts ended since the last committed slice, the latest first, without deploys and pauses.
+-- How attempts ended since the last committed slice, the latest first, without deploys and pauses; and its retries.
 SELECT name, detail FROM @events
-WHERE job = :job AND name IN ('attempt_failed', 'failed', 'lost', 'crashed')
+WHERE job = :job AND name IN ('attempt_failed', 'failed', 'lost', 'crashed', 'retried')
     AND at >= coalesce((SELECT advanced_at FROM @checkpoints WHERE job = :job), 0)
 ORDER BY version DESC LIMIT 40
 

@@ -8,9 +8,10 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from posthorse.errors import StoreError, UsageError
+from posthorse.errors import UsageError
 from posthorse.store.base import Ask, AsyncExecute, Execute, Rows
 from posthorse.store.connections import AsyncSqliteConnection
+from posthorse.store.overdue import overdue
 from posthorse.store.sqlite.connections import Session, StoreFile
 from posthorse.store.sqlite.deadline import Deadlines
 from posthorse.store.sqlite.faults import explained, is_of_the_file
@@ -56,10 +57,7 @@ class Transactions:
             session.give_up()
             turnstile.close()
             if cut_off.is_set():
-                raise StoreError(
-                    f"the transaction took more than the {longest:.0f} s that it may, a third of the lease, and was "
-                    "rolled back; use smaller slices"
-                ) from error
+                raise overdue(longest) from error
             if is_of_the_file(error):
                 raise explained(error, self._file.path, is_in_doubt=session.is_in_doubt) from error
             raise

@@ -72,7 +72,13 @@ class Turn:
         self._kind = app.registry[self.begin.kind]
         if self._kind.signature.wants_context:
             attempt = Attempt(self.claimed.job, self.claimed.epoch, self.begin.runner)
-            self.journal = Journal(app.store, attempt, self.stop, longest_transaction=longest_transaction)
+            self.journal = Journal(
+                app.store,
+                attempt,
+                self.stop,
+                longest_transaction=longest_transaction,
+                failed=self.claimed.errors,
+            )
 
     def interrupt(self) -> None:
         """Cancels an async job where it waits."""
