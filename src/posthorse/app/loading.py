@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import cast
 
 from posthorse.app.client import Posthorse
+from posthorse.app.logs import keep_loggers
 from posthorse.errors import InvalidSettings
 
 DEFAULT_ATTRIBUTE = "app"
@@ -103,6 +104,8 @@ def _imported(name: str, target: str) -> ModuleType:
         raise InvalidSettings(_failed(error, target)) from error
     except (Exception, SystemExit) as error:  # a module may do anything while it is imported
         raise InvalidSettings(_failed(error, target)) from error
+    finally:
+        keep_loggers()
 
 
 def _no_module(missing: str, target: str) -> str:

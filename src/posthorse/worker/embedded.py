@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+from posthorse.app.logs import keep_loggers
 from posthorse.clock import monotonic
 from posthorse.errors import InvalidOption, PosthorseError, StoreError
 from posthorse.maintenance.dead_letters import DeadLetterLooks
@@ -71,6 +72,7 @@ class EmbeddedWorker:
         check_may_work()
         if self._thread is not None:
             raise RuntimeError("this worker works already; make another with app.worker()")
+        keep_loggers()
         self._thread = threading.Thread(target=self._run, name="posthorse-worker", daemon=True)
         self._thread.start()
         self._started.wait()

@@ -11,6 +11,7 @@ from types import ModuleType
 
 from posthorse.app.client import Posthorse
 from posthorse.app.loading import load_application
+from posthorse.app.logs import keep_loggers
 from posthorse.errors import PosthorseError
 from posthorse.worker.isolation.origin import MAIN, MAIN_OF_A_CHILD, NotFound, Origin, refuse_workers
 
@@ -32,6 +33,7 @@ def find_application(origin: Origin, kind: str) -> Posthorse:
         raise NotFound(f"{origin.script or origin.module} cannot be imported by a child process: {what}") from error
     finally:
         refuse_workers(False)
+        keep_loggers()
     for app in _applications(module):
         if kind in app.registry:
             return app
