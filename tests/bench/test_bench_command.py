@@ -49,13 +49,13 @@ def test_a_named_store_keeps_the_finished_jobs_and_is_told_so(tmp_path: Path, st
 
 
 def test_broken_off_it_leaves_no_work_to_others(tmp_path: Path, sqlite_url: str) -> None:
-    command = [*COMMAND, "--jobs", "2000", "--url", sqlite_url]
+    command = [*COMMAND, "--jobs", "20000", "--url", sqlite_url]
     bench = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     app = ph.Posthorse(sqlite_url)
     until(lambda: len(list_statuses(app, queue=QUEUE)) >= 10, what="jobs are enqueued")
     os.kill(bench.pid, signal.SIGINT)
     assert bench.wait() == 130
-    statuses = list_statuses(app, queue=QUEUE, limit=5000)
+    statuses = list_statuses(app, queue=QUEUE, limit=25_000)
     app.close()
     assert statuses
     assert all(status.state.is_final for status in statuses)

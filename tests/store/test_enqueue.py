@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import accumulate
 
 import msgspec
 import pytest
@@ -84,16 +85,21 @@ def test_nothing_is_enqueued_when_nothing_is_given(yard: Yard) -> None:
     assert yard.submit([]) == []
 
 
+@pytest.mark.parametrize("sizes", [(5,), (3, 2), (1, 1, 1, 1, 1)], ids=["mixed", "alike", "singly"])
 @pytest.mark.parametrize("keyed", [False, True])
-def test_submitting_the_same_ids_again_after_a_lost_reply_changes_nothing(yard: Yard, keyed: bool) -> None:
+def test_submitting_the_same_ids_again_after_a_lost_reply_changes_nothing(
+    yard: Yard, keyed: bool, sizes: Sequence[int]
+) -> None:
     jobs = [*yard.new(3), *yard.new(2, delay=60 * SECOND)]
     if keyed:
         jobs = [msgspec.structs.replace(job, key=job.id, fingerprint="f") for job in jobs]
-    yard.submit(jobs)
+    calls = [jobs[end - size : end] for end, size in zip(accumulate(sizes), sizes, strict=True)]
+    for call in calls:
+        yard.submit(call)
     runner = yard.runner()
     done, held = yard.claim(runner, 2)
     yard.complete(Attempt(done.job, done.epoch, runner))
-    assert [answer.id for answer in yard.submit(jobs)] == [job.id for job in jobs]
+    assert [answer.id for call in calls for answer in yard.submit(call)] == [job.id for job in jobs]
     assert [yard.state(job.id).value for job in jobs] == [
         "completed", "processing", "pending", "scheduled", "scheduled",
     ]  # fmt: skip

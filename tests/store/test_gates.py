@@ -116,6 +116,16 @@ def test_a_dead_runner_leaves_no_slot_behind(yard: Yard) -> None:
     yard.audit()
 
 
+@pytest.mark.parametrize("rules", [Rules(TWO), Rules(keyed=[ONE_EACH])], ids=["of its lane", "of its own"])
+def test_a_runner_whose_lease_ran_out_passes_no_gate(yard: Yard, rules: Rules) -> None:
+    enqueue(yard, "a", "b")
+    late = yard.runner()
+    yard.pass_time(seconds=31)
+    assert claim(yard, late, 5, rules).claimed == []
+    assert len(claim(yard, yard.runner(), 5, rules).claimed) == 2
+    yard.audit()
+
+
 def test_a_lane_without_limits_is_claimed_beside_one_whose_gates_are_shut(yard: Yard) -> None:
     class OnlyHome(Rules):
         def of_lane(self, lane: int) -> Sequence[Need]:

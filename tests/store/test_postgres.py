@@ -482,3 +482,31 @@ def test_a_job_that_is_put_off_while_it_is_about_to_be_lined_up_waits_for_its_ne
     yard.pass_time(hours=2)
     assert yard.promote() == 1
     assert yard.state(put_off) is State.PENDING
+
+
+def called(yard: Yard, enqueue: Callable[[], object]) -> list[str]:
+    """What is told to those who listen while jobs are enqueued."""
+    told: list[str] = []
+    with psycopg.connect(yard.store.url, autocommit=True) as ear:
+        ear.add_notify_handler(lambda notify: told.append(notify.payload))
+        ear.execute(f'LISTEN "{yard.channel}"')
+        enqueue()
+        ear.execute("SELECT pg_notify(%s, 'that is all')", [yard.channel])  # comes after all that was told before
+    assert told.pop() == "that is all"
+    return told
+
+
+def test_only_living_runners_that_wait_are_called(postgres_yard: Yard) -> None:
+    """Of a crowd three are called: each that is busy or dead among them would be one less that comes."""
+    yard = postgres_yard
+    [delayed] = yard.enqueue(1, delay=3600 * SECOND)
+    silent, busy = yard.runner(lease=SECOND), yard.runner(lease=3600 * SECOND)
+    yard.store.run(runners.set_idle(silent, idle=True))
+    yard.pass_time(seconds=2)
+    for count in (1, 2):
+        assert called(yard, lambda count=count: yard.enqueue(count)) == []  # type: ignore[misc]  # bound early
+    assert called(yard, lambda: yard.ask(delayed, "cancel")) == []
+    yard.store.run(runners.set_idle(busy, idle=True))
+    assert called(yard, lambda: yard.enqueue(1)) == [f"1 {busy}"]
+    assert called(yard, lambda: yard.enqueue(2)) == [""]
+    assert called(yard, lambda: yard.ask(delayed, "retry")) == [f"1 {busy}"]

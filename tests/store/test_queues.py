@@ -123,11 +123,17 @@ def test_runners_at_the_same_moment_get_different_jobs(yard: Yard) -> None:
     yard.audit()
 
 
-def test_a_lost_runner_gets_nothing_by_turns(yard: Yard) -> None:
+@pytest.mark.parametrize("stacks", [["mail"], []])
+def test_a_lost_runner_gets_nothing_by_turns(yard: Yard, stacks: Sequence[str]) -> None:
     yard.enqueue(3, MAIL)
-    turns = Turns(yard, [MAIL], {"mail": 2}, stacks=["mail"])
+    turns = Turns(yard, [MAIL], {"mail": 2}, stacks=stacks)
+    mine = turns.runner
     turns.runner = "00000000-0000-4000-8000-000000000000"
     assert turns.claim(3) == []
+    turns.runner = mine
+    yard.pass_time(seconds=31)  # beyond its lease
+    assert turns.claim(3) == []
+    yard.audit()
 
 
 def test_waits_are_those_of_the_heads(yard: Yard) -> None:
