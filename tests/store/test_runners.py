@@ -132,3 +132,22 @@ def test_a_burial_whose_turn_comes_late_buries_nobody(yard: Yard) -> None:
     assert yard.store.run(runners.bury_expired(grace=0, until=time.monotonic() - 0.001)) == []
     assert [row.id for row in yard.store.read(read.workers())] == [runner]
     assert [id for id, _ in yard.store.run(runners.bury_expired(grace=0, until=time.monotonic() + 3600))] == [runner]
+
+
+def test_only_a_committed_slice_clears_what_a_job_has_spent_and_mere_progress_does_not(yard: Yard) -> None:
+    spent = Spent(errors=1, crashes=1, losses=1)
+    told, advanced = yard.started(), yard.started()
+    for attempt in (told, advanced):
+        yard.settle(attempt, Lost("gone"), spent=Spent(errors=1, crashes=1))
+    yard.pass_time(hours=2)
+    yard.promote()
+    first, second = yard.claim_one(), yard.claim_one()
+    yard.checkpoint(first, is_slice=False)
+    yard.checkpoint(second, is_slice=False)
+    yard.checkpoint(second)
+    yard.checkpoint(second, 2, is_slice=False)
+    held = {held.job: held.spent for each in (first, second) for held in yard.store.read(runners.held_by(each.runner))}
+    assert held == {first.job: spent, second.job: Spent(errors=1)}
+    for attempt in (first, second):
+        yard.store.run(runners.retire(attempt.runner))
+    assert {held.job: held.spent for held in yard.store.read(runners.orphans(10))} == held

@@ -516,3 +516,26 @@ def test_what_comes_back_to_its_old_place_is_found_behind_the_mark(
         for job in (first, second):
             job.result(timeout=30)
     app.close()
+
+
+def test_of_those_whom_a_gate_holds_the_most_urgent_goes_first(app: ph.Posthorse) -> None:
+    began, go = threading.Event(), threading.Event()
+    order: list[str] = []
+
+    @app.job(concurrency=ph.Concurrency(1, per="key"))
+    def limited(key: str, name: str) -> None:
+        order.append(name)
+        if name == "first":
+            began.set()
+            assert go.wait(30)
+
+    with app.worker(concurrency=4):
+        jobs = [limited.enqueue("a", "first")]
+        assert began.wait(30)
+        for name, priority in (("plain", 0), ("urgent", 5), ("plain, too", 0)):
+            jobs.append(limited.using(priority=priority).enqueue("a", name))
+            until_state(jobs[-1], "blocked")
+        go.set()
+        for job in jobs:
+            job.result(timeout=30)
+    assert order == ["first", "urgent", "plain", "plain, too"]
