@@ -251,9 +251,13 @@ def test_identity_without_a_form_in_json_is_refused(add: ph.Kind[[int, int], int
         ("sqlite:///file:jobs.db", "names no file on a disk"),
         ("sqlite:///jobs.db?mode=memory", "takes no options"),
         ("sqlite:///a\0b", "holds a NUL"),
-        ("sqlite://host/jobs.db", "'sqlite://host/jobs.db' is no address"),
-        ("sqlite+aiosqlite:///jobs.db", "is no address"),
+        ("jobs.db", "'jobs.db' is not the address"),
+        ("sqlite://host/jobs.db", "'sqlite://host/jobs.db' is not the address"),
+        ("sqlite+aiosqlite:///jobs.db", "without the name of a driver"),
+        ("postgresql+psycopg://host/db", "without the name of a driver"),
         ("postgresql://u:p@ss/w%d@127.0.0.1/db", "%40 for an @"),
+        ("postgresql://ada@host/db?schema=shop", "the option 'schema', which is not one of PostgreSQL's"),
+        ("postgresql://ada@host/db?sslmode=require&pgbouncer=true", "a pooler is recognised without it"),
     ],
 )
 def test_address_that_means_no_store_is_refused(url: str, complaint: str) -> None:
@@ -268,10 +272,41 @@ def test_address_that_means_no_store_is_refused(url: str, complaint: str) -> Non
         "mysql://host/db?password=canary",
         "mysql://host/db?password=can@ary-canary",
         "mysql://ada@host/db?user=x&password=canary",
+        "host=db.internal dbname=shop user=shop password=canary",
+        "canary:canary",
+        "postgresql:/shop:canary@host/db",
+        "postgresql//shop:canary@host/db",
+        "postgresql+psycopg://shop:canary@host/db",
+        "sqlite://shop:canary@host",
+        "shop:canary@host/db",
+        # what libpq would take for a host, a port or a database, and name in its complaints
+        "postgresql://shop:a@canary@127.0.0.1:1/db",
+        "postgresql://shop:a/canary@127.0.0.1:1/db",
+        "postgresql://shop:1/canary@127.0.0.1:1/db",
+        "postgresql://shop:canary/a@127.0.0.1:1/db",
+        "postgresql://127.0.0.1:canary/db",
+        "postgresql://[::1]:canary,other/db",
+        "postgresql://shop:100%zcanary@127.0.0.1:1/db",
+        "postgresql://shop:a/b?canary=c@127.0.0.1:1/db",
+        b"postgresql://shop:canary@127.0.0.1:1/db",
     ],
 )
 def test_no_form_of_a_password_is_shown(url: str) -> None:
     assert "canary" not in refused(lambda: ph.Posthorse(url), ph.InvalidSettings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://shop:canary@host/db",
+        "postgres://shop:canary?x@host:5432,[::1]:5433/db",
+        "postgresql:///db?host=/tmp&user=ada@server&password=canary",
+        "postgresql://%2Ftmp%2Fserver/db?password=canary",
+    ],
+)
+def test_settings_show_no_password(url: str) -> None:
+    app = ph.Posthorse(url)
+    assert "canary" not in f"{app.settings!r}{app.store.where}"
 
 
 def test_store_stays_where_it_was_when_the_current_folder_changes(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_a_password_is_not_shown() -> None:
     with pytest.raises(InvalidSettings) as refused:
         ph.Posthorse("mysql://ada:s3cret@host/db")
     assert "s3cret" not in str(refused.value)
-    assert "ada" in str(refused.value)
+    assert "mysql://" in str(refused.value)
 
 
 def test_settings_cannot_be_changed() -> None:

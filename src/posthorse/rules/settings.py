@@ -34,6 +34,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_interruptions: int = 10
     """After how many lost workers without a committed slice in between a job is given up."""
 
+    def __repr__(self) -> str:
+        shown = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name != "url")
+        return f"Settings(url=…, {', '.join(shown)})"  # an address may hold a password
+
 
 _DURATIONS = ("lease", "heartbeat", "stall", "grace", "poll")
 _COUNTS = ("max_interruptions",)
@@ -74,7 +78,9 @@ def _converted(key: str, value: object) -> object:
         return _seconds(key, value)
     wanted, told = (int, "a whole number") if key in _COUNTS else (str, "a text")
     if not isinstance(value, wanted) or isinstance(value, bool):
-        raise InvalidSettings(f"{key} is {short(value)}; it must be {told}")
+        may_be_secret = key == "url" and not isinstance(value, int | float)
+        shown = f"of the type {type(value).__name__}" if may_be_secret else short(value)
+        raise InvalidSettings(f"{key} is {shown}; it must be {told}")
     return value
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from posthorse.clock import Clock
 from posthorse.errors import InvalidSettings, StoreUnreachable
 from posthorse.rules.values.misfit import short
+
+UNREADABLE = (
+    "the address of the PostgreSQL store cannot be read; write postgresql://user:password@host:port/database, with "
+    "%40 for an @, %2F for a / and %25 for a % inside the password"
+)
 
 if TYPE_CHECKING:
     from posthorse.store.postgres.backend import PostgresBackend
@@ -22,6 +28,7 @@ def backend_of(url: str, schema: str, clock: Clock) -> SqliteBackend | PostgresB
 
         return SqliteBackend(_file_of(rest[1:]), clock)
     if separator and scheme in ("postgresql", "postgres"):
+        _check_parts(rest)
         try:
             from posthorse.store.postgres.backend import PostgresBackend
         except ImportError as error:
@@ -29,10 +36,7 @@ def backend_of(url: str, schema: str, clock: Clock) -> SqliteBackend | PostgresB
                 f"{scheme}:// needs psycopg ({error}); install it with `pip install 'posthorse[postgres]'`"
             ) from error
         return PostgresBackend(url, schema, clock)
-    raise InvalidSettings(
-        f"{short(url if scheme == 'sqlite' else shown(url))} is no address of a store; write "
-        "sqlite:///folder/file.db (four slashes for an absolute path) or postgresql://user:password@host/database"
-    )
+    raise InvalidSettings(_not_an_address(url))
 
 
 def is_there(file: Path) -> bool:
@@ -53,6 +57,29 @@ def make_folder(file: Path) -> None:
         raise StoreUnreachable(
             f"the folder {short(str(file.parent))} cannot be made for the store: {error.strerror}; check the address"
         ) from error
+
+
+def _not_an_address(url: str) -> str:
+    """Say why an address leads to no store; repeat it only where it has no room for a password."""
+    scheme = url.partition("://")[0]
+    what = "what was given"
+    if re.fullmatch(r"[\w./\\~ -]{1,200}", url) or (scheme == "sqlite" and "@" not in url):
+        what = short(url)
+    elif scheme != url and re.fullmatch(r"[a-z][a-z0-9]{0,20}(\+[a-z0-9]{1,20})?", scheme):
+        what = f"{scheme}://… (its rest may hold a password)"
+    return (
+        f"{what} is not the address of a store; write sqlite:///folder/file.db (four slashes for an absolute path) or "
+        "postgresql://user:password@host/database, without the name of a driver"
+    )
+
+
+def _check_parts(rest: str) -> None:
+    """Refuse what libpq would read otherwise than it was meant: its messages would then show a part of the password."""
+    before_slash = rest.partition("/")[0]
+    place = (rest.partition("@")[2] if "@" in before_slash else rest).partition("?")[0]
+    servers = re.sub(r"\[[^]]*\]", "", place.partition("/")[0]).split(",")
+    if "@" in place or not all(re.fullmatch("[0-9]*", server.partition(":")[2]) for server in servers):
+        raise InvalidSettings(UNREADABLE)
 
 
 def _file_of(path: str) -> Path:
@@ -79,7 +106,7 @@ def shown(url: str) -> str:
     if scheme == "sqlite" and separator:
         return rest[1:]
     if not separator:
-        return url
+        return "…"
     before_options = rest.partition("?")[0]
     if "@" in rest and "@" not in before_options:
         return f"{scheme}://…"  # a `?` in a password, or an `@` in an option: either may give the password away

@@ -10,16 +10,22 @@ from types import TracebackType
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import Diagnostic
-from psycopg.pq import TransactionStatus
+from psycopg.pq import Conninfo, TransactionStatus
 from psycopg.types.numeric import Int8Dumper
 from psycopg.types.string import TextLoader
 
 from posthorse.errors import InvalidSettings, StoreUnreachable
+from posthorse.store.address import UNREADABLE
 from posthorse.store.base import Execute
 from posthorse.store.postgres.faults import CONNECTION_ENDS, ConnectionLost, Faulty, unreachable
 
 Connection = psycopg.Connection[tuple[object, ...]]
 AsyncConnection = psycopg.AsyncConnection[tuple[object, ...]]
+
+_INSTEAD = {
+    "schema": 'leave it out and give ph.Posthorse(url, schema="…") or POSTHORSE_SCHEMA',
+    "pgbouncer": "leave it out: a pooler is recognised without it",
+}
 
 _DEFAULTS = {
     "connect_timeout": "10",
@@ -50,11 +56,22 @@ def conninfo(url: str) -> str:
     try:
         given = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
-        raise InvalidSettings(
-            "the address of the PostgreSQL store cannot be read; write postgresql://user:password@host/database, with "
-            "%40 for an @ and %2F for a / inside the password"
-        ) from None  # what libpq says may quote the password
+        # What libpq says may quote the password.
+        raise InvalidSettings(_unknown_option(url) or UNREADABLE) from None
     return make_conninfo("", **{**_DEFAULTS, **given})
+
+
+def _unknown_option(url: str) -> str | None:
+    """What is wrong with an address that has an option of another library; None when it is something else."""
+    known = {option.keyword.decode() for option in Conninfo.get_defaults()}
+    for option in url.partition("?")[2].split("&"):
+        name, equals, value = option.partition("=")
+        if equals and name.isidentifier() and name not in known and "@" not in value:
+            return (
+                f"the address of the PostgreSQL store has the option {name!r}, which is not one of PostgreSQL's; "
+                f"{_INSTEAD.get(name, 'leave it out')}"
+            )
+    return None
 
 
 def channel_of(schema: str) -> str:
