@@ -367,3 +367,11 @@ def test_child_does_not_join_the_open_transaction_of_its_parent(yard: Yard) -> N
         assert in_a_fork(child) == 0
     assert yard.store.read(read.running_count()) == 0
     assert yard.waiting() == (1 if yard.store.is_sqlite else 2)
+
+
+def test_hooks_of_thread_pools_are_in_place_before_a_fork_can_be_held_up(tmp_path: Path) -> None:
+    # One that is registered in the midst of a fork releases afterwards what it never took.
+    look = "print('concurrent.futures.thread' in sys.modules)"
+    script = f"import sys, posthorse; posthorse.Posthorse('sqlite:///x.db'); {look}"
+    told = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert told.stdout == "True\n"

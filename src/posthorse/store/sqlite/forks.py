@@ -7,6 +7,7 @@ file that was open all the same is refused in the child.
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401  # its hooks come before ours, never in the midst of a fork that we hold up
 import os
 import stat
 import threading
