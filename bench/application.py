@@ -10,7 +10,7 @@ import posthorse as ph
 
 TARGET = f"{__name__}:app"
 
-app = ph.Posthorse("sqlite:///build/bench.db")  # never made: everything runs on the store that `opened` names
+app = ph.Posthorse()  # what is measured runs on the store that `opened` names, and workers on that of the environment
 
 
 @app.job

@@ -6,6 +6,7 @@ For `posthorse bench` and for the benches of the project; knows none of their jo
 from __future__ import annotations
 
 import math
+import os
 import random
 import signal
 import subprocess
@@ -69,13 +70,22 @@ class Worker:
 def running_worker(
     target: str, url: str, *, processes: int, concurrency: int, queues: Sequence[str] = ()
 ) -> Iterator[Worker]:
-    """`posthorse worker` in a process of its own, until the end of the block."""
-    command = [sys.executable, "-c", _WORKER, "worker", "--app", target, "--url", url, "--log-level", "error"]
+    """`posthorse worker` in a process of its own, until the end of the block.
+
+    The address is told by the environment, because everybody can read a command line.
+    """
+    command = [sys.executable, "-c", _WORKER, "worker", "--app", target, "--log-level", "error"]
     command += ["--processes", str(processes), "--concurrency", str(concurrency)]
     for queue in queues:
         command += ["--queue", queue]
     with tempfile.TemporaryFile() as words:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=words)
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, "POSTHORSE_URL": url},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=words,
+        )
         worker = Worker(process, words)
         try:
             yield worker

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from posthorse.worker.signals import only_here
+
 
 class Stop:
     """Whether this process is to stop, and how urgently."""
@@ -53,7 +55,7 @@ def stopped_by_signals(ends_at: float | None) -> Iterator[Stop]:
     def hear(number: int, frame: FrameType | None) -> None:
         stop.ask()
 
-    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, only_here(hear)) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:

@@ -63,8 +63,10 @@ def worker(
       posthorse worker --app shop.jobs:app
       posthorse worker -q mail -q reports --processes 4 --concurrency 20
     """
+    from posthorse.worker.launch import current_folder
     from posthorse.worker.supervisor import supervise
 
+    folder = current_folder()  # before the application may change it
     for queue in queues:
         checked_name(queue, what="queue")
     as_labels(list(labels))
@@ -86,7 +88,14 @@ def worker(
     else:
         _greet(app, queues, labels, processes, concurrency)
     return supervise(
-        named, url, queues=queues, labels=labels, processes=processes, concurrency=concurrency, log_level=log_level
+        named,
+        url,
+        queues=queues,
+        labels=labels,
+        processes=processes,
+        concurrency=concurrency,
+        log_level=log_level,
+        folder=folder,
     )
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import uuid
 
 import msgspec
 
 from posthorse.clock import monotonic
 from posthorse.worker.heartbeat import Pulse
+from posthorse.worker.launch import command
 from posthorse.worker.plan import Assignment, Plan
 from posthorse.worker.process import is_stopped, kill_group
 from posthorse.worker.tether import Message, Tether
+
+RUNNER = "posthorse.worker.runner"
 
 
 class Child:
@@ -33,10 +35,14 @@ class Child:
         self.max_crashes: dict[str, int] = {}
         self.isolated = frozenset[str]()
         """Kinds whose jobs do not run in the runner's own process: its death is none of their doing."""
+        self.was_ready = False
+        """True once it could take jobs."""
         self.ended = asyncio.Event()
 
     @classmethod
-    async def start(cls, number: int, worker: str, assignment: Assignment, *, is_quarantine: bool) -> Child:
+    async def start(
+        cls, number: int, worker: str, assignment: Assignment, *, backend: str, is_quarantine: bool
+    ) -> Child:
         """Starts one. Raises OSError."""
         tether, theirs = Tether.pair()
         plan = Plan(
@@ -44,13 +50,18 @@ class Child:
             runner=str(uuid.uuid4()),
             worker=worker,
             parent=os.getpid(),
-            tether=theirs.fileno(),
             is_quarantine=is_quarantine,
+            backend=backend,
         )
-        command = [sys.executable, "-m", "posthorse.worker.runner", msgspec.json.encode(plan).decode()]
         try:
+            if not tether.send(plan=plan):
+                raise OSError("what it must do is longer than a socket takes; name fewer queues and labels")
             process = await asyncio.create_subprocess_exec(
-                *command, pass_fds=[theirs.fileno()], start_new_session=True, stdin=asyncio.subprocess.DEVNULL
+                *command(RUNNER, theirs.fileno()),
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                stdin=asyncio.subprocess.DEVNULL,
+                cwd=assignment.folder,
             )
         except OSError:
             tether.close()
@@ -82,6 +93,9 @@ class Child:
         self.heard_at = monotonic()
         if "running" in message:
             self.running = int(str(message["running"]))
+        if "leaving" in message and self.pulse is not None:
+            self.pulse.is_leaving = True
         if "ready" in message:
+            self.was_ready = True
             self.max_crashes = msgspec.convert(message["max_crashes"], dict[str, int])
             self.isolated = msgspec.convert(message["isolated"], frozenset[str])

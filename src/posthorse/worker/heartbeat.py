@@ -17,6 +17,9 @@ from posthorse.store.store import Store
 
 log = logging.getLogger("posthorse.worker")
 
+TIME_TO_HEAR = 0.25
+"""Seconds in which the word of a runner reaches its supervisor."""
+
 
 class Pulse:
     """The right of one runner to its jobs, as this process knows it."""
@@ -36,6 +39,8 @@ class Pulse:
         self.renewed = renewed
         """Called with the moment of the monotonic clock until which the lease holds."""
         self.is_draining = False
+        self.is_leaving = False
+        """True once the runner signs off by itself: that its lease then is gone is not a loss."""
         self.is_dead = False
         self._until = monotonic() + lease
 
@@ -109,7 +114,12 @@ class Heart:
             return False
         if answer.is_alive:
             pulse.renew(sent + self._lease)
-        elif pulse.runner in self._pulses:
+        elif not self._has_signed_off(pulse):
             log.error("runner %s was given up for dead; its jobs go to others", pulse.runner)
             pulse.is_dead = True
         return True
+
+    def _has_signed_off(self, pulse: Pulse) -> bool:
+        """True for a runner that has left by itself; this process may hear of that after the store did."""
+        self._stop.wait(TIME_TO_HEAR)
+        return pulse.is_leaving or pulse.runner not in self._pulses

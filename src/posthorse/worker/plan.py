@@ -7,6 +7,12 @@ import msgspec
 UNUSABLE = 78
 """Exit code (EX_CONFIG of sysexits.h) of a runner that starting again cannot help."""
 
+MISFIT = 76
+"""Exit code (EX_PROTOCOL) of a runner that met a schema which this version of Posthorse does not work with."""
+
+AWAY = 74
+"""Exit code (EX_IOERR) of a runner that could not begin because the store does not answer."""
+
 LOST_LEASE = 75
 """Exit code (EX_TEMPFAIL) of a runner that could not renew its lease: its jobs may run elsewhere by now."""
 
@@ -27,6 +33,11 @@ class Assignment(msgspec.Struct, frozen=True):
     concurrency: int
     """Jobs that a runner runs at once."""
     log_level: str
+    folder: str | None
+    """Where the worker was started, whatever the application does to the current folder while it is imported."""
+
+    def __repr__(self) -> str:
+        return f"Assignment({self.target!r})"  # an address may hold a password
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -37,10 +48,10 @@ class Plan(msgspec.Struct, frozen=True):
     worker: str
     parent: int
     """The supervisor's process."""
-    tether: int
-    """The descriptor of the runner's end."""
     is_quarantine: bool
     """It runs suspects, one at a time, and nothing else."""
+    backend: str
+    """The module that the application's store needs: imported before the project's folder is on the path."""
 
     @property
     def concurrency(self) -> int:

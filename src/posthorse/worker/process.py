@@ -1,16 +1,22 @@
-"""What the processes of a worker share: they log alike, a child dies with its parent, and one may be stopped."""
+"""What the processes of a worker share: they log alike, die with their parent, and end with what was registered."""
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import logging
 import os
 import signal
 import sys
+import threading
+import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
+AT_EXIT = 3.0
+"""Seconds for what the application registered with `atexit`."""
 
 
 def configure_logging(level: str | int) -> None:
@@ -28,6 +34,31 @@ def die_with_parent(parent: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)  # it died before we asked
+
+
+def end_gracefully(code: int) -> NoReturn:
+    """End this process after what was registered with `atexit`, as libraries do that must flush what they hold.
+
+    Waits for no thread, because some may still be inside jobs that were given up, and for a few seconds at most.
+    """
+    threading.Thread(target=_end_after, args=(AT_EXIT, code), name="posthorse-end", daemon=True).start()
+    with suppress(BaseException):  # whatever the application's functions do, this process ends
+        atexit._run_exitfuncs()
+    end_at_once(code)
+
+
+def end_at_once(code: int) -> NoReturn:
+    """End this process with what was logged and printed, and nothing else."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # no stream, nobody reads, closed
+            stream.flush()
+    os._exit(code)
+
+
+def _end_after(seconds: float, code: int) -> None:
+    time.sleep(seconds)
+    os._exit(code)
 
 
 def is_stopped(pid: int) -> bool:

@@ -1,6 +1,6 @@
 """A runner process: the loop in a process of its own, on a tether to its supervisor.
 
-Started as `python -m posthorse.worker.runner` with its plan as JSON in the first argument.
+Started by its supervisor (`worker/launch`); its plan is the first message on the tether.
 """
 
 from __future__ import annotations
@@ -8,25 +8,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
 import time
-from typing import NoReturn
+from collections.abc import Iterator
 
 import msgspec
 
 from posthorse.app.loading import load_application
 from posthorse.clock import monotonic, until_tick
-from posthorse.errors import PosthorseError
+from posthorse.errors import PosthorseError, SchemaMismatch, StoreUnreachable
 from posthorse.store.operations.runners import Runner, register
 from posthorse.version import VERSION
+from posthorse.worker import signals
 from posthorse.worker.embedded import retire_quietly
+from posthorse.worker.event_loop import new_loop
+from posthorse.worker.launch import import_before_the_project, inherited_socket
 from posthorse.worker.loop import Loop
-from posthorse.worker.plan import LOST_LEASE, SPOILT, UNUSABLE, Plan
-from posthorse.worker.process import configure_logging, die_with_parent
-from posthorse.worker.tether import Tether
+from posthorse.worker.plan import AWAY, LOST_LEASE, MISFIT, SPOILT, UNUSABLE, Plan
+from posthorse.worker.process import configure_logging, die_with_parent, end_at_once, end_gracefully
+from posthorse.worker.tether import Message, Tether
 
 ALIVE_EVERY = 1.0
 TIME_TO_READ = 0.05
@@ -39,9 +41,10 @@ log = logging.getLogger("posthorse.worker")
 class RunnerProcess:
     """One incarnation of a runner."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, tether: Tether, messages: Iterator[Message]) -> None:
         self._plan = plan
-        self._tether = Tether(socket.socket(fileno=plan.tether))
+        self._tether = tether
+        self._messages = messages
         self._app = load_application(plan.assignment.target)
         if plan.assignment.url is not None:
             self._app.use_url(plan.assignment.url)
@@ -49,9 +52,10 @@ class RunnerProcess:
         self._work: Loop | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_taken_away = False
+        self._is_leaving = False
 
-    async def main(self) -> None:
-        """Registers, works, signs off."""
+    async def main(self) -> int:
+        """Registers, works, signs off; answers with the exit code."""
         app, plan = self._app, self._plan
         runner = Runner(
             id=plan.runner,
@@ -87,10 +91,11 @@ class RunnerProcess:
         finally:
             beating.cancel()
             if not self._work.is_lost:
+                self._is_leaving = True
+                self._tether.send(leaving=True)
                 await retire_quietly(app.store, runner.id)
                 app.close()
-        # Not by way of asyncio's own clean-up: it would wait for jobs that swallow their cancellation.
-        _exit(LOST_LEASE if self._work.is_lost else SPOILT if self._work.is_spoilt else 0)
+        return LOST_LEASE if self._work.is_lost else SPOILT if self._work.is_spoilt else 0
 
     def _is_lost(self) -> bool:
         return self._is_taken_away
@@ -102,7 +107,7 @@ class RunnerProcess:
 
     def _obey(self) -> None:
         """In a thread of its own, so that it hears its supervisor while jobs block the loop."""
-        for message in self._tether.messages():
+        for message in self._messages:
             if "lease_until" in message:
                 self._until = float(str(message["lease_until"]))
             elif "lost" in message:
@@ -115,10 +120,12 @@ class RunnerProcess:
         """In a thread of its own: without a lease this process ends, whatever its jobs do to the loop."""
         while not self._is_taken_away and not self._is_over():
             time.sleep(min(until_tick(ALIVE_EVERY), max(0.01, self._until - monotonic())))
+        if self._is_leaving:
+            return
         self._is_taken_away = True
         time.sleep(LAST_WORDS)
         log.error("the lease could not be renewed; the runner ends")
-        _exit(LOST_LEASE)
+        end_at_once(LOST_LEASE)
 
     def _is_over(self) -> bool:
         # After this process stood still, as while a job held the interpreter, it reads its mail before it judges.
@@ -133,42 +140,45 @@ class RunnerProcess:
             self._loop.call_soon_threadsafe(getattr(self._work, verb))
 
 
-def main() -> None:
+def main(descriptor: int) -> None:
     """Entry of the process."""
-    plan = msgspec.json.decode(sys.argv[1], type=Plan)
+    tether = Tether(inherited_socket(descriptor))
+    messages = tether.messages()
+    told = next(messages, None)
+    if told is None:
+        sys.exit(1)  # the supervisor is gone
+    plan = msgspec.convert(told["plan"], Plan)
     die_with_parent(plan.parent)
-    # Terminals and service managers signal whole groups; when a runner stops is its supervisor's affair.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Terminals and service managers signal whole groups, but when a runner stops its supervisor decides.
+    signals.stay()
     configure_logging(plan.assignment.log_level)
+    import_before_the_project(plan.backend)
     try:
-        process = RunnerProcess(plan)
+        process = RunnerProcess(plan, tether, messages)
     except PosthorseError as error:
         log.error("%s", error)
-        sys.exit(UNUSABLE)
+        end_gracefully(UNUSABLE)
+    signals.stay()  # whatever the application has set for programs of its own
+    code = _run(process)
+    if code == LOST_LEASE:
+        end_at_once(code)  # its jobs may run elsewhere by now
+    end_gracefully(code)
+
+
+def _run(process: RunnerProcess) -> int:
+    # Not by way of asyncio's own clean-up: it would wait for jobs that swallow their cancellation.
+    loop = new_loop()
+    asyncio.set_event_loop(loop)
     try:
-        _run(process)
+        return loop.run_until_complete(process.main())
+    except SchemaMismatch as error:
+        log.error("the runner ends: %s", error)
+        return MISFIT
+    except StoreUnreachable as error:
+        log.error("the runner ends: %s", error)
+        return AWAY
     except PosthorseError as error:
         log.error("the runner ends: %s", error)
     except BaseException:
         log.exception("the runner ends")
-    _exit(1)
-
-
-def _exit(code: int) -> NoReturn:
-    """Ends the process at once: threads may still be inside jobs that were given up, and must not keep it."""
-    logging.shutdown()
-    os._exit(code)
-
-
-def _run(process: RunnerProcess) -> None:
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(process.main())
-    else:
-        uvloop.run(process.main())
-
-
-if __name__ == "__main__":
-    main()
+    return 1

@@ -26,11 +26,13 @@ from posthorse.maintenance.schedules import Scheduler
 from posthorse.maintenance.sweep import Sweeper
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Policy
+from posthorse.worker import orphans
 from posthorse.worker.burial import bury
 from posthorse.worker.child import Child
 from posthorse.worker.heartbeat import Heart, Pulse
-from posthorse.worker.plan import SPOILT, UNUSABLE, Assignment
-from posthorse.worker.process import configure_logging, described
+from posthorse.worker.launch import current_folder
+from posthorse.worker.plan import AWAY, MISFIT, SPOILT, UNUSABLE, Assignment
+from posthorse.worker.process import AT_EXIT, configure_logging, described
 from posthorse.worker.suspects import Suspects
 
 T = TypeVar("T")
@@ -39,10 +41,13 @@ log = logging.getLogger("posthorse.worker")
 QUICK_DEATH = 5.0
 """A runner that lived less than these seconds is started again later and later."""
 
+MOST_FAILED_STARTS = 3
+"""Runners that may die before they can take jobs, until the worker ends because none ever could."""
+
 LONGEST_BACKOFF = 30.0
 LOOK_FOR_SUSPECTS_EVERY = 2.0
-LAST_WORDS = 5.0
-"""Seconds that a runner gets beyond the grace to hand in what it has."""
+LAST_WORDS = 5.0 + AT_EXIT
+"""Seconds that a runner gets beyond the grace to hand in what it has, and for what the application does at exit."""
 
 LONGEST_BURIAL = 2.0
 """Seconds for freeing what a runner held after a second signal; the sweep of others does the rest."""
@@ -57,9 +62,15 @@ def supervise(
     processes: int,
     concurrency: int,
     log_level: str = "info",
+    folder: str | None = None,
 ) -> int:
-    """Runs a worker until it is told to stop; answers with its exit code: 0, or 2 when it cannot work at all."""
+    """Runs a worker until it is told to stop; answers with its exit code.
+
+    0; 2 when the application cannot be used, 5 when the schema of its store does not fit, 70 when no runner can begin.
+    `folder` is where the worker was started, for an application that was imported before and changed it.
+    """
     configure_logging(log_level)
+    folder = folder or current_folder()
     try:
         app = load_application(target)
         if url is not None:
@@ -67,7 +78,7 @@ def supervise(
     except PosthorseError as error:
         log.error("%s", error)
         return 2
-    assignment = Assignment(target, url, tuple(queues), tuple(labels), concurrency, log_level)
+    assignment = Assignment(target, url, tuple(queues), tuple(labels), concurrency, log_level, folder)
     supervisor = Supervisor(app, assignment, processes)
     try:
         return asyncio.run(supervisor.run())
@@ -83,6 +94,7 @@ class Supervisor:
         self._settings = app.settings
         self._registry = app.registry
         self._assignment = assignment
+        self._backend = type(app.store.backend).__module__
         self._processes = processes
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._suspects = Suspects(app.store, app.registry.queues, serves=self._serves, labels=assignment.labels)
@@ -91,7 +103,8 @@ class Supervisor:
         self._quick_deaths = 0
         self._signals = 0
         self._has_worked = False
-        self._is_unusable = False
+        self._failed_starts = 0
+        self._exit_code = 0
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
 
@@ -106,6 +119,7 @@ class Supervisor:
         sweeper = Sweeper(self._store, self._worker, lease=self._settings.lease, policy=policy, dead_letters=looks)
         sweeping = asyncio.create_task(sweeper.run_forever())
         scheduling = asyncio.create_task(Scheduler(self._store, self._registry.schedules).run_forever())
+        reaping = asyncio.create_task(orphans.reap_forever(self._pids)) if orphans.are_ours() else None
         keepers = [asyncio.create_task(self._keep(number)) for number in range(self._processes)]
         keepers.append(asyncio.create_task(self._quarantine(range(self._processes, 2 * self._processes))))
         try:
@@ -115,8 +129,13 @@ class Supervisor:
             await asyncio.to_thread(self._heart.stop)
             sweeping.cancel()
             scheduling.cancel()
+            if reaping is not None:
+                reaping.cancel()
             await asyncio.gather(sweeping, scheduling, return_exceptions=True)
-        return 2 if self._is_unusable else 0
+        return self._exit_code
+
+    def _pids(self) -> set[int]:
+        return {child.process.pid for child in self._children.values()}
 
     def _on_signal(self) -> None:
         self._signals += 1
@@ -157,7 +176,9 @@ class Supervisor:
     async def _one_life(self, number: int, *, is_quarantine: bool = False) -> float:
         """A runner from its start to its burial; answers with the seconds that it lived."""
         try:
-            child = await Child.start(number, self._worker, self._assignment, is_quarantine=is_quarantine)
+            child = await Child.start(
+                number, self._worker, self._assignment, backend=self._backend, is_quarantine=is_quarantine
+            )
         except OSError as error:
             log.error("cannot start runner %d: %s", number, error)
             return 0.0
@@ -217,9 +238,9 @@ class Supervisor:
         child.tether.close()
         child.kill()  # what its jobs left behind
         child.ended.set()
-        if code == UNUSABLE and not self._has_worked:
-            self._is_unusable = True
-            self._stop.set()
+        self._end_if_hopeless(child, code)
+        if code in (UNUSABLE, MISFIT, AWAY):
+            log.info("runner %d ended before it could take jobs", child.number)
             return
         if self._stop.is_set() or code == 0:
             log.info("runner %d ended", child.number)
@@ -232,6 +253,25 @@ class Supervisor:
         )
         if not await self._ends_in_time(burial, None):
             await asyncio.wait({burial}, timeout=LONGEST_BURIAL)
+
+    def _end_if_hopeless(self, child: Child, code: int) -> None:
+        """Ends the worker when a runner told that another one cannot help, or when none of them can even begin."""
+        if child.was_ready or self._stop.is_set():
+            return
+        if code == MISFIT:
+            self._exit_code = 5
+            log.error("the schema of the store does not fit this version of Posthorse; the worker ends")
+        elif self._has_worked or code == AWAY:
+            return
+        elif code == UNUSABLE:
+            self._exit_code = 2
+        else:
+            self._failed_starts += 1
+            if self._failed_starts < MOST_FAILED_STARTS:
+                return
+            self._exit_code = 70
+            log.error("no runner can begin, %d of them died before; the worker ends", self._failed_starts)
+        self._stop.set()
 
     async def _pause_before_next(self, number: int, *, lived: float) -> None:
         if lived >= QUICK_DEATH:

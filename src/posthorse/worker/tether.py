@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from posthorse.worker.launch import socket_pair
+
 Message = dict[str, object]
 
 _encode = msgspec.json.Encoder().encode
@@ -27,7 +29,7 @@ class Tether:
     @classmethod
     def pair(cls) -> tuple[Tether, socket.socket]:
         """The supervisor's end, and the socket to be inherited by the runner."""
-        ours, theirs = socket.socketpair()
+        ours, theirs = socket_pair()
         ours.setblocking(False)  # a runner that does not listen must not hold up its supervisor
         return cls(ours), theirs
 

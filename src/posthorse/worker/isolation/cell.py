@@ -6,13 +6,10 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-
-import msgspec
 
 from posthorse.clock import monotonic
 from posthorse.worker.isolation import warden
@@ -28,9 +25,11 @@ from posthorse.worker.isolation.messages import (
     next_to_runner,
     packed,
 )
+from posthorse.worker.launch import command, socket_pair
+from posthorse.worker.process import AT_EXIT
 
 CHILD = "posthorse.worker.isolation.child"
-END_WITHIN = 2.0
+END_WITHIN = 2.0 + AT_EXIT
 """Seconds in which a child that is not needed any more may end by itself."""
 
 log = logging.getLogger("posthorse.worker")
@@ -58,6 +57,10 @@ class Cell:
     def is_over(self) -> bool:
         """True when nothing of it lives."""
         return self.fate.done()
+
+    def tell(self, plan: Plan) -> None:
+        """Tells the child at its start what it is there for."""
+        self._send(plan)
 
     async def is_ready(self) -> bool:
         """Waits until the child has done what it can before its first job; false when it died of that."""
@@ -147,30 +150,32 @@ class Cell:
             self._to_warden.write(words)
 
 
-async def open_cell(plan: Plan) -> Cell:
-    """Starts a warden, which starts the child. Raises OSError."""
-    leash, warden_end = socket.socketpair()
-    channel, child_end = socket.socketpair()
+async def open_cell(plan: Plan, folder: str | None) -> Cell:
+    """Starts a warden, which starts the child, in that folder or the current one. Raises OSError."""
+    leash, warden_end = socket_pair()
+    channel, child_end = socket_pair()
     with warden_end, child_end:
         try:
-            process = _start(plan, warden_end.fileno(), child_end.fileno())
+            process = _start(warden_end.fileno(), child_end.fileno(), folder)
         except OSError:
             leash.close()
             channel.close()
             raise
-    return Cell(
+    cell = Cell(
         process,
         await asyncio.open_unix_connection(sock=leash),
         await asyncio.open_unix_connection(sock=channel),
     )
+    cell.tell(plan)
+    return cell
 
 
-def _start(plan: Plan, leash: int, channel: int) -> subprocess.Popen[bytes]:
-    told = msgspec.json.encode(msgspec.structs.replace(plan, channel=channel)).decode()
+def _start(leash: int, channel: int, folder: str | None) -> subprocess.Popen[bytes]:
     keeper = [sys.executable, "-I", "-S", str(Path(warden.__file__)), str(os.getpid()), str(leash), str(channel)]
     return subprocess.Popen(
-        [*keeper, sys.executable, "-m", CHILD, told],
+        [*keeper, *command(CHILD, channel)],
         pass_fds=(leash, channel),
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # out of the group that a supervisor kills: the warden has its own work to do then
+        cwd=folder,
     )

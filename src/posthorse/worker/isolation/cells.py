@@ -19,6 +19,7 @@ from posthorse.worker.isolation.cell import Cell, open_cell
 from posthorse.worker.isolation.fate import outcome_of, status_in_words
 from posthorse.worker.isolation.messages import Begin, Ended, Plan
 from posthorse.worker.isolation.origin import NotFound, Origin, origin_of
+from posthorse.worker.launch import STARTED_IN
 from posthorse.worker.running import Running
 from posthorse.worker.threshold import kept_out
 
@@ -125,9 +126,9 @@ class Cells:
             arguments=sys.argv,
             longest_transaction=self._longest_transaction,
             log_level=logging.getLogger().getEffectiveLevel(),
-            channel=-1,
+            backend=type(self._store.backend).__module__,
         )
-        return await open_cell(plan)
+        return await open_cell(plan, None if self._target is None else STARTED_IN)
 
     def _tell(self, running: Running, cell: Cell, is_urgent: bool) -> None:
         request = running.stop.request

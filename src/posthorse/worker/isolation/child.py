@@ -1,6 +1,6 @@
 """The child: a process in which isolated jobs run, one after the other.
 
-Started as `python -m posthorse.worker.isolation.child` by a warden, with its plan as JSON in the first argument. It
+Started by a warden (`worker/launch`); its plan is the first message on the channel. It
 opens the store itself and writes under the fence of each attempt, just as a runner does; only how a job came out goes
 through the runner. It listens in a thread of its own, so that it hears while a job blocks the loop.
 """
@@ -10,14 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
-from types import FrameType
 from typing import BinaryIO, cast
-
-import msgspec
 
 from posthorse.app.client import Posthorse
 from posthorse.errors import PosthorseError
@@ -25,6 +21,8 @@ from posthorse.rules.lifecycle import Outcome, Raised, Stopped, Unfit
 from posthorse.rules.registry import Registered
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.finish import Attempt
+from posthorse.worker import signals
+from posthorse.worker.event_loop import new_loop
 from posthorse.worker.execution import ValueOrError, evidence, run
 from posthorse.worker.isolation.finding import find_application
 from posthorse.worker.isolation.memory import held, limited
@@ -41,7 +39,8 @@ from posthorse.worker.isolation.messages import (
 )
 from posthorse.worker.isolation.origin import Origin
 from posthorse.worker.journal import Journal
-from posthorse.worker.process import configure_logging
+from posthorse.worker.launch import import_before_the_project, inherited_socket
+from posthorse.worker.process import configure_logging, end_gracefully
 from posthorse.worker.stop import StopSignal
 from posthorse.worker.threads import Threads
 
@@ -90,9 +89,10 @@ class Turn:
 class Child:
     """Serves one runner."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, channel: socket.socket, told: BinaryIO) -> None:
         self._plan = plan
-        self._channel = socket.socket(fileno=plan.channel)
+        self._channel = channel
+        self._told = told
         self._apps: dict[Origin, Posthorse] = {}
         self._turn: Turn | None = None
         self._turns: asyncio.Queue[Turn | None] = asyncio.Queue()
@@ -152,8 +152,7 @@ class Child:
             os._exit(1)
 
     def _obey(self, loop: asyncio.AbstractEventLoop) -> None:
-        file = cast("BinaryIO", self._channel.makefile("rb"))
-        while (message := next_to_child(file)) is not None:
+        while (message := next_to_child(self._told)) is not None:
             match message:
                 case Begin():
                     self._turn = Turn(message)
@@ -179,33 +178,23 @@ class Child:
             os._exit(1)  # the runner is gone, and the warden is about to end this process
 
 
-def main() -> None:
+def main(descriptor: int) -> None:
     """Entry of the process."""
-    plan = msgspec.json.decode(sys.argv[1], type=Plan)
-    os.set_inheritable(plan.channel, False)
+    channel = inherited_socket(descriptor)
+    told = cast("BinaryIO", channel.makefile("rb"))
+    plan = next_to_child(told)
+    if not isinstance(plan, Plan):
+        sys.exit(1)  # the runner is gone
+    import_before_the_project(plan.backend)
     sys.path[:], sys.argv[:] = plan.path, plan.arguments
-    # When a child stops is its runner's affair. Not ignored, which programs that jobs start would inherit.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stay)
+    # Its runner decides when a child stops.
+    signals.stay()
     configure_logging(plan.log_level)
-    _run(plan)
+    _run(Child(plan, channel, told))
+    end_gracefully(0)
 
 
-def _run(plan: Plan) -> None:
-    async def work() -> None:
-        await Child(plan).main()
-
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(work())
-    else:
-        uvloop.run(work())
-
-
-def _stay(number: int, frame: FrameType | None) -> None:
-    """Signals that are meant for the whole tree do nothing here."""
-
-
-if __name__ == "__main__":
-    main()
+def _run(child: Child) -> None:
+    loop = new_loop()
+    asyncio.set_event_loop(loop)
+    loop.run_until_complete(child.main())

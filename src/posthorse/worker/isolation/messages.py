@@ -14,8 +14,8 @@ from posthorse.worker.isolation.origin import Origin
 _LENGTH = 4
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """What a child is told at its start."""
+class Plan(msgspec.Struct, frozen=True, tag=True):
+    """What a child is told at its start: the first message. Never on a command line, which everybody can read."""
 
     origin: Origin
     kind: str
@@ -25,7 +25,8 @@ class Plan(msgspec.Struct, frozen=True):
     """Of the runner's own program: a script may look at them while it is imported."""
     longest_transaction: float
     log_level: int
-    channel: int
+    backend: str
+    """The module that the store needs: imported before the project's folder is on the path."""
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):
@@ -70,7 +71,7 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
     is_reusable: bool
 
 
-ToChild = Begin | Ask | Withdraw
+ToChild = Plan | Begin | Ask | Withdraw
 ToRunner = Ready | Ended
 
 _encode = msgspec.msgpack.Encoder().encode

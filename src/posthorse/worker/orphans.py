@@ -1,0 +1,50 @@
+"""Orphans: as process 1 of a container the supervisor is the parent of whatever jobs leave behind, and must reap it."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+from collections.abc import Callable, Collection
+from contextlib import suppress
+
+from posthorse.clock import until_tick
+
+LOOK_EVERY = 1.0
+PR_GET_CHILD_SUBREAPER = 37
+
+
+def are_ours() -> bool:
+    """True when the kernel gives this process those who lost their parent."""
+    if os.getpid() == 1:
+        return True
+    is_subreaper = ctypes.c_int(0)
+    with suppress(OSError, AttributeError):  # not Linux
+        ctypes.CDLL(None).prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(is_subreaper), 0, 0, 0)
+    return bool(is_subreaper.value)
+
+
+async def reap_forever(own: Callable[[], Collection[int]]) -> None:
+    """Reap dead children that this process did not start; `own` are those that it did, and waits for itself.
+
+    Only what is still dead at the second look is reaped: a child of our own, not known yet, is waited for before.
+    """
+    seen = set[int]()
+    while True:
+        await asyncio.sleep(until_tick(LOOK_EVERY))
+        dead = _dead_children() - set(own())
+        for pid in dead & seen:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222  # it does not wait
+        seen = dead
+
+
+def _dead_children() -> set[int]:
+    found, me = set[int](), str(os.getpid()).encode()
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+                state, parent = file.read().rpartition(b")")[2].split()[:2]
+                if state == b"Z" and parent == me:
+                    found.add(int(name))
+    return found

@@ -1,0 +1,54 @@
+"""Signals in processes that run jobs: what is sent to a whole group of processes ends nothing here.
+
+They are handled rather than ignored: what is ignored is inherited by every program that a job starts, and `terminate()`
+would then end none of them. What a job forks without starting a program gets the usual handlers back.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType
+from weakref import WeakSet
+
+from posthorse.clock import monotonic
+
+STOPS = (signal.SIGTERM, signal.SIGINT)
+
+Handler = Callable[[int, FrameType | None], None]
+
+_own = WeakSet[Handler]()
+_last = [-float("inf")]
+
+
+def stay() -> None:
+    """Let signals to stop do nothing in this process but be noted."""
+    for number in STOPS:
+        signal.signal(number, only_here(_note))
+
+
+def seconds_since_signal() -> float:
+    """Return how long ago this process was signalled itself, as when a whole group is told to stop."""
+    return monotonic() - _last[0]
+
+
+def only_here(handler: Handler) -> Handler:
+    """Register a handler as one that forks of this process do not keep."""
+    _own.add(handler)
+    return handler
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    _last[0] = monotonic()
+
+
+def _restore() -> None:
+    """Give a fork the handlers that a process has from its start."""
+    for number, usual in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+        if signal.getsignal(number) in _own:
+            signal.set_wakeup_fd(-1)  # or it would wake the loop of its parent
+            signal.signal(number, usual)
+
+
+os.register_at_fork(after_in_child=_restore)

@@ -1,0 +1,124 @@
+"""A project in a folder of its own, with a module `shop` and the processes of a worker that serves it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+import posthorse as ph
+from tests.waiting import until
+
+HEAD = """
+import os
+
+import posthorse as ph
+
+app = ph.Posthorse(grace="5s")
+"""
+
+
+class Worker:
+    """A worker in a process of its own, whose log goes to a file."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process = process
+        self._log = log
+
+    @property
+    def log(self) -> str:
+        """What it has told so far."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def family(self) -> list[psutil.Process]:
+        """Its processes and all below them, the supervisor first."""
+        supervisor = psutil.Process(self.process.pid)
+        return [supervisor, *supervisor.children(recursive=True)]
+
+    def stop(self) -> int:
+        """Tells it to stop, waits for its end, and gives its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+class Project:
+    """Its folder, its store, and the application as a client sees it."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.url = url
+        self.client = ph.Posthorse(url)
+        self._kinds: dict[str, ph.Kind[[], object]] = {}
+        self.environment: dict[str, str] = {"POSTHORSE_URL": url, "POSTHORSE_APP": "shop:app"}
+
+    def write(self, source: str, *, name: str = "shop.py", head: str = HEAD) -> None:
+        """Writes a module, below the declaration of the application."""
+        (self.folder / name).write_text(head + textwrap.dedent(source), encoding="utf-8")
+
+    def job(self, kind: str) -> ph.Job[object]:
+        """Enqueues a job of that kind, which takes no arguments."""
+
+        def stand_in() -> object: ...
+
+        if kind not in self._kinds:
+            self._kinds[kind] = self.client.job(kind=kind)(stand_in)
+        return self._kinds[kind].enqueue()
+
+    def result(self, kind: str) -> object:
+        """Runs a job of that kind in the worker that is there."""
+        return self.job(kind).result(timeout=60)
+
+    @contextmanager
+    def working(
+        self, *words: str, prelude: str = "", is_ready: bool = True, environment: Mapping[str, str | None] | None = None
+    ) -> Iterator[Worker]:
+        """A worker, until the end of the block; `prelude` is run in its process before it begins."""
+        log = self.folder / "worker.log"
+        with log.open("ab") as stream:
+            process = subprocess.Popen(
+                self.command("worker", *words, prelude=prelude),
+                cwd=self.folder,
+                env=self._environment(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stream,
+            )
+        worker = Worker(process, log)
+        try:
+            if is_ready:
+                until(lambda: "started (pid" in worker.log or process.poll() is not None, what="the first runner")
+            yield worker
+        finally:
+            if process.poll() is None:
+                for member in worker.family():
+                    if member.is_running():
+                        member.kill()
+            process.wait()
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A command, to its end."""
+        return subprocess.run(
+            self.command(*words),
+            cwd=self.folder,
+            env=self._environment(None),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def command(self, *words: str, prelude: str = "") -> Sequence[str]:
+        """The command line, by the interpreter of the tests."""
+        return [sys.executable, "-P", "-c", f"{prelude}\nfrom posthorse.cli import main; main()", *words]
+
+    def _environment(self, changes: Mapping[str, str | None] | None) -> dict[str, str]:
+        merged = {**os.environ, **self.environment, **(changes or {})}
+        return {name: value for name, value in merged.items() if value is not None}
