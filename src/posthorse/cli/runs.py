@@ -7,7 +7,6 @@ and an interrupted one goes on.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from posthorse.cli.lookup import Look, look_at
 from posthorse.cli.screen import clean
 from posthorse.errors import NotAllowed
 from posthorse.rules.job import NewJob, State, Status
+from posthorse.rules.unique import fingerprint
 from posthorse.store.operations import read
 from posthorse.store.operations.runs import enqueue_anew
 from posthorse.store.operations.submit import enqueue
@@ -121,7 +121,7 @@ def _stored(app: Posthorse, job: NewJob) -> Run:
 
 
 def _digest(call: Call[object]) -> str:
-    return hashlib.sha256(call.template.arguments.encode()).hexdigest()
+    return fingerprint(call.template.arguments)
 
 
 def _check_can_run(app: Posthorse, status: Status) -> None:

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from posthorse.rules.limits import Concurrency, Per, Rate, Sequence
-from posthorse.rules.values.wire import encode_with_sets
+from posthorse.rules.values.wire import encode_in_order, plain_numbers
 
 Until = Literal["lease", "end", "mend"]
 """When a slot is free again: with the lease; when the job is over; or when it is over and is no dead letter."""
@@ -254,7 +254,8 @@ def _word(per: Per) -> str:
 
 
 def _short(part: object) -> object:
-    text = encode_with_sets(part).decode()
-    if isinstance(part, str | int) and len(text) <= LONGEST_VALUE:
-        return msgspec.json.decode(text)  # plain, whatever its class
-    return text if len(text) <= LONGEST_VALUE else blake2b(text.encode(), digest_size=16).hexdigest()
+    """The part as JSON gives it back: a text, a number and nothing at all stay apart."""
+    text = encode_in_order(part).decode()
+    if len(text) <= LONGEST_VALUE:
+        return plain_numbers(text)
+    return blake2b(text.encode(), digest_size=16).hexdigest()

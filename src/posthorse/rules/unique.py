@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -14,6 +16,7 @@ from posthorse.clock import microseconds
 from posthorse.errors import InvalidArgument, InvalidOption
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.values.misfit import short
+from posthorse.rules.values.wire import encode_in_order, plain_numbers
 
 OnConflict = Literal["return", "replace", "reschedule", "raise"]
 Rule = Literal["finished", "queued", "window"]
@@ -161,7 +164,7 @@ def _checked_until(until: object) -> int | None:
 
 
 def _checked_by(by: object) -> By | None:
-    if by is None or callable(by):
+    if by is None or (callable(by) and not inspect.iscoroutinefunction(by)):
         return by
     names = (by,) if isinstance(by, str) else by
     if isinstance(names, tuple | list) and names and all(isinstance(n, str) and n for n in cast("list[object]", names)):
@@ -175,7 +178,7 @@ def _checked_by(by: object) -> By | None:
 def _said(by: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object]) -> object:
     said = by(*args, **kwargs)
     try:
-        return msgspec.json.decode(msgspec.json.encode(said, order="deterministic"))
+        return plain_numbers(encode_in_order(said))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(
             f"the function in Unique.by gave {short(said)}, which has no form in JSON; give a text, a number, or a "
@@ -184,14 +187,35 @@ def _said(by: Callable[..., object], args: Sequence[object], kwargs: Mapping[str
 
 
 def _value(arguments: str, names: tuple[str, ...] | None) -> str:
-    given = msgspec.json.decode(arguments)
+    given = plain_numbers(arguments)
+    if _PAIRS.search(arguments):
+        given = _in_order(given)
     if names is None:
         return _digest(given)
     return _digest((sorted(names), {name: given[name] for name in names if name in given}))
 
 
+_PAIRS = re.compile(r'"\$(?:dict|counter)"')
+"""How dicts are written whose keys are no text; equal ones may have their pairs in any order."""
+
+
+def _in_order(stored: object) -> Any:  # noqa: ANN401 - any JSON
+    if isinstance(stored, list):
+        return [_in_order(item) for item in cast("list[object]", stored)]
+    if not isinstance(stored, dict):
+        return stored
+    fields = {name: _in_order(item) for name, item in cast("dict[str, object]", stored).items()}
+    for tag in ("$dict", "$counter"):
+        if isinstance(pairs := fields.get(tag), list):
+            fields[tag] = sorted(cast("list[object]", pairs), key=_written)
+    return fields
+
+
 def _digest(value: object) -> str:
-    return blake2b(msgspec.json.encode(value, order="deterministic"), digest_size=20).hexdigest()
+    return blake2b(_written(value), digest_size=20).hexdigest()
+
+
+_written = msgspec.json.Encoder(order="deterministic").encode
 
 
 def _in_quotes(word: str) -> str:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET
 
 from posthorse.rules.arguments.passage import Passage
-from posthorse.rules.values.wire import encode, encode_with_sets, restored
+from posthorse.rules.values.wire import encode, encode_in_order, restored
 
 
 class Form:
@@ -23,7 +23,7 @@ class Form:
     def __init__(self, parameters: list[Parameter], passages: dict[str, Passage]) -> None:
         struct, self.fill = _struct(parameters, passages)
         self.decode = msgspec.json.Decoder(struct, dec_hook=restored).decode
-        self.encode = encode_with_sets if any(each.has_sets for each in passages.values()) else encode
+        self.encode = encode_in_order if any(each.has_sets for each in passages.values()) else encode
         self.names = struct.__struct_fields__
         self.checks = [(name, passages[name].check) for name in self.names]
         self.packs = [(name, passage.pack) for name, passage in passages.items() if passage.pack]

@@ -26,6 +26,7 @@ from posthorse.rules.arguments.annotations import (
 from posthorse.rules.values.checks import SCALAR_CHECKS, check_json, check_json_key, instance_check
 from posthorse.rules.values.classes import Class, Model, field_names, is_model
 from posthorse.rules.values.misfit import Misfit, NotOfType, said, short
+from posthorse.rules.values.same import clock_parts, is_same
 from posthorse.rules.values.wire import encode, restored
 
 
@@ -88,7 +89,7 @@ def _shape_of_class(kind: Class, annotation: object, known: _Known) -> Shape:
     if issubclass(kind, Enum):
         return Shape(instance_check(kind, said(kind)), frozenset([kind]), is_clear_as_key=True)
     if is_model(kind):
-        return Shape(_model_check(kind), frozenset([kind]))
+        return Shape(_model_check(kind), frozenset([kind]), has_sets=True)  # its fields are its own affair
     if hasattr(kind, "__required_keys__"):
         return _once(annotation, known, lambda: _typed_dict(kind, annotations_of_fields(annotation), known))
     if (names := field_names(kind)) is not None:
@@ -238,7 +239,10 @@ def _model_check(kind: Class) -> Callable[[object], None]:
             raise Misfit(f"would not come back from JSON ({error})", value) from error
         for name, content in cast("Model", value):
             after = getattr(arrived, name, None)
-            if after != content:
+            for part in clock_parts(content):
+                if isinstance(part, time):
+                    SCALAR_CHECKS[time](part)
+            if not is_same(content, after):
                 raise Misfit(f"would come back from JSON as {short(after)}", content).in_field(name)
 
     return check

@@ -23,6 +23,7 @@ from posthorse.rules.arguments.form import POSITIONAL, Form, values_of
 from posthorse.rules.arguments.passage import Passage, no_passage, passage_of
 from posthorse.rules.values.checks import TOO_DEEP
 from posthorse.rules.values.misfit import Misfit, short
+from posthorse.rules.values.same import is_same
 from posthorse.rules.values.wire import too_large
 
 ARGUMENT_LIMIT = 4 * 1024 * 1024
@@ -269,7 +270,7 @@ class Signature:
         except Exception as error:
             raise InvalidArgument(f"{self._kind}(): the arguments would not come back from JSON: {error}") from error
         for name, before, after in zip(form.names, values_of(sent), values_of(arrived), strict=True):
-            if name in form.compared and before != after:
+            if name in form.compared and not is_same(before, after):
                 raise InvalidArgument(
                     f"{self._kind}(): argument {name} would come back from JSON as another: "
                     f"{short(after)} for {short(before)}"

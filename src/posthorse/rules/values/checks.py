@@ -108,6 +108,12 @@ def _check_datetime(value: object) -> None:
 def _check_time(value: object) -> None:
     if not isinstance(value, time):
         raise NotOfType("time", value)
+    if value.tzinfo is not None and value.utcoffset() is None:
+        raise Misfit(
+            "has a zone whose offset from UTC depends on the date; pass a datetime, or the time without its zone and "
+            "the zone's name beside it",
+            value,
+        )
     _check_offset(value)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, Flag
@@ -18,7 +18,7 @@ from uuid import UUID
 
 import msgspec
 
-from posthorse.rules.values.checks import MAX_DEPTH, TOO_DEEP, fits_64_bits
+from posthorse.rules.values.checks import MAX_DEPTH, SCALAR_CHECKS, TOO_DEEP, fits_64_bits
 from posthorse.rules.values.classes import Class, field_names, fields_of, is_model
 from posthorse.rules.values.misfit import Misfit, Step, said
 from posthorse.rules.values.wire import PLAINER, encode, restored
@@ -70,12 +70,16 @@ def _packed(value: object, names: Names, depth: int) -> object:
     if _is_plain_scalar(value):
         return value
     if kind in _SCALARS:
+        if kind is time:
+            SCALAR_CHECKS[time](value)  # a zone whose offset depends on the date would be lost
         tag, written, _ = _SCALARS[kind]
         return {tag: written(value)}
     if depth == MAX_DEPTH:
         raise Misfit(TOO_DEEP, value)
     if kind is list:
         return _packed_items(cast("list[object]", value), names, depth)
+    if kind in _SETS:
+        return {_SETS[kind][0]: _packed_set(cast("set[Any]", value), names, depth)}
     if kind in _ITEMS:
         tag, listed, _ = _ITEMS[kind]
         return {tag: _packed_items(cast("list[object]", listed(value)), names, depth)}
@@ -108,6 +112,13 @@ def _packed_items(items: list[object], names: Names, depth: int) -> list[object]
         if fits_64_bits(min(integers)) and fits_64_bits(max(integers)):
             return items
     return [_packed_under(Misfit.in_item, place, item, names, depth) for place, item in enumerate(items)]
+
+
+def _packed_set(items: set[Any], names: Names, depth: int) -> list[object]:
+    """Sorted, so that equal sets give equal text in every process."""
+    if set(map(type, items)) in ({str}, {int}):
+        return _packed_items(sorted(items), names, depth)
+    return sorted(_packed_items(list(items), names, depth), key=encode)
 
 
 def _packed_dict(mapping: dict[object, object], names: Names, depth: int) -> object:
@@ -187,14 +198,6 @@ def _built(kind: Any, fields: dict[str, object]) -> object:  # noqa: ANN401 - an
     return instance
 
 
-def _in_order(items: Collection[Any]) -> list[object]:
-    """Sorted, so that equal sets give equal text in every process, wherever the items can be compared."""
-    try:
-        return sorted(items)
-    except TypeError:
-        return list(items)
-
-
 _Forms = tuple[str, Callable[[Any], object], Callable[[Any], object]]
 """The tag of a type, what is written under it, and the way back."""
 
@@ -218,13 +221,16 @@ _SCALARS: dict[type, _Forms] = {
 
 _ITEMS: dict[type, _Forms] = {
     tuple: ("$tuple", list, tuple),
-    set: ("$set", _in_order, set),
-    frozenset: ("$frozenset", _in_order, frozenset),
     collections.deque: (
         "$deque",
         lambda items: [*items, items.maxlen],
         lambda stored: collections.deque(stored[:-1], stored[-1]),
     ),
+}
+
+_SETS: dict[type, _Forms] = {
+    set: ("$set", list, set),
+    frozenset: ("$frozenset", list, frozenset),
 }
 
 _PAIRS: dict[type, _Forms] = {
@@ -236,7 +242,7 @@ _PAIRS: dict[type, _Forms] = {
 _FACTORIES: dict[str, Class] = {kind.__name__: kind for kind in (int, float, str, list, dict, set)}
 
 _BY_TAG: dict[str, Callable[[Any], object]] = {
-    **{tag: restore for forms in (_SCALARS, _ITEMS, _PAIRS) for tag, _, restore in forms.values()},
+    **{tag: restore for forms in (_SCALARS, _ITEMS, _SETS, _PAIRS) for tag, _, restore in forms.values()},
     "$defaultdict": lambda stored: collections.defaultdict(_FACTORIES.get(stored[0]), stored[1]),
 }
 

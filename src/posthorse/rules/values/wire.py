@@ -6,7 +6,7 @@ Checks nothing: whoever encodes has checked, whoever decodes names the type.
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, cast
@@ -14,7 +14,7 @@ from typing import Any, cast
 import msgspec
 
 from posthorse.errors import TooLarge
-from posthorse.rules.values.classes import Model, ModelClass, is_model
+from posthorse.rules.values.classes import Model, ModelClass, field_names, fields_of, is_model
 from posthorse.rules.values.misfit import said
 
 
@@ -73,18 +73,67 @@ encode = msgspec.json.Encoder(enc_hook=_encodable).encode
 """A checked value as the bytes of its JSON."""
 
 
-def encode_with_sets(value: object) -> bytes:
-    """The same, with sets and dicts sorted, so that equal sets give equal text in every process.
-
-    Sets whose items cannot be compared are left as they are.
-    """
-    try:
-        return _encode_in_order(value)
-    except TypeError:
-        return encode(value)
+def encode_in_order(value: object) -> bytes:
+    """The same, with the items of sets sorted, so that equal sets give equal text in every process."""
+    return encode(_in_order(value))
 
 
-_encode_in_order = msgspec.json.Encoder(enc_hook=_encodable, order="deterministic").encode
+def _in_order(value: object) -> object:
+    """The value with a sorted list in place of each set; the very same where it holds none."""
+    if isinstance(value, set | frozenset):
+        members = cast("set[Any]", value)
+        if set(map(type, members)) in ({str}, {int}):
+            return sorted(members)
+        return [msgspec.Raw(text) for text in sorted(map(encode_in_order, members))]
+    if isinstance(value, dict):
+        entries = cast("dict[object, object]", value)
+        after = {key: _in_order(item) for key, item in entries.items()}
+        return after if _changed(entries.values(), after.values()) else entries
+    if is_model(type(value)):
+        return _object_in_order(value, dict(cast("Model", value)))
+    if (names := field_names(type(value))) is not None:
+        return _object_in_order(value, dict(fields_of(value, names)))
+    if isinstance(value, list | tuple):
+        items = cast("Sequence[object]", value)
+        parts = [_in_order(item) for item in items]
+        return parts if _changed(items, parts) else items
+    return value
+
+
+def _changed(before: Iterable[object], after: Iterable[object]) -> bool:
+    return any(one is not other for one, other in zip(before, after, strict=True))
+
+
+def _object_in_order(value: object, fields: dict[str, object]) -> object:
+    changed = {name: after for name, part in fields.items() if (after := _in_order(part)) is not part}
+    if not changed:
+        return value
+    text = encode(value)
+    if text.startswith(b"["):  # a NamedTuple, or a Struct that is written as an array, perhaps behind its tag
+        parts = msgspec.json.decode(text, type=list[msgspec.Raw])
+        names = [*[""] * (len(parts) - len(fields)), *fields]
+        return [changed.get(name, part) for name, part in zip(names, parts, strict=True)]
+    written = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    keys = (
+        dict(zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True))
+        if isinstance(value, msgspec.Struct)
+        else {}
+    )
+    for name, after in changed.items():
+        key = keys.get(name, name)
+        # What serialisers of a model's own make of a field is left alone.
+        if key in written and bytes(written[key]) == encode(fields[name]):
+            written[key] = msgspec.Raw(encode(after))
+    return written
+
+
+def _number(text: str) -> int | float:
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) < 2.0**63 else number
+
+
+plain_numbers = msgspec.json.Decoder(float_hook=_number).decode
+"""JSON as plain data in which equal numbers are written alike: 1 and 1.0 as 1."""
 
 
 def too_large(size: int, limit: int, what: str) -> TooLarge:
