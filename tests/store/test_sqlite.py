@@ -20,7 +20,7 @@ import pytest
 
 from posthorse.errors import StoreError, StoreUnreachable
 from posthorse.store.operations import read
-from posthorse.store.sqlite import turnstile
+from posthorse.store.sqlite import beside, turnstile
 from posthorse.store.sqlite.backend import SqliteBackend
 from posthorse.store.sqlite.turnstile import Turnstile
 from tests.store.yard import HOME, Yard
@@ -130,15 +130,15 @@ def test_a_bell_that_is_rung_while_the_first_goes_through_leaves_the_way_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opens, may_open = threading.Event(), threading.Event()
-    opening = turnstile._open_lock
+    opening = beside.open_lock
 
-    def slowly(path: str) -> int:
+    def slowly(path: str, store: Path) -> int:
         if threading.current_thread() is not threading.main_thread():
             opens.set()
             may_open.wait(0.2)
-        return opening(path)
+        return opening(path, store)
 
-    monkeypatch.setattr(turnstile, "_open_lock", slowly)
+    monkeypatch.setattr(turnstile, "open_lock", slowly)
     made = Turnstile(tmp_path / "jobs.db")
     with ThreadPoolExecutor(1) as pool:
         rings = pool.submit(made.ring)

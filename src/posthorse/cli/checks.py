@@ -143,6 +143,7 @@ def sqlite_checks(health: Health, file_system: str | None) -> Iterator[Check]:
             f"journal mode {mode}, synchronous {synchronous}: a power cut may lose commits",
             "put the file on a local disk; Posthorse sets WAL and FULL wherever the disk allows",
         )
+    yield _access(health.get("exposed"))
     yield _disk(file_system)
     log = int(health["log_bytes"] or 0)
     if log > LARGEST_LOG:
@@ -267,6 +268,16 @@ def _disk(file_system: str | None) -> Check:
             "move it to a local disk, or use PostgreSQL",
         )
     return ok("disk", f"local ({file_system})")
+
+
+def _access(exposed: str | int | float | None) -> Check:
+    if exposed:
+        return warning(
+            "access",
+            f"every account of this machine may open {exposed}: jobs and their arguments are there to be read",
+            "chmod o= these files; those that Posthorse makes are their owner's alone",
+        )
+    return ok("access", "other accounts of this machine cannot open its files")
 
 
 def lost_log_check(where: str) -> Check:

@@ -258,7 +258,7 @@ def _secrets() -> Check:
 
 def _has_lost_its_log(path: Path) -> bool:
     """True when only the log's index is left; whoever closes the file removes that first."""
-    log, index = Path(f"{path}-wal"), Path(f"{path}-shm")
+    log, index = Path(log_of(path)), Path(index_of(path))
     return not log.exists() and index.exists() and not log.exists()
 
 

@@ -12,6 +12,7 @@ from posthorse.app.client import Posthorse
 from posthorse.app.loading import find_target, load_application
 from posthorse.errors import InvalidSettings, StoreUnreachable
 from posthorse.rules.values.misfit import short
+from posthorse.store.sqlite.beside import raise_if_lost
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -82,7 +83,7 @@ def find_store(target: str | None, url: str | None) -> Posthorse:
 def is_empty(app: Posthorse) -> bool:
     """True for a SQLite store whose file nobody made yet: who only looks should not make it.
 
-    Raises StoreUnreachable when not even its folder is there.
+    Raises StoreUnreachable when not even its folder is there, or when the file was taken away.
     """
     if not app.store.is_sqlite:
         return False
@@ -96,6 +97,7 @@ def is_empty(app: Posthorse) -> bool:
         ) from error
     if not path.parent.is_dir():
         raise StoreUnreachable(f"there is no folder {path.parent}, and so no store {path}; check the address")
+    raise_if_lost(path)
     return True
 
 

@@ -27,6 +27,7 @@ from posthorse.store.guests.base import Guest, completed
 from posthorse.store.guests.host import Host, store_identity
 from posthorse.store.joining import Joined, Visit
 from posthorse.store.operations.submit import lane_ids
+from posthorse.store.sqlite.beside import raise_if_lost
 
 T = TypeVar("T")
 
@@ -201,11 +202,14 @@ class Store:
         if self.is_sqlite:
             make_folder(self.backend.path)  # type: ignore[union-attr]  # SQLite's
         with self.backend.migrating() as (execute, run_script):
-            return migrate.migrate(_Migration(self.backend.dialect.name, execute, run_script), self.where)
+            steps = migrate.migrate(_Migration(self.backend.dialect.name, execute, run_script), self.where)
+        self._remember()
+        return steps
 
     def schema_version(self) -> int | None:
-        """The version of the stored schema; None when there is none."""
+        """The version of the stored schema; None when there is none. Raises StoreUnreachable for a lost file."""
         if self.is_sqlite and not is_there(self.backend.path):  # type: ignore[union-attr]  # SQLite's
+            raise_if_lost(self.backend.path)  # type: ignore[union-attr]  # SQLite's
             return None
         return cast("int | None", self.backend.read(_stored_version()))
 
@@ -285,7 +289,12 @@ class Store:
                 self.migrate()
             else:
                 migrate.check(version, self.where)
+                self._remember()
             self._is_checked = True
+
+    def _remember(self) -> None:
+        if self.is_sqlite:
+            self.backend.remember()  # type: ignore[union-attr]  # SQLite's
 
     def start_anew(self) -> None:
         """In a forked child: abandons what was inherited, open transactions too, and opens its own when needed."""

@@ -108,12 +108,79 @@ def test_a_file_that_was_replaced_is_told_once_and_then_taken(yard: Yard, store:
     yard.audit()
 
 
-def test_an_application_that_is_opened_anew_begins_with_an_empty_file(yard: Yard, store: Path) -> None:
+@pytest.mark.parametrize("taken", [("",), ("", "-wal", "-shm")])
+def test_no_process_makes_an_empty_store_where_one_was_taken_away(
+    yard: Yard, store: Path, tmp_path: Path, taken: Sequence[str]
+) -> None:
+    """F38, across processes: the accepted jobs are in the file, and in the log that a new one would cut."""
+    crashed = after_a_crash(store, tmp_path / "crashed")
+    url = f"sqlite:///{crashed}"
+    (tmp_path / "away").mkdir()
+    for suffix in taken:
+        Path(f"{crashed}{suffix}").rename(tmp_path / "away" / f"jobs.db{suffix}")
+    left = {path.name: path.read_bytes() for path in crashed.parent.iterdir()}
+    for _ in range(2):
+        with pytest.raises(StoreUnreachable, match=r"is missing.*Put the file back; to begin with an empty store"):
+            Yard(url).enqueue()
+        with pytest.raises(StoreUnreachable, match="is missing"):
+            Yard(url).waiting()
+    for command in (["doctor"], ["migrate"], ["jobs"], ["queues"]):
+        done = CliRunner().invoke(root, [*command, "--url", url], prog_name="posthorse")
+        assert done.exit_code == 5, command
+        assert "is missing" in done.output
+    assert {path.name: path.read_bytes() for path in crashed.parent.iterdir()} == left
+    for suffix in taken:
+        (tmp_path / "away" / f"jobs.db{suffix}").rename(f"{crashed}{suffix}")
+    again = Yard(url)
+    again.enqueue()
+    assert again.waiting() == 2
+
+
+def test_an_empty_store_is_begun_where_the_lock_file_was_removed_too(yard: Yard, store: Path) -> None:
     yard.store.close()
     store.unlink()
+    store.with_name(f"{store.name}-gate").unlink()
     again = Yard(yard.store.url)
     again.enqueue()
     assert again.waiting() == 1
+
+
+def test_a_log_without_its_file_is_left_alone(yard: Yard, store: Path, tmp_path: Path) -> None:
+    """Whatever became of the lock files: SQLite empties the log of a file that is new."""
+    crashed = after_a_crash(store, tmp_path / "crashed")
+    crashed.unlink()
+    Path(f"{crashed}-gate").unlink()
+    with pytest.raises(StoreUnreachable, match=r"its log .* is there"):
+        Yard(f"sqlite:///{crashed}").enqueue()
+    assert os.stat(f"{crashed}-wal").st_size > 0
+
+
+@pytest.mark.parametrize("statement", [None, "CREATE TABLE invoices (number INTEGER)"])
+def test_a_file_of_others_does_not_take_the_place_of_a_store(yard: Yard, store: Path, statement: str | None) -> None:
+    """As an application makes it that opens its own tables in the same file."""
+    yard.store.close()
+    store.unlink()
+    with closing(sqlite3.connect(store)) as other:
+        other.execute(statement or "SELECT 1 FROM sqlite_schema")
+    with pytest.raises(StoreUnreachable, match=r"is missing|another file took its place"):
+        Yard(yard.store.url).enqueue()
+    store.with_name(f"{store.name}-gate").unlink()
+    Yard(yard.store.url).enqueue()
+
+
+def test_a_copy_and_a_backup_are_stores_like_any_other(yard: Yard, store: Path, tmp_path: Path) -> None:
+    copy, backup = tmp_path / "copy.db", tmp_path / "backup.db"
+    with closing(sqlite3.connect(store)) as source, closing(sqlite3.connect(backup)) as target:
+        source.backup(target)
+    yard.store.close()
+    shutil.copy(store, copy)
+    assert Yard(f"sqlite:///{copy}").waiting() == 1
+    yard.enqueue(3)
+    yard.store.close()
+    backup.replace(store)
+    restored = Yard(yard.store.url)
+    restored.enqueue()
+    assert restored.waiting() == 2
 
 
 # ── a log that is removed or cut ─────────────────────────────────────────────────────────────────────
@@ -139,6 +206,34 @@ def test_a_log_that_was_removed_after_a_crash_is_told_by_the_doctor(yard: Yard, 
     assert left.waiting() == 1
     assert left.store.health()["integrity"] == "ok"
     left.audit()
+
+
+@pytest.mark.parametrize("names", [("-wal",), ("-shm",), ("-wal", "-shm")])
+def test_a_log_that_was_removed_while_it_was_open_takes_no_job(yard: Yard, store: Path, names: Sequence[str]) -> None:
+    """F38: whoever opens the store then has another log, and the two would overwrite each other."""
+    yard.enqueue(2)
+    yard.waiting()
+    with yard.store.transaction():
+        pass
+    for name in names:
+        store.with_name(store.name + name).unlink()
+    for _ in range(2):
+        with pytest.raises(
+            StoreUnreachable, match=r"the log of .* was removed.*nothing was written; stop all processes"
+        ):
+            yard.enqueue()
+        with pytest.raises(StoreUnreachable, match="the log of"):
+            yard.waiting()
+        with pytest.raises(StoreUnreachable, match="the log of"):
+            Yard(yard.store.url).waiting()
+    yard.store.close()
+    program = (
+        "import sys; from tests.store.yard import Yard; yard = Yard(sys.argv[1])\n"
+        "yard.enqueue(); print(yard.waiting(), yard.store.health()['integrity']); yard.audit()"
+    )
+    started = [sys.executable, "-c", program, yard.store.url]
+    done = subprocess.run(started, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "4 ok\n", "what was committed before is there"
 
 
 def test_whatever_was_committed_before_the_end_of_a_cut_log_is_there(yard: Yard, store: Path, tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from posthorse.clock import Clock
 from posthorse.errors import StoreError
-from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, drive
+from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, ask, drive
 from posthorse.store.committer import Answer
 from posthorse.store.connections import AsyncSqliteConnection
 from posthorse.store.queries import Query, Value
-from posthorse.store.sqlite import forks
+from posthorse.store.sqlite import beside, forks
 from posthorse.store.sqlite.connections import Session, StoreFile, pragma
 from posthorse.store.sqlite.faults import explained, unreadable
 from posthorse.store.sqlite.statements import DIALECT, Statements
@@ -90,6 +90,7 @@ class SqliteBackend:
                 self._writer = None
                 session.give_up()
                 self._turnstile.close()
+                self._drop_stale()
                 if isinstance(error, sqlite3.Error):
                     raise explained(error, self.path, is_in_doubt=session.is_in_doubt) from error
                 raise
@@ -107,6 +108,7 @@ class SqliteBackend:
             except StoreError:
                 self._reader = None
                 session.close()
+                self._drop_stale()
                 raise
             return answer
 
@@ -143,7 +145,13 @@ class SqliteBackend:
                 connection.execute(statement)
 
         with self.transaction(MIGRATION_SECONDS) as (connection, execute):
+            if not execute(ask("has_schema")):
+                beside.raise_if_replaced(self.path)
             yield execute, run_script
+
+    def remember(self) -> None:
+        """Notes beside the file that there is a store, so that no process ever takes it for one that is to be made."""
+        beside.remember(self.path)
 
     def health(self) -> Mapping[str, str | int | float | None]:
         """Facts about the file; `integrity` is "ok" or the first thing that is wrong."""
@@ -171,7 +179,8 @@ class SqliteBackend:
                     "journal_mode": pragma(connection, "journal_mode"),
                     "synchronous": _SYNCHRONOUS[int(pragma(connection, "synchronous"))],
                     "file_bytes": _size(self.path),
-                    "log_bytes": _size(f"{self.path}-wal"),
+                    "log_bytes": _size(beside.log_of(self.path)),
+                    "exposed": ", ".join(beside.exposed(self.path)) or None,
                 }
             except sqlite3.Error as error:
                 raise unreadable(error, self.path) from error
@@ -195,6 +204,16 @@ class SqliteBackend:
         self._turnstile.close()
         self._transactions.let_go()
 
+    def _drop_stale(self) -> None:
+        """Closes what is at rest and leads to files that others do not find, lest it gets in the way of theirs."""
+        self._transactions.drop_stale()
+        if self._writer_lock.acquire(blocking=False):
+            self._writer = _unless_stale(self._writer)
+            self._writer_lock.release()
+        if self._reader_lock.acquire(blocking=False):
+            self._reader = _unless_stale(self._reader)
+            self._reader_lock.release()
+
     def _run(self, connection: sqlite3.Connection, operation: Operation[object], *, alone: bool) -> Answer:
         if alone:
             try:
@@ -212,6 +231,13 @@ class SqliteBackend:
             return None, explained(error, self.path)
         connection.execute("RELEASE operation")
         return answer, None
+
+
+def _unless_stale(session: Session | None) -> Session | None:
+    if session is None or not session.is_stale:
+        return session
+    session.close()
+    return None
 
 
 def _size(path: Path | str) -> int | None:

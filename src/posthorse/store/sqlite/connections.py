@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
+import stat
 import time
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote_from_bytes
 
 from posthorse.clock import monotonic
 from posthorse.errors import StoreError
-from posthorse.store.sqlite import forks
-from posthorse.store.sqlite.faults import cannot_open, code_of, identity_of, moved
+from posthorse.store.sqlite import beside, forks
+from posthorse.store.sqlite.faults import FileIdentity, cannot_open, code_of, identity_of, log_moved, many_names, moved
 from posthorse.store.sqlite.turnstile import locked
 
 BUSY_SECONDS = 30.0
@@ -25,6 +28,11 @@ LARGEST_IDLE_LOG = 64_000_000
 """The log is cut back to this many bytes when it begins anew."""
 
 
+_lost_logs: set[tuple[str, FileIdentity | None]] = set()
+"""Files that lost their logs while they were open. In one process SQLite would use the index of the old log for the new
+one, and damage the file: this process opens them no more."""
+
+
 class Session:
     """A connection, and the transactions on it. Knows which file was opened: the name may come to mean another."""
 
@@ -35,7 +43,14 @@ class Session:
         """True from a COMMIT on, until it is known to have happened."""
         self._name = str(path)
         self._file = identity_of(self._name)
+        self._log_name, self._index_name = beside.log_of(path), beside.index_of(path)
+        self._log: FileIdentity | None = None
+        self._index: FileIdentity | None = None
         self._patience = patience
+
+    def note_log(self) -> None:
+        """Once there is a log: that one is the right one, as long as this connection is open."""
+        self._log, self._index = identity_of(self._log_name), identity_of(self._index_name)
 
     def begin(self) -> None:
         """Begins a write transaction. Raises StoreUnreachable when others are in theirs for too long."""
@@ -67,13 +82,26 @@ class Session:
         # SQLite would go on in a file that nobody finds again; and a sync takes long enough to lose it meanwhile.
         if self.is_moved:
             raise moved(self.path, is_committed=is_committed)
+        if self._has_lost_log:
+            _lost_logs.add((self._log_name, self._file))
+            raise log_moved(self.path, is_committed=is_committed)
+
+    @property
+    def is_stale(self) -> bool:
+        """True when what it has open is not what others open by these names."""
+        return self.is_moved or self._has_lost_log
+
+    @property
+    def _has_lost_log(self) -> bool:
+        return identity_of(self._log_name) != self._log or identity_of(self._index_name) != self._index
 
     def give_up(self) -> None:
         """Rolls back, and throws the connection away: after an error nobody knows its state."""
         with suppress(sqlite3.Error):
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
-            self.connection.close()
+        with suppress(sqlite3.Error):
+            self.close()
 
     def cut_off(self) -> None:
         """Ends whatever it does, from another thread."""
@@ -83,6 +111,10 @@ class Session:
 
     def close(self) -> None:
         """Closes it at rest."""
+        with suppress(sqlite3.Error):
+            if self._log is not None and not self.is_moved and identity_of(self._log_name) is None:
+                # What was committed is in a log that no one finds again, unless it is brought into the file now.
+                self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         self.connection.close()
 
 
@@ -107,13 +139,15 @@ class StoreFile:
                 f"this process was forked while a connection to {self.path} was open, and SQLite loses commits of such "
                 "processes; fork before the first use or outside of transactions, or start processes with `spawn`"
             )
-        if self._was_opened and identity_of(self.path) is None:
-            raise moved(self.path)  # opening it would make a new one
+        if (beside.log_of(self.path), identity_of(self.path)) in _lost_logs:
+            raise log_moved(self.path)
+        address = self._address()
         deadline = monotonic() + self.busy_seconds
         connection = None
         try:
             connection = sqlite3.connect(
-                self.path,
+                address,
+                uri=True,
                 isolation_level=None,
                 check_same_thread=False,
                 timeout=self.busy_seconds,
@@ -125,6 +159,8 @@ class StoreFile:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_AFTER}")
             connection.execute(f"PRAGMA journal_size_limit = {LARGEST_IDLE_LOG}")
+            pragma(connection, "schema_version")  # opens the log
+            session.note_log()
         except (sqlite3.Error, UnicodeDecodeError) as error:  # the words of an error may quote a damaged schema
             if connection is not None:
                 connection.close()
@@ -139,8 +175,33 @@ class StoreFile:
         return session
 
     def forget(self) -> None:
-        """After everything is closed: should it be gone, the next connection makes a new one."""
+        """After everything is closed: whether there was a store is known from the files beside it alone."""
         self._was_opened = False
+
+    def _address(self) -> str:
+        """What SQLite opens: a file that is there; or a new one, for its owner alone, where there never was one."""
+        real = beside.real_name(self.path)
+        found = _status(real)
+        if found is None and self._was_opened:
+            raise moved(self.path)
+        if found is None or found.st_size == 0:
+            beside.raise_if_lost(self.path)
+        elif found.st_nlink > 1 and stat.S_ISREG(found.st_mode) and not self._was_opened:
+            raise many_names(self.path, found.st_nlink)
+        uri = Path(real).as_uri()
+        if found is not None:
+            return f"{uri}?mode=rw"  # should it be moved at this moment, none takes its place
+        gate = beside.gate_of(self.path)
+        os.close(beside.open_lock(gate, self.path))
+        return f"{uri}?mode=rwc&modeof={quote_from_bytes(os.fsencode(gate))}"
+
+
+def _status(path: str) -> os.stat_result | None:
+    # Looked up, never opened: closing the file outside of SQLite would drop the locks of this process on it.
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
 
 
 def pragma(connection: sqlite3.Connection, text: str) -> str | int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from posthorse.errors import OutcomeUnknown, SchemaMismatch, StoreError, StoreUnreachable
+from posthorse.store.sqlite.beside import gate_of
 
 FileIdentity = tuple[int, int]
 """The file itself, whatever it is called: device and inode."""
@@ -104,9 +105,31 @@ def moved(path: Path, *, is_committed: bool = False) -> StoreError:
     if identity_of(path) is None:
         return StoreUnreachable(
             f"{path} was removed or renamed while it was open, so nothing was written; put it back together "
-            "with its -wal, or restart all processes to begin with an empty store"
+            f"with its -wal, or, to begin with an empty store, stop all processes and remove {gate_of(path)}, too"
         )
     return StoreUnreachable(
         f"{path} was replaced by another file while it was open, so nothing was written; try again, which takes the "
         "file that is there now, and look whether jobs that were accepted before are in it"
+    )
+
+
+def log_moved(path: Path, *, is_committed: bool = False) -> StoreError:
+    """For a log that is not there any more under its name, or its index, while connections are open."""
+    if is_committed:
+        return OutcomeUnknown(
+            f"the log of {path} was removed, renamed or replaced while a commit was written to it, so nobody knows "
+            "whether it will be found; stop all processes that use the store, start them again, and ask with the same "
+            "id or key; never touch -wal and -shm files"
+        )
+    return StoreUnreachable(
+        f"the log of {path}, or its index, was removed, renamed or replaced while it was open, so nothing was "
+        "written; stop all processes that use the store, then start them again, and never touch -wal and -shm files"
+    )
+
+
+def many_names(path: Path, names: int) -> StoreError:
+    """For a file with hard links."""
+    return StoreError(
+        f"{path} is one of {names} names of the same file (hard links), and SQLite keeps a log for each name: what is "
+        "committed under one is lost under the others. Remove the other names, or make them symbolic links"
     )

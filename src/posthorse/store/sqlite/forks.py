@@ -34,9 +34,26 @@ class Forkable(Protocol):
         ...
 
 
+class Left(Protocol):
+    """What a forked child has no part in."""
+
+    def leave_behind(self) -> None:
+        """In the child: closes what was inherited."""
+        ...
+
+
+no_fork = threading.RLock()
+"""Held for a moment in which this process must not be forked. Never wait inside."""
+
+
 def mind(owner: Forkable) -> None:
     """From now on the owner lets go before every fork."""
     _owners.add(owner)
+
+
+def leave_behind(left: Left) -> None:
+    """From now on, forked children close what they inherit of this."""
+    _left.add(left)
 
 
 def was_open_before(path: Path) -> bool:
@@ -45,6 +62,7 @@ def was_open_before(path: Path) -> bool:
 
 
 _owners: WeakSet[Forkable] = WeakSet()
+_left: WeakSet[Left] = WeakSet()
 _held: list[threading.Lock] = []
 _inherited: set[tuple[int, int]] = set()
 """Files that were open when this process was forked."""
@@ -57,15 +75,19 @@ def _before_fork() -> None:
         if len(taken) == len(locks):
             owner.let_go()
         _held.extend(taken)
+    no_fork.acquire()  # last, for whoever holds one of the others may need it
 
 
 def _after_fork() -> None:
+    no_fork.release()
     while _held:
         _held.pop().release()
 
 
 def _in_child() -> None:
     _after_fork()
+    for left in list(_left):
+        left.leave_behind()
     _inherited.clear()
     for name in os.listdir("/dev/fd"):
         with suppress(OSError):  # the listing itself

@@ -85,10 +85,19 @@ class Transactions:
         while self._spares:
             _close(*self._spares.pop())
 
+    def drop_stale(self) -> None:
+        """Closes those that lead to files that others do not find."""
+        spares, self._spares = self._spares, []
+        for session, turnstile in spares:
+            if session.is_stale:
+                _close(session, turnstile)
+            else:
+                self._spares.append((session, turnstile))
+
     def _spare(self) -> tuple[Session, Turnstile] | None:
         while self._spares:
             session, turnstile = self._spares.pop()
-            if not session.is_moved:
+            if not session.is_stale:
                 return session, turnstile
             _close(session, turnstile)
         return None

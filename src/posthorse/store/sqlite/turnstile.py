@@ -13,6 +13,9 @@ from pathlib import Path
 
 from posthorse.clock import monotonic
 from posthorse.errors import StoreError, StoreUnreachable
+from posthorse.store.sqlite import forks
+from posthorse.store.sqlite.beside import bell_of, gate_of, open_lock
+from posthorse.store.sqlite.faults import FileIdentity, identity_of
 
 
 class Turnstile:
@@ -27,9 +30,13 @@ class Turnstile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptors: tuple[int, int] | None = None
+        self._bell = ""
+        self._bell_file: FileIdentity | None = None
+        """Which file the bell is: a lock on one that was removed meanwhile keeps out no one."""
         self._held: int | None = None
         self._opening = threading.Lock()
         """Whoever rings need not have gone through, and may meet somebody who does."""
+        forks.leave_behind(self)
 
     @contextmanager
     def passage(self, patience: float) -> Iterator[None]:
@@ -42,17 +49,23 @@ class Turnstile:
 
     def enter(self, patience: float) -> None:
         """The way in; `leave` must follow, also after an error or an interruption."""
-        with self._opening:
-            gate, inside = self._opened()
-        self._held = inside
         deadline = monotonic() + patience
-        try:
-            if not (_lock(gate) or _wait_for(gate, deadline, pause=0.005)):
-                raise locked(self._path, patience)
-            if not (_lock(inside) or _wait_for(inside, deadline, pause=0.0001)):
-                raise locked(self._path, patience)
-        finally:
-            fcntl.flock(gate, fcntl.LOCK_UN)
+        while True:
+            with self._opening:
+                gate, inside = self._opened()
+            self._held = inside
+            try:
+                if not (_lock(gate) or _wait_for(gate, deadline, pause=0.005)):
+                    raise locked(self._path, patience)
+                if not (_lock(inside) or _wait_for(inside, deadline, pause=0.0001)):
+                    raise locked(self._path, patience)
+            finally:
+                fcntl.flock(gate, fcntl.LOCK_UN)
+            # Where the store itself is gone, its session says so.
+            if identity_of(self._bell) == self._bell_file or identity_of(self._path) is None:
+                return
+            self.leave()
+            self.close()
 
     def leave(self) -> None:
         """The way out."""
@@ -71,33 +84,36 @@ class Turnstile:
     def close(self) -> None:
         """Closes the files."""
         with self._opening:
-            for descriptor in self._descriptors or ():
-                os.close(descriptor)
-            self._descriptors = None
+            self._close()
+
+    def leave_behind(self) -> None:
+        """In a forked child: closes its copies of the files. While one of them is open, a lock outlives the parent."""
+        self._opening = threading.Lock()
+        self._held = None
+        self._close()
+
+    def _close(self) -> None:
+        descriptors, self._descriptors = self._descriptors or (), None
+        for descriptor in descriptors:
+            os.close(descriptor)
 
     def _opened(self) -> tuple[int, int]:
         if self._descriptors is None:
-            gate = _open_lock(f"{self._path}-gate")
-            self._descriptors = gate, _open_lock(bell_of(self._path))
+            with forks.no_fork:  # a descriptor that is not noted yet would stay open in the child
+                self._bell = bell_of(self._path)
+                gate = open_lock(gate_of(self._path), self._path)
+                try:
+                    bell = open_lock(self._bell, self._path)
+                except BaseException:
+                    os.close(gate)
+                    raise
+                self._descriptors = gate, bell
+                found = os.fstat(bell)
+                self._bell_file = found.st_dev, found.st_ino
         return self._descriptors
 
     def __del__(self) -> None:
-        self.close()
-
-
-def bell_of(path: Path) -> str:
-    """The file that is written to when there may be work."""
-    return f"{path}-turnstile"
-
-
-def _open_lock(path: str) -> int:
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise StoreError(
-            f"cannot open {path} ({error.strerror}); Posthorse keeps lock files beside the SQLite store, so its folder "
-            "must be writable"
-        ) from error
+        self._close()
 
 
 def _lock(descriptor: int) -> bool:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
 from posthorse.clock import monotonic
-from posthorse.store.sqlite.turnstile import bell_of
+from posthorse.store.sqlite.beside import bell_of, log_of
 from posthorse.store.store import Store
 from posthorse.store.watch import CLOSEST_LOOKS, LOOK_WHEN_BLIND, Watch
 
@@ -60,7 +60,7 @@ class SqliteWatch(Watch):
         self._is_waiting = True
         if min(self._log, self._bell) < 0:
             # They are there only once the store is in use. What was written before is not told.
-            self._log = self._log if self._log >= 0 else _watch_file(f"{self._path}-wal")
+            self._log = self._log if self._log >= 0 else _watch_file(log_of(self._path))
             self._bell = self._bell if self._bell >= 0 else _watch_file(bell_of(self._path))
             timeout = min(timeout, self.blind)
         if self._bell >= 0:
