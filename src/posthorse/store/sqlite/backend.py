@@ -90,7 +90,7 @@ class SqliteBackend:
                 self._writer = None
                 session.give_up()
                 self._turnstile.close()
-                self._drop_stale()
+                self._drop_lost()
                 if isinstance(error, sqlite3.Error):
                     raise explained(error, self.path, is_in_doubt=session.is_in_doubt) from error
                 raise
@@ -108,7 +108,7 @@ class SqliteBackend:
             except StoreError:
                 self._reader = None
                 session.close()
-                self._drop_stale()
+                self._drop_lost()
                 raise
             return answer
 
@@ -204,14 +204,14 @@ class SqliteBackend:
         self._turnstile.close()
         self._transactions.let_go()
 
-    def _drop_stale(self) -> None:
-        """Closes what is at rest and leads to files that others do not find, lest it gets in the way of theirs."""
-        self._transactions.drop_stale()
+    def _drop_lost(self) -> None:
+        """Closes what is at rest and writes to a log that others do not find, lest it gets in the way of theirs."""
+        self._transactions.drop_lost()
         if self._writer_lock.acquire(blocking=False):
-            self._writer = _unless_stale(self._writer)
+            self._writer = _unless_lost(self._writer)
             self._writer_lock.release()
         if self._reader_lock.acquire(blocking=False):
-            self._reader = _unless_stale(self._reader)
+            self._reader = _unless_lost(self._reader)
             self._reader_lock.release()
 
     def _run(self, connection: sqlite3.Connection, operation: Operation[object], *, alone: bool) -> Answer:
@@ -233,8 +233,8 @@ class SqliteBackend:
         return answer, None
 
 
-def _unless_stale(session: Session | None) -> Session | None:
-    if session is None or not session.is_stale:
+def _unless_lost(session: Session | None) -> Session | None:
+    if session is None or not session.has_lost_log:
         return session
     session.close()
     return None

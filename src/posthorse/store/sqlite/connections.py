@@ -82,17 +82,16 @@ class Session:
         # SQLite would go on in a file that nobody finds again; and a sync takes long enough to lose it meanwhile.
         if self.is_moved:
             raise moved(self.path, is_committed=is_committed)
-        if self._has_lost_log:
+        if self._log_is_another():
             _lost_logs.add((self._log_name, self._file))
             raise log_moved(self.path, is_committed=is_committed)
 
     @property
-    def is_stale(self) -> bool:
-        """True when what it has open is not what others open by these names."""
-        return self.is_moved or self._has_lost_log
+    def has_lost_log(self) -> bool:
+        """True when the file is the right one, and its log, or the index of that, is not what others open."""
+        return not self.is_moved and self._log_is_another()
 
-    @property
-    def _has_lost_log(self) -> bool:
+    def _log_is_another(self) -> bool:
         return identity_of(self._log_name) != self._log or identity_of(self._index_name) != self._index
 
     def give_up(self) -> None:

@@ -85,11 +85,11 @@ class Transactions:
         while self._spares:
             _close(*self._spares.pop())
 
-    def drop_stale(self) -> None:
-        """Closes those that lead to files that others do not find."""
+    def drop_lost(self) -> None:
+        """Closes those that write to a log that others do not find."""
         spares, self._spares = self._spares, []
         for session, turnstile in spares:
-            if session.is_stale:
+            if session.has_lost_log:
                 _close(session, turnstile)
             else:
                 self._spares.append((session, turnstile))
@@ -97,7 +97,7 @@ class Transactions:
     def _spare(self) -> tuple[Session, Turnstile] | None:
         while self._spares:
             session, turnstile = self._spares.pop()
-            if not session.is_stale:
+            if not session.is_moved and not session.has_lost_log:
                 return session, turnstile
             _close(session, turnstile)
         return None
