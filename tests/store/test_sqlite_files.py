@@ -15,7 +15,7 @@ import pytest
 
 from posthorse.cli import checks
 from posthorse.errors import StoreError, StoreUnreachable
-from posthorse.store.sqlite import beside
+from posthorse.store.sqlite import beside, turnstile
 from posthorse.store.sqlite.backend import SqliteBackend
 from posthorse.store.sqlite.turnstile import Turnstile
 from tests.store.yard import HOME, Yard
@@ -92,8 +92,8 @@ def test_two_names_of_one_file_are_one_store_with_one_lock(sqlite_yard: Yard, st
     ours, theirs = Turnstile(store), Turnstile(link)
     with ours.passage(20), pytest.raises(StoreUnreachable, match="stayed locked"), theirs.passage(0.05):
         pass
-    for turnstile in (ours, theirs):
-        turnstile.close()
+    for made in (ours, theirs):
+        made.close()
 
 
 def test_a_file_with_two_hard_links_is_refused(sqlite_yard: Yard, store: Path) -> None:
@@ -108,8 +108,11 @@ def test_a_file_with_two_hard_links_is_refused(sqlite_yard: Yard, store: Path) -
     assert sqlite_yard.waiting() == 2
 
 
-def test_a_lock_file_that_was_removed_is_not_waited_at_any_more(tmp_path: Path) -> None:
+def test_a_lock_file_that_was_removed_is_not_waited_at_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Otherwise those who opened it before and those who come then would not keep each other out."""
+    monkeypatch.setattr(turnstile, "FILE_LOOKS", -60)
     path = tmp_path / "jobs.db"
     path.touch()
     early, late = Turnstile(path), Turnstile(path)
@@ -119,8 +122,8 @@ def test_a_lock_file_that_was_removed_is_not_waited_at_any_more(tmp_path: Path) 
         path.with_name(path.name + name).unlink()
     with late.passage(20), pytest.raises(StoreUnreachable, match="stayed locked"), early.passage(0.05):
         pass
-    for turnstile in (early, late):
-        turnstile.close()
+    for made in (early, late):
+        made.close()
 
 
 # ── children ─────────────────────────────────────────────────────────────────────────────────────────

@@ -27,6 +27,8 @@ written again and again are copied four times as often, with two syncs each time
 LARGEST_IDLE_LOG = 64_000_000
 """The log is cut back to this many bytes when it begins anew."""
 
+LOG_LOOKS = 0.1
+"""Seconds between two looks at least, whether the log is still the one that others open."""
 
 _lost_logs: set[tuple[str, FileIdentity | None]] = set()
 """Files that lost their logs while they were open. In one process SQLite would use the index of the old log for the new
@@ -44,6 +46,7 @@ class Session:
         self._name = str(path)
         self._file = identity_of(self._name)
         self._log_name, self._index_name = beside.log_of(path), beside.index_of(path)
+        self._look_at_log = 0.0
         self._log: FileIdentity | None = None
         self._index: FileIdentity | None = None
         self._patience = patience
@@ -82,9 +85,12 @@ class Session:
         # SQLite would go on in a file that nobody finds again; and a sync takes long enough to lose it meanwhile.
         if self.is_moved:
             raise moved(self.path, is_committed=is_committed)
-        if self._log_is_another():
-            _lost_logs.add((self._log_name, self._file))
-            raise log_moved(self.path, is_committed=is_committed)
+        # Seldom: what goes to a log that was removed is brought into the file when that is noticed.
+        if (now := monotonic()) >= self._look_at_log and not is_committed:
+            if self._log_is_another():
+                _lost_logs.add((self._log_name, self._file))
+                raise log_moved(self.path)
+            self._look_at_log = now + LOG_LOOKS
 
     @property
     def has_lost_log(self) -> bool:

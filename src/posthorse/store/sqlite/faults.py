@@ -113,14 +113,8 @@ def moved(path: Path, *, is_committed: bool = False) -> StoreError:
     )
 
 
-def log_moved(path: Path, *, is_committed: bool = False) -> StoreError:
+def log_moved(path: Path) -> StoreError:
     """For a log that is not there any more under its name, or its index, while connections are open."""
-    if is_committed:
-        return OutcomeUnknown(
-            f"the log of {path} was removed, renamed or replaced while a commit was written to it, so nobody knows "
-            "whether it will be found; stop all processes that use the store, start them again, and ask with the same "
-            "id or key; never touch -wal and -shm files"
-        )
     return StoreUnreachable(
         f"the log of {path}, or its index, was removed, renamed or replaced while it was open, so nothing was "
         "written; stop all processes that use the store, then start them again, and never touch -wal and -shm files"

@@ -18,6 +18,10 @@ from posthorse.store.sqlite.beside import bell_of, gate_of, open_lock
 from posthorse.store.sqlite.faults import FileIdentity, identity_of
 
 
+FILE_LOOKS = 1.0
+"""Seconds between two looks at least, whether the lock file is still the one that others open."""
+
+
 class Turnstile:
     """Lets one write transaction of ours through at a time, in all processes: `flock` on two files beside the store.
 
@@ -33,6 +37,7 @@ class Turnstile:
         self._bell = ""
         self._bell_file: FileIdentity | None = None
         """Which file the bell is: a lock on one that was removed meanwhile keeps out no one."""
+        self._look_again = 0.0
         self._held: int | None = None
         self._opening = threading.Lock()
         """Whoever rings need not have gone through, and may meet somebody who does."""
@@ -61,8 +66,11 @@ class Turnstile:
                     raise locked(self._path, patience)
             finally:
                 fcntl.flock(gate, fcntl.LOCK_UN)
+            if deadline < self._look_again:
+                return
             # Where the store itself is gone, its session says so.
             if identity_of(self._bell) == self._bell_file or identity_of(self._path) is None:
+                self._look_again = deadline + FILE_LOOKS
                 return
             self.leave()
             self.close()
@@ -110,6 +118,7 @@ class Turnstile:
                 self._descriptors = gate, bell
                 found = os.fstat(bell)
                 self._bell_file = found.st_dev, found.st_ino
+                self._look_again = 0.0
         return self._descriptors
 
     def __del__(self) -> None:
