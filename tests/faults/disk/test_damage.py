@@ -219,6 +219,13 @@ def test_a_log_that_was_removed_while_it_was_open_takes_no_job(
     yard.waiting()
     with yard.store.transaction():
         pass
+    program = (
+        "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1]); "
+        "c.execute('SELECT 1 FROM posthorse_jobs').fetchall(); print(flush=True); time.sleep(600)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", program, str(store)], stdout=subprocess.PIPE)
+    assert other.stdout is not None
+    other.stdout.readline()
     for name in names:
         store.with_name(store.name + name).unlink()
     for _ in range(2):
@@ -231,6 +238,8 @@ def test_a_log_that_was_removed_while_it_was_open_takes_no_job(
         with pytest.raises(StoreUnreachable, match="the log of"):
             Yard(yard.store.url).waiting()
     yard.store.close()
+    other.kill()  # nobody else brings the log into the file
+    other.communicate()
     program = (
         "import sys; from tests.store.yard import Yard; yard = Yard(sys.argv[1])\n"
         "yard.enqueue(); print(yard.waiting(), yard.store.health()['integrity']); yard.audit()"

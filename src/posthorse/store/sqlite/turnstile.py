@@ -17,7 +17,6 @@ from posthorse.store.sqlite import forks
 from posthorse.store.sqlite.beside import bell_of, gate_of, open_lock
 from posthorse.store.sqlite.faults import FileIdentity, identity_of
 
-
 FILE_LOOKS = 1.0
 """Seconds between two looks at least, whether the lock file is still the one that others open."""
 
