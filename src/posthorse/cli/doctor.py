@@ -66,6 +66,7 @@ from posthorse.store.operations.queues import live_layers, queue_rows
 from posthorse.store.operations.read import Unserved
 from posthorse.store.operations.runners import next_due
 from posthorse.store.postgres.locks import obstacles
+from posthorse.store.sqlite.beside import index_of, log_of
 from posthorse.store.store import store_now
 
 if TYPE_CHECKING:
