@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from posthorse.worker.signals import only_here
+from posthorse.worker.signals import note, only_here
 
 
 class Stop:
@@ -53,6 +53,7 @@ def stopped_by_signals(ends_at: float | None) -> Iterator[Stop]:
     stop = Stop(ends_at)
 
     def hear(number: int, frame: FrameType | None) -> None:
+        note(number, frame)
         stop.ask()
 
     before = {number: signal.signal(number, only_here(hear)) for number in (signal.SIGINT, signal.SIGTERM)}

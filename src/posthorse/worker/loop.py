@@ -76,7 +76,12 @@ class Loop:
             runner.concurrency, prepare=self._prepare, ended=self._ended, freed=self._wake_if_there_is_room
         )
         self._outbox = Outbox(
-            store, settings, runner, written=self._wake_if_there_is_room, left_gates=self._leave_gates
+            store,
+            settings,
+            runner,
+            written=self._wake_if_there_is_room,
+            left_gates=self._leave_gates,
+            is_stopping=lambda: self._is_stopping,
         )
         self._watch = make_watch(store, runner.id)
         self._ears = Ears(store, runner.id, self._slots.running, patience=min(settings.grace, MOST_PATIENCE))

@@ -29,6 +29,7 @@ from posthorse.store.operations.runners import Runner, held_by
 from posthorse.store.store import Store
 from posthorse.worker.failpoints import failpoint
 from posthorse.worker.running import Running
+from posthorse.worker.stopped_programs import was_caused_by_stop
 
 T = TypeVar("T")
 log = logging.getLogger("posthorse.worker")
@@ -52,6 +53,7 @@ class Outbox:
         *,
         written: Callable[[], None],
         left_gates: Callable[[], None] = lambda: None,
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
         self._settings = settings
@@ -60,6 +62,7 @@ class Outbox:
         """Called after each batch: there is room again."""
         self._left_gates = left_gates
         """Called when others may pass the gates of jobs that ended."""
+        self._is_stopping = is_stopping
         self._gates: dict[str, Sequence[str]] = {}
         self.has_given_up = False
         """True when an outcome could not be written: the store has a lease that nobody here will end."""
@@ -119,6 +122,8 @@ class Outbox:
     async def settle(self, running: Running, outcome: Outcome) -> None:
         """Decides what follows from an outcome, and writes it."""
         claimed = running.claimed
+        if isinstance(outcome, Raised) and running.stop.request in (None, "shutdown"):
+            outcome = Stopped("shutdown") if await was_caused_by_stop(outcome, self._is_stopping) else outcome
         spent = await self._spent(running)
         if isinstance(outcome, Raised):
             spent = msgspec.structs.replace(spent, forgiven=await self._forgiven(running))

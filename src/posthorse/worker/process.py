@@ -43,7 +43,7 @@ def end_gracefully(code: int) -> NoReturn:
     """
     threading.Thread(target=_end_after, args=(AT_EXIT, code), name="posthorse-end", daemon=True).start()
     with suppress(BaseException):  # whatever the application's functions do, this process ends
-        atexit._run_exitfuncs()
+        atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]  # no other way but to end, and to wait for threads
     end_at_once(code)
 
 

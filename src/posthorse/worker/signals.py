@@ -25,7 +25,7 @@ _last = [-float("inf")]
 def stay() -> None:
     """Let signals to stop do nothing in this process but be noted."""
     for number in STOPS:
-        signal.signal(number, only_here(_note))
+        signal.signal(number, only_here(note))
 
 
 def seconds_since_signal() -> float:
@@ -39,7 +39,8 @@ def only_here(handler: Handler) -> Handler:
     return handler
 
 
-def _note(number: int, frame: FrameType | None) -> None:
+def note(number: int, frame: FrameType | None) -> None:
+    """Keep when this process was signalled."""
     _last[0] = monotonic()
 
 

@@ -7,7 +7,7 @@ file that was open all the same is refused in the child.
 
 from __future__ import annotations
 
-import concurrent.futures.thread  # noqa: F401  # its hooks come before ours, never in the midst of a fork that we hold up
+import importlib
 import os
 import stat
 import threading
@@ -96,6 +96,9 @@ def _in_child() -> None:
                 _inherited.add((found.st_dev, found.st_ino))
 
 
+# Its own hooks come before ours, and never in the midst of a fork that ours hold up: afterwards they would release a
+# lock that they never took.
+importlib.import_module("concurrent.futures.thread")
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
 
 

@@ -21,6 +21,8 @@ from posthorse.worker.isolation.messages import Begin, Ended, Plan
 from posthorse.worker.isolation.origin import NotFound, Origin, origin_of
 from posthorse.worker.launch import STARTED_IN
 from posthorse.worker.running import Running
+from posthorse.worker.signals import seconds_since_signal
+from posthorse.worker.stopped_programs import JUST_NOW
 from posthorse.worker.threshold import kept_out
 
 log = logging.getLogger("posthorse.worker")
@@ -87,6 +89,8 @@ class Cells:
     async def _run_in(self, cell: Cell, running: Running, origin: Origin) -> Outcome:
         if not await cell.is_ready():
             fate = await cell.becomes_over()
+            if seconds_since_signal() < JUST_NOW:  # as the whole group was, before the child could hear of it
+                return Stopped("shutdown")
             return self._as_asked(running) or Unfit(
                 f"its child process died at its start: {status_in_words(fate.status)}"
             )
