@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,10 +140,63 @@ def test_beyond_the_budget_the_job_fails_and_tells_how_many(app: ph.Posthorse, i
         with pytest.raises(ph.JobFailed, match=expected):
             job.result(timeout=30)
     assert job.status().progress.done == 60
-    assert [bad.item for bad in job.bad_items()] == [5, 25, 45]  # those of committed slices
+    assert [bad.item for bad in job.bad_items()] == [5, 25, 45, 65]
     error = job.status().error
     assert error is not None
     assert error.type == "posthorse.errors.ToleranceExceeded"
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+@pytest.mark.parametrize("in_transaction", [True, False])
+def test_bad_items_that_are_too_many_are_kept_and_met_again(
+    app: ph.Posthorse, is_async: bool, in_transaction: bool
+) -> None:
+    """In the first slice already: what it committed is nothing, and its bad items are the only thing to go by."""
+    bad: list[int] = [1, 3, 5, 7]
+
+    @app.job(max_attempts=1)
+    def strict(ctx: ph.Context, in_transaction: bool) -> list[int]:
+        good = ctx.keep("good", list[int]())
+        for batch in ctx.slices(range(16), size=8, tolerate=2):
+            with batch.transaction() if in_transaction else nullcontext():
+                for item in batch:
+                    with batch.tolerate(item):
+                        if item in bad:
+                            raise KeyError(item)
+                        good.append(item)
+        return good
+
+    @app.job(max_attempts=1)
+    async def astrict(ctx: ph.Context, in_transaction: bool) -> list[int]:
+        good = ctx.keep("good", list[int]())
+        async for batch in ctx.slices(range(16), size=8, tolerate=2):
+            async with batch.transaction() if in_transaction else nullcontext():
+                for item in batch:
+                    async with batch.tolerate(item):
+                        if item in bad:
+                            raise KeyError(item)
+                        good.append(item)
+        return good
+
+    def kept() -> list[tuple[int, object]]:
+        return [(each.number, each.item) for each in job.bad_items()]
+
+    with app.worker():
+        job = astrict.enqueue(in_transaction) if is_async else strict.enqueue(in_transaction)
+        assert until_state(job, "failed").progress.done == 0
+        assert kept() == [(1, 1), (2, 3), (3, 5)]
+        bad[:] = [2, 3, 4]
+        job.retry()
+        until_state(job, "failed")
+        assert kept() == [(1, 2), (2, 3), (3, 4)]
+        bad[:] = [6]
+        job.retry_bad_items()  # none of a committed slice: the job goes on where it stopped
+        assert job.result(timeout=30) == [*range(6), *range(7, 16)]
+        assert kept() == [(1, 6)]
+        bad.clear()
+        job.retry_bad_items()
+        until_state(job, "completed")
+    assert kept() == []
 
 
 def test_a_share_is_judged_from_a_hundred_items_on_and_at_the_end(sqlite_url: str) -> None:
@@ -359,7 +413,7 @@ def test_a_failed_job_takes_up_its_bad_items_and_then_goes_on(app: ph.Posthorse)
     with app.worker():
         job = long.enqueue()
         until_state(job, "failed")
-        assert [one.item for one in job.bad_items()] == [2]
+        assert [one.item for one in job.bad_items()] == [2, 5]
         met.clear()
         is_mended.append(True)
         job.retry_bad_items()
@@ -445,7 +499,7 @@ def test_whatever_breaks_in_between_each_bad_item_is_counted_and_kept_once(
                 assert [one.item for one in job.bad_items()] == met
             else:
                 assert until_state(job, "failed").progress.done == met[budget] // size * size
-                assert [one.item for one in job.bad_items()] == [m for m in met if m < met[budget] // size * size]
+                assert [one.item for one in job.bad_items()] == met[: budget + 1]
         app.close()
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TypeVar
 
-from posthorse.errors import Interrupted, StoreError
+from msgspec.structs import replace
+
+from posthorse.errors import Interrupted, PosthorseError, StoreError
 from posthorse.rules.slice_size import CutShort
 from posthorse.store.base import Operation
-from posthorse.store.operations.finish import Attempt, Saved, checkpoint, load_checkpoint
+from posthorse.store.operations.bad_items import BadItemRow
+from posthorse.store.operations.finish import Attempt, BadItemChanges, Saved, checkpoint, load_checkpoint
 from posthorse.store.store import Store
 from posthorse.worker.failpoints import failpoint
 from posthorse.worker.standing import Slice, Standing
@@ -40,11 +43,15 @@ class Journal:
         self._longest_transaction = longest_transaction
         self._is_doubtful = False
         self._turn = asyncio.Lock()
+        self._uncommitted: dict[str, set[int]] = {}
+        """Numbers of bad items, by loop, that are kept of slices that were not committed."""
 
     async def load(self) -> None:
         """Finds where the job stood when an earlier attempt stopped."""
         stood = await self._store.aread(load_checkpoint(self._attempt.job))
         self.cut_short = stood.cut_short
+        for loop, number in stood.uncommitted:
+            self._uncommitted.setdefault(loop, set()).add(number)
         if stood.checkpoint is not None:
             failed = self.standing.failed
             self.standing = Standing.restore(stood.slices, stood.checkpoint)
@@ -73,6 +80,19 @@ class Journal:
         else:
             async with self._turn:  # a progress may be on its way
                 await self._asave(done)
+
+    def keep_bad(self, loop: str, bad: Sequence[BadItemRow]) -> None:
+        """Keeps the bad items of a slice that fails because of them, until they are met again."""
+        with suppress(PosthorseError, Interrupted):  # the error that led here says more
+            self._begin_commit(None)
+            self._take(self._store.run(self._keeping(loop, bad)), None)
+
+    async def akeep_bad(self, loop: str, bad: Sequence[BadItemRow]) -> None:
+        """The same for a coroutine."""
+        async with self._turn:
+            with suppress(PosthorseError, Interrupted):
+                self._begin_commit(None)
+                self._take(await self._store.arun(self._keeping(loop, bad)), None)
 
     @contextmanager
     def transaction(self, finish: Callable[[], Slice], connection: object = None) -> Iterator[object]:
@@ -160,7 +180,14 @@ class Journal:
         if done is None:
             return checkpoint(self._attempt, self.standing.encode(None), is_slice=False)
         self.standing.advance(done)
+        if done.retried is None and (left := self._uncommitted.pop(done.loop, None)):
+            done = replace(done, mended=sorted(left - {bad.number for bad in done.bad}))
         return checkpoint(self._attempt, self.standing.encode(done.loop), changes=done.changes)
+
+    def _keeping(self, loop: str, bad: Sequence[BadItemRow]) -> Operation[Saved | None]:
+        self._uncommitted.setdefault(loop, set()).update(item.number for item in bad)
+        at = self.standing.encode(None)
+        return checkpoint(self._attempt, at, is_slice=False, changes=BadItemChanges(loop, bad, ()))
 
     def _take(self, saved: Saved | None, done: Slice | None) -> None:
         if saved is None:

@@ -23,7 +23,7 @@ import msgspec
 from msgspec.structs import replace
 
 from posthorse.clock import monotonic
-from posthorse.errors import InvalidOption
+from posthorse.errors import InvalidOption, ToleranceExceeded
 from posthorse.rules.cursor import Cursor
 from posthorse.rules.loops import LoopStanding
 from posthorse.rules.slice_size import SizeRule, SliceSize
@@ -143,14 +143,24 @@ class Batch(Sequence[T], Generic[T]):
         if self._is_committed:
             self._journal.raise_if_doubtful()  # the error of its transaction may have been swallowed
         else:
-            self._journal.save(self._finish())
+            try:
+                done = self._finish()
+            except ToleranceExceeded:
+                self._bad_items.keep_excess(self._journal)
+                raise
+            self._journal.save(done)
 
     async def acommit(self) -> None:
         """The same for a coroutine."""
         if self._is_committed:
             self._journal.raise_if_doubtful()
         else:
-            await self._journal.asave(self._finish())
+            try:
+                done = self._finish()
+            except ToleranceExceeded:
+                await self._bad_items.akeep_excess(self._journal)
+                raise
+            await self._journal.asave(done)
 
     def _finish(self) -> Slice:
         self._bad_items.judge()
@@ -177,14 +187,22 @@ class Batch(Sequence[T], Generic[T]):
     def _transaction(self, given: object) -> Iterator[object]:
         if given is not None and _is_in_loop():
             raise RuntimeError("in an async job write `async with batch.transaction(connection):`, also for this one")
-        with self._restored_if_undone(), self._journal.transaction(self._finish, given) as connection:
-            yield connection
+        try:
+            with self._restored_if_undone(), self._journal.transaction(self._finish, given) as connection:
+                yield connection
+        except ToleranceExceeded:
+            self._bad_items.keep_excess(self._journal)
+            raise
 
     @asynccontextmanager
     async def _atransaction(self, given: object) -> AsyncIterator[object]:
-        with self._restored_if_undone():
-            async with self._journal.atransaction(self._finish, given) as connection:
-                yield connection
+        try:
+            with self._restored_if_undone():
+                async with self._journal.atransaction(self._finish, given) as connection:
+                    yield connection
+        except ToleranceExceeded:
+            await self._bad_items.akeep_excess(self._journal)
+            raise
 
     @contextmanager
     def _restored_if_undone(self) -> Iterator[None]:

@@ -58,6 +58,8 @@ class SliceBadItems:
         self._is_last = is_last
         self._numbers = numbers
         self._bad: dict[int, BadItemRow] = {}
+        self.excess: Sequence[BadItemRow] = ()
+        """Those that were met when they were too many, until they are kept; none of a retry, which are kept already."""
 
     @property
     def bad(self) -> Sequence[BadItemRow]:
@@ -99,7 +101,23 @@ class SliceBadItems:
             done = self._standing.done + len(self._items)
         else:  # they were counted when they were met first
             bad, done = self._standing.bad, self._standing.done
-        judge(self._loop, self._tolerance, bad, done, is_over=self._is_last, cause=cause)
+        try:
+            judge(self._loop, self._tolerance, bad, done, is_over=self._is_last, cause=cause)
+        except ToleranceExceeded:
+            self.excess = self.bad if self._numbers is None else ()
+            raise
+
+    def keep_excess(self, journal: Journal) -> None:
+        """Keeps what was met when too many were: the attempt fails with that, and its slice is not committed."""
+        if self.excess and not journal.is_in_transaction:
+            journal.keep_bad(self._loop, self.excess)
+            self.excess = ()
+
+    async def akeep_excess(self, journal: Journal) -> None:
+        """The same for a coroutine."""
+        if self.excess and not journal.is_in_transaction:
+            await journal.akeep_bad(self._loop, self.excess)
+            self.excess = ()
 
     def _place_of(self, item: object) -> int | None:
         for place, other in enumerate(self._items):
@@ -150,7 +168,11 @@ class Tolerating:
                 self._journal.run(undo())
             self._journal.run(keep())
         if error is not None and is_tolerated:
-            self._bad_items.note(self._item, error)
+            try:
+                self._bad_items.note(self._item, error)
+            except ToleranceExceeded:
+                self._bad_items.keep_excess(self._journal)
+                raise
         return is_tolerated
 
     async def __aenter__(self) -> None:
@@ -167,7 +189,11 @@ class Tolerating:
                 await self._journal.arun(undo())
             await self._journal.arun(keep())
         if error is not None and is_tolerated:
-            self._bad_items.note(self._item, error)
+            try:
+                self._bad_items.note(self._item, error)
+            except ToleranceExceeded:
+                await self._bad_items.akeep_excess(self._journal)
+                raise
         return is_tolerated
 
     def _tolerates(self, error: BaseException | None) -> bool:

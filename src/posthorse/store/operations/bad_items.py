@@ -58,7 +58,7 @@ def bad_items_to_retry(job: str, loop: str, *, after: int, upto: int, limit: int
 def count_bad_items(job: str) -> Steps[dict[str, int]]:
     """How many bad items each loop of a job has."""
     rows = yield ask("count_bad_items", job=job)
-    return {cast("str", loop): cast("int", count) for loop, count, _ in rows}
+    return {cast("str", loop): cast("int", count) for loop, count, *_ in rows}
 
 
 @operation
@@ -77,9 +77,10 @@ def retry_bad_items(job: str, *, channel: str) -> Steps[State]:
     if state not in (State.COMPLETED, State.FAILED):
         raise NotAllowed(f"job {job} is {state.value}; its bad items can be retried once it is completed or failed")
     found = yield ask("count_bad_items", job=job)
-    last = {cast("str", loop): cast("int", number) for loop, _, number in found if number}
-    if not last:
-        kept = sum(cast("int", count) for _, count, _ in found)
+    last = {cast("str", loop): cast("int", number) for loop, _, number, _ in found if number}
+    goes_on_with_some = state is State.FAILED and any(uncommitted for *_, uncommitted in found)
+    if not last and not goes_on_with_some:
+        kept = sum(cast("int", count) for _, count, *_ in found)
         why = f"its {kept:,} bad items were kept as text only" if kept else "it has none"
         raise NotAllowed(f"job {job} has no bad items that could be retried: {why}")
     standing = yield ask("load_checkpoint", job=job)

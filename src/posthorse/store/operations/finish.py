@@ -53,7 +53,8 @@ class Checkpoint(NamedTuple):
 
 
 class BadItemChanges(NamedTuple):
-    """What one slice did to the bad items of its loop: those that it tolerated, and numbers that it mended."""
+    """What one slice did to the bad items of its loop: those that it tolerated, and numbers to forget: those that it
+    mended, or did not give again."""
 
     loop: str
     bad: Sequence[BadItemRow]
@@ -66,6 +67,8 @@ class Stood(NamedTuple):
     slices: int
     checkpoint: Checkpoint | None
     cut_short: CutShort
+    uncommitted: Sequence[tuple[str, int]] = ()
+    """Bad items (loop, number) of a slice that was not committed."""
 
 
 class Saved(NamedTuple):
@@ -158,11 +161,12 @@ def load_checkpoint(job: str) -> Steps[Stood]:
     """Where a job stood, if it ever did, and how its attempts ended since its last committed slice."""
     ends = yield ask("attempts_since_slice", job=job)
     cut_short = cut_short_by((cast("str", name), _decoded(cast("str | None", detail))) for name, detail in ends)
+    uncommitted = cast("list[tuple[str, int]]", (yield ask("uncommitted_bad_items", job=job)))
     rows = yield ask("load_checkpoint", job=job)
     if not rows:
-        return Stood(0, None, cut_short)
+        return Stood(0, None, cut_short, uncommitted)
     slices, *rest = rows[0]
-    return Stood(cast("int", slices), Checkpoint._make(rest), cut_short)
+    return Stood(cast("int", slices), Checkpoint._make(rest), cut_short, uncommitted)
 
 
 @single_operation
@@ -180,7 +184,9 @@ def _checkpoint(
     if not rows:
         return None
     if changes is not None:  # the checkpoint holds the lease until the commit
-        yield from keep_and_drop(attempt.job, attempt.epoch, changes.loop, changes.bad, changes.mended)
+        yield from keep_and_drop(
+            attempt.job, attempt.epoch if is_slice else 0, changes.loop, changes.bad, changes.mended
+        )
     return Saved(*cast("tuple[int, str | None]", rows[0]))
 
 

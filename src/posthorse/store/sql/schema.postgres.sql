@@ -147,7 +147,8 @@ CREATE TABLE @checkpoints (
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
 -- Items that a long job tolerated, with their errors, until a retry of them succeeds. form says what item holds: the
--- value itself, the key by which its source finds it again, or no more than how it looked.
+-- value itself, the key by which its source finds it again, or no more than how it looked. Epoch 0: of a slice that was not
+-- committed, because it had too many.
 CREATE TABLE @bad_items (
     job       uuid NOT NULL,
     loop      text NOT NULL,

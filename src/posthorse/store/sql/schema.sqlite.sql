@@ -145,7 +145,8 @@ CREATE TABLE @checkpoints (
 ) WITHOUT ROWID;
 
 -- Items that a long job tolerated, with their errors, until a retry of them succeeds. form says what item holds: the
--- value itself, the key by which its source finds it again, or no more than how it looked.
+-- value itself, the key by which its source finds it again, or no more than how it looked. Epoch 0: of a slice that was not
+-- committed, because it had too many.
 CREATE TABLE @bad_items (
     job       text NOT NULL,
     loop      text NOT NULL,

@@ -486,13 +486,14 @@ ORDER BY version DESC LIMIT 40
 -- ── bad items ──────────────────────────────────────────────────────────────────────────────────────
 
 -- ## keep_bad_items
--- Keeps items that a slice tolerated, with their errors; one that was retried in vain, with its latest.
+-- Keeps items that a slice tolerated, with their errors; one that was retried in vain, with its latest. Epoch 0: the
+-- slice was not committed, because there were too many; the next attempt meets them again and has the same numbers.
 -- rows: job uuid, loop text, number bigint, epoch int, form text, item text, type text, message text, traceback text
 INSERT INTO @bad_items (job, loop, number, epoch, at, form, item, type, message, traceback)
 SELECT r.job, r.loop, r.number, r.epoch, :now, r.form, r.item, r.type, r.message, r.traceback FROM {rows} WHERE true
 ON CONFLICT (job, loop, number) DO UPDATE SET
-    epoch = excluded.epoch, at = excluded.at, type = excluded.type, message = excluded.message,
-    traceback = excluded.traceback
+    epoch = excluded.epoch, at = excluded.at, form = excluded.form, item = excluded.item, type = excluded.type,
+    message = excluded.message, traceback = excluded.traceback
 
 -- ## drop_bad_items
 -- Forgets bad items whose retry succeeded.
@@ -509,12 +510,20 @@ ORDER BY loop, number LIMIT :limit
 -- Bad items of one loop that a retry can take up, in order.
 SELECT number, form, item FROM @bad_items
 WHERE job = :job AND loop = :loop AND number > :after AND number <= :upto AND form <> 'text'
+    AND epoch > 0
 ORDER BY number LIMIT :limit
 
 -- ## count_bad_items
--- How many bad items each loop of a job has, and which is the last that a retry can take up.
-SELECT loop, count(*), coalesce(max(CASE WHEN form <> 'text' THEN number END), 0) FROM @bad_items
+-- How many bad items each loop of a job has, which is the last that a retry can take up, and how many are of slices
+-- that were not committed.
+SELECT loop, count(*), coalesce(max(CASE WHEN form <> 'text' AND epoch > 0 THEN number END), 0),
+    count(CASE WHEN epoch = 0 THEN 1 END)
+FROM @bad_items
 WHERE job = :job GROUP BY loop ORDER BY loop
+
+-- ## uncommitted_bad_items
+-- Bad items of slices that were not committed.
+SELECT loop, number FROM @bad_items WHERE job = :job AND epoch = 0
 
 -- ## rewrite_cursors
 -- Writes where the loops of a job stand, when nobody runs it.
