@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,8 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 
 import posthorse as ph
-from tests.crash.application import add, exact, exact_async, fail_once, repeated
-from tests.crash.harness import SHORT_LEASE, Crash, wait_for
+from tests.crash.application import add, exact, exact_async, fail_once, repeated, sleep_in_thread
+from tests.crash.harness import SHORT_LEASE, Crash, gone, wait_for
 from tests.crash.proxy import lossy_proxy
 from tests.servers import PostgresServer
 
@@ -106,6 +107,41 @@ def test_a_server_that_stays_away_longer_than_the_lease_loses_nothing(
     own_postgres: PostgresServer, tmp_path: Path
 ) -> None:
     _outage(own_postgres, tmp_path, times=5, seconds=6)
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_worker_without_its_store_ends_when_it_is_told_to(
+    own_postgres: PostgresServer, tmp_path: Path, signals: int
+) -> None:
+    """Within its grace; after a second signal at once, however much grace there is."""
+    crash = Crash(own_postgres.url(), tmp_path)
+    try:
+        job = sleep_in_thread.enqueue(600)
+        worker = crash.start(grace="2s" if signals == 1 else "10m", store_timeout="10m")
+        crash.wait_for_mark(job.id, "begin")
+        tree = worker.tree
+        own_postgres.kill()
+        worker.send(signal.SIGTERM)
+        if signals > 1:
+            wait_for(lambda: "a second signal" in worker.log, "the first signal to be heard")
+            worker.send(signal.SIGTERM)
+        assert worker.wait() == 0
+        gone(tree)
+    finally:
+        crash.end()
+
+
+def test_an_idle_worker_ends_although_its_store_is_frozen(own_postgres: PostgresServer, tmp_path: Path) -> None:
+    """Nothing answers, and nothing refuses: what is under way cannot be told from what is slow."""
+    crash = Crash(own_postgres.url(), tmp_path)
+    try:
+        worker = crash.start(grace="0s")
+        crash.wait_until_ready(worker)
+        with own_postgres.halted():
+            worker.send(signal.SIGTERM)
+            assert worker.wait() == 0
+    finally:
+        crash.end()
 
 
 def _outage(server: PostgresServer, directory: Path, *, times: int, seconds: float) -> None:

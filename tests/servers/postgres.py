@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import psycopg
 from psycopg import sql
 
@@ -110,6 +111,20 @@ class PostgresServer:
         if self._process is not None:
             self._process.kill_with_children()
             self._process = None
+
+    @contextmanager
+    def halted(self) -> Iterator[None]:
+        """Every process of it stands still inside the block: nobody is refused, and nobody is answered."""
+        assert self._process is not None
+        postmaster = psutil.Process(self._process.pid)
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
 
     def discard(self) -> None:
         """End the server at once, without caring for its data."""

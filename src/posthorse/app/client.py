@@ -64,7 +64,9 @@ class Posthorse:
         self.registry = Registry()
         self.registry.queues.read_file(said_of_queues)
         self.gate = Gate(self)
-        self.store = Store(self.settings.url, schema=self.settings.schema, clock=clock)
+        self.store = Store(
+            self.settings.url, schema=self.settings.schema, clock=clock, timeout=self.settings.store_timeout
+        )
 
     def __copy__(self) -> Self:
         return self
@@ -309,7 +311,9 @@ class Posthorse:
         """Points the application at another store; handles made before keep working, on the new one."""
         self.store.close()
         self.settings = msgspec.structs.replace(self.settings, url=url)
-        self.store = Store(url, schema=self.settings.schema, clock=self.store.clock)
+        self.store = Store(
+            url, schema=self.settings.schema, clock=self.store.clock, timeout=self.settings.store_timeout
+        )
         self.gate = Gate(self)
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import Attempt, BadItem, State, Status
 from posthorse.store.operations import control
 from posthorse.store.operations.bad_items import retry_bad_items
+from posthorse.store.patience import waiting_at_most
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
@@ -61,7 +62,8 @@ class Job(Generic[R]):
             raise RuntimeError("result() would block the running event loop; use `await job.aresult()`")
         patience = _Patience(self.id, timeout)
         while True:
-            outcome = outcome_of(self._app, self.id)
+            with waiting_at_most(patience.left):
+                outcome = outcome_of(self._app, self.id)
             if outcome is not None:
                 return cast("R", outcome.value())  # as the kind declares
             time.sleep(patience.pause())
@@ -70,7 +72,8 @@ class Job(Generic[R]):
         """Waits for the end and returns what the job returned. Raises as `result`."""
         patience = _Patience(self.id, timeout)
         while True:
-            outcome = await asyncio.to_thread(outcome_of, self._app, self.id)
+            with waiting_at_most(patience.left):
+                outcome = await asyncio.to_thread(outcome_of, self._app, self.id)
             if outcome is not None:
                 return cast("R", outcome.value())  # as the kind declares
             await asyncio.sleep(patience.pause())
@@ -186,6 +189,11 @@ class _Patience:
         self._seconds = None if timeout is None else as_timedelta(timeout, name="timeout").total_seconds()
         self._start = monotonic()
         self._pause = FIRST_LOOK
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until the timeout; None without one."""
+        return None if self._seconds is None else max(0.0, self._start + self._seconds - monotonic())
 
     def pause(self) -> float:
         """Seconds until the next look. Raises TimeoutError when there is none."""

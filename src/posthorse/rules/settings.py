@@ -31,6 +31,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a stopping worker waits for jobs that have no checkpoint."""
     poll: float = 1.0
     """How often an idle runner looks even if nobody woke it."""
+    store_timeout: float | None = None
+    """How long a call waits for a store that does not answer; None: 30 s, or 5 s inside a running event loop."""
     max_interruptions: int = 10
     """After how many lost workers without a committed slice in between a job is given up."""
 
@@ -39,7 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"Settings(url=…, {', '.join(shown)})"  # an address may hold a password
 
 
-_DURATIONS = ("lease", "heartbeat", "stall", "grace", "poll")
+_DURATIONS = ("lease", "heartbeat", "stall", "grace", "poll", "store_timeout")
 _COUNTS = ("max_interruptions",)
 
 

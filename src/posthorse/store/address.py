@@ -20,13 +20,16 @@ if TYPE_CHECKING:
     from posthorse.store.sqlite.backend import SqliteBackend
 
 
-def backend_of(url: str, schema: str, clock: Clock) -> SqliteBackend | PostgresBackend:
+def backend_of(url: str, schema: str, clock: Clock, *, timeout: float | None = None) -> SqliteBackend | PostgresBackend:
     """What keeps the store at an address; its library is imported here. Raises InvalidSettings."""
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
         from posthorse.store.sqlite.backend import SqliteBackend
 
-        return SqliteBackend(_file_of(rest[1:]), clock)
+        file = SqliteBackend(_file_of(rest[1:]), clock)
+        if timeout is not None:
+            file.file.busy_seconds = timeout
+        return file
     if separator and scheme in ("postgresql", "postgres"):
         _check_parts(rest)
         try:
@@ -35,7 +38,10 @@ def backend_of(url: str, schema: str, clock: Clock) -> SqliteBackend | PostgresB
             raise InvalidSettings(
                 f"{scheme}:// needs psycopg ({error}); install it with `pip install 'posthorse[postgres]'`"
             ) from error
-        return PostgresBackend(url, schema, clock)
+        server = PostgresBackend(url, schema, clock)
+        if timeout is not None:
+            server.patience = timeout
+        return server
     raise InvalidSettings(_not_an_address(url))
 
 

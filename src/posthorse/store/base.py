@@ -13,6 +13,7 @@ from typing import Generic, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 
+from posthorse.store.patience import Deadline
 from posthorse.store.queries import Row, Value
 
 T = TypeVar("T")
@@ -47,6 +48,18 @@ class Operation(msgspec.Struct, Generic[T_co], frozen=True):
     one of these in a commit, before all others."""
     is_quiet: bool = False
     """True when nobody who waits for work could find any after it: it tells nobody."""
+    deadline: Deadline | None = None
+    """When its caller stops waiting for a store that is away; None leaves that to the store."""
+    was_sent: bool = False
+    """True when an earlier commit of it broke off: what it writes may be there already."""
+
+
+class TryAgain(Exception):
+    """The answer to an operation whose commit broke off because a neighbour in it could wait no longer."""
+
+    def __init__(self, *, was_sent: bool) -> None:
+        super().__init__(was_sent)
+        self.was_sent = was_sent
 
 
 def operation(steps: Callable[P, Steps[T]]) -> Callable[P, Operation[T]]:

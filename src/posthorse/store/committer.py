@@ -17,8 +17,10 @@ from itertools import islice
 from queue import SimpleQueue
 from typing import Generic, TypeVar, cast
 
+import msgspec
+
 from posthorse.errors import OutcomeUnknown, StoreError
-from posthorse.store.base import Operation, Steps
+from posthorse.store.base import Operation, Steps, TryAgain
 
 T = TypeVar("T")
 
@@ -48,8 +50,10 @@ class Committer:
         """Runs an operation and returns its answer once it is committed."""
         ticket = _Ticket(operation)
         try:
-            if self._enter(ticket) or ticket.wait_for_turn():
+            is_turn = self._enter(ticket) or ticket.wait_for_turn()
+            while is_turn:
                 self._lead(ticket)
+                is_turn = not ticket.is_settled and ticket.wait_for_turn()
         except BaseException:  # an interruption: errors of operations travel as answers
             self._leave(ticket)
             raise
@@ -64,6 +68,17 @@ class Committer:
             self._wanted.put(True)
         await done
         return ticket.answer()
+
+    def give_up_on(self, error: Exception) -> None:
+        """Those who wait in line, and for no longer than now, are given this error: the store is away. Nothing of
+        theirs was sent."""
+        with self._guard:
+            late = [ticket for ticket in self._waiting if ticket is not self._leader and ticket.is_late]
+            for ticket in late:
+                self._waiting.remove(ticket)
+                ticket.settle((None, error))
+        for ticket in late:
+            ticket.ring()
 
     def close(self) -> None:
         """Waits for what was given before, and ends the thread that leads for coroutines."""
@@ -105,13 +120,18 @@ class Committer:
         except Exception as error:
             answers = [(None, error)] * len(group)
         with self._guard:
+            again: list[_Ticket[object]] = []
             for ticket, answer in zip(group, answers, strict=True):
-                ticket.settle(answer)
+                if isinstance(answer[1], TryAgain):
+                    again.append(ticket.again(answer[1]))
+                else:
+                    ticket.settle(answer)
+            self._waiting.extendleft(reversed(again))
             heir = self._pass_on()
         # The heir first: it works while the others wake up.
         self._wake(heir)
         for ticket in group:
-            if ticket is not leader:  # who leads is awake
+            if ticket is not leader and ticket.is_settled:  # who leads is awake
                 ticket.ring()
 
     def _leave(self, ticket: _Ticket[T]) -> None:
@@ -152,7 +172,8 @@ class Committer:
             leader = self._leader
             if isinstance(leader, _AsyncTicket):  # or somebody was woken twice
                 self._lead(leader)
-                leader.ring()
+                if leader.is_settled:
+                    leader.ring()
 
 
 class _Ticket(Generic[T]):
@@ -170,6 +191,18 @@ class _Ticket(Generic[T]):
     def is_settled(self) -> bool:
         """True when there is an answer."""
         return self._answer is not None
+
+    def again(self, error: TryAgain) -> _Ticket[T]:
+        """Waits in line again."""
+        if error.was_sent:
+            self.operation = msgspec.structs.replace(self.operation, was_sent=True)
+        return self
+
+    @property
+    def is_late(self) -> bool:
+        """True when its caller does not wait any longer for a store that is away."""
+        deadline = self.operation.deadline
+        return deadline is not None and deadline.left <= 0
 
     def wait_for_turn(self) -> bool:
         """Sleeps; true when woken to lead."""

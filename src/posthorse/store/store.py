@@ -11,7 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 from weakref import WeakSet
 
 import msgspec
@@ -27,7 +27,12 @@ from posthorse.store.guests.base import Guest, completed
 from posthorse.store.guests.host import Host, store_identity
 from posthorse.store.joining import Joined, Visit
 from posthorse.store.operations.submit import lane_ids
+from posthorse.store.patience import Deadline, waiting_of_caller
 from posthorse.store.sqlite.beside import raise_if_lost
+
+if TYPE_CHECKING:
+    from posthorse.store.postgres.backend import PostgresBackend
+    from posthorse.store.sqlite.backend import SqliteBackend
 
 T = TypeVar("T")
 
@@ -40,14 +45,18 @@ _abandoned: list[object] = []
 class Store:
     """One store, usable from threads, coroutines and forked children, from its construction on."""
 
-    def __init__(self, url: str, *, schema: str = "posthorse", clock: Clock | None = None) -> None:
+    def __init__(
+        self, url: str, *, schema: str = "posthorse", clock: Clock | None = None, timeout: float | None = None
+    ) -> None:
         self.url = url
+        self.timeout = timeout
+        """Seconds that a call waits for a store that is away; None: as fits where it is made."""
         self.schema = schema
         self.clock = clock or Clock()
-        self.backend = backend_of(url, schema, self.clock)
+        self.backend = self._new_backend()
         self.is_sqlite = self.backend.dialect.name == "sqlite"
         self._host = Host(self.backend, self.where, self._stored_identity)
-        self._committer = Committer(self.backend.commit)
+        self._committer = self._new_committer()
         self._identity = object()
         self._opening = threading.Lock()
         self._is_checked = False
@@ -63,7 +72,8 @@ class Store:
         joined = self._joined()
         if joined is not None:
             return joined.run(operation)
-        self._prepare()
+        operation = self._with_deadline(operation)
+        self._prepare(operation.deadline)
         answer = self._committer.run(operation)
         if not operation.is_quiet:
             self._tell()
@@ -74,8 +84,9 @@ class Store:
         joined = self._joined()
         if joined is not None:
             return await joined.arun(operation)
+        operation = self._with_deadline(operation)
         if not self._is_checked:
-            await asyncio.to_thread(self._prepare)
+            await asyncio.to_thread(self._prepare, operation.deadline)
         answer = await self._committer.arun(operation)
         if not operation.is_quiet:
             self._tell()
@@ -86,15 +97,14 @@ class Store:
         joined = self._joined()
         if joined is not None:
             return joined.read(operation)
-        self._prepare()
-        return cast("T", self.backend.read(operation))
+        return self._read(self._with_deadline(operation))
 
     async def aread(self, operation: Operation[T]) -> T:
         """The same for a coroutine."""
         joined = self._joined()
         if joined is not None:
             return await joined.aread(operation)
-        return await asyncio.to_thread(self.read, operation)
+        return await asyncio.to_thread(self._read, self._with_deadline(operation))
 
     def lanes(self, wanted: set[Lane]) -> dict[Lane, int]:
         """The numbers of lanes; they are made in a commit of their own, and remembered."""
@@ -103,7 +113,8 @@ class Store:
             making = lane_ids(sorted(missing, key=msgspec.structs.astuple))
             if self._makes_lanes_inside():
                 return {**self._lanes, **self.run(making)}  # may yet be rolled back
-            self._prepare()
+            making = self._with_deadline(making)
+            self._prepare(making.deadline)
             self._lanes.update(self._committer.run(making))
         return self._lanes
 
@@ -114,8 +125,9 @@ class Store:
             making = lane_ids(sorted(missing, key=msgspec.structs.astuple))
             if self._makes_lanes_inside():
                 return {**self._lanes, **await self.arun(making)}  # may yet be rolled back
+            making = self._with_deadline(making)
             if not self._is_checked:
-                await asyncio.to_thread(self._prepare)
+                await asyncio.to_thread(self._prepare, making.deadline)
             self._lanes.update(await self._committer.arun(making))
         return self._lanes
 
@@ -129,7 +141,7 @@ class Store:
         be used, or is inside a transaction.
         """
         if connection is None:
-            self._prepare()
+            self._prepare(self._deadline())
             with self.backend.transaction(longest) as (own, execute):
                 joined = Joined(self._identity, execute)
                 with self._join(joined):
@@ -154,7 +166,7 @@ class Store:
         """The same for a coroutine; a connection of its own is an asynchronous one."""
         if connection is None:
             if not self._is_checked:
-                await asyncio.to_thread(self._prepare)
+                await asyncio.to_thread(self._prepare, self._deadline())
             async with self.backend.atransaction(longest) as (own, execute):
                 joined = Joined(self._identity, None, execute)
                 with self._join(joined):
@@ -211,7 +223,7 @@ class Store:
         if self.is_sqlite and not is_there(self.backend.path):  # type: ignore[union-attr]  # SQLite's
             raise_if_lost(self.backend.path)  # type: ignore[union-attr]  # SQLite's
             return None
-        return cast("int | None", self.backend.read(_stored_version()))
+        return self._stored_version(self._deadline())
 
     def health(self) -> Mapping[str, str | int | float | None]:
         """Facts about the database, for `posthorse doctor`."""
@@ -226,9 +238,18 @@ class Store:
         """Closes all connections, after what was begun. Using the store again opens it anew."""
         self._committer.close()
         self.backend.close()
-        self._committer = Committer(self.backend.commit)
+        self._committer = self._new_committer()
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _new_backend(self) -> SqliteBackend | PostgresBackend:
+        return backend_of(self.url, self.schema, self.clock, timeout=self.timeout)
+
+    def _new_committer(self) -> Committer:
+        committer = Committer(self.backend.commit)
+        if self.backend.dialect.name == "postgres":
+            self.backend.while_away = committer.give_up_on  # type: ignore[union-attr]  # told apart by its dialect
+        return committer
 
     def _tell(self) -> None:
         for listener in tuple(self.after_commit):
@@ -272,19 +293,32 @@ class Store:
                 "app.migrate() where your application starts"
             )
         if guest.is_async:
-            await asyncio.to_thread(self._prepare)
+            await asyncio.to_thread(self._prepare, self._deadline())
         else:
-            self._prepare()
+            self._prepare(self._deadline())
 
     def _stored_identity(self) -> str:
         return cast("str", self.backend.read(store_identity()))
 
-    def _prepare(self) -> None:
+    def _deadline(self) -> Deadline:
+        return Deadline(waiting_of_caller(self.timeout))
+
+    def _with_deadline(self, operation: Operation[T]) -> Operation[T]:
+        return operation if self.is_sqlite else msgspec.structs.replace(operation, deadline=self._deadline())
+
+    def _read(self, operation: Operation[T]) -> T:
+        self._prepare(operation.deadline)
+        return cast("T", self.backend.read(operation))
+
+    def _stored_version(self, deadline: Deadline | None) -> int | None:
+        return cast("int | None", self.backend.read(msgspec.structs.replace(_stored_version(), deadline=deadline)))
+
+    def _prepare(self, deadline: Deadline | None) -> None:
         """Before the first operation: a schema that fits. A file gets it by itself, a database from `migrate`."""
         if self._is_checked:
             return
         with self._opening:
-            version = self.schema_version()
+            version = self.schema_version() if self.is_sqlite else self._stored_version(deadline)
             if self.is_sqlite and (version is None or version < migrate.SCHEMA_VERSION):
                 self.migrate()
             else:
@@ -299,9 +333,9 @@ class Store:
     def start_anew(self) -> None:
         """In a forked child: abandons what was inherited, open transactions too, and opens its own when needed."""
         _abandoned.append((self.backend, self._committer))
-        self.backend = backend_of(self.url, self.schema, self.clock)
+        self.backend = self._new_backend()
         self._host = Host(self.backend, self.where, self._stored_identity)
-        self._committer = Committer(self.backend.commit)
+        self._committer = self._new_committer()
         self._identity = object()
         self._opening = threading.Lock()
         self._is_checked = False

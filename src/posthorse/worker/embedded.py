@@ -29,6 +29,7 @@ from posthorse.rules.registry import Registry
 from posthorse.rules.settings import Settings
 from posthorse.rules.values.misfit import short
 from posthorse.store.operations.runners import Runner, register, retire
+from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
 from posthorse.store.store import Store
 from posthorse.version import VERSION
 from posthorse.worker.heartbeat import Heart, Pulse
@@ -67,6 +68,7 @@ class EmbeddedWorker:
         self._started = threading.Event()
         self._failure: BaseException | None = None
         self._is_stopping = False
+        self._waiting = worker_waiting(settings.store_timeout)
 
     def __enter__(self) -> Self:
         check_may_work()
@@ -101,6 +103,7 @@ class EmbeddedWorker:
     def stop(self) -> None:
         """No more claims; returns at once, while running jobs end."""
         self._is_stopping = True
+        self._waiting.hurry(STOPPING_WAIT)
         if self._loop is not None and self._work is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._work.stop)
 
@@ -121,6 +124,7 @@ class EmbeddedWorker:
             self._started.set()
 
     async def _main(self) -> None:
+        wait_as(self._waiting)
         while await self._work_until_lost():
             log.warning("this worker was given up for dead, as after a long sleep of its machine; it begins anew")
 

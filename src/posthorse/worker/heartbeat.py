@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
 
 from posthorse.clock import monotonic
 from posthorse.errors import PosthorseError
@@ -64,16 +66,19 @@ class Heart:
         self._heartbeat = heartbeat
         self._pulses: dict[str, Pulse] = {}
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat_forever, name="posthorse-heart", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begins to beat."""
+        """Begins to beat; its calls wait for the store as those of its caller do."""
+        beat_forever = partial(copy_context().run, self._beat_forever)
+        self._thread = threading.Thread(target=beat_forever, name="posthorse-heart", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Ends; leases run out unless their runners are retired."""
         self._stop.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     def add(self, pulse: Pulse) -> None:
         """Beats for one more runner."""

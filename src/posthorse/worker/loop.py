@@ -125,6 +125,7 @@ class Loop:
     def stop(self) -> None:
         """No more claims; jobs with checkpoints stop at the next, the others run to their end or the grace."""
         self._is_stopping = True
+        self._outbox.ends_at = monotonic() + self._settings.grace + LAST_WORDS
         for running in self._slots.running.values():
             if running.has_checkpoints:
                 running.ask("shutdown")

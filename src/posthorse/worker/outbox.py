@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from bisect import bisect
 from collections.abc import Awaitable, Callable, Sequence
@@ -66,6 +67,8 @@ class Outbox:
         self._gates: dict[str, Sequence[str]] = {}
         self.has_given_up = False
         """True when an outcome could not be written: the store has a lease that nobody here will end."""
+        self.ends_at = math.inf
+        """When this runner has to be gone, in monotonic seconds: nothing is tried again later."""
         self._completions: list[Completion] = []
         self._weight = 0
         """Characters of their results."""
@@ -237,7 +240,7 @@ class Outbox:
             except StoreError as error:
                 failures += 1
                 pause = random.uniform(0.5, 1) * min(RETRY_LONGEST, RETRY_FIRST * 2**failures)
-                if monotonic() + pause > deadline:
+                if monotonic() + pause > min(deadline, self.ends_at):
                     log.error("gave up writing to the store: %s; the jobs concerned run again elsewhere", error)
                     break
                 log.warning("cannot write to the store: %s; trying again in %.1f s", error, pause)

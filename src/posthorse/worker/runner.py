@@ -20,6 +20,7 @@ from posthorse.app.loading import load_application
 from posthorse.clock import monotonic, until_tick
 from posthorse.errors import PosthorseError, SchemaMismatch, StoreUnreachable
 from posthorse.store.operations.runners import Runner, register
+from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
 from posthorse.version import VERSION
 from posthorse.worker import signals
 from posthorse.worker.embedded import retire_quietly
@@ -49,6 +50,7 @@ class RunnerProcess:
         if plan.assignment.url is not None:
             self._app.use_url(plan.assignment.url)
         self._until = monotonic() + self._app.settings.lease
+        self._waiting = worker_waiting(self._app.settings.store_timeout)
         self._work: Loop | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_taken_away = False
@@ -57,6 +59,7 @@ class RunnerProcess:
     async def main(self) -> int:
         """Registers, works, signs off; answers with the exit code."""
         app, plan = self._app, self._plan
+        wait_as(self._waiting)
         runner = Runner(
             id=plan.runner,
             worker=plan.worker,
@@ -113,6 +116,7 @@ class RunnerProcess:
             elif "lost" in message:
                 self._is_taken_away = True
             elif "drain" in message:
+                self._waiting.hurry(STOPPING_WAIT)
                 self._on_loop("stop")
         os._exit(1)  # the supervisor is gone: nobody beats for us any more
 

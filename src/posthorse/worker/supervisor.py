@@ -14,6 +14,7 @@ import math
 import os
 import signal
 import socket
+import threading
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from posthorse.maintenance.schedules import Scheduler
 from posthorse.maintenance.sweep import Sweeper
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Policy
+from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
 from posthorse.worker import orphans
 from posthorse.worker.burial import bury
 from posthorse.worker.child import Child
@@ -51,6 +53,11 @@ LAST_WORDS = 5.0 + AT_EXIT
 
 LONGEST_BURIAL = 2.0
 """Seconds for freeing what a runner held after a second signal; the sweep of others does the rest."""
+
+LONGEST_GOODBYE = 1.0
+"""Seconds for signing off from the store after that."""
+
+END_EVERY = 0.1
 
 
 def supervise(
@@ -84,6 +91,7 @@ def supervise(
         return asyncio.run(supervisor.run())
     finally:
         app.close()
+        supervisor.has_ended.set()
 
 
 class Supervisor:
@@ -107,9 +115,13 @@ class Supervisor:
         self._exit_code = 0
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
+        self._waiting = worker_waiting(app.settings.store_timeout)
+        self.has_ended = threading.Event()
+        """Set by whoever made it, once nothing of it is left."""
 
     async def run(self) -> int:
         """Works until a signal; then drains."""
+        wait_as(self._waiting)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
@@ -124,6 +136,8 @@ class Supervisor:
         keepers.append(asyncio.create_task(self._quarantine(range(self._processes, 2 * self._processes))))
         try:
             await self._stop.wait()
+            self._waiting.hurry(STOPPING_WAIT)
+            threading.Thread(target=self._end_in_time, name="posthorse-end", daemon=True).start()
             await self._drain(keepers)
         finally:
             await asyncio.to_thread(self._heart.stop)
@@ -143,6 +157,7 @@ class Supervisor:
             log.info("stopping: running jobs end or stop at a checkpoint; a second signal stops at once")
             self._stop.set()
         else:
+            self._waiting.hurry(0)
             self._stop_now.set()
 
     # ── one runner after the other ───────────────────────────────────────────────────────────────────
@@ -302,6 +317,20 @@ class Supervisor:
                 if not child.ended.is_set():
                     child.kill()
         await all_ended
+
+    def _end_in_time(self) -> None:
+        """In a thread of its own: a store that does not answer must not hold up the end of this process."""
+        deadline = monotonic() + self._settings.grace + LAST_WORDS + LONGEST_GOODBYE
+        while not self.has_ended.wait(END_EVERY):
+            if self._stop_now.is_set():
+                deadline = min(deadline, monotonic() + LONGEST_BURIAL + LONGEST_GOODBYE)
+            if monotonic() >= deadline:
+                log.error("ending without the store, which does not answer; the leases of this worker run out")
+                for child in self._children.values():
+                    if not child.ended.is_set():
+                        child.kill()
+                logging.shutdown()
+                os._exit(self._exit_code)
 
     async def _ends_in_time(self, work: asyncio.Future[T], seconds: float | None) -> bool:
         """Waits for the work to end; false when the time is over or a second signal came before."""

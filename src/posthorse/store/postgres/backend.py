@@ -17,22 +17,24 @@ import psycopg
 from psycopg import errors as pg_errors
 from psycopg.errors import Diagnostic
 
-from posthorse.clock import Clock
+from posthorse.clock import Clock, monotonic
 from posthorse.errors import StoreError
-from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, drive
+from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, TryAgain, drive
 from posthorse.store.committer import Answer
-from posthorse.store.patience import Patience
+from posthorse.store.patience import LONG_WAIT, Patience, pause
 from posthorse.store.postgres.connections import LOCAL_SETTINGS, AsyncConnection, Connection, KeptConnection, Server
 from posthorse.store.postgres.faults import (
     ConnectionLost,
     Faulty,
     Unreplicated,
     away,
+    cannot_heal,
     explained,
     in_doubt,
     is_collision,
     is_cut_short,
     is_there_already,
+    raise_unless_utf8,
     text_of,
     unreplicated,
 )
@@ -47,15 +49,14 @@ _HEALTH = """
         (SELECT coalesce(sum(n_dead_tup), 0)::bigint FROM pg_stat_user_tables WHERE schemaname = %s),
         (SELECT coalesce(sum(n_live_tup), 0)::bigint FROM pg_stat_user_tables WHERE schemaname = %s),
         (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
-        current_setting('max_connections')::bigint, current_setting('fsync'), current_setting('synchronous_commit')
+        current_setting('max_connections')::bigint, current_setting('fsync'), current_setting('synchronous_commit'),
+        current_setting('server_encoding')
 """
 WAITS_FOR_STANDBYS = "SELECT pg_logical_emit_message(true, 'posthorse', '')"
 """Makes a commit wait for synchronous standbys, as only those do that wrote something, though it may only find what an
 earlier one wrote that no standby confirmed."""
 
 MIGRATION_SECONDS = 3600.0
-PATIENCE = 30.0
-"""Seconds for which a store that went away is asked again before its callers hear of it."""
 
 
 class PostgresBackend:
@@ -63,15 +64,19 @@ class PostgresBackend:
 
     def __init__(self, url: str, schema: str, clock: Clock) -> None:
         self.schema = schema
-        self.patience = PATIENCE
+        self.patience = LONG_WAIT
+        """Seconds for which a store that is away is asked again, for callers that have no deadline of their own, and at
+        most for the others."""
+        self.while_away: Callable[[Exception], None] = lambda error: None
+        """Called again and again while a commit waits for a store that is away: others may stop waiting in line."""
         self._statements = Statements(schema, clock)
         self.channel = self._statements.channel
         self.dialect = self._statements.dialect
         self.queries = self._statements.queries
         self._server = Server(url)
         self._transactions = Transactions(self._server, self._statements)
-        self._writer = KeptConnection(partial(self._server.connect_tuned, self._hear), self._statements.execute_on)
-        self._reader = KeptConnection(self._server.connect, self._statements.execute_on)
+        self._writer = KeptConnection(partial(self._server.connect_to_write, self._hear), self._statements.execute_on)
+        self._reader = KeptConnection(self._server.connect_to_read, self._statements.execute_on)
         self._reader_lock = threading.Lock()
         self._was_cut_short = False
         """True when the server said so of the last commit."""
@@ -87,13 +92,22 @@ class PostgresBackend:
         there already: that it is, the index says.
         """
         answers: dict[int, Answer] = {}
-        patience = Patience(self.patience)
-        was_sent = is_there = False
+        patience = Patience()
+        began = monotonic()
+        sent = {number for number, each in enumerate(operations) if each.was_sent}
+        is_there = False
+
+        def seconds_left(numbers: Sequence[int]) -> float:
+            limits = [limit.left for number in numbers if (limit := operations[number].deadline) is not None]
+            return min([began + self.patience - monotonic(), *limits])
+
         while waiting := [number for number in range(len(operations)) if number not in answers]:
             left = _together(operations, waiting)
             try:
                 group = [operations[number] for number in left]
-                for number, answer in zip(left, self._commit_group(group, was_sent or is_there), strict=True):
+                looks_again = is_there or not sent.isdisjoint(left)
+                self._writer.patience = max(seconds_left([number]) for number in left)
+                for number, answer in zip(left, self._commit_group(group, looks_again), strict=True):
                     answers[number] = (answer, None)
             except Faulty as faulty:
                 if is_there_already(faulty.error):
@@ -103,19 +117,27 @@ class PostgresBackend:
                 elif not is_collision(faulty.error) or not patience.takes_another_turn():
                     answers[left[faulty.position]] = (None, explained(faulty.error))
             except ConnectionLost as lost:
-                was_sent = was_sent or lost.was_sent
-                self._is_in_doubt = self._is_in_doubt or lost.was_sent
-                for number in left:
-                    if lost.was_sent and not operations[number].is_repeatable:
-                        answers[number] = (None, in_doubt(lost.error))
-                if not patience.waits():
-                    error = in_doubt(lost.error) if was_sent else away(lost.error)
-                    answers.update((number, (None, error)) for number in left if number not in answers)
+                if lost.was_sent:
+                    self._is_in_doubt = True
+                    sent.update(left)
+                    answers.update((n, (None, in_doubt(lost.error))) for n in left if not operations[n].is_repeatable)
+                seconds = patience.next_pause()
+                open_ = [number for number in waiting if number not in answers]
+                is_hopeless = cannot_heal(lost.error)
+                over = [number for number in open_ if is_hopeless or seconds_left([number]) < seconds]
+                answers.update((n, (None, (in_doubt if n in sent else away)(lost.error))) for n in over)
+                self.while_away(away(lost.error))
+                if over:  # they are told now; the others come again, without them
+                    answers.update((n, (None, TryAgain(was_sent=n in sent))) for n in open_ if n not in answers)
+                elif open_:
+                    self._pause(seconds, partial(seconds_left, open_), away(lost.error))
             except Unreplicated:
                 self._is_in_doubt = True
                 answers.update((number, (None, unreplicated())) for number in left)
             except psycopg.Error as error:
-                answers.update((number, (None, explained(error))) for number in left)
+                # The commit itself was refused. What collided with others is run again as a whole.
+                if not is_collision(error) or not patience.takes_another_turn():
+                    answers.update((number, (None, explained(error))) for number in left)
             except BaseException:  # an interruption, perhaps of the wait for a standby
                 self._is_in_doubt = True
                 raise
@@ -123,15 +145,23 @@ class PostgresBackend:
 
     def read(self, operation: Operation[object]) -> object:
         """Runs an operation that only reads, beside the writer."""
-        patience = Patience(self.patience)
-        with self._reader_lock:
-            while True:
-                try:
-                    return self._read_once(operation)
-                except ConnectionLost as lost:
-                    if not patience.waits():
-                        raise away(lost.error) from lost.error
-                except psycopg.Error as error:
+        patience = Patience()
+        began = monotonic()
+
+        def seconds_left() -> float:
+            own = began + self.patience - monotonic()
+            return own if operation.deadline is None else min(own, operation.deadline.left)
+
+        while True:
+            try:
+                return self._read_once(operation, seconds_left())
+            except ConnectionLost as lost:
+                seconds = patience.next_pause()
+                if cannot_heal(lost.error) or seconds_left() < seconds:
+                    raise away(lost.error) from lost.error
+                pause(seconds, seconds_left)
+            except psycopg.Error as error:
+                if not is_collision(error) or not patience.takes_another_turn():
                     raise explained(error) from error
 
     def ring(self) -> None:
@@ -162,6 +192,7 @@ class PostgresBackend:
         """A transaction that nobody else migrates in: what runs queries, and what runs files."""
         try:
             with self.transaction(MIGRATION_SECONDS) as (connection, execute):
+                raise_unless_utf8(connection)
                 connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [self.channel])
                 yield execute, partial(self._run_script, connection)
             self._transactions.discard(connection)  # migrating is rare
@@ -179,7 +210,7 @@ class PostgresBackend:
         try:
             if self._server.is_pooled:
                 return
-            await connection.execute(f'LISTEN "{self.channel}"'.encode())
+            await connection.execute(f'SET idle_session_timeout = 0; LISTEN "{self.channel}"'.encode())
             begin()
             # By hand, for the driver's own iterator wakes up ten times a second to see whether it should go on.
             readable = asyncio.Event()
@@ -210,8 +241,8 @@ class PostgresBackend:
         with self._reader_lock, self._reader as (connection, _):
             row = connection.execute(_HEALTH, [self.schema, self.schema]).fetchone()
         assert row is not None
-        version, oldest, dead, live, connections, most, fsync, commits = cast(
-            "tuple[str, float | None, int, int, int, int, str, str]", row
+        version, oldest, dead, live, connections, most, fsync, commits, encoding = cast(
+            "tuple[str, float | None, int, int, int, int, str, str, str]", row
         )
         return {
             "server": version,
@@ -223,6 +254,7 @@ class PostgresBackend:
             "pooled": int(self._server.is_pooled),
             "fsync": fsync,
             "synchronous_commit": commits,
+            "encoding": encoding,
         }
 
     def close(self) -> None:
@@ -254,12 +286,27 @@ class PostgresBackend:
                 connection.execute(WAITS_FOR_STANDBYS)
             return [_run(position, operation, execute) for position, operation in enumerate(operations)]
 
+    def _pause(self, seconds: float, left: Callable[[], float], error: Exception) -> None:
+        """Lets a store that is away come back, while those who wait in line may give up."""
+
+        def still() -> float:
+            self.while_away(error)
+            return left()
+
+        pause(seconds, still)
+
     def _hear(self, notice: Diagnostic) -> None:
         self._was_cut_short = self._was_cut_short or is_cut_short(notice)
 
-    def _read_once(self, operation: Operation[object]) -> object:
-        with self._reader as (_, execute):
-            return drive(operation, execute)
+    def _read_once(self, operation: Operation[object], patience: float) -> object:
+        with self._reader_lock:  # not while it waits for a store that is away: others may have less time
+            self._reader.patience = patience
+            with self._reader as (connection, execute):
+                if self._server.may_run_alone:
+                    return drive(operation, execute)
+                with connection.transaction():
+                    connection.execute(LOCAL_SETTINGS)
+                    return drive(operation, execute)
 
 
 def _together(operations: Sequence[Operation[object]], waiting: Sequence[int]) -> list[int]:

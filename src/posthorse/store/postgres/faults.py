@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import psycopg
 from psycopg import errors as pg_errors
 from psycopg.errors import Diagnostic
@@ -53,6 +55,17 @@ def unreplicated() -> OutcomeUnknown:
     )
 
 
+def raise_unless_utf8(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Raises StoreError for a database that cannot hold every text: arguments and results are in all languages."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        name = connection.info.dbname
+        raise StoreError(
+            f"the database {name!r} has the encoding {encoding}, which cannot hold every text that a job may have; "
+            "make one with UTF-8 (CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0), and name that in the address"
+        )
+
+
 def raise_if_gone(error: BaseException, *, is_broken: bool) -> None:
     """Raises StoreUnreachable for an error of a connection that ended under a transaction."""
     if isinstance(error, psycopg.Error) and (is_broken or isinstance(error, CONNECTION_ENDS)):
@@ -67,6 +80,38 @@ def is_collision(error: Exception) -> bool:
 def is_there_already(error: Exception) -> bool:
     """True where a job was to be inserted that an earlier commit wrote, whose reply was lost: perhaps just now."""
     return isinstance(error, pg_errors.UniqueViolation) and error.diag.table_name == "jobs"
+
+
+def cannot_heal(error: Exception) -> bool:
+    """True when being asked again will change nothing: each host refused for good.
+
+    There are no codes for what keeps a connection from being made, only texts; those of a server that speaks another
+    language than English are not known, and its callers wait as for one that is away.
+    """
+    if not isinstance(error, StoreUnreachable):
+        return False
+    by_host: dict[str, list[str]] = {}
+    for attempt in _ATTEMPT.finditer(str(error)):  # a host may have several addresses
+        by_host.setdefault(attempt[1], []).append(attempt[2])
+    attempts = list(by_host.values()) or [[str(error)]]
+    return all(any(map(_REFUSED.search, each)) or all(map(_IMPOSSIBLE.search, each)) for each in attempts)
+
+
+_ATTEMPT = re.compile(r"^- host: (.+?, port: .+?), hostaddr: .+?: (.*)$", re.MULTILINE)
+_REFUSED = re.compile(
+    r"password authentication failed|authentication failed for user|no password supplied"
+    r"|(?:role|database|user) \S.* does not exist|no such (?:user|database)|is not permitted to log in"
+    r"|no pg_hba\.conf entry|pg_hba\.conf rejects|permission denied for database"
+    r"|is not currently accepting connections|server does not support SSL|certificate verify failed"
+    r"|unrecognized configuration parameter|invalid value for parameter|unsupported startup parameter",
+    re.IGNORECASE,
+)
+"""What a server that lives has said."""
+
+_IMPOSSIBLE = re.compile(
+    r"address family (?:for hostname )?not supported|certificate (?:file )?\"[^\"]*\" does not exist", re.IGNORECASE
+)
+"""What keeps this machine from asking."""
 
 
 def unreachable(error: psycopg.Error) -> StoreUnreachable:

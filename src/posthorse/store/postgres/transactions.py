@@ -12,13 +12,18 @@ import psycopg
 from posthorse.clock import monotonic
 from posthorse.store.base import AsyncExecute, Execute
 from posthorse.store.overdue import overdue
-from posthorse.store.postgres.connections import AsyncConnection, Connection, Server
+from posthorse.store.postgres.connections import DURABLE, SET_MODE, AsyncConnection, Connection, Server
 from posthorse.store.postgres.faults import raise_if_gone
 from posthorse.store.postgres.statements import Statements
 
-_LIMITS = (
-    "SELECT set_config('idle_in_transaction_session_timeout', %s, true), set_config('statement_timeout', %s, true)"
-)
+
+def _opening(longest: float) -> bytes:
+    """The first statements of a slice's transaction: its limits of time, and what our statements in it rely on."""
+    milliseconds = f"'{longest * 1000:.0f}ms'"
+    return (
+        f"{SET_MODE}SELECT set_config('idle_in_transaction_session_timeout', {milliseconds}, true), "
+        f"set_config('statement_timeout', {milliseconds}, true), {DURABLE.format('true')}"
+    ).encode()
 
 
 class Transactions:
@@ -40,7 +45,7 @@ class Transactions:
         began = monotonic()
         try:
             with connection.transaction():
-                connection.execute(_LIMITS, [f"{longest:.3f}s"] * 2)
+                connection.execute(_opening(longest))
                 yield connection, self._statements.execute_on(connection)
                 _raise_if_overdue(began, longest)
         except BaseException as error:
@@ -59,7 +64,7 @@ class Transactions:
         began = monotonic()
         try:
             async with connection.transaction():
-                await connection.execute(_LIMITS, [f"{longest:.3f}s"] * 2)
+                await connection.execute(_opening(longest))
                 yield connection, self._statements.aexecute_on(connection)
                 _raise_if_overdue(began, longest)
         except BaseException as error:

@@ -21,6 +21,7 @@ from posthorse.rules.lifecycle import Outcome, Raised, Stopped, Unfit
 from posthorse.rules.registry import Registered
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.finish import Attempt
+from posthorse.store.patience import wait_as, worker_waiting
 from posthorse.worker import signals
 from posthorse.worker.event_loop import new_loop
 from posthorse.worker.execution import ValueOrError, evidence, run
@@ -138,6 +139,7 @@ class Child:
         app = self._apps.get(origin)
         if app is None or kind not in app.registry:
             app = find_application(origin, kind)
+            wait_as(worker_waiting(app.settings.store_timeout))
             if app.settings.url != self._plan.url:
                 app.use_url(self._plan.url)
             self._apps[origin] = app
