@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -15,6 +18,8 @@ from posthorse.rules.lifecycle import Crashed, Policy
 from posthorse.store.operations.claim import Probe, claim
 from posthorse.store.operations.runners import Runner, held_by, register, retire
 from posthorse.worker.suspects import Suspects
+from tests.waiting import until
+from tests.worker.project import Project
 
 
 def letter() -> None: ...
@@ -83,3 +88,32 @@ def test_suspects_that_nobody_here_serves_are_left_to_others(app: ph.Posthorse) 
         assert not await suspects(app, serves=lambda lane: lane.queue == "reports").wait()
 
     asyncio.run(look())
+
+
+def test_several_suspects_run_at_once_each_alone_in_a_process(project: Project) -> None:
+    project.write("""
+        import glob, time
+
+        running = []
+
+        @app.job
+        def meets_three_others(ctx: ph.Context):
+            running.append(ctx.job_id)
+            try:
+                if not os.path.exists(f"first-{ctx.job_id}"):
+                    open(f"first-{ctx.job_id}", "w").write(str(os.getpid()))
+                    time.sleep(600)
+                alone = len(running) == 1
+                open(f"second-{ctx.job_id}", "w").close()
+                while len(glob.glob("second-*")) < 4:
+                    time.sleep(0.01)
+                return alone
+            finally:
+                running.remove(ctx.job_id)
+    """)
+    with project.working("--concurrency", "6") as worker:
+        jobs = [project.job("meets_three_others") for _ in range(6)]
+        until(lambda: len(list(project.folder.glob("first-*"))) == 6, what="all run in one runner")
+        os.kill(int((project.folder / f"first-{jobs[0].id}").read_text()), signal.SIGKILL)
+        assert [job.result(timeout=120) for job in jobs] == [True] * 6
+        assert {int(place) for place in re.findall(r"runner (\d+) started", worker.log)} <= set(range(1 + 4))

@@ -48,6 +48,9 @@ MOST_FAILED_STARTS = 3
 
 LONGEST_BACKOFF = 30.0
 LOOK_FOR_SUSPECTS_EVERY = 2.0
+MOST_SUSPECTS = 4
+"""Suspects that run at once, each in a process of its own; as many as there are runners where these are more."""
+
 LAST_WORDS = 5.0 + AT_EXIT
 """Seconds that a runner gets beyond the grace to hand in what it has, and for what the application does at exit."""
 
@@ -133,7 +136,8 @@ class Supervisor:
         scheduling = asyncio.create_task(Scheduler(self._store, self._registry.schedules).run_forever())
         reaping = asyncio.create_task(orphans.reap_forever(self._pids)) if orphans.are_ours() else None
         keepers = [asyncio.create_task(self._keep(number)) for number in range(self._processes)]
-        keepers.append(asyncio.create_task(self._quarantine(range(self._processes, 2 * self._processes))))
+        most = max(self._processes, min(MOST_SUSPECTS, self._assignment.concurrency))
+        keepers.append(asyncio.create_task(self._quarantine(range(self._processes, self._processes + most))))
         try:
             await self._stop.wait()
             self._waiting.hurry(STOPPING_WAIT)
@@ -170,7 +174,10 @@ class Supervisor:
                 await self._pause_before_next(number, lived=lived)
 
     async def _quarantine(self, places: Sequence[int]) -> None:
-        """Keeps places for runners of suspects, filled while there are any: what they break is theirs alone."""
+        """Keeps places for runners of suspects, filled while there are any: what they break is theirs alone.
+
+        One is enough for the few that there mostly are; while more wait, twice as many run at each look.
+        """
         lives: dict[int, asyncio.Task[float]] = {}
         while not await self._stops_within(until_tick(LOOK_FOR_SUSPECTS_EVERY)):
             free = [number for number in places if number not in lives or lives[number].done()]
@@ -180,7 +187,7 @@ class Supervisor:
             except PosthorseError as error:
                 log.warning("cannot look for suspects: %s", error)
                 continue
-            for number in free:
+            for number in free[: max(1, len(places) - len(free))]:
                 lives[number] = asyncio.create_task(self._one_life(number, is_quarantine=True))
         await asyncio.gather(*lives.values())
 
