@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from posthorse.cli.bars import bar
 from posthorse.cli.exits import Exit, exit_of, exit_of_states
-from posthorse.cli.screen import clean, fit
+from posthorse.cli.screen import clean
+from posthorse.cli.tables import Column, layout
 from posthorse.cli.words import MARKS, clock_time, left, percent, short_span, speed
 from posthorse.errors import (
     JobCancelled,
@@ -48,21 +49,26 @@ def test_words_of_all_scripts_are_kept() -> None:
     assert clean("two\nlines\tand a tab") == "two lines and a tab"
 
 
+TABLE = (Column("STATE"), Column("KIND", least=10), Column("QUEUE", least=8, rank=2), Column("AGE", rank=1))
+
+
 @pytest.mark.parametrize(
-    ("widths", "room", "fitted"),
+    ("widest", "room", "shown"),
     [
-        ([10, 20, 30], 100, [10, 20, 30]),
-        ([10, 20, 30], 50, [10, 20, 20]),
-        ([10, 20, 30], 40, [10, 15, 15]),
-        ([10, 20, 30], 5, [10, 4, 4]),
+        ([9, 20, 30, 3], 100, {0: 9, 1: 20, 2: 30, 3: 3}),
+        ([9, 20, 30, 3], 58, {0: 9, 1: 20, 2: 20, 3: 3}),
+        ([9, 20, 30, 3], 48, {0: 9, 1: 15, 2: 15, 3: 3}),
+        ([9, 20, 30, 3], 36, {0: 9, 1: 10, 2: 8, 3: 3}),
+        ([9, 20, 30, 3], 35, {0: 9, 1: 19, 3: 3}),
+        ([9, 20, 30, 3], 22, {0: 9, 1: 11}),
+        ([9, 20, 30, 3], 5, {0: 9, 1: 4}),
+        ([9, 6, 4, 3], 28, {0: 9, 1: 6, 2: 4, 3: 3}),
     ],
 )
-def test_widest_columns_give_way_first(widths: Sequence[int], room: int, fitted: list[int]) -> None:
-    assert fit(widths, (1, 2), room) == fitted
-
-
-def test_columns_that_may_not_shrink_do_not() -> None:
-    assert fit([10, 20], (), 5) == [10, 20]
+def test_columns_grow_narrower_and_then_the_least_important_go(
+    widest: Sequence[int], room: int, shown: dict[int, int]
+) -> None:
+    assert layout(TABLE, widest, room) == shown
 
 
 def test_spans_are_short() -> None:

@@ -12,7 +12,8 @@ from posthorse.app.client import Posthorse
 from posthorse.app.reading import not_found
 from posthorse.cli.exits import Exit
 from posthorse.cli.lookup import find_id
-from posthorse.cli.screen import clean, out, out_json, out_table, say
+from posthorse.cli.screen import clean, out, out_json, say
+from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import json_option, open_store, target_options
 from posthorse.cli.words import clock_time
 from posthorse.rules.job import BadItem, JobError
@@ -95,7 +96,16 @@ def print_bad_items(found: Sequence[BadItem], now: datetime) -> None:
         )
         for bad in found
     ]
-    out_table(("LOOP", "NUMBER", "AT", "ITEM", "ERROR"), rows, flexible=(0, 3, 4))
+    out_table(
+        (
+            Column("LOOP", least=6, rank=2),
+            Column("NUMBER"),
+            Column("AT", rank=3),
+            Column("ITEM", least=8),
+            Column("ERROR", least=10, rank=1),
+        ),
+        rows,
+    )
 
 
 def _print_tracebacks(found: Sequence[BadItem]) -> None:

@@ -17,7 +17,8 @@ from posthorse.app.reading import outcome_of
 from posthorse.cli.bench_measures import Worker, percentile, pickup_times, running_worker
 from posthorse.cli.exits import Exit
 from posthorse.cli.options import size_options
-from posthorse.cli.screen import clean, out_json, out_table, say
+from posthorse.cli.screen import clean, out_json, say
+from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import json_option
 from posthorse.errors import NotAllowed
 from posthorse.ids import new_id
@@ -157,7 +158,7 @@ def _pickups(jobs: int) -> int:
 
 def _print_table(rates: Rates, processes: int, concurrency: int) -> None:
     out_table(
-        ("WHAT", "RATE"),
+        (Column("WHAT", least=12), Column("RATE", is_number=True)),
         [
             ("enqueue, one after the other", f"{rates.enqueued_singly:,.0f} jobs/s"),
             (f"enqueue, {BULK:,} a call", f"{rates.enqueued_in_bulk:,.0f} jobs/s"),

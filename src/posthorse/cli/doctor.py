@@ -38,7 +38,7 @@ from posthorse.cli.checks import (
 )
 from posthorse.cli.exits import Exit
 from posthorse.cli.files import facts_of_files, file_system, free_bytes, holders, me, why_no_room
-from posthorse.cli.screen import clean, has_color, out, out_json, say, width
+from posthorse.cli.screen import clean, has_color, out, out_as_is, out_json, say, width
 from posthorse.cli.target import FIRST_PATIENCE, be_patient, find_store, is_empty, json_option, target_options
 from posthorse.cli.words import span
 from posthorse.cli.work_checks import (
@@ -74,6 +74,8 @@ if TYPE_CHECKING:
 
 MARKS = {Verdict.OK: ("✓", "green"), Verdict.WARNING: ("!", "yellow"), Verdict.ERROR: ("✗", "red")}
 NAME_COLUMNS = 13
+NARROW = 50
+"""Below this many columns, what was found is below the name of the check."""
 
 WITHOUT_WHICH_NOTHING_GOES = frozenset({"files", "locks", "schema", "store", "writes"})
 """An error of one of these checks means that the store cannot be used."""
@@ -266,13 +268,16 @@ def _has_lost_its_log(path: Path) -> bool:
 def _print(check: Check) -> None:
     mark, color = MARKS[check.verdict]
     painted = click.style(mark, fg=color) if has_color(sys.stdout) else mark
-    room = max(20, width() - NAME_COLUMNS - 3)
+    is_narrow = width() < NARROW
+    margin = 2 if is_narrow else NAME_COLUMNS + 3
+    room = max(20, width() - margin)
     lines = wrap(clean(check.finding), room) or [""]
     if check.advice is not None:
         lines += wrap(f"→ {clean(check.advice)}", room, subsequent_indent="  ")
-    out(f"{painted} {check.name:<{NAME_COLUMNS}} {lines[0]}")
-    for line in lines[1:]:
-        out(f"  {'':<{NAME_COLUMNS}} {line}")
+    head = f"{painted} {check.name}" if is_narrow else f"{painted} {check.name:<{NAME_COLUMNS}} {lines.pop(0)}"
+    out_as_is(head)
+    for line in lines:
+        out(" " * margin + line)
 
 
 def _worst(tally: Mapping[Verdict, int]) -> Verdict:

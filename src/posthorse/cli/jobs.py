@@ -10,13 +10,17 @@ import click
 from posthorse.cli.exits import Exit
 from posthorse.cli.lookup import Look, find_id, look_at_all, look_at_many, short
 from posthorse.cli.options import check_names
-from posthorse.cli.screen import clean, is_terminal, out_json, out_table, say, width
+from posthorse.cli.screen import clean, is_terminal, out_json, say, width
+from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import is_empty, json_option, open_store, target_options
 from posthorse.cli.words import MARKS, gist, short_span, status_as_json
 from posthorse.rules.job import State
 
 WIDE = 120
 """From this many columns on there is room for whole ids."""
+
+NARROW = 50
+"""Below this many, a state is its mark alone."""
 
 
 @click.command()
@@ -99,9 +103,10 @@ def _print_table(looks: Sequence[Look]) -> None:
     from rich.text import Text
 
     whole_ids = not is_terminal() or width() >= WIDE
+    is_narrow = width() < NARROW
     rows = [
         (
-            Text(f"{MARKS[status.state][0]} {status.state.value}", style=MARKS[status.state][1]),
+            Text(MARKS[status.state][0] + (f" {status.state.value}" * (not is_narrow)), style=MARKS[status.state][1]),
             clean(status.kind),
             clean(status.queue),
             short_span(now - status.created_at),
@@ -110,4 +115,14 @@ def _print_table(looks: Sequence[Look]) -> None:
         )
         for status, now in looks
     ]
-    out_table(("STATE", "KIND", "QUEUE", "AGE", "PROGRESS", "ID"), rows, flexible=(1, 2, 4))
+    out_table(
+        (
+            Column("" if is_narrow else "STATE"),
+            Column("KIND", least=10),
+            Column("QUEUE", least=8, rank=3),
+            Column("AGE", rank=2),
+            Column("PROGRESS", least=16, rank=1),
+            Column("ID"),
+        ),
+        rows,
+    )

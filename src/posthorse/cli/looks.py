@@ -9,6 +9,7 @@ from posthorse.cli.bars import bar
 from posthorse.cli.lookup import Look, short
 from posthorse.cli.screen import clean
 from posthorse.cli.words import MARKS, amount, clock_time, duration_of, gist, left, percent, speed
+from posthorse.rules.job import State
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -38,13 +39,19 @@ def bar_line(look: Look, beside: str, length: int, columns: int) -> Text:
 
     status, now = look
     if status.state.is_final or status.progress.fraction is None:
-        so_far = duration_of(status, now)
-        line = Text("  " + (told(look) or gist(status, now) or (f"for {so_far}" if so_far else "has not begun")))
+        line = Text("  " + (told(look) or gist(status, now) or _so_far(look)))
     else:
         done, open_ = bar(status.progress.fraction, length)
         line = Text.assemble("  ", (done, MARKS[status.state][1]), (open_, "bright_black"), " ", beside)
     line.truncate(columns, overflow="ellipsis")
     return line
+
+
+def _so_far(look: Look) -> str:
+    status, now = look
+    if status.started_at is None:
+        return "has not begun"
+    return f"for {duration_of(status, now)}" if status.state is State.PROCESSING else "waits"
 
 
 def one_line(look: Look, columns: int, *, kind_columns: int) -> Text:

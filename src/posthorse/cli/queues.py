@@ -13,8 +13,9 @@ import msgspec
 
 from posthorse.app.client import Posthorse
 from posthorse.cli.exits import Exit
-from posthorse.cli.screen import clean, out, out_json, out_table, say
-from posthorse.cli.target import is_empty, json_lines_option, json_option, open_store, target_options
+from posthorse.cli.screen import clean, out, out_json, say
+from posthorse.cli.tables import Column, out_table
+from posthorse.cli.target import hand_down, is_empty, json_lines_option, json_option, open_store, target_options
 from posthorse.cli.words import short_span
 from posthorse.rules.job import State, checked_name
 from posthorse.rules.queues import (
@@ -58,6 +59,7 @@ def queues(ctx: click.Context, target: str | None, url: str | None, as_json: boo
       posthorse queues reset mail
     """
     if ctx.invoked_subcommand is not None:
+        hand_down(ctx, target=target, url=url, as_json=as_json)
         return Exit.OK
     app = open_store(target, url)
     found = _standings(app)
@@ -165,6 +167,8 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 _ASIDE = (State.SCHEDULED, State.BLOCKED, State.PAUSED, State.FAILED)
+_RANKS = {State.SCHEDULED: 6, State.BLOCKED: 2, State.PAUSED: 5, State.FAILED: 1}
+"""Which of their columns goes first where the terminal is narrow: the highest."""
 
 
 def _standings(app: Posthorse) -> list[Standing]:
@@ -206,21 +210,33 @@ def _word(settings: QueueSettings, now: int) -> str:
 def _print_table(found: Sequence[Standing]) -> None:
     from rich.text import Text
 
+    aside = [state for state in _ASIDE if any(one.row.aside.get(state) for one in found)]
     rows: list[Sequence[Text | str]] = [
         (
-            clean(one.row.queue),
+            one.row.queue,
             Text(one.word, style=STYLES[one.word]),
             f"{one.row.waiting:,}",
             "" if one.row.waited is None else short_span(timedelta(microseconds=one.row.waited)),
             f"{one.row.running:,}",
-            *(f"{one.row.aside.get(state, 0):,}" for state in _ASIDE),
+            *(f"{one.row.aside.get(state, 0):,}" for state in aside),
             str(len(one.workers)),
-            clean(_said(one.settings)),
+            _said(one.settings),
         )
         for one in found
     ]
-    headings = ("QUEUE", "STATE", "WAITING", "OLDEST", "RUNNING", *(state.value.upper() for state in _ASIDE))
-    out_table((*headings, "WORKERS", "SETTINGS"), rows, flexible=(0, 10))
+    columns = [
+        Column("QUEUE", least=10),
+        Column("STATE"),
+        Column("WAITING", is_number=True),
+        Column("OLDEST", rank=4, is_number=True),
+        Column("RUNNING", rank=1, is_number=True),
+        *(Column(state.value.upper(), rank=_RANKS[state], is_number=True) for state in aside),
+        Column("WORKERS", rank=3, is_number=True),
+        Column("SETTINGS", least=16, rank=7),
+    ]
+    if not any(_said(one.settings) for one in found):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    out_table(columns, rows)
 
 
 def _print_limits(limits: Sequence[LimitRow]) -> None:
@@ -228,9 +244,8 @@ def _print_limits(limits: Sequence[LimitRow]) -> None:
         return
     out("")
     out_table(
-        ("LIMIT", "NOW", "HOLDS BACK"),
-        [(clean(one.limit), _how_full(one), f"{one.held:,}" if one.held else "") for one in limits],
-        flexible=(0,),
+        (Column("LIMIT", least=12), Column("NOW"), Column("HOLDS BACK", rank=1, is_number=True)),
+        [(one.limit, _how_full(one), f"{one.held:,}" if one.held else "") for one in limits],
     )
 
 

@@ -7,12 +7,13 @@ stops this process; then it stops at its next slice and waits for the next call.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import TextIO
 
 import click
@@ -49,7 +50,7 @@ LAST_WORDS = 0.5
 @click.option("--resume", metavar="ID", help="Let this job go on here, whatever it is.")
 @click.option("--wait", "waits", is_flag=True, help="When it runs elsewhere already: wait, and take over if need be.")
 @click.option("--timeout", metavar="SPAN", help='Stop after this and end with 124; the next call goes on: "90m".')
-@click.option("--quiet", is_flag=True, help="Tell nothing but errors.")
+@click.option("--quiet", is_flag=True, help="Tell nothing but errors, and drop what the job prints.")
 @target_options
 @json_option
 def run(
@@ -102,8 +103,11 @@ def run(
     neighbour = None if waits or job.is_new else Neighbour(app, job.id)
     with ExitStack() as opened:
         stop = opened.enter_context(stopped_by_signals(ends_at))
-        look = _work(app, job.id, _shown(quiet, sys.stderr), stop, neighbour)
-    code = _report(app, look, stop, neighbour, timeout, as_json)
+        if quiet:
+            opened.enter_context(_silence())
+        prints = opened.enter_context(open(os.devnull, "w", encoding="utf-8")) if quiet else sys.stderr
+        look = _work(app, job.id, _shown(quiet, sys.stderr), stop, neighbour, prints)
+    code = _report(app, look, stop, neighbour, timeout, as_json, tell=(lambda _: None) if quiet else say)
     _leave_at_once_if_stuck(code)
     return code
 
@@ -126,13 +130,35 @@ def _shown(quiet: bool, stream: TextIO) -> Follower:
     return Milestones(is_silent=quiet)
 
 
-def _work(app: Posthorse, job: str, follower: Follower, stop: Stop, neighbour: Neighbour | None) -> Look:
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Where the application did not configure logging, let only errors of the job's own log through.
+
+    Errors that end it are told in any case.
+    """
+    if logging.getLogger().handlers or logging.getLogger("posthorse").handlers:
+        yield
+        return
+    levels = {"posthorse": logging.CRITICAL, "posthorse.job": logging.ERROR}
+    before = {name: logging.getLogger(name).level for name in levels}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _work(
+    app: Posthorse, job: str, follower: Follower, stop: Stop, neighbour: Neighbour | None, prints: TextIO
+) -> Look:
     """Works on the job until it is over, until this process is to stop, or until it is clear that others work on it."""
     worker = EmbeddedWorker(
         app.store, app.registry, app.settings, queues=(), concurrency=1, only=OneJob(job, at_once=True)
     )
     pause, is_stopping = FIRST_PAUSE, False
-    with follower, redirect_stdout(sys.stderr), worker:  # what the job prints is no result
+    with follower, redirect_stdout(prints), worker:  # what the job prints is not its result
         while True:
             look = look_at(app, job)
             if not _has_head_start(look.status):
@@ -164,13 +190,20 @@ def _has_head_start(status: Status) -> bool:
 
 
 def _report(
-    app: Posthorse, look: Look, stop: Stop, neighbour: Neighbour | None, timeout: str | None, as_json: bool
+    app: Posthorse,
+    look: Look,
+    stop: Stop,
+    neighbour: Neighbour | None,
+    timeout: str | None,
+    as_json: bool,
+    *,
+    tell: Callable[[str], None],
 ) -> Exit:
     """Data on stdout, words on stderr; answers with the exit code."""
     status = look.status
     finished = outcome_of(app, status.id)
     if finished is not None:
-        _report_end(finished, as_json)
+        _report_end(finished, as_json, tell)
         return exit_of_states([finished.state])
     if as_json:
         out_json({**status_as_json(status), "result": None})
@@ -181,16 +214,16 @@ def _report(
         )
         return Exit.CONFLICT
     if status.state is State.PROCESSING:
-        say(f"Job {status.id} goes on in worker {clean(status.worker or 'unknown')}.")
+        tell(f"Job {status.id} goes on in worker {clean(status.worker or 'unknown')}.")
     else:
         after = f" after {timeout}" if stop.is_timed_out else ""
         place = f" at {amount(status.progress)}" if status.progress.done else ""
-        say(f"Stopped{after}{place}. The job is {status.state.value}.")
-        say(f"Go on with the same command, or --resume {status.id}")
+        tell(f"Stopped{after}{place}. The job is {status.state.value}.")
+        tell(f"Go on with the same command, or --resume {status.id}")
     return Exit.TIMED_OUT if stop.is_timed_out else Exit.INTERRUPTED
 
 
-def _report_end(finished: Finished, as_json: bool) -> None:
+def _report_end(finished: Finished, as_json: bool, tell: Callable[[str], None]) -> None:
     error = finished.error if finished.state is State.FAILED else None
     result = None if finished.result is None else msgspec.Raw(finished.result.encode())
     if as_json:
@@ -208,7 +241,7 @@ def _report_end(finished: Finished, as_json: bool) -> None:
         out_json(result)
     if finished.state is State.FAILED:
         complain(f"job {finished.job} {finished.reason}: {error}")
-        say(f"See `posthorse show {finished.job}`; `posthorse run --resume {finished.job}` tries on where it stands.")
+        tell(f"See `posthorse show {finished.job}`; `posthorse run --resume {finished.job}` tries on where it stands.")
     elif finished.state is State.CANCELLED:
         complain(f"job {finished.job} was cancelled")
 

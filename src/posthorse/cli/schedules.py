@@ -20,11 +20,12 @@ from posthorse.app.schedules import (
     status_of,
 )
 from posthorse.cli.exits import Exit, exit_of
-from posthorse.cli.screen import clean, complain, out, out_json, out_table, say
-from posthorse.cli.target import is_empty, json_lines_option, json_option, open_store, target_options
+from posthorse.cli.screen import clean, complain, out, out_json, say, width
+from posthorse.cli.tables import Column, out_table
+from posthorse.cli.target import hand_down, is_empty, json_lines_option, json_option, open_store, target_options
 from posthorse.cli.words import clock_time, span
 from posthorse.clock import moment
-from posthorse.errors import ScheduleNotFound, UsageError
+from posthorse.errors import QueueClosed, QueueFull, ScheduleNotFound, UsageError
 from posthorse.rules.cron import explained
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -35,6 +36,9 @@ STYLES = {
     ScheduleState.ENDED: "bright_black",
     ScheduleState.UNATTENDED: "red",
 }
+
+NARROW = 70
+"""Below this many columns, the next time is told by how far away it is."""
 
 _names = click.argument("names", metavar="NAME…", nargs=-1, required=True)
 
@@ -55,6 +59,7 @@ def schedules(context: click.Context, target: str | None, url: str | None, as_js
       posthorse schedules trigger report
     """
     if context.invoked_subcommand is not None:
+        hand_down(context, target=target, url=url, as_json=as_json)
         return Exit.OK
     app = open_store(target, url)
     statuses = [status_of(known, _now(app, known)) for known in known_schedules(app, is_stored=not is_empty(app))]
@@ -72,13 +77,13 @@ def schedules(context: click.Context, target: str | None, url: str | None, as_js
 @click.option("-n", "--count", metavar="N", type=click.IntRange(1, 1000), default=10, help="How many; else 10.")
 @target_options
 @json_option
-@click.pass_context
-def next_(context: click.Context, name: str, count: int, target: str | None, url: str | None, as_json: bool) -> int:
+def next_(name: str, count: int, target: str | None, url: str | None, as_json: bool) -> int:
     """Show the next times of a schedule, in its time zone.
 
     Jitter comes on top: each run starts up to so much later.
     """
-    app, known = _find(context, name, target, url)
+    app = open_store(target, url)
+    known = _known(app, name)
     timing = known.declared.timing
     times = next_times(timing, _now(app, known), count)
     if as_json:
@@ -99,40 +104,36 @@ def next_(context: click.Context, name: str, count: int, target: str | None, url
 @_names
 @target_options
 @json_lines_option
-@click.pass_context
-def pause(context: click.Context, names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
+def pause(names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
     """Stop schedules until they are resumed.
 
     What they made already runs on. A pause outlives deploys; times that come meanwhile are passed over.
     """
-    return _each(context, names, target, url, as_json, lambda schedule: schedule.pause())
+    return _each(names, target, url, as_json, lambda schedule: schedule.pause())
 
 
 @schedules.command()
 @_names
 @target_options
 @json_lines_option
-@click.pass_context
-def resume(context: click.Context, names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
+def resume(names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
     """Let paused schedules go on, with the next time after now."""
-    return _each(context, names, target, url, as_json, lambda schedule: schedule.resume())
+    return _each(names, target, url, as_json, lambda schedule: schedule.resume())
 
 
 @schedules.command()
 @_names
 @target_options
 @json_lines_option
-@click.pass_context
-def trigger(context: click.Context, names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
+def trigger(names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
     """Enqueue a job of schedules now, and print its id.
 
     Also while a schedule is paused or an earlier run is not over. Its times stay as they are.
     """
-    return _each(context, names, target, url, as_json, lambda schedule: schedule.trigger().id)
+    return _each(names, target, url, as_json, lambda schedule: schedule.trigger().id)
 
 
 def _each(
-    context: click.Context,
     names: Sequence[str],
     target: str | None,
     url: str | None,
@@ -140,13 +141,13 @@ def _each(
     action: Callable[[Schedule[object]], str | None],
 ) -> int:
     """Does it to every schedule, whatever becomes of the others; ends as the first that could not be steered."""
-    app = _open(context, target, url)
+    app = open_store(target, url)
     code = Exit.OK
     for name in names:
         try:
             schedule: Schedule[object] = Schedule(app, _known(app, name).declared)
             job = action(schedule)
-        except (ScheduleNotFound, UsageError) as error:
+        except (ScheduleNotFound, UsageError, QueueClosed, QueueFull) as error:
             code = code or exit_of(error)
             complain(str(error))
             if as_json:
@@ -160,17 +161,6 @@ def _each(
     return code
 
 
-def _find(context: click.Context, name: str, target: str | None, url: str | None) -> tuple[Posthorse, Known]:
-    app = _open(context, target, url)
-    return app, _known(app, name)
-
-
-def _open(context: click.Context, target: str | None, url: str | None) -> Posthorse:
-    """The store that the subcommand or the command names."""
-    outer = context.parent.params if context.parent is not None else {}
-    return open_store(target or outer.get("target"), url or outer.get("url"))
-
-
 def _known(app: Posthorse, name: str) -> Known:
     return find_schedule(app, name, is_stored=not is_empty(app))
 
@@ -182,18 +172,36 @@ def _now(app: Posthorse, known: Known) -> int:
 def _print_table(statuses: Sequence[ScheduleStatus], now: datetime) -> None:
     from rich.text import Text
 
+    is_narrow = width() < NARROW
     rows = [
         (
             clean(status.name),
             Text(status.state.value, style=STYLES[status.state]),
             clean(status.when),
-            "" if status.next_at is None else f"{clock_time(status.next_at, now)}, in {span(status.next_at - now)}",
+            _next(status, now, is_short=is_narrow),
             "" if status.last_at is None else clock_time(status.last_at, now),
             clean(status.kind),
         )
         for status in statuses
     ]
-    out_table(("NAME", "STATE", "WHEN", "NEXT", "LAST", "KIND"), rows, flexible=(0, 2, 5))
+    out_table(
+        (
+            Column("NAME", least=10),
+            Column("STATE"),
+            Column("WHEN", least=9, rank=2),
+            Column("NEXT"),
+            Column("LAST", rank=3),
+            Column("KIND", least=8, rank=4),
+        ),
+        rows,
+    )
+
+
+def _next(status: ScheduleStatus, now: datetime, *, is_short: bool) -> str:
+    if status.next_at is None:
+        return ""
+    wait = f"in {span(status.next_at - now)}"
+    return wait if is_short else f"{clock_time(status.next_at, now)}, {wait}"
 
 
 def _as_json(status: ScheduleStatus) -> dict[str, object]:

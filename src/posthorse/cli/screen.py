@@ -11,7 +11,6 @@ import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -19,13 +18,16 @@ import msgspec
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from rich.text import Text
 
 WIDEST = 1_000
 """Columns of a table that goes to a file or a pipe: nothing is cut off there."""
 
-BETWEEN_COLUMNS = 2
-NARROWEST_COLUMN = 4
+_SEQUENCES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours, cursors
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # titles, links, what else has an end
+    r"|\x1b[ -/]*[0-~]"
+)
+"""What a terminal takes as one order: the control characters alone would leave the rest of it in the text."""
 
 _JOINERS = frozenset("\u200c\u200d")  # inside emoji and many scripts
 _RISKY_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -35,11 +37,17 @@ def clean(text: str, *, keep_lines: bool = False) -> str:
     """The text without what could steer a terminal: controls, escapes, marks of direction. Breaks become spaces."""
     if text.isascii() and text.isprintable():
         return text
+    text = _SEQUENCES.sub("", text)
     return "".join(_cleaned(character, keep_lines) for character in text)
 
 
 def out(line: str = "") -> None:
-    """Data: one line on stdout. Raises OSError where that takes no more."""
+    """Data: one line on stdout, cleaned. Raises OSError where that takes no more."""
+    out_as_is(clean(line))
+
+
+def out_as_is(line: str) -> None:
+    """Data: one line on stdout that is clean already, and may have colours. Raises OSError where that takes no more."""
     try:
         click.echo(line)
     except BrokenPipeError:
@@ -49,25 +57,30 @@ def out(line: str = "") -> None:
 
 
 def say(sentence: str) -> None:
-    """Words: one line on stderr. Where that takes no more, the exit code has to do."""
+    """Words: one line on stderr, cleaned. Where that takes no more, the exit code has to do."""
+    _say_as_is(clean(sentence))
+
+
+def complain(message: str) -> None:
+    """An error, as a sentence on stderr. Its further lines are set in: none can pass for another message."""
+    label = click.style("Error:", fg="red", bold=True) if has_color(sys.stderr) else "Error:"
+    first, *others = clean(message, keep_lines=True).split("\n")
+    _say_as_is("\n".join([f"{label} {first}", *(f"  {line.removeprefix('  ')}" for line in others)]))
+
+
+def _say_as_is(text: str) -> None:
     try:
-        click.echo(sentence, err=True)
+        click.echo(text, err=True)
     except BrokenPipeError:
         raise
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
-def complain(message: str) -> None:
-    """An error, as a sentence on stderr."""
-    label = click.style("Error:", fg="red", bold=True) if has_color(sys.stderr) else "Error:"
-    say(f"{label} {clean(message, keep_lines=True)}")
-
-
 def out_json(value: object) -> None:
     """Data: one line of JSON, harmless for a terminal, that reads back as exactly the same."""
     text = msgspec.json.encode(value).decode()
-    out(_RISKY_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    out_as_is(_RISKY_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def is_terminal(stream: TextIO | None = None) -> bool:
@@ -106,33 +119,7 @@ def out_rich(what: RenderableType) -> None:
     pane = io.StringIO()
     console(pane).print(what, end="")
     for line in pane.getvalue().rstrip("\n").split("\n"):
-        out(line.rstrip())
-
-
-def out_table(headings: Sequence[str], rows: Sequence[Sequence[Text | str]], *, flexible: Sequence[int] = ()) -> None:
-    """Data: a table. The columns at the places `flexible` are cut where the terminal is too narrow."""
-    from rich.cells import cell_len
-    from rich.table import Table
-
-    widest = [max(cell_len(str(row[place])) for row in (headings, *rows)) for place in range(len(headings))]
-    fitted = fit(widest, flexible, width() - BETWEEN_COLUMNS * (len(headings) - 1))
-    table = Table(box=None, pad_edge=False, padding=(0, BETWEEN_COLUMNS, 0, 0), header_style="bold")
-    for heading, columns in zip(headings, fitted, strict=True):
-        table.add_column(heading, no_wrap=True, overflow="ellipsis", width=columns)
-    for row in rows:
-        table.add_row(*row)
-    out_rich(table)
-
-
-def fit(widths: Sequence[int], flexible: Sequence[int], room: int) -> list[int]:
-    """The widths of columns, with the widest of the flexible ones made narrower until all fit, or none can shrink."""
-    fitted = list(widths)
-    while sum(fitted) > room:
-        widest = max(flexible, key=lambda place: fitted[place], default=None)
-        if widest is None or fitted[widest] <= NARROWEST_COLUMN:
-            break
-        fitted[widest] -= 1
-    return fitted
+        out_as_is(line.rstrip())
 
 
 def console(file: TextIO | None = None, *, shown_on: TextIO | None = None) -> Console:

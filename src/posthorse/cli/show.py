@@ -16,6 +16,7 @@ from posthorse.cli.bars import bar
 from posthorse.cli.exits import Exit
 from posthorse.cli.lookup import Look, find_id, look_at
 from posthorse.cli.screen import clean, is_terminal, out, out_json, out_rich, say
+from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import json_option, open_store, target_options
 from posthorse.cli.words import (
     MARKS,
@@ -134,6 +135,7 @@ def _attempt_as_json(attempt: Attempt) -> dict[str, object]:
 
 
 def _print(story: Story) -> None:
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
@@ -144,7 +146,7 @@ def _print(story: Story) -> None:
     head.append(f"  {status.id}", style="default not bold")
     out_rich(head)
     for why in _why(status):
-        out(f"  {why}")
+        out_rich(Padding(Text(why, overflow="fold"), (0, 0, 0, 2)))
     out()
     facts = Table.grid(padding=(0, 2, 0, 0))
     facts.add_column(style="bright_black", no_wrap=True)
@@ -176,8 +178,7 @@ def _facts(story: Story) -> Iterator[tuple[str, str]]:
     yield "attempt", _attempts(status)
     if status.worker is not None:
         yield "worker", clean(status.worker)
-    if status.started_at is not None:
-        yield "took" if status.state.is_final else "running for", duration_of(status, now)
+    yield from _times(story)
     if status.state is State.SCHEDULED and status.run_at is not None:
         yield "due", f"{clock_time(status.run_at, now)}, in {span(status.run_at - now)}"
     yield from _progress(status, now)
@@ -187,6 +188,22 @@ def _facts(story: Story) -> Iterator[tuple[str, str]]:
     yield from _values("arguments", story.arguments)
     if status.state is State.COMPLETED and story.result is not None:
         yield "result", _cut(story.result)
+
+
+def _times(story: Story) -> Iterator[tuple[str, str]]:
+    """How long it took, or runs by now, and when it was started first, if it was not only just now."""
+    status, now = story.look
+    if status.started_at is None:
+        return
+    if status.state.is_final:
+        yield "took", duration_of(status, now)
+        return
+    begun = [attempt.started_at for attempt in story.attempts if attempt.outcome == "running" and attempt.started_at]
+    if status.state is State.PROCESSING and begun:
+        yield "running for", span(now - begun[-1])
+        if begun[-1] - status.started_at < timedelta(seconds=1):
+            return
+    yield "started", f"{span(now - status.started_at)} ago for the first time"
 
 
 def _attempts(status: Status) -> str:
@@ -212,6 +229,8 @@ def _progress(status: Status, now: datetime) -> Iterator[tuple[str, str]]:
     yield "progress", drawn + ", ".join(told)
     if progress.note is not None:
         yield "note", clean(progress.note)
+    if status.state.is_final:
+        return
     if left(progress) and progress.eta is not None and progress.eta_range is not None:
         earliest, latest = (clock_time(at, now) for at in progress.eta_range)
         yield "done at", f"{clock_time(progress.eta, now)} ({earliest} to {latest}), {left(progress)}"
@@ -283,24 +302,30 @@ def _told(event: Event) -> str:
 
 def _print_attempts(story: Story) -> None:
     """All of them, where there was more than one."""
-    from rich.table import Table
-
     if len(story.attempts) < 2:
         return
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for attempt in story.attempts:
-        ended, began = attempt.finished_at, attempt.started_at
-        table.add_row(
-            f"  {attempt.number}",
+    rows = [
+        (
+            str(attempt.number),
             attempt.outcome,
-            clock_time(ended, story.look.now) if ended is not None else "",
-            span(ended - began) if ended is not None and began is not None else "",
-            clean(attempt.worker or ""),
-            clean(str(attempt.error or "").split("\n")[0]),
+            clock_time(attempt.finished_at, story.look.now) if attempt.finished_at is not None else "",
+            span(attempt.finished_at - attempt.started_at) if attempt.finished_at and attempt.started_at else "",
+            attempt.worker or "",
+            str(attempt.error or "").split("\n")[0],
         )
+        for attempt in story.attempts
+    ]
     out()
     out("Attempts")
-    out_rich(table)
+    columns = (
+        Column("NUMBER"),
+        Column("OUTCOME"),
+        Column("ENDED", rank=2),
+        Column("TOOK", rank=3),
+        Column("WORKER", least=8, rank=4),
+        Column("ERROR", least=12, rank=1),
+    )
+    out_table(columns, rows, indent=2, has_headings=False)
 
 
 def _print_evidence(story: Story) -> None:

@@ -37,6 +37,14 @@ def target_options(command: F) -> F:
     )(command)
 
 
+def hand_down(context: click.Context, **given: object) -> None:
+    """Give the options that were written before the name of a subcommand to it, unless it has its own."""
+    group = context.command
+    if isinstance(group, click.Group):
+        told = {name: value for name, value in given.items() if value}
+        context.default_map = dict.fromkeys(group.commands, told)
+
+
 def named_target(target: str | None) -> str:
     """The application that a command cannot do without. Raises click.UsageError when nobody names one."""
     if target is not None:

@@ -7,7 +7,8 @@ from datetime import timedelta
 import click
 
 from posthorse.cli.exits import Exit
-from posthorse.cli.screen import clean, out_json, out_table, say
+from posthorse.cli.screen import clean, out_json, say
+from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import is_empty, json_option, open_store, target_options
 from posthorse.cli.words import short_span
 from posthorse.clock import moment
@@ -53,7 +54,18 @@ def _print_table(rows: list[WorkerRow], lease: timedelta) -> None:
         )
         for row in rows
     ]
-    out_table(("WORKER", "PID", "STATE", "BEAT", "RUNNING", "QUEUES", "KINDS"), rows_of_text, flexible=(0, 5))
+    out_table(
+        (
+            Column("WORKER", least=8),
+            Column("PID", rank=4, is_number=True),
+            Column("STATE"),
+            Column("BEAT", rank=3, is_number=True),
+            Column("RUNNING", is_number=True),
+            Column("QUEUES", least=8, rank=2),
+            Column("KINDS", rank=5, is_number=True),
+        ),
+        rows_of_text,
+    )
 
 
 def _word(row: WorkerRow, lease: timedelta) -> str:
