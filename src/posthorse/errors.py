@@ -63,7 +63,12 @@ class TooLarge(UsageError):
 
 
 class StoreError(PosthorseError):
-    """The store could not do what it was asked."""
+    """The store could not do what it was asked.
+
+    `where` names the store, without its password; None when that is not known.
+    """
+
+    where: str | None = None
 
 
 class StoreUnreachable(StoreError):

@@ -14,9 +14,12 @@ from posthorse.rules.progress import Progress
 from posthorse.rules.retry import BackoffNumbers
 from posthorse.rules.unique import Identity, Remembered
 from posthorse.rules.values.misfit import short
+from posthorse.rules.values.texts import one_line, storable
 
 DEFAULT_QUEUE = "default"
 LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
+LONGEST_TYPE, LONGEST_MESSAGE, LONGEST_TRACEBACK = 200, 4_000, 16_000
+"""Characters of an error that are kept."""
 
 
 class State(StrEnum):
@@ -103,11 +106,18 @@ class NewJob(msgspec.Struct, frozen=True):
 
 
 class JobError(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The evidence of one failed attempt."""
+    """The evidence of one failed attempt; its texts are such as any store takes."""
 
     type: str
     message: str
     traceback: str | None = None
+
+    def __post_init__(self) -> None:
+        set_field = msgspec.structs.force_setattr
+        set_field(self, "type", one_line(self.type, LONGEST_TYPE))
+        set_field(self, "message", storable(self.message, LONGEST_MESSAGE))
+        if self.traceback is not None:
+            set_field(self, "traceback", storable(self.traceback, LONGEST_TRACEBACK))
 
     def encode(self) -> str:
         """JSON, as stored."""

@@ -11,6 +11,7 @@ import msgspec
 
 from posthorse.rules.job import JobError, State
 from posthorse.rules.retry import Backoff
+from posthorse.rules.values.texts import one_line
 
 GRAPH: dict[State, frozenset[State]] = {
     State.SCHEDULED: frozenset({State.PENDING, State.PAUSED, State.CANCELLED}),
@@ -39,6 +40,10 @@ dead letter may be discarded. A pending job is blocked when it meets a limit, an
 # ── outcomes: what running a job came to ─────────────────────────────────────────────────────────────
 
 
+LONGEST_REASON = 500
+"""Characters of a reason that are kept."""
+
+
 class Returned(msgspec.Struct, frozen=True, tag=True):
     """The job's code returned; `result` is JSON."""
 
@@ -53,12 +58,19 @@ class Raised(msgspec.Struct, frozen=True, tag=True):
     wait: int | None = None
     gives_up: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.gives_up is not None:
+            _make_reason(self, "gives_up", self.gives_up)
+
 
 class Snoozed(msgspec.Struct, frozen=True, tag=True):
     """The job's code asked to be run later, in so many microseconds."""
 
     wait: int
     reason: str
+
+    def __post_init__(self) -> None:
+        _make_reason(self, "reason", self.reason)
 
 
 class Expired(msgspec.Struct, frozen=True, tag=True):
@@ -77,6 +89,9 @@ class Lost(msgspec.Struct, frozen=True, tag=True):
 
     detail: str
 
+    def __post_init__(self) -> None:
+        _make_reason(self, "detail", self.detail)
+
 
 class Crashed(msgspec.Struct, frozen=True, tag=True):
     """The job's process died under a living supervisor. `alone` is true when no other job ran in it, `is_contained`
@@ -86,11 +101,22 @@ class Crashed(msgspec.Struct, frozen=True, tag=True):
     alone: bool
     is_contained: bool = False
 
+    def __post_init__(self) -> None:
+        _make_reason(self, "detail", self.detail)
+
 
 class Unfit(msgspec.Struct, frozen=True, tag=True):
     """The stored arguments do not fit this version of the code; another version may still take the job."""
 
     detail: str
+
+    def __post_init__(self) -> None:
+        _make_reason(self, "detail", self.detail)
+
+
+def _make_reason(outcome: msgspec.Struct, field: str, text: str) -> None:
+    """An outcome holds lines that any store takes, wherever it is made."""
+    msgspec.structs.force_setattr(outcome, field, one_line(text, LONGEST_REASON))
 
 
 Outcome = Returned | Raised | Snoozed | Stopped | Expired | Lost | Crashed | Unfit

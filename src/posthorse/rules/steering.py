@@ -1,15 +1,19 @@
-"""What follows from an error: as the job's own code says by what it raises, or the options of its kind. Pure."""
+"""What follows from an error: as the job's own code says by what it raises, or the options of its kind. Pure.
+
+Errors come alone or in groups, as asyncio.TaskGroup raises them; what is said in a group counts as if it came alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from posthorse.clock import microseconds
-from posthorse.errors import PosthorseError
+from posthorse.errors import PosthorseError, UsageError
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.retry import BackoffFunction
+from posthorse.rules.values.texts import message_of
 
 
 class Steering(PosthorseError):
@@ -54,6 +58,35 @@ class Verdict(NamedTuple):
     gives_up: str | None = None
 
 
+def leaves(error: BaseException) -> Sequence[BaseException]:
+    """The errors in a group, at any depth, as an asyncio.TaskGroup raises them; the error itself where it is none."""
+    if not isinstance(error, BaseExceptionGroup):
+        return (error,)
+    found: list[BaseException] = []
+    left: list[BaseException] = [error]
+    while left:
+        one = left.pop()
+        if isinstance(one, BaseExceptionGroup):
+            left += reversed(cast("Sequence[BaseException]", one.exceptions))
+        else:
+            found.append(one)
+    return found
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """The one error that a group is about; the error itself where it is no group, or is about several."""
+    parts = leaves(error)
+    return parts[0] if len(parts) == 1 else error
+
+
+def snooze_in(error: BaseException) -> Snooze | None:
+    """The longest snooze that was raised, where nothing else was: any other error has gone wrong, and counts."""
+    snoozes = [part for part in leaves(error) if isinstance(part, Snooze)]
+    if len(snoozes) < len(leaves(error)):
+        return None
+    return max(snoozes, key=lambda snooze: snooze.duration)
+
+
 def verdict_on(
     error: BaseException,
     attempt: int,
@@ -62,16 +95,42 @@ def verdict_on(
     give_up_on: Sequence[type[BaseException]],
     backoff: BackoffFunction | None,
 ) -> Verdict:
-    """What follows from an error of that attempt. Raises whatever `backoff` raises."""
-    if isinstance(error, GiveUp):
-        return Verdict(gives_up=str(error))
-    if isinstance(error, Retry):
-        if error.after is not None:
-            return Verdict(wait=microseconds(error.after))
-    elif isinstance(error, tuple(give_up_on)):
-        return Verdict(gives_up=f"{type(error).__name__} is in give_up_on")
-    elif retry_on is not None and not isinstance(error, tuple(retry_on)):
-        return Verdict(gives_up=f"{type(error).__name__} is not in retry_on")
+    """What follows from an error of that attempt, or from a group of errors. Raises whatever `backoff` raises.
+
+    Of a group, one that gives up is enough, and then one that is not to be tried again; the longest wait that is asked
+    for holds.
+    """
+    parts = leaves(error)
+    for part in parts:
+        if isinstance(part, GiveUp):
+            return Verdict(gives_up=message_of(part))
+    failed = [part for part in parts if not isinstance(part, Steering)]
+    if failed and (why := _why_not_again(error, failed, retry_on, tuple(give_up_on))) is not None:
+        return Verdict(gives_up=why)
+    waits = [part.after for part in parts if isinstance(part, Retry) and part.after is not None]
+    if waits:
+        return Verdict(wait=microseconds(max(waits)))
     if backoff is None:
         return Verdict()
-    return Verdict(wait=microseconds(as_timedelta(backoff(attempt, error), name="what backoff gave")))
+    return Verdict(wait=microseconds(as_timedelta(backoff(attempt, cause_of(error)), name="what backoff gave")))
+
+
+def _why_not_again(
+    error: BaseException,
+    failed: Sequence[BaseException],
+    retry_on: Sequence[type[BaseException]] | None,
+    give_up_on: tuple[type[BaseException], ...],
+) -> str | None:
+    """Why there is no further attempt; None when there is. `failed`: what went wrong, of which `error` may be a group."""
+    for each in (error, *failed):
+        if isinstance(each, give_up_on):
+            return f"{type(each).__name__} is in give_up_on"
+    if retry_on is None:
+        for each in failed:
+            if isinstance(each, UsageError):
+                return f"{type(each).__name__} would come again: the call itself is wrong"
+    elif not isinstance(error, tuple(retry_on)):
+        for each in failed:
+            if not isinstance(each, tuple(retry_on)):
+                return f"{type(each).__name__} is not in retry_on"
+    return None

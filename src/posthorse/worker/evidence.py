@@ -5,34 +5,31 @@ from __future__ import annotations
 import traceback
 from types import TracebackType
 
-from posthorse.rules.job import JobError
+from posthorse.rules.job import LONGEST_TRACEBACK, JobError
+from posthorse.rules.steering import cause_of
+from posthorse.rules.values.texts import message_of, storable
 
-LONGEST_MESSAGE = 4_000
-LONGEST_TRACEBACK = 16_000
+__all__ = ["evidence_of", "storable"]
 
 
 def evidence_of(
     error: BaseException, trace: TracebackType | None, *, longest_traceback: int = LONGEST_TRACEBACK
 ) -> JobError:
-    """An exception with its traceback from `trace` on."""
-    try:
-        message = str(error)
-    except Exception as broken:
-        message = f"<its message cannot be shown: {type(broken).__name__}>"
+    """An exception with its traceback from `trace` on; of a group with one error in it, that error is named.
+
+    Whatever printing it does, raising SystemExit included, is part of the evidence and goes no further.
+    """
+    named = cause_of(error)
     try:
         told = "".join(traceback.format_exception(type(error), error, trace))
-    except Exception:
-        told = "<its traceback cannot be shown>"
-    name = type(error).__qualname__
-    module = type(error).__module__
-    return JobError(
-        type=name if module == "builtins" else f"{module}.{name}",
-        message=storable(message, LONGEST_MESSAGE),
-        traceback=storable(told, longest_traceback),
-    )
+    except BaseException:
+        told = "".join(traceback.format_tb(trace)) + "<the error itself cannot be shown>"
+    return JobError(type=_name_of(type(named)), message=message_of(named), traceback=storable(told, longest_traceback))
 
 
-def storable(text: str, longest: int) -> str:
-    """Text that any store takes: no NUL, no lone surrogates, the end kept when it is long."""
-    clean = text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\\0")
-    return clean if len(clean) <= longest else "…" + clean[-longest:]
+def _name_of(kind: type[BaseException]) -> str:
+    try:
+        name, module = str(kind.__qualname__), str(kind.__module__)
+    except BaseException:  # the class of the class may do anything, too
+        return "<an error whose class has no name>"
+    return name if module == "builtins" else f"{module}.{name}"

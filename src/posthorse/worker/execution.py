@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from types import TracebackType
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
+
+import msgspec
 
 from posthorse.clock import microseconds, moment
 from posthorse.errors import Interrupted, OutcomeUnknown, StoreUnreachable
@@ -19,20 +21,23 @@ from posthorse.rules.arguments.signature import ArgumentsUnfit
 from posthorse.rules.job import JobError, Options
 from posthorse.rules.lifecycle import Lost, Outcome, Raised, Returned, Snoozed, Stopped, Unfit
 from posthorse.rules.registry import Registered
-from posthorse.rules.steering import Snooze, Verdict, verdict_on
+from posthorse.rules.steering import GiveUp, Verdict, cause_of, leaves, snooze_in, verdict_on
 from posthorse.rules.values.results import encode_result
+from posthorse.rules.values.texts import message_of
 from posthorse.store.operations.claim import Claimed
 from posthorse.worker.context import Context
-from posthorse.worker.evidence import evidence_of, storable
+from posthorse.worker.evidence import evidence_of
 from posthorse.worker.journal import Journal
 from posthorse.worker.stop import StopSignal
 from posthorse.worker.threads import Threads
 
-LONGEST_REASON = 500
 RESULT_LIMIT = 4 * 1024 * 1024
 NOTHING = Returned("null")
-ValueOrError = tuple[object, BaseException | None]
-"""What a function came to: its value, or its error."""
+UNSTORABLE = "its result cannot be stored"
+UNASKED = (
+    "Interrupted was raised though nothing asked this job to stop; to be run later raise ph.Snooze, to be tried again "
+    "ph.Retry"
+)
 
 log = logging.getLogger("posthorse.worker")
 
@@ -71,59 +76,111 @@ class Assignment(Protocol):
         ...
 
 
-async def run(assignment: Assignment, threads: Threads[ValueOrError]) -> Outcome:
-    """Runs the job to its outcome."""
+class ToAwait(NamedTuple):
+    """What a plain function gave to be awaited, as a wrapper around an async one does."""
+
+    value: Awaitable[object]
+
+
+FromThread = Outcome | ToAwait
+"""What comes out of a thread: how the job ended, or what is left of it."""
+
+
+async def run(assignment: Assignment, threads: Threads[FromThread], *, home: str) -> Outcome:
+    """Run the job to its outcome, whatever its code does. `home` names the job's own store, as errors do."""
     kind, stop = assignment.kind, assignment.stop
     if assignment.unfit is not None:
         return Unfit(assignment.unfit)
-    arguments = assignment.claimed.arguments
-    assert arguments is not None, "long ones are brought before a job begins"
-    try:
-        args, kwargs = kind.signature.decode(arguments)
-    except ArgumentsUnfit as error:
-        return Unfit(str(error))
     try:
         if stop.request is not None:
             return Stopped(stop.request)
-        if assignment.journal is not None:
-            args = (await _context(assignment, assignment.journal), *args)
+        context = None if assignment.journal is None else await _context(assignment, assignment.journal)
         if not kind.is_async:
             if assignment.timeout is not None:
                 stop.limit(assignment.timeout)
-            value = await _in_thread(threads, kind.function, args, kwargs)
-            if hasattr(type(value), "__await__"):  # a plain wrapper around an async function
-                value = await _awaited(cast("Awaitable[object]", value), assignment)
-        elif assignment.timeout is None:
-            value = await cast("Awaitable[object]", kind.function(*args, **kwargs))
-        else:
-            value = await _with_timeout(cast("Awaitable[object]", kind.function(*args, **kwargs)), assignment.timeout)
-        if assignment.journal is not None:
-            assignment.journal.raise_if_doubtful()
-        return NOTHING if value is None else Returned(encode_result(value, limit=RESULT_LIMIT))
-    except Interrupted:
-        return Stopped(stop.request or "shutdown")
-    except asyncio.CancelledError as error:
-        return _raised(error, assignment) if stop.request is None else Stopped(stop.request)
-    except Snooze as snooze:
-        return _snoozed(snooze, assignment)
-    except (StoreUnreachable, OutcomeUnknown) as error:
-        # The store went away under the job: no fault of its code. It goes on from its last committed slice.
-        return Lost(str(error))
+            # Each job in a context of its own: what one sets the next must not see.
+            own = contextvars.copy_context()
+            came = await threads.run(lambda: own.run(_in_thread, assignment, context, home))
+            if isinstance(came, ToAwait):
+                return _after_return(await _awaited(came.value, assignment), assignment)
+            return came
+        args, kwargs = _arguments(assignment, context)
+        running = cast("Awaitable[object]", kind.function(*args, **kwargs))
+        if assignment.timeout is not None:
+            running = _with_timeout(running, assignment.timeout)
+        return _after_return(await running, assignment)
     except BaseException as error:
-        # SystemExit or KeyboardInterrupt in a job is an error of the job, not the end of the worker.
-        return _raised(error, assignment)
+        return _after_error(error, assignment, home)
+
+
+def _in_thread(assignment: Assignment, context: Context | None, home: str) -> FromThread:
+    """All that may run code of the user's happens in the thread: checks of arguments, and texts of errors, too."""
+    try:
+        args, kwargs = _arguments(assignment, context)
+        value = assignment.kind.function(*args, **kwargs)
+        if hasattr(type(value), "__await__"):
+            return ToAwait(cast("Awaitable[object]", value))
+        return _after_return(value, assignment)
+    except BaseException as error:
+        return _after_error(error, assignment, home)
+
+
+def _arguments(assignment: Assignment, context: Context | None) -> tuple[tuple[object, ...], dict[str, object]]:
+    arguments = assignment.claimed.arguments
+    assert arguments is not None, "long ones are brought before a job begins"
+    args, kwargs = assignment.kind.signature.decode(arguments)
+    return (args if context is None else (context, *args)), kwargs
+
+
+def _after_return(value: object, assignment: Assignment) -> Outcome:
+    if assignment.journal is not None:
+        assignment.journal.raise_if_doubtful()
+    if value is None:
+        return NOTHING
+    try:
+        return Returned(encode_result(value, limit=RESULT_LIMIT))
+    except MemoryError:
+        raise
+    except BaseException as error:
+        # What the code did is done, and another attempt would do it again to return the same.
+        return Raised(evidence(error), gives_up=UNSTORABLE)
+
+
+def _after_error(error: BaseException, assignment: Assignment, home: str) -> Outcome:
+    try:
+        return _asked_for(error, assignment, home) or _raised(error, assignment)
+    except BaseException as broken:  # classes of the user's that are made of ours may lack anything
+        return _raised(broken, assignment)
+
+
+def _asked_for(error: BaseException, assignment: Assignment, home: str) -> Outcome | None:
+    """What an error is that is not the job's failure; None for a failure.
+
+    Of a group, giving up comes first, then a stop that was asked for, then the loss of the store; a snooze counts where
+    there is nothing else.
+    """
+    parts, stop = leaves(error), assignment.stop
+    if isinstance(error, ArgumentsUnfit):
+        return Unfit(message_of(error))
+    if any(isinstance(part, GiveUp) for part in parts):
+        return None
+    is_stopped = any(isinstance(part, Interrupted) for part in parts)
+    if stop.request is not None and (is_stopped or any(isinstance(part, asyncio.CancelledError) for part in parts)):
+        return Stopped(stop.request)
+    if is_stopped and stop.obeyed is not None:
+        return Stopped("shutdown")  # for a pause that was taken back meanwhile: the job goes on elsewhere
+    if is_stopped and stop.is_overdue:
+        return _raised(stop.timed_out(), assignment)
+    if any(isinstance(part, StoreUnreachable | OutcomeUnknown) and part.where == home for part in parts):
+        # The store went away under the job: no fault of its code. It goes on from its last committed slice.
+        return Lost(message_of(cause_of(error)))
+    snooze = snooze_in(error)
+    return None if snooze is None else Snoozed(microseconds(snooze.duration), f"snoozed: {message_of(snooze)}")
 
 
 def evidence(error: BaseException) -> JobError:
     """An exception as it is kept with the job."""
     return evidence_of(error, _from_user_code(error.__traceback__))
-
-
-def _snoozed(snooze: Snooze, assignment: Assignment) -> Outcome:
-    try:
-        return Snoozed(microseconds(snooze.duration), f"snoozed: {storable(str(snooze), LONGEST_REASON)}")
-    except Exception as broken:  # a class of the user's that is made of it may lack anything
-        return _raised(broken, assignment)
 
 
 def _raised(error: BaseException, assignment: Assignment) -> Raised:
@@ -142,7 +199,10 @@ def _raised(error: BaseException, assignment: Assignment) -> Raised:
     except BaseException:
         log.exception("job %s: the backoff of %s failed; the usual one is taken", claimed.job, assignment.kind.kind)
         wait, why = Verdict()
-    return Raised(evidence(error), wait, None if why is None else storable(why, LONGEST_REASON))
+    told = evidence(error)
+    if isinstance(error, Interrupted):
+        told = msgspec.structs.replace(told, message=f"{UNASKED}: {told.message}" if told.message else UNASKED)
+    return Raised(told, wait, why)
 
 
 def _from_user_code(trace: TracebackType | None) -> TracebackType | None:
@@ -193,21 +253,3 @@ async def _with_timeout(running: Awaitable[object], timeout: float, left: float 
         if clock.expired():
             raise TimeoutError(f"the job took longer than its timeout of {timeout:g} s") from error
         raise
-
-
-async def _in_thread(
-    threads: Threads[ValueOrError], function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
-) -> object:
-    # Each job in a context of its own: what one sets the next must not see.
-    context = contextvars.copy_context()
-    value, error = await threads.run(lambda: context.run(_called, function, args, kwargs))
-    if error is not None:
-        raise error
-    return value
-
-
-def _called(function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]) -> ValueOrError:
-    try:
-        return function(*args, **kwargs), None
-    except BaseException as error:  # some, as StopIteration and GeneratorExit, mean something to a future
-        return None, error

@@ -8,7 +8,7 @@ from functools import partial
 from posthorse.rules.lifecycle import Outcome
 from posthorse.store.operations.finish import Attempt
 from posthorse.store.store import Store
-from posthorse.worker.execution import ValueOrError, run
+from posthorse.worker.execution import FromThread, run
 from posthorse.worker.journal import Journal
 from posthorse.worker.running import Running
 from posthorse.worker.threads import Threads
@@ -22,7 +22,7 @@ class Here:
         self._store = store
         self._runner = runner
         self._longest_transaction = longest_transaction
-        self._threads = Threads[ValueOrError](concurrency)
+        self._threads = Threads[FromThread](concurrency)
 
     async def run(self, running: Running) -> Outcome:
         """Runs a job to its outcome."""
@@ -40,7 +40,7 @@ class Here:
         task = asyncio.current_task()
         if task is not None:
             running.heard = partial(_cancel, task, running)
-        return await run(running, self._threads)
+        return await run(running, self._threads, home=self._store.where)
 
     def end(self, running: Running) -> bool:
         """Neither a thread nor a coroutine that swallows its cancellation can be ended from outside."""

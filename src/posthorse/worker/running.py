@@ -86,6 +86,11 @@ class Running:
         return self.options.expires or self.kind.options.expires
 
     @property
+    def is_on_loop(self) -> bool:
+        """True when code of its own runs, or ran, in a task of the runner's loop."""
+        return (self.kind.is_async and not self.kind.is_isolated) or self.stop.is_awaited
+
+    @property
     def asks_first(self) -> bool:
         """True when the store is to be asked before it begins: see `threshold`."""
         return self.claimed.arguments is None or self.expires is not None

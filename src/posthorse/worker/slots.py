@@ -1,8 +1,8 @@
 """The slots: as many jobs at once as the runner may run, fed from a backlog of claimed ones.
 
-A slot is a task that runs one job after the other, so that a job that never waits costs no task of its own. It
-ends, and a fresh one takes its place, when there is no more to run, when a job left something behind in its
-context, and when a job was cancelled: a cancellation that came too late must not meet the next job.
+A job on the loop has an asyncio task and a context of its own: what it leaves behind, a late cancellation, context
+variables, whatever goes by the task, never meets another job. Jobs in threads and in processes never see the task that
+waits for them, so one task waits for one after the other. Whatever a job does, its slot ends with an outcome.
 """
 
 from __future__ import annotations
@@ -10,19 +10,24 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from posthorse.clock import monotonic
-from posthorse.rules.lifecycle import Outcome
+from posthorse.rules.lifecycle import Outcome, Raised, Stopped
 from posthorse.store.operations.claim import Claimed
+from posthorse.worker.evidence import evidence_of
 from posthorse.worker.failpoints import failpoint
 from posthorse.worker.running import Running
 
 log = logging.getLogger("posthorse.worker")
 
 LONGEST_TURN = 0.005
-"""Seconds after which a slot lets the loop breathe, however quick its jobs are."""
+"""Seconds after which the loop is let go on, however quick the jobs are that begin."""
+
+BEGINS_EAGERLY = sys.version_info >= (3, 12)
+"""Whether a job runs at once, up to where it waits, so that one that never waits costs no turn of the loop."""
 
 
 class Slots:
@@ -44,8 +49,13 @@ class Slots:
         self._prepare = prepare
         self._ended = ended
         self._freed = freed
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[Running, asyncio.Task[None] | None] = {}
+        """One for each slot that is taken, by what runs in it; None while a job runs up to where it first waits."""
         self._is_open = True
+        self._is_filling = False
+        self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
+        """Each job gets a copy; nothing of a job's is in it."""
 
     @property
     def load(self) -> int:
@@ -82,18 +92,36 @@ class Slots:
         return True
 
     def _fill(self) -> None:
-        wanted = min(self._concurrency - len(self._tasks), len(self.backlog))
-        for _ in range(wanted):
-            task = asyncio.get_running_loop().create_task(self._slot())
-            self._tasks.add(task)
-            task.add_done_callback(self._slot_ended)
+        """Begin as many jobs as may run at once."""
+        if self._is_filling or not self._has_next():
+            return
+        self._is_filling = True
+        if BEGINS_EAGERLY:  # outside of any task, so that no job runs on top of another
+            self._loop.call_soon(self._begin_all, context=self._context)
+        else:
+            self._begin_all()
 
-    def _slot_ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            raise error
-        if self.backlog and self._is_open:
-            self._fill()
+    def _begin_all(self) -> None:
+        turn_ends = monotonic() + LONGEST_TURN
+        try:
+            while self._has_next():
+                self._begin(self._take())
+                if BEGINS_EAGERLY and monotonic() >= turn_ends:
+                    break
+        finally:
+            self._is_filling = False
+        self._fill()
+
+    def _has_next(self) -> bool:
+        return bool(self.backlog) and self._is_open and len(self._tasks) < self._concurrency
+
+    def _take(self) -> Running:
+        """Take the next job out of the backlog."""
+        running = self._prepare(self.backlog.popleft())
+        self._supersede(running.claimed.job)
+        self.running[running.claimed.job] = running
+        failpoint("before_start")
+        return running
 
     def _supersede(self, job: str) -> None:
         """A job that was taken away may come back while its code goes on here: that run counts for nothing any more."""
@@ -103,24 +131,44 @@ class Slots:
             self.release(earlier)
             earlier.lose()
 
-    async def _slot(self) -> None:
-        at_start = contextvars.copy_context()
-        turn_ends = monotonic() + LONGEST_TURN
-        while self.backlog and self._is_open:
-            running = self._prepare(self.backlog.popleft())
-            self._supersede(running.claimed.job)
-            self.running[running.claimed.job] = running
-            failpoint("before_start")
-            outcome = await running.place.run(running)
-            if self.running.get(running.claimed.job) is running:
-                del self.running[running.claimed.job]
-                self._ended(running, outcome)
-            else:
-                log.warning("job %s ended after it was given up; how it ended was dropped", running.claimed.job)
-                self.spoilt -= 1
-                self._freed()
-            if running.stop.request is not None or contextvars.copy_context() != at_start:
-                return
-            if monotonic() >= turn_ends:
-                await asyncio.sleep(0)
-                turn_ends = monotonic() + LONGEST_TURN
+    def _begin(self, running: Running) -> None:
+        self._tasks[running] = None
+        body, name, context = self._run(running), running.claimed.job, self._context.copy()
+        if sys.version_info >= (3, 12):
+            task = asyncio.Task(body, loop=self._loop, name=name, context=context, eager_start=True)
+        else:
+            task = asyncio.Task(body, loop=self._loop, name=name, context=context)
+        if running in self._tasks:
+            self._tasks[running] = task
+
+    async def _run(self, running: Running) -> None:
+        self._end(running, await _outcome_of(running))
+        # Where no code of a job's ran in this task, it serves for the next of the same lane, too.
+        while not running.is_on_loop and self._has_next() and self.backlog[0].lane == running.claimed.lane:
+            running = self._take()
+            self._tasks[running] = asyncio.current_task()
+            self._end(running, await _outcome_of(running))
+        self._fill()
+
+    def _end(self, running: Running, outcome: Outcome) -> None:
+        del self._tasks[running]
+        if self.running.get(running.claimed.job) is running:
+            del self.running[running.claimed.job]
+            self._ended(running, outcome)
+        else:
+            log.warning("job %s ended after it was given up; how it ended was dropped", running.claimed.job)
+            self.spoilt -= 1
+            self._freed()
+
+
+async def _outcome_of(running: Running) -> Outcome:
+    """What a job came to: whatever escapes from where it runs is an error of this job, and of no other."""
+    try:
+        return await running.place.run(running)
+    except GeneratorExit:  # the loop was closed under it: nobody is left to be told
+        raise
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError) and running.stop.request is not None:
+            return Stopped(running.stop.request)
+        log.exception("job %s (%s) could not be run to its end", running.claimed.job, running.kind.kind)
+        return Raised(evidence_of(error, error.__traceback__))

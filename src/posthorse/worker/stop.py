@@ -13,10 +13,12 @@ _STRENGTH = {"yield": 1, "shutdown": 2, "pause": 3, "cancel": 4, "lost": 5}
 class StopSignal:
     """What is asked of one running job: "yield", "shutdown", "pause", "cancel", "lost", or nothing."""
 
-    __slots__ = ("_ends_at", "_timeout", "is_awaited", "request")
+    __slots__ = ("_ends_at", "_timeout", "is_awaited", "obeyed", "request")
 
     def __init__(self) -> None:
         self.request: str | None = None
+        self.obeyed: str | None = None
+        """What the job was told to stop for at a checkpoint, if it was: a pause may be taken back after that."""
         self.is_awaited = False
         """True once the code of a plain function is awaited on the loop, where it can be cancelled."""
         self._timeout = 0.0
@@ -45,9 +47,14 @@ class StopSignal:
     def raise_if_asked(self) -> None:
         """Raises Interrupted when the job is to stop, TimeoutError when its time is over."""
         if self.request is not None:
+            self.obeyed = self.request
             raise Interrupted(f"the job stops here: {self.request}")
         if self.is_overdue:
-            raise TimeoutError(f"{TIMED_OUT}timeout of {self._timeout:g} s")
+            raise self.timed_out()
+
+    def timed_out(self) -> TimeoutError:
+        """The error of a job that took longer than it may."""
+        return TimeoutError(f"{TIMED_OUT}timeout of {self._timeout:g} s")
 
     @property
     def seconds_left(self) -> float | None:

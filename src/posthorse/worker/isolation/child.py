@@ -24,7 +24,7 @@ from posthorse.store.operations.finish import Attempt
 from posthorse.store.patience import wait_as, worker_waiting
 from posthorse.worker import signals
 from posthorse.worker.event_loop import new_loop
-from posthorse.worker.execution import ValueOrError, evidence, run
+from posthorse.worker.execution import FromThread, evidence, run
 from posthorse.worker.isolation.finding import find_application
 from posthorse.worker.isolation.memory import held, limited
 from posthorse.worker.isolation.messages import (
@@ -97,7 +97,7 @@ class Child:
         self._apps: dict[Origin, Posthorse] = {}
         self._turn: Turn | None = None
         self._turns: asyncio.Queue[Turn | None] = asyncio.Queue()
-        self._threads = Threads[ValueOrError](1)
+        self._threads = Threads[FromThread](1)
 
     async def main(self) -> None:
         """Works until the runner lets go."""
