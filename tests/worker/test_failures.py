@@ -173,11 +173,57 @@ class Wayward(BaseException):
     """No Exception at all."""
 
 
+class Leaving(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+class HalfACharacter(Exception):
+    """Its name is no text that a store takes."""
+
+
+HalfACharacter.__qualname__ = "Bad\ud800Name"
+
+
+class Endless(Exception):
+    """Its name alone would be megabytes."""
+
+
+Endless.__qualname__ = "x" * 20_000_000
+
+
+class Vain(type):
+    def __getattribute__(cls, name: str) -> object:
+        if name in ("__qualname__", "__name__", "__module__"):
+            raise KeyboardInterrupt
+        return super().__getattribute__(name)
+
+
+class Nameless(Exception, metaclass=Vain):
+    """Its class does not tell its name."""
+
+
+class Words(str):
+    def encode(self, encoding: str = "", errors: str = "") -> bytes:
+        raise SystemExit
+
+    def __len__(self) -> int:
+        raise SystemExit
+
+    def split(self, *_: object) -> NoReturn:
+        raise SystemExit
+
+
+class Boasting(Exception):
+    def __str__(self) -> str:
+        return Words("well")
+
+
 RAISED: list[tuple[BaseException, str, str]] = [
     (ValueError("plain"), "ValueError", "plain"),
     (SystemExit(3), "SystemExit", "3"),
     (KeyboardInterrupt(), "KeyboardInterrupt", ""),
-    (StopIteration(5), "RuntimeError", "StopIteration"),
+    (StopIteration(5), "StopIteration", "5"),
     (StopAsyncIteration(), "StopAsyncIteration", ""),
     (GeneratorExit(), "GeneratorExit", ""),
     (asyncio.CancelledError(), "asyncio.exceptions.CancelledError", ""),
@@ -186,6 +232,12 @@ RAISED: list[tuple[BaseException, str, str]] = [
     (Wayward("lost"), f"{__name__}.Wayward", "lost"),
     (ValueError("a\0b \ud800 " + "x" * 10_000), "ValueError", "x" * 3000),
     (ExceptionGroup("several", [ValueError("one"), OSError("two")]), "ExceptionGroup", "several"),
+    (Leaving(), f"{__name__}.Leaving", "its message cannot be shown: SystemExit"),
+    (ExceptionGroup("one", [Leaving()]), f"{__name__}.Leaving", "its message cannot be shown: SystemExit"),
+    (HalfACharacter("x"), f"{__name__}.Bad\\ud800Name", "x"),
+    (Endless("x"), f"{__name__}.{'x' * (199 - len(__name__) - 1)}…", "x"),
+    (Nameless("x"), f"{__name__}.Nameless", "x"),
+    (Boasting(), f"{__name__}.Boasting", "well"),
 ]
 
 
@@ -208,6 +260,8 @@ def test_whatever_is_raised_fails_the_job_and_not_the_worker(sqlite_url: str, is
     with app.worker(concurrency=1):
         for number, (error, type_, message) in enumerate(RAISED):
             evidence = failed(kind.enqueue(number))
+            if is_async and isinstance(error, StopIteration):  # as Python has it for coroutines
+                type_, message = "RuntimeError", "coroutine raised StopIteration"
             assert evidence.type == type_, error
             assert message in evidence.message
             assert "\0" not in evidence.message

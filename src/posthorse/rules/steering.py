@@ -13,7 +13,7 @@ from posthorse.clock import microseconds
 from posthorse.errors import PosthorseError, UsageError
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.retry import BackoffFunction
-from posthorse.rules.values.texts import message_of
+from posthorse.rules.values.texts import message_of, name_of
 
 
 class Steering(PosthorseError):
@@ -121,16 +121,16 @@ def _why_not_again(
     retry_on: Sequence[type[BaseException]] | None,
     give_up_on: tuple[type[BaseException], ...],
 ) -> str | None:
-    """Why there is no further attempt; None when there is. `failed`: what went wrong, of which `error` may be a group."""
+    """Why there is no further attempt; None when there is. `failed` is what went wrong: `error`, or the parts of it."""
     for each in (error, *failed):
         if isinstance(each, give_up_on):
-            return f"{type(each).__name__} is in give_up_on"
+            return f"{name_of(type(each))} is in give_up_on"
     if retry_on is None:
         for each in failed:
             if isinstance(each, UsageError):
-                return f"{type(each).__name__} would come again: the call itself is wrong"
+                return f"{name_of(type(each))} would come again: the call itself is wrong"
     elif not isinstance(error, tuple(retry_on)):
         for each in failed:
             if not isinstance(each, tuple(retry_on)):
-                return f"{type(each).__name__} is not in retry_on"
+                return f"{name_of(type(each))} is not in retry_on"
     return None

@@ -17,7 +17,7 @@ from weakref import WeakSet
 import msgspec
 
 from posthorse.clock import Clock
-from posthorse.errors import InvalidOption, SchemaMismatch
+from posthorse.errors import InvalidOption, SchemaMismatch, StoreError
 from posthorse.rules.job import Lane
 from posthorse.store import migrate
 from posthorse.store.address import backend_of, is_there, make_folder, shown
@@ -54,6 +54,7 @@ class Store:
         self.schema = schema
         self.clock = clock or Clock()
         self.backend = self._new_backend()
+        self._signature = Signature(self.where)
         self.is_sqlite = self.backend.dialect.name == "sqlite"
         self._host = Host(self.backend, self.where, self._stored_identity)
         self._committer = self._new_committer()
@@ -73,8 +74,12 @@ class Store:
         if joined is not None:
             return joined.run(operation)
         operation = self._with_deadline(operation)
-        self._prepare(operation.deadline)
-        answer = self._committer.run(operation)
+        try:
+            self._prepare(operation.deadline)
+            answer = self._committer.run(operation)
+        except StoreError as error:
+            self._signature.sign(error)
+            raise
         if not operation.is_quiet:
             self._tell()
         return answer
@@ -85,9 +90,13 @@ class Store:
         if joined is not None:
             return await joined.arun(operation)
         operation = self._with_deadline(operation)
-        if not self._is_checked:
-            await asyncio.to_thread(self._prepare, operation.deadline)
-        answer = await self._committer.arun(operation)
+        try:
+            if not self._is_checked:
+                await asyncio.to_thread(self._prepare, operation.deadline)
+            answer = await self._committer.arun(operation)
+        except StoreError as error:
+            self._signature.sign(error)
+            raise
         if not operation.is_quiet:
             self._tell()
         return answer
@@ -114,8 +123,9 @@ class Store:
             if self._makes_lanes_inside():
                 return {**self._lanes, **self.run(making)}  # may yet be rolled back
             making = self._with_deadline(making)
-            self._prepare(making.deadline)
-            self._lanes.update(self._committer.run(making))
+            with self._signature:
+                self._prepare(making.deadline)
+                self._lanes.update(self._committer.run(making))
         return self._lanes
 
     async def alanes(self, wanted: set[Lane]) -> dict[Lane, int]:
@@ -126,9 +136,10 @@ class Store:
             if self._makes_lanes_inside():
                 return {**self._lanes, **await self.arun(making)}  # may yet be rolled back
             making = self._with_deadline(making)
-            if not self._is_checked:
-                await asyncio.to_thread(self._prepare, making.deadline)
-            self._lanes.update(await self._committer.arun(making))
+            with self._signature:
+                if not self._is_checked:
+                    await asyncio.to_thread(self._prepare, making.deadline)
+                self._lanes.update(await self._committer.arun(making))
         return self._lanes
 
     # ── transactions ─────────────────────────────────────────────────────────────────────────────────
@@ -141,43 +152,47 @@ class Store:
         be used, or is inside a transaction.
         """
         if connection is None:
-            self._prepare(self._deadline())
-            with self.backend.transaction(longest) as (own, execute):
-                joined = Joined(self._identity, execute)
-                with self._join(joined):
-                    yield own
+            with self._signature:
+                self._prepare(self._deadline())
+                with self.backend.transaction(longest) as (own, execute):
+                    joined = Joined(self._identity, execute)
+                    with self._join(joined):
+                        yield own
             self._tell_of(joined)
             return
-        guest = self._blocking_guest_on(connection, instead="write `async with batch.transaction(connection):`")
-        completed(self._prepare_for(guest))
-        block = self._host.transaction(guest, longest, is_in_loop=False)
-        completed(block.__aenter__())
-        try:
-            with self._join(Visit(self._identity, self._host, guest)):
-                yield connection
-        except BaseException as error:
-            if not completed(block.__aexit__(type(error), error, error.__traceback__)):
-                raise
-        else:
-            completed(block.__aexit__(None, None, None))
+        with self._signature:
+            guest = self._blocking_guest_on(connection, instead="write `async with batch.transaction(connection):`")
+            completed(self._prepare_for(guest))
+            block = self._host.transaction(guest, longest, is_in_loop=False)
+            completed(block.__aenter__())
+            try:
+                with self._join(Visit(self._identity, self._host, guest)):
+                    yield connection
+            except BaseException as error:
+                if not completed(block.__aexit__(type(error), error, error.__traceback__)):
+                    raise
+            else:
+                completed(block.__aexit__(None, None, None))
 
     @asynccontextmanager
     async def atransaction(self, connection: object = None, *, longest: float = 3600.0) -> AsyncIterator[object]:
         """The same for a coroutine; a connection of its own is an asynchronous one."""
         if connection is None:
-            if not self._is_checked:
-                await asyncio.to_thread(self._prepare, self._deadline())
-            async with self.backend.atransaction(longest) as (own, execute):
-                joined = Joined(self._identity, None, execute)
-                with self._join(joined):
-                    yield own
+            with self._signature:
+                if not self._is_checked:
+                    await asyncio.to_thread(self._prepare, self._deadline())
+                async with self.backend.atransaction(longest) as (own, execute):
+                    joined = Joined(self._identity, None, execute)
+                    with self._join(joined):
+                        yield own
             self._tell_of(joined)
             return
-        guest = self._host.guest_on(connection)
-        await self._prepare_for(guest)
-        async with self._host.transaction(guest, longest, is_in_loop=True):
-            with self._join(Visit(self._identity, self._host, guest)):
-                yield connection
+        with self._signature:
+            guest = self._host.guest_on(connection)
+            await self._prepare_for(guest)
+            async with self._host.transaction(guest, longest, is_in_loop=True):
+                with self._join(Visit(self._identity, self._host, guest)):
+                    yield connection
 
     @contextmanager
     def joining(self, connection: object) -> Iterator[None]:
@@ -307,8 +322,9 @@ class Store:
         return operation if self.is_sqlite else msgspec.structs.replace(operation, deadline=self._deadline())
 
     def _read(self, operation: Operation[T]) -> T:
-        self._prepare(operation.deadline)
-        return cast("T", self.backend.read(operation))
+        with self._signature:
+            self._prepare(operation.deadline)
+            return cast("T", self.backend.read(operation))
 
     def _stored_version(self, deadline: Deadline | None) -> int | None:
         return cast("int | None", self.backend.read(msgspec.structs.replace(_stored_version(), deadline=deadline)))
@@ -339,6 +355,27 @@ class Store:
         self._identity = object()
         self._opening = threading.Lock()
         self._is_checked = False
+
+
+class Signature:
+    """Tells by its errors which store they come from: a job may use others than its own."""
+
+    __slots__ = ("_where",)
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def sign(self, error: StoreError) -> None:
+        """Enter the name of the store, unless another one did."""
+        if error.where is None:
+            error.where = self._where
+
+    def __enter__(self) -> None:
+        """Nothing is to be done: one signature serves many calls at once."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, StoreError):
+            self.sign(error)
 
 
 class _Migration:

@@ -7,7 +7,7 @@ from types import TracebackType
 
 from posthorse.rules.job import LONGEST_TRACEBACK, JobError
 from posthorse.rules.steering import cause_of
-from posthorse.rules.values.texts import message_of, storable
+from posthorse.rules.values.texts import full_name_of, message_of, storable
 
 __all__ = ["evidence_of", "storable"]
 
@@ -24,12 +24,6 @@ def evidence_of(
         told = "".join(traceback.format_exception(type(error), error, trace))
     except BaseException:
         told = "".join(traceback.format_tb(trace)) + "<the error itself cannot be shown>"
-    return JobError(type=_name_of(type(named)), message=message_of(named), traceback=storable(told, longest_traceback))
-
-
-def _name_of(kind: type[BaseException]) -> str:
-    try:
-        name, module = str(kind.__qualname__), str(kind.__module__)
-    except BaseException:  # the class of the class may do anything, too
-        return "<an error whose class has no name>"
-    return name if module == "builtins" else f"{module}.{name}"
+    return JobError(
+        type=full_name_of(type(named)), message=message_of(named), traceback=storable(told, longest_traceback)
+    )

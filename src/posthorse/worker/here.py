@@ -20,6 +20,7 @@ class Here:
 
     def __init__(self, store: Store, runner: str, *, concurrency: int, longest_transaction: float) -> None:
         self._store = store
+        self._home = store.where
         self._runner = runner
         self._longest_transaction = longest_transaction
         self._threads = Threads[FromThread](concurrency)
@@ -40,7 +41,7 @@ class Here:
         task = asyncio.current_task()
         if task is not None:
             running.heard = partial(_cancel, task, running)
-        return await run(running, self._threads, home=self._store.where)
+        return await run(running, self._threads, home=self._home)
 
     def end(self, running: Running) -> bool:
         """Neither a thread nor a coroutine that swallows its cancellation can be ended from outside."""

@@ -1,6 +1,7 @@
 """The outbox: how jobs ended goes to the store, results in batches, everything else decision by decision.
 
-While one batch is being written the next one gathers. What the fence refuses is dropped, with a word in the log.
+While one batch is being written the next one gathers. What the fence refuses is dropped, with a word in the log. An
+outcome that the store does not take is replaced by one that it takes, and no other is touched by it.
 """
 
 from __future__ import annotations
@@ -12,21 +13,23 @@ import random
 from bisect import bisect
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import accumulate
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from posthorse.clock import monotonic
-from posthorse.errors import StoreError
+from posthorse.errors import OutcomeUnknown, StoreUnreachable
 from posthorse.rules.gates import budget_of
+from posthorse.rules.job import JobError
 from posthorse.rules.lifecycle import Outcome, Policy, Raised, Returned, Snoozed, Spent, Stopped, decide
 from posthorse.rules.retry import Backoff
 from posthorse.rules.settings import Settings
+from posthorse.rules.values.texts import message_of, one_line
 from posthorse.store.operations.budgets import settle_within_budget
 from posthorse.store.operations.claim import give_back
 from posthorse.store.operations.finish import Attempt, Completion, complete, errors_before_slice, settle
 from posthorse.store.operations.gates import let_through
-from posthorse.store.operations.runners import Runner, held_by
+from posthorse.store.operations.runners import Runner, held_by, set_idle
 from posthorse.store.store import Store
 from posthorse.worker.failpoints import failpoint
 from posthorse.worker.running import Running
@@ -41,6 +44,22 @@ HEAVIEST = 32_000_000
 RETRY_FIRST, RETRY_LONGEST = 0.1, 5.0
 LONGEST_TOLD = 300
 TAKEN_OVER = "job %s was taken over by another runner; how it ended here was dropped"
+
+
+class Completed(NamedTuple):
+    """A job that returned; `result` is JSON."""
+
+    running: Running
+    result: str
+
+
+def unstorable(outcome: Outcome, error: Exception) -> Outcome:
+    """What a job ends with instead of an outcome that the store does not take. Its words are ours, and plain."""
+    what = "its result" if isinstance(outcome, Returned) else "how the job ended"
+    said = ascii(message_of(error))[1 : LONGEST_TOLD + 1]
+    told = JobError(type="Unstorable", message=f"{what} cannot be stored: {type(error).__name__}: {said}")
+    # What the code did is done, and another attempt would do it again to return the same.
+    return Raised(told, gives_up=f"{what} cannot be stored" if isinstance(outcome, Returned) else None)
 
 
 class Outbox:
@@ -64,15 +83,14 @@ class Outbox:
         self._left_gates = left_gates
         """Called when others may pass the gates of jobs that ended."""
         self._is_stopping = is_stopping
-        self._gates: dict[str, Sequence[str]] = {}
         self.has_given_up = False
         """True when an outcome could not be written: the store has a lease that nobody here will end."""
         self.ends_at = math.inf
         """When this runner has to be gone, in monotonic seconds: nothing is tried again later."""
-        self._completions: list[Completion] = []
+        self._completions: list[Completed] = []
         self._weight = 0
         """Characters of their results."""
-        self._under_way: list[Completion] = []
+        self._under_way: list[Completed] = []
         self._settling: dict[asyncio.Task[None], str] = {}
         self._has_some = asyncio.Event()
         self._is_closing = False
@@ -85,7 +103,8 @@ class Outbox:
     @property
     def jobs(self) -> set[str]:
         """Those whose outcome is not written yet."""
-        return {completion.job for completion in (*self._completions, *self._under_way)} | set(self._settling.values())
+        completed = {each.running.claimed.job for each in (*self._completions, *self._under_way)}
+        return completed | set(self._settling.values())
 
     def put(self, running: Running, outcome: Outcome) -> None:
         """Takes an outcome."""
@@ -94,10 +113,8 @@ class Outbox:
             log.warning(TAKEN_OVER, running.claimed.job)
         elif type(outcome) is Returned:
             failpoint("before_completion")
-            self._completions.append(Completion(running.claimed.job, running.claimed.epoch, outcome.result))
+            self._completions.append(Completed(running, outcome.result))
             self._weight += len(outcome.result)
-            if running.gates is not None:
-                self._gates[running.claimed.job] = running.gates
             self._has_some.set()
         elif running.stop.request != "lost":
             task = asyncio.get_running_loop().create_task(self.settle(running, outcome))
@@ -123,7 +140,18 @@ class Outbox:
         self._has_some.set()
 
     async def settle(self, running: Running, outcome: Outcome) -> None:
-        """Decides what follows from an outcome, and writes it."""
+        """Decide what follows from an outcome, and write it; where that cannot be written, that it could not."""
+        try:
+            await self._settle(running, outcome)
+        except Exception as error:
+            log.exception("job %s: how it ended cannot be stored; it ends with that error", running.claimed.job)
+            try:
+                await self._settle(running, unstorable(outcome, error))
+            except Exception:
+                log.exception("gave up writing to the store; the jobs concerned run again elsewhere")
+                self.has_given_up = True
+
+    async def _settle(self, running: Running, outcome: Outcome) -> None:
         claimed = running.claimed
         if isinstance(outcome, Raised) and running.stop.request in (None, "shutdown"):
             outcome = Stopped("shutdown") if await was_caused_by_stop(outcome, self._is_stopping) else outcome
@@ -152,7 +180,7 @@ class Outbox:
         if not applied:
             log.warning(TAKEN_OVER, claimed.job)
         elif transition.error is not None:
-            message = " ".join(transition.error.message.split())[:LONGEST_TOLD]
+            message = one_line(transition.error.message, LONGEST_TOLD)
             log.log(
                 logging.ERROR if transition.state.is_final else logging.WARNING,
                 "job %s (%s): %s: %s: %s",
@@ -170,26 +198,44 @@ class Outbox:
         if unbegun:
             failpoint("before_give_back")
             channel = self._store.backend.channel
-            await self._insist(lambda: self._store.arun(give_back(self._runner.id, unbegun, channel=channel)))
+            try:
+                await self._insist(lambda: self._store.arun(give_back(self._runner.id, unbegun, channel=channel)))
+            except Exception:
+                log.exception("cannot give back jobs that were not begun; they run again elsewhere")
+                self.has_given_up = True
 
     def _begin_batch(self) -> None:
         """Takes what the next commit writes: all there is, unless their results are heavy."""
         self._under_way, self._completions = self._completions, []
         if self._weight > HEAVIEST:
-            weights = list(accumulate(len(completion.result) for completion in self._under_way))
+            weights = list(accumulate(len(each.result) for each in self._under_way))
             cut = bisect(weights, HEAVIEST) + 1
             self._under_way, self._completions = self._under_way[:cut], self._under_way[cut:]
-        self._weight = sum(len(completion.result) for completion in self._completions)
+        self._weight = sum(len(each.result) for each in self._completions)
         if self._completions:
             self._has_some.set()
 
-    async def _complete(self, batch: list[Completion]) -> None:
-        refused = await self._insist(lambda: self._store.arun(complete(self._runner.id, batch)))
-        failpoint("after_completion")
-        for job in refused or ():
-            log.warning(TAKEN_OVER, job)
-        if self._gates:
-            await self._leave([self._gates.pop(each.job) for each in batch if each.job in self._gates])
+    async def _complete(self, batch: Sequence[Completed]) -> None:
+        completions = [Completion(run.claimed.job, run.claimed.epoch, result) for run, result in batch]
+        try:
+            refused = await self._insist(lambda: self._store.arun(complete(self._runner.id, completions)))
+        except Exception as error:
+            await self._complete_in_parts(batch, error)
+        else:
+            failpoint("after_completion")
+            for job in refused or ():
+                log.warning(TAKEN_OVER, job)
+            await self._leave([run.gates for run, _ in batch if run.gates is not None])
+
+    async def _complete_in_parts(self, batch: Sequence[Completed], error: Exception) -> None:
+        """Find the result that the store does not take: the others are written, and its job ends with that error."""
+        middle = len(batch) // 2
+        if middle == 0:
+            running, result = batch[0]
+            await self.settle(running, unstorable(Returned(result), error))
+        for part in (batch[:middle], batch[middle:]) if middle else ():
+            if not self.has_given_up:
+                await self._complete(part)
 
     async def _leave(self, gates: Sequence[Sequence[str]]) -> None:
         """Jobs with limits ended: those who are held before their gates are lined up. Else the sweep does it."""
@@ -198,7 +244,7 @@ class Outbox:
         channel = self._store.backend.channel
         try:
             await self._store.arun(let_through({gate for some in gates for gate in some}, channel=channel))
-        except StoreError as error:
+        except Exception as error:
             log.warning("cannot let jobs through that waited for others: %s; the sweep will", error)
         self._left_gates()
 
@@ -231,22 +277,33 @@ class Outbox:
         )
 
     async def _insist(self, attempt: Callable[[], Awaitable[T]]) -> T | None:
-        """Tries while the lease may still stand; None when it cannot any more, and then this runner has to end."""
+        """Try while the lease may still stand; None when it cannot any more, and then this runner has to end.
+
+        Raises the error of what the store refuses: it failed, the store took another write, and it failed again.
+        """
         deadline = monotonic() + self._settings.lease
-        failures = 0
+        failures, took_another = 0, False
         while True:
             try:
                 return await attempt()
-            except StoreError as error:
+            except Exception as error:
+                is_away = isinstance(error, StoreUnreachable | OutcomeUnknown)
+                if took_another and not is_away:
+                    raise
                 failures += 1
                 pause = random.uniform(0.5, 1) * min(RETRY_LONGEST, RETRY_FIRST * 2**failures)
                 if monotonic() + pause > min(deadline, self.ends_at):
                     log.error("gave up writing to the store: %s; the jobs concerned run again elsewhere", error)
-                    break
+                    self.has_given_up = True
+                    return None
                 log.warning("cannot write to the store: %s; trying again in %.1f s", error, pause)
+                took_another = not is_away and await self._takes_writes()
                 await asyncio.sleep(pause)
-            except Exception:
-                log.exception("gave up writing to the store; the jobs concerned run again elsewhere")
-                break
-        self.has_given_up = True
-        return None
+
+    async def _takes_writes(self) -> bool:
+        try:
+            await self._store.arun(set_idle(self._runner.id, idle=False))
+        except Exception as error:
+            log.debug("the store takes nothing else either: %s", error)
+            return False
+        return True

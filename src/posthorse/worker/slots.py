@@ -152,6 +152,7 @@ class Slots:
 
     def _end(self, running: Running, outcome: Outcome) -> None:
         del self._tasks[running]
+        running.heard = None
         if self.running.get(running.claimed.job) is running:
             del self.running[running.claimed.job]
             self._ended(running, outcome)

@@ -27,7 +27,21 @@ def message_of(error: BaseException) -> str:
     try:
         return str(error)
     except BaseException as broken:
-        return f"<its message cannot be shown: {type(broken).__name__}>"
+        return f"<its message cannot be shown: {name_of(type(broken))}>"
+
+
+def name_of(kind: type) -> str:
+    """The name of a class, as it was defined, whatever its own class makes of that."""
+    return str(_NAME.__get__(kind))
+
+
+def full_name_of(kind: type) -> str:
+    """The same with its module in front, and what it was defined in."""
+    name, module = str(_QUALIFIED_NAME.__get__(kind)), str(_MODULE.__get__(kind))
+    return name if module == "builtins" else f"{module}.{name}"
+
+
+_NAME, _QUALIFIED_NAME, _MODULE = (type.__dict__[name] for name in ("__name__", "__qualname__", "__module__"))
 
 
 def _escaped(character: str) -> str:

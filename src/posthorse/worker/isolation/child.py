@@ -119,14 +119,14 @@ class Child:
         except PosthorseError as error:
             return Ended(Unfit(str(error)), None, 0, 0, is_reusable=False)
         turn.prepare(app, self._plan.longest_transaction)
-        outcome, is_reusable = await self._outcome_of(turn)
+        outcome, is_reusable = await self._outcome_of(turn, app.store.where)
         slices = 0 if turn.journal is None else turn.journal.slices_committed
         return Ended(outcome, turn.stop.request, slices, held(), is_reusable)
 
-    async def _outcome_of(self, turn: Turn) -> tuple[Outcome, bool]:
+    async def _outcome_of(self, turn: Turn, home: str) -> tuple[Outcome, bool]:
         try:
             with limited(turn.begin.max_memory):
-                turn.task = asyncio.create_task(run(turn, self._threads))
+                turn.task = asyncio.create_task(run(turn, self._threads, home=home))
                 outcome = await turn.task
         except asyncio.CancelledError:
             outcome = Stopped(turn.stop.request or "shutdown")
