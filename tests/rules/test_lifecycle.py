@@ -93,6 +93,20 @@ def test_lost_workers_spend_only_losses_and_end_in_a_dead_letter() -> None:
     assert "3 times" in last.error.message
 
 
+@pytest.mark.parametrize("outcome", [Lost("no process"), Crashed("killed", alone=True), Crashed("killed", alone=False)])
+def test_the_first_time_a_job_goes_on_at_once_and_then_it_waits_longer_each_time(outcome: Lost | Crashed) -> None:
+    """A rescue is immediate; a cause that lasts, as a machine without memory, does not empty the budget in a moment."""
+    policy, spent = Policy(max_losses=10, max_crashes=10), Spent()
+    waits: list[int | None] = []
+    for _ in range(9):
+        found = decide(spent, outcome, policy)
+        assert (found.state is State.PENDING) == (found.wait is None)
+        waits.append(found.wait)
+        spent = found.spent
+    assert waits == [None, *(second * 1_000_000 for second in (1, 2, 4, 8, 16, 32, 60, 60))]
+    assert decide(spent, outcome, policy).state is State.FAILED
+
+
 def test_crash_in_company_only_makes_a_suspect() -> None:
     found = decide(Spent(), Crashed("signal 11", alone=False), FIXED)
     assert (found.state, found.solo, found.spent) == (State.PENDING, True, Spent(losses=1))

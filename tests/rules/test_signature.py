@@ -571,7 +571,7 @@ def test_the_limit_of_size_counts_bytes_and_says_what_to_do() -> None:
         signature.encode(("é" * 10,), {}, limit=31)
     assert str(caught.value) == (
         "the arguments of welcome() would take 32 bytes as JSON and the limit is 31; "
-        "keep the bulk in a table or a file and pass its key or path, or raise the limit"
+        "keep the bulk in a table or a file and pass its key or path"
     )
 
 

@@ -210,7 +210,7 @@ class Words(str):
     def __len__(self) -> int:
         raise SystemExit
 
-    def split(self, *_: object) -> NoReturn:
+    def replace(self, *_: object, **__: object) -> NoReturn:
         raise SystemExit
 
 

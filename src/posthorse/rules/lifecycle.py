@@ -2,7 +2,8 @@
 
 Pure. Running a job returns an outcome; `decide` turns it into a transition; the store applies that in one
 fenced statement. Lost workers, crashes and errors are counted apart: only errors spend attempts, only a
-crash while running alone spends the crash budget, and deploys, pauses and time boxes spend nothing.
+crash while running alone spends the crash budget, and deploys, pauses and time boxes spend nothing. A cause that
+lasts must not empty a budget in a moment, so interruptions and crashes wait longer each time.
 """
 
 from __future__ import annotations
@@ -161,6 +162,9 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
 UNFIT_WAIT = 30_000_000
 """How long a job whose arguments do not fit waits before a worker, perhaps of a newer version, looks again."""
 
+FIRST_WAIT, LONGEST_WAIT = 1_000_000, 60_000_000
+"""How long a job waits after its second interruption or crash without progress, and after many."""
+
 _REASONS = {
     "pause": "paused on request",
     "cancel": "cancelled on request",
@@ -256,7 +260,7 @@ def _after_loss(spent: Spent, detail: str, policy: Policy, *, solo: bool = False
     if spent.losses >= policy.max_losses:
         message = f"interrupted {spent.losses} times without progress; the last time: {detail}"
         return _dead(spent, "no progress", JobError(type="NoProgress", message=message))
-    return Transition(state=State.PENDING, event="lost", spent=spent, reason=detail, solo=solo)
+    return _again(spent, "lost", detail, times=spent.losses, solo=solo)
 
 
 def _after_crash(spent: Spent, detail: str, alone: bool, policy: Policy, *, solo: bool) -> Transition:
@@ -266,7 +270,14 @@ def _after_crash(spent: Spent, detail: str, alone: bool, policy: Policy, *, solo
     if spent.crashes >= policy.max_crashes:
         message = f"crashed its {'worker' if solo else 'process'} {spent.crashes} times; the last time: {detail}"
         return _dead(spent, "crashed", JobError(type="Crashed", message=message))
-    return Transition(state=State.PENDING, event="crashed", spent=spent, reason=detail, solo=solo)
+    return _again(spent, "crashed", detail, times=spent.crashes, solo=solo)
+
+
+def _again(spent: Spent, event: str, detail: str, *, times: int, solo: bool) -> Transition:
+    """The first time the job goes on at once: a worker was lost. A cause that lasts is given time."""
+    wait = min(LONGEST_WAIT, FIRST_WAIT << min(times - 2, 10)) if times > 1 else None
+    state = State.PENDING if wait is None else State.SCHEDULED
+    return Transition(state=state, event=event, spent=spent, reason=detail, solo=solo, wait=wait)
 
 
 def _dead(spent: Spent, reason: str, error: JobError) -> Transition:

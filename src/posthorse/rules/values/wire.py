@@ -140,5 +140,5 @@ def too_large(size: int, limit: int, what: str) -> TooLarge:
     """The error for text of that many bytes."""
     return TooLarge(
         f"{what} would take {size:,} bytes as JSON and the limit is {limit:,}; "
-        f"keep the bulk in a table or a file and pass its key or path, or raise the limit"
+        "keep the bulk in a table or a file and pass its key or path"
     )

@@ -1,0 +1,161 @@
+"""What no further attempt can mend does not run the job again, and what may pass does not empty a budget at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import posthorse as ph
+from tests.waiting import until, until_state
+
+RESULTS: dict[str, Callable[[], object]] = {
+    "no form in JSON": object,
+    "finite": lambda: math.nan,
+    "the limit is": lambda: "x" * 5_000_000,
+    "lone surrogate": lambda: "\ud800",
+    "__main__ of a property": lambda: Exploding(a=1),
+}
+
+
+class Exploding(dict[str, int]):
+    def __iter__(self) -> object:  # type: ignore[override]  # of no use to anybody
+        raise SystemExit("__main__ of a property")
+
+    items = __iter__  # type: ignore[assignment]  # the same
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_a_result_that_cannot_be_stored_runs_the_code_once(app: ph.Posthorse, is_async: bool) -> None:
+    runs: list[str] = []
+
+    def give(what: str) -> object:
+        runs.append(what)
+        return RESULTS[what]()
+
+    async def agive(what: str) -> object:
+        return give(what)
+
+    kind = app.job(kind="give", backoff=0)(agive) if is_async else app.job(kind="give", backoff=0)(give)
+    with app.worker():
+        jobs = [kind.enqueue(what) for what in RESULTS]
+        statuses = [until_state(job, "failed", "completed") for job in jobs]
+    assert {status.reason for status in statuses} == {"gave up: its result cannot be stored"}
+    for what, status in zip(RESULTS, statuses, strict=True):
+        assert what in str(status.error)
+        assert "raise the limit" not in str(status.error)
+    assert sorted(runs) == sorted(RESULTS)
+
+
+def test_a_call_that_is_wrong_in_itself_is_not_tried_again_unless_the_job_asks_for_it(app: ph.Posthorse) -> None:
+    runs: list[str] = []
+
+    @app.job(backoff=0)
+    def wrong() -> None:
+        runs.append("wrong")
+        wrong.using(priority=1_000).enqueue()
+
+    @app.job(backoff=0, max_attempts=2, retry_on=ph.InvalidOption)
+    def hopeful() -> None:
+        runs.append("hopeful")
+        raise ph.InvalidOption("perhaps")
+
+    with app.worker():
+        once, twice = wrong.enqueue(), hopeful.enqueue()
+        statuses = [until_state(job, "failed") for job in (once, twice)]
+    assert [status.reason for status in statuses] == [
+        "gave up: InvalidOption would come again: the call itself is wrong",
+        "failed in 2 attempts",
+    ]
+    assert sorted(runs) == ["hopeful", "hopeful", "wrong"]
+
+
+def test_the_store_of_another_application_that_is_away_is_an_error_of_the_job(
+    app: ph.Posthorse, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    billing = ph.Posthorse(f"sqlite:///{tmp_path}/file/no/folder/billing.db")
+
+    @billing.job
+    def bill() -> None: ...
+
+    @app.job(max_attempts=3, backoff="1h")
+    def order() -> None:
+        bill.enqueue()
+
+    @app.job(max_attempts=3, backoff="1h", give_up_on=ph.StoreError)
+    async def order_or_not() -> None:
+        await bill.aenqueue()
+
+    with app.worker():
+        jobs = order.enqueue(), order_or_not.enqueue()
+        statuses = [until_state(job, "scheduled", "failed") for job in jobs]
+    assert [status.reason for status in statuses] == [
+        "attempt 1 of 3 failed",
+        "gave up: StoreUnreachable is in give_up_on",
+    ]
+    assert [status.interruptions for status in statuses] == [0, 0]
+    billing.close()
+
+
+def test_the_own_store_that_is_away_is_a_loss_that_waits_longer_each_time(app: ph.Posthorse) -> None:
+    away = ph.StoreUnreachable("away")
+    away.where = app.store.where
+    runs: list[int] = []
+
+    @app.job(max_attempts=1)
+    def order() -> None:
+        runs.append(1)
+        raise away
+
+    with app.worker():
+        job = order.enqueue()
+        until(lambda: len(runs) == 2)
+        status = until_state(job, "scheduled")
+    assert (status.interruptions, status.reason) == (2, "away")
+    assert status.run_at is not None
+    assert [attempt.outcome for attempt in job.attempts()] == ["lost", "lost"]
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_an_interruption_that_nobody_asked_for_is_an_error(app: ph.Posthorse, is_async: bool) -> None:
+    def stop() -> None:
+        raise ph.Interrupted("not today")
+
+    async def astop() -> None:
+        stop()
+
+    kind = app.job(kind="stop", max_attempts=2, backoff=0)(astop if is_async else stop)
+    with app.worker():
+        status = until_state(kind.enqueue(), "failed")
+    assert status.reason == "failed in 2 attempts"
+    assert status.error is not None
+    assert status.error.type == "posthorse.errors.Interrupted"
+    assert "nothing asked this job to stop" in status.error.message
+    assert "not today" in status.error.message
+
+
+def test_a_pause_that_is_taken_back_on_the_way_out_spends_nothing(app: ph.Posthorse) -> None:
+    begun: list[int] = []
+
+    @app.job(max_attempts=1)
+    def long(ctx: ph.Context) -> str:
+        begun.append(1)
+        if len(begun) > 1:
+            return "to the end"
+        until(lambda: ctx.stop_requested)
+        try:
+            ctx.checkpoint()
+        finally:
+            job.resume()
+            until(lambda: not ctx.stop_requested)
+        return "never"
+
+    with app.worker():
+        job = long.enqueue()
+        until(lambda: begun)
+        job.pause()
+        assert job.result(timeout=30) == "to the end"
+    assert job.status().attempt == 1
