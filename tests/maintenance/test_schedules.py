@@ -524,3 +524,52 @@ def test_wherever_a_look_is_broken_off_a_time_is_neither_lost_nor_run_twice(
     set_clock(app, NOON + HOUR)
     look(app)
     assert times_of(app) == [NOON + HOUR]
+
+
+def test_where_only_policies_changed_the_times_before_the_deploy_still_count(
+    app: ph.Posthorse, other: ph.Posthorse
+) -> None:
+    set_clock(app, NOON)
+    app.schedule(call(app), name="hourly", every="1h", overlap="skip")
+    other.schedule(call(other), name="hourly", every="1h", overlap="allow", misfire="all")
+    look(app)
+    set_clock(app, NOON + 2.5 * HOUR)
+    look(other)
+    assert times_of(app) == [NOON + HOUR, NOON + 2 * HOUR]
+
+
+def test_a_resume_of_a_schedule_that_is_not_paused_passes_no_time_over(app: ph.Posthorse) -> None:
+    set_clock(app, NOON)
+    schedule = app.schedule(call(app), name="hourly", every="1h")
+    look(app)
+    set_clock(app, NOON + 1.5 * HOUR)
+    schedule.resume()
+    look(app)
+    assert times_of(app) == [NOON + HOUR]
+
+
+def test_a_time_that_is_passed_over_leaves_the_last_run_as_it_was(app: ph.Posthorse) -> None:
+    set_clock(app, NOON)
+    schedule = app.schedule(call(app), name="hourly", every="1h", overlap="skip")
+    look(app)
+    for hour in (1, 2):
+        set_clock(app, NOON + hour * HOUR)
+        look(app)
+    [job] = list_statuses(app)
+    status = schedule.status()
+    assert (status.last_at, status.last_job, status.skipped) == (NOON + HOUR, job.id, 1)
+
+
+def test_times_that_were_made_up_late_are_not_run_again_when_the_clock_is_put_back(app: ph.Posthorse) -> None:
+    """They are long ago, and were dealt with a moment ago: what counts is the later of the two."""
+    set_clock(app, NOON)
+    app.schedule(call(app), name="hourly", every="1h", misfire="all", overlap="allow")
+    look(app)
+    set_clock(app, NOON + 60 * HOUR)
+    look(app)
+    set_clock(app, NOON)
+    look(app)
+    for hour in (1, 2):
+        set_clock(app, NOON + hour * HOUR)
+        look(app)
+    assert times_of(app) == [NOON + hour * HOUR for hour in range(1, 61)]

@@ -229,6 +229,9 @@ def test_giving_back_with_a_stale_fence_changes_nothing(yard: Yard) -> None:
     yard.give_back(attempt._replace(epoch=attempt.epoch + 1))
     yard.give_back(attempt._replace(runner=yard.runner()))
     assert yard.state(attempt.job) is State.PROCESSING
+    yard.ask(attempt.job, "pause")
+    yard.give_back(attempt._replace(epoch=attempt.epoch - 1))
+    assert yard.store.read(runners.requests_for(attempt.runner)) == {attempt.job: "pause"}
     assert yard.complete(attempt) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
 
 import pytest
 
@@ -152,6 +153,25 @@ def test_retried_job_starts_with_new_budgets_and_an_epoch_beyond_the_old_worker(
     assert (row.errors, row.crashes, row.losses, row.finished_at) == (0, 0, 0, None)
     assert yard.complete(again) == [again.job]
     assert yard.complete(last) == []
+
+
+def test_a_resume_takes_back_a_pause_and_no_cancel(yard: Yard) -> None:
+    attempt = yard.started()
+    yard.ask(attempt.job, "cancel")
+    yard.ask(attempt.job, "resume")
+    assert yard.store.read(runners.requests_for(attempt.runner)) == {attempt.job: "cancel"}
+
+
+def test_what_was_asked_of_an_earlier_runner_is_dropped_though_another_one_has_the_job(yard: Yard) -> None:
+    attempt = yard.started()
+    yard.ask(attempt.job, "pause")
+    earlier = yard.runner()
+    table = yard.store.backend.dialect.table("controls")
+    with yard.store.transaction() as connection:
+        cast("Any", connection).execute(f"UPDATE {table} SET runner = '{earlier}'")
+    assert yard.bury() == []
+    assert yard.store.read(runners.requests_for(earlier)) == {}
+    assert yard.job(attempt.job).request is None
 
 
 def test_runner_hears_what_is_asked_of_its_jobs(yard: Yard) -> None:

@@ -159,7 +159,7 @@ def test_when_one_ends_the_next_is_lined_up_and_nobody_overtakes_it(yard: Yard) 
     yard.complete(*attempts(first))
     [a4] = enqueue(yard, "a")
     leave(yard, first)
-    assert yard.state(a2) is State.PENDING
+    assert (yard.state(a2), yard.job(a2).reason) == (State.PENDING, None)
     assert yard.state(a3) is State.BLOCKED
     second = claim(yard, runner, 10, rules)
     assert [job.job for job in second.claimed] == [a2]
@@ -527,8 +527,11 @@ def rows(yard: Yard, table: str) -> int:
         return cast("int", found[0])
 
 
-@pytest.mark.parametrize("need", [ONE_EACH, IN_ORDER, PASSING, TWO])
-def test_those_who_left_leave_no_rows_behind(yard: Yard, need: Need) -> None:
+@pytest.mark.parametrize(
+    ("need", "fails"),
+    [(ONE_EACH, False), (ONE_EACH, True), (IN_ORDER, False), (PASSING, False), (PASSING, True), (TWO, False)],
+)
+def test_those_who_left_leave_no_rows_behind(yard: Yard, need: Need, fails: bool) -> None:
     rules, runner = Rules(keyed=[need]) if need.is_keyed else Rules(need), yard.runner()
     most: Counter[str] = Counter()
     lanes = yard.store.lanes({HOME})
@@ -538,7 +541,10 @@ def test_those_who_left_leave_no_rows_behind(yard: Yard, need: Need) -> None:
         yard.store.run(submit.enqueue([msgspec.structs.replace(new, sequence=gate)], lanes, channel=yard.channel))
         passed = claim(yard, runner, 10, rules)
         assert [job.job for job in passed.claimed] == [new.id]
-        yard.complete(*attempts(passed))
+        if fails:
+            yard.fail(*attempts(passed))
+        else:
+            yard.complete(*attempts(passed))
         leave(yard, passed)
         for table in ("slots", "sequences"):
             most[table] = max(most[table], rows(yard, table))
@@ -564,3 +570,14 @@ def test_a_failure_that_the_fence_refuses_takes_no_token_of_the_budget(yard: Yar
     assert fail(second)
     assert yard.state(first.job) is State.PENDING
     assert yard.state(second.job) is State.SCHEDULED
+
+
+def test_a_gate_that_somebody_tries_in_vain_is_neglected_all_the_same(yard: Yard) -> None:
+    """Nobody passed it for long: its limit may have been changed, and newcomers must not hide that."""
+    enqueue(yard, "a", "a")
+    rules, runner = Rules(keyed=[RATE_EACH._replace(step=3600 * SECOND)]), yard.runner(lease=3600 * SECOND)
+    claim(yard, runner, 10, rules)
+    yard.pass_time(seconds=PATIENCE / 1_000_000 + 1)
+    enqueue(yard, "a")
+    assert claim(yard, runner, 10, rules).claimed == []
+    assert len(yard.store.read(neglected_gates(10))) == 1

@@ -148,6 +148,16 @@ def test_waits_are_those_of_the_heads(yard: Yard) -> None:
     assert waits[lanes[1].lane] < 60_000_000
 
 
+def test_a_job_that_had_to_wait_for_its_time_waits_since_then(yard: Yard) -> None:
+    yard.enqueue(1, MAIL, delay=3_600_000_000)
+    yard.pass_time(hours=1, minutes=10)
+    yard.promote()
+    probe = yard.probe(MAIL)
+    assert 600_000_000 <= yard.store.read(claim.waits([probe]))[probe.lane] < 660_000_000
+    [mail] = yard.store.read(queues.queue_rows())
+    assert 600_000_000 <= (mail.waited or 0) < 660_000_000
+
+
 def test_a_full_queue_takes_nothing_and_tells_when_to_come_back(yard: Yard) -> None:
     gauge = {"mail": Gauge(10)}
     submit_to(yard, yard.new(10, MAIL), gauge)
@@ -158,6 +168,7 @@ def test_a_full_queue_takes_nothing_and_tells_when_to_come_back(yard: Yard) -> N
     assert 10 <= full.value.retry_after < 12  # ten jobs, a hundred seconds: one leaves in ten
     submit_to(yard, yard.new(1, REPORTS), gauge)
     assert yard.waiting() == 11
+    submit_to(yard, yard.new(1, REPORTS), {"reports": Gauge(2)})  # what waits elsewhere fills no other queue
     yard.audit()
 
 

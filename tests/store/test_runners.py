@@ -151,3 +151,16 @@ def test_only_a_committed_slice_clears_what_a_job_has_spent_and_mere_progress_do
     for attempt in (first, second):
         yard.store.run(runners.retire(attempt.runner))
     assert {held.job: held.spent for held in yard.store.read(runners.orphans(10))} == held
+
+
+def test_an_earlier_attempt_of_the_same_runner_is_not_held_any_more(yard: Yard) -> None:
+    runner = yard.runner()
+    yard.enqueue(2)
+    first, other = yard.claim(runner, 2)
+    yard.give_back(Attempt(first.job, first.epoch, runner))
+    [again] = yard.claim(runner)
+    assert again.job == first.job
+    looked_at = [(each.job, each.epoch) for each in (first, other)]
+    assert yard.store.read(runners.still_held(runner, looked_at)) == {other.job}
+    assert yard.store.read(runners.still_held(yard.runner(), looked_at)) == set()
+    assert yard.store.read(runners.still_held(runner, [(again.job, again.epoch)])) == {again.job}

@@ -16,7 +16,7 @@ from posthorse.store.base import Operation
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.read import running_count
 from posthorse.store.store import Store
-from posthorse.worker import loop
+from posthorse.worker import loop, outbox
 from posthorse.worker.claiming import Claiming
 from posthorse.worker.prefetch import Prefetch
 from tests.waiting import until, until_state
@@ -136,3 +136,83 @@ def test_jobs_with_limits_are_not_claimed_ahead_of_a_free_slot(app: ph.Posthorse
         go.set()
         for job in jobs:
             job.result(timeout=30)
+
+
+@pytest.mark.usefixtures("ahead")
+def test_more_is_claimed_when_half_of_what_was_claimed_ahead_is_gone(app: ph.Posthorse) -> None:
+    """Not when all of it is, for then the slots would stand idle; and not job by job, for each claim is a commit."""
+    go = threading.Event()
+
+    @app.job
+    def work(number: int) -> None:
+        assert number not in (2, 7) or go.wait(30)
+        if number == 2:
+            go.clear()
+
+    jobs = app.enqueue_many([work.bind(number) for number in range(30)])
+    with app.worker(concurrency=1):  # eleven at once: one that runs, and ten ahead
+        until_state(jobs[1], "completed")
+        assert [job.status().state for job in jobs[10:12]] == ["processing", "pending"]
+        go.set()
+        until_state(jobs[6], "completed")
+        until_state(jobs[11], "processing")
+        assert jobs[8].status().state == "processing"
+        go.set()
+        jobs[-1].result(timeout=30)
+
+
+def test_a_slot_whose_code_goes_on_after_its_job_was_given_up_is_not_free(store_url: str) -> None:
+    app = ph.Posthorse(store_url, lease="6s", grace="100ms")
+    began, go = threading.Event(), threading.Event()
+
+    @app.job
+    def stuck() -> None:
+        began.set()
+        assert go.wait(30)
+
+    @app.job
+    def behind() -> None: ...
+
+    job, other = stuck.enqueue(), behind.enqueue()
+    with app.worker(concurrency=1):
+        assert began.wait(30)
+        job.cancel()
+        until_state(job, "cancelled")
+        threading.Event().wait(0.3)  # for a claim, which should not come
+        assert other.status().state == "pending"
+        go.set()
+        other.result(timeout=30)
+    app.close()
+
+
+@pytest.mark.parametrize("limit", ["LONGEST", "HEAVIEST"])
+def test_nothing_is_claimed_while_more_results_wait_to_be_written_than_may(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    ran: list[int] = []
+
+    @app.job
+    async def work(number: int) -> str:
+        ran.append(number)
+        return "result"
+
+    arun = cast("Callable[[Store, Operation[object]], Awaitable[object]]", Store.arun)
+    may_write = threading.Event()
+
+    async def slow(self: Store, operation: Operation[object]) -> object:
+        if cast("partial[object]", operation.start).func.__name__ == "complete":
+            assert await asyncio.to_thread(may_write.wait, 30)
+        return await arun(self, operation)
+
+    monkeypatch.setattr(Store, "arun", slow)
+    monkeypatch.setattr(Prefetch, "allowance", lambda _: 0)
+    monkeypatch.setattr(outbox, limit, 3 * len('"result"') if limit == "HEAVIEST" else 3)
+    jobs = app.enqueue_many([work.bind(number) for number in range(20)])
+    with app.worker(concurrency=1):
+        until(lambda: len(ran) >= 5, what="one is being written, and four wait")
+        threading.Event().wait(0.2)  # for more, which should not run
+        assert len(ran) == 5
+        may_write.set()
+        for job in jobs:
+            job.result(timeout=30)
+    assert ran == list(range(20))

@@ -6,17 +6,20 @@ import asyncio
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
+from typing import cast
 
 import pytest
 
 import posthorse as ph
-from posthorse.errors import StoreError
+from posthorse.errors import StoreError, StoreUnreachable
 from posthorse.store.base import Operation
 from posthorse.store.operations import queues
 from posthorse.store.operations.claim import Claimed
+from posthorse.store.store import Store
 from posthorse.worker import claiming, marks
 from tests.waiting import until, until_state
 
@@ -539,3 +542,34 @@ def test_of_those_whom_a_gate_holds_the_most_urgent_goes_first(app: ph.Posthorse
         for job in jobs:
             job.result(timeout=30)
     assert order == ["first", "urgent", "plain", "plain, too"]
+
+
+def test_where_nobody_can_be_told_that_a_place_is_free_the_runner_itself_knows(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = ph.Posthorse(store_url, lease="1m", poll="1h")
+    monkeypatch.setattr(claiming, "SHUT_FOR", 3600.0)
+    arun = cast("Callable[[Store, Operation[object]], Awaitable[object]]", Store.arun)
+
+    async def shaky(self: Store, operation: Operation[object]) -> object:
+        if cast("partial[object]", operation.start).func.__name__ == "let_through":
+            raise StoreUnreachable("away")
+        return await arun(self, operation)
+
+    monkeypatch.setattr(Store, "arun", shaky)
+    began, go = threading.Event(), threading.Event()
+
+    @app.job(concurrency=1)
+    def limited() -> None:
+        began.set()
+        assert go.wait(30)
+
+    with app.worker(concurrency=4):
+        first = limited.enqueue()
+        assert began.wait(30)
+        second = limited.enqueue()
+        threading.Event().wait(0.2)  # the runner looks, and finds the gate shut
+        go.set()
+        for job in (first, second):
+            job.result(timeout=30)
+    app.close()

@@ -228,7 +228,8 @@ def test_a_forced_pause_takes_the_job_away_from_whoever_runs_it(app: ph.Posthors
     assert slices == [0, 0, 1, 2, 3]
 
 
-def test_leaving_the_block_stops_a_sliced_job_at_a_border_and_spends_nothing(app: ph.Posthorse) -> None:
+def test_leaving_the_block_stops_a_sliced_job_at_a_border_and_spends_nothing(store_url: str) -> None:
+    app = ph.Posthorse(store_url, lease="6s", grace="1h")  # it is told at once, and not when that is over
     began = threading.Event()
     seen: list[int] = []
 
@@ -251,6 +252,7 @@ def test_leaving_the_block_stops_a_sliced_job_at_a_border_and_spends_nothing(app
     with app.worker():
         assert job.result(timeout=30) == 300
     assert seen == list(range(300))
+    app.close()
 
 
 def test_leaving_the_block_lets_a_plain_job_end(app: ph.Posthorse) -> None:
@@ -427,3 +429,32 @@ def test_versions_of_a_job_only_ever_go_forward(app: ph.Posthorse) -> None:
 
     versions = [event.version for event in app.store.read(events(job.id))]
     assert all(later > earlier for earlier, later in pairwise(versions))
+
+
+def test_what_is_still_being_decided_as_the_worker_ends_is_written(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = threading.Event()
+
+    @app.job(max_attempts=1)
+    def bad(number: int) -> None:
+        began.set()
+        until(lambda: stopping.is_set(), what="the end of the worker")
+        raise ValueError
+
+    stopping = threading.Event()
+    real = Outbox.settle
+
+    async def settle_slowly(outbox: Outbox, running: Running, outcome: Outcome) -> None:
+        await asyncio.sleep(0.5)  # longer than what else there is to do
+        await real(outbox, running, outcome)
+
+    monkeypatch.setattr(Outbox, "settle", settle_slowly)
+    worker = app.worker(concurrency=3)
+    with worker:
+        jobs = app.enqueue_many([bad.bind(number) for number in range(3)])
+        assert began.wait(30)
+        until(lambda: all(job.status().state == "processing" for job in jobs))
+        worker.stop()
+        stopping.set()
+    assert [job.status().state for job in jobs] == ["failed"] * 3

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import posthorse as ph
+from posthorse.store.operations.bad_items import bad_items
 from posthorse.store.operations.read import depths
 from tests.waiting import until_state
 
@@ -586,3 +587,51 @@ def test_the_number_of_a_bad_item_that_was_mended_is_not_given_again(app: ph.Pos
         job.retry_bad_items()
         job.result(timeout=30)
     assert [(one.number, one.item) for one in job.bad_items()] == [(2, 5), (3, 9)]
+
+
+def test_a_bad_item_that_is_retried_in_vain_tells_its_latest_error(app: ph.Posthorse) -> None:
+    errors = iter([ValueError("first"), KeyError("second")])
+
+    @app.job
+    def long(ctx: ph.Context) -> None:
+        for batch in ctx.slices(range(3), tolerate=1):
+            for item in batch:
+                with batch.tolerate(item):
+                    if item == 1:
+                        raise next(errors)
+
+    with app.worker():
+        job = long.enqueue()
+        job.result(timeout=30)
+        [first] = job.bad_items()
+        job.retry_bad_items()
+        job.result(timeout=30)
+    [second] = job.bad_items()
+    assert (str(first.error), str(second.error)) == ("ValueError: first", "KeyError: 'second'")
+    assert (first.number, first.item) == (second.number, second.item)
+    assert first.at < second.at
+    assert second.error.traceback is not None
+    assert "next(errors)" in second.error.traceback
+
+
+def test_bad_items_come_page_by_page_through_all_loops(app: ph.Posthorse) -> None:
+    @app.job
+    def long(ctx: ph.Context) -> None:
+        for name, count in (("a", 3), ("b", 2), ("c", 4)):
+            for batch in ctx.slices(range(count), name=name, tolerate=9):
+                for item in batch:
+                    with batch.tolerate(item):
+                        raise ValueError
+
+    with app.worker():
+        job = long.enqueue()
+        job.result(timeout=30)
+    expected = [(loop, number + 1) for loop, count in (("a", 3), ("b", 2), ("c", 4)) for number in range(count)]
+    for limit in (1, 2, 3, 20):
+        found: list[tuple[str, int]] = []
+        last = ("", 0)
+        while page := app.store.read(bad_items(job.id, loop=last[0], number=last[1], limit=limit)):
+            assert len(page) <= limit
+            found += [(one.loop, one.number) for one in page]
+            last = found[-1]
+        assert found == expected
