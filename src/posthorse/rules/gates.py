@@ -26,6 +26,12 @@ SECOND = 1_000_000_000
 LONGEST_VALUE = 200
 """Characters of a value in the name of a gate; a longer one is known by its digest."""
 
+LONGEST_NAME = 2_000
+"""Bytes of the name of a gate: an entry of PostgreSQL's index has room for 2,704."""
+
+WHOLE_PARTS = 3
+"""Parts of a longer name that are not shortened: what limit it is, by which its gates are found."""
+
 
 class Demand(NamedTuple):
     """What a rate or a concurrency asks of jobs: a gate for all, or one for each value of what it is kept apart by."""
@@ -104,7 +110,11 @@ def need_of_sequence(limit: Sequence, *, kind: str, tenant: str, value: object =
 def gate_name(*parts: object) -> str:
     """The name of a gate: a JSON array, so that no part can pass for two. Raises TypeError or ValueError for parts that
     JSON does not know."""
-    return msgspec.json.encode([_short(part) for part in parts]).decode()
+    name = msgspec.json.encode([_short(part) for part in parts])
+    if len(name) > LONGEST_NAME:
+        whole, values = parts[:WHOLE_PARTS], parts[WHOLE_PARTS:]
+        name = msgspec.json.encode([*map(_short, whole), *map(_digest, values)])
+    return name.decode()
 
 
 def in_order(gates: Iterable[str]) -> list[str]:
@@ -258,4 +268,8 @@ def _short(part: object) -> object:
     text = encode_in_order(part).decode()
     if len(text) <= LONGEST_VALUE:
         return plain_numbers(text)
-    return blake2b(text.encode(), digest_size=16).hexdigest()
+    return _digest(part)
+
+
+def _digest(part: object) -> str:
+    return blake2b(encode_in_order(part), digest_size=16).hexdigest()

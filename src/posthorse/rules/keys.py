@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Literal
 
 from posthorse.clock import microseconds
@@ -11,6 +12,12 @@ from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.values.misfit import short
 
 LONGEST_KEY = 512
+
+LONGEST_STORED = 1_000
+"""Bytes of a key that the store keeps as it is. An entry of an index of PostgreSQL has room for 2,704: beside it there are
+the names of a tenant and a kind, of up to 800 each."""
+
+DIGESTED = "*long:"
 
 WHOLE_APP = "*app"
 """Where keys stand that count for all kinds; `*` is no part of any name, so no kind is called so."""
@@ -44,6 +51,17 @@ class Key:
     def span(self) -> int | None:
         """Microseconds for which the key counts."""
         return None if self.ttl is None else microseconds(as_timedelta(self.ttl, name="Key.ttl"))
+
+
+def stored_key(scope: str, key: str) -> tuple[str, str]:
+    """The scope and the key as the store has them: a key that is too long for its index is known by its digest.
+
+    Such keys have scopes of their own, so that no digest is taken for a key that somebody wrote.
+    """
+    text = key.encode()
+    if len(text) <= LONGEST_STORED:
+        return scope, key
+    return f"{DIGESTED}{scope}", sha256(text).hexdigest()
 
 
 def as_key(value: object) -> Key:

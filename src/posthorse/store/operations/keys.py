@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, cast
 
 from posthorse.errors import KeyConflict, StoreError
 from posthorse.rules.job import NewJob
+from posthorse.rules.keys import stored_key
 from posthorse.store.base import Steps, ask, ask_rows, operation, quiet
 
 Entry = tuple[str, str, str]
@@ -98,8 +99,8 @@ def take_keys(jobs: Sequence[NewJob]) -> Steps[dict[str, str]]:
 
 def wanted_key(job: NewJob) -> Wanted:
     """The entry of a job with a key."""
-    scope = job.lane.kind if job.key_scope is None else job.key_scope
-    return Wanted(job.tenant or "", scope, cast("str", job.key), job.id, cast("str", job.fingerprint), job.key_span)
+    scope, key = stored_key(job.lane.kind if job.key_scope is None else job.key_scope, cast("str", job.key))
+    return Wanted(job.tenant or "", scope, key, job.id, cast("str", job.fingerprint), job.key_span)
 
 
 @quiet

@@ -9,6 +9,7 @@ from posthorse.errors import JobNotFound
 from posthorse.rules.job import Lane, NewJob, State
 from posthorse.store.base import Steps, ask, operation, unrepeatable_operation
 from posthorse.store.operations.claim import Claimed
+from posthorse.store.operations.keys import wanted_key
 from posthorse.store.operations.submit import Submitted, enqueue
 
 
@@ -18,8 +19,8 @@ def enqueue_anew(job: NewJob, lanes: Mapping[Lane, int], *, channel: str) -> Ste
 
     Raises KeyConflict when that one has other arguments.
     """
-    entry = {"tenant": job.tenant or "", "scope": job.lane.kind, "key": job.key}
-    yield ask("pass_key_on", job=job.id, fingerprint=job.fingerprint, **entry)
+    tenant, scope, key = wanted_key(job).entry
+    yield ask("pass_key_on", job=job.id, fingerprint=job.fingerprint, tenant=tenant, scope=scope, key=key)
     [submitted] = yield from enqueue([job], lanes, channel=channel).start()
     return submitted
 

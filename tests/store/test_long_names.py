@@ -1,0 +1,75 @@
+"""The longest names that are allowed, in letters that take most room and cannot be compressed, fit every index."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+import posthorse as ph
+from posthorse.rules.gates import gate_name
+from posthorse.rules.keys import LONGEST_STORED, stored_key
+
+CHANCE = random.Random(1)
+
+
+def letters(count: int) -> str:
+    """Ideographs beyond the basic plane: four bytes each."""
+    return "".join(chr(CHANCE.randrange(0x20000, 0x2A6D0)) for _ in range(count))
+
+
+@pytest.fixture
+def application(store_url: str) -> ph.Posthorse:
+    app = ph.Posthorse(store_url, lease="6s", poll="0.5s")
+    app.migrate()
+    return app
+
+
+def test_the_longest_key_of_the_longest_names_counts(application: ph.Posthorse) -> None:
+    app = application
+    kind, queue, tenant, key = letters(200), letters(200), letters(200), letters(512)
+
+    @app.job(kind=kind, queue=queue)
+    def work(n: int) -> int:
+        return n
+
+    first = work.using(key=key, tenant=tenant).enqueue(1)
+    again = work.using(key=key, tenant=tenant).enqueue(1)
+    other = work.using(key=f"{key[:-1]}x", tenant=tenant).enqueue(1)
+    assert (again.id, again.created) == (first.id, False)
+    assert other.created
+    assert work.using(key=ph.Key(key, scope="app"), tenant=tenant).enqueue(1).created
+    with pytest.raises(ph.KeyConflict):
+        work.using(key=key, tenant=tenant).enqueue(2)
+    app.close()
+
+
+def test_limits_by_the_longest_values_let_their_jobs_through(application: ph.Posthorse) -> None:
+    app = application
+    kind, tenant, name = letters(200), letters(200), letters(190)
+    names: dict[str, object] = {}
+    exec(f"def work({name}: str) -> int:\n    return 1\n", names)
+    limited = app.job(
+        kind=kind,
+        concurrency=ph.Concurrency(1, per=name),
+        rate=ph.Rate("100/s", per=name),
+        sequence=ph.Sequence(per=name),
+    )(names["work"])  # type: ignore[call-overload]  # made here
+    jobs = [limited.using(tenant=tenant).enqueue(letters(200)) for _ in range(3)]
+    with app.worker():
+        assert [job.result(timeout=60) for job in jobs] == [1, 1, 1]
+    app.close()
+
+
+def test_no_digest_is_taken_for_a_key_that_somebody_wrote() -> None:
+    scope, digest = stored_key("work", letters(512))
+    assert (scope, digest) != stored_key("work", digest)
+    assert stored_key("work", "k" * LONGEST_STORED) == ("work", "k" * LONGEST_STORED)
+
+
+def test_long_gates_differ_where_their_values_do() -> None:
+    what = ("rate", "kind", letters(200), letters(200))
+    one, other = letters(200), letters(200)
+    assert gate_name(*what, one) != gate_name(*what, other)
+    assert len(gate_name(*what, one).encode()) < 2_000
+    assert gate_name(*what, one).startswith(gate_name(*what[:3]).removesuffix("]") + ",")
