@@ -14,8 +14,8 @@ from posthorse.rules.values.misfit import short
 LONGEST_KEY = 512
 
 LONGEST_STORED = 1_000
-"""Bytes of a key that the store keeps as it is. An entry of an index of PostgreSQL has room for 2,704: beside it there are
-the names of a tenant and a kind, of up to 800 each."""
+"""Bytes of a key that the store keeps as it is. An entry of an index of PostgreSQL has room for 2,704: beside it there
+are the names of a tenant and a kind, of up to 800 each."""
 
 DIGESTED = "*long:"
 
