@@ -96,13 +96,16 @@ def test_a_runner_with_a_job_that_does_not_end_is_replaced_and_its_neighbours_ke
     crash.check()
 
 
-def test_a_thread_that_goes_on_after_its_cancel_counts_as_cancelled(sqlite_crash: Crash) -> None:
+@pytest.mark.parametrize("force", [False, True])
+def test_a_thread_that_goes_on_after_its_cancel_counts_as_cancelled(sqlite_crash: Crash, force: bool) -> None:
     crash = sqlite_crash
     stuck = sleep_in_thread.enqueue(600)
     worker = crash.start(grace="1s")
     crash.wait_for_mark(stuck.id, "begin")
     [runner] = worker.runners
-    stuck.cancel()
+    stuck.cancel(force=force)
     wait_for(lambda: stuck.status().state == "cancelled", "the cancel by force")
     wait_for(lambda: not runner.is_alive and worker.runners, "another runner")
+    assert crash.events(stuck) == ["cancelled"]
+    assert add.enqueue(1, 2).result(timeout=30) == 3
     crash.check()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from msgspec import structs
 
 import posthorse as ph
 from posthorse.worker.isolation import cells
+from posthorse.worker.isolation.cell import Cell, open_cell
+from posthorse.worker.isolation.messages import Plan
 from tests.marked import MARKER, living
 from tests.waiting import until, until_state
 from tests.worker import isolated_jobs as jobs
@@ -119,6 +122,40 @@ def test_a_job_that_crashes_its_child_again_is_a_dead_letter_and_was_no_suspect(
         with pytest.raises(ph.JobFailed, match="crashed its process 2 times"):
             job.result(timeout=30)
     assert (job.status().crashes, job.status().interruptions) == (2, 0)
+
+
+@pytest.mark.parametrize("text", ["\0\0\0\5words and words", "x" * 1000, "\xff" * 30])
+def test_a_job_that_writes_into_the_channel_of_its_process_ends_alone(
+    app: ph.Posthorse, left: Living, text: str
+) -> None:
+    with app.worker(concurrency=1):
+        job = jobs.write_everywhere.enqueue(text)
+        status = until_state(job, "failed")
+        assert jobs.pid.enqueue().result(timeout=30) > 0
+    assert (status.reason, status.crashes) == ("crashed", 1)
+    assert "wrote into the channel of its process" in str(status.error)
+    assert left() == []
+
+
+def test_while_no_process_can_be_started_a_job_waits_and_loses_nothing(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+
+    async def refused(plan: Plan, folder: str | None) -> Cell:
+        tries.append(1)
+        if len(tries) < 3:
+            raise BlockingIOError("no more processes")
+        return await open_cell(plan, folder)
+
+    monkeypatch.setattr(cells, "open_cell", refused)
+    with app.worker():
+        job = jobs.pid.enqueue()
+        assert job.result(timeout=30) > 0
+    assert [attempt.outcome for attempt in job.attempts()] == ["lost", "lost", "completed"]
+    ends = [attempt.finished_at for attempt in job.attempts() if attempt.finished_at]
+    assert ends[2] - ends[1] >= timedelta(seconds=1)  # the cause lasts: it waits
+    assert job.status().attempt == 1
 
 
 # ── limits ───────────────────────────────────────────────────────────────────────────────────────────

@@ -14,6 +14,7 @@ import posthorse as ph
 from posthorse.rules.lifecycle import Transition, decide
 from posthorse.rules.values.results import encode_result
 from posthorse.worker import execution
+from posthorse.worker.event_loop import new_loop, run_to_end
 from tests.waiting import until, until_state
 
 _colour: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
@@ -181,3 +182,73 @@ def test_whatever_escapes_from_where_a_job_runs_is_its_own_error(
         status = until_state(job, "failed")
         assert plain.enqueue().result(timeout=30) == "whole"
     assert str(status.error) == f"{__name__}.Escape: escaped"
+
+
+@pytest.mark.parametrize("how", ["exit in a task", "exit in a callback", "stop", "group"])
+def test_code_of_a_job_that_would_end_the_loop_ends_no_other_job(app: ph.Posthorse, how: str) -> None:
+    may_end = threading.Event()
+
+    async def leave() -> None:
+        raise SystemExit(3)
+
+    def leave_now() -> None:
+        raise SystemExit(3)
+
+    @app.job(max_attempts=1)
+    async def ends_the_loop() -> str:
+        loop = asyncio.get_running_loop()
+        if how == "group":
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(leave())
+        elif how == "exit in a task":
+            background.append(loop.create_task(leave()))
+        elif how == "exit in a callback":
+            loop.call_soon(leave_now)
+        else:
+            loop.stop()
+        await asyncio.sleep(0.05)
+        return "through"
+
+    @app.job(max_attempts=1)
+    def neighbour() -> str:
+        may_end.wait(30)
+        return "whole"
+
+    background: list[asyncio.Task[None]] = []
+    with app.worker(concurrency=2):
+        slow = neighbour.enqueue()
+        until_state(slow, "processing")
+        status = until_state(ends_the_loop.enqueue(), "completed", "failed")
+        may_end.set()
+        assert slow.result(timeout=30) == "whole"
+    assert status.state == ("failed" if how == "group" else "completed")
+    assert str(status.error) == "SystemExit: 3" if how == "group" else status.error is None
+
+
+@pytest.mark.parametrize("make", [new_loop, asyncio.new_event_loop])
+def test_a_loop_goes_on_with_all_that_was_ready(make: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    loop, ran = make(), list[str]()
+
+    def leave() -> None:
+        ran.append("leaves")
+        raise SystemExit(3)
+
+    async def main() -> str:
+        running = asyncio.get_running_loop()
+        running.call_soon(ran.append, "before")
+        running.call_soon(leave)
+        running.call_soon(ran.append, "after")
+        await asyncio.sleep(0.01)
+        running.stop()
+        await asyncio.sleep(0.01)
+        return "done"
+
+    assert run_to_end(loop, main()) == "done"
+    assert ran == ["before", "leaves", "after"]
+    with pytest.raises(SystemExit):
+        run_to_end(loop, _leaves())
+    loop.close()
+
+
+async def _leaves() -> None:
+    raise SystemExit

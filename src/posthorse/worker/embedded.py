@@ -32,6 +32,7 @@ from posthorse.store.operations.runners import Runner, register, retire
 from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
 from posthorse.store.store import Store
 from posthorse.version import VERSION
+from posthorse.worker.event_loop import run_to_end
 from posthorse.worker.heartbeat import Heart, Pulse
 from posthorse.worker.isolation.origin import check_may_work
 from posthorse.worker.loop import Loop
@@ -116,7 +117,7 @@ class EmbeddedWorker:
     def _run(self) -> None:
         try:
             with asyncio.Runner(loop_factory=_steady_loop) as runner:
-                runner.run(self._main())
+                run_to_end(runner.get_loop(), self._main())
         except BaseException as error:
             log.critical("the worker ended: %r; whoever leaves its block is told", error)
             self._failure = error

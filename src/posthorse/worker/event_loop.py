@@ -1,10 +1,15 @@
-"""The event loop of a process that runs jobs: uvloop's where it is installed."""
+"""The event loop of a process that runs jobs: uvloop's where it is installed. It goes on whatever jobs do."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import TypeVar
+
+T = TypeVar("T")
+log = logging.getLogger("posthorse.worker")
 
 _make: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 with suppress(ImportError):
@@ -16,3 +21,18 @@ with suppress(ImportError):
 def new_loop() -> asyncio.AbstractEventLoop:
     """Make one that runs nothing yet."""
     return _make()
+
+
+def run_to_end(loop: asyncio.AbstractEventLoop, main: Coroutine[None, None, T]) -> T:
+    """Run until `main` is done.
+
+    A task that a job started and that raises SystemExit, or code that stops the loop, would end the loop for all.
+    """
+    task = loop.create_task(main)
+    while True:
+        try:
+            return loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt, RuntimeError) as error:
+            if task.done() or loop.is_closed():
+                raise
+            log.error("code of a job stopped the event loop of its worker, which goes on: %r", error)

@@ -57,7 +57,7 @@ class Ears:
         beyond: list[Running] = []
         for running in list(self._jobs.values()):
             verdict = running.overdue(now, self._patience)
-            if verdict is None or running.verdict is not None or running.stop.request == "lost":
+            if verdict is None or running.verdict is not None:
                 continue
             running.verdict = verdict
             job, kind = running.claimed.job, running.kind.kind

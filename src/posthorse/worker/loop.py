@@ -253,6 +253,8 @@ class Loop:
                 await self._listen()
             except PosthorseError as error:
                 log.warning("cannot hear what is asked of jobs: %s", error)
+            except Exception:  # one job that cannot be dealt with must not leave the others unheard
+                log.exception("cannot hear what is asked of jobs")
 
     async def _listen(self) -> None:
         """Hears within a second what is asked of running jobs, and returns a backlog that does not move."""

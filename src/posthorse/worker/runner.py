@@ -24,7 +24,7 @@ from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
 from posthorse.version import VERSION
 from posthorse.worker import signals
 from posthorse.worker.embedded import retire_quietly
-from posthorse.worker.event_loop import new_loop
+from posthorse.worker.event_loop import new_loop, run_to_end
 from posthorse.worker.launch import import_before_the_project, inherited_socket
 from posthorse.worker.loop import Loop
 from posthorse.worker.plan import AWAY, LOST_LEASE, MISFIT, SPOILT, UNUSABLE, Plan
@@ -174,7 +174,7 @@ def _run(process: RunnerProcess) -> int:
     loop = new_loop()
     asyncio.set_event_loop(loop)
     try:
-        return loop.run_until_complete(process.main())
+        return run_to_end(loop, process.main())
     except SchemaMismatch as error:
         log.error("the runner ends: %s", error)
         return MISFIT

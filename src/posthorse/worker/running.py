@@ -23,7 +23,7 @@ class Running:
 
     __slots__ = (
         "_cancelled_at",
-        "_knows_of_its_loss",
+        "_lost_at",
         "began",
         "claimed",
         "gates",
@@ -67,7 +67,8 @@ class Running:
         self.verdict: Outcome | None = None
         """What the end by force of a job is to count as."""
         self._cancelled_at: float | None = None
-        self._knows_of_its_loss = False
+        self._lost_at: float | None = None
+        """When its code was told that its lease is gone."""
 
     @property
     def timeout(self) -> float | None:
@@ -122,8 +123,8 @@ class Running:
     def lose(self) -> None:
         """Its lease is gone. It is interrupted once, however often that is noticed: it may be cleaning up."""
         self.stop.ask("lost")
-        if self.heard is not None and not self._knows_of_its_loss:
-            self._knows_of_its_loss = True
+        if self._lost_at is None and self.heard is not None:
+            self._lost_at = monotonic()
             self._hear(True)
 
     def cancel(self) -> None:
@@ -141,6 +142,8 @@ class Running:
 
     def overdue(self, now: float, patience: float) -> Outcome | None:
         """What a job that listens to nothing counts as, once it was given that many seconds; None until then."""
+        if self._lost_at is not None:  # as by a forced stop: what it comes to counts for nothing any more
+            return Stopped("lost") if now > self._lost_at + patience else None
         if self._cancelled_at is not None and now > self._cancelled_at + patience:
             return Stopped("cancel")
         timeout = self.timeout

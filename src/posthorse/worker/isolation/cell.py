@@ -18,6 +18,7 @@ from posthorse.worker.isolation.messages import (
     Ask,
     Begin,
     Ended,
+    Garbled,
     Plan,
     Ready,
     ToChild,
@@ -71,14 +72,14 @@ class Cell:
             self._child = message.pid
         return True
 
-    async def run(self, begin: Begin, *, kill_after: float | None, max_memory: int | None) -> Ended | None:
-        """Runs a job; None when the child ended before it told how the job did."""
+    async def run(self, begin: Begin, *, kill_after: float | None, max_memory: int | None) -> Ended | Garbled | None:
+        """Run a job; None when the child ended before it told how the job did."""
         self.jobs += 1
         if kill_after or max_memory:
             self._tell_warden(b"limit %.3f %d\n" % (kill_after or 0, max_memory or 0))
         self._send(begin)
         message = await next_to_runner(self._from_child)
-        return message if isinstance(message, Ended) else None
+        return None if isinstance(message, Ready) else message
 
     def ask(self, request: str, *, is_urgent: bool) -> None:
         """Asks the job to stop."""

@@ -13,11 +13,11 @@ import sys
 import msgspec
 
 from posthorse.clock import monotonic
-from posthorse.rules.lifecycle import Lost, Outcome, Stopped, Unfit
+from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Stopped, Unfit
 from posthorse.store.store import Store
 from posthorse.worker.isolation.cell import Cell, open_cell
 from posthorse.worker.isolation.fate import outcome_of, status_in_words
-from posthorse.worker.isolation.messages import Begin, Ended, Plan
+from posthorse.worker.isolation.messages import Begin, Ended, Garbled, Plan
 from posthorse.worker.isolation.origin import NotFound, Origin, origin_of
 from posthorse.worker.launch import STARTED_IN
 from posthorse.worker.running import Running
@@ -34,6 +34,9 @@ MOST_GROWTH = 256_000_000
 
 LAST_WORDS = 0.5
 """Seconds that a job gets to clean up when the grace is over."""
+
+
+GARBLED = "it wrote into the channel of its process, which is Posthorse's alone; its process was killed"
 
 
 class Cells:
@@ -66,6 +69,9 @@ class Cells:
         running.heard = lambda is_urgent: self._tell(running, cell, is_urgent)
         try:
             return await self._run_in(cell, running, origin)
+        except BaseException:
+            cell.kill()
+            raise
         finally:
             running.heard = None
             del self._busy[running]
@@ -101,6 +107,11 @@ class Cells:
         running.began = monotonic()
         begin = Begin(running.claimed, self._runner, running.kind.kind, origin, running.timeout, options.max_memory)
         ended = await cell.run(begin, kill_after=options.kill_after, max_memory=options.max_memory)
+        if isinstance(ended, Garbled):
+            cell.kill()
+            await cell.becomes_over()
+            running.slices_committed = None
+            return self._as_asked(running) or Crashed(GARBLED, alone=True, is_contained=True)
         if ended is None:
             fate = await cell.becomes_over()
             running.slices_committed = None

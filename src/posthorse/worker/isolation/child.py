@@ -23,7 +23,7 @@ from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.finish import Attempt
 from posthorse.store.patience import wait_as, worker_waiting
 from posthorse.worker import signals
-from posthorse.worker.event_loop import new_loop
+from posthorse.worker.event_loop import new_loop, run_to_end
 from posthorse.worker.execution import FromThread, evidence, run
 from posthorse.worker.isolation.finding import find_application
 from posthorse.worker.isolation.memory import held, limited
@@ -109,9 +109,16 @@ class Child:
         threading.Thread(target=self._listen, args=(loop,), name="posthorse-channel", daemon=True).start()
         self._send(Ready(os.getpid()))
         while (turn := await self._turns.get()) is not None:
-            self._send(await self._end_of(turn))
+            self._send(await self._whatever_came_of(turn))
         for app in self._apps.values():
             app.close()
+
+    async def _whatever_came_of(self, turn: Turn) -> Ended:
+        try:
+            return await self._end_of(turn)
+        except BaseException as error:
+            log.exception("job %s could not be run to its end", turn.claimed.job)
+            return Ended(Raised(evidence(error)), turn.stop.request, 0, held(), is_reusable=False)
 
     async def _end_of(self, turn: Turn) -> Ended:
         try:
@@ -199,4 +206,4 @@ def main(descriptor: int) -> None:
 def _run(child: Child) -> None:
     loop = new_loop()
     asyncio.set_event_loop(loop)
-    loop.run_until_complete(child.main())
+    run_to_end(loop, child.main())

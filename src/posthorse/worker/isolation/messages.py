@@ -1,4 +1,4 @@
-"""What a runner and the child of a job say to each other, and how it lies on the wire: a length, then msgpack."""
+"""What a runner and the child of a job say to each other, as a mark, a length, then msgpack."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from posthorse.rules.lifecycle import Outcome
 from posthorse.store.operations.claim import Claimed
 from posthorse.worker.isolation.origin import Origin
 
-_LENGTH = 4
+_MARK, _LENGTH = b"\x93ph1", 4
+LONGEST = 64_000_000
+"""Bytes of a message. A job can write into any descriptor of its process: what looks otherwise is not of the child."""
 
 
 class Plan(msgspec.Struct, frozen=True, tag=True):
@@ -71,6 +73,10 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
     is_reusable: bool
 
 
+class Garbled(msgspec.Struct, frozen=True):
+    """Somebody else has written into the channel: nothing that comes is to be believed."""
+
+
 ToChild = Plan | Begin | Ask | Withdraw
 ToRunner = Ready | Ended
 
@@ -82,25 +88,33 @@ _decode_to_runner = msgspec.msgpack.Decoder(ToRunner).decode
 def packed(message: ToChild | ToRunner) -> bytes:
     """A message as it is sent."""
     body = _encode(message)
-    return len(body).to_bytes(_LENGTH) + body
+    return _MARK + len(body).to_bytes(_LENGTH) + body
 
 
 def next_to_child(file: BinaryIO) -> ToChild | None:
-    """Waits for a message; None when the runner is gone."""
+    """Wait for a message; None when the runner is gone. Raises an error for what is none."""
     try:
-        head = file.read(_LENGTH)
-        body = file.read(int.from_bytes(head)) if len(head) == _LENGTH else b""
+        head = file.read(len(_MARK) + _LENGTH)
+        body = file.read(_length_in(head)) if len(head) == len(_MARK) + _LENGTH else b""
     except OSError:
         return None
     return _decode_to_child(body) if body else None
 
 
-async def next_to_runner(reader: asyncio.StreamReader) -> ToRunner | None:
-    """Waits for a message; None when the child is gone."""
+async def next_to_runner(reader: asyncio.StreamReader) -> ToRunner | Garbled | None:
+    """Wait for a message; None when the child is gone."""
     try:
-        head = await reader.readexactly(_LENGTH)
-        body = await reader.readexactly(int.from_bytes(head))
+        head = await reader.readexactly(len(_MARK) + _LENGTH)
+        message: ToRunner = _decode_to_runner(await reader.readexactly(_length_in(head)))
     except (asyncio.IncompleteReadError, OSError):
         return None
-    message: ToRunner = _decode_to_runner(body)
+    except (ValueError, msgspec.MsgspecError):
+        return Garbled()
     return message
+
+
+def _length_in(head: bytes) -> int:
+    length = int.from_bytes(head[len(_MARK) :])
+    if not head.startswith(_MARK) or length > LONGEST:
+        raise ValueError("this is no message of Posthorse")
+    return length
