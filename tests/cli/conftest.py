@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -125,6 +126,11 @@ class Shop:
 
     def command(self, *words: str | bytes) -> Sequence[str | bytes]:
         return [sys.executable, "-c", "from posthorse.cli import main; main()", *words]
+
+    def forget(self) -> None:
+        """The next command imports the application anew, with what was written into its file meanwhile."""
+        sys.modules.pop("shop", None)
+        importlib.invalidate_caches()
 
     def close(self) -> None:
         """Closes the store, if anybody opened it."""

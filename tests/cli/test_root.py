@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-import click
 import pytest
 
 from posthorse.cli.exits import Exit
-from posthorse.cli.root import COMMANDS, root
+from posthorse.cli.root import COMMANDS
 from posthorse.version import VERSION
 from tests.cli.conftest import Shop
 
 NAMES = [name for section in COMMANDS.values() for name in section]
-MANUAL = Path(__file__).parents[2] / "docs" / "cli.md"
-
-
-def command_named(name: str) -> click.Command:
-    command = root.get_command(click.Context(root), name)
-    assert command is not None
-    return command
 
 
 def test_help_lists_every_command(shop: Shop) -> None:
@@ -35,28 +26,6 @@ def test_no_words_mean_help(shop: Shop) -> None:
 def test_summary_of_a_command_opens_its_own_help(shop: Shop, name: str) -> None:
     summary = next(section[name][1] for section in COMMANDS.values() if name in section)
     assert shop.done(name, "--help").split("\n\n")[1].strip() == summary
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_every_command_takes_json_url_and_application(name: str) -> None:
-    options = {option for parameter in command_named(name).params for option in parameter.opts}
-    own_jobs = {"--app"} if name == "bench" else set[str]()  # it brings an application of its own
-    assert {"--json", "--url", "--app"} - own_jobs <= options
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_every_command_and_option_is_documented(name: str) -> None:
-    manual = MANUAL.read_text(encoding="utf-8")
-    chapter = re.search(rf"^### {name}$(.*?)(?=^##|\Z)", manual, re.MULTILINE | re.DOTALL)
-    assert chapter, f"docs/cli.md says nothing of {name}"
-    for parameter in command_named(name).params:
-        if isinstance(parameter, click.Option) and not {"--json", "--app", "--url"} & set(parameter.opts):
-            assert any(option in chapter[1] for option in parameter.opts), f"{name} {parameter.opts}"
-
-
-def test_every_exit_code_is_documented() -> None:
-    documented = re.findall(r"^\| (\d+) \|", MANUAL.read_text(encoding="utf-8"), re.MULTILINE)
-    assert [int(code) for code in documented] == [code.value for code in Exit]
 
 
 def test_version(shop: Shop) -> None:

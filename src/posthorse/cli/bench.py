@@ -19,7 +19,7 @@ from posthorse.cli.exits import Exit
 from posthorse.cli.options import size_options
 from posthorse.cli.screen import clean, out_json, say
 from posthorse.cli.tables import Column, out_table
-from posthorse.cli.target import json_option
+from posthorse.cli.target import FIRST_PATIENCE, be_patient, json_option
 from posthorse.errors import NotAllowed
 from posthorse.ids import new_id
 from posthorse.rules.job import State
@@ -64,6 +64,7 @@ def bench(jobs: int, processes: int, concurrency: int, url: str | None, as_json:
     with ExitStack() as stack:
         app.use_url(url or _temporary_store(stack))
         stack.callback(app.close)
+        be_patient(app, FIRST_PATIENCE)
         beginning = new_id()
         try:
             rates = _measure(app, jobs, processes, concurrency)

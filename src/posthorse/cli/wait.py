@@ -42,11 +42,12 @@ def wait(
     deadline = None if seconds is None else time.monotonic() + seconds
     app = open_store(target, url)
     pending = list(dict.fromkeys(find_id(app, typed) for typed in job_ids))
-    be_patient(app)
     ended: list[State] = []
     pause = FIRST_PAUSE
     while True:
-        for finished in _finished(app, pending):
+        found = _finished(app, pending)
+        be_patient(app)  # from now on: it was there
+        for finished in found:
             _report(finished, as_json)
             pending.remove(finished.job)
             ended.append(finished.state)
