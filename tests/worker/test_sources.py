@@ -31,7 +31,8 @@ from posthorse.errors import InvalidOption, UsageError
 from posthorse.rules.cursor import Cursor, cursor_of_key, key_of_cursor
 from posthorse.worker.hands import LoopHands
 from posthorse.worker.journal import Journal
-from posthorse.worker.sources import AsyncSource, Chunk, Source, as_source, csv, keyset, lines
+from posthorse.worker.sources import AsyncSource, Chunk, Source, as_source, csv, csv_rows, keyset, lines
+from posthorse.worker.sources.base import ReadsPast
 from posthorse.worker.sources.files import Content
 
 T = TypeVar("T")
@@ -45,25 +46,47 @@ def stored(cursor: Cursor) -> Cursor:
     return json.loads(json.dumps(cursor))  # type: ignore[no-any-return]
 
 
-def looped(make: Callable[[], Source[T]], limits: Sequence[int], interruptions: Sequence[bool]) -> list[T]:
+def looped(
+    make: Callable[[], Source[T]], limits: Sequence[int], interruptions: Sequence[bool], items: list[T] | None = None
+) -> list[T]:
     """All items of a loop with these limits; where an interruption says so, the source is made anew."""
-    source, cursor, items = make(), None, list[T]()
+    source, cursor, items = make(), None, [] if items is None else items
     turn = 0
-    while True:
-        limit = limits[turn % len(limits)]
-        chunk = source.read(cursor, limit)
-        assert len(chunk.items) <= limit
-        items += chunk.items
-        cursor = stored(chunk.cursor)
-        if chunk.is_last or not chunk.items:
-            assert chunk.is_last
-            source.close()
-            return items
-        if interruptions[turn % len(interruptions)]:
-            source.close()
-            source = make()
-            source.read(cursor, limit)  # a slice that was read and never committed
-        turn += 1
+    try:
+        while True:
+            limit = limits[turn % len(limits)]
+            chunk = source.read(cursor, limit)
+            assert len(chunk.items) <= limit
+            items += chunk.items
+            cursor = stored(chunk.cursor)
+            if chunk.is_last or not chunk.items:
+                assert chunk.is_last
+                return items
+            if interruptions[turn % len(interruptions)]:
+                source.close()
+                source = make()
+                source.read(cursor, limit)  # a slice that was read and never committed
+            turn += 1
+    finally:
+        source.close()
+
+
+def standard_records(path: Path) -> tuple[list[list[str]], bool]:
+    """What the standard reader finds, without a last record that does not end; and whether there was none such."""
+    records, is_over = list[list[str]](), False
+
+    def all_lines() -> Iterator[str]:
+        nonlocal is_over
+        with path.open(newline="", encoding="utf-8") as file:
+            yield from file
+        is_over = True
+
+    for record in standard_csv.reader(all_lines()):
+        if is_over:
+            return records, False
+        if record:
+            records.append(record)
+    return records, True
 
 
 def all_of(source: Source[T], limit: int = 2) -> list[T]:
@@ -74,6 +97,12 @@ def first(source: Source[T], limit: int, cursor: Cursor = None) -> Chunk[T]:
     chunk = source.read(cursor, limit)
     source.close()
     return chunk
+
+
+def past(source: Source[T], cursor: Cursor, limit: int) -> Chunk[T]:
+    reader = cast("ReadsPast[T]", source)
+    assert isinstance(reader, ReadsPast)
+    return reader.read_past(cursor, limit)
 
 
 def sequence(items: object) -> Source[object]:
@@ -425,7 +454,8 @@ def test_encodings_whose_line_ends_are_not_bytes_are_refused(encoding: str, tmp_
 def test_a_wrong_encoding_names_the_line(tmp_path: Path) -> None:
     path = written(tmp_path, b"one\ntwo\nthr\xe9e\n")
     source = lines(path)
-    chunk = source.read(None, 2)
+    chunk = source.read(None, 9)
+    assert chunk.items == ["one", "two"]  # those before it come first
     with pytest.raises(UsageError, match=r"input\.csv, line 3: not utf-8"):
         source.read(chunk.cursor, 2)
     source.close()
@@ -557,16 +587,17 @@ def test_odd_files_are_read_as_the_standard_reader_reads_them(
 ) -> None:
     with TemporaryDirectory() as folder:
         path = written(Path(folder), content.encode())
-        with path.open(newline="", encoding="utf-8") as file:
-            expected = [record for record in standard_csv.reader(file) if record]
+        expected, is_finished = standard_records(path)
         columns = [str(n) for n in range(50)]  # more than any record has
 
         def make() -> Source[dict[str, str]]:
             return csv(path, fields=columns)
 
-        rows = looped(make, limits, interruptions)
+        rows = list[dict[str, str]]()
+        with nullcontext() if is_finished else pytest.raises(UsageError, match="does not end"):
+            looped(make, limits, interruptions, rows)
         assert rows == [dict(zip(columns, [*record, *[""] * 50], strict=False)) for record in expected]
-        assert make().count() == len(expected)
+        assert make().count() == (len(expected) if is_finished else None)
 
 
 def test_real_cursors_stand_between_records_not_lines(tmp_path: Path) -> None:
@@ -620,14 +651,92 @@ def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
         csv(tmp_path / "input.csv", fields=[])
 
 
-def test_an_unclosed_quote_names_its_record(tmp_path: Path) -> None:
-    path = written(tmp_path, b'id,name\n1,Ann\n2,"Bob\n' + b"3,Cid\n" * 40_000)
-    source = csv(path)
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_an_unclosed_quote_is_an_error_behind_the_rows_before_it(packing: str, tmp_path: Path) -> None:
+    path = written(tmp_path, b'id,name\n1,Ann\n2,"Bob\n' + b"3,Cid\n" * 40_000, packing)
+    for source in (csv(path), csv(path, strict=True)):
+        assert source.count() is None
+        chunk = source.read(None, 10)
+        assert chunk.items == [{"id": "1", "name": "Ann"}]
+        for _ in range(2):  # nor does it help to try again
+            with pytest.raises(UsageError, match=r"record at line 3: it does not end, and takes 40,000 more lines"):
+                source.read(chunk.cursor, 10)
+            with pytest.raises(UsageError, match=r"record at line 3: it does not end"):
+                past(source, chunk.cursor, 10)
+        source.close()
+
+
+def test_a_record_that_goes_on_and_on_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_rows, "MAX_RECORD", 10_000)
+    source = csv(written(tmp_path, b'id,name\n2,"Bob\n' + b"3,Cid\n" * 40_000))
     assert source.count() is None
-    cursor = source.read(None, 1).cursor
-    with pytest.raises(UsageError, match=r"record at line 3: field larger than field limit"):
-        source.read(cursor, 1)
+    with pytest.raises(UsageError, match=r"record at line 2: it does not end, and takes 1,6\d\d more lines"):
+        source.read(None, 1)
     source.close()
+
+
+def test_fields_may_be_large_and_a_limit_can_be_set(tmp_path: Path) -> None:
+    before = standard_csv.field_size_limit()
+    page, larger = "x" * 200_000, "y" * 300_001
+    path = written(tmp_path, f'id,page\n1,"{page}"\n2,{larger}\n3,z\n'.encode())
+    assert [row["page"] for row in all_of(csv(path))] == [page, larger, "z"]
+    source = csv(path, field_limit=300_000)
+    assert source.count() == 3
+    chunk = source.read(None, 9)
+    assert [row["page"] for row in chunk.items] == [page]
+    with pytest.raises(
+        UsageError, match=r"line 3: a field has 300,001 characters and may have 300,000 \(field_limit=\)"
+    ):
+        source.read(chunk.cursor, 9)
+    chunk = past(source, None, 9)
+    assert [row["id"] for row in chunk.items] == ["1", "3"]
+    assert [bad.text[:5] for bad in chunk.unreadable] == ["2,yyy"]
+    source.close()
+    assert standard_csv.field_size_limit() == before
+    for wrong in (0, -1, True, 1.5, 10**9):
+        with pytest.raises(InvalidOption, match="field_limit is"):
+            csv(path, field_limit=wrong)  # type: ignore[arg-type]  # as callers without types may
+
+
+@pytest.mark.parametrize("make", [lines, partial(csv, fields=["text"])])
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("limit", [1, 2, 3, 9])
+def test_what_cannot_be_decoded_is_passed_over_from_any_place(
+    make: Callable[[Path], Source[object]], packing: str, limit: int, tmp_path: Path
+) -> None:
+    path = written(tmp_path, b"one\n\xff2\n\xff3\nfour\nfive\n\xff6", packing)
+    good, bad, cursor = list[object](), list[str](), cast("Cursor", None)
+    while True:
+        source = make(path)
+        chunk = past(source, cursor, limit)
+        source.close()
+        assert len(chunk.items) + len(chunk.unreadable) <= limit
+        good += chunk.items
+        bad += [each.text.strip() for each in chunk.unreadable]
+        assert all("not utf-8" in str(each.error) for each in chunk.unreadable)
+        cursor = stored(chunk.cursor)
+        if chunk.is_last:
+            break
+    texts = [each if isinstance(each, str) else cast("dict[str, str]", each)["text"] for each in good]
+    assert (texts, bad) == (["one", "four", "five"], ["\ufffd2", "\ufffd3", "\ufffd6"])
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("block", [1, 2, 7, 1 << 16])
+def test_lines_may_end_as_old_spreadsheets_ended_them(
+    packing: str, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_rows, "_BLOCK", block)
+    for end in ("\r", "\n", "\r\n"):
+        path = written(tmp_path, end.join(["id,name", "1,Ann", '2,"Bob\r\rB"', "", "3,Cid"]).encode(), packing)
+        expected = [{"id": "1", "name": "Ann"}, {"id": "2", "name": "Bob\r\rB"}, {"id": "3", "name": "Cid"}]
+        assert looped(lambda path=path: csv(path), [1], [True]) == expected  # type: ignore[misc]  # bound at once
+        assert csv(path).count() == 3
+
+
+def test_surplus_fields_leave_a_column_of_that_name_alone(tmp_path: Path) -> None:
+    path = written(tmp_path, b"id,*\n1,mine,surplus\n2,mine\n")
+    assert all_of(csv(path)) == [{"id": "1", "*": "mine", "**": "surplus"}, {"id": "2", "*": "mine"}]
 
 
 def test_a_dialect_that_csv_refuses_is_refused_when_it_is_declared(tmp_path: Path) -> None:

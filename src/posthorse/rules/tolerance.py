@@ -21,6 +21,11 @@ class Tolerance(msgspec.Struct, frozen=True):
     count: int = 0
     share: float | None = None
 
+    @property
+    def is_none(self) -> bool:
+        """True when the first bad item is one too many."""
+        return not (self.count or self.share)
+
     def is_exceeded(self, bad: int, done: int, *, is_over: bool) -> bool:
         """Whether so many bad items among so many done are too many.
 

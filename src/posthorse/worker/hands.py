@@ -9,11 +9,18 @@ from typing import Any, Protocol, TypeAlias
 from posthorse.rules.cursor import Cursor
 from posthorse.store.base import Operation
 from posthorse.worker.journal import Journal
-from posthorse.worker.sources.base import AsyncFindable, AsyncSource, Findable, Source
+from posthorse.worker.sources.base import AsyncFindable, AsyncSource, Chunk, Findable, ReadsPast, Source
 from posthorse.worker.standing import Slice
 
 Beside: TypeAlias = Callable[..., Awaitable[Any]]
 """Runs a function beside the loop: in a thread, or as the source has it."""
+
+
+class Committable(Protocol):
+    """A slice, committed in either way."""
+
+    def commit(self) -> None: ...
+    async def acommit(self) -> None: ...
 
 
 class Hands(Protocol):
@@ -23,16 +30,18 @@ class Hands(Protocol):
     def read(self, cursor: Cursor, limit: int, /) -> object: ...
     def find(self, keys: Sequence[Cursor], /) -> object: ...
     def ask(self, operation: Operation[object], /) -> object: ...
+    def commit(self, slice: Committable, /) -> object: ...
     def save(self, done: Slice, /) -> object: ...
 
 
 class ThreadHands:
     """Does each step at once."""
 
-    def __init__(self, journal: Journal, source: Source[object]) -> None:
+    def __init__(self, journal: Journal, source: Source[object], *, reads_past: bool = False) -> None:
+        """`reads_past`: what cannot be read may be passed over, where the source knows how."""
         self._source = source
         self.count = source.count
-        self.read = source.read
+        self.read = _reading(source, reads_past)
         self.ask = journal.read
         self.save = journal.save
 
@@ -40,12 +49,18 @@ class ThreadHands:
         source = self._source
         return source.find(keys) if isinstance(source, Findable) else ()
 
+    def commit(self, slice: Committable) -> None:
+        slice.commit()
+
 
 class LoopHands:
     """Gives each step to be awaited; a source that blocks is read in a thread, not on the loop."""
 
-    def __init__(self, journal: Journal, source: Source[object] | AsyncSource[object]) -> None:
+    def __init__(
+        self, journal: Journal, source: Source[object] | AsyncSource[object], *, reads_past: bool = False
+    ) -> None:
         self._source = source
+        self._reads_past = reads_past
         self._beside: Beside = getattr(source, "beside_loop", asyncio.to_thread)
         self.ask = journal.aread
         self.save = journal.asave
@@ -58,10 +73,18 @@ class LoopHands:
         source = self._source
         if isinstance(source, AsyncSource):
             return source.aread(cursor, limit)
-        return self._beside(source.read, cursor, limit)
+        return self._beside(_reading(source, self._reads_past), cursor, limit)
+
+    def commit(self, slice: Committable) -> Awaitable[None]:
+        return slice.acommit()
 
     async def find(self, keys: Sequence[Cursor]) -> Sequence[object]:
         source = self._source
         if isinstance(source, AsyncFindable):
             return await source.afind(keys)
         return await self._beside(source.find, keys) if isinstance(source, Findable) else ()
+
+
+def _reading(source: Source[object], reads_past: bool) -> Callable[[Cursor, int], Chunk[object]]:
+    past: object = source
+    return past.read_past if reads_past and isinstance(past, ReadsPast) else source.read

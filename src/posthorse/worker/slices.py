@@ -86,6 +86,9 @@ class Batch(Sequence[T], Generic[T]):
             is_last=chunk.is_last,
             numbers=turn.retried,
         )
+        self._unreadable = len(chunk.unreadable)
+        if chunk.unreadable:
+            self._bad_items.note_unreadable(chunk.unreadable)
         self.ended = turn.began
         """When the slice was over, on the monotonic clock; until then, when its turn began."""
         self._is_committed = False
@@ -171,7 +174,7 @@ class Batch(Sequence[T], Generic[T]):
         done = Slice(
             loop=turn.plan.name,
             cursor=self._cursor,
-            items=len(self._items),
+            items=len(self._items) + self._unreadable,
             seconds=seconds,
             is_over=self._is_last,
             size=turn.plan.sizes.after(turn.size, len(self._items), seconds),
@@ -265,7 +268,7 @@ class Slices(Generic[T]):
     def __iter__(self) -> Iterator[Batch[T]]:
         if isinstance(self._source, AsyncSource):
             raise TypeError("this source is read with await; use `async for` in an async job")
-        steps = self._steps(ThreadHands(self._journal, self._source))
+        steps = self._steps(ThreadHands(self._journal, self._source, reads_past=not self._plan.tolerance.is_none))
         answer: object = None
         try:
             while True:
@@ -282,7 +285,8 @@ class Slices(Generic[T]):
             steps.close()
 
     def __aiter__(self) -> AsyncIterator[Batch[T]]:
-        return _AsyncLoop(self._steps(LoopHands(self._journal, self._source)))
+        hands = LoopHands(self._journal, self._source, reads_past=not self._plan.tolerance.is_none)
+        return _AsyncLoop(self._steps(hands))
 
     def _steps(self, hands: Hands) -> Generator[Batch[T] | object, object, None]:
         """The loop, for both colours: yields what its hands are to do, and batches; receives what came of it."""
@@ -306,13 +310,16 @@ class Slices(Generic[T]):
                     return
                 else:
                     chunk = cast("Chunk[T]", (yield hands.read(cast("Cursor", standing.cursor), size.items)))
-                    if not chunk.items:
+                    if not chunk.items and not chunk.unreadable:
                         judge(self._plan.name, self._plan.tolerance, standing.bad, standing.done, is_over=True)
                         return
                 batch = Batch(self._journal, chunk, turn, self._source)
                 failpoint("in_slice")
                 self._journal.begin_slice(self._plan.name, is_first=number == 0)
-                yield batch
+                if chunk.items:
+                    yield batch
+                else:  # nothing but what cannot be read
+                    yield hands.commit(batch)
                 if chunk.is_last:
                     return
                 self._yield_if_time_is_up()

@@ -16,7 +16,7 @@ from posthorse.rules.values.kept import encode_kept
 from posthorse.store.operations.bad_items import BadItemRow, keep, mark, undo
 from posthorse.worker.evidence import evidence_of, storable
 from posthorse.worker.journal import Journal
-from posthorse.worker.sources.base import AsyncFindable, Findable
+from posthorse.worker.sources.base import AsyncFindable, Findable, Unreadable
 
 NEVER = (
     Interrupted,
@@ -58,6 +58,7 @@ class SliceBadItems:
         self._is_last = is_last
         self._numbers = numbers
         self._bad: dict[int, BadItemRow] = {}
+        self._unreadable = 0
         self.excess: Sequence[BadItemRow] = ()
         """Those that were met when they were too many, until they are kept; none of a retry, which are kept already."""
 
@@ -94,11 +95,20 @@ class SliceBadItems:
         )
         self.judge(error)
 
+    def note_unreadable(self, records: Sequence[Unreadable]) -> None:
+        """Records what the source passed over; the commit judges whether that was too much."""
+        self._unreadable = len(records)
+        for number, record in enumerate(records, self._standing.numbered + 1):
+            text, error = storable(record.text[:LONGEST_TEXT], LONGEST_TEXT), evidence_of(record.error, None)
+            self._bad[number] = BadItemRow(
+                self._loop, number, 0, "text", text, storable(error.type, 200), error.message, None
+            )
+
     def judge(self, cause: BaseException | None = None) -> None:
         """Raises ToleranceExceeded when there are too many by now."""
         if self._numbers is None:
             bad = self._standing.bad + len(self._bad)
-            done = self._standing.done + len(self._items)
+            done = self._standing.done + len(self._items) + self._unreadable
         else:  # they were counted when they were met first
             bad, done = self._standing.bad, self._standing.done
         try:

@@ -12,6 +12,13 @@ from posthorse.rules.cursor import Cursor
 T_co = TypeVar("T_co", covariant=True)
 
 
+class Unreadable(msgspec.Struct, frozen=True):
+    """A record that is there and cannot be read: how it looks, and what is wrong with it."""
+
+    text: str
+    error: Exception
+
+
 class Chunk(msgspec.Struct, Generic[T_co], frozen=True):
     """The next items of a source, and where it stands after them.
 
@@ -23,6 +30,8 @@ class Chunk(msgspec.Struct, Generic[T_co], frozen=True):
     items: Sequence[T_co]
     cursor: Cursor
     is_last: bool
+    unreadable: Sequence[Unreadable] = ()
+    """What was passed over before that position, by `read_past`."""
 
 
 @runtime_checkable
@@ -41,6 +50,15 @@ class Source(Protocol[T_co]):
 
     def close(self) -> None:
         """Give back what is held open. A closed source may be read again: it opens anew."""
+
+
+@runtime_checkable
+class ReadsPast(Protocol[T_co]):
+    """What a source may be besides: able to go on behind a record that cannot be read."""
+
+    def read_past(self, cursor: Cursor, limit: int, /) -> Chunk[T_co]:
+        """The same as `read`, for a loop that tolerates bad items: what cannot be read is passed over."""
+        ...
 
 
 @runtime_checkable

@@ -109,15 +109,20 @@ class TextForm:
 
     def decode(self, raw: bytes, content: Content, line: int) -> str:
         """The text of line number `line`, from 1; a byte order mark at the start of the file is dropped."""
-        if line == 1 and self.encoding == "utf-8":
-            raw = raw.removeprefix(codecs.BOM_UTF8)
         try:
-            return raw.decode(self.encoding, self.errors)
+            return self._without_mark(raw, line).decode(self.encoding, self.errors)
         except UnicodeDecodeError as error:
             raise UsageError(
                 f"{content}, line {line}: not {self.encoding} ({error.reason}); name its encoding=, or pass "
                 'errors="replace"'
             ) from error
+
+    def shown(self, raw: bytes, line: int = 0) -> str:
+        """The text as well as it can be told."""
+        return self._without_mark(raw, line).decode(self.encoding, "replace")
+
+    def _without_mark(self, raw: bytes, line: int) -> bytes:
+        return raw.removeprefix(codecs.BOM_UTF8) if line == 1 and self.encoding == "utf-8" else raw
 
 
 def _changed(what: str) -> UsageError:
