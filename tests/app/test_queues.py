@@ -196,6 +196,26 @@ def test_a_drained_queue_takes_no_new_jobs_and_works_off_the_others(
     elsewhere.close()
 
 
+def test_a_drained_queue_gives_what_a_key_or_an_identity_finds_and_takes_back_what_it_let_in(
+    app: ph.Posthorse, mail: ph.Kind[[int], None]
+) -> None:
+    keyed, unique = mail.using(key="one"), mail.using(unique=True)
+    first, second = keyed.enqueue(1), unique.enqueue(2)
+    app.queue("mail").drain()
+    assert (keyed.enqueue(1), unique.enqueue(2)) == (first, second)
+    assert asyncio.run(keyed.aenqueue(1)) == first
+    for new in (mail.using(key="other"), unique):
+        with pytest.raises(ph.QueueClosed):
+            new.enqueue(3)
+        with pytest.raises(ph.QueueClosed):
+            asyncio.run(new.aenqueue(3))
+    with pytest.raises(ph.QueueClosed):
+        app.enqueue_many([keyed.bind(1), mail.bind(4)])
+    first.cancel()
+    assert first.retry() == "pending"
+    assert app.jobs().count() == 2
+
+
 @pytest.mark.parametrize("block", [-1, "soon", True])
 def test_block_is_a_duration(mail: ph.Kind[[int], None], block: float | str) -> None:
     with pytest.raises(ph.InvalidOption, match="block"):

@@ -276,3 +276,20 @@ def test_bar_is_drawn_on_a_terminal(shop: Shop) -> None:
     assert "━" in seen
     assert "✓ completed" in seen
     assert seen.rstrip().endswith("12")
+
+
+def test_a_drained_queue_takes_no_new_run_and_lets_an_earlier_one_go_on(shop: Shop) -> None:
+    shop.done("migrate")
+    shop.done("queues", "drain", "default")
+    for words in (["talks", "1"], ["--new", "talks", "1"]):
+        result = shop.run("run", *words)
+        assert result.exit_code == Exit.CONFLICT, result.stderr
+        assert "is being drained" in result.stderr
+    shop.done("queues", "resume", "default")
+    begun = shop.start("run", "slow", "40")
+    until((shop.folder / "begun.txt").exists)
+    begun.send_signal(signal.SIGINT)
+    begun.communicate()
+    shop.done("queues", "drain", "default")
+    result = shop.run("run", "slow", "40")
+    assert (result.exit_code, result.stdout.strip()) == (0, "40")

@@ -63,7 +63,7 @@ def observed(app: ph.Posthorse, **options: object) -> list[Grew]:
 
 def look(app: ph.Posthorse, *, has_duty: bool = False, by: DeadLetterLooks | None = None) -> None:
     """A process looks, now."""
-    looks = by or DeadLetterLooks(app.store, app.registry.observers)
+    looks = by or DeadLetterLooks(app.store, app.registry.observers, app.registry.queues)
     until(lambda: looks.next_in <= 0)
     asyncio.run(looks.look_in_time(has_duty=has_duty))
 
@@ -117,6 +117,23 @@ def test_fewer_than_it_takes_and_those_of_other_queues_are_told_to_nobody(app: p
         until(lambda: len(app.store.read(new_dead_letters(3_000_000)).found) == 8)
         look(app, has_duty=True)
     assert (told, events_of(app)) == ([], 0)
+
+
+def test_while_the_queue_of_observers_is_closed_nothing_is_told_and_then_it_is(
+    app: ph.Posthorse, caplog: pytest.LogCaptureFixture
+) -> None:
+    observed(app)
+    jobs = die(app, *["key"] * 5)
+    app.queue("posthorse").drain()
+    with app.worker():
+        for job in jobs:
+            until_state(job, "failed")
+    look(app)
+    assert events_of(app) == 0
+    assert "cannot tell tell of dead letters: queue 'posthorse' is being drained" in caplog.text
+    app.queue("posthorse").resume()
+    look(app)
+    assert events_of(app) == 1
 
 
 def test_an_observer_that_fails_is_tried_again_and_its_death_is_told_to_nobody(app: ph.Posthorse) -> None:

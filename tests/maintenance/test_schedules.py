@@ -27,6 +27,7 @@ from posthorse.ids import moved_to, new_id
 from posthorse.maintenance import schedules as scheduling
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.rules.schedules import Declared, MisfirePolicy, Overlap, Policies, job_at
+from posthorse.store import admission
 from posthorse.store.base import Operation
 from posthorse.store.operations.schedules import Run, fire, trigger
 from posthorse.store.store import Store, store_now
@@ -65,7 +66,7 @@ def set_clock(app: ph.Posthorse, to: datetime) -> None:
 
 def look(app: ph.Posthorse, times: int = 1, by: Scheduler | None = None) -> Scheduler:
     """A worker's scheduler looks, so often."""
-    scheduler = by or Scheduler(app.store, app.registry.schedules)
+    scheduler = by or Scheduler(app.store, app.registry.schedules, app.registry.queues)
 
     async def turn() -> None:
         for _ in range(times):
@@ -216,12 +217,116 @@ def test_a_trigger_that_is_run_again_after_a_lost_reply_makes_one_job(app: ph.Po
     schedule = app.schedule(call(app, 7), name="hourly", every="1h")
     [declared] = (known.declared for known in known_schedules(app))
     lanes = app.store.lanes({declared.call.lane})
-    triggering = trigger(declared, new_id(), lanes=lanes, channel=app.store.backend.channel)
+    job = msgspec.structs.replace(declared.call, id=new_id())
+    triggering = trigger(declared, job, lanes=lanes, channel=app.store.backend.channel)
     first = app.store.run(triggering)
     app.store.clock.advance(timedelta(seconds=1))
     assert app.store.run(triggering).id == first.id
     assert [job.id for job in app.jobs()] == [first.id]
     assert schedule.status().last_job == first.id
+
+
+# ── queues that take no more ─────────────────────────────────────────────────────────────────────────
+
+
+def test_a_drained_queue_refuses_times_and_says_so_once_and_no_burst_comes_after(
+    app: ph.Posthorse, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_clock(app, NOON)
+    schedule = app.schedule(call(app), name="hourly", every="1h", overlap="allow", misfire="all")
+    look(app)
+    queue = app.queue("default")
+    queue.drain()
+    scheduler = None
+    for hour in (1, 2, 3):
+        set_clock(app, NOON + hour * HOUR)
+        scheduler = look(app, by=scheduler)
+    assert times_of(app) == []
+    assert schedule.status().skipped == 3
+    told = [record.message for record in caplog.records if "refuses" in record.message]
+    assert len(told) == 1
+    assert "schedule hourly: times that its queue refuses get no job: queue 'default' is being drained" in told[0]
+    queue.resume()
+    look(app)
+    assert times_of(app) == []
+    set_clock(app, NOON + 4 * HOUR)
+    look(app)
+    assert times_of(app) == [NOON + 4 * HOUR]
+
+
+def test_a_full_queue_takes_the_newest_times_that_it_has_room_for(
+    app: ph.Posthorse, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_clock(app, NOON)
+    schedule = app.schedule(call(app), name="hourly", every="1h", overlap="allow", misfire="all")
+    look(app)
+    app.queue("default").set(max_depth=2)
+    set_clock(app, NOON + 5 * HOUR)
+    look(app)
+    assert times_of(app) == [NOON + 4 * HOUR, NOON + 5 * HOUR]
+    assert schedule.status().skipped == 3
+    assert "queue 'default' is full: 0 jobs wait and 2 may" in caplog.text
+
+
+def test_a_run_is_not_cancelled_for_one_that_is_refused(app: ph.Posthorse) -> None:
+    set_clock(app, NOON)
+    app.schedule(call(app), name="hourly", every="1h", overlap="cancel")
+    look(app)
+    set_clock(app, NOON + HOUR)
+    look(app)
+    app.queue("default").drain()
+    set_clock(app, NOON + 2 * HOUR)
+    look(app)
+    [only] = list_statuses(app)
+    assert (only.state, only.scheduled_at) == ("pending", NOON + HOUR)
+
+
+def test_a_schedule_is_told_again_after_its_queue_took_a_job(
+    app: ph.Posthorse, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "LOOK_EVERY", 0.0)
+    set_clock(app, NOON)
+    app.schedule(call(app), name="hourly", every="1h", overlap="allow")
+    scheduler = look(app)
+    for hour, is_drained in enumerate([True, True, False, True, True], 1):
+        queue = app.queue("default")
+        (queue.drain if is_drained else queue.resume)()
+        set_clock(app, NOON + hour * HOUR)
+        look(app, by=scheduler)
+    assert times_of(app) == [NOON + 3 * HOUR]
+    assert sum("refuses" in record.message for record in caplog.records) == 2
+
+
+def test_a_trigger_asks_the_queue_like_any_other_call(app: ph.Posthorse) -> None:
+    schedule = app.schedule(call(app), name="hourly", every="1h")
+    app.queue("default").drain()
+    with pytest.raises(ph.QueueClosed, match="queue 'default' is being drained"):
+        schedule.trigger()
+    with pytest.raises(ph.QueueClosed):
+        asyncio.run(schedule.atrigger())
+    app.queue("default").resume()
+    app.queue("default").set(max_depth=1)
+    assert schedule.trigger().created
+    with pytest.raises(ph.QueueFull):
+        schedule.trigger()
+    with pytest.raises(ph.QueueFull):
+        asyncio.run(schedule.atrigger())
+    assert len(list_statuses(app)) == 1
+
+
+def test_jobs_of_schedules_take_turns_in_a_fair_queue(app: ph.Posthorse) -> None:
+    app.queue("default", fair=True)
+    kind: ph.Kind[[int], object] = ph.Kind(app, app.registry["report"])
+    set_clock(app, NOON)
+    schedule = app.schedule(kind.using(tenant="acme").bind(1), name="hourly", every="1h", overlap="allow")
+    look(app)
+    set_clock(app, NOON + HOUR)
+    look(app)
+    schedule.trigger()
+    with app.store.transaction() as connection:
+        table = app.store.backend.dialect.table("lanes")
+        rows = cast("Any", connection).execute(f"SELECT tenant FROM {table}").fetchall()
+    assert [row[0] for row in rows] == ["acme"]
 
 
 def test_async_twins_do_the_same(app: ph.Posthorse) -> None:
@@ -374,9 +479,10 @@ def test_who_looked_before_others_acted_does_nothing(app: ph.Posthorse) -> None:
         later = through + 3_600_000_000
         run = Run(later, msgspec.structs.replace(declared.call, id=moved_to(new_id(), through)))
         lanes = app.store.lanes({declared.call.lane})
-        return app.store.run(
+        fired = app.store.run(
             fire(declared, [run], known=known, through=later, lanes=lanes, channel=app.store.backend.channel)
         )
+        return None if fired is None else list(fired.jobs)
 
     assert pass_to(through - 1) is None, "somebody dealt with it"
     assert pass_to(through, msgspec.structs.replace(declared, policies=Policies(jitter=1))) is None, "it was changed"

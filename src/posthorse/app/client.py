@@ -18,7 +18,7 @@ from posthorse.app.job import Job
 from posthorse.app.jobs import Jobs
 from posthorse.app.kind import Call, JobFunction
 from posthorse.app.pickling import application_at, place_of
-from posthorse.app.queues import Gate, Patience, Queue
+from posthorse.app.queues import Patience, Queue
 from posthorse.clock import Clock
 from posthorse.errors import InvalidOption, QueueFull
 from posthorse.rules.durations import Duration
@@ -32,6 +32,7 @@ from posthorse.rules.retry import Backoff, BackoffFunction
 from posthorse.rules.sizes import Size
 from posthorse.rules.unique import Unique
 from posthorse.rules.values.misfit import short
+from posthorse.store.admission import Admission
 from posthorse.store.connections import UserConnection
 from posthorse.store.operations.submit import Submitted, enqueue
 from posthorse.store.store import Store
@@ -63,10 +64,10 @@ class Posthorse:
         self.settings, said_of_queues = load(given)
         self.registry = Registry()
         self.registry.queues.read_file(said_of_queues)
-        self.gate = Gate(self)
         self.store = Store(
             self.settings.url, schema=self.settings.schema, clock=clock, timeout=self.settings.store_timeout
         )
+        self.gate = Admission(self.store, self.registry.queues)
 
     def __copy__(self) -> Self:
         return self
@@ -314,7 +315,7 @@ class Posthorse:
         self.store = Store(
             url, schema=self.settings.schema, clock=self.store.clock, timeout=self.settings.store_timeout
         )
-        self.gate = Gate(self)
+        self.gate = Admission(self.store, self.registry.queues)
 
     def close(self) -> None:
         """Closes all connections; the next use opens them anew."""
@@ -324,14 +325,13 @@ class Posthorse:
         jobs = self._new_jobs(calls)
         if not jobs:
             return []
-        queues = {job.lane.queue for job in jobs}
         patience = self._patience(calls)
         while True:
-            gauges = self.gate.gauges(queues)
-            jobs = self.gate.placed(jobs)
-            lanes = self.store.lanes({job.lane for job in jobs})
+            jobs, gauges, closed = terms = self.gate.terms(jobs)
+            terms.raise_if_closed()
+            lanes, channel = self.store.lanes({job.lane for job in jobs}), self.store.backend.channel
             try:
-                submitted = self.store.run(enqueue(jobs, lanes, channel=self.store.backend.channel, gauges=gauges))
+                submitted = self.store.run(enqueue(jobs, lanes, channel=channel, gauges=gauges, closed=closed))
             except QueueFull as full:
                 time.sleep(patience.pause(full))
             else:
@@ -341,15 +341,13 @@ class Posthorse:
         jobs = self._new_jobs(calls)
         if not jobs:
             return []
-        queues = {job.lane.queue for job in jobs}
         patience = self._patience(calls)
         while True:
-            gauges = await self.gate.agauges(queues)
-            jobs = self.gate.placed(jobs)
-            lanes = await self.store.alanes({job.lane for job in jobs})
-            enqueuing = enqueue(jobs, lanes, channel=self.store.backend.channel, gauges=gauges)
+            jobs, gauges, closed = terms = await self.gate.aterms(jobs)
+            terms.raise_if_closed()
+            lanes, channel = await self.store.alanes({job.lane for job in jobs}), self.store.backend.channel
             try:
-                submitted = await self.store.arun(enqueuing)
+                submitted = await self.store.arun(enqueue(jobs, lanes, channel=channel, gauges=gauges, closed=closed))
             except QueueFull as full:
                 await asyncio.sleep(patience.pause(full))
             else:

@@ -1,26 +1,18 @@
-"""Queues as an application holds them: declared in code, changed live, and asked before something enters one."""
+"""Queues as an application holds them: declared in code, and changed live."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from posthorse.clock import monotonic
-from posthorse.errors import QueueClosed, QueueFull
-from posthorse.rules.depth import Gauge
-from posthorse.rules.job import NewJob
+from posthorse.errors import QueueFull
 from posthorse.rules.queues import Layer, QueueSettings, checked_live_layer, checked_words, settings_of
 from posthorse.store.operations.gates import loosen_gates
 from posthorse.store.operations.queues import change_queue, live_layers, reset_queue
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
-
-LOOK_EVERY = 1.0
-"""Seconds after which a process that enqueues looks again for what was said of queues elsewhere."""
 
 LIMITS = frozenset({"rate", "concurrency"})
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 0.25
@@ -109,73 +101,6 @@ class Queue:
         if layer.keys() & LIMITS:
             await self._app.store.arun(loosen_gates(self.name))
         self._app.gate.look_again()
-
-
-class Gate:
-    """What must be looked at before jobs enter queues; knows what was said of them a second ago at most."""
-
-    def __init__(self, app: Posthorse) -> None:
-        self._app = app
-        self._looked_at: float | None = None
-        self._draining: frozenset[str] = frozenset()
-        self._gauges: dict[str, Gauge] = {}
-        self._fair: frozenset[str] = frozenset()
-        self._learning = threading.Lock()
-
-    def gauges(self, queues: set[str]) -> Mapping[str, Gauge]:
-        """The gauges of those queues whose depth is limited. Raises QueueClosed when one is being drained."""
-        if self._is_due():
-            self._learn(self._app.store.read(live_layers()))
-        return self._checked(queues)
-
-    async def agauges(self, queues: set[str]) -> Mapping[str, Gauge]:
-        """The same for a coroutine."""
-        if self._is_due():
-            self._learn(await self._app.store.aread(live_layers()))
-        return self._checked(queues)
-
-    def placed(self, jobs: Sequence[NewJob]) -> Sequence[NewJob]:
-        """Jobs with the lanes where they belong: in a fair queue each tenant has its own."""
-        if not self._fair:
-            return jobs
-        return [
-            replace(job, lane=replace(job.lane, tenant=job.tenant))
-            if job.tenant is not None and job.lane.queue in self._fair
-            else job
-            for job in jobs
-        ]
-
-    def look_again(self) -> None:
-        """Something was changed here: the next who enqueues looks."""
-        self._looked_at = None
-
-    def _is_due(self) -> bool:
-        """True for one caller a second, while the others go by what is known; for all as long as nothing is."""
-        now, before = monotonic(), self._looked_at
-        if before is None:
-            return True
-        if now - before < LOOK_EVERY:
-            return False
-        self._looked_at = now
-        return True
-
-    def _learn(self, live: Mapping[str, Layer]) -> None:
-        with self._learning:
-            self._looked_at = monotonic()
-            settings = self._app.registry.queues.settings(live)
-            self._draining = frozenset(name for name, said in settings.items() if said.draining)
-            self._fair = frozenset(name for name, said in settings.items() if said.fair)
-            limits = {name: said.max_depth for name, said in settings.items() if said.max_depth is not None}
-            self._gauges = {
-                name: known if (known := self._gauges.get(name)) and known.max_depth == limit else Gauge(limit)
-                for name, limit in limits.items()
-            }
-
-    def _checked(self, queues: set[str]) -> Mapping[str, Gauge]:
-        closed = sorted(queues & self._draining)
-        if closed:
-            raise QueueClosed(closed[0])
-        return {queue: self._gauges[queue] for queue in queues & self._gauges.keys()} if self._gauges else {}
 
 
 class Patience:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -18,7 +18,7 @@ from posthorse.app.kind import Call
 from posthorse.clock import SECOND, moment
 from posthorse.errors import InvalidOption, ScheduleNotFound
 from posthorse.rules.durations import Duration
-from posthorse.rules.job import NewJob, checked_name
+from posthorse.rules.job import Lane, NewJob, checked_name
 from posthorse.rules.schedules import (
     Declared,
     Misfire,
@@ -30,7 +30,10 @@ from posthorse.rules.schedules import (
 from posthorse.rules.timing import Timing
 from posthorse.rules.values.misfit import short
 from posthorse.rules.wall_time import checked_zone
+from posthorse.store.admission import Terms
+from posthorse.store.base import Operation
 from posthorse.store.operations.schedules import ScheduleRow, schedules, steer, trigger
+from posthorse.store.operations.submit import Submitted
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
@@ -66,7 +69,7 @@ class ScheduleStatus:
     last_at: datetime | None
     last_job: str | None
     skipped: int
-    """How many of its times got no job because an earlier run was not over."""
+    """How many of its times got no job because an earlier run was not over, or their queue was drained or full."""
 
 
 class Known(NamedTuple):
@@ -117,18 +120,32 @@ class Schedule(Generic[R]):
         await self._app.store.arun(steer(self._declared, "resume"))
 
     def trigger(self) -> Job[R]:
-        """Enqueues its call now, even while it is paused or an earlier run is not over; its times stay as they are."""
-        store = self._app.store
-        lanes = store.lanes({self._declared.call.lane})
-        made = store.run(trigger(self._declared, ids.new_id(), lanes=lanes, channel=store.backend.channel))
-        return Job(self._app, made.id, created=made.created)
+        """Enqueues its call now, even while it is paused or an earlier run is not over; its times stay as they are.
+
+        Raises QueueClosed, QueueFull.
+        """
+        app = self._app
+        terms = app.gate.terms([self._call()])
+        made = app.store.run(self._trigger(terms, app.store.lanes({terms.jobs[0].lane})))
+        return Job(app, made.id, created=made.created)
 
     async def atrigger(self) -> Job[R]:
-        """Enqueues its call now, even while it is paused or an earlier run is not over; its times stay as they are."""
-        store = self._app.store
-        lanes = await store.alanes({self._declared.call.lane})
-        made = await store.arun(trigger(self._declared, ids.new_id(), lanes=lanes, channel=store.backend.channel))
-        return Job(self._app, made.id, created=made.created)
+        """Enqueues its call now, even while it is paused or an earlier run is not over; its times stay as they are.
+
+        Raises QueueClosed, QueueFull.
+        """
+        app = self._app
+        terms = await app.gate.aterms([self._call()])
+        made = await app.store.arun(self._trigger(terms, await app.store.alanes({terms.jobs[0].lane})))
+        return Job(app, made.id, created=made.created)
+
+    def _call(self) -> NewJob:
+        return msgspec.structs.replace(self._declared.call, id=ids.new_id())
+
+    def _trigger(self, terms: Terms, lanes: Mapping[Lane, int]) -> Operation[Submitted]:
+        (job,), gauges, closed = terms
+        channel = self._app.store.backend.channel
+        return trigger(self._declared, job, lanes=lanes, channel=channel, gauges=gauges, closed=closed)
 
     def __repr__(self) -> str:
         return f"<Schedule {self.name!r}: {self._declared.timing.described()}>"

@@ -112,11 +112,13 @@ class Neighbour:
 
 
 def _stored(app: Posthorse, job: NewJob) -> Run:
+    [job], _, closed = terms = app.gate.terms([job])  # its queue's depth does not matter: it runs here
+    terms.raise_if_closed()
     lanes, channel = app.store.lanes({job.lane}), app.store.backend.channel
     if job.key is None:
-        [submitted] = app.store.run(enqueue([job], lanes, channel=channel))
+        [submitted] = app.store.run(enqueue([job], lanes, channel=channel, closed=closed))
     else:
-        submitted = app.store.run(enqueue_anew(job, lanes, channel=channel))
+        submitted = app.store.run(enqueue_anew(job, lanes, channel=channel, closed=closed))
     return Run(submitted.id, submitted.created)
 
 

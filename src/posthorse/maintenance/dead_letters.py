@@ -19,6 +19,9 @@ from posthorse.errors import PosthorseError
 from posthorse.rules.durations import as_text
 from posthorse.rules.events import DeadLettersGrew
 from posthorse.rules.growth import LOG, Observer, Watch
+from posthorse.rules.job import NewJob
+from posthorse.rules.queues import DeclaredQueues
+from posthorse.store.admission import Admission
 from posthorse.store.operations.dead_letters import Alarm, alarms_due, raise_alarm
 from posthorse.store.store import Store
 
@@ -34,9 +37,10 @@ LOOK_SHARE = 20
 class DeadLetterLooks:
     """The looks of one process, for the observers that its code has, by their kinds."""
 
-    def __init__(self, store: Store, observers: Mapping[str, Observer]) -> None:
+    def __init__(self, store: Store, observers: Mapping[str, Observer], queues: DeclaredQueues) -> None:
         self._store = store
         self._observers = observers
+        self._admission = Admission(store, queues)
         self._looks_at = monotonic() + LOOK_EVERY
 
     @property
@@ -79,12 +83,16 @@ class DeadLetterLooks:
         # The store's clock found them, so the id goes by it, too, whatever this machine's clock shows.
         job_id = ids.moved_to(ids.new_id(), alarm.now)
         lanes = await self._store.alanes({observer.lane})
+        blank = NewJob(id=job_id, lane=observer.lane, arguments="")
+        _, gauges, closed = await self._admission.aterms([blank])
         await self._store.arun(
             raise_alarm(
                 alarm,
                 lambda event: msgspec.structs.replace(observer.make(event), id=job_id),
                 lanes=lanes,
                 channel=channel,
+                gauges=gauges,
+                closed=closed,
             )
         )
 

@@ -14,8 +14,11 @@ from collections.abc import Mapping, Sequence
 from posthorse import ids
 from posthorse.clock import SECOND, moment, monotonic
 from posthorse.errors import PosthorseError
+from posthorse.rules.job import NewJob
+from posthorse.rules.queues import DeclaredQueues
 from posthorse.rules.schedules import Declared, Due, due, job_at
-from posthorse.store.operations.schedules import Run, ScheduleRow, declare, fire, schedules, see
+from posthorse.store.admission import Admission
+from posthorse.store.operations.schedules import Fired, Run, ScheduleRow, declare, fire, schedules, see
 from posthorse.store.store import Store
 from posthorse.worker.failpoints import failpoint
 
@@ -35,9 +38,11 @@ SET_BACK = SECOND
 class Scheduler:
     """Attends to the schedules that this code declares."""
 
-    def __init__(self, store: Store, declared: Mapping[str, Declared]) -> None:
+    def __init__(self, store: Store, declared: Mapping[str, Declared], queues: DeclaredQueues) -> None:
         self._store = store
         self._declared = declared
+        self._admission = Admission(store, queues)
+        self._refused: set[str] = set()
         self._entered: set[str] = set()
         self._warned: set[str] = set()
         self._unseen: dict[str, tuple[int, float]] = {}
@@ -159,20 +164,23 @@ class Scheduler:
     async def _pass(self, declared: Declared, row: ScheduleRow, found: Due) -> None:
         # The store's clock made the time, so the id goes by it, too, whatever this machine's clock shows.
         fresh = [ids.moved_to(job, row.now) for job in ids.new_ids(len(found.times))] if found.times else []
-        runs = [
-            Run(at, job_at(declared.call, job, name=row.name, time=at, policies=declared.policies))
+        jobs: Sequence[NewJob] = [
+            job_at(declared.call, job, name=row.name, time=at, policies=declared.policies)
             for at, job in zip(found.times, fresh, strict=True)
         ]
-        lanes = await self._store.alanes({declared.call.lane})
+        jobs, gauges, closed = await self._admission.aterms(jobs)
+        lanes = await self._store.alanes({job.lane for job in jobs})
         failpoint("before_fire")
         made = await self._store.arun(
             fire(
                 declared,
-                runs,
+                [Run(at, job) for at, job in zip(found.times, jobs, strict=True)],
                 known=row.through,
                 through=found.through,
                 lanes=lanes,
                 channel=self._store.backend.channel,
+                gauges=gauges,
+                closed=closed,
             )
         )
         if made is None:
@@ -188,5 +196,16 @@ class Scheduler:
                 declared.policies.misfire,
                 len(found.times),
             )
-        if len(made) < len(found.times):
-            log.info("schedule %s: %d runs were passed over", row.name, len(found.times) - len(made))
+        self._tell_of_refusal(row.name, made)
+        passed_over = len(found.times) - len(made.jobs) - made.refused
+        if passed_over > 0:
+            log.info("schedule %s: %d runs were passed over", row.name, passed_over)
+
+    def _tell_of_refusal(self, name: str, made: Fired) -> None:
+        """Once, until its queue takes its jobs again: a schedule may come every second."""
+        if made.refusal is None:
+            if made.jobs:
+                self._refused.discard(name)
+        elif name not in self._refused:
+            self._refused.add(name)
+            log.warning("schedule %s: times that its queue refuses get no job: %s", name, made.refusal)

@@ -150,10 +150,11 @@ class EmbeddedWorker:
         heart.start()
         policy = Policy(max_losses=settings.max_interruptions)
         # Who is here for one job alone attends to no schedules, and tells nobody of others.
-        looks = DeadLetterLooks(self._store, self._registry.observers) if self._only is None else None
+        queues, is_alone = self._registry.queues, self._only is not None
+        looks = None if is_alone else DeadLetterLooks(self._store, self._registry.observers, queues)
         sweeper = Sweeper(self._store, runner.id, lease=settings.lease, policy=policy, dead_letters=looks)
         sweeping = asyncio.create_task(sweeper.run_forever())
-        scheduler = Scheduler(self._store, self._registry.schedules if self._only is None else {})
+        scheduler = Scheduler(self._store, {} if is_alone else self._registry.schedules, queues)
         scheduling = asyncio.create_task(scheduler.run_forever())
         self._started.set()
         try:

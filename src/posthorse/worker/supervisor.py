@@ -130,10 +130,11 @@ class Supervisor:
             loop.add_signal_handler(number, self._on_signal)
         self._heart.start()
         policy = Policy(max_losses=self._settings.max_interruptions)
-        looks = DeadLetterLooks(self._store, self._registry.observers)
+        looks = DeadLetterLooks(self._store, self._registry.observers, self._registry.queues)
         sweeper = Sweeper(self._store, self._worker, lease=self._settings.lease, policy=policy, dead_letters=looks)
         sweeping = asyncio.create_task(sweeper.run_forever())
-        scheduling = asyncio.create_task(Scheduler(self._store, self._registry.schedules).run_forever())
+        scheduler = Scheduler(self._store, self._registry.schedules, self._registry.queues)
+        scheduling = asyncio.create_task(scheduler.run_forever())
         reaping = asyncio.create_task(orphans.reap_forever(self._pids)) if orphans.are_ours() else None
         keepers = [asyncio.create_task(self._keep(number)) for number in range(self._processes)]
         most = max(self._processes, min(MOST_SUSPECTS, self._assignment.concurrency))

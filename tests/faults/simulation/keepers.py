@@ -21,8 +21,8 @@ class Keepers:
         self._world = world
         policy = Policy(max_losses=10)
         self._sweepers = [Sweeper(world.store, name, lease=LEASE / SECOND, policy=policy) for name in ("s1", "s2")]
-        declared = application().registry.schedules
-        self._schedulers = [Scheduler(world.store, declared) for _ in range(2)]
+        registry = application().registry
+        self._schedulers = [Scheduler(world.store, registry.schedules, registry.queues) for _ in range(2)]
         self._looks: dict[int, Coroutine[object, object, float]] = {}
         """Schedulers that read what is due and did not write yet."""
 

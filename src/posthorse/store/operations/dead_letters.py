@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, cast
 
+from posthorse.rules.depth import Gauge
 from posthorse.rules.events import DeadLettersGrew
 from posthorse.rules.growth import MOST_COUNTED, Death, Deaths, Growth, Watch, event_of, grown, suspected
 from posthorse.rules.job import Lane, NewJob
 from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation
-from posthorse.store.operations.submit import enqueue
+from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, enqueue
 
 _BEFORE_CLASS = '{"type":"'
 
@@ -47,9 +48,18 @@ def alarms_due(watches: Sequence[Watch], *, pace: int) -> Steps[list[Alarm]]:
 
 @operation
 def raise_alarm(
-    alarm: Alarm, make: Callable[[DeadLettersGrew], NewJob] | None, *, lanes: Mapping[Lane, int], channel: str
+    alarm: Alarm,
+    make: Callable[[DeadLettersGrew], NewJob] | None,
+    *,
+    lanes: Mapping[Lane, int],
+    channel: str,
+    gauges: Mapping[str, Gauge] = NO_GAUGES,
+    closed: frozenset[str] = NONE_CLOSED,
 ) -> Steps[DeadLettersGrew | None]:
-    """Tells, in one commit with the job that `make` makes of the event. None when somebody else told meanwhile."""
+    """Tells, in one commit with the job that `make` makes of the event. None when somebody else told meanwhile.
+
+    Raises QueueClosed, QueueFull where the queue of observers refuses the job; then nothing was told.
+    """
     watch, growth, _ = alarm
     raised = yield ask("raise_alarm", name=watch.name, subject=growth.queue, after=growth.after, through=growth.through)
     if not raised:
@@ -57,7 +67,7 @@ def raise_alarm(
     rows = yield ask_rows("errors_of", [(death.job,) for death in growth.deaths])
     event = event_of(growth, {cast("str", job): _class_in(cast("str | None", error)) for job, error in rows})
     if make is not None:
-        yield from enqueue([make(event)], lanes, channel=channel).start()
+        yield from enqueue([make(event)], lanes, channel=channel, gauges=gauges, closed=closed).start()
     return event
 
 

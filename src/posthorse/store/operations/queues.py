@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 import msgspec
 
 from posthorse.clock import monotonic
-from posthorse.errors import QueueFull
+from posthorse.errors import QueueClosed, QueueFull
 from posthorse.rules.depth import Gauge
 from posthorse.rules.job import NewJob, State
 from posthorse.rules.queues import Layer, layer_as_words, layer_from_words
@@ -101,6 +101,13 @@ def servers() -> Steps[list[Server]]:
         Server(cast("str", worker), _decode_names(cast("str", queues)), _decode_names(cast("str", labels)))
         for worker, queues, labels in rows
     ]
+
+
+def check_open(jobs: Sequence[NewJob], closed: frozenset[str]) -> None:
+    """A part of submitting: raises QueueClosed when a queue takes no new jobs."""
+    refusing = next((job.lane.queue for job in jobs if job.lane.queue in closed), None)
+    if refusing is not None:
+        raise QueueClosed(refusing)
 
 
 def check_room(jobs: Sequence[NewJob], gauges: Mapping[str, Gauge], *, channel: str) -> Steps[None]:

@@ -10,18 +10,20 @@ from posthorse.rules.job import Lane, NewJob, State
 from posthorse.store.base import Steps, ask, operation, unrepeatable_operation
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.keys import wanted_key
-from posthorse.store.operations.submit import Submitted, enqueue
+from posthorse.store.operations.submit import NONE_CLOSED, Submitted, enqueue
 
 
 @operation
-def enqueue_anew(job: NewJob, lanes: Mapping[Lane, int], *, channel: str) -> Steps[Submitted]:
+def enqueue_anew(
+    job: NewJob, lanes: Mapping[Lane, int], *, channel: str, closed: frozenset[str] = NONE_CLOSED
+) -> Steps[Submitted]:
     """Writes a job with a key, or answers with the earlier one that has its key and is not over yet.
 
-    Raises KeyConflict when that one has other arguments.
+    Raises KeyConflict when that one has other arguments, QueueClosed for a new one.
     """
     tenant, scope, key = wanted_key(job).entry
     yield ask("pass_key_on", job=job.id, fingerprint=job.fingerprint, tenant=tenant, scope=scope, key=key)
-    [submitted] = yield from enqueue([job], lanes, channel=channel).start()
+    [submitted] = yield from enqueue([job], lanes, channel=channel, closed=closed).start()
     return submitted
 
 

@@ -12,12 +12,14 @@ from typing import Literal, NamedTuple, cast
 import msgspec
 
 from posthorse import ids
-from posthorse.errors import JobNotFound, NotAllowed
+from posthorse.errors import JobNotFound, NotAllowed, QueueClosed, QueueFull
+from posthorse.rules.depth import Gauge
 from posthorse.rules.job import Lane, NewJob, State
 from posthorse.rules.schedules import Declared, Overlap, Policies, among_open, job_at
 from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation
 from posthorse.store.operations.moves import do_as_asked
-from posthorse.store.operations.submit import Submitted, enqueue
+from posthorse.store.operations.queues import check_open, check_room
+from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, Submitted, enqueue
 from posthorse.store.queries import Row
 
 KEEP_FIRES = 2 * 86_400 * 1_000_000
@@ -41,6 +43,14 @@ class ScheduleRow(NamedTuple):
     last_job: str | None
     skipped: int
     now: int
+
+
+class Fired(NamedTuple):
+    """What came of the times that were dealt with: jobs, and why their queue refused how many others."""
+
+    jobs: Sequence[str]
+    refusal: QueueClosed | QueueFull | None = None
+    refused: int = 0
 
 
 class Run(NamedTuple):
@@ -82,10 +92,13 @@ def fire(
     through: int,
     lanes: Mapping[Lane, int],
     channel: str,
-) -> Steps[list[str] | None]:
+    gauges: Mapping[str, Gauge] = NO_GAUGES,
+    closed: frozenset[str] = NONE_CLOSED,
+) -> Steps[Fired | None]:
     """Deals with the times of a schedule from `known` to `through`: answers with the jobs that were made.
 
-    None when somebody else dealt with them, or the schedule was paused or changed meanwhile.
+    Times that their queue refuses are passed over, and counted. None when somebody else dealt with them, or the
+    schedule was paused or changed meanwhile.
     """
     passed = yield ask(
         "pass_schedule", name=declared.name, fingerprint=declared.fingerprint, known=known, through=through
@@ -93,14 +106,15 @@ def fire(
     if not passed:
         return None
     if not runs:
-        return []
+        return Fired([])
     taken = yield ask_rows("take_fires", [(run.time,) for run in runs], name=declared.name)
     yield ask("forget_fires", name=declared.name, keep=KEEP_FIRES)
     by_time = {run.time: run.job for run in runs}
     new = sorted(cast("int", time) for (time,) in taken)
     still_open = yield from _still_open(passed[0][0])
     overlap = declared.policies.overlap
-    chosen = among_open(overlap, new, is_open=bool(still_open))
+    wanted = among_open(overlap, new, is_open=bool(still_open))
+    chosen, refusal = yield from _admitted(wanted, [by_time[time] for time in wanted], gauges, closed, channel)
     if overlap == "cancel" and chosen:
         yield from _cancel(still_open, channel)
     made = [by_time[time] for time in chosen]
@@ -109,20 +123,46 @@ def fire(
         jobs = [submitted.id for submitted in (yield from enqueue(made, lanes, channel=channel).start())]
     last_at = chosen[-1] if chosen else None
     yield from _note(declared.name, overlap, [*still_open, *jobs], jobs, last_at, skipped=len(new) - len(chosen))
-    return jobs
+    return Fired(jobs, refusal, len(wanted) - len(chosen))
+
+
+def _admitted(
+    times: Sequence[int], jobs: Sequence[NewJob], gauges: Mapping[str, Gauge], closed: frozenset[str], channel: str
+) -> Steps[tuple[Sequence[int], QueueClosed | QueueFull | None]]:
+    """The times whose jobs may enter their queue, the newest where it has not room for all; and why others may not."""
+    try:
+        check_open(jobs, closed)
+        yield from check_room(jobs, gauges, channel=channel)
+    except QueueClosed as refusal:
+        return (), refusal
+    except QueueFull as refusal:
+        room = max(0, refusal.max_depth - refusal.depth)
+        return times[len(times) - room :], refusal
+    return times, None
 
 
 @operation
-def trigger(declared: Declared, job: str, *, lanes: Mapping[Lane, int], channel: str) -> Steps[Submitted]:
-    """Makes a job of a schedule now, whatever its times and whether it is paused."""
+def trigger(
+    declared: Declared,
+    job: NewJob,
+    *,
+    lanes: Mapping[Lane, int],
+    channel: str,
+    gauges: Mapping[str, Gauge] = NO_GAUGES,
+    closed: frozenset[str] = NONE_CLOSED,
+) -> Steps[Submitted]:
+    """Makes a job of a schedule now, whatever its times and whether it is paused.
+
+    `job` is its call with an id of its own. Raises QueueClosed, QueueFull.
+    """
     held = yield ask("hold_schedule", name=declared.name)
     if not held:
         yield ask_rows("declare_schedules", [_as_row(declared)], attended=False)
         held = yield ask("hold_schedule", name=declared.name)
     now = cast("int", (yield ask("now"))[0][0])
     still_open = yield from _still_open(held[0][0])
-    made = job_at(declared.call, _timely(job, now), name=declared.name, time=now, policies=Policies())
-    [submitted] = yield from enqueue([made], lanes, channel=channel).start()
+    made = job_at(job, _timely(job.id, now), name=declared.name, time=now, policies=Policies())
+    [submitted] = yield from enqueue([made], lanes, channel=channel, gauges=gauges, closed=closed).start()
     jobs = [*still_open, submitted.id]
     yield from _note(declared.name, declared.policies.overlap, jobs, [submitted.id], now, skipped=0)
     return submitted

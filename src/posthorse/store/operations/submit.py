@@ -15,11 +15,12 @@ from posthorse.rules.depth import Gauge
 from posthorse.rules.job import Lane, NewJob
 from posthorse.store.base import Ask, Operation, Steps, ask, ask_rows, operation
 from posthorse.store.operations.keys import take_keys, wanted_key
-from posthorse.store.operations.queues import check_room
+from posthorse.store.operations.queues import check_open, check_room
 from posthorse.store.operations.unique import take_identities
 from posthorse.store.queries import Value
 
-_NO_GAUGES: Mapping[str, Gauge] = {}
+NO_GAUGES: Mapping[str, Gauge] = {}
+NONE_CLOSED = frozenset[str]()
 
 HEAVIEST = 64 * 1024 * 1024
 """Characters of arguments in one statement: texts of SQLite and messages to PostgreSQL end at a gigabyte, and one of
@@ -63,24 +64,34 @@ def home_of(columns: Sequence[Value]) -> Lane:
 
 
 def enqueue(
-    jobs: Sequence[NewJob], lanes: Mapping[Lane, int], *, channel: str, gauges: Mapping[str, Gauge] = _NO_GAUGES
+    jobs: Sequence[NewJob],
+    lanes: Mapping[Lane, int],
+    *,
+    channel: str,
+    gauges: Mapping[str, Gauge] = NO_GAUGES,
+    closed: frozenset[str] = NONE_CLOSED,
 ) -> Operation[list[Submitted]]:
     """Writes jobs, all or none, and answers in their order. No two have the same id.
 
-    `gauges` are those of queues whose depth is limited.
+    `gauges` are those of queues whose depth is limited, `closed` are queues that take no new jobs: see `admission`.
 
     Raises KeyConflict when a key was used before with other arguments, NotUnique when that was asked for, QueueFull
-    when a queue has no room, UsageError when this machine's clock is more than a day from the store's.
+    when a queue has no room, QueueClosed, UsageError when this machine's clock is more than a day from the store's.
     """
     has_keys = any(job.key is not None or job.unique is not None for job in jobs)
     has_places = any(job.sequence is not None for job in jobs)
     is_heavy = len(jobs) > 1 and sum(len(job.arguments) for job in jobs) > HEAVIEST
-    start = partial(_enqueue, jobs, lanes, channel, has_keys, gauges)
+    start = partial(_enqueue, jobs, lanes, channel, has_keys, gauges, closed)
     return Operation(start, is_single=not (has_keys or has_places or gauges or is_heavy))
 
 
 def _enqueue(
-    jobs: Sequence[NewJob], lanes: Mapping[Lane, int], channel: str, has_keys: bool, gauges: Mapping[str, Gauge]
+    jobs: Sequence[NewJob],
+    lanes: Mapping[Lane, int],
+    channel: str,
+    has_keys: bool,
+    gauges: Mapping[str, Gauge],
+    closed: frozenset[str],
 ) -> Steps[list[Submitted]]:
     answers = [Submitted(job.id, created=True) for job in jobs]
     if has_keys:
@@ -90,6 +101,8 @@ def _enqueue(
             for job_id, _ in answers
             for owner in (earlier.get(job_id, job_id),)
         ]
+    if closed:
+        check_open(jobs, closed)
     if gauges:
         yield from check_room(jobs, gauges, channel=channel)
     if jobs:
