@@ -97,7 +97,7 @@ def test_argument_that_is_no_utf_8_is_refused(shop: Shop) -> None:
     process = shop.start("enqueue", "welcome", "7", b"\xff\xfe")
     _, words = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert "no valid UTF-8" in words
+    assert "not valid UTF-8" in words
 
 
 @pytest.mark.parametrize("verb", ["wait", "watch"])

@@ -88,3 +88,23 @@ def test_debug_shows_where_a_defect_is(shop: Shop, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("posthorse.cli.jobs.look_at_many", lambda *_, **__: 1 / 0)
     shop.done("migrate")
     assert isinstance(shop.run("--debug", "jobs").exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["--json", "jobs"], "Write it behind the name of the command."),
+        (["--url", "sqlite:///x.db", "jobs"], "Write it behind the name of the command."),
+        (["enqueue", "welcome", "-rf"], "Write -- before arguments"),
+        (["run", "welcome", "-5"], "Write -- before arguments"),
+        (["enqueue", "welcome", "--quue", "x"], "--queue"),
+        (["jobs", "-n", "many"], "'many' is not a whole number"),
+        (["jobs", "--app", "shop.py"], "name its module: shop:app"),
+        (["enqueue", "anything", "-", "-"], "was read by an earlier -"),
+        (["queues", "pasue", "mail"], "'pause'"),
+    ],
+)
+def test_what_was_meant_is_told(shop: Shop, words: list[str], hint: str) -> None:
+    result = shop.run(*words, input="[1]")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert hint in result.stderr

@@ -86,9 +86,10 @@ def _target_of(project: dict[str, object]) -> tuple[str, str] | None:
 def _parsed(target: str) -> tuple[str, Sequence[str]]:
     name, separator, attribute = target.strip().partition(":")
     path = (attribute if separator else DEFAULT_ATTRIBUTE).split(".")
-    if all(part.isidentifier() for part in [*name.split("."), *path]):
-        return name, path
     file = Path(name)
+    is_file = file.suffix == ".py" and file.is_file()
+    if all(part.isidentifier() for part in [*name.split("."), *path]) and not is_file:
+        return name, path
     if file.suffix == ".py":
         module = ".".join(file.with_suffix("").parts).lstrip("./")
         raise InvalidSettings(f"{target!r} is a file; name its module: {module}:{'.'.join(path)}")

@@ -164,7 +164,7 @@ def _opened(place: str, *, hint: str = "") -> BinaryIO:
             reason = error.strerror if isinstance(error, OSError) else error
             raise InvalidArgument(f"cannot read {_said(place)}: {reason}{hint}") from None
     if sys.stdin is None or sys.stdin.closed:
-        raise InvalidArgument("arguments were to come from stdin, and it is closed")
+        raise InvalidArgument("arguments were to come from stdin, and it is closed, or was read by an earlier -")
     return sys.stdin.buffer
 
 

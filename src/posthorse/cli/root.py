@@ -50,6 +50,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
 }
 """By section: the name of a command, the module that holds a click command of that name, and what it does."""
 
+OF_COMMANDS = frozenset({"--app", "--json", "--url"})
+"""Options that every command has, and the group of them has not."""
+
 LONGEST_MISUSE = 1_000
 """Characters of a complaint about options and arguments."""
 
@@ -171,18 +174,28 @@ def _check_encoding(words: Sequence[str]) -> None:
         try:
             word.encode()
         except UnicodeEncodeError:
-            raise click.UsageError(f"the argument {word!a} is no valid UTF-8") from None
+            raise click.UsageError(f"the argument {word!a} is not valid UTF-8") from None
 
 
 def _misused(error: click.ClickException) -> int:
-    message = error.format_message()
-    if isinstance(error, click.NoSuchOption) and error.option_name[1:2].isdigit():
-        message += " Write -- before arguments that begin with a minus."
-    complain(_cut(message[:1].lower() + message[1:]))
+    message = error.format_message().replace("is not a valid integer range", "is not a whole number")
     context = error.ctx if isinstance(error, click.UsageError) else None
+    if isinstance(error, click.NoSuchOption) and context is not None:
+        message += _hint(error, context)
+    complain(_cut(message[:1].lower() + message[1:]))
     if context is not None:
         say(f"Try `{context.command_path} --help`.")
     return Exit.USAGE
+
+
+def _hint(error: click.NoSuchOption, context: click.Context) -> str:
+    """What was meant by something that is no option, if that is not the nearest one."""
+    if context.parent is None and error.option_name in OF_COMMANDS:
+        return " Write it behind the name of the command."
+    takes_any = any(isinstance(each, click.Argument) and each.name == "arguments" for each in context.command.params)
+    if takes_any and not error.possibilities:
+        return " Write -- before arguments that begin with a minus."
+    return ""
 
 
 def _cut(message: str) -> str:
