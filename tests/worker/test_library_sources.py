@@ -359,3 +359,25 @@ def test_groups_are_met_whole_page_by_page(engine: sa.Engine, select: sa.Select[
         chunk = source.read(cursor, 2)
         cursor, met, is_last = chunk.cursor, met + len(chunk.items), chunk.is_last
     assert (met, source.count()) == (count, count)
+
+
+def test_rows_keyed_by_local_times_cross_the_hour_that_is_repeated(postgres_url: str) -> None:
+    """A session in Berlin shows an hour of October 25th twice; in UTC no two of these times are the same."""
+    url = f"postgresql+psycopg{postgres_url[postgres_url.index(':') :]}"
+    engine = sa.create_engine(url, connect_args={"options": "-c timezone=Europe/Berlin"})
+    table = sa.Table("readings", sa.MetaData(), sa.Column("at", sa.DateTime(timezone=True), primary_key=True))
+    table.create(engine)
+    night = [datetime(2026, 10, 24, 23, tzinfo=UTC) + timedelta(minutes=15 * n) for n in range(20)]
+    with engine.begin() as connection:
+        connection.execute(table.insert(), [{"at": moment} for moment in night])
+    for limit in (1, 3, 100):
+        source, cursor, met = rows(engine, sa.select(table)), None, list[datetime]()
+        assert isinstance(source, Source)
+        while True:
+            chunk = source.read(cursor, limit)
+            met += [row.at.astimezone(UTC) for row in chunk.items]
+            cursor = json.loads(json.dumps(chunk.cursor))
+            if chunk.is_last:
+                break
+        assert met == night
+    engine.dispose()

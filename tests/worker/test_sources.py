@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import TypeVar, cast
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -102,7 +103,8 @@ def first(source: Source[T], limit: int, cursor: Cursor = None) -> Chunk[T]:
 def past(source: Source[T], cursor: Cursor, limit: int) -> Chunk[T]:
     reader = cast("ReadsPast[T]", source)
     assert isinstance(reader, ReadsPast)
-    return reader.read_past(cursor, limit)
+    chunk: Chunk[T] = reader.read_past(cursor, limit)
+    return chunk
 
 
 def sequence(items: object) -> Source[object]:
@@ -781,3 +783,50 @@ def test_a_coroutine_cuts_what_lies_in_memory_itself_and_reads_what_may_block_in
     assert told.threads
     assert threading.get_ident() not in told.threads
     assert asyncio.run(read(range(5))).items == range(3)
+
+
+# Local times
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NIGHT = [datetime(2026, 10, 24, 23, tzinfo=UTC) + timedelta(minutes=15 * n) for n in range(20)]
+"""A quarter of an hour apart, over the hour that the clocks of Berlin show twice, from 0:00 to 1:00 UTC."""
+
+
+@given(limits=limits, interruptions=interruptions, with_ids=st.booleans())
+def test_keys_in_the_repeated_hour_rise_as_the_moments_that_they_are(
+    limits: list[int], interruptions: list[bool], with_ids: bool
+) -> None:
+    local = [moment.astimezone(BERLIN) for moment in NIGHT]
+    assert local != sorted(local)  # by the clock on the wall
+
+    def after_time(after: datetime | None, limit: int) -> list[datetime]:
+        return [time for time in local if after is None or time.timestamp() > after.timestamp()][:limit]
+
+    def after_pair(after: tuple[datetime, int] | None, limit: int) -> list[tuple[datetime, int]]:
+        first = None if after is None else after[0]
+        return [(time, 7) for time in after_time(first, limit)]
+
+    if with_ids:
+        found = looped(lambda: keyset(after_pair, key=lambda row: row), limits, interruptions)
+        assert [time.timestamp() for time, _ in found] == [moment.timestamp() for moment in NIGHT]
+    else:
+        found_times = looped(lambda: keyset(after_time, key=lambda row: row), limits, interruptions)
+        assert [time.timestamp() for time in found_times] == [moment.timestamp() for moment in NIGHT]
+        stopped = looped(lambda: keyset(after_time, key=lambda row: row, stop=local[9]), limits, interruptions)
+        assert len(stopped) == 10
+    with pytest.raises(UsageError, match="keys must rise"):
+        all_of(keyset(lambda after, limit: [local[3], local[2]], key=lambda row: row))
+    with pytest.raises(UsageError, match="keys must rise"):
+        all_of(keyset(lambda after, limit: [local[3], NIGHT[3]], key=lambda row: row))
+
+
+@pytest.mark.parametrize("moment", NIGHT)
+def test_a_time_in_the_repeated_hour_is_a_cursor(moment: datetime) -> None:
+    key = key_of_cursor(stored(cursor_of_key(moment.astimezone(BERLIN))))
+    assert isinstance(key, datetime)
+    assert key.astimezone(UTC) == moment
+
+
+@pytest.mark.parametrize("key", [datetime.min.replace(tzinfo=BERLIN), datetime.max.replace(tzinfo=UTC)])
+def test_times_at_the_edge_of_the_calendar_are_cursors(key: datetime) -> None:
+    assert key_of_cursor(stored(cursor_of_key(key))) == key

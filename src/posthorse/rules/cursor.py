@@ -6,7 +6,7 @@ It knows no source and no store: what a position means, its source knows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from math import isfinite
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
@@ -65,12 +65,28 @@ def cursor_of_key(key: object) -> Cursor:
     tag = next((tag for tag, form in _FORMS.items() if isinstance(key, form.kind)), None)
     if tag is not None and not isinstance(key, bool):
         text = _FORMS[tag].write(key)
-        if key_of_cursor({tag: text}) == key:
+        if in_utc(key_of_cursor({tag: text})) == in_utc(key):
             return {tag: text}
     raise UsageError(
         f"a row's key is {key!r} ({type(key).__qualname__}), which a cursor cannot hold without loss; "
         "let key= return an int, float, str, datetime, date, UUID, Decimal, bytes or a tuple of these"
     )
+
+
+def in_utc(key: object) -> object:
+    """The key with its local times in UTC, so that keys compare as the moments that they are.
+
+    Python compares times of one zone by what the clock on the wall shows, which goes back once a year; and says that a
+    time of the hour that is repeated equals no time of another zone.
+    """
+    if isinstance(key, tuple):
+        return tuple(in_utc(part) for part in cast("tuple[object, ...]", key))
+    if isinstance(key, datetime) and key.tzinfo is not None:
+        try:
+            return key.astimezone(UTC)
+        except OverflowError:  # at the edge of the calendar no clock is put back
+            return key
+    return key
 
 
 def key_of_cursor(cursor: Cursor) -> object:

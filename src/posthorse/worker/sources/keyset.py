@@ -6,12 +6,13 @@ It knows no database: `fetch` does.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable
+from datetime import datetime
 from functools import partial
 from inspect import isawaitable, iscoroutine, iscoroutinefunction
 from typing import Generic, TypeAlias, TypeVar, cast, overload
 
 from posthorse.errors import UsageError
-from posthorse.rules.cursor import Cursor, cursor_of_key, key_of_cursor
+from posthorse.rules.cursor import Cursor, cursor_of_key, in_utc, key_of_cursor
 from posthorse.worker.sources.base import AsyncSource, Chunk, Source
 
 T = TypeVar("T")
@@ -155,7 +156,7 @@ class _Rows(Generic[K, T]):
     def __init__(self, key: Callable[[T], K], start: K | None, stop: K | None) -> None:
         self._key = key
         self._start = start
-        self._stop = stop
+        self._stop = in_utc(stop)
         # The chunk before, where it held text: its end and its keys, to notice when rows come again.
         self._before: tuple[Cursor, set[K]] = (None, set())
 
@@ -170,14 +171,15 @@ class _Rows(Generic[K, T]):
                 f"fetch returned {len(rows):,} rows for a limit of {limit:,}; it must keep to its second argument"
             )
         keys = [self._key(row) for row in rows]
-        holds_text = self._check_order(after, keys, cursor)
-        within = self._within(keys)
+        moments = cast("list[K]", [in_utc(key) for key in keys]) if keys and _may_hold_times(keys[0]) else keys
+        holds_text = self._check_order(cast("K", in_utc(after)), moments, cursor)
+        within = self._within(moments)
         if not within:
             return Chunk((), cursor, is_last=True)
         last = keys[within - 1]
         reached = cursor_of_key(last)
-        self._before = (reached, set(keys) if holds_text else set())
-        return Chunk(rows[:within], reached, is_last=within < len(rows) or last == self._stop)
+        self._before = (reached, set(moments) if holds_text else set())
+        return Chunk(rows[:within], reached, is_last=within < len(rows) or moments[within - 1] == self._stop)
 
     def _check_order(self, after: K, keys: list[K], cursor: Cursor) -> bool:
         """Whether some of these keys are text, whose order only the database knows."""
@@ -203,6 +205,10 @@ class _Rows(Generic[K, T]):
                 if _is_less(self._stop, key):
                     return position
         return len(keys)
+
+
+def _may_hold_times(key: object) -> bool:
+    return isinstance(key, datetime | tuple)
 
 
 def _is_async(function: object) -> bool:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from posthorse.errors import InvalidOption, UsageError
-from posthorse.rules.cursor import Cursor, cursor_of_key, key_of_cursor
+from posthorse.rules.cursor import Cursor, cursor_of_key, in_utc, key_of_cursor
 from posthorse.worker.sources.base import AsyncSource, Chunk, Source
 
 if TYPE_CHECKING:
@@ -275,7 +275,7 @@ def _cursor(key: tuple[object, ...]) -> Cursor:
 
 def _check_unique(keys: Sequence[tuple[object, ...]]) -> None:
     for one, other in pairwise(keys):
-        if one == other:
+        if one == other and in_utc(one) == in_utc(other):
             raise UsageError(
                 f"two rows have the key {one!r}, so the loop could lose one between two pages; name a key= that no two "
                 "rows share, as key=(Order.created_at, Order.id)"
