@@ -16,6 +16,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.errors import StoreError, StoreUnreachable
+from posthorse.maintenance import sweep
 from posthorse.store.base import Operation
 from posthorse.store.operations import queues
 from posthorse.store.operations.claim import Claimed
@@ -572,4 +573,39 @@ def test_where_nobody_can_be_told_that_a_place_is_free_the_runner_itself_knows(
         go.set()
         for job in (first, second):
             job.result(timeout=30)
+    app.close()
+
+
+@pytest.mark.parametrize("ends_by", ["returning", "failing", "snoozing", "being cancelled"])
+def test_however_a_job_ends_those_before_its_gate_go_on_at_once(
+    store_url: str, monkeypatch: pytest.MonkeyPatch, ends_by: str
+) -> None:
+    """Its runner says so: the sweep, which would find them later, does not look."""
+    monkeypatch.setattr(sweep, "TEND_EVERY", 3600.0)
+    monkeypatch.setattr(sweep, "TEND_WHEN_FREE", 3600.0)
+    app = ph.Posthorse(store_url, lease="1m", poll="1h")
+    began, go = threading.Event(), threading.Event()
+
+    @app.job(concurrency=ph.Concurrency(1, per="key"), max_attempts=1)
+    def limited(ctx: ph.Context, key: str, ends_by: str) -> None:
+        if ends_by == "nothing":
+            return
+        began.set()
+        assert go.wait(30)
+        while ends_by == "being cancelled":
+            ctx.checkpoint()
+        if ends_by == "failing":
+            raise ValueError
+        if ends_by == "snoozing":
+            raise ph.Snooze("1h")
+
+    with app.worker(concurrency=2):
+        first = limited.enqueue("a", ends_by)
+        assert began.wait(30)
+        second = limited.enqueue("a", "nothing")
+        until_state(second, "blocked")
+        if ends_by == "being cancelled":
+            first.cancel()
+        go.set()
+        second.result(timeout=30)
     app.close()
