@@ -17,7 +17,6 @@ if typing.TYPE_CHECKING:
     from posthorse.app.schedules import Schedule, ScheduleState, ScheduleStatus
     from posthorse.errors import (
         DuplicateKind,
-        FenceLost,
         Interrupted,
         InvalidArgument,
         InvalidOption,
@@ -70,7 +69,6 @@ __all__ = [
     "Connection",
     "Context",
     "DuplicateKind",
-    "FenceLost",
     "GiveUp",
     "Interrupted",
     "InvalidArgument",
@@ -134,7 +132,6 @@ _HOMES = {
     "ScheduleState": "posthorse.app.schedules",
     "ScheduleStatus": "posthorse.app.schedules",
     "DuplicateKind": "posthorse.errors",
-    "FenceLost": "posthorse.errors",
     "Interrupted": "posthorse.errors",
     "InvalidArgument": "posthorse.errors",
     "InvalidOption": "posthorse.errors",

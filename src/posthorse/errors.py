@@ -21,8 +21,7 @@ PosthorseError
 ├── JobFailed                        result() of a job that failed
 ├── JobCancelled                     result() of a job that was cancelled
 ├── ToleranceExceeded                a long job met more bad items than it tolerates
-├── NotAllowed                       the job's state forbids what was asked
-└── FenceLost                        the writer no longer owns the job
+└── NotAllowed                       the job's state forbids what was asked
 
 Interrupted (BaseException)          raised inside a job at a checkpoint; never caught by `except Exception`
 """
@@ -155,10 +154,6 @@ class ToleranceExceeded(PosthorseError):
 
 class NotAllowed(PosthorseError):
     """The state of the job forbids what was asked."""
-
-
-class FenceLost(PosthorseError):
-    """The writer no longer owns the job: another claim, a forced stop or a rescue came between."""
 
 
 class Interrupted(BaseException):

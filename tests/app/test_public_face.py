@@ -10,7 +10,7 @@ import pytest
 import posthorse as ph
 
 NAMES = """
-AsyncConnection Attempt Backoff BadItem Batch Call Chunk Concurrency Connection Context DuplicateKind FenceLost GiveUp
+AsyncConnection Attempt Backoff BadItem Batch Call Chunk Concurrency Connection Context DuplicateKind GiveUp
 Interrupted InvalidArgument InvalidOption InvalidSettings Job JobCancelled JobError JobFailed JobNotFound Jobs Key
 KeyConflict Kind Misfire NotAllowed NotUnique OutcomeUnknown Posthorse PosthorseError Progress Queue QueueClosed
 QueueFull QueueSettings Rate Retry Schedule ScheduleNotFound ScheduleState ScheduleStatus SchemaMismatch Sequence Snooze

@@ -59,6 +59,7 @@ from posthorse.store.operations.runners import (
     orphans,
     promote,
     register,
+    requests_for,
     retire,
 )
 from posthorse.store.operations.submit import enqueue
@@ -171,7 +172,7 @@ class JobLife(RuleBasedStateMachine):
         assert answer.is_alive
         self.runners[runner] = self.clock.boot_now() + LEASE
         asked = {job.id: job.asked for job in self.jobs.values() if job.asked_of == runner and job.asked}
-        assert answer.requests == asked
+        assert self.store.read(requests_for(runner)) == asked
 
     @precondition(lambda self: self.runners)
     @rule(data=st.data())

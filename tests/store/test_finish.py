@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from posthorse.clock import SECOND
-from posthorse.errors import FenceLost
 from posthorse.rules.job import JobError, Lane, State
-from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Policy, Raised, Returned, Spent, Stopped, Unfit
+from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Policy, Raised, Returned, Snoozed, Spent, Stopped, Unfit
+from posthorse.rules.repeats import KEPT_APART
 from posthorse.rules.retry import Backoff
 from posthorse.store.operations import finish, read, runners
 from posthorse.store.operations.finish import Attempt, Completion
@@ -139,6 +141,24 @@ def test_transition_is_applied_with_its_event(
         assert row.errors == 1
         assert row.error is not None
         assert JobError.decode(row.error) == ERROR
+    yard.audit()
+
+
+@pytest.mark.parametrize("outcome", [Unfit("unknown argument"), Snoozed(0, "not yet")], ids=["unfit", "snoozed"])
+def test_an_endless_series_of_ends_takes_few_rows_and_counts_all(yard: Yard, outcome: Outcome) -> None:
+    [job] = yard.enqueue()
+    runner = yard.runner()
+    for _ in range(KEPT_APART + 5):
+        if isinstance(outcome, Unfit):
+            yard.store.clock.advance(timedelta(hours=1))
+            yard.store.run(runners.promote(9, channel=yard.channel))
+            runner = yard.runner()
+        assert yard.settle(yard.claim_one(runner), outcome)
+    told = yard.store.read(read.events(job))
+    assert len(told) == KEPT_APART
+    assert len({event.version for event in told}) == KEPT_APART
+    assert msgspec.json.decode(told[-1].detail or "")["times"] == KEPT_APART + 5
+    assert yard.store.read(finish.unfit_in_a_row(job)) == (KEPT_APART + 5 if isinstance(outcome, Unfit) else 0)
     yard.audit()
 
 
@@ -289,12 +309,16 @@ def test_committed_slice_of_the_lost_attempt_clears_its_budgets(yard: Yard) -> N
 # ── late writes inside a slice transaction ───────────────────────────────────────────────────────────
 
 
+class Fenced(Exception):
+    """The attempt lost its lease: its slice must not be committed."""
+
+
 def run_slice(yard: Yard, attempt: Attempt) -> None:
     """An effect and its checkpoint in one transaction, as a slice commits them."""
     with yard.store.transaction() as connection:
         cast("Any", connection).execute("CREATE TABLE effects (x int)")
         if yard.checkpoint(attempt, 1) is None:
-            raise FenceLost
+            raise Fenced
 
 
 def test_slice_transaction_of_a_rescued_job_writes_nothing(yard: Yard) -> None:
@@ -303,11 +327,11 @@ def test_slice_transaction_of_a_rescued_job_writes_nothing(yard: Yard) -> None:
     yard.bury()
     [orphan] = yard.store.read(runners.orphans(10))
     yard.settle(Attempt(orphan.job, orphan.epoch, orphan.runner), Lost("gone"))
-    with pytest.raises(FenceLost):
+    with pytest.raises(Fenced):
         run_slice(yard, attempt)
     heir = yard.claim_one()
     assert heir.epoch == attempt.epoch + 1
-    with pytest.raises(FenceLost):
+    with pytest.raises(Fenced):
         run_slice(yard, attempt)
     # Had the effect stayed, the table would be there.
     run_slice(yard, heir)

@@ -15,6 +15,7 @@ import posthorse as ph
 from posthorse.clock import Clock
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Policy, Spent, decide
+from posthorse.store.operations import read
 from posthorse.store.operations.finish import Attempt, settle
 from posthorse.store.operations.runners import Runner, register, retire
 from posthorse.store.operations.runs import claim_one
@@ -410,3 +411,28 @@ def end_attempt(app: ph.Posthorse, job: ph.Job[None], outcome: Outcome) -> None:
     )
     assert store.run(settling)
     store.run(retire(runner.id))
+
+
+def test_what_does_not_fit_is_warned_of_once_for_each_kind(
+    app: ph.Posthorse, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("posthorse.rules.lifecycle.UNFIT_WAIT", 1_000)
+
+    def before(user_id: int) -> None: ...
+
+    def since(user_name: str) -> None: ...
+
+    earlier = ph.Posthorse(app.settings.url)
+    app.migrate()
+    kinds = [earlier.job(kind=kind)(before) for kind in ("mail", "call")]
+    jobs = [kind.enqueue(7) for kind in kinds for _ in range(3)]
+    earlier.close()
+    for kind in ("mail", "call"):
+        app.job(kind=kind)(since)
+    with caplog.at_level("INFO", logger="posthorse.worker"), app.worker():
+        statuses = [until_state(app.get_job(job.id), "blocked") for job in jobs]
+        for job in jobs:
+            until(lambda job=job: len(app.store.read(read.events(job.id))) > 1)  # type: ignore[misc]  # bound now
+    told = [record for record in caplog.records if "unfit:" in record.getMessage()]
+    assert [record.levelname for record in told] == ["WARNING", "WARNING"]
+    assert all((status.reason or "").startswith("unfit:") for status in statuses)

@@ -297,6 +297,8 @@ def _told(event: Event) -> str:
         text += f", after {span(timedelta(seconds=seconds))}"
     if "worker" in event.detail:
         text += f" on {event.detail['worker']}"
+    if "times" in event.detail:
+        text += f", {event.detail['times']} times in a row"
     return clean(text)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from posthorse.rules.job import JobError, State
+from posthorse.rules.repeats import YIELDED
 from posthorse.rules.retry import Backoff
 from posthorse.rules.values.texts import one_line
 
@@ -107,9 +108,13 @@ class Crashed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Unfit(msgspec.Struct, frozen=True, tag=True):
-    """The stored arguments do not fit this version of the code; another version may still take the job."""
+    """The stored arguments do not fit this version of the code; another version may still take the job.
+
+    `times` is how often in a row that was so, this time included.
+    """
 
     detail: str
+    times: int = 1
 
     def __post_init__(self) -> None:
         _make_reason(self, "detail", self.detail)
@@ -162,6 +167,9 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
 UNFIT_WAIT = 30_000_000
 """How long a job whose arguments do not fit waits before a worker, perhaps of a newer version, looks again."""
 
+UNFIT_LONGEST = 600_000_000
+"""The same after many looks in vain, each of which waits twice as long as the last: so late may a deploy be noticed."""
+
 FIRST_WAIT, LONGEST_WAIT = 1_000_000, 60_000_000
 """How long a job waits after its second interruption or crash without progress, and after many."""
 
@@ -169,7 +177,7 @@ _REASONS = {
     "pause": "paused on request",
     "cancel": "cancelled on request",
     "shutdown": "released by its worker",
-    "yield": "yielded to others after its time box",
+    "yield": YIELDED,
 }
 _STOPPED = {
     "pause": State.PAUSED,
@@ -203,10 +211,9 @@ def decide(spent: Spent, outcome: Outcome, policy: Policy, *, chance: float = 0.
             return _after_loss(spent, detail, policy)
         case Crashed(detail, alone, is_contained):
             return _after_crash(spent, detail, alone, policy, solo=not is_contained)
-        case Unfit(detail):
-            return Transition(
-                state=State.BLOCKED, event="unfit", spent=spent, reason=f"unfit: {detail}", wait=UNFIT_WAIT
-            )
+        case Unfit(detail, times):
+            wait = _unfit_wait(times, chance)
+            return Transition(state=State.BLOCKED, event="unfit", spent=spent, reason=f"unfit: {detail}", wait=wait)
 
 
 def requested(state: State, request: str) -> State | None:
@@ -253,6 +260,11 @@ def _after_error(spent: Spent, error: JobError, wait: int | None, policy: Policy
         error=error,
         wait=micros or None,
     )
+
+
+def _unfit_wait(times: int, chance: float) -> int:
+    doubled = UNFIT_WAIT << min(times - 1, 20)
+    return round(min(UNFIT_LONGEST, doubled) * (1 - chance / 4))
 
 
 def _after_loss(spent: Spent, detail: str, policy: Policy, *, solo: bool = False) -> Transition:

@@ -21,13 +21,25 @@ from posthorse.clock import monotonic
 from posthorse.errors import OutcomeUnknown, StoreUnreachable
 from posthorse.rules.gates import budget_of
 from posthorse.rules.job import JobError
-from posthorse.rules.lifecycle import Outcome, Policy, Raised, Returned, Snoozed, Spent, Stopped, decide
+from posthorse.rules.lifecycle import (
+    Outcome,
+    Policy,
+    Raised,
+    Returned,
+    Snoozed,
+    Spent,
+    Stopped,
+    Transition,
+    Unfit,
+    decide,
+)
+from posthorse.rules.repeats import YIELDED
 from posthorse.rules.retry import Backoff
 from posthorse.rules.settings import Settings
 from posthorse.rules.values.texts import message_of, one_line
 from posthorse.store.operations.budgets import settle_within_budget
 from posthorse.store.operations.claim import give_back
-from posthorse.store.operations.finish import Attempt, Completion, complete, errors_before_slice, settle
+from posthorse.store.operations.finish import Attempt, Completion, complete, errors_before_slice, settle, unfit_in_a_row
 from posthorse.store.operations.gates import let_through
 from posthorse.store.operations.runners import Runner, held_by, set_idle
 from posthorse.store.store import Store
@@ -85,6 +97,8 @@ class Outbox:
         self._is_stopping = is_stopping
         self.has_given_up = False
         """True when an outcome could not be written: the store has a lease that nobody here will end."""
+        self._misfits: set[str] = set()
+        """Kinds of whose jobs one did not fit the code here."""
         self.ends_at = math.inf
         """When this runner has to be gone, in monotonic seconds: nothing is tried again later."""
         self._completions: list[Completed] = []
@@ -158,6 +172,9 @@ class Outbox:
         spent = await self._spent(running)
         if isinstance(outcome, Raised):
             spent = msgspec.structs.replace(spent, forgiven=await self._forgiven(running))
+        if isinstance(outcome, Unfit):
+            before = await self._insist(lambda: self._store.aread(unfit_in_a_row(claimed.job))) or 0
+            outcome = Unfit(outcome.detail, 1 + before)
         transition = decide(spent, outcome, self._policy(running), chance=random.random())
         seconds = monotonic() - running.began
         evidence = {"worker": self._runner.worker, "pid": self._runner.pid, "seconds": round(seconds, 3)}
@@ -165,6 +182,10 @@ class Outbox:
             evidence |= msgspec.to_builtins(transition.error)
         if isinstance(outcome, Snoozed):
             evidence["detail"] = outcome.reason
+        elif isinstance(outcome, Unfit):
+            evidence["detail"] = outcome.detail
+        elif isinstance(outcome, Stopped) and outcome.request == "yield":
+            evidence["detail"] = YIELDED
         detail = msgspec.json.encode(evidence).decode()
         attempt = Attempt(claimed.job, claimed.epoch, self._runner.id)
         channel = self._store.backend.channel
@@ -190,8 +211,18 @@ class Outbox:
                 transition.error.type,
                 message,
             )
+        elif isinstance(outcome, Unfit):
+            self._tell_of_misfit(running, transition)
         elif not isinstance(outcome, Stopped):
             log.info("job %s (%s): %s", claimed.job, running.kind.kind, transition.reason)
+
+    def _tell_of_misfit(self, running: Running, transition: Transition) -> None:
+        """Warn once of each kind: there may be thousands of such jobs, tried for days."""
+        kind = running.kind.kind
+        level = logging.DEBUG if kind in self._misfits else logging.WARNING
+        self._misfits.add(kind)
+        words = "job %s (%s): %s; it is tried again later and later, and others of this kind are not logged"
+        log.log(level, words, running.claimed.job, kind, transition.reason)
 
     async def give_back(self, unbegun: list[tuple[str, int]]) -> None:
         """Returns jobs (job, epoch) that were claimed but not begun; nothing is spent."""

@@ -8,7 +8,7 @@ from types import TracebackType
 
 import msgspec
 
-from posthorse.errors import FenceLost, Interrupted, StoreError, ToleranceExceeded
+from posthorse.errors import Interrupted, StoreError, ToleranceExceeded
 from posthorse.rules.loops import LoopStanding
 from posthorse.rules.steering import Steering
 from posthorse.rules.tolerance import Tolerance
@@ -26,7 +26,6 @@ NEVER = (
     SystemExit,
     GeneratorExit,
     StoreError,
-    FenceLost,
     ToleranceExceeded,
 )
 """What no item is to blame for."""

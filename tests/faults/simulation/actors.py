@@ -31,7 +31,7 @@ from posthorse.store.operations.claim import Claimed, give_back
 from posthorse.store.operations.control import Request, request
 from posthorse.store.operations.finish import Attempt, Checkpoint, Completion, checkpoint, complete, settle
 from posthorse.store.operations.gates import let_through
-from posthorse.store.operations.runners import Runner, beat, held_by, register, retire
+from posthorse.store.operations.runners import Runner, beat, held_by, register, requests_for, retire
 from posthorse.worker.claiming import Claiming
 from tests.faults.simulation.kinds import IN_SLICES, IN_TRANSACTIONS, Focus, application, drawn_calls
 from tests.faults.simulation.walks import Walk
@@ -149,7 +149,7 @@ class VirtualRunner:
         """Renews its lease; whoever was given up for dead stops, unless it is a zombie."""
         self.beat_at = self._world.clock.boot_now()
         answer = self._world.store.run(beat(self.id, lease=LEASE, running=len(self._held), draining=False))
-        self._asked = dict(answer.requests)
+        self._asked = self._world.store.read(requests_for(self.id)) if answer.is_alive else {}
         for job, walk in self._walks.items():
             if job in self._asked:
                 walk.stop.ask(self._asked[job])

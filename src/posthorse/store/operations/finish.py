@@ -11,11 +11,13 @@ import msgspec
 from posthorse.rules.job import Lane, State
 from posthorse.rules.lifecycle import Transition
 from posthorse.rules.loops import decode_loops, forgiven
+from posthorse.rules.repeats import Step, is_endless, next_step, times_in_a_row
 from posthorse.rules.slice_size import CutShort, cut_short_by
 from posthorse.store.base import Operation, Steps, ask, ask_rows, operation, quiet, single_operation
 from posthorse.store.operations.bad_items import BadItemRow, keep_and_drop
 from posthorse.store.operations.moves import Request, do_as_asked, place
 from posthorse.store.operations.submit import lane_id
+from posthorse.store.queries import Row
 
 
 class Attempt(NamedTuple):
@@ -145,8 +147,29 @@ def end_attempt(
     )
     version, run_at = written[0]
     yield from place(attempt.job, transition.state, run_at=cast("int | None", run_at), channel=channel)
-    yield ask("record", job=attempt.job, version=version, name=transition.event, detail=evidence)
+    yield from _record(attempt.job, cast("int", version), transition.event, evidence)
     return True
+
+
+@single_operation
+def unfit_in_a_row(job: str) -> Steps[int]:
+    """How often a job did not fit the code when it was tried last, without another end in between."""
+    return times_in_a_row("unfit", _last_step((yield ask("last_event", job=job))))
+
+
+def _record(job: str, version: int, name: str, evidence: str | None) -> Steps[None]:
+    if not is_endless(name, evidence):
+        yield ask("record", job=job, version=version, name=name, detail=evidence)
+        return
+    detail, instead_of = next_step(name, evidence, _last_step((yield ask("last_event", job=job))))
+    if instead_of is None:
+        yield ask("record", job=job, version=version, name=name, detail=detail)
+    else:
+        yield ask("record_again", job=job, version=version, instead_of=instead_of, detail=detail)
+
+
+def _last_step(rows: Sequence[Row]) -> Step | None:
+    return Step._make(rows[0]) if rows else None
 
 
 def checkpoint(

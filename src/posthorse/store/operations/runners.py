@@ -50,10 +50,9 @@ class NextDue(NamedTuple):
 
 
 class Beat(NamedTuple):
-    """The answer to a heartbeat: whether the runner is still on the list, and what is asked of its jobs."""
+    """The answer to a heartbeat: whether the runner is still on the list."""
 
     is_alive: bool
-    requests: dict[str, str]
 
 
 @quiet
@@ -76,14 +75,10 @@ def register(runner: Runner, *, lease: int) -> Steps[None]:
 
 
 @quiet
-@operation
+@single_operation
 def beat(runner: str, *, lease: int, running: int, draining: bool) -> Steps[Beat]:
-    """Renews a runner's lease, and answers with what is asked of its jobs."""
-    alive = yield ask("beat", id=runner, lease=lease, running=running, draining=draining)
-    if not alive:
-        return Beat(False, {})
-    rows = yield ask("requests_for", runner=runner)
-    return Beat(True, {cast("str", job): cast("str", action) for job, action in rows})
+    """Renew a runner's lease."""
+    return Beat(bool((yield ask("beat", id=runner, lease=lease, running=running, draining=draining))))
 
 
 @single_operation

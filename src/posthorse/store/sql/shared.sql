@@ -275,6 +275,14 @@ DELETE FROM @ready WHERE lane = :lane AND seq = :seq AND job = :job RETURNING se
 -- Writes what happened, under the version of the job that the same transaction made.
 INSERT INTO @events (job, version, at, name, detail) VALUES (:job, :version, :now, :name, :detail)
 
+-- ## last_event
+-- The last thing that happened to a job.
+SELECT version, name, detail FROM @events WHERE job = :job ORDER BY version DESC LIMIT 1
+
+-- ## record_again
+-- Writes what happened in place of the last time that it did.
+UPDATE @events SET version = :version, at = :now, detail = :detail WHERE job = :job AND version = :instead_of
+
 -- ── controls ───────────────────────────────────────────────────────────────────────────────────────
 
 -- ## ask_runner
