@@ -28,9 +28,19 @@ Interrupted (BaseException)          raised inside a job at a checkpoint; never 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+E = TypeVar("E", bound=BaseException)
+Reduced = tuple[object, tuple[type[BaseException], Sequence[object]], Mapping[str, object] | None]
+"""What pickle and copy make of an error: a function, what it is called with, and the attributes that are set after."""
+
 
 class PosthorseError(Exception):
-    """Base of all errors of Posthorse."""
+    """Base of all errors of Posthorse. Each can be pickled and copied, as process pools do, with its attributes."""
+
+    def __reduce__(self) -> Reduced:
+        return _remade, (type(self), self.args), self.__dict__ or None
 
 
 class UsageError(PosthorseError, ValueError):
@@ -161,3 +171,12 @@ class Interrupted(BaseException):
 
     A BaseException, so that `except Exception` in a job cannot swallow it.
     """
+
+    __reduce__ = PosthorseError.__reduce__
+
+
+def _remade(kind: type[E], args: Sequence[object]) -> E:
+    """Make an error from what it says, past its `__init__`, which takes other things."""
+    error = kind.__new__(kind, *args)
+    error.args = tuple(args)
+    return error
