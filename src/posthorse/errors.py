@@ -6,6 +6,7 @@ PosthorseError
 │   ├── InvalidOption                an option, duration, priority … cannot be used
 │   ├── InvalidSettings              configuration that cannot be used
 │   ├── DuplicateKind                two functions under one kind
+│   ├── InvalidSource (TypeError)    what a loop is to run over cannot be resumed
 │   ├── UnknownKind                  a kind that this application does not register
 │   └── TooLarge                     arguments, result or kept values beyond their limit
 ├── StoreError
@@ -57,6 +58,10 @@ class InvalidOption(UsageError):
 
 class InvalidSettings(UsageError):
     """Configuration that cannot be used; the message names the setting and its nearest neighbour."""
+
+
+class InvalidSource(UsageError, TypeError):
+    """What `ctx.slices` is given cannot be resumed, or not in this loop; the message names the way out."""
 
 
 class DuplicateKind(UsageError):

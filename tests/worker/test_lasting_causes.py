@@ -72,6 +72,37 @@ def test_a_call_that_is_wrong_in_itself_is_not_tried_again_unless_the_job_asks_f
     assert sorted(runs) == ["hopeful", "hopeful", "wrong"]
 
 
+@pytest.mark.parametrize("is_async", [True, False])
+@pytest.mark.parametrize("source", ["a generator", "a file that is not UTF-8", "two loops without names"])
+def test_a_loop_over_what_it_can_never_run_over_is_not_begun_five_times(
+    app: ph.Posthorse, tmp_path: Path, source: str, is_async: bool
+) -> None:
+    runs: list[int] = []
+    (tmp_path / "odd.txt").write_bytes(b"caf\xe9\n")
+
+    def made() -> object:
+        return (n for n in range(3)) if source == "a generator" else ph.lines(tmp_path / "odd.txt")
+
+    def walk(ctx: ph.Context) -> None:
+        runs.append(1)
+        loops = [ctx.slices(made()) for _ in range(1 + source.startswith("two"))]  # type: ignore[call-overload]
+        for _ in loops[0]:
+            pass
+
+    async def awalk(ctx: ph.Context) -> None:
+        runs.append(1)
+        loops = [ctx.slices(made()) for _ in range(1 + source.startswith("two"))]  # type: ignore[call-overload]
+        async for _ in loops[0]:
+            pass
+
+    kind = app.job(kind="walk", backoff=0)(awalk if is_async else walk)
+    with app.worker():
+        status = until_state(kind.enqueue(), "failed")
+    assert status.reason is not None
+    assert status.reason.endswith("would come again: the call itself is wrong")
+    assert runs == [1]
+
+
 def test_the_store_of_another_application_that_is_away_is_an_error_of_the_job(
     app: ph.Posthorse, tmp_path: Path
 ) -> None:

@@ -111,3 +111,27 @@ def test_the_loss_of_the_store_in_a_group_is_no_fault_of_the_job(app: ph.Posthor
         job = saves.enqueue()
         assert job.result(timeout=30) == "saved"
     assert [attempt.outcome for attempt in job.attempts()] == ["lost", "completed"]
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_a_bad_item_is_no_group_in_which_the_job_gives_up(app: ph.Posthorse, is_async: bool) -> None:
+    def fail(item: int) -> None:
+        said: list[Exception] = [ValueError("bad"), ph.GiveUp("no more") if item == 2 else KeyError()]
+        raise ExceptionGroup("several", said)
+
+    def walk(ctx: ph.Context) -> None:
+        for batch in ctx.slices(range(4), tolerate=4):
+            for item in batch:
+                with batch.tolerate(item):
+                    fail(item)
+
+    async def awalk(ctx: ph.Context) -> None:
+        async for batch in ctx.slices(range(4), tolerate=4):
+            for item in batch:
+                async with batch.tolerate(item):
+                    fail(item)
+
+    kind = app.job(kind="walk")(awalk if is_async else walk)
+    with app.worker():
+        status = until_state(kind.enqueue(), "failed", "completed")
+    assert (status.state.value, status.reason) == ("failed", "gave up: no more")

@@ -329,10 +329,10 @@ def test_items_that_cannot_be_kept_are_kept_as_text_and_not_retried(app: ph.Post
         job.result(timeout=30)
     bad = job.bad_items()
     assert [one.is_retryable for one in bad] == [True, True, False, False, False, True, False]
-    assert [one.item for one in bad[:3]] == ["text\0 \\ ' \"{}", (1, {2, 3}), "<odd \\0 ?>"]
+    assert [one.item for one in bad[:3]] == ["text\0 \\ ' \"{}", (1, {2, 3}), "<odd \\0 \\ud800>"]
     assert bad[3].item == "<an item that cannot be shown: RuntimeError>"
     assert len(str(bad[4].item)) <= 1001
-    assert bad[0].error.message == "bad \\0 ?"
+    assert bad[0].error.message == "bad \\0 \\ud800"
     pages = job.bad_items(limit=3), job.bad_items(limit=3, after=bad[2]), job.bad_items(limit=3, after=bad[5])
     assert [one for page in pages for one in page] == bad
     with pytest.raises(ph.InvalidOption):

@@ -116,7 +116,7 @@ class Context:
         time_box: after that time the job yields its worker to others, and comes back.
         tolerate: how many bad items `batch.tolerate(…)` may record: a count such as 100, a share such as "1%".
 
-        Raises InvalidOption; TypeError for what cannot be resumed.
+        Raises InvalidOption; InvalidSource for what cannot be resumed.
         """
         # Here, for jobs without loops, and whoever enqueues them, do not need the sources and what walks them.
         from posthorse.rules.slice_size import SizeRule

@@ -23,7 +23,7 @@ import msgspec
 from msgspec.structs import replace
 
 from posthorse.clock import monotonic
-from posthorse.errors import InvalidOption, ToleranceExceeded
+from posthorse.errors import InvalidOption, InvalidSource, ToleranceExceeded
 from posthorse.rules.cursor import Cursor
 from posthorse.rules.loops import LoopStanding
 from posthorse.rules.slice_size import SizeRule, SliceSize
@@ -267,7 +267,7 @@ class Slices(Generic[T]):
 
     def __iter__(self) -> Iterator[Batch[T]]:
         if isinstance(self._source, AsyncSource):
-            raise TypeError("this source is read with await; use `async for` in an async job")
+            raise InvalidSource("this source is read with await; use `async for` in an async job")
         steps = self._steps(ThreadHands(self._journal, self._source, reads_past=not self._plan.tolerance.is_none))
         answer: object = None
         try:

@@ -10,7 +10,7 @@ import msgspec
 
 from posthorse.errors import Interrupted, StoreError, ToleranceExceeded
 from posthorse.rules.loops import LoopStanding
-from posthorse.rules.steering import Steering
+from posthorse.rules.steering import Steering, leaves
 from posthorse.rules.tolerance import Tolerance
 from posthorse.rules.values.kept import encode_kept
 from posthorse.store.operations.bad_items import BadItemRow, keep, mark, undo
@@ -206,7 +206,7 @@ class Tolerating:
         return is_tolerated
 
     def _tolerates(self, error: BaseException | None) -> bool:
-        if isinstance(error, NEVER) or not isinstance(error, self._errors):
+        if not isinstance(error, self._errors) or any(isinstance(part, NEVER) for part in leaves(error)):
             return False
         return not (isinstance(error, TimeoutError) and self._journal.stop.is_overdue)
 

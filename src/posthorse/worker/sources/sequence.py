@@ -9,7 +9,7 @@ from io import IOBase
 from os import PathLike
 from typing import Generic, TypeVar, cast
 
-from posthorse.errors import UsageError
+from posthorse.errors import InvalidSource, UsageError
 from posthorse.rules.cursor import Cursor
 from posthorse.worker.sources.base import AsyncSource, Chunk, Source
 from posthorse.worker.sources.querysets import QuerySetSource, is_queryset
@@ -21,7 +21,7 @@ def as_source(value: object) -> Source[object] | AsyncSource[object]:
     """The source that `value` is, or that its items make.
 
     A sequence (list, tuple, range, …) is resumed by its index: a job that is run again must meet the same
-    items in the same order. What cannot be resumed is refused with a TypeError that names the way out.
+    items in the same order. What cannot be resumed is refused with an InvalidSource that names the way out.
     """
     if isinstance(value, _CHARACTERS):
         raise _refusal(type(value), *_CHARACTERS_REFUSED)
@@ -109,5 +109,5 @@ _REFUSED: tuple[tuple[tuple[type[object], ...], str, str], ...] = (
 )
 
 
-def _refusal(kind: type[object], reason: str, instead: str) -> TypeError:
-    return TypeError(f"cannot slice a {kind.__qualname__}: {reason}; use {instead}")
+def _refusal(kind: type[object], reason: str, instead: str) -> InvalidSource:
+    return InvalidSource(f"cannot slice a {kind.__qualname__}: {reason}; use {instead}")
