@@ -130,6 +130,27 @@ def test_a_stop_between_two_incarnations_is_heard(app: ph.Posthorse, monkeypatch
     brief.close()
 
 
+def test_a_worker_does_not_wait_for_a_schema_that_does_not_fit(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brief = ph.Posthorse(app.settings.url, lease="3s", heartbeat="200ms", poll="200ms")
+    registered: list[str] = []
+
+    def entering(runner: Runner, *, lease: int) -> Operation[None]:
+        registered.append(runner.id)
+        if len(registered) > 1:
+            raise ph.SchemaMismatch("made by a newer Posthorse")
+        return register(runner, lease=lease)
+
+    monkeypatch.setattr(embedded, "register", entering)
+    worker = brief.worker()
+    with pytest.raises(ph.SchemaMismatch), worker:
+        app.store.run(retire(registered[0]))
+        assert worker.has_ended(timeout=30)
+    assert len(registered) == 2
+    brief.close()
+
+
 def test_a_lost_reply_to_a_claim_strands_no_job(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
     """The claim happened and the runner does not know: it finds out what it holds, and gives that back."""
 

@@ -18,7 +18,7 @@ from typing import Self
 
 from posthorse.app.logs import keep_loggers
 from posthorse.clock import monotonic
-from posthorse.errors import InvalidOption, PosthorseError, StoreError
+from posthorse.errors import InvalidOption, PosthorseError, SchemaMismatch, StoreError
 from posthorse.maintenance.dead_letters import DeadLetterLooks
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.maintenance.sweep import Sweeper
@@ -176,7 +176,7 @@ class EmbeddedWorker:
             try:
                 await self._store.arun(register(runner, lease=round(settings.lease * 1_000_000)))
             except StoreError as error:
-                if not self._started.is_set() or self._is_stopping:
+                if not self._started.is_set() or self._is_stopping or isinstance(error, SchemaMismatch):
                     raise
                 log.warning("cannot begin anew: %s", error)
                 await asyncio.sleep(settings.poll)
