@@ -143,10 +143,11 @@ def test_a_worker_does_not_wait_for_a_schema_that_does_not_fit(
         return register(runner, lease=lease)
 
     monkeypatch.setattr(embedded, "register", entering)
-    worker = brief.worker()
-    with pytest.raises(ph.SchemaMismatch), worker:
-        app.store.run(retire(registered[0]))
-        assert worker.has_ended(timeout=30)
+    worker = brief.worker().__enter__()
+    app.store.run(retire(registered[0]))
+    assert worker.has_ended(timeout=30)
+    with pytest.raises(ph.SchemaMismatch):
+        worker.__exit__(None, None, None)
     assert len(registered) == 2
     brief.close()
 

@@ -1,14 +1,23 @@
-"""Keeps what Posthorse logs audible after the application configured logging.
+"""Keeps what Posthorse logs audible after the application configured logging, and each record to a line.
 
 By default, `logging.config.dictConfig` and `fileConfig` disable every logger that exists and that they do not name.
 Ours exist before the application is imported. Handlers, levels and formats stay the application's.
+
+Texts of jobs, errors and databases that our records quote cannot end a line or steer a terminal, whoever writes them.
 """
 
 from __future__ import annotations
 
 import logging
+import traceback
+
+from posthorse.rules.values.texts import message_of, one_line
 
 ROOT = "posthorse"
+OF_JOBS = "posthorse.job"
+"""What jobs log themselves: their own texts, in their own form."""
+
+LONGEST_TEXT = 2_000
 
 
 def keep_loggers() -> None:
@@ -16,3 +25,36 @@ def keep_loggers() -> None:
     for name, logger in list(logging.Logger.manager.loggerDict.items()):
         if isinstance(logger, logging.Logger) and f"{name}.".startswith(f"{ROOT}."):
             logger.disabled = False
+            if name != OF_JOBS:
+                logger.addFilter(keep_to_a_line)  # once, however often
+
+
+def keep_to_a_line(record: logging.LogRecord) -> bool:
+    """Make what a record quotes harmless; what is ours in it, its message and levels, stays as it is."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(arg if isinstance(arg, int | float | _Quoted) else _Quoted(arg) for arg in record.args)
+    if record.exc_info and record.exc_text is None:
+        lines = "".join(traceback.format_exception(*record.exc_info)).splitlines()
+        # Set in, so that no line of an error looks like a line of the log.
+        record.exc_text = "\n".join(f"    {_spaces(line)}{one_line(line, LONGEST_TEXT)}" for line in lines)
+    return True
+
+
+class _Quoted:
+    """An argument of a record, as a line shows it once it is written."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __str__(self) -> str:
+        value = self._value
+        return one_line(message_of(value) if isinstance(value, BaseException) else str(value), LONGEST_TEXT)
+
+    def __repr__(self) -> str:
+        return one_line(repr(self._value), LONGEST_TEXT)
+
+
+def _spaces(line: str) -> str:
+    return line[: len(line) - len(line.lstrip(" "))]

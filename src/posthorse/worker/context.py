@@ -14,6 +14,7 @@ from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import checked_name
 from posthorse.rules.progress import Progress
 from posthorse.worker.journal import Journal
+from posthorse.worker.log_lines import JOB
 
 if TYPE_CHECKING:
     from posthorse.worker.slices import Slices
@@ -56,7 +57,9 @@ class Context:
         self.scheduled_at = scheduled_at
         """The time of the schedule that the job is for, in UTC; None where no schedule made it."""
         self.keep = Keep(journal)
-        self.log = logging.LoggerAdapter(logging.getLogger("posthorse.job"), {"job_id": job_id})
+        _, kind, _ = JOB.get() or (job_id, None, attempt)
+        about = {"job_id": job_id, "kind": kind, "attempt": attempt}
+        self.log = logging.LoggerAdapter(logging.getLogger("posthorse.job"), about)
         self._journal = journal
         self._is_async = is_async
         self._saved_at = monotonic()

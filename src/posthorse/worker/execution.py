@@ -28,6 +28,7 @@ from posthorse.store.operations.claim import Claimed
 from posthorse.worker.context import Context
 from posthorse.worker.evidence import evidence_of
 from posthorse.worker.journal import Journal
+from posthorse.worker.log_lines import JOB
 from posthorse.worker.stop import StopSignal
 from posthorse.worker.threads import Threads
 
@@ -89,6 +90,7 @@ FromThread = Outcome | ToAwait
 async def run(assignment: Assignment, threads: Threads[FromThread], *, home: str) -> Outcome:
     """Run the job to its outcome, whatever its code does. `home` names the job's own store, as errors do."""
     kind, stop = assignment.kind, assignment.stop
+    JOB.set((assignment.claimed.job, kind.kind, assignment.claimed.errors + 1))
     if assignment.unfit is not None:
         return Unfit(assignment.unfit)
     try:
@@ -197,7 +199,8 @@ def _raised(error: BaseException, assignment: Assignment) -> Raised:
             backoff=None if has_own_backoff else options.backoff_function,
         )
     except BaseException:
-        log.exception("job %s: the backoff of %s failed; the usual one is taken", claimed.job, assignment.kind.kind)
+        of_which = (claimed.job, assignment.kind.kind, attempt)
+        log.exception("job %s (%s, attempt %d): its backoff function failed; the usual backoff is taken", *of_which)
         wait, why = Verdict()
     told = evidence(error)
     if isinstance(error, Interrupted):

@@ -60,10 +60,9 @@ class Ears:
             if verdict is None or running.verdict is not None:
                 continue
             running.verdict = verdict
-            job, kind = running.claimed.job, running.kind.kind
             if running.place.end(running):
-                log.warning("job %s (%s) did not end when it was to; its process is killed", job, kind)
+                log.warning("%s did not end when it was to; its process is killed", running.label)
             else:
-                log.error("job %s (%s) did not end when it was to, and counts as ended; its code still runs", job, kind)
+                log.error("%s did not end when it was to, and counts as ended; its code still runs", running.label)
                 beyond.append(running)
         return beyond

@@ -87,6 +87,8 @@ class Loop:
         self._ears = Ears(store, runner.id, self._slots.running, patience=min(settings.grace, MOST_PATIENCE))
         self.is_spoilt = False
         """True when a job was given up whose code still runs here: this process should be replaced."""
+        self._tells_all = False
+        """Whether the beginning and end of each job are logged; asked once a claim, because jobs may be very many."""
         self._is_stopping = False
         self._may_hold_more = False
         self._holds_until = 0.0
@@ -182,6 +184,7 @@ class Loop:
             return self._claiming.has_more
         failpoint("after_claim")
         self._watch.found()
+        self._tells_all = log.isEnabledFor(logging.DEBUG)
         if self._is_stopping:  # told so while the claim was under way
             await self._outbox.give_back([(job.job, job.epoch) for job in claimed])
             return True
@@ -217,11 +220,16 @@ class Loop:
         place = self._cells if kind.is_isolated else self._here
         running = Running(claimed, lane, kind, place, self._claiming.settings(lane.queue))
         running.gates = self._claiming.gates(claimed)
+        if self._tells_all:
+            log.debug("%s begins", running.label)
         return running
 
     def _ended(self, running: Running, outcome: Outcome) -> None:
         self._prefetch.observe(monotonic() - running.began)
         self._outbox.put(running, outcome)
+        if self._tells_all:
+            seconds = monotonic() - running.began
+            log.debug("%s ended after %.3f s: %s", running.label, seconds, type(outcome).__name__.lower())
         if not self._slots.load:
             self._claiming.has_suspect = False
         if self._is_stopping:

@@ -55,7 +55,7 @@ HEAVIEST = 32_000_000
 """Characters of results that one commit writes, or one more result."""
 RETRY_FIRST, RETRY_LONGEST = 0.1, 5.0
 LONGEST_TOLD = 300
-TAKEN_OVER = "job %s was taken over by another runner; how it ended here was dropped"
+TAKEN_OVER = "%s was taken over by another runner; how it ended here was dropped"
 
 
 class Completed(NamedTuple):
@@ -124,7 +124,7 @@ class Outbox:
         """Takes an outcome."""
         if self._is_closing:
             # Only a job that had lost its lease outlives the outbox.
-            log.warning(TAKEN_OVER, running.claimed.job)
+            log.warning(TAKEN_OVER, running.label)
         elif type(outcome) is Returned:
             failpoint("before_completion")
             self._completions.append(Completed(running, outcome.result))
@@ -158,7 +158,7 @@ class Outbox:
         try:
             await self._settle(running, outcome)
         except Exception as error:
-            log.exception("job %s: how it ended cannot be stored; it ends with that error", running.claimed.job)
+            log.exception("%s: how it ended cannot be stored; it ends with that error", running.label)
             try:
                 await self._settle(running, unstorable(outcome, error))
             except Exception:
@@ -199,14 +199,13 @@ class Outbox:
         if running.gates is not None:
             await self._leave([running.gates])
         if not applied:
-            log.warning(TAKEN_OVER, claimed.job)
+            log.warning(TAKEN_OVER, running.label)
         elif transition.error is not None:
             message = one_line(transition.error.message, LONGEST_TOLD)
             log.log(
                 logging.ERROR if transition.state.is_final else logging.WARNING,
-                "job %s (%s): %s: %s: %s",
-                claimed.job,
-                running.kind.kind,
+                "%s: %s: %s: %s",
+                running.label,
                 transition.reason,
                 transition.error.type,
                 message,
@@ -214,7 +213,7 @@ class Outbox:
         elif isinstance(outcome, Unfit):
             self._tell_of_misfit(running, transition)
         elif not isinstance(outcome, Stopped):
-            log.info("job %s (%s): %s", claimed.job, running.kind.kind, transition.reason)
+            log.info("%s: %s", running.label, transition.reason)
 
     def _tell_of_misfit(self, running: Running, transition: Transition) -> None:
         """Warn once of each kind: there may be thousands of such jobs, tried for days."""
@@ -254,8 +253,10 @@ class Outbox:
             await self._complete_in_parts(batch, error)
         else:
             failpoint("after_completion")
-            for job in refused or ():
-                log.warning(TAKEN_OVER, job)
+            if refused:
+                for run, _ in batch:
+                    if run.claimed.job in refused:
+                        log.warning(TAKEN_OVER, run.label)
             await self._leave([run.gates for run, _ in batch if run.gates is not None])
 
     async def _complete_in_parts(self, batch: Sequence[Completed], error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""What the processes of a worker share: they log alike, die with their parent, and end with what was registered."""
+"""What the processes of a worker share: they die with their parent, and end with what was registered."""
 
 from __future__ import annotations
 
@@ -17,15 +17,6 @@ from typing import NoReturn
 PR_SET_PDEATHSIG = 1
 AT_EXIT = 3.0
 """Seconds for what the application registered with `atexit`."""
-
-
-def configure_logging(level: str | int) -> None:
-    """One line a record, on stderr, from this level on: its name or its number."""
-    logging.basicConfig(
-        level=level.upper() if isinstance(level, str) else level,
-        format="%(asctime)s %(levelname)-7s %(process)d %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
 
 
 def die_with_parent(parent: int) -> None:

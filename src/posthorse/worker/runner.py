@@ -26,9 +26,10 @@ from posthorse.worker import signals
 from posthorse.worker.embedded import retire_quietly
 from posthorse.worker.event_loop import new_loop, run_to_end
 from posthorse.worker.launch import import_before_the_project, inherited_socket
+from posthorse.worker.log_lines import configure_logging
 from posthorse.worker.loop import Loop
 from posthorse.worker.plan import AWAY, LOST_LEASE, MISFIT, SPOILT, UNUSABLE, Plan
-from posthorse.worker.process import configure_logging, die_with_parent, end_at_once, end_gracefully
+from posthorse.worker.process import die_with_parent, end_at_once, end_gracefully
 from posthorse.worker.tether import Message, Tether
 
 ALIVE_EVERY = 1.0

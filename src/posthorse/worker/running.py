@@ -71,6 +71,11 @@ class Running:
         """When its code was told that its lease is gone."""
 
     @property
+    def label(self) -> str:
+        """What names it in the log."""
+        return f"job {self.claimed.job} ({self.kind.kind}, attempt {self.claimed.errors + 1})"
+
+    @property
     def timeout(self) -> float | None:
         """Seconds that the job may take."""
         own = self.options.timeout or self.kind.options.timeout

@@ -127,7 +127,9 @@ class Slots:
         """A job that was taken away may come back while its code goes on here: that run counts for nothing any more."""
         earlier = self.running.get(job)
         if earlier is not None:
-            log.warning("job %s came back to where its code still goes on; that run counts for nothing any more", job)
+            log.warning(
+                "%s came back to where its code still goes on; that run counts for nothing any more", earlier.label
+            )
             self.release(earlier)
             earlier.lose()
 
@@ -157,7 +159,7 @@ class Slots:
             del self.running[running.claimed.job]
             self._ended(running, outcome)
         else:
-            log.warning("job %s ended after it was given up; how it ended was dropped", running.claimed.job)
+            log.warning("%s ended after it was given up; how it ended was dropped", running.label)
             self.spoilt -= 1
             self._freed()
 
@@ -171,5 +173,5 @@ async def _outcome_of(running: Running) -> Outcome:
     except BaseException as error:
         if isinstance(error, asyncio.CancelledError) and running.stop.request is not None:
             return Stopped(running.stop.request)
-        log.exception("job %s (%s) could not be run to its end", running.claimed.job, running.kind.kind)
+        log.exception("%s could not be run to its end", running.label)
         return Raised(evidence_of(error, error.__traceback__))

@@ -33,8 +33,9 @@ from posthorse.worker.burial import bury
 from posthorse.worker.child import Child
 from posthorse.worker.heartbeat import Heart, Pulse
 from posthorse.worker.launch import current_folder
+from posthorse.worker.log_lines import configure_logging
 from posthorse.worker.plan import AWAY, MISFIT, SPOILT, UNUSABLE, Assignment
-from posthorse.worker.process import AT_EXIT, configure_logging, described
+from posthorse.worker.process import AT_EXIT, described
 from posthorse.worker.suspects import Suspects
 
 T = TypeVar("T")

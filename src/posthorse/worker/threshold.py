@@ -28,7 +28,7 @@ async def kept_out(store: Store, running: Running) -> Outcome | None:
                 return Lost("its arguments are not in the store any more")
             running.claimed = running.claimed._replace(arguments=found)
     except StoreError as error:
-        log.warning("job %s is given back, for what it needs to begin cannot be read: %s", job, error)
+        log.warning("%s is given back, because what it needs to begin cannot be read: %s", running.label, error)
         return Stopped("shutdown")
     return None
 

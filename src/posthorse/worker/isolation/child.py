@@ -41,7 +41,8 @@ from posthorse.worker.isolation.messages import (
 from posthorse.worker.isolation.origin import Origin
 from posthorse.worker.journal import Journal
 from posthorse.worker.launch import import_before_the_project, inherited_socket
-from posthorse.worker.process import configure_logging, end_gracefully
+from posthorse.worker.log_lines import configure_logging
+from posthorse.worker.process import end_gracefully
 from posthorse.worker.stop import StopSignal
 from posthorse.worker.threads import Threads
 
