@@ -132,6 +132,9 @@ class Jobs:
     def _affected(self, action: Request) -> int:
         count = 0
         for aim in aims(self._wanted, action):
+            if action in ("retry", "discard"):  # whatever is in that state
+                count += self._app.store.read(count_matching(aim))
+                continue
             after: str | None = FIRST
             while after is not None:
                 page = self._app.store.read(affected_page(aim, action, after=after, limit=PAGE))

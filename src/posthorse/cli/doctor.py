@@ -65,17 +65,20 @@ from posthorse.store.operations.limits import limits_at_work
 from posthorse.store.operations.queues import live_layers, queue_rows
 from posthorse.store.operations.read import Unserved
 from posthorse.store.operations.runners import next_due
-from posthorse.store.postgres.locks import obstacles
+from posthorse.store.postgres.locks import Obstacles, obstacles
 from posthorse.store.sqlite.beside import index_of, log_of
 from posthorse.store.store import store_now
 
 if TYPE_CHECKING:
+    from posthorse.store.postgres.backend import PostgresBackend
     from posthorse.store.sqlite.backend import SqliteBackend
 
 MARKS = {Verdict.OK: ("✓", "green"), Verdict.WARNING: ("!", "yellow"), Verdict.ERROR: ("✗", "red")}
 NAME_COLUMNS = 13
 NARROW = 50
 """Below this many columns, what was found is below the name of the check."""
+
+LOOK_AGAIN = 0.5
 
 WITHOUT_WHICH_NOTHING_GOES = frozenset({"files", "locks", "schema", "store", "writes"})
 """An error of one of these checks means that the store cannot be used."""
@@ -152,17 +155,17 @@ def _why(error: Exception) -> str:
 
 
 def _examine(app: Posthorse, looks: Looks) -> Iterator[Check]:
-    yield _secrets()
+    yield looks.at("secrets", _secrets)
     store = app.store
     where = clean(store.where)
     if store.is_sqlite:
         path = Path(store.where)
-        if is_empty(app):
+        if looks.at("store", lambda: is_empty(app)):
             yield problem(
                 "store", f"there is no file {where}", "check the address; `posthorse migrate` makes a new, empty store"
             )
             return
-        if _has_lost_its_log(path):
+        if looks.at("log", lambda: _has_lost_its_log(path)):
             yield lost_log_check(where)
             return
         files = looks.at("files", lambda: files_check(facts_of_files(path), me()))
@@ -172,7 +175,7 @@ def _examine(app: Posthorse, looks: Looks) -> Iterator[Check]:
         yield looks.at("space", lambda: space_check(free_bytes(path), why_no_room(path.parent)))
         store.backend.file.busy_seconds = looks.each / 2  # type: ignore[union-attr]  # SQLite's
     else:
-        found = looks.at("store", lambda: obstacles(store.backend))  # type: ignore[arg-type]  # PostgreSQL's
+        found = looks.at("store", lambda: _lasting_obstacles(cast("PostgresBackend", store.backend)))
         yield locks_check(found.lock)
         yield server_writes_check(is_read_only=found.is_read_only, may_write=found.may_write)
     began = time.perf_counter()
@@ -184,6 +187,16 @@ def _examine(app: Posthorse, looks: Looks) -> Iterator[Check]:
         return
     yield from _database(app, looks)
     yield from _work(app, looks)
+
+
+def _lasting_obstacles(backend: PostgresBackend) -> Obstacles:
+    """Look again where the role may not know how old a lock is: vacuum takes such locks for a moment."""
+    found = obstacles(backend)
+    if found.lock is not None and found.lock.seconds is None:
+        time.sleep(LOOK_AGAIN)
+        again = obstacles(backend)
+        return again if again.lock is None or again.lock.pid == found.lock.pid else again._replace(lock=None)
+    return found
 
 
 def _database(app: Posthorse, looks: Looks) -> Iterator[Check]:
@@ -203,8 +216,9 @@ def _database(app: Posthorse, looks: Looks) -> Iterator[Check]:
         yield blocked_check("writes", _why(error), holders(path))
         return
     backend = cast("SqliteBackend", store.backend)
-    yield from sqlite_checks(looks.at("durability", backend.facts), file_system(path))
-    size = path.stat().st_size
+    facts, disk = looks.at("durability", lambda: (backend.facts(), file_system(path)))
+    yield from sqlite_checks(facts, disk)
+    size = int(facts["file_bytes"] or 0)
     try:
         yield integrity_check(looks.at("integrity", backend.integrity), size)
     except TookTooLong as late:
