@@ -55,6 +55,9 @@ def test_every_attempt_is_shown_with_its_evidence(any_shop: Shop, letters: list[
         (["jobs", "--filter", "kind:broken", "--state", "failed"], "--filter goes alone"),
         (["jobs", "-q", ""], "queue is ''"),
         (["watch", "-k", " "], "kind is ' '"),
+        (["run", "welcome", "7", "--key", ""], "key is ''"),
+        (["queues", "set", "mail", "rate="], "rate=none to take it back"),
+        (["bench", "--url", ""], "not the address of a store"),
     ],
 )
 def test_what_does_not_go_together_is_wrong_usage(shop: Shop, words: list[str], complaint: str) -> None:

@@ -62,7 +62,7 @@ def bench(jobs: int, processes: int, concurrency: int, url: str | None, as_json:
     from posthorse.cli.bench_jobs import QUEUE, app
 
     with ExitStack() as stack:
-        app.use_url(url or _temporary_store(stack))
+        app.use_url(_temporary_store(stack) if url is None else url)
         stack.callback(app.close)
         be_patient(app, FIRST_PATIENCE)
         beginning = new_id()

@@ -303,9 +303,12 @@ def _tell(app: Posthorse, names: Sequence[str], as_json: bool) -> int:
 def _parted(setting: str) -> tuple[str, object]:
     """A setting as it was typed: JSON where that reads as JSON, and text otherwise."""
     name, separator, text = setting.partition("=")
-    if not separator:
-        raise click.UsageError(f"{setting!r} has no value; write SETTING=VALUE, such as weight=3")
-    if text.strip().lower() in ("none", "null", ""):
+    if not separator or not text.strip():
+        raise click.UsageError(
+            f"{setting!r} has no value; write SETTING=VALUE, such as weight=3, or {name}=none to take it back",
+            click.get_current_context(),
+        )
+    if text.strip().lower() in ("none", "null"):
         return name, None
     try:
         return name, msgspec.json.decode(text)

@@ -22,6 +22,7 @@ from posthorse.cli.lookup import Look, look_at
 from posthorse.cli.screen import clean
 from posthorse.errors import NotAllowed
 from posthorse.rules.job import NewJob, State, Status
+from posthorse.rules.keys import as_key
 from posthorse.rules.unique import fingerprint
 from posthorse.store.operations import read
 from posthorse.store.operations.runs import enqueue_anew
@@ -56,7 +57,7 @@ def start(
     arguments = read_words(registered, words)
     bound = chosen.bind(*arguments.by_position, **arguments.by_name)
     if not is_new:
-        name = key if key is not None else _digest(bound)
+        name = as_key(key).text if key is not None else _digest(bound)
         bound = chosen.using(key=f"run {name}").bind(*arguments.by_position, **arguments.by_name)
     run = _stored(app, msgspec.structs.replace(bound.template, id=ids.new_id(), delay=HEAD_START))
     if not run.is_new:
