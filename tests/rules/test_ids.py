@@ -43,6 +43,18 @@ def test_threads_never_make_the_same_id() -> None:
     assert len(set(found)) == 10_000
 
 
+def test_ids_follow_a_clock_that_was_days_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store refuses ids that are a day from its clock."""
+    with monkeypatch.context() as patch:
+        ahead = time.time_ns() + 50 * 3600 * 10**9
+        patch.setattr(time, "time_ns", lambda: ahead)
+        ids.new_ids(10)
+    made = [*ids.new_ids(1000), ids.new_id()]
+    assert len(set(made)) == 1001
+    assert max(map(ids.milliseconds_of, made)) < time.time_ns() // 1_000_000 + ids.CLOCK_TOLERANCE // 1000
+    assert sorted(made) == made
+
+
 def test_clock_that_steps_back_does_not_make_ids_shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     first = ids.new_id()
     past = time.time_ns() - 3600 * 10**9

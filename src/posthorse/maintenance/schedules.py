@@ -69,7 +69,7 @@ class Scheduler:
         if await self._enter(rows):
             rows = await self._store.aread(schedules())
         mine = [row for row in rows if self._is_mine(row)]
-        if any(row.seen_at < row.now - SEE_EVERY for row in mine):
+        if any(abs(row.now - row.seen_at) > SEE_EVERY for row in mine):
             await self._store.arun(see([self._declared[row.name] for row in mine]))
         pauses = [await self._attend_safely(self._declared[row.name], row) for row in mine if not row.is_paused]
         return min([LOOK_EVERY, *pauses])

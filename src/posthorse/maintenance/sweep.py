@@ -28,6 +28,7 @@ from posthorse.store.operations.runners import (
     promote,
     take_duty,
 )
+from posthorse.store.operations.set_back import after_set_back, is_set_back
 from posthorse.store.store import Store
 from posthorse.store.watching import make_watch_of_writes
 from posthorse.worker.failpoints import failpoint
@@ -65,6 +66,9 @@ TEND_WHEN_FREE = 60.0
 TEND_SHARE = 20
 """A look that took t seconds is followed by another after 20 t."""
 
+STEP = 1_000_000
+"""Microseconds by which the store's clock must leave the one of this machine's boot to count as set."""
+
 LONGEST_RECONNECT = 2.5
 """Seconds that others may need to beat again after the store was away."""
 
@@ -96,6 +100,9 @@ class Sweeper:
         self._forgets_at = monotonic() + KEYS_EVERY
         self._tended_at = monotonic()
         self._tend_every = TEND_EVERY
+        self._ahead: tuple[int, int] | None = None
+        """How far the store's clock is ahead of the one since this machine's boot, which nothing sets; and by how much
+        that may be wrong."""
 
     async def run_forever(self) -> None:
         """Sweeps until cancelled; gives the duty up then."""
@@ -126,8 +133,9 @@ class Sweeper:
         now = monotonic()
         if now >= self._duty_until - self._span / 2 and not await self._take_duty():
             self._swept_at = monotonic()  # whoever has no duty is not held up
+            self._ahead = None
             return self._span / 4
-        due = await self._store.aread(next_due())
+        due = await self._next_due()
         while due.job is not None and due.job <= 0:
             moved = await self._store.arun(promote(MOST_AT_ONCE, channel=self._store.backend.channel))
             due = await self._store.aread(next_due()) if moved else due._replace(job=None)
@@ -141,6 +149,30 @@ class Sweeper:
         is_idle = due.job is None and due.gate is None and not due.has_held
         self._watch.blind = min(2 * self._watch.blind, LOOK_WHEN_IDLE) if is_idle else LOOK_WHEN_BLIND
         return self._until_next_turn(due)
+
+    async def _next_due(self) -> NextDue:
+        """When something is due; notices on the way that the store's clock was set."""
+        clock = self._store.clock
+        before = clock.boot_now()
+        due = await self._store.aread(next_due())
+        took = clock.boot_now() - before
+        known, self._ahead = self._ahead, (due.now - before, took)
+        if known is None:
+            was_set_back = await self._store.aread(is_set_back(due.now))
+        else:
+            step = self._ahead[0] - known[0]
+            if abs(step) <= STEP + took + known[1]:
+                return due
+            was_set_back = step < 0
+            self._judges_from = monotonic() + self._clemency  # leases may have ended by the step alone
+        if was_set_back:
+            log.warning("the store's clock was set back; what waits for a span is due as much earlier")
+            for part in after_set_back(due.now):
+                while await self._store.arun(part):
+                    pass
+            await self._tend_gates()
+            due = await self._store.aread(next_due())
+        return due
 
     async def _look_at_dead_letters(self) -> float:
         """Answers with the seconds until the next look."""

@@ -23,6 +23,9 @@ Until = Literal["lease", "end", "mend"]
 """When a slot is free again: with the lease; when the job is over; or when it is over and is no dead letter."""
 
 SECOND = 1_000_000_000
+SET_BACK = 1_000_000_000
+"""Nanoseconds by which the store's clock must be behind the last passage of a gate to count as set back."""
+
 LONGEST_VALUE = 200
 """Characters of a value in the name of a gate; a longer one is known by its digest."""
 
@@ -227,6 +230,15 @@ class Tally:
                 return False  # nobody overtakes those who are held
         room = self.room(need)
         return room is None or room > 0
+
+
+def in_step(through: int, used_at: int, now: int) -> int:
+    """Up to when tokens are given out, on the clock as it is now; `used_at` is when a gate was passed last.
+
+    Where the clock was set back since, what was given out is as far ahead of it as it was of the clock then.
+    """
+    behind = used_at - now
+    return through - behind if behind > SET_BACK else through
 
 
 def tokens(through: int, now: int, step: int, burst: int) -> int:

@@ -45,7 +45,7 @@ STATEMENTS: Mapping[str, Planted] = {
     "slots that nobody counts": Planted(
         "I1[38]", None, [("standings", "(SELECT count(*) FROM @taken WHERE gate = r.gate)", "0")]
     ),
-    "a sequence that runs backwards": Planted("I18", "turns", [("join_sequences", "r.gate, j.seq", "r.gate, -j.seq")]),
+    "a sequence that runs backwards": Planted("I18", "turns", [("join_sequences", "max(j.seq, 1", "min(-j.seq, 1")]),
     "a limit that lets the last in first": Planted(
         "I18",
         "turns",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
-from posthorse.rules.gates import Need, Standing, Tally, gate_name, in_order
+from posthorse.rules.gates import Need, Standing, Tally, gate_name, in_order, in_step
 from posthorse.store.base import Steps, ask, ask_rows, going_first, operation, single_operation
 from posthorse.store.queries import Row
 
@@ -140,8 +140,17 @@ def _standings(gates: Sequence[str]) -> Steps[tuple[list[Standing], int]]:
     if not gates:
         return [], (yield from _now())
     rows = yield ask_rows("standings", [(gate,) for gate in gates])
-    standings = [Standing._make(row[:-1]) for row in rows]
-    return standings, cast("int", rows[0][-1]) * 1000
+    now = cast("int", rows[0][-1]) * 1000
+    standings = [Standing._make(row[:-2]) for row in rows]
+    ahead = {
+        standing.gate: through
+        for standing, row in zip(standings, rows, strict=True)
+        if (through := in_step(standing.through, cast("int", row[-2]) * 1000, now)) != standing.through
+    }
+    if ahead:  # the clock was set back since they were passed
+        yield ask_rows("set_gates_back", [(gate, ahead[gate]) for gate in in_order(ahead)])
+        standings = [standing._replace(through=ahead.get(standing.gate, standing.through)) for standing in standings]
+    return standings, now
 
 
 def _now() -> Steps[int]:

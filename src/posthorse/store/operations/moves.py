@@ -39,7 +39,7 @@ def place(job: str, state: State, *, run_at: int | None, channel: str) -> Steps[
         yield ask("admit", job=job, channel=channel)
     elif state in PARKED_STATES:
         waits = state in (State.SCHEDULED, State.BLOCKED)
-        yield ask("park", job=job, state=state.value, due_at=run_at if waits else None)
+        yield ask("park", job=job, state=state.value, due_at=run_at if waits else None, place=None)
 
 
 def do_as_asked(

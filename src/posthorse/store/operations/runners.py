@@ -47,6 +47,8 @@ class NextDue(NamedTuple):
     job: int | None
     gate: int | None
     has_held: bool
+    now: int = 0
+    """The store's clock."""
 
 
 class Beat(NamedTuple):
@@ -146,8 +148,8 @@ def promote(limit: int, *, channel: str) -> Steps[int]:
 @single_operation
 def next_due() -> Steps[NextDue]:
     """When something that waits is due."""
-    job, gate, held = (yield ask("next_due"))[0]
-    return NextDue(cast("int | None", job), cast("int | None", gate), bool(held))
+    job, gate, held, now = (yield ask("next_due"))[0]
+    return NextDue(cast("int | None", job), cast("int | None", gate), bool(held), cast("int", now))
 
 
 @quiet

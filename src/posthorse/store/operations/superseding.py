@@ -60,7 +60,7 @@ def supersede(earlier: str, new: NewJob, *, channel: str) -> Steps[bool]:
         yield ask("unpark", job=earlier)
         yield ask("admit", job=earlier, channel=channel)
     elif state is State.PENDING:
-        yield ask("park", job=earlier, state=target.value, due_at=due)
+        yield ask("park", job=earlier, state=target.value, due_at=due, place=0 if new.run_at is None else None)
     elif target is State.SCHEDULED and due != run_at:
         yield ask("postpone", job=earlier, due_at=due)
     return True

@@ -31,8 +31,9 @@ WITH arriving AS (
 ), lined_up AS (
     INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM inserted WHERE state = 'pending'
 ), set_aside AS (
-    INSERT INTO @parked (job, state, due_at, since)
-    SELECT id, state, run_at, :now FROM inserted WHERE state = 'scheduled'
+    INSERT INTO @parked (job, state, due_at, since, place)
+    SELECT i.id, i.state, i.run_at, :now, CASE WHEN a.run_at IS NULL THEN 0 END
+    FROM inserted i JOIN arriving a ON a.id = i.id WHERE i.state = 'scheduled'
 )
 SELECT :now, ({calling_all})
 
@@ -247,9 +248,9 @@ CROSS JOIN LATERAL (SELECT key FROM @gates WHERE key = r.gate OFFSET 0 FOR UPDAT
 -- rows: gate text
 SELECT r.gate, g.through, g.most, g.step, g.burst,
     (SELECT count(*) FROM @taken WHERE gate = r.gate), (SELECT job FROM @taken WHERE gate = r.gate LIMIT 1),
-    held.rank, held.place, first.place, :now
+    held.rank, held.place, first.place, g.used_at, :now
 FROM {rows}
-CROSS JOIN LATERAL (SELECT through, most, step, burst FROM @gates WHERE key = r.gate OFFSET 0) AS g
+CROSS JOIN LATERAL (SELECT through, most, step, burst, used_at FROM @gates WHERE key = r.gate OFFSET 0) AS g
 LEFT JOIN LATERAL (
     SELECT rank, place FROM @parked WHERE gate = r.gate ORDER BY rank, place LIMIT 1
 ) AS held ON true

@@ -64,7 +64,7 @@ CREATE TABLE @leases (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
 -- Jobs that are neither ready, nor running, nor over: scheduled, blocked, paused; and dead letters. Those with a gate are
--- held before it, in the order of rank and place.
+-- held before it, in the order of rank and place; of others place is 0 where they wait for a span, and not for a moment.
 CREATE TABLE @parked (
     job    uuid PRIMARY KEY,
     state  text NOT NULL,

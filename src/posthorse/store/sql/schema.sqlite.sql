@@ -62,7 +62,7 @@ CREATE TABLE @leases (
 ) WITHOUT ROWID;
 
 -- Jobs that are neither ready, nor running, nor over: scheduled, blocked, paused; and dead letters. Those with a gate are
--- held before it, in the order of rank and place.
+-- held before it, in the order of rank and place; of others place is 0 where they wait for a span, and not for a moment.
 CREATE TABLE @parked (
     job    text PRIMARY KEY,
     state  text NOT NULL,

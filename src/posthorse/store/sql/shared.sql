@@ -260,8 +260,8 @@ RETURNING version, run_at
 UPDATE @jobs SET arguments = :arguments WHERE id = :job
 
 -- ## park
--- Sets a job aside: scheduled, blocked, paused or failed.
-INSERT INTO @parked (job, state, due_at, since) VALUES (:job, :state, :due_at, :now)
+-- Sets a job aside: scheduled, blocked, paused or failed. place is 0 where it waits for a span, and not for a moment.
+INSERT INTO @parked (job, state, due_at, since, place) VALUES (:job, :state, :due_at, :now, CAST(:place AS bigint))
 
 -- ## unpark
 -- Takes a job back from where it was set aside.
@@ -367,6 +367,12 @@ UPDATE @gates SET through = r.through, most = r.most, step = r.step, burst = r.b
     used_at = CASE WHEN r.taken > 0 THEN :now ELSE @gates.used_at END
 FROM {rows} WHERE @gates.key = r.gate
 
+-- ## set_gates_back
+-- Lets gates have been passed now, and not at a moment that is still to come.
+-- rows: gate text, through bigint
+UPDATE @gates SET through = r.through, used_at = :now, due_at = CASE WHEN due_at > :now THEN :now ELSE due_at END
+FROM {rows} WHERE @gates.key = r.gate
+
 -- ## take_slots
 -- Enters jobs that passed gates.
 -- rows: gate text, job uuid, epoch int, until text
@@ -400,13 +406,14 @@ DELETE FROM @slots WHERE gate IN (SELECT r.gate FROM {rows}) AND NOT EXISTS (
     SELECT 1 FROM @taken taken WHERE taken.gate = @slots.gate AND taken.job = @slots.job)
 
 -- ## gates_to_tend
--- Gates whose next token was waited for; those before which jobs are held that might pass; those that nobody uses.
+-- Gates whose next token was waited for; those before which jobs are held that might pass, or whose clock was set back;
+-- those that nobody uses.
 SELECT key FROM @gates WHERE due_at <= :now
 UNION
 SELECT g.key FROM @gates g
 WHERE EXISTS (SELECT 1 FROM @parked p WHERE p.gate = g.key)
     AND (g.most IS NULL OR g.most > (SELECT count(*) FROM @taken taken WHERE taken.gate = g.key))
-    AND (g.step = 0 OR g.through + g.step - g.burst * g.step <= :now * 1000)
+    AND (g.step = 0 OR g.through + g.step - g.burst * g.step <= :now * 1000 OR g.used_at > :now + 1000000)
 UNION
 SELECT g.key FROM @gates g
 WHERE g.used_at < :now - :patience AND g.through < :now * 1000
@@ -423,9 +430,9 @@ SELECT key FROM @gates WHERE substr(key, 1, length(CAST(:beginning AS text))) = 
 UPDATE @gates SET most = NULL, step = 0 WHERE key IN (SELECT r.gate FROM {rows})
 
 -- ## neglected_gates
--- Gates that nobody passed for long, before which jobs are held.
+-- Gates that nobody passed for long, before which jobs are held; or whose clock was set back since.
 SELECT g.key FROM @gates g
-WHERE g.used_at < :now - :patience AND EXISTS (SELECT 1 FROM @parked p WHERE p.gate = g.key)
+WHERE (g.used_at < :now - :patience OR (g.step = 0 AND g.used_at > :now + 1000000)) AND EXISTS (SELECT 1 FROM @parked p WHERE p.gate = g.key)
 LIMIT :limit
 
 -- ## try_gates
@@ -588,10 +595,11 @@ LEFT JOIN @checkpoints k ON k.job = l.job
 WHERE l.runner = :runner
 
 -- ## take_duty
--- Takes or keeps a chore for a while. No row: somebody else has it.
+-- Takes or keeps a chore for a while. No row: somebody else has it. All take it for the same span, so that what lasts
+-- longer was taken before the clock was set back.
 INSERT INTO @duties (name, holder, until) VALUES (:name, :holder, :lease_now + :span)
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
-WHERE @duties.holder = excluded.holder OR @duties.until < :lease_now
+WHERE @duties.holder = excluded.holder OR @duties.until < :lease_now OR @duties.until > excluded.until
 RETURNING name
 
 -- ## leave_duty
@@ -599,12 +607,76 @@ RETURNING name
 DELETE FROM @duties WHERE name = :name AND holder = :holder
 
 -- ## next_due
--- When the next job that waits for its time is due, and the next gate is to be looked at, in microseconds from now; and
--- whether any job is held before a gate.
+-- When the next job that waits for its time is due, and the next gate is to be looked at, in microseconds from now;
+-- whether any job is held before a gate; and the store's clock.
 SELECT
     (SELECT due_at - :now FROM @parked WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1),
     (SELECT due_at - :now FROM @gates WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1),
-    (SELECT count(*) FROM (SELECT 1 FROM @parked WHERE gate IS NOT NULL LIMIT 1) AS held)
+    (SELECT count(*) FROM (SELECT 1 FROM @parked WHERE gate IS NOT NULL LIMIT 1) AS held),
+    :now
+
+-- ── a clock that was set back ──────────────────────────────────────────────────────────────────────
+
+-- ## waits_begun_later
+-- Jobs that wait for their time since a moment that is still to come: by how much that is, and whether they wait for a
+-- span, as retries do, and not for a moment.
+SELECT p.job, p.since - :moment, p.place IS NOT NULL OR j.started_at IS NOT NULL
+FROM @parked p JOIN @jobs j ON j.id = p.job
+WHERE p.state = 'scheduled' AND p.since > CAST(:moment AS bigint) + CAST(:tolerance AS bigint)
+ORDER BY p.since DESC LIMIT :limit
+
+-- ## move_waits
+-- Lets waits begin, and end, so much earlier.
+-- rows: job uuid, begins bigint, ends bigint
+UPDATE @jobs SET run_at = run_at - r.ends, created_at = CASE WHEN created_at > :moment THEN :moment ELSE created_at END
+FROM {rows} WHERE @jobs.id = r.job AND EXISTS (SELECT 1 FROM @parked p WHERE p.job = r.job);
+UPDATE @parked SET due_at = due_at - r.ends, since = since - r.begins FROM {rows} WHERE @parked.job = r.job
+
+-- ## keys_taken_later
+-- Keys that count for a while, and were taken at a moment that is still to come: their jobs, and for how long they count.
+SELECT k.tenant, k.scope, k.key, k.job, k.expires_at - j.created_at
+FROM @keys k JOIN @jobs j ON j.id = k.job
+WHERE k.expires_at > :moment AND j.created_at > CAST(:moment AS bigint) + CAST(:tolerance AS bigint)
+ORDER BY k.expires_at DESC LIMIT :limit
+
+-- ## move_keys
+-- Lets keys, and their jobs, begin at a moment.
+-- rows: tenant text, scope text, key text, job uuid, span bigint
+UPDATE @keys SET expires_at = :moment + r.span
+FROM {rows} WHERE @keys.tenant = r.tenant AND @keys.scope = r.scope AND @keys.key = r.key AND @keys.job = r.job;
+UPDATE @jobs SET created_at = :moment FROM {rows} WHERE @jobs.id = r.job AND created_at > :moment
+
+-- ## lined_up_later
+-- Jobs that are lined up, and were created, or due, at a moment that is still to come.
+SELECT ready.job FROM @ready ready JOIN @jobs j ON j.id = ready.job
+WHERE j.created_at > CAST(:moment AS bigint) + CAST(:tolerance AS bigint) OR j.run_at > CAST(:moment AS bigint) + CAST(:tolerance AS bigint)
+LIMIT :limit
+
+-- ## move_lined_up
+-- Lets jobs begin to wait at a moment.
+-- rows: job uuid
+UPDATE @jobs SET created_at = CASE WHEN created_at > :moment THEN :moment ELSE created_at END,
+    run_at = CASE WHEN run_at > :moment THEN :moment ELSE run_at END
+FROM {rows} WHERE @jobs.id = r.job AND EXISTS (SELECT 1 FROM @ready ready WHERE ready.job = r.job)
+
+-- ## move_checkpoints
+-- Lets no checkpoint lie in the future.
+UPDATE @checkpoints SET
+    updated_at = CASE WHEN updated_at > :moment THEN :moment ELSE updated_at END,
+    advanced_at = CASE WHEN advanced_at > :moment THEN :moment ELSE advanced_at END
+WHERE updated_at > CAST(:moment AS bigint) + CAST(:tolerance AS bigint) OR advanced_at > CAST(:moment AS bigint) + CAST(:tolerance AS bigint)
+
+-- ## move_beats
+-- Lets no runner have beaten in the future, and its lease last as long as it did then; leases that count from the boot of a
+-- machine know no clock.
+UPDATE @runners SET beat_at = :moment, expires_at = CASE boot WHEN '' THEN expires_at - beat_at + :moment ELSE expires_at END
+WHERE beat_at > CAST(:moment AS bigint) + CAST(:tolerance AS bigint)
+
+-- ## is_set_back
+-- Whether something happened at a moment that is still to come.
+SELECT EXISTS (SELECT 1 FROM @parked WHERE state = 'scheduled' AND since > CAST(:moment AS bigint) + CAST(:tolerance AS bigint))
+    OR EXISTS (SELECT 1 FROM @runners WHERE beat_at > CAST(:moment AS bigint) + CAST(:tolerance AS bigint))
+    OR (SELECT created_at > CAST(:moment AS bigint) + CAST(:tolerance AS bigint) FROM @jobs ORDER BY id DESC LIMIT 1)
 
 -- ── schedules ──────────────────────────────────────────────────────────────────────────────────────
 

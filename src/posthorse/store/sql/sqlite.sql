@@ -21,8 +21,8 @@ FROM {rows}
 WHERE abs(:now / 1000 - :made_at) < :tolerance / 1000
 ON CONFLICT (id) DO NOTHING;
 {line_up_new};
-INSERT INTO @parked (job, state, due_at, since)
-SELECT j.id, j.state, j.run_at, :now FROM {rows} CROSS JOIN @jobs j ON j.id = r.id
+INSERT INTO @parked (job, state, due_at, since, place)
+SELECT j.id, j.state, j.run_at, :now, CASE WHEN r.run_at IS NULL THEN 0 END FROM {rows} CROSS JOIN @jobs j ON j.id = r.id
 WHERE coalesce(r.run_at, r.delay) IS NOT NULL AND j.state = 'scheduled'
     AND NOT EXISTS (SELECT 1 FROM @leases WHERE job = j.id)
 ON CONFLICT (job) DO NOTHING;
@@ -211,6 +211,16 @@ SELECT r.lane, r.seq, found.job, j.tenant, :light_arguments, j.options,
 FROM {rows} CROSS JOIN @ready found CROSS JOIN @jobs j
 WHERE found.lane = r.lane AND found.seq = r.seq AND j.id = found.job
 
+-- ## join_sequences
+-- Gives jobs that were just inserted their places in sequences: behind all that were given before, for places are moments,
+-- and a clock may have been set back.
+-- rows: gate text, job uuid
+INSERT INTO @sequences (gate, place, job)
+SELECT r.gate,
+    max(j.seq, 1 + r.ordinal + coalesce((SELECT max(last.place) FROM @sequences last WHERE last.gate = r.gate), 0)), j.id
+FROM {rows} CROSS JOIN @jobs j
+WHERE j.id = r.job AND NOT EXISTS (SELECT 1 FROM @sequences own WHERE own.job = j.id AND own.gate = r.gate)
+
 -- ## lock_gates
 -- Gates that nobody else passes until the end of this transaction; those that are missing are left out.
 -- rows: gate text
@@ -225,7 +235,7 @@ SELECT r.gate, g.through, g.most, g.step, g.burst,
     (SELECT rank FROM @parked WHERE gate = r.gate ORDER BY rank, place LIMIT 1),
     (SELECT place FROM @parked WHERE gate = r.gate ORDER BY rank, place LIMIT 1),
     (SELECT l.place FROM @sequences l JOIN @jobs j ON j.id = l.job
-        WHERE l.gate = r.gate AND j.state IN ('pending', 'blocked') ORDER BY l.place LIMIT 1), :now
+        WHERE l.gate = r.gate AND j.state IN ('pending', 'blocked') ORDER BY l.place LIMIT 1), g.used_at, :now
 FROM {rows} CROSS JOIN @gates g WHERE g.key = r.gate
 
 -- ## hold

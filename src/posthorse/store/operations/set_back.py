@@ -1,0 +1,65 @@
+"""A store whose clock was set back: what began under the clock that was ahead begins now, so that it lasts no longer.
+
+A moment that was written as "now", and is still to come, tells by how much. Each part may be run again at any time:
+what it moved lies in the future no more. What users named as a moment (`run_at`, the times of a schedule) stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from posthorse.store.base import Operation, Steps, ask, ask_rows, operation, quiet, single_operation
+
+TOLERANCE = 1_000_000
+"""Microseconds in the future that are no step of a clock."""
+
+AT_ONCE = 500
+
+
+@single_operation
+def is_set_back(now: int) -> Steps[bool]:
+    """True when something happened at a moment that is still to come."""
+    return bool((yield ask("is_set_back", moment=now, tolerance=TOLERANCE))[0][0])
+
+
+@operation
+def move_waits(now: int) -> Steps[bool]:
+    """Retries, snoozes and delays wait no longer than they would have; true when there may be more of them."""
+    rows = yield ask("waits_begun_later", moment=now, tolerance=TOLERANCE, limit=AT_ONCE)
+    if rows:
+        moved = [(job, ahead, ahead if is_span else 0) for job, ahead, is_span in rows]
+        yield ask_rows("move_waits", sorted(moved, key=lambda row: cast("str", row[0])), moment=now)
+    return len(rows) == AT_ONCE
+
+
+@operation
+def move_keys(now: int) -> Steps[bool]:
+    """Keys and windows of uniqueness count no longer than they would have; true when there may be more of them."""
+    rows = yield ask("keys_taken_later", moment=now, tolerance=TOLERANCE, limit=AT_ONCE)
+    if rows:
+        yield ask_rows("move_keys", sorted(rows, key=lambda row: cast("tuple[str, ...]", row[:3])), moment=now)
+    return len(rows) == AT_ONCE
+
+
+@operation
+def move_lined_up(now: int) -> Steps[bool]:
+    """Jobs that are lined up have waited since now, as far as `expires` is concerned; true when there may be more."""
+    rows = yield ask("lined_up_later", moment=now, tolerance=TOLERANCE, limit=AT_ONCE)
+    if rows:
+        yield ask_rows("move_lined_up", sorted(rows, key=lambda row: cast("str", row[0])), moment=now)
+    return len(rows) == AT_ONCE
+
+
+@quiet
+@operation
+def move_runs(now: int) -> Steps[bool]:
+    """Checkpoints and heartbeats lie in the future no more: attempts are counted, leases of the dead run out."""
+    yield ask("move_beats", moment=now, tolerance=TOLERANCE)
+    yield ask("move_checkpoints", moment=now, tolerance=TOLERANCE)
+    return False
+
+
+def after_set_back(now: int) -> Sequence[Operation[bool]]:
+    """All that is to be done, each part until it answers with False; `now` is the store's clock."""
+    return (move_runs(now), move_waits(now), move_keys(now), move_lined_up(now))
