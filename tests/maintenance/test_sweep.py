@@ -118,6 +118,8 @@ def test_the_jobs_of_a_runner_that_fell_silent_go_to_others_unspent(app: ph.Post
     status = jobs[0].status()
     assert (status.attempt, status.interruptions, status.crashes) == (1, 1, 0)
     assert status.reason == "its worker fell silent"
+    [attempt] = jobs[0].attempts()
+    assert (attempt.outcome, attempt.worker, attempt.started_at is not None) == ("lost", "silent", True)
     assert [event.name for event in app.store.read(events(jobs[0].id))] == ["lost"]
     assert app.store.read(workers()) == []
 

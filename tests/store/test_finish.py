@@ -11,12 +11,24 @@ import pytest
 
 from posthorse.clock import SECOND
 from posthorse.rules.job import JobError, Lane, State
-from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Policy, Raised, Returned, Snoozed, Spent, Stopped, Unfit
+from posthorse.rules.lifecycle import (
+    Crashed,
+    Lost,
+    Outcome,
+    Policy,
+    Raised,
+    Returned,
+    Snoozed,
+    Spent,
+    Stopped,
+    Unfit,
+    decide,
+)
 from posthorse.rules.repeats import KEPT_APART
 from posthorse.rules.retry import Backoff
 from posthorse.store.operations import finish, read, runners
 from posthorse.store.operations.finish import Attempt, Completion
-from tests.store.yard import LEASE, Yard, standing
+from tests.store.yard import HOME, LEASE, Yard, standing
 
 pytestmark = pytest.mark.all_postgres
 
@@ -160,6 +172,25 @@ def test_an_endless_series_of_ends_takes_few_rows_and_counts_all(yard: Yard, out
     assert msgspec.json.decode(told[-1].detail or "")["times"] == KEPT_APART + 5
     assert yard.store.read(finish.unfit_in_a_row(job)) == (KEPT_APART + 5 if isinstance(outcome, Unfit) else 0)
     yard.audit()
+
+
+def test_an_end_that_a_runner_cannot_tell_of_says_where_it_ran_and_for_how_long(yard: Yard) -> None:
+    attempt = yard.started()
+    yard.pass_time(seconds=7)
+    assert yard.settle(attempt, Lost("its runner ended"))
+    [event] = yard.store.read(read.events(attempt.job))
+    told = msgspec.json.decode(event.detail or "")
+    assert (told["worker"], told["pid"]) == ("worker-1", 4711)
+    assert 7 <= told["seconds"] < 60
+
+
+def test_what_a_runner_tells_of_an_end_is_kept_as_it_is(yard: Yard) -> None:
+    attempt = yard.started()
+    transition = decide(Spent(), Raised(ERROR), Policy())
+    evidence = '{"worker":"mine","seconds":0.5}'
+    assert yard.store.run(finish.settle(attempt, transition, HOME, evidence, channel=yard.channel))
+    [event] = yard.store.read(read.events(attempt.job))
+    assert event.detail == evidence
 
 
 def test_settling_again_after_a_lost_reply_is_told_so(yard: Yard) -> None:

@@ -383,8 +383,11 @@ def test_a_retry_meets_the_bad_items_alone_and_forgets_those_that_succeed(
         assert job.result(timeout=30) == (160, 25)
         met.clear()
         bad -= {3, 17}
+        first = job.attempts()
         assert job.retry_bad_items() == "pending"
         assert job.result(timeout=30) == (180, 25)
+        assert [attempt.outcome for attempt in job.attempts()] == ["completed", "completed"]
+        assert job.attempts()[:1] == first
         assert met == [3, 10, 17]
         assert [(one.number, one.item, one.error.message) for one in job.bad_items()] == [(2, 10, "10 is bad")]
         bad.clear()

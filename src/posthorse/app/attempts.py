@@ -50,13 +50,16 @@ def make_attempts(status: Status, events: Sequence[read.EventRow], running_since
 
 
 def _ended(events: Sequence[read.EventRow]) -> Iterator[Attempt]:
-    number = 1
+    number, is_first = 1, True
     for event in events:
         told = _decoded(event.detail)
         if event.name == "retried":
-            number = 1
+            if isinstance(ended := told.get("completed"), dict):
+                yield _completed(number, cast("dict[str, int | None]", ended), is_first=is_first)
+            number, is_first = 1, False
         if event.name not in _ENDS or (event.name in ("paused", "cancelled") and "worker" not in told):
             continue
+        is_first = False
         error = _error(told)
         outcome = _LAST_STRAWS.get(error.type, _ENDS[event.name]) if error else _ENDS[event.name]
         seconds, worker = told.get("seconds"), told.get("worker")
@@ -70,6 +73,17 @@ def _ended(events: Sequence[read.EventRow]) -> Iterator[Attempt]:
             error=error,
         )
         number += event.name == "attempt_failed"
+
+
+def _completed(number: int, ended: dict[str, int | None], *, is_first: bool) -> Attempt:
+    """A run that was completed before its bad items ran again. It is known when the first of all runs was started."""
+    started, finished = ended.get("started_at"), ended.get("finished_at")
+    return _attempt(
+        number,
+        "completed",
+        started_at=moment(started) if is_first and started is not None else None,
+        finished_at=None if finished is None else moment(finished),
+    )
 
 
 def _attempt(

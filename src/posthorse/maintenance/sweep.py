@@ -50,6 +50,7 @@ LOOK_WHEN_IDLE = 1.0
 
 MOST_AT_ONCE = 1000
 RESCUES_AT_ONCE = 100
+MOST_SILENT = 1_000
 KEYS_EVERY = 30.0
 """Seconds between two looks for expired keys; nobody waits for them to go, for they count no more."""
 
@@ -97,6 +98,8 @@ class Sweeper:
         self._duty_until = 0.0
         self._swept_at = monotonic()
         self._judges_from = 0.0
+        self._silent: dict[str, str] = {}
+        """Runners that were taken off the list here, with their workers: their jobs are rescued next."""
         self._forgets_at = monotonic() + KEYS_EVERY
         self._tended_at = monotonic()
         self._tend_every = TEND_EVERY
@@ -230,11 +233,15 @@ class Sweeper:
         if now >= self._judges_from:
             for runner, worker in await self._store.arun(bury_expired(grace=0, until=now + self._patience)):
                 log.warning("runner %s of worker %s fell silent; its jobs go to others", runner, worker)
+                self._silent[runner] = worker
+            while len(self._silent) > MOST_SILENT:
+                del self._silent[next(iter(self._silent))]
             if monotonic() > now + self._patience:
                 return
         while lost := await self._store.aread(orphans(RESCUES_AT_ONCE)):
             for held in lost:
-                await rescue(self._store, held, Lost("its worker fell silent"), self._policy)
+                whose = self._silent.get(held.runner)
+                await rescue(self._store, held, Lost("its worker fell silent"), self._policy, worker=whose)
         self._swept_at = monotonic()
 
     async def _forget_keys(self) -> None:
@@ -242,11 +249,16 @@ class Sweeper:
         self._forgets_at = monotonic() + (KEYS_PACE if forgotten == MOST_AT_ONCE else KEYS_EVERY)
 
 
-async def rescue(store: Store, held: Held, outcome: Outcome, policy: Policy) -> None:
-    """Ends a lease that its runner cannot end any more, and sends the job where the outcome leads."""
+async def rescue(store: Store, held: Held, outcome: Outcome, policy: Policy, *, worker: str | None = None) -> None:
+    """Ends a lease that its runner cannot end any more, and sends the job where the outcome leads.
+
+    `worker` is whose runner it was, where that is not on the list any more.
+    """
     failpoint("before_rescue")
     transition = decide(held.spent, outcome, policy)
-    evidence = {"detail": transition.reason}
+    evidence: dict[str, object] = {"detail": transition.reason}
+    if worker is not None:
+        evidence["worker"] = worker
     if transition.error is not None:
         evidence |= msgspec.to_builtins(transition.error)
     await store.arun(

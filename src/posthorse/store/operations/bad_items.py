@@ -88,6 +88,7 @@ def retry_bad_items(job: str, *, channel: str) -> Steps[State]:
     for name, loop in loops.items():
         loop.retried, loop.retry_upto, loop.failed = 0, last.get(name, 0), 0
         loop.is_over = loop.is_over or state is State.COMPLETED
+    ended = yield ask("times_of", job=job)
     yield ask("rewrite_cursors", job=job, cursors=encode_loops(loops))
     yield from claim_identity_again(job)
     if state is State.FAILED:
@@ -95,7 +96,10 @@ def retry_bad_items(job: str, *, channel: str) -> Steps[State]:
     number = yield from lane_id(home_of(home))
     written = yield ask("revive", job=job, state=State.PENDING.value, reason=None, lane=number, wait=None)
     yield from place(job, State.PENDING, run_at=None, channel=channel)
-    detail = msgspec.json.encode({"detail": "its bad items alone"}).decode()
+    told: dict[str, object] = {"detail": "its bad items alone"}
+    if state is State.COMPLETED:  # its row has the times of the run that is to come from now on
+        told["completed"] = dict(zip(("started_at", "finished_at"), ended[0], strict=True))
+    detail = msgspec.json.encode(told).decode()
     yield ask("record", job=job, version=written[0][0], name="retried", detail=detail)
     return State.PENDING
 

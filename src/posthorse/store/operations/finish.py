@@ -145,9 +145,9 @@ def end_attempt(
         claimed_at=freed[0][0],
         is_final=transition.state.is_final,
     )
-    version, run_at = written[0]
-    yield from place(attempt.job, transition.state, run_at=cast("int | None", run_at), channel=channel)
-    yield from _record(attempt.job, cast("int", version), transition.event, evidence)
+    version, run_at, took = cast("tuple[int, int | None, int]", written[0])
+    yield from place(attempt.job, transition.state, run_at=run_at, channel=channel)
+    yield from _record(attempt.job, version, transition.event, (yield from _complete_evidence(attempt, evidence, took)))
     return True
 
 
@@ -155,6 +155,17 @@ def end_attempt(
 def unfit_in_a_row(job: str) -> Steps[int]:
     """How often a job did not fit the code when it was tried last, without another end in between."""
     return times_in_a_row("unfit", _last_step((yield ask("last_event", job=job))))
+
+
+def _complete_evidence(attempt: Attempt, evidence: str | None, took: int) -> Steps[str | None]:
+    """What only the store knows of an attempt that did not end by itself: how long it ran, and where."""
+    if evidence is not None and '"seconds":' in evidence:  # its own runner tells
+        return evidence
+    told = _decoded(evidence)
+    told["seconds"] = round(took / 1_000_000, 3)
+    for worker, pid in (yield ask("runner_on_list", id=attempt.runner)):
+        told |= {"worker": worker, "pid": pid}
+    return msgspec.json.encode(told).decode()
 
 
 def _record(job: str, version: int, name: str, evidence: str | None) -> Steps[None]:

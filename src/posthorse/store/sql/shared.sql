@@ -237,7 +237,7 @@ UPDATE @jobs SET
     started_at = coalesce(started_at, CAST(:claimed_at AS bigint)),
     finished_at = CASE WHEN :is_final THEN :now END
 WHERE id = :job
-RETURNING version, run_at
+RETURNING version, run_at, :now - CAST(:claimed_at AS bigint)
 
 -- ## move
 -- Writes what was asked of a job that nobody runs.
@@ -270,6 +270,14 @@ DELETE FROM @parked WHERE job = :job RETURNING state
 -- ## withdraw
 -- Takes a job out of its lane. No row: it was claimed meanwhile.
 DELETE FROM @ready WHERE lane = :lane AND seq = :seq AND job = :job RETURNING seq
+
+-- ## runner_on_list
+-- Whose runner it is.
+SELECT worker, pid FROM @runners WHERE id = :id
+
+-- ## times_of
+-- When a job was started first, and when it ended.
+SELECT started_at, finished_at FROM @jobs WHERE id = :job
 
 -- ## record
 -- Writes what happened, under the version of the job that the same transaction made.
