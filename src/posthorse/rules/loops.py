@@ -26,6 +26,8 @@ class LoopStanding(msgspec.Struct, omit_defaults=True):
     """The bad item up to which a retry got."""
     retry_upto: int = 0
     """The last bad item that is to be retried; 0 when none is."""
+    is_missing: bool = False
+    """The code went past it: it has no loop of this name any more, and what it did counts no more."""
     failed: int = 0
     """How many attempts had failed before the one that committed the latest slice: they are forgiven."""
 

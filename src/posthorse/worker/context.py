@@ -135,6 +135,7 @@ class Context:
                 "it finds its place again"
             )
         self._loops.add(label)
+        self._journal.standing.declare(label)
         sizes = SizeRule(size, None if slice_time is None else _seconds(slice_time, "slice_time", above=0))
         box = None if time_box is None else _seconds(time_box, "time_box")
         plan = LoopPlan(label, sizes, as_tolerance(tolerate), box)

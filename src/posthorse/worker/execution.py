@@ -136,7 +136,7 @@ def _arguments(assignment: Assignment, context: Context | None) -> tuple[tuple[o
 
 def _after_return(value: object, assignment: Assignment) -> Outcome:
     if assignment.journal is not None:
-        assignment.journal.raise_if_doubtful()
+        assignment.journal.conclude()
     if value is None:
         return NOTHING
     try:

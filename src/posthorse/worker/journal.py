@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TypeVar
@@ -20,6 +21,7 @@ from posthorse.worker.standing import Slice, Standing
 from posthorse.worker.stop import StopSignal
 
 T = TypeVar("T")
+log = logging.getLogger("posthorse.job")
 LOST = "the lease on this job was lost; somebody else goes on with it"
 
 
@@ -151,6 +153,25 @@ class Journal:
             raise StoreError(
                 "the last commit of this job failed, so this attempt cannot go on; let the error end the job, and it "
                 "is retried from the last committed slice"
+            )
+
+    def conclude(self) -> None:
+        """The job's code returned. Raises StoreError when the commit of a slice failed."""
+        self.raise_if_doubtful()
+        if missing := self.standing.unfinished():
+            self.warn_of_loops(missing, "the job ends without them")
+
+    def warn_of_loops(self, names: Sequence[str], instead: str) -> None:
+        """Tells of loops that the code does not have any more."""
+        for name in names:
+            loop = self.standing.loops[name]
+            log.warning(
+                "job %s: loop %r is unfinished (%s done) and the code went past it: %s; was it renamed? Give it its "
+                "name back, or let such jobs end before the code changes",
+                self.job,
+                name,
+                f"{loop.done:,}" if loop.total is None else f"{loop.done:,} of {loop.total:,}",
+                instead,
             )
 
     async def _asave(self, done: Slice | None) -> None:

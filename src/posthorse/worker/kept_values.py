@@ -81,9 +81,14 @@ class KeptValues:
 
     def commit(self, loop: str) -> None:
         """The slice is committed, and with it what loops inside of it left behind."""
-        index = next((index for index, each in enumerate(self._uncommitted) if each.loop == loop), None)
+        index = self._find(loop)
         if index is not None:
             self._uncommitted[index:] = [each for each in self._uncommitted[index + 1 :] if each.end is None]
+
+    @property
+    def is_in_slice(self) -> bool:
+        """True while the body of a slice runs."""
+        return any(each.end is None for each in self._uncommitted)
 
     # ── saving ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -91,7 +96,8 @@ class KeptValues:
         """What is saved with the slice of a loop, or without one; and the loops that are over with that.
 
         A value that a slice changed before its loop was left, and that was changed again since, cannot be saved
-        without that slice, nor be held back: then that slice is not run again. Raises UsageError where a slice and
+        without that slice, nor be held back: then that slice is not run again. Nor is one that was left inside of the
+        slice that is saved. Raises UsageError where a slice and
         one inside of it changed the same value; TooLarge beyond the limit.
         """
         over: list[str] = []
@@ -105,7 +111,7 @@ class KeptValues:
 
     def _chosen(self, loop: str | None) -> tuple[dict[str, object], list[str]]:
         now = _texts(self._values)
-        index = next((index for index, each in enumerate(self._uncommitted) if each.loop == loop), None)
+        index = self._find(loop)
         others = self._uncommitted if index is None else self._uncommitted[:index]
         baseline = self._baseline()
         if index is None:  # outside of all slices, or a commit without a body
@@ -115,6 +121,7 @@ class KeptValues:
             own = _changed(baseline | self._uncommitted[index].start, now)
             over = [each for each in others if each.held & own]
             self._raise_if_changed_around(index, own, baseline)
+        inside = [] if index is None else self._uncommitted[index + 1 :]
         self._uncommitted = [each for each in self._uncommitted if each not in over]
         others = [each for each in others if each not in over]
         held = set[str]().union(*(each.held for each in others))
@@ -128,7 +135,10 @@ class KeptValues:
                 chosen[name] = at_cursor[name]
         for each in others:
             each.start |= {name: now[name] for name in own}
-        return chosen, [each.loop for each in over]
+        return chosen, [each.loop for each in (*over, *inside) if each.end is not None]
+
+    def _find(self, loop: str | None) -> int | None:
+        return next((index for index, each in enumerate(self._uncommitted) if each.loop == loop), None)
 
     def _raise_if_changed_around(self, index: int, own: set[str], baseline: Texts) -> None:
         inner = self._uncommitted[index]

@@ -290,7 +290,9 @@ class Slices(Generic[T]):
 
     def _steps(self, hands: Hands) -> Generator[Batch[T] | object, object, None]:
         """The loop, for both colours: yields what its hands are to do, and batches; receives what came of it."""
-        standing = self._journal.standing.loops.setdefault(self._plan.name, LoopStanding())
+        standing, missing = self._journal.standing.begin_loop(self._plan.name)
+        if missing:
+            self._journal.warn_of_loops(missing, f"loop {self._plan.name!r} begins from the start")
         if standing.is_over and not standing.retry_upto:
             return
         try:

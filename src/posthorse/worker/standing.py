@@ -48,6 +48,8 @@ class Standing:
         self.kept = KeptValues()
         self.pace = Pace()
         self.note: str | None = None
+        self.declared: set[str] = set()
+        """Loops that the code has in this attempt, as far as it came."""
         self.slices = 0
         self.failed = 0
         """Attempts that failed before this one."""
@@ -69,15 +71,40 @@ class Standing:
     @property
     def done(self) -> int:
         """Items done, over all loops, or as the job told."""
-        return self._told[0] if self._told else sum(loop.done for loop in self.loops.values())
+        return self._told[0] if self._told else sum(loop.done for loop in self._known())
 
     @property
     def total(self) -> int | None:
         """Items in all, when every loop that has begun knows its own."""
         if self._told:
             return self._told[1]
-        totals = [loop.total for loop in self.loops.values()]
+        totals = [loop.total for loop in self._known()]
         return None if not totals or None in totals else sum(total for total in totals if total is not None)
+
+    def declare(self, name: str) -> None:
+        """The code has a loop of this name."""
+        self.declared.add(name)
+        if name in self.loops:
+            self.loops[name].is_missing = False
+
+    def begin_loop(self, name: str) -> tuple[LoopStanding, list[str]]:
+        """Where a loop stands, and which loops the code no longer has, as it seems: they are unfinished, and it begins
+        another one without a word of them. They do not count as progress from now on."""
+        if name in self.loops:
+            return self.loops[name], []
+        missing = [] if self.kept.is_in_slice else self.unfinished()
+        for each in missing:
+            self.loops[each].is_missing = True
+        self.loops[name] = LoopStanding()
+        return self.loops[name], missing
+
+    def unfinished(self) -> list[str]:
+        """Loops that earlier attempts did not finish and this one does not know."""
+        return [
+            name
+            for name, loop in self.loops.items()
+            if not (loop.is_over or loop.is_missing or name in self.declared) and loop.done
+        ]
 
     def tell(self, done: int, total: int | None, note: str | None) -> None:
         """Progress as the job itself counts it."""
@@ -101,6 +128,9 @@ class Standing:
             standing.retried = done.retried
             if done.retried >= standing.retry_upto:
                 standing.retried = standing.retry_upto = 0
+
+    def _known(self) -> list[LoopStanding]:
+        return [loop for loop in self.loops.values() if not loop.is_missing]
 
     def encode(self, loop: str | None) -> Checkpoint:
         """As the store takes it, with a slice of this loop or without one. Raises TooLarge, UsageError."""
