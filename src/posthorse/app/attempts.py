@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from posthorse.app.reading import status_of
+from posthorse.app.reading import make_status, not_found
 from posthorse.clock import moment
 from posthorse.rules.job import Attempt, JobError, State, Status
 from posthorse.store.operations import read
@@ -32,10 +32,19 @@ _LAST_STRAWS = {"NoProgress": "lost", "Crashed": "crashed"}
 
 def attempts_of(app: Posthorse, job_id: str) -> list[Attempt]:
     """The attempts of a job, in order. Raises JobNotFound."""
-    status = status_of(app, job_id)
-    events = app.store.read(read.events(job_id))
-    holder = app.store.read(read.holder(job_id)) if status.state is State.PROCESSING else None
-    return make_attempts(status, events, None if holder is None else moment(holder.claimed_at))
+    return _told(app, job_id, app.store.read(read.story(job_id)))
+
+
+async def aattempts_of(app: Posthorse, job_id: str) -> list[Attempt]:
+    """The same for a coroutine, which may be inside an asynchronous transaction."""
+    return _told(app, job_id, await app.store.aread(read.story(job_id)))
+
+
+def _told(app: Posthorse, job_id: str, story: read.Story | None) -> list[Attempt]:
+    if story is None:
+        raise not_found(job_id)
+    since = None if story.holder is None else moment(story.holder.claimed_at)
+    return make_attempts(make_status(story.job, app.registry), story.events, since)
 
 
 def make_attempts(status: Status, events: Sequence[read.EventRow], running_since: datetime | None) -> list[Attempt]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from posthorse.app.reading import not_found, status_of
+from posthorse.app.reading import astatus_of, not_found, status_of
 from posthorse.errors import NotAllowed
-from posthorse.rules.arguments.signature import ArgumentsUnfit, Signature
+from posthorse.rules.arguments.signature import ArgumentsUnfit
 from posthorse.store.operations import read
 
 if TYPE_CHECKING:
@@ -16,23 +16,33 @@ if TYPE_CHECKING:
 
 def replaced(app: Posthorse, job_id: str, changes: Mapping[str, object]) -> str:
     """The arguments of a job, some of them replaced, as JSON. Raises JobNotFound, InvalidArgument, NotAllowed."""
-    signature = _signature(app, job_id)
-    stored = app.store.read(read.arguments(job_id))
-    if stored is None:
+    return _replaced(app, job_id, app.store.read(read.call(job_id)), changes)
+
+
+async def areplaced(app: Posthorse, job_id: str, changes: Mapping[str, object]) -> str:
+    """The same for a coroutine, which may be inside an asynchronous transaction."""
+    return _replaced(app, job_id, await app.store.aread(read.call(job_id)), changes)
+
+
+def rebound(app: Posthorse, job_id: str, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
+    """New arguments for a job, as JSON. Raises JobNotFound, InvalidArgument, UnknownKind."""
+    return app.registry[status_of(app, job_id).kind].signature.encode(args, kwargs)
+
+
+async def arebound(app: Posthorse, job_id: str, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
+    """The same for a coroutine, which may be inside an asynchronous transaction."""
+    status = await astatus_of(app, job_id)
+    return app.registry[status.kind].signature.encode(args, kwargs)
+
+
+def _replaced(app: Posthorse, job_id: str, call: tuple[str, str] | None, changes: Mapping[str, object]) -> str:
+    if call is None:
         raise not_found(job_id)
+    kind, stored = call
     try:
-        return signature.replaced(stored, changes)
+        return app.registry[kind].signature.replaced(stored, changes)
     except ArgumentsUnfit as error:
         raise NotAllowed(
             f"job {job_id} keeps arguments that do not fit its kind any more ({error}); "
             "give all of them with retry_with()"
         ) from error
-
-
-def rebound(app: Posthorse, job_id: str, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
-    """New arguments for a job, as JSON. Raises JobNotFound, InvalidArgument, UnknownKind."""
-    return _signature(app, job_id).encode(args, kwargs)
-
-
-def _signature(app: Posthorse, job_id: str) -> Signature:
-    return app.registry[status_of(app, job_id).kind].signature

@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from posthorse.app.attempts import attempts_of
-from posthorse.app.editing import rebound, replaced
-from posthorse.app.reading import astatus_of, bad_items_of, outcome_of, status_of
+from posthorse.app.attempts import aattempts_of, attempts_of
+from posthorse.app.editing import arebound, areplaced, rebound, replaced
+from posthorse.app.reading import abad_items_of, aoutcome_of, astatus_of, bad_items_of, outcome_of, status_of
 from posthorse.clock import monotonic
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import Attempt, BadItem, State, Status
@@ -50,7 +50,7 @@ class Job(Generic[R]):
 
     async def aattempts(self) -> list[Attempt]:
         """See `attempts`."""
-        return await asyncio.to_thread(attempts_of, self._app, self.id)
+        return await aattempts_of(self._app, self.id)
 
     def result(self, timeout: Duration | None = None) -> R:
         """Waits for the end and returns what the job returned.
@@ -73,7 +73,7 @@ class Job(Generic[R]):
         patience = _Patience(self.id, timeout)
         while True:
             with waiting_at_most(patience.left):
-                outcome = await asyncio.to_thread(outcome_of, self._app, self.id)
+                outcome = await aoutcome_of(self._app, self.id)
             if outcome is not None:
                 return cast("R", outcome.value())  # as the kind declares
             await asyncio.sleep(patience.pause())
@@ -118,7 +118,7 @@ class Job(Generic[R]):
 
     async def aretry(self, *, arguments: Mapping[str, object] | None = None) -> State:
         """See `retry`."""
-        text = None if arguments is None else await asyncio.to_thread(replaced, self._app, self.id, arguments)
+        text = None if arguments is None else await areplaced(self._app, self.id, arguments)
         return await self._arequest("retry", arguments=text)
 
     def retry_with(self, /, *args: object, **kwargs: object) -> State:
@@ -127,7 +127,7 @@ class Job(Generic[R]):
 
     async def aretry_with(self, /, *args: object, **kwargs: object) -> State:
         """See `retry_with`."""
-        text = await asyncio.to_thread(rebound, self._app, self.id, args, kwargs)
+        text = await arebound(self._app, self.id, args, kwargs)
         return await self._arequest("retry", arguments=text)
 
     def discard(self) -> State:
@@ -146,7 +146,7 @@ class Job(Generic[R]):
 
     async def abad_items(self, *, limit: int = 100, after: BadItem | None = None) -> list[BadItem]:
         """See `bad_items`."""
-        return await asyncio.to_thread(bad_items_of, self._app, self.id, limit=limit, after=after)
+        return await abad_items_of(self._app, self.id, limit=limit, after=after)
 
     def retry_bad_items(self) -> State:
         """Lets a completed or failed job run again with its bad items alone; those that succeed are forgotten.

@@ -16,6 +16,7 @@ from posthorse.rules.registry import Registry
 from posthorse.rules.values.kept import decode_kept
 from posthorse.rules.values.misfit import short
 from posthorse.rules.values.results import decode_result
+from posthorse.store.base import Operation
 from posthorse.store.operations import bad_items, read
 
 if TYPE_CHECKING:
@@ -70,7 +71,15 @@ def list_statuses(
 
 def outcome_of(app: Posthorse, job_id: str) -> Finished | None:
     """How a job ended, or None while it has not. Raises JobNotFound."""
-    row = app.store.read(read.outcome(job_id))
+    return _outcome(app, job_id, app.store.read(read.outcome(job_id)))
+
+
+async def aoutcome_of(app: Posthorse, job_id: str) -> Finished | None:
+    """The same for a coroutine, which may be inside an asynchronous transaction."""
+    return _outcome(app, job_id, await app.store.aread(read.outcome(job_id)))
+
+
+def _outcome(app: Posthorse, job_id: str, row: read.OutcomeRow | None) -> Finished | None:
     if row is None:
         raise not_found(job_id)
     state = State(row.state)
@@ -120,13 +129,27 @@ def make_status(row: read.JobRow, registry: Registry) -> Status:
 
 def bad_items_of(app: Posthorse, job_id: str, *, limit: int, after: BadItem | None) -> list[BadItem]:
     """Bad items of a job after a given one. Raises JobNotFound, InvalidOption."""
+    return _bad_items(job_id, app.store.read(_page_of_bad_items(job_id, limit, after)))
+
+
+async def abad_items_of(app: Posthorse, job_id: str, *, limit: int, after: BadItem | None) -> list[BadItem]:
+    """The same for a coroutine, which may be inside an asynchronous transaction."""
+    return _bad_items(job_id, await app.store.aread(_page_of_bad_items(job_id, limit, after)))
+
+
+def _page_of_bad_items(
+    job_id: str, limit: int, after: BadItem | None
+) -> Operation[Sequence[bad_items.BadItemRow] | None]:
     if type(limit) is not int or not 1 <= limit <= MOST_BAD_ITEMS:
         raise InvalidOption(f"limit is {short(limit)}; it must be a whole number from 1 to {MOST_BAD_ITEMS:,}")
     if after is not None and not isinstance(after, BadItem):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(f"after is {short(after)}; give the last BadItem that was read before")
     loop, number = ("", -1) if after is None else (after.loop, after.number)
-    rows = app.store.read(bad_items.bad_items(job_id, loop=loop, number=number, limit=limit))
-    if not rows and after is None and app.store.read(read.outcome(job_id)) is None:
+    return bad_items.bad_items_of_known(job_id, loop=loop, number=number, limit=limit)
+
+
+def _bad_items(job_id: str, rows: Sequence[bad_items.BadItemRow] | None) -> list[BadItem]:
+    if rows is None:
         raise not_found(job_id)
     return [_bad_item(row) for row in rows]
 

@@ -12,6 +12,7 @@ from posthorse.rules.job import State
 from posthorse.rules.loops import decode_loops, encode_loops
 from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation
 from posthorse.store.operations.moves import place
+from posthorse.store.operations.read import outcome
 from posthorse.store.operations.submit import home_of, lane_id
 from posthorse.store.operations.unique import claim_identity_again
 
@@ -45,6 +46,15 @@ def bad_items(job: str, *, loop: str, number: int, limit: int) -> Steps[list[Bad
     """Bad items of a job after this one, in order of loop and number."""
     rows = yield ask("bad_items", job=job, loop=loop, number=number, limit=limit)
     return [BadItemRow._make(row) for row in rows]
+
+
+@operation
+def bad_items_of_known(job: str, *, loop: str, number: int, limit: int) -> Steps[list[BadItemRow] | None]:
+    """The same; None when there is no such job."""
+    rows = yield from bad_items(job, loop=loop, number=number, limit=limit).start()
+    if not rows and (yield from outcome(job).start()) is None:
+        return None
+    return rows
 
 
 @single_operation

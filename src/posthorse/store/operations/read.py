@@ -122,6 +122,14 @@ class Depth(NamedTuple):
     first: int
 
 
+class Story(NamedTuple):
+    """A job as it stands, its events, and who runs it."""
+
+    job: JobRow
+    events: Sequence[EventRow]
+    holder: HolderRow | None
+
+
 @single_operation
 def job(job_id: str) -> Steps[JobRow | None]:
     """A job as it stands, or None."""
@@ -183,6 +191,25 @@ def holder(job_id: str) -> Steps[HolderRow | None]:
     """Who runs a job; None when nobody does."""
     rows = yield ask("holder", job=job_id)
     return HolderRow._make(rows[0]) if rows else None
+
+
+@operation
+def story(job_id: str) -> Steps[Story | None]:
+    """A job with all that is told of its attempts."""
+    row = yield from job(job_id).start()
+    if row is None:
+        return None
+    told = yield from events(job_id).start()
+    runs = State(row.state) is State.PROCESSING
+    return Story(row, told, (yield from holder(job_id).start()) if runs else None)
+
+
+@operation
+def call(job_id: str) -> Steps[tuple[str, str] | None]:
+    """The kind and the arguments of a job."""
+    row = yield from job(job_id).start()
+    stored = yield from arguments(job_id).start()
+    return None if row is None or stored is None else (row.kind, stored)
 
 
 @single_operation
