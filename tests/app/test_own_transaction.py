@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from subprocess import run as run_program
 from urllib.parse import urlsplit
 
 import apsw
@@ -15,6 +17,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import orm
+from sqlalchemy.ext import asyncio as sa_async
 
 import posthorse as ph
 from posthorse.store.connections import UserConnection
@@ -388,3 +391,60 @@ def test_the_database_is_looked_at_once_for_each_connection(postgres_url: str) -
     assert len(sent) == 2  # the job, and the wake
     engine.dispose()
     app.close()
+
+
+@pytest.mark.parametrize("driver", ["sqlite+aiosqlite", "postgresql+psycopg", "postgresql+asyncpg"])
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_a_fresh_async_session_opens_its_connection(
+    driver: str, is_committed: bool, request: pytest.FixtureRequest
+) -> None:
+    """As a web framework hands one to a request: it has no connection before its first statement."""
+    url: str = request.getfixturevalue("sqlite_url" if driver.startswith("sqlite") else "postgres_url")
+    app = ph.Posthorse(url, poll="10m")
+    app.migrate()
+
+    @app.job
+    def touch(number: int) -> int:
+        return number
+
+    async def use() -> ph.Job[int]:
+        engine = sa_async.create_async_engine(f"{driver}{url[url.index(':') :]}")
+        async with sa_async.AsyncSession(engine) as session:
+            job = await touch.using(connection=session).aenqueue(4)
+            await (session.commit() if is_committed else session.rollback())
+        await engine.dispose()
+        return job
+
+    assert exists(app, asyncio.run(use())) is is_committed
+    app.close()
+
+
+def test_sqlalchemy_without_greenlet_takes_jobs_in_its_sessions(sqlite_url: str) -> None:
+    """SQLAlchemy 2.1 does not bring greenlet along, and cannot import its asynchronous classes without."""
+    program = """
+import sys
+sys.modules["greenlet"] = None
+import posthorse as ph, sqlalchemy as sa
+from sqlalchemy import orm
+
+app = ph.Posthorse(sys.argv[1])
+app.migrate()
+
+@app.job
+def touch(number: int) -> int:
+    return number
+
+engine = sa.create_engine(sys.argv[1])
+with orm.Session(engine) as session:
+    job = touch.using(connection=session).enqueue(1)
+    session.commit()
+with engine.begin() as connection:
+    other = touch.using(connection=connection).enqueue(2)
+scoped = orm.scoped_session(orm.sessionmaker(engine))
+third = touch.using(connection=scoped).enqueue(3)
+scoped.commit()
+scoped.remove()
+print(*(each.status().state for each in (job, other, third)))
+"""
+    done = run_program([sys.executable, "-c", program, sqlite_url], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("pending pending pending\n", "")

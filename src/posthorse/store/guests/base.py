@@ -65,6 +65,9 @@ class Guest(ABC):
     async def fetch(self, sql: str, parameters: Parameters) -> Rows:
         """Runs one statement."""
 
+    async def open(self) -> None:  # noqa: B027  # most are open
+        """Before anything is asked of the driver: what opens its connection late does it now."""
+
     async def join(self) -> None:  # noqa: B027  # most have nothing to do
         """Before the first statement in a transaction of the user's; on SQLite it may write from now on."""
 

@@ -164,6 +164,7 @@ class Host:
         if guest.dialect == "sqlite":
             await self._check_file(guest)
             return
+        await guest.open()
         driver = guest.driver
         with suppress(TypeError):  # some cannot be remembered
             if driver in self._ours:

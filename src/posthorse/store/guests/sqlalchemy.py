@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Literal, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias, TypeVar, cast
 
 from sqlalchemy.engine import Connection, RootTransaction
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 
 from posthorse.errors import InvalidOption
@@ -27,11 +26,20 @@ from posthorse.store.guests.sqlite import (
     raise_unless_transactional,
 )
 
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+
+    AnySession: TypeAlias = (
+        Connection
+        | Session
+        | AsyncConnection
+        | AsyncSession
+        | scoped_session[Session]
+        | async_scoped_session[AsyncSession]
+    )
+
 T = TypeVar("T")
 
-AnySession = (
-    Connection | Session | AsyncConnection | AsyncSession | scoped_session[Session] | async_scoped_session[AsyncSession]
-)
 
 _STYLES = {"psycopg": Style.NAMED, "psycopg2": Style.NAMED, "asyncpg": Style.DOLLAR, "pg8000": Style.PLAIN}
 _LIBRARIES = frozenset({"sqlalchemy", "sqlite3", "psycopg", "psycopg2", "asyncpg", "pg8000", "aiosqlite"})
@@ -48,17 +56,18 @@ class SqlalchemyGuest(Guest):
     libraries: ClassVar[frozenset[str]] = _LIBRARIES
 
     def __init__(self, given: AnySession) -> None:
-        if isinstance(given, scoped_session | async_scoped_session):
-            given = given()
+        # By name: without greenlet the module of the asynchronous classes cannot be imported, and nobody has one.
+        if isinstance(given, scoped_session) or _is_a(given, "async_scoped_session"):
+            given = cast("scoped_session[Session] | async_scoped_session[AsyncSession]", given)()
         self._runner: _RunsSync | None = None
-        if isinstance(given, AsyncConnection):
+        if _is_a(given, "AsyncConnection"):
             self._runner = cast("_RunsSync", given)
-            self._given: Connection | Session = _sync_connection(given)
-        elif isinstance(given, AsyncSession):
+            self._given: Connection | Session = _sync_connection(cast("AsyncConnection", given))
+        elif _is_a(given, "AsyncSession"):
             self._runner = cast("_RunsSync", given)
-            self._given = given.sync_session
+            self._given = cast("AsyncSession", given).sync_session
         else:
-            self._given = given
+            self._given = cast("Connection | Session", given)
         self.is_async = self._runner is not None
         self._transaction: RootTransaction | SessionTransaction | None = None
         self._root: object = None
@@ -98,6 +107,9 @@ class SqlalchemyGuest(Guest):
 
     async def fetch(self, sql: str, parameters: Parameters) -> Rows:
         return await self._run(lambda: self._fetch(sql, parameters))
+
+    async def open(self) -> None:
+        await self._run(self._live)  # a session takes its connection at the first need, and only here it can wait
 
     async def join(self) -> None:
         await self._run(self._join)
@@ -204,6 +216,10 @@ def _bind_of(given: Connection | Session) -> _Bind:
         raise InvalidOption(
             f"this Session does not say which database it writes to ({error}); give session.connection(…) instead"
         ) from error
+
+
+def _is_a(given: object, name: str) -> bool:
+    return any(kind.__name__ == name and kind.__module__.startswith("sqlalchemy.") for kind in type(given).__mro__)
 
 
 def _sync_connection(given: AsyncConnection) -> Connection:
