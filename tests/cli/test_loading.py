@@ -84,6 +84,22 @@ def test_module_that_the_users_code_misses_is_not_taken_for_the_application(fold
     assert "market.py, line 1" in told
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql+psycopg://shop:canary@db/shop",
+        "shop:canary@db/shop",
+        "host=db password=canary",
+        "postgresql://shop:can/canary@db/shop",
+    ],
+)
+def test_a_line_that_may_hold_a_password_is_not_repeated(folder: Path, address: str) -> None:
+    (folder / "market.py").write_text(f"import posthorse as ph\napp = ph.Posthorse({address!r})", encoding="utf-8")
+    told = complaint("market:app")
+    assert "market.py, line 2" in told
+    assert "canary" not in told
+
+
 def test_syntax_error_is_shown_with_its_line(folder: Path) -> None:
     (folder / "market.py").write_text("x = 1\nthis is no python\n", encoding="utf-8")
     assert "market.py, line 2: this is no python" in complaint("market:app")

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from tests.servers import MigratedDatabases
-from tests.waiting import until
-from tests.worker.project import Project
+from tests.waiting import until, until_state
+from tests.worker.project import HEAD, Project
 
 # ── runners that cannot start ────────────────────────────────────────────────────────────────────────
 
@@ -122,18 +122,51 @@ def test_what_hangs_at_exit_does_not_keep_a_worker(project: Project, kind: str) 
         assert "stopping at once" not in worker.log
 
 
+def test_the_same_for_a_run_whose_job_does_not_stop(project: Project) -> None:
+    project.environment["POSTHORSE_GRACE"] = "100ms"
+    project.write(
+        """
+        import atexit, pathlib, time
+        atexit.register(pathlib.Path("flushed").touch)
+
+        @app.job
+        def goes_on():
+            while True:
+                time.sleep(0.01)
+    """,
+        head=HEAD.replace('grace="5s"', ""),
+    )
+    done = project.run("run", "goes_on", "--timeout", "500ms")
+    assert done.returncode == 124
+    assert "does not stop" in done.stderr
+    assert (project.folder / "flushed").exists()
+
+
 # ── clean ends ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_clean_stop_logs_no_error(project: Project) -> None:
+@pytest.mark.parametrize("store", ["project", "postgres_project"])
+def test_a_clean_stop_logs_no_error(store: str, request: pytest.FixtureRequest) -> None:
+    project: Project = request.getfixturevalue(store)
     project.environment |= {"POSTHORSE_LEASE": "3s", "POSTHORSE_HEARTBEAT": "10ms"}
     project.write("""
         @app.job
         def plain(): return 1
+
+        @app.job
+        def long(ctx: ph.Context):
+            for batch in ctx.slices(range(1_000_000), size=1): pass
+
+        @app.job(isolation="process")
+        def apart(ctx: ph.Context):
+            for batch in ctx.slices(range(1_000_000), size=1): pass
     """)
+    jobs = [project.job("long"), project.job("apart")]
     for _ in range(3):
         with project.working("--processes", "2") as worker:
             project.result("plain")
+            for job in jobs:
+                until_state(job, "processing")
             assert worker.stop() == 0
     log = (project.folder / "worker.log").read_text(encoding="utf-8")
     assert [line for line in log.splitlines() if "ERROR" in line or "WARNING" in line] == []

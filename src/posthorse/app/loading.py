@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import re
 import sys
 import tomllib
 import traceback
@@ -23,6 +24,8 @@ from posthorse.errors import InvalidSettings
 DEFAULT_ATTRIBUTE = "app"
 VARIABLE = "POSTHORSE_APP"
 PROJECT_FILE = "pyproject.toml"
+MAY_HOLD_A_PASSWORD = re.compile(r"://|\S@\S|passw", re.IGNORECASE)
+"""Lines of the user's code that messages do not repeat: they are logged, and errors are sent elsewhere."""
 
 
 def load_application(target: str) -> Posthorse:
@@ -162,4 +165,6 @@ def _is_users(filename: str) -> bool:
 def _shown(filename: str | None, number: int | None, line: str | None) -> str:
     if filename is None:
         return ""
-    return f"\n  {os.path.relpath(filename)}, line {number}: {(line or '').strip()}"
+    text = (line or "").strip()
+    told = "…" if MAY_HOLD_A_PASSWORD.search(text) else text
+    return f"\n  {os.path.relpath(filename)}, line {number}: {told}"

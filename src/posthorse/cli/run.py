@@ -34,6 +34,7 @@ from posthorse.cli.words import amount, status_as_json
 from posthorse.rules.job import State, Status
 from posthorse.rules.registry import checked_span
 from posthorse.worker.embedded import EmbeddedWorker
+from posthorse.worker.process import end_gracefully
 from posthorse.worker.single import OneJob
 
 FIRST_PAUSE = 0.01
@@ -252,7 +253,8 @@ def _leave_at_once_if_stuck(code: int) -> None:
         if thread.name.startswith("posthorse-job"):
             thread.join(LAST_WORDS)
             if thread.is_alive():
-                _end(code, "Its code does not stop; what it still did counts for nothing.")
+                say("Its code does not stop; what it still did counts for nothing.")
+                end_gracefully(code)
 
 
 def _end(code: int, words: str) -> None:

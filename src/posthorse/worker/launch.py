@@ -47,4 +47,5 @@ def inherited_socket(descriptor: int) -> socket.socket:
 def import_before_the_project(backend: str) -> None:
     """Import what is needed later: with the project's folder on the path, its files may hide modules of Python."""
     for module in (backend, "posthorse.worker.sources"):
-        importlib.import_module(module)
+        with suppress(ImportError):  # what the project itself brings is found later
+            importlib.import_module(module)
