@@ -448,3 +448,27 @@ print(*(each.status().state for each in (job, other, third)))
 """
     done = run_program([sys.executable, "-c", program, sqlite_url], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("pending pending pending\n", "")
+
+
+def test_a_connection_in_pipeline_mode_is_refused_for_that_reason(postgres_url: str) -> None:
+    app = ph.Posthorse(postgres_url, poll="10m")
+    app.migrate()
+
+    @app.job
+    def touch(number: int) -> int:
+        return number
+
+    for autocommit in (False, True):
+        with psycopg.connect(postgres_url, autocommit=autocommit) as connection, connection.transaction():
+            with connection.pipeline(), pytest.raises(ph.InvalidOption, match="in pipeline mode"):
+                touch.using(connection=connection).enqueue(1)
+            job = touch.using(connection=connection).enqueue(2)
+        assert job.status().state == "pending"
+    own = psycopg.connect(postgres_url)
+    with app.store.transaction(own):
+        with own.pipeline(), pytest.raises(ph.InvalidOption, match="in pipeline mode"):
+            touch.enqueue(1)
+        job = touch.enqueue(3)
+    own.close()
+    assert job.status().state == "pending"
+    app.close()

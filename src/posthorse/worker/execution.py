@@ -27,6 +27,7 @@ from posthorse.rules.values.texts import message_of
 from posthorse.store.operations.claim import Claimed
 from posthorse.worker.context import Context
 from posthorse.worker.evidence import evidence_of
+from posthorse.worker.frameworks import arefresh_connections, has_framework, refresh_connections
 from posthorse.worker.journal import Journal
 from posthorse.worker.log_lines import JOB
 from posthorse.worker.stop import StopSignal
@@ -106,6 +107,8 @@ async def run(assignment: Assignment, threads: Threads[FromThread], *, home: str
             if isinstance(came, ToAwait):
                 return _after_return(await _awaited(came.value, assignment), assignment)
             return came
+        if has_framework():
+            await arefresh_connections()
         args, kwargs = _arguments(assignment, context)
         running = cast("Awaitable[object]", kind.function(*args, **kwargs))
         if assignment.timeout is not None:
@@ -117,6 +120,7 @@ async def run(assignment: Assignment, threads: Threads[FromThread], *, home: str
 
 def _in_thread(assignment: Assignment, context: Context | None, home: str) -> FromThread:
     """All that may run code of the user's happens in the thread: checks of arguments, and texts of errors, too."""
+    refresh_connections()
     try:
         args, kwargs = _arguments(assignment, context)
         value = assignment.kind.function(*args, **kwargs)
@@ -125,6 +129,8 @@ def _in_thread(assignment: Assignment, context: Context | None, home: str) -> Fr
         return _after_return(value, assignment)
     except BaseException as error:
         return _after_error(error, assignment, home)
+    finally:
+        refresh_connections()
 
 
 def _arguments(assignment: Assignment, context: Context | None) -> tuple[tuple[object, ...], dict[str, object]]:

@@ -7,9 +7,10 @@ from types import TracebackType
 from typing import ClassVar, Literal, cast
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.rows import tuple_row
 
+from posthorse.errors import InvalidOption
 from posthorse.store.base import Rows
 from posthorse.store.guests.base import Guest, Parameters, Style, closed, ended_early, failed, inside, outside, settled
 
@@ -35,6 +36,7 @@ class PsycopgGuest(Guest):
     def raise_unless_usable(self) -> None:
         if self._connection.closed:
             raise closed()
+        self._raise_in_pipeline()
         if self._connection.info.transaction_status == TransactionStatus.INERROR:
             raise failed()
 
@@ -52,6 +54,7 @@ class PsycopgGuest(Guest):
     async def fetch(self, sql: str, parameters: Parameters) -> Rows:
         if self._block is not None and not self.is_in_transaction():
             raise ended_early()
+        self._raise_in_pipeline()
         connection = self._connection
         if isinstance(connection, psycopg.AsyncConnection):
             acursor = psycopg.AsyncRawCursor(connection, row_factory=tuple_row)
@@ -79,6 +82,14 @@ class PsycopgGuest(Guest):
 
     def is_lost(self, error: BaseException) -> bool:
         return self._connection.closed
+
+    def _raise_in_pipeline(self) -> None:
+        # There rows arrive later, and whether a transaction is open is not known.
+        if self._connection.pgconn.pipeline_status != PipelineStatus.OFF:
+            raise InvalidOption(
+                "connection is in pipeline mode, in which answers come late, so nothing was written on it; leave "
+                "`with connection.pipeline():` first; its transaction may go on"
+            )
 
     async def _enter(self, block: AbstractContextManager[object] | AbstractAsyncContextManager[object]) -> None:
         if isinstance(block, AbstractContextManager):
