@@ -175,15 +175,31 @@ def test_quiet_is_quiet(any_shop: Shop) -> None:
     assert re.fullmatch(r"Error: job [\w-]+ failed in 2 attempts: ValueError: no luck\n", failed.stderr)
 
 
-def test_a_stop_is_not_told_with_quiet(shop: Shop) -> None:
+def run_quietly(shop: Shop, *words: str) -> tuple[int, str, str]:
+    """In a process of its own, where logging is as an application that says nothing of it finds it."""
     done = subprocess.run(
-        [sys.executable, "-m", "posthorse", "run", "endless", "--timeout", "100ms", "--quiet"],
+        [sys.executable, "-m", "posthorse", "run", *words, "--quiet"],
         cwd=shop.folder,
         capture_output=True,
         text=True,
         timeout=60,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (Exit.TIMED_OUT, "", "")
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_neither_a_stop_nor_a_retry_nor_words_of_the_job_are_told_with_quiet(shop: Shop) -> None:
+    with (shop.folder / "shop.py").open("a", encoding="utf-8") as file:
+        file.write(
+            "\n@app.job(max_attempts=2, backoff=0)\n"
+            "def talkative(ctx: ph.Context) -> str:\n"
+            "    print('words of the job')\n"
+            "    ctx.log.warning('a warning of the job')\n"
+            "    if ctx.attempt == 1:\n"
+            "        raise ValueError('once')\n"
+            "    return 'at last'\n"
+        )
+    assert run_quietly(shop, "talkative") == (0, '"at last"\n', "")
+    assert run_quietly(shop, "endless", "--timeout", "100ms") == (Exit.TIMED_OUT, "", "")
 
 
 def test_options_before_a_subcommand_count(any_shop: Shop) -> None:
