@@ -330,6 +330,8 @@ def test_texts_of_a_checkpoint_may_hold_anything(yard: Yard) -> None:
 def test_committed_slice_of_the_lost_attempt_clears_its_budgets(yard: Yard) -> None:
     attempt = yard.started()
     yard.settle(attempt, Lost("gone"), spent=Spent(1, 2, 3))
+    yard.pass_time(hours=2)
+    yard.promote()
     runner = yard.runner()
     held = yard.claim_one(runner)
     assert yard.store.read(runners.held_by(runner))[0].spent == Spent(1, 2, 4)

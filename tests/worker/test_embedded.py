@@ -11,6 +11,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.errors import OutcomeUnknown, StoreUnreachable
+from posthorse.rules.lifecycle import Crashed
 from posthorse.store.base import Operation
 from posthorse.store.operations.read import running_count, workers
 from posthorse.store.operations.runners import Runner, register, retire
@@ -18,6 +19,7 @@ from posthorse.store.store import Store
 from posthorse.worker import embedded
 from posthorse.worker.loop import Loop
 from tests.waiting import until, until_state
+from tests.worker.attempts import end_attempt
 
 
 def test_a_worker_works_once(sqlite_url: str) -> None:
@@ -250,7 +252,7 @@ def test_a_job_that_starts_tasks_of_its_own_ends_without_them(app: ph.Posthorse)
 def test_a_pending_suspect_runs_alone(app: ph.Posthorse) -> None:
     """A job that may have killed its runner is run with nothing beside it."""
     from posthorse.rules.job import Lane
-    from posthorse.rules.lifecycle import Crashed, Policy, decide
+    from posthorse.rules.lifecycle import Policy, decide
     from posthorse.store.operations.claim import Probe, claim
     from posthorse.store.operations.finish import Attempt, settle
     from posthorse.store.operations.runners import Runner, register
@@ -285,6 +287,28 @@ def test_a_pending_suspect_runs_alone(app: ph.Posthorse) -> None:
             job.result(timeout=30)
     assert most["suspect"] == 1
     assert suspect.status().interruptions == 1
+
+
+def test_a_suspect_does_not_join_those_that_run(app: ph.Posthorse) -> None:
+    """What it may do to its process is nothing that others should meet: it waits until all of them are through."""
+    began, go = threading.Event(), threading.Event()
+
+    @app.job
+    def work(name: str) -> None:
+        if name == "long":
+            began.set()
+            assert go.wait(30)
+
+    with app.worker(concurrency=4):
+        long, suspect = work.enqueue("long"), work.using(delay="1h").enqueue("suspect")
+        assert began.wait(30)
+        end_attempt(app, suspect, Crashed("segfault", alone=True))
+        until_state(suspect, "pending")
+        threading.Event().wait(0.3)  # for a claim, which should not come
+        assert suspect.status().state == "pending"
+        go.set()
+        for job in (long, suspect):
+            job.result(timeout=30)
 
 
 def run_in_thread(function: Callable[[], None]) -> threading.Thread:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-import uuid
 from datetime import timedelta
 from typing import NoReturn
 
@@ -13,13 +12,10 @@ import pytest
 
 import posthorse as ph
 from posthorse.clock import Clock
-from posthorse.rules.job import Lane
-from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Policy, Spent, decide
+from posthorse.rules.lifecycle import Crashed, Lost
 from posthorse.store.operations import read
-from posthorse.store.operations.finish import Attempt, settle
-from posthorse.store.operations.runners import Runner, register, retire
-from posthorse.store.operations.runs import claim_one
 from tests.waiting import until, until_state
+from tests.worker.attempts import end_attempt
 
 
 def failed(job: ph.Job[object]) -> ph.JobError:
@@ -393,24 +389,6 @@ def test_a_committed_slice_clears_crashes_and_losses_however_its_attempt_ends(
             until_state(job, "scheduled")
     status = job.status()
     assert (status.interruptions, status.crashes) == ((0, 0) if commits else (1, 1))
-
-
-def end_attempt(app: ph.Posthorse, job: ph.Job[None], outcome: Outcome) -> None:
-    """An attempt of a job, by a runner that does nothing, ends so."""
-    store, status = app.store, job.status()
-    runner = Runner(str(uuid.uuid4()), "w", "h", 1, "0", 1, (), ())
-    store.run(register(runner, lease=60_000_000))
-    [claimed] = store.run(claim_one(runner.id, job.id, early=True))
-    spent = Spent(claimed.errors, claimed.crashes, claimed.losses)
-    settling = settle(
-        Attempt(claimed.job, claimed.epoch, runner.id),
-        decide(spent, outcome, Policy()),
-        Lane("default", status.kind),
-        None,
-        channel=store.backend.channel,
-    )
-    assert store.run(settling)
-    store.run(retire(runner.id))
 
 
 def test_what_does_not_fit_is_warned_of_once_for_each_kind(

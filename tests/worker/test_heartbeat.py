@@ -6,11 +6,14 @@ import threading
 import time
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import cast
 
 import pytest
 
 import posthorse as ph
+from posthorse.clock import monotonic
 from posthorse.errors import StoreUnreachable
+from posthorse.store.base import Operation
 from posthorse.store.operations.read import workers
 from posthorse.store.operations.runners import Runner, register, retire
 from posthorse.store.store import Store
@@ -126,3 +129,31 @@ def test_an_embedded_worker_is_on_the_list_while_it_works(store_url: str) -> Non
         assert (row.concurrency, row.queues, row.kinds) == (3, ["mail"], ["new", "old"])
     assert app.store.read(workers()) == []
     app.close()
+
+
+def test_a_lease_is_counted_from_when_its_beat_was_sent(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store counts from its arrival: a runner that counted from the answer would believe in it for longer."""
+    ahead = 0.0
+    ends: list[float] = []
+    renewed = threading.Event()
+    run = store.run
+
+    def slow(operation: object) -> object:
+        nonlocal ahead
+        answer: object = run(cast("Operation[object]", operation))
+        ahead += 100.0
+        return answer
+
+    def note(until: float) -> None:
+        ends.append(until - monotonic())
+        renewed.set()
+
+    monkeypatch.setattr(store, "run", slow)
+    monkeypatch.setattr("posthorse.worker.heartbeat.monotonic", lambda: monotonic() + ahead)
+    heart = Heart(store, lease=60, heartbeat=0.05)
+    heart.add(Pulse(RUNNER.id, 60, running=lambda: 0, renewed=note))
+    heart.start()
+    assert renewed.wait(30)
+    heart.stop()
+    assert ends[0] <= 60
+    store.close()

@@ -609,3 +609,35 @@ def test_however_a_job_ends_those_before_its_gate_go_on_at_once(
         go.set()
         second.result(timeout=30)
     app.close()
+
+
+def test_a_limit_that_is_set_live_where_there_was_none_holds_at_once(app: ph.Posthorse, floor: Floor) -> None:
+    @app.job(queue="calls")
+    def ring(n: int) -> None:
+        with floor.enter("calls", n):
+            threading.Event().wait(0.01)
+
+    with app.worker(concurrency=6):
+        ring.enqueue(0).result(timeout=30)
+        app.queue("calls").set(concurrency=1)
+        ring.enqueue(1).result(timeout=30)
+        threading.Event().wait(1.0)  # it is heard within a second
+        floor.most.clear()
+        for job in app.enqueue_many([ring.bind(n) for n in range(12)]):
+            job.result(timeout=30)
+        assert floor.most["calls"] == 1
+        app.queue("calls").reset()
+
+
+def test_a_gate_that_is_opened_live_is_passed_at_once(app: ph.Posthorse) -> None:
+    @app.job(queue="calls")
+    async def ring(n: int) -> None: ...
+
+    app.queue("calls").set(rate=ph.Rate("1/h", burst=1))
+    with app.worker():
+        first, second = app.enqueue_many([ring.bind(n) for n in range(2)])
+        first.result(timeout=30)
+        threading.Event().wait(0.2)  # the runner looks, and finds the gate shut for an hour
+        assert second.status().state == "pending"
+        app.queue("calls").reset()
+        second.result(timeout=30)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import cast
 
 import pytest
 
 import posthorse as ph
 from posthorse.errors import StoreError
+from posthorse.store.base import Operation
+from posthorse.store.store import Store
+from posthorse.worker import context
 from tests.waiting import until, until_state
 
 
@@ -387,3 +393,45 @@ def test_a_loop_has_a_name_that_can_be_shown(app: ph.Posthorse, name: str) -> No
 
     with app.worker(), pytest.raises(ph.JobFailed, match="the name of a loop is"):
         loop.enqueue().result(timeout=30)
+
+
+def test_a_progress_that_is_on_its_way_does_not_overtake_the_slice_behind_it(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It carries where the job stood before: written last, it would take the cursor back."""
+    met: list[int] = []
+    written: list[str] = []
+    first_is_begun, first_is_written, second_is_written = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    arun = cast("Callable[[Store, Operation[object]], Awaitable[object]]", Store.arun)
+
+    async def slow(self: Store, operation: Operation[object]) -> object:
+        is_checkpoint = cast("partial[object]", operation.start).func.__name__ == "_checkpoint"
+        number = len(written)
+        if is_checkpoint:
+            written.append("begun")
+            first_is_begun.set()
+            if number == 0:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(second_is_written.wait(), 0.3)
+        saved = await arun(self, operation)
+        if is_checkpoint:
+            (first_is_written if number == 0 else second_is_written).set()
+        return saved
+
+    monkeypatch.setattr(Store, "arun", slow)
+    monkeypatch.setattr(context, "SAVE_EVERY", 0.0)
+
+    @app.job(max_attempts=2, backoff=0)
+    async def long(ctx: ph.Context) -> None:
+        async for batch in ctx.slices(range(4), size=2):
+            met.extend(batch)
+            if met == [0, 1]:
+                ctx.set_progress(1, 4)
+                await first_is_begun.wait()
+            if met == [0, 1, 2, 3]:
+                await first_is_written.wait()
+                raise ValueError
+
+    with app.worker():
+        long.enqueue().result(timeout=30)
+    assert met == [0, 1, 2, 3, 2, 3]

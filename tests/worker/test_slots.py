@@ -55,6 +55,8 @@ def test_a_job_that_comes_back_where_it_still_runs_takes_a_place_of_its_own() ->
         second = await begun.get()
         assert (first.stop.request, second.stop.request) == ("lost", None)
         assert (slots.load, slots.spoilt) == (1, 1)
+        assert not slots.release(cast("Running", first))  # it was given up already, and the second is another one
+        assert (slots.load, slots.spoilt) == (1, 1)
         first.may_end.set()
         await freed.wait()
         assert (slots.load, slots.spoilt) == (1, 0)

@@ -458,3 +458,23 @@ def test_what_is_still_being_decided_as_the_worker_ends_is_written(
         worker.stop()
         stopping.set()
     assert [job.status().state for job in jobs] == ["failed"] * 3
+
+
+def test_a_cancel_is_heard_by_a_job_that_was_asked_to_pause_before(app: ph.Posthorse) -> None:
+    began = threading.Event()
+
+    @app.job
+    async def long(ctx: ph.Context) -> None:
+        began.set()
+        await asyncio.to_thread(until, lambda: ctx.stop_requested)
+        asked.set()
+        await asyncio.sleep(3600)
+
+    asked = threading.Event()
+    with app.worker():
+        job = long.enqueue()
+        assert began.wait(30)
+        job.pause()
+        assert asked.wait(30)
+        job.cancel()
+        until_state(job, "cancelled")

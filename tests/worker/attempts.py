@@ -1,0 +1,30 @@
+"""Attempts that end as a test wants it, by runners that do nothing."""
+
+from __future__ import annotations
+
+import uuid
+
+import posthorse as ph
+from posthorse.rules.job import Lane
+from posthorse.rules.lifecycle import Outcome, Policy, Spent, decide
+from posthorse.store.operations.finish import Attempt, settle
+from posthorse.store.operations.runners import Runner, register, retire
+from posthorse.store.operations.runs import claim_one
+
+
+def end_attempt(app: ph.Posthorse, job: ph.Job[None], outcome: Outcome) -> None:
+    """An attempt of a job, by a runner that does nothing, ends so."""
+    store, status = app.store, job.status()
+    runner = Runner(str(uuid.uuid4()), "w", "h", 1, "0", 1, (), ())
+    store.run(register(runner, lease=60_000_000))
+    [claimed] = store.run(claim_one(runner.id, job.id, early=True))
+    spent = Spent(claimed.errors, claimed.crashes, claimed.losses)
+    settling = settle(
+        Attempt(claimed.job, claimed.epoch, runner.id),
+        decide(spent, outcome, Policy()),
+        Lane("default", status.kind),
+        None,
+        channel=store.backend.channel,
+    )
+    assert store.run(settling)
+    store.run(retire(runner.id))
