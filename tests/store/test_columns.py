@@ -55,8 +55,10 @@ def test_a_job_that_fails_and_then_completes(yard: Yard) -> None:
     assert row_of(yard, job) == Row("pending", "attempt 1 of 3 failed", "first", (1, 0, 0), None, 1, None)
     yard.settle(next_attempt(yard), Snoozed(60_000_000, "later"), spent=Spent(errors=1))
     assert row_of(yard, job) == Row("scheduled", "later", "first", (1, 0, 0), 3, 1, None)
+    yard.settle(next_attempt(yard), Raised(JobError("E", "second")), spent=Spent(errors=1), policy=AT_ONCE)
+    assert row_of(yard, job) == Row("pending", "attempt 2 of 3 failed", "second", (2, 0, 0), 3, 1, None)
     yard.complete(next_attempt(yard), result="7")
-    assert row_of(yard, job) == Row("completed", None, "first", (1, 0, 0), 3, 1, 3)
+    assert row_of(yard, job) == Row("completed", None, "second", (2, 0, 0), 3, 1, 4)
     outcome = yard.store.read(read.outcome(job))
     assert outcome is not None
     assert (outcome.state, outcome.result) == ("completed", "7")

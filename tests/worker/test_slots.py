@@ -21,6 +21,8 @@ class Run:
         self.claimed = claimed
         self.place = self
         self.stop = StopSignal()
+        self.label = f"job {claimed.job}"
+        self.is_on_loop = True
         self.may_end = asyncio.Event()
         self._begun = begun
 

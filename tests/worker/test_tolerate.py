@@ -339,6 +339,22 @@ def test_items_that_cannot_be_kept_are_kept_as_text_and_not_retried(app: ph.Post
         job.bad_items(limit=0)
 
 
+def test_a_retry_of_bad_items_that_were_all_kept_as_text_is_refused(app: ph.Posthorse) -> None:
+    @app.job
+    def long(ctx: ph.Context) -> None:
+        for batch in ctx.slices([Odd()], tolerate=1):
+            for item in batch:
+                with batch.tolerate(item):
+                    raise ValueError
+
+    with app.worker():
+        job = long.enqueue()
+        job.result(timeout=30)
+    with pytest.raises(ph.NotAllowed, match="its 1 bad items were kept as text only"):
+        job.retry_bad_items()
+    assert job.status().state == "completed"
+
+
 @pytest.mark.parametrize("is_async", [True, False])
 def test_a_retry_meets_the_bad_items_alone_and_forgets_those_that_succeed(
     app: ph.Posthorse, effects: Effects, is_async: bool
