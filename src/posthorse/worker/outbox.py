@@ -149,7 +149,7 @@ class Outbox:
     async def close(self) -> None:
         """Waits for decisions under way, and lets `run` end."""
         while self._settling:
-            await asyncio.gather(*self._settling)
+            await asyncio.wait(tuple(self._settling))  # gather need not let the loop go on where all are done
         self._is_closing = True
         self._has_some.set()
 
