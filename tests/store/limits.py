@@ -33,7 +33,7 @@ class Rules:
     def goes_by_arguments(self, lane: int) -> bool:
         return self.has_keys(lane)
 
-    def of_job(self, candidate: Candidate) -> Sequence[Need]:
+    def of_job(self, candidate: Candidate) -> Sequence[Need] | None:
         key = msgspec.json.decode(candidate.arguments or "")["key"]
         return [need._replace(gate=gate_name(need.gate, "kind", "work", "key", key)) for need in self.keyed]
 

@@ -33,7 +33,7 @@ from posthorse.store.operations.gates import (
 )
 from posthorse.store.operations.limits import held_in_queues, limits_at_work
 from posthorse.store.operations.moves import Request
-from posthorse.store.operations.through_gates import Candidate, Passed, claim_through_gates
+from posthorse.store.operations.through_gates import Candidate, Passed, claim_through_gates, in_sight
 from posthorse.store.postgres import faults as postgres_faults
 from posthorse.store.store import Store
 from tests.store.limits import FAST, IN_ORDER, ONE_EACH, PASSING, RATE_EACH, TWO, Rules
@@ -248,6 +248,35 @@ def test_a_head_that_is_retried_keeps_its_place(yard: Yard) -> None:
     yard.complete(*attempts(again))
     leave(yard, again)
     assert [job.job for job in claim(yard, runner, 10, rules).claimed] == [behind]
+
+
+class Untold(Rules):
+    """As long as nobody was asked of them, the gates of some jobs are not known."""
+
+    unknown: frozenset[int] = frozenset()
+
+    def of_job(self, candidate: Candidate) -> Sequence[Need] | None:
+        key = msgspec.json.decode(candidate.arguments or "")["key"]
+        return None if key in self.unknown else super().of_job(candidate)
+
+
+def test_nothing_is_claimed_past_a_job_whose_gates_are_not_known_yet(yard: Yard) -> None:
+    jobs, runner, rules = enqueue(yard, 1, 2, 3), yard.runner(), Untold(keyed=[ONE_EACH])
+    rules.unknown = frozenset({2})
+    first = claim(yard, runner, 10, rules)
+    assert [job.job for job in first.claimed] == jobs[:1]
+    again = claim(yard, runner, 10, rules)
+    assert (again.claimed, again.has_held) == ([], True)
+    rules.unknown = frozenset()
+    assert [job.job for job in claim(yard, runner, 10, rules).claimed] == jobs[1:]
+    yard.audit()
+
+
+def test_what_decides_of_gates_is_looked_at_without_a_lock(yard: Yard) -> None:
+    jobs, rules, probe = enqueue(yard, 1, "long " * 10_000), Rules(keyed=[ONE_EACH]), yard.probe(HOME)
+    seen = yard.store.read(in_sight([probe], {probe.lane: Line(HOME.queue, 0)}, 10, rules))
+    assert [candidate.job for candidate in seen] == jobs
+    assert all(candidate.arguments for candidate in seen)
 
 
 class Regions(Rules):

@@ -437,6 +437,35 @@ def test_jobs_that_a_limit_cannot_tell_apart_share_it_and_run(
     assert "cannot tell what a limit of call goes by" in caplog.text
 
 
+def test_a_function_of_a_limit_may_use_the_store_and_is_called_once_a_job(app: ph.Posthorse, floor: Floor) -> None:
+    """It is called before gates are locked, outside of any transaction."""
+    called: list[tuple[int, int]] = []
+
+    @app.job(queue="told")
+    def told(n: int) -> None: ...
+
+    def goes_by(n: int, customer: int) -> int:
+        told.enqueue(n)
+        called.append((n, app.jobs("queue:told").count()))
+        return customer
+
+    @app.job(concurrency=ph.Concurrency(1, per=goes_by), sequence=ph.Sequence(per=goes_by))
+    async def call(n: int, customer: int) -> None:
+        with floor.enter(customer, n):
+            await asyncio.sleep(0.005)
+
+    jobs = [call.enqueue(n, n % 3) for n in range(12)]
+    with app.worker(queues=["default"]):
+        for job in jobs:
+            job.result(timeout=30)
+
+    assert {count for _, count in called} >= {1}
+    # For each of its two limits, however often it was held; and at the enqueue, for its place in the sequence.
+    assert len(called) == 3 * len(jobs)
+    assert all(floor.most[customer] == 1 for customer in range(3))
+    assert [floor.begun[customer] for customer in range(3)] == [list(range(first, 12, 3)) for first in range(3)]
+
+
 def test_a_limit_cannot_go_by_a_coroutine() -> None:
     async def goes_by(n: int) -> int:
         return n

@@ -5,6 +5,7 @@ Knows no slots and no outcomes. A suspect runs alone: it is claimed when nothing
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ from posthorse.store.operations.claim import (
 )
 from posthorse.store.operations.queues import live_layers
 from posthorse.store.operations.runners import Runner, set_idle
-from posthorse.store.operations.through_gates import claim_through_gates
+from posthorse.store.operations.through_gates import claim_through_gates, depth_of_sight, in_sight
 from posthorse.store.store import Store
 from posthorse.worker.lanes import LaneBook
 from posthorse.worker.limits import Limits
@@ -207,6 +208,7 @@ class Claiming:
 
     async def _claim_through_gates(self, probes: Sequence[Probe], room: int) -> list[Claimed]:
         turns, channel, sees_far = self._turns(probes), self._store.backend.channel, self._sees_far
+        await self._ask_users(probes, turns, room)
         passed = await self._store.arun(
             claim_through_gates(
                 self._runner.id, probes, room, self._free, turns, self._limits, channel=channel, sees_far=sees_far
@@ -222,6 +224,16 @@ class Claiming:
         many_limited = len(passed.claimed) == room <= 4 * len(passed.gates)
         self.wants_room = passed.is_left or (self._wanted_room and many_limited)
         return passed.claimed
+
+    async def _ask_users(self, probes: Sequence[Probe], turns: Turns, room: int) -> None:
+        """Where functions of the user's say what limits are kept apart by: they are called before gates are locked."""
+        asking = [probe for probe in probes if probe.lane in self._limited and self._limits.asks_user(probe.lane)]
+        if not asking:
+            return
+        depth = depth_of_sight(room, self._free, sees_far=self._sees_far)
+        seen = await self._store.aread(in_sight(asking, turns.lines, depth, self._limits))
+        if not self._limits.are_known(seen):
+            await asyncio.to_thread(self._limits.learn, seen)
 
     async def _hear_news(self) -> bool:
         """Looks for lanes and for what was said of queues since the last look; true when there is more to serve."""

@@ -25,6 +25,10 @@ from posthorse.store.operations.through_gates import Candidate
 log = logging.getLogger("posthorse.worker")
 
 
+MOST_KNOWN = 10_000
+"""Jobs of which it is kept what functions of the user's came to: more than a claim looks at."""
+
+
 class _Rules(NamedTuple):
     """What holds for all jobs of one queue and kind, and what is kept apart."""
 
@@ -42,11 +46,14 @@ class Limits:
         self._queues: Mapping[str, QueueSettings] = {}
         self._rules: dict[tuple[str | None, str], _Rules] = {}
         self._complained: set[str] = set()
+        self._known: dict[str, tuple[int, Sequence[Need]]] = {}
+        """What functions of the user's came to, for jobs that were in sight: by a hash of what they were given."""
 
     def obey(self, queues: Mapping[str, QueueSettings]) -> None:
         """Learns what holds for queues from now on."""
         self._queues = queues
         self._rules.clear()
+        self._known = {}
 
     def bind(self, lane: int) -> bool:
         """Whether there are limits for any job of a lane."""
@@ -66,12 +73,38 @@ class Limits:
 
     def goes_by_arguments(self, lane: int) -> bool:
         """Whether the arguments of such a job decide which gates it needs."""
-        rules = self._rules_of(self._lane(lane))
-        ways = [demand.per for demand in rules.keyed] + ([rules.sequence.per] if rules.sequence else [])
-        return any(per is not None and per != "tenant" for per in ways)
+        return any(per is not None and per != "tenant" for per in self._ways(lane))
 
-    def of_job(self, candidate: Candidate) -> Sequence[Need]:
-        """The gates of a single job of such a lane."""
+    def asks_user(self, lane: int) -> bool:
+        """Whether a function of the user's decides that: then `learn` of its jobs before they are claimed."""
+        return any(callable(per) for per in self._ways(lane))
+
+    def are_known(self, candidates: Sequence[Candidate]) -> bool:
+        """Whether there is nothing new to learn of these jobs."""
+        return all(self._knows(candidate) is not None for candidate in candidates)
+
+    def learn(self, candidates: Sequence[Candidate]) -> None:
+        """Call the functions of the user's for these jobs, outside of any transaction."""
+        for candidate in candidates:
+            if self._knows(candidate) is None:
+                self._known.pop(candidate.job, None)
+                self._known[candidate.job] = _hash_of(candidate), self._found(candidate)
+        while len(self._known) > MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+
+    def of_job(self, candidate: Candidate) -> Sequence[Need] | None:
+        """The gates of a single job of such a lane; None where the user has to be asked first."""
+        return self._knows(candidate) if self.asks_user(candidate.lane) else self._found(candidate)
+
+    def _ways(self, lane: int) -> list[Per | None]:
+        rules = self._rules_of(self._lane(lane))
+        return [demand.per for demand in rules.keyed] + ([rules.sequence.per] if rules.sequence else [])
+
+    def _knows(self, candidate: Candidate) -> Sequence[Need] | None:
+        known = self._known.get(candidate.job)
+        return known[1] if known is not None and known[0] == _hash_of(candidate) else None
+
+    def _found(self, candidate: Candidate) -> Sequence[Need]:
         lane = self._lane(candidate.lane)
         rules = self._rules_of(lane)
         needs: list[Need] = []
@@ -121,6 +154,10 @@ class Limits:
 
         signature = self._registry[kind].signature
         return value_of(per, signature, candidate.arguments or "{}", candidate.tenant or "", failed=complain)
+
+
+def _hash_of(candidate: Candidate) -> int:
+    return hash((candidate.lane, candidate.tenant, candidate.arguments, candidate.options))
 
 
 @lru_cache(maxsize=4096)

@@ -1,5 +1,7 @@
 """A claim of jobs that have limits: they pass gates on the way, and those whom a gate of their own keeps out are held.
 
+0. Where a function of the user's says what a limit is kept apart by, look at the next jobs (`in_sight`) and call it,
+   before anything is locked.
 1. Lock the gates that all jobs of a lane need; lanes before shut ones are left out.
 2. Look at the next jobs of the lanes with limits, lock the gates that these need by themselves, and look again.
 3. Take turns among them and the jobs without limits; a `_Door` says who is let in.
@@ -13,7 +15,7 @@ from typing import NamedTuple, Protocol, cast
 
 from posthorse.rules.gates import Arrival, Need, Tally, described
 from posthorse.rules.turns import Head, Line, take_turns
-from posthorse.store.base import Steps, ask, ask_rows, going_first, unrepeatable_operation
+from posthorse.store.base import Steps, ask, ask_rows, going_first, operation, unrepeatable_operation
 from posthorse.store.operations.by_turns import Turns, heads_of, next_in_turn, places_by_lane
 from posthorse.store.operations.claim import Claimed, Probe
 from posthorse.store.operations.gates import line_up, lock_gates, note_gates
@@ -60,8 +62,8 @@ class Demands(Protocol):
         """Whether the arguments of such a job decide which gates it needs."""
         ...
 
-    def of_job(self, candidate: Candidate) -> Sequence[Need]:
-        """The gates of a single job of such a lane."""
+    def of_job(self, candidate: Candidate) -> Sequence[Need] | None:
+        """The gates of a single job of such a lane; None where that is not known yet. Calls no code of the user's."""
         ...
 
     def priority(self, lane: int) -> int:
@@ -80,9 +82,24 @@ class Passed(NamedTuple):
     gates: Mapping[str, Sequence[str]]
     """Which gates of its own each claimed job with limits passed."""
     has_held: bool
-    """True when jobs were set aside on the way: there may be others behind them."""
+    """True when jobs were set aside on the way, or came too late to be known: there may be others behind them."""
     is_left: bool
     """True when it was the turn of a job with limits that the runner had no room for: nothing was claimed past it."""
+
+
+@operation
+def in_sight(
+    probes: Sequence[Probe], lines: Mapping[int, Line], depth: int, demands: Demands
+) -> Steps[list[Candidate]]:
+    """The next jobs of lanes with limits, with all that decides which gates they need. Takes no locks."""
+    heads, _ = yield from _limited_heads(probes, lines, depth)
+    return (yield from _candidates_at(heads, demands))
+
+
+def depth_of_sight(room: int, limited_room: int, *, sees_far: bool) -> int:
+    """How many jobs of a lane with limits a claim looks at."""
+    depth = max(limited_room, SIGHT)
+    return depth if sees_far else min(room, depth)
 
 
 @going_first
@@ -110,8 +127,7 @@ def claim_through_gates(
     probes = [probe for probe in probes if all(tally.room(need) != 0 for need in of_lane[probe.lane])]
     limited = {probe.lane for probe in probes if of_lane[probe.lane] or demands.has_keys(probe.lane)}
     with_limits = [probe for probe in probes if probe.lane in limited]
-    depth = max(limited_room, SIGHT)
-    depth = depth if sees_far else min(room, depth)
+    depth = depth_of_sight(room, limited_room, sees_far=sees_far)
     sight = yield from _look(with_limits, turns.lines, depth, demands)
     gates_of_jobs = _by_gate(sight.needs.values())
     if gates_of_jobs:
@@ -134,7 +150,7 @@ def claim_through_gates(
     gates = {job.job: [need.gate for need in needs if need.is_keyed] for job, needs in passed}
     shut = {lane: tally.opens_in(need) for lane, needs in of_lane.items() for need in needs if tally.room(need) == 0}
     waiting |= {head.lane for head in sight.heads}
-    return Passed(claimed, waiting, shut, gates, bool(door.refused), door.is_left)
+    return Passed(claimed, waiting, shut, gates, bool(door.refused) or door.meets_unknown, door.is_left)
 
 
 class _Sight(NamedTuple):
@@ -146,7 +162,7 @@ class _Sight(NamedTuple):
     candidates: dict[Head, Candidate]
     """Those that may need gates of their own."""
     needs: dict[Head, Sequence[Need]]
-    """Those gates."""
+    """Those gates, where they are known."""
 
 
 class _Door:
@@ -163,6 +179,8 @@ class _Door:
         """Places in sequences of jobs that something else keeps out."""
         self.is_left = False
         """True when it was the turn of a job for which `limited_room` does not suffice."""
+        self.meets_unknown = False
+        """True when it was the turn of a job whose gates are not known yet."""
         self._tally = tally
         self._demands = demands
         self._of_lane = of_lane
@@ -174,6 +192,8 @@ class _Door:
 
     def admits(self, head: Head) -> bool:
         """To be asked in the order of turns."""
+        if head in self._sight.candidates and head not in self._sight.needs:
+            self.meets_unknown = self._is_out_of_sight = True  # nothing goes past it
         if (
             self.is_left
             or self._is_out_of_sight
@@ -234,11 +254,25 @@ def _candidates(
         candidate = Candidate._make(row)
         head = Head(candidate.lane, candidate.seq)
         candidates[head] = candidate
-        if candidate.arguments is None and demands.goes_by_arguments(candidate.lane):
-            [[arguments]] = yield ask("arguments", job=candidate.job)
-            candidate = candidate._replace(arguments=cast("str", arguments))
-        of_job[head] = demands.of_job(candidate)
+        needs = demands.of_job((yield from _with_arguments(candidate, demands)))
+        if needs is not None:
+            of_job[head] = needs
     return candidates, of_job
+
+
+def _candidates_at(heads: Sequence[Head], demands: Demands) -> Steps[list[Candidate]]:
+    found: list[Candidate] = []
+    for row in (yield ask_rows("jobs_at", heads)) if heads else ():
+        candidate = yield from _with_arguments(Candidate._make(row), demands)
+        found.append(candidate)
+    return found
+
+
+def _with_arguments(candidate: Candidate, demands: Demands) -> Steps[Candidate]:
+    if candidate.arguments is not None or not demands.goes_by_arguments(candidate.lane):
+        return candidate
+    rows = yield ask("arguments", job=candidate.job)
+    return candidate._replace(arguments=cast("str", rows[0][0])) if rows else candidate
 
 
 def _arrival(head: Head, candidate: Candidate | None, demands: Demands) -> Arrival:
