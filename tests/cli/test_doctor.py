@@ -25,7 +25,7 @@ from posthorse.cli.checks import (
     warning,
 )
 from posthorse.cli.doctor import WITHOUT_WHICH_NOTHING_GOES
-from posthorse.cli.files import FileFacts
+from posthorse.cli.files import FileFacts, facts_of_files, why_no_room
 from posthorse.cli.work_checks import (
     dead_letter_check,
     due_check,
@@ -304,6 +304,17 @@ def test_files_of_others_are_told() -> None:
     assert files_check([ours, log._replace(owner="root"), folder], "root").verdict is Verdict.WARNING
     locked = files_check([ours, log, folder._replace(is_writable=False)], "shop")
     assert (locked.verdict, locked.finding) == (Verdict.ERROR, "shop may not read and write /srv (root, 0755)")
+
+
+def test_files_are_those_of_the_store_wherever_a_link_to_it_is(tmp_path: Path) -> None:
+    real, link = tmp_path / "data" / "jobs.db", tmp_path / "jobs.db"
+    real.parent.mkdir()
+    link.symlink_to(real)
+    for name in ("jobs.db", "jobs.db-wal", "jobs.db-backup"):
+        (real.parent / name).touch()
+    assert [fact.name for fact in facts_of_files(link)] == [str(real), f"{real}-wal", str(real.parent)]
+    assert why_no_room(link) is None
+    assert sorted(path.name for path in real.parent.iterdir()) == ["jobs.db", "jobs.db-backup", "jobs.db-wal"]
 
 
 def test_what_a_whole_look_at_the_file_finds() -> None:

@@ -172,7 +172,7 @@ def _examine(app: Posthorse, looks: Looks) -> Iterator[Check]:
         yield files
         if files.verdict is Verdict.ERROR:
             return
-        yield looks.at("space", lambda: space_check(free_bytes(path), why_no_room(path.parent)))
+        yield looks.at("space", lambda: space_check(free_bytes(path), why_no_room(path)))
         store.backend.file.busy_seconds = looks.each / 2  # type: ignore[union-attr]  # SQLite's
     else:
         found = looks.at("store", lambda: _lasting_obstacles(cast("PostgresBackend", store.backend)))

@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from posthorse.store.sqlite.beside import bell_of, gate_of, index_of, log_of, real_name
+
 ROOM = 1024 * 1024
 """Bytes that must fit beside the file."""
 
@@ -38,9 +40,10 @@ class Holder(NamedTuple):
 
 def facts_of_files(path: Path) -> list[FileFacts]:
     """Return the facts about a store's file, those beside it that belong to it, and their folder."""
-    beside = sorted(each for each in path.parent.glob(f"{_literal(path.name)}-*") if each.is_file())
+    real = Path(real_name(path))
+    beside = (Path(name(real)) for name in (log_of, index_of, gate_of, bell_of))
     found: list[FileFacts] = []
-    for each in (path, *beside, path.parent):
+    for each in (real, *beside, real.parent):
         with suppress(FileNotFoundError):  # the log comes and goes
             status = each.stat()
             found.append(
@@ -66,10 +69,10 @@ def free_bytes(path: Path) -> int:
     return disk.f_bavail * disk.f_frsize
 
 
-def why_no_room(folder: Path) -> str | None:
-    """Return why nothing more fits into a folder, such as a quota; None where it does. Leaves nothing there."""
+def why_no_room(path: Path) -> str | None:
+    """Return why nothing more fits beside a file, such as a quota; None where it does. Leaves nothing there."""
     try:
-        with tempfile.TemporaryFile(dir=folder, prefix=".posthorse-doctor-") as file:
+        with tempfile.TemporaryFile(dir=Path(real_name(path)).parent, prefix=".posthorse-doctor-") as file:
             os.posix_fallocate(file.fileno(), 0, ROOM)
     except OSError as error:
         return error.strerror or str(error)
@@ -121,7 +124,3 @@ def _user(number: int) -> str:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return f"user {number}"
-
-
-def _literal(name: str) -> str:
-    return re.sub(r"([\[\]*?])", r"[\1]", name)
