@@ -85,6 +85,16 @@ SIGNALS = """
                      signal.default_int_handler)
         return os.waitpid(pid, 0)[1] == 0
 
+    def forks_end_at_once():
+        for _ in range(30):
+            pid = os.fork()
+            if pid == 0:
+                signal.pause()
+            os.kill(pid, signal.SIGTERM)  # long before it can have got so far
+            if os.waitpid(pid, 0)[1] != signal.SIGTERM:
+                return False
+        return not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
     def pool_ends():
         import multiprocessing, time
         with multiprocessing.get_context("fork").Pool(1) as pool:
@@ -94,7 +104,7 @@ SIGNALS = """
         return True
 
     def all_of_them():
-        return [ignored_by_programs(), usual_in_a_fork(), pool_ends()]
+        return [ignored_by_programs(), usual_in_a_fork(), forks_end_at_once(), pool_ends()]
 
     @app.job
     def in_thread(): return all_of_them()
@@ -105,7 +115,7 @@ SIGNALS = """
     @app.job(isolation="process")
     def isolated(): return all_of_them()
 """
-FREE: list[object] = [[], True, True]
+FREE: list[object] = [[], True, True, True]
 
 
 def test_what_jobs_start_hears_signals_as_if_there_was_no_worker(project: Project) -> None:
@@ -120,7 +130,7 @@ def test_what_jobs_start_hears_signals_as_if_there_was_no_worker(project: Projec
 def test_the_same_with_run(project: Project, kind: str) -> None:
     project.write(SIGNALS)
     done = project.run("run", kind)
-    assert done.stdout.strip() == "[[],true,true]", done.stderr
+    assert done.stdout.strip() == "[[],true,true,true]", done.stderr
 
 
 def test_a_runner_goes_on_when_its_whole_group_is_signalled(project: Project) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from types import FrameType
 from weakref import WeakSet
@@ -20,6 +21,7 @@ Handler = Callable[[int, FrameType | None], None]
 
 _own = WeakSet[Handler]()
 _last = [-float("inf")]
+_forking = threading.local()
 
 
 def stay() -> None:
@@ -44,12 +46,31 @@ def note(number: int, frame: FrameType | None) -> None:
     _last[0] = monotonic()
 
 
+def _is_handled_here() -> bool:
+    return any(signal.getsignal(number) in _own for number in STOPS)
+
+
+def _hold() -> None:
+    """Before a fork: what is sent to the child before it has its own handlers must wait, and not be lost."""
+    if _is_handled_here():
+        _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+
+
+def _release() -> None:
+    mask = getattr(_forking, "mask", None)
+    if mask is not None:
+        _forking.mask = None
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _restore() -> None:
     """Give a fork the handlers that a process has from its start."""
-    for number, usual in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
-        if signal.getsignal(number) in _own:
-            signal.set_wakeup_fd(-1)  # or it would wake the loop of its parent
-            signal.signal(number, usual)
+    if _is_handled_here():
+        signal.set_wakeup_fd(-1)  # or it would wake the loop of its parent
+        for number, usual in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+            if signal.getsignal(number) in _own:
+                signal.signal(number, usual)
+    _release()
 
 
-os.register_at_fork(after_in_child=_restore)
+os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_restore)
