@@ -1,0 +1,145 @@
+"""Calls that come while their own thread is at work in the store: from signal handlers, `__del__`, logging handlers.
+
+Such a call would wait for itself, with the store's locks held. Signal handlers interrupt the main thread alone: while
+the program has any, that thread leaves its work in the store to another one, and their calls are served. All others
+are refused.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import threading
+from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
+from threading import get_ident
+from typing import Generic, ParamSpec, TypeVar, cast
+
+from posthorse.errors import UsageError
+
+P = ParamSpec("P")
+S = TypeVar("S")
+T = TypeVar("T")
+
+_inside: set[int] = set()
+"""Threads that are at work in a store."""
+
+# Without the enums of `signal`, because it is asked before each call.
+_handler_of = cast("Callable[[int], object]", importlib.import_module("_signal").getsignal)
+_SIGNALS = sorted(number for number in signal.valid_signals() if number < signal.SIGRTMIN)
+_HARMLESS = frozenset({int(signal.SIG_DFL), int(signal.SIG_IGN), None, signal.default_int_handler})
+
+
+def raise_if_inside() -> None:
+    """Raises UsageError when this thread is at work in a store already."""
+    if get_ident() in _inside:
+        raise UsageError(
+            "this call interrupts another one of the same thread in the store, and would wait for it for ever; nothing "
+            "was written. It comes from a signal handler, a __del__, a weakref callback, a logging handler, a profiler "
+            "or the `per` of a limit: note there what is to be done, as in a queue.SimpleQueue, and let another thread "
+            "do it"
+        )
+
+
+def alone(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Calls what may hold locks of a store, and refuses calls to it that interrupt this one. Raises UsageError."""
+    raise_if_inside()
+    me = get_ident()
+    try:
+        _inside.add(me)  # here and not before: an interruption may come after any call
+        return function(*args, **kwargs)
+    finally:
+        _inside.discard(me)
+
+
+def begin_work() -> bool:
+    """Marks this thread for what does not fit into one call; True when `end_work` has to follow."""
+    me = get_ident()
+    was_inside = me in _inside
+    _inside.add(me)
+    return not was_inside
+
+
+def end_work() -> None:
+    """Takes the mark away."""
+    _inside.discard(get_ident())
+
+
+def uninterrupted(function: Callable[[T], S], argument: T) -> S:
+    """Calls what may hold locks of a store, where nothing can interrupt it that would wait for them.
+
+    Raises UsageError in the midst of another such call.
+    """
+    if may_be_interrupted():
+        raise_if_inside()
+        return _Process.stand_in.call(partial(function, argument))
+    return alone(function, argument)
+
+
+def may_be_interrupted() -> bool:
+    """True in the main thread, while there are signal handlers that could call the store."""
+    if get_ident() != _Process.main:
+        return False
+    try:
+        return not _HARMLESS.issuperset(map(_handler_of, _SIGNALS))
+    except TypeError:  # a handler that cannot be hashed
+        return True
+
+
+class StandIn:
+    """A thread that works in stores in place of one that signals may interrupt, one call after the other."""
+
+    def __init__(self) -> None:
+        self._errands: SimpleQueue[_Errand[object]] = SimpleQueue()
+        self._is_started = False
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Calls it over there and waits; may itself be interrupted by another call."""
+        errand = _Errand(function)
+        if not self._is_started:
+            try:
+                threading.Thread(target=self._work, name="posthorse-stand-in", daemon=True).start()
+            except RuntimeError:  # the interpreter is about to end, or no thread can be started
+                return alone(function)
+            self._is_started = True
+        self._errands.put(cast("_Errand[object]", errand))  # a queue that may be entered again in the midst of this
+        return errand.answer()
+
+    def _work(self) -> None:
+        while True:
+            self._errands.get().run()
+
+
+class _Errand(Generic[T]):
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._function = function
+        self._answers: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+
+    def run(self) -> None:
+        try:
+            self._answers.put((alone(self._function), None))
+        except BaseException as error:  # whatever it is, it is the caller's
+            self._answers.put((None, error))
+
+    def answer(self) -> T:
+        value, error = self._answers.get()
+        if error is not None:
+            raise error
+        return cast("T", value)
+
+
+class _Process:
+    main = threading.main_thread().ident
+    stand_in = StandIn()
+
+
+def _start_anew() -> None:
+    """In a forked child: the thread that forked is the main one, and the others are gone."""
+    _inside.clear()
+    _Process.main = get_ident()
+    _Process.stand_in = StandIn()
+
+
+os.register_at_fork(after_in_child=_start_anew)
