@@ -84,6 +84,18 @@ def test_a_lock_of_a_stopped_process_is_found_with_its_holder(sqlite_url: str, h
     assert f"Stopped while they have its files open: {holder}" in found[name]
 
 
+def test_a_file_that_was_taken_away_is_an_error(sqlite_url: str) -> None:
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    store = Store(sqlite_url)
+    store.migrate()
+    store.close()
+    path.rename(path.with_name("elsewhere.db"))
+    code, found = examined(sqlite_url)
+    assert code == 5
+    assert found["store"].startswith(f"error: {path} is missing")
+    assert "open" not in found["store"], "no lock is to blame"
+
+
 def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", size=3_000_000) as disk:
         url = f"sqlite:///{disk}/jobs.db"

@@ -142,7 +142,8 @@ def _examined(app: Posthorse, looks: Looks) -> Iterator[Check]:
         yield from _examine(app, looks)
     except (TookTooLong, StoreError) as error:
         name = error.name if isinstance(error, TookTooLong) else "store"
-        if app.store.is_sqlite and isinstance(error, TookTooLong | StoreUnreachable):
+        is_blocked = isinstance(error, TookTooLong) or (isinstance(error, StoreUnreachable) and "locked" in str(error))
+        if app.store.is_sqlite and is_blocked:
             yield blocked_check(name, _why(error), holders(Path(app.store.where)))
         else:
             yield problem(name, _why(error), "nothing more can be checked until then")
