@@ -65,10 +65,11 @@ class KeptValues:
 
         is_first: code outside of slices may have changed values since the last commit.
         """
-        for each in self._uncommitted:
-            if each.loop == loop:
-                self._put_back_all(each)
-        self._uncommitted = [each for each in self._uncommitted if each.loop != loop]
+        if self._uncommitted:
+            for each in self._uncommitted:
+                if each.loop == loop:
+                    self._put_back_all(each)
+            self._uncommitted = [each for each in self._uncommitted if each.loop != loop]
         as_saved = not (is_first or self._uncommitted)
         self._uncommitted.append(_Uncommitted(loop, {} if as_saved else _texts(self._values)))
 
@@ -81,6 +82,9 @@ class KeptValues:
 
     def commit(self, loop: str) -> None:
         """The slice is committed, and with it what loops inside of it left behind."""
+        if self._is_alone(loop):
+            self._uncommitted.clear()
+            return
         index = self._find(loop)
         if index is not None:
             self._uncommitted[index:] = [each for each in self._uncommitted[index + 1 :] if each.end is None]
@@ -101,7 +105,7 @@ class KeptValues:
         one inside of it changed the same value; TooLarge beyond the limit.
         """
         over: list[str] = []
-        if not self._uncommitted or (loop is not None and [each.loop for each in self._uncommitted] == [loop]):
+        if not self._uncommitted or self._is_alone(loop):
             self._saved = self._encoded(self._values)
         elif loop is not None or all(each.end is not None for each in self._uncommitted):
             chosen, over = self._chosen(loop)
@@ -137,6 +141,10 @@ class KeptValues:
             each.start |= {name: now[name] for name in own}
         return chosen, [each.loop for each in (*over, *inside) if each.end is not None]
 
+    def _is_alone(self, loop: str | None) -> bool:
+        """Whether the slice of this loop is the only one that is uncommitted, as usual."""
+        return len(self._uncommitted) == 1 and self._uncommitted[0].loop == loop
+
     def _find(self, loop: str | None) -> int | None:
         return next((index for index, each in enumerate(self._uncommitted) if each.loop == loop), None)
 
@@ -159,7 +167,9 @@ class KeptValues:
         return self._initial | _texts(_decoded(self._saved))
 
     def _encoded(self, values: Mapping[str, object]) -> str:
-        kept = encode_kept(values) if values else "{}"
+        if not values:
+            return "{}"
+        kept = encode_kept(values)
         if len(kept) > KEPT_LIMIT:
             raise TooLarge(
                 f"the kept values take {len(kept):,} bytes and may take {KEPT_LIMIT:,}; keep a summary, or write "
