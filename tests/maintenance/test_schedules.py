@@ -679,3 +679,13 @@ def test_times_that_were_made_up_late_are_not_run_again_when_the_clock_is_put_ba
         set_clock(app, NOON + hour * HOUR)
         look(app)
     assert times_of(app) == [NOON + hour * HOUR for hour in range(1, 61)]
+
+
+def test_after_a_time_was_run_the_next_one_is_waited_for_to_the_moment(app: ph.Posthorse) -> None:
+    set_clock(app, NOON)
+    app.schedule(call(app), name="hourly", every="1h")
+    scheduler = look(app)
+    set_clock(app, NOON + HOUR)
+    look(app, by=scheduler)
+    set_clock(app, NOON + 2 * HOUR - timedelta(seconds=3))
+    assert asyncio.run(scheduler._turn()) <= 3

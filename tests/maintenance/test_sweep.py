@@ -5,23 +5,25 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
+import psycopg
 import pytest
 
 import posthorse as ph
-from posthorse.clock import Clock
+from posthorse.clock import SECOND, Clock
 from posthorse.errors import StoreUnreachable
-from posthorse.maintenance.sweep import CLOSEST_LOOKS, Sweeper
+from posthorse.maintenance.sweep import CLOSEST_LOOKS, DUTY, Sweeper
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Policy
-from posthorse.store.base import Operation
+from posthorse.store.base import Operation, Steps, ask, operation
 from posthorse.store.operations.claim import Claimed, Probe, claim
 from posthorse.store.operations.finish import Attempt, Checkpoint, checkpoint
+from posthorse.store.operations.gates import tend_gates
 from posthorse.store.operations.read import events, workers
 from posthorse.store.operations.runners import (
     Held,
@@ -32,6 +34,7 @@ from posthorse.store.operations.runners import (
     orphans,
     register,
     retire,
+    take_duty,
 )
 from posthorse.store.store import Store
 from tests.waiting import PATIENCE
@@ -447,3 +450,106 @@ def test_a_sweep_whose_turn_at_the_store_came_late_counts_as_held_up(
             assert await slow.runners_after(3) == []
 
     asyncio.run(sweep())
+
+
+def test_whoever_ends_leaves_the_duty_to_the_next(app: ph.Posthorse) -> None:
+    async def sweep() -> None:
+        first = Sweeper(app.store, "one", lease=HELD_UP, policy=Policy())
+
+        async def has_duty() -> bool:
+            return first._has_duty
+
+        async with sweeping(first):
+            await become(has_duty)
+        assert await app.store.arun(take_duty(DUTY, "two", span=round(HELD_UP / 3 * SECOND)))
+
+    asyncio.run(sweep())
+
+
+def test_a_job_that_somebody_is_changing_does_not_keep_the_sweep_from_others(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is due and locked is lined up at a later look; until then there is other work."""
+    app = ph.Posthorse(postgres_url)
+    app.job(kind="work")(work)
+    (held,) = enqueue(app)
+    runner = hire(app)
+    take(app, runner)
+    (locked,) = enqueue(app, delay=0.001)
+    app.store.run(retire(runner))
+
+    async def sweep() -> None:
+        with psycopg.connect(postgres_url) as other:
+            other.execute("SELECT 1 FROM posthorse.jobs WHERE id = %s FOR UPDATE", (locked.id,))
+            async with sweeping(sweeper(app)):
+                await become(is_free)
+
+    async def is_free() -> bool:
+        found = await app.store.aread(events(held.id))
+        return [event.name for event in found] == ["lost"]
+
+    asyncio.run(sweep())
+    app.close()
+
+
+def test_expired_keys_are_forgotten_batch_by_batch_until_none_is_left(
+    app: ph.Posthorse, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("posthorse.maintenance.sweep.MOST_AT_ONCE", 3)
+    monkeypatch.setattr("posthorse.maintenance.sweep.KEYS_EVERY", 0.0)
+    kind: ph.Kind[[], object] = ph.Kind(app, app.registry["work"])
+    for number in range(10):
+        kind.using(key=ph.Key(f"key {number}", ttl="1m")).enqueue()
+    clock.advance(timedelta(minutes=2))
+    forgotten: list[int] = []
+    made = sweeper(app)
+    monkeypatch.setattr("posthorse.maintenance.sweep.KEYS_EVERY", 3600.0)
+
+    async def is_done() -> bool:
+        table = app.store.backend.dialect.table("keys")
+        with app.store.transaction() as connection:
+            [[left]] = cast("Any", connection).execute(f"SELECT count(*) FROM {table}").fetchall()
+        forgotten.append(10 - left)
+        return left == 0
+
+    async def sweep() -> None:
+        async with sweeping(made):
+            await become(is_done)
+
+    asyncio.run(sweep())
+    assert set(forgotten) <= {0, 3, 6, 9, 10}
+
+
+def test_gates_that_nobody_passes_are_tended_like_those_that_are_due(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @operation
+    def due(limit: int) -> Steps[list[str]]:
+        yield ask("now")
+        return ["due"]
+
+    @operation
+    def neglected(limit: int) -> Steps[list[str]]:
+        yield ask("now")
+        return ["neglected"]
+
+    tended: list[tuple[Sequence[str], Sequence[str]]] = []
+
+    def tend(gates: Sequence[str], others: Sequence[str], *, channel: str) -> Operation[None]:
+        tended.append((gates, others))
+        return tend_gates(gates, others, channel=channel)
+
+    monkeypatch.setattr("posthorse.maintenance.sweep.TEND_WHEN_FREE", 0.0)
+    monkeypatch.setattr("posthorse.maintenance.sweep.gates_to_tend", due)
+    monkeypatch.setattr("posthorse.maintenance.sweep.neglected_gates", neglected)
+    monkeypatch.setattr("posthorse.maintenance.sweep.tend_gates", tend)
+
+    async def is_tended() -> bool:
+        return bool(tended)
+
+    async def sweep() -> None:
+        async with sweeping(sweeper(app)):
+            await become(is_tended)
+
+    asyncio.run(sweep())
+    assert tended[0] == (["due"], ["neglected"])

@@ -162,7 +162,8 @@ def test_more_is_claimed_when_half_of_what_was_claimed_ahead_is_gone(app: ph.Pos
 
 
 def test_a_slot_whose_code_goes_on_after_its_job_was_given_up_is_not_free(store_url: str) -> None:
-    app = ph.Posthorse(store_url, lease="6s", grace="100ms")
+    # The patience is longer than the pause between two looks at what is asked: it counts from the first.
+    app = ph.Posthorse(store_url, lease="6s", grace="700ms")
     began, go = threading.Event(), threading.Event()
 
     @app.job

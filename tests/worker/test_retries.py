@@ -180,3 +180,13 @@ def test_no_item_is_blamed_for_what_steers(app: ph.Posthorse) -> None:
         status = until_state(job, "failed", "completed")
     assert (status.reason, status.progress.done) == ("gave up: the shop burnt down", 2)
     assert job.bad_items() == []
+
+
+def test_what_is_late_but_not_too_late_is_started(app: ph.Posthorse) -> None:
+    @app.job(expires="1m")
+    def work() -> None: ...
+
+    job = work.enqueue()
+    app.store.clock.advance(timedelta(seconds=30))
+    with app.worker():
+        job.result(timeout=30)
