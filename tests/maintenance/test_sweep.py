@@ -510,7 +510,7 @@ def test_expired_keys_are_forgotten_batch_by_batch_until_none_is_left(
         with app.store.transaction() as connection:
             [[left]] = cast("Any", connection).execute(f"SELECT count(*) FROM {table}").fetchall()
         forgotten.append(10 - left)
-        return left == 0
+        return bool(left == 0)
 
     async def sweep() -> None:
         async with sweeping(made):
