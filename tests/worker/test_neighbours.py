@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 
 import msgspec
@@ -184,6 +186,45 @@ def test_whatever_escapes_from_where_a_job_runs_is_its_own_error(
     assert str(status.error) == f"{__name__}.Escape: escaped"
 
 
+class Large:
+    """What a job holds."""
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_job_that_is_over_leaves_nothing_for_the_collector(sqlite_url: str, is_async: bool, fails: bool) -> None:
+    app = ph.Posthorse(sqlite_url)
+    held: list[weakref.ref[object]] = []
+
+    def hold(text: str) -> None:
+        large = Large()
+        held.extend((weakref.ref(large), weakref.ref(contextvars.copy_context())))
+        if fails:
+            raise ValueError(text)
+
+    async def ahold(text: str) -> None:
+        large = Large()
+        task = asyncio.current_task()
+        held.extend((weakref.ref(large), weakref.ref(task)))
+        await asyncio.sleep(0)
+        if fails:
+            raise ValueError(text)
+
+    kind = app.job(kind="hold", max_attempts=1)(ahold if is_async else hold)
+    gc.collect()
+    gc.disable()
+    try:
+        with app.worker():
+            jobs = [kind.enqueue("why") for _ in range(20)]
+            for job in jobs:
+                until_state(job, "failed", "completed")
+            until(lambda: not any(each() is not None for each in held), what="the end of what jobs held")
+    finally:
+        gc.enable()
+    assert len(held) == 40
+    app.close()
+
+
 @pytest.mark.parametrize("how", ["exit in a task", "exit in a callback", "stop", "group"])
 def test_code_of_a_job_that_would_end_the_loop_ends_no_other_job(app: ph.Posthorse, how: str) -> None:
     may_end = threading.Event()
@@ -221,6 +262,7 @@ def test_code_of_a_job_that_would_end_the_loop_ends_no_other_job(app: ph.Posthor
         status = until_state(ends_the_loop.enqueue(), "completed", "failed")
         may_end.set()
         assert slow.result(timeout=30) == "whole"
+    assert [str(task.exception()) for task in background] == ["3"] * len(background)  # as asyncio wants it to be asked
     assert status.state == ("failed" if how == "group" else "completed")
     assert str(status.error) == "SystemExit: 3" if how == "group" else status.error is None
 
