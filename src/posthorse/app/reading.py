@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,10 +13,12 @@ from posthorse.errors import InvalidOption, JobCancelled, JobFailed, JobNotFound
 from posthorse.rules.cursor import key_of_cursor
 from posthorse.rules.job import BadItem, JobError, Options, State, Status
 from posthorse.rules.progress import Pace, Progress, progress_at
+from posthorse.rules.queues import DEFAULTS
 from posthorse.rules.registry import Registry
 from posthorse.rules.values.kept import decode_kept
 from posthorse.rules.values.misfit import short
 from posthorse.rules.values.results import decode_result
+from posthorse.rules.waiting import why_waiting
 from posthorse.store.base import Operation
 from posthorse.store.operations import bad_items, read
 
@@ -47,12 +50,23 @@ class Finished(msgspec.Struct, frozen=True):
 
 def status_of(app: Posthorse, job_id: str) -> Status:
     """A job as it stands. Raises JobNotFound."""
-    return _status(app, job_id, app.store.read(read.job(job_id)))
+    status = _status(app, job_id, app.store.read(read.job(job_id)))
+    return status if status.state is not State.PENDING else with_cause(app, status, app.store.read(read.takers()))
 
 
 async def astatus_of(app: Posthorse, job_id: str) -> Status:
     """The same for a coroutine, which may be inside an asynchronous transaction."""
-    return _status(app, job_id, await app.store.aread(read.job(job_id)))
+    status = _status(app, job_id, await app.store.aread(read.job(job_id)))
+    return (
+        status if status.state is not State.PENDING else with_cause(app, status, await app.store.aread(read.takers()))
+    )
+
+
+def with_cause(app: Posthorse, status: Status, takers: read.Takers) -> Status:
+    """The status of a pending job with why it waits, as far as its queue and the workers tell."""
+    servers, layers, now = takers
+    settings = app.registry.queues.settings(layers).get(status.queue, DEFAULTS)
+    return replace(status, waits_for=why_waiting(status.kind, status.queue, settings, servers, now))
 
 
 def list_statuses(

@@ -11,6 +11,7 @@ import msgspec
 
 from posthorse.app.attempts import attempts_of
 from posthorse.app.client import Posthorse
+from posthorse.app.reading import with_cause
 from posthorse.cli.bad_items import bad_item_as_json, first_bad_items, print_bad_items
 from posthorse.cli.bars import bar
 from posthorse.cli.exits import Exit
@@ -101,6 +102,8 @@ def show(job_id: str, with_bad_items: bool, target: str | None, url: str | None,
 
 def _read(app: Posthorse, job_id: str) -> Story:
     look = look_at(app, job_id)
+    if look.status.state is State.PENDING:
+        look = Look(with_cause(app, look.status, app.store.read(read.takers())), look.now)
     outcome = app.store.read(read.outcome(job_id))
     events = [Event(moment(row.at), row.name, _decoded(row.detail)) for row in app.store.read(read.events(job_id))]
     arguments = app.store.read(read.arguments(job_id))
@@ -162,6 +165,8 @@ def _print(story: Story) -> None:
 def _why(status: Status) -> Iterator[str]:
     if status.reason is not None and status.reason != status.state.value:
         yield clean(status.reason)
+    if status.waits_for is not None:
+        yield f"waits: {clean(status.waits_for)}"
     if status.requested is not None:
         yield f"{status.requested} requested: it stops at its next checkpoint"
     if status.state is State.FAILED and status.error is not None:

@@ -113,6 +113,7 @@ def status_as_json(status: Status) -> dict[str, object]:
         "id": status.id,
         "state": status.state.value,
         "reason": status.reason,
+        "waits_for": status.waits_for,
         "kind": status.kind,
         "queue": status.queue,
         "priority": status.priority,

@@ -191,6 +191,8 @@ class Status:
     schedule: str | None = None
     scheduled_at: datetime | None = None
     """The schedule that made the job, and the time of it that the job is for."""
+    waits_for: str | None = None
+    """Why a pending job is not run, where its queue or the workers are the cause."""
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import random
 import time
+from asyncio.events import _get_running_loop  # pyright: ignore[reportPrivateUsage]  # the other one raises
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -99,11 +99,7 @@ _LONG, _SHORT = Waiting(LONG_WAIT), Waiting(SHORT_WAIT)
 
 
 def _is_in_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+    return _get_running_loop() is not None  # at a tenth of what an exception costs
 
 
 class Patience:

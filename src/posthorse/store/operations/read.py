@@ -9,9 +9,11 @@ from typing import NamedTuple, cast
 import msgspec
 
 from posthorse.rules.job import State
-from posthorse.rules.queues import DEFAULTS, QueueSettings, as_labels
+from posthorse.rules.queues import DEFAULTS, Layer, QueueSettings, as_labels
+from posthorse.rules.waiting import Server
 from posthorse.store.base import Ask, Steps, ask, ask_rows, operation, single_operation
 from posthorse.store.operations.moves import PARKED_STATES
+from posthorse.store.operations.queues import live_layers
 from posthorse.store.queries import Row, Value
 
 _NEWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
@@ -100,6 +102,14 @@ class Unserved(NamedTuple):
     waiting: int
     is_known: bool
     lacks_labels: bool = False
+
+
+class Takers(NamedTuple):
+    """Who takes new jobs, what was said of queues while they were at work, and the store's clock."""
+
+    servers: Sequence[Server]
+    layers: Mapping[str, Layer]
+    now: int
 
 
 class HolderRow(NamedTuple):
@@ -280,6 +290,17 @@ def unserved(settings: Mapping[str, QueueSettings] | None = None) -> Steps[list[
         if not any(needed.fits(labels) for labels in taking):
             found.append(Unserved(queue, kind, count, is_known=bool(knowing), lacks_labels=bool(taking)))
     return found
+
+
+@operation
+def takers() -> Steps[Takers]:
+    """Who takes new jobs, what was said of queues while they were at work, and the store's clock."""
+    servers: list[Server] = []
+    for queues, kinds, labels, is_full in (yield ask("who_takes_jobs")):
+        names = [_decode_names(cast("str", text)) for text in (queues, kinds, labels)]
+        servers.append(Server(names[0], names[1], as_labels(names[2]), bool(is_full)))
+    layers = yield from live_layers().start()
+    return Takers(servers, layers, cast("int", (yield ask("now"))[0][0]))
 
 
 @single_operation

@@ -22,7 +22,14 @@ from posthorse.errors import StoreError
 from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, TryAgain, drive
 from posthorse.store.committer import Answer
 from posthorse.store.patience import LONG_WAIT, Patience, pause
-from posthorse.store.postgres.connections import LOCAL_SETTINGS, AsyncConnection, Connection, KeptConnection, Server
+from posthorse.store.postgres.connections import (
+    LOCAL_SETTINGS,
+    AsyncConnection,
+    Connection,
+    KeptConnection,
+    Server,
+    forever,
+)
 from posthorse.store.postgres.faults import (
     ConnectionLost,
     Faulty,
@@ -94,19 +101,15 @@ class PostgresBackend:
         answers: dict[int, Answer] = {}
         patience = Patience()
         began = monotonic()
-        sent = {number for number, each in enumerate(operations) if each.was_sent}
+        sent: set[int] = set()
         is_there = False
-
-        def seconds_left(numbers: Sequence[int]) -> float:
-            limits = [limit.left for number in numbers if (limit := operations[number].deadline) is not None]
-            return min([began + self.patience - monotonic(), *limits])
-
         while waiting := [number for number in range(len(operations)) if number not in answers]:
             left = _together(operations, waiting)
+            group = [operations[number] for number in left]
+            sent.update(number for number in left if operations[number].was_sent)
+            self._writer.patience = partial(self._longest, group, began)
             try:
-                group = [operations[number] for number in left]
                 looks_again = is_there or not sent.isdisjoint(left)
-                self._writer.patience = max(seconds_left([number]) for number in left)
                 for number, answer in zip(left, self._commit_group(group, looks_again), strict=True):
                     answers[number] = (answer, None)
             except Faulty as faulty:
@@ -124,13 +127,14 @@ class PostgresBackend:
                 seconds = patience.next_pause()
                 open_ = [number for number in waiting if number not in answers]
                 is_hopeless = cannot_heal(lost.error)
-                over = [number for number in open_ if is_hopeless or seconds_left([number]) < seconds]
+                over = [number for number in open_ if is_hopeless or self._left(operations[number], began) < seconds]
                 answers.update((n, (None, (in_doubt if n in sent else away)(lost.error))) for n in over)
                 self.while_away(away(lost.error))
                 if over:  # they are told now; the others come again, without them
                     answers.update((n, (None, TryAgain(was_sent=n in sent))) for n in open_ if n not in answers)
                 elif open_:
-                    self._pause(seconds, partial(seconds_left, open_), away(lost.error))
+                    others = [operations[number] for number in open_]
+                    self._pause(seconds, partial(self._shortest, others, began), away(lost.error))
             except Unreplicated:
                 self._is_in_doubt = True
                 answers.update((number, (None, unreplicated())) for number in left)
@@ -141,20 +145,16 @@ class PostgresBackend:
             except BaseException:  # an interruption, perhaps of the wait for a standby
                 self._is_in_doubt = True
                 raise
+        self._writer.patience = forever  # else it would keep the operations
         return [answers[number] for number in range(len(operations))]
 
     def read(self, operation: Operation[object]) -> object:
         """Runs an operation that only reads, beside the writer."""
         patience = Patience()
-        began = monotonic()
-
-        def seconds_left() -> float:
-            own = began + self.patience - monotonic()
-            return own if operation.deadline is None else min(own, operation.deadline.left)
-
+        seconds_left = partial(self._left, operation, monotonic())
         while True:
             try:
-                return self._read_once(operation, seconds_left())
+                return self._read_once(operation, seconds_left)
             except ConnectionLost as lost:
                 seconds = patience.next_pause()
                 if cannot_heal(lost.error) or seconds_left() < seconds:
@@ -286,6 +286,17 @@ class PostgresBackend:
                 connection.execute(WAITS_FOR_STANDBYS)
             return [_run(position, operation, execute) for position, operation in enumerate(operations)]
 
+    def _left(self, operation: Operation[object], began: float) -> float:
+        """Seconds for which the caller of an operation still waits for a store that is away."""
+        own = began + self.patience - monotonic()
+        return own if operation.deadline is None else min(own, operation.deadline.left)
+
+    def _shortest(self, operations: Sequence[Operation[object]], began: float) -> float:
+        return min(self._left(operation, began) for operation in operations)
+
+    def _longest(self, operations: Sequence[Operation[object]], began: float) -> float:
+        return max(self._left(operation, began) for operation in operations)
+
     def _pause(self, seconds: float, left: Callable[[], float], error: Exception) -> None:
         """Lets a store that is away come back, while those who wait in line may give up."""
 
@@ -298,7 +309,7 @@ class PostgresBackend:
     def _hear(self, notice: Diagnostic) -> None:
         self._was_cut_short = self._was_cut_short or is_cut_short(notice)
 
-    def _read_once(self, operation: Operation[object], patience: float) -> object:
+    def _read_once(self, operation: Operation[object], patience: Callable[[], float]) -> object:
         with self._reader_lock:  # not while it waits for a store that is away: others may have less time
             self._reader.patience = patience
             with self._reader as (connection, execute):

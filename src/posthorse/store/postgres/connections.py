@@ -227,12 +227,17 @@ def _adapt(connection: Connection | AsyncConnection) -> None:
     connection.adapters.register_dumper(int, Int8Dumper)
 
 
+def forever() -> float:
+    """The seconds of a caller without a deadline."""
+    return math.inf
+
+
 class KeptConnection:
     """A connection that is used again and again, and replaced when it broke: a context manager, for one at a time."""
 
     def __init__(self, connect: Callable[[float], Connection], execute_on: Callable[[Connection], Execute]) -> None:
-        self.patience = math.inf
-        """Seconds that whoever enters next waits for a connection."""
+        self.patience: Callable[[], float] = forever
+        """Tells the seconds that whoever enters next waits for a connection, if one has to be made."""
         self._connect = connect
         self._execute_on = execute_on
         self._kept: tuple[Connection, Execute] | None = None
@@ -241,7 +246,7 @@ class KeptConnection:
         """The connection and what runs queries on it, or new ones. Raises ConnectionLost when none can be had."""
         if self._kept is None or self._kept[0].closed:
             try:
-                connection = self._connect(self.patience)
+                connection = self._connect(self.patience())
             except StoreUnreachable as error:
                 raise ConnectionLost(error, was_sent=False) from error
             self._kept = connection, self._execute_on(connection)

@@ -929,6 +929,11 @@ FROM @runners ORDER BY worker, started_at, id
 -- The queues that each living runner takes from, none for all of them, the kinds that it knows, and its labels.
 SELECT queues, kinds, labels FROM @runners WHERE boot = :boot AND expires_at > :lease_now
 
+-- ## who_takes_jobs
+-- What each living runner takes that takes new jobs, and whether it had a free place when it beat last.
+SELECT queues, kinds, labels, running >= concurrency FROM @runners
+WHERE boot = :boot AND expires_at > :lease_now AND NOT draining
+
 -- ## depths
 -- How many jobs wait in each lane.
 SELECT lanes.queue, lanes.kind, lanes.priority, count(*), min(ready.seq)
