@@ -11,8 +11,8 @@ from posthorse.rules.limits import Per
 NOTHING = object()
 """A job has no such argument, or none that this code can read."""
 
-UNTOLD = "?"
-"""What jobs have in common whose value cannot be told."""
+UNTOLD = ("?",)
+"""What jobs have in common whose value cannot be told; no text equals it."""
 
 
 def value_of(
