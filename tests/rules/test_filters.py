@@ -36,6 +36,8 @@ def test_words_in_any_order_with_quotes_where_needed() -> None:
         ('kind:"a', "cannot be read from"),
         ('kind:"a"b', "cannot be read from"),
         ("state:failed,", "no state"),
+        ("reason:half\ud800", "reason is .* of printable characters"),
+        ('error:"a\0b"', "error is .* of printable characters"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_a_hint(text: str, complaint: str) -> None:

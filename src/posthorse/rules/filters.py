@@ -126,5 +126,7 @@ def _value(name: str, value: str) -> object:
             return as_timedelta(value, name=f"{name}:")
         case "kind" | "queue" | "tag" | "tenant":
             return checked_name(value, what=name)
-        case _:
+        case _:  # reasons and names of errors are lines of printable characters
+            if not value.isprintable():
+                raise InvalidOption(f"{name} is {short(value)}; it must be of printable characters")
             return value
