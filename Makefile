@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-rivals bench-endurance soak lock clean
+.PHONY: help setup demo test matrix check format bench bench-rivals bench-endurance soak lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,20 @@ demo: $(READY) ## run the examples: long jobs that are killed and never lose the
 
 test: $(READY) ## run the tests against SQLite and real, private PostgreSQL servers
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+matrix: ## run the tests on every supported Python that PATH has, each in an environment of its own
+	@tested= missing= failed=; \
+	for python in $(SUPPORTED); do \
+	  version=$${python#python}; \
+	  if "$$python" -c '$(IS_USABLE)' 2>/dev/null && [ "$$("$$python" -c '$(VERSION)')" = "$$version" ]; then \
+	    echo "── $$("$$python" -V)"; tested="$$tested $$python"; \
+	    $(MAKE) --no-print-directory test VENV=build/matrix/$$python PYTHONS=$$python || failed="$$failed $$python"; \
+	  else missing="$$missing $$python"; fi; \
+	done; \
+	echo "── tested:$${tested:- none}"; \
+	[ -z "$$missing" ] || echo "── NOT TESTED, because PATH has none that works:$$missing" >&2; \
+	[ -z "$$failed" ] || echo "── FAILED:$$failed" >&2; \
+	[ -n "$$tested" ] && [ -z "$$failed" ]
 
 check: $(READY) ## format, lint, types and floors, without changing a file
 	$(BIN)/ruff format --check --quiet .
@@ -62,7 +76,9 @@ clean: ## remove the virtual environment, caches and build products
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The first Python that is new enough, starts (a version manager's stub may not) and can make environments.
-PYTHONS := python3 python3.13 python3.12 python3.11
+PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
+SUPPORTED := python3.11 python3.12 python3.13 python3.14
+VERSION := import sys; print("%d.%d" % sys.version_info[:2])
 IS_USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 NO_PYTHON := Posthorse needs Python 3.11 or newer with its venv module; PATH has none.
 

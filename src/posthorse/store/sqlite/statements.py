@@ -13,6 +13,7 @@ import msgspec
 from posthorse.clock import Clock
 from posthorse.store.base import Ask, Execute, Rows
 from posthorse.store.queries import LIGHT, Dialect, Queries, Query, Value, pairs_as_json, rows_as_json
+from posthorse.store.sqlite.binding import NUMBERS_ARE_NAMES, by_number
 
 DIALECT = Dialect(
     name="sqlite",
@@ -61,7 +62,8 @@ class Statements:
         values = self.values_of(query, wanted)
         answer: Rows = []
         for statement in query.statements:
-            cursor = connection.execute(statement.sql, statement.parameters(values))
+            parameters = statement.parameters(values)
+            cursor = connection.execute(statement.sql, by_number(parameters) if NUMBERS_ARE_NAMES else parameters)
             if query.picks and "picked" not in values:
                 picked = cast("str", cursor.fetchone()[0])
                 if picked == "[]":
