@@ -11,6 +11,7 @@ import posthorse as ph
 TARGET = f"{__name__}:app"
 
 app = ph.Posthorse()  # what is measured runs on the store that `opened` names, and workers on that of the environment
+app.queue("shared", fair=True)
 
 
 @app.job

@@ -79,6 +79,7 @@ def measure(setup: Setup) -> Iterator[Sample]:
         with _drained(setup, burden) as done:
             yield Sample(f"async jobs, {burden.name}", "jobs/s", done.pace(), free)
     yield from _in_deep_queues(setup)
+    yield from _of_fair_tenants(setup)
     if isinstance(setup.store, PostgresStore):
         yield from _behind_a_snapshot(setup)
 
@@ -94,6 +95,17 @@ def _in_deep_queues(setup: Setup) -> Iterator[Sample]:
     free = _free_pace(setup, times=times)
     with _drained(setup, burden, times=times, beside=_weights) as done:
         yield Sample(f"{name}, which share by weight", "jobs/s", done.pace(), free)
+
+
+def _of_fair_tenants(setup: Setup) -> Iterator[Sample]:
+    """Where thousands of tenants take turns, each with a lane of its own."""
+    tenants, times = setup.sizes.queues // 2, max(1, setup.sizes.deep // 2)
+    name = f"{times * setup.sizes.jobs:,} async jobs of {tenants:,} fair tenants"
+    shared = noop.using(queue="shared")
+    burden = Burden(name, kinds=[shared.using(tenant=f"tenant {number}") for number in range(tenants)])
+    free = _free_pace(setup, times=times)
+    with _drained(setup, burden, times=times) as done:
+        yield Sample(name, "jobs/s", done.pace(), free)
 
 
 def _behind_a_snapshot(setup: Setup) -> Iterator[Sample]:

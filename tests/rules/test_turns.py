@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorse.rules.turns import Head, Line, Passes, after_turns, take_turns
+from posthorse.rules.turns import Head, Line, Passes, after_turns, next_lanes, take_turns
 
+Sharing = dict[int, dict[str, dict[str, list[int]]]]
 WEIGHTS = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 9), min_size=2)
 
 
@@ -136,3 +137,63 @@ def test_the_weight_of_a_queue_is_nothing_to_a_tenant_of_its_name() -> None:
     street = Street({"mail": 1, "big": 9}, lines)
     heads = [head for _ in range(5) for head in street.claim(4)]
     assert Counter(head.lane for head in heads) == {1: 10, 2: 10}
+
+
+# ── no more lanes than jobs are wanted ───────────────────────────────────────────────────────────────
+
+PASSES = st.integers(0, 5).map(lambda turns: turns * 720_720)
+SHARING = st.dictionaries(
+    st.integers(0, 2),
+    st.dictionaries(st.sampled_from("abc"), st.dictionaries(st.sampled_from("uvwxyz"), PASSES, min_size=1), min_size=1),
+)
+
+
+def _lanes_of(sharing: dict[int, dict[str, dict[str, int]]]) -> tuple[Sharing, dict[int, Line], Passes]:
+    found: Sharing = {}
+    lines: dict[int, Line] = {}
+    by_name: dict[tuple[tuple[int, str], str], int] = {}
+    for priority, queues in sharing.items():
+        for queue, tenants in queues.items():
+            for tenant, at in tenants.items():
+                number = len(lines)
+                found.setdefault(priority, {}).setdefault(queue, {})[tenant] = [number]
+                lines[number] = Line(queue, priority, tenant=tenant)
+                by_name[(priority, queue), tenant] = at
+    return found, lines, Passes(by_name)
+
+
+@given(SHARING, st.dictionaries(st.sampled_from("abc"), st.integers(1, 5)), st.integers(1, 20))
+def test_the_next_lanes_are_those_whose_first_jobs_have_the_next_turns(
+    sharing: dict[int, dict[str, dict[str, int]]], weights: dict[str, int], room: int
+) -> None:
+    found, lines, passes = _lanes_of(sharing)
+    chosen = next_lanes(found, weights, passes, room)
+    turns = take_turns([Head(number, number) for number in lines], lines, weights, passes, room)
+
+    def standing(number: int) -> tuple[int, str, int]:
+        line = lines[number]
+        return line.priority, line.queue, passes.pass_of((line.priority, line.queue), line.tenant or "")
+
+    # Among equals either may be next.
+    assert Counter(map(standing, chosen.lanes)) == Counter(standing(head.lane) for head in turns)
+    assert chosen.is_all == (len(chosen.lanes) == len(lines))
+    for (priority, queue), floor in chosen.floors.items():
+        left = [number for number in lines if number not in chosen.lanes and lines[number].priority == priority]
+        if queue:
+            assert floor == min(standing(number)[2] for number in left if lines[number].queue == queue)
+        else:
+            assert {lines[number].queue for number in left} - {lines[number].queue for number in chosen.lanes}
+
+
+@given(st.integers(2, 60), st.lists(st.integers(1, 9), min_size=1, max_size=60))
+def test_tenants_of_whom_few_are_asked_at_a_time_get_equal_shares(tenants: int, rooms: list[int]) -> None:
+    """Those who were left out lose nothing: they are next."""
+    found: Sharing = {0: {"mail": {f"t{number}": [number] for number in range(tenants)}}}
+    lines = {number: Line("mail", 0, tenant=f"t{number}") for number in range(tenants)}
+    passes, served = Passes(), Counter[int]()
+    for room in rooms:
+        chosen = next_lanes(found, {}, passes, room)
+        served.update(chosen.lanes)
+        passes = after_turns(chosen.lanes, {each: lines[each] for each in chosen.lanes}, {}, passes, chosen.floors)
+    counts = [served[number] for number in range(tenants)]
+    assert max(counts) - min(counts) <= 1

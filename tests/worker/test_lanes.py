@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from hypothesis import given
@@ -257,6 +258,53 @@ def test_where_all_that_was_found_is_shut_the_others_are_looked_into() -> None:
     assert lanes.has_to_look(10.2)
     assert len(lanes.looks(10.2)) == MANY - 1
     assert 7 not in {probe.lane for probe in lanes.looks(10.2)}
+
+
+def sharing() -> LaneBook:
+    made = LaneBook(lambda _: True, keeps_marks=False)
+    made.add([(number, Lane("mail", "letter", tenant=f"t{number:03}")) for number in range(1, MANY + 1)])
+    made.obey({"mail": QueueSettings(fair=True)})
+    assert made.takes_turns
+    return made
+
+
+def turn(lanes: LaneBook, now: float, room: int, *, filled: Mapping[int, int]) -> list[int]:
+    """A claim that gets one job from each lane that it asks, if that has any; answers with the lanes that it asked."""
+    probes = lanes.probes(now, room)
+    gave = [probe.lane for probe in probes if filled.get(probe.lane)]
+    jobs = [claimed(number, 1) for number in gave]
+    lanes.take_note_of_turns(jobs, lanes.lines(probes), frozenset(gave))
+    lanes.note(jobs, room=room, now=now, seconds=0)
+    return [probe.lane for probe in probes]
+
+
+def test_of_many_tenants_no_more_are_asked_than_jobs_are_wanted_and_all_get_their_turns() -> None:
+    lanes, filled = sharing(), dict.fromkeys(range(1, MANY + 1), 9)
+    look(lanes, 10.0, filled)
+    asked = [turn(lanes, 10.1, 7, filled=filled) for _ in range(3 * MANY // 7)]
+    assert all(len(each) == 7 for each in asked)
+    assert lanes.is_partial
+    counts = Counter(number for each in asked for number in each)
+    assert max(counts.values()) - min(counts[number] for number in filled) <= 1
+
+
+def test_tenants_who_have_no_jobs_any_more_keep_nobody_from_a_turn() -> None:
+    lanes, found = sharing(), dict.fromkeys(range(1, MANY + 1), 1)
+    look(lanes, 10.0, found)
+    left = {MANY: 9}
+    for _ in range(MANY // 7 + 1):
+        turn(lanes, 10.1, 7, filled=left)
+    assert turn(lanes, 10.1, 7, filled=left) == [MANY]
+    assert not lanes.is_partial or not lanes.has_to_look(10.1)
+
+
+def test_tenants_whose_queue_is_shut_for_a_while_are_not_forgotten() -> None:
+    lanes, filled = sharing(), dict.fromkeys(range(1, MANY + 1), 9)
+    look(lanes, 10.0, filled)
+    lanes.shut(filled, until=10.2)
+    assert turn(lanes, 10.1, 7, filled={}) == []
+    look(lanes, 10.15, filled)
+    assert len(turn(lanes, 10.3, 7, filled=filled)) == 7
 
 
 def test_few_lanes_are_all_looked_into_each_time() -> None:

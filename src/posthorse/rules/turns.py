@@ -9,7 +9,8 @@ nothing is saved up, and nobody waits longer than the sum of the weights. Pure.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from heapq import nsmallest
 from typing import NamedTuple
 
 import msgspec
@@ -37,6 +38,8 @@ class Line(msgspec.Struct, frozen=True):
 
 Group = tuple[int, str]
 """A priority, and a queue where tenants share, or "" where queues do."""
+
+_NO_FLOORS: Mapping[Group, int] = {}
 
 
 class Passes(msgspec.Struct, frozen=True):
@@ -88,10 +91,77 @@ def take_turns(
     return chosen
 
 
+class NextLanes(NamedTuple):
+    """Of many lanes those that are to be asked now."""
+
+    lanes: list[int]
+    floors: Mapping[Group, int]
+    """In groups where some were left out, the lowest pass of those."""
+    is_all: bool
+    """True when none was left out."""
+
+
+def next_lanes(
+    found: Mapping[int, Mapping[str, Mapping[str, Sequence[int]]]],
+    weights: Mapping[str, int],
+    passes: Passes,
+    room: int,
+) -> NextLanes:
+    """The lanes of the next `room` who share, as if each had one job: so no more are asked than jobs are wanted.
+
+    `found` are lanes by priority, queue and tenant; of tenants with equal passes those named first are next.
+    """
+    lanes: list[int] = []
+    floors: dict[Group, int] = {}
+    left = room
+    for priority in sorted(found, reverse=True):
+        if not left:
+            return NextLanes(lanes, floors, is_all=False)
+        queues = found[priority]
+        first = [(passes.pass_of((priority, ""), queue), queue) for queue in queues]
+        coming = {queue: _lowest(passes, (priority, queue), queues[queue], left) for _, queue in nsmallest(left, first)}
+        asked: set[str] = set()
+        turns = [turn for turn in first if turn[1] in coming]
+        heapq.heapify(turns)
+        while turns and left:
+            at, queue = turns[0]
+            tenant = next(coming[queue], None)
+            if tenant is None:
+                heapq.heappop(turns)
+                continue
+            lanes += queues[queue][tenant]
+            asked.add(queue)
+            left -= 1
+            heapq.heapreplace(turns, (at + _stride(weights, queue), queue))
+        for queue in asked:
+            if (tenant := next(coming[queue], None)) is not None:
+                floors[priority, queue] = passes.pass_of((priority, queue), tenant)
+        if not_asked := [at for at, queue in first if queue not in asked]:
+            floors[priority, ""] = min(not_asked)
+    return NextLanes(lanes, floors, is_all=not floors)
+
+
+def _lowest(passes: Passes, group: Group, tenants: Iterable[str], room: int) -> Iterator[str]:
+    """Those who are next in a group, and one more."""
+    by_name, least = passes.by_name, passes.by_group.get(group, 0)
+
+    def pass_of(tenant: str) -> int:
+        return max(by_name.get((group, tenant), 0), least)
+
+    return iter(nsmallest(room + 1, tenants, key=pass_of))
+
+
 def after_turns(
-    taken: Sequence[int], waiting: Mapping[int, Line], weights: Mapping[str, int], passes: Passes
+    taken: Sequence[int],
+    waiting: Mapping[int, Line],
+    weights: Mapping[str, int],
+    passes: Passes,
+    floors: Mapping[Group, int] = _NO_FLOORS,
 ) -> Passes:
-    """Where they stand after jobs of these lanes were taken; `waiting` are the lanes that had jobs."""
+    """Where they stand after jobs of these lanes were taken; `waiting` are the lanes that had jobs.
+
+    `floors`: in groups of which not all were asked, the lowest pass of the others. Nobody comes back before those.
+    """
     by_name, by_group = dict(passes.by_name), dict(passes.by_group)
     groups: dict[Group, set[str]] = {}
     for line in waiting.values():
@@ -105,7 +175,8 @@ def after_turns(
         for name in names:
             stride = STRIDE if group[1] else _stride(weights, name)
             by_name[group, name] = passes.pass_of(group, name) + counts.get((group, name), 0) * stride
-        by_group[group] = max(by_group.get(group, 0), min(by_name[group, name] for name in names))
+        lowest = min(by_name[group, name] for name in names)
+        by_group[group] = max(by_group.get(group, 0), min(lowest, floors.get(group, lowest)))
     return Passes(by_name, by_group)
 
 

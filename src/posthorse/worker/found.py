@@ -34,6 +34,11 @@ class FoundLanes:
         for places in self._places.values():
             yield from places.items()
 
+    def place(self, number: int) -> int:
+        """The same for one lane; LAST for one that is not among them any more."""
+        priority = self._priorities.get(number)
+        return LAST if priority is None else self._places[priority][number]
+
     def __len__(self) -> int:
         return len(self._priorities)
 

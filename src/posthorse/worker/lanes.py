@@ -12,13 +12,14 @@ Pure: times are monotonic seconds that come in.
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from math import inf
 from operator import attrgetter
 
 from posthorse.rules.job import HIGHEST_PRIORITY, Lane
 from posthorse.rules.queues import DEFAULTS, QueueSettings
-from posthorse.rules.turns import Line, Passes, after_turns
+from posthorse.rules.turns import Group, Line, Passes, after_turns, next_lanes
 from posthorse.store.operations.claim import Claimed, Probe
 from posthorse.worker.found import FoundLanes
 from posthorse.worker.marks import Marks
@@ -33,6 +34,10 @@ FRESH_FOR = 1.0
 
 LOOK_SHARE = 50
 """A look into all of many lanes that took t seconds is followed by another after 50 t."""
+
+
+Sharing = dict[int, dict[str, dict[str, list[int]]]]
+"""Lanes by priority, queue and tenant."""
 
 
 class LaneBook:
@@ -78,6 +83,10 @@ class LaneBook:
         self._fresh_until = 0.0
         self._next_look = 0.0
         self._probed: Sequence[int] = ()
+        self._floors: Mapping[Group, int] = {}
+        """Where those stand whom the last probes left out."""
+        self._arranged: Sharing | None = None
+        """The lanes that were found, as they share; None when that has to be put together anew."""
         self.is_partial = False
         """True when the last probes left out lanes that may have jobs."""
 
@@ -111,6 +120,8 @@ class LaneBook:
             for name, settings in self._queues.items()
             if settings.is_closed(now) or not settings.fits(self._labels)
         )
+        if self._closed != before:
+            self._arranged = None
         return bool(before - self._closed)
 
     def settings(self, queue: str) -> QueueSettings:
@@ -147,6 +158,7 @@ class LaneBook:
         boosted = {number: priorities[number] + steps for number, steps in self._boosts.items()}
         served = {number: place for number, place in heads.items() if number in priorities}
         self._found.learn(served, ChainMap(boosted, priorities) if boosted else priorities)
+        self._arranged = None
         self._is_fresh = self._gives_well = True
         self._next_look, self._fresh_until = now + LOOK_SHARE * seconds, now + FRESH_FOR
         self._marks.end(now, seconds)
@@ -156,7 +168,7 @@ class LaneBook:
         if self.has_many:
             return self._sorted(self._probes_found(now, room))
         self._marks.begin(now)
-        self.is_partial = False
+        self.is_partial, self._floors = False, {}
         return self._sorted(self._openings(self._lanes, now))
 
     def solo_probes(self) -> Sequence[Probe]:
@@ -181,7 +193,9 @@ class LaneBook:
     ) -> None:
         """Learns whose turn it was; `waiting` are the lanes that had jobs."""
         had_jobs = {number: line for number, line in lines.items() if number in waiting}
-        self.passes = after_turns([job.lane for job in claimed], had_jobs, self.weights, self.passes)
+        self.passes = after_turns([job.lane for job in claimed], had_jobs, self.weights, self.passes, self._floors)
+        if self.has_many:  # else they would be next at every claim, and keep others from it
+            self._forget([number for number in lines if number not in waiting and number not in self._shut])
 
     # ── gates ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -257,34 +271,83 @@ class LaneBook:
         return self._found.untouched > 0 or (len(self._found) > 0 and may_ask_again)
 
     def _probes_found(self, now: float, room: int) -> Sequence[Probe]:
-        """As many of the lanes that had jobs as jobs are wanted; where they take turns, all."""
-        wanted = len(self._found) if self.takes_turns else room
-        probes: list[Probe] = []
+        """As many of the lanes that had jobs as jobs are wanted, or of those who share."""
         self.is_partial = not self._is_fresh
-        lanes, closed, shut, boosts = self._lanes, self._closed, self._shut, self._boosts
-        for number, place in self._found:
-            lane = lanes[number]
-            if lane.queue in closed or (shut and shut.get(number, now) > now):
-                continue
-            if len(probes) == wanted:
-                self.is_partial = True
-                break
+        found = self._next_in_turn(now, room) if self.takes_turns else self._next_found(now, room)
+        lanes, boosts = self._lanes, self._boosts
+        probes: list[Probe] = []
+        for number, place in found:
             # What was found may have committed late, and stand before the mark.
             after = min(self._start(number, now), place - 1) if self._marks.are_kept else 0
-            probes.append(Probe(number, after, lane.priority + boosts.get(number, 0) if boosts else lane.priority))
+            probes.append(Probe(number, after, lanes[number].priority + boosts.get(number, 0)))
         self._probed = [probe.lane for probe in probes]
         return probes
+
+    def _open_found(self, now: float) -> Iterator[tuple[int, int]]:
+        """Lanes that had jobs, are open and not shut, with the places of their heads."""
+        lanes, closed, shut = self._lanes, self._closed, self._shut
+        for number, place in self._found:
+            if not (lanes[number].queue in closed or (shut and shut.get(number, now) > now)):
+                yield number, place
+
+    def _next_found(self, now: float, room: int) -> Iterable[tuple[int, int]]:
+        found = list(islice(self._open_found(now), room + 1))
+        self.is_partial = self.is_partial or len(found) > room
+        return found[:room]
+
+    def _next_in_turn(self, now: float, room: int) -> Iterable[tuple[int, int]]:
+        if self._shut or self._boosts:  # these change from claim to claim
+            sharing = self._sharing(self._open_found(now))
+        else:
+            sharing = self._arranged = self._arranged or self._sharing(self._open_found(now))
+        chosen = next_lanes(sharing, self.weights, self.passes, room)
+        self._floors = chosen.floors
+        self.is_partial = self.is_partial or not chosen.is_all
+        return [(number, self._found.place(number)) for number in chosen.lanes]
+
+    def _sharing(self, found: Iterable[tuple[int, int]]) -> Sharing:
+        sharing: Sharing = {}
+        for number, _ in found:
+            priority, queue, tenant = self._share_of(number)
+            sharing.setdefault(priority, {}).setdefault(queue, {}).setdefault(tenant, []).append(number)
+        return sharing
+
+    def _share_of(self, number: int) -> tuple[int, str, str]:
+        lane = self._lanes[number]
+        tenant = lane.tenant if lane.queue in self._fair else ""
+        return lane.priority + self._boosts.get(number, 0), lane.queue, tenant
+
+    def _forget(self, numbers: Collection[int]) -> None:
+        """These have no jobs any more."""
+        self._found.forget(numbers)
+        if not numbers or self._arranged is None:
+            return
+        if self._boosts:
+            self._arranged = None
+            return
+        for number in numbers:
+            priority, queue, tenant = self._share_of(number)
+            queues = self._arranged.get(priority, {})
+            tenants = queues.get(queue, {})
+            if number in tenants.get(tenant, ()):
+                tenants[tenant].remove(number)
+                if not tenants[tenant]:
+                    del tenants[tenant]
+                if not tenants:
+                    del queues[queue]
 
     def _note_found(self, claimed: Sequence[Claimed], *, exhausted: bool) -> None:
         gave = {job.lane for job in claimed}
         if not self._probed:
             self._found.clear()  # what is left there is closed: time to look elsewhere
+            self._arranged = None
         elif exhausted or not claimed:
-            self._found.forget(number for number in self._probed if number not in gave)
+            self._forget([number for number in self._probed if number not in gave])
         self._found.put_behind(gave)
         self._is_fresh = self._is_fresh and not claimed
 
     def _arrange_turns(self) -> None:
+        self._arranged = None
         served = {lane.queue: self.settings(lane.queue) for lane in self._lanes.values()}
         self.weights = {queue: settings.weight for queue, settings in served.items()}
         self._fair = frozenset(lane.queue for lane in self._lanes.values() if lane.tenant)
