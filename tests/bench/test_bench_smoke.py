@@ -44,6 +44,7 @@ FIGURES = {
     "async jobs, in 300 queues": "jobs/s",
     "1,000 async jobs in 200 queues": "jobs/s",
     "1,000 async jobs in 200 queues, which share by weight": "jobs/s",
+    "1,000 async jobs of 150 fair tenants": "jobs/s",
 }
 ON_SQLITE = {
     "claimed and completed 10 a batch": "jobs/s",

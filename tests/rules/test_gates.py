@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import posthorse as ph
 from posthorse.rules.gates import (
-    SECOND,
+    NANOSECONDS,
     Arrival,
     Need,
     Standing,
@@ -28,11 +28,13 @@ from posthorse.rules.gates import (
     waits_for_token,
 )
 
-STEPS = st.integers(1, 5 * SECOND)
+STEPS = st.integers(1, 5 * NANOSECONDS)
 BURSTS = st.integers(1, 9)
 
 
-@given(STEPS, BURSTS, st.lists(st.tuples(st.integers(0, 10 * SECOND), st.integers(0, 12)), min_size=1, max_size=15))
+@given(
+    STEPS, BURSTS, st.lists(st.tuples(st.integers(0, 10 * NANOSECONDS), st.integers(0, 12)), min_size=1, max_size=15)
+)
 def test_no_window_has_more_starts_than_its_rate_and_the_burst(
     step: int, burst: int, claims: list[tuple[int, int]]
 ) -> None:
@@ -49,7 +51,7 @@ def test_no_window_has_more_starts_than_its_rate_and_the_burst(
             assert last - first + 1 <= window / step + burst
 
 
-@given(STEPS, BURSTS, st.integers(0, 100 * SECOND), st.integers(0, 9))
+@given(STEPS, BURSTS, st.integers(0, 100 * NANOSECONDS), st.integers(0, 9))
 def test_who_waits_for_the_next_token_finds_it(step: int, burst: int, pause: int, taken: int) -> None:
     now = 10**18
     through = spent(0, now, step, min(taken, burst))
@@ -136,8 +138,8 @@ def test_a_named_limit_is_one_gate_wherever_it_is_declared() -> None:
 )
 def test_a_rate_lets_no_more_through_than_it_says(rate: str, starts: int) -> None:
     need = demand_of(ph.Rate(rate), "queue", "mail").need()
-    assert need.step * starts >= ph.Rate(rate).seconds * SECOND
-    assert (need.step - 1) * starts < ph.Rate(rate).seconds * SECOND
+    assert need.step * starts >= ph.Rate(rate).seconds * NANOSECONDS
+    assert (need.step - 1) * starts < ph.Rate(rate).seconds * NANOSECONDS
 
 
 # ── the tally ────────────────────────────────────────────────────────────────────────────────────────
@@ -186,7 +188,7 @@ def test_a_job_that_never_left_its_sequence_goes_on() -> None:
 
 
 def test_what_tokens_are_left_is_known_and_when_the_next_one_comes() -> None:
-    need = Need("rate", None, SECOND, 2, "lease", False)
+    need = Need("rate", None, NANOSECONDS, 2, "lease", False)
     gate = tally(need)
     assert gate.room(need) == 2
     assert gate.opens_in(need) is None
@@ -194,7 +196,7 @@ def test_what_tokens_are_left_is_known_and_when_the_next_one_comes() -> None:
     gate.admit(Arrival(None, 0, 2), [need])
     assert gate.room(need) == 0
     assert gate.opens_in(need) == 1.0
-    assert gate.after(need, 2) == (10**18 + 2 * SECOND, 10**18 + SECOND)
+    assert gate.after(need, 2) == (10**18 + 2 * NANOSECONDS, 10**18 + NANOSECONDS)
 
 
 def test_names_are_json() -> None:

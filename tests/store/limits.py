@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from posthorse.rules.gates import SECOND, Need, gate_name
+from posthorse.rules.gates import NANOSECONDS, Need, gate_name
 from posthorse.store.operations.through_gates import Candidate
 
 TWO = Need(gate_name("concurrency", "queue", "default"), 2, 0, 0, "lease", False)
-FAST = Need(gate_name("rate", "queue", "default"), None, SECOND, 3, "lease", False)
+FAST = Need(gate_name("rate", "queue", "default"), None, NANOSECONDS, 3, "lease", False)
 ONE_EACH = Need("concurrency", 1, 0, 0, "lease", True)
-RATE_EACH = Need("rate", None, 10 * SECOND, 1, "lease", True)
+RATE_EACH = Need("rate", None, 10 * NANOSECONDS, 1, "lease", True)
 IN_ORDER = Need("sequence", 1, 0, 0, "mend", True)
 PASSING = Need("sequence", 1, 0, 0, "end", True)
 

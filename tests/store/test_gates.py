@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from posthorse.rules.gates import SECOND, Need, budget_of, gate_name
+from posthorse.rules.gates import NANOSECONDS, Need, budget_of, gate_name
 from posthorse.rules.job import JobError, Lane, State
 from posthorse.rules.lifecycle import Lost, Policy, Raised, Spent, decide
 from posthorse.rules.limits import Rate
@@ -478,7 +478,7 @@ def test_many_runners_at_once_keep_every_limit_and_run_every_job(yard: Yard) -> 
 def test_a_rate_that_is_raised_forgets_what_the_old_one_gave_out(yard: Yard) -> None:
     yard.enqueue(9)
     runner = yard.runner()
-    hourly = FAST._replace(step=3600 * SECOND, burst=1)
+    hourly = FAST._replace(step=3600 * NANOSECONDS, burst=1)
     assert len(claim(yard, runner, 10, Rules(hourly)).claimed) == 1
     assert claim(yard, runner, 10, Rules(hourly)).claimed == []
     assert claim(yard, runner, 10, Rules(FAST)).claimed == []  # the bucket begins empty
@@ -504,7 +504,7 @@ def test_those_who_are_held_are_asked_anew_when_a_limit_of_their_queue_is_change
 def test_the_first_before_a_neglected_gate_tries_again(yard: Yard) -> None:
     """A limit in the code was raised while a long job holds its place: nobody leaves, and nobody says so."""
     a1, a2, a3 = enqueue(yard, "a", "a", "a")
-    claim(yard, yard.runner(lease=3600 * SECOND), 10, Rules(keyed=[ONE_EACH]))
+    claim(yard, yard.runner(lease=3600 * NANOSECONDS), 10, Rules(keyed=[ONE_EACH]))
     yard.pass_time(seconds=PATIENCE / 1_000_000 + 1)
     tend(yard)
     assert [yard.state(job) for job in (a1, a2, a3)] == [State.PROCESSING, State.PENDING, State.BLOCKED]
@@ -534,8 +534,8 @@ def test_held_jobs_that_were_given_the_same_place_are_all_lined_up(sqlite_yard: 
 @pytest.mark.parametrize("is_keyed", [True, False])
 def test_a_slow_rate_is_remembered_until_its_token_comes(yard: Yard, is_keyed: bool) -> None:
     """Though nobody passes its gate for an hour: who forgot it would let the next one through at once."""
-    hourly = (RATE_EACH if is_keyed else FAST)._replace(step=3600 * SECOND, burst=1)
-    rules, runner = Rules(keyed=[hourly]) if is_keyed else Rules(hourly), yard.runner(lease=7 * 3600 * SECOND)
+    hourly = (RATE_EACH if is_keyed else FAST)._replace(step=3600 * NANOSECONDS, burst=1)
+    rules, runner = Rules(keyed=[hourly]) if is_keyed else Rules(hourly), yard.runner(lease=7 * 3600 * NANOSECONDS)
     first, _ = enqueue(yard, "a", "a")
     passed = claim(yard, runner, 10, rules)
     assert [job.job for job in passed.claimed] == [first]
@@ -604,7 +604,7 @@ def test_a_failure_that_the_fence_refuses_takes_no_token_of_the_budget(yard: Yar
 def test_a_gate_that_somebody_tries_in_vain_is_neglected_all_the_same(yard: Yard) -> None:
     """Nobody passed it for long: its limit may have been changed, and newcomers must not hide that."""
     enqueue(yard, "a", "a")
-    rules, runner = Rules(keyed=[RATE_EACH._replace(step=3600 * SECOND)]), yard.runner(lease=3600 * SECOND)
+    rules, runner = Rules(keyed=[RATE_EACH._replace(step=3600 * NANOSECONDS)]), yard.runner(lease=3600 * NANOSECONDS)
     claim(yard, runner, 10, rules)
     yard.pass_time(seconds=PATIENCE / 1_000_000 + 1)
     enqueue(yard, "a")

@@ -22,7 +22,9 @@ from posthorse.rules.values.wire import encode_in_order, plain_numbers
 Until = Literal["lease", "end", "mend"]
 """When a slot is free again: with the lease; when the job is over; or when it is over and is no dead letter."""
 
-SECOND = 1_000_000_000
+NANOSECONDS = 1_000_000_000
+"""In a second."""
+
 SET_BACK = 1_000_000_000
 """Nanoseconds by which the store's clock must be behind the last passage of a gate to count as set back."""
 
@@ -95,7 +97,7 @@ def demand_of(limit: Rate | Concurrency, scope: Literal["queue", "kind"], name: 
     place = (scope, name) if limit.name is None else ("name", limit.name)
     per = () if limit.per is None else (_word(limit.per),)
     if isinstance(limit, Rate):
-        step = max(1, ceil(limit.seconds * SECOND / limit.count))
+        step = max(1, ceil(limit.seconds * NANOSECONDS / limit.count))
         return Demand(("rate", *place, *per), limit.per, step=step, burst=limit.capacity)
     return Demand(("concurrency", *place, *per), limit.per, most=limit.limit)
 
@@ -206,7 +208,7 @@ class Tally:
     def opens_in(self, need: Need) -> float | None:
         """Seconds until the next token comes; None where that is not what is missing."""
         _, at = self.after(need, self._entered.get(need.gate, 0))
-        return None if at is None or at <= self._now else (at - self._now) / SECOND
+        return None if at is None or at <= self._now else (at - self._now) / NANOSECONDS
 
     def _through(self, need: Need) -> int:
         """Up to when tokens are given out.

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
-from posthorse.rules.gates import SECOND, Arrival, Need, Standing, Tally
+from posthorse.rules.gates import NANOSECONDS, Arrival, Need, Standing, Tally
 from posthorse.rules.job import JobError, State
 from posthorse.rules.lifecycle import (
     GRAPH,
@@ -70,7 +70,7 @@ def life(chance: random.Random) -> Iterator[str]:
 
 def gate(chance: random.Random) -> Iterator[str]:
     """I13, I14: claims by many through one gate, with jobs that end now and then."""
-    step = chance.choice((1_000, SECOND // 3, SECOND, 60 * SECOND))
+    step = chance.choice((1_000, NANOSECONDS // 3, NANOSECONDS, 60 * NANOSECONDS))
     burst = chance.randint(1, 5)
     most = chance.choice((None, 1, 3))
     need = Need("gate", most, step, burst, "lease", is_keyed=False)

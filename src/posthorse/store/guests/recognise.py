@@ -8,8 +8,8 @@ from typing import cast
 from posthorse.store.guests.base import Guest
 from posthorse.store.guests.foreign import refuse_foreign_sqlite, refuse_stranger
 from posthorse.store.guests.sqlite import SqliteGuest
+from posthorse.store.other_sqlites import OTHER_SQLITES
 
-_OTHER_SQLITES = ("apsw", "pysqlite3", "sqlean", "sqlcipher3", "libsql", "libsql_experimental")
 _SQLALCHEMY = ("Connection", "Session", "AsyncConnection", "AsyncSession", "scoped_session", "async_scoped_session")
 _DJANGO = ("BaseDatabaseWrapper", "ConnectionProxy")
 
@@ -27,7 +27,7 @@ def _guest_on(connection: object) -> Guest | None:
         return SqliteGuest(connection)
     for kind in type(connection).__mro__:
         library, name = kind.__module__.partition(".")[0], kind.__name__
-        if library in _OTHER_SQLITES:
+        if library in OTHER_SQLITES:
             refuse_foreign_sqlite(connection)
         if library == "psycopg" and name in ("Connection", "AsyncConnection"):
             from posthorse.store.guests import psycopg

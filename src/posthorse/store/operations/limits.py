@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, cast
 
-from posthorse.rules.gates import SECOND, described, next_token, tokens
+from posthorse.rules.gates import NANOSECONDS, described, next_token, tokens
 from posthorse.store.base import Steps, ask, single_operation
 
 
@@ -45,5 +45,5 @@ def _limit_row(
     if not step:
         return LimitRow(described(gate), inside, most, None, None, None, held)
     left = max(0, tokens(through, now * 1000, step, burst))
-    opens_in = None if left else (next_token(through, step, burst) - now * 1000) / SECOND
+    opens_in = None if left else (next_token(through, step, burst) - now * 1000) / NANOSECONDS
     return LimitRow(described(gate), inside, None, left, burst, opens_in, held)

@@ -20,6 +20,7 @@ from posthorse.errors import StoreError
 from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, ask, drive
 from posthorse.store.committer import Answer
 from posthorse.store.connections import AsyncSqliteConnection
+from posthorse.store.other_sqlites import OTHER_SQLITES
 from posthorse.store.queries import Query, Value
 from posthorse.store.sqlite import beside, forks
 from posthorse.store.sqlite.connections import Session, StoreFile, pragma
@@ -34,8 +35,6 @@ OLDEST = (3, 35, 0)
 MIGRATION_SECONDS = 3600.0
 
 _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
-_OTHER_LIBRARIES = ("apsw", "pysqlite3", "sqlean", "sqlcipher3", "libsql_experimental")
-"""Modules that bring an SQLite of their own: on our file, beside ours, they would drop its locks."""
 
 
 class SqliteBackend:
@@ -175,7 +174,7 @@ class SqliteBackend:
             try:
                 return {
                     "library": sqlite3.sqlite_version,
-                    "other_libraries": ", ".join(name for name in _OTHER_LIBRARIES if name in sys.modules) or None,
+                    "other_libraries": ", ".join(name for name in OTHER_SQLITES if name in sys.modules) or None,
                     "journal_mode": pragma(connection, "journal_mode"),
                     "synchronous": _SYNCHRONOUS[int(pragma(connection, "synchronous"))],
                     "file_bytes": _size(self.path),
