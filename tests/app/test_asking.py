@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from dataclasses import fields
 
 import pytest
@@ -239,3 +240,51 @@ def test_a_forced_cancel_ends_a_job_whose_code_never_will(app: ph.Posthorse) -> 
         go.set()
     assert job.status().state == "cancelled"
     assert job.status().finished_at is not None
+
+
+def test_a_job_of_another_kind_is_not_found_by_this_one(app: ph.Posthorse) -> None:
+    @app.job
+    def number() -> int:
+        return 7
+
+    @app.job
+    def word() -> str:
+        return "seven"
+
+    @app.job(aliases=["old_number"])
+    def new_number() -> int:
+        return 8
+
+    job = number.enqueue()
+    wrong: list[Callable[[ph.Job[str]], object]] = [
+        lambda job: job.status(),
+        lambda job: job.result(timeout=0),
+        lambda job: job.attempts(),
+        lambda job: job.cancel(),
+        lambda job: job.retry(arguments={}),
+        lambda job: job.bad_items(),
+        lambda job: asyncio.run(job.astatus()),
+        lambda job: asyncio.run(job.aresult(timeout=0)),
+        lambda job: asyncio.run(job.acancel()),
+        lambda job: asyncio.run(job.aretry_bad_items()),
+    ]
+    for use in wrong:
+        with pytest.raises(ph.JobNotFound, match=f"job {job.id} is of the kind 'number' and not of 'word'"):
+            use(word.get_job(job.id))
+    assert job.status().state == "pending"
+    again = number.get_job(job.id)
+    assert again == job
+    with app.worker():
+        assert again.result(timeout=30) == 7
+    assert asyncio.run(number.get_job(job.id).aresult()) == 7
+    with pytest.raises(ph.JobNotFound, match="no job has the id"):
+        word.get_job("01936f5e-7c1a-7d2b-8e3f-0123456789ab").status()
+
+
+def test_a_job_under_an_old_name_is_found_by_its_kind(store_url: str) -> None:
+    before, after = ph.Posthorse(store_url), ph.Posthorse(store_url)
+    old = before.job(kind="old")(lambda: 1)
+    new = after.job(kind="new", aliases=["old"])(lambda: 1)
+    assert new.get_job(old.enqueue().id).status().kind == "old"
+    before.close()
+    after.close()

@@ -22,6 +22,7 @@ from posthorse.app.queues import Patience, Queue
 from posthorse.clock import Clock
 from posthorse.errors import InvalidOption, QueueFull
 from posthorse.rules.durations import Duration
+from posthorse.rules.elsewhere import no_attribute
 from posthorse.rules.filters import parse_filter
 from posthorse.rules.job import NewJob, checked_name
 from posthorse.rules.limits import Concurrency, Rate
@@ -68,6 +69,11 @@ class Posthorse:
             self.settings.url, schema=self.settings.schema, clock=clock, timeout=self.settings.store_timeout
         )
         self.gate = Admission(self.store, self.registry.queues)
+
+    if not TYPE_CHECKING:  # or every misspelt method would be one
+
+        def __getattr__(self, name: str) -> object:
+            raise no_attribute(self, "an application", name)
 
     def __copy__(self) -> Self:
         return self

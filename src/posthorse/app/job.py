@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from posthorse.app.attempts import aattempts_of, attempts_of
 from posthorse.app.editing import arebound, areplaced, rebound, replaced
-from posthorse.app.reading import abad_items_of, aoutcome_of, astatus_of, bad_items_of, outcome_of, status_of
+from posthorse.app.reading import (
+    abad_items_of,
+    aoutcome_of,
+    astatus_of,
+    bad_items_of,
+    check_kind,
+    outcome_of,
+    status_of,
+)
 from posthorse.clock import monotonic
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import Attempt, BadItem, State, Status
-from posthorse.store.operations import control
+from posthorse.store.operations import control, read
 from posthorse.store.operations.bad_items import retry_bad_items
 from posthorse.store.patience import waiting_at_most
 
@@ -28,8 +36,9 @@ FIRST_LOOK, LONGEST_PAUSE = 0.005, 0.25
 class Job(Generic[R]):
     """One job. `R` is what it returns."""
 
-    def __init__(self, app: Posthorse, job_id: str, *, created: bool = False) -> None:
+    def __init__(self, app: Posthorse, job_id: str, *, created: bool = False, kind: str | None = None) -> None:
         self._app = app
+        self._kind = kind  # what it must be, while that is not known
         self.id = job_id
         self.created = created
         """False when a key matched an earlier job, or a unique one was not over, which this handle then names."""
@@ -38,19 +47,19 @@ class Job(Generic[R]):
 
     def status(self) -> Status:
         """The job as it stands. Raises JobNotFound."""
-        return status_of(self._app, self.id)
+        return status_of(self._app, self._known())
 
     async def astatus(self) -> Status:
         """The job as it stands. Raises JobNotFound."""
-        return await astatus_of(self._app, self.id)
+        return await astatus_of(self._app, await self._aknown())
 
     def attempts(self) -> list[Attempt]:
         """Every run of the job's code, in order, with its evidence. Raises JobNotFound."""
-        return attempts_of(self._app, self.id)
+        return attempts_of(self._app, self._known())
 
     async def aattempts(self) -> list[Attempt]:
         """See `attempts`."""
-        return await aattempts_of(self._app, self.id)
+        return await aattempts_of(self._app, await self._aknown())
 
     def result(self, timeout: Duration | None = None) -> R:
         """Waits for the end and returns what the job returned.
@@ -60,7 +69,7 @@ class Job(Generic[R]):
         """
         if _is_in_loop():
             raise RuntimeError("result() would block the running event loop; use `await job.aresult()`")
-        patience = _Patience(self.id, timeout)
+        patience = _Patience(self._known(), timeout)
         while True:
             with waiting_at_most(patience.left):
                 outcome = outcome_of(self._app, self.id)
@@ -70,7 +79,7 @@ class Job(Generic[R]):
 
     async def aresult(self, timeout: Duration | None = None) -> R:
         """Waits for the end and returns what the job returned. Raises as `result`."""
-        patience = _Patience(self.id, timeout)
+        patience = _Patience(await self._aknown(), timeout)
         while True:
             with waiting_at_most(patience.left):
                 outcome = await aoutcome_of(self._app, self.id)
@@ -114,20 +123,22 @@ class Job(Generic[R]):
 
         arguments: those that are to be others from now on, by name. Raises JobNotFound, NotAllowed, InvalidArgument.
         """
-        return self._request("retry", arguments=None if arguments is None else replaced(self._app, self.id, arguments))
+        return self._request(
+            "retry", arguments=None if arguments is None else replaced(self._app, self._known(), arguments)
+        )
 
     async def aretry(self, *, arguments: Mapping[str, object] | None = None) -> State:
         """See `retry`."""
-        text = None if arguments is None else await areplaced(self._app, self.id, arguments)
+        text = None if arguments is None else await areplaced(self._app, await self._aknown(), arguments)
         return await self._arequest("retry", arguments=text)
 
     def retry_with(self, /, *args: object, **kwargs: object) -> State:
         """The same with these arguments in place of all that the job had. Raises as `retry`."""
-        return self._request("retry", arguments=rebound(self._app, self.id, args, kwargs))
+        return self._request("retry", arguments=rebound(self._app, self._known(), args, kwargs))
 
     async def aretry_with(self, /, *args: object, **kwargs: object) -> State:
         """See `retry_with`."""
-        text = await arebound(self._app, self.id, args, kwargs)
+        text = await arebound(self._app, await self._aknown(), args, kwargs)
         return await self._arequest("retry", arguments=text)
 
     def discard(self) -> State:
@@ -142,11 +153,11 @@ class Job(Generic[R]):
 
     def bad_items(self, *, limit: int = 100, after: BadItem | None = None) -> list[BadItem]:
         """Items that the job tolerated, by loop and number; `after` is the last one that was read before."""
-        return bad_items_of(self._app, self.id, limit=limit, after=after)
+        return bad_items_of(self._app, self._known(), limit=limit, after=after)
 
     async def abad_items(self, *, limit: int = 100, after: BadItem | None = None) -> list[BadItem]:
         """See `bad_items`."""
-        return await abad_items_of(self._app, self.id, limit=limit, after=after)
+        return await abad_items_of(self._app, await self._aknown(), limit=limit, after=after)
 
     def retry_bad_items(self) -> State:
         """Lets a completed or failed job run again with its bad items alone; those that succeed are forgotten.
@@ -154,12 +165,12 @@ class Job(Generic[R]):
         A failed job goes on where it stopped after them. Raises JobNotFound, NotAllowed.
         """
         store = self._app.store
-        return store.run(retry_bad_items(self.id, channel=store.backend.channel))
+        return store.run(retry_bad_items(self._known(), channel=store.backend.channel))
 
     async def aretry_bad_items(self) -> State:
         """See `retry_bad_items`."""
         store = self._app.store
-        return await store.arun(retry_bad_items(self.id, channel=store.backend.channel))
+        return await store.arun(retry_bad_items(await self._aknown(), channel=store.backend.channel))
 
     def __repr__(self) -> str:
         return f"<Job {self.id}>"
@@ -170,14 +181,29 @@ class Job(Generic[R]):
     def __hash__(self) -> int:
         return hash(self.id)
 
+    def _known(self) -> str:
+        """The id, of a job that is known to be of the kind that was asked for. Raises JobNotFound."""
+        if self._kind is not None:
+            check_kind(self._app, self.id, self._kind, self._app.store.read(read.job(self.id)))
+            self._kind = None
+        return self.id
+
+    async def _aknown(self) -> str:
+        if self._kind is not None:
+            check_kind(self._app, self.id, self._kind, await self._app.store.aread(read.job(self.id)))
+            self._kind = None
+        return self.id
+
     def _request(self, action: control.Request, *, force: bool = False, arguments: str | None = None) -> State:
         store = self._app.store
-        asked = control.request(self.id, action, force=force, channel=store.backend.channel, arguments=arguments)
+        asked = control.request(self._known(), action, force=force, channel=store.backend.channel, arguments=arguments)
         return store.run(asked)
 
     async def _arequest(self, action: control.Request, *, force: bool = False, arguments: str | None = None) -> State:
         store = self._app.store
-        asked = control.request(self.id, action, force=force, channel=store.backend.channel, arguments=arguments)
+        asked = control.request(
+            await self._aknown(), action, force=force, channel=store.backend.channel, arguments=arguments
+        )
         return await store.arun(asked)
 
 

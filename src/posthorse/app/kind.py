@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Generic, Literal, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Literal, Never, ParamSpec, Self, TypeVar
 
 import msgspec
 
@@ -16,6 +16,7 @@ from posthorse.errors import InvalidOption
 from posthorse.rules.apart import NOTHING, value_of
 from posthorse.rules.arguments.annotations import attribute_of
 from posthorse.rules.durations import Duration, as_timedelta
+from posthorse.rules.elsewhere import no_attribute
 from posthorse.rules.gates import need_of_sequence
 from posthorse.rules.job import Lane, NewJob, Options, checked_name, checked_priority
 from posthorse.rules.keys import WHOLE_APP, Key, as_key
@@ -27,6 +28,7 @@ from posthorse.rules.registry import (
     checked_budget,
     checked_span,
     checked_tags,
+    unknown_of_using,
 )
 from posthorse.rules.retry import Backoff, as_backoff
 from posthorse.rules.unique import Unique, check_names, checked_unique, fingerprint, identity_of, remembered
@@ -81,6 +83,11 @@ class Kind(Generic[P, R]):
         """The name under which jobs of this kind are stored."""
         return self._registered.kind
 
+    if not TYPE_CHECKING:  # or every misspelt method would be one
+
+        def __getattr__(self, name: str) -> object:
+            raise no_attribute(self, repr(self), name)
+
     def bind(self, /, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         """Checks arguments against the signature and holds them for later. Raises InvalidArgument, TooLarge."""
         arguments = self._registered.signature.encode(args, kwargs)
@@ -116,6 +123,7 @@ class Kind(Generic[P, R]):
         sequence: str | InSequence | None = None,
         connection: UserConnection | None = None,
         block: Duration | None = None,
+        **unknown: Never,
     ) -> Kind[P, R]:
         """The same kind with other options; what is left out stays. Raises InvalidOption.
 
@@ -130,6 +138,8 @@ class Kind(Generic[P, R]):
         connection: the job becomes part of the transaction that is open there, and exists if that is committed;
         of sqlite3, psycopg, asyncpg, SQLAlchemy (a Session too) or Django, to the store's own database.
         """
+        for name in unknown:
+            raise unknown_of_using(name, _OF_USING)
         changes: dict[str, object] = {}
         if queue is not None:
             changes["queue"] = checked_name(queue, what="queue")
@@ -170,8 +180,10 @@ class Kind(Generic[P, R]):
         return self._with(replace(self._overrides, **changes))  # type: ignore[arg-type]  # each checked above
 
     def get_job(self, job_id: str) -> Job[R]:
-        """A job of this kind by its id; it is looked up at first use."""
-        return cast("Job[R]", self._app.get_job(job_id))
+        """A job of this kind by its id; it is looked up at first use, and one of another kind is JobNotFound, too."""
+        from posthorse.app.job import Job  # here, because jobs are handles of kinds
+
+        return Job(self._app, self._app.get_job(job_id).id, kind=self.kind)
 
     def __repr__(self) -> str:
         return f"<Kind {self.kind!r}>"
@@ -242,7 +254,7 @@ class JobFunction(Kind[P, R], Generic[P, R, Q, S]):
             if name != "__wrapped__":  # not there yet
                 with suppress(AttributeError):
                     return attribute_of(self.__wrapped__, name)
-            raise AttributeError(f"{self!r} has no attribute {name!r}", name=name, obj=self)
+            raise no_attribute(self, repr(self), name)
 
     def __reduce__(self) -> str | tuple[object, ...]:
         if is_found(self, self.__module__, self.__qualname__):
@@ -282,6 +294,9 @@ class Overrides:
     sequence: InSequence | None = None
     connection: UserConnection | None = None
     block: float = 0.0
+
+
+_OF_USING = tuple(name for name in Overrides.__dataclass_fields__)
 
 
 def _template(registered: Registered, overrides: Overrides, options: str | None) -> NewJob:

@@ -186,6 +186,18 @@ def _bad_item(row: bad_items.BadItemRow) -> BadItem:
     )
 
 
+def check_kind(app: Posthorse, job_id: str, kind: str, row: read.JobRow | None) -> None:
+    """Raises JobNotFound for a job that is not there, or is of another kind than the one that was asked."""
+    if row is None:
+        raise not_found(job_id)
+    found = app.registry[row.kind].kind if row.kind in app.registry else row.kind  # old rows may have an alias
+    if found != kind:
+        raise JobNotFound(
+            f"job {job_id} is of the kind {row.kind!r} and not of {kind!r}, so its result is another type; ask its own "
+            "kind, or app.get_job(…)"
+        )
+
+
 def not_found(job_id: str) -> JobNotFound:
     """The error for an id that the store does not know."""
     return JobNotFound(f"no job has the id {job_id!r} in this store; is POSTHORSE_URL the one it was enqueued to?")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +14,7 @@ from posthorse.errors import DuplicateKind, InvalidOption, UnknownKind
 from posthorse.rules.arguments.never import never_stored
 from posthorse.rules.arguments.signature import Signature
 from posthorse.rules.durations import Duration, as_timedelta
+from posthorse.rules.elsewhere import advice
 from posthorse.rules.job import DEFAULT_QUEUE, checked_name, checked_priority
 from posthorse.rules.limits import Concurrency, Rate, Sequence, as_concurrency, as_rate, as_sequence
 from posthorse.rules.queues import NAMES, DeclaredQueues
@@ -211,13 +212,20 @@ def make_kind_options(values: Mapping[str, object]) -> KindOptions:
         if name not in _CHECKS:
             if name in NAMES:
                 raise InvalidOption(f"{name} is said of a queue and not of a kind: app.queue(…, {name}=…)")
-            near = difflib.get_close_matches(name, _CHECKS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known are kind, {', '.join(_CHECKS)}"
-            raise InvalidOption(f"@app.job has no option {name!r}{hint}")
+            hint = advice(name, _CHECKS, listed=f"known are kind, {', '.join(_CHECKS)}")
+            raise InvalidOption(f"@app.job has no option {name!r}; {hint}")
     checked = {name: _CHECKS[name](value) for name, value in values.items() if value is not None}
     if not isinstance(checked.get("backoff", _PLAIN), Backoff):
         checked["backoff_function"] = checked.pop("backoff")
     return KindOptions(**checked)  # type: ignore[arg-type]  # each checked by name
+
+
+def unknown_of_using(name: str, known: Collection[str]) -> InvalidOption:
+    """The error for an option that `using` does not have."""
+    if name in _CHECKS or name == "kind":
+        return InvalidOption(f"using() cannot change {name}; it is said where the kind is declared: @app.job({name}=…)")
+    hint = advice(name, known, listed=f"known are {', '.join(known)}")
+    return InvalidOption(f"using() has no option {name!r}; {hint}")
 
 
 def checked_budget(value: object, *, name: str) -> int:

@@ -1,0 +1,111 @@
+"""What others call what Posthorse has: words of Celery, RQ, Dramatiq, Huey, Procrastinate and arq, answered with ours.
+
+A misspelt word is answered with the nearest one that is known; a word that is right elsewhere, with what it is here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+
+OPTIONS = {
+    "max_retries": "max_attempts=, which counts the first try, too: 3 retries are max_attempts=4",
+    "retries": "max_attempts=, which counts the first try, too: 3 retries are max_attempts=4",
+    "retry": "max_attempts= and backoff=",
+    "max_tries": "max_attempts=",
+    "attempts": "max_attempts=",
+    "retry_delay": "backoff=",
+    "default_retry_delay": "backoff=",
+    "retry_backoff": "backoff=",
+    "retry_backoff_max": 'backoff=ph.Backoff(max="10m")',
+    "retry_jitter": "backoff=ph.Backoff(jitter=…)",
+    "min_backoff": "backoff=ph.Backoff(base=…)",
+    "max_backoff": "backoff=ph.Backoff(max=…)",
+    "autoretry_for": "retry_on=",
+    "retry_when": "retry_on=, or backoff= with a function",
+    "dont_autoretry_for": "give_up_on=",
+    "throws": "give_up_on=",
+    "countdown": "delay=, of using(…)",
+    "delay": "delay=, of using(…): kind.using(delay=…).enqueue(…)",
+    "defer_by": "delay=, of using(…)",
+    "_defer_by": "delay=, of using(…)",
+    "schedule_in": "delay=, of using(…)",
+    "eta": "run_at=, of using(…): an aware datetime",
+    "defer_until": "run_at=, of using(…)",
+    "_defer_until": "run_at=, of using(…)",
+    "schedule_at": "run_at=, of using(…)",
+    "name": "kind=, of @app.job",
+    "task_name": "kind=, of @app.job",
+    "actor_name": "kind=, of @app.job",
+    "queue_name": "queue=",
+    "_queue_name": "queue=",
+    "routing_key": "queue=",
+    "task_id": "key=, of using(…): the same key gives the same job",
+    "job_id": "key=, of using(…): the same key gives the same job",
+    "_job_id": "key=, of using(…): the same key gives the same job",
+    "queueing_lock": "unique=",
+    "unique_key": "unique=ph.Unique(by=…)",
+    "lock": "sequence=, of using(…): one after the other",
+    "soft_time_limit": "timeout=",
+    "time_limit": 'timeout=; or kill_after=, with isolation="process"',
+    "job_timeout": "timeout=",
+    "ttl": "expires=",
+    "max_age": "expires=",
+    "_expires": "expires=",
+    "rate_limit": "rate=",
+    "max_concurrency": "concurrency=",
+    "meta": "tags=",
+    "args": "the arguments themselves: kind.enqueue(1, 2)",
+    "kwargs": "the arguments themselves: kind.enqueue(name=1)",
+    "bind": "a first parameter ctx: ph.Context",
+    "pass_context": "a first parameter ctx: ph.Context",
+    "context": "a first parameter ctx: ph.Context",
+    "acks_late": "always so: a job whose worker died is run again",
+    "ignore_result": "always kept; a job that returns nothing keeps nothing",
+    "store_results": "always kept; a job that returns nothing keeps nothing",
+}
+"""Options of decorators and of single calls."""
+
+METHODS = {
+    "delay": "enqueue(…)",
+    "adelay": "aenqueue(…)",
+    "apply_async": "using(…).enqueue(…)",
+    "send": "enqueue(…)",
+    "asend": "aenqueue(…)",
+    "send_with_options": "using(…).enqueue(…)",
+    "defer": "enqueue(…)",
+    "defer_async": "aenqueue(…)",
+    "configure": "using(…)",
+    "options": "using(…)",
+    "schedule": "using(delay=…).enqueue(…), or app.schedule(kind.bind(…), …)",
+    "enqueue_in": "using(delay=…).enqueue(…)",
+    "enqueue_at": "using(run_at=…).enqueue(…)",
+    "s": "bind(…)",
+    "si": "bind(…)",
+    "signature": "bind(…)",
+    "message": "bind(…)",
+    "call_local": "a plain call: kind(…)",
+    "fn": "a plain call: kind(…)",
+    "apply": "a plain call: kind(…)",
+    "map": "app.enqueue_many([kind.bind(each) for each in …])",
+    "task": "job: @app.job",
+    "actor": "job: @app.job",
+    "periodic_task": "schedule(…)",
+    "AsyncResult": "get_job(…)",
+}
+"""Methods of kinds and of applications."""
+
+
+def advice(name: str, known: Collection[str], *, elsewhere: dict[str, str] = OPTIONS, listed: str = "") -> str:
+    """What to write in place of a name that is not known; reads on after `; `. `listed` tells of all that are known."""
+    if name in elsewhere and name not in known:
+        return f"here that is {elsewhere[name]}"
+    if near := difflib.get_close_matches(name, known, n=1):
+        return f"did you mean {near[0]!r}?"
+    return listed
+
+
+def no_attribute(holder: object, words: str, name: str) -> AttributeError:
+    """The error for a method that a kind or an application does not have; `words` name it."""
+    told = "" if name.startswith("_") else advice(name, dir(type(holder)), elsewhere=METHODS)
+    return AttributeError(f"{words} has no attribute {name!r}{'; ' if told else ''}{told}", name=name, obj=holder)

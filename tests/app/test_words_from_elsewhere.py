@@ -1,0 +1,81 @@
+"""Words of other job systems, and misspelt ones, are answered with ours wherever an option or a method is named."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+import posthorse as ph
+from posthorse.rules.elsewhere import OPTIONS
+
+
+@pytest.fixture
+def lone(sqlite_url: str) -> ph.Posthorse:
+    """An application whose store is never opened."""
+    return ph.Posthorse(sqlite_url)
+
+
+@pytest.fixture
+def kind(lone: ph.Posthorse) -> Any:  # noqa: ANN401 - asked for what it does not have
+    @lone.job
+    def welcome(user_id: int) -> None: ...
+
+    return welcome
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("max_retries", r"max_attempts=, which counts the first try, too: 3 retries are max_attempts=4"),
+        ("retry_delay", "backoff="),
+        ("autoretry_for", "retry_on="),
+        ("queue_name", "queue="),
+        ("countdown", "delay="),
+        ("eta", "run_at="),
+        ("rate_limit", "rate="),
+        ("soft_time_limit", "timeout="),
+        ("queueing_lock", "unique="),
+    ],
+)
+def test_options_are_answered_with_ours(lone: ph.Posthorse, kind: Any, name: str, ours: str) -> None:  # noqa: ANN401
+    with pytest.raises(ph.InvalidOption, match=f"@app.job has no option '{name}'; here that is {ours}"):
+        cast("Any", lone).job(**{name: 3})
+    with pytest.raises(ph.InvalidOption, match=rf"using\(\) has no option '{name}'; here that is {ours}"):
+        kind.using(**{name: 3})
+
+
+def test_no_word_of_ours_is_taken_for_one_of_others(kind: Any) -> None:  # noqa: ANN401
+    kind.using(delay=1, expires=2, key="a", unique=True, tenant="t", block=1)
+    assert not {"queue", "key", "expires", "timeout", "backoff", "tags", "rate", "concurrency", "unique"} & set(OPTIONS)
+
+
+def test_what_is_said_where_a_kind_is_declared_is_told_so(kind: Any) -> None:  # noqa: ANN401
+    with pytest.raises(ph.InvalidOption, match=r"cannot change retry_on; .* declared: @app.job\(retry_on=…\)"):
+        kind.using(retry_on=ValueError)
+    with pytest.raises(ph.InvalidOption, match=r"using\(\) has no option 'zzz'; known are queue, priority"):
+        kind.using(zzz=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("delay", r"here that is enqueue\(…\)"),
+        ("apply_async", r"here that is using\(…\).enqueue\(…\)"),
+        ("send", "here that is enqueue"),
+        ("defer", "here that is enqueue"),
+        ("s", "here that is bind"),
+        ("enqeue", "did you mean 'enqueue'"),
+    ],
+)
+def test_methods_are_answered_with_ours(kind: Any, name: str, told: str) -> None:  # noqa: ANN401
+    for one in (kind, kind.using(priority=1)):
+        with pytest.raises(AttributeError, match=f"<Kind 'welcome'> has no attribute '{name}'; {told}"):
+            getattr(one, name)
+    assert getattr(kind, "zzz", None) is None
+
+
+def test_so_are_methods_of_an_application(lone: ph.Posthorse) -> None:
+    for name, told in (("task", "here that is job: @app.job"), ("migrat", "did you mean 'migrate'")):
+        with pytest.raises(AttributeError, match=f"an application has no attribute '{name}'; {told}"):
+            getattr(lone, name)
