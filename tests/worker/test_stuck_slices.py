@@ -69,13 +69,15 @@ def test_a_stuck_slice_is_paused_by_force_and_resumed_from_the_last_committed_on
 def test_interruptions_without_progress_end_in_a_message_that_says_so(sqlite_url: str) -> None:
     app = ph.Posthorse(sqlite_url, lease="6s", max_interruptions=3)
     interruptions: list[int] = []
+    away = ph.StoreUnreachable("the network is down")
+    away.where = app.store.where  # its own
 
     @app.job
     def long(ctx: ph.Context) -> None:
         for batch in ctx.slices(range(4), size=2):
             if batch[0] == 2:
                 interruptions.append(ctx.progress.done)
-                raise ph.StoreUnreachable("the network is down")
+                raise away
 
     with app.worker():
         job = long.enqueue()
