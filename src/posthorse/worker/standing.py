@@ -71,14 +71,14 @@ class Standing:
     @property
     def done(self) -> int:
         """Items done, over all loops, or as the job told."""
-        return self._told[0] if self._told else sum(loop.done for loop in self._known())
+        return self._told[0] if self._told else sum(loop.done for loop in self.loops.values() if not loop.is_missing)
 
     @property
     def total(self) -> int | None:
         """Items in all, when every loop that has begun knows its own."""
         if self._told:
             return self._told[1]
-        totals = [loop.total for loop in self._known()]
+        totals = [loop.total for loop in self.loops.values() if not loop.is_missing]
         return None if not totals or None in totals else sum(total for total in totals if total is not None)
 
     def declare(self, name: str) -> None:
@@ -128,9 +128,6 @@ class Standing:
             standing.retried = done.retried
             if done.retried >= standing.retry_upto:
                 standing.retried = standing.retry_upto = 0
-
-    def _known(self) -> list[LoopStanding]:
-        return [loop for loop in self.loops.values() if not loop.is_missing]
 
     def encode(self, loop: str | None) -> Checkpoint:
         """As the store takes it, with a slice of this loop or without one. Raises TooLarge, UsageError."""
