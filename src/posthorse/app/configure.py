@@ -74,6 +74,8 @@ def _from_file() -> dict[str, object]:
     if path is None:
         return {}
     try:
+        if stat.S_ISFIFO(path.stat().st_mode):  # to open one waits for whoever writes
+            raise InvalidSettings(f"{path} is a pipe and not a file; write the settings into a file")
         with path.open("rb") as file:
             content = file.read(LARGEST_FILE + 1)  # no more: it may be a device without an end
         if len(content) > LARGEST_FILE:
@@ -100,7 +102,7 @@ def _file() -> Path | None:
 def _from_toml(path: Path, text: str) -> dict[str, object]:
     try:
         return cast("dict[str, object]", tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
         raise InvalidSettings(f"{path} is no valid TOML: {error}") from error
 
 

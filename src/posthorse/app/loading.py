@@ -56,6 +56,8 @@ def find_target() -> tuple[str, str] | None:
     if target := os.environ.get(VARIABLE):
         return target, VARIABLE
     try:
+        if not Path(PROJECT_FILE).is_file():  # to open a pipe waits for whoever writes
+            return None
         text = Path(PROJECT_FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None
@@ -63,7 +65,7 @@ def find_target() -> tuple[str, str] | None:
         return None
     try:
         project = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
         raise InvalidSettings(f"{PROJECT_FILE} is no valid TOML: {error}") from error
     return _target_of(project)
 
