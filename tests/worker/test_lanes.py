@@ -313,3 +313,12 @@ def test_few_lanes_are_all_looked_into_each_time() -> None:
     lanes.probes(10.0, 1)
     lanes.note([claimed(7, 1)], room=1, now=10.1, seconds=5.0)
     assert len(lanes.probes(10.2, 1)) == FEW
+
+
+def test_a_lane_whose_head_is_young_again_counts_no_higher_than_it_is() -> None:
+    """Whoever took the old head: another runner tells nobody."""
+    lanes = book()
+    lanes.age({1: 10_000_000_000})
+    assert {probe.lane: probe.priority for probe in lanes.probes(10.0, 1)}[1] > 7
+    lanes.age({1: 1})
+    assert {probe.lane: probe.priority for probe in lanes.probes(10.1, 1)}[1] == 0

@@ -460,7 +460,9 @@ def test_what_is_still_being_decided_as_the_worker_ends_is_written(
     assert [job.status().state for job in jobs] == ["failed"] * 3
 
 
-def test_a_cancel_is_heard_by_a_job_that_was_asked_to_pause_before(app: ph.Posthorse) -> None:
+def test_a_cancel_is_heard_by_a_job_that_was_asked_to_pause_before(
+    app: ph.Posthorse, caplog: pytest.LogCaptureFixture
+) -> None:
     began = threading.Event()
 
     @app.job
@@ -478,3 +480,4 @@ def test_a_cancel_is_heard_by_a_job_that_was_asked_to_pause_before(app: ph.Posth
         assert asked.wait(30)
         job.cancel()
         until_state(job, "cancelled")
+    assert "did not end when it was to" not in caplog.text  # it heard, and had not to be ended by force
