@@ -136,6 +136,19 @@ def test_rates_and_retry_budgets_go_on_after_the_clock_was_set_back(app: ph.Post
         until(lambda: are_over(jobs))
 
 
+def test_those_who_are_held_before_a_gate_go_on_though_nobody_else_comes(
+    app: ph.Posthorse, clock: SteppingClock
+) -> None:
+    @app.job(rate=ph.Rate("2/s", per="user"))
+    async def paced(user: str) -> None: ...
+
+    with app.worker():
+        jobs = app.enqueue_many([paced.bind("a") for _ in range(8)])
+        until(lambda: any(job.status().state == "blocked" for job in jobs))
+        clock.step(-HOUR)
+        until(lambda: all(job.status().state.is_final for job in jobs))
+
+
 def test_a_place_in_a_sequence_is_behind_those_given_before_the_clock_was_set_back(
     app: ph.Posthorse, clock: SteppingClock
 ) -> None:
