@@ -190,3 +190,26 @@ def test_what_is_late_but_not_too_late_is_started(app: ph.Posthorse) -> None:
     app.store.clock.advance(timedelta(seconds=30))
     with app.worker():
         job.result(timeout=30)
+
+
+def test_a_job_that_never_started_and_is_retried_expires_from_then_on(app: ph.Posthorse) -> None:
+    @app.job(expires="1m")
+    def fresh() -> int:
+        return 7
+
+    one, other = fresh.enqueue(), fresh.enqueue()
+    one.cancel()
+    other.cancel()
+    app.store.clock.advance(timedelta(hours=1))
+    one.retry()
+    other.retry()
+    with app.worker():
+        assert one.result(timeout=30) == 7
+        assert other.result(timeout=30) == 7
+    late = fresh.enqueue()
+    late.cancel()
+    late.retry()
+    app.store.clock.advance(timedelta(hours=1))
+    with app.worker():
+        until_state(late, "cancelled")
+    assert str(late.status().reason).startswith("expired")

@@ -248,10 +248,12 @@ WHERE id = :job
 RETURNING version, run_at
 
 -- ## revive
--- Starts the budgets of a finished job anew; the epoch rises so that nothing older can write.
+-- Starts the budgets of a finished job anew; the epoch rises so that nothing older can write. One that was never started
+-- may be started from now on: that is where the time counts from after which it expires.
 UPDATE @jobs SET
     state = :state, version = version + 1, epoch = epoch + 1, errors = 0, crashes = 0, losses = 0,
-    reason = :reason, run_at = :now + CAST(:wait AS bigint), finished_at = NULL, result = NULL, lane = :lane
+    reason = :reason, finished_at = NULL, result = NULL, lane = :lane,
+    run_at = :now + CASE WHEN started_at IS NULL THEN coalesce(CAST(:wait AS bigint), 0) ELSE CAST(:wait AS bigint) END
 WHERE id = :job
 RETURNING version, run_at
 
