@@ -13,7 +13,7 @@ import msgspec
 from posthorse.store.base import Ask, Rows
 from posthorse.store.guests.base import Parameters, Style
 from posthorse.store.queries import Dialect, Queries, Query, Row, Statement, Value
-from posthorse.store.sqlite.binding import NUMBERS_ARE_NAMES, by_number
+from posthorse.store.sqlite.binding import bound
 
 _PLACEHOLDERS: Mapping[Style, Callable[[int], str]] = {
     Style.NUMBERED: lambda number: f"?{number}",
@@ -74,9 +74,7 @@ class Phrasing:
         if self._style is Style.PLAIN:
             order = [int(number) for number in _NAMED.findall(statement.sql)]
             return _NAMED.sub("%s", statement.sql), [given[number - 1] for number in order]
-        if self._style is Style.NUMBERED and NUMBERS_ARE_NAMES:
-            return statement.sql, by_number(given)
-        return statement.sql, given
+        return statement.sql, bound(given) if self._style is Style.NUMBERED else given
 
 
 def _with_doubled_percents(table: Callable[[str], str], name: str) -> str:

@@ -15,3 +15,8 @@ NUMBERS_ARE_NAMES = (3, 12) <= sys.version_info[:3] < (3, 12, 4)
 def by_number(given: Sequence[T]) -> Mapping[str, T]:
     """Parameters in order, by what such a Python calls them."""
     return {str(number): value for number, value in enumerate(given, 1)}
+
+
+def bound(given: Sequence[T]) -> Sequence[T] | Mapping[str, T]:
+    """Return parameters as this Python takes them for a statement with numbers."""
+    return by_number(given) if NUMBERS_ARE_NAMES else given
