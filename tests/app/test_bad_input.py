@@ -356,7 +356,7 @@ def test_bad_option_inside_a_job_is_an_error_of_that_job_alone(sqlite_url: str) 
         job = hasty.enqueue()
         with pytest.raises(ph.JobFailed, match="InvalidOption: delay is -1; it must lie between"):
             job.result(timeout=20)
-        assert job.status().reason == "failed in 2 attempts"
+        assert job.status().reason == "gave up: InvalidOption would come again: the call itself is wrong"
         assert fine.enqueue().result(timeout=20) == "fine"
     assert app.jobs("kind:fine").count() == 1
     app.close()

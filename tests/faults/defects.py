@@ -21,6 +21,7 @@ from posthorse.rules.job import NewJob
 from posthorse.store import queries
 from posthorse.store.base import Steps
 from posthorse.store.operations import submit
+from posthorse.store.sqlite import statements
 from posthorse.worker.running import Running
 from posthorse.worker.slices import Batch, Slices
 
@@ -35,6 +36,8 @@ def plant(name: str | None) -> None:
     """Plants one defect in this process, or none."""
     if name is not None:
         _DEFECTS[name]()
+        # Runners import their store before the application, and these hold the blocks as they were then.
+        statements._queries = queries.Queries(statements.DIALECT)
 
 
 def _no_fence() -> None:

@@ -118,6 +118,13 @@ def test_a_slice_whose_transaction_took_too_long_is_halved_and_a_retry_begins_wi
     assert sizes[len(before)][0] == 1
 
 
+def lost_worker(app: ph.Posthorse) -> ph.StoreUnreachable:
+    """The error of a job whose own store is away: what a lost worker counts as, too."""
+    error = ph.StoreUnreachable("as if the worker were lost")
+    error.where = app.store.where
+    return error
+
+
 @pytest.mark.parametrize(("slice_time", "expected"), [(None, [4, 4, 4, 4]), ("1h", [4, 2, 1, 1])])
 def test_a_slice_whose_worker_is_lost_is_halved_where_its_size_is_free(
     sqlite_url: str, slice_time: str | None, expected: list[int]
@@ -131,7 +138,7 @@ def test_a_slice_whose_worker_is_lost_is_halved_where_its_size_is_free(
             if 7 in batch:
                 sizes.append(len(batch))
                 if len(sizes) < 4:
-                    raise ph.StoreUnreachable("as if the worker were lost")
+                    raise lost_worker(app)
 
     with app.worker():
         long.enqueue().result(timeout=30)
@@ -183,7 +190,7 @@ def test_a_checkpoint_within_a_slice_does_not_hide_that_it_was_cut_short(sqlite_
                 sizes.append(len(batch))
                 ctx.checkpoint()
                 if len(sizes) < 4:
-                    raise ph.StoreUnreachable("as if the worker were lost")
+                    raise lost_worker(app)
 
     with app.worker():
         long.enqueue().result(timeout=30)

@@ -189,19 +189,22 @@ class Server:
         return connection
 
     def _connect(self, patience: float, *, is_planned: bool | None = None) -> Connection:
-        connection = None
         try:
             connection = psycopg.connect(self._conninfo_within(patience), autocommit=True)
+        except psycopg.OperationalError as error:
+            raise unreachable(error) from error
+        try:
             _adapt(connection)
             self._probe(connection)
             if self.is_pooled:
                 connection.prepare_threshold = None
             elif is_planned is not None:
                 connection.execute(session_settings(connection.info.server_version, is_planned=is_planned))
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            if connection is not None:
-                connection.close()
-            raise unreachable(error) from error
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+                raise unreachable(error) from error
+            raise
         return connection
 
     def _conninfo_within(self, patience: float) -> str:

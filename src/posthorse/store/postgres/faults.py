@@ -77,6 +77,13 @@ def is_collision(error: Exception) -> bool:
     return isinstance(error, Disturbed | pg_errors.DeadlockDetected | pg_errors.SerializationFailure)
 
 
+def is_read_only(error: Exception) -> bool:
+    """True for what a server says that takes no writes: in a transaction, and where one is begun during recovery."""
+    if isinstance(error, pg_errors.FeatureNotSupported):
+        return error.diag.source_function == "call_bool_check_hook"  # that of transaction_read_only
+    return isinstance(error, pg_errors.ReadOnlySqlTransaction)
+
+
 def is_there_already(error: Exception) -> bool:
     """True where a job was to be inserted that an earlier commit wrote, whose reply was lost: perhaps just now."""
     return isinstance(error, pg_errors.UniqueViolation) and error.diag.table_name == "jobs"
@@ -140,6 +147,11 @@ def explained(error: Exception) -> Exception:
         return StoreError(
             "a lease kept ending without its job, or stands without one: the store was changed by hand or is damaged; "
             "run `posthorse doctor`"
+        )
+    if is_read_only(error):
+        return StoreError(
+            f"this PostgreSQL server is read-only, as a standby is ({text_of(error)}), and nothing was written; let "
+            "the address name the primary, or several hosts with target_session_attrs=read-write"
         )
     if isinstance(error, psycopg.Error):
         return StoreError(f"PostgreSQL refused, and nothing was written: {text_of(error)}")
