@@ -140,6 +140,19 @@ def test_doctor_leaves_a_store_without_tables_alone(shop: Shop) -> None:
     assert shop.app.store.schema_version() is None
 
 
+def test_store_that_is_not_the_applications_own_is_told(shop: Shop, tmp_path: Path) -> None:
+    other = f"sqlite:///{tmp_path}/other.db"
+    shop.done("migrate", "--app", "shop:app", "--url", other)
+    told = cast("dict[str, list[dict[str, str]]]", shop.json("doctor", "--app", "shop:app", "--url", other))["checks"]
+    [address] = [check for check in told if check["name"] == "address"]
+    assert address["verdict"] == "warning"
+    assert f"--url leads to {tmp_path}/other.db" in address["finding"]
+    assert f"own store is {tmp_path}/jobs.db" in address["finding"]
+    shop.close()
+    shop.forget()
+    assert verdicts(shop)["address"] == "ok"
+
+
 def test_migrate_says_what_it_did(any_shop: Shop) -> None:
     any_shop.done("migrate")
     result = any_shop.run("migrate")

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -127,6 +128,19 @@ def test_worker_greets_works_and_stops_when_told(shop: Shop) -> None:
     assert "1 × 3 at once" in words
     assert "kinds   anything, broken, count" in words
     assert other.status().state == "pending"
+
+
+def test_worker_of_another_store_than_the_applications_tells_both(shop: Shop, tmp_path: Path) -> None:
+    worker = shop.start("worker", "--url", f"sqlite:///{tmp_path}/other.db")
+    try:
+        assert worker.stderr is not None
+        words = ""
+        while "runner 0 started" not in words and (line := worker.stderr.readline()):
+            words += line
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        worker.communicate(timeout=30)
+    assert f"--url leads to {tmp_path}/other.db, but the application's own store is {tmp_path}/jobs.db" in words
 
 
 @pytest.mark.parametrize(

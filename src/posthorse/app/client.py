@@ -17,6 +17,7 @@ from posthorse.app.declaring import JobDecorator
 from posthorse.app.job import Job
 from posthorse.app.jobs import Jobs
 from posthorse.app.kind import Call, JobFunction
+from posthorse.app.origin import Origin
 from posthorse.app.pickling import application_at, place_of
 from posthorse.app.queues import Patience, Queue
 from posthorse.clock import Clock
@@ -62,11 +63,15 @@ class Posthorse:
 
     def __init__(self, url: str | None = None, *, clock: Clock | None = None, **settings: object) -> None:
         given = settings if url is None else {"url": url, **settings}
-        self.settings, said_of_queues = load(given)
+        self.settings, said_of_queues, self.origin = load(given)
         self.registry = Registry()
         self.registry.queues.read_file(said_of_queues)
         self.store = Store(
-            self.settings.url, schema=self.settings.schema, clock=clock, timeout=self.settings.store_timeout
+            self.settings.url,
+            schema=self.settings.schema,
+            clock=clock,
+            timeout=self.settings.store_timeout,
+            is_named=self.origin.is_named,
         )
         self.gate = Admission(self.store, self.registry.queues)
 
@@ -318,6 +323,7 @@ class Posthorse:
         """Points the application at another store; handles made before keep working, on the new one."""
         self.store.close()
         self.settings = msgspec.structs.replace(self.settings, url=url)
+        self.origin = Origin(url, is_named=True, is_in_code=True, overruled=self.origin.overruled)
         self.store = Store(
             url, schema=self.settings.schema, clock=self.store.clock, timeout=self.settings.store_timeout
         )

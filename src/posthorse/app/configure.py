@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from posthorse.app.origin import Origin
 from posthorse.errors import InvalidOption, InvalidSettings
 from posthorse.rules.queues import Layer, checked_layers
 from posthorse.rules.settings import Settings, make_settings
@@ -23,10 +24,11 @@ DEEPEST = 20
 
 
 class Configuration(NamedTuple):
-    """What an application is told: its settings, and what the file says of its queues."""
+    """What an application is told: its settings, what the file says of its queues, and what named its store."""
 
     settings: Settings
     queues: Mapping[str, Layer]
+    origin: Origin
 
 
 def load_settings(given: Mapping[str, object]) -> Settings:
@@ -36,13 +38,18 @@ def load_settings(given: Mapping[str, object]) -> Settings:
 
 def load(given: Mapping[str, object]) -> Configuration:
     """The whole configuration. Raises InvalidSettings."""
-    values = {**_from_file(), **_from_environment(os.environ), **given}
+    environment = _from_environment(os.environ)
+    values = {**_from_file(), **environment, **given}
     queues = values.pop("queues", {})
     try:
         layers = checked_layers(queues)
     except InvalidOption as error:
         raise InvalidSettings(f"the configuration cannot be used: {error}") from None
-    return Configuration(make_settings(values), layers)
+    settings = make_settings(values)
+    in_code, variable = given.get("url"), environment.get("url")
+    overruled = variable if in_code is not None and isinstance(variable, str) else None
+    origin = Origin(settings.url, is_named="url" in values, is_in_code=in_code is not None, overruled=overruled)
+    return Configuration(settings, layers, origin)
 
 
 def exposed_file() -> Path | None:

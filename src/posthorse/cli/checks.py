@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from posthorse import ids
+from posthorse.app.origin import Apart
 from posthorse.cli.files import FileFacts, Holder
 from posthorse.cli.words import span
 from posthorse.store.migrate import SCHEMA_VERSION
@@ -63,6 +64,13 @@ def warning(name: str, finding: str, advice: str) -> Check:
 def problem(name: str, finding: str, advice: str) -> Check:
     """Does not work, or puts jobs at risk."""
     return Check(name, Verdict.ERROR, finding, advice)
+
+
+def address_check(stores: Apart | None) -> Check:
+    """Whether this process, the application and the environment mean one store."""
+    if stores is None:
+        return ok("address", "no second store is named")
+    return warning("address", *stores)
 
 
 # ── the store ────────────────────────────────────────────────────────────────────────────────────────

@@ -16,10 +16,12 @@ import click
 from posthorse import ids
 from posthorse.app.client import Posthorse
 from posthorse.app.configure import exposed_file
+from posthorse.app.origin import apart
 from posthorse.cli.bounded import Looks, TookTooLong
 from posthorse.cli.checks import (
     Check,
     Verdict,
+    address_check,
     blocked_check,
     clock_check,
     files_check,
@@ -157,6 +159,7 @@ def _why(error: Exception) -> str:
 
 def _examine(app: Posthorse, looks: Looks) -> Iterator[Check]:
     yield looks.at("secrets", _secrets)
+    yield address_check(apart(app))
     store = app.store
     where = clean(store.where)
     if store.is_sqlite:

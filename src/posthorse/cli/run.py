@@ -89,6 +89,8 @@ def run(
     ends_at = None if timeout is None else time.monotonic() + checked_span(timeout, name="--timeout")
     _check_usage(kind, resume, key, is_new)
     app = open_application(target, url)
+    if quiet:
+        click.get_current_context().with_resource(_silence())
     if resume is not None:
         job = go_on(app, find_id(app, resume))
     else:
@@ -104,8 +106,6 @@ def run(
     neighbour = None if waits or job.is_new else Neighbour(app, job.id)
     with ExitStack() as opened:
         stop = opened.enter_context(stopped_by_signals(ends_at))
-        if quiet:
-            opened.enter_context(_silence())
         prints = opened.enter_context(open(os.devnull, "w", encoding="utf-8")) if quiet else sys.stderr
         look = _work(app, job.id, _shown(quiet, sys.stderr), stop, neighbour, prints)
     code = _report(app, look, stop, neighbour, timeout, as_json, tell=(lambda _: None) if quiet else say)

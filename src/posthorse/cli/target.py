@@ -10,6 +10,7 @@ import click
 
 from posthorse.app.client import Posthorse
 from posthorse.app.loading import find_target, load_application
+from posthorse.app.origin import lead_to
 from posthorse.errors import InvalidSettings, StoreUnreachable
 from posthorse.rules.values.misfit import short
 from posthorse.store.sqlite.beside import raise_if_lost
@@ -119,7 +120,7 @@ def be_patient(app: Posthorse, seconds: float = 30.0) -> None:
 def _application(target: str | None, url: str | None) -> Posthorse:
     app = load_application(named_target(target))
     if url is not None:
-        app.use_url(url)
+        lead_to(app, url)
     return app
 
 

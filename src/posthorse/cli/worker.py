@@ -9,6 +9,7 @@ import click
 
 from posthorse.app.client import Posthorse
 from posthorse.app.loading import load_application
+from posthorse.app.origin import lead_to
 from posthorse.cli.options import size_options
 from posthorse.cli.screen import clean, out_json, say
 from posthorse.cli.target import json_option, named_target, target_options
@@ -73,7 +74,7 @@ def worker(
     named = named_target(target)
     app = load_application(named)
     if url is not None:
-        app.use_url(url)
+        lead_to(app, url)
     if as_json:
         out_json(
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,6 +105,21 @@ def _file_of(path: str) -> Path:
         return Path(path).absolute()
     except OSError as error:
         raise InvalidSettings(f"the current folder, where {name} would lie, is gone: {error.strerror}") from error
+
+
+def is_same(one: str, other: str) -> bool:
+    """Whether two addresses name the same store, as far as they show: whoever enters, and how, does not count."""
+    return _named_by(one) == _named_by(other)
+
+
+def _named_by(url: str) -> tuple[str, ...]:
+    scheme, _, rest = url.partition("://")
+    if scheme == "sqlite":
+        return scheme, os.path.realpath(rest[1:])
+    place, _, options = rest.partition("?")
+    servers, _, database = place.rpartition("@")[2].partition("/")
+    chosen = sorted(one for one in options.split("&") if one.partition("=")[0] in ("host", "port", "dbname", "service"))
+    return "postgresql", servers.removesuffix(":5432").replace("127.0.0.1", "localhost"), database, *chosen
 
 
 def shown(url: str) -> str:

@@ -6,6 +6,7 @@ Owns what happens to its connections in a forked child, and which transaction ca
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -36,6 +37,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+log = logging.getLogger("posthorse")
+
+MADE_BY_DEFAULT = (
+    "nothing names a store, so a new, empty one was made: %s. Set POSTHORSE_URL for every process that enqueues or "
+    "works, or write ph.Posthorse(url)"
+)
+
 _joined: ContextVar[Joined | None] = ContextVar("posthorse_joined", default=None)
 _stores: WeakSet[Store] = WeakSet()
 _abandoned: list[object] = []
@@ -46,9 +54,17 @@ class Store:
     """One store, usable from threads, coroutines and forked children, from its construction on."""
 
     def __init__(
-        self, url: str, *, schema: str = "posthorse", clock: Clock | None = None, timeout: float | None = None
+        self,
+        url: str,
+        *,
+        schema: str = "posthorse",
+        clock: Clock | None = None,
+        timeout: float | None = None,
+        is_named: bool = True,
     ) -> None:
         self.url = url
+        self.is_named = is_named
+        """False when the address is the default, because nothing names a store."""
         self.timeout = timeout
         """Seconds that a call waits for a store that is away; None: as fits where it is made."""
         self.schema = schema
@@ -226,11 +242,15 @@ class Store:
 
     def migrate(self) -> int:
         """Makes the schema or brings it up to date; answers with the number of steps taken."""
+        is_new = False
         if self.is_sqlite:
+            is_new = not is_there(self.backend.path)  # type: ignore[union-attr]  # SQLite's
             make_folder(self.backend.path)  # type: ignore[union-attr]  # SQLite's
         with self.backend.migrating() as (execute, run_script):
             steps = migrate.migrate(_Migration(self.backend.dialect.name, execute, run_script), self.where)
         self._remember()
+        if is_new and not self.is_named:
+            log.warning(MADE_BY_DEFAULT, self.backend.path)  # type: ignore[union-attr]  # SQLite's
         return steps
 
     def schema_version(self) -> int | None:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from posthorse.app.client import Posthorse
 from posthorse.app.loading import load_application
+from posthorse.app.origin import apart, lead_to
 from posthorse.clock import monotonic, until_tick
 from posthorse.errors import PosthorseError
 from posthorse.maintenance.dead_letters import DeadLetterLooks
@@ -85,7 +86,9 @@ def supervise(
     try:
         app = load_application(target)
         if url is not None:
-            app.use_url(url)
+            lead_to(app, url)
+        if (stores := apart(app)) is not None:
+            log.warning("%s; %s", *stores)
     except PosthorseError as error:
         log.error("%s", error)
         return 2
