@@ -12,12 +12,15 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from posthorse.store.operations.runners import Runner, register
 from tests.cli.conftest import Shop
+from tests.cli.test_doctor import verdicts
 from tests.waiting import until, until_state
 
 
@@ -141,6 +144,26 @@ def test_worker_of_another_store_than_the_applications_tells_both(shop: Shop, tm
         worker.send_signal(signal.SIGTERM)
         worker.communicate(timeout=30)
     assert f"--url leads to {tmp_path}/other.db, but the application's own store is {tmp_path}/jobs.db" in words
+
+
+def test_worker_of_another_application_with_the_same_kinds_is_told_of(shop: Shop) -> None:
+    shop.done("migrate")
+    places = {"welcome": "bank.mail:welcome"}
+    bank = Runner(str(uuid.uuid4()), "bank:1", "h", 1, "0", 2, (), ("welcome",), places=places)
+    shop.app.store.run(register(bank, lease=600_000_000))
+    worker = shop.start("worker", "-q", "mail")
+    told = ""
+    try:
+        assert worker.stderr is not None
+        while "bank.mail" not in told and (told := worker.stderr.readline()):
+            pass
+        found = verdicts(shop)
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        worker.communicate(timeout=30)
+    assert "kind welcome is shop:welcome here and bank.mail:welcome in worker bank:1" in told
+    assert found["namesakes"] == "warning"
+    assert verdicts(shop)["namesakes"] == "ok"
 
 
 @pytest.mark.parametrize(

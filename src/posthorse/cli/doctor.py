@@ -51,6 +51,7 @@ from posthorse.cli.work_checks import (
     dead_letter_check,
     due_check,
     free_places,
+    namesake_check,
     stalled_check,
     unfit_check,
     unserved_checks,
@@ -244,6 +245,7 @@ def _work(app: Posthorse, looks: Looks) -> Iterator[Check]:
     waiting = sum(queue.waiting for queue in queues)
     lease = timedelta(seconds=app.settings.lease)
     yield worker_check(rows, lease, waiting)
+    yield namesake_check(rows, lease)
     yield from unserved_checks(unserved, looks.at("kinds", lambda: _waited(app, unserved)))
     limits = looks.at("stalled", lambda: store.read(limits_at_work(1_000)))
     now = looks.at("stalled", lambda: store.read(store_now()))

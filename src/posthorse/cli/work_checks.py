@@ -13,6 +13,7 @@ from posthorse.cli.checks import Check, ok, problem, warning
 from posthorse.cli.words import span
 from posthorse.rules.growth import Deaths
 from posthorse.rules.job import State
+from posthorse.rules.namesakes import Serving, all_namesakes
 from posthorse.store.operations.queues import QueueRow
 from posthorse.store.operations.read import Unserved, WorkerRow
 
@@ -86,6 +87,24 @@ def unserved_checks(unserved: Sequence[Unserved], unknown_for: timedelta) -> Ite
         )
     else:
         yield ok("labels", "every label that a waiting queue asks for is had by a worker")
+
+
+def namesake_check(rows: Sequence[WorkerRow], lease: timedelta) -> Check:
+    """Kinds of the same name that living workers run with the code of two applications."""
+    found = all_namesakes(Serving(row.worker, row.queues, row.places) for row in _alive(rows, lease))
+    if not found:
+        return ok("namesakes", "no two workers run different code under one name")
+    named = "; ".join(
+        f"{one.kind} is {one.place} in {one.worker} and {one.other_place} in {one.other_worker}"
+        for one in found[:MOST_LISTED]
+    )
+    more = f"; and {len(found) - MOST_LISTED:,} more" if len(found) > MOST_LISTED else ""
+    return warning(
+        "namesakes",
+        f"workers of the same queues run different code: {named}{more}",
+        "two applications that share a store need different names, queues or schemas; where the function was "
+        "moved, this ends with the deploy",
+    )
 
 
 def stalled_check(queues: Sequence[QueueRow], places: int, *, is_limited: bool) -> Check:

@@ -17,6 +17,7 @@ from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.elsewhere import advice
 from posthorse.rules.job import DEFAULT_QUEUE, checked_name, checked_priority
 from posthorse.rules.limits import Concurrency, Rate, Sequence, as_concurrency, as_rate, as_sequence
+from posthorse.rules.namesakes import place_of
 from posthorse.rules.queues import NAMES, DeclaredQueues
 from posthorse.rules.retry import Backoff, BackoffFunction, checked_backoff, checked_errors
 from posthorse.rules.sizes import Size, as_bytes, size_text
@@ -103,6 +104,10 @@ class Registry:
             near = difflib.get_close_matches(kind, self._by_name, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known are: {', '.join(sorted(self)) or 'none'}"
             raise UnknownKind(f"this application has no kind {kind!r}{hint}") from None
+
+    def places(self) -> dict[str, str]:
+        """Where the functions of the kinds are defined, as `module:function`; without those that are in no module."""
+        return {kind: place for kind, one in sorted(self._by_name.items()) if (place := place_of(one.function))}
 
     def __contains__(self, kind: object) -> bool:
         return kind in self._by_name

@@ -20,10 +20,12 @@ from posthorse.app.logs import keep_loggers
 from posthorse.clock import monotonic
 from posthorse.errors import InvalidOption, PosthorseError, SchemaMismatch, StoreError
 from posthorse.maintenance.dead_letters import DeadLetterLooks
+from posthorse.maintenance.namesakes import tell_of_namesakes
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.maintenance.sweep import Sweeper
 from posthorse.rules.job import checked_name
 from posthorse.rules.lifecycle import Policy
+from posthorse.rules.namesakes import Serving
 from posthorse.rules.queues import as_labels
 from posthorse.rules.registry import Registry
 from posthorse.rules.settings import Settings
@@ -156,6 +158,9 @@ class EmbeddedWorker:
         sweeping = asyncio.create_task(sweeper.run_forever())
         scheduler = Scheduler(self._store, {} if is_alone else self._registry.schedules, queues)
         scheduling = asyncio.create_task(scheduler.run_forever())
+        looks_for_namesakes = not is_alone and not self._started.is_set()
+        mine = Serving(runner.worker, runner.queues, runner.places if looks_for_namesakes else {})
+        looking = asyncio.create_task(tell_of_namesakes(self._store, mine, lease=settings.lease))
         self._started.set()
         try:
             await work.run()
@@ -164,7 +169,8 @@ class EmbeddedWorker:
             await asyncio.to_thread(heart.stop)
             sweeping.cancel()
             scheduling.cancel()
-            await asyncio.gather(sweeping, scheduling, return_exceptions=True)
+            looking.cancel()
+            await asyncio.gather(sweeping, scheduling, looking, return_exceptions=True)
             await retire_quietly(self._store, runner.id)
         return work.is_lost and not self._is_stopping
 
@@ -197,6 +203,7 @@ def make_runner(
         concurrency=concurrency,
         queues=queues,
         kinds=sorted(registry),
+        places=registry.places(),
         labels=[f"{name}={value}" for name, value in labels.items()],
     )
 

@@ -70,6 +70,7 @@ class RunnerProcess:
             concurrency=plan.concurrency,
             queues=plan.assignment.queues,
             kinds=sorted(app.registry),
+            places=app.registry.places(),
             labels=plan.assignment.labels,
         )
         self._work = Loop(

@@ -24,10 +24,12 @@ from posthorse.app.origin import apart, lead_to
 from posthorse.clock import monotonic, until_tick
 from posthorse.errors import PosthorseError
 from posthorse.maintenance.dead_letters import DeadLetterLooks
+from posthorse.maintenance.namesakes import tell_of_namesakes
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.maintenance.sweep import Sweeper
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Policy
+from posthorse.rules.namesakes import Serving
 from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
 from posthorse.worker import orphans
 from posthorse.worker.burial import bury
@@ -120,6 +122,7 @@ class Supervisor:
         self._has_worked = False
         self._failed_starts = 0
         self._exit_code = 0
+        self._looking: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._waiting = worker_waiting(app.settings.store_timeout)
@@ -152,8 +155,9 @@ class Supervisor:
             await asyncio.to_thread(self._heart.stop)
             sweeping.cancel()
             scheduling.cancel()
-            if reaping is not None:
-                reaping.cancel()
+            for task in (reaping, self._looking):
+                if task is not None:
+                    task.cancel()
             await asyncio.gather(sweeping, scheduling, return_exceptions=True)
         return self._exit_code
 
@@ -229,9 +233,16 @@ class Supervisor:
         for message in messages:
             child.hear(message)
             if "ready" in message:
+                if not self._has_worked:
+                    self._look_for_namesakes()
                 self._has_worked = True
                 child.pulse = self._pulse(child)
                 self._heart.add(child.pulse)
+
+    def _look_for_namesakes(self) -> None:
+        """Look once, when a runner is on the list: of two workers that start together one finds the other there."""
+        mine = Serving(self._worker, self._assignment.queues, self._registry.places())
+        self._looking = asyncio.create_task(tell_of_namesakes(self._store, mine, lease=self._settings.lease))
 
     def _pulse(self, child: Child) -> Pulse:
         return Pulse(

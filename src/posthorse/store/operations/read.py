@@ -9,6 +9,7 @@ from typing import NamedTuple, cast
 import msgspec
 
 from posthorse.rules.job import State
+from posthorse.rules.namesakes import split_places
 from posthorse.rules.queues import DEFAULTS, Layer, QueueSettings, as_labels
 from posthorse.rules.waiting import Server
 from posthorse.store.base import Ask, Steps, ask, ask_rows, operation, single_operation
@@ -89,6 +90,8 @@ class WorkerRow(NamedTuple):
     queues: list[str]
     kinds: list[str]
     silent_for: int
+    places: Mapping[str, str] = {}
+    """Where the functions of its kinds are defined."""
 
 
 class Unserved(NamedTuple):
@@ -281,7 +284,7 @@ def unserved(settings: Mapping[str, QueueSettings] | None = None) -> Steps[list[
     living: list[tuple[list[str], list[str], dict[str, str]]] = []
     for row in (yield ask("what_the_living_serve")):
         queues, kinds, labels = map(_decode_names, cast("tuple[str, str, str]", row))
-        living.append((queues, kinds, as_labels(labels)))
+        living.append((queues, split_places(kinds)[0], as_labels(labels)))
     found: list[Unserved] = []
     for (queue, kind), count in sorted(waiting.items()):
         knowing = [(queues, labels) for queues, kinds, labels in living if kind in kinds]
@@ -298,7 +301,7 @@ def takers() -> Steps[Takers]:
     servers: list[Server] = []
     for queues, kinds, labels, is_full in (yield ask("who_takes_jobs")):
         names = [_decode_names(cast("str", text)) for text in (queues, kinds, labels)]
-        servers.append(Server(names[0], names[1], as_labels(names[2]), bool(is_full)))
+        servers.append(Server(names[0], split_places(names[1])[0], as_labels(names[2]), bool(is_full)))
     layers = yield from live_layers().start()
     return Takers(servers, layers, cast("int", (yield ask("now"))[0][0]))
 
@@ -324,10 +327,12 @@ def _by_id(found: Sequence[Row], state: State) -> Steps[list[JobRow]]:
 
 
 def _worker_row(row: Row) -> WorkerRow:
-    stored = WorkerRow._make(row)
+    stored = WorkerRow(*row)  # type: ignore[arg-type]  # as selected
+    kinds, places = split_places(_decode_names(cast("str", stored.kinds)))
     return stored._replace(
         is_idle=bool(stored.is_idle),
         is_draining=bool(stored.is_draining),
         queues=_decode_names(cast("str", stored.queues)),
-        kinds=_decode_names(cast("str", stored.kinds)),
+        kinds=kinds,
+        places=places,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from posthorse.clock import monotonic
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Spent
+from posthorse.rules.namesakes import with_places
 from posthorse.store.base import Steps, ask, ask_rows, operation, quiet, single_operation
 from posthorse.store.operations.submit import home_of
 from posthorse.store.queries import Row
@@ -28,6 +29,8 @@ class Runner(msgspec.Struct, frozen=True):
     queues: Sequence[str]
     kinds: Sequence[str]
     labels: Sequence[str] = ()
+    places: Mapping[str, str] = {}
+    """Where the functions of its kinds are defined, as far as that tells applications apart."""
 
 
 class Held(NamedTuple):
@@ -71,7 +74,7 @@ def register(runner: Runner, *, lease: int) -> Steps[None]:
         lease=lease,
         concurrency=runner.concurrency,
         queues=_json(runner.queues),
-        kinds=_json(runner.kinds),
+        kinds=_json(with_places(runner.kinds, runner.places)),
         labels=_json(runner.labels),
     )
 

@@ -1,0 +1,84 @@
+"""Kinds of the same name in different code: two applications on one store, which run each other's jobs. Pure.
+
+Each runner enters where its kinds' functions are defined. The same place is the same application, however old its code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+LONGEST_PLACE = 300
+_BETWEEN = "\n"
+"""Stands between a kind and its place in the list of a runner's kinds. No name of a kind has it."""
+
+
+class Serving(NamedTuple):
+    """What a living runner serves: these queues, or all of them, and where it has its kinds from."""
+
+    worker: str
+    queues: Sequence[str]
+    places: Mapping[str, str]
+
+
+class Namesake(NamedTuple):
+    """A kind that two workers take from the same queue and run with different code."""
+
+    kind: str
+    worker: str
+    place: str
+    other_worker: str
+    other_place: str
+
+
+def place_of(function: Callable[..., object]) -> str | None:
+    """Return `module:function`; None where another process would name it differently, or other functions the same."""
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+    if not (isinstance(module, str) and isinstance(name, str)) or module == "__main__" or "<" in name:
+        return None
+    place = f"{module}:{name}"
+    return place if place.isprintable() and len(place) <= LONGEST_PLACE else None
+
+
+def with_places(kinds: Sequence[str], places: Mapping[str, str]) -> list[str]:
+    """Put places among kinds. Older versions take each of these for one more kind, of which there are no jobs."""
+    return [*kinds, *(f"{kind}{_BETWEEN}{place}" for kind, place in places.items())]
+
+
+def split_places(stored: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+    """Take them apart again."""
+    kinds: list[str] = []
+    places: dict[str, str] = {}
+    for entry in stored:
+        kind, separator, place = entry.partition(_BETWEEN)
+        if separator:
+            places[kind] = place
+        else:
+            kinds.append(kind)
+    return kinds, places
+
+
+def namesakes(mine: Serving, others: Iterable[Serving]) -> Iterator[Namesake]:
+    """Find the kinds that another runner takes from a queue of this one, with other code."""
+    for other in others:
+        if mine.queues and other.queues and not set(mine.queues) & set(other.queues):
+            continue
+        for kind in sorted(mine.places.keys() & other.places.keys()):
+            if not _is_same(mine.places[kind], other.places[kind]):
+                yield Namesake(kind, mine.worker, mine.places[kind], other.worker, other.places[kind])
+
+
+def all_namesakes(servings: Iterable[Serving]) -> list[Namesake]:
+    """Find them among all runners, each pair of places once."""
+    distinct = {(tuple(one.queues), tuple(one.places.items())): one for one in servings}
+    found: dict[tuple[str, frozenset[str]], Namesake] = {}
+    for one, other in combinations(distinct.values(), 2):
+        for namesake in namesakes(one, [other]):
+            found.setdefault((namesake.kind, frozenset((namesake.place, namesake.other_place))), namesake)
+    return list(found.values())
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Also where one process has the module inside its package and the other has the folder of it on its path."""
+    return one == other or one.endswith(f".{other}") or other.endswith(f".{one}")
