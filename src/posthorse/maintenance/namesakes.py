@@ -32,8 +32,8 @@ async def tell_of_namesakes(store: Store, mine: Serving, *, lease: float) -> Non
             told.add((found.kind, found.other_place))
             log.warning(
                 "kind %s is %s here and %s in worker %s, so each may run the other's jobs. Two applications that "
-                "share a store need different names, queues or schemas; where the function was moved, this ends with the "
-                "deploy",
+                "share a store need different names, queues or schemas; where the function was moved, this ends with "
+                "the deploy",
                 found.kind,
                 found.place,
                 found.other_place,
