@@ -53,7 +53,7 @@ class Admission:
         self._draining: frozenset[str] = frozenset()
         self._gauges: dict[str, Gauge] = {}
         self._fair: frozenset[str] = frozenset()
-        self._learning = threading.Lock()
+        self._learning = threading.RLock()  # a signal handler may enqueue in the midst of it
 
     def terms(self, jobs: Sequence[NewJob]) -> Terms:
         """The terms for these jobs."""

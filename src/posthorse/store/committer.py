@@ -21,6 +21,7 @@ import msgspec
 
 from posthorse.errors import OutcomeUnknown, StoreError
 from posthorse.store.base import Operation, Steps, TryAgain
+from posthorse.store.reentry import alone
 
 T = TypeVar("T")
 
@@ -64,7 +65,7 @@ class Committer:
         loop = asyncio.get_running_loop()
         done = loop.create_future()
         ticket = _AsyncTicket(operation, loop, done)
-        if self._enter(ticket):
+        if alone(self._enter, ticket):
             self._wanted.put(True)
         await done
         return ticket.answer()
@@ -171,7 +172,7 @@ class Committer:
         while self._wanted.get():
             leader = self._leader
             if isinstance(leader, _AsyncTicket):  # or somebody was woken twice
-                self._lead(leader)
+                alone(self._lead, leader)
                 if leader.is_settled:
                     leader.ring()
 

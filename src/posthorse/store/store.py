@@ -29,6 +29,7 @@ from posthorse.store.guests.host import Host, store_identity
 from posthorse.store.joining import Joined, Visit
 from posthorse.store.operations.submit import lane_ids
 from posthorse.store.patience import Deadline, waiting_of_caller
+from posthorse.store.reentry import alone, raise_if_inside, uninterrupted
 from posthorse.store.sqlite.beside import raise_if_lost
 
 if TYPE_CHECKING:
@@ -88,14 +89,8 @@ class Store:
         """Runs an operation and returns once it is committed; inside `transaction`, as a part of that."""
         joined = self._joined()
         if joined is not None:
-            return joined.run(operation)
-        operation = self._with_deadline(operation)
-        try:
-            self._prepare(operation.deadline)
-            answer = self._committer.run(operation)
-        except StoreError as error:
-            self._signature.sign(error)
-            raise
+            return alone(joined.run, operation)
+        answer = uninterrupted(self._commit, self._with_deadline(operation))
         if not operation.is_quiet:
             self._tell()
         return answer
@@ -105,10 +100,11 @@ class Store:
         joined = self._joined()
         if joined is not None:
             return await joined.arun(operation)
+        raise_if_inside()
         operation = self._with_deadline(operation)
         try:
             if not self._is_checked:
-                await asyncio.to_thread(self._prepare, operation.deadline)
+                await asyncio.to_thread(alone, self._prepare, operation.deadline)
             answer = await self._committer.arun(operation)
         except StoreError as error:
             self._signature.sign(error)
@@ -121,15 +117,16 @@ class Store:
         """Runs an operation that only reads."""
         joined = self._joined()
         if joined is not None:
-            return joined.read(operation)
-        return self._read(self._with_deadline(operation))
+            return alone(joined.read, operation)
+        return uninterrupted(self._read, self._with_deadline(operation))
 
     async def aread(self, operation: Operation[T]) -> T:
         """The same for a coroutine."""
         joined = self._joined()
         if joined is not None:
             return await joined.aread(operation)
-        return await asyncio.to_thread(self._read, self._with_deadline(operation))
+        raise_if_inside()
+        return await asyncio.to_thread(alone, self._read, self._with_deadline(operation))
 
     def lanes(self, wanted: set[Lane]) -> dict[Lane, int]:
         """The numbers of lanes; they are made in a commit of their own, and remembered."""
@@ -138,10 +135,7 @@ class Store:
             making = lane_ids(sorted(missing, key=msgspec.structs.astuple))
             if self._makes_lanes_inside():
                 return {**self._lanes, **self.run(making)}  # may yet be rolled back
-            making = self._with_deadline(making)
-            with self._signature:
-                self._prepare(making.deadline)
-                self._lanes.update(self._committer.run(making))
+            self._lanes.update(uninterrupted(self._commit, self._with_deadline(making)))
         return self._lanes
 
     async def alanes(self, wanted: set[Lane]) -> dict[Lane, int]:
@@ -151,10 +145,11 @@ class Store:
             making = lane_ids(sorted(missing, key=msgspec.structs.astuple))
             if self._makes_lanes_inside():
                 return {**self._lanes, **await self.arun(making)}  # may yet be rolled back
+            raise_if_inside()
             making = self._with_deadline(making)
             with self._signature:
                 if not self._is_checked:
-                    await asyncio.to_thread(self._prepare, making.deadline)
+                    await asyncio.to_thread(alone, self._prepare, making.deadline)
                 self._lanes.update(await self._committer.arun(making))
         return self._lanes
 
@@ -169,7 +164,7 @@ class Store:
         """
         if connection is None:
             with self._signature:
-                self._prepare(self._deadline())
+                alone(self._prepare, self._deadline())
                 with self.backend.transaction(longest) as (own, execute):
                     joined = Joined(self._identity, execute)
                     with self._join(joined):
@@ -196,7 +191,7 @@ class Store:
         if connection is None:
             with self._signature:
                 if not self._is_checked:
-                    await asyncio.to_thread(self._prepare, self._deadline())
+                    await asyncio.to_thread(alone, self._prepare, self._deadline())
                 async with self.backend.atransaction(longest) as (own, execute):
                     joined = Joined(self._identity, None, execute)
                     with self._join(joined):
@@ -242,6 +237,9 @@ class Store:
 
     def migrate(self) -> int:
         """Makes the schema or brings it up to date; answers with the number of steps taken."""
+        return alone(self._migrate)
+
+    def _migrate(self) -> int:
         is_new = False
         if self.is_sqlite:
             is_new = not is_there(self.backend.path)  # type: ignore[union-attr]  # SQLite's
@@ -271,11 +269,22 @@ class Store:
 
     def close(self) -> None:
         """Closes all connections, after what was begun. Using the store again opens it anew."""
+        alone(self._close)
+
+    # ── private ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _commit(self, operation: Operation[T]) -> T:
+        try:
+            self._prepare(operation.deadline)
+            return self._committer.run(operation)
+        except StoreError as error:
+            self._signature.sign(error)
+            raise
+
+    def _close(self) -> None:
         self._committer.close()
         self.backend.close()
         self._committer = self._new_committer()
-
-    # ── private ──────────────────────────────────────────────────────────────────────────────────────
 
     def _new_backend(self) -> SqliteBackend | PostgresBackend:
         return backend_of(self.url, self.schema, self.clock, timeout=self.timeout)
@@ -292,7 +301,7 @@ class Store:
 
     def _tell_of(self, joined: Joined) -> None:
         if joined.has_news:
-            self.backend.ring()
+            alone(self.backend.ring)
             self._tell()
 
     def _joined(self) -> Joined | None:
@@ -328,9 +337,9 @@ class Store:
                 "app.migrate() where your application starts"
             )
         if guest.is_async:
-            await asyncio.to_thread(self._prepare, self._deadline())
+            await asyncio.to_thread(alone, self._prepare, self._deadline())
         else:
-            self._prepare(self._deadline())
+            alone(self._prepare, self._deadline())
 
     def _stored_identity(self) -> str:
         return cast("str", self.backend.read(store_identity()))
@@ -356,7 +365,7 @@ class Store:
         with self._opening:
             version = self.schema_version() if self.is_sqlite else self._stored_version(deadline)
             if self.is_sqlite and (version is None or version < migrate.SCHEMA_VERSION):
-                self.migrate()
+                self._migrate()
             else:
                 migrate.check(version, self.where)
                 self._remember()

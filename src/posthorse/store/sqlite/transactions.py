@@ -12,6 +12,7 @@ from posthorse.errors import UsageError
 from posthorse.store.base import Ask, AsyncExecute, Execute, Rows
 from posthorse.store.connections import AsyncSqliteConnection
 from posthorse.store.overdue import overdue
+from posthorse.store.reentry import begin_work, end_work
 from posthorse.store.sqlite.connections import Session, StoreFile
 from posthorse.store.sqlite.deadline import Deadlines
 from posthorse.store.sqlite.faults import explained, is_of_the_file
@@ -42,11 +43,17 @@ class Transactions:
             cut_off.set()
             session.cut_off()
 
+        is_marked = begin_work()
         try:
             with turnstile.passage(self._file.busy_seconds):
                 session.begin()
                 with self._deadlines.limit(longest, cut):
-                    yield connection, self._statements.execute_on(connection)
+                    try:
+                        if is_marked:
+                            end_work()
+                        yield connection, self._statements.execute_on(connection)
+                    finally:
+                        is_marked = begin_work()  # perhaps in another thread
                 if not connection.in_transaction and not cut_off.is_set():
                     raise UsageError(
                         "the body of the transaction ended it by itself, so what it wrote and the position of the job "
@@ -61,6 +68,9 @@ class Transactions:
             if is_of_the_file(error):
                 raise explained(error, self._file.path, is_in_doubt=session.is_in_doubt) from error
             raise
+        finally:
+            if is_marked:
+                end_work()
         self._spares.append((session, turnstile))
 
     @asynccontextmanager
