@@ -20,7 +20,9 @@ SET_BACK = CLOCK_TOLERANCE // 2_000
 
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _COUNTER_BITS = 42
-_lock = threading.Lock()
+_lock = threading.RLock()
+"""One that its holder may take again, because a signal handler may make an id in the midst of another. Should both take
+the same number then, the random bits behind it still tell the ids apart."""
 _last = 0  # milliseconds << 42 | counter of the last id made in this process
 
 

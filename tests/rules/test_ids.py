@@ -43,6 +43,19 @@ def test_threads_never_make_the_same_id() -> None:
     assert len(set(found)) == 10_000
 
 
+def test_an_id_can_be_made_in_the_midst_of_another_as_signal_handlers_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, made = time.time_ns, list[str]()
+
+    def interrupted() -> int:
+        monkeypatch.setattr(time, "time_ns", now)
+        made.append(ids.new_id())
+        return now()
+
+    monkeypatch.setattr(time, "time_ns", interrupted)
+    outer = ids.new_id()
+    assert len({outer, *made, ids.new_id()}) == 3
+
+
 def test_ids_follow_a_clock_that_was_days_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store refuses ids that are a day from its clock."""
     with monkeypatch.context() as patch:
