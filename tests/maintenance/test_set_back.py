@@ -263,6 +263,28 @@ def test_keys_and_windows_count_no_longer_after_the_clock_was_set_back(app: ph.P
     assert not ids() & first
 
 
+def test_keys_of_delayed_jobs_count_no_longer_either(app: ph.Posthorse, clock: SteppingClock) -> None:
+    @app.job(unique=ph.Unique(until="20s"))
+    async def throttled() -> None: ...
+
+    @app.job
+    async def work() -> None: ...
+
+    def ids() -> list[str]:
+        key = ph.Key("k", ttl="10s")
+        return [
+            throttled.using(delay="30m").enqueue().id,
+            work.using(delay="30m", key=key).enqueue().id,
+        ]
+
+    first = ids()
+    clock.step(-HOUR)
+    asyncio.run(mend(app))
+    assert ids() == first, "they still count"
+    clock.advance(timedelta(seconds=21))
+    assert not set(ids()) & set(first)
+
+
 # ── leases and duties ────────────────────────────────────────────────────────────────────────────────
 
 

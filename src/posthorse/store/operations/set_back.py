@@ -62,4 +62,5 @@ def move_runs(now: int) -> Steps[bool]:
 
 def after_set_back(now: int) -> Sequence[Operation[bool]]:
     """All that is to be done, each part until it answers with False; `now` is the store's clock."""
-    return (move_runs(now), move_waits(now), move_keys(now), move_lined_up(now))
+    # Keys first: by how much they are moved is known from when their jobs were created, and the others move that.
+    return (move_runs(now), move_keys(now), move_waits(now), move_lined_up(now))
