@@ -128,6 +128,25 @@ def test_an_embedded_worker_that_is_left_because_of_the_same_signal(sqlite_url: 
     app.close()
 
 
+def test_a_job_that_signals_its_own_worker_is_not_released_for_ever(project: Project) -> None:
+    # As a script does that ends with `kill 0`: the signal reaches the runner, and no stop follows.
+    project.write("""
+        import subprocess
+        from posthorse.worker import stopped_programs
+
+        stopped_programs.JUST_NOW = 0.3  # the usual wait for a stop, shorter
+
+        @app.job(max_attempts=2, backoff=0)
+        def cleans_up():
+            subprocess.run("trap '' TERM; kill 0; exit 3", shell=True, check=True)
+    """)
+    with project.working() as worker:
+        job = project.job("cleans_up")
+        until_state(job, "failed")
+        assert worker.process.poll() is None
+    assert [attempt.outcome for attempt in job.attempts()] == ["failed", "failed"]
+
+
 @pytest.mark.parametrize(
     ("message", "tells"),
     [

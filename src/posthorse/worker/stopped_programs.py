@@ -7,15 +7,18 @@ is wrong with the job: it is released, as if it had been told to stop.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Callable
 
+from posthorse.clock import monotonic
 from posthorse.rules.job import JobError
 from posthorse.rules.lifecycle import Raised
 from posthorse.worker.signals import seconds_since_signal
 
 JUST_NOW = 5.0
-"""Seconds after a signal to this very process in which errors are laid to it, although no stop was announced yet."""
+"""Seconds after a signal to this very process in which the announcement of a stop is waited for. Without one a job sent
+it, as a script with `kill 0` does to its whole group: then errors are the job's own."""
 
 PATIENCE, LOOK_EVERY = 0.5, 0.05
 """Seconds for which the announcement of a stop is waited for when a program died as by one."""
@@ -28,16 +31,15 @@ async def was_caused_by_stop(outcome: Raised, is_stopping: Callable[[], bool]) -
     """Return whether a job failed because this worker is being stopped, as far as that can be known."""
     if outcome.gives_up is not None or outcome.wait is not None:
         return False  # the job itself, or its options, said what follows
-    since = seconds_since_signal()
-    if since < JUST_NOW or (is_stopping() and since < float("inf")):
-        return True
-    if not tells_of_signal(outcome.error):
-        return False
-    for _ in range(round(PATIENCE / LOOK_EVERY)):
-        if is_stopping() or seconds_since_signal() < JUST_NOW:
+    is_told = tells_of_signal(outcome.error)
+    until = monotonic() + (PATIENCE if is_told else 0)
+    while True:
+        since = seconds_since_signal()
+        if is_stopping() and (is_told or since < math.inf):
             return True
+        if since >= JUST_NOW and monotonic() >= until:
+            return False
         await asyncio.sleep(LOOK_EVERY)
-    return False
 
 
 def tells_of_signal(error: JobError) -> bool:
