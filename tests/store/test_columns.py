@@ -88,8 +88,8 @@ def test_a_job_that_is_paused_resumed_and_cancelled(yard: Yard) -> None:
     yard.pass_time(minutes=1)
     yard.ask(job, "cancel")
     assert row_of(yard, job) == Row("cancelled", "cancelled on request", None, (0, 0, 0), 60, None, 1)
-    yard.ask(job, "retry")
-    assert row_of(yard, job) == Row("pending", None, None, (0, 0, 0), None, None, None)
+    yard.ask(job, "retry")  # it never began: how long it may wait counts from now
+    assert row_of(yard, job) == Row("pending", None, None, (0, 0, 0), 1, None, None)
 
 
 def test_a_suspect_that_completes(yard: Yard) -> None:

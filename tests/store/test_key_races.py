@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, cast
 
@@ -42,7 +43,7 @@ def unique(one: Yard, rule: Rule, on_conflict: str = "return", arguments: str = 
 
 
 def submit_disturbed(one: Yard, jobs: Sequence[NewJob], query: str, disturb: Callable[[], object]) -> list[Submitted]:
-    """Submits, and lets something happen just before the first statement of this name."""
+    """Submits, and lets another thread do something just before the first statement of this name."""
     submitting = enqueue(jobs, one.store.lanes({HOME}), channel=one.channel)
     is_over = False
 
@@ -54,12 +55,13 @@ def submit_disturbed(one: Yard, jobs: Sequence[NewJob], query: str, disturb: Cal
             while True:
                 if wanted.query == query and not is_over:
                     is_over = True
-                    disturb()
+                    elsewhere.submit(disturb).result(60)
                 wanted = inner.send((yield wanted))
         except StopIteration as stop:
             return cast("list[Submitted]", stop.value)
 
-    answer = one.store.run(Operation(steps))
+    with ThreadPoolExecutor(1) as elsewhere:
+        answer = one.store.run(Operation(steps))
     assert is_over, f"no statement {query}"
     return answer
 
