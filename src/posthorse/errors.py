@@ -5,6 +5,7 @@ PosthorseError
 │   ├── InvalidArgument              an argument of a job does not fit its signature
 │   ├── InvalidOption                an option, duration, priority … cannot be used
 │   ├── InvalidSettings              configuration that cannot be used
+│   ├── InvalidCall (RuntimeError)   a call that cannot be made where it was: twice, or inside a running loop
 │   ├── DuplicateKind                two functions under one kind
 │   ├── InvalidSource (TypeError)    what a loop is to run over cannot be resumed
 │   ├── UnknownKind                  a kind that this application does not register
@@ -62,6 +63,10 @@ class InvalidSettings(UsageError):
 
 class InvalidSource(UsageError, TypeError):
     """What `ctx.slices` is given cannot be resumed, or not in this loop; the message names the way out."""
+
+
+class InvalidCall(UsageError, RuntimeError):
+    """A call that can never be made where it was made: a second transaction of a slice, or one that blocks a loop."""
 
 
 class DuplicateKind(UsageError):

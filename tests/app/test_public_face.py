@@ -11,7 +11,7 @@ import posthorse as ph
 
 NAMES = """
 AsyncConnection Attempt Backoff BadItem Batch Call Chunk Concurrency Connection Context DuplicateKind GiveUp
-Interrupted InvalidArgument InvalidOption InvalidSettings InvalidSource Job JobCancelled JobError JobFailed
+Interrupted InvalidArgument InvalidCall InvalidOption InvalidSettings InvalidSource Job JobCancelled JobError JobFailed
 JobNotFound Jobs Key KeyConflict Kind Misfire NotAllowed NotUnique OutcomeUnknown Posthorse PosthorseError Progress
 Queue QueueClosed QueueFull QueueSettings Rate Retry Schedule ScheduleNotFound ScheduleState ScheduleStatus
 SchemaMismatch Sequence Snooze State Status StoreError StoreUnreachable ToleranceExceeded TooLarge Unique UnknownKind

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -102,6 +103,46 @@ def test_a_loop_over_what_it_can_never_run_over_is_not_begun_five_times(
     assert status.reason is not None
     assert status.reason.endswith("would come again: the call itself is wrong")
     assert runs == [1]
+
+
+@pytest.mark.parametrize("misuse", ["nested", "again", "entered again", "in a loop", "blocking"])
+def test_a_call_that_cannot_be_made_there_runs_the_job_once(app: ph.Posthorse, misuse: str) -> None:
+    runs: list[str] = []
+
+    def misused(batch: ph.Batch[int]) -> None:
+        if misuse == "nested":
+            with batch.transaction(), batch.transaction():
+                pass
+        transaction = batch.transaction()
+        for _ in range(2):
+            with transaction if misuse == "entered again" else batch.transaction():
+                pass
+
+    @app.job(backoff=0)
+    def walk(ctx: ph.Context) -> None:
+        runs.append(misuse)
+        for batch in ctx.slices(range(2)):
+            misused(batch)
+
+    @app.job(backoff=0)
+    async def awalk(ctx: ph.Context) -> None:
+        runs.append(misuse)
+        if misuse == "blocking":
+            walk.get_job(ctx.job_id).result()
+        async for batch in ctx.slices(range(2)):
+            with batch.transaction(cast("Any", object())):
+                pass
+
+    with app.worker():
+        job = (awalk if misuse in ("in a loop", "blocking") else walk).enqueue()
+        status = until_state(job, "failed", "completed")
+    assert status.reason == "gave up: InvalidCall would come again: the call itself is wrong"
+    assert runs == [misuse]
+
+
+def test_an_invalid_call_is_still_what_python_raises_for_it() -> None:
+    assert issubclass(ph.InvalidCall, RuntimeError)
+    assert issubclass(ph.InvalidCall, ph.UsageError)
 
 
 def test_the_store_of_another_application_that_is_away_is_an_error_of_the_job(

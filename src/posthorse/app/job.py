@@ -19,6 +19,7 @@ from posthorse.app.reading import (
     status_of,
 )
 from posthorse.clock import monotonic
+from posthorse.errors import InvalidCall
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import Attempt, BadItem, State, Status
 from posthorse.store.operations import control, read
@@ -64,11 +65,11 @@ class Job(Generic[R]):
     def result(self, timeout: Duration | None = None) -> R:
         """Waits for the end and returns what the job returned.
 
-        Raises JobFailed, JobCancelled, JobNotFound, TimeoutError; and RuntimeError inside a running event
+        Raises JobFailed, JobCancelled, JobNotFound, TimeoutError; and InvalidCall inside a running event
         loop, which it would block: await `aresult()` there.
         """
         if _is_in_loop():
-            raise RuntimeError("result() would block the running event loop; use `await job.aresult()`")
+            raise InvalidCall("result() would block the running event loop; use `await job.aresult()`")
         patience = _Patience(self._known(), timeout)
         while True:
             with waiting_at_most(patience.left):

@@ -18,7 +18,7 @@ from typing import Self
 
 from posthorse.app.logs import keep_loggers
 from posthorse.clock import monotonic
-from posthorse.errors import InvalidOption, PosthorseError, SchemaMismatch, StoreError
+from posthorse.errors import InvalidCall, InvalidOption, PosthorseError, SchemaMismatch, StoreError
 from posthorse.maintenance.dead_letters import DeadLetterLooks
 from posthorse.maintenance.namesakes import tell_of_namesakes
 from posthorse.maintenance.schedules import Scheduler
@@ -76,7 +76,7 @@ class EmbeddedWorker:
     def __enter__(self) -> Self:
         check_may_work()
         if self._thread is not None:
-            raise RuntimeError("this worker works already; make another with app.worker()")
+            raise InvalidCall("this worker works already; make another with app.worker()")
         keep_loggers()
         self._thread = threading.Thread(target=self._run, name="posthorse-worker", daemon=True)
         self._thread.start()

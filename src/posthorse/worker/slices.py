@@ -23,7 +23,7 @@ import msgspec
 from msgspec.structs import replace
 
 from posthorse.clock import monotonic
-from posthorse.errors import InvalidOption, InvalidSource, ToleranceExceeded
+from posthorse.errors import InvalidCall, InvalidOption, InvalidSource, ToleranceExceeded
 from posthorse.rules.cursor import Cursor
 from posthorse.rules.loops import LoopStanding
 from posthorse.rules.slice_size import SizeRule, SliceSize
@@ -117,12 +117,8 @@ class Batch(Sequence[T], Generic[T]):
         (psycopg, asyncpg, SQLAlchemy, a Session, Django, sqlite3), which must not be inside a transaction. If the
         block raises, or the job was taken away meanwhile, nothing of the slice remains. Posthorse calls inside the
         block are part of it. The block may take a third of the lease. One transaction a slice. Raises InvalidOption
-        for a connection that cannot be used.
+        for a connection that cannot be used, and InvalidCall for a second transaction.
         """
-        if self._journal.is_in_transaction:
-            raise RuntimeError("this slice is in a transaction already; use one batch.transaction() for all its writes")
-        if self._is_committed:
-            raise RuntimeError("this slice is committed already; use one batch.transaction() for all its writes")
         made: SliceTransaction[object, object] = SliceTransaction(
             partial(self._transaction, connection), partial(self._atransaction, connection)
         )
@@ -186,10 +182,17 @@ class Batch(Sequence[T], Generic[T]):
         is_over, mended = turn.standing.is_over, self._bad_items.mended
         return replace(done, cursor=cursor, items=0, is_over=is_over, mended=mended, retried=turn.retried[-1])
 
+    def _check_is_first(self) -> None:
+        if self._journal.is_in_transaction:
+            raise InvalidCall("this slice is in a transaction already; use one batch.transaction() for all its writes")
+        if self._is_committed:
+            raise InvalidCall("this slice is committed already; use one batch.transaction() for all its writes")
+
     @contextmanager
     def _transaction(self, given: object) -> Iterator[object]:
+        self._check_is_first()
         if given is not None and _is_in_loop():
-            raise RuntimeError("in an async job write `async with batch.transaction(connection):`, also for this one")
+            raise InvalidCall("in an async job write `async with batch.transaction(connection):`, also for this one")
         try:
             with self._restored_if_undone(), self._journal.transaction(self._finish, given) as connection:
                 yield connection
@@ -199,6 +202,7 @@ class Batch(Sequence[T], Generic[T]):
 
     @asynccontextmanager
     async def _atransaction(self, given: object) -> AsyncIterator[object]:
+        self._check_is_first()
         try:
             with self._restored_if_undone():
                 async with self._journal.atransaction(self._finish, given) as connection:
