@@ -65,6 +65,7 @@ POSTGRES = {
     "connections": 5,
     "most_connections": 100,
     "pooled": 0,
+    "encoding": "UTF8",
     "fsync": "on",
     "synchronous_commit": "on",
 }
@@ -202,6 +203,8 @@ def test_server_as_it_should_be_is_all_well() -> None:
     ("changed", "name", "verdict"),
     [
         ({"server": "14.9"}, "server", "error"),
+        ({"encoding": "SQL_ASCII"}, "encoding", "error"),
+        ({"encoding": "LATIN1"}, "encoding", "error"),
         ({"fsync": "off"}, "durability", "error"),
         ({"synchronous_commit": "off"}, "durability", "warning"),
         ({"oldest_transaction_seconds": 301.0}, "transactions", "warning"),

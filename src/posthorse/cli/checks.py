@@ -219,6 +219,7 @@ def postgres_checks(health: Health) -> Iterator[Check]:
         yield problem("server", f"PostgreSQL {version}", f"upgrade it: {OLDEST_POSTGRES} is the oldest supported")
     else:
         yield ok("server", f"PostgreSQL {version}")
+    yield _encoding(str(health["encoding"]))
     yield from _postgres_durability(health)
     if health.get("pooled"):
         yield ok(
@@ -296,6 +297,16 @@ def lost_log_check(where: str) -> Check:
         "what was committed last",
         "before anything opens the store, put the log back; without it jobs that were accepted are lost, and jobs that "
         f"had ended may run again. To go on all the same, remove {where}-shm",
+    )
+
+
+def _encoding(encoding: str) -> Check:
+    if encoding == "UTF8":
+        return ok("encoding", "UTF8: the database holds every text")
+    return problem(
+        "encoding",
+        f"the database has the encoding {encoding}, which cannot hold every argument and result",
+        "move the store to a database that was made with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
     )
 
 
