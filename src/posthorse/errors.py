@@ -153,10 +153,12 @@ class QueueClosed(PosthorseError):
     """The queue is being drained: it takes no new jobs. Nothing was written."""
 
     def __init__(self, queue: str) -> None:
+        from shlex import quote  # here, because few processes meet such a queue
+
         self.queue = queue
         super().__init__(
             f"queue {queue!r} is being drained and takes no new jobs, so nothing was enqueued; enqueue into another "
-            f"queue, or open it again: posthorse queues resume {queue}"
+            f"queue, or open it again: posthorse queues resume {quote(queue)}"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shlex
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -183,6 +184,18 @@ def test_without_an_observer_the_log_tells_once_what_can_be_typed(
     [said] = told_to(caplog)
     assert said.startswith("dead letters of queue my mail grew by 12 in 5m: 11 × TimeoutError, 1 × KeyError (")
     assert app.jobs(said.partition("--filter '")[2].partition("'")[0]).count() == 12
+
+
+def test_what_the_log_says_of_an_odd_queue_can_be_typed(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    work_off(app, die(app, *["key"] * 10, queue='my "mail", \\ and o\'clock'), monkeypatch)
+    with caplog.at_level(logging.WARNING, "posthorse.maintenance"):
+        look(app, has_duty=True)
+    [said] = told_to(caplog)
+    command = shlex.split(said.rpartition("(posthorse ")[2].removesuffix(")"))
+    assert command[:2] == ["jobs", "--filter"]
+    assert app.jobs(command[2]).count() == 10
 
 
 def test_a_worker_tells_the_log(app: ph.Posthorse, caplog: pytest.LogCaptureFixture) -> None:

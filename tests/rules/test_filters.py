@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthorse.errors import InvalidOption, NotAllowed
-from posthorse.rules.filters import Filter, Verb, aims, has_effect, parse_filter
+from posthorse.rules.filters import Filter, Verb, aims, has_effect, parse_filter, term
 from posthorse.rules.job import State
 
 
@@ -64,6 +64,12 @@ def test_any_name_can_be_written(text: str, kind: str) -> None:
 def test_every_name_in_quotes_comes_back(name: str) -> None:
     quoted = name[:200].strip().replace("\\", "\\\\").replace('"', '\\"')
     assert parse_filter(f'kind:"{quoted}"') == Filter(kind=name[:200].strip())
+    assert parse_filter(term("kind", name[:200].strip())) == Filter(kind=name[:200].strip())
+
+
+def test_a_term_has_quotes_only_where_it_needs_them() -> None:
+    assert term("queue", "mail-2.a") == "queue:mail-2.a"
+    assert term("queue", 'say "hi"') == r'queue:"say \"hi\""'
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "cancel", "retry", "discard"])

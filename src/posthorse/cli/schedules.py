@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from shlex import quote
 from typing import TypeVar
 
 import click
@@ -94,7 +95,7 @@ def next_(name: str, count: int, target: str | None, url: str | None, as_json: b
     for time in times:
         out(f"{time:%a %Y-%m-%d %H:%M:%S} {time:%Z} ({time.isoformat()})")
     if known.row is not None and known.row.is_paused:
-        say(f"It is paused, so none of them runs: posthorse schedules resume {name}")
+        say(f"It is paused, so none of them runs: posthorse schedules resume {quote(name)}")
     elif len(times) < count:
         say("Then it ends.")
     return Exit.OK

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from shlex import quote
 
 from posthorse.cli.checks import Check, ok, problem, warning
 from posthorse.cli.words import span
@@ -74,7 +75,7 @@ def unserved_checks(unserved: Sequence[Unserved], unknown_for: timedelta) -> Ite
         yield problem(
             "queues",
             f"no living worker takes: {_listed(left_out)}",
-            f"start one that knows the kind, with `-q {min(queues)}`, or without -q for all queues",
+            f"start one that knows the kind, with `-q {quote(min(queues))}`, or without -q for all queues",
         )
     else:
         yield ok("queues", "every queue in which jobs wait is served")
@@ -83,7 +84,7 @@ def unserved_checks(unserved: Sequence[Unserved], unknown_for: timedelta) -> Ite
             "labels",
             f"no living worker has the labels of: {_listed(unlabelled)}",
             "start one with `--label NAME=VALUE` as `posthorse queues` shows them, or change them: "
-            f"posthorse queues set {min(unlabelled)} labels=none",
+            f"posthorse queues set {quote(min(unlabelled))} labels=none",
         )
     else:
         yield ok("labels", "every label that a waiting queue asks for is had by a worker")

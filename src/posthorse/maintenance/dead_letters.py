@@ -18,6 +18,7 @@ from posthorse.clock import SECOND, monotonic
 from posthorse.errors import PosthorseError
 from posthorse.rules.durations import as_text
 from posthorse.rules.events import DeadLettersGrew
+from posthorse.rules.filters import term
 from posthorse.rules.growth import LOG, Observer, Watch
 from posthorse.rules.job import NewJob
 from posthorse.rules.queues import DeclaredQueues
@@ -100,7 +101,7 @@ class DeadLetterLooks:
 def _said(event: DeadLettersGrew, watch: Watch) -> str:
     count = f"at least {event.count}" if event.is_at_least else str(event.count)
     errors = ", ".join(f"{times} × {error}" for error, times in event.errors.items())
-    wanted = f"state:failed queue:{event.queue}" if " " not in event.queue else f'state:failed queue:"{event.queue}"'
+    wanted = f"state:failed {term('queue', event.queue)}"
     return (
         f"dead letters of queue {event.queue} grew by {count} in {as_text(timedelta(microseconds=watch.within))}: "
         f"{errors} (posthorse jobs --filter {quote(wanted)})"

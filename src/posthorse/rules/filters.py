@@ -113,6 +113,14 @@ def parse_filter(text: str) -> Filter:
     return Filter(**said)  # type: ignore[arg-type]  # each made by its name
 
 
+def term(name: str, value: str) -> str:
+    """Write a word of a filter so that it reads back as this value, whatever is in it."""
+    if re.fullmatch(r"[\w.-]+", value):
+        return f"{name}:{value}"
+    escaped = re.sub(r'(["\\])', r"\\\1", value)
+    return f'{name}:"{escaped}"'
+
+
 def _value(name: str, value: str) -> object:
     if not value:
         raise InvalidOption(f"the filter has {name}: and nothing behind it; {EXAMPLE}")
