@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+from functools import partial
 from typing import Any, cast
 
 import pytest
 
 import posthorse as ph
+from posthorse.app.schedules import OF_CALLS
+from posthorse.app.schedules import OPTIONS as OPTIONS_OF_SCHEDULES
+from posthorse.rules import elsewhere
 from posthorse.rules.elsewhere import OPTIONS
+from posthorse.rules.queues import NAMES
 
 
 @pytest.fixture
@@ -79,3 +85,68 @@ def test_so_are_methods_of_an_application(lone: ph.Posthorse) -> None:
     for name, told in (("task", "here that is job: @app.job"), ("migrat", "did you mean 'migrate'")):
         with pytest.raises(AttributeError, match=f"an application has no attribute '{name}'; {told}"):
             getattr(lone, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("crontab", "here that is cron="),
+        ("timezone", "here that is tz="),
+        ("max_instances", "here that is overlap="),
+        ("args", "here that is arguments of the call"),
+        ("evry", "did you mean 'every'"),
+        ("zzz", "known are name, cron, every"),
+    ],
+)
+def test_options_of_a_schedule_are_answered_with_ours(lone: ph.Posthorse, kind: Any, name: str, told: str) -> None:  # noqa: ANN401
+    schedule = cast("Any", lone).schedule
+    with pytest.raises(ph.InvalidOption, match=rf"app.schedule\(\) has no option '{name}'; {told}"):
+        schedule(kind.bind(1), name="daily", **{name: 3})
+    with pytest.raises(ph.InvalidOption, match=r"queue is said of the call: app.schedule\(kind.using\(queue=…\)"):
+        schedule(kind.bind(1), name="daily", queue="mail")
+    with pytest.raises(
+        ph.InvalidOption, match=r"isolation is said where the kind .* declared: @app.job\(isolation=…\)"
+    ):
+        schedule(kind.bind(1), name="daily", isolation="process")
+    assert not lone.registry.schedules
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("threshold", "here that is by="),
+        ("max_retries", "here that is max_attempts="),
+        ("kind", "here that is name="),
+        ("witin", "did you mean 'within'"),
+        ("zzz", "known are queue, by, within, name, aliases"),
+    ],
+)
+def test_options_of_an_observer_are_answered_with_ours(lone: ph.Posthorse, name: str, told: str) -> None:
+    with pytest.raises(ph.InvalidOption, match=rf"app.on\(\) has no option '{name}'; {told}"):
+        cast("Any", lone).on(ph.events.DeadLettersGrew, **{name: 3})
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("max_concurrency", "here that is concurrency="),
+        ("rate_limit", "here that is rate="),
+        ("lifo", 'here that is order="lifo"'),
+        ("maxsize", "here that is max_depth="),
+        ("max_attempts", r"it is said of a kind: @app.job\(max_attempts=…\)"),
+        ("wieght", "did you mean 'weight'"),
+        ("zzz", "known are max_depth, order"),
+    ],
+)
+def test_settings_of_a_queue_are_answered_with_ours(lone: ph.Posthorse, name: str, told: str) -> None:
+    says: list[Any] = [partial(lone.queue, "mail"), lone.queue("mail").set]
+    for say in says:
+        with pytest.raises(ph.InvalidOption, match=f"queue 'mail' has no setting '{name}'; {told}"):
+            say(**{name: 3})
+
+
+def test_no_word_of_ours_is_taken_for_one_of_others_there(lone: ph.Posthorse) -> None:
+    assert not set(elsewhere.OF_QUEUES) & set(NAMES)
+    assert not set(elsewhere.OF_SCHEDULES) & {*OPTIONS_OF_SCHEDULES, *OF_CALLS}
+    taken = inspect.signature(lone.schedule).parameters.values()
+    assert {each.name for each in taken if each.kind is each.KEYWORD_ONLY} == set(OPTIONS_OF_SCHEDULES)

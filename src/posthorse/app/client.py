@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, Never, ParamSpec, Self, TypeVar, overload
 
 import msgspec
 
@@ -29,7 +29,7 @@ from posthorse.rules.job import NewJob, checked_name
 from posthorse.rules.limits import Concurrency, Rate
 from posthorse.rules.limits import Sequence as InSequence
 from posthorse.rules.queues import checked_layer
-from posthorse.rules.registry import Registry
+from posthorse.rules.registry import Registry, unknown_of_on
 from posthorse.rules.retry import Backoff, BackoffFunction
 from posthorse.rules.sizes import Size
 from posthorse.rules.unique import Unique
@@ -158,6 +158,7 @@ class Posthorse:
         misfire: MisfirePolicy | Misfire = "once",
         overlap: Overlap = "skip",
         jitter: Duration = 0,
+        **unknown: Never,
     ) -> Schedule[R]:
         """Lets workers enqueue a call by the clock: `app.schedule(report.bind(), name="report", cron="0 3 * * *")`.
 
@@ -181,6 +182,7 @@ class Posthorse:
             misfire=misfire,
             overlap=overlap,
             jitter=jitter,
+            unknown=unknown,
         )
 
     def on(
@@ -199,6 +201,7 @@ class Posthorse:
         retry_on: ErrorClasses | None = None,
         give_up_on: ErrorClasses | None = None,
         timeout: Duration | None = None,
+        **unknown: Never,
     ) -> Observing[DeadLettersGrew]:
         """Tells a function when dead letters grow: `@app.on(ph.events.DeadLettersGrew, by=10, within="5m")`.
 
@@ -219,6 +222,8 @@ class Posthorse:
             "give_up_on": give_up_on,
             "timeout": timeout,
         }
+        for option in unknown:
+            raise unknown_of_on(option, ("queue", "by", "within", "name", *options))
         return Observing(self, event, name=name, queue=queue, by=by, within=within, options=options)
 
     def queue(
@@ -237,6 +242,7 @@ class Posthorse:
         fair: bool | None = None,
         retry_budget: Rate | str | None = None,
         paused: bool | None = None,
+        **unknown: Never,
     ) -> Queue:
         """The queue of that name; what is given here are its defaults. Without I/O. Raises InvalidOption.
 
@@ -257,7 +263,7 @@ class Posthorse:
             "paused": paused,
         }
         checked_name(name, what="queue")
-        given = {setting: value for setting, value in said.items() if value is not None}
+        given = {setting: value for setting, value in said.items() if value is not None} | unknown
         self.registry.queues.declare(name, checked_layer(given, queue=name))
         self.gate.look_again()
         return Queue(self, name)

@@ -19,6 +19,7 @@ from posthorse.clock import SECOND, moment
 from posthorse.errors import InvalidOption, ScheduleNotFound
 from posthorse.rules.durations import Duration
 from posthorse.rules.job import Lane, NewJob, checked_name
+from posthorse.rules.registry import unknown_of_schedule
 from posthorse.rules.schedules import (
     Declared,
     Misfire,
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
 R = TypeVar("R", covariant=True)
 
 MOST_SHOWN = 1_000
+OPTIONS = ("name", "cron", "every", "at", "tz", "start", "end", "misfire", "overlap", "jitter")
+OF_CALLS = ("queue", "priority", "tags", "max_attempts", "backoff", "timeout", "expires", "tenant", "sequence")
+"""Options that the call of a schedule brings along."""
+
 UNATTENDED_AFTER = 180 * SECOND
 """A schedule that no worker attended to for so long (microseconds) is shown as unattended."""
 
@@ -170,8 +175,11 @@ def add_schedule(
     misfire: str | Misfire,
     overlap: str,
     jitter: Duration,
+    unknown: Mapping[str, object],
 ) -> Schedule[R]:
     """Declares a schedule on an application. Raises InvalidOption."""
+    for option in unknown:
+        raise unknown_of_schedule(option, OPTIONS, OF_CALLS)
     checked_name(name, what="the name of a schedule")
     if not isinstance(call, Call):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(f"a schedule needs a call, not {short(call)}; bind the arguments: report.bind(…)")

@@ -66,6 +66,75 @@ OPTIONS = {
 }
 """Options of decorators and of single calls."""
 
+OF_QUEUES = {
+    "size": "max_depth=",
+    "maxsize": "max_depth=",
+    "max_size": "max_depth=",
+    "max_length": "max_depth=",
+    "limit": "concurrency=, or rate=",
+    "max_concurrency": "concurrency=",
+    "concurrency_limit": "concurrency=",
+    "max_workers": "concurrency=",
+    "rate_limit": "rate=",
+    "throttle": "rate=",
+    "lifo": 'order="lifo"',
+    "fifo": 'order="fifo"',
+    "job_timeout": "max_duration=",
+    "time_limit": "max_duration=",
+    "max_runtime": "max_duration=",
+    "default_timeout": "max_duration=",
+    "hours": 'window="22:00-06:00"',
+    "schedule": 'window="22:00-06:00"',
+}
+"""Settings of queues."""
+
+OF_SCHEDULES = {
+    "crontab": "cron=",
+    "cron_string": "cron=",
+    "schedule": "cron=, every= or at=",
+    "interval": "every=",
+    "run_every": "every=",
+    "period": "every=",
+    "seconds": 'every="30s"',
+    "minutes": 'every="5m"',
+    "hours": 'every="2h"',
+    "days": 'every="1d"',
+    "minute": 'cron="5 * * * *"',
+    "hour": 'cron="0 3 * * *"',
+    "day_of_week": 'cron="0 3 * * MON"',
+    "run_at": "at=",
+    "run_date": "at=",
+    "eta": "at=",
+    "delay": "start=, or at=",
+    "countdown": "start=, or at=",
+    "timezone": "tz=",
+    "start_date": "start=",
+    "start_time": "start=",
+    "end_date": "end=",
+    "end_time": "end=",
+    "coalesce": "misfire=",
+    "misfire_grace_time": "misfire=ph.Misfire(grace=…)",
+    "catchup": "misfire=",
+    "max_instances": "overlap=",
+    "id": "name=",
+    "key": "name=",
+    "args": "arguments of the call: app.schedule(kind.bind(1, 2), …)",
+    "kwargs": "arguments of the call: app.schedule(kind.bind(name=1), …)",
+}
+"""Options of `app.schedule`."""
+
+OF_OBSERVERS = {
+    **OPTIONS,
+    "kind": "name=",
+    "count": "by=",
+    "threshold": "by=",
+    "more_than": "by=",
+    "period": "within=",
+    "window": "within=",
+    "per": "within=",
+}
+"""Options of `app.on`."""
+
 METHODS = {
     "delay": "enqueue(…)",
     "adelay": "aenqueue(…)",

@@ -5,7 +5,6 @@ A layer holds what was said in one place: in code, in the file, or to the live s
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, cast
@@ -14,6 +13,7 @@ import msgspec
 
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration, as_text, as_timedelta
+from posthorse.rules.elsewhere import OF_QUEUES, advice
 from posthorse.rules.job import checked_name
 from posthorse.rules.limits import Concurrency, Rate, as_concurrency, as_rate, limit_as_words
 from posthorse.rules.values.misfit import short
@@ -205,9 +205,16 @@ def as_labels(value: object) -> dict[str, str]:
 
 
 def _unknown(name: object, queue: str, known: Sequence[str]) -> InvalidOption:
-    near = difflib.get_close_matches(name, known, n=1) if isinstance(name, str) else []
-    hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
-    return InvalidOption(f"queue {queue!r} has no setting {short(name)}{hint}")
+    from posthorse.rules.registry import is_of_kinds  # here, because registries hold queues
+
+    listed = f"known are {', '.join(known)}"
+    if not isinstance(name, str):
+        hint = listed
+    elif is_of_kinds(name) and name not in CHECKS:
+        hint = f"it is said of a kind: @app.job({name}=…)"
+    else:
+        hint = advice(name, known, elsewhere=OF_QUEUES, listed=listed)
+    return InvalidOption(f"queue {queue!r} has no setting {short(name)}; {hint}")
 
 
 def _label_table(texts: list[str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from posthorse.errors import DuplicateKind, InvalidOption, UnknownKind
 from posthorse.rules.arguments.never import never_stored
 from posthorse.rules.arguments.signature import Signature
 from posthorse.rules.durations import Duration, as_timedelta
-from posthorse.rules.elsewhere import advice
+from posthorse.rules.elsewhere import OF_OBSERVERS, OF_SCHEDULES, advice
 from posthorse.rules.job import DEFAULT_QUEUE, checked_name, checked_priority
 from posthorse.rules.limits import Concurrency, Rate, Sequence, as_concurrency, as_rate, as_sequence
 from posthorse.rules.namesakes import place_of
@@ -223,6 +223,27 @@ def make_kind_options(values: Mapping[str, object]) -> KindOptions:
     if not isinstance(checked.get("backoff", _PLAIN), Backoff):
         checked["backoff_function"] = checked.pop("backoff")
     return KindOptions(**checked)  # type: ignore[arg-type]  # each checked by name
+
+
+def is_of_kinds(name: str) -> bool:
+    """Whether an option is said where a kind is declared."""
+    return name in _CHECKS
+
+
+def unknown_of_schedule(name: str, known: Collection[str], of_calls: Collection[str]) -> InvalidOption:
+    """The error for an option that `app.schedule` does not have."""
+    if name in of_calls:
+        return InvalidOption(f"{name} is said of the call: app.schedule(kind.using({name}=…).bind(…), …)")
+    if is_of_kinds(name):
+        return InvalidOption(f"{name} is said where the kind of the call is declared: @app.job({name}=…)")
+    hint = advice(name, known, elsewhere=OF_SCHEDULES, listed=f"known are {', '.join(known)}")
+    return InvalidOption(f"app.schedule() has no option {name!r}; {hint}")
+
+
+def unknown_of_on(name: str, known: Collection[str]) -> InvalidOption:
+    """The error for an option that `app.on` does not have."""
+    hint = advice(name, known, elsewhere=OF_OBSERVERS, listed=f"known are {', '.join(known)}")
+    return InvalidOption(f"app.on() has no option {name!r}; {hint}")
 
 
 def unknown_of_using(name: str, known: Collection[str]) -> InvalidOption:
