@@ -294,3 +294,66 @@ thread = threading.Thread(target=fork); thread.start(); thread.join()
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert ran.stdout == "0\n", ran.stderr
     gc.collect()
+
+
+IN_A_FORK = """
+import os, signal, sys, threading
+import posthorse as ph
+from posthorse.store.sqlite import forks
+
+app = ph.Posthorse(sys.argv[1])
+
+@app.job
+def note(number: int) -> None: ...
+
+note.enqueue(0)
+
+
+class Owner:
+    busy_seconds = 0.0
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def locks(self):
+        return (self.lock,)
+
+    def let_go(self):
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def handler(number, frame):
+    INTERRUPTION
+
+
+came = []
+signal.signal(signal.SIGUSR1, handler)
+owners = [Owner() for _ in range(9)]  # at least one comes after the store, whose locks are held then
+for owner in owners:
+    forks.mind(owner)
+child = os.fork()
+if not child:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+forks._owners.difference_update(owners)
+note.enqueue(2)
+print(came, app.jobs().count(), any(owner.lock.locked() for owner in owners))
+"""
+
+
+@pytest.mark.parametrize(
+    ("interruption", "came"),
+    [
+        (
+            "try: note.enqueue(1)\n    except ph.UsageError as error: came.append(1)",
+            "[1, 1, 1, 1, 1, 1, 1, 1, 1] 2 False",
+        ),
+        ("raise KeyboardInterrupt", "[] 2 False"),
+    ],
+)
+def test_a_handler_in_the_midst_of_a_fork_leaves_no_lock_held(sqlite_url: str, interruption: str, came: str) -> None:
+    program = IN_A_FORK.replace("INTERRUPTION", interruption)
+    done = subprocess.run(
+        [sys.executable, "-c", program, sqlite_url], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.strip() == came, done.stderr

@@ -11,10 +11,13 @@ import importlib
 import os
 import stat
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 from weakref import WeakSet
+
+from posthorse.store.reentry import begin_work, end_work
 
 
 class Forkable(Protocol):
@@ -64,24 +67,43 @@ def was_open_before(path: Path) -> bool:
 _owners: WeakSet[Forkable] = WeakSet()
 _left: WeakSet[Left] = WeakSet()
 _held: list[threading.Lock] = []
+_undo: list[Callable[[], object]] = []
+"""What else a fork has begun and has to end."""
 _inherited: set[tuple[int, int]] = set()
 """Files that were open when this process was forked."""
 
 
 def _before_fork() -> None:
+    # Each is noted as soon as it is taken: an interruption may strike anywhere here, and the fork goes on all the same.
+    # Calls of a signal handler that come until the end would wait for what is held: they are refused.
+    if begin_work():
+        _undo.append(end_work)
     for owner in list(_owners):
         locks = owner.locks()
-        taken = [lock for lock in locks if lock.acquire(timeout=owner.busy_seconds)]
+        taken = [lock for lock in locks if _take(lock, owner.busy_seconds)]
         if len(taken) == len(locks):
             owner.let_go()
-        _held.extend(taken)
+    _undo.append(no_fork.release)
     no_fork.acquire()  # last, for whoever holds one of the others may need it
 
 
+def _take(lock: threading.Lock, seconds: float) -> bool:
+    _held.append(lock)
+    is_taken = False
+    try:
+        is_taken = lock.acquire(timeout=seconds)
+    finally:
+        if not is_taken:
+            _held.remove(lock)
+    return is_taken
+
+
 def _after_fork() -> None:
-    no_fork.release()
     while _held:
         _held.pop().release()
+    while _undo:
+        with suppress(RuntimeError):  # not taken: an interruption was faster
+            _undo.pop()()
 
 
 def _in_child() -> None:
