@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import threading
 import uuid
+
+import pytest
 
 import posthorse as ph
 from posthorse.store.operations.runners import Runner, beat, register
@@ -31,4 +35,48 @@ def test_a_pending_job_says_why_it_is_not_run(store_url: str) -> None:
     app.queue("media").resume()
     with app.worker():
         assert until_state(job, "completed").waits_for is None
+    app.close()
+
+
+@pytest.mark.parametrize("of", ["kind", "queue", "live queue"])
+def test_a_pending_job_tells_of_a_full_limit_of_all_its_kind(store_url: str, of: str) -> None:
+    app = ph.Posthorse(store_url)
+    app.migrate()
+    limit = ph.Concurrency(1)
+    go_on = threading.Event()
+
+    @app.job(queue="media", concurrency=limit if of == "kind" else None)
+    def resize() -> None:
+        go_on.wait()
+
+    if of == "queue":
+        app.queue("media", concurrency=limit)
+    if of == "live queue":
+        app.queue("media").set(concurrency=limit)
+    what = "kind resize" if of == "kind" else "queue media"
+    with app.worker():
+        first, second = resize.enqueue(), resize.enqueue()
+        until_state(first, "processing")
+        assert second.status().waits_for == f"its limit is full, the concurrency of {what}"
+        assert asyncio.run(second.astatus()).waits_for == f"its limit is full, the concurrency of {what}"
+        go_on.set()
+        until_state(second, "completed")
+    app.close()
+
+
+def test_a_pending_job_tells_when_its_rate_lets_it_start(store_url: str) -> None:
+    app = ph.Posthorse(store_url)
+    app.migrate()
+
+    @app.job(rate="1/h")
+    def report() -> None: ...
+
+    with app.worker():
+        first, second = report.enqueue(), report.enqueue()
+        until_state(first, "completed")
+        told = second.status().waits_for
+        assert told is not None
+        assert re.fullmatch(
+            r"its limit is full, the rate of kind report; the next job may start in 3[56]\d\d\.\d s", told
+        )
     app.close()

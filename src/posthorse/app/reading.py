@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,14 +11,15 @@ import msgspec
 from posthorse.clock import moment
 from posthorse.errors import InvalidOption, JobCancelled, JobFailed, JobNotFound
 from posthorse.rules.cursor import key_of_cursor
+from posthorse.rules.gates import Need
 from posthorse.rules.job import BadItem, JobError, Options, State, Status
 from posthorse.rules.progress import Pace, Progress, progress_at
-from posthorse.rules.queues import DEFAULTS
+from posthorse.rules.queues import DEFAULTS, Layer
 from posthorse.rules.registry import Registry
 from posthorse.rules.values.kept import decode_kept
 from posthorse.rules.values.misfit import short
 from posthorse.rules.values.results import decode_result
-from posthorse.rules.waiting import why_waiting
+from posthorse.rules.waiting import needs_of, why_waiting
 from posthorse.store.base import Operation
 from posthorse.store.operations import bad_items, read
 
@@ -51,22 +52,38 @@ class Finished(msgspec.Struct, frozen=True):
 def status_of(app: Posthorse, job_id: str) -> Status:
     """A job as it stands. Raises JobNotFound."""
     status = _status(app, job_id, app.store.read(read.job(job_id)))
-    return status if status.state is not State.PENDING else with_cause(app, status, app.store.read(read.takers()))
+    if status.state is not State.PENDING:
+        return status
+    return with_cause(app, status, app.store.read(takers_of(app, status)))
 
 
 async def astatus_of(app: Posthorse, job_id: str) -> Status:
     """The same for a coroutine, which may be inside an asynchronous transaction."""
     status = _status(app, job_id, await app.store.aread(read.job(job_id)))
-    return (
-        status if status.state is not State.PENDING else with_cause(app, status, await app.store.aread(read.takers()))
-    )
+    if status.state is not State.PENDING:
+        return status
+    return with_cause(app, status, await app.store.aread(takers_of(app, status)))
+
+
+def takers_of(app: Posthorse, status: Status) -> Operation[read.Takers]:
+    """Who would take a pending job, and which limits of its queue and kind keep it out."""
+    kind, options = status.kind, None
+    if kind in app.registry:
+        registered = app.registry[kind]
+        kind, options = registered.kind, registered.options
+
+    def needs(layers: Mapping[str, Layer]) -> Sequence[Need]:
+        settings = app.registry.queues.settings(layers).get(status.queue, DEFAULTS)
+        return needs_of(kind, options, status.queue, settings)
+
+    return read.takers(needs)
 
 
 def with_cause(app: Posthorse, status: Status, takers: read.Takers) -> Status:
     """The status of a pending job with why it waits, as far as its queue and the workers tell."""
-    servers, layers, now = takers
+    servers, layers, now, full = takers
     settings = app.registry.queues.settings(layers).get(status.queue, DEFAULTS)
-    return replace(status, waits_for=why_waiting(status.kind, status.queue, settings, servers, now))
+    return replace(status, waits_for=why_waiting(status.kind, status.queue, settings, servers, now, full))
 
 
 def list_statuses(

@@ -11,7 +11,7 @@ import msgspec
 
 from posthorse.app.attempts import attempts_of
 from posthorse.app.client import Posthorse
-from posthorse.app.reading import with_cause
+from posthorse.app.reading import takers_of, with_cause
 from posthorse.cli.bad_items import bad_item_as_json, first_bad_items, print_bad_items
 from posthorse.cli.bars import bar
 from posthorse.cli.exits import Exit
@@ -103,7 +103,7 @@ def show(job_id: str, with_bad_items: bool, target: str | None, url: str | None,
 def _read(app: Posthorse, job_id: str) -> Story:
     look = look_at(app, job_id)
     if look.status.state is State.PENDING:
-        look = Look(with_cause(app, look.status, app.store.read(read.takers())), look.now)
+        look = Look(with_cause(app, look.status, app.store.read(takers_of(app, look.status))), look.now)
     outcome = app.store.read(read.outcome(job_id))
     events = [Event(moment(row.at), row.name, _decoded(row.detail)) for row in app.store.read(read.events(job_id))]
     arguments = app.store.read(read.arguments(job_id))

@@ -102,6 +102,14 @@ def demand_of(limit: Rate | Concurrency, scope: Literal["queue", "kind"], name: 
     return Demand(("concurrency", *place, *per), limit.per, most=limit.limit)
 
 
+def demands_of(
+    queue: str, of_queue: Iterable[Rate | Concurrency | None], kind: str, of_kind: Iterable[Rate | Concurrency | None]
+) -> list[Demand]:
+    """What the limits of a queue and of a kind demand of a job of both."""
+    demands = [demand_of(limit, "queue", queue) for limit in of_queue if limit is not None]
+    return demands + [demand_of(limit, "kind", kind) for limit in of_kind if limit is not None]
+
+
 def need_of_sequence(limit: Sequence, *, kind: str, tenant: str, value: object = None) -> Need:
     """The gate of a place in a sequence; `value` is that of what it goes by."""
     name = (

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from posthorse.rules.gates import Need, demands_of
 from posthorse.rules.queues import QueueSettings
+from posthorse.rules.registry import KindOptions
 
 
 class Server(NamedTuple):
@@ -17,7 +19,23 @@ class Server(NamedTuple):
     is_full: bool
 
 
-def why_waiting(kind: str, queue: str, settings: QueueSettings, servers: Sequence[Server], now: int) -> str | None:
+class Full(NamedTuple):
+    """A limit of all jobs of a queue or kind that lets none start now, and seconds until a rate lets the next one."""
+
+    limit: str
+    opens_in: float | None
+
+
+def needs_of(kind: str, options: KindOptions | None, queue: str, settings: QueueSettings) -> list[Need]:
+    """The gates that all jobs of a queue and kind pass. `options` is None for a kind that is not known here."""
+    of_kind = () if options is None else (options.rate, options.concurrency)
+    demands = demands_of(queue, (settings.rate, settings.concurrency), kind, of_kind)
+    return [demand.need() for demand in demands if demand.per is None]
+
+
+def why_waiting(
+    kind: str, queue: str, settings: QueueSettings, servers: Sequence[Server], now: int, full: Sequence[Full] = ()
+) -> str | None:
     """Tell what keeps a job in its lane, the most lasting cause first; None where only others are before it, or none.
 
     `now` is in microseconds since the epoch.
@@ -39,6 +57,9 @@ def why_waiting(kind: str, queue: str, settings: QueueSettings, servers: Sequenc
     if not fitting:
         needed = ", ".join(f"{name}={value}" for name, value in sorted(settings.labels.items()))
         return f"no living worker has the labels that its queue {queue!r} asks for: {needed}"
+    for limit, opens_in in full:
+        until = "" if opens_in is None else f"; the next job may start in {max(0.0, opens_in):.1f} s"
+        return f"its limit is full, the {limit}{until}"
     if all(server.is_full for server in fitting):
         return "every place of the workers that would take it is taken"
     return None

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from posthorse.rules.apart import NOTHING, value_of
-from posthorse.rules.gates import Demand, Need, demand_of, need_of_sequence
+from posthorse.rules.gates import Demand, Need, demands_of, need_of_sequence
 from posthorse.rules.job import Lane, Options
 from posthorse.rules.limits import Per
 from posthorse.rules.limits import Sequence as InSequence
@@ -136,9 +136,8 @@ class Limits:
         settings = self._queues.get(lane.queue, DEFAULTS)
         registered = self._registry[lane.kind]
         options = registered.options
-        of_queue = [demand_of(limit, "queue", lane.queue) for limit in (settings.rate, settings.concurrency) if limit]
-        of_kind = [demand_of(limit, "kind", registered.kind) for limit in (options.rate, options.concurrency) if limit]
-        demands = of_queue + of_kind
+        of_queue, of_kind = (settings.rate, settings.concurrency), (options.rate, options.concurrency)
+        demands = demands_of(lane.queue, of_queue, registered.kind, of_kind)
         return _Rules(
             tuple(demand.need() for demand in demands if demand.per is None),
             tuple(demand for demand in demands if demand.per is not None),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
-from posthorse.rules.gates import NANOSECONDS, described, next_token, tokens
-from posthorse.store.base import Steps, ask, single_operation
+from posthorse.rules.gates import NANOSECONDS, Need, described, next_token, tokens
+from posthorse.rules.waiting import Full
+from posthorse.store.base import Steps, ask, ask_rows, single_operation
 
 
 class LimitRow(NamedTuple):
@@ -30,6 +32,21 @@ def limits_at_work(limit: int) -> Steps[list[LimitRow]]:
     """The limits that hold the most back first."""
     rows = yield ask("limits_at_work", limit=limit)
     return [_limit_row(*cast("tuple[str, int | None, int, int, int, int, int, int]", row)) for row in rows]
+
+
+@single_operation
+def full_gates(needs: Sequence[Need]) -> Steps[list[Full]]:
+    """Those of the gates that keep jobs out at the moment."""
+    by_gate = {need.gate: need for need in needs}
+    rows = yield ask_rows("gates_of_lane", [(gate,) for gate in by_gate])
+    found: list[Full] = []
+    for row in rows:
+        gate, _, _, _, through, inside, held, now = cast("tuple[str, int | None, int, int, int, int, int, int]", row)
+        need = by_gate[gate]  # as it is demanded now; the gate remembers what was demanded last
+        limit = _limit_row(gate, need.most, need.step, need.burst, through, inside, held, now)
+        if limit.is_full:
+            found.append(Full(limit.limit, limit.opens_in))
+    return found
 
 
 @single_operation

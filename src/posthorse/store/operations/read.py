@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, cast
 
 import msgspec
 
+from posthorse.rules.gates import Need
 from posthorse.rules.job import State
 from posthorse.rules.namesakes import split_places
 from posthorse.rules.queues import DEFAULTS, Layer, QueueSettings, as_labels
-from posthorse.rules.waiting import Server
+from posthorse.rules.waiting import Full, Server
 from posthorse.store.base import Ask, Steps, ask, ask_rows, operation, single_operation
+from posthorse.store.operations.limits import full_gates
 from posthorse.store.operations.moves import PARKED_STATES
 from posthorse.store.operations.queues import live_layers
 from posthorse.store.queries import Row, Value
@@ -113,6 +115,8 @@ class Takers(NamedTuple):
     servers: Sequence[Server]
     layers: Mapping[str, Layer]
     now: int
+    full: Sequence[Full] = ()
+    """Limits of all jobs of the queue and kind that let none start now."""
 
 
 class HolderRow(NamedTuple):
@@ -296,14 +300,19 @@ def unserved(settings: Mapping[str, QueueSettings] | None = None) -> Steps[list[
 
 
 @operation
-def takers() -> Steps[Takers]:
-    """Who takes new jobs, what was said of queues while they were at work, and the store's clock."""
+def takers(needs: Callable[[Mapping[str, Layer]], Sequence[Need]] = lambda _: ()) -> Steps[Takers]:
+    """Who takes new jobs, what was said of queues while they were at work, and the store's clock.
+
+    `needs` tells from what was said of queues which gates are of interest; without any, none is looked at.
+    """
     servers: list[Server] = []
     for queues, kinds, labels, is_full in (yield ask("who_takes_jobs")):
         names = [_decode_names(cast("str", text)) for text in (queues, kinds, labels)]
         servers.append(Server(names[0], split_places(names[1])[0], as_labels(names[2]), bool(is_full)))
     layers = yield from live_layers().start()
-    return Takers(servers, layers, cast("int", (yield ask("now"))[0][0]))
+    wanted = needs(layers)
+    full = (yield from full_gates(wanted).start()) if wanted else ()
+    return Takers(servers, layers, cast("int", (yield ask("now"))[0][0]), full)
 
 
 @single_operation

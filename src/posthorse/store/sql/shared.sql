@@ -481,6 +481,14 @@ WHERE g.through > :now * 1000 OR EXISTS (SELECT 1 FROM @taken taken WHERE taken.
 ORDER BY 7 DESC, g.key
 LIMIT :limit
 
+-- ## gates_of_lane
+-- The same of some gates; nothing of those that were never passed.
+-- rows: gate text
+SELECT g.key, g.most, g.step, g.burst, g.through,
+    (SELECT count(*) FROM @taken taken WHERE taken.gate = g.key), 0, :now
+FROM {rows} JOIN @gates g ON g.key = r.gate
+ORDER BY g.key
+
 -- ## held_in_queues
 -- How many jobs of each queue are held before each gate, the most first.
 SELECT lanes.queue, p.gate, count(*) FROM @parked p
