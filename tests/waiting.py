@@ -20,6 +20,12 @@ def until(is_so: Callable[[], object], *, what: str = "", patience: float = PATI
 
 
 def until_state(job: ph.Job[object], *states: str, patience: float = PATIENCE) -> ph.Status:
-    """The status of a job once it is in one of these states."""
-    until(lambda: job.status().state in states, what=f"{job} becomes {' or '.join(states)}", patience=patience)
-    return job.status()
+    """The status of a job once it is in one of these states, as it was seen: the next look may find another."""
+    seen: list[ph.Status] = []
+
+    def is_there() -> bool:
+        seen[:] = [job.status()]
+        return seen[0].state in states
+
+    until(is_there, what=f"{job} becomes {' or '.join(states)}", patience=patience)
+    return seen[0]

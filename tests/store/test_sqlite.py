@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -259,6 +260,19 @@ def test_full_disk_is_said_and_nothing_is_acknowledged(sqlite_yard: Yard) -> Non
     assert yard.waiting() == 1
     yard.enqueue()
     assert yard.waiting() == 2
+
+
+def test_a_store_that_is_forgotten_closes_its_connections(sqlite_url: str) -> None:
+    """Python 3.13 warns of connections that nobody closed; an application that is never closed is a usual one."""
+    forgotten = Yard(sqlite_url)
+    forgotten.enqueue()
+    forgotten.store.read(read.running_count())
+    told: list[object] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "unraisablehook", lambda unraisable: told.append(unraisable.exc_value))
+        del forgotten
+        gc.collect()
+    assert told == []
 
 
 # ── forks ────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,7 +12,7 @@ from posthorse.app.client import Posthorse
 from posthorse.app.loading import find_target, load_application
 from posthorse.app.origin import lead_to
 from posthorse.errors import InvalidSettings, StoreUnreachable
-from posthorse.rules.values.misfit import short
+from posthorse.store.address import is_there
 from posthorse.store.sqlite.beside import raise_if_lost
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -97,13 +97,8 @@ def is_empty(app: Posthorse) -> bool:
     if not app.store.is_sqlite:
         return False
     path = Path(app.store.where)
-    try:
-        if path.exists():
-            return False
-    except OSError as error:
-        raise StoreUnreachable(
-            f"there can be no store {short(str(path))}: {error.strerror}; check the address"
-        ) from error
+    if is_there(path):
+        return False
     if not path.parent.is_dir():
         raise StoreUnreachable(f"there is no folder {path.parent}, and so no store {path}; check the address")
     raise_if_lost(path)

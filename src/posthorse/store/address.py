@@ -50,6 +50,11 @@ def is_there(file: Path) -> bool:
     """True when there is such a file. Raises StoreUnreachable for a path that can lead nowhere."""
     try:
         return file.exists()
+    except PermissionError as error:
+        raise StoreUnreachable(
+            f"cannot look for the store {short(str(file))}: {error.strerror}; check that its folders may be entered by "
+            "this account, and that its own folder is writable"
+        ) from error
     except OSError as error:  # a name too long, a loop of links
         raise StoreUnreachable(
             f"there can be no store {short(str(file))}: {error.strerror}; check the address"

@@ -123,6 +123,14 @@ class Session:
         self.connection.close()
 
 
+class OwnConnection(sqlite3.Connection):
+    """Closed when it is forgotten: an application that is never closed is nothing that Python needs to warn of."""
+
+    def __del__(self) -> None:
+        with suppress(sqlite3.Error):  # it was never opened
+            self.close()
+
+
 class StoreFile:
     """The file of a store, and how it is opened."""
 
@@ -152,6 +160,7 @@ class StoreFile:
         try:
             connection = sqlite3.connect(
                 address,
+                factory=OwnConnection,
                 uri=True,
                 isolation_level=None,
                 check_same_thread=False,
