@@ -56,10 +56,12 @@ def test_a_pending_job_tells_of_a_full_limit_of_all_its_kind(store_url: str, of:
     what = "kind resize" if of == "kind" else "queue media"
     with app.worker():
         first, second = resize.enqueue(), resize.enqueue()
-        until_state(first, "processing")
-        assert second.status().waits_for == f"its limit is full, the concurrency of {what}"
-        assert asyncio.run(second.astatus()).waits_for == f"its limit is full, the concurrency of {what}"
-        go_on.set()
+        try:
+            until_state(first, "processing")
+            assert second.status().waits_for == f"its limit is full, the concurrency of {what}"
+            assert asyncio.run(second.astatus()).waits_for == f"its limit is full, the concurrency of {what}"
+        finally:
+            go_on.set()
         until_state(second, "completed")
     app.close()
 

@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ import pytest
 from posthorse.store.operations.runners import Runner, register
 from tests.cli.conftest import Shop
 from tests.cli.test_doctor import verdicts
-from tests.waiting import until, until_state
+from tests.waiting import PATIENCE, until, until_state
 
 
 @contextlib.contextmanager
@@ -153,12 +154,15 @@ def test_worker_of_another_application_with_the_same_kinds_is_told_of(shop: Shop
     shop.app.store.run(register(bank, lease=600_000_000))
     worker = shop.start("worker", "-q", "mail")
     told = ""
+    in_vain = threading.Timer(PATIENCE, worker.kill)
+    in_vain.start()
     try:
         assert worker.stderr is not None
         while "bank.mail" not in told and (told := worker.stderr.readline()):
             pass
         found = verdicts(shop)
     finally:
+        in_vain.cancel()
         worker.send_signal(signal.SIGTERM)
         worker.communicate(timeout=30)
     assert "kind welcome is shop:welcome here and bank.mail:welcome in worker bank:1" in told
