@@ -19,6 +19,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.store import reentry
+from posthorse.store.sqlite import forks
 from posthorse.store.sqlite.connections import Session
 from tests.waiting import until
 
@@ -357,3 +358,26 @@ def test_a_handler_in_the_midst_of_a_fork_leaves_no_lock_held(sqlite_url: str, i
         [sys.executable, "-c", program, sqlite_url], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout.strip() == came, done.stderr
+
+
+def test_the_end_of_a_fork_releases_no_lock_of_another_thread() -> None:
+    class Owner:
+        busy_seconds = 0.0
+        lock = threading.Lock()
+
+        def locks(self) -> tuple[threading.Lock, ...]:
+            return (self.lock,)
+
+        def let_go(self) -> None: ...
+
+    owner = Owner()
+    forks.mind(owner)
+    forks._before_fork()  # pyright: ignore[reportPrivateUsage]
+    try:
+        other = threading.Thread(target=forks._after_fork)  # pyright: ignore[reportPrivateUsage]
+        other.start()
+        other.join()
+        assert owner.lock.locked()
+    finally:
+        forks._after_fork()  # pyright: ignore[reportPrivateUsage]
+    assert not owner.lock.locked()

@@ -66,9 +66,17 @@ def was_open_before(path: Path) -> bool:
 
 _owners: WeakSet[Forkable] = WeakSet()
 _left: WeakSet[Left] = WeakSet()
-_held: list[threading.Lock] = []
-_undo: list[Callable[[], object]] = []
-"""What else a fork has begun and has to end."""
+
+
+class _Fork(threading.local):
+    """What this thread has to end after its fork: several may be about to fork at once."""
+
+    def __init__(self) -> None:
+        self.held: list[threading.Lock] = []
+        self.undo: list[Callable[[], object]] = []
+
+
+_fork = _Fork()
 _inherited: set[tuple[int, int]] = set()
 """Files that were open when this process was forked."""
 
@@ -77,33 +85,33 @@ def _before_fork() -> None:
     # Each is noted as soon as it is taken: an interruption may strike anywhere here, and the fork goes on all the same.
     # Calls of a signal handler that come until the end would wait for what is held: they are refused.
     if begin_work():
-        _undo.append(end_work)
+        _fork.undo.append(end_work)
     for owner in list(_owners):
         locks = owner.locks()
         taken = [lock for lock in locks if _take(lock, owner.busy_seconds)]
         if len(taken) == len(locks):
             owner.let_go()
-    _undo.append(no_fork.release)
+    _fork.undo.append(no_fork.release)
     no_fork.acquire()  # last, for whoever holds one of the others may need it
 
 
 def _take(lock: threading.Lock, seconds: float) -> bool:
-    _held.append(lock)
+    _fork.held.append(lock)
     is_taken = False
     try:
         is_taken = lock.acquire(timeout=seconds)
     finally:
         if not is_taken:
-            _held.remove(lock)
+            _fork.held.remove(lock)
     return is_taken
 
 
 def _after_fork() -> None:
-    while _held:
-        _held.pop().release()
-    while _undo:
+    while _fork.held:
+        _fork.held.pop().release()
+    while _fork.undo:
         with suppress(RuntimeError):  # not taken: an interruption was faster
-            _undo.pop()()
+            _fork.undo.pop()()
 
 
 def _in_child() -> None:
