@@ -13,6 +13,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from typing import NamedTuple
 
@@ -118,12 +119,11 @@ class Simulation:
         app = application()
         app.store = self._world.store
         app.gate.look_again()
-        with self._world.standing_still():
+        with closing(self._world.store), self._world.standing_still():
             self._keepers = Keepers(self._world)
             for _ in range(self._steps):
                 self._take(self._turn)
             self._heal()
-        self._world.store.close()
         return Done(len(self._seen.jobs), self._claims, self.trail)
 
     # ── one step ─────────────────────────────────────────────────────────────────────────────────────
