@@ -28,7 +28,7 @@ from posthorse.store.operations.runners import (
     promote,
     take_duty,
 )
-from posthorse.store.operations.set_back import after_set_back, is_set_back
+from posthorse.store.operations.set_back import FIRST, Place, after_set_back, is_set_back, move_lined_up
 from posthorse.store.store import Store
 from posthorse.store.watching import make_watch_of_writes
 from posthorse.worker.failpoints import failpoint
@@ -173,6 +173,9 @@ class Sweeper:
             for part in after_set_back(due.now):
                 while await self._store.arun(part):
                     pass
+            place: Place | None = FIRST
+            while place is not None:
+                place = await self._store.arun(move_lined_up(due.now, place))
             await self._tend_gates()
             due = await self._store.aread(next_due())
         return due

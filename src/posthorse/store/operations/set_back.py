@@ -15,6 +15,13 @@ TOLERANCE = 1_000_000
 """Microseconds in the future that are no step of a clock."""
 
 AT_ONCE = 500
+PAGE = 2_000
+"""How many jobs that are lined up are looked at in one commit."""
+
+Place = tuple[int, int]
+"""A lane, and a place in it."""
+
+FIRST: Place = (0, 0)
 
 
 @single_operation
@@ -43,12 +50,15 @@ def move_keys(now: int) -> Steps[bool]:
 
 
 @operation
-def move_lined_up(now: int) -> Steps[bool]:
-    """Jobs that are lined up have waited since now, as far as `expires` is concerned; true when there may be more."""
-    rows = yield ask("lined_up_later", moment=now, tolerance=TOLERANCE, limit=AT_ONCE)
-    if rows:
-        yield ask_rows("move_lined_up", sorted(rows, key=lambda row: cast("str", row[0])), moment=now)
-    return len(rows) == AT_ONCE
+def move_lined_up(now: int, after: Place = FIRST) -> Steps[Place | None]:
+    """Jobs that are lined up have waited since now, as far as `expires` is concerned; the place that this came to, None
+    at the end."""
+    lane, seq = after
+    page = yield ask("lined_up_page", moment=now, tolerance=TOLERANCE, lane=lane, seq=seq, limit=PAGE)
+    late = sorted((row[:3] for row in page if row[3]), key=lambda row: cast("str", row[2]))
+    if late:
+        yield ask_rows("move_lined_up", late, moment=now)
+    return max(cast("Place", row[:2]) for row in page) if len(page) == PAGE else None
 
 
 @quiet
@@ -61,6 +71,6 @@ def move_runs(now: int) -> Steps[bool]:
 
 
 def after_set_back(now: int) -> Sequence[Operation[bool]]:
-    """All that is to be done, each part until it answers with False; `now` is the store's clock."""
+    """What is to be done before `move_lined_up`, each part until it returns False; `now` is the store's clock."""
     # Keys first: by how much they are moved is known from when their jobs were created, and the others move that.
-    return (move_runs(now), move_keys(now), move_waits(now), move_lined_up(now))
+    return (move_runs(now), move_keys(now), move_waits(now))

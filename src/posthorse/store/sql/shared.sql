@@ -664,18 +664,21 @@ UPDATE @keys SET expires_at = :moment + r.span
 FROM {rows} WHERE @keys.tenant = r.tenant AND @keys.scope = r.scope AND @keys.key = r.key AND @keys.job = r.job;
 UPDATE @jobs SET created_at = :moment FROM {rows} WHERE @jobs.id = r.job AND created_at > :moment
 
--- ## lined_up_later
--- Jobs that are lined up, and were created, or due, at a moment that is still to come.
-SELECT ready.job FROM @ready ready JOIN @jobs j ON j.id = ready.job
-WHERE j.created_at > CAST(:moment AS bigint) + CAST(:tolerance AS bigint) OR j.run_at > CAST(:moment AS bigint) + CAST(:tolerance AS bigint)
-LIMIT :limit
+-- ## lined_up_page
+-- Jobs that are lined up behind a place, and whether each was created, or due, at a moment that is still to come.
+SELECT page.lane, page.seq, page.job,
+    j.created_at > CAST(:moment AS bigint) + CAST(:tolerance AS bigint)
+        OR coalesce(j.run_at > CAST(:moment AS bigint) + CAST(:tolerance AS bigint), false)
+FROM (SELECT lane, seq, job FROM @ready WHERE (lane, seq) > (:lane, :seq) ORDER BY lane, seq LIMIT :limit) AS page
+JOIN @jobs j ON j.id = page.job
 
 -- ## move_lined_up
 -- Lets jobs begin to wait at a moment.
--- rows: job uuid
+-- rows: lane int, seq bigint, job uuid
 UPDATE @jobs SET created_at = CASE WHEN created_at > :moment THEN :moment ELSE created_at END,
     run_at = CASE WHEN run_at > :moment THEN :moment ELSE run_at END
-FROM {rows} WHERE @jobs.id = r.job AND EXISTS (SELECT 1 FROM @ready ready WHERE ready.job = r.job)
+FROM {rows}
+WHERE @jobs.id = r.job AND EXISTS (SELECT 1 FROM @ready w WHERE w.lane = r.lane AND w.seq = r.seq AND w.job = r.job)
 
 -- ## move_checkpoints
 -- Lets no checkpoint lie in the future.
