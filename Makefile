@@ -34,7 +34,7 @@ matrix: ## run the tests on every supported Python that PATH has, each in an env
 	  else missing="$$missing $$python"; fi; \
 	done; \
 	echo "── tested:$${tested:- none}"; \
-	[ -z "$$missing" ] || echo "── NOT TESTED, because PATH has none that works:$$missing" >&2; \
+	[ -z "$$missing" ] || echo "── NOT TESTED, because PATH has none that works:$$missing (of pyenv, PYENV_VERSION=3.12.1:3.13.0 puts these there)" >&2; \
 	[ -z "$$failed" ] || echo "── FAILED:$$failed" >&2; \
 	[ -n "$$tested" ] && [ -z "$$failed" ]
 
