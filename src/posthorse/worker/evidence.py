@@ -9,8 +9,6 @@ from posthorse.rules.job import LONGEST_TRACEBACK, JobError
 from posthorse.rules.steering import cause_of
 from posthorse.rules.values.texts import full_name_of, message_of, storable
 
-__all__ = ["evidence_of", "storable"]
-
 
 def evidence_of(
     error: BaseException, trace: TracebackType | None, *, longest_traceback: int = LONGEST_TRACEBACK

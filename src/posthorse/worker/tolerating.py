@@ -13,8 +13,9 @@ from posthorse.rules.loops import LoopStanding
 from posthorse.rules.steering import Steering, leaves
 from posthorse.rules.tolerance import Tolerance
 from posthorse.rules.values.kept import encode_kept
+from posthorse.rules.values.texts import storable
 from posthorse.store.operations.bad_items import BadItemRow, keep, mark, undo
-from posthorse.worker.evidence import evidence_of, storable
+from posthorse.worker.evidence import evidence_of
 from posthorse.worker.journal import Journal
 from posthorse.worker.sources.base import AsyncFindable, Findable, Unreadable
 
@@ -89,9 +90,7 @@ class SliceBadItems:
         form, text = self._stored(item) if place is not None else ("text", _shown(item))
         trace = None if error.__traceback__ is None else error.__traceback__.tb_next or error.__traceback__
         told = evidence_of(error, trace, longest_traceback=LONGEST_TRACEBACK)
-        self._bad[number] = BadItemRow(
-            self._loop, number, 0, form, text, storable(told.type, 200), told.message, told.traceback
-        )
+        self._bad[number] = BadItemRow(self._loop, number, 0, form, text, told.type, told.message, told.traceback)
         self.judge(error)
 
     def note_unreadable(self, records: Sequence[Unreadable]) -> None:
@@ -99,9 +98,7 @@ class SliceBadItems:
         self._unreadable = len(records)
         for number, record in enumerate(records, self._standing.numbered + 1):
             text, error = storable(record.text[:LONGEST_TEXT], LONGEST_TEXT), evidence_of(record.error, None)
-            self._bad[number] = BadItemRow(
-                self._loop, number, 0, "text", text, storable(error.type, 200), error.message, None
-            )
+            self._bad[number] = BadItemRow(self._loop, number, 0, "text", text, error.type, error.message, None)
 
     def judge(self, cause: BaseException | None = None) -> None:
         """Raises ToleranceExceeded when there are too many by now."""
