@@ -38,12 +38,13 @@ matrix: ## run the tests on every supported Python that PATH has, each in an env
 	[ -z "$$failed" ] || echo "── FAILED:$$failed" >&2; \
 	[ -n "$$tested" ] && [ -z "$$failed" ]
 
-check: $(READY) ## format, lint, types and floors, without changing a file
+check: $(READY) ## format, lint, types, layers and words, without changing a file
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m checks.words
 
 format: $(READY) ## rewrite the code in the house format and mend what ruff can mend
 	@$(BIN)/ruff format .

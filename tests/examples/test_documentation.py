@@ -118,12 +118,6 @@ def test_graph_of_states_is_the_one_in_the_code() -> None:
     assert drawn[1].splitlines() == edges
 
 
-@pytest.mark.parametrize("page", sorted([ROOT / "README.md", ROOT / "ARCHITECTURE.md", *DOCS.glob("*.md")]), ids=str)
-def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), f"{page.name} links to {target}"
-
-
 def write_files(programs: list[str], folder: Path) -> list[str]:
     """Writes the files that the blocks name; answers with their names in order."""
     names: list[str] = []
