@@ -20,7 +20,7 @@ from posthorse.worker.embedded import make_runner, retire_quietly
 SLOWER = 50
 """How many times valgrind slows a program down."""
 
-PACES = ((prefetch, "AHEAD"), (slots, "LONGEST_TURN"), (claiming, "NEWS_EVERY"), (loop, "LISTEN_EVERY"))
+PACES = ((prefetch, "AHEAD"), (slots, "MAX_TURN"), (claiming, "NEWS_INTERVAL"), (loop, "LISTEN_INTERVAL"))
 """What a runner does by the clock, which does not slow down: these would come so much more often for a job."""
 
 LEASE = 3_600_000_000

@@ -33,7 +33,7 @@ REST = 2.0
 EVERY = 0.05
 """Seconds between two readings, at least: they take time on the processors that the worker uses."""
 
-FAMILY_EVERY = 0.2
+FAMILY_INTERVAL = 0.2
 """Seconds between two looks which processes there are: a runner starts after its supervisor, and may be replaced."""
 
 
@@ -53,7 +53,7 @@ class Gauge:
             return
         if now >= self._next_look:
             self._processes = family(self._worker.pid)
-            self._next_look = now + FAMILY_EVERY
+            self._next_look = now + FAMILY_INTERVAL
         self.peak = max(self.peak, proportional_size(self._processes))
         self._next = time.monotonic() + EVERY
 

@@ -21,8 +21,8 @@ from examples.screen import Screen
 PROJECT = Path(__file__).parents[1]
 PLAYS = ("kill-runner", "kill-worker", "pause", "deploy")
 PAUSE = 3.0
-LOOK_EVERY = 0.05
-DRAW_EVERY = 0.2
+LOOK_INTERVAL = 0.05
+DRAW_INTERVAL = 0.2
 
 
 class Failure(Exception):
@@ -212,7 +212,7 @@ class Stage:
                 raise Failure(f"waited in vain for {what}; the job is {status.state} at {status.progress}")
             if self._worker is not None and self._worker.poll() is not None:
                 raise Failure(f"the worker ended by itself with exit code {self._worker.returncode}")
-            time.sleep(LOOK_EVERY)
+            time.sleep(LOOK_INTERVAL)
 
     def _wait_for_worker(self) -> int:
         """Watches until the worker has ended; answers with its exit code."""
@@ -222,12 +222,12 @@ class Stage:
                 raise Failure("the worker does not end")
             if self._job is not None:
                 self._draw(self._status())
-            time.sleep(LOOK_EVERY)
+            time.sleep(LOOK_INTERVAL)
         self._worker = None
         return code
 
     def _draw(self, status: ph.Status) -> None:
-        if time.monotonic() - self._drawn >= DRAW_EVERY:
+        if time.monotonic() - self._drawn >= DRAW_INTERVAL:
             self._drawn = time.monotonic()
             runners = begun.read(self.folder)
             runner = runners[-1] if runners and runners[-1] in self._processes() else None

@@ -44,7 +44,7 @@ from tests.servers import ServerDidNotStart, ServerMissing
 
 ROUNDS = 3
 SINGLES, PICKUPS = 1_000, 100
-LONGEST_ERROR = 500
+MAX_ERROR = 500
 
 
 Take = Callable[[], Sample]
@@ -163,7 +163,7 @@ def _title(rival: Rival) -> str:
 
 
 def _told(error: Exception) -> str:
-    return textwrap.shorten(str(error), LONGEST_ERROR) or type(error).__name__
+    return textwrap.shorten(str(error), MAX_ERROR) or type(error).__name__
 
 
 def _say(line: str) -> None:

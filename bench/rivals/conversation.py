@@ -24,7 +24,7 @@ from bench.rivals.workers.tally import NUMBERS, PICKUPS, WIDTH
 PATIENCE = 300.0
 """Seconds after which a rival is given up."""
 
-LOOK_EVERY = 0.01
+LOOK_INTERVAL = 0.01
 LAST_WISH = 5.0
 """Seconds in which a worker may end by itself."""
 
@@ -88,7 +88,7 @@ class Workers:
                     raise RivalFailed(f"a worker ended with exit code {process.returncode}: {_last(self._words)}")
             if time.monotonic() > deadline:
                 raise RivalFailed(f"{what} did not happen within {PATIENCE:g} s: {_last(self._words)}")
-            time.sleep(LOOK_EVERY)
+            time.sleep(LOOK_INTERVAL)
 
 
 @contextmanager

@@ -25,8 +25,8 @@ from examples.stage import PLAYS, Failure, Stage, in_a_shell
 if TYPE_CHECKING:
     from examples.flights.jobs import Summary
 
-LONGEST_PLAY = 300.0
-LONGEST_VERIFICATION = 200.0
+MAX_PLAY = 300.0
+MAX_VERIFICATION = 200.0
 
 
 def main() -> int:
@@ -47,7 +47,7 @@ def main() -> int:
         folder,
         screen,
         lease=app.settings.lease,
-        longest=LONGEST_PLAY,
+        longest=MAX_PLAY,
         footer=lambda: f"month_page     {len(list(folder.glob('2013-??.txt')))} pages written",
     )
     try:
@@ -108,7 +108,7 @@ def verify(screen: Screen, url: str) -> bool:
     screen.print("\nVerifying: a plain pass over the same file counts again …")
     began = time.monotonic()
     command = [sys.executable, str(Path(__file__).with_name("verify.py")), url]
-    code = subprocess.run(command, check=False, timeout=LONGEST_VERIFICATION).returncode
+    code = subprocess.run(command, check=False, timeout=MAX_VERIFICATION).returncode
     screen.print(f"({time.monotonic() - began:.0f} s)")
     return code == 0
 

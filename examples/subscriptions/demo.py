@@ -21,8 +21,8 @@ from examples.screen import Screen
 from examples.stage import PLAYS, Failure, Stage, in_a_shell
 
 KILLS = ("kill-runner", "kill-worker", "kill-runner")
-LONGEST_PLAY = 120.0
-LONGEST_VERIFICATION = 60.0
+MAX_PLAY = 120.0
+MAX_VERIFICATION = 60.0
 
 
 def main() -> int:
@@ -38,9 +38,7 @@ def main() -> int:
 
     today = str(tables.TODAY)
     screen = Screen()
-    stage = Stage(
-        "examples.subscriptions.jobs:app", url, folder, screen, lease=app.settings.lease, longest=LONGEST_PLAY
-    )
+    stage = Stage("examples.subscriptions.jobs:app", url, folder, screen, lease=app.settings.lease, longest=MAX_PLAY)
     try:
         app.migrate()
         tables.make_anew(url, options.subscriptions)
@@ -71,7 +69,7 @@ def main() -> int:
 def verify(url: str, today: str) -> bool:
     """Has a program that shares no code with the job ask the tables."""
     command = [sys.executable, str(Path(__file__).with_name("verify.py")), url, today]
-    return subprocess.run(command, check=False, timeout=LONGEST_VERIFICATION).returncode == 0
+    return subprocess.run(command, check=False, timeout=MAX_VERIFICATION).returncode == 0
 
 
 def _options() -> argparse.Namespace:

@@ -22,8 +22,8 @@ import posthorse as ph
 from examples.screen import Screen
 from examples.stage import Failure, Stage, in_a_shell
 
-LONGEST_PLAY = 120.0
-LONGEST_VERIFICATION = 60.0
+MAX_PLAY = 120.0
+MAX_VERIFICATION = 60.0
 
 
 def main() -> int:
@@ -37,7 +37,7 @@ def main() -> int:
     from examples.thumbnails.photos import make_broken, photographs
 
     screen = Screen()
-    stage = Stage("examples.thumbnails.jobs:app", url, folder, screen, lease=app.settings.lease, longest=LONGEST_PLAY)
+    stage = Stage("examples.thumbnails.jobs:app", url, folder, screen, lease=app.settings.lease, longest=MAX_PLAY)
     (folder / "thumbnails").mkdir()
     try:
         app.migrate()
@@ -64,7 +64,7 @@ def verify(folder: Path, photos: Sequence[Path]) -> bool:
     """Has a program that shares no code with the job compare each thumbnail with its photograph."""
     command = [sys.executable, str(Path(__file__).with_name("verify.py")), str(folder / "thumbnails")]
     command += map(str, photos)
-    return subprocess.run(command, check=False, timeout=LONGEST_VERIFICATION).returncode == 0
+    return subprocess.run(command, check=False, timeout=MAX_VERIFICATION).returncode == 0
 
 
 def _outcomes(

@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image, ImageChops, ImageStat
 
 EDGE = 160
-MOST_DIFFERENT = 12.0
+MAX_DIFFERENT = 12.0
 """Of 255, on average: what scaling down in another way and JPEG may change."""
 
 
@@ -42,7 +42,7 @@ def _problem(folder: Path, photo: Path) -> str | None:
         return f"{made.name} is {small.width} × {small.height} pixels"
     same_size = large.resize(small.size, Image.Resampling.BOX)
     difference = sum(ImageStat.Stat(ImageChops.difference(small, same_size)).mean) / 3
-    return f"{made.name} is no likeness: {difference:.1f} of 255" if difference > MOST_DIFFERENT else None
+    return f"{made.name} is no likeness: {difference:.1f} of 255" if difference > MAX_DIFFERENT else None
 
 
 if __name__ == "__main__":

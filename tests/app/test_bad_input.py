@@ -13,7 +13,7 @@ import pytest
 
 import posthorse as ph
 
-LONGEST_MESSAGE = 500
+MAX_MESSAGE = 500
 
 
 class Unshowable:
@@ -64,7 +64,7 @@ def refused(attempt: Callable[[], object], error: type[Exception] = ph.UsageErro
     with pytest.raises(error) as caught:
         attempt()
     message = str(caught.value)
-    assert len(message) <= LONGEST_MESSAGE
+    assert len(message) <= MAX_MESSAGE
     assert message.isprintable()
     return message
 

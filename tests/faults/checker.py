@@ -52,7 +52,7 @@ ELSEWHERE: dict[str, str] = {
 }
 """Invariants that no history can show, or that belong to what is not built."""
 
-MOST_TOLD = 10
+MAX_TOLD = 10
 """Violations of one invariant; the rest are counted."""
 
 
@@ -61,7 +61,7 @@ def violations(case: Case) -> list[str]:
     found: list[str] = []
     for name, judge in INVARIANTS.items():
         sentences = list(judge(case))
-        found += [f"{name}: {sentence}" for sentence in sentences[:MOST_TOLD]]
-        if len(sentences) > MOST_TOLD:
-            found.append(f"{name}: and {len(sentences) - MOST_TOLD} more")
+        found += [f"{name}: {sentence}" for sentence in sentences[:MAX_TOLD]]
+        if len(sentences) > MAX_TOLD:
+            found.append(f"{name}: and {len(sentences) - MAX_TOLD} more")
     return found

@@ -56,7 +56,7 @@ PACES: Mapping[Focus, Pace] = {
     "schedules": Pace(2, 4, 26, 6, 34, 2, 2, 24, set_back=0.2, backs=(60, 120, 300), leaps=(60, 300, 7200)),
 }
 STEPS = 100
-MOST_RUNNERS = 4
+MAX_RUNNERS = 4
 ROUNDS = 400
 """How often everybody looks after the world was healed, before what is left counts as lost."""
 
@@ -165,7 +165,7 @@ class Simulation:
                 return self._keepers.bury() if chance.random() < (0.8 if is_late else 0.2) else self._keepers.sweep()
             case "schedule":
                 return self._keepers.schedule()
-            case "come" if len(awake) < MOST_RUNNERS:
+            case "come" if len(awake) < MAX_RUNNERS:
                 return self._begin_runner()
             case "leave" if awake:
                 runner = chance.choice([runner for runner in awake if runner.holds_some] or awake)

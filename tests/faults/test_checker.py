@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.faults.case import Case
-from tests.faults.checker import ELSEWHERE, INVARIANTS, MOST_TOLD, violations
+from tests.faults.checker import ELSEWHERE, INVARIANTS, MAX_TOLD, violations
 from tests.faults.final import Final, FinalEffect, FinalEvent, FinalJob
 from tests.faults.history import Event, Phase, Recorder, Value, read_history
 
@@ -754,7 +754,7 @@ def test_every_invariant_has_examples_or_a_reason_why_not() -> None:
 
 
 def test_a_flood_of_violations_is_counted() -> None:
-    jobs = [row(f"j{number}") for number in range(MOST_TOLD + 5)]
+    jobs = [row(f"j{number}") for number in range(MAX_TOLD + 5)]
     found = violations(Case([], final(*jobs)))
     assert found[-1] == "I2 NO-PHANTOM: and 5 more"
 

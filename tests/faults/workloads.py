@@ -42,7 +42,7 @@ from tests.faults.history import HISTORY, Recorder, Value
 
 T = TypeVar("T")
 
-MOST_KNOWN = 200
+MAX_KNOWN = 200
 PAUSE = 0.03
 """Seconds between two calls of a client, on average."""
 
@@ -79,7 +79,7 @@ class Client:
         with self._answering("submit", tenant=tenant):
             jobs = [job.id for job in app.enqueue_many(calls)]
             self.recorder.write("submit", tenant=tenant, value=Value(jobs=jobs))
-            self.known = [*self.known, *jobs][-MOST_KNOWN:]
+            self.known = [*self.known, *jobs][-MAX_KNOWN:]
 
     def ask(self, op: str, job: str | None, do: Callable[[], Value], value: Value = Value()) -> None:  # noqa: B008
         """Asks something of a job, and writes down the answer."""

@@ -25,7 +25,7 @@ Grew = ph.events.DeadLettersGrew
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(dead_letters, "LOOK_INTERVAL", 0.05)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def look(app: ph.Posthorse, *, has_duty: bool = False, by: DeadLetterLooks | Non
 def work_off(app: ph.Posthorse, jobs: Sequence[ph.Job[object]], monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that looks at nothing lets them die."""
     with monkeypatch.context() as patched:
-        patched.setattr(dead_letters, "LOOK_EVERY", 3_600.0)
+        patched.setattr(dead_letters, "LOOK_INTERVAL", 3_600.0)
         with app.worker():
             for job in jobs:
                 until_state(job, "failed")

@@ -284,7 +284,7 @@ def test_a_run_is_not_cancelled_for_one_that_is_refused(app: ph.Posthorse) -> No
 def test_a_schedule_is_told_again_after_its_queue_took_a_job(
     app: ph.Posthorse, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(admission, "LOOK_INTERVAL", 0.0)
     set_clock(app, NOON)
     app.schedule(call(app), name="hourly", every="1h", overlap="allow")
     scheduler = look(app)

@@ -249,7 +249,7 @@ def count_looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_a_job_that_a_neighbour_delays_for_a_moment_wakes_the_sweep(
     app: ph.Posthorse, neighbour: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("posthorse.maintenance.sweep.LONGEST_LOOK", 3600.0)
+    monkeypatch.setattr("posthorse.maintenance.sweep.MAX_LOOK", 3600.0)
     looks = count_looks(monkeypatch)
 
     async def rested() -> bool:
@@ -298,7 +298,7 @@ def test_however_much_is_written_the_sweep_looks_only_so_often(
 def test_more_jobs_than_fit_one_turn_are_all_lined_up(
     app: ph.Posthorse, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("posthorse.maintenance.sweep.MOST_AT_ONCE", 3)
+    monkeypatch.setattr("posthorse.maintenance.sweep.MAX_AT_ONCE", 3)
     jobs = enqueue(app, 10, delay=5)
     clock.advance(timedelta(seconds=6))
 
@@ -383,7 +383,7 @@ class SlowSweep:
         self._store = app.store
         self._ahead = 0.0
         monkeypatch.setattr("posthorse.maintenance.sweep.monotonic", self.monotonic)
-        monkeypatch.setattr("posthorse.maintenance.sweep.LONGEST_LOOK", 0.02)
+        monkeypatch.setattr("posthorse.maintenance.sweep.MAX_LOOK", 0.02)
         monkeypatch.setattr("posthorse.maintenance.sweep.orphans", self.look)
 
     def monotonic(self) -> float:
@@ -495,15 +495,15 @@ def test_a_job_that_somebody_is_changing_does_not_keep_the_sweep_from_others(
 def test_expired_keys_are_forgotten_batch_by_batch_until_none_is_left(
     app: ph.Posthorse, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("posthorse.maintenance.sweep.MOST_AT_ONCE", 3)
-    monkeypatch.setattr("posthorse.maintenance.sweep.KEYS_EVERY", 0.0)
+    monkeypatch.setattr("posthorse.maintenance.sweep.MAX_AT_ONCE", 3)
+    monkeypatch.setattr("posthorse.maintenance.sweep.KEYS_INTERVAL", 0.0)
     kind: ph.Kind[[], object] = ph.Kind(app, app.registry["work"])
     for number in range(10):
         kind.using(key=ph.Key(f"key {number}", ttl="1m")).enqueue()
     clock.advance(timedelta(minutes=2))
     forgotten: list[int] = []
     made = sweeper(app)
-    monkeypatch.setattr("posthorse.maintenance.sweep.KEYS_EVERY", 3600.0)
+    monkeypatch.setattr("posthorse.maintenance.sweep.KEYS_INTERVAL", 3600.0)
 
     async def is_done() -> bool:
         table = app.store.backend.dialect.table("keys")

@@ -15,7 +15,7 @@ from posthorse.rules.durations import Duration
 from posthorse.rules.growth import (
     EVERYBODY,
     LOG,
-    MOST_COUNTED,
+    MAX_COUNTED,
     OBSERVERS_QUEUE,
     Death,
     Deaths,
@@ -39,7 +39,7 @@ def seen(deaths: Sequence[Death], now: float) -> Deaths:
     """What a look finds at a moment."""
     at = round(now * SECOND)
     newest = sorted((each for each in deaths if each.at <= at), key=lambda each: -each.at)
-    return Deaths(newest[:MOST_COUNTED], len(newest) > MOST_COUNTED, at)
+    return Deaths(newest[:MAX_COUNTED], len(newest) > MAX_COUNTED, at)
 
 
 def told_at(watch: Watch, deaths: Sequence[Death], looks: Sequence[float], *, pace: int = PACE) -> list[Growth]:
@@ -101,8 +101,8 @@ def test_a_clock_that_was_put_back_silences_nobody() -> None:
 
 
 def test_when_not_all_could_be_counted_the_count_is_a_least() -> None:
-    told = told_at(MAIL, [death(n / 100) for n in range(MOST_COUNTED + 1)], [15])
-    assert [(len(growth.deaths), growth.is_at_least) for growth in told] == [(MOST_COUNTED, True)]
+    told = told_at(MAIL, [death(n / 100) for n in range(MAX_COUNTED + 1)], [15])
+    assert [(len(growth.deaths), growth.is_at_least) for growth in told] == [(MAX_COUNTED, True)]
     assert event_of(told[0], {}).is_at_least
 
 

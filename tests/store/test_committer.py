@@ -16,7 +16,7 @@ import pytest
 
 from posthorse.errors import OutcomeUnknown, StoreError
 from posthorse.store.base import Operation, Steps
-from posthorse.store.committer import LARGEST_GROUP, Answer, Committer
+from posthorse.store.committer import MAX_GROUP, Answer, Committer
 
 INTERRUPTIONS = 60
 
@@ -101,7 +101,7 @@ def test_those_who_wait_share_one_commit_in_their_order(committer: Committer, re
 
 def test_group_has_a_largest_size(committer: Committer, recorder: Recorder) -> None:
     recorder.door.clear()
-    count = 2 * LARGEST_GROUP + 5
+    count = 2 * MAX_GROUP + 5
     with ThreadPoolExecutor(count) as pool:
         futures = [pool.submit(committer.run, echo(0))]
         recorder.entered.acquire()
@@ -109,7 +109,7 @@ def test_group_has_a_largest_size(committer: Committer, recorder: Recorder) -> N
         wait_for_queue(committer, count - 1)
         recorder.door.set()
         assert [future.result(10) for future in futures] == list(range(count))
-    assert [len(group) for group in recorder.groups] == [1, LARGEST_GROUP, LARGEST_GROUP, 4]
+    assert [len(group) for group in recorder.groups] == [1, MAX_GROUP, MAX_GROUP, 4]
 
 
 def test_bad_operation_fails_alone(committer: Committer, recorder: Recorder) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.rules.gates import gate_name
-from posthorse.rules.keys import LONGEST_STORED, stored_key
+from posthorse.rules.keys import MAX_STORED, stored_key
 
 CHANCE = random.Random(1)
 
@@ -79,7 +79,7 @@ def test_limits_by_the_longest_values_let_their_jobs_through(application: ph.Pos
 def test_no_digest_is_taken_for_a_key_that_somebody_wrote() -> None:
     scope, digest = stored_key("work", letters(512))
     assert (scope, digest) != stored_key("work", digest)
-    assert stored_key("work", "k" * LONGEST_STORED) == ("work", "k" * LONGEST_STORED)
+    assert stored_key("work", "k" * MAX_STORED) == ("work", "k" * MAX_STORED)
 
 
 def test_long_gates_differ_where_their_values_do() -> None:

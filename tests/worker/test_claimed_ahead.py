@@ -26,7 +26,7 @@ from tests.waiting import until, until_state
 def ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten jobs are claimed ahead, however long jobs took, and stay until the worker stops."""
     monkeypatch.setattr(Prefetch, "allowance", lambda _: 10)
-    monkeypatch.setattr(loop, "LISTEN_EVERY", 3600.0)
+    monkeypatch.setattr(loop, "LISTEN_INTERVAL", 3600.0)
 
 
 @pytest.mark.usefixtures("ahead")

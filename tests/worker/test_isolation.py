@@ -78,7 +78,7 @@ def test_a_paused_job_goes_on_where_it_stopped_in_whichever_child(app: ph.Postho
 
 
 def test_a_child_is_replaced_after_so_many_jobs(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cells, "MOST_JOBS", 2)
+    monkeypatch.setattr(cells, "MAX_JOBS", 2)
     with app.worker(concurrency=1):
         pids = [jobs.pid.enqueue().result(timeout=30) for _ in range(4)]
     assert pids[0] == pids[1] != pids[2] == pids[3]

@@ -12,7 +12,7 @@ from posthorse.rules.job import Lane
 from posthorse.rules.queues import QueueSettings
 from posthorse.store.operations.claim import Claimed, Probe
 from posthorse.worker.lanes import FEW, FRESH_FOR, LOOK_SHARE, LaneBook
-from posthorse.worker.marks import LAG, SWEEP_EVERY, SWEEP_SHARE
+from posthorse.worker.marks import LAG, SWEEP_INTERVAL, SWEEP_SHARE
 
 LETTERS, FILMS = Lane("mail", "letter", 0), Lane("video", "film", 7)
 
@@ -56,7 +56,7 @@ def test_while_the_runner_keeps_up_the_mark_lags_behind_by_a_moment() -> None:
     lanes.note([claimed(1, 50)], room=5, now=10.1, seconds=0)
     assert after(lanes, 10.2) == 0
     assert after(lanes, 10.2 + LAG) == 0  # from now on it counts as old
-    swept(lanes, 10.1 + SWEEP_EVERY)
+    swept(lanes, 10.1 + SWEEP_INTERVAL)
     assert after(lanes, 10.2 + 2 * LAG + 0.1) == 50
 
 
@@ -108,7 +108,7 @@ def test_a_sweep_starts_from_zero_and_is_paced_by_its_cost() -> None:
     lanes = book()
     lanes.probes(10.0, 1)
     lanes.note([claimed(1, 50)], room=1, now=10.5, seconds=0.5)
-    pause = max(SWEEP_EVERY, SWEEP_SHARE * 0.5)
+    pause = max(SWEEP_INTERVAL, SWEEP_SHARE * 0.5)
     assert after(lanes, 10.5 + pause - 0.1) == 50
     assert after(lanes, 10.5 + pause + 0.1) == 0
 
@@ -128,7 +128,7 @@ def test_a_place_that_appears_late_is_probed_within_the_pace_of_the_sweeps(
     while after(lanes, now) != 0:
         lanes.note([], room=1, now=now, seconds=0.001)
         now += 0.1
-        assert now - late <= SWEEP_EVERY + 0.2
+        assert now - late <= SWEEP_INTERVAL + 0.2
 
 
 @given(st.lists(st.tuples(st.floats(0.001, 0.9), st.integers(1, 100)), min_size=1, max_size=60))
@@ -240,12 +240,12 @@ def test_a_sweep_of_many_lanes_is_a_look_from_zero() -> None:
     look(lanes, 10.0, {7: 50}, seconds=0)
     lanes.probes(10.0, 1)
     lanes.note([claimed(7, 50)], room=1, now=10.0, seconds=0)
-    assert lanes.has_to_look(10.0 + SWEEP_EVERY - 0.1)
-    starts = {probe.lane: probe.after for probe in lanes.looks(10.0 + SWEEP_EVERY - 0.1)}
+    assert lanes.has_to_look(10.0 + SWEEP_INTERVAL - 0.1)
+    starts = {probe.lane: probe.after for probe in lanes.looks(10.0 + SWEEP_INTERVAL - 0.1)}
     assert starts[7] == 50
-    lanes.learn({7: 60}, now=10.0 + SWEEP_EVERY - 0.1, seconds=1.0)
-    assert lanes.has_to_look(10.0 + SWEEP_EVERY + 0.1)
-    starts = {probe.lane: probe.after for probe in lanes.looks(10.0 + SWEEP_EVERY + 0.1)}
+    lanes.learn({7: 60}, now=10.0 + SWEEP_INTERVAL - 0.1, seconds=1.0)
+    assert lanes.has_to_look(10.0 + SWEEP_INTERVAL + 0.1)
+    starts = {probe.lane: probe.after for probe in lanes.looks(10.0 + SWEEP_INTERVAL + 0.1)}
     assert starts[7] == 0
 
 

@@ -531,7 +531,7 @@ def test_what_comes_back_to_its_old_place_is_found_behind_the_mark(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No sweep from the start comes to help: where jobs are held, and return, no mark is kept."""
-    monkeypatch.setattr(marks, "SWEEP_EVERY", 3600.0)
+    monkeypatch.setattr(marks, "SWEEP_INTERVAL", 3600.0)
     monkeypatch.setattr(marks, "LAG", 0.0)
     app = ph.Posthorse(postgres_url, lease="6s", poll="0.1s")
     go = threading.Event()
@@ -610,7 +610,7 @@ def test_however_a_job_ends_those_before_its_gate_go_on_at_once(
     store_url: str, monkeypatch: pytest.MonkeyPatch, ends_by: str
 ) -> None:
     """Its runner says so: the sweep, which would find them later, does not look."""
-    monkeypatch.setattr(sweep, "TEND_EVERY", 3600.0)
+    monkeypatch.setattr(sweep, "TEND_INTERVAL", 3600.0)
     monkeypatch.setattr(sweep, "TEND_WHEN_FREE", 3600.0)
     app = ph.Posthorse(store_url, lease="1m", poll="1h")
     began, go = threading.Event(), threading.Event()

@@ -14,7 +14,7 @@ import posthorse as ph
 from posthorse.rules.job import Lane
 from posthorse.rules.window import as_window
 from posthorse.store.operations.claim import Claimed
-from posthorse.worker.lanes import AGES_EVERY, FEW, LaneBook
+from posthorse.worker.lanes import AGES_INTERVAL, FEW, LaneBook
 from tests.waiting import until, until_state
 
 LOW, HIGH, REPORT = Lane("mail", "letter", 0), Lane("mail", "letter", 10), Lane("reports", "letter", 0)
@@ -71,8 +71,8 @@ def test_a_lane_that_was_strange_is_served_once_its_kind_is_known() -> None:
 def test_only_lanes_that_others_can_starve_are_asked_for_their_wait_once_a_second() -> None:
     lanes = book(reports=ph.QueueSettings(ageing=0.0))
     assert [probe.lane for probe in lanes.ageing_probes(5.0)] == [1]
-    assert lanes.ageing_probes(5.0 + AGES_EVERY / 2) == ()
-    assert [probe.lane for probe in lanes.ageing_probes(5.0 + AGES_EVERY)] == [1]
+    assert lanes.ageing_probes(5.0 + AGES_INTERVAL / 2) == ()
+    assert [probe.lane for probe in lanes.ageing_probes(5.0 + AGES_INTERVAL)] == [1]
 
 
 def test_a_head_that_waited_long_counts_as_higher_until_something_was_taken() -> None:

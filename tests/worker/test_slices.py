@@ -284,7 +284,7 @@ def test_progress_that_is_no_count_is_refused(sqlite_url: str, done: object, tot
 def test_progress_told_ten_thousand_times_costs_few_writes_and_disturbs_no_slice(
     app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("posthorse.worker.context.SAVE_EVERY", 0.01)
+    monkeypatch.setattr("posthorse.worker.context.SAVE_INTERVAL", 0.01)
 
     @app.job(max_attempts=1)
     async def chatty(ctx: ph.Context) -> None:
@@ -419,7 +419,7 @@ def test_a_progress_that_is_on_its_way_does_not_overtake_the_slice_behind_it(
         return saved
 
     monkeypatch.setattr(Store, "arun", slow)
-    monkeypatch.setattr(context, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(context, "SAVE_INTERVAL", 0.0)
 
     @app.job(max_attempts=2, backoff=0)
     async def long(ctx: ph.Context) -> None:

@@ -19,7 +19,7 @@ PREFIX = "POSTHORSE_"
 FILES = ("posthorse.toml", "posthorse.yaml", "posthorse.yml")
 # Read by the command line and by tests, not settings of an application.
 NOT_SETTINGS = frozenset({"app", "failpoint", "config"})
-LARGEST_FILE = 1_000_000
+MAX_FILE = 1_000_000
 DEEPEST = 20
 
 
@@ -84,8 +84,8 @@ def _from_file() -> dict[str, object]:
         if stat.S_ISFIFO(path.stat().st_mode):  # to open one waits for whoever writes
             raise InvalidSettings(f"{path} is a pipe and not a file; write the settings into a file")
         with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)  # no more: it may be a device without an end
-        if len(content) > LARGEST_FILE:
+            content = file.read(MAX_FILE + 1)  # no more: it may be a device without an end
+        if len(content) > MAX_FILE:
             raise InvalidSettings(f"{path} is larger than a megabyte, so it can be no configuration")
         text = content.decode()
     except FileNotFoundError:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", covariant=True)
 
-FIRST_LOOK, LONGEST_PAUSE = 0.005, 0.25
+FIRST_LOOK, MAX_PAUSE = 0.005, 0.25
 
 
 class Job(Generic[R]):
@@ -224,7 +224,7 @@ class _Patience:
 
     def pause(self) -> float:
         """Seconds until the next look. Raises TimeoutError when there is none."""
-        pause, self._pause = self._pause, min(LONGEST_PAUSE, self._pause * 1.3)
+        pause, self._pause = self._pause, min(MAX_PAUSE, self._pause * 1.3)
         if self._seconds is None:
             return pause
         left = self._start + self._seconds - monotonic()

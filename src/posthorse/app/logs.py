@@ -17,7 +17,7 @@ ROOT = "posthorse"
 OF_JOBS = "posthorse.job"
 """What jobs log themselves: their own texts, in their own form."""
 
-LONGEST_TEXT = 2_000
+MAX_TEXT = 2_000
 
 
 def keep_loggers() -> None:
@@ -36,7 +36,7 @@ def keep_to_a_line(record: logging.LogRecord) -> bool:
     if record.exc_info and record.exc_text is None:
         lines = "".join(traceback.format_exception(*record.exc_info)).splitlines()
         # Set in, so that no line of an error looks like a line of the log.
-        record.exc_text = "\n".join(f"    {_spaces(line)}{one_line(line, LONGEST_TEXT)}" for line in lines)
+        record.exc_text = "\n".join(f"    {_spaces(line)}{one_line(line, MAX_TEXT)}" for line in lines)
     return True
 
 
@@ -50,10 +50,10 @@ class _Quoted:
 
     def __str__(self) -> str:
         value = self._value
-        return one_line(message_of(value) if isinstance(value, BaseException) else str(value), LONGEST_TEXT)
+        return one_line(message_of(value) if isinstance(value, BaseException) else str(value), MAX_TEXT)
 
     def __repr__(self) -> str:
-        return one_line(repr(self._value), LONGEST_TEXT)
+        return one_line(repr(self._value), MAX_TEXT)
 
 
 def _spaces(line: str) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
 
 LIMITS = frozenset({"rate", "concurrency"})
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 0.25
+MIN_PAUSE, MAX_PAUSE = 0.01, 0.25
 """Seconds between two tries to enter a full queue."""
 
 
@@ -108,12 +108,12 @@ class Patience:
 
     def __init__(self, seconds: float) -> None:
         self._deadline = monotonic() + seconds
-        self._pause = SHORTEST_PAUSE
+        self._pause = MIN_PAUSE
 
     def pause(self, full: QueueFull) -> float:
         """Seconds to wait before the next try. Raises the error again when the time is over."""
         left = self._deadline - monotonic()
         if left <= 0:
             raise full
-        self._pause = min(LONGEST_PAUSE, 1.5 * self._pause)
+        self._pause = min(MAX_PAUSE, 1.5 * self._pause)
         return min(left, self._pause)

@@ -26,7 +26,7 @@ from posthorse.store.operations import bad_items, read
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
 
-MOST_BAD_ITEMS = 10_000
+MAX_BAD_ITEMS = 10_000
 """In one page."""
 
 
@@ -171,8 +171,8 @@ async def abad_items_of(app: Posthorse, job_id: str, *, limit: int, after: BadIt
 def _page_of_bad_items(
     job_id: str, limit: int, after: BadItem | None
 ) -> Operation[Sequence[bad_items.BadItemRow] | None]:
-    if type(limit) is not int or not 1 <= limit <= MOST_BAD_ITEMS:
-        raise InvalidOption(f"limit is {short(limit)}; it must be a whole number from 1 to {MOST_BAD_ITEMS:,}")
+    if type(limit) is not int or not 1 <= limit <= MAX_BAD_ITEMS:
+        raise InvalidOption(f"limit is {short(limit)}; it must be a whole number from 1 to {MAX_BAD_ITEMS:,}")
     if after is not None and not isinstance(after, BadItem):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(f"after is {short(after)}; give the last BadItem that was read before")
     loop, number = ("", -1) if after is None else (after.loop, after.number)

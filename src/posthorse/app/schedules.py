@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", covariant=True)
 
-MOST_SHOWN = 1_000
+MAX_SHOWN = 1_000
 OPTIONS = ("name", "cron", "every", "at", "tz", "start", "end", "misfire", "overlap", "jitter")
 OF_CALLS = ("queue", "priority", "tags", "max_attempts", "backoff", "timeout", "expires", "tenant", "sequence")
 """Options that the call of a schedule brings along."""
@@ -240,8 +240,8 @@ def status_of(known: Known, now: int) -> ScheduleStatus:
 
 def next_times(timing: Timing, now: int, count: int) -> list[datetime]:
     """The next times after a moment, in the schedule's zone. Raises InvalidOption."""
-    if type(count) is not int or not 1 <= count <= MOST_SHOWN:
-        raise InvalidOption(f"count is {short(count)}; it must be a whole number from 1 to {MOST_SHOWN:,}")
+    if type(count) is not int or not 1 <= count <= MAX_SHOWN:
+        raise InvalidOption(f"count is {short(count)}; it must be a whole number from 1 to {MAX_SHOWN:,}")
     zone = checked_zone(timing.tz)
     return [moment(time).astimezone(zone) for time in islice(timing.times(now), count)]
 

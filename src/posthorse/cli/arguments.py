@@ -23,10 +23,10 @@ from posthorse.rules.arguments.signature import ARGUMENT_LIMIT
 from posthorse.rules.registry import Registered
 from posthorse.rules.values.misfit import short
 
-MOST_LINES = 10_000
-LONGEST_PLACE = 200
+MAX_LINES = 10_000
+MAX_PLACE = 200
 """Characters of the name of a file that errors show in full."""
-MOST_BYTES = 256 * 1024 * 1024
+MAX_BYTES = 256 * 1024 * 1024
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -64,8 +64,8 @@ def read_lines(kind: Registered, place: str) -> list[Arguments]:
     for number, line in enumerate(_lines(place), 1):
         if not line.strip():
             continue
-        if len(calls) == MOST_LINES:
-            raise TooLarge(f"{_said(place)} has more than the {MOST_LINES:,} lines that one call takes; split it")
+        if len(calls) == MAX_LINES:
+            raise TooLarge(f"{_said(place)} has more than the {MAX_LINES:,} lines that one call takes; split it")
         try:
             calls.append(_call(wanted, line))
         except InvalidArgument as error:
@@ -151,8 +151,8 @@ def _lines(place: str) -> Iterator[bytes]:
                 raise TooLarge(
                     f"{_said(place)} has a line of more than the {ARGUMENT_LIMIT:,} bytes that arguments may take"
                 )
-            if read > MOST_BYTES:
-                raise TooLarge(f"{_said(place)} has more than the {MOST_BYTES:,} bytes that one call takes; split it")
+            if read > MAX_BYTES:
+                raise TooLarge(f"{_said(place)} has more than the {MAX_BYTES:,} bytes that one call takes; split it")
             yield line
 
 
@@ -179,4 +179,4 @@ def _read(place: str, read: Callable[[int], bytes]) -> bytes:
 def _said(place: str) -> str:
     if place == "-":
         return "stdin"
-    return place if 0 < len(place) <= LONGEST_PLACE else short(place)
+    return place if 0 < len(place) <= MAX_PLACE else short(place)

@@ -20,7 +20,7 @@ from posthorse.rules.job import BadItem, JobError
 from posthorse.store.operations import read
 from posthorse.store.operations.bad_items import count_bad_items
 
-LONGEST_ITEM = 500
+MAX_ITEM = 500
 """Characters of an item or a message on the screen; `--json` shows all."""
 
 
@@ -125,8 +125,8 @@ def _item(bad: BadItem) -> bytes:
 
 
 def _cut(text: str) -> str:
-    shown = clean(text[:LONGEST_ITEM])
-    return shown if len(text) <= LONGEST_ITEM else f"{shown} …"
+    shown = clean(text[:MAX_ITEM])
+    return shown if len(text) <= MAX_ITEM else f"{shown} …"
 
 
 def _place(after: str) -> BadItem:

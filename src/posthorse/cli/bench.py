@@ -27,7 +27,7 @@ from posthorse.store.operations import read
 
 TARGET = "posthorse.cli.bench_jobs:app"
 FEWEST, BULK = 100, 1_000
-MOST_SINGLES, MOST_PICKUPS = 500, 100
+MAX_SINGLES, MAX_PICKUPS = 500, 100
 PAGE = 1_000
 
 
@@ -93,7 +93,7 @@ def _measure(app: Posthorse, count: int, processes: int, concurrency: int) -> Ra
     from posthorse.cli.bench_jobs import QUEUE, do_nothing, tell_beginning
 
     jobs = [do_nothing.enqueue(0)]  # opens the store, outside of what is timed
-    singles = min(count // 2, MOST_SINGLES)
+    singles = min(count // 2, MAX_SINGLES)
     began = time.perf_counter()
     jobs.extend(do_nothing.enqueue(number) for number in range(1, singles))
     between = time.perf_counter()
@@ -154,7 +154,7 @@ def _cancel_since(app: Posthorse, beginning: str, queue: str) -> None:
 
 
 def _pickups(jobs: int) -> int:
-    return min(MOST_PICKUPS, jobs // 10)
+    return min(MAX_PICKUPS, jobs // 10)
 
 
 def _print_table(rates: Rates, processes: int, concurrency: int) -> None:

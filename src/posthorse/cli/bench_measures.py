@@ -22,11 +22,11 @@ from posthorse.app.kind import Kind
 PATIENCE = 600.0
 """Seconds after which something that was waited for is given up."""
 
-LOOK_EVERY = 0.02
+LOOK_INTERVAL = 0.02
 UNDISTURBED = 0.02
 """Seconds in which a job may be picked up before anybody asks for its result."""
 
-SHORTEST_REST, LONGEST_REST = 0.01, 0.04
+MIN_REST, MAX_REST = 0.01, 0.04
 """Seconds of idleness before a job comes, at random: it should meet the worker at any moment of its rhythm."""
 
 _WORKER = "from posthorse.cli import main; main()"
@@ -52,7 +52,7 @@ class Worker:
                 raise RuntimeError(f"the worker ended with exit code {code}: {self._last_words()}")
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the worker did not get there within {PATIENCE:g} s: {self._last_words()}")
-            time.sleep(LOOK_EVERY)
+            time.sleep(LOOK_INTERVAL)
 
     def stop(self) -> None:
         """Tells it to stop and waits for its end."""
@@ -105,7 +105,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def rest() -> None:
     """A moment of idleness, at random."""
-    time.sleep(random.uniform(SHORTEST_REST, LONGEST_REST))
+    time.sleep(random.uniform(MIN_REST, MAX_REST))
 
 
 def _pickup_time(tell_beginning: Kind[[], int]) -> float:

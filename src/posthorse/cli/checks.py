@@ -22,13 +22,13 @@ from posthorse.store.postgres.locks import HeldLock
 Health = Mapping[str, str | int | float | None]
 
 WAL_RESET_MENDED = (3, 51, 3)
-LARGEST_LOG = 256 * 1024 * 1024
-LEAST_SPACE, TOO_LITTLE_SPACE = 64 * 1024 * 1024, 8 * 1024 * 1024
+MAX_LOG = 256 * 1024 * 1024
+MIN_SPACE, TOO_LITTLE_SPACE = 64 * 1024 * 1024, 8 * 1024 * 1024
 OLDEST_POSTGRES = 15
 OLDEST_TRANSACTION = timedelta(minutes=5)
 CLOCK_APART = timedelta(seconds=5)
 LOCKED_FOR = timedelta(seconds=5)
-MOST_NAMED = 5
+MAX_NAMED = 5
 NETWORK_FILES = re.compile(
     r"nfs\d?|cifs|smb\w*|9p|afs|ceph|gluster\w*|lustre|beegfs|virtiofs|fuse\.(sshfs|s3fs|gluster\w*|rclone)"
 )
@@ -80,7 +80,7 @@ def files_check(files: Sequence[FileFacts], me: str) -> Check:
     """Who may write the files, and to whom they belong."""
     locked = [file for file in files if not file.is_writable]
     if locked:
-        named = ", ".join(f"{file.name} ({file.owner}, {file.mode:04o})" for file in locked[:MOST_NAMED])
+        named = ", ".join(f"{file.name} ({file.owner}, {file.mode:04o})" for file in locked[:MAX_NAMED])
         return problem(
             "files",
             f"{me} may not read and write {named}",
@@ -104,7 +104,7 @@ def space_check(free: int, why_no_room: str | None) -> Check:
         return problem("space", f"nothing more fits beside the file ({why_no_room}); {_bytes(free)} are free", advice)
     if free < TOO_LITTLE_SPACE:
         return problem("space", f"only {_bytes(free)} are free on its disk", advice)
-    if free < LEAST_SPACE:
+    if free < MIN_SPACE:
         return warning("space", f"{_bytes(free)} are free on its disk", advice)
     return ok("space", f"{_bytes(free)} free")
 
@@ -123,7 +123,7 @@ def schema_check(version: int | None, where: str) -> Check:
 def blocked_check(name: str, why: str, holders: Sequence[Holder]) -> Check:
     """For a SQLite store that cannot be used; `holders` may be what keeps it."""
     stopped = [holder for holder in holders if holder.is_stopped]
-    named = ", ".join(f"{holder.pid} ({holder.command})" for holder in (stopped or holders)[:MOST_NAMED])
+    named = ", ".join(f"{holder.pid} ({holder.command})" for holder in (stopped or holders)[:MAX_NAMED])
     if stopped:
         return problem(name, f"{why}. Stopped while they have its files open: {named}", "continue or kill them")
     if holders:
@@ -154,7 +154,7 @@ def sqlite_checks(health: Health, file_system: str | None) -> Iterator[Check]:
     yield _access(health.get("exposed"))
     yield _disk(file_system)
     log = int(health["log_bytes"] or 0)
-    if log > LARGEST_LOG:
+    if log > MAX_LOG:
         yield warning(
             "log",
             f"the write-ahead log has grown to {_bytes(log)}",

@@ -44,8 +44,8 @@ from posthorse.cli.screen import clean, has_color, out, out_as_is, out_json, say
 from posthorse.cli.target import FIRST_PATIENCE, be_patient, find_store, is_empty, json_option, target_options
 from posthorse.cli.words import span
 from posthorse.cli.work_checks import (
-    MOST_LISTED,
-    MOST_UNFIT_COUNTED,
+    MAX_LISTED,
+    MAX_UNFIT_COUNTED,
     NEW_FOR,
     backlog_check,
     dead_letter_check,
@@ -254,7 +254,7 @@ def _work(app: Posthorse, looks: Looks) -> Iterator[Check]:
     yield stalled_check(begun, free_places(rows, lease), is_limited=any(limit.is_full for limit in limits))
     yield backlog_check(waiting, running, counts)
     yield due_check(looks.at("schedule", lambda: store.read(next_due())).job)
-    yield unfit_check(looks.at("unfit", lambda: store.read(read.count_unfit(MOST_UNFIT_COUNTED))))
+    yield unfit_check(looks.at("unfit", lambda: store.read(read.count_unfit(MAX_UNFIT_COUNTED))))
     yield dead_letter_check(
         counts, looks.at("dead letters", lambda: store.read(new_dead_letters(microseconds(NEW_FOR))))
     )
@@ -262,7 +262,7 @@ def _work(app: Posthorse, looks: Looks) -> Iterator[Check]:
 
 def _waited(app: Posthorse, unserved: Sequence[Unserved]) -> timedelta:
     """How long the first of those of an unknown kind has waited: as long as it is old."""
-    unknown = [jobs for jobs in unserved if not jobs.is_known][:MOST_LISTED]
+    unknown = [jobs for jobs in unserved if not jobs.is_known][:MAX_LISTED]
     first = [job for jobs in unknown if (job := app.store.read(read.next_in_line(jobs.queue, jobs.kind)))]
     if not first:
         return timedelta(0)

@@ -17,7 +17,7 @@ from posthorse.rules.job import State
 if TYPE_CHECKING:
     from rich.text import Text
 
-BARS_EVERY, LINES_EVERY = 0.25, 1.0
+BARS_INTERVAL, LINES_INTERVAL = 0.25, 1.0
 WIDEST_BAR, NARROWEST_BAR = 40, 8
 WIDEST_KIND = 20
 
@@ -45,7 +45,7 @@ class Follower(Protocol):
 class Lines:
     """A line on stdout for a job when something changed."""
 
-    pause = LINES_EVERY
+    pause = LINES_INTERVAL
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
@@ -80,7 +80,7 @@ class Lines:
 class Bars:
     """A bar for each job, redrawn in place: first those that run, then those that wait, and all of them in numbers."""
 
-    pause = BARS_EVERY
+    pause = BARS_INTERVAL
 
     def __init__(self, stream: TextIO) -> None:
         from rich.live import Live

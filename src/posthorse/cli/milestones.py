@@ -11,15 +11,15 @@ from posthorse.cli.looks import sentence
 from posthorse.cli.lookup import Look
 from posthorse.cli.screen import say
 
-LOOK_EVERY = 0.25
-TENTHS_EVERY, WORD_EVERY = 5.0, 60.0
+LOOK_INTERVAL = 0.25
+TENTHS_INTERVAL, WORD_INTERVAL = 5.0, 60.0
 """Seconds between two tenths of the progress at least, and between two lines of a job that runs at most."""
 
 
 class Milestones:
     """A line when something changed; none at all when it is silent."""
 
-    pause = LOOK_EVERY
+    pause = LOOK_INTERVAL
 
     def __init__(self, *, is_silent: bool) -> None:
         self._is_silent = is_silent
@@ -42,8 +42,8 @@ class Milestones:
             state = (status.id, status.state, status.attempt, status.requested)
             tenth = int((status.progress.fraction or 0) * 10)
             silent_for = time.monotonic() - self._told_at
-            is_far = tenth != self._tenth and silent_for >= TENTHS_EVERY
-            if not self._is_silent and (state != self._told or is_far or silent_for >= WORD_EVERY):
+            is_far = tenth != self._tenth and silent_for >= TENTHS_INTERVAL
+            if not self._is_silent and (state != self._told or is_far or silent_for >= WORD_INTERVAL):
                 self._told, self._tenth, self._told_at = state, tenth, time.monotonic()
                 say(sentence(look))
 

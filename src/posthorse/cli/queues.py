@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 STYLES = {"open": "green", "paused": "yellow", "draining": "cyan", "closed": "bright_black"}
 OF_STATE = frozenset({"paused", "draining"})
-MOST_LIMITS = 20
+MAX_LIMITS = 20
 
 
 @click.group(invoke_without_command=True)
@@ -67,7 +67,7 @@ def queues(ctx: click.Context, target: str | None, url: str | None, as_json: boo
         out_json([standing.as_json() for standing in found])
     elif found:
         _print_table(found)
-        _print_limits(app.store.read(limits_at_work(MOST_LIMITS)))
+        _print_limits(app.store.read(limits_at_work(MAX_LIMITS)))
     else:
         say("There is no queue yet: the first job makes one.")
     return Exit.OK
@@ -179,7 +179,7 @@ def _standings(app: Posthorse) -> list[Standing]:
     rows = {row.queue: row for row in store.read(queue_rows())}
     settings = app.registry.queues.settings(live)
     held: dict[str, dict[str, int]] = {}
-    for queue, limit, count in store.read(held_in_queues(MOST_LIMITS * max(1, len(rows)))):
+    for queue, limit, count in store.read(held_in_queues(MAX_LIMITS * max(1, len(rows)))):
         held.setdefault(queue, {})[limit] = count
     return [
         Standing(

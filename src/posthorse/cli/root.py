@@ -53,7 +53,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
 OF_COMMANDS = frozenset({"--app", "--json", "--url"})
 """Options that every command has, and the group of them has not."""
 
-LONGEST_MISUSE = 1_000
+MAX_MISUSE = 1_000
 """Characters of a complaint about options and arguments."""
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -200,7 +200,7 @@ def _hint(error: click.NoSuchOption, context: click.Context) -> str:
 
 def _cut(message: str) -> str:
     """Without the middle, when somebody typed far too much: click repeats it."""
-    return message if len(message) <= LONGEST_MISUSE else f"{message[: LONGEST_MISUSE // 2]} … {message[-100:]}"
+    return message if len(message) <= MAX_MISUSE else f"{message[: MAX_MISUSE // 2]} … {message[-100:]}"
 
 
 def _failed(error: Exception) -> int:

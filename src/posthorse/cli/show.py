@@ -35,7 +35,7 @@ from posthorse.rules.job import Attempt, State, Status
 from posthorse.store.operations import read
 from posthorse.store.operations.bad_items import count_bad_items
 
-LONGEST_VALUE = 2_000
+MAX_VALUE = 2_000
 """Characters of arguments and results on the screen; `--json` shows all."""
 
 BAD_ITEMS_SHOWN = 20
@@ -256,8 +256,8 @@ def _values(name: str, text: str) -> Iterator[tuple[str, str]]:
 
 
 def _cut(text: str) -> str:
-    shown = clean(text[:LONGEST_VALUE])
-    return shown if len(text) <= LONGEST_VALUE else f"{shown} … ({len(text):,} characters; --json shows all)"
+    shown = clean(text[:MAX_VALUE])
+    return shown if len(text) <= MAX_VALUE else f"{shown} … ({len(text):,} characters; --json shows all)"
 
 
 # ── what happened ────────────────────────────────────────────────────────────────────────────────────

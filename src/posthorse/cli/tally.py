@@ -27,7 +27,7 @@ ORDER = (
 SHARES = 1_000
 """Parts of one job: a crowd of jobs is one long job, and each of them so many items of it."""
 
-SHORTEST_SPAN = 1.0
+MIN_SPAN = 1.0
 """Seconds over which the pace of a crowd is measured at least."""
 
 
@@ -46,7 +46,7 @@ class Tally:
             self._done = done
             return
         self._seconds += seconds
-        if self._seconds >= SHORTEST_SPAN:
+        if self._seconds >= MIN_SPAN:
             self._pace = self._pace.observe(max(0, done - self._done), self._seconds)
             self._done, self._seconds = done, 0.0
 

@@ -17,7 +17,7 @@ from posthorse.cli.target import be_patient, json_lines_option, open_store, targ
 from posthorse.rules.durations import as_timedelta
 from posthorse.rules.job import State
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.25
+FIRST_PAUSE, MAX_PAUSE = 0.01, 0.25
 
 
 @click.command()
@@ -53,12 +53,12 @@ def wait(
             ended.append(finished.state)
         if not pending or (first_only and ended):
             return exit_of_states(ended)
-        left = LONGEST_PAUSE if deadline is None else deadline - time.monotonic()
+        left = MAX_PAUSE if deadline is None else deadline - time.monotonic()
         if left <= 0:
             _report_overdue(pending, timeout)
             return Exit.TIMED_OUT
         time.sleep(min(pause, left))
-        pause = min(LONGEST_PAUSE, pause * 1.3)
+        pause = min(MAX_PAUSE, pause * 1.3)
 
 
 def _finished(app: Posthorse, pending: Sequence[str]) -> list[Finished]:

@@ -18,8 +18,8 @@ from posthorse.cli.target import be_patient, is_empty, json_lines_option, open_s
 from posthorse.rules.job import State
 from posthorse.store.operations import read
 
-MOST_WATCHED = 1000
-NEW_ONES_EVERY = 1.0
+MAX_WATCHED = 1000
+NEW_ONES_INTERVAL = 1.0
 
 Selection = Callable[[], Iterable[str]]
 
@@ -87,8 +87,8 @@ def _selection(app: Posthorse, state: State | None, queue: str | None, kind: str
         if is_empty(app):
             return []
         if state is None:
-            return app.store.read(read.unfinished(queue=queue, kind=kind, limit=MOST_WATCHED))
-        rows = app.store.read(read.jobs(state=state, queue=queue, kind=kind, limit=MOST_WATCHED))
+            return app.store.read(read.unfinished(queue=queue, kind=kind, limit=MAX_WATCHED))
+        rows = app.store.read(read.jobs(state=state, queue=queue, kind=kind, limit=MAX_WATCHED))
         return [row.id for row in reversed(rows)]
 
     return select
@@ -105,7 +105,7 @@ def _follow(app: Posthorse, chosen: Sequence[str], follower: Follower, select: S
         if not going and select is None:
             return list(looks.values())
         time.sleep(follower.pause)
-        if select is not None and time.monotonic() - selected_at >= NEW_ONES_EVERY:
+        if select is not None and time.monotonic() - selected_at >= NEW_ONES_INTERVAL:
             selected_at = time.monotonic()
             going = list(dict.fromkeys([*going, *select()]))
             looks = _without_the_oldest(looks, going)
@@ -115,7 +115,7 @@ def _follow(app: Posthorse, chosen: Sequence[str], follower: Follower, select: S
 def _without_the_oldest(looks: dict[str, Look], going: Sequence[str]) -> dict[str, Look]:
     """Forgets jobs that are over, where there would be too many to watch."""
     over = [job for job, look in looks.items() if look.status.state.is_final]
-    surplus = set(over[: max(0, len(over) + len(going) - MOST_WATCHED)])
+    surplus = set(over[: max(0, len(over) + len(going) - MAX_WATCHED)])
     return {job: look for job, look in looks.items() if job not in surplus}
 
 

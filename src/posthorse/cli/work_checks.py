@@ -22,10 +22,10 @@ DUE_FOR, OVERDUE_FOR = timedelta(seconds=5), timedelta(minutes=1)
 NEW_FOR = timedelta(minutes=5)
 UNKNOWN_FOR = timedelta(minutes=5)
 """A kind that no living worker knows may be one that a deploy is about to bring."""
-MANY_UNFIT, MOST_UNFIT_COUNTED = 100, 10_000
+MANY_UNFIT, MAX_UNFIT_COUNTED = 100, 10_000
 MANY_DEAD, MANY_NEW_DEAD = 10_000, 100
 STALLED_FOR = timedelta(minutes=1)
-MOST_LISTED = 10
+MAX_LISTED = 10
 
 
 def worker_check(rows: Sequence[WorkerRow], lease: timedelta, waiting: int) -> Check:
@@ -97,9 +97,9 @@ def namesake_check(rows: Sequence[WorkerRow], lease: timedelta) -> Check:
         return ok("namesakes", "no two workers run different code under one name")
     named = "; ".join(
         f"{one.kind} is {one.place} in {one.worker} and {one.other_place} in {one.other_worker}"
-        for one in found[:MOST_LISTED]
+        for one in found[:MAX_LISTED]
     )
-    more = f"; and {len(found) - MOST_LISTED:,} more" if len(found) > MOST_LISTED else ""
+    more = f"; and {len(found) - MAX_LISTED:,} more" if len(found) > MAX_LISTED else ""
     return warning(
         "namesakes",
         f"workers of the same queues run different code: {named}{more}",
@@ -120,7 +120,7 @@ def stalled_check(queues: Sequence[QueueRow], places: int, *, is_limited: bool) 
     }
     if not late or not places or is_limited:
         return ok("stalled", "no job waits while workers have free places")
-    named = ", ".join(f"{queue} ({span(waited)})" for queue, waited in sorted(late.items())[:MOST_LISTED])
+    named = ", ".join(f"{queue} ({span(waited)})" for queue, waited in sorted(late.items())[:MAX_LISTED])
     return warning(
         "stalled",
         f"workers have {places:,} free places, and jobs wait in: {named}",
@@ -150,7 +150,7 @@ def unfit_check(count: int) -> Check:
     """Jobs whose arguments do not fit the code of the workers."""
     if not count:
         return ok("unfit", "every job fits the code")
-    number = f"at least {count:,}" if count >= MOST_UNFIT_COUNTED else f"{count:,}"
+    number = f"at least {count:,}" if count >= MAX_UNFIT_COUNTED else f"{count:,}"
     wait = "job waits because its arguments do" if count == 1 else "jobs wait because their arguments do"
     find = problem if count >= MANY_UNFIT else warning
     return find(
@@ -191,5 +191,5 @@ def _alive(rows: Sequence[WorkerRow], lease: timedelta) -> Sequence[WorkerRow]:
 def _listed(counts: Mapping[str, int]) -> str:
     """The names with most first, and how many more there are."""
     ranked = sorted(counts.items(), key=lambda named: (-named[1], named[0]))
-    more = f" and {len(ranked) - MOST_LISTED:,} more" if len(ranked) > MOST_LISTED else ""
-    return ", ".join(f"{name} ({count:,})" for name, count in ranked[:MOST_LISTED]) + more
+    more = f" and {len(ranked) - MAX_LISTED:,} more" if len(ranked) > MAX_LISTED else ""
+    return ", ".join(f"{name} ({count:,})" for name, count in ranked[:MAX_LISTED]) + more

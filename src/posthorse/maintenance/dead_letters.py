@@ -28,7 +28,7 @@ from posthorse.store.store import Store
 
 log = logging.getLogger("posthorse.maintenance")
 
-LOOK_EVERY = 10.0
+LOOK_INTERVAL = 10.0
 """Seconds between two looks: so late may somebody be told."""
 
 LOOK_SHARE = 20
@@ -42,7 +42,7 @@ class DeadLetterLooks:
         self._store = store
         self._observers = observers
         self._admission = Admission(store, queues)
-        self._looks_at = monotonic() + LOOK_EVERY
+        self._looks_at = monotonic() + LOOK_INTERVAL
 
     @property
     def next_in(self) -> float:
@@ -54,12 +54,12 @@ class DeadLetterLooks:
         if self.next_in > 0:
             return
         began = monotonic()
-        self._looks_at = began + LOOK_EVERY
+        self._looks_at = began + LOOK_INTERVAL
         watches = [observer.watch for observer in self._observers.values()]
         if has_duty:
             watches.append(LOG)
         try:
-            for alarm in await self._store.aread(alarms_due(watches, pace=round(LOOK_EVERY * SECOND))):
+            for alarm in await self._store.aread(alarms_due(watches, pace=round(LOOK_INTERVAL * SECOND))):
                 await self._tell_safely(alarm)
         except PosthorseError as error:
             log.warning("cannot look at dead letters: %s", error)

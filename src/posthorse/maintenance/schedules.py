@@ -24,10 +24,10 @@ from posthorse.worker.failpoints import failpoint
 
 log = logging.getLogger("posthorse.maintenance")
 
-LOOK_EVERY = 5.0
+LOOK_INTERVAL = 5.0
 """Seconds between two looks while nothing is due: so long may a live change go unheard."""
 
-SEE_EVERY = 60 * SECOND
+SEE_INTERVAL = 60 * SECOND
 TAKE_BACK_AFTER = 180.0
 """Seconds without a sign of those who declared a schedule last, after which older code takes it back."""
 
@@ -54,13 +54,13 @@ class Scheduler:
         """Works until cancelled."""
         while True:
             try:
-                pause = await self._turn() if self._declared else LOOK_EVERY
+                pause = await self._turn() if self._declared else LOOK_INTERVAL
             except PosthorseError as error:
                 log.warning("cannot look after schedules: %s", error)
-                pause = LOOK_EVERY
+                pause = LOOK_INTERVAL
             except Exception:
                 log.exception("cannot look after schedules")
-                pause = LOOK_EVERY
+                pause = LOOK_INTERVAL
             await asyncio.sleep(pause)
 
     async def _turn(self) -> float:
@@ -69,10 +69,10 @@ class Scheduler:
         if await self._enter(rows):
             rows = await self._store.aread(schedules())
         mine = [row for row in rows if self._is_mine(row)]
-        if any(abs(row.now - row.seen_at) > SEE_EVERY for row in mine):
+        if any(abs(row.now - row.seen_at) > SEE_INTERVAL for row in mine):
             await self._store.arun(see([self._declared[row.name] for row in mine]))
         pauses = [await self._attend_safely(self._declared[row.name], row) for row in mine if not row.is_paused]
-        return min([LOOK_EVERY, *pauses])
+        return min([LOOK_INTERVAL, *pauses])
 
     # ── declaring ────────────────────────────────────────────────────────────────────────────────────
 
@@ -131,7 +131,7 @@ class Scheduler:
             log.error("cannot run schedule %s: %s", declared.name, error)
         except Exception:
             log.exception("cannot run schedule %s", declared.name)
-        return LOOK_EVERY
+        return LOOK_INTERVAL
 
     async def _attend(self, declared: Declared, row: ScheduleRow) -> float:
         """Runs a schedule if a time has come; answers with the seconds until it may have more to do."""
@@ -141,13 +141,13 @@ class Scheduler:
             return 0.0
         coming = self._coming(declared, row)
         if coming is None:
-            return LOOK_EVERY
+            return LOOK_INTERVAL
         if coming > row.now:
             return (coming - row.now) / SECOND
         # In a thread: after a long time away there may be much to look through.
         found = await asyncio.to_thread(due, declared.timing, declared.policies, through=row.through, now=row.now)
         if found is None:
-            return LOOK_EVERY
+            return LOOK_INTERVAL
         late = (row.now - found.through) / SECOND
         if row.name not in self._ran_last and late < self._yields:
             return self._yields - late

@@ -36,7 +36,7 @@ from posthorse.worker.failpoints import failpoint
 log = logging.getLogger("posthorse.maintenance")
 
 DUTY = "sweep"
-LONGEST_LOOK = 2.0
+MAX_LOOK = 2.0
 """Seconds between two looks for what is due when nothing was written: a clock that is put forward tells nobody."""
 
 CLOSEST_LOOKS = 0.04
@@ -48,17 +48,17 @@ LOOK_WHEN_BLIND = 0.25
 LOOK_WHEN_IDLE = 1.0
 """The same once nothing waits for its time any more: by so much may the next job with a shorter delay be late."""
 
-MOST_AT_ONCE = 1000
+MAX_AT_ONCE = 1000
 RESCUES_AT_ONCE = 100
-MOST_SILENT = 1_000
-KEYS_EVERY = 30.0
+MAX_SILENT = 1_000
+KEYS_INTERVAL = 30.0
 """Seconds between two looks for expired keys; nobody waits for them to go, for they count no more."""
 
 KEYS_PACE = 0.1
 """Seconds until the next batch of them, so that a million of them hold up nobody."""
 
 GATES_AT_ONCE = 200
-TEND_EVERY = 1.0
+TEND_INTERVAL = 1.0
 """Seconds between two looks at gates before which jobs are held, beside those for new tokens."""
 
 TEND_WHEN_FREE = 60.0
@@ -70,7 +70,7 @@ TEND_SHARE = 20
 STEP = 1_000_000
 """Microseconds by which the store's clock must leave the one of this machine's boot to count as set."""
 
-LONGEST_RECONNECT = 2.5
+MAX_RECONNECT = 2.5
 """Seconds that others may need to beat again after the store was away."""
 
 
@@ -91,7 +91,7 @@ class Sweeper:
         self._span = max(2.0, lease / 3)
         self._sweep_every = min(lease / 6, 5.0)
         self._patience = max(1.0, lease / 6)
-        self._clemency = max(LONGEST_RECONNECT, lease / 3)
+        self._clemency = max(MAX_RECONNECT, lease / 3)
         self._policy = policy
         self._dead_letters = dead_letters
         self._watch = make_watch_of_writes(store, closest=CLOSEST_LOOKS, blind=LOOK_WHEN_BLIND)
@@ -100,9 +100,9 @@ class Sweeper:
         self._judges_from = 0.0
         self._silent: dict[str, str] = {}
         """Runners that were taken off the list here, with their workers: their jobs are rescued next."""
-        self._forgets_at = monotonic() + KEYS_EVERY
+        self._forgets_at = monotonic() + KEYS_INTERVAL
         self._tended_at = monotonic()
-        self._tend_every = TEND_EVERY
+        self._tend_every = TEND_INTERVAL
         self._ahead: tuple[int, int] | None = None
         """How far the store's clock is ahead of the one since this machine's boot, which nothing sets; and by how much
         that may be wrong."""
@@ -140,7 +140,7 @@ class Sweeper:
             return self._span / 4
         due = await self._next_due()
         while due.job is not None and due.job <= 0:
-            moved = await self._store.arun(promote(MOST_AT_ONCE, channel=self._store.backend.channel))
+            moved = await self._store.arun(promote(MAX_AT_ONCE, channel=self._store.backend.channel))
             due = await self._store.aread(next_due()) if moved else due._replace(job=None)
         if self._gates_are_due(due):
             await self._tend_gates()
@@ -192,9 +192,9 @@ class Sweeper:
         now = monotonic()
         renewal = self._duty_until - self._span / 2 - now
         sweep = self._swept_at + self._sweep_every - now
-        gates = self._tended_at + self._tend_every - now if due.has_held else LONGEST_LOOK
+        gates = self._tended_at + self._tend_every - now if due.has_held else MAX_LOOK
         coming = [each / 1_000_000 for each in (due.job, due.gate) if each is not None]
-        return max(0.001, min([LONGEST_LOOK, renewal, sweep, gates, self._forgets_at - now, *coming]))
+        return max(0.001, min([MAX_LOOK, renewal, sweep, gates, self._forgets_at - now, *coming]))
 
     def _gates_are_due(self, due: NextDue) -> bool:
         is_token_due = due.gate is not None and due.gate <= 0
@@ -208,7 +208,7 @@ class Sweeper:
         neglected = await self._store.aread(neglected_gates(GATES_AT_ONCE))
         await self._store.arun(tend_gates(gates, neglected, channel=self._store.backend.channel))
         self._tended_at = monotonic()
-        self._tend_every = max(TEND_EVERY, TEND_SHARE * (self._tended_at - began))
+        self._tend_every = max(TEND_INTERVAL, TEND_SHARE * (self._tended_at - began))
 
     @property
     def _has_duty(self) -> bool:
@@ -237,7 +237,7 @@ class Sweeper:
             for runner, worker in await self._store.arun(bury_expired(grace=0, until=now + self._patience)):
                 log.warning("runner %s of worker %s fell silent; its jobs go to others", runner, worker)
                 self._silent[runner] = worker
-            while len(self._silent) > MOST_SILENT:
+            while len(self._silent) > MAX_SILENT:
                 del self._silent[next(iter(self._silent))]
             if monotonic() > now + self._patience:
                 return
@@ -248,8 +248,8 @@ class Sweeper:
         self._swept_at = monotonic()
 
     async def _forget_keys(self) -> None:
-        forgotten = await self._store.arun(forget_expired_keys(MOST_AT_ONCE))
-        self._forgets_at = monotonic() + (KEYS_PACE if forgotten == MOST_AT_ONCE else KEYS_EVERY)
+        forgotten = await self._store.arun(forget_expired_keys(MAX_AT_ONCE))
+        self._forgets_at = monotonic() + (KEYS_PACE if forgotten == MAX_AT_ONCE else KEYS_INTERVAL)
 
 
 async def rescue(store: Store, held: Held, outcome: Outcome, policy: Policy, *, worker: str | None = None) -> None:

@@ -18,7 +18,7 @@ from posthorse.errors import InvalidOption
 from posthorse.rules.values.misfit import short
 
 LONGEST = 200
-LONGEST_WAIT = 50
+MAX_WAIT = 50
 """Years: what has no match for so long has none. It is cronsim's limit, too."""
 
 NAMED = {
@@ -186,7 +186,7 @@ def _next(expression: str, after: datetime) -> datetime | None:
 def _next_nearest(expression: str, after: datetime, day: int) -> datetime | None:
     wall = _next(expression, after)
     while wall is not None and wall.day != nearest_weekday(wall.year, wall.month, day):
-        is_near = wall.year <= after.year + LONGEST_WAIT
+        is_near = wall.year <= after.year + MAX_WAIT
         wall = _next(expression, wall.replace(hour=23, minute=59, second=59)) if is_near else None
     return wall
 

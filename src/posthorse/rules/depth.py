@@ -11,7 +11,7 @@ QUICK = 0.001
 TRUST = 50
 """A count that took t seconds is relied upon for 50 t: counting takes at most 2 % of the time."""
 
-LONGEST_TRUST = 1.0
+MAX_TRUST = 1.0
 PART = 64
 """The part of the room that one process fills before it counts again: as many processes do not overshoot."""
 
@@ -40,4 +40,4 @@ class Gauge:
         """Learns from a count that took so many seconds."""
         self._depth = depth
         self._allowance = max(0, self.max_depth - depth) // PART
-        self._until = now + min(LONGEST_TRUST, TRUST * seconds) if seconds > QUICK else now
+        self._until = now + min(MAX_TRUST, TRUST * seconds) if seconds > QUICK else now

@@ -28,10 +28,10 @@ NANOSECONDS = 1_000_000_000
 SET_BACK = 1_000_000_000
 """Nanoseconds by which the store's clock must be behind the last passage of a gate to count as set back."""
 
-LONGEST_VALUE = 200
+MAX_VALUE = 200
 """Characters of a value in the name of a gate; a longer one is known by its digest."""
 
-LONGEST_NAME = 2_000
+MAX_NAME = 2_000
 """Bytes of the name of a gate: an entry of PostgreSQL's index has room for 2,704."""
 
 WHOLE_PARTS = 3
@@ -124,7 +124,7 @@ def gate_name(*parts: object) -> str:
     """The name of a gate: a JSON array, so that no part can pass for two. Raises TypeError or ValueError for parts that
     JSON does not know."""
     name = msgspec.json.encode([_short(part) for part in parts])
-    if len(name) > LONGEST_NAME:
+    if len(name) > MAX_NAME:
         whole, values = parts[:WHOLE_PARTS], parts[WHOLE_PARTS:]
         name = msgspec.json.encode([*map(_short, whole), *map(_digest, values)])
     return name.decode()
@@ -288,7 +288,7 @@ def _word(per: Per) -> str:
 def _short(part: object) -> object:
     """The part as JSON gives it back: a text, a number and nothing at all stay apart."""
     text = encode_in_order(part).decode()
-    if len(text) <= LONGEST_VALUE:
+    if len(text) <= MAX_VALUE:
         return plain_numbers(text)
     return _digest(part)
 

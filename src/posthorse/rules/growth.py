@@ -17,11 +17,11 @@ from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.events import DeadLettersGrew
 from posthorse.rules.job import Lane, NewJob, checked_name
 
-MOST_COUNTED = 1_000
+MAX_COUNTED = 1_000
 """So many dead letters, the newest, are counted at a look: a flood of them must not make looks dear."""
 
-MOST_ERRORS = 5
-MOST_JOBS = 5
+MAX_ERRORS = 5
+MAX_JOBS = 5
 SHORTEST, LONGEST = "1s", "30d"
 
 OBSERVERS_QUEUE = "posthorse"
@@ -94,9 +94,9 @@ class Growth(NamedTuple):
 
 def make_watch(name: str, *, by: object, within: Duration, queue: object) -> Watch:
     """A watch, checked. Raises InvalidOption."""
-    if not isinstance(by, int) or isinstance(by, bool) or not 1 <= by <= MOST_COUNTED:
+    if not isinstance(by, int) or isinstance(by, bool) or not 1 <= by <= MAX_COUNTED:
         raise InvalidOption(
-            f"by is {by!r}; it must be a whole number from 1 to {MOST_COUNTED:,}: so many new dead letters are told of"
+            f"by is {by!r}; it must be a whole number from 1 to {MAX_COUNTED:,}: so many new dead letters are told of"
         )
     span = as_timedelta(within, name="within")
     if not as_timedelta(SHORTEST, name="within") <= span <= as_timedelta(LONGEST, name="within"):
@@ -136,8 +136,8 @@ def event_of(growth: Growth, errors: Mapping[str, str]) -> DeadLettersGrew:
         since=moment(in_order[0].at),
         until=moment(in_order[-1].at),
         kinds=_counted(each.kind for each in in_order),
-        errors=_counted((errors.get(each.job, "unknown") for each in in_order), MOST_ERRORS),
-        jobs=[each.job for each in in_order[:MOST_JOBS]],
+        errors=_counted((errors.get(each.job, "unknown") for each in in_order), MAX_ERRORS),
+        jobs=[each.job for each in in_order[:MAX_JOBS]],
         is_at_least=growth.is_at_least,
     )
 

@@ -18,7 +18,7 @@ from posthorse.rules.values.texts import one_line, storable
 
 DEFAULT_QUEUE = "default"
 LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
-LONGEST_TYPE, LONGEST_MESSAGE, LONGEST_TRACEBACK = 200, 4_000, 16_000
+MAX_TYPE, MAX_MESSAGE, MAX_TRACEBACK = 200, 4_000, 16_000
 """Characters of an error that are kept."""
 
 
@@ -114,10 +114,10 @@ class JobError(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         set_field = msgspec.structs.force_setattr
-        set_field(self, "type", one_line(self.type, LONGEST_TYPE))
-        set_field(self, "message", storable(self.message, LONGEST_MESSAGE))
+        set_field(self, "type", one_line(self.type, MAX_TYPE))
+        set_field(self, "message", storable(self.message, MAX_MESSAGE))
         if self.traceback is not None:
-            set_field(self, "traceback", storable(self.traceback, LONGEST_TRACEBACK))
+            set_field(self, "traceback", storable(self.traceback, MAX_TRACEBACK))
 
     def encode(self) -> str:
         """JSON, as stored."""

@@ -11,9 +11,9 @@ from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.values.misfit import short
 
-LONGEST_KEY = 512
+MAX_KEY = 512
 
-LONGEST_STORED = 1_000
+MAX_STORED = 1_000
 """Bytes of a key that the store keeps as it is. An entry of an index of PostgreSQL has room for 2,704: beside it there
 are the names of a tenant and a kind, of up to 800 each."""
 
@@ -39,7 +39,7 @@ class Key:
     def __post_init__(self) -> None:
         if not _is_key(self.text):
             raise InvalidOption(
-                f"key is {short(self.text)}; it must be a text of 1 to {LONGEST_KEY} characters without NUL and lone "
+                f"key is {short(self.text)}; it must be a text of 1 to {MAX_KEY} characters without NUL and lone "
                 "surrogates"
             )
         if self.scope not in ("kind", "app"):
@@ -59,7 +59,7 @@ def stored_key(scope: str, key: str) -> tuple[str, str]:
     Such keys have scopes of their own, so that no digest is taken for a key that somebody wrote.
     """
     text = key.encode()
-    if len(text) <= LONGEST_STORED:
+    if len(text) <= MAX_STORED:
         return scope, key
     return f"{DIGESTED}{scope}", sha256(text).hexdigest()
 
@@ -70,6 +70,6 @@ def as_key(value: object) -> Key:
 
 
 def _is_key(text: object) -> bool:
-    if not isinstance(text, str) or not 0 < len(text) <= LONGEST_KEY or "\0" in text:
+    if not isinstance(text, str) or not 0 < len(text) <= MAX_KEY or "\0" in text:
         return False
     return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -42,7 +42,7 @@ dead letter may be discarded. A pending job is blocked when it meets a limit, an
 # ── outcomes: what running a job came to ─────────────────────────────────────────────────────────────
 
 
-LONGEST_REASON = 500
+MAX_REASON = 500
 """Characters of a reason that are kept."""
 
 
@@ -122,7 +122,7 @@ class Unfit(msgspec.Struct, frozen=True, tag=True):
 
 def _make_reason(outcome: msgspec.Struct, field: str, text: str) -> None:
     """An outcome holds lines that any store takes, wherever it is made."""
-    msgspec.structs.force_setattr(outcome, field, one_line(text, LONGEST_REASON))
+    msgspec.structs.force_setattr(outcome, field, one_line(text, MAX_REASON))
 
 
 Outcome = Returned | Raised | Snoozed | Stopped | Expired | Lost | Crashed | Unfit
@@ -170,7 +170,7 @@ UNFIT_WAIT = 30_000_000
 UNFIT_LONGEST = 600_000_000
 """The same after many looks in vain, each of which waits twice as long as the last: so late may a deploy be noticed."""
 
-FIRST_WAIT, LONGEST_WAIT = 1_000_000, 60_000_000
+FIRST_WAIT, MAX_WAIT = 1_000_000, 60_000_000
 """How long a job waits after its second interruption or crash without progress, and after many."""
 
 _REASONS = {
@@ -287,7 +287,7 @@ def _after_crash(spent: Spent, detail: str, alone: bool, policy: Policy, *, solo
 
 def _again(spent: Spent, event: str, detail: str, *, times: int, solo: bool) -> Transition:
     """The first time the job goes on at once: a worker was lost. A cause that lasts is given time."""
-    wait = min(LONGEST_WAIT, FIRST_WAIT << min(times - 2, 10)) if times > 1 else None
+    wait = min(MAX_WAIT, FIRST_WAIT << min(times - 2, 10)) if times > 1 else None
     state = State.PENDING if wait is None else State.SCHEDULED
     return Transition(state=state, event=event, spent=spent, reason=detail, solo=solo, wait=wait)
 

@@ -22,8 +22,8 @@ Per = str | Callable[..., object]
 """What a limit is kept apart by: "tenant", the name of a parameter, or a function of the arguments."""
 
 MOST = 1_000_000_000
-LONGEST_SPAN = 31 * 86_400.0
-LONGEST_TEXT = 64
+MAX_SPAN = 31 * 86_400.0
+MAX_TEXT = 64
 
 _RATE = re.compile(r"\s*([0-9]+)\s*/\s*(.+?)\s*")
 _WORDS = {"sec": "s", "second": "s", "min": "m", "minute": "m", "hour": "h", "day": "d"}
@@ -162,7 +162,7 @@ def limit_as_words(limit: Rate | Concurrency) -> object:
 def _check_text(limit: object) -> None:
     if not isinstance(limit, str):
         raise InvalidOption(f'rate is {short(limit)}; write it as a text: "100/s", "10/m", "500/15m", "1000/d"')
-    if len(limit) > LONGEST_TEXT:
+    if len(limit) > MAX_TEXT:
         raise InvalidOption(f'rate is {short(limit)}; write whole jobs per time: "100/s", "10/m"')
 
 
@@ -182,7 +182,7 @@ def _parsed_rate(text: str) -> tuple[int, float]:
     count = int(found[1])
     if not 1 <= count <= MOST:
         raise InvalidOption(f"rate is {short(text)}; it must let 1 to {MOST:,} jobs through; to stop a queue, pause it")
-    if not 0.001 <= seconds <= LONGEST_SPAN:
+    if not 0.001 <= seconds <= MAX_SPAN:
         raise InvalidOption(f"rate is {short(text)}; its time must lie between a millisecond and 31 days")
     return count, seconds
 

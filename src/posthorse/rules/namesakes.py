@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-LONGEST_PLACE = 300
+MAX_PLACE = 300
 _BETWEEN = "\n"
 """Stands between a kind and its place in the list of a runner's kinds. No name of a kind has it."""
 
@@ -38,7 +38,7 @@ def place_of(function: Callable[..., object]) -> str | None:
     if not (isinstance(module, str) and isinstance(name, str)) or module == "__main__" or "<" in name:
         return None
     place = f"{module}:{name}"
-    return place if place.isprintable() and len(place) <= LONGEST_PLACE else None
+    return place if place.isprintable() and len(place) <= MAX_PLACE else None
 
 
 def with_places(kinds: Sequence[str], places: Mapping[str, str]) -> list[str]:

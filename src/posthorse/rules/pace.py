@@ -13,11 +13,11 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MOST_STRETCHES = 16  # closed stretches are regrouped to half as many when they reach this number
+MAX_STRETCHES = 16  # closed stretches are regrouped to half as many when they reach this number
 RECENT_SECONDS = 10.0  # "recent" reaches back over this time …
 RECENT_SLICES = 10  # … or over this many slices, whichever is longer
 
-LONGEST_SLICE = 3e9  # seconds: about a century
+MAX_SLICE = 3e9  # seconds: about a century
 
 
 class Pace(msgspec.Struct, frozen=True, array_like=True):
@@ -43,7 +43,7 @@ class Pace(msgspec.Struct, frozen=True, array_like=True):
 
     def observe(self, items: int, seconds: float) -> Pace:
         """The pace after one more slice: how many items it did and how many seconds of work it took."""
-        if not 0.0 < seconds < LONGEST_SLICE:
+        if not 0.0 < seconds < MAX_SLICE:
             seconds = 0.0  # a clock that stepped or stood still tells nothing
         if items < 0:
             items = 0
@@ -56,8 +56,8 @@ class Pace(msgspec.Struct, frozen=True, array_like=True):
             closed_items += (open_items,)
             closed_seconds += (_shortened(open_seconds),)
             open_items, open_seconds = 0, 0.0
-            if len(closed_items) >= MOST_STRETCHES:
-                stretch_size = -(-sum(closed_items) // (MOST_STRETCHES // 2))
+            if len(closed_items) >= MAX_STRETCHES:
+                stretch_size = -(-sum(closed_items) // (MAX_STRETCHES // 2))
                 regrouped = _regrouped(zip(closed_items, closed_seconds, strict=True), stretch_size)
                 closed_items, closed_seconds, open_items, open_seconds = regrouped
         return Pace(

@@ -25,7 +25,7 @@ Layer = Mapping[str, object]
 
 HEAVIEST = 1000
 DEEPEST = 100_000_000
-MOST_LABELS = 50
+MAX_LABELS = 50
 
 _LABEL = re.compile(r"[\w.:/@+-]{1,200}")
 
@@ -191,9 +191,9 @@ def as_labels(value: object) -> dict[str, str]:
         value = value.split(",")
     if isinstance(value, list | tuple):
         value = _label_table([str(part) for part in cast("list[object]", value)])
-    if not isinstance(value, Mapping) or len(cast("Mapping[object, object]", value)) > MOST_LABELS:
+    if not isinstance(value, Mapping) or len(cast("Mapping[object, object]", value)) > MAX_LABELS:
         shown = short(value)  # pyright: ignore[reportUnknownArgumentType]  # it may hold anything
-        raise InvalidOption(f'labels are {shown}; write up to {MOST_LABELS} as {{"instance_type": "c5.xlarge"}}')
+        raise InvalidOption(f'labels are {shown}; write up to {MAX_LABELS} as {{"instance_type": "c5.xlarge"}}')
     labels = cast("Mapping[object, object]", value)
     for name, text in labels.items():
         if not all(isinstance(part, str) and _LABEL.fullmatch(part) for part in (name, text)):

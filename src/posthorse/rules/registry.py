@@ -30,7 +30,7 @@ from posthorse.rules.values.misfit import short
 
 _PLAIN = Backoff()
 
-LEAST_MEMORY = 64_000_000
+MIN_MEMORY = 64_000_000
 """Below this no application fits."""
 
 
@@ -297,8 +297,8 @@ def _checked_aliases(value: object) -> tuple[str, ...]:
 
 def _checked_memory(value: Size) -> int:
     size = as_bytes(value, name="max_memory")
-    if size < LEAST_MEMORY:
-        raise InvalidOption(f"max_memory is {size_text(size)}; an application needs {size_text(LEAST_MEMORY)} at least")
+    if size < MIN_MEMORY:
+        raise InvalidOption(f"max_memory is {size_text(size)}; an application needs {size_text(MIN_MEMORY)} at least")
     return size
 
 

@@ -16,7 +16,7 @@ from posthorse.rules.values.misfit import short
 BackoffFunction = Callable[[int, BaseException], Duration]
 """Takes the number of the attempt that failed and its error, and says how long to wait."""
 
-MOST_WAITS = 100
+MAX_WAITS = 100
 
 
 class BackoffNumbers(msgspec.Struct, frozen=True, array_like=True):
@@ -51,8 +51,8 @@ class Backoff(msgspec.Struct, frozen=True):
         for name in ("base", "limit", "step"):
             as_timedelta(getattr(self, name), name=f"Backoff.{name}")
         _check_waits(self.waits)
-        if len(self.waits) > MOST_WAITS:
-            raise InvalidOption(f"Backoff.waits has {len(self.waits)} durations; it may have {MOST_WAITS}")
+        if len(self.waits) > MAX_WAITS:
+            raise InvalidOption(f"Backoff.waits has {len(self.waits)} durations; it may have {MAX_WAITS}")
         if not _is_number(self.factor) or not 1 <= self.factor <= 1e6:
             raise InvalidOption(f"Backoff.factor is {short(self.factor)}; it must lie between 1 and a million")
         if not _is_number(self.jitter) or not 0 <= self.jitter <= 1:

@@ -22,11 +22,11 @@ from posthorse.rules.timing import Timing
 from posthorse.rules.values.misfit import short
 from posthorse.rules.wall_time import checked_instant, checked_zone
 
-SHORTEST_INTERVAL = timedelta(seconds=1)
-LONGEST_JITTER = timedelta(days=1)
-MOST_MISFIRES = 10_000
-MOST_DATES = 10_000
-MOST_ON_TIME = 1_000
+MIN_INTERVAL = timedelta(seconds=1)
+MAX_JITTER = timedelta(days=1)
+MAX_MISFIRES = 10_000
+MAX_DATES = 10_000
+MAX_ON_TIME = 1_000
 """Times that are run at one look while they are merely late; there are more of none but the quickest schedules."""
 
 MisfirePolicy = Literal["skip", "once", "all"]
@@ -85,7 +85,7 @@ def due(timing: Timing, policies: Policies, *, through: int, now: int) -> Due | 
         return None
     on_time = now - policies.grace
     if first >= on_time:
-        times = timing.newest(through, now, MOST_ON_TIME)
+        times = timing.newest(through, now, MAX_ON_TIME)
         return Due(times, times[-1])
     newest = timing.newest(through, now, policies.limit if policies.misfire == "all" else 1)
     is_let_go = policies.misfire == "skip" and newest[-1] < on_time
@@ -159,7 +159,7 @@ def make_policies(timing: Timing, *, misfire: object, overlap: object, jitter: D
     if not isinstance(misfire, Misfire):
         raise InvalidOption(f'misfire is {short(misfire)}; give "skip", "once", "all" or a ph.Misfire')
     spread = as_timedelta(jitter, name="jitter")
-    if spread > LONGEST_JITTER:
+    if spread > MAX_JITTER:
         raise InvalidOption(f"jitter is {short(jitter)}; a day is the longest")
     if timing.every is not None and microseconds(spread) >= timing.every:
         raise InvalidOption(
@@ -193,7 +193,7 @@ def checked_call(call: NewJob) -> NewJob:
 
 def _checked_interval(every: Duration) -> int:
     span = as_timedelta(every, name="every")
-    if span < SHORTEST_INTERVAL:
+    if span < MIN_INTERVAL:
         raise InvalidOption(f"every is {short(every)}; a second is the shortest interval")
     return microseconds(span)
 
@@ -203,17 +203,15 @@ def _checked_dates(at: datetime | Sequence[datetime]) -> tuple[int, ...]:
     if isinstance(given, str) or not isinstance(given, list | tuple) or not given:
         raise InvalidOption(f"at is {short(at)}; give an aware datetime, or several in a list")
     dates = tuple(sorted({checked_instant(date, name="at") for date in cast("Sequence[object]", given)}))
-    if len(dates) > MOST_DATES:
-        raise InvalidOption(f"at has {len(dates)} dates; {MOST_DATES:,} are the most")
+    if len(dates) > MAX_DATES:
+        raise InvalidOption(f"at has {len(dates)} dates; {MAX_DATES:,} are the most")
     return dates
 
 
 def _checked_limit(limit: object) -> int:
-    if isinstance(limit, int) and not isinstance(limit, bool) and 1 <= limit <= MOST_MISFIRES:
+    if isinstance(limit, int) and not isinstance(limit, bool) and 1 <= limit <= MAX_MISFIRES:
         return limit
-    raise InvalidOption(
-        f"the limit of misfire is {short(limit)}; it must be a whole number from 1 to {MOST_MISFIRES:,}"
-    )
+    raise InvalidOption(f"the limit of misfire is {short(limit)}; it must be a whole number from 1 to {MAX_MISFIRES:,}")
 
 
 def _checked_word(value: object, known: Sequence[str], *, name: str) -> str:

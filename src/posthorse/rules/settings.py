@@ -11,8 +11,8 @@ from posthorse.errors import InvalidOption, InvalidSettings
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.values.misfit import short
 
-SHORTEST_LEASE = 3.0
-MOST_INTERRUPTIONS = 1_000_000
+MIN_LEASE = 3.0
+MAX_INTERRUPTIONS = 1_000_000
 DEFAULT_URL = "sqlite:///posthorse.db"
 
 
@@ -58,8 +58,8 @@ def make_settings(values: Mapping[str, object]) -> Settings:
     if "lease" in converted and "heartbeat" not in converted:
         converted["heartbeat"] = min(Settings().heartbeat, _seconds("lease", converted["lease"]) / 3)
     settings = Settings(**converted)  # type: ignore[arg-type]  # each checked by its name
-    if settings.lease < SHORTEST_LEASE:
-        raise InvalidSettings(f"lease is {settings.lease:g} s; it must be at least {SHORTEST_LEASE:g} s")
+    if settings.lease < MIN_LEASE:
+        raise InvalidSettings(f"lease is {settings.lease:g} s; it must be at least {MIN_LEASE:g} s")
     if settings.heartbeat * 2 > settings.lease:
         raise InvalidSettings(
             f"heartbeat is {settings.heartbeat:g} s and lease {settings.lease:g} s; a lease must hold two heartbeats "
@@ -67,10 +67,10 @@ def make_settings(values: Mapping[str, object]) -> Settings:
         )
     if min(settings.poll, settings.heartbeat, settings.stall) <= 0:
         raise InvalidSettings("poll, heartbeat and stall must be longer than zero")
-    if not 1 <= settings.max_interruptions <= MOST_INTERRUPTIONS:
+    if not 1 <= settings.max_interruptions <= MAX_INTERRUPTIONS:
         raise InvalidSettings(
             f"max_interruptions is {short(settings.max_interruptions)}; it must be at least 1, or no lost worker would "
-            f"be survived, and {MOST_INTERRUPTIONS:,} at most"
+            f"be survived, and {MAX_INTERRUPTIONS:,} at most"
         )
     return settings
 

@@ -12,7 +12,7 @@ import msgspec
 FIRST = 1
 """Nobody knows what an item takes before the first one: ten slices are enough to get from here to a thousand."""
 
-MOST_GROWTH, MOST_SHRINKAGE = 2.0, 4.0
+MAX_GROWTH, MAX_SHRINKAGE = 2.0, 4.0
 REMEMBERED = 0.7
 """What the slices before count for beside the latest, each time: a slow item is felt, and soon forgotten."""
 
@@ -91,13 +91,13 @@ class SizeRule(msgspec.Struct, frozen=True):
 
     def after(self, size: SliceSize, items: int, seconds: float) -> SliceSize | None:
         """The size after one more slice; None for the one that a loop begins with."""
-        grown = min(self.most, round(size.items * MOST_GROWTH))
+        grown = min(self.most, round(size.items * MAX_GROWTH))
         if self.seconds is None:
             return None if grown == self.most else SliceSize(grown)
         recent_items = round(size.recent_items * REMEMBERED + items, 3)
         recent_seconds = round(size.recent_seconds * REMEMBERED + max(0.0, seconds), 6)
         wanted = self.seconds * recent_items / recent_seconds if recent_seconds > 0.0 else float(self.most)
-        smallest = max(1, round(size.items / MOST_SHRINKAGE))
+        smallest = max(1, round(size.items / MAX_SHRINKAGE))
         return SliceSize(round(max(smallest, min(grown, wanted))), recent_items, recent_seconds)
 
     def _bounded(self, size: SliceSize) -> SliceSize:

@@ -20,7 +20,7 @@ from posthorse.rules.queues import DeclaredQueues, Layer
 from posthorse.store.operations.queues import live_layers
 from posthorse.store.store import Store
 
-LOOK_EVERY = 1.0
+LOOK_INTERVAL = 1.0
 """Seconds after which a process that enqueues looks again for what was said of queues elsewhere."""
 
 
@@ -76,7 +76,7 @@ class Admission:
         now, before = monotonic(), self._looked_at
         if before is None:
             return True
-        if now - before < LOOK_EVERY:
+        if now - before < LOOK_INTERVAL:
             return False
         self._looked_at = now
         return True

@@ -31,7 +31,7 @@ Answer = tuple[object, BaseException | None]
 Commit = Callable[[Sequence[Operation[object]]], Sequence[Answer]]
 """Runs operations in one transaction, each failing alone; raises only when nobody's outcome is known."""
 
-LARGEST_GROUP = 64
+MAX_GROUP = 64
 """More operations in one commit gain little and let the first of them wait longer."""
 
 
@@ -113,7 +113,7 @@ class Committer:
         """Commits one group, then passes the lead on."""
         with self._guard:
             # Noted before they leave the queue: an interruption may strike between any two of these.
-            leader.group = group = list(islice(self._waiting, LARGEST_GROUP))
+            leader.group = group = list(islice(self._waiting, MAX_GROUP))
             for _ in group:
                 self._waiting.popleft()
         try:

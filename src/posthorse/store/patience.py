@@ -12,7 +12,7 @@ from contextvars import ContextVar
 
 from posthorse.clock import monotonic
 
-MOST_CONFLICTS = 10
+MAX_CONFLICTS = 10
 """A group that lost this many deadlocks in a row has an operation that will not fit."""
 
 LONG_WAIT = 30.0
@@ -119,7 +119,7 @@ class Patience:
     def takes_another_turn(self) -> bool:
         """Pauses a moment after a collision with another session; false when there were too many."""
         self._conflicts += 1
-        if self._conflicts > MOST_CONFLICTS:
+        if self._conflicts > MAX_CONFLICTS:
             return False
         time.sleep(random.uniform(0, 0.002 * self._conflicts))
         return True
@@ -127,7 +127,7 @@ class Patience:
     def looks_once_more(self) -> bool:
         """After what was to be written proved to be there; false when that came too often."""
         self._surprises += 1
-        return self._surprises <= MOST_CONFLICTS
+        return self._surprises <= MAX_CONFLICTS
 
 
 def pause(seconds: float, left: Callable[[], float] = lambda: math.inf) -> None:

@@ -36,7 +36,7 @@ from posthorse.worker.single import OneJob
 
 log = logging.getLogger("posthorse.worker")
 
-NEWS_EVERY = 0.05
+NEWS_INTERVAL = 0.05
 NEWS_WHEN_IDLE = 0.9
 """Seconds after which an idle runner looks before it claims: a queue that was paused is left alone within a second."""
 
@@ -123,7 +123,7 @@ class Claiming:
         `is_empty`: whether nothing else runs here.
         """
         self._free = free
-        looks_first = monotonic() - self._looked_at >= (NEWS_WHEN_IDLE if self.is_idle else NEWS_EVERY)
+        looks_first = monotonic() - self._looked_at >= (NEWS_WHEN_IDLE if self.is_idle else NEWS_INTERVAL)
         if looks_first:
             await self._hear_news()
         if not self.is_idle:

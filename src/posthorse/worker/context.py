@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 K = TypeVar("K")
 
-SAVE_EVERY = 1.0
+SAVE_INTERVAL = 1.0
 """Seconds between two saves of a progress that is only told."""
 
-LARGEST_SLICE = 1_000_000
-LONGEST_NOTE = 500
+MAX_SLICE = 1_000_000
+MAX_NOTE = 500
 
 
 class Keep:
@@ -148,7 +148,7 @@ class Context:
             None if total is None else _checked_count(total, "total"),
             _short(note),
         )
-        if self._journal.is_in_transaction or monotonic() - self._saved_at < SAVE_EVERY:
+        if self._journal.is_in_transaction or monotonic() - self._saved_at < SAVE_INTERVAL:
             return
         self._saved_at = monotonic()
         if self._is_async:
@@ -189,8 +189,8 @@ def _seconds(duration: Duration, name: str, *, above: float = -1) -> float:
 
 
 def _check_size(value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST_SLICE:
-        raise InvalidOption(f"size is {value!r}; it must be a whole number from 1 to {LARGEST_SLICE:,}")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_SLICE:
+        raise InvalidOption(f"size is {value!r}; it must be a whole number from 1 to {MAX_SLICE:,}")
 
 
 def _checked_count(value: object, name: str) -> int:
@@ -209,4 +209,4 @@ def _short(note: str | None) -> str | None:
     """A note as any store takes it, and as a line can show it."""
     if note is None:
         return None
-    return str(note)[:LONGEST_NOTE].encode("utf-8", "replace").decode().replace("\0", "\\0")
+    return str(note)[:MAX_NOTE].encode("utf-8", "replace").decode().replace("\0", "\\0")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import traceback
 from types import TracebackType
 
-from posthorse.rules.job import LONGEST_TRACEBACK, JobError
+from posthorse.rules.job import MAX_TRACEBACK, JobError
 from posthorse.rules.steering import cause_of
 from posthorse.rules.values.texts import full_name_of, message_of, storable
 
 
 def evidence_of(
-    error: BaseException, trace: TracebackType | None, *, longest_traceback: int = LONGEST_TRACEBACK
+    error: BaseException, trace: TracebackType | None, *, longest_traceback: int = MAX_TRACEBACK
 ) -> JobError:
     """An exception with its traceback from `trace` on; of a group with one error in it, that error is named.
 

@@ -24,7 +24,7 @@ from posthorse.store.operations.claim import Claimed, Probe
 from posthorse.worker.found import FoundLanes
 from posthorse.worker.marks import Marks
 
-AGES_EVERY = 1.0
+AGES_INTERVAL = 1.0
 
 FEW = 200
 """Up to so many lanes every claim looks into all of them."""
@@ -217,7 +217,7 @@ class LaneBook:
         """Lanes whose wait is to be asked for now: those that others may starve."""
         if now < self._next_ages or not self._has_levels:
             return ()
-        self._next_ages = now + AGES_EVERY
+        self._next_ages = now + AGES_INTERVAL
         lanes = list(self._open(False, (number for number, _ in self._found) if self.has_many else self._lanes))
         highest = max((lane.priority for _, lane in lanes), default=0)
         return [

@@ -25,7 +25,7 @@ from posthorse.store.operations.through_gates import Candidate
 log = logging.getLogger("posthorse.worker")
 
 
-MOST_KNOWN = 10_000
+MAX_KNOWN = 10_000
 """Jobs of which it is kept what functions of the user's came to: more than a claim looks at."""
 
 
@@ -89,7 +89,7 @@ class Limits:
             if self._knows(candidate) is None:
                 self._known.pop(candidate.job, None)
                 self._known[candidate.job] = _hash_of(candidate), self._found(candidate)
-        while len(self._known) > MOST_KNOWN:
+        while len(self._known) > MAX_KNOWN:
             del self._known[next(iter(self._known))]
 
     def of_job(self, candidate: Candidate) -> Sequence[Need] | None:

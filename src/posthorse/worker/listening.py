@@ -15,7 +15,7 @@ from posthorse.worker.running import Running
 
 log = logging.getLogger("posthorse.worker")
 
-LISTEN_EVERY = 0.5
+LISTEN_INTERVAL = 0.5
 
 
 class Ears:
@@ -41,7 +41,7 @@ class Ears:
 
     async def miss_lost_leases(self) -> None:
         """A job whose lease was taken away, as by a forced stop, is told to stop: what it does counts for nothing."""
-        long_ago = monotonic() - LISTEN_EVERY
+        long_ago = monotonic() - LISTEN_INTERVAL
         attempts = [running for running in self._jobs.values() if running.began < long_ago]
         if not attempts:
             return

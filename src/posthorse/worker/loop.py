@@ -25,7 +25,7 @@ from posthorse.worker.claiming import Claiming, Suspects
 from posthorse.worker.failpoints import failpoint
 from posthorse.worker.here import Here
 from posthorse.worker.isolation.cells import Cells
-from posthorse.worker.listening import LISTEN_EVERY, Ears
+from posthorse.worker.listening import LISTEN_INTERVAL, Ears
 from posthorse.worker.outbox import Outbox
 from posthorse.worker.prefetch import Prefetch
 from posthorse.worker.running import Running
@@ -35,13 +35,13 @@ from posthorse.worker.slots import Slots
 log = logging.getLogger("posthorse.worker")
 
 RETRY_FIRST, RETRY_LONGEST = 0.1, 5.0
-LONGEST_HOLD, HOLD_EVERY = 5.0, 30.0
+MAX_HOLD, HOLD_INTERVAL = 5.0, 30.0
 """Seconds for which nothing is begun so that a suspect gets its turn, and how often at most."""
 
 LAST_WORDS = 1.0
 """Seconds in which cancelled jobs may still clean up after the grace."""
 
-MOST_PATIENCE = 10.0
+MAX_PATIENCE = 10.0
 """Seconds after which a cancelled or timed-out job that does not listen is ended by force; the grace, if shorter."""
 
 
@@ -84,7 +84,7 @@ class Loop:
             is_stopping=lambda: self._is_stopping,
         )
         self._watch = make_watch(store, runner.id)
-        self._ears = Ears(store, runner.id, self._slots.running, patience=min(settings.grace, MOST_PATIENCE))
+        self._ears = Ears(store, runner.id, self._slots.running, patience=min(settings.grace, MAX_PATIENCE))
         self.is_spoilt = False
         """True when a job was given up whose code still runs here: this process should be replaced."""
         self._tells_all = False
@@ -256,7 +256,7 @@ class Loop:
 
     async def _listen_forever(self) -> None:
         while True:
-            await asyncio.sleep(until_tick(LISTEN_EVERY))
+            await asyncio.sleep(until_tick(LISTEN_INTERVAL))
             try:
                 await self._listen()
             except PosthorseError as error:
@@ -291,7 +291,7 @@ class Loop:
         """Without a runner of their own, suspects wait for a moment in which this one is empty: it is made."""
         now = monotonic()
         if now >= self._next_hold and await self._claiming.suspects_wait():
-            self._holds_until, self._next_hold = now + LONGEST_HOLD, now + HOLD_EVERY
+            self._holds_until, self._next_hold = now + MAX_HOLD, now + HOLD_INTERVAL
 
     def _lose_all(self) -> None:
         """The lease was lost: nothing that runs here counts any more, and nothing more is claimed."""

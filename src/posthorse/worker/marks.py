@@ -17,7 +17,7 @@ from posthorse.store.operations.claim import Claimed
 LAG = 1.0
 """Seconds by which the mark lags behind while the runner keeps up: longer than most transactions."""
 
-SWEEP_EVERY = 2.0
+SWEEP_INTERVAL = 2.0
 SWEEP_SHARE = 50
 """A sweep that took t seconds is followed by another after 50 t: sweeps take at most 2 % of the time."""
 
@@ -39,7 +39,7 @@ class Marks:
     def end(self, now: float, seconds: float) -> None:
         """It took so long."""
         if self._is_sweep:
-            self.next_sweep = now + max(SWEEP_EVERY, SWEEP_SHARE * seconds)
+            self.next_sweep = now + max(SWEEP_INTERVAL, SWEEP_SHARE * seconds)
             self._is_sweep = False
 
     def start(self, lane: int, now: float) -> int:

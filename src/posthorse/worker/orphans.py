@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from posthorse.clock import until_tick
 
-LOOK_EVERY = 1.0
+LOOK_INTERVAL = 1.0
 PR_GET_CHILD_SUBREAPER = 37
 
 
@@ -31,7 +31,7 @@ async def reap_forever(own: Callable[[], Collection[int]]) -> None:
     """
     seen = set[int]()
     while True:
-        await asyncio.sleep(until_tick(LOOK_EVERY))
+        await asyncio.sleep(until_tick(LOOK_INTERVAL))
         dead = _dead_children() - set(own())
         for pid in dead & seen:
             with suppress(ChildProcessError):

@@ -54,7 +54,7 @@ LONGEST = 2000
 HEAVIEST = 32_000_000
 """Characters of results that one commit writes, or one more result."""
 RETRY_FIRST, RETRY_LONGEST = 0.1, 5.0
-LONGEST_TOLD = 300
+MAX_TOLD = 300
 TAKEN_OVER = "%s was taken over by another runner; how it ended here was dropped"
 
 
@@ -68,7 +68,7 @@ class Completed(NamedTuple):
 def unstorable(outcome: Outcome, error: Exception) -> Outcome:
     """What a job ends with instead of an outcome that the store does not take. Its words are ours, and plain."""
     what = "its result" if isinstance(outcome, Returned) else "how the job ended"
-    said = ascii(message_of(error))[1 : LONGEST_TOLD + 1]
+    said = ascii(message_of(error))[1 : MAX_TOLD + 1]
     told = JobError(type="Unstorable", message=f"{what} cannot be stored: {type(error).__name__}: {said}")
     # What the code did is done, and another attempt would do it again to return the same.
     return Raised(told, gives_up=f"{what} cannot be stored" if isinstance(outcome, Returned) else None)
@@ -201,7 +201,7 @@ class Outbox:
         if not applied:
             log.warning(TAKEN_OVER, running.label)
         elif transition.error is not None:
-            message = one_line(transition.error.message, LONGEST_TOLD)
+            message = one_line(transition.error.message, MAX_TOLD)
             log.log(
                 logging.ERROR if transition.state.is_final else logging.WARNING,
                 "%s: %s: %s: %s",

@@ -32,7 +32,7 @@ from posthorse.worker.plan import AWAY, LOST_LEASE, MISFIT, SPOILT, UNUSABLE, Pl
 from posthorse.worker.process import die_with_parent, end_at_once, end_gracefully
 from posthorse.worker.tether import Message, Tether
 
-ALIVE_EVERY = 1.0
+ALIVE_INTERVAL = 1.0
 TIME_TO_READ = 0.05
 LAST_WORDS = 1.0
 """Seconds in which jobs may still clean up after the lease was lost."""
@@ -108,7 +108,7 @@ class RunnerProcess:
     async def _show_life(self) -> None:
         while True:
             self._tether.send(running=self._work.running_count if self._work else 0)
-            await asyncio.sleep(until_tick(ALIVE_EVERY))
+            await asyncio.sleep(until_tick(ALIVE_INTERVAL))
 
     def _obey(self) -> None:
         """In a thread of its own, so that it hears its supervisor while jobs block the loop."""
@@ -125,7 +125,7 @@ class RunnerProcess:
     def _mind_the_lease(self) -> None:
         """In a thread of its own: without a lease this process ends, whatever its jobs do to the loop."""
         while not self._is_taken_away and not self._is_over():
-            time.sleep(min(until_tick(ALIVE_EVERY), max(0.01, self._until - monotonic())))
+            time.sleep(min(until_tick(ALIVE_INTERVAL), max(0.01, self._until - monotonic())))
         if self._is_leaving:
             return
         self._is_taken_away = True

@@ -23,7 +23,7 @@ from posthorse.worker.running import Running
 
 log = logging.getLogger("posthorse.worker")
 
-LONGEST_TURN = 0.005
+MAX_TURN = 0.005
 """Seconds after which the loop is let go on, however quick the jobs are that begin."""
 
 BEGINS_EAGERLY = sys.version_info >= (3, 12)
@@ -102,7 +102,7 @@ class Slots:
             self._begin_all()
 
     def _begin_all(self) -> None:
-        turn_ends = monotonic() + LONGEST_TURN
+        turn_ends = monotonic() + MAX_TURN
         try:
             while self._has_next():
                 self._begin(self._take())

@@ -20,7 +20,7 @@ JUST_NOW = 5.0
 """Seconds after a signal to this very process in which the announcement of a stop is waited for. Without one a job sent
 it, as a script with `kill 0` does to its whole group: then errors are the job's own."""
 
-PATIENCE, LOOK_EVERY = 0.5, 0.05
+PATIENCE, LOOK_INTERVAL = 0.5, 0.05
 """Seconds for which the announcement of a stop is waited for when a program died as by one."""
 
 _DIED_BY_SIGNAL = re.compile(r"died with <Signals\.SIG(?:TERM|INT): \d+>|returned non-zero exit status (?:130|143)\b")
@@ -39,7 +39,7 @@ async def was_caused_by_stop(outcome: Raised, is_stopping: Callable[[], bool]) -
             return True
         if since >= JUST_NOW and monotonic() >= until:
             return False
-        await asyncio.sleep(LOOK_EVERY)
+        await asyncio.sleep(LOOK_INTERVAL)
 
 
 def tells_of_signal(error: JobError) -> bool:

@@ -47,24 +47,24 @@ log = logging.getLogger("posthorse.worker")
 QUICK_DEATH = 5.0
 """A runner that lived less than these seconds is started again later and later."""
 
-MOST_FAILED_STARTS = 3
+MAX_FAILED_STARTS = 3
 """Runners that may die before they can take jobs, until the worker ends because none ever could."""
 
-LONGEST_BACKOFF = 30.0
-LOOK_FOR_SUSPECTS_EVERY = 2.0
-MOST_SUSPECTS = 4
+MAX_BACKOFF = 30.0
+LOOK_FOR_SUSPECTS_INTERVAL = 2.0
+MAX_SUSPECTS = 4
 """Suspects that run at once, each in a process of its own; as many as there are runners where these are more."""
 
 LAST_WORDS = 5.0 + AT_EXIT
 """Seconds that a runner gets beyond the grace to hand in what it has, and for what the application does at exit."""
 
-LONGEST_BURIAL = 2.0
+MAX_BURIAL = 2.0
 """Seconds for freeing what a runner held after a second signal; the sweep of others does the rest."""
 
-LONGEST_GOODBYE = 1.0
+MAX_GOODBYE = 1.0
 """Seconds for signing off from the store after that."""
 
-END_EVERY = 0.1
+END_INTERVAL = 0.1
 
 
 def supervise(
@@ -144,7 +144,7 @@ class Supervisor:
         scheduling = asyncio.create_task(scheduler.run_forever())
         reaping = asyncio.create_task(orphans.reap_forever(self._pids)) if orphans.are_ours() else None
         keepers = [asyncio.create_task(self._keep(number)) for number in range(self._processes)]
-        most = max(self._processes, min(MOST_SUSPECTS, self._assignment.concurrency))
+        most = max(self._processes, min(MAX_SUSPECTS, self._assignment.concurrency))
         keepers.append(asyncio.create_task(self._quarantine(range(self._processes, self._processes + most))))
         try:
             await self._stop.wait()
@@ -188,7 +188,7 @@ class Supervisor:
         One is enough for the few that there mostly are; while more wait, twice as many run at each look.
         """
         lives: dict[int, asyncio.Task[float]] = {}
-        while not await self._stops_within(until_tick(LOOK_FOR_SUSPECTS_EVERY)):
+        while not await self._stops_within(until_tick(LOOK_FOR_SUSPECTS_INTERVAL)):
             free = [number for number in places if number not in lives or lives[number].done()]
             try:
                 if not free or not await self._suspects.wait():
@@ -290,7 +290,7 @@ class Supervisor:
             bury(self._store, child, code, max_losses=self._settings.max_interruptions, stop=self._stop)
         )
         if not await self._ends_in_time(burial, None):
-            await asyncio.wait({burial}, timeout=LONGEST_BURIAL)
+            await asyncio.wait({burial}, timeout=MAX_BURIAL)
 
     def _end_if_hopeless(self, child: Child, code: int) -> None:
         """Ends the worker when a runner told that another one cannot help, or when none of them can even begin."""
@@ -305,7 +305,7 @@ class Supervisor:
             self._exit_code = 2
         else:
             self._failed_starts += 1
-            if self._failed_starts < MOST_FAILED_STARTS:
+            if self._failed_starts < MAX_FAILED_STARTS:
                 return
             self._exit_code = 70
             log.error("no runner can begin, %d of them died before; the worker ends", self._failed_starts)
@@ -316,7 +316,7 @@ class Supervisor:
             self._quick_deaths = 0
             return
         self._quick_deaths += 1
-        pause = min(LONGEST_BACKOFF, 0.1 * 2**self._quick_deaths)
+        pause = min(MAX_BACKOFF, 0.1 * 2**self._quick_deaths)
         log.info("starting runner %d again in %.1f s", number, pause)
         await self._stops_within(pause)
 
@@ -343,10 +343,10 @@ class Supervisor:
 
     def _end_in_time(self) -> None:
         """In a thread of its own: a store that does not answer must not hold up the end of this process."""
-        deadline = monotonic() + self._settings.grace + LAST_WORDS + LONGEST_GOODBYE
-        while not self.has_ended.wait(END_EVERY):
+        deadline = monotonic() + self._settings.grace + LAST_WORDS + MAX_GOODBYE
+        while not self.has_ended.wait(END_INTERVAL):
             if self._stop_now.is_set():
-                deadline = min(deadline, monotonic() + LONGEST_BURIAL + LONGEST_GOODBYE)
+                deadline = min(deadline, monotonic() + MAX_BURIAL + MAX_GOODBYE)
             if monotonic() >= deadline:
                 log.error("ending without the store, which does not answer; the leases of this worker run out")
                 for child in self._children.values():

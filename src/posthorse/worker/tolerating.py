@@ -31,9 +31,9 @@ NEVER = (
 )
 """What no item is to blame for."""
 
-LARGEST_ITEM = 256 * 1024
-LONGEST_TEXT = 1_000
-LONGEST_TRACEBACK = 4_000
+MAX_ITEM = 256 * 1024
+MAX_TEXT = 1_000
+MAX_TRACEBACK = 4_000
 
 
 class SliceBadItems:
@@ -89,7 +89,7 @@ class SliceBadItems:
             number = self._standing.numbered + 1 + sum(1 for known in self._bad if known > self._standing.numbered)
         form, text = self._stored(item) if place is not None else ("text", _shown(item))
         trace = None if error.__traceback__ is None else error.__traceback__.tb_next or error.__traceback__
-        told = evidence_of(error, trace, longest_traceback=LONGEST_TRACEBACK)
+        told = evidence_of(error, trace, longest_traceback=MAX_TRACEBACK)
         self._bad[number] = BadItemRow(self._loop, number, 0, form, text, told.type, told.message, told.traceback)
         self.judge(error)
 
@@ -97,7 +97,7 @@ class SliceBadItems:
         """Records what the source passed over; the commit judges whether that was too much."""
         self._unreadable = len(records)
         for number, record in enumerate(records, self._standing.numbered + 1):
-            text, error = storable(record.text[:LONGEST_TEXT], LONGEST_TEXT), evidence_of(record.error, None)
+            text, error = storable(record.text[:MAX_TEXT], MAX_TEXT), evidence_of(record.error, None)
             self._bad[number] = BadItemRow(self._loop, number, 0, "text", text, error.type, error.message, None)
 
     def judge(self, cause: BaseException | None = None) -> None:
@@ -145,7 +145,7 @@ class SliceBadItems:
             value = encode_kept(item)
         except Exception:  # it is bad, after all
             return "text", _shown(item)
-        return ("value", value) if len(value) <= LARGEST_ITEM else ("text", _shown(item))
+        return ("value", value) if len(value) <= MAX_ITEM else ("text", _shown(item))
 
 
 class Tolerating:
@@ -229,6 +229,6 @@ def _told(error: BaseException) -> str:
 
 def _shown(item: object) -> str:
     try:
-        return storable(repr(item)[:LONGEST_TEXT], LONGEST_TEXT)
+        return storable(repr(item)[:MAX_TEXT], MAX_TEXT)
     except Exception as broken:
         return f"<an item that cannot be shown: {type(broken).__name__}>"

@@ -426,8 +426,8 @@ def test_a_reader_that_pins_the_log_is_told_and_the_log_is_cut_back_after_it(
 ) -> None:
     """F44: SQLite cannot begin the log anew under a reader, so it grows; nothing else fails, and it does not stay."""
     monkeypatch.setattr(connections, "CHECKPOINT_AFTER", 1_000)
-    monkeypatch.setattr(connections, "LARGEST_IDLE_LOG", 100_000)
-    monkeypatch.setattr(checks, "LARGEST_LOG", 6_000_000)
+    monkeypatch.setattr(connections, "MAX_IDLE_LOG", 100_000)
+    monkeypatch.setattr(checks, "MAX_LOG", 6_000_000)
     yard = Yard(sqlite_url)
     yard.enqueue()
     log = f"{backend(yard).path}-wal"

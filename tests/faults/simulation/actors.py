@@ -38,7 +38,7 @@ from tests.faults.simulation.walks import Walk
 from tests.faults.simulation.world import World, at_once
 
 LEASE = 30 * SECOND
-BEATS_EVERY = 8 * SECOND
+BEATS_INTERVAL = 8 * SECOND
 ROOM = 4
 ERROR = JobError("ValueError", "no good")
 
@@ -112,7 +112,7 @@ class VirtualRunner:
     @property
     def must_beat(self) -> bool:
         """Whether it should tell that it lives."""
-        return not self.is_stalled and self._world.clock.boot_now() - self.beat_at >= BEATS_EVERY
+        return not self.is_stalled and self._world.clock.boot_now() - self.beat_at >= BEATS_INTERVAL
 
     @property
     def holds_some(self) -> bool:

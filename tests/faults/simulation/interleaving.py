@@ -26,7 +26,7 @@ from posthorse.store.postgres.faults import is_collision
 AT_ONCE = 0.002
 """Seconds in which most statements answer; of one that does not it is asked whether it waits for a lock."""
 
-MOST_TRIES = 10
+MAX_TRIES = 10
 
 
 class Interleaving:
@@ -143,7 +143,7 @@ class _Act:
                         await self._wait_for_turn()
                     return answer
                 except Exception as error:
-                    if not is_collision(error) or self.repeats >= MOST_TRIES:
+                    if not is_collision(error) or self.repeats >= MAX_TRIES:
                         raise
                     self.repeats += 1
         finally:

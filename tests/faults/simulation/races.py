@@ -38,7 +38,7 @@ from posthorse.store.operations.through_gates import Passed, claim_through_gates
 from tests.store.limits import IN_ORDER, ONE_EACH, PASSING, RATE_EACH, TWO, Rules
 from tests.store.yard import HOME, LEASE, Yard
 
-MOST_ROUNDS = 60
+MAX_ROUNDS = 60
 HARMLESS = (NotAllowed, NotUnique, JobNotFound)
 
 LIMITS: Sequence[tuple[Sequence[Need], Sequence[Need]]] = (
@@ -186,7 +186,7 @@ class Race:
     def work_off(self) -> Iterator[str]:
         """Everything has to come to an end: one runner works, and the sweeper looks after the rest."""
         yard, rows = self._yard, self._arena.rows()
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MAX_ROUNDS):
             if all(row.state in ("completed", "cancelled") for row in rows):
                 return
             for row in rows:

@@ -13,7 +13,7 @@ from tests.faults.simulation.world import WorldClock
 
 STEPS = {"minutely": 60 * SECOND, "fives": 300 * SECOND, "sevens": 420 * SECOND}
 GRACE = 60 * SECOND
-MOST_MADE_UP = 3
+MAX_MADE_UP = 3
 SOON = 10 * SECOND
 """Within this time of a look, a time that has come is dealt with."""
 
@@ -79,7 +79,7 @@ class Timetable:
             return
         if come[0] >= come[-1] - GRACE:
             yield list(come)
-        yield list(come[-MOST_MADE_UP:]) if name == "minutely" else [come[-1]]
+        yield list(come[-MAX_MADE_UP:]) if name == "minutely" else [come[-1]]
         if name == "sevens":
             yield []
 

@@ -66,10 +66,10 @@ def instance_check(kind: type, expected: str) -> Callable[[object], None]:
 
 
 def fits_64_bits(value: int) -> bool:
-    return _SMALLEST_INTEGER <= value <= _LARGEST_INTEGER
+    return _SMALLEST_INTEGER <= value <= _MAX_INTEGER
 
 
-_SMALLEST_INTEGER, _LARGEST_INTEGER = -(2**63), 2**64 - 1
+_SMALLEST_INTEGER, _MAX_INTEGER = -(2**63), 2**64 - 1
 
 
 def _check_str(value: object) -> None:
@@ -85,7 +85,7 @@ def _check_str(value: object) -> None:
 def _check_int(value: object) -> None:
     if type(value) is not int and (not isinstance(value, int) or isinstance(value, bool)):
         raise NotOfType("int", value)
-    if not _SMALLEST_INTEGER <= value <= _LARGEST_INTEGER:
+    if not _SMALLEST_INTEGER <= value <= _MAX_INTEGER:
         raise Misfit("must fit 64 bits; send larger integers as str or Decimal", value)
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 
 from posthorse.rules.depth import Gauge
 from posthorse.rules.events import DeadLettersGrew
-from posthorse.rules.growth import MOST_COUNTED, Death, Deaths, Growth, Watch, event_of, grown, suspected
+from posthorse.rules.growth import MAX_COUNTED, Death, Deaths, Growth, Watch, event_of, grown, suspected
 from posthorse.rules.job import Lane, NewJob
 from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation
 from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, enqueue
@@ -72,9 +72,9 @@ def raise_alarm(
 
 
 def _new_dead_letters(within: int) -> Steps[Deaths]:
-    rows = yield ask("new_dead_letters", within=within, limit=MOST_COUNTED)
+    rows = yield ask("new_dead_letters", within=within, limit=MAX_COUNTED)
     found = [Death(*cast("tuple[int, str, str, str]", row[:4])) for row in rows]
-    return Deaths(found, len(found) == MOST_COUNTED, cast("int", rows[0][4]) if rows else 0)
+    return Deaths(found, len(found) == MAX_COUNTED, cast("int", rows[0][4]) if rows else 0)
 
 
 def _class_in(error: str | None) -> str:

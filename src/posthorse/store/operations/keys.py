@@ -16,7 +16,7 @@ from posthorse.store.base import Steps, ask, ask_rows, operation, quiet
 Entry = tuple[str, str, str]
 """Tenant, scope and key."""
 
-_MOST_LOOKS = 20
+_MAX_LOOKS = 20
 
 
 class Wanted(NamedTuple):
@@ -56,7 +56,7 @@ def take(
     late: list[Wanted] = []
     held: dict[Entry, Held] = {}
     left = sorted(wanted, key=lambda one: one.entry)  # one order: no deadlocks
-    for _ in range(_MOST_LOOKS):
+    for _ in range(_MAX_LOOKS):
         taken = yield ask_rows("take_keys", left)
         ours = {cast("str", row[0]) for row in taken}
         missed = [one for one in left if one.job not in ours]

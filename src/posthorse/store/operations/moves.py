@@ -27,10 +27,10 @@ EVENTS: dict[Request, str] = {
     "discard": "discarded",
 }
 
-LONGEST_BEFORE = 10_000
+MAX_BEFORE = 10_000
 """Characters of arguments that are kept when others take their place."""
 
-_MOST_LOOKS = 20
+_MAX_LOOKS = 20
 
 
 def place(job: str, state: State, *, run_at: int | None, channel: str) -> Steps[None]:
@@ -51,7 +51,7 @@ def do_as_asked(
     Raises JobNotFound, NotAllowed.
     """
     detail: str | None = None
-    for _ in range(_MOST_LOOKS):
+    for _ in range(_MAX_LOOKS):
         rows = yield ask("lock_job", job=job)
         if not rows:
             raise JobNotFound(f"no job has the id {job}")
@@ -109,7 +109,7 @@ def _with_arguments(job: str, arguments: str) -> Steps[str]:
     before = cast("str", rows[0][0])
     yield ask("rewrite_arguments", job=job, arguments=arguments)
     told: dict[str, object] = {"detail": "with other arguments"}
-    if len(before) <= LONGEST_BEFORE:
+    if len(before) <= MAX_BEFORE:
         told["before"] = msgspec.Raw(before.encode())
     return msgspec.json.encode(told).decode()
 

@@ -15,7 +15,7 @@ from posthorse.rules.queues import Layer, layer_as_words, layer_from_words
 from posthorse.store.base import Steps, ask, operation, single_operation
 from posthorse.store.queries import Row
 
-SHORTEST_RETRY, LONGEST_RETRY = 1.0, 3600.0
+MIN_RETRY, MAX_RETRY = 1.0, 3600.0
 
 _decode_words = msgspec.json.Decoder(dict[str, object]).decode
 _decode_names = msgspec.json.Decoder(list[str]).decode
@@ -150,7 +150,7 @@ def _full(queue: str, depth: int, wanted: int, max_depth: int) -> Steps[QueueFul
         depth=depth,
         max_depth=max_depth,
         wanted=wanted,
-        retry_after=min(LONGEST_RETRY, max(SHORTEST_RETRY, retry_after)),
+        retry_after=min(MAX_RETRY, max(MIN_RETRY, retry_after)),
     )
 
 

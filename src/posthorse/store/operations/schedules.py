@@ -25,7 +25,7 @@ from posthorse.store.queries import Row
 KEEP_FIRES = 2 * 86_400 * 1_000_000
 """How far a clock may be put back without a time being run again, in microseconds."""
 
-MOST_OPEN = 1_000
+MAX_OPEN = 1_000
 
 
 class ScheduleRow(NamedTuple):
@@ -204,7 +204,7 @@ def _note(
     name: str, overlap: Overlap, open_jobs: Sequence[str], made: Sequence[str], last_at: int | None, *, skipped: int
 ) -> Steps[None]:
     """Where runs may overlap, nobody asks which of them are open."""
-    kept = [] if overlap == "allow" else list(dict.fromkeys(open_jobs))[-MOST_OPEN:]
+    kept = [] if overlap == "allow" else list(dict.fromkeys(open_jobs))[-MAX_OPEN:]
     yield ask(
         "note_runs",
         name=name,

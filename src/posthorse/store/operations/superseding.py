@@ -13,7 +13,7 @@ from posthorse.rules.job import NewJob, Options, State
 from posthorse.rules.unique import Identity
 from posthorse.store.base import Steps, ask, ask_rows
 
-_MOST_LOOKS = 20
+_MAX_LOOKS = 20
 
 
 def supersede(earlier: str, new: NewJob, *, channel: str) -> Steps[bool]:
@@ -22,7 +22,7 @@ def supersede(earlier: str, new: NewJob, *, channel: str) -> Steps[bool]:
     Queue, priority, place and sequence stay. False when the job was started, and was left as it is. Nothing is written
     to its history: of a job that is put off a thousand times only the last is of interest.
     """
-    for _ in range(_MOST_LOOKS):
+    for _ in range(_MAX_LOOKS):
         rows = yield ask("lock_job", job=earlier)
         standing = yield ask_rows("standing_of", [(earlier,)])
         if not rows or not standing or standing[0][2]:

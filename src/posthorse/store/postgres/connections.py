@@ -38,7 +38,7 @@ _DEFAULTS = {
 }
 """What the address may say otherwise. A server that vanished without a word is noticed within 25 s."""
 
-SHORTEST_CONNECT = 2.0
+MIN_CONNECT = 2.0
 """Seconds in which a connection may be made, however little time there is: the driver takes no less."""
 
 # What a role, a database, the server, PGOPTIONS or the address may have set, and what our statements are written for. A
@@ -212,7 +212,7 @@ class Server:
         if self._longest > 0 and patience >= self._longest:
             return self._conninfo
         longest = self._longest if self._longest > 0 else math.inf
-        seconds = min(longest, max(SHORTEST_CONNECT, patience))
+        seconds = min(longest, max(MIN_CONNECT, patience))
         if math.isinf(seconds):
             return self._conninfo
         return make_conninfo(self._conninfo, connect_timeout=math.ceil(seconds))

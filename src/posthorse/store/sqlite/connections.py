@@ -24,7 +24,7 @@ CHECKPOINT_AFTER = 4_000
 """Pages of the log, of 4 KiB, after which a commit brings it into the file. With SQLite's own 1,000, those that are
 written again and again are copied four times as often, with two syncs each time."""
 
-LARGEST_IDLE_LOG = 64_000_000
+MAX_IDLE_LOG = 64_000_000
 """The log is cut back to this many bytes when it begins anew."""
 
 LOG_LOOKS = 0.1
@@ -172,7 +172,7 @@ class StoreFile:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_AFTER}")
-            connection.execute(f"PRAGMA journal_size_limit = {LARGEST_IDLE_LOG}")
+            connection.execute(f"PRAGMA journal_size_limit = {MAX_IDLE_LOG}")
             pragma(connection, "schema_version")  # opens the log
             session.note_log()
         except (sqlite3.Error, UnicodeDecodeError) as error:  # the words of an error may quote a damaged schema

@@ -27,9 +27,9 @@ from posthorse.worker.threshold import kept_out
 
 log = logging.getLogger("posthorse.worker")
 
-MOST_JOBS = 1000
-LONGEST_LIFE = 3600.0
-MOST_GROWTH = 256_000_000
+MAX_JOBS = 1000
+MAX_LIFE = 3600.0
+MAX_GROWTH = 256_000_000
 """Bytes that a child may hold beyond what it held after its first job, when its kind has no `max_memory`."""
 
 LAST_WORDS = 0.5
@@ -164,10 +164,10 @@ class Cells:
         """Keeps a child for the next job, or lets it end."""
         if ended is not None:
             cell.memory_at_first = cell.memory_at_first or ended.memory
-            most = max_memory or cell.memory_at_first + MOST_GROWTH
-            if not ended.is_reusable or ended.memory > most or cell.jobs >= MOST_JOBS:
+            most = max_memory or cell.memory_at_first + MAX_GROWTH
+            if not ended.is_reusable or ended.memory > most or cell.jobs >= MAX_JOBS:
                 return self._retire(cell)
-        if monotonic() - cell.born > LONGEST_LIFE:
+        if monotonic() - cell.born > MAX_LIFE:
             return self._retire(cell)
         return self._idle.append(cell)
 

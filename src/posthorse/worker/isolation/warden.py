@@ -26,10 +26,10 @@ from contextlib import suppress
 from types import FrameType
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
-LOOK_EVERY = 0.2
+LOOK_INTERVAL = 0.2
 """Seconds between two looks at the memory, while a job has a limit."""
 
-LONGEST_END = 10.0
+MAX_END = 10.0
 """Seconds after which what cannot be killed, as a process of another user, is left."""
 
 PATIENCE = 0.01
@@ -80,7 +80,7 @@ class Warden:
     def _until_next_look(self) -> float | None:
         left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
         if self._memory:
-            return LOOK_EVERY if left is None else min(LOOK_EVERY, left)
+            return LOOK_INTERVAL if left is None else min(LOOK_INTERVAL, left)
         return left
 
     def _obey(self) -> str | None:
@@ -147,7 +147,7 @@ class Warden:
         """Kills until nothing is below; answers with the number of those that would not die."""
         with suppress(OSError):
             os.killpg(self._child, signal.SIGKILL)
-        until = time.monotonic() + LONGEST_END
+        until = time.monotonic() + MAX_END
         while not self._reap():
             below = self._stopped()
             for pid in below:
