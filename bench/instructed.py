@@ -14,13 +14,14 @@ import uvloop
 from bench.application import app, noop, opened
 from bench.forked import do_as_told
 from posthorse.store.operations.runners import register
-from posthorse.worker import claiming, loop, prefetch, slots
-from posthorse.worker.embedded import make_runner, retire_quietly
+from posthorse.worker.claiming import claiming, prefetch
+from posthorse.worker.processes.embedded import make_runner, retire_quietly
+from posthorse.worker.running import job_loop, slots
 
 SLOWER = 50
 """How many times valgrind slows a program down."""
 
-PACES = ((prefetch, "AHEAD"), (slots, "MAX_TURN"), (claiming, "NEWS_INTERVAL"), (loop, "LISTEN_INTERVAL"))
+PACES = ((prefetch, "AHEAD"), (slots, "MAX_TURN"), (claiming, "NEWS_INTERVAL"), (job_loop, "LISTEN_INTERVAL"))
 """What a runner does by the clock, which does not slow down: these would come so much more often for a job."""
 
 LEASE = 3_600_000_000
@@ -63,7 +64,7 @@ def work(url: str, concurrency: int) -> None:
 async def _work(concurrency: int) -> None:
     runner = make_runner(app.registry, queues=(), labels={}, concurrency=concurrency, worker="instructed")
     await app.store.arun(register(runner, lease=LEASE))
-    working = loop.Loop(app.store, app.registry, app.settings, runner, suspects="never")
+    working = job_loop.Loop(app.store, app.registry, app.settings, runner, suspects="never")
     async with asyncio.TaskGroup() as group:
         group.create_task(working.run())
         await is_over.wait()

@@ -53,9 +53,9 @@ if typing.TYPE_CHECKING:
     from posthorse.rules.steering import GiveUp, Retry, Snooze
     from posthorse.rules.unique import Unique
     from posthorse.store.connections import AsyncConnection, Connection
-    from posthorse.worker.context import Context
-    from posthorse.worker.slices import Batch
-    from posthorse.worker.sources import Chunk, csv, files, keyset, lines, rows
+    from posthorse.worker.checkpoints.context import Context
+    from posthorse.worker.checkpoints.slices import Batch
+    from posthorse.worker.checkpoints.sources import Chunk, csv, files, keyset, lines, rows
 
 __version__ = VERSION
 
@@ -180,14 +180,14 @@ _HOMES = {
     "Unique": "posthorse.rules.unique",
     "AsyncConnection": "posthorse.store.connections",
     "Connection": "posthorse.store.connections",
-    "Context": "posthorse.worker.context",
-    "Batch": "posthorse.worker.slices",
-    "Chunk": "posthorse.worker.sources",
-    "csv": "posthorse.worker.sources",
-    "files": "posthorse.worker.sources",
-    "keyset": "posthorse.worker.sources",
-    "lines": "posthorse.worker.sources",
-    "rows": "posthorse.worker.sources",
+    "Context": "posthorse.worker.checkpoints.context",
+    "Batch": "posthorse.worker.checkpoints.slices",
+    "Chunk": "posthorse.worker.checkpoints.sources",
+    "csv": "posthorse.worker.checkpoints.sources",
+    "files": "posthorse.worker.checkpoints.sources",
+    "keyset": "posthorse.worker.checkpoints.sources",
+    "lines": "posthorse.worker.checkpoints.sources",
+    "rows": "posthorse.worker.checkpoints.sources",
 }
 """Where each public name lives, as the imports above say it to type checkers; the tests compare the two."""
 

@@ -13,10 +13,10 @@ import posthorse as ph
 
 WORKERS = {
     "posthorse.maintenance",
-    "posthorse.worker.embedded",
-    "posthorse.worker.loop",
-    "posthorse.worker.slices",
-    "posthorse.worker.sources",
+    "posthorse.worker.processes.embedded",
+    "posthorse.worker.running.job_loop",
+    "posthorse.worker.checkpoints.slices",
+    "posthorse.worker.checkpoints.sources",
 }
 LIBRARIES = {
     "apsw",

@@ -22,8 +22,8 @@ from posthorse.store import queries
 from posthorse.store.base import Steps
 from posthorse.store.operations import submit
 from posthorse.store.sqlite import statements
-from posthorse.worker.running import Running
-from posthorse.worker.slices import Batch, Slices
+from posthorse.worker.checkpoints.slices import Batch, Slices
+from posthorse.worker.running.running_job import Running
 
 DEFECT = "FAULTS_DEFECT"
 """The environment variable that names one; no POSTHORSE_ in front, for these are settings."""

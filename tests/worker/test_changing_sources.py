@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 import posthorse as ph
 from posthorse.errors import UsageError
-from posthorse.worker.sources import Source, as_source, csv, files, keyset, lines, rows
+from posthorse.worker.checkpoints.sources import Source, as_source, csv, files, keyset, lines, rows
 
 T = TypeVar("T")
 

@@ -16,9 +16,9 @@ from posthorse.store.base import Operation
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.read import running_count
 from posthorse.store.store import Store
-from posthorse.worker import loop, outbox
-from posthorse.worker.claiming import Claiming
-from posthorse.worker.prefetch import Prefetch
+from posthorse.worker.claiming.claiming import Claiming
+from posthorse.worker.claiming.prefetch import Prefetch
+from posthorse.worker.running import completer, job_loop
 from tests.waiting import until, until_state
 
 
@@ -26,7 +26,7 @@ from tests.waiting import until, until_state
 def ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten jobs are claimed ahead, however long jobs took, and stay until the worker stops."""
     monkeypatch.setattr(Prefetch, "allowance", lambda _: 10)
-    monkeypatch.setattr(loop, "LISTEN_INTERVAL", 3600.0)
+    monkeypatch.setattr(job_loop, "LISTEN_INTERVAL", 3600.0)
 
 
 @pytest.mark.usefixtures("ahead")
@@ -207,7 +207,7 @@ def test_nothing_is_claimed_while_more_results_wait_to_be_written_than_may(
 
     monkeypatch.setattr(Store, "arun", slow)
     monkeypatch.setattr(Prefetch, "allowance", lambda _: 0)
-    monkeypatch.setattr(outbox, limit, 3 * len('"result"') if limit == "HEAVIEST" else 3)
+    monkeypatch.setattr(completer, limit, 3 * len('"result"') if limit == "HEAVIEST" else 3)
     jobs = app.enqueue_many([work.bind(number) for number in range(20)])
     with app.worker(concurrency=1):
         until(lambda: len(ran) >= 5, what="one is being written, and four wait")

@@ -73,7 +73,7 @@ def test_a_connection_that_was_dropped_is_opened_anew(postgres_url: str, tmp_pat
 def test_what_is_not_loaded_or_configured_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program = """
 import sys
-from posthorse.worker.frameworks import refresh_connections
+from posthorse.worker.running.frameworks import refresh_connections
 refresh_connections()
 assert "django" not in sys.modules
 import django.db

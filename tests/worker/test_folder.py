@@ -12,7 +12,7 @@ import pytest
 import posthorse as ph
 from posthorse.errors import InvalidOption, UsageError
 from posthorse.rules.cursor import Cursor
-from posthorse.worker.sources import Source, files
+from posthorse.worker.checkpoints.sources import Source, files
 
 NAMES = [b"a/1.txt", b"a/b/2.txt", b"a/b.txt", b"c.jpg", b"c.txt", b"c/3.txt", b"\xff\xfe.txt", b"\xff/4.txt"]
 """Also names that are no UTF-8. Sorted folder by folder: a/b stands before a/b.txt."""

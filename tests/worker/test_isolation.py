@@ -15,8 +15,8 @@ import pytest
 from msgspec import structs
 
 import posthorse as ph
-from posthorse.worker.isolation import cells
-from posthorse.worker.isolation.cell import Cell, open_cell
+from posthorse.worker.isolation import child_pool
+from posthorse.worker.isolation.child_process import Cell, open_cell
 from posthorse.worker.isolation.messages import Plan
 from tests.marked import MARKER, living
 from tests.waiting import until, until_state
@@ -78,7 +78,7 @@ def test_a_paused_job_goes_on_where_it_stopped_in_whichever_child(app: ph.Postho
 
 
 def test_a_child_is_replaced_after_so_many_jobs(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cells, "MAX_JOBS", 2)
+    monkeypatch.setattr(child_pool, "MAX_JOBS", 2)
     with app.worker(concurrency=1):
         pids = [jobs.pid.enqueue().result(timeout=30) for _ in range(4)]
     assert pids[0] == pids[1] != pids[2] == pids[3]
@@ -148,7 +148,7 @@ def test_while_no_process_can_be_started_a_job_waits_and_loses_nothing(
             raise BlockingIOError("no more processes")
         return await open_cell(plan, folder)
 
-    monkeypatch.setattr(cells, "open_cell", refused)
+    monkeypatch.setattr(child_pool, "open_cell", refused)
     with app.worker():
         job = jobs.pid.enqueue()
         assert job.result(timeout=30) > 0

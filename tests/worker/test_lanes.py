@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from posthorse.rules.job import Lane
 from posthorse.rules.queues import QueueSettings
 from posthorse.store.operations.claim import Claimed, Probe
-from posthorse.worker.lanes import FEW, FRESH_FOR, LOOK_SHARE, LaneBook
-from posthorse.worker.marks import LAG, SWEEP_INTERVAL, SWEEP_SHARE
+from posthorse.worker.claiming.lanes import FEW, FRESH_FOR, LOOK_SHARE, LaneBook
+from posthorse.worker.claiming.low_water_marks import LAG, SWEEP_INTERVAL, SWEEP_SHARE
 
 LETTERS, FILMS = Lane("mail", "letter", 0), Lane("video", "film", 7)
 

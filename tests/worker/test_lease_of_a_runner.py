@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from posthorse.worker.runner import RunnerProcess
-from posthorse.worker.tether import Tether
+from posthorse.worker.processes.control_pipe import Tether
+from posthorse.worker.processes.runner import RunnerProcess
 
 Ends = tuple[Tether, Tether]
 

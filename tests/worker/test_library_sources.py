@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import posthorse as ph
 from posthorse.errors import InvalidOption, UsageError
 from posthorse.rules.cursor import Cursor
-from posthorse.worker.sources import AsyncSource, Source, as_source, rows
+from posthorse.worker.checkpoints.sources import AsyncSource, Source, as_source, rows
 
 Books: TypeAlias = Any  # a queryset; Django has no types
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)

@@ -21,7 +21,7 @@ from posthorse.store.base import Operation
 from posthorse.store.operations import queues
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.store import Store
-from posthorse.worker import claiming, marks
+from posthorse.worker.claiming import claiming, low_water_marks
 from tests.waiting import until, until_state
 
 
@@ -531,8 +531,8 @@ def test_what_comes_back_to_its_old_place_is_found_behind_the_mark(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No sweep from the start comes to help: where jobs are held, and return, no mark is kept."""
-    monkeypatch.setattr(marks, "SWEEP_INTERVAL", 3600.0)
-    monkeypatch.setattr(marks, "LAG", 0.0)
+    monkeypatch.setattr(low_water_marks, "SWEEP_INTERVAL", 3600.0)
+    monkeypatch.setattr(low_water_marks, "LAG", 0.0)
     app = ph.Posthorse(postgres_url, lease="6s", poll="0.1s")
     go = threading.Event()
 

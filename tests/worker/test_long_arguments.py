@@ -14,9 +14,9 @@ from posthorse.store.base import Ask, ask
 from posthorse.store.operations import gates, read, through_gates
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.queries import LIGHT, Value
-from posthorse.worker import threshold
-from posthorse.worker.prefetch import MOST, Prefetch
-from posthorse.worker.slots import Slots
+from posthorse.worker.claiming.prefetch import MOST, Prefetch
+from posthorse.worker.running import preflight
+from posthorse.worker.running.slots import Slots
 from tests.waiting import until
 from tests.worker import isolated_jobs
 
@@ -127,7 +127,7 @@ def test_those_of_jobs_that_wait_for_a_slot_are_not_read(
     def ten(_: Prefetch) -> int:
         return 10
 
-    monkeypatch.setattr(threshold, "arguments", noting)
+    monkeypatch.setattr(preflight, "arguments", noting)
     monkeypatch.setattr(Prefetch, "allowance", ten)
     may_end = threading.Event()
 

@@ -15,8 +15,8 @@ import pytest
 import posthorse as ph
 from posthorse.rules.lifecycle import Transition, decide
 from posthorse.rules.values.results import encode_result
-from posthorse.worker import execution
-from posthorse.worker.event_loop import new_loop, run_to_end
+from posthorse.worker.processes.event_loop import new_loop, run_to_end
+from posthorse.worker.running import execution
 from tests.waiting import until, until_state
 
 _colour: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
@@ -109,7 +109,7 @@ def test_an_outcome_that_the_store_refuses_costs_no_other_job_anything(
         is_chosen = found.error is not None and found.error.message == "odd"
         return msgspec.structs.replace(found, reason="half of a \ud800") if is_chosen else found
 
-    monkeypatch.setattr("posthorse.worker.outbox.decide", with_half_a_character)
+    monkeypatch.setattr("posthorse.worker.running.completer.decide", with_half_a_character)
     may_end = threading.Event()
 
     @app.job
@@ -144,7 +144,7 @@ def test_a_result_that_the_store_refuses_ends_its_own_job_alone(
     def with_half_a_character(value: object, *, limit: int) -> str:
         return '"\ud800"' if value == 13 else encode_result(value, limit=limit)
 
-    monkeypatch.setattr("posthorse.worker.execution.encode_result", with_half_a_character)
+    monkeypatch.setattr("posthorse.worker.running.execution.encode_result", with_half_a_character)
 
     @app.job
     async def give(number: int) -> int:
@@ -170,7 +170,7 @@ def test_whatever_escapes_from_where_a_job_runs_is_its_own_error(
             raise Escape("escaped")
         return await whole(*given, **more)  # type: ignore[arg-type]  # as they came
 
-    monkeypatch.setattr("posthorse.worker.here.run", broken)
+    monkeypatch.setattr("posthorse.worker.running.in_process.run", broken)
 
     @app.job(max_attempts=1)
     def odd() -> None: ...

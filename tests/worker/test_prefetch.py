@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorse.worker.prefetch import AHEAD, MOST, Prefetch
+from posthorse.worker.claiming.prefetch import AHEAD, MOST, Prefetch
 
 
 def observed(concurrency: int, *seconds: float) -> Prefetch:

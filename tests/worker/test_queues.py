@@ -14,7 +14,7 @@ import posthorse as ph
 from posthorse.rules.job import Lane
 from posthorse.rules.window import as_window
 from posthorse.store.operations.claim import Claimed
-from posthorse.worker.lanes import AGES_INTERVAL, FEW, LaneBook
+from posthorse.worker.claiming.lanes import AGES_INTERVAL, FEW, LaneBook
 from tests.waiting import until, until_state
 
 LOW, HIGH, REPORT = Lane("mail", "letter", 0), Lane("mail", "letter", 10), Lane("reports", "letter", 0)

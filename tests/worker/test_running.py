@@ -13,7 +13,7 @@ import pytest
 import posthorse as ph
 from posthorse.clock import Clock
 from posthorse.store.operations.finish import Completion, complete
-from posthorse.worker import outbox
+from posthorse.worker.running import completer
 from tests.waiting import until, until_state
 
 
@@ -188,8 +188,8 @@ def test_heavy_results_are_written_a_few_at_a_time(app: ph.Posthorse, monkeypatc
         weights.append(sum(len(completion.result) for completion in completions[:-1]))
         return complete(runner, completions)
 
-    monkeypatch.setattr(outbox, "HEAVIEST", 1_000)
-    monkeypatch.setattr(outbox, "complete", noting)
+    monkeypatch.setattr(completer, "HEAVIEST", 1_000)
+    monkeypatch.setattr(completer, "complete", noting)
 
     @app.job
     async def long() -> str:

@@ -21,7 +21,7 @@ class Stopwatch:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds = 0.0
-        monkeypatch.setattr("posthorse.worker.slices.monotonic", lambda: self.seconds)
+        monkeypatch.setattr("posthorse.worker.checkpoints.slices.monotonic", lambda: self.seconds)
 
 
 def test_slices_take_the_wanted_time_also_after_a_restart(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import posthorse as ph
 from posthorse.errors import StoreError
 from posthorse.store.base import Operation
 from posthorse.store.store import Store
-from posthorse.worker import context
+from posthorse.worker.checkpoints import context
 from tests.waiting import until, until_state
 
 
@@ -284,7 +284,7 @@ def test_progress_that_is_no_count_is_refused(sqlite_url: str, done: object, tot
 def test_progress_told_ten_thousand_times_costs_few_writes_and_disturbs_no_slice(
     app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("posthorse.worker.context.SAVE_INTERVAL", 0.01)
+    monkeypatch.setattr("posthorse.worker.checkpoints.context.SAVE_INTERVAL", 0.01)
 
     @app.job(max_attempts=1)
     async def chatty(ctx: ph.Context) -> None:

@@ -7,8 +7,8 @@ from typing import cast
 
 from posthorse.rules.lifecycle import Outcome, Returned
 from posthorse.store.operations.claim import Claimed
-from posthorse.worker.running import Running
-from posthorse.worker.slots import Slots
+from posthorse.worker.running.running_job import Running
+from posthorse.worker.running.slots import Slots
 from posthorse.worker.stop import StopSignal
 
 JOB = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"

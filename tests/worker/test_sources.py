@@ -30,11 +30,11 @@ from hypothesis import strategies as st
 
 from posthorse.errors import InvalidOption, UsageError
 from posthorse.rules.cursor import Cursor, cursor_of_key, key_of_cursor
-from posthorse.worker.hands import LoopHands
-from posthorse.worker.journal import Journal
-from posthorse.worker.sources import AsyncSource, Chunk, Source, as_source, csv, csv_rows, keyset, lines
-from posthorse.worker.sources.base import ReadsPast
-from posthorse.worker.sources.files import Content
+from posthorse.worker.checkpoints.drivers import LoopHands
+from posthorse.worker.checkpoints.journal import Journal
+from posthorse.worker.checkpoints.sources import AsyncSource, Chunk, Source, as_source, csv, csv_rows, keyset, lines
+from posthorse.worker.checkpoints.sources.base import ReadsPast
+from posthorse.worker.checkpoints.sources.files import Content
 
 T = TypeVar("T")
 

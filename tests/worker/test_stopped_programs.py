@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 import posthorse as ph
-from posthorse.worker import stopped_programs
+from posthorse.worker.running import stopped_programs
 from tests.waiting import until, until_state
 from tests.worker.project import Project, Worker
 

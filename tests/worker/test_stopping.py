@@ -13,8 +13,8 @@ import posthorse as ph
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Outcome
 from posthorse.store.operations.claim import Claimed
-from posthorse.worker.outbox import Outbox
-from posthorse.worker.running import Place, Running
+from posthorse.worker.running.completer import Outbox
+from posthorse.worker.running.running_job import Place, Running
 from tests.waiting import until, until_state
 
 

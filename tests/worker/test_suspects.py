@@ -17,7 +17,7 @@ from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Crashed, Policy
 from posthorse.store.operations.claim import Probe, claim
 from posthorse.store.operations.runners import Runner, held_by, register, retire
-from posthorse.worker.suspects import Suspects
+from posthorse.worker.processes.suspects import Suspects
 from tests.waiting import until
 from tests.worker.project import Project
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from posthorse.worker.threads import Threads
+from posthorse.worker.running.threads import Threads
 from tests.waiting import until
 
 LONG = 20.0

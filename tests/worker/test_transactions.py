@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 import posthorse as ph
-from posthorse.worker.journal import Journal
+from posthorse.worker.checkpoints.journal import Journal
 from tests.waiting import until, until_state
 
 Enqueue = Callable[[], ph.Job[object]]
@@ -294,7 +294,7 @@ def test_one_slice_has_one_transaction(app: ph.Posthorse) -> None:
 def test_progress_and_checkpoints_inside_a_transaction_are_part_of_it(
     app: ph.Posthorse, effects: Callable[[], list[int]], monkeypatch: pytest.MonkeyPatch, is_async: bool
 ) -> None:
-    monkeypatch.setattr("posthorse.worker.context.SAVE_INTERVAL", 0.0)
+    monkeypatch.setattr("posthorse.worker.checkpoints.context.SAVE_INTERVAL", 0.0)
 
     @app.job(max_attempts=1)
     def write(ctx: ph.Context) -> None:

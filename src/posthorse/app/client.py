@@ -38,14 +38,14 @@ from posthorse.store.admission import Admission
 from posthorse.store.connections import UserConnection
 from posthorse.store.operations.submit import Submitted, enqueue
 from posthorse.store.store import Store
-from posthorse.worker.context import Context
+from posthorse.worker.checkpoints.context import Context
 
 if TYPE_CHECKING:
     from posthorse.app.observers import Observing
     from posthorse.app.schedules import Schedule
     from posthorse.rules.events import DeadLettersGrew
     from posthorse.rules.schedules import Misfire, MisfirePolicy, Overlap
-    from posthorse.worker.embedded import EmbeddedWorker
+    from posthorse.worker.processes.embedded import EmbeddedWorker
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -315,7 +315,9 @@ class Posthorse:
         No queues means all that its labels fit. It has no supervisor: a job that holds the interpreter lock beyond the
         lease loses its lease, is retried, and what the first run still does counts for nothing.
         """
-        from posthorse.worker.embedded import EmbeddedWorker  # here, for most processes that enqueue do not work
+        from posthorse.worker.processes.embedded import (
+            EmbeddedWorker,  # here, for most processes that enqueue do not work
+        )
 
         return EmbeddedWorker(
             self.store, self.registry, self.settings, queues=queues, concurrency=concurrency, labels=labels

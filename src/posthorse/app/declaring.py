@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 from posthorse.app.kind import JobFunction
 from posthorse.rules.job import checked_name
 from posthorse.rules.registry import make_kind_options, register
-from posthorse.worker.context import Context
+from posthorse.worker.checkpoints.context import Context
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse

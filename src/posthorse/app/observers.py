@@ -24,7 +24,7 @@ from posthorse.rules.growth import OBSERVERS_QUEUE, Observer, make_watch
 from posthorse.rules.job import Lane, NewJob, checked_name
 from posthorse.rules.registry import Registered, make_kind_options, register
 from posthorse.rules.values.misfit import short
-from posthorse.worker.context import Context
+from posthorse.worker.checkpoints.context import Context
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse

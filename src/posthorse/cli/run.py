@@ -33,9 +33,9 @@ from posthorse.cli.target import be_patient, json_option, open_application, targ
 from posthorse.cli.words import amount, status_as_json
 from posthorse.rules.job import State, Status
 from posthorse.rules.registry import checked_span
-from posthorse.worker.embedded import EmbeddedWorker
-from posthorse.worker.process import end_gracefully
-from posthorse.worker.single import OneJob
+from posthorse.worker.claiming.one_job import OneJob
+from posthorse.worker.processes.embedded import EmbeddedWorker
+from posthorse.worker.processes.process import end_gracefully
 
 FIRST_PAUSE = 0.01
 LAST_WORDS = 0.5

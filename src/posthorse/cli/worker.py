@@ -64,8 +64,8 @@ def worker(
       posthorse worker --app shop.jobs:app
       posthorse worker -q mail -q reports --processes 4 --concurrency 20
     """
-    from posthorse.worker.launch import current_folder
-    from posthorse.worker.supervisor import supervise
+    from posthorse.worker.processes.launch import current_folder
+    from posthorse.worker.processes.supervisor import supervise
 
     folder = current_folder()  # before the application may change it
     for queue in queues:

@@ -32,7 +32,7 @@ from posthorse.store.operations.control import Request, request
 from posthorse.store.operations.finish import Attempt, Checkpoint, Completion, checkpoint, complete, settle
 from posthorse.store.operations.gates import let_through
 from posthorse.store.operations.runners import Runner, beat, held_by, register, requests_for, retire
-from posthorse.worker.claiming import Claiming
+from posthorse.worker.claiming.claiming import Claiming
 from tests.faults.simulation.kinds import IN_SLICES, IN_TRANSACTIONS, Focus, application, drawn_calls
 from tests.faults.simulation.walks import Walk
 from tests.faults.simulation.world import World, at_once

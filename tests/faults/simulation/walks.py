@@ -13,9 +13,9 @@ from posthorse.errors import Interrupted, OutcomeUnknown, StoreUnreachable
 from posthorse.rules.lifecycle import Lost, Outcome, Returned, Stopped
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.finish import Attempt
-from posthorse.worker.context import Context
-from posthorse.worker.journal import Journal
-from posthorse.worker.slices import Batch
+from posthorse.worker.checkpoints.context import Context
+from posthorse.worker.checkpoints.journal import Journal
+from posthorse.worker.checkpoints.slices import Batch
 from posthorse.worker.stop import StopSignal
 from tests.faults.simulation.kinds import ITEMS, SLICE
 from tests.faults.simulation.world import WorldStore, at_once

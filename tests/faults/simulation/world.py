@@ -31,7 +31,8 @@ from posthorse.store.queries import Queries
 from posthorse.store.sqlite.backend import SqliteBackend
 from posthorse.store.sqlite.statements import DIALECT
 from posthorse.store.store import Store
-from posthorse.worker import claiming, context, slices
+from posthorse.worker.checkpoints import context, slices
+from posthorse.worker.claiming import claiming
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ import msgspec
 
 from posthorse.rules.lifecycle import Outcome
 from posthorse.store.operations.claim import Claimed
-from posthorse.worker.isolation.origin import Origin
+from posthorse.worker.isolation.code_location import Origin
 
 _MARK, _LENGTH = b"\x93ph1", 4
 LONGEST = 64_000_000

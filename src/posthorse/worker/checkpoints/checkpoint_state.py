@@ -1,0 +1,137 @@
+"""Where a long job stands: cursors of its loops, kept values and progress, between checkpoints in memory.
+
+Knows how a checkpoint is encoded, and not where it is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from posthorse.rules.cursor import Cursor
+from posthorse.rules.loops import LoopStanding, decode_loops, encode_loops
+from posthorse.rules.progress import Pace
+from posthorse.rules.slice_size import SliceSize
+from posthorse.store.operations.bad_items import BadItemRow
+from posthorse.store.operations.finish import BadItemChanges, Checkpoint
+from posthorse.worker.checkpoints.kept_values import KeptValues
+
+
+class Slice(msgspec.Struct, frozen=True, kw_only=True):
+    """What one slice adds to where the job stands."""
+
+    loop: str
+    cursor: Cursor
+    items: int
+    """Done for the first time; a retry of bad items does none."""
+    seconds: float
+    is_over: bool
+    size: SliceSize | None
+    """Of the next slice."""
+    bad: Sequence[BadItemRow] = ()
+    mended: Sequence[int] = ()
+    retried: int | None = None
+    """The bad item up to which a retry got; None for a slice of the source."""
+
+    @property
+    def changes(self) -> BadItemChanges | None:
+        """What it did to the bad items of its loop; None for nothing."""
+        return BadItemChanges(self.loop, self.bad, self.mended) if self.bad or self.mended else None
+
+
+class Standing:
+    """Everything that a checkpoint saves."""
+
+    def __init__(self) -> None:
+        self.loops: dict[str, LoopStanding] = {}
+        self.kept = KeptValues()
+        self.pace = Pace()
+        self.note: str | None = None
+        self.declared: set[str] = set()
+        """Loops that the code has in this attempt, as far as it came."""
+        self.slices = 0
+        self.failed = 0
+        """Attempts that failed before this one."""
+        self._told: tuple[int, int | None] | None = None
+
+    @classmethod
+    def restore(cls, slices: int, checkpoint: Checkpoint) -> Standing:
+        """From the last checkpoint."""
+        standing = cls()
+        standing.slices = slices
+        standing.loops = decode_loops(checkpoint.cursors)
+        standing.kept = KeptValues(checkpoint.kept)
+        standing.pace = Pace.decode(checkpoint.pace)
+        standing.note = checkpoint.note
+        if not standing.loops and (checkpoint.done or checkpoint.total is not None):  # else nobody told anything yet
+            standing._told = (checkpoint.done, checkpoint.total)
+        return standing
+
+    @property
+    def done(self) -> int:
+        """Items done, over all loops, or as the job told."""
+        return self._told[0] if self._told else sum(loop.done for loop in self.loops.values() if not loop.is_missing)
+
+    @property
+    def total(self) -> int | None:
+        """Items in all, when every loop that has begun knows its own."""
+        if self._told:
+            return self._told[1]
+        totals = [loop.total for loop in self.loops.values() if not loop.is_missing]
+        return None if not totals or None in totals else sum(total for total in totals if total is not None)
+
+    def declare(self, name: str) -> None:
+        """The code has a loop of this name."""
+        self.declared.add(name)
+        if name in self.loops:
+            self.loops[name].is_missing = False
+
+    def begin_loop(self, name: str) -> tuple[LoopStanding, list[str]]:
+        """Where a loop stands, and which loops the code no longer has, as it seems: they are unfinished, and it begins
+        another one without a word of them. They do not count as progress from now on."""
+        if name in self.loops:
+            return self.loops[name], []
+        missing = [] if self.kept.is_in_slice else self.unfinished()
+        for each in missing:
+            self.loops[each].is_missing = True
+        self.loops[name] = LoopStanding()
+        return self.loops[name], missing
+
+    def unfinished(self) -> list[str]:
+        """Loops that earlier attempts did not finish and this one does not know."""
+        return [
+            name
+            for name, loop in self.loops.items()
+            if not (loop.is_over or loop.is_missing or name in self.declared) and loop.done
+        ]
+
+    def tell(self, done: int, total: int | None, note: str | None) -> None:
+        """Progress as the job itself counts it."""
+        self._told = (done, total)
+        self.note = note
+
+    def advance(self, done: Slice) -> None:
+        """A slice of a loop is done."""
+        standing = self.loops[done.loop]
+        standing.cursor = done.cursor
+        standing.done += done.items
+        standing.is_over = done.is_over
+        standing.size = done.size
+        standing.failed = self.failed
+        standing.numbered = max(standing.numbered, *(bad.number for bad in done.bad), 0)
+        if done.retried is None:
+            standing.bad += len(done.bad)
+            self.pace = self.pace.observe(done.items, done.seconds)
+        else:
+            standing.bad -= len(done.mended)
+            standing.retried = done.retried
+            if done.retried >= standing.retry_upto:
+                standing.retried = standing.retry_upto = 0
+
+    def encode(self, loop: str | None) -> Checkpoint:
+        """As the store takes it, with a slice of this loop or without one. Raises TooLarge, UsageError."""
+        kept, over = self.kept.to_save(loop)
+        for name in over:
+            self.loops[name].is_over = True
+        return Checkpoint(self.done, self.total, self.pace.encode(), self.note, encode_loops(self.loops), kept)

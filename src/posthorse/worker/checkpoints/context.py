@@ -1,0 +1,212 @@
+"""What a running job is given: who it is, where it stands, and its loops in slices."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar, cast, overload
+
+from posthorse.clock import monotonic
+from posthorse.errors import Interrupted, InvalidOption, PosthorseError
+from posthorse.rules.durations import Duration, as_timedelta
+from posthorse.rules.job import checked_name
+from posthorse.rules.progress import Progress
+from posthorse.worker.checkpoints.journal import Journal
+from posthorse.worker.processes.log_lines import JOB
+
+if TYPE_CHECKING:
+    from posthorse.worker.checkpoints.slices import Slices
+    from posthorse.worker.checkpoints.sources import AsyncSource, QuerySetOf, Source
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+SAVE_INTERVAL = 1.0
+"""Seconds between two saves of a progress that is only told."""
+
+MAX_SLICE = 1_000_000
+MAX_NOTE = 500
+
+
+class Keep:
+    """Kept values: `keep(name, initial)` gives the value, committed with the cursor at every slice."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._kept = journal.standing.kept
+
+    def __call__(self, name: str, initial: K) -> K:
+        """The kept value of this name, or `initial` at the first time. Change it in place."""
+        return cast("K", self._kept.get(name, initial))
+
+    def set(self, name: str, value: object) -> None:
+        """Replaces a kept value, for those that cannot change in place."""
+        self._kept.replace(name, value)
+
+
+class Context:
+    """Given to a job as its first parameter. Valid while the job runs, in the thread or task that it was given to."""
+
+    def __init__(
+        self, journal: Journal, *, job_id: str, attempt: int, is_async: bool, scheduled_at: datetime | None = None
+    ) -> None:
+        self.job_id = job_id
+        self.attempt = attempt
+        """Counts from 1; only errors count, not lost workers or deploys."""
+        self.scheduled_at = scheduled_at
+        """The time of the schedule that the job is for, in UTC; None where no schedule made it."""
+        self.keep = Keep(journal)
+        _, kind, _ = JOB.get() or (job_id, None, attempt)
+        about = {"job_id": job_id, "kind": kind, "attempt": attempt}
+        self.log = logging.LoggerAdapter(logging.getLogger("posthorse.job"), about)
+        self._journal = journal
+        self._is_async = is_async
+        self._saved_at = monotonic()
+        self._saving: set[asyncio.Task[None]] = set()
+        self._loops: set[str] = set()
+
+    @property
+    def stop_requested(self) -> bool:
+        """True when the job is to stop at its next checkpoint."""
+        return self._journal.stop.is_due
+
+    @property
+    def progress(self) -> Progress:
+        """How far the job is, without a forecast."""
+        standing = self._journal.standing
+        return Progress(done=standing.done, total=standing.total, note=standing.note)
+
+    @overload
+    def slices(
+        self,
+        source: Source[T] | AsyncSource[T],
+        *,
+        name: str | None = None,
+        size: int = 1000,
+        slice_time: Duration | None = None,
+        time_box: Duration | None = None,
+        tolerate: int | str = 0,
+    ) -> Slices[T]: ...
+    @overload
+    def slices(
+        self,
+        source: Sequence[T] | QuerySetOf[T],
+        *,
+        name: str | None = None,
+        size: int = 1000,
+        slice_time: Duration | None = None,
+        time_box: Duration | None = None,
+        tolerate: int | str = 0,
+    ) -> Slices[T]: ...
+
+    def slices(
+        self,
+        source: Source[T] | AsyncSource[T] | Sequence[T] | QuerySetOf[T],
+        *,
+        name: str | None = None,
+        size: int = 1000,
+        slice_time: Duration | None = None,
+        time_box: Duration | None = None,
+        tolerate: int | str = 0,
+    ) -> Slices[T]:
+        """A loop over batches of at most `size` items, each committed with the job's position when its turn ends.
+
+        `for batch in ctx.slices(range(10_000)): …`, or `async for`. The job may be stopped between two slices,
+        and goes on there. Two loops of one job need names.
+
+        slice_time: how long a slice is to take; its size follows, and `size` is the most.
+        time_box: after that time the job yields its worker to others, and comes back.
+        tolerate: how many bad items `batch.tolerate(…)` may record: a count such as 100, a share such as "1%".
+
+        Raises InvalidOption; InvalidSource for what cannot be resumed.
+        """
+        # Here, for jobs without loops, and whoever enqueues them, do not need the sources and what walks them.
+        from posthorse.rules.slice_size import SizeRule
+        from posthorse.rules.tolerance import as_tolerance
+        from posthorse.worker.checkpoints.slices import LoopPlan, Slices
+
+        _check_size(size)
+        label = _checked_label(name)
+        if label in self._loops:
+            named = f"named {label!r}" if label else "without a name"
+            raise InvalidOption(
+                f'this job has two loops {named}; give each a name of its own, as ctx.slices(…, name="users"), so that '
+                "it finds its place again"
+            )
+        self._loops.add(label)
+        self._journal.standing.declare(label)
+        sizes = SizeRule(size, None if slice_time is None else _seconds(slice_time, "slice_time", above=0))
+        box = None if time_box is None else _seconds(time_box, "time_box")
+        plan = LoopPlan(label, sizes, as_tolerance(tolerate), box)
+        return Slices(self._journal, source, plan)
+
+    def set_progress(self, done: int, total: int | None = None, *, note: str | None = None) -> None:
+        """Tells how far the job is, for jobs without slices. Saved at most once a second."""
+        self._journal.standing.tell(
+            _checked_count(done, "done"),
+            None if total is None else _checked_count(total, "total"),
+            _short(note),
+        )
+        if self._journal.is_in_transaction or monotonic() - self._saved_at < SAVE_INTERVAL:
+            return
+        self._saved_at = monotonic()
+        if self._is_async:
+            task = asyncio.get_running_loop().create_task(self._save_progress())
+            self._saving.add(task)
+            task.add_done_callback(self._saving.discard)
+        else:
+            self._journal.save()
+
+    def checkpoint(self) -> None:
+        """Saves kept values and progress, and stops here if the job is to stop. Raises Interrupted, TimeoutError.
+
+        Inside a slice the kept values wait for its commit: the slice may yet be run again.
+        """
+        self._journal.save()
+        self._journal.stop.raise_if_asked()
+
+    async def acheckpoint(self) -> None:
+        """The same in an async job."""
+        await self._journal.asave()
+        self._journal.stop.raise_if_asked()
+
+    async def _save_progress(self) -> None:
+        try:
+            await self._journal.asave()
+        except (
+            PosthorseError,
+            Interrupted,
+        ) as error:  # nobody waits here; the job's next checkpoint will tell it
+            self.log.debug("the progress was not saved: %s", error)
+
+
+def _seconds(duration: Duration, name: str, *, above: float = -1) -> float:
+    seconds = as_timedelta(duration, name=name).total_seconds()
+    if seconds <= above:
+        raise InvalidOption(f"{name} must be longer than zero; leave it out for none")
+    return seconds
+
+
+def _check_size(value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_SLICE:
+        raise InvalidOption(f"size is {value!r}; it must be a whole number from 1 to {MAX_SLICE:,}")
+
+
+def _checked_count(value: object, name: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
+        return value
+    raise InvalidOption(f"set_progress: {name} is {value!r}; it must be a whole number of items, 0 or more")
+
+
+def _checked_label(name: object) -> str:
+    if name is None or name == "":
+        return ""
+    return checked_name(name, what="the name of a loop")
+
+
+def _short(note: str | None) -> str | None:
+    """A note as any store takes it, and as a line can show it."""
+    if note is None:
+        return None
+    return str(note)[:MAX_NOTE].encode("utf-8", "replace").decode().replace("\0", "\\0")

@@ -1,0 +1,90 @@
+"""The two hands of a loop: the same steps, done at once in a thread or awaited in a coroutine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from posthorse.rules.cursor import Cursor
+from posthorse.store.base import Operation
+from posthorse.worker.checkpoints.checkpoint_state import Slice
+from posthorse.worker.checkpoints.journal import Journal
+from posthorse.worker.checkpoints.sources.base import AsyncFindable, AsyncSource, Chunk, Findable, ReadsPast, Source
+
+Beside: TypeAlias = Callable[..., Awaitable[Any]]
+"""Runs a function beside the loop: in a thread, or as the source has it."""
+
+
+class Committable(Protocol):
+    """A slice, committed in either way."""
+
+    def commit(self) -> None: ...
+    async def acommit(self) -> None: ...
+
+
+class Hands(Protocol):
+    """What a loop needs done. Each answer is the value itself, or is to be awaited for it."""
+
+    def count(self) -> object: ...
+    def read(self, cursor: Cursor, limit: int, /) -> object: ...
+    def find(self, keys: Sequence[Cursor], /) -> object: ...
+    def ask(self, operation: Operation[object], /) -> object: ...
+    def commit(self, slice: Committable, /) -> object: ...
+    def save(self, done: Slice, /) -> object: ...
+
+
+class ThreadHands:
+    """Does each step at once."""
+
+    def __init__(self, journal: Journal, source: Source[object], *, reads_past: bool = False) -> None:
+        """`reads_past`: what cannot be read may be passed over, where the source knows how."""
+        self._source = source
+        self.count = source.count
+        self.read = _reading(source, reads_past)
+        self.ask = journal.read
+        self.save = journal.save
+
+    def find(self, keys: Sequence[Cursor]) -> Sequence[object]:
+        source = self._source
+        return source.find(keys) if isinstance(source, Findable) else ()
+
+    def commit(self, slice: Committable) -> None:
+        slice.commit()
+
+
+class LoopHands:
+    """Gives each step to be awaited; a source that blocks is read in a thread, not on the loop."""
+
+    def __init__(
+        self, journal: Journal, source: Source[object] | AsyncSource[object], *, reads_past: bool = False
+    ) -> None:
+        self._source = source
+        self._reads_past = reads_past
+        self._beside: Beside = getattr(source, "beside_loop", asyncio.to_thread)
+        self.ask = journal.aread
+        self.save = journal.asave
+
+    def count(self) -> Awaitable[int | None]:
+        source = self._source
+        return source.acount() if isinstance(source, AsyncSource) else self._beside(source.count)
+
+    def read(self, cursor: Cursor, limit: int) -> Awaitable[object]:
+        source = self._source
+        if isinstance(source, AsyncSource):
+            return source.aread(cursor, limit)
+        return self._beside(_reading(source, self._reads_past), cursor, limit)
+
+    def commit(self, slice: Committable) -> Awaitable[None]:
+        return slice.acommit()
+
+    async def find(self, keys: Sequence[Cursor]) -> Sequence[object]:
+        source = self._source
+        if isinstance(source, AsyncFindable):
+            return await source.afind(keys)
+        return await self._beside(source.find, keys) if isinstance(source, Findable) else ()
+
+
+def _reading(source: Source[object], reads_past: bool) -> Callable[[Cursor, int], Chunk[object]]:
+    past: object = source
+    return past.read_past if reads_past and isinstance(past, ReadsPast) else source.read

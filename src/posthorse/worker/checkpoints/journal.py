@@ -1,0 +1,223 @@
+"""The journal of one attempt: saves where its job stands, under the attempt's fence."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from posthorse.errors import Interrupted, PosthorseError, StoreError
+from posthorse.rules.slice_size import CutShort
+from posthorse.store.base import Operation
+from posthorse.store.operations.bad_items import BadItemRow
+from posthorse.store.operations.finish import Attempt, BadItemChanges, Saved, checkpoint, load_checkpoint
+from posthorse.store.store import Store
+from posthorse.worker.checkpoints.checkpoint_state import Slice, Standing
+from posthorse.worker.failpoints import failpoint
+from posthorse.worker.stop import StopSignal
+
+T = TypeVar("T")
+log = logging.getLogger("posthorse.job")
+LOST = "the lease on this job was lost; somebody else goes on with it"
+
+
+class Journal:
+    """Saves checkpoints of one attempt, from its thread or its coroutine."""
+
+    def __init__(
+        self, store: Store, attempt: Attempt, stop: StopSignal, *, longest_transaction: float, failed: int = 0
+    ) -> None:
+        """`failed` is how many attempts of the job did before."""
+        self.stop = stop
+        self.standing = Standing()
+        self.standing.failed = failed
+        self.cut_short = CutShort()
+        """How often an attempt ended within the slice that is next."""
+        self.slices_committed = 0
+        self.is_in_transaction = False
+        """True inside `batch.transaction()`."""
+        self._store = store
+        self._attempt = attempt
+        self._longest_transaction = longest_transaction
+        self._is_doubtful = False
+        self._turn = asyncio.Lock()
+        self._uncommitted: dict[str, set[int]] = {}
+        """Numbers of bad items, by loop, that are kept of slices that were not committed."""
+
+    async def load(self) -> None:
+        """Finds where the job stood when an earlier attempt stopped."""
+        stood = await self._store.aread(load_checkpoint(self._attempt.job))
+        self.cut_short = stood.cut_short
+        for loop, number in stood.uncommitted:
+            self._uncommitted.setdefault(loop, set()).add(number)
+        if stood.checkpoint is not None:
+            failed = self.standing.failed
+            self.standing = Standing.restore(stood.slices, stood.checkpoint)
+            self.standing.failed = failed
+
+    def begin_slice(self, loop: str, *, is_first: bool) -> None:
+        """From now until its commit, kept values may be ahead of the cursor, and are not saved without it."""
+        self.standing.kept.begin(loop, is_first=is_first)
+
+    def leave_loop(self, loop: str) -> None:
+        """The loop is left, at its end or inside of a slice."""
+        self.standing.kept.leave(loop)
+
+    def save(self, done: Slice | None = None) -> None:
+        """Commits a slice, or without one where the job stands. Raises Interrupted when the lease is lost."""
+        self._begin_commit(done)
+        failpoint("before_slice_commit")
+        self._take(self._store.run(self._saving(done)), done)
+        failpoint("after_slice_commit")
+        self._is_doubtful = False
+
+    async def asave(self, done: Slice | None = None) -> None:
+        """The same for a coroutine."""
+        if self.is_in_transaction:
+            await self._asave(done)
+        else:
+            async with self._turn:  # a progress may be on its way
+                await self._asave(done)
+
+    def keep_bad(self, loop: str, bad: Sequence[BadItemRow]) -> None:
+        """Keeps the bad items of a slice that fails because of them, until they are met again."""
+        with suppress(PosthorseError, Interrupted):  # the error that led here says more
+            self._begin_commit(None)
+            self._take(self._store.run(self._keeping(loop, bad)), None)
+
+    async def akeep_bad(self, loop: str, bad: Sequence[BadItemRow]) -> None:
+        """The same for a coroutine."""
+        async with self._turn:
+            with suppress(PosthorseError, Interrupted):
+                self._begin_commit(None)
+                self._take(await self._store.arun(self._keeping(loop, bad)), None)
+
+    @contextmanager
+    def transaction(self, finish: Callable[[], Slice], connection: object = None) -> Iterator[object]:
+        """A transaction whose last statement before the commit is the checkpoint of the slice from `finish`.
+
+        It is on the connection given, or on one of the store's.
+        """
+        with self._one_transaction():
+            with self._store.transaction(connection, longest=self._longest_transaction) as open_connection:
+                yield open_connection
+                done = finish()
+                self._begin_commit(done)
+                self._take(self._store.run(self._saving(done)), done)
+                failpoint("before_slice_commit")
+            failpoint("after_slice_commit")
+            self._is_doubtful = False
+
+    @asynccontextmanager
+    async def atransaction(self, finish: Callable[[], Slice], connection: object = None) -> AsyncIterator[object]:
+        """The same for a coroutine."""
+        async with self._turn:
+            with self._one_transaction():
+                async with self._store.atransaction(connection, longest=self._longest_transaction) as open_connection:
+                    yield open_connection
+                    done = finish()
+                    self._begin_commit(done)
+                    self._take(await self._store.arun(self._saving(done)), done)
+                    failpoint("before_slice_commit")
+                failpoint("after_slice_commit")
+                self._is_doubtful = False
+
+    @property
+    def job(self) -> str:
+        """Whose journal it is."""
+        return self._attempt.job
+
+    def run(self, operation: Operation[T]) -> T:
+        """Runs an operation of the store, inside a transaction as a part of it."""
+        return self._store.run(operation)
+
+    async def arun(self, operation: Operation[T]) -> T:
+        """The same for a coroutine."""
+        return await self._store.arun(operation)
+
+    def read(self, operation: Operation[T]) -> T:
+        """Runs an operation that only reads."""
+        return self._store.read(operation)
+
+    async def aread(self, operation: Operation[T]) -> T:
+        """The same for a coroutine."""
+        return await self._store.aread(operation)
+
+    def raise_if_doubtful(self) -> None:
+        """Raises StoreError when the commit of a slice failed: the job must not go on as if it had not."""
+        if self._is_doubtful:
+            raise StoreError(
+                "the last commit of this job failed, so this attempt cannot go on; let the error end the job, and it "
+                "is retried from the last committed slice"
+            )
+
+    def conclude(self) -> None:
+        """The job's code returned. Raises StoreError when the commit of a slice failed."""
+        self.raise_if_doubtful()
+        if missing := self.standing.unfinished():
+            self.warn_of_loops(missing, "the job ends without them")
+
+    def warn_of_loops(self, names: Sequence[str], instead: str) -> None:
+        """Tells of loops that the code does not have any more."""
+        for name in names:
+            loop = self.standing.loops[name]
+            log.warning(
+                "job %s: loop %r is unfinished (%s done) and the code went past it: %s; was it renamed? Give it its "
+                "name back, or let such jobs end before the code changes",
+                self.job,
+                name,
+                f"{loop.done:,}" if loop.total is None else f"{loop.done:,} of {loop.total:,}",
+                instead,
+            )
+
+    async def _asave(self, done: Slice | None) -> None:
+        self._begin_commit(done)
+        failpoint("before_slice_commit")
+        self._take(await self._store.arun(self._saving(done)), done)
+        failpoint("after_slice_commit")
+        self._is_doubtful = False
+
+    @contextmanager
+    def _one_transaction(self) -> Iterator[None]:
+        self.is_in_transaction = True
+        try:
+            yield
+        finally:
+            self.is_in_transaction = False
+
+    def _begin_commit(self, done: Slice | None) -> None:
+        # Where the job stands runs ahead of what is stored until the commit has succeeded. A body that swallows
+        # the error of a commit must not carry the cursor over the slice that was lost.
+        self.raise_if_doubtful()
+        if self.stop.request == "lost":
+            raise Interrupted(LOST)
+        self._is_doubtful = done is not None
+
+    def _saving(self, done: Slice | None) -> Operation[Saved | None]:
+        if done is None:
+            return checkpoint(self._attempt, self.standing.encode(None), is_slice=False)
+        self.standing.advance(done)
+        if done.retried is None and (left := self._uncommitted.pop(done.loop, None)):
+            done = replace(done, mended=sorted(left - {bad.number for bad in done.bad}))
+        return checkpoint(self._attempt, self.standing.encode(done.loop), changes=done.changes)
+
+    def _keeping(self, loop: str, bad: Sequence[BadItemRow]) -> Operation[Saved | None]:
+        self._uncommitted.setdefault(loop, set()).update(item.number for item in bad)
+        at = self.standing.encode(None)
+        return checkpoint(self._attempt, at, is_slice=False, changes=BadItemChanges(loop, bad, ()))
+
+    def _take(self, saved: Saved | None, done: Slice | None) -> None:
+        if saved is None:
+            self.stop.ask("lost")
+            raise Interrupted(LOST)
+        if done is not None:
+            self.slices_committed += 1
+            self.standing.slices = saved.slices
+            self.cut_short = CutShort()
+            self.standing.kept.commit(done.loop)
+        if saved.request is not None:
+            self.stop.ask(saved.request)

@@ -1,0 +1,12 @@
+"""Sources: what a long loop can run over, be stopped in, and go on from. They know no job and no store."""
+
+from posthorse.worker.checkpoints.sources.base import AsyncSource, Chunk, Source
+from posthorse.worker.checkpoints.sources.csv_rows import csv
+from posthorse.worker.checkpoints.sources.folder import files
+from posthorse.worker.checkpoints.sources.keyset import keyset
+from posthorse.worker.checkpoints.sources.lines import lines
+from posthorse.worker.checkpoints.sources.querysets import QuerySetOf
+from posthorse.worker.checkpoints.sources.rows import rows
+from posthorse.worker.checkpoints.sources.sequence import as_source
+
+__all__ = ["AsyncSource", "Chunk", "QuerySetOf", "Source", "as_source", "csv", "files", "keyset", "lines", "rows"]

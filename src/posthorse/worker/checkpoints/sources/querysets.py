@@ -1,0 +1,161 @@
+"""Django querysets as sources: page by page, after the key of the last object. Imports no Django that is not there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol, TypeVar, cast
+
+from posthorse.errors import InvalidOption, UsageError
+from posthorse.rules.cursor import Cursor, cursor_of_key, key_of_cursor
+from posthorse.worker.checkpoints.sources.base import Chunk
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class QuerySetOf(Protocol[T_co]):
+    """As much of a Django queryset as says what its items are."""
+
+    def first(self) -> T_co | None: ...
+    def values_list(self, *fields: str) -> object: ...
+
+
+def is_queryset(value: object) -> bool:
+    """Whether this is a Django queryset; where Django was not imported, nothing is."""
+    module = sys.modules.get("django.db.models.query")
+    return module is not None and isinstance(value, module.QuerySet)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One field of the order: rising, or falling."""
+
+    name: str
+    falls: bool
+
+
+class QuerySetSource:
+    """Objects of a queryset, in its own order where that leaves no two of them in one place."""
+
+    def __init__(self, queryset: Any) -> None:  # noqa: ANN401 - Django's
+        _check(queryset)
+        self._steps = _order_of(queryset)
+        signs = [("-" if step.falls else "") + step.name for step in self._steps]
+        self._queryset = queryset.order_by(*signs)
+        self._is_fresh = False
+        self._queryset.query.standard_ordering = True  # the steps have it in them that it was reversed
+
+    def count(self) -> int:
+        self._refresh_connections()
+        counted: int = self._queryset.count()
+        return counted
+
+    def read(self, cursor: Cursor, limit: int) -> Chunk[object]:
+        self._refresh_connections()
+        wanted = self._queryset if cursor is None else self._queryset.filter(self._behind(cursor))
+        found = list(wanted[: limit + 1])
+        if not found:
+            return Chunk((), cursor, is_last=True)
+        items = found[:limit]
+        return Chunk(items, self.position(items[-1]), is_last=len(found) <= limit)
+
+    def position(self, item: object) -> Cursor:
+        """Where an object stands in the order."""
+        key = tuple(getattr(item, step.name) for step in self._steps)
+        return cursor_of_key(key[0] if len(key) == 1 else key)
+
+    def key_of(self, item: object) -> Cursor:
+        return cursor_of_key(getattr(item, "pk", None))
+
+    def find(self, keys: Sequence[Cursor]) -> Sequence[object]:
+        self._refresh_connections()
+        return list(self._queryset.filter(pk__in=[key_of_cursor(key) for key in keys]))
+
+    async def beside_loop(self, function: Callable[..., object], *arguments: object) -> object:
+        """In the thread that Django keeps for this: its connections belong to one."""
+        beside: Callable[..., Awaitable[object]] = import_module("asgiref.sync").sync_to_async(function)
+        return await beside(*arguments)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _refresh_connections(self) -> None:
+        """A connection that the database gave up since this thread's last job is opened anew, as before a request."""
+        if not self._is_fresh:
+            _django("django.db").close_old_connections()
+            self._is_fresh = True
+
+    def _behind(self, cursor: Cursor) -> Any:  # noqa: ANN401 - Django's
+        """(a, b) > (x, y), written so that an index serves it: a >= x, and a > x or b > y."""
+        Q = _django("django.db.models").Q  # noqa: N806 - Django's name for it
+        key = key_of_cursor(cursor)
+        values = cast("tuple[object, ...]", key) if isinstance(key, tuple) else (key,)
+        if len(values) != len(self._steps):
+            raise UsageError(
+                f"the saved position {cursor!r} does not fit the order of the queryset; was it changed since the job "
+                "began?"
+            )
+        behind = Q()
+        for place, (step, value) in reversed(list(enumerate(zip(self._steps, values, strict=True)))):
+            beyond = Q(**{f"{step.name}__{'lt' if step.falls else 'gt'}": value})
+            if place == len(self._steps) - 1:
+                behind = beyond
+            else:
+                behind = Q(**{f"{step.name}__{'lte' if step.falls else 'gte'}": value}) & (beyond | behind)
+        return behind
+
+
+def _check(queryset: Any) -> None:  # noqa: ANN401 - Django's
+    query = queryset.query
+    for is_there, what, instead in (
+        (query.is_sliced, "is cut to a range", "leave [:n] out, and end the loop yourself"),
+        (query.combinator, "is a union", "slice each part in a loop of its own"),
+        (query.distinct_fields, "has distinct(fields)", "slice the plain queryset"),
+        (
+            not issubclass(queryset._iterable_class, _django("django.db.models.query").ModelIterable),
+            "gives values(), not objects",
+            "slice the objects, with only() if they are wide",
+        ),
+    ):
+        if is_there:
+            raise InvalidOption(f"this queryset {what}, so it cannot be read on page by page; {instead}")
+
+
+def _order_of(queryset: Any) -> Sequence[Step]:  # noqa: ANN401 - Django's
+    """The fields of the order, with the primary key behind what may be equal."""
+    query, meta = queryset.query, queryset.model._meta
+    wanted = query.order_by or (meta.ordering if query.default_ordering else ())
+    if query.extra_order_by:
+        raise _unordered("extra(order_by=…)")
+    steps: list[Step] = []
+    for each in wanted or ("pk",):
+        if not isinstance(each, str) or each == "?" or "__" in each:
+            raise _unordered(repr(each))
+        name, falls = each.lstrip("-+"), each.startswith("-") == query.standard_ordering
+        named = [field for field in meta.concrete_fields if name in (field.name, field.attname)]
+        field = meta.pk if name == "pk" else next(iter(named), None)
+        if field is None:
+            raise _unordered(repr(each))
+        if field.null:
+            raise InvalidOption(
+                f"the queryset is ordered by {each!r}, which may be NULL, and NULL has no place in an order that can "
+                'be gone on with; order it by "pk", or by fields that are never NULL'
+            )
+        steps.append(Step(field.attname, falls))
+        if field.unique:
+            return steps
+    return [*steps, Step(meta.pk.attname, False)]
+
+
+def _unordered(what: str) -> InvalidOption:
+    return InvalidOption(
+        f"the queryset is ordered by {what}, an order in which nobody can go on after an object; order it by fields of "
+        'its own model, as order_by("created_at", "pk")'
+    )
+
+
+def _django(module: str) -> Any:  # noqa: ANN401 - Django's
+    """Looked up when it is needed: whoever has a queryset has Django."""
+    return import_module(module)

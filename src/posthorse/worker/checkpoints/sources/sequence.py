@@ -1,0 +1,113 @@
+"""Sequences as sources, and the one place that decides what may be sliced at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from io import IOBase
+from os import PathLike
+from typing import Generic, TypeVar, cast
+
+from posthorse.errors import InvalidSource, UsageError
+from posthorse.rules.cursor import Cursor
+from posthorse.worker.checkpoints.sources.base import AsyncSource, Chunk, Source
+from posthorse.worker.checkpoints.sources.querysets import QuerySetSource, is_queryset
+
+T = TypeVar("T")
+
+
+def as_source(value: object) -> Source[object] | AsyncSource[object]:
+    """The source that `value` is, or that its items make.
+
+    A sequence (list, tuple, range, …) is resumed by its index: a job that is run again must meet the same
+    items in the same order. What cannot be resumed is refused with an InvalidSource that names the way out.
+    """
+    if isinstance(value, _CHARACTERS):
+        raise _refusal(type(value), *_CHARACTERS_REFUSED)
+    if isinstance(value, Source | AsyncSource):
+        return cast("Source[object] | AsyncSource[object]", value)
+    if is_queryset(value):
+        return QuerySetSource(value)
+    if isinstance(value, Sequence):
+        return SequenceSource(cast("Sequence[object]", value))
+    for kinds, reason, instead in _REFUSED:
+        if isinstance(value, kinds):
+            raise _refusal(type(value), reason, instead)
+    raise _refusal(type(value), "it has no items", "a sequence, ph.keyset(…), ph.rows(…), ph.files(…) or a Source")
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceSource(Generic[T]):
+    """Any sequence; the cursor is the number of items done."""
+
+    items: Sequence[T]
+
+    def count(self) -> int:
+        return len(self.items)
+
+    def read(self, cursor: Cursor, limit: int) -> Chunk[T]:
+        done, length = _items_done(cursor), len(self.items)
+        if done > length:
+            raise UsageError(
+                f"{done:,} items were done, but the sequence has only {length:,} now; a job that goes on "
+                "must meet the same items in the same order: make them from its arguments alone, or slice "
+                "ph.keyset(…), which goes on after a key"
+            )
+        end = min(done + limit, length)
+        if isinstance(self.items, list | tuple | range):
+            items = cast("Sequence[T]", self.items[done:end])
+        else:  # a sequence need not know slices: a deque does not
+            items = [self.items[index] for index in range(done, end)]
+        return Chunk(items, end, is_last=end == length)
+
+    @property
+    def beside_loop(self) -> Callable[..., Awaitable[object]]:
+        """What lies in memory is cut on the loop itself; a sequence of the user's may block: it is read in a thread."""
+        return _at_once if type(self.items) in (list, tuple, range) else asyncio.to_thread
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+async def _at_once(function: Callable[..., T], *arguments: object) -> T:
+    return function(*arguments)
+
+
+def _items_done(cursor: Cursor) -> int:
+    if cursor is None:
+        return 0
+    if isinstance(cursor, int) and not isinstance(cursor, bool) and cursor >= 0:
+        return cursor
+    raise UsageError(
+        f"the saved position {cursor!r} is no index of a sequence; was the loop changed since the job began?"
+    )
+
+
+_CHARACTERS: tuple[type[object], ...] = (str, bytes, bytearray, memoryview)
+_CHARACTERS_REFUSED = (
+    "its items would be single characters or bytes",
+    "[value] for one item, value.splitlines() for its lines, ph.lines(path) for a file",
+)
+_REFUSED: tuple[tuple[tuple[type[object], ...], str, str], ...] = (
+    ((Mapping,), "a mapping has no index to go on from", "sorted(value.items())"),
+    ((Set,), "its order changes from run to run", "sorted(value)"),
+    ((IOBase,), "an open file cannot be found again after a restart", "ph.lines(path) or ph.csv(path)"),
+    ((PathLike,), "a path does not say how to read it", "ph.lines(path) or ph.csv(path), or ph.files(path)"),
+    (
+        (AsyncIterable,),
+        "it can be run through only once, and after a restart it starts over",
+        "ph.keyset(fetch, key=…) with an `async def fetch(after, limit)` that gives what comes after a key, or a "
+        "class with acount(), aread(cursor, limit) and close()",
+    ),
+    (
+        (Iterator,),
+        "it can be run through only once, and after a restart it starts over",
+        "a list or a range, or ph.keyset(fetch, key=…), which goes on after a key",
+    ),
+    ((Iterable,), "it has no index to go on from", "list(value), if that has the same order every time"),
+)
+
+
+def _refusal(kind: type[object], reason: str, instead: str) -> InvalidSource:
+    return InvalidSource(f"cannot slice a {kind.__qualname__}: {reason}; use {instead}")

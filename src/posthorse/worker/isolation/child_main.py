@@ -1,0 +1,210 @@
+"""The child: a process in which isolated jobs run, one after the other.
+
+Started by a warden (`worker/processes/launch`); its plan is the first message on the channel. It
+opens the store itself and writes under the fence of each attempt, just as a runner does; only how a job came out goes
+through the runner. It listens in a thread of its own, so that it hears while a job blocks the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+import threading
+from typing import BinaryIO, cast
+
+from posthorse.app.client import Posthorse
+from posthorse.errors import PosthorseError
+from posthorse.rules.lifecycle import Outcome, Raised, Stopped, Unfit
+from posthorse.rules.registry import Registered
+from posthorse.store.operations.claim import Claimed
+from posthorse.store.operations.finish import Attempt
+from posthorse.store.patience import wait_as, worker_waiting
+from posthorse.worker.checkpoints.journal import Journal
+from posthorse.worker.isolation.code_location import Origin
+from posthorse.worker.isolation.locate import find_application
+from posthorse.worker.isolation.memory import held, limited
+from posthorse.worker.isolation.messages import (
+    Ask,
+    Begin,
+    Ended,
+    Plan,
+    Ready,
+    ToRunner,
+    Withdraw,
+    next_to_child,
+    packed,
+)
+from posthorse.worker.processes import signals
+from posthorse.worker.processes.event_loop import new_loop, run_to_end
+from posthorse.worker.processes.launch import import_before_the_project, inherited_socket
+from posthorse.worker.processes.log_lines import configure_logging
+from posthorse.worker.processes.process import end_gracefully
+from posthorse.worker.running.execution import FromThread, evidence, run
+from posthorse.worker.running.threads import Threads
+from posthorse.worker.stop import StopSignal
+
+log = logging.getLogger("posthorse.worker")
+
+
+class Turn:
+    """One job in this child: what `execution.run` needs to know of it."""
+
+    def __init__(self, begin: Begin) -> None:
+        self.begin = begin
+        self.claimed: Claimed = begin.claimed
+        self.timeout = begin.timeout
+        self.unfit: str | None = None
+        self.stop = StopSignal()
+        self.journal: Journal | None = None
+        self.task: asyncio.Task[Outcome] | None = None
+        self._kind: Registered | None = None
+
+    @property
+    def kind(self) -> Registered:
+        """Its code; known once it was found."""
+        assert self._kind is not None
+        return self._kind
+
+    def prepare(self, app: Posthorse, longest_transaction: float) -> None:
+        """Finds the code, and opens a journal for a job that has a context."""
+        self._kind = app.registry[self.begin.kind]
+        if self._kind.signature.wants_context:
+            attempt = Attempt(self.claimed.job, self.claimed.epoch, self.begin.runner)
+            self.journal = Journal(
+                app.store,
+                attempt,
+                self.stop,
+                longest_transaction=longest_transaction,
+                failed=self.claimed.errors,
+            )
+
+    def interrupt(self) -> None:
+        """Cancels an async job where it waits."""
+        can_hear = self._kind is not None and (self._kind.is_async or self.stop.is_awaited)
+        if can_hear and self.task is not None:
+            self.task.cancel()
+
+
+class Child:
+    """Serves one runner."""
+
+    def __init__(self, plan: Plan, channel: socket.socket, told: BinaryIO) -> None:
+        self._plan = plan
+        self._channel = channel
+        self._told = told
+        self._apps: dict[Origin, Posthorse] = {}
+        self._turn: Turn | None = None
+        self._turns: asyncio.Queue[Turn | None] = asyncio.Queue()
+        self._threads = Threads[FromThread](1)
+
+    async def main(self) -> None:
+        """Works until the runner lets go."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._application(self._plan.origin, self._plan.kind)
+        except PosthorseError as error:
+            log.debug("each job will be told: %s", error)
+        threading.Thread(target=self._listen, args=(loop,), name="posthorse-channel", daemon=True).start()
+        self._send(Ready(os.getpid()))
+        while (turn := await self._turns.get()) is not None:
+            self._send(await self._whatever_came_of(turn))
+        for app in self._apps.values():
+            app.close()
+
+    async def _whatever_came_of(self, turn: Turn) -> Ended:
+        try:
+            return await self._end_of(turn)
+        except BaseException as error:
+            log.exception("job %s could not be run to its end", turn.claimed.job)
+            return Ended(Raised(evidence(error)), turn.stop.request, 0, held(), is_reusable=False)
+
+    async def _end_of(self, turn: Turn) -> Ended:
+        try:
+            app = self._application(turn.begin.origin, turn.begin.kind)
+        except PosthorseError as error:
+            return Ended(Unfit(str(error)), None, 0, 0, is_reusable=False)
+        turn.prepare(app, self._plan.longest_transaction)
+        outcome, is_reusable = await self._outcome_of(turn, app.store.where)
+        slices = 0 if turn.journal is None else turn.journal.slices_committed
+        return Ended(outcome, turn.stop.request, slices, held(), is_reusable)
+
+    async def _outcome_of(self, turn: Turn, home: str) -> tuple[Outcome, bool]:
+        try:
+            with limited(turn.begin.max_memory):
+                turn.task = asyncio.create_task(run(turn, self._threads, home=home))
+                outcome = await turn.task
+        except asyncio.CancelledError:
+            outcome = Stopped(turn.stop.request or "shutdown")
+        except MemoryError as error:  # where even telling of the error took more
+            outcome = Raised(evidence(error))
+        # Whoever met the end of the memory may have been in the midst of anything.
+        return outcome, not (isinstance(outcome, Raised) and outcome.error.type == MemoryError.__name__)
+
+    def _application(self, origin: Origin, kind: str) -> Posthorse:
+        app = self._apps.get(origin)
+        if app is None or kind not in app.registry:
+            app = find_application(origin, kind)
+            wait_as(worker_waiting(app.settings.store_timeout))
+            if app.settings.url != self._plan.url:
+                app.use_url(self._plan.url)
+            self._apps[origin] = app
+        return app
+
+    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            self._obey(loop)
+        except Exception:
+            # As after a deploy below a runner that still runs the code of before: one of the two must go.
+            log.exception("this child does not understand its runner, and ends")
+            os._exit(1)
+
+    def _obey(self, loop: asyncio.AbstractEventLoop) -> None:
+        while (message := next_to_child(self._told)) is not None:
+            match message:
+                case Begin():
+                    self._turn = Turn(message)
+                    loop.call_soon_threadsafe(self._turns.put_nowait, self._turn)
+                case Ask() if self._turn is not None:
+                    self._ask(loop, self._turn, message)
+                case Withdraw() if self._turn is not None:
+                    self._turn.stop.withdraw_pause()
+                case _:
+                    pass
+        loop.call_soon_threadsafe(self._turns.put_nowait, None)
+
+    def _ask(self, loop: asyncio.AbstractEventLoop, turn: Turn, asked: Ask) -> None:
+        is_news = turn.stop.request != asked.request  # its checkpoint may have told it before: it is on its way out
+        turn.stop.ask(asked.request)
+        if asked.is_urgent and (is_news or asked.request == "shutdown"):
+            loop.call_soon_threadsafe(turn.interrupt)
+
+    def _send(self, message: ToRunner) -> None:
+        try:
+            self._channel.sendall(packed(message))
+        except OSError:
+            os._exit(1)  # the runner is gone, and the warden is about to end this process
+
+
+def main(descriptor: int) -> None:
+    """Entry of the process."""
+    channel = inherited_socket(descriptor)
+    told = cast("BinaryIO", channel.makefile("rb"))
+    plan = next_to_child(told)
+    if not isinstance(plan, Plan):
+        sys.exit(1)  # the runner is gone
+    import_before_the_project(plan.backend)
+    sys.path[:], sys.argv[:] = plan.path, plan.arguments
+    # Its runner decides when a child stops.
+    signals.stay()
+    configure_logging(plan.log_level)
+    _run(Child(plan, channel, told))
+    end_gracefully(0)
+
+
+def _run(child: Child) -> None:
+    loop = new_loop()
+    asyncio.set_event_loop(loop)
+    run_to_end(loop, child.main())

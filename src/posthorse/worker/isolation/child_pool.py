@@ -1,0 +1,177 @@
+"""The cells of a runner: isolated jobs run here, each alone in a child, and children are kept warm for the next.
+
+A child serves job after job until it is too old, has grown too much, was left in disorder, or is not needed any more.
+An attempt counts as ended when nothing lives of what it started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+
+import msgspec
+
+from posthorse.clock import monotonic
+from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Stopped, Unfit
+from posthorse.store.store import Store
+from posthorse.worker.isolation.child_process import Cell, open_cell
+from posthorse.worker.isolation.code_location import NotFound, Origin, origin_of
+from posthorse.worker.isolation.exit_status import outcome_of, status_in_words
+from posthorse.worker.isolation.messages import Begin, Ended, Garbled, Plan
+from posthorse.worker.processes.launch import STARTED_IN
+from posthorse.worker.processes.signals import seconds_since_signal
+from posthorse.worker.running.preflight import kept_out
+from posthorse.worker.running.running_job import Running
+from posthorse.worker.running.stopped_programs import JUST_NOW
+
+log = logging.getLogger("posthorse.worker")
+
+MAX_JOBS = 1000
+MAX_LIFE = 3600.0
+MAX_GROWTH = 256_000_000
+"""Bytes that a child may hold beyond what it held after its first job, when its kind has no `max_memory`."""
+
+LAST_WORDS = 0.5
+"""Seconds that a job gets to clean up when the grace is over."""
+
+
+GARBLED = "it wrote into the channel of its process, which is Posthorse's alone; its process was killed"
+
+
+class Cells:
+    """Jobs in children of this process. `target` is the application of a runner; embedded workers have none."""
+
+    def __init__(self, store: Store, runner: str, *, target: str | None, longest_transaction: float) -> None:
+        self._store = store
+        self._runner = runner
+        self._target = target
+        self._longest_transaction = longest_transaction
+        self._idle: list[Cell] = []
+        self._busy: dict[Running, Cell] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def run(self, running: Running) -> Outcome:
+        """Runs a job to its outcome."""
+        if running.unfit is not None:
+            return Unfit(running.unfit)
+        if running.asks_first and (instead := await kept_out(self._store, running)) is not None:
+            return instead
+        try:
+            origin = origin_of(running.kind, self._target)
+            cell = await self._cell(origin, running.kind.kind)
+        except NotFound as error:
+            return Unfit(str(error))
+        except OSError as error:
+            log.error("cannot start a child process: %s", error)
+            return Lost(f"no process could be started for it: {error}")
+        self._busy[running] = cell
+        running.heard = lambda is_urgent: self._tell(running, cell, is_urgent)
+        try:
+            return await self._run_in(cell, running, origin)
+        except BaseException:
+            cell.kill()
+            raise
+        finally:
+            running.heard = None
+            del self._busy[running]
+
+    def end(self, running: Running) -> bool:
+        """Kills the child of the job and everything below it."""
+        cell = self._busy.get(running)
+        if cell is not None:
+            cell.kill()
+        return True
+
+    async def close(self) -> None:
+        """Ends all children."""
+        for cell in self._busy.values():
+            cell.kill()
+        for cell in self._idle:
+            self._retire(cell)
+        self._idle.clear()
+        await asyncio.gather(*self._ending, *(cell.fate for cell in self._busy.values()))
+
+    async def _run_in(self, cell: Cell, running: Running, origin: Origin) -> Outcome:
+        if not await cell.is_ready():
+            fate = await cell.becomes_over()
+            if seconds_since_signal() < JUST_NOW:  # as the whole group was, before the child could hear of it
+                return Stopped("shutdown")
+            return self._as_asked(running) or Unfit(
+                f"its child process died at its start: {status_in_words(fate.status)}"
+            )
+        if running.stop.request is not None:
+            self._keep(cell)
+            return Stopped(running.stop.request)
+        options = msgspec.structs.replace(running.kind.options, kill_after=running.kill_after)
+        running.began = monotonic()
+        begin = Begin(running.claimed, self._runner, running.kind.kind, origin, running.timeout, options.max_memory)
+        ended = await cell.run(begin, kill_after=options.kill_after, max_memory=options.max_memory)
+        if isinstance(ended, Garbled):
+            cell.kill()
+            await cell.becomes_over()
+            running.slices_committed = None
+            return self._as_asked(running) or Crashed(GARBLED, alone=True, is_contained=True)
+        if ended is None:
+            fate = await cell.becomes_over()
+            running.slices_committed = None
+            return (self._as_asked(running) if fate.cause == "asked" else None) or outcome_of(fate, options)
+        if await cell.is_clean():
+            self._keep(cell, ended, options.max_memory)
+        running.slices_committed = ended.slices
+        if ended.request is not None:
+            running.stop.ask(ended.request)
+        return ended.outcome
+
+    def _as_asked(self, running: Running) -> Outcome | None:
+        """How a job ends that was killed because it did not stop by itself."""
+        request = running.stop.request
+        return running.verdict or (None if request is None else Stopped(request))
+
+    async def _cell(self, origin: Origin, kind: str) -> Cell:
+        while self._idle:
+            cell = self._idle.pop()
+            if not cell.is_over:
+                return cell
+        plan = Plan(
+            origin=origin,
+            kind=kind,
+            url=self._store.url,
+            path=sys.path,
+            arguments=sys.argv,
+            longest_transaction=self._longest_transaction,
+            log_level=logging.getLogger().getEffectiveLevel(),
+            backend=type(self._store.backend).__module__,
+        )
+        return await open_cell(plan, None if self._target is None else STARTED_IN)
+
+    def _tell(self, running: Running, cell: Cell, is_urgent: bool) -> None:
+        request = running.stop.request
+        if request is None:
+            cell.withdraw()
+        elif request == "lost":
+            cell.kill()
+        else:
+            cell.ask(request, is_urgent=is_urgent)
+            if request == "shutdown" and is_urgent:
+                asyncio.get_running_loop().call_later(LAST_WORDS, self._end_if_busy, running, cell)
+
+    def _end_if_busy(self, running: Running, cell: Cell) -> None:
+        if self._busy.get(running) is cell:
+            cell.kill()
+
+    def _keep(self, cell: Cell, ended: Ended | None = None, max_memory: int | None = None) -> None:
+        """Keeps a child for the next job, or lets it end."""
+        if ended is not None:
+            cell.memory_at_first = cell.memory_at_first or ended.memory
+            most = max_memory or cell.memory_at_first + MAX_GROWTH
+            if not ended.is_reusable or ended.memory > most or cell.jobs >= MAX_JOBS:
+                return self._retire(cell)
+        if monotonic() - cell.born > MAX_LIFE:
+            return self._retire(cell)
+        return self._idle.append(cell)
+
+    def _retire(self, cell: Cell) -> None:
+        task = asyncio.get_running_loop().create_task(cell.end())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)

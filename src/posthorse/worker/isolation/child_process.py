@@ -1,0 +1,182 @@
+"""A cell: one child and its warden, as the runner holds them. Runs one job at a time, and ends when it is to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from posthorse.clock import monotonic
+from posthorse.worker.isolation import reaper
+from posthorse.worker.isolation.exit_status import UNKNOWN, Fate, parse
+from posthorse.worker.isolation.messages import (
+    Ask,
+    Begin,
+    Ended,
+    Garbled,
+    Plan,
+    Ready,
+    ToChild,
+    Withdraw,
+    next_to_runner,
+    packed,
+)
+from posthorse.worker.processes.launch import command, socket_pair
+from posthorse.worker.processes.process import AT_EXIT
+
+CHILD = "posthorse.worker.isolation.child_main"
+END_WITHIN = 2.0 + AT_EXIT
+"""Seconds in which a child that is not needed any more may end by itself."""
+
+log = logging.getLogger("posthorse.worker")
+
+_Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Cell:
+    """Made by `open_cell`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], leash: _Stream, channel: _Stream) -> None:
+        self.born = monotonic()
+        self.jobs = 0
+        self.memory_at_first = 0
+        """Bytes that the child held after its first job."""
+        self.fate: asyncio.Future[Fate] = asyncio.get_running_loop().create_future()
+        self._warden = process
+        self._from_warden, self._to_warden = leash
+        self._from_child, self._to_child = channel
+        self._child = 0
+        self._answer: asyncio.Future[bool] | None = None
+        self._listening = asyncio.create_task(self._listen())
+
+    @property
+    def is_over(self) -> bool:
+        """True when nothing of it lives."""
+        return self.fate.done()
+
+    def tell(self, plan: Plan) -> None:
+        """Tells the child at its start what it is there for."""
+        self._send(plan)
+
+    async def is_ready(self) -> bool:
+        """Waits until the child has done what it can before its first job; false when it died of that."""
+        if not self._child:
+            message = await next_to_runner(self._from_child)
+            if not isinstance(message, Ready):
+                return False
+            self._child = message.pid
+        return True
+
+    async def run(self, begin: Begin, *, kill_after: float | None, max_memory: int | None) -> Ended | Garbled | None:
+        """Run a job; None when the child ended before it told how the job did."""
+        self.jobs += 1
+        if kill_after or max_memory:
+            self._tell_warden(b"limit %.3f %d\n" % (kill_after or 0, max_memory or 0))
+        self._send(begin)
+        message = await next_to_runner(self._from_child)
+        return None if isinstance(message, Ready) else message
+
+    def ask(self, request: str, *, is_urgent: bool) -> None:
+        """Asks the job to stop."""
+        self._send(Ask(request, is_urgent))
+
+    def withdraw(self) -> None:
+        """Takes a pause back."""
+        self._send(Withdraw())
+
+    async def is_clean(self) -> bool:
+        """True when no process is below the child; otherwise they are killed, and the child with them."""
+        if not self.is_over:
+            self._answer = asyncio.get_running_loop().create_future()
+            self._tell_warden(b"check\n")
+            if await self._answer:
+                return True
+        return False
+
+    async def becomes_over(self) -> Fate:
+        """Waits for the end of a child that is not heard of any more, and hastens it."""
+        if not self.is_over:
+            await asyncio.wait({self.fate}, timeout=END_WITHIN)
+            self.kill()
+        return await self.fate
+
+    def kill(self) -> None:
+        """Ends the child and everything below it, now."""
+        self._tell_warden(b"kill\n")
+
+    async def end(self) -> None:
+        """Lets the child end by itself, and kills it when it does not."""
+        self._to_child.close()
+        await self.becomes_over()
+
+    async def _listen(self) -> None:
+        """Hears the warden until it ends, and buries it."""
+        fate = UNKNOWN
+        with suppress(OSError, ValueError):
+            while line := await self._from_warden.readline():
+                if line.startswith(b"ended"):
+                    fate = parse(line)
+                else:
+                    self._be_answered(True)
+        self._bury(fate)
+
+    def _bury(self, fate: Fate) -> None:
+        self._warden.wait()  # its leash has ended, so it has
+        if fate is UNKNOWN and self._child:
+            # The child dies with its warden, by the kernel; what it started may live on in its group.
+            with suppress(OSError):
+                os.killpg(self._child, signal.SIGKILL)
+        if fate.left:
+            log.error("%d processes below a job's could not be killed; they live on", fate.left)
+        self._to_warden.close()
+        self._to_child.close()
+        self.fate.set_result(fate)
+        self._be_answered(False)
+
+    def _be_answered(self, is_clean: bool) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(is_clean)
+
+    def _send(self, message: ToChild) -> None:
+        if not self._to_child.is_closing():
+            self._to_child.write(packed(message))
+
+    def _tell_warden(self, words: bytes) -> None:
+        if not self._to_warden.is_closing():
+            self._to_warden.write(words)
+
+
+async def open_cell(plan: Plan, folder: str | None) -> Cell:
+    """Starts a warden, which starts the child, in that folder or the current one. Raises OSError."""
+    leash, warden_end = socket_pair()
+    channel, child_end = socket_pair()
+    with warden_end, child_end:
+        try:
+            process = _start(warden_end.fileno(), child_end.fileno(), folder)
+        except OSError:
+            leash.close()
+            channel.close()
+            raise
+    cell = Cell(
+        process,
+        await asyncio.open_unix_connection(sock=leash),
+        await asyncio.open_unix_connection(sock=channel),
+    )
+    cell.tell(plan)
+    return cell
+
+
+def _start(leash: int, channel: int, folder: str | None) -> subprocess.Popen[bytes]:
+    keeper = [sys.executable, "-I", "-S", str(Path(reaper.__file__)), str(os.getpid()), str(leash), str(channel)]
+    return subprocess.Popen(
+        [*keeper, *command(CHILD, channel)],
+        pass_fds=(leash, channel),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,  # out of the group that a supervisor kills: the warden has its own work to do then
+        cwd=folder,
+    )

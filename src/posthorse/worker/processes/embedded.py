@@ -1,0 +1,236 @@
+"""A worker inside an application or a test: the same loop, in a thread of this process.
+
+It has no supervisor: the heart beats from another thread, but a job that holds the interpreter lock beyond the
+lease loses it. The job is then retried; what its first run still does is fenced off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from posthorse.app.logs import keep_loggers
+from posthorse.clock import monotonic
+from posthorse.errors import InvalidCall, InvalidOption, PosthorseError, SchemaMismatch, StoreError
+from posthorse.maintenance.dead_letters import DeadLetterLooks
+from posthorse.maintenance.namesakes import tell_of_namesakes
+from posthorse.maintenance.schedules import Scheduler
+from posthorse.maintenance.sweep import Sweeper
+from posthorse.rules.job import checked_name
+from posthorse.rules.lifecycle import Policy
+from posthorse.rules.namesakes import Serving
+from posthorse.rules.queues import as_labels
+from posthorse.rules.registry import Registry
+from posthorse.rules.settings import Settings
+from posthorse.rules.values.misfit import short
+from posthorse.store.operations.runners import Runner, register, retire
+from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
+from posthorse.store.store import Store
+from posthorse.version import VERSION
+from posthorse.worker.claiming.one_job import OneJob
+from posthorse.worker.isolation.code_location import check_may_work
+from posthorse.worker.processes.event_loop import run_to_end
+from posthorse.worker.processes.heartbeat import Heart, Pulse
+from posthorse.worker.running.job_loop import Loop
+
+log = logging.getLogger("posthorse.worker")
+
+
+class EmbeddedWorker:
+    """Works from entering the block to leaving it. Leaving drains: running jobs end or stop at a checkpoint."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        settings: Settings,
+        *,
+        queues: Sequence[str],
+        concurrency: int,
+        labels: Mapping[str, str] | None = None,
+        only: OneJob | None = None,
+    ) -> None:
+        _check_is_list(queues)
+        self._store = store
+        self._registry = registry
+        self._settings = settings
+        self._queues = tuple(checked_name(queue, what="queue") for queue in queues)
+        self._concurrency = checked_concurrency(concurrency)
+        self._labels = as_labels(labels or {})
+        self._only = only
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._work: Loop | None = None
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+        self._is_stopping = False
+        self._waiting = worker_waiting(settings.store_timeout)
+
+    def __enter__(self) -> Self:
+        check_may_work()
+        if self._thread is not None:
+            raise InvalidCall("this worker works already; make another with app.worker()")
+        keep_loggers()
+        self._thread = threading.Thread(target=self._run, name="posthorse-worker", daemon=True)
+        self._thread.start()
+        self._started.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        if self._thread is not None:
+            self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.__exit__, kind, error, trace)
+
+    def stop(self) -> None:
+        """No more claims; returns at once, while running jobs end."""
+        self._is_stopping = True
+        self._waiting.hurry(STOPPING_WAIT)
+        if self._loop is not None and self._work is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._work.stop)
+
+    def has_ended(self, timeout: float = 0) -> bool:
+        """Whether nothing of it works any more; waits that many seconds for it."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+        return self._thread is None or not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=_steady_loop) as runner:
+                run_to_end(runner.get_loop(), self._main())
+        except BaseException as error:
+            log.critical("the worker ended: %r; whoever leaves its block is told", error)
+            self._failure = error
+        finally:
+            self._started.set()
+
+    async def _main(self) -> None:
+        wait_as(self._waiting)
+        while await self._work_until_lost():
+            log.warning("this worker was given up for dead, as after a long sleep of its machine; it begins anew")
+
+    async def _work_until_lost(self) -> bool:
+        """Works as one incarnation; true when its lease was lost and nobody told it to stop."""
+        runner = make_runner(
+            self._registry,
+            queues=self._queues,
+            labels=self._labels,
+            concurrency=self._concurrency,
+            worker=f"{socket.gethostname()}:embedded",
+        )
+        settings = self._settings
+        pulse = Pulse(runner.id, settings.lease, running=lambda: work.running_count)
+        work = Loop(self._store, self._registry, settings, runner, only=self._only, lost=lambda: pulse.is_lost)
+        await self._enter(runner, pulse)
+        self._work, self._loop = work, asyncio.get_running_loop()
+        if self._is_stopping:
+            work.stop()
+        heart = Heart(self._store, lease=settings.lease, heartbeat=settings.heartbeat)
+        heart.add(pulse)
+        heart.start()
+        policy = Policy(max_losses=settings.max_interruptions)
+        # Who is here for one job alone attends to no schedules, and tells nobody of others.
+        queues, is_alone = self._registry.queues, self._only is not None
+        looks = None if is_alone else DeadLetterLooks(self._store, self._registry.observers, queues)
+        sweeper = Sweeper(self._store, runner.id, lease=settings.lease, policy=policy, dead_letters=looks)
+        sweeping = asyncio.create_task(sweeper.run_forever())
+        scheduler = Scheduler(self._store, {} if is_alone else self._registry.schedules, queues)
+        scheduling = asyncio.create_task(scheduler.run_forever())
+        looks_for_namesakes = not is_alone and not self._started.is_set()
+        mine = Serving(runner.worker, runner.queues, runner.places if looks_for_namesakes else {})
+        looking = asyncio.create_task(tell_of_namesakes(self._store, mine, lease=settings.lease))
+        self._started.set()
+        try:
+            await work.run()
+        finally:
+            heart.drop(runner.id)
+            await asyncio.to_thread(heart.stop)
+            sweeping.cancel()
+            scheduling.cancel()
+            looking.cancel()
+            await asyncio.gather(sweeping, scheduling, looking, return_exceptions=True)
+            await retire_quietly(self._store, runner.id)
+        return work.is_lost and not self._is_stopping
+
+    async def _enter(self, runner: Runner, pulse: Pulse) -> None:
+        """Enters the list of runners. Later incarnations wait for a store that is away; the first tells its caller."""
+        settings = self._settings
+        while True:
+            sent = monotonic()
+            try:
+                await self._store.arun(register(runner, lease=round(settings.lease * 1_000_000)))
+            except StoreError as error:
+                if not self._started.is_set() or self._is_stopping or isinstance(error, SchemaMismatch):
+                    raise
+                log.warning("cannot begin anew: %s", error)
+                await asyncio.sleep(settings.poll)
+            else:
+                return pulse.renew(sent + settings.lease)
+
+
+def make_runner(
+    registry: Registry, *, queues: Sequence[str], labels: Mapping[str, str], concurrency: int, worker: str
+) -> Runner:
+    """A fresh incarnation in this process."""
+    return Runner(
+        id=str(uuid.uuid4()),
+        worker=worker,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        version=VERSION,
+        concurrency=concurrency,
+        queues=queues,
+        kinds=sorted(registry),
+        places=registry.places(),
+        labels=[f"{name}={value}" for name, value in labels.items()],
+    )
+
+
+async def retire_quietly(store: Store, runner: str) -> None:
+    """Takes a runner off the list; when the store is away, its lease runs out by itself."""
+    try:
+        await store.arun(retire(runner))
+    except PosthorseError as error:
+        log.info("runner %s could not sign off: %s", runner, error)
+
+
+def _steady_loop() -> asyncio.AbstractEventLoop:
+    """Make a loop whose timers go on while a test freezes `time.monotonic`."""
+    loop = asyncio.new_event_loop()
+    if isinstance(loop, asyncio.BaseEventLoop):  # others, such as uvloop's, have clocks of their own
+        loop.time = monotonic  # type: ignore[method-assign]  # of this loop alone, whichever class it has
+    return loop
+
+
+def _check_is_list(queues: object) -> None:
+    if isinstance(queues, str) or not isinstance(queues, Iterable):
+        raise InvalidOption(f'queues is {short(queues)}; give a list of names, such as ["mail"]')
+
+
+def checked_concurrency(value: object) -> int:
+    """A whole number from 1 to 10,000. Raises InvalidOption."""
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10_000:
+        return value
+    raise InvalidOption(f"concurrency is {short(value)}; it must be a whole number from 1 to 10,000")

@@ -1,0 +1,52 @@
+"""Burials: what a runner held when it ended is freed at once, each job by what that end was to it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from posthorse.errors import PosthorseError
+from posthorse.maintenance.sweep import rescue
+from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Policy, Stopped
+from posthorse.store.operations.runners import held_by, retire
+from posthorse.store.store import Store
+from posthorse.worker.failpoints import failpoint
+from posthorse.worker.processes.plan import LOST_LEASE, SPOILT
+from posthorse.worker.processes.process import described
+from posthorse.worker.processes.runner_process import Child
+
+log = logging.getLogger("posthorse.worker")
+
+
+async def bury(store: Store, child: Child, code: int, *, max_losses: int, stop: asyncio.Event) -> None:
+    """Frees what a runner held, and takes it off the list after: until then the sweep leaves its jobs alone.
+
+    `stop` is set when the worker is to stop: then its end counts against no job.
+    """
+    failpoint("before_burial")
+    try:
+        held = await store.aread(held_by(child.runner))
+        suspected = [lease.job for lease in held if lease.lane.kind not in child.isolated]
+        for lease in held:
+            budget = child.max_crashes.get(lease.lane.kind, Policy().max_crashes)
+            policy = Policy(max_crashes=budget, max_losses=max_losses)
+            if stop.is_set():
+                end: Outcome = Stopped("shutdown")
+            else:
+                end = _end_of(child, code, is_suspect=lease.job in suspected, alone=len(suspected) == 1)
+            await rescue(store, lease, end, policy)
+            failpoint("in_burial")
+        await store.arun(retire(child.runner))
+    except PosthorseError as error:
+        log.warning("could not free the jobs of runner %d: %s; the sweep will", child.number, error)
+    except Exception:
+        log.exception("could not free the jobs of runner %d; the sweep will", child.number)
+
+
+def _end_of(child: Child, code: int, *, is_suspect: bool, alone: bool) -> Outcome:
+    """What the end of a runner was to one of its jobs: nothing that counts when we ended it ourselves, else a crash."""
+    if code == LOST_LEASE or (child.pulse is not None and child.pulse.is_dead):
+        return Lost("its runner could not renew its lease")
+    if not is_suspect or code == SPOILT:
+        return Lost(f"its runner ended: {described(code)}")
+    return Crashed(f"its runner died: {described(code)}", alone=alone)

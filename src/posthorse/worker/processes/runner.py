@@ -1,0 +1,190 @@
+"""A runner process: the loop in a process of its own, on a tether to its supervisor.
+
+Started by its supervisor (`worker/processes/launch`); its plan is the first message on the tether.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import msgspec
+
+from posthorse.app.loading import load_application
+from posthorse.clock import monotonic, until_tick
+from posthorse.errors import PosthorseError, SchemaMismatch, StoreUnreachable
+from posthorse.store.operations.runners import Runner, register
+from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
+from posthorse.version import VERSION
+from posthorse.worker.processes import signals
+from posthorse.worker.processes.control_pipe import Message, Tether
+from posthorse.worker.processes.embedded import retire_quietly
+from posthorse.worker.processes.event_loop import new_loop, run_to_end
+from posthorse.worker.processes.launch import import_before_the_project, inherited_socket
+from posthorse.worker.processes.log_lines import configure_logging
+from posthorse.worker.processes.plan import AWAY, LOST_LEASE, MISFIT, SPOILT, UNUSABLE, Plan
+from posthorse.worker.processes.process import die_with_parent, end_at_once, end_gracefully
+from posthorse.worker.running.job_loop import Loop
+
+ALIVE_INTERVAL = 1.0
+TIME_TO_READ = 0.05
+LAST_WORDS = 1.0
+"""Seconds in which jobs may still clean up after the lease was lost."""
+
+log = logging.getLogger("posthorse.worker")
+
+
+class RunnerProcess:
+    """One incarnation of a runner."""
+
+    def __init__(self, plan: Plan, tether: Tether, messages: Iterator[Message]) -> None:
+        self._plan = plan
+        self._tether = tether
+        self._messages = messages
+        self._app = load_application(plan.assignment.target)
+        if plan.assignment.url is not None:
+            self._app.use_url(plan.assignment.url)
+        self._until = monotonic() + self._app.settings.lease
+        self._waiting = worker_waiting(self._app.settings.store_timeout)
+        self._work: Loop | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_taken_away = False
+        self._is_leaving = False
+
+    async def main(self) -> int:
+        """Registers, works, signs off; answers with the exit code."""
+        app, plan = self._app, self._plan
+        wait_as(self._waiting)
+        runner = Runner(
+            id=plan.runner,
+            worker=plan.worker,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=VERSION,
+            concurrency=plan.concurrency,
+            queues=plan.assignment.queues,
+            kinds=sorted(app.registry),
+            places=app.registry.places(),
+            labels=plan.assignment.labels,
+        )
+        self._work = Loop(
+            app.store,
+            app.registry,
+            app.settings,
+            runner,
+            suspects="only" if plan.is_quarantine else "never",
+            target=plan.assignment.target,
+            is_replaceable=True,
+            lost=self._is_lost,
+        )
+        self._loop = asyncio.get_running_loop()
+        threading.Thread(target=self._obey, name="posthorse-tether", daemon=True).start()
+        threading.Thread(target=self._mind_the_lease, name="posthorse-lease", daemon=True).start()
+        await app.store.arun(register(runner, lease=round(app.settings.lease * 1_000_000)))
+        budgets = {kind: app.registry[kind].options.max_crashes for kind in app.registry}
+        isolated = [kind for kind in app.registry if app.registry[kind].is_isolated]
+        self._tether.send(ready=True, max_crashes=budgets, isolated=isolated, kinds=len(app.registry))
+        beating = asyncio.create_task(self._show_life())
+        try:
+            await self._work.run()
+        finally:
+            beating.cancel()
+            if not self._work.is_lost:
+                self._is_leaving = True
+                self._tether.send(leaving=True)
+                await retire_quietly(app.store, runner.id)
+                app.close()
+        return LOST_LEASE if self._work.is_lost else SPOILT if self._work.is_spoilt else 0
+
+    def _is_lost(self) -> bool:
+        return self._is_taken_away
+
+    async def _show_life(self) -> None:
+        while True:
+            self._tether.send(running=self._work.running_count if self._work else 0)
+            await asyncio.sleep(until_tick(ALIVE_INTERVAL))
+
+    def _obey(self) -> None:
+        """In a thread of its own, so that it hears its supervisor while jobs block the loop."""
+        for message in self._messages:
+            if "lease_until" in message:
+                self._until = float(str(message["lease_until"]))
+            elif "lost" in message:
+                self._is_taken_away = True
+            elif "drain" in message:
+                self._waiting.hurry(STOPPING_WAIT)
+                self._on_loop("stop")
+        os._exit(1)  # the supervisor is gone: nobody beats for us any more
+
+    def _mind_the_lease(self) -> None:
+        """In a thread of its own: without a lease this process ends, whatever its jobs do to the loop."""
+        while not self._is_taken_away and not self._is_over():
+            time.sleep(min(until_tick(ALIVE_INTERVAL), max(0.01, self._until - monotonic())))
+        if self._is_leaving:
+            return
+        self._is_taken_away = True
+        time.sleep(LAST_WORDS)
+        log.error("the lease could not be renewed; the runner ends")
+        end_at_once(LOST_LEASE)
+
+    def _is_over(self) -> bool:
+        # After this process stood still, as while a job held the interpreter, it reads its mail before it judges.
+        for _ in range(2):
+            if monotonic() < self._until or self._tether.has_mail():
+                return False
+            time.sleep(TIME_TO_READ)
+        return monotonic() >= self._until
+
+    def _on_loop(self, verb: str) -> None:
+        if self._loop is not None and self._work is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(getattr(self._work, verb))
+
+
+def main(descriptor: int) -> None:
+    """Entry of the process."""
+    tether = Tether(inherited_socket(descriptor))
+    messages = tether.messages()
+    told = next(messages, None)
+    if told is None:
+        sys.exit(1)  # the supervisor is gone
+    plan = msgspec.convert(told["plan"], Plan)
+    die_with_parent(plan.parent)
+    # Terminals and service managers signal whole groups, but when a runner stops its supervisor decides.
+    signals.stay()
+    configure_logging(plan.assignment.log_level)
+    import_before_the_project(plan.backend)
+    try:
+        process = RunnerProcess(plan, tether, messages)
+    except PosthorseError as error:
+        log.error("%s", error)
+        end_gracefully(UNUSABLE)
+    signals.stay()  # whatever the application has set for programs of its own
+    code = _run(process)
+    if code == LOST_LEASE:
+        end_at_once(code)  # its jobs may run elsewhere by now
+    end_gracefully(code)
+
+
+def _run(process: RunnerProcess) -> int:
+    # Not by way of asyncio's own clean-up: it would wait for jobs that swallow their cancellation.
+    loop = new_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        return run_to_end(loop, process.main())
+    except SchemaMismatch as error:
+        log.error("the runner ends: %s", error)
+        return MISFIT
+    except StoreUnreachable as error:
+        log.error("the runner ends: %s", error)
+        return AWAY
+    except PosthorseError as error:
+        log.error("the runner ends: %s", error)
+    except BaseException:
+        log.exception("the runner ends")
+    return 1

@@ -1,0 +1,101 @@
+"""A runner as its supervisor sees it: a process on a tether, from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+
+import msgspec
+
+from posthorse.clock import monotonic
+from posthorse.worker.processes.control_pipe import Message, Tether
+from posthorse.worker.processes.heartbeat import Pulse
+from posthorse.worker.processes.launch import command
+from posthorse.worker.processes.plan import Assignment, Plan
+from posthorse.worker.processes.process import is_stopped, kill_group
+
+RUNNER = "posthorse.worker.processes.runner"
+
+
+class Child:
+    """One runner process, from its start to its end."""
+
+    def __init__(self, number: int, runner: str, process: asyncio.subprocess.Process, tether: Tether) -> None:
+        self.number = number
+        """Its place among the runners of its supervisor."""
+        self.runner = runner
+        """Its id: that of this incarnation."""
+        self.process = process
+        self.tether = tether
+        self.started_at = monotonic()
+        self.heard_at = self.started_at
+        self.running = 0
+        self.pulse: Pulse | None = None
+        self.max_crashes: dict[str, int] = {}
+        self.isolated = frozenset[str]()
+        """Kinds whose jobs do not run in the runner's own process: its death is none of their doing."""
+        self.was_ready = False
+        """True once it could take jobs."""
+        self.ended = asyncio.Event()
+
+    @classmethod
+    async def start(
+        cls, number: int, worker: str, assignment: Assignment, *, backend: str, is_quarantine: bool
+    ) -> Child:
+        """Starts one. Raises OSError."""
+        tether, theirs = Tether.pair()
+        plan = Plan(
+            assignment=assignment,
+            runner=str(uuid.uuid4()),
+            worker=worker,
+            parent=os.getpid(),
+            is_quarantine=is_quarantine,
+            backend=backend,
+        )
+        try:
+            if not tether.send(plan=plan):
+                raise OSError("what it must do is longer than a socket takes; name fewer queues and labels")
+            process = await asyncio.create_subprocess_exec(
+                *command(RUNNER, theirs.fileno()),
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                stdin=asyncio.subprocess.DEVNULL,
+                cwd=assignment.folder,
+            )
+        except OSError:
+            tether.close()
+            raise
+        finally:
+            theirs.close()
+        return cls(number, plan.runner, process, tether)
+
+    @property
+    def is_stopped(self) -> bool:
+        """True when it cannot work, whatever its lease says."""
+        return is_stopped(self.process.pid)
+
+    @property
+    def silence(self) -> float:
+        """Seconds since it was last heard."""
+        return monotonic() - self.heard_at
+
+    def kill(self) -> None:
+        """Kills it, and all that its jobs left in its group."""
+        kill_group(self.process.pid)
+
+    def renew(self, until: float) -> None:
+        """Tells the runner until when its lease holds: the monotonic clock is one for all processes of a machine."""
+        self.tether.send(lease_until=until)
+
+    def hear(self, message: Message) -> None:
+        """What the runner says of itself."""
+        self.heard_at = monotonic()
+        if "running" in message:
+            self.running = int(str(message["running"]))
+        if "leaving" in message and self.pulse is not None:
+            self.pulse.is_leaving = True
+        if "ready" in message:
+            self.was_ready = True
+            self.max_crashes = msgspec.convert(message["max_crashes"], dict[str, int])
+            self.isolated = msgspec.convert(message["isolated"], frozenset[str])

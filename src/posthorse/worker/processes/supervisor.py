@@ -1,0 +1,364 @@
+"""The supervisor: a process that starts runners, beats for them, and replaces those that die.
+
+It imports the application for its settings and runs none of its jobs, so nothing that a job does can stop its
+heartbeats. 1. A runner that is stopped, or silent beyond the stall limit, gets no more beats; one that lost its lease
+is ended. 2. A runner that died is buried: its jobs are freed as crashed, alone or among others. 3. SIGTERM or SIGINT
+drains; a second one, or the end of the grace, kills, and what then is left goes back unspent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import signal
+import socket
+import threading
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from posthorse.app.client import Posthorse
+from posthorse.app.loading import load_application
+from posthorse.app.origin import apart, lead_to
+from posthorse.clock import monotonic, until_tick
+from posthorse.errors import PosthorseError
+from posthorse.maintenance.dead_letters import DeadLetterLooks
+from posthorse.maintenance.namesakes import tell_of_namesakes
+from posthorse.maintenance.schedules import Scheduler
+from posthorse.maintenance.sweep import Sweeper
+from posthorse.rules.job import Lane
+from posthorse.rules.lifecycle import Policy
+from posthorse.rules.namesakes import Serving
+from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
+from posthorse.worker.processes import orphans
+from posthorse.worker.processes.heartbeat import Heart, Pulse
+from posthorse.worker.processes.launch import current_folder
+from posthorse.worker.processes.log_lines import configure_logging
+from posthorse.worker.processes.plan import AWAY, MISFIT, SPOILT, UNUSABLE, Assignment
+from posthorse.worker.processes.process import AT_EXIT, described
+from posthorse.worker.processes.rescue import bury
+from posthorse.worker.processes.runner_process import Child
+from posthorse.worker.processes.suspects import Suspects
+
+T = TypeVar("T")
+log = logging.getLogger("posthorse.worker")
+
+QUICK_DEATH = 5.0
+"""A runner that lived less than these seconds is started again later and later."""
+
+MAX_FAILED_STARTS = 3
+"""Runners that may die before they can take jobs, until the worker ends because none ever could."""
+
+MAX_BACKOFF = 30.0
+LOOK_FOR_SUSPECTS_INTERVAL = 2.0
+MAX_SUSPECTS = 4
+"""Suspects that run at once, each in a process of its own; as many as there are runners where these are more."""
+
+LAST_WORDS = 5.0 + AT_EXIT
+"""Seconds that a runner gets beyond the grace to hand in what it has, and for what the application does at exit."""
+
+MAX_BURIAL = 2.0
+"""Seconds for freeing what a runner held after a second signal; the sweep of others does the rest."""
+
+MAX_GOODBYE = 1.0
+"""Seconds for signing off from the store after that."""
+
+END_INTERVAL = 0.1
+
+
+def supervise(
+    target: str,
+    url: str | None,
+    *,
+    queues: Sequence[str],
+    labels: Sequence[str] = (),
+    processes: int,
+    concurrency: int,
+    log_level: str = "info",
+    folder: str | None = None,
+) -> int:
+    """Runs a worker until it is told to stop; answers with its exit code.
+
+    0; 2 when the application cannot be used, 5 when the schema of its store does not fit, 70 when no runner can begin.
+    `folder` is where the worker was started, for an application that was imported before and changed it.
+    """
+    configure_logging(log_level)
+    folder = folder or current_folder()
+    try:
+        app = load_application(target)
+        if url is not None:
+            lead_to(app, url)
+        if (stores := apart(app)) is not None:
+            log.warning("%s; %s", *stores)
+    except PosthorseError as error:
+        log.error("%s", error)
+        return 2
+    assignment = Assignment(target, url, tuple(queues), tuple(labels), concurrency, log_level, folder)
+    supervisor = Supervisor(app, assignment, processes)
+    try:
+        return asyncio.run(supervisor.run())
+    finally:
+        app.close()
+        supervisor.has_ended.set()
+
+
+class Supervisor:
+    """Keeps a number of runners at work."""
+
+    def __init__(self, app: Posthorse, assignment: Assignment, processes: int) -> None:
+        self._store = app.store
+        self._settings = app.settings
+        self._registry = app.registry
+        self._assignment = assignment
+        self._backend = type(app.store.backend).__module__
+        self._processes = processes
+        self._worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._suspects = Suspects(app.store, app.registry.queues, serves=self._serves, labels=assignment.labels)
+        self._heart = Heart(app.store, lease=app.settings.lease, heartbeat=app.settings.heartbeat)
+        self._children: dict[int, Child] = {}
+        self._quick_deaths = 0
+        self._signals = 0
+        self._has_worked = False
+        self._failed_starts = 0
+        self._exit_code = 0
+        self._looking: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
+        self._stop_now = asyncio.Event()
+        self._waiting = worker_waiting(app.settings.store_timeout)
+        self.has_ended = threading.Event()
+        """Set by whoever made it, once nothing of it is left."""
+
+    async def run(self) -> int:
+        """Works until a signal; then drains."""
+        wait_as(self._waiting)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        self._heart.start()
+        policy = Policy(max_losses=self._settings.max_interruptions)
+        looks = DeadLetterLooks(self._store, self._registry.observers, self._registry.queues)
+        sweeper = Sweeper(self._store, self._worker, lease=self._settings.lease, policy=policy, dead_letters=looks)
+        sweeping = asyncio.create_task(sweeper.run_forever())
+        scheduler = Scheduler(self._store, self._registry.schedules, self._registry.queues)
+        scheduling = asyncio.create_task(scheduler.run_forever())
+        reaping = asyncio.create_task(orphans.reap_forever(self._pids)) if orphans.are_ours() else None
+        keepers = [asyncio.create_task(self._keep(number)) for number in range(self._processes)]
+        most = max(self._processes, min(MAX_SUSPECTS, self._assignment.concurrency))
+        keepers.append(asyncio.create_task(self._quarantine(range(self._processes, self._processes + most))))
+        try:
+            await self._stop.wait()
+            self._waiting.hurry(STOPPING_WAIT)
+            threading.Thread(target=self._end_in_time, name="posthorse-end", daemon=True).start()
+            await self._drain(keepers)
+        finally:
+            await asyncio.to_thread(self._heart.stop)
+            sweeping.cancel()
+            scheduling.cancel()
+            for task in (reaping, self._looking):
+                if task is not None:
+                    task.cancel()
+            await asyncio.gather(sweeping, scheduling, return_exceptions=True)
+        return self._exit_code
+
+    def _pids(self) -> set[int]:
+        return {child.process.pid for child in self._children.values()}
+
+    def _on_signal(self) -> None:
+        self._signals += 1
+        if self._signals == 1:
+            log.info("stopping: running jobs end or stop at a checkpoint; a second signal stops at once")
+            self._stop.set()
+        else:
+            self._waiting.hurry(0)
+            self._stop_now.set()
+
+    # ── one runner after the other ───────────────────────────────────────────────────────────────────
+
+    async def _keep(self, number: int) -> None:
+        """Keeps one place filled with a runner."""
+        while not self._stop.is_set():
+            lived = await self._one_life(number)
+            if not self._stop.is_set():
+                await self._pause_before_next(number, lived=lived)
+
+    async def _quarantine(self, places: Sequence[int]) -> None:
+        """Keeps places for runners of suspects, filled while there are any: what they break is theirs alone.
+
+        One is enough for the few that there mostly are; while more wait, twice as many run at each look.
+        """
+        lives: dict[int, asyncio.Task[float]] = {}
+        while not await self._stops_within(until_tick(LOOK_FOR_SUSPECTS_INTERVAL)):
+            free = [number for number in places if number not in lives or lives[number].done()]
+            try:
+                if not free or not await self._suspects.wait():
+                    continue
+            except PosthorseError as error:
+                log.warning("cannot look for suspects: %s", error)
+                continue
+            for number in free[: max(1, len(places) - len(free))]:
+                lives[number] = asyncio.create_task(self._one_life(number, is_quarantine=True))
+        await asyncio.gather(*lives.values())
+
+    def _serves(self, lane: Lane) -> bool:
+        queues = self._assignment.queues
+        return lane.kind in self._registry and (not queues or lane.queue in queues)
+
+    async def _one_life(self, number: int, *, is_quarantine: bool = False) -> float:
+        """A runner from its start to its burial; answers with the seconds that it lived."""
+        try:
+            child = await Child.start(
+                number, self._worker, self._assignment, backend=self._backend, is_quarantine=is_quarantine
+            )
+        except OSError as error:
+            log.error("cannot start runner %d: %s", number, error)
+            return 0.0
+        asyncio.get_running_loop().add_reader(child.tether, self._listen, child)
+        log.info("runner %d started (pid %d)", number, child.process.pid)
+        self._children[number] = child
+        if self._stop.is_set():
+            child.tether.send(drain=True)  # it was being started when the others were told
+        watching = asyncio.create_task(self._watch(child))
+        code = await child.process.wait()
+        watching.cancel()
+        await self._after(child, code)
+        # A runner that asks for another in its place did not fail.
+        return math.inf if code == SPOILT else monotonic() - child.started_at
+
+    def _listen(self, child: Child) -> None:
+        messages = child.tether.receive()
+        if messages is None:
+            asyncio.get_running_loop().remove_reader(child.tether)
+            return
+        for message in messages:
+            child.hear(message)
+            if "ready" in message:
+                if not self._has_worked:
+                    self._look_for_namesakes()
+                self._has_worked = True
+                child.pulse = self._pulse(child)
+                self._heart.add(child.pulse)
+
+    def _look_for_namesakes(self) -> None:
+        """Look once, when a runner is on the list: of two workers that start together one finds the other there."""
+        mine = Serving(self._worker, self._assignment.queues, self._registry.places())
+        self._looking = asyncio.create_task(tell_of_namesakes(self._store, mine, lease=self._settings.lease))
+
+    def _pulse(self, child: Child) -> Pulse:
+        return Pulse(
+            child.runner,
+            self._settings.lease,
+            running=lambda: child.running,
+            may_beat=lambda: not child.is_stopped and not self._is_stalled(child),
+            renewed=child.renew,
+        )
+
+    def _is_stalled(self, child: Child) -> bool:
+        return child.silence > self._settings.stall
+
+    async def _watch(self, child: Child) -> None:
+        """Ends a runner whose jobs went to others, or whose loop is blocked beyond repair."""
+        while True:
+            await asyncio.sleep(until_tick(min(1.0, self._settings.stall / 4, self._settings.lease / 12)))
+            if child.pulse is not None and child.pulse.is_dead:
+                log.error("runner %d lost its lease and is replaced", child.number)
+            elif self._is_stalled(child) and not child.is_stopped:
+                log.error("runner %d was silent for %.0f s and is replaced", child.number, self._settings.stall)
+            else:
+                continue
+            child.kill()
+            return
+
+    async def _after(self, child: Child, code: int) -> None:
+        """Buries a runner that ended."""
+        self._heart.drop(child.runner)
+        asyncio.get_running_loop().remove_reader(child.tether)
+        child.tether.close()
+        child.kill()  # what its jobs left behind
+        child.ended.set()
+        self._end_if_hopeless(child, code)
+        if code in (UNUSABLE, MISFIT, AWAY):
+            log.info("runner %d ended before it could take jobs", child.number)
+            return
+        if self._stop.is_set() or code == 0:
+            log.info("runner %d ended", child.number)
+        elif code == SPOILT:
+            log.warning("runner %d ended, because a job in it would not; another takes its place", child.number)
+        else:
+            log.error("runner %d (pid %d) died: %s", child.number, child.process.pid, described(code))
+        burial = asyncio.create_task(
+            bury(self._store, child, code, max_losses=self._settings.max_interruptions, stop=self._stop)
+        )
+        if not await self._ends_in_time(burial, None):
+            await asyncio.wait({burial}, timeout=MAX_BURIAL)
+
+    def _end_if_hopeless(self, child: Child, code: int) -> None:
+        """Ends the worker when a runner told that another one cannot help, or when none of them can even begin."""
+        if child.was_ready or self._stop.is_set():
+            return
+        if code == MISFIT:
+            self._exit_code = 5
+            log.error("the schema of the store does not fit this version of Posthorse; the worker ends")
+        elif self._has_worked or code == AWAY:
+            return
+        elif code == UNUSABLE:
+            self._exit_code = 2
+        else:
+            self._failed_starts += 1
+            if self._failed_starts < MAX_FAILED_STARTS:
+                return
+            self._exit_code = 70
+            log.error("no runner can begin, %d of them died before; the worker ends", self._failed_starts)
+        self._stop.set()
+
+    async def _pause_before_next(self, number: int, *, lived: float) -> None:
+        if lived >= QUICK_DEATH:
+            self._quick_deaths = 0
+            return
+        self._quick_deaths += 1
+        pause = min(MAX_BACKOFF, 0.1 * 2**self._quick_deaths)
+        log.info("starting runner %d again in %.1f s", number, pause)
+        await self._stops_within(pause)
+
+    async def _stops_within(self, seconds: float) -> bool:
+        """Waits; true as soon as the worker is to stop."""
+        try:
+            await asyncio.wait_for(self._stop.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────────────
+
+    async def _drain(self, keepers: Sequence[asyncio.Task[None]]) -> None:
+        for child in self._children.values():
+            child.tether.send(drain=True)
+        all_ended = asyncio.gather(*keepers)
+        if not await self._ends_in_time(all_ended, self._settings.grace + LAST_WORDS):
+            log.warning("stopping at once")
+            for child in self._children.values():
+                if not child.ended.is_set():
+                    child.kill()
+        await all_ended
+
+    def _end_in_time(self) -> None:
+        """In a thread of its own: a store that does not answer must not hold up the end of this process."""
+        deadline = monotonic() + self._settings.grace + LAST_WORDS + MAX_GOODBYE
+        while not self.has_ended.wait(END_INTERVAL):
+            if self._stop_now.is_set():
+                deadline = min(deadline, monotonic() + MAX_BURIAL + MAX_GOODBYE)
+            if monotonic() >= deadline:
+                log.error("ending without the store, which does not answer; the leases of this worker run out")
+                for child in self._children.values():
+                    if not child.ended.is_set():
+                        child.kill()
+                logging.shutdown()
+                os._exit(self._exit_code)
+
+    async def _ends_in_time(self, work: asyncio.Future[T], seconds: float | None) -> bool:
+        """Waits for the work to end; false when the time is over or a second signal came before."""
+        told_twice = asyncio.create_task(self._stop_now.wait())
+        both: set[asyncio.Future[Any]] = {work, told_twice}
+        await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        told_twice.cancel()
+        return work.done()

@@ -1,0 +1,38 @@
+"""Suspects, as the supervisor sees them: whether any wait that a runner of this worker would take now.
+
+Knows lanes and what is said of queues, just as a runner does, and claims nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from posthorse.rules.job import Lane
+from posthorse.rules.queues import DeclaredQueues, as_labels
+from posthorse.store.operations.claim import lanes_with_jobs, news
+from posthorse.store.operations.queues import live_layers
+from posthorse.store.store import Store
+from posthorse.worker.claiming.lanes import LaneBook
+
+
+class Suspects:
+    """The suspects of one worker."""
+
+    def __init__(
+        self, store: Store, queues: DeclaredQueues, *, serves: Callable[[Lane], bool], labels: Sequence[str]
+    ) -> None:
+        self._store = store
+        self._queues = queues
+        self._book = LaneBook(serves, keeps_marks=False, labels=as_labels(list(labels)))
+        self._heard_changes: int | None = None
+
+    async def wait(self) -> bool:
+        """Whether a suspect waits in a queue that is open to this worker: not paused, in its hours, with its labels."""
+        heard = await self._store.aread(news(self._book.known))
+        if heard.changes != self._heard_changes:
+            self._book.obey(self._queues.settings(await self._store.aread(live_layers())))
+            self._heard_changes = heard.changes
+        self._book.open_at(heard.now)
+        self._book.add(heard.lanes)
+        probes = self._book.solo_probes()
+        return bool(probes) and bool(await self._store.aread(lanes_with_jobs(probes)))

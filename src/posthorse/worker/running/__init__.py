@@ -1,0 +1,1 @@
+"""Running: claimed jobs begin, run to an outcome, and are completed."""

@@ -1,0 +1,341 @@
+"""The outbox: how jobs ended goes to the store, results in batches, everything else decision by decision.
+
+While one batch is being written the next one gathers. What the fence refuses is dropped, with a word in the log. An
+outcome that the store does not take is replaced by one that it takes, and no other is touched by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+from bisect import bisect
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import accumulate
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from posthorse.clock import monotonic
+from posthorse.errors import OutcomeUnknown, StoreUnreachable
+from posthorse.rules.gates import budget_of
+from posthorse.rules.job import JobError
+from posthorse.rules.lifecycle import (
+    Outcome,
+    Policy,
+    Raised,
+    Returned,
+    Snoozed,
+    Spent,
+    Stopped,
+    Transition,
+    Unfit,
+    decide,
+)
+from posthorse.rules.repeats import YIELDED
+from posthorse.rules.retry import Backoff
+from posthorse.rules.settings import Settings
+from posthorse.rules.values.texts import message_of, one_line
+from posthorse.store.operations.budgets import settle_within_budget
+from posthorse.store.operations.claim import give_back
+from posthorse.store.operations.finish import Attempt, Completion, complete, errors_before_slice, settle, unfit_in_a_row
+from posthorse.store.operations.gates import let_through
+from posthorse.store.operations.runners import Runner, held_by, set_idle
+from posthorse.store.store import Store
+from posthorse.worker.failpoints import failpoint
+from posthorse.worker.running.running_job import Running
+from posthorse.worker.running.stopped_programs import was_caused_by_stop
+
+T = TypeVar("T")
+log = logging.getLogger("posthorse.worker")
+
+LONGEST = 2000
+HEAVIEST = 32_000_000
+"""Characters of results that one commit writes, or one more result."""
+RETRY_FIRST, RETRY_LONGEST = 0.1, 5.0
+MAX_TOLD = 300
+TAKEN_OVER = "%s was taken over by another runner; how it ended here was dropped"
+
+
+class Completed(NamedTuple):
+    """A job that returned; `result` is JSON."""
+
+    running: Running
+    result: str
+
+
+def unstorable(outcome: Outcome, error: Exception) -> Outcome:
+    """What a job ends with instead of an outcome that the store does not take. Its words are ours, and plain."""
+    what = "its result" if isinstance(outcome, Returned) else "how the job ended"
+    said = ascii(message_of(error))[1 : MAX_TOLD + 1]
+    told = JobError(type="Unstorable", message=f"{what} cannot be stored: {type(error).__name__}: {said}")
+    # What the code did is done, and another attempt would do it again to return the same.
+    return Raised(told, gives_up=f"{what} cannot be stored" if isinstance(outcome, Returned) else None)
+
+
+class Outbox:
+    """Hands in outcomes of one runner."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        runner: Runner,
+        *,
+        written: Callable[[], None],
+        left_gates: Callable[[], None] = lambda: None,
+        is_stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._runner = runner
+        self._written = written
+        """Called after each batch: there is room again."""
+        self._left_gates = left_gates
+        """Called when others may pass the gates of jobs that ended."""
+        self._is_stopping = is_stopping
+        self.has_given_up = False
+        """True when an outcome could not be written: the store has a lease that nobody here will end."""
+        self._misfits: set[str] = set()
+        """Kinds of whose jobs one did not fit the code here."""
+        self.ends_at = math.inf
+        """When this runner has to be gone, in monotonic seconds: nothing is tried again later."""
+        self._completions: list[Completed] = []
+        self._weight = 0
+        """Characters of their results."""
+        self._under_way: list[Completed] = []
+        self._settling: dict[asyncio.Task[None], str] = {}
+        self._has_some = asyncio.Event()
+        self._is_closing = False
+
+    @property
+    def is_full(self) -> bool:
+        """True when the store is so far behind that no more jobs should begin."""
+        return len(self._completions) > LONGEST or self._weight > HEAVIEST
+
+    @property
+    def jobs(self) -> set[str]:
+        """Those whose outcome is not written yet."""
+        completed = {each.running.claimed.job for each in (*self._completions, *self._under_way)}
+        return completed | set(self._settling.values())
+
+    def put(self, running: Running, outcome: Outcome) -> None:
+        """Takes an outcome."""
+        if self._is_closing:
+            # Only a job that had lost its lease outlives the outbox.
+            log.warning(TAKEN_OVER, running.label)
+        elif type(outcome) is Returned:
+            failpoint("before_completion")
+            self._completions.append(Completed(running, outcome.result))
+            self._weight += len(outcome.result)
+            self._has_some.set()
+        elif running.stop.request != "lost":
+            task = asyncio.get_running_loop().create_task(self.settle(running, outcome))
+            self._settling[task] = running.claimed.job
+            task.add_done_callback(self._settling.pop)
+
+    async def run(self) -> None:
+        """Hands in until `close`, and then what is left."""
+        while self._completions or not self._is_closing:
+            await self._has_some.wait()
+            self._has_some.clear()
+            self._begin_batch()
+            if self._under_way:
+                await self._complete(self._under_way)
+                self._under_way = []
+                self._written()
+
+    async def close(self) -> None:
+        """Waits for decisions under way, and lets `run` end."""
+        while self._settling:
+            await asyncio.wait(tuple(self._settling))  # gather need not let the loop go on where all are done
+        self._is_closing = True
+        self._has_some.set()
+
+    async def settle(self, running: Running, outcome: Outcome) -> None:
+        """Decide what follows from an outcome, and write it; where that cannot be written, that it could not."""
+        try:
+            await self._settle(running, outcome)
+        except Exception as error:
+            log.exception("%s: how it ended cannot be stored; it ends with that error", running.label)
+            try:
+                await self._settle(running, unstorable(outcome, error))
+            except Exception:
+                log.exception("gave up writing to the store; the jobs concerned run again elsewhere")
+                self.has_given_up = True
+
+    async def _settle(self, running: Running, outcome: Outcome) -> None:
+        claimed = running.claimed
+        if isinstance(outcome, Raised) and running.stop.request in (None, "shutdown"):
+            outcome = Stopped("shutdown") if await was_caused_by_stop(outcome, self._is_stopping) else outcome
+        spent = await self._spent(running)
+        if isinstance(outcome, Raised):
+            spent = msgspec.structs.replace(spent, forgiven=await self._forgiven(running))
+        if isinstance(outcome, Unfit):
+            before = await self._insist(lambda: self._store.aread(unfit_in_a_row(claimed.job))) or 0
+            outcome = Unfit(outcome.detail, 1 + before)
+        transition = decide(spent, outcome, self._policy(running), chance=random.random())
+        seconds = monotonic() - running.began
+        evidence = {"worker": self._runner.worker, "pid": self._runner.pid, "seconds": round(seconds, 3)}
+        if transition.error is not None:
+            evidence |= msgspec.to_builtins(transition.error)
+        if isinstance(outcome, Snoozed):
+            evidence["detail"] = outcome.reason
+        elif isinstance(outcome, Unfit):
+            evidence["detail"] = outcome.detail
+        elif isinstance(outcome, Stopped) and outcome.request == "yield":
+            evidence["detail"] = YIELDED
+        detail = msgspec.json.encode(evidence).decode()
+        attempt = Attempt(claimed.job, claimed.epoch, self._runner.id)
+        channel = self._store.backend.channel
+        failpoint("before_settle")
+        settling = settle(attempt, transition, running.lane, detail, channel=channel)
+        if transition.event == "attempt_failed" and (rate := running.queue.retry_budget) is not None:
+            budget = budget_of(rate, running.lane.queue)
+            settling = settle_within_budget(attempt, transition, running.lane, detail, budget, channel=channel)
+        applied = await self._insist(lambda: self._store.arun(settling))
+        failpoint("after_settle")
+        if running.gates is not None:
+            await self._leave([running.gates])
+        if not applied:
+            log.warning(TAKEN_OVER, running.label)
+        elif transition.error is not None:
+            message = one_line(transition.error.message, MAX_TOLD)
+            log.log(
+                logging.ERROR if transition.state.is_final else logging.WARNING,
+                "%s: %s: %s: %s",
+                running.label,
+                transition.reason,
+                transition.error.type,
+                message,
+            )
+        elif isinstance(outcome, Unfit):
+            self._tell_of_misfit(running, transition)
+        elif not isinstance(outcome, Stopped):
+            log.info("%s: %s", running.label, transition.reason)
+
+    def _tell_of_misfit(self, running: Running, transition: Transition) -> None:
+        """Warn once of each kind: there may be thousands of such jobs, tried for days."""
+        kind = running.kind.kind
+        level = logging.DEBUG if kind in self._misfits else logging.WARNING
+        self._misfits.add(kind)
+        words = "job %s (%s): %s; it is tried again later and later, and others of this kind are not logged"
+        log.log(level, words, running.claimed.job, kind, transition.reason)
+
+    async def give_back(self, unbegun: list[tuple[str, int]]) -> None:
+        """Returns jobs (job, epoch) that were claimed but not begun; nothing is spent."""
+        if unbegun:
+            failpoint("before_give_back")
+            channel = self._store.backend.channel
+            try:
+                await self._insist(lambda: self._store.arun(give_back(self._runner.id, unbegun, channel=channel)))
+            except Exception:
+                log.exception("cannot give back jobs that were not begun; they run again elsewhere")
+                self.has_given_up = True
+
+    def _begin_batch(self) -> None:
+        """Takes what the next commit writes: all there is, unless their results are heavy."""
+        self._under_way, self._completions = self._completions, []
+        if self._weight > HEAVIEST:
+            weights = list(accumulate(len(each.result) for each in self._under_way))
+            cut = bisect(weights, HEAVIEST) + 1
+            self._under_way, self._completions = self._under_way[:cut], self._under_way[cut:]
+        self._weight = sum(len(each.result) for each in self._completions)
+        if self._completions:
+            self._has_some.set()
+
+    async def _complete(self, batch: Sequence[Completed]) -> None:
+        completions = [Completion(run.claimed.job, run.claimed.epoch, result) for run, result in batch]
+        try:
+            refused = await self._insist(lambda: self._store.arun(complete(self._runner.id, completions)))
+        except Exception as error:
+            await self._complete_in_parts(batch, error)
+        else:
+            failpoint("after_completion")
+            if refused:
+                for run, _ in batch:
+                    if run.claimed.job in refused:
+                        log.warning(TAKEN_OVER, run.label)
+            await self._leave([run.gates for run, _ in batch if run.gates is not None])
+
+    async def _complete_in_parts(self, batch: Sequence[Completed], error: Exception) -> None:
+        """Find the result that the store does not take: the others are written, and its job ends with that error."""
+        middle = len(batch) // 2
+        if middle == 0:
+            running, result = batch[0]
+            await self.settle(running, unstorable(Returned(result), error))
+        for part in (batch[:middle], batch[middle:]) if middle else ():
+            if not self.has_given_up:
+                await self._complete(part)
+
+    async def _leave(self, gates: Sequence[Sequence[str]]) -> None:
+        """Jobs with limits ended: those who are held before their gates are lined up. Else the sweep does it."""
+        if not gates:
+            return
+        channel = self._store.backend.channel
+        try:
+            await self._store.arun(let_through({gate for some in gates for gate in some}, channel=channel))
+        except Exception as error:
+            log.warning("cannot let jobs through that waited for others: %s; the sweep will", error)
+        self._left_gates()
+
+    async def _spent(self, running: Running) -> Spent:
+        """What the job has used of its budgets. A committed slice is progress, and progress clears them."""
+        claimed = running.claimed
+        spent = Spent(claimed.errors, claimed.crashes, claimed.losses)
+        if running.has_advanced is None:
+            held = await self._insist(lambda: self._store.aread(held_by(self._runner.id))) or []
+            return next((lease.spent for lease in held if lease.job == claimed.job), spent)
+        return Spent(claimed.errors) if running.has_advanced else spent
+
+    async def _forgiven(self, running: Running) -> int:
+        """How many of the job's errors came before its last committed slice."""
+        claimed = running.claimed
+        if not claimed.errors or not running.has_checkpoints:
+            return 0
+        if running.has_advanced:
+            return claimed.errors
+        return await self._insist(lambda: self._store.aread(errors_before_slice(claimed.job))) or 0
+
+    def _policy(self, running: Running) -> Policy:
+        kind, options = running.kind.options, running.options
+        backoff = kind.backoff if options.backoff is None else Backoff.of_numbers(options.backoff)
+        return Policy(
+            max_attempts=options.max_attempts or kind.max_attempts,
+            max_crashes=kind.max_crashes,
+            max_losses=self._settings.max_interruptions,
+            backoff=backoff,
+        )
+
+    async def _insist(self, attempt: Callable[[], Awaitable[T]]) -> T | None:
+        """Try while the lease may still stand; None when it cannot any more, and then this runner has to end.
+
+        Raises the error of what the store refuses: it failed, the store took another write, and it failed again.
+        """
+        deadline = monotonic() + self._settings.lease
+        failures, took_another = 0, False
+        while True:
+            try:
+                return await attempt()
+            except Exception as error:
+                is_away = isinstance(error, StoreUnreachable | OutcomeUnknown)
+                if took_another and not is_away:
+                    raise
+                failures += 1
+                pause = random.uniform(0.5, 1) * min(RETRY_LONGEST, RETRY_FIRST * 2**failures)
+                if monotonic() + pause > min(deadline, self.ends_at):
+                    log.error("gave up writing to the store: %s; the jobs concerned run again elsewhere", error)
+                    self.has_given_up = True
+                    return None
+                log.warning("cannot write to the store: %s; trying again in %.1f s", error, pause)
+                took_another = not is_away and await self._takes_writes()
+                await asyncio.sleep(pause)
+
+    async def _takes_writes(self) -> bool:
+        try:
+            await self._store.arun(set_idle(self._runner.id, idle=False))
+        except Exception as error:
+            log.debug("the store takes nothing else either: %s", error)
+            return False
+        return True

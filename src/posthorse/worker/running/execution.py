@@ -1,0 +1,264 @@
+"""Execution: one job runs and comes to an outcome. Knows no database and no queue.
+
+The journey: 1. arguments are decoded, 2. a job with a context learns where it stood, 3. its code runs, on the
+loop or in a thread, 4. whatever it did is an outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Awaitable
+from types import TracebackType
+from typing import NamedTuple, Protocol, cast
+
+import msgspec
+
+from posthorse.clock import microseconds, moment
+from posthorse.errors import Interrupted, OutcomeUnknown, StoreUnreachable
+from posthorse.rules.arguments.signature import ArgumentsUnfit
+from posthorse.rules.job import JobError, Options
+from posthorse.rules.lifecycle import Lost, Outcome, Raised, Returned, Snoozed, Stopped, Unfit
+from posthorse.rules.registry import Registered
+from posthorse.rules.steering import GiveUp, Verdict, cause_of, leaves, snooze_in, verdict_on
+from posthorse.rules.values.results import encode_result
+from posthorse.rules.values.texts import message_of
+from posthorse.store.operations.claim import Claimed
+from posthorse.worker.checkpoints.context import Context
+from posthorse.worker.checkpoints.journal import Journal
+from posthorse.worker.processes.log_lines import JOB
+from posthorse.worker.running.evidence import evidence_of
+from posthorse.worker.running.frameworks import arefresh_connections, has_framework, refresh_connections
+from posthorse.worker.running.threads import Threads
+from posthorse.worker.stop import StopSignal
+
+RESULT_LIMIT = 4 * 1024 * 1024
+NOTHING = Returned("null")
+UNSTORABLE = "its result cannot be stored"
+UNASKED = (
+    "Interrupted was raised though nothing asked this job to stop; to be run later raise ph.Snooze, to be tried again "
+    "ph.Retry"
+)
+
+log = logging.getLogger("posthorse.worker")
+
+
+class Assignment(Protocol):
+    """What is to run, and the way to stop it."""
+
+    @property
+    def claimed(self) -> Claimed:
+        """The job as it was claimed."""
+        ...
+
+    @property
+    def kind(self) -> Registered:
+        """Its code."""
+        ...
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that it may take."""
+        ...
+
+    @property
+    def unfit(self) -> str | None:
+        """Why this version of Posthorse cannot run it, if it cannot."""
+        ...
+
+    @property
+    def stop(self) -> StopSignal:
+        """What is asked of it."""
+        ...
+
+    @property
+    def journal(self) -> Journal | None:
+        """Where a job with a context saves its place; None for one without."""
+        ...
+
+
+class ToAwait(NamedTuple):
+    """What a plain function gave to be awaited, as a wrapper around an async one does."""
+
+    value: Awaitable[object]
+
+
+FromThread = Outcome | ToAwait
+"""What comes out of a thread: how the job ended, or what is left of it."""
+
+
+async def run(assignment: Assignment, threads: Threads[FromThread], *, home: str) -> Outcome:
+    """Run the job to its outcome, whatever its code does. `home` names the job's own store, as errors do."""
+    kind, stop = assignment.kind, assignment.stop
+    JOB.set((assignment.claimed.job, kind.kind, assignment.claimed.errors + 1))
+    if assignment.unfit is not None:
+        return Unfit(assignment.unfit)
+    try:
+        if stop.request is not None:
+            return Stopped(stop.request)
+        context = None if assignment.journal is None else await _context(assignment, assignment.journal)
+        if not kind.is_async:
+            if assignment.timeout is not None:
+                stop.limit(assignment.timeout)
+            # Each job in a context of its own: what one sets the next must not see.
+            own = contextvars.copy_context()
+            came = await threads.run(lambda: own.run(_in_thread, assignment, context, home))
+            if isinstance(came, ToAwait):
+                return _after_return(await _awaited(came.value, assignment), assignment)
+            return came
+        if has_framework():
+            await arefresh_connections()
+        args, kwargs = _arguments(assignment, context)
+        running = cast("Awaitable[object]", kind.function(*args, **kwargs))
+        if assignment.timeout is not None:
+            running = _with_timeout(running, assignment.timeout)
+        return _after_return(await running, assignment)
+    except BaseException as error:
+        return _after_error(error, assignment, home)
+
+
+def _in_thread(assignment: Assignment, context: Context | None, home: str) -> FromThread:
+    """All that may run code of the user's happens in the thread: checks of arguments, and texts of errors, too."""
+    refresh_connections()
+    try:
+        args, kwargs = _arguments(assignment, context)
+        value = assignment.kind.function(*args, **kwargs)
+        if hasattr(type(value), "__await__"):
+            return ToAwait(cast("Awaitable[object]", value))
+        return _after_return(value, assignment)
+    except BaseException as error:
+        return _after_error(error, assignment, home)
+    finally:
+        refresh_connections()
+
+
+def _arguments(assignment: Assignment, context: Context | None) -> tuple[tuple[object, ...], dict[str, object]]:
+    arguments = assignment.claimed.arguments
+    assert arguments is not None, "long ones are brought before a job begins"
+    args, kwargs = assignment.kind.signature.decode(arguments)
+    return (args if context is None else (context, *args)), kwargs
+
+
+def _after_return(value: object, assignment: Assignment) -> Outcome:
+    if assignment.journal is not None:
+        assignment.journal.conclude()
+    if value is None:
+        return NOTHING
+    try:
+        return Returned(encode_result(value, limit=RESULT_LIMIT))
+    except MemoryError:
+        raise
+    except BaseException as error:
+        # What the code did is done, and another attempt would do it again to return the same.
+        return Raised(evidence(error), gives_up=UNSTORABLE)
+
+
+def _after_error(error: BaseException, assignment: Assignment, home: str) -> Outcome:
+    try:
+        return _asked_for(error, assignment, home) or _raised(error, assignment)
+    except BaseException as broken:  # classes of the user's that are made of ours may lack anything
+        return _raised(broken, assignment)
+
+
+def _asked_for(error: BaseException, assignment: Assignment, home: str) -> Outcome | None:
+    """What an error is that is not the job's failure; None for a failure.
+
+    Of a group, giving up comes first, then a stop that was asked for, then the loss of the store; a snooze counts where
+    there is nothing else.
+    """
+    parts, stop = leaves(error), assignment.stop
+    if isinstance(error, ArgumentsUnfit):
+        return Unfit(message_of(error))
+    if any(isinstance(part, GiveUp) for part in parts):
+        return None
+    is_stopped = any(isinstance(part, Interrupted) for part in parts)
+    if stop.request is not None and (is_stopped or any(isinstance(part, asyncio.CancelledError) for part in parts)):
+        return Stopped(stop.request)
+    if is_stopped and stop.obeyed is not None:
+        return Stopped("shutdown")  # for a pause that was taken back meanwhile: the job goes on elsewhere
+    if is_stopped and stop.is_overdue:
+        return _raised(stop.timed_out(), assignment)
+    if any(isinstance(part, StoreUnreachable | OutcomeUnknown) and part.where == home for part in parts):
+        # The store went away under the job: no fault of its code. It goes on from its last committed slice.
+        return Lost(message_of(cause_of(error)))
+    snooze = snooze_in(error)
+    return None if snooze is None else Snoozed(microseconds(snooze.duration), f"snoozed: {message_of(snooze)}")
+
+
+def evidence(error: BaseException) -> JobError:
+    """An exception as it is kept with the job."""
+    return evidence_of(error, _from_user_code(error.__traceback__))
+
+
+def _raised(error: BaseException, assignment: Assignment) -> Raised:
+    """The error, with what the kind's options or the error itself say of further attempts."""
+    options, claimed = assignment.kind.options, assignment.claimed
+    has_own_backoff = options.backoff_function is None or Options.decode(claimed.options).backoff is not None
+    attempt = claimed.errors + 1
+    try:
+        wait, why = verdict_on(
+            error,
+            attempt,
+            retry_on=options.retry_on,
+            give_up_on=options.give_up_on,
+            backoff=None if has_own_backoff else options.backoff_function,
+        )
+    except BaseException:
+        of_which = (claimed.job, assignment.kind.kind, attempt)
+        log.exception("job %s (%s, attempt %d): its backoff function failed; the usual backoff is taken", *of_which)
+        wait, why = Verdict()
+    told = evidence(error)
+    if isinstance(error, Interrupted):
+        told = msgspec.structs.replace(told, message=f"{UNASKED}: {told.message}" if told.message else UNASKED)
+    return Raised(told, wait, why)
+
+
+def _from_user_code(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback from where it enters the job's own code."""
+    here = trace
+    while here is not None and here.tb_frame.f_globals.get("__name__") == __name__:
+        here = here.tb_next
+    return here or trace
+
+
+async def _context(assignment: Assignment, journal: Journal) -> Context:
+    claimed = assignment.claimed
+    if claimed.epoch > 1:  # at the first claim there is nothing to go on from
+        await journal.load()
+    scheduled_at = Options.decode(claimed.options).scheduled_at
+    return Context(
+        journal,
+        job_id=claimed.job,
+        attempt=claimed.errors + 1,
+        is_async=assignment.kind.is_async,
+        scheduled_at=None if scheduled_at is None else moment(scheduled_at),
+    )
+
+
+async def _awaited(value: Awaitable[object], assignment: Assignment) -> object:
+    """What a plain function gave to be awaited, unless the job was asked to stop meanwhile."""
+    stop = assignment.stop
+    if stop.is_due:
+        getattr(value, "close", _nothing)()  # a coroutine that was never begun
+        stop.raise_if_asked()
+    stop.is_awaited = True
+    if assignment.timeout is None:
+        return await value
+    return await _with_timeout(value, assignment.timeout, stop.seconds_left)
+
+
+def _nothing() -> None:
+    """What there is to close of a future."""
+
+
+async def _with_timeout(running: Awaitable[object], timeout: float, left: float | None = None) -> object:
+    """`left` is what is left of the timeout, where some of it is over."""
+    clock = asyncio.timeout(timeout if left is None else left)
+    try:
+        async with clock:
+            return await running
+    except TimeoutError as error:
+        if clock.expired():
+            raise TimeoutError(f"the job took longer than its timeout of {timeout:g} s") from error
+        raise

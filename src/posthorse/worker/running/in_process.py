@@ -1,0 +1,57 @@
+"""Here: jobs that run in the worker's own process, async ones on the loop, the others in threads."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from posthorse.rules.lifecycle import Outcome
+from posthorse.store.operations.finish import Attempt
+from posthorse.store.store import Store
+from posthorse.worker.checkpoints.journal import Journal
+from posthorse.worker.running.execution import FromThread, run
+from posthorse.worker.running.preflight import kept_out
+from posthorse.worker.running.running_job import Running
+from posthorse.worker.running.threads import Threads
+
+
+class Here:
+    """The loop that this is called on, and its threads."""
+
+    def __init__(self, store: Store, runner: str, *, concurrency: int, longest_transaction: float) -> None:
+        self._store = store
+        self._home = store.where
+        self._runner = runner
+        self._longest_transaction = longest_transaction
+        self._threads = Threads[FromThread](concurrency)
+
+    async def run(self, running: Running) -> Outcome:
+        """Runs a job to its outcome."""
+        kind = running.kind
+        if running.asks_first and (instead := await kept_out(self._store, running)) is not None:
+            return instead
+        if kind.signature.wants_context:
+            running.journal = Journal(
+                self._store,
+                Attempt(running.claimed.job, running.claimed.epoch, self._runner),
+                running.stop,
+                longest_transaction=self._longest_transaction,
+                failed=running.claimed.errors,
+            )
+        task = asyncio.current_task()
+        if task is not None:
+            running.heard = partial(_cancel, task, running)
+        return await run(running, self._threads, home=self._home)
+
+    def end(self, running: Running) -> bool:
+        """Neither a thread nor a coroutine that swallows its cancellation can be ended from outside."""
+        return False
+
+    async def close(self) -> None:
+        """Lets threads end with their jobs."""
+        self._threads.close()
+
+
+def _cancel(task: asyncio.Task[object], running: Running, is_urgent: bool) -> None:
+    if is_urgent and (running.kind.is_async or running.stop.is_awaited):
+        task.cancel()

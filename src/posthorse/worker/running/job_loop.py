@@ -1,0 +1,332 @@
+"""The loop of a runner: asks for room, receives leased jobs, and sees to it that they end well.
+
+The journey of a job here: 1. claimed, 2. begun in a slot when there is one (`slots`), 3. its outcome put into the
+outbox (`outbox`), where results are written in batches and everything else is decided by the lifecycle, 4. applied
+by the store if the fence holds. The next claim and the last results are under way while jobs run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+
+from posthorse.clock import monotonic, until_tick
+from posthorse.errors import OutcomeUnknown, PosthorseError
+from posthorse.rules.lifecycle import Outcome, Stopped
+from posthorse.rules.registry import Registry
+from posthorse.rules.settings import Settings
+from posthorse.store.operations.claim import Claimed
+from posthorse.store.operations.runners import Runner, held_by
+from posthorse.store.store import Store
+from posthorse.store.watching import make_watch
+from posthorse.worker.claiming.claiming import Claiming, Suspects
+from posthorse.worker.claiming.one_job import OneJob
+from posthorse.worker.claiming.prefetch import Prefetch
+from posthorse.worker.failpoints import failpoint
+from posthorse.worker.isolation.child_pool import Cells
+from posthorse.worker.running.completer import Outbox
+from posthorse.worker.running.in_process import Here
+from posthorse.worker.running.request_poller import LISTEN_INTERVAL, Ears
+from posthorse.worker.running.running_job import Running
+from posthorse.worker.running.slots import Slots
+
+log = logging.getLogger("posthorse.worker")
+
+RETRY_FIRST, RETRY_LONGEST = 0.1, 5.0
+MAX_HOLD, HOLD_INTERVAL = 5.0, 30.0
+"""Seconds for which nothing is begun so that a suspect gets its turn, and how often at most."""
+
+LAST_WORDS = 1.0
+"""Seconds in which cancelled jobs may still clean up after the grace."""
+
+MAX_PATIENCE = 10.0
+"""Seconds after which a cancelled or timed-out job that does not listen is ended by force; the grace, if shorter."""
+
+
+class Loop:
+    """Runs jobs of one runner until it is told to stop. Must be made inside a running event loop."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        settings: Settings,
+        runner: Runner,
+        *,
+        suspects: Suspects = "when empty",
+        only: OneJob | None = None,
+        target: str | None = None,
+        is_replaceable: bool = False,
+        lost: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._settings = settings
+        self._runner = runner
+        self._is_replaceable = is_replaceable
+        self._is_lost_elsewhere = lost
+        self._claiming = Claiming(store, registry, runner, suspects=suspects, only=only)
+        self._prefetch = Prefetch(runner.concurrency)
+        longest = settings.lease / 3
+        self._here = Here(store, runner.id, concurrency=runner.concurrency, longest_transaction=longest)
+        self._cells = Cells(store, runner.id, target=target, longest_transaction=longest)
+        self._slots = Slots(
+            runner.concurrency, prepare=self._prepare, ended=self._ended, freed=self._wake_if_there_is_room
+        )
+        self._outbox = Outbox(
+            store,
+            settings,
+            runner,
+            written=self._wake_if_there_is_room,
+            left_gates=self._leave_gates,
+            is_stopping=lambda: self._is_stopping,
+        )
+        self._watch = make_watch(store, runner.id)
+        self._ears = Ears(store, runner.id, self._slots.running, patience=min(settings.grace, MAX_PATIENCE))
+        self.is_spoilt = False
+        """True when a job was given up whose code still runs here: this process should be replaced."""
+        self._tells_all = False
+        """Whether the beginning and end of each job are logged; asked once a claim, because jobs may be very many."""
+        self._is_stopping = False
+        self._may_hold_more = False
+        self._holds_until = 0.0
+        self._next_hold = 0.0
+        self._ended_before = 0
+        self._has_room = asyncio.Event()
+        self._is_empty = asyncio.Event()
+
+    # ── the outside ──────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def running_count(self) -> int:
+        """How many jobs have begun and not ended."""
+        return len(self._slots.running)
+
+    @property
+    def is_lost(self) -> bool:
+        """True when what this runner holds and what it knows have parted: its lease is over, or it had to give up."""
+        return self._is_lost_elsewhere() or self._outbox.has_given_up
+
+    async def run(self) -> None:
+        """Works until `stop`, or until it is lost; then hands in everything that is left."""
+        async with self._watch:
+            handing_in = asyncio.create_task(self._outbox.run())
+            listening = asyncio.create_task(self._listen_forever())
+            try:
+                await self._claim_until_stopped()
+                await self._drain()
+            finally:
+                listening.cancel()
+                await self._outbox.close()
+                await handing_in
+                await self._here.close()
+                await self._cells.close()
+
+    def stop(self) -> None:
+        """No more claims; jobs with checkpoints stop at the next, the others run to their end or the grace."""
+        self._is_stopping = True
+        self._outbox.ends_at = monotonic() + self._settings.grace + LAST_WORDS
+        for running in self._slots.running.values():
+            if running.has_checkpoints:
+                running.ask("shutdown")
+        self._has_room.set()
+        self._watch.wake()
+
+    # ── claiming ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def _claim_until_stopped(self) -> None:
+        failures = 0
+        while not self._is_stopping:
+            room = self._room()
+            if room <= 0:
+                self._has_room.clear()
+                await self._has_room.wait()
+                continue
+            try:
+                self._claiming.expects_work = self._watch.is_certain
+                self._watch.clear()
+                if self._may_hold_more:
+                    await self._return_what_is_unknown()
+                if not await self._claim(room):
+                    await self._wait_for_work()
+                failures = 0
+            except PosthorseError as error:
+                failures += 1
+                self._may_hold_more = self._may_hold_more or isinstance(error, OutcomeUnknown)
+                pause = random.uniform(0.5, 1) * min(RETRY_LONGEST, RETRY_FIRST * 2**failures)
+                log.warning("cannot claim jobs: %s; looking again in %.1f s", error, pause)
+                await self._watch.wait(pause)
+
+    def _room(self) -> int:
+        """How many jobs to ask for now; 0 for none yet."""
+        load = self._slots.load
+        concurrency = self._runner.concurrency - self._slots.spoilt
+        if concurrency <= 0 or self._claiming.has_suspect or self._outbox.is_full:
+            return 0
+        if load and monotonic() < self._holds_until:
+            return 0
+        if self._claiming.is_one_by_one:
+            return 0 if load else 1
+        # Where it is the turn of a job with limits, which nobody claims ahead, nothing else is claimed ahead of it.
+        capacity = concurrency + (0 if self._claiming.wants_room else self._prefetch.allowance())
+        room = capacity - load
+        # Ask in batches: with a backlog, wait until half of it is gone. What is about to begin is none.
+        has_backlog = load > concurrency
+        return room if room > 0 and (not has_backlog or room * 2 >= capacity) else 0
+
+    async def _claim(self, room: int) -> bool:
+        """Claims and begins up to `room` jobs; false when there were none."""
+        free = self._runner.concurrency - self._slots.spoilt - self._slots.load
+        claimed = await self._claiming.next(room, free=free, is_empty=not self._slots.load)
+        if not claimed:
+            return self._claiming.has_more
+        failpoint("after_claim")
+        self._watch.found()
+        self._tells_all = log.isEnabledFor(logging.DEBUG)
+        if self._is_stopping:  # told so while the claim was under way
+            await self._outbox.give_back([(job.job, job.epoch) for job in claimed])
+            return True
+        self._slots.add(claimed)
+        if len(claimed) < room:
+            await asyncio.sleep(0)  # they begin before anybody looks for more
+        return True
+
+    async def _return_what_is_unknown(self) -> None:
+        """After a claim whose reply was lost: what it gave this runner is found by asking, and goes back unspent."""
+        held = await self._store.aread(held_by(self._runner.id))
+        known = {*self._slots.running, *(claimed.job for claimed in self._slots.backlog), *self._outbox.jobs}
+        await self._outbox.give_back([(lease.job, lease.epoch) for lease in held if lease.job not in known])
+        self._may_hold_more = False
+
+    async def _wait_for_work(self) -> None:
+        """Waits to be woken, at most until the next look."""
+        if self._claiming.is_idle:
+            until_open = self._claiming.opens_at - monotonic()
+            patience = self._watch.patience(self._settings.poll)
+            has_news = await self._watch.wait(min(patience, max(0.0, until_open)))
+            if self._claiming.suspects == "only" and not has_news:
+                self.stop()  # all suspects are tried
+        else:
+            # Look once more after saying so: a job that was enqueued in between told nobody.
+            await self._claiming.say_idle(True)
+
+    # ── running ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _prepare(self, claimed: Claimed) -> Running:
+        lane = self._claiming.lane(claimed)
+        kind = self._registry[lane.kind]
+        place = self._cells if kind.is_isolated else self._here
+        running = Running(claimed, lane, kind, place, self._claiming.settings(lane.queue))
+        running.gates = self._claiming.gates(claimed)
+        if self._tells_all:
+            log.debug("%s begins", running.label)
+        return running
+
+    def _ended(self, running: Running, outcome: Outcome) -> None:
+        self._prefetch.observe(monotonic() - running.began)
+        self._outbox.put(running, outcome)
+        if self._tells_all:
+            seconds = monotonic() - running.began
+            log.debug("%s ended after %.3f s: %s", running.label, seconds, type(outcome).__name__.lower())
+        if not self._slots.load:
+            self._claiming.has_suspect = False
+        if self._is_stopping:
+            self._tell_if_drained()
+        self._wake_if_there_is_room()
+        if self._claiming.wants_room:
+            self._watch.wake()
+
+    def _leave_gates(self) -> None:
+        """Jobs with limits ended: it may be the turn of others."""
+        self._claiming.reopen()
+        self._watch.wake()
+
+    def _tell_if_drained(self) -> None:
+        # Nobody waits for a job whose lease is lost: its end changes nothing.
+        if all(running.stop.request == "lost" for running in self._slots.running.values()):
+            self._is_empty.set()
+
+    def _wake_if_there_is_room(self) -> None:
+        if not self._has_room.is_set() and self._room() > 0:
+            self._has_room.set()
+
+    # ── listening ────────────────────────────────────────────────────────────────────────────────────
+
+    async def _listen_forever(self) -> None:
+        while True:
+            await asyncio.sleep(until_tick(LISTEN_INTERVAL))
+            try:
+                await self._listen()
+            except PosthorseError as error:
+                log.warning("cannot hear what is asked of jobs: %s", error)
+            except Exception:  # one job that cannot be dealt with must not leave the others unheard
+                log.exception("cannot hear what is asked of jobs")
+
+    async def _listen(self) -> None:
+        """Hears within a second what is asked of running jobs, and returns a backlog that does not move."""
+        if self.is_lost:
+            self._lose_all()
+        elif self._slots.running:
+            if self._slots.backlog and self._prefetch.observed == self._ended_before:
+                await self._outbox.give_back(self._slots.empty_backlog())
+            self._ended_before = self._prefetch.observed
+            self._give_up_what_does_not_end()
+            await self._ears.hear()
+            await self._ears.miss_lost_leases()
+            self._tell_if_drained()
+            await self._hold_for_suspects()
+
+    def _give_up_what_does_not_end(self) -> None:
+        for running in self._ears.end_what_does_not_obey():
+            assert running.verdict is not None
+            self._slots.abandon(running, running.verdict)
+            if self._is_replaceable and not self.is_spoilt:
+                log.error("this runner ends once its other jobs do, and is replaced: that code takes a place in it")
+                self.is_spoilt = True
+                self.stop()
+
+    async def _hold_for_suspects(self) -> None:
+        """Without a runner of their own, suspects wait for a moment in which this one is empty: it is made."""
+        now = monotonic()
+        if now >= self._next_hold and await self._claiming.suspects_wait():
+            self._holds_until, self._next_hold = now + MAX_HOLD, now + HOLD_INTERVAL
+
+    def _lose_all(self) -> None:
+        """The lease was lost: nothing that runs here counts any more, and nothing more is claimed."""
+        self._slots.empty_backlog()
+        for running in list(self._slots.running.values()):
+            running.lose()
+        if not self._is_stopping:
+            log.error("the lease of this runner is lost; it stops")
+            self.stop()
+
+    # ── stopping ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def _drain(self) -> None:
+        """Running jobs end, stop at a checkpoint, or are cancelled when the grace is over."""
+        await self._outbox.give_back(self._slots.close())
+        if await self._becomes_empty(0 if self.is_lost else self._settings.grace):
+            return
+        log.warning("%d jobs did not end within the grace; they go back unspent", self.running_count)
+        for running in list(self._slots.running.values()):
+            running.interrupt("shutdown")
+        if await self._becomes_empty(LAST_WORDS):
+            return
+        # What is left ignores everything. Isolated jobs are killed. Others are released: this process ends, or the
+        # fence refuses what they write.
+        for running in list(self._slots.running.values()):
+            running.verdict = Stopped("shutdown")
+            if not running.place.end(running) and running.stop.request != "lost" and self._slots.release(running):
+                await self._outbox.settle(running, running.verdict)
+        await self._becomes_empty(LAST_WORDS)
+
+    async def _becomes_empty(self, seconds: float) -> bool:
+        self._is_empty.clear()
+        self._tell_if_drained()
+        try:
+            await asyncio.wait_for(self._is_empty.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True

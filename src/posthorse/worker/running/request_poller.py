@@ -1,0 +1,68 @@
+"""Listening: running jobs hear within a second what is asked of them, and those that do not obey are ended.
+
+Knows what runs, and nothing of what comes next.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from posthorse.clock import monotonic
+from posthorse.store.operations.runners import requests_for, still_held
+from posthorse.store.store import Store
+from posthorse.worker.running.running_job import Running
+
+log = logging.getLogger("posthorse.worker")
+
+LISTEN_INTERVAL = 0.5
+
+
+class Ears:
+    """What is asked of the jobs of one runner. `patience`: seconds that a job gets to obey a cancel or its timeout."""
+
+    def __init__(self, store: Store, runner: str, jobs: Mapping[str, Running], *, patience: float) -> None:
+        self._store = store
+        self._runner = runner
+        self._jobs = jobs
+        self._patience = patience
+
+    async def hear(self) -> None:
+        """Passes on what users ask."""
+        asked = await self._store.aread(requests_for(self._runner))
+        for job, running in list(self._jobs.items()):
+            request = asked.get(job)
+            if request is None:
+                running.withdraw_pause()
+            elif request == "cancel":
+                running.cancel()
+            else:
+                running.ask(request)
+
+    async def miss_lost_leases(self) -> None:
+        """A job whose lease was taken away, as by a forced stop, is told to stop: what it does counts for nothing."""
+        long_ago = monotonic() - LISTEN_INTERVAL
+        attempts = [running for running in self._jobs.values() if running.began < long_ago]
+        if not attempts:
+            return
+        looked_at = [(one.claimed.job, one.claimed.epoch) for one in attempts]
+        held = await self._store.aread(still_held(self._runner, looked_at))
+        for one in attempts:
+            if one.claimed.job not in held and self._jobs.get(one.claimed.job) is one:
+                one.lose()
+
+    def end_what_does_not_obey(self) -> list[Running]:
+        """Jobs that were cancelled or took too long are ended by force; answers with those that nothing could end."""
+        now = monotonic()
+        beyond: list[Running] = []
+        for running in list(self._jobs.values()):
+            verdict = running.overdue(now, self._patience)
+            if verdict is None or running.verdict is not None:
+                continue
+            running.verdict = verdict
+            if running.place.end(running):
+                log.warning("%s did not end when it was to; its process is killed", running.label)
+            else:
+                log.error("%s did not end when it was to, and counts as ended; its code still runs", running.label)
+                beyond.append(running)
+        return beyond

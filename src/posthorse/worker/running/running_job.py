@@ -1,0 +1,178 @@
+"""A job that has begun: what it is, where it runs, what is asked of it, and how long it may go on not listening."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from posthorse.clock import monotonic
+from posthorse.rules.job import JobError, Lane, Options
+from posthorse.rules.lifecycle import Outcome, Raised, Stopped
+from posthorse.rules.queues import DEFAULTS, QueueSettings
+from posthorse.rules.registry import Registered
+from posthorse.rules.slice_size import TIMED_OUT
+from posthorse.store.operations.claim import Claimed
+from posthorse.worker.checkpoints.journal import Journal
+from posthorse.worker.stop import StopSignal
+
+
+class Running:
+    """One attempt, from its start to its outcome."""
+
+    __slots__ = (
+        "_cancelled_at",
+        "_lost_at",
+        "began",
+        "claimed",
+        "gates",
+        "heard",
+        "journal",
+        "kind",
+        "lane",
+        "options",
+        "place",
+        "queue",
+        "slices_committed",
+        "stop",
+        "unfit",
+        "verdict",
+    )
+
+    def __init__(
+        self, claimed: Claimed, lane: Lane, kind: Registered, place: Place, queue: QueueSettings = DEFAULTS
+    ) -> None:
+        self.claimed = claimed
+        self.lane = lane
+        self.kind = kind
+        self.place = place
+        self.queue = queue
+        self.began = monotonic()
+        self.gates: Sequence[str] | None = None
+        """The gates of its own that it passed; None for a job without limits."""
+        self.unfit: str | None = None
+        """Why this version of Posthorse cannot run the job, if it cannot."""
+        try:
+            self.options = Options.decode(claimed.options)
+        except msgspec.MsgspecError as error:
+            self.options = Options()
+            self.unfit = f"its stored options cannot be read: {error}"
+        self.stop = StopSignal()
+        self.journal: Journal | None = None
+        self.slices_committed: int | None = 0
+        """Where there is no journal here; None when only the store knows."""
+        self.heard: Callable[[bool], None] | None = None
+        """How its code is told of what is asked; True is for where it waits, and not at its next checkpoint only."""
+        self.verdict: Outcome | None = None
+        """What the end by force of a job is to count as."""
+        self._cancelled_at: float | None = None
+        self._lost_at: float | None = None
+        """When its code was told that its lease is gone."""
+
+    @property
+    def label(self) -> str:
+        """What names it in the log."""
+        return f"job {self.claimed.job} ({self.kind.kind}, attempt {self.claimed.errors + 1})"
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that the job may take."""
+        own = self.options.timeout or self.kind.options.timeout
+        return self.queue.ceiling(own, can_keep=self.kind.is_async or self.has_checkpoints)
+
+    @property
+    def kill_after(self) -> float | None:
+        """Seconds after which the process of an isolated job is killed."""
+        return self.queue.ceiling(self.kind.options.kill_after, can_keep=not self.has_checkpoints)
+
+    @property
+    def expires(self) -> float | None:
+        """Seconds, from when it may start, after which it is too late to start it."""
+        return self.options.expires or self.kind.options.expires
+
+    @property
+    def is_on_loop(self) -> bool:
+        """True when code of its own runs, or ran, in a task of the runner's loop."""
+        return (self.kind.is_async and not self.kind.is_isolated) or self.stop.is_awaited
+
+    @property
+    def asks_first(self) -> bool:
+        """True when the store is to be asked before it begins: see `threshold`."""
+        return self.claimed.arguments is None or self.expires is not None
+
+    @property
+    def has_checkpoints(self) -> bool:
+        """True when its code may look at what is asked of it."""
+        return self.kind.signature.wants_context
+
+    @property
+    def has_advanced(self) -> bool | None:
+        """Whether this attempt committed a slice; None when only the store knows."""
+        if self.journal is not None:
+            return self.journal.slices_committed > 0
+        return None if self.slices_committed is None else self.slices_committed > 0
+
+    def ask(self, request: str) -> None:
+        """Asks the job to stop at its next checkpoint."""
+        before = self.stop.request
+        self.stop.ask(request)
+        if self.stop.request != before:
+            self._hear(False)
+
+    def interrupt(self, request: str) -> None:
+        """Asks the job to stop; an async one is cancelled where it waits."""
+        self.stop.ask(request)
+        self._hear(True)
+
+    def lose(self) -> None:
+        """Its lease is gone. It is interrupted once, however often that is noticed: it may be cleaning up."""
+        self.stop.ask("lost")
+        if self._lost_at is None and self.heard is not None:
+            self._lost_at = monotonic()
+            self._hear(True)
+
+    def cancel(self) -> None:
+        """A user wants it to end."""
+        if self._cancelled_at is None:
+            self._cancelled_at = monotonic()
+        if self.stop.request != "cancel":
+            self.interrupt("cancel")
+
+    def withdraw_pause(self) -> None:
+        """A resume came before the pause took effect."""
+        if self.stop.request == "pause":
+            self.stop.withdraw_pause()
+            self._hear(False)
+
+    def overdue(self, now: float, patience: float) -> Outcome | None:
+        """What a job that listens to nothing counts as, once it was given that many seconds; None until then."""
+        if self._lost_at is not None:  # as by a forced stop: what it comes to counts for nothing any more
+            return Stopped("lost") if now > self._lost_at + patience else None
+        if self._cancelled_at is not None and now > self._cancelled_at + patience:
+            return Stopped("cancel")
+        timeout = self.timeout
+        if timeout is not None and now > self.began + timeout + patience:
+            message = f"{TIMED_OUT}timeout of {timeout:g} s, and did not stop"
+            return Raised(JobError(type="TimeoutError", message=message))
+        return None
+
+    def _hear(self, is_urgent: bool) -> None:
+        if self.heard is not None:
+            self.heard(is_urgent)
+
+
+class Place(Protocol):
+    """Where jobs run: on the loop and in threads of this process, or in processes of their own."""
+
+    async def run(self, running: Running) -> Outcome:
+        """Runs a job to its outcome."""
+        ...
+
+    def end(self, running: Running) -> bool:
+        """Ends a job that does not listen, as its `verdict` says; false where nothing could end its code."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go of what is not needed any more."""
+        ...

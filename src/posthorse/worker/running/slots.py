@@ -1,0 +1,177 @@
+"""The slots: as many jobs at once as the runner may run, fed from a backlog of claimed ones.
+
+A job on the loop has an asyncio task and a context of its own: what it leaves behind, a late cancellation, context
+variables, whatever goes by the task, never meets another job. Jobs in threads and in processes never see the task that
+waits for them, so one task waits for one after the other. Whatever a job does, its slot ends with an outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from posthorse.clock import monotonic
+from posthorse.rules.lifecycle import Outcome, Raised, Stopped
+from posthorse.store.operations.claim import Claimed
+from posthorse.worker.failpoints import failpoint
+from posthorse.worker.running.evidence import evidence_of
+from posthorse.worker.running.running_job import Running
+
+log = logging.getLogger("posthorse.worker")
+
+MAX_TURN = 0.005
+"""Seconds after which the loop is let go on, however quick the jobs are that begin."""
+
+BEGINS_EAGERLY = sys.version_info >= (3, 12)
+"""Whether a job runs at once, up to where it waits, so that one that never waits costs no turn of the loop."""
+
+
+class Slots:
+    """Runs what is claimed."""
+
+    def __init__(
+        self,
+        concurrency: int,
+        *,
+        prepare: Callable[[Claimed], Running],
+        ended: Callable[[Running, Outcome], None],
+        freed: Callable[[], None],
+    ) -> None:
+        self.running: dict[str, Running] = {}
+        self.spoilt = 0
+        """How many slots are taken by code that goes on after its job was given up."""
+        self.backlog: deque[Claimed] = deque()
+        self._concurrency = concurrency
+        self._prepare = prepare
+        self._ended = ended
+        self._freed = freed
+        self._tasks: dict[Running, asyncio.Task[None] | None] = {}
+        """One for each slot that is taken, by what runs in it; None while a job runs up to where it first waits."""
+        self._is_open = True
+        self._is_filling = False
+        self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
+        """Each job gets a copy; nothing of a job's is in it."""
+
+    @property
+    def load(self) -> int:
+        """How many jobs are here, begun or not."""
+        return len(self.running) + len(self.backlog)
+
+    def add(self, claimed: Sequence[Claimed]) -> None:
+        """Takes claimed jobs and begins as many as may run at once."""
+        self.backlog.extend(claimed)
+        self._fill()
+
+    def close(self) -> list[tuple[str, int]]:
+        """Begins nothing more; answers with what was not begun (job, epoch)."""
+        self._is_open = False
+        return self.empty_backlog()
+
+    def empty_backlog(self) -> list[tuple[str, int]]:
+        """Takes out what was not begun (job, epoch)."""
+        unbegun = [(claimed.job, claimed.epoch) for claimed in self.backlog]
+        self.backlog.clear()
+        return unbegun
+
+    def abandon(self, running: Running, outcome: Outcome) -> None:
+        """Lets a job that cannot be ended count as ended."""
+        if self.release(running):
+            self._ended(running, outcome)
+
+    def release(self, running: Running) -> bool:
+        """Gives a job up: its slot stays taken until its code is through. False when it ended by itself before."""
+        if self.running.get(running.claimed.job) is not running:
+            return False
+        del self.running[running.claimed.job]
+        self.spoilt += 1
+        return True
+
+    def _fill(self) -> None:
+        """Begin as many jobs as may run at once."""
+        if self._is_filling or not self._has_next():
+            return
+        self._is_filling = True
+        if BEGINS_EAGERLY:  # outside of any task, so that no job runs on top of another
+            self._loop.call_soon(self._begin_all, context=self._context)
+        else:
+            self._begin_all()
+
+    def _begin_all(self) -> None:
+        turn_ends = monotonic() + MAX_TURN
+        try:
+            while self._has_next():
+                self._begin(self._take())
+                if BEGINS_EAGERLY and monotonic() >= turn_ends:
+                    break
+        finally:
+            self._is_filling = False
+        self._fill()
+
+    def _has_next(self) -> bool:
+        return bool(self.backlog) and self._is_open and len(self._tasks) < self._concurrency
+
+    def _take(self) -> Running:
+        """Take the next job out of the backlog."""
+        running = self._prepare(self.backlog.popleft())
+        self._supersede(running.claimed.job)
+        self.running[running.claimed.job] = running
+        failpoint("before_start")
+        return running
+
+    def _supersede(self, job: str) -> None:
+        """A job that was taken away may come back while its code goes on here: that run counts for nothing any more."""
+        earlier = self.running.get(job)
+        if earlier is not None:
+            log.warning(
+                "%s came back to where its code still goes on; that run counts for nothing any more", earlier.label
+            )
+            self.release(earlier)
+            earlier.lose()
+
+    def _begin(self, running: Running) -> None:
+        self._tasks[running] = None
+        body, name, context = self._run(running), running.claimed.job, self._context.copy()
+        if sys.version_info >= (3, 12):
+            task = asyncio.Task(body, loop=self._loop, name=name, context=context, eager_start=True)
+        else:
+            task = asyncio.Task(body, loop=self._loop, name=name, context=context)
+        if running in self._tasks:
+            self._tasks[running] = task
+
+    async def _run(self, running: Running) -> None:
+        self._end(running, await _outcome_of(running))
+        # Where no code of a job's ran in this task, it serves for the next of the same lane, too.
+        while not running.is_on_loop and self._has_next() and self.backlog[0].lane == running.claimed.lane:
+            running = self._take()
+            self._tasks[running] = asyncio.current_task()
+            self._end(running, await _outcome_of(running))
+        self._fill()
+
+    def _end(self, running: Running, outcome: Outcome) -> None:
+        del self._tasks[running]
+        running.heard = None
+        if self.running.get(running.claimed.job) is running:
+            del self.running[running.claimed.job]
+            self._ended(running, outcome)
+        else:
+            log.warning("%s ended after it was given up; how it ended was dropped", running.label)
+            self.spoilt -= 1
+            self._freed()
+
+
+async def _outcome_of(running: Running) -> Outcome:
+    """What a job came to: whatever escapes from where it runs is an error of this job, and of no other."""
+    try:
+        return await running.place.run(running)
+    except GeneratorExit:  # the loop was closed under it: nobody is left to be told
+        raise
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError) and running.stop.request is not None:
+            return Stopped(running.stop.request)
+        log.exception("%s could not be run to its end", running.label)
+        return Raised(evidence_of(error, error.__traceback__))

@@ -1,0 +1,47 @@
+"""Errors that a stop caused: whoever stops a whole group of processes also ends the programs that jobs started.
+
+A service manager or Ctrl-C signals all of them at once. A job then fails because its program died, and nothing
+is wrong with the job: it is released, as if it had been told to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Callable
+
+from posthorse.clock import monotonic
+from posthorse.rules.job import JobError
+from posthorse.rules.lifecycle import Raised
+from posthorse.worker.processes.signals import seconds_since_signal
+
+JUST_NOW = 5.0
+"""Seconds after a signal to this very process in which the announcement of a stop is waited for. Without one a job sent
+it, as a script with `kill 0` does to its whole group: then errors are the job's own."""
+
+PATIENCE, LOOK_INTERVAL = 0.5, 0.05
+"""Seconds for which the announcement of a stop is waited for when a program died as by one."""
+
+_DIED_BY_SIGNAL = re.compile(r"died with <Signals\.SIG(?:TERM|INT): \d+>|returned non-zero exit status (?:130|143)\b")
+"""As `subprocess.CalledProcessError` has it, for a program and for a shell around one."""
+
+
+async def was_caused_by_stop(outcome: Raised, is_stopping: Callable[[], bool]) -> bool:
+    """Return whether a job failed because this worker is being stopped, as far as that can be known."""
+    if outcome.gives_up is not None or outcome.wait is not None:
+        return False  # the job itself, or its options, said what follows
+    is_told = tells_of_signal(outcome.error)
+    until = monotonic() + (PATIENCE if is_told else 0)
+    while True:
+        since = seconds_since_signal()
+        if is_stopping() and (is_told or since < math.inf):
+            return True
+        if since >= JUST_NOW and monotonic() >= until:
+            return False
+        await asyncio.sleep(LOOK_INTERVAL)
+
+
+def tells_of_signal(error: JobError) -> bool:
+    """Return whether an error, or what caused it, is that a program died of SIGTERM or SIGINT."""
+    return bool(_DIED_BY_SIGNAL.search(f"{error.message}\n{error.traceback or ''}"))

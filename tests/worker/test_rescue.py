@@ -1,0 +1,97 @@
+"""What a runner held when it ended goes on, each job by what that end was to it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import uuid
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+import posthorse as ph
+from posthorse.maintenance import sweep
+from posthorse.rules.lifecycle import Outcome, Policy
+from posthorse.store.operations.read import workers
+from posthorse.store.operations.runners import Held, Runner, register
+from posthorse.store.operations.runs import claim_one
+from posthorse.store.store import Store
+from posthorse.worker.processes import rescue
+from posthorse.worker.processes.heartbeat import Pulse
+from posthorse.worker.processes.plan import LOST_LEASE, SPOILT
+from posthorse.worker.processes.runner_process import Child
+
+KILLED = -signal.SIGKILL
+LOSS, CRASH, NOTHING = (1, 0), (0, 1), (0, 0)
+"""Interruptions and crashes that a job has spent then."""
+
+
+def held_by_a_runner(app: ph.Posthorse, kinds: Sequence[str], *, is_given_up: bool) -> tuple[Child, list[ph.Job[None]]]:
+    """A runner, as its supervisor knows it, that holds a job of each of these kinds."""
+
+    @app.job
+    def plain() -> None: ...
+
+    @app.job
+    def apart() -> None: ...
+
+    runner = Runner(str(uuid.uuid4()), "w", "h", 1, "0", 10, (), ())
+    app.store.run(register(runner, lease=60_000_000))
+    jobs = [{"plain": plain, "apart": apart}[kind].enqueue() for kind in kinds]
+    for job in jobs:
+        assert app.store.run(claim_one(runner.id, job.id, early=True))
+    pulse = Pulse(runner.id, 60, running=lambda: len(jobs))
+    pulse.is_dead = is_given_up
+    known = SimpleNamespace(number=1, runner=runner.id, isolated=frozenset({"apart"}), max_crashes={}, pulse=pulse)
+    return cast("Child", known), jobs
+
+
+def bury(app: ph.Posthorse, child: Child, code: int, *, stops: bool = False) -> None:
+    async def main() -> None:
+        stop = asyncio.Event()
+        if stops:
+            stop.set()
+        await rescue.bury(app.store, child, code, max_losses=10, stop=stop)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("kinds", "code", "how", "spent"),
+    [
+        (["plain"], KILLED, {}, [CRASH]),
+        (["plain", "plain"], KILLED, {}, [LOSS, LOSS]),  # one of them did it: each is a suspect
+        (["plain", "apart"], KILLED, {}, [CRASH, LOSS]),  # its code ran in a process of its own
+        (["plain"], LOST_LEASE, {}, [LOSS]),
+        (["plain"], KILLED, {"is_given_up": True}, [LOSS]),  # killed by its supervisor, as its lease was lost
+        (["plain"], SPOILT, {}, [LOSS]),
+        (["plain", "plain", "apart"], KILLED, {"stops": True}, [NOTHING] * 3),
+    ],
+)
+def test_what_a_job_spends_by_the_end_of_its_runner(
+    app: ph.Posthorse, kinds: Sequence[str], code: int, how: Mapping[str, bool], spent: Sequence[tuple[int, int]]
+) -> None:
+    child, jobs = held_by_a_runner(app, kinds, is_given_up=how.get("is_given_up", False))
+    bury(app, child, code, stops=how.get("stops", False))
+    found = [job.status() for job in jobs]
+    assert [(status.interruptions, status.crashes) for status in found] == spent
+    assert {status.state for status in found} <= {ph.State.PENDING, ph.State.SCHEDULED}
+    assert app.store.read(workers()) == []
+
+
+def test_a_runner_stays_on_the_list_until_all_that_it_held_is_free(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the sweep would free them, and count as a loss what was a crash."""
+    child, _ = held_by_a_runner(app, ["plain", "plain"], is_given_up=False)
+    listed: list[list[str]] = []
+
+    async def watched(store: Store, held: Held, outcome: Outcome, policy: Policy) -> None:
+        listed.append([row.id for row in await store.aread(workers())])
+        await sweep.rescue(store, held, outcome, policy)
+
+    monkeypatch.setattr(rescue, "rescue", watched)
+    bury(app, child, KILLED)
+    assert listed == [[child.runner]] * 2
