@@ -38,8 +38,8 @@ def measure(jobs: int) -> None:
             threaded.enqueue().result()
             apart, here = _each(isolated, jobs), _each(threaded, jobs)
             child = isolated.enqueue().result()
-            warden = psutil.Process(child).ppid()
-            memory = {"the warden": warden, "the child, with this small application": child}
+            reaper = psutil.Process(child).ppid()
+            memory = {"the reaper": reaper, "the child, with this small application": child}
             print(f"first job in a cold child           {statistics.median(starts) * 1000:8.1f} ms")
             print(f"a job in a warm child               {apart * 1000:8.2f} ms")
             print(f"the same in a thread                {here * 1000:8.2f} ms")

@@ -54,7 +54,7 @@ def test_nothing_is_left_of_an_isolated_job_when_those_above_it_die(
     crash.wait_for_mark(job.id, "spawned")
     [runner] = worker.runners
     before = set(left())
-    assert len(before) >= 6  # supervisor, runner, warden, child and what it started
+    assert len(before) >= 6  # supervisor, runner, reaper, child and what it started
     if dies == "both":
         for process in (worker.supervisor, runner):
             send(process, signal.SIGSTOP)

@@ -16,8 +16,8 @@ from msgspec import structs
 
 import posthorse as ph
 from posthorse.worker.isolation import child_pool
-from posthorse.worker.isolation.child_process import Cell, open_cell
-from posthorse.worker.isolation.messages import Plan
+from posthorse.worker.isolation.child_process import ChildProcess, start_child
+from posthorse.worker.isolation.messages import ChildPlan
 from tests.marked import MARKER, living
 from tests.waiting import until, until_state
 from tests.worker import isolated_jobs as jobs
@@ -88,7 +88,7 @@ def test_a_child_that_died_while_it_was_idle_is_no_fault_of_the_next_job(app: ph
     with app.worker(concurrency=1):
         first = jobs.pid.enqueue().result(timeout=30)
         os.kill(first, signal.SIGKILL)
-        until(lambda: left() == [], what="the end of the child and its warden")
+        until(lambda: left() == [], what="the end of the child and its reaper")
         job = jobs.pid.enqueue()
         assert job.result(timeout=30) != first
     assert (job.status().attempt, job.status().crashes) == (1, 0)
@@ -142,11 +142,11 @@ def test_while_no_process_can_be_started_a_job_waits_and_loses_nothing(
 ) -> None:
     tries: list[int] = []
 
-    async def refused(plan: Plan, folder: str | None) -> Cell:
+    async def refused(plan: ChildPlan, folder: str | None) -> ChildProcess:
         tries.append(1)
         if len(tries) < 3:
             raise BlockingIOError("no more processes")
-        return await open_cell(plan, folder)
+        return await start_child(plan, folder)
 
     monkeypatch.setattr(child_pool, "open_cell", refused)
     with app.worker():

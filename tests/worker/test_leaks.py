@@ -47,7 +47,7 @@ def test_no_process_of_a_worker_repeats_the_address(postgres_project: Project, h
     words, environment = ((), {}) if how == "environment" else (("--url", project.url), {"POSTHORSE_URL": None})
     with project.working(*words, environment=environment) as worker:
         job = project.job("waits")
-        until(lambda: len(worker.family()) >= 4, what="supervisor, runner, warden and child")
+        until(lambda: len(worker.family()) >= 4, what="supervisor, runner, reaper and child")
         supervisor, *others = worker.family()
         assert ("canary" in told_to(supervisor)) is (how == "option")
         for process in others:

@@ -1,6 +1,6 @@
 """The child: a process in which isolated jobs run, one after the other.
 
-Started by a warden (`worker/processes/launch`); its plan is the first message on the channel. It
+Started by a reaper (`worker/processes/launch`); its plan is the first message on the channel. It
 opens the store itself and writes under the fence of each attempt, just as a runner does; only how a job came out goes
 through the runner. It listens in a thread of its own, so that it hears while a job blocks the loop.
 """
@@ -23,15 +23,15 @@ from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.finish import Attempt
 from posthorse.store.patience import wait_as, worker_waiting
 from posthorse.worker.checkpoints.journal import Journal
-from posthorse.worker.isolation.code_location import Origin
+from posthorse.worker.isolation.code_location import CodeLocation
 from posthorse.worker.isolation.locate import find_application
 from posthorse.worker.isolation.memory import held, limited
 from posthorse.worker.isolation.messages import (
-    Ask,
     Begin,
+    ChildPlan,
     Ended,
-    Plan,
     Ready,
+    StopRequest,
     ToRunner,
     Withdraw,
     next_to_child,
@@ -49,7 +49,7 @@ from posthorse.worker.stop import StopSignal
 log = logging.getLogger("posthorse.worker")
 
 
-class Turn:
+class JobInChild:
     """One job in this child: what `execution.run` needs to know of it."""
 
     def __init__(self, begin: Begin) -> None:
@@ -88,23 +88,23 @@ class Turn:
             self.task.cancel()
 
 
-class Child:
+class ChildMain:
     """Serves one runner."""
 
-    def __init__(self, plan: Plan, channel: socket.socket, told: BinaryIO) -> None:
+    def __init__(self, plan: ChildPlan, channel: socket.socket, told: BinaryIO) -> None:
         self._plan = plan
         self._channel = channel
         self._told = told
-        self._apps: dict[Origin, Posthorse] = {}
-        self._turn: Turn | None = None
-        self._turns: asyncio.Queue[Turn | None] = asyncio.Queue()
+        self._apps: dict[CodeLocation, Posthorse] = {}
+        self._turn: JobInChild | None = None
+        self._turns: asyncio.Queue[JobInChild | None] = asyncio.Queue()
         self._threads = Threads[FromThread](1)
 
     async def main(self) -> None:
         """Works until the runner lets go."""
         loop = asyncio.get_running_loop()
         try:
-            self._application(self._plan.origin, self._plan.kind)
+            self._application(self._plan.location, self._plan.kind)
         except PosthorseError as error:
             log.debug("each job will be told: %s", error)
         threading.Thread(target=self._listen, args=(loop,), name="posthorse-channel", daemon=True).start()
@@ -114,16 +114,16 @@ class Child:
         for app in self._apps.values():
             app.close()
 
-    async def _whatever_came_of(self, turn: Turn) -> Ended:
+    async def _whatever_came_of(self, turn: JobInChild) -> Ended:
         try:
             return await self._end_of(turn)
         except BaseException as error:
             log.exception("job %s could not be run to its end", turn.claimed.job)
             return Ended(Raised(evidence(error)), turn.stop.request, 0, held(), is_reusable=False)
 
-    async def _end_of(self, turn: Turn) -> Ended:
+    async def _end_of(self, turn: JobInChild) -> Ended:
         try:
-            app = self._application(turn.begin.origin, turn.begin.kind)
+            app = self._application(turn.begin.location, turn.begin.kind)
         except PosthorseError as error:
             return Ended(Unfit(str(error)), None, 0, 0, is_reusable=False)
         turn.prepare(app, self._plan.longest_transaction)
@@ -131,7 +131,7 @@ class Child:
         slices = 0 if turn.journal is None else turn.journal.slices_committed
         return Ended(outcome, turn.stop.request, slices, held(), is_reusable)
 
-    async def _outcome_of(self, turn: Turn, home: str) -> tuple[Outcome, bool]:
+    async def _outcome_of(self, turn: JobInChild, home: str) -> tuple[Outcome, bool]:
         try:
             with limited(turn.begin.max_memory):
                 turn.task = asyncio.create_task(run(turn, self._threads, home=home))
@@ -143,14 +143,14 @@ class Child:
         # Whoever met the end of the memory may have been in the midst of anything.
         return outcome, not (isinstance(outcome, Raised) and outcome.error.type == MemoryError.__name__)
 
-    def _application(self, origin: Origin, kind: str) -> Posthorse:
-        app = self._apps.get(origin)
+    def _application(self, location: CodeLocation, kind: str) -> Posthorse:
+        app = self._apps.get(location)
         if app is None or kind not in app.registry:
-            app = find_application(origin, kind)
+            app = find_application(location, kind)
             wait_as(worker_waiting(app.settings.store_timeout))
             if app.settings.url != self._plan.url:
                 app.use_url(self._plan.url)
-            self._apps[origin] = app
+            self._apps[location] = app
         return app
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -165,9 +165,9 @@ class Child:
         while (message := next_to_child(self._told)) is not None:
             match message:
                 case Begin():
-                    self._turn = Turn(message)
+                    self._turn = JobInChild(message)
                     loop.call_soon_threadsafe(self._turns.put_nowait, self._turn)
-                case Ask() if self._turn is not None:
+                case StopRequest() if self._turn is not None:
                     self._ask(loop, self._turn, message)
                 case Withdraw() if self._turn is not None:
                     self._turn.stop.withdraw_pause()
@@ -175,7 +175,7 @@ class Child:
                     pass
         loop.call_soon_threadsafe(self._turns.put_nowait, None)
 
-    def _ask(self, loop: asyncio.AbstractEventLoop, turn: Turn, asked: Ask) -> None:
+    def _ask(self, loop: asyncio.AbstractEventLoop, turn: JobInChild, asked: StopRequest) -> None:
         is_news = turn.stop.request != asked.request  # its checkpoint may have told it before: it is on its way out
         turn.stop.ask(asked.request)
         if asked.is_urgent and (is_news or asked.request == "shutdown"):
@@ -185,7 +185,7 @@ class Child:
         try:
             self._channel.sendall(packed(message))
         except OSError:
-            os._exit(1)  # the runner is gone, and the warden is about to end this process
+            os._exit(1)  # the runner is gone, and the reaper is about to end this process
 
 
 def main(descriptor: int) -> None:
@@ -193,18 +193,18 @@ def main(descriptor: int) -> None:
     channel = inherited_socket(descriptor)
     told = cast("BinaryIO", channel.makefile("rb"))
     plan = next_to_child(told)
-    if not isinstance(plan, Plan):
+    if not isinstance(plan, ChildPlan):
         sys.exit(1)  # the runner is gone
     import_before_the_project(plan.backend)
     sys.path[:], sys.argv[:] = plan.path, plan.arguments
     # Its runner decides when a child stops.
     signals.stay()
     configure_logging(plan.log_level)
-    _run(Child(plan, channel, told))
+    _run(ChildMain(plan, channel, told))
     end_gracefully(0)
 
 
-def _run(child: Child) -> None:
+def _run(child: ChildMain) -> None:
     loop = new_loop()
     asyncio.set_event_loop(loop)
     run_to_end(loop, child.main())

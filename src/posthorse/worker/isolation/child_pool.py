@@ -15,10 +15,10 @@ import msgspec
 from posthorse.clock import monotonic
 from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Stopped, Unfit
 from posthorse.store.store import Store
-from posthorse.worker.isolation.child_process import Cell, open_cell
-from posthorse.worker.isolation.code_location import NotFound, Origin, origin_of
+from posthorse.worker.isolation.child_process import ChildProcess, start_child
+from posthorse.worker.isolation.code_location import CodeLocation, NotFound, location_of
 from posthorse.worker.isolation.exit_status import outcome_of, status_in_words
-from posthorse.worker.isolation.messages import Begin, Ended, Garbled, Plan
+from posthorse.worker.isolation.messages import Begin, ChildPlan, Ended, Garbled
 from posthorse.worker.processes.launch import STARTED_IN
 from posthorse.worker.processes.signals import seconds_since_signal
 from posthorse.worker.running.preflight import kept_out
@@ -39,7 +39,7 @@ LAST_WORDS = 0.5
 GARBLED = "it wrote into the channel of its process, which is Posthorse's alone; its process was killed"
 
 
-class Cells:
+class ChildPool:
     """Jobs in children of this process. `target` is the application of a runner; embedded workers have none."""
 
     def __init__(self, store: Store, runner: str, *, target: str | None, longest_transaction: float) -> None:
@@ -47,8 +47,8 @@ class Cells:
         self._runner = runner
         self._target = target
         self._longest_transaction = longest_transaction
-        self._idle: list[Cell] = []
-        self._busy: dict[Running, Cell] = {}
+        self._idle: list[ChildProcess] = []
+        self._busy: dict[Running, ChildProcess] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
     async def run(self, running: Running) -> Outcome:
@@ -58,19 +58,19 @@ class Cells:
         if running.asks_first and (instead := await kept_out(self._store, running)) is not None:
             return instead
         try:
-            origin = origin_of(running.kind, self._target)
-            cell = await self._cell(origin, running.kind.kind)
+            location = location_of(running.kind, self._target)
+            child = await self._child(location, running.kind.kind)
         except NotFound as error:
             return Unfit(str(error))
         except OSError as error:
             log.error("cannot start a child process: %s", error)
             return Lost(f"no process could be started for it: {error}")
-        self._busy[running] = cell
-        running.heard = lambda is_urgent: self._tell(running, cell, is_urgent)
+        self._busy[running] = child
+        running.heard = lambda is_urgent: self._tell(running, child, is_urgent)
         try:
-            return await self._run_in(cell, running, origin)
+            return await self._run_in(child, running, location)
         except BaseException:
-            cell.kill()
+            child.kill()
             raise
         finally:
             running.heard = None
@@ -78,46 +78,48 @@ class Cells:
 
     def end(self, running: Running) -> bool:
         """Kills the child of the job and everything below it."""
-        cell = self._busy.get(running)
-        if cell is not None:
-            cell.kill()
+        child = self._busy.get(running)
+        if child is not None:
+            child.kill()
         return True
 
     async def close(self) -> None:
         """Ends all children."""
-        for cell in self._busy.values():
-            cell.kill()
-        for cell in self._idle:
-            self._retire(cell)
+        for child in self._busy.values():
+            child.kill()
+        for child in self._idle:
+            self._retire(child)
         self._idle.clear()
-        await asyncio.gather(*self._ending, *(cell.fate for cell in self._busy.values()))
+        await asyncio.gather(*self._ending, *(child.exit_status for child in self._busy.values()))
 
-    async def _run_in(self, cell: Cell, running: Running, origin: Origin) -> Outcome:
-        if not await cell.is_ready():
-            fate = await cell.becomes_over()
+    async def _run_in(self, child: ChildProcess, running: Running, location: CodeLocation) -> Outcome:
+        if not await child.is_ready():
+            exit_status = await child.becomes_over()
             if seconds_since_signal() < JUST_NOW:  # as the whole group was, before the child could hear of it
                 return Stopped("shutdown")
             return self._as_asked(running) or Unfit(
-                f"its child process died at its start: {status_in_words(fate.status)}"
+                f"its child process died at its start: {status_in_words(exit_status.status)}"
             )
         if running.stop.request is not None:
-            self._keep(cell)
+            self._keep(child)
             return Stopped(running.stop.request)
         options = msgspec.structs.replace(running.kind.options, kill_after=running.kill_after)
         running.began = monotonic()
-        begin = Begin(running.claimed, self._runner, running.kind.kind, origin, running.timeout, options.max_memory)
-        ended = await cell.run(begin, kill_after=options.kill_after, max_memory=options.max_memory)
+        begin = Begin(running.claimed, self._runner, running.kind.kind, location, running.timeout, options.max_memory)
+        ended = await child.run(begin, kill_after=options.kill_after, max_memory=options.max_memory)
         if isinstance(ended, Garbled):
-            cell.kill()
-            await cell.becomes_over()
+            child.kill()
+            await child.becomes_over()
             running.slices_committed = None
             return self._as_asked(running) or Crashed(GARBLED, alone=True, is_contained=True)
         if ended is None:
-            fate = await cell.becomes_over()
+            exit_status = await child.becomes_over()
             running.slices_committed = None
-            return (self._as_asked(running) if fate.cause == "asked" else None) or outcome_of(fate, options)
-        if await cell.is_clean():
-            self._keep(cell, ended, options.max_memory)
+            return (self._as_asked(running) if exit_status.cause == "asked" else None) or outcome_of(
+                exit_status, options
+            )
+        if await child.is_clean():
+            self._keep(child, ended, options.max_memory)
         running.slices_committed = ended.slices
         if ended.request is not None:
             running.stop.ask(ended.request)
@@ -128,13 +130,13 @@ class Cells:
         request = running.stop.request
         return running.verdict or (None if request is None else Stopped(request))
 
-    async def _cell(self, origin: Origin, kind: str) -> Cell:
+    async def _child(self, location: CodeLocation, kind: str) -> ChildProcess:
         while self._idle:
-            cell = self._idle.pop()
-            if not cell.is_over:
-                return cell
-        plan = Plan(
-            origin=origin,
+            child = self._idle.pop()
+            if not child.is_over:
+                return child
+        plan = ChildPlan(
+            location=location,
             kind=kind,
             url=self._store.url,
             path=sys.path,
@@ -143,35 +145,35 @@ class Cells:
             log_level=logging.getLogger().getEffectiveLevel(),
             backend=type(self._store.backend).__module__,
         )
-        return await open_cell(plan, None if self._target is None else STARTED_IN)
+        return await start_child(plan, None if self._target is None else STARTED_IN)
 
-    def _tell(self, running: Running, cell: Cell, is_urgent: bool) -> None:
+    def _tell(self, running: Running, child: ChildProcess, is_urgent: bool) -> None:
         request = running.stop.request
         if request is None:
-            cell.withdraw()
+            child.withdraw()
         elif request == "lost":
-            cell.kill()
+            child.kill()
         else:
-            cell.ask(request, is_urgent=is_urgent)
+            child.ask(request, is_urgent=is_urgent)
             if request == "shutdown" and is_urgent:
-                asyncio.get_running_loop().call_later(LAST_WORDS, self._end_if_busy, running, cell)
+                asyncio.get_running_loop().call_later(LAST_WORDS, self._end_if_busy, running, child)
 
-    def _end_if_busy(self, running: Running, cell: Cell) -> None:
-        if self._busy.get(running) is cell:
-            cell.kill()
+    def _end_if_busy(self, running: Running, child: ChildProcess) -> None:
+        if self._busy.get(running) is child:
+            child.kill()
 
-    def _keep(self, cell: Cell, ended: Ended | None = None, max_memory: int | None = None) -> None:
+    def _keep(self, child: ChildProcess, ended: Ended | None = None, max_memory: int | None = None) -> None:
         """Keeps a child for the next job, or lets it end."""
         if ended is not None:
-            cell.memory_at_first = cell.memory_at_first or ended.memory
-            most = max_memory or cell.memory_at_first + MAX_GROWTH
-            if not ended.is_reusable or ended.memory > most or cell.jobs >= MAX_JOBS:
-                return self._retire(cell)
-        if monotonic() - cell.born > MAX_LIFE:
-            return self._retire(cell)
-        return self._idle.append(cell)
+            child.memory_at_first = child.memory_at_first or ended.memory
+            most = max_memory or child.memory_at_first + MAX_GROWTH
+            if not ended.is_reusable or ended.memory > most or child.jobs >= MAX_JOBS:
+                return self._retire(child)
+        if monotonic() - child.born > MAX_LIFE:
+            return self._retire(child)
+        return self._idle.append(child)
 
-    def _retire(self, cell: Cell) -> None:
-        task = asyncio.get_running_loop().create_task(cell.end())
+    def _retire(self, child: ChildProcess) -> None:
+        task = asyncio.get_running_loop().create_task(child.end())
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)

@@ -1,4 +1,4 @@
-"""A cell: one child and its warden, as the runner holds them. Runs one job at a time, and ends when it is to."""
+"""A cell: one child and its reaper, as the runner holds them. Runs one job at a time, and ends when it is to."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 
 from posthorse.clock import monotonic
 from posthorse.worker.isolation import reaper
-from posthorse.worker.isolation.exit_status import UNKNOWN, Fate, parse
+from posthorse.worker.isolation.exit_status import UNKNOWN, ExitStatus, parse
 from posthorse.worker.isolation.messages import (
-    Ask,
     Begin,
+    ChildPlan,
     Ended,
     Garbled,
-    Plan,
     Ready,
+    StopRequest,
     ToChild,
     Withdraw,
     next_to_runner,
@@ -38,17 +38,17 @@ log = logging.getLogger("posthorse.worker")
 _Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class Cell:
-    """Made by `open_cell`."""
+class ChildProcess:
+    """Made by `start_child`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], leash: _Stream, channel: _Stream) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], control: _Stream, channel: _Stream) -> None:
         self.born = monotonic()
         self.jobs = 0
         self.memory_at_first = 0
         """Bytes that the child held after its first job."""
-        self.fate: asyncio.Future[Fate] = asyncio.get_running_loop().create_future()
-        self._warden = process
-        self._from_warden, self._to_warden = leash
+        self.exit_status: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
+        self._reaper = process
+        self._from_reaper, self._to_reaper = control
         self._from_child, self._to_child = channel
         self._child = 0
         self._answer: asyncio.Future[bool] | None = None
@@ -57,9 +57,9 @@ class Cell:
     @property
     def is_over(self) -> bool:
         """True when nothing of it lives."""
-        return self.fate.done()
+        return self.exit_status.done()
 
-    def tell(self, plan: Plan) -> None:
+    def tell(self, plan: ChildPlan) -> None:
         """Tells the child at its start what it is there for."""
         self._send(plan)
 
@@ -76,14 +76,14 @@ class Cell:
         """Run a job; None when the child ended before it told how the job did."""
         self.jobs += 1
         if kill_after or max_memory:
-            self._tell_warden(b"limit %.3f %d\n" % (kill_after or 0, max_memory or 0))
+            self._tell_reaper(b"limit %.3f %d\n" % (kill_after or 0, max_memory or 0))
         self._send(begin)
         message = await next_to_runner(self._from_child)
         return None if isinstance(message, Ready) else message
 
     def ask(self, request: str, *, is_urgent: bool) -> None:
         """Asks the job to stop."""
-        self._send(Ask(request, is_urgent))
+        self._send(StopRequest(request, is_urgent))
 
     def withdraw(self) -> None:
         """Takes a pause back."""
@@ -93,21 +93,21 @@ class Cell:
         """True when no process is below the child; otherwise they are killed, and the child with them."""
         if not self.is_over:
             self._answer = asyncio.get_running_loop().create_future()
-            self._tell_warden(b"check\n")
+            self._tell_reaper(b"check\n")
             if await self._answer:
                 return True
         return False
 
-    async def becomes_over(self) -> Fate:
+    async def becomes_over(self) -> ExitStatus:
         """Waits for the end of a child that is not heard of any more, and hastens it."""
         if not self.is_over:
-            await asyncio.wait({self.fate}, timeout=END_WITHIN)
+            await asyncio.wait({self.exit_status}, timeout=END_WITHIN)
             self.kill()
-        return await self.fate
+        return await self.exit_status
 
     def kill(self) -> None:
         """Ends the child and everything below it, now."""
-        self._tell_warden(b"kill\n")
+        self._tell_reaper(b"kill\n")
 
     async def end(self) -> None:
         """Lets the child end by itself, and kills it when it does not."""
@@ -115,27 +115,27 @@ class Cell:
         await self.becomes_over()
 
     async def _listen(self) -> None:
-        """Hears the warden until it ends, and buries it."""
-        fate = UNKNOWN
+        """Hears the reaper until it ends, and buries it."""
+        exit_status = UNKNOWN
         with suppress(OSError, ValueError):
-            while line := await self._from_warden.readline():
+            while line := await self._from_reaper.readline():
                 if line.startswith(b"ended"):
-                    fate = parse(line)
+                    exit_status = parse(line)
                 else:
                     self._be_answered(True)
-        self._bury(fate)
+        self._bury(exit_status)
 
-    def _bury(self, fate: Fate) -> None:
-        self._warden.wait()  # its leash has ended, so it has
-        if fate is UNKNOWN and self._child:
-            # The child dies with its warden, by the kernel; what it started may live on in its group.
+    def _bury(self, exit_status: ExitStatus) -> None:
+        self._reaper.wait()  # its control pipe has ended, so it has
+        if exit_status is UNKNOWN and self._child:
+            # The child dies with its reaper, by the kernel; what it started may live on in its group.
             with suppress(OSError):
                 os.killpg(self._child, signal.SIGKILL)
-        if fate.left:
-            log.error("%d processes below a job's could not be killed; they live on", fate.left)
-        self._to_warden.close()
+        if exit_status.left:
+            log.error("%d processes below a job's could not be killed; they live on", exit_status.left)
+        self._to_reaper.close()
         self._to_child.close()
-        self.fate.set_result(fate)
+        self.exit_status.set_result(exit_status)
         self._be_answered(False)
 
     def _be_answered(self, is_clean: bool) -> None:
@@ -146,37 +146,37 @@ class Cell:
         if not self._to_child.is_closing():
             self._to_child.write(packed(message))
 
-    def _tell_warden(self, words: bytes) -> None:
-        if not self._to_warden.is_closing():
-            self._to_warden.write(words)
+    def _tell_reaper(self, words: bytes) -> None:
+        if not self._to_reaper.is_closing():
+            self._to_reaper.write(words)
 
 
-async def open_cell(plan: Plan, folder: str | None) -> Cell:
-    """Starts a warden, which starts the child, in that folder or the current one. Raises OSError."""
-    leash, warden_end = socket_pair()
+async def start_child(plan: ChildPlan, folder: str | None) -> ChildProcess:
+    """Starts a reaper, which starts the child, in that folder or the current one. Raises OSError."""
+    control, reaper_end = socket_pair()
     channel, child_end = socket_pair()
-    with warden_end, child_end:
+    with reaper_end, child_end:
         try:
-            process = _start(warden_end.fileno(), child_end.fileno(), folder)
+            process = _start(reaper_end.fileno(), child_end.fileno(), folder)
         except OSError:
-            leash.close()
+            control.close()
             channel.close()
             raise
-    cell = Cell(
+    child = ChildProcess(
         process,
-        await asyncio.open_unix_connection(sock=leash),
+        await asyncio.open_unix_connection(sock=control),
         await asyncio.open_unix_connection(sock=channel),
     )
-    cell.tell(plan)
-    return cell
+    child.tell(plan)
+    return child
 
 
-def _start(leash: int, channel: int, folder: str | None) -> subprocess.Popen[bytes]:
-    keeper = [sys.executable, "-I", "-S", str(Path(reaper.__file__)), str(os.getpid()), str(leash), str(channel)]
+def _start(control: int, channel: int, folder: str | None) -> subprocess.Popen[bytes]:
+    keeper = [sys.executable, "-I", "-S", str(Path(reaper.__file__)), str(os.getpid()), str(control), str(channel)]
     return subprocess.Popen(
         [*keeper, *command(CHILD, channel)],
-        pass_fds=(leash, channel),
+        pass_fds=(control, channel),
         stdin=subprocess.DEVNULL,
-        start_new_session=True,  # out of the group that a supervisor kills: the warden has its own work to do then
+        start_new_session=True,  # out of the group that a supervisor kills: the reaper has its own work to do then
         cwd=folder,
     )

@@ -21,7 +21,7 @@ class NotFound(PosthorseError):
     """A child could not find the code of a kind."""
 
 
-class Origin(msgspec.Struct, frozen=True):
+class CodeLocation(msgspec.Struct, frozen=True):
     """One of: an application (`module:attribute`), the path of a script, or a module."""
 
     target: str | None = None
@@ -29,10 +29,10 @@ class Origin(msgspec.Struct, frozen=True):
     module: str = ""
 
 
-def origin_of(registered: Registered, target: str | None) -> Origin:
+def location_of(registered: Registered, target: str | None) -> CodeLocation:
     """Where a child finds this kind. Raises NotFound for code that has no name in another process."""
     if target is not None:
-        return Origin(target)
+        return CodeLocation(target)
     function = registered.function
     if "<locals>" in function.__qualname__:
         raise NotFound(
@@ -40,18 +40,18 @@ def origin_of(registered: Registered, target: str | None) -> Origin:
             'isolation="process" cannot find it: a child process imports modules; declare it at the top of a module'
         )
     if function.__module__ != MAIN:
-        return Origin(module=function.__module__)
+        return CodeLocation(module=function.__module__)
     main = sys.modules[MAIN]
     spec = getattr(main, "__spec__", None)
     if spec is not None:  # python -m package.module
-        return Origin(module=spec.name)
+        return CodeLocation(module=spec.name)
     script = getattr(main, "__file__", None)
     if script is None:
         raise NotFound(
             f"{registered.kind!r} was typed in and stands in no file, so no child process can import it for its "
             'isolation="process"; move it into a module'
         )
-    return Origin(script=script)
+    return CodeLocation(script=script)
 
 
 class _Import:

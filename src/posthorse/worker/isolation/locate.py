@@ -13,24 +13,26 @@ from posthorse.app.client import Posthorse
 from posthorse.app.loading import load_application
 from posthorse.app.logs import keep_loggers
 from posthorse.errors import PosthorseError
-from posthorse.worker.isolation.code_location import MAIN, MAIN_OF_A_CHILD, NotFound, Origin, refuse_workers
+from posthorse.worker.isolation.code_location import MAIN, MAIN_OF_A_CHILD, CodeLocation, NotFound, refuse_workers
 
 
-def find_application(origin: Origin, kind: str) -> Posthorse:
+def find_application(location: CodeLocation, kind: str) -> Posthorse:
     """The application that holds the kind. Raises NotFound, InvalidSettings."""
-    if origin.target is not None:
-        app = load_application(origin.target)
+    if location.target is not None:
+        app = load_application(location.target)
         if kind in app.registry:
             return app
-        raise NotFound(f"{origin.target} has no kind {kind!r} in a child process, as its runner has")
+        raise NotFound(f"{location.target} has no kind {kind!r} in a child process, as its runner has")
     refuse_workers(True)
     try:
-        module = _run_script(origin.script) if origin.script is not None else importlib.import_module(origin.module)
+        module = (
+            _run_script(location.script) if location.script is not None else importlib.import_module(location.module)
+        )
     except PosthorseError:
         raise
     except (Exception, SystemExit) as error:  # a module may do anything while it is imported
         what = "".join(traceback.format_exception_only(error)).strip()
-        raise NotFound(f"{origin.script or origin.module} cannot be imported by a child process: {what}") from error
+        raise NotFound(f"{location.script or location.module} cannot be imported by a child process: {what}") from error
     finally:
         refuse_workers(False)
         keep_loggers()
@@ -38,7 +40,7 @@ def find_application(origin: Origin, kind: str) -> Posthorse:
         if kind in app.registry:
             return app
     raise NotFound(
-        f"a child process imported {origin.script or origin.module} and found no application that has the kind "
+        f"a child process imported {location.script or location.module} and found no application that has the kind "
         f"{kind!r} in any module; keep the application in a module's variable"
     )
 

@@ -9,17 +9,17 @@ import msgspec
 
 from posthorse.rules.lifecycle import Outcome
 from posthorse.store.operations.claim import Claimed
-from posthorse.worker.isolation.code_location import Origin
+from posthorse.worker.isolation.code_location import CodeLocation
 
 _MARK, _LENGTH = b"\x93ph1", 4
 LONGEST = 64_000_000
 """Bytes of a message. A job can write into any descriptor of its process: what looks otherwise is not of the child."""
 
 
-class Plan(msgspec.Struct, frozen=True, tag=True):
+class ChildPlan(msgspec.Struct, frozen=True, tag=True):
     """What a child is told at its start: the first message. Never on a command line, which everybody can read."""
 
-    origin: Origin
+    location: CodeLocation
     kind: str
     url: str
     path: list[str]
@@ -38,12 +38,12 @@ class Begin(msgspec.Struct, frozen=True, tag=True):
     runner: str
     """Who claimed it."""
     kind: str
-    origin: Origin
+    location: CodeLocation
     timeout: float | None
     max_memory: int | None
 
 
-class Ask(msgspec.Struct, frozen=True, tag=True):
+class StopRequest(msgspec.Struct, frozen=True, tag=True):
     """The job is to stop: at its next checkpoint, or where it waits."""
 
     request: str
@@ -77,7 +77,7 @@ class Garbled(msgspec.Struct, frozen=True):
     """Somebody else has written into the channel: nothing that comes is to be believed."""
 
 
-ToChild = Plan | Begin | Ask | Withdraw
+ToChild = ChildPlan | Begin | StopRequest | Withdraw
 ToRunner = Ready | Ended
 
 _encode = msgspec.msgpack.Encoder().encode

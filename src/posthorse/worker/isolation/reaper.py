@@ -1,12 +1,12 @@
-"""The warden: stands between a runner and one child, and sees to it that nothing the child started outlives it.
+"""The reaper: stands between a runner and one child, and sees to it that nothing the child started outlives it.
 
 Run by its path with `python -I -S`, so it imports the standard library alone and stays small. It adopts what loses
 its parent below it (Linux: PR_SET_CHILD_SUBREAPER), so whatever the child's code does to get away, sessions and
-double forks included, stays below the warden. When the child ends, when the runner says so or dies, and when a limit
-is passed, everything below is stopped, killed and reaped; then the warden tells what became of the child, and ends.
+double forks included, stays below the reaper. When the child ends, when the runner says so or dies, and when a limit
+is passed, everything below is stopped, killed and reaped; then the reaper tells what became of the child, and ends.
 
-It hears on its leash, one line each: `limit SECONDS BYTES` (0 for none), `check`, `kill`. It says `clean` when a check
-finds the child alone; what else a check finds dies, the child with it. Its last line is
+Its control pipe brings it lines: `limit SECONDS BYTES` (0 for none), `check`, `kill`. It writes `clean` when a
+check finds the child alone; what else a check finds dies, the child with it. Its last line is
 `ended STATUS CAUSE BYTES LEFT`: the child's wait status; itself, left, asked, orphaned, time or memory; what was held
 when memory was the cause; and how many processes could not be killed.
 
@@ -37,12 +37,12 @@ LIKELIER_VICTIM = "300"
 """Added to what the kernel counts against the child when memory runs out: the runner is to be spared."""
 
 
-class Warden:
+class Reaper:
     """Keeps one child."""
 
-    def __init__(self, runner: int, leash: int, child: int, wake: int) -> None:
+    def __init__(self, runner: int, control: int, child: int, wake: int) -> None:
         self._runner = runner
-        self._leash = leash
+        self._control = control
         self._child = child
         self._wake = wake
         self._status: int | None = None
@@ -58,11 +58,11 @@ class Warden:
         left = self._end_everything()
         status = -1 if self._status is None else self._status
         with suppress(OSError):
-            os.write(self._leash, b"ended %d %s %d %d\n" % (status, cause.encode(), self._held, left))
+            os.write(self._control, b"ended %d %s %d %d\n" % (status, cause.encode(), self._held, left))
 
     def _watch(self) -> str:
         while True:
-            readable, _, _ = select.select([self._leash, self._wake], [], [], self._until_next_look())
+            readable, _, _ = select.select([self._control, self._wake], [], [], self._until_next_look())
             if self._wake in readable:
                 os.read(self._wake, 4096)
             self._reap()
@@ -70,7 +70,7 @@ class Warden:
                 return "itself"
             if os.getppid() != self._runner:
                 return "orphaned"
-            if self._leash in readable and (cause := self._obey()):
+            if self._control in readable and (cause := self._obey()):
                 return cause
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 return "time"
@@ -86,7 +86,7 @@ class Warden:
     def _obey(self) -> str | None:
         """Does as it is told; answers with the cause of the end, if this is the end."""
         try:
-            heard = os.read(self._leash, 4096)
+            heard = os.read(self._control, 4096)
         except OSError:
             heard = b""
         if not heard:
@@ -104,7 +104,7 @@ class Warden:
                 self._deadline, self._memory = None, 0
                 if self._has_company():
                     return "left"
-                os.write(self._leash, b"clean\n")
+                os.write(self._control, b"clean\n")
         return None
 
     # ── what is below ────────────────────────────────────────────────────────────────────────────────
@@ -181,35 +181,35 @@ class Warden:
                 self._status = status
 
 
-def main(runner: int, leash: int, channel: int, command: list[str]) -> None:
+def main(runner: int, control: int, channel: int, command: list[str]) -> None:
     """Starts the child and keeps it."""
-    os.set_inheritable(leash, False)
+    os.set_inheritable(control, False)
     wake, signalled = os.pipe()
     os.set_blocking(wake, False)
     os.set_blocking(signalled, False)
-    # Not ignored, which the child and all below it would inherit. Only the leash ends a warden.
+    # Not ignored, which the child and all below it would inherit. Only the control pipe ends a reaper.
     for number in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _wake_up)
     signal.set_wakeup_fd(signalled, warn_on_full_buffer=False)
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     _prctl(PR_SET_PDEATHSIG, signal.SIGUSR1)
-    warden = os.getpid()
+    reaper = os.getpid()
     child = os.fork()
     if child == 0:
-        _become(command, warden)
+        _become(command, reaper)
     os.close(channel)
-    Warden(runner, leash, child, wake).keep()
+    Reaper(runner, control, child, wake).keep()
     os._exit(0)
 
 
-def _become(command: list[str], warden: int) -> None:
-    """The child, before its own program starts: in a session of its own, and dead as soon as its warden is."""
+def _become(command: list[str], reaper: int) -> None:
+    """The child, before its own program starts: in a session of its own, and dead as soon as its reaper is."""
     try:
         os.setsid()
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
             file.write(LIKELIER_VICTIM)
-        if os.getppid() == warden:
+        if os.getppid() == reaper:
             os.execv(command[0], command)
     finally:
         os._exit(127)

@@ -25,7 +25,7 @@ from posthorse.worker.claiming.claiming import Claiming, Suspects
 from posthorse.worker.claiming.one_job import OneJob
 from posthorse.worker.claiming.prefetch import Prefetch
 from posthorse.worker.failpoints import failpoint
-from posthorse.worker.isolation.child_pool import Cells
+from posthorse.worker.isolation.child_pool import ChildPool
 from posthorse.worker.running.completer import Outbox
 from posthorse.worker.running.in_process import Here
 from posthorse.worker.running.request_poller import LISTEN_INTERVAL, Ears
@@ -71,7 +71,7 @@ class Loop:
         self._prefetch = Prefetch(runner.concurrency)
         longest = settings.lease / 3
         self._here = Here(store, runner.id, concurrency=runner.concurrency, longest_transaction=longest)
-        self._cells = Cells(store, runner.id, target=target, longest_transaction=longest)
+        self._children = ChildPool(store, runner.id, target=target, longest_transaction=longest)
         self._slots = Slots(
             runner.concurrency, prepare=self._prepare, ended=self._ended, freed=self._wake_if_there_is_room
         )
@@ -122,7 +122,7 @@ class Loop:
                 await self._outbox.close()
                 await handing_in
                 await self._here.close()
-                await self._cells.close()
+                await self._children.close()
 
     def stop(self) -> None:
         """No more claims; jobs with checkpoints stop at the next, the others run to their end or the grace."""
@@ -217,7 +217,7 @@ class Loop:
     def _prepare(self, claimed: Claimed) -> Running:
         lane = self._claiming.lane(claimed)
         kind = self._registry[lane.kind]
-        place = self._cells if kind.is_isolated else self._here
+        place = self._children if kind.is_isolated else self._here
         running = Running(claimed, lane, kind, place, self._claiming.settings(lane.queue))
         running.gates = self._claiming.gates(claimed)
         if self._tells_all:
