@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from posthorse.cli.bench_measures import running_worker
-from posthorse.worker.processes.control_pipe import Tether
+from posthorse.worker.processes.control_pipe import ControlPipe
 from posthorse.worker.processes.launch import inherited_socket, socket_pair
 from tests.waiting import until
 from tests.worker.project import Project
@@ -166,10 +166,10 @@ def test_sockets_between_processes_block_whatever_the_application_sets() -> None
             assert end.gettimeout() is None
             assert not is_non_blocking(end)
         assert not theirs.get_inheritable()
-    tether, end = Tether.pair()
+    control_pipe, end = ControlPipe.pair()
     with end:
         assert not is_non_blocking(end)
-        tether.close()
+        control_pipe.close()
 
 
 def is_non_blocking(end: socket.socket) -> bool:

@@ -7,24 +7,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from posthorse.worker.processes.control_pipe import Tether
-from posthorse.worker.processes.runner import RunnerProcess
+from posthorse.worker.processes.control_pipe import ControlPipe
+from posthorse.worker.processes.runner import RunnerMain
 
-Ends = tuple[Tether, Tether]
+Ends = tuple[ControlPipe, ControlPipe]
 
 
 @pytest.fixture
 def ends() -> Iterator[Ends]:
-    supervisor, socket = Tether.pair()
-    runner = Tether(socket)
+    supervisor, socket = ControlPipe.pair()
+    runner = ControlPipe(socket)
     yield supervisor, runner
     supervisor.close()
     runner.close()
 
 
-def frozen_since_its_lease_ended(tether: Tether) -> RunnerProcess:
-    process = object.__new__(RunnerProcess)
-    process._tether = tether
+def frozen_since_its_lease_ended(control_pipe: ControlPipe) -> RunnerMain:
+    process = object.__new__(RunnerMain)
+    process._control_pipe = control_pipe
     process._until = time.monotonic() - 60
     process._is_taken_away = False
     return process

@@ -20,15 +20,17 @@ from posthorse.store.operations.runs import claim_one
 from posthorse.store.store import Store
 from posthorse.worker.processes import rescue
 from posthorse.worker.processes.heartbeat import Pulse
-from posthorse.worker.processes.plan import LOST_LEASE, SPOILT
-from posthorse.worker.processes.runner_process import Child
+from posthorse.worker.processes.plan import LOST_LEASE, UNENDING_CODE
+from posthorse.worker.processes.runner_process import RunnerProcess
 
 KILLED = -signal.SIGKILL
 LOSS, CRASH, NOTHING = (1, 0), (0, 1), (0, 0)
 """Interruptions and crashes that a job has spent then."""
 
 
-def held_by_a_runner(app: ph.Posthorse, kinds: Sequence[str], *, is_given_up: bool) -> tuple[Child, list[ph.Job[None]]]:
+def held_by_a_runner(
+    app: ph.Posthorse, kinds: Sequence[str], *, is_given_up: bool
+) -> tuple[RunnerProcess, list[ph.Job[None]]]:
     """A runner, as its supervisor knows it, that holds a job of each of these kinds."""
 
     @app.job
@@ -45,10 +47,10 @@ def held_by_a_runner(app: ph.Posthorse, kinds: Sequence[str], *, is_given_up: bo
     pulse = Pulse(runner.id, 60, running=lambda: len(jobs))
     pulse.is_dead = is_given_up
     known = SimpleNamespace(number=1, runner=runner.id, isolated=frozenset({"apart"}), max_crashes={}, pulse=pulse)
-    return cast("Child", known), jobs
+    return cast("RunnerProcess", known), jobs
 
 
-def bury(app: ph.Posthorse, child: Child, code: int, *, stops: bool = False) -> None:
+def bury(app: ph.Posthorse, child: RunnerProcess, code: int, *, stops: bool = False) -> None:
     async def main() -> None:
         stop = asyncio.Event()
         if stops:
@@ -66,7 +68,7 @@ def bury(app: ph.Posthorse, child: Child, code: int, *, stops: bool = False) -> 
         (["plain", "apart"], KILLED, {}, [CRASH, LOSS]),  # its code ran in a process of its own
         (["plain"], LOST_LEASE, {}, [LOSS]),
         (["plain"], KILLED, {"is_given_up": True}, [LOSS]),  # killed by its supervisor, as its lease was lost
-        (["plain"], SPOILT, {}, [LOSS]),
+        (["plain"], UNENDING_CODE, {}, [LOSS]),
         (["plain", "plain", "apart"], KILLED, {"stops": True}, [NOTHING] * 3),
     ],
 )

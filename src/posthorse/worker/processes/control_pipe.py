@@ -1,4 +1,4 @@
-"""The tether between a supervisor and a runner: a socket that carries small messages, and whose end is death.
+"""The control pipe between a supervisor and a runner: a socket that carries small messages, and whose end is death.
 
 Messages are JSON, one a line. Both sides know at once when the other is gone.
 """
@@ -19,7 +19,7 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Message).decode
 
 
-class Tether:
+class ControlPipe:
     """One end."""
 
     def __init__(self, end: socket.socket) -> None:
@@ -27,7 +27,7 @@ class Tether:
         self._pending = b""
 
     @classmethod
-    def pair(cls) -> tuple[Tether, socket.socket]:
+    def pair(cls) -> tuple[ControlPipe, socket.socket]:
         """The supervisor's end, and the socket to be inherited by the runner."""
         ours, theirs = socket_pair()
         ours.setblocking(False)  # a runner that does not listen must not hold up its supervisor

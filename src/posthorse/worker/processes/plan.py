@@ -7,7 +7,7 @@ import msgspec
 UNUSABLE = 78
 """Exit code (EX_CONFIG of sysexits.h) of a runner that starting again cannot help."""
 
-MISFIT = 76
+SCHEMA_MISMATCH = 76
 """Exit code (EX_PROTOCOL) of a runner that met a schema which this version of Posthorse does not work with."""
 
 AWAY = 74
@@ -16,11 +16,11 @@ AWAY = 74
 LOST_LEASE = 75
 """Exit code (EX_TEMPFAIL) of a runner that could not renew its lease: its jobs may run elsewhere by now."""
 
-SPOILT = 69
+UNENDING_CODE = 69
 """Exit code (EX_UNAVAILABLE) of a runner in which code goes on that nothing can end; another is to take its place."""
 
 
-class Assignment(msgspec.Struct, frozen=True):
+class WorkerPlan(msgspec.Struct, frozen=True):
     """What a worker is told to do: the same for all its runners."""
 
     target: str
@@ -40,10 +40,10 @@ class Assignment(msgspec.Struct, frozen=True):
         return f"Assignment({self.target!r})"  # an address may hold a password
 
 
-class Plan(msgspec.Struct, frozen=True):
+class RunnerPlan(msgspec.Struct, frozen=True):
     """What one incarnation of a runner is."""
 
-    assignment: Assignment
+    assignment: WorkerPlan
     runner: str
     worker: str
     parent: int

@@ -11,14 +11,14 @@ from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Policy, Stopped
 from posthorse.store.operations.runners import held_by, retire
 from posthorse.store.store import Store
 from posthorse.worker.failpoints import failpoint
-from posthorse.worker.processes.plan import LOST_LEASE, SPOILT
+from posthorse.worker.processes.plan import LOST_LEASE, UNENDING_CODE
 from posthorse.worker.processes.process import described
-from posthorse.worker.processes.runner_process import Child
+from posthorse.worker.processes.runner_process import RunnerProcess
 
 log = logging.getLogger("posthorse.worker")
 
 
-async def bury(store: Store, child: Child, code: int, *, max_losses: int, stop: asyncio.Event) -> None:
+async def bury(store: Store, child: RunnerProcess, code: int, *, max_losses: int, stop: asyncio.Event) -> None:
     """Frees what a runner held, and takes it off the list after: until then the sweep leaves its jobs alone.
 
     `stop` is set when the worker is to stop: then its end counts against no job.
@@ -43,10 +43,10 @@ async def bury(store: Store, child: Child, code: int, *, max_losses: int, stop: 
         log.exception("could not free the jobs of runner %d; the sweep will", child.number)
 
 
-def _end_of(child: Child, code: int, *, is_suspect: bool, alone: bool) -> Outcome:
+def _end_of(child: RunnerProcess, code: int, *, is_suspect: bool, alone: bool) -> Outcome:
     """What the end of a runner was to one of its jobs: nothing that counts when we ended it ourselves, else a crash."""
     if code == LOST_LEASE or (child.pulse is not None and child.pulse.is_dead):
         return Lost("its runner could not renew its lease")
-    if not is_suspect or code == SPOILT:
+    if not is_suspect or code == UNENDING_CODE:
         return Lost(f"its runner ended: {described(code)}")
     return Crashed(f"its runner died: {described(code)}", alone=alone)

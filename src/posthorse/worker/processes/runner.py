@@ -1,6 +1,6 @@
-"""A runner process: the loop in a process of its own, on a tether to its supervisor.
+"""A runner process: the loop in a process of its own, on a control pipe to its supervisor.
 
-Started by its supervisor (`worker/processes/launch`); its plan is the first message on the tether.
+Started by its supervisor (`worker/processes/launch`); its plan is the first message on the control pipe.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from posthorse.store.operations.runners import Runner, register
 from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
 from posthorse.version import VERSION
 from posthorse.worker.processes import signals
-from posthorse.worker.processes.control_pipe import Message, Tether
+from posthorse.worker.processes.control_pipe import ControlPipe, Message
 from posthorse.worker.processes.embedded import retire_quietly
 from posthorse.worker.processes.event_loop import new_loop, run_to_end
 from posthorse.worker.processes.launch import import_before_the_project, inherited_socket
 from posthorse.worker.processes.log_lines import configure_logging
-from posthorse.worker.processes.plan import AWAY, LOST_LEASE, MISFIT, SPOILT, UNUSABLE, Plan
+from posthorse.worker.processes.plan import AWAY, LOST_LEASE, SCHEMA_MISMATCH, UNENDING_CODE, UNUSABLE, RunnerPlan
 from posthorse.worker.processes.process import die_with_parent, end_at_once, end_gracefully
 from posthorse.worker.running.job_loop import Loop
 
@@ -40,12 +40,12 @@ LAST_WORDS = 1.0
 log = logging.getLogger("posthorse.worker")
 
 
-class RunnerProcess:
+class RunnerMain:
     """One incarnation of a runner."""
 
-    def __init__(self, plan: Plan, tether: Tether, messages: Iterator[Message]) -> None:
+    def __init__(self, plan: RunnerPlan, control_pipe: ControlPipe, messages: Iterator[Message]) -> None:
         self._plan = plan
-        self._tether = tether
+        self._control_pipe = control_pipe
         self._messages = messages
         self._app = load_application(plan.assignment.target)
         if plan.assignment.url is not None:
@@ -84,12 +84,12 @@ class RunnerProcess:
             lost=self._is_lost,
         )
         self._loop = asyncio.get_running_loop()
-        threading.Thread(target=self._obey, name="posthorse-tether", daemon=True).start()
+        threading.Thread(target=self._obey, name="posthorse-control pipe", daemon=True).start()
         threading.Thread(target=self._mind_the_lease, name="posthorse-lease", daemon=True).start()
         await app.store.arun(register(runner, lease=round(app.settings.lease * 1_000_000)))
         budgets = {kind: app.registry[kind].options.max_crashes for kind in app.registry}
         isolated = [kind for kind in app.registry if app.registry[kind].is_isolated]
-        self._tether.send(ready=True, max_crashes=budgets, isolated=isolated, kinds=len(app.registry))
+        self._control_pipe.send(ready=True, max_crashes=budgets, isolated=isolated, kinds=len(app.registry))
         beating = asyncio.create_task(self._show_life())
         try:
             await self._work.run()
@@ -97,17 +97,17 @@ class RunnerProcess:
             beating.cancel()
             if not self._work.is_lost:
                 self._is_leaving = True
-                self._tether.send(leaving=True)
+                self._control_pipe.send(leaving=True)
                 await retire_quietly(app.store, runner.id)
                 app.close()
-        return LOST_LEASE if self._work.is_lost else SPOILT if self._work.is_spoilt else 0
+        return LOST_LEASE if self._work.is_lost else UNENDING_CODE if self._work.is_spoilt else 0
 
     def _is_lost(self) -> bool:
         return self._is_taken_away
 
     async def _show_life(self) -> None:
         while True:
-            self._tether.send(running=self._work.running_count if self._work else 0)
+            self._control_pipe.send(running=self._work.running_count if self._work else 0)
             await asyncio.sleep(until_tick(ALIVE_INTERVAL))
 
     def _obey(self) -> None:
@@ -136,7 +136,7 @@ class RunnerProcess:
     def _is_over(self) -> bool:
         # After this process stood still, as while a job held the interpreter, it reads its mail before it judges.
         for _ in range(2):
-            if monotonic() < self._until or self._tether.has_mail():
+            if monotonic() < self._until or self._control_pipe.has_mail():
                 return False
             time.sleep(TIME_TO_READ)
         return monotonic() >= self._until
@@ -148,19 +148,19 @@ class RunnerProcess:
 
 def main(descriptor: int) -> None:
     """Entry of the process."""
-    tether = Tether(inherited_socket(descriptor))
-    messages = tether.messages()
+    control_pipe = ControlPipe(inherited_socket(descriptor))
+    messages = control_pipe.messages()
     told = next(messages, None)
     if told is None:
         sys.exit(1)  # the supervisor is gone
-    plan = msgspec.convert(told["plan"], Plan)
+    plan = msgspec.convert(told["plan"], RunnerPlan)
     die_with_parent(plan.parent)
     # Terminals and service managers signal whole groups, but when a runner stops its supervisor decides.
     signals.stay()
     configure_logging(plan.assignment.log_level)
     import_before_the_project(plan.backend)
     try:
-        process = RunnerProcess(plan, tether, messages)
+        process = RunnerMain(plan, control_pipe, messages)
     except PosthorseError as error:
         log.error("%s", error)
         end_gracefully(UNUSABLE)
@@ -171,7 +171,7 @@ def main(descriptor: int) -> None:
     end_gracefully(code)
 
 
-def _run(process: RunnerProcess) -> int:
+def _run(process: RunnerMain) -> int:
     # Not by way of asyncio's own clean-up: it would wait for jobs that swallow their cancellation.
     loop = new_loop()
     asyncio.set_event_loop(loop)
@@ -179,7 +179,7 @@ def _run(process: RunnerProcess) -> int:
         return run_to_end(loop, process.main())
     except SchemaMismatch as error:
         log.error("the runner ends: %s", error)
-        return MISFIT
+        return SCHEMA_MISMATCH
     except StoreUnreachable as error:
         log.error("the runner ends: %s", error)
         return AWAY

@@ -1,4 +1,4 @@
-"""A runner as its supervisor sees it: a process on a tether, from its start to its end."""
+"""A runner as its supervisor sees it: a process on a control pipe, from its start to its end."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ import uuid
 import msgspec
 
 from posthorse.clock import monotonic
-from posthorse.worker.processes.control_pipe import Message, Tether
+from posthorse.worker.processes.control_pipe import ControlPipe, Message
 from posthorse.worker.processes.heartbeat import Pulse
 from posthorse.worker.processes.launch import command
-from posthorse.worker.processes.plan import Assignment, Plan
+from posthorse.worker.processes.plan import RunnerPlan, WorkerPlan
 from posthorse.worker.processes.process import is_stopped, kill_group
 
 RUNNER = "posthorse.worker.processes.runner"
 
 
-class Child:
+class RunnerProcess:
     """One runner process, from its start to its end."""
 
-    def __init__(self, number: int, runner: str, process: asyncio.subprocess.Process, tether: Tether) -> None:
+    def __init__(
+        self, number: int, runner: str, process: asyncio.subprocess.Process, control_pipe: ControlPipe
+    ) -> None:
         self.number = number
         """Its place among the runners of its supervisor."""
         self.runner = runner
         """Its id: that of this incarnation."""
         self.process = process
-        self.tether = tether
+        self.control_pipe = control_pipe
         self.started_at = monotonic()
         self.heard_at = self.started_at
         self.running = 0
@@ -41,11 +43,11 @@ class Child:
 
     @classmethod
     async def start(
-        cls, number: int, worker: str, assignment: Assignment, *, backend: str, is_quarantine: bool
-    ) -> Child:
+        cls, number: int, worker: str, assignment: WorkerPlan, *, backend: str, is_quarantine: bool
+    ) -> RunnerProcess:
         """Starts one. Raises OSError."""
-        tether, theirs = Tether.pair()
-        plan = Plan(
+        control_pipe, theirs = ControlPipe.pair()
+        plan = RunnerPlan(
             assignment=assignment,
             runner=str(uuid.uuid4()),
             worker=worker,
@@ -54,7 +56,7 @@ class Child:
             backend=backend,
         )
         try:
-            if not tether.send(plan=plan):
+            if not control_pipe.send(plan=plan):
                 raise OSError("what it must do is longer than a socket takes; name fewer queues and labels")
             process = await asyncio.create_subprocess_exec(
                 *command(RUNNER, theirs.fileno()),
@@ -64,11 +66,11 @@ class Child:
                 cwd=assignment.folder,
             )
         except OSError:
-            tether.close()
+            control_pipe.close()
             raise
         finally:
             theirs.close()
-        return cls(number, plan.runner, process, tether)
+        return cls(number, plan.runner, process, control_pipe)
 
     @property
     def is_stopped(self) -> bool:
@@ -86,7 +88,7 @@ class Child:
 
     def renew(self, until: float) -> None:
         """Tells the runner until when its lease holds: the monotonic clock is one for all processes of a machine."""
-        self.tether.send(lease_until=until)
+        self.control_pipe.send(lease_until=until)
 
     def hear(self, message: Message) -> None:
         """What the runner says of itself."""

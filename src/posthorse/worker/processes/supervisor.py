@@ -35,10 +35,10 @@ from posthorse.worker.processes import orphans
 from posthorse.worker.processes.heartbeat import Heart, Pulse
 from posthorse.worker.processes.launch import current_folder
 from posthorse.worker.processes.log_lines import configure_logging
-from posthorse.worker.processes.plan import AWAY, MISFIT, SPOILT, UNUSABLE, Assignment
+from posthorse.worker.processes.plan import AWAY, SCHEMA_MISMATCH, UNENDING_CODE, UNUSABLE, WorkerPlan
 from posthorse.worker.processes.process import AT_EXIT, described
 from posthorse.worker.processes.rescue import bury
-from posthorse.worker.processes.runner_process import Child
+from posthorse.worker.processes.runner_process import RunnerProcess
 from posthorse.worker.processes.suspects import Suspects
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ def supervise(
     except PosthorseError as error:
         log.error("%s", error)
         return 2
-    assignment = Assignment(target, url, tuple(queues), tuple(labels), concurrency, log_level, folder)
+    assignment = WorkerPlan(target, url, tuple(queues), tuple(labels), concurrency, log_level, folder)
     supervisor = Supervisor(app, assignment, processes)
     try:
         return asyncio.run(supervisor.run())
@@ -106,7 +106,7 @@ def supervise(
 class Supervisor:
     """Keeps a number of runners at work."""
 
-    def __init__(self, app: Posthorse, assignment: Assignment, processes: int) -> None:
+    def __init__(self, app: Posthorse, assignment: WorkerPlan, processes: int) -> None:
         self._store = app.store
         self._settings = app.settings
         self._registry = app.registry
@@ -116,7 +116,7 @@ class Supervisor:
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._suspects = Suspects(app.store, app.registry.queues, serves=self._serves, labels=assignment.labels)
         self._heart = Heart(app.store, lease=app.settings.lease, heartbeat=app.settings.heartbeat)
-        self._children: dict[int, Child] = {}
+        self._children: dict[int, RunnerProcess] = {}
         self._quick_deaths = 0
         self._signals = 0
         self._has_worked = False
@@ -207,28 +207,28 @@ class Supervisor:
     async def _one_life(self, number: int, *, is_quarantine: bool = False) -> float:
         """A runner from its start to its burial; answers with the seconds that it lived."""
         try:
-            child = await Child.start(
+            child = await RunnerProcess.start(
                 number, self._worker, self._assignment, backend=self._backend, is_quarantine=is_quarantine
             )
         except OSError as error:
             log.error("cannot start runner %d: %s", number, error)
             return 0.0
-        asyncio.get_running_loop().add_reader(child.tether, self._listen, child)
+        asyncio.get_running_loop().add_reader(child.control_pipe, self._listen, child)
         log.info("runner %d started (pid %d)", number, child.process.pid)
         self._children[number] = child
         if self._stop.is_set():
-            child.tether.send(drain=True)  # it was being started when the others were told
+            child.control_pipe.send(drain=True)  # it was being started when the others were told
         watching = asyncio.create_task(self._watch(child))
         code = await child.process.wait()
         watching.cancel()
         await self._after(child, code)
         # A runner that asks for another in its place did not fail.
-        return math.inf if code == SPOILT else monotonic() - child.started_at
+        return math.inf if code == UNENDING_CODE else monotonic() - child.started_at
 
-    def _listen(self, child: Child) -> None:
-        messages = child.tether.receive()
+    def _listen(self, child: RunnerProcess) -> None:
+        messages = child.control_pipe.receive()
         if messages is None:
-            asyncio.get_running_loop().remove_reader(child.tether)
+            asyncio.get_running_loop().remove_reader(child.control_pipe)
             return
         for message in messages:
             child.hear(message)
@@ -244,7 +244,7 @@ class Supervisor:
         mine = Serving(self._worker, self._assignment.queues, self._registry.places())
         self._looking = asyncio.create_task(tell_of_namesakes(self._store, mine, lease=self._settings.lease))
 
-    def _pulse(self, child: Child) -> Pulse:
+    def _pulse(self, child: RunnerProcess) -> Pulse:
         return Pulse(
             child.runner,
             self._settings.lease,
@@ -253,10 +253,10 @@ class Supervisor:
             renewed=child.renew,
         )
 
-    def _is_stalled(self, child: Child) -> bool:
+    def _is_stalled(self, child: RunnerProcess) -> bool:
         return child.silence > self._settings.stall
 
-    async def _watch(self, child: Child) -> None:
+    async def _watch(self, child: RunnerProcess) -> None:
         """Ends a runner whose jobs went to others, or whose loop is blocked beyond repair."""
         while True:
             await asyncio.sleep(until_tick(min(1.0, self._settings.stall / 4, self._settings.lease / 12)))
@@ -269,20 +269,20 @@ class Supervisor:
             child.kill()
             return
 
-    async def _after(self, child: Child, code: int) -> None:
+    async def _after(self, child: RunnerProcess, code: int) -> None:
         """Buries a runner that ended."""
         self._heart.drop(child.runner)
-        asyncio.get_running_loop().remove_reader(child.tether)
-        child.tether.close()
+        asyncio.get_running_loop().remove_reader(child.control_pipe)
+        child.control_pipe.close()
         child.kill()  # what its jobs left behind
         child.ended.set()
         self._end_if_hopeless(child, code)
-        if code in (UNUSABLE, MISFIT, AWAY):
+        if code in (UNUSABLE, SCHEMA_MISMATCH, AWAY):
             log.info("runner %d ended before it could take jobs", child.number)
             return
         if self._stop.is_set() or code == 0:
             log.info("runner %d ended", child.number)
-        elif code == SPOILT:
+        elif code == UNENDING_CODE:
             log.warning("runner %d ended, because a job in it would not; another takes its place", child.number)
         else:
             log.error("runner %d (pid %d) died: %s", child.number, child.process.pid, described(code))
@@ -292,11 +292,11 @@ class Supervisor:
         if not await self._ends_in_time(burial, None):
             await asyncio.wait({burial}, timeout=MAX_BURIAL)
 
-    def _end_if_hopeless(self, child: Child, code: int) -> None:
+    def _end_if_hopeless(self, child: RunnerProcess, code: int) -> None:
         """Ends the worker when a runner told that another one cannot help, or when none of them can even begin."""
         if child.was_ready or self._stop.is_set():
             return
-        if code == MISFIT:
+        if code == SCHEMA_MISMATCH:
             self._exit_code = 5
             log.error("the schema of the store does not fit this version of Posthorse; the worker ends")
         elif self._has_worked or code == AWAY:
@@ -332,7 +332,7 @@ class Supervisor:
 
     async def _drain(self, keepers: Sequence[asyncio.Task[None]]) -> None:
         for child in self._children.values():
-            child.tether.send(drain=True)
+            child.control_pipe.send(drain=True)
         all_ended = asyncio.gather(*keepers)
         if not await self._ends_in_time(all_ended, self._settings.grace + LAST_WORDS):
             log.warning("stopping at once")

@@ -44,7 +44,7 @@ UNASKED = (
 log = logging.getLogger("posthorse.worker")
 
 
-class Assignment(Protocol):
+class Runnable(Protocol):
     """What is to run, and the way to stop it."""
 
     @property
@@ -88,7 +88,7 @@ FromThread = Outcome | ToAwait
 """What comes out of a thread: how the job ended, or what is left of it."""
 
 
-async def run(assignment: Assignment, threads: Threads[FromThread], *, home: str) -> Outcome:
+async def run(assignment: Runnable, threads: Threads[FromThread], *, home: str) -> Outcome:
     """Run the job to its outcome, whatever its code does. `home` names the job's own store, as errors do."""
     kind, stop = assignment.kind, assignment.stop
     JOB.set((assignment.claimed.job, kind.kind, assignment.claimed.errors + 1))
@@ -118,7 +118,7 @@ async def run(assignment: Assignment, threads: Threads[FromThread], *, home: str
         return _after_error(error, assignment, home)
 
 
-def _in_thread(assignment: Assignment, context: Context | None, home: str) -> FromThread:
+def _in_thread(assignment: Runnable, context: Context | None, home: str) -> FromThread:
     """All that may run code of the user's happens in the thread: checks of arguments, and texts of errors, too."""
     refresh_connections()
     try:
@@ -133,14 +133,14 @@ def _in_thread(assignment: Assignment, context: Context | None, home: str) -> Fr
         refresh_connections()
 
 
-def _arguments(assignment: Assignment, context: Context | None) -> tuple[tuple[object, ...], dict[str, object]]:
+def _arguments(assignment: Runnable, context: Context | None) -> tuple[tuple[object, ...], dict[str, object]]:
     arguments = assignment.claimed.arguments
     assert arguments is not None, "long ones are brought before a job begins"
     args, kwargs = assignment.kind.signature.decode(arguments)
     return (args if context is None else (context, *args)), kwargs
 
 
-def _after_return(value: object, assignment: Assignment) -> Outcome:
+def _after_return(value: object, assignment: Runnable) -> Outcome:
     if assignment.journal is not None:
         assignment.journal.conclude()
     if value is None:
@@ -154,14 +154,14 @@ def _after_return(value: object, assignment: Assignment) -> Outcome:
         return Raised(evidence(error), gives_up=UNSTORABLE)
 
 
-def _after_error(error: BaseException, assignment: Assignment, home: str) -> Outcome:
+def _after_error(error: BaseException, assignment: Runnable, home: str) -> Outcome:
     try:
         return _asked_for(error, assignment, home) or _raised(error, assignment)
     except BaseException as broken:  # classes of the user's that are made of ours may lack anything
         return _raised(broken, assignment)
 
 
-def _asked_for(error: BaseException, assignment: Assignment, home: str) -> Outcome | None:
+def _asked_for(error: BaseException, assignment: Runnable, home: str) -> Outcome | None:
     """What an error is that is not the job's failure; None for a failure.
 
     Of a group, giving up comes first, then a stop that was asked for, then the loss of the store; a snooze counts where
@@ -191,7 +191,7 @@ def evidence(error: BaseException) -> JobError:
     return evidence_of(error, _from_user_code(error.__traceback__))
 
 
-def _raised(error: BaseException, assignment: Assignment) -> Raised:
+def _raised(error: BaseException, assignment: Runnable) -> Raised:
     """The error, with what the kind's options or the error itself say of further attempts."""
     options, claimed = assignment.kind.options, assignment.claimed
     has_own_backoff = options.backoff_function is None or Options.decode(claimed.options).backoff is not None
@@ -222,7 +222,7 @@ def _from_user_code(trace: TracebackType | None) -> TracebackType | None:
     return here or trace
 
 
-async def _context(assignment: Assignment, journal: Journal) -> Context:
+async def _context(assignment: Runnable, journal: Journal) -> Context:
     claimed = assignment.claimed
     if claimed.epoch > 1:  # at the first claim there is nothing to go on from
         await journal.load()
@@ -236,7 +236,7 @@ async def _context(assignment: Assignment, journal: Journal) -> Context:
     )
 
 
-async def _awaited(value: Awaitable[object], assignment: Assignment) -> object:
+async def _awaited(value: Awaitable[object], assignment: Runnable) -> object:
     """What a plain function gave to be awaited, unless the job was asked to stop meanwhile."""
     stop = assignment.stop
     if stop.is_due:
