@@ -73,7 +73,7 @@ def test_jobs_on_their_way_back_into_line_survive_their_runner(sqlite_crash: Cra
 
 @pytest.mark.parametrize(
     "point",
-    ["in_burial", *(pytest.param(point, marks=pytest.mark.soak) for point in ("before_burial", "before_rescue"))],
+    ["in_rescue", *(pytest.param(point, marks=pytest.mark.soak) for point in ("before_rescue", "before_rescue"))],
 )
 def test_a_supervisor_killed_while_it_buries_a_runner_loses_nothing(crash: Crash, point: str) -> None:
     jobs = [exact.enqueue(COUNT, SIZE, 0.02), exact_async.enqueue(COUNT, SIZE, 0.02)]

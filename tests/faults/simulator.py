@@ -162,7 +162,11 @@ class Simulation:
                 return self._pass_time(chance)
             case "keep":
                 is_late = any(runner.is_overdue for runner in self._runners)
-                return self._keepers.bury() if chance.random() < (0.8 if is_late else 0.2) else self._keepers.sweep()
+                return (
+                    self._keepers.rescue_expired()
+                    if chance.random() < (0.8 if is_late else 0.2)
+                    else self._keepers.sweep()
+                )
             case "schedule":
                 return self._keepers.schedule()
             case "come" if len(awake) < MAX_RUNNERS:

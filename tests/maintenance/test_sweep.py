@@ -29,10 +29,10 @@ from posthorse.store.operations.runners import (
     Held,
     Runner,
     beat,
-    bury_expired,
     next_due,
     orphans,
     register,
+    rescue_expired,
     retire,
     take_duty,
 )
@@ -436,10 +436,10 @@ def test_a_sweep_whose_turn_at_the_store_came_late_counts_as_held_up(
         turns.append(until)
         if len(turns) == 2:
             slow.pass_time(HELD_UP)
-            return bury_expired(grace=grace, until=0.0)
-        return bury_expired(grace=grace)
+            return rescue_expired(grace=grace, until=0.0)
+        return rescue_expired(grace=grace)
 
-    monkeypatch.setattr("posthorse.maintenance.sweep.bury_expired", late_once)
+    monkeypatch.setattr("posthorse.maintenance.sweep.rescue_expired", late_once)
 
     async def sweep() -> None:
         async with sweeping(slow.sweeper):

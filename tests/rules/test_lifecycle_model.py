@@ -55,11 +55,11 @@ from posthorse.store.operations.finish import Attempt, Checkpoint, Completion, c
 from posthorse.store.operations.runners import (
     Runner,
     beat,
-    bury_expired,
     orphans,
     promote,
     register,
     requests_for,
+    rescue_expired,
     retire,
 )
 from posthorse.store.operations.submit import enqueue
@@ -326,10 +326,10 @@ class JobLife(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        buried = {runner for runner, _ in self.store.run(bury_expired(grace=0))}
+        rescued = {runner for runner, _ in self.store.run(rescue_expired(grace=0))}
         now = self.clock.boot_now()
-        assert all(self.runners[runner] <= now for runner in buried)
-        for runner in buried:
+        assert all(self.runners[runner] <= now for runner in rescued)
+        for runner in rescued:
             del self.runners[runner]
         lost = self.store.read(orphans(100))
         expected = {job.id for job in self.jobs.values() if job.holder is not None and job.holder not in self.runners}

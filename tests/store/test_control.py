@@ -169,7 +169,7 @@ def test_what_was_asked_of_an_earlier_runner_is_dropped_though_another_one_has_t
     table = yard.store.backend.dialect.table("controls")
     with yard.store.transaction() as connection:
         cast("Any", connection).execute(f"UPDATE {table} SET runner = '{earlier}'")
-    assert yard.bury() == []
+    assert yard.rescue_expired() == []
     assert yard.store.read(runners.requests_for(earlier)) == {}
     assert yard.job(attempt.job).request is None
 
@@ -194,7 +194,7 @@ def test_request_that_came_too_late_is_forgotten(yard: Yard) -> None:
     yard.ask(attempt.job, "cancel")
     yard.complete(attempt)
     assert yard.job(attempt.job).request is None
-    yard.bury()
+    yard.rescue_expired()
     assert yard.store.read(runners.requests_for(runner)) == {}
 
 

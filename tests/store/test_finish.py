@@ -357,7 +357,7 @@ def run_slice(yard: Yard, attempt: Attempt) -> None:
 def test_slice_transaction_of_a_rescued_job_writes_nothing(yard: Yard) -> None:
     attempt = yard.started()
     yard.pass_time(seconds=LEASE // SECOND + 1)
-    yard.bury()
+    yard.rescue_expired()
     [orphan] = yard.store.read(runners.orphans(10))
     yard.settle(Attempt(orphan.job, orphan.epoch, orphan.runner), Lost("gone"))
     with pytest.raises(Fenced):

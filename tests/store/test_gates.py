@@ -109,7 +109,7 @@ def test_a_dead_runner_leaves_no_slot_behind(yard: Yard) -> None:
     rules = Rules(TWO)
     claim(yard, yard.runner(), 5, rules)
     yard.pass_time(minutes=5)
-    yard.bury()
+    yard.rescue_expired()
     for held in yard.store.read(runners.orphans(10)):
         yard.settle(Attempt(held.job, held.epoch, held.runner), Lost("gone"))
     assert len(claim(yard, yard.runner(), 5, rules).claimed) == 2

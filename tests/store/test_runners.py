@@ -42,7 +42,7 @@ def test_beat_renews_the_lease_and_says_how_it_goes(yard: Yard) -> None:
     for _ in range(3):
         yard.pass_time(seconds=20)
         assert beat(yard, runner)
-    assert yard.bury() == []
+    assert yard.rescue_expired() == []
     [row] = yard.store.read(read.workers())
     assert (row.running, row.is_draining, row.is_idle) == (2, True, True)
 
@@ -52,8 +52,8 @@ def test_runner_that_did_not_beat_is_buried_and_told_so(yard: Yard) -> None:
     yard.pass_time(seconds=20)
     beat(yard, alive)
     yard.pass_time(seconds=11)
-    assert yard.store.run(runners.bury_expired(grace=5 * SECOND)) == []
-    assert yard.bury() == [dead]
+    assert yard.store.run(runners.rescue_expired(grace=5 * SECOND)) == []
+    assert yard.rescue_expired() == [dead]
     assert not beat(yard, dead)
     assert beat(yard, alive)
 
@@ -62,7 +62,7 @@ def test_runner_of_an_earlier_boot_is_buried(sqlite_yard: Yard) -> None:
     runner = sqlite_yard.runner()
     sqlite_yard.store.clock.boot = "another boot"
     assert not beat(sqlite_yard, runner)
-    assert sqlite_yard.bury() == [runner]
+    assert sqlite_yard.rescue_expired() == [runner]
 
 
 def test_jobs_of_a_missing_runner_are_orphans(yard: Yard) -> None:
@@ -91,7 +91,7 @@ def test_rescued_twice_counts_once(yard: Yard) -> None:
 def test_lease_of_a_late_worker_ends_with_its_runner(yard: Yard) -> None:
     attempt = yard.started()
     yard.pass_time(seconds=31)
-    assert len(yard.bury()) == 1
+    assert len(yard.rescue_expired()) == 1
     # Nobody has rescued the job yet: its worker is late, but not too late.
     assert yard.complete(attempt) == []
 
@@ -129,9 +129,9 @@ def test_a_burial_whose_turn_comes_late_buries_nobody(yard: Yard) -> None:
     """What held it up may have held up their beats."""
     runner = yard.runner()
     yard.pass_time(minutes=5)
-    assert yard.store.run(runners.bury_expired(grace=0, until=time.monotonic() - 0.001)) == []
+    assert yard.store.run(runners.rescue_expired(grace=0, until=time.monotonic() - 0.001)) == []
     assert [row.id for row in yard.store.read(read.workers())] == [runner]
-    assert [id for id, _ in yard.store.run(runners.bury_expired(grace=0, until=time.monotonic() + 3600))] == [runner]
+    assert [id for id, _ in yard.store.run(runners.rescue_expired(grace=0, until=time.monotonic() + 3600))] == [runner]
 
 
 def test_only_a_committed_slice_clears_what_a_job_has_spent_and_mere_progress_does_not(yard: Yard) -> None:

@@ -131,9 +131,9 @@ class Yard:
     def waiting(self) -> int:
         return sum(depth.waiting for depth in self.store.read(read.depths()))
 
-    def bury(self) -> list[str]:
+    def rescue_expired(self) -> list[str]:
         """Ids of the runners that were buried."""
-        return [id for id, _worker in self.store.run(runners.bury_expired(grace=0))]
+        return [id for id, _worker in self.store.run(runners.rescue_expired(grace=0))]
 
     def promote(self, limit: int = 100) -> int:
         return self.store.run(runners.promote(limit, channel=self.channel))

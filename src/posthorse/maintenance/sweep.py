@@ -21,11 +21,11 @@ from posthorse.store.operations.keys import forget_expired_keys
 from posthorse.store.operations.runners import (
     Held,
     NextDue,
-    bury_expired,
     leave_duty,
     next_due,
     orphans,
     promote,
+    rescue_expired,
     take_duty,
 )
 from posthorse.store.operations.set_back import FIRST, Place, after_set_back, is_set_back, move_lined_up
@@ -234,7 +234,7 @@ class Sweeper:
             self._judges_from = now + self._clemency
         self._swept_at = now
         if now >= self._judges_from:
-            for runner, worker in await self._store.arun(bury_expired(grace=0, until=now + self._patience)):
+            for runner, worker in await self._store.arun(rescue_expired(grace=0, until=now + self._patience)):
                 log.warning("runner %s of worker %s fell silent; its jobs go to others", runner, worker)
                 self._silent[runner] = worker
             while len(self._silent) > MAX_SILENT:

@@ -8,7 +8,7 @@ from posthorse.clock import SECOND
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.maintenance.sweep import Sweeper, rescue
 from posthorse.rules.lifecycle import Lost, Policy
-from posthorse.store.operations.runners import bury_expired, orphans
+from posthorse.store.operations.runners import orphans, rescue_expired
 from tests.faults.simulation.actors import LEASE, Step
 from tests.faults.simulation.kinds import application
 from tests.faults.simulation.world import World, at_once
@@ -32,13 +32,13 @@ class Keepers:
         at_once(self._sweepers[number]._turn())
         return Step(f"sweeper {number} looks")
 
-    def bury(self) -> Step:
+    def rescue_expired(self) -> Step:
         """Whoever is silent for longer than a lease is given up at once, and what it held goes on."""
         store = self._world.store
-        buried = store.run(bury_expired(grace=0))
+        rescued = store.run(rescue_expired(grace=0))
         for held in store.read(orphans(100)):
             at_once(rescue(store, held, Lost("gone"), Policy(max_losses=10)))
-        return Step(f"{len(buried)} are buried")
+        return Step(f"{len(rescued)} are buried")
 
     def schedule(self) -> Step:
         """One of them looks, up to where it would write: there others may come first, before it goes on."""

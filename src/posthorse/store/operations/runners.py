@@ -122,14 +122,14 @@ def held_by(runner: str) -> Steps[list[Held]]:
 
 
 @operation
-def bury_expired(*, grace: int, until: float = math.inf) -> Steps[list[tuple[str, str]]]:
+def rescue_expired(*, grace: int, until: float = math.inf) -> Steps[list[tuple[str, str]]]:
     """Takes runners off the list whose lease ran out more than `grace` microseconds ago: (runner, worker).
 
     None when its turn comes after `until`, in monotonic seconds: what held it up may have held up their beats.
     """
     if monotonic() > until:
         return []
-    rows = yield ask("bury_expired", grace=grace)
+    rows = yield ask("rescue_expired", grace=grace)
     yield ask("stale_controls")
     return [cast("tuple[str, str]", row) for row in rows]
 

@@ -587,7 +587,7 @@ UPDATE @runners SET idle = :idle WHERE id = :id
 -- Takes a runner off the list; leases that it left behind are found by the sweep.
 DELETE FROM @runners WHERE id = :id
 
--- ## bury_expired
+-- ## rescue_expired
 -- Takes runners off the list that did not renew their lease, or that ran before this machine was booted.
 DELETE FROM @runners WHERE boot <> :boot OR expires_at < :lease_now - :grace RETURNING id, worker
 

@@ -123,9 +123,9 @@ class ChildProcess:
                     exit_status = parse(line)
                 else:
                     self._be_answered(True)
-        self._bury(exit_status)
+        self._settle(exit_status)
 
-    def _bury(self, exit_status: ExitStatus) -> None:
+    def _settle(self, exit_status: ExitStatus) -> None:
         self._reaper.wait()  # its control pipe has ended, so it has
         if exit_status is UNKNOWN and self._child:
             # The child dies with its reaper, by the kernel; what it started may live on in its group.

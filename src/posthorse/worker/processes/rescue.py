@@ -18,12 +18,14 @@ from posthorse.worker.processes.runner_process import RunnerProcess
 log = logging.getLogger("posthorse.worker")
 
 
-async def bury(store: Store, child: RunnerProcess, code: int, *, max_losses: int, stop: asyncio.Event) -> None:
+async def rescue_held_by(
+    store: Store, child: RunnerProcess, code: int, *, max_losses: int, stop: asyncio.Event
+) -> None:
     """Frees what a runner held, and takes it off the list after: until then the sweep leaves its jobs alone.
 
     `stop` is set when the worker is to stop: then its end counts against no job.
     """
-    failpoint("before_burial")
+    failpoint("before_rescue")
     try:
         held = await store.aread(held_by(child.runner))
         suspected = [lease.job for lease in held if lease.lane.kind not in child.isolated]
@@ -35,7 +37,7 @@ async def bury(store: Store, child: RunnerProcess, code: int, *, max_losses: int
             else:
                 end = _end_of(child, code, is_suspect=lease.job in suspected, alone=len(suspected) == 1)
             await rescue(store, lease, end, policy)
-            failpoint("in_burial")
+            failpoint("in_rescue")
         await store.arun(retire(child.runner))
     except PosthorseError as error:
         log.warning("could not free the jobs of runner %d: %s; the sweep will", child.number, error)

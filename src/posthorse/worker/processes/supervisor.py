@@ -37,7 +37,7 @@ from posthorse.worker.processes.launch import current_folder
 from posthorse.worker.processes.log_lines import configure_logging
 from posthorse.worker.processes.plan import AWAY, SCHEMA_MISMATCH, UNENDING_CODE, UNUSABLE, WorkerPlan
 from posthorse.worker.processes.process import AT_EXIT, described
-from posthorse.worker.processes.rescue import bury
+from posthorse.worker.processes.rescue import rescue_held_by
 from posthorse.worker.processes.runner_process import RunnerProcess
 from posthorse.worker.processes.suspects import Suspects
 
@@ -58,7 +58,7 @@ MAX_SUSPECTS = 4
 LAST_WORDS = 5.0 + AT_EXIT
 """Seconds that a runner gets beyond the grace to hand in what it has, and for what the application does at exit."""
 
-MAX_BURIAL = 2.0
+MAX_RESCUE = 2.0
 """Seconds for freeing what a runner held after a second signal; the sweep of others does the rest."""
 
 MAX_GOODBYE = 1.0
@@ -286,11 +286,11 @@ class Supervisor:
             log.warning("runner %d ended, because a job in it would not; another takes its place", child.number)
         else:
             log.error("runner %d (pid %d) died: %s", child.number, child.process.pid, described(code))
-        burial = asyncio.create_task(
-            bury(self._store, child, code, max_losses=self._settings.max_interruptions, stop=self._stop)
+        rescue = asyncio.create_task(
+            rescue_held_by(self._store, child, code, max_losses=self._settings.max_interruptions, stop=self._stop)
         )
-        if not await self._ends_in_time(burial, None):
-            await asyncio.wait({burial}, timeout=MAX_BURIAL)
+        if not await self._ends_in_time(rescue, None):
+            await asyncio.wait({rescue}, timeout=MAX_RESCUE)
 
     def _end_if_hopeless(self, child: RunnerProcess, code: int) -> None:
         """Ends the worker when a runner told that another one cannot help, or when none of them can even begin."""
@@ -346,7 +346,7 @@ class Supervisor:
         deadline = monotonic() + self._settings.grace + LAST_WORDS + MAX_GOODBYE
         while not self.has_ended.wait(END_INTERVAL):
             if self._stop_now.is_set():
-                deadline = min(deadline, monotonic() + MAX_BURIAL + MAX_GOODBYE)
+                deadline = min(deadline, monotonic() + MAX_RESCUE + MAX_GOODBYE)
             if monotonic() >= deadline:
                 log.error("ending without the store, which does not answer; the leases of this worker run out")
                 for child in self._children.values():
