@@ -64,7 +64,7 @@ def work(url: str, concurrency: int) -> None:
 async def _work(concurrency: int) -> None:
     runner = make_runner(app.registry, queues=(), labels={}, concurrency=concurrency, worker="instructed")
     await app.store.arun(register(runner, lease=LEASE))
-    working = job_loop.Loop(app.store, app.registry, app.settings, runner, suspects="never")
+    working = job_loop.JobLoop(app.store, app.registry, app.settings, runner, suspects="never")
     async with asyncio.TaskGroup() as group:
         group.create_task(working.run())
         await is_over.wait()

@@ -23,7 +23,7 @@ from posthorse.store.base import Steps
 from posthorse.store.operations import submit
 from posthorse.store.sqlite import statements
 from posthorse.worker.checkpoints.slices import Batch, Slices
-from posthorse.worker.running.running_job import Running
+from posthorse.worker.running.running_job import RunningJob
 
 DEFECT = "FAULTS_DEFECT"
 """The environment variable that names one; no POSTHORSE_ in front, for these are settings."""
@@ -52,7 +52,7 @@ def _no_fence() -> None:
                     " AND l.epoch = :epoch AND l.runner = :runner",
                 )
     # An attempt that hears of its loss stops by itself; the fence is for those that did not hear of it yet.
-    Running.lose = lambda self: None  # type: ignore[method-assign]  # on purpose
+    RunningJob.lose = lambda self: None  # type: ignore[method-assign]  # on purpose
 
 
 def _early_acknowledgement() -> None:

@@ -19,8 +19,8 @@ from posthorse.store.operations.read import workers
 from posthorse.store.operations.runners import retire
 from posthorse.store.store import Store
 from posthorse.worker.running import completer
-from posthorse.worker.running.completer import Outbox
-from posthorse.worker.running.running_job import Running
+from posthorse.worker.running.completer import Completer
+from posthorse.worker.running.running_job import RunningJob
 from tests.waiting import until
 
 Arun = Callable[[Store, Operation[object]], Awaitable[object]]
@@ -43,10 +43,10 @@ def test_an_attempt_that_was_lost_writes_nothing_of_how_it_ended(
     began, go = threading.Event(), threading.Event()
     settled: list[object] = []
 
-    async def settle(self: Outbox, running: Running, outcome: Outcome) -> None:
+    async def settle(self: Completer, running: RunningJob, outcome: Outcome) -> None:
         settled.append(outcome)
 
-    monkeypatch.setattr(Outbox, "settle", settle)
+    monkeypatch.setattr(Completer, "settle", settle)
 
     @brief.job(max_attempts=1)
     async def work() -> None:

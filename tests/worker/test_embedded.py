@@ -17,7 +17,7 @@ from posthorse.store.operations.read import running_count, workers
 from posthorse.store.operations.runners import Runner, register, retire
 from posthorse.store.store import Store
 from posthorse.worker.processes import embedded
-from posthorse.worker.running.job_loop import Loop
+from posthorse.worker.running.job_loop import JobLoop
 from tests.waiting import until, until_state
 from tests.worker.attempts import end_attempt
 
@@ -75,11 +75,11 @@ def test_a_worker_that_broke_tells_so_when_its_block_is_left(
 ) -> None:
     broken = threading.Event()
 
-    async def breaking(self: Loop, room: int) -> bool:
+    async def breaking(self: JobLoop, room: int) -> bool:
         broken.set()
         raise AssertionError("a fault of ours")
 
-    monkeypatch.setattr(Loop, "_claim", breaking)
+    monkeypatch.setattr(JobLoop, "_claim", breaking)
     with pytest.raises(AssertionError, match="a fault of ours"), app.worker():
         assert broken.wait(30)
 

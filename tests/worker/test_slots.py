@@ -7,7 +7,7 @@ from typing import cast
 
 from posthorse.rules.lifecycle import Outcome, Returned
 from posthorse.store.operations.claim import Claimed
-from posthorse.worker.running.running_job import Running
+from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.slots import Slots
 from posthorse.worker.stop import StopSignal
 
@@ -19,14 +19,14 @@ class Run:
 
     def __init__(self, claimed: Claimed, begun: asyncio.Queue[Run]) -> None:
         self.claimed = claimed
-        self.place = self
+        self.executor = self
         self.stop = StopSignal()
         self.label = f"job {claimed.job}"
         self.is_on_loop = True
         self.may_end = asyncio.Event()
         self._begun = begun
 
-    async def run(self, _: Running) -> Outcome:
+    async def run(self, _: RunningJob) -> Outcome:
         self._begun.put_nowait(self)
         await self.may_end.wait()
         return Returned(str(self.claimed.epoch))
@@ -47,7 +47,7 @@ def test_a_job_that_comes_back_where_it_still_runs_takes_a_place_of_its_own() ->
         freed = asyncio.Event()
         slots = Slots(
             2,
-            prepare=lambda job: cast("Running", Run(job, begun)),
+            prepare=lambda job: cast("RunningJob", Run(job, begun)),
             ended=lambda _, outcome: ended.put_nowait(outcome),
             freed=freed.set,
         )
@@ -57,7 +57,7 @@ def test_a_job_that_comes_back_where_it_still_runs_takes_a_place_of_its_own() ->
         second = await begun.get()
         assert (first.stop.request, second.stop.request) == ("lost", None)
         assert (slots.load, slots.spoilt) == (1, 1)
-        assert not slots.release(cast("Running", first))  # it was given up already, and the second is another one
+        assert not slots.release(cast("RunningJob", first))  # it was given up already, and the second is another one
         assert (slots.load, slots.spoilt) == (1, 1)
         first.may_end.set()
         await freed.wait()

@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 
 from posthorse.errors import InvalidOption, UsageError
 from posthorse.rules.cursor import Cursor, cursor_of_key, key_of_cursor
-from posthorse.worker.checkpoints.drivers import LoopHands
+from posthorse.worker.checkpoints.drivers import AsyncDriver
 from posthorse.worker.checkpoints.journal import Journal
 from posthorse.worker.checkpoints.sources import AsyncSource, Chunk, Source, as_source, csv, csv_rows, keyset, lines
 from posthorse.worker.checkpoints.sources.base import ReadsPast
@@ -766,7 +766,7 @@ class Told(Sequence[int]):
 def test_a_coroutine_cuts_what_lies_in_memory_itself_and_reads_what_may_block_in_a_thread() -> None:
     async def read(items: Sequence[int]) -> Chunk[object]:
         source = as_source(items)
-        hands = LoopHands(cast("Journal", SimpleNamespace(aread=None, asave=None)), source)
+        hands = AsyncDriver(cast("Journal", SimpleNamespace(aread=None, asave=None)), source)
         with forbidden_threads() if isinstance(items, range) else nullcontext():
             assert await hands.count() == 5
             return cast("Chunk[object]", await hands.read(None, 3))

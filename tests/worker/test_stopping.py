@@ -13,8 +13,8 @@ import posthorse as ph
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Outcome
 from posthorse.store.operations.claim import Claimed
-from posthorse.worker.running.completer import Outbox
-from posthorse.worker.running.running_job import Place, Running
+from posthorse.worker.running.completer import Completer
+from posthorse.worker.running.running_job import Executor, RunningJob
 from tests.waiting import until, until_state
 
 
@@ -320,18 +320,18 @@ def test_a_job_that_ends_while_it_is_given_back_does_not_disturb_the_others(
             are_over.release()
         return number
 
-    real = Outbox.settle
+    real = Completer.settle
 
-    async def settle_slowly(outbox: Outbox, running: Running, outcome: Outcome) -> None:
+    async def settle_slowly(completer: Completer, running: RunningJob, outcome: Outcome) -> None:
         go.set()
         for _ in range(3):
             assert await asyncio.to_thread(are_over.acquire, timeout=30)
         for _ in range(3):
             are_over.release()
         await asyncio.to_thread(threading.Event().wait, 0.05)  # so that their slots learn of it, too
-        await real(outbox, running, outcome)
+        await real(completer, running, outcome)
 
-    monkeypatch.setattr(Outbox, "settle", settle_slowly)
+    monkeypatch.setattr(Completer, "settle", settle_slowly)
     with app.worker():
         jobs = app.enqueue_many([slow.bind(number) for number in range(3)])
         begun.wait(30)
@@ -365,7 +365,7 @@ def test_an_attempt_is_interrupted_once_however_often_its_loss_is_noticed(app: p
 
     heard: list[bool] = []
     claimed = Claimed("01936f5e-7c1a-7d2b-8e3f-0123456789ab", 1, 1, 1, 0, 0, 0, None, None, None)
-    running = Running(claimed, Lane("default", "job"), app.registry["job"], cast("Place", None))
+    running = RunningJob(claimed, Lane("default", "job"), app.registry["job"], cast("Executor", None))
     running.lose()  # before it can hear
     running.heard = heard.append
     for _ in range(3):
@@ -443,13 +443,13 @@ def test_what_is_still_being_decided_as_the_worker_ends_is_written(
         raise ValueError
 
     stopping = threading.Event()
-    real = Outbox.settle
+    real = Completer.settle
 
-    async def settle_slowly(outbox: Outbox, running: Running, outcome: Outcome) -> None:
+    async def settle_slowly(completer: Completer, running: RunningJob, outcome: Outcome) -> None:
         await asyncio.sleep(0.5)  # longer than what else there is to do
-        await real(outbox, running, outcome)
+        await real(completer, running, outcome)
 
-    monkeypatch.setattr(Outbox, "settle", settle_slowly)
+    monkeypatch.setattr(Completer, "settle", settle_slowly)
     worker = app.worker(concurrency=3)
     with worker:
         jobs = app.enqueue_many([bad.bind(number) for number in range(3)])

@@ -23,7 +23,7 @@ class Committable(Protocol):
     async def acommit(self) -> None: ...
 
 
-class Hands(Protocol):
+class Driver(Protocol):
     """What a loop needs done. Each answer is the value itself, or is to be awaited for it."""
 
     def count(self) -> object: ...
@@ -34,7 +34,7 @@ class Hands(Protocol):
     def save(self, done: Slice, /) -> object: ...
 
 
-class ThreadHands:
+class SyncDriver:
     """Does each step at once."""
 
     def __init__(self, journal: Journal, source: Source[object], *, reads_past: bool = False) -> None:
@@ -53,7 +53,7 @@ class ThreadHands:
         slice.commit()
 
 
-class LoopHands:
+class AsyncDriver:
     """Gives each step to be awaited; a source that blocks is read in a thread, not on the loop."""
 
     def __init__(

@@ -32,7 +32,7 @@ from posthorse.rules.values.kept import decode_kept
 from posthorse.store.connections import AsyncConnection, Connection, UserConnection
 from posthorse.store.operations.bad_items import RetryRow, bad_items_to_retry
 from posthorse.worker.checkpoints.checkpoint_state import Slice
-from posthorse.worker.checkpoints.drivers import Hands, LoopHands, ThreadHands
+from posthorse.worker.checkpoints.drivers import AsyncDriver, Driver, SyncDriver
 from posthorse.worker.checkpoints.journal import Journal
 from posthorse.worker.checkpoints.sources import AsyncSource, Chunk, QuerySetOf, Source, as_source
 from posthorse.worker.checkpoints.sources.base import AsyncFindable, Findable
@@ -272,7 +272,7 @@ class Slices(Generic[T]):
     def __iter__(self) -> Iterator[Batch[T]]:
         if isinstance(self._source, AsyncSource):
             raise InvalidSource("this source is read with await; use `async for` in an async job")
-        steps = self._steps(ThreadHands(self._journal, self._source, reads_past=not self._plan.tolerance.is_none))
+        steps = self._steps(SyncDriver(self._journal, self._source, reads_past=not self._plan.tolerance.is_none))
         answer: object = None
         try:
             while True:
@@ -289,10 +289,10 @@ class Slices(Generic[T]):
             steps.close()
 
     def __aiter__(self) -> AsyncIterator[Batch[T]]:
-        hands = LoopHands(self._journal, self._source, reads_past=not self._plan.tolerance.is_none)
-        return _AsyncLoop(self._steps(hands))
+        driver = AsyncDriver(self._journal, self._source, reads_past=not self._plan.tolerance.is_none)
+        return _AsyncLoop(self._steps(driver))
 
-    def _steps(self, hands: Hands) -> Generator[Batch[T] | object, object, None]:
+    def _steps(self, driver: Driver) -> Generator[Batch[T] | object, object, None]:
         """The loop, for both colours: yields what its hands are to do, and batches; receives what came of it."""
         standing, missing = self._journal.standing.begin_loop(self._plan.name)
         if missing:
@@ -301,21 +301,21 @@ class Slices(Generic[T]):
             return
         try:
             if standing.total is None:
-                standing.total = cast("int | None", (yield hands.count()))
+                standing.total = cast("int | None", (yield driver.count()))
             number, began = 0, monotonic()
             while True:
                 self._journal.stop.raise_if_asked()
                 size = self._size(standing)
                 turn = Turn(self._plan, number, began, size, standing)
                 if standing.retry_upto:
-                    chunk, retried = yield from self._read_again(hands, standing, size.items)
+                    chunk, retried = yield from self._read_again(driver, standing, size.items)
                     turn = replace(turn, retried=retried)
                     if not retried:
                         continue
                 elif standing.is_over:
                     return
                 else:
-                    chunk = cast("Chunk[T]", (yield hands.read(cast("Cursor", standing.cursor), size.items)))
+                    chunk = cast("Chunk[T]", (yield driver.read(cast("Cursor", standing.cursor), size.items)))
                     if not chunk.items and not chunk.unreadable:
                         judge(self._plan.name, self._plan.tolerance, standing.bad, standing.done, is_over=True)
                         return
@@ -325,7 +325,7 @@ class Slices(Generic[T]):
                 if chunk.items:
                     yield batch
                 else:  # nothing but what cannot be read
-                    yield hands.commit(batch)
+                    yield driver.commit(batch)
                 if chunk.is_last:
                     return
                 self._yield_if_time_is_up()
@@ -336,17 +336,17 @@ class Slices(Generic[T]):
             self._source.close()
 
     def _read_again(
-        self, hands: Hands, standing: LoopStanding, limit: int
+        self, driver: Driver, standing: LoopStanding, limit: int
     ) -> Generator[object, object, tuple[Chunk[T], Sequence[int]]]:
         """Bad items that are to be retried, and their numbers. Those that their source does not find are dropped."""
         wanted = bad_items_to_retry(
             self._journal.job, self._plan.name, after=standing.retried, upto=standing.retry_upto, limit=limit
         )
-        rows = cast("Sequence[RetryRow]", (yield hands.ask(wanted)))
+        rows = cast("Sequence[RetryRow]", (yield driver.ask(wanted)))
         keys = {row.item: cast("Cursor", msgspec.json.decode(row.item)) for row in rows if row.form == "key"}
         found: dict[str, object] = {}
         if keys and isinstance(self._source, Findable | AsyncFindable):
-            for item in cast("Sequence[T]", (yield hands.find(list(keys.values())))):
+            for item in cast("Sequence[T]", (yield driver.find(list(keys.values())))):
                 found[msgspec.json.encode(self._source.key_of(item)).decode()] = item
         found |= {row.item: decode_kept(row.item) for row in rows if row.form == "value"}
         gone = [row.number for row in rows if row.item not in found]
@@ -361,7 +361,7 @@ class Slices(Generic[T]):
                 mended=gone,
                 retried=rows[-1].number if len(gone) == len(rows) else standing.retried,
             )
-            yield hands.save(dropped)
+            yield driver.save(dropped)
         elif not rows:
             standing.retried = standing.retry_upto = 0
         here = [row for row in rows if row.item in found]

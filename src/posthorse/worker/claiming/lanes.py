@@ -21,8 +21,8 @@ from posthorse.rules.job import HIGHEST_PRIORITY, Lane
 from posthorse.rules.queues import DEFAULTS, QueueSettings
 from posthorse.rules.turns import Group, Line, Passes, after_turns, next_lanes
 from posthorse.store.operations.claim import Claimed, Probe
-from posthorse.worker.claiming.low_water_marks import Marks
-from posthorse.worker.claiming.non_empty_lanes import FoundLanes
+from posthorse.worker.claiming.low_water_marks import LowWaterMarks
+from posthorse.worker.claiming.non_empty_lanes import NonEmptyLanes
 
 AGES_INTERVAL = 1.0
 
@@ -67,7 +67,7 @@ class LaneBook:
         """Of lanes that are served and not solo."""
         self._has_levels = False
         """True when some of them are higher than others."""
-        self._marks = Marks(are_kept=keeps_marks)
+        self._marks = LowWaterMarks(are_kept=keeps_marks)
         self._queues: Mapping[str, QueueSettings] = {}
         self._closed: frozenset[str] = frozenset()
         self._fair: frozenset[str] = frozenset()
@@ -75,7 +75,7 @@ class LaneBook:
         self._next_ages = 0.0
         self._keeps_mark_of = keeps_mark_of
         self._shut: dict[int, float] = {}
-        self._found = FoundLanes()
+        self._found = NonEmptyLanes()
         self._is_fresh = False
         """True when nothing was claimed since the last look into all of many lanes."""
         self._gives_well = False

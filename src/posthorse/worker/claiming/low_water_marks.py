@@ -22,7 +22,7 @@ SWEEP_SHARE = 50
 """A sweep that took t seconds is followed by another after 50 t: sweeps take at most 2 % of the time."""
 
 
-class Marks:
+class LowWaterMarks:
     """The marks of all lanes of a runner, and when the next sweep is due."""
 
     def __init__(self, *, are_kept: bool) -> None:

@@ -11,7 +11,7 @@ from operator import itemgetter
 LAST = 2**63 - 1
 
 
-class FoundLanes:
+class NonEmptyLanes:
     """Higher priority first, then whose head came first; those that gave jobs go behind those that did not yet."""
 
     def __init__(self) -> None:

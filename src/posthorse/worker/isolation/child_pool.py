@@ -21,8 +21,8 @@ from posthorse.worker.isolation.exit_status import outcome_of, status_in_words
 from posthorse.worker.isolation.messages import Begin, ChildPlan, Ended, Garbled
 from posthorse.worker.processes.launch import STARTED_IN
 from posthorse.worker.processes.signals import seconds_since_signal
-from posthorse.worker.running.preflight import kept_out
-from posthorse.worker.running.running_job import Running
+from posthorse.worker.running.preflight import preflight_check
+from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.stopped_programs import JUST_NOW
 
 log = logging.getLogger("posthorse.worker")
@@ -48,14 +48,14 @@ class ChildPool:
         self._target = target
         self._longest_transaction = longest_transaction
         self._idle: list[ChildProcess] = []
-        self._busy: dict[Running, ChildProcess] = {}
+        self._busy: dict[RunningJob, ChildProcess] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
-    async def run(self, running: Running) -> Outcome:
+    async def run(self, running: RunningJob) -> Outcome:
         """Runs a job to its outcome."""
         if running.unfit is not None:
             return Unfit(running.unfit)
-        if running.asks_first and (instead := await kept_out(self._store, running)) is not None:
+        if running.asks_first and (instead := await preflight_check(self._store, running)) is not None:
             return instead
         try:
             location = location_of(running.kind, self._target)
@@ -76,7 +76,7 @@ class ChildPool:
             running.heard = None
             del self._busy[running]
 
-    def end(self, running: Running) -> bool:
+    def end(self, running: RunningJob) -> bool:
         """Kills the child of the job and everything below it."""
         child = self._busy.get(running)
         if child is not None:
@@ -92,7 +92,7 @@ class ChildPool:
         self._idle.clear()
         await asyncio.gather(*self._ending, *(child.exit_status for child in self._busy.values()))
 
-    async def _run_in(self, child: ChildProcess, running: Running, location: CodeLocation) -> Outcome:
+    async def _run_in(self, child: ChildProcess, running: RunningJob, location: CodeLocation) -> Outcome:
         if not await child.is_ready():
             exit_status = await child.becomes_over()
             if seconds_since_signal() < JUST_NOW:  # as the whole group was, before the child could hear of it
@@ -125,7 +125,7 @@ class ChildPool:
             running.stop.ask(ended.request)
         return ended.outcome
 
-    def _as_asked(self, running: Running) -> Outcome | None:
+    def _as_asked(self, running: RunningJob) -> Outcome | None:
         """How a job ends that was killed because it did not stop by itself."""
         request = running.stop.request
         return running.verdict or (None if request is None else Stopped(request))
@@ -147,7 +147,7 @@ class ChildPool:
         )
         return await start_child(plan, None if self._target is None else STARTED_IN)
 
-    def _tell(self, running: Running, child: ChildProcess, is_urgent: bool) -> None:
+    def _tell(self, running: RunningJob, child: ChildProcess, is_urgent: bool) -> None:
         request = running.stop.request
         if request is None:
             child.withdraw()
@@ -158,7 +158,7 @@ class ChildPool:
             if request == "shutdown" and is_urgent:
                 asyncio.get_running_loop().call_later(LAST_WORDS, self._end_if_busy, running, child)
 
-    def _end_if_busy(self, running: Running, child: ChildProcess) -> None:
+    def _end_if_busy(self, running: RunningJob, child: ChildProcess) -> None:
         if self._busy.get(running) is child:
             child.kill()
 

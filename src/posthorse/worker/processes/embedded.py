@@ -38,7 +38,7 @@ from posthorse.worker.claiming.one_job import OneJob
 from posthorse.worker.isolation.code_location import check_may_work
 from posthorse.worker.processes.event_loop import run_to_end
 from posthorse.worker.processes.heartbeat import Heart, Pulse
-from posthorse.worker.running.job_loop import Loop
+from posthorse.worker.running.job_loop import JobLoop
 
 log = logging.getLogger("posthorse.worker")
 
@@ -67,7 +67,7 @@ class EmbeddedWorker:
         self._only = only
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._work: Loop | None = None
+        self._work: JobLoop | None = None
         self._started = threading.Event()
         self._failure: BaseException | None = None
         self._is_stopping = False
@@ -142,7 +142,7 @@ class EmbeddedWorker:
         )
         settings = self._settings
         pulse = Pulse(runner.id, settings.lease, running=lambda: work.running_count)
-        work = Loop(self._store, self._registry, settings, runner, only=self._only, lost=lambda: pulse.is_lost)
+        work = JobLoop(self._store, self._registry, settings, runner, only=self._only, lost=lambda: pulse.is_lost)
         await self._enter(runner, pulse)
         self._work, self._loop = work, asyncio.get_running_loop()
         if self._is_stopping:

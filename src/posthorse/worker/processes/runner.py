@@ -30,7 +30,7 @@ from posthorse.worker.processes.launch import import_before_the_project, inherit
 from posthorse.worker.processes.log_lines import configure_logging
 from posthorse.worker.processes.plan import AWAY, LOST_LEASE, SCHEMA_MISMATCH, UNENDING_CODE, UNUSABLE, RunnerPlan
 from posthorse.worker.processes.process import die_with_parent, end_at_once, end_gracefully
-from posthorse.worker.running.job_loop import Loop
+from posthorse.worker.running.job_loop import JobLoop
 
 ALIVE_INTERVAL = 1.0
 TIME_TO_READ = 0.05
@@ -52,7 +52,7 @@ class RunnerMain:
             self._app.use_url(plan.assignment.url)
         self._until = monotonic() + self._app.settings.lease
         self._waiting = worker_waiting(self._app.settings.store_timeout)
-        self._work: Loop | None = None
+        self._work: JobLoop | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_taken_away = False
         self._is_leaving = False
@@ -73,7 +73,7 @@ class RunnerMain:
             places=app.registry.places(),
             labels=plan.assignment.labels,
         )
-        self._work = Loop(
+        self._work = JobLoop(
             app.store,
             app.registry,
             app.settings,

@@ -44,7 +44,7 @@ from posthorse.store.operations.gates import let_through
 from posthorse.store.operations.runners import Runner, held_by, set_idle
 from posthorse.store.store import Store
 from posthorse.worker.failpoints import failpoint
-from posthorse.worker.running.running_job import Running
+from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.stopped_programs import was_caused_by_stop
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ TAKEN_OVER = "%s was taken over by another runner; how it ended here was dropped
 class Completed(NamedTuple):
     """A job that returned; `result` is JSON."""
 
-    running: Running
+    running: RunningJob
     result: str
 
 
@@ -74,7 +74,7 @@ def unstorable(outcome: Outcome, error: Exception) -> Outcome:
     return Raised(told, gives_up=f"{what} cannot be stored" if isinstance(outcome, Returned) else None)
 
 
-class Outbox:
+class Completer:
     """Hands in outcomes of one runner."""
 
     def __init__(
@@ -120,7 +120,7 @@ class Outbox:
         completed = {each.running.claimed.job for each in (*self._completions, *self._under_way)}
         return completed | set(self._settling.values())
 
-    def put(self, running: Running, outcome: Outcome) -> None:
+    def put(self, running: RunningJob, outcome: Outcome) -> None:
         """Takes an outcome."""
         if self._is_closing:
             # Only a job that had lost its lease outlives the outbox.
@@ -153,7 +153,7 @@ class Outbox:
         self._is_closing = True
         self._has_some.set()
 
-    async def settle(self, running: Running, outcome: Outcome) -> None:
+    async def settle(self, running: RunningJob, outcome: Outcome) -> None:
         """Decide what follows from an outcome, and write it; where that cannot be written, that it could not."""
         try:
             await self._settle(running, outcome)
@@ -165,7 +165,7 @@ class Outbox:
                 log.exception("gave up writing to the store; the jobs concerned run again elsewhere")
                 self.has_given_up = True
 
-    async def _settle(self, running: Running, outcome: Outcome) -> None:
+    async def _settle(self, running: RunningJob, outcome: Outcome) -> None:
         claimed = running.claimed
         if isinstance(outcome, Raised) and running.stop.request in (None, "shutdown"):
             outcome = Stopped("shutdown") if await was_caused_by_stop(outcome, self._is_stopping) else outcome
@@ -215,7 +215,7 @@ class Outbox:
         elif not isinstance(outcome, Stopped):
             log.info("%s: %s", running.label, transition.reason)
 
-    def _tell_of_misfit(self, running: Running, transition: Transition) -> None:
+    def _tell_of_misfit(self, running: RunningJob, transition: Transition) -> None:
         """Warn once of each kind: there may be thousands of such jobs, tried for days."""
         kind = running.kind.kind
         level = logging.DEBUG if kind in self._misfits else logging.WARNING
@@ -280,7 +280,7 @@ class Outbox:
             log.warning("cannot let jobs through that waited for others: %s; the sweep will", error)
         self._left_gates()
 
-    async def _spent(self, running: Running) -> Spent:
+    async def _spent(self, running: RunningJob) -> Spent:
         """What the job has used of its budgets. A committed slice is progress, and progress clears them."""
         claimed = running.claimed
         spent = Spent(claimed.errors, claimed.crashes, claimed.losses)
@@ -289,7 +289,7 @@ class Outbox:
             return next((lease.spent for lease in held if lease.job == claimed.job), spent)
         return Spent(claimed.errors) if running.has_advanced else spent
 
-    async def _forgiven(self, running: Running) -> int:
+    async def _forgiven(self, running: RunningJob) -> int:
         """How many of the job's errors came before its last committed slice."""
         claimed = running.claimed
         if not claimed.errors or not running.has_checkpoints:
@@ -298,7 +298,7 @@ class Outbox:
             return claimed.errors
         return await self._insist(lambda: self._store.aread(errors_before_slice(claimed.job))) or 0
 
-    def _policy(self, running: Running) -> Policy:
+    def _policy(self, running: RunningJob) -> Policy:
         kind, options = running.kind.options, running.options
         backoff = kind.backoff if options.backoff is None else Backoff.of_numbers(options.backoff)
         return Policy(

@@ -10,12 +10,12 @@ from posthorse.store.operations.finish import Attempt
 from posthorse.store.store import Store
 from posthorse.worker.checkpoints.journal import Journal
 from posthorse.worker.running.execution import FromThread, run
-from posthorse.worker.running.preflight import kept_out
-from posthorse.worker.running.running_job import Running
+from posthorse.worker.running.preflight import preflight_check
+from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.threads import Threads
 
 
-class Here:
+class InProcessExecutor:
     """The loop that this is called on, and its threads."""
 
     def __init__(self, store: Store, runner: str, *, concurrency: int, longest_transaction: float) -> None:
@@ -25,10 +25,10 @@ class Here:
         self._longest_transaction = longest_transaction
         self._threads = Threads[FromThread](concurrency)
 
-    async def run(self, running: Running) -> Outcome:
+    async def run(self, running: RunningJob) -> Outcome:
         """Runs a job to its outcome."""
         kind = running.kind
-        if running.asks_first and (instead := await kept_out(self._store, running)) is not None:
+        if running.asks_first and (instead := await preflight_check(self._store, running)) is not None:
             return instead
         if kind.signature.wants_context:
             running.journal = Journal(
@@ -43,7 +43,7 @@ class Here:
             running.heard = partial(_cancel, task, running)
         return await run(running, self._threads, home=self._home)
 
-    def end(self, running: Running) -> bool:
+    def end(self, running: RunningJob) -> bool:
         """Neither a thread nor a coroutine that swallows its cancellation can be ended from outside."""
         return False
 
@@ -52,6 +52,6 @@ class Here:
         self._threads.close()
 
 
-def _cancel(task: asyncio.Task[object], running: Running, is_urgent: bool) -> None:
+def _cancel(task: asyncio.Task[object], running: RunningJob, is_urgent: bool) -> None:
     if is_urgent and (running.kind.is_async or running.stop.is_awaited):
         task.cancel()

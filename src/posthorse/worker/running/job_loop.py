@@ -1,7 +1,7 @@
 """The loop of a runner: asks for room, receives leased jobs, and sees to it that they end well.
 
 The journey of a job here: 1. claimed, 2. begun in a slot when there is one (`slots`), 3. its outcome put into the
-outbox (`outbox`), where results are written in batches and everything else is decided by the lifecycle, 4. applied
+outbox (`completer`), where results are written in batches and everything else is decided by the lifecycle, 4. applied
 by the store if the fence holds. The next claim and the last results are under way while jobs run.
 """
 
@@ -26,10 +26,10 @@ from posthorse.worker.claiming.one_job import OneJob
 from posthorse.worker.claiming.prefetch import Prefetch
 from posthorse.worker.failpoints import failpoint
 from posthorse.worker.isolation.child_pool import ChildPool
-from posthorse.worker.running.completer import Outbox
-from posthorse.worker.running.in_process import Here
-from posthorse.worker.running.request_poller import LISTEN_INTERVAL, Ears
-from posthorse.worker.running.running_job import Running
+from posthorse.worker.running.completer import Completer
+from posthorse.worker.running.in_process import InProcessExecutor
+from posthorse.worker.running.request_poller import LISTEN_INTERVAL, RequestPoller
+from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.slots import Slots
 
 log = logging.getLogger("posthorse.worker")
@@ -45,7 +45,7 @@ MAX_PATIENCE = 10.0
 """Seconds after which a cancelled or timed-out job that does not listen is ended by force; the grace, if shorter."""
 
 
-class Loop:
+class JobLoop:
     """Runs jobs of one runner until it is told to stop. Must be made inside a running event loop."""
 
     def __init__(
@@ -70,12 +70,14 @@ class Loop:
         self._claiming = Claiming(store, registry, runner, suspects=suspects, only=only)
         self._prefetch = Prefetch(runner.concurrency)
         longest = settings.lease / 3
-        self._here = Here(store, runner.id, concurrency=runner.concurrency, longest_transaction=longest)
+        self._in_process = InProcessExecutor(
+            store, runner.id, concurrency=runner.concurrency, longest_transaction=longest
+        )
         self._children = ChildPool(store, runner.id, target=target, longest_transaction=longest)
         self._slots = Slots(
             runner.concurrency, prepare=self._prepare, ended=self._ended, freed=self._wake_if_there_is_room
         )
-        self._outbox = Outbox(
+        self._completer = Completer(
             store,
             settings,
             runner,
@@ -84,7 +86,9 @@ class Loop:
             is_stopping=lambda: self._is_stopping,
         )
         self._watch = make_watch(store, runner.id)
-        self._ears = Ears(store, runner.id, self._slots.running, patience=min(settings.grace, MAX_PATIENCE))
+        self._requests = RequestPoller(
+            store, runner.id, self._slots.running, patience=min(settings.grace, MAX_PATIENCE)
+        )
         self.is_spoilt = False
         """True when a job was given up whose code still runs here: this process should be replaced."""
         self._tells_all = False
@@ -107,27 +111,27 @@ class Loop:
     @property
     def is_lost(self) -> bool:
         """True when what this runner holds and what it knows have parted: its lease is over, or it had to give up."""
-        return self._is_lost_elsewhere() or self._outbox.has_given_up
+        return self._is_lost_elsewhere() or self._completer.has_given_up
 
     async def run(self) -> None:
         """Works until `stop`, or until it is lost; then hands in everything that is left."""
         async with self._watch:
-            handing_in = asyncio.create_task(self._outbox.run())
+            handing_in = asyncio.create_task(self._completer.run())
             listening = asyncio.create_task(self._listen_forever())
             try:
                 await self._claim_until_stopped()
                 await self._drain()
             finally:
                 listening.cancel()
-                await self._outbox.close()
+                await self._completer.close()
                 await handing_in
-                await self._here.close()
+                await self._in_process.close()
                 await self._children.close()
 
     def stop(self) -> None:
         """No more claims; jobs with checkpoints stop at the next, the others run to their end or the grace."""
         self._is_stopping = True
-        self._outbox.ends_at = monotonic() + self._settings.grace + LAST_WORDS
+        self._completer.ends_at = monotonic() + self._settings.grace + LAST_WORDS
         for running in self._slots.running.values():
             if running.has_checkpoints:
                 running.ask("shutdown")
@@ -163,7 +167,7 @@ class Loop:
         """How many jobs to ask for now; 0 for none yet."""
         load = self._slots.load
         concurrency = self._runner.concurrency - self._slots.spoilt
-        if concurrency <= 0 or self._claiming.has_suspect or self._outbox.is_full:
+        if concurrency <= 0 or self._claiming.has_suspect or self._completer.is_full:
             return 0
         if load and monotonic() < self._holds_until:
             return 0
@@ -186,7 +190,7 @@ class Loop:
         self._watch.found()
         self._tells_all = log.isEnabledFor(logging.DEBUG)
         if self._is_stopping:  # told so while the claim was under way
-            await self._outbox.give_back([(job.job, job.epoch) for job in claimed])
+            await self._completer.give_back([(job.job, job.epoch) for job in claimed])
             return True
         self._slots.add(claimed)
         if len(claimed) < room:
@@ -196,8 +200,8 @@ class Loop:
     async def _return_what_is_unknown(self) -> None:
         """After a claim whose reply was lost: what it gave this runner is found by asking, and goes back unspent."""
         held = await self._store.aread(held_by(self._runner.id))
-        known = {*self._slots.running, *(claimed.job for claimed in self._slots.backlog), *self._outbox.jobs}
-        await self._outbox.give_back([(lease.job, lease.epoch) for lease in held if lease.job not in known])
+        known = {*self._slots.running, *(claimed.job for claimed in self._slots.backlog), *self._completer.jobs}
+        await self._completer.give_back([(lease.job, lease.epoch) for lease in held if lease.job not in known])
         self._may_hold_more = False
 
     async def _wait_for_work(self) -> None:
@@ -214,19 +218,19 @@ class Loop:
 
     # ── running ──────────────────────────────────────────────────────────────────────────────────────
 
-    def _prepare(self, claimed: Claimed) -> Running:
+    def _prepare(self, claimed: Claimed) -> RunningJob:
         lane = self._claiming.lane(claimed)
         kind = self._registry[lane.kind]
-        place = self._children if kind.is_isolated else self._here
-        running = Running(claimed, lane, kind, place, self._claiming.settings(lane.queue))
+        executor = self._children if kind.is_isolated else self._in_process
+        running = RunningJob(claimed, lane, kind, executor, self._claiming.settings(lane.queue))
         running.gates = self._claiming.gates(claimed)
         if self._tells_all:
             log.debug("%s begins", running.label)
         return running
 
-    def _ended(self, running: Running, outcome: Outcome) -> None:
+    def _ended(self, running: RunningJob, outcome: Outcome) -> None:
         self._prefetch.observe(monotonic() - running.began)
-        self._outbox.put(running, outcome)
+        self._completer.put(running, outcome)
         if self._tells_all:
             seconds = monotonic() - running.began
             log.debug("%s ended after %.3f s: %s", running.label, seconds, type(outcome).__name__.lower())
@@ -270,16 +274,16 @@ class Loop:
             self._lose_all()
         elif self._slots.running:
             if self._slots.backlog and self._prefetch.observed == self._ended_before:
-                await self._outbox.give_back(self._slots.empty_backlog())
+                await self._completer.give_back(self._slots.empty_backlog())
             self._ended_before = self._prefetch.observed
             self._give_up_what_does_not_end()
-            await self._ears.hear()
-            await self._ears.miss_lost_leases()
+            await self._requests.hear()
+            await self._requests.miss_lost_leases()
             self._tell_if_drained()
             await self._hold_for_suspects()
 
     def _give_up_what_does_not_end(self) -> None:
-        for running in self._ears.end_what_does_not_obey():
+        for running in self._requests.end_what_does_not_obey():
             assert running.verdict is not None
             self._slots.abandon(running, running.verdict)
             if self._is_replaceable and not self.is_spoilt:
@@ -306,7 +310,7 @@ class Loop:
 
     async def _drain(self) -> None:
         """Running jobs end, stop at a checkpoint, or are cancelled when the grace is over."""
-        await self._outbox.give_back(self._slots.close())
+        await self._completer.give_back(self._slots.close())
         if await self._becomes_empty(0 if self.is_lost else self._settings.grace):
             return
         log.warning("%d jobs did not end within the grace; they go back unspent", self.running_count)
@@ -318,8 +322,8 @@ class Loop:
         # fence refuses what they write.
         for running in list(self._slots.running.values()):
             running.verdict = Stopped("shutdown")
-            if not running.place.end(running) and running.stop.request != "lost" and self._slots.release(running):
-                await self._outbox.settle(running, running.verdict)
+            if not running.executor.end(running) and running.stop.request != "lost" and self._slots.release(running):
+                await self._completer.settle(running, running.verdict)
         await self._becomes_empty(LAST_WORDS)
 
     async def _becomes_empty(self, seconds: float) -> bool:

@@ -11,12 +11,12 @@ from posthorse.errors import StoreError
 from posthorse.rules.lifecycle import Expired, Lost, Outcome, Stopped
 from posthorse.store.operations.read import arguments, lateness
 from posthorse.store.store import Store
-from posthorse.worker.running.running_job import Running
+from posthorse.worker.running.running_job import RunningJob
 
 log = logging.getLogger("posthorse.worker")
 
 
-async def kept_out(store: Store, running: Running) -> Outcome | None:
+async def preflight_check(store: Store, running: RunningJob) -> Outcome | None:
     """What a job comes to that may not begin; None for one that may, with its arguments."""
     job, limit = running.claimed.job, running.expires
     try:

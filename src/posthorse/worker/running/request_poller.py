@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from posthorse.clock import monotonic
 from posthorse.store.operations.runners import requests_for, still_held
 from posthorse.store.store import Store
-from posthorse.worker.running.running_job import Running
+from posthorse.worker.running.running_job import RunningJob
 
 log = logging.getLogger("posthorse.worker")
 
 LISTEN_INTERVAL = 0.5
 
 
-class Ears:
+class RequestPoller:
     """What is asked of the jobs of one runner. `patience`: seconds that a job gets to obey a cancel or its timeout."""
 
-    def __init__(self, store: Store, runner: str, jobs: Mapping[str, Running], *, patience: float) -> None:
+    def __init__(self, store: Store, runner: str, jobs: Mapping[str, RunningJob], *, patience: float) -> None:
         self._store = store
         self._runner = runner
         self._jobs = jobs
@@ -51,16 +51,16 @@ class Ears:
             if one.claimed.job not in held and self._jobs.get(one.claimed.job) is one:
                 one.lose()
 
-    def end_what_does_not_obey(self) -> list[Running]:
+    def end_what_does_not_obey(self) -> list[RunningJob]:
         """Jobs that were cancelled or took too long are ended by force; answers with those that nothing could end."""
         now = monotonic()
-        beyond: list[Running] = []
+        beyond: list[RunningJob] = []
         for running in list(self._jobs.values()):
             verdict = running.overdue(now, self._patience)
             if verdict is None or running.verdict is not None:
                 continue
             running.verdict = verdict
-            if running.place.end(running):
+            if running.executor.end(running):
                 log.warning("%s did not end when it was to; its process is killed", running.label)
             else:
                 log.error("%s did not end when it was to, and counts as ended; its code still runs", running.label)

@@ -18,7 +18,7 @@ from posthorse.worker.checkpoints.journal import Journal
 from posthorse.worker.stop import StopSignal
 
 
-class Running:
+class RunningJob:
     """One attempt, from its start to its outcome."""
 
     __slots__ = (
@@ -26,13 +26,13 @@ class Running:
         "_lost_at",
         "began",
         "claimed",
+        "executor",
         "gates",
         "heard",
         "journal",
         "kind",
         "lane",
         "options",
-        "place",
         "queue",
         "slices_committed",
         "stop",
@@ -41,12 +41,12 @@ class Running:
     )
 
     def __init__(
-        self, claimed: Claimed, lane: Lane, kind: Registered, place: Place, queue: QueueSettings = DEFAULTS
+        self, claimed: Claimed, lane: Lane, kind: Registered, executor: Executor, queue: QueueSettings = DEFAULTS
     ) -> None:
         self.claimed = claimed
         self.lane = lane
         self.kind = kind
-        self.place = place
+        self.executor = executor
         self.queue = queue
         self.began = monotonic()
         self.gates: Sequence[str] | None = None
@@ -162,14 +162,14 @@ class Running:
             self.heard(is_urgent)
 
 
-class Place(Protocol):
+class Executor(Protocol):
     """Where jobs run: on the loop and in threads of this process, or in processes of their own."""
 
-    async def run(self, running: Running) -> Outcome:
+    async def run(self, running: RunningJob) -> Outcome:
         """Runs a job to its outcome."""
         ...
 
-    def end(self, running: Running) -> bool:
+    def end(self, running: RunningJob) -> bool:
         """Ends a job that does not listen, as its `verdict` says; false where nothing could end its code."""
         ...
 

@@ -19,7 +19,7 @@ from posthorse.rules.lifecycle import Outcome, Raised, Stopped
 from posthorse.store.operations.claim import Claimed
 from posthorse.worker.failpoints import failpoint
 from posthorse.worker.running.evidence import evidence_of
-from posthorse.worker.running.running_job import Running
+from posthorse.worker.running.running_job import RunningJob
 
 log = logging.getLogger("posthorse.worker")
 
@@ -37,11 +37,11 @@ class Slots:
         self,
         concurrency: int,
         *,
-        prepare: Callable[[Claimed], Running],
-        ended: Callable[[Running, Outcome], None],
+        prepare: Callable[[Claimed], RunningJob],
+        ended: Callable[[RunningJob, Outcome], None],
         freed: Callable[[], None],
     ) -> None:
-        self.running: dict[str, Running] = {}
+        self.running: dict[str, RunningJob] = {}
         self.spoilt = 0
         """How many slots are taken by code that goes on after its job was given up."""
         self.backlog: deque[Claimed] = deque()
@@ -49,7 +49,7 @@ class Slots:
         self._prepare = prepare
         self._ended = ended
         self._freed = freed
-        self._tasks: dict[Running, asyncio.Task[None] | None] = {}
+        self._tasks: dict[RunningJob, asyncio.Task[None] | None] = {}
         """One for each slot that is taken, by what runs in it; None while a job runs up to where it first waits."""
         self._is_open = True
         self._is_filling = False
@@ -78,12 +78,12 @@ class Slots:
         self.backlog.clear()
         return unbegun
 
-    def abandon(self, running: Running, outcome: Outcome) -> None:
+    def abandon(self, running: RunningJob, outcome: Outcome) -> None:
         """Lets a job that cannot be ended count as ended."""
         if self.release(running):
             self._ended(running, outcome)
 
-    def release(self, running: Running) -> bool:
+    def release(self, running: RunningJob) -> bool:
         """Gives a job up: its slot stays taken until its code is through. False when it ended by itself before."""
         if self.running.get(running.claimed.job) is not running:
             return False
@@ -115,7 +115,7 @@ class Slots:
     def _has_next(self) -> bool:
         return bool(self.backlog) and self._is_open and len(self._tasks) < self._concurrency
 
-    def _take(self) -> Running:
+    def _take(self) -> RunningJob:
         """Take the next job out of the backlog."""
         running = self._prepare(self.backlog.popleft())
         self._supersede(running.claimed.job)
@@ -133,7 +133,7 @@ class Slots:
             self.release(earlier)
             earlier.lose()
 
-    def _begin(self, running: Running) -> None:
+    def _begin(self, running: RunningJob) -> None:
         self._tasks[running] = None
         body, name, context = self._run(running), running.claimed.job, self._context.copy()
         if sys.version_info >= (3, 12):
@@ -143,7 +143,7 @@ class Slots:
         if running in self._tasks:
             self._tasks[running] = task
 
-    async def _run(self, running: Running) -> None:
+    async def _run(self, running: RunningJob) -> None:
         self._end(running, await _outcome_of(running))
         # Where no code of a job's ran in this task, it serves for the next of the same lane, too.
         while not running.is_on_loop and self._has_next() and self.backlog[0].lane == running.claimed.lane:
@@ -152,7 +152,7 @@ class Slots:
             self._end(running, await _outcome_of(running))
         self._fill()
 
-    def _end(self, running: Running, outcome: Outcome) -> None:
+    def _end(self, running: RunningJob, outcome: Outcome) -> None:
         del self._tasks[running]
         running.heard = None
         if self.running.get(running.claimed.job) is running:
@@ -164,10 +164,10 @@ class Slots:
             self._freed()
 
 
-async def _outcome_of(running: Running) -> Outcome:
+async def _outcome_of(running: RunningJob) -> Outcome:
     """What a job came to: whatever escapes from where it runs is an error of this job, and of no other."""
     try:
-        return await running.place.run(running)
+        return await running.executor.run(running)
     except GeneratorExit:  # the loop was closed under it: nobody is left to be told
         raise
     except BaseException as error:

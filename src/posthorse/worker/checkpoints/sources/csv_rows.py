@@ -16,7 +16,7 @@ from posthorse.errors import InvalidOption, UsageError
 from posthorse.rules.cursor import Cursor
 from posthorse.rules.values.misfit import short
 from posthorse.worker.checkpoints.sources.base import Chunk, Source, Unreadable
-from posthorse.worker.checkpoints.sources.files import Content, FilePath, Place, TextForm
+from posthorse.worker.checkpoints.sources.files import Content, FilePath, FilePosition, TextForm
 
 SURPLUS = "*"
 """The column for the fields that a row has beyond the header; it has more stars where the file has such a column."""
@@ -168,11 +168,11 @@ class _CsvRows:
             return Chunk(rows, list(records.place), is_last=records.is_at_end, unreadable=tuple(unreadable))
 
     def _records_from(self, cursor: Cursor) -> _Records:
-        place = Place.of(cursor)
+        place = FilePosition.of(cursor)
         if self._records is not None and cursor is not None and self._records.place == place:
             return self._records
         self._records = None
-        records = self._records_at(Place())
+        records = self._records_at(FilePosition())
         if self._has_header:
             header = records.next_record()
             if header is not None and header.error is not None:
@@ -183,7 +183,7 @@ class _CsvRows:
         self._records = records
         return records
 
-    def _records_at(self, place: Place) -> _Records:
+    def _records_at(self, place: FilePosition) -> _Records:
         return _Records(self._content, self._form, self._dialect, place, self._field_limit)
 
     def _row(self, record: list[str]) -> dict[str, str]:
@@ -210,7 +210,9 @@ class _Record(NamedTuple):
 class _Records:
     """Records from a place in the file on, and how far they got."""
 
-    def __init__(self, content: Content, form: TextForm, dialect: _Dialect, place: Place, field_limit: int) -> None:
+    def __init__(
+        self, content: Content, form: TextForm, dialect: _Dialect, place: FilePosition, field_limit: int
+    ) -> None:
         self._content = content
         self._form = form
         self._field_limit = field_limit
@@ -227,8 +229,8 @@ class _Records:
         self._reader = dialect.reader(self._texts())
 
     @property
-    def place(self) -> Place:
-        return Place(self._offset, self._line)
+    def place(self) -> FilePosition:
+        return FilePosition(self._offset, self._line)
 
     @property
     def is_at_end(self) -> bool:

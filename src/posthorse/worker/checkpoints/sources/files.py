@@ -22,14 +22,14 @@ FilePath: TypeAlias = str | os.PathLike[str]
 _BLOCK = 1 << 18
 
 
-class Place(NamedTuple):
+class FilePosition(NamedTuple):
     """A position in a file's content: bytes from the start, and for messages the lines."""
 
     offset: int = 0
     line: int = 0
 
     @classmethod
-    def of(cls, cursor: Cursor) -> Place:
+    def of(cls, cursor: Cursor) -> FilePosition:
         """The place that was saved as this cursor."""
         match cursor:
             case None:

@@ -7,7 +7,7 @@ from itertools import islice
 from posthorse.errors import UsageError
 from posthorse.rules.cursor import Cursor
 from posthorse.worker.checkpoints.sources.base import Chunk, Source, Unreadable
-from posthorse.worker.checkpoints.sources.files import Content, FilePath, Place, TextForm
+from posthorse.worker.checkpoints.sources.files import Content, FilePath, FilePosition, TextForm
 
 _BLOCK = 1 << 20
 
@@ -62,7 +62,7 @@ class _Lines:
         self._content.close()
 
     def _read(self, cursor: Cursor, limit: int, *, is_past: bool) -> Chunk[str]:
-        place = Place.of(cursor)
+        place = FilePosition.of(cursor)
         reader = self._content.at(place.offset)
         texts: list[str] = []
         unreadable: list[Unreadable] = []
@@ -75,7 +75,7 @@ class _Lines:
                 if not is_past:  # those before it come first
                     return Chunk(texts, list(place), is_last=False)
                 unreadable.append(Unreadable(self._form.shown(raw), error.with_traceback(None)))
-            place = Place(place.offset + len(raw), place.line + 1)
+            place = FilePosition(place.offset + len(raw), place.line + 1)
         if not texts and not unreadable:
             return Chunk((), cursor, is_last=True)
         return Chunk(texts, list(place), is_last=not reader.peek(1), unreadable=tuple(unreadable))
