@@ -13,8 +13,8 @@ import posthorse as ph
 from posthorse.rules.gates import (
     NANOSECONDS,
     Arrival,
+    GateState,
     Need,
-    Standing,
     Tally,
     budget_of,
     demand_of,
@@ -153,7 +153,7 @@ def tally(
     need: Need, *, inside: int = 0, insider: str | None = None, held: tuple[int, int] | None = None, through: int = 0
 ) -> Tally:
     rank, place = held or (None, None)
-    standing = Standing(need.gate, through, need.most, need.step, need.burst, inside, insider, rank, place)
+    standing = GateState(need.gate, through, need.most, need.step, need.burst, inside, insider, rank, place)
     return Tally([standing], 10**18)
 
 
@@ -166,7 +166,7 @@ def test_nobody_enters_a_full_gate_and_whoever_enters_counts() -> None:
 
 def test_a_job_that_one_gate_keeps_out_takes_no_place_in_another() -> None:
     gates = tally(TWO)
-    gates.learn([Standing("one", 0, 1, 0, 0, 1, "x", None, None)])
+    gates.learn([GateState("one", 0, 1, 0, 0, 1, "x", None, None)])
     assert gates.admit(Arrival("a", 0, 1), [TWO, ONE_AT_A_TIME]) is ONE_AT_A_TIME
     assert gates.room(TWO) == 2
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorse.rules.loops import LoopStanding, decode_loops, encode_loops
+from posthorse.rules.loops import LoopState, decode_loops, encode_loops
 from posthorse.rules.slice_size import TIMED_OUT, TRANSACTION_TIMED_OUT, CutShort, SizeRule, SliceSize, cut_short_by
 
 WHOLE = CutShort()
@@ -155,9 +155,9 @@ def test_a_retry_after_a_timeout_begins_with_one_item() -> None:
 
 
 def test_a_size_survives_in_the_standing_of_its_loop() -> None:
-    loops = {"": LoopStanding(cursor=3, done=3, size=SliceSize(7, 1.5, 0.25)), "plain": LoopStanding(done=1)}
+    loops = {"": LoopState(cursor=3, done=3, size=SliceSize(7, 1.5, 0.25)), "plain": LoopState(done=1)}
     assert decode_loops(encode_loops(loops)) == loops
-    assert "size" not in encode_loops({"plain": LoopStanding(done=1)})
+    assert "size" not in encode_loops({"plain": LoopState(done=1)})
 
 
 def test_however_slow_a_slice_was_the_next_one_is_a_quarter_of_it_at_least() -> None:

@@ -43,7 +43,7 @@ HOT = (
     "claim_places",
     "jobs_at",
     "lock_gates",
-    "standings",
+    "gate_states",
     "move_gates",
     "take_slots",
     "drop_slots",

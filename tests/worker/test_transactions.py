@@ -203,7 +203,7 @@ def test_a_commit_that_failed_cannot_be_swallowed(
 
     def failing(self: Journal, saved: object, done: object) -> None:
         take(self, saved, done)  # type: ignore[arg-type]  # passed on
-        if len(failures) < 2 and self.standing.done == 4:
+        if len(failures) < 2 and self.state.done == 4:
             failures.append("disk full")
             raise OSError("disk full")
 

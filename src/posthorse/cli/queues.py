@@ -137,7 +137,7 @@ def reset(name: str, settings: Sequence[str], target: str | None, url: str | Non
     return _tell(app, [name], as_json)
 
 
-class Standing(msgspec.Struct, frozen=True):
+class QueueView(msgspec.Struct, frozen=True):
     """A queue, as it is shown."""
 
     row: QueueRow
@@ -171,7 +171,7 @@ _RANKS = {State.SCHEDULED: 6, State.BLOCKED: 2, State.PAUSED: 5, State.FAILED: 1
 """Which of their columns goes first where the terminal is narrow: the highest."""
 
 
-def _standings(app: Posthorse) -> list[Standing]:
+def _standings(app: Posthorse) -> list[QueueView]:
     if is_empty(app):
         return []
     store = app.store
@@ -182,7 +182,7 @@ def _standings(app: Posthorse) -> list[Standing]:
     for queue, limit, count in store.read(held_in_queues(MAX_LIMITS * max(1, len(rows)))):
         held.setdefault(queue, {})[limit] = count
     return [
-        Standing(
+        QueueView(
             rows.get(name) or QueueRow(name, 0, None, 0, {}),
             said,
             live.get(name, {}),
@@ -207,7 +207,7 @@ def _word(settings: QueueSettings, now: int) -> str:
     return "closed" if settings.is_closed(now) else "open"
 
 
-def _print_table(found: Sequence[Standing]) -> None:
+def _print_table(found: Sequence[QueueView]) -> None:
     from rich.text import Text
 
     aside = [state for state in _ASIDE if any(one.row.aside.get(state) for one in found)]
@@ -292,7 +292,7 @@ def _opened(target: str | None, url: str | None, names: Sequence[str], *, may_be
 def _tell(app: Posthorse, names: Sequence[str], as_json: bool) -> int:
     found = {standing.row.queue: standing for standing in _standings(app)}
     for name in names:
-        standing = found.get(name) or Standing(QueueRow(name, 0, None, 0, {}), DEFAULTS, {}, "open", ())
+        standing = found.get(name) or QueueView(QueueRow(name, 0, None, 0, {}), DEFAULTS, {}, "open", ())
         if as_json:
             out_json(standing.as_json())
         else:

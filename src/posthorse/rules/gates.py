@@ -64,7 +64,7 @@ class Need(NamedTuple):
     """True when other jobs of its lane need other gates."""
 
 
-class Standing(NamedTuple):
+class GateState(NamedTuple):
     """A gate as it stands: up to when tokens are given out, who is inside, and who is held before it first."""
 
     gate: str
@@ -148,15 +148,15 @@ def described(gate: str) -> str:
 class Tally:
     """The gates that one claim passes, counted as it goes."""
 
-    def __init__(self, standings: Iterable[Standing], now: int) -> None:
+    def __init__(self, states: Iterable[GateState], now: int) -> None:
         self._now = now
-        self._standings = {standing.gate: standing for standing in standings}
+        self._states = {state.gate: state for state in states}
         self._entered: dict[str, int] = {}
         self._first: dict[str, int] = {}
 
-    def learn(self, standings: Iterable[Standing]) -> None:
+    def learn(self, states: Iterable[GateState]) -> None:
         """Enters further gates."""
-        self._standings.update((standing.gate, standing) for standing in standings)
+        self._states.update((state.gate, state) for state in states)
 
     def expect(self, place: int, needs: Iterable[Need]) -> None:
         """A job that comes before its gates in this claim, too: in a sequence later ones let it go first."""
@@ -166,21 +166,21 @@ class Tally:
 
     def knows(self, needs: Iterable[Need]) -> bool:
         """Whether all these gates are among those that were learnt."""
-        return all(need.gate in self._standings for need in needs)
+        return all(need.gate in self._states for need in needs)
 
     def is_changed(self, need: Need) -> bool:
         """Whether something else was demanded before."""
-        standing = self._standings[need.gate]
-        return (standing.most, standing.step, standing.burst) != (need.most, need.step, need.burst)
+        state = self._states[need.gate]
+        return (state.most, state.step, state.burst) != (need.most, need.step, need.burst)
 
     def has_held(self, gate: str) -> bool:
         """Whether jobs are held before a gate since before this claim."""
-        return self._standings[gate].place is not None
+        return self._states[gate].place is not None
 
     def after(self, need: Need, taken: int) -> tuple[int, int | None]:
         """Up to when tokens are given out after so many were taken, and when the next one comes, if any is needed."""
         if not need.step:
-            return self._standings[need.gate].through, None
+            return self._states[need.gate].through, None
         through = spent(self._through(need), self._now, need.step, taken)
         return through, next_token(through, need.step, need.burst)
 
@@ -204,11 +204,11 @@ class Tally:
 
     def room(self, need: Need) -> int | None:
         """How many more may enter; None for any number."""
-        standing = self._standings[need.gate]
+        state = self._states[need.gate]
         entered = self._entered.get(need.gate, 0)
         rooms: list[int] = []
         if need.most is not None:
-            rooms.append(need.most - standing.inside - entered)
+            rooms.append(need.most - state.inside - entered)
         if need.step:
             rooms.append(tokens(self._through(need), self._now, need.step, need.burst) - entered)
         return max(0, min(rooms)) if rooms else None
@@ -223,19 +223,19 @@ class Tally:
 
         Where the rate was changed, what the old one let through empties the bucket of the new one, and no more.
         """
-        standing = self._standings[need.gate]
-        if standing.step == need.step:
-            return standing.through
-        return min(standing.through, self._now + need.burst * need.step)
+        state = self._states[need.gate]
+        if state.step == need.step:
+            return state.through
+        return min(state.through, self._now + need.burst * need.step)
 
     def _has_room(self, arrival: Arrival, need: Need) -> bool:
-        standing = self._standings[need.gate]
-        if need.until != "lease" and standing.insider == arrival.job:
+        state = self._states[need.gate]
+        if need.until != "lease" and state.insider == arrival.job:
             return True  # it never left
-        if min(self._first.get(need.gate, arrival.place), standing.first or arrival.place) < arrival.place:
+        if min(self._first.get(need.gate, arrival.place), state.first or arrival.place) < arrival.place:
             return False  # an earlier one waits somewhere, in this lane or in another
-        if need.is_keyed and standing.place is not None and standing.rank is not None:
-            first, own = (standing.rank, standing.place), (arrival.rank(need), arrival.place)
+        if need.is_keyed and state.place is not None and state.rank is not None:
+            first, own = (state.rank, state.place), (arrival.rank(need), arrival.place)
             if first < own:
                 return False  # nobody overtakes those who are held
         room = self.room(need)

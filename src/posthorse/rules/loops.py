@@ -9,7 +9,7 @@ import msgspec
 from posthorse.rules.slice_size import SliceSize
 
 
-class LoopStanding(msgspec.Struct, omit_defaults=True):
+class LoopState(msgspec.Struct, omit_defaults=True):
     """One loop of slices."""
 
     cursor: object = None  # a Cursor; its recursive type says nothing to the decoder
@@ -32,20 +32,20 @@ class LoopStanding(msgspec.Struct, omit_defaults=True):
     """How many attempts had failed before the one that committed the latest slice: they are forgiven."""
 
 
-def forgiven(loops: Iterable[LoopStanding]) -> int:
+def forgiven(loops: Iterable[LoopState]) -> int:
     """How many failed attempts came before the last committed slice."""
     return max((loop.failed for loop in loops), default=0)
 
 
-def decode_loops(text: str) -> dict[str, LoopStanding]:
+def decode_loops(text: str) -> dict[str, LoopState]:
     """Loops by name, from a checkpoint."""
     return _decode(text)
 
 
-def encode_loops(loops: dict[str, LoopStanding]) -> str:
+def encode_loops(loops: dict[str, LoopState]) -> str:
     """Loops by name, for a checkpoint."""
     return _encode(loops).decode()
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(dict[str, LoopStanding]).decode
+_decode = msgspec.json.Decoder(dict[str, LoopState]).decode

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
-from posthorse.rules.gates import NANOSECONDS, Arrival, Need, Standing, Tally
+from posthorse.rules.gates import NANOSECONDS, Arrival, GateState, Need, Tally
 from posthorse.rules.job import JobError, State
 from posthorse.rules.lifecycle import (
     GRAPH,
@@ -79,7 +79,7 @@ def gate(chance: random.Random) -> Iterator[str]:
     for _ in range(60):
         now += chance.choice((0, step // 7, step, 20 * step))
         inside -= chance.randint(0, inside)
-        tally = Tally([Standing("gate", through, most, step, burst, inside, None, None, None)], now)
+        tally = Tally([GateState("gate", through, most, step, burst, inside, None, None, None)], now)
         admitted = 0
         for _ in range(chance.randint(1, 8)):
             place += 1

@@ -43,7 +43,7 @@ STATEMENTS: Mapping[str, Planted] = {
     ),
     "a promotion before the time": Planted("I10", None, [("promote", "due_at <= :now", "due_at <= :now + 60000000")]),
     "slots that nobody counts": Planted(
-        "I1[38]", None, [("standings", "(SELECT count(*) FROM @taken WHERE gate = r.gate)", "0")]
+        "I1[38]", None, [("gate_states", "(SELECT count(*) FROM @taken WHERE gate = r.gate)", "0")]
     ),
     "a sequence that runs backwards": Planted("I18", "turns", [("join_sequences", "max(j.seq, 1", "min(-j.seq, 1")]),
     "a limit that lets the last in first": Planted(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
-from posthorse.rules.gates import Need, Standing, Tally, gate_name, in_order, in_step
+from posthorse.rules.gates import GateState, Need, Tally, gate_name, in_order, in_step
 from posthorse.store.base import Steps, ask, ask_rows, going_first, operation, single_operation
 from posthorse.store.queries import Row
 
@@ -23,7 +23,7 @@ RELEASED_AT_ONCE = 1_000
 # ── parts of operations ──────────────────────────────────────────────────────────────────────────────
 
 
-def lock_gates(needs: Mapping[str, Need]) -> Steps[tuple[list[Standing], int]]:
+def lock_gates(needs: Mapping[str, Need]) -> Steps[tuple[list[GateState], int]]:
     """Gates as they stand, in the order of their names, and the moment in nanoseconds.
 
     Nobody else is at them until the end of this transaction.
@@ -36,7 +36,7 @@ def lock_gates(needs: Mapping[str, Need]) -> Steps[tuple[list[Standing], int]]:
         new = [needs[gate] for gate in wanted if (gate,) not in found]
         yield ask_rows("make_gates", [(need.gate, need.most, need.step, need.burst) for need in new])
         yield ask_rows("lock_gates", [(need.gate,) for need in new])
-    return (yield from _standings(wanted))
+    return (yield from _gate_states(wanted))
 
 
 def note_gates(taken: Sequence[tuple[Need, int]], tally: Tally, held: Collection[str] = ()) -> Steps[None]:
@@ -129,33 +129,35 @@ def _look_after(gates: Collection[str], channel: str) -> Steps[None]:
     if not locked:
         return
     yield ask_rows("drop_slots", locked)
-    standings, now = yield from _standings([cast("str", row[0]) for row in locked])
-    needs = [_as_noted(standing) for standing in standings]
-    tally = Tally(standings, now)
+    gate_states, now = yield from _gate_states([cast("str", row[0]) for row in locked])
+    needs = [_as_noted(standing) for standing in gate_states]
+    tally = Tally(gate_states, now)
     yield from line_up(needs, tally, channel)
     yield from note_gates([(need, 0) for need in needs if need.step], tally)
 
 
-def _standings(gates: Sequence[str]) -> Steps[tuple[list[Standing], int]]:
+def _gate_states(gates: Sequence[str]) -> Steps[tuple[list[GateState], int]]:
     if not gates:
         return [], (yield from _now())
-    rows = yield ask_rows("standings", [(gate,) for gate in gates])
+    rows = yield ask_rows("gate_states", [(gate,) for gate in gates])
     now = cast("int", rows[0][-1]) * 1000
-    standings = [Standing._make(row[:-2]) for row in rows]
+    gate_states = [GateState._make(row[:-2]) for row in rows]
     ahead = {
         standing.gate: through
-        for standing, row in zip(standings, rows, strict=True)
+        for standing, row in zip(gate_states, rows, strict=True)
         if (through := in_step(standing.through, cast("int", row[-2]) * 1000, now)) != standing.through
     }
     if ahead:  # the clock was set back since they were passed
         yield ask_rows("set_gates_back", [(gate, ahead[gate]) for gate in in_order(ahead)])
-        standings = [standing._replace(through=ahead.get(standing.gate, standing.through)) for standing in standings]
-    return standings, now
+        gate_states = [
+            standing._replace(through=ahead.get(standing.gate, standing.through)) for standing in gate_states
+        ]
+    return gate_states, now
 
 
 def _now() -> Steps[int]:
     return cast("int", (yield ask("now"))[0][0]) * 1000
 
 
-def _as_noted(standing: Standing) -> Need:
+def _as_noted(standing: GateState) -> Need:
     return Need(standing.gate, standing.most, standing.step, standing.burst, "lease", True)

@@ -20,29 +20,29 @@ from posthorse.store.operations.keys import Held, Wanted, hand_over, take
 from posthorse.store.operations.superseding import supersede, superseded
 
 
-class Found(NamedTuple):
+class Existing(NamedTuple):
     """New jobs that exist already, with the earlier ones; and what others of the same call became through them."""
 
     earlier: Mapping[str, str] = {}
     instead: Mapping[str, NewJob] = {}
 
 
-class Standing(NamedTuple):
+class OwnerState(NamedTuple):
     """How a job stands, as far as an identity asks."""
 
     state: State
     is_started: bool
 
 
-def take_identities(jobs: Sequence[NewJob], *, channel: str) -> Steps[Found]:
+def take_identities(jobs: Sequence[NewJob], *, channel: str) -> Steps[Existing]:
     """Takes the identities of new jobs, and does with those that exist already what they say. Raises NotUnique."""
     unique = {job.id: job for job in jobs if job.unique is not None}
     if not unique:
-        return Found()
+        return Existing()
     wanted = [_wanted(job, cast("Identity", job.unique)) for job in unique.values()]
     late, held = yield from take(wanted, look="lock_keys")
     if not late:
-        return Found()
+        return Existing()
     standing = yield from _standing({owner.job for owner in held.values()} - unique.keys())
     owners = {entry: owner.job for entry, owner in held.items()}
     heirs: list[Wanted] = []
@@ -57,7 +57,7 @@ def take_identities(jobs: Sequence[NewJob], *, channel: str) -> Steps[Found]:
             heirs.append(one)
             owners[one.entry] = job.id
     yield from hand_over(heirs)
-    return Found({one.job: owners[one.entry] for one in late if owners[one.entry] != one.job}, instead)
+    return Existing({one.job: owners[one.entry] for one in late if owners[one.entry] != one.job}, instead)
 
 
 def claim_identity_again(job: str) -> Steps[None]:
@@ -86,7 +86,7 @@ def _wanted(job: NewJob, identity: Identity) -> Wanted:
     return Wanted(job.tenant or "", scope(job.lane.kind, identity.rule), identity.value, job.id, span=identity.window)
 
 
-def _is_met(job: NewJob, owner: Held, standing: Standing | None, channel: str) -> Steps[bool]:
+def _is_met(job: NewJob, owner: Held, standing: OwnerState | None, channel: str) -> Steps[bool]:
     """Whether an earlier job is the same as the new one, which then has done with it what it says."""
     identity = cast("Identity", job.unique)
     if not _holds(identity.rule, owner, standing):
@@ -100,7 +100,7 @@ def _is_met(job: NewJob, owner: Held, standing: Standing | None, channel: str) -
     return (yield from supersede(owner.job, job, channel=channel)) or identity.rule != "queued"
 
 
-def _holds(rule: Rule, owner: Held, standing: Standing | None) -> bool:
+def _holds(rule: Rule, owner: Held, standing: OwnerState | None) -> bool:
     """Whether an identity is held still."""
     if rule == "window":
         return not owner.is_over
@@ -109,12 +109,12 @@ def _holds(rule: Rule, owner: Held, standing: Standing | None) -> bool:
     return rule == "finished" or not standing.is_started
 
 
-def _standing(jobs: set[str]) -> Steps[dict[str, Standing]]:
+def _standing(jobs: set[str]) -> Steps[dict[str, OwnerState]]:
     """How jobs stand; without those that are gone."""
     if not jobs:
         return {}
     rows = yield ask_rows("standing_of", [(job,) for job in sorted(jobs)])
-    return {cast("str", job): Standing(State(cast("str", state)), bool(begun)) for job, state, begun in rows}
+    return {cast("str", job): OwnerState(State(cast("str", state)), bool(begun)) for job, state, begun in rows}
 
 
 def _merged(first: NewJob, job: NewJob) -> NewJob:

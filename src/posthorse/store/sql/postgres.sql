@@ -242,7 +242,7 @@ CROSS JOIN LATERAL (
 SELECT g.key FROM {rows}
 CROSS JOIN LATERAL (SELECT key FROM @gates WHERE key = r.gate OFFSET 0 FOR UPDATE) AS g
 
--- ## standings
+-- ## gate_states
 -- Gates as they stand: tokens, what was demanded last, how many are inside, one of them, who is held first, and the
 -- first place of a sequence that somebody waits at or runs from.
 -- rows: gate text

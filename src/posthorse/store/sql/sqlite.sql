@@ -226,7 +226,7 @@ WHERE j.id = r.job AND NOT EXISTS (SELECT 1 FROM @sequences own WHERE own.job = 
 -- rows: gate text
 SELECT g.key FROM {rows} CROSS JOIN @gates g WHERE g.key = r.gate
 
--- ## standings
+-- ## gate_states
 -- Gates as they stand: tokens, what was demanded last, how many are inside, one of them, who is held first, and the
 -- first place of a sequence that somebody waits at or runs from.
 -- rows: gate text

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from posthorse.rules.cursor import Cursor
-from posthorse.rules.loops import LoopStanding, decode_loops, encode_loops
+from posthorse.rules.loops import LoopState, decode_loops, encode_loops
 from posthorse.rules.progress import Pace
 from posthorse.rules.slice_size import SliceSize
 from posthorse.store.operations.bad_items import BadItemRow
@@ -40,11 +40,11 @@ class Slice(msgspec.Struct, frozen=True, kw_only=True):
         return BadItemChanges(self.loop, self.bad, self.mended) if self.bad or self.mended else None
 
 
-class Standing:
+class CheckpointState:
     """Everything that a checkpoint saves."""
 
     def __init__(self) -> None:
-        self.loops: dict[str, LoopStanding] = {}
+        self.loops: dict[str, LoopState] = {}
         self.kept = KeptValues()
         self.pace = Pace()
         self.note: str | None = None
@@ -56,17 +56,17 @@ class Standing:
         self._told: tuple[int, int | None] | None = None
 
     @classmethod
-    def restore(cls, slices: int, checkpoint: Checkpoint) -> Standing:
+    def restore(cls, slices: int, checkpoint: Checkpoint) -> CheckpointState:
         """From the last checkpoint."""
-        standing = cls()
-        standing.slices = slices
-        standing.loops = decode_loops(checkpoint.cursors)
-        standing.kept = KeptValues(checkpoint.kept)
-        standing.pace = Pace.decode(checkpoint.pace)
-        standing.note = checkpoint.note
-        if not standing.loops and (checkpoint.done or checkpoint.total is not None):  # else nobody told anything yet
-            standing._told = (checkpoint.done, checkpoint.total)
-        return standing
+        state = cls()
+        state.slices = slices
+        state.loops = decode_loops(checkpoint.cursors)
+        state.kept = KeptValues(checkpoint.kept)
+        state.pace = Pace.decode(checkpoint.pace)
+        state.note = checkpoint.note
+        if not state.loops and (checkpoint.done or checkpoint.total is not None):  # else nobody told anything yet
+            state._told = (checkpoint.done, checkpoint.total)
+        return state
 
     @property
     def done(self) -> int:
@@ -87,7 +87,7 @@ class Standing:
         if name in self.loops:
             self.loops[name].is_missing = False
 
-    def begin_loop(self, name: str) -> tuple[LoopStanding, list[str]]:
+    def begin_loop(self, name: str) -> tuple[LoopState, list[str]]:
         """Where a loop stands, and which loops the code no longer has, as it seems: they are unfinished, and it begins
         another one without a word of them. They do not count as progress from now on."""
         if name in self.loops:
@@ -95,7 +95,7 @@ class Standing:
         missing = [] if self.kept.is_in_slice else self.unfinished()
         for each in missing:
             self.loops[each].is_missing = True
-        self.loops[name] = LoopStanding()
+        self.loops[name] = LoopState()
         return self.loops[name], missing
 
     def unfinished(self) -> list[str]:
@@ -113,21 +113,21 @@ class Standing:
 
     def advance(self, done: Slice) -> None:
         """A slice of a loop is done."""
-        standing = self.loops[done.loop]
-        standing.cursor = done.cursor
-        standing.done += done.items
-        standing.is_over = done.is_over
-        standing.size = done.size
-        standing.failed = self.failed
-        standing.numbered = max(standing.numbered, *(bad.number for bad in done.bad), 0)
+        state = self.loops[done.loop]
+        state.cursor = done.cursor
+        state.done += done.items
+        state.is_over = done.is_over
+        state.size = done.size
+        state.failed = self.failed
+        state.numbered = max(state.numbered, *(bad.number for bad in done.bad), 0)
         if done.retried is None:
-            standing.bad += len(done.bad)
+            state.bad += len(done.bad)
             self.pace = self.pace.observe(done.items, done.seconds)
         else:
-            standing.bad -= len(done.mended)
-            standing.retried = done.retried
-            if done.retried >= standing.retry_upto:
-                standing.retried = standing.retry_upto = 0
+            state.bad -= len(done.mended)
+            state.retried = done.retried
+            if done.retried >= state.retry_upto:
+                state.retried = state.retry_upto = 0
 
     def encode(self, loop: str | None) -> Checkpoint:
         """As the store takes it, with a slice of this loop or without one. Raises TooLarge, UsageError."""

@@ -34,7 +34,7 @@ class Keep:
     """Kept values: `keep(name, initial)` gives the value, committed with the cursor at every slice."""
 
     def __init__(self, journal: Journal) -> None:
-        self._kept = journal.standing.kept
+        self._kept = journal.state.kept
 
     def __call__(self, name: str, initial: K) -> K:
         """The kept value of this name, or `initial` at the first time. Change it in place."""
@@ -74,8 +74,8 @@ class Context:
     @property
     def progress(self) -> Progress:
         """How far the job is, without a forecast."""
-        standing = self._journal.standing
-        return Progress(done=standing.done, total=standing.total, note=standing.note)
+        state = self._journal.state
+        return Progress(done=state.done, total=state.total, note=state.note)
 
     @overload
     def slices(
@@ -135,7 +135,7 @@ class Context:
                 "it finds its place again"
             )
         self._loops.add(label)
-        self._journal.standing.declare(label)
+        self._journal.state.declare(label)
         sizes = SizeRule(size, None if slice_time is None else _seconds(slice_time, "slice_time", above=0))
         box = None if time_box is None else _seconds(time_box, "time_box")
         plan = LoopPlan(label, sizes, as_tolerance(tolerate), box)
@@ -143,7 +143,7 @@ class Context:
 
     def set_progress(self, done: int, total: int | None = None, *, note: str | None = None) -> None:
         """Tells how far the job is, for jobs without slices. Saved at most once a second."""
-        self._journal.standing.tell(
+        self._journal.state.tell(
             _checked_count(done, "done"),
             None if total is None else _checked_count(total, "total"),
             _short(note),

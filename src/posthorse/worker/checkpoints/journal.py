@@ -16,7 +16,7 @@ from posthorse.store.base import Operation
 from posthorse.store.operations.bad_items import BadItemRow
 from posthorse.store.operations.finish import Attempt, BadItemChanges, Saved, checkpoint, load_checkpoint
 from posthorse.store.store import Store
-from posthorse.worker.checkpoints.checkpoint_state import Slice, Standing
+from posthorse.worker.checkpoints.checkpoint_state import CheckpointState, Slice
 from posthorse.worker.failpoints import failpoint
 from posthorse.worker.stop import StopSignal
 
@@ -33,8 +33,8 @@ class Journal:
     ) -> None:
         """`failed` is how many attempts of the job did before."""
         self.stop = stop
-        self.standing = Standing()
-        self.standing.failed = failed
+        self.state = CheckpointState()
+        self.state.failed = failed
         self.cut_short = CutShort()
         """How often an attempt ended within the slice that is next."""
         self.slices_committed = 0
@@ -55,17 +55,17 @@ class Journal:
         for loop, number in stood.uncommitted:
             self._uncommitted.setdefault(loop, set()).add(number)
         if stood.checkpoint is not None:
-            failed = self.standing.failed
-            self.standing = Standing.restore(stood.slices, stood.checkpoint)
-            self.standing.failed = failed
+            failed = self.state.failed
+            self.state = CheckpointState.restore(stood.slices, stood.checkpoint)
+            self.state.failed = failed
 
     def begin_slice(self, loop: str, *, is_first: bool) -> None:
         """From now until its commit, kept values may be ahead of the cursor, and are not saved without it."""
-        self.standing.kept.begin(loop, is_first=is_first)
+        self.state.kept.begin(loop, is_first=is_first)
 
     def leave_loop(self, loop: str) -> None:
         """The loop is left, at its end or inside of a slice."""
-        self.standing.kept.leave(loop)
+        self.state.kept.leave(loop)
 
     def save(self, done: Slice | None = None) -> None:
         """Commits a slice, or without one where the job stands. Raises Interrupted when the lease is lost."""
@@ -158,13 +158,13 @@ class Journal:
     def conclude(self) -> None:
         """The job's code returned. Raises StoreError when the commit of a slice failed."""
         self.raise_if_doubtful()
-        if missing := self.standing.unfinished():
+        if missing := self.state.unfinished():
             self.warn_of_loops(missing, "the job ends without them")
 
     def warn_of_loops(self, names: Sequence[str], instead: str) -> None:
         """Tells of loops that the code does not have any more."""
         for name in names:
-            loop = self.standing.loops[name]
+            loop = self.state.loops[name]
             log.warning(
                 "job %s: loop %r is unfinished (%s done) and the code went past it: %s; was it renamed? Give it its "
                 "name back, or let such jobs end before the code changes",
@@ -199,15 +199,15 @@ class Journal:
 
     def _saving(self, done: Slice | None) -> Operation[Saved | None]:
         if done is None:
-            return checkpoint(self._attempt, self.standing.encode(None), is_slice=False)
-        self.standing.advance(done)
+            return checkpoint(self._attempt, self.state.encode(None), is_slice=False)
+        self.state.advance(done)
         if done.retried is None and (left := self._uncommitted.pop(done.loop, None)):
             done = replace(done, mended=sorted(left - {bad.number for bad in done.bad}))
-        return checkpoint(self._attempt, self.standing.encode(done.loop), changes=done.changes)
+        return checkpoint(self._attempt, self.state.encode(done.loop), changes=done.changes)
 
     def _keeping(self, loop: str, bad: Sequence[BadItemRow]) -> Operation[Saved | None]:
         self._uncommitted.setdefault(loop, set()).update(item.number for item in bad)
-        at = self.standing.encode(None)
+        at = self.state.encode(None)
         return checkpoint(self._attempt, at, is_slice=False, changes=BadItemChanges(loop, bad, ()))
 
     def _take(self, saved: Saved | None, done: Slice | None) -> None:
@@ -216,8 +216,8 @@ class Journal:
             raise Interrupted(LOST)
         if done is not None:
             self.slices_committed += 1
-            self.standing.slices = saved.slices
+            self.state.slices = saved.slices
             self.cut_short = CutShort()
-            self.standing.kept.commit(done.loop)
+            self.state.kept.commit(done.loop)
         if saved.request is not None:
             self.stop.ask(saved.request)

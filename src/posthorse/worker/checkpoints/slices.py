@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from posthorse.clock import monotonic
 from posthorse.errors import InvalidCall, InvalidOption, InvalidSource, ToleranceExceeded
 from posthorse.rules.cursor import Cursor
-from posthorse.rules.loops import LoopStanding
+from posthorse.rules.loops import LoopState
 from posthorse.rules.slice_size import SizeRule, SliceSize
 from posthorse.rules.tolerance import Tolerance
 from posthorse.rules.values.kept import decode_kept
@@ -62,7 +62,7 @@ class Turn(msgspec.Struct, frozen=True):
     number: int
     began: float
     size: SliceSize
-    standing: LoopStanding
+    state: LoopState
     retried: Sequence[int] | None = None
 
 
@@ -79,7 +79,7 @@ class Batch(Sequence[T], Generic[T]):
         self._is_last = chunk.is_last
         self._bad_items = SliceBadItems(
             turn.plan.name,
-            turn.standing,
+            turn.state,
             turn.plan.tolerance,
             source,
             chunk.items,
@@ -178,8 +178,8 @@ class Batch(Sequence[T], Generic[T]):
         )
         if turn.retried is None:
             return done
-        cursor = cast("Cursor", turn.standing.cursor)
-        is_over, mended = turn.standing.is_over, self._bad_items.mended
+        cursor = cast("Cursor", turn.state.cursor)
+        is_over, mended = turn.state.is_over, self._bad_items.mended
         return replace(done, cursor=cursor, items=0, is_over=is_over, mended=mended, retried=turn.retried[-1])
 
     def _check_is_first(self) -> None:
@@ -214,7 +214,7 @@ class Batch(Sequence[T], Generic[T]):
     @contextmanager
     def _restored_if_undone(self) -> Iterator[None]:
         """Undo what a rolled back transaction did to kept values and bad items: its error may be caught in the loop."""
-        kept, bad = self._journal.standing.kept, self._bad_items.mark()
+        kept, bad = self._journal.state.kept, self._bad_items.mark()
         values = kept.mark()
         try:
             yield
@@ -294,30 +294,30 @@ class Slices(Generic[T]):
 
     def _steps(self, driver: Driver) -> Generator[Batch[T] | object, object, None]:
         """The loop, for both colours: yields what its hands are to do, and batches; receives what came of it."""
-        standing, missing = self._journal.standing.begin_loop(self._plan.name)
+        state, missing = self._journal.state.begin_loop(self._plan.name)
         if missing:
             self._journal.warn_of_loops(missing, f"loop {self._plan.name!r} begins from the start")
-        if standing.is_over and not standing.retry_upto:
+        if state.is_over and not state.retry_upto:
             return
         try:
-            if standing.total is None:
-                standing.total = cast("int | None", (yield driver.count()))
+            if state.total is None:
+                state.total = cast("int | None", (yield driver.count()))
             number, began = 0, monotonic()
             while True:
                 self._journal.stop.raise_if_asked()
-                size = self._size(standing)
-                turn = Turn(self._plan, number, began, size, standing)
-                if standing.retry_upto:
-                    chunk, retried = yield from self._read_again(driver, standing, size.items)
+                size = self._size(state)
+                turn = Turn(self._plan, number, began, size, state)
+                if state.retry_upto:
+                    chunk, retried = yield from self._read_again(driver, state, size.items)
                     turn = replace(turn, retried=retried)
                     if not retried:
                         continue
-                elif standing.is_over:
+                elif state.is_over:
                     return
                 else:
-                    chunk = cast("Chunk[T]", (yield driver.read(cast("Cursor", standing.cursor), size.items)))
+                    chunk = cast("Chunk[T]", (yield driver.read(cast("Cursor", state.cursor), size.items)))
                     if not chunk.items and not chunk.unreadable:
-                        judge(self._plan.name, self._plan.tolerance, standing.bad, standing.done, is_over=True)
+                        judge(self._plan.name, self._plan.tolerance, state.bad, state.done, is_over=True)
                         return
                 batch = Batch(self._journal, chunk, turn, self._source)
                 failpoint("in_slice")
@@ -336,11 +336,11 @@ class Slices(Generic[T]):
             self._source.close()
 
     def _read_again(
-        self, driver: Driver, standing: LoopStanding, limit: int
+        self, driver: Driver, state: LoopState, limit: int
     ) -> Generator[object, object, tuple[Chunk[T], Sequence[int]]]:
         """Bad items that are to be retried, and their numbers. Those that their source does not find are dropped."""
         wanted = bad_items_to_retry(
-            self._journal.job, self._plan.name, after=standing.retried, upto=standing.retry_upto, limit=limit
+            self._journal.job, self._plan.name, after=state.retried, upto=state.retry_upto, limit=limit
         )
         rows = cast("Sequence[RetryRow]", (yield driver.ask(wanted)))
         keys = {row.item: cast("Cursor", msgspec.json.decode(row.item)) for row in rows if row.form == "key"}
@@ -353,31 +353,31 @@ class Slices(Generic[T]):
         if gone:
             dropped = Slice(
                 loop=self._plan.name,
-                cursor=cast("Cursor", standing.cursor),
+                cursor=cast("Cursor", state.cursor),
                 items=0,
                 seconds=0.0,
-                is_over=standing.is_over,
-                size=standing.size,
+                is_over=state.is_over,
+                size=state.size,
                 mended=gone,
-                retried=rows[-1].number if len(gone) == len(rows) else standing.retried,
+                retried=rows[-1].number if len(gone) == len(rows) else state.retried,
             )
             yield driver.save(dropped)
         elif not rows:
-            standing.retried = standing.retry_upto = 0
+            state.retried = state.retry_upto = 0
         here = [row for row in rows if row.item in found]
         items = cast("Sequence[T]", [found[row.item] for row in here])
         return Chunk(items, None, is_last=False), [row.number for row in here]
 
-    def _size(self, standing: LoopStanding) -> SliceSize:
+    def _size(self, state: LoopState) -> SliceSize:
         cut_short = self._journal.cut_short
-        left = None if standing.total is None else max(1, standing.total - standing.done)
-        size = self._plan.sizes.begin(standing.size, cut_short, left)
+        left = None if state.total is None else max(1, state.total - state.done)
+        size = self._plan.sizes.begin(state.size, cut_short, left)
         if cut_short:
             log.warning(
                 "job %s: %d attempts ended within the slice after %r%s; trying it with %d items",
                 self._journal.job,
                 cut_short.timeouts + cut_short.losses,
-                standing.cursor,
+                state.cursor,
                 f" of loop {self._plan.name!r}" if self._plan.name else "",
                 size.items,
             )

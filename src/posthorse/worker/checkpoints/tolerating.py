@@ -9,7 +9,7 @@ from types import TracebackType
 import msgspec
 
 from posthorse.errors import Interrupted, StoreError, ToleranceExceeded
-from posthorse.rules.loops import LoopStanding
+from posthorse.rules.loops import LoopState
 from posthorse.rules.steering import Steering, leaves
 from posthorse.rules.tolerance import Tolerance
 from posthorse.rules.values.kept import encode_kept
@@ -42,7 +42,7 @@ class SliceBadItems:
     def __init__(
         self,
         loop: str,
-        standing: LoopStanding,
+        state: LoopState,
         tolerance: Tolerance,
         source: object,
         items: Sequence[object],
@@ -51,7 +51,7 @@ class SliceBadItems:
         numbers: Sequence[int] | None,
     ) -> None:
         self._loop = loop
-        self._standing = standing
+        self._state = state
         self._tolerance = tolerance
         self._source = source
         self._items = items
@@ -86,7 +86,7 @@ class SliceBadItems:
         if self._numbers is not None and place is not None:
             number = self._numbers[place]
         else:
-            number = self._standing.numbered + 1 + sum(1 for known in self._bad if known > self._standing.numbered)
+            number = self._state.numbered + 1 + sum(1 for known in self._bad if known > self._state.numbered)
         form, text = self._stored(item) if place is not None else ("text", _shown(item))
         trace = None if error.__traceback__ is None else error.__traceback__.tb_next or error.__traceback__
         told = evidence_of(error, trace, longest_traceback=MAX_TRACEBACK)
@@ -96,17 +96,17 @@ class SliceBadItems:
     def note_unreadable(self, records: Sequence[Unreadable]) -> None:
         """Records what the source passed over; the commit judges whether that was too much."""
         self._unreadable = len(records)
-        for number, record in enumerate(records, self._standing.numbered + 1):
+        for number, record in enumerate(records, self._state.numbered + 1):
             text, error = storable(record.text[:MAX_TEXT], MAX_TEXT), evidence_of(record.error, None)
             self._bad[number] = BadItemRow(self._loop, number, 0, "text", text, error.type, error.message, None)
 
     def judge(self, cause: BaseException | None = None) -> None:
         """Raises ToleranceExceeded when there are too many by now."""
         if self._numbers is None:
-            bad = self._standing.bad + len(self._bad)
-            done = self._standing.done + len(self._items) + self._unreadable
+            bad = self._state.bad + len(self._bad)
+            done = self._state.done + len(self._items) + self._unreadable
         else:  # they were counted when they were met first
-            bad, done = self._standing.bad, self._standing.done
+            bad, done = self._state.bad, self._state.done
         try:
             judge(self._loop, self._tolerance, bad, done, is_over=self._is_last, cause=cause)
         except ToleranceExceeded:
