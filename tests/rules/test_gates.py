@@ -13,16 +13,16 @@ import posthorse as ph
 from posthorse.rules.gates import (
     NANOSECONDS,
     Arrival,
+    GateLedger,
     GateState,
-    Need,
-    Tally,
+    Requirement,
     budget_of,
-    demand_of,
     described,
     gate_name,
+    gate_rule_of,
     in_order,
-    need_of_sequence,
     next_token,
+    requirement_of_sequence,
     spent,
     tokens,
     waits_for_token,
@@ -65,10 +65,10 @@ def test_who_waits_for_the_next_token_finds_it(step: int, burst: int, pause: int
 @given(STEPS, BURSTS, st.integers(1, 30))
 def test_those_who_take_tokens_that_are_to_come_wait_for_their_own(step: int, burst: int, count: int) -> None:
     now, through = 10**18, 0
-    need = Need("retries", None, step, burst, "lease", False)
+    requirement = Requirement("retries", None, step, burst, "lease", False)
     starts: list[int] = []
     for _ in range(count):
-        starts.append(now + 1000 * waits_for_token(through, now, need))
+        starts.append(now + 1000 * waits_for_token(through, now, requirement))
         through = spent(through, now, step, 1)
     for first in range(count):
         for last in range(first, count):
@@ -113,90 +113,103 @@ def test_gates_of_lanes_are_locked_before_gates_of_single_jobs() -> None:
 @pytest.mark.parametrize(
     ("need", "words"),
     [
-        (demand_of(ph.Rate("5/s"), "queue", "mail").need(), "rate of queue mail"),
-        (demand_of(ph.Concurrency(5), "kind", "resize").need(), "concurrency of kind resize"),
-        (demand_of(ph.Concurrency(5, name="api"), "kind", "resize").need(), "concurrency of api"),
-        (demand_of(ph.Rate("1/s", per="tenant"), "queue", "mail").need("acme"), "rate of queue mail, tenant=acme"),
-        (demand_of(ph.Rate("1/s", name="api", per="user"), "kind", "call").need(7), "rate of api, user=7"),
-        (need_of_sequence(ph.Sequence("invoice-7"), kind="book", tenant="acme"), "sequence invoice-7"),
-        (need_of_sequence(ph.Sequence(per="n"), kind="book", tenant="", value=7), "sequence book, n=7"),
+        (gate_rule_of(ph.Rate("5/s"), "queue", "mail").requirement(), "rate of queue mail"),
+        (gate_rule_of(ph.Concurrency(5), "kind", "resize").requirement(), "concurrency of kind resize"),
+        (gate_rule_of(ph.Concurrency(5, name="api"), "kind", "resize").requirement(), "concurrency of api"),
+        (
+            gate_rule_of(ph.Rate("1/s", per="tenant"), "queue", "mail").requirement("acme"),
+            "rate of queue mail, tenant=acme",
+        ),
+        (gate_rule_of(ph.Rate("1/s", name="api", per="user"), "kind", "call").requirement(7), "rate of api, user=7"),
+        (requirement_of_sequence(ph.Sequence("invoice-7"), kind="book", tenant="acme"), "sequence invoice-7"),
+        (requirement_of_sequence(ph.Sequence(per="n"), kind="book", tenant="", value=7), "sequence book, n=7"),
         (budget_of(ph.Rate("1/s"), "mail"), "retries of queue mail"),
     ],
 )
-def test_a_gate_is_described_for_people(need: Need, words: str) -> None:
-    assert described(need.gate) == words
+def test_a_gate_is_described_for_people(requirement: Requirement, words: str) -> None:
+    assert described(requirement.gate) == words
 
 
 def test_a_named_limit_is_one_gate_wherever_it_is_declared() -> None:
     limit = ph.Rate("5/s", name="api")
-    assert demand_of(limit, "queue", "mail").need() == demand_of(limit, "kind", "call").need()
-    assert demand_of(ph.Rate("5/s"), "queue", "call").need() != demand_of(ph.Rate("5/s"), "kind", "call").need()
+    assert gate_rule_of(limit, "queue", "mail").requirement() == gate_rule_of(limit, "kind", "call").requirement()
+    assert (
+        gate_rule_of(ph.Rate("5/s"), "queue", "call").requirement()
+        != gate_rule_of(ph.Rate("5/s"), "kind", "call").requirement()
+    )
 
 
 @pytest.mark.parametrize(
     ("rate", "starts"), [("1/s", 1), ("1000000000/s", 1_000_000_000), ("3/s", 3), ("7/m", 7), ("1/d", 1)]
 )
 def test_a_rate_lets_no_more_through_than_it_says(rate: str, starts: int) -> None:
-    need = demand_of(ph.Rate(rate), "queue", "mail").need()
-    assert need.step * starts >= ph.Rate(rate).seconds * NANOSECONDS
-    assert (need.step - 1) * starts < ph.Rate(rate).seconds * NANOSECONDS
+    requirement = gate_rule_of(ph.Rate(rate), "queue", "mail").requirement()
+    assert requirement.step * starts >= ph.Rate(rate).seconds * NANOSECONDS
+    assert (requirement.step - 1) * starts < ph.Rate(rate).seconds * NANOSECONDS
 
 
 # ── the tally ────────────────────────────────────────────────────────────────────────────────────────
 
-ONE_AT_A_TIME = Need("one", 1, 0, 0, "lease", True)
-TWO = Need("two", 2, 0, 0, "lease", False)
-IN_ORDER = Need("order", 1, 0, 0, "mend", True)
+ONE_AT_A_TIME = Requirement("one", 1, 0, 0, "lease", True)
+TWO = Requirement("two", 2, 0, 0, "lease", False)
+IN_ORDER = Requirement("order", 1, 0, 0, "mend", True)
 
 
-def tally(
-    need: Need, *, inside: int = 0, insider: str | None = None, held: tuple[int, int] | None = None, through: int = 0
-) -> Tally:
+def ledger(
+    requirement: Requirement,
+    *,
+    inside: int = 0,
+    insider: str | None = None,
+    held: tuple[int, int] | None = None,
+    through: int = 0,
+) -> GateLedger:
     rank, place = held or (None, None)
-    standing = GateState(need.gate, through, need.most, need.step, need.burst, inside, insider, rank, place)
-    return Tally([standing], 10**18)
+    standing = GateState(
+        requirement.gate, through, requirement.most, requirement.step, requirement.burst, inside, insider, rank, place
+    )
+    return GateLedger([standing], 10**18)
 
 
 def test_nobody_enters_a_full_gate_and_whoever_enters_counts() -> None:
-    gate = tally(TWO, inside=1)
+    gate = ledger(TWO, inside=1)
     assert gate.admit(Arrival("a", 0, 1), [TWO]) is None
     assert gate.admit(Arrival("b", 0, 2), [TWO]) is TWO
     assert gate.room(TWO) == 0
 
 
 def test_a_job_that_one_gate_keeps_out_takes_no_place_in_another() -> None:
-    gates = tally(TWO)
+    gates = ledger(TWO)
     gates.learn([GateState("one", 0, 1, 0, 0, 1, "x", None, None)])
     assert gates.admit(Arrival("a", 0, 1), [TWO, ONE_AT_A_TIME]) is ONE_AT_A_TIME
     assert gates.room(TWO) == 2
 
 
 def test_nobody_overtakes_those_who_are_held() -> None:
-    assert tally(ONE_AT_A_TIME, held=(0, 5)).admit(Arrival("late", 0, 9), [ONE_AT_A_TIME]) is ONE_AT_A_TIME
-    assert tally(ONE_AT_A_TIME, held=(0, 5)).admit(Arrival("early", 0, 3), [ONE_AT_A_TIME]) is None
-    assert tally(ONE_AT_A_TIME, held=(0, 5)).admit(Arrival("urgent", 1, 9), [ONE_AT_A_TIME]) is None
+    assert ledger(ONE_AT_A_TIME, held=(0, 5)).admit(Arrival("late", 0, 9), [ONE_AT_A_TIME]) is ONE_AT_A_TIME
+    assert ledger(ONE_AT_A_TIME, held=(0, 5)).admit(Arrival("early", 0, 3), [ONE_AT_A_TIME]) is None
+    assert ledger(ONE_AT_A_TIME, held=(0, 5)).admit(Arrival("urgent", 1, 9), [ONE_AT_A_TIME]) is None
 
 
 def test_priority_overtakes_nobody_in_a_sequence() -> None:
-    assert tally(IN_ORDER, held=(0, 5)).admit(Arrival("urgent", 100, 9), [IN_ORDER]) is IN_ORDER
+    assert ledger(IN_ORDER, held=(0, 5)).admit(Arrival("urgent", 100, 9), [IN_ORDER]) is IN_ORDER
 
 
 def test_a_job_that_never_left_its_sequence_goes_on() -> None:
-    gate = tally(IN_ORDER, inside=1, insider="head", held=(0, 5))
+    gate = ledger(IN_ORDER, inside=1, insider="head", held=(0, 5))
     assert gate.admit(Arrival("other", 0, 1), [IN_ORDER]) is IN_ORDER
     assert gate.admit(Arrival("head", 0, 9), [IN_ORDER]) is None
 
 
 def test_what_tokens_are_left_is_known_and_when_the_next_one_comes() -> None:
-    need = Need("rate", None, NANOSECONDS, 2, "lease", False)
-    gate = tally(need)
-    assert gate.room(need) == 2
-    assert gate.opens_in(need) is None
-    gate.admit(Arrival(None, 0, 1), [need])
-    gate.admit(Arrival(None, 0, 2), [need])
-    assert gate.room(need) == 0
-    assert gate.opens_in(need) == 1.0
-    assert gate.after(need, 2) == (10**18 + 2 * NANOSECONDS, 10**18 + NANOSECONDS)
+    requirement = Requirement("rate", None, NANOSECONDS, 2, "lease", False)
+    gate = ledger(requirement)
+    assert gate.room(requirement) == 2
+    assert gate.opens_in(requirement) is None
+    gate.admit(Arrival(None, 0, 1), [requirement])
+    gate.admit(Arrival(None, 0, 2), [requirement])
+    assert gate.room(requirement) == 0
+    assert gate.opens_in(requirement) == 1.0
+    assert gate.after(requirement, 2) == (10**18 + 2 * NANOSECONDS, 10**18 + NANOSECONDS)
 
 
 def test_names_are_json() -> None:
@@ -207,13 +220,15 @@ def test_names_are_json() -> None:
 def test_whoever_waits_in_microseconds_does_not_come_a_moment_too_early(
     through: int, now: int, step: int, burst: int
 ) -> None:
-    need = Need("g", None, step, burst, "lease", False)
-    wait = waits_for_token(through, now, need)
+    requirement = Requirement("g", None, step, burst, "lease", False)
+    wait = waits_for_token(through, now, requirement)
     assert tokens(through, now + 1000 * wait, step, burst) >= 1
     assert wait == 0 or tokens(through, now + 1000 * (wait - 1), step, burst) < 1
 
 
 def test_sequences_of_two_tenants_are_two_even_if_they_have_one_name() -> None:
     for limit, value in ((ph.Sequence("imports"), None), (ph.Sequence(per="customer"), 5)):
-        gates = {need_of_sequence(limit, kind="load", tenant=tenant, value=value).gate for tenant in ("", "a", "b")}
+        gates = {
+            requirement_of_sequence(limit, kind="load", tenant=tenant, value=value).gate for tenant in ("", "a", "b")
+        }
         assert len(gates) == 3

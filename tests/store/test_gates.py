@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from posthorse.rules.gates import NANOSECONDS, Need, budget_of, gate_name
+from posthorse.rules.gates import NANOSECONDS, Requirement, budget_of, gate_name
 from posthorse.rules.job import JobError, Lane, State
 from posthorse.rules.lifecycle import Lost, Policy, Raised, Spent, decide
 from posthorse.rules.limits import Rate
@@ -128,7 +128,7 @@ def test_a_runner_whose_lease_ran_out_passes_no_gate(yard: Yard, rules: Rules) -
 
 def test_a_lane_without_limits_is_claimed_beside_one_whose_gates_are_shut(yard: Yard) -> None:
     class OnlyHome(Rules):
-        def of_lane(self, lane: int) -> Sequence[Need]:
+        def of_lane(self, lane: int) -> Sequence[Requirement]:
             return self.needs if lane == yard.probe(HOME).lane else ()
 
     yard.enqueue(4)
@@ -226,7 +226,7 @@ def test_what_is_held_can_be_paused_and_cancelled(yard: Yard, action: str) -> No
 
 
 @pytest.mark.parametrize(("need", "goes_on"), [(IN_ORDER, False), (PASSING, True)])
-def test_a_dead_head_blocks_or_is_passed(yard: Yard, need: Need, goes_on: bool) -> None:
+def test_a_dead_head_blocks_or_is_passed(yard: Yard, need: Requirement, goes_on: bool) -> None:
     head, behind = enqueue(yard, "a", "a")
     rules, runner = Rules(keyed=[need]), yard.runner()
     first = claim(yard, runner, 10, rules)
@@ -255,7 +255,7 @@ class Untold(Rules):
 
     unknown: frozenset[int] = frozenset()
 
-    def of_job(self, candidate: Candidate) -> Sequence[Need] | None:
+    def of_job(self, candidate: Candidate) -> Sequence[Requirement] | None:
         key = msgspec.json.decode(candidate.arguments or "")["key"]
         return None if key in self.unknown else super().of_job(candidate)
 
@@ -285,7 +285,7 @@ class Regions(Rules):
     def has_keys(self, lane: int) -> bool:
         return True
 
-    def of_job(self, candidate: Candidate) -> Sequence[Need]:
+    def of_job(self, candidate: Candidate) -> Sequence[Requirement]:
         region, account = msgspec.json.decode(candidate.arguments or "")["key"]
         return [
             ONE_EACH._replace(gate=gate_name("concurrency", "kind", "work", "region", region)),
@@ -362,7 +362,7 @@ def test_where_many_lanes_have_jobs_with_limits_no_other_job_passes_them(
 class AllBut(Rules):
     """The same, but for one lane that has no limits."""
 
-    def __init__(self, free: int, *, keyed: Sequence[Need]) -> None:
+    def __init__(self, free: int, *, keyed: Sequence[Requirement]) -> None:
         super().__init__(keyed=keyed)
         self.free = free
 
@@ -488,7 +488,7 @@ def test_a_rate_that_is_raised_forgets_what_the_old_one_gave_out(yard: Yard) -> 
 
 def test_those_who_are_held_are_asked_anew_when_a_limit_of_their_queue_is_changed(yard: Yard) -> None:
     class OfQueue(Rules):
-        def of_job(self, candidate: Candidate) -> Sequence[Need]:
+        def of_job(self, candidate: Candidate) -> Sequence[Requirement]:
             return [need._replace(gate=gate_name("concurrency", "queue", "default", "key", 1)) for need in self.keyed]
 
     jobs = enqueue(yard, 1, 1, 1)
@@ -560,7 +560,7 @@ def rows(yard: Yard, table: str) -> int:
     ("need", "fails"),
     [(ONE_EACH, False), (ONE_EACH, True), (IN_ORDER, False), (PASSING, False), (PASSING, True), (TWO, False)],
 )
-def test_those_who_left_leave_no_rows_behind(yard: Yard, need: Need, fails: bool) -> None:
+def test_those_who_left_leave_no_rows_behind(yard: Yard, need: Requirement, fails: bool) -> None:
     rules, runner = Rules(keyed=[need]) if need.is_keyed else Rules(need), yard.runner()
     most: Counter[str] = Counter()
     lanes = yard.store.lanes({HOME})

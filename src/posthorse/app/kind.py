@@ -17,7 +17,7 @@ from posthorse.rules.apart import NOTHING, value_of
 from posthorse.rules.arguments.annotations import attribute_of
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.elsewhere import no_attribute
-from posthorse.rules.gates import need_of_sequence
+from posthorse.rules.gates import requirement_of_sequence
 from posthorse.rules.job import Lane, NewJob, Options, checked_name, checked_priority
 from posthorse.rules.keys import WHOLE_APP, Key, as_key
 from posthorse.rules.limits import Sequence as InSequence
@@ -227,7 +227,7 @@ class Kind(Generic[P, R]):
         value = None if sequence.per is None else value_of(sequence.per, self._registered.signature, arguments, tenant)
         if value is NOTHING:
             return None
-        return need_of_sequence(sequence, kind=self.kind, tenant=tenant, value=value).gate
+        return requirement_of_sequence(sequence, kind=self.kind, tenant=tenant, value=value).gate
 
     def _with(self, overrides: Overrides) -> Kind[P, R]:
         return Kind(self._app, self._registered, overrides)

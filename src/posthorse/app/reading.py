@@ -11,7 +11,7 @@ import msgspec
 from posthorse.clock import moment
 from posthorse.errors import InvalidOption, JobCancelled, JobFailed, JobNotFound
 from posthorse.rules.cursor import key_of_cursor
-from posthorse.rules.gates import Need
+from posthorse.rules.gates import Requirement
 from posthorse.rules.job import BadItem, JobError, Options, State, Status
 from posthorse.rules.progress import Pace, Progress, progress_at
 from posthorse.rules.queues import DEFAULTS, Layer
@@ -72,7 +72,7 @@ def takers_of(app: Posthorse, status: Status) -> Operation[read.Takers]:
         registered = app.registry[kind]
         kind, options = registered.kind, registered.options
 
-    def needs(layers: Mapping[str, Layer]) -> Sequence[Need]:
+    def needs(layers: Mapping[str, Layer]) -> Sequence[Requirement]:
         settings = app.registry.queues.settings(layers).get(status.queue, DEFAULTS)
         return needs_of(kind, options, status.queue, settings)
 

@@ -38,7 +38,7 @@ WHOLE_PARTS = 3
 """Parts of a longer name that are not shortened: what limit it is, by which its gates are found."""
 
 
-class Demand(NamedTuple):
+class GateRule(NamedTuple):
     """What a rate or a concurrency asks of jobs: a gate for all, or one for each value of what it is kept apart by."""
 
     what: tuple[str, ...]
@@ -47,12 +47,12 @@ class Demand(NamedTuple):
     step: int = 0
     burst: int = 0
 
-    def need(self, *value: object) -> Need:
+    def requirement(self, *value: object) -> Requirement:
         """What it asks of a job with this value."""
-        return Need(gate_name(*self.what, *value), self.most, self.step, self.burst, "lease", bool(value))
+        return Requirement(gate_name(*self.what, *value), self.most, self.step, self.burst, "lease", bool(value))
 
 
-class Need(NamedTuple):
+class Requirement(NamedTuple):
     """A gate that a job has to pass. `step` is nanoseconds between two tokens, 0 for no rate."""
 
     gate: str
@@ -87,37 +87,37 @@ class Arrival(NamedTuple):
     priority: int
     place: int
 
-    def rank(self, need: Need) -> int:
+    def rank(self, requirement: Requirement) -> int:
         """Lower ranks go first, and then lower places. In a sequence nothing counts but the place."""
-        return -self.priority if need.until == "lease" else 0
+        return -self.priority if requirement.until == "lease" else 0
 
 
-def demand_of(limit: Rate | Concurrency, scope: Literal["queue", "kind"], name: str) -> Demand:
+def gate_rule_of(limit: Rate | Concurrency, scope: Literal["queue", "kind"], name: str) -> GateRule:
     """What a limit demands that was set for a queue or a kind."""
     place = (scope, name) if limit.name is None else ("name", limit.name)
     per = () if limit.per is None else (_word(limit.per),)
     if isinstance(limit, Rate):
         step = max(1, ceil(limit.seconds * NANOSECONDS / limit.count))
-        return Demand(("rate", *place, *per), limit.per, step=step, burst=limit.capacity)
-    return Demand(("concurrency", *place, *per), limit.per, most=limit.limit)
+        return GateRule(("rate", *place, *per), limit.per, step=step, burst=limit.capacity)
+    return GateRule(("concurrency", *place, *per), limit.per, most=limit.limit)
 
 
 def demands_of(
     queue: str, of_queue: Iterable[Rate | Concurrency | None], kind: str, of_kind: Iterable[Rate | Concurrency | None]
-) -> list[Demand]:
+) -> list[GateRule]:
     """What the limits of a queue and of a kind demand of a job of both."""
-    demands = [demand_of(limit, "queue", queue) for limit in of_queue if limit is not None]
-    return demands + [demand_of(limit, "kind", kind) for limit in of_kind if limit is not None]
+    demands = [gate_rule_of(limit, "queue", queue) for limit in of_queue if limit is not None]
+    return demands + [gate_rule_of(limit, "kind", kind) for limit in of_kind if limit is not None]
 
 
-def need_of_sequence(limit: Sequence, *, kind: str, tenant: str, value: object = None) -> Need:
+def requirement_of_sequence(limit: Sequence, *, kind: str, tenant: str, value: object = None) -> Requirement:
     """The gate of a place in a sequence; `value` is that of what it goes by."""
     name = (
         gate_name("sequence", tenant, limit.key)
         if limit.per is None
         else gate_name("sequence", tenant, kind, _word(limit.per), value)
     )
-    return Need(name, 1, 0, 0, "mend" if limit.on_dead == "block" else "end", is_keyed=True)
+    return Requirement(name, 1, 0, 0, "mend" if limit.on_dead == "block" else "end", is_keyed=True)
 
 
 def gate_name(*parts: object) -> str:
@@ -145,7 +145,7 @@ def described(gate: str) -> str:
     return f"{words[0]} of {what}" + (f", {'='.join(words[3:])}" if len(words) > 3 else "")
 
 
-class Tally:
+class GateLedger:
     """The gates that one claim passes, counted as it goes."""
 
     def __init__(self, states: Iterable[GateState], now: int) -> None:
@@ -158,87 +158,87 @@ class Tally:
         """Enters further gates."""
         self._states.update((state.gate, state) for state in states)
 
-    def expect(self, place: int, needs: Iterable[Need]) -> None:
+    def expect(self, place: int, requirements: Iterable[Requirement]) -> None:
         """A job that comes before its gates in this claim, too: in a sequence later ones let it go first."""
-        for need in needs:
-            if need.until != "lease":
-                self._first[need.gate] = min(place, self._first.get(need.gate, place))
+        for requirement in requirements:
+            if requirement.until != "lease":
+                self._first[requirement.gate] = min(place, self._first.get(requirement.gate, place))
 
-    def knows(self, needs: Iterable[Need]) -> bool:
+    def knows(self, requirements: Iterable[Requirement]) -> bool:
         """Whether all these gates are among those that were learnt."""
-        return all(need.gate in self._states for need in needs)
+        return all(requirement.gate in self._states for requirement in requirements)
 
-    def is_changed(self, need: Need) -> bool:
+    def is_changed(self, requirement: Requirement) -> bool:
         """Whether something else was demanded before."""
-        state = self._states[need.gate]
-        return (state.most, state.step, state.burst) != (need.most, need.step, need.burst)
+        state = self._states[requirement.gate]
+        return (state.most, state.step, state.burst) != (requirement.most, requirement.step, requirement.burst)
 
     def has_held(self, gate: str) -> bool:
         """Whether jobs are held before a gate since before this claim."""
         return self._states[gate].place is not None
 
-    def after(self, need: Need, taken: int) -> tuple[int, int | None]:
+    def after(self, requirement: Requirement, taken: int) -> tuple[int, int | None]:
         """Up to when tokens are given out after so many were taken, and when the next one comes, if any is needed."""
-        if not need.step:
-            return self._states[need.gate].through, None
-        through = spent(self._through(need), self._now, need.step, taken)
-        return through, next_token(through, need.step, need.burst)
+        if not requirement.step:
+            return self._states[requirement.gate].through, None
+        through = spent(self._through(requirement), self._now, requirement.step, taken)
+        return through, next_token(through, requirement.step, requirement.burst)
 
-    def keeps_out(self, arrival: Arrival, needs: Iterable[Need]) -> Need | None:
+    def keeps_out(self, arrival: Arrival, requirements: Iterable[Requirement]) -> Requirement | None:
         """What keeps a job out, if anything does."""
-        return next((need for need in needs if not self._has_room(arrival, need)), None)
+        return next((requirement for requirement in requirements if not self._has_room(arrival, requirement)), None)
 
-    def admit(self, arrival: Arrival, needs: Iterable[Need]) -> Need | None:
+    def admit(self, arrival: Arrival, requirements: Iterable[Requirement]) -> Requirement | None:
         """Lets a job in, or answers with what keeps it out.
 
         A place in a sequence it takes in any case: whoever is kept out by something else is not overtaken there.
         """
-        lasting = [need for need in needs if need.until != "lease"]
-        passing = [need for need in needs if need.until == "lease"]
+        lasting = [requirement for requirement in requirements if requirement.until != "lease"]
+        passing = [requirement for requirement in requirements if requirement.until == "lease"]
         for some in (lasting, passing):
             if (kept_out_by := self.keeps_out(arrival, some)) is not None:
                 return kept_out_by
-            for need in some:
-                self._entered[need.gate] = self._entered.get(need.gate, 0) + 1
+            for requirement in some:
+                self._entered[requirement.gate] = self._entered.get(requirement.gate, 0) + 1
         return None
 
-    def room(self, need: Need) -> int | None:
+    def room(self, requirement: Requirement) -> int | None:
         """How many more may enter; None for any number."""
-        state = self._states[need.gate]
-        entered = self._entered.get(need.gate, 0)
+        state = self._states[requirement.gate]
+        entered = self._entered.get(requirement.gate, 0)
         rooms: list[int] = []
-        if need.most is not None:
-            rooms.append(need.most - state.inside - entered)
-        if need.step:
-            rooms.append(tokens(self._through(need), self._now, need.step, need.burst) - entered)
+        if requirement.most is not None:
+            rooms.append(requirement.most - state.inside - entered)
+        if requirement.step:
+            rooms.append(tokens(self._through(requirement), self._now, requirement.step, requirement.burst) - entered)
         return max(0, min(rooms)) if rooms else None
 
-    def opens_in(self, need: Need) -> float | None:
+    def opens_in(self, requirement: Requirement) -> float | None:
         """Seconds until the next token comes; None where that is not what is missing."""
-        _, at = self.after(need, self._entered.get(need.gate, 0))
+        _, at = self.after(requirement, self._entered.get(requirement.gate, 0))
         return None if at is None or at <= self._now else (at - self._now) / NANOSECONDS
 
-    def _through(self, need: Need) -> int:
+    def _through(self, requirement: Requirement) -> int:
         """Up to when tokens are given out.
 
         Where the rate was changed, what the old one let through empties the bucket of the new one, and no more.
         """
-        state = self._states[need.gate]
-        if state.step == need.step:
+        state = self._states[requirement.gate]
+        if state.step == requirement.step:
             return state.through
-        return min(state.through, self._now + need.burst * need.step)
+        return min(state.through, self._now + requirement.burst * requirement.step)
 
-    def _has_room(self, arrival: Arrival, need: Need) -> bool:
-        state = self._states[need.gate]
-        if need.until != "lease" and state.insider == arrival.job:
+    def _has_room(self, arrival: Arrival, requirement: Requirement) -> bool:
+        state = self._states[requirement.gate]
+        if requirement.until != "lease" and state.insider == arrival.job:
             return True  # it never left
-        if min(self._first.get(need.gate, arrival.place), state.first or arrival.place) < arrival.place:
+        if min(self._first.get(requirement.gate, arrival.place), state.first or arrival.place) < arrival.place:
             return False  # an earlier one waits somewhere, in this lane or in another
-        if need.is_keyed and state.place is not None and state.rank is not None:
-            first, own = (state.rank, state.place), (arrival.rank(need), arrival.place)
+        if requirement.is_keyed and state.place is not None and state.rank is not None:
+            first, own = (state.rank, state.place), (arrival.rank(requirement), arrival.place)
             if first < own:
                 return False  # nobody overtakes those who are held
-        room = self.room(need)
+        room = self.room(requirement)
         return room is None or room > 0
 
 
@@ -266,14 +266,14 @@ def next_token(through: int, step: int, burst: int) -> int:
     return through + step - burst * step
 
 
-def waits_for_token(through: int, now: int, need: Need) -> int:
+def waits_for_token(through: int, now: int, requirement: Requirement) -> int:
     """How many microseconds whoever takes the next token has to wait for it."""
-    return max(0, -(-(next_token(through, need.step, need.burst) - now) // 1000))
+    return max(0, -(-(next_token(through, requirement.step, requirement.burst) - now) // 1000))
 
 
-def budget_of(rate: Rate, queue: str) -> Need:
+def budget_of(rate: Rate, queue: str) -> Requirement:
     """The gate of the retries in a queue."""
-    return demand_of(rate, "queue", queue)._replace(what=("retries", "queue", queue)).need()
+    return gate_rule_of(rate, "queue", queue)._replace(what=("retries", "queue", queue)).requirement()
 
 
 def _is_keyed(gate: str) -> bool:

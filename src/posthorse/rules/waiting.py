@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from posthorse.rules.gates import Need, demands_of
+from posthorse.rules.gates import Requirement, demands_of
 from posthorse.rules.queues import QueueSettings
 from posthorse.rules.registry import KindOptions
 
@@ -26,11 +26,11 @@ class Full(NamedTuple):
     opens_in: float | None
 
 
-def needs_of(kind: str, options: KindOptions | None, queue: str, settings: QueueSettings) -> list[Need]:
+def needs_of(kind: str, options: KindOptions | None, queue: str, settings: QueueSettings) -> list[Requirement]:
     """The gates that all jobs of a queue and kind pass. `options` is None for a kind that is not known here."""
     of_kind = () if options is None else (options.rate, options.concurrency)
     demands = demands_of(queue, (settings.rate, settings.concurrency), kind, of_kind)
-    return [demand.need() for demand in demands if demand.per is None]
+    return [demand.requirement() for demand in demands if demand.per is None]
 
 
 def why_waiting(

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
-from posthorse.rules.gates import NANOSECONDS, Arrival, GateState, Need, Tally
+from posthorse.rules.gates import NANOSECONDS, Arrival, GateLedger, GateState, Requirement
 from posthorse.rules.job import JobError, State
 from posthorse.rules.lifecycle import (
     GRAPH,
@@ -73,18 +73,18 @@ def gate(chance: random.Random) -> Iterator[str]:
     step = chance.choice((1_000, NANOSECONDS // 3, NANOSECONDS, 60 * NANOSECONDS))
     burst = chance.randint(1, 5)
     most = chance.choice((None, 1, 3))
-    need = Need("gate", most, step, burst, "lease", is_keyed=False)
+    requirement = Requirement("gate", most, step, burst, "lease", is_keyed=False)
     through, inside, now, place = 0, 0, BEGINNING * 1_000, 0
     full_until = 0
     for _ in range(60):
         now += chance.choice((0, step // 7, step, 20 * step))
         inside -= chance.randint(0, inside)
-        tally = Tally([GateState("gate", through, most, step, burst, inside, None, None, None)], now)
+        tally = GateLedger([GateState("gate", through, most, step, burst, inside, None, None, None)], now)
         admitted = 0
         for _ in range(chance.randint(1, 8)):
             place += 1
-            admitted += tally.admit(Arrival(None, 0, place), [need]) is None
-        through, _ = tally.after(need, admitted)
+            admitted += tally.admit(Arrival(None, 0, place), [requirement]) is None
+        through, _ = tally.after(requirement, admitted)
         inside += admitted
         if most is not None and inside > most:
             yield f"I13: {inside} are inside, {most} may"

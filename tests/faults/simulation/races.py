@@ -16,7 +16,7 @@ import msgspec
 import psycopg
 
 from posthorse.errors import JobNotFound, NotAllowed, NotUnique
-from posthorse.rules.gates import Need
+from posthorse.rules.gates import Requirement
 from posthorse.rules.job import JobError, NewJob, State
 from posthorse.rules.lifecycle import Lost, Outcome, Policy, Raised, Spent, Stopped, decide
 from posthorse.rules.turns import Line, Passes
@@ -41,7 +41,7 @@ from tests.store.yard import HOME, LEASE, Yard
 MAX_ROUNDS = 60
 HARMLESS = (NotAllowed, NotUnique, JobNotFound)
 
-LIMITS: Sequence[tuple[Sequence[Need], Sequence[Need]]] = (
+LIMITS: Sequence[tuple[Sequence[Requirement], Sequence[Requirement]]] = (
     ((), ()),
     ((TWO,), ()),
     ((), (ONE_EACH,)),

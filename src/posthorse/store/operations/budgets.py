@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from posthorse.rules.gates import Need, Tally, waits_for_token
+from posthorse.rules.gates import GateLedger, Requirement, waits_for_token
 from posthorse.rules.job import Lane, State
 from posthorse.rules.lifecycle import Transition
 from posthorse.store.base import Steps, going_first, operation
@@ -18,7 +18,7 @@ from posthorse.store.operations.gates import lock_gates, note_gates
 @going_first
 @operation
 def settle_within_budget(
-    attempt: Attempt, transition: Transition, lane: Lane, evidence: str | None, budget: Need, *, channel: str
+    attempt: Attempt, transition: Transition, lane: Lane, evidence: str | None, budget: Requirement, *, channel: str
 ) -> Steps[bool]:
     """As `settle`, for a failed attempt that is to be retried: it takes its token of the budget."""
     standings, now = yield from lock_gates({budget.gate: budget})
@@ -31,5 +31,5 @@ def settle_within_budget(
         channel=channel,
     ).start()
     if applied:
-        yield from note_gates([(budget, 1)], Tally(standings, now))
+        yield from note_gates([(budget, 1)], GateLedger(standings, now))
     return applied

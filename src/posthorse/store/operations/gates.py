@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
-from posthorse.rules.gates import GateState, Need, Tally, gate_name, in_order, in_step
+from posthorse.rules.gates import GateLedger, GateState, Requirement, gate_name, in_order, in_step
 from posthorse.store.base import Steps, ask, ask_rows, going_first, operation, single_operation
 from posthorse.store.queries import Row
 
@@ -23,41 +23,44 @@ RELEASED_AT_ONCE = 1_000
 # ── parts of operations ──────────────────────────────────────────────────────────────────────────────
 
 
-def lock_gates(needs: Mapping[str, Need]) -> Steps[tuple[list[GateState], int]]:
+def lock_gates(required: Mapping[str, Requirement]) -> Steps[tuple[list[GateState], int]]:
     """Gates as they stand, in the order of their names, and the moment in nanoseconds.
 
     Nobody else is at them until the end of this transaction.
     """
-    wanted = sorted(needs)
+    wanted = sorted(required)
     if not wanted:
         return [], (yield from _now())
     found = yield ask_rows("lock_gates", [(gate,) for gate in wanted])
     if len(found) < len(wanted):
-        new = [needs[gate] for gate in wanted if (gate,) not in found]
-        yield ask_rows("make_gates", [(need.gate, need.most, need.step, need.burst) for need in new])
-        yield ask_rows("lock_gates", [(need.gate,) for need in new])
+        new = [required[gate] for gate in wanted if (gate,) not in found]
+        yield ask_rows(
+            "make_gates",
+            [(requirement.gate, requirement.most, requirement.step, requirement.burst) for requirement in new],
+        )
+        yield ask_rows("lock_gates", [(requirement.gate,) for requirement in new])
     return (yield from _gate_states(wanted))
 
 
-def note_gates(taken: Sequence[tuple[Need, int]], tally: Tally, held: Collection[str] = ()) -> Steps[None]:
+def note_gates(taken: Sequence[tuple[Requirement, int]], ledger: GateLedger, held: Collection[str] = ()) -> Steps[None]:
     """Writes how many took a token of which gates; `held` are those before which jobs wait."""
     rows: list[Row] = []
-    for need, count in taken:
-        through, next_token = tally.after(need, count)
-        is_waited_for = next_token is not None and (need.gate in held or tally.has_held(need.gate))
+    for requirement, count in taken:
+        through, next_token = ledger.after(requirement, count)
+        is_waited_for = next_token is not None and (requirement.gate in held or ledger.has_held(requirement.gate))
         due_at = -(-next_token // 1000) if next_token is not None and is_waited_for else None
-        rows.append((need.gate, through, need.most, need.step, need.burst, due_at, count))
+        rows.append((requirement.gate, through, requirement.most, requirement.step, requirement.burst, due_at, count))
     if rows:
         yield ask_rows("move_gates", rows)
 
 
-def line_up(needs: Collection[Need], tally: Tally, channel: str) -> Steps[None]:
+def line_up(required: Collection[Requirement], ledger: GateLedger, channel: str) -> Steps[None]:
     """Those who were held go first: as many as there is room for are lined up, to be claimed."""
-    for need in needs:
-        room = tally.room(need)
-        if tally.has_held(need.gate) and room != 0:
+    for requirement in required:
+        room = ledger.room(requirement)
+        if ledger.has_held(requirement.gate) and room != 0:
             at_most = RELEASED_AT_ONCE if room is None else room
-            yield ask("release_held", gate=need.gate, room=at_most, channel=channel)
+            yield ask("release_held", gate=requirement.gate, room=at_most, channel=channel)
 
 
 # ── whoever leaves gates, or tends them ───────────────────────────────────────────────────────────────
@@ -130,10 +133,10 @@ def _look_after(gates: Collection[str], channel: str) -> Steps[None]:
         return
     yield ask_rows("drop_slots", locked)
     gate_states, now = yield from _gate_states([cast("str", row[0]) for row in locked])
-    needs = [_as_noted(standing) for standing in gate_states]
-    tally = Tally(gate_states, now)
-    yield from line_up(needs, tally, channel)
-    yield from note_gates([(need, 0) for need in needs if need.step], tally)
+    required = [_as_noted(standing) for standing in gate_states]
+    ledger = GateLedger(gate_states, now)
+    yield from line_up(required, ledger, channel)
+    yield from note_gates([(requirement, 0) for requirement in required if requirement.step], ledger)
 
 
 def _gate_states(gates: Sequence[str]) -> Steps[tuple[list[GateState], int]]:
@@ -159,5 +162,5 @@ def _now() -> Steps[int]:
     return cast("int", (yield ask("now"))[0][0]) * 1000
 
 
-def _as_noted(standing: GateState) -> Need:
-    return Need(standing.gate, standing.most, standing.step, standing.burst, "lease", True)
+def _as_noted(standing: GateState) -> Requirement:
+    return Requirement(standing.gate, standing.most, standing.step, standing.burst, "lease", True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
-from posthorse.rules.gates import NANOSECONDS, Need, described, next_token, tokens
+from posthorse.rules.gates import NANOSECONDS, Requirement, described, next_token, tokens
 from posthorse.rules.waiting import Full
 from posthorse.store.base import Steps, ask, ask_rows, single_operation
 
@@ -35,7 +35,7 @@ def limits_at_work(limit: int) -> Steps[list[LimitRow]]:
 
 
 @single_operation
-def full_gates(needs: Sequence[Need]) -> Steps[list[Full]]:
+def full_gates(needs: Sequence[Requirement]) -> Steps[list[Full]]:
     """Those of the gates that keep jobs out at the moment."""
     by_gate = {need.gate: need for need in needs}
     rows = yield ask_rows("gates_of_lane", [(gate,) for gate in by_gate])

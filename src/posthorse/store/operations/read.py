@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 
 import msgspec
 
-from posthorse.rules.gates import Need
+from posthorse.rules.gates import Requirement
 from posthorse.rules.job import State
 from posthorse.rules.namesakes import split_places
 from posthorse.rules.queues import DEFAULTS, Layer, QueueSettings, as_labels
@@ -300,7 +300,7 @@ def unserved(settings: Mapping[str, QueueSettings] | None = None) -> Steps[list[
 
 
 @operation
-def takers(needs: Callable[[Mapping[str, Layer]], Sequence[Need]] = lambda _: ()) -> Steps[Takers]:
+def takers(needs: Callable[[Mapping[str, Layer]], Sequence[Requirement]] = lambda _: ()) -> Steps[Takers]:
     """Who takes new jobs, what was said of queues while they were at work, and the store's clock.
 
     `needs` tells from what was said of queues which gates are of interest; without any, none is looked at.

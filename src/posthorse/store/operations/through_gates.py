@@ -4,7 +4,7 @@
    before anything is locked.
 1. Lock the gates that all jobs of a lane need; lanes before shut ones are left out.
 2. Look at the next jobs of the lanes with limits, lock the gates that these need by themselves, and look again.
-3. Take turns among them and the jobs without limits; a `_Door` says who is let in.
+3. Take turns among them and the jobs without limits; a `_Admission` says who is let in.
 4. Hold those whom it refused, claim those whom it admitted, and write who is inside which gates now.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol, cast
 
-from posthorse.rules.gates import Arrival, Need, Tally, described
+from posthorse.rules.gates import Arrival, GateLedger, Requirement, described
 from posthorse.rules.turns import Head, Line, take_turns
 from posthorse.store.base import Steps, ask, ask_rows, going_first, operation, unrepeatable_operation
 from posthorse.store.operations.by_turns import Turns, heads_of, next_in_turn, places_by_lane
@@ -47,10 +47,10 @@ class Candidate(NamedTuple):
         return self.seq if self.enqueued is None else self.enqueued
 
 
-class Demands(Protocol):
+class Requirements(Protocol):
     """What the limits of an application ask of jobs."""
 
-    def of_lane(self, lane: int) -> Sequence[Need]:
+    def of_lane(self, lane: int) -> Sequence[Requirement]:
         """Gates of all jobs of a lane."""
         ...
 
@@ -62,7 +62,7 @@ class Demands(Protocol):
         """Whether the arguments of such a job decide which gates it needs."""
         ...
 
-    def of_job(self, candidate: Candidate) -> Sequence[Need] | None:
+    def of_job(self, candidate: Candidate) -> Sequence[Requirement] | None:
         """The gates of a single job of such a lane; None where that is not known yet. Calls no code of the user's."""
         ...
 
@@ -89,11 +89,11 @@ class Passed(NamedTuple):
 
 @operation
 def in_sight(
-    probes: Sequence[Probe], lines: Mapping[int, Line], depth: int, demands: Demands
+    probes: Sequence[Probe], lines: Mapping[int, Line], depth: int, requirements: Requirements
 ) -> Steps[list[Candidate]]:
     """The next jobs of lanes with limits, with all that decides which gates they need. Takes no locks."""
     heads, _ = yield from _limited_heads(probes, lines, depth)
-    return (yield from _candidates_at(heads, demands))
+    return (yield from _candidates_at(heads, requirements))
 
 
 def depth_of_sight(room: int, limited_room: int, *, sees_far: bool) -> int:
@@ -110,7 +110,7 @@ def claim_through_gates(
     room: int,
     limited_room: int,
     turns: Turns,
-    demands: Demands,
+    requirements: Requirements,
     *,
     channel: str,
     sees_far: bool = False,
@@ -121,36 +121,43 @@ def claim_through_gates(
     As a `claim`, but that of each lane with limits no more than SIGHT jobs are looked at, if no more could start, and
     fewer of many lanes. `sees_far`: whether as many are looked at however little room there is.
     """
-    of_lane = {probe.lane: demands.of_lane(probe.lane) for probe in probes}
+    of_lane = {probe.lane: requirements.of_lane(probe.lane) for probe in probes}
     gates_of_lanes = _by_gate(of_lane.values())
-    tally = Tally(*(yield from lock_gates(gates_of_lanes)))
-    probes = [probe for probe in probes if all(tally.room(need) != 0 for need in of_lane[probe.lane])]
-    limited = {probe.lane for probe in probes if of_lane[probe.lane] or demands.has_keys(probe.lane)}
+    ledger = GateLedger(*(yield from lock_gates(gates_of_lanes)))
+    probes = [probe for probe in probes if all(ledger.room(requirement) != 0 for requirement in of_lane[probe.lane])]
+    limited = {probe.lane for probe in probes if of_lane[probe.lane] or requirements.has_keys(probe.lane)}
     with_limits = [probe for probe in probes if probe.lane in limited]
     depth = depth_of_sight(room, limited_room, sees_far=sees_far)
-    sight = yield from _look(with_limits, turns.lines, depth, demands)
-    gates_of_jobs = _by_gate(sight.needs.values())
+    sight = yield from _look(with_limits, turns.lines, depth, requirements)
+    gates_of_jobs = _by_gate(sight.required.values())
     if gates_of_jobs:
-        tally.learn((yield from lock_gates(gates_of_jobs))[0])
+        ledger.learn((yield from lock_gates(gates_of_jobs))[0])
         # Somebody who left one of these gates may have lined up an earlier job meanwhile: that one goes first.
-        sight = yield from _look(with_limits, turns.lines, depth, demands)
+        sight = yield from _look(with_limits, turns.lines, depth, requirements)
     # Beside jobs with limits the others get no more turns than among themselves, and in the same order.
     without = [probe for probe in probes if probe.lane not in limited]
     free_heads, waiting = yield from next_in_turn(without, turns, room)
-    door = _Door(tally, demands, of_lane, sight, limited_room)
-    chosen = take_turns([*sight.heads, *free_heads], *turns, room, admits=door.admits)
-    if door.refused:
-        yield from _hold(door.refused, sight.candidates, demands)
+    admission = _Admission(ledger, requirements, of_lane, sight, limited_room)
+    chosen = take_turns([*sight.heads, *free_heads], *turns, room, admits=admission.admits)
+    if admission.refused:
+        yield from _hold(admission.refused, sight.candidates, requirements)
     rows = (yield ask_rows("claim_places", chosen, runner=runner)) if chosen else []
     turn = {head: place for place, head in enumerate(chosen)}
     claimed = sorted(map(Claimed._make, rows), key=lambda job: turn[Head(job.lane, job.seq)])
-    passed = [(job, needs) for job in claimed if (needs := door.admitted.get(Head(job.lane, job.seq)))]
-    yield from _enter(passed, door, (*gates_of_lanes.values(), *gates_of_jobs.values()), tally)
-    yield from line_up(gates_of_jobs.values(), tally, channel)
-    gates = {job.job: [need.gate for need in needs if need.is_keyed] for job, needs in passed}
-    shut = {lane: tally.opens_in(need) for lane, needs in of_lane.items() for need in needs if tally.room(need) == 0}
+    passed = [(job, required) for job in claimed if (required := admission.admitted.get(Head(job.lane, job.seq)))]
+    yield from _enter(passed, admission, (*gates_of_lanes.values(), *gates_of_jobs.values()), ledger)
+    yield from line_up(gates_of_jobs.values(), ledger, channel)
+    gates = {
+        job.job: [requirement.gate for requirement in required if requirement.is_keyed] for job, required in passed
+    }
+    shut = {
+        lane: ledger.opens_in(requirement)
+        for lane, required in of_lane.items()
+        for requirement in required
+        if ledger.room(requirement) == 0
+    }
     waiting |= {head.lane for head in sight.heads}
-    return Passed(claimed, waiting, shut, gates, bool(door.refused) or door.meets_unknown, door.is_left)
+    return Passed(claimed, waiting, shut, gates, bool(admission.refused) or admission.meets_unknown, admission.is_left)
 
 
 class _Sight(NamedTuple):
@@ -161,19 +168,24 @@ class _Sight(NamedTuple):
     """The last that was seen of each lane that may have more."""
     candidates: dict[Head, Candidate]
     """Those that may need gates of their own."""
-    needs: dict[Head, Sequence[Need]]
+    required: dict[Head, Sequence[Requirement]]
     """Those gates, where they are known."""
 
 
-class _Door:
+class _Admission:
     """Says of each job whose turn it is whether it is let in, and knows what became of those before it."""
 
     def __init__(
-        self, tally: Tally, demands: Demands, of_lane: Mapping[int, Sequence[Need]], sight: _Sight, limited_room: int
+        self,
+        ledger: GateLedger,
+        requirements: Requirements,
+        of_lane: Mapping[int, Sequence[Requirement]],
+        sight: _Sight,
+        limited_room: int,
     ) -> None:
-        self.admitted: dict[Head, Sequence[Need]] = {}
+        self.admitted: dict[Head, Sequence[Requirement]] = {}
         """Jobs that are let in through these gates."""
-        self.refused: dict[Head, Need] = {}
+        self.refused: dict[Head, Requirement] = {}
         """Jobs that a gate of their own keeps out."""
         self.in_line: list[Row] = []
         """Places in sequences of jobs that something else keeps out."""
@@ -181,49 +193,53 @@ class _Door:
         """True when it was the turn of a job for which `limited_room` does not suffice."""
         self.meets_unknown = False
         """True when it was the turn of a job whose gates are not known yet."""
-        self._tally = tally
-        self._demands = demands
+        self._ledger = ledger
+        self._requirements = requirements
         self._of_lane = of_lane
         self._sight = sight
         self._limited_room = limited_room
         self._is_out_of_sight = False
-        for head, needs in sight.needs.items():
-            tally.expect(sight.candidates[head].place, needs)
+        for head, required in sight.required.items():
+            ledger.expect(sight.candidates[head].place, required)
 
     def admits(self, head: Head) -> bool:
         """To be asked in the order of turns."""
-        if head in self._sight.candidates and head not in self._sight.needs:
+        if head in self._sight.candidates and head not in self._sight.required:
             self.meets_unknown = self._is_out_of_sight = True  # nothing goes past it
         if (
             self.is_left
             or self._is_out_of_sight
-            or (self._demands.has_keys(head.lane) and head not in self._sight.needs)
+            or (self._requirements.has_keys(head.lane) and head not in self._sight.required)
         ):
             return False  # its turn is after that of one with limits, or may be, or it is gone
-        needs = (*self._of_lane[head.lane], *self._sight.needs.get(head, ()))
-        if not needs or not self._tally.knows(needs):
-            return not needs
+        required = (*self._of_lane[head.lane], *self._sight.required.get(head, ()))
+        if not required or not self._ledger.knows(required):
+            return not required
         candidate = self._sight.candidates.get(head)
-        arrival = _arrival(head, candidate, self._demands)
-        if len(self.admitted) >= self._limited_room and self._tally.keeps_out(arrival, needs) is None:
+        arrival = _arrival(head, candidate, self._requirements)
+        if len(self.admitted) >= self._limited_room and self._ledger.keeps_out(arrival, required) is None:
             self.is_left = True
             return False
-        kept_out_by = self._tally.admit(arrival, needs)
+        kept_out_by = self._ledger.admit(arrival, required)
         if kept_out_by is None:
-            self.admitted[head] = needs
+            self.admitted[head] = required
             self._is_out_of_sight = head in self._sight.last
             return True
         if kept_out_by.is_keyed:
             self.refused[head] = kept_out_by
         if candidate and kept_out_by.until == "lease":
-            self.in_line.extend((need.gate, candidate.job, 0, need.until) for need in needs if need.until != "lease")
+            self.in_line.extend(
+                (requirement.gate, candidate.job, 0, requirement.until)
+                for requirement in required
+                if requirement.until != "lease"
+            )
         return False
 
 
-def _look(probes: Sequence[Probe], lines: Mapping[int, Line], depth: int, demands: Demands) -> Steps[_Sight]:
+def _look(probes: Sequence[Probe], lines: Mapping[int, Line], depth: int, requirements: Requirements) -> Steps[_Sight]:
     heads, last = yield from _limited_heads(probes, lines, depth)
-    candidates, needs = yield from _candidates(heads, demands)
-    return _Sight(heads, last, candidates, needs)
+    candidates, required = yield from _candidates(heads, requirements)
+    return _Sight(heads, last, candidates, required)
 
 
 def _limited_heads(
@@ -244,74 +260,79 @@ def _limited_heads(
 
 
 def _candidates(
-    heads: Sequence[Head], demands: Demands
-) -> Steps[tuple[dict[Head, Candidate], dict[Head, Sequence[Need]]]]:
+    heads: Sequence[Head], requirements: Requirements
+) -> Steps[tuple[dict[Head, Candidate], dict[Head, Sequence[Requirement]]]]:
     """Jobs that may need gates of their own, and those gates. Long arguments are looked at one by one, and not kept."""
     candidates: dict[Head, Candidate] = {}
-    of_job: dict[Head, Sequence[Need]] = {}
-    with_keys = [head for head in heads if demands.has_keys(head.lane)]
+    of_job: dict[Head, Sequence[Requirement]] = {}
+    with_keys = [head for head in heads if requirements.has_keys(head.lane)]
     for row in (yield ask_rows("jobs_at", with_keys)) if with_keys else ():
         candidate = Candidate._make(row)
         head = Head(candidate.lane, candidate.seq)
         candidates[head] = candidate
-        needs = demands.of_job((yield from _with_arguments(candidate, demands)))
-        if needs is not None:
-            of_job[head] = needs
+        required = requirements.of_job((yield from _with_arguments(candidate, requirements)))
+        if required is not None:
+            of_job[head] = required
     return candidates, of_job
 
 
-def _candidates_at(heads: Sequence[Head], demands: Demands) -> Steps[list[Candidate]]:
+def _candidates_at(heads: Sequence[Head], requirements: Requirements) -> Steps[list[Candidate]]:
     found: list[Candidate] = []
     for row in (yield ask_rows("jobs_at", heads)) if heads else ():
-        candidate = yield from _with_arguments(Candidate._make(row), demands)
+        candidate = yield from _with_arguments(Candidate._make(row), requirements)
         found.append(candidate)
     return found
 
 
-def _with_arguments(candidate: Candidate, demands: Demands) -> Steps[Candidate]:
-    if candidate.arguments is not None or not demands.goes_by_arguments(candidate.lane):
+def _with_arguments(candidate: Candidate, requirements: Requirements) -> Steps[Candidate]:
+    if candidate.arguments is not None or not requirements.goes_by_arguments(candidate.lane):
         return candidate
     rows = yield ask("arguments", job=candidate.job)
     return candidate._replace(arguments=cast("str", rows[0][0])) if rows else candidate
 
 
-def _arrival(head: Head, candidate: Candidate | None, demands: Demands) -> Arrival:
-    priority = demands.priority(head.lane)
+def _arrival(head: Head, candidate: Candidate | None, requirements: Requirements) -> Arrival:
+    priority = requirements.priority(head.lane)
     return Arrival(candidate.job, priority, candidate.place) if candidate else Arrival(None, priority, head.seq)
 
 
-def _hold(refused: Mapping[Head, Need], candidates: Mapping[Head, Candidate], demands: Demands) -> Steps[None]:
+def _hold(
+    refused: Mapping[Head, Requirement], candidates: Mapping[Head, Candidate], requirements: Requirements
+) -> Steps[None]:
     rows: list[Row] = []
-    for head, need in sorted(refused.items(), key=lambda item: candidates[item[0]].job):
+    for head, requirement in sorted(refused.items(), key=lambda item: candidates[item[0]].job):
         candidate = candidates[head]
-        rank = _arrival(head, candidate, demands).rank(need)
-        why = f"waits for {described(need.gate)}"
-        rows.append((head.lane, head.seq, candidate.job, need.gate, rank, candidate.place, why))
+        rank = _arrival(head, candidate, requirements).rank(requirement)
+        why = f"waits for {described(requirement.gate)}"
+        rows.append((head.lane, head.seq, candidate.job, requirement.gate, rank, candidate.place, why))
     yield ask_rows("hold", rows)
 
 
 def _enter(
-    passed: Sequence[tuple[Claimed, Sequence[Need]]], door: _Door, seen: Collection[Need], tally: Tally
+    passed: Sequence[tuple[Claimed, Sequence[Requirement]]],
+    admission: _Admission,
+    seen: Collection[Requirement],
+    ledger: GateLedger,
 ) -> Steps[None]:
     """Writes who is inside which gates now, what it cost, and when to look at the others again; and what is new."""
-    refusing = door.refused.values()
-    taken: dict[Need, int] = dict.fromkeys((need for need in refusing if need.step), 0)
-    taken |= dict.fromkeys((need for need in seen if tally.is_changed(need)), 0)
-    slots = list(door.in_line)
-    for job, needs in passed:
-        for need in needs:
-            taken[need] = taken.get(need, 0) + 1
-            if need.most is not None:
-                slots.append((need.gate, job.job, job.epoch, need.until))
+    refusing = admission.refused.values()
+    taken: dict[Requirement, int] = dict.fromkeys((requirement for requirement in refusing if requirement.step), 0)
+    taken |= dict.fromkeys((requirement for requirement in seen if ledger.is_changed(requirement)), 0)
+    slots = list(admission.in_line)
+    for job, required in passed:
+        for requirement in required:
+            taken[requirement] = taken.get(requirement, 0) + 1
+            if requirement.most is not None:
+                slots.append((requirement.gate, job.job, job.epoch, requirement.until))
     if slots:
         yield ask_rows("drop_slots", sorted({(slot[0],) for slot in slots}))
         yield ask_rows("take_slots", slots)
         sequences = sorted({(slot[0],) for slot in slots if slot[3] != "lease"})
         if sequences:
             yield ask_rows("leave_sequences", sequences)
-    held = {need.gate for need in refusing}
-    yield from note_gates(list(taken.items()), tally, held)
+    held = {requirement.gate for requirement in refusing}
+    yield from note_gates(list(taken.items()), ledger, held)
 
 
-def _by_gate(needs: Collection[Sequence[Need]]) -> dict[str, Need]:
-    return {need.gate: need for some in needs for need in some}
+def _by_gate(required: Collection[Sequence[Requirement]]) -> dict[str, Requirement]:
+    return {requirement.gate: requirement for some in required for requirement in some}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from posthorse.rules.apart import NOTHING, value_of
-from posthorse.rules.gates import Demand, Need, demands_of, need_of_sequence
+from posthorse.rules.gates import GateRule, Requirement, demands_of, requirement_of_sequence
 from posthorse.rules.job import Lane, Options
 from posthorse.rules.limits import Per
 from posthorse.rules.limits import Sequence as InSequence
@@ -32,8 +32,8 @@ MAX_KNOWN = 10_000
 class _Rules(NamedTuple):
     """What holds for all jobs of one queue and kind, and what is kept apart."""
 
-    needs: tuple[Need, ...]
-    keyed: tuple[Demand, ...]
+    requirements: tuple[Requirement, ...]
+    keyed: tuple[GateRule, ...]
     sequence: InSequence | None
 
 
@@ -46,7 +46,7 @@ class Limits:
         self._queues: Mapping[str, QueueSettings] = {}
         self._rules: dict[tuple[str | None, str], _Rules] = {}
         self._complained: set[str] = set()
-        self._known: dict[str, tuple[int, Sequence[Need]]] = {}
+        self._known: dict[str, tuple[int, Sequence[Requirement]]] = {}
         """What functions of the user's came to, for jobs that were in sight: by a hash of what they were given."""
 
     def obey(self, queues: Mapping[str, QueueSettings]) -> None:
@@ -59,11 +59,11 @@ class Limits:
         """Whether there are limits for any job of a lane."""
         found = self._lane(lane)
         rules = self._rules_of(found)
-        return found.keyed or bool(rules.needs or rules.keyed) or rules.sequence is not None
+        return found.keyed or bool(rules.requirements or rules.keyed) or rules.sequence is not None
 
-    def of_lane(self, lane: int) -> Sequence[Need]:
+    def of_lane(self, lane: int) -> Sequence[Requirement]:
         """Gates of all jobs of a lane."""
-        return self._rules_of(self._lane(lane)).needs
+        return self._rules_of(self._lane(lane)).requirements
 
     def has_keys(self, lane: int) -> bool:
         """Whether single jobs of a lane need gates of their own."""
@@ -92,7 +92,7 @@ class Limits:
         while len(self._known) > MAX_KNOWN:
             del self._known[next(iter(self._known))]
 
-    def of_job(self, candidate: Candidate) -> Sequence[Need] | None:
+    def of_job(self, candidate: Candidate) -> Sequence[Requirement] | None:
         """The gates of a single job of such a lane; None where the user has to be asked first."""
         return self._knows(candidate) if self.asks_user(candidate.lane) else self._found(candidate)
 
@@ -100,25 +100,27 @@ class Limits:
         rules = self._rules_of(self._lane(lane))
         return [demand.per for demand in rules.keyed] + ([rules.sequence.per] if rules.sequence else [])
 
-    def _knows(self, candidate: Candidate) -> Sequence[Need] | None:
+    def _knows(self, candidate: Candidate) -> Sequence[Requirement] | None:
         known = self._known.get(candidate.job)
         return known[1] if known is not None and known[0] == _hash_of(candidate) else None
 
-    def _found(self, candidate: Candidate) -> Sequence[Need]:
+    def _found(self, candidate: Candidate) -> Sequence[Requirement]:
         lane = self._lane(candidate.lane)
         rules = self._rules_of(lane)
-        needs: list[Need] = []
+        requirements: list[Requirement] = []
         for demand in rules.keyed:
             assert demand.per is not None
             if (value := self._value(demand.per, lane.kind, candidate)) is not NOTHING:
-                needs.append(demand.need(value))
+                requirements.append(demand.requirement(value))
         sequence = _own_sequence(candidate.options) or rules.sequence
         if sequence is not None:
             value = None if sequence.per is None else self._value(sequence.per, lane.kind, candidate)
             if value is not NOTHING:
                 kind = self._registry[lane.kind].kind  # jobs with its old name stand in the same line
-                needs.append(need_of_sequence(sequence, kind=kind, tenant=candidate.tenant or "", value=value))
-        return needs
+                requirements.append(
+                    requirement_of_sequence(sequence, kind=kind, tenant=candidate.tenant or "", value=value)
+                )
+        return requirements
 
     def priority(self, lane: int) -> int:
         """The priority that a lane was made with."""
@@ -137,10 +139,10 @@ class Limits:
         registered = self._registry[lane.kind]
         options = registered.options
         of_queue, of_kind = (settings.rate, settings.concurrency), (options.rate, options.concurrency)
-        demands = demands_of(lane.queue, of_queue, registered.kind, of_kind)
+        requirements = demands_of(lane.queue, of_queue, registered.kind, of_kind)
         return _Rules(
-            tuple(demand.need() for demand in demands if demand.per is None),
-            tuple(demand for demand in demands if demand.per is not None),
+            tuple(demand.requirement() for demand in requirements if demand.per is None),
+            tuple(demand for demand in requirements if demand.per is not None),
             options.sequence,
         )
 
