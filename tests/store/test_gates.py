@@ -12,16 +12,16 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from posthorse.rules.fair_share import Line, Passes
 from posthorse.rules.gates import NANOSECONDS, Requirement, budget_of, gate_name
 from posthorse.rules.job import JobError, Lane, State
 from posthorse.rules.lifecycle import Lost, Policy, Raised, Spent, decide
 from posthorse.rules.limits import Rate
 from posthorse.rules.retry import Backoff
-from posthorse.rules.turns import Line, Passes
 from posthorse.store.base import Operation
 from posthorse.store.operations import runners, submit, through_gates
 from posthorse.store.operations.budgets import settle_within_budget
-from posthorse.store.operations.by_turns import Turns
+from posthorse.store.operations.by_fair_share import FairShares
 from posthorse.store.operations.finish import Attempt
 from posthorse.store.operations.gates import (
     PATIENCE,
@@ -49,7 +49,7 @@ _holders: dict[tuple[str, int], str] = {}
 def claim(yard: Yard, runner: str, room: int, rules: Rules, lanes: Sequence[Lane] = (HOME,)) -> Passed:
     probes = [yard.probe(lane) for lane in lanes]
     lines = {probe.lane: Line(lane.queue, probe.priority) for probe, lane in zip(probes, lanes, strict=True)}
-    turns = Turns(lines, {}, Passes())
+    turns = FairShares(lines, {}, Passes())
     passed = yard.store.run(claim_through_gates(runner, probes, room, room, turns, rules, channel=yard.channel))
     _holders.update({(job.job, job.epoch): runner for job in passed.claimed})
     return passed

@@ -13,9 +13,9 @@ import pytest
 
 from posthorse.errors import QueueFull
 from posthorse.rules.depth import Gauge
+from posthorse.rules.fair_share import Line, Passes, after_turns
 from posthorse.rules.job import Lane, NewJob, State
-from posthorse.rules.turns import Line, Passes, after_turns
-from posthorse.store.operations import by_turns, claim, queues, submit
+from posthorse.store.operations import by_fair_share, claim, queues, submit
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.finish import Attempt
 from tests.store.yard import Yard
@@ -44,8 +44,8 @@ class Turns:
         }
 
     def claim(self, room: int) -> list[Claimed]:
-        turns = by_turns.Turns(self.lines, self.weights, self.passes)
-        operation = by_turns.claim_by_turns(self.runner, self.probes, room, turns)
+        turns = by_fair_share.FairShares(self.lines, self.weights, self.passes)
+        operation = by_fair_share.claim_by_fair_share(self.runner, self.probes, room, turns)
         claimed, waiting = self.yard.store.run(operation)
         lines = {lane: self.lines[lane] for lane in waiting}
         self.passes = after_turns([job.lane for job in claimed], lines, self.weights, self.passes)

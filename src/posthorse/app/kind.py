@@ -13,7 +13,6 @@ import msgspec
 from posthorse.app.pickling import is_found
 from posthorse.clock import micros_of, microseconds
 from posthorse.errors import InvalidOption
-from posthorse.rules.apart import NOTHING, value_of
 from posthorse.rules.arguments.annotations import attribute_of
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.elsewhere import no_attribute
@@ -22,6 +21,7 @@ from posthorse.rules.job import Lane, NewJob, Options, checked_name, checked_pri
 from posthorse.rules.keys import WHOLE_APP, Key, as_key
 from posthorse.rules.limits import Sequence as InSequence
 from posthorse.rules.limits import as_sequence
+from posthorse.rules.partition import NOTHING, value_of
 from posthorse.rules.registry import (
     Registered,
     check_can_time_out,

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
+from posthorse.rules.fair_share import Head, Line, Passes, after_turns, take_turns
 from posthorse.rules.gates import NANOSECONDS, Arrival, GateLedger, GateState, Requirement
 from posthorse.rules.job import JobError, State
 from posthorse.rules.lifecycle import (
@@ -27,7 +28,6 @@ from posthorse.rules.lifecycle import (
 from posthorse.rules.retry import Backoff
 from posthorse.rules.schedules import MisfirePolicy, Policies, due
 from posthorse.rules.timing import Timing
-from posthorse.rules.turns import Head, Line, Passes, after_turns, take_turns
 
 Deciding = Callable[[random.Random], Iterator[str]]
 

@@ -16,13 +16,13 @@ import msgspec
 import psycopg
 
 from posthorse.errors import JobNotFound, NotAllowed, NotUnique
+from posthorse.rules.fair_share import Line, Passes
 from posthorse.rules.gates import Requirement
 from posthorse.rules.job import JobError, NewJob, State
 from posthorse.rules.lifecycle import Lost, Outcome, Policy, Raised, Spent, Stopped, decide
-from posthorse.rules.turns import Line, Passes
 from posthorse.rules.unique import Identity, OnConflict, Rule
 from posthorse.store.base import Operation
-from posthorse.store.operations.by_turns import Turns
+from posthorse.store.operations.by_fair_share import FairShares
 from posthorse.store.operations.claim import Claimed, give_back
 from posthorse.store.operations.control import Request, request
 from posthorse.store.operations.finish import Attempt, Completion, complete, settle
@@ -302,7 +302,7 @@ class Race:
                 return None
 
     def _claim(self, runner: int, room: int) -> Operation[Passed]:
-        turns = Turns({self._probe.lane: Line("default", 0)}, {}, Passes())
+        turns = FairShares({self._probe.lane: Line("default", 0)}, {}, Passes())
         return claim_through_gates(
             self._runners[runner], [self._probe], room, room, turns, self._rules, channel=self._yard.channel
         )

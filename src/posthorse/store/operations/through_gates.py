@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol, cast
 
+from posthorse.rules.fair_share import Head, Line, take_turns
 from posthorse.rules.gates import Arrival, GateLedger, Requirement, described
-from posthorse.rules.turns import Head, Line, take_turns
 from posthorse.store.base import Steps, ask, ask_rows, going_first, operation, unrepeatable_operation
-from posthorse.store.operations.by_turns import Turns, heads_of, next_in_turn, places_by_lane
+from posthorse.store.operations.by_fair_share import FairShares, heads_of, next_in_turn, places_by_lane
 from posthorse.store.operations.claim import Claimed, Probe
 from posthorse.store.operations.gates import line_up, lock_gates, note_gates
 from posthorse.store.queries import Row
@@ -109,7 +109,7 @@ def claim_through_gates(
     probes: Sequence[Probe],
     room: int,
     limited_room: int,
-    turns: Turns,
+    turns: FairShares,
     requirements: Requirements,
     *,
     channel: str,

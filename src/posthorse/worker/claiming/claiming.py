@@ -15,7 +15,7 @@ from posthorse.clock import monotonic
 from posthorse.rules.job import Lane
 from posthorse.rules.queues import QueueSettings, as_labels
 from posthorse.rules.registry import Registry
-from posthorse.store.operations.by_turns import Turns, claim_by_turns
+from posthorse.store.operations.by_fair_share import FairShares, claim_by_fair_share
 from posthorse.store.operations.claim import (
     Claimed,
     Probe,
@@ -195,12 +195,12 @@ class Claiming:
             self._is_plain = True
             return await self._store.arun(claim(self._runner.id, probes, room, has_rivals=not self._store.is_sqlite))
         turns = self._turns(probes)
-        claimed, waiting = await self._store.arun(claim_by_turns(self._runner.id, probes, room, turns))
+        claimed, waiting = await self._store.arun(claim_by_fair_share(self._runner.id, probes, room, turns))
         self._book.take_note_of_turns(claimed, turns.lines, waiting)
         return claimed
 
-    def _turns(self, probes: Sequence[Probe]) -> Turns:
-        return Turns(self._book.lines(probes), self._book.weights, self._book.passes)
+    def _turns(self, probes: Sequence[Probe]) -> FairShares:
+        return FairShares(self._book.lines(probes), self._book.weights, self._book.passes)
 
     def _keeps_mark_of(self, lane: int) -> bool:
         # What was held comes back to its old place. Of most lanes it is known that nothing of theirs is ever held.
@@ -225,7 +225,7 @@ class Claiming:
         self.wants_room = passed.is_left or (self._wanted_room and many_limited)
         return passed.claimed
 
-    async def _ask_users(self, probes: Sequence[Probe], turns: Turns, room: int) -> None:
+    async def _ask_users(self, probes: Sequence[Probe], turns: FairShares, room: int) -> None:
         """Where functions of the user's say what limits are kept apart by: they are called before gates are locked."""
         asking = [probe for probe in probes if probe.lane in self._limited and self._limits.asks_user(probe.lane)]
         if not asking:

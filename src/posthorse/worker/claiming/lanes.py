@@ -17,9 +17,9 @@ from itertools import islice
 from math import inf
 from operator import attrgetter
 
+from posthorse.rules.fair_share import Group, Line, Passes, after_turns, next_lanes
 from posthorse.rules.job import HIGHEST_PRIORITY, Lane
 from posthorse.rules.queues import DEFAULTS, QueueSettings
-from posthorse.rules.turns import Group, Line, Passes, after_turns, next_lanes
 from posthorse.store.operations.claim import Claimed, Probe
 from posthorse.worker.claiming.low_water_marks import LowWaterMarks
 from posthorse.worker.claiming.non_empty_lanes import NonEmptyLanes

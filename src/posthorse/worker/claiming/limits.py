@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from posthorse.rules.apart import NOTHING, value_of
 from posthorse.rules.gates import GateRule, Requirement, demands_of, requirement_of_sequence
 from posthorse.rules.job import Lane, Options
 from posthorse.rules.limits import Per
 from posthorse.rules.limits import Sequence as InSequence
+from posthorse.rules.partition import NOTHING, value_of
 from posthorse.rules.queues import DEFAULTS, QueueSettings
 from posthorse.rules.registry import Registry
 from posthorse.store.operations.through_gates import Candidate

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorse.rules.turns import Head, Line, Passes, take_turns
+from posthorse.rules.fair_share import Head, Line, Passes, take_turns
 from posthorse.store.base import Steps
-from posthorse.store.operations.by_turns import Turns, next_in_turn
+from posthorse.store.operations.by_fair_share import FairShares, next_in_turn
 from posthorse.store.operations.claim import Probe
 from posthorse.store.queries import Row
 
@@ -56,7 +56,7 @@ class Shelf:
             answer: T = stop.value
             return answer
 
-    def next_in_turn(self, turns: Turns, room: int) -> tuple[list[Head], frozenset[int]]:
+    def next_in_turn(self, turns: FairShares, room: int) -> tuple[list[Head], frozenset[int]]:
         probes = [Probe(lane, 0, line.priority) for lane, line in turns.lines.items()]
         return self.answer(next_in_turn(probes, turns, room))
 
@@ -66,7 +66,7 @@ class Shelf:
 
 
 @st.composite
-def streets(draw: st.DrawFn) -> tuple[Places, Turns]:
+def streets(draw: st.DrawFn) -> tuple[Places, FairShares]:
     """Lanes of all sorts and depths, with jobs in any order, and where those who share stand."""
     lines = dict(enumerate(draw(st.lists(LINES, min_size=1, max_size=9))))
     stacks = draw(st.sets(st.sampled_from("abc")))
@@ -76,11 +76,11 @@ def streets(draw: st.DrawFn) -> tuple[Places, Turns]:
     places = {lane: [place for place, owner in enumerate(owners) if owner == lane] for lane in lines}
     weights = draw(st.dictionaries(st.sampled_from("abc"), st.integers(1, 9)))
     passes = Passes({((0, ""), queue): draw(st.integers(0, 3_000_000)) for queue in "abc"})
-    return places, Turns(lines, weights, passes)
+    return places, FairShares(lines, weights, passes)
 
 
 @given(streets(), st.integers(1, 60))
-def test_turns_are_those_of_a_look_at_every_job(street: tuple[Places, Turns], room: int) -> None:
+def test_turns_are_those_of_a_look_at_every_job(street: tuple[Places, FairShares], room: int) -> None:
     places, turns = street
     shelf = Shelf(places)
     chosen, waiting = shelf.next_in_turn(turns, room)
@@ -90,7 +90,7 @@ def test_turns_are_those_of_a_look_at_every_job(street: tuple[Places, Turns], ro
 
 @given(streets(), st.integers(1, 60), st.sets(st.integers(0, 8)), st.integers(0, 2**120))
 def test_beside_jobs_with_limits_the_others_get_no_more_turns_than_among_themselves(
-    street: tuple[Places, Turns], room: int, limited: set[int], admitted: int
+    street: tuple[Places, FairShares], room: int, limited: set[int], admitted: int
 ) -> None:
     places, turns = street
     shelf = Shelf(places)
@@ -108,7 +108,7 @@ def test_beside_jobs_with_limits_the_others_get_no_more_turns_than_among_themsel
 def test_a_lane_that_alone_has_jobs_is_looked_into_twice() -> None:
     lines = {lane: Line(f"queue {lane}", 0) for lane in range(200)}
     shelf = Shelf({lane: range(1_000 if lane == 7 else 0) for lane in lines})
-    chosen, waiting = shelf.next_in_turn(Turns(lines, {}, Passes()), 900)
+    chosen, waiting = shelf.next_in_turn(FairShares(lines, {}, Passes()), 900)
     assert (len(chosen), set(waiting)) == (900, {7})
     assert shelf.looks == 2
 
@@ -119,6 +119,6 @@ def test_few_jobs_are_looked_at_however_deep_their_lanes_are(lanes: int, favouri
     lines = {lane: Line(f"queue {lane}", 0) for lane in range(lanes)}
     shelf = Shelf({lane: range(lane, 500 * lanes, lanes) for lane in range(lanes)})
     room = 250
-    chosen, _ = shelf.next_in_turn(Turns(lines, {"queue 0": favourite}, Passes()), room)
+    chosen, _ = shelf.next_in_turn(FairShares(lines, {"queue 0": favourite}, Passes()), room)
     assert len(chosen) == room
     assert shelf.looked_at <= 2 * lanes + 8 * room

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
-from posthorse.rules.turns import Head, Line, Passes, take_turns
+from posthorse.rules.fair_share import Head, Line, Passes, take_turns
 from posthorse.store.base import Steps, ask_rows, quiet, unrepeatable_operation
 from posthorse.store.operations.claim import Claimed, Probe, few_of_each
 from posthorse.store.queries import Row
@@ -18,7 +18,7 @@ DEEPER = 4
 """So many times as many jobs are looked at of lanes whose jobs all got turns."""
 
 
-class Turns(NamedTuple):
+class FairShares(NamedTuple):
     """Whose turn it is, as `take_turns` wants it."""
 
     lines: Mapping[int, Line]
@@ -28,8 +28,8 @@ class Turns(NamedTuple):
 
 @quiet
 @unrepeatable_operation
-def claim_by_turns(
-    runner: str, probes: Sequence[Probe], room: int, turns: Turns
+def claim_by_fair_share(
+    runner: str, probes: Sequence[Probe], room: int, turns: FairShares
 ) -> Steps[tuple[list[Claimed], frozenset[int]]]:
     """Up to `room` jobs, as a `claim`; answers also with the lanes that had jobs."""
     chosen, waiting = yield from next_in_turn(probes, turns, room)
@@ -43,7 +43,7 @@ def claim_by_turns(
     return claimed, waiting
 
 
-def next_in_turn(probes: Sequence[Probe], turns: Turns, room: int) -> Steps[tuple[list[Head], frozenset[int]]]:
+def next_in_turn(probes: Sequence[Probe], turns: FairShares, room: int) -> Steps[tuple[list[Head], frozenset[int]]]:
     """The next `room` jobs, and the lanes that have any. Takes no locks."""
     seen: dict[int, list[Head]] = {}
     chosen: list[Head] = []

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from posthorse.rules.turns import Head, Line, Passes, after_turns, next_lanes, take_turns
+from posthorse.rules.fair_share import Head, Line, Passes, after_turns, next_lanes, take_turns
 
 Sharing = dict[int, dict[str, dict[str, list[int]]]]
 WEIGHTS = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 9), min_size=2)

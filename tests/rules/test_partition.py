@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import posthorse as ph
-from posthorse.rules.apart import value_of
 from posthorse.rules.arguments.signature import Signature
 from posthorse.rules.gates import gate_name
+from posthorse.rules.partition import value_of
 
 
 def test_a_value_that_cannot_be_told_is_no_value_that_a_job_may_have() -> None:
