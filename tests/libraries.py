@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 from sqlalchemy.ext import asyncio as sa_async
 
-from posthorse.store.guests.base import completed
+from posthorse.store.user_connections.base import completed
 
 T = TypeVar("T")
 

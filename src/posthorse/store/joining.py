@@ -6,13 +6,13 @@ from typing import TypeVar
 
 from posthorse.errors import StoreError
 from posthorse.store.base import AsyncExecute, Execute, Operation, adrive, drive, quiet_one
-from posthorse.store.guests.base import Guest, completed
-from posthorse.store.guests.host import Host
+from posthorse.store.user_connections.base import ConnectionAdapter, completed
+from posthorse.store.user_connections.foreign_transactions import ForeignTransactions
 
 T = TypeVar("T")
 
 
-class Joined:
+class JoinedTransaction:
     """The open transaction that calls join, on a connection of either colour."""
 
     def __init__(self, store: object, execute: Execute | None, aexecute: AsyncExecute | None = None) -> None:
@@ -46,28 +46,28 @@ class Joined:
         return await self.arun(quiet_one(operation))
 
 
-class Visit(Joined):
+class ForeignTransaction(JoinedTransaction):
     """The same on a connection of the user's."""
 
-    def __init__(self, store: object, host: Host, guest: Guest) -> None:
+    def __init__(self, store: object, host: ForeignTransactions, adapter: ConnectionAdapter) -> None:
         super().__init__(store, None)
-        self._host = host
-        self._guest = guest
+        self._foreign = host
+        self._adapter = adapter
 
     def run(self, operation: Operation[T]) -> T:
         return completed(self.arun(self._blocking(operation)))
 
     async def arun(self, operation: Operation[T]) -> T:
-        return await self._host.run(self._guest, operation)
+        return await self._foreign.run(self._adapter, operation)
 
     def read(self, operation: Operation[T]) -> T:
         return completed(self.aread(self._blocking(operation)))
 
     async def aread(self, operation: Operation[T]) -> T:
-        return await self._host.read(self._guest, operation)
+        return await self._foreign.read(self._adapter, operation)
 
     def _blocking(self, operation: Operation[T]) -> Operation[T]:
-        if self._guest.is_async:
+        if self._adapter.is_async:
             raise _needs_await()
         return operation
 

@@ -24,13 +24,13 @@ from posthorse.store import migrate
 from posthorse.store.address import backend_of, is_there, make_folder, shown
 from posthorse.store.base import Execute, Operation, Steps, ask, drive, operation, single_operation
 from posthorse.store.committer import Committer
-from posthorse.store.guests.base import Guest, completed
-from posthorse.store.guests.host import Host, store_identity
-from posthorse.store.joining import Joined, Visit
+from posthorse.store.joining import ForeignTransaction, JoinedTransaction
 from posthorse.store.operations.submit import lane_ids
 from posthorse.store.patience import Deadline, waiting_of_caller
 from posthorse.store.reentry import alone, raise_if_inside, uninterrupted
 from posthorse.store.sqlite.beside import raise_if_lost
+from posthorse.store.user_connections.base import ConnectionAdapter, completed
+from posthorse.store.user_connections.foreign_transactions import ForeignTransactions, store_identity
 
 if TYPE_CHECKING:
     from posthorse.store.postgres.backend import PostgresBackend
@@ -45,7 +45,7 @@ MADE_BY_DEFAULT = (
     "works, or write ph.Posthorse(url)"
 )
 
-_joined: ContextVar[Joined | None] = ContextVar("posthorse_joined", default=None)
+_joined: ContextVar[JoinedTransaction | None] = ContextVar("posthorse_joined", default=None)
 _stores: WeakSet[Store] = WeakSet()
 _abandoned: list[object] = []
 """What a forked child inherited: kept, because closing it would disturb the parent."""
@@ -73,7 +73,7 @@ class Store:
         self.backend = self._new_backend()
         self._signature = Signature(self.where)
         self.is_sqlite = self.backend.dialect.name == "sqlite"
-        self._host = Host(self.backend, self.where, self._stored_identity)
+        self._foreign = ForeignTransactions(self.backend, self.where, self._stored_identity)
         self._committer = self._new_committer()
         self._identity = object()
         self._opening = threading.Lock()
@@ -166,18 +166,20 @@ class Store:
             with self._signature:
                 alone(self._prepare, self._deadline())
                 with self.backend.transaction(longest) as (own, execute):
-                    joined = Joined(self._identity, execute)
+                    joined = JoinedTransaction(self._identity, execute)
                     with self._join(joined):
                         yield own
             self._tell_of(joined)
             return
         with self._signature:
-            guest = self._blocking_guest_on(connection, instead="write `async with batch.transaction(connection):`")
-            completed(self._prepare_for(guest))
-            block = self._host.transaction(guest, longest, is_in_loop=False)
+            adapter = self._blocking_adapter_for(
+                connection, instead="write `async with batch.transaction(connection):`"
+            )
+            completed(self._prepare_for(adapter))
+            block = self._foreign.transaction(adapter, longest, is_in_loop=False)
             completed(block.__aenter__())
             try:
-                with self._join(Visit(self._identity, self._host, guest)):
+                with self._join(ForeignTransaction(self._identity, self._foreign, adapter)):
                     yield connection
             except BaseException as error:
                 if not completed(block.__aexit__(type(error), error, error.__traceback__)):
@@ -193,16 +195,16 @@ class Store:
                 if not self._is_checked:
                     await asyncio.to_thread(alone, self._prepare, self._deadline())
                 async with self.backend.atransaction(longest) as (own, execute):
-                    joined = Joined(self._identity, None, execute)
+                    joined = JoinedTransaction(self._identity, None, execute)
                     with self._join(joined):
                         yield own
             self._tell_of(joined)
             return
         with self._signature:
-            guest = self._host.guest_on(connection)
-            await self._prepare_for(guest)
-            async with self._host.transaction(guest, longest, is_in_loop=True):
-                with self._join(Visit(self._identity, self._host, guest)):
+            adapter = self._foreign.adapter_for(connection)
+            await self._prepare_for(adapter)
+            async with self._foreign.transaction(adapter, longest, is_in_loop=True):
+                with self._join(ForeignTransaction(self._identity, self._foreign, adapter)):
                     yield connection
 
     @contextmanager
@@ -211,22 +213,22 @@ class Store:
 
         Raises InvalidOption for a connection that cannot be used, or would commit each statement by itself.
         """
-        guest = self._blocking_guest_on(connection, instead="use `await ….aenqueue(…)`")
-        completed(self._prepare_for(guest))
-        completed(self._host.join(guest))
-        with self._join(Visit(self._identity, self._host, guest)):
+        adapter = self._blocking_adapter_for(connection, instead="use `await ….aenqueue(…)`")
+        completed(self._prepare_for(adapter))
+        completed(self._foreign.join(adapter))
+        with self._join(ForeignTransaction(self._identity, self._foreign, adapter)):
             yield
-            completed(self._host.wake(guest))
+            completed(self._foreign.wake(adapter))
 
     @asynccontextmanager
     async def ajoining(self, connection: object) -> AsyncIterator[None]:
         """The same for a coroutine, with a connection of either colour."""
-        guest = self._host.guest_on(connection)
-        await self._prepare_for(guest)
-        await self._host.join(guest)
-        with self._join(Visit(self._identity, self._host, guest)):
+        adapter = self._foreign.adapter_for(connection)
+        await self._prepare_for(adapter)
+        await self._foreign.join(adapter)
+        with self._join(ForeignTransaction(self._identity, self._foreign, adapter)):
             yield
-            await self._host.wake(guest)
+            await self._foreign.wake(adapter)
 
     @property
     def is_in_transaction(self) -> bool:
@@ -299,17 +301,17 @@ class Store:
         for listener in tuple(self.after_commit):
             listener()
 
-    def _tell_of(self, joined: Joined) -> None:
+    def _tell_of(self, joined: JoinedTransaction) -> None:
         if joined.has_news:
             alone(self.backend.ring)
             self._tell()
 
-    def _joined(self) -> Joined | None:
+    def _joined(self) -> JoinedTransaction | None:
         joined = _joined.get()
         return joined if joined is not None and joined.store is self._identity and not joined.is_over else None
 
     @contextmanager
-    def _join(self, joined: Joined) -> Iterator[None]:
+    def _join(self, joined: JoinedTransaction) -> Iterator[None]:
         token = _joined.set(joined)
         try:
             yield
@@ -322,21 +324,21 @@ class Store:
         # everybody else who needs it.
         return self.is_sqlite and self._joined() is not None
 
-    def _blocking_guest_on(self, connection: object, *, instead: str) -> Guest:
-        guest = self._host.guest_on(connection)
-        if guest.is_async:
+    def _blocking_adapter_for(self, connection: object, *, instead: str) -> ConnectionAdapter:
+        adapter = self._foreign.adapter_for(connection)
+        if adapter.is_async:
             raise InvalidOption(f"connection is asynchronous, and this call would have to wait for its loop; {instead}")
-        return guest
+        return adapter
 
-    async def _prepare_for(self, guest: Guest) -> None:
+    async def _prepare_for(self, adapter: ConnectionAdapter) -> None:
         if self._is_checked:
             return
-        if await self._host.lacks_schema(guest):
+        if await self._foreign.lacks_schema(adapter):
             raise SchemaMismatch(
                 f"{self.where} has no schema of Posthorse yet, and it cannot be made while a transaction is open; call "
                 "app.migrate() where your application starts"
             )
-        if guest.is_async:
+        if adapter.is_async:
             await asyncio.to_thread(alone, self._prepare, self._deadline())
         else:
             alone(self._prepare, self._deadline())
@@ -379,7 +381,7 @@ class Store:
         """In a forked child: abandons what was inherited, open transactions too, and opens its own when needed."""
         _abandoned.append((self.backend, self._committer))
         self.backend = self._new_backend()
-        self._host = Host(self.backend, self.where, self._stored_identity)
+        self._foreign = ForeignTransactions(self.backend, self.where, self._stored_identity)
         self._committer = self._new_committer()
         self._identity = object()
         self._opening = threading.Lock()

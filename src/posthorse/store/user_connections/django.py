@@ -11,8 +11,8 @@ from typing import ClassVar, Literal, Protocol, cast
 
 from posthorse.errors import InvalidOption, StoreError
 from posthorse.store.base import Rows
-from posthorse.store.guests.base import Guest, Parameters, failed, inside, outside
-from posthorse.store.guests.sqlite import MARK, TAKE_THE_LOCK, SqliteGuest, release
+from posthorse.store.user_connections.base import ConnectionAdapter, Parameters, failed, inside, outside
+from posthorse.store.user_connections.sqlite import MARK, TAKE_THE_LOCK, SqliteAdapter, release
 
 
 class Connection(Protocol):
@@ -41,12 +41,12 @@ class _TransactionModule(Protocol):
     def atomic(self, using: str, *, durable: bool) -> _Atomic: ...
 
 
-class DjangoGuest(Guest):
+class DjangoAdapter(ConnectionAdapter):
     """On a connection of Django."""
 
     libraries: ClassVar[frozenset[str]] = frozenset({"django", "sqlite3", "psycopg", "psycopg2"})
 
-    def __init__(self, wrapper: Connection, below: Guest) -> None:
+    def __init__(self, wrapper: Connection, below: ConnectionAdapter) -> None:
         self._wrapper = wrapper
         self._below = below
         self._atomic: _Atomic | None = None
@@ -87,7 +87,7 @@ class DjangoGuest(Guest):
         )
         atomic.__enter__()
         self._atomic = atomic
-        if isinstance(self._below, SqliteGuest):
+        if isinstance(self._below, SqliteAdapter):
             self._below.driver.execute(TAKE_THE_LOCK)
             self._below.driver.execute(MARK)
 
@@ -97,7 +97,7 @@ class DjangoGuest(Guest):
                 "Django marked the transaction of this slice for rollback, because an error inside of it was caught; "
                 "put an atomic() of its own around what may fail"
             )
-        if isinstance(self._below, SqliteGuest):
+        if isinstance(self._below, SqliteAdapter):
             release(self._below.driver)
         atomic, self._atomic = self._atomic, None
         if atomic is not None:

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal, Protocol, cast
 
 from posthorse.store.base import Rows
-from posthorse.store.guests.base import Guest, Parameters, Style, closed, ended_early, inside, outside
+from posthorse.store.user_connections.base import (
+    ConnectionAdapter,
+    Parameters,
+    Style,
+    closed,
+    ended_early,
+    inside,
+    outside,
+)
 
 
 class Transaction(Protocol):
@@ -26,7 +34,7 @@ class Connection(Protocol):
     async def fetch(self, sql: str, /, *values: object) -> Sequence[Sequence[object]]: ...
 
 
-class AsyncpgGuest(Guest):
+class AsyncpgAdapter(ConnectionAdapter):
     """On a connection of asyncpg."""
 
     dialect: Literal["sqlite", "postgres"] = "postgres"

@@ -19,12 +19,12 @@ from weakref import WeakKeyDictionary
 from posthorse.clock import monotonic
 from posthorse.errors import InvalidOption, StoreError, StoreUnreachable
 from posthorse.store.base import Ask, Operation, Rows, Steps, adrive, ask, operation
-from posthorse.store.guests.base import Guest, Style
-from posthorse.store.guests.phrasing import Backend, Phrasing
-from posthorse.store.guests.recognise import guest_on
 from posthorse.store.overdue import overdue
 from posthorse.store.sqlite.faults import explained, is_of_the_file
 from posthorse.store.sqlite.turnstile import Turnstile
+from posthorse.store.user_connections.base import ConnectionAdapter, Style
+from posthorse.store.user_connections.detect import adapter_for
+from posthorse.store.user_connections.render import Backend, Renderer
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ _LIMITS = (
 )
 
 
-class Host:
+class ForeignTransactions:
     """The connections of users, as one store meets them."""
 
     def __init__(self, backend: Backend, where: str, identity: Callable[[], str]) -> None:
@@ -43,29 +43,29 @@ class Host:
         self._identity = identity
         """Asks our own connection which store this is."""
         self._known_identity: str | None = None
-        self._phrasings: dict[Style, Phrasing] = {}
+        self._phrasings: dict[Style, Renderer] = {}
         self._ours: WeakKeyDictionary[object, bool] = WeakKeyDictionary()
         """Drivers' connections that were found to lead here."""
 
-    def guest_on(self, connection: object) -> Guest:
+    def adapter_for(self, connection: object) -> ConnectionAdapter:
         """The guest on a connection of the right database. Raises InvalidOption."""
-        guest = guest_on(connection)
+        adapter = adapter_for(connection)
         own = self._backend.dialect.name
-        if guest.dialect != own:
+        if adapter.dialect != own:
             raise InvalidOption(
-                f"connection leads to {_NAMES[guest.dialect]} and the store is {_NAMES[own]} ({self._where}): one "
+                f"connection leads to {_NAMES[adapter.dialect]} and the store is {_NAMES[own]} ({self._where}): one "
                 "transaction cannot span both; give a connection to the store's database, or keep both in one database"
             )
-        guest.raise_unless_usable()
-        return guest
+        adapter.raise_unless_usable()
+        return adapter
 
-    async def lacks_schema(self, guest: Guest) -> bool:
+    async def lacks_schema(self, adapter: ConnectionAdapter) -> bool:
         """True when the user's own transaction cannot see a schema of ours, and keeps us from making one."""
-        if guest.dialect != "sqlite" or not guest.is_in_transaction():
+        if adapter.dialect != "sqlite" or not adapter.is_in_transaction():
             return False
-        await self._check_file(guest)
+        await self._check_file(adapter)
         try:
-            await guest.join()
+            await adapter.join()
         except Exception as error:
             if "no such table" in str(error):
                 return True
@@ -73,70 +73,70 @@ class Host:
             raise
         return False
 
-    async def join(self, guest: Guest) -> None:
+    async def join(self, adapter: ConnectionAdapter) -> None:
         """Before the first write in a transaction that the user begins and ends."""
-        guest.raise_unless_in_transaction()
-        await self._check_database(guest)
+        adapter.raise_unless_in_transaction()
+        await self._check_database(adapter)
         try:
-            await guest.join()
+            await adapter.join()
         except Exception as error:
             self._explain(error)
             raise
 
     @asynccontextmanager
-    async def transaction(self, guest: Guest, longest: float, *, is_in_loop: bool) -> AsyncIterator[None]:
+    async def transaction(self, adapter: ConnectionAdapter, longest: float, *, is_in_loop: bool) -> AsyncIterator[None]:
         """A transaction that is begun here and committed at the end of the block, or undone when that raises."""
-        guest.raise_if_in_transaction()
+        adapter.raise_if_in_transaction()
         began = monotonic()
         with ExitStack() as turn:
             # Who is inside may need this very loop to come out again.
             await _beside(is_in_loop, partial(turn.enter_context, self._passage()))
             try:
-                await guest.begin()
-                if guest.dialect == "postgres":
-                    await guest.fetch(_LIMITS.format(f"{longest * 1000:.0f}ms"), ())
-                await self._check_database(guest)
+                await adapter.begin()
+                if adapter.dialect == "postgres":
+                    await adapter.fetch(_LIMITS.format(f"{longest * 1000:.0f}ms"), ())
+                await self._check_database(adapter)
                 began = monotonic()
                 yield
                 _raise_if_overdue(began, longest)
-                await guest.commit()
+                await adapter.commit()
             except BaseException as error:
-                was_told = guest.is_told_by(error)
+                was_told = adapter.is_told_by(error)
                 with suppress(Exception):  # the connection may be gone, and the error that led here says more
-                    await guest.rollback(error)
+                    await adapter.rollback(error)
                 if was_told:
                     _raise_if_overdue(began, longest, error)
-                    if guest.is_lost(error):
+                    if adapter.is_lost(error):
                         raise StoreUnreachable(f"the connection of this slice was lost: {_text(error)}") from error
                     self._explain(error)
                 raise
 
-    async def run(self, guest: Guest, operation: Operation[T]) -> T:
+    async def run(self, adapter: ConnectionAdapter, operation: Operation[T]) -> T:
         """Runs an operation; one that fails leaves nothing behind, whatever becomes of the transaction."""
         try:
-            return await self.read(guest, operation if operation.is_single else _in_savepoint(operation))
+            return await self.read(adapter, operation if operation.is_single else _in_savepoint(operation))
         except Exception as error:
             self._explain(error)
             raise
 
-    async def read(self, guest: Guest, operation: Operation[T]) -> T:
+    async def read(self, adapter: ConnectionAdapter, operation: Operation[T]) -> T:
         """Runs an operation that only reads."""
-        return await adrive(operation, partial(self._execute, guest))
+        return await adrive(operation, partial(self._execute, adapter))
 
-    async def wake(self, guest: Guest) -> None:
+    async def wake(self, adapter: ConnectionAdapter) -> None:
         """Tells workers when the transaction is committed: who was busy at the enqueue may be idle then."""
-        if guest.dialect == "postgres":
-            await self._execute(guest, ask("wake"))
+        if adapter.dialect == "postgres":
+            await self._execute(adapter, ask("wake"))
 
-    async def _execute(self, guest: Guest, wanted: Ask) -> Rows:
-        phrasing = self._phrasings.get(guest.style)
-        if phrasing is None:
-            phrasing = self._phrasings[guest.style] = Phrasing(self._backend, guest.style)
-        steps = phrasing.steps(wanted)
+    async def _execute(self, adapter: ConnectionAdapter, wanted: Ask) -> Rows:
+        renderer = self._phrasings.get(adapter.style)
+        if renderer is None:
+            renderer = self._phrasings[adapter.style] = Renderer(self._backend, adapter.style)
+        steps = renderer.steps(wanted)
         try:
             sql, parameters = next(steps)
             while True:
-                sql, parameters = steps.send(await guest.fetch(sql, parameters))
+                sql, parameters = steps.send(await adapter.fetch(sql, parameters))
         except StopIteration as end:
             return cast("Rows", end.value)
 
@@ -160,21 +160,21 @@ class Host:
                 "those short, begin with BEGIN IMMEDIATE what reads before it writes, and give the connection a timeout"
             ) from error
 
-    async def _check_database(self, guest: Guest) -> None:
-        if guest.dialect == "sqlite":
-            await self._check_file(guest)
+    async def _check_database(self, adapter: ConnectionAdapter) -> None:
+        if adapter.dialect == "sqlite":
+            await self._check_file(adapter)
             return
-        await guest.open()
-        driver = guest.driver
+        await adapter.open()
+        driver = adapter.driver
         with suppress(TypeError):  # some cannot be remembered
             if driver in self._ours:
                 return
-        await self._check_server(guest)
+        await self._check_server(adapter)
         with suppress(TypeError):
             self._ours[driver] = True
 
-    async def _check_file(self, guest: Guest) -> None:
-        rows = await guest.fetch("PRAGMA database_list", ())
+    async def _check_file(self, adapter: ConnectionAdapter) -> None:
+        rows = await adapter.fetch("PRAGMA database_list", ())
         file = next(str(row[2] or "") for row in rows if row[1] == "main")
         if not (file and _is_same(file, self._where)):
             raise InvalidOption(
@@ -182,15 +182,15 @@ class Host:
                 "not be committed together; give a connection to the store's file"
             )
 
-    async def _check_server(self, guest: Guest) -> None:
-        found = await adrive(store_identity(), partial(self._execute, guest))
+    async def _check_server(self, adapter: ConnectionAdapter) -> None:
+        found = await adrive(store_identity(), partial(self._execute, adapter))
         if found is None:
             raise InvalidOption(
                 f"the database of this connection has no schema of Posthorse like {self._where}: it is another one, or "
                 "its role may not see it; give a connection to the store's database"
             )
         if found != self._known_identity:
-            self._known_identity = await _beside(guest.is_async, self._identity)
+            self._known_identity = await _beside(adapter.is_async, self._identity)
         if found != self._known_identity:
             raise InvalidOption(
                 f"the database of this connection has a store of Posthorse, but not {self._where}; workers of this "

@@ -15,9 +15,18 @@ from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 
 from posthorse.errors import InvalidOption
 from posthorse.store.base import Rows
-from posthorse.store.guests.base import Guest, Parameters, Style, closed, ended_early, failed, inside, outside
-from posthorse.store.guests.foreign import refuse_foreign_sqlite
-from posthorse.store.guests.sqlite import (
+from posthorse.store.user_connections.base import (
+    ConnectionAdapter,
+    Parameters,
+    Style,
+    closed,
+    ended_early,
+    failed,
+    inside,
+    outside,
+)
+from posthorse.store.user_connections.refusals import refuse_foreign_sqlite
+from posthorse.store.user_connections.sqlite import (
     MARK,
     TAKE_THE_LOCK,
     UNMARK,
@@ -50,7 +59,7 @@ class _RunsSync(Protocol):
     async def run_sync(self, function: Callable[[object], T], /) -> T: ...
 
 
-class SqlalchemyGuest(Guest):
+class SqlalchemyAdapter(ConnectionAdapter):
     """On a Connection or a Session of either colour."""
 
     libraries: ClassVar[frozenset[str]] = _LIBRARIES

@@ -7,7 +7,15 @@ from typing import ClassVar, Literal, Protocol, cast
 
 from posthorse.errors import InvalidOption
 from posthorse.store.base import Rows
-from posthorse.store.guests.base import Guest, Parameters, Style, closed, ended_early, inside, outside
+from posthorse.store.user_connections.base import (
+    ConnectionAdapter,
+    Parameters,
+    Style,
+    closed,
+    ended_early,
+    inside,
+    outside,
+)
 
 TAKE_THE_LOCK = "UPDATE posthorse_meta SET value = value WHERE false"
 """Changes nothing, but takes the write lock for the transaction that is open."""
@@ -25,7 +33,7 @@ class Transactional(Protocol):
     def isolation_level(self) -> str | None: ...
 
 
-class SqliteGuest(Guest):
+class SqliteAdapter(ConnectionAdapter):
     """On a connection of the standard library's module."""
 
     dialect: Literal["sqlite", "postgres"] = "sqlite"

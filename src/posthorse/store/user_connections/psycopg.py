@@ -12,12 +12,22 @@ from psycopg.rows import tuple_row
 
 from posthorse.errors import InvalidOption
 from posthorse.store.base import Rows
-from posthorse.store.guests.base import Guest, Parameters, Style, closed, ended_early, failed, inside, outside, settled
+from posthorse.store.user_connections.base import (
+    ConnectionAdapter,
+    Parameters,
+    Style,
+    closed,
+    ended_early,
+    failed,
+    inside,
+    outside,
+    settled,
+)
 
 AnyConnection = psycopg.Connection[object] | psycopg.AsyncConnection[object]
 
 
-class PsycopgGuest(Guest):
+class PsycopgAdapter(ConnectionAdapter):
     """On a connection of either colour."""
 
     dialect: Literal["sqlite", "postgres"] = "postgres"

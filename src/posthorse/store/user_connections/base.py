@@ -30,7 +30,7 @@ class Style(Enum):
     PLAIN = "%s"
 
 
-class Guest(ABC):
+class ConnectionAdapter(ABC):
     """Posthorse on one connection of the user's."""
 
     dialect: Literal["sqlite", "postgres"]

@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, Protocol
 
 from posthorse.store.base import Rows
-from posthorse.store.guests.base import Guest, Parameters, Style, closed, ended_early, failed, inside, outside
+from posthorse.store.user_connections.base import (
+    ConnectionAdapter,
+    Parameters,
+    Style,
+    closed,
+    ended_early,
+    failed,
+    inside,
+    outside,
+)
 
 _IDLE, _FAILED = 0, 3
 
@@ -34,7 +43,7 @@ class Connection(Protocol):
     def rollback(self) -> None: ...
 
 
-class Psycopg2Guest(Guest):
+class Psycopg2Adapter(ConnectionAdapter):
     """On a connection of psycopg2."""
 
     dialect: Literal["sqlite", "postgres"] = "postgres"

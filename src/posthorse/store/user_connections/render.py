@@ -11,9 +11,9 @@ from uuid import UUID
 import msgspec
 
 from posthorse.store.base import Ask, Rows
-from posthorse.store.guests.base import Parameters, Style
 from posthorse.store.queries import Dialect, Queries, Query, Row, Statement, Value
 from posthorse.store.sqlite.binding import bound
+from posthorse.store.user_connections.base import Parameters, Style
 
 _PLACEHOLDERS: Mapping[Style, Callable[[int], str]] = {
     Style.NUMBERED: lambda number: f"?{number}",
@@ -35,7 +35,7 @@ class Backend(Protocol):
         ...
 
 
-class Phrasing:
+class Renderer:
     """The queries of a backend in one style."""
 
     def __init__(self, backend: Backend, style: Style) -> None:
@@ -57,7 +57,7 @@ class Phrasing:
             values |= {f"rows_{name}": [*column] for (name, _), column in zip(query.columns, columns, strict=True)}
         answer: Rows = []
         for statement in query.statements:
-            rows = yield self._phrased(statement, values)
+            rows = yield self._rendered(statement, values)
             if query.picks and "picked" not in values:
                 picked = cast("str", rows[0][0])
                 if picked == "[]":
@@ -67,7 +67,7 @@ class Phrasing:
                 answer = [_as_stored(row) for row in rows]
         return cast("Rows", _decode_rows(cast("str", values["picked"]))) if query.picks else answer
 
-    def _phrased(self, statement: Statement, values: Mapping[str, object]) -> tuple[str, Parameters]:
+    def _rendered(self, statement: Statement, values: Mapping[str, object]) -> tuple[str, Parameters]:
         given = statement.parameters(values)
         if self._style is Style.NAMED:
             return statement.sql, cast("Mapping[str, Value]", {f"p{n}": value for n, value in enumerate(given, 1)})
