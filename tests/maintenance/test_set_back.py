@@ -20,7 +20,7 @@ from posthorse.maintenance.sweep import Sweeper
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Policy
 from posthorse.store.operations.claim import Claimed, Probe, claim
-from posthorse.store.operations.finish import Attempt, Checkpoint, checkpoint
+from posthorse.store.operations.finish import Checkpoint, Fence, checkpoint
 from posthorse.store.operations.read import workers
 from posthorse.store.operations.runners import Runner, beat, register, take_duty
 from posthorse.store.store import store_now
@@ -347,7 +347,7 @@ def test_a_checkpoint_lies_in_the_future_no_more(app: ph.Posthorse, clock: Stepp
     app.job(kind="work")(_work)
     job = ph.Kind[[], None](app, app.registry["work"]).enqueue()
     [claimed] = take(app, runner := hire(app))
-    attempt = Attempt(claimed.job, claimed.epoch, runner)
+    attempt = Fence(claimed.job, claimed.epoch, runner)
     app.store.run(checkpoint(attempt, Checkpoint(1, 2, "[]", None, "{}", "{}")))
     clock.step(-HOUR)
     asyncio.run(mend(app))

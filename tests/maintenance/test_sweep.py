@@ -22,7 +22,7 @@ from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Policy
 from posthorse.store.base import Operation, Steps, ask, operation
 from posthorse.store.operations.claim import Claimed, Probe, claim
-from posthorse.store.operations.finish import Attempt, Checkpoint, checkpoint
+from posthorse.store.operations.finish import Checkpoint, Fence, checkpoint
 from posthorse.store.operations.gates import tend_gates
 from posthorse.store.operations.read import events, workers
 from posthorse.store.operations.runners import (
@@ -187,7 +187,7 @@ def test_a_committed_slice_clears_the_count_of_losses(app: ph.Posthorse) -> None
             for _ in range(4):
                 runner = await asyncio.to_thread(hire, app)
                 (got,) = await asyncio.to_thread(take, app, runner)
-                assert await app.store.arun(checkpoint(Attempt(got.job, got.epoch, runner), at)) is not None
+                assert await app.store.arun(checkpoint(Fence(got.job, got.epoch, runner), at)) is not None
                 await app.store.arun(retire(runner))
                 await become(state_is(job, "pending"))
 

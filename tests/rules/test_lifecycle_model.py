@@ -51,7 +51,7 @@ from posthorse.rules.lifecycle import (
 from posthorse.rules.retry import as_backoff
 from posthorse.store.operations.claim import Probe, claim, give_back
 from posthorse.store.operations.control import Request, request
-from posthorse.store.operations.finish import Attempt, Checkpoint, Completion, checkpoint, complete, settle
+from posthorse.store.operations.finish import Checkpoint, Completion, Fence, checkpoint, complete, settle
 from posthorse.store.operations.runners import (
     Runner,
     beat,
@@ -289,7 +289,7 @@ class JobLife(RuleBasedStateMachine):
         job = self.jobs[held.job]
         spent = Spent(job.spent.errors) if job.advanced_in == held.epoch else job.spent
         transition = decide(spent, outcome, POLICY)
-        attempt = Attempt(held.job, held.epoch, held.runner)
+        attempt = Fence(held.job, held.epoch, held.runner)
         applied = self.store.run(settle(attempt, transition, job.lane, None, channel=""))
         if not self.stands(held):
             # Nothing was written; true only says that somebody ended this very attempt in the same way.
@@ -302,7 +302,7 @@ class JobLife(RuleBasedStateMachine):
     def commit_slice(self, held: Held) -> None:
         job = self.jobs[held.job]
         at = Checkpoint(job.slices + 1, None, "[]", None, "{}", "{}")
-        saved = self.store.run(checkpoint(Attempt(held.job, held.epoch, held.runner), at))
+        saved = self.store.run(checkpoint(Fence(held.job, held.epoch, held.runner), at))
         if not self.stands(held):
             assert saved is None
             return
@@ -339,7 +339,7 @@ class JobLife(RuleBasedStateMachine):
             spent = Spent(job.spent.errors) if job.advanced_in == held.epoch else job.spent
             assert held.spent == spent
             transition = decide(held.spent, Lost("silent"), POLICY)
-            attempt = Attempt(held.job, held.epoch, held.runner)
+            attempt = Fence(held.job, held.epoch, held.runner)
             assert self.store.run(settle(attempt, transition, held.lane, None, channel=""))
             self.settle(job, transition.state, transition.spent, transition.wait, is_solo=transition.solo)
         for job in self.jobs.values():  # stale requests go with the dead

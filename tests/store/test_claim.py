@@ -10,7 +10,7 @@ import pytest
 from posthorse.clock import SECOND
 from posthorse.rules.job import Lane, State
 from posthorse.store.operations import claim, runners
-from posthorse.store.operations.finish import Attempt
+from posthorse.store.operations.finish import Fence
 from posthorse.store.sqlite.backend import SqliteBackend
 from tests.store.yard import HOME, LEASE, Yard
 
@@ -217,7 +217,7 @@ def test_given_back_jobs_keep_their_places_and_spend_nothing(yard: Yard) -> None
     jobs = yard.enqueue(4)
     runner = yard.runner()
     held = yard.claim(runner, 3)
-    yard.give_back(*(Attempt(job.job, job.epoch, runner) for job in held[1:]))
+    yard.give_back(*(Fence(job.job, job.epoch, runner) for job in held[1:]))
     yard.audit()
     again = yard.claim(runner, 9)
     assert [job.job for job in again] == jobs[1:]

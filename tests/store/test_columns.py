@@ -10,7 +10,7 @@ from posthorse.rules.job import JobError, State
 from posthorse.rules.lifecycle import Crashed, Lost, Policy, Raised, Snoozed, Spent
 from posthorse.rules.retry import Backoff
 from posthorse.store.operations import read
-from posthorse.store.operations.finish import Attempt
+from posthorse.store.operations.finish import Fence
 from tests.store.yard import Yard
 
 pytestmark = pytest.mark.all_postgres
@@ -41,7 +41,7 @@ def row_of(yard: Yard, id: str) -> Row:
     return Row(job.state, job.reason, error, spent, *map(since, (job.run_at, job.started_at, job.finished_at)))
 
 
-def next_attempt(yard: Yard, minutes: int = 1) -> Attempt:
+def next_attempt(yard: Yard, minutes: int = 1) -> Fence:
     """Of the one job that there is, so many minutes later."""
     yard.pass_time(minutes=minutes)
     yard.promote()

@@ -13,7 +13,7 @@ from posthorse.errors import JobNotFound, NotAllowed
 from posthorse.rules.job import JobError, State
 from posthorse.rules.lifecycle import GRAPH, Raised, Unfit
 from posthorse.store.operations import control, runners
-from posthorse.store.operations.finish import Attempt
+from posthorse.store.operations.finish import Fence
 from posthorse.store.operations.moves import Request
 from tests.store.yard import Yard
 
@@ -239,7 +239,7 @@ def test_cancel_and_claim_race_and_no_job_is_in_two_places(yard: Yard) -> None:
     yard.audit()
 
 
-def _try(yard: Yard, attempt: Attempt, force: bool) -> State | None:
+def _try(yard: Yard, attempt: Fence, force: bool) -> State | None:
     try:
         return yard.ask(attempt.job, "cancel", force=force)
     except NotAllowed:

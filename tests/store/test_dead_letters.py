@@ -29,7 +29,7 @@ def die(yard: Yard, count: int = 1, lane: Lane = MAIL, error: JobError = NO) -> 
     runner = yard.runner(kinds=(lane.kind,))
     for claimed in yard.claim(runner, count, [lane]):
         transition = decide(Spent(), Raised(error), Policy(max_attempts=1))
-        attempt = finish.Attempt(claimed.job, claimed.epoch, runner)
+        attempt = finish.Fence(claimed.job, claimed.epoch, runner)
         assert yard.store.run(finish.settle(attempt, transition, lane, None, channel=yard.channel))
     return jobs
 

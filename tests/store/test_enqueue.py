@@ -15,7 +15,7 @@ from posthorse.errors import KeyConflict, UsageError
 from posthorse.rules.job import Lane, NewJob, State
 from posthorse.store.base import Ask
 from posthorse.store.operations import read, runners, submit
-from posthorse.store.operations.finish import Attempt
+from posthorse.store.operations.finish import Fence
 from posthorse.store.queries import Value
 from posthorse.store.store import store_now
 from tests.store.yard import HOME, Yard
@@ -98,7 +98,7 @@ def test_submitting_the_same_ids_again_after_a_lost_reply_changes_nothing(
         yard.submit(call)
     runner = yard.runner()
     done, held = yard.claim(runner, 2)
-    yard.complete(Attempt(done.job, done.epoch, runner))
+    yard.complete(Fence(done.job, done.epoch, runner))
     assert [answer.id for call in calls for answer in yard.submit(call)] == [job.id for job in jobs]
     assert [yard.state(job.id).value for job in jobs] == [
         "completed", "processing", "pending", "scheduled", "scheduled",

@@ -27,7 +27,7 @@ from posthorse.rules.lifecycle import (
 from posthorse.rules.repeats import KEPT_APART
 from posthorse.rules.retry import Backoff
 from posthorse.store.operations import finish, read, runners
-from posthorse.store.operations.finish import Attempt, Completion
+from posthorse.store.operations.finish import Completion, Fence
 from tests.store.yard import HOME, LEASE, Yard, standing
 
 pytestmark = pytest.mark.all_postgres
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.all_postgres
 ERROR = JobError("ValueError", 'no\x00 é "quoted" {}', "Traceback …")
 
 
-def stale(attempt: Attempt) -> Attempt:
+def stale(attempt: Fence) -> Fence:
     return attempt._replace(epoch=attempt.epoch - 1)
 
 
@@ -82,7 +82,7 @@ def test_an_epoch_alone_is_no_right_to_write(yard: Yard) -> None:
 
 def test_unknown_job_cannot_be_completed(yard: Yard) -> None:
     ghost = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"
-    assert yard.complete(Attempt(ghost, 1, yard.runner())) == [ghost]
+    assert yard.complete(Fence(ghost, 1, yard.runner())) == [ghost]
 
 
 def test_batch_completes_in_part_when_some_leases_are_gone(yard: Yard) -> None:
@@ -346,7 +346,7 @@ class Fenced(Exception):
     """The attempt lost its lease: its slice must not be committed."""
 
 
-def run_slice(yard: Yard, attempt: Attempt) -> None:
+def run_slice(yard: Yard, attempt: Fence) -> None:
     """An effect and its checkpoint in one transaction, as a slice commits them."""
     with yard.store.transaction() as connection:
         cast("Any", connection).execute("CREATE TABLE effects (x int)")
@@ -359,7 +359,7 @@ def test_slice_transaction_of_a_rescued_job_writes_nothing(yard: Yard) -> None:
     yard.pass_time(seconds=LEASE // SECOND + 1)
     yard.rescue_expired()
     [orphan] = yard.store.read(runners.orphans(10))
-    yard.settle(Attempt(orphan.job, orphan.epoch, orphan.runner), Lost("gone"))
+    yard.settle(Fence(orphan.job, orphan.epoch, orphan.runner), Lost("gone"))
     with pytest.raises(Fenced):
         run_slice(yard, attempt)
     heir = yard.claim_one()

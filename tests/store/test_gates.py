@@ -22,7 +22,7 @@ from posthorse.store.base import Operation
 from posthorse.store.operations import runners, submit, through_gates
 from posthorse.store.operations.budgets import settle_within_budget
 from posthorse.store.operations.by_fair_share import FairShares
-from posthorse.store.operations.finish import Attempt
+from posthorse.store.operations.finish import Fence
 from posthorse.store.operations.gates import (
     PATIENCE,
     gates_to_tend,
@@ -55,8 +55,8 @@ def claim(yard: Yard, runner: str, room: int, rules: Rules, lanes: Sequence[Lane
     return passed
 
 
-def attempts(passed: Passed) -> list[Attempt]:
-    return [Attempt(job.job, job.epoch, _holders[job.job, job.epoch]) for job in passed.claimed]
+def attempts(passed: Passed) -> list[Fence]:
+    return [Fence(job.job, job.epoch, _holders[job.job, job.epoch]) for job in passed.claimed]
 
 
 def enqueue(yard: Yard, *keys: object, lane: Lane = HOME) -> list[str]:
@@ -111,7 +111,7 @@ def test_a_dead_runner_leaves_no_slot_behind(yard: Yard) -> None:
     yard.pass_time(minutes=5)
     yard.rescue_expired()
     for held in yard.store.read(runners.orphans(10)):
-        yard.settle(Attempt(held.job, held.epoch, held.runner), Lost("gone"))
+        yard.settle(Fence(held.job, held.epoch, held.runner), Lost("gone"))
     assert len(claim(yard, yard.runner(), 5, rules).claimed) == 2
     yard.audit()
 
@@ -587,7 +587,7 @@ def test_those_who_left_leave_no_rows_behind(yard: Yard, need: Requirement, fail
 def test_a_failure_that_the_fence_refuses_takes_no_token_of_the_budget(yard: Yard) -> None:
     budget = budget_of(Rate("1/h"), "default")
 
-    def fail(attempt: Attempt) -> bool:
+    def fail(attempt: Fence) -> bool:
         transition = decide(Spent(), Raised(JobError("ValueError", "no")), Policy(backoff=Backoff(base=0, limit=0)))
         settling = settle_within_budget(attempt, transition, HOME, None, budget, channel=yard.channel)
         return yard.store.run(settling)

@@ -19,7 +19,7 @@ from posthorse.rules.job import State
 from posthorse.rules.lifecycle import Lost
 from posthorse.store.base import Operation, Steps, operation
 from posthorse.store.operations import finish, read, runners
-from posthorse.store.operations.finish import Disturbed
+from posthorse.store.operations.finish import LeaseRace
 from posthorse.store.operations.submit import enqueue
 from posthorse.store.postgres.backend import WAITS_FOR_STANDBYS, PostgresBackend
 from tests.servers import PostgresServer
@@ -121,7 +121,7 @@ def test_claim_whose_reply_was_lost_says_so_and_strands_nothing(line: Line, mome
     strangers = yard.store.read(runners.held_by(runner))
     assert len(strangers) == (2 if moment == "after" else 0)
     for held in strangers:
-        yard.settle(finish.Attempt(held.job, held.epoch, held.runner), Lost("reply lost"), spent=held.spent)
+        yard.settle(finish.Fence(held.job, held.epoch, held.runner), Lost("reply lost"), spent=held.spent)
     assert len(yard.claim(runner, 9)) == 3
     yard.audit()
 
@@ -340,7 +340,7 @@ def test_operation_that_is_always_disturbed_fails_alone_and_soon(postgres_yard: 
     def disturbed() -> Steps[object]:
         tries.append(1)
         yield from ()
-        raise Disturbed
+        raise LeaseRace
 
     yard = postgres_yard
     good = enqueue(yard.new(), yard.store.lanes({HOME}), channel=yard.channel)
@@ -422,12 +422,12 @@ def test_pooler_in_transaction_mode_is_noticed_and_works(pooled_url: str) -> Non
     runner = yard.runner()
     claimed = yard.claim(runner, 99)
     assert {job.job for job in claimed} == set(jobs)
-    attempt = finish.Attempt(claimed[0].job, claimed[0].epoch, runner)
+    attempt = finish.Fence(claimed[0].job, claimed[0].epoch, runner)
     for done in range(1, 12):  # beyond the number at which statements would be prepared
         assert yard.checkpoint(attempt, done) == (done, None)
     with yard.store.transaction():
         yard.checkpoint(attempt, 12)
-    assert yard.complete(*(finish.Attempt(job.job, job.epoch, runner) for job in claimed)) == []
+    assert yard.complete(*(finish.Fence(job.job, job.epoch, runner) for job in claimed)) == []
     for other in yards:
         other.store.close()
 

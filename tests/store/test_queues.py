@@ -17,7 +17,7 @@ from posthorse.rules.fair_share import Line, Passes, after_turns
 from posthorse.rules.job import Lane, NewJob, State
 from posthorse.store.operations import by_fair_share, claim, queues, submit
 from posthorse.store.operations.claim import Claimed
-from posthorse.store.operations.finish import Attempt
+from posthorse.store.operations.finish import Fence
 from tests.store.yard import Yard
 
 MAIL, REPORTS = Lane("mail", "work"), Lane("reports", "work")
@@ -241,7 +241,7 @@ def test_a_place_that_was_given_away_after_a_step_of_the_clock_costs_no_job(sqli
                 "UPDATE posthorse_jobs SET seq = ? WHERE id = ?",
             ):
                 cast("Any", connection).execute(statement, (taken.seq, job))
-    yard.give_back(*(Attempt(job.job, job.epoch, runner) for job in claimed))
+    yard.give_back(*(Fence(job.job, job.epoch, runner) for job in claimed))
     yard.audit()
     assert [job.job for job in yard.claim(yard.runner(), 9, [MAIL])] == second + first
 

@@ -17,10 +17,10 @@ from posthorse.errors import NotAllowed
 from posthorse.rules.job import Lane, State
 from posthorse.rules.lifecycle import Lost
 from posthorse.store.operations import read, runners
-from posthorse.store.operations.finish import Attempt
+from posthorse.store.operations.finish import Fence
 from tests.store.yard import HOME, Yard
 
-Seen = list[Attempt]
+Seen = list[Fence]
 
 
 def work_until_empty(yard: Yard, seed: int, enqueued: threading.Event | None = None) -> Seen:
@@ -30,7 +30,7 @@ def work_until_empty(yard: Yard, seed: int, enqueued: threading.Event | None = N
     seen: Seen = []
     while True:
         is_last_look = enqueued is None or enqueued.is_set()
-        batch = [Attempt(job.job, job.epoch, runner) for job in yard.claim(runner, chance.choice((1, 3, 20)))]
+        batch = [Fence(job.job, job.epoch, runner) for job in yard.claim(runner, chance.choice((1, 3, 20)))]
         if not batch and is_last_look:
             return seen
         late = set(yard.complete(*batch)) if batch else set()
@@ -109,7 +109,7 @@ def test_processes_run_every_job_once(yard: Yard) -> None:
 def _rescue_orphans(yard: Yard) -> None:
     for orphan in yard.store.read(runners.orphans(100)):
         first_loss = msgspec.structs.replace(orphan.spent, losses=0)  # after others a job would wait, and not race
-        yard.settle(Attempt(orphan.job, orphan.epoch, orphan.runner), Lost("gone"), spent=first_loss)
+        yard.settle(Fence(orphan.job, orphan.epoch, orphan.runner), Lost("gone"), spent=first_loss)
 
 
 def test_what_others_hold_of_the_higher_lanes_is_no_reason_to_go_down(postgres_yard: Yard) -> None:

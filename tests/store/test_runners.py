@@ -10,7 +10,7 @@ from posthorse.clock import SECOND
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Lost, Spent
 from posthorse.store.operations import read, runners
-from posthorse.store.operations.finish import Attempt
+from posthorse.store.operations.finish import Fence
 from tests.store.yard import LEASE, Yard
 
 pytestmark = pytest.mark.all_postgres
@@ -71,7 +71,7 @@ def test_jobs_of_a_missing_runner_are_orphans(yard: Yard) -> None:
     yard.store.run(runners.retire(runner))
     [orphan] = yard.store.read(runners.orphans(10))
     assert orphan == (attempt.job, 1, runner, Lane("default", "work"), Spent())
-    assert yard.settle(Attempt(orphan.job, orphan.epoch, orphan.runner), Lost("gone"))
+    assert yard.settle(Fence(orphan.job, orphan.epoch, orphan.runner), Lost("gone"))
     assert yard.store.read(runners.orphans(10)) == []
     assert yard.complete(attempt) == [attempt.job]
     assert yard.complete(kept) == []
@@ -121,8 +121,8 @@ def test_duty_is_done_by_one_until_it_is_left_or_runs_out(yard: Yard) -> None:
     assert take("a")
 
 
-def held(yard: Yard, runner: str) -> list[Attempt]:
-    return [Attempt(held.job, held.epoch, held.runner) for held in yard.store.read(runners.held_by(runner))]
+def held(yard: Yard, runner: str) -> list[Fence]:
+    return [Fence(held.job, held.epoch, held.runner) for held in yard.store.read(runners.held_by(runner))]
 
 
 def test_a_burial_whose_turn_comes_late_buries_nobody(yard: Yard) -> None:
@@ -157,7 +157,7 @@ def test_an_earlier_attempt_of_the_same_runner_is_not_held_any_more(yard: Yard) 
     runner = yard.runner()
     yard.enqueue(2)
     first, other = yard.claim(runner, 2)
-    yard.give_back(Attempt(first.job, first.epoch, runner))
+    yard.give_back(Fence(first.job, first.epoch, runner))
     [again] = yard.claim(runner)
     assert again.job == first.job
     looked_at = [(each.job, each.epoch) for each in (first, other)]

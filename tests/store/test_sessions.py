@@ -81,7 +81,7 @@ def _work(url: str) -> None:
     def work(yard: Yard) -> int:
         runner, done = yard.runner(), 0
         while claimed := yard.claim(runner, 5):
-            attempts = [finish.Attempt(job.job, job.epoch, runner) for job in claimed]
+            attempts = [finish.Fence(job.job, job.epoch, runner) for job in claimed]
             for attempt in attempts:
                 assert yard.checkpoint(attempt, 1) == (1, None)
             with yard.store.transaction():

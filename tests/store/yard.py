@@ -14,7 +14,7 @@ from posthorse.rules.job import JobError, Lane, NewJob, State
 from posthorse.rules.lifecycle import Outcome, Policy, Raised, Spent, decide
 from posthorse.store.operations import claim, control, finish, moves, read, runners, submit
 from posthorse.store.operations.claim import Claimed, Probe
-from posthorse.store.operations.finish import Attempt, Checkpoint, Completion
+from posthorse.store.operations.finish import Checkpoint, Completion, Fence
 from posthorse.store.store import Store
 
 HOME = Lane("default", "work")
@@ -77,17 +77,17 @@ class Yard:
         probes = [self.probe(lane, after=after) for lane in lanes]
         return self.store.run(claim.claim(runner, probes, room))
 
-    def claim_one(self, runner: str | None = None, lane: Lane = HOME) -> Attempt:
+    def claim_one(self, runner: str | None = None, lane: Lane = HOME) -> Fence:
         runner = runner or self.runner()
         [claimed] = self.claim(runner, 1, [lane])
-        return Attempt(claimed.job, claimed.epoch, runner)
+        return Fence(claimed.job, claimed.epoch, runner)
 
-    def started(self, lane: Lane = HOME) -> Attempt:
+    def started(self, lane: Lane = HOME) -> Fence:
         """A new job, claimed."""
         self.enqueue(1, lane)
         return self.claim_one(lane=lane)
 
-    def complete(self, *attempts: Attempt, result: str = "null") -> list[str]:
+    def complete(self, *attempts: Fence, result: str = "null") -> list[str]:
         """Those that were refused."""
         refused: list[str] = []
         for runner in dict.fromkeys(attempt.runner for attempt in attempts):
@@ -95,21 +95,21 @@ class Yard:
             refused += self.store.run(finish.complete(runner, ended))
         return refused
 
-    def give_back(self, *attempts: Attempt) -> None:
+    def give_back(self, *attempts: Fence) -> None:
         """Attempts of one runner."""
         unbegun = [(attempt.job, attempt.epoch) for attempt in attempts]
         self.store.run(claim.give_back(attempts[0].runner, unbegun, channel=self.channel))
 
     def settle(
-        self, attempt: Attempt, outcome: Outcome, *, spent: Spent | None = None, policy: Policy | None = None
+        self, attempt: Fence, outcome: Outcome, *, spent: Spent | None = None, policy: Policy | None = None
     ) -> bool:
         transition = decide(spent or Spent(), outcome, policy or Policy())
         return self.store.run(finish.settle(attempt, transition, HOME, None, channel=self.channel))
 
-    def fail(self, attempt: Attempt, *, attempts: int = 1) -> bool:
+    def fail(self, attempt: Fence, *, attempts: int = 1) -> bool:
         return self.settle(attempt, Raised(JobError("ValueError", "no")), policy=Policy(max_attempts=attempts))
 
-    def checkpoint(self, attempt: Attempt, done: int = 1, *, is_slice: bool = True) -> finish.Saved | None:
+    def checkpoint(self, attempt: Fence, done: int = 1, *, is_slice: bool = True) -> finish.Saved | None:
         return self.store.run(finish.checkpoint(attempt, standing(done), is_slice=is_slice))
 
     # ── control and reading ──────────────────────────────────────────────────────────────────────────

@@ -7,7 +7,7 @@ import uuid
 import posthorse as ph
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Outcome, Policy, Spent, decide
-from posthorse.store.operations.finish import Attempt, settle
+from posthorse.store.operations.finish import Fence, settle
 from posthorse.store.operations.runners import Runner, register, retire
 from posthorse.store.operations.runs import claim_one
 
@@ -20,7 +20,7 @@ def end_attempt(app: ph.Posthorse, job: ph.Job[None], outcome: Outcome) -> None:
     [claimed] = store.run(claim_one(runner.id, job.id, early=True))
     spent = Spent(claimed.errors, claimed.crashes, claimed.losses)
     settling = settle(
-        Attempt(claimed.job, claimed.epoch, runner.id),
+        Fence(claimed.job, claimed.epoch, runner.id),
         decide(spent, outcome, Policy()),
         Lane("default", status.kind),
         None,

@@ -254,7 +254,7 @@ def test_a_pending_suspect_runs_alone(app: ph.Posthorse) -> None:
     from posthorse.rules.job import Lane
     from posthorse.rules.lifecycle import Policy, decide
     from posthorse.store.operations.claim import Probe, claim
-    from posthorse.store.operations.finish import Attempt, settle
+    from posthorse.store.operations.finish import Fence, settle
     from posthorse.store.operations.runners import Runner, register
 
     guard, running = threading.Lock(), [0]
@@ -278,7 +278,7 @@ def test_a_pending_suspect_runs_alone(app: ph.Posthorse) -> None:
     from posthorse.rules.lifecycle import Spent
 
     transition = decide(Spent(), Crashed("segfault", alone=False), Policy())
-    attempt = Attempt(suspect.id, claimed.epoch, runner.id)
+    attempt = Fence(suspect.id, claimed.epoch, runner.id)
     assert store.run(settle(attempt, transition, lane, None, channel=store.backend.channel))
     store.run(retire(runner.id))
     others = app.enqueue_many([work.bind(f"other {number}") for number in range(8)])

@@ -33,7 +33,7 @@ from posthorse.rules.registry import Registry, unknown_of_on
 from posthorse.rules.retry import Backoff, BackoffFunction
 from posthorse.rules.sizes import Size
 from posthorse.rules.unique import Unique
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 from posthorse.store.admission import Admission
 from posthorse.store.connections import UserConnection
 from posthorse.store.operations.submit import Submitted, enqueue

@@ -23,7 +23,7 @@ from posthorse.rules.events import DeadLettersGrew
 from posthorse.rules.growth import OBSERVERS_QUEUE, Observer, make_watch
 from posthorse.rules.job import Lane, NewJob, checked_name
 from posthorse.rules.registry import Registered, make_kind_options, register
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 from posthorse.worker.checkpoints.context import Context
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from posthorse.rules.progress import Pace, Progress, progress_at
 from posthorse.rules.queues import DEFAULTS, Layer
 from posthorse.rules.registry import Registry
 from posthorse.rules.values.kept import decode_kept
-from posthorse.rules.values.misfit import short
 from posthorse.rules.values.results import decode_result
+from posthorse.rules.values.type_mismatch import short
 from posthorse.rules.waiting import needs_of, why_waiting
 from posthorse.store.base import Operation
 from posthorse.store.operations import bad_items, read

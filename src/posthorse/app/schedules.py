@@ -29,7 +29,7 @@ from posthorse.rules.schedules import (
     make_timing,
 )
 from posthorse.rules.timing import Timing
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 from posthorse.rules.wall_time import checked_zone
 from posthorse.store.admission import Terms
 from posthorse.store.base import Operation

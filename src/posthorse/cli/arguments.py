@@ -21,7 +21,7 @@ from posthorse.cli.typed import Typed, parsed, refuse_duplicates
 from posthorse.errors import InvalidArgument, TooLarge
 from posthorse.rules.arguments.signature import ARGUMENT_LIMIT
 from posthorse.rules.registry import Registered
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 
 MAX_LINES = 10_000
 MAX_PLACE = 200

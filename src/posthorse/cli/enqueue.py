@@ -18,7 +18,7 @@ from posthorse.cli.options import job_options
 from posthorse.cli.screen import out, out_json, say
 from posthorse.cli.target import json_lines_option, open_application, target_options
 from posthorse.errors import InvalidArgument, InvalidOption
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 
 
 @click.command()

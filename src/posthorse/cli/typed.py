@@ -16,7 +16,7 @@ import msgspec
 
 from posthorse.errors import InvalidArgument
 from posthorse.rules.values.classes import field_names, is_model
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 from posthorse.rules.values.wire import restored
 
 _OPEN: tuple[object, ...] = (Any, object, list, dict, tuple, set, frozenset)

@@ -15,7 +15,7 @@ from posthorse.clock import monotonic
 from posthorse.errors import PosthorseError
 from posthorse.maintenance.dead_letters import DeadLetterLooks
 from posthorse.rules.lifecycle import Lost, Outcome, Policy, decide
-from posthorse.store.operations.finish import Attempt, settle
+from posthorse.store.operations.finish import Fence, settle
 from posthorse.store.operations.gates import gates_to_tend, neglected_gates, tend_gates
 from posthorse.store.operations.keys import forget_expired_keys
 from posthorse.store.operations.runners import (
@@ -266,7 +266,7 @@ async def rescue(store: Store, held: Held, outcome: Outcome, policy: Policy, *, 
         evidence |= msgspec.to_builtins(transition.error)
     await store.arun(
         settle(
-            Attempt(held.job, held.epoch, held.runner),
+            Fence(held.job, held.epoch, held.runner),
             transition,
             held.lane,
             msgspec.json.encode(evidence).decode(),

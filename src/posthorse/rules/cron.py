@@ -15,7 +15,7 @@ from typing import NamedTuple
 from cronsim import CronSim, CronSimError
 
 from posthorse.errors import InvalidOption
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 
 LONGEST = 200
 MAX_WAIT = 50

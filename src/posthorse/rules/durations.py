@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 
 from posthorse.errors import InvalidOption
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 
 Duration = float | timedelta | str
 

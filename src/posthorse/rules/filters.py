@@ -13,7 +13,7 @@ import msgspec
 from posthorse.errors import InvalidOption, NotAllowed
 from posthorse.rules.durations import as_timedelta
 from posthorse.rules.job import State, checked_name
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 
 Verb = Literal["pause", "resume", "cancel", "retry", "discard"]
 

@@ -13,8 +13,8 @@ from posthorse.errors import InvalidOption
 from posthorse.rules.progress import Progress
 from posthorse.rules.retry import BackoffNumbers
 from posthorse.rules.unique import Identity, Remembered
-from posthorse.rules.values.misfit import short
 from posthorse.rules.values.texts import one_line, storable
+from posthorse.rules.values.type_mismatch import short
 
 DEFAULT_QUEUE = "default"
 LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100

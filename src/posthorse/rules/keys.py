@@ -9,7 +9,7 @@ from typing import Literal
 from posthorse.clock import microseconds
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration, as_timedelta
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 
 MAX_KEY = 512
 

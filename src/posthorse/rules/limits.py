@@ -16,7 +16,7 @@ from typing import Literal, cast
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import as_timedelta
 from posthorse.rules.job import checked_name
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 
 Per = str | Callable[..., object]
 """What a limit is kept apart by: "tenant", the name of a parameter, or a function of the arguments."""

@@ -16,7 +16,7 @@ from posthorse.rules.durations import Duration, as_text, as_timedelta
 from posthorse.rules.elsewhere import OF_QUEUES, advice
 from posthorse.rules.job import checked_name
 from posthorse.rules.limits import Concurrency, Rate, as_concurrency, as_rate, limit_as_words
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 from posthorse.rules.window import Window, as_window
 
 Order = Literal["fifo", "lifo"]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from posthorse.rules.growth import Observer
     from posthorse.rules.schedules import Declared
 from posthorse.rules.unique import Unique, check_names, checked_unique
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 
 _PLAIN = Backoff()
 

@@ -11,7 +11,7 @@ import msgspec
 
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration, as_timedelta
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 
 BackoffFunction = Callable[[int, BaseException], Duration]
 """Takes the number of the attempt that failed and its error, and says how long to wait."""

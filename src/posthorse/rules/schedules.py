@@ -19,7 +19,7 @@ from posthorse.rules.cron import parse_cron
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import NewJob, Options
 from posthorse.rules.timing import Timing
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 from posthorse.rules.wall_time import checked_instant, checked_zone
 
 MIN_INTERVAL = timedelta(seconds=1)

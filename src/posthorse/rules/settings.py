@@ -9,7 +9,7 @@ import msgspec
 
 from posthorse.errors import InvalidOption, InvalidSettings
 from posthorse.rules.durations import Duration, as_timedelta
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 
 MIN_LEASE = 3.0
 MAX_INTERRUPTIONS = 1_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from posthorse.errors import InvalidOption
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 
 Size = int | str
 

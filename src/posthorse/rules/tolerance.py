@@ -7,7 +7,7 @@ import re
 import msgspec
 
 from posthorse.errors import InvalidOption
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 
 JUDGED_FROM = 100
 """A share of fewer items says nothing yet, unless there are no more."""

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from posthorse.clock import micros_of, microseconds, moment
 from posthorse.errors import InvalidOption
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 
 OF_MACHINES = ("localtime", "posixrules")
 """Names that mean another zone on each machine."""

@@ -11,7 +11,7 @@ import msgspec
 
 from posthorse.clock import moment
 from posthorse.errors import InvalidOption
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 
 DAY = 24 * 60
 

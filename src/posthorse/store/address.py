@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from posthorse.clock import Clock
 from posthorse.errors import InvalidSettings, StoreUnreachable
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 
 UNREADABLE = (
     "the address of the PostgreSQL store cannot be read; write postgresql://user:password@host:port/database, with "

@@ -29,7 +29,7 @@ from posthorse.rules.lifecycle import (
 )
 from posthorse.store.operations.claim import Claimed, give_back
 from posthorse.store.operations.control import Request, request
-from posthorse.store.operations.finish import Attempt, Checkpoint, Completion, checkpoint, complete, settle
+from posthorse.store.operations.finish import Checkpoint, Completion, Fence, checkpoint, complete, settle
 from posthorse.store.operations.gates import let_through
 from posthorse.store.operations.runners import Runner, beat, held_by, register, requests_for, retire
 from posthorse.worker.claiming.claiming import Claiming
@@ -47,7 +47,7 @@ class Step(NamedTuple):
     """What somebody did, for those who judge it."""
 
     text: str
-    attempts: Sequence[Attempt] = ()
+    attempts: Sequence[Fence] = ()
     """It wrote about these attempts, and about nothing else."""
     asked: tuple[Request, str] | None = None
     """Somebody asked this of a job, and it was granted."""
@@ -230,7 +230,7 @@ class VirtualRunner:
         return self._told("begins", short(job))
 
     def _walk_on(self, job: str, *, only_saves: bool = False) -> Step:
-        walk, attempt = self._walks[job], Attempt(job, self._held[job].epoch, self.id)
+        walk, attempt = self._walks[job], Fence(job, self._held[job].epoch, self.id)
         outcome = walk.save() if only_saves else walk.go_on()
         told = f"{self.name} {'saves' if only_saves else 'goes on with'} {_words([attempt])}"
         match outcome:
@@ -245,7 +245,7 @@ class VirtualRunner:
                 return self._settle(job, outcome)
 
     def _give_back(self) -> Step:
-        unbegun = [Attempt(job.job, job.epoch, self.id) for job in self._held.values() if job.job not in self._begun]
+        unbegun = [Fence(job.job, job.epoch, self.id) for job in self._held.values() if job.job not in self._begun]
         self._world.store.run(give_back(self.id, [(each.job, each.epoch) for each in unbegun], channel=""))
         for attempt in unbegun:
             self._forget(attempt.job)
@@ -256,14 +256,14 @@ class VirtualRunner:
         refused = self._world.store.run(complete(self.id, ended))
         for job in jobs:
             self._forget(job)
-        attempts = [Attempt(each.job, each.epoch, self.id) for each in ended]
+        attempts = [Fence(each.job, each.epoch, self.id) for each in ended]
         return Step(f"{self.name} completes {_words(attempts)}, refused {len(refused)}", attempts)
 
     def _settle(self, job: str, outcome: Outcome) -> Step:
         claimed, store = self._held[job], self._world.store
         held = store.read(held_by(self.id))
         spent = next((each.spent for each in held if each.job == job), None)
-        attempt, lane = Attempt(job, claimed.epoch, self.id), self._claiming.lane(claimed)
+        attempt, lane = Fence(job, claimed.epoch, self.id), self._claiming.lane(claimed)
         if spent is None:  # it lost its lease, and would be told so
             spent = Spent(claimed.errors, claimed.crashes, claimed.losses)
         options = application().registry[lane.kind].options
@@ -276,7 +276,7 @@ class VirtualRunner:
 
     def _checkpoint(self, job: str) -> Step:
         claimed = self._held[job]
-        attempt = Attempt(job, claimed.epoch, self.id)
+        attempt = Fence(job, claimed.epoch, self.id)
         done = self._advanced[job] = self._advanced.get(job, 0) + 1
         at = Checkpoint(done, None, "[]", None, f"[{claimed.epoch},{done}]", "{}")
         saved = self._world.store.run(checkpoint(attempt, at))
@@ -303,5 +303,5 @@ def short(job: str) -> str:
     return job[-4:].lstrip("0") or "0"
 
 
-def _words(attempts: Sequence[Attempt]) -> str:
+def _words(attempts: Sequence[Fence]) -> str:
     return " ".join(f"{short(job)}/{epoch}" for job, epoch, _ in attempts)

@@ -11,7 +11,7 @@ from functools import cache
 
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import GRAPH
-from posthorse.store.operations.finish import Attempt
+from posthorse.store.operations.finish import Fence
 from tests.faults.simulation.actors import Step
 from tests.faults.simulation.kinds import IN_SLICES, IN_TRANSACTIONS, ITEMS, SLICE
 from tests.faults.simulation.limits import caps, named, overtaken, rates_of, sequence_of
@@ -256,6 +256,6 @@ def reached_from(state: State) -> frozenset[State]:
     return frozenset(reached)
 
 
-def _stands(attempt: Attempt, before: Snapshot) -> bool:
+def _stands(attempt: Fence, before: Snapshot) -> bool:
     lease = before.jobs[attempt.job].lease
     return lease is not None and lease.epoch == attempt.epoch

@@ -25,7 +25,7 @@ from posthorse.store.base import Operation
 from posthorse.store.operations.by_fair_share import FairShares
 from posthorse.store.operations.claim import Claimed, give_back
 from posthorse.store.operations.control import Request, request
-from posthorse.store.operations.finish import Attempt, Completion, complete, settle
+from posthorse.store.operations.finish import Completion, Fence, complete, settle
 from posthorse.store.operations.gates import (
     gates_to_tend,
     let_through,
@@ -59,7 +59,7 @@ class Move(NamedTuple):
 
     words: str
     operation: Operation[object]
-    ends: tuple[Attempt, State] | None = None
+    ends: tuple[Fence, State] | None = None
 
 
 class Row(NamedTuple):
@@ -172,7 +172,7 @@ class Race:
 
     def judge(self, answers: Sequence[object]) -> Iterator[str]:
         """What is wrong after they met."""
-        ends: defaultdict[Attempt, set[State]] = defaultdict(set)
+        ends: defaultdict[Fence, set[State]] = defaultdict(set)
         for move, answer in zip(self.moves, answers, strict=True):
             if isinstance(answer, BaseException) and not isinstance(answer, HARMLESS):
                 yield f"{move.words} failed: {type(answer).__name__}: {answer}"
@@ -195,7 +195,7 @@ class Race:
                     yard.ask(row.id, "resume")
                 elif row.state == "failed":
                     yard.ask(row.id, "discard")
-            yard.complete(*(Attempt(row.id, row.lease, str(row.runner)) for row in rows if row.lease is not None))
+            yard.complete(*(Fence(row.id, row.lease, str(row.runner)) for row in rows if row.lease is not None))
             passed = yard.store.run(self._claim(0, 5))
             self._took(passed)
             if not passed.claimed and not passed.has_held:
@@ -328,8 +328,8 @@ class Race:
             jobs.append(job)
         return jobs
 
-    def _attempt(self, held: Claimed) -> Attempt:
-        return Attempt(held.job, held.epoch, self._holders[held.job, held.epoch])
+    def _attempt(self, held: Claimed) -> Fence:
+        return Fence(held.job, held.epoch, self._holders[held.job, held.epoch])
 
     def _took(self, passed: Passed) -> None:
         self._held += passed.claimed

@@ -12,7 +12,7 @@ from typing import cast
 from posthorse.errors import Interrupted, OutcomeUnknown, StoreUnreachable
 from posthorse.rules.lifecycle import Lost, Outcome, Returned, Stopped
 from posthorse.store.operations.claim import Claimed
-from posthorse.store.operations.finish import Attempt
+from posthorse.store.operations.finish import Fence
 from posthorse.worker.checkpoints.context import Context
 from posthorse.worker.checkpoints.journal import Journal
 from posthorse.worker.checkpoints.slices import Batch
@@ -29,7 +29,7 @@ class Walk:
     def __init__(self, store: WorldStore, claimed: Claimed, runner: str, *, in_transactions: bool) -> None:
         self.stop = StopSignal()
         self._store = store
-        self._attempt = Attempt(claimed.job, claimed.epoch, runner)
+        self._attempt = Fence(claimed.job, claimed.epoch, runner)
         self._in_transactions = in_transactions
         self._journal = Journal(store, self._attempt, self.stop, longest_transaction=LONGEST)
         at_once(self._journal.load())

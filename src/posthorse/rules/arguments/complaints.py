@@ -13,7 +13,7 @@ from inspect import Parameter
 import msgspec
 
 from posthorse.rules.arguments.form import NAMED, POSITIONAL, Form, is_required
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 
 
 def misbound(

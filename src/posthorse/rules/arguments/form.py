@@ -13,22 +13,22 @@ from typing import Any, cast
 import msgspec
 from msgspec import UNSET
 
-from posthorse.rules.arguments.passage import Passage
+from posthorse.rules.arguments.codec import ArgumentCodec
 from posthorse.rules.values.wire import encode, encode_in_order, restored
 
 
 class Form:
     """The parameters as a msgspec Struct: a field each, UNSET where a call leaves the default alone."""
 
-    def __init__(self, parameters: list[Parameter], passages: dict[str, Passage]) -> None:
-        struct, self.fill = _struct(parameters, passages)
+    def __init__(self, parameters: list[Parameter], codecs: dict[str, ArgumentCodec]) -> None:
+        struct, self.fill = _struct(parameters, codecs)
         self.decode = msgspec.json.Decoder(struct, dec_hook=restored).decode
-        self.encode = encode_in_order if any(each.has_sets for each in passages.values()) else encode
+        self.encode = encode_in_order if any(each.has_sets for each in codecs.values()) else encode
         self.names = struct.__struct_fields__
-        self.checks = [(name, passages[name].check) for name in self.names]
-        self.packs = [(name, passage.pack) for name, passage in passages.items() if passage.pack]
-        self.on_trial = any(passage.on_trial for passage in passages.values())
-        self.compared = {name for name, each in passages.items() if each.on_trial and each.is_comparable}
+        self.checks = [(name, codecs[name].check) for name in self.names]
+        self.packs = [(name, codec.pack) for name, codec in codecs.items() if codec.pack]
+        self.on_trial = any(codec.on_trial for codec in codecs.values())
+        self.compared = {name for name, each in codecs.items() if each.on_trial and each.is_comparable}
         self.required = [each.name for each in parameters if is_required(each)]
         self.has_required = bool(self.required)
         self._is_plain = all(is_required(each) and each.kind in POSITIONAL for each in parameters)
@@ -70,14 +70,14 @@ def is_required(parameter: Parameter) -> bool:
 
 
 def _struct(
-    parameters: list[Parameter], passages: dict[str, Passage]
+    parameters: list[Parameter], codecs: dict[str, ArgumentCodec]
 ) -> tuple[type[msgspec.Struct], Callable[..., msgspec.Struct]]:
     """The Struct, and what binds a call to it: the Struct itself wherever it binds as Python would."""
     binds_alike = all(each.kind in NAMED for each in parameters)
     by_position: list[Any] = []
     by_name: list[Any] = []
     for each in parameters:
-        wire = passages[each.name].wire
+        wire = codecs[each.name].wire
         fields = by_position if binds_alike and each.kind in POSITIONAL else by_name
         fields.append((each.name, wire) if is_required(each) else (each.name, wire, UNSET))
     base = msgspec.defstruct("Positional", by_position)

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, cast, get_args, get_origin
 from posthorse.rules.arguments.annotations import annotations_of_fields, is_qualified, is_required_key, meaning_of_alias
 from posthorse.rules.values.checks import SCALAR_CHECKS
 from posthorse.rules.values.classes import Class, field_names, is_model
-from posthorse.rules.values.misfit import said
+from posthorse.rules.values.type_mismatch import type_name
 
 _STORED: tuple[Class, ...] = (
     *(cast("Class", kind) for kind in SCALAR_CHECKS),
@@ -34,7 +34,7 @@ def never_stored(annotation: object) -> str | None:
         found = _never(annotation, frozenset())
     except Exception:  # an annotation can be anything, and to look at it can run any code
         return None
-    return None if found is None else said(found)
+    return None if found is None else type_name(found)
 
 
 def _never(annotation: Any, above: frozenset[object]) -> object | None:  # noqa: ANN401 - an annotation can be any object

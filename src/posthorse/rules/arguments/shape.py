@@ -25,8 +25,8 @@ from posthorse.rules.arguments.annotations import (
 )
 from posthorse.rules.values.checks import SCALAR_CHECKS, check_json, check_json_key, instance_check
 from posthorse.rules.values.classes import Class, Model, field_names, is_model
-from posthorse.rules.values.misfit import Misfit, NotOfType, said, short
 from posthorse.rules.values.same import clock_parts, is_same
+from posthorse.rules.values.type_mismatch import NotOfType, TypeMismatch, short, type_name
 from posthorse.rules.values.wire import encode, restored
 
 
@@ -81,13 +81,13 @@ def _shape_of_class(kind: Class, annotation: object, known: _Known) -> Shape:
     if kind in SCALAR_CHECKS:
         return Shape(SCALAR_CHECKS[kind], is_clear_as_key=kind not in (bool, types.NoneType))
     if get_origin(annotation) is tuple and inner[1:] != (...,):
-        return _tuple(said(annotation), [shape_of(each, known) for each in inner])
+        return _tuple(type_name(annotation), [shape_of(each, known) for each in inner])
     if kind in _COLLECTIONS:
-        return _items(kind, said(annotation), shape_of(inner[0] if inner else Any, known))
+        return _items(kind, type_name(annotation), shape_of(inner[0] if inner else Any, known))
     if kind in (dict, abc.Mapping, abc.MutableMapping):
         return _dict(*(shape_of(each, known) for each in inner or (Any, Any)))
     if issubclass(kind, Enum):
-        return Shape(instance_check(kind, said(kind)), frozenset([kind]), is_clear_as_key=True)
+        return Shape(instance_check(kind, type_name(kind)), frozenset([kind]), is_clear_as_key=True)
     if is_model(kind):
         return Shape(_model_check(kind), frozenset([kind]), has_sets=True)  # its fields are its own affair
     if hasattr(kind, "__required_keys__"):
@@ -114,7 +114,9 @@ _COLLECTIONS: dict[Class, tuple[Class, ...]] = {
 
 def _refusing(annotation: object) -> Shape:
     def refuse(value: object) -> None:
-        raise Misfit(f"is annotated {said(annotation)}, which cannot travel: pass its key or its fields", value)
+        raise TypeMismatch(
+            f"is annotated {type_name(annotation)}, which cannot travel: pass its key or its fields", value
+        )
 
     return Shape(refuse)
 
@@ -137,7 +139,7 @@ def _limited(annotation: Any, shape: Shape) -> Shape:  # noqa: ANN401 - an annot
         try:
             msgspec.convert(value, annotation, builtin_types=_STAY_AS_THEY_ARE, dec_hook=restored)
         except msgspec.ValidationError as error:
-            raise Misfit(f"is outside its limits ({error})", value) from None
+            raise TypeMismatch(f"is outside its limits ({error})", value) from None
 
     return msgspec.structs.replace(shape, check=check)
 
@@ -154,8 +156,8 @@ def _items(kind: Class, expected: str, item: Shape) -> Shape:
         for place, each in enumerate(cast("Iterable[object]", value)):
             try:
                 check_item(each)
-            except Misfit as misfit:
-                raise misfit.in_item(place) from None
+            except TypeMismatch as mismatch:
+                raise mismatch.in_item(place) from None
 
     # JSON gives back a list for a tuple, and no set can hold one.
     is_set = kinds[0] in (set, frozenset)
@@ -171,8 +173,8 @@ def _tuple(expected: str, shapes: list[Shape]) -> Shape:
         for place, (shape, each) in enumerate(zip(shapes, items, strict=True)):
             try:
                 shape.check(each)
-            except Misfit as misfit:
-                raise misfit.in_item(place) from None
+            except TypeMismatch as mismatch:
+                raise mismatch.in_item(place) from None
 
     return _composed(check, shapes)
 
@@ -187,12 +189,12 @@ def _dict(key: Shape, item: Shape) -> Shape:
         for each, content in cast("dict[object, object]", value).items():
             try:
                 key.check(each)
-            except Misfit as misfit:
-                raise misfit.in_key(each) from None
+            except TypeMismatch as mismatch:
+                raise mismatch.in_key(each) from None
             try:
                 item.check(content)
-            except Misfit as misfit:
-                raise misfit.in_item(each) from None
+            except TypeMismatch as mismatch:
+                raise mismatch.in_item(each) from None
 
     return _composed(check, [key, item], is_clear=key.is_clear_as_key)
 
@@ -201,17 +203,17 @@ def _union(members: tuple[object, ...], known: _Known) -> Shape:
     shapes = [shape_of(member, known) for member in members]
     if _ANYTHING in shapes or len(shapes) == 1:
         return _ANYTHING if _ANYTHING in shapes else shapes[0]
-    expected = " | ".join(said(member) for member in members)
+    expected = " | ".join(type_name(member) for member in members)
 
     def check(value: object) -> None:
-        tellings: list[Misfit] = []
+        tellings: list[TypeMismatch] = []
         for shape in shapes:
             try:
                 return shape.check(value)
-            except Misfit as misfit:
-                if misfit.steps or not isinstance(misfit, NotOfType):
-                    tellings.append(misfit)
-        raise max(tellings, key=lambda misfit: len(misfit.steps)) if tellings else NotOfType(expected, value)
+            except TypeMismatch as mismatch:
+                if mismatch.steps or not isinstance(mismatch, NotOfType):
+                    tellings.append(mismatch)
+        raise max(tellings, key=lambda mismatch: len(mismatch.steps)) if tellings else NotOfType(expected, value)
 
     return _composed(check, shapes)
 
@@ -236,14 +238,14 @@ def _model_check(kind: Class) -> Callable[[object], None]:
         try:
             arrived = restored(kind, msgspec.json.decode(encode(value)))
         except Exception as error:  # validators and serialisers of the user run here
-            raise Misfit(f"would not come back from JSON ({error})", value) from error
+            raise TypeMismatch(f"would not come back from JSON ({error})", value) from error
         for name, content in cast("Model", value):
             after = getattr(arrived, name, None)
             for part in clock_parts(content):
                 if isinstance(part, time):
                     SCALAR_CHECKS[time](part)
             if not is_same(content, after):
-                raise Misfit(f"would come back from JSON as {short(after)}", content).in_field(name)
+                raise TypeMismatch(f"would come back from JSON as {short(after)}", content).in_field(name)
 
     return check
 
@@ -254,18 +256,18 @@ def _typed_dict(kind: Any, annotations: dict[str, object], known: _Known) -> Sha
 
     def check(value: object) -> None:
         if not isinstance(value, dict):
-            raise NotOfType(said(kind), value)
+            raise NotOfType(type_name(kind), value)
         given = cast("dict[str, object]", value)
         for name in required:
             if name not in given:
-                raise Misfit(f"is missing the key {name!r} of {said(kind)}", given)
+                raise TypeMismatch(f"is missing the key {name!r} of {type_name(kind)}", given)
         for name, content in given.items():
             if name not in shapes:
-                raise Misfit(f"has the key {short(name)}, which {said(kind)} has not", given)
+                raise TypeMismatch(f"has the key {short(name)}, which {type_name(kind)} has not", given)
             try:
                 shapes[name].check(content)
-            except Misfit as misfit:
-                raise misfit.in_item(name) from None
+            except TypeMismatch as mismatch:
+                raise mismatch.in_item(name) from None
 
     return _composed(check, list(shapes.values()))
 
@@ -280,8 +282,8 @@ def _record(kind: Class, names: list[str], annotations: dict[str, object], known
         for name, check_field in checks:
             try:
                 check_field(getattr(value, name, None))
-            except Misfit as misfit:
-                raise misfit.in_field(name) from None
+            except TypeMismatch as mismatch:
+                raise mismatch.in_field(name) from None
 
     shape = _composed(check, shapes)
     return msgspec.structs.replace(shape, classes=shape.classes | {kind})
@@ -289,9 +291,11 @@ def _record(kind: Class, names: list[str], annotations: dict[str, object], known
 
 def _check_exact(kind: Class, value: object) -> None:
     if not isinstance(value, kind):
-        raise NotOfType(said(kind), value)
+        raise NotOfType(type_name(kind), value)
     if type(value) is not kind:
-        raise Misfit(f"must be exactly {said(kind)}, because its subclass would arrive as {said(kind)}", value)
+        raise TypeMismatch(
+            f"must be exactly {type_name(kind)}, because its subclass would arrive as {type_name(kind)}", value
+        )
 
 
 def _composed(check: Callable[[object], None], shapes: list[Shape], *, is_clear: bool = True) -> Shape:

@@ -18,12 +18,12 @@ from msgspec import UNSET
 
 from posthorse.errors import InvalidArgument
 from posthorse.rules.arguments.annotations import members_of, names_of, resolved, signature_of
+from posthorse.rules.arguments.codec import ArgumentCodec, codec_of, no_codec
 from posthorse.rules.arguments.complaints import misbound, unfit
 from posthorse.rules.arguments.form import POSITIONAL, Form, values_of
-from posthorse.rules.arguments.passage import Passage, no_passage, passage_of
 from posthorse.rules.values.checks import TOO_DEEP
-from posthorse.rules.values.misfit import Misfit, short
 from posthorse.rules.values.same import is_same
+from posthorse.rules.values.type_mismatch import TypeMismatch, short
 from posthorse.rules.values.wire import too_large
 
 ARGUMENT_LIMIT = 4 * 1024 * 1024
@@ -154,8 +154,8 @@ class Signature:
                     outgoing = msgspec.structs.replace(outgoing, **{name: packed(value)})
             name = ""
             encoded = form.encode(outgoing)
-        except Misfit as misfit:
-            raise InvalidArgument(f"{self._kind}(): argument {misfit.told(name)}") from None
+        except TypeMismatch as mismatch:
+            raise InvalidArgument(f"{self._kind}(): argument {mismatch.message(name)}") from None
         except RecursionError:
             raise InvalidArgument(
                 f"{self._kind}(): {f'argument {name}' if name else 'an argument'} {TOO_DEEP}"
@@ -222,7 +222,7 @@ class Signature:
 
     @cached_property
     def _form(self) -> Form:
-        return Form(self._parameters, {each.name: self._passage(each) for each in self._parameters})
+        return Form(self._parameters, {each.name: self._codec(each) for each in self._parameters})
 
     @cached_property
     def _parameters(self) -> list[Parameter]:
@@ -240,11 +240,11 @@ class Signature:
                 parameters.append(parameter)
         return parameters
 
-    def _passage(self, parameter: Parameter) -> Passage:
+    def _codec(self, parameter: Parameter) -> ArgumentCodec:
         try:
-            return passage_of(self._annotation(parameter))
+            return codec_of(self._annotation(parameter))
         except Exception as error:  # an annotation can be anything, and to look at it can run any code
-            return no_passage(
+            return no_codec(
                 f"has an annotation, {parameter.annotation!r}, that cannot be read ({error}): "
                 f"define or import what it names at the top of the module"
             )

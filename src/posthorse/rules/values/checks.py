@@ -15,7 +15,7 @@ from uuid import UUID
 
 import msgspec
 
-from posthorse.rules.values.misfit import Misfit, NotOfType, said
+from posthorse.rules.values.type_mismatch import NotOfType, TypeMismatch, type_name
 
 MAX_DEPTH = 200
 """Levels of nesting that travel. Whoever nests deeper has a cycle, or a surprise for every reader of JSON."""
@@ -28,30 +28,32 @@ def check_json(value: object, depth: int = 0) -> None:
     if (check := _JSON_SCALARS.get(type(value))) is not None:
         check(value)
     elif depth == MAX_DEPTH:
-        raise Misfit(TOO_DEEP, value)
+        raise TypeMismatch(TOO_DEEP, value)
     elif isinstance(value, (list, tuple)):
         for place, item in enumerate(cast("Iterable[object]", value)):
             try:
                 check_json(item, depth + 1)
-            except Misfit as misfit:
-                raise misfit.in_item(place) from None
+            except TypeMismatch as mismatch:
+                raise mismatch.in_item(place) from None
     elif isinstance(value, dict):
         for key, item in cast("dict[object, object]", value).items():
             check_json_key(key)
             try:
                 check_json(item, depth + 1)
-            except Misfit as misfit:
-                raise misfit.in_item(key) from None
+            except TypeMismatch as mismatch:
+                raise mismatch.in_item(key) from None
     elif base := next((kind for kind in (str, int, float) if isinstance(value, kind)), None):
         SCALAR_CHECKS[base](value)
     else:
-        raise Misfit("is no plain JSON; other types travel where the annotation says them", value)
+        raise TypeMismatch("is no plain JSON; other types travel where the annotation says them", value)
 
 
 def check_json_key(key: object) -> None:
     """Keys of dicts whose annotation says nothing of them."""
     if not isinstance(key, str):
-        raise Misfit(f"has a key that is not str; annotate the dict, such as dict[{said(type(key))}, object]", key)
+        raise TypeMismatch(
+            f"has a key that is not str; annotate the dict, such as dict[{type_name(type(key))}, object]", key
+        )
     _check_str(key)
 
 
@@ -79,20 +81,20 @@ def _check_str(value: object) -> None:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise Misfit("must be text without lone surrogates, which UTF-8 cannot carry", value) from None
+            raise TypeMismatch("must be text without lone surrogates, which UTF-8 cannot carry", value) from None
 
 
 def _check_int(value: object) -> None:
     if type(value) is not int and (not isinstance(value, int) or isinstance(value, bool)):
         raise NotOfType("int", value)
     if not _SMALLEST_INTEGER <= value <= _MAX_INTEGER:
-        raise Misfit("must fit 64 bits; send larger integers as str or Decimal", value)
+        raise TypeMismatch("must fit 64 bits; send larger integers as str or Decimal", value)
 
 
 def _check_float(value: object) -> None:
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise Misfit("must be finite, because JSON has neither NaN nor Infinity", value)
+            raise TypeMismatch("must be finite, because JSON has neither NaN nor Infinity", value)
     elif not isinstance(value, int) or isinstance(value, bool):
         raise NotOfType("float", value)
     elif not fits_64_bits(value) or float(value) != value:
@@ -109,7 +111,7 @@ def _check_time(value: object) -> None:
     if not isinstance(value, time):
         raise NotOfType("time", value)
     if value.tzinfo is not None and value.utcoffset() is None:
-        raise Misfit(
+        raise TypeMismatch(
             "has a zone whose offset from UTC depends on the date; pass a datetime, or the time without its zone and "
             "the zone's name beside it",
             value,
@@ -120,7 +122,7 @@ def _check_time(value: object) -> None:
 def _check_offset(value: datetime | time) -> None:
     offset = value.utcoffset()
     if offset and offset % timedelta(minutes=1):
-        raise Misfit("must have a UTC offset of whole minutes; use .astimezone(UTC)", value)
+        raise TypeMismatch("must have a UTC offset of whole minutes; use .astimezone(UTC)", value)
 
 
 def _check_date(value: object) -> None:
@@ -132,7 +134,7 @@ def _check_decimal(value: object) -> None:
     if not isinstance(value, Decimal):
         raise NotOfType("Decimal", value)
     if not value.is_finite():
-        raise Misfit("must be finite", value)
+        raise TypeMismatch("must be finite", value)
 
 
 SCALAR_CHECKS: dict[object, Callable[[object], None]] = {

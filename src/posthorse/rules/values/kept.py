@@ -20,7 +20,7 @@ import msgspec
 
 from posthorse.rules.values.checks import MAX_DEPTH, SCALAR_CHECKS, TOO_DEEP, fits_64_bits
 from posthorse.rules.values.classes import Class, field_names, fields_of, is_model
-from posthorse.rules.values.misfit import Misfit, Step, said
+from posthorse.rules.values.type_mismatch import Step, TypeMismatch, type_name
 from posthorse.rules.values.wire import PLAINER, encode, restored
 
 
@@ -33,8 +33,8 @@ def encode_kept(value: object) -> str:
     """
     try:
         return msgspec.json.encode(pack(value)).decode()
-    except Misfit as misfit:
-        raise ValueError(f"the value cannot be kept: {misfit.told('value')}") from None
+    except TypeMismatch as mismatch:
+        raise ValueError(f"the value cannot be kept: {mismatch.message('value')}") from None
     except RecursionError:
         raise ValueError(f"the value cannot be kept: it {TOO_DEEP}") from None
     except UnicodeEncodeError:
@@ -75,7 +75,7 @@ def _packed(value: object, names: Names, depth: int) -> object:
         tag, written, _ = _SCALARS[kind]
         return {tag: written(value)}
     if depth == MAX_DEPTH:
-        raise Misfit(TOO_DEEP, value)
+        raise TypeMismatch(TOO_DEEP, value)
     if kind is list:
         return _packed_items(cast("list[object]", value), names, depth)
     if kind in _SETS:
@@ -90,7 +90,7 @@ def _packed(value: object, names: Names, depth: int) -> object:
     for base in kind.__mro__:
         if base in PLAINER:
             return _packed(PLAINER[base](value), names, depth)
-    raise Misfit("is of a type that has no form in JSON: use plain data, such as its key or its fields", value)
+    raise TypeMismatch("is of a type that has no form in JSON: use plain data, such as its key or its fields", value)
 
 
 def _is_plain_scalar(value: object) -> bool:
@@ -111,7 +111,7 @@ def _packed_items(items: list[object], names: Names, depth: int) -> list[object]
         integers = cast("list[int]", items)
         if fits_64_bits(min(integers)) and fits_64_bits(max(integers)):
             return items
-    return [_packed_under(Misfit.in_item, place, item, names, depth) for place, item in enumerate(items)]
+    return [_packed_under(TypeMismatch.in_item, place, item, names, depth) for place, item in enumerate(items)]
 
 
 def _packed_set(items: set[Any], names: Names, depth: int) -> list[object]:
@@ -124,13 +124,13 @@ def _packed_set(items: set[Any], names: Names, depth: int) -> list[object]:
 def _packed_dict(mapping: dict[object, object], names: Names, depth: int) -> object:
     kind = type(mapping)
     if kind is dict and all(type(key) is str and not key.startswith("$") for key in mapping):
-        return {key: _packed_under(Misfit.in_item, key, item, names, depth) for key, item in mapping.items()}
+        return {key: _packed_under(TypeMismatch.in_item, key, item, names, depth) for key, item in mapping.items()}
     if kind not in _PAIRS and kind is not collections.defaultdict:
-        raise Misfit(f"must be a plain dict; a {said(kind)} would come back as another type", mapping)
+        raise TypeMismatch(f"must be a plain dict; a {type_name(kind)} would come back as another type", mapping)
     pairs = [
         [
-            _packed_under(Misfit.in_key, key, key, names, depth),
-            _packed_under(Misfit.in_item, key, item, names, depth),
+            _packed_under(TypeMismatch.in_key, key, key, names, depth),
+            _packed_under(TypeMismatch.in_item, key, item, names, depth),
         ]
         for key, item in mapping.items()
     ]
@@ -142,7 +142,7 @@ def _factory_of(mapping: object) -> str | None:
     name = getattr(factory, "__name__", None)
     if factory is None or _FACTORIES.get(str(name)) is factory:
         return name
-    raise Misfit(f"must be a defaultdict of {', '.join(_FACTORIES)}; other factories do not travel", mapping)
+    raise TypeMismatch(f"must be a defaultdict of {', '.join(_FACTORIES)}; other factories do not travel", mapping)
 
 
 def _packed_object(value: object, names: Names, depth: int) -> object:
@@ -154,7 +154,7 @@ def _packed_object(value: object, names: Names, depth: int) -> object:
     if is_model(type(value)):
         return {"$model": [name, msgspec.Raw(encode(value))]}
     fields = {
-        field: _packed_under(Misfit.in_field, field, part, names, depth)
+        field: _packed_under(TypeMismatch.in_field, field, part, names, depth)
         for field, part in fields_of(value, field_names(type(value)) or [])
     }
     return {"$object": [name, fields]}
@@ -163,8 +163,8 @@ def _packed_object(value: object, names: Names, depth: int) -> object:
 def _packed_under(step: Step, key: object, item: object, names: Names, depth: int) -> object:
     try:
         return _packed(item, names, depth + 1)
-    except Misfit as misfit:
-        raise step(misfit, key) from None
+    except TypeMismatch as mismatch:
+        raise step(mismatch, key) from None
 
 
 def _unpacked(stored: object, kinds: dict[str, Class]) -> object:

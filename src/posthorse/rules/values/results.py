@@ -15,7 +15,7 @@ import msgspec
 
 from posthorse.rules.values.checks import MAX_DEPTH, SCALAR_CHECKS, TOO_DEEP
 from posthorse.rules.values.classes import Model, field_names, fields_of, is_model
-from posthorse.rules.values.misfit import Misfit, Step
+from posthorse.rules.values.type_mismatch import Step, TypeMismatch
 from posthorse.rules.values.wire import encode, restored, too_large
 
 
@@ -27,8 +27,8 @@ def encode_result(value: object, *, limit: int) -> str:
     try:
         _check_by_value(value, 0)
         encoded = encode(value)
-    except Misfit as misfit:
-        raise ValueError(f"the result cannot be stored: {misfit.told('result')}") from None
+    except TypeMismatch as mismatch:
+        raise ValueError(f"the result cannot be stored: {mismatch.message('result')}") from None
     except RecursionError:
         raise ValueError(f"the result cannot be stored: it {TOO_DEEP}") from None
     except (TypeError, ValueError) as error:
@@ -59,13 +59,13 @@ def _check_by_value(value: object, depth: int) -> None:
     if isinstance(value, Enum):
         return _check_by_value(value.value, depth)
     if depth == MAX_DEPTH:
-        raise Misfit(TOO_DEEP, value)
+        raise TypeMismatch(TOO_DEEP, value)
     step, parts = _parts(value)
     for key, part in parts:
         try:
             _check_by_value(part, depth + 1)
-        except Misfit as misfit:
-            raise step(misfit, key) from None
+        except TypeMismatch as mismatch:
+            raise step(mismatch, key) from None
     return None
 
 
@@ -73,15 +73,15 @@ def _parts(value: object) -> tuple[Step, Iterable[tuple[object, object]]]:
     if isinstance(value, dict):
         mapping = cast("dict[object, object]", value)
         _check_keys(mapping)
-        return Misfit.in_item, mapping.items()
+        return TypeMismatch.in_item, mapping.items()
     if isinstance(value, (list, tuple, set, frozenset, collections.deque)):
-        return Misfit.in_item, enumerate(cast("Iterable[object]", value))
+        return TypeMismatch.in_item, enumerate(cast("Iterable[object]", value))
     if is_model(type(value)):
-        return Misfit.in_field, cast("Model", value)
+        return TypeMismatch.in_field, cast("Model", value)
     names = field_names(type(value))
     if names is None:
-        raise Misfit("is of a type that has no form in JSON: return plain data, or the key to it", value)
-    return Misfit.in_field, fields_of(value, names)
+        raise TypeMismatch("is of a type that has no form in JSON: return plain data, or the key to it", value)
+    return TypeMismatch.in_field, fields_of(value, names)
 
 
 def _check_keys(mapping: dict[object, object]) -> None:
@@ -90,11 +90,11 @@ def _check_keys(mapping: dict[object, object]) -> None:
     for key in mapping:
         try:
             _check_by_value(key, 0)
-        except Misfit as misfit:
-            raise misfit.in_key(key) from None
+        except TypeMismatch as mismatch:
+            raise mismatch.in_key(key) from None
     try:
         written = msgspec.json.decode(encode(dict.fromkeys(mapping)), type=dict[str, None])
     except (TypeError, ValueError):
-        raise Misfit("has keys that have no form in JSON", mapping) from None
+        raise TypeMismatch("has keys that have no form in JSON", mapping) from None
     if len(written) != len(mapping):
-        raise Misfit("has different keys that are the same in JSON", mapping)
+        raise TypeMismatch("has different keys that are the same in JSON", mapping)

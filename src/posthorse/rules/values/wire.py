@@ -15,7 +15,7 @@ import msgspec
 
 from posthorse.errors import TooLarge
 from posthorse.rules.values.classes import Model, ModelClass, field_names, fields_of, is_model
-from posthorse.rules.values.misfit import said
+from posthorse.rules.values.type_mismatch import type_name
 
 
 def carried_by(restore: Callable[[object], object]) -> Carried:
@@ -32,7 +32,7 @@ def restored(kind: type, stored: object) -> object:
         return model.model_validate_json(msgspec.json.encode(stored), by_alias=False, by_name=True)
     if kind is object:
         return stored
-    raise TypeError(f"{said(kind)} cannot be built from JSON")
+    raise TypeError(f"{type_name(kind)} cannot be built from JSON")
 
 
 class Carried(type):
@@ -53,7 +53,7 @@ def _encodable(value: object) -> object:
     for base in type(value).__mro__:
         if base in PLAINER:
             return PLAINER[base](value)
-    raise TypeError(f"{said(type(value))} has no form in JSON")
+    raise TypeError(f"{type_name(type(value))} has no form in JSON")
 
 
 PLAINER: dict[type, Callable[[Any], object]] = {

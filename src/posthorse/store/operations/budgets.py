@@ -11,14 +11,14 @@ from posthorse.rules.gates import GateLedger, Requirement, waits_for_token
 from posthorse.rules.job import Lane, State
 from posthorse.rules.lifecycle import Transition
 from posthorse.store.base import Steps, going_first, operation
-from posthorse.store.operations.finish import Attempt, settle
+from posthorse.store.operations.finish import Fence, settle
 from posthorse.store.operations.gates import lock_gates, note_gates
 
 
 @going_first
 @operation
 def settle_within_budget(
-    attempt: Attempt, transition: Transition, lane: Lane, evidence: str | None, budget: Requirement, *, channel: str
+    attempt: Fence, transition: Transition, lane: Lane, evidence: str | None, budget: Requirement, *, channel: str
 ) -> Steps[bool]:
     """As `settle`, for a failed attempt that is to be retried: it takes its token of the budget."""
     standings, now = yield from lock_gates({budget.gate: budget})

@@ -15,7 +15,7 @@ from posthorse.store.base import (
     operation,
     single_operation,
 )
-from posthorse.store.operations.finish import Disturbed
+from posthorse.store.operations.finish import LeaseRace
 from posthorse.store.operations.moves import Request, do_as_asked
 from posthorse.store.operations.submit import lane_of
 from posthorse.store.queries import Row
@@ -200,7 +200,7 @@ def give_back(runner: str, claimed: Sequence[tuple[str, int]], *, channel: str) 
     """
     answered = yield ask_rows("give_back", claimed, runner=runner, channel=channel)
     if answered[0][0] != answered[0][1]:
-        raise Disturbed
+        raise LeaseRace
     for job, action in (yield ask_rows("asked_of", claimed)):
         yield ask("unask_runner", job=job)
         yield from do_as_asked(cast("str", job), cast("Request", action), channel=channel)

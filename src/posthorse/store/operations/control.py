@@ -8,7 +8,7 @@ from typing import cast
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import Policy, Spent, Stopped, decide
 from posthorse.store.base import Operation, Steps, ask
-from posthorse.store.operations.finish import Attempt, end_attempt
+from posthorse.store.operations.finish import Fence, end_attempt
 from posthorse.store.operations.moves import Request, do_as_asked
 from posthorse.store.operations.submit import home_of
 
@@ -39,7 +39,7 @@ def _take_away(job: str, action: Request, channel: str) -> Steps[State | None]:
     lease = yield ask("held_lease", job=job)
     if not lease:
         return None
-    attempt = Attempt(job, *cast("tuple[int, str]", lease[0]))
+    attempt = Fence(job, *cast("tuple[int, str]", lease[0]))
     rows = yield ask("job_budget", job=job)
     errors, crashes, losses = cast("tuple[int, int, int]", rows[0][:3])
     transition = decide(Spent(errors, crashes, losses), Stopped(action), Policy())

@@ -20,7 +20,7 @@ from posthorse.store.operations.submit import lane_id
 from posthorse.store.queries import Row
 
 
-class Attempt(NamedTuple):
+class Fence(NamedTuple):
     """Which attempt a write speaks of: the job and its fence.
 
     The epoch alone would not do where a database lost what it had acknowledged: it may give the same one again.
@@ -39,7 +39,7 @@ class Completion(NamedTuple):
     result: str
 
 
-class Disturbed(Exception):
+class LeaseRace(Exception):
     """A lease ended between the look and the write of one statement: run the operation again."""
 
 
@@ -90,7 +90,7 @@ def complete(runner: str, completions: Sequence[Completion]) -> Steps[list[str]]
         answered = yield ask_rows("complete", results, epoch=epoch, runner=runner)
         ended, written = cast("tuple[int, int]", answered[0])
         if ended != written:
-            raise Disturbed
+            raise LeaseRace
         all_ended += ended
     if all_ended == len(completions):
         return []
@@ -102,7 +102,7 @@ def complete(runner: str, completions: Sequence[Completion]) -> Steps[list[str]]
 
 
 @operation
-def settle(attempt: Attempt, transition: Transition, lane: Lane, evidence: str | None, *, channel: str) -> Steps[bool]:
+def settle(attempt: Fence, transition: Transition, lane: Lane, evidence: str | None, *, channel: str) -> Steps[bool]:
     """Applies a transition to an attempt whose lease still stands; false when it does not.
 
     What a user asked meanwhile is kept: a job that goes on elsewhere is paused or cancelled first, and a pause that
@@ -122,7 +122,7 @@ def settle(attempt: Attempt, transition: Transition, lane: Lane, evidence: str |
 
 
 def end_attempt(
-    attempt: Attempt, transition: Transition, lane: Lane, evidence: str | None, *, channel: str
+    attempt: Fence, transition: Transition, lane: Lane, evidence: str | None, *, channel: str
 ) -> Steps[bool]:
     """Ends the lease of an attempt and writes what follows, as a part of other operations."""
     freed = yield ask("end_lease", **attempt._asdict())
@@ -157,7 +157,7 @@ def unfit_in_a_row(job: str) -> Steps[int]:
     return times_in_a_row("unfit", _last_step((yield ask("last_event", job=job))))
 
 
-def _complete_evidence(attempt: Attempt, evidence: str | None, took: int) -> Steps[str | None]:
+def _complete_evidence(attempt: Fence, evidence: str | None, took: int) -> Steps[str | None]:
     """What only the store knows of an attempt that did not end by itself: how long it ran, and where."""
     if evidence is not None and '"seconds":' in evidence:  # its own runner tells
         return evidence
@@ -184,7 +184,7 @@ def _last_step(rows: Sequence[Row]) -> Step | None:
 
 
 def checkpoint(
-    attempt: Attempt, at: Checkpoint, *, is_slice: bool = True, changes: BadItemChanges | None = None
+    attempt: Fence, at: Checkpoint, *, is_slice: bool = True, changes: BadItemChanges | None = None
 ) -> Operation[Saved | None]:
     """Saves where a long job stands; None when its lease no longer stands, and then nothing is saved."""
     return Operation(partial(_checkpoint, attempt, at, is_slice, changes), is_single=changes is None, is_quiet=True)
@@ -210,9 +210,7 @@ def errors_before_slice(job: str) -> Steps[int]:
     return forgiven(decode_loops(cast("str", rows[0][0])).values()) if rows else 0
 
 
-def _checkpoint(
-    attempt: Attempt, at: Checkpoint, is_slice: bool, changes: BadItemChanges | None
-) -> Steps[Saved | None]:
+def _checkpoint(attempt: Fence, at: Checkpoint, is_slice: bool, changes: BadItemChanges | None) -> Steps[Saved | None]:
     job, epoch, runner = attempt
     rows = yield ask("checkpoint", job=job, epoch=epoch, runner=runner, step=1 if is_slice else 0, **at._asdict())
     if not rows:

@@ -32,7 +32,7 @@ from posthorse.store.postgres.connections import (
 )
 from posthorse.store.postgres.faults import (
     ConnectionLost,
-    Faulty,
+    OperationFailed,
     Unreplicated,
     away,
     cannot_heal,
@@ -112,7 +112,7 @@ class PostgresBackend:
                 looks_again = is_there or not sent.isdisjoint(left)
                 for number, answer in zip(left, self._commit_group(group, looks_again), strict=True):
                     answers[number] = (answer, None)
-            except Faulty as faulty:
+            except OperationFailed as faulty:
                 if is_there_already(faulty.error):
                     is_there = True
                     if not patience.looks_once_more():
@@ -330,4 +330,4 @@ def _run(position: int, operation: Operation[object], execute: Execute) -> objec
     try:
         return drive(operation, execute)
     except Exception as error:
-        raise Faulty(position, error) from error
+        raise OperationFailed(position, error) from error

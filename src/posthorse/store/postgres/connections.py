@@ -18,7 +18,7 @@ from psycopg.types.string import TextLoader
 from posthorse.errors import InvalidSettings, StoreUnreachable
 from posthorse.store.address import UNREADABLE
 from posthorse.store.base import Execute
-from posthorse.store.postgres.faults import CONNECTION_ENDS, ConnectionLost, Faulty, unreachable
+from posthorse.store.postgres.faults import CONNECTION_ENDS, ConnectionLost, OperationFailed, unreachable
 
 Connection = psycopg.Connection[tuple[object, ...]]
 AsyncConnection = psycopg.AsyncConnection[tuple[object, ...]]
@@ -262,7 +262,7 @@ class KeptConnection:
         if error is None or self._kept is None:
             return
         connection, _ = self._kept
-        cause = error.error if isinstance(error, Faulty) else error
+        cause = error.error if isinstance(error, OperationFailed) else error
         is_broken = connection.closed or isinstance(cause, CONNECTION_ENDS)
         if is_broken or connection.info.transaction_status != TransactionStatus.IDLE:
             self.close()

@@ -9,7 +9,7 @@ from psycopg import errors as pg_errors
 from psycopg.errors import Diagnostic
 
 from posthorse.errors import OutcomeUnknown, StoreError, StoreUnreachable
-from posthorse.store.operations.finish import Disturbed
+from posthorse.store.operations.finish import LeaseRace
 
 CONNECTION_ENDS = (
     pg_errors.AdminShutdown,
@@ -21,7 +21,7 @@ CONNECTION_ENDS = (
 )
 
 
-class Faulty(Exception):
+class OperationFailed(Exception):
     """One operation of a group failed."""
 
     def __init__(self, position: int, error: Exception) -> None:
@@ -74,7 +74,7 @@ def raise_if_gone(error: BaseException, *, is_broken: bool) -> None:
 
 def is_collision(error: Exception) -> bool:
     """True for what may well succeed when it is run again."""
-    return isinstance(error, Disturbed | pg_errors.DeadlockDetected | pg_errors.SerializationFailure)
+    return isinstance(error, LeaseRace | pg_errors.DeadlockDetected | pg_errors.SerializationFailure)
 
 
 def is_read_only(error: Exception) -> bool:
@@ -143,7 +143,7 @@ def text_of(error: Exception) -> str:
 def explained(error: Exception) -> Exception:
     if isinstance(error, pg_errors.UndefinedTable | pg_errors.InvalidSchemaName):
         return StoreError(f"the schema of Posthorse is missing ({str(error).splitlines()[0]}); run `posthorse migrate`")
-    if isinstance(error, Disturbed):
+    if isinstance(error, LeaseRace):
         return StoreError(
             "a lease kept ending without its job, or stands without one: the store was changed by hand or is damaged; "
             "run `posthorse doctor`"

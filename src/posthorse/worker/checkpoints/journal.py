@@ -14,7 +14,7 @@ from posthorse.errors import Interrupted, PosthorseError, StoreError
 from posthorse.rules.slice_size import CutShort
 from posthorse.store.base import Operation
 from posthorse.store.operations.bad_items import BadItemRow
-from posthorse.store.operations.finish import Attempt, BadItemChanges, Saved, checkpoint, load_checkpoint
+from posthorse.store.operations.finish import BadItemChanges, Fence, Saved, checkpoint, load_checkpoint
 from posthorse.store.store import Store
 from posthorse.worker.checkpoints.checkpoint_state import CheckpointState, Slice
 from posthorse.worker.failpoints import failpoint
@@ -29,7 +29,7 @@ class Journal:
     """Saves checkpoints of one attempt, from its thread or its coroutine."""
 
     def __init__(
-        self, store: Store, attempt: Attempt, stop: StopSignal, *, longest_transaction: float, failed: int = 0
+        self, store: Store, attempt: Fence, stop: StopSignal, *, longest_transaction: float, failed: int = 0
     ) -> None:
         """`failed` is how many attempts of the job did before."""
         self.stop = stop

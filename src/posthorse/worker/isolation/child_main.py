@@ -20,7 +20,7 @@ from posthorse.errors import PosthorseError
 from posthorse.rules.lifecycle import Outcome, Raised, Stopped, Unfit
 from posthorse.rules.registry import Registered
 from posthorse.store.operations.claim import Claimed
-from posthorse.store.operations.finish import Attempt
+from posthorse.store.operations.finish import Fence
 from posthorse.store.patience import wait_as, worker_waiting
 from posthorse.worker.checkpoints.journal import Journal
 from posthorse.worker.isolation.code_location import CodeLocation
@@ -72,7 +72,7 @@ class JobInChild:
         """Finds the code, and opens a journal for a job that has a context."""
         self._kind = app.registry[self.begin.kind]
         if self._kind.signature.wants_context:
-            attempt = Attempt(self.claimed.job, self.claimed.epoch, self.begin.runner)
+            attempt = Fence(self.claimed.job, self.claimed.epoch, self.begin.runner)
             self.journal = Journal(
                 app.store,
                 attempt,

@@ -29,7 +29,7 @@ from posthorse.rules.namesakes import Serving
 from posthorse.rules.queues import as_labels
 from posthorse.rules.registry import Registry
 from posthorse.rules.settings import Settings
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 from posthorse.store.operations.runners import Runner, register, retire
 from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
 from posthorse.store.store import Store

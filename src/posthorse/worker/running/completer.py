@@ -39,7 +39,7 @@ from posthorse.rules.settings import Settings
 from posthorse.rules.values.texts import message_of, one_line
 from posthorse.store.operations.budgets import settle_within_budget
 from posthorse.store.operations.claim import give_back
-from posthorse.store.operations.finish import Attempt, Completion, complete, errors_before_slice, settle, unfit_in_a_row
+from posthorse.store.operations.finish import Completion, Fence, complete, errors_before_slice, settle, unfit_in_a_row
 from posthorse.store.operations.gates import let_through
 from posthorse.store.operations.runners import Runner, held_by, set_idle
 from posthorse.store.store import Store
@@ -187,7 +187,7 @@ class Completer:
         elif isinstance(outcome, Stopped) and outcome.request == "yield":
             evidence["detail"] = YIELDED
         detail = msgspec.json.encode(evidence).decode()
-        attempt = Attempt(claimed.job, claimed.epoch, self._runner.id)
+        attempt = Fence(claimed.job, claimed.epoch, self._runner.id)
         channel = self._store.backend.channel
         failpoint("before_settle")
         settling = settle(attempt, transition, running.lane, detail, channel=channel)

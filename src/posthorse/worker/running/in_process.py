@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 
 from posthorse.rules.lifecycle import Outcome
-from posthorse.store.operations.finish import Attempt
+from posthorse.store.operations.finish import Fence
 from posthorse.store.store import Store
 from posthorse.worker.checkpoints.journal import Journal
 from posthorse.worker.running.execution import FromThread, run
@@ -33,7 +33,7 @@ class InProcessExecutor:
         if kind.signature.wants_context:
             running.journal = Journal(
                 self._store,
-                Attempt(running.claimed.job, running.claimed.epoch, self._runner),
+                Fence(running.claimed.job, running.claimed.epoch, self._runner),
                 running.stop,
                 longest_transaction=self._longest_transaction,
                 failed=running.claimed.errors,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from posthorse.errors import InvalidOption, UsageError
 from posthorse.rules.cursor import Cursor
-from posthorse.rules.values.misfit import short
+from posthorse.rules.values.type_mismatch import short
 from posthorse.worker.checkpoints.sources.base import Chunk, Source, Unreadable
 from posthorse.worker.checkpoints.sources.files import Content, FilePath, FilePosition, TextForm
 

@@ -18,11 +18,11 @@ import msgspec
 from posthorse.rules.arguments.shape import shape_of
 from posthorse.rules.values.classes import Class, is_model
 from posthorse.rules.values.kept import Names, pack, unpack
-from posthorse.rules.values.misfit import Misfit
+from posthorse.rules.values.type_mismatch import TypeMismatch
 from posthorse.rules.values.wire import carried_by, restored
 
 
-class Passage(msgspec.Struct, frozen=True):
+class ArgumentCodec(msgspec.Struct, frozen=True):
     check: Callable[[object], None]
     """Raises Misfit for a value that may not board."""
     wire: object
@@ -36,11 +36,11 @@ class Passage(msgspec.Struct, frozen=True):
     has_sets: bool = False
 
 
-def passage_of(annotation: object) -> Passage:
+def codec_of(annotation: object) -> ArgumentCodec:
     shape = shape_of(annotation, {})
     names = _names(shape.classes)
     objects = [kind for kind in names if not issubclass(kind, Enum)]
-    passage = Passage(
+    codec = ArgumentCodec(
         shape.check,
         annotation,
         on_trial=bool(objects),
@@ -49,19 +49,19 @@ def passage_of(annotation: object) -> Passage:
         has_sets=shape.has_sets,
     )
     if shape.is_clear and _msgspec_carries(annotation):
-        return passage
+        return codec
     return msgspec.structs.replace(
-        passage,
+        codec,
         wire=carried_by(functools.partial(unpack, names=names)),
         pack=functools.partial(pack, names=names),
     )
 
 
-def no_passage(complaint: str) -> Passage:
+def no_codec(complaint: str) -> ArgumentCodec:
     def refuse(value: object) -> None:
-        raise Misfit(complaint, value)
+        raise TypeMismatch(complaint, value)
 
-    return Passage(refuse, carried_by(refuse))
+    return ArgumentCodec(refuse, carried_by(refuse))
 
 
 def _msgspec_carries(annotation: object) -> bool:

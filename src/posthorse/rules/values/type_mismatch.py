@@ -12,7 +12,7 @@ from reprlib import Repr
 from typing import get_args
 
 
-class Misfit(ValueError):
+class TypeMismatch(ValueError):
     """A value that does not fit; the way to it grows while the error climbs out of what contains it."""
 
     def __init__(self, complaint: str, value: object) -> None:
@@ -21,39 +21,39 @@ class Misfit(ValueError):
         self.value = value
         self.steps: list[str] = []
 
-    def in_item(self, key: object) -> Misfit:
+    def in_item(self, key: object) -> TypeMismatch:
         self.steps.append(f"[{short(key)}]")
         return self
 
-    def in_key(self, key: object) -> Misfit:
+    def in_key(self, key: object) -> TypeMismatch:
         self.steps.append(f"[key {short(key)}]")
         return self
 
-    def in_field(self, name: object) -> Misfit:
+    def in_field(self, name: object) -> TypeMismatch:
         self.steps.append(f".{name}")
         return self
 
-    def told(self, root: str) -> str:
+    def message(self, root: str) -> str:
         """The sentence for people, such as `order.items[2].price must be int; got str '7'`."""
         steps = self.steps[::-1]
         if len(steps) > 20:
             steps = [*steps[:10], " … ", *steps[-10:]]
-        came = "None" if self.value is None else f"{said(type(self.value))} {short(self.value)}"
+        came = "None" if self.value is None else f"{type_name(type(self.value))} {short(self.value)}"
         return f"{root}{''.join(steps)} {self.complaint}; got {came}"
 
 
-class NotOfType(Misfit):
+class NotOfType(TypeMismatch):
     """The plainest misfit; a union says the sum of these."""
 
     def __init__(self, expected: str, value: object) -> None:
         super().__init__(f"must be {expected}", value)
 
 
-Step = Callable[[Misfit, object], Misfit]
+Step = Callable[[TypeMismatch, object], TypeMismatch]
 """How a misfit takes the step into a part: one of the methods above."""
 
 
-def said(annotation: object) -> str:
+def type_name(annotation: object) -> str:
     """An annotation as people write it, without modules: `list[Order]`, `str | None`."""
     if annotation is types.NoneType:
         return "None"
