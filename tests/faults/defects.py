@@ -19,7 +19,7 @@ from posthorse.app.job import Job
 from posthorse.app.kind import Call
 from posthorse.rules.job import NewJob
 from posthorse.store import queries
-from posthorse.store.base import Steps
+from posthorse.store.base import QuerySteps
 from posthorse.store.operations import submit
 from posthorse.store.sqlite import statements
 from posthorse.worker.checkpoints.slices import Batch, Slices
@@ -85,7 +85,7 @@ def _no_renewal() -> None:
 
 
 def _no_key() -> None:
-    def take_keys(jobs: Sequence[NewJob]) -> Steps[dict[str, str]]:
+    def take_keys(jobs: Sequence[NewJob]) -> QuerySteps[dict[str, str]]:
         yield from ()
         return {}
 

@@ -20,7 +20,7 @@ from posthorse.errors import StoreUnreachable
 from posthorse.maintenance.sweep import CLOSEST_LOOKS, DUTY, Sweeper
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Policy
-from posthorse.store.base import Operation, Steps, ask, operation
+from posthorse.store.base import Operation, QuerySteps, operation, query
 from posthorse.store.operations.claim import Claimed, Probe, claim
 from posthorse.store.operations.finish import Checkpoint, Fence, checkpoint
 from posthorse.store.operations.gates import tend_gates
@@ -524,13 +524,13 @@ def test_gates_that_nobody_passes_are_tended_like_those_that_are_due(
     app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @operation
-    def due(limit: int) -> Steps[list[str]]:
-        yield ask("now")
+    def due(limit: int) -> QuerySteps[list[str]]:
+        yield query("now")
         return ["due"]
 
     @operation
-    def neglected(limit: int) -> Steps[list[str]]:
-        yield ask("now")
+    def neglected(limit: int) -> QuerySteps[list[str]]:
+        yield query("now")
         return ["neglected"]
 
     tended: list[tuple[Sequence[str], Sequence[str]]] = []

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthorse.rules.fair_share import Head, Line, Passes, take_turns
-from posthorse.store.base import Steps
+from posthorse.store.base import QuerySteps
 from posthorse.store.operations.by_fair_share import FairShares, next_in_turn
 from posthorse.store.operations.claim import Probe
 from posthorse.store.queries import Row
@@ -37,7 +37,7 @@ class Shelf:
         self.looked_at = 0
         self.looks = 0
 
-    def answer(self, steps: Steps[T]) -> T:
+    def answer(self, steps: QuerySteps[T]) -> T:
         try:
             wanted = next(steps)
             while True:

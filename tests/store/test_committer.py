@@ -15,7 +15,7 @@ from queue import SimpleQueue
 import pytest
 
 from posthorse.errors import OutcomeUnknown, StoreError
-from posthorse.store.base import Operation, Steps
+from posthorse.store.base import Operation, QuerySteps
 from posthorse.store.committer import MAX_GROUP, Answer, Committer
 
 INTERRUPTIONS = 60
@@ -54,7 +54,7 @@ def _run(operation: Operation[object]) -> object:
 
 
 def echo(value: object, *, is_repeatable: bool = True) -> Operation[object]:
-    def steps() -> Steps[object]:
+    def steps() -> QuerySteps[object]:
         if isinstance(value, Exception):
             raise value
         yield from ()

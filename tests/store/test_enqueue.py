@@ -13,7 +13,7 @@ import pytest
 from posthorse.clock import SECOND
 from posthorse.errors import KeyConflict, UsageError
 from posthorse.rules.job import Lane, NewJob, State
-from posthorse.store.base import Ask
+from posthorse.store.base import BoundQuery
 from posthorse.store.operations import read, runners, submit
 from posthorse.store.operations.finish import Fence
 from posthorse.store.queries import Value
@@ -64,7 +64,7 @@ def test_a_heavy_call_takes_several_statements_and_enters_in_order_all_or_none(
     portions: list[int] = []
     inserting = submit._inserting
 
-    def noting(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], **values: Value) -> Ask:
+    def noting(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], **values: Value) -> BoundQuery:
         if sum(portions) == 13:
             raise UsageError("in the midst")
         portions.append(len(jobs))

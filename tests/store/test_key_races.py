@@ -15,7 +15,7 @@ import pytest
 from posthorse.clock import SECOND
 from posthorse.rules.job import NewJob
 from posthorse.rules.unique import Identity, Rule
-from posthorse.store.base import Operation, Steps, ask_rows
+from posthorse.store.base import Operation, QuerySteps, query_rows
 from posthorse.store.operations import read
 from posthorse.store.operations.keys import forget_expired_keys
 from posthorse.store.operations.submit import Submitted, enqueue
@@ -47,7 +47,7 @@ def submit_disturbed(one: Yard, jobs: Sequence[NewJob], query: str, disturb: Cal
     submitting = enqueue(jobs, one.store.lanes({HOME}), channel=one.channel)
     is_over = False
 
-    def steps() -> Steps[list[Submitted]]:
+    def steps() -> QuerySteps[list[Submitted]]:
         nonlocal is_over
         inner = submitting.start()
         try:
@@ -110,7 +110,7 @@ def test_a_claim_that_began_before_does_not_take_a_replaced_job_with_its_old_arg
         connection.execute("SELECT 1 FROM posthorse.meta")  # what it sees is settled here
         one.submit([unique(one, "queued", "replace", '{"n":2}')])
         with pytest.raises(psycopg.errors.SerializationFailure):  # a plain claim passes it over
-            backend.execute_on(connection)(ask_rows("claim", [(lane, 0, 10, None)], runner=runner, room=10))
+            backend.execute_on(connection)(query_rows("claim", [(lane, 0, 10, None)], runner=runner, room=10))
     [claimed] = one.claim(runner)
     assert (claimed.job, claimed.arguments) == (job, '{"n":2}')
 

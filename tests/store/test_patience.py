@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from posthorse.errors import OutcomeUnknown, StoreUnreachable
-from posthorse.store.base import Operation, Steps, TryAgain, ask, operation
+from posthorse.store.base import Operation, QuerySteps, TryAgain, operation, query
 from posthorse.store.operations import read
 from posthorse.store.patience import (
     LONG_WAIT,
@@ -159,8 +159,8 @@ def _fails_at_once(url: str) -> None:
 
 
 @operation
-def nothing() -> Steps[None]:
-    yield ask("now")
+def nothing() -> QuerySteps[None]:
+    yield query("now")
 
 
 def waiting(seconds: float, *, is_repeatable: bool = True) -> Operation[object]:

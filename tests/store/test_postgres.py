@@ -17,7 +17,7 @@ from posthorse.clock import SECOND
 from posthorse.errors import KeyConflict, OutcomeUnknown, StoreError, StoreUnreachable
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import Lost
-from posthorse.store.base import Operation, Steps, operation
+from posthorse.store.base import Operation, QuerySteps, operation
 from posthorse.store.operations import finish, read, runners
 from posthorse.store.operations.finish import LeaseRace
 from posthorse.store.operations.submit import enqueue
@@ -245,7 +245,7 @@ def test_deadlocks_are_tried_again(postgres_yard: Yard) -> None:
         first, second = (enqueue(own.new(key=key), lanes, channel=own.channel) for key in keys)
         waited: list[bool] = []
 
-        def steps() -> Steps[object]:
+        def steps() -> QuerySteps[object]:
             if not waited:
                 waited.append(True)
                 barrier.wait(30)
@@ -337,7 +337,7 @@ def test_operation_that_is_always_disturbed_fails_alone_and_soon(postgres_yard: 
     tries: list[int] = []
 
     @operation
-    def disturbed() -> Steps[object]:
+    def disturbed() -> QuerySteps[object]:
         tries.append(1)
         yield from ()
         raise LeaseRace

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 import posthorse as ph
-from posthorse.store.base import Ask, ask
+from posthorse.store.base import BoundQuery, query
 from posthorse.store.operations import gates, read, through_gates
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.queries import LIGHT, Value
@@ -89,12 +89,12 @@ def test_a_claim_reads_none_where_its_limits_go_by_something_else(
 ) -> None:
     asked: list[str] = []
 
-    def noting(query: str, /, **values: Value) -> Ask:
-        asked.append(query)
-        return ask(query, **values)
+    def noting(name: str, /, **values: Value) -> BoundQuery:
+        asked.append(name)
+        return query(name, **values)
 
     for module in (gates, through_gates):
-        monkeypatch.setattr(module, "ask", noting)
+        monkeypatch.setattr(module, "query", noting)
 
     @app.job(concurrency=ph.Concurrency(1, per="tenant"))
     async def work(text: str, number: int) -> int:

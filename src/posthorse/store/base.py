@@ -21,7 +21,7 @@ T_co = TypeVar("T_co", covariant=True)
 P = ParamSpec("P")
 
 
-class Ask(NamedTuple):
+class BoundQuery(NamedTuple):
     """A named query with its values; `rows` fills its {rows}."""
 
     query: str
@@ -30,15 +30,15 @@ class Ask(NamedTuple):
 
 
 Rows = list[Row]
-Steps = Generator[Ask, Rows, T]
-Execute = Callable[[Ask], Rows]
-AsyncExecute = Callable[[Ask], Awaitable[Rows]]
+QuerySteps = Generator[BoundQuery, Rows, T]
+Execute = Callable[[BoundQuery], Rows]
+AsyncExecute = Callable[[BoundQuery], Awaitable[Rows]]
 
 
 class Operation(msgspec.Struct, Generic[T_co], frozen=True):
     """An operation with its arguments, ready to be run, several times if need be."""
 
-    start: Callable[[], Steps[T_co]]
+    start: Callable[[], QuerySteps[T_co]]
     is_single: bool = False
     """True for exactly one query: alone, it needs no transaction around it."""
     is_repeatable: bool = True
@@ -62,7 +62,7 @@ class TryAgain(Exception):
         self.was_sent = was_sent
 
 
-def operation(steps: Callable[P, Steps[T]]) -> Callable[P, Operation[T]]:
+def operation(steps: Callable[P, QuerySteps[T]]) -> Callable[P, Operation[T]]:
     """Makes a generator function into a maker of operations."""
 
     @wraps(steps)
@@ -72,7 +72,7 @@ def operation(steps: Callable[P, Steps[T]]) -> Callable[P, Operation[T]]:
     return make
 
 
-def single_operation(steps: Callable[P, Steps[T]]) -> Callable[P, Operation[T]]:
+def single_operation(steps: Callable[P, QuerySteps[T]]) -> Callable[P, Operation[T]]:
     """The same for an operation of exactly one query."""
 
     @wraps(steps)
@@ -82,7 +82,7 @@ def single_operation(steps: Callable[P, Steps[T]]) -> Callable[P, Operation[T]]:
     return make
 
 
-def unrepeatable_operation(steps: Callable[P, Steps[T]]) -> Callable[P, Operation[T]]:
+def unrepeatable_operation(steps: Callable[P, QuerySteps[T]]) -> Callable[P, Operation[T]]:
     """The same for an operation that must not be run again when nobody knows whether it was committed."""
 
     @wraps(steps)
@@ -117,14 +117,14 @@ def quiet(make: Callable[P, Operation[T]]) -> Callable[P, Operation[T]]:
     return marked
 
 
-def ask(query: str, /, **values: Value) -> Ask:
+def query(query: str, /, **values: Value) -> BoundQuery:
     """A query with values by name."""
-    return Ask(query, values)
+    return BoundQuery(query, values)
 
 
-def ask_rows(query: str, rows: Sequence[Row], /, **values: Value) -> Ask:
+def query_rows(query: str, rows: Sequence[Row], /, **values: Value) -> BoundQuery:
     """A query with a list of rows, and values by name."""
-    return Ask(query, values, rows)
+    return BoundQuery(query, values, rows)
 
 
 def drive(operation: Operation[T], execute: Execute) -> T:

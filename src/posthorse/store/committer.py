@@ -20,7 +20,7 @@ from typing import Generic, TypeVar, cast
 import msgspec
 
 from posthorse.errors import OutcomeUnknown, StoreError
-from posthorse.store.base import Operation, Steps, TryAgain
+from posthorse.store.base import Operation, QuerySteps, TryAgain
 from posthorse.store.reentry import alone
 
 T = TypeVar("T")
@@ -244,5 +244,5 @@ class _AsyncTicket(_Ticket[T]):
             self._done.set_result(None)
 
 
-def _nothing() -> Steps[None]:
+def _nothing() -> QuerySteps[None]:
     yield from ()

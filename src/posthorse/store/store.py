@@ -22,7 +22,7 @@ from posthorse.errors import InvalidOption, SchemaMismatch, StoreError
 from posthorse.rules.job import Lane
 from posthorse.store import migrate
 from posthorse.store.address import backend_of, is_there, make_folder, shown
-from posthorse.store.base import Execute, Operation, Steps, ask, drive, operation, single_operation
+from posthorse.store.base import Execute, Operation, QuerySteps, drive, operation, query, single_operation
 from posthorse.store.committer import Committer
 from posthorse.store.joining import ForeignTransaction, JoinedTransaction
 from posthorse.store.operations.submit import lane_ids
@@ -427,14 +427,14 @@ class _Migration:
 
     def write(self, name: str, value: str) -> None:
         """Writes one fact about the store."""
-        self._execute(ask("set_meta", name=name, value=value))
+        self._execute(query("set_meta", name=name, value=value))
 
 
 @operation
-def _stored_version() -> Steps[int | None]:
-    if not (yield ask("has_schema")):
+def _stored_version() -> QuerySteps[int | None]:
+    if not (yield query("has_schema")):
         return None
-    rows = yield ask("schema_version")
+    rows = yield query("schema_version")
     if not rows:
         raise SchemaMismatch(
             "the store has tables with Posthorse's names but no version of its schema: they are not Posthorse's, or "
@@ -444,9 +444,9 @@ def _stored_version() -> Steps[int | None]:
 
 
 @single_operation
-def store_now() -> Steps[int]:
+def store_now() -> QuerySteps[int]:
     """The store's clock, in microseconds since the epoch."""
-    rows = yield ask("now")
+    rows = yield query("now")
     return cast("int", rows[0][0])
 
 

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from posthorse.cli import checks
 from posthorse.cli.root import root
 from posthorse.errors import OutcomeUnknown, StoreError, StoreUnreachable
-from posthorse.store.base import Ask, Execute, Rows
+from posthorse.store.base import BoundQuery, Execute, Rows
 from posthorse.store.committer import Answer
 from posthorse.store.operations.submit import enqueue
 from posthorse.store.sqlite import connections
@@ -372,7 +372,7 @@ def test_an_error_that_ends_the_whole_transaction_says_what_it_was(
         nonlocal begun
         begun += 1
 
-        def fail(wanted: Ask) -> Rows:
+        def fail(wanted: BoundQuery) -> Rows:
             connection.execute("ROLLBACK")  # as SQLite does by itself
             error = sqlite3.OperationalError("database or disk is full")
             error.sqlite_errorcode = sqlite3.SQLITE_FULL

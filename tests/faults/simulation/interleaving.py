@@ -18,7 +18,7 @@ import psycopg
 from psycopg.types.numeric import Int8Dumper
 from psycopg.types.string import TextLoader
 
-from posthorse.store.base import Ask, Operation, Rows, adrive
+from posthorse.store.base import BoundQuery, Operation, Rows, adrive
 from posthorse.store.postgres.backend import PostgresBackend
 from posthorse.store.postgres.connections import SESSION, AsyncConnection
 from posthorse.store.postgres.faults import is_collision
@@ -149,7 +149,7 @@ class _Act:
         finally:
             self._came_back.set()
 
-    async def _execute(self, wanted: Ask) -> Rows:
+    async def _execute(self, wanted: BoundQuery) -> Rows:
         await self._wait_for_turn()
         query = self._backend.queries[wanted.query]
         values = self._backend.values_of(query, wanted)

@@ -24,7 +24,7 @@ from posthorse.errors import OutcomeUnknown, StoreUnreachable
 from posthorse.maintenance import schedules as scheduling
 from posthorse.maintenance import sweep
 from posthorse.rules.job import Lane
-from posthorse.store.base import Ask, Operation, Rows, drive
+from posthorse.store.base import BoundQuery, Operation, Rows, drive
 from posthorse.store.operations import runners
 from posthorse.store.operations.submit import lane_ids
 from posthorse.store.queries import Queries
@@ -158,7 +158,7 @@ class WorldStore(Store):
     def _cut_off(self, operation: Operation[object], left: int) -> None:
         count = 0
 
-        def execute(wanted: Ask) -> Rows:
+        def execute(wanted: BoundQuery) -> Rows:
             nonlocal count
             count += 1
             if count > left:

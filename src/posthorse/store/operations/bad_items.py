@@ -10,7 +10,7 @@ import msgspec
 from posthorse.errors import JobNotFound, NotAllowed
 from posthorse.rules.job import State
 from posthorse.rules.loops import decode_loops, encode_loops
-from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation
+from posthorse.store.base import QuerySteps, operation, query, query_rows, single_operation
 from posthorse.store.operations.moves import place
 from posthorse.store.operations.read import outcome
 from posthorse.store.operations.submit import home_of, lane_id
@@ -42,14 +42,14 @@ class RetryRow(NamedTuple):
 
 
 @single_operation
-def bad_items(job: str, *, loop: str, number: int, limit: int) -> Steps[list[BadItemRow]]:
+def bad_items(job: str, *, loop: str, number: int, limit: int) -> QuerySteps[list[BadItemRow]]:
     """Bad items of a job after this one, in order of loop and number."""
-    rows = yield ask("bad_items", job=job, loop=loop, number=number, limit=limit)
+    rows = yield query("bad_items", job=job, loop=loop, number=number, limit=limit)
     return [BadItemRow._make(row) for row in rows]
 
 
 @operation
-def bad_items_of_known(job: str, *, loop: str, number: int, limit: int) -> Steps[list[BadItemRow] | None]:
+def bad_items_of_known(job: str, *, loop: str, number: int, limit: int) -> QuerySteps[list[BadItemRow] | None]:
     """The same; None when there is no such job."""
     rows = yield from bad_items(job, loop=loop, number=number, limit=limit).start()
     if not rows and (yield from outcome(job).start()) is None:
@@ -58,86 +58,88 @@ def bad_items_of_known(job: str, *, loop: str, number: int, limit: int) -> Steps
 
 
 @single_operation
-def bad_items_to_retry(job: str, loop: str, *, after: int, upto: int, limit: int) -> Steps[list[RetryRow]]:
+def bad_items_to_retry(job: str, loop: str, *, after: int, upto: int, limit: int) -> QuerySteps[list[RetryRow]]:
     """Those of one loop that can be tried again, after one number and up to another."""
-    rows = yield ask("bad_items_to_retry", job=job, loop=loop, after=after, upto=upto, limit=limit)
+    rows = yield query("bad_items_to_retry", job=job, loop=loop, after=after, upto=upto, limit=limit)
     return [RetryRow._make(row) for row in rows]
 
 
 @single_operation
-def count_bad_items(job: str) -> Steps[dict[str, int]]:
+def count_bad_items(job: str) -> QuerySteps[dict[str, int]]:
     """How many bad items each loop of a job has."""
-    rows = yield ask("count_bad_items", job=job)
+    rows = yield query("count_bad_items", job=job)
     return {cast("str", loop): cast("int", count) for loop, count, *_ in rows}
 
 
 @operation
-def retry_bad_items(job: str, *, channel: str) -> Steps[State]:
+def retry_bad_items(job: str, *, channel: str) -> QuerySteps[State]:
     """Lets a job that is over run again over its bad items. Raises JobNotFound, NotAllowed.
 
     Its loops meet what was kept instead of their sources; one that was not over goes on after that.
     """
-    rows = yield ask("lock_job", job=job)
+    rows = yield query("lock_job", job=job)
     if not rows:
         raise JobNotFound(f"no job has the id {job}")
     stored, _, _, _, _, *home = rows[0]
     state = State(cast("str", stored))
-    if (yield ask("held_lease", job=job)):
+    if (yield query("held_lease", job=job)):
         state = State.PROCESSING
     if state not in (State.COMPLETED, State.FAILED):
         raise NotAllowed(f"job {job} is {state.value}; its bad items can be retried once it is completed or failed")
-    found = yield ask("count_bad_items", job=job)
+    found = yield query("count_bad_items", job=job)
     last = {cast("str", loop): cast("int", number) for loop, _, number, _ in found if number}
     goes_on_with_some = state is State.FAILED and any(uncommitted for *_, uncommitted in found)
     if not last and not goes_on_with_some:
         kept = sum(cast("int", count) for _, count, *_ in found)
         why = f"its {kept:,} bad items were kept as text only" if kept else "it has none"
         raise NotAllowed(f"job {job} has no bad items that could be retried: {why}")
-    standing = yield ask("load_checkpoint", job=job)
+    standing = yield query("load_checkpoint", job=job)
     loops = decode_loops(cast("str", standing[0][CURSORS])) if standing else {}
     for name, loop in loops.items():
         loop.retried, loop.retry_upto, loop.failed = 0, last.get(name, 0), 0
         loop.is_over = loop.is_over or state is State.COMPLETED
-    ended = yield ask("times_of", job=job)
-    yield ask("rewrite_cursors", job=job, cursors=encode_loops(loops))
+    ended = yield query("times_of", job=job)
+    yield query("rewrite_cursors", job=job, cursors=encode_loops(loops))
     yield from claim_identity_again(job)
     if state is State.FAILED:
-        yield ask("unpark", job=job)
+        yield query("unpark", job=job)
     number = yield from lane_id(home_of(home))
-    written = yield ask("revive", job=job, state=State.PENDING.value, reason=None, lane=number, wait=None)
+    written = yield query("revive", job=job, state=State.PENDING.value, reason=None, lane=number, wait=None)
     yield from place(job, State.PENDING, run_at=None, channel=channel)
     told: dict[str, object] = {"detail": "its bad items alone"}
     if state is State.COMPLETED:  # its row has the times of the run that is to come from now on
         told["completed"] = dict(zip(("started_at", "finished_at"), ended[0], strict=True))
     detail = msgspec.json.encode(told).decode()
-    yield ask("record", job=job, version=written[0][0], name="retried", detail=detail)
+    yield query("record", job=job, version=written[0][0], name="retried", detail=detail)
     return State.PENDING
 
 
 @single_operation
-def mark() -> Steps[None]:
+def mark() -> QuerySteps[None]:
     """Begins what `undo` takes back alone, inside a transaction."""
-    yield ask("set_savepoint")
+    yield query("set_savepoint")
 
 
 @single_operation
-def keep() -> Steps[None]:
+def keep() -> QuerySteps[None]:
     """What came after `mark` stays, but for what was taken back."""
-    yield ask("release_savepoint")
+    yield query("release_savepoint")
 
 
 @single_operation
-def undo() -> Steps[None]:
+def undo() -> QuerySteps[None]:
     """What came after `mark` is taken back; `keep` ends it then."""
-    yield ask("undo_to_savepoint")
+    yield query("undo_to_savepoint")
 
 
-def keep_and_drop(job: str, epoch: int, loop: str, bad: Sequence[BadItemRow], mended: Sequence[int]) -> Steps[None]:
+def keep_and_drop(
+    job: str, epoch: int, loop: str, bad: Sequence[BadItemRow], mended: Sequence[int]
+) -> QuerySteps[None]:
     """Writes what a slice did to the bad items of its loop, as a part of its commit."""
     if bad:
-        yield ask_rows(
+        yield query_rows(
             "keep_bad_items",
             [(job, loop, b.number, epoch, b.form, b.item, b.type, b.message, b.traceback) for b in bad],
         )
     if mended:
-        yield ask_rows("drop_bad_items", [(job, loop, number) for number in mended])
+        yield query_rows("drop_bad_items", [(job, loop, number) for number in mended])

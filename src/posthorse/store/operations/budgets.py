@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from posthorse.rules.gates import GateLedger, Requirement, waits_for_token
 from posthorse.rules.job import Lane, State
 from posthorse.rules.lifecycle import Transition
-from posthorse.store.base import Steps, going_first, operation
+from posthorse.store.base import QuerySteps, going_first, operation
 from posthorse.store.operations.finish import Fence, settle
 from posthorse.store.operations.gates import lock_gates, note_gates
 
@@ -19,7 +19,7 @@ from posthorse.store.operations.gates import lock_gates, note_gates
 @operation
 def settle_within_budget(
     attempt: Fence, transition: Transition, lane: Lane, evidence: str | None, budget: Requirement, *, channel: str
-) -> Steps[bool]:
+) -> QuerySteps[bool]:
     """As `settle`, for a failed attempt that is to be retried: it takes its token of the budget."""
     standings, now = yield from lock_gates({budget.gate: budget})
     wait = max(transition.wait or 0, waits_for_token(standings[0].through, now, budget))

@@ -12,7 +12,7 @@ from posthorse.clock import microseconds
 from posthorse.errors import JobNotFound, NotAllowed
 from posthorse.rules.filters import Filter, has_effect
 from posthorse.rules.job import State
-from posthorse.store.base import Ask, Steps, ask, ask_rows, operation, single_operation
+from posthorse.store.base import BoundQuery, QuerySteps, operation, query, query_rows, single_operation
 from posthorse.store.operations.moves import PARKED_STATES, Request, do_as_asked
 from posthorse.store.operations.read import JobRow
 from posthorse.store.queries import Value
@@ -33,23 +33,23 @@ class Page(NamedTuple):
 
 
 @single_operation
-def matching(wanted: Filter, *, after: str, limit: int) -> Steps[list[str]]:
+def matching(wanted: Filter, *, after: str, limit: int) -> QuerySteps[list[str]]:
     """Ids of jobs that fit, after a given one, the oldest first."""
     rows = yield _ask_matching(wanted, after, limit)
     return [cast("str", row[0]) for row in rows]
 
 
 @single_operation
-def count_matching(wanted: Filter) -> Steps[int]:
+def count_matching(wanted: Filter) -> QuerySteps[int]:
     """How many jobs fit."""
-    rows = yield Ask("count_set_aside" if _is_set_aside(wanted) else "count_matching", _values(wanted))
+    rows = yield BoundQuery("count_set_aside" if _is_set_aside(wanted) else "count_matching", _values(wanted))
     return cast("int", rows[0][0])
 
 
 @operation
 def steer_page(
     wanted: Filter, action: Request, *, after: str, limit: int, waits: Sequence[int], channel: str
-) -> Steps[Page]:
+) -> QuerySteps[Page]:
     """Asks the same of the next jobs that fit. One that changed meanwhile, or whose state forbids it, is passed over.
 
     `waits` are microseconds before each one that is retried may start; empty for none.
@@ -69,18 +69,18 @@ def steer_page(
 
 
 @operation
-def affected_page(wanted: Filter, action: Request, *, after: str, limit: int) -> Steps[Page]:
+def affected_page(wanted: Filter, action: Request, *, after: str, limit: int) -> QuerySteps[Page]:
     """Count the next jobs that `steer_page` would steer; change nothing."""
     jobs, last = yield from _next_jobs(wanted, action, after, limit)
     return Page(len(jobs), last)
 
 
-def _next_jobs(wanted: Filter, action: Request, after: str, limit: int) -> Steps[tuple[list[str], str | None]]:
+def _next_jobs(wanted: Filter, action: Request, after: str, limit: int) -> QuerySteps[tuple[list[str], str | None]]:
     """The next jobs that fit and that the action changes, and the last that fits if there may be more."""
     rows = yield _ask_matching(wanted, after, limit, with_over=action != "cancel" and action != "pause")
     last = cast("str", rows[-1][0]) if len(rows) == limit else None
     if action not in ("retry", "discard") and rows:
-        found = {row.id: row for row in map(JobRow._make, (yield ask_rows("jobs_by_id", rows)))}
+        found = {row.id: row for row in map(JobRow._make, (yield query_rows("jobs_by_id", rows)))}
         rows = [
             (job,)
             for job, *_ in rows
@@ -89,21 +89,21 @@ def _next_jobs(wanted: Filter, action: Request, after: str, limit: int) -> Steps
     return [cast("str", job) for job, *_ in rows], last
 
 
-def _is_still(job: str, state: State) -> Steps[bool]:
-    rows = yield ask("lock_job", job=job)
+def _is_still(job: str, state: State) -> QuerySteps[bool]:
+    rows = yield query("lock_job", job=job)
     if not rows:
         return False
-    is_running = bool((yield ask("held_lease", job=job)))
+    is_running = bool((yield query("held_lease", job=job)))
     return is_running if state is State.PROCESSING else rows[0][0] == state.value and not is_running
 
 
-def _ask_matching(wanted: Filter, after: str, limit: int, *, with_over: bool = True) -> Ask:
+def _ask_matching(wanted: Filter, after: str, limit: int, *, with_over: bool = True) -> BoundQuery:
     values = {**_values(wanted), "after": after, "limit": limit}
     if _is_set_aside(wanted):
-        return Ask("matching_set_aside", values)
+        return BoundQuery("matching_set_aside", values)
     if wanted.state is State.PROCESSING:
-        return Ask("matching_running", values)
-    return Ask("matching", {**values, "with_over": with_over})
+        return BoundQuery("matching_running", values)
+    return BoundQuery("matching", {**values, "with_over": with_over})
 
 
 def _is_set_aside(wanted: Filter) -> bool:

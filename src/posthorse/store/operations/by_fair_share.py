@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 from posthorse.rules.fair_share import Head, Line, Passes, take_turns
-from posthorse.store.base import Steps, ask_rows, quiet, unrepeatable_operation
+from posthorse.store.base import QuerySteps, query_rows, quiet, unrepeatable_operation
 from posthorse.store.operations.claim import Claimed, Probe, few_of_each
 from posthorse.store.queries import Row
 
@@ -30,20 +30,22 @@ class FairShares(NamedTuple):
 @unrepeatable_operation
 def claim_by_fair_share(
     runner: str, probes: Sequence[Probe], room: int, turns: FairShares
-) -> Steps[tuple[list[Claimed], frozenset[int]]]:
+) -> QuerySteps[tuple[list[Claimed], frozenset[int]]]:
     """Up to `room` jobs, as a `claim`; answers also with the lanes that had jobs."""
     chosen, waiting = yield from next_in_turn(probes, turns, room)
     claimed: list[Claimed] = []
     for is_newest, some in _by_order(probes, turns.lines):
         if shares := _shares(some, chosen, is_newest):
-            taken = yield ask_rows("claim_newest" if is_newest else "claim", shares, runner=runner, room=room)
+            taken = yield query_rows("claim_newest" if is_newest else "claim", shares, runner=runner, room=room)
             claimed += map(Claimed._make, taken)
     turn = {head: place for place, head in enumerate(chosen)}
     claimed.sort(key=lambda job: turn.get(Head(job.lane, job.seq), room))
     return claimed, waiting
 
 
-def next_in_turn(probes: Sequence[Probe], turns: FairShares, room: int) -> Steps[tuple[list[Head], frozenset[int]]]:
+def next_in_turn(
+    probes: Sequence[Probe], turns: FairShares, room: int
+) -> QuerySteps[tuple[list[Head], frozenset[int]]]:
     """The next `room` jobs, and the lanes that have any. Takes no locks."""
     seen: dict[int, list[Head]] = {}
     chosen: list[Head] = []
@@ -61,12 +63,12 @@ def next_in_turn(probes: Sequence[Probe], turns: FairShares, room: int) -> Steps
     return chosen, frozenset(seen)
 
 
-def heads_of(probes: Sequence[Probe], lines: Mapping[int, Line], *, room: int) -> Steps[list[Head]]:
+def heads_of(probes: Sequence[Probe], lines: Mapping[int, Line], *, room: int) -> QuerySteps[list[Head]]:
     """Up to `room` places in each lane, those that are next in its order. Takes no locks."""
     rows: list[Row] = []
     for is_newest, some in _by_order(probes, lines):
         if some:
-            rows += yield ask_rows("newest_heads" if is_newest else "heads", some, room=room)
+            rows += yield query_rows("newest_heads" if is_newest else "heads", some, room=room)
     return [Head(*cast("tuple[int, int]", row)) for row in rows]
 
 

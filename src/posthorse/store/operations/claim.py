@@ -9,10 +9,10 @@ from typing import NamedTuple, cast
 from posthorse.rules.job import Lane
 from posthorse.store.base import (
     Operation,
-    Steps,
-    ask,
-    ask_rows,
+    QuerySteps,
     operation,
+    query,
+    query_rows,
     single_operation,
 )
 from posthorse.store.operations.finish import LeaseRace
@@ -63,37 +63,37 @@ class News(NamedTuple):
 
 
 @single_operation
-def news(known: int) -> Steps[News]:
+def news(known: int) -> QuerySteps[News]:
     """What is new, with the lanes whose numbers are above `known`."""
-    rows = yield ask("news", known=known)
+    rows = yield query("news", known=known)
     lanes = [(cast("int", number), lane_of(columns)) for _, _, number, *columns in rows if number is not None]
     return News(int(cast("str", rows[0][0])), cast("int", rows[0][1]), lanes)
 
 
 @single_operation
-def waits(probes: Sequence[Probe]) -> Steps[dict[int, int]]:
+def waits(probes: Sequence[Probe]) -> QuerySteps[dict[int, int]]:
     """How many microseconds the jobs at the heads of lanes have waited; empty lanes are left out."""
-    rows = yield ask_rows("waits", [(probe.lane, probe.after) for probe in probes])
+    rows = yield query_rows("waits", [(probe.lane, probe.after) for probe in probes])
     return {cast("int", lane): cast("int", waited) for lane, waited in rows if waited is not None}
 
 
 @single_operation
-def filled_lanes() -> Steps[dict[int, int]]:
+def filled_lanes() -> QuerySteps[dict[int, int]]:
     """All lanes that hold jobs, with the places of their heads: costs nothing for those that are empty.
 
     Slow on PostgreSQL while an old transaction keeps what was consumed.
     """
-    return {cast("int", lane): cast("int", place) for lane, place in (yield ask("filled_lanes"))}
+    return {cast("int", lane): cast("int", place) for lane, place in (yield query("filled_lanes"))}
 
 
 @single_operation
-def first_places(probes: Sequence[Probe]) -> Steps[dict[int, int]]:
+def first_places(probes: Sequence[Probe]) -> QuerySteps[dict[int, int]]:
     """Which of these lanes hold jobs, with the places of their heads."""
-    return {cast("int", lane): cast("int", place) for lane, place in (yield ask_rows("heads", probes, room=1))}
+    return {cast("int", lane): cast("int", place) for lane, place in (yield query_rows("heads", probes, room=1))}
 
 
 @single_operation
-def lanes_with_jobs(probes: Sequence[Probe]) -> Steps[frozenset[int]]:
+def lanes_with_jobs(probes: Sequence[Probe]) -> QuerySteps[frozenset[int]]:
     """Which of these lanes hold jobs. Takes no locks: a hint for `claim`."""
     return (yield from _with_jobs(probes))
 
@@ -115,7 +115,7 @@ def few_of_each(room: int, lanes: int) -> int:
     return 2 + 2 * room // lanes
 
 
-def _claim(runner: str, probes: Sequence[Probe], room: int, has_rivals: bool) -> Steps[list[Claimed]]:
+def _claim(runner: str, probes: Sequence[Probe], room: int, has_rivals: bool) -> QuerySteps[list[Claimed]]:
     """From the highest priority down, and no further down than there is room for."""
     layers = _layers(probes)
     if len(layers) == 1:
@@ -140,20 +140,20 @@ def _claim(runner: str, probes: Sequence[Probe], room: int, has_rivals: bool) ->
     return claimed
 
 
-def _claim_layers(runner: str, layers: Sequence[Sequence[Probe]], room: int) -> Steps[list[Claimed]]:
+def _claim_layers(runner: str, layers: Sequence[Sequence[Probe]], room: int) -> QuerySteps[list[Claimed]]:
     if len(layers) > 1:
         return (yield from _claim_shares(runner, [probe for layer in layers for probe in layer], room))
     [layer] = layers
     if len(layer) > 1:
         few = few_of_each(room, len(layer))
-        rows = yield ask_rows("claim_together", _places(layer), runner=runner, room=room, few=few)
+        rows = yield query_rows("claim_together", _places(layer), runner=runner, room=room, few=few)
     else:
         [(lane, after, _)] = layer
-        rows = yield ask_rows("claim", [(lane, after, room, None)], runner=runner, room=room)
+        rows = yield query_rows("claim", [(lane, after, room, None)], runner=runner, room=room)
     return list(map(Claimed._make, rows))
 
 
-def _claim_past_rivals(runner: str, layers: Sequence[Sequence[Probe]], room: int) -> Steps[list[Claimed]]:
+def _claim_past_rivals(runner: str, layers: Sequence[Sequence[Probe]], room: int) -> QuerySteps[list[Claimed]]:
     """What others hold was counted as a lane's share: behind it there may be more, which comes before lower lanes."""
     probes = [probe for layer in layers for probe in layer]
     filled = yield from _with_jobs(probes)
@@ -164,13 +164,13 @@ def _claim_past_rivals(runner: str, layers: Sequence[Sequence[Probe]], room: int
     return claimed
 
 
-def _claim_shares(runner: str, probes: Sequence[Probe], room: int) -> Steps[list[Claimed]]:
-    rows = yield ask_rows("shares", probes, room=room)
+def _claim_shares(runner: str, probes: Sequence[Probe], room: int) -> QuerySteps[list[Claimed]]:
+    rows = yield query_rows("shares", probes, room=room)
     share = {lane: (count, upto) for lane, count, upto in rows}
     chosen: list[Row] = [(probe.lane, probe.after, *share[probe.lane]) for probe in probes if probe.lane in share]
     if not chosen:
         return []
-    claimed = list(map(Claimed._make, (yield ask_rows("claim", chosen, runner=runner, room=room))))
+    claimed = list(map(Claimed._make, (yield query_rows("claim", chosen, runner=runner, room=room))))
     priority = {probe.lane: probe.priority for probe in probes}
     claimed.sort(key=lambda job: (-priority[job.lane], job.seq))
     return claimed
@@ -184,8 +184,8 @@ def _layers(probes: Sequence[Probe]) -> list[list[Probe]]:
     return [layer for _, layer in sorted(layers.items(), reverse=True)]
 
 
-def _with_jobs(probes: Sequence[Probe]) -> Steps[frozenset[int]]:
-    return frozenset(cast("int", lane) for (lane,) in (yield ask_rows("lanes_with_jobs", _places(probes))))
+def _with_jobs(probes: Sequence[Probe]) -> QuerySteps[frozenset[int]]:
+    return frozenset(cast("int", lane) for (lane,) in (yield query_rows("lanes_with_jobs", _places(probes))))
 
 
 def _places(probes: Sequence[Probe]) -> list[Row]:
@@ -193,14 +193,14 @@ def _places(probes: Sequence[Probe]) -> list[Row]:
 
 
 @operation
-def give_back(runner: str, claimed: Sequence[tuple[str, int]], *, channel: str) -> Steps[None]:
+def give_back(runner: str, claimed: Sequence[tuple[str, int]], *, channel: str) -> QuerySteps[None]:
     """Returns jobs that a runner claimed (job, epoch) but did not begin to their places in their lanes.
 
     What a user asked of them meanwhile is done.
     """
-    answered = yield ask_rows("give_back", claimed, runner=runner, channel=channel)
+    answered = yield query_rows("give_back", claimed, runner=runner, channel=channel)
     if answered[0][0] != answered[0][1]:
         raise LeaseRace
-    for job, action in (yield ask_rows("asked_of", claimed)):
-        yield ask("unask_runner", job=job)
+    for job, action in (yield query_rows("asked_of", claimed)):
+        yield query("unask_runner", job=job)
         yield from do_as_asked(cast("str", job), cast("Request", action), channel=channel)

@@ -7,7 +7,7 @@ from typing import cast
 
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import Policy, Spent, Stopped, decide
-from posthorse.store.base import Operation, Steps, ask
+from posthorse.store.base import Operation, QuerySteps, query
 from posthorse.store.operations.finish import Fence, end_attempt
 from posthorse.store.operations.moves import Request, do_as_asked
 from posthorse.store.operations.submit import home_of
@@ -26,7 +26,7 @@ def request(job: str, action: Request, *, force: bool, channel: str, arguments: 
     return Operation(start, is_repeatable=action not in ("retry", "discard"))
 
 
-def _request(job: str, action: Request, force: bool, channel: str, arguments: str | None) -> Steps[State]:
+def _request(job: str, action: Request, force: bool, channel: str, arguments: str | None) -> QuerySteps[State]:
     if force and action in ("pause", "cancel"):
         forced = yield from _take_away(job, action, channel)
         if forced is not None:
@@ -34,19 +34,19 @@ def _request(job: str, action: Request, force: bool, channel: str, arguments: st
     return (yield from do_as_asked(job, action, channel=channel, arguments=arguments))
 
 
-def _take_away(job: str, action: Request, channel: str) -> Steps[State | None]:
+def _take_away(job: str, action: Request, channel: str) -> QuerySteps[State | None]:
     """Ends the lease first and touches the job after, in the order of every worker: no deadlock."""
-    lease = yield ask("held_lease", job=job)
+    lease = yield query("held_lease", job=job)
     if not lease:
         return None
     attempt = Fence(job, *cast("tuple[int, str]", lease[0]))
-    rows = yield ask("job_budget", job=job)
+    rows = yield query("job_budget", job=job)
     errors, crashes, losses = cast("tuple[int, int, int]", rows[0][:3])
     transition = decide(Spent(errors, crashes, losses), Stopped(action), Policy())
     done = yield from end_attempt(attempt, transition, home_of(rows[0][3:]), None, channel=channel)
     if not done:
         return None
-    asked = yield ask("unask_runner", job=job)
+    asked = yield query("unask_runner", job=job)
     if action == "pause" and asked and asked[0][0] == "cancel":  # promised before, and a pause does not weaken it
         return (yield from do_as_asked(job, "cancel", channel=channel))
     return transition.state

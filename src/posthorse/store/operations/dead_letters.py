@@ -9,7 +9,7 @@ from posthorse.rules.depth import Gauge
 from posthorse.rules.events import DeadLettersGrew
 from posthorse.rules.growth import MAX_COUNTED, Death, Deaths, Growth, Watch, event_of, grown, suspected
 from posthorse.rules.job import Lane, NewJob
-from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation
+from posthorse.store.base import QuerySteps, operation, query, query_rows, single_operation
 from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, enqueue
 
 _BEFORE_CLASS = '{"type":"'
@@ -24,13 +24,13 @@ class Alarm(NamedTuple):
 
 
 @single_operation
-def new_dead_letters(within: int) -> Steps[Deaths]:
+def new_dead_letters(within: int) -> QuerySteps[Deaths]:
     """Dead letters that came within so many microseconds; no more than are counted."""
     return (yield from _new_dead_letters(within))
 
 
 @operation
-def alarms_due(watches: Sequence[Watch], *, pace: int) -> Steps[list[Alarm]]:
+def alarms_due(watches: Sequence[Watch], *, pace: int) -> QuerySteps[list[Alarm]]:
     """Whom to tell of what. One question, and a second one only where a queue has as many dead letters as it takes."""
     if not watches:
         return []
@@ -38,7 +38,7 @@ def alarms_due(watches: Sequence[Watch], *, pace: int) -> Steps[list[Alarm]]:
     suspects = [(watch, queue) for watch in watches for queue in suspected(watch, deaths)]
     if not suspects:
         return []
-    rows = yield ask_rows("alarms", [(watch.name, queue) for watch, queue in suspects])
+    rows = yield query_rows("alarms", [(watch.name, queue) for watch, queue in suspects])
     told = {(name, queue): cast("int", through) for name, queue, through in rows}
     found = [
         (watch, grown(watch, queue, deaths, told.get((watch.name, queue)), pace=pace)) for watch, queue in suspects
@@ -55,24 +55,26 @@ def raise_alarm(
     channel: str,
     gauges: Mapping[str, Gauge] = NO_GAUGES,
     closed: frozenset[str] = NONE_CLOSED,
-) -> Steps[DeadLettersGrew | None]:
+) -> QuerySteps[DeadLettersGrew | None]:
     """Tells, in one commit with the job that `make` makes of the event. None when somebody else told meanwhile.
 
     Raises QueueClosed, QueueFull where the queue of observers refuses the job; then nothing was told.
     """
     watch, growth, _ = alarm
-    raised = yield ask("raise_alarm", name=watch.name, subject=growth.queue, after=growth.after, through=growth.through)
+    raised = yield query(
+        "raise_alarm", name=watch.name, subject=growth.queue, after=growth.after, through=growth.through
+    )
     if not raised:
         return None
-    rows = yield ask_rows("errors_of", [(death.job,) for death in growth.deaths])
+    rows = yield query_rows("errors_of", [(death.job,) for death in growth.deaths])
     event = event_of(growth, {cast("str", job): _class_in(cast("str | None", error)) for job, error in rows})
     if make is not None:
         yield from enqueue([make(event)], lanes, channel=channel, gauges=gauges, closed=closed).start()
     return event
 
 
-def _new_dead_letters(within: int) -> Steps[Deaths]:
-    rows = yield ask("new_dead_letters", within=within, limit=MAX_COUNTED)
+def _new_dead_letters(within: int) -> QuerySteps[Deaths]:
+    rows = yield query("new_dead_letters", within=within, limit=MAX_COUNTED)
     found = [Death(*cast("tuple[int, str, str, str]", row[:4])) for row in rows]
     return Deaths(found, len(found) == MAX_COUNTED, cast("int", rows[0][4]) if rows else 0)
 

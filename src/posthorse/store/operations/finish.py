@@ -13,7 +13,7 @@ from posthorse.rules.lifecycle import Transition
 from posthorse.rules.loops import decode_loops, forgiven
 from posthorse.rules.repeats import Step, is_endless, next_step, times_in_a_row
 from posthorse.rules.slice_size import CutShort, cut_short_by
-from posthorse.store.base import Operation, Steps, ask, ask_rows, operation, quiet, single_operation
+from posthorse.store.base import Operation, QuerySteps, operation, query, query_rows, quiet, single_operation
 from posthorse.store.operations.bad_items import BadItemRow, keep_and_drop
 from posthorse.store.operations.moves import Request, do_as_asked, place
 from posthorse.store.operations.submit import lane_id
@@ -82,12 +82,12 @@ class Saved(NamedTuple):
 
 @quiet
 @operation
-def complete(runner: str, completions: Sequence[Completion]) -> Steps[list[str]]:
+def complete(runner: str, completions: Sequence[Completion]) -> QuerySteps[list[str]]:
     """Writes results of a runner's attempts whose lease still stands; answers with the jobs whose lease does not."""
     all_ended = 0
     # By epochs: there are few of them at once, and a row of two columns costs the store much less than one of three.
     for epoch, results in _by_epoch(completions).items():
-        answered = yield ask_rows("complete", results, epoch=epoch, runner=runner)
+        answered = yield query_rows("complete", results, epoch=epoch, runner=runner)
         ended, written = cast("tuple[int, int]", answered[0])
         if ended != written:
             raise LeaseRace
@@ -96,13 +96,15 @@ def complete(runner: str, completions: Sequence[Completion]) -> Steps[list[str]]
         return []
     # Either fenced off, or completed by a commit whose reply was lost: the epoch in the row tells. It does
     # not tell by whom: where a database lost a claim, and another runner completed the job, the first one is not told.
-    rows = yield ask_rows("already_ended", [(c.job, c.epoch) for c in completions], state=State.COMPLETED.value)
+    rows = yield query_rows("already_ended", [(c.job, c.epoch) for c in completions], state=State.COMPLETED.value)
     known = {row[0] for row in rows}
     return [completion.job for completion in completions if completion.job not in known]
 
 
 @operation
-def settle(attempt: Fence, transition: Transition, lane: Lane, evidence: str | None, *, channel: str) -> Steps[bool]:
+def settle(
+    attempt: Fence, transition: Transition, lane: Lane, evidence: str | None, *, channel: str
+) -> QuerySteps[bool]:
     """Applies a transition to an attempt whose lease still stands; false when it does not.
 
     What a user asked meanwhile is kept: a job that goes on elsewhere is paused or cancelled first, and a pause that
@@ -111,9 +113,9 @@ def settle(attempt: Fence, transition: Transition, lane: Lane, evidence: str | N
     """
     ended = yield from end_attempt(attempt, transition, lane, evidence, channel=channel)
     if not ended:
-        applied = yield ask_rows("already_ended", [(attempt.job, attempt.epoch)], state=transition.state.value)
+        applied = yield query_rows("already_ended", [(attempt.job, attempt.epoch)], state=transition.state.value)
         return bool(applied)
-    asked = yield ask("unask_runner", job=attempt.job)
+    asked = yield query("unask_runner", job=attempt.job)
     if asked and not transition.state.is_final:
         yield from do_as_asked(attempt.job, cast("Request", asked[0][0]), channel=channel)
     elif not asked and transition.state is State.PAUSED:
@@ -123,13 +125,13 @@ def settle(attempt: Fence, transition: Transition, lane: Lane, evidence: str | N
 
 def end_attempt(
     attempt: Fence, transition: Transition, lane: Lane, evidence: str | None, *, channel: str
-) -> Steps[bool]:
+) -> QuerySteps[bool]:
     """Ends the lease of an attempt and writes what follows, as a part of other operations."""
-    freed = yield ask("end_lease", **attempt._asdict())
+    freed = yield query("end_lease", **attempt._asdict())
     if not freed:
         return False
     number = yield from lane_id(msgspec.structs.replace(lane, solo=transition.solo))
-    written = yield ask(
+    written = yield query(
         "settle",
         job=attempt.job,
         epoch=attempt.epoch,
@@ -152,31 +154,31 @@ def end_attempt(
 
 
 @single_operation
-def unfit_in_a_row(job: str) -> Steps[int]:
+def unfit_in_a_row(job: str) -> QuerySteps[int]:
     """How often a job did not fit the code when it was tried last, without another end in between."""
-    return times_in_a_row("unfit", _last_step((yield ask("last_event", job=job))))
+    return times_in_a_row("unfit", _last_step((yield query("last_event", job=job))))
 
 
-def _complete_evidence(attempt: Fence, evidence: str | None, took: int) -> Steps[str | None]:
+def _complete_evidence(attempt: Fence, evidence: str | None, took: int) -> QuerySteps[str | None]:
     """What only the store knows of an attempt that did not end by itself: how long it ran, and where."""
     if evidence is not None and '"seconds":' in evidence:  # its own runner tells
         return evidence
     told = _decoded(evidence)
     told["seconds"] = round(took / 1_000_000, 3)
-    for worker, pid in (yield ask("runner_on_list", id=attempt.runner)):
+    for worker, pid in (yield query("runner_on_list", id=attempt.runner)):
         told |= {"worker": worker, "pid": pid}
     return msgspec.json.encode(told).decode()
 
 
-def _record(job: str, version: int, name: str, evidence: str | None) -> Steps[None]:
+def _record(job: str, version: int, name: str, evidence: str | None) -> QuerySteps[None]:
     if not is_endless(name, evidence):
-        yield ask("record", job=job, version=version, name=name, detail=evidence)
+        yield query("record", job=job, version=version, name=name, detail=evidence)
         return
-    detail, instead_of = next_step(name, evidence, _last_step((yield ask("last_event", job=job))))
+    detail, instead_of = next_step(name, evidence, _last_step((yield query("last_event", job=job))))
     if instead_of is None:
-        yield ask("record", job=job, version=version, name=name, detail=detail)
+        yield query("record", job=job, version=version, name=name, detail=detail)
     else:
-        yield ask("record_again", job=job, version=version, instead_of=instead_of, detail=detail)
+        yield query("record_again", job=job, version=version, instead_of=instead_of, detail=detail)
 
 
 def _last_step(rows: Sequence[Row]) -> Step | None:
@@ -191,12 +193,12 @@ def checkpoint(
 
 
 @operation
-def load_checkpoint(job: str) -> Steps[Stood]:
+def load_checkpoint(job: str) -> QuerySteps[Stood]:
     """Where a job stood, if it ever did, and how its attempts ended since its last committed slice."""
-    ends = yield ask("attempts_since_slice", job=job)
+    ends = yield query("attempts_since_slice", job=job)
     cut_short = cut_short_by((cast("str", name), _decoded(cast("str | None", detail))) for name, detail in ends)
-    uncommitted = cast("list[tuple[str, int]]", (yield ask("uncommitted_bad_items", job=job)))
-    rows = yield ask("load_checkpoint", job=job)
+    uncommitted = cast("list[tuple[str, int]]", (yield query("uncommitted_bad_items", job=job)))
+    rows = yield query("load_checkpoint", job=job)
     if not rows:
         return Stood(0, None, cut_short, uncommitted)
     slices, *rest = rows[0]
@@ -204,15 +206,17 @@ def load_checkpoint(job: str) -> Steps[Stood]:
 
 
 @single_operation
-def errors_before_slice(job: str) -> Steps[int]:
+def errors_before_slice(job: str) -> QuerySteps[int]:
     """How many attempts had failed before the one that committed the last slice."""
-    rows = yield ask("loops_of", job=job)
+    rows = yield query("loops_of", job=job)
     return forgiven(decode_loops(cast("str", rows[0][0])).values()) if rows else 0
 
 
-def _checkpoint(attempt: Fence, at: Checkpoint, is_slice: bool, changes: BadItemChanges | None) -> Steps[Saved | None]:
+def _checkpoint(
+    attempt: Fence, at: Checkpoint, is_slice: bool, changes: BadItemChanges | None
+) -> QuerySteps[Saved | None]:
     job, epoch, runner = attempt
-    rows = yield ask("checkpoint", job=job, epoch=epoch, runner=runner, step=1 if is_slice else 0, **at._asdict())
+    rows = yield query("checkpoint", job=job, epoch=epoch, runner=runner, step=1 if is_slice else 0, **at._asdict())
     if not rows:
         return None
     if changes is not None:  # the checkpoint holds the lease until the commit

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
 from posthorse.rules.gates import GateLedger, GateState, Requirement, gate_name, in_order, in_step
-from posthorse.store.base import Steps, ask, ask_rows, going_first, operation, single_operation
+from posthorse.store.base import QuerySteps, going_first, operation, query, query_rows, single_operation
 from posthorse.store.queries import Row
 
 PATIENCE = 60_000_000
@@ -23,7 +23,7 @@ RELEASED_AT_ONCE = 1_000
 # ── parts of operations ──────────────────────────────────────────────────────────────────────────────
 
 
-def lock_gates(required: Mapping[str, Requirement]) -> Steps[tuple[list[GateState], int]]:
+def lock_gates(required: Mapping[str, Requirement]) -> QuerySteps[tuple[list[GateState], int]]:
     """Gates as they stand, in the order of their names, and the moment in nanoseconds.
 
     Nobody else is at them until the end of this transaction.
@@ -31,18 +31,20 @@ def lock_gates(required: Mapping[str, Requirement]) -> Steps[tuple[list[GateStat
     wanted = sorted(required)
     if not wanted:
         return [], (yield from _now())
-    found = yield ask_rows("lock_gates", [(gate,) for gate in wanted])
+    found = yield query_rows("lock_gates", [(gate,) for gate in wanted])
     if len(found) < len(wanted):
         new = [required[gate] for gate in wanted if (gate,) not in found]
-        yield ask_rows(
+        yield query_rows(
             "make_gates",
             [(requirement.gate, requirement.most, requirement.step, requirement.burst) for requirement in new],
         )
-        yield ask_rows("lock_gates", [(requirement.gate,) for requirement in new])
+        yield query_rows("lock_gates", [(requirement.gate,) for requirement in new])
     return (yield from _gate_states(wanted))
 
 
-def note_gates(taken: Sequence[tuple[Requirement, int]], ledger: GateLedger, held: Collection[str] = ()) -> Steps[None]:
+def note_gates(
+    taken: Sequence[tuple[Requirement, int]], ledger: GateLedger, held: Collection[str] = ()
+) -> QuerySteps[None]:
     """Writes how many took a token of which gates; `held` are those before which jobs wait."""
     rows: list[Row] = []
     for requirement, count in taken:
@@ -51,16 +53,16 @@ def note_gates(taken: Sequence[tuple[Requirement, int]], ledger: GateLedger, hel
         due_at = -(-next_token // 1000) if next_token is not None and is_waited_for else None
         rows.append((requirement.gate, through, requirement.most, requirement.step, requirement.burst, due_at, count))
     if rows:
-        yield ask_rows("move_gates", rows)
+        yield query_rows("move_gates", rows)
 
 
-def line_up(required: Collection[Requirement], ledger: GateLedger, channel: str) -> Steps[None]:
+def line_up(required: Collection[Requirement], ledger: GateLedger, channel: str) -> QuerySteps[None]:
     """Those who were held go first: as many as there is room for are lined up, to be claimed."""
     for requirement in required:
         room = ledger.room(requirement)
         if ledger.has_held(requirement.gate) and room != 0:
             at_most = RELEASED_AT_ONCE if room is None else room
-            yield ask("release_held", gate=requirement.gate, room=at_most, channel=channel)
+            yield query("release_held", gate=requirement.gate, room=at_most, channel=channel)
 
 
 # ── whoever leaves gates, or tends them ───────────────────────────────────────────────────────────────
@@ -68,70 +70,70 @@ def line_up(required: Collection[Requirement], ledger: GateLedger, channel: str)
 
 @going_first
 @operation
-def loosen_gates(queue: str) -> Steps[None]:
+def loosen_gates(queue: str) -> QuerySteps[None]:
     """After the limits of a queue were changed: those who are held before its gates are asked anew, at their claim."""
     gates: list[str] = []
     for what in ("rate", "concurrency"):
         beginning = gate_name(what, "queue", queue).removesuffix("]") + ","
-        gates += [cast("str", row[0]) for row in (yield ask("gates_of", beginning=beginning))]
+        gates += [cast("str", row[0]) for row in (yield query("gates_of", beginning=beginning))]
     if gates:
-        yield ask_rows("lock_gates", [(gate,) for gate in in_order(gates)])
-        yield ask_rows("loosen_gates", [(gate,) for gate in in_order(gates)])
+        yield query_rows("lock_gates", [(gate,) for gate in in_order(gates)])
+        yield query_rows("loosen_gates", [(gate,) for gate in in_order(gates)])
 
 
 @going_first
 @operation
-def let_through(gates: Collection[str], *, channel: str) -> Steps[None]:
+def let_through(gates: Collection[str], *, channel: str) -> QuerySteps[None]:
     """Lines up those who are held before gates and might pass by now; wakes runners that wait for work."""
     if gates:
         yield from _look_after(gates, channel)
-    yield ask("wake", channel=channel)
+    yield query("wake", channel=channel)
 
 
 @single_operation
-def gates_to_tend(limit: int) -> Steps[list[str]]:
+def gates_to_tend(limit: int) -> QuerySteps[list[str]]:
     """Gates that have to be looked after."""
-    rows = yield ask("gates_to_tend", limit=limit, patience=PATIENCE)
+    rows = yield query("gates_to_tend", limit=limit, patience=PATIENCE)
     return [cast("str", row[0]) for row in rows]
 
 
 @single_operation
-def neglected_gates(limit: int) -> Steps[list[str]]:
+def neglected_gates(limit: int) -> QuerySteps[list[str]]:
     """Gates that nobody passed for long, before which jobs are held: perhaps their limits were changed."""
-    rows = yield ask("neglected_gates", limit=limit, patience=PATIENCE)
+    rows = yield query("neglected_gates", limit=limit, patience=PATIENCE)
     return [cast("str", row[0]) for row in rows]
 
 
 @going_first
 @operation
-def tend_gates(gates: Sequence[str], neglected: Sequence[str], *, channel: str) -> Steps[None]:
+def tend_gates(gates: Sequence[str], neglected: Sequence[str], *, channel: str) -> QuerySteps[None]:
     """What nobody else did: lines up those who might pass these gates, and forgets gates that are not used any more.
 
     Of those who are held before neglected gates the first tries again, for its limits may have been changed.
     """
     every = [(gate,) for gate in in_order({*gates, *neglected})]
     if every:
-        yield ask_rows(
+        yield query_rows(
             "lock_gates", every
         )  # at once, for those that are locked later must not come before in the order
     yield from _look_after(gates, channel)
     if gates:
-        yield ask_rows("forget_gates", [(gate,) for gate in in_order(gates)], patience=PATIENCE)
+        yield query_rows("forget_gates", [(gate,) for gate in in_order(gates)], patience=PATIENCE)
     tried = in_order(set(neglected) - set(gates))
     if tried:
-        yield ask_rows("try_gates", [(gate,) for gate in tried])
+        yield query_rows("try_gates", [(gate,) for gate in tried])
         for gate in tried:
-            yield ask("release_held", gate=gate, room=1, channel=channel)
-    forgotten = yield ask("forgotten_gate")
+            yield query("release_held", gate=gate, room=1, channel=channel)
+    forgotten = yield query("forgotten_gate")
     if forgotten:
-        yield ask("release_held", gate=forgotten[0][0], room=RELEASED_AT_ONCE, channel=channel)
+        yield query("release_held", gate=forgotten[0][0], room=RELEASED_AT_ONCE, channel=channel)
 
 
-def _look_after(gates: Collection[str], channel: str) -> Steps[None]:
-    locked = (yield ask_rows("lock_gates", [(gate,) for gate in in_order(gates)])) if gates else []
+def _look_after(gates: Collection[str], channel: str) -> QuerySteps[None]:
+    locked = (yield query_rows("lock_gates", [(gate,) for gate in in_order(gates)])) if gates else []
     if not locked:
         return
-    yield ask_rows("drop_slots", locked)
+    yield query_rows("drop_slots", locked)
     gate_states, now = yield from _gate_states([cast("str", row[0]) for row in locked])
     required = [_as_noted(standing) for standing in gate_states]
     ledger = GateLedger(gate_states, now)
@@ -139,10 +141,10 @@ def _look_after(gates: Collection[str], channel: str) -> Steps[None]:
     yield from note_gates([(requirement, 0) for requirement in required if requirement.step], ledger)
 
 
-def _gate_states(gates: Sequence[str]) -> Steps[tuple[list[GateState], int]]:
+def _gate_states(gates: Sequence[str]) -> QuerySteps[tuple[list[GateState], int]]:
     if not gates:
         return [], (yield from _now())
-    rows = yield ask_rows("gate_states", [(gate,) for gate in gates])
+    rows = yield query_rows("gate_states", [(gate,) for gate in gates])
     now = cast("int", rows[0][-1]) * 1000
     gate_states = [GateState._make(row[:-2]) for row in rows]
     ahead = {
@@ -151,15 +153,15 @@ def _gate_states(gates: Sequence[str]) -> Steps[tuple[list[GateState], int]]:
         if (through := in_step(standing.through, cast("int", row[-2]) * 1000, now)) != standing.through
     }
     if ahead:  # the clock was set back since they were passed
-        yield ask_rows("set_gates_back", [(gate, ahead[gate]) for gate in in_order(ahead)])
+        yield query_rows("set_gates_back", [(gate, ahead[gate]) for gate in in_order(ahead)])
         gate_states = [
             standing._replace(through=ahead.get(standing.gate, standing.through)) for standing in gate_states
         ]
     return gate_states, now
 
 
-def _now() -> Steps[int]:
-    return cast("int", (yield ask("now"))[0][0]) * 1000
+def _now() -> QuerySteps[int]:
+    return cast("int", (yield query("now"))[0][0]) * 1000
 
 
 def _as_noted(standing: GateState) -> Requirement:

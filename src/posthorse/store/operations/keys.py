@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, cast
 from posthorse.errors import KeyConflict, StoreError
 from posthorse.rules.job import NewJob
 from posthorse.rules.keys import stored_key
-from posthorse.store.base import Steps, ask, ask_rows, operation, quiet
+from posthorse.store.base import QuerySteps, operation, query, query_rows, quiet
 
 Entry = tuple[str, str, str]
 """Tenant, scope and key."""
@@ -46,7 +46,7 @@ class Held(NamedTuple):
 
 def take(
     wanted: Sequence[Wanted], *, look: Literal["find_keys", "lock_keys"]
-) -> Steps[tuple[list[Wanted], dict[Entry, Held]]]:
+) -> QuerySteps[tuple[list[Wanted], dict[Entry, Held]]]:
     """Takes the entries that are free; answers with those that came too late, and who has theirs.
 
     With `lock_keys` nobody else may hand these over until the end of the transaction.
@@ -57,12 +57,12 @@ def take(
     held: dict[Entry, Held] = {}
     left = sorted(wanted, key=lambda one: one.entry)  # one order: no deadlocks
     for _ in range(_MAX_LOOKS):
-        taken = yield ask_rows("take_keys", left)
+        taken = yield query_rows("take_keys", left)
         ours = {cast("str", row[0]) for row in taken}
         missed = [one for one in left if one.job not in ours]
         if not missed:
             return late, held
-        rows = yield ask_rows(look, sorted({one.entry for one in missed}))
+        rows = yield query_rows(look, sorted({one.entry for one in missed}))
         for tenant, scope, key, job, fingerprint, is_over in rows:
             held[cast("Entry", (tenant, scope, key))] = Held(cast("str", job), cast("str", fingerprint), bool(is_over))
         late += [one for one in missed if one.entry in held]
@@ -72,13 +72,13 @@ def take(
     raise StoreError(f"the key {left[0].key!r} is neither free nor anybody's; run `posthorse doctor`")
 
 
-def hand_over(heirs: Sequence[Wanted]) -> Steps[None]:
+def hand_over(heirs: Sequence[Wanted]) -> QuerySteps[None]:
     """Gives entries that are locked to other jobs."""
     if heirs:
-        yield ask_rows("hand_over_keys", heirs)
+        yield query_rows("hand_over_keys", heirs)
 
 
-def take_keys(jobs: Sequence[NewJob]) -> Steps[dict[str, str]]:
+def take_keys(jobs: Sequence[NewJob]) -> QuerySteps[dict[str, str]]:
     """Which of the jobs exist already, by their keys: the new id and the earlier one. Raises KeyConflict."""
     keyed = {job.id: job for job in jobs if job.key is not None}
     if not keyed:
@@ -105,12 +105,12 @@ def wanted_key(job: NewJob) -> Wanted:
 
 @quiet
 @operation
-def forget_expired_keys(limit: int) -> Steps[int]:
+def forget_expired_keys(limit: int) -> QuerySteps[int]:
     """Deletes entries whose time is over; answers with how many they were."""
-    return len((yield ask("forget_keys", limit=limit)))
+    return len((yield query("forget_keys", limit=limit)))
 
 
-def _succeed(outlived: Sequence[Wanted]) -> Steps[dict[Entry, Held]]:
+def _succeed(outlived: Sequence[Wanted]) -> QuerySteps[dict[Entry, Held]]:
     """Takes keys whose time is over, unless somebody else was faster; answers with who has them."""
     late, held = yield from take(outlived, look="lock_keys")
     heirs = {one.entry: one for one in reversed(late) if held[one.entry].is_over}

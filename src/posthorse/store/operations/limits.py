@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 
 from posthorse.rules.gates import NANOSECONDS, Requirement, described, next_token, tokens
 from posthorse.rules.waiting import Full
-from posthorse.store.base import Steps, ask, ask_rows, single_operation
+from posthorse.store.base import QuerySteps, query, query_rows, single_operation
 
 
 class LimitRow(NamedTuple):
@@ -28,17 +28,17 @@ class LimitRow(NamedTuple):
 
 
 @single_operation
-def limits_at_work(limit: int) -> Steps[list[LimitRow]]:
+def limits_at_work(limit: int) -> QuerySteps[list[LimitRow]]:
     """The limits that hold the most back first."""
-    rows = yield ask("limits_at_work", limit=limit)
+    rows = yield query("limits_at_work", limit=limit)
     return [_limit_row(*cast("tuple[str, int | None, int, int, int, int, int, int]", row)) for row in rows]
 
 
 @single_operation
-def full_gates(needs: Sequence[Requirement]) -> Steps[list[Full]]:
+def full_gates(needs: Sequence[Requirement]) -> QuerySteps[list[Full]]:
     """Those of the gates that keep jobs out at the moment."""
     by_gate = {need.gate: need for need in needs}
-    rows = yield ask_rows("gates_of_lane", [(gate,) for gate in by_gate])
+    rows = yield query_rows("gates_of_lane", [(gate,) for gate in by_gate])
     found: list[Full] = []
     for row in rows:
         gate, _, _, _, through, inside, held, now = cast("tuple[str, int | None, int, int, int, int, int, int]", row)
@@ -50,9 +50,9 @@ def full_gates(needs: Sequence[Requirement]) -> Steps[list[Full]]:
 
 
 @single_operation
-def held_in_queues(limit: int) -> Steps[list[tuple[str, str, int]]]:
+def held_in_queues(limit: int) -> QuerySteps[list[tuple[str, str, int]]]:
     """Queue, limit, and how many jobs of the queue it holds back: as described for people."""
-    rows = yield ask("held_in_queues", limit=limit)
+    rows = yield query("held_in_queues", limit=limit)
     return [(cast("str", queue), described(cast("str", gate)), cast("int", count)) for queue, gate, count in rows]
 
 

@@ -12,7 +12,7 @@ from posthorse.errors import QueueClosed, QueueFull
 from posthorse.rules.depth import Gauge
 from posthorse.rules.job import NewJob, State
 from posthorse.rules.queues import Layer, layer_as_words, layer_from_words
-from posthorse.store.base import Steps, ask, operation, single_operation
+from posthorse.store.base import QuerySteps, operation, query, single_operation
 from posthorse.store.queries import Row
 
 MIN_RETRY, MAX_RETRY = 1.0, 3600.0
@@ -40,46 +40,46 @@ class Server(NamedTuple):
 
 
 @single_operation
-def live_layers() -> Steps[dict[str, dict[str, object]]]:
+def live_layers() -> QuerySteps[dict[str, dict[str, object]]]:
     """What was said of each queue while it was at work."""
-    rows = yield ask("queue_settings")
+    rows = yield query("queue_settings")
     return {cast("str", name): _layer(words) for name, words in rows}
 
 
 @operation
-def change_queue(name: str, changes: Layer, *, channel: str) -> Steps[None]:
+def change_queue(name: str, changes: Layer, *, channel: str) -> QuerySteps[None]:
     """Says something of a queue; what was said before stays where it is not said anew."""
     words = layer_as_words(changes)
-    yield ask("count_change")
-    before = yield ask("settings_of_queue", name=name)
+    yield query("count_change")
+    before = yield query("settings_of_queue", name=name)
     # What a newer version said is kept as it is.
     said = {**(_decode_words(cast("str", before[0][0])) if before else {}), **words}
-    yield ask("set_queue", name=name, settings=msgspec.json.encode(said).decode())
-    yield ask("wake", channel=channel)
+    yield query("set_queue", name=name, settings=msgspec.json.encode(said).decode())
+    yield query("wake", channel=channel)
 
 
 @operation
-def reset_queue(name: str, only: Sequence[str], *, channel: str) -> Steps[None]:
+def reset_queue(name: str, only: Sequence[str], *, channel: str) -> QuerySteps[None]:
     """Takes back what was said of a queue while it was at work: all of it, or these settings."""
-    yield ask("count_change")
-    before = yield ask("settings_of_queue", name=name)
+    yield query("count_change")
+    before = yield query("settings_of_queue", name=name)
     said = _decode_words(cast("str", before[0][0])) if before and only else {}
     kept = {word: value for word, value in said.items() if word not in only}
     if kept:
-        yield ask("set_queue", name=name, settings=msgspec.json.encode(kept).decode())
+        yield query("set_queue", name=name, settings=msgspec.json.encode(kept).decode())
     else:
-        yield ask("reset_queue", name=name)
-    yield ask("wake", channel=channel)
+        yield query("reset_queue", name=name)
+    yield query("wake", channel=channel)
 
 
 @operation
-def queue_rows() -> Steps[list[QueueRow]]:
+def queue_rows() -> QuerySteps[list[QueueRow]]:
     """Every queue that ever had a job. Counts what waits and what is set aside: for people, not for a hot path."""
-    depths = yield ask("queue_depths")
-    leases = yield ask("queue_leases")
+    depths = yield query("queue_depths")
+    leases = yield query("queue_leases")
     running = {cast("str", queue): cast("int", count) for queue, count in leases}
     aside: dict[str, dict[State, int]] = {}
-    for queue, state, count in (yield ask("queue_parked")):
+    for queue, state, count in (yield query("queue_parked")):
         aside.setdefault(cast("str", queue), {})[State(cast("str", state))] = cast("int", count)
     return [
         QueueRow(
@@ -94,9 +94,9 @@ def queue_rows() -> Steps[list[QueueRow]]:
 
 
 @single_operation
-def servers() -> Steps[list[Server]]:
+def servers() -> QuerySteps[list[Server]]:
     """Living runners."""
-    rows = yield ask("servers")
+    rows = yield query("servers")
     return [
         Server(cast("str", worker), _decode_names(cast("str", queues)), _decode_names(cast("str", labels)))
         for worker, queues, labels in rows
@@ -110,7 +110,7 @@ def check_open(jobs: Sequence[NewJob], closed: frozenset[str]) -> None:
         raise QueueClosed(refusing)
 
 
-def check_room(jobs: Sequence[NewJob], gauges: Mapping[str, Gauge], *, channel: str) -> Steps[None]:
+def check_room(jobs: Sequence[NewJob], gauges: Mapping[str, Gauge], *, channel: str) -> QuerySteps[None]:
     """A part of submitting: raises QueueFull when a queue has no room for the jobs.
 
     Jobs with a time ahead wait for that time and not in the queue's lines. One submitter at a time meets the limit
@@ -128,9 +128,9 @@ def check_room(jobs: Sequence[NewJob], gauges: Mapping[str, Gauge], *, channel: 
         if (full := gauge.depth_if_full(count, began)) is not None:
             raise (yield from _full(queue, full, count, gauge.max_depth))
         if count > 1:
-            yield ask("hold_queue", channel=channel, queue=queue)
+            yield query("hold_queue", channel=channel, queue=queue)
         began = monotonic()
-        rows = yield ask("depth", queue=queue, limit=gauge.max_depth)
+        rows = yield query("depth", queue=queue, limit=gauge.max_depth)
         depth = int(cast("int | None", rows[0][0]) or 0)
         now = monotonic()
         # Kept outside of the operation: a hint for the next ones, which does no harm when this one is run again.
@@ -139,9 +139,9 @@ def check_room(jobs: Sequence[NewJob], gauges: Mapping[str, Gauge], *, channel: 
             raise (yield from _full(queue, depth, count, gauge.max_depth))
 
 
-def _full(queue: str, depth: int, wanted: int, max_depth: int) -> Steps[QueueFull]:
+def _full(queue: str, depth: int, wanted: int, max_depth: int) -> QuerySteps[QueueFull]:
     """By Little's law a queue that is `depth` long and makes its jobs wait for w seconds serves depth / w a second."""
-    rows = yield ask("longest_wait", queue=queue)
+    rows = yield query("longest_wait", queue=queue)
     waited = (cast("int | None", rows[0][0]) or 0) / 1_000_000
     excess = depth + wanted - max_depth
     retry_after = waited * excess / depth if depth else 0.0

@@ -13,7 +13,7 @@ from posthorse.rules.job import State
 from posthorse.rules.namesakes import split_places
 from posthorse.rules.queues import DEFAULTS, Layer, QueueSettings, as_labels
 from posthorse.rules.waiting import Full, Server
-from posthorse.store.base import Ask, Steps, ask, ask_rows, operation, single_operation
+from posthorse.store.base import BoundQuery, QuerySteps, operation, query, query_rows, single_operation
 from posthorse.store.operations.limits import full_gates
 from posthorse.store.operations.moves import PARKED_STATES
 from posthorse.store.operations.queues import live_layers
@@ -148,9 +148,9 @@ class Story(NamedTuple):
 
 
 @single_operation
-def job(job_id: str) -> Steps[JobRow | None]:
+def job(job_id: str) -> QuerySteps[JobRow | None]:
     """A job as it stands, or None."""
-    rows = yield ask("job", job=job_id)
+    rows = yield query("job", job=job_id)
     return JobRow._make(rows[0]) if rows else None
 
 
@@ -162,56 +162,56 @@ def jobs(
     kind: str | None = None,
     before: str | None = None,
     limit: int = 50,
-) -> Steps[list[JobRow]]:
+) -> QuerySteps[list[JobRow]]:
     """Jobs from the newest to the oldest that fit every filter; `before` is the id of the last one seen.
 
     Those that run or are set aside are found where they are few, and not among all jobs that there ever were.
     """
     wanted: dict[str, Value] = {"queue": queue, "kind": kind, "before": before or _NEWEST, "limit": limit}
     if state is State.PROCESSING:
-        return (yield from _by_id((yield Ask("running", wanted)), state))
+        return (yield from _by_id((yield BoundQuery("running", wanted)), state))
     if state is not None and state in PARKED_STATES:
-        return (yield from _by_id((yield Ask("set_aside", {**wanted, "state": state.value})), state))
-    rows = yield Ask("jobs", {**wanted, "state": None if state is None else state.value})
+        return (yield from _by_id((yield BoundQuery("set_aside", {**wanted, "state": state.value})), state))
+    rows = yield BoundQuery("jobs", {**wanted, "state": None if state is None else state.value})
     return [JobRow._make(row) for row in rows]
 
 
 @operation
-def jobs_by_id(ids: Sequence[str]) -> Steps[list[JobRow]]:
+def jobs_by_id(ids: Sequence[str]) -> QuerySteps[list[JobRow]]:
     """Those of the jobs that are there, as they stand, in the order of their ids."""
-    rows = yield ask_rows("jobs_by_id", [(job_id,) for job_id in ids])
+    rows = yield query_rows("jobs_by_id", [(job_id,) for job_id in ids])
     place = {job_id: number for number, job_id in enumerate(ids)}
     return sorted(map(JobRow._make, rows), key=lambda row: place[row.id])
 
 
 @operation
-def unfinished(*, queue: str | None = None, kind: str | None = None, limit: int = 50) -> Steps[list[str]]:
+def unfinished(*, queue: str | None = None, kind: str | None = None, limit: int = 50) -> QuerySteps[list[str]]:
     """Ids of jobs that are not over: those that run, then the next ones in their lanes, then those set aside."""
     wanted: dict[str, Value] = {"queue": queue, "kind": kind, "limit": limit}
-    found = yield Ask("running", {**wanted, "before": _NEWEST})
-    found += yield Ask("lined_up", wanted)
+    found = yield BoundQuery("running", {**wanted, "before": _NEWEST})
+    found += yield BoundQuery("lined_up", wanted)
     for state in PARKED_STATES:
         if not state.is_final:
-            found += yield Ask("set_aside", {**wanted, "before": _NEWEST, "state": state.value})
+            found += yield BoundQuery("set_aside", {**wanted, "before": _NEWEST, "state": state.value})
     return list(dict.fromkeys(cast("str", row[0]) for row in found))[:limit]
 
 
 @single_operation
-def lateness(job_id: str) -> Steps[int | None]:
+def lateness(job_id: str) -> QuerySteps[int | None]:
     """How many microseconds ago a job might have been started that never was; None for one that was started."""
-    rows = yield ask("lateness", job=job_id)
+    rows = yield query("lateness", job=job_id)
     return cast("int", rows[0][0]) if rows else None
 
 
 @single_operation
-def holder(job_id: str) -> Steps[HolderRow | None]:
+def holder(job_id: str) -> QuerySteps[HolderRow | None]:
     """Who runs a job; None when nobody does."""
-    rows = yield ask("holder", job=job_id)
+    rows = yield query("holder", job=job_id)
     return HolderRow._make(rows[0]) if rows else None
 
 
 @operation
-def story(job_id: str) -> Steps[Story | None]:
+def story(job_id: str) -> QuerySteps[Story | None]:
     """A job with all that is told of its attempts."""
     row = yield from job(job_id).start()
     if row is None:
@@ -222,7 +222,7 @@ def story(job_id: str) -> Steps[Story | None]:
 
 
 @operation
-def call(job_id: str) -> Steps[tuple[str, str] | None]:
+def call(job_id: str) -> QuerySteps[tuple[str, str] | None]:
     """The kind and the arguments of a job."""
     row = yield from job(job_id).start()
     stored = yield from arguments(job_id).start()
@@ -230,63 +230,63 @@ def call(job_id: str) -> Steps[tuple[str, str] | None]:
 
 
 @single_operation
-def outcome(job_id: str) -> Steps[OutcomeRow | None]:
+def outcome(job_id: str) -> QuerySteps[OutcomeRow | None]:
     """How a job ended, or stands; None when there is no such job."""
-    rows = yield ask("outcome", job=job_id)
+    rows = yield query("outcome", job=job_id)
     return OutcomeRow._make(rows[0]) if rows else None
 
 
 @single_operation
-def arguments(job_id: str) -> Steps[str | None]:
+def arguments(job_id: str) -> QuerySteps[str | None]:
     """What a job was enqueued with, as JSON; None when there is no such job."""
-    rows = yield ask("arguments", job=job_id)
+    rows = yield query("arguments", job=job_id)
     return cast("str", rows[0][0]) if rows else None
 
 
 @single_operation
-def events(job_id: str) -> Steps[list[EventRow]]:
+def events(job_id: str) -> QuerySteps[list[EventRow]]:
     """What happened to a job beyond the happy path, in order."""
-    rows = yield ask("events", job=job_id)
+    rows = yield query("events", job=job_id)
     return [EventRow._make(row) for row in rows]
 
 
 @single_operation
-def workers() -> Steps[list[WorkerRow]]:
+def workers() -> QuerySteps[list[WorkerRow]]:
     """The runners on the list."""
-    rows = yield ask("workers")
+    rows = yield query("workers")
     return [_worker_row(row) for row in rows]
 
 
 @single_operation
-def depths() -> Steps[list[Depth]]:
+def depths() -> QuerySteps[list[Depth]]:
     """How many jobs wait, by queue, kind and priority."""
-    rows = yield ask("depths")
+    rows = yield query("depths")
     return [Depth._make(row) for row in rows]
 
 
 @single_operation
-def parked_counts() -> Steps[dict[State, int]]:
+def parked_counts() -> QuerySteps[dict[State, int]]:
     """How many jobs are set aside in each state: scheduled, blocked, paused and failed."""
-    rows = yield ask("parked_counts")
+    rows = yield query("parked_counts")
     return {State(cast("str", state)): cast("int", count) for state, count in rows}
 
 
 @single_operation
-def running_count() -> Steps[int]:
+def running_count() -> QuerySteps[int]:
     """How many jobs somebody holds a lease on."""
-    rows = yield ask("running_count")
+    rows = yield query("running_count")
     return cast("int", rows[0][0])
 
 
 @operation
-def unserved(settings: Mapping[str, QueueSettings] | None = None) -> Steps[list[Unserved]]:
+def unserved(settings: Mapping[str, QueueSettings] | None = None) -> QuerySteps[list[Unserved]]:
     """The jobs that wait in queues from which no living runner takes their kind; `settings` holds their labels."""
     waiting: Counter[tuple[str, str]] = Counter()
-    for depth in (yield ask("depths")):
+    for depth in (yield query("depths")):
         queue, kind, _, count = cast("tuple[str, str, int, int]", depth[:4])
         waiting[queue, kind] += count
     living: list[tuple[list[str], list[str], dict[str, str]]] = []
-    for row in (yield ask("what_the_living_serve")):
+    for row in (yield query("what_the_living_serve")):
         queues, kinds, labels = map(_decode_names, cast("tuple[str, str, str]", row))
         living.append((queues, split_places(kinds)[0], as_labels(labels)))
     found: list[Unserved] = []
@@ -300,38 +300,38 @@ def unserved(settings: Mapping[str, QueueSettings] | None = None) -> Steps[list[
 
 
 @operation
-def takers(needs: Callable[[Mapping[str, Layer]], Sequence[Requirement]] = lambda _: ()) -> Steps[Takers]:
+def takers(needs: Callable[[Mapping[str, Layer]], Sequence[Requirement]] = lambda _: ()) -> QuerySteps[Takers]:
     """Who takes new jobs, what was said of queues while they were at work, and the store's clock.
 
     `needs` tells from what was said of queues which gates are of interest; without any, none is looked at.
     """
     servers: list[Server] = []
-    for queues, kinds, labels, is_full in (yield ask("who_takes_jobs")):
+    for queues, kinds, labels, is_full in (yield query("who_takes_jobs")):
         names = [_decode_names(cast("str", text)) for text in (queues, kinds, labels)]
         servers.append(Server(names[0], split_places(names[1])[0], as_labels(names[2]), bool(is_full)))
     layers = yield from live_layers().start()
     wanted = needs(layers)
     full = (yield from full_gates(wanted).start()) if wanted else ()
-    return Takers(servers, layers, cast("int", (yield ask("now"))[0][0]), full)
+    return Takers(servers, layers, cast("int", (yield query("now"))[0][0]), full)
 
 
 @single_operation
-def next_in_line(queue: str, kind: str) -> Steps[str | None]:
+def next_in_line(queue: str, kind: str) -> QuerySteps[str | None]:
     """The id of the job of a queue and kind that is next in its lane; None when none waits."""
-    rows = yield ask("lined_up", queue=queue, kind=kind, limit=1)
+    rows = yield query("lined_up", queue=queue, kind=kind, limit=1)
     return cast("str", rows[0][0]) if rows else None
 
 
 @single_operation
-def count_unfit(limit: int) -> Steps[int]:
+def count_unfit(limit: int) -> QuerySteps[int]:
     """How many jobs are set aside because they do not fit the code of the workers; no more than are counted."""
-    rows = yield ask("count_unfit", limit=limit)
+    rows = yield query("count_unfit", limit=limit)
     return cast("int", rows[0][0])
 
 
-def _by_id(found: Sequence[Row], state: State) -> Steps[list[JobRow]]:
+def _by_id(found: Sequence[Row], state: State) -> QuerySteps[list[JobRow]]:
     """The jobs that are still in that state, from the newest to the oldest."""
-    rows = yield ask_rows("jobs_by_id", found)
+    rows = yield query_rows("jobs_by_id", found)
     return sorted((row for row in map(JobRow._make, rows) if row.state == state), key=lambda row: row.id, reverse=True)
 
 

@@ -12,7 +12,7 @@ from posthorse.clock import monotonic
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Spent
 from posthorse.rules.namesakes import with_places
-from posthorse.store.base import Steps, ask, ask_rows, operation, quiet, single_operation
+from posthorse.store.base import QuerySteps, operation, query, query_rows, quiet, single_operation
 from posthorse.store.operations.submit import home_of
 from posthorse.store.queries import Row
 
@@ -62,9 +62,9 @@ class Beat(NamedTuple):
 
 @quiet
 @single_operation
-def register(runner: Runner, *, lease: int) -> Steps[None]:
+def register(runner: Runner, *, lease: int) -> QuerySteps[None]:
     """Enters a runner; `lease` is in microseconds."""
-    yield ask(
+    yield query(
         "register_runner",
         id=runner.id,
         worker=runner.worker,
@@ -81,93 +81,93 @@ def register(runner: Runner, *, lease: int) -> Steps[None]:
 
 @quiet
 @single_operation
-def beat(runner: str, *, lease: int, running: int, draining: bool) -> Steps[Beat]:
+def beat(runner: str, *, lease: int, running: int, draining: bool) -> QuerySteps[Beat]:
     """Renew a runner's lease."""
-    return Beat(bool((yield ask("beat", id=runner, lease=lease, running=running, draining=draining))))
+    return Beat(bool((yield query("beat", id=runner, lease=lease, running=running, draining=draining))))
 
 
 @single_operation
-def requests_for(runner: str) -> Steps[dict[str, str]]:
+def requests_for(runner: str) -> QuerySteps[dict[str, str]]:
     """What is asked of the jobs of a runner: "pause" or "cancel", by job."""
-    rows = yield ask("requests_for", runner=runner)
+    rows = yield query("requests_for", runner=runner)
     return {cast("str", job): cast("str", action) for job, action in rows}
 
 
 @single_operation
-def still_held(runner: str, attempts: Sequence[tuple[str, int]]) -> Steps[set[str]]:
+def still_held(runner: str, attempts: Sequence[tuple[str, int]]) -> QuerySteps[set[str]]:
     """Which jobs of these attempts (job, epoch) of a runner still have their lease."""
-    rows = yield ask_rows("still_held", attempts, runner=runner)
+    rows = yield query_rows("still_held", attempts, runner=runner)
     return {cast("str", row[0]) for row in rows}
 
 
 @quiet
 @single_operation
-def set_idle(runner: str, *, idle: bool) -> Steps[None]:
+def set_idle(runner: str, *, idle: bool) -> QuerySteps[None]:
     """Says whether a runner waits to be woken."""
-    yield ask("set_idle", id=runner, idle=idle)
+    yield query("set_idle", id=runner, idle=idle)
 
 
 @quiet
 @single_operation
-def retire(runner: str) -> Steps[None]:
+def retire(runner: str) -> QuerySteps[None]:
     """Takes a runner off the list."""
-    yield ask("retire_runner", id=runner)
+    yield query("retire_runner", id=runner)
 
 
 @single_operation
-def held_by(runner: str) -> Steps[list[Held]]:
+def held_by(runner: str) -> QuerySteps[list[Held]]:
     """What a runner holds."""
-    rows = yield ask("leases_of", runner=runner)
+    rows = yield query("leases_of", runner=runner)
     return [_held(row) for row in rows]
 
 
 @operation
-def rescue_expired(*, grace: int, until: float = math.inf) -> Steps[list[tuple[str, str]]]:
+def rescue_expired(*, grace: int, until: float = math.inf) -> QuerySteps[list[tuple[str, str]]]:
     """Takes runners off the list whose lease ran out more than `grace` microseconds ago: (runner, worker).
 
     None when its turn comes after `until`, in monotonic seconds: what held it up may have held up their beats.
     """
     if monotonic() > until:
         return []
-    rows = yield ask("rescue_expired", grace=grace)
-    yield ask("stale_controls")
+    rows = yield query("rescue_expired", grace=grace)
+    yield query("stale_controls")
     return [cast("tuple[str, str]", row) for row in rows]
 
 
 @single_operation
-def orphans(limit: int) -> Steps[list[Held]]:
+def orphans(limit: int) -> QuerySteps[list[Held]]:
     """Leases whose runner is not on the list."""
-    rows = yield ask("orphans", limit=limit)
+    rows = yield query("orphans", limit=limit)
     return [_held(row) for row in rows]
 
 
 @single_operation
-def promote(limit: int, *, channel: str) -> Steps[int]:
+def promote(limit: int, *, channel: str) -> QuerySteps[int]:
     """Lines up jobs whose time has come; answers with their number."""
-    rows = yield ask("promote", limit=limit, channel=channel)
+    rows = yield query("promote", limit=limit, channel=channel)
     return len(rows)
 
 
 @single_operation
-def next_due() -> Steps[NextDue]:
+def next_due() -> QuerySteps[NextDue]:
     """When something that waits is due."""
-    job, gate, held, now = (yield ask("next_due"))[0]
+    job, gate, held, now = (yield query("next_due"))[0]
     return NextDue(cast("int | None", job), cast("int | None", gate), bool(held), cast("int", now))
 
 
 @quiet
 @single_operation
-def take_duty(name: str, holder: str, *, span: int) -> Steps[bool]:
+def take_duty(name: str, holder: str, *, span: int) -> QuerySteps[bool]:
     """Takes or keeps a chore for `span` microseconds; false when somebody else has it."""
-    rows = yield ask("take_duty", name=name, holder=holder, span=span)
+    rows = yield query("take_duty", name=name, holder=holder, span=span)
     return bool(rows)
 
 
 @quiet
 @single_operation
-def leave_duty(name: str, holder: str) -> Steps[None]:
+def leave_duty(name: str, holder: str) -> QuerySteps[None]:
     """Gives a chore up."""
-    yield ask("leave_duty", name=name, holder=holder)
+    yield query("leave_duty", name=name, holder=holder)
 
 
 def _held(row: Row) -> Held:

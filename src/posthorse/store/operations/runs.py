@@ -7,7 +7,7 @@ from typing import cast
 
 from posthorse.errors import JobNotFound
 from posthorse.rules.job import Lane, NewJob, State
-from posthorse.store.base import Steps, ask, operation, unrepeatable_operation
+from posthorse.store.base import QuerySteps, operation, query, unrepeatable_operation
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.keys import wanted_key
 from posthorse.store.operations.submit import NONE_CLOSED, Submitted, enqueue
@@ -16,42 +16,42 @@ from posthorse.store.operations.submit import NONE_CLOSED, Submitted, enqueue
 @operation
 def enqueue_anew(
     job: NewJob, lanes: Mapping[Lane, int], *, channel: str, closed: frozenset[str] = NONE_CLOSED
-) -> Steps[Submitted]:
+) -> QuerySteps[Submitted]:
     """Writes a job with a key, or answers with the earlier one that has its key and is not over yet.
 
     Raises KeyConflict when that one has other arguments, QueueClosed for a new one.
     """
     tenant, scope, key = wanted_key(job).entry
-    yield ask("pass_key_on", job=job.id, fingerprint=job.fingerprint, tenant=tenant, scope=scope, key=key)
+    yield query("pass_key_on", job=job.id, fingerprint=job.fingerprint, tenant=tenant, scope=scope, key=key)
     [submitted] = yield from enqueue([job], lanes, channel=channel, closed=closed).start()
     return submitted
 
 
 @unrepeatable_operation
-def claim_one(runner: str, job: str, *, early: bool) -> Steps[list[Claimed]]:
+def claim_one(runner: str, job: str, *, early: bool) -> QuerySteps[list[Claimed]]:
     """Leases this very job to a living runner, wherever in its lane it stands; empty when it may not run.
 
     With `early` it need not wait for its time. Raises JobNotFound.
     """
-    if not (yield ask("is_alive", runner=runner)):
+    if not (yield query("is_alive", runner=runner)):
         return []
-    rows = yield ask("lock_job", job=job)
+    rows = yield query("lock_job", job=job)
     if not rows:
         raise JobNotFound(f"no job has the id {job}")
     stored, lane, seq, run_at, now = rows[0][:5]
     state = State(cast("str", stored))
-    if (yield ask("held_lease", job=job)):
+    if (yield query("held_lease", job=job)):
         return []
     if state is State.PENDING:
-        if not (yield ask("withdraw", lane=lane, seq=seq, job=job)):
+        if not (yield query("withdraw", lane=lane, seq=seq, job=job)):
             return []  # claimed between the two looks
     elif waits(state) and (early or is_due(cast("int | None", run_at), cast("int", now))):
-        yield ask("unpark", job=job)
-        yield ask("take_up", job=job)
+        yield query("unpark", job=job)
+        yield query("take_up", job=job)
     else:
         return []
-    yield ask("lease_out", job=job, runner=runner)
-    return [Claimed._make((yield ask("leased", job=job))[0])]
+    yield query("lease_out", job=job, runner=runner)
+    return [Claimed._make((yield query("leased", job=job))[0])]
 
 
 def waits(state: State) -> bool:

@@ -16,7 +16,7 @@ from posthorse.errors import JobNotFound, NotAllowed, QueueClosed, QueueFull
 from posthorse.rules.depth import Gauge
 from posthorse.rules.job import Lane, NewJob, State
 from posthorse.rules.schedules import Declared, Overlap, Policies, among_open, job_at
-from posthorse.store.base import Steps, ask, ask_rows, operation, single_operation
+from posthorse.store.base import QuerySteps, operation, query, query_rows, single_operation
 from posthorse.store.operations.moves import do_as_asked
 from posthorse.store.operations.queues import check_open, check_room
 from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, Submitted, enqueue
@@ -61,16 +61,16 @@ class Run(NamedTuple):
 
 
 @single_operation
-def schedules() -> Steps[list[ScheduleRow]]:
+def schedules() -> QuerySteps[list[ScheduleRow]]:
     """All schedules, by name."""
-    rows = yield ask("schedules")
+    rows = yield query("schedules")
     return [ScheduleRow(*row)._replace(is_paused=bool(row[5])) for row in rows]  # type: ignore[arg-type]  # as selected
 
 
 @single_operation
-def declare(declared: Sequence[Declared]) -> Steps[None]:
+def declare(declared: Sequence[Declared]) -> QuerySteps[None]:
     """Writes schedules as this code declares them."""
-    yield ask_rows(
+    yield query_rows(
         "declare_schedules",
         [_as_row(one) for one in sorted(declared, key=lambda one: one.name)],  # one order: no deadlocks
         attended=True,
@@ -78,9 +78,9 @@ def declare(declared: Sequence[Declared]) -> Steps[None]:
 
 
 @single_operation
-def see(declared: Sequence[Declared]) -> Steps[None]:
+def see(declared: Sequence[Declared]) -> QuerySteps[None]:
     """Says that somebody attends to these schedules."""
-    yield ask_rows("see_schedules", [(one.name, one.fingerprint) for one in declared])
+    yield query_rows("see_schedules", [(one.name, one.fingerprint) for one in declared])
 
 
 @operation
@@ -94,21 +94,21 @@ def fire(
     channel: str,
     gauges: Mapping[str, Gauge] = NO_GAUGES,
     closed: frozenset[str] = NONE_CLOSED,
-) -> Steps[Fired | None]:
+) -> QuerySteps[Fired | None]:
     """Deals with the times of a schedule from `known` to `through`: answers with the jobs that were made.
 
     Times that their queue refuses are passed over, and counted. None when somebody else dealt with them, or the
     schedule was paused or changed meanwhile.
     """
-    passed = yield ask(
+    passed = yield query(
         "pass_schedule", name=declared.name, fingerprint=declared.fingerprint, known=known, through=through
     )
     if not passed:
         return None
     if not runs:
         return Fired([])
-    taken = yield ask_rows("take_fires", [(run.time,) for run in runs], name=declared.name)
-    yield ask("forget_fires", name=declared.name, keep=KEEP_FIRES)
+    taken = yield query_rows("take_fires", [(run.time,) for run in runs], name=declared.name)
+    yield query("forget_fires", name=declared.name, keep=KEEP_FIRES)
     by_time = {run.time: run.job for run in runs}
     new = sorted(cast("int", time) for (time,) in taken)
     still_open = yield from _still_open(passed[0][0])
@@ -128,7 +128,7 @@ def fire(
 
 def _admitted(
     times: Sequence[int], jobs: Sequence[NewJob], gauges: Mapping[str, Gauge], closed: frozenset[str], channel: str
-) -> Steps[tuple[Sequence[int], QueueClosed | QueueFull | None]]:
+) -> QuerySteps[tuple[Sequence[int], QueueClosed | QueueFull | None]]:
     """The times whose jobs may enter their queue, the newest where it has not room for all; and why others may not."""
     try:
         check_open(jobs, closed)
@@ -150,16 +150,16 @@ def trigger(
     channel: str,
     gauges: Mapping[str, Gauge] = NO_GAUGES,
     closed: frozenset[str] = NONE_CLOSED,
-) -> Steps[Submitted]:
+) -> QuerySteps[Submitted]:
     """Makes a job of a schedule now, whatever its times and whether it is paused.
 
     `job` is its call with an id of its own. Raises QueueClosed, QueueFull.
     """
-    held = yield ask("hold_schedule", name=declared.name)
+    held = yield query("hold_schedule", name=declared.name)
     if not held:
-        yield ask_rows("declare_schedules", [_as_row(declared)], attended=False)
-        held = yield ask("hold_schedule", name=declared.name)
-    now = cast("int", (yield ask("now"))[0][0])
+        yield query_rows("declare_schedules", [_as_row(declared)], attended=False)
+        held = yield query("hold_schedule", name=declared.name)
+    now = cast("int", (yield query("now"))[0][0])
     still_open = yield from _still_open(held[0][0])
     made = job_at(job, _timely(job.id, now), name=declared.name, time=now, policies=Policies())
     [submitted] = yield from enqueue([made], lanes, channel=channel, gauges=gauges, closed=closed).start()
@@ -175,24 +175,24 @@ def _timely(job: str, now: int) -> str:
 
 
 @operation
-def steer(declared: Declared, action: Literal["pause", "resume"]) -> Steps[None]:
+def steer(declared: Declared, action: Literal["pause", "resume"]) -> QuerySteps[None]:
     """Pauses a schedule or lets it go on; one that no worker has met yet is entered first."""
-    if not (yield ask(f"{action}_schedule", name=declared.name)):
-        yield ask_rows("declare_schedules", [_as_row(declared)], attended=False)
-        yield ask(f"{action}_schedule", name=declared.name)
+    if not (yield query(f"{action}_schedule", name=declared.name)):
+        yield query_rows("declare_schedules", [_as_row(declared)], attended=False)
+        yield query(f"{action}_schedule", name=declared.name)
 
 
-def _still_open(stored: object) -> Steps[list[str]]:
+def _still_open(stored: object) -> QuerySteps[list[str]]:
     jobs = msgspec.json.decode(cast("str", stored), type=list[str])
     if not jobs:
         return []
-    rows = yield ask_rows("states_of", [(job,) for job in jobs])
+    rows = yield query_rows("states_of", [(job,) for job in jobs])
     over = {cast("str", job) for job, state in rows if State(cast("str", state)).is_final}
     there = {cast("str", job) for job, _ in rows}
     return [job for job in jobs if job in there and job not in over]
 
 
-def _cancel(jobs: Sequence[str], channel: str) -> Steps[None]:
+def _cancel(jobs: Sequence[str], channel: str) -> QuerySteps[None]:
     for job in sorted(jobs):
         try:
             yield from do_as_asked(job, "cancel", channel=channel)
@@ -202,10 +202,10 @@ def _cancel(jobs: Sequence[str], channel: str) -> Steps[None]:
 
 def _note(
     name: str, overlap: Overlap, open_jobs: Sequence[str], made: Sequence[str], last_at: int | None, *, skipped: int
-) -> Steps[None]:
+) -> QuerySteps[None]:
     """Where runs may overlap, nobody asks which of them are open."""
     kept = [] if overlap == "allow" else list(dict.fromkeys(open_jobs))[-MAX_OPEN:]
-    yield ask(
+    yield query(
         "note_runs",
         name=name,
         last_at=last_at,

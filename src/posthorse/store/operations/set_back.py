@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from posthorse.store.base import Operation, Steps, ask, ask_rows, operation, quiet, single_operation
+from posthorse.store.base import Operation, QuerySteps, operation, query, query_rows, quiet, single_operation
 
 TOLERANCE = 1_000_000
 """Microseconds in the future that are no step of a clock."""
@@ -25,48 +25,48 @@ FIRST: Place = (0, 0)
 
 
 @single_operation
-def is_set_back(now: int) -> Steps[bool]:
+def is_set_back(now: int) -> QuerySteps[bool]:
     """True when something happened at a moment that is still to come."""
-    return bool((yield ask("is_set_back", moment=now, tolerance=TOLERANCE))[0][0])
+    return bool((yield query("is_set_back", moment=now, tolerance=TOLERANCE))[0][0])
 
 
 @operation
-def move_waits(now: int) -> Steps[bool]:
+def move_waits(now: int) -> QuerySteps[bool]:
     """Retries, snoozes and delays wait no longer than they would have; true when there may be more of them."""
-    rows = yield ask("waits_begun_later", moment=now, tolerance=TOLERANCE, limit=AT_ONCE)
+    rows = yield query("waits_begun_later", moment=now, tolerance=TOLERANCE, limit=AT_ONCE)
     if rows:
         moved = [(job, ahead, ahead if is_span else 0) for job, ahead, is_span in rows]
-        yield ask_rows("move_waits", sorted(moved, key=lambda row: cast("str", row[0])), moment=now)
+        yield query_rows("move_waits", sorted(moved, key=lambda row: cast("str", row[0])), moment=now)
     return len(rows) == AT_ONCE
 
 
 @operation
-def move_keys(now: int) -> Steps[bool]:
+def move_keys(now: int) -> QuerySteps[bool]:
     """Keys and windows of uniqueness count no longer than they would have; true when there may be more of them."""
-    rows = yield ask("keys_taken_later", moment=now, tolerance=TOLERANCE, limit=AT_ONCE)
+    rows = yield query("keys_taken_later", moment=now, tolerance=TOLERANCE, limit=AT_ONCE)
     if rows:
-        yield ask_rows("move_keys", sorted(rows, key=lambda row: cast("tuple[str, ...]", row[:3])), moment=now)
+        yield query_rows("move_keys", sorted(rows, key=lambda row: cast("tuple[str, ...]", row[:3])), moment=now)
     return len(rows) == AT_ONCE
 
 
 @operation
-def move_lined_up(now: int, after: Place = FIRST) -> Steps[Place | None]:
+def move_lined_up(now: int, after: Place = FIRST) -> QuerySteps[Place | None]:
     """Jobs that are lined up have waited since now, as far as `expires` is concerned; the place that this came to, None
     at the end."""
     lane, seq = after
-    page = yield ask("lined_up_page", moment=now, tolerance=TOLERANCE, lane=lane, seq=seq, limit=PAGE)
+    page = yield query("lined_up_page", moment=now, tolerance=TOLERANCE, lane=lane, seq=seq, limit=PAGE)
     late = sorted((row[:3] for row in page if row[3]), key=lambda row: cast("str", row[2]))
     if late:
-        yield ask_rows("move_lined_up", late, moment=now)
+        yield query_rows("move_lined_up", late, moment=now)
     return max(cast("Place", row[:2]) for row in page) if len(page) == PAGE else None
 
 
 @quiet
 @operation
-def move_runs(now: int) -> Steps[bool]:
+def move_runs(now: int) -> QuerySteps[bool]:
     """Checkpoints and heartbeats lie in the future no more: attempts are counted, leases of the dead run out."""
-    yield ask("move_beats", moment=now, tolerance=TOLERANCE)
-    yield ask("move_checkpoints", moment=now, tolerance=TOLERANCE)
+    yield query("move_beats", moment=now, tolerance=TOLERANCE)
+    yield query("move_checkpoints", moment=now, tolerance=TOLERANCE)
     return False
 
 

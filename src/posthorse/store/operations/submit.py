@@ -13,7 +13,7 @@ from posthorse import ids
 from posthorse.errors import UsageError
 from posthorse.rules.depth import Gauge
 from posthorse.rules.job import Lane, NewJob
-from posthorse.store.base import Ask, Operation, Steps, ask, ask_rows, operation
+from posthorse.store.base import BoundQuery, Operation, QuerySteps, operation, query, query_rows
 from posthorse.store.operations.keys import take_keys, wanted_key
 from posthorse.store.operations.queues import check_open, check_room
 from posthorse.store.operations.unique import take_identities
@@ -35,7 +35,7 @@ class Submitted(NamedTuple):
 
 
 @operation
-def lane_ids(lanes: Sequence[Lane]) -> Steps[dict[Lane, int]]:
+def lane_ids(lanes: Sequence[Lane]) -> QuerySteps[dict[Lane, int]]:
     """The numbers of lanes, made where they are missing. A commit of its own: a lane is never taken back."""
     numbers: dict[Lane, int] = {}
     for lane in lanes:
@@ -43,12 +43,12 @@ def lane_ids(lanes: Sequence[Lane]) -> Steps[dict[Lane, int]]:
     return numbers
 
 
-def lane_id(lane: Lane) -> Steps[int]:
+def lane_id(lane: Lane) -> QuerySteps[int]:
     """The number of one lane, as a part of other operations."""
     values = msgspec.structs.asdict(lane)
-    found = yield ask("find_lane", **values)
+    found = yield query("find_lane", **values)
     if not found:
-        found = yield ask("make_lane", **values)
+        found = yield query("make_lane", **values)
     return cast("int", found[0][0])
 
 
@@ -92,7 +92,7 @@ def _enqueue(
     has_keys: bool,
     gauges: Mapping[str, Gauge],
     closed: frozenset[str],
-) -> Steps[list[Submitted]]:
+) -> QuerySteps[list[Submitted]]:
     answers = [Submitted(job.id, created=True) for job in jobs]
     if has_keys:
         earlier, jobs = yield from _without_known(jobs, channel)
@@ -113,7 +113,7 @@ def _enqueue(
         # Those that have to wait for their time take a place when it has come.
         places = [(job.sequence, job.id) for job in jobs if job.sequence and job.run_at is None and not job.delay]
         if places:
-            yield ask_rows("join_sequences", places)
+            yield query_rows("join_sequences", places)
     return answers
 
 
@@ -127,7 +127,7 @@ def _portions(jobs: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
     yield jobs[begin:]
 
 
-def _inserting(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], **values: Value) -> Ask:
+def _inserting(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], **values: Value) -> BoundQuery:
     job = jobs[0]
     if job.run_at is None and not job.delay and _are_alike(jobs):
         values |= {
@@ -138,8 +138,8 @@ def _inserting(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], **values: Valu
             "parent": job.parent,
         }
         if len(jobs) == 1:
-            return Ask("enqueue_one", {**values, "id": job.id, "arguments": job.arguments})
-        return Ask("enqueue_alike", values, [(job.id, job.arguments) for job in jobs])
+            return BoundQuery("enqueue_one", {**values, "id": job.id, "arguments": job.arguments})
+        return BoundQuery("enqueue_alike", values, [(job.id, job.arguments) for job in jobs])
     rows = [
         (
             job.id,
@@ -154,7 +154,7 @@ def _inserting(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], **values: Valu
         )
         for job in jobs
     ]
-    return Ask("enqueue", values, rows)
+    return BoundQuery("enqueue", values, rows)
 
 
 def _are_alike(jobs: Sequence[NewJob]) -> bool:
@@ -166,7 +166,7 @@ def _are_alike(jobs: Sequence[NewJob]) -> bool:
 _besides_arguments = attrgetter("lane", "run_at", "delay", "options", "tenant", "tags", "parent")
 
 
-def _without_known(jobs: Sequence[NewJob], channel: str) -> Steps[tuple[Mapping[str, str], Sequence[NewJob]]]:
+def _without_known(jobs: Sequence[NewJob], channel: str) -> QuerySteps[tuple[Mapping[str, str], Sequence[NewJob]]]:
     """The jobs that are there already, by key or identity: new ids and earlier ones; and the jobs that are new."""
     by_key = yield from take_keys(jobs)
     jobs = [job for job in jobs if job.id not in by_key]
@@ -174,7 +174,7 @@ def _without_known(jobs: Sequence[NewJob], channel: str) -> Steps[tuple[Mapping[
     for job in jobs:
         if job.key is not None and job.id in by_identity:
             wanted = wanted_key(job)
-            yield ask(
+            yield query(
                 "point_key",
                 tenant=wanted.tenant,
                 scope=wanted.scope,

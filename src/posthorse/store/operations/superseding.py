@@ -11,20 +11,20 @@ import msgspec
 
 from posthorse.rules.job import NewJob, Options, State
 from posthorse.rules.unique import Identity
-from posthorse.store.base import Steps, ask, ask_rows
+from posthorse.store.base import QuerySteps, query, query_rows
 
 _MAX_LOOKS = 20
 
 
-def supersede(earlier: str, new: NewJob, *, channel: str) -> Steps[bool]:
+def supersede(earlier: str, new: NewJob, *, channel: str) -> QuerySteps[bool]:
     """Gives a waiting job the arguments, options and tags of another, and where that one says so, its time.
 
     Queue, priority, place and sequence stay. False when the job was started, and was left as it is. Nothing is written
     to its history: of a job that is put off a thousand times only the last is of interest.
     """
     for _ in range(_MAX_LOOKS):
-        rows = yield ask("lock_job", job=earlier)
-        standing = yield ask_rows("standing_of", [(earlier,)])
+        rows = yield query("lock_job", job=earlier)
+        standing = yield query_rows("standing_of", [(earlier,)])
         if not rows or not standing or standing[0][2]:
             return False
         stored, lane, seq, run_at, now = rows[0][:5]
@@ -33,7 +33,7 @@ def supersede(earlier: str, new: NewJob, *, channel: str) -> Steps[bool]:
             return False
         # Taken out even if it is put back where it was: a claim that began before must not meet it, for it would
         # see the arguments of before.
-        if state is not State.PENDING or (yield ask("withdraw", lane=lane, seq=seq, job=earlier)):
+        if state is not State.PENDING or (yield query("withdraw", lane=lane, seq=seq, job=earlier)):
             break
     else:
         return False
@@ -43,8 +43,8 @@ def supersede(earlier: str, new: NewJob, *, channel: str) -> Steps[bool]:
         due = _due(new, cast("int", now))
         if state in (State.PENDING, State.SCHEDULED):
             target = State.SCHEDULED if due > cast("int", now) else State.PENDING
-    before = yield ask("identity_of", job=earlier)
-    yield ask(
+    before = yield query("identity_of", job=earlier)
+    yield query(
         "supersede",
         job=earlier,
         state=target.value,
@@ -54,15 +54,15 @@ def supersede(earlier: str, new: NewJob, *, channel: str) -> Steps[bool]:
         tags=new.tags,
     )
     if target is State.PENDING and state is State.PENDING:
-        yield ask("line_up_again", lane=lane, seq=seq, job=earlier)
-        yield ask("wake", channel=channel)
+        yield query("line_up_again", lane=lane, seq=seq, job=earlier)
+        yield query("wake", channel=channel)
     elif target is State.PENDING:
-        yield ask("unpark", job=earlier)
-        yield ask("admit", job=earlier, channel=channel)
+        yield query("unpark", job=earlier)
+        yield query("admit", job=earlier, channel=channel)
     elif state is State.PENDING:
-        yield ask("park", job=earlier, state=target.value, due_at=due, place=0 if new.run_at is None else None)
+        yield query("park", job=earlier, state=target.value, due_at=due, place=0 if new.run_at is None else None)
     elif target is State.SCHEDULED and due != run_at:
-        yield ask("postpone", job=earlier, due_at=due)
+        yield query("postpone", job=earlier, due_at=due)
     return True
 
 

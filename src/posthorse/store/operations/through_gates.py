@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, cast
 
 from posthorse.rules.fair_share import Head, Line, take_turns
 from posthorse.rules.gates import Arrival, GateLedger, Requirement, described
-from posthorse.store.base import Steps, ask, ask_rows, going_first, operation, unrepeatable_operation
+from posthorse.store.base import QuerySteps, going_first, operation, query, query_rows, unrepeatable_operation
 from posthorse.store.operations.by_fair_share import FairShares, heads_of, next_in_turn, places_by_lane
 from posthorse.store.operations.claim import Claimed, Probe
 from posthorse.store.operations.gates import line_up, lock_gates, note_gates
@@ -90,7 +90,7 @@ class Passed(NamedTuple):
 @operation
 def in_sight(
     probes: Sequence[Probe], lines: Mapping[int, Line], depth: int, requirements: Requirements
-) -> Steps[list[Candidate]]:
+) -> QuerySteps[list[Candidate]]:
     """The next jobs of lanes with limits, with all that decides which gates they need. Takes no locks."""
     heads, _ = yield from _limited_heads(probes, lines, depth)
     return (yield from _candidates_at(heads, requirements))
@@ -114,7 +114,7 @@ def claim_through_gates(
     *,
     channel: str,
     sees_far: bool = False,
-) -> Steps[Passed]:
+) -> QuerySteps[Passed]:
     """Up to `room` jobs, `limited_room` of them through gates; what a gate of its own keeps out is set aside. Where
     `limited_room` does not suffice for a job whose turn it is, nothing is claimed past it.
 
@@ -141,7 +141,7 @@ def claim_through_gates(
     chosen = take_turns([*sight.heads, *free_heads], *turns, room, admits=admission.admits)
     if admission.refused:
         yield from _hold(admission.refused, sight.candidates, requirements)
-    rows = (yield ask_rows("claim_places", chosen, runner=runner)) if chosen else []
+    rows = (yield query_rows("claim_places", chosen, runner=runner)) if chosen else []
     turn = {head: place for place, head in enumerate(chosen)}
     claimed = sorted(map(Claimed._make, rows), key=lambda job: turn[Head(job.lane, job.seq)])
     passed = [(job, required) for job in claimed if (required := admission.admitted.get(Head(job.lane, job.seq)))]
@@ -236,7 +236,9 @@ class _Admission:
         return False
 
 
-def _look(probes: Sequence[Probe], lines: Mapping[int, Line], depth: int, requirements: Requirements) -> Steps[_Sight]:
+def _look(
+    probes: Sequence[Probe], lines: Mapping[int, Line], depth: int, requirements: Requirements
+) -> QuerySteps[_Sight]:
     heads, last = yield from _limited_heads(probes, lines, depth)
     candidates, required = yield from _candidates(heads, requirements)
     return _Sight(heads, last, candidates, required)
@@ -244,7 +246,7 @@ def _look(probes: Sequence[Probe], lines: Mapping[int, Line], depth: int, requir
 
 def _limited_heads(
     probes: Sequence[Probe], lines: Mapping[int, Line], depth: int
-) -> Steps[tuple[list[Head], frozenset[Head]]]:
+) -> QuerySteps[tuple[list[Head], frozenset[Head]]]:
     """The next jobs of lanes with limits, and the last that was seen of each lane that may have more."""
     if len(probes) > IN_SIGHT // SIGHT:
         filled = {head.lane for head in (yield from heads_of(probes, lines, room=1))}
@@ -261,12 +263,12 @@ def _limited_heads(
 
 def _candidates(
     heads: Sequence[Head], requirements: Requirements
-) -> Steps[tuple[dict[Head, Candidate], dict[Head, Sequence[Requirement]]]]:
+) -> QuerySteps[tuple[dict[Head, Candidate], dict[Head, Sequence[Requirement]]]]:
     """Jobs that may need gates of their own, and those gates. Long arguments are looked at one by one, and not kept."""
     candidates: dict[Head, Candidate] = {}
     of_job: dict[Head, Sequence[Requirement]] = {}
     with_keys = [head for head in heads if requirements.has_keys(head.lane)]
-    for row in (yield ask_rows("jobs_at", with_keys)) if with_keys else ():
+    for row in (yield query_rows("jobs_at", with_keys)) if with_keys else ():
         candidate = Candidate._make(row)
         head = Head(candidate.lane, candidate.seq)
         candidates[head] = candidate
@@ -276,18 +278,18 @@ def _candidates(
     return candidates, of_job
 
 
-def _candidates_at(heads: Sequence[Head], requirements: Requirements) -> Steps[list[Candidate]]:
+def _candidates_at(heads: Sequence[Head], requirements: Requirements) -> QuerySteps[list[Candidate]]:
     found: list[Candidate] = []
-    for row in (yield ask_rows("jobs_at", heads)) if heads else ():
+    for row in (yield query_rows("jobs_at", heads)) if heads else ():
         candidate = yield from _with_arguments(Candidate._make(row), requirements)
         found.append(candidate)
     return found
 
 
-def _with_arguments(candidate: Candidate, requirements: Requirements) -> Steps[Candidate]:
+def _with_arguments(candidate: Candidate, requirements: Requirements) -> QuerySteps[Candidate]:
     if candidate.arguments is not None or not requirements.goes_by_arguments(candidate.lane):
         return candidate
-    rows = yield ask("arguments", job=candidate.job)
+    rows = yield query("arguments", job=candidate.job)
     return candidate._replace(arguments=cast("str", rows[0][0])) if rows else candidate
 
 
@@ -298,14 +300,14 @@ def _arrival(head: Head, candidate: Candidate | None, requirements: Requirements
 
 def _hold(
     refused: Mapping[Head, Requirement], candidates: Mapping[Head, Candidate], requirements: Requirements
-) -> Steps[None]:
+) -> QuerySteps[None]:
     rows: list[Row] = []
     for head, requirement in sorted(refused.items(), key=lambda item: candidates[item[0]].job):
         candidate = candidates[head]
         rank = _arrival(head, candidate, requirements).rank(requirement)
         why = f"waits for {described(requirement.gate)}"
         rows.append((head.lane, head.seq, candidate.job, requirement.gate, rank, candidate.place, why))
-    yield ask_rows("hold", rows)
+    yield query_rows("hold", rows)
 
 
 def _enter(
@@ -313,7 +315,7 @@ def _enter(
     admission: _Admission,
     seen: Collection[Requirement],
     ledger: GateLedger,
-) -> Steps[None]:
+) -> QuerySteps[None]:
     """Writes who is inside which gates now, what it cost, and when to look at the others again; and what is new."""
     refusing = admission.refused.values()
     taken: dict[Requirement, int] = dict.fromkeys((requirement for requirement in refusing if requirement.step), 0)
@@ -325,11 +327,11 @@ def _enter(
             if requirement.most is not None:
                 slots.append((requirement.gate, job.job, job.epoch, requirement.until))
     if slots:
-        yield ask_rows("drop_slots", sorted({(slot[0],) for slot in slots}))
-        yield ask_rows("take_slots", slots)
+        yield query_rows("drop_slots", sorted({(slot[0],) for slot in slots}))
+        yield query_rows("take_slots", slots)
         sequences = sorted({(slot[0],) for slot in slots if slot[3] != "lease"})
         if sequences:
-            yield ask_rows("leave_sequences", sequences)
+            yield query_rows("leave_sequences", sequences)
     held = {requirement.gate for requirement in refusing}
     yield from note_gates(list(taken.items()), ledger, held)
 

@@ -15,7 +15,7 @@ import msgspec
 from posthorse.errors import NotAllowed, NotUnique
 from posthorse.rules.job import NewJob, Options, State
 from posthorse.rules.unique import Identity, Rule, identity_again, scope
-from posthorse.store.base import Steps, ask, ask_rows
+from posthorse.store.base import QuerySteps, query, query_rows
 from posthorse.store.operations.keys import Held, Wanted, hand_over, take
 from posthorse.store.operations.superseding import supersede, superseded
 
@@ -34,7 +34,7 @@ class OwnerState(NamedTuple):
     is_started: bool
 
 
-def take_identities(jobs: Sequence[NewJob], *, channel: str) -> Steps[Existing]:
+def take_identities(jobs: Sequence[NewJob], *, channel: str) -> QuerySteps[Existing]:
     """Takes the identities of new jobs, and does with those that exist already what they say. Raises NotUnique."""
     unique = {job.id: job for job in jobs if job.unique is not None}
     if not unique:
@@ -60,9 +60,9 @@ def take_identities(jobs: Sequence[NewJob], *, channel: str) -> Steps[Existing]:
     return Existing({one.job: owners[one.entry] for one in late if owners[one.entry] != one.job}, instead)
 
 
-def claim_identity_again(job: str) -> Steps[None]:
+def claim_identity_again(job: str) -> QuerySteps[None]:
     """A job that is over is to run again: it takes its identity back. Raises NotAllowed when another job has it."""
-    rows = yield ask("identity_of", job=job)
+    rows = yield query("identity_of", job=job)
     tenant, kind, arguments, options, is_started = cast("tuple[str | None, str, str, str | None, int]", rows[0])
     kept = Options.decode(options).unique
     if kept is None or (kept.rule == "queued" and is_started):
@@ -86,7 +86,7 @@ def _wanted(job: NewJob, identity: Identity) -> Wanted:
     return Wanted(job.tenant or "", scope(job.lane.kind, identity.rule), identity.value, job.id, span=identity.window)
 
 
-def _is_met(job: NewJob, owner: Held, standing: OwnerState | None, channel: str) -> Steps[bool]:
+def _is_met(job: NewJob, owner: Held, standing: OwnerState | None, channel: str) -> QuerySteps[bool]:
     """Whether an earlier job is the same as the new one, which then has done with it what it says."""
     identity = cast("Identity", job.unique)
     if not _holds(identity.rule, owner, standing):
@@ -109,11 +109,11 @@ def _holds(rule: Rule, owner: Held, standing: OwnerState | None) -> bool:
     return rule == "finished" or not standing.is_started
 
 
-def _standing(jobs: set[str]) -> Steps[dict[str, OwnerState]]:
+def _standing(jobs: set[str]) -> QuerySteps[dict[str, OwnerState]]:
     """How jobs stand; without those that are gone."""
     if not jobs:
         return {}
-    rows = yield ask_rows("standing_of", [(job,) for job in sorted(jobs)])
+    rows = yield query_rows("standing_of", [(job,) for job in sorted(jobs)])
     return {cast("str", job): OwnerState(State(cast("str", state)), bool(begun)) for job, state, begun in rows}
 
 

@@ -19,7 +19,7 @@ from psycopg.errors import Diagnostic
 
 from posthorse.clock import Clock, monotonic
 from posthorse.errors import StoreError
-from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, TryAgain, drive
+from posthorse.store.base import AsyncExecute, BoundQuery, Execute, Operation, TryAgain, drive
 from posthorse.store.committer import Answer
 from posthorse.store.patience import LONG_WAIT, Patience, pause
 from posthorse.store.postgres.connections import (
@@ -183,7 +183,7 @@ class PostgresBackend:
         """A function that runs queries on a connection, for `drive`."""
         return self._statements.execute_on(connection)
 
-    def values_of(self, query: Query, wanted: Ask) -> dict[str, Value]:
+    def values_of(self, query: Query, wanted: BoundQuery) -> dict[str, Value]:
         """The values that a query takes, with those that the store supplies."""
         return self._statements.values_of(query, wanted)
 

@@ -11,7 +11,7 @@ import psycopg
 
 from posthorse.clock import Clock
 from posthorse.errors import InvalidSettings
-from posthorse.store.base import Ask, AsyncExecute, Execute, Rows
+from posthorse.store.base import AsyncExecute, BoundQuery, Execute, Rows
 from posthorse.store.postgres.connections import AsyncConnection, Connection, channel_of
 from posthorse.store.queries import LIGHT, Dialect, Queries, Query, Value, rows_as_arrays
 
@@ -65,7 +65,7 @@ class Statements:
         """A function that runs queries on a connection, for `drive`. To make one costs a good part of a query."""
         cursor = psycopg.RawCursor(connection)
 
-        def execute(wanted: Ask) -> Rows:
+        def execute(wanted: BoundQuery) -> Rows:
             nonlocal cursor
             query = self.queries[wanted.query]
             values = self.values_of(query, wanted)
@@ -82,7 +82,7 @@ class Statements:
         """The same for a coroutine, for `adrive`."""
         cursor = psycopg.AsyncRawCursor(connection)
 
-        async def execute(wanted: Ask) -> Rows:
+        async def execute(wanted: BoundQuery) -> Rows:
             query = self.queries[wanted.query]
             values = self.values_of(query, wanted)
             for statement in query.statements:
@@ -91,7 +91,7 @@ class Statements:
 
         return execute
 
-    def values_of(self, query: Query, wanted: Ask) -> dict[str, Value]:
+    def values_of(self, query: Query, wanted: BoundQuery) -> dict[str, Value]:
         """The values that a query takes, with those that the store supplies."""
         values = {**self._supplied, "shift": self._clock.shift, **wanted.values}
         if wanted.rows is not None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from posthorse.clock import Clock
 from posthorse.errors import StoreError
-from posthorse.store.base import Ask, AsyncExecute, Execute, Operation, ask, drive
+from posthorse.store.base import AsyncExecute, BoundQuery, Execute, Operation, drive, query
 from posthorse.store.committer import Answer
 from posthorse.store.connections import AsyncSqliteConnection
 from posthorse.store.other_sqlites import OTHER_SQLITES
@@ -127,7 +127,7 @@ class SqliteBackend:
         """A function that runs queries on a connection, for `drive`."""
         return self._statements.execute_on(connection)
 
-    def values_of(self, query: Query, wanted: Ask) -> dict[str, Value]:
+    def values_of(self, query: Query, wanted: BoundQuery) -> dict[str, Value]:
         """The values that a query takes, with those that the store supplies."""
         return self._statements.values_of(query, wanted)
 
@@ -144,7 +144,7 @@ class SqliteBackend:
                 connection.execute(statement)
 
         with self.transaction(MIGRATION_SECONDS) as (connection, execute):
-            if not execute(ask("has_schema")):
+            if not execute(query("has_schema")):
                 beside.raise_if_replaced(self.path)
             yield execute, run_script
 

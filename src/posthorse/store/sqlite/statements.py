@@ -11,7 +11,7 @@ from typing import cast
 import msgspec
 
 from posthorse.clock import Clock
-from posthorse.store.base import Ask, Execute, Rows
+from posthorse.store.base import BoundQuery, Execute, Rows
 from posthorse.store.queries import LIGHT, Dialect, Queries, Query, Value, pairs_as_json, rows_as_json
 from posthorse.store.sqlite.binding import NUMBERS_ARE_NAMES, by_number
 
@@ -35,12 +35,12 @@ class Statements:
     def execute_on(self, connection: sqlite3.Connection) -> Execute:
         """A function that runs queries on a connection, for `drive`."""
 
-        def execute(wanted: Ask) -> Rows:
+        def execute(wanted: BoundQuery) -> Rows:
             return self._execute(connection, wanted)
 
         return execute
 
-    def values_of(self, query: Query, wanted: Ask) -> dict[str, Value]:
+    def values_of(self, query: Query, wanted: BoundQuery) -> dict[str, Value]:
         """The values that a query takes, with those that the store supplies."""
         clock = self._clock
         values: dict[str, Value] = {
@@ -57,7 +57,7 @@ class Statements:
         """The statements of a schema or migration file."""
         return tuple(_queries.script(text))
 
-    def _execute(self, connection: sqlite3.Connection, wanted: Ask) -> Rows:
+    def _execute(self, connection: sqlite3.Connection, wanted: BoundQuery) -> Rows:
         query = _queries[wanted.query]
         values = self.values_of(query, wanted)
         answer: Rows = []

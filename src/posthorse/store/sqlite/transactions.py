@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from posthorse.errors import UsageError
-from posthorse.store.base import Ask, AsyncExecute, Execute, Rows
+from posthorse.store.base import AsyncExecute, BoundQuery, Execute, Rows
 from posthorse.store.connections import AsyncSqliteConnection
 from posthorse.store.overdue import overdue
 from posthorse.store.reentry import begin_work, end_work
@@ -79,7 +79,7 @@ class Transactions:
         block = self.begin(longest)
         connection, execute = await asyncio.to_thread(block.__enter__)
 
-        async def aexecute(wanted: Ask) -> Rows:
+        async def aexecute(wanted: BoundQuery) -> Rows:
             return await asyncio.to_thread(execute, wanted)
 
         try:

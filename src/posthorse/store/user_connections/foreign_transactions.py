@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from posthorse.clock import monotonic
 from posthorse.errors import InvalidOption, StoreError, StoreUnreachable
-from posthorse.store.base import Ask, Operation, Rows, Steps, adrive, ask, operation
+from posthorse.store.base import BoundQuery, Operation, QuerySteps, Rows, adrive, operation, query
 from posthorse.store.overdue import overdue
 from posthorse.store.sqlite.faults import explained, is_of_the_file
 from posthorse.store.sqlite.turnstile import Turnstile
@@ -126,9 +126,9 @@ class ForeignTransactions:
     async def wake(self, adapter: ConnectionAdapter) -> None:
         """Tells workers when the transaction is committed: who was busy at the enqueue may be idle then."""
         if adapter.dialect == "postgres":
-            await self._execute(adapter, ask("wake"))
+            await self._execute(adapter, query("wake"))
 
-    async def _execute(self, adapter: ConnectionAdapter, wanted: Ask) -> Rows:
+    async def _execute(self, adapter: ConnectionAdapter, wanted: BoundQuery) -> Rows:
         renderer = self._phrasings.get(adapter.style)
         if renderer is None:
             renderer = self._phrasings[adapter.style] = Renderer(self._backend, adapter.style)
@@ -204,24 +204,24 @@ class ForeignTransactions:
 
 
 @operation
-def store_identity() -> Steps[str | None]:
+def store_identity() -> QuerySteps[str | None]:
     """Which store this is; None when there is none."""
-    if not (yield ask("has_schema")):
+    if not (yield query("has_schema")):
         return None
-    rows = yield ask("store_identity")
+    rows = yield query("store_identity")
     return cast("str", rows[0][0]) if rows else ""
 
 
 def _in_savepoint(inner: Operation[T]) -> Operation[T]:
-    def steps() -> Steps[T]:
-        yield ask("set_savepoint")
+    def steps() -> QuerySteps[T]:
+        yield query("set_savepoint")
         try:
             answer = yield from inner.start()
         except Exception:
-            yield ask("undo_to_savepoint")
-            yield ask("release_savepoint")
+            yield query("undo_to_savepoint")
+            yield query("release_savepoint")
             raise
-        yield ask("release_savepoint")
+        yield query("release_savepoint")
         return answer
 
     return Operation(steps)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from posthorse.store.base import Ask, Rows
+from posthorse.store.base import BoundQuery, Rows
 from posthorse.store.queries import Dialect, Queries, Query, Row, Statement, Value
 from posthorse.store.sqlite.binding import bound
 from posthorse.store.user_connections.base import Parameters, Style
@@ -30,7 +30,7 @@ class Backend(Protocol):
 
     @property
     def dialect(self) -> Dialect: ...
-    def values_of(self, query: Query, wanted: Ask) -> dict[str, Value]:
+    def values_of(self, query: Query, wanted: BoundQuery) -> dict[str, Value]:
         """The values that a query takes, with those that the store supplies."""
         ...
 
@@ -47,7 +47,7 @@ class Renderer:
             table = partial(_with_doubled_percents, dialect.table)
         self._queries = Queries(msgspec.structs.replace(dialect, placeholder=_PLACEHOLDERS[style], table=table))
 
-    def steps(self, wanted: Ask) -> Generator[tuple[str, Parameters], Rows, Rows]:
+    def steps(self, wanted: BoundQuery) -> Generator[tuple[str, Parameters], Rows, Rows]:
         """Yields the statements of a query with their parameters, receives rows, answers with those of the query."""
         query = self._queries[wanted.query]
         values: dict[str, object] = {**self._backend.values_of(query, wanted)}
