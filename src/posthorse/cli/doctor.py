@@ -61,7 +61,7 @@ from posthorse.clock import microseconds
 from posthorse.errors import StoreError, StoreUnreachable
 from posthorse.rules.queues import DEFAULTS, QueueSettings
 from posthorse.rules.registry import checked_span
-from posthorse.store.base import QuerySteps, operation, quiet
+from posthorse.store.base import QuerySteps, creating_no_work, operation
 from posthorse.store.operations import read
 from posthorse.store.operations.dead_letters import new_dead_letters
 from posthorse.store.operations.limits import limits_at_work
@@ -87,7 +87,7 @@ WITHOUT_WHICH_NOTHING_GOES = frozenset({"files", "locks", "schema", "store", "wr
 """An error of one of these checks means that the store cannot be used."""
 
 
-@quiet
+@creating_no_work
 @operation
 def nothing_at_all() -> QuerySteps[None]:
     """Begin a write transaction and commit it empty: whoever cannot do that cannot enqueue a job, either."""

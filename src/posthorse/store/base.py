@@ -43,10 +43,10 @@ class Operation(msgspec.Struct, Generic[T_co], frozen=True):
     """True for exactly one query: alone, it needs no transaction around it."""
     is_repeatable: bool = True
     """True when running it again after a commit whose reply was lost does no harm: it finds what it wrote."""
-    goes_first: bool = False
+    locks_first: bool = False
     """True when it waits for what others hold, in an order of its own: it may hold nothing when it begins, so there is
     one of these in a commit, before all others."""
-    is_quiet: bool = False
+    creates_no_work: bool = False
     """True when nobody who waits for work could find any after it: it tells nobody."""
     deadline: Deadline | None = None
     """When its caller stops waiting for a store that is away; None leaves that to the store."""
@@ -92,27 +92,27 @@ def unrepeatable_operation(steps: Callable[P, QuerySteps[T]]) -> Callable[P, Ope
     return make
 
 
-def going_first(make: Callable[P, Operation[T]]) -> Callable[P, Operation[T]]:
+def locking_first(make: Callable[P, Operation[T]]) -> Callable[P, Operation[T]]:
     """Marks the operations of a maker as such that go first in a commit."""
 
     @wraps(make)
     def marked(*args: P.args, **kwargs: P.kwargs) -> Operation[T]:
-        return msgspec.structs.replace(make(*args, **kwargs), goes_first=True)
+        return msgspec.structs.replace(make(*args, **kwargs), locks_first=True)
 
     return marked
 
 
-def quiet_one(operation: Operation[T]) -> Operation[T]:
+def without_new_work(operation: Operation[T]) -> Operation[T]:
     """The same operation, telling nobody."""
-    return msgspec.structs.replace(operation, is_quiet=True)
+    return msgspec.structs.replace(operation, creates_no_work=True)
 
 
-def quiet(make: Callable[P, Operation[T]]) -> Callable[P, Operation[T]]:
+def creating_no_work(make: Callable[P, Operation[T]]) -> Callable[P, Operation[T]]:
     """Marks the operations of a maker as such that tell nobody."""
 
     @wraps(make)
     def marked(*args: P.args, **kwargs: P.kwargs) -> Operation[T]:
-        return quiet_one(make(*args, **kwargs))
+        return without_new_work(make(*args, **kwargs))
 
     return marked
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from posthorse.errors import StoreError
-from posthorse.store.base import AsyncExecute, Execute, Operation, adrive, drive, quiet_one
+from posthorse.store.base import AsyncExecute, Execute, Operation, adrive, drive, without_new_work
 from posthorse.store.user_connections.base import ConnectionAdapter, completed
 from posthorse.store.user_connections.foreign_transactions import ForeignTransactions
 
@@ -27,23 +27,23 @@ class JoinedTransaction:
         """Runs an operation as a part of the transaction."""
         if self._execute is None:
             raise _needs_await()
-        self.has_news = self.has_news or not operation.is_quiet
+        self.has_news = self.has_news or not operation.creates_no_work
         return drive(operation, self._execute)
 
     async def arun(self, operation: Operation[T]) -> T:
         """The same for a coroutine."""
         if self._aexecute is not None:
-            self.has_news = self.has_news or not operation.is_quiet
+            self.has_news = self.has_news or not operation.creates_no_work
             return await adrive(operation, self._aexecute)
         return self.run(operation)
 
     def read(self, operation: Operation[T]) -> T:
         """Runs an operation that only reads, and sees what the transaction wrote."""
-        return self.run(quiet_one(operation))
+        return self.run(without_new_work(operation))
 
     async def aread(self, operation: Operation[T]) -> T:
         """The same for a coroutine."""
-        return await self.arun(quiet_one(operation))
+        return await self.arun(without_new_work(operation))
 
 
 class ForeignTransaction(JoinedTransaction):

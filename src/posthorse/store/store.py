@@ -91,7 +91,7 @@ class Store:
         if joined is not None:
             return alone(joined.run, operation)
         answer = uninterrupted(self._commit, self._with_deadline(operation))
-        if not operation.is_quiet:
+        if not operation.creates_no_work:
             self._tell()
         return answer
 
@@ -109,7 +109,7 @@ class Store:
         except StoreError as error:
             self._signature.sign(error)
             raise
-        if not operation.is_quiet:
+        if not operation.creates_no_work:
             self._tell()
         return answer
 

@@ -10,12 +10,12 @@ from msgspec.structs import replace
 from posthorse.rules.gates import GateLedger, Requirement, waits_for_token
 from posthorse.rules.job import Lane, State
 from posthorse.rules.lifecycle import Transition
-from posthorse.store.base import QuerySteps, going_first, operation
+from posthorse.store.base import QuerySteps, locking_first, operation
 from posthorse.store.operations.finish import Fence, settle
 from posthorse.store.operations.gates import lock_gates, note_gates
 
 
-@going_first
+@locking_first
 @operation
 def settle_within_budget(
     attempt: Fence, transition: Transition, lane: Lane, evidence: str | None, budget: Requirement, *, channel: str

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 from posthorse.rules.fair_share import Head, Line, Passes, take_turns
-from posthorse.store.base import QuerySteps, query_rows, quiet, unrepeatable_operation
+from posthorse.store.base import QuerySteps, creating_no_work, query_rows, unrepeatable_operation
 from posthorse.store.operations.claim import Claimed, Probe, few_of_each
 from posthorse.store.queries import Row
 
@@ -26,7 +26,7 @@ class FairShares(NamedTuple):
     passes: Passes
 
 
-@quiet
+@creating_no_work
 @unrepeatable_operation
 def claim_by_fair_share(
     runner: str, probes: Sequence[Probe], room: int, turns: FairShares

@@ -107,7 +107,7 @@ def claim(runner: str, probes: Sequence[Probe], room: int, *, has_rivals: bool =
     """
     steps = partial(_claim, runner, probes, room, has_rivals)
     is_single = all(probe.priority == probes[0].priority for probe in probes)
-    return Operation(steps, is_single=is_single, is_repeatable=False, is_quiet=True)
+    return Operation(steps, is_single=is_single, is_repeatable=False, creates_no_work=True)
 
 
 def few_of_each(room: int, lanes: int) -> int:

@@ -13,7 +13,7 @@ from posthorse.rules.lifecycle import Transition
 from posthorse.rules.loops import decode_loops, forgiven
 from posthorse.rules.repeats import Step, is_endless, next_step, times_in_a_row
 from posthorse.rules.slice_size import CutShort, cut_short_by
-from posthorse.store.base import Operation, QuerySteps, operation, query, query_rows, quiet, single_operation
+from posthorse.store.base import Operation, QuerySteps, creating_no_work, operation, query, query_rows, single_operation
 from posthorse.store.operations.bad_items import BadItemRow, keep_and_drop
 from posthorse.store.operations.moves import Request, do_as_asked, place
 from posthorse.store.operations.submit import lane_id
@@ -80,7 +80,7 @@ class Saved(NamedTuple):
     request: str | None
 
 
-@quiet
+@creating_no_work
 @operation
 def complete(runner: str, completions: Sequence[Completion]) -> QuerySteps[list[str]]:
     """Writes results of a runner's attempts whose lease still stands; answers with the jobs whose lease does not."""
@@ -189,7 +189,9 @@ def checkpoint(
     attempt: Fence, at: Checkpoint, *, is_slice: bool = True, changes: BadItemChanges | None = None
 ) -> Operation[Saved | None]:
     """Saves where a long job stands; None when its lease no longer stands, and then nothing is saved."""
-    return Operation(partial(_checkpoint, attempt, at, is_slice, changes), is_single=changes is None, is_quiet=True)
+    return Operation(
+        partial(_checkpoint, attempt, at, is_slice, changes), is_single=changes is None, creates_no_work=True
+    )
 
 
 @operation

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
 from posthorse.rules.gates import GateLedger, GateState, Requirement, gate_name, in_order, in_step
-from posthorse.store.base import QuerySteps, going_first, operation, query, query_rows, single_operation
+from posthorse.store.base import QuerySteps, locking_first, operation, query, query_rows, single_operation
 from posthorse.store.queries import Row
 
 PATIENCE = 60_000_000
@@ -68,7 +68,7 @@ def line_up(required: Collection[Requirement], ledger: GateLedger, channel: str)
 # ── whoever leaves gates, or tends them ───────────────────────────────────────────────────────────────
 
 
-@going_first
+@locking_first
 @operation
 def loosen_gates(queue: str) -> QuerySteps[None]:
     """After the limits of a queue were changed: those who are held before its gates are asked anew, at their claim."""
@@ -81,7 +81,7 @@ def loosen_gates(queue: str) -> QuerySteps[None]:
         yield query_rows("loosen_gates", [(gate,) for gate in in_order(gates)])
 
 
-@going_first
+@locking_first
 @operation
 def let_through(gates: Collection[str], *, channel: str) -> QuerySteps[None]:
     """Lines up those who are held before gates and might pass by now; wakes runners that wait for work."""
@@ -104,7 +104,7 @@ def neglected_gates(limit: int) -> QuerySteps[list[str]]:
     return [cast("str", row[0]) for row in rows]
 
 
-@going_first
+@locking_first
 @operation
 def tend_gates(gates: Sequence[str], neglected: Sequence[str], *, channel: str) -> QuerySteps[None]:
     """What nobody else did: lines up those who might pass these gates, and forgets gates that are not used any more.

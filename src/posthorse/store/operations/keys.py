@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, cast
 from posthorse.errors import KeyConflict, StoreError
 from posthorse.rules.job import NewJob
 from posthorse.rules.keys import stored_key
-from posthorse.store.base import QuerySteps, operation, query, query_rows, quiet
+from posthorse.store.base import QuerySteps, creating_no_work, operation, query, query_rows
 
 Entry = tuple[str, str, str]
 """Tenant, scope and key."""
@@ -103,7 +103,7 @@ def wanted_key(job: NewJob) -> Wanted:
     return Wanted(job.tenant or "", scope, key, job.id, cast("str", job.fingerprint), job.key_span)
 
 
-@quiet
+@creating_no_work
 @operation
 def forget_expired_keys(limit: int) -> QuerySteps[int]:
     """Deletes entries whose time is over; answers with how many they were."""

@@ -12,7 +12,7 @@ from posthorse.clock import monotonic
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Spent
 from posthorse.rules.namesakes import with_places
-from posthorse.store.base import QuerySteps, operation, query, query_rows, quiet, single_operation
+from posthorse.store.base import QuerySteps, creating_no_work, operation, query, query_rows, single_operation
 from posthorse.store.operations.submit import home_of
 from posthorse.store.queries import Row
 
@@ -60,7 +60,7 @@ class Beat(NamedTuple):
     is_alive: bool
 
 
-@quiet
+@creating_no_work
 @single_operation
 def register(runner: Runner, *, lease: int) -> QuerySteps[None]:
     """Enters a runner; `lease` is in microseconds."""
@@ -79,7 +79,7 @@ def register(runner: Runner, *, lease: int) -> QuerySteps[None]:
     )
 
 
-@quiet
+@creating_no_work
 @single_operation
 def beat(runner: str, *, lease: int, running: int, draining: bool) -> QuerySteps[Beat]:
     """Renew a runner's lease."""
@@ -100,14 +100,14 @@ def still_held(runner: str, attempts: Sequence[tuple[str, int]]) -> QuerySteps[s
     return {cast("str", row[0]) for row in rows}
 
 
-@quiet
+@creating_no_work
 @single_operation
 def set_idle(runner: str, *, idle: bool) -> QuerySteps[None]:
     """Says whether a runner waits to be woken."""
     yield query("set_idle", id=runner, idle=idle)
 
 
-@quiet
+@creating_no_work
 @single_operation
 def retire(runner: str) -> QuerySteps[None]:
     """Takes a runner off the list."""
@@ -155,7 +155,7 @@ def next_due() -> QuerySteps[NextDue]:
     return NextDue(cast("int | None", job), cast("int | None", gate), bool(held), cast("int", now))
 
 
-@quiet
+@creating_no_work
 @single_operation
 def take_duty(name: str, holder: str, *, span: int) -> QuerySteps[bool]:
     """Takes or keeps a chore for `span` microseconds; false when somebody else has it."""
@@ -163,7 +163,7 @@ def take_duty(name: str, holder: str, *, span: int) -> QuerySteps[bool]:
     return bool(rows)
 
 
-@quiet
+@creating_no_work
 @single_operation
 def leave_duty(name: str, holder: str) -> QuerySteps[None]:
     """Gives a chore up."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from posthorse.store.base import Operation, QuerySteps, operation, query, query_rows, quiet, single_operation
+from posthorse.store.base import Operation, QuerySteps, creating_no_work, operation, query, query_rows, single_operation
 
 TOLERANCE = 1_000_000
 """Microseconds in the future that are no step of a clock."""
@@ -61,7 +61,7 @@ def move_lined_up(now: int, after: Place = FIRST) -> QuerySteps[Place | None]:
     return max(cast("Place", row[:2]) for row in page) if len(page) == PAGE else None
 
 
-@quiet
+@creating_no_work
 @operation
 def move_runs(now: int) -> QuerySteps[bool]:
     """Checkpoints and heartbeats lie in the future no more: attempts are counted, leases of the dead run out."""

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, cast
 
 from posthorse.rules.fair_share import Head, Line, take_turns
 from posthorse.rules.gates import Arrival, GateLedger, Requirement, described
-from posthorse.store.base import QuerySteps, going_first, operation, query, query_rows, unrepeatable_operation
+from posthorse.store.base import QuerySteps, locking_first, operation, query, query_rows, unrepeatable_operation
 from posthorse.store.operations.by_fair_share import FairShares, heads_of, next_in_turn, places_by_lane
 from posthorse.store.operations.claim import Claimed, Probe
 from posthorse.store.operations.gates import line_up, lock_gates, note_gates
@@ -102,7 +102,7 @@ def depth_of_sight(room: int, limited_room: int, *, sees_far: bool) -> int:
     return depth if sees_far else min(room, depth)
 
 
-@going_first
+@locking_first
 @unrepeatable_operation
 def claim_through_gates(
     runner: str,

@@ -322,8 +322,8 @@ class PostgresBackend:
 
 def _together(operations: Sequence[Operation[object]], waiting: Sequence[int]) -> list[int]:
     """Which of those that wait share the next transaction, in which order."""
-    first = [number for number in waiting if operations[number].goes_first]
-    return first[:1] + [number for number in waiting if not operations[number].goes_first]
+    first = [number for number in waiting if operations[number].locks_first]
+    return first[:1] + [number for number in waiting if not operations[number].locks_first]
 
 
 def _run(position: int, operation: Operation[object], execute: Execute) -> object:

@@ -83,7 +83,11 @@ class SqliteBackend:
                         session.commit()
                 finally:
                     turnstile.leave()
-                if not (operations[0].is_quiet if alone else all(operation.is_quiet for operation in operations)):
+                if not (
+                    operations[0].creates_no_work
+                    if alone
+                    else all(operation.creates_no_work for operation in operations)
+                ):
                     turnstile.ring()
             except BaseException as error:
                 self._writer = None
