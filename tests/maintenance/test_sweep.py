@@ -312,7 +312,7 @@ def test_more_jobs_than_fit_one_turn_are_all_lined_up(
 
 
 def test_one_sweeps_at_a_time_and_the_next_takes_over_without_delay(app: ph.Posthorse) -> None:
-    """Also without clemency: whoever had no duty was not held up, and need not wait before it judges."""
+    """Also without clemency: whoever had no leadership was not held up, and need not wait before it judges."""
     (job,) = enqueue(app)
 
     async def sweep() -> None:

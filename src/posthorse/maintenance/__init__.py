@@ -1,1 +1,1 @@
-"""Chores of the store, done by whichever worker has the duty."""
+"""Chores of the store, done by whichever worker leads."""

@@ -1,6 +1,6 @@
 """Looks whether dead letters have grown: tells the log, and makes the jobs of those who observe it.
 
-For the log whoever has the duty of the sweep looks; for observers, every process whose code has them does, because the
+For the log whoever leads of the sweep looks; for observers, every process whose code has them does, because the
 duty may be with a worker of other code. The store says who comes first.
 """
 

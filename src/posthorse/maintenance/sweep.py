@@ -1,6 +1,6 @@
 """The sweep: jobs whose time has come are lined up, the jobs of dead runners are freed, expired keys are forgotten.
 
-One process at a time has the duty; any other takes it over when it falls silent.
+One process at a time leads; any other takes it over when it falls silent.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ MAX_RECONNECT = 2.5
 
 
 class Sweeper:
-    """Sweeps while it has the duty. With `dead_letters` it looks after those in time, too."""
+    """Sweeps while it leads. With `dead_letters` it looks after those in time, too."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Sweeper:
         that may be wrong."""
 
     async def run_forever(self) -> None:
-        """Sweeps until cancelled; gives the duty up then."""
+        """Sweeps until cancelled; gives the leadership up then."""
         try:
             async with self._watch:
                 await self._sweep_forever()
@@ -128,14 +128,14 @@ class Sweeper:
                 log.exception("cannot sweep")
                 await asyncio.sleep(self._span)
             else:
-                # Without the duty, what is written is the affair of whoever has it.
+                # Without the leadership, what is written is the affair of whoever has it.
                 await (self._watch.wait(pause) if self._has_duty else asyncio.sleep(pause))
 
     async def _turn(self) -> float:
         """What is to be done now; answers with the seconds until the next turn."""
         now = monotonic()
         if now >= self._duty_until - self._span / 2 and not await self._take_duty():
-            self._swept_at = monotonic()  # whoever has no duty is not held up
+            self._swept_at = monotonic()  # whoever has no leadership is not held up
             self._ahead = None
             return self._span / 4
         due = await self._next_due()
@@ -188,7 +188,7 @@ class Sweeper:
         return max(0.001, self._dead_letters.next_in)
 
     def _until_next_turn(self, due: NextDue) -> float:
-        """Seconds until there is something to do, if nothing is written before: a job is due, the duty, a sweep."""
+        """Seconds until the next thing to do, if nothing is written before: a due job, the leadership, a sweep."""
         now = monotonic()
         renewal = self._duty_until - self._span / 2 - now
         sweep = self._swept_at + self._sweep_every - now
@@ -224,7 +224,7 @@ class Sweeper:
         try:
             await self._store.arun(leave_duty(DUTY, self._holder))
         except PosthorseError as error:
-            log.debug("the duty runs out by itself: %s", error)
+            log.debug("the leadership runs out by itself: %s", error)
 
     async def _sweep(self) -> None:
         # Whoever was held up itself, by a lock, a store that was away or a stopped machine, lets the others beat once

@@ -128,9 +128,9 @@ class Committer:
                 else:
                     ticket.settle(answer)
             self._waiting.extendleft(reversed(again))
-            heir = self._pass_on()
+            next_leader = self._pass_on()
         # The heir first: it works while the others wake up.
-        self._wake(heir)
+        self._wake(next_leader)
         for ticket in group:
             if ticket is not leader and ticket.is_settled:  # who leads is awake
                 ticket.ring()
@@ -152,8 +152,8 @@ class Committer:
                         other.settle((None, OutcomeUnknown("the thread that committed for this one was interrupted")))
                 self._waiting.extendleft(reversed(again))
                 self._pass_on()
-            heir = self._leader
-        self._wake(heir)
+            next_leader = self._leader
+        self._wake(next_leader)
         for other in own.group:
             if other.is_settled:
                 other.ring()
@@ -162,11 +162,11 @@ class Committer:
         self._leader = self._waiting[0] if self._waiting else None
         return self._leader
 
-    def _wake(self, heir: _Ticket[object] | None) -> None:
-        if isinstance(heir, _AsyncTicket):
+    def _wake(self, next_leader: _Ticket[object] | None) -> None:
+        if isinstance(next_leader, _AsyncTicket):
             self._wanted.put(True)
-        elif heir is not None:
-            heir.ring()
+        elif next_leader is not None:
+            next_leader.ring()
 
     def _lead_for_coroutines(self) -> None:
         while self._wanted.get():

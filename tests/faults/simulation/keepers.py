@@ -15,7 +15,7 @@ from tests.faults.simulation.world import World, at_once
 
 
 class Keepers:
-    """Those who look after a store: two sweepers, of whom one has the duty, and two schedulers without a leader."""
+    """Those who look after a store: two sweepers, of whom one leads, and two schedulers without a leader."""
 
     def __init__(self, world: World) -> None:
         self._world = world
