@@ -23,7 +23,7 @@ PosthorseError
 ├── JobFailed                        result() of a job that failed
 ├── JobCancelled                     result() of a job that was cancelled
 ├── ToleranceExceeded                a long job met more bad items than it tolerates
-└── NotAllowed                       the job's state forbids what was asked
+└── InvalidTransition                       the job's state forbids what was asked
 
 Interrupted (BaseException)          raised inside a job at a checkpoint; never caught by `except Exception`
 """
@@ -174,7 +174,7 @@ class ToleranceExceeded(PosthorseError):
     """A loop of a long job met more bad items than its budget `tolerate=` allows."""
 
 
-class NotAllowed(PosthorseError):
+class InvalidTransition(PosthorseError):
     """The state of the job forbids what was asked."""
 
 

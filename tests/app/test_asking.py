@@ -185,7 +185,7 @@ def check_verb(url: str, state: str, verb: str, colour: str) -> None:
             assert ask() == ALLOWED[state][verb]
             assert job.status().state == ALLOWED[state][verb]
         else:
-            with pytest.raises(ph.NotAllowed, match=f"{state}, so it cannot be"):
+            with pytest.raises(ph.InvalidTransition, match=f"{state}, so it cannot be"):
                 ask()
             assert job.status().state == state
 

@@ -89,7 +89,9 @@ def test_a_unique_job_survives_its_own_retry_but_not_beside_a_newer_one(app: ph.
     old.cancel()
     new = unique.enqueue("a")
     assert new.created
-    with pytest.raises(ph.NotAllowed, match=f"job {new.id} of the same kind with the same arguments is not over"):
+    with pytest.raises(
+        ph.InvalidTransition, match=f"job {new.id} of the same kind with the same arguments is not over"
+    ):
         old.retry()
     assert old.status().state == "cancelled"
     new.cancel()
@@ -233,7 +235,7 @@ def test_jobs_are_the_same_by_what_a_function_says(app: ph.Posthorse) -> None:
     first.cancel()
     second = fetch.enqueue("https://a.example/3")
     assert second.created
-    with pytest.raises(ph.NotAllowed, match=f"job {second.id} of the same kind"):
+    with pytest.raises(ph.InvalidTransition, match=f"job {second.id} of the same kind"):
         first.retry()  # it kept what the function said
     second.cancel()
     first.retry(arguments={"url": "https://a.example/4"})
@@ -271,7 +273,7 @@ def test_until_queued_one_may_wait_while_one_runs(app: ph.Posthorse) -> None:
     third.cancel()
     fourth = index.enqueue(7)
     assert fourth.created
-    with pytest.raises(ph.NotAllowed):
+    with pytest.raises(ph.InvalidTransition):
         third.retry()  # it was never started
 
 
@@ -564,6 +566,8 @@ def test_a_retry_of_bad_items_takes_the_identity_back_or_is_refused_beside_a_new
         old.result(timeout=30)
     new = unique.enqueue("a")
     assert new.created
-    with pytest.raises(ph.NotAllowed, match=f"job {new.id} of the same kind with the same arguments is not over"):
+    with pytest.raises(
+        ph.InvalidTransition, match=f"job {new.id} of the same kind with the same arguments is not over"
+    ):
         old.retry_bad_items()
     assert old.status().state == "completed"

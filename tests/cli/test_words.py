@@ -15,11 +15,11 @@ from posthorse.cli.screen import clean
 from posthorse.cli.tables import Column, layout
 from posthorse.cli.words import MARKS, clock_time, left, percent, short_span, speed
 from posthorse.errors import (
+    InvalidTransition,
     JobCancelled,
     JobFailed,
     JobNotFound,
     KeyConflict,
-    NotAllowed,
     OutcomeUnknown,
     SchemaMismatch,
     UnknownKind,
@@ -110,7 +110,7 @@ def test_every_state_has_a_mark_of_its_own() -> None:
         (UnknownKind(), 2),
         (JobNotFound(), 3),
         (KeyConflict(), 4),
-        (NotAllowed(), 4),
+        (InvalidTransition(), 4),
         (SchemaMismatch(), 5),
         (OutcomeUnknown(), 5),
         (JobCancelled(), 6),

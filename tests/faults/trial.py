@@ -143,10 +143,10 @@ class Trial:
                 for job in app.jobs(f"state:{state}")
             ]
             for job in app.jobs("state:failed kind:in_turn"):  # nobody else behind it would get a turn
-                with suppress(ph.NotAllowed):
+                with suppress(ph.InvalidTransition):
                     job.discard()
             for job in app.jobs("state:paused"):
-                with suppress(ph.NotAllowed):
+                with suppress(ph.InvalidTransition):
                     job.resume()
             if not left:
                 return

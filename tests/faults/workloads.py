@@ -46,7 +46,7 @@ MAX_KNOWN = 200
 PAUSE = 0.03
 """Seconds between two calls of a client, on average."""
 
-REFUSED = (ph.UsageError, ph.KeyConflict, ph.NotAllowed, ph.JobNotFound, ph.QueueFull, ph.QueueClosed)
+REFUSED = (ph.UsageError, ph.KeyConflict, ph.InvalidTransition, ph.JobNotFound, ph.QueueFull, ph.QueueClosed)
 """Errors that say that nothing was done."""
 
 

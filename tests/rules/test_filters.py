@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorse.errors import InvalidOption, NotAllowed
+from posthorse.errors import InvalidOption, InvalidTransition
 from posthorse.rules.filters import Filter, Verb, aims, has_effect, parse_filter, term
 from posthorse.rules.job import State
 
@@ -84,7 +84,7 @@ def test_states_that_a_verb_means_and_those_that_it_cannot_change() -> None:
     assert [aim.state for aim in aims(kind, "resume")] == [State.PAUSED, State.PROCESSING]
     assert list(aims(kind, "cancel")) == [kind]
     for verb, state in (("pause", State.PAUSED), ("cancel", State.COMPLETED), ("discard", State.CANCELLED)):
-        with pytest.raises(NotAllowed, match=f"jobs that are {state}"):
+        with pytest.raises(InvalidTransition, match=f"jobs that are {state}"):
             aims(Filter(state=state), verb)  # type: ignore[arg-type]  # one of the verbs
 
 

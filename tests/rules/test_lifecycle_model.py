@@ -34,7 +34,7 @@ from hypothesis.stateful import (
 
 from posthorse import ids
 from posthorse.clock import Clock
-from posthorse.errors import KeyConflict, NotAllowed
+from posthorse.errors import InvalidTransition, KeyConflict
 from posthorse.rules.job import JobError, Lane, NewJob, State
 from posthorse.rules.lifecycle import (
     GRAPH,
@@ -254,7 +254,7 @@ class JobLife(RuleBasedStateMachine):
         job = self.jobs[self.one_of(data, self.jobs)]
         try:
             answer = self.store.run(request(job.id, action, force=force, channel=""))
-        except NotAllowed:
+        except InvalidTransition:
             assert not self.is_allowed(job, action)
             return
         assert self.is_allowed(job, action)

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from posthorse.clock import SECOND
-from posthorse.errors import JobNotFound, NotAllowed
+from posthorse.errors import InvalidTransition, JobNotFound
 from posthorse.rules.job import JobError, State
 from posthorse.rules.lifecycle import GRAPH, Raised, Unfit
 from posthorse.store.operations import control, runners
@@ -95,7 +95,7 @@ def test_request_leads_where_the_table_says(yard: Yard, action: Request, state: 
     if forced and state is State.PROCESSING and action in ("pause", "cancel"):
         target = State.PAUSED if action == "pause" else State.CANCELLED
     if target is None:
-        with pytest.raises(NotAllowed, match=job):
+        with pytest.raises(InvalidTransition, match=job):
             yard.ask(job, action, force=forced)
         assert yard.state(job) is state
     else:
@@ -242,7 +242,7 @@ def test_cancel_and_claim_race_and_no_job_is_in_two_places(yard: Yard) -> None:
 def _try(yard: Yard, attempt: Fence, force: bool) -> State | None:
     try:
         return yard.ask(attempt.job, "cancel", force=force)
-    except NotAllowed:
+    except InvalidTransition:
         return None
 
 

@@ -13,7 +13,7 @@ from multiprocessing.queues import Queue
 import msgspec
 import psycopg
 
-from posthorse.errors import NotAllowed
+from posthorse.errors import InvalidTransition
 from posthorse.rules.job import Lane, State
 from posthorse.rules.lifecycle import Lost
 from posthorse.store.operations import read, runners
@@ -56,7 +56,7 @@ def test_threads_run_every_job_once_while_others_enqueue_cancel_and_rescue(yard:
         for _ in range(15):
             ids = yards[n % 2].enqueue(4)
             jobs.extend(ids)
-            with suppress(NotAllowed):  # completed meanwhile
+            with suppress(InvalidTransition):  # completed meanwhile
                 if yards[n % 2].ask(ids[2], "cancel") is State.CANCELLED:
                     cancelled[ids[2]] += 1
 

@@ -408,7 +408,7 @@ def test_cancel_and_completion_race_and_one_of_them_wins(app: ph.Posthorse) -> N
             job = quick.enqueue(number)
             try:
                 job.cancel()
-            except ph.NotAllowed:
+            except ph.InvalidTransition:
                 assert job.result(timeout=30) == number
             status = until_state(job, "completed", "cancelled")
             assert status.finished_at is not None

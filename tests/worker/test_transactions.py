@@ -337,7 +337,7 @@ def test_a_paused_job_with_transactions_does_each_effect_once(
             assert seen.acquire(timeout=30)
             try:
                 job.pause()
-            except ph.NotAllowed:
+            except ph.InvalidTransition:
                 break
             if until_state(job, "paused", "completed").state == "completed":
                 break

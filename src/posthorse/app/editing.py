@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from posthorse.app.reading import astatus_of, not_found, status_of
-from posthorse.errors import NotAllowed
+from posthorse.errors import InvalidTransition
 from posthorse.rules.arguments.signature import ArgumentsUnfit
 from posthorse.store.operations import read
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def replaced(app: Posthorse, job_id: str, changes: Mapping[str, object]) -> str:
-    """The arguments of a job, some of them replaced, as JSON. Raises JobNotFound, InvalidArgument, NotAllowed."""
+    """The arguments of a job, some replaced, as JSON. Raises JobNotFound, InvalidArgument, InvalidTransition."""
     return _replaced(app, job_id, app.store.read(read.call(job_id)), changes)
 
 
@@ -42,7 +42,7 @@ def _replaced(app: Posthorse, job_id: str, call: tuple[str, str] | None, changes
     try:
         return app.registry[kind].signature.replaced(stored, changes)
     except ArgumentsUnfit as error:
-        raise NotAllowed(
+        raise InvalidTransition(
             f"job {job_id} keeps arguments that do not fit its kind any more ({error}); "
             "give all of them with retry_with()"
         ) from error

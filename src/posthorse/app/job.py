@@ -94,7 +94,7 @@ class Job(Generic[R]):
         """Stops the job where it can go on later; answers with the state that this led to at once.
 
         A running job stops at its next slice or checkpoint and then is `paused`. With `force` its lease is
-        taken away now: what its code still does counts for nothing. Raises JobNotFound, NotAllowed.
+        taken away now: what its code still does counts for nothing. Raises JobNotFound, InvalidTransition.
         """
         return self._request("pause", force=force)
 
@@ -103,7 +103,7 @@ class Job(Generic[R]):
         return await self._arequest("pause", force=force)
 
     def resume(self) -> State:
-        """Lets a paused job go on from its last committed slice. Raises JobNotFound, NotAllowed."""
+        """Lets a paused job go on from its last committed slice. Raises JobNotFound, InvalidTransition."""
         return self._request("resume")
 
     async def aresume(self) -> State:
@@ -112,7 +112,7 @@ class Job(Generic[R]):
 
     def cancel(self, *, force: bool = False) -> State:
         """Ends the job for good: at once if it waits, at its next checkpoint if it runs; async jobs are
-        cancelled at their next await. Raises JobNotFound, NotAllowed."""
+        cancelled at their next await. Raises JobNotFound, InvalidTransition."""
         return self._request("cancel", force=force)
 
     async def acancel(self, *, force: bool = False) -> State:
@@ -122,7 +122,7 @@ class Job(Generic[R]):
     def retry(self, *, arguments: Mapping[str, object] | None = None) -> State:
         """Starts a failed or cancelled job again with fresh budgets; a long job goes on from its last slice.
 
-        arguments: those that are to be others from now on, by name. Raises JobNotFound, NotAllowed, InvalidArgument.
+        arguments: new values for some of them, by name. Raises JobNotFound, InvalidTransition, InvalidArgument.
         """
         return self._request(
             "retry", arguments=None if arguments is None else replaced(self._app, self._known(), arguments)
@@ -143,7 +143,7 @@ class Job(Generic[R]):
         return await self._arequest("retry", arguments=text)
 
     def discard(self) -> State:
-        """Takes a dead letter off the list: it stays readable, as cancelled. Raises JobNotFound, NotAllowed."""
+        """Takes a dead letter off the list: it stays readable, as cancelled. Raises JobNotFound, InvalidTransition."""
         return self._request("discard")
 
     async def adiscard(self) -> State:
@@ -163,7 +163,7 @@ class Job(Generic[R]):
     def retry_bad_items(self) -> State:
         """Lets a completed or failed job run again with its bad items alone; those that succeed are forgotten.
 
-        A failed job goes on where it stopped after them. Raises JobNotFound, NotAllowed.
+        A failed job goes on where it stopped after them. Raises JobNotFound, InvalidTransition.
         """
         store = self._app.store
         return store.run(retry_bad_items(self._known(), channel=store.backend.channel))

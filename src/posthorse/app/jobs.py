@@ -50,7 +50,7 @@ class Jobs:
         """Starts dead letters again, or with `state:cancelled` cancelled jobs; answers with how many.
 
         rate: how many of them may start in a time, such as "10/s": the others wait as `scheduled`, whoever asked may
-        leave. Raises NotAllowed where the filter asks for another state, InvalidOption for one that says nothing.
+        leave. Raises InvalidTransition where the filter asks for another state, InvalidOption for an empty one.
         """
         return self._run(self._steered("retry", rate)).done
 
@@ -61,7 +61,7 @@ class Jobs:
     def pause(self) -> int:
         """Pause those that are not over and not paused; return how many. Running ones stop at their next checkpoint.
 
-        Raises NotAllowed where the filter asks for another state, InvalidOption for one that says nothing.
+        Raises InvalidTransition where the filter asks for another state, InvalidOption for an empty one.
         """
         return self._run(self._steered("pause")).done
 
@@ -80,8 +80,7 @@ class Jobs:
     def cancel(self) -> int:
         """Cancels those that are not over; answers with how many. Running ones end at their next checkpoint.
 
-        Raises NotAllowed where the filter asks for a state in which jobs are over, InvalidOption for one that says
-        nothing.
+        Raises InvalidTransition where the filter asks for a final state, InvalidOption for an empty one.
         """
         return self._run(self._steered("cancel")).done
 
@@ -92,7 +91,7 @@ class Jobs:
     def discard(self) -> int:
         """Takes dead letters off the list; answers with how many. They stay readable, as cancelled.
 
-        Raises NotAllowed where the filter asks for another state, InvalidOption for one that says nothing.
+        Raises InvalidTransition where the filter asks for another state, InvalidOption for an empty one.
         """
         return self._run(self._steered("discard")).done
 

@@ -20,7 +20,7 @@ from posthorse.cli.options import size_options
 from posthorse.cli.screen import clean, out_json, say
 from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import FIRST_PATIENCE, be_patient, json_option
-from posthorse.errors import NotAllowed
+from posthorse.errors import InvalidTransition
 from posthorse.ids import new_id
 from posthorse.rules.job import State
 from posthorse.store.operations import read
@@ -146,7 +146,7 @@ def _cancel_since(app: Posthorse, beginning: str, queue: str) -> None:
     while rows := app.store.read(read.jobs(queue=queue, before=before, limit=PAGE)):
         for row in rows:
             if row.id > beginning and not State(row.state).is_final:
-                with suppress(NotAllowed):  # it ended in between
+                with suppress(InvalidTransition):  # it ended in between
                     app.get_job(row.id).cancel(force=True)
         before = rows[-1].id
         if before < beginning:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from enum import IntEnum
 
 from posthorse.errors import (
+    InvalidTransition,
     JobCancelled,
     JobFailed,
     JobNotFound,
     KeyConflict,
-    NotAllowed,
     NotUnique,
     QueueClosed,
     QueueFull,
@@ -42,7 +42,7 @@ _MEANINGS: dict[type[Exception], Exit] = {
     ScheduleNotFound: Exit.NOT_FOUND,
     KeyConflict: Exit.CONFLICT,
     NotUnique: Exit.CONFLICT,
-    NotAllowed: Exit.CONFLICT,
+    InvalidTransition: Exit.CONFLICT,
     QueueFull: Exit.CONFLICT,
     QueueClosed: Exit.CONFLICT,
     StoreError: Exit.UNREACHABLE,

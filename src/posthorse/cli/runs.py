@@ -20,7 +20,7 @@ from posthorse.app.kind import Call, Kind
 from posthorse.cli.arguments import read_words
 from posthorse.cli.lookup import Look, look_at
 from posthorse.cli.screen import clean
-from posthorse.errors import NotAllowed
+from posthorse.errors import InvalidTransition
 from posthorse.rules.job import NewJob, State, Status
 from posthorse.rules.keys import as_key
 from posthorse.rules.unique import fingerprint
@@ -50,7 +50,7 @@ def start(
 ) -> Run:
     """A new job, or the one under the same key that is not over.
 
-    Raises KeyConflict, NotAllowed for one that was paused, and what is wrong with the arguments.
+    Raises KeyConflict, InvalidTransition for one that was paused, and what is wrong with the arguments.
     """
     registered = app.registry[kind]
     chosen = cast("Kind[..., object]", Kind(app, registered)).using(**options)  # type: ignore[arg-type]  # checked there
@@ -64,21 +64,21 @@ def start(
         status = look_at(app, run.id).status
         _check_can_run(app, status)
         if status.state is State.PAUSED:
-            raise NotAllowed(f"job {run.id} is paused; `posthorse run --resume {run.id}` lets it go on here")
+            raise InvalidTransition(f"job {run.id} is paused; `posthorse run --resume {run.id}` lets it go on here")
     return run
 
 
 def go_on(app: Posthorse, job: str) -> Run:
     """An earlier job, made ready to run: resumed, or retried if it failed or was cancelled.
 
-    Raises NotAllowed for one that completed, JobNotFound.
+    Raises InvalidTransition for one that completed, JobNotFound.
     """
     status = look_at(app, job).status
     _check_can_run(app, status)
     if status.state is State.PAUSED or status.requested == "pause":
         app.get_job(job).resume()
     elif status.state is State.COMPLETED:
-        raise NotAllowed(f"job {job} is completed: nothing is left of it to run")
+        raise InvalidTransition(f"job {job} is completed: nothing is left of it to run")
     elif status.state.is_final:
         app.get_job(job).retry()
     return Run(job, is_new=False)

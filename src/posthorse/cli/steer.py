@@ -13,7 +13,7 @@ from posthorse.cli.exits import Exit, exit_of
 from posthorse.cli.lookup import find_id
 from posthorse.cli.screen import clean, complain, out, out_json, say
 from posthorse.cli.target import is_empty, json_lines_option, open_store, target_options
-from posthorse.errors import JobNotFound, NotAllowed, UsageError
+from posthorse.errors import InvalidTransition, JobNotFound, UsageError
 from posthorse.rules.filters import Verb, aims, parse_filter
 from posthorse.rules.job import State
 from posthorse.rules.limits import as_rate
@@ -197,7 +197,7 @@ def _steer(chosen: Chosen, verb: Verb, action: Callable[[Posthorse, str], State]
         try:
             job = find_id(app, typed)
             state = action(app, job)
-        except (JobNotFound, NotAllowed, UsageError, click.UsageError) as error:
+        except (JobNotFound, InvalidTransition, UsageError, click.UsageError) as error:
             message = error.format_message() if isinstance(error, click.UsageError) else str(error)
             code = code or (Exit.USAGE if isinstance(error, click.UsageError) else exit_of(error))
             complain(message)

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from posthorse.errors import InvalidOption, NotAllowed
+from posthorse.errors import InvalidOption, InvalidTransition
 from posthorse.rules.durations import as_timedelta
 from posthorse.rules.job import State, checked_name
 from posthorse.rules.values.type_mismatch import short
@@ -60,7 +60,7 @@ def aims(wanted: Filter, verb: Verb) -> Sequence[Filter]:
     """Return the filters, one after the other, of the jobs that a verb steers.
 
     Raises InvalidOption for a filter that says nothing, because an empty variable of a script must not mean every job;
-    NotAllowed for a state in which the verb does nothing.
+    InvalidTransition for a state in which the verb does nothing.
     """
     done, allowed = _AIMS[verb]
     if wanted == Filter():
@@ -74,8 +74,8 @@ def aims(wanted: Filter, verb: Verb) -> Sequence[Filter]:
         return [wanted]
     advice = f"ask for {' or '.join(f'state:{state.value}' for state in allowed)}"
     if verb == "cancel":
-        raise NotAllowed(f"jobs that are {wanted.state.value} are over, so they cannot be cancelled; {advice}")
-    raise NotAllowed(f"jobs that are {wanted.state.value} cannot be {done}; {advice}")
+        raise InvalidTransition(f"jobs that are {wanted.state.value} are over, so they cannot be cancelled; {advice}")
+    raise InvalidTransition(f"jobs that are {wanted.state.value} cannot be {done}; {advice}")
 
 
 def has_effect(verb: Verb, state: State, request: str | None) -> bool:

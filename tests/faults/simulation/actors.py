@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from posthorse.clock import SECOND
-from posthorse.errors import JobNotFound, KeyConflict, NotAllowed, NotUnique
+from posthorse.errors import InvalidTransition, JobNotFound, KeyConflict, NotUnique
 from posthorse.rules.job import JobError
 from posthorse.rules.lifecycle import (
     Crashed,
@@ -81,7 +81,7 @@ class Client:
         text = f"{action} {short(job)}{' by force' if force else ''}"
         try:
             answer = self._world.store.run(request(job, action, force=force, channel=""))
-        except (NotAllowed, JobNotFound) as error:
+        except (InvalidTransition, JobNotFound) as error:
             return Step(f"{text}: {type(error).__name__}")
         return Step(f"{text}: {answer.value}", asked=(action, job))
 

@@ -15,7 +15,7 @@ from typing import NamedTuple, cast
 import msgspec
 import psycopg
 
-from posthorse.errors import JobNotFound, NotAllowed, NotUnique
+from posthorse.errors import InvalidTransition, JobNotFound, NotUnique
 from posthorse.rules.fair_share import Line, Passes
 from posthorse.rules.gates import Requirement
 from posthorse.rules.job import JobError, NewJob, State
@@ -39,7 +39,7 @@ from tests.store.limits import IN_ORDER, ONE_EACH, PASSING, RATE_EACH, TWO, Rule
 from tests.store.yard import HOME, LEASE, Yard
 
 MAX_ROUNDS = 60
-HARMLESS = (NotAllowed, NotUnique, JobNotFound)
+HARMLESS = (InvalidTransition, NotUnique, JobNotFound)
 
 LIMITS: Sequence[tuple[Sequence[Requirement], Sequence[Requirement]]] = (
     ((), ()),

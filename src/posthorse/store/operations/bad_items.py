@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 
 import msgspec
 
-from posthorse.errors import JobNotFound, NotAllowed
+from posthorse.errors import InvalidTransition, JobNotFound
 from posthorse.rules.job import State
 from posthorse.rules.loops import decode_loops, encode_loops
 from posthorse.store.base import QuerySteps, operation, query, query_rows, single_operation
@@ -73,7 +73,7 @@ def count_bad_items(job: str) -> QuerySteps[dict[str, int]]:
 
 @operation
 def retry_bad_items(job: str, *, channel: str) -> QuerySteps[State]:
-    """Lets a job that is over run again over its bad items. Raises JobNotFound, NotAllowed.
+    """Lets a job that is over run again over its bad items. Raises JobNotFound, InvalidTransition.
 
     Its loops meet what was kept instead of their sources; one that was not over goes on after that.
     """
@@ -85,14 +85,16 @@ def retry_bad_items(job: str, *, channel: str) -> QuerySteps[State]:
     if (yield query("held_lease", job=job)):
         state = State.PROCESSING
     if state not in (State.COMPLETED, State.FAILED):
-        raise NotAllowed(f"job {job} is {state.value}; its bad items can be retried once it is completed or failed")
+        raise InvalidTransition(
+            f"job {job} is {state.value}; its bad items can be retried once it is completed or failed"
+        )
     found = yield query("count_bad_items", job=job)
     last = {cast("str", loop): cast("int", number) for loop, _, number, _ in found if number}
     goes_on_with_some = state is State.FAILED and any(uncommitted for *_, uncommitted in found)
     if not last and not goes_on_with_some:
         kept = sum(cast("int", count) for _, count, *_ in found)
         why = f"its {kept:,} bad items were kept as text only" if kept else "it has none"
-        raise NotAllowed(f"job {job} has no bad items that could be retried: {why}")
+        raise InvalidTransition(f"job {job} has no bad items that could be retried: {why}")
     standing = yield query("load_checkpoint", job=job)
     loops = decode_loops(cast("str", standing[0][CURSORS])) if standing else {}
     for name, loop in loops.items():

@@ -9,7 +9,7 @@ from typing import NamedTuple, cast
 import msgspec
 
 from posthorse.clock import microseconds
-from posthorse.errors import JobNotFound, NotAllowed
+from posthorse.errors import InvalidTransition, JobNotFound
 from posthorse.rules.filters import Filter, has_effect
 from posthorse.rules.job import State
 from posthorse.store.base import BoundQuery, QuerySteps, operation, query, query_rows, single_operation
@@ -61,7 +61,7 @@ def steer_page(
             continue
         try:
             state = yield from do_as_asked(job, action, wait=waits[done] if waits else None, channel=channel)
-        except (JobNotFound, NotAllowed):  # both come before anything is written
+        except (JobNotFound, InvalidTransition):  # both come before anything is written
             continue
         done += 1
         running += state is State.PROCESSING and action != "resume"

@@ -19,7 +19,7 @@ def request(job: str, action: Request, *, force: bool, channel: str, arguments: 
     """Does what is asked of a job that nobody runs, or asks its runner; answers with the state it leads to.
 
     A running job stops at its next checkpoint; with `force` its lease is taken away at once, and whatever it
-    still does counts for nothing. Raises JobNotFound, NotAllowed.
+    still does counts for nothing. Raises JobNotFound, InvalidTransition.
     """
     start = partial(_request, job, action, force, channel, arguments)
     # Asked for again, a retry and a discard would be refused: the job is not over any more, or no dead letter.

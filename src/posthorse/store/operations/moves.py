@@ -6,7 +6,7 @@ from typing import cast
 
 import msgspec
 
-from posthorse.errors import JobNotFound, NotAllowed, StoreError
+from posthorse.errors import InvalidTransition, JobNotFound, StoreError
 from posthorse.rules.filters import Verb as Request
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import requested
@@ -48,7 +48,7 @@ def do_as_asked(
     """Does what is asked of a job, or asks its runner; answers with the state it leads to.
 
     A retry may wait so many microseconds, and have other arguments.
-    Raises JobNotFound, NotAllowed.
+    Raises JobNotFound, InvalidTransition.
     """
     detail: str | None = None
     for _ in range(_MAX_LOOKS):
@@ -62,7 +62,7 @@ def do_as_asked(
             return (yield from _ask_runner(job, action, cast("str", lease[0][1])))
         target = requested(state, action)
         if target is None:
-            raise NotAllowed(f"job {job} is {state.value}, so it cannot be {EVENTS[action]}")
+            raise InvalidTransition(f"job {job} is {state.value}, so it cannot be {EVENTS[action]}")
         if target is state:
             return state
         if action == "retry":
@@ -120,7 +120,7 @@ def _ask_runner(job: str, action: Request, runner: str) -> QuerySteps[State]:
     elif action == "resume":
         yield query("withdraw_pause", job=job)
     else:
-        raise NotAllowed(f"job {job} is processing, so it cannot be {EVENTS[action]}; cancel it first")
+        raise InvalidTransition(f"job {job} is processing, so it cannot be {EVENTS[action]}; cancel it first")
     return State.PROCESSING
 
 

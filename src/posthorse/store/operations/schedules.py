@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, cast
 import msgspec
 
 from posthorse import ids
-from posthorse.errors import JobNotFound, NotAllowed, QueueClosed, QueueFull
+from posthorse.errors import InvalidTransition, JobNotFound, QueueClosed, QueueFull
 from posthorse.rules.depth import Gauge
 from posthorse.rules.job import Lane, NewJob, State
 from posthorse.rules.schedules import Declared, Overlap, Policies, among_open, job_at
@@ -196,7 +196,7 @@ def _cancel(jobs: Sequence[str], channel: str) -> QuerySteps[None]:
     for job in sorted(jobs):
         try:
             yield from do_as_asked(job, "cancel", channel=channel)
-        except (JobNotFound, NotAllowed):  # it ended meanwhile
+        except (JobNotFound, InvalidTransition):  # it ended meanwhile
             continue
 
 

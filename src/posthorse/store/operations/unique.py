@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 
 import msgspec
 
-from posthorse.errors import NotAllowed, NotUnique
+from posthorse.errors import InvalidTransition, NotUnique
 from posthorse.rules.job import NewJob, Options, State
 from posthorse.rules.unique import Identity, Rule, identity_again, scope
 from posthorse.store.base import QuerySteps, query, query_rows
@@ -61,7 +61,7 @@ def take_identities(jobs: Sequence[NewJob], *, channel: str) -> QuerySteps[Exist
 
 
 def claim_identity_again(job: str) -> QuerySteps[None]:
-    """A job that is over is to run again: it takes its identity back. Raises NotAllowed when another job has it."""
+    """Take its identity back for a job that runs again. Raises InvalidTransition when another job has it."""
     rows = yield query("identity_of", job=job)
     tenant, kind, arguments, options, is_started = cast("tuple[str | None, str, str, str | None, int]", rows[0])
     kept = Options.decode(options).unique
@@ -75,7 +75,7 @@ def claim_identity_again(job: str) -> QuerySteps[None]:
     owner = held[wanted.entry]
     standing = yield from _standing({owner.job})
     if _holds(identity.rule, owner, standing.get(owner.job)):
-        raise NotAllowed(
+        raise InvalidTransition(
             f"job {job} is unique, and job {owner.job} of the same kind with the same arguments is not over yet; wait "
             "for that one, or cancel it first"
         )
