@@ -43,7 +43,7 @@ class JobRow(NamedTuple):
     version: int
     errors: int
     crashes: int
-    losses: int
+    interruptions: int
     is_ready: bool
     is_leased: bool
     parked: str | None

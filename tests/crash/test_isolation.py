@@ -88,7 +88,7 @@ def test_a_runner_with_a_job_that_does_not_end_is_replaced_and_its_neighbours_ke
     crash.wait_for_mark(neighbour.id, "begin", count=2)
     assert add.enqueue(1, 2).result(timeout=30) == 3
     row = crash.row(neighbour)
-    assert (row.errors, row.crashes, row.losses) == (0, 0, 0)
+    assert (row.errors, row.crashes, row.interruptions) == (0, 0, 0)
     assert crash.events(neighbour) == ["released"]
     assert "again in" not in worker.log  # not as after a quick death
     neighbour.cancel()

@@ -35,7 +35,7 @@ def test_a_busy_worker_drains_and_what_is_left_goes_back_unspent(sqlite_crash: C
     assert worker.wait() == 0
     assert whole.status().state == "completed"
     row = crash.row(sliced)
-    assert (row.state, row.errors, row.crashes, row.losses) == ("pending", 0, 0, 0)
+    assert (row.state, row.errors, row.crashes, row.interruptions) == ("pending", 0, 0, 0)
     assert len(crash.ledger.effects(sliced.id)) == sliced.status().progress.done
     crash.check()
 
@@ -92,6 +92,6 @@ def _deaf_jobs_stopped(crash: Crash, *, grace: str, signals: int) -> tuple[list[
 def _are_unspent(crash: Crash, jobs: list[ph.Job[str]]) -> None:
     for job in jobs:
         row = crash.row(job)
-        assert (row.state, row.errors, row.crashes, row.losses) == ("pending", 0, 0, 0)
+        assert (row.state, row.errors, row.crashes, row.interruptions) == ("pending", 0, 0, 0)
         assert crash.events(job) == ["released"]
     crash.check()

@@ -22,7 +22,7 @@ class FinalJob(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 3
     errors: int = 0
     crashes: int = 0
-    losses: int = 0
+    interruptions: int = 0
     created_at: int = 0
     run_at: int | None = None
     finished_at: int | None = None
@@ -127,9 +127,23 @@ def _complaints(rows: Any) -> list[str]:  # noqa: ANN401  # the reader above
 
 
 def _job(row: tuple[Any, ...], places: Sequence[str], done: int | None) -> FinalJob:
-    job, kind, tenant, state, epoch, version, errors, crashes, losses, created, run_at, finished, result, given, own = (
-        row
-    )
+    (
+        job,
+        kind,
+        tenant,
+        state,
+        epoch,
+        version,
+        errors,
+        crashes,
+        interruptions,
+        created,
+        run_at,
+        finished,
+        result,
+        given,
+        own,
+    ) = row
     arguments = msgspec.json.decode(given, type=_Arguments)
     options = msgspec.json.decode(own, type=_Options) if own else _Options()
     token = msgspec.json.decode(result) if result else None
@@ -143,7 +157,7 @@ def _job(row: tuple[Any, ...], places: Sequence[str], done: int | None) -> Final
         version=version,
         errors=errors,
         crashes=crashes,
-        losses=losses,
+        interruptions=interruptions,
         created_at=created,
         run_at=run_at,
         finished_at=finished,

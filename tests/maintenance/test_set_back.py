@@ -65,7 +65,7 @@ def now(app: ph.Posthorse) -> datetime:
 
 @asynccontextmanager
 async def sweeping(app: ph.Posthorse, *, holder: str = "one") -> AsyncIterator[Sweeper]:
-    sweeper = Sweeper(app.store, holder, lease=LEASE, policy=Policy(max_losses=10))
+    sweeper = Sweeper(app.store, holder, lease=LEASE, policy=Policy(max_interruptions=10))
     task = asyncio.create_task(sweeper.run_forever())
     try:
         yield sweeper

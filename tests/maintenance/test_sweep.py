@@ -79,8 +79,8 @@ def take(app: ph.Posthorse, runner: str, room: int = 10) -> list[Claimed]:
     return app.store.run(claim(runner, [Probe(number, 0, 0)], room))
 
 
-def sweeper(app: ph.Posthorse, holder: str = "one", *, max_losses: int = 10) -> Sweeper:
-    return Sweeper(app.store, holder, lease=LEASE, policy=Policy(max_losses=max_losses))
+def sweeper(app: ph.Posthorse, holder: str = "one", *, max_interruptions: int = 10) -> Sweeper:
+    return Sweeper(app.store, holder, lease=LEASE, policy=Policy(max_interruptions=max_interruptions))
 
 
 @asynccontextmanager
@@ -163,7 +163,7 @@ def test_a_job_that_is_lost_again_and_again_is_given_up(app: ph.Posthorse) -> No
     (job,) = enqueue(app)
 
     async def lose() -> None:
-        async with sweeping(sweeper(app, max_losses=3)):
+        async with sweeping(sweeper(app, max_interruptions=3)):
             for expected in ("pending", "pending", "failed"):
                 runner = await asyncio.to_thread(hire, app)
                 assert len(await asyncio.to_thread(take, app, runner)) == 1
@@ -183,7 +183,7 @@ def test_a_committed_slice_clears_the_count_of_losses(app: ph.Posthorse) -> None
     at = Checkpoint(1, None, "[]", None, "{}", "{}")
 
     async def lose() -> None:
-        async with sweeping(sweeper(app, max_losses=2)):
+        async with sweeping(sweeper(app, max_interruptions=2)):
             for _ in range(4):
                 runner = await asyncio.to_thread(hire, app)
                 (got,) = await asyncio.to_thread(take, app, runner)

@@ -23,7 +23,7 @@ from posthorse.rules.lifecycle import (
 from posthorse.rules.retry import Backoff
 
 ERROR = JobError("ValueError", "no")
-FIXED = Policy(max_attempts=3, max_crashes=2, max_losses=3, backoff=Backoff(base=10, jitter=0))
+FIXED = Policy(max_attempts=3, max_crashes=2, max_interruptions=3, backoff=Backoff(base=10, jitter=0))
 
 
 def test_return_completes_with_the_result() -> None:
@@ -86,8 +86,8 @@ def test_stops_spend_nothing(request_: str, state: State) -> None:
 
 def test_lost_workers_spend_only_losses_and_end_in_a_dead_letter() -> None:
     found = decide(Spent(), Lost("no beat"), FIXED)
-    assert (found.state, found.spent, found.solo) == (State.PENDING, Spent(losses=1), False)
-    last = decide(Spent(losses=2), Lost("no beat"), FIXED)
+    assert (found.state, found.spent, found.solo) == (State.PENDING, Spent(interruptions=1), False)
+    last = decide(Spent(interruptions=2), Lost("no beat"), FIXED)
     assert (last.state, last.reason) == (State.FAILED, "no progress")
     assert last.error is not None
     assert "3 times" in last.error.message
@@ -96,7 +96,7 @@ def test_lost_workers_spend_only_losses_and_end_in_a_dead_letter() -> None:
 @pytest.mark.parametrize("outcome", [Lost("no process"), Crashed("killed", alone=True), Crashed("killed", alone=False)])
 def test_the_first_time_a_job_goes_on_at_once_and_then_it_waits_longer_each_time(outcome: Lost | Crashed) -> None:
     """A rescue is immediate; a cause that lasts, as a machine without memory, does not empty the budget in a moment."""
-    policy, spent = Policy(max_losses=10, max_crashes=10), Spent()
+    policy, spent = Policy(max_interruptions=10, max_crashes=10), Spent()
     waits: list[int | None] = []
     for _ in range(9):
         found = decide(spent, outcome, policy)
@@ -109,7 +109,7 @@ def test_the_first_time_a_job_goes_on_at_once_and_then_it_waits_longer_each_time
 
 def test_crash_in_company_only_makes_a_suspect() -> None:
     found = decide(Spent(), Crashed("signal 11", alone=False), FIXED)
-    assert (found.state, found.solo, found.spent) == (State.PENDING, True, Spent(losses=1))
+    assert (found.state, found.solo, found.spent) == (State.PENDING, True, Spent(interruptions=1))
 
 
 def test_crash_alone_counts() -> None:

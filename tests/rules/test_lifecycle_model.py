@@ -67,7 +67,7 @@ from posthorse.store.store import Store
 
 LEASE = 30_000_000
 LANES = (Lane("mail", "letter", 0), Lane("mail", "letter", 5), Lane("video", "film", 0))
-POLICY = Policy(max_attempts=3, max_crashes=2, max_losses=3, backoff=as_backoff("10s"))
+POLICY = Policy(max_attempts=3, max_crashes=2, max_interruptions=3, backoff=as_backoff("10s"))
 ERROR = JobError(type="ValueError", message="no good")
 OUTCOMES: tuple[Outcome, ...] = (
     Raised(ERROR),
@@ -204,10 +204,10 @@ class JobLife(RuleBasedStateMachine):
             assert all(other.holder is not None or other in [self.jobs[g.job] for g in claimed] for other in ahead)
             assert job.due is None or job.due <= self.clock.now()
             assert got.epoch > self.highest_epoch.get(job.id, 0)
-            assert (got.errors, got.crashes, got.losses) == (
+            assert (got.errors, got.crashes, got.interruptions) == (
                 job.spent.errors,
                 job.spent.crashes,
-                job.spent.losses,
+                job.spent.interruptions,
             )
             self.highest_epoch[job.id] = got.epoch
             job.epoch, job.holder = got.epoch, runner

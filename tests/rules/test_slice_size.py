@@ -88,10 +88,10 @@ def test_a_fixed_size_stays_as_it_is_and_stores_nothing() -> None:
         (None, CutShort(timeouts=1), None, 50),
         (None, CutShort(timeouts=3), None, 12),
         (None, CutShort(timeouts=60), None, 1),
-        (None, CutShort(losses=3), None, 100),  # the user's size, and no sign that it is at fault
+        (None, CutShort(interruptions=3), None, 100),  # the user's size, and no sign that it is at fault
         (None, CutShort(timeouts=1), 8, 4),  # what is not there cannot be halved
         (None, CutShort(), 8, 100),
-        (1.0, CutShort(timeouts=1, losses=2), None, 10),
+        (1.0, CutShort(timeouts=1, interruptions=2), None, 10),
     ],
 )
 def test_a_slice_that_was_cut_short_is_halved(
@@ -127,7 +127,7 @@ def test_only_timeouts_and_lost_workers_count() -> None:
         ("crashed", {"detail": "signal 9"}),
         ("failed", {"type": "Crashed", "message": "crashed its worker 3 times"}),
     ]
-    assert cut_short_by(ends) == CutShort(timeouts=2, losses=3)
+    assert cut_short_by(ends) == CutShort(timeouts=2, interruptions=3)
 
 
 @pytest.mark.parametrize(

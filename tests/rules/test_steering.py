@@ -14,7 +14,7 @@ from posthorse.rules.retry import BackoffFunction, checked_backoff, checked_erro
 from posthorse.rules.steering import Verdict, verdict_on
 
 ERROR = JobError("ValueError", "no")
-SPENT = Spent(errors=1, crashes=1, losses=2)
+SPENT = Spent(errors=1, crashes=1, interruptions=2)
 
 
 def verdict(

@@ -39,7 +39,7 @@ def test_claimed_job_brings_all_that_a_runner_needs(yard: Yard) -> None:
     [claimed] = yard.claim(yard.runner())
     assert (claimed.job, claimed.epoch, claimed.arguments) == (job.id, 1, '{"week":"47"}')
     assert claimed.lane == yard.probe().lane
-    assert (claimed.errors, claimed.crashes, claimed.losses, claimed.options, claimed.run_at) == (
+    assert (claimed.errors, claimed.crashes, claimed.interruptions, claimed.options, claimed.run_at) == (
         0,
         0,
         0,
@@ -221,7 +221,7 @@ def test_given_back_jobs_keep_their_places_and_spend_nothing(yard: Yard) -> None
     yard.audit()
     again = yard.claim(runner, 9)
     assert [job.job for job in again] == jobs[1:]
-    assert [(job.errors, job.crashes, job.losses) for job in again] == [(0, 0, 0)] * 3
+    assert [(job.errors, job.crashes, job.interruptions) for job in again] == [(0, 0, 0)] * 3
 
 
 def test_giving_back_with_a_stale_fence_changes_nothing(yard: Yard) -> None:

@@ -37,7 +37,7 @@ def row_of(yard: Yard, id: str) -> Row:
         return None if moment is None else (moment - job.created_at) // 60_000_000
 
     error = None if job.error is None else JobError.decode(job.error).message
-    spent = job.errors, job.crashes, job.losses
+    spent = job.errors, job.crashes, job.interruptions
     return Row(job.state, job.reason, error, spent, *map(since, (job.run_at, job.started_at, job.finished_at)))
 
 

@@ -150,7 +150,7 @@ def test_retried_job_starts_with_new_budgets_and_an_epoch_beyond_the_old_worker(
     last = yard.claim_one()
     assert last.epoch > again.epoch + 1
     row = yard.job(last.job)
-    assert (row.errors, row.crashes, row.losses, row.finished_at) == (0, 0, 0, None)
+    assert (row.errors, row.crashes, row.interruptions, row.finished_at) == (0, 0, 0, None)
     assert yard.complete(again) == [again.job]
     assert yard.complete(last) == []
 

@@ -126,7 +126,7 @@ TRANSITIONS: list[tuple[str, Outcome, Policy, State, str]] = [
     ("shutdown", Stopped("shutdown"), Policy(), State.PENDING, "released"),
     ("cancel", Stopped("cancel"), Policy(), State.CANCELLED, "cancelled"),
     ("lost", Lost("no beat"), Policy(), State.PENDING, "lost"),
-    ("lost for good", Lost("no beat"), Policy(max_losses=1), State.FAILED, "failed"),
+    ("lost for good", Lost("no beat"), Policy(max_interruptions=1), State.FAILED, "failed"),
     ("crash in company", Crashed("signal 11", alone=False), Policy(), State.PENDING, "lost"),
     ("crash alone", Crashed("signal 11", alone=True), Policy(), State.PENDING, "crashed"),
     ("crash for good", Crashed("signal 11", alone=True), Policy(max_crashes=1), State.FAILED, "failed"),
@@ -274,7 +274,7 @@ def test_spent_budgets_come_back_with_the_next_claim(yard: Yard) -> None:
     attempt = yard.started()
     yard.settle(attempt, Raised(ERROR), spent=Spent(1, 2, 3), policy=Policy(backoff=Backoff(base=0)))
     [claimed] = yard.claim(yard.runner())
-    assert (claimed.errors, claimed.crashes, claimed.losses) == (2, 2, 3)
+    assert (claimed.errors, claimed.crashes, claimed.interruptions) == (2, 2, 3)
 
 
 # ── checkpoint ───────────────────────────────────────────────────────────────────────────────────────

@@ -108,7 +108,9 @@ def test_processes_run_every_job_once(yard: Yard) -> None:
 
 def _rescue_orphans(yard: Yard) -> None:
     for orphan in yard.store.read(runners.orphans(100)):
-        first_loss = msgspec.structs.replace(orphan.spent, losses=0)  # after others a job would wait, and not race
+        first_loss = msgspec.structs.replace(
+            orphan.spent, interruptions=0
+        )  # after others a job would wait, and not race
         yard.settle(Fence(orphan.job, orphan.epoch, orphan.runner), Lost("gone"), spent=first_loss)
 
 

@@ -83,7 +83,7 @@ def test_rescued_twice_counts_once(yard: Yard) -> None:
     assert yard.settle(attempt, Lost("gone"))
     heir = yard.claim_one()
     assert yard.settle(attempt, Lost("gone"))  # as it was told before
-    assert yard.job(heir.job).losses == 1
+    assert yard.job(heir.job).interruptions == 1
     assert yard.events(heir.job) == ["lost"]
     assert yard.complete(heir) == []
 
@@ -135,7 +135,7 @@ def test_a_burial_whose_turn_comes_late_buries_nobody(yard: Yard) -> None:
 
 
 def test_only_a_committed_slice_clears_what_a_job_has_spent_and_mere_progress_does_not(yard: Yard) -> None:
-    spent = Spent(errors=1, crashes=1, losses=1)
+    spent = Spent(errors=1, crashes=1, interruptions=1)
     told, advanced = yard.started(), yard.started()
     for attempt in (told, advanced):
         yard.settle(attempt, Lost("gone"), spent=Spent(errors=1, crashes=1))

@@ -18,7 +18,7 @@ def end_attempt(app: ph.Posthorse, job: ph.Job[None], outcome: Outcome) -> None:
     runner = Runner(str(uuid.uuid4()), "w", "h", 1, "0", 1, (), ())
     store.run(register(runner, lease=60_000_000))
     [claimed] = store.run(claim_one(runner.id, job.id, early=True))
-    spent = Spent(claimed.errors, claimed.crashes, claimed.losses)
+    spent = Spent(claimed.errors, claimed.crashes, claimed.interruptions)
     settling = settle(
         Fence(claimed.job, claimed.epoch, runner.id),
         decide(spent, outcome, Policy()),

@@ -55,7 +55,7 @@ def bury(app: ph.Posthorse, child: RunnerProcess, code: int, *, stops: bool = Fa
         stop = asyncio.Event()
         if stops:
             stop.set()
-        await rescue.rescue_held_by(app.store, child, code, max_losses=10, stop=stop)
+        await rescue.rescue_held_by(app.store, child, code, max_interruptions=10, stop=stop)
 
     asyncio.run(main())
 

@@ -144,7 +144,7 @@ def make_status(row: read.JobRow, registry: Registry) -> Status:
         attempt=max(1, row.errors) if state is State.FAILED else row.errors + 1,
         max_attempts=options.max_attempts or declared,
         crashes=row.crashes,
-        interruptions=row.losses,
+        interruptions=row.interruptions,
         progress=_progress(row, state),
         requested=row.request,
         error=None if row.error is None else JobError.decode(row.error),

@@ -132,12 +132,12 @@ Outcome = Returned | Raised | Snoozed | Stopped | Expired | Lost | Crashed | Unf
 
 
 class Spent(msgspec.Struct, frozen=True):
-    """What a job has used of its budgets. A committed slice resets `crashes` and `losses`, and forgives `errors`, which
-    go on to number the attempts."""
+    """What a job has used of its budgets. A committed slice resets `crashes` and `interruptions`, and forgives
+    `errors`, which go on to number the attempts."""
 
     errors: int = 0
     crashes: int = 0
-    losses: int = 0
+    interruptions: int = 0
     forgiven: int = 0
     """How many of the errors came before the last committed slice."""
 
@@ -147,7 +147,7 @@ class Policy(msgspec.Struct, frozen=True):
 
     max_attempts: int = 5
     max_crashes: int = 3
-    max_losses: int = 10
+    max_interruptions: int = 10
     backoff: Backoff = Backoff()
 
 
@@ -268,11 +268,11 @@ def _unfit_wait(times: int, chance: float) -> int:
 
 
 def _after_loss(spent: Spent, detail: str, policy: Policy, *, solo: bool = False) -> Transition:
-    spent = msgspec.structs.replace(spent, losses=spent.losses + 1)
-    if spent.losses >= policy.max_losses:
-        message = f"interrupted {spent.losses} times without progress; the last time: {detail}"
+    spent = msgspec.structs.replace(spent, interruptions=spent.interruptions + 1)
+    if spent.interruptions >= policy.max_interruptions:
+        message = f"interrupted {spent.interruptions} times without progress; the last time: {detail}"
         return _dead(spent, "no progress", JobError(type="NoProgress", message=message))
-    return _again(spent, "lost", detail, times=spent.losses, solo=solo)
+    return _again(spent, "lost", detail, times=spent.interruptions, solo=solo)
 
 
 def _after_crash(spent: Spent, detail: str, alone: bool, policy: Policy, *, solo: bool) -> Transition:

@@ -36,18 +36,18 @@ class CutShort(msgspec.Struct, frozen=True):
     """How often an attempt ended within the slice that is next: by its timeout, and with its worker."""
 
     timeouts: int = 0
-    losses: int = 0
+    interruptions: int = 0
     is_retried: bool = False
     """True when the job was retried after such a timeout."""
 
     def __bool__(self) -> bool:
-        return self.timeouts > 0 or self.losses > 0
+        return self.timeouts > 0 or self.interruptions > 0
 
 
 def cut_short_by(ends: Iterable[tuple[str, dict[str, object]]]) -> CutShort:
     """Counts what a slice may be at fault for among these ends of attempts and retries, the latest first: names of
     events and their details."""
-    timeouts = losses = 0
+    timeouts = interruptions = 0
     has_retry = is_retried = False
     for name, detail in ends:
         if name == "retried":
@@ -56,8 +56,8 @@ def cut_short_by(ends: Iterable[tuple[str, dict[str, object]]]) -> CutShort:
             timeouts += 1
             is_retried = is_retried or has_retry
         elif name in ("lost", "crashed") or detail.get("type") in ("Crashed", "NoProgress"):
-            losses += 1
-    return CutShort(timeouts, losses, is_retried)
+            interruptions += 1
+    return CutShort(timeouts, interruptions, is_retried)
 
 
 def _is_timeout(detail: dict[str, object]) -> bool:
@@ -84,7 +84,7 @@ class SizeRule(msgspec.Struct, frozen=True):
         """
         first = self.most if self.seconds is None else min(FIRST, self.most)
         size = SliceSize(first) if stored is None else self._bounded(stored)
-        halvings = cut_short.timeouts + (0 if self.seconds is None else cut_short.losses)
+        halvings = cut_short.timeouts + (0 if self.seconds is None else cut_short.interruptions)
         if halvings and left:
             size = _with(size, min(size.items, left))
         return _with(size, 1 if cut_short.is_retried else max(1, size.items >> halvings))

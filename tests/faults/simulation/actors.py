@@ -265,7 +265,7 @@ class VirtualRunner:
         spent = next((each.spent for each in held if each.job == job), None)
         attempt, lane = Fence(job, claimed.epoch, self.id), self._claiming.lane(claimed)
         if spent is None:  # it lost its lease, and would be told so
-            spent = Spent(claimed.errors, claimed.crashes, claimed.losses)
+            spent = Spent(claimed.errors, claimed.crashes, claimed.interruptions)
         options = application().registry[lane.kind].options
         policy = Policy(options.max_attempts, options.max_crashes, 10, options.backoff)
         transition = decide(spent, outcome, policy, chance=self._world.chance.random())

@@ -62,7 +62,7 @@ def life(chance: random.Random) -> Iterator[str]:
                 yield f"I7: processing led to {transition.state}"
             state, spent = transition.state, transition.spent
             over = spent.errors >= policy.max_attempts or spent.crashes >= policy.max_crashes
-            if (over or spent.losses >= policy.max_losses) and not state.is_final:
+            if (over or spent.interruptions >= policy.max_interruptions) and not state.is_final:
                 yield f"I8: {state} after {spent}, and {policy} has no more"
             if transition.wait is not None and transition.wait < 0:
                 yield f"I10: a wait of {transition.wait}"

@@ -195,8 +195,8 @@ def not_early(clock: WorldClock, one: Standing, old: Standing) -> Iterator[str]:
 def budget(one: Standing) -> Iterator[str]:
     """I8: no more errors, crashes and losses than a job may have."""
     job, most = one.job, MAX_ATTEMPTS.get(one.job.kind, 5)
-    if job.errors > most or job.crashes > MAX_CRASHES or job.losses > MAX_LOSSES:
-        yield f"I8: {named(job)} is {job.state} with {job.errors}, {job.crashes}, {job.losses} spent"
+    if job.errors > most or job.crashes > MAX_CRASHES or job.interruptions > MAX_LOSSES:
+        yield f"I8: {named(job)} is {job.state} with {job.errors}, {job.crashes}, {job.interruptions} spent"
     elif job.errors == most and not job.is_over:
         yield f"I8: {named(job)} is {job.state} and has no attempt left"
 

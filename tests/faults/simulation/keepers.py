@@ -19,7 +19,7 @@ class Keepers:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        policy = Policy(max_losses=10)
+        policy = Policy(max_interruptions=10)
         self._sweepers = [Sweeper(world.store, name, lease=LEASE / SECOND, policy=policy) for name in ("s1", "s2")]
         registry = application().registry
         self._schedulers = [Scheduler(world.store, registry.schedules, registry.queues) for _ in range(2)]
@@ -37,7 +37,7 @@ class Keepers:
         store = self._world.store
         rescued = store.run(rescue_expired(grace=0))
         for held in store.read(orphans(100)):
-            at_once(rescue(store, held, Lost("gone"), Policy(max_losses=10)))
+            at_once(rescue(store, held, Lost("gone"), Policy(max_interruptions=10)))
         return Step(f"{len(rescued)} are buried")
 
     def schedule(self) -> Step:

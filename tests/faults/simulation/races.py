@@ -309,7 +309,7 @@ class Race:
 
     def _settling(self, held: Claimed, outcome: Outcome) -> Move:
         attempt = self._attempt(held)
-        transition = decide(Spent(held.errors, held.crashes, held.losses), outcome, Policy())
+        transition = decide(Spent(held.errors, held.crashes, held.interruptions), outcome, Policy())
         words = f"end {attempt} as {type(outcome).__name__}"
         settling = settle(attempt, transition, HOME, None, channel=self._yard.channel)
         return Move(words, settling, (attempt, transition.state))

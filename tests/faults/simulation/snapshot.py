@@ -21,7 +21,7 @@ class Job(NamedTuple):
     version: int
     errors: int
     crashes: int
-    losses: int
+    interruptions: int
     seq: int
     run_at: int | None
     started_at: int | None

@@ -39,7 +39,7 @@ class Claimed(NamedTuple):
     seq: int
     errors: int
     crashes: int
-    losses: int
+    interruptions: int
     arguments: str | None
     """None where they are too long to be brought along: `read.arguments` has them."""
     options: str | None

@@ -41,8 +41,8 @@ def _take_away(job: str, action: Request, channel: str) -> QuerySteps[State | No
         return None
     attempt = Fence(job, *cast("tuple[int, str]", lease[0]))
     rows = yield query("job_budget", job=job)
-    errors, crashes, losses = cast("tuple[int, int, int]", rows[0][:3])
-    transition = decide(Spent(errors, crashes, losses), Stopped(action), Policy())
+    errors, crashes, interruptions = cast("tuple[int, int, int]", rows[0][:3])
+    transition = decide(Spent(errors, crashes, interruptions), Stopped(action), Policy())
     done = yield from end_attempt(attempt, transition, home_of(rows[0][3:]), None, channel=channel)
     if not done:
         return None

@@ -138,7 +138,7 @@ def end_attempt(
         state=transition.state.value,
         errors=transition.spent.errors,
         crashes=transition.spent.crashes,
-        losses=transition.spent.losses,
+        interruptions=transition.spent.interruptions,
         reason=transition.reason,
         lane=number,
         error=transition.error.encode() if transition.error else None,

@@ -39,7 +39,7 @@ class JobRow(NamedTuple):
     tags: str | None
     errors: int
     crashes: int
-    losses: int
+    interruptions: int
     options: str | None
     request: str | None
     error: str | None

@@ -171,11 +171,11 @@ def leave_duty(name: str, holder: str) -> QuerySteps[None]:
 
 
 def _held(row: Row) -> Held:
-    job, epoch, runner, errors, crashes, losses, advanced_in = cast(
+    job, epoch, runner, errors, crashes, interruptions, advanced_in = cast(
         "tuple[str, int, str, int, int, int, int | None]", row[:7]
     )
     # A slice that this very attempt committed is progress, and progress clears the budgets.
-    spent = Spent(errors) if advanced_in == epoch else Spent(errors, crashes, losses)
+    spent = Spent(errors) if advanced_in == epoch else Spent(errors, crashes, interruptions)
     return Held(job, epoch, runner, home_of(row[7:]), spent)
 
 

@@ -232,7 +232,7 @@ SELECT j.id FROM {rows} JOIN @jobs j ON j.id = r.job AND j.epoch = r.epoch WHERE
 -- Writes how an attempt ended. The lease ended in the same transaction.
 UPDATE @jobs SET
     state = :state, epoch = :epoch, version = version + 2, errors = :errors, crashes = :crashes,
-    losses = :losses, reason = :reason, lane = :lane, error = coalesce(:error, error), result = :result,
+    losses = :interruptions, reason = :reason, lane = :lane, error = coalesce(:error, error), result = :result,
     run_at = CASE WHEN CAST(:wait AS bigint) IS NULL THEN run_at ELSE :now + CAST(:wait AS bigint) END,
     started_at = coalesce(started_at, CAST(:claimed_at AS bigint)),
     finished_at = CASE WHEN :is_final THEN :now END

@@ -376,7 +376,7 @@ class Slices(Generic[T]):
             log.warning(
                 "job %s: %d attempts ended within the slice after %r%s; trying it with %d items",
                 self._journal.job,
-                cut_short.timeouts + cut_short.losses,
+                cut_short.timeouts + cut_short.interruptions,
                 state.cursor,
                 f" of loop {self._plan.name!r}" if self._plan.name else "",
                 size.items,

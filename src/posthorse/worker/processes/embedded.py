@@ -150,7 +150,7 @@ class EmbeddedWorker:
         heart = Heart(self._store, lease=settings.lease, heartbeat=settings.heartbeat)
         heart.add(pulse)
         heart.start()
-        policy = Policy(max_losses=settings.max_interruptions)
+        policy = Policy(max_interruptions=settings.max_interruptions)
         # Who is here for one job alone attends to no schedules, and tells nobody of others.
         queues, is_alone = self._registry.queues, self._only is not None
         looks = None if is_alone else DeadLetterLooks(self._store, self._registry.observers, queues)

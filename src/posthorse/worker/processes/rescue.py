@@ -19,7 +19,7 @@ log = logging.getLogger("posthorse.worker")
 
 
 async def rescue_held_by(
-    store: Store, child: RunnerProcess, code: int, *, max_losses: int, stop: asyncio.Event
+    store: Store, child: RunnerProcess, code: int, *, max_interruptions: int, stop: asyncio.Event
 ) -> None:
     """Frees what a runner held, and takes it off the list after: until then the sweep leaves its jobs alone.
 
@@ -31,7 +31,7 @@ async def rescue_held_by(
         suspected = [lease.job for lease in held if lease.lane.kind not in child.isolated]
         for lease in held:
             budget = child.max_crashes.get(lease.lane.kind, Policy().max_crashes)
-            policy = Policy(max_crashes=budget, max_losses=max_losses)
+            policy = Policy(max_crashes=budget, max_interruptions=max_interruptions)
             if stop.is_set():
                 end: Outcome = Stopped("shutdown")
             else:

@@ -136,7 +136,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
         self._heart.start()
-        policy = Policy(max_losses=self._settings.max_interruptions)
+        policy = Policy(max_interruptions=self._settings.max_interruptions)
         looks = DeadLetterLooks(self._store, self._registry.observers, self._registry.queues)
         sweeper = Sweeper(self._store, self._worker, lease=self._settings.lease, policy=policy, dead_letters=looks)
         sweeping = asyncio.create_task(sweeper.run_forever())
@@ -287,7 +287,9 @@ class Supervisor:
         else:
             log.error("runner %d (pid %d) died: %s", child.number, child.process.pid, described(code))
         rescue = asyncio.create_task(
-            rescue_held_by(self._store, child, code, max_losses=self._settings.max_interruptions, stop=self._stop)
+            rescue_held_by(
+                self._store, child, code, max_interruptions=self._settings.max_interruptions, stop=self._stop
+            )
         )
         if not await self._ends_in_time(rescue, None):
             await asyncio.wait({rescue}, timeout=MAX_RESCUE)

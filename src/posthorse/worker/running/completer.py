@@ -283,7 +283,7 @@ class Completer:
     async def _spent(self, running: RunningJob) -> Spent:
         """What the job has used of its budgets. A committed slice is progress, and progress clears them."""
         claimed = running.claimed
-        spent = Spent(claimed.errors, claimed.crashes, claimed.losses)
+        spent = Spent(claimed.errors, claimed.crashes, claimed.interruptions)
         if running.has_advanced is None:
             held = await self._insist(lambda: self._store.aread(held_by(self._runner.id))) or []
             return next((lease.spent for lease in held if lease.job == claimed.job), spent)
@@ -304,7 +304,7 @@ class Completer:
         return Policy(
             max_attempts=options.max_attempts or kind.max_attempts,
             max_crashes=kind.max_crashes,
-            max_losses=self._settings.max_interruptions,
+            max_interruptions=self._settings.max_interruptions,
             backoff=backoff,
         )
 
