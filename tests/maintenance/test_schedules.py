@@ -473,21 +473,23 @@ def test_who_looked_before_others_acted_does_nothing(app: ph.Posthorse) -> None:
     look(app)
     [known] = known_schedules(app)
     assert known.row is not None
-    declared, through = known.declared, known.row.through
+    declared, handled_until = known.declared, known.row.handled_until
 
     def pass_to(known: int, declared: Declared = declared) -> list[str] | None:
-        later = through + 3_600_000_000
-        run = Run(later, msgspec.structs.replace(declared.call, id=moved_to(new_id(), through)))
+        later = handled_until + 3_600_000_000
+        run = Run(later, msgspec.structs.replace(declared.call, id=moved_to(new_id(), handled_until)))
         lanes = app.store.lanes({declared.call.lane})
         fired = app.store.run(
-            fire(declared, [run], known=known, through=later, lanes=lanes, channel=app.store.backend.channel)
+            fire(declared, [run], known=known, handled_until=later, lanes=lanes, channel=app.store.backend.channel)
         )
         return None if fired is None else list(fired.jobs)
 
-    assert pass_to(through - 1) is None, "somebody dealt with it"
-    assert pass_to(through, msgspec.structs.replace(declared, policies=Policies(jitter=1))) is None, "it was changed"
+    assert pass_to(handled_until - 1) is None, "somebody dealt with it"
+    assert pass_to(handled_until, msgspec.structs.replace(declared, policies=Policies(jitter=1))) is None, (
+        "it was changed"
+    )
     schedule.pause()
-    assert pass_to(through) is None, "it was paused"
+    assert pass_to(handled_until) is None, "it was paused"
     assert list_statuses(app) == []
 
 

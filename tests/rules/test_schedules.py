@@ -136,23 +136,23 @@ def test_the_next_times_are_told_in_the_zone_of_the_schedule_without_a_store(app
 
 @given(st.integers(0, 10**15), st.integers(0, 10**15), st.sampled_from(["skip", "once", "all"]), st.integers(1, 200))
 def test_what_is_due_lies_behind_what_was_dealt_with_and_never_ahead(
-    through: int, now: int, misfire: str, limit: int
+    handled_until: int, now: int, misfire: str, limit: int
 ) -> None:
     policies = Policies(misfire=misfire, limit=limit)  # type: ignore[arg-type]  # one of them
-    found = due(MINUTELY, policies, through=through, now=now)
+    found = due(MINUTELY, policies, handled_until=handled_until, now=now)
     if found is None:
-        assert now < (through // (60 * SECOND) + 1) * 60 * SECOND
+        assert now < (handled_until // (60 * SECOND) + 1) * 60 * SECOND
         return
-    assert all(through < time <= now for time in found.times)
+    assert all(handled_until < time <= now for time in found.times)
     assert list(found.times) == sorted(set(found.times))
-    assert now - 60 * SECOND < found.through <= now, "everything up to now is dealt with"
+    assert now - 60 * SECOND < found.handled_until <= now, "everything up to now is dealt with"
     assert len(found.times) <= {"skip": 1, "once": 1, "all": limit}[misfire] or found.missed_since is None
 
 
 def test_late_is_not_missed() -> None:
     times = [number * 60 * SECOND for number in (1, 2, 3)]
     patient = Policies(misfire="skip", grace=600 * SECOND)
-    found = due(MINUTELY, patient, through=0, now=times[-1] + SECOND)
+    found = due(MINUTELY, patient, handled_until=0, now=times[-1] + SECOND)
     assert found is not None
     assert (list(found.times), found.missed_since) == (times, None)
 

@@ -217,7 +217,7 @@ def find_schedule(app: Posthorse, name: str, *, is_stored: bool = True) -> Known
 def status_of(known: Known, now: int) -> ScheduleStatus:
     """A schedule as users read it."""
     (name, call, timing, _), row = msgspec.structs.astuple(known.declared), known.row
-    coming = timing.next_after(now if row is None else max(now, row.through))
+    coming = timing.next_after(now if row is None else max(now, row.handled_until))
     if row is not None and row.is_paused:
         state = ScheduleState.PAUSED
     elif row is None or row.seen_at < now - UNATTENDED_AFTER:

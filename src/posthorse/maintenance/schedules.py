@@ -135,7 +135,7 @@ class Scheduler:
 
     async def _attend(self, declared: Declared, row: ScheduleRow) -> float:
         """Runs a schedule if a time has come; answers with the seconds until it may have more to do."""
-        if row.through > row.now + SET_BACK:
+        if row.handled_until > row.now + SET_BACK:
             log.warning("the store's clock was put back; schedule %s goes on from %s", row.name, moment(row.now))
             await self._pass(declared, row, Due((), row.now))
             return 0.0
@@ -145,10 +145,12 @@ class Scheduler:
         if coming > row.now:
             return (coming - row.now) / SECOND
         # In a thread: after a long time away there may be much to look through.
-        found = await asyncio.to_thread(due, declared.timing, declared.policies, through=row.through, now=row.now)
+        found = await asyncio.to_thread(
+            due, declared.timing, declared.policies, handled_until=row.handled_until, now=row.now
+        )
         if found is None:
             return LOOK_INTERVAL
-        late = (row.now - found.through) / SECOND
+        late = (row.now - found.handled_until) / SECOND
         if row.name not in self._ran_last and late < self._yields:
             return self._yields - late
         await self._pass(declared, row, found)
@@ -156,9 +158,9 @@ class Scheduler:
 
     def _coming(self, declared: Declared, row: ScheduleRow) -> int | None:
         known, coming = self._next.get(row.name, (None, None))
-        if known != row.through:
-            coming = declared.timing.next_after(row.through)
-            self._next[row.name] = row.through, coming
+        if known != row.handled_until:
+            coming = declared.timing.next_after(row.handled_until)
+            self._next[row.name] = row.handled_until, coming
         return coming
 
     async def _pass(self, declared: Declared, row: ScheduleRow, found: Due) -> None:
@@ -175,8 +177,8 @@ class Scheduler:
             fire(
                 declared,
                 [Run(at, job) for at, job in zip(found.times, jobs, strict=True)],
-                known=row.through,
-                through=found.through,
+                known=row.handled_until,
+                handled_until=found.handled_until,
                 lanes=lanes,
                 channel=self._store.backend.channel,
                 gauges=gauges,
@@ -192,7 +194,7 @@ class Scheduler:
                 "schedule %s missed its times from %s to %s; misfire=%s makes up for %d of them",
                 row.name,
                 moment(found.missed_since),
-                moment(found.through),
+                moment(found.handled_until),
                 declared.policies.misfire,
                 len(found.times),
             )

@@ -70,24 +70,24 @@ class Declared(msgspec.Struct, frozen=True):
 
 
 class Due(NamedTuple):
-    """What is to be done now: run these times; everything up to `through` is then dealt with."""
+    """What is to be done now: run these times; everything up to `handled_until` is then dealt with."""
 
     times: Sequence[int]
-    through: int
+    handled_until: int
     missed_since: int | None = None
     """The first time that was missed; None when all were on time."""
 
 
-def due(timing: Timing, policies: Policies, *, through: int, now: int) -> Due | None:
-    """What is to be done about the times after `through`; None when none has come yet."""
-    first = timing.next_after(through)
+def due(timing: Timing, policies: Policies, *, handled_until: int, now: int) -> Due | None:
+    """What is to be done about the times after `handled_until`; None when none has come yet."""
+    first = timing.next_after(handled_until)
     if first is None or first > now:
         return None
     on_time = now - policies.grace
     if first >= on_time:
-        times = timing.newest(through, now, MAX_ON_TIME)
+        times = timing.newest(handled_until, now, MAX_ON_TIME)
         return Due(times, times[-1])
-    newest = timing.newest(through, now, policies.limit if policies.misfire == "all" else 1)
+    newest = timing.newest(handled_until, now, policies.limit if policies.misfire == "all" else 1)
     is_let_go = policies.misfire == "skip" and newest[-1] < on_time
     return Due(() if is_let_go else newest, newest[-1], first)
 

@@ -124,14 +124,14 @@ def schedule(chance: random.Random) -> Iterator[str]:
     run: set[int] = set()
     for _ in range(30):
         now += chance.choice((20 * 1_000_000, MINUTE, MINUTE, 10 * MINUTE, 26 * 60 * MINUTE, -5 * 1_000_000))
-        found = due(timing, policies, through=through, now=now)
+        found = due(timing, policies, handled_until=through, now=now)
         if found is None:
             coming = timing.next_after(through)
             if coming is not None and coming <= now:
                 yield f"I11: {coming} has come at {now}, and nothing is due"
             continue
-        if found.through <= through or found.through > now:
-            yield f"I17: dealt with up to {found.through}, from {through} at {now}"
+        if found.handled_until <= through or found.handled_until > now:
+            yield f"I17: dealt with up to {found.handled_until}, from {through} at {now}"
         for at in found.times:
             if at in run or not through < at <= now:
                 yield f"I17: {at} was to be run again at {now}"
@@ -141,7 +141,7 @@ def schedule(chance: random.Random) -> Iterator[str]:
         if len(found.times) - on_time > {"skip": 0, "once": 1, "all": 3}[misfire]:
             yield f"I17: {len(found.times)} missed times are run, with misfire {misfire}"
         run.update(found.times)
-        through = found.through
+        through = found.handled_until
 
 
 DECIDERS: Mapping[Deciding, int] = {life: 2_000, gate: 150, turns: 80, schedule: 60}

@@ -1,6 +1,6 @@
 """Schedules in the store: declared by code, run once for each time by whoever comes first, steered by people.
 
-A time is dealt with in the commit that writes its job: `through` moves on from what the caller knew, and a row of
+A time is dealt with in the commit that writes its job: `handled_until` moves on from what the caller knew, and a row of
 the time itself stands against clocks that are put back.
 """
 
@@ -37,7 +37,7 @@ class ScheduleRow(NamedTuple):
     policies: str
     call: str
     is_paused: bool
-    through: int
+    handled_until: int
     seen_at: int
     last_at: int | None
     last_job: str | None
@@ -89,19 +89,19 @@ def fire(
     runs: Sequence[Run],
     *,
     known: int,
-    through: int,
+    handled_until: int,
     lanes: Mapping[Lane, int],
     channel: str,
     gauges: Mapping[str, Gauge] = NO_GAUGES,
     closed: frozenset[str] = NONE_CLOSED,
 ) -> QuerySteps[Fired | None]:
-    """Deals with the times of a schedule from `known` to `through`: answers with the jobs that were made.
+    """Deals with the times of a schedule from `known` to `handled_until`: answers with the jobs that were made.
 
     Times that their queue refuses are passed over, and counted. None when somebody else dealt with them, or the
     schedule was paused or changed meanwhile.
     """
     passed = yield query(
-        "pass_schedule", name=declared.name, fingerprint=declared.fingerprint, known=known, through=through
+        "pass_schedule", name=declared.name, fingerprint=declared.fingerprint, known=known, handled_until=handled_until
     )
     if not passed:
         return None

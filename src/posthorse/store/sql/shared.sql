@@ -725,7 +725,7 @@ FROM {rows} WHERE @schedules.name = r.name AND @schedules.fingerprint = r.finger
 
 -- ## pass_schedule
 -- Deals with the times of a schedule up to a moment. No row: somebody else did, or it was paused or changed meanwhile.
-UPDATE @schedules SET through = :through
+UPDATE @schedules SET through = :handled_until
 WHERE name = :name AND fingerprint = :fingerprint AND through = :known AND NOT paused
 RETURNING open_jobs
 
