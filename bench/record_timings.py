@@ -57,7 +57,7 @@ SHAPED = (
 GROUPS = {"ordinary": ORDINARY, "shaped": SHAPED}
 
 CIRCUMSTANCES = ("quiet", "busy", "bursts", "stops", "stops and bursts", "long", "long, stops")
-SHORTEST = 2.0  # seconds of work
+MIN_WORK = 2.0  # seconds of work
 LARGER_WHEN_LONG = 5.0
 
 
@@ -88,7 +88,7 @@ def record(assignment: Assignment, larger: float = 1.0) -> str:
             items, micros, stops = _timings(
                 work, commit, slices, at_stops if "stops" in assignment.circumstances else [], assignment.longest
             )
-    if sum(micros) < SHORTEST * 1e6:
+    if sum(micros) < MIN_WORK * 1e6:
         return record(assignment, larger * 2)
     return json.dumps(
         {

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthorse.errors import InvalidOption
-from posthorse.rules.durations import LONGEST, Duration, as_text, as_timedelta
+from posthorse.rules.durations import MAX_DURATION, Duration, as_text, as_timedelta
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_people_write_durations_in_many_ways(written: Duration, seconds: float) 
 @pytest.mark.parametrize(
     "written",
     ["", "soon", "10 parsecs", "5s later", "-5s", "1e9", "s", -1, -0.001, 1e12, float("nan"), float("inf"), True, None,
-     [], timedelta(days=-1), LONGEST + timedelta(seconds=1), "99999999999999d", "1,5s"],
+     [], timedelta(days=-1), MAX_DURATION + timedelta(seconds=1), "99999999999999d", "1,5s"],
 )  # fmt: skip
 def test_what_is_no_duration_is_refused_by_the_name_of_its_option(written: Duration) -> None:
     with pytest.raises(InvalidOption, match=r"^timeout is"):

@@ -71,7 +71,7 @@ def test_a_heavy_call_takes_several_statements_and_enters_in_order_all_or_none(
         return inserting(jobs, lanes, **values)
 
     monkeypatch.setattr(submit, "_inserting", noting)
-    monkeypatch.setattr(submit, "HEAVIEST", 100)
+    monkeypatch.setattr(submit, "MAX_BATCH_BYTES", 100)
     jobs, more = (yard.new(7, arguments='{"text":"some thirty characters"}') for _ in range(2))
     yard.submit(jobs)
     with pytest.raises(UsageError, match="in the midst"):

@@ -186,7 +186,7 @@ def test_a_slot_whose_code_goes_on_after_its_job_was_given_up_is_not_free(store_
     app.close()
 
 
-@pytest.mark.parametrize("limit", ["LONGEST", "HEAVIEST"])
+@pytest.mark.parametrize("limit", ["MAX_WAITING", "MAX_WEIGHT"])
 def test_nothing_is_claimed_while_more_results_wait_to_be_written_than_may(
     app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
@@ -207,7 +207,7 @@ def test_nothing_is_claimed_while_more_results_wait_to_be_written_than_may(
 
     monkeypatch.setattr(Store, "arun", slow)
     monkeypatch.setattr(Prefetch, "allowance", lambda _: 0)
-    monkeypatch.setattr(completer, limit, 3 * len('"result"') if limit == "HEAVIEST" else 3)
+    monkeypatch.setattr(completer, limit, 3 * len('"result"') if limit == "MAX_WEIGHT" else 3)
     jobs = app.enqueue_many([work.bind(number) for number in range(20)])
     with app.worker(concurrency=1):
         until(lambda: len(ran) >= 5, what="one is being written, and four wait")

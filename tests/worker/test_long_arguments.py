@@ -14,7 +14,7 @@ from posthorse.store.base import BoundQuery, query
 from posthorse.store.operations import gates, read, through_gates
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.queries import LIGHT, Value
-from posthorse.worker.claiming.prefetch import MOST, Prefetch
+from posthorse.worker.claiming.prefetch import MAX_AHEAD, Prefetch
 from posthorse.worker.running import preflight
 from posthorse.worker.running.slots import Slots
 from tests.waiting import until
@@ -38,7 +38,7 @@ def claims(monkeypatch: pytest.MonkeyPatch) -> list[Claimed]:
 
 
 def test_what_is_claimed_ahead_brings_no_more_than_some_megabytes() -> None:
-    assert MOST * LIGHT <= 10_000_000
+    assert MAX_AHEAD * LIGHT <= 10_000_000
 
 
 @pytest.mark.parametrize("way", ["one lane", "several lanes", "the newest first", "through gates"])

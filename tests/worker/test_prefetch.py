@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorse.worker.claiming.prefetch import AHEAD, MOST, Prefetch
+from posthorse.worker.claiming.prefetch import AHEAD, MAX_AHEAD, Prefetch
 
 
 def observed(concurrency: int, *seconds: float) -> Prefetch:
@@ -31,7 +31,7 @@ def test_slow_jobs_are_never_claimed_ahead() -> None:
 
 
 def test_instant_jobs_are_claimed_ahead_within_a_bound() -> None:
-    assert observed(10, *[0.0] * 50).allowance() == MOST
+    assert observed(10, *[0.0] * 50).allowance() == MAX_AHEAD
 
 
 @given(st.integers(1, 50), st.lists(st.floats(0, 1), max_size=80))
@@ -40,7 +40,7 @@ def test_what_is_claimed_ahead_is_at_most_a_moment_of_what_jobs_took_lately(
 ) -> None:
     prefetch = observed(concurrency, *seconds)
     allowance = prefetch.allowance()
-    assert 0 <= allowance <= MOST
+    assert 0 <= allowance <= MAX_AHEAD
     assert prefetch.observed == len(seconds)
     if seconds and seconds[-1] > max(seconds[:-1], default=0) * 20 and seconds[-1] >= AHEAD:
         assert allowance == 0

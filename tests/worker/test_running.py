@@ -188,7 +188,7 @@ def test_heavy_results_are_written_a_few_at_a_time(app: ph.Posthorse, monkeypatc
         weights.append(sum(len(completion.result) for completion in completions[:-1]))
         return complete(runner, completions)
 
-    monkeypatch.setattr(completer, "HEAVIEST", 1_000)
+    monkeypatch.setattr(completer, "MAX_WEIGHT", 1_000)
     monkeypatch.setattr(completer, "complete", noting)
 
     @app.job

@@ -12,7 +12,7 @@ import posthorse as ph
 from posthorse.store.store import Store
 from tests.waiting import until_state
 
-LONGEST = 0.3
+MAX_TIME = 0.3
 """Seconds that a transaction may take here."""
 
 
@@ -77,10 +77,10 @@ def test_a_slice_whose_transaction_took_too_long_is_halved_and_a_retry_begins_wi
     begin, abegin = Store.transaction, Store.atransaction
 
     def short(self: Store, given: object, *, longest: float) -> AbstractContextManager[object]:
-        return begin(self, given, longest=min(longest, LONGEST))
+        return begin(self, given, longest=min(longest, MAX_TIME))
 
     def ashort(self: Store, given: object, *, longest: float) -> AbstractAsyncContextManager[object]:
-        return abegin(self, given, longest=min(longest, LONGEST))
+        return abegin(self, given, longest=min(longest, MAX_TIME))
 
     monkeypatch.setattr(Store, "transaction", short)
     monkeypatch.setattr(Store, "atransaction", ashort)
@@ -93,7 +93,7 @@ def test_a_slice_whose_transaction_took_too_long_is_halved_and_a_retry_begins_wi
             sizes[-1].append(len(batch))
             with batch.transaction():
                 if 9 in batch and len(batch) > 1:
-                    threading.Event().wait(2 * LONGEST)
+                    threading.Event().wait(2 * MAX_TIME)
         return ctx.progress.done
 
     @app.job(max_attempts=2, backoff=0)
@@ -103,7 +103,7 @@ def test_a_slice_whose_transaction_took_too_long_is_halved_and_a_retry_begins_wi
             sizes[-1].append(len(batch))
             async with batch.transaction():
                 if 9 in batch and len(batch) > 1:
-                    await asyncio.sleep(2 * LONGEST)
+                    await asyncio.sleep(2 * MAX_TIME)
         return ctx.progress.done
 
     with app.worker():

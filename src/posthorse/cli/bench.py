@@ -26,7 +26,7 @@ from posthorse.rules.job import State
 from posthorse.store.operations import read
 
 TARGET = "posthorse.cli.bench_jobs:app"
-FEWEST, BULK = 100, 1_000
+MIN_JOBS, BULK = 100, 1_000
 MAX_SINGLES, MAX_PICKUPS = 500, 100
 PAGE = 1_000
 
@@ -43,7 +43,7 @@ class Rates(NamedTuple):
 
 @click.command()
 @click.option(
-    "--jobs", metavar="N", type=click.IntRange(FEWEST, 1_000_000), default=5_000, help="How many jobs; else 5,000."
+    "--jobs", metavar="N", type=click.IntRange(MIN_JOBS, 1_000_000), default=5_000, help="How many jobs; else 5,000."
 )
 @size_options
 @click.option("--url", metavar="URL", help="The store to measure; otherwise a temporary SQLite file in this folder.")

@@ -21,7 +21,7 @@ from posthorse.errors import InvalidOption
 from posthorse.rules.job import State, Status
 from posthorse.store.operations import read
 
-SHORTEST = 6
+MIN_PREFIX = 6
 SHORT_ID = 8
 NEWEST_SEARCHED = 10_000
 PAGE = 1_000
@@ -77,9 +77,9 @@ def short(job_id: str) -> str:
 def find_id(app: Posthorse, typed: str) -> str:
     """The id of the one job that is meant. Raises InvalidOption, click.UsageError, JobNotFound."""
     part = typed.strip().lower().removeprefix("…")
-    if not _PART.fullmatch(part) or not SHORTEST <= len(part) <= 36:
+    if not _PART.fullmatch(part) or not MIN_PREFIX <= len(part) <= 36:
         raise InvalidOption(
-            f"{typed[:60]!r} is no job id; ids look like 01936f5e-7c1a-7d2b-8e3f-0123456789ab, and {SHORTEST} "
+            f"{typed[:60]!r} is no job id; ids look like 01936f5e-7c1a-7d2b-8e3f-0123456789ab, and {MIN_PREFIX} "
             "characters of the beginning or the end are enough"
         )
     if is_empty(app):

@@ -62,9 +62,9 @@ def queues(ctx: click.Context, target: str | None, url: str | None, as_json: boo
         hand_down(ctx, target=target, url=url, as_json=as_json)
         return Exit.OK
     app = open_store(target, url)
-    found = _standings(app)
+    found = _queue_views(app)
     if as_json:
-        out_json([standing.as_json() for standing in found])
+        out_json([view.as_json() for view in found])
     elif found:
         _print_table(found)
         _print_limits(app.store.read(limits_at_work(MAX_LIMITS)))
@@ -171,7 +171,7 @@ _RANKS = {State.SCHEDULED: 6, State.BLOCKED: 2, State.PAUSED: 5, State.FAILED: 1
 """Which of their columns goes first where the terminal is narrow: the highest."""
 
 
-def _standings(app: Posthorse) -> list[QueueView]:
+def _queue_views(app: Posthorse) -> list[QueueView]:
     if is_empty(app):
         return []
     store = app.store
@@ -277,7 +277,7 @@ def _opened(target: str | None, url: str | None, names: Sequence[str], *, may_be
     for name in names:
         checked_name(name, what="queue")
     app = open_store(target, url)
-    known = [standing.row.queue for standing in _standings(app)]
+    known = [view.row.queue for view in _queue_views(app)]
     for name in names:
         if name in known:
             continue
@@ -290,13 +290,13 @@ def _opened(target: str | None, url: str | None, names: Sequence[str], *, may_be
 
 
 def _tell(app: Posthorse, names: Sequence[str], as_json: bool) -> int:
-    found = {standing.row.queue: standing for standing in _standings(app)}
+    found = {view.row.queue: view for view in _queue_views(app)}
     for name in names:
-        standing = found.get(name) or QueueView(QueueRow(name, 0, None, 0, {}), DEFAULTS, {}, "open", ())
+        view = found.get(name) or QueueView(QueueRow(name, 0, None, 0, {}), DEFAULTS, {}, "open", ())
         if as_json:
-            out_json(standing.as_json())
+            out_json(view.as_json())
         else:
-            out(f"{clean(name)}  {standing.word}  {clean(_said(standing.settings))}".rstrip())
+            out(f"{clean(name)}  {view.word}  {clean(_said(view.settings))}".rstrip())
     return Exit.OK
 
 

@@ -17,7 +17,7 @@ from cronsim import CronSim, CronSimError
 from posthorse.errors import InvalidOption
 from posthorse.rules.values.type_mismatch import short
 
-LONGEST = 200
+MAX_LENGTH = 200
 MAX_WAIT = 50
 """Years: what has no match for so long has none. It is cronsim's limit, too."""
 
@@ -94,7 +94,7 @@ def nearest_weekday(year: int, month: int, day: int) -> int | None:
 
 def parse_cron(expression: object) -> Cron:
     """A cron expression, checked. Raises InvalidOption, which names the field and what it takes."""
-    if not isinstance(expression, str) or len(expression) > LONGEST:
+    if not isinstance(expression, str) or len(expression) > MAX_LENGTH:
         raise InvalidOption(f'cron is {short(expression)}; write an expression such as "0 3 * * *"')
     return _parsed(expression)
 

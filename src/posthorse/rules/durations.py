@@ -10,7 +10,7 @@ from posthorse.rules.values.type_mismatch import short
 
 Duration = float | timedelta | str
 
-LONGEST = timedelta(days=36_525)
+MAX_DURATION = timedelta(days=36_525)
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|[smhdw])\s*")
@@ -25,11 +25,11 @@ def as_timedelta(value: Duration, *, name: str) -> timedelta:
         span = _parse(value, name)
     elif isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(f'{name} is {short(value)}; give seconds, a timedelta or text such as "90s"')
-    elif not abs(value) <= LONGEST.total_seconds():  # nor NaN
+    elif not abs(value) <= MAX_DURATION.total_seconds():  # nor NaN
         raise InvalidOption(f"{name} is {short(value)} seconds; it must lie between 0 and 100 years")
     else:
         span = timedelta(seconds=value)
-    if not timedelta(0) <= span <= LONGEST:
+    if not timedelta(0) <= span <= MAX_DURATION:
         raise InvalidOption(f"{name} is {short(value)}; it must lie between 0 and 100 years")
     return span
 
@@ -62,6 +62,6 @@ def _parse(text: str, name: str) -> timedelta:
                 f'{name} is {short(text)}, which is no duration; write "90s", "10m", "1h30m" or "3d" '
                 "(units: ms s m h d w)"
             )
-    if seconds > LONGEST.total_seconds():
+    if seconds > MAX_DURATION.total_seconds():
         raise InvalidOption(f"{name} is {short(text)}; it must lie between 0 and 100 years")
     return timedelta(seconds=seconds)

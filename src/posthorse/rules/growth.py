@@ -22,7 +22,7 @@ MAX_COUNTED = 1_000
 
 MAX_ERRORS = 5
 MAX_JOBS = 5
-SHORTEST, LONGEST = "1s", "30d"
+MIN_WITHIN, MAX_WITHIN = "1s", "30d"
 
 OBSERVERS_QUEUE = "posthorse"
 """Where observers run. Their own dead letters are told of to nobody who did not ask: they would run in a circle."""
@@ -99,8 +99,8 @@ def make_watch(name: str, *, by: object, within: Duration, queue: object) -> Wat
             f"by is {by!r}; it must be a whole number from 1 to {MAX_COUNTED:,}: so many new dead letters are told of"
         )
     span = as_timedelta(within, name="within")
-    if not as_timedelta(SHORTEST, name="within") <= span <= as_timedelta(LONGEST, name="within"):
-        raise InvalidOption(f"within is {within!r}; it must lie between {SHORTEST} and {LONGEST}")
+    if not as_timedelta(MIN_WITHIN, name="within") <= span <= as_timedelta(MAX_WITHIN, name="within"):
+        raise InvalidOption(f"within is {within!r}; it must lie between {MIN_WITHIN} and {MAX_WITHIN}")
     return Watch(name, by, microseconds(span), None if queue is None else checked_name(queue, what="queue"))
 
 

@@ -167,7 +167,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
 UNFIT_WAIT = 30_000_000
 """How long a job whose arguments do not fit waits before a worker, perhaps of a newer version, looks again."""
 
-UNFIT_LONGEST = 600_000_000
+MAX_UNFIT_WAIT = 600_000_000
 """The same after many looks in vain, each of which waits twice as long as the last: so late may a deploy be noticed."""
 
 FIRST_WAIT, MAX_WAIT = 1_000_000, 60_000_000
@@ -264,7 +264,7 @@ def _after_error(spent: Spent, error: JobError, wait: int | None, policy: Policy
 
 def _unfit_wait(times: int, chance: float) -> int:
     doubled = UNFIT_WAIT << min(times - 1, 20)
-    return round(min(UNFIT_LONGEST, doubled) * (1 - chance / 4))
+    return round(min(MAX_UNFIT_WAIT, doubled) * (1 - chance / 4))
 
 
 def _after_loss(spent: Spent, detail: str, policy: Policy, *, solo: bool = False) -> Transition:

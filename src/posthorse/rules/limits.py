@@ -21,7 +21,7 @@ from posthorse.rules.values.type_mismatch import short
 Per = str | Callable[..., object]
 """What a limit is kept apart by: "tenant", the name of a parameter, or a function of the arguments."""
 
-MOST = 1_000_000_000
+MAX_LIMIT = 1_000_000_000
 MAX_SPAN = 31 * 86_400.0
 MAX_TEXT = 64
 
@@ -180,17 +180,19 @@ def _parsed_rate(text: str) -> tuple[int, float]:
             f'rate is {short(text)}, and {short(found[2])} is no time; write "100/s", "10/m", "500/15m" or "1000/d"'
         ) from None
     count = int(found[1])
-    if not 1 <= count <= MOST:
-        raise InvalidOption(f"rate is {short(text)}; it must let 1 to {MOST:,} jobs through; to stop a queue, pause it")
+    if not 1 <= count <= MAX_LIMIT:
+        raise InvalidOption(
+            f"rate is {short(text)}; it must let 1 to {MAX_LIMIT:,} jobs through; to stop a queue, pause it"
+        )
     if not 0.001 <= seconds <= MAX_SPAN:
         raise InvalidOption(f"rate is {short(text)}; its time must lie between a millisecond and 31 days")
     return count, seconds
 
 
 def _checked_count(value: object, *, what: str) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_LIMIT:
         return value
-    raise InvalidOption(f"{what} is {short(value)}; it must be a whole number from 1 to {MOST:,}")
+    raise InvalidOption(f"{what} is {short(value)}; it must be a whole number from 1 to {MAX_LIMIT:,}")
 
 
 def _check_per(per: object, *, what: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from posthorse.rules.durations import LONGEST, as_text
+from posthorse.rules.durations import MAX_DURATION, as_text
 from posthorse.rules.forecast import forecast
 from posthorse.rules.pace import Pace
 
@@ -74,7 +74,7 @@ def progress_at(
     if total is None or pace.slices < SLICES_FOR_A_FORECAST:
         return counted
     rest = forecast(pace, total - done)
-    if rest is None or rest.median > LONGEST.total_seconds():
+    if rest is None or rest.median > MAX_DURATION.total_seconds():
         return counted  # a century is no forecast
     if not running:
         return Progress(done, total, pace.rate, timedelta(seconds=rest.median), note=note)

@@ -23,7 +23,7 @@ Order = Literal["fifo", "lifo"]
 Layer = Mapping[str, object]
 """Checked values by name; None takes back what an earlier layer says."""
 
-HEAVIEST = 1000
+MAX_WEIGHT = 1000
 DEEPEST = 100_000_000
 MAX_LABELS = 50
 
@@ -311,7 +311,7 @@ def _under(target: str, check: Callable[[object], object]) -> Callable[[object],
 CHECKS: dict[str, Callable[[object], tuple[str, object]]] = {
     "max_depth": _under("max_depth", _whole("max_depth", DEEPEST)),
     "order": _under("order", _order),
-    "weight": _under("weight", _whole("weight", HEAVIEST)),
+    "weight": _under("weight", _whole("weight", MAX_WEIGHT)),
     "max_duration": _under("max_duration", _span("max_duration")),
     "labels": _under("labels", as_labels),
     "rate": _under("rate", as_rate),

@@ -11,7 +11,7 @@ Size = int | str
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
-_MOST = 2**60
+_MAX_SIZE = 2**60
 
 
 def as_bytes(value: Size, *, name: str) -> int:
@@ -23,7 +23,7 @@ def as_bytes(value: Size, *, name: str) -> int:
             size = float(found[1]) * _UNITS[found[2]]
     elif type(value) is int:
         size = value
-    if not 1 <= size <= _MOST:
+    if not 1 <= size <= _MAX_SIZE:
         raise InvalidOption(f'{name} is {short(value)}; give bytes, or text such as "512MB" or "2GB"')
     return int(size)
 

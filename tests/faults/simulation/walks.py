@@ -20,7 +20,7 @@ from posthorse.worker.stop import StopSignal
 from tests.faults.simulation.kinds import ITEMS, SLICE
 from tests.faults.simulation.world import WorldStore, at_once
 
-LONGEST = 10.0
+MAX_WALK = 10.0
 
 
 class Walk:
@@ -31,7 +31,7 @@ class Walk:
         self._store = store
         self._attempt = Fence(claimed.job, claimed.epoch, runner)
         self._in_transactions = in_transactions
-        self._journal = Journal(store, self._attempt, self.stop, longest_transaction=LONGEST)
+        self._journal = Journal(store, self._attempt, self.stop, longest_transaction=MAX_WALK)
         at_once(self._journal.load())
         self._context = Context(
             self._journal, job_id=claimed.job, attempt=claimed.errors + 1, is_async=False, scheduled_at=None

@@ -135,7 +135,7 @@ def _look_after(gates: Collection[str], channel: str) -> QuerySteps[None]:
         return
     yield query_rows("drop_slots", locked)
     gate_states, now = yield from _gate_states([cast("str", row[0]) for row in locked])
-    required = [_as_noted(standing) for standing in gate_states]
+    required = [_as_noted(state) for state in gate_states]
     ledger = GateLedger(gate_states, now)
     yield from line_up(required, ledger, channel)
     yield from note_gates([(requirement, 0) for requirement in required if requirement.step], ledger)
@@ -148,15 +148,13 @@ def _gate_states(gates: Sequence[str]) -> QuerySteps[tuple[list[GateState], int]
     now = cast("int", rows[0][-1]) * 1000
     gate_states = [GateState._make(row[:-2]) for row in rows]
     ahead = {
-        standing.gate: through
-        for standing, row in zip(gate_states, rows, strict=True)
-        if (through := in_step(standing.through, cast("int", row[-2]) * 1000, now)) != standing.through
+        state.gate: through
+        for state, row in zip(gate_states, rows, strict=True)
+        if (through := in_step(state.through, cast("int", row[-2]) * 1000, now)) != state.through
     }
     if ahead:  # the clock was set back since they were passed
         yield query_rows("set_gates_back", [(gate, ahead[gate]) for gate in in_order(ahead)])
-        gate_states = [
-            standing._replace(through=ahead.get(standing.gate, standing.through)) for standing in gate_states
-        ]
+        gate_states = [state._replace(through=ahead.get(state.gate, state.through)) for state in gate_states]
     return gate_states, now
 
 
@@ -164,5 +162,5 @@ def _now() -> QuerySteps[int]:
     return cast("int", (yield query("now"))[0][0]) * 1000
 
 
-def _as_noted(standing: GateState) -> Requirement:
-    return Requirement(standing.gate, standing.most, standing.step, standing.burst, "lease", True)
+def _as_noted(state: GateState) -> Requirement:
+    return Requirement(state.gate, state.most, state.step, state.burst, "lease", True)

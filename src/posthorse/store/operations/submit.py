@@ -22,7 +22,7 @@ from posthorse.store.queries import Value
 NO_GAUGES: Mapping[str, Gauge] = {}
 NONE_CLOSED = frozenset[str]()
 
-HEAVIEST = 64 * 1024 * 1024
+MAX_BATCH_BYTES = 64 * 1024 * 1024
 """Characters of arguments in one statement: texts of SQLite and messages to PostgreSQL end at a gigabyte, and one of
 these characters may take eight bytes on its way."""
 
@@ -80,7 +80,7 @@ def enqueue(
     """
     has_keys = any(job.key is not None or job.unique is not None for job in jobs)
     has_places = any(job.sequence is not None for job in jobs)
-    is_heavy = len(jobs) > 1 and sum(len(job.arguments) for job in jobs) > HEAVIEST
+    is_heavy = len(jobs) > 1 and sum(len(job.arguments) for job in jobs) > MAX_BATCH_BYTES
     start = partial(_enqueue, jobs, lanes, channel, has_keys, gauges, closed)
     return Operation(start, is_single=not (has_keys or has_places or gauges or is_heavy))
 
@@ -121,7 +121,7 @@ def _portions(jobs: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
     begin, weight = 0, 0
     for end, job in enumerate(jobs):
         weight += len(job.arguments)
-        if weight > HEAVIEST and end > begin:
+        if weight > MAX_BATCH_BYTES and end > begin:
             yield jobs[begin:end]
             begin, weight = end, len(job.arguments)
     yield jobs[begin:]

@@ -24,8 +24,8 @@ def supersede(earlier: str, new: NewJob, *, channel: str) -> QuerySteps[bool]:
     """
     for _ in range(_MAX_LOOKS):
         rows = yield query("lock_job", job=earlier)
-        standing = yield query_rows("standing_of", [(earlier,)])
-        if not rows or not standing or standing[0][2]:
+        owner = yield query_rows("owner_state", [(earlier,)])
+        if not rows or not owner or owner[0][2]:
             return False
         stored, lane, seq, run_at, now = rows[0][:5]
         state = State(cast("str", stored))

@@ -43,7 +43,7 @@ def take_identities(jobs: Sequence[NewJob], *, channel: str) -> QuerySteps[Exist
     late, held = yield from take(wanted, look="lock_keys")
     if not late:
         return Existing()
-    standing = yield from _standing({owner.job for owner in held.values()} - unique.keys())
+    states = yield from _states_of({owner.job for owner in held.values()} - unique.keys())
     owners = {entry: owner.job for entry, owner in held.items()}
     heirs: list[Wanted] = []
     instead: dict[str, NewJob] = {}
@@ -53,7 +53,7 @@ def take_identities(jobs: Sequence[NewJob], *, channel: str) -> QuerySteps[Exist
             continue
         if there in unique:
             instead[there] = _merged(instead.get(there, unique[there]), job)
-        elif not (yield from _is_met(job, held[one.entry], standing.get(there), channel)):
+        elif not (yield from _is_met(job, held[one.entry], states.get(there), channel)):
             heirs.append(one)
             owners[one.entry] = job.id
     yield from hand_over(heirs)
@@ -73,8 +73,8 @@ def claim_identity_again(job: str) -> QuerySteps[None]:
     if not late or held[wanted.entry].job == job:
         return
     owner = held[wanted.entry]
-    standing = yield from _standing({owner.job})
-    if _holds(identity.rule, owner, standing.get(owner.job)):
+    states = yield from _states_of({owner.job})
+    if _holds(identity.rule, owner, states.get(owner.job)):
         raise InvalidTransition(
             f"job {job} is unique, and job {owner.job} of the same kind with the same arguments is not over yet; wait "
             "for that one, or cancel it first"
@@ -86,13 +86,13 @@ def _wanted(job: NewJob, identity: Identity) -> Wanted:
     return Wanted(job.tenant or "", scope(job.lane.kind, identity.rule), identity.value, job.id, span=identity.window)
 
 
-def _is_met(job: NewJob, owner: Held, standing: OwnerState | None, channel: str) -> QuerySteps[bool]:
+def _is_met(job: NewJob, owner: Held, state: OwnerState | None, channel: str) -> QuerySteps[bool]:
     """Whether an earlier job is the same as the new one, which then has done with it what it says."""
     identity = cast("Identity", job.unique)
-    if not _holds(identity.rule, owner, standing):
+    if not _holds(identity.rule, owner, state):
         return False
     if identity.on_conflict == "raise":
-        raise NotUnique(job.lane.kind, owner.job, standing.state.value if standing is not None else None)
+        raise NotUnique(job.lane.kind, owner.job, state.state.value if state is not None else None)
     if identity.on_conflict == "return":
         return True
     # One that was started at this very moment makes room where waiting is all that counts: else what the newer one
@@ -100,20 +100,20 @@ def _is_met(job: NewJob, owner: Held, standing: OwnerState | None, channel: str)
     return (yield from supersede(owner.job, job, channel=channel)) or identity.rule != "queued"
 
 
-def _holds(rule: Rule, owner: Held, standing: OwnerState | None) -> bool:
+def _holds(rule: Rule, owner: Held, state: OwnerState | None) -> bool:
     """Whether an identity is held still."""
     if rule == "window":
         return not owner.is_over
-    if standing is None or standing.state.is_final:
+    if state is None or state.state.is_final:
         return False
-    return rule == "finished" or not standing.is_started
+    return rule == "finished" or not state.is_started
 
 
-def _standing(jobs: set[str]) -> QuerySteps[dict[str, OwnerState]]:
+def _states_of(jobs: set[str]) -> QuerySteps[dict[str, OwnerState]]:
     """How jobs stand; without those that are gone."""
     if not jobs:
         return {}
-    rows = yield query_rows("standing_of", [(job,) for job in sorted(jobs)])
+    rows = yield query_rows("owner_state", [(job,) for job in sorted(jobs)])
     return {cast("str", job): OwnerState(State(cast("str", state)), bool(begun)) for job, state, begun in rows}
 
 

@@ -162,7 +162,7 @@ RETURNING job
 -- rows: job uuid
 SELECT j.id, j.state FROM {rows} CROSS JOIN @jobs j WHERE j.id = r.job
 
--- ## standing_of
+-- ## owner_state
 -- The states of jobs, and whether they were ever started; those that are gone are left out.
 -- rows: job uuid
 SELECT j.id, j.state, j.started_at IS NOT NULL OR EXISTS (SELECT 1 FROM @leases l WHERE l.job = j.id)

@@ -6,7 +6,7 @@ What they hold here is bounded, too, for long arguments are not brought along by
 from __future__ import annotations
 
 AHEAD = 0.02
-MOST = 1000
+MAX_AHEAD = 1000
 WEIGHT = 0.05
 
 
@@ -30,4 +30,4 @@ class Prefetch:
         """How many jobs beyond the free slots."""
         if self.observed < self._concurrency or self._average >= AHEAD:
             return 0
-        return min(MOST, int(self._concurrency * AHEAD / max(self._average, 1e-6)))
+        return min(MAX_AHEAD, int(self._concurrency * AHEAD / max(self._average, 1e-6)))

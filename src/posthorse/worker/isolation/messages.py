@@ -12,7 +12,7 @@ from posthorse.store.operations.claim import Claimed
 from posthorse.worker.isolation.code_location import CodeLocation
 
 _MARK, _LENGTH = b"\x93ph1", 4
-LONGEST = 64_000_000
+MAX_MESSAGE = 64_000_000
 """Bytes of a message. A job can write into any descriptor of its process: what looks otherwise is not of the child."""
 
 
@@ -115,6 +115,6 @@ async def next_to_runner(reader: asyncio.StreamReader) -> ToRunner | Garbled | N
 
 def _length_in(head: bytes) -> int:
     length = int.from_bytes(head[len(_MARK) :])
-    if not head.startswith(_MARK) or length > LONGEST:
+    if not head.startswith(_MARK) or length > MAX_MESSAGE:
         raise ValueError("this is no message of Posthorse")
     return length

@@ -94,8 +94,8 @@ def supervise(
     except PosthorseError as error:
         log.error("%s", error)
         return 2
-    assignment = WorkerPlan(target, url, tuple(queues), tuple(labels), concurrency, log_level, folder)
-    supervisor = Supervisor(app, assignment, processes)
+    plan = WorkerPlan(target, url, tuple(queues), tuple(labels), concurrency, log_level, folder)
+    supervisor = Supervisor(app, plan, processes)
     try:
         return asyncio.run(supervisor.run())
     finally:
@@ -106,15 +106,15 @@ def supervise(
 class Supervisor:
     """Keeps a number of runners at work."""
 
-    def __init__(self, app: Posthorse, assignment: WorkerPlan, processes: int) -> None:
+    def __init__(self, app: Posthorse, plan: WorkerPlan, processes: int) -> None:
         self._store = app.store
         self._settings = app.settings
         self._registry = app.registry
-        self._assignment = assignment
+        self._plan = plan
         self._backend = type(app.store.backend).__module__
         self._processes = processes
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
-        self._suspects = Suspects(app.store, app.registry.queues, serves=self._serves, labels=assignment.labels)
+        self._suspects = Suspects(app.store, app.registry.queues, serves=self._serves, labels=plan.labels)
         self._heart = Heart(app.store, lease=app.settings.lease, heartbeat=app.settings.heartbeat)
         self._children: dict[int, RunnerProcess] = {}
         self._quick_deaths = 0
@@ -144,7 +144,7 @@ class Supervisor:
         scheduling = asyncio.create_task(scheduler.run_forever())
         reaping = asyncio.create_task(orphans.reap_forever(self._pids)) if orphans.are_ours() else None
         keepers = [asyncio.create_task(self._keep(number)) for number in range(self._processes)]
-        most = max(self._processes, min(MAX_SUSPECTS, self._assignment.concurrency))
+        most = max(self._processes, min(MAX_SUSPECTS, self._plan.concurrency))
         keepers.append(asyncio.create_task(self._quarantine(range(self._processes, self._processes + most))))
         try:
             await self._stop.wait()
@@ -201,14 +201,14 @@ class Supervisor:
         await asyncio.gather(*lives.values())
 
     def _serves(self, lane: Lane) -> bool:
-        queues = self._assignment.queues
+        queues = self._plan.queues
         return lane.kind in self._registry and (not queues or lane.queue in queues)
 
     async def _one_life(self, number: int, *, is_quarantine: bool = False) -> float:
         """A runner from its start to its burial; answers with the seconds that it lived."""
         try:
             child = await RunnerProcess.start(
-                number, self._worker, self._assignment, backend=self._backend, is_quarantine=is_quarantine
+                number, self._worker, self._plan, backend=self._backend, is_quarantine=is_quarantine
             )
         except OSError as error:
             log.error("cannot start runner %d: %s", number, error)
@@ -241,7 +241,7 @@ class Supervisor:
 
     def _look_for_namesakes(self) -> None:
         """Look once, when a runner is on the list: of two workers that start together one finds the other there."""
-        mine = Serving(self._worker, self._assignment.queues, self._registry.places())
+        mine = Serving(self._worker, self._plan.queues, self._registry.places())
         self._looking = asyncio.create_task(tell_of_namesakes(self._store, mine, lease=self._settings.lease))
 
     def _pulse(self, child: RunnerProcess) -> Pulse:

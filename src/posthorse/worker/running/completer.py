@@ -50,10 +50,10 @@ from posthorse.worker.running.stopped_programs import was_caused_by_stop
 T = TypeVar("T")
 log = logging.getLogger("posthorse.worker")
 
-LONGEST = 2000
-HEAVIEST = 32_000_000
+MAX_WAITING = 2000
+MAX_WEIGHT = 32_000_000
 """Characters of results that one commit writes, or one more result."""
-RETRY_FIRST, RETRY_LONGEST = 0.1, 5.0
+FIRST_RETRY, MAX_RETRY_PAUSE = 0.1, 5.0
 MAX_TOLD = 300
 TAKEN_OVER = "%s was taken over by another runner; how it ended here was dropped"
 
@@ -112,7 +112,7 @@ class Completer:
     @property
     def is_full(self) -> bool:
         """True when the store is so far behind that no more jobs should begin."""
-        return len(self._completions) > LONGEST or self._weight > HEAVIEST
+        return len(self._completions) > MAX_WAITING or self._weight > MAX_WEIGHT
 
     @property
     def jobs(self) -> set[str]:
@@ -237,9 +237,9 @@ class Completer:
     def _begin_batch(self) -> None:
         """Takes what the next commit writes: all there is, unless their results are heavy."""
         self._under_way, self._completions = self._completions, []
-        if self._weight > HEAVIEST:
+        if self._weight > MAX_WEIGHT:
             weights = list(accumulate(len(each.result) for each in self._under_way))
-            cut = bisect(weights, HEAVIEST) + 1
+            cut = bisect(weights, MAX_WEIGHT) + 1
             self._under_way, self._completions = self._under_way[:cut], self._under_way[cut:]
         self._weight = sum(len(each.result) for each in self._completions)
         if self._completions:
@@ -323,7 +323,7 @@ class Completer:
                 if took_another and not is_away:
                     raise
                 failures += 1
-                pause = random.uniform(0.5, 1) * min(RETRY_LONGEST, RETRY_FIRST * 2**failures)
+                pause = random.uniform(0.5, 1) * min(MAX_RETRY_PAUSE, FIRST_RETRY * 2**failures)
                 if monotonic() + pause > min(deadline, self.ends_at):
                     log.error("gave up writing to the store: %s; the jobs concerned run again elsewhere", error)
                     self.has_given_up = True

@@ -34,7 +34,7 @@ from posthorse.worker.running.slots import Slots
 
 log = logging.getLogger("posthorse.worker")
 
-RETRY_FIRST, RETRY_LONGEST = 0.1, 5.0
+FIRST_RETRY, MAX_RETRY_PAUSE = 0.1, 5.0
 MAX_HOLD, HOLD_INTERVAL = 5.0, 30.0
 """Seconds for which nothing is begun so that a suspect gets its turn, and how often at most."""
 
@@ -159,7 +159,7 @@ class JobLoop:
             except PosthorseError as error:
                 failures += 1
                 self._may_hold_more = self._may_hold_more or isinstance(error, OutcomeUnknown)
-                pause = random.uniform(0.5, 1) * min(RETRY_LONGEST, RETRY_FIRST * 2**failures)
+                pause = random.uniform(0.5, 1) * min(MAX_RETRY_PAUSE, FIRST_RETRY * 2**failures)
                 log.warning("cannot claim jobs: %s; looking again in %.1f s", error, pause)
                 await self._watch.wait(pause)
 
