@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -71,6 +72,7 @@ FOUND = {
     "state:pending": "idle",
     "state:completed": "fine",
     "state:processing": "",
+    f"reason:{socket.gethostname().partition('-')[0]}": "",  # where the worker of a completed job is kept
     "older:1h": "",
     "newer:1h state:failed": "welcome reader report",
 }

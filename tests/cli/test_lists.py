@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from typing import cast
 
 import pytest
@@ -141,6 +142,11 @@ def test_show_tells_of_a_job_that_completed(any_shop: Shop) -> None:
         assert re.search(line, told), line
     timeline = told.partition("Timeline\n")[2]
     assert re.findall(r"(enqueued|first started|completed)", timeline) == ["enqueued", "first started", "completed"]
+    worker = f"{socket.gethostname()}:embedded"
+    assert timeline.rstrip().endswith(f"completed on {worker}")
+    stored = cast("dict[str, object]", any_shop.json("show", job))
+    assert (stored["reason"], stored["worker"]) == (None, None)
+    assert [attempt["worker"] for attempt in cast("list[dict[str, object]]", stored["attempts"])] == [worker]
 
 
 def test_show_tells_why_a_job_failed_with_each_error_once(any_shop: Shop) -> None:

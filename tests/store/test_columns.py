@@ -59,9 +59,10 @@ def test_a_job_that_fails_and_then_completes(yard: Yard) -> None:
     assert row_of(yard, job) == Row("pending", "attempt 2 of 3 failed", "second", (2, 0, 0), 3, 1, None)
     yard.complete(next_attempt(yard), result="7")
     assert row_of(yard, job) == Row("completed", None, "second", (2, 0, 0), 3, 1, 4)
+    assert yard.job(job).completed_by == "worker-1"
     outcome = yard.store.read(read.outcome(job))
     assert outcome is not None
-    assert (outcome.state, outcome.result) == ("completed", "7")
+    assert (outcome.state, outcome.result, outcome.reason) == ("completed", "7", None)
 
 
 def test_a_job_that_dies_is_retried_and_completes(yard: Yard) -> None:
@@ -72,6 +73,7 @@ def test_a_job_that_dies_is_retried_and_completes(yard: Yard) -> None:
     died = next_attempt(yard, 60)
     yard.settle(died, Raised(JobError("E", "no")), spent=Spent(0, 1, 1), policy=Policy(max_attempts=1))
     assert row_of(yard, job) == Row("failed", "failed in 1 attempt", "no", (1, 1, 1), before.run_at, 1, 61)
+    assert yard.job(job).completed_by is None
     yard.ask(job, "retry")
     assert row_of(yard, job) == Row("pending", None, "no", (0, 0, 0), None, 1, None)
     yard.complete(next_attempt(yard))

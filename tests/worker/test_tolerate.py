@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -404,6 +405,7 @@ def test_a_retry_meets_the_bad_items_alone_and_forgets_those_that_succeed(
         assert job.result(timeout=30) == (180, 25)
         assert [attempt.outcome for attempt in job.attempts()] == ["completed", "completed"]
         assert job.attempts()[:1] == first
+        assert [attempt.worker for attempt in job.attempts()] == [f"{socket.gethostname()}:embedded"] * 2
         assert met == [3, 10, 17]
         assert [(one.number, one.item, one.error.message) for one in job.bad_items()] == [(2, 10, "10 is bad")]
         bad.clear()

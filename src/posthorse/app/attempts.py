@@ -44,15 +44,23 @@ def _told(app: Posthorse, job_id: str, story: read.Story | None) -> list[Attempt
     if story is None:
         raise not_found(job_id)
     since = None if story.holder is None else moment(story.holder.claimed_at)
-    return make_attempts(make_status(story.job, app.registry), story.events, since)
+    return make_attempts(make_status(story.job, app.registry), story, since)
 
 
-def make_attempts(status: Status, events: Sequence[read.EventRow], running_since: datetime | None) -> list[Attempt]:
-    """The attempts that these events tell of, and the one that goes on or succeeded."""
-    found = list(_ended(events))
+def make_attempts(status: Status, story: read.Story, running_since: datetime | None) -> list[Attempt]:
+    """The attempts that the events tell of, and the one that goes on or succeeded."""
+    found = list(_ended(story.events))
     if status.state is State.COMPLETED:
         started_at = None if found else status.started_at  # which is when the first one started
-        found.append(_attempt(status.attempt, "completed", started_at=started_at, finished_at=status.finished_at))
+        found.append(
+            _attempt(
+                status.attempt,
+                "completed",
+                started_at=started_at,
+                finished_at=status.finished_at,
+                worker=story.job.completed_by,
+            )
+        )
     elif status.state is State.PROCESSING:
         found.append(_attempt(status.attempt, "running", started_at=running_since, worker=status.worker))
     return found
@@ -64,7 +72,7 @@ def _ended(events: Sequence[read.EventRow]) -> Iterator[Attempt]:
         told = _decoded(event.detail)
         if event.name == "retried":
             if isinstance(ended := told.get("completed"), dict):
-                yield _completed(number, cast("dict[str, int | None]", ended), is_first=is_first)
+                yield _completed(number, cast("dict[str, object]", ended), is_first=is_first)
             number, is_first = 1, False
         if event.name not in _ENDS or (event.name in ("paused", "cancelled") and "worker" not in told):
             continue
@@ -84,14 +92,15 @@ def _ended(events: Sequence[read.EventRow]) -> Iterator[Attempt]:
         number += event.name == "attempt_failed"
 
 
-def _completed(number: int, ended: dict[str, int | None], *, is_first: bool) -> Attempt:
+def _completed(number: int, ended: dict[str, object], *, is_first: bool) -> Attempt:
     """A run that was completed before its bad items ran again. It is known when the first of all runs was started."""
-    started, finished = ended.get("started_at"), ended.get("finished_at")
+    started, finished, worker = ended.get("started_at"), ended.get("finished_at"), ended.get("worker")
     return _attempt(
         number,
         "completed",
-        started_at=moment(started) if is_first and started is not None else None,
-        finished_at=None if finished is None else moment(finished),
+        started_at=moment(started) if is_first and isinstance(started, int) else None,
+        finished_at=moment(finished) if isinstance(finished, int) else None,
+        worker=worker if isinstance(worker, str) else None,
     )
 
 

@@ -266,13 +266,13 @@ def _cut(text: str) -> str:
 def _print_timeline(story: Story) -> None:
     from rich.table import Table
 
-    status, now = story.look
+    now = story.look.now
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(justify="right", style="bright_black", no_wrap=True)
     table.add_column(overflow="fold")
     before: datetime | None = None
-    for at, what in sorted(_steps(status, story.events), key=lambda step: step[0]):
+    for at, what in sorted(_steps(story), key=lambda step: step[0]):
         since = "" if before is None else f"+{span(at - before)}"
         table.add_row(f"  {clock_time(at, now)}", since, what)
         before = at
@@ -281,14 +281,16 @@ def _print_timeline(story: Story) -> None:
     out_rich(table)
 
 
-def _steps(status: Status, events: Sequence[Event]) -> Iterator[tuple[datetime, str]]:
+def _steps(story: Story) -> Iterator[tuple[datetime, str]]:
+    status = story.look.status
     yield status.created_at, "enqueued"
     if status.started_at is not None:
         yield status.started_at, "first started"
-    for event in events:
+    for event in story.events:
         yield event.at, _told(event)
     if status.finished_at is not None and status.state is State.COMPLETED:  # every other end left an event
-        yield status.finished_at, "completed"
+        workers = [each.worker for each in story.attempts if each.outcome == "completed" and each.worker is not None]
+        yield status.finished_at, "completed" + (f" on {clean(workers[-1])}" if workers else "")
 
 
 def _told(event: Event) -> str:

@@ -109,8 +109,8 @@ def retry_bad_items(job: str, *, channel: str) -> QuerySteps[State]:
     written = yield query("revive", job=job, state=State.PENDING.value, reason=None, lane=number, wait=None)
     yield from place(job, State.PENDING, run_at=None, channel=channel)
     told: dict[str, object] = {"detail": "its bad items alone"}
-    if state is State.COMPLETED:  # its row has the times of the run that is to come from now on
-        told["completed"] = dict(zip(("started_at", "finished_at"), ended[0], strict=True))
+    if state is State.COMPLETED:  # its row tells of the run that is to come from now on
+        told["completed"] = dict(zip(("started_at", "finished_at", "worker"), ended[0], strict=True))
     detail = msgspec.json.encode(told).decode()
     yield query("record", job=job, version=written[0][0], name="retried", detail=detail)
     return State.PENDING

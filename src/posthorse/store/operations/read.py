@@ -54,6 +54,8 @@ class JobRow(NamedTuple):
     note: str | None
     updated_at: int | None
     now: int
+    completed_by: str | None
+    """The name of the worker that completed it."""
 
 
 class OutcomeRow(NamedTuple):

@@ -305,6 +305,7 @@ SELECT pg_advisory_xact_lock(hashtextextended(:channel || '/' || :queue, 7))
 
 -- ## complete
 -- Ends leases of one runner and one epoch and writes results; answers with how many leases still stood, and how many jobs were written.
+-- The name of the worker is kept as the reason, unless its runner is not on the list any more.
 -- pairs: job uuid, result text
 WITH ending AS MATERIALIZED (
     SELECT r.job, r.result, l.place, l.claimed_at
@@ -317,7 +318,8 @@ WITH ending AS MATERIALIZED (
     DELETE FROM @leases WHERE ctid = ANY (ARRAY(SELECT place FROM ending)) RETURNING job
 ), written AS (
     UPDATE @jobs AS j SET
-        state = 'completed', epoch = :epoch::int, version = j.version + 2, result = e.result, reason = NULL,
+        state = 'completed', epoch = :epoch::int, version = j.version + 2, result = e.result,
+        reason = (SELECT worker FROM @runners WHERE id = :runner),
         started_at = coalesce(j.started_at, e.claimed_at), finished_at = :now
     FROM ending e
     WHERE j.id = ANY (ARRAY[e.job])

@@ -20,7 +20,8 @@ CREATE TABLE @lanes (
 );
 
 -- A job is inserted once and stays. Its row is written again when a lease on it ends, not when one begins;
--- while a lease stands, only the holder of the lease writes the row.
+-- while a lease stands, only the holder of the lease writes the row. reason says why a job is in its state; of a
+-- completed job it is the name of the worker that completed it.
 CREATE TABLE @jobs (
     id          text PRIMARY KEY,
     lane        integer NOT NULL,

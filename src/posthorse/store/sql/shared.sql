@@ -278,8 +278,8 @@ DELETE FROM @ready WHERE lane = :lane AND seq = :seq AND job = :job RETURNING se
 SELECT worker, pid FROM @runners WHERE id = :id
 
 -- ## times_of
--- When a job was started first, and when it ended.
-SELECT started_at, finished_at FROM @jobs WHERE id = :job
+-- When a job was started first, when it ended, and its reason: of a completed job, its worker.
+SELECT started_at, finished_at, reason FROM @jobs WHERE id = :job
 
 -- ## record
 -- Writes what happened, under the version of the job that the same transaction made.
@@ -795,11 +795,13 @@ RETURNING through
 
 -- ## statuses
 -- Jobs as they stand; others say which.
-SELECT j.id, CASE WHEN l.job IS NULL THEN j.state ELSE 'processing' END, j.reason,
+SELECT j.id, CASE WHEN l.job IS NULL THEN j.state ELSE 'processing' END,
+    CASE WHEN j.state <> 'completed' THEN j.reason END,
     lanes.kind, lanes.queue, lanes.priority, j.tenant, j.tags, j.errors, j.crashes, j.losses, j.options,
     c.action, j.error, r.worker, j.created_at, j.run_at, coalesce(j.started_at, l.claimed_at), j.finished_at,
     k.done, k.total, k.pace, k.note,
-    CASE WHEN l.claimed_at > k.updated_at THEN l.claimed_at ELSE k.updated_at END, :now
+    CASE WHEN l.claimed_at > k.updated_at THEN l.claimed_at ELSE k.updated_at END, :now,
+    CASE WHEN j.state = 'completed' THEN j.reason END
 FROM @jobs j
 JOIN @lanes lanes ON lanes.id = j.lane
 LEFT JOIN @leases l ON l.job = j.id
@@ -814,7 +816,7 @@ WHERE j.id = :job
 
 -- ## outcome
 -- How a job ended, if it did.
-SELECT j.state, j.result, j.error, j.reason, lanes.kind
+SELECT j.state, j.result, j.error, CASE WHEN j.state <> 'completed' THEN j.reason END, lanes.kind
 FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
 WHERE j.id = :job
 
@@ -873,8 +875,8 @@ WHERE (CAST(:state AS text) IS NULL
     AND (CAST(:error AS text) IS NULL
         OR substr(j.error, 1, length(CAST(:error AS text)) + 10) = '{"type":"' || CAST(:error AS text) || '"'
         OR j.error <> replace(j.error, '.' || CAST(:error AS text) || '","message":', ''))
-    AND (CAST(:reason AS text) IS NULL
-        OR lower(substr(j.reason, 1, length(CAST(:reason AS text)))) = CAST(:reason AS text))
+    AND (CAST(:reason AS text) IS NULL OR j.state <> 'completed'
+        AND lower(substr(j.reason, 1, length(CAST(:reason AS text)))) = CAST(:reason AS text))
     AND (CAST(:older AS bigint) IS NULL OR coalesce(j.finished_at, j.created_at) <= :now - CAST(:older AS bigint))
     AND (CAST(:newer AS bigint) IS NULL OR coalesce(j.finished_at, j.created_at) > :now - CAST(:newer AS bigint))
 

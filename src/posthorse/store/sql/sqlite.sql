@@ -275,6 +275,7 @@ SELECT 1
 
 -- ## complete
 -- Ends leases of one runner and one epoch and writes results; answers with how many leases still stood, and how many jobs were written.
+-- The name of the worker is kept as the reason, unless its runner is not on the list any more.
 -- A job that has a lease is there, so nothing is ever inserted: UPDATE with FROM copies all rows aside first, and takes half
 -- as long again.
 -- pairs: job uuid, result text
@@ -282,7 +283,8 @@ INSERT INTO @jobs (id, epoch, result, started_at, finished_at, state, lane, seq,
 SELECT r.job, :epoch, r.result, l.claimed_at, :now, 'completed', 0, 0, 0, ''
 FROM {rows} CROSS JOIN @leases l WHERE l.job = r.job AND l.epoch = :epoch AND l.runner = :runner
 ON CONFLICT (id) DO UPDATE SET
-    state = excluded.state, epoch = excluded.epoch, version = version + 2, result = excluded.result, reason = NULL,
+    state = excluded.state, epoch = excluded.epoch, version = version + 2, result = excluded.result,
+    reason = (SELECT worker FROM @runners WHERE id = :runner),
     started_at = coalesce(started_at, excluded.started_at), finished_at = excluded.finished_at;
 DELETE FROM @leases WHERE job IN (SELECT r.job FROM {rows}) AND epoch = :epoch AND runner = :runner;
 SELECT changes(), changes()
