@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test matrix check format bench bench-rivals bench-endurance soak lock clean
+.PHONY: help setup demo test matrix coverage check format release bench bench-rivals bench-endurance soak lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,12 @@ matrix: ## run the tests on every supported Python that PATH has, each in an env
 	[ -z "$$failed" ] || echo "── FAILED:$$failed" >&2; \
 	[ -n "$$tested" ] && [ -z "$$failed" ]
 
+coverage: $(READY) ## run the tests and report which lines of the package they reach, in every process that they start
+	@rm -rf build/coverage && mkdir -p build/coverage
+	@$(BIN)/coverage run -m pytest -n 2 --dist worksteal $(ARGS); passed=$$?; \
+	$(BIN)/coverage combine --quiet && $(BIN)/coverage html --quiet && $(BIN)/coverage report; \
+	echo 'Line by line: build/coverage/html/index.html'; exit $$passed
+
 check: $(READY) ## format, lint, types, layers and words, without changing a file
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
@@ -45,10 +51,14 @@ check: $(READY) ## format, lint, types, layers and words, without changing a fil
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m checks.words
+	$(BIN)/codespell
 
 format: $(READY) ## rewrite the code in the house format and mend what ruff can mend
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+release: $(READY) ## build the packages in dist/, check them, and use the wheel in an empty environment; uploads nothing
+	@$(BIN)/python -m checks.release
 
 bench: $(READY) ## measure throughput and latency beside the limits of the bare databases
 	@$(BIN)/python -m bench $(ARGS)

@@ -36,12 +36,14 @@ MINUTE = 60
 class Typist:
     """A reader with two terminals: one for the worker, one for everything else.
 
-    wheels: a folder with a wheel of this project, which is what `pip install` finds.
+    wheels: a folder with a wheel of this project, which is what `pip install` finds; what it depends on is lent by this
+        environment. None where the page installs from the package index, as at a release.
     instead: what the reader types where a page shows a placeholder, such as the address of a server.
     """
 
-    def __init__(self, folder: Path, *, wheels: Path, instead: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *, wheels: Path | None, instead: Mapping[str, str] | None = None) -> None:
         self._folder = folder
+        self._is_lending = wheels is not None
         self._instead = dict(instead or {})
         self._worker: subprocess.Popen[bytes] | None = None
         self._log = folder.with_name(f"{folder.name}.worker.log")
@@ -127,7 +129,7 @@ class Typist:
         elif line.startswith("$ "):
             status, printed = self._enter(line[2:])
             assert status == 0, f"{line}\n{printed}\n{self._evidence()}"
-            if " -m venv " in line:
+            if " -m venv " in line and self._is_lending:
                 self._lend_dependencies()
 
     def _start_worker(self, command: str) -> None:
@@ -181,16 +183,21 @@ def _decoded(listed: str) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
 
-def _environment(wheels: Path) -> dict[str, str]:
-    """A new user's: without our variables, and with a `pip` that finds the project without a network."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("POSTHORSE_", "PYTHON", "PIP_"))}
+def _environment(wheels: Path | None) -> dict[str, str]:
+    """A new user's: without our variables, and with a `pip` that finds the wheels, if any, without a network."""
+    ours = ("POSTHORSE_", "PYTHON") if wheels is None else ("POSTHORSE_", "PYTHON", "PIP_")
+    kept = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(ours)},
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "COLUMNS": "120",
+    }
+    if wheels is None:
+        return kept
     return {
         **kept,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PIP_NO_INDEX": "1",
         "PIP_FIND_LINKS": str(wheels),
         "PIP_NO_DEPS": "1",
         "PIP_IGNORE_INSTALLED": "1",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        "COLUMNS": "120",
     }
