@@ -160,3 +160,9 @@ def test_every_variable_that_the_code_reads_is_documented() -> None:
     read = set(re.findall(r'"(POSTHORSE_[A-Z_]+)"', sources))
     assert "POSTHORSE_APP" in read
     assert read - INTERNAL_VARIABLES - set(re.findall(r"`(POSTHORSE_[A-Z_]+)`", manual())) == set()
+
+
+def test_every_target_of_make_is_documented_for_contributors() -> None:
+    targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    documented = set(re.findall(r"`make ([a-z-]+)", text_of(ROOT / "CONTRIBUTING.md")))
+    assert documented == set(targets)
