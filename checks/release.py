@@ -21,6 +21,7 @@ from pathlib import Path
 
 from packaging.metadata import Metadata
 
+from checks.tree import files_of, git
 from tests.examples.typist import Typist
 
 ROOT = Path(__file__).parents[1]
@@ -85,7 +86,9 @@ def complaints_about_wheel(wheel: Path) -> Iterator[str]:
         return
     yield from complaints_about_metadata(files[f"{information}/METADATA"])
     package = ROOT / "src"
-    expected = {str(path.relative_to(package)) for path in map(ROOT.joinpath, tracked("src"))}
+    expected = {
+        str(path.relative_to(package)) for path in map(ROOT.joinpath, files_of(ROOT)) if package in path.parents
+    }
     found = {name for name in files if not name.startswith(f"{information}/")}
     yield from (f"{wheel.name} lacks {name}" for name in sorted(expected - found))
     yield from (f"{wheel.name} has {name}, which is not a file of the package" for name in sorted(found - expected))
@@ -115,7 +118,7 @@ def complaints_about_source(source: Path) -> Iterator[str]:
     """Yield each tracked file that a source package lacks, and what it has beside them."""
     with tarfile.open(source) as archive:
         found = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
-    expected = {name for name in tracked() if not NOT_IN_SOURCE_PACKAGE.match(name)} | {"PKG-INFO", ".gitignore"}
+    expected = {name for name in files_of(ROOT) if not NOT_IN_SOURCE_PACKAGE.match(name)} | {"PKG-INFO", ".gitignore"}
     yield from (
         f"{source.name} lacks {name}: see the sdist table of pyproject.toml" for name in sorted(expected - found)
     )
@@ -149,23 +152,12 @@ def type_first_chapter(wheel: Path, folder: Path) -> None:
 
 def notes() -> Iterator[str]:
     """Yield what does not make the packages wrong, and must be done before they are published."""
-    if git("status", "--porcelain"):
+    if git(ROOT, "status", "--porcelain"):
         yield "commit your changes; the packages were built from them"
     if f"## [{version()}]" not in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"):
         yield f"CHANGELOG.md has no heading for {version()}"
-    if f"v{version()}" not in git("tag", "--points-at", "HEAD").split():
+    if f"v{version()}" not in (git(ROOT, "tag", "--points-at", "HEAD") or "").split():
         yield f"tag the commit v{version()}"
-
-
-def tracked(*folders: str) -> list[str]:
-    """The files that git tracks or would add, and that exist."""
-    listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", *folders).split("\0")
-    return sorted({name for name in listed if name and (ROOT / name).is_file()})
-
-
-def git(*arguments: str) -> str:
-    """Return what git prints."""
-    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
 if __name__ == "__main__":

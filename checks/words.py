@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import subprocess
 import sys
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from typing import NamedTuple
 
 from checks import allowances
 from checks.prose import SUFFIXES, prose
+from checks.tree import files_of
 
 ROOT = Path(__file__).parents[1]
 QUOTING = ("checks/words.py", "tests/checks/test_words.py")
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def check(root: Path, list_of_allowances: Path, *, update: bool = False) -> list[str]:
     """Compare the words of each file below `root` with its allowance; return a line for each thing that is wrong."""
-    files = [name for name in _files(root) if name not in QUOTING]
+    files = [name for name in files_of(root, *SUFFIXES) if name not in QUOTING]
     finds = {name: list(finds_in(name, _read(root / name))) for name in files}
     counts = {name: len(found) for name, found in finds.items() if found}
     allowed = allowances.read(list_of_allowances)
@@ -132,18 +132,6 @@ def finds_in(name: str, text: str) -> Iterator[Find]:
         rule = RULES[int(str(found.lastgroup).removeprefix("r"))]
         words = re.sub(GAP, " ", found[0])
         yield Find(name, bisect_right(lines, offset), words, rule.instead)
-
-
-def _files(root: Path) -> list[str]:
-    """The files that git tracks or would add; those that were removed from disk are left out."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *(f"*{end}" for end in SUFFIXES)],
-        cwd=root,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return sorted({name for name in listed.stdout.split("\0") if name and (root / name).is_file()})
 
 
 def _read(path: Path) -> str:

@@ -46,7 +46,7 @@ def test_the_version_is_the_one_that_the_package_has() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["posthorse/py.typed", "posthorse/store/sql/shared.sql", "posthorse/worker/entry.py", "posthorse/__init__.py"],
+    ["posthorse/py.typed", "posthorse/store/sql/shared.sql", "posthorse/errors.py", "posthorse/__init__.py"],
 )
 def test_a_wheel_that_lacks_a_file_of_the_package_is_refused(
     packages: tuple[Path, Path], tmp_path: Path, name: str
