@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorse.rules.fair_share import Head, Line, Passes, take_turns
+from posthorse.rules.fair_share import FairShares, Head, Line, Passes, take_turns
 from posthorse.store.base import QuerySteps
-from posthorse.store.operations.by_fair_share import FairShares, next_in_turn
+from posthorse.store.operations.by_fair_share import next_in_turn
 from posthorse.store.operations.claim import Probe
 from posthorse.store.queries import Row
 

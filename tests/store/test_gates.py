@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from posthorse.rules.fair_share import Line, Passes
+from posthorse.rules.fair_share import FairShares, Line, Passes
 from posthorse.rules.gates import NANOSECONDS, Requirement, budget_of, gate_name
 from posthorse.rules.job import JobError, Lane, State
 from posthorse.rules.lifecycle import Lost, Policy, Raised, Spent, decide
@@ -21,7 +21,6 @@ from posthorse.rules.retry import Backoff
 from posthorse.store.base import Operation
 from posthorse.store.operations import runners, submit, through_gates
 from posthorse.store.operations.budgets import settle_within_budget
-from posthorse.store.operations.by_fair_share import FairShares
 from posthorse.store.operations.finish import Fence
 from posthorse.store.operations.gates import (
     PATIENCE,

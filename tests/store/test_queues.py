@@ -13,7 +13,7 @@ import pytest
 
 from posthorse.errors import QueueFull
 from posthorse.rules.depth import Gauge
-from posthorse.rules.fair_share import Line, Passes, after_turns
+from posthorse.rules.fair_share import FairShares, Line, Passes, after_turns
 from posthorse.rules.job import Lane, NewJob, State
 from posthorse.store.operations import by_fair_share, claim, queues, submit
 from posthorse.store.operations.claim import Claimed
@@ -44,7 +44,7 @@ class Turns:
         }
 
     def claim(self, room: int) -> list[Claimed]:
-        turns = by_fair_share.FairShares(self.lines, self.weights, self.passes)
+        turns = FairShares(self.lines, self.weights, self.passes)
         operation = by_fair_share.claim_by_fair_share(self.runner, self.probes, room, turns)
         claimed, waiting = self.yard.store.run(operation)
         lines = {lane: self.lines[lane] for lane in waiting}

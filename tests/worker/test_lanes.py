@@ -1,4 +1,4 @@
-"""The low-water marks: what was consumed is not walked over again, and what commits late is found all the same."""
+"""Where a claim looks: not at what was consumed, nor at too many lanes; and what commits late is found all the same."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from posthorse.rules.job import Lane
 from posthorse.rules.queues import QueueSettings
 from posthorse.store.operations.claim import Claimed, Probe
-from posthorse.worker.claiming.lanes import FEW, FRESH_FOR, LOOK_SHARE, LaneBook
+from posthorse.worker.claiming.lane_sampling import FEW, FRESH_FOR, LOOK_SHARE
+from posthorse.worker.claiming.lanes import Lanes
 from posthorse.worker.claiming.low_water_marks import LAG, SWEEP_INTERVAL, SWEEP_SHARE
 
 LETTERS, FILMS = Lane("mail", "letter", 0), Lane("video", "film", 7)
 
 
-def book(*, keeps_marks: bool = True) -> LaneBook:
-    made = LaneBook(lambda lane: lane.kind != "foreign", keeps_marks=keeps_marks)
+def book(*, keeps_marks: bool = True) -> Lanes:
+    made = Lanes(lambda lane: lane.kind != "foreign", keeps_marks=keeps_marks)
     made.add([(1, LETTERS), (2, FILMS), (3, Lane("mail", "foreign")), (4, Lane("mail", "letter", 0, solo=True))])
     return made
 
@@ -27,11 +28,11 @@ def claimed(lane: int, seq: int) -> Claimed:
     return Claimed(f"job-{seq}", 1, lane, seq, 0, 0, 0, "{}", None, None)
 
 
-def after(lanes: LaneBook, now: float, lane: int = 1) -> int:
+def after(lanes: Lanes, now: float, lane: int = 1) -> int:
     return next(probe.after for probe in lanes.probes(now, 1) if probe.lane == lane)
 
 
-def swept(lanes: LaneBook, now: float) -> None:
+def swept(lanes: Lanes, now: float) -> None:
     """Lets the sweep that is due happen, and costs nothing."""
     lanes.probes(now, 1)
     lanes.note([], room=1, now=now, seconds=0)
@@ -39,25 +40,19 @@ def swept(lanes: LaneBook, now: float) -> None:
 
 def test_only_lanes_that_are_served_are_probed_and_higher_priority_first() -> None:
     assert book().probes(0, 1) == [Probe(2, 0, 7), Probe(1, 0, 0)]
-    assert [probe.lane for probe in book().solo_probes()] == [4]
-
-
-def test_all_lanes_that_were_looked_at_are_known_even_foreign_ones() -> None:
-    lanes = book()
-    assert lanes.known == 4
-    assert lanes.add([(9, Lane("mail", "foreign", 3))]) == []
-    assert lanes.known == 9
-    assert lanes[2] == FILMS
+    assert [probe.lane for probe in book().served.probes_for_suspects()] == [4]
 
 
 def test_while_the_runner_keeps_up_the_mark_lags_behind_by_a_moment() -> None:
     lanes = book()
     swept(lanes, 10.0)
-    lanes.note([claimed(1, 50)], room=5, now=10.1, seconds=0)
-    assert after(lanes, 10.2) == 0
-    assert after(lanes, 10.2 + LAG) == 0  # from now on it counts as old
-    swept(lanes, 10.1 + SWEEP_INTERVAL)
-    assert after(lanes, 10.2 + 2 * LAG + 0.1) == 50
+    lanes.note([claimed(1, 40)], room=5, now=10.1, seconds=0)
+    assert after(lanes, 10.15 + LAG) == 0  # from now on 40 grows old
+    lanes.note([claimed(1, 50)], room=5, now=10.2 + LAG, seconds=0)
+    swept(lanes, 10.0 + SWEEP_INTERVAL)
+    assert after(lanes, 10.1 + 2 * LAG) == 0
+    assert after(lanes, 10.2 + 2 * LAG) == 40
+    assert after(lanes, 10.25 + 3 * LAG) == 50
 
 
 @given(st.lists(st.tuples(st.floats(0.001, 0.9), st.integers(0, 5)), min_size=1, max_size=60))
@@ -86,7 +81,7 @@ def test_a_runner_that_is_behind_starts_from_the_sharp_mark() -> None:
 
 
 def test_lanes_whose_jobs_come_back_to_their_places_have_no_marks() -> None:
-    held = LaneBook(lambda _: True, keeps_marks=True, keeps_mark_of=lambda number: number != 1)
+    held = Lanes(lambda _: True, keeps_marks=True, keeps_mark_of=lambda number: number != 1)
     held.add([(1, LETTERS), (2, FILMS)])
     newest = book()
     newest.obey({"mail": QueueSettings(order="lifo")})
@@ -147,18 +142,18 @@ def test_the_mark_never_passes_what_was_consumed(turns: list[tuple[float, int]])
 MANY = FEW + 105
 
 
-def many(count: int = MANY, *, keeps_marks: bool = False) -> LaneBook:
-    made = LaneBook(lambda _: True, keeps_marks=keeps_marks)
+def many(count: int = MANY, *, keeps_marks: bool = False) -> Lanes:
+    made = Lanes(lambda _: True, keeps_marks=keeps_marks)
     made.add([(number, Lane(f"queue {number}", "letter", number == 5)) for number in range(1, count + 1)])
     return made
 
 
-def look(lanes: LaneBook, now: float, heads: Mapping[int, int], *, seconds: float = 0.1) -> None:
+def look(lanes: Lanes, now: float, heads: Mapping[int, int], *, seconds: float = 0.1) -> None:
     assert lanes.has_to_look(now)
     lanes.learn(heads, now=now, seconds=seconds)
 
 
-def probed(lanes: LaneBook, now: float, room: int) -> list[int]:
+def probed(lanes: Lanes, now: float, room: int) -> list[int]:
     return [probe.lane for probe in lanes.probes(now, room)]
 
 
@@ -166,9 +161,9 @@ def test_of_many_lanes_only_those_are_probed_that_had_jobs_and_no_more_than_jobs
     lanes = many()
     look(lanes, 10.0, {7: 30, 9: 10, 8: 20, 5: 40, MANY + 1: 1})
     assert probed(lanes, 10.1, 3) == [5, 9, 8]  # the highest priority, then whose head came first
-    assert lanes.is_partial
+    assert lanes.sample.is_partial
     assert probed(lanes, 10.1, 9) == [5, 9, 8, 7]
-    assert not lanes.is_partial
+    assert not lanes.sample.is_partial
 
 
 def test_lanes_that_gave_jobs_are_asked_again_after_the_others_of_their_priority() -> None:
@@ -177,7 +172,7 @@ def test_lanes_that_gave_jobs_are_asked_again_after_the_others_of_their_priority
     assert probed(lanes, 10.1, 2) == [9, 8]
     lanes.note([claimed(9, 10), claimed(9, 11)], room=2, now=10.1, seconds=0)
     assert probed(lanes, 10.2, 3) == [8, 7, 9]
-    assert lanes.is_partial  # somebody may have got one meanwhile
+    assert lanes.sample.is_partial  # somebody may have got one meanwhile
 
 
 def test_lanes_that_gave_all_they_had_are_left_alone_and_when_none_is_left_all_are_looked_into() -> None:
@@ -252,7 +247,7 @@ def test_a_sweep_of_many_lanes_is_a_look_from_zero() -> None:
 def test_where_all_that_was_found_is_shut_the_others_are_looked_into() -> None:
     lanes = many()
     look(lanes, 10.0, {7: 30})
-    lanes.shut([7], until=11.0)
+    lanes.shut_gates.shut([7], until=11.0)
     assert probed(lanes, 10.1, 1) == []
     lanes.note([], room=1, now=10.1, seconds=0)
     assert lanes.has_to_look(10.2)
@@ -260,20 +255,20 @@ def test_where_all_that_was_found_is_shut_the_others_are_looked_into() -> None:
     assert 7 not in {probe.lane for probe in lanes.looks(10.2)}
 
 
-def sharing() -> LaneBook:
-    made = LaneBook(lambda _: True, keeps_marks=False)
+def sharing() -> Lanes:
+    made = Lanes(lambda _: True, keeps_marks=False)
     made.add([(number, Lane("mail", "letter", tenant=f"t{number:03}")) for number in range(1, MANY + 1)])
     made.obey({"mail": QueueSettings(fair=True)})
-    assert made.takes_turns
+    assert made.fair_share.is_needed
     return made
 
 
-def turn(lanes: LaneBook, now: float, room: int, *, filled: Mapping[int, int]) -> list[int]:
+def turn(lanes: Lanes, now: float, room: int, *, filled: Mapping[int, int]) -> list[int]:
     """A claim that gets one job from each lane that it asks, if that has any; answers with the lanes that it asked."""
     probes = lanes.probes(now, room)
     gave = [probe.lane for probe in probes if filled.get(probe.lane)]
     jobs = [claimed(number, 1) for number in gave]
-    lanes.take_note_of_turns(jobs, lanes.lines(probes), frozenset(gave))
+    lanes.note_turns(jobs, lanes.fair_share.turns(probes).lines, frozenset(gave))
     lanes.note(jobs, room=room, now=now, seconds=0)
     return [probe.lane for probe in probes]
 
@@ -283,7 +278,7 @@ def test_of_many_tenants_no_more_are_asked_than_jobs_are_wanted_and_all_get_thei
     look(lanes, 10.0, filled)
     asked = [turn(lanes, 10.1, 7, filled=filled) for _ in range(3 * MANY // 7)]
     assert all(len(each) == 7 for each in asked)
-    assert lanes.is_partial
+    assert lanes.sample.is_partial
     counts = Counter(number for each in asked for number in each)
     assert max(counts.values()) - min(counts[number] for number in filled) <= 1
 
@@ -295,13 +290,13 @@ def test_tenants_who_have_no_jobs_any_more_keep_nobody_from_a_turn() -> None:
     for _ in range(MANY // 7 + 1):
         turn(lanes, 10.1, 7, filled=left)
     assert turn(lanes, 10.1, 7, filled=left) == [MANY]
-    assert not lanes.is_partial or not lanes.has_to_look(10.1)
+    assert not lanes.sample.is_partial or not lanes.has_to_look(10.1)
 
 
 def test_tenants_whose_queue_is_shut_for_a_while_are_not_forgotten() -> None:
     lanes, filled = sharing(), dict.fromkeys(range(1, MANY + 1), 9)
     look(lanes, 10.0, filled)
-    lanes.shut(filled, until=10.2)
+    lanes.shut_gates.shut(filled, until=10.2)
     assert turn(lanes, 10.1, 7, filled={}) == []
     look(lanes, 10.15, filled)
     assert len(turn(lanes, 10.3, 7, filled=filled)) == 7
@@ -313,12 +308,3 @@ def test_few_lanes_are_all_looked_into_each_time() -> None:
     lanes.probes(10.0, 1)
     lanes.note([claimed(7, 1)], room=1, now=10.1, seconds=5.0)
     assert len(lanes.probes(10.2, 1)) == FEW
-
-
-def test_a_lane_whose_head_is_young_again_counts_no_higher_than_it_is() -> None:
-    """Whoever took the old head: another runner tells nobody."""
-    lanes = book()
-    lanes.age({1: 10_000_000_000})
-    assert {probe.lane: probe.priority for probe in lanes.probes(10.0, 1)}[1] > 7
-    lanes.age({1: 1})
-    assert {probe.lane: probe.priority for probe in lanes.probes(10.1, 1)}[1] == 0

@@ -11,83 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 import posthorse as ph
-from posthorse.rules.job import Lane
-from posthorse.rules.window import as_window
-from posthorse.store.operations.claim import Claimed
-from posthorse.worker.claiming.lanes import AGES_INTERVAL, FEW, LaneBook
+from posthorse.worker.claiming.lane_sampling import FEW
 from tests.waiting import until, until_state
-
-LOW, HIGH, REPORT = Lane("mail", "letter", 0), Lane("mail", "letter", 10), Lane("reports", "letter", 0)
-NOON = 12 * 3_600_000_000
-
-
-def book(**queues: ph.QueueSettings) -> LaneBook:
-    made = LaneBook(lambda lane: lane.kind == "letter", keeps_marks=False, labels={"zone": "a"})
-    made.add([(1, LOW), (2, HIGH), (3, REPORT)])
-    made.obey(queues)
-    made.open_at(NOON)
-    return made
-
-
-def probed(lanes: LaneBook) -> list[int]:
-    return [probe.lane for probe in lanes.probes(0.0, 9)]
-
-
-# ── the book ─────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_paused_queues_and_those_outside_of_their_window_are_left_alone() -> None:
-    assert probed(book()) == [2, 1, 3]
-    assert probed(book(mail=ph.QueueSettings(paused=True))) == [3]
-    lanes = book(reports=ph.QueueSettings(window=as_window("13:00-14:00")))
-    assert probed(lanes) == [2, 1]
-    assert lanes.open_at(NOON + 3_600_000_000) is True
-    assert probed(lanes) == [2, 1, 3]
-    assert lanes.open_at(NOON + 2 * 3_600_000_000) is False
-    assert probed(lanes) == [2, 1]
-
-
-def test_a_queue_that_asks_for_labels_is_served_by_those_who_have_them() -> None:
-    assert probed(book(mail=ph.QueueSettings(labels={"zone": "a"}))) == [2, 1, 3]
-    assert probed(book(mail=ph.QueueSettings(labels={"zone": "b"}))) == [3]
-
-
-def test_there_are_turns_only_where_a_served_queue_asks_for_them() -> None:
-    assert not book(mail=ph.QueueSettings(max_depth=3), strange=ph.QueueSettings(weight=9)).takes_turns
-    assert book(mail=ph.QueueSettings(weight=2)).takes_turns
-    assert book(mail=ph.QueueSettings(order="lifo")).takes_turns
-
-
-def test_a_lane_that_was_strange_is_served_once_its_kind_is_known() -> None:
-    known: set[str] = set()
-    lanes = LaneBook(lambda lane: lane.kind in known, keeps_marks=False)
-    assert lanes.add([(1, LOW)]) == []
-    known.add("letter")
-    assert lanes.add([]) == [1]
-    assert lanes.add([]) == []
-    assert probed(lanes) == [1]
-
-
-def test_only_lanes_that_others_can_starve_are_asked_for_their_wait_once_a_second() -> None:
-    lanes = book(reports=ph.QueueSettings(ageing=0.0))
-    assert [probe.lane for probe in lanes.ageing_probes(5.0)] == [1]
-    assert lanes.ageing_probes(5.0 + AGES_INTERVAL / 2) == ()
-    assert [probe.lane for probe in lanes.ageing_probes(5.0 + AGES_INTERVAL)] == [1]
-
-
-def test_a_head_that_waited_long_counts_as_higher_until_something_was_taken() -> None:
-    lanes = book(mail=ph.QueueSettings(ageing=60.0))
-    lanes.age({1: 9 * 60_000_000})
-    assert [(probe.lane, probe.priority) for probe in lanes.probes(0.0, 9)] == [(2, 10), (1, 9), (3, 0)]
-    lanes.age({1: 11 * 60_000_000})
-    assert probed(lanes) == [1, 2, 3]
-    lanes.note([Claimed("j", 1, 1, 1, 0, 0, 0, "{}", None, None)], room=1, now=0.0, seconds=0.0)
-    assert probed(lanes) == [2, 1, 3]
-    lanes.age({1: 10**18})
-    assert max(probe.priority for probe in lanes.probes(0.0, 9)) == 100
-
-
-# ── the worker ───────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture

@@ -54,6 +54,14 @@ class Passes(msgspec.Struct, frozen=True):
         return max(self.by_name.get((group, name), 0), self.by_group.get(group, 0))
 
 
+class FairShares(NamedTuple):
+    """What `take_turns` has to know of those who share."""
+
+    lines: Mapping[int, Line]
+    weights: Mapping[str, int]
+    passes: Passes
+
+
 def take_turns(
     heads: Sequence[Head],
     lines: Mapping[int, Line],

@@ -16,13 +16,12 @@ import msgspec
 import psycopg
 
 from posthorse.errors import InvalidTransition, JobNotFound, NotUnique
-from posthorse.rules.fair_share import Line, Passes
+from posthorse.rules.fair_share import FairShares, Line, Passes
 from posthorse.rules.gates import Requirement
 from posthorse.rules.job import JobError, NewJob, State
 from posthorse.rules.lifecycle import Lost, Outcome, Policy, Raised, Spent, Stopped, decide
 from posthorse.rules.unique import Identity, OnConflict, Rule
 from posthorse.store.base import Operation
-from posthorse.store.operations.by_fair_share import FairShares
 from posthorse.store.operations.claim import Claimed, give_back
 from posthorse.store.operations.control import Request, request
 from posthorse.store.operations.finish import Completion, Fence, complete, settle

@@ -7,23 +7,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
-from posthorse.rules.fair_share import Head, Line, Passes, take_turns
+from posthorse.rules.fair_share import FairShares, Head, Line, take_turns
 from posthorse.store.base import QuerySteps, creating_no_work, query_rows, unrepeatable_operation
 from posthorse.store.operations.claim import Claimed, Probe, few_of_each
 from posthorse.store.queries import Row
 
 DEEPER = 4
 """So many times as many jobs are looked at of lanes whose jobs all got turns."""
-
-
-class FairShares(NamedTuple):
-    """Whose turn it is, as `take_turns` wants it."""
-
-    lines: Mapping[int, Line]
-    weights: Mapping[str, int]
-    passes: Passes
 
 
 @creating_no_work

@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol, cast
 
-from posthorse.rules.fair_share import Head, Line, take_turns
+from posthorse.rules.fair_share import FairShares, Head, Line, take_turns
 from posthorse.rules.gates import Arrival, GateLedger, Requirement, described
 from posthorse.store.base import QuerySteps, locking_first, operation, query, query_rows, unrepeatable_operation
-from posthorse.store.operations.by_fair_share import FairShares, heads_of, next_in_turn, places_by_lane
+from posthorse.store.operations.by_fair_share import heads_of, next_in_turn, places_by_lane
 from posthorse.store.operations.claim import Claimed, Probe
 from posthorse.store.operations.gates import line_up, lock_gates, note_gates
 from posthorse.store.queries import Row

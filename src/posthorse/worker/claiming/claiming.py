@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 from posthorse.clock import monotonic
+from posthorse.rules.fair_share import FairShares
 from posthorse.rules.job import Lane
 from posthorse.rules.queues import QueueSettings, as_labels
 from posthorse.rules.registry import Registry
-from posthorse.store.operations.by_fair_share import FairShares, claim_by_fair_share
+from posthorse.store.operations.by_fair_share import claim_by_fair_share
 from posthorse.store.operations.claim import (
     Claimed,
     Probe,
@@ -30,7 +31,7 @@ from posthorse.store.operations.queues import live_layers
 from posthorse.store.operations.runners import Runner, set_idle
 from posthorse.store.operations.through_gates import claim_through_gates, depth_of_sight, in_sight
 from posthorse.store.store import Store
-from posthorse.worker.claiming.lanes import LaneBook
+from posthorse.worker.claiming.lanes import Lanes
 from posthorse.worker.claiming.limits import Limits
 from posthorse.worker.claiming.one_job import OneJob
 
@@ -66,7 +67,7 @@ class Claiming:
         self._registry = registry
         self._runner = runner
         self._limits = Limits(registry, self.lane_numbered)
-        self._book = LaneBook(
+        self._lanes = Lanes(
             self._serves,
             keeps_marks=not store.is_sqlite,
             labels=as_labels(list(runner.labels)),
@@ -94,11 +95,11 @@ class Claiming:
 
     def lane(self, claimed: Claimed) -> Lane:
         """Where a job was claimed."""
-        return self._book[claimed.lane]
+        return self._lanes.served[claimed.lane]
 
     def lane_numbered(self, number: int) -> Lane:
         """A lane that is served."""
-        return self._book[number]
+        return self._lanes.served[number]
 
     def gates(self, claimed: Claimed) -> Sequence[str] | None:
         """The gates of its own that a job passed, once; None for a job without limits."""
@@ -106,16 +107,16 @@ class Claiming:
 
     def reopen(self) -> None:
         """A job with limits ended here: there may be room."""
-        self._book.reopen()
+        self._lanes.shut_gates.reopen()
 
     @property
     def opens_at(self) -> float:
         """When a gate may open that was shut, in monotonic seconds."""
-        return self._book.opens_at()
+        return self._lanes.shut_gates.opens_at()
 
     def settings(self, queue: str) -> QueueSettings:
         """What holds for a queue."""
-        return self._book.settings(queue)
+        return self._lanes.served.settings(queue)
 
     async def next(self, room: int, *, free: int, is_empty: bool) -> list[Claimed]:
         """Up to `room` jobs, those of the highest priority first, no more than `free` of them with limits.
@@ -129,7 +130,7 @@ class Claiming:
         if not self.is_idle:
             await self._hear_ages()
         claimed = await self._claim(room, is_empty=is_empty)
-        while not claimed and self._book.is_partial:
+        while not claimed and self._lanes.sample.is_partial:
             claimed = await self._claim(room, is_empty=is_empty)
         if not claimed and not (looks_first and self.is_idle) and await self._hear_news():
             claimed = await self._claim(room, is_empty=is_empty)
@@ -137,7 +138,7 @@ class Claiming:
             self._was_told_in_vain = not claimed
         if self.is_idle and len(claimed) > 1:
             await self.say_idle(False)
-        claimed.sort(key=lambda job: -self._book[job.lane].priority)
+        claimed.sort(key=lambda job: -self._lanes.served[job.lane].priority)
         return claimed
 
     async def say_idle(self, idle: bool) -> None:
@@ -148,7 +149,7 @@ class Claiming:
 
     async def suspects_wait(self) -> bool:
         """Whether there is a suspect that this runner would take if it were empty."""
-        probes = self._book.solo_probes() if self.suspects == "when empty" else ()
+        probes = self._lanes.served.probes_for_suspects() if self.suspects == "when empty" else ()
         return bool(probes) and bool(await self._store.aread(lanes_with_jobs(probes)))
 
     async def _claim(self, room: int, *, is_empty: bool) -> list[Claimed]:
@@ -158,28 +159,28 @@ class Claiming:
             await self._hear_news()
             return await self.only.claim(self._store, self._runner.id)
         if self.suspects != "never" and is_empty:
-            suspect = await self._claim_from(self._book.solo_probes(), 1)
+            suspect = await self._claim_from(self._lanes.served.probes_for_suspects(), 1)
             self.has_suspect = bool(suspect)
             if suspect or self.suspects == "only":
                 return suspect
         began = monotonic()
-        if self._book.has_to_look(began):
+        if self._lanes.has_to_look(began):
             began = await self._look_into_all(began)
         self._is_plain = False
         # Where others came first to the work that all were told of, they may do so again.
         is_sure = self.expects_work and not self._was_told_in_vain
-        claimed = await self._claim_from(self._book.probes(began, room), room, is_sure=is_sure)
+        claimed = await self._claim_from(self._lanes.probes(began, room), room, is_sure=is_sure)
         now = monotonic()
         exhausted = self._is_plain and len(claimed) < room
-        self._book.note(claimed, room=room, now=now, seconds=now - began, exhausted=exhausted)
+        self._lanes.note(claimed, room=room, now=now, seconds=now - began, exhausted=exhausted)
         return claimed
 
     async def _look_into_all(self, began: float) -> float:
         """Where there are many lanes: which of them have jobs. Answers with the time, in monotonic seconds."""
-        looking = filled_lanes() if self._store.is_sqlite else first_places(self._book.looks(began))
+        looking = filled_lanes() if self._store.is_sqlite else first_places(self._lanes.looks(began))
         heads = await self._store.aread(looking)
         now = monotonic()
-        self._book.learn(heads, now=now, seconds=now - began)
+        self._lanes.learn(heads, now=now, seconds=now - began)
         return now
 
     async def _claim_from(self, probes: Sequence[Probe], room: int, *, is_sure: bool = False) -> list[Claimed]:
@@ -191,23 +192,20 @@ class Claiming:
             return []
         if self._limited and not self._limited.isdisjoint(probe.lane for probe in probes):
             return await self._claim_through_gates(probes, room)
-        if not self._book.takes_turns:
+        if not self._lanes.fair_share.is_needed:
             self._is_plain = True
             return await self._store.arun(claim(self._runner.id, probes, room, has_rivals=not self._store.is_sqlite))
-        turns = self._turns(probes)
+        turns = self._lanes.fair_share.turns(probes)
         claimed, waiting = await self._store.arun(claim_by_fair_share(self._runner.id, probes, room, turns))
-        self._book.take_note_of_turns(claimed, turns.lines, waiting)
+        self._lanes.note_turns(claimed, turns.lines, waiting)
         return claimed
-
-    def _turns(self, probes: Sequence[Probe]) -> FairShares:
-        return FairShares(self._book.lines(probes), self._book.weights, self._book.passes)
 
     def _keeps_mark_of(self, lane: int) -> bool:
         # What was held comes back to its old place. Of most lanes it is known that nothing of theirs is ever held.
         return lane not in self._limited or not self._limits.has_keys(lane)
 
     async def _claim_through_gates(self, probes: Sequence[Probe], room: int) -> list[Claimed]:
-        turns, channel, sees_far = self._turns(probes), self._store.backend.channel, self._sees_far
+        turns, channel, sees_far = self._lanes.fair_share.turns(probes), self._store.backend.channel, self._sees_far
         await self._ask_users(probes, turns, room)
         passed = await self._store.arun(
             claim_through_gates(
@@ -216,8 +214,8 @@ class Claiming:
         )
         now = monotonic()
         for lane, seconds in passed.shut.items():
-            self._book.shut((lane,), until=now + (SHUT_FOR if seconds is None else seconds))
-        self._book.take_note_of_turns(passed.claimed, turns.lines, passed.waiting)
+            self._lanes.shut_gates.shut((lane,), until=now + (SHUT_FOR if seconds is None else seconds))
+        self._lanes.note_turns(passed.claimed, turns.lines, passed.waiting)
         self._gates.update(passed.gates)
         self.has_more = passed.has_held and not passed.claimed
         # Where many come one after the other, the next is taken for one, too, without a look that finds no room for it.
@@ -238,27 +236,27 @@ class Claiming:
     async def _hear_news(self) -> bool:
         """Looks for lanes and for what was said of queues since the last look; true when there is more to serve."""
         self._looked_at = monotonic()
-        heard = await self._store.aread(news(self._book.known))
+        heard = await self._store.aread(news(self._lanes.served.known))
         layers = None if heard.changes == self._heard_changes else await self._store.aread(live_layers())
         # All that was read is learned at once: a lane that is known before its limits would be claimed without them.
-        served = self._book.add(heard.lanes)
+        served = self._lanes.add(heard.lanes)
         if layers is not None:
             settings = self._registry.queues.settings(layers)
             self._limits.obey(settings)
-            self._limited = set(filter(self._limits.bind, self._book.served))
-            self._book.obey(settings)
-            self._book.reopen()
+            self._limited = set(filter(self._limits.bind, self._lanes.served.numbers))
+            self._lanes.obey(settings)
+            self._lanes.shut_gates.reopen()
             self._heard_changes = heard.changes
         else:
             self._limited.update(filter(self._limits.bind, served))
-        is_open = self._book.open_at(heard.now)
+        is_open = self._lanes.open_at(heard.now)
         return bool(served) or is_open
 
     async def _hear_ages(self) -> None:
         """Once a second: how long lanes wait that others of higher priority may starve."""
-        probes = self._book.ageing_probes(monotonic())
+        probes = self._lanes.ageing_probes(monotonic())
         if probes:
-            self._book.age(await self._store.aread(waits(probes)))
+            self._lanes.ageing.learn(await self._store.aread(waits(probes)))
 
     def _serves(self, lane: Lane) -> bool:
         return lane.kind in self._registry and (not self._runner.queues or lane.queue in self._runner.queues)

@@ -29,13 +29,13 @@ class NonEmptyLanes:
         for number, place in sorted(heads.items(), key=itemgetter(1)):
             self._places[self._priorities[number]][number] = place
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Lanes, each with the place where its head stood if it gave no job since; LAST where one did."""
+    def __iter__(self) -> Iterator[int]:
+        """The numbers of the lanes, in that order."""
         for places in self._places.values():
-            yield from places.items()
+            yield from places
 
     def place(self, number: int) -> int:
-        """The same for one lane; LAST for one that is not among them any more."""
+        """Where the head of a lane stood; LAST for one that gave jobs since, or is not among them any more."""
         priority = self._priorities.get(number)
         return LAST if priority is None else self._places[priority][number]
 
@@ -55,7 +55,3 @@ class NonEmptyLanes:
         for number in numbers:
             if number in self._priorities:
                 self.untouched -= self._places[self._priorities.pop(number)].pop(number) != LAST
-
-    def clear(self) -> None:
-        """Nothing is known any more."""
-        self._places, self._priorities, self.untouched = {}, {}, 0

@@ -12,7 +12,7 @@ from posthorse.rules.queues import DeclaredQueues, as_labels
 from posthorse.store.operations.claim import lanes_with_jobs, news
 from posthorse.store.operations.queues import live_layers
 from posthorse.store.store import Store
-from posthorse.worker.claiming.lanes import LaneBook
+from posthorse.worker.claiming.served_lanes import ServedLanes
 
 
 class Suspects:
@@ -23,16 +23,16 @@ class Suspects:
     ) -> None:
         self._store = store
         self._queues = queues
-        self._book = LaneBook(serves, keeps_marks=False, labels=as_labels(list(labels)))
+        self._lanes = ServedLanes(serves, labels=as_labels(list(labels)))
         self._heard_changes: int | None = None
 
     async def wait(self) -> bool:
         """Whether a suspect waits in a queue that is open to this worker: not paused, in its hours, with its labels."""
-        heard = await self._store.aread(news(self._book.known))
+        heard = await self._store.aread(news(self._lanes.known))
         if heard.changes != self._heard_changes:
-            self._book.obey(self._queues.settings(await self._store.aread(live_layers())))
+            self._lanes.obey(self._queues.settings(await self._store.aread(live_layers())))
             self._heard_changes = heard.changes
-        self._book.open_at(heard.now)
-        self._book.add(heard.lanes)
-        probes = self._book.solo_probes()
+        self._lanes.open_at(heard.now)
+        self._lanes.add(heard.lanes)
+        probes = self._lanes.probes_for_suspects()
         return bool(probes) and bool(await self._store.aread(lanes_with_jobs(probes)))
