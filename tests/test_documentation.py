@@ -17,8 +17,9 @@ import msgspec
 import pytest
 
 import posthorse as ph
-from posthorse.rules import queues
+from posthorse.rules.options.table import Place, options_at
 from posthorse.rules.unique import Unique
+from tests import option_tables
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -107,8 +108,14 @@ def test_every_page_is_linked_from_the_readme() -> None:
     assert pages - linked == set()
 
 
+@pytest.mark.parametrize("page", ["configuration.md", "queues.md"])
+def test_tables_of_options_are_those_of_the_code(page: str) -> None:
+    text = text_of(DOCS / page)
+    assert text == option_tables.with_tables(page, text), "run python -m tests.option_tables"
+
+
 def test_every_setting_of_a_queue_is_documented() -> None:
-    words = {name: check(None)[0] for name, check in queues.CHECKS.items() if name not in queues.LIVE_ONLY}
+    words = {name: option.means or name for name, option in options_at(Place.QUEUE).items()}
     assert set(rows_below(DOCS / "queues.md", "## Settings", "setting")) == set(words.values())
     assert [word for word in words if f"`{word}`" not in text_of(DOCS / "queues.md")] == []
 

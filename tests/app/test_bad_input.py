@@ -229,9 +229,9 @@ def test_backoff_of_the_wrong_types_is_refused(parts: dict[str, Any]) -> None:
 
 
 def test_limit_without_its_number_is_refused(lone: ph.Posthorse) -> None:
-    told = refused(lambda: lone.queue("mail", concurrency={"limit": None}))  # type: ignore[arg-type]  # the point
+    told = refused(lambda: lone.queue("mail", concurrency={"limit": None}))
     assert "has no limit" in told
-    assert "has no limit" in refused(lambda: lone.queue("mail", rate={"per": "tenant"}))  # type: ignore[arg-type]
+    assert "has no limit" in refused(lambda: lone.queue("mail", rate={"per": "tenant"}))
 
 
 @pytest.mark.parametrize("answer", [cycle(), "\ud800", Unshowable(), object()], ids=["cycle", "surrogate", "odd", "o"])

@@ -193,7 +193,7 @@ def test_an_option_that_cannot_be_used_is_named_and_nothing_is_written(
     with pytest.raises(ph.InvalidOption, match=complaint):
         job.using(**options).enqueue()  # type: ignore[arg-type]  # that is the point
     with pytest.raises(ph.InvalidOption, match=r"using\(\) has no option 'quue'; did you mean 'queue'\?"):
-        job.using(quue="mail")  # type: ignore[arg-type]  # that is the point
+        job.using(quue="mail")  # type: ignore[call-arg]  # that is the point
     assert waiting(app) == 0
     app.close()
 

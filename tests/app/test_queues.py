@@ -67,9 +67,9 @@ def test_verbs_for_coroutines_do_the_same(app: ph.Posthorse) -> None:
 def test_wrong_settings_are_refused_and_change_nothing(app: ph.Posthorse) -> None:
     queue = app.queue("mail")
     with pytest.raises(ph.InvalidOption, match="did you mean 'weight'"):
-        queue.set(wieght=3)
+        queue.set(wieght=3)  # type: ignore[call-arg]  # that is the point
     with pytest.raises(ph.InvalidOption, match="weight is 'heavy'"):
-        queue.set(max_depth=3, weight="heavy")
+        queue.set(max_depth=3, weight="heavy")  # type: ignore[arg-type]  # that is the point
     with pytest.raises(ph.InvalidOption, match="did you mean 'paused'"):
         queue.reset("pause")
     with pytest.raises(ph.InvalidOption, match="cannot hold code"):

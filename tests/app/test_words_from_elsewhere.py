@@ -9,10 +9,9 @@ from typing import Any, cast
 import pytest
 
 import posthorse as ph
-from posthorse.app.schedules import OF_CALLS
-from posthorse.app.schedules import OPTIONS as OPTIONS_OF_SCHEDULES
 from posthorse.rules import elsewhere
 from posthorse.rules.elsewhere import OPTIONS
+from posthorse.rules.options.table import Place, options_at
 from posthorse.rules.queues import NAMES
 
 
@@ -102,13 +101,21 @@ def test_options_of_a_schedule_are_answered_with_ours(lone: ph.Posthorse, kind: 
     schedule = cast("Any", lone).schedule
     with pytest.raises(ph.InvalidOption, match=rf"app.schedule\(\) has no option '{name}'; {told}"):
         schedule(kind.bind(1), name="daily", **{name: 3})
-    with pytest.raises(ph.InvalidOption, match=r"queue is said of the call: app.schedule\(kind.using\(queue=…\)"):
+    with pytest.raises(ph.InvalidOption, match=r"queue is set on the call: app.schedule\(kind.using\(queue=…\)"):
         schedule(kind.bind(1), name="daily", queue="mail")
-    with pytest.raises(
-        ph.InvalidOption, match=r"isolation is said where the kind .* declared: @app.job\(isolation=…\)"
-    ):
+    with pytest.raises(ph.InvalidOption, match=r"isolation is set where the kind .* declared: @app.job\(isolation=…\)"):
         schedule(kind.bind(1), name="daily", isolation="process")
     assert not lone.registry.schedules
+
+
+def test_a_schedule_without_a_name_is_told_how_to_give_one(lone: ph.Posthorse, kind: Any) -> None:  # noqa: ANN401
+    schedule = cast("Any", lone).schedule
+    with pytest.raises(ph.InvalidOption, match=r"app.schedule\(\) has no option 'id'; here that is name="):
+        schedule(kind.bind(1), id="daily", cron="0 3 * * *")
+    with pytest.raises(
+        ph.InvalidOption, match=r'a schedule needs a name, .* app.schedule\(report.bind\(\), name="report"'
+    ):
+        schedule(kind.bind(1), cron="0 3 * * *")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +140,7 @@ def test_options_of_an_observer_are_answered_with_ours(lone: ph.Posthorse, name:
         ("rate_limit", "here that is rate="),
         ("lifo", 'here that is order="lifo"'),
         ("maxsize", "here that is max_depth="),
-        ("max_attempts", r"it is said of a kind: @app.job\(max_attempts=…\)"),
+        ("max_attempts", r"it is set on a kind: @app.job\(max_attempts=…\)"),
         ("wieght", "did you mean 'weight'"),
         ("zzz", "known are max_depth, order"),
     ],
@@ -147,6 +154,6 @@ def test_settings_of_a_queue_are_answered_with_ours(lone: ph.Posthorse, name: st
 
 def test_no_word_of_ours_is_taken_for_one_of_others_there(lone: ph.Posthorse) -> None:
     assert not set(elsewhere.OF_QUEUES) & set(NAMES)
-    assert not set(elsewhere.OF_SCHEDULES) & {*OPTIONS_OF_SCHEDULES, *OF_CALLS}
+    assert not set(elsewhere.OF_SCHEDULES) & {*options_at(Place.SCHEDULE), *options_at(Place.SCHEDULED)}
     taken = inspect.signature(lone.schedule).parameters.values()
-    assert {each.name for each in taken if each.kind is each.KEYWORD_ONLY} == set(OPTIONS_OF_SCHEDULES)
+    assert {each.name for each in taken if each.kind is each.KEYWORD_ONLY} == set(options_at(Place.SCHEDULE))

@@ -52,7 +52,7 @@ def is_untouched(shop: Shop) -> bool:
         # numbers, times, names
         (f"enqueue welcome 7 --priority {LONG}", "--priority"),
         ("enqueue welcome 7 --priority -2147483648", "from -100 to 100"),
-        ("enqueue welcome 7 --max-attempts 1000000000", "from 1 to 1000"),
+        ("enqueue welcome 7 --max-attempts 1000000000", "from 1 to 1,000"),
         (f"enqueue welcome 7 --delay {LONG}", "between 0 and 100 years"),
         ("enqueue welcome 7 --delay -1", "is no duration"),
         ("enqueue welcome 7 --run-at 2030-01-01T00:00:00", "a moment with its zone"),

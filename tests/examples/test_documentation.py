@@ -1,4 +1,4 @@
-"""The documentation is true: its programs run and print what it says, and its tables name everything there is.
+"""The documentation is true: its programs run and print what it says, and its graph of states is the code's.
 
 The README and the first steps are typed into an empty folder, block by block (see `typist`). On other pages a block of
 Python that begins with the name of a file is (or continues) that file; the others are run in order, in the same folder,
@@ -8,7 +8,6 @@ of console blocks are run as well.
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 import signal
@@ -20,12 +19,7 @@ from pathlib import Path
 
 import pytest
 
-import posthorse as ph
-from posthorse.app.configure import PREFIX
-from posthorse.rules.durations import as_text, as_timedelta
 from posthorse.rules.lifecycle import GRAPH
-from posthorse.rules.registry import KindOptions
-from posthorse.rules.settings import Settings
 from tests.examples.typist import Typist
 
 ROOT = Path(__file__).parents[2]
@@ -85,29 +79,6 @@ def test_what_a_page_shows_runs_and_prints_what_it_says(name: str, tmp_path: Pat
                     run_line(line, tmp_path)
             elif named_file(code) is None:
                 run_program(code, tmp_path)
-
-
-def test_every_setting_is_documented_with_its_variable_and_default() -> None:
-    page = (DOCS / "configuration.md").read_text(encoding="utf-8")
-    rows = {cells[0]: cells[1:] for cells in table_rows(page)}
-    defaults = Settings()
-    for name in Settings.__struct_fields__:
-        value = getattr(defaults, name)
-        default = as_text(as_timedelta(value, name=name)) if isinstance(value, float) else str(value)
-        assert rows.get(f"`{name}`", ())[:2] == (f"`{PREFIX}{name.upper()}`", f"`{default}`"), name
-    assert {name.strip("`") for name in rows} == {"setting", *Settings.__struct_fields__}
-
-
-def test_every_option_of_a_job_is_documented_with_where_it_may_be_given() -> None:
-    page = (DOCS / "configuration.md").read_text(encoding="utf-8")
-    rows = [cells for cells in table_rows(page[page.index("## Options of a job") :]) if cells[0].startswith("`")]
-    documented = {name: cells[1:3] for cells in rows for name in re.findall(r"`(\w+)`", cells[0])}
-    at_decorator = {*KindOptions.__struct_fields__, "kind"} - {"backoff_function"}  # the form of a backoff
-    given = inspect.signature(ph.Kind.using).parameters.values()
-    in_using = {option.name for option in given if option.kind is option.KEYWORD_ONLY}  # not **unknown, which refuses
-    assert documented == {
-        name: ("×" if name in at_decorator else "", "×" if name in in_using else "") for name in at_decorator | in_using
-    }
 
 
 def test_graph_of_states_is_the_one_in_the_code() -> None:
@@ -174,9 +145,3 @@ def run_program(code: str, folder: Path) -> None:
     assert len(printed) == len(promised), code
     for line, promise in zip(printed, promised, strict=True):
         assert line == promise or promise.startswith("such as: "), code
-
-
-def table_rows(page: str) -> list[tuple[str, ...]]:
-    """The cells of the first table of a page, without its ruler."""
-    lines = next(part for part in page.split("\n\n") if part.startswith("| ")).splitlines()
-    return [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in lines if "---" not in line]

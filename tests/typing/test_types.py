@@ -10,26 +10,49 @@ from pathlib import Path
 
 import pytest
 
+from posthorse.rules.options.table import Place, options_at
+
 ROOT = Path(__file__).parents[2]
 SAMPLE = Path(__file__).with_name("kinds.py.txt")
+CALLS = (
+    (Place.JOB, "app.job({})"),
+    (Place.USING, "welcome.using({})"),
+    (Place.ON, "app.on(ph.events.DeadLettersGrew, {})"),
+    (Place.SCHEDULE, "app.schedule(welcome.bind(1), {})"),
+    (Place.QUEUE, 'app.queue("mail", {})'),
+    (Place.QUEUE, "mail.set({})"),
+    (Place.QUEUE, "mail.aset({})"),
+    (Place.SETTING, "ph.Posthorse({})"),
+)
+
+
+def sample_text() -> str:
+    """The sample; to it each option is added with a value of the wrong type, and with a wrong name."""
+    lines = [
+        f"{call.format(given)}  # E"
+        for place, call in CALLS
+        for name in options_at(place)
+        for given in (f"{name}=object()", f"{name}_x=None")
+    ]
+    return "\n".join([SAMPLE.read_text(encoding="utf-8"), *lines, ""])
 
 
 @pytest.fixture
 def sample(tmp_path: Path) -> Path:
     """The sample under a name that checkers read. It has errors, so it is no module of this project."""
     path = tmp_path / "kinds.py"
-    path.write_text(SAMPLE.read_text(encoding="utf-8"), encoding="utf-8")
+    path.write_text(sample_text(), encoding="utf-8")
     return path
 
 
 def marked() -> set[int]:
     """The lines that must be errors."""
-    lines = SAMPLE.read_text(encoding="utf-8").splitlines()
+    lines = sample_text().splitlines()
     return {number for number, line in enumerate(lines, 1) if line.endswith("# E")}
 
 
 def compare(found: dict[int, str]) -> None:
-    lines = SAMPLE.read_text(encoding="utf-8").splitlines()
+    lines = sample_text().splitlines()
     missing = {number: lines[number - 1] for number in marked() - found.keys()}
     surplus = {number: found[number] for number in found.keys() - marked()}
     assert (missing, surplus) == ({}, {})

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, Never, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 
 import msgspec
 
@@ -20,19 +19,18 @@ from posthorse.app.kind import Call, JobFunction
 from posthorse.app.origin import Origin
 from posthorse.app.pickling import application_at, place_of
 from posthorse.app.queues import Patience, Queue
+from posthorse.app.signatures import takes
 from posthorse.clock import Clock
 from posthorse.errors import InvalidOption, QueueFull
 from posthorse.rules.durations import Duration
 from posthorse.rules.elsewhere import no_attribute
 from posthorse.rules.filters import parse_filter
 from posthorse.rules.job import NewJob, checked_name
-from posthorse.rules.limits import Concurrency, Rate
-from posthorse.rules.limits import Sequence as InSequence
+from posthorse.rules.options.given import check_names_of_on
+from posthorse.rules.options.table import Place
 from posthorse.rules.queues import checked_layer
-from posthorse.rules.registry import Registry, unknown_of_on
-from posthorse.rules.retry import Backoff, BackoffFunction
-from posthorse.rules.sizes import Size
-from posthorse.rules.unique import Unique
+from posthorse.rules.registry import Registry
+from posthorse.rules.settings import Settings
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.admission import Admission
 from posthorse.store.connections import UserConnection
@@ -42,15 +40,13 @@ from posthorse.worker.checkpoints.context import Context
 
 if TYPE_CHECKING:
     from posthorse.app.observers import Observing
+    from posthorse.app.options import JobOptions, ObserverOptions, QueueOptions, ScheduleOptions, SettingOptions
     from posthorse.app.schedules import Schedule
     from posthorse.rules.events import DeadLettersGrew
-    from posthorse.rules.schedules import Misfire, MisfirePolicy, Overlap
     from posthorse.worker.processes.embedded import EmbeddedWorker
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-ErrorClasses = type[BaseException] | tuple[type[BaseException], ...]
 
 
 class Posthorse:
@@ -61,7 +57,10 @@ class Posthorse:
     nothing is opened before the first use. Other settings by name: see Settings. Raises InvalidSettings.
     """
 
-    def __init__(self, url: str | None = None, *, clock: Clock | None = None, **settings: object) -> None:
+    @takes(Place.SETTING, defaults=msgspec.structs.asdict(Settings()))
+    def __init__(
+        self, url: str | None = None, *, clock: Clock | None = None, **settings: Unpack[SettingOptions]
+    ) -> None:
         given = settings if url is None else {"url": url, **settings}
         self.settings, said_of_queues, self.origin = load(given)
         self.registry = Registry()
@@ -104,87 +103,33 @@ class Posthorse:
     @overload
     def job(self, function: Callable[P, R], /) -> JobFunction[P, R, P, R]: ...
     @overload
-    def job(
-        self,
-        /,
-        *,
-        kind: str | None = None,
-        aliases: Sequence[str] = (),
-        queue: str | None = None,
-        priority: int | None = None,
-        tags: Sequence[str] | None = None,
-        max_attempts: int | None = None,
-        max_crashes: int | None = None,
-        backoff: Backoff | Duration | Sequence[Duration] | BackoffFunction | None = None,
-        retry_on: ErrorClasses | None = None,
-        give_up_on: ErrorClasses | None = None,
-        timeout: Duration | None = None,
-        expires: Duration | None = None,
-        isolation: Literal["process"] | None = None,
-        kill_after: Duration | None = None,
-        max_memory: Size | None = None,
-        rate: Rate | str | None = None,
-        concurrency: Concurrency | int | None = None,
-        sequence: InSequence | str | None = None,
-        unique: bool | Unique | None = None,
-    ) -> JobDecorator: ...
+    def job(self, /, **options: Unpack[JobOptions]) -> JobDecorator: ...
 
-    def job(self, function: Callable[..., object] | None = None, /, **options: object) -> object:
+    @takes(Place.JOB)
+    def job(self, function: Callable[..., object] | None = None, /, **options: Unpack[JobOptions]) -> object:
         """Makes a function into a kind of job: `@app.job`, or `@app.job(queue="mail", max_attempts=5)`.
 
         The kind is the function's name unless said. Async functions run on the worker's loop, others on its
         threads; with `isolation="process"` both run in a process of their own, which `kill_after` and `max_memory`
         can end. A first parameter that is a `ph.Context` is given by the worker. The function stays callable.
         An error leads to another attempt unless it is in `give_up_on`, or `retry_on` is given and it is not in there.
-        `backoff` may be a function of the attempt and its error that says how long to wait; `expires` cancels jobs that
-        did not start in time. `rate` and `concurrency` limit how many of its jobs start in a time and run at once, on
-        all machines together; jobs of a `sequence` run one after the other.
         Raises DuplicateKind, InvalidOption.
         """
         decorator = JobDecorator(self, options)
         return decorator if function is None else decorator(function)
 
-    def schedule(
-        self,
-        call: Call[R],
-        *,
-        name: str,
-        cron: str | None = None,
-        every: Duration | None = None,
-        at: datetime | Sequence[datetime] | None = None,
-        tz: str = "UTC",
-        start: datetime | None = None,
-        end: datetime | None = None,
-        misfire: MisfirePolicy | Misfire = "once",
-        overlap: Overlap = "skip",
-        jitter: Duration = 0,
-        **unknown: Never,
-    ) -> Schedule[R]:
-        """Lets workers enqueue a call by the clock: `app.schedule(report.bind(), name="report", cron="0 3 * * *")`.
+    @takes(Place.SCHEDULE, defaults={"tz": "UTC", "misfire": "once", "overlap": "skip", "jitter": 0})
+    def schedule(self, call: Call[R], **options: Unpack[ScheduleOptions]) -> Schedule[R]:
+        """Let workers enqueue a call by the clock: `app.schedule(report.bind(), name="report", cron="0 3 * * *")`.
 
-        One of cron (five fields, or six with seconds first), every (an interval, counted from `start` or from
-        1970-01-01 00:00 UTC) and at (dates). From `start` on, and before `end`. misfire: what becomes of missed times;
-        overlap: whether a run starts while an earlier one is not over, or cancels it; jitter: each run starts up to so
-        much later. Touches no store: workers enter it when they start. Raises InvalidOption.
+        It takes one of cron, every and at. The store is not used: workers enter the schedule when they start. Options
+        of the job are set on the call: `report.using(queue="slow").bind()`. Raises InvalidOption.
         """
         from posthorse.app.schedules import add_schedule  # here, for most processes that enqueue have no schedules
 
-        return add_schedule(
-            self,
-            call,
-            name=name,
-            cron=cron,
-            every=every,
-            at=at,
-            tz=tz,
-            start=start,
-            end=end,
-            misfire=misfire,
-            overlap=overlap,
-            jitter=jitter,
-            unknown=unknown,
-        )
+        return add_schedule(self, call, **options)
 
+    @takes(Place.ON)
     def on(
         self,
         event: type[DeadLettersGrew],
@@ -194,77 +139,31 @@ class Posthorse:
         by: int = 10,
         within: Duration = "5m",
         name: str | None = None,
-        aliases: Sequence[str] = (),
-        priority: int | None = None,
-        max_attempts: int | None = None,
-        backoff: Backoff | Duration | Sequence[Duration] | BackoffFunction | None = None,
-        retry_on: ErrorClasses | None = None,
-        give_up_on: ErrorClasses | None = None,
-        timeout: Duration | None = None,
-        **unknown: Never,
+        **options: Unpack[ObserverOptions],
     ) -> Observing[DeadLettersGrew]:
         """Tells a function when dead letters grow: `@app.on(ph.events.DeadLettersGrew, by=10, within="5m")`.
 
         It is told when so many jobs of a queue died within that time, once for all of them, and again at most once in
         each such time. queue: of this one alone; left out, of any, each by itself. The function becomes a kind of job
         in the queue `posthorse`, with the event as its argument, under `name` or its own; the other options are those
-        of `app.job`.
+        of jobs.
         Raises DuplicateKind, InvalidOption.
         """
         from posthorse.app.observers import Observing  # here, for few applications observe
 
-        options = {
-            "aliases": aliases,
-            "priority": priority,
-            "max_attempts": max_attempts,
-            "backoff": backoff,
-            "retry_on": retry_on,
-            "give_up_on": give_up_on,
-            "timeout": timeout,
-        }
-        for option in unknown:
-            raise unknown_of_on(option, ("queue", "by", "within", "name", *options))
+        check_names_of_on(options, ("queue", "by", "within", "name"))
         return Observing(self, event, name=name, queue=queue, by=by, within=within, options=options)
 
-    def queue(
-        self,
-        name: str,
-        *,
-        max_depth: int | None = None,
-        order: Literal["fifo", "lifo"] | None = None,
-        weight: int | None = None,
-        max_duration: Duration | None = None,
-        labels: Mapping[str, str] | None = None,
-        rate: Rate | str | None = None,
-        concurrency: Concurrency | int | None = None,
-        window: str | None = None,
-        ageing: Duration | None = None,
-        fair: bool | None = None,
-        retry_budget: Rate | str | None = None,
-        paused: bool | None = None,
-        **unknown: Never,
-    ) -> Queue:
-        """The queue of that name; what is given here are its defaults. Without I/O. Raises InvalidOption.
+    @takes(Place.QUEUE)
+    def queue(self, name: str, **settings: Unpack[QueueOptions]) -> Queue:
+        """Return the queue of that name; the settings given here are its defaults. Raises InvalidOption.
 
-        A file's `queues:` wins over what is said here, and what is set live (`.set()`, `.pause()` …) over both.
+        A file's `queues:` overrides them, and what is set live (`.set()`, `.pause()` …) overrides both. The store is
+        not used. None leaves a setting as it is.
         """
-        said: dict[str, object] = {
-            "max_depth": max_depth,
-            "order": order,
-            "weight": weight,
-            "max_duration": max_duration,
-            "labels": labels,
-            "rate": rate,
-            "concurrency": concurrency,
-            "window": window,
-            "ageing": ageing,
-            "fair": fair,
-            "retry_budget": retry_budget,
-            "paused": paused,
-        }
         checked_name(name, what="queue")
-        given = {setting: value for setting, value in said.items() if value is not None} | unknown
-        self.registry.queues.declare(name, checked_layer(given, queue=name))
+        layer = checked_layer(settings, queue=name)
+        self.registry.queues.declare(name, {word: value for word, value in layer.items() if value is not None})
         self.gate.look_again()
         return Queue(self, name)
 

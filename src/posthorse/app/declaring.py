@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from posthorse.app.kind import JobFunction
@@ -20,11 +20,12 @@ R = TypeVar("R")
 class JobDecorator:
     """Makes the function that it is given into a kind of job."""
 
-    def __init__(self, app: Posthorse, options: dict[str, object]) -> None:
+    def __init__(self, app: Posthorse, options: Mapping[str, object]) -> None:
         self._app = app
-        kind = options.pop("kind", None)
+        given = dict(options)
+        kind = given.pop("kind", None)
         self._kind = None if kind is None else checked_name(kind, what="kind")
-        self._options = make_kind_options(options)
+        self._options = make_kind_options(given)
 
     @overload
     def __call__(

@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Generic, Literal, Never, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, ParamSpec, Self, TypeVar, Unpack
 
 import msgspec
 
 from posthorse.app.pickling import is_found
-from posthorse.clock import micros_of, microseconds
+from posthorse.app.signatures import takes
 from posthorse.errors import InvalidOption
 from posthorse.rules.arguments.annotations import attribute_of
-from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.elsewhere import no_attribute
 from posthorse.rules.gates import requirement_of_sequence
-from posthorse.rules.job import Lane, NewJob, Options, checked_name, checked_priority
-from posthorse.rules.keys import WHOLE_APP, Key, as_key
+from posthorse.rules.job import Lane, NewJob, Options
+from posthorse.rules.keys import WHOLE_APP, Key
 from posthorse.rules.limits import Sequence as InSequence
-from posthorse.rules.limits import as_sequence
+from posthorse.rules.options.given import checked_of_using
+from posthorse.rules.options.table import Place
 from posthorse.rules.partition import NOTHING, value_of
-from posthorse.rules.registry import (
-    Registered,
-    check_can_time_out,
-    checked_budget,
-    checked_span,
-    checked_tags,
-    unknown_of_using,
-)
-from posthorse.rules.retry import Backoff, as_backoff
-from posthorse.rules.unique import Unique, check_names, checked_unique, fingerprint, identity_of, remembered
-from posthorse.rules.wall_time import checked_moment
+from posthorse.rules.registry import Registered, check_can_time_out
+from posthorse.rules.retry import Backoff
+from posthorse.rules.unique import Unique, check_names, fingerprint, identity_of, remembered
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
     from posthorse.app.job import Job
+    from posthorse.app.options import UsingOptions
     from posthorse.store.connections import UserConnection
 
 P = ParamSpec("P")
@@ -105,78 +97,29 @@ class Kind(Generic[P, R]):
         """Stores a job; durable when this returns. Raises InvalidArgument, KeyConflict, StoreError."""
         return await self.bind(*args, **kwargs).aenqueue()
 
-    def using(
-        self,
-        *,
-        queue: str | None = None,
-        priority: int | None = None,
-        tags: Sequence[str] | None = None,
-        max_attempts: int | None = None,
-        backoff: Backoff | Duration | Sequence[Duration] | None = None,
-        timeout: Duration | None = None,
-        expires: Duration | None = None,
-        delay: Duration | None = None,
-        run_at: datetime | None = None,
-        key: str | Key | None = None,
-        tenant: str | None = None,
-        unique: bool | Unique | None = None,
-        sequence: str | InSequence | None = None,
-        connection: UserConnection | None = None,
-        block: Duration | None = None,
-        **unknown: Never,
-    ) -> Kind[P, R]:
-        """The same kind with other options; what is left out stays. Raises InvalidOption.
+    @takes(Place.USING)
+    def using(self, /, **options: Unpack[UsingOptions]) -> Kind[P, R]:
+        """Return the same kind with other options; what is left out stays as it was. Raises InvalidOption.
 
-        delay: how long after it was enqueued the job may start. run_at: an aware datetime; not both.
-        key: the same key of the same kind and tenant gives the same job; other arguments are a KeyConflict. A ph.Key
-        says for how long, or that it counts for all kinds.
-        expires: a job that did not start within this time, from when it may start, is cancelled instead.
-        unique: while a job of this kind and tenant with the same arguments is not over, it is given instead; a
-        ph.Unique says what is compared, for how long, and what is done then.
-        sequence: jobs with the same key run one after the other, in the order in which they were enqueued.
-        block: how long to wait for room when the queue is full; then QueueFull is raised, as it is at once without.
-        connection: the job becomes part of the transaction that is open there, and exists if that is committed;
-        of sqlite3, psycopg, asyncpg, SQLAlchemy (a Session too) or Django, to the store's own database.
+        The same key of the same kind and tenant gives the same job; with other arguments it is a KeyConflict. A ph.Key
+        says for how long, or that it counts for all kinds. A ph.Unique says which arguments are compared, for how long,
+        and what is done with a second job. With a connection, the job exists if the transaction that is open there is
+        committed; it has to lead to the store's own database.
         """
-        for name in unknown:
-            raise unknown_of_using(name, _OF_USING)
-        changes: dict[str, object] = {}
-        if queue is not None:
-            changes["queue"] = checked_name(queue, what="queue")
-        if priority is not None:
-            changes["priority"] = checked_priority(priority)
-        if tags is not None:
-            changes["tags"] = checked_tags(tags)
-        if max_attempts is not None:
-            changes["max_attempts"] = checked_budget(max_attempts, name="max_attempts")
-        if backoff is not None:
-            changes["backoff"] = as_backoff(backoff)
-        if timeout is not None:
-            changes["timeout"] = checked_span(timeout, name="timeout")
+        changes = checked_of_using(options)
+        if "timeout" in changes:
             check_can_time_out(self._registered)
-        if expires is not None:
-            changes["expires"] = checked_span(expires, name="expires")
-        if delay is not None and run_at is not None:
+        if "delay" in changes and "run_at" in changes:
             raise InvalidOption("delay and run_at were both given; a job has one time to start at")
-        if delay is not None:
-            changes |= {"delay": microseconds(as_timedelta(delay, name="delay")), "run_at": None}
-        if run_at is not None:
-            changes |= {"run_at": _checked_moment(run_at), "delay": None}
-        if key is not None:
-            changes["key"] = as_key(key)
-        if tenant is not None:
-            changes["tenant"] = checked_name(tenant, what="tenant")
-        if unique is not None:
-            chosen = checked_unique(unique)
-            if chosen is not None:
+        if "delay" in changes:
+            changes["run_at"] = None
+        elif "run_at" in changes:
+            changes["delay"] = None
+        if "unique" in changes:
+            chosen = changes["unique"]
+            if isinstance(chosen, Unique):
                 check_names(chosen, self._registered.signature.names, kind=self.kind)
             changes["unique"] = chosen or False
-        if sequence is not None:
-            changes["sequence"] = _checked_sequence(sequence)
-        if connection is not None:
-            changes["connection"] = connection
-        if block is not None:
-            changes["block"] = as_timedelta(block, name="block").total_seconds()
         return self._with(replace(self._overrides, **changes))  # type: ignore[arg-type]  # each checked above
 
     def get_job(self, job_id: str) -> Job[R]:
@@ -296,9 +239,6 @@ class Overrides:
     block: float = 0.0
 
 
-_OF_USING = tuple(name for name in Overrides.__dataclass_fields__)
-
-
 def _template(registered: Registered, overrides: Overrides, options: str | None) -> NewJob:
     return NewJob(
         id="",
@@ -342,20 +282,3 @@ def _options(overrides: Overrides, unique: Unique | None) -> Options:
 def _tags(registered: Registered, overrides: Overrides) -> str | None:
     tags = registered.options.tags if overrides.tags is None else overrides.tags
     return msgspec.json.encode(tags).decode() if tags else None
-
-
-def _checked_sequence(value: str | InSequence) -> InSequence:
-    sequence = as_sequence(value)
-    if sequence.per is not None:
-        raise InvalidOption(
-            f"sequence goes by {sequence.per!r} where one job is enqueued; give the key itself, or declare it with the "
-            "kind: @app.job(sequence=ph.Sequence(per=…))"
-        )
-    return sequence
-
-
-def _checked_moment(run_at: object) -> int:
-    moment = checked_moment(run_at, name="run_at")
-    if not datetime(2000, 1, 1, tzinfo=UTC) <= moment <= datetime.now(UTC) + timedelta(days=36_525):
-        raise InvalidOption(f"run_at {moment.isoformat()} lies before 2000 or more than a century ahead")
-    return micros_of(moment)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
+from posthorse.app.signatures import takes
 from posthorse.clock import monotonic
 from posthorse.errors import QueueFull
+from posthorse.rules.options.table import Place
 from posthorse.rules.queues import Layer, QueueSettings, checked_live_layer, checked_words, settings_of
 from posthorse.store.operations.gates import loosen_gates
 from posthorse.store.operations.queues import change_queue, live_layers, reset_queue
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
+    from posthorse.app.options import QueueOptions
 
 LIMITS = frozenset({"rate", "concurrency"})
 MIN_PAUSE, MAX_PAUSE = 0.01, 0.25
@@ -38,12 +41,14 @@ class Queue:
         """What holds now: what code and file say, and above it what was set live."""
         return self._over(await self._app.store.aread(live_layers()))
 
-    def set(self, **settings: object) -> None:
-        """Changes settings; None takes back what code or file say. Raises InvalidOption."""
+    @takes(Place.QUEUE)
+    def set(self, **settings: Unpack[QueueOptions]) -> None:
+        """Change settings now, on every machine; None returns to what code or file say. Raises InvalidOption."""
         self._change(checked_live_layer(settings, queue=self.name))
 
-    async def aset(self, **settings: object) -> None:
-        """Changes settings; None takes back what code or file say. Raises InvalidOption."""
+    @takes(Place.QUEUE)
+    async def aset(self, **settings: Unpack[QueueOptions]) -> None:
+        """Change settings now, on every machine; None returns to what code or file say. Raises InvalidOption."""
         await self._achange(checked_live_layer(settings, queue=self.name))
 
     def pause(self) -> None:

@@ -19,7 +19,7 @@ from posthorse.clock import SECOND, moment
 from posthorse.errors import InvalidOption, ScheduleNotFound
 from posthorse.rules.durations import Duration
 from posthorse.rules.job import Lane, NewJob, checked_name
-from posthorse.rules.registry import unknown_of_schedule
+from posthorse.rules.options.given import unknown_of_schedule
 from posthorse.rules.schedules import (
     Declared,
     Misfire,
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 R = TypeVar("R", covariant=True)
 
 MAX_SHOWN = 1_000
-OPTIONS = ("name", "cron", "every", "at", "tz", "start", "end", "misfire", "overlap", "jitter")
-OF_CALLS = ("queue", "priority", "tags", "max_attempts", "backoff", "timeout", "expires", "tenant", "sequence")
-"""Options that the call of a schedule brings along."""
 
 UNATTENDED_AFTER = 180 * SECOND
 """A schedule that no worker attended to for so long (microseconds) is shown as unattended."""
@@ -165,21 +162,26 @@ def add_schedule(
     app: Posthorse,
     call: Call[R],
     *,
-    name: str,
-    cron: str | None,
-    every: Duration | None,
-    at: datetime | Sequence[datetime] | None,
-    tz: str,
-    start: datetime | None,
-    end: datetime | None,
-    misfire: str | Misfire,
-    overlap: str,
-    jitter: Duration,
-    unknown: Mapping[str, object],
+    name: str | None = None,
+    cron: str | None = None,
+    every: Duration | None = None,
+    at: datetime | Sequence[datetime] | None = None,
+    tz: str = "UTC",
+    start: datetime | None = None,
+    end: datetime | None = None,
+    misfire: str | Misfire = "once",
+    overlap: str = "skip",
+    jitter: Duration = 0,
+    **unknown: object,
 ) -> Schedule[R]:
     """Declares a schedule on an application. Raises InvalidOption."""
     for option in unknown:
-        raise unknown_of_schedule(option, OPTIONS, OF_CALLS)
+        raise unknown_of_schedule(option)
+    if name is None:
+        raise InvalidOption(
+            "a schedule needs a name, which it keeps in the store: "
+            'app.schedule(report.bind(), name="report", cron="0 3 * * *")'
+        )
     checked_name(name, what="the name of a schedule")
     if not isinstance(call, Call):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(f"a schedule needs a call, not {short(call)}; bind the arguments: report.bind(…)")

@@ -59,8 +59,8 @@ from posthorse.cli.work_checks import (
 )
 from posthorse.clock import microseconds
 from posthorse.errors import StoreError, StoreUnreachable
+from posthorse.rules.options.checks import checked_span
 from posthorse.rules.queues import DEFAULTS, QueueSettings
-from posthorse.rules.registry import checked_span
 from posthorse.store.base import QuerySteps, creating_no_work, operation
 from posthorse.store.operations import read
 from posthorse.store.operations.dead_letters import new_dead_letters

@@ -2,27 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar, cast
 
 import click
+import msgspec
 
+from posthorse.errors import InvalidOption
 from posthorse.rules.job import checked_name
+from posthorse.rules.options.table import Option, Place, options_at
+from posthorse.rules.values.type_mismatch import short
 
 F = TypeVar("F", bound=Callable[..., object])
 
 
-def job_options(command: F) -> F:
-    """Gives a command the options of a new job that mean what they mean in `using()`."""
-    for option in (
-        click.option("--max-attempts", metavar="N", type=int, help="How many errors end the job."),
-        click.option("--tenant", metavar="NAME", help="Whose job it is."),
-        click.option("--tag", "tags", metavar="NAME", multiple=True, help="A tag; may be repeated."),
-        click.option("--priority", metavar="N", type=int, help="From -100 to 100, higher first."),
-        click.option("-q", "--queue", metavar="NAME", help="The queue, in place of the kind's own."),
-    ):
-        command = option(command)
-    return command
+class _Form(NamedTuple):
+    """How an option of a job is typed."""
+
+    flags: tuple[str, ...]
+    metavar: str
+    type: type = str
+    is_repeated: bool = False
+    hint: str = ""
+
+
+_FORMS = {
+    "queue": _Form(("-q", "--queue"), "NAME"),
+    "priority": _Form(("--priority",), "N", int),
+    "tags": _Form(("--tag",), "NAME", is_repeated=True, hint="; may be repeated"),
+    "max_attempts": _Form(("--max-attempts",), "N", int),
+    "delay": _Form(("--delay",), "SPAN"),
+    "run_at": _Form(("--run-at",), "MOMENT", hint=", such as 2026-11-30T08:00:00+01:00"),
+    "key": _Form(("--key",), "TEXT"),
+    "tenant": _Form(("--tenant",), "NAME"),
+}
+
+
+def flags_of(name: str) -> tuple[str, ...]:
+    """The flags of an option of a job."""
+    return _FORMS[name].flags
+
+
+def job_options(place: Place) -> Callable[[F], F]:
+    """Give a command the options of a new job that the table allows there, as `**options` for `as_using`."""
+
+    def give(command: F) -> F:
+        for option in reversed(options_at(place).values()):
+            form = _FORMS[option.name]
+            command = click.option(
+                *form.flags,
+                option.name,
+                metavar=form.metavar,
+                type=form.type,
+                multiple=form.is_repeated,
+                help=_help(option, form),
+            )(command)
+        return command
+
+    return give
+
+
+def as_using(typed: Mapping[str, object]) -> Any:  # noqa: ANN401 - each is checked by its name
+    """What was typed, as `using(**…)` takes it. Raises InvalidOption."""
+    given = {name: value for name, value in typed.items() if value is not None and value != ()}
+    if "run_at" in given:
+        given["run_at"] = _moment(cast("str", given["run_at"]))
+    return given
+
+
+def _help(option: Option, form: _Form) -> str:
+    return f"{option.sentence[:-1].replace('`', '')}{form.hint}."
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = msgspec.convert(text, datetime, strict=True)
+    except msgspec.ValidationError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise InvalidOption(
+            f"--run-at is {short(text)}; write a moment with its zone, such as 2026-11-30T08:00:00+01:00"
+        )
+    return moment
 
 
 def size_options(command: F) -> F:

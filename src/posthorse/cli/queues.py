@@ -6,7 +6,7 @@ import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 import msgspec
@@ -18,12 +18,12 @@ from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import hand_down, is_empty, json_lines_option, json_option, open_store, target_options
 from posthorse.cli.words import short_span
 from posthorse.rules.job import State, checked_name
+from posthorse.rules.labels import as_labels
 from posthorse.rules.queues import (
     DEFAULTS,
     LIVE_ONLY,
     NAMES,
     QueueSettings,
-    as_labels,
     checked_layer,
     checked_words,
     layer_as_words,
@@ -119,7 +119,7 @@ def change(name: str, settings: Sequence[str], target: str | None, url: str | No
             raise click.UsageError(f"{word!r} is set twice; give it one value")
     layer = checked_layer(dict(said), queue=name)
     app = _opened(target, url, [name], may_be_new=True)
-    app.queue(name).set(**layer)
+    app.queue(name).set(**cast("Any", layer))  # each checked by its name
     return _tell(app, [name], as_json)
 
 

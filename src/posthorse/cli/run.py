@@ -25,14 +25,15 @@ from posthorse.cli.exits import Exit, exit_of_states
 from posthorse.cli.following import Bars, Follower
 from posthorse.cli.lookup import Look, find_id, look_at
 from posthorse.cli.milestones import Milestones
-from posthorse.cli.options import job_options
+from posthorse.cli.options import as_using, job_options
 from posthorse.cli.runs import Neighbour, go_on, start
 from posthorse.cli.screen import can_animate, clean, complain, out_json, say
 from posthorse.cli.signals import Stop, stopped_by_signals
 from posthorse.cli.target import be_patient, json_option, open_application, target_options
 from posthorse.cli.words import amount, status_as_json
 from posthorse.rules.job import State, Status
-from posthorse.rules.registry import checked_span
+from posthorse.rules.options.checks import checked_span
+from posthorse.rules.options.table import Place
 from posthorse.worker.claiming.one_job import OneJob
 from posthorse.worker.processes.embedded import EmbeddedWorker
 from posthorse.worker.processes.process import end_gracefully
@@ -45,7 +46,7 @@ LAST_WORDS = 0.5
 @click.command()
 @click.argument("kind", required=False)
 @click.argument("arguments", metavar="[ARGUMENT…] [NAME=VALUE…]", nargs=-1)
-@job_options
+@job_options(Place.RUN)
 @click.option("--key", metavar="TEXT", help="The name of the run, in place of kind and arguments.")
 @click.option("--new", "is_new", is_flag=True, help="A run of its own, whatever else runs or was interrupted.")
 @click.option("--resume", metavar="ID", help="Let this job go on here, whatever it is.")
@@ -63,14 +64,10 @@ def run(
     waits: bool,
     timeout: str | None,
     quiet: bool,
-    queue: str | None,
-    priority: int | None,
-    tags: Sequence[str],
-    tenant: str | None,
-    max_attempts: int | None,
     target: str | None,
     url: str | None,
     as_json: bool,
+    **options: object,
 ) -> int:
     """Run one job here and now, durably, and print its result.
 
@@ -94,14 +91,7 @@ def run(
     if resume is not None:
         job = go_on(app, find_id(app, resume))
     else:
-        options = {
-            "queue": queue,
-            "priority": priority,
-            "tags": tags or None,
-            "tenant": tenant,
-            "max_attempts": max_attempts,
-        }
-        job = start(app, kind or "", arguments, key, is_new=is_new, options=options)
+        job = start(app, kind or "", arguments, key, is_new=is_new, options=as_using(options))
     be_patient(app)
     neighbour = None if waits or job.is_new else Neighbour(app, job.id)
     with ExitStack() as opened:

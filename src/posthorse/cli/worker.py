@@ -14,7 +14,7 @@ from posthorse.cli.options import size_options
 from posthorse.cli.screen import clean, out_json, say
 from posthorse.cli.target import json_option, named_target, target_options
 from posthorse.rules.job import checked_name
-from posthorse.rules.queues import as_labels
+from posthorse.rules.labels import as_labels
 from posthorse.version import VERSION
 
 KINDS_SHOWN = 12

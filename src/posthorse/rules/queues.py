@@ -5,29 +5,30 @@ A layer holds what was said in one place: in code, in the file, or to the live s
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Literal, cast
 
 import msgspec
 
 from posthorse.errors import InvalidOption
-from posthorse.rules.durations import Duration, as_text, as_timedelta
-from posthorse.rules.elsewhere import OF_QUEUES, advice
+from posthorse.rules.durations import as_text, as_timedelta
 from posthorse.rules.job import checked_name
-from posthorse.rules.limits import Concurrency, Rate, as_concurrency, as_rate, limit_as_words
+from posthorse.rules.limits import Concurrency, Rate, limit_as_words
+from posthorse.rules.options.given import unknown_of_queue
+from posthorse.rules.options.table import Place, options_at
 from posthorse.rules.values.type_mismatch import short
-from posthorse.rules.window import Window, as_window
+from posthorse.rules.window import Window
 
 Order = Literal["fifo", "lifo"]
 Layer = Mapping[str, object]
 """Checked values by name; None takes back what an earlier layer says."""
 
-MAX_WEIGHT = 1000
-DEEPEST = 100_000_000
-MAX_LABELS = 50
+NAMES = tuple(options_at(Place.QUEUE))
+"""The words of settings, in code and in files."""
+LIVE_ONLY = frozenset(options_at(Place.LIVE))
+"""What only the live store may say: it is an act of somebody, not a property."""
 
-_LABEL = re.compile(r"[\w.:/@+-]{1,200}")
+_WORDS = {**options_at(Place.QUEUE), **options_at(Place.LIVE)}
 
 
 class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,8 +73,6 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 DEFAULTS = QueueSettings()
-LIVE_ONLY = frozenset({"draining"})
-"""What only the live store may say: it is an act of somebody, not a property."""
 
 
 class DeclaredQueues:
@@ -115,9 +114,10 @@ def checked_layer(values: Mapping[str, object], *, queue: str) -> dict[str, obje
     layer: dict[str, object] = {}
     for name, value in values.items():
         if name not in NAMES:
-            raise _unknown(name, queue, NAMES)
+            raise unknown_of_queue(name, queue, NAMES)
+        target = _target(name)
         try:
-            target, checked = CHECKS[name](value) if value is not None else (CHECKS[name](None)[0], None)
+            checked = None if value is None else _WORDS[name].check(value)
         except InvalidOption as error:
             written = "" if name in str(error) else f"{name}: "  # a check speaks of what the word means
             raise InvalidOption(f"queue {queue!r}: {written}{error}") from None
@@ -125,7 +125,7 @@ def checked_layer(values: Mapping[str, object], *, queue: str) -> dict[str, obje
         if target == "labels" and isinstance(earlier, Mapping) and isinstance(checked, Mapping):
             checked = {**cast("Mapping[str, str]", earlier), **cast("Mapping[str, str]", checked)}
         elif target in layer:
-            words = " and as ".join(repr(each) for each in values if each in CHECKS and CHECKS[each](None)[0] == target)
+            words = " and as ".join(repr(each) for each in values if each in _WORDS and _target(each) == target)
             raise InvalidOption(f"queue {queue!r} has {target!r} twice, as {words}; write it once")
         layer[target] = checked
     return layer
@@ -146,9 +146,9 @@ def checked_live_layer(values: Mapping[str, object], *, queue: str) -> dict[str,
 def checked_words(names: Iterable[str], *, queue: str) -> tuple[str, ...]:
     """The settings that these words mean. Raises InvalidOption, which names the neighbour of a misspelt one."""
     for name in names:
-        if name not in CHECKS:
-            raise _unknown(name, queue, tuple(CHECKS))
-    return tuple(CHECKS[name](None)[0] for name in names)
+        if name not in _WORDS:
+            raise unknown_of_queue(name, queue, tuple(_WORDS))
+    return tuple(_target(name) for name in names)
 
 
 def checked_layers(values: object) -> dict[str, dict[str, object]]:
@@ -173,7 +173,9 @@ def layer_as_words(layer: Layer) -> dict[str, object]:
 
 def layer_from_words(words: Mapping[str, object]) -> dict[str, object]:
     """A layer as it was stored; what a newer version said is left aside."""
-    return {name: None if value is None else CHECKS[name](value)[1] for name, value in words.items() if name in CHECKS}
+    return {
+        name: None if value is None else _WORDS[name].check(value) for name, value in words.items() if name in _WORDS
+    }
 
 
 def told(settings: QueueSettings) -> dict[str, str]:
@@ -185,48 +187,9 @@ def told(settings: QueueSettings) -> dict[str, str]:
     }
 
 
-def as_labels(value: object) -> dict[str, str]:
-    """Labels from a table, from "gpu=yes,zone=a", or from a list of such texts. Raises InvalidOption."""
-    if isinstance(value, str):
-        value = value.split(",")
-    if isinstance(value, list | tuple):
-        value = _label_table([str(part) for part in cast("list[object]", value)])
-    if not isinstance(value, Mapping) or len(cast("Mapping[object, object]", value)) > MAX_LABELS:
-        shown = short(value)  # pyright: ignore[reportUnknownArgumentType]  # it may hold anything
-        raise InvalidOption(f'labels are {shown}; write up to {MAX_LABELS} as {{"instance_type": "c5.xlarge"}}')
-    labels = cast("Mapping[object, object]", value)
-    for name, text in labels.items():
-        if not all(isinstance(part, str) and _LABEL.fullmatch(part) for part in (name, text)):
-            raise InvalidOption(
-                f"label {short(name)} is {short(text)}; name and value must be texts of letters, digits and "
-                ". : / @ + - _"
-            )
-    return cast("dict[str, str]", dict(labels))
-
-
-def _unknown(name: object, queue: str, known: Sequence[str]) -> InvalidOption:
-    from posthorse.rules.registry import is_of_kinds  # here, because registries hold queues
-
-    listed = f"known are {', '.join(known)}"
-    if not isinstance(name, str):
-        hint = listed
-    elif is_of_kinds(name) and name not in CHECKS:
-        hint = f"it is said of a kind: @app.job({name}=…)"
-    else:
-        hint = advice(name, known, elsewhere=OF_QUEUES, listed=listed)
-    return InvalidOption(f"queue {queue!r} has no setting {short(name)}; {hint}")
-
-
-def _label_table(texts: list[str]) -> dict[str, str]:
-    labels: dict[str, str] = {}
-    for text in texts:
-        name, separator, value = (part.strip() for part in text.partition("="))
-        if not separator:
-            raise InvalidOption(f'label {short(text)} has no value; write NAME=VALUE, such as "gpu=yes"')
-        if name in labels:
-            raise InvalidOption(f"label {name!r} has two values; give each label one")
-        labels[name] = value
-    return labels
+def _target(word: str) -> str:
+    """The setting that a word means."""
+    return _WORDS[word].means or word
 
 
 def _as_word(value: object) -> object:
@@ -248,83 +211,3 @@ def _told(name: str, value: object) -> str:
     if value is None:
         return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _whole(name: str, most: int) -> Callable[[object], int]:
-    def check(value: object) -> int:
-        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most:
-            return value
-        raise InvalidOption(f"{name} is {short(value)}; it must be a whole number from 1 to {most:,}")
-
-    return check
-
-
-def _span(name: str) -> Callable[[object], float]:
-    def check(value: object) -> float:
-        seconds = as_timedelta(cast("Duration", value), name=name).total_seconds()
-        if seconds <= 0:
-            raise InvalidOption(f"{name} is {short(value)}; it must be longer than zero")
-        return seconds
-
-    return check
-
-
-def _ageing(value: object) -> float:
-    return as_timedelta(cast("Duration", value), name="ageing").total_seconds()
-
-
-def _order(value: object) -> str:
-    if value in ("fifo", "lifo"):
-        return value
-    raise InvalidOption(
-        f'order is {short(value)}; it must be "fifo" (first come, first served) or "lifo" (newest first)'
-    )
-
-
-def _flag(name: str) -> Callable[[object], bool]:
-    def check(value: object) -> bool:
-        if isinstance(value, bool):
-            return value
-        raise InvalidOption(f"{name} is {short(value)}; it must be true or false")
-
-    return check
-
-
-def _retry_budget(value: object) -> Rate:
-    rate = as_rate(value)
-    for name in ("per", "name"):
-        if (said := getattr(rate, name)) is not None:
-            raise InvalidOption(
-                f"retry_budget has {name}={short(said)}; it is one for all of the queue: leave {name} out"
-            )
-    return rate
-
-
-def _instance_type(value: object) -> dict[str, str]:
-    return as_labels({"instance_type": value})
-
-
-def _under(target: str, check: Callable[[object], object]) -> Callable[[object], tuple[str, object]]:
-    return lambda value: (target, None if value is None else check(value))
-
-
-CHECKS: dict[str, Callable[[object], tuple[str, object]]] = {
-    "max_depth": _under("max_depth", _whole("max_depth", DEEPEST)),
-    "order": _under("order", _order),
-    "weight": _under("weight", _whole("weight", MAX_WEIGHT)),
-    "max_duration": _under("max_duration", _span("max_duration")),
-    "labels": _under("labels", as_labels),
-    "rate": _under("rate", as_rate),
-    "concurrency": _under("concurrency", as_concurrency),
-    "window": _under("window", as_window),
-    "ageing": _under("ageing", _ageing),
-    "fair": _under("fair", _flag("fair")),
-    "retry_budget": _under("retry_budget", _retry_budget),
-    "paused": _under("paused", _flag("paused")),
-    "draining": _under("draining", _flag("draining")),
-    "worker_count": _under("concurrency", as_concurrency),
-    "instance_type": _under("labels", _instance_type),
-}
-"""Every word that may be said of a queue: which setting it means, and the check of its value."""
-
-NAMES = tuple(name for name in CHECKS if name not in LIVE_ONLY)

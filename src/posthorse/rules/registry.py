@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -13,25 +12,20 @@ import msgspec
 from posthorse.errors import DuplicateKind, InvalidOption, UnknownKind
 from posthorse.rules.arguments.never import never_stored
 from posthorse.rules.arguments.signature import Signature
-from posthorse.rules.durations import Duration, as_timedelta
-from posthorse.rules.elsewhere import OF_OBSERVERS, OF_SCHEDULES, advice
-from posthorse.rules.job import DEFAULT_QUEUE, checked_name, checked_priority
-from posthorse.rules.limits import Concurrency, Rate, Sequence, as_concurrency, as_rate, as_sequence
+from posthorse.rules.job import DEFAULT_QUEUE, checked_name
+from posthorse.rules.limits import Concurrency, Rate, Sequence
 from posthorse.rules.namesakes import place_of
-from posthorse.rules.queues import NAMES, DeclaredQueues
-from posthorse.rules.retry import Backoff, BackoffFunction, checked_backoff, checked_errors
-from posthorse.rules.sizes import Size, as_bytes, size_text
+from posthorse.rules.options.given import checked_of_job
+from posthorse.rules.queues import DeclaredQueues
+from posthorse.rules.retry import Backoff, BackoffFunction
 
 if TYPE_CHECKING:
     from posthorse.rules.growth import Observer
     from posthorse.rules.schedules import Declared
-from posthorse.rules.unique import Unique, check_names, checked_unique
+from posthorse.rules.unique import Unique, check_names
 from posthorse.rules.values.type_mismatch import short
 
 _PLAIN = Backoff()
-
-MIN_MEMORY = 64_000_000
-"""Below this no application fits."""
 
 
 class KindOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,115 +207,10 @@ def check_can_time_out(registered: Registered) -> None:
 
 def make_kind_options(values: Mapping[str, object]) -> KindOptions:
     """Options of a decorator, checked. Raises InvalidOption."""
-    for name in values:
-        if name not in _CHECKS:
-            if name in NAMES:
-                raise InvalidOption(f"{name} is said of a queue and not of a kind: app.queue(…, {name}=…)")
-            hint = advice(name, _CHECKS, listed=f"known are kind, {', '.join(_CHECKS)}")
-            raise InvalidOption(f"@app.job has no option {name!r}; {hint}")
-    checked = {name: _CHECKS[name](value) for name, value in values.items() if value is not None}
+    checked = checked_of_job(values)
     if not isinstance(checked.get("backoff", _PLAIN), Backoff):
         checked["backoff_function"] = checked.pop("backoff")
     return KindOptions(**checked)  # type: ignore[arg-type]  # each checked by name
-
-
-def is_of_kinds(name: str) -> bool:
-    """Whether an option is said where a kind is declared."""
-    return name in _CHECKS
-
-
-def unknown_of_schedule(name: str, known: Collection[str], of_calls: Collection[str]) -> InvalidOption:
-    """The error for an option that `app.schedule` does not have."""
-    if name in of_calls:
-        return InvalidOption(f"{name} is said of the call: app.schedule(kind.using({name}=…).bind(…), …)")
-    if is_of_kinds(name):
-        return InvalidOption(f"{name} is said where the kind of the call is declared: @app.job({name}=…)")
-    hint = advice(name, known, elsewhere=OF_SCHEDULES, listed=f"known are {', '.join(known)}")
-    return InvalidOption(f"app.schedule() has no option {name!r}; {hint}")
-
-
-def unknown_of_on(name: str, known: Collection[str]) -> InvalidOption:
-    """The error for an option that `app.on` does not have."""
-    hint = advice(name, known, elsewhere=OF_OBSERVERS, listed=f"known are {', '.join(known)}")
-    return InvalidOption(f"app.on() has no option {name!r}; {hint}")
-
-
-def unknown_of_using(name: str, known: Collection[str]) -> InvalidOption:
-    """The error for an option that `using` does not have."""
-    if name in _CHECKS or name == "kind":
-        return InvalidOption(f"using() cannot change {name}; it is said where the kind is declared: @app.job({name}=…)")
-    hint = advice(name, known, listed=f"known are {', '.join(known)}")
-    return InvalidOption(f"using() has no option {name!r}; {hint}")
-
-
-def checked_budget(value: object, *, name: str) -> int:
-    """A whole number from 1 to 1,000. Raises InvalidOption."""
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1000:
-        return value
-    raise InvalidOption(f"{name} is {short(value)}; it must be a whole number from 1 to 1000")
-
-
-def checked_span(value: Duration, *, name: str) -> float:
-    """A duration above zero, in seconds. Raises InvalidOption."""
-    seconds = as_timedelta(value, name=name).total_seconds()
-    if seconds <= 0:
-        raise InvalidOption(f"{name} must be longer than zero; leave it out for none")
-    return seconds
-
-
-def checked_isolation(value: object) -> str:
-    """The one word that there is. Raises InvalidOption."""
-    if value == "process":
-        return "process"
-    raise InvalidOption(
-        f'isolation is {short(value)}; it must be "process", or be left out for the loop (async) or a thread of the '
-        "worker"
-    )
-
-
-def checked_tags(value: object) -> tuple[str, ...]:
-    """Up to 50 names. Raises InvalidOption."""
-    if isinstance(value, str) or not isinstance(value, list | tuple | set | frozenset):
-        raise InvalidOption(f"tags is {short(value)}; give a list of names")
-    tags = tuple(checked_name(tag, what="tag") for tag in cast("Iterable[object]", value))
-    if len(tags) > 50:
-        raise InvalidOption(f"{len(tags)} tags are more than the 50 that a job may have")
-    return tags
-
-
-def _checked_aliases(value: object) -> tuple[str, ...]:
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise InvalidOption(f"aliases is {short(value)}; give a list of names")
-    return tuple(checked_name(alias, what="alias") for alias in cast("Iterable[object]", value))
-
-
-def _checked_memory(value: Size) -> int:
-    size = as_bytes(value, name="max_memory")
-    if size < MIN_MEMORY:
-        raise InvalidOption(f"max_memory is {size_text(size)}; an application needs {size_text(MIN_MEMORY)} at least")
-    return size
-
-
-_CHECKS: dict[str, Callable[..., object]] = {
-    "queue": partial(checked_name, what="queue"),
-    "priority": checked_priority,
-    "tags": checked_tags,
-    "max_attempts": partial(checked_budget, name="max_attempts"),
-    "max_crashes": partial(checked_budget, name="max_crashes"),
-    "backoff": checked_backoff,
-    "retry_on": partial(checked_errors, name="retry_on"),
-    "give_up_on": partial(checked_errors, name="give_up_on"),
-    "timeout": partial(checked_span, name="timeout"),
-    "expires": partial(checked_span, name="expires"),
-    "isolation": checked_isolation,
-    "kill_after": partial(checked_span, name="kill_after"),
-    "max_memory": _checked_memory,
-    "unique": checked_unique,
-    "aliases": _checked_aliases,
-    "rate": as_rate,
-    "concurrency": as_concurrency,
-    "sequence": as_sequence,
-}
 
 
 def _check_limits(registered: Registered) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from typing import cast
 
 import msgspec
 
-from posthorse.errors import InvalidOption, InvalidSettings
-from posthorse.rules.durations import Duration, as_timedelta
+from posthorse.errors import InvalidSettings
+from posthorse.rules.durations import Duration
+from posthorse.rules.options.table import Place, options_at
 from posthorse.rules.values.type_mismatch import short
 
 MIN_LEASE = 3.0
@@ -41,22 +43,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"Settings(url=…, {', '.join(shown)})"  # an address may hold a password
 
 
-_DURATIONS = ("lease", "heartbeat", "stall", "grace", "poll", "store_timeout")
-_COUNTS = ("max_interruptions",)
+_OPTIONS = options_at(Place.SETTING)
 
 
 def make_settings(values: Mapping[str, object]) -> Settings:
     """Settings from named values. Raises InvalidSettings, which names the neighbour of a misspelt key."""
-    known = Settings.__struct_fields__
     for key in values:
-        if key not in known:
-            words = (*known, "queues")  # read by whoever knows queues
+        if key not in _OPTIONS:
+            words = (*_OPTIONS, "queues")  # read by whoever knows queues
             near = difflib.get_close_matches(key, words, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(words)}"
             raise InvalidSettings(f"there is no setting {short(key)}{hint}")
-    converted = {key: _converted(key, value) for key, value in values.items()}
+    converted = {key: _OPTIONS[key].check(value) for key, value in values.items()}
     if "lease" in converted and "heartbeat" not in converted:
-        converted["heartbeat"] = min(Settings().heartbeat, _seconds("lease", converted["lease"]) / 3)
+        converted["heartbeat"] = min(Settings().heartbeat, cast("float", converted["lease"]) / 3)
     settings = Settings(**converted)  # type: ignore[arg-type]  # each checked by its name
     if settings.lease < MIN_LEASE:
         raise InvalidSettings(f"lease is {settings.lease:g} s; it must be at least {MIN_LEASE:g} s")
@@ -73,24 +73,6 @@ def make_settings(values: Mapping[str, object]) -> Settings:
             f"be survived, and {MAX_INTERRUPTIONS:,} at most"
         )
     return settings
-
-
-def _converted(key: str, value: object) -> object:
-    if key in _DURATIONS:
-        return _seconds(key, value)
-    wanted, told = (int, "a whole number") if key in _COUNTS else (str, "a text")
-    if not isinstance(value, wanted) or isinstance(value, bool):
-        may_be_secret = key == "url" and not isinstance(value, int | float)
-        shown = f"of the type {type(value).__name__}" if may_be_secret else short(value)
-        raise InvalidSettings(f"{key} is {shown}; it must be {told}")
-    return value
-
-
-def _seconds(key: str, value: object) -> float:
-    try:
-        return as_timedelta(value, name=key).total_seconds()  # type: ignore[arg-type]  # refuses what is no duration
-    except InvalidOption as error:
-        raise InvalidSettings(f"a setting cannot be used: {error}") from None
 
 
 __all__ = ["DEFAULT_URL", "Duration", "Settings", "make_settings"]

@@ -10,8 +10,9 @@ import msgspec
 
 from posthorse.rules.gates import Requirement
 from posthorse.rules.job import State
+from posthorse.rules.labels import as_labels
 from posthorse.rules.namesakes import split_places
-from posthorse.rules.queues import DEFAULTS, Layer, QueueSettings, as_labels
+from posthorse.rules.queues import DEFAULTS, Layer, QueueSettings
 from posthorse.rules.waiting import Full, Server
 from posthorse.store.base import BoundQuery, QuerySteps, operation, query, query_rows, single_operation
 from posthorse.store.operations.limits import full_gates

@@ -14,7 +14,8 @@ from typing import Literal
 from posthorse.clock import monotonic
 from posthorse.rules.fair_share import FairShares
 from posthorse.rules.job import Lane
-from posthorse.rules.queues import QueueSettings, as_labels
+from posthorse.rules.labels import as_labels
+from posthorse.rules.queues import QueueSettings
 from posthorse.rules.registry import Registry
 from posthorse.store.operations.by_fair_share import claim_by_fair_share
 from posthorse.store.operations.claim import (

@@ -24,9 +24,9 @@ from posthorse.maintenance.namesakes import tell_of_namesakes
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.maintenance.sweep import Sweeper
 from posthorse.rules.job import checked_name
+from posthorse.rules.labels import as_labels
 from posthorse.rules.lifecycle import Policy
 from posthorse.rules.namesakes import Serving
-from posthorse.rules.queues import as_labels
 from posthorse.rules.registry import Registry
 from posthorse.rules.settings import Settings
 from posthorse.rules.values.type_mismatch import short

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from posthorse.rules.job import Lane
-from posthorse.rules.queues import DeclaredQueues, as_labels
+from posthorse.rules.labels import as_labels
+from posthorse.rules.queues import DeclaredQueues
 from posthorse.store.operations.claim import lanes_with_jobs, news
 from posthorse.store.operations.queues import live_layers
 from posthorse.store.store import Store

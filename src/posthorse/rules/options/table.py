@@ -1,0 +1,419 @@
+"""The table of options: what each is called, where it may be given, what checks it, and the line that documents it.
+
+What `@app.job`, `using`, `app.on`, `app.queue`, files, settings and the command line take follows from it, and so do
+`help()` and the tables in the documents. Type checkers cannot read it, so `posthorse.app.options` repeats the names and
+lines with their types; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from functools import partial
+from typing import Any, NamedTuple
+
+from posthorse.rules.job import checked_priority
+from posthorse.rules.keys import as_key
+from posthorse.rules.labels import as_labels
+from posthorse.rules.limits import as_concurrency, as_rate, as_sequence
+from posthorse.rules.options import checks
+from posthorse.rules.options.checks import flag, named, setting_count, setting_span, setting_text, span, wait, whole
+from posthorse.rules.retry import as_backoff, checked_backoff, checked_errors
+from posthorse.rules.unique import checked_unique
+from posthorse.rules.window import as_window
+
+MAX_WEIGHT = 1000
+MAX_DEPTH = 100_000_000
+MAX_TRIES = 1000
+
+Check = Callable[[Any], object]
+"""Takes what a user gave and returns what is kept. Raises InvalidOption, or InvalidSettings for a setting."""
+
+
+class Place(Enum):
+    """Where an option may be given."""
+
+    JOB = "@app.job(…)"
+    USING = "using(…)"
+    SCHEDULED = "app.schedule(kind.using(…).bind(…), …)"
+    """The call of a schedule: `using`, without what a schedule decides itself."""
+    SCHEDULE = "app.schedule(…)"
+    """Beside its call: checked together, because each depends on the others."""
+    ON = "@app.on(…)"
+    RUN = "posthorse run"
+    ENQUEUE = "posthorse enqueue"
+    QUEUE = "app.queue(…)"
+    """And Queue.set(…), `posthorse queues set` and the part `queues` of a file."""
+    LIVE = "the store"
+    """An act on a queue, such as a drain: it is stored beside the settings, but cannot be declared."""
+    SETTING = "ph.Posthorse(…)"
+    """And the environment and the file."""
+
+
+class Option(NamedTuple):
+    """One row of the table."""
+
+    name: str
+    where: tuple[Place, ...]
+    check: Check
+    line: str
+    """What it is: one line without a full stop, for documents, editors and `--help`."""
+    default: str | None = None
+    """What holds without it, for documents; None where a default in code says so."""
+    page: str = ""
+    """The part of the documents that tells more."""
+    check_of_job: Check | None = None
+    """The check where one job is enqueued, if less is allowed there than where its kind is declared."""
+    means: str = ""
+    """The option for which it is another word."""
+    is_required: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """The line as a sentence."""
+        return f"{self.line[0].upper()}{self.line[1:]}."
+
+
+JOB, USING, SCHEDULED, SCHEDULE, ON, RUN, ENQUEUE, QUEUE, LIVE, SETTING = Place
+
+OPTIONS: tuple[Option, ...] = (
+    # ── of jobs ──────────────────────────────────────────────────────────────────────────────────────
+    Option("kind", (JOB,), named("kind"), "the name under which jobs are stored", "the function's name"),
+    Option("aliases", (JOB, ON), checks.checked_aliases, "earlier names; they keep old jobs runnable after a rename"),
+    Option(
+        "queue",
+        (JOB, USING, SCHEDULED, RUN, ENQUEUE),
+        named("queue"),
+        "which queue it waits in; `posthorse worker -q` chooses",
+        page="queues.md",
+    ),
+    Option(
+        "priority",
+        (JOB, USING, SCHEDULED, ON, RUN, ENQUEUE),
+        checked_priority,
+        "from −100 to 100, higher first",
+        page="queues.md#weights",
+    ),
+    Option("tags", (JOB, USING, SCHEDULED, RUN, ENQUEUE), checks.checked_tags, "names to find it by"),
+    Option(
+        "max_attempts",
+        (JOB, USING, SCHEDULED, ON, RUN, ENQUEUE),
+        whole("max_attempts", MAX_TRIES),
+        "how many errors end it",
+        page="retries.md",
+    ),
+    Option(
+        "max_crashes",
+        (JOB,),
+        whole("max_crashes", MAX_TRIES),
+        "how many times its process may die while the job runs alone in it",
+    ),
+    Option(
+        "backoff",
+        (JOB, USING, SCHEDULED, ON),
+        checked_backoff,
+        "the wait before the next attempt: a duration (0 = at once), a list of them or "
+        "`ph.Backoff(base, factor, limit, jitter)`; where a kind is declared also a function of the attempt and its "
+        "error",
+        "2 s, doubling, up to 1 h, shortened by up to half at random",
+        page="retries.md#how-long-to-wait",
+        check_of_job=as_backoff,
+    ),
+    Option(
+        "retry_on",
+        (JOB, ON),
+        partial(checked_errors, name="retry_on"),
+        "exception classes that lead to another attempt; any other fails the job",
+        "every error",
+        page="retries.md#which-errors-are-worth-it",
+    ),
+    Option(
+        "give_up_on",
+        (JOB, ON),
+        partial(checked_errors, name="give_up_on"),
+        "exception classes that fail the job at once",
+        page="retries.md#which-errors-are-worth-it",
+    ),
+    Option(
+        "timeout",
+        (JOB, USING, SCHEDULED, ON),
+        span("timeout"),
+        "how long an attempt may take: an async job is cancelled then, a job in a thread fails at its next slice or "
+        "checkpoint",
+    ),
+    Option(
+        "expires",
+        (JOB, USING, SCHEDULED),
+        span("expires"),
+        "a job that was not started within this time, from when it may start, is cancelled",
+        page="retries.md#jobs-that-come-too-late",
+    ),
+    Option(
+        "isolation",
+        (JOB,),
+        checks.checked_isolation,
+        '`"process"`: each job runs in a process of its own',
+        page="isolation.md",
+    ),
+    Option(
+        "kill_after",
+        (JOB,),
+        span("kill_after"),
+        "how long an attempt may take until its process is killed; needs `isolation`",
+        page="isolation.md",
+    ),
+    Option(
+        "max_memory",
+        (JOB,),
+        checks.checked_memory,
+        'how much memory its processes may use, as bytes or `"512MB"`; needs `isolation`',
+        page="isolation.md",
+    ),
+    Option(
+        "sequence",
+        (JOB, USING, SCHEDULED),
+        as_sequence,
+        "jobs with the same key run one after the other, in the order in which they were enqueued: a key, or "
+        "`ph.Sequence`, which can make a key of a parameter",
+        page="limits.md#sequences",
+        check_of_job=checks.checked_sequence_of_job,
+    ),
+    Option(
+        "unique",
+        (JOB, USING, SCHEDULED),
+        checked_unique,
+        "while an equal job has not ended, `enqueue` returns that one: `True` or `ph.Unique`",
+        "False",
+        page="keys.md",
+    ),
+    Option(
+        "delay",
+        (USING, ENQUEUE),
+        checks.checked_delay,
+        'how long after the enqueue it may start: seconds, or "90s", "10m", "1h30m", "3d"',
+        "now",
+    ),
+    Option(
+        "run_at",
+        (USING, ENQUEUE),
+        checks.checked_run_at,
+        "in place of `delay`, the moment from which it may start, with its time zone",
+        "now",
+    ),
+    Option(
+        "key",
+        (USING, ENQUEUE),
+        as_key,
+        "the same key gives the same job, however often it is enqueued",
+        "none",
+        page="keys.md",
+    ),
+    Option(
+        "tenant",
+        (USING, SCHEDULED, RUN, ENQUEUE),
+        named("tenant"),
+        "whose job it is; keys, fairness and limits can be separate for each tenant",
+        "none",
+        page="limits.md#fair-queues",
+    ),
+    Option(
+        "block",
+        (USING,),
+        wait("block"),
+        "how long to wait for room in a full queue before `ph.QueueFull`",
+        "0",
+        page="queues.md#full-queues",
+    ),
+    Option(
+        "connection",
+        (USING,),
+        checks.unchecked,
+        "the job becomes part of the transaction that is open there; of sqlite3, psycopg, asyncpg, SQLAlchemy or "
+        "Django",
+        "none",
+        page="transactions.md",
+    ),
+    # ── of queues ────────────────────────────────────────────────────────────────────────────────────
+    Option(
+        "max_depth",
+        (QUEUE,),
+        whole("max_depth", MAX_DEPTH),
+        "how many jobs may wait in it; beyond that `enqueue` raises `ph.QueueFull`",
+        page="#full-queues",
+    ),
+    Option(
+        "order",
+        (QUEUE,),
+        checks.checked_order,
+        "`fifo`: first come, first served; `lifo`: the newest first, a stack",
+    ),
+    Option(
+        "weight",
+        (QUEUE,),
+        whole("weight", MAX_WEIGHT),
+        "its share of the work, 1 to 1000, among queues that have jobs of equal priority",
+        page="#weights",
+    ),
+    Option(
+        "max_duration",
+        (QUEUE,),
+        span("max_duration"),
+        "the longest that an attempt may take, whatever its job says",
+        page="#the-longest-duration",
+    ),
+    Option("labels", (QUEUE,), as_labels, "the labels that a worker must have to serve it", page="#labels"),
+    Option(
+        "rate",
+        (JOB, QUEUE),
+        as_rate,
+        'how many jobs may start in a span of time, on all machines together: `"100/s"`, `"10/m"` or '
+        '`ph.Rate("10/s", per="tenant")`',
+        page="limits.md",
+    ),
+    Option(
+        "concurrency",
+        (JOB, QUEUE),
+        as_concurrency,
+        'how many jobs may run at once, on all machines together: `20` or `ph.Concurrency(1, per="customer_id")`',
+        page="limits.md",
+    ),
+    Option("fair", (QUEUE,), flag("fair"), "whether its tenants take turns", page="limits.md#fair-queues"),
+    Option(
+        "retry_budget",
+        (QUEUE,),
+        checks.checked_retry_budget,
+        'how many retries may start in a span of time, `"100/m"`; the others start later',
+        page="limits.md#retry-budgets",
+    ),
+    Option(
+        "window",
+        (QUEUE,),
+        as_window,
+        'the hours of the day in which its jobs may start: `"22:00-06:00 Europe/Berlin"`',
+        page="#windows",
+    ),
+    Option(
+        "ageing",
+        (QUEUE,),
+        wait("ageing"),
+        "after each such wait the oldest job counts as one priority higher; 0 for never",
+        page="#nothing-starves",
+    ),
+    Option("paused", (QUEUE,), flag("paused"), "true: none of its jobs start"),
+    Option("draining", (LIVE,), flag("draining"), "true: it accepts no new jobs"),
+    Option("worker_count", (QUEUE,), as_concurrency, "another word for `concurrency`", "none", means="concurrency"),
+    Option("instance_type", (QUEUE,), checks.instance_type, "the label of that name", "none", means="labels"),
+    # ── of schedules ─────────────────────────────────────────────────────────────────────────────────
+    Option(
+        "name",
+        (SCHEDULE,),
+        named("the name of a schedule"),
+        "what the schedule is called in the store and on the command line",
+        is_required=True,
+    ),
+    Option(
+        "cron",
+        (SCHEDULE,),
+        checks.unchecked,
+        "minute, hour, day of month, month, day of week; with six fields, seconds come first",
+    ),
+    Option(
+        "every",
+        (SCHEDULE,),
+        checks.unchecked,
+        "in place of `cron`, an interval of a second or longer, counted from `start` or from 1970-01-01 00:00 UTC",
+    ),
+    Option("at", (SCHEDULE,), checks.unchecked, "in place of `cron`, one aware datetime, or several"),
+    Option(
+        "tz",
+        (SCHEDULE,),
+        checks.unchecked,
+        "the zone in which a cron expression is read and times are shown; else UTC",
+    ),
+    Option("start", (SCHEDULE,), checks.unchecked, "an aware datetime: no run before it"),
+    Option("end", (SCHEDULE,), checks.unchecked, "an aware datetime: no run from it on"),
+    Option(
+        "misfire",
+        (SCHEDULE,),
+        checks.unchecked,
+        "which missed times still run: the latest (`once`, the default), none (`skip`), `all`, or as `ph.Misfire` says",
+    ),
+    Option(
+        "overlap",
+        (SCHEDULE,),
+        checks.unchecked,
+        "what happens at a time while an earlier run is not over: the time is skipped (`skip`, the default), gets its "
+        "job (`allow`), or the earlier run is cancelled (`cancel`)",
+    ),
+    Option("jitter", (SCHEDULE,), checks.unchecked, "each run starts up to so much later; else 0"),
+    # ── of an application ────────────────────────────────────────────────────────────────────────────
+    Option(
+        "url",
+        (SETTING,),
+        setting_text("url"),
+        "the store: `sqlite:///folder/file.db` (four slashes for an absolute path) or "
+        "`postgresql://user:password@host/database`, with `%40` for an `@`, `%2F` for a `/` and `%25` for a `%` in the "
+        "password",
+    ),
+    Option(
+        "schema",
+        (SETTING,),
+        setting_text("schema"),
+        "PostgreSQL: the schema that holds Posthorse's tables; applications with different schemas can share a "
+        "database",
+    ),
+    Option(
+        "lease",
+        (SETTING,),
+        setting_span("lease"),
+        "how long a runner may be silent before other workers take its jobs; at least 3 s. A slice transaction may "
+        "take a third of it",
+    ),
+    Option(
+        "heartbeat",
+        (SETTING,),
+        setting_span("heartbeat"),
+        "how often a lease is renewed; at most half the lease. If you set only `lease`, a third of it, at most 10 s",
+    ),
+    Option(
+        "stall",
+        (SETTING,),
+        setting_span("stall"),
+        "how long a runner's loop may be blocked by a job before the runner is replaced",
+    ),
+    Option(
+        "grace",
+        (SETTING,),
+        setting_span("grace"),
+        "how long a stopping worker waits for running jobs; set the stop timeout of your service manager a little "
+        "higher",
+    ),
+    Option(
+        "poll",
+        (SETTING,),
+        setting_span("poll"),
+        "how often an idle runner polls for jobs if no notification woke it",
+    ),
+    Option(
+        "store_timeout",
+        (SETTING,),
+        setting_span("store_timeout"),
+        "how long a call waits for a store that cannot be reached, or for a locked SQLite file, before it raises "
+        "`ph.StoreUnreachable`; `None` is 30 s, and 5 s inside a running event loop",
+    ),
+    Option(
+        "max_interruptions",
+        (SETTING,),
+        setting_count("max_interruptions"),
+        "how many workers in a row may be lost while they run a job, without a committed slice in between, before the "
+        "job fails",
+    ),
+)
+
+
+def options_at(place: Place) -> dict[str, Option]:
+    """The options that may be given there, by name."""
+    return _AT[place]
+
+
+_AT = {place: {option.name: option for option in OPTIONS if place in option.where} for place in Place}

@@ -1,0 +1,116 @@
+"""The tables of options in the documents, made from the table in the code.
+
+    python -m tests.option_tables       # write them into the pages
+
+A test compares the pages with what this would write.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from posthorse.app.configure import PREFIX
+from posthorse.cli.options import flags_of
+from posthorse.rules.durations import as_text, as_timedelta
+from posthorse.rules.options.table import OPTIONS, Option, Place, options_at
+from posthorse.rules.queues import QueueSettings
+from posthorse.rules.registry import KindOptions
+from posthorse.rules.settings import Settings
+
+DOCS = Path(__file__).parents[1] / "docs"
+COLUMNS = (Place.JOB, Place.USING, Place.ON)
+
+
+def settings() -> list[list[str]]:
+    """What an application may set."""
+    defaults = Settings()
+    return [
+        ["setting", "variable", "default", "what it is"],
+        *(
+            [named(option), f"`{PREFIX}{name.upper()}`", default_of(option, defaults), option.line]
+            for name, option in options_at(Place.SETTING).items()
+        ),
+    ]
+
+
+def options_of_jobs() -> list[list[str]]:
+    """What a kind of job, and a single job, may be given."""
+    rows = [["option", "`@app.job`", "`using`", "`app.on`", "`posthorse enqueue`", "default", "what it is"]]
+    for option in OPTIONS:
+        if Place.JOB in option.where or Place.USING in option.where:
+            marks = ["×" if place in option.where else "" for place in COLUMNS]
+            flag = f"`{flags_of(option.name)[-1]}`" if Place.ENQUEUE in option.where else ""
+            rows.append([named(option), *marks, flag, default_of(option, KindOptions()), option.line])
+    return rows
+
+
+def settings_of_queues() -> list[list[str]]:
+    """What may be set on a queue; other words for the same are described below the table."""
+    return [
+        ["setting", "default", "what it is"],
+        *(
+            [named(option), default_of(option, QueueSettings()), option.line]
+            for option in options_at(Place.QUEUE).values()
+            if not option.means
+        ),
+    ]
+
+
+TABLES = {
+    "settings": ("configuration.md", settings),
+    "options of jobs": ("configuration.md", options_of_jobs),
+    "settings of queues": ("queues.md", settings_of_queues),
+}
+
+
+def with_tables(page: str, text: str) -> str:
+    """The text of a page with its tables as the code has them."""
+    for name, (its_page, rows) in TABLES.items():
+        if its_page == page:
+            marker = f"<!-- {name}: written by python -m tests.option_tables -->\n\n"
+            start, found, rest = text.partition(marker)
+            assert found, f"{page} has no line {marker.strip()}"
+            old = re.match(r"(?:\|.*\n)*", rest)
+            assert old is not None
+            text = start + marker + as_markdown(rows()) + rest[old.end() :]
+    return text
+
+
+def as_markdown(rows: list[list[str]]) -> str:
+    head, *body = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    return "\n".join([*lines, *(re.sub(r" +", " ", f"| {' | '.join(row)} |") for row in body)]) + "\n"
+
+
+def named(option: Option) -> str:
+    """The name, as a link where a page tells more."""
+    return f"[`{option.name}`]({option.page})" if option.page else f"`{option.name}`"
+
+
+def default_of(option: Option, defaults: object) -> str:
+    """What holds without the option."""
+    if option.default is not None:
+        return option.default
+    value = getattr(defaults, option.name)
+    is_plain = isinstance(value, int) or value is None or not value
+    return as_words(value) if is_plain else f"`{as_words(value)}`"
+
+
+def as_words(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return as_text(as_timedelta(value, name="default"))
+    return "none" if value in (None, (), {}) else str(value)
+
+
+def main() -> None:
+    """Write the tables into their pages."""
+    for page in sorted({page for page, _ in TABLES.values()}):
+        path = DOCS / page
+        path.write_text(with_tables(page, path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
