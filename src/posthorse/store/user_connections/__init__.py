@@ -1,1 +1,1 @@
-"""Connections of the user's own, on which Posthorse is a guest: one file for each library."""
+"""The user's own connections: one adapter for each library, and the transactions that join them."""

@@ -1,4 +1,4 @@
-"""A guest on `asyncpg.Connection`, or on one that a pool lends."""
+"""The adapter for `asyncpg.Connection`, also for one from a pool."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from posthorse.store.user_connections.base import (
 
 
 class Transaction(Protocol):
-    """Of a transaction of asyncpg, what is used here."""
+    """The part of asyncpg's transaction that is used here."""
 
     async def start(self) -> None: ...
     async def commit(self) -> None: ...
@@ -26,7 +26,7 @@ class Transaction(Protocol):
 
 
 class Connection(Protocol):
-    """Of `asyncpg.Connection`, what is used here: the library ships no types."""
+    """The part of `asyncpg.Connection` that is used here; the library ships no types."""
 
     def is_closed(self) -> bool: ...
     def is_in_transaction(self) -> bool: ...
@@ -35,7 +35,7 @@ class Connection(Protocol):
 
 
 class AsyncpgAdapter(ConnectionAdapter):
-    """On a connection of asyncpg."""
+    """Run on a connection of asyncpg."""
 
     dialect: Literal["sqlite", "postgres"] = "postgres"
     style = Style.DOLLAR

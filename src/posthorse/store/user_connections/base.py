@@ -1,7 +1,7 @@
-"""What a guest is: something that runs statements on somebody else's connection, whichever library it comes from.
+"""The interface of a connection adapter: it runs our statements on a connection that the user opened with some library.
 
-Every step is a coroutine, so that it is written once. Those of a blocking library never wait: `completed` runs them
-to their end without a loop. Knows no library and no query.
+Every step is a coroutine, so that it is written once. The steps of a blocking library never wait: `completed` runs them
+to their end without an event loop. This module knows no library and no query.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Parameters = Sequence[object] | Mapping[str, Value]
 
 
 class Style(Enum):
-    """How a driver takes parameters."""
+    """How a driver expects parameters."""
 
     NUMBERED = "?1"
     DOLLAR = "$1"
@@ -31,70 +31,70 @@ class Style(Enum):
 
 
 class ConnectionAdapter(ABC):
-    """Posthorse on one connection of the user's."""
+    """Run statements of Posthorse on one connection of the user."""
 
     dialect: Literal["sqlite", "postgres"]
     style: Style
     is_async: bool = False
-    """True when its steps wait for a loop."""
+    """True if its steps must be awaited."""
     libraries: ClassVar[frozenset[str]]
-    """Packages whose errors tell of this connection."""
+    """Packages whose errors are about this connection."""
 
     @property
     @abstractmethod
     def driver(self) -> object:
-        """The driver's own connection, which outlives the objects that stand for it."""
+        """The driver's own connection, which outlives the objects that wrap it."""
 
     @abstractmethod
     def raise_unless_usable(self) -> None:
-        """Raises InvalidOption when the connection is closed, or its transaction failed."""
+        """Raise InvalidOption if the connection is closed, or its transaction failed."""
 
     @abstractmethod
     def is_in_transaction(self) -> bool:
-        """True when a transaction is open, as far as this side knows."""
+        """True if a transaction is open, as far as the client knows."""
 
     @abstractmethod
     def raise_unless_in_transaction(self) -> None:
-        """Raises InvalidOption when statements would be committed one by one."""
+        """Raise InvalidOption if each statement would be committed by itself."""
 
     @abstractmethod
     def raise_if_in_transaction(self) -> None:
-        """Raises InvalidOption when a transaction is open, which is not for us to end."""
+        """Raise InvalidOption if a transaction is open already, because only the user may end that one."""
 
     @abstractmethod
     async def fetch(self, sql: str, parameters: Parameters) -> Rows:
-        """Runs one statement."""
+        """Run one statement and return its rows."""
 
     async def open(self) -> None:  # noqa: B027  # most are open
-        """Before anything is asked of the driver: what opens its connection late does it now."""
+        """Open a connection that its library opens late; called before anything else."""
 
     async def join(self) -> None:  # noqa: B027  # most have nothing to do
-        """Before the first statement in a transaction of the user's; on SQLite it may write from now on."""
+        """Prepare the user's transaction for our first statement; on SQLite, take the write lock."""
 
     @abstractmethod
     async def begin(self) -> None:
-        """Begins a transaction; on SQLite one that may write."""
+        """Begin a transaction; on SQLite one that may write."""
 
     @abstractmethod
     async def commit(self) -> None:
-        """Commits the transaction that `begin` began. Raises StoreError when it is not open any more."""
+        """Commit the transaction that `begin` began. Raises StoreError if it is no longer open."""
 
     @abstractmethod
     async def rollback(self, error: BaseException) -> None:
-        """Undoes the transaction that `begin` began."""
+        """Roll back the transaction that `begin` began."""
 
     @abstractmethod
     def is_lost(self, error: BaseException) -> bool:
-        """True when this error means that the connection is gone."""
+        """True if this error means that the connection is gone."""
 
     def is_told_by(self, error: BaseException) -> bool:
-        """True for an error of the library, not of the code around it."""
+        """True if the error comes from the library and not from the code around it."""
         roots = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
         return isinstance(error, OSError) or not roots.isdisjoint(self.libraries)
 
 
 def completed(steps: Coroutine[object, None, T]) -> T:
-    """Runs steps that never wait."""
+    """Run steps that never wait to their end."""
     try:
         steps.send(None)
     except StopIteration as end:
@@ -105,24 +105,24 @@ def completed(steps: Coroutine[object, None, T]) -> T:
 
 
 async def settled(answer: Awaitable[T] | T) -> T:
-    """What a call came to, of either colour."""
+    """Return the result of a sync or async call."""
     return cast("T", await answer if isawaitable(answer) else answer)
 
 
 def closed() -> InvalidOption:
-    """The connection was closed."""
+    """Make the error for a closed connection."""
     return InvalidOption("connection is closed, so nothing was written; give one that is open")
 
 
 def failed() -> InvalidOption:
-    """The user's transaction cannot be committed any more."""
+    """Make the error for a transaction of the user that can no longer be committed."""
     return InvalidOption(
         "the transaction of this connection failed earlier, so nothing can be written in it; roll back and begin again"
     )
 
 
 def outside(*, how: str) -> InvalidOption:
-    """There is no transaction, and would be none."""
+    """Make the error for a connection that commits each statement by itself."""
     return InvalidOption(
         "connection is not inside a transaction and commits every statement by itself, so the job would be stored "
         f"whatever happens to your own writes; {how}"
@@ -130,7 +130,7 @@ def outside(*, how: str) -> InvalidOption:
 
 
 def inside(*, how: str = "commit or roll back first") -> InvalidOption:
-    """There is a transaction already."""
+    """Make the error for a connection with an open transaction."""
     return InvalidOption(
         "connection is inside a transaction already; batch.transaction(connection) begins and ends its own, so that "
         f"cursor and effects are committed together; {how}"
@@ -138,7 +138,7 @@ def inside(*, how: str = "commit or roll back first") -> InvalidOption:
 
 
 def ended_early() -> StoreError:
-    """The body committed or rolled back what was ours to end."""
+    """Make the error for a block whose body ended our transaction."""
     return StoreError(
         "the transaction of this slice was committed or rolled back inside of its block, so cursor and effects would "
         "part; leave the end to batch.transaction()"

@@ -1,4 +1,4 @@
-"""Which guest a connection takes: told by the names of its class and module, so that nothing needs to be installed."""
+"""Which adapter fits a connection. Classes are detected by name, so that no library needs to be installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DJANGO = ("BaseDatabaseWrapper", "ConnectionProxy")
 
 
 def adapter_for(connection: object) -> ConnectionAdapter:
-    """The guest on a connection. Raises InvalidOption for what is none."""
+    """Return the adapter for a connection. Raises InvalidOption for anything else."""
     adapter = _adapter_for(connection)
     if adapter is None:
         refuse_stranger(connection)

@@ -1,6 +1,6 @@
-"""A guest on a connection of Django: `django.db.connection`, `connections["default"]`, or what they stand for.
+"""The adapter for Django: `django.db.connection`, `connections["default"]`, or the wrapper behind them.
 
-Django says whether there is a transaction, begins and ends it; statements go to the driver below.
+Django knows whether a transaction is open, and begins and ends it; statements go to the driver below.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from posthorse.store.user_connections.sqlite import MARK, TAKE_THE_LOCK, SqliteA
 
 
 class Connection(Protocol):
-    """Of Django's database wrapper, what is used here: the library ships no types."""
+    """The part of Django's database wrapper that is used here; the library ships no types."""
 
     alias: str
     vendor: str
@@ -42,7 +42,7 @@ class _TransactionModule(Protocol):
 
 
 class DjangoAdapter(ConnectionAdapter):
-    """On a connection of Django."""
+    """Run on a connection of Django."""
 
     libraries: ClassVar[frozenset[str]] = frozenset({"django", "sqlite3", "psycopg", "psycopg2"})
 
@@ -113,7 +113,7 @@ class DjangoAdapter(ConnectionAdapter):
 
 
 def wrapper_of(given: object) -> Connection:
-    """The connection of this thread that a proxy stands for, opened."""
+    """Return the connection of this thread behind a proxy, opened."""
     alias = cast("Connection", given).alias
     wrapper = cast("Connection", import_module("django.db").connections[alias]) if _is_proxy(given) else given
     found = cast("Connection", wrapper)

@@ -35,20 +35,20 @@ _LIMITS = (
 
 
 class ForeignTransactions:
-    """The connections of users, as one store meets them."""
+    """Run operations on connections of the user, for one store."""
 
     def __init__(self, backend: Backend, where: str, identity: Callable[[], str]) -> None:
         self._backend = backend
         self._where = where
         self._identity = identity
-        """Asks our own connection which store this is."""
+        """Returns the identity of this store, read on our own connection."""
         self._known_identity: str | None = None
         self._phrasings: dict[Style, Renderer] = {}
         self._ours: WeakKeyDictionary[object, bool] = WeakKeyDictionary()
-        """Drivers' connections that were found to lead here."""
+        """Connections of drivers that were found to lead to this store."""
 
     def adapter_for(self, connection: object) -> ConnectionAdapter:
-        """The guest on a connection of the right database. Raises InvalidOption."""
+        """Return the adapter for a connection to the right database. Raises InvalidOption."""
         adapter = adapter_for(connection)
         own = self._backend.dialect.name
         if adapter.dialect != own:
@@ -60,7 +60,7 @@ class ForeignTransactions:
         return adapter
 
     async def lacks_schema(self, adapter: ConnectionAdapter) -> bool:
-        """True when the user's own transaction cannot see a schema of ours, and keeps us from making one."""
+        """True if the user's transaction cannot see our schema and prevents us from creating it."""
         if adapter.dialect != "sqlite" or not adapter.is_in_transaction():
             return False
         await self._check_file(adapter)
@@ -74,7 +74,7 @@ class ForeignTransactions:
         return False
 
     async def join(self, adapter: ConnectionAdapter) -> None:
-        """Before the first write in a transaction that the user begins and ends."""
+        """Join a transaction that the user begins and ends; called before our first write in it."""
         adapter.raise_unless_in_transaction()
         await self._check_database(adapter)
         try:
@@ -85,7 +85,7 @@ class ForeignTransactions:
 
     @asynccontextmanager
     async def transaction(self, adapter: ConnectionAdapter, longest: float, *, is_in_loop: bool) -> AsyncIterator[None]:
-        """A transaction that is begun here and committed at the end of the block, or undone when that raises."""
+        """Begin a transaction, commit it at the end of the block, and roll it back if the block raises."""
         adapter.raise_if_in_transaction()
         began = monotonic()
         with ExitStack() as turn:
@@ -112,7 +112,7 @@ class ForeignTransactions:
                 raise
 
     async def run(self, adapter: ConnectionAdapter, operation: Operation[T]) -> T:
-        """Runs an operation; one that fails leaves nothing behind, whatever becomes of the transaction."""
+        """Run an operation; if it fails, nothing of it remains, even if the transaction commits."""
         try:
             return await self.read(adapter, operation if operation.is_single else _in_savepoint(operation))
         except Exception as error:
@@ -120,11 +120,11 @@ class ForeignTransactions:
             raise
 
     async def read(self, adapter: ConnectionAdapter, operation: Operation[T]) -> T:
-        """Runs an operation that only reads."""
+        """Run an operation that only reads."""
         return await adrive(operation, partial(self._execute, adapter))
 
     async def wake(self, adapter: ConnectionAdapter) -> None:
-        """Tells workers when the transaction is committed: who was busy at the enqueue may be idle then."""
+        """Wake workers after the commit: a worker that was busy at the enqueue may be idle by then."""
         if adapter.dialect == "postgres":
             await self._execute(adapter, query("wake"))
 
@@ -141,7 +141,7 @@ class ForeignTransactions:
             return cast("Rows", end.value)
 
     def _explain(self, error: BaseException) -> None:
-        """Raises StoreError for what a driver words so that nobody knows what to do."""
+        """Raise a clear StoreError instead of a driver's error that does not say what to do."""
         cause = getattr(error, "orig", None) or error
         code = getattr(cause, "sqlite_errorcode", None)
         if code is None:
@@ -205,7 +205,7 @@ class ForeignTransactions:
 
 @operation
 def store_identity() -> QuerySteps[str | None]:
-    """Which store this is; None when there is none."""
+    """Return the identity of the store; None if it has no schema."""
     if not (yield query("has_schema")):
         return None
     rows = yield query("store_identity")
@@ -229,7 +229,7 @@ def _in_savepoint(inner: Operation[T]) -> Operation[T]:
 
 _NAMES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
 _PATIENCE = 30.0
-"""Seconds that a slice waits for its turn to write."""
+"""Seconds for which a slice waits for the write lock."""
 
 
 async def _beside(is_in_loop: bool, wait: Callable[[], T]) -> T:

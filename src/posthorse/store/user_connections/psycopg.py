@@ -1,4 +1,4 @@
-"""A guest on `psycopg.Connection` or `psycopg.AsyncConnection`."""
+"""The adapter for `psycopg.Connection` and `psycopg.AsyncConnection`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AnyConnection = psycopg.Connection[object] | psycopg.AsyncConnection[object]
 
 
 class PsycopgAdapter(ConnectionAdapter):
-    """On a connection of either colour."""
+    """Run on a connection of psycopg, sync or async."""
 
     dialect: Literal["sqlite", "postgres"] = "postgres"
     style = Style.DOLLAR

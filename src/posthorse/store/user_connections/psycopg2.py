@@ -1,4 +1,4 @@
-"""A guest on a connection of psycopg2, which Django and SQLAlchemy may sit on."""
+"""The adapter for psycopg2, which Django and SQLAlchemy may use below."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _IDLE, _FAILED = 0, 3
 
 
 class Cursor(Protocol):
-    """Of a DB-API cursor, what is used here."""
+    """The part of a DB-API cursor that is used here."""
 
     description: object
 
@@ -31,7 +31,7 @@ class Cursor(Protocol):
 
 
 class Connection(Protocol):
-    """Of `psycopg2.extensions.connection`, what is used here."""
+    """The part of `psycopg2.extensions.connection` that is used here."""
 
     autocommit: bool
 
@@ -44,7 +44,7 @@ class Connection(Protocol):
 
 
 class Psycopg2Adapter(ConnectionAdapter):
-    """On a connection of psycopg2."""
+    """Run on a connection of psycopg2."""
 
     dialect: Literal["sqlite", "postgres"] = "postgres"
     style = Style.NAMED

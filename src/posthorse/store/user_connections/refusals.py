@@ -1,4 +1,4 @@
-"""Connections that are refused by their kind: another SQLite library, or no connection at all."""
+"""Errors for objects that cannot be used as a connection: other SQLite libraries, engines, pools and cursors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from posthorse.errors import InvalidOption
 
 
 def refuse_foreign_sqlite(connection: object) -> NoReturn:
-    """Refuses a connection of an SQLite library that is not Python's own."""
+    """Raise InvalidOption for a connection of an SQLite library other than Python's own."""
     library = type(connection).__module__.partition(".")[0]
     raise InvalidOption(
         f"connection is of {library}, which brings an SQLite of its own; beside the sqlite3 module of Python, "
@@ -17,10 +17,10 @@ def refuse_foreign_sqlite(connection: object) -> NoReturn:
 
 
 def refuse_stranger(connection: object) -> NoReturn:
-    """Refuses what is no connection that Posthorse knows."""
+    """Raise InvalidOption for an object that is not a connection of a known library."""
     kind = type(connection)
     hint = _HINTS.get(kind.__name__, "give one of sqlite3, psycopg, asyncpg, SQLAlchemy (a Session too) or Django")
-    raise InvalidOption(f"connection is a {kind.__module__}.{kind.__qualname__}, which is no connection; {hint}")
+    raise InvalidOption(f"connection is a {kind.__module__}.{kind.__qualname__}, which is not a connection; {hint}")
 
 
 _HINTS = {

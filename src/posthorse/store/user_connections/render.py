@@ -1,4 +1,4 @@
-"""Our queries in the words of a guest's driver. Knows how parameters look; runs nothing."""
+"""Render our queries in the parameter style of the user's driver. This module runs nothing."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _decode_rows = msgspec.json.Decoder(list[tuple[str | int | float | None, ...]]).
 
 
 class Backend(Protocol):
-    """What is asked of a backend."""
+    """The part of a backend that is used here."""
 
     @property
     def dialect(self) -> Dialect: ...
     def values_of(self, query: Query, wanted: BoundQuery) -> dict[str, Value]:
-        """The values that a query takes, with those that the store supplies."""
+        """Return the values that a query takes, with those that the store supplies."""
         ...
 
 
 class Renderer:
-    """The queries of a backend in one style."""
+    """Render the queries of a backend in one style."""
 
     def __init__(self, backend: Backend, style: Style) -> None:
         dialect = backend.dialect
@@ -48,7 +48,7 @@ class Renderer:
         self._queries = Queries(msgspec.structs.replace(dialect, placeholder=_PLACEHOLDERS[style], table=table))
 
     def steps(self, wanted: BoundQuery) -> Generator[tuple[str, Parameters], Rows, Rows]:
-        """Yields the statements of a query with their parameters, receives rows, answers with those of the query."""
+        """Yield the statements of a query with their parameters, receive their rows, return those of the query."""
         query = self._queries[wanted.query]
         values: dict[str, object] = {**self._backend.values_of(query, wanted)}
         if self._style is Style.DOLLAR and wanted.rows is not None:
@@ -82,5 +82,5 @@ def _with_doubled_percents(table: Callable[[str], str], name: str) -> str:
 
 
 def _as_stored(row: Row) -> Row:
-    """A row as our own connections give it: ids are texts."""
+    """Return a row as our own connections return it: ids are texts."""
     return tuple(str(value) if isinstance(value, UUID) else value for value in cast("tuple[Value | UUID, ...]", row))

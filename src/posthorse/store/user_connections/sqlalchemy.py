@@ -1,4 +1,4 @@
-"""A guest on SQLAlchemy: Connection, Session, AsyncConnection, AsyncSession, and sessions of a scope.
+"""The adapter for SQLAlchemy: Connection, Session, AsyncConnection, AsyncSession, and sessions of a scope.
 
 Statements go to the driver as they are (`exec_driver_sql`), in the style that it takes; the asynchronous classes run
 the same steps through their `run_sync`.
@@ -60,12 +60,12 @@ class _RunsSync(Protocol):
 
 
 class SqlalchemyAdapter(ConnectionAdapter):
-    """On a Connection or a Session of either colour."""
+    """Run on a Connection or a Session, sync or async."""
 
     libraries: ClassVar[frozenset[str]] = _LIBRARIES
 
     def __init__(self, given: AnySession) -> None:
-        # By name: without greenlet the module of the asynchronous classes cannot be imported, and nobody has one.
+        # By name: without greenlet the module of the asynchronous classes cannot be imported, and no such object exists.
         if isinstance(given, scoped_session) or _is_a(given, "async_scoped_session"):
             given = cast("scoped_session[Session] | async_scoped_session[AsyncSession]", given)()
         self._runner: _RunsSync | None = None
@@ -204,7 +204,7 @@ class SqlalchemyAdapter(ConnectionAdapter):
 
 
 class _Bind(Protocol):
-    """Of an engine or a connection, what is used here."""
+    """The part of an engine or a connection that is used here."""
 
     @property
     def dialect(self) -> _Dialect: ...

@@ -1,4 +1,4 @@
-"""A guest on a `sqlite3.Connection`; and what the other libraries that sit on SQLite need of it."""
+"""The adapter for `sqlite3.Connection`, with helpers for libraries that use SQLite below."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from posthorse.store.user_connections.base import (
 )
 
 TAKE_THE_LOCK = "UPDATE posthorse_meta SET value = value WHERE false"
-"""Changes nothing, but takes the write lock for the transaction that is open."""
+"""Changes nothing, but takes the write lock for the open transaction."""
 MARK = "SAVEPOINT posthorse_slice"
-"""Stands as long as the transaction: when it is gone in the end, somebody else committed or rolled back."""
+"""Lasts as long as the transaction: if it is missing at the end, other code committed or rolled back."""
 UNMARK = "RELEASE posthorse_slice"
 
 
 class Transactional(Protocol):
-    """What `sqlite3.Connection` and `aiosqlite.Connection` tell of their transaction."""
+    """The part of `sqlite3.Connection` and `aiosqlite.Connection` that describes their transaction."""
 
     @property
     def in_transaction(self) -> bool: ...
@@ -34,7 +34,7 @@ class Transactional(Protocol):
 
 
 class SqliteAdapter(ConnectionAdapter):
-    """On a connection of the standard library's module."""
+    """Run on a connection of the standard library's module."""
 
     dialect: Literal["sqlite", "postgres"] = "sqlite"
     style = Style.NUMBERED
@@ -102,23 +102,23 @@ class SqliteAdapter(ConnectionAdapter):
 
 
 def raise_unless_transactional(connection: Transactional) -> None:
-    """Raises InvalidOption for a connection that commits by itself and has no transaction open."""
+    """Raise InvalidOption for a connection that commits by itself and has no open transaction."""
     commits_by_itself = connection.isolation_level is None or getattr(connection, "autocommit", None) is True
     if commits_by_itself and not connection.in_transaction:
         raise outside(how='execute "BEGIN IMMEDIATE" first, or open it with the default isolation_level')
 
 
 def raise_if_always_in_transaction(connection: object) -> None:
-    """Raises InvalidOption for the mode of Python 3.12 in which a transaction is always open."""
+    """Raise InvalidOption for the mode of Python 3.12 in which a transaction is always open."""
     if getattr(connection, "autocommit", None) is False:
         raise InvalidOption(
-            "connection was opened with autocommit=False, so a transaction is always open and nobody can tell whether "
-            "it holds writes of yours; open the connection of a slice with autocommit=True or the default"
+            "connection was opened with autocommit=False, so a transaction is always open, perhaps with "
+            "writes of yours; open the connection of a slice with autocommit=True or the default"
         )
 
 
 def release(connection: sqlite3.Connection) -> None:
-    """Takes the mark away. Raises StoreError when the transaction that it stood in is over."""
+    """Remove the mark. Raises StoreError if its transaction is over."""
     try:
         connection.execute(UNMARK)
     except sqlite3.OperationalError as error:

@@ -1,8 +1,8 @@
-"""The child: a process in which isolated jobs run, one after the other.
+"""What runs in a child process: isolated jobs, one after the other.
 
-Started by a reaper (`worker/processes/launch`); its plan is the first message on the channel. It
-opens the store itself and writes under the fence of each attempt, just as a runner does; only how a job came out goes
-through the runner. It listens in a thread of its own, so that it hears while a job blocks the loop.
+A reaper starts it (`worker/processes/launch`); its plan is the first message on the channel. It opens the store itself
+and writes under the fence of each attempt, just as a runner does; only the outcome goes through the runner. It listens
+in a thread of its own, so that requests arrive while a job blocks the event loop.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ log = logging.getLogger("posthorse.worker")
 
 
 class JobInChild:
-    """One job in this child: what `execution.run` needs to know of it."""
+    """One job in this child, as `execution.run` needs it."""
 
     def __init__(self, begin: Begin) -> None:
         self.begin = begin
@@ -64,12 +64,12 @@ class JobInChild:
 
     @property
     def kind(self) -> Registered:
-        """Its code; known once it was found."""
+        """Its code; known after `prepare`."""
         assert self._kind is not None
         return self._kind
 
     def prepare(self, app: Posthorse, longest_transaction: float) -> None:
-        """Finds the code, and opens a journal for a job that has a context."""
+        """Find the code, and open a journal for a job that has a context."""
         self._kind = app.registry[self.begin.kind]
         if self._kind.signature.wants_context:
             attempt = Fence(self.claimed.job, self.claimed.epoch, self.begin.runner)
@@ -82,14 +82,14 @@ class JobInChild:
             )
 
     def interrupt(self) -> None:
-        """Cancels an async job where it waits."""
+        """Cancel an async job where it waits."""
         can_hear = self._kind is not None and (self._kind.is_async or self.stop.is_awaited)
         if can_hear and self.task is not None:
             self.task.cancel()
 
 
 class ChildMain:
-    """Serves one runner."""
+    """Serve one runner."""
 
     def __init__(self, plan: ChildPlan, channel: socket.socket, told: BinaryIO) -> None:
         self._plan = plan
@@ -101,7 +101,7 @@ class ChildMain:
         self._threads = Threads[FromThread](1)
 
     async def main(self) -> None:
-        """Works until the runner lets go."""
+        """Run jobs until the runner closes the channel."""
         loop = asyncio.get_running_loop()
         try:
             self._application(self._plan.location, self._plan.kind)
@@ -110,11 +110,11 @@ class ChildMain:
         threading.Thread(target=self._listen, args=(loop,), name="posthorse-channel", daemon=True).start()
         self._send(Ready(os.getpid()))
         while (turn := await self._turns.get()) is not None:
-            self._send(await self._whatever_came_of(turn))
+            self._send(await self._ended(turn))
         for app in self._apps.values():
             app.close()
 
-    async def _whatever_came_of(self, turn: JobInChild) -> Ended:
+    async def _ended(self, turn: JobInChild) -> Ended:
         try:
             return await self._end_of(turn)
         except BaseException as error:
@@ -138,9 +138,9 @@ class ChildMain:
                 outcome = await turn.task
         except asyncio.CancelledError:
             outcome = Stopped(turn.stop.request or "shutdown")
-        except MemoryError as error:  # where even telling of the error took more
+        except MemoryError as error:  # even describing the error took too much
             outcome = Raised(evidence(error))
-        # Whoever met the end of the memory may have been in the midst of anything.
+        # Code that ran out of memory may have left anything in an unknown state.
         return outcome, not (isinstance(outcome, Raised) and outcome.error.type == MemoryError.__name__)
 
     def _application(self, location: CodeLocation, kind: str) -> Posthorse:
@@ -157,8 +157,8 @@ class ChildMain:
         try:
             self._obey(loop)
         except Exception:
-            # As after a deploy below a runner that still runs the code of before: one of the two must go.
-            log.exception("this child does not understand its runner, and ends")
+            # As after a deploy, if the runner still runs the old code.
+            log.exception("this child process does not understand its runner, and ends")
             os._exit(1)
 
     def _obey(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -176,7 +176,7 @@ class ChildMain:
         loop.call_soon_threadsafe(self._turns.put_nowait, None)
 
     def _ask(self, loop: asyncio.AbstractEventLoop, turn: JobInChild, asked: StopRequest) -> None:
-        is_news = turn.stop.request != asked.request  # its checkpoint may have told it before: it is on its way out
+        is_news = turn.stop.request != asked.request  # else it learned of it at a checkpoint and is about to end
         turn.stop.ask(asked.request)
         if asked.is_urgent and (is_news or asked.request == "shutdown"):
             loop.call_soon_threadsafe(turn.interrupt)
@@ -185,11 +185,11 @@ class ChildMain:
         try:
             self._channel.sendall(packed(message))
         except OSError:
-            os._exit(1)  # the runner is gone, and the reaper is about to end this process
+            os._exit(1)  # the runner is gone; the reaper ends this process
 
 
 def main(descriptor: int) -> None:
-    """Entry of the process."""
+    """Enter the process."""
     channel = inherited_socket(descriptor)
     told = cast("BinaryIO", channel.makefile("rb"))
     plan = next_to_child(told)
@@ -197,7 +197,7 @@ def main(descriptor: int) -> None:
         sys.exit(1)  # the runner is gone
     import_before_the_project(plan.backend)
     sys.path[:], sys.argv[:] = plan.path, plan.arguments
-    # Its runner decides when a child stops.
+    # The runner decides when a child stops.
     signals.stay()
     configure_logging(plan.log_level)
     _run(ChildMain(plan, channel, told))

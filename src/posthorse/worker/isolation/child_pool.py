@@ -1,7 +1,7 @@
-"""The cells of a runner: isolated jobs run here, each alone in a child, and children are kept warm for the next.
+"""The pool of child processes of a runner. Each isolated job runs alone in a child, and a child is kept for later jobs.
 
-A child serves job after job until it is too old, has grown too much, was left in disorder, or is not needed any more.
-An attempt counts as ended when nothing lives of what it started.
+A child is replaced when it is too old, has grown too much, or was left in an unknown state. An attempt counts as ended
+when no process that it started is alive.
 """
 
 from __future__ import annotations
@@ -30,17 +30,16 @@ log = logging.getLogger("posthorse.worker")
 MAX_JOBS = 1000
 MAX_LIFE = 3600.0
 MAX_GROWTH = 256_000_000
-"""Bytes that a child may hold beyond what it held after its first job, when its kind has no `max_memory`."""
+"""Bytes that a child may use beyond what it used after its first job, if its kind has no `max_memory`."""
 
 LAST_WORDS = 0.5
-"""Seconds that a job gets to clean up when the grace is over."""
-
+"""Seconds that a job gets to clean up after the grace."""
 
 GARBLED = "it wrote into the channel of its process, which is Posthorse's alone; its process was killed"
 
 
 class ChildPool:
-    """Jobs in children of this process. `target` is the application of a runner; embedded workers have none."""
+    """Run jobs in child processes. `target` names the application of a runner; embedded workers have none."""
 
     def __init__(self, store: Store, runner: str, *, target: str | None, longest_transaction: float) -> None:
         self._store = store
@@ -52,7 +51,7 @@ class ChildPool:
         self._ending: set[asyncio.Task[None]] = set()
 
     async def run(self, running: RunningJob) -> Outcome:
-        """Runs a job to its outcome."""
+        """Run a job and return its outcome."""
         if running.unfit is not None:
             return Unfit(running.unfit)
         if running.asks_first and (instead := await preflight_check(self._store, running)) is not None:
@@ -77,14 +76,14 @@ class ChildPool:
             del self._busy[running]
 
     def end(self, running: RunningJob) -> bool:
-        """Kills the child of the job and everything below it."""
+        """Kill the child that runs the job, and all processes below it."""
         child = self._busy.get(running)
         if child is not None:
             child.kill()
         return True
 
     async def close(self) -> None:
-        """Ends all children."""
+        """End all children."""
         for child in self._busy.values():
             child.kill()
         for child in self._idle:
@@ -95,7 +94,7 @@ class ChildPool:
     async def _run_in(self, child: ChildProcess, running: RunningJob, location: CodeLocation) -> Outcome:
         if not await child.is_ready():
             exit_status = await child.becomes_over()
-            if seconds_since_signal() < JUST_NOW:  # as the whole group was, before the child could hear of it
+            if seconds_since_signal() < JUST_NOW:  # the signal reached the child while it started
                 return Stopped("shutdown")
             return self._as_asked(running) or Unfit(
                 f"its child process died at its start: {status_in_words(exit_status.status)}"
@@ -126,7 +125,7 @@ class ChildPool:
         return ended.outcome
 
     def _as_asked(self, running: RunningJob) -> Outcome | None:
-        """How a job ends that was killed because it did not stop by itself."""
+        """Return the outcome of a job that was killed because it did not stop; None if nothing was requested of it."""
         request = running.stop.request
         return running.verdict or (None if request is None else Stopped(request))
 
@@ -163,7 +162,7 @@ class ChildPool:
             child.kill()
 
     def _keep(self, child: ChildProcess, ended: Ended | None = None, max_memory: int | None = None) -> None:
-        """Keeps a child for the next job, or lets it end."""
+        """Keep a child for the next job, or let it end."""
         if ended is not None:
             child.memory_at_first = child.memory_at_first or ended.memory
             most = max_memory or child.memory_at_first + MAX_GROWTH

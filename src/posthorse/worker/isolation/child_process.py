@@ -1,4 +1,4 @@
-"""A cell: one child and its reaper, as the runner holds them. Runs one job at a time, and ends when it is to."""
+"""The runner's handle of one child process and its reaper. It runs one job at a time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from posthorse.worker.processes.process import AT_EXIT
 
 CHILD = "posthorse.worker.isolation.child_main"
 END_WITHIN = 2.0 + AT_EXIT
-"""Seconds in which a child that is not needed any more may end by itself."""
+"""Seconds in which a child that is no longer needed may end by itself."""
 
 log = logging.getLogger("posthorse.worker")
 
@@ -39,13 +39,13 @@ _Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class ChildProcess:
-    """Made by `start_child`."""
+    """A child that is alive or has an exit status; made by `start_child`."""
 
     def __init__(self, process: subprocess.Popen[bytes], control: _Stream, channel: _Stream) -> None:
         self.born = monotonic()
         self.jobs = 0
         self.memory_at_first = 0
-        """Bytes that the child held after its first job."""
+        """Bytes that the child used after its first job."""
         self.exit_status: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
         self._reaper = process
         self._from_reaper, self._to_reaper = control
@@ -56,15 +56,15 @@ class ChildProcess:
 
     @property
     def is_over(self) -> bool:
-        """True when nothing of it lives."""
+        """True when neither the child nor any process below it is alive."""
         return self.exit_status.done()
 
     def tell(self, plan: ChildPlan) -> None:
-        """Tells the child at its start what it is there for."""
+        """Send the child its plan, the first message."""
         self._send(plan)
 
     async def is_ready(self) -> bool:
-        """Waits until the child has done what it can before its first job; false when it died of that."""
+        """Wait until the child can take its first job; False if it died while starting."""
         if not self._child:
             message = await next_to_runner(self._from_child)
             if not isinstance(message, Ready):
@@ -73,7 +73,7 @@ class ChildProcess:
         return True
 
     async def run(self, begin: Begin, *, kill_after: float | None, max_memory: int | None) -> Ended | Garbled | None:
-        """Run a job; None when the child ended before it told how the job did."""
+        """Run a job; return None if the child ended before it reported the outcome."""
         self.jobs += 1
         if kill_after or max_memory:
             self._tell_reaper(b"limit %.3f %d\n" % (kill_after or 0, max_memory or 0))
@@ -82,15 +82,15 @@ class ChildProcess:
         return None if isinstance(message, Ready) else message
 
     def ask(self, request: str, *, is_urgent: bool) -> None:
-        """Asks the job to stop."""
+        """Request that the job stops."""
         self._send(StopRequest(request, is_urgent))
 
     def withdraw(self) -> None:
-        """Takes a pause back."""
+        """Withdraw a pause."""
         self._send(Withdraw())
 
     async def is_clean(self) -> bool:
-        """True when no process is below the child; otherwise they are killed, and the child with them."""
+        """Return True if no process is below the child; otherwise the reaper kills them and the child."""
         if not self.is_over:
             self._answer = asyncio.get_running_loop().create_future()
             self._tell_reaper(b"check\n")
@@ -99,23 +99,23 @@ class ChildProcess:
         return False
 
     async def becomes_over(self) -> ExitStatus:
-        """Waits for the end of a child that is not heard of any more, and hastens it."""
+        """Wait a moment for the end of a child that went silent, then kill it."""
         if not self.is_over:
             await asyncio.wait({self.exit_status}, timeout=END_WITHIN)
             self.kill()
         return await self.exit_status
 
     def kill(self) -> None:
-        """Ends the child and everything below it, now."""
+        """Kill the child and all processes below it."""
         self._tell_reaper(b"kill\n")
 
     async def end(self) -> None:
-        """Lets the child end by itself, and kills it when it does not."""
+        """Let the child end by itself, and kill it if it does not."""
         self._to_child.close()
         await self.becomes_over()
 
     async def _listen(self) -> None:
-        """Hears the reaper until it ends, and buries it."""
+        """Read what the reaper reports until it ends; then settle the exit status."""
         exit_status = UNKNOWN
         with suppress(OSError, ValueError):
             while line := await self._from_reaper.readline():
@@ -128,11 +128,11 @@ class ChildProcess:
     def _settle(self, exit_status: ExitStatus) -> None:
         self._reaper.wait()  # its control pipe has ended, so it has
         if exit_status is UNKNOWN and self._child:
-            # The child dies with its reaper, by the kernel; what it started may live on in its group.
+            # The kernel kills the child with its reaper; processes that the child started may live on in its group.
             with suppress(OSError):
                 os.killpg(self._child, signal.SIGKILL)
         if exit_status.left:
-            log.error("%d processes below a job's could not be killed; they live on", exit_status.left)
+            log.error("%d processes that a job started could not be killed; they are still alive", exit_status.left)
         self._to_reaper.close()
         self._to_child.close()
         self.exit_status.set_result(exit_status)
@@ -152,7 +152,7 @@ class ChildProcess:
 
 
 async def start_child(plan: ChildPlan, folder: str | None) -> ChildProcess:
-    """Starts a reaper, which starts the child, in that folder or the current one. Raises OSError."""
+    """Start a reaper, which starts the child in `folder` or the current folder. Raises OSError."""
     control, reaper_end = socket_pair()
     channel, child_end = socket_pair()
     with reaper_end, child_end:
@@ -177,6 +177,6 @@ def _start(control: int, channel: int, folder: str | None) -> subprocess.Popen[b
         [*keeper, *command(CHILD, channel)],
         pass_fds=(control, channel),
         stdin=subprocess.DEVNULL,
-        start_new_session=True,  # out of the group that a supervisor kills: the reaper has its own work to do then
+        start_new_session=True,  # not in the group that a supervisor kills: the reaper still has to clean up
         cwd=folder,
     )

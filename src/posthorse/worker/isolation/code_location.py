@@ -1,6 +1,6 @@
-"""Where a child finds the code of a kind: the application that the runner serves, or the module that declared it.
+"""Where a child finds the code of a kind: in the application that the runner serves, or in the module that declared it.
 
-Knows names and paths only; nothing is imported here.
+This module knows names and paths; it imports no user code.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from posthorse.rules.registry import Registered
 
 MAIN = "__main__"
 MAIN_OF_A_CHILD = "__mp_main__"
-"""What a script's module is called in a child, as in multiprocessing: its `if __name__ == "__main__":` is not met."""
+"""The name of a script's module in a child, as in multiprocessing, so that `if __name__ == "__main__":` is False."""
 
 
 class NotFound(PosthorseError):
@@ -30,7 +30,7 @@ class CodeLocation(msgspec.Struct, frozen=True):
 
 
 def location_of(registered: Registered, target: str | None) -> CodeLocation:
-    """Where a child finds this kind. Raises NotFound for code that has no name in another process."""
+    """Return where a child finds this kind. Raises NotFound for code that another process cannot import."""
     if target is not None:
         return CodeLocation(target)
     function = registered.function
@@ -48,8 +48,8 @@ def location_of(registered: Registered, target: str | None) -> CodeLocation:
     script = getattr(main, "__file__", None)
     if script is None:
         raise NotFound(
-            f"{registered.kind!r} was typed in and stands in no file, so no child process can import it for its "
-            'isolation="process"; move it into a module'
+            f"{registered.kind!r} was typed into an interpreter and is in no file, so a child process cannot "
+            'import it for its isolation="process"; move it into a module'
         )
     return CodeLocation(script=script)
 
@@ -59,14 +59,14 @@ class _Import:
 
 
 def refuse_workers(while_importing: bool) -> None:
-    """Says that a child imports what it is to run: workers that start meanwhile are a mistake of the module."""
+    """Note whether this child imports a job's module: a worker that starts meanwhile is a mistake in that module."""
     _Import.is_under_way = while_importing
 
 
 def check_may_work() -> None:
-    """Raises NotFound when a worker starts while a child imports its module."""
+    """Raise NotFound if a worker starts while a child imports its module."""
     if _Import.is_under_way:
         raise NotFound(
-            "a worker starts while a child process imports the module that it is to run; put the worker under "
+            "a worker starts while a child process imports the module of its job; put the worker under "
             'if __name__ == "__main__":'
         )

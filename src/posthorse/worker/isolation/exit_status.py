@@ -1,4 +1,4 @@
-"""What the end of a child was to its job. Pure: the reaper's words in, an outcome out."""
+"""What the exit of a child means for its job. Pure: the reaper's report in, an outcome out."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from posthorse.worker.processes.process import described
 
 
 class ExitStatus(msgspec.Struct, frozen=True):
-    """How a child ended, as its reaper told."""
+    """How a child ended, as its reaper reported."""
 
     status: int
-    """As `waitpid` gives it; negative when nobody knows."""
+    """As `waitpid` returns it; negative if unknown."""
     cause: str
-    """`itself`, `left` (processes were found below it), `asked`, `orphaned`, `time`, `memory`; `unknown`."""
+    """`itself`, `left` (processes were found below it), `asked`, `orphaned`, `time`, `memory` or `unknown`."""
     held: int = 0
-    """Bytes of memory that it and all below it held, when that was the cause."""
+    """Bytes that it and all processes below it used, if memory was the cause."""
     left: int = 0
     """How many processes could not be killed."""
 
@@ -31,13 +31,13 @@ UNKNOWN = ExitStatus(-1, "unknown")
 
 
 def parse(line: bytes) -> ExitStatus:
-    """The last line of a reaper."""
+    """Parse the last line of a reaper."""
     _, status, cause, held, left = line.split()
     return ExitStatus(int(status), cause.decode(), int(held), int(left))
 
 
 def outcome_of(exit_status: ExitStatus, options: KindOptions) -> Outcome:
-    """What the end of its process in the midst of a job is to the job, unless the runner had it ended."""
+    """Return the outcome of a job whose process ended while it ran, unless the runner ended it."""
     if exit_status.cause == "time":
         limit = f"{options.kill_after or 0:g} s"
         return Raised(JobError(type="KilledAfter", message=f"{TIMED_OUT}kill_after of {limit}, and was killed"))
@@ -52,7 +52,7 @@ def outcome_of(exit_status: ExitStatus, options: KindOptions) -> Outcome:
 
 
 def status_in_words(status: int) -> str:
-    """A wait status, for people."""
+    """Describe a wait status for people."""
     if status < 0:
-        return "nobody saw how, its reaper died with it"
+        return "how is unknown, because its reaper died with it"
     return described(os.waitstatus_to_exitcode(status))

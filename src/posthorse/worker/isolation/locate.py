@@ -1,4 +1,4 @@
-"""How a child finds the application that holds a kind: it imports what the origin says, and looks around."""
+"""How a child finds the application that has a kind: it imports the code location, then searches the loaded modules."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from posthorse.worker.isolation.code_location import MAIN, MAIN_OF_A_CHILD, Code
 
 
 def find_application(location: CodeLocation, kind: str) -> Posthorse:
-    """The application that holds the kind. Raises NotFound, InvalidSettings."""
+    """Return the application that has the kind. Raises NotFound, InvalidSettings."""
     if location.target is not None:
         app = load_application(location.target)
         if kind in app.registry:
@@ -46,7 +46,7 @@ def find_application(location: CodeLocation, kind: str) -> Posthorse:
 
 
 def _applications(module: ModuleType) -> Iterator[Posthorse]:
-    """Those of the module, then those of all others."""
+    """Yield the applications of the module, then those of all other modules."""
     for candidate in (module, *list(sys.modules.values())):
         for value in list(vars(candidate).values()):
             if isinstance(value, Posthorse):

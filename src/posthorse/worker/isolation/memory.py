@@ -1,6 +1,6 @@
-"""Memory of this process: how much it holds, and a limit at which Python code meets a MemoryError.
+"""Memory of this process: how much it uses, and a limit at which Python code gets a MemoryError.
 
-Linux alone counts what a limit needs; elsewhere there is none, and the figures are zero.
+Only Linux counts what a limit needs; on other systems there is no limit, and the figures are zero.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from pathlib import Path
 
 
 def held() -> int:
-    """Bytes that nobody else holds with this process, as a file that is mapped would be."""
+    """Return the bytes that this process does not share with others; a mapped file, for instance, does not count."""
     figures = _figures()
     return figures.get("RssAnon", 0) + figures.get("RssShmem", 0)
 
 
 @contextmanager
 def limited(most: int | None) -> Iterator[None]:
-    """Inside the block allocations fail once the process would hold more than `most` bytes; None for no limit."""
+    """Let allocations fail inside the block if the process would use more than `most` bytes; None for no limit."""
     figures = _figures() if most is not None else {}
     if most is None or "VmData" not in figures:
         yield
         return
-    # The kernel's limit counts what is reserved, held or not. What is reserved already comes on top.
+    # The kernel limits reserved memory, used or not: add what is reserved already.
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     wanted = figures["VmData"] + max(0, most - held())
     if hard != resource.RLIM_INFINITY:
@@ -37,7 +37,7 @@ def limited(most: int | None) -> Iterator[None]:
 
 
 def _figures() -> dict[str, int]:
-    """Bytes by the names of /proc/self/status."""
+    """Return the figures of /proc/self/status in bytes, by name."""
     figures: dict[str, int] = {}
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines()

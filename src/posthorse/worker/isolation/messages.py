@@ -1,4 +1,4 @@
-"""What a runner and the child of a job say to each other, as a mark, a length, then msgpack."""
+"""The messages between a runner and a child process: a mark, a length, then msgpack."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from posthorse.worker.isolation.code_location import CodeLocation
 
 _MARK, _LENGTH = b"\x93ph1", 4
 MAX_MESSAGE = 64_000_000
-"""Bytes of a message. A job can write into any descriptor of its process: what looks otherwise is not of the child."""
+"""Bytes of a message. A job can write to any descriptor of its process, so anything else is not from our code."""
 
 
 class ChildPlan(msgspec.Struct, frozen=True, tag=True):
-    """What a child is told at its start: the first message. Never on a command line, which everybody can read."""
+    """The first message to a child. It is never on a command line, because every user of the machine can read those."""
 
     location: CodeLocation
     kind: str
     url: str
     path: list[str]
     arguments: list[str]
-    """Of the runner's own program: a script may look at them while it is imported."""
+    """The command line arguments of the runner: a script may read them while it is imported."""
     longest_transaction: float
     log_level: int
     backend: str
@@ -32,11 +32,11 @@ class ChildPlan(msgspec.Struct, frozen=True, tag=True):
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):
-    """A job is to run."""
+    """Run a job."""
 
     claimed: Claimed
     runner: str
-    """Who claimed it."""
+    """The runner that claimed it."""
     kind: str
     location: CodeLocation
     timeout: float | None
@@ -44,37 +44,37 @@ class Begin(msgspec.Struct, frozen=True, tag=True):
 
 
 class StopRequest(msgspec.Struct, frozen=True, tag=True):
-    """The job is to stop: at its next checkpoint, or where it waits."""
+    """Stop the job at its next checkpoint; an urgent request also cancels it where it waits."""
 
     request: str
     is_urgent: bool
 
 
 class Withdraw(msgspec.Struct, frozen=True, tag=True):
-    """A pause is taken back."""
+    """Withdraw a pause."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """The child has done what it can before its first job."""
+    """The child can take its first job."""
 
     pid: int
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True):
-    """How the job came out."""
+    """The job ended."""
 
     outcome: Outcome
     request: str | None
-    """What was asked of it, as the child knows."""
+    """What was requested of the job, as far as the child knows."""
     slices: int
-    """How many it committed."""
+    """How many slices it committed."""
     memory: int
-    """Bytes that the child holds now."""
+    """Bytes that the child uses now."""
     is_reusable: bool
 
 
 class Garbled(msgspec.Struct, frozen=True):
-    """Somebody else has written into the channel: nothing that comes is to be believed."""
+    """Other code wrote into the channel: nothing that arrives on it can be trusted."""
 
 
 ToChild = ChildPlan | Begin | StopRequest | Withdraw
@@ -86,13 +86,13 @@ _decode_to_runner = msgspec.msgpack.Decoder(ToRunner).decode
 
 
 def packed(message: ToChild | ToRunner) -> bytes:
-    """A message as it is sent."""
+    """Encode a message."""
     body = _encode(message)
     return _MARK + len(body).to_bytes(_LENGTH) + body
 
 
 def next_to_child(file: BinaryIO) -> ToChild | None:
-    """Wait for a message; None when the runner is gone. Raises an error for what is none."""
+    """Wait for a message; None if the runner is gone. Raises ValueError or a decoding error for anything else."""
     try:
         head = file.read(len(_MARK) + _LENGTH)
         body = file.read(_length_in(head)) if len(head) == len(_MARK) + _LENGTH else b""
@@ -102,7 +102,7 @@ def next_to_child(file: BinaryIO) -> ToChild | None:
 
 
 async def next_to_runner(reader: asyncio.StreamReader) -> ToRunner | Garbled | None:
-    """Wait for a message; None when the child is gone."""
+    """Wait for a message; None if the child is gone."""
     try:
         head = await reader.readexactly(len(_MARK) + _LENGTH)
         message: ToRunner = _decode_to_runner(await reader.readexactly(_length_in(head)))
@@ -116,5 +116,5 @@ async def next_to_runner(reader: asyncio.StreamReader) -> ToRunner | Garbled | N
 def _length_in(head: bytes) -> int:
     length = int.from_bytes(head[len(_MARK) :])
     if not head.startswith(_MARK) or length > MAX_MESSAGE:
-        raise ValueError("this is no message of Posthorse")
+        raise ValueError("this is not a message of Posthorse")
     return length

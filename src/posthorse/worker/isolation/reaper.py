@@ -1,14 +1,14 @@
-"""The reaper: stands between a runner and one child, and sees to it that nothing the child started outlives it.
+"""The reaper: a process between a runner and one child. No process that the child started outlives it.
 
-Run by its path with `python -I -S`, so it imports the standard library alone and stays small. It adopts what loses
-its parent below it (Linux: PR_SET_CHILD_SUBREAPER), so whatever the child's code does to get away, sessions and
-double forks included, stays below the reaper. When the child ends, when the runner says so or dies, and when a limit
-is passed, everything below is stopped, killed and reaped; then the reaper tells what became of the child, and ends.
+It runs by its path with `python -I -S`, so it imports only the standard library and stays small. It adopts orphans
+below it (Linux: PR_SET_CHILD_SUBREAPER), so processes cannot get away from it, not even by new sessions and double
+forks. When the child ends, when the runner requests it or dies, and when a limit is passed, the reaper stops, kills and
+reaps everything below; then it reports the exit status of the child, and ends.
 
-Its control pipe brings it lines: `limit SECONDS BYTES` (0 for none), `check`, `kill`. It writes `clean` when a
-check finds the child alone; what else a check finds dies, the child with it. Its last line is
-`ended STATUS CAUSE BYTES LEFT`: the child's wait status; itself, left, asked, orphaned, time or memory; what was held
-when memory was the cause; and how many processes could not be killed.
+The control pipe carries lines. To the reaper: `limit SECONDS BYTES` (0 for none), `check`, `kill`. From it: `clean` if
+a check found no process beside the child; any others are killed, and the child with them. The last line is
+`ended STATUS CAUSE BYTES LEFT`: the child's wait status; the cause (itself, left, asked, orphaned, time or memory); the
+bytes used if memory was the cause; and how many processes could not be killed.
 
 Without /proc (macOS) it kills the child's process group and cannot see more.
 """
@@ -27,18 +27,18 @@ from types import FrameType
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LOOK_INTERVAL = 0.2
-"""Seconds between two looks at the memory, while a job has a limit."""
+"""Seconds between two looks at memory use, if the job has a limit."""
 
 MAX_END = 10.0
-"""Seconds after which what cannot be killed, as a process of another user, is left."""
+"""Seconds after which processes that cannot be killed, such as those of another user, are left."""
 
 PATIENCE = 0.01
 LIKELIER_VICTIM = "300"
-"""Added to what the kernel counts against the child when memory runs out: the runner is to be spared."""
+"""Added to the child's score when the kernel runs out of memory, so that it kills the child and not the runner."""
 
 
 class Reaper:
-    """Keeps one child."""
+    """Watch one child and clean up after it."""
 
     def __init__(self, runner: int, control: int, child: int, wake: int) -> None:
         self._runner = runner
@@ -53,7 +53,7 @@ class Reaper:
         self._has_children_files = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 
     def keep(self) -> None:
-        """Until the child ends or is to end; then ends everything and tells."""
+        """Wait until the child ends or must end; then kill everything below and report."""
         cause = self._watch()
         left = self._end_everything()
         status = -1 if self._status is None else self._status
@@ -84,7 +84,7 @@ class Reaper:
         return left
 
     def _obey(self) -> str | None:
-        """Does as it is told; answers with the cause of the end, if this is the end."""
+        """Do what the runner requested; return the cause if the child must end."""
         try:
             heard = os.read(self._control, 4096)
         except OSError:
@@ -110,11 +110,11 @@ class Reaper:
     # ── what is below ────────────────────────────────────────────────────────────────────────────────
 
     def _has_company(self) -> bool:
-        # The child first: what moves from it to us in between is still seen.
+        # Look at the child first: a process that moves from it to us in between is still seen.
         return bool(self._children_of(self._child)) or self._children_of(os.getpid()) != [self._child]
 
     def _below(self) -> list[int]:
-        """Everything below, as far as one look can see: whoever acts on it looks again."""
+        """Return all processes below that one look can see; the caller looks again after it acted."""
         if not self._has_children_files:
             return _below_by_parents(os.getpid())
         found, left = list[int](), [os.getpid()]
@@ -134,7 +134,7 @@ class Reaper:
         return found
 
     def _holds_too_much(self) -> bool:
-        """By the quick figure, which counts shared memory at each of its users, and then by the exact one."""
+        """Compare the quick figure, which counts shared memory once for each process, and then the exact one."""
         below = self._below()
         if _sum(below, "status", (b"RssAnon:", b"RssShmem:")) <= self._memory:
             return False
@@ -144,7 +144,7 @@ class Reaper:
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────
 
     def _end_everything(self) -> int:
-        """Kills until nothing is below; answers with the number of those that would not die."""
+        """Kill until nothing is below; return how many processes could not be killed."""
         with suppress(OSError):
             os.killpg(self._child, signal.SIGKILL)
         until = time.monotonic() + MAX_END
@@ -160,7 +160,7 @@ class Reaper:
         return 0
 
     def _stopped(self) -> set[int]:
-        """Everything below, stopped first: while one is killed no other may take its place."""
+        """Stop everything below before it is killed, so that no process can start another meanwhile."""
         stopped = set[int]()
         while fresh := set(self._below()) - stopped:
             for pid in fresh:
@@ -169,7 +169,7 @@ class Reaper:
         return stopped
 
     def _reap(self) -> bool:
-        """Buries the dead; true when nobody is left. Whoever is below and loses its parent becomes our child."""
+        """Reap dead processes, orphans included; return True if none is left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -182,12 +182,12 @@ class Reaper:
 
 
 def main(runner: int, control: int, channel: int, command: list[str]) -> None:
-    """Starts the child and keeps it."""
+    """Start the child and watch it."""
     os.set_inheritable(control, False)
     wake, signalled = os.pipe()
     os.set_blocking(wake, False)
     os.set_blocking(signalled, False)
-    # Not ignored, which the child and all below it would inherit. Only the control pipe ends a reaper.
+    # Handled, not ignored: the child would inherit ignored signals. Only the control pipe ends a reaper.
     for number in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _wake_up)
     signal.set_wakeup_fd(signalled, warn_on_full_buffer=False)
@@ -203,7 +203,7 @@ def main(runner: int, control: int, channel: int, command: list[str]) -> None:
 
 
 def _become(command: list[str], reaper: int) -> None:
-    """The child, before its own program starts: in a session of its own, and dead as soon as its reaper is."""
+    """Become the child: start a session, ask the kernel to end this process with its reaper, and run the program."""
     try:
         os.setsid()
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -216,7 +216,7 @@ def _become(command: list[str], reaper: int) -> None:
 
 
 def _wake_up(number: int, frame: FrameType | None) -> None:
-    """Signals only end the wait."""
+    """Do nothing: the signal has ended the wait."""
 
 
 def _prctl(option: int, value: int) -> None:
@@ -242,7 +242,7 @@ def _below_by_parents(root: int) -> list[int]:
 
 
 def _parents() -> Iterable[tuple[int, int]]:
-    """Every process and its parent; nothing without /proc."""
+    """Yield every process with its parent; nothing without /proc."""
     try:
         names = os.listdir("/proc")
     except OSError:
@@ -253,7 +253,7 @@ def _parents() -> Iterable[tuple[int, int]]:
 
 
 def _sum(pids: Iterable[int], file: str, labels: tuple[bytes, ...]) -> int:
-    """Bytes under these labels of a file in /proc, over all processes."""
+    """Add up the bytes under these labels of a file in /proc over all processes."""
     total = 0
     for pid in pids:
         for line in _read(f"/proc/{pid}/{file}").splitlines():
