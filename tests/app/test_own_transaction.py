@@ -259,7 +259,7 @@ def test_sqlite_connections_that_commit_by_themselves_are_refused(sqlite_url: st
     foreign = apsw.Connection(":memory:")
     refused(double, foreign, match="connection is of apsw")
     foreign.close()
-    refused(double, "posthorse.db", match="no connection")  # type: ignore[arg-type]  # on purpose
+    refused(double, "posthorse.db", match="not a connection")  # type: ignore[arg-type]  # on purpose
     app.close()
 
 

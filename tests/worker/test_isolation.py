@@ -148,7 +148,7 @@ def test_while_no_process_can_be_started_a_job_waits_and_loses_nothing(
             raise BlockingIOError("no more processes")
         return await start_child(plan, folder)
 
-    monkeypatch.setattr(child_pool, "open_cell", refused)
+    monkeypatch.setattr(child_pool, "start_child", refused)
     with app.worker():
         job = jobs.pid.enqueue()
         assert job.result(timeout=30) > 0

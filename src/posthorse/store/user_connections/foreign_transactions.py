@@ -1,7 +1,7 @@
-"""What a store asks before it writes on a connection of the user's, and the block that begins and ends there.
+"""Transactions on the user's connections: the checks before we write there, and the block that begins and ends one.
 
-The steps of a slice: 1. nothing is open there, 2. begin, 3. is this our database, 4. the body, 5. in time and still the
-same transaction, 6. commit. Knows no library: a guest does.
+The steps of a slice: 1. no transaction is open, 2. begin, 3. check that the database is ours, 4. run the body, 5. check
+that it was quick enough and left the transaction open, 6. commit. This module knows no library; the adapters do.
 """
 
 from __future__ import annotations

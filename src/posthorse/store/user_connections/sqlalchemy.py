@@ -65,7 +65,7 @@ class SqlalchemyAdapter(ConnectionAdapter):
     libraries: ClassVar[frozenset[str]] = _LIBRARIES
 
     def __init__(self, given: AnySession) -> None:
-        # By name: without greenlet the module of the asynchronous classes cannot be imported, and no such object exists.
+        # By name: without greenlet the asynchronous classes cannot be imported, and no such object exists.
         if isinstance(given, scoped_session) or _is_a(given, "async_scoped_session"):
             given = cast("scoped_session[Session] | async_scoped_session[AsyncSession]", given)()
         self._runner: _RunsSync | None = None
