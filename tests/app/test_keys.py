@@ -11,7 +11,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.clock import Clock
-from posthorse.maintenance import sweep
+from posthorse.maintenance.chores import expired_keys
 from posthorse.store.operations.keys import forget_expired_keys
 from posthorse.store.store import Store
 from tests.waiting import until
@@ -148,9 +148,9 @@ def test_expired_keys_and_windows_are_forgotten_a_batch_at_a_time(
 def test_workers_forget_expired_keys(
     app: ph.Posthorse, add: ph.Kind[[int, int], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "KEYS_INTERVAL", 0.05)
-    monkeypatch.setattr(sweep, "KEYS_PACE", 0.01)
-    monkeypatch.setattr(sweep, "MAX_AT_ONCE", 2)
+    monkeypatch.setattr(expired_keys, "KEYS_INTERVAL", 0.05)
+    monkeypatch.setattr(expired_keys, "KEYS_PACE", 0.01)
+    monkeypatch.setattr(expired_keys, "MAX_AT_ONCE", 2)
     app.enqueue_many([add.using(key=ph.Key(f"k {number}", ttl="1ms")).bind(1, 2) for number in range(5)])
     add.using(key="ever").enqueue(1, 2)
     with app.worker():

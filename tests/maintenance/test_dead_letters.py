@@ -13,11 +13,12 @@ import pytest
 import posthorse as ph
 from posthorse.app.reading import list_statuses
 from posthorse.clock import Clock
-from posthorse.maintenance import dead_letters
-from posthorse.maintenance.dead_letters import DeadLetterLooks
+from posthorse.maintenance.chores import dead_letters
+from posthorse.maintenance.chores.dead_letters import LookAtDeadLetters
 from posthorse.rules.growth import Observer, Watch
 from posthorse.rules.job import NewJob
 from posthorse.store.operations.dead_letters import new_dead_letters
+from posthorse.store.operations.runners import next_due
 from tests.waiting import until, until_state
 
 Grew = ph.events.DeadLettersGrew
@@ -62,11 +63,12 @@ def observed(app: ph.Posthorse, **options: object) -> list[Grew]:
     return told
 
 
-def look(app: ph.Posthorse, *, has_duty: bool = False, by: DeadLetterLooks | None = None) -> None:
+def look(app: ph.Posthorse, *, leads: bool = False, by: LookAtDeadLetters | None = None) -> None:
     """A process looks, now."""
-    looks = by or DeadLetterLooks(app.store, app.registry.observers, app.registry.queues)
-    until(lambda: looks.next_in <= 0)
-    asyncio.run(looks.look_in_time(has_duty=has_duty))
+    looks = by or LookAtDeadLetters(app.store, app.registry.observers, app.registry.queues)
+    until(lambda: looks.due_in(None) <= 0)
+    nothing_due = app.store.read(next_due())
+    asyncio.run(looks.run(nothing_due if leads else None))
 
 
 def work_off(app: ph.Posthorse, jobs: Sequence[ph.Job[object]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +107,7 @@ def test_a_restart_tells_nothing_again(app: ph.Posthorse) -> None:
         die(app, *["key"] * 5)
         until(lambda: told, what="the observer is told")
     for _ in range(3):
-        look(app, has_duty=True)
+        look(app, leads=True)
     assert (len(told), events_of(app)) == (1, 1)
 
 
@@ -116,7 +118,7 @@ def test_fewer_than_it_takes_and_those_of_other_queues_are_told_to_nobody(app: p
         for job in jobs:
             until_state(job, "failed")
         until(lambda: len(app.store.read(new_dead_letters(3_000_000)).found) == 8)
-        look(app, has_duty=True)
+        look(app, leads=True)
     assert (told, events_of(app)) == ([], 0)
 
 
@@ -177,10 +179,10 @@ def test_without_an_observer_the_log_tells_once_what_can_be_typed(
 ) -> None:
     work_off(app, die(app, *["timeout"] * 11, "key", queue="my mail"), monkeypatch)
     with caplog.at_level(logging.WARNING, "posthorse.maintenance"):
-        look(app, has_duty=False)
+        look(app, leads=False)
         assert told_to(caplog) == []
-        look(app, has_duty=True)
-        look(app, has_duty=True)
+        look(app, leads=True)
+        look(app, leads=True)
     [said] = told_to(caplog)
     assert said.startswith("dead letters of queue my mail grew by 12 in 5m: 11 × TimeoutError, 1 × KeyError (")
     assert app.jobs(said.partition("--filter '")[2].partition("'")[0]).count() == 12
@@ -191,7 +193,7 @@ def test_what_the_log_says_of_an_odd_queue_can_be_typed(
 ) -> None:
     work_off(app, die(app, *["key"] * 10, queue='my "mail", \\ and o\'clock'), monkeypatch)
     with caplog.at_level(logging.WARNING, "posthorse.maintenance"):
-        look(app, has_duty=True)
+        look(app, leads=True)
     [said] = told_to(caplog)
     command = shlex.split(said.rpartition("(posthorse ")[2].removesuffix(")"))
     assert command[:2] == ["jobs", "--filter"]

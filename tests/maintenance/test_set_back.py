@@ -16,13 +16,16 @@ import pytest
 
 import posthorse as ph
 from posthorse.clock import SECOND, Clock, microseconds, moment
+from posthorse.maintenance.chores import all_chores
+from posthorse.maintenance.chores.rescue import RescueFromSilentWorkers
+from posthorse.maintenance.clock_steps import ClockSteps
 from posthorse.maintenance.sweep import Sweeper
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Policy
 from posthorse.store.operations.claim import Claimed, Probe, claim
 from posthorse.store.operations.finish import Checkpoint, Fence, checkpoint
 from posthorse.store.operations.read import workers
-from posthorse.store.operations.runners import Runner, beat, register, take_duty
+from posthorse.store.operations.runners import Runner, beat, register, take_leadership
 from posthorse.store.store import store_now
 from tests.waiting import PATIENCE, until
 
@@ -65,7 +68,8 @@ def now(app: ph.Posthorse) -> datetime:
 
 @asynccontextmanager
 async def sweeping(app: ph.Posthorse, *, holder: str = "one") -> AsyncIterator[Sweeper]:
-    sweeper = Sweeper(app.store, holder, lease=LEASE, policy=Policy(max_interruptions=10))
+    chores = all_chores(app.store, lease=LEASE, policy=Policy(max_interruptions=10))
+    sweeper = Sweeper(app.store, holder, chores, lease=LEASE)
     task = asyncio.create_task(sweeper.run_forever())
     try:
         yield sweeper
@@ -83,7 +87,7 @@ async def become(is_so: Callable[[], Awaitable[object]]) -> None:
 
 async def mend(app: ph.Posthorse) -> None:
     """The first look of a sweep that begins after the clock was set back."""
-    await Sweeper(app.store, "first", lease=LEASE, policy=Policy())._next_due()  # pyright: ignore[reportPrivateUsage]
+    await ClockSteps(app.store).look()
 
 
 def hire(app: ph.Posthorse) -> str:
@@ -222,7 +226,7 @@ async def _is_due_within(app: ph.Posthorse, job: ph.Job[None], span: timedelta) 
 
 
 async def _has_duty(app: ph.Posthorse) -> bool:
-    return not await app.store.arun(take_duty("sweep", "nobody", span=round(LEASE * SECOND)))
+    return not await app.store.arun(take_leadership("sweep", "nobody", span=round(LEASE * SECOND)))
 
 
 def test_jobs_that_wait_in_line_expire_when_they_would_have(app: ph.Posthorse, clock: SteppingClock) -> None:
@@ -313,11 +317,11 @@ async def _is_pending(job: ph.Job[None]) -> bool:
 
 def test_a_duty_of_the_dead_is_taken_when_it_would_have_ended(app: ph.Posthorse, clock: SteppingClock) -> None:
     span = round(LEASE * SECOND)
-    assert app.store.run(take_duty("sweep", "dead", span=span))
+    assert app.store.run(take_leadership("sweep", "dead", span=span))
     clock.step(-HOUR)
     clock.advance(timedelta(seconds=LEASE + 1))
-    assert app.store.run(take_duty("sweep", "alive", span=span))
-    assert not app.store.run(take_duty("sweep", "other", span=span))
+    assert app.store.run(take_leadership("sweep", "alive", span=span))
+    assert not app.store.run(take_leadership("sweep", "other", span=span))
 
 
 def test_runners_may_beat_before_they_are_judged_after_a_step_forward(app: ph.Posthorse, clock: SteppingClock) -> None:
@@ -336,7 +340,8 @@ def test_runners_may_beat_before_they_are_judged_after_a_step_forward(app: ph.Po
 
 
 async def _is_clement(sweeper: Sweeper) -> bool:
-    return sweeper._judges_from > 0  # pyright: ignore[reportPrivateUsage]
+    [rescues] = [chore for chore in sweeper._chores if isinstance(chore, RescueFromSilentWorkers)]  # pyright: ignore[reportPrivateUsage]
+    return rescues._judges_from > 0  # pyright: ignore[reportPrivateUsage]
 
 
 # ── long jobs ────────────────────────────────────────────────────────────────────────────────────────
@@ -370,7 +375,7 @@ def test_a_clock_that_goes_on_is_not_taken_for_one_that_was_set(
             clock.advance(HOUR)
             await asyncio.sleep(0)
             for _ in range(3):
-                await sweeper._next_due()  # pyright: ignore[reportPrivateUsage]
+                await sweeper._look()  # pyright: ignore[reportPrivateUsage]
             assert not await _is_clement(sweeper)
 
     with caplog.at_level(logging.WARNING, "posthorse"):

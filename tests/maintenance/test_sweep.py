@@ -17,7 +17,10 @@ import pytest
 import posthorse as ph
 from posthorse.clock import SECOND, Clock
 from posthorse.errors import StoreUnreachable
-from posthorse.maintenance.sweep import CLOSEST_LOOKS, DUTY, Sweeper
+from posthorse.maintenance.chores import all_chores
+from posthorse.maintenance.chores.base import Chore
+from posthorse.maintenance.chores.rescue import RescueFromSilentWorkers
+from posthorse.maintenance.sweep import CLOSEST_LOOKS, LEADERSHIP, Sweeper
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Policy
 from posthorse.store.base import Operation, QuerySteps, operation, query
@@ -27,6 +30,7 @@ from posthorse.store.operations.gates import tend_gates
 from posthorse.store.operations.read import events, workers
 from posthorse.store.operations.runners import (
     Held,
+    NextDue,
     Runner,
     beat,
     next_due,
@@ -34,7 +38,7 @@ from posthorse.store.operations.runners import (
     register,
     rescue_expired,
     retire,
-    take_duty,
+    take_leadership,
 )
 from posthorse.store.store import Store
 from tests.waiting import PATIENCE
@@ -79,8 +83,14 @@ def take(app: ph.Posthorse, runner: str, room: int = 10) -> list[Claimed]:
     return app.store.run(claim(runner, [Probe(number, 0, 0)], room))
 
 
-def sweeper(app: ph.Posthorse, holder: str = "one", *, max_interruptions: int = 10) -> Sweeper:
-    return Sweeper(app.store, holder, lease=LEASE, policy=Policy(max_interruptions=max_interruptions))
+def sweeper(app: ph.Posthorse, holder: str = "one", *, max_interruptions: int = 10, lease: float = LEASE) -> Sweeper:
+    chores = all_chores(app.store, lease=lease, policy=Policy(max_interruptions=max_interruptions))
+    return Sweeper(app.store, holder, chores, lease=lease)
+
+
+def rescues_of(made: Sweeper) -> RescueFromSilentWorkers:
+    [chore] = [chore for chore in made._chores if isinstance(chore, RescueFromSilentWorkers)]
+    return chore
 
 
 @asynccontextmanager
@@ -242,7 +252,7 @@ def count_looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         looks.append(time.monotonic())
         return next_due()
 
-    monkeypatch.setattr("posthorse.maintenance.sweep.next_due", look)
+    monkeypatch.setattr("posthorse.maintenance.clock_steps.next_due", look)
     return looks
 
 
@@ -257,8 +267,8 @@ def test_a_job_that_a_neighbour_delays_for_a_moment_wakes_the_sweep(
 
     async def sweep() -> None:
         # Nothing but a write wakes it in time, where writes tell.
-        made = Sweeper(app.store, "one", lease=3600, policy=Policy())
-        made._sweep_every = 3600.0
+        made = sweeper(app, lease=3600)
+        rescues_of(made)._interval = 3600.0
         async with sweeping(made):
             if app.store.is_sqlite:
                 await become(rested)
@@ -298,7 +308,7 @@ def test_however_much_is_written_the_sweep_looks_only_so_often(
 def test_more_jobs_than_fit_one_turn_are_all_lined_up(
     app: ph.Posthorse, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("posthorse.maintenance.sweep.MAX_AT_ONCE", 3)
+    monkeypatch.setattr("posthorse.maintenance.chores.line_up.MAX_AT_ONCE", 3)
     jobs = enqueue(app, 10, delay=5)
     clock.advance(timedelta(seconds=6))
 
@@ -317,20 +327,21 @@ def test_one_sweeps_at_a_time_and_the_next_takes_over_without_delay(app: ph.Post
 
     async def sweep() -> None:
         first, second = sweeper(app, "one"), sweeper(app, "two")
-        second._patience, second._clemency = 1000.0, 3600.0
-        second._swept_at -= 2000.0
+        rescues = rescues_of(second)
+        rescues._patience, rescues._clemency = 1000.0, 3600.0
+        rescues._ran_at -= 2000.0
 
         async def has_duty() -> bool:
-            return first._has_duty
+            return first.leads
 
         async def knows_that_it_was_not_held_up() -> bool:
-            return time.monotonic() - second._swept_at < 1000.0
+            return time.monotonic() - rescues._ran_at < 1000.0
 
         async with sweeping(first):
             await become(has_duty)
             async with sweeping(second):
                 await become(knows_that_it_was_not_held_up)
-                assert second._duty_until == 0.0
+                assert second._leads_until == 0.0
         runner = await asyncio.to_thread(hire, app)
         await asyncio.to_thread(take, app, runner)
         app.store.clock.advance(timedelta(seconds=LEASE + 0.1))
@@ -377,14 +388,15 @@ class SlowSweep:
     """A sweep that knows the clock of its machine from here: it goes on, and is put forward by hours."""
 
     def __init__(self, app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.sweeper = Sweeper(app.store, "one", lease=HELD_UP, policy=Policy())
+        self.sweeper = sweeper(app, lease=HELD_UP)
         self.count = 0
         """How often it judged, or let others beat first."""
         self._store = app.store
         self._ahead = 0.0
-        monkeypatch.setattr("posthorse.maintenance.sweep.monotonic", self.monotonic)
+        for module in ("sweep", "chores.line_up", "chores.gates", "chores.rescue", "chores.expired_keys"):
+            monkeypatch.setattr(f"posthorse.maintenance.{module}.monotonic", self.monotonic)
         monkeypatch.setattr("posthorse.maintenance.sweep.MAX_LOOK", 0.02)
-        monkeypatch.setattr("posthorse.maintenance.sweep.orphans", self.look)
+        monkeypatch.setattr("posthorse.maintenance.chores.rescue.orphans", self.look)
 
     def monotonic(self) -> float:
         return time.monotonic() + self._ahead
@@ -439,7 +451,7 @@ def test_a_sweep_whose_turn_at_the_store_came_late_counts_as_held_up(
             return rescue_expired(grace=grace, until=0.0)
         return rescue_expired(grace=grace)
 
-    monkeypatch.setattr("posthorse.maintenance.sweep.rescue_expired", late_once)
+    monkeypatch.setattr("posthorse.maintenance.chores.rescue.rescue_expired", late_once)
 
     async def sweep() -> None:
         async with sweeping(slow.sweeper):
@@ -454,14 +466,14 @@ def test_a_sweep_whose_turn_at_the_store_came_late_counts_as_held_up(
 
 def test_whoever_ends_leaves_the_duty_to_the_next(app: ph.Posthorse) -> None:
     async def sweep() -> None:
-        first = Sweeper(app.store, "one", lease=HELD_UP, policy=Policy())
+        first = sweeper(app, lease=HELD_UP)
 
         async def has_duty() -> bool:
-            return first._has_duty
+            return first.leads
 
         async with sweeping(first):
             await become(has_duty)
-        assert await app.store.arun(take_duty(DUTY, "two", span=round(HELD_UP / 3 * SECOND)))
+        assert await app.store.arun(take_leadership(LEADERSHIP, "two", span=round(HELD_UP / 3 * SECOND)))
 
     asyncio.run(sweep())
 
@@ -495,15 +507,15 @@ def test_a_job_that_somebody_is_changing_does_not_keep_the_sweep_from_others(
 def test_expired_keys_are_forgotten_batch_by_batch_until_none_is_left(
     app: ph.Posthorse, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("posthorse.maintenance.sweep.MAX_AT_ONCE", 3)
-    monkeypatch.setattr("posthorse.maintenance.sweep.KEYS_INTERVAL", 0.0)
+    monkeypatch.setattr("posthorse.maintenance.chores.expired_keys.MAX_AT_ONCE", 3)
+    monkeypatch.setattr("posthorse.maintenance.chores.expired_keys.KEYS_INTERVAL", 0.0)
     kind: ph.Kind[[], object] = ph.Kind(app, app.registry["work"])
     for number in range(10):
         kind.using(key=ph.Key(f"key {number}", ttl="1m")).enqueue()
     clock.advance(timedelta(minutes=2))
     forgotten: list[int] = []
     made = sweeper(app)
-    monkeypatch.setattr("posthorse.maintenance.sweep.KEYS_INTERVAL", 3600.0)
+    monkeypatch.setattr("posthorse.maintenance.chores.expired_keys.KEYS_INTERVAL", 3600.0)
 
     async def is_done() -> bool:
         table = app.store.backend.dialect.table("keys")
@@ -539,10 +551,10 @@ def test_gates_that_nobody_passes_are_tended_like_those_that_are_due(
         tended.append((gates, others))
         return tend_gates(gates, others, channel=channel)
 
-    monkeypatch.setattr("posthorse.maintenance.sweep.TEND_WHEN_FREE", 0.0)
-    monkeypatch.setattr("posthorse.maintenance.sweep.gates_to_tend", due)
-    monkeypatch.setattr("posthorse.maintenance.sweep.neglected_gates", neglected)
-    monkeypatch.setattr("posthorse.maintenance.sweep.tend_gates", tend)
+    monkeypatch.setattr("posthorse.maintenance.chores.gates.TEND_WHEN_FREE", 0.0)
+    monkeypatch.setattr("posthorse.maintenance.chores.gates.gates_to_tend", due)
+    monkeypatch.setattr("posthorse.maintenance.chores.gates.neglected_gates", neglected)
+    monkeypatch.setattr("posthorse.maintenance.chores.gates.tend_gates", tend)
 
     async def is_tended() -> bool:
         return bool(tended)
@@ -553,3 +565,69 @@ def test_gates_that_nobody_passes_are_tended_like_those_that_are_due(
 
     asyncio.run(sweep())
     assert tended[0] == (["due"], ["neglected"])
+
+
+# ── chores ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Fails(Chore):
+    name = "do what always fails"
+
+    def __init__(self) -> None:
+        self.tried = 0
+
+    def due_in(self, look: NextDue | None) -> float:
+        return 0.0
+
+    async def run(self, look: NextDue | None) -> NextDue | None:
+        self.tried += 1
+        raise RuntimeError("a fault of ours")
+
+
+def test_a_chore_that_fails_rests_and_keeps_no_other_from_its_turn(
+    app: ph.Posthorse, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    (job,) = enqueue(app, delay=30)
+    clock.advance(timedelta(seconds=31))
+    fails = Fails()
+
+    async def sweep() -> None:
+        chores = [fails, *all_chores(app.store, lease=LEASE, policy=Policy())]
+        async with sweeping(Sweeper(app.store, "one", chores, lease=LEASE)):
+            await become(state_is(job, "pending"))
+
+    asyncio.run(sweep())
+    assert fails.tried == 1
+    assert "cannot do what always fails" in caplog.text
+
+
+class EveryProcess(Fails):
+    name = "be everywhere"
+    by_every_process = True
+
+    async def run(self, look: NextDue | None) -> NextDue | None:
+        self.tried += 1
+        return look
+
+
+def test_a_process_that_does_not_lead_runs_the_chores_of_every_process_alone(app: ph.Posthorse) -> None:
+    everywhere, leaders = EveryProcess(), Fails()
+
+    async def sweep() -> None:
+        async with sweeping(first := sweeper(app)):
+            await become(leading(first))
+            async with sweeping(Sweeper(app.store, "two", [leaders, everywhere], lease=LEASE)):
+                await become(has_run)
+
+    async def has_run() -> bool:
+        return everywhere.tried > 0
+
+    asyncio.run(sweep())
+    assert leaders.tried == 0
+
+
+def leading(sweeper: Sweeper) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return sweeper.leads
+
+    return check

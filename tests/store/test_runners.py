@@ -107,7 +107,7 @@ def test_orphans_come_in_parts(yard: Yard) -> None:
 
 def test_duty_is_done_by_one_until_it_is_left_or_runs_out(yard: Yard) -> None:
     def take(holder: str) -> bool:
-        return yard.store.run(runners.take_duty("sweep", holder, span=10 * SECOND))
+        return yard.store.run(runners.take_leadership("sweep", holder, span=10 * SECOND))
 
     assert take("a")
     assert not take("b")
@@ -115,9 +115,9 @@ def test_duty_is_done_by_one_until_it_is_left_or_runs_out(yard: Yard) -> None:
     yard.pass_time(seconds=11)
     assert take("b")
     assert not take("a")
-    yard.store.run(runners.leave_duty("sweep", "a"))
+    yard.store.run(runners.leave_leadership("sweep", "a"))
     assert not take("a")
-    yard.store.run(runners.leave_duty("sweep", "b"))
+    yard.store.run(runners.leave_leadership("sweep", "b"))
     assert take("a")
 
 

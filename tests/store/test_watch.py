@@ -12,7 +12,7 @@ import pytest
 
 import posthorse as ph
 from posthorse import ids
-from posthorse.store.operations.runners import set_idle, take_duty
+from posthorse.store.operations.runners import set_idle, take_leadership
 from posthorse.store.sqlite.watch import SqliteWatch
 from posthorse.store.watch import Watch
 from posthorse.store.watching import make_watch, make_watch_of_writes
@@ -79,7 +79,7 @@ def test_work_rings_a_bell_and_other_commits_are_hints(sqlite_url: str, monkeypa
             heard.clear()
             watch.clear()
             for write in (
-                lambda: neighbour.store.run(take_duty("a chore", "somebody", span=1)),
+                lambda: neighbour.store.run(take_leadership("a chore", "somebody", span=1)),
                 lambda: _write_beside(sqlite_url),
             ):
                 await asyncio.to_thread(write)
@@ -162,7 +162,7 @@ def test_of_hints_in_vain_no_more_are_heard_than_are_heeded(sqlite_url: str, mon
 
     def write() -> None:
         for number in range(300):
-            neighbour.store.run(take_duty("a chore", f"somebody {number}", span=1))
+            neighbour.store.run(take_leadership("a chore", f"somebody {number}", span=1))
 
     async def scene() -> int:
         heeded = 0

@@ -16,7 +16,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.errors import StoreError, StoreUnreachable
-from posthorse.maintenance import sweep
+from posthorse.maintenance.chores import gates as tending
 from posthorse.store.base import Operation
 from posthorse.store.operations import queues
 from posthorse.store.operations.claim import Claimed
@@ -610,8 +610,8 @@ def test_however_a_job_ends_those_before_its_gate_go_on_at_once(
     store_url: str, monkeypatch: pytest.MonkeyPatch, ends_by: str
 ) -> None:
     """Its runner says so: the sweep, which would find them later, does not look."""
-    monkeypatch.setattr(sweep, "TEND_INTERVAL", 3600.0)
-    monkeypatch.setattr(sweep, "TEND_WHEN_FREE", 3600.0)
+    monkeypatch.setattr(tending, "TEND_INTERVAL", 3600.0)
+    monkeypatch.setattr(tending, "TEND_WHEN_FREE", 3600.0)
     app = ph.Posthorse(store_url, lease="1m", poll="1h")
     began, go = threading.Event(), threading.Event()
 

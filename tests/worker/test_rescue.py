@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 
 import posthorse as ph
-from posthorse.maintenance import sweep
+from posthorse.maintenance.chores.rescue import rescue as rescue_job
 from posthorse.rules.lifecycle import Outcome, Policy
 from posthorse.store.operations.read import workers
 from posthorse.store.operations.runners import Held, Runner, register
@@ -92,7 +92,7 @@ def test_a_runner_stays_on_the_list_until_all_that_it_held_is_free(
 
     async def watched(store: Store, held: Held, outcome: Outcome, policy: Policy) -> None:
         listed.append([row.id for row in await store.aread(workers())])
-        await sweep.rescue(store, held, outcome, policy)
+        await rescue_job(store, held, outcome, policy)
 
     monkeypatch.setattr(rescue, "rescue", watched)
     bury(app, child, KILLED)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import posthorse as ph
-from posthorse.maintenance.sweep import rescue
+from posthorse.maintenance.chores.rescue import rescue
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Crashed, Policy
 from posthorse.store.operations.claim import Probe, claim

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Coroutine
 
 from posthorse.clock import SECOND
+from posthorse.maintenance.chores import all_chores
+from posthorse.maintenance.chores.rescue import rescue
 from posthorse.maintenance.schedules import Scheduler
-from posthorse.maintenance.sweep import Sweeper, rescue
+from posthorse.maintenance.sweep import Sweeper
 from posthorse.rules.lifecycle import Lost, Policy
 from posthorse.store.operations.runners import orphans, rescue_expired
 from tests.faults.simulation.actors import LEASE, Step
@@ -20,7 +22,11 @@ class Keepers:
     def __init__(self, world: World) -> None:
         self._world = world
         policy = Policy(max_interruptions=10)
-        self._sweepers = [Sweeper(world.store, name, lease=LEASE / SECOND, policy=policy) for name in ("s1", "s2")]
+        lease = LEASE / SECOND
+        self._sweepers = [
+            Sweeper(world.store, name, all_chores(world.store, lease=lease, policy=policy), lease=lease)
+            for name in ("s1", "s2")
+        ]
         registry = application().registry
         self._schedulers = [Scheduler(world.store, registry.schedules, registry.queues) for _ in range(2)]
         self._looks: dict[int, Coroutine[object, object, float]] = {}

@@ -157,17 +157,17 @@ def next_due() -> QuerySteps[NextDue]:
 
 @creating_no_work
 @single_operation
-def take_duty(name: str, holder: str, *, span: int) -> QuerySteps[bool]:
+def take_leadership(name: str, holder: str, *, span: int) -> QuerySteps[bool]:
     """Takes or keeps a chore for `span` microseconds; false when somebody else has it."""
-    rows = yield query("take_duty", name=name, holder=holder, span=span)
+    rows = yield query("take_leadership", name=name, holder=holder, span=span)
     return bool(rows)
 
 
 @creating_no_work
 @single_operation
-def leave_duty(name: str, holder: str) -> QuerySteps[None]:
+def leave_leadership(name: str, holder: str) -> QuerySteps[None]:
     """Gives a chore up."""
-    yield query("leave_duty", name=name, holder=holder)
+    yield query("leave_leadership", name=name, holder=holder)
 
 
 def _held(row: Row) -> Held:

@@ -18,10 +18,10 @@ AT_ONCE = 500
 PAGE = 2_000
 """How many jobs that are lined up are looked at in one commit."""
 
-Place = tuple[int, int]
+LanePosition = tuple[int, int]
 """A lane, and a place in it."""
 
-FIRST: Place = (0, 0)
+FIRST: LanePosition = (0, 0)
 
 
 @single_operation
@@ -50,7 +50,7 @@ def move_keys(now: int) -> QuerySteps[bool]:
 
 
 @operation
-def move_lined_up(now: int, after: Place = FIRST) -> QuerySteps[Place | None]:
+def move_lined_up(now: int, after: LanePosition = FIRST) -> QuerySteps[LanePosition | None]:
     """Jobs that are lined up have waited since now, as far as `expires` is concerned; the place that this came to, None
     at the end."""
     lane, seq = after
@@ -58,7 +58,7 @@ def move_lined_up(now: int, after: Place = FIRST) -> QuerySteps[Place | None]:
     late = sorted((row[:3] for row in page if row[3]), key=lambda row: cast("str", row[2]))
     if late:
         yield query_rows("move_lined_up", late, moment=now)
-    return max(cast("Place", row[:2]) for row in page) if len(page) == PAGE else None
+    return max(cast("LanePosition", row[:2]) for row in page) if len(page) == PAGE else None
 
 
 @creating_no_work

@@ -612,7 +612,7 @@ JOIN @lanes lanes ON lanes.id = j.lane
 LEFT JOIN @checkpoints k ON k.job = l.job
 WHERE l.runner = :runner
 
--- ## take_duty
+-- ## take_leadership
 -- Takes or keeps a chore for a while. No row: somebody else has it. All take it for the same span, so that what lasts
 -- longer was taken before the clock was set back.
 INSERT INTO @duties (name, holder, until) VALUES (:name, :holder, :lease_now + :span)
@@ -620,7 +620,7 @@ ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.unti
 WHERE @duties.holder = excluded.holder OR @duties.until < :lease_now OR @duties.until > excluded.until
 RETURNING name
 
--- ## leave_duty
+-- ## leave_leadership
 -- Gives a chore up, so that the next one need not wait.
 DELETE FROM @duties WHERE name = :name AND holder = :holder
 

@@ -19,7 +19,8 @@ from typing import Self
 from posthorse.app.logs import keep_loggers
 from posthorse.clock import monotonic
 from posthorse.errors import InvalidCall, InvalidOption, PosthorseError, SchemaMismatch, StoreError
-from posthorse.maintenance.dead_letters import DeadLetterLooks
+from posthorse.maintenance.chores import all_chores
+from posthorse.maintenance.chores.dead_letters import LookAtDeadLetters
 from posthorse.maintenance.namesakes import tell_of_namesakes
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.maintenance.sweep import Sweeper
@@ -153,8 +154,9 @@ class EmbeddedWorker:
         policy = Policy(max_interruptions=settings.max_interruptions)
         # Who is here for one job alone attends to no schedules, and tells nobody of others.
         queues, is_alone = self._registry.queues, self._only is not None
-        looks = None if is_alone else DeadLetterLooks(self._store, self._registry.observers, queues)
-        sweeper = Sweeper(self._store, runner.id, lease=settings.lease, policy=policy, dead_letters=looks)
+        looks = None if is_alone else LookAtDeadLetters(self._store, self._registry.observers, queues)
+        chores = all_chores(self._store, lease=settings.lease, policy=policy, dead_letters=looks)
+        sweeper = Sweeper(self._store, runner.id, chores, lease=settings.lease)
         sweeping = asyncio.create_task(sweeper.run_forever())
         scheduler = Scheduler(self._store, {} if is_alone else self._registry.schedules, queues)
         scheduling = asyncio.create_task(scheduler.run_forever())

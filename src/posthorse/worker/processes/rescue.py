@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from posthorse.errors import PosthorseError
-from posthorse.maintenance.sweep import rescue
+from posthorse.maintenance.chores.rescue import rescue
 from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Policy, Stopped
 from posthorse.store.operations.runners import held_by, retire
 from posthorse.store.store import Store

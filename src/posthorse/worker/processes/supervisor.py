@@ -23,7 +23,8 @@ from posthorse.app.loading import load_application
 from posthorse.app.origin import apart, lead_to
 from posthorse.clock import monotonic, until_tick
 from posthorse.errors import PosthorseError
-from posthorse.maintenance.dead_letters import DeadLetterLooks
+from posthorse.maintenance.chores import all_chores
+from posthorse.maintenance.chores.dead_letters import LookAtDeadLetters
 from posthorse.maintenance.namesakes import tell_of_namesakes
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.maintenance.sweep import Sweeper
@@ -137,8 +138,10 @@ class Supervisor:
             loop.add_signal_handler(number, self._on_signal)
         self._heart.start()
         policy = Policy(max_interruptions=self._settings.max_interruptions)
-        looks = DeadLetterLooks(self._store, self._registry.observers, self._registry.queues)
-        sweeper = Sweeper(self._store, self._worker, lease=self._settings.lease, policy=policy, dead_letters=looks)
+        looks = LookAtDeadLetters(self._store, self._registry.observers, self._registry.queues)
+        lease = self._settings.lease
+        chores = all_chores(self._store, lease=lease, policy=policy, dead_letters=looks)
+        sweeper = Sweeper(self._store, self._worker, chores, lease=lease)
         sweeping = asyncio.create_task(sweeper.run_forever())
         scheduler = Scheduler(self._store, self._registry.schedules, self._registry.queues)
         scheduling = asyncio.create_task(scheduler.run_forever())

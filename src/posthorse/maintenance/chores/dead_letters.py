@@ -1,7 +1,7 @@
-"""Looks whether dead letters have grown: tells the log, and makes the jobs of those who observe it.
+"""Look for dead letters that have grown: warn in the log, and enqueue the jobs of observers.
 
-For the log whoever leads of the sweep looks; for observers, every process whose code has them does, because the
-duty may be with a worker of other code. The store says who comes first.
+The process that leads warns in the log. Every process looks for the observers of its own code, because the process that
+leads may run other code. If several look at once, the store decides which one is first.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import msgspec
 from posthorse import ids
 from posthorse.clock import SECOND, monotonic
 from posthorse.errors import PosthorseError
+from posthorse.maintenance.chores.base import Chore
 from posthorse.rules.durations import as_text
 from posthorse.rules.events import DeadLettersGrew
 from posthorse.rules.filters import term
@@ -24,19 +25,23 @@ from posthorse.rules.job import NewJob
 from posthorse.rules.queues import DeclaredQueues
 from posthorse.store.admission import Admission
 from posthorse.store.operations.dead_letters import Alarm, alarms_due, raise_alarm
+from posthorse.store.operations.runners import NextDue
 from posthorse.store.store import Store
 
 log = logging.getLogger("posthorse.maintenance")
 
 LOOK_INTERVAL = 10.0
-"""Seconds between two looks: so late may somebody be told."""
+"""Seconds between two looks: an observer may hear so late."""
 
 LOOK_SHARE = 20
 """A look that took t seconds is followed by another after 20 t."""
 
 
-class DeadLetterLooks:
-    """The looks of one process, for the observers that its code has, by their kinds."""
+class LookAtDeadLetters(Chore):
+    """The looks of one process, for the observers of its code, by their kinds."""
+
+    name = "look at dead letters"
+    by_every_process = True
 
     def __init__(self, store: Store, observers: Mapping[str, Observer], queues: DeclaredQueues) -> None:
         self._store = store
@@ -44,29 +49,22 @@ class DeadLetterLooks:
         self._admission = Admission(store, queues)
         self._looks_at = monotonic() + LOOK_INTERVAL
 
-    @property
-    def next_in(self) -> float:
-        """Seconds until the next look."""
+    def due_in(self, look: NextDue | None) -> float:
         return self._looks_at - monotonic()
 
-    async def look_in_time(self, *, has_duty: bool) -> None:
-        """Looks if it is time."""
-        if self.next_in > 0:
-            return
+    async def run(self, look: NextDue | None) -> NextDue | None:
         began = monotonic()
         self._looks_at = began + LOOK_INTERVAL
         watches = [observer.watch for observer in self._observers.values()]
-        if has_duty:
+        if look is not None:
             watches.append(LOG)
-        try:
-            for alarm in await self._store.aread(alarms_due(watches, pace=round(LOOK_INTERVAL * SECOND))):
-                await self._tell_safely(alarm)
-        except PosthorseError as error:
-            log.warning("cannot look at dead letters: %s", error)
+        for alarm in await self._store.aread(alarms_due(watches, pace=round(LOOK_INTERVAL * SECOND))):
+            await self._tell_safely(alarm)
         self._looks_at = max(self._looks_at, monotonic() + LOOK_SHARE * (monotonic() - began))
+        return look
 
     async def _tell_safely(self, alarm: Alarm) -> None:
-        """One that cannot be told must not keep the others; there is another look."""
+        """Report one alarm. If that fails, the others are still reported; the next look tries again."""
         try:
             await self._tell(alarm)
         except PosthorseError as error:
@@ -81,7 +79,7 @@ class DeadLetterLooks:
             if event is not None:
                 log.warning("%s", _said(event, alarm.watch))
             return
-        # The store's clock found them, so the id goes by it, too, whatever this machine's clock shows.
+        # The store's clock found them, so the id must follow that clock, not this machine's.
         job_id = ids.moved_to(ids.new_id(), alarm.now)
         lanes = await self._store.alanes({observer.lane})
         blank = NewJob(id=job_id, lane=observer.lane, arguments="")

@@ -1,0 +1,25 @@
+"""Chores: the periodic tasks of the sweep. A new one is a module here, and a line in `all_chores`."""
+
+from __future__ import annotations
+
+from posthorse.maintenance.chores.base import Chore
+from posthorse.maintenance.chores.dead_letters import LookAtDeadLetters
+from posthorse.maintenance.chores.expired_keys import ForgetExpiredKeys
+from posthorse.maintenance.chores.gates import TendGates
+from posthorse.maintenance.chores.line_up import LineUpDueJobs
+from posthorse.maintenance.chores.rescue import RescueFromSilentWorkers
+from posthorse.rules.lifecycle import Policy
+from posthorse.store.store import Store
+
+
+def all_chores(
+    store: Store, *, lease: float, policy: Policy, dead_letters: LookAtDeadLetters | None = None
+) -> list[Chore]:
+    """Make the chores of one process, in the order in which a turn runs them."""
+    chores: list[Chore] = [
+        LineUpDueJobs(store),
+        TendGates(store),
+        RescueFromSilentWorkers(store, lease=lease, policy=policy),
+        ForgetExpiredKeys(store),
+    ]
+    return chores if dead_letters is None else [*chores, dead_letters]
