@@ -29,12 +29,14 @@ from posthorse.maintenance.schedules import Scheduler
 from posthorse.rules.schedules import Declared, MisfirePolicy, Overlap, Policies, job_at
 from posthorse.store import admission
 from posthorse.store.base import Operation
-from posthorse.store.operations.schedules import Run, fire, trigger
+from posthorse.store.operations.schedules import Run, fire, go_back, trigger
 from posthorse.store.store import Store, store_now
 from tests.waiting import until, until_state
 
 HOUR = timedelta(hours=1)
 NOON = datetime(2040, 6, 1, 12, tzinfo=UTC)
+AGAIN = timedelta(microseconds=1)
+"""So much later is the instant of a time that comes again."""
 
 
 @pytest.fixture
@@ -126,10 +128,15 @@ def test_what_becomes_of_missed_times_is_what_misfire_says(
     assert times_of(app)[-1] == NOON + 10 * HOUR
 
 
-@pytest.mark.parametrize(("back", "before"), [(timedelta(minutes=30), []), (timedelta(hours=5), [-1, 0])], ids=str)
-def test_a_clock_that_is_put_back_runs_nothing_twice_and_goes_on(
-    app: ph.Posthorse, back: timedelta, before: Sequence[int]
+@pytest.mark.parametrize(
+    ("back", "before", "again"),
+    [(timedelta(minutes=30), [], []), (timedelta(minutes=31), [], [3]), (timedelta(hours=5), [-1, 0], [1, 2, 3])],
+    ids=str,
+)
+def test_an_interval_goes_on_by_a_clock_that_was_put_back(
+    app: ph.Posthorse, back: timedelta, before: Sequence[int], again: Sequence[int]
 ) -> None:
+    """A time less than half an interval ahead may have been run a moment ago. Others are new instants."""
     set_clock(app, NOON)
     app.schedule(call(app), name="hourly", every="1h", overlap="allow")
     look(app)
@@ -141,7 +148,94 @@ def test_a_clock_that_is_put_back_runs_nothing_twice_and_goes_on(
     for hour in (*before, 1, 2, 3, 4):
         set_clock(app, max(NOON + 3 * HOUR - back, NOON + hour * HOUR))
         look(app)
-    assert times_of(app) == [NOON + hour * HOUR for hour in (*before, 1, 2, 3, 4)]
+    once = [NOON + hour * HOUR for hour in (*before, 1, 2, 3, 4)]
+    assert times_of(app) == sorted([*once, *(NOON + hour * HOUR + AGAIN for hour in again)])
+
+
+@pytest.mark.parametrize("cron", ["0 * * * *", "0 15 * * *"])
+def test_each_pass_of_the_clock_is_another_instant(app: ph.Posthorse, cron: str) -> None:
+    set_clock(app, NOON)
+    app.schedule(call(app), name="hourly", cron=cron, overlap="allow")
+    look(app)
+    for _ in range(3):
+        set_clock(app, NOON + 3 * HOUR)
+        look(app)
+        set_clock(app, NOON - HOUR)
+        look(app)
+    assert times_of(app) == [NOON + 3 * HOUR + number * AGAIN for number in range(3)]
+
+
+@pytest.mark.parametrize(("back", "again"), [(timedelta(hours=3), 0), (timedelta(hours=4), 1), (timedelta(days=9), 1)])
+def test_a_time_of_the_day_comes_again_only_after_a_correction(app: ph.Posthorse, back: timedelta, again: int) -> None:
+    """As in Vixie cron: the times of a clock that was days ahead were not the true ones."""
+    set_clock(app, NOON)
+    app.schedule(call(app), name="hourly", cron="0 15 * * *", overlap="allow")
+    look(app)
+    days = [NOON + 3 * HOUR + timedelta(days=day) for day in range(10)]
+    for at in days:
+        set_clock(app, at)
+        look(app)
+    now = days[-1] - back
+    set_clock(app, now)
+    look(app)
+    for at in days:
+        if at > now:
+            set_clock(app, at)
+            look(app)
+    repeated = [at + AGAIN for at in days if at > now] if again else []
+    assert times_of(app) == sorted([*days, *repeated])
+
+
+def test_dates_never_come_again(app: ph.Posthorse) -> None:
+    set_clock(app, NOON)
+    app.schedule(call(app), name="hourly", at=[NOON + HOUR, NOON + 20 * HOUR], overlap="allow")
+    look(app)
+    for hour in (1, 20, 0, 1, 20, 21):
+        set_clock(app, NOON + hour * HOUR)
+        look(app)
+    assert times_of(app) == [NOON + HOUR, NOON + 20 * HOUR]
+
+
+@pytest.mark.parametrize("is_changed", [False, True], ids=["resumed", "changed by a deploy"])
+def test_times_come_again_though_the_clock_was_put_back_while_the_schedule_stood(
+    app: ph.Posthorse, other: ph.Posthorse, *, is_changed: bool
+) -> None:
+    set_clock(app, NOON)
+    schedule = app.schedule(call(app), name="hourly", every="1h", overlap="allow")
+    other.schedule(call(other), name="hourly", every="30m" if is_changed else "1h", overlap="allow")
+    look(app)
+    for hour in (1, 2, 3, 4):
+        set_clock(app, NOON + hour * HOUR)
+        look(app)
+    if not is_changed:
+        schedule.pause()
+    set_clock(app, NOON)
+    if not is_changed:
+        schedule.resume()
+    look(other)
+    set_clock(app, NOON + 2 * HOUR)
+    look(other)
+    assert times_of(app) == sorted([*(NOON + hour * HOUR for hour in (1, 2, 3, 4)), NOON + 2 * HOUR + AGAIN])
+
+
+def test_of_two_that_see_a_clock_put_back_one_lets_times_come_again(app: ph.Posthorse) -> None:
+    set_clock(app, NOON)
+    app.schedule(call(app), name="hourly", every="1h", overlap="allow")
+    look(app)
+    for hour in (1, 2):
+        set_clock(app, NOON + hour * HOUR)
+        look(app)
+    declared, known, now = app.registry.schedules["hourly"], micros_of(NOON + 2 * HOUR), micros_of(NOON)
+    back = go_back(declared, known=known, now=now, comes_again_after=now)
+    set_clock(app, NOON)
+    assert app.store.run(back)
+    set_clock(app, NOON + HOUR)
+    look(app)
+    assert not app.store.run(back)
+    for minute in (31, 60):
+        set_clock(app, NOON + timedelta(minutes=minute))
+        look(app)
+    assert times_of(app) == [NOON + HOUR, NOON + HOUR + AGAIN, NOON + 2 * HOUR]
 
 
 def test_a_clock_that_was_a_year_ahead_for_a_while_does_not_silence_a_schedule(app: ph.Posthorse) -> None:
@@ -517,7 +611,7 @@ def test_a_schedule_that_cannot_be_run_keeps_no_other(app: ph.Posthorse, monkeyp
 
 def test_times_are_not_remembered_for_ever(app: ph.Posthorse) -> None:
     set_clock(app, NOON)
-    app.schedule(call(app), name="hourly", every="1h", overlap="allow")
+    app.schedule(call(app), name="often", every="2m", overlap="allow")
     scheduler = look(app)
     for hour in (1, 2, 30, 52):
         set_clock(app, NOON + hour * HOUR)
@@ -671,16 +765,15 @@ def test_a_time_that_is_passed_over_leaves_the_last_run_as_it_was(app: ph.Postho
 def test_times_that_were_made_up_late_are_not_run_again_when_the_clock_is_put_back(app: ph.Posthorse) -> None:
     """They are long ago, and were dealt with a moment ago: what counts is the later of the two."""
     set_clock(app, NOON)
-    app.schedule(call(app), name="hourly", every="1h", misfire="all", overlap="allow")
+    often = ph.Misfire("all", limit=1_700)
+    schedule = app.schedule(call(app), name="often", every="2m", misfire=often, overlap="allow")
     look(app)
     set_clock(app, NOON + 60 * HOUR)
     look(app)
-    set_clock(app, NOON)
-    look(app)
-    for hour in (1, 2):
-        set_clock(app, NOON + hour * HOUR)
+    for minute in (-2, 0):
+        set_clock(app, NOON + 4 * HOUR + timedelta(minutes=minute))
         look(app)
-    assert times_of(app) == [NOON + hour * HOUR for hour in range(1, 61)]
+    assert schedule.status().last_at == NOON + 4 * HOUR + AGAIN, "it was run, and comes again"
 
 
 def test_after_a_time_was_run_the_next_one_is_waited_for_to_the_moment(app: ph.Posthorse) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import posthorse as ph
+from posthorse.app.reading import list_statuses
 from posthorse.clock import SECOND, Clock, microseconds, moment
 from posthorse.maintenance.chores import all_chores
 from posthorse.maintenance.chores.rescue import RescueFromSilentWorkers
@@ -287,6 +288,43 @@ def test_keys_of_delayed_jobs_count_no_longer_either(app: ph.Posthorse, clock: S
     assert ids() == first, "they still count"
     clock.advance(timedelta(seconds=21))
     assert not set(ids()) & set(first)
+
+
+# ── schedules ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("options", "by"),
+    [
+        ({"every": "1s"}, timedelta(minutes=-3)),
+        ({"every": "1s"}, -timedelta(days=10)),
+        ({"every": "1s"}, HOUR),
+        ({"cron": "* * * * * *"}, timedelta(minutes=-3)),
+        ({"every": "1s", "jitter": "0.9s"}, timedelta(minutes=-3)),
+    ],
+    ids=str,
+)
+def test_intervals_go_on_within_seconds_of_a_step(
+    app: ph.Posthorse, clock: SteppingClock, options: Mapping[str, str], by: timedelta
+) -> None:
+    @app.job
+    async def tick() -> None: ...
+
+    app.schedule(tick.bind(), name="tick", misfire=ph.Misfire("all", limit=400), **options)  # type: ignore[arg-type]
+
+    def instants(state: str = "completed") -> list[datetime]:
+        found = [status for status in list_statuses(app, limit=1_000) if status.state == state]
+        return [status.scheduled_at for status in found if status.scheduled_at is not None]
+
+    with app.worker():
+        until(instants)
+        clock.step(timedelta(minutes=3))
+        until(lambda: max(instants()) - min(instants()) > timedelta(minutes=2), what="the times between are dealt with")
+        until(lambda: "jitter" not in options or instants("scheduled"), what="the next run waits for that job")
+        clock.step(by)
+        known = len(instants())
+        until(lambda: len(instants()) >= known + 4)
+    assert len(set(instants())) == len(instants())
 
 
 # ── leases and duties ────────────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import posthorse as ph
 from posthorse.rules.durations import Duration
-from posthorse.rules.schedules import Policies, among_open, due, jitter_of
+from posthorse.rules.schedules import MEMORY, Policies, among_open, comes_again_after, due, jitter_of, remembered_after
 from posthorse.rules.timing import Timing
 
 SECOND = 1_000_000
@@ -185,3 +185,33 @@ def test_of_times_that_are_due_at_once_the_first_runs_where_runs_must_not_overla
     assert among_open("skip", [1, 2, 3], is_open=True) == ()
     assert among_open("cancel", [1, 2, 3], is_open=True) == [3]
     assert among_open("allow", [1, 2, 3], is_open=True) == [1, 2, 3]
+
+
+HOURS = 3_600 * SECOND
+DAILY = Timing(cron="0 3 * * *")
+
+
+@pytest.mark.parametrize(
+    ("timing", "back", "after"),
+    [
+        (Timing(every=HOURS), 5 * HOURS, HOURS // 2),
+        (Timing(every=HOURS), 2 * SECOND, HOURS // 2),
+        (Timing(every=HOURS, end=2 * HOURS), 5 * HOURS, None),
+        (Timing(cron="*/10 * * * *"), 5 * HOURS, HOURS // 12),
+        (Timing(cron="0 * * * *"), 5 * HOURS, HOURS // 2),
+        (DAILY, 3 * HOURS, None),
+        (DAILY, 3 * HOURS + 1, 0),
+        (Timing(at=(HOURS, 30 * HOURS)), 30 * HOURS, None),
+    ],
+    ids=str,
+)
+def test_which_times_come_again_after_a_clock_was_set_back(timing: Timing, back: int, after: int | None) -> None:
+    assert comes_again_after(timing, handled_until=back, now=0) == after
+
+
+def test_two_days_or_a_thousand_times_are_remembered_and_dates_for_ever() -> None:
+    now = 10**15
+    assert remembered_after(MINUTELY, now) == now - MEMORY
+    assert remembered_after(DAILY, now) == now - 1_000 * 24 * HOURS
+    assert remembered_after(Timing(cron="0,1 3 * * *"), now) < now - 400 * 24 * HOURS
+    assert remembered_after(Timing(at=(now,)), now) == 0

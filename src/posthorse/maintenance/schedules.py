@@ -16,9 +16,9 @@ from posthorse.clock import SECOND, moment, monotonic
 from posthorse.errors import PosthorseError
 from posthorse.rules.job import NewJob
 from posthorse.rules.queues import DeclaredQueues
-from posthorse.rules.schedules import Declared, Due, due, job_at
+from posthorse.rules.schedules import Declared, Due, comes_again_after, due, job_at, remembered_after
 from posthorse.store.admission import Admission
-from posthorse.store.operations.schedules import Fired, Run, ScheduleRow, declare, fire, schedules, see
+from posthorse.store.operations.schedules import Fired, Run, ScheduleRow, declare, fire, go_back, schedules, see
 from posthorse.store.store import Store
 from posthorse.worker.failpoints import failpoint
 
@@ -137,7 +137,7 @@ class Scheduler:
         """Runs a schedule if a time has come; answers with the seconds until it may have more to do."""
         if row.handled_until > row.now + SET_BACK:
             log.warning("the store's clock was put back; schedule %s goes on from %s", row.name, moment(row.now))
-            await self._pass(declared, row, Due((), row.now))
+            await self._go_back(declared, row)
             return 0.0
         coming = self._coming(declared, row)
         if coming is None:
@@ -155,6 +155,10 @@ class Scheduler:
             return self._yields - late
         await self._pass(declared, row, found)
         return 0.0
+
+    async def _go_back(self, declared: Declared, row: ScheduleRow) -> None:
+        again = comes_again_after(declared.timing, handled_until=row.handled_until, now=row.now)
+        await self._store.arun(go_back(declared, known=row.handled_until, now=row.now, comes_again_after=again))
 
     def _coming(self, declared: Declared, row: ScheduleRow) -> int | None:
         known, coming = self._next.get(row.name, (None, None))
@@ -179,6 +183,7 @@ class Scheduler:
                 [Run(at, job) for at, job in zip(found.times, jobs, strict=True)],
                 known=row.handled_until,
                 handled_until=found.handled_until,
+                forget_before=remembered_after(declared.timing, found.handled_until),
                 lanes=lanes,
                 channel=self._store.backend.channel,
                 gauges=gauges,

@@ -9,11 +9,12 @@ import difflib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from hashlib import blake2b
+from itertools import islice
 from typing import Literal, NamedTuple, cast
 
 import msgspec
 
-from posthorse.clock import microseconds
+from posthorse.clock import SECOND, microseconds
 from posthorse.errors import InvalidOption
 from posthorse.rules.cron import parse_cron
 from posthorse.rules.durations import Duration, as_timedelta
@@ -69,6 +70,13 @@ class Declared(msgspec.Struct, frozen=True):
         return blake2b(msgspec.json.encode(self, order="deterministic"), digest_size=16).hexdigest()
 
 
+CORRECTION = 3 * 3_600 * SECOND
+"""Microseconds beyond which a step back is a correction of a wrong clock, as in Vixie cron."""
+
+MEMORY = 2 * 86_400 * SECOND
+"""Microseconds for which the store remembers times that were run, at least."""
+
+
 class Due(NamedTuple):
     """What is to be done now: run these times; everything up to `handled_until` is then dealt with."""
 
@@ -90,6 +98,28 @@ def due(timing: Timing, policies: Policies, *, handled_until: int, now: int) -> 
     newest = timing.newest(handled_until, now, policies.limit if policies.misfire == "all" else 1)
     is_let_go = policies.misfire == "skip" and newest[-1] < on_time
     return Due(() if is_let_go else newest, newest[-1], first)
+
+
+def comes_again_after(timing: Timing, *, handled_until: int, now: int) -> int | None:
+    """The moment after which times come again although they were run; None when none do.
+
+    The store's clock was set back from `handled_until` or later to `now`. An interval goes on by the new clock; a time
+    less than half an interval ahead is left out, because it may have been run a moment ago. Times of the day come again
+    only after a correction, dates never.
+    """
+    if timing.is_repeated:
+        coming = list(islice(timing.times(now), 2))
+        return now + (coming[1] - coming[0]) // 2 if len(coming) == 2 else None
+    return now if timing.cron is not None and handled_until - now > CORRECTION else None
+
+
+def remembered_after(timing: Timing, now: int) -> int:
+    """The moment up to which times that were run may be forgotten: two days ago, or a thousand times; dates never."""
+    if timing.at:
+        return 0
+    coming = list(islice(timing.times(now), 11))
+    span = 100 * (coming[-1] - coming[0]) if coming else 0
+    return now - max(MEMORY, span)
 
 
 def among_open(overlap: Overlap, times: Sequence[int], *, is_open: bool) -> Sequence[int]:
@@ -118,6 +148,12 @@ def job_at(declared_call: NewJob, job_id: str, *, name: str, time: int, policies
     return msgspec.structs.replace(
         declared_call, id=job_id, run_at=time + late if late else None, options=options.encode()
     )
+
+
+def at_instant(job: NewJob, instant: int) -> NewJob:
+    """The job of a time that came again, which is an instant of its own."""
+    options = msgspec.structs.replace(Options.decode(job.options), scheduled_at=instant)
+    return msgspec.structs.replace(job, options=options.encode())
 
 
 def make_timing(

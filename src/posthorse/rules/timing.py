@@ -33,6 +33,11 @@ class Timing(msgspec.Struct, frozen=True, omit_defaults=True):
     start: int | None = None
     end: int | None = None
 
+    @property
+    def is_repeated(self) -> bool:
+        """Whether it means "every so often" rather than moments that are named."""
+        return self.every is not None or (self.cron is not None and parse_cron(self.cron).is_interval)
+
     def next_after(self, instant: int) -> int | None:
         """The first time after an instant; None when there is none any more."""
         floor = instant if self.start is None else max(instant, self.start - 1)

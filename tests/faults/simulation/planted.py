@@ -61,7 +61,7 @@ STATEMENTS: Mapping[str, Planted] = {
         "I17", "schedules", [("take_fires", "DO NOTHING", "DO UPDATE SET fired_at = excluded.fired_at")]
     ),
     "times of schedules that are forgotten at once": Planted(
-        "I17", "schedules", [("forget_fires", "due_at < :now - :keep AND fired_at < :now - :keep", "true")]
+        "I17", "schedules", [("forget_fires", "due_at < :before AND fired_at < :before", "true")]
     ),
     "a schedule that two deal with": Planted("I17", "schedules", [("pass_schedule", "AND through = :known", "")]),
 }

@@ -51,8 +51,13 @@ class Timetable:
         self._noted[name] = self._clock.now(), len(self._clock.set_back_to)
         if through < known <= lowest:
             yield f"I17: schedule {name} went back from {_second(known)} to {_second(through)}"
-        times = sorted(int(job.options.scheduled_at or 0) for job in made)
         step = STEPS[name]
+        if through < known:  # times come again, but for one that may have been run a moment ago
+            self._dealt_with[name] = {time for time in self._dealt_with[name] if time <= through + step // 2}
+        instants = [int(job.options.scheduled_at or 0) for job in made]
+        times = sorted(instant // step * step for instant in instants)
+        if any(instant % step > len(self._clock.set_back_to) for instant in instants):
+            yield f"I17: schedule {name} made jobs for {instants}, which are not its times"
         come = list(range((known // step + 1) * step, through + 1, step))
         still_open = [one.job.id for one in before.jobs.values() if _is_of(name, one.job) and not one.job.is_over]
         allowed: list[list[int]] = []

@@ -1,7 +1,7 @@
 """Schedules in the store: declared by code, run once for each time by whoever comes first, steered by people.
 
 A time is dealt with in the commit that writes its job: `handled_until` moves on from what the caller knew, and a row of
-the time itself stands against clocks that are put back.
+the time itself stands against clocks that are put back. Times that come again after that are instants of their own.
 """
 
 from __future__ import annotations
@@ -15,15 +15,12 @@ from posthorse import ids
 from posthorse.errors import InvalidTransition, JobNotFound, QueueClosed, QueueFull
 from posthorse.rules.depth import Gauge
 from posthorse.rules.job import Lane, NewJob, State
-from posthorse.rules.schedules import Declared, Overlap, Policies, among_open, job_at
+from posthorse.rules.schedules import Declared, Overlap, Policies, among_open, at_instant, job_at
 from posthorse.store.base import QuerySteps, operation, query, query_rows, single_operation
 from posthorse.store.operations.moves import do_as_asked
 from posthorse.store.operations.queues import check_open, check_room
 from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, Submitted, enqueue
 from posthorse.store.queries import Row
-
-KEEP_FIRES = 2 * 86_400 * 1_000_000
-"""How far a clock may be put back without a time being run again, in microseconds."""
 
 MAX_OPEN = 1_000
 
@@ -90,6 +87,7 @@ def fire(
     *,
     known: int,
     handled_until: int,
+    forget_before: int = 0,
     lanes: Mapping[Lane, int],
     channel: str,
     gauges: Mapping[str, Gauge] = NO_GAUGES,
@@ -97,7 +95,8 @@ def fire(
 ) -> QuerySteps[Fired | None]:
     """Deals with the times of a schedule from `known` to `handled_until`: answers with the jobs that were made.
 
-    Times that their queue refuses are passed over, and counted. None when somebody else dealt with them, or the
+    Times before `forget_before` are forgotten: the store does not know any more that they were run. Times that their
+    queue refuses are passed over, and counted. None when somebody else dealt with them, or the
     schedule was paused or changed meanwhile.
     """
     passed = yield query(
@@ -107,10 +106,9 @@ def fire(
         return None
     if not runs:
         return Fired([])
-    taken = yield query_rows("take_fires", [(run.time,) for run in runs], name=declared.name)
-    yield query("forget_fires", name=declared.name, keep=KEEP_FIRES)
-    by_time = {run.time: run.job for run in runs}
-    new = sorted(cast("int", time) for (time,) in taken)
+    by_time = yield from _take(declared.name, runs)
+    yield query("forget_fires", name=declared.name, before=forget_before)
+    new = sorted(by_time)
     still_open = yield from _still_open(passed[0][0])
     overlap = declared.policies.overlap
     wanted = among_open(overlap, new, is_open=bool(still_open))
@@ -124,6 +122,36 @@ def fire(
     last_at = chosen[-1] if chosen else None
     yield from _note(declared.name, overlap, [*still_open, *jobs], jobs, last_at, skipped=len(new) - len(chosen))
     return Fired(jobs, refusal, len(wanted) - len(chosen))
+
+
+@operation
+def go_back(declared: Declared, *, known: int, now: int, comes_again_after: int | None) -> QuerySteps[bool]:
+    """Let a schedule go on from `now` after the clock was set back; times after `comes_again_after` are run again.
+
+    Returns False when another process dealt with it, or the schedule was paused or changed meanwhile.
+    """
+    passed = yield query(
+        "pass_schedule", name=declared.name, fingerprint=declared.fingerprint, known=known, handled_until=now
+    )
+    if passed and comes_again_after is not None:
+        yield query("set_fires_free", name=declared.name, after=comes_again_after)
+    return bool(passed)
+
+
+def _take(name: str, runs: Sequence[Run]) -> QuerySteps[dict[int, NewJob]]:
+    """Reserve times; return the jobs of those that were not run yet or come again, by their instants."""
+    taken = yield query_rows("take_fires", [(run.time,) for run in runs], name=name)
+    new = {cast("int", time) for (time,) in taken}
+    known = {run.time: run.job for run in runs if run.time not in new}
+    found = {run.time: run.job for run in runs if run.time in new}
+    if known:
+        again = yield query_rows("take_fires_again", [(time,) for time in known], name=name)
+        for time in sorted(cast("int", time) for (time,) in again):
+            instant = time + 1
+            while not (yield query_rows("take_fires", [(instant,)], name=name)):
+                instant += 1
+            found[instant] = at_instant(known[time], instant)
+    return found
 
 
 def _admitted(

@@ -233,7 +233,8 @@ CREATE TABLE @schedules (
     skipped     bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
--- The times that schedules were run for, kept for a while: a clock that is put back does not run them again.
+-- The times that schedules were run for, kept for a while: a clock that is put back does not run them again, unless they
+-- come again: fired_at is 0 then. The instant of a time that came again n times is n microseconds later.
 CREATE TABLE @fires (
     schedule text NOT NULL,
     due_at   bigint NOT NULL,

@@ -637,8 +637,9 @@ SELECT
 
 -- ## waits_begun_later
 -- Jobs that wait for their time since a moment that is still to come: by how much that is, and whether they wait for a
--- span, as retries do, and not for a moment.
-SELECT p.job, p.since - :moment, p.place IS NOT NULL OR j.started_at IS NOT NULL
+-- span, as retries and the jitter of schedules do, and not for a moment.
+SELECT p.job, p.since - :moment,
+    p.place IS NOT NULL OR j.started_at IS NOT NULL OR j.options LIKE '%"scheduled_at":%'
 FROM @parked p JOIN @jobs j ON j.id = p.job
 WHERE p.state = 'scheduled' AND p.since > CAST(:moment AS bigint) + CAST(:tolerance AS bigint)
 ORDER BY p.since DESC LIMIT :limit
@@ -707,14 +708,16 @@ SELECT name, fingerprint, timing, policies, call, paused, through, seen_at, last
 FROM @schedules ORDER BY name
 
 -- ## declare_schedules
--- Writes what code declares. Where the times are others than before, they count from now on. Only a worker attends.
+-- Writes what code declares. Where the times are others than before, they count from now on, unless the clock was set
+-- back, which is dealt with first. Only a worker attends.
 -- rows: name text, fingerprint text, timing text, policies text, call text
 INSERT INTO @schedules (name, fingerprint, timing, policies, call, through, declared_at, seen_at)
 SELECT r.name, r.fingerprint, r.timing, r.policies, r.call, :now, :now, CASE WHEN :attended THEN :now ELSE 0 END
 FROM {rows} WHERE true
 ON CONFLICT (name) DO UPDATE SET
     fingerprint = excluded.fingerprint, timing = excluded.timing, policies = excluded.policies, call = excluded.call,
-    through = CASE WHEN @schedules.timing = excluded.timing THEN @schedules.through ELSE excluded.through END,
+    through = CASE WHEN @schedules.timing = excluded.timing OR @schedules.through > excluded.through
+        THEN @schedules.through ELSE excluded.through END,
     declared_at = excluded.declared_at, seen_at = excluded.seen_at
 
 -- ## see_schedules
@@ -741,9 +744,19 @@ SELECT :name, r.due_at, :now FROM {rows} WHERE true
 ON CONFLICT (schedule, due_at) DO NOTHING
 RETURNING due_at
 
+-- ## set_fires_free
+-- Lets times come again that were run by a clock that was ahead.
+UPDATE @fires SET fired_at = 0 WHERE schedule = :name AND due_at > :after
+
+-- ## take_fires_again
+-- Reserves those of the times that come again.
+-- rows: time bigint
+UPDATE @fires SET fired_at = :now FROM {rows} WHERE schedule = :name AND due_at = r.time AND fired_at = 0
+RETURNING due_at
+
 -- ## forget_fires
 -- Forgets times that no clock is put back to.
-DELETE FROM @fires WHERE schedule = :name AND due_at < :now - :keep AND fired_at < :now - :keep
+DELETE FROM @fires WHERE schedule = :name AND due_at < :before AND fired_at < :before
 
 -- ## note_runs
 -- Writes what came of the times of a schedule.
@@ -757,8 +770,8 @@ WHERE name = :name
 UPDATE @schedules SET paused = true WHERE name = :name RETURNING name
 
 -- ## resume_schedule
--- Lets a paused schedule go on; the times of the pause are passed over.
-UPDATE @schedules SET through = CASE WHEN paused THEN :now ELSE through END, paused = false
+-- Lets a paused schedule go on; the times of the pause are passed over. If the clock was set back, the schedule shows it.
+UPDATE @schedules SET through = CASE WHEN paused AND through < :now THEN :now ELSE through END, paused = false
 WHERE name = :name RETURNING name
 
 -- ── dead letters ───────────────────────────────────────────────────────────────────────────────────
