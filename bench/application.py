@@ -24,6 +24,12 @@ def threaded_noop(first: int, second: int) -> None:
     """On the worker's threads."""
 
 
+@app.job(max_attempts=1)
+async def fail(first: int, second: int) -> None:
+    """On the worker's loop, as a dead letter."""
+    raise ValueError(first + second)
+
+
 @app.job
 async def swallow(text: str) -> None:
     """On the worker's loop, with an argument of any size."""

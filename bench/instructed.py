@@ -6,6 +6,8 @@ Knows nothing of the counting but that it makes everything slow.
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import sys
 from collections.abc import Callable
 
@@ -45,6 +47,17 @@ def enqueue_singly(url: str, jobs: int) -> None:
             noop.enqueue(number, 2)
 
 
+def aenqueue_singly(url: str, jobs: int) -> None:
+    """One after the other, from a coroutine."""
+
+    async def enqueue() -> None:
+        for number in range(jobs):
+            await noop.aenqueue(number, 2)
+
+    with opened(url):
+        uvloop.run(enqueue())
+
+
 def enqueue_in_bulk(url: str, jobs: int) -> None:
     """CALL of them in a call."""
     with opened(url):
@@ -57,7 +70,8 @@ def work(url: str, concurrency: int) -> None:
     for module, pace in PACES:
         setattr(module, pace, getattr(module, pace) * SLOWER)
     sys.setswitchinterval(sys.getswitchinterval() * SLOWER)
-    with opened(url):
+    with opened(url), open(os.devnull, "w", encoding="utf-8") as log:
+        logging.basicConfig(level=logging.INFO, stream=log)
         uvloop.run(_work(concurrency))
 
 
@@ -74,6 +88,7 @@ async def _work(concurrency: int) -> None:
 
 WORKS: dict[str, Callable[[str, int], None]] = {
     "enqueue_singly": enqueue_singly,
+    "aenqueue_singly": aenqueue_singly,
     "enqueue_in_bulk": enqueue_in_bulk,
     "work": work,
 }

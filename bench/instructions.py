@@ -20,7 +20,7 @@ from types import ModuleType
 
 import posthorse as ph
 from bench import instructed, instructed_raw
-from bench.application import awalk, noop, opened, threaded_noop, walk
+from bench.application import awalk, fail, noop, opened, threaded_noop, walk
 from bench.draining import complete, enqueue
 from bench.measure import Sample, Setup
 from bench.stores import MeasuredStore
@@ -47,10 +47,12 @@ class Work:
     """Those that are to be run, where the program is a worker."""
     concurrency: int = 0
     """How many of them at once."""
+    end: str = "completed"
+    """The state that they end in."""
 
 
-def _jobs(few: int, many: int, call: ph.Call[object]) -> Work:
-    return Work("work", few, many, lambda count: [call] * count, concurrency=10)
+def _jobs(few: int, many: int, call: ph.Call[object], *, end: str = "completed") -> Work:
+    return Work("work", few, many, lambda count: [call] * count, concurrency=10, end=end)
 
 
 def _slices(few: int, many: int, kind: ph.Kind[[int, int], object]) -> Work:
@@ -63,7 +65,9 @@ _COMMIT = Work("commit_cursor", 100, 1_100)
 LINES = {
     "an async job": (_jobs(1_000, 4_000, noop.bind(1, 2)), _CONSUME),
     "a sync job": (_jobs(500, 1_500, threaded_noop.bind(1, 2)), _CONSUME),
+    "an async job that fails": (_jobs(500, 1_500, fail.bind(1, 2), end="failed"), _CONSUME),
     "enqueue, one after the other": (Work("enqueue_singly", 100, 600), Work("insert_singly", 100, 1_100)),
+    "aenqueue, one after the other": (Work("aenqueue_singly", 100, 600), Work("insert_singly", 100, 1_100)),
     "enqueue, 1,000 a call": (Work("enqueue_in_bulk", 1_000, 4_000), Work("insert_in_bulk", 1_000, 6_000)),
     "a slice": (_slices(50, 350, walk), _COMMIT),
     "a slice, async": (_slices(50, 350, awalk), _COMMIT),
@@ -119,7 +123,7 @@ def _instructions(work: Work, number: int, store: MeasuredStore, count: Count) -
         jobs = [*work.jobs(number), instructed.leave.bind()]
         enqueue(jobs)
         counted = count(work.name, url, work.concurrency)
-        complete(store.tally(ask), len(jobs))
+        complete(store.tally(ask, end=work.end), len(jobs))
     return counted
 
 

@@ -89,10 +89,10 @@ class MeasuredStore(ABC):
         """How many runners are on the list."""
         return ask(f"select count(*) from {self.prefix}runners")[0]
 
-    def tally(self, ask: Ask) -> Tally:
-        """How many jobs are done, and in which time."""
+    def tally(self, ask: Ask, *, end: str = "completed") -> Tally:
+        """How many jobs are completed, or came to this other end, and in which time."""
         columns = "count(*), coalesce(min(started_at), 0), coalesce(max(finished_at), 0)"
-        return Tally(*ask(f"select {columns} from {self.prefix}jobs where state = 'completed'"))
+        return Tally(*ask(f"select {columns} from {self.prefix}jobs where state in ('completed', '{end}')"))
 
 
 class SqliteStore(MeasuredStore):

@@ -14,7 +14,7 @@ import pytest
 import posthorse as ph
 from bench import instructed, instructed_raw, instructions
 from bench.__main__ import _wanted as wanted
-from bench.application import app, awalk, noop, opened, threaded_noop, walk
+from bench.application import app, awalk, fail, noop, opened, threaded_noop, walk
 from bench.measure import QUICK, Setup
 from bench.stores import SqliteStore
 from posthorse.app.reading import list_statuses
@@ -34,12 +34,15 @@ def do(program: ModuleType, *orders: str) -> list[str]:
     return [line.split()[1] for line in ended.stdout.splitlines()]
 
 
+WORKS = (("enqueue_singly", 3), ("aenqueue_singly", 4), ("enqueue_in_bulk", 2_000))
+
+
 def test_as_many_jobs_are_enqueued_as_asked_for(store_url: str) -> None:
     with opened(store_url):
         pass  # makes the schema
-    orders = f"enqueue_singly {store_url} 3", f"enqueue_in_bulk {store_url} 2000"
-    assert do(instructed, *orders) == ["0", "0"]
-    assert states(store_url) == {("noop", ph.State.PENDING): 2_003}
+    orders = [f"{work} {store_url} {number}" for work, number in WORKS]
+    assert do(instructed, *orders) == ["0", "0", "0"]
+    assert states(store_url) == {("noop", ph.State.PENDING): 2_007}
 
 
 @pytest.mark.parametrize("concurrency", [1, 10])
@@ -52,6 +55,13 @@ def test_the_work_ends_once_all_is_done_that_was_enqueued_before_its_end(store_u
     counted = states(store_url)
     assert {state for _, state in counted} == {ph.State.COMPLETED}
     assert counted.total() == 100 + len(long) + 1
+
+
+def test_jobs_that_are_to_fail_fail_and_are_not_tried_again(store_url: str) -> None:
+    with opened(store_url):
+        app.enqueue_many([*[fail.bind(1, 2)] * 5, instructed.leave.bind()])
+    assert do(instructed, f"work {store_url} 10") == ["0"]
+    assert states(store_url) == {("fail", ph.State.FAILED): 5, ("leave", ph.State.COMPLETED): 1}
 
 
 def test_the_bare_statements_leave_nothing(store_url: str, tmp_path: Path) -> None:
