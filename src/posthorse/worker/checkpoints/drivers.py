@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from posthorse.rules.cursor import Cursor
@@ -60,20 +61,17 @@ class AsyncDriver:
         self, journal: Journal, source: Source[object] | AsyncSource[object], *, reads_past: bool = False
     ) -> None:
         self._source = source
-        self._reads_past = reads_past
         self._beside: Beside = getattr(source, "beside_loop", asyncio.to_thread)
+        self.count: Callable[[], Awaitable[object]]
+        self.read: Callable[[Cursor, int], Awaitable[object]]
+        # Found out once: to ask whether a source fits a protocol takes longer than to commit a slice.
+        if isinstance(source, AsyncSource):
+            self.count, self.read = source.acount, source.aread
+        else:
+            self.count = partial(self._beside, source.count)
+            self.read = partial(self._beside, _reading(source, reads_past))
         self.ask = journal.aread
         self.save = journal.asave
-
-    def count(self) -> Awaitable[int | None]:
-        source = self._source
-        return source.acount() if isinstance(source, AsyncSource) else self._beside(source.count)
-
-    def read(self, cursor: Cursor, limit: int) -> Awaitable[object]:
-        source = self._source
-        if isinstance(source, AsyncSource):
-            return source.aread(cursor, limit)
-        return self._beside(_reading(source, self._reads_past), cursor, limit)
 
     def commit(self, slice: Committable) -> Awaitable[None]:
         return slice.acommit()
