@@ -16,7 +16,6 @@ from posthorse.rules.job import Lane, NewJob, State
 from posthorse.store.base import BoundQuery
 from posthorse.store.operations import read, runners, submit
 from posthorse.store.operations.finish import Fence
-from posthorse.store.queries import Value
 from posthorse.store.store import store_now
 from tests.store.yard import HOME, Yard
 
@@ -64,11 +63,11 @@ def test_a_heavy_call_takes_several_statements_and_enters_in_order_all_or_none(
     portions: list[int] = []
     inserting = submit._inserting
 
-    def noting(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], **values: Value) -> BoundQuery:
+    def noting(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], *, made_at: int) -> BoundQuery:
         if sum(portions) == 13:
             raise UsageError("in the midst")
         portions.append(len(jobs))
-        return inserting(jobs, lanes, **values)
+        return inserting(jobs, lanes, made_at=made_at)
 
     monkeypatch.setattr(submit, "_inserting", noting)
     monkeypatch.setattr(submit, "MAX_BATCH_BYTES", 100)

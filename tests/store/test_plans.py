@@ -15,7 +15,6 @@ from posthorse.store.postgres.connections import LOCAL_SETTINGS, SESSION
 from posthorse.store.postgres.statements import dialect
 from posthorse.store.queries import Queries, Row, Value, rows_as_arrays
 from posthorse.store.sqlite.backend import SqliteBackend
-from posthorse.store.sqlite.binding import bound
 from posthorse.store.sqlite.statements import DIALECT
 from tests.servers import MigratedDatabases
 from tests.store.yard import HOME, Yard
@@ -242,7 +241,7 @@ def test_sqlite_reaches_rows_by_key(sqlite_yard: Yard, name: str) -> None:
     assert isinstance(backend, SqliteBackend)
     connection = backend.connect()
     for statement in Queries(DIALECT)[name].statements:
-        nothing = bound([None] * len(statement.names))
+        nothing = [None] * len(statement.names)
         plan = connection.execute(f"EXPLAIN QUERY PLAN {statement.sql}", nothing).fetchall()
         for *_, step in plan:
             # What is given is walked over; what is stored is looked up.

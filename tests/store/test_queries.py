@@ -11,7 +11,6 @@ import pytest
 from posthorse.store.postgres.backend import PostgresBackend
 from posthorse.store.queries import Queries, rows_as_arrays
 from posthorse.store.sqlite.backend import SqliteBackend
-from posthorse.store.sqlite.binding import bound
 from posthorse.store.sqlite.statements import DIALECT
 from tests.store.yard import HOME, Yard
 
@@ -60,7 +59,7 @@ def test_every_statement_is_understood_by_the_database(yard: Yard) -> None:
         connection = backend.connect()
         for name in queries(yard).names():
             for statement in queries(yard)[name].statements:
-                connection.execute(f"EXPLAIN {statement.sql}", bound([None] * len(statement.names)))
+                connection.execute(f"EXPLAIN {statement.sql}", [None] * len(statement.names))
         connection.close()
     else:
         with psycopg.connect(yard.store.url) as postgres:

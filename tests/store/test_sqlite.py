@@ -240,7 +240,7 @@ def test_store_is_usable_after_an_error_inside_a_commit(sqlite_yard: Yard, monke
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(backend(yard), "_run", interrupted)
+        patch.setattr(backend(yard), "_run_alone", interrupted)
         with pytest.raises(KeyboardInterrupt):
             yard.enqueue()
     yard.enqueue()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import warnings
+
+from posthorse.store.patience import is_in_loop
 
 _OWN = f"{__name__.partition('.')[0]}."
 
 
 def warn_in_loop() -> None:
     """To be asked by what waits for a commit without awaiting it."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not is_in_loop():
         return
     warnings.warn(
         "enqueue() inside a running event loop blocks it until the commit; use `await ….aenqueue()`",

@@ -244,7 +244,7 @@ class Posthorse:
         jobs = self._new_jobs(calls)
         if not jobs:
             return []
-        patience = self._patience(calls)
+        patience = None
         while True:
             jobs, gauges, closed = terms = self.gate.terms(jobs)
             terms.raise_if_closed()
@@ -252,6 +252,7 @@ class Posthorse:
             try:
                 submitted = self.store.run(enqueue(jobs, lanes, channel=channel, gauges=gauges, closed=closed))
             except QueueFull as full:
+                patience = patience or self._patience(calls)
                 time.sleep(patience.pause(full))
             else:
                 return self._handles(calls, submitted)
@@ -260,7 +261,7 @@ class Posthorse:
         jobs = self._new_jobs(calls)
         if not jobs:
             return []
-        patience = self._patience(calls)
+        patience = None
         while True:
             jobs, gauges, closed = terms = await self.gate.aterms(jobs)
             terms.raise_if_closed()
@@ -268,6 +269,7 @@ class Posthorse:
             try:
                 submitted = await self.store.arun(enqueue(jobs, lanes, channel=channel, gauges=gauges, closed=closed))
             except QueueFull as full:
+                patience = patience or self._patience(calls)
                 await asyncio.sleep(patience.pause(full))
             else:
                 return self._handles(calls, submitted)
@@ -284,7 +286,7 @@ class Posthorse:
         return [msgspec.structs.replace(call.template, id=job_id) for call, job_id in zip(calls, fresh, strict=True)]
 
     def _handles(self, calls: Sequence[Call[R]], submitted: Sequence[Submitted]) -> list[Job[R]]:
-        return [Job(self, job_id, created=created) for _, (job_id, created) in zip(calls, submitted, strict=True)]
+        return [Job(self, one.id, created=one.created) for _, one in zip(calls, submitted, strict=True)]
 
 
 def _checked_id(value: object) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, Literal, ParamSpec, Self, TypeVar, Un
 
 import msgspec
 
+from posthorse.app.entering import aenter, enter
 from posthorse.app.pickling import is_found
 from posthorse.app.signatures import takes
 from posthorse.errors import InvalidOption
@@ -51,11 +52,11 @@ class Call(msgspec.Struct, Generic[R], frozen=True):
 
     def enqueue(self) -> Job[R]:
         """Stores the job; durable when this returns, or with the transaction of its connection."""
-        return self.app.enqueue_many([self])[0]
+        return enter(self)
 
     async def aenqueue(self) -> Job[R]:
         """Stores the job; durable when this returns."""
-        return (await self.app.aenqueue_many([self]))[0]
+        return await aenter(self)
 
 
 class Kind(Generic[P, R]):

@@ -40,7 +40,7 @@ class State(StrEnum):
         return self in (State.COMPLETED, State.FAILED, State.CANCELLED)
 
 
-class Lane(msgspec.Struct, frozen=True, gc=False):
+class Lane(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """What shares one line of waiting jobs."""
 
     queue: str
@@ -103,6 +103,18 @@ class NewJob(msgspec.Struct, frozen=True):
     """The gate of its place in a sequence."""
     unique: Identity | None = None
     """What makes the job the same as another one of its kind; None when two of the same may run."""
+
+    @property
+    def is_plain(self) -> bool:
+        """True when it may run at once, wherever others are."""
+        return (
+            self.key is None
+            and self.unique is None
+            and self.sequence is None
+            and self.run_at is None
+            and not self.delay
+            and self.parent is None
+        )
 
 
 class JobError(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -53,6 +53,8 @@ class Admission:
         self._draining: frozenset[str] = frozenset()
         self._gauges: dict[str, Gauge] = {}
         self._fair: frozenset[str] = frozenset()
+        self._special: frozenset[str] = frozenset()
+        """Queues of any of these kinds."""
         self._learning = threading.RLock()  # a signal handler may enqueue in the midst of it
 
     def terms(self, jobs: Sequence[NewJob]) -> Terms:
@@ -66,6 +68,11 @@ class Admission:
         if self._is_due():
             self._learn(await self._store.aread(live_layers()))
         return self._terms(jobs)
+
+    def lets_in(self, queue: str) -> bool:
+        """True when jobs may enter a queue as they are, as far as a look less than a second ago tells."""
+        looked_at = self._looked_at
+        return queue not in self._special and looked_at is not None and monotonic() - looked_at < LOOK_INTERVAL
 
     def look_again(self) -> None:
         """Something was changed here: the next caller looks."""
@@ -92,6 +99,7 @@ class Admission:
                 name: known if (known := self._gauges.get(name)) and known.max_depth == limit else Gauge(limit)
                 for name, limit in limits.items()
             }
+            self._special = self._draining | self._fair | self._gauges.keys()
 
     def _terms(self, jobs: Sequence[NewJob]) -> Terms:
         queues = {job.lane.queue for job in jobs}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from functools import partial, wraps
-from typing import Generic, NamedTuple, ParamSpec, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 import msgspec
 
@@ -21,7 +21,7 @@ T_co = TypeVar("T_co", covariant=True)
 P = ParamSpec("P")
 
 
-class BoundQuery(NamedTuple):
+class BoundQuery(msgspec.Struct, frozen=True, gc=False):
     """A named query with its values; `rows` fills its {rows}."""
 
     query: str

@@ -77,7 +77,7 @@ class Committer:
             late = [ticket for ticket in self._waiting if ticket is not self._leader and ticket.is_late]
             for ticket in late:
                 self._waiting.remove(ticket)
-                ticket.settle((None, error))
+                ticket.outcome = None, error
         for ticket in late:
             ticket.ring()
 
@@ -88,6 +88,7 @@ class Committer:
             self._is_closed = True
             is_busy = self._leader is not None
             if is_busy:
+                last.hang_bell()
                 self._waiting.append(cast("_Ticket[object]", last))
         if is_busy and last.wait_for_turn():
             self._lead(last)
@@ -96,26 +97,27 @@ class Committer:
             self._thread.join()
 
     def _enter(self, ticket: _Ticket[T]) -> bool:
-        """Queues a ticket; true when its owner is to lead."""
+        """Queues a ticket, unless its thread leads at once; true when its owner is to lead."""
         with self._guard:
             if self._is_closed:
                 raise StoreError("the store was closed; open the application anew to use it again")
-            if isinstance(ticket, _AsyncTicket) and self._thread is None:
+            if ticket.is_async and self._thread is None:
                 self._thread = threading.Thread(target=self._lead_for_coroutines, name="posthorse-store", daemon=True)
                 self._thread.start()
             entered = cast("_Ticket[object]", ticket)
-            self._waiting.append(entered)
-            if self._leader is None:
+            is_turn = self._leader is None
+            if is_turn:
                 self._leader = entered
-            return self._leader is entered
+            if not is_turn or ticket.is_async:
+                ticket.hang_bell()
+                self._waiting.append(entered)
+            return is_turn
 
     def _lead(self, leader: _Ticket[T]) -> None:
         """Commits one group, then passes the lead on."""
-        with self._guard:
-            # Noted before they leave the queue: an interruption may strike between any two of these.
-            leader.group = group = list(islice(self._waiting, MAX_GROUP))
-            for _ in group:
-                self._waiting.popleft()
+        if self._waiting:
+            self._take_along(leader)
+        group = cast("_Ticket[object]", leader), *leader.group
         try:
             answers = self._commit([ticket.operation for ticket in group])
         except Exception as error:
@@ -126,14 +128,24 @@ class Committer:
                 if isinstance(answer[1], TryAgain):
                     again.append(ticket.again(answer[1]))
                 else:
-                    ticket.settle(answer)
+                    ticket.outcome = answer
             self._waiting.extendleft(reversed(again))
             next_leader = self._pass_on()
-        # The heir first: it works while the others wake up.
-        self._wake(next_leader)
-        for ticket in group:
-            if ticket is not leader and ticket.is_settled:  # who leads is awake
+        if next_leader is not None:
+            self._wake(next_leader)  # first: it works while the others wake up
+        for ticket in leader.group:
+            if ticket.is_settled:
                 ticket.ring()
+        leader.group = ()
+
+    def _take_along(self, leader: _Ticket[T]) -> None:
+        """Takes those that wait out of the queue, and the leader, if it waited there."""
+        with self._guard:
+            # Noted before they leave the queue: an interruption may strike between any two of these.
+            first = list(islice(self._waiting, MAX_GROUP))
+            leader.group = [ticket for ticket in first if ticket is not leader]
+            for _ in first:
+                self._waiting.popleft()
 
     def _leave(self, ticket: _Ticket[T]) -> None:
         """Goes away without an answer, wherever the interruption struck: nobody else may wait in vain."""
@@ -144,16 +156,17 @@ class Committer:
             if self._leader is own:
                 again: list[_Ticket[object]] = []
                 for other in own.group:
-                    if other.is_settled or other is own or other in self._waiting:
+                    if other.is_settled or other in self._waiting:
                         continue
                     if other.operation.is_repeatable:
                         again.append(other)
                     else:
-                        other.settle((None, OutcomeUnknown("the thread that committed for this one was interrupted")))
+                        other.outcome = None, OutcomeUnknown("the thread that committed for this one was interrupted")
                 self._waiting.extendleft(reversed(again))
                 self._pass_on()
             next_leader = self._leader
-        self._wake(next_leader)
+        if next_leader is not None:
+            self._wake(next_leader)
         for other in own.group:
             if other.is_settled:
                 other.ring()
@@ -162,16 +175,16 @@ class Committer:
         self._leader = self._waiting[0] if self._waiting else None
         return self._leader
 
-    def _wake(self, next_leader: _Ticket[object] | None) -> None:
-        if isinstance(next_leader, _AsyncTicket):
+    def _wake(self, next_leader: _Ticket[object]) -> None:
+        if next_leader.is_async:
             self._wanted.put(True)
-        elif next_leader is not None:
+        else:
             next_leader.ring()
 
     def _lead_for_coroutines(self) -> None:
         while self._wanted.get():
             leader = self._leader
-            if isinstance(leader, _AsyncTicket):  # or somebody was woken twice
+            if leader is not None and leader.is_async:  # or it was woken twice
                 alone(self._lead, leader)
                 if leader.is_settled:
                     leader.ring()
@@ -180,23 +193,34 @@ class Committer:
 class _Ticket(Generic[T]):
     """A caller in the queue: a thread that sleeps on a lock until it has its answer or the lead."""
 
+    __slots__ = ("_bell", "group", "operation", "outcome")
+
+    is_async = False
+
     def __init__(self, operation: Operation[T]) -> None:
         self.operation = operation
-        self.group: list[_Ticket[object]] = []
-        """Those for whom this one commits."""
-        self._answer: Answer | None = None
-        self._bell = threading.Lock()
-        self._bell.acquire()
+        self.group: Sequence[_Ticket[object]] = ()
+        """The others for whom this one commits."""
+        self.outcome: Answer | None = None
+        """What the owner waits for; `ring` tells it."""
+        self._bell: threading.Lock | None = None
 
     @property
     def is_settled(self) -> bool:
-        """True when there is an answer."""
-        return self._answer is not None
+        """True when there is an outcome."""
+        return self.outcome is not None
+
+    def hang_bell(self) -> None:
+        """To be done before another thread may ring: a thread that leads at once needs none."""
+        self._bell = threading.Lock()
+        self._bell.acquire()
 
     def again(self, error: TryAgain) -> _Ticket[T]:
         """Waits in line again."""
         if error.was_sent:
             self.operation = msgspec.structs.replace(self.operation, was_sent=True)
+        if self._bell is None:
+            self.hang_bell()
         return self
 
     @property
@@ -207,21 +231,20 @@ class _Ticket(Generic[T]):
 
     def wait_for_turn(self) -> bool:
         """Sleeps; true when woken to lead."""
+        assert self._bell is not None
         self._bell.acquire()
-        return self._answer is None
-
-    def settle(self, answer: Answer) -> None:
-        """Takes the answer; `ring` tells the owner."""
-        self._answer = answer
+        return self.outcome is None
 
     def ring(self) -> None:
         """Wakes the owner. Ringing twice is harmless."""
+        if self._bell is None:
+            return  # it leads at once
         with suppress(RuntimeError):
             self._bell.release()
 
     def answer(self) -> T:
-        assert self._answer is not None
-        value, error = self._answer
+        assert self.outcome is not None
+        value, error = self.outcome
         if error is not None:
             raise error
         return cast("T", value)
@@ -230,10 +253,17 @@ class _Ticket(Generic[T]):
 class _AsyncTicket(_Ticket[T]):
     """A coroutine in the queue; its loop is told."""
 
+    __slots__ = ("_done", "_loop")
+
+    is_async = True
+
     def __init__(self, operation: Operation[T], loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
         super().__init__(operation)
         self._loop = loop
         self._done = done
+
+    def hang_bell(self) -> None:
+        """Nothing: the loop wakes it."""
 
     def ring(self) -> None:
         with suppress(RuntimeError):  # the loop was closed: nobody waits any more

@@ -92,14 +92,15 @@ def waiting_of_caller(store_timeout: float | None) -> Waiting:
         return told
     if store_timeout is not None:
         return Waiting(store_timeout)
-    return _SHORT if _is_in_loop() else _LONG
+    return _SHORT if is_in_loop() else _LONG
 
 
 _LONG, _SHORT = Waiting(LONG_WAIT), Waiting(SHORT_WAIT)
 
 
-def _is_in_loop() -> bool:
-    return _get_running_loop() is not None  # at a tenth of what an exception costs
+def is_in_loop() -> bool:
+    """True when the caller runs in an event loop, which stands still as long as the call does not return."""
+    return _get_running_loop() is not None  # `get_running_loop` would raise, at ten times the cost
 
 
 class Patience:

@@ -15,8 +15,9 @@ dialects; a block of the same name in `sqlite.sql` or `postgres.sql` takes its p
     {other}         is the statement of the block of that name, or a piece of one where that block is marked `-- part`
 
 A block may hold several statements; they run in order in one transaction, and the rows of the last are the
-answer. In a block marked `-- picks` the first statement answers with one JSON array of rows, the others take
-it as :picked, and it is the answer of the block. Knows no driver but for the style of its parameters.
+answer. In a block marked `-- picks` the first statement returns one JSON array of rows, the others take
+it as :picked, and it is the answer of the block; of one marked `-- tells now`, :now is the answer. Knows no driver but
+for the style of its parameters.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ _TABLE = re.compile(r"(?<![\w@])@([a-z_]+)\b")
 _BLOCK = re.compile(r"^-- ## (\w+)\n", re.MULTILINE)
 _COLUMNS = re.compile(r"^-- (rows|pairs): (.+)$", re.MULTILINE)
 _PART = re.compile(r"^-- part$", re.MULTILINE)
+_PICKS, _TELLS_NOW = _MARKS = "picks", "tells now"
 _COMMENT = re.compile(r"--[^\n]*")
 _OTHER = re.compile(r"\{(?!rows\})([a-z_]+)\}")
 _BETWEEN = "\0"
@@ -57,10 +59,12 @@ class Dialect(msgspec.Struct, frozen=True):
     placeholder: Callable[[int], str]
     expressions: Mapping[str, str]
     """Reserved parameters that stand for an expression, which may use `:shift`."""
+    repeats: bool = False
+    """True when parameters have no numbers or names: one that occurs twice is given twice."""
 
 
 class Statement(msgspec.Struct, frozen=True):
-    """One statement with numbered parameters, and the names of what they take."""
+    """One statement with its parameters, and the names of what they take, in order."""
 
     sql: str
     encoded: bytes
@@ -82,6 +86,10 @@ class Query(msgspec.Struct, frozen=True):
     """True when `{rows}` are pairs: two columns, and the first one tells them apart."""
     picks: bool
     """True when the first statement's JSON is the answer, and :picked of the others."""
+    tells_now: bool
+    """True when :now is the answer."""
+    takes: frozenset[str]
+    """The names of all that its statements take."""
 
 
 class Queries:
@@ -93,9 +101,10 @@ class Queries:
         self._compiled: dict[str, Query] = {}
 
     def __getitem__(self, name: str) -> Query:
-        if name not in self._compiled:
-            self._compiled[name] = self._compile(name, self._sources[name])
-        return self._compiled[name]
+        query = self._compiled.get(name)
+        if query is None:
+            query = self._compiled[name] = self._compile(name, self._sources[name])
+        return query
 
     def names(self) -> Sequence[str]:
         """All that can be asked for, for the test that compiles each."""
@@ -111,11 +120,20 @@ class Queries:
         has_pairs = declared is not None and declared[1] == "pairs"
         comments = [line[3:] for line in source.splitlines() if line.startswith("-- ")]
         description = " ".join(
-            line for line in comments if line != "picks" and not line.startswith(("rows:", "pairs:", "──"))
+            line for line in comments if line not in _MARKS and not line.startswith(("rows:", "pairs:", "──"))
         )
         whole = _OTHER.sub(lambda found: _statements(self._sources[found[1]])[0], source)
         statements = tuple(self._statement(sql, columns, has_pairs=has_pairs) for sql in _statements(whole))
-        return Query(name, description, statements, columns, has_pairs, picks="picks" in comments)
+        return Query(
+            name,
+            description,
+            statements,
+            columns,
+            has_pairs,
+            picks=_PICKS in comments,
+            tells_now=_TELLS_NOW in comments,
+            takes=frozenset(name for statement in statements for name in statement.names),
+        )
 
     def _statement(self, sql: str, columns: tuple[tuple[str, str], ...], *, has_pairs: bool) -> Statement:
         for reserved, expression in self._dialect.expressions.items():
@@ -127,7 +145,7 @@ class Queries:
         names: list[str] = []
 
         def number(found: re.Match[str]) -> str:
-            if found[1] not in names:
+            if self._dialect.repeats or found[1] not in names:
                 names.append(found[1])
             return self._dialect.placeholder(names.index(found[1]) + 1)
 
@@ -202,7 +220,10 @@ def _json_rows(columns: Sequence[tuple[str, str]]) -> str:
 def _parameters(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Sequence[Any]]:
     if len(names) > 1:
         return itemgetter(*names)  # at half the cost of a loop
-    return lambda values: [values[name] for name in names]
+    if names:
+        [name] = names
+        return lambda values: (values[name],)
+    return lambda _: ()
 
 
 def _statements(text: str) -> list[str]:

@@ -35,18 +35,14 @@ _HARMLESS = frozenset({int(signal.SIG_DFL), int(signal.SIG_IGN), None, signal.de
 def raise_if_inside() -> None:
     """Raises UsageError when this thread is at work in a store already."""
     if get_ident() in _inside:
-        raise UsageError(
-            "this call interrupts another one of the same thread in the store, and would wait for it for ever; nothing "
-            "was written. It comes from a signal handler, a __del__, a weakref callback, a logging handler, a profiler "
-            "or the `per` of a limit: note there what is to be done, as in a queue.SimpleQueue, and let another thread "
-            "do it"
-        )
+        raise _interrupts_itself()
 
 
 def alone(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Calls what may hold locks of a store, and refuses calls to it that interrupt this one. Raises UsageError."""
-    raise_if_inside()
     me = get_ident()
+    if me in _inside:
+        raise _interrupts_itself()
     try:
         _inside.add(me)  # here and not before: an interruption may come after any call
         return function(*args, **kwargs)
@@ -128,6 +124,15 @@ class _Errand(Generic[T]):
         if error is not None:
             raise error
         return cast("T", value)
+
+
+def _interrupts_itself() -> UsageError:
+    return UsageError(
+        "this call interrupts another one of the same thread in the store, and would wait for it for ever; nothing "
+        "was written. It comes from a signal handler, a __del__, a weakref callback, a logging handler, a profiler "
+        "or the `per` of a limit: note there what is to be done, as in a queue.SimpleQueue, and let another thread "
+        "do it"
+    )
 
 
 class _Process:

@@ -128,6 +128,10 @@ class Store:
         raise_if_inside()
         return await asyncio.to_thread(alone, self._read, self._with_deadline(operation))
 
+    def known_lane(self, lane: Lane) -> int | None:
+        """The number of a lane that was asked for before."""
+        return self._lanes.get(lane)
+
     def lanes(self, wanted: set[Lane]) -> dict[Lane, int]:
         """The numbers of lanes; they are made in a commit of their own, and remembered."""
         missing = wanted - self._lanes.keys()
@@ -298,8 +302,9 @@ class Store:
         return committer
 
     def _tell(self) -> None:
-        for listener in tuple(self.after_commit):
-            listener()
+        if self.after_commit:
+            for listener in tuple(self.after_commit):
+                listener()
 
     def _tell_of(self, joined: JoinedTransaction) -> None:
         if joined.has_news:

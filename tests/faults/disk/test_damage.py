@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from posthorse.cli import checks
 from posthorse.cli.root import root
 from posthorse.errors import OutcomeUnknown, StoreError, StoreUnreachable
-from posthorse.store.base import BoundQuery, Execute, Rows
+from posthorse.store.base import BoundQuery, Rows
 from posthorse.store.committer import Answer
 from posthorse.store.operations.submit import enqueue
 from posthorse.store.sqlite import connections
@@ -365,22 +365,21 @@ def test_an_error_that_ends_the_whole_transaction_says_what_it_was(
     """A disk that fails takes the transaction along: nobody in it is told of savepoints that are not there."""
     lanes = yard.store.lanes({HOME})
     store = backend(yard)
-    statements = store._statements  # pyright: ignore[reportPrivateUsage]
-    original, begun = statements.execute_on, 0
+    session = store._writer  # pyright: ignore[reportPrivateUsage]
+    assert session is not None
+    execute, connection, begun = session.execute, session.connection, 0
 
-    def failing(connection: sqlite3.Connection) -> Execute:
+    def failing(wanted: BoundQuery) -> Rows:
         nonlocal begun
         begun += 1
+        if begun <= neighbours:
+            return execute(wanted)
+        connection.execute("ROLLBACK")  # as SQLite does by itself
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
 
-        def fail(wanted: BoundQuery) -> Rows:
-            connection.execute("ROLLBACK")  # as SQLite does by itself
-            error = sqlite3.OperationalError("database or disk is full")
-            error.sqlite_errorcode = sqlite3.SQLITE_FULL
-            raise error
-
-        return fail if begun > neighbours else original(connection)
-
-    monkeypatch.setattr(statements, "execute_on", failing)
+    monkeypatch.setattr(session, "execute", failing)
     operations = [enqueue(yard.new(), lanes, channel="") for _ in range(neighbours + 1)]
     with pytest.raises(StoreUnreachable, match=r"is full .*nothing was written; make room"):
         _raise_what_came_of(store.commit(operations))

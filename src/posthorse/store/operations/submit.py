@@ -63,6 +63,17 @@ def home_of(columns: Sequence[Value]) -> Lane:
     return msgspec.structs.replace(lane_of(columns), solo=False)
 
 
+def enqueue_one(job_id: str, job: NewJob, lane: int) -> Operation[None]:
+    """Writes a plain job, under an id that was made just now. Raises UsageError as `enqueue` does."""
+    return Operation(partial(_enqueue_one, job_id, job, lane), is_single=True)
+
+
+def _enqueue_one(job_id: str, job: NewJob, lane: int) -> QuerySteps[None]:
+    made_at = ids.milliseconds_of(job_id)
+    answered = yield _inserting_one(job_id, job, lane, made_at)
+    _check_clock(made_at, cast("int", answered[0][0]))
+
+
 def enqueue(
     jobs: Sequence[NewJob],
     lanes: Mapping[Lane, int],
@@ -93,14 +104,10 @@ def _enqueue(
     gauges: Mapping[str, Gauge],
     closed: frozenset[str],
 ) -> QuerySteps[list[Submitted]]:
-    answers = [Submitted(job.id, created=True) for job in jobs]
+    answers = [*map(Submitted._make, [(job.id, True) for job in jobs])]  # a batch has thousands, and this is quick
     if has_keys:
         earlier, jobs = yield from _without_known(jobs, channel)
-        answers = [
-            Submitted(owner, created=owner == job_id)
-            for job_id, _ in answers
-            for owner in (earlier.get(job_id, job_id),)
-        ]
+        answers = [Submitted(earlier[one.id], created=False) if one.id in earlier else one for one in answers]
     if closed:
         check_open(jobs, closed)
     if gauges:
@@ -108,7 +115,7 @@ def _enqueue(
     if jobs:
         made_at = ids.milliseconds_of(jobs[0].id)
         for portion in _portions(jobs):
-            answered = yield _inserting(portion, lanes, channel=channel, made_at=made_at, tolerance=ids.CLOCK_TOLERANCE)
+            answered = yield _inserting(portion, lanes, made_at=made_at)
             _check_clock(made_at, cast("int", answered[0][0]))
         # Those that have to wait for their time take a place when it has come.
         places = [(job.sequence, job.id) for job in jobs if job.sequence and job.run_at is None and not job.delay]
@@ -127,19 +134,14 @@ def _portions(jobs: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
     yield jobs[begin:]
 
 
-def _inserting(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], **values: Value) -> BoundQuery:
+def _inserting(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], *, made_at: int) -> BoundQuery:
     job = jobs[0]
-    if job.run_at is None and not job.delay and _are_alike(jobs):
-        values |= {
-            "lane": lanes[job.lane],
-            "options": job.options,
-            "tenant": job.tenant,
-            "tags": job.tags,
-            "parent": job.parent,
-        }
+    when: dict[str, Value] = {"made_at": made_at, "tolerance": ids.CLOCK_TOLERANCE}
+    if job.run_at is None and not job.delay and job.parent is None and _are_alike(jobs):
         if len(jobs) == 1:
-            return BoundQuery("enqueue_one", {**values, "id": job.id, "arguments": job.arguments})
-        return BoundQuery("enqueue_alike", values, [(job.id, job.arguments) for job in jobs])
+            return _inserting_one(job.id, job, lanes[job.lane], made_at)
+        values = {"lane": lanes[job.lane], "options": job.options, "tenant": job.tenant, "tags": job.tags}
+        return BoundQuery("enqueue_alike", when | values, [(job.id, job.arguments) for job in jobs])
     rows = [
         (
             job.id,
@@ -154,7 +156,21 @@ def _inserting(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], **values: Valu
         )
         for job in jobs
     ]
-    return BoundQuery("enqueue", values, rows)
+    return BoundQuery("enqueue", when, rows)
+
+
+def _inserting_one(job_id: str, job: NewJob, lane: int, made_at: int) -> BoundQuery:
+    values: dict[str, Value] = {
+        "id": job_id,
+        "lane": lane,
+        "arguments": job.arguments,
+        "options": job.options or "",
+        "tenant": job.tenant or "",
+        "tags": job.tags or "",
+        "made_at": made_at,
+        "tolerance": ids.CLOCK_TOLERANCE,
+    }
+    return BoundQuery("enqueue_one", values)
 
 
 def _are_alike(jobs: Sequence[NewJob]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import psycopg
+from msgspec.structs import replace
 
 from posthorse.clock import Clock
 from posthorse.errors import InvalidSettings
@@ -27,7 +28,7 @@ NO_BOOT = ""
 
 def looking_again(execute: Execute) -> Execute:
     """The same, for what may have been committed before: jobs that are there already are left alone."""
-    return lambda wanted: execute(wanted._replace(values={**wanted.values, "again": True}))
+    return lambda wanted: execute(replace(wanted, values={**wanted.values, "again": True}))
 
 
 def dialect(schema: str) -> Dialect:

@@ -41,9 +41,9 @@ SELECT :now, ({calling_all})
 -- Inserts jobs that may run now and differ in nothing but their arguments: as `enqueue` does, for half of its cost.
 -- pairs: id uuid, arguments text
 WITH inserted AS (
-    INSERT INTO @jobs (id, lane, seq, created_at, state, arguments, options, tenant, tags, parent)
+    INSERT INTO @jobs (id, lane, seq, created_at, state, arguments, options, tenant, tags)
     SELECT r.id, :lane::int, nextval(:sequence::regclass), :now, 'pending', r.arguments, :options::text, :tenant::text,
-        :tags::text, :parent::uuid
+        :tags::text
     FROM {rows}
     WHERE abs(:now / 1000 - :made_at::bigint) < :tolerance::bigint / 1000
         AND (NOT :again::boolean OR (SELECT id FROM @jobs WHERE id = r.id) IS NULL)
@@ -56,9 +56,9 @@ SELECT :now, ({calling_all})
 -- ## enqueue_one
 -- Inserts one job that may run now: as `enqueue` does, for half of what a batch of one costs.
 WITH inserted AS (
-    INSERT INTO @jobs (id, lane, seq, created_at, state, arguments, options, tenant, tags, parent)
-    SELECT :id::uuid, :lane::int, nextval(:sequence::regclass), :now, 'pending', :arguments::text, :options::text,
-        :tenant::text, :tags::text, :parent::uuid
+    INSERT INTO @jobs (id, lane, seq, created_at, state, arguments, options, tenant, tags)
+    SELECT :id::uuid, :lane::int, nextval(:sequence::regclass), :now, 'pending', :arguments::text,
+        nullif(:options::text, ''), nullif(:tenant::text, ''), nullif(:tags::text, '')
     WHERE abs(:now / 1000 - :made_at::bigint) < :tolerance::bigint / 1000
         AND (NOT :again::boolean OR (SELECT id FROM @jobs WHERE id = :id::uuid) IS NULL)
     RETURNING id, lane, seq

@@ -10,6 +10,7 @@ SELECT 1 FROM sqlite_schema WHERE name = '@meta'
 -- lane is behind the last; places are moments, so that lanes can be compared. An id that exists is left alone: the
 -- reply to an earlier commit was lost. What is pending and not leased has its place in a lane, so lining up twice is
 -- lining up once.
+-- tells now
 -- rows: id uuid, lane int, arguments text, run_at bigint, delay bigint, options text, tenant text, tags text, parent uuid
 INSERT INTO @jobs (id, lane, seq, created_at, run_at, state, arguments, options, tenant, tags, parent)
 SELECT r.id, r.lane,
@@ -25,8 +26,7 @@ INSERT INTO @parked (job, state, due_at, since, place)
 SELECT j.id, j.state, j.run_at, :now, CASE WHEN r.run_at IS NULL THEN 0 END FROM {rows} CROSS JOIN @jobs j ON j.id = r.id
 WHERE coalesce(r.run_at, r.delay) IS NOT NULL AND j.state = 'scheduled'
     AND NOT EXISTS (SELECT 1 FROM @leases WHERE job = j.id)
-ON CONFLICT (job) DO NOTHING;
-SELECT :now
+ON CONFLICT (job) DO NOTHING
 
 -- ## line_up_new
 -- part
@@ -38,28 +38,26 @@ ON CONFLICT (lane, seq) DO NOTHING
 
 -- ## enqueue_alike
 -- Inserts jobs that may run now and differ in nothing but their arguments: as `enqueue` does, for a fifth of its cost.
+-- tells now
 -- pairs: id uuid, arguments text
-INSERT INTO @jobs (id, lane, seq, created_at, state, arguments, options, tenant, tags, parent)
-SELECT r.id, :lane, last.seq + r.ordinal, :now, 'pending', r.arguments, :options, :tenant, :tags, :parent
+INSERT INTO @jobs (id, lane, seq, created_at, state, arguments, options, tenant, tags)
+SELECT r.id, :lane, last.seq + r.ordinal, :now, 'pending', r.arguments, :options, :tenant, :tags
 FROM (SELECT max(:now, 1 + coalesce((SELECT max(seq) FROM @ready WHERE lane = :lane), 0)) AS seq) AS last
 CROSS JOIN {rows}
 WHERE abs(:now / 1000 - :made_at) < :tolerance / 1000
 ON CONFLICT (id) DO NOTHING;
-{line_up_new};
-SELECT :now
+{line_up_new}
 
 -- ## enqueue_one
--- Inserts one job that may run now: as `enqueue` does, for half of what a batch of one costs.
-INSERT INTO @jobs (id, lane, seq, created_at, state, arguments, options, tenant, tags, parent)
+-- Inserts one job that may run now: as `enqueue` does, for a third of what a batch of one costs. What was not given is an
+-- empty text here, because the driver takes ten times as long for a NULL.
+-- tells now
+INSERT INTO @jobs (id, lane, seq, created_at, state, arguments, options, tenant, tags)
 SELECT :id, :lane, max(:now, 1 + coalesce((SELECT max(seq) FROM @ready WHERE lane = :lane), 0)), :now, 'pending',
-    :arguments, :options, :tenant, :tags, :parent
+    :arguments, nullif(:options, ''), nullif(:tenant, ''), nullif(:tags, '')
 WHERE abs(:now / 1000 - :made_at) < :tolerance / 1000
 ON CONFLICT (id) DO NOTHING;
-INSERT INTO @ready (lane, seq, job)
-SELECT lane, seq, id FROM @jobs
-WHERE id = :id AND state = 'pending' AND NOT EXISTS (SELECT 1 FROM @leases WHERE job = :id)
-ON CONFLICT (lane, seq) DO NOTHING;
-SELECT :now
+INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM @jobs WHERE id = :id AND changes() > 0
 
 -- ## filled_lanes
 -- Lanes that hold jobs, and where their heads stand: two steps of an index for each, however many lanes there are.

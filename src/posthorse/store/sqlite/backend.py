@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from operator import attrgetter
 from pathlib import Path
 
 from posthorse.clock import Clock
@@ -49,9 +50,9 @@ class SqliteBackend:
                 f"SQLite {sqlite3.sqlite_version} is too old: Posthorse needs 3.35 or newer; use a newer Python"
             )
         self.path = path
-        self.file = StoreFile(path)
         self._statements = Statements(clock)
-        self._transactions = Transactions(self.file, self._statements)
+        self.file = StoreFile(path, self._statements.execute_on)
+        self._transactions = Transactions(self.file)
         self._turnstile = Turnstile(path)
         self._writer_lock = threading.Lock()
         self._writer: Session | None = None
@@ -68,26 +69,19 @@ class SqliteBackend:
         """All operations in one transaction, each in a savepoint of its own unless it is alone."""
         with self._writer_lock:
             session = self._writer = self._writer or self.file.open()
-            connection = session.connection
             turnstile = self._turnstile
-            alone = len(operations) == 1
             try:
                 try:
-                    turnstile.enter(self.busy_seconds)
+                    turnstile.enter(self.file.busy_seconds)
                     session.begin()
-                    answers = [self._run(connection, operation, alone=alone) for operation in operations]
-                    if alone and answers[0][1] is not None:
-                        if connection.in_transaction:  # some errors end it by themselves
-                            connection.execute("ROLLBACK")
+                    if len(operations) == 1:
+                        answers = [self._run_alone(session, operations[0])]
                     else:
+                        answers = [self._run_in_savepoint(session, operation) for operation in operations]
                         session.commit()
                 finally:
                     turnstile.leave()
-                if not (
-                    operations[0].creates_no_work
-                    if alone
-                    else all(operation.creates_no_work for operation in operations)
-                ):
+                if not all(map(_creates_no_work, operations)):
                     turnstile.ring()
             except BaseException as error:
                 self._writer = None
@@ -104,7 +98,7 @@ class SqliteBackend:
         with self._reader_lock:
             session = self._reader = self._reader or self.file.open()
             try:
-                answer = drive(operation, self._statements.execute_on(session.connection))
+                answer = drive(operation, session.execute)
                 session.raise_if_moved()
             except sqlite3.Error as error:
                 raise unreadable(error, self.path) from error
@@ -217,15 +211,21 @@ class SqliteBackend:
             self._reader = _unless_lost(self._reader)
             self._reader_lock.release()
 
-    def _run(self, connection: sqlite3.Connection, operation: Operation[object], *, alone: bool) -> Answer:
-        if alone:
-            try:
-                return drive(operation, self._statements.execute_on(connection)), None
-            except Exception as error:
-                return None, explained(error, self.path)
+    def _run_alone(self, session: Session, operation: Operation[object]) -> Answer:
+        try:
+            answer = drive(operation, session.execute)
+        except Exception as error:
+            if session.connection.in_transaction:  # some errors end it by themselves
+                session.connection.execute("ROLLBACK")
+            return None, explained(error, self.path)
+        session.commit()
+        return answer, None
+
+    def _run_in_savepoint(self, session: Session, operation: Operation[object]) -> Answer:
+        connection = session.connection
         connection.execute("SAVEPOINT operation")
         try:
-            answer = drive(operation, self._statements.execute_on(connection))
+            answer = drive(operation, session.execute)
         except Exception as error:
             if not connection.in_transaction:
                 raise  # a full or failing disk takes the whole transaction along, neighbours and all
@@ -234,6 +234,9 @@ class SqliteBackend:
             return None, explained(error, self.path)
         connection.execute("RELEASE operation")
         return answer, None
+
+
+_creates_no_work = attrgetter("creates_no_work")
 
 
 def _unless_lost(session: Session | None) -> Session | None:

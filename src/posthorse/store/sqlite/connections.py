@@ -7,12 +7,14 @@ import random
 import sqlite3
 import stat
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
 from posthorse.clock import monotonic
 from posthorse.errors import StoreError
+from posthorse.store.base import Execute
 from posthorse.store.sqlite import beside, forks
 from posthorse.store.sqlite.faults import FileIdentity, cannot_open, code_of, identity_of, log_moved, many_names, moved
 from posthorse.store.sqlite.turnstile import locked
@@ -38,8 +40,10 @@ one, and damage the file: this process opens them no more."""
 class Session:
     """A connection, and the transactions on it. Knows which file was opened: the name may come to mean another."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, *, patience: float) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, execute: Execute, *, patience: float) -> None:
+        """`execute` runs our queries on the connection."""
         self.connection = connection
+        self.execute = execute
         self.path = path
         self.is_in_doubt = False
         """True from a COMMIT on, until it is known to have happened."""
@@ -50,6 +54,7 @@ class Session:
         self._log: FileIdentity | None = None
         self._index: FileIdentity | None = None
         self._patience = patience
+        self._run = connection.cursor().execute  # a cursor for each statement would cost a good part of it
 
     def note_log(self) -> None:
         """Once there is a log: that one is the right one, as long as this connection is open."""
@@ -58,7 +63,7 @@ class Session:
     def begin(self) -> None:
         """Begins a write transaction. Raises StoreUnreachable when others are in theirs for too long."""
         try:
-            self.connection.execute("BEGIN IMMEDIATE")
+            self._run("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
             if code_of(error) != sqlite3.SQLITE_BUSY:
                 raise
@@ -71,22 +76,25 @@ class Session:
         """
         self.raise_if_moved()
         self.is_in_doubt = True
-        self.connection.execute("COMMIT")
+        self._run("COMMIT")
         self.raise_if_moved(is_committed=True)
         self.is_in_doubt = False
 
-    @property
     def is_moved(self) -> bool:
         """True when another file lies there now, or none."""
-        return identity_of(self._name) != self._file
+        try:
+            found = os.stat(self._name)
+        except OSError:
+            return True
+        return (found.st_dev, found.st_ino) != self._file
 
     def raise_if_moved(self, *, is_committed: bool = False) -> None:
         """To be asked after a read, and around a commit. Raises StoreUnreachable, or OutcomeUnknown."""
         # SQLite would go on in a file that nobody finds again; and a sync takes long enough to lose it meanwhile.
-        if self.is_moved:
+        if self.is_moved():
             raise moved(self.path, is_committed=is_committed)
         # Seldom: what goes to a log that was removed is brought into the file when that is noticed.
-        if (now := monotonic()) >= self._look_at_log and not is_committed:
+        if not is_committed and (now := monotonic()) >= self._look_at_log:
             if self._log_is_another():
                 _lost_logs.add((self._log_name, self._file))
                 raise log_moved(self.path)
@@ -95,7 +103,7 @@ class Session:
     @property
     def has_lost_log(self) -> bool:
         """True when the file is the right one, and its log, or the index of that, is not what others open."""
-        return not self.is_moved and self._log_is_another()
+        return not self.is_moved() and self._log_is_another()
 
     def _log_is_another(self) -> bool:
         return identity_of(self._log_name) != self._log or identity_of(self._index_name) != self._index
@@ -117,7 +125,7 @@ class Session:
     def close(self) -> None:
         """Closes it at rest."""
         with suppress(sqlite3.Error):
-            if self._log is not None and not self.is_moved and identity_of(self._log_name) is None:
+            if self._log is not None and not self.is_moved() and identity_of(self._log_name) is None:
                 # What was committed is in a log that no one finds again, unless it is brought into the file now.
                 self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         self.connection.close()
@@ -134,8 +142,9 @@ class OwnConnection(sqlite3.Connection):
 class StoreFile:
     """The file of a store, and how it is opened."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, execute_on: Callable[[sqlite3.Connection], Execute]) -> None:
         self.path = path
+        self._execute_on = execute_on
         self.busy_seconds = BUSY_SECONDS
         """How long whoever writes waits for others."""
         self._was_opened = False
@@ -167,7 +176,7 @@ class StoreFile:
                 timeout=self.busy_seconds,
                 cached_statements=256,
             )
-            session = Session(connection, self.path, patience=self.busy_seconds)
+            session = Session(connection, self.path, self._execute_on(connection), patience=self.busy_seconds)
             mode = _set_wal(connection, deadline)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")

@@ -6,6 +6,8 @@ Knows no transaction, and not whose connection it is.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import msgspec
@@ -13,12 +15,12 @@ import msgspec
 from posthorse.clock import Clock
 from posthorse.store.base import BoundQuery, Execute, Rows
 from posthorse.store.queries import LIGHT, Dialect, Queries, Query, Value, pairs_as_json, rows_as_json
-from posthorse.store.sqlite.binding import NUMBERS_ARE_NAMES, by_number
 
 DIALECT = Dialect(
     name="sqlite",
     table=lambda name: f"posthorse_{name}",
-    placeholder=lambda number: f"?{number}",
+    placeholder=lambda _: "?",  # Python 3.12.0 to 3.12.3 warn of numbers
+    repeats=True,
     expressions={"light_arguments": f"CASE WHEN length(arguments) <= {LIGHT} THEN arguments END"},
 )
 
@@ -34,21 +36,19 @@ class Statements:
 
     def execute_on(self, connection: sqlite3.Connection) -> Execute:
         """A function that runs queries on a connection, for `drive`."""
-
-        def execute(wanted: BoundQuery) -> Rows:
-            return self._execute(connection, wanted)
-
-        return execute
+        # One cursor for all of them: to make one costs a good part of a statement.
+        return partial(self._execute, connection.cursor().execute)
 
     def values_of(self, query: Query, wanted: BoundQuery) -> dict[str, Value]:
         """The values that a query takes, with those that the store supplies."""
-        clock = self._clock
-        values: dict[str, Value] = {
-            "now": clock.now(),
-            "lease_now": clock.boot_now(),
-            "boot": clock.boot,
-            **wanted.values,
-        }
+        clock, takes = self._clock, query.takes
+        values = {**wanted.values}
+        if "now" in takes:
+            values["now"] = clock.now()
+        if "lease_now" in takes:
+            values["lease_now"] = clock.boot_now()
+        if "boot" in takes:
+            values["boot"] = clock.boot
         if wanted.rows is not None:
             values["rows"] = (pairs_as_json if query.has_pairs else rows_as_json)(wanted.rows)
         return values
@@ -57,18 +57,19 @@ class Statements:
         """The statements of a schema or migration file."""
         return tuple(_queries.script(text))
 
-    def _execute(self, connection: sqlite3.Connection, wanted: BoundQuery) -> Rows:
+    def _execute(self, execute: Callable[..., sqlite3.Cursor], wanted: BoundQuery) -> Rows:
         query = _queries[wanted.query]
         values = self.values_of(query, wanted)
         answer: Rows = []
         for statement in query.statements:
-            parameters = statement.parameters(values)
-            cursor = connection.execute(statement.sql, by_number(parameters) if NUMBERS_ARE_NAMES else parameters)
+            cursor = execute(statement.sql, statement.parameters(values))
             if query.picks and "picked" not in values:
-                picked = cast("str", cursor.fetchone()[0])
+                [(picked,)] = cast("list[tuple[str]]", cursor.fetchall())
                 if picked == "[]":
                     return []
                 values["picked"] = picked
-            elif not query.picks:
+            elif not (query.picks or query.tells_now):
                 answer = cursor.fetchall()
+        if query.tells_now:
+            return [(values["now"],)]
         return cast("Rows", _decode_rows(cast("str", values["picked"]))) if query.picks else answer

@@ -16,16 +16,14 @@ from posthorse.store.reentry import begin_work, end_work
 from posthorse.store.sqlite.connections import Session, StoreFile
 from posthorse.store.sqlite.deadline import Deadlines
 from posthorse.store.sqlite.faults import explained, is_of_the_file
-from posthorse.store.sqlite.statements import Statements
 from posthorse.store.sqlite.turnstile import Turnstile
 
 
 class Transactions:
     """Begins and ends them, and keeps their connections for the next ones."""
 
-    def __init__(self, file: StoreFile, statements: Statements) -> None:
+    def __init__(self, file: StoreFile) -> None:
         self._file = file
-        self._statements = statements
         self._spares: list[tuple[Session, Turnstile]] = []
         self._deadlines = Deadlines()
 
@@ -51,7 +49,7 @@ class Transactions:
                     try:
                         if is_marked:
                             end_work()
-                        yield connection, self._statements.execute_on(connection)
+                        yield connection, session.execute
                     finally:
                         is_marked = begin_work()  # perhaps in another thread
                 if not connection.in_transaction and not cut_off.is_set():
@@ -107,7 +105,7 @@ class Transactions:
     def _spare(self) -> tuple[Session, Turnstile] | None:
         while self._spares:
             session, turnstile = self._spares.pop()
-            if not session.is_moved and not session.has_lost_log:
+            if not session.is_moved() and not session.has_lost_log:
                 return session, turnstile
             _close(session, turnstile)
         return None

@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from posthorse.clock import monotonic
@@ -56,7 +56,7 @@ class Turnstile:
         deadline = monotonic() + patience
         while True:
             with self._opening:
-                gate, inside = self._opened()
+                gate, inside = self._descriptors or self._opened()
             self._held = inside
             try:
                 if not (_lock(gate) or _wait_for(gate, deadline, pause=0.005)):
@@ -82,11 +82,11 @@ class Turnstile:
 
     def ring(self) -> None:
         """Tells those who watch the second file that something was committed after which there may be work."""
-        with (
-            self._opening,
-            suppress(OSError, StoreError),
-        ):  # a full disk: the commit stands, and they look by themselves
-            os.pwrite(self._opened()[1], b"!", 0)
+        with self._opening:
+            try:
+                os.pwrite((self._descriptors or self._opened())[1], b"!", 0)
+            except (OSError, StoreError):
+                return  # a full disk: the commit stands, and they look by themselves
 
     def close(self) -> None:
         """Closes the files."""

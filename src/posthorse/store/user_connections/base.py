@@ -24,7 +24,7 @@ Parameters = Sequence[object] | Mapping[str, Value]
 class Style(Enum):
     """How a driver expects parameters."""
 
-    NUMBERED = "?1"
+    MARKED = "?"
     DOLLAR = "$1"
     NAMED = "%(p1)s"
     PLAIN = "%s"

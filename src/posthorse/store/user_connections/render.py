@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import Protocol, cast
@@ -12,16 +11,14 @@ import msgspec
 
 from posthorse.store.base import BoundQuery, Rows
 from posthorse.store.queries import Dialect, Queries, Query, Row, Statement, Value
-from posthorse.store.sqlite.binding import bound
 from posthorse.store.user_connections.base import Parameters, Style
 
 _PLACEHOLDERS: Mapping[Style, Callable[[int], str]] = {
-    Style.NUMBERED: lambda number: f"?{number}",
+    Style.MARKED: lambda _: "?",
     Style.DOLLAR: lambda number: f"${number}",
     Style.NAMED: lambda number: f"%(p{number})s",
-    Style.PLAIN: lambda number: f"%(p{number})s",  # numbers are needed once more to sort by
+    Style.PLAIN: lambda _: "%s",
 }
-_NAMED = re.compile(r"(?<!%)%\(p(\d+)\)s")
 _decode_rows = msgspec.json.Decoder(list[tuple[str | int | float | None, ...]]).decode
 
 
@@ -45,7 +42,10 @@ class Renderer:
         table = dialect.table
         if style is Style.NAMED:
             table = partial(_with_doubled_percents, dialect.table)
-        self._queries = Queries(msgspec.structs.replace(dialect, placeholder=_PLACEHOLDERS[style], table=table))
+        repeats = style in (Style.MARKED, Style.PLAIN)
+        self._queries = Queries(
+            msgspec.structs.replace(dialect, placeholder=_PLACEHOLDERS[style], repeats=repeats, table=table)
+        )
 
     def steps(self, wanted: BoundQuery) -> Generator[tuple[str, Parameters], Rows, Rows]:
         """Yield the statements of a query with their parameters, receive their rows, return those of the query."""
@@ -65,16 +65,15 @@ class Renderer:
                 values["picked"] = picked
             elif not query.picks:
                 answer = [_as_stored(row) for row in rows]
+        if query.tells_now:
+            return [(cast("int", values["now"]),)]
         return cast("Rows", _decode_rows(cast("str", values["picked"]))) if query.picks else answer
 
     def _rendered(self, statement: Statement, values: Mapping[str, object]) -> tuple[str, Parameters]:
         given = statement.parameters(values)
         if self._style is Style.NAMED:
             return statement.sql, cast("Mapping[str, Value]", {f"p{n}": value for n, value in enumerate(given, 1)})
-        if self._style is Style.PLAIN:
-            order = [int(number) for number in _NAMED.findall(statement.sql)]
-            return _NAMED.sub("%s", statement.sql), [given[number - 1] for number in order]
-        return statement.sql, bound(given) if self._style is Style.NUMBERED else given
+        return statement.sql, given
 
 
 def _with_doubled_percents(table: Callable[[str], str], name: str) -> str:

@@ -85,7 +85,7 @@ class SqlalchemyAdapter(ConnectionAdapter):
         if self._name not in ("sqlite", "postgresql"):
             raise InvalidOption(f"connection leads to {self._name}, and the store of Posthorse is not there")
         self.dialect: Literal["sqlite", "postgres"] = "sqlite" if self._name == "sqlite" else "postgres"
-        self.style = Style.NUMBERED if self.dialect == "sqlite" else _style_of(engine.dialect.driver)
+        self.style = Style.MARKED if self.dialect == "sqlite" else _style_of(engine.dialect.driver)
 
     @property
     def driver(self) -> object:

@@ -37,7 +37,7 @@ class SqliteAdapter(ConnectionAdapter):
     """Run on a connection of the standard library's module."""
 
     dialect: Literal["sqlite", "postgres"] = "sqlite"
-    style = Style.NUMBERED
+    style = Style.MARKED
     libraries: ClassVar[frozenset[str]] = frozenset({"sqlite3"})
 
     def __init__(self, connection: sqlite3.Connection) -> None:

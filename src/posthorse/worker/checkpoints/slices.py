@@ -7,7 +7,6 @@ body's own writes. A cursor is always the last committed position.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import (
@@ -31,6 +30,7 @@ from posthorse.rules.tolerance import Tolerance
 from posthorse.rules.values.kept import decode_kept
 from posthorse.store.connections import AsyncConnection, Connection, UserConnection
 from posthorse.store.operations.bad_items import RetryRow, bad_items_to_retry
+from posthorse.store.patience import is_in_loop
 from posthorse.worker.checkpoints.checkpoint_state import Slice
 from posthorse.worker.checkpoints.drivers import AsyncDriver, Driver, SyncDriver
 from posthorse.worker.checkpoints.journal import Journal
@@ -191,7 +191,7 @@ class Batch(Sequence[T], Generic[T]):
     @contextmanager
     def _transaction(self, given: object) -> Iterator[object]:
         self._check_is_first()
-        if given is not None and _is_in_loop():
+        if given is not None and is_in_loop():
             raise InvalidCall("in an async job write `async with batch.transaction(connection):`, also for this one")
         try:
             with self._restored_if_undone(), self._journal.transaction(self._finish, given) as connection:
@@ -223,14 +223,6 @@ class Batch(Sequence[T], Generic[T]):
                 kept.undo(values)
                 self._bad_items.undo(bad)
             raise
-
-
-def _is_in_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 class SliceTransaction(Generic[C, A]):
