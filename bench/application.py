@@ -27,7 +27,7 @@ def threaded_noop(first: int, second: int) -> None:
 @app.job(max_attempts=1)
 async def fail(first: int, second: int) -> None:
     """On the worker's loop, as a dead letter."""
-    raise ValueError(first + second)
+    raise ValueError("it cannot be done")
 
 
 @app.job

@@ -15,7 +15,9 @@ import uvloop
 
 from bench.application import app, noop, opened
 from bench.forked import do_as_told
+from posthorse.store import admission
 from posthorse.store.operations.runners import register
+from posthorse.store.sqlite import connections, turnstile
 from posthorse.worker.claiming import claiming, prefetch
 from posthorse.worker.processes.embedded import make_runner, retire_quietly
 from posthorse.worker.running import job_loop, slots
@@ -23,8 +25,11 @@ from posthorse.worker.running import job_loop, slots
 SLOWER = 50
 """How many times valgrind slows a program down."""
 
-PACES = ((prefetch, "AHEAD"), (slots, "MAX_TURN"), (claiming, "NEWS_INTERVAL"), (job_loop, "LISTEN_INTERVAL"))
-"""What a runner does by the clock, which does not slow down: these would come so much more often for a job."""
+PACES = (
+    *((prefetch, "AHEAD"), (slots, "MAX_TURN"), (claiming, "NEWS_INTERVAL"), (job_loop, "LISTEN_INTERVAL")),
+    *((admission, "LOOK_INTERVAL"), (connections, "LOG_LOOKS"), (turnstile, "FILE_LOOKS")),
+)
+"""What is done by the clock, which does not slow down: these would come so much more often for a job."""
 
 LEASE = 3_600_000_000
 """Microseconds; nobody beats."""
@@ -67,9 +72,6 @@ def enqueue_in_bulk(url: str, jobs: int) -> None:
 
 def work(url: str, concurrency: int) -> None:
     """Runs what lies in the store, up to `leave`, as a runner does; only its supervisor is missing."""
-    for module, pace in PACES:
-        setattr(module, pace, getattr(module, pace) * SLOWER)
-    sys.setswitchinterval(sys.getswitchinterval() * SLOWER)
     with opened(url), open(os.devnull, "w", encoding="utf-8") as log:
         logging.basicConfig(level=logging.INFO, stream=log)
         uvloop.run(_work(concurrency))
@@ -93,5 +95,14 @@ WORKS: dict[str, Callable[[str, int], None]] = {
     "work": work,
 }
 
+
+def slow_down() -> None:
+    """Let the clock mean as little here as where nothing counts."""
+    for module, pace in PACES:
+        setattr(module, pace, getattr(module, pace) * SLOWER)
+    sys.setswitchinterval(sys.getswitchinterval() * SLOWER)
+
+
 if __name__ == "__main__":
+    slow_down()
     do_as_told(WORKS)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import islice
 from queue import SimpleQueue
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -24,6 +24,7 @@ from posthorse.store.base import Operation, QuerySteps, TryAgain
 from posthorse.store.reentry import alone
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 Answer = tuple[object, BaseException | None]
 """What an operation came to: its answer, or its error."""
@@ -89,7 +90,7 @@ class Committer:
             is_busy = self._leader is not None
             if is_busy:
                 last.hang_bell()
-                self._waiting.append(cast("_Ticket[object]", last))
+                self._waiting.append(last)
         if is_busy and last.wait_for_turn():
             self._lead(last)
         if self._thread is not None:
@@ -104,32 +105,33 @@ class Committer:
             if ticket.is_async and self._thread is None:
                 self._thread = threading.Thread(target=self._lead_for_coroutines, name="posthorse-store", daemon=True)
                 self._thread.start()
-            entered = cast("_Ticket[object]", ticket)
             is_turn = self._leader is None
             if is_turn:
-                self._leader = entered
+                self._leader = ticket
             if not is_turn or ticket.is_async:
                 ticket.hang_bell()
-                self._waiting.append(entered)
+                self._waiting.append(ticket)
             return is_turn
 
     def _lead(self, leader: _Ticket[T]) -> None:
         """Commits one group, then passes the lead on."""
         if self._waiting:
             self._take_along(leader)
-        group = cast("_Ticket[object]", leader), *leader.group
+        group: Sequence[_Ticket[object]] = (leader, *leader.group)
         try:
             answers = self._commit([ticket.operation for ticket in group])
         except Exception as error:
             answers = [(None, error)] * len(group)
         with self._guard:
             again: list[_Ticket[object]] = []
-            for ticket, answer in zip(group, answers, strict=True):
-                if isinstance(answer[1], TryAgain):
-                    again.append(ticket.again(answer[1]))
+            for place, ticket in enumerate(group):
+                outcome = answers[place]
+                if isinstance(outcome[1], TryAgain):
+                    again.append(ticket.again(outcome[1]))
                 else:
-                    ticket.outcome = answer
-            self._waiting.extendleft(reversed(again))
+                    ticket.outcome = outcome
+            if again:
+                self._waiting.extendleft(reversed(again))
             next_leader = self._pass_on()
         if next_leader is not None:
             self._wake(next_leader)  # first: it works while the others wake up
@@ -149,7 +151,7 @@ class Committer:
 
     def _leave(self, ticket: _Ticket[T]) -> None:
         """Goes away without an answer, wherever the interruption struck: nobody else may wait in vain."""
-        own = cast("_Ticket[object]", ticket)
+        own: _Ticket[object] = ticket
         with self._guard:
             with suppress(ValueError):
                 self._waiting.remove(own)
@@ -190,14 +192,14 @@ class Committer:
                     leader.ring()
 
 
-class _Ticket(Generic[T]):
+class _Ticket(Generic[T_co]):
     """A caller in the queue: a thread that sleeps on a lock until it has its answer or the lead."""
 
     __slots__ = ("_bell", "group", "operation", "outcome")
 
     is_async = False
 
-    def __init__(self, operation: Operation[T]) -> None:
+    def __init__(self, operation: Operation[T_co]) -> None:
         self.operation = operation
         self.group: Sequence[_Ticket[object]] = ()
         """The others for whom this one commits."""
@@ -215,7 +217,7 @@ class _Ticket(Generic[T]):
         self._bell = threading.Lock()
         self._bell.acquire()
 
-    def again(self, error: TryAgain) -> _Ticket[T]:
+    def again(self, error: TryAgain) -> _Ticket[T_co]:
         """Waits in line again."""
         if error.was_sent:
             self.operation = msgspec.structs.replace(self.operation, was_sent=True)
@@ -242,22 +244,22 @@ class _Ticket(Generic[T]):
         with suppress(RuntimeError):
             self._bell.release()
 
-    def answer(self) -> T:
+    def answer(self) -> T_co:
         assert self.outcome is not None
         value, error = self.outcome
         if error is not None:
             raise error
-        return cast("T", value)
+        return value  # type: ignore[return-value]  # that of its own operation
 
 
-class _AsyncTicket(_Ticket[T]):
+class _AsyncTicket(_Ticket[T_co]):
     """A coroutine in the queue; its loop is told."""
 
     __slots__ = ("_done", "_loop")
 
     is_async = True
 
-    def __init__(self, operation: Operation[T], loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
+    def __init__(self, operation: Operation[T_co], loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
         super().__init__(operation)
         self._loop = loop
         self._done = done

@@ -101,17 +101,17 @@ class PostgresBackend:
         answers: dict[int, Answer] = {}
         patience = Patience()
         began = monotonic()
-        sent: set[int] = set()
+        sent = {number for number, operation in enumerate(operations) if operation.was_sent}
         is_there = False
-        while waiting := [number for number in range(len(operations)) if number not in answers]:
+        while len(answers) < len(operations):
+            waiting = [number for number in range(len(operations)) if number not in answers]
             left = _together(operations, waiting)
             group = [operations[number] for number in left]
-            sent.update(number for number in left if operations[number].was_sent)
             self._writer.patience = partial(self._longest, group, began)
             try:
                 looks_again = is_there or not sent.isdisjoint(left)
-                for number, answer in zip(left, self._commit_group(group, looks_again), strict=True):
-                    answers[number] = (answer, None)
+                for place, answer in enumerate(self._commit_group(group, looks_again)):
+                    answers[left[place]] = (answer, None)
             except OperationFailed as faulty:
                 if is_there_already(faulty.error):
                     is_there = True
@@ -320,8 +320,10 @@ class PostgresBackend:
                     return drive(operation, execute)
 
 
-def _together(operations: Sequence[Operation[object]], waiting: Sequence[int]) -> list[int]:
+def _together(operations: Sequence[Operation[object]], waiting: list[int]) -> list[int]:
     """Which of those that wait share the next transaction, in which order."""
+    if len(waiting) == 1:
+        return waiting
     first = [number for number in waiting if operations[number].locks_first]
     return first[:1] + [number for number in waiting if not operations[number].locks_first]
 
