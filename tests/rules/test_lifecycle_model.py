@@ -51,7 +51,15 @@ from posthorse.rules.lifecycle import (
 from posthorse.rules.retry import as_backoff
 from posthorse.store.operations.claim import Probe, claim, give_back
 from posthorse.store.operations.control import Request, request
-from posthorse.store.operations.finish import Checkpoint, Completion, Fence, checkpoint, complete, settle
+from posthorse.store.operations.finish import (
+    Checkpoint,
+    Completion,
+    Fence,
+    checkpoint,
+    complete,
+    load_checkpoint,
+    settle,
+)
 from posthorse.store.operations.runners import (
     Runner,
     beat,
@@ -309,7 +317,8 @@ class JobLife(RuleBasedStateMachine):
         assert saved is not None
         job.slices += 1
         job.has_checkpoint, job.advanced_in = True, held.epoch
-        assert (saved.slices, saved.request) == (job.slices, job.asked)
+        slices = self.store.read(load_checkpoint(held.job)).slices
+        assert (slices, saved.request) == (job.slices, job.asked)
 
     @rule(held=consumes(attempts))
     def give_back(self, held: Held) -> None:

@@ -109,8 +109,10 @@ class Yard:
     def fail(self, attempt: Fence, *, attempts: int = 1) -> bool:
         return self.settle(attempt, Raised(JobError("ValueError", "no")), policy=Policy(max_attempts=attempts))
 
-    def checkpoint(self, attempt: Fence, done: int = 1, *, is_slice: bool = True) -> finish.Saved | None:
-        return self.store.run(finish.checkpoint(attempt, standing(done), is_slice=is_slice))
+    def checkpoint(self, attempt: Fence, done: int = 1, *, is_slice: bool = True) -> tuple[int, str | None] | None:
+        """Slices committed since the job was made, and what is asked of it; None where nothing was saved."""
+        saved = self.store.run(finish.checkpoint(attempt, standing(done), is_slice=is_slice))
+        return None if saved is None else (self.store.read(finish.load_checkpoint(attempt.job)).slices, saved.request)
 
     # ── control and reading ──────────────────────────────────────────────────────────────────────────
 

@@ -49,7 +49,7 @@ class Pace(msgspec.Struct, frozen=True, array_like=True):
             items = 0
         kept = max(1.0 - 1.0 / RECENT_SLICES, exp(-seconds / RECENT_SECONDS))
         open_items = self.open_items + items
-        open_seconds = round(self.open_seconds + seconds, 6)
+        open_seconds = _micro(self.open_seconds + seconds)
         stretch_size = self.stretch_size
         closed_items, closed_seconds = self.items, self.seconds
         if open_items >= stretch_size and open_items > 0:
@@ -65,9 +65,9 @@ class Pace(msgspec.Struct, frozen=True, array_like=True):
             stretch_size,
             open_items,
             open_seconds,
-            round(self.recent_slices * kept + 1.0, 3),
-            round(self.recent_items * kept + items, 3),
-            round(self.recent_seconds * kept + seconds, 6),
+            _milli(self.recent_slices * kept + 1.0),
+            _milli(self.recent_items * kept + items),
+            _micro(self.recent_seconds * kept + seconds),
             closed_items,
             closed_seconds,
         )
@@ -91,7 +91,7 @@ class Pace(msgspec.Struct, frozen=True, array_like=True):
 
     def encode(self) -> str:
         """A compact JSON text; `Pace.decode` reads it back without loss."""
-        return _encoder.encode(self).decode()
+        return _encode(self).decode()
 
     @staticmethod
     def decode(text: str) -> Pace:
@@ -99,8 +99,18 @@ class Pace(msgspec.Struct, frozen=True, array_like=True):
         return _decoder.decode(text)
 
 
-_encoder = msgspec.json.Encoder()
+_encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(Pace)
+
+
+def _milli(number: float) -> float:
+    """Rounded to thousandths, in a fifth of the time of `round`."""
+    return int(number * 1e3 + 0.5) / 1e3
+
+
+def _micro(number: float) -> float:
+    """The same to millionths."""
+    return int(number * 1e6 + 0.5) / 1e6
 
 
 def _regrouped(

@@ -68,13 +68,17 @@ def _is_timeout(detail: dict[str, object]) -> bool:
     return f"Error: {TIMED_OUT}" in trace or f"Error: {TRANSACTION_TIMED_OUT}" in trace
 
 
+UNCUT = CutShort()
+"""No attempt ended within the slice."""
+
+
 class SizeRule(msgspec.Struct, frozen=True):
     """At most `most` items a slice; with `seconds`, as many as take about that time."""
 
     most: int
     seconds: float | None = None
 
-    def begin(self, stored: SliceSize | None, cut_short: CutShort, left: int | None) -> SliceSize:
+    def begin(self, stored: SliceSize | None, cut_short: CutShort = UNCUT, left: int | None = None) -> SliceSize:
         """The size for the next slice of an attempt, after what was stored with the last committed one.
 
         A slice that was cut short is halved each time, and begins with one item when the job is retried after that. A
@@ -84,6 +88,8 @@ class SizeRule(msgspec.Struct, frozen=True):
         """
         first = self.most if self.seconds is None else min(FIRST, self.most)
         size = SliceSize(first) if stored is None else self._bounded(stored)
+        if not cut_short:
+            return size
         halvings = cut_short.timeouts + (0 if self.seconds is None else cut_short.interruptions)
         if halvings and left:
             size = _with(size, min(size.items, left))
@@ -101,7 +107,7 @@ class SizeRule(msgspec.Struct, frozen=True):
         return SliceSize(round(max(smallest, min(grown, wanted))), recent_items, recent_seconds)
 
     def _bounded(self, size: SliceSize) -> SliceSize:
-        return _with(size, max(1, min(self.most, size.items)))
+        return size if 1 <= size.items <= self.most else _with(size, max(1, min(self.most, size.items)))
 
 
 def _with(size: SliceSize, items: int) -> SliceSize:

@@ -74,9 +74,8 @@ class Stood(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """The answer to a checkpoint: slices committed so far, and what is asked of the job."""
+    """The answer to a checkpoint: what is asked of the job."""
 
-    slices: int
     request: str | None
 
 
@@ -218,14 +217,28 @@ def _checkpoint(
     attempt: Fence, at: Checkpoint, is_slice: bool, changes: BadItemChanges | None
 ) -> QuerySteps[Saved | None]:
     job, epoch, runner = attempt
-    rows = yield query("checkpoint", job=job, epoch=epoch, runner=runner, step=1 if is_slice else 0, **at._asdict())
+    done, total, pace, note, cursors, kept = at
+    rows = yield query(
+        "checkpoint",
+        job=job,
+        epoch=epoch,
+        runner=runner,
+        step=1 if is_slice else 0,
+        done=done,
+        total=total,
+        pace=pace,
+        has_note=0 if note is None else 1,
+        note=note or "",
+        cursors=cursors,
+        kept=kept,
+    )
     if not rows:
         return None
     if changes is not None:  # the checkpoint holds the lease until the commit
         yield from keep_and_drop(
             attempt.job, attempt.epoch if is_slice else 0, changes.loop, changes.bad, changes.mended
         )
-    return Saved(*cast("tuple[int, str | None]", rows[0]))
+    return Saved(cast("str | None", rows[0][0]))
 
 
 def _by_epoch(completions: Sequence[Completion]) -> Mapping[int, Sequence[tuple[str, str]]]:

@@ -377,7 +377,8 @@ WITH held AS (
     SELECT job FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner FOR UPDATE
 )
 INSERT INTO @checkpoints AS c (job, epoch, slices, done, total, updated_at, advanced_at, pace, note, cursors, kept)
-SELECT job, :epoch::int * :step::int, :step::int, :done, :total::bigint, :now, CASE WHEN :step::int > 0 THEN :now END, :pace, :note, :cursors, :kept FROM held
+SELECT job, :epoch::int * :step::int, :step::int, :done, :total::bigint, :now, CASE WHEN :step::int > 0 THEN :now END, :pace,
+    CASE WHEN :has_note::int > 0 THEN :note::text END, :cursors, :kept FROM held
 ON CONFLICT (job) DO UPDATE SET
     epoch = CASE WHEN :step::int > 0 THEN excluded.epoch ELSE c.epoch END,
     advanced_at = coalesce(excluded.advanced_at, c.advanced_at),
@@ -388,7 +389,7 @@ ON CONFLICT (job) DO UPDATE SET
     done = excluded.done, total = excluded.total,
     updated_at = excluded.updated_at, pace = excluded.pace, note = excluded.note,
     cursors = excluded.cursors, kept = excluded.kept
-RETURNING slices, (SELECT action FROM @controls WHERE job = :job)
+RETURNING (SELECT action FROM @controls WHERE job = :job)
 
 -- ## lock_keys
 -- The jobs behind keys that nobody else may hand over until the end of this transaction.

@@ -317,9 +317,11 @@ DELETE FROM @parked WHERE job IN (SELECT json_extract(value, '$[0]') FROM json_e
 
 -- ## checkpoint
 -- Saves where a long job stands if its lease still stands, and answers with what is asked of it. A slice that is told
--- twice, because a reply was lost, counts once. epoch and advanced_at are of the last slice, not of mere progress.
+-- twice, because a reply was lost, counts once. epoch and advanced_at are of the last slice, not of mere progress. The
+-- answer is looked up afterwards: RETURNING would make a table for it, which takes as long as all the rest.
 INSERT INTO @checkpoints AS c (job, epoch, slices, done, total, updated_at, advanced_at, pace, note, cursors, kept)
-SELECT job, :epoch * :step, :step, :done, :total, :now, CASE WHEN :step > 0 THEN :now END, :pace, :note, :cursors, :kept
+SELECT job, :epoch * :step, :step, :done, :total, :now, CASE WHEN :step > 0 THEN :now END, :pace,
+    CASE WHEN :has_note > 0 THEN :note END, :cursors, :kept
 FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner
 ON CONFLICT (job) DO UPDATE SET
     epoch = CASE WHEN :step > 0 THEN excluded.epoch ELSE c.epoch END,
@@ -330,8 +332,8 @@ ON CONFLICT (job) DO UPDATE SET
         ELSE :step END,
     done = excluded.done, total = excluded.total,
     updated_at = excluded.updated_at, pace = excluded.pace, note = excluded.note,
-    cursors = excluded.cursors, kept = excluded.kept
-RETURNING slices, (SELECT action FROM @controls WHERE job = :job)
+    cursors = excluded.cursors, kept = excluded.kept;
+SELECT (SELECT action FROM @controls WHERE job = :job) WHERE changes() > 0
 
 -- ## lock_keys
 -- The jobs behind keys that nobody else may hand over until the end of this transaction.

@@ -50,16 +50,14 @@ class CheckpointState:
         self.note: str | None = None
         self.declared: set[str] = set()
         """Loops that the code has in this attempt, as far as it came."""
-        self.slices = 0
         self.failed = 0
         """Attempts that failed before this one."""
         self._told: tuple[int, int | None] | None = None
 
     @classmethod
-    def restore(cls, slices: int, checkpoint: Checkpoint) -> CheckpointState:
+    def restore(cls, checkpoint: Checkpoint) -> CheckpointState:
         """From the last checkpoint."""
         state = cls()
-        state.slices = slices
         state.loops = decode_loops(checkpoint.cursors)
         state.kept = KeptValues(checkpoint.kept)
         state.pace = Pace.decode(checkpoint.pace)
@@ -71,15 +69,27 @@ class CheckpointState:
     @property
     def done(self) -> int:
         """Items done, over all loops, or as the job told."""
-        return self._told[0] if self._told else sum(loop.done for loop in self.loops.values() if not loop.is_missing)
+        if self._told:
+            return self._told[0]
+        done = 0
+        for loop in self.loops.values():
+            if not loop.is_missing:
+                done += loop.done
+        return done
 
     @property
     def total(self) -> int | None:
         """Items in all, when every loop that has begun knows its own."""
         if self._told:
             return self._told[1]
-        totals = [loop.total for loop in self.loops.values() if not loop.is_missing]
-        return None if not totals or None in totals else sum(total for total in totals if total is not None)
+        total = None
+        for loop in self.loops.values():
+            if loop.is_missing:
+                continue
+            if loop.total is None:
+                return None
+            total = loop.total + (total or 0)
+        return total
 
     def declare(self, name: str) -> None:
         """The code has a loop of this name."""
@@ -119,7 +129,8 @@ class CheckpointState:
         state.is_over = done.is_over
         state.size = done.size
         state.failed = self.failed
-        state.numbered = max(state.numbered, *(bad.number for bad in done.bad), 0)
+        for bad in done.bad:
+            state.numbered = max(state.numbered, bad.number)
         if done.retried is None:
             state.bad += len(done.bad)
             self.pace = self.pace.observe(done.items, done.seconds)

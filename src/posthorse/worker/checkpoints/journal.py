@@ -11,7 +11,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from posthorse.errors import Interrupted, PosthorseError, StoreError
-from posthorse.rules.slice_size import CutShort
+from posthorse.rules.slice_size import UNCUT
 from posthorse.store.base import Operation
 from posthorse.store.operations.bad_items import BadItemRow
 from posthorse.store.operations.finish import BadItemChanges, Fence, Saved, checkpoint, load_checkpoint
@@ -35,7 +35,7 @@ class Journal:
         self.stop = stop
         self.state = CheckpointState()
         self.state.failed = failed
-        self.cut_short = CutShort()
+        self.cut_short = UNCUT
         """How often an attempt ended within the slice that is next."""
         self.slices_committed = 0
         self.is_in_transaction = False
@@ -56,7 +56,7 @@ class Journal:
             self._uncommitted.setdefault(loop, set()).add(number)
         if stood.checkpoint is not None:
             failed = self.state.failed
-            self.state = CheckpointState.restore(stood.slices, stood.checkpoint)
+            self.state = CheckpointState.restore(stood.checkpoint)
             self.state.failed = failed
 
     def begin_slice(self, loop: str, *, is_first: bool) -> None:
@@ -216,8 +216,7 @@ class Journal:
             raise Interrupted(LOST)
         if done is not None:
             self.slices_committed += 1
-            self.state.slices = saved.slices
-            self.cut_short = CutShort()
+            self.cut_short = UNCUT
             self.state.kept.commit(done.loop)
         if saved.request is not None:
             self.stop.ask(saved.request)

@@ -362,17 +362,18 @@ class Slices(Generic[T]):
 
     def _size(self, state: LoopState) -> SliceSize:
         cut_short = self._journal.cut_short
+        if not cut_short:
+            return self._plan.sizes.begin(state.size)
         left = None if state.total is None else max(1, state.total - state.done)
         size = self._plan.sizes.begin(state.size, cut_short, left)
-        if cut_short:
-            log.warning(
-                "job %s: %d attempts ended within the slice after %r%s; trying it with %d items",
-                self._journal.job,
-                cut_short.timeouts + cut_short.interruptions,
-                state.cursor,
-                f" of loop {self._plan.name!r}" if self._plan.name else "",
-                size.items,
-            )
+        log.warning(
+            "job %s: %d attempts ended within the slice after %r%s; trying it with %d items",
+            self._journal.job,
+            cut_short.timeouts + cut_short.interruptions,
+            state.cursor,
+            f" of loop {self._plan.name!r}" if self._plan.name else "",
+            size.items,
+        )
         return size
 
     def _yield_if_time_is_up(self) -> None:

@@ -65,7 +65,7 @@ class SliceBadItems:
     @property
     def bad(self) -> Sequence[BadItemRow]:
         """Those that were met so far."""
-        return tuple(self._bad.values())
+        return tuple(self._bad.values()) if self._bad else ()
 
     @property
     def mended(self) -> Sequence[int]:
@@ -102,6 +102,8 @@ class SliceBadItems:
 
     def judge(self, cause: BaseException | None = None) -> None:
         """Raises ToleranceExceeded when there are too many by now."""
+        if not (self._bad or self._state.bad):
+            return
         if self._numbers is None:
             bad = self._state.bad + len(self._bad)
             done = self._state.done + len(self._items) + self._unreadable

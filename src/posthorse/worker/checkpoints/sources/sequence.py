@@ -55,7 +55,7 @@ class SequenceSource(Generic[T]):
                 "ph.keyset(…), which goes on after a key"
             )
         end = min(done + limit, length)
-        if isinstance(self.items, list | tuple | range):
+        if isinstance(self.items, _SLICEABLE):
             items = cast("Sequence[T]", self.items[done:end])
         else:  # a sequence need not know slices: a deque does not
             items = [self.items[index] for index in range(done, end)]
@@ -68,6 +68,9 @@ class SequenceSource(Generic[T]):
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+_SLICEABLE = (list, tuple, range)
 
 
 async def _at_once(function: Callable[..., T], *arguments: object) -> T:
