@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -78,6 +79,7 @@ class Shop:
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
         self.url = url
+        self._started: list[subprocess.Popen[str]] = []
 
     @property
     def app(self) -> ph.Posthorse:
@@ -114,7 +116,7 @@ class Shop:
         self, *words: str | bytes, stdin: int | None = subprocess.DEVNULL, stdout: int | None = subprocess.PIPE
     ) -> subprocess.Popen[str]:
         """The command in a process of its own."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.command(*words),
             cwd=self.folder,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -123,6 +125,8 @@ class Shop:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._started.append(process)
+        return process
 
     def command(self, *words: str | bytes) -> Sequence[str | bytes]:
         return [sys.executable, "-c", "from posthorse.cli import main; main()", *words]
@@ -133,7 +137,11 @@ class Shop:
         importlib.invalidate_caches()
 
     def close(self) -> None:
-        """Closes the store, if anybody opened it."""
+        """End the commands that a failed test left running, and close the store if it was opened."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
         if "shop" in sys.modules:
             self.app.close()
 
@@ -147,6 +155,16 @@ def make_shop(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Shop
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "apsw", raising=False)  # as in a process that no other test ran in
     return Shop(tmp_path, url)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def commands_hear_interrupts() -> Iterator[None]:
+    """Handle SIGINT where the tests run in the background of a script, which ignores it: commands inherit that."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)
