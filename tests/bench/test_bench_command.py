@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import posthorse as ph
-from posthorse.app.reading import list_statuses
 from posthorse.cli.bench_jobs import QUEUE
 from posthorse.cli.bench_measures import percentile
+from tests.statuses import list_statuses
 from tests.waiting import until
 
 COMMAND = [sys.executable, "-c", "from posthorse.cli import main; main()", "bench"]

@@ -17,7 +17,7 @@ from bench.__main__ import _wanted as wanted
 from bench.application import app, awalk, fail, noop, opened, threaded_noop, walk
 from bench.measure import QUICK, Setup
 from bench.stores import SqliteStore
-from posthorse.app.reading import list_statuses
+from tests.statuses import list_statuses
 
 PROJECT = Path(__file__).parents[2]
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 import posthorse as ph
-from posthorse.app.reading import list_statuses
 from posthorse.clock import Clock
 from posthorse.maintenance.chores import dead_letters
 from posthorse.maintenance.chores.dead_letters import LookAtDeadLetters
@@ -19,6 +18,7 @@ from posthorse.rules.growth import Observer, Watch
 from posthorse.rules.job import NewJob
 from posthorse.store.operations.dead_letters import new_dead_letters
 from posthorse.store.operations.runners import next_due
+from tests.statuses import list_statuses
 from tests.waiting import until, until_state
 
 Grew = ph.events.DeadLettersGrew

@@ -19,7 +19,6 @@ import msgspec
 import pytest
 
 import posthorse as ph
-from posthorse.app.reading import list_statuses
 from posthorse.app.schedules import known_schedules
 from posthorse.clock import Clock, micros_of, moment
 from posthorse.errors import OutcomeUnknown, StoreError, StoreUnreachable
@@ -31,6 +30,7 @@ from posthorse.store import admission
 from posthorse.store.base import Operation
 from posthorse.store.operations.schedules import Run, fire, go_back, trigger
 from posthorse.store.store import Store, store_now
+from tests.statuses import list_statuses
 from tests.waiting import until, until_state
 
 HOUR = timedelta(hours=1)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 import posthorse as ph
-from posthorse.app.reading import list_statuses
 from posthorse.clock import SECOND, Clock, microseconds, moment
 from posthorse.maintenance.chores import all_chores
 from posthorse.maintenance.chores.rescue import RescueFromSilentWorkers
@@ -28,6 +27,7 @@ from posthorse.store.operations.finish import Checkpoint, Fence, checkpoint
 from posthorse.store.operations.read import workers
 from posthorse.store.operations.runners import Runner, beat, register, take_leadership
 from posthorse.store.store import store_now
+from tests.statuses import list_statuses
 from tests.waiting import PATIENCE, until
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import posthorse as ph
-from posthorse.app.configure import load_settings
+from posthorse.app.configure import load
 from posthorse.errors import InvalidSettings
 from posthorse.rules.settings import Settings, make_settings
 
@@ -23,7 +23,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_without_anything_the_defaults_hold() -> None:
-    settings = load_settings({})
+    settings = load({}).settings
     assert settings == Settings()
     assert (settings.url, settings.lease, settings.heartbeat) == ("sqlite:///posthorse.db", 30.0, 10.0)
 
@@ -34,7 +34,7 @@ def test_arguments_win_over_the_environment_and_that_over_the_file(
     (tmp_path / "posthorse.toml").write_text('url = "sqlite:///file.db"\npoll = "3s"\nlease = 60\n')
     monkeypatch.setenv("POSTHORSE_URL", "sqlite:///environment.db")
     monkeypatch.setenv("POSTHORSE_POLL", "2s")
-    settings = load_settings({"url": "sqlite:///given.db"})
+    settings = load({"url": "sqlite:///given.db"}).settings
     assert (settings.url, settings.poll, settings.lease) == ("sqlite:///given.db", 2.0, 60.0)
     assert ph.Posthorse().settings.url == "sqlite:///environment.db"
     assert ph.Posthorse("sqlite:///given.db").settings.url == "sqlite:///given.db"
@@ -43,29 +43,29 @@ def test_arguments_win_over_the_environment_and_that_over_the_file(
 def test_numbers_in_the_environment_are_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTHORSE_MAX_INTERRUPTIONS", "3")
     monkeypatch.setenv("POSTHORSE_GRACE", "2.5")
-    settings = load_settings({})
+    settings = load({}).settings
     assert (settings.max_interruptions, settings.grace) == (3, 2.5)
 
 
 def test_a_named_file_must_be_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("POSTHORSE_CONFIG", str(tmp_path / "other.toml"))
     with pytest.raises(InvalidSettings, match="does not exist"):
-        load_settings({})
+        load({})
     (tmp_path / "other.toml").write_text('grace = "1m"')
-    assert load_settings({}).grace == 60.0
+    assert load({}).settings.grace == 60.0
 
 
 @pytest.mark.parametrize("text", ["url = ", "= 3", "lease = 2\nlease = 3", "\0"])
 def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "posthorse.toml").write_text(text)
     with pytest.raises(InvalidSettings, match=r"posthorse\.toml is no valid TOML"):
-        load_settings({})
+        load({})
 
 
 def test_what_only_the_command_line_reads_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTHORSE_APP", "shop:app")
     monkeypatch.setenv("POSTHORSE_FAILPOINT", "")
-    assert load_settings({}) == Settings()
+    assert load({}).settings == Settings()
 
 
 @pytest.mark.parametrize(
@@ -99,11 +99,11 @@ def test_a_setting_that_cannot_be_used_is_named(given: dict[str, object], compla
 def test_misspelt_keys_are_found_wherever_they_stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("POSTHORSE_LEESE", "3s")
     with pytest.raises(InvalidSettings, match="did you mean 'lease'"):
-        load_settings({})
+        load({})
     monkeypatch.delenv("POSTHORSE_LEESE")
     (tmp_path / "posthorse.toml").write_text("heart_beat = 3")
     with pytest.raises(InvalidSettings, match="did you mean 'heartbeat'"):
-        load_settings({})
+        load({})
 
 
 @pytest.mark.parametrize(("lease", "heartbeat"), [(3, 1.0), ("12s", 4.0), (timedelta(minutes=2), 10.0)])

@@ -782,7 +782,7 @@ def test_equal_sets_are_stored_as_equal_text_in_every_process() -> None:
     }
 
 
-# ---- Annotations as text, context, injected parameters, results
+# ---- Annotations as text, context, results
 
 
 def test_a_class_known_only_to_the_enclosing_function_is_found_through_its_closure() -> None:
@@ -908,19 +908,6 @@ def test_what_only_mentions_a_context_is_none(annotation: str) -> None:
 @pytest.mark.parametrize("function", [context_second, named_ctx_but_annotated, no_arguments, variadic])
 def test_everything_else_is_no_context(function: Callable[..., object]) -> None:
     assert not signature_of(function).wants_context
-
-
-def test_injected_parameters_are_no_arguments_and_what_follows_is_given_by_name() -> None:
-    def job(user_id: int, db: object = None, loud: bool = False) -> tuple[int, object, bool]:
-        return user_id, db, loud
-
-    signature = signature_of(job, injected={"db"})
-    args, kwargs = signature.decode(signature.encode((7,), {"loud": True}))
-    assert job(*args, db="a connection", **kwargs) == (7, "a connection", True)  # type: ignore[arg-type, misc]
-    with pytest.raises(InvalidArgument, match="got 'db', which is injected when the job runs"):
-        signature.encode((7,), {"db": 1})
-    with pytest.raises(InvalidArgument, match="takes 1 positional argument "):
-        signature.encode((7, True), {})
 
 
 async def coroutine() -> list[int]:

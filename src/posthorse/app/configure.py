@@ -31,13 +31,8 @@ class Configuration(NamedTuple):
     origin: Origin
 
 
-def load_settings(given: Mapping[str, object]) -> Settings:
-    """Settings from what was given, the environment and the file, in this order. Raises InvalidSettings."""
-    return load(given).settings
-
-
 def load(given: Mapping[str, object]) -> Configuration:
-    """The whole configuration. Raises InvalidSettings."""
+    """Read the configuration: what was given, then the environment, then the file. Raises InvalidSettings."""
     environment = _from_environment(os.environ)
     values = {**_from_file(), **environment, **given}
     queues = values.pop("queues", {})

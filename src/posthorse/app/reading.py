@@ -86,20 +86,6 @@ def with_cause(app: Posthorse, status: Status, takers: read.Takers) -> Status:
     return replace(status, waits_for=why_waiting(status.kind, status.queue, settings, servers, now, full))
 
 
-def list_statuses(
-    app: Posthorse,
-    *,
-    state: State | None = None,
-    queue: str | None = None,
-    kind: str | None = None,
-    before: str | None = None,
-    limit: int = 50,
-) -> Sequence[Status]:
-    """Jobs from the newest to the oldest that fit every filter; `before` is the id of the last one seen."""
-    rows = app.store.read(read.jobs(state=state, queue=queue, kind=kind, before=before, limit=limit))
-    return [make_status(row, app.registry) for row in rows]
-
-
 def outcome_of(app: Posthorse, job_id: str) -> Finished | None:
     """How a job ended, or None while it has not. Raises JobNotFound."""
     return _outcome(app, job_id, app.store.read(read.outcome(job_id)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from inspect import Parameter
 
 import msgspec
@@ -16,9 +16,7 @@ from posthorse.rules.arguments.form import NAMED, POSITIONAL, Form, is_required
 from posthorse.rules.values.type_mismatch import short
 
 
-def misbound(
-    parameters: list[Parameter], injected: Collection[str], args: tuple[object, ...], kwargs: Mapping[str, object]
-) -> str:
+def misbound(parameters: list[Parameter], args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
     """Why a call does not bind; reads on from `welcome()`."""
     kinds = {each.kind for each in parameters}
     positional = [each.name for each in parameters if each.kind in POSITIONAL]
@@ -29,8 +27,6 @@ def misbound(
                 continue
             if name in positional:
                 return f"takes {name!r} by position only"
-            if name in injected:
-                return f"got {name!r}, which is injected when the job runs and cannot be passed"
             return f"got an unexpected argument {name!r}; {_suggestion(name, dict.fromkeys([*positional, *named]))}"
     if len(args) > len(positional) and Parameter.VAR_POSITIONAL not in kinds:
         takes = f"{len(positional)} positional argument{'' if len(positional) == 1 else 's'}"

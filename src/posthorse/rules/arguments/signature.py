@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
 from inspect import Parameter
 from typing import Any, get_args, get_origin
@@ -37,9 +37,8 @@ class ArgumentsUnfit(Exception):
 class Signature:
     """The parameters and the result of one job function.
 
-    Annotations are read at first use, so that they may name what is defined later. Parameters named in
-    `injected` are filled by the worker and are no arguments; neither is a first parameter that is annotated
-    with `context_type`, or called `ctx` and not annotated.
+    Annotations are read at first use, so that they may name what is defined later. A first parameter that is annotated
+    with `context_type`, or called `ctx` and not annotated, is not an argument: the worker fills it.
     """
 
     def __init__(
@@ -48,12 +47,10 @@ class Signature:
         *,
         kind: str,
         context_type: type,
-        injected: Collection[str] = (),
     ) -> None:
         self._function = function
         self._kind = kind
         self._context_type = context_type
-        self._injected = injected
         declared = signature_of(function)
         self._all_parameters = list(declared.parameters.values())
         self._returns: object = declared.return_annotation
@@ -140,9 +137,7 @@ class Signature:
         try:
             filled = form.fill(*args, **kwargs)
         except TypeError:
-            raise InvalidArgument(
-                f"{self._kind}() {misbound(self._parameters, self._injected, args, kwargs)}"
-            ) from None
+            raise InvalidArgument(f"{self._kind}() {misbound(self._parameters, args, kwargs)}") from None
         name = ""
         try:
             for name, check in form.checks:
@@ -169,7 +164,7 @@ class Signature:
         return encoded.decode()
 
     def decode(self, text: str) -> tuple[tuple[object, ...], dict[str, object]]:
-        """The call that was stored, as `args` and `kwargs` without context and injected parameters.
+        """The call that was stored, as `args` and `kwargs` without the context.
 
         Defaults that the call left open are those of the function as it is now. Raises ArgumentsUnfit.
         """
@@ -226,19 +221,8 @@ class Signature:
 
     @cached_property
     def _parameters(self) -> list[Parameter]:
-        """Those that are arguments. What stands after an injected one can be told by name only."""
-        parameters: list[Parameter] = []
-        by_name = False
-        for parameter in self._all_parameters[1 if self.wants_context else 0 :]:
-            if parameter.name in self._injected:
-                by_name = True
-            elif not by_name:
-                parameters.append(parameter)
-            elif parameter.kind is Parameter.POSITIONAL_OR_KEYWORD:
-                parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
-            elif parameter.kind in (Parameter.KEYWORD_ONLY, Parameter.VAR_KEYWORD):
-                parameters.append(parameter)
-        return parameters
+        """Those that are arguments."""
+        return self._all_parameters[1 if self.wants_context else 0 :]
 
     def _codec(self, parameter: Parameter) -> ArgumentCodec:
         try:
