@@ -80,6 +80,10 @@ def test_both_colours_of_a_verb_have_one_signature(face: type, name: str, twin: 
     assert inspect.iscoroutinefunction(async_)
     assert not inspect.iscoroutinefunction(sync)
     assert inspect.signature(sync) == inspect.signature(async_)
+    assert async_.__qualname__ == f"{sync.__qualname__.removesuffix(name)}{twin}"
+    assert sync.__doc__
+    assert async_.__doc__
+    assert async_.__doc__ == sync.__doc__ or async_.__doc__.startswith(f"See `{name}`")
 
 
 def test_every_async_verb_is_the_twin_of_one() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from posthorse.app.client import Posthorse
 from posthorse.app.job import Job
 from posthorse.app.kind import Call
+from posthorse.app.verbs import Verb
 from posthorse.rules.job import NewJob
 from posthorse.store import queries
 from posthorse.store.admission import Admission
@@ -57,7 +58,8 @@ def _no_fence() -> None:
 
 
 def _early_acknowledgement() -> None:
-    def enqueue(self: Posthorse, calls: Sequence[Call[Any]]) -> list[Job[Any]]:
+    def enqueue(self: Posthorse, calls: Sequence[Call[Any]]) -> Verb[list[Job[Any]]]:
+        yield from ()
         jobs = self._new_jobs(calls)
 
         def later() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from posthorse.app.reading import make_status, not_found
+from posthorse.app.verbs import Verb, look_up
 from posthorse.clock import moment
 from posthorse.rules.job import Attempt, JobError, State, Status
 from posthorse.store.operations import read
@@ -30,17 +31,9 @@ _LAST_STRAWS = {"NoProgress": "lost", "Crashed": "crashed"}
 """Types of the errors of dead letters whose code did not fail."""
 
 
-def attempts_of(app: Posthorse, job_id: str) -> list[Attempt]:
-    """The attempts of a job, in order. Raises JobNotFound."""
-    return _told(app, job_id, app.store.read(read.story(job_id)))
-
-
-async def aattempts_of(app: Posthorse, job_id: str) -> list[Attempt]:
-    """The same for a coroutine, which may be inside an asynchronous transaction."""
-    return _told(app, job_id, await app.store.aread(read.story(job_id)))
-
-
-def _told(app: Posthorse, job_id: str, story: read.Story | None) -> list[Attempt]:
+def attempts_of(app: Posthorse, job_id: str) -> Verb[list[Attempt]]:
+    """Read the attempts of a job, in order. Raises JobNotFound."""
+    story = yield from look_up(app, read.story(job_id))
     if story is None:
         raise not_found(job_id)
     since = None if story.holder is None else moment(story.holder.claimed_at)

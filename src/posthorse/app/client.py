@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 
 import msgspec
 
 from posthorse import ids
-from posthorse.app.blocking import warn_in_loop
 from posthorse.app.configure import load
 from posthorse.app.declaring import JobDecorator
+from posthorse.app.entering import IN_WORDS
 from posthorse.app.job import Job
 from posthorse.app.jobs import Jobs
 from posthorse.app.kind import Call, JobFunction
@@ -20,6 +18,7 @@ from posthorse.app.origin import Origin
 from posthorse.app.pickling import application_at, place_of
 from posthorse.app.queues import Patience, Queue
 from posthorse.app.signatures import takes
+from posthorse.app.verbs import Verb, adrive, commit, drive, sleep, step
 from posthorse.clock import Clock
 from posthorse.errors import InvalidOption, QueueFull
 from posthorse.rules.durations import Duration
@@ -33,6 +32,7 @@ from posthorse.rules.registry import Registry
 from posthorse.rules.settings import Settings
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.admission import Admission
+from posthorse.store.blocking import warn_in_loop
 from posthorse.store.connections import UserConnection
 from posthorse.store.operations.submit import Submitted, enqueue
 from posthorse.store.store import Store
@@ -177,18 +177,18 @@ class Posthorse:
         """
         connection = _connection_of(calls)
         if connection is None:
-            warn_in_loop()
-            return self._enqueue(calls)
+            warn_in_loop(self.store, *IN_WORDS)
+            return drive(self._enqueue(calls))
         with self.store.joining(connection):
-            return self._enqueue(calls)
+            return drive(self._enqueue(calls))
 
     async def aenqueue_many(self, calls: Sequence[Call[R]]) -> list[Job[R]]:
-        """The same for a coroutine, with connections of either colour."""
+        """See `enqueue_many`; the connection may be of either colour."""
         connection = _connection_of(calls)
         if connection is None:
-            return await self._aenqueue(calls)
+            return await adrive(self._enqueue(calls))
         async with self.store.ajoining(connection):
-            return await self._aenqueue(calls)
+            return await adrive(self._enqueue(calls))
 
     # ── asking ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -240,39 +240,23 @@ class Posthorse:
         """Closes all connections; the next use opens them anew."""
         self.store.close()
 
-    def _enqueue(self, calls: Sequence[Call[R]]) -> list[Job[R]]:
+    def _enqueue(self, calls: Sequence[Call[R]]) -> Verb[list[Job[R]]]:
         jobs = self._new_jobs(calls)
         if not jobs:
             return []
         patience = None
         while True:
-            jobs, gauges, closed = terms = self.gate.terms(jobs)
+            jobs, gauges, closed = terms = yield from step(self.gate.terms, self.gate.aterms, jobs)
             terms.raise_if_closed()
-            lanes, channel = self.store.lanes({job.lane for job in jobs}), self.store.backend.channel
+            lanes = yield from step(self.store.lanes, self.store.alanes, {job.lane for job in jobs})
+            channel = self.store.backend.channel
             try:
-                submitted = self.store.run(enqueue(jobs, lanes, channel=channel, gauges=gauges, closed=closed))
+                made = yield from commit(self, enqueue(jobs, lanes, channel=channel, gauges=gauges, closed=closed))
             except QueueFull as full:
                 patience = patience or self._patience(calls)
-                time.sleep(patience.pause(full))
+                yield from sleep(patience.pause(full))
             else:
-                return self._handles(calls, submitted)
-
-    async def _aenqueue(self, calls: Sequence[Call[R]]) -> list[Job[R]]:
-        jobs = self._new_jobs(calls)
-        if not jobs:
-            return []
-        patience = None
-        while True:
-            jobs, gauges, closed = terms = await self.gate.aterms(jobs)
-            terms.raise_if_closed()
-            lanes, channel = await self.store.alanes({job.lane for job in jobs}), self.store.backend.channel
-            try:
-                submitted = await self.store.arun(enqueue(jobs, lanes, channel=channel, gauges=gauges, closed=closed))
-            except QueueFull as full:
-                patience = patience or self._patience(calls)
-                await asyncio.sleep(patience.pause(full))
-            else:
-                return self._handles(calls, submitted)
+                return self._handles(calls, made)
 
     def _patience(self, calls: Sequence[Call[R]]) -> Patience:
         # Inside a transaction nothing that others do meanwhile would make room, or be seen.

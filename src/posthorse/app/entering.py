@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from posthorse import ids
-from posthorse.app.blocking import warn_in_loop
 from posthorse.app.job import Job
+from posthorse.store.blocking import warn_in_loop
 from posthorse.store.operations.submit import enqueue_one
 
 if TYPE_CHECKING:
@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+IN_WORDS = "enqueue()", "use `await ….aenqueue()`"
+"""How a warning names a call that enqueues, and its twin."""
+
 
 def enter(call: Call[R]) -> Job[R]:
     """Store the job of a call; durable when this returns."""
     lane = _lane_at_once(call)
     if lane is None:
         return call.app.enqueue_many([call])[0]
-    warn_in_loop()
+    warn_in_loop(call.app.store, *IN_WORDS)
     job_id = ids.new_id()
     call.app.store.run(enqueue_one(job_id, call.template, lane))
     return Job(call.app, job_id, created=True)

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from posthorse.app.attempts import aattempts_of, attempts_of
-from posthorse.app.editing import arebound, areplaced, rebound, replaced
-from posthorse.app.reading import (
-    abad_items_of,
-    aoutcome_of,
-    astatus_of,
-    bad_items_of,
-    check_kind,
-    outcome_of,
-    status_of,
-)
+from posthorse.app.attempts import attempts_of
+from posthorse.app.editing import rebound, replaced
+from posthorse.app.reading import bad_items_of, check_kind, outcome_of, status_of
+from posthorse.app.verbs import Verb, commit, look_up, sleep, twin, verb, waiting_verb
 from posthorse.clock import monotonic
-from posthorse.errors import InvalidCall
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import Attempt, BadItem, State, Status
 from posthorse.store.operations import control, read
@@ -46,132 +36,115 @@ class Job(Generic[R]):
 
     # ── asking ───────────────────────────────────────────────────────────────────────────────────────
 
-    def status(self) -> Status:
-        """The job as it stands. Raises JobNotFound."""
-        return status_of(self._app, self._known())
+    @verb
+    def status(self) -> Verb[Status]:
+        """Read the job as it is now. Raises JobNotFound."""
+        return (yield from status_of(self._app, (yield from self._known())))
 
-    async def astatus(self) -> Status:
-        """The job as it stands. Raises JobNotFound."""
-        return await astatus_of(self._app, await self._aknown())
+    astatus = twin(status)
 
-    def attempts(self) -> list[Attempt]:
-        """Every run of the job's code, in order, with its evidence. Raises JobNotFound."""
-        return attempts_of(self._app, self._known())
+    @verb
+    def attempts(self) -> Verb[list[Attempt]]:
+        """List every run of the job's code, in order, with its evidence. Raises JobNotFound."""
+        return (yield from attempts_of(self._app, (yield from self._known())))
 
-    async def aattempts(self) -> list[Attempt]:
-        """See `attempts`."""
-        return await aattempts_of(self._app, await self._aknown())
+    aattempts = twin(attempts)
 
-    def result(self, timeout: Duration | None = None) -> R:
-        """Waits for the end and returns what the job returned.
+    @waiting_verb
+    def result(self, timeout: Duration | None = None) -> Verb[R]:
+        """Wait for the end and return what the job returned.
 
-        Raises JobFailed, JobCancelled, JobNotFound, TimeoutError; and InvalidCall inside a running event
-        loop, which it would block: await `aresult()` there.
+        Raises JobFailed, JobCancelled, JobNotFound, TimeoutError. Inside a running event loop `result` raises
+        InvalidCall, because the job may need the loop that it would block: await `aresult` there.
         """
-        if _is_in_loop():
-            raise InvalidCall("result() would block the running event loop; use `await job.aresult()`")
-        patience = _Patience(self._known(), timeout)
+        patience = _Patience((yield from self._known()), timeout)
         while True:
             with waiting_at_most(patience.left):
-                outcome = outcome_of(self._app, self.id)
+                outcome = yield from outcome_of(self._app, self.id)
             if outcome is not None:
                 return cast("R", outcome.value())  # as the kind declares
-            time.sleep(patience.pause())
+            yield from sleep(patience.pause())
 
-    async def aresult(self, timeout: Duration | None = None) -> R:
-        """Waits for the end and returns what the job returned. Raises as `result`."""
-        patience = _Patience(await self._aknown(), timeout)
-        while True:
-            with waiting_at_most(patience.left):
-                outcome = await aoutcome_of(self._app, self.id)
-            if outcome is not None:
-                return cast("R", outcome.value())  # as the kind declares
-            await asyncio.sleep(patience.pause())
+    aresult = twin(result)
 
     # ── steering ─────────────────────────────────────────────────────────────────────────────────────
 
-    def pause(self, *, force: bool = False) -> State:
-        """Stops the job where it can go on later; answers with the state that this led to at once.
+    @verb
+    def pause(self, *, force: bool = False) -> Verb[State]:
+        """Stop the job where it can go on later; return the state that this led to at once.
 
         A running job stops at its next slice or checkpoint and then is `paused`. With `force` its lease is
         taken away now: what its code still does counts for nothing. Raises JobNotFound, InvalidTransition.
         """
         return self._request("pause", force=force)
 
-    async def apause(self, *, force: bool = False) -> State:
-        """See `pause`."""
-        return await self._arequest("pause", force=force)
+    apause = twin(pause)
 
-    def resume(self) -> State:
-        """Lets a paused job go on from its last committed slice. Raises JobNotFound, InvalidTransition."""
+    @verb
+    def resume(self) -> Verb[State]:
+        """Let a paused job go on from its last committed slice. Raises JobNotFound, InvalidTransition."""
         return self._request("resume")
 
-    async def aresume(self) -> State:
-        """See `resume`."""
-        return await self._arequest("resume")
+    aresume = twin(resume)
 
-    def cancel(self, *, force: bool = False) -> State:
-        """Ends the job for good: at once if it waits, at its next checkpoint if it runs; async jobs are
+    @verb
+    def cancel(self, *, force: bool = False) -> Verb[State]:
+        """End the job for good: at once if it waits, at its next checkpoint if it runs; async jobs are
         cancelled at their next await. Raises JobNotFound, InvalidTransition."""
         return self._request("cancel", force=force)
 
-    async def acancel(self, *, force: bool = False) -> State:
-        """See `cancel`."""
-        return await self._arequest("cancel", force=force)
+    acancel = twin(cancel)
 
-    def retry(self, *, arguments: Mapping[str, object] | None = None) -> State:
-        """Starts a failed or cancelled job again with fresh budgets; a long job goes on from its last slice.
+    @verb
+    def retry(self, *, arguments: Mapping[str, object] | None = None) -> Verb[State]:
+        """Start a failed or cancelled job again with fresh budgets; a long job goes on from its last slice.
 
-        arguments: new values for some of them, by name. Raises JobNotFound, InvalidTransition, InvalidArgument.
+        arguments: those that change, by name. Raises JobNotFound, InvalidTransition, InvalidArgument.
         """
-        return self._request(
-            "retry", arguments=None if arguments is None else replaced(self._app, self._known(), arguments)
-        )
+        text = None
+        if arguments is not None:
+            text = yield from replaced(self._app, (yield from self._known()), arguments)
+        return (yield from self._request("retry", arguments=text))
 
-    async def aretry(self, *, arguments: Mapping[str, object] | None = None) -> State:
-        """See `retry`."""
-        text = None if arguments is None else await areplaced(self._app, await self._aknown(), arguments)
-        return await self._arequest("retry", arguments=text)
+    aretry = twin(retry)
 
-    def retry_with(self, /, *args: object, **kwargs: object) -> State:
-        """The same with these arguments in place of all that the job had. Raises as `retry`."""
-        return self._request("retry", arguments=rebound(self._app, self._known(), args, kwargs))
+    @verb
+    def retry_with(self, /, *args: object, **kwargs: object) -> Verb[State]:
+        """Retry with these arguments in place of all that the job had. Raises as `retry`."""
+        text = yield from rebound(self._app, (yield from self._known()), args, kwargs)
+        return (yield from self._request("retry", arguments=text))
 
-    async def aretry_with(self, /, *args: object, **kwargs: object) -> State:
-        """See `retry_with`."""
-        text = await arebound(self._app, await self._aknown(), args, kwargs)
-        return await self._arequest("retry", arguments=text)
+    aretry_with = twin(retry_with)
 
-    def discard(self) -> State:
-        """Takes a dead letter off the list: it stays readable, as cancelled. Raises JobNotFound, InvalidTransition."""
+    @verb
+    def discard(self) -> Verb[State]:
+        """Take a dead letter off the list: it stays readable, as cancelled. Raises JobNotFound, InvalidTransition."""
         return self._request("discard")
 
-    async def adiscard(self) -> State:
-        """See `discard`."""
-        return await self._arequest("discard")
+    adiscard = twin(discard)
 
     # ── bad items ────────────────────────────────────────────────────────────────────────────────────
 
-    def bad_items(self, *, limit: int = 100, after: BadItem | None = None) -> list[BadItem]:
-        """Items that the job tolerated, by loop and number; `after` is the last one that was read before."""
-        return bad_items_of(self._app, self._known(), limit=limit, after=after)
+    @verb
+    def bad_items(self, *, limit: int = 100, after: BadItem | None = None) -> Verb[list[BadItem]]:
+        """List items that the job tolerated, by loop and number; `after` is the last one that was read before.
 
-    async def abad_items(self, *, limit: int = 100, after: BadItem | None = None) -> list[BadItem]:
-        """See `bad_items`."""
-        return await abad_items_of(self._app, await self._aknown(), limit=limit, after=after)
+        Raises JobNotFound, InvalidOption.
+        """
+        return (yield from bad_items_of(self._app, (yield from self._known()), limit=limit, after=after))
 
-    def retry_bad_items(self) -> State:
-        """Lets a completed or failed job run again with its bad items alone; those that succeed are forgotten.
+    abad_items = twin(bad_items)
+
+    @verb
+    def retry_bad_items(self) -> Verb[State]:
+        """Let a completed or failed job run again with its bad items alone; those that succeed are forgotten.
 
         A failed job goes on where it stopped after them. Raises JobNotFound, InvalidTransition.
         """
-        store = self._app.store
-        return store.run(retry_bad_items(self._known(), channel=store.backend.channel))
+        channel = self._app.store.backend.channel
+        return (yield from commit(self._app, retry_bad_items((yield from self._known()), channel=channel)))
 
-    async def aretry_bad_items(self) -> State:
-        """See `retry_bad_items`."""
-        store = self._app.store
-        return await store.arun(retry_bad_items(await self._aknown(), channel=store.backend.channel))
+    aretry_bad_items = twin(retry_bad_items)
 
     def __repr__(self) -> str:
         return f"<Job {self.id}>"
@@ -182,30 +155,18 @@ class Job(Generic[R]):
     def __hash__(self) -> int:
         return hash(self.id)
 
-    def _known(self) -> str:
-        """The id, of a job that is known to be of the kind that was asked for. Raises JobNotFound."""
+    def _known(self) -> Verb[str]:
+        """Return the id, once the job is known to be of the kind that was asked for. Raises JobNotFound."""
         if self._kind is not None:
-            check_kind(self._app, self.id, self._kind, self._app.store.read(read.job(self.id)))
+            row = yield from look_up(self._app, read.job(self.id))
+            check_kind(self._app, self.id, self._kind, row)
             self._kind = None
         return self.id
 
-    async def _aknown(self) -> str:
-        if self._kind is not None:
-            check_kind(self._app, self.id, self._kind, await self._app.store.aread(read.job(self.id)))
-            self._kind = None
-        return self.id
-
-    def _request(self, action: control.Request, *, force: bool = False, arguments: str | None = None) -> State:
-        store = self._app.store
-        asked = control.request(self._known(), action, force=force, channel=store.backend.channel, arguments=arguments)
-        return store.run(asked)
-
-    async def _arequest(self, action: control.Request, *, force: bool = False, arguments: str | None = None) -> State:
-        store = self._app.store
-        asked = control.request(
-            await self._aknown(), action, force=force, channel=store.backend.channel, arguments=arguments
-        )
-        return await store.arun(asked)
+    def _request(self, action: control.Request, *, force: bool = False, arguments: str | None = None) -> Verb[State]:
+        job, channel = (yield from self._known()), self._app.store.backend.channel
+        asked = control.request(job, action, force=force, channel=channel, arguments=arguments)
+        return (yield from commit(self._app, asked))
 
 
 class _Patience:
@@ -231,11 +192,3 @@ class _Patience:
         if left <= 0:
             raise TimeoutError(f"job {self._job_id} was not over within {self._seconds:g} s; it goes on")
         return min(pause, left)
-
-
-def _is_in_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

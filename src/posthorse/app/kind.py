@@ -55,7 +55,7 @@ class Call(msgspec.Struct, Generic[R], frozen=True):
         return enter(self)
 
     async def aenqueue(self) -> Job[R]:
-        """Stores the job; durable when this returns."""
+        """See `enqueue`."""
         return await aenter(self)
 
 
@@ -95,7 +95,7 @@ class Kind(Generic[P, R]):
         return self.bind(*args, **kwargs).enqueue()
 
     async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
-        """Stores a job; durable when this returns. Raises InvalidArgument, KeyConflict, StoreError."""
+        """See `enqueue`."""
         return await self.bind(*args, **kwargs).aenqueue()
 
     @takes(Place.USING)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Unpack
 
 from posthorse.app.signatures import takes
+from posthorse.app.verbs import Verb, adrive, commit, drive, look_up, twin, verb
 from posthorse.clock import monotonic
 from posthorse.errors import QueueFull
 from posthorse.rules.options.table import Place
 from posthorse.rules.queues import Layer, QueueSettings, checked_live_layer, checked_words, settings_of
+from posthorse.store.blocking import warn_in_loop
 from posthorse.store.operations.gates import loosen_gates
 from posthorse.store.operations.queues import change_queue, live_layers, reset_queue
 
@@ -33,78 +34,63 @@ class Queue:
         self._app = app
         self.name = name
 
-    def settings(self) -> QueueSettings:
-        """What holds now: what code and file say, and above it what was set live."""
-        return self._over(self._app.store.read(live_layers()))
+    @verb
+    def settings(self) -> Verb[QueueSettings]:
+        """Read what holds now: what code and file say, and above it what was set live."""
+        live = yield from look_up(self._app, live_layers())
+        return settings_of(self._app.registry.queues.layer(self.name), live.get(self.name, {}))
 
-    async def asettings(self) -> QueueSettings:
-        """What holds now: what code and file say, and above it what was set live."""
-        return self._over(await self._app.store.aread(live_layers()))
+    asettings = twin(settings)
 
-    @takes(Place.QUEUE)
+    @takes(Place.QUEUE)  # both declared, because editors show an option's line only there
     def set(self, **settings: Unpack[QueueOptions]) -> None:
         """Change settings now, on every machine; None returns to what code or file say. Raises InvalidOption."""
-        self._change(checked_live_layer(settings, queue=self.name))
+        warn_in_loop(self._app.store, "set()", "use `await ….aset()`")
+        drive(self._change(checked_live_layer(settings, queue=self.name)))
 
     @takes(Place.QUEUE)
     async def aset(self, **settings: Unpack[QueueOptions]) -> None:
         """Change settings now, on every machine; None returns to what code or file say. Raises InvalidOption."""
-        await self._achange(checked_live_layer(settings, queue=self.name))
+        await adrive(self._change(checked_live_layer(settings, queue=self.name)))
 
-    def pause(self) -> None:
-        """None of its jobs is begun any more; they wait. Those that run go on."""
-        self._change({"paused": True})
+    @verb
+    def pause(self) -> Verb[None]:
+        """Stop starting jobs from this queue; running jobs continue."""
+        return self._change({"paused": True})
 
-    async def apause(self) -> None:
-        """None of its jobs is begun any more; they wait. Those that run go on."""
-        await self._achange({"paused": True})
+    apause = twin(pause)
 
-    def resume(self) -> None:
-        """Ends a pause, and a drain."""
-        self._change({"paused": False, "draining": False})
+    @verb
+    def resume(self) -> Verb[None]:
+        """End a pause, and a drain."""
+        return self._change({"paused": False, "draining": False})
 
-    async def aresume(self) -> None:
-        """Ends a pause, and a drain."""
-        await self._achange({"paused": False, "draining": False})
+    aresume = twin(resume)
 
-    def drain(self) -> None:
-        """No new jobs are let in: enqueuing raises QueueClosed. Those that wait are worked off."""
-        self._change({"draining": True})
+    @verb
+    def drain(self) -> Verb[None]:
+        """Let no new jobs in: enqueuing raises QueueClosed. Those that wait are worked off."""
+        return self._change({"draining": True})
 
-    async def adrain(self) -> None:
-        """No new jobs are let in: enqueuing raises QueueClosed. Those that wait are worked off."""
-        await self._achange({"draining": True})
+    adrain = twin(drain)
 
-    def reset(self, *names: str) -> None:
-        """Takes back what was set live: all of it, or these settings. Raises InvalidOption."""
+    @verb
+    def reset(self, *names: str) -> Verb[None]:
+        """Take back what was set live: all of it, or these settings. Raises InvalidOption."""
         only = checked_words(names, queue=self.name)
-        self._app.store.run(reset_queue(self.name, only, channel=self._app.store.backend.channel))
-        self._app.store.run(loosen_gates(self.name))
+        yield from commit(self._app, reset_queue(self.name, only, channel=self._app.store.backend.channel))
+        yield from commit(self._app, loosen_gates(self.name))
         self._app.gate.look_again()
 
-    async def areset(self, *names: str) -> None:
-        """Takes back what was set live: all of it, or these settings. Raises InvalidOption."""
-        only = checked_words(names, queue=self.name)
-        await self._app.store.arun(reset_queue(self.name, only, channel=self._app.store.backend.channel))
-        await self._app.store.arun(loosen_gates(self.name))
-        self._app.gate.look_again()
+    areset = twin(reset)
 
     def __repr__(self) -> str:
         return f"<Queue {self.name!r}>"
 
-    def _over(self, live: Mapping[str, Layer]) -> QueueSettings:
-        return settings_of(self._app.registry.queues.layer(self.name), live.get(self.name, {}))
-
-    def _change(self, layer: Layer) -> None:
-        self._app.store.run(change_queue(self.name, layer, channel=self._app.store.backend.channel))
+    def _change(self, layer: Layer) -> Verb[None]:
+        yield from commit(self._app, change_queue(self.name, layer, channel=self._app.store.backend.channel))
         if layer.keys() & LIMITS:
-            self._app.store.run(loosen_gates(self.name))
-        self._app.gate.look_again()
-
-    async def _achange(self, layer: Layer) -> None:
-        await self._app.store.arun(change_queue(self.name, layer, channel=self._app.store.backend.channel))
-        if layer.keys() & LIMITS:
-            await self._app.store.arun(loosen_gates(self.name))
+            yield from commit(self._app, loosen_gates(self.name))
         self._app.gate.look_again()
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from posthorse.app.verbs import Verb, look_up
 from posthorse.clock import moment
 from posthorse.errors import InvalidOption, JobCancelled, JobFailed, JobNotFound
 from posthorse.rules.cursor import key_of_cursor
@@ -49,20 +50,15 @@ class Finished(msgspec.Struct, frozen=True):
         raise JobFailed(f"job {self.job} failed ({self.reason}): {self.error}")
 
 
-def status_of(app: Posthorse, job_id: str) -> Status:
-    """A job as it stands. Raises JobNotFound."""
-    status = _status(app, job_id, app.store.read(read.job(job_id)))
+def status_of(app: Posthorse, job_id: str) -> Verb[Status]:
+    """Read a job as it is now. Raises JobNotFound."""
+    row = yield from look_up(app, read.job(job_id))
+    if row is None:
+        raise not_found(job_id)
+    status = make_status(row, app.registry)
     if status.state is not State.PENDING:
         return status
-    return with_cause(app, status, app.store.read(takers_of(app, status)))
-
-
-async def astatus_of(app: Posthorse, job_id: str) -> Status:
-    """The same for a coroutine, which may be inside an asynchronous transaction."""
-    status = _status(app, job_id, await app.store.aread(read.job(job_id)))
-    if status.state is not State.PENDING:
-        return status
-    return with_cause(app, status, await app.store.aread(takers_of(app, status)))
+    return with_cause(app, status, (yield from look_up(app, takers_of(app, status))))
 
 
 def takers_of(app: Posthorse, status: Status) -> Operation[read.Takers]:
@@ -86,17 +82,9 @@ def with_cause(app: Posthorse, status: Status, takers: read.Takers) -> Status:
     return replace(status, waits_for=why_waiting(status.kind, status.queue, settings, servers, now, full))
 
 
-def outcome_of(app: Posthorse, job_id: str) -> Finished | None:
-    """How a job ended, or None while it has not. Raises JobNotFound."""
-    return _outcome(app, job_id, app.store.read(read.outcome(job_id)))
-
-
-async def aoutcome_of(app: Posthorse, job_id: str) -> Finished | None:
-    """The same for a coroutine, which may be inside an asynchronous transaction."""
-    return _outcome(app, job_id, await app.store.aread(read.outcome(job_id)))
-
-
-def _outcome(app: Posthorse, job_id: str, row: read.OutcomeRow | None) -> Finished | None:
+def outcome_of(app: Posthorse, job_id: str) -> Verb[Finished | None]:
+    """Read how a job ended; None while it has not. Raises JobNotFound."""
+    row = yield from look_up(app, read.outcome(job_id))
     if row is None:
         raise not_found(job_id)
     state = State(row.state)
@@ -105,12 +93,6 @@ def _outcome(app: Posthorse, job_id: str, row: read.OutcomeRow | None) -> Finish
     result_type: object = app.registry[row.kind].signature.result_type if row.kind in app.registry else object
     error = None if row.error is None else JobError.decode(row.error)
     return Finished(job_id, state, row.result, error, row.reason, result_type)
-
-
-def _status(app: Posthorse, job_id: str, row: read.JobRow | None) -> Status:
-    if row is None:
-        raise not_found(job_id)
-    return make_status(row, app.registry)
 
 
 def make_status(row: read.JobRow, registry: Registry) -> Status:
@@ -144,28 +126,15 @@ def make_status(row: read.JobRow, registry: Registry) -> Status:
     )
 
 
-def bad_items_of(app: Posthorse, job_id: str, *, limit: int, after: BadItem | None) -> list[BadItem]:
-    """Bad items of a job after a given one. Raises JobNotFound, InvalidOption."""
-    return _bad_items(job_id, app.store.read(_page_of_bad_items(job_id, limit, after)))
-
-
-async def abad_items_of(app: Posthorse, job_id: str, *, limit: int, after: BadItem | None) -> list[BadItem]:
-    """The same for a coroutine, which may be inside an asynchronous transaction."""
-    return _bad_items(job_id, await app.store.aread(_page_of_bad_items(job_id, limit, after)))
-
-
-def _page_of_bad_items(
-    job_id: str, limit: int, after: BadItem | None
-) -> Operation[Sequence[bad_items.BadItemRow] | None]:
+def bad_items_of(app: Posthorse, job_id: str, *, limit: int, after: BadItem | None) -> Verb[list[BadItem]]:
+    """Read bad items of a job after a given one. Raises JobNotFound, InvalidOption."""
     if type(limit) is not int or not 1 <= limit <= MAX_BAD_ITEMS:
         raise InvalidOption(f"limit is {short(limit)}; it must be a whole number from 1 to {MAX_BAD_ITEMS:,}")
     if after is not None and not isinstance(after, BadItem):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(f"after is {short(after)}; give the last BadItem that was read before")
     loop, number = ("", -1) if after is None else (after.loop, after.number)
-    return bad_items.bad_items_of_known(job_id, loop=loop, number=number, limit=limit)
-
-
-def _bad_items(job_id: str, rows: Sequence[bad_items.BadItemRow] | None) -> list[BadItem]:
+    page = bad_items.bad_items_of_known(job_id, loop=loop, number=number, limit=limit)
+    rows = yield from look_up(app, page)
     if rows is None:
         raise not_found(job_id)
     return [_bad_item(row) for row in rows]

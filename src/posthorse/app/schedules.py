@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -15,10 +15,11 @@ import msgspec
 from posthorse import ids
 from posthorse.app.job import Job
 from posthorse.app.kind import Call
+from posthorse.app.verbs import Verb, commit, look_up, step, twin, verb
 from posthorse.clock import SECOND, moment
 from posthorse.errors import InvalidOption, ScheduleNotFound
 from posthorse.rules.durations import Duration
-from posthorse.rules.job import Lane, NewJob, checked_name
+from posthorse.rules.job import NewJob, checked_name
 from posthorse.rules.options.given import unknown_of_schedule
 from posthorse.rules.schedules import (
     Declared,
@@ -31,10 +32,7 @@ from posthorse.rules.schedules import (
 from posthorse.rules.timing import Timing
 from posthorse.rules.values.type_mismatch import short
 from posthorse.rules.wall_time import checked_zone
-from posthorse.store.admission import Terms
-from posthorse.store.base import Operation
 from posthorse.store.operations.schedules import ScheduleRow, schedules, steer, trigger
-from posthorse.store.operations.submit import Submitted
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
@@ -97,65 +95,50 @@ class Schedule(Generic[R]):
         """The next times, in the schedule's zone; fewer when it ends before. Asks no store."""
         return next_times(self._declared.timing, self._app.store.clock.now(), count)
 
-    def status(self) -> ScheduleStatus:
-        """How it stands. Raises StoreError."""
-        return self._found(self._app.store.read(schedules()))
-
-    async def astatus(self) -> ScheduleStatus:
-        """How it stands. Raises StoreError."""
-        return self._found(await self._app.store.aread(schedules()))
-
-    def pause(self) -> None:
-        """No more jobs until `resume`; outlives deploys. Times that come meanwhile are passed over."""
-        self._app.store.run(steer(self._declared, "pause"))
-
-    async def apause(self) -> None:
-        """No more jobs until `resume`; outlives deploys. Times that come meanwhile are passed over."""
-        await self._app.store.arun(steer(self._declared, "pause"))
-
-    def resume(self) -> None:
-        """Goes on with the next time after now; workers hear of it within seconds."""
-        self._app.store.run(steer(self._declared, "resume"))
-
-    async def aresume(self) -> None:
-        """Goes on with the next time after now; workers hear of it within seconds."""
-        await self._app.store.arun(steer(self._declared, "resume"))
-
-    def trigger(self) -> Job[R]:
-        """Enqueues its call now, even while it is paused or an earlier run is not over; its times stay as they are.
-
-        Raises QueueClosed, QueueFull.
-        """
-        app = self._app
-        terms = app.gate.terms([self._call()])
-        made = app.store.run(self._trigger(terms, app.store.lanes({terms.jobs[0].lane})))
-        return Job(app, made.id, created=made.created)
-
-    async def atrigger(self) -> Job[R]:
-        """Enqueues its call now, even while it is paused or an earlier run is not over; its times stay as they are.
-
-        Raises QueueClosed, QueueFull.
-        """
-        app = self._app
-        terms = await app.gate.aterms([self._call()])
-        made = await app.store.arun(self._trigger(terms, await app.store.alanes({terms.jobs[0].lane})))
-        return Job(app, made.id, created=made.created)
-
-    def _call(self) -> NewJob:
-        return msgspec.structs.replace(self._declared.call, id=ids.new_id())
-
-    def _trigger(self, terms: Terms, lanes: Mapping[Lane, int]) -> Operation[Submitted]:
-        (job,), gauges, closed = terms
-        channel = self._app.store.backend.channel
-        return trigger(self._declared, job, lanes=lanes, channel=channel, gauges=gauges, closed=closed)
-
-    def __repr__(self) -> str:
-        return f"<Schedule {self.name!r}: {self._declared.timing.described()}>"
-
-    def _found(self, rows: Sequence[ScheduleRow]) -> ScheduleStatus:
+    @verb
+    def status(self) -> Verb[ScheduleStatus]:
+        """Read its state, its next time and its last one. Raises StoreError."""
+        rows = yield from look_up(self._app, schedules())
         row = next((row for row in rows if row.name == self.name), None)
         now = self._app.store.clock.now() if row is None else row.now
         return status_of(Known(self._declared if row is None else _declared(row), row), now)
+
+    astatus = twin(status)
+
+    @verb
+    def pause(self) -> Verb[None]:
+        """Make no more jobs until `resume`; outlives deploys. Times that come meanwhile are passed over."""
+        return commit(self._app, steer(self._declared, "pause"))
+
+    apause = twin(pause)
+
+    @verb
+    def resume(self) -> Verb[None]:
+        """Go on with the next time after now; workers hear of it within seconds."""
+        return commit(self._app, steer(self._declared, "resume"))
+
+    aresume = twin(resume)
+
+    @verb
+    def trigger(self) -> Verb[Job[R]]:
+        """Enqueue its call now, even while it is paused or an earlier run is not over; its times stay as they are.
+
+        Raises QueueClosed, QueueFull.
+        """
+        store, gate = self._app.store, self._app.gate
+        call = msgspec.structs.replace(self._declared.call, id=ids.new_id())
+        (job,), gauges, closed = yield from step(gate.terms, gate.aterms, [call])
+        lanes = yield from step(store.lanes, store.alanes, {job.lane})
+        triggered = trigger(
+            self._declared, job, lanes=lanes, channel=store.backend.channel, gauges=gauges, closed=closed
+        )
+        made = yield from commit(self._app, triggered)
+        return Job(self._app, made.id, created=made.created)
+
+    atrigger = twin(trigger)
+
+    def __repr__(self) -> str:
+        return f"<Schedule {self.name!r}: {self._declared.timing.described()}>"
 
 
 def add_schedule(

@@ -14,6 +14,7 @@ import click
 from posthorse.app.client import Posthorse
 from posthorse.app.job import Job
 from posthorse.app.reading import outcome_of
+from posthorse.app.verbs import drive
 from posthorse.cli.bench_measures import Worker, percentile, pickup_times, running_worker
 from posthorse.cli.exits import Exit
 from posthorse.cli.options import size_options
@@ -116,7 +117,9 @@ def _measure(app: Posthorse, count: int, processes: int, concurrency: int) -> Ra
 
 def _seconds_of_work(app: Posthorse, jobs: Sequence[Job[None]], worker: Worker, queue: str) -> float:
     """From the start of the first job to the end of the last, on the store's clock."""
-    worker.wait_until(lambda: outcome_of(app, jobs[-1].id) is not None)  # costs the store less than the next line
+    worker.wait_until(
+        lambda: drive(outcome_of(app, jobs[-1].id)) is not None
+    )  # costs the store less than the next line
     worker.wait_until(lambda: len(_spans(app, jobs, queue)) == len(jobs))
     spans = _spans(app, jobs, queue)
     return (max(end for _, end in spans) - min(start for start, _ in spans)) / 1_000_000

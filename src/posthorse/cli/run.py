@@ -21,6 +21,7 @@ import msgspec
 
 from posthorse.app.client import Posthorse
 from posthorse.app.reading import Finished, outcome_of
+from posthorse.app.verbs import drive
 from posthorse.cli.exits import Exit, exit_of_states
 from posthorse.cli.following import Bars, Follower
 from posthorse.cli.lookup import Look, find_id, look_at
@@ -192,7 +193,7 @@ def _report(
 ) -> Exit:
     """Data on stdout, words on stderr; answers with the exit code."""
     status = look.status
-    finished = outcome_of(app, status.id)
+    finished = drive(outcome_of(app, status.id))
     if finished is not None:
         _report_end(finished, as_json, tell)
         return exit_of_states([finished.state])

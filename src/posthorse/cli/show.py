@@ -12,6 +12,7 @@ import msgspec
 from posthorse.app.attempts import attempts_of
 from posthorse.app.client import Posthorse
 from posthorse.app.reading import takers_of, with_cause
+from posthorse.app.verbs import drive
 from posthorse.cli.bad_items import bad_item_as_json, first_bad_items, print_bad_items
 from posthorse.cli.bars import bar
 from posthorse.cli.exits import Exit
@@ -109,7 +110,7 @@ def _read(app: Posthorse, job_id: str) -> Story:
     arguments = app.store.read(read.arguments(job_id))
     bad_items = sum(app.store.read(count_bad_items(job_id)).values())
     result = None if outcome is None else outcome.result
-    return Story(look, arguments or "{}", result, events, attempts_of(app, job_id), bad_items)
+    return Story(look, arguments or "{}", result, events, drive(attempts_of(app, job_id)), bad_items)
 
 
 def _as_json(story: Story) -> dict[str, object]:

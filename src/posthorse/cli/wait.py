@@ -10,6 +10,7 @@ import msgspec
 
 from posthorse.app.client import Posthorse
 from posthorse.app.reading import Finished, outcome_of
+from posthorse.app.verbs import drive
 from posthorse.cli.exits import Exit, exit_of_states
 from posthorse.cli.lookup import find_id
 from posthorse.cli.screen import clean, out, out_json, say
@@ -62,7 +63,7 @@ def wait(
 
 
 def _finished(app: Posthorse, pending: Sequence[str]) -> list[Finished]:
-    found = [outcome_of(app, job) for job in pending]
+    found = [drive(outcome_of(app, job)) for job in pending]
     return [finished for finished in found if finished is not None]
 
 

@@ -163,11 +163,12 @@ class Context:
 
         Inside a slice the kept values wait for its commit: the slice may yet be run again.
         """
+        self._journal.warn_in_loop("ctx.checkpoint()", "use `await ctx.acheckpoint()`")
         self._journal.save()
         self._journal.stop.raise_if_asked()
 
     async def acheckpoint(self) -> None:
-        """The same in an async job."""
+        """See `checkpoint`."""
         await self._journal.asave()
         self._journal.stop.raise_if_asked()
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from posthorse.errors import Interrupted, PosthorseError, StoreError
 from posthorse.rules.slice_size import UNCUT
 from posthorse.store.base import Operation
+from posthorse.store.blocking import warn_in_loop
 from posthorse.store.operations.bad_items import BadItemRow
 from posthorse.store.operations.finish import BadItemChanges, Fence, Saved, checkpoint, load_checkpoint
 from posthorse.store.store import Store
@@ -146,6 +147,10 @@ class Journal:
     async def aread(self, operation: Operation[T]) -> T:
         """The same for a coroutine."""
         return await self._store.aread(operation)
+
+    def warn_in_loop(self, call: str, instead: str) -> None:
+        """Warn a caller that blocks a running event loop."""
+        warn_in_loop(self._store, call, instead)
 
     def raise_if_doubtful(self) -> None:
         """Raises StoreError when the commit of a slice failed: the job must not go on as if it had not."""

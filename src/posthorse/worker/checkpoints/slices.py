@@ -142,6 +142,7 @@ class Batch(Sequence[T], Generic[T]):
         if self._is_committed:
             self._journal.raise_if_doubtful()  # the error of its transaction may have been swallowed
         else:
+            self._journal.warn_in_loop("the commit of a slice", "write `async for`, or `await batch.acommit()`")
             try:
                 done = self._finish()
             except ToleranceExceeded:
@@ -150,7 +151,7 @@ class Batch(Sequence[T], Generic[T]):
             self._journal.save(done)
 
     async def acommit(self) -> None:
-        """The same for a coroutine."""
+        """See `commit`."""
         if self._is_committed:
             self._journal.raise_if_doubtful()
         else:
@@ -191,7 +192,9 @@ class Batch(Sequence[T], Generic[T]):
     @contextmanager
     def _transaction(self, given: object) -> Iterator[object]:
         self._check_is_first()
-        if given is not None and is_in_loop():
+        if given is None:
+            self._journal.warn_in_loop("`with batch.transaction():`", "write `async with`")
+        elif is_in_loop():
             raise InvalidCall("in an async job write `async with batch.transaction(connection):`, also for this one")
         try:
             with self._restored_if_undone(), self._journal.transaction(self._finish, given) as connection:

@@ -1,0 +1,174 @@
+"""Verbs: what is asked of jobs, queues and schedules, each written once for threads and coroutines.
+
+A verb is a generator. It yields steps, receives what each of them came to, and returns its answer. A step is one call
+of the layer below that takes time, in both colours; a driver makes it in one of them. `verb` turns the generator into
+the method that blocks, and `twin` turns that into the method to be awaited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import wraps
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    NamedTuple,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    TypeVarTuple,
+    cast,
+)
+
+from posthorse.store.base import Operation
+from posthorse.store.blocking import refuse_in_loop, warn_in_loop
+
+if TYPE_CHECKING:
+    from posthorse.app.client import Posthorse
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Step(NamedTuple):
+    """One call that takes time, in both colours, and what it is called with."""
+
+    blocking: Callable[..., object]
+    awaited: Callable[..., Awaitable[object]]
+    arguments: tuple[object, ...]
+
+
+Verb: TypeAlias = Generator[Step, object, T]
+
+
+class Handle(Protocol):
+    """What has verbs: it holds an application."""
+
+    _app: Posthorse
+
+
+S = TypeVar("S", bound=Handle)
+
+
+# ── steps ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def step(blocking: Callable[[*Ts], T], awaited: Callable[[*Ts], Awaitable[T]], /, *arguments: *Ts) -> Verb[T]:
+    """Make one call of the layer below."""
+    return cast("T", (yield Step(blocking, awaited, arguments)))
+
+
+def commit(app: Posthorse, operation: Operation[T]) -> Verb[T]:
+    """Run an operation: committed when this returns, or with the transaction that is open."""
+    return step(app.store.run, app.store.arun, operation)
+
+
+def look_up(app: Posthorse, operation: Operation[T]) -> Verb[T]:
+    """Run an operation that only reads."""
+    return step(app.store.read, app.store.aread, operation)
+
+
+def sleep(seconds: float) -> Verb[None]:
+    """Let time pass, in which jobs may do what the verb waits for."""
+    yield Step(_sleep, asyncio.sleep, (seconds,))
+
+
+def _sleep(seconds: float) -> None:
+    refuse_in_loop("this call", "await its twin with an `a` in front")
+    time.sleep(seconds)
+
+
+# ── drivers ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def drive(steps: Verb[T]) -> T:
+    """Run a verb to its end in this thread."""
+    try:
+        wanted = next(steps)
+        while True:
+            try:
+                answer = wanted.blocking(*wanted.arguments)
+            except Exception as error:
+                wanted = steps.throw(error)  # a verb may have another way
+            else:
+                wanted = steps.send(answer)
+    except StopIteration as stop:
+        return cast("T", stop.value)
+    finally:
+        steps.close()
+
+
+async def adrive(steps: Verb[T]) -> T:
+    """Run a verb to its end in this coroutine."""
+    try:
+        wanted = next(steps)
+        while True:
+            try:
+                answer = await wanted.awaited(*wanted.arguments)
+            except Exception as error:
+                wanted = steps.throw(error)
+            else:
+                wanted = steps.send(answer)
+    except StopIteration as stop:
+        return cast("T", stop.value)
+    finally:
+        steps.close()
+
+
+# ── methods ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def verb(steps: Callable[Concatenate[S, P], Verb[T]]) -> Callable[Concatenate[S, P], T]:
+    """Make the method that blocks. Inside a running event loop it warns."""
+
+    call, instead = _in_words(steps)
+
+    @wraps(_as_users_see_it(steps))
+    def blocking(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        store = self._app.store  # pyright: ignore[reportPrivateUsage]  # a verb is a method of its handle
+        warn_in_loop(store, call, instead)
+        return drive(steps(self, *args, **kwargs))
+
+    return blocking
+
+
+def waiting_verb(steps: Callable[Concatenate[S, P], Verb[T]]) -> Callable[Concatenate[S, P], T]:
+    """Make the method that blocks, of a verb that waits for jobs. Inside a running event loop it raises InvalidCall."""
+
+    call, instead = _in_words(steps)
+
+    @wraps(_as_users_see_it(steps))
+    def blocking(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        refuse_in_loop(call, instead)
+        return drive(steps(self, *args, **kwargs))
+
+    return blocking
+
+
+def twin(blocking: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """Make the method to be awaited, of the same steps; its name has an `a` in front."""
+    steps = cast("Callable[Concatenate[S, P], Verb[T]]", vars(blocking)["__wrapped__"])
+
+    @wraps(blocking)
+    async def awaited(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await adrive(steps(self, *args, **kwargs))
+
+    awaited.__name__ = f"a{blocking.__name__}"
+    awaited.__qualname__ = blocking.__qualname__.removesuffix(blocking.__name__) + awaited.__name__
+    return awaited
+
+
+def _in_words(steps: Callable[P, Verb[T]]) -> tuple[str, str]:
+    return f"{steps.__name__}()", f"use `await ….a{steps.__name__}()`"
+
+
+def _as_users_see_it(steps: Callable[P, Verb[T]]) -> Callable[P, Verb[T]]:
+    """Let the annotations say what the methods return: `inspect` and documentation read them."""
+    returned: str = steps.__annotations__["return"]
+    steps.__annotations__["return"] = returned.removeprefix("Verb[").removesuffix("]")
+    return steps
