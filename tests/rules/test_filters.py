@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthorse.errors import InvalidOption, InvalidTransition
-from posthorse.rules.filters import Filter, Verb, aims, has_effect, parse_filter, term
+from posthorse.rules.filters import Filter, aims, has_effect, parse_filter, term
 from posthorse.rules.job import State
+from posthorse.rules.lifecycle import Request
 
 
 def test_words_in_any_order_with_quotes_where_needed() -> None:
@@ -73,7 +74,7 @@ def test_a_term_has_quotes_only_where_it_needs_them() -> None:
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "cancel", "retry", "discard"])
-def test_an_empty_filter_is_no_aim(verb: Verb) -> None:
+def test_an_empty_filter_is_no_aim(verb: Request) -> None:
     with pytest.raises(InvalidOption, match=r"the filter is empty.*state:\w+"):
         aims(Filter(), verb)
 

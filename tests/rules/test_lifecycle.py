@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import pytest
+import itertools
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from posthorse.rules.filters import has_effect
 from posthorse.rules.job import JobError, State
 from posthorse.rules.lifecycle import (
+    ACTIONS,
     GRAPH,
+    REQUESTS,
     UNFIT_WAIT,
+    Action,
     Crashed,
     Lost,
     Policy,
     Raised,
+    Request,
     Returned,
     Snoozed,
     Spent,
     Stopped,
     Unfit,
     decide,
-    requested,
+    target_of,
 )
 from posthorse.rules.retry import Backoff
 
@@ -132,22 +141,46 @@ def test_unfit_arguments_wait_for_another_version() -> None:
     assert (found.state, found.wait, found.spent) == (State.BLOCKED, UNFIT_WAIT, Spent(1, 2, 3))
 
 
-@pytest.mark.parametrize("state", list(State))
-@pytest.mark.parametrize("request_", ["pause", "resume", "cancel", "retry"])
-def test_requests_follow_the_graph(state: State, request_: str) -> None:
-    target = requested(state, request_)
-    assert target is None or target is state or target in GRAPH[state]
+EVERY_PAIR = sorted(itertools.product(State, REQUESTS))
 
 
-def test_unknown_request_is_never_granted() -> None:
-    assert {requested(state, "explode") for state in State} == {None}
+def test_every_request_is_decided_in_every_state() -> None:
+    assert sorted(ACTIONS) == EVERY_PAIR
+
+
+@given(st.sampled_from(EVERY_PAIR), st.booleans())
+def test_actions_follow_the_graph(pair: tuple[State, Request], waits: bool) -> None:
+    state, request = pair
+    action = ACTIONS[state, request]
+    target = target_of(action, waits=waits)
+    assert target is None or target in GRAPH[state]
+    if state is State.PROCESSING:  # only its runner ends it
+        assert action in (Action.ASK_RUNNER, Action.WITHDRAW_PAUSE, Action.REFUSE)
+    else:
+        assert action not in (Action.ASK_RUNNER, Action.WITHDRAW_PAUSE)
+        assert (target is None) == (action in (Action.KEEP, Action.REFUSE))
+
+
+@given(st.sampled_from(EVERY_PAIR), st.booleans())
+def test_what_is_requested_twice_changes_nothing_the_second_time(pair: tuple[State, Request], waits: bool) -> None:
+    state, request = pair
+    target = target_of(ACTIONS[state, request], waits=waits)
+    if target is not None:
+        again = Action.REFUSE if request in ("retry", "discard") else Action.KEEP
+        assert ACTIONS[target, request] is again
+
+
+@pytest.mark.parametrize(("state", "request_"), EVERY_PAIR)
+def test_filters_take_the_jobs_for_which_the_table_has_an_action(state: State, request_: Request) -> None:
+    changes = ACTIONS[state, request_] not in (Action.KEEP, Action.REFUSE)
+    assert changes == has_effect(request_, state, "pause" if request_ == "resume" else None)
 
 
 def test_final_states_are_left_only_by_retry_and_dead_letters_by_a_discard() -> None:
     assert GRAPH[State.COMPLETED] == {State.PENDING}
     assert GRAPH[State.CANCELLED] == {State.PENDING, State.SCHEDULED}
     assert GRAPH[State.FAILED] == {State.PENDING, State.SCHEDULED, State.CANCELLED}
-    assert requested(State.FAILED, "discard") is State.CANCELLED
-    assert {requested(state, "discard") for state in State if state is not State.FAILED} == {None}
-    assert requested(State.FAILED, "cancel") is None
-    assert requested(State.COMPLETED, "retry") is None  # of its bad items only
+    assert {ACTIONS[state, "discard"] for state in State if state is not State.FAILED} == {Action.REFUSE}
+    assert target_of(ACTIONS[State.FAILED, "discard"], waits=False) is State.CANCELLED
+    assert ACTIONS[State.FAILED, "cancel"] is Action.REFUSE
+    assert ACTIONS[State.COMPLETED, "retry"] is Action.REFUSE  # of its bad items only

@@ -43,6 +43,7 @@ from posthorse.rules.lifecycle import (
     Outcome,
     Policy,
     Raised,
+    Request,
     Spent,
     Stopped,
     Unfit,
@@ -50,7 +51,7 @@ from posthorse.rules.lifecycle import (
 )
 from posthorse.rules.retry import as_backoff
 from posthorse.store.operations.claim import Probe, claim, give_back
-from posthorse.store.operations.control import Request, request
+from posthorse.store.operations.control import request
 from posthorse.store.operations.finish import (
     Checkpoint,
     Completion,

@@ -11,10 +11,9 @@ import pytest
 from posthorse.clock import SECOND
 from posthorse.errors import InvalidTransition, JobNotFound
 from posthorse.rules.job import JobError, State
-from posthorse.rules.lifecycle import GRAPH, Raised, Unfit
+from posthorse.rules.lifecycle import GRAPH, Raised, Request, Unfit
 from posthorse.store.operations import control, runners
 from posthorse.store.operations.finish import Fence
-from posthorse.store.operations.moves import Request
 from tests.store.yard import Yard
 
 pytestmark = pytest.mark.all_postgres

@@ -15,7 +15,7 @@ import pytest
 from posthorse.rules.fair_share import FairShares, Line, Passes
 from posthorse.rules.gates import NANOSECONDS, Requirement, budget_of, gate_name
 from posthorse.rules.job import JobError, Lane, State
-from posthorse.rules.lifecycle import Lost, Policy, Raised, Spent, decide
+from posthorse.rules.lifecycle import Lost, Policy, Raised, Request, Spent, decide
 from posthorse.rules.limits import Rate
 from posthorse.rules.retry import Backoff
 from posthorse.store.base import Operation
@@ -31,7 +31,6 @@ from posthorse.store.operations.gates import (
     tend_gates,
 )
 from posthorse.store.operations.limits import held_in_queues, limits_at_work
-from posthorse.store.operations.moves import Request
 from posthorse.store.operations.through_gates import Candidate, Passed, claim_through_gates, in_sight
 from posthorse.store.postgres import faults as postgres_faults
 from posthorse.store.store import Store

@@ -11,8 +11,8 @@ from typing import Any, cast
 from posthorse import ids
 from posthorse.clock import SECOND
 from posthorse.rules.job import JobError, Lane, NewJob, State
-from posthorse.rules.lifecycle import Outcome, Policy, Raised, Spent, decide
-from posthorse.store.operations import claim, control, finish, moves, read, runners, submit
+from posthorse.rules.lifecycle import Outcome, Policy, Raised, Request, Spent, decide
+from posthorse.store.operations import claim, control, finish, read, runners, submit
 from posthorse.store.operations.claim import Claimed, Probe
 from posthorse.store.operations.finish import Checkpoint, Completion, Fence
 from posthorse.store.store import Store
@@ -116,7 +116,7 @@ class Yard:
 
     # ── control and reading ──────────────────────────────────────────────────────────────────────────
 
-    def ask(self, job: str, action: moves.Request, *, force: bool = False) -> State:
+    def ask(self, job: str, action: Request, *, force: bool = False) -> State:
         return self.store.run(control.request(job, action, force=force, channel=self.channel))
 
     def job(self, id: str) -> read.JobRow:

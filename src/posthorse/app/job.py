@@ -12,6 +12,7 @@ from posthorse.app.verbs import Verb, commit, look_up, sleep, twin, verb, waitin
 from posthorse.clock import monotonic
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import Attempt, BadItem, State, Status
+from posthorse.rules.lifecycle import Request
 from posthorse.store.operations import control, read
 from posthorse.store.operations.bad_items import retry_bad_items
 from posthorse.store.patience import waiting_at_most
@@ -163,7 +164,7 @@ class Job(Generic[R]):
             self._kind = None
         return self.id
 
-    def _request(self, action: control.Request, *, force: bool = False, arguments: str | None = None) -> Verb[State]:
+    def _request(self, action: Request, *, force: bool = False, arguments: str | None = None) -> Verb[State]:
         job, channel = (yield from self._known()), self._app.store.backend.channel
         asked = control.request(job, action, force=force, channel=channel, arguments=arguments)
         return (yield from commit(self._app, asked))

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from posthorse.app.job import Job
 from posthorse.app.verbs import Verb, adrive, commit, drive, look_up, twin, verb
 from posthorse.rules.filters import Filter, aims
+from posthorse.rules.lifecycle import Request
 from posthorse.rules.limits import Rate, as_rate
 from posthorse.store.blocking import warn_in_loop
 from posthorse.store.operations.bulk import FIRST, affected_page, count_matching, matching, steer_page
-from posthorse.store.operations.moves import Request
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse

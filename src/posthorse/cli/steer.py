@@ -14,13 +14,14 @@ from posthorse.cli.lookup import find_id
 from posthorse.cli.screen import clean, complain, out, out_json, say
 from posthorse.cli.target import is_empty, json_lines_option, open_store, target_options
 from posthorse.errors import InvalidTransition, JobNotFound, UsageError
-from posthorse.rules.filters import Verb, aims, parse_filter
+from posthorse.rules.filters import aims, parse_filter
 from posthorse.rules.job import State
+from posthorse.rules.lifecycle import Request
 from posthorse.rules.limits import as_rate
 
 F = TypeVar("F", bound=Callable[..., object])
 
-DONE: dict[Verb, str] = {
+DONE: dict[Request, str] = {
     "pause": "paused",
     "resume": "resumed",
     "cancel": "cancelled",
@@ -163,7 +164,7 @@ def _means_all(chosen: Chosen, *, force: bool = False, rate: str | None = None, 
     return wanted is not None
 
 
-def _steer_all(chosen: Chosen, verb: Verb, *, rate: str | None = None) -> int:
+def _steer_all(chosen: Chosen, verb: Request, *, rate: str | None = None) -> int:
     wanted = parse_filter(chosen["wanted"] or "")
     aims(wanted, verb)  # refuses what cannot be meant, also where there is no store yet
     if rate is not None:
@@ -189,7 +190,7 @@ def _steer_all(chosen: Chosen, verb: Verb, *, rate: str | None = None) -> int:
     return Exit.OK
 
 
-def _steer(chosen: Chosen, verb: Verb, action: Callable[[Posthorse, str], State]) -> int:
+def _steer(chosen: Chosen, verb: Request, action: Callable[[Posthorse, str], State]) -> int:
     """Asks every job, whatever becomes of the others; ends as the first that could not be asked."""
     app, as_json = open_store(chosen["target"], chosen["url"]), chosen["as_json"]
     code = Exit.OK

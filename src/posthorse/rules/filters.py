@@ -6,16 +6,14 @@ import difflib
 import re
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Literal
 
 import msgspec
 
 from posthorse.errors import InvalidOption, InvalidTransition
 from posthorse.rules.durations import as_timedelta
 from posthorse.rules.job import State, checked_name
+from posthorse.rules.lifecycle import Request
 from posthorse.rules.values.type_mismatch import short
-
-Verb = Literal["pause", "resume", "cancel", "retry", "discard"]
 
 _TERM = re.compile(r'(\w+):(?:"((?:[^"\\]|\\.)*)"|([^"\s]\S*)?)(?:\s+|$)', re.DOTALL)
 _ESCAPED = re.compile(r'\\(["\\])')
@@ -23,14 +21,14 @@ _ESCAPED = re.compile(r'\\(["\\])')
 EXAMPLE = 'write words such as "state:failed kind:welcome older:7d"'
 
 _GOING = (State.SCHEDULED, State.BLOCKED, State.PENDING, State.PROCESSING)
-_AIMS: dict[Verb, tuple[str, tuple[State, ...]]] = {
+_AIMS: dict[Request, tuple[str, tuple[State, ...]]] = {
     "pause": ("paused", _GOING),
     "resume": ("resumed", (State.PAUSED, State.PROCESSING)),
     "cancel": ("cancelled", (*_GOING, State.PAUSED)),
     "retry": ("retried", (State.FAILED, State.CANCELLED)),
     "discard": ("discarded", (State.FAILED,)),
 }
-_USUAL: dict[Verb, tuple[State, ...]] = {
+_USUAL: dict[Request, tuple[State, ...]] = {
     "resume": (State.PAUSED, State.PROCESSING),  # a running one may have been asked to pause
     "retry": (State.FAILED,),
     "discard": (State.FAILED,),
@@ -56,7 +54,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     newer: timedelta | None = None
 
 
-def aims(wanted: Filter, verb: Verb) -> Sequence[Filter]:
+def aims(wanted: Filter, verb: Request) -> Sequence[Filter]:
     """Return the filters, one after the other, of the jobs that a verb steers.
 
     Raises InvalidOption for a filter that says nothing, because an empty variable of a script must not mean every job;
@@ -78,7 +76,7 @@ def aims(wanted: Filter, verb: Verb) -> Sequence[Filter]:
     raise InvalidTransition(f"jobs that are {wanted.state.value} cannot be {done}; {advice}")
 
 
-def has_effect(verb: Verb, state: State, request: str | None) -> bool:
+def has_effect(verb: Request, state: State, request: str | None) -> bool:
     """Return whether a verb changes anything about a job in this state, of which `request` was asked already."""
     if state not in _AIMS[verb][1]:
         return False

@@ -1,12 +1,16 @@
-"""The one place that says what may follow what: (job, outcome) to a transition, and the graph of states.
+"""The one place that says what may follow what: the graph of states, the actions on requests, and `decide` on outcomes.
 
-Pure. Running a job returns an outcome; `decide` turns it into a transition; the store applies that in one
-fenced statement. Lost workers, crashes and errors are counted apart: only errors spend attempts, only a
-crash while running alone spends the crash budget, and deploys, pauses and time boxes spend nothing. A cause that
-lasts must not empty a budget in a moment, so interruptions and crashes wait longer each time.
+Pure. What a user requests of a job leads to one action of a table, by the state of the job. Running a job returns an
+outcome; `decide` turns it into a transition; the store applies that in one fenced statement. Lost workers, crashes and
+errors are counted apart: only errors spend attempts, only a crash while running alone spends the crash budget, and
+deploys, pauses and time boxes spend nothing. A cause that lasts must not empty a budget in a moment, so interruptions
+and crashes wait longer each time.
 """
 
 from __future__ import annotations
+
+from enum import Enum
+from typing import Literal, get_args
 
 import msgspec
 
@@ -37,6 +41,56 @@ GRAPH: dict[State, frozenset[State]] = {
 }
 """Which state may follow which. Only an explicit retry leaves the final ones, of its bad items alone `completed`; and a
 dead letter may be discarded. A pending job is blocked when it meets a limit, and put off when it is rescheduled."""
+
+
+# ── requests: what users ask of jobs ─────────────────────────────────────────────────────────────────
+
+Request = Literal["pause", "resume", "cancel", "retry", "discard"]
+REQUESTS: tuple[Request, ...] = get_args(Request)
+
+
+class Action(Enum):
+    """What the store does with a job of which something is requested."""
+
+    PAUSE = "set it aside until it is resumed"
+    RESUME = "put it into its lane, or back among those that wait for their time"
+    CANCEL = "end it"
+    RETRY = "start it again, with new budgets"
+    ASK_RUNNER = "tell its runner, which stops it at its next checkpoint"
+    WITHDRAW_PAUSE = "take back a pause that its runner was told and has not obeyed yet"
+    KEEP = "change nothing: what is requested is so already"
+    REFUSE = "raise InvalidTransition"
+
+
+_ROWS: dict[State, tuple[Action, ...]] = {
+    #                  pause              resume                 cancel             retry          discard
+    State.SCHEDULED:  (Action.PAUSE,      Action.KEEP,           Action.CANCEL,     Action.REFUSE, Action.REFUSE),
+    State.BLOCKED:    (Action.PAUSE,      Action.KEEP,           Action.CANCEL,     Action.REFUSE, Action.REFUSE),
+    State.PENDING:    (Action.PAUSE,      Action.KEEP,           Action.CANCEL,     Action.REFUSE, Action.REFUSE),
+    State.PROCESSING: (Action.ASK_RUNNER, Action.WITHDRAW_PAUSE, Action.ASK_RUNNER, Action.REFUSE, Action.REFUSE),
+    State.PAUSED:     (Action.KEEP,       Action.RESUME,         Action.CANCEL,     Action.REFUSE, Action.REFUSE),
+    State.COMPLETED:  (Action.REFUSE,     Action.REFUSE,         Action.REFUSE,     Action.REFUSE, Action.REFUSE),
+    State.FAILED:     (Action.REFUSE,     Action.REFUSE,         Action.REFUSE,     Action.RETRY,  Action.CANCEL),
+    State.CANCELLED:  (Action.REFUSE,     Action.REFUSE,         Action.KEEP,       Action.RETRY,  Action.REFUSE),
+}  # fmt: skip
+
+ACTIONS: dict[tuple[State, Request], Action] = {
+    (state, request): action for state, row in _ROWS.items() for request, action in zip(REQUESTS, row, strict=True)
+}
+"""What each request does in each state. A job on which a runner holds a lease is `processing`."""
+
+_TARGETS = {
+    Action.PAUSE: State.PAUSED,
+    Action.RESUME: State.PENDING,
+    Action.CANCEL: State.CANCELLED,
+    Action.RETRY: State.PENDING,
+}
+
+
+def target_of(action: Action, *, waits: bool) -> State | None:
+    """Return where an action takes a job; None if the action leaves it where it is. `waits`: it may not start yet."""
+    target = _TARGETS.get(action)
+    return State.SCHEDULED if waits and target is State.PENDING else target
 
 
 # ── outcomes: what running a job came to ─────────────────────────────────────────────────────────────
@@ -214,28 +268,6 @@ def decide(spent: Spent, outcome: Outcome, policy: Policy, *, chance: float = 0.
         case Unfit(detail, times):
             wait = _unfit_wait(times, chance)
             return Transition(state=State.BLOCKED, event="unfit", spent=spent, reason=f"unfit: {detail}", wait=wait)
-
-
-def requested(state: State, request: str) -> State | None:
-    """Where a request takes a job that nobody is running; None when its state forbids it.
-
-    Asking for what is already so is allowed and changes nothing.
-    """
-    match request:
-        case "pause" if state is State.PAUSED or State.PAUSED in GRAPH[state]:
-            return State.PAUSED
-        case "cancel" if state is State.CANCELLED or (not state.is_final and State.CANCELLED in GRAPH[state]):
-            return State.CANCELLED
-        case "discard" if state is State.FAILED:
-            return State.CANCELLED
-        case "resume" if state is State.PAUSED:
-            return State.PENDING
-        case "resume" if not state.is_final:
-            return state
-        case "retry" if state in (State.FAILED, State.CANCELLED):
-            return State.PENDING
-        case _:
-            return None
 
 
 def _after_error(spent: Spent, error: JobError, wait: int | None, policy: Policy, chance: float) -> Transition:

@@ -20,6 +20,7 @@ from posthorse.rules.lifecycle import (
     Outcome,
     Policy,
     Raised,
+    Request,
     Returned,
     Snoozed,
     Spent,
@@ -28,7 +29,7 @@ from posthorse.rules.lifecycle import (
     decide,
 )
 from posthorse.store.operations.claim import Claimed, give_back
-from posthorse.store.operations.control import Request, request
+from posthorse.store.operations.control import request
 from posthorse.store.operations.finish import Checkpoint, Completion, Fence, checkpoint, complete, settle
 from posthorse.store.operations.gates import let_through
 from posthorse.store.operations.runners import Runner, beat, held_by, register, requests_for, retire

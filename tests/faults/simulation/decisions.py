@@ -10,7 +10,9 @@ from posthorse.rules.fair_share import Head, Line, Passes, after_turns, take_tur
 from posthorse.rules.gates import NANOSECONDS, Arrival, GateLedger, GateState, Requirement
 from posthorse.rules.job import JobError, State
 from posthorse.rules.lifecycle import (
+    ACTIONS,
     GRAPH,
+    REQUESTS,
     Crashed,
     Expired,
     Lost,
@@ -23,7 +25,7 @@ from posthorse.rules.lifecycle import (
     Stopped,
     Unfit,
     decide,
-    requested,
+    target_of,
 )
 from posthorse.rules.retry import Backoff
 from posthorse.rules.schedules import MisfirePolicy, Policies, due
@@ -42,15 +44,15 @@ def life(chance: random.Random) -> Iterator[str]:
     state, spent = State.PENDING, Spent()
     for _ in range(chance.randint(1, 40)):
         if state.is_final or chance.random() < 0.2:
-            action = chance.choice(("pause", "cancel", "resume", "retry", "discard"))
-            target = requested(state, action)
-            if target is None or target is state:
+            request = chance.choice(REQUESTS)
+            target = target_of(ACTIONS[state, request], waits=chance.random() < 0.2)
+            if target is None:
                 continue
             if target not in GRAPH[state]:
-                yield f"I7: {action} led from {state} to {target}"
-            if state.is_final and action not in ("retry", "discard"):
-                yield f"I6: {action} left the end {state}"
-            spent = Spent() if action == "retry" else spent
+                yield f"I7: {request} led from {state} to {target}"
+            if state.is_final and request not in ("retry", "discard"):
+                yield f"I6: {request} left the end {state}"
+            spent = Spent() if request == "retry" else spent
             state = target
         elif state is not State.PENDING:
             if State.PENDING not in GRAPH[state]:

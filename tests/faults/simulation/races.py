@@ -19,11 +19,11 @@ from posthorse.errors import InvalidTransition, JobNotFound, NotUnique
 from posthorse.rules.fair_share import FairShares, Line, Passes
 from posthorse.rules.gates import Requirement
 from posthorse.rules.job import JobError, NewJob, State
-from posthorse.rules.lifecycle import Lost, Outcome, Policy, Raised, Spent, Stopped, decide
+from posthorse.rules.lifecycle import Lost, Outcome, Policy, Raised, Request, Spent, Stopped, decide
 from posthorse.rules.unique import Identity, OnConflict, Rule
 from posthorse.store.base import Operation
 from posthorse.store.operations.claim import Claimed, give_back
-from posthorse.store.operations.control import Request, request
+from posthorse.store.operations.control import request
 from posthorse.store.operations.finish import Completion, Fence, complete, settle
 from posthorse.store.operations.gates import (
     gates_to_tend,

@@ -12,8 +12,9 @@ from posthorse.clock import microseconds
 from posthorse.errors import InvalidTransition, JobNotFound
 from posthorse.rules.filters import Filter, has_effect
 from posthorse.rules.job import State
+from posthorse.rules.lifecycle import Request
 from posthorse.store.base import BoundQuery, QuerySteps, operation, query, query_rows, single_operation
-from posthorse.store.operations.moves import PARKED_STATES, Request, do_as_asked
+from posthorse.store.operations.moves import PARKED_STATES, do_as_asked
 from posthorse.store.operations.read import JobRow
 from posthorse.store.queries import Value
 

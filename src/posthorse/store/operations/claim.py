@@ -7,6 +7,7 @@ from functools import partial
 from typing import NamedTuple, cast
 
 from posthorse.rules.job import Lane
+from posthorse.rules.lifecycle import Request
 from posthorse.store.base import (
     Operation,
     QuerySteps,
@@ -16,7 +17,7 @@ from posthorse.store.base import (
     single_operation,
 )
 from posthorse.store.operations.finish import LeaseRace
-from posthorse.store.operations.moves import Request, do_as_asked
+from posthorse.store.operations.moves import do_as_asked
 from posthorse.store.operations.submit import lane_of
 from posthorse.store.queries import Row
 

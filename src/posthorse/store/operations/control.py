@@ -6,13 +6,11 @@ from functools import partial
 from typing import cast
 
 from posthorse.rules.job import State
-from posthorse.rules.lifecycle import Policy, Spent, Stopped, decide
+from posthorse.rules.lifecycle import Policy, Request, Spent, Stopped, decide
 from posthorse.store.base import Operation, QuerySteps, query
 from posthorse.store.operations.finish import Fence, end_attempt
-from posthorse.store.operations.moves import Request, do_as_asked
+from posthorse.store.operations.moves import do_as_asked
 from posthorse.store.operations.submit import home_of
-
-__all__ = ["Request", "request"]
 
 
 def request(job: str, action: Request, *, force: bool, channel: str, arguments: str | None = None) -> Operation[State]:

@@ -9,13 +9,13 @@ from typing import NamedTuple, cast
 import msgspec
 
 from posthorse.rules.job import Lane, State
-from posthorse.rules.lifecycle import Transition
+from posthorse.rules.lifecycle import Request, Transition
 from posthorse.rules.loops import decode_loops, forgiven
 from posthorse.rules.repeats import Step, is_endless, next_step, times_in_a_row
 from posthorse.rules.slice_size import CutShort, cut_short_by
 from posthorse.store.base import Operation, QuerySteps, creating_no_work, operation, query, query_rows, single_operation
 from posthorse.store.operations.bad_items import BadItemRow, keep_and_drop
-from posthorse.store.operations.moves import Request, do_as_asked, place
+from posthorse.store.operations.moves import do_as_asked, place
 from posthorse.store.operations.submit import lane_id
 from posthorse.store.queries import Row
 
