@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import posthorse as ph
 from tests.crash.ledger import INSERT, Ledger
@@ -139,6 +140,17 @@ async def swallow(ctx: ph.Context, seconds: float) -> str:
             await asyncio.sleep(0.05)
         except BaseException:
             mark(ctx.job_id, "swallowed")
+    return "ended"
+
+
+@app.job
+async def swallow_cancellations(ctx: ph.Context, seconds: float) -> str:
+    """Swallows every cancellation, and nothing else."""
+    mark(ctx.job_id, "begin", epoch_of(ctx))
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.05)
     return "ended"
 
 

@@ -38,10 +38,18 @@ _SUPERVISED = (
     "sys.exit(supervise(sys.argv[1], None, queues=[], processes=int(sys.argv[2]), concurrency=int(sys.argv[3])))"
 )
 _EMBEDDED = (
-    "import sys, threading, logging; logging.basicConfig(); from tests.crash.application import app\n"
+    "import signal, sys, threading, logging; logging.basicConfig(); from tests.crash.application import app\n"
+    "signal.signal(signal.SIGTERM, lambda *_: sys.exit())\n"
     "with app.worker(concurrency=int(sys.argv[1])): threading.Event().wait()"
 )
+_RUN = (
+    "import sys; from posthorse.cli.root import main; "
+    "sys.argv = ['posthorse', 'run', '--app', 'tests.crash.application:app', '--resume', sys.argv[1]]; main()"
+)
 _LOOK = 0.004
+
+STOPS_WITHIN = 5.0
+"""Seconds beyond its grace in which a worker ends, whatever holds it up: it takes half of them on an idle machine."""
 
 
 def wait_for(look: Callable[[], T | None], what: str, *, within: float = 30.0) -> T:
@@ -110,6 +118,17 @@ class Worker:
         """The exit code."""
         return self._process.wait(timeout)
 
+    def stop(self, *, grace: float, code: int = 0) -> None:
+        """Tell it to stop: it ends within its grace, and a little."""
+        tree = self.tree
+        began = time.monotonic()
+        self.send(signal.SIGTERM)
+        ended = self._process.wait(grace + 60)
+        seconds = time.monotonic() - began
+        assert seconds < grace + STOPS_WITHIN, f"its end took {seconds:.1f} s, with {grace:g} s of grace\n{self.log}"
+        assert ended == code
+        gone(tree)
+
     def kill_supervisor(self) -> None:
         """The supervisor alone; its runners are to follow it."""
         self._process.kill()
@@ -167,9 +186,13 @@ class Crash:
             settings = {**settings, "failpoint": failpoint}
         return self._run([_SUPERVISED, target, str(processes), str(concurrency)], settings)
 
-    def start_embedded(self, *, concurrency: int = 8) -> Worker:
-        """A process with a worker inside: it has no supervisor that would end it."""
-        return self._run([_EMBEDDED, str(concurrency)], {"lease": SHORT_LEASE})
+    def start_embedded(self, *, concurrency: int = 8, **settings: str) -> Worker:
+        """A process with a worker inside: it has no supervisor that would end it. SIGTERM makes it leave its block."""
+        return self._run([_EMBEDDED, str(concurrency)], {"lease": SHORT_LEASE, **settings})
+
+    def start_run(self, job: str, **settings: str) -> Worker:
+        """A process that runs one job: `posthorse run`."""
+        return self._run([_RUN, job], settings)
 
     def _run(self, program: Sequence[str], settings: Mapping[str, str]) -> Worker:
         environment = {

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 import posthorse as ph
-from tests.crash.application import add, exact, exact_async, fail_once, repeated, sleep_in_thread
-from tests.crash.harness import SHORT_LEASE, Crash, gone, wait_for
+from tests.crash.application import add, exact, exact_apart, exact_async, fail_once, repeated, sleep_in_thread
+from tests.crash.harness import SHORT_LEASE, Crash, Worker, gone, wait_for
 from tests.crash.proxy import lossy_proxy
 from tests.servers import PostgresServer
 
 COUNT, SIZE = 60, 5
+
+Frozen = tuple[Crash, PostgresServer]
 
 
 def _commits(text: bytes) -> Callable[[Sequence[bytes]], bool]:
@@ -131,17 +133,67 @@ def test_a_worker_without_its_store_ends_when_it_is_told_to(
         crash.end()
 
 
-def test_an_idle_worker_ends_although_its_store_is_frozen(own_postgres: PostgresServer, tmp_path: Path) -> None:
+FROZEN: Mapping[str, Callable[[Crash, ph.Job[str]], Worker]] = {
+    "worker": lambda crash, job: crash.start(grace="2s", lease=SHORT_LEASE),
+    "embedded": lambda crash, job: crash.start_embedded(grace="2s"),
+    "run": lambda crash, job: crash.start_run(job.id, grace="2s", lease=SHORT_LEASE),
+}
+"""What works on a job, by how it is started."""
+
+
+def test_an_idle_worker_ends_although_its_store_is_frozen(frozen: Frozen) -> None:
     """Nothing answers, and nothing refuses: what is under way cannot be told from what is slow."""
+    crash, server = frozen
+    worker = crash.start(grace="0s")
+    crash.wait_until_ready(worker)
+    with server.halted():
+        worker.stop(grace=0)
+
+
+@pytest.mark.parametrize("how", FROZEN)
+def test_what_works_ends_within_its_grace_although_its_store_is_frozen(frozen: Frozen, how: str) -> None:
+    crash, server = frozen
+    job = sleep_in_thread.enqueue(600)
+    worker = FROZEN[how](crash, job)
+    crash.wait_for_mark(job.id, "begin")
+    with server.halted():
+        worker.stop(grace=2, code=130 if how == "run" else 0)
+
+
+def test_a_second_signal_ends_a_run_whose_store_is_frozen(frozen: Frozen) -> None:
+    crash, server = frozen
+    job = sleep_in_thread.enqueue(600)
+    run = crash.start_run(job.id, grace="10m")
+    crash.wait_for_mark(job.id, "begin")
+    with server.halted():
+        run.send(signal.SIGTERM)
+        run.stop(grace=0, code=130)
+
+
+@pytest.mark.parametrize("kind", [exact, exact_async, exact_apart])
+def test_a_worker_that_ends_while_its_store_is_frozen_loses_and_repeats_nothing(
+    frozen: Frozen, kind: ph.Kind[[int, int, float], int]
+) -> None:
+    crash, server = frozen
+    job = kind.enqueue(COUNT, SIZE, 0.05)
+    worker = crash.start(grace="1s", lease=SHORT_LEASE)
+    crash.wait_for_mark(job.id, "in", count=3)
+    with server.halted():
+        worker.stop(grace=1)
+    crash.start(lease=SHORT_LEASE)
+    crash.drain([job])
+    crash.check_exact(job, COUNT)
+    row = crash.row(job)
+    assert (row.errors, row.crashes) == (0, 0)
+    crash.check()
+
+
+@pytest.fixture
+def frozen(own_postgres: PostgresServer, tmp_path: Path) -> Iterator[Frozen]:
+    """A store with workers, on a server that can be frozen."""
     crash = Crash(own_postgres.url(), tmp_path)
-    try:
-        worker = crash.start(grace="0s")
-        crash.wait_until_ready(worker)
-        with own_postgres.halted():
-            worker.send(signal.SIGTERM)
-            assert worker.wait() == 0
-    finally:
-        crash.end()
+    yield crash, own_postgres
+    crash.end()
 
 
 def _outage(server: PostgresServer, directory: Path, *, times: int, seconds: float) -> None:

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 import posthorse as ph
-from tests.crash.application import exact, sleep_in_thread, swallow, swallow_in_thread
+from tests.crash.application import app as application
+from tests.crash.application import (
+    block_the_loop,
+    exact,
+    hold_the_interpreter,
+    sleep_in_thread,
+    swallow,
+    swallow_cancellations,
+    swallow_in_thread,
+)
 from tests.crash.harness import Crash, Process, gone, wait_for
 
 
@@ -44,6 +55,66 @@ def test_jobs_that_ignore_the_stop_are_killed_at_the_end_of_the_grace_and_unspen
     jobs, tree = _deaf_jobs_stopped(sqlite_crash, grace="1s", signals=1)
     gone(tree)
     _are_unspent(sqlite_crash, jobs)
+
+
+@pytest.mark.parametrize("kind", [block_the_loop, hold_the_interpreter])
+def test_a_job_that_blocks_its_runner_keeps_it_no_longer_than_the_others(
+    sqlite_crash: Crash, kind: ph.Kind[[float], str]
+) -> None:
+    crash = sqlite_crash
+    job = kind.enqueue(600)
+    worker = crash.start(grace="1s")
+    crash.wait_for_mark(job.id, "begin")
+    worker.stop(grace=1)
+    _are_unspent(crash, [job])
+
+
+def test_an_embedded_worker_is_left_although_a_job_blocks_its_loop(sqlite_crash: Crash) -> None:
+    job = block_the_loop.enqueue(600)
+    worker = sqlite_crash.start_embedded(grace="1s")
+    sqlite_crash.wait_for_mark(job.id, "begin")
+    worker.stop(grace=1)
+
+
+def test_an_embedded_worker_is_left_although_a_job_swallows_its_cancellation(sqlite_crash: Crash) -> None:
+    job = swallow_cancellations.enqueue(600)
+    worker = sqlite_crash.start_embedded(grace="1s")
+    sqlite_crash.wait_for_mark(job.id, "begin")
+    worker.stop(grace=1)
+    _are_unspent(sqlite_crash, [job])
+
+
+def test_an_idle_worker_ends_although_its_file_stays_locked(sqlite_crash: Crash) -> None:
+    worker = sqlite_crash.start(grace="1s")
+    sqlite_crash.wait_until_ready(worker)
+    with application.store.transaction():
+        worker.stop(grace=1)
+
+
+@pytest.mark.parametrize("how", ["worker", "embedded", "run"])
+def test_what_works_ends_within_its_grace_although_its_file_stays_locked(sqlite_crash: Crash, how: str) -> None:
+    crash = sqlite_crash
+    job = sleep_in_thread.enqueue(600)
+    match how:
+        case "worker":
+            worker = crash.start(grace="1s")
+        case "embedded":
+            worker = crash.start_embedded(grace="1s")
+        case _:
+            worker = crash.start_run(job.id, grace="1s")
+    crash.wait_for_mark(job.id, "begin")
+    with application.store.transaction():
+        worker.stop(grace=1, code=130 if how == "run" else 0)
+    crash.check()
+
+
+def test_a_job_that_uses_its_grace_to_the_end_is_completed(sqlite_crash: Crash) -> None:
+    crash = sqlite_crash
+    job = sleep_in_thread.enqueue(4)
+    worker = crash.start(grace="6s")
+    crash.wait_for_mark(job.id, "begin")
+    worker.stop(grace=6)
+    assert job.status().state == "completed"
 
 
 def test_a_second_signal_stops_at_once(sqlite_crash: Crash) -> None:

@@ -46,7 +46,9 @@ def held_by_a_runner(
         assert app.store.run(claim_one(runner.id, job.id, early=True))
     pulse = Pulse(runner.id, 60, running=lambda: len(jobs))
     pulse.is_dead = is_given_up
-    known = SimpleNamespace(number=1, runner=runner.id, isolated=frozenset({"apart"}), max_crashes={}, pulse=pulse)
+    known = SimpleNamespace(
+        number=1, runner=runner.id, isolated=frozenset({"apart"}), max_crashes={}, pulse=pulse, freed=0
+    )
     return cast("RunnerProcess", known), jobs
 
 

@@ -43,6 +43,18 @@ FIRST_PAUSE = 0.01
 LAST_WORDS = 0.5
 """Seconds that a thread may need to end after its job."""
 
+MAX_END = 10.0
+"""Seconds beyond the grace after which this process ends whatever holds it up."""
+
+MAX_REPORT = 3.0
+"""Seconds for the report of the job, once the worker has ended."""
+
+MAX_URGENT_END = 1.0
+"""Seconds until the end after a second signal, or once it is clear that the store does not answer."""
+
+END_INTERVAL = 0.1
+ENDED_WITHOUT_STORE = "Ended without the store, which does not answer; the job goes on after its lease."
+
 
 @click.command()
 @click.argument("kind", required=False)
@@ -95,11 +107,17 @@ def run(
         job = start(app, kind or "", arguments, key, is_new=is_new, options=as_using(options))
     be_patient(app)
     neighbour = None if waits or job.is_new else Neighbour(app, job.id)
-    with ExitStack() as opened:
+    worker = EmbeddedWorker(
+        app.store, app.registry, app.settings, queues=(), concurrency=1, only=OneJob(job.id, at_once=True)
+    )
+    with ExitStack() as whole, ExitStack() as opened:
         stop = opened.enter_context(stopped_by_signals(ends_at))
+        follower = _shown(quiet, sys.stderr)
+        whole.enter_context(_ended_in_time(stop, worker, follower, app.settings.grace))
         prints = opened.enter_context(open(os.devnull, "w", encoding="utf-8")) if quiet else sys.stderr
-        look = _work(app, job.id, _shown(quiet, sys.stderr), stop, neighbour, prints)
-    code = _report(app, look, stop, neighbour, timeout, as_json, tell=(lambda _: None) if quiet else say)
+        look = _work(app, job.id, worker, follower, stop, neighbour, prints)
+        opened.close()
+        code = _report(app, look, stop, neighbour, timeout, as_json, tell=(lambda _: None) if quiet else say)
     _leave_at_once_if_stuck(code)
     return code
 
@@ -143,12 +161,15 @@ def _silence() -> Iterator[None]:
 
 
 def _work(
-    app: Posthorse, job: str, follower: Follower, stop: Stop, neighbour: Neighbour | None, prints: TextIO
+    app: Posthorse,
+    job: str,
+    worker: EmbeddedWorker,
+    follower: Follower,
+    stop: Stop,
+    neighbour: Neighbour | None,
+    prints: TextIO,
 ) -> Look:
     """Works on the job until it is over, until this process is to stop, or until it is clear that others work on it."""
-    worker = EmbeddedWorker(
-        app.store, app.registry, app.settings, queues=(), concurrency=1, only=OneJob(job, at_once=True)
-    )
     pause, is_stopping = FIRST_PAUSE, False
     with follower, redirect_stdout(prints), worker:  # what the job prints is not its result
         while True:
@@ -174,6 +195,36 @@ def _work(
                 follower.__exit__(None, None, None)
                 _end(Exit.INTERRUPTED, "Ended at once; the job goes on after its lease, from its last committed slice.")
             pause = min(follower.pause, pause * 1.5)
+
+
+@contextmanager
+def _ended_in_time(stop: Stop, worker: EmbeddedWorker, follower: Follower, grace: float) -> Iterator[None]:
+    """Within the block, a store that does not answer cannot keep this process once it is to stop."""
+    has_ended = threading.Event()
+
+    def end_in_time() -> None:
+        stop.wait_until_asked()
+        worker.stop()  # the main thread may wait for the store
+        deadline = time.monotonic() + grace + MAX_END
+        while not has_ended.wait(END_INTERVAL):
+            now = time.monotonic()
+            if worker.has_ended():
+                deadline = min(deadline, now + (MAX_URGENT_END if worker.is_unanswered else MAX_REPORT))
+            if stop.is_urgent:
+                deadline = min(deadline, now + MAX_URGENT_END)
+            if now >= deadline:
+                follower.__exit__(None, None, None)
+                code = Exit.TIMED_OUT if stop.is_timed_out else Exit.INTERRUPTED
+                if stop.is_urgent:
+                    _end(code, ENDED_WITHOUT_STORE)
+                say(ENDED_WITHOUT_STORE)
+                end_gracefully(code)
+
+    threading.Thread(target=end_in_time, name="posthorse-end", daemon=True).start()
+    try:
+        yield
+    finally:
+        has_ended.set()
 
 
 def _has_head_start(status: Status) -> bool:

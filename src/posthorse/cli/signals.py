@@ -41,6 +41,11 @@ class Stop:
             seconds = min(seconds, max(0.0, self._ends_at - time.monotonic()))
         self._news.wait(seconds)
 
+    def wait_until_asked(self) -> None:
+        """Waits for a reason to stop, however long that takes."""
+        while not self.is_asked:
+            self.wait(threading.TIMEOUT_MAX)
+
     def ask(self) -> None:
         """A signal came."""
         self._signals += 1

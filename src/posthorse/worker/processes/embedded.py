@@ -39,9 +39,26 @@ from posthorse.worker.claiming.one_job import OneJob
 from posthorse.worker.isolation.code_location import check_may_work
 from posthorse.worker.processes.event_loop import run_to_end
 from posthorse.worker.processes.heartbeat import Heart, Pulse
+from posthorse.worker.processes.unjoined import UnjoinedThreads, close_in_time
+from posthorse.worker.running.answers import ANSWER_WITHIN, comes_within, ends_once_told, in_a_thread
 from posthorse.worker.running.job_loop import JobLoop
 
 log = logging.getLogger("posthorse.worker")
+
+LAST_WORDS = 1.0
+"""Seconds that tasks which jobs left behind, and functions that they called in threads, get to end."""
+
+SHORT_PATIENCE = 0.1
+"""Seconds in which a store that did not answer may still do so."""
+
+FIRST_LOOK = 2.5
+"""Seconds beyond the grace after which the block is left if a job blocks the loop of the worker."""
+
+MAX_TURN = 0.5
+"""Seconds after which a loop counts as blocked."""
+
+MAX_END = 6.0
+"""Seconds after that for children that the application keeps at their end."""
 
 
 class EmbeddedWorker:
@@ -68,10 +85,14 @@ class EmbeddedWorker:
         self._only = only
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._told: asyncio.Event
+        """Set on the loop once the worker is to stop."""
         self._work: JobLoop | None = None
         self._started = threading.Event()
         self._failure: BaseException | None = None
         self._is_stopping = False
+        self.is_unanswered = False
+        """True when the store did not answer at the end."""
         self._waiting = worker_waiting(settings.store_timeout)
 
     def __enter__(self) -> Self:
@@ -91,8 +112,7 @@ class EmbeddedWorker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        if self._thread is not None:
-            self._thread.join()
+        self._join()
         if self._failure is not None:
             raise self._failure
 
@@ -108,8 +128,8 @@ class EmbeddedWorker:
         """No more claims; returns at once, while running jobs end."""
         self._is_stopping = True
         self._waiting.hurry(STOPPING_WAIT)
-        if self._loop is not None and self._work is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._work.stop)
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._hear_stop)
 
     def has_ended(self, timeout: float = 0) -> bool:
         """Whether nothing of it works any more; waits that many seconds for it."""
@@ -117,10 +137,32 @@ class EmbeddedWorker:
             self._thread.join(timeout)
         return self._thread is None or not self._thread.is_alive()
 
+    def _join(self) -> None:
+        """Wait for the end, unless a job blocks the loop beyond the grace, or something else holds it up for long."""
+        is_over = self.has_ended(self._settings.grace + FIRST_LOOK)
+        is_over = is_over or (not self._is_blocked() and self.has_ended(MAX_END))
+        if not is_over:
+            log.error(
+                "a job blocks the event loop of this worker beyond the grace; the block is left while it still runs"
+            )
+
+    def _is_blocked(self) -> bool:
+        turned = threading.Event()
+        try:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(turned.set)
+        except RuntimeError:  # it was closed
+            return False
+        return not turned.wait(MAX_TURN)
+
     def _run(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=_steady_loop) as runner:
-                run_to_end(runner.get_loop(), self._main())
+            loop, threads = _steady_loop(), UnjoinedThreads()
+            loop.set_default_executor(threads)
+            try:
+                run_to_end(loop, self._main())
+            finally:
+                close_in_time(loop, threads, 0 if self.is_unanswered else LAST_WORDS)
         except BaseException as error:
             log.critical("the worker ended: %r; whoever leaves its block is told", error)
             self._failure = error
@@ -129,8 +171,17 @@ class EmbeddedWorker:
 
     async def _main(self) -> None:
         wait_as(self._waiting)
+        self._told = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        if self._is_stopping:
+            self._told.set()
         while await self._work_until_lost():
             log.warning("this worker was given up for dead, as after a long sleep of its machine; it begins anew")
+
+    def _hear_stop(self) -> None:
+        self._told.set()
+        if self._work is not None:
+            self._work.stop()
 
     async def _work_until_lost(self) -> bool:
         """Works as one incarnation; true when its lease was lost and nobody told it to stop."""
@@ -144,8 +195,10 @@ class EmbeddedWorker:
         settings = self._settings
         pulse = Pulse(runner.id, settings.lease, running=lambda: work.running_count)
         work = JobLoop(self._store, self._registry, settings, runner, only=self._only, lost=lambda: pulse.is_lost)
-        await self._enter(runner, pulse)
-        self._work, self._loop = work, asyncio.get_running_loop()
+        if not await self._enters(runner, pulse):
+            self.is_unanswered = True
+            return False
+        self._work = work
         if self._is_stopping:
             work.stop()
         heart = Heart(self._store, lease=settings.lease, heartbeat=settings.heartbeat)
@@ -168,13 +221,28 @@ class EmbeddedWorker:
             await work.run()
         finally:
             heart.drop(runner.id)
-            await asyncio.to_thread(heart.stop)
-            sweeping.cancel()
-            scheduling.cancel()
-            looking.cancel()
-            await asyncio.gather(sweeping, scheduling, looking, return_exceptions=True)
-            await retire_quietly(self._store, runner.id)
+            tasks = (sweeping, scheduling, looking)
+            for task in tasks:
+                task.cancel()
+            # What is not answered by then is done when the store answers again, if this process still lives.
+            within = SHORT_PATIENCE if work.is_unanswered else ANSWER_WITHIN
+            self.is_unanswered = not await comes_within(within, self._sign_off(heart, runner, tasks))
         return work.is_lost and not self._is_stopping
+
+    async def _sign_off(self, heart: Heart, runner: Runner, tasks: Sequence[asyncio.Task[None]]) -> None:
+        await asyncio.gather(retire_quietly(self._store, runner.id), in_a_thread(heart.stop))
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _enters(self, runner: Runner, pulse: Pulse) -> bool:
+        """Enter the list of runners; False when the worker was told to stop before the store answered."""
+        entering = asyncio.create_task(self._enter(runner, pulse))
+        try:
+            if await ends_once_told(entering, self._told):
+                entering.result()
+                return True
+        finally:
+            entering.cancel()
+        return False
 
     async def _enter(self, runner: Runner, pulse: Pulse) -> None:
         """Enters the list of runners. Later incarnations wait for a store that is away; the first tells its caller."""

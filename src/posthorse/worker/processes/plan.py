@@ -13,6 +13,9 @@ SCHEMA_MISMATCH = 76
 AWAY = 74
 """Exit code (EX_IOERR) of a runner that could not begin because the store does not answer."""
 
+UNANSWERED = 71
+"""Exit code (EX_OSERR) of a runner that the store did not answer at its end: what it holds may not be handed in."""
+
 LOST_LEASE = 75
 """Exit code (EX_TEMPFAIL) of a runner that could not renew its lease: its jobs may run elsewhere by now."""
 

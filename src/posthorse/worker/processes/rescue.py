@@ -11,7 +11,7 @@ from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Policy, Stopped
 from posthorse.store.operations.runners import held_by, retire
 from posthorse.store.store import Store
 from posthorse.worker.failpoints import failpoint
-from posthorse.worker.processes.plan import LOST_LEASE, UNENDING_CODE
+from posthorse.worker.processes.plan import LOST_LEASE, UNANSWERED, UNENDING_CODE
 from posthorse.worker.processes.process import described
 from posthorse.worker.processes.runner_process import RunnerProcess
 
@@ -37,6 +37,7 @@ async def rescue_held_by(
             else:
                 end = _end_of(child, code, is_suspect=lease.job in suspected, alone=len(suspected) == 1)
             await rescue(store, lease, end, policy)
+            child.freed += 1
             failpoint("in_rescue")
         await store.arun(retire(child.runner))
     except PosthorseError as error:
@@ -49,6 +50,6 @@ def _end_of(child: RunnerProcess, code: int, *, is_suspect: bool, alone: bool) -
     """What the end of a runner was to one of its jobs: nothing that counts when we ended it ourselves, else a crash."""
     if code == LOST_LEASE or (child.pulse is not None and child.pulse.is_dead):
         return Lost("its runner could not renew its lease")
-    if not is_suspect or code == UNENDING_CODE:
+    if not is_suspect or code in (UNENDING_CODE, UNANSWERED):
         return Lost(f"its runner ended: {described(code)}")
     return Crashed(f"its runner died: {described(code)}", alone=alone)

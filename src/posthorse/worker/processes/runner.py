@@ -28,14 +28,26 @@ from posthorse.worker.processes.embedded import retire_quietly
 from posthorse.worker.processes.event_loop import new_loop, run_to_end
 from posthorse.worker.processes.launch import import_before_the_project, inherited_socket
 from posthorse.worker.processes.log_lines import configure_logging
-from posthorse.worker.processes.plan import AWAY, LOST_LEASE, SCHEMA_MISMATCH, UNENDING_CODE, UNUSABLE, RunnerPlan
+from posthorse.worker.processes.plan import (
+    AWAY,
+    LOST_LEASE,
+    SCHEMA_MISMATCH,
+    UNANSWERED,
+    UNENDING_CODE,
+    UNUSABLE,
+    RunnerPlan,
+)
 from posthorse.worker.processes.process import die_with_parent, end_at_once, end_gracefully
+from posthorse.worker.running.answers import ANSWER_WITHIN, comes_within, in_a_thread
 from posthorse.worker.running.job_loop import JobLoop
 
 ALIVE_INTERVAL = 1.0
 TIME_TO_READ = 0.05
 LAST_WORDS = 1.0
 """Seconds in which jobs may still clean up after the lease was lost."""
+
+MAX_CLOSE = 3.0
+"""Seconds for closing a store that answers; SQLite may bring a long log into the file then."""
 
 log = logging.getLogger("posthorse.worker")
 
@@ -91,6 +103,7 @@ class RunnerMain:
         isolated = [kind for kind in app.registry if app.registry[kind].is_isolated]
         self._control_pipe.send(ready=True, max_crashes=budgets, isolated=isolated, kinds=len(app.registry))
         beating = asyncio.create_task(self._show_life())
+        is_answered = False
         try:
             await self._work.run()
         finally:
@@ -98,9 +111,18 @@ class RunnerMain:
             if not self._work.is_lost:
                 self._is_leaving = True
                 self._control_pipe.send(leaving=True)
-                await retire_quietly(app.store, runner.id)
-                app.close()
-        return LOST_LEASE if self._work.is_lost else UNENDING_CODE if self._work.is_spoilt else 0
+                is_answered = not self._work.is_unanswered and await self._sign_off(runner.id)
+        if self._work.is_lost:
+            return LOST_LEASE
+        return UNENDING_CODE if self._work.is_spoilt else 0 if is_answered else UNANSWERED
+
+    async def _sign_off(self, runner: str) -> bool:
+        """Leave the list of runners and close the store; False when the store does not answer."""
+        if not await comes_within(ANSWER_WITHIN, retire_quietly(self._app.store, runner)):
+            log.info("the runner could not sign off: the store does not answer")
+            return False
+        await comes_within(MAX_CLOSE, in_a_thread(self._app.close))
+        return True
 
     def _is_lost(self) -> bool:
         return self._is_taken_away

@@ -39,6 +39,10 @@ class RunnerProcess:
         """Kinds whose jobs do not run in the runner's own process: its death is none of their doing."""
         self.was_ready = False
         """True once it could take jobs."""
+        self.freed = 0
+        """How many of its jobs were freed after its end."""
+        self.is_leaving = False
+        """True once it has left its jobs behind; what comes then is silent."""
         self.ended = asyncio.Event()
 
     @classmethod
@@ -95,8 +99,10 @@ class RunnerProcess:
         self.heard_at = monotonic()
         if "running" in message:
             self.running = int(str(message["running"]))
-        if "leaving" in message and self.pulse is not None:
-            self.pulse.is_leaving = True
+        if "leaving" in message:
+            self.is_leaving = True
+            if self.pulse is not None:
+                self.pulse.is_leaving = True
         if "ready" in message:
             self.was_ready = True
             self.max_crashes = msgspec.convert(message["max_crashes"], dict[str, int])

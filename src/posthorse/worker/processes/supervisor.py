@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import threading
+import uuid
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -36,11 +37,13 @@ from posthorse.worker.processes import orphans
 from posthorse.worker.processes.heartbeat import Heart, Pulse
 from posthorse.worker.processes.launch import current_folder
 from posthorse.worker.processes.log_lines import configure_logging
-from posthorse.worker.processes.plan import AWAY, SCHEMA_MISMATCH, UNENDING_CODE, UNUSABLE, WorkerPlan
-from posthorse.worker.processes.process import AT_EXIT, described
+from posthorse.worker.processes.plan import AWAY, SCHEMA_MISMATCH, UNANSWERED, UNENDING_CODE, UNUSABLE, WorkerPlan
+from posthorse.worker.processes.process import AT_EXIT, described, end_at_once, end_gracefully
 from posthorse.worker.processes.rescue import rescue_held_by
 from posthorse.worker.processes.runner_process import RunnerProcess
 from posthorse.worker.processes.suspects import Suspects
+from posthorse.worker.running.answers import ends_once_told, ends_while_answered
+from posthorse.worker.running.completer import takes_writes
 
 T = TypeVar("T")
 log = logging.getLogger("posthorse.worker")
@@ -59,13 +62,26 @@ MAX_SUSPECTS = 4
 LAST_WORDS = 5.0 + AT_EXIT
 """Seconds that a runner gets beyond the grace to hand in what it has, and for what the application does at exit."""
 
+FIRST_LOOK, LOOK_INTERVAL = 2.0, 0.25
+"""Seconds beyond the grace after which runners that a job blocks are ended, and between two looks from then on."""
+
+MAX_SILENCE = 3.0
+"""Seconds without a word after which a runner that is to stop is taken for one that a job blocks."""
+
 MAX_RESCUE = 2.0
 """Seconds for freeing what a runner held after a second signal; the sweep of others does the rest."""
 
-MAX_GOODBYE = 1.0
-"""Seconds for signing off from the store after that."""
+RESCUE_WITHIN = 1.5
+"""Seconds without an answer after which the rescue of a runner is given up, once the worker is to stop."""
+
+SHORT_PATIENCE = 0.5
+"""The same where the store did not answer the runner either, and for signing off from it then."""
+
+MAX_GOODBYE = 3.0
+"""Seconds for signing off from the store, and from what the application has, once no runner is left."""
 
 END_INTERVAL = 0.1
+NO_RUNNER = str(uuid.UUID(int=0))
 
 
 def supervise(
@@ -123,6 +139,10 @@ class Supervisor:
         self._has_worked = False
         self._failed_starts = 0
         self._exit_code = 0
+        self._lives = 0
+        """Runners that were started and whose jobs are not rescued yet."""
+        self._trial: asyncio.Task[bool] | None = None
+        """A write that tells whether the store answers while the worker stops."""
         self._looking: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
@@ -194,7 +214,7 @@ class Supervisor:
         while not await self._stops_within(until_tick(LOOK_FOR_SUSPECTS_INTERVAL)):
             free = [number for number in places if number not in lives or lives[number].done()]
             try:
-                if not free or not await self._suspects.wait():
+                if not free or not await self._suspects.wait() or self._stop.is_set():
                     continue
             except PosthorseError as error:
                 log.warning("cannot look for suspects: %s", error)
@@ -209,6 +229,13 @@ class Supervisor:
 
     async def _one_life(self, number: int, *, is_quarantine: bool = False) -> float:
         """A runner from its start to its burial; answers with the seconds that it lived."""
+        self._lives += 1
+        try:
+            return await self._live(number, is_quarantine=is_quarantine)
+        finally:
+            self._lives -= 1
+
+    async def _live(self, number: int, *, is_quarantine: bool) -> float:
         try:
             child = await RunnerProcess.start(
                 number, self._worker, self._plan, backend=self._backend, is_quarantine=is_quarantine
@@ -283,19 +310,25 @@ class Supervisor:
         if code in (UNUSABLE, SCHEMA_MISMATCH, AWAY):
             log.info("runner %d ended before it could take jobs", child.number)
             return
-        if self._stop.is_set() or code == 0:
+        if self._stop.is_set() or code in (0, UNANSWERED):
             log.info("runner %d ended", child.number)
         elif code == UNENDING_CODE:
             log.warning("runner %d ended, because a job in it would not; another takes its place", child.number)
         else:
             log.error("runner %d (pid %d) died: %s", child.number, child.process.pid, described(code))
+        await self._rescue(child, code)
+
+    async def _rescue(self, child: RunnerProcess, code: int) -> None:
+        """Free what a runner held; once the worker is to stop, only as long as the store answers."""
         rescue = asyncio.create_task(
             rescue_held_by(
                 self._store, child, code, max_interruptions=self._settings.max_interruptions, stop=self._stop
             )
         )
-        if not await self._ends_in_time(rescue, None):
-            await asyncio.wait({rescue}, timeout=MAX_RESCUE)
+        await ends_once_told(rescue, self._stop, within=0)
+        within = SHORT_PATIENCE if code == UNANSWERED or self._is_unanswered() else RESCUE_WITHIN
+        if not await ends_while_answered(rescue, lambda: child.freed, within=within):
+            log.warning("could not free the jobs of runner %d in time; the sweep will", child.number)
 
     def _end_if_hopeless(self, child: RunnerProcess, code: int) -> None:
         """Ends the worker when a runner told that another one cannot help, or when none of them can even begin."""
@@ -338,27 +371,48 @@ class Supervisor:
     async def _drain(self, keepers: Sequence[asyncio.Task[None]]) -> None:
         for child in self._children.values():
             child.control_pipe.send(drain=True)
+        self._trial = asyncio.create_task(takes_writes(self._store, NO_RUNNER))
+        until = monotonic() + self._settings.grace + LAST_WORDS
         all_ended = asyncio.gather(*keepers)
-        if not await self._ends_in_time(all_ended, self._settings.grace + LAST_WORDS):
+        is_in_time = await self._ends_in_time(all_ended, self._settings.grace + FIRST_LOOK)
+        while not is_in_time and not self._stop_now.is_set() and monotonic() < until:
+            self._end_silent_runners()
+            is_in_time = await self._ends_in_time(all_ended, LOOK_INTERVAL)
+        if not is_in_time:
             log.warning("stopping at once")
-            for child in self._children.values():
-                if not child.ended.is_set():
-                    child.kill()
+            self._kill_all()
         await all_ended
+
+    def _is_unanswered(self) -> bool:
+        return self._trial is not None and (not self._trial.done() or self._trial.cancelled())
+
+    def _end_silent_runners(self) -> None:
+        """A job that blocks the loop of its runner, or its interpreter, would keep it beyond the grace."""
+        for child in self._children.values():
+            if not child.ended.is_set() and not child.is_leaving and child.silence > MAX_SILENCE:
+                log.warning("runner %d is silent beyond the grace and ended: a job may block it", child.number)
+                child.kill()
+
+    def _kill_all(self) -> None:
+        for child in list(self._children.values()):
+            if not child.ended.is_set():
+                child.kill()
 
     def _end_in_time(self) -> None:
         """In a thread of its own: a store that does not answer must not hold up the end of this process."""
-        deadline = monotonic() + self._settings.grace + LAST_WORDS + MAX_GOODBYE
+        deadline = monotonic() + self._settings.grace + LAST_WORDS + MAX_RESCUE
         while not self.has_ended.wait(END_INTERVAL):
+            now = monotonic()
             if self._stop_now.is_set():
-                deadline = min(deadline, monotonic() + MAX_RESCUE + MAX_GOODBYE)
-            if monotonic() >= deadline:
+                deadline = min(deadline, now + MAX_RESCUE + SHORT_PATIENCE)
+            if not self._lives:
+                deadline = min(deadline, now + (SHORT_PATIENCE if self._is_unanswered() else MAX_GOODBYE))
+            if now >= deadline:
                 log.error("ending without the store, which does not answer; the leases of this worker run out")
-                for child in self._children.values():
-                    if not child.ended.is_set():
-                        child.kill()
-                logging.shutdown()
-                os._exit(self._exit_code)
+                self._kill_all()
+                if self._stop_now.is_set():
+                    end_at_once(self._exit_code)
+                end_gracefully(self._exit_code)
 
     async def _ends_in_time(self, work: asyncio.Future[T], seconds: float | None) -> bool:
         """Waits for the work to end; false when the time is over or a second signal came before."""

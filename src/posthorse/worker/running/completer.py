@@ -115,6 +115,11 @@ class Completer:
         return len(self._completions) > MAX_WAITING or self._weight > MAX_WEIGHT
 
     @property
+    def left(self) -> int:
+        """How many outcomes are not written yet."""
+        return len(self._completions) + len(self._under_way) + len(self._settling)
+
+    @property
     def jobs(self) -> set[str]:
         """Those whose outcome is not written yet."""
         completed = {each.running.claimed.job for each in (*self._completions, *self._under_way)}
@@ -329,13 +334,15 @@ class Completer:
                     self.has_given_up = True
                     return None
                 log.warning("cannot write to the store: %s; trying again in %.1f s", error, pause)
-                took_another = not is_away and await self._takes_writes()
+                took_another = not is_away and await takes_writes(self._store, self._runner.id)
                 await asyncio.sleep(pause)
 
-    async def _takes_writes(self) -> bool:
-        try:
-            await self._store.arun(set_idle(self._runner.id, idle=False))
-        except Exception as error:
-            log.debug("the store takes nothing else either: %s", error)
-            return False
-        return True
+
+async def takes_writes(store: Store, runner: str) -> bool:
+    """Try the store with a write that any runner may make."""
+    try:
+        await store.arun(set_idle(runner, idle=False))
+    except Exception as error:
+        log.debug("the store takes nothing else either: %s", error)
+        return False
+    return True

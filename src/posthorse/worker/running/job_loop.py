@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Callable
 
@@ -26,7 +27,8 @@ from posthorse.worker.claiming.one_job import OneJob
 from posthorse.worker.claiming.prefetch import Prefetch
 from posthorse.worker.failpoints import failpoint
 from posthorse.worker.isolation.child_pool import ChildPool
-from posthorse.worker.running.completer import Completer
+from posthorse.worker.running.answers import ANSWER_WITHIN, ends_once_told, ends_while_answered
+from posthorse.worker.running.completer import Completer, takes_writes
 from posthorse.worker.running.in_process import InProcessExecutor
 from posthorse.worker.running.request_poller import LISTEN_INTERVAL, RequestPoller
 from posthorse.worker.running.running_job import RunningJob
@@ -40,6 +42,9 @@ MAX_HOLD, HOLD_INTERVAL = 5.0, 30.0
 
 LAST_WORDS = 1.0
 """Seconds in which cancelled jobs may still clean up after the grace."""
+
+SHORT_PATIENCE = 0.25
+"""Seconds in which a store may answer at the end that did not while jobs used the grace."""
 
 MAX_PATIENCE = 10.0
 """Seconds after which a cancelled or timed-out job that does not listen is ended by force; the grace, if shorter."""
@@ -93,7 +98,14 @@ class JobLoop:
         """True when a job was given up whose code still runs here: this process should be replaced."""
         self._tells_all = False
         """Whether the beginning and end of each job are logged; asked once a claim, because jobs may be very many."""
+        self.is_unanswered = False
+        """True when the store did not answer in time at the end: it may have leases that this runner will not end."""
         self._is_stopping = False
+        self._told_to_stop = asyncio.Event()
+        self._grace_ends = math.inf
+        self._trial: asyncio.Task[bool] | None = None
+        """A write that tells whether the store answers while jobs use the grace."""
+        self._returning: list[asyncio.Task[None]] = []
         self._may_hold_more = False
         self._holds_until = 0.0
         self._next_hold = 0.0
@@ -118,20 +130,23 @@ class JobLoop:
         async with self._watch:
             handing_in = asyncio.create_task(self._completer.run())
             listening = asyncio.create_task(self._listen_forever())
+            claiming = asyncio.create_task(self._claim_until_stopped())
             try:
-                await self._claim_until_stopped()
+                await self._becomes_stopped(claiming)
                 await self._drain()
             finally:
                 listening.cancel()
-                await self._completer.close()
-                await handing_in
+                await self._hand_in(handing_in, claiming)
                 await self._in_process.close()
                 await self._children.close()
 
     def stop(self) -> None:
         """No more claims; jobs with checkpoints stop at the next, the others run to their end or the grace."""
+        if not self._is_stopping:
+            self._grace_ends = monotonic() + self._settings.grace
+            self._completer.ends_at = self._grace_ends + LAST_WORDS
         self._is_stopping = True
-        self._completer.ends_at = monotonic() + self._settings.grace + LAST_WORDS
+        self._told_to_stop.set()
         for running in self._slots.running.values():
             if running.has_checkpoints:
                 running.ask("shutdown")
@@ -308,10 +323,21 @@ class JobLoop:
 
     # ── stopping ─────────────────────────────────────────────────────────────────────────────────────
 
+    async def _becomes_stopped(self, claiming: asyncio.Task[None]) -> None:
+        """Wait for the stop, and for a claim that is under way; one that the store does not answer goes on meanwhile.
+
+        What it claims after all goes back: here, while jobs still run, or with what else this runner leaves behind.
+        """
+        if await ends_once_told(claiming, self._told_to_stop):
+            claiming.result()
+
     async def _drain(self) -> None:
         """Running jobs end, stop at a checkpoint, or are cancelled when the grace is over."""
-        await self._completer.give_back(self._slots.close())
-        if await self._becomes_empty(0 if self.is_lost else self._settings.grace):
+        # Beside the jobs: they may take their grace, and no more, whatever the store does.
+        self._returning.append(asyncio.create_task(self._completer.give_back(self._slots.close())))
+        if self._slots.running:
+            self._trial = asyncio.create_task(takes_writes(self._store, self._runner.id))
+        if await self._becomes_empty(0 if self.is_lost else self._grace_ends - monotonic()):
             return
         log.warning("%d jobs did not end within the grace; they go back unspent", self.running_count)
         for running in list(self._slots.running.values()):
@@ -323,14 +349,38 @@ class JobLoop:
         for running in list(self._slots.running.values()):
             running.verdict = Stopped("shutdown")
             if not running.executor.end(running) and running.stop.request != "lost" and self._slots.release(running):
-                await self._completer.settle(running, running.verdict)
+                self._completer.put(running, running.verdict)
         await self._becomes_empty(LAST_WORDS)
 
     async def _becomes_empty(self, seconds: float) -> bool:
         self._is_empty.clear()
         self._tell_if_drained()
+        if self._is_empty.is_set():
+            return True
         try:
             await asyncio.wait_for(self._is_empty.wait(), seconds)
         except TimeoutError:
             return False
         return True
+
+    async def _hand_in(self, handing_in: asyncio.Task[None], claiming: asyncio.Task[None]) -> None:
+        """Wait until the store has what is left: to the end of the grace, and beyond it as long as it answers."""
+        is_silent = self._trial is not None and not self._trial.done()
+        left = asyncio.gather(self._completer.close(), handing_in, *self._returning)
+        if await ends_while_answered(
+            left,
+            lambda: self._completer.left,
+            within=SHORT_PATIENCE if is_silent else ANSWER_WITHIN,
+            until=self._grace_ends if self._is_stopping and not self.is_lost else -math.inf,
+        ):
+            left.result()
+        else:
+            self.is_unanswered = True
+            left.cancel()
+        if not claiming.done():
+            self.is_unanswered = True
+            claiming.cancel()
+        elif self._is_stopping and not claiming.cancelled() and (error := claiming.exception()) is not None:
+            log.error("a claim failed while this runner stopped", exc_info=error)
+        if self.is_unanswered:
+            log.error("ending without the store, which does not answer; what this runner holds runs again elsewhere")

@@ -1,0 +1,104 @@
+"""A loop in a process of the user's: its threads, and its end, which nothing that hangs may hold up."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from posthorse.clock import monotonic
+from posthorse.worker.processes.event_loop import run_to_end
+from posthorse.worker.running.answers import comes_within
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class UnjoinedThreads(ThreadPoolExecutor):
+    """Threads for what a loop calls in some; neither the loop nor the process waits for them at its end.
+
+    Python's own are joined, so a call that a store never answers would keep the process for ever.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: deque[tuple[Future[object], Callable[[], None]]] = deque()
+        self._news = threading.Condition()
+        self._resting = 0
+        self._started: list[threading.Thread] = []
+        self._is_closed = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """As the base has it."""
+        future: Future[T] = Future()
+
+        def call() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    answer = fn(*args, **kwargs)
+                except BaseException as error:  # it belongs to the caller
+                    future.set_exception(error)
+                else:
+                    future.set_result(answer)
+
+        with self._news:
+            if self._is_closed:
+                raise RuntimeError("the loop of this worker has ended, so nothing more is called in its threads")
+            self._calls.append((future, call))  # type: ignore[arg-type]  # of what, only the caller knows
+            if self._resting < len(self._calls) and len(self._started) < self._max_workers:
+                thread = threading.Thread(target=self._work, name="posthorse-call", daemon=True)
+                self._started.append(thread)
+                thread.start()
+            self._news.notify()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the threads end with what they do; never wait for them, whatever `wait` is."""
+        with self._news:
+            self._is_closed = True
+            if cancel_futures:
+                for future, _ in self._calls:
+                    future.cancel()
+                self._calls.clear()
+            self._news.notify_all()
+
+    def join(self, seconds: float) -> None:
+        """Wait for them, for that many seconds at most."""
+        until = monotonic() + seconds
+        for thread in self._started:
+            thread.join(max(0.0, until - monotonic()))
+
+    def _work(self) -> None:
+        while (call := self._next()) is not None:
+            call()
+            del call  # and what it was called with
+
+    def _next(self) -> Callable[[], None] | None:
+        with self._news:
+            self._resting += 1
+            while not self._calls and not self._is_closed:
+                self._news.wait()
+            self._resting -= 1
+            return self._calls.popleft()[1] if self._calls else None
+
+
+def close_in_time(loop: asyncio.AbstractEventLoop, threads: UnjoinedThreads, seconds: float) -> None:
+    """Cancel what is left on a loop and close it; tasks and threads get so many seconds each to end."""
+    if loop.is_closed():
+        return
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+
+    async def end() -> None:
+        if left:
+            await asyncio.wait(left, timeout=seconds)
+        await comes_within(seconds, loop.shutdown_asyncgens())
+
+    run_to_end(loop, end())
+    threads.shutdown(cancel_futures=True)
+    threads.join(seconds)
+    loop.close()
