@@ -37,7 +37,11 @@ class State(StrEnum):
     @property
     def is_final(self) -> bool:
         """True when the job will not run again unless somebody retries it."""
-        return self in (State.COMPLETED, State.FAILED, State.CANCELLED)
+        return self in _FINAL
+
+
+_FINAL = (State.COMPLETED, State.FAILED, State.CANCELLED)
+"""Members are looked up slowly, one by one."""
 
 
 class Lane(msgspec.Struct, frozen=True, gc=False, cache_hash=True):

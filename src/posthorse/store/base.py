@@ -35,6 +35,14 @@ Execute = Callable[[BoundQuery], Rows]
 AsyncExecute = Callable[[BoundQuery], Awaitable[Rows]]
 
 
+class Shortcut(msgspec.Struct, Generic[T_co], frozen=True, gc=False):
+    """The usual case of an operation, in one statement: the first of a query. Where the case is another one, the
+    statement changes nothing."""
+
+    query: BoundQuery
+    answer: T_co
+
+
 class Operation(msgspec.Struct, Generic[T_co], frozen=True):
     """An operation with its arguments, ready to be run, several times if need be."""
 
@@ -52,6 +60,8 @@ class Operation(msgspec.Struct, Generic[T_co], frozen=True):
     """When its caller stops waiting for a store that is away; None leaves that to the store."""
     was_sent: bool = False
     """True when an earlier commit of it broke off: what it writes may be there already."""
+    shortcut: Shortcut[T_co] | None = None
+    """What spares it a transaction where it is alone, in a store that may take it."""
 
 
 class TryAgain(Exception):

@@ -13,7 +13,17 @@ from posthorse.rules.lifecycle import Request, Transition
 from posthorse.rules.loops import decode_loops, forgiven
 from posthorse.rules.repeats import Step, is_endless, next_step, times_in_a_row
 from posthorse.rules.slice_size import CutShort, cut_short_by
-from posthorse.store.base import Operation, QuerySteps, creating_no_work, operation, query, query_rows, single_operation
+from posthorse.store.base import (
+    BoundQuery,
+    Operation,
+    QuerySteps,
+    Shortcut,
+    creating_no_work,
+    operation,
+    query,
+    query_rows,
+    single_operation,
+)
 from posthorse.store.operations.bad_items import BadItemRow, keep_and_drop
 from posthorse.store.operations.moves import do_as_asked, place
 from posthorse.store.operations.submit import lane_id
@@ -79,6 +89,9 @@ class Saved(NamedTuple):
     request: str | None
 
 
+_NOTHING_ASKED = Saved(None)
+
+
 @creating_no_work
 @operation
 def complete(runner: str, completions: Sequence[Completion]) -> QuerySteps[list[str]]:
@@ -102,15 +115,21 @@ def complete(runner: str, completions: Sequence[Completion]) -> QuerySteps[list[
 
 @operation
 def settle(
-    attempt: Fence, transition: Transition, lane: Lane, evidence: str | None, *, channel: str
+    attempt: Fence,
+    transition: Transition,
+    lane: Lane,
+    evidence: str | None,
+    *,
+    channel: str,
+    number: int | None = None,
 ) -> QuerySteps[bool]:
     """Applies a transition to an attempt whose lease still stands; false when it does not.
 
     What a user asked meanwhile is kept: a job that goes on elsewhere is paused or cancelled first, and a pause that
     was taken back does not happen. `evidence` is JSON for the event. `lane` is the job's own; a suspect goes to the
-    solo lane beside it.
+    solo lane beside it. `number` is that of the lane where the job goes, if the caller knows it.
     """
-    ended = yield from end_attempt(attempt, transition, lane, evidence, channel=channel)
+    ended = yield from end_attempt(attempt, transition, lane, evidence, channel=channel, number=number)
     if not ended:
         applied = yield query_rows("already_ended", [(attempt.job, attempt.epoch)], state=transition.state.value)
         return bool(applied)
@@ -123,13 +142,20 @@ def settle(
 
 
 def end_attempt(
-    attempt: Fence, transition: Transition, lane: Lane, evidence: str | None, *, channel: str
+    attempt: Fence,
+    transition: Transition,
+    lane: Lane,
+    evidence: str | None,
+    *,
+    channel: str,
+    number: int | None = None,
 ) -> QuerySteps[bool]:
     """Ends the lease of an attempt and writes what follows, as a part of other operations."""
     freed = yield query("end_lease", **attempt._asdict())
     if not freed:
         return False
-    number = yield from lane_id(msgspec.structs.replace(lane, solo=transition.solo))
+    if number is None:
+        number = yield from lane_id(msgspec.structs.replace(lane, solo=transition.solo))
     written = yield query(
         "settle",
         job=attempt.job,
@@ -188,8 +214,13 @@ def checkpoint(
     attempt: Fence, at: Checkpoint, *, is_slice: bool = True, changes: BadItemChanges | None = None
 ) -> Operation[Saved | None]:
     """Saves where a long job stands; None when its lease no longer stands, and then nothing is saved."""
+    if changes is not None:
+        return Operation(partial(_checkpoint, attempt, at, is_slice, changes), creates_no_work=True)
     return Operation(
-        partial(_checkpoint, attempt, at, is_slice, changes), is_single=changes is None, creates_no_work=True
+        partial(_checkpoint, attempt, at, is_slice, None),
+        is_single=True,
+        creates_no_work=True,
+        shortcut=Shortcut(_saving(attempt, at, is_slice, even_if_asked=0), _NOTHING_ASKED),
     )
 
 
@@ -216,9 +247,20 @@ def errors_before_slice(job: str) -> QuerySteps[int]:
 def _checkpoint(
     attempt: Fence, at: Checkpoint, is_slice: bool, changes: BadItemChanges | None
 ) -> QuerySteps[Saved | None]:
+    rows = yield _saving(attempt, at, is_slice, even_if_asked=1)
+    if not rows:
+        return None
+    if changes is not None:  # the checkpoint holds the lease until the commit
+        yield from keep_and_drop(
+            attempt.job, attempt.epoch if is_slice else 0, changes.loop, changes.bad, changes.mended
+        )
+    return Saved(cast("str | None", rows[0][0]))
+
+
+def _saving(attempt: Fence, at: Checkpoint, is_slice: bool, *, even_if_asked: int) -> BoundQuery:
     job, epoch, runner = attempt
     done, total, pace, note, cursors, kept = at
-    rows = yield query(
+    return query(
         "checkpoint",
         job=job,
         epoch=epoch,
@@ -231,14 +273,8 @@ def _checkpoint(
         note=note or "",
         cursors=cursors,
         kept=kept,
+        even_if_asked=even_if_asked,
     )
-    if not rows:
-        return None
-    if changes is not None:  # the checkpoint holds the lease until the commit
-        yield from keep_and_drop(
-            attempt.job, attempt.epoch if is_slice else 0, changes.loop, changes.bad, changes.mended
-        )
-    return Saved(cast("str | None", rows[0][0]))
 
 
 def _by_epoch(completions: Sequence[Completion]) -> Mapping[int, Sequence[tuple[str, str]]]:

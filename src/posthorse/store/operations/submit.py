@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
@@ -69,7 +70,7 @@ def enqueue_one(job_id: str, job: NewJob, lane: int) -> Operation[None]:
 
 
 def _enqueue_one(job_id: str, job: NewJob, lane: int) -> QuerySteps[None]:
-    made_at = ids.milliseconds_of(job_id)
+    made_at = time.time_ns() // 1_000_000
     answered = yield _inserting_one(job_id, job, lane, made_at)
     _check_clock(made_at, cast("int", answered[0][0]))
 

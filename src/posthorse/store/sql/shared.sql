@@ -228,8 +228,9 @@ WHERE j.id = :job
 -- rows: job uuid, epoch int
 SELECT j.id FROM {rows} JOIN @jobs j ON j.id = r.job AND j.epoch = r.epoch WHERE j.state = :state
 
--- ## settle
--- Writes how an attempt ended. The lease ended in the same transaction.
+-- ## settled
+-- part
+-- How an attempt ended.
 UPDATE @jobs SET
     state = :state, epoch = :epoch, version = version + 2, errors = :errors, crashes = :crashes,
     losses = :interruptions, reason = :reason, lane = :lane, error = coalesce(:error, error), result = :result,
@@ -237,6 +238,10 @@ UPDATE @jobs SET
     started_at = coalesce(started_at, CAST(:claimed_at AS bigint)),
     finished_at = CASE WHEN :is_final THEN :now END
 WHERE id = :job
+
+-- ## settle
+-- Writes how an attempt ended. The lease ended in the same transaction.
+{settled}
 RETURNING version, run_at, :now - CAST(:claimed_at AS bigint)
 
 -- ## move

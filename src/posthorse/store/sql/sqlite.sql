@@ -287,6 +287,24 @@ ON CONFLICT (id) DO UPDATE SET
 DELETE FROM @leases WHERE job IN (SELECT r.job FROM {rows}) AND epoch = :epoch AND runner = :runner;
 SELECT changes(), changes()
 
+-- ## end_lease
+-- Ends a lease: the fence of everything that follows in this transaction. No row: it was ended before. Looked up first,
+-- because RETURNING would make a table for it.
+-- picks
+SELECT json_group_array(json_array(claimed_at)) FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner;
+DELETE FROM @leases WHERE job = :job
+
+-- ## settle
+-- Writes how an attempt ended. The lease ended in the same transaction. Looked up afterwards, for the same reason.
+{settled};
+SELECT version, run_at, :now - :claimed_at FROM @jobs WHERE id = :job
+
+-- ## unask_runner
+-- Drops what was asked of a job's runner.
+-- picks
+SELECT json_group_array(json_array(action)) FROM @controls WHERE job = :job;
+DELETE FROM @controls WHERE job = :job
+
 -- ## lock_job
 -- A job that nobody else may change until the end of this transaction.
 SELECT j.state, j.lane, j.seq, j.run_at, :now,
@@ -318,11 +336,13 @@ DELETE FROM @parked WHERE job IN (SELECT json_extract(value, '$[0]') FROM json_e
 -- ## checkpoint
 -- Saves where a long job stands if its lease still stands, and answers with what is asked of it. A slice that is told
 -- twice, because a reply was lost, counts once. epoch and advanced_at are of the last slice, not of mere progress. The
--- answer is looked up afterwards: RETURNING would make a table for it, which takes as long as all the rest.
+-- answer is looked up afterwards: RETURNING would make a table for it, which takes as long as all the rest. The first
+-- statement alone is a shortcut: without :even_if_asked it saves only where nothing is asked, and that is the answer.
 INSERT INTO @checkpoints AS c (job, epoch, slices, done, total, updated_at, advanced_at, pace, note, cursors, kept)
 SELECT job, :epoch * :step, :step, :done, :total, :now, CASE WHEN :step > 0 THEN :now END, :pace,
     CASE WHEN :has_note > 0 THEN :note END, :cursors, :kept
 FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner
+    AND (:even_if_asked OR NOT EXISTS (SELECT 1 FROM @controls WHERE job = :job))
 ON CONFLICT (job) DO UPDATE SET
     epoch = CASE WHEN :step > 0 THEN excluded.epoch ELSE c.epoch END,
     advanced_at = coalesce(excluded.advanced_at, c.advanced_at),

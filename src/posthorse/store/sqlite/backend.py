@@ -73,10 +73,10 @@ class SqliteBackend:
             try:
                 try:
                     turnstile.enter(self.file.busy_seconds)
-                    session.begin()
                     if len(operations) == 1:
                         answers = [self._run_alone(session, operations[0])]
                     else:
+                        session.begin()
                         answers = [self._run_in_savepoint(session, operation) for operation in operations]
                         session.commit()
                 finally:
@@ -212,27 +212,30 @@ class SqliteBackend:
             self._reader_lock.release()
 
     def _run_alone(self, session: Session, operation: Operation[object]) -> Answer:
+        shortcut = operation.shortcut
+        if shortcut is not None and session.write(*self._statements.first_of(shortcut.query)):
+            return shortcut.answer, None
+        session.begin()
         try:
             answer = drive(operation, session.execute)
         except Exception as error:
             if session.connection.in_transaction:  # some errors end it by themselves
-                session.connection.execute("ROLLBACK")
+                session.run("ROLLBACK")
             return None, explained(error, self.path)
         session.commit()
         return answer, None
 
     def _run_in_savepoint(self, session: Session, operation: Operation[object]) -> Answer:
-        connection = session.connection
-        connection.execute("SAVEPOINT operation")
+        session.run("SAVEPOINT operation")
         try:
             answer = drive(operation, session.execute)
         except Exception as error:
-            if not connection.in_transaction:
+            if not session.connection.in_transaction:
                 raise  # a full or failing disk takes the whole transaction along, neighbours and all
-            connection.execute("ROLLBACK TO operation")
-            connection.execute("RELEASE operation")
+            session.run("ROLLBACK TO operation")
+            session.run("RELEASE operation")
             return None, explained(error, self.path)
-        connection.execute("RELEASE operation")
+        session.run("RELEASE operation")
         return answer, None
 
 

@@ -7,7 +7,7 @@ import random
 import sqlite3
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote_from_bytes
@@ -15,6 +15,7 @@ from urllib.parse import quote_from_bytes
 from posthorse.clock import monotonic
 from posthorse.errors import StoreError
 from posthorse.store.base import Execute
+from posthorse.store.queries import Value
 from posthorse.store.sqlite import beside, forks
 from posthorse.store.sqlite.faults import FileIdentity, cannot_open, code_of, identity_of, log_moved, many_names, moved
 from posthorse.store.sqlite.turnstile import locked
@@ -54,7 +55,8 @@ class Session:
         self._log: FileIdentity | None = None
         self._index: FileIdentity | None = None
         self._patience = patience
-        self._run = connection.cursor().execute  # a cursor for each statement would cost a good part of it
+        self.run = connection.cursor().execute
+        """Runs a statement of its own. A cursor for each of them would cost a good part of it."""
 
     def note_log(self) -> None:
         """Once there is a log: that one is the right one, as long as this connection is open."""
@@ -62,12 +64,16 @@ class Session:
 
     def begin(self) -> None:
         """Begins a write transaction. Raises StoreUnreachable when others are in theirs for too long."""
-        try:
-            self._run("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if code_of(error) != sqlite3.SQLITE_BUSY:
-                raise
-            raise locked(self.path, self._patience) from error
+        self._run_in_turn("BEGIN IMMEDIATE")
+
+    def write(self, sql: str, parameters: Sequence[Value]) -> bool:
+        """Runs and commits one statement; false when it changed nothing. Raises as `begin` and `commit` do."""
+        self.raise_if_moved()
+        self.is_in_doubt = True
+        is_changed = self._run_in_turn(sql, parameters).rowcount > 0
+        self.raise_if_moved(is_committed=True)
+        self.is_in_doubt = False
+        return is_changed
 
     def commit(self) -> None:
         """Commits, unless the file is not the one that others open under its name.
@@ -76,9 +82,17 @@ class Session:
         """
         self.raise_if_moved()
         self.is_in_doubt = True
-        self._run("COMMIT")
+        self.run("COMMIT")
         self.raise_if_moved(is_committed=True)
         self.is_in_doubt = False
+
+    def _run_in_turn(self, sql: str, parameters: Sequence[Value] = ()) -> sqlite3.Cursor:
+        try:
+            return self.run(sql, parameters)
+        except sqlite3.OperationalError as error:
+            if code_of(error) != sqlite3.SQLITE_BUSY:
+                raise
+            raise locked(self.path, self._patience) from error
 
     def is_moved(self) -> bool:
         """True when another file lies there now, or none."""

@@ -6,7 +6,7 @@ Knows no transaction, and not whose connection it is.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import cast
 
@@ -52,6 +52,12 @@ class Statements:
         if wanted.rows is not None:
             values["rows"] = (pairs_as_json if query.has_pairs else rows_as_json)(wanted.rows)
         return values
+
+    def first_of(self, wanted: BoundQuery) -> tuple[str, Sequence[Value]]:
+        """The first statement of a query, and what it takes."""
+        query = _queries[wanted.query]
+        statement = query.statements[0]
+        return statement.sql, statement.parameters(self.values_of(query, wanted))
 
     def script(self, text: str) -> tuple[str, ...]:
         """The statements of a schema or migration file."""

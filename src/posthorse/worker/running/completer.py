@@ -195,7 +195,8 @@ class Completer:
         attempt = Fence(claimed.job, claimed.epoch, self._runner.id)
         channel = self._store.backend.channel
         failpoint("before_settle")
-        settling = settle(attempt, transition, running.lane, detail, channel=channel)
+        number = claimed.lane if transition.solo == running.lane.solo else None
+        settling = settle(attempt, transition, running.lane, detail, channel=channel, number=number)
         if transition.event == "attempt_failed" and (rate := running.queue.retry_budget) is not None:
             budget = budget_of(rate, running.lane.queue)
             settling = settle_within_budget(attempt, transition, running.lane, detail, budget, channel=channel)
