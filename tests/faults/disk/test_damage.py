@@ -20,7 +20,9 @@ from posthorse.cli.root import root
 from posthorse.errors import OutcomeUnknown, StoreError, StoreUnreachable
 from posthorse.store.base import BoundQuery, Rows
 from posthorse.store.committer import Answer
+from posthorse.store.operations.finish import load_checkpoint
 from posthorse.store.operations.submit import enqueue
+from posthorse.store.queries import Value
 from posthorse.store.sqlite import connections
 from posthorse.store.sqlite.backend import SqliteBackend
 from posthorse.store.sqlite.faults import explained
@@ -87,6 +89,35 @@ def test_a_slice_in_a_file_that_was_removed_is_not_committed(yard: Yard, store: 
 
     with pytest.raises(StoreUnreachable, match="removed or renamed"):
         slice_that_loses_its_file()
+
+
+def test_a_checkpoint_in_a_file_that_was_removed_is_not_taken_for_saved(yard: Yard, store: Path) -> None:
+    attempt = yard.started()
+    elsewhere = store.with_name("elsewhere.db")
+    store.rename(elsewhere)
+    with pytest.raises(StoreUnreachable, match="removed or renamed while it was open, so nothing was written"):
+        yard.checkpoint(attempt)
+    elsewhere.rename(store)
+    assert yard.store.read(load_checkpoint(attempt.job)).checkpoint is None
+    assert yard.checkpoint(attempt) == (1, None)
+
+
+def test_a_checkpoint_whose_file_is_removed_meanwhile_is_in_doubt(
+    yard: Yard, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = yard.started()
+    session = backend(yard)._writer  # pyright: ignore[reportPrivateUsage]
+    assert session is not None
+    run = session.run
+
+    def run_and_lose(sql: str, parameters: Sequence[Value] = ()) -> sqlite3.Cursor:
+        ran = run(sql, parameters)
+        store.rename(store.with_name("elsewhere.db"))
+        return ran
+
+    monkeypatch.setattr(session, "run", run_and_lose)
+    with pytest.raises(OutcomeUnknown, match="while a commit was written to it"):
+        yard.checkpoint(attempt)
 
 
 def test_a_file_that_was_replaced_is_told_once_and_then_taken(yard: Yard, store: Path, tmp_path: Path) -> None:
