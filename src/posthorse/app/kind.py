@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -190,6 +191,8 @@ class JobFunction(Kind[P, R], Generic[P, R, Q, S]):
         self.__name__ = registered.function.__name__
         self.__qualname__ = registered.function.__qualname__
         self.__module__ = function.__module__
+        if sys.version_info < (3, 14):  # before, checks of typing may leave an empty one on Generic, which hides it
+            self.__annotations__ = getattr(function, "__annotations__", {})
 
     if not TYPE_CHECKING:  # or every misspelt method would be one
 
