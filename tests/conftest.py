@@ -96,6 +96,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("store_url", (*STORES, *oldest), indirect=True)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Name the conformance suite: the tests that run on every store."""
+    for item in items:
+        if not {"store_url", "yard"}.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("conformance")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     with _missing_server_skips(item.config):

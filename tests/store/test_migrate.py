@@ -228,7 +228,7 @@ def test_wrong_address_is_said_at_once_and_without_the_password(databases: Migra
     port = urlsplit(databases.server("18").url()).port
     for url in (f"postgresql://postgres:secret@127.0.0.1:{port}/none", "postgresql://u:secret@127.0.0.1:1/db"):
         store = Store(url)
-        store.backend.patience = 0.1  # type: ignore[union-attr]  # PostgreSQL's
+        store.backend.wait_at_most(0.1)
         with pytest.raises(StoreUnreachable) as refused:
             store.read(read.running_count())
         assert "secret" not in str(refused.value)

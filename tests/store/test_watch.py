@@ -15,7 +15,6 @@ from posthorse import ids
 from posthorse.store.operations.runners import set_idle, take_leadership
 from posthorse.store.sqlite.watch import SqliteWatch
 from posthorse.store.watch import Watch
-from posthorse.store.watching import make_watch, make_watch_of_writes
 from tests.store.yard import Yard
 
 LONG = 30.0
@@ -26,7 +25,7 @@ def test_what_was_written_between_two_waits_ends_the_next(sqlite_url: str) -> No
     ours.migrate()
 
     async def scene() -> None:
-        async with make_watch(ours.store, ids.new_id()) as watch:
+        async with ours.store.backend.notifier.subscribe(ours.store, ids.new_id()) as watch:
             assert await watch.wait(0.01) is False
             await neighbour.queue("mail").apause()
             assert await watch.wait(LONG) is True
@@ -40,7 +39,7 @@ def test_a_file_that_is_made_later_is_watched_from_then_on(sqlite_url: str) -> N
     ours, neighbour = ph.Posthorse(sqlite_url), ph.Posthorse(sqlite_url)
 
     async def scene() -> None:
-        async with make_watch_of_writes(ours.store, closest=0.01, blind=0.01) as watch:
+        async with ours.store.backend.notifier.subscribe_to_writes(ours.store, closest=0.01, blind=0.01) as watch:
             assert await watch.wait(LONG) is False  # blind, and so not for long
             await asyncio.to_thread(ours.migrate)
             assert await watch.wait(0.01) is False
@@ -68,7 +67,7 @@ def test_work_rings_a_bell_and_other_commits_are_hints(sqlite_url: str, monkeypa
         return told
 
     async def scene() -> None:
-        async with make_watch(ours.store, ids.new_id()) as watch:
+        async with ours.store.backend.notifier.subscribe(ours.store, ids.new_id()) as watch:
             monkeypatch.setattr(watch, "wake", noting("bell", watch.wake))
             monkeypatch.setattr(watch, "hint", noting("hint", watch.hint))
             assert await watch.wait(0.01) is False
@@ -166,7 +165,7 @@ def test_of_hints_in_vain_no_more_are_heard_than_are_heeded(sqlite_url: str, mon
 
     async def scene() -> int:
         heeded = 0
-        async with make_watch(ours.store, ids.new_id()) as watch:
+        async with ours.store.backend.notifier.subscribe(ours.store, ids.new_id()) as watch:
             assert isinstance(watch, SqliteWatch)
             on_log = watch._on_log
 
@@ -200,7 +199,8 @@ def test_of_a_crowd_three_are_called_for_one_job_and_all_for_many(
     async def scene() -> None:
         runners = [yard.runner() for _ in range(8)]
         async with AsyncExitStack() as stack:
-            watches = [await stack.enter_async_context(make_watch(yard.store, runner)) for runner in runners]
+            notifier = yard.store.backend.notifier
+            watches = [await stack.enter_async_context(notifier.subscribe(yard.store, runner)) for runner in runners]
             await hear(watches)
             for runner in runners:
                 await yard.store.arun(set_idle(runner, idle=True))
@@ -226,7 +226,8 @@ def test_who_was_not_called_looks_in_a_turn_of_its_own(postgres_yard: Yard) -> N
         for runner in runners:
             await yard.store.arun(set_idle(runner, idle=True))
         async with AsyncExitStack() as stack:
-            watches = [await stack.enter_async_context(make_watch(yard.store, runner)) for runner in runners]
+            notifier = yard.store.backend.notifier
+            watches = [await stack.enter_async_context(notifier.subscribe(yard.store, runner)) for runner in runners]
             await hear(watches)
             await asyncio.to_thread(yard.enqueue)
             assert all(await asyncio.gather(*(watch.wait(LONG) for watch in watches)))

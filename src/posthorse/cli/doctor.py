@@ -178,7 +178,7 @@ def _examine(app: Posthorse, looks: Looks) -> Iterator[Check]:
         if files.verdict is Verdict.ERROR:
             return
         yield looks.at("space", lambda: space_check(free_bytes(path), why_no_room(path)))
-        store.backend.file.busy_seconds = looks.each / 2  # type: ignore[union-attr]  # SQLite's
+        store.backend.wait_at_most(looks.each / 2)
     else:
         found = looks.at("store", lambda: _lasting_obstacles(cast("PostgresBackend", store.backend)))
         yield locks_check(found.lock)

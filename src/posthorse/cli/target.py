@@ -107,9 +107,8 @@ def is_empty(app: Posthorse) -> bool:
 
 def be_patient(app: Posthorse, seconds: float = 30.0) -> None:
     """From now on, waits so long for a server that went away: it was there a moment ago, and may be restarting."""
-    backend = app.store.backend
-    if backend.dialect.name == "postgres":
-        backend.patience = seconds  # type: ignore[union-attr]  # told apart by its dialect
+    if app.store.backend.capabilities.may_be_away:
+        app.store.backend.wait_at_most(seconds)
 
 
 def _application(target: str | None, url: str | None) -> Posthorse:

@@ -16,7 +16,6 @@ from posthorse.maintenance.chores.base import Chore
 from posthorse.maintenance.clock_steps import ClockSteps
 from posthorse.store.operations.runners import NextDue, leave_leadership, take_leadership
 from posthorse.store.store import Store
-from posthorse.store.watching import make_watch_of_writes
 
 log = logging.getLogger("posthorse.maintenance")
 
@@ -43,7 +42,7 @@ class Sweeper:
         self._chores = chores
         self._span = max(2.0, lease / 3)
         self._clock_steps = ClockSteps(store)
-        self._watch = make_watch_of_writes(store, closest=CLOSEST_LOOKS, blind=LOOK_WHEN_BLIND)
+        self._watch = store.backend.notifier.subscribe_to_writes(store, closest=CLOSEST_LOOKS, blind=LOOK_WHEN_BLIND)
         self._leads_until = 0.0
         self._resting: dict[Chore, float] = {}
         """Chores that failed, with the time at which they are tried again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,33 +18,48 @@ UNREADABLE = (
 )
 
 if TYPE_CHECKING:
-    from posthorse.store.postgres.backend import PostgresBackend
+    from posthorse.store.backend import Backend
+
+
+def backend_of(url: str, schema: str, clock: Clock, *, timeout: float | None = None) -> Backend:
+    """Return the backend for an address; its library is imported here. Raises InvalidSettings."""
+    scheme, separator, rest = url.partition("://")
+    open_backend = BACKENDS.get(scheme) if separator else None
+    if open_backend is None:
+        raise InvalidSettings(_not_an_address(url))
+    backend = open_backend(url, rest, schema, clock)
+    if timeout is not None:
+        backend.wait_at_most(timeout)
+    return backend
+
+
+def _open_sqlite(url: str, rest: str, schema: str, clock: Clock) -> Backend:
+    if not rest.startswith("/") or len(rest) == 1:
+        raise InvalidSettings(_not_an_address(url))
     from posthorse.store.sqlite.backend import SqliteBackend
 
+    return SqliteBackend(_file_of(rest[1:]), clock)
 
-def backend_of(url: str, schema: str, clock: Clock, *, timeout: float | None = None) -> SqliteBackend | PostgresBackend:
-    """What keeps the store at an address; its library is imported here. Raises InvalidSettings."""
-    scheme, separator, rest = url.partition("://")
-    if separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
-        from posthorse.store.sqlite.backend import SqliteBackend
 
-        file = SqliteBackend(_file_of(rest[1:]), clock)
-        if timeout is not None:
-            file.file.busy_seconds = timeout
-        return file
-    if separator and scheme in ("postgresql", "postgres"):
-        _check_parts(rest)
-        try:
-            from posthorse.store.postgres.backend import PostgresBackend
-        except ImportError as error:
-            raise InvalidSettings(
-                f"{scheme}:// needs psycopg ({error}); install it with `pip install 'posthorse[postgres]'`"
-            ) from error
-        server = PostgresBackend(url, schema, clock)
-        if timeout is not None:
-            server.patience = timeout
-        return server
-    raise InvalidSettings(_not_an_address(url))
+def _open_postgres(url: str, rest: str, schema: str, clock: Clock) -> Backend:
+    _check_parts(rest)
+    try:
+        from posthorse.store.postgres.backend import PostgresBackend
+    except ImportError as error:
+        scheme = url.partition("://")[0]
+        raise InvalidSettings(
+            f"{scheme}:// needs psycopg ({error}); install it with `pip install 'posthorse[postgres]'`"
+        ) from error
+    return PostgresBackend(url, schema, clock)
+
+
+BACKENDS: dict[str, Callable[[str, str, str, Clock], Backend]] = {
+    "sqlite": _open_sqlite,
+    "postgresql": _open_postgres,
+    "postgres": _open_postgres,
+}
+"""What opens a store, by the scheme of its address: called with the address, its part after the scheme, the schema and
+the clock."""
 
 
 def is_there(file: Path) -> bool:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar, cast
 from weakref import WeakSet
 
 import msgspec
@@ -21,20 +21,16 @@ from posthorse.clock import Clock
 from posthorse.errors import InvalidOption, SchemaMismatch, StoreError
 from posthorse.rules.job import Lane
 from posthorse.store import migrate
-from posthorse.store.address import backend_of, is_there, make_folder, shown
+from posthorse.store.address import backend_of, shown
+from posthorse.store.backend import Backend
 from posthorse.store.base import Execute, Operation, QuerySteps, drive, operation, query, single_operation
 from posthorse.store.committer import Committer
 from posthorse.store.joining import ForeignTransaction, JoinedTransaction
 from posthorse.store.operations.submit import lane_ids
 from posthorse.store.patience import Deadline, waiting_of_caller
 from posthorse.store.reentry import alone, raise_if_inside, uninterrupted
-from posthorse.store.sqlite.beside import raise_if_lost
 from posthorse.store.user_connections.base import ConnectionAdapter, completed
 from posthorse.store.user_connections.foreign_transactions import ForeignTransactions, store_identity
-
-if TYPE_CHECKING:
-    from posthorse.store.postgres.backend import PostgresBackend
-    from posthorse.store.sqlite.backend import SqliteBackend
 
 T = TypeVar("T")
 
@@ -73,6 +69,7 @@ class Store:
         self.backend = self._new_backend()
         self._signature = Signature(self.where)
         self.is_sqlite = self.backend.dialect.name == "sqlite"
+        self._may_be_away = self.backend.capabilities.may_be_away
         self._foreign = ForeignTransactions(self.backend, self.where, self._stored_identity)
         self._committer = self._new_committer()
         self._identity = object()
@@ -246,23 +243,17 @@ class Store:
         return alone(self._migrate)
 
     def _migrate(self) -> int:
-        is_new = False
-        if self.is_sqlite:
-            is_new = not is_there(self.backend.path)  # type: ignore[union-attr]  # SQLite's
-            make_folder(self.backend.path)  # type: ignore[union-attr]  # SQLite's
+        new_place = self.backend.prepare()
         with self.backend.migrating() as (execute, run_script):
             steps = migrate.migrate(_Migration(self.backend.dialect.name, execute, run_script), self.where)
-        self._remember()
-        if is_new and not self.is_named:
-            log.warning(MADE_BY_DEFAULT, self.backend.path)  # type: ignore[union-attr]  # SQLite's
+        self.backend.remember()
+        if new_place is not None and not self.is_named:
+            log.warning(MADE_BY_DEFAULT, new_place)
         return steps
 
     def schema_version(self) -> int | None:
         """The version of the stored schema; None when there is none. Raises StoreUnreachable for a lost file."""
-        if self.is_sqlite and not is_there(self.backend.path):  # type: ignore[union-attr]  # SQLite's
-            raise_if_lost(self.backend.path)  # type: ignore[union-attr]  # SQLite's
-            return None
-        return self._stored_version(self._deadline())
+        return self._stored_version(self._deadline()) if self.backend.exists() else None
 
     def health(self) -> Mapping[str, str | int | float | None]:
         """Facts about the database, for `posthorse doctor`."""
@@ -292,13 +283,12 @@ class Store:
         self.backend.close()
         self._committer = self._new_committer()
 
-    def _new_backend(self) -> SqliteBackend | PostgresBackend:
+    def _new_backend(self) -> Backend:
         return backend_of(self.url, self.schema, self.clock, timeout=self.timeout)
 
     def _new_committer(self) -> Committer:
         committer = Committer(self.backend.commit)
-        if self.backend.dialect.name == "postgres":
-            self.backend.while_away = committer.give_up_on  # type: ignore[union-attr]  # told apart by its dialect
+        self.backend.while_away = committer.give_up_on
         return committer
 
     def _tell(self) -> None:
@@ -308,7 +298,7 @@ class Store:
 
     def _tell_of(self, joined: JoinedTransaction) -> None:
         if joined.has_news:
-            alone(self.backend.ring)
+            alone(self.backend.notifier.notify)
             self._tell()
 
     def _joined(self) -> JoinedTransaction | None:
@@ -325,9 +315,9 @@ class Store:
             _joined.reset(token)
 
     def _makes_lanes_inside(self) -> bool:
-        # On SQLite the block holds the one write lock. On PostgreSQL a lane that is not committed yet would hold up
-        # everybody else who needs it.
-        return self.is_sqlite and self._joined() is not None
+        # With one writer the block holds the write lock. With rivals, a lane that is not committed yet would delay
+        # every other process that needs it.
+        return not self.backend.capabilities.has_rivals and self._joined() is not None
 
     def _blocking_adapter_for(self, connection: object, *, instead: str) -> ConnectionAdapter:
         adapter = self._foreign.adapter_for(connection)
@@ -355,7 +345,9 @@ class Store:
         return Deadline(waiting_of_caller(self.timeout))
 
     def _with_deadline(self, operation: Operation[T]) -> Operation[T]:
-        return operation if self.is_sqlite else msgspec.structs.replace(operation, deadline=self._deadline())
+        if not self._may_be_away:
+            return operation
+        return msgspec.structs.replace(operation, deadline=self._deadline())
 
     def _read(self, operation: Operation[T]) -> T:
         with self._signature:
@@ -370,17 +362,14 @@ class Store:
         if self._is_checked:
             return
         with self._opening:
-            version = self.schema_version() if self.is_sqlite else self._stored_version(deadline)
-            if self.is_sqlite and (version is None or version < migrate.SCHEMA_VERSION):
+            version = self._stored_version(deadline) if self.backend.exists() else None
+            creates_schema = self.backend.capabilities.creates_schema
+            if creates_schema and (version is None or version < migrate.SCHEMA_VERSION):
                 self._migrate()
             else:
                 migrate.check(version, self.where)
-                self._remember()
+                self.backend.remember()
             self._is_checked = True
-
-    def _remember(self) -> None:
-        if self.is_sqlite:
-            self.backend.remember()  # type: ignore[union-attr]  # SQLite's
 
     def start_anew(self) -> None:
         """In a forked child: abandons what was inherited, open transactions too, and opens its own when needed."""

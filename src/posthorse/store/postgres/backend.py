@@ -19,6 +19,7 @@ from psycopg.errors import Diagnostic
 
 from posthorse.clock import Clock, monotonic
 from posthorse.errors import StoreError
+from posthorse.store.backend import Capabilities
 from posthorse.store.base import AsyncExecute, BoundQuery, Execute, Operation, TryAgain, drive
 from posthorse.store.committer import Answer
 from posthorse.store.patience import LONG_WAIT, Patience, pause
@@ -47,6 +48,7 @@ from posthorse.store.postgres.faults import (
 )
 from posthorse.store.postgres.statements import Statements, looking_again
 from posthorse.store.postgres.transactions import Transactions
+from posthorse.store.postgres.watch import PostgresNotifier
 from posthorse.store.queries import Query, Value
 
 _HEALTH = """
@@ -69,8 +71,17 @@ MIGRATION_SECONDS = 3600.0
 class PostgresBackend:
     """Connections to one database."""
 
+    capabilities = Capabilities(
+        has_rivals=True,
+        keeps_consumed_entries=True,
+        notifies_idle_runners=True,
+        creates_schema=False,
+        may_be_away=True,
+    )
+
     def __init__(self, url: str, schema: str, clock: Clock) -> None:
         self.schema = schema
+        self.notifier = PostgresNotifier()
         self.patience = LONG_WAIT
         """Seconds for which a store that is away is asked again, for callers that have no deadline of their own, and at
         most for the others."""
@@ -164,9 +175,6 @@ class PostgresBackend:
                 if not is_collision(error) or not patience.takes_another_turn():
                     raise explained(error) from error
 
-    def ring(self) -> None:
-        """Nothing: statements notify by themselves."""
-
     def connect(self) -> Connection:
         """A connection in autocommit, as it comes from the server."""
         return self._server.connect()
@@ -256,6 +264,20 @@ class PostgresBackend:
             "synchronous_commit": commits,
             "encoding": encoding,
         }
+
+    def exists(self) -> bool:
+        """Return True: only the server knows, and is asked for the version of the schema."""
+        return True
+
+    def prepare(self) -> None:
+        """Do nothing: the database must exist."""
+
+    def remember(self) -> None:
+        """Do nothing: a server does not make a database by itself."""
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Set for how long a call without a deadline waits for a server that is away."""
+        self.patience = seconds
 
     def close(self) -> None:
         """Closes all connections."""

@@ -9,11 +9,11 @@ import random
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
-from posthorse.store.store import Store
-from posthorse.store.watch import Watch
+from posthorse.store.watch import BlindWatch, Watch
 
 if TYPE_CHECKING:
     from posthorse.store.postgres.backend import PostgresBackend
+    from posthorse.store.store import Store
 
 log = logging.getLogger("posthorse.store")
 
@@ -23,6 +23,21 @@ SMALL_CROWD = 4
 TURNS_APART = 0.02
 """Seconds between two looks of a crowd whom a notification did not call by name: they look one after the other, in case
 that those who were called may not take the job."""
+
+
+class PostgresNotifier:
+    """Wakes by NOTIFY and LISTEN; see `PostgresWatch`."""
+
+    def notify(self) -> None:
+        """Do nothing: the statements notify by themselves."""
+
+    def subscribe(self, store: Store, runner: str) -> Watch:
+        """Watch for work."""
+        return PostgresWatch(store, runner)
+
+    def subscribe_to_writes(self, store: Store, *, closest: float, blind: float) -> Watch:
+        """Only look again: jobs that wait for their time notify no process."""
+        return BlindWatch(blind=blind)
 
 
 class PostgresWatch(Watch):

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from posthorse.clock import Clock
 from posthorse.errors import StoreError
+from posthorse.store.address import is_there, make_folder
+from posthorse.store.backend import Capabilities
 from posthorse.store.base import AsyncExecute, BoundQuery, Execute, Operation, drive, query
 from posthorse.store.committer import Answer
 from posthorse.store.connections import AsyncSqliteConnection
@@ -29,6 +31,7 @@ from posthorse.store.sqlite.faults import explained, unreadable
 from posthorse.store.sqlite.statements import DIALECT, Statements
 from posthorse.store.sqlite.transactions import Transactions
 from posthorse.store.sqlite.turnstile import Turnstile
+from posthorse.store.sqlite.watch import SqliteNotifier
 
 OLDEST = (3, 35, 0)
 """RETURNING came with 3.35."""
@@ -43,6 +46,13 @@ class SqliteBackend:
 
     dialect = DIALECT
     channel = ""
+    capabilities = Capabilities(
+        has_rivals=False,
+        keeps_consumed_entries=False,
+        notifies_idle_runners=False,
+        creates_schema=True,
+        may_be_away=False,
+    )
 
     def __init__(self, path: Path, clock: Clock) -> None:
         if sqlite3.sqlite_version_info < OLDEST:
@@ -50,6 +60,9 @@ class SqliteBackend:
                 f"SQLite {sqlite3.sqlite_version} is too old: Posthorse needs 3.35 or newer; use a newer Python"
             )
         self.path = path
+        self.notifier = SqliteNotifier(self)
+        self.while_away: Callable[[Exception], None] = lambda error: None
+        """Never called: a file is not away."""
         self._statements = Statements(clock)
         self.file = StoreFile(path, self._statements.execute_on)
         self._transactions = Transactions(self.file)
@@ -145,6 +158,23 @@ class SqliteBackend:
             if not execute(query("has_schema")):
                 beside.raise_if_replaced(self.path)
             yield execute, run_script
+
+    def exists(self) -> bool:
+        """Return False if no file was ever made here. Raises StoreUnreachable for one that is lost."""
+        if is_there(self.path):
+            return True
+        beside.raise_if_lost(self.path)
+        return False
+
+    def prepare(self) -> str | None:
+        """Make the folder of the file; return the path of a file that is new. Raises StoreUnreachable."""
+        is_new = not is_there(self.path)
+        make_folder(self.path)
+        return str(self.path) if is_new else None
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Set for how long a write waits for the lock."""
+        self.file.busy_seconds = seconds
 
     def remember(self) -> None:
         """Notes beside the file that there is a store, so that no process ever takes it for one that is to be made."""

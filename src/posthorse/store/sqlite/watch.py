@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Self, cast
 
 from posthorse.clock import monotonic
 from posthorse.store.sqlite.beside import bell_of, log_of
-from posthorse.store.store import Store
 from posthorse.store.watch import CLOSEST_LOOKS, LOOK_WHEN_BLIND, Watch
 
 if TYPE_CHECKING:
     from posthorse.store.sqlite.backend import SqliteBackend
+    from posthorse.store.store import Store
 
 FIRST_ECHO = 0.004
 """Seconds after a write to the log at which to look. In between nothing more is heard of it: of thousands of commits a
@@ -27,6 +27,25 @@ LATER_ECHOES = (0.026, 0.146)
 IN_MODIFY = 0x2
 ENOUGH = 1024
 """Bytes of some events."""
+
+
+class SqliteNotifier:
+    """Wakes by the bell beside the file; see `SqliteWatch`."""
+
+    def __init__(self, backend: SqliteBackend) -> None:
+        self._backend = backend
+
+    def notify(self) -> None:
+        """Ring the bell. Commits do so by themselves, transactions do not."""
+        self._backend.ring()
+
+    def subscribe(self, store: Store, runner: str) -> Watch:
+        """Watch for work."""
+        return SqliteWatch(store)
+
+    def subscribe_to_writes(self, store: Store, *, closest: float, blind: float) -> Watch:
+        """Watch for whatever is written."""
+        return SqliteWatch(store, closest=closest, blind=blind)
 
 
 class SqliteWatch(Watch):

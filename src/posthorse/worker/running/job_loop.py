@@ -21,7 +21,6 @@ from posthorse.rules.settings import Settings
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.runners import Runner, held_by
 from posthorse.store.store import Store
-from posthorse.store.watching import make_watch
 from posthorse.worker.claiming.claiming import Claiming, Suspects
 from posthorse.worker.claiming.one_job import OneJob
 from posthorse.worker.claiming.prefetch import Prefetch
@@ -90,7 +89,7 @@ class JobLoop:
             left_gates=self._leave_gates,
             is_stopping=lambda: self._is_stopping,
         )
-        self._watch = make_watch(store, runner.id)
+        self._watch = store.backend.notifier.subscribe(store, runner.id)
         self._requests = RequestPoller(
             store, runner.id, self._slots.running, patience=min(settings.grace, MAX_PATIENCE)
         )
