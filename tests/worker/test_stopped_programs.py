@@ -132,7 +132,7 @@ def test_a_job_that_signals_its_own_worker_is_not_released_for_ever(project: Pro
     # As a script does that ends with `kill 0`: the signal reaches the runner, and no stop follows.
     project.write("""
         import subprocess
-        from posthorse.worker import stopped_programs
+        from posthorse.worker.running import stopped_programs
 
         stopped_programs.JUST_NOW = 0.3  # the usual wait for a stop, shorter
 
