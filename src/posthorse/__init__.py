@@ -14,7 +14,7 @@ if typing.TYPE_CHECKING:
     from posthorse.app.jobs import Jobs
     from posthorse.app.kind import Call, Kind
     from posthorse.app.queues import Queue
-    from posthorse.app.schedules import Schedule, ScheduleState, ScheduleStatus
+    from posthorse.app.schedules import Schedule
     from posthorse.errors import (
         DuplicateKind,
         Interrupted,
@@ -49,7 +49,7 @@ if typing.TYPE_CHECKING:
     from posthorse.rules.progress import Progress
     from posthorse.rules.queues import QueueSettings
     from posthorse.rules.retry import Backoff
-    from posthorse.rules.schedules import Misfire
+    from posthorse.rules.schedules import Misfire, ScheduleState, ScheduleStatus
     from posthorse.rules.steering import GiveUp, Retry, Snooze
     from posthorse.rules.unique import Unique
     from posthorse.store.connections import AsyncConnection, Connection
@@ -133,8 +133,6 @@ _HOMES = {
     "Kind": "posthorse.app.kind",
     "Queue": "posthorse.app.queues",
     "Schedule": "posthorse.app.schedules",
-    "ScheduleState": "posthorse.app.schedules",
-    "ScheduleStatus": "posthorse.app.schedules",
     "DuplicateKind": "posthorse.errors",
     "Interrupted": "posthorse.errors",
     "InvalidArgument": "posthorse.errors",
@@ -174,6 +172,8 @@ _HOMES = {
     "QueueSettings": "posthorse.rules.queues",
     "Backoff": "posthorse.rules.retry",
     "Misfire": "posthorse.rules.schedules",
+    "ScheduleState": "posthorse.rules.schedules",
+    "ScheduleStatus": "posthorse.rules.schedules",
     "GiveUp": "posthorse.rules.steering",
     "Retry": "posthorse.rules.steering",
     "Snooze": "posthorse.rules.steering",

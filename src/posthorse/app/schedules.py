@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
@@ -25,6 +23,8 @@ from posthorse.rules.schedules import (
     Declared,
     Misfire,
     Policies,
+    ScheduleState,
+    ScheduleStatus,
     checked_call,
     make_policies,
     make_timing,
@@ -43,33 +43,6 @@ MAX_SHOWN = 1_000
 
 UNATTENDED_AFTER = 180 * SECOND
 """A schedule that no worker attended to for so long (microseconds) is shown as unattended."""
-
-
-class ScheduleState(StrEnum):
-    """Where a schedule stands."""
-
-    ACTIVE = "active"
-    PAUSED = "paused"
-    ENDED = "ended"
-    """No time is left."""
-    UNATTENDED = "unattended"
-    """No worker runs whose code declares it: all are stopped, or it left the code."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduleStatus:
-    """A schedule as it stood at one moment; times are aware, in the schedule's zone."""
-
-    name: str
-    state: ScheduleState
-    when: str
-    kind: str
-    queue: str
-    next_at: datetime | None
-    last_at: datetime | None
-    last_job: str | None
-    skipped: int
-    """How many of its times got no job because an earlier run was not over, or their queue was drained or full."""
 
 
 class Known(NamedTuple):

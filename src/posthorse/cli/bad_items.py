@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import click
-import msgspec
 
 from posthorse.app.client import Posthorse
 from posthorse.app.reading import not_found
@@ -19,6 +18,7 @@ from posthorse.cli.words import clock_time
 from posthorse.rules.job import BadItem, JobError
 from posthorse.store.operations import read
 from posthorse.store.operations.bad_items import count_bad_items
+from posthorse.views.bad_item import BadItemView, item_as_json
 
 MAX_ITEM = 500
 """Characters of an item or a message on the screen; `--json` shows all."""
@@ -50,7 +50,7 @@ def bad_items(
     job = find_id(app, job_id)
     found = app.get_job(job).bad_items(limit=limit, after=before)
     if as_json:
-        out_json([bad_item_as_json(bad) for bad in found])
+        out_json([BadItemView.of(bad) for bad in found])
         return Exit.OK
     if before is not None and not found and app.store.read(read.outcome(job)) is None:
         raise not_found(job)
@@ -72,18 +72,6 @@ def first_bad_items(app: Posthorse, job: str, limit: int) -> list[BadItem]:
     return app.get_job(job).bad_items(limit=limit)
 
 
-def bad_item_as_json(bad: BadItem) -> dict[str, object]:
-    """A bad item for `--json`; one that has no form in JSON is shown as Python writes it."""
-    return {
-        "loop": bad.loop,
-        "number": bad.number,
-        "at": bad.at,
-        "item": msgspec.Raw(_item(bad)),
-        "is_retryable": bad.is_retryable,
-        "error": msgspec.to_builtins(bad.error),
-    }
-
-
 def print_bad_items(found: Sequence[BadItem], now: datetime) -> None:
     """A table of bad items."""
     rows = [
@@ -91,7 +79,7 @@ def print_bad_items(found: Sequence[BadItem], now: datetime) -> None:
             clean(bad.loop),
             f"{bad.number:,}{'' if bad.is_retryable else '*'}",
             clock_time(bad.at, now),
-            _cut(bad.item if isinstance(bad.item, str) else _item(bad).decode()),
+            _cut(bad.item if isinstance(bad.item, str) else item_as_json(bad).decode()),
             _cut(str(bad.error)),
         )
         for bad in found
@@ -115,13 +103,6 @@ def _print_tracebacks(found: Sequence[BadItem]) -> None:
         told = bad.error.traceback or str(bad.error)
         for line in clean(told, keep_lines=True).rstrip().split("\n"):
             out(f"  {line}")
-
-
-def _item(bad: BadItem) -> bytes:
-    try:
-        return msgspec.json.encode(bad.item)
-    except (TypeError, ValueError, OverflowError):
-        return msgspec.json.encode(repr(bad.item))
 
 
 def _cut(text: str) -> str:

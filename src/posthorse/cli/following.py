@@ -11,8 +11,9 @@ from posthorse.cli.looks import bar_line, fitting, head_line, one_line, sentence
 from posthorse.cli.lookup import Look
 from posthorse.cli.screen import clean, console, out, out_json, say, size_of
 from posthorse.cli.tally import Tally, counts
-from posthorse.cli.words import MARKS, left, status_as_json
+from posthorse.cli.words import MARKS, left
 from posthorse.rules.job import State
+from posthorse.views.job import JobView
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -68,7 +69,7 @@ class Lines:
             if self._shown.get(status.id) != facts:
                 self._shown[status.id] = facts
                 if self._as_json:
-                    out_json(status_as_json(status))
+                    out_json(JobView.of(status))
                 else:
                     out(sentence(look))
 

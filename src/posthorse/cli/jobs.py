@@ -13,8 +13,9 @@ from posthorse.cli.options import check_names
 from posthorse.cli.screen import clean, is_terminal, out_json, say, width
 from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import is_empty, json_option, open_store, target_options
-from posthorse.cli.words import MARKS, gist, short_span, status_as_json
+from posthorse.cli.words import MARKS, gist, short_span
 from posthorse.rules.job import State
+from posthorse.views.job import JobView
 
 WIDE = 120
 """From this many columns on there is room for whole ids."""
@@ -81,7 +82,7 @@ def jobs(
             limit=limit,
         )
     if as_json:
-        out_json([status_as_json(look.status) for look in looks])
+        out_json([JobView.of(look.status) for look in looks])
     elif looks:
         _print_table(looks)
         if len(looks) == limit and fitting is not None:

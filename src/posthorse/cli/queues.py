@@ -6,7 +6,7 @@ import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import click
 import msgspec
@@ -18,20 +18,10 @@ from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import hand_down, is_empty, json_lines_option, json_option, open_store, target_options
 from posthorse.cli.words import short_span
 from posthorse.rules.job import State, checked_name
-from posthorse.rules.labels import as_labels
-from posthorse.rules.queues import (
-    DEFAULTS,
-    LIVE_ONLY,
-    NAMES,
-    QueueSettings,
-    checked_layer,
-    checked_words,
-    layer_as_words,
-    told,
-)
-from posthorse.store.operations.limits import LimitRow, held_in_queues, limits_at_work
-from posthorse.store.operations.queues import QueueRow, Server, live_layers, queue_rows, servers
-from posthorse.store.store import store_now
+from posthorse.rules.queues import DEFAULTS, QueueSettings, checked_layer, checked_words, told
+from posthorse.store.operations.limits import LimitRow, limits_at_work
+from posthorse.store.operations.queues import read_queues
+from posthorse.views.queue import QueueView, queue_views, unused
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -62,11 +52,11 @@ def queues(ctx: click.Context, target: str | None, url: str | None, as_json: boo
         hand_down(ctx, target=target, url=url, as_json=as_json)
         return Exit.OK
     app = open_store(target, url)
-    found = _queue_views(app)
+    listed = _listed(app)
     if as_json:
-        out_json([view.as_json() for view in found])
-    elif found:
-        _print_table(found)
+        out_json(listed.views)
+    elif listed.views:
+        _print_table(listed)
         _print_limits(app.store.read(limits_at_work(MAX_LIMITS)))
     else:
         say("There is no queue yet: the first job makes one.")
@@ -137,92 +127,48 @@ def reset(name: str, settings: Sequence[str], target: str | None, url: str | Non
     return _tell(app, [name], as_json)
 
 
-class QueueView(msgspec.Struct, frozen=True):
-    """A queue, as it is shown."""
-
-    row: QueueRow
-    settings: QueueSettings
-    live: Mapping[str, object]
-    word: str
-    workers: Sequence[str]
-    held: Mapping[str, int] = {}
-
-    def as_json(self) -> dict[str, object]:
-        """For --json; times are in seconds."""
-        row = self.row
-        said = {name: getattr(self.settings, name) for name in (*NAMES, *LIVE_ONLY) if hasattr(self.settings, name)}
-        return {
-            "queue": row.queue,
-            "state": self.word,
-            "waiting": row.waiting,
-            "oldest": None if row.waited is None else row.waited / 1_000_000,
-            "running": row.running,
-            **{state.value: row.aside.get(state, 0) for state in _ASIDE},
-            "held": self.held,
-            "workers": sorted(set(self.workers)),
-            "runners": len(self.workers),
-            "settings": layer_as_words(said),
-            "live": layer_as_words(self.live),
-        }
-
-
 _ASIDE = (State.SCHEDULED, State.BLOCKED, State.PAUSED, State.FAILED)
 _RANKS = {State.SCHEDULED: 6, State.BLOCKED: 2, State.PAUSED: 5, State.FAILED: 1}
 """Which of their columns goes first where the terminal is narrow: the highest."""
 
 
-def _queue_views(app: Posthorse) -> list[QueueView]:
+class Listed(NamedTuple):
+    """Queues as they are shown, and the settings of those that have any."""
+
+    views: Sequence[QueueView]
+    settings: Mapping[str, QueueSettings]
+    now: int
+
+    def differing(self, queue: str) -> str:
+        """Write out the settings that differ from the defaults."""
+        settings = told(self.settings.get(queue, DEFAULTS))
+        return " ".join(f"{name}={text}" for name, text in settings.items() if name not in OF_STATE)
+
+
+def _listed(app: Posthorse) -> Listed:
     if is_empty(app):
-        return []
-    store = app.store
-    now, live, serving = store.read(store_now()), store.read(live_layers()), store.read(servers())
-    rows = {row.queue: row for row in store.read(queue_rows())}
-    settings = app.registry.queues.settings(live)
-    held: dict[str, dict[str, int]] = {}
-    for queue, limit, count in store.read(held_in_queues(MAX_LIMITS * max(1, len(rows)))):
-        held.setdefault(queue, {})[limit] = count
-    return [
-        QueueView(
-            rows.get(name) or QueueRow(name, 0, None, 0, {}),
-            said,
-            live.get(name, {}),
-            _word(said, now),
-            [server.worker for server in serving if _serves(server, name, said)],
-            held.get(name, {}),
-        )
-        for name in sorted(rows.keys() | settings.keys())
-        for said in (settings.get(name, DEFAULTS),)
-    ]
+        return Listed([], {}, 0)
+    found = app.store.read(read_queues(MAX_LIMITS))
+    settings = app.registry.queues.settings(found.live)
+    return Listed(queue_views(found, settings), settings, found.now)
 
 
-def _serves(server: Server, queue: str, settings: QueueSettings) -> bool:
-    return (not server.queues or queue in server.queues) and settings.fits(as_labels(list(server.labels)))
-
-
-def _word(settings: QueueSettings, now: int) -> str:
-    if settings.paused:
-        return "paused"
-    if settings.draining:
-        return "draining"
-    return "closed" if settings.is_closed(now) else "open"
-
-
-def _print_table(found: Sequence[QueueView]) -> None:
+def _print_table(listed: Listed) -> None:
     from rich.text import Text
 
-    aside = [state for state in _ASIDE if any(one.row.aside.get(state) for one in found)]
+    aside = [state for state in _ASIDE if any(_aside(view, state) for view in listed.views)]
     rows: list[Sequence[Text | str]] = [
         (
-            one.row.queue,
-            Text(one.word, style=STYLES[one.word]),
-            f"{one.row.waiting:,}",
-            "" if one.row.waited is None else short_span(timedelta(microseconds=one.row.waited)),
-            f"{one.row.running:,}",
-            *(f"{one.row.aside.get(state, 0):,}" for state in aside),
-            str(len(one.workers)),
-            _said(one.settings),
+            view.queue,
+            Text(view.state, style=STYLES[view.state]),
+            f"{view.waiting:,}",
+            "" if view.oldest is None else short_span(timedelta(seconds=view.oldest)),
+            f"{view.running:,}",
+            *(f"{_aside(view, state):,}" for state in aside),
+            str(view.runners),
+            listed.differing(view.queue),
         )
-        for one in found
+        for view in listed.views
     ]
     columns = [
         Column("QUEUE", least=10),
@@ -234,9 +180,14 @@ def _print_table(found: Sequence[QueueView]) -> None:
         Column("WORKERS", rank=3, is_number=True),
         Column("SETTINGS", least=16, rank=7),
     ]
-    if not any(_said(one.settings) for one in found):
+    if not any(listed.differing(view.queue) for view in listed.views):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     out_table(columns, rows)
+
+
+def _aside(view: QueueView, state: State) -> int:
+    count: int = getattr(view, state.value)
+    return count
 
 
 def _print_limits(limits: Sequence[LimitRow]) -> None:
@@ -261,10 +212,6 @@ def _how_full(limit: LimitRow) -> Text:
     return Text(f"{limit.tokens:,} of {limit.burst:,} may start", style=style)
 
 
-def _said(settings: QueueSettings) -> str:
-    return " ".join(f"{name}={text}" for name, text in told(settings).items() if name not in OF_STATE)
-
-
 def _steer(verb: str, names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
     app = _opened(target, url, names)
     for name in names:
@@ -277,7 +224,7 @@ def _opened(target: str | None, url: str | None, names: Sequence[str], *, may_be
     for name in names:
         checked_name(name, what="queue")
     app = open_store(target, url)
-    known = [view.row.queue for view in _queue_views(app)]
+    known = [view.queue for view in _listed(app).views]
     for name in names:
         if name in known:
             continue
@@ -290,13 +237,14 @@ def _opened(target: str | None, url: str | None, names: Sequence[str], *, may_be
 
 
 def _tell(app: Posthorse, names: Sequence[str], as_json: bool) -> int:
-    found = {view.row.queue: view for view in _queue_views(app)}
+    listed = _listed(app)
+    found = {view.queue: view for view in listed.views}
     for name in names:
-        view = found.get(name) or QueueView(QueueRow(name, 0, None, 0, {}), DEFAULTS, {}, "open", ())
+        view = found.get(name) or QueueView.of(unused(name), now=listed.now)
         if as_json:
-            out_json(view.as_json())
+            out_json(view)
         else:
-            out(f"{clean(name)}  {view.word}  {clean(_said(view.settings))}".rstrip())
+            out(f"{clean(name)}  {view.state}  {clean(listed.differing(name))}".rstrip())
     return Exit.OK
 
 

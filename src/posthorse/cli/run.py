@@ -17,7 +17,6 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import TextIO
 
 import click
-import msgspec
 
 from posthorse.app.client import Posthorse
 from posthorse.app.reading import Finished, outcome_of
@@ -31,10 +30,11 @@ from posthorse.cli.runs import Neighbour, go_on, start
 from posthorse.cli.screen import can_animate, clean, complain, out_json, say
 from posthorse.cli.signals import Stop, stopped_by_signals
 from posthorse.cli.target import be_patient, json_option, open_application, target_options
-from posthorse.cli.words import amount, status_as_json
+from posthorse.cli.words import amount
 from posthorse.rules.job import State, Status
 from posthorse.rules.options.checks import checked_span
 from posthorse.rules.options.table import Place
+from posthorse.views.job import OutcomeView, UnfinishedView
 from posthorse.worker.claiming.one_job import OneJob
 from posthorse.worker.processes.embedded import EmbeddedWorker
 from posthorse.worker.processes.process import end_gracefully
@@ -249,7 +249,7 @@ def _report(
         _report_end(finished, as_json, tell)
         return exit_of_states([finished.state])
     if as_json:
-        out_json({**status_as_json(status), "result": None})
+        out_json(UnfinishedView.of(status))
     if neighbour is not None and neighbour.has_shown_life:
         complain(
             f"job {status.id} runs already, in {neighbour.name}, so it was not started again; follow it with "
@@ -267,23 +267,13 @@ def _report(
 
 
 def _report_end(finished: Finished, as_json: bool, tell: Callable[[str], None]) -> None:
-    error = finished.error if finished.state is State.FAILED else None
-    result = None if finished.result is None else msgspec.Raw(finished.result.encode())
+    shown = OutcomeView.of(finished)
     if as_json:
-        shown = None if error is None else {"type": error.type, "message": error.message}
-        out_json(
-            {
-                "id": finished.job,
-                "state": finished.state.value,
-                "reason": finished.reason,
-                "result": result,
-                "error": shown,
-            }
-        )
+        out_json(shown)
     elif finished.state is State.COMPLETED and finished.result not in (None, "null"):
-        out_json(result)
+        out_json(shown.result)
     if finished.state is State.FAILED:
-        complain(f"job {finished.job} {finished.reason}: {error}")
+        complain(f"job {finished.job} {finished.reason}: {finished.error}")
         tell(f"See `posthorse show {finished.job}`; `posthorse run --resume {finished.job}` tries on where it stands.")
     elif finished.state is State.CANCELLED:
         complain(f"job {finished.job} was cancelled")

@@ -13,8 +13,6 @@ from posthorse.app.client import Posthorse
 from posthorse.app.schedules import (
     Known,
     Schedule,
-    ScheduleState,
-    ScheduleStatus,
     find_schedule,
     known_schedules,
     next_times,
@@ -28,6 +26,8 @@ from posthorse.cli.words import clock_time, span
 from posthorse.clock import moment
 from posthorse.errors import QueueClosed, QueueFull, ScheduleNotFound, UsageError
 from posthorse.rules.cron import explained
+from posthorse.rules.schedules import ScheduleState, ScheduleStatus
+from posthorse.views.schedule import ScheduleView
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -65,7 +65,7 @@ def schedules(context: click.Context, target: str | None, url: str | None, as_js
     app = open_store(target, url)
     statuses = [status_of(known, _now(app, known)) for known in known_schedules(app, is_stored=not is_empty(app))]
     if as_json:
-        out_json([_as_json(status) for status in statuses])
+        out_json([ScheduleView.of(status) for status in statuses])
     elif statuses:
         _print_table(statuses, moment(app.store.clock.now()))
     else:
@@ -203,17 +203,3 @@ def _next(status: ScheduleStatus, now: datetime, *, is_short: bool) -> str:
         return ""
     wait = f"in {span(status.next_at - now)}"
     return wait if is_short else f"{clock_time(status.next_at, now)}, {wait}"
-
-
-def _as_json(status: ScheduleStatus) -> dict[str, object]:
-    return {
-        "name": status.name,
-        "state": status.state.value,
-        "when": status.when,
-        "kind": status.kind,
-        "queue": status.queue,
-        "next_at": status.next_at,
-        "last_at": status.last_at,
-        "last_job": status.last_job,
-        "skipped": status.skipped,
-    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import click
 import msgspec
@@ -13,7 +13,7 @@ from posthorse.app.attempts import attempts_of
 from posthorse.app.client import Posthorse
 from posthorse.app.reading import takers_of, with_cause
 from posthorse.app.verbs import drive
-from posthorse.cli.bad_items import bad_item_as_json, first_bad_items, print_bad_items
+from posthorse.cli.bad_items import first_bad_items, print_bad_items
 from posthorse.cli.bars import bar
 from posthorse.cli.exits import Exit
 from posthorse.cli.lookup import Look, find_id, look_at
@@ -29,12 +29,11 @@ from posthorse.cli.words import (
     percent,
     span,
     speed,
-    status_as_json,
 )
-from posthorse.clock import moment
-from posthorse.rules.job import Attempt, State, Status
+from posthorse.rules.job import Attempt, BadItem, State, Status
 from posthorse.store.operations import read
 from posthorse.store.operations.bad_items import count_bad_items
+from posthorse.views.job import EventView, JobDetailView
 
 MAX_VALUE = 2_000
 """Characters of arguments and results on the screen; `--json` shows all."""
@@ -54,21 +53,13 @@ _EVENTS = {
 }
 
 
-class Event(NamedTuple):
-    """A step in the life of a job, with what was written down about it."""
-
-    at: datetime
-    name: str
-    detail: dict[str, object]
-
-
 class Story(NamedTuple):
     """All that is known of a job."""
 
     look: Look
     arguments: str
     result: str | None
-    events: Sequence[Event]
+    events: Sequence[EventView]
     attempts: Sequence[Attempt]
     bad_items: int
 
@@ -88,8 +79,7 @@ def show(job_id: str, with_bad_items: bool, target: str | None, url: str | None,
     story = _read(app, find_id(app, job_id))
     found = first_bad_items(app, story.look.status.id, BAD_ITEMS_SHOWN) if with_bad_items else []
     if as_json:
-        shown = {"first_bad_items": [bad_item_as_json(bad) for bad in found]} if with_bad_items else {}
-        out_json({**_as_json(story), **shown})
+        out_json(_view(story, found if with_bad_items else None))
         return Exit.OK
     _print(story)
     if found:
@@ -106,33 +96,23 @@ def _read(app: Posthorse, job_id: str) -> Story:
     if look.status.state is State.PENDING:
         look = Look(with_cause(app, look.status, app.store.read(takers_of(app, look.status))), look.now)
     outcome = app.store.read(read.outcome(job_id))
-    events = [Event(moment(row.at), row.name, _decoded(row.detail)) for row in app.store.read(read.events(job_id))]
+    events = [EventView.of(row) for row in app.store.read(read.events(job_id))]
     arguments = app.store.read(read.arguments(job_id))
     bad_items = sum(app.store.read(count_bad_items(job_id)).values())
     result = None if outcome is None else outcome.result
     return Story(look, arguments or "{}", result, events, drive(attempts_of(app, job_id)), bad_items)
 
 
-def _as_json(story: Story) -> dict[str, object]:
-    return {
-        **status_as_json(story.look.status),
-        "arguments": msgspec.Raw(story.arguments.encode()),
-        "result": None if story.result is None else msgspec.Raw(story.result.encode()),
-        "bad_items": story.bad_items,
-        "attempts": [_attempt_as_json(attempt) for attempt in story.attempts],
-        "events": [{"at": event.at, "name": event.name, "detail": event.detail} for event in story.events],
-    }
-
-
-def _attempt_as_json(attempt: Attempt) -> dict[str, object]:
-    return {
-        "number": attempt.number,
-        "outcome": attempt.outcome,
-        "started_at": attempt.started_at,
-        "finished_at": attempt.finished_at,
-        "worker": attempt.worker,
-        "error": None if attempt.error is None else msgspec.to_builtins(attempt.error),
-    }
+def _view(story: Story, first_bad_items: Sequence[BadItem] | None) -> JobDetailView:
+    return JobDetailView.assemble(
+        story.look.status,
+        arguments=story.arguments,
+        result=story.result,
+        bad_items=story.bad_items,
+        attempts=story.attempts,
+        events=story.events,
+        first_bad_items=first_bad_items,
+    )
 
 
 # ── the screen ───────────────────────────────────────────────────────────────────────────────────────
@@ -294,7 +274,7 @@ def _steps(story: Story) -> Iterator[tuple[datetime, str]]:
         yield status.finished_at, "completed" + (f" on {clean(workers[-1])}" if workers else "")
 
 
-def _told(event: Event) -> str:
+def _told(event: EventView) -> str:
     text = _EVENTS.get(event.name, event.name)
     if "type" in event.detail:
         text += f": {event.detail['type']}"
@@ -340,7 +320,7 @@ def _print_attempts(story: Story) -> None:
 
 def _print_evidence(story: Story) -> None:
     """Every error once, with its latest traceback, however many attempts it ended."""
-    errors: dict[tuple[object, object], list[Event]] = {}
+    errors: dict[tuple[object, object], list[EventView]] = {}
     for event in story.events:
         if "message" in event.detail:
             errors.setdefault((event.detail.get("type"), event.detail["message"]), []).append(event)
@@ -351,11 +331,3 @@ def _print_evidence(story: Story) -> None:
         told = events[-1].detail.get("traceback") or f"{kind}: {message}"
         for line in clean(str(told), keep_lines=True).rstrip().split("\n"):
             out(f"  {line}")
-
-
-def _decoded(detail: str | None) -> dict[str, object]:
-    try:
-        found: object = msgspec.json.decode(detail or "{}")
-    except msgspec.DecodeError:
-        return {}
-    return cast("dict[str, object]", found) if isinstance(found, dict) else {}

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 
 import click
-import msgspec
 
 from posthorse.app.client import Posthorse
 from posthorse.app.reading import Finished, outcome_of
@@ -17,6 +16,7 @@ from posthorse.cli.screen import clean, out, out_json, say
 from posthorse.cli.target import be_patient, json_lines_option, open_store, target_options
 from posthorse.rules.durations import as_timedelta
 from posthorse.rules.job import State
+from posthorse.views.job import OutcomeView
 
 FIRST_PAUSE, MAX_PAUSE = 0.01, 0.25
 
@@ -68,21 +68,12 @@ def _finished(app: Posthorse, pending: Sequence[str]) -> list[Finished]:
 
 
 def _report(finished: Finished, as_json: bool) -> None:
-    error = finished.error if finished.state is State.FAILED else None
     if as_json:
-        out_json(
-            {
-                "id": finished.job,
-                "state": finished.state.value,
-                "reason": finished.reason,
-                "result": None if finished.result is None else msgspec.Raw(finished.result.encode()),
-                "error": None if error is None else {"type": error.type, "message": error.message},
-            }
-        )
+        out_json(OutcomeView.of(finished))
         return
     out(f"{finished.state.value}  {finished.job}")
-    if error is not None:
-        say(clean(str(error)))
+    if finished.state is State.FAILED and finished.error is not None:
+        say(clean(str(finished.error)))
 
 
 def _report_overdue(pending: Sequence[str], timeout: str | None) -> None:

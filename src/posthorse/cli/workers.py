@@ -11,9 +11,8 @@ from posthorse.cli.screen import clean, out_json, say
 from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import is_empty, json_option, open_store, target_options
 from posthorse.cli.words import short_span
-from posthorse.clock import moment
 from posthorse.store.operations import read
-from posthorse.store.operations.read import WorkerRow
+from posthorse.views.worker import WorkerView
 
 STYLES = {"silent": "red", "draining": "yellow", "idle": "bright_black", "working": "cyan"}
 
@@ -29,30 +28,30 @@ def workers(target: str | None, url: str | None, as_json: bool) -> int:
     """
     app = open_store(target, url)
     rows = [] if is_empty(app) else app.store.read(read.workers())
-    lease = timedelta(seconds=app.settings.lease)
+    views = [WorkerView.of(row, timedelta(seconds=app.settings.lease)) for row in rows]
     if as_json:
-        out_json([_as_json(row, lease) for row in rows])
-    elif rows:
-        _print_table(rows, lease)
+        out_json(views)
+    elif views:
+        _print_table(views)
     else:
         say("No worker is on the list. Start one: posthorse worker --app module:app")
     return Exit.OK
 
 
-def _print_table(rows: list[WorkerRow], lease: timedelta) -> None:
+def _print_table(views: list[WorkerView]) -> None:
     from rich.text import Text
 
     rows_of_text = [
         (
-            clean(row.worker),
-            str(row.pid),
-            Text(_word(row, lease), style=STYLES[_word(row, lease)]),
-            short_span(_silence(row)),
-            f"{row.running}/{row.concurrency}",
-            clean(", ".join(row.queues)) or "all",
-            str(len(row.kinds)),
+            clean(view.worker),
+            str(view.pid),
+            Text(view.state, style=STYLES[view.state]),
+            short_span(timedelta(seconds=view.silent_for)),
+            f"{view.running}/{view.concurrency}",
+            clean(", ".join(view.queues)) or "all",
+            str(len(view.kinds)),
         )
-        for row in rows
+        for view in views
     ]
     out_table(
         (
@@ -66,33 +65,3 @@ def _print_table(rows: list[WorkerRow], lease: timedelta) -> None:
         ),
         rows_of_text,
     )
-
-
-def _word(row: WorkerRow, lease: timedelta) -> str:
-    if _silence(row) > lease:
-        return "silent"
-    if row.is_draining:
-        return "draining"
-    return "working" if row.running else "idle"
-
-
-def _silence(row: WorkerRow) -> timedelta:
-    return timedelta(microseconds=row.silent_for)
-
-
-def _as_json(row: WorkerRow, lease: timedelta) -> dict[str, object]:
-    return {
-        "id": row.id,
-        "worker": row.worker,
-        "host": row.host,
-        "pid": row.pid,
-        "version": row.version,
-        "state": _word(row, lease),
-        "started_at": moment(row.started_at),
-        "beat_at": moment(row.beat_at),
-        "silent_for": row.silent_for / 1_000_000,
-        "running": row.running,
-        "concurrency": row.concurrency,
-        "queues": row.queues,
-        "kinds": row.kinds,
-    }

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from hashlib import blake2b
 from itertools import islice
 from typing import Literal, NamedTuple, cast
@@ -32,6 +34,33 @@ MAX_ON_TIME = 1_000
 
 MisfirePolicy = Literal["skip", "once", "all"]
 Overlap = Literal["skip", "allow", "cancel"]
+
+
+class ScheduleState(StrEnum):
+    """Where a schedule stands."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    ENDED = "ended"
+    """No time is left."""
+    UNATTENDED = "unattended"
+    """No worker runs whose code declares it: all are stopped, or it left the code."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleStatus:
+    """A schedule as it stood at one moment; times are aware, in the schedule's zone."""
+
+    name: str
+    state: ScheduleState
+    when: str
+    kind: str
+    queue: str
+    next_at: datetime | None
+    last_at: datetime | None
+    last_job: str | None
+    skipped: int
+    """How many of its times got no job because an earlier run was not over, or their queue was drained or full."""
 
 
 class Misfire(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from posthorse.rules.depth import Gauge
 from posthorse.rules.job import NewJob, State
 from posthorse.rules.queues import Layer, layer_as_words, layer_from_words
 from posthorse.store.base import QuerySteps, operation, query, single_operation
+from posthorse.store.operations.limits import held_in_queues
 from posthorse.store.queries import Row
 
 MIN_RETRY, MAX_RETRY = 1.0, 3600.0
@@ -37,6 +38,17 @@ class Server(NamedTuple):
     worker: str
     queues: Sequence[str]
     labels: Sequence[str]
+
+
+class QueuesRead(NamedTuple):
+    """All queues at one moment of the store's clock (microseconds), for people."""
+
+    now: int
+    live: Mapping[str, Layer]
+    servers: Sequence[Server]
+    rows: Sequence[QueueRow]
+    held: Mapping[str, Mapping[str, int]]
+    """By queue, how many jobs each limit holds back."""
 
 
 @single_operation
@@ -101,6 +113,19 @@ def servers() -> QuerySteps[list[Server]]:
         Server(cast("str", worker), _decode_names(cast("str", queues)), _decode_names(cast("str", labels)))
         for worker, queues, labels in rows
     ]
+
+
+@operation
+def read_queues(limits: int) -> QuerySteps[QueuesRead]:
+    """Read what is shown of all queues; at most so many limits for each queue. For people, not for a hot path."""
+    now = cast("int", (yield query("now"))[0][0])
+    live = yield from live_layers().start()
+    serving = yield from servers().start()
+    rows = yield from queue_rows().start()
+    held: dict[str, dict[str, int]] = {}
+    for queue, limit, count in (yield from held_in_queues(limits * max(1, len(rows))).start()):
+        held.setdefault(queue, {})[limit] = count
+    return QueuesRead(now, live, serving, rows, held)
 
 
 def check_open(jobs: Sequence[NewJob], closed: frozenset[str]) -> None:
