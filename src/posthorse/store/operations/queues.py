@@ -41,7 +41,7 @@ class Server(NamedTuple):
 
 
 class QueuesRead(NamedTuple):
-    """All queues at one moment of the store's clock (microseconds), for people."""
+    """All queues, as they are shown; `now` is in microseconds on the store's clock."""
 
     now: int
     live: Mapping[str, Layer]
