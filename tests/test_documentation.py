@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -27,6 +28,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 SOURCES = (ph.csv, ph.lines, ph.files, ph.rows, ph.keyset)
 VERBS = (ph.Posthorse, ph.Kind, ph.Call, ph.Job, ph.Jobs, ph.Context, ph.Batch, ph.Queue, ph.Schedule)
 RECORDS = (ph.Status, ph.Progress, ph.JobError, ph.Attempt, ph.BadItem, ph.ScheduleStatus, ph.events.DeadLettersGrew)
+EVENTS = (*get_args(ph.events.Event), ph.events.SubmittedJob, ph.WorkerMetrics)
 """What calls return; `QueueSettings` is the settings of a queue, whose table is compared below."""
 INTERNAL_VARIABLES = {"POSTHORSE_FAILPOINT", "POSTHORSE_COMPLETE"}
 """Set by tests of crashes, and by the completion of a shell."""
@@ -160,6 +162,17 @@ def test_every_method_is_documented_by_its_own_name_or_by_that_of_its_twin(face:
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
 def test_every_field_of_what_calls_return_is_documented(record: type[msgspec.Struct]) -> None:
     assert [name for name in record.__annotations__ if not is_documented(name)] == []
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.__name__)
+def test_every_event_and_its_fields_are_documented(event: type[msgspec.Struct]) -> None:
+    page = re.sub(r"`ph\.(events\.)?", "`", text_of(DOCS / "extending.md"))
+    assert [name for name in (event.__name__, *event.__annotations__) if f"`{name}`" not in page] == []
+
+
+def test_every_outcome_of_an_attempt_is_documented() -> None:
+    page = text_of(DOCS / "extending.md")
+    assert [ending for ending in get_args(ph.events.Ending) if f"`{ending}`" not in page] == []
 
 
 def test_every_variable_that_the_code_reads_is_documented() -> None:

@@ -56,6 +56,7 @@ if typing.TYPE_CHECKING:
     from posthorse.worker.checkpoints.context import Context
     from posthorse.worker.checkpoints.slices import Batch
     from posthorse.worker.checkpoints.sources import Chunk, csv, files, keyset, lines, rows
+    from posthorse.worker.metrics import WorkerMetrics
 
 __version__ = VERSION
 
@@ -116,6 +117,7 @@ __all__ = [
     "Unique",
     "UnknownKind",
     "UsageError",
+    "WorkerMetrics",
     "__version__",
     "csv",
     "events",
@@ -188,6 +190,7 @@ _HOMES = {
     "keyset": "posthorse.worker.checkpoints.sources",
     "lines": "posthorse.worker.checkpoints.sources",
     "rows": "posthorse.worker.checkpoints.sources",
+    "WorkerMetrics": "posthorse.worker.metrics",
 }
 """Where each public name lives, as the imports above say it to type checkers; the tests compare the two."""
 

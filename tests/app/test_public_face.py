@@ -15,7 +15,7 @@ Interrupted InvalidArgument InvalidCall InvalidOption InvalidSettings InvalidSou
 JobNotFound Jobs Key KeyConflict Kind Misfire InvalidTransition NotUnique OutcomeUnknown Posthorse PosthorseError
 Progress Queue QueueClosed QueueFull QueueSettings Rate Retry Schedule ScheduleNotFound ScheduleState ScheduleStatus
 SchemaMismatch Sequence Snooze State Status StoreError StoreUnreachable ToleranceExceeded TooLarge Unique UnknownKind
-UsageError __version__ csv events files keyset lines rows
+UsageError WorkerMetrics __version__ csv events files keyset lines rows
 """
 
 

@@ -23,6 +23,8 @@ from posthorse.clock import Clock
 from posthorse.errors import InvalidOption, QueueFull
 from posthorse.rules.durations import Duration
 from posthorse.rules.elsewhere import no_attribute
+from posthorse.rules.events import Submitted as SubmittedEvent
+from posthorse.rules.events import SubmittedJob
 from posthorse.rules.filters import parse_filter
 from posthorse.rules.job import NewJob, checked_name
 from posthorse.rules.options.given import check_names_of_on
@@ -39,14 +41,18 @@ from posthorse.store.store import Store
 from posthorse.worker.checkpoints.context import Context
 
 if TYPE_CHECKING:
+    from posthorse.app.listening import Listening
     from posthorse.app.observers import Observing
     from posthorse.app.options import JobOptions, ObserverOptions, QueueOptions, ScheduleOptions, SettingOptions
     from posthorse.app.schedules import Schedule
-    from posthorse.rules.events import DeadLettersGrew
+    from posthorse.rules.events import DeadLettersGrew, Event
     from posthorse.worker.processes.embedded import EmbeddedWorker
 
 P = ParamSpec("P")
 R = TypeVar("R")
+E1 = TypeVar("E1", bound="Event")
+E2 = TypeVar("E2", bound="Event")
+E3 = TypeVar("E3", bound="Event")
 
 
 class Posthorse:
@@ -154,6 +160,32 @@ class Posthorse:
         check_names_of_on(options, ("queue", "by", "within", "name"))
         return Observing(self, event, name=name, queue=queue, by=by, within=within, options=options)
 
+    @overload
+    def listen(self, event: type[E1], /) -> Listening[E1]: ...
+    @overload
+    def listen(self, event: type[E1], other: type[E2], /) -> Listening[E1 | E2]: ...
+    @overload
+    def listen(self, event: type[E1], other: type[E2], third: type[E3], /) -> Listening[E1 | E2 | E3]: ...
+    @overload
+    def listen(self, /, *events: type[Event]) -> Listening[Event]: ...
+
+    def listen(self, /, *events: type[Any]) -> Listening[Any]:
+        """Call a function at each event of these types in this process: `@app.listen(ph.events.Ended)`.
+
+        The function is called where the event happens, once what the event says is committed: in a thread that
+        enqueues, on the loop of a worker, or in the thread or on the loop of the long job that committed a slice. So it
+        must be quick, and must not wait or use the store. What it raises is logged once and harms
+        nothing. Events are not stored: to be notified durably see `on`. Events of a child process of an isolated job
+        are heard in that process. The supervisor of `posthorse worker` calls no listeners. Raises InvalidOption.
+        """
+        from posthorse.app.listening import Listening  # here, because few applications listen
+
+        return Listening(self, events)
+
+    def unlisten(self, listener: Callable[[Any], object], /) -> None:
+        """Stop calling a function that `listen` was given; nothing happens if it is not called."""
+        self.store.emitter.unsubscribe(listener)
+
     @takes(Place.QUEUE)
     def queue(self, name: str, **settings: Unpack[QueueOptions]) -> Queue:
         """Return the queue of that name; the settings given here are its defaults. Raises InvalidOption.
@@ -207,19 +239,31 @@ class Posthorse:
     # ── running ──────────────────────────────────────────────────────────────────────────────────────
 
     def worker(
-        self, *, queues: Sequence[str] = (), concurrency: int = 10, labels: Mapping[str, str] | None = None
+        self,
+        *,
+        queues: Sequence[str] = (),
+        concurrency: int = 10,
+        labels: Mapping[str, str] | None = None,
+        metrics: bool = False,
     ) -> EmbeddedWorker:
         """A worker inside this process, for applications and tests: `with app.worker(): …`.
 
         No queues means all that its labels fit. It has no supervisor: a job that holds the interpreter lock beyond the
-        lease loses its lease, is retried, and what the first run still does counts for nothing.
+        lease loses its lease, is retried, and what the first run still does counts for nothing. With `metrics=True` it
+        counts its jobs: see `worker.metrics`.
         """
         from posthorse.worker.processes.embedded import (
             EmbeddedWorker,  # here, for most processes that enqueue do not work
         )
 
         return EmbeddedWorker(
-            self.store, self.registry, self.settings, queues=queues, concurrency=concurrency, labels=labels
+            self.store,
+            self.registry,
+            self.settings,
+            queues=queues,
+            concurrency=concurrency,
+            labels=labels,
+            measures=metrics,
         )
 
     def migrate(self) -> int:
@@ -232,7 +276,11 @@ class Posthorse:
         self.settings = msgspec.structs.replace(self.settings, url=url)
         self.origin = Origin(url, is_named=True, is_in_code=True, overruled=self.origin.overruled)
         self.store = Store(
-            url, schema=self.settings.schema, clock=self.store.clock, timeout=self.settings.store_timeout
+            url,
+            schema=self.settings.schema,
+            clock=self.store.clock,
+            timeout=self.settings.store_timeout,
+            emitter=self.store.emitter,
         )
         self.gate = Admission(self.store, self.registry.queues)
 
@@ -256,6 +304,8 @@ class Posthorse:
                 patience = patience or self._patience(calls)
                 yield from sleep(patience.pause(full))
             else:
+                if self.store.emitter.submitted:
+                    self._tell(jobs, made)
                 return self._handles(calls, made)
 
     def _patience(self, calls: Sequence[Call[R]]) -> Patience:
@@ -271,6 +321,15 @@ class Posthorse:
 
     def _handles(self, calls: Sequence[Call[R]], submitted: Sequence[Submitted]) -> list[Job[R]]:
         return [Job(self, one.id, created=one.created) for _, one in zip(calls, submitted, strict=True)]
+
+    def _tell(self, jobs: Sequence[NewJob], submitted: Sequence[Submitted]) -> None:
+        created = [
+            SubmittedJob(job=job.id, kind=job.lane.kind, queue=job.lane.queue, tenant=job.tenant)
+            for job, (_, is_created) in zip(jobs, submitted, strict=True)
+            if is_created
+        ]
+        if created:
+            self.store.emit_once_committed(SubmittedEvent(jobs=created))
 
 
 def _checked_id(value: object) -> str:

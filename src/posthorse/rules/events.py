@@ -1,11 +1,21 @@
-"""What an application can be told of: the events of `app.on(…)`, as the functions that observe them receive them."""
+"""What applications can be notified of, as the functions that hear of it receive it.
+
+`DeadLettersGrew` is durable: `app.on(…)` makes a job of it. The others are heard by listeners (`app.listen(…)`) in the
+process in which they happen, once what they say is committed, and are not stored.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Literal
 
 import msgspec
+
+from posthorse.rules.job import JobError, State
+
+Ending = Literal["returned", "raised", "snoozed", "stopped", "expired", "lost", "crashed", "unfit"]
+"""How an attempt ended; `stopped` is a pause, a cancel, a deploy or the end of a time box."""
 
 
 class DeadLettersGrew(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,3 +35,87 @@ class DeadLettersGrew(msgspec.Struct, frozen=True, kw_only=True):
     errors: Mapping[str, int]
     jobs: Sequence[str]
     is_at_least: bool = False
+
+
+class SubmittedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """One job of `Submitted`."""
+
+    job: str
+    kind: str
+    queue: str
+    tenant: str | None
+
+
+class Submitted(msgspec.Struct, frozen=True, kw_only=True):
+    """One call enqueued new jobs, and they are committed. Jobs that a key or `unique` matched are not among them."""
+
+    jobs: Sequence[SubmittedJob]
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt took a slot of a worker. Its code runs next, unless the job expired or its arguments do not fit.
+
+    tenant: None where the worker need not know it; it does in queues in which tenants take turns.
+    attempt: counts from 1. runner: the id of the runner.
+    """
+
+    job: str
+    kind: str
+    queue: str
+    tenant: str | None
+    attempt: int
+    runner: str
+
+
+class SliceCommitted(msgspec.Struct, frozen=True, kw_only=True):
+    """A long job committed a slice.
+
+    loop: the name of the loop. items: how many items the slice did. done, total: of the job, as in its progress.
+    slices: how many slices this attempt committed so far.
+    """
+
+    job: str
+    kind: str
+    queue: str
+    tenant: str | None
+    attempt: int
+    loop: str
+    items: int
+    done: int
+    total: int | None
+    slices: int
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt ended, and what follows is stored. An attempt that lost its lease stores nothing, and is not reported.
+
+    state: where the outcome led; a pause or cancel that was requested meanwhile may change it at once.
+    seconds: how long the attempt took. error: what it raised, if that counts as an error.
+    """
+
+    job: str
+    kind: str
+    queue: str
+    tenant: str | None
+    attempt: int
+    runner: str
+    outcome: Ending
+    state: State
+    seconds: float
+    error: JobError | None
+
+
+class Rescued(msgspec.Struct, frozen=True, kw_only=True):
+    """The sweep freed a job whose worker fell silent. runner: the one that held it. reason: as in the job's status."""
+
+    job: str
+    kind: str
+    queue: str
+    tenant: str | None
+    runner: str
+    state: State
+    reason: str | None
+
+
+Event = Submitted | Started | SliceCommitted | Ended | Rescued
+"""What `app.listen(…)` takes."""

@@ -19,6 +19,8 @@ import msgspec
 
 from posthorse.clock import Clock
 from posthorse.errors import InvalidOption, SchemaMismatch, StoreError
+from posthorse.rules.emitter import Emitter
+from posthorse.rules.events import Event
 from posthorse.rules.job import Lane
 from posthorse.store import migrate
 from posthorse.store.address import backend_of, shown
@@ -58,6 +60,7 @@ class Store:
         clock: Clock | None = None,
         timeout: float | None = None,
         is_named: bool = True,
+        emitter: Emitter | None = None,
     ) -> None:
         self.url = url
         self.is_named = is_named
@@ -66,6 +69,8 @@ class Store:
         """Seconds that a call waits for a store that is away; None: as fits where it is made."""
         self.schema = schema
         self.clock = clock or Clock()
+        self.emitter = emitter or Emitter()
+        """Who listens to what happens in this process."""
         self.backend = self._new_backend()
         self._signature = Signature(self.where)
         self.is_sqlite = self.backend.dialect.name == "sqlite"
@@ -171,6 +176,7 @@ class Store:
                     with self._join(joined):
                         yield own
             self._tell_of(joined)
+            self._emit_all(joined)
             return
         with self._signature:
             adapter = self._blocking_adapter_for(
@@ -179,14 +185,16 @@ class Store:
             completed(self._prepare_for(adapter))
             block = self._foreign.transaction(adapter, longest, is_in_loop=False)
             completed(block.__aenter__())
+            joined = ForeignTransaction(self._identity, self._foreign, adapter)
             try:
-                with self._join(ForeignTransaction(self._identity, self._foreign, adapter)):
+                with self._join(joined):
                     yield connection
             except BaseException as error:
                 if not completed(block.__aexit__(type(error), error, error.__traceback__)):
                     raise
             else:
                 completed(block.__aexit__(None, None, None))
+                self._emit_all(joined)
 
     @asynccontextmanager
     async def atransaction(self, connection: object = None, *, longest: float = 3600.0) -> AsyncIterator[object]:
@@ -200,13 +208,16 @@ class Store:
                     with self._join(joined):
                         yield own
             self._tell_of(joined)
+            self._emit_all(joined)
             return
         with self._signature:
             adapter = self._foreign.adapter_for(connection)
             await self._prepare_for(adapter)
+            joined = ForeignTransaction(self._identity, self._foreign, adapter)
             async with self._foreign.transaction(adapter, longest, is_in_loop=True):
-                with self._join(ForeignTransaction(self._identity, self._foreign, adapter)):
+                with self._join(joined):
                     yield connection
+            self._emit_all(joined)
 
     @contextmanager
     def joining(self, connection: object) -> Iterator[None]:
@@ -230,6 +241,17 @@ class Store:
         with self._join(ForeignTransaction(self._identity, self._foreign, adapter)):
             yield
             await self._foreign.wake(adapter)
+
+    def emit_once_committed(self, event: Event) -> None:
+        """Emit an event now, or once the transaction that it is a part of commits.
+
+        Inside `joining` the caller commits, unseen by the store: the event is dropped.
+        """
+        joined = self._joined()
+        if joined is None:
+            self.emitter.emit(event)
+        else:
+            joined.events = (*joined.events, event)
 
     @property
     def is_in_transaction(self) -> bool:
@@ -300,6 +322,10 @@ class Store:
         if joined.has_news:
             alone(self.backend.notifier.notify)
             self._tell()
+
+    def _emit_all(self, joined: JoinedTransaction) -> None:
+        for event in joined.events:
+            self.emitter.emit(event)
 
     def _joined(self) -> JoinedTransaction | None:
         joined = _joined.get()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import cast
 
 from posthorse.errors import Interrupted, OutcomeUnknown, StoreUnreachable
+from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Lost, Outcome, Returned, Stopped
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.finish import Fence
@@ -21,6 +22,8 @@ from tests.faults.simulation.kinds import ITEMS, SLICE
 from tests.faults.simulation.world import WorldStore, at_once
 
 MAX_WALK = 10.0
+LANE = Lane("default", "walk")
+"""Where its jobs are reported to be; no listener hears of it."""
 
 
 class Walk:
@@ -31,7 +34,7 @@ class Walk:
         self._store = store
         self._attempt = Fence(claimed.job, claimed.epoch, runner)
         self._in_transactions = in_transactions
-        self._journal = Journal(store, self._attempt, self.stop, longest_transaction=MAX_WALK)
+        self._journal = Journal(store, self._attempt, self.stop, lane=LANE, longest_transaction=MAX_WALK)
         at_once(self._journal.load())
         self._context = Context(
             self._journal, job_id=claimed.job, attempt=claimed.errors + 1, is_async=False, scheduled_at=None

@@ -8,6 +8,7 @@ import msgspec
 
 from posthorse.clock import monotonic
 from posthorse.maintenance.chores.base import Chore
+from posthorse.rules.events import Rescued
 from posthorse.rules.lifecycle import Lost, Outcome, Policy, decide
 from posthorse.store.operations.finish import Fence, settle
 from posthorse.store.operations.runners import Held, NextDue, orphans, rescue_expired
@@ -83,7 +84,7 @@ async def rescue(store: Store, held: Held, outcome: Outcome, policy: Policy, *, 
         evidence["worker"] = worker
     if transition.error is not None:
         evidence |= msgspec.to_builtins(transition.error)
-    await store.arun(
+    applied = await store.arun(
         settle(
             Fence(held.job, held.epoch, held.runner),
             transition,
@@ -92,3 +93,14 @@ async def rescue(store: Store, held: Held, outcome: Outcome, policy: Policy, *, 
             channel=store.backend.channel,
         )
     )
+    if applied and store.emitter.rescued:
+        event = Rescued(
+            job=held.job,
+            kind=held.lane.kind,
+            queue=held.lane.queue,
+            tenant=held.lane.tenant or None,
+            runner=held.runner,
+            state=transition.state,
+            reason=transition.reason,
+        )
+        store.emitter.emit(event)

@@ -11,6 +11,8 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from posthorse.errors import Interrupted, PosthorseError, StoreError
+from posthorse.rules.events import SliceCommitted
+from posthorse.rules.job import Lane
 from posthorse.rules.slice_size import UNCUT
 from posthorse.store.base import Operation
 from posthorse.store.blocking import warn_in_loop
@@ -30,7 +32,14 @@ class Journal:
     """Saves checkpoints of one attempt, from its thread or its coroutine."""
 
     def __init__(
-        self, store: Store, attempt: Fence, stop: StopSignal, *, longest_transaction: float, failed: int = 0
+        self,
+        store: Store,
+        attempt: Fence,
+        stop: StopSignal,
+        *,
+        lane: Lane,
+        longest_transaction: float,
+        failed: int = 0,
     ) -> None:
         """`failed` is how many attempts of the job did before."""
         self.stop = stop
@@ -42,7 +51,9 @@ class Journal:
         self.is_in_transaction = False
         """True inside `batch.transaction()`."""
         self._store = store
+        self._emitter = store.emitter
         self._attempt = attempt
+        self._lane = lane
         self._longest_transaction = longest_transaction
         self._is_doubtful = False
         self._turn = asyncio.Lock()
@@ -75,6 +86,8 @@ class Journal:
         self._take(self._store.run(self._saving(done)), done)
         failpoint("after_slice_commit")
         self._is_doubtful = False
+        if self._emitter.slice_committed:
+            self._tell(done)
 
     async def asave(self, done: Slice | None = None) -> None:
         """The same for a coroutine."""
@@ -112,6 +125,8 @@ class Journal:
                 failpoint("before_slice_commit")
             failpoint("after_slice_commit")
             self._is_doubtful = False
+            if self._emitter.slice_committed:
+                self._tell(done)
 
     @asynccontextmanager
     async def atransaction(self, finish: Callable[[], Slice], connection: object = None) -> AsyncIterator[object]:
@@ -126,6 +141,8 @@ class Journal:
                     failpoint("before_slice_commit")
                 failpoint("after_slice_commit")
                 self._is_doubtful = False
+                if self._emitter.slice_committed:
+                    self._tell(done)
 
     @property
     def job(self) -> str:
@@ -185,6 +202,8 @@ class Journal:
         self._take(await self._store.arun(self._saving(done)), done)
         failpoint("after_slice_commit")
         self._is_doubtful = False
+        if self._emitter.slice_committed:
+            self._tell(done)
 
     @contextmanager
     def _one_transaction(self) -> Iterator[None]:
@@ -225,3 +244,21 @@ class Journal:
             self.state.kept.commit(done.loop)
         if saved.request is not None:
             self.stop.ask(saved.request)
+
+    def _tell(self, done: Slice | None) -> None:
+        if done is None:
+            return
+        lane, state = self._lane, self.state
+        event = SliceCommitted(
+            job=self._attempt.job,
+            kind=lane.kind,
+            queue=lane.queue,
+            tenant=lane.tenant or None,
+            attempt=state.failed + 1,
+            loop=done.loop,
+            items=done.items,
+            done=state.done,
+            total=state.total,
+            slices=self.slices_committed,
+        )
+        self._emitter.emit(event)

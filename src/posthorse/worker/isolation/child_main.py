@@ -77,6 +77,7 @@ class JobInChild:
                 app.store,
                 attempt,
                 self.stop,
+                lane=self.begin.lane,
                 longest_transaction=longest_transaction,
                 failed=self.claimed.errors,
             )

@@ -104,7 +104,15 @@ class ChildPool:
             return Stopped(running.stop.request)
         options = msgspec.structs.replace(running.kind.options, kill_after=running.kill_after)
         running.began = monotonic()
-        begin = Begin(running.claimed, self._runner, running.kind.kind, location, running.timeout, options.max_memory)
+        begin = Begin(
+            claimed=running.claimed,
+            runner=self._runner,
+            kind=running.kind.kind,
+            lane=running.lane,
+            location=location,
+            timeout=running.timeout,
+            max_memory=options.max_memory,
+        )
         ended = await child.run(begin, kill_after=options.kill_after, max_memory=options.max_memory)
         if isinstance(ended, Garbled):
             child.kill()

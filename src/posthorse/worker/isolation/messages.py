@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Outcome
 from posthorse.store.operations.claim import Claimed
 from posthorse.worker.isolation.code_location import CodeLocation
@@ -38,6 +39,7 @@ class Begin(msgspec.Struct, frozen=True, tag=True):
     runner: str
     """The runner that claimed it."""
     kind: str
+    lane: Lane
     location: CodeLocation
     timeout: float | None
     max_memory: int | None

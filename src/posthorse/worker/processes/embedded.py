@@ -12,7 +12,8 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -37,6 +38,7 @@ from posthorse.store.store import Store
 from posthorse.version import VERSION
 from posthorse.worker.claiming.one_job import OneJob
 from posthorse.worker.isolation.code_location import check_may_work
+from posthorse.worker.metrics import Meter, WorkerMetrics
 from posthorse.worker.processes.event_loop import run_to_end
 from posthorse.worker.processes.heartbeat import Heart, Pulse
 from posthorse.worker.processes.unjoined import UnjoinedThreads, close_in_time
@@ -74,6 +76,7 @@ class EmbeddedWorker:
         concurrency: int,
         labels: Mapping[str, str] | None = None,
         only: OneJob | None = None,
+        measures: bool = False,
     ) -> None:
         _check_is_list(queues)
         self._store = store
@@ -83,6 +86,7 @@ class EmbeddedWorker:
         self._concurrency = checked_concurrency(concurrency)
         self._labels = as_labels(labels or {})
         self._only = only
+        self._meter = Meter() if measures else None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._told: asyncio.Event
@@ -124,6 +128,13 @@ class EmbeddedWorker:
     ) -> None:
         await asyncio.to_thread(self.__exit__, kind, error, trace)
 
+    @property
+    def metrics(self) -> WorkerMetrics:
+        """What it has counted so far. Raises InvalidCall for a worker that counts nothing."""
+        if self._meter is None:
+            raise InvalidCall("this worker counts nothing; make it with app.worker(metrics=True)")
+        return self._meter.metrics(running=0 if self._work is None else self._work.running_count)
+
     def stop(self) -> None:
         """No more claims; returns at once, while running jobs end."""
         self._is_stopping = True
@@ -160,7 +171,8 @@ class EmbeddedWorker:
             loop, threads = _steady_loop(), UnjoinedThreads()
             loop.set_default_executor(threads)
             try:
-                run_to_end(loop, self._main())
+                with self._measuring():
+                    run_to_end(loop, self._main())
             finally:
                 close_in_time(loop, threads, 0 if self.is_unanswered else LAST_WORDS)
         except BaseException as error:
@@ -168,6 +180,15 @@ class EmbeddedWorker:
             self._failure = error
         finally:
             self._started.set()
+
+    @contextmanager
+    def _measuring(self) -> Iterator[None]:
+        if self._meter is None:
+            yield
+            return
+        with self._meter.listening(self._store.emitter):
+            yield
+        log.info("this worker ended: %s", self._meter.metrics(running=0).in_words())
 
     async def _main(self) -> None:
         wait_as(self._waiting)
@@ -192,6 +213,8 @@ class EmbeddedWorker:
             concurrency=self._concurrency,
             worker=f"{socket.gethostname()}:embedded",
         )
+        if self._meter is not None:
+            self._meter.runners.add(runner.id)
         settings = self._settings
         pulse = Pulse(runner.id, settings.lease, running=lambda: work.running_count)
         work = JobLoop(self._store, self._registry, settings, runner, only=self._only, lost=lambda: pulse.is_lost)

@@ -29,6 +29,7 @@ from posthorse.maintenance.chores.dead_letters import LookAtDeadLetters
 from posthorse.maintenance.namesakes import tell_of_namesakes
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.maintenance.sweep import Sweeper
+from posthorse.rules.emitter import Emitter
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Policy
 from posthorse.rules.namesakes import Serving
@@ -125,6 +126,7 @@ class Supervisor:
 
     def __init__(self, app: Posthorse, plan: WorkerPlan, processes: int) -> None:
         self._store = app.store
+        self._store.emitter = Emitter()  # listeners are the application's code, and none of that runs here
         self._settings = app.settings
         self._registry = app.registry
         self._plan = plan

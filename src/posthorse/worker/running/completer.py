@@ -13,14 +13,15 @@ import random
 from bisect import bisect
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import accumulate
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import msgspec
 
 from posthorse.clock import monotonic
 from posthorse.errors import OutcomeUnknown, StoreUnreachable
+from posthorse.rules.events import Ending
 from posthorse.rules.gates import budget_of
-from posthorse.rules.job import JobError
+from posthorse.rules.job import JobError, State
 from posthorse.rules.lifecycle import (
     Outcome,
     Policy,
@@ -90,6 +91,7 @@ class Completer:
         self._store = store
         self._settings = settings
         self._runner = runner
+        self._emitter = store.emitter
         self._written = written
         """Called after each batch: there is room again."""
         self._left_gates = left_gates
@@ -204,6 +206,9 @@ class Completer:
         failpoint("after_settle")
         if running.gates is not None:
             await self._leave([running.gates])
+        if applied and self._emitter.ended:
+            how = cast("Ending", type(outcome).__name__.lower())
+            self._emitter.emit(running.ended(self._runner.id, how, transition.state, seconds, transition.error))
         if not applied:
             log.warning(TAKEN_OVER, running.label)
         elif transition.error is not None:
@@ -263,7 +268,14 @@ class Completer:
                 for run, _ in batch:
                     if run.claimed.job in refused:
                         log.warning(TAKEN_OVER, run.label)
+            if self._emitter.ended and refused is not None:
+                self._tell_of_returned(batch, refused)
             await self._leave([run.gates for run, _ in batch if run.gates is not None])
+
+    def _tell_of_returned(self, batch: Sequence[Completed], refused: Sequence[str]) -> None:
+        for run, _ in batch:
+            if run.claimed.job not in refused:
+                self._emitter.emit(run.ended(self._runner.id, "returned", State.COMPLETED, run.seconds))
 
     async def _complete_in_parts(self, batch: Sequence[Completed], error: Exception) -> None:
         """Find the result that the store does not take: the others are written, and its job ends with that error."""

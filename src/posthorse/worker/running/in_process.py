@@ -35,6 +35,7 @@ class InProcessExecutor:
                 self._store,
                 Fence(running.claimed.job, running.claimed.epoch, self._runner),
                 running.stop,
+                lane=running.lane,
                 longest_transaction=self._longest_transaction,
                 failed=running.claimed.errors,
             )

@@ -69,6 +69,7 @@ class JobLoop:
         self._registry = registry
         self._settings = settings
         self._runner = runner
+        self._emitter = store.emitter
         self._is_replaceable = is_replaceable
         self._is_lost_elsewhere = lost
         self._claiming = Claiming(store, registry, runner, suspects=suspects, only=only)
@@ -240,13 +241,15 @@ class JobLoop:
         running.gates = self._claiming.gates(claimed)
         if self._tells_all:
             log.debug("%s begins", running.label)
+        if self._emitter.started:
+            self._emitter.emit(running.started(self._runner.id))
         return running
 
     def _ended(self, running: RunningJob, outcome: Outcome) -> None:
-        self._prefetch.observe(monotonic() - running.began)
+        running.seconds = seconds = monotonic() - running.began
+        self._prefetch.observe(seconds)
         self._completer.put(running, outcome)
         if self._tells_all:
-            seconds = monotonic() - running.began
             log.debug("%s ended after %.3f s: %s", running.label, seconds, type(outcome).__name__.lower())
         if not self._slots.load:
             self._claiming.has_suspect = False

@@ -8,7 +8,8 @@ from typing import Protocol
 import msgspec
 
 from posthorse.clock import monotonic
-from posthorse.rules.job import JobError, Lane, Options
+from posthorse.rules.events import Ended, Ending, Started
+from posthorse.rules.job import JobError, Lane, Options, State
 from posthorse.rules.lifecycle import Outcome, Raised, Stopped
 from posthorse.rules.queues import DEFAULTS, QueueSettings
 from posthorse.rules.registry import Registered
@@ -34,6 +35,7 @@ class RunningJob:
         "lane",
         "options",
         "queue",
+        "seconds",
         "slices_committed",
         "stop",
         "unfit",
@@ -49,6 +51,8 @@ class RunningJob:
         self.executor = executor
         self.queue = queue
         self.began = monotonic()
+        self.seconds = 0.0
+        """How long it took, once it ended by itself."""
         self.gates: Sequence[str] | None = None
         """The gates of its own that it passed; None for a job without limits."""
         self.unfit: str | None = None
@@ -112,6 +116,34 @@ class RunningJob:
         if self.journal is not None:
             return self.journal.slices_committed > 0
         return None if self.slices_committed is None else self.slices_committed > 0
+
+    def started(self, runner: str) -> Started:
+        """Return the event of its start."""
+        lane = self.lane
+        return Started(
+            job=self.claimed.job,
+            kind=lane.kind,
+            queue=lane.queue,
+            tenant=lane.tenant or None,
+            attempt=self.claimed.errors + 1,
+            runner=runner,
+        )
+
+    def ended(self, runner: str, outcome: Ending, state: State, seconds: float, error: JobError | None = None) -> Ended:
+        """Return the event of its end."""
+        lane = self.lane
+        return Ended(
+            job=self.claimed.job,
+            kind=lane.kind,
+            queue=lane.queue,
+            tenant=lane.tenant or None,
+            attempt=self.claimed.errors + 1,
+            runner=runner,
+            outcome=outcome,
+            state=state,
+            seconds=seconds,
+            error=error,
+        )
 
     def ask(self, request: str) -> None:
         """Asks the job to stop at its next checkpoint."""
