@@ -191,7 +191,9 @@ def test_the_own_store_that_is_away_is_a_loss_that_waits_longer_each_time(app: p
     attempts = job.attempts()
     assert [attempt.outcome for attempt in attempts] == ["lost", "lost", "completed"]
     ends = [attempt.finished_at for attempt in attempts if attempt.finished_at]
-    assert ends[2] - ends[1] >= timedelta(seconds=1)
+    assert ends[2] - ends[1] >= timedelta(seconds=0.9), (
+        "one second from when the end was decided, a moment before it was noted"
+    )
     assert (job.status().attempt, job.status().interruptions) == (1, 2)
 
 
