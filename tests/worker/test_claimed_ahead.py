@@ -13,9 +13,9 @@ import pytest
 import posthorse as ph
 from posthorse.errors import OutcomeUnknown
 from posthorse.store.base import Operation
-from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.read import running_count
 from posthorse.store.store import Store
+from posthorse.worker.claiming.claim import Claim, ClaimRequest
 from posthorse.worker.claiming.claiming import Claiming
 from posthorse.worker.claiming.prefetch import Prefetch
 from posthorse.worker.running import completer, job_loop
@@ -61,17 +61,17 @@ def test_a_claim_that_arrives_while_the_worker_stops_goes_back(
     async def note(number: int) -> None:
         ran.append(number)
 
-    real = Claiming.next
+    real = Claiming.claim
 
-    async def claim(self: Claiming, room: int, *, free: int, is_empty: bool) -> list[Claimed]:
-        claimed = await real(self, room, free=free, is_empty=is_empty)
-        if claimed:
+    async def claim(self: Claiming, request: ClaimRequest) -> Claim:
+        claimed = await real(self, request)
+        if claimed.jobs:
             worker.stop()
             await asyncio.sleep(0)  # the loop hears of it first
             arrived.set()
         return claimed
 
-    monkeypatch.setattr(Claiming, "next", claim)
+    monkeypatch.setattr(Claiming, "claim", claim)
     jobs = app.enqueue_many([note.bind(number) for number in range(3)])
     worker = app.worker(concurrency=5)
     with worker:

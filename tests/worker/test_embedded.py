@@ -16,6 +16,7 @@ from posthorse.store.base import Operation
 from posthorse.store.operations.read import running_count, workers
 from posthorse.store.operations.runners import Runner, register, retire
 from posthorse.store.store import Store
+from posthorse.worker.claiming.claim import Claim
 from posthorse.worker.processes import embedded
 from posthorse.worker.running.job_loop import JobLoop
 from tests.waiting import until, until_state
@@ -75,7 +76,7 @@ def test_a_worker_that_broke_tells_so_when_its_block_is_left(
 ) -> None:
     broken = threading.Event()
 
-    async def breaking(self: JobLoop, room: int) -> bool:
+    async def breaking(self: JobLoop, room: int) -> Claim:
         broken.set()
         raise AssertionError("a fault of ours")
 

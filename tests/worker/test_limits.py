@@ -19,9 +19,9 @@ from posthorse.errors import StoreError, StoreUnreachable
 from posthorse.maintenance.chores import gates as tending
 from posthorse.store.base import Operation
 from posthorse.store.operations import queues
-from posthorse.store.operations.claim import Claimed
 from posthorse.store.store import Store
 from posthorse.worker.claiming import claiming, low_water_marks
+from posthorse.worker.claiming.claim import Claim, ClaimRequest
 from tests.waiting import until, until_state
 
 
@@ -319,11 +319,11 @@ def test_no_claim_is_in_vain_while_jobs_with_limits_come_one_after_the_other(
     app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claims: list[int] = []
-    claim = claiming.Claiming.next
+    claim = claiming.Claiming.claim
 
-    async def counted(self: claiming.Claiming, room: int, *, free: int, is_empty: bool) -> list[Claimed]:
-        claimed = await claim(self, room, free=free, is_empty=is_empty)
-        claims.append(len(claimed))
+    async def counted(self: claiming.Claiming, request: ClaimRequest) -> Claim:
+        claimed = await claim(self, request)
+        claims.append(len(claimed.jobs))
         return claimed
 
     @app.job(concurrency=1_000)
@@ -334,7 +334,7 @@ def test_no_claim_is_in_vain_while_jobs_with_limits_come_one_after_the_other(
 
     calls = [kind.bind(n) for n in range(100) for kind in (limited, free)]
     jobs = app.enqueue_many(calls)
-    monkeypatch.setattr(claiming.Claiming, "next", counted)
+    monkeypatch.setattr(claiming.Claiming, "claim", counted)
     finish(app, jobs, workers=1, concurrency=4)
     last = max(place for place, count in enumerate(claims) if count)
     assert claims[:last].count(0) <= 5

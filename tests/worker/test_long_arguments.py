@@ -14,6 +14,7 @@ from posthorse.store.base import BoundQuery, query
 from posthorse.store.operations import gates, read, through_gates
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.queries import LIGHT, Value
+from posthorse.worker.claiming.claim import ClaimedJob
 from posthorse.worker.claiming.prefetch import MAX_AHEAD, Prefetch
 from posthorse.worker.running import preflight
 from posthorse.worker.running.slots import Slots
@@ -29,9 +30,9 @@ def claims(monkeypatch: pytest.MonkeyPatch) -> list[Claimed]:
     seen: list[Claimed] = []
     add = Slots.add
 
-    def noting(slots: Slots, claimed: Sequence[Claimed]) -> None:
-        seen.extend(claimed)
-        add(slots, claimed)
+    def noting(slots: Slots, jobs: Sequence[ClaimedJob]) -> None:
+        seen.extend(job.claimed for job in jobs)
+        add(slots, jobs)
 
     monkeypatch.setattr(Slots, "add", noting)
     return seen

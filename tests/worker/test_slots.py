@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Outcome, Returned
+from posthorse.rules.queues import DEFAULTS
 from posthorse.store.operations.claim import Claimed
+from posthorse.worker.claiming.claim import ClaimedJob
 from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.slots import Slots
 from posthorse.worker.stop import StopSignal
@@ -35,8 +38,8 @@ class Run:
         self.stop.ask("lost")
 
 
-def claimed(epoch: int) -> Claimed:
-    return Claimed(JOB, epoch, 1, 1, 0, 0, 0, None, None, None)
+def claimed(epoch: int) -> ClaimedJob:
+    return ClaimedJob(Claimed(JOB, epoch, 1, 1, 0, 0, 0, None, None, None), Lane("mail", "letter"), DEFAULTS, None)
 
 
 def test_a_job_that_comes_back_where_it_still_runs_takes_a_place_of_its_own() -> None:
@@ -47,7 +50,7 @@ def test_a_job_that_comes_back_where_it_still_runs_takes_a_place_of_its_own() ->
         freed = asyncio.Event()
         slots = Slots(
             2,
-            prepare=lambda job: cast("RunningJob", Run(job, begun)),
+            prepare=lambda job: cast("RunningJob", Run(job.claimed, begun)),
             ended=lambda _, outcome: ended.put_nowait(outcome),
             freed=freed.set,
         )

@@ -28,11 +28,12 @@ from posthorse.rules.lifecycle import (
     Unfit,
     decide,
 )
-from posthorse.store.operations.claim import Claimed, give_back
+from posthorse.store.operations.claim import give_back
 from posthorse.store.operations.control import request
 from posthorse.store.operations.finish import Checkpoint, Completion, Fence, checkpoint, complete, settle
 from posthorse.store.operations.gates import let_through
 from posthorse.store.operations.runners import Runner, beat, held_by, register, requests_for, retire
+from posthorse.worker.claiming.claim import ClaimedJob, ClaimRequest
 from posthorse.worker.claiming.claiming import Claiming
 from tests.faults.simulation.kinds import IN_SLICES, IN_TRANSACTIONS, Focus, application, drawn_calls
 from tests.faults.simulation.walks import Walk
@@ -98,7 +99,8 @@ class VirtualRunner:
         self.is_stalled = False
         self.is_gone = False
         self._world = world
-        self._held: dict[str, Claimed] = {}
+        self._held: dict[str, ClaimedJob] = {}
+        self._runs_suspect = False
         self._begun: set[str] = set()
         self._asked: dict[str, str] = {}
         self._walks: dict[str, Walk] = {}
@@ -132,19 +134,21 @@ class VirtualRunner:
             return self._go_on(chance)
         if self._left and chance.random() < 0.5:
             return self.leave()
-        if self._claiming.has_suspect or len(self._held) >= self._room or (self._held and chance.random() < 0.6):
+        if self._runs_suspect or len(self._held) >= self._room or (self._held and chance.random() < 0.6):
             return self._go_on(chance)
         return self.claim()
 
     def claim(self) -> Step:
         """Claims as much as it has room for."""
         room = self._room - len(self._held)
-        claimed = at_once(self._claiming.next(room, free=room, is_empty=not self._held))
-        for job in claimed:
-            self._held[job.job] = job
+        request = ClaimRequest(room, limited_room=room, is_empty=not self._held, is_woken=False)
+        claim = at_once(self._claiming.claim(request))
+        self._runs_suspect = claim.is_suspect
+        for job in claim.jobs:
+            self._held[job.claimed.job] = job
             if self._world.chance.random() < 0.7:
-                self._begin(job.job)
-        return self._told("claims", *(f"{short(job.job)}/{job.epoch}" for job in claimed))
+                self._begin(job.claimed.job)
+        return self._told("claims", *(f"{short(job.claimed.job)}/{job.claimed.epoch}" for job in claim.jobs))
 
     def beat(self) -> Step:
         """Renews its lease; whoever was given up for dead stops, unless it is a zombie."""
@@ -175,8 +179,7 @@ class VirtualRunner:
 
     def end(self) -> Step:
         """Ends as told: gives back what was not begun, and takes itself off the list."""
-        unbegun = [(job.job, job.epoch) for job in self._held.values() if job.job not in self._begun]
-        self._world.store.run(give_back(self.id, unbegun, channel=""))
+        self._world.store.run(give_back(self.id, [(each.job, each.epoch) for each in self._unbegun()], channel=""))
         self._world.store.run(retire(self.id))
         self.is_gone = True
         return self._told("retires")
@@ -224,14 +227,13 @@ class VirtualRunner:
 
     def _begin(self, job: str) -> Step:
         self._begun.add(job)
-        claimed = self._held[job]
-        kind = self._claiming.lane(claimed).kind
-        if kind in (IN_TRANSACTIONS, IN_SLICES):
-            self._walks[job] = Walk(self._world.store, claimed, self.id, in_transactions=kind == IN_TRANSACTIONS)
+        claimed, lane, *_ = self._held[job]
+        if lane.kind in (IN_TRANSACTIONS, IN_SLICES):
+            self._walks[job] = Walk(self._world.store, claimed, self.id, in_transactions=lane.kind == IN_TRANSACTIONS)
         return self._told("begins", short(job))
 
     def _walk_on(self, job: str, *, only_saves: bool = False) -> Step:
-        walk, attempt = self._walks[job], Fence(job, self._held[job].epoch, self.id)
+        walk, attempt = self._walks[job], self._attempt(job)
         outcome = walk.save() if only_saves else walk.go_on()
         told = f"{self.name} {'saves' if only_saves else 'goes on with'} {_words([attempt])}"
         match outcome:
@@ -246,25 +248,25 @@ class VirtualRunner:
                 return self._settle(job, outcome)
 
     def _give_back(self) -> Step:
-        unbegun = [Fence(job.job, job.epoch, self.id) for job in self._held.values() if job.job not in self._begun]
+        unbegun = self._unbegun()
         self._world.store.run(give_back(self.id, [(each.job, each.epoch) for each in unbegun], channel=""))
         for attempt in unbegun:
             self._forget(attempt.job)
         return Step(f"{self.name} gives back {_words(unbegun)}")  # what was asked meanwhile is done in the same step
 
     def _complete(self, jobs: Sequence[str]) -> Step:
-        ended = [Completion(job, self._held[job].epoch, f'"{self._held[job].epoch}"') for job in jobs]
+        attempts = [self._attempt(job) for job in jobs]
+        ended = [Completion(job, epoch, f'"{epoch}"') for job, epoch, _ in attempts]
         refused = self._world.store.run(complete(self.id, ended))
         for job in jobs:
             self._forget(job)
-        attempts = [Fence(each.job, each.epoch, self.id) for each in ended]
         return Step(f"{self.name} completes {_words(attempts)}, refused {len(refused)}", attempts)
 
     def _settle(self, job: str, outcome: Outcome) -> Step:
-        claimed, store = self._held[job], self._world.store
+        (claimed, lane, *_), store = self._held[job], self._world.store
         held = store.read(held_by(self.id))
         spent = next((each.spent for each in held if each.job == job), None)
-        attempt, lane = Fence(job, claimed.epoch, self.id), self._claiming.lane(claimed)
+        attempt = self._attempt(job)
         if spent is None:  # it lost its lease, and would be told so
             spent = Spent(claimed.errors, claimed.crashes, claimed.interruptions)
         options = application().registry[lane.kind].options
@@ -276,24 +278,29 @@ class VirtualRunner:
         return Step(f"{text} {transition.state.value}{'' if applied else ', refused'}", [attempt])
 
     def _checkpoint(self, job: str) -> Step:
-        claimed = self._held[job]
-        attempt = Fence(job, claimed.epoch, self.id)
+        attempt = self._attempt(job)
         done = self._advanced[job] = self._advanced.get(job, 0) + 1
-        at = Checkpoint(done, None, "[]", None, f"[{claimed.epoch},{done}]", "{}")
+        at = Checkpoint(done, None, "[]", None, f"[{attempt.epoch},{done}]", "{}")
         saved = self._world.store.run(checkpoint(attempt, at))
         if saved is not None and saved.request is not None:
             self._asked[job] = saved.request
         return Step(f"{self.name} saves {_words([attempt])}{'' if saved else ', refused'}", [attempt])
 
     def _forget(self, job: str) -> None:
-        claimed = self._held.pop(job)
+        gates = self._held.pop(job).gates
         self._begun.discard(job)
         self._walks.pop(job, None)
         self._asked.pop(job, None)
-        if (gates := self._claiming.gates(claimed)) is not None:
+        if gates is not None:
             self._left.append(gates)
         if not self._held:
-            self._claiming.has_suspect = False
+            self._runs_suspect = False
+
+    def _attempt(self, job: str) -> Fence:
+        return Fence(job, self._held[job].claimed.epoch, self.id)
+
+    def _unbegun(self) -> list[Fence]:
+        return [self._attempt(job) for job in self._held if job not in self._begun]
 
     def _told(self, *words: str) -> Step:
         return Step(" ".join((self.name, *words)))

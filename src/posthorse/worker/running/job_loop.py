@@ -18,9 +18,9 @@ from posthorse.errors import OutcomeUnknown, PosthorseError
 from posthorse.rules.lifecycle import Outcome, Stopped
 from posthorse.rules.registry import Registry
 from posthorse.rules.settings import Settings
-from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.runners import Runner, held_by
 from posthorse.store.store import Store
+from posthorse.worker.claiming.claim import Claim, ClaimedJob, ClaimRequest, LookAgain
 from posthorse.worker.claiming.claiming import Claiming, Suspects
 from posthorse.worker.claiming.one_job import OneJob
 from posthorse.worker.claiming.prefetch import Prefetch
@@ -73,6 +73,10 @@ class JobLoop:
         self._is_replaceable = is_replaceable
         self._is_lost_elsewhere = lost
         self._claiming = Claiming(store, registry, runner, suspects=suspects, only=only)
+        self._claim_before = Claim((), LookAgain.AT_ONCE)
+        self._serves_suspects_only = suspects == "only"
+        self._is_one_by_one = suspects == "only" or only is not None
+        """True when no second job may be claimed beside a first."""
         self._prefetch = Prefetch(runner.concurrency)
         longest = settings.lease / 3
         self._in_process = InProcessExecutor(
@@ -156,20 +160,21 @@ class JobLoop:
     # ── claiming ─────────────────────────────────────────────────────────────────────────────────────
 
     async def _claim_until_stopped(self) -> None:
+        """Go from claim to claim until stopped.
+
+        wait for room ── room ──> claim ── AT_ONCE, WHEN_ROOM ──────────────> wait for room
+                                    └───── WHEN_WOKEN ──> wait to be woken ─> wait for room
+        """
         failures = 0
         while not self._is_stopping:
             room = self._room()
             if room <= 0:
-                self._has_room.clear()
-                await self._has_room.wait()
+                await self._wait_for_room()
                 continue
             try:
-                self._claiming.expects_work = self._watch.is_certain
-                self._watch.clear()
-                if self._may_hold_more:
-                    await self._return_what_is_unknown()
-                if not await self._claim(room):
-                    await self._wait_for_work()
+                claim = self._claim_before = await self._claim(room)
+                if claim.look_again is LookAgain.WHEN_WOKEN:
+                    await self._wait_to_be_woken(claim.opens_at)
                 failures = 0
             except PosthorseError as error:
                 failures += 1
@@ -180,65 +185,67 @@ class JobLoop:
 
     def _room(self) -> int:
         """How many jobs to ask for now; 0 for none yet."""
-        load = self._slots.load
+        load, before = self._slots.load, self._claim_before
         concurrency = self._runner.concurrency - self._slots.spoilt
-        if concurrency <= 0 or self._claiming.has_suspect or self._completer.is_full:
+        if concurrency <= 0 or self._completer.is_full:
             return 0
-        if load and monotonic() < self._holds_until:
+        if load and (before.is_suspect or monotonic() < self._holds_until):
             return 0
-        if self._claiming.is_one_by_one:
+        if self._is_one_by_one:
             return 0 if load else 1
-        # Where it is the turn of a job with limits, which nobody claims ahead, nothing else is claimed ahead of it.
-        capacity = concurrency + (0 if self._claiming.wants_room else self._prefetch.allowance())
+        capacity = concurrency + (0 if before.look_again is LookAgain.WHEN_ROOM else self._prefetch.allowance())
         room = capacity - load
         # Ask in batches: with a backlog, wait until half of it is gone. What is about to begin is none.
         has_backlog = load > concurrency
         return room if room > 0 and (not has_backlog or room * 2 >= capacity) else 0
 
-    async def _claim(self, room: int) -> bool:
-        """Claims and begins up to `room` jobs; false when there were none."""
-        free = self._runner.concurrency - self._slots.spoilt - self._slots.load
-        claimed = await self._claiming.next(room, free=free, is_empty=not self._slots.load)
-        if not claimed:
-            return self._claiming.has_more
+    async def _wait_for_room(self) -> None:
+        self._has_room.clear()
+        await self._has_room.wait()
+
+    async def _claim(self, room: int) -> Claim:
+        """Claim and begin up to `room` jobs."""
+        is_woken = self._watch.is_certain
+        self._watch.clear()
+        if self._may_hold_more:
+            await self._return_what_is_unknown()
+        load = self._slots.load
+        free = self._runner.concurrency - self._slots.spoilt - load
+        claim = await self._claiming.claim(ClaimRequest(room, free, is_empty=not load, is_woken=is_woken))
+        if not claim.jobs:
+            return claim
         failpoint("after_claim")
         self._watch.found()
         self._tells_all = log.isEnabledFor(logging.DEBUG)
         if self._is_stopping:  # told so while the claim was under way
-            await self._completer.give_back([(job.job, job.epoch) for job in claimed])
-            return True
-        self._slots.add(claimed)
-        if len(claimed) < room:
+            await self._completer.give_back([(job.claimed.job, job.claimed.epoch) for job in claim.jobs])
+            return claim
+        self._slots.add(claim.jobs)
+        if len(claim.jobs) < room:
             await asyncio.sleep(0)  # they begin before anybody looks for more
-        return True
+        return claim
+
+    async def _wait_to_be_woken(self, opens_at: float) -> None:
+        """Wait until there may be work, at most until the next look or until a gate opens."""
+        patience = self._watch.patience(self._settings.poll)
+        has_news = await self._watch.wait(min(patience, max(0.0, opens_at - monotonic())))
+        if self._serves_suspects_only and not has_news:
+            self.stop()  # all suspects are tried
 
     async def _return_what_is_unknown(self) -> None:
         """After a claim whose reply was lost: what it gave this runner is found by asking, and goes back unspent."""
         held = await self._store.aread(held_by(self._runner.id))
-        known = {*self._slots.running, *(claimed.job for claimed in self._slots.backlog), *self._completer.jobs}
+        known = {*self._slots.running, *(job.claimed.job for job in self._slots.backlog), *self._completer.jobs}
         await self._completer.give_back([(lease.job, lease.epoch) for lease in held if lease.job not in known])
         self._may_hold_more = False
 
-    async def _wait_for_work(self) -> None:
-        """Waits to be woken, at most until the next look."""
-        if self._claiming.is_idle:
-            until_open = self._claiming.opens_at - monotonic()
-            patience = self._watch.patience(self._settings.poll)
-            has_news = await self._watch.wait(min(patience, max(0.0, until_open)))
-            if self._claiming.suspects == "only" and not has_news:
-                self.stop()  # all suspects are tried
-        else:
-            # Look once more after saying so: a job that was enqueued in between told nobody.
-            await self._claiming.say_idle(True)
-
     # ── running ──────────────────────────────────────────────────────────────────────────────────────
 
-    def _prepare(self, claimed: Claimed) -> RunningJob:
-        lane = self._claiming.lane(claimed)
-        kind = self._registry[lane.kind]
+    def _prepare(self, job: ClaimedJob) -> RunningJob:
+        kind = self._registry[job.lane.kind]
         executor = self._children if kind.is_isolated else self._in_process
-        running = RunningJob(claimed, lane, kind, executor, self._claiming.settings(lane.queue))
-        running.gates = self._claiming.gates(claimed)
+        running = RunningJob(job.claimed, job.lane, kind, executor, job.queue)
+        running.gates = job.gates
         if self._tells_all:
             log.debug("%s begins", running.label)
         if self._emitter.started:
@@ -251,13 +258,9 @@ class JobLoop:
         self._completer.put(running, outcome)
         if self._tells_all:
             log.debug("%s ended after %.3f s: %s", running.label, seconds, type(outcome).__name__.lower())
-        if not self._slots.load:
-            self._claiming.has_suspect = False
         if self._is_stopping:
             self._tell_if_drained()
         self._wake_if_there_is_room()
-        if self._claiming.wants_room:
-            self._watch.wake()
 
     def _leave_gates(self) -> None:
         """Jobs with limits ended: it may be the turn of others."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from posthorse.clock import monotonic
 from posthorse.rules.lifecycle import Outcome, Raised, Stopped
-from posthorse.store.operations.claim import Claimed
+from posthorse.worker.claiming.claim import ClaimedJob
 from posthorse.worker.failpoints import failpoint
 from posthorse.worker.running.evidence import evidence_of
 from posthorse.worker.running.running_job import RunningJob
@@ -37,14 +37,14 @@ class Slots:
         self,
         concurrency: int,
         *,
-        prepare: Callable[[Claimed], RunningJob],
+        prepare: Callable[[ClaimedJob], RunningJob],
         ended: Callable[[RunningJob, Outcome], None],
         freed: Callable[[], None],
     ) -> None:
         self.running: dict[str, RunningJob] = {}
         self.spoilt = 0
         """How many slots are taken by code that goes on after its job was given up."""
-        self.backlog: deque[Claimed] = deque()
+        self.backlog: deque[ClaimedJob] = deque()
         self._concurrency = concurrency
         self._prepare = prepare
         self._ended = ended
@@ -62,7 +62,7 @@ class Slots:
         """How many jobs are here, begun or not."""
         return len(self.running) + len(self.backlog)
 
-    def add(self, claimed: Sequence[Claimed]) -> None:
+    def add(self, claimed: Sequence[ClaimedJob]) -> None:
         """Takes claimed jobs and begins as many as may run at once."""
         self.backlog.extend(claimed)
         self._fill()
@@ -74,7 +74,7 @@ class Slots:
 
     def empty_backlog(self) -> list[tuple[str, int]]:
         """Takes out what was not begun (job, epoch)."""
-        unbegun = [(claimed.job, claimed.epoch) for claimed in self.backlog]
+        unbegun = [(job.claimed.job, job.claimed.epoch) for job in self.backlog]
         self.backlog.clear()
         return unbegun
 
@@ -146,7 +146,7 @@ class Slots:
     async def _run(self, running: RunningJob) -> None:
         self._end(running, await _outcome_of(running))
         # Where no code of a job's ran in this task, it serves for the next of the same lane, too.
-        while not running.is_on_loop and self._has_next() and self.backlog[0].lane == running.claimed.lane:
+        while not running.is_on_loop and self._has_next() and self.backlog[0].claimed.lane == running.claimed.lane:
             running = self._take()
             self._tasks[running] = asyncio.current_task()
             self._end(running, await _outcome_of(running))
