@@ -111,7 +111,7 @@ def test_gates_of_lanes_are_locked_before_gates_of_single_jobs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("need", "words"),
+    ("requirement", "words"),
     [
         (gate_rule_of(ph.Rate("5/s"), "queue", "mail").requirement(), "rate of queue mail"),
         (gate_rule_of(ph.Concurrency(5), "kind", "resize").requirement(), "concurrency of kind resize"),
@@ -178,8 +178,8 @@ def test_nobody_enters_a_full_gate_and_whoever_enters_counts() -> None:
 
 
 def test_a_job_that_one_gate_keeps_out_takes_no_place_in_another() -> None:
-    gates = ledger(TWO)
-    gates.learn([GateState("one", 0, 1, 0, 0, 1, "x", None, None)])
+    states = [GateState("two", 0, 2, 0, 0, 0, None, None, None), GateState("one", 0, 1, 0, 0, 1, "x", None, None)]
+    gates = GateLedger(states, 10**18)
     assert gates.admit(Arrival("a", 0, 1), [TWO, ONE_AT_A_TIME]) is ONE_AT_A_TIME
     assert gates.room(TWO) == 2
 

@@ -154,10 +154,6 @@ class GateLedger:
         self._entered: dict[str, int] = {}
         self._first: dict[str, int] = {}
 
-    def learn(self, states: Iterable[GateState]) -> None:
-        """Enters further gates."""
-        self._states.update((state.gate, state) for state in states)
-
     def expect(self, place: int, requirements: Iterable[Requirement]) -> None:
         """A job that comes before its gates in this claim, too: in a sequence later ones let it go first."""
         for requirement in requirements:

@@ -227,7 +227,7 @@ class VirtualRunner:
 
     def _begin(self, job: str) -> Step:
         self._begun.add(job)
-        claimed, lane, *_ = self._held[job]
+        claimed, lane = self._held[job].claimed, self._held[job].lane
         if lane.kind in (IN_TRANSACTIONS, IN_SLICES):
             self._walks[job] = Walk(self._world.store, claimed, self.id, in_transactions=lane.kind == IN_TRANSACTIONS)
         return self._told("begins", short(job))
@@ -263,7 +263,7 @@ class VirtualRunner:
         return Step(f"{self.name} completes {_words(attempts)}, refused {len(refused)}", attempts)
 
     def _settle(self, job: str, outcome: Outcome) -> Step:
-        (claimed, lane, *_), store = self._held[job], self._world.store
+        claimed, lane, store = self._held[job].claimed, self._held[job].lane, self._world.store
         held = store.read(held_by(self.id))
         spent = next((each.spent for each in held if each.job == job), None)
         attempt = self._attempt(job)

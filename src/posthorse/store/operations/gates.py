@@ -1,8 +1,7 @@
-"""Gates in the store: who stands at them, what passed them, and who is lined up again when there is room.
+"""Gates in the store: which jobs are inside, which are held, and which are lined up again when there is room.
 
-Whoever passes gates, or lets others through, locks them before anything else, in the order of their names: those that
-all jobs of a lane need before those that single jobs need. So nobody who waits for a gate holds what others wait for.
-Who is inside a gate is judged by leases and jobs, so nothing has to be written when a job ends.
+Lock order: lane-wide gates by name, then per-job gates, before any other lock. This prevents deadlock.
+A slot counts as long as its lease or its job does, so nothing has to be written when a job ends.
 """
 
 from __future__ import annotations

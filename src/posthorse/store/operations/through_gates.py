@@ -1,20 +1,23 @@
-"""A claim of jobs that have limits: they pass gates on the way, and those whom a gate of their own keeps out are held.
+"""A claim of jobs that have limits: look, decide, write.
 
-0. Where a function of the user's says what a limit is kept apart by, look at the next jobs (`in_sight`) and call it,
-   before anything is locked.
-1. Lock the gates that all jobs of a lane need; lanes before shut ones are left out.
-2. Look at the next jobs of the lanes with limits, lock the gates that these need by themselves, and look again.
-3. Take turns among them and the jobs without limits; a `_Admission` says who is let in.
-4. Hold those whom it refused, claim those whom it admitted, and write who is inside which gates now.
+1. Look: lock the gates of whole lanes, leave out lanes whose gates are shut, read the next jobs of the others, lock the
+   gates that single jobs need, and read those jobs again.
+2. Decide: `rules/through_gates` takes turns among these jobs and the next ones without limits.
+3. Write: hold the jobs that a gate of their own keeps out, claim those that are admitted, and note who is inside.
+
+Users' functions that say what a limit is kept apart by never run in here, with gates locked and a transaction open: the
+caller looks first (`in_sight`, which locks nothing), calls them, and then claims. A job for which that was not done is
+left for the next claim.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol, cast
 
-from posthorse.rules.fair_share import FairShares, Head, Line, take_turns
-from posthorse.rules.gates import Arrival, GateLedger, Requirement, described
+from posthorse.rules.fair_share import FairShares, Head, Line
+from posthorse.rules.gates import Requirement, described
+from posthorse.rules.through_gates import Decision, LaneGates, Sight, Waiting, decide, lanes_with_room
 from posthorse.store.base import QuerySteps, locking_first, operation, query, query_rows, unrepeatable_operation
 from posthorse.store.operations.by_fair_share import heads_of, next_in_turn, places_by_lane
 from posthorse.store.operations.claim import Claimed, Probe
@@ -121,127 +124,56 @@ def claim_through_gates(
     As a `claim`, but that of each lane with limits no more than SIGHT jobs are looked at, if no more could start, and
     fewer of many lanes. `sees_far`: whether as many are looked at however little room there is.
     """
-    of_lane = {probe.lane: requirements.of_lane(probe.lane) for probe in probes}
-    gates_of_lanes = _by_gate(of_lane.values())
-    ledger = GateLedger(*(yield from lock_gates(gates_of_lanes)))
-    probes = [probe for probe in probes if all(ledger.room(requirement) != 0 for requirement in of_lane[probe.lane])]
-    limited = {probe.lane for probe in probes if of_lane[probe.lane] or requirements.has_keys(probe.lane)}
-    with_limits = [probe for probe in probes if probe.lane in limited]
+    lanes = {probe.lane: _lane_gates(probe.lane, requirements) for probe in probes}
+    gates_of_lanes = _by_gate(gates.required for gates in lanes.values())
+    states, now = yield from lock_gates(gates_of_lanes)
+    open_lanes = lanes_with_room(states, now, lanes)
+    limited = [probe for probe in probes if probe.lane in open_lanes and _has_limits(lanes[probe.lane])]
     depth = depth_of_sight(room, limited_room, sees_far=sees_far)
-    sight = yield from _look(with_limits, turns.lines, depth, requirements)
-    gates_of_jobs = _by_gate(sight.required.values())
+    sight = yield from _look(limited, turns.lines, depth, requirements)
+    gates_of_jobs = _by_gate(waiting.required or () for waiting in sight.waiting.values())
     if gates_of_jobs:
-        ledger.learn((yield from lock_gates(gates_of_jobs))[0])
+        states = [*states, *(yield from lock_gates(gates_of_jobs))[0]]
         # Somebody who left one of these gates may have lined up an earlier job meanwhile: that one goes first.
-        sight = yield from _look(with_limits, turns.lines, depth, requirements)
+        sight = yield from _look(limited, turns.lines, depth, requirements)
     # Beside jobs with limits the others get no more turns than among themselves, and in the same order.
-    without = [probe for probe in probes if probe.lane not in limited]
-    free_heads, waiting = yield from next_in_turn(without, turns, room)
-    admission = _Admission(ledger, requirements, of_lane, sight, limited_room)
-    chosen = take_turns([*sight.heads, *free_heads], *turns, room, admits=admission.admits)
-    if admission.refused:
-        yield from _hold(admission.refused, sight.candidates, requirements)
-    rows = (yield query_rows("claim_places", chosen, runner=runner)) if chosen else []
-    turn = {head: place for place, head in enumerate(chosen)}
-    claimed = sorted(map(Claimed._make, rows), key=lambda job: turn[Head(job.lane, job.seq)])
-    passed = [(job, required) for job in claimed if (required := admission.admitted.get(Head(job.lane, job.seq)))]
-    yield from _enter(passed, admission, (*gates_of_lanes.values(), *gates_of_jobs.values()), ledger)
-    yield from line_up(gates_of_jobs.values(), ledger, channel)
-    gates = {
-        job.job: [requirement.gate for requirement in required if requirement.is_keyed] for job, required in passed
-    }
-    shut = {
-        lane: ledger.opens_in(requirement)
-        for lane, required in of_lane.items()
-        for requirement in required
-        if ledger.room(requirement) == 0
-    }
-    waiting |= {head.lane for head in sight.heads}
-    return Passed(claimed, waiting, shut, gates, bool(admission.refused) or admission.meets_unknown, admission.is_left)
+    others, had_others = yield from next_in_turn(
+        [probe for probe in probes if not _has_limits(lanes[probe.lane])], turns, room
+    )
+    decision = decide(states, now, lanes, sight, others, turns, room=room, limited_room=limited_room)
+
+    if decision.held:
+        yield from _hold(decision)
+    claimed = yield from _claim_places(runner, decision)
+    passed = [(job, required) for job in claimed if (required := decision.admitted.get(Head(job.lane, job.seq)))]
+    yield from _note(passed, decision, (*gates_of_lanes.values(), *gates_of_jobs.values()))
+    yield from line_up(gates_of_jobs.values(), decision.ledger, channel)
+    return Passed(
+        claimed,
+        had_others | {head.lane for head in sight.heads},
+        decision.shut,
+        {job.job: [requirement.gate for requirement in required if requirement.is_keyed] for job, required in passed},
+        has_held=bool(decision.held) or decision.meets_unknown,
+        is_left=decision.is_left,
+    )
 
 
-class _Sight(NamedTuple):
-    """What a claim sees of the jobs in lanes with limits."""
-
-    heads: list[Head]
-    last: frozenset[Head]
-    """The last that was seen of each lane that may have more."""
-    candidates: dict[Head, Candidate]
-    """Those that may need gates of their own."""
-    required: dict[Head, Sequence[Requirement]]
-    """Those gates, where they are known."""
+# ── look ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Admission:
-    """Says of each job whose turn it is whether it is let in, and knows what became of those before it."""
+def _lane_gates(lane: int, requirements: Requirements) -> LaneGates:
+    return LaneGates(requirements.of_lane(lane), requirements.has_keys(lane), requirements.priority(lane))
 
-    def __init__(
-        self,
-        ledger: GateLedger,
-        requirements: Requirements,
-        of_lane: Mapping[int, Sequence[Requirement]],
-        sight: _Sight,
-        limited_room: int,
-    ) -> None:
-        self.admitted: dict[Head, Sequence[Requirement]] = {}
-        """Jobs that are let in through these gates."""
-        self.refused: dict[Head, Requirement] = {}
-        """Jobs that a gate of their own keeps out."""
-        self.in_line: list[Row] = []
-        """Places in sequences of jobs that something else keeps out."""
-        self.is_left = False
-        """True when it was the turn of a job for which `limited_room` does not suffice."""
-        self.meets_unknown = False
-        """True when it was the turn of a job whose gates are not known yet."""
-        self._ledger = ledger
-        self._requirements = requirements
-        self._of_lane = of_lane
-        self._sight = sight
-        self._limited_room = limited_room
-        self._is_out_of_sight = False
-        for head, required in sight.required.items():
-            ledger.expect(sight.candidates[head].place, required)
 
-    def admits(self, head: Head) -> bool:
-        """To be asked in the order of turns."""
-        if head in self._sight.candidates and head not in self._sight.required:
-            self.meets_unknown = self._is_out_of_sight = True  # nothing goes past it
-        if (
-            self.is_left
-            or self._is_out_of_sight
-            or (self._requirements.has_keys(head.lane) and head not in self._sight.required)
-        ):
-            return False  # its turn is after that of one with limits, or may be, or it is gone
-        required = (*self._of_lane[head.lane], *self._sight.required.get(head, ()))
-        if not required or not self._ledger.knows(required):
-            return not required
-        candidate = self._sight.candidates.get(head)
-        arrival = _arrival(head, candidate, self._requirements)
-        if len(self.admitted) >= self._limited_room and self._ledger.keeps_out(arrival, required) is None:
-            self.is_left = True
-            return False
-        kept_out_by = self._ledger.admit(arrival, required)
-        if kept_out_by is None:
-            self.admitted[head] = required
-            self._is_out_of_sight = head in self._sight.last
-            return True
-        if kept_out_by.is_keyed:
-            self.refused[head] = kept_out_by
-        if candidate and kept_out_by.until == "lease":
-            self.in_line.extend(
-                (requirement.gate, candidate.job, 0, requirement.until)
-                for requirement in required
-                if requirement.until != "lease"
-            )
-        return False
+def _has_limits(gates: LaneGates) -> bool:
+    return bool(gates.required) or gates.has_keys
 
 
 def _look(
     probes: Sequence[Probe], lines: Mapping[int, Line], depth: int, requirements: Requirements
-) -> QuerySteps[_Sight]:
+) -> QuerySteps[Sight]:
     heads, last = yield from _limited_heads(probes, lines, depth)
-    candidates, required = yield from _candidates(heads, requirements)
-    return _Sight(heads, last, candidates, required)
+    return Sight(heads, last, (yield from _waiting_at(heads, requirements)))
 
 
 def _limited_heads(
@@ -261,21 +193,15 @@ def _limited_heads(
     return heads, frozenset(last_seen)
 
 
-def _candidates(
-    heads: Sequence[Head], requirements: Requirements
-) -> QuerySteps[tuple[dict[Head, Candidate], dict[Head, Sequence[Requirement]]]]:
-    """Jobs that may need gates of their own, and those gates. Long arguments are looked at one by one, and not kept."""
-    candidates: dict[Head, Candidate] = {}
-    of_job: dict[Head, Sequence[Requirement]] = {}
+def _waiting_at(heads: Sequence[Head], requirements: Requirements) -> QuerySteps[dict[Head, Waiting]]:
+    """Jobs that may need gates of their own, and those gates. Long arguments are read one by one, and not kept."""
+    waiting: dict[Head, Waiting] = {}
     with_keys = [head for head in heads if requirements.has_keys(head.lane)]
     for row in (yield query_rows("jobs_at", with_keys)) if with_keys else ():
         candidate = Candidate._make(row)
-        head = Head(candidate.lane, candidate.seq)
-        candidates[head] = candidate
         required = requirements.of_job((yield from _with_arguments(candidate, requirements)))
-        if required is not None:
-            of_job[head] = required
-    return candidates, of_job
+        waiting[Head(candidate.lane, candidate.seq)] = Waiting(candidate.job, candidate.place, required)
+    return waiting
 
 
 def _candidates_at(heads: Sequence[Head], requirements: Requirements) -> QuerySteps[list[Candidate]]:
@@ -293,34 +219,32 @@ def _with_arguments(candidate: Candidate, requirements: Requirements) -> QuerySt
     return candidate._replace(arguments=cast("str", rows[0][0])) if rows else candidate
 
 
-def _arrival(head: Head, candidate: Candidate | None, requirements: Requirements) -> Arrival:
-    priority = requirements.priority(head.lane)
-    return Arrival(candidate.job, priority, candidate.place) if candidate else Arrival(None, priority, head.seq)
+# ── write ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _hold(
-    refused: Mapping[Head, Requirement], candidates: Mapping[Head, Candidate], requirements: Requirements
-) -> QuerySteps[None]:
+def _hold(decision: Decision) -> QuerySteps[None]:
     rows: list[Row] = []
-    for head, requirement in sorted(refused.items(), key=lambda item: candidates[item[0]].job):
-        candidate = candidates[head]
-        rank = _arrival(head, candidate, requirements).rank(requirement)
-        why = f"waits for {described(requirement.gate)}"
-        rows.append((head.lane, head.seq, candidate.job, requirement.gate, rank, candidate.place, why))
+    for head, (arrival, gate) in sorted(decision.held.items(), key=lambda held: held[1].arrival.job or ""):
+        why = f"waits for {described(gate.gate)}"
+        rows.append((head.lane, head.seq, arrival.job, gate.gate, arrival.rank(gate), arrival.place, why))
     yield query_rows("hold", rows)
 
 
-def _enter(
-    passed: Sequence[tuple[Claimed, Sequence[Requirement]]],
-    admission: _Admission,
-    seen: Collection[Requirement],
-    ledger: GateLedger,
+def _claim_places(runner: str, decision: Decision) -> QuerySteps[list[Claimed]]:
+    rows = (yield query_rows("claim_places", decision.chosen, runner=runner)) if decision.chosen else []
+    turn = {head: place for place, head in enumerate(decision.chosen)}
+    return sorted(map(Claimed._make, rows), key=lambda job: turn[Head(job.lane, job.seq)])
+
+
+def _note(
+    passed: Sequence[tuple[Claimed, Sequence[Requirement]]], decision: Decision, seen: Collection[Requirement]
 ) -> QuerySteps[None]:
-    """Writes who is inside which gates now, what it cost, and when to look at the others again; and what is new."""
-    refusing = admission.refused.values()
+    """Write who is inside which gates now, what it cost, and when to look at the others again; and what is new."""
+    ledger = decision.ledger
+    refusing = [held.kept_out_by for held in decision.held.values()]
     taken: dict[Requirement, int] = dict.fromkeys((requirement for requirement in refusing if requirement.step), 0)
     taken |= dict.fromkeys((requirement for requirement in seen if ledger.is_changed(requirement)), 0)
-    slots = list(admission.in_line)
+    slots: list[Row] = [(place.gate, place.job, 0, place.until) for place in decision.in_line]
     for job, required in passed:
         for requirement in required:
             taken[requirement] = taken.get(requirement, 0) + 1
@@ -336,5 +260,5 @@ def _enter(
     yield from note_gates(list(taken.items()), ledger, held)
 
 
-def _by_gate(required: Collection[Sequence[Requirement]]) -> dict[str, Requirement]:
+def _by_gate(required: Iterable[Sequence[Requirement]]) -> dict[str, Requirement]:
     return {requirement.gate: requirement for some in required for requirement in some}

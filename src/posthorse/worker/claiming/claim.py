@@ -7,6 +7,8 @@ from enum import Enum, auto
 from math import inf
 from typing import NamedTuple
 
+import msgspec
+
 from posthorse.rules.job import Lane
 from posthorse.rules.queues import QueueSettings
 from posthorse.store.operations.claim import Claimed
@@ -25,7 +27,7 @@ class ClaimRequest(NamedTuple):
     """True when it was told for certain that there is work, and not by a mere hint."""
 
 
-class ClaimedJob(NamedTuple):
+class ClaimedJob(msgspec.Struct, frozen=True, gc=False):
     """A job that the runner holds now, and what was found with it."""
 
     claimed: Claimed

@@ -157,11 +157,14 @@ class Claiming:
 
     def _jobs(self, found: _Found) -> list[ClaimedJob]:
         served, gates = self._lanes.served, found.gates
-        jobs: list[ClaimedJob] = []
-        for claimed in found.claimed:
-            lane = served[claimed.lane]
-            jobs.append(ClaimedJob(claimed, lane, served.settings(lane.queue), gates.get(claimed.job)))
-        jobs.sort(key=_highest_first)
+        lanes = {number: served[number] for number in {claimed.lane for claimed in found.claimed}}
+        queues = {number: served.settings(lane.queue) for number, lane in lanes.items()}
+        jobs = [
+            ClaimedJob(claimed, lanes[claimed.lane], queues[claimed.lane], gates.get(claimed.job))
+            for claimed in found.claimed
+        ]
+        if len(lanes) > 1:
+            jobs.sort(key=_highest_first)
         return jobs
 
     # ── one look ─────────────────────────────────────────────────────────────────────────────────────
