@@ -16,7 +16,7 @@ import pytest
 import posthorse as ph
 from posthorse.clock import monotonic
 from posthorse.errors import StoreUnreachable
-from posthorse.maintenance.sweep import rescue
+from posthorse.maintenance.chores.rescue import rescue
 from posthorse.rules.lifecycle import Crashed, Policy
 from posthorse.store.base import Operation
 from posthorse.store.operations import read
