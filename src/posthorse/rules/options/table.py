@@ -125,14 +125,14 @@ OPTIONS: tuple[Option, ...] = (
         partial(checked_errors, name="retry_on"),
         "exception classes that lead to another attempt; any other fails the job",
         "every error",
-        page="retries.md#which-errors-are-worth-it",
+        page="retries.md#which-errors-are-retried",
     ),
     Option(
         "give_up_on",
         (JOB, ON),
         partial(checked_errors, name="give_up_on"),
         "exception classes that fail the job at once",
-        page="retries.md#which-errors-are-worth-it",
+        page="retries.md#which-errors-are-retried",
     ),
     Option(
         "timeout",
