@@ -19,7 +19,7 @@ from posthorse.store import admission
 from posthorse.store.operations.runners import register
 from posthorse.store.sqlite import connections, turnstile
 from posthorse.worker.claiming import claiming, prefetch
-from posthorse.worker.processes.embedded import make_runner, retire_quietly
+from posthorse.worker.embedded import make_runner, retire_quietly
 from posthorse.worker.running import job_loop, slots
 
 SLOWER = 50

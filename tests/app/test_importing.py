@@ -14,7 +14,7 @@ import posthorse as ph
 
 WORKERS = {
     "posthorse.maintenance",
-    "posthorse.worker.processes.embedded",
+    "posthorse.worker.embedded",
     "posthorse.worker.running.job_loop",
     "posthorse.worker.checkpoints.slices",
     "posthorse.worker.checkpoints.sources",

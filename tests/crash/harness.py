@@ -34,7 +34,7 @@ RECOVERY = 30.0
 """Seconds within which a dead worker's job must be free again: lease, sweep, and whatever else this machine does."""
 
 _SUPERVISED = (
-    "import sys; from posthorse.worker.processes.supervisor import supervise; "
+    "import sys; from posthorse.processes.supervisor import supervise; "
     "sys.exit(supervise(sys.argv[1], None, queues=[], processes=int(sys.argv[2]), concurrency=int(sys.argv[3])))"
 )
 _EMBEDDED = (
@@ -95,7 +95,7 @@ class Worker:
     @property
     def runners(self) -> list[Process]:
         """The runner processes that live now."""
-        return [_born(pid) for pid in _children(self.supervisor.pid) if b"worker.processes.runner" in _command(pid)]
+        return [_born(pid) for pid in _children(self.supervisor.pid) if b"posthorse.processes.runner" in _command(pid)]
 
     @property
     def tree(self) -> list[Process]:

@@ -24,7 +24,7 @@ from posthorse.store.operations.runners import held_by, register, retire
 from posthorse.store.store import Store
 from posthorse.worker.claiming.claim import Claim, ClaimRequest, LookAgain
 from posthorse.worker.claiming.claiming import SHUT_FOR, Claiming, Suspects
-from posthorse.worker.processes.embedded import make_runner
+from posthorse.worker.embedded import make_runner
 
 MINUTE = 60_000_000
 

@@ -17,7 +17,7 @@ from posthorse.store.base import Operation
 from posthorse.store.operations.read import workers
 from posthorse.store.operations.runners import Runner, register, retire
 from posthorse.store.store import Store
-from posthorse.worker.processes.heartbeat import Heart, Pulse
+from posthorse.worker.heartbeat import Heart, Pulse
 from tests.waiting import until
 
 RUNNER = Runner("0b0f0000-0000-4000-8000-000000000001", "w", "h", 1, "0", 1, (), ())
@@ -149,7 +149,7 @@ def test_a_lease_is_counted_from_when_its_beat_was_sent(store: Store, monkeypatc
         renewed.set()
 
     monkeypatch.setattr(store, "run", slow)
-    monkeypatch.setattr("posthorse.worker.processes.heartbeat.monotonic", lambda: monotonic() + ahead)
+    monkeypatch.setattr("posthorse.worker.heartbeat.monotonic", lambda: monotonic() + ahead)
     heart = Heart(store, lease=60, heartbeat=0.05)
     heart.add(Pulse(RUNNER.id, 60, running=lambda: 0, renewed=note))
     heart.start()

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from posthorse.cli.bench_measures import running_worker
-from posthorse.worker.processes.control_pipe import ControlPipe
-from posthorse.worker.processes.launch import inherited_socket, socket_pair
+from posthorse.processes.control_pipe import ControlPipe
+from posthorse.worker.base.launch import inherited_socket, socket_pair
 from tests.waiting import until
 from tests.worker.project import Project
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from posthorse.worker.processes.control_pipe import ControlPipe
-from posthorse.worker.processes.runner import RunnerMain
+from posthorse.processes.control_pipe import ControlPipe
+from posthorse.processes.runner import RunnerMain
 
 Ends = tuple[ControlPipe, ControlPipe]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from posthorse.app.logs import keep_loggers
+from posthorse.worker.base.loggers import keep_loggers
 from tests.waiting import until_state
 from tests.worker.project import Project
 

@@ -15,7 +15,7 @@ import pytest
 import posthorse as ph
 from posthorse.rules.lifecycle import Transition, decide
 from posthorse.rules.values.results import encode_result
-from posthorse.worker.processes.event_loop import new_loop, run_to_end
+from posthorse.worker.base.event_loop import new_loop, run_to_end
 from posthorse.worker.running import execution
 from tests.waiting import until, until_state
 

@@ -13,15 +13,15 @@ import pytest
 
 import posthorse as ph
 from posthorse.maintenance.chores.rescue import rescue as rescue_job
+from posthorse.processes import rescue
+from posthorse.processes.plan import LOST_LEASE, UNENDING_CODE
+from posthorse.processes.runner_process import RunnerProcess
 from posthorse.rules.lifecycle import Outcome, Policy
 from posthorse.store.operations.read import workers
 from posthorse.store.operations.runners import Held, Runner, register
 from posthorse.store.operations.runs import claim_one
 from posthorse.store.store import Store
-from posthorse.worker.processes import rescue
-from posthorse.worker.processes.heartbeat import Pulse
-from posthorse.worker.processes.plan import LOST_LEASE, UNENDING_CODE
-from posthorse.worker.processes.runner_process import RunnerProcess
+from posthorse.worker.heartbeat import Pulse
 
 KILLED = -signal.SIGKILL
 LOSS, CRASH, NOTHING = (1, 0), (0, 1), (0, 0)

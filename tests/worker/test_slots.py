@@ -9,10 +9,10 @@ from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Outcome, Returned
 from posthorse.rules.queues import DEFAULTS
 from posthorse.store.operations.claim import Claimed
+from posthorse.worker.base.stop import StopSignal
 from posthorse.worker.claiming.claim import ClaimedJob
 from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.slots import Slots
-from posthorse.worker.stop import StopSignal
 
 JOB = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"
 

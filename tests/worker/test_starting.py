@@ -8,11 +8,17 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from posthorse.worker.base import entry
 from tests.servers import MigratedDatabases
 from tests.waiting import until, until_state
 from tests.worker.project import HEAD, Project
 
 # ── runners that cannot start ────────────────────────────────────────────────────────────────────────
+
+
+def test_the_folder_that_processes_add_to_their_path_holds_the_package_and_is_not_inside_it() -> None:
+    assert Path(entry.HOME, "posthorse", "worker").is_dir()
+    assert not Path(entry.HOME, "__init__.py").exists()
 
 
 def test_a_worker_whose_runners_die_at_their_start_ends_and_says_why(project: Project) -> None:

@@ -13,11 +13,11 @@ import pytest
 
 import posthorse as ph
 from posthorse.maintenance.chores.rescue import rescue
+from posthorse.processes.suspects import Suspects
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Crashed, Policy
 from posthorse.store.operations.claim import Probe, claim
 from posthorse.store.operations.runners import Runner, held_by, register, retire
-from posthorse.worker.processes.suspects import Suspects
 from tests.waiting import until
 from tests.worker.project import Project
 

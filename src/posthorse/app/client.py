@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from posthorse.app.options import JobOptions, ObserverOptions, QueueOptions, ScheduleOptions, SettingOptions
     from posthorse.app.schedules import Schedule
     from posthorse.rules.events import DeadLettersGrew, Event
-    from posthorse.worker.processes.embedded import EmbeddedWorker
+    from posthorse.worker.embedded import EmbeddedWorker
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -252,7 +252,7 @@ class Posthorse:
         lease loses its lease, is retried, and what the first run still does counts for nothing. With `metrics=True` it
         counts its jobs: see `worker.metrics`.
         """
-        from posthorse.worker.processes.embedded import (
+        from posthorse.worker.embedded import (
             EmbeddedWorker,  # here, for most processes that enqueue do not work
         )
 

@@ -18,8 +18,8 @@ from types import ModuleType
 from typing import cast
 
 from posthorse.app.client import Posthorse
-from posthorse.app.logs import keep_loggers
 from posthorse.errors import InvalidSettings
+from posthorse.worker.base.loggers import keep_loggers
 
 DEFAULT_ATTRIBUTE = "app"
 VARIABLE = "POSTHORSE_APP"

@@ -35,9 +35,9 @@ from posthorse.rules.job import State, Status
 from posthorse.rules.options.checks import checked_span
 from posthorse.rules.options.table import Place
 from posthorse.views.job import OutcomeView, UnfinishedView
+from posthorse.worker.base.process import end_gracefully
 from posthorse.worker.claiming.one_job import OneJob
-from posthorse.worker.processes.embedded import EmbeddedWorker
-from posthorse.worker.processes.process import end_gracefully
+from posthorse.worker.embedded import EmbeddedWorker
 
 FIRST_PAUSE = 0.01
 LAST_WORDS = 0.5

@@ -64,8 +64,8 @@ def worker(
       posthorse worker --app shop.jobs:app
       posthorse worker -q mail -q reports --processes 4 --concurrency 20
     """
-    from posthorse.worker.processes.launch import current_folder
-    from posthorse.worker.processes.supervisor import supervise
+    from posthorse.processes.supervisor import supervise
+    from posthorse.worker.base.launch import current_folder
 
     folder = current_folder()  # before the application may change it
     for queue in queues:

@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 from posthorse import ids
 from posthorse.clock import SECOND, moment, monotonic
 from posthorse.errors import PosthorseError
+from posthorse.failpoints import failpoint
 from posthorse.rules.job import NewJob
 from posthorse.rules.queues import DeclaredQueues
 from posthorse.rules.schedules import Declared, Due, comes_again_after, due, job_at, remembered_after
 from posthorse.store.admission import Admission
 from posthorse.store.operations.schedules import Fired, Run, ScheduleRow, declare, fire, go_back, schedules, see
 from posthorse.store.store import Store
-from posthorse.worker.failpoints import failpoint
 
 log = logging.getLogger("posthorse.maintenance")
 

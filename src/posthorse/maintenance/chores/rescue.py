@@ -7,13 +7,13 @@ import logging
 import msgspec
 
 from posthorse.clock import monotonic
+from posthorse.failpoints import failpoint
 from posthorse.maintenance.chores.base import Chore
 from posthorse.rules.events import Rescued
 from posthorse.rules.lifecycle import Lost, Outcome, Policy, decide
 from posthorse.store.operations.finish import Fence, settle
 from posthorse.store.operations.runners import Held, NextDue, orphans, rescue_expired
 from posthorse.store.store import Store
-from posthorse.worker.failpoints import failpoint
 
 log = logging.getLogger("posthorse.maintenance")
 

@@ -13,8 +13,8 @@ from posthorse.errors import Interrupted, InvalidOption, PosthorseError
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import checked_name
 from posthorse.rules.progress import Progress
+from posthorse.worker.base.log_lines import JOB
 from posthorse.worker.checkpoints.journal import Journal
-from posthorse.worker.processes.log_lines import JOB
 
 if TYPE_CHECKING:
     from posthorse.worker.checkpoints.slices import Slices

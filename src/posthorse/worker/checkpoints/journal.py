@@ -11,6 +11,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from posthorse.errors import Interrupted, PosthorseError, StoreError
+from posthorse.failpoints import failpoint
 from posthorse.rules.events import SliceCommitted
 from posthorse.rules.job import Lane
 from posthorse.rules.slice_size import UNCUT
@@ -19,9 +20,8 @@ from posthorse.store.blocking import warn_in_loop
 from posthorse.store.operations.bad_items import BadItemRow
 from posthorse.store.operations.finish import BadItemChanges, Fence, Saved, checkpoint, load_checkpoint
 from posthorse.store.store import Store
+from posthorse.worker.base.stop import StopSignal
 from posthorse.worker.checkpoints.checkpoint_state import CheckpointState, Slice
-from posthorse.worker.failpoints import failpoint
-from posthorse.worker.stop import StopSignal
 
 T = TypeVar("T")
 log = logging.getLogger("posthorse.job")

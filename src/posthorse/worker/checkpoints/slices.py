@@ -23,6 +23,7 @@ from msgspec.structs import replace
 
 from posthorse.clock import monotonic
 from posthorse.errors import InvalidCall, InvalidOption, InvalidSource, ToleranceExceeded
+from posthorse.failpoints import failpoint
 from posthorse.rules.cursor import Cursor
 from posthorse.rules.loops import LoopState
 from posthorse.rules.slice_size import SizeRule, SliceSize
@@ -37,7 +38,6 @@ from posthorse.worker.checkpoints.journal import Journal
 from posthorse.worker.checkpoints.sources import AsyncSource, Chunk, QuerySetOf, Source, as_source
 from posthorse.worker.checkpoints.sources.base import AsyncFindable, Findable
 from posthorse.worker.checkpoints.tolerating import SliceBadItems, Tolerating, judge
-from posthorse.worker.failpoints import failpoint
 
 T = TypeVar("T", covariant=True)
 G = TypeVar("G", bound=UserConnection)

@@ -15,9 +15,9 @@ from posthorse.rules.tolerance import Tolerance
 from posthorse.rules.values.kept import encode_kept
 from posthorse.rules.values.texts import storable
 from posthorse.store.operations.bad_items import BadItemRow, keep, mark, undo
+from posthorse.worker.base.evidence import evidence_of
 from posthorse.worker.checkpoints.journal import Journal
 from posthorse.worker.checkpoints.sources.base import AsyncFindable, Findable, Unreadable
-from posthorse.worker.running.evidence import evidence_of
 
 NEVER = (
     Interrupted,

@@ -15,12 +15,12 @@ import msgspec
 from posthorse.clock import monotonic
 from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Stopped, Unfit
 from posthorse.store.store import Store
+from posthorse.worker.base.launch import STARTED_IN
+from posthorse.worker.base.signals import seconds_since_signal
 from posthorse.worker.isolation.child_process import ChildProcess, start_child
 from posthorse.worker.isolation.code_location import CodeLocation, NotFound, location_of
 from posthorse.worker.isolation.exit_status import outcome_of, status_in_words
 from posthorse.worker.isolation.messages import Begin, ChildPlan, Ended, Garbled
-from posthorse.worker.processes.launch import STARTED_IN
-from posthorse.worker.processes.signals import seconds_since_signal
 from posthorse.worker.running.preflight import preflight_check
 from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.stopped_programs import JUST_NOW

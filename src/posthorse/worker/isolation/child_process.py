@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from posthorse.clock import monotonic
+from posthorse.worker.base.launch import command, socket_pair
+from posthorse.worker.base.process import AT_EXIT
 from posthorse.worker.isolation import reaper
 from posthorse.worker.isolation.exit_status import UNKNOWN, ExitStatus, parse
 from posthorse.worker.isolation.messages import (
@@ -26,10 +28,8 @@ from posthorse.worker.isolation.messages import (
     next_to_runner,
     packed,
 )
-from posthorse.worker.processes.launch import command, socket_pair
-from posthorse.worker.processes.process import AT_EXIT
 
-CHILD = "posthorse.worker.isolation.child_main"
+CHILD = "posthorse.processes.child_main"
 END_WITHIN = 2.0 + AT_EXIT
 """Seconds in which a child that is no longer needed may end by itself."""
 

@@ -11,7 +11,7 @@ from posthorse.rules.lifecycle import Crashed, Outcome, Raised
 from posthorse.rules.registry import KindOptions
 from posthorse.rules.sizes import size_text
 from posthorse.rules.slice_size import TIMED_OUT
-from posthorse.worker.processes.process import described
+from posthorse.worker.base.process import described
 
 
 class ExitStatus(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ import msgspec
 
 from posthorse.clock import monotonic
 from posthorse.errors import OutcomeUnknown, StoreUnreachable
+from posthorse.failpoints import failpoint
 from posthorse.rules.events import Ending
 from posthorse.rules.gates import budget_of
 from posthorse.rules.job import JobError, State
@@ -44,7 +45,6 @@ from posthorse.store.operations.finish import Completion, Fence, complete, error
 from posthorse.store.operations.gates import let_through
 from posthorse.store.operations.runners import Runner, held_by, set_idle
 from posthorse.store.store import Store
-from posthorse.worker.failpoints import failpoint
 from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.stopped_programs import was_caused_by_stop
 

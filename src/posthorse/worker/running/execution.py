@@ -25,13 +25,13 @@ from posthorse.rules.steering import GiveUp, Verdict, cause_of, leaves, snooze_i
 from posthorse.rules.values.results import encode_result
 from posthorse.rules.values.texts import message_of
 from posthorse.store.operations.claim import Claimed
+from posthorse.worker.base.evidence import evidence_of
+from posthorse.worker.base.log_lines import JOB
+from posthorse.worker.base.stop import StopSignal
 from posthorse.worker.checkpoints.context import Context
 from posthorse.worker.checkpoints.journal import Journal
-from posthorse.worker.processes.log_lines import JOB
-from posthorse.worker.running.evidence import evidence_of
 from posthorse.worker.running.frameworks import arefresh_connections, has_framework, refresh_connections
 from posthorse.worker.running.threads import Threads
-from posthorse.worker.stop import StopSignal
 
 RESULT_LIMIT = 4 * 1024 * 1024
 NOTHING = Returned("null")

@@ -15,18 +15,18 @@ from collections.abc import Callable
 
 from posthorse.clock import monotonic, until_tick
 from posthorse.errors import OutcomeUnknown, PosthorseError
+from posthorse.failpoints import failpoint
 from posthorse.rules.lifecycle import Outcome, Stopped
 from posthorse.rules.registry import Registry
 from posthorse.rules.settings import Settings
 from posthorse.store.operations.runners import Runner, held_by
 from posthorse.store.store import Store
+from posthorse.worker.base.answers import ANSWER_WITHIN, ends_once_told, ends_while_answered
 from posthorse.worker.claiming.claim import Claim, ClaimedJob, ClaimRequest, LookAgain
 from posthorse.worker.claiming.claiming import Claiming, Suspects
 from posthorse.worker.claiming.one_job import OneJob
 from posthorse.worker.claiming.prefetch import Prefetch
-from posthorse.worker.failpoints import failpoint
 from posthorse.worker.isolation.child_pool import ChildPool
-from posthorse.worker.running.answers import ANSWER_WITHIN, ends_once_told, ends_while_answered
 from posthorse.worker.running.completer import Completer, takes_writes
 from posthorse.worker.running.in_process import InProcessExecutor
 from posthorse.worker.running.request_poller import LISTEN_INTERVAL, RequestPoller

@@ -15,8 +15,8 @@ from posthorse.rules.queues import DEFAULTS, QueueSettings
 from posthorse.rules.registry import Registered
 from posthorse.rules.slice_size import TIMED_OUT
 from posthorse.store.operations.claim import Claimed
+from posthorse.worker.base.stop import StopSignal
 from posthorse.worker.checkpoints.journal import Journal
-from posthorse.worker.stop import StopSignal
 
 
 class RunningJob:

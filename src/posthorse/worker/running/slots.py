@@ -15,10 +15,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from posthorse.clock import monotonic
+from posthorse.failpoints import failpoint
 from posthorse.rules.lifecycle import Outcome, Raised, Stopped
+from posthorse.worker.base.evidence import evidence_of
 from posthorse.worker.claiming.claim import ClaimedJob
-from posthorse.worker.failpoints import failpoint
-from posthorse.worker.running.evidence import evidence_of
 from posthorse.worker.running.running_job import RunningJob
 
 log = logging.getLogger("posthorse.worker")

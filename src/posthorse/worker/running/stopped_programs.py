@@ -14,7 +14,7 @@ from collections.abc import Callable
 from posthorse.clock import monotonic
 from posthorse.rules.job import JobError
 from posthorse.rules.lifecycle import Raised
-from posthorse.worker.processes.signals import seconds_since_signal
+from posthorse.worker.base.signals import seconds_since_signal
 
 JUST_NOW = 5.0
 """Seconds after a signal to this very process in which the announcement of a stop is waited for. Without one a job sent

@@ -9,13 +9,13 @@ import uuid
 import msgspec
 
 from posthorse.clock import monotonic
-from posthorse.worker.processes.control_pipe import ControlPipe, Message
-from posthorse.worker.processes.heartbeat import Pulse
-from posthorse.worker.processes.launch import command
-from posthorse.worker.processes.plan import RunnerPlan, WorkerPlan
-from posthorse.worker.processes.process import is_stopped, kill_group
+from posthorse.processes.control_pipe import ControlPipe, Message
+from posthorse.processes.plan import RunnerPlan, WorkerPlan
+from posthorse.worker.base.launch import command
+from posthorse.worker.base.process import is_stopped, kill_group
+from posthorse.worker.heartbeat import Pulse
 
-RUNNER = "posthorse.worker.processes.runner"
+RUNNER = "posthorse.processes.runner"
 
 
 class RunnerProcess:

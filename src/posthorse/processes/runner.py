@@ -1,6 +1,6 @@
 """A runner process: the loop in a process of its own, on a control pipe to its supervisor.
 
-Started by its supervisor (`worker/processes/launch`); its plan is the first message on the control pipe.
+Started by its supervisor (`worker/base/launch`); its plan is the first message on the control pipe.
 """
 
 from __future__ import annotations
@@ -19,16 +19,8 @@ import msgspec
 from posthorse.app.loading import load_application
 from posthorse.clock import monotonic, until_tick
 from posthorse.errors import PosthorseError, SchemaMismatch, StoreUnreachable
-from posthorse.store.operations.runners import Runner, register
-from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
-from posthorse.version import VERSION
-from posthorse.worker.processes import signals
-from posthorse.worker.processes.control_pipe import ControlPipe, Message
-from posthorse.worker.processes.embedded import retire_quietly
-from posthorse.worker.processes.event_loop import new_loop, run_to_end
-from posthorse.worker.processes.launch import import_before_the_project, inherited_socket
-from posthorse.worker.processes.log_lines import configure_logging
-from posthorse.worker.processes.plan import (
+from posthorse.processes.control_pipe import ControlPipe, Message
+from posthorse.processes.plan import (
     AWAY,
     LOST_LEASE,
     SCHEMA_MISMATCH,
@@ -37,8 +29,16 @@ from posthorse.worker.processes.plan import (
     UNUSABLE,
     RunnerPlan,
 )
-from posthorse.worker.processes.process import die_with_parent, end_at_once, end_gracefully
-from posthorse.worker.running.answers import ANSWER_WITHIN, comes_within, in_a_thread
+from posthorse.store.operations.runners import Runner, register
+from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
+from posthorse.version import VERSION
+from posthorse.worker.base import signals
+from posthorse.worker.base.answers import ANSWER_WITHIN, comes_within, in_a_thread
+from posthorse.worker.base.event_loop import new_loop, run_to_end
+from posthorse.worker.base.launch import import_before_the_project, inherited_socket
+from posthorse.worker.base.log_lines import configure_logging
+from posthorse.worker.base.process import die_with_parent, end_at_once, end_gracefully
+from posthorse.worker.embedded import retire_quietly
 from posthorse.worker.running.job_loop import JobLoop
 
 ALIVE_INTERVAL = 1.0

@@ -1,6 +1,6 @@
 """What runs in a child process: isolated jobs, one after the other.
 
-A reaper starts it (`worker/processes/launch`); its plan is the first message on the channel. It opens the store itself
+A reaper starts it (`worker/base/launch`); its plan is the first message on the channel. It opens the store itself
 and writes under the fence of each attempt, just as a runner does; only the outcome goes through the runner. It listens
 in a thread of its own, so that requests arrive while a job blocks the event loop.
 """
@@ -17,14 +17,20 @@ from typing import BinaryIO, cast
 
 from posthorse.app.client import Posthorse
 from posthorse.errors import PosthorseError
+from posthorse.processes.locate import find_application
 from posthorse.rules.lifecycle import Outcome, Raised, Stopped, Unfit
 from posthorse.rules.registry import Registered
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.finish import Fence
 from posthorse.store.patience import wait_as, worker_waiting
+from posthorse.worker.base import signals
+from posthorse.worker.base.event_loop import new_loop, run_to_end
+from posthorse.worker.base.launch import import_before_the_project, inherited_socket
+from posthorse.worker.base.log_lines import configure_logging
+from posthorse.worker.base.process import end_gracefully
+from posthorse.worker.base.stop import StopSignal
 from posthorse.worker.checkpoints.journal import Journal
 from posthorse.worker.isolation.code_location import CodeLocation
-from posthorse.worker.isolation.locate import find_application
 from posthorse.worker.isolation.memory import held, limited
 from posthorse.worker.isolation.messages import (
     Begin,
@@ -37,14 +43,8 @@ from posthorse.worker.isolation.messages import (
     next_to_child,
     packed,
 )
-from posthorse.worker.processes import signals
-from posthorse.worker.processes.event_loop import new_loop, run_to_end
-from posthorse.worker.processes.launch import import_before_the_project, inherited_socket
-from posthorse.worker.processes.log_lines import configure_logging
-from posthorse.worker.processes.process import end_gracefully
 from posthorse.worker.running.execution import FromThread, evidence, run
 from posthorse.worker.running.threads import Threads
-from posthorse.worker.stop import StopSignal
 
 log = logging.getLogger("posthorse.worker")
 

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from posthorse.app.logs import keep_loggers
 from posthorse.clock import monotonic
 from posthorse.errors import InvalidCall, InvalidOption, PosthorseError, SchemaMismatch, StoreError
 from posthorse.maintenance.chores import all_chores
@@ -36,13 +35,14 @@ from posthorse.store.operations.runners import Runner, register, retire
 from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
 from posthorse.store.store import Store
 from posthorse.version import VERSION
+from posthorse.worker.base.answers import ANSWER_WITHIN, comes_within, ends_once_told, in_a_thread
+from posthorse.worker.base.event_loop import run_to_end
+from posthorse.worker.base.loggers import keep_loggers
+from posthorse.worker.base.unjoined import UnjoinedThreads, close_in_time
 from posthorse.worker.claiming.one_job import OneJob
+from posthorse.worker.heartbeat import Heart, Pulse
 from posthorse.worker.isolation.code_location import check_may_work
 from posthorse.worker.metrics import Meter, WorkerMetrics
-from posthorse.worker.processes.event_loop import run_to_end
-from posthorse.worker.processes.heartbeat import Heart, Pulse
-from posthorse.worker.processes.unjoined import UnjoinedThreads, close_in_time
-from posthorse.worker.running.answers import ANSWER_WITHIN, comes_within, ends_once_told, in_a_thread
 from posthorse.worker.running.job_loop import JobLoop
 
 log = logging.getLogger("posthorse.worker")

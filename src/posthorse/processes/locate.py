@@ -11,8 +11,8 @@ from types import ModuleType
 
 from posthorse.app.client import Posthorse
 from posthorse.app.loading import load_application
-from posthorse.app.logs import keep_loggers
 from posthorse.errors import PosthorseError
+from posthorse.worker.base.loggers import keep_loggers
 from posthorse.worker.isolation.code_location import MAIN, MAIN_OF_A_CHILD, CodeLocation, NotFound, refuse_workers
 
 

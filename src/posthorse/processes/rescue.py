@@ -6,14 +6,14 @@ import asyncio
 import logging
 
 from posthorse.errors import PosthorseError
+from posthorse.failpoints import failpoint
 from posthorse.maintenance.chores.rescue import rescue
+from posthorse.processes.plan import LOST_LEASE, UNANSWERED, UNENDING_CODE
+from posthorse.processes.runner_process import RunnerProcess
 from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Policy, Stopped
 from posthorse.store.operations.runners import held_by, retire
 from posthorse.store.store import Store
-from posthorse.worker.failpoints import failpoint
-from posthorse.worker.processes.plan import LOST_LEASE, UNANSWERED, UNENDING_CODE
-from posthorse.worker.processes.process import described
-from posthorse.worker.processes.runner_process import RunnerProcess
+from posthorse.worker.base.process import described
 
 log = logging.getLogger("posthorse.worker")
 

@@ -29,21 +29,21 @@ from posthorse.maintenance.chores.dead_letters import LookAtDeadLetters
 from posthorse.maintenance.namesakes import tell_of_namesakes
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.maintenance.sweep import Sweeper
+from posthorse.processes import orphans
+from posthorse.processes.plan import AWAY, SCHEMA_MISMATCH, UNANSWERED, UNENDING_CODE, UNUSABLE, WorkerPlan
+from posthorse.processes.rescue import rescue_held_by
+from posthorse.processes.runner_process import RunnerProcess
+from posthorse.processes.suspects import Suspects
 from posthorse.rules.emitter import Emitter
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Policy
 from posthorse.rules.namesakes import Serving
 from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
-from posthorse.worker.processes import orphans
-from posthorse.worker.processes.heartbeat import Heart, Pulse
-from posthorse.worker.processes.launch import current_folder
-from posthorse.worker.processes.log_lines import configure_logging
-from posthorse.worker.processes.plan import AWAY, SCHEMA_MISMATCH, UNANSWERED, UNENDING_CODE, UNUSABLE, WorkerPlan
-from posthorse.worker.processes.process import AT_EXIT, described, end_at_once, end_gracefully
-from posthorse.worker.processes.rescue import rescue_held_by
-from posthorse.worker.processes.runner_process import RunnerProcess
-from posthorse.worker.processes.suspects import Suspects
-from posthorse.worker.running.answers import ends_once_told, ends_while_answered
+from posthorse.worker.base.answers import ends_once_told, ends_while_answered
+from posthorse.worker.base.launch import current_folder
+from posthorse.worker.base.log_lines import configure_logging
+from posthorse.worker.base.process import AT_EXIT, described, end_at_once, end_gracefully
+from posthorse.worker.heartbeat import Heart, Pulse
 from posthorse.worker.running.completer import takes_writes
 
 T = TypeVar("T")

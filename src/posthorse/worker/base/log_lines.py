@@ -6,7 +6,7 @@ import logging
 import sys
 from contextvars import ContextVar
 
-from posthorse.app.logs import OF_JOBS, keep_loggers
+from posthorse.worker.base.loggers import OF_JOBS, keep_loggers
 
 JOB: ContextVar[tuple[str, str, int] | None] = ContextVar("posthorse_job", default=None)
 """Id, kind and attempt of the job that runs in this context."""

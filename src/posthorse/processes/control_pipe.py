@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from posthorse.worker.processes.launch import socket_pair
+from posthorse.worker.base.launch import socket_pair
 
 Message = dict[str, object]
 

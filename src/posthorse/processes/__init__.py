@@ -1,0 +1,1 @@
+"""Processes that a worker starts, and what needs an application in them: supervisor, runner, rescue, child."""

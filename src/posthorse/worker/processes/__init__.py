@@ -1,1 +1,0 @@
-"""Processes of a worker: the supervisor, its runners, their control pipes, heartbeats and rescue."""
