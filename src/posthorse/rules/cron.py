@@ -1,7 +1,7 @@
-"""Cron expressions: read, checked field by field, and walked along wall time.
+"""Cron expressions: parse them, check them field by field, and walk along wall time.
 
-cronsim, which follows Debian's cron, reads and walks them; nobody else imports it. What it lacks stands here: the
-nearest weekday (15W), `?`, the names (@daily), and errors that say what a field takes. Knows no time zone.
+cronsim, which follows Debian's cron, parses and walks them; only this module imports it. This module adds the nearest
+weekday (15W), `?`, the names (@daily), and errors that say what a field accepts. It knows no time zone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from posthorse.rules.values.type_mismatch import short
 
 MAX_LENGTH = 200
 MAX_WAIT = 50
-"""Years: what has no match for so long has none. It is cronsim's limit, too."""
+"""Years without a match after which the search ends. It is cronsim's limit, too."""
 
 NAMED = {
     "@yearly": "0 0 1 1 *",
@@ -33,7 +33,7 @@ NAMED = {
 
 
 class Field(NamedTuple):
-    """What may stand in a field."""
+    """What a field accepts."""
 
     name: str
     lowest: int
@@ -68,10 +68,11 @@ class Cron:
         self._nearest = [(day, _with_days(fields, _around(day))) for day in nearest]
         self.is_interval = fields[1].startswith("*") or fields[2].startswith("*")
         """Whether it means "every so often" rather than times of the day: its minute or its hour begins with `*`.
-        Debian's cron draws the line there."""
+        Debian's cron makes the same distinction.
+        """
 
     def next_wall(self, after: datetime) -> datetime | None:
-        """The first matching wall time after this one; None when none comes in the next fifty years."""
+        """Return the first matching wall time after this one; None if there is none within fifty years."""
         walls = [_next_nearest(expression, after, day) for day, expression in self._nearest]
         if self._plain is not None:
             walls.append(_next(self._plain, after))
@@ -79,7 +80,7 @@ class Cron:
 
 
 def nearest_weekday(year: int, month: int, day: int) -> int | None:
-    """The day from Monday to Friday nearest to a day, in the same month; None when the month has no such day."""
+    """Return the day from Monday to Friday nearest to a day, in the same month; None if the month has no such day."""
     last = calendar.monthrange(year, month)[1]
     if day > last:
         return None
@@ -93,14 +94,14 @@ def nearest_weekday(year: int, month: int, day: int) -> int | None:
 
 
 def parse_cron(expression: object) -> Cron:
-    """A cron expression, checked. Raises InvalidOption, which names the field and what it takes."""
+    """Parse and check a cron expression. Raises InvalidOption, which names the field and what it accepts."""
     if not isinstance(expression, str) or len(expression) > MAX_LENGTH:
         raise InvalidOption(f'cron is {short(expression)}; write an expression such as "0 3 * * *"')
     return _parsed(expression)
 
 
 def explained(expression: str) -> str:
-    """What an expression means, in English. Raises InvalidOption."""
+    """Explain an expression in English. Raises InvalidOption."""
     fields = _fields(expression)
     if _NEAREST.search(fields[_DAY]):
         return expression
@@ -121,7 +122,7 @@ def _parsed(expression: str) -> Cron:
         cron = Cron(fields)
         if cron.next_wall(_EPOCH) is not None:
             return cron
-    except CronSimError:  # a day that none of the months has
+    except CronSimError:  # a day that no month has
         pass
     raise InvalidOption(
         f"cron {expression!r} never comes: no day of month {fields[_DAY]} in month {fields[4]} with day of week "
@@ -130,7 +131,7 @@ def _parsed(expression: str) -> Cron:
 
 
 def _fields(expression: str) -> list[str]:
-    """Six fields in capitals."""
+    """Split the expression into six fields, in capitals."""
     text = expression.strip()
     if text.startswith("@"):
         if text.lower() not in NAMED:
@@ -152,7 +153,7 @@ def _fields(expression: str) -> list[str]:
 
 
 def _check(expression: str, field: Field, text: str) -> None:
-    """Raises InvalidOption for a field that cannot be used."""
+    """Check one field. Raises InvalidOption."""
     wrong = ""
     alone = ["0", "0", "0", "*", "*", "*"]
     place = FIELDS.index(field)
@@ -179,7 +180,7 @@ def _check(expression: str, field: Field, text: str) -> None:
 def _next(expression: str, after: datetime) -> datetime | None:
     try:
         return next(CronSim(expression, after), None)
-    except (OverflowError, ValueError):  # beyond the year 9999
+    except (OverflowError, ValueError):  # after the year 9999
         return None
 
 
@@ -196,5 +197,5 @@ def _with_days(fields: list[str], days: str) -> str:
 
 
 def _around(day: int) -> str:
-    """The days that may be the nearest weekday to a day."""
+    """Return the days that may be the nearest weekday to a day, as a cron field."""
     return ",".join(str(near) for near in range(day - 2, day + 3) if 1 <= near <= 31)

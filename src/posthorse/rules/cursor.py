@@ -1,6 +1,6 @@
 """Cursors: the last committed position of a long loop, as a value that JSON can hold; and keys as cursors.
 
-It knows no source and no store: what a position means, its source knows.
+This module knows no source and no store. Only the source knows what a position means.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from posthorse.errors import UsageError
 
 if TYPE_CHECKING:
     Cursor: TypeAlias = "bool | int | float | str | Sequence[Cursor] | Mapping[str, Cursor] | None"
-    """A position: None at the start, otherwise what JSON gives back as it was."""
+    """A position: None at the start, otherwise a value that survives JSON unchanged."""
 else:
-    Cursor = object  # decoders look at annotations and could not follow the recursion
+    Cursor = object  # decoders evaluate annotations and cannot follow the recursion
 
 
 class _Form(NamedTuple):
-    """How a type that JSON lacks is written; `read` gives back what `write` took."""
+    """How a type that JSON lacks is written; `read` inverts `write`."""
 
     kind: type[object]
     write: Callable[[object], str]
@@ -37,7 +37,7 @@ def _hex(key: object) -> str:
     return cast("bytes", key).hex()
 
 
-_FORMS = {  # a datetime is a date too: it stands first
+_FORMS = {  # a datetime is a date too, so it comes first
     "datetime": _Form(datetime, _iso, datetime.fromisoformat),
     "date": _Form(date, _iso, date.fromisoformat),
     "uuid": _Form(UUID, str, UUID),
@@ -45,21 +45,21 @@ _FORMS = {  # a datetime is a date too: it stands first
     "bytes": _Form(bytes, _hex, bytes.fromhex),
     "int": _Form(int, str, int),
 }
-_JSON_INTEGERS = range(-(2**63), 2**64)  # others do not survive every reader of JSON and are tagged
+_JSON_INTEGERS = range(-(2**63), 2**64)  # some JSON readers lose larger ones, so these are tagged
 
 
 def cursor_of_key(key: object) -> Cursor:
-    """A key as a cursor: JSON's own scalars as they are, other types tagged, as in {"uuid": "…"}.
+    """Convert a key to a cursor: JSON's own scalars unchanged, other types tagged, as in {"uuid": "…"}.
 
-    Known are int, float, str, datetime, date, UUID, Decimal, bytes, and tuples of these. Anything else, and
-    what would not come back equal, is refused with a UsageError.
+    Accepts int, float, str, datetime, date, UUID, Decimal, bytes, and tuples of these. Raises UsageError for anything
+    else, and for values that would not come back equal.
     """
     if isinstance(key, tuple):
         return [cursor_of_key(part) for part in cast("tuple[object, ...]", key)]
     if type(key) is int and key in _JSON_INTEGERS:
         return key
     if isinstance(key, str):
-        return str.__str__(key)  # of an enumeration too, the text alone
+        return str.__str__(key)  # of an enumeration too, only the text
     if isinstance(key, float) and isfinite(key):
         return float(key)
     tag = next((tag for tag, form in _FORMS.items() if isinstance(key, form.kind)), None)
@@ -74,23 +74,23 @@ def cursor_of_key(key: object) -> Cursor:
 
 
 def in_utc(key: object) -> object:
-    """The key with its local times in UTC, so that keys compare as the moments that they are.
+    """Convert local times in a key to UTC, so that keys compare as moments.
 
-    Python compares times of one zone by what the clock on the wall shows, which goes back once a year; and says that a
-    time of the hour that is repeated equals no time of another zone.
+    Python compares times of one zone by wall time, which goes back once a year. It also treats a time in the repeated
+    hour as unequal to any time of another zone.
     """
     if isinstance(key, tuple):
         return tuple(in_utc(part) for part in cast("tuple[object, ...]", key))
     if isinstance(key, datetime) and key.tzinfo is not None:
         try:
             return key.astimezone(UTC)
-        except OverflowError:  # at the edge of the calendar no clock is put back
+        except OverflowError:  # at the edge of the calendar; clocks are not put back there
             return key
     return key
 
 
 def key_of_cursor(cursor: Cursor) -> object:
-    """The key that was written as this cursor."""
+    """Return the key that `cursor_of_key` converted."""
     if isinstance(cursor, str | int | float):
         return cursor
     if isinstance(cursor, Sequence):

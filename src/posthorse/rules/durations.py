@@ -18,14 +18,14 @@ _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def as_timedelta(value: Duration, *, name: str) -> timedelta:
-    """The duration as a timedelta, zero or longer; `name` is the option that an error speaks of."""
+    """Convert to a timedelta of zero or more; an error names the option `name`. Raises InvalidOption."""
     if isinstance(value, timedelta):
         span = value
     elif isinstance(value, str):
         span = _parse(value, name)
     elif isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(f'{name} is {short(value)}; give seconds, a timedelta or text such as "90s"')
-    elif not abs(value) <= MAX_DURATION.total_seconds():  # nor NaN
+    elif not abs(value) <= MAX_DURATION.total_seconds():  # refuses NaN, too
         raise InvalidOption(f"{name} is {short(value)} seconds; it must lie between 0 and 100 years")
     else:
         span = timedelta(seconds=value)
@@ -35,7 +35,7 @@ def as_timedelta(value: Duration, *, name: str) -> timedelta:
 
 
 def as_text(span: timedelta) -> str:
-    """The shortest text that a person would write: "1h30m", "45s", "250ms"."""
+    """Return the shortest text that a user would write: "1h30m", "45s", "250ms"."""
     seconds = span.total_seconds()
     if seconds < 1:
         return f"{round(seconds * 1000)}ms" if seconds else "0s"

@@ -1,6 +1,6 @@
-"""What others call what Posthorse has: words of Celery, RQ, Dramatiq, Huey, Procrastinate and arq, answered with ours.
+"""Words of Celery, RQ, Dramatiq, Huey, Procrastinate and arq, with what Posthorse calls the same.
 
-A misspelt word is answered with the nearest one that is known; a word that is right elsewhere, with what it is here.
+For a misspelt word, the advice is the nearest known one; for a word of another library, what to write here.
 """
 
 from __future__ import annotations
@@ -166,7 +166,9 @@ METHODS = {
 
 
 def advice(name: str, known: Collection[str], *, elsewhere: dict[str, str] = OPTIONS, listed: str = "") -> str:
-    """What to write in place of a name that is not known; reads on after `; `. `listed` tells of all that are known."""
+    """Return what to write instead of an unknown name, as the continuation after `; `. `listed` names all that are
+    known.
+    """
     if name in elsewhere and name not in known:
         return f"here that is {elsewhere[name]}"
     if near := difflib.get_close_matches(name, known, n=1):
@@ -175,6 +177,6 @@ def advice(name: str, known: Collection[str], *, elsewhere: dict[str, str] = OPT
 
 
 def no_attribute(holder: object, words: str, name: str) -> AttributeError:
-    """The error for a method that a kind or an application does not have; `words` name it."""
+    """Make the error for a method that a kind or an application lacks; `words` name the holder."""
     told = "" if name.startswith("_") else advice(name, dir(type(holder)), elsewhere=METHODS)
     return AttributeError(f"{words} has no attribute {name!r}{'; ' if told else ''}{told}", name=name, obj=holder)

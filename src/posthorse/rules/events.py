@@ -19,12 +19,13 @@ Ending = Literal["returned", "raised", "snoozed", "stopped", "expired", "lost", 
 
 
 class DeadLettersGrew(msgspec.Struct, frozen=True, kw_only=True):
-    """Jobs of a queue died, more than usual. Times are aware, in UTC, on the store's clock.
+    """Unusually many jobs of a queue became dead letters. Times are aware, in UTC, on the store's clock.
 
-    queue, count: how many jobs of which queue; `is_at_least` is true when there were more than could be counted.
-    since, until: when the first of them died, and the last.
-    kinds: how many of each kind. errors: how many of each error, by its class; the most frequent five.
-    jobs: the ids of the first five that died.
+    queue, count: the queue and how many of its jobs failed for good; `is_at_least` is true if there were too many to
+    count.
+    since, until: when the first and the last of them ended.
+    kinds: how many of each kind. errors: how many of each error class, for the five most frequent.
+    jobs: the ids of the first five.
     """
 
     queue: str

@@ -1,9 +1,9 @@
-"""Whose turn it is: queues of equal priority share the work by their weights, exactly over time; tenants of a queue
-that has a line for each of them share it evenly.
+"""Fair share: queues of equal priority share the work in proportion to their weights; the tenants of a fair queue share
+it evenly.
 
-Stride scheduling (C. A. Waldspurger, W. E. Weihl, 1995): each queue has a pass that grows by 1/weight with every job;
-the queue with the smallest pass is next. One that was empty comes back at the pass of the others, so that
-nothing is saved up, and nobody waits longer than the sum of the weights. Pure.
+This is stride scheduling (C. A. Waldspurger, W. E. Weihl, 1995): each queue has a pass that grows by 1/weight with
+every job, and the queue with the smallest pass is next. A queue that was empty comes back at the pass of the others, so
+it cannot save up turns, and no queue waits longer than the sum of the weights. Pure.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 STRIDE = 720_720
-"""Divides evenly by every weight up to 16; others are off by a millionth."""
+"""Divisible by every weight up to 16; other weights are off by a millionth."""
 
 
 class Head(NamedTuple):
@@ -27,35 +27,35 @@ class Head(NamedTuple):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A lane as turns see it: its queue, its priority now, and whether the newest comes first."""
+    """A lane as fair share sees it: its queue, its current priority, and whether the newest job comes first."""
 
     queue: str
     priority: int
     is_newest_first: bool = False
     tenant: str | None = None
-    """Whose line it is, where tenants share."""
+    """The tenant that the lane belongs to, if tenants share the queue."""
 
 
 Group = tuple[int, str]
-"""A priority, and a queue where tenants share, or "" where queues do."""
+"""A priority with a queue whose tenants share it, or with "" for the queues themselves."""
 
 _NO_FLOORS: Mapping[Group, int] = {}
 
 
 class Passes(msgspec.Struct, frozen=True):
-    """Where those who share stand: queues in the group of their priority, tenants in that of their queue."""
+    """The passes: of queues in the group of their priority, of tenants in that of their queue."""
 
     by_name: Mapping[tuple[Group, str], int] = {}
     by_group: Mapping[Group, int] = {}
-    """The pass at which one who had nothing comes back."""
+    """The pass for a member that had no jobs and comes back."""
 
     def pass_of(self, group: Group, name: str) -> int:
-        """Where somebody who has jobs stands."""
+        """Return the pass of a queue or tenant that has jobs."""
         return max(self.by_name.get((group, name), 0), self.by_group.get(group, 0))
 
 
 class FairShares(NamedTuple):
-    """What `take_turns` has to know of those who share."""
+    """What `take_turns` needs to know about the queues and tenants that share."""
 
     lines: Mapping[int, Line]
     weights: Mapping[str, int]
@@ -71,9 +71,10 @@ def take_turns(
     *,
     admits: Callable[[Head], bool] = lambda _: True,
 ) -> list[Head]:
-    """The next `room` jobs: higher priority first, then by weight, tenant by tenant, by the order of each queue.
+    """Return the next `room` jobs: higher priority first, then by weight, then tenants in turn, then by the order of
+    each queue.
 
-    One that is not admitted is left out and costs nobody a turn.
+    A job that is not admitted is left out and costs its queue and tenant no turn.
     """
     waiting: dict[int, dict[str, dict[str, list[Head]]]] = {}
     for head in heads:
@@ -100,13 +101,13 @@ def take_turns(
 
 
 class NextLanes(NamedTuple):
-    """Of many lanes those that are to be asked now."""
+    """The lanes that the claim should query now, out of many."""
 
     lanes: list[int]
     floors: Mapping[Group, int]
-    """In groups where some were left out, the lowest pass of those."""
+    """For groups where some lanes were left out: the lowest pass of those."""
     is_all: bool
-    """True when none was left out."""
+    """Whether no lane was left out."""
 
 
 def next_lanes(
@@ -115,9 +116,10 @@ def next_lanes(
     passes: Passes,
     room: int,
 ) -> NextLanes:
-    """The lanes of the next `room` who share, as if each had one job: so no more are asked than jobs are wanted.
+    """Return the lanes of the next `room` queues and tenants, as if each had one job, so that no more lanes are queried
+    than jobs are wanted.
 
-    `found` are lanes by priority, queue and tenant; of tenants with equal passes those named first are next.
+    `found` has lanes by priority, queue and tenant; among tenants with equal passes, those listed first are next.
     """
     lanes: list[int] = []
     floors: dict[Group, int] = {}
@@ -150,7 +152,7 @@ def next_lanes(
 
 
 def _lowest(passes: Passes, group: Group, tenants: Iterable[str], room: int) -> Iterator[str]:
-    """Those who are next in a group, and one more."""
+    """Yield those that are next in a group, and one more."""
     by_name, least = passes.by_name, passes.by_group.get(group, 0)
 
     def pass_of(tenant: str) -> int:
@@ -166,9 +168,9 @@ def after_turns(
     passes: Passes,
     floors: Mapping[Group, int] = _NO_FLOORS,
 ) -> Passes:
-    """Where they stand after jobs of these lanes were taken; `waiting` are the lanes that had jobs.
+    """Return the passes after jobs of these lanes were taken; `waiting` are the lanes that had jobs.
 
-    `floors`: in groups of which not all were asked, the lowest pass of the others. Nobody comes back before those.
+    `floors`: for groups that were queried in part, the lowest pass of the rest. No member comes back at a lower pass.
     """
     by_name, by_group = dict(passes.by_name), dict(passes.by_group)
     groups: dict[Group, set[str]] = {}
@@ -201,7 +203,7 @@ def _by_tenants(
     passes: Passes,
     admits: Callable[[Head], bool],
 ) -> Iterator[Head]:
-    """The jobs of one queue that are admitted, tenant by tenant."""
+    """Yield the admitted jobs of one queue, tenants in turn."""
     waiting = {tenant: _in_order(heads, lines) for tenant, heads in of_queue.items()}
     turns = [(passes.pass_of(group, tenant), tenant) for tenant in waiting]
     heapq.heapify(turns)
@@ -217,7 +219,7 @@ def _by_tenants(
 
 
 def _in_order(heads: Sequence[Head], lines: Mapping[int, Line]) -> list[Head]:
-    """The heads of one queue, the next one last."""
+    """Return the heads of one queue, the next one last."""
     is_newest_first = lines[heads[0].lane].is_newest_first
     return sorted(heads, key=lambda head: head.seq, reverse=not is_newest_first)
 

@@ -1,4 +1,4 @@
-"""Which jobs are meant: "state:failed kind:welcome older:7d" becomes a filter. Pure."""
+"""Filters that select jobs: parse texts such as "state:failed kind:welcome older:7d". Pure."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _USUAL: dict[Request, tuple[State, ...]] = {
     "retry": (State.FAILED,),
     "discard": (State.FAILED,),
 }
-"""Which states are meant where the filter names none; the other verbs take whatever is not over."""
+"""The states selected if the filter names none; the other verbs take every job that is not over."""
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """What jobs must fit, all of it; None where nothing is said.
+    """Conditions on jobs; a job must match all that are set. None means no condition.
 
     error: the name of an exception class, with or without its module. reason: how the reason begins.
-    older, newer: how long ago the job ended, or was enqueued if it did not.
+    older, newer: how long ago the job ended, or was enqueued if it has not ended.
     """
 
     state: State | None = None
@@ -57,7 +57,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 def aims(wanted: Filter, verb: Request) -> Sequence[Filter]:
     """Return the filters, one after the other, of the jobs that a verb steers.
 
-    Raises InvalidOption for a filter that says nothing, because an empty variable of a script must not mean every job;
+    Raises InvalidOption for a filter without conditions, because an empty variable in a script must not mean every job;
     InvalidTransition for a state in which the verb does nothing.
     """
     done, allowed = _AIMS[verb]
@@ -77,7 +77,7 @@ def aims(wanted: Filter, verb: Request) -> Sequence[Filter]:
 
 
 def has_effect(verb: Request, state: State, request: str | None) -> bool:
-    """Return whether a verb changes anything about a job in this state, of which `request` was asked already."""
+    """Return whether a verb changes a job in this state, given the `request` that is already pending."""
     if state not in _AIMS[verb][1]:
         return False
     if state is not State.PROCESSING:
@@ -86,7 +86,7 @@ def has_effect(verb: Request, state: State, request: str | None) -> bool:
 
 
 def parse_filter(text: str) -> Filter:
-    """A filter from words. Raises InvalidOption, which names the nearest word."""
+    """Parse a filter. Raises InvalidOption, which names the nearest word."""
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(f"the filter is {short(text)}, and no text; {EXAMPLE}")
     said: dict[str, object] = {}
@@ -112,7 +112,7 @@ def parse_filter(text: str) -> Filter:
 
 
 def term(name: str, value: str) -> str:
-    """Write a word of a filter so that it reads back as this value, whatever is in it."""
+    """Write one term of a filter so that it parses back to this value, whatever it contains."""
     if re.fullmatch(r"[\w.-]+", value):
         return f"{name}:{value}"
     escaped = re.sub(r'(["\\])', r"\\\1", value)

@@ -38,7 +38,7 @@ NEW_EACH_WAY = 0.12  # relative deviation that the unseen future may bring to a 
 SLICE_NOISE = 0.04  # before anything is known: the variance of a slice's cost relative to the mean …
 SLICE_NOISE_SHAPE = 1.5  # … which counts as much as three slices
 COLD_START = 5  # from more stretches than this, the first one is left out
-STEEPEST = 0.25  # no trend is followed below this share of today's cost
+STEEPEST = 0.25  # trends never take the cost below this share of today's
 
 
 class Forecast(msgspec.Struct, frozen=True):
@@ -70,7 +70,7 @@ class _Stretch(msgspec.Struct, frozen=True):
 
 
 class _Opinion(msgspec.Struct, frozen=True):
-    """What one behaviour says of the rest: a log-normal distribution, and the logarithm of its weight."""
+    """What one behaviour predicts for the rest: a log-normal distribution, and the logarithm of its weight."""
 
     log_weight: float
     log_median: float
@@ -78,10 +78,10 @@ class _Opinion(msgspec.Struct, frozen=True):
 
 
 def forecast(pace: Pace, remaining: int) -> Forecast | None:
-    """Foretell the seconds of work for `remaining` more items; None before any item was done."""
+    """Forecast the seconds of work for `remaining` more items; None before any item was done."""
     history = pace.stretches()
     if len(history) > COLD_START:
-        history = history[1:]  # imports, caches, connections: what came first tells least of the rest
+        history = history[1:]  # imports, caches, connections: the first stretch says least about the rest
     items_done = sum(items for items, _ in history)
     seconds_done = sum(seconds for _, seconds in history)
     if items_done == 0:
@@ -115,14 +115,14 @@ def _normalised(history: Sequence[tuple[int, float]], mean_items: float, mean_co
 def _opinion(
     behaviour: _Behaviour, stretches: Sequence[_Stretch], slices_per_stretch: float, ahead: float, new: float
 ) -> _Opinion:
-    """Follow the stretches as this behaviour would have it, then add up what lies ahead.
+    """Follow the stretches under one behaviour, then add up what lies ahead.
 
     The variances are in units of the noise of one stretch, which is estimated last, from all forecast errors.
     """
     first = stretches[0]
     level, slope = first.cost, 0.0
     level_variance, covariance = 1.0 / first.weight, 0.0
-    # The prior of the slope weighs as much as what one stretch of evenly spread ones says of it.
+    # The prior of the slope weighs as much as one of evenly spaced stretches.
     slope_variance = 12.0 / len(stretches) ** 2 if behaviour.has_trend else 0.0
     squared_errors = log_determinant = 0.0
 
@@ -163,7 +163,7 @@ def _opinion(
 
 
 def _quantiles(opinions: Sequence[_Opinion], scores: Sequence[float]) -> list[float]:
-    """Quantiles of the mixture of opinions, named by their scores in a standard normal distribution."""
+    """Return the quantiles of the mixture of opinions; `scores` are those of a standard normal distribution."""
     best = max(opinion.log_weight for opinion in opinions)
     weights = [exp(opinion.log_weight - best) for opinion in opinions]
     parts = [

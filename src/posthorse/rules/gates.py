@@ -1,10 +1,10 @@
-"""Gates: how a limit is kept. Whoever claims a job passes the gates that its limits name, or the job does not start.
+"""Gates enforce limits: a job starts only after it has passed the gates of all its limits.
 
-A gate stands for a limit and, where the limit is kept apart by something, for one value of that: `kind resize`, or
-`kind resize, customer_id 5`. A rate is a token bucket, kept as one number: the moment up to which tokens are given out
-(the generic cell rate algorithm, ITU-T I.371). A concurrency, and a place in a sequence, are counted in slots.
+There is one gate for each limit and, if the limit is partitioned, for each value of the partition key: `kind resize`,
+or `kind resize, customer_id 5`. A rate is a token bucket, kept as one number: the moment up to which tokens are used
+(the generic cell rate algorithm, ITU-T I.371). Concurrency limits and sequences count slots.
 
-Pure. Moments are nanoseconds since the epoch on the store's clock: a token of "1000000/s" comes every 1,000.
+Pure. Moments are nanoseconds since the epoch on the store's clock: for "1000000/s" there is a token every 1,000.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from posthorse.rules.limits import Concurrency, Per, Rate, Sequence
 from posthorse.rules.values.wire import encode_in_order, plain_numbers
 
 Until = Literal["lease", "end", "mend"]
-"""When a slot is free again: with the lease; when the job is over; or when it is over and is no dead letter."""
+"""When a slot is free again: when the lease ends; when the job is over; or when it is over and is not a dead letter."""
 
 NANOSECONDS = 1_000_000_000
-"""In a second."""
+"""Per second."""
 
 SET_BACK = 1_000_000_000
-"""Nanoseconds by which the store's clock must be behind the last passage of a gate to count as set back."""
+"""The clock counts as set back if it is this many nanoseconds behind the last use of a gate."""
 
 MAX_VALUE = 200
-"""Characters of a value in the name of a gate; a longer one is known by its digest."""
+"""Maximum length, in characters, of a value in the name of a gate; a longer one is replaced by its digest."""
 
 MAX_NAME = 2_000
-"""Bytes of the name of a gate: an entry of PostgreSQL's index has room for 2,704."""
+"""Maximum size of the name of a gate, in bytes. An entry of PostgreSQL's index holds 2,704."""
 
 WHOLE_PARTS = 3
-"""Parts of a longer name that are not shortened: what limit it is, by which its gates are found."""
+"""The first parts of a name, which are never shortened: they identify the limit, and queries search for them."""
 
 
 class GateRule(NamedTuple):
-    """What a rate or a concurrency asks of jobs: a gate for all, or one for each value of what it is kept apart by."""
+    """What a rate or a concurrency limit requires: one gate for all jobs, or one for each value of its key."""
 
     what: tuple[str, ...]
     per: Per | None
@@ -48,12 +48,12 @@ class GateRule(NamedTuple):
     burst: int = 0
 
     def requirement(self, *value: object) -> Requirement:
-        """What it asks of a job with this value."""
+        """Return what it requires of a job with this value."""
         return Requirement(gate_name(*self.what, *value), self.most, self.step, self.burst, "lease", bool(value))
 
 
 class Requirement(NamedTuple):
-    """A gate that a job has to pass. `step` is nanoseconds between two tokens, 0 for no rate."""
+    """A gate that a job must pass. `step` is the nanoseconds between two tokens, 0 without a rate."""
 
     gate: str
     most: int | None
@@ -61,11 +61,11 @@ class Requirement(NamedTuple):
     burst: int
     until: Until
     is_keyed: bool
-    """True when other jobs of its lane need other gates."""
+    """Whether other jobs of the lane require other gates."""
 
 
 class GateState(NamedTuple):
-    """A gate as it stands: up to when tokens are given out, who is inside, and who is held before it first."""
+    """The state of a gate: tokens used up to when, slots taken, and jobs held before it."""
 
     gate: str
     through: int
@@ -77,23 +77,23 @@ class GateState(NamedTuple):
     rank: int | None
     place: int | None
     first: int | None = None
-    """The first place of a sequence that somebody waits at."""
+    """The first position of a sequence at which a job waits."""
 
 
 class Arrival(NamedTuple):
-    """A job before its gates."""
+    """A job that arrives at its gates."""
 
     job: str | None
     priority: int
     place: int
 
     def rank(self, requirement: Requirement) -> int:
-        """Lower ranks go first, and then lower places. In a sequence nothing counts but the place."""
+        """Return the sort key: lower ranks go first, then lower positions. In a sequence only the position counts."""
         return -self.priority if requirement.until == "lease" else 0
 
 
 def gate_rule_of(limit: Rate | Concurrency, scope: Literal["queue", "kind"], name: str) -> GateRule:
-    """What a limit demands that was set for a queue or a kind."""
+    """Return the gate rule of a limit that was set for a queue or a kind."""
     place = (scope, name) if limit.name is None else ("name", limit.name)
     per = () if limit.per is None else (_word(limit.per),)
     if isinstance(limit, Rate):
@@ -105,13 +105,13 @@ def gate_rule_of(limit: Rate | Concurrency, scope: Literal["queue", "kind"], nam
 def demands_of(
     queue: str, of_queue: Iterable[Rate | Concurrency | None], kind: str, of_kind: Iterable[Rate | Concurrency | None]
 ) -> list[GateRule]:
-    """What the limits of a queue and of a kind demand of a job of both."""
+    """Return the gate rules that apply to a job of this queue and this kind."""
     demands = [gate_rule_of(limit, "queue", queue) for limit in of_queue if limit is not None]
     return demands + [gate_rule_of(limit, "kind", kind) for limit in of_kind if limit is not None]
 
 
 def requirement_of_sequence(limit: Sequence, *, kind: str, tenant: str, value: object = None) -> Requirement:
-    """The gate of a place in a sequence; `value` is that of what it goes by."""
+    """Return the gate of a position in a sequence; `value` is the value of its partition key."""
     name = (
         gate_name("sequence", tenant, limit.key)
         if limit.per is None
@@ -121,8 +121,10 @@ def requirement_of_sequence(limit: Sequence, *, kind: str, tenant: str, value: o
 
 
 def gate_name(*parts: object) -> str:
-    """The name of a gate: a JSON array, so that no part can pass for two. Raises TypeError or ValueError for parts that
-    JSON does not know."""
+    """Return the name of a gate: a JSON array, so that different parts never give the same name.
+
+    Raises TypeError or ValueError for parts that JSON cannot hold.
+    """
     name = msgspec.json.encode([_short(part) for part in parts])
     if len(name) > MAX_NAME:
         whole, values = parts[:WHOLE_PARTS], parts[WHOLE_PARTS:]
@@ -131,12 +133,12 @@ def gate_name(*parts: object) -> str:
 
 
 def in_order(gates: Iterable[str]) -> list[str]:
-    """The order in which gates are locked: those of all jobs of a lane, then those with a value of their own."""
+    """Return the order in which gates are locked: lane-wide gates first, then gates with a partition value."""
     return sorted(gates, key=lambda gate: (_is_keyed(gate), gate))
 
 
 def described(gate: str) -> str:
-    """The name of a gate for people: `kind resize, customer_id=5`."""
+    """Describe a gate for users: `kind resize, customer_id=5`."""
     parts: list[object] = msgspec.json.decode(gate)
     words = [part if isinstance(part, str) else msgspec.json.encode(part).decode() for part in parts]
     if words[0] == "sequence":
@@ -146,7 +148,7 @@ def described(gate: str) -> str:
 
 
 class GateLedger:
-    """The gates that one claim passes, counted as it goes."""
+    """The states of the gates that one claim passes, updated as it admits jobs."""
 
     def __init__(self, states: Iterable[GateState], now: int) -> None:
         self._now = now
@@ -155,39 +157,41 @@ class GateLedger:
         self._first: dict[str, int] = {}
 
     def expect(self, place: int, requirements: Iterable[Requirement]) -> None:
-        """A job that comes before its gates in this claim, too: in a sequence later ones let it go first."""
+        """Announce a job that this claim will look at: in a sequence, later jobs let it go first."""
         for requirement in requirements:
             if requirement.until != "lease":
                 self._first[requirement.gate] = min(place, self._first.get(requirement.gate, place))
 
     def knows(self, requirements: Iterable[Requirement]) -> bool:
-        """Whether all these gates are among those that were learnt."""
+        """Return whether the states of all these gates are known."""
         return all(requirement.gate in self._states for requirement in requirements)
 
     def is_changed(self, requirement: Requirement) -> bool:
-        """Whether something else was demanded before."""
+        """Return whether the limit was different when the gate was last used."""
         state = self._states[requirement.gate]
         return (state.most, state.step, state.burst) != (requirement.most, requirement.step, requirement.burst)
 
     def has_held(self, gate: str) -> bool:
-        """Whether jobs are held before a gate since before this claim."""
+        """Return whether jobs were held before a gate already at the start of this claim."""
         return self._states[gate].place is not None
 
     def after(self, requirement: Requirement, taken: int) -> tuple[int, int | None]:
-        """Up to when tokens are given out after so many were taken, and when the next one comes, if any is needed."""
+        """Return up to when tokens are used after so many were taken, and when the next one comes if there is none
+        left.
+        """
         if not requirement.step:
             return self._states[requirement.gate].through, None
         through = spent(self._through(requirement), self._now, requirement.step, taken)
         return through, next_token(through, requirement.step, requirement.burst)
 
     def keeps_out(self, arrival: Arrival, requirements: Iterable[Requirement]) -> Requirement | None:
-        """What keeps a job out, if anything does."""
+        """Return the requirement that keeps a job out; None if it may pass."""
         return next((requirement for requirement in requirements if not self._has_room(arrival, requirement)), None)
 
     def admit(self, arrival: Arrival, requirements: Iterable[Requirement]) -> Requirement | None:
-        """Lets a job in, or answers with what keeps it out.
+        """Admit a job, or return the requirement that keeps it out.
 
-        A place in a sequence it takes in any case: whoever is kept out by something else is not overtaken there.
+        A job always takes its position in a sequence: later jobs do not overtake one that another limit keeps out.
         """
         lasting = [requirement for requirement in requirements if requirement.until != "lease"]
         passing = [requirement for requirement in requirements if requirement.until == "lease"]
@@ -199,7 +203,7 @@ class GateLedger:
         return None
 
     def room(self, requirement: Requirement) -> int | None:
-        """How many more may enter; None for any number."""
+        """Return how many more jobs may pass; None if any number may."""
         state = self._states[requirement.gate]
         entered = self._entered.get(requirement.gate, 0)
         rooms: list[int] = []
@@ -210,14 +214,14 @@ class GateLedger:
         return max(0, min(rooms)) if rooms else None
 
     def opens_in(self, requirement: Requirement) -> float | None:
-        """Seconds until the next token comes; None where that is not what is missing."""
+        """Return the seconds until the next token; None if tokens are not what is missing."""
         _, at = self.after(requirement, self._entered.get(requirement.gate, 0))
         return None if at is None or at <= self._now else (at - self._now) / NANOSECONDS
 
     def _through(self, requirement: Requirement) -> int:
-        """Up to when tokens are given out.
+        """Return the moment up to which tokens are used.
 
-        Where the rate was changed, what the old one let through empties the bucket of the new one, and no more.
+        After a change of the rate, jobs that passed under the old rate empty the new bucket at most.
         """
         state = self._states[requirement.gate]
         if state.step == requirement.step:
@@ -227,48 +231,48 @@ class GateLedger:
     def _has_room(self, arrival: Arrival, requirement: Requirement) -> bool:
         state = self._states[requirement.gate]
         if requirement.until != "lease" and state.insider == arrival.job:
-            return True  # it never left
+            return True  # it still holds its slot
         if min(self._first.get(requirement.gate, arrival.place), state.first or arrival.place) < arrival.place:
-            return False  # an earlier one waits somewhere, in this lane or in another
+            return False  # an earlier one waits, in this lane or in another
         if requirement.is_keyed and state.place is not None and state.rank is not None:
             first, own = (state.rank, state.place), (arrival.rank(requirement), arrival.place)
             if first < own:
-                return False  # nobody overtakes those who are held
+                return False  # held jobs go first
         room = self.room(requirement)
         return room is None or room > 0
 
 
 def in_step(through: int, used_at: int, now: int) -> int:
-    """Up to when tokens are given out, on the clock as it is now; `used_at` is when a gate was passed last.
+    """Return the moment up to which tokens are used, on the present clock; `used_at` is when a gate was last passed.
 
-    Where the clock was set back since, what was given out is as far ahead of it as it was of the clock then.
+    If the clock was set back since, the used tokens stay as far ahead of it as they were before.
     """
     behind = used_at - now
     return through - behind if behind > SET_BACK else through
 
 
 def tokens(through: int, now: int, step: int, burst: int) -> int:
-    """How many tokens there are, at most `burst`."""
+    """Return the number of tokens, at most `burst`."""
     return (now + burst * step - max(through, now)) // step
 
 
 def spent(through: int, now: int, step: int, count: int) -> int:
-    """Up to when tokens are given out, after so many were taken."""
+    """Return the moment up to which tokens are used after `count` more were taken."""
     return max(through, now) + count * step if count else through
 
 
 def next_token(through: int, step: int, burst: int) -> int:
-    """When there is a token."""
+    """Return the moment of the next token."""
     return through + step - burst * step
 
 
 def waits_for_token(through: int, now: int, requirement: Requirement) -> int:
-    """How many microseconds whoever takes the next token has to wait for it."""
+    """Return the microseconds that the taker of the next token must wait."""
     return max(0, -(-(next_token(through, requirement.step, requirement.burst) - now) // 1000))
 
 
 def budget_of(rate: Rate, queue: str) -> Requirement:
-    """The gate of the retries in a queue."""
+    """Return the gate that limits the retries of a queue."""
     return gate_rule_of(rate, "queue", queue)._replace(what=("retries", "queue", queue)).requirement()
 
 
@@ -282,7 +286,7 @@ def _word(per: Per) -> str:
 
 
 def _short(part: object) -> object:
-    """The part as JSON gives it back: a text, a number and nothing at all stay apart."""
+    """Shorten a part, as JSON returns it; a text, a number and null stay distinct."""
     text = encode_in_order(part).decode()
     if len(text) <= MAX_VALUE:
         return plain_numbers(text)

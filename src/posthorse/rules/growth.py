@@ -1,6 +1,6 @@
-"""When dead letters have grown so much that somebody must be told, and what is told. Pure.
+"""Decide when dead letters have grown so much that observers must be notified, and of what. Pure.
 
-Times are integers, microseconds on the store's clock. Who asks the store and writes what follows is elsewhere.
+Times are integers, microseconds on the store's clock. `maintenance/chores/dead_letters` queries the store and writes.
 """
 
 from __future__ import annotations
@@ -18,43 +18,46 @@ from posthorse.rules.events import DeadLettersGrew
 from posthorse.rules.job import Lane, NewJob, checked_name
 
 MAX_COUNTED = 1_000
-"""So many dead letters, the newest, are counted at a look: a flood of them must not make looks dear."""
+"""Only so many of the newest dead letters are counted at a look, so that a flood of them does not make looks expensive.
+"""
 
 MAX_ERRORS = 5
 MAX_JOBS = 5
 MIN_WITHIN, MAX_WITHIN = "1s", "30d"
 
 OBSERVERS_QUEUE = "posthorse"
-"""Where observers run. Their own dead letters are told of to nobody who did not ask: they would run in a circle."""
+"""The queue in which observers run. Only observers that name it hear of its dead letters, because observers that fail
+would otherwise notify themselves in a circle.
+"""
 
 EVERYBODY = "*"
-"""Who reads the log; no kind can have this name."""
+"""The name of the watch for the log; no kind can have this name."""
 
 
 class Watch(msgspec.Struct, frozen=True):
-    """Who is told when: `by` dead letters in one queue within a time (microseconds)."""
+    """When an observer is notified: `by` dead letters in one queue within a time (microseconds)."""
 
     name: str
     by: int = 10
     within: int = 300 * SECOND
     queue: str | None = None
-    """None: any queue, each counted by itself."""
+    """None: any queue; each is counted separately."""
 
     def counts(self, death: Death) -> bool:
-        """Whether a dead letter is one of those that this watch is for."""
+        """Return whether a dead letter counts for this watch."""
         if self.name == EVERYBODY:
-            return True  # what is merely logged makes no jobs, so nothing can run in a circle
+            return True  # logging makes no jobs, so it cannot notify itself
         if self.queue is None:
             return death.queue != OBSERVERS_QUEUE
         return death.queue == self.queue and death.kind != self.name
 
 
 LOG = Watch(EVERYBODY)
-"""What is logged, whether anybody observes or not."""
+"""The watch for the log, which exists without observers, too."""
 
 
 class Observer(NamedTuple):
-    """A watch whose observer is a job: the lane of that job, and how one is made of an event."""
+    """A watch whose observer is a job: the lane of that job, and how to make one from an event."""
 
     watch: Watch
     lane: Lane
@@ -71,7 +74,7 @@ class Death(NamedTuple):
 
 
 class Deaths(NamedTuple):
-    """The newest dead letters, the newest first; `is_cut` when there are more of them. `now` is the store's."""
+    """The newest dead letters, newest first; `is_cut` if there are more. `now` is on the store's clock."""
 
     found: Sequence[Death]
     is_cut: bool
@@ -79,7 +82,7 @@ class Deaths(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """Dead letters of one queue that are to be told of: all of them died after `after`."""
+    """Dead letters of one queue to report; all of them ended after `after`."""
 
     queue: str
     after: int
@@ -88,12 +91,12 @@ class Growth(NamedTuple):
 
     @property
     def through(self) -> int:
-        """Up to when they are told of."""
+        """The moment up to which they are reported."""
         return self.deaths[0].at
 
 
 def make_watch(name: str, *, by: object, within: Duration, queue: object) -> Watch:
-    """A watch, checked. Raises InvalidOption."""
+    """Make and check a watch. Raises InvalidOption."""
     if not isinstance(by, int) or isinstance(by, bool) or not 1 <= by <= MAX_COUNTED:
         raise InvalidOption(
             f"by is {by!r}; it must be a whole number from 1 to {MAX_COUNTED:,}: so many new dead letters are told of"
@@ -105,19 +108,19 @@ def make_watch(name: str, *, by: object, within: Duration, queue: object) -> Wat
 
 
 def suspected(watch: Watch, deaths: Deaths) -> Sequence[str]:
-    """The queues where so many died within the time, whether somebody was told already or not."""
+    """Return the queues with so many dead letters within the time, whether they were reported already or not."""
     counted = Counter(each.queue for each in deaths.found if each.at > deaths.now - watch.within and watch.counts(each))
     return [queue for queue, count in counted.items() if count >= watch.by]
 
 
 def grown(watch: Watch, queue: str, deaths: Deaths, told: int | None, *, pace: int) -> Growth | None:
-    """What is to be told of a queue, when it was `told` of up to a moment before; None for nothing.
+    """Return what to report about a queue whose dead letters were reported up to `told`; None for nothing.
 
-    Nothing is told twice, and while it goes on there is news once in each `within`, or at each look (they are `pace`
-    apart) where that is longer.
+    No dead letter is reported twice. While failures go on, a report follows once in each `within`, or at each look if
+    looks are rarer (they are `pace` apart).
     """
     after = deaths.now - watch.within
-    if told is not None and told <= deaths.now:  # else the clock was put back
+    if told is not None and told <= deaths.now:  # a later `told` means that the clock was set back
         if told > after + pace:
             return None
         after = max(after, told)
@@ -128,7 +131,7 @@ def grown(watch: Watch, queue: str, deaths: Deaths, told: int | None, *, pace: i
 
 
 def event_of(growth: Growth, errors: Mapping[str, str]) -> DeadLettersGrew:
-    """The event, with the class of each job's error."""
+    """Make the event; `errors` has the class of each job's error."""
     in_order = growth.deaths[::-1]
     return DeadLettersGrew(
         queue=growth.queue,

@@ -19,11 +19,11 @@ from posthorse.rules.values.type_mismatch import short
 DEFAULT_QUEUE = "default"
 LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
 MAX_TYPE, MAX_MESSAGE, MAX_TRACEBACK = 200, 4_000, 16_000
-"""Characters of an error that are kept."""
+"""Maximum lengths, in characters, of the stored parts of an error."""
 
 
 class State(StrEnum):
-    """Where a job stands. `processing` is not stored: it is a pending job that somebody holds a lease on."""
+    """The state of a job. `processing` is not stored: it is a pending job on which a runner holds a lease."""
 
     SCHEDULED = "scheduled"
     BLOCKED = "blocked"
@@ -36,30 +36,30 @@ class State(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """True when the job will not run again unless somebody retries it."""
+        """Whether the job will not run again unless a user retries it."""
         return self in _FINAL
 
 
 _FINAL = (State.COMPLETED, State.FAILED, State.CANCELLED)
-"""Members are looked up slowly, one by one."""
+"""A constant, because looking up members is slow."""
 
 
 class Lane(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
-    """What shares one line of waiting jobs."""
+    """What the jobs in one line of the ready queue have in common."""
 
     queue: str
     kind: str
     priority: int = 0
     solo: bool = False
-    """It holds suspects: jobs that run alone."""
+    """It holds suspects, which run alone."""
     tenant: str = ""
-    """Whose line it is, where tenants take turns."""
+    """The tenant that the lane belongs to, if tenants share the queue."""
     keyed: bool = False
-    """Its jobs have a place in a sequence of their own."""
+    """Whether its jobs have a position in a sequence that depends on each job's value."""
 
 
 class Options(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one job was given beyond the options of its kind; stored with it only when set."""
+    """Options that one job was given beyond those of its kind; stored with the job only if set."""
 
     max_attempts: int | None = None
     backoff: BackoffNumbers | None = None
@@ -69,15 +69,15 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     schedule: str | None = None
     scheduled_at: int | None = None  # microseconds since the epoch
     sequence: str | None = None
-    passes_dead: bool = False  # whether those behind it in its sequence go on when it is a dead letter
+    passes_dead: bool = False  # whether later jobs of its sequence go on if it becomes a dead letter
 
     def encode(self) -> str | None:
-        """JSON, or None when nothing is set."""
+        """Return JSON, or None if no option is set."""
         return None if self == _NO_OPTIONS else _encode(self).decode()
 
     @classmethod
     def decode(cls, text: str | None) -> Options:
-        """Options from JSON; fields of a newer version are ignored."""
+        """Decode options; ignore fields of a newer version."""
         return _NO_OPTIONS if text is None else _decode_options(text)
 
 
@@ -87,7 +87,7 @@ _decode_options = msgspec.json.Decoder(Options).decode
 
 
 class NewJob(msgspec.Struct, frozen=True):
-    """A job on its way into the store. Times are microseconds; `delay` counts from the store's now."""
+    """A job that is about to be stored. Times are microseconds; `delay` counts from the store's now."""
 
     id: str
     lane: Lane
@@ -101,16 +101,16 @@ class NewJob(msgspec.Struct, frozen=True):
     key: str | None = None
     fingerprint: str | None = None
     key_scope: str | None = None
-    """Where the key counts, when not for the kind alone."""
+    """The scope in which the key is unique, if that is not the kind."""
     key_span: int | None = None
     sequence: str | None = None
-    """The gate of its place in a sequence."""
+    """The gate of the sequence that the job belongs to."""
     unique: Identity | None = None
-    """What makes the job the same as another one of its kind; None when two of the same may run."""
+    """What makes the job the same as another one of its kind; None if two of the same may run."""
 
     @property
     def is_plain(self) -> bool:
-        """True when it may run at once, wherever others are."""
+        """Whether it can start at once, regardless of other jobs."""
         return (
             self.key is None
             and self.unique is None
@@ -122,7 +122,7 @@ class NewJob(msgspec.Struct, frozen=True):
 
 
 class JobError(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The evidence of one failed attempt; its texts are such as any store takes."""
+    """The evidence of one failed attempt; its texts are storable in any database."""
 
     type: str
     message: str
@@ -136,12 +136,12 @@ class JobError(msgspec.Struct, frozen=True, omit_defaults=True):
             set_field(self, "traceback", storable(self.traceback, MAX_TRACEBACK))
 
     def encode(self) -> str:
-        """JSON, as stored."""
+        """Return the stored JSON form."""
         return _encode(self).decode()
 
     @classmethod
     def decode(cls, text: str) -> JobError:
-        """From JSON, as stored."""
+        """Decode the stored JSON form."""
         return msgspec.json.decode(text, type=cls)
 
     def __str__(self) -> str:
@@ -150,10 +150,10 @@ class JobError(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadItem:
-    """An item that a long job tolerated. One that is not retryable could not be kept: `item` is how it looked.
+    """An item that a long job tolerated. If it is not retryable, it could not be stored, and `item` is its `repr`.
 
     number: counts the bad items of a loop, from 1.
-    item: the value, or where the source finds items again, the key.
+    item: the value, or the key if the source finds items by their keys.
     """
 
     loop: str
@@ -166,7 +166,7 @@ class BadItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One run of a job's code. Times are aware, in UTC; what nobody could write down is None.
+    """One run of a job's code. Times are aware, in UTC; None means that no process could record it.
 
     number: as `ctx.attempt` was; interruptions and snoozes spend none, so several may have the same.
     outcome: completed, failed, lost, crashed, snoozed, released, paused, cancelled or running.
@@ -182,7 +182,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """A job as it stood at one moment. Times are aware, in UTC, on the store's clock."""
+    """A job as it was at one moment. Times are aware, in UTC, on the store's clock."""
 
     id: str
     state: State
@@ -206,13 +206,13 @@ class Status:
     finished_at: datetime | None
     schedule: str | None = None
     scheduled_at: datetime | None = None
-    """The schedule that made the job, and the time of it that the job is for."""
+    """The time of the schedule that this job is for."""
     waits_for: str | None = None
-    """Why a pending job is not run, where its queue or the workers are the cause."""
+    """Why a pending job does not start, if the cause is its queue or the workers."""
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One step in the life of a job; `version` counts them, `detail` is JSON."""
+    """One event in the life of a job; `version` counts them, `detail` is JSON."""
 
     version: int
     at: datetime
@@ -221,7 +221,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 def checked_name(value: object, *, what: str) -> str:
-    """A name of a queue, kind, tenant or tag: 1 to 200 printable characters, no spaces around, no `*`.
+    """Check a name of a queue, kind, tenant or tag: 1 to 200 printable characters, no surrounding spaces, no `*`.
 
     Raises InvalidOption.
     """
@@ -239,7 +239,7 @@ def checked_name(value: object, *, what: str) -> str:
 
 
 def checked_priority(value: object) -> int:
-    """A whole number from -100 to 100. Raises InvalidOption."""
+    """Check a priority: a whole number from -100 to 100. Raises InvalidOption."""
     if isinstance(value, int) and not isinstance(value, bool) and LOWEST_PRIORITY <= value <= HIGHEST_PRIORITY:
         return value
     raise InvalidOption(f"priority is {short(value)}; it must be a whole number from -100 to 100, higher first")

@@ -1,4 +1,4 @@
-"""Idempotency keys as people write them: a text, with where it counts and for how long. Pure."""
+"""Idempotency keys as users write them: a text with its scope and its time to live. Pure."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from posthorse.rules.values.type_mismatch import short
 MAX_KEY = 512
 
 MAX_STORED = 1_000
-"""Bytes of a key that the store keeps as it is. An entry of an index of PostgreSQL has room for 2,704: beside it there
-are the names of a tenant and a kind, of up to 800 each."""
+"""Maximum size, in bytes, of a key that is stored unchanged. An entry of PostgreSQL's index holds 2,704, including the
+names of a tenant and a kind, of up to 800 each.
+"""
 
 DIGESTED = "*long:"
 
 WHOLE_APP = "*app"
-"""Where keys stand that count for all kinds; `*` is no part of any name, so no kind is called so."""
+"""The scope of keys that count for all kinds. Names of kinds have no `*`, so no kind has this name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An idempotency key: the same key gives the same job, and other arguments under it are a KeyConflict.
+    """An idempotency key: enqueuing again with the same key returns the same job; with other arguments it raises
+    KeyConflict.
 
-    scope: "kind", or "app" for a key that counts for all kinds together; a tenant's keys are always its own.
-    ttl: how long after the enqueue the key counts; after that it may be used again. None is for ever.
+    scope: "kind", or "app" for a key that counts for all kinds together; keys of different tenants are always separate.
+    ttl: how long after the enqueue the key counts (a duration); after that it may be used again. None means for ever.
+
     Raises InvalidOption.
     """
 
@@ -49,14 +52,14 @@ class Key:
 
     @property
     def span(self) -> int | None:
-        """Microseconds for which the key counts."""
+        """The microseconds for which the key counts."""
         return None if self.ttl is None else microseconds(as_timedelta(self.ttl, name="Key.ttl"))
 
 
 def stored_key(scope: str, key: str) -> tuple[str, str]:
-    """The scope and the key as the store has them: a key that is too long for its index is known by its digest.
+    """Return the scope and the key as stored; a key that is too long for the index is replaced by its digest.
 
-    Such keys have scopes of their own, so that no digest is taken for a key that somebody wrote.
+    Digests have scopes of their own, so that a digest is never taken for a key that a user wrote.
     """
     text = key.encode()
     if len(text) <= MAX_STORED:
@@ -65,7 +68,7 @@ def stored_key(scope: str, key: str) -> tuple[str, str]:
 
 
 def as_key(value: object) -> Key:
-    """A key from its text, or as it is. Raises InvalidOption."""
+    """Convert a text to a Key; return a Key unchanged. Raises InvalidOption."""
     return value if isinstance(value, Key) else Key(value)  # type: ignore[arg-type]  # checked there
 
 

@@ -1,4 +1,4 @@
-"""Labels: what a queue asks of the workers that serve it."""
+"""Labels: what a queue requires of the workers that serve it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LABEL = re.compile(r"[\w.:/@+-]{1,200}")
 
 
 def as_labels(value: object) -> dict[str, str]:
-    """Labels from a table, from "gpu=yes,zone=a", or from a list of such texts. Raises InvalidOption."""
+    """Convert a table, "gpu=yes,zone=a", or a list of such texts to labels. Raises InvalidOption."""
     if isinstance(value, str):
         value = value.split(",")
     if isinstance(value, list | tuple):

@@ -1,10 +1,12 @@
-"""The one place that says what may follow what: the graph of states, the actions on requests, and `decide` on outcomes.
+"""The only place that says what may follow what: the graph of states, the actions on requests, and `decide` on
+outcomes.
 
-Pure. What a user requests of a job leads to one action of a table, by the state of the job. Running a job returns an
-outcome; `decide` turns it into a transition; the store applies that in one fenced statement. Lost workers, crashes and
-errors are counted apart: only errors spend attempts, only a crash while running alone spends the crash budget, and
-deploys, pauses and time boxes spend nothing. A cause that lasts must not empty a budget in a moment, so interruptions
-and crashes wait longer each time.
+Pure. A request of a user leads to one action in a table, chosen by the state of the job. Running a job returns an
+outcome; `decide` turns it into a transition; the store applies that in one fenced statement.
+
+Lost workers, crashes and errors are counted separately. Only errors spend attempts. Only a crash while running alone
+spends the crash budget. Deploys, pauses and time boxes spend nothing. Interruptions and crashes wait longer each time,
+so that a lasting cause does not empty a budget in a moment.
 """
 
 from __future__ import annotations
@@ -39,8 +41,10 @@ GRAPH: dict[State, frozenset[State]] = {
     State.FAILED: frozenset({State.PENDING, State.SCHEDULED, State.CANCELLED}),
     State.CANCELLED: frozenset({State.PENDING, State.SCHEDULED}),
 }
-"""Which state may follow which. Only an explicit retry leaves the final ones, of its bad items alone `completed`; and a
-dead letter may be discarded. A pending job is blocked when it meets a limit, and put off when it is rescheduled."""
+"""Which state may follow which. Only an explicit retry leaves a final state (`completed`: only for its bad items),
+except that a dead letter may be discarded. A pending job is blocked when it meets a limit, and scheduled when it is
+rescheduled.
+"""
 
 
 # ── requests: what users ask of jobs ─────────────────────────────────────────────────────────────────
@@ -50,7 +54,7 @@ REQUESTS: tuple[Request, ...] = get_args(Request)
 
 
 class Action(Enum):
-    """What the store does with a job of which something is requested."""
+    """What the store does with a job when a user requests something of it."""
 
     PAUSE = "set it aside until it is resumed"
     RESUME = "put it into its lane, or back among those that wait for their time"
@@ -77,7 +81,7 @@ _ROWS: dict[State, tuple[Action, ...]] = {
 ACTIONS: dict[tuple[State, Request], Action] = {
     (state, request): action for state, row in _ROWS.items() for request, action in zip(REQUESTS, row, strict=True)
 }
-"""What each request does in each state. A job on which a runner holds a lease is `processing`."""
+"""The action for each request in each state. A job on which a runner holds a lease is `processing`."""
 
 _TARGETS = {
     Action.PAUSE: State.PAUSED,
@@ -88,16 +92,16 @@ _TARGETS = {
 
 
 def target_of(action: Action, *, waits: bool) -> State | None:
-    """Return where an action takes a job; None if the action leaves it where it is. `waits`: it may not start yet."""
+    """Return the state to which an action takes a job; None if the state stays. `waits`: it may not start yet."""
     target = _TARGETS.get(action)
     return State.SCHEDULED if waits and target is State.PENDING else target
 
 
-# ── outcomes: what running a job came to ─────────────────────────────────────────────────────────────
+# ── outcomes: how running a job ended ────────────────────────────────────────────────────────────────
 
 
 MAX_REASON = 500
-"""Characters of a reason that are kept."""
+"""Maximum length of a stored reason, in characters."""
 
 
 class Returned(msgspec.Struct, frozen=True, tag=True):
@@ -107,8 +111,11 @@ class Returned(msgspec.Struct, frozen=True, tag=True):
 
 
 class Raised(msgspec.Struct, frozen=True, tag=True):
-    """The job's code raised. `wait` is microseconds, where the error or a function settled them; `gives_up` says why
-    there is to be no further attempt."""
+    """The job's code raised.
+
+    wait: microseconds until the next attempt, if the error or the backoff function set them.
+    gives_up: why there will be no further attempt.
+    """
 
     error: JobError
     wait: int | None = None
@@ -120,7 +127,7 @@ class Raised(msgspec.Struct, frozen=True, tag=True):
 
 
 class Snoozed(msgspec.Struct, frozen=True, tag=True):
-    """The job's code asked to be run later, in so many microseconds."""
+    """The job's code asked to run again after so many microseconds."""
 
     wait: int
     reason: str
@@ -134,14 +141,15 @@ class Expired(msgspec.Struct, frozen=True, tag=True):
 
 
 class Stopped(msgspec.Struct, frozen=True, tag=True):
-    """The job was stopped at a checkpoint, or before it began, on request: "pause", "cancel", "shutdown"
-    (a deploy: it goes on elsewhere) or "yield" (its time box is over)."""
+    """The job stopped at a checkpoint or before it began, because of a request: "pause", "cancel", "shutdown" (a
+    deploy: it goes on elsewhere) or "yield" (its time box is over).
+    """
 
     request: str
 
 
 class Lost(msgspec.Struct, frozen=True, tag=True):
-    """The job's worker vanished: nobody beats its lease any more. Nothing is known of the job's part in it."""
+    """The job's worker vanished: no process renews its lease any more. Whether the job was the cause is not known."""
 
     detail: str
 
@@ -150,8 +158,10 @@ class Lost(msgspec.Struct, frozen=True, tag=True):
 
 
 class Crashed(msgspec.Struct, frozen=True, tag=True):
-    """The job's process died under a living supervisor. `alone` is true when no other job ran in it, `is_contained`
-    when none can: the job is isolated, so it need not be kept from others."""
+    """The job's process died while its supervisor lived.
+
+    alone: no other job ran in it. is_contained: the job is isolated, so it cannot harm others and needs no quarantine.
+    """
 
     detail: str
     alone: bool
@@ -164,7 +174,7 @@ class Crashed(msgspec.Struct, frozen=True, tag=True):
 class Unfit(msgspec.Struct, frozen=True, tag=True):
     """The stored arguments do not fit this version of the code; another version may still take the job.
 
-    `times` is how often in a row that was so, this time included.
+    times: how often this happened in a row, including now.
     """
 
     detail: str
@@ -175,7 +185,7 @@ class Unfit(msgspec.Struct, frozen=True, tag=True):
 
 
 def _make_reason(outcome: msgspec.Struct, field: str, text: str) -> None:
-    """An outcome holds lines that any store takes, wherever it is made."""
+    """Make the reason of an outcome a line that any database can store."""
     msgspec.structs.force_setattr(outcome, field, one_line(text, MAX_REASON))
 
 
@@ -186,8 +196,10 @@ Outcome = Returned | Raised | Snoozed | Stopped | Expired | Lost | Crashed | Unf
 
 
 class Spent(msgspec.Struct, frozen=True):
-    """What a job has used of its budgets. A committed slice resets `crashes` and `interruptions`, and forgives
-    `errors`, which go on to number the attempts."""
+    """What a job has used of its budgets.
+
+    A committed slice resets `crashes` and `interruptions`, and forgives `errors`, which still number the attempts.
+    """
 
     errors: int = 0
     crashes: int = 0
@@ -206,7 +218,7 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the job goes. `wait` is microseconds from the store's now; `solo` sends it to a lane of its own."""
+    """Where the job goes. `wait` is microseconds from the store's now; `solo` sends it to the lane of suspects."""
 
     state: State
     event: str
@@ -219,13 +231,13 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 UNFIT_WAIT = 30_000_000
-"""How long a job whose arguments do not fit waits before a worker, perhaps of a newer version, looks again."""
+"""Microseconds that a job whose arguments do not fit waits before a worker, perhaps of a newer version, tries again."""
 
 MAX_UNFIT_WAIT = 600_000_000
-"""The same after many looks in vain, each of which waits twice as long as the last: so late may a deploy be noticed."""
+"""The longest such wait, in microseconds. The wait doubles each time, and a deploy is noticed this late at worst."""
 
 FIRST_WAIT, MAX_WAIT = 1_000_000, 60_000_000
-"""How long a job waits after its second interruption or crash without progress, and after many."""
+"""Microseconds that a job waits after its second interruption or crash without progress, and at most."""
 
 _REASONS = {
     "pause": "paused on request",
@@ -243,7 +255,7 @@ _STOP_EVENTS = {"pause": "paused", "cancel": "cancelled", "shutdown": "released"
 
 
 def decide(spent: Spent, outcome: Outcome, policy: Policy, *, chance: float = 0.0) -> Transition:
-    """What follows from an outcome. `chance` in [0, 1) draws the jitter of a retry."""
+    """Return what follows from an outcome. `chance` in [0, 1) draws the jitter of a retry."""
     match outcome:
         case Returned(result):
             return Transition(state=State.COMPLETED, event="completed", spent=spent, result=result)
@@ -318,7 +330,7 @@ def _after_crash(spent: Spent, detail: str, alone: bool, policy: Policy, *, solo
 
 
 def _again(spent: Spent, event: str, detail: str, *, times: int, solo: bool) -> Transition:
-    """The first time the job goes on at once: a worker was lost. A cause that lasts is given time."""
+    """Let the job go on at once the first time, because a worker was lost; wait longer if the cause lasts."""
     wait = min(MAX_WAIT, FIRST_WAIT << min(times - 2, 10)) if times > 1 else None
     state = State.PENDING if wait is None else State.SCHEDULED
     return Transition(state=state, event=event, spent=spent, reason=detail, solo=solo, wait=wait)

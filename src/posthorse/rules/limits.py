@@ -1,6 +1,6 @@
-"""Limits as people write them: a rate such as "100/s", a concurrency such as 20, a place in a sequence.
+"""Limits as users write them: a rate such as "100/s", a concurrency such as 20, or a sequence.
 
-Only what a limit says is known here; how it is kept, `gates` knows.
+This module says only what a limit means; `gates` enforces it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from posthorse.rules.job import checked_name
 from posthorse.rules.values.type_mismatch import short
 
 Per = str | Callable[..., object]
-"""What a limit is kept apart by: "tenant", the name of a parameter, or a function of the arguments."""
+"""The partition key of a limit: "tenant", the name of a parameter, or a function of the arguments."""
 
 MAX_LIMIT = 1_000_000_000
 MAX_SPAN = 31 * 86_400.0
@@ -33,9 +33,13 @@ _WORDS = {"sec": "s", "second": "s", "min": "m", "minute": "m", "hour": "h", "da
 class Rate:
     """How many jobs may start in a span of time: "100/s", "10/m", "500/15m".
 
-    A token bucket: in any window of w seconds at most `rate · w + burst` jobs start. `burst` is one second's tokens
-    unless said, and at least 1. `per` keeps a bucket for each tenant, or for each value of a parameter. Limits with the
-    same `name` share their buckets. Raises InvalidOption.
+    This is a token bucket: in any window of w seconds at most `rate · w + burst` jobs start.
+
+    burst: the most tokens that are saved up; by default those of one second, and at least 1.
+    per: the partition key; each value (each tenant, or each value of a parameter) has its own bucket.
+    name: limits with the same name share their buckets.
+
+    Raises InvalidOption.
     """
 
     limit: str
@@ -54,12 +58,12 @@ class Rate:
 
     @property
     def count(self) -> int:
-        """How many jobs."""
+        """The number of jobs."""
         return _parsed_rate(self.limit)[0]
 
     @property
     def seconds(self) -> float:
-        """In which time."""
+        """The span of time, in seconds."""
         return _parsed_rate(self.limit)[1]
 
     @property
@@ -75,7 +79,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Concurrency:
-    """How many jobs may run at the same time, on all machines together; `per` and `name` as for a Rate."""
+    """How many jobs may run at the same time, on all machines together; `per` and `name` are those of a Rate."""
 
     limit: int
     per: Per | None = field(default=None, kw_only=True)
@@ -90,12 +94,15 @@ class Concurrency:
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """One after the other: jobs with the same key start in the order in which they were enqueued, each after the end
-    of the one before, its retries included.
+    """Run jobs with the same key one after the other, in the order in which they were enqueued. Each starts after the
+    one before has ended, retries included.
 
-    `key` is the key itself, of one tenant, across kinds; `per` takes it from the value of a parameter (or "tenant", or
-    a function of the arguments), within the kind. A job that died blocks those behind it until it is retried or
-    discarded; with on_dead="pass" they go on without it. Raises InvalidOption.
+    key: the key itself; it counts within one tenant, across kinds.
+    per: takes the key from a parameter, "tenant", or a function of the arguments; it counts within the kind.
+    on_dead: a job that failed for good blocks the later ones until it is retried or discarded; with "pass" they go on
+    without it.
+
+    Raises InvalidOption.
     """
 
     key: str | None = None
@@ -117,7 +124,7 @@ class Sequence:
 
 
 def as_sequence(value: object) -> Sequence:
-    """A sequence from its key, or from a Sequence."""
+    """Convert a key to a Sequence; return a Sequence unchanged."""
     if isinstance(value, Sequence):
         return value
     if isinstance(value, str):
@@ -128,7 +135,7 @@ def as_sequence(value: object) -> Sequence:
 
 
 def as_rate(value: object) -> Rate:
-    """A rate from "100/s", from a Rate, or from a table such as {limit = "10/s", per = "tenant"}."""
+    """Convert "100/s" or a table such as {limit = "10/s", per = "tenant"} to a Rate; return a Rate unchanged."""
     if isinstance(value, Rate):
         return value
     if isinstance(value, str):
@@ -139,7 +146,7 @@ def as_rate(value: object) -> Rate:
 
 
 def as_concurrency(value: object) -> Concurrency:
-    """A concurrency from 20, from a Concurrency, or from a table such as {limit = 1, per = "customer_id"}."""
+    """Convert 20, or a table such as {limit = 1, per = "customer_id"}, to a Concurrency; return one unchanged."""
     if isinstance(value, Concurrency):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
@@ -152,7 +159,7 @@ def as_concurrency(value: object) -> Concurrency:
 
 
 def limit_as_words(limit: Rate | Concurrency) -> object:
-    """The limit as it is stored and shown: "10/s", 20, or a table."""
+    """Return the limit as it is stored and shown: "10/s", 20, or a table."""
     per = f"<{getattr(limit.per, '__name__', 'function')}>" if callable(limit.per) else limit.per
     said = {"per": per, "name": limit.name, "burst": limit.burst if isinstance(limit, Rate) else None}
     said = {name: value for name, value in said.items() if value is not None}
@@ -168,7 +175,7 @@ def _check_text(limit: object) -> None:
 
 @lru_cache(maxsize=1024)
 def _parsed_rate(text: str) -> tuple[int, float]:
-    """Jobs and seconds."""
+    """Return the number of jobs and the seconds."""
     found = _RATE.fullmatch(text)
     if found is None:
         raise InvalidOption(f'rate is {short(text)}; write whole jobs per time: "100/s", "10/m", "500/15m", "1000/d"')

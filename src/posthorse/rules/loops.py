@@ -1,4 +1,4 @@
-"""Where the loops of a long job stand, as a checkpoint holds it. Knows neither sources nor stores."""
+"""The state of the loops of a long job, as a checkpoint holds it. This module knows neither sources nor stores."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from posthorse.rules.slice_size import SliceSize
 
 
 class LoopState(msgspec.Struct, omit_defaults=True):
-    """One loop of slices."""
+    """The state of one loop of slices."""
 
-    cursor: object = None  # a Cursor; its recursive type says nothing to the decoder
+    cursor: object = None  # a Cursor; the decoder cannot follow its recursive type
     done: int = 0
     total: int | None = None
     is_over: bool = False
     size: SliceSize | None = None
-    """Of the next slice; None for the one that a loop begins with."""
+    """The size of the next slice; None for the size with which a loop begins."""
     bad: int = 0
-    """Bad items that are kept."""
+    """The number of stored bad items."""
     numbered: int = 0
-    """The number that the latest bad item was given; they are not given again."""
+    """The number of the latest bad item; numbers are not used again."""
     retried: int = 0
-    """The bad item up to which a retry got."""
+    """The bad item that a retry has reached."""
     retry_upto: int = 0
-    """The last bad item that is to be retried; 0 when none is."""
+    """The last bad item that should be retried; 0 if there is none."""
     is_missing: bool = False
-    """The code went past it: it has no loop of this name any more, and what it did counts no more."""
+    """The code no longer has a loop of this name; its items no longer count."""
     failed: int = 0
-    """How many attempts had failed before the one that committed the latest slice: they are forgiven."""
+    """How many attempts had failed before the one that committed the latest slice; they are forgiven."""
 
 
 def forgiven(loops: Iterable[LoopState]) -> int:
-    """How many failed attempts came before the last committed slice."""
+    """Return how many failed attempts came before the last committed slice."""
     return max((loop.failed for loop in loops), default=0)
 
 
 def decode_loops(text: str) -> dict[str, LoopState]:
-    """Loops by name, from a checkpoint."""
+    """Decode the loops of a checkpoint, by name."""
     return _decode(text)
 
 
 def encode_loops(loops: dict[str, LoopState]) -> str:
-    """Loops by name, for a checkpoint."""
+    """Encode loops, by name, for a checkpoint."""
     return _encode(loops).decode()
 
 

@@ -1,6 +1,7 @@
-"""Kinds of the same name in different code: two applications on one store, which run each other's jobs. Pure.
+"""Kinds with the same name but different code: two applications on one store that run each other's jobs. Pure.
 
-Each runner enters where its kinds' functions are defined. The same place is the same application, however old its code.
+Each runner records where the functions of its kinds are defined. The same place means the same application, however old
+its code is.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from typing import NamedTuple
 
 MAX_PLACE = 300
 _BETWEEN = "\n"
-"""Stands between a kind and its place in the list of a runner's kinds. No name of a kind has it."""
+"""Separates a kind from its place in the list of a runner's kinds. Names of kinds do not contain it."""
 
 
 class Serving(NamedTuple):
-    """What a living runner serves: these queues, or all of them, and where it has its kinds from."""
+    """What a living runner serves: its queues (or all queues), and where its kinds are defined."""
 
     worker: str
     queues: Sequence[str]
@@ -33,7 +34,7 @@ class Namesake(NamedTuple):
 
 
 def place_of(function: Callable[..., object]) -> str | None:
-    """Return `module:function`; None where another process would name it differently, or other functions the same."""
+    """Return `module:function`; None if the name may differ in another process or is not unique."""
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     if not (isinstance(module, str) and isinstance(name, str)) or module == "__main__" or "<" in name:
         return None
@@ -42,12 +43,12 @@ def place_of(function: Callable[..., object]) -> str | None:
 
 
 def with_places(kinds: Sequence[str], places: Mapping[str, str]) -> list[str]:
-    """Put places among kinds. Older versions take each of these for one more kind, of which there are no jobs."""
+    """Add places to the list of kinds. Older versions take each place for one more kind that has no jobs."""
     return [*kinds, *(f"{kind}{_BETWEEN}{place}" for kind, place in places.items())]
 
 
 def split_places(stored: Iterable[str]) -> tuple[list[str], dict[str, str]]:
-    """Take them apart again."""
+    """Separate kinds and places."""
     kinds: list[str] = []
     places: dict[str, str] = {}
     for entry in stored:
@@ -80,5 +81,5 @@ def all_namesakes(servings: Iterable[Serving]) -> list[Namesake]:
 
 
 def _is_same(one: str, other: str) -> bool:
-    """Also where one process has the module inside its package and the other has the folder of it on its path."""
+    """Compare two places; one process may import the module from its package, another from its folder."""
     return one == other or one.endswith(f".{other}") or other.endswith(f".{one}")

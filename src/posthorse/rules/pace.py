@@ -1,6 +1,6 @@
 """Pace: what the slices of a long job took so far, in a record of bounded size.
 
-It knows items and seconds, and nothing of jobs, stores or the time of day.
+This module knows items and seconds, and nothing of jobs, stores or the time of day.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ MAX_SLICE = 3e9  # seconds: about a century
 
 
 class Pace(msgspec.Struct, frozen=True, array_like=True):
-    """How fast a long job goes: its whole history in at most 16 stretches, and its recent rate.
+    """How fast a long job is: its whole history in at most 16 stretches, and its recent rate.
 
-    A stretch is a run of neighbouring slices; stretches hold about the same number of items, so that they
-    can be compared, whatever the sizes of the slices. When there are too many they are regrouped, and hold
-    more from then on. Only working time counts: the caller measures each slice with a monotonic clock, so
-    that pauses, restarts and waiting do not look like slowness.
+    A stretch is a run of neighbouring slices. All hold about the same number of items, so that they can be compared,
+    whatever the sizes of the slices. If there are too many, they are regrouped, and hold more from then on. Only
+    working time counts: the caller measures each slice with a monotonic clock, so that pauses, restarts and waiting do
+    not look like slowness.
 
-    The text form is rewritten in the store at every slice: it stays below 400 bytes.
+    The text form is stored again at every slice; it stays below 400 bytes.
     """
 
     slices: int = 0
-    stretch_size: int = 0  # items from which on the open stretch is closed
+    stretch_size: int = 0  # items at which the open stretch is closed
     open_items: int = 0
     open_seconds: float = 0.0
     recent_slices: float = 0.0
@@ -42,9 +42,9 @@ class Pace(msgspec.Struct, frozen=True, array_like=True):
     seconds: tuple[float, ...] = ()
 
     def observe(self, items: int, seconds: float) -> Pace:
-        """The pace after one more slice: how many items it did and how many seconds of work it took."""
+        """Return the pace after one more slice of so many items and so many seconds of work."""
         if not 0.0 < seconds < MAX_SLICE:
-            seconds = 0.0  # a clock that stepped or stood still tells nothing
+            seconds = 0.0  # a clock that stepped or stood still says nothing
         if items < 0:
             items = 0
         kept = max(1.0 - 1.0 / RECENT_SLICES, exp(-seconds / RECENT_SECONDS))
@@ -74,28 +74,28 @@ class Pace(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def rate(self) -> float | None:
-        """Items per second over the last ten slices or ten seconds, whichever is longer; None before any."""
+        """Items per second over the last ten slices or ten seconds, whichever is longer; None before the first."""
         return self.recent_items / self.recent_seconds if self.recent_seconds > 0.0 else None
 
     @property
     def slice_seconds(self) -> float:
-        """What a slice takes at present."""
+        """The seconds that a slice takes at present."""
         return self.recent_seconds / self.recent_slices if self.recent_slices > 0.0 else 0.0
 
     def stretches(self) -> list[tuple[int, float]]:
-        """(items, seconds) of the whole history, oldest first, the open stretch last."""
+        """Return (items, seconds) of the whole history, oldest first, the open stretch last."""
         stretches = list(zip(self.items, self.seconds, strict=True))
         if self.open_items:
             stretches.append((self.open_items, self.open_seconds))
         return stretches
 
     def encode(self) -> str:
-        """A compact JSON text; `Pace.decode` reads it back without loss."""
+        """Return a compact JSON text; `Pace.decode` reads it back without loss."""
         return _encode(self).decode()
 
     @staticmethod
     def decode(text: str) -> Pace:
-        """The pace that was encoded; msgspec.ValidationError or DecodeError if the text is not one."""
+        """Decode a pace; raise msgspec.ValidationError or DecodeError if the text is not one."""
         return _decoder.decode(text)
 
 
@@ -104,19 +104,19 @@ _decoder = msgspec.json.Decoder(Pace)
 
 
 def _milli(number: float) -> float:
-    """Rounded to thousandths, in a fifth of the time of `round`."""
+    """Round to thousandths, five times as fast as `round`."""
     return int(number * 1e3 + 0.5) / 1e3
 
 
 def _micro(number: float) -> float:
-    """The same to millionths."""
+    """Round to millionths."""
     return int(number * 1e6 + 0.5) / 1e6
 
 
 def _regrouped(
     stretches: Iterable[tuple[int, float]], stretch_size: int
 ) -> tuple[tuple[int, ...], tuple[float, ...], int, float]:
-    """The same history in stretches of at least this size, and what is left over as the open one."""
+    """Regroup the history into stretches of at least this size; the remainder is the open one."""
     closed_items: list[int] = []
     closed_seconds: list[float] = []
     open_items, open_seconds = 0, 0.0
@@ -131,5 +131,5 @@ def _regrouped(
 
 
 def _shortened(seconds: float) -> float:
-    """Four digits: enough for a finish time, and few characters in a text that is stored again and again."""
+    """Round to four digits: enough for a finish time, and short in a text that is stored at every slice."""
     return float(f"{seconds:.4g}")

@@ -1,4 +1,4 @@
-"""What a limit is kept apart by, for one job: its tenant, an argument, or what a function of them says. Pure."""
+"""The partition key of a limit, for one job: its tenant, an argument, or the result of a function of them. Pure."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from posthorse.rules.gates import gate_name
 from posthorse.rules.limits import Per
 
 NOTHING = object()
-"""A job has no such argument, or none that this code can read."""
+"""The job has no such argument, or none that this code can read."""
 
 UNTOLD = ("?",)
-"""What jobs have in common whose value cannot be told; no text equals it."""
+"""Shared by all jobs whose value is unknown; it equals no text."""
 
 
 def value_of(
     per: Per, signature: Signature, arguments: str, tenant: str, *, failed: Callable[[Exception], None] = lambda _: None
 ) -> object:
-    """The value; `failed` hears of what the user's code raised."""
+    """Return the value; call `failed` with what the user's code raised."""
     if per == "tenant":
         return tenant
     try:
@@ -28,9 +28,9 @@ def value_of(
             args, kwargs = signature.decode(arguments)
             value = per(*args, **kwargs)
         if value is not NOTHING:
-            gate_name(value)  # raises where it is nothing that a gate can be told by
+            gate_name(value)  # raises if the value cannot be part of a gate's name
     except ArgumentsUnfit:
-        return NOTHING  # it will not run either: whoever claims it tells why
+        return NOTHING  # it will not run either: the worker that claims it reports why
     except Exception as error:  # the user's code may raise anything
         failed(error)
         return UNTOLD

@@ -1,6 +1,6 @@
-"""Progress: how far a job is, how fast it goes, and when it will be done.
+"""Progress: how far a job is, how fast it is, and when it will be done.
 
-It is built from what a checkpoint holds and from one `now`; it knows no store and asks no clock.
+It is computed from a checkpoint and one `now`; this module knows no store and reads no clock.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ AFTER_THE_LAST_SLICE = 0.25  # of a slice: looking for more items and committing
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job is. Without a total, or before the third committed slice, there is no finish time.
+    """How far a job is. There is no finish time without a total, or before the third committed slice.
 
     rate: items per second of work, over the last ten slices or ten seconds, whichever is longer.
     remaining: how long the rest will take, as working time; a paused job has it too.
-    eta: when a running job will be done, on the store's clock; when everything is done, when that was.
+    eta: when a running job will be done, on the store's clock; if everything is done, when that was.
     eta_range: the earliest and the latest likely eta. Nine of ten recorded jobs end between them, unless what is ahead
-        costs many times what is done.
+    costs many times what is done.
     """
 
     done: int = 0
@@ -58,11 +58,11 @@ def progress_at(
     since: datetime | None = None,
     running: bool = True,
 ) -> Progress:
-    """The progress of a job whose last checkpoint says this.
+    """Return the progress of a job from its last checkpoint.
 
-    since: when the slice that runs now began, on the clock of `now`: at the last checkpoint, or at the start
-        of the attempt if that is later.
-    running: whether somebody works on the job now; nobody can tell when a job that stands still will be done.
+    since: when the slice that runs now began, on the clock of `now`: at the last checkpoint, or at the start of the
+    attempt if that is later.
+    running: whether a worker runs the job now; a job that does not run has no finish time.
     """
     done = max(0, done)
     total = None if total is None else max(0, total)
@@ -75,7 +75,7 @@ def progress_at(
         return counted
     rest = forecast(pace, total - done)
     if rest is None or rest.median > MAX_DURATION.total_seconds():
-        return counted  # a century is no forecast
+        return counted  # beyond a century there is no forecast
     if not running:
         return Progress(done, total, pace.rate, timedelta(seconds=rest.median), note=note)
 
@@ -84,7 +84,7 @@ def progress_at(
     overdue = max(0.0, elapsed - usual)
     spent = elapsed if not overdue else usual * usual / elapsed
     low = max(0.0, rest.low - spent)
-    median = max(low, rest.median - spent)  # moves on once the running slice takes longer than slices do
+    median = max(low, rest.median - spent)  # moves on if the running slice takes longer than usual
     high = max(median, rest.high - spent) + overdue + AFTER_THE_LAST_SLICE * usual
     eta_range = (_later(now, low), _later(now, high))
     return Progress(done, total, pace.rate, timedelta(seconds=median), _later(now, median), eta_range, note)
@@ -98,7 +98,7 @@ def _later(now: datetime, seconds: float) -> datetime:
 
 
 def _sentence(progress: Progress) -> str:
-    """For people: "420,000 of 1,000,000 (42%), 1,250/s, 7m44s left (6m58s to 8m40s): sending letters"."""
+    """Describe for users: "420,000 of 1,000,000 (42%), 1,250/s, 7m44s left (6m58s to 8m40s): sending letters"."""
     if progress.total is None or progress.fraction is None:
         parts = [f"{progress.done:,} done"]
     else:

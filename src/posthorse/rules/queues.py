@@ -1,6 +1,6 @@
-"""The settings of queues: what may be said of one, in one vocabulary wherever it is said, and which layer wins.
+"""The settings of queues: one vocabulary wherever they are set, and which layer wins.
 
-A layer holds what was said in one place: in code, in the file, or to the live store. Later ones win, name by name.
+A layer holds the settings from one place: code, the file, or the live store. Later layers win, name by name.
 """
 
 from __future__ import annotations
@@ -21,52 +21,52 @@ from posthorse.rules.window import Window
 
 Order = Literal["fifo", "lifo"]
 Layer = Mapping[str, object]
-"""Checked values by name; None takes back what an earlier layer says."""
+"""Checked values by name; None takes back the value of an earlier layer."""
 
 NAMES = tuple(options_at(Place.QUEUE))
-"""The words of settings, in code and in files."""
+"""The names of settings, in code and in files."""
 LIVE_ONLY = frozenset(options_at(Place.LIVE))
-"""What only the live store may say: it is an act of somebody, not a property."""
+"""What only the live store can hold: an act of a user, not a property."""
 
 _WORDS = {**options_at(Place.QUEUE), **options_at(Place.LIVE)}
 
 
 class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for one queue. Durations are kept in seconds."""
+    """The settings of one queue. Durations are kept in seconds."""
 
     max_depth: int | None = None
-    """How many jobs may wait in it to be run; beyond that `enqueue` raises QueueFull."""
+    """How many jobs may wait in it; beyond that `enqueue` raises QueueFull."""
     order: Order = "fifo"
     """First come first served, or the newest first."""
     weight: int = 1
     """Its share among queues of the same worker that have jobs of equal priority."""
     max_duration: float | None = None
-    """The longest that an attempt may take, whatever its job says."""
+    """The longest that an attempt may take, even if its job has a longer timeout."""
     labels: Mapping[str, str] = {}
-    """What a worker must have been started with to take it."""
+    """Labels that a worker must have been started with to serve it."""
     rate: Rate | None = None
     concurrency: Concurrency | None = None
     fair: bool = False
-    """Whether its tenants take turns."""
+    """Whether its tenants share it evenly."""
     retry_budget: Rate | None = None
-    """How many retries may start in a time; those beyond it are put off."""
+    """How many retries may start in a time; further ones are postponed."""
     window: Window | None = None
-    """The hours of the day in which its jobs are begun."""
+    """The hours of the day in which its jobs are started."""
     ageing: float = 60.0
-    """The seconds of waiting after which the job at the head of a line counts as one priority higher; 0 for never."""
+    """The seconds of waiting after which the first job of a lane counts as one priority higher; 0 for never."""
     paused: bool = False
     draining: bool = False
 
     def is_closed(self, now: int) -> bool:
-        """True while none of its jobs may begin; `now` is in microseconds since the epoch."""
+        """Return True while no job of it may start; `now` is in microseconds since the epoch."""
         return self.paused or (self.window is not None and not self.window.is_open(now))
 
     def fits(self, labels: Mapping[str, str]) -> bool:
-        """Whether a worker with such labels may take it."""
+        """Return whether a worker with these labels may serve it."""
         return all(labels.get(name) == value for name, value in self.labels.items())
 
     def ceiling(self, timeout: float | None, *, can_keep: bool) -> float | None:
-        """The timeout of a job in this queue; one without gets the longest duration where its code can be stopped."""
+        """Return the timeout of a job in this queue; without one it is `max_duration` if its code can be stopped."""
         if self.max_duration is None or (timeout is None and not can_keep):
             return timeout
         return self.max_duration if timeout is None else min(timeout, self.max_duration)
@@ -76,40 +76,40 @@ DEFAULTS = QueueSettings()
 
 
 class DeclaredQueues:
-    """What an application says of queues, in code and in its file."""
+    """The settings of queues that an application declares, in code and in its file."""
 
     def __init__(self) -> None:
         self._code: dict[str, dict[str, object]] = {}
         self._file: Mapping[str, Layer] = {}
 
     def declare(self, name: str, layer: Layer) -> None:
-        """Enters what code says; what it said before stays where it is not said anew."""
+        """Add a declaration in code; an earlier one stays, except for the names given anew."""
         self._code.setdefault(name, {}).update(layer)
 
     def read_file(self, layers: Mapping[str, Layer]) -> None:
-        """Takes what the file says; that wins over code."""
+        """Add the settings of the file, which win over code."""
         self._file = layers
 
     def layer(self, name: str) -> Layer:
-        """What code and file say of a queue."""
+        """Return what code and file declare for a queue."""
         return {**self._code.get(name, {}), **self._file.get(name, {})}
 
     def settings(self, live: Mapping[str, Layer]) -> dict[str, QueueSettings]:
-        """What holds for every queue of which anybody says something."""
+        """Return the settings of every queue that any layer names."""
         names = {*self._code, *self._file, *live}
         return {name: settings_of(self.layer(name), live.get(name, {})) for name in sorted(names)}
 
 
 def settings_of(*layers: Layer) -> QueueSettings:
-    """What holds when these layers lie upon each other, the last on top."""
+    """Return the settings that result from these layers; the last one wins."""
     said = {name: value for layer in layers for name, value in layer.items()}
     return QueueSettings(**{name: value for name, value in said.items() if value is not None})  # type: ignore[arg-type]  # each checked by name
 
 
 def checked_layer(values: Mapping[str, object], *, queue: str) -> dict[str, object]:
-    """A layer from named values. Raises InvalidOption, which names the queue and the neighbour of a misspelt key.
+    """Check the values of a layer. Raises InvalidOption, which names the queue and the nearest name.
 
-    `worker_count` is another word for `concurrency`, and `instance_type` for a label of that name.
+    `worker_count` is another name for `concurrency`, and `instance_type` for a label of that name.
     """
     layer: dict[str, object] = {}
     for name, value in values.items():
@@ -119,7 +119,7 @@ def checked_layer(values: Mapping[str, object], *, queue: str) -> dict[str, obje
         try:
             checked = None if value is None else _WORDS[name].check(value)
         except InvalidOption as error:
-            written = "" if name in str(error) else f"{name}: "  # a check speaks of what the word means
+            written = "" if name in str(error) else f"{name}: "  # some checks name the option already
             raise InvalidOption(f"queue {queue!r}: {written}{error}") from None
         earlier = layer.get(target)
         if target == "labels" and isinstance(earlier, Mapping) and isinstance(checked, Mapping):
@@ -132,7 +132,7 @@ def checked_layer(values: Mapping[str, object], *, queue: str) -> dict[str, obje
 
 
 def checked_live_layer(values: Mapping[str, object], *, queue: str) -> dict[str, object]:
-    """The same for what goes into a store. Raises InvalidOption for what only code can hold, too."""
+    """Check values that go into a store. Raises InvalidOption also for values that only code can hold."""
     layer = checked_layer(values, queue=queue)
     for name, value in layer.items():
         if isinstance(value, Rate | Concurrency) and callable(value.per):
@@ -144,7 +144,7 @@ def checked_live_layer(values: Mapping[str, object], *, queue: str) -> dict[str,
 
 
 def checked_words(names: Iterable[str], *, queue: str) -> tuple[str, ...]:
-    """The settings that these words mean. Raises InvalidOption, which names the neighbour of a misspelt one."""
+    """Return the settings that these words mean. Raises InvalidOption, which names the nearest one."""
     for name in names:
         if name not in _WORDS:
             raise unknown_of_queue(name, queue, tuple(_WORDS))
@@ -152,7 +152,7 @@ def checked_words(names: Iterable[str], *, queue: str) -> tuple[str, ...]:
 
 
 def checked_layers(values: object) -> dict[str, dict[str, object]]:
-    """Layers by queue, as the part `queues` of a file holds them. Raises InvalidOption."""
+    """Check the part `queues` of a file; return layers by queue. Raises InvalidOption."""
     if not isinstance(values, Mapping):
         raise InvalidOption(f"queues is {short(values)}; write a table for each queue, with its settings")
     layers: dict[str, dict[str, object]] = {}
@@ -167,19 +167,19 @@ def checked_layers(values: object) -> dict[str, dict[str, object]]:
 
 
 def layer_as_words(layer: Layer) -> dict[str, object]:
-    """A layer as it is stored: values that JSON has, and that `checked_layer` takes."""
+    """Return a layer as it is stored: JSON values that `checked_layer` accepts."""
     return {name: _as_word(value) for name, value in layer.items()}
 
 
 def layer_from_words(words: Mapping[str, object]) -> dict[str, object]:
-    """A layer as it was stored; what a newer version said is left aside."""
+    """Read a stored layer; ignore settings of a newer version."""
     return {
         name: None if value is None else _WORDS[name].check(value) for name, value in words.items() if name in _WORDS
     }
 
 
 def told(settings: QueueSettings) -> dict[str, str]:
-    """What differs from the defaults, for people, in the words in which it may be set."""
+    """Return the settings that differ from the defaults, in the words in which users set them."""
     return {
         name: _told(name, value)
         for name in QueueSettings.__struct_fields__
@@ -188,7 +188,7 @@ def told(settings: QueueSettings) -> dict[str, str]:
 
 
 def _target(word: str) -> str:
-    """The setting that a word means."""
+    """Return the setting that a word means."""
     return _WORDS[word].means or word
 
 

@@ -1,4 +1,4 @@
-"""The registry: which kinds an application knows, under which names, with which options; and what it says of queues."""
+"""The registry: the kinds of an application, with their names and options, and its declarations of queues."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PLAIN = Backoff()
 
 
 class KindOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a kind is declared with; `using` may change some of it for one job."""
+    """Options of a kind; `using` may change some of them for one job."""
 
     queue: str = DEFAULT_QUEUE
     priority: int = 0
@@ -53,7 +53,7 @@ class KindOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Registered(msgspec.Struct, frozen=True):
-    """A function under its kind."""
+    """A function registered as a kind."""
 
     kind: str
     function: Callable[..., object]
@@ -63,23 +63,23 @@ class Registered(msgspec.Struct, frozen=True):
 
     @property
     def is_isolated(self) -> bool:
-        """True when its jobs run in processes of their own."""
+        """Whether its jobs run in processes of their own."""
         return self.options.isolation is not None
 
 
 class Registry:
-    """Kinds by name; aliases keep old rows runnable after a rename."""
+    """Kinds by name; aliases let stored jobs run after a kind was renamed."""
 
     def __init__(self) -> None:
         self.queues = DeclaredQueues()
         self._by_name: dict[str, Registered] = {}
         self.schedules: dict[str, Declared] = {}
-        """What the application runs by the clock, by name."""
+        """The declared schedules, by name."""
         self.observers: dict[str, Observer] = {}
-        """Those of its kinds that are told of events."""
+        """The kinds that are notified of events, by name."""
 
     def add(self, registered: Registered) -> None:
-        """Enters a kind and its aliases. Raises DuplicateKind."""
+        """Add a kind and its aliases. Raises DuplicateKind."""
         for name in (registered.kind, *registered.options.aliases):
             other = self._by_name.get(name)
             if other is not None:
@@ -91,7 +91,7 @@ class Registry:
             self._by_name[name] = registered
 
     def __getitem__(self, kind: str) -> Registered:
-        """The kind, by name or alias. Raises UnknownKind, which names the nearest."""
+        """Return the kind, by name or alias. Raises UnknownKind, which names the nearest."""
         try:
             return self._by_name[kind]
         except KeyError:
@@ -100,7 +100,7 @@ class Registry:
             raise UnknownKind(f"this application has no kind {kind!r}{hint}") from None
 
     def places(self) -> dict[str, str]:
-        """Where the functions of the kinds are defined, as `module:function`; without those that are in no module."""
+        """Return where the functions of the kinds are defined, as `module:function`; omit those without a module."""
         return {kind: place for kind, one in sorted(self._by_name.items()) if (place := place_of(one.function))}
 
     def __contains__(self, kind: object) -> bool:
@@ -116,7 +116,7 @@ class Registry:
 def register(
     function: Callable[..., object], *, kind: str | None, options: KindOptions, context_type: type
 ) -> Registered:
-    """Make a function a kind. Raises InvalidOption for what cannot be one."""
+    """Make a function a kind. Raises InvalidOption if it cannot be one."""
     _check_is_function(function)
     name = checked_name(function.__name__ if kind is None else kind, what="kind")
     try:
@@ -126,7 +126,7 @@ def register(
             f"{_place(function)} does not tell which arguments it takes ({error}); wrap it in a def"
         ) from None
     _check_signature(function, signature)
-    # What is awaited may need the running loop where it is made, as tasks and futures do.
+    # Creating an awaitable may need the running loop, as for tasks and futures.
     is_async = inspect.iscoroutinefunction(function) or signature.returns_awaitable
     registered = Registered(name, function, signature, options, is_async)
     _check_can_be_killed(registered)
@@ -185,7 +185,7 @@ def _check_signature(function: Callable[..., object], signature: Signature) -> N
 
 
 def check_can_time_out(registered: Registered) -> None:
-    """Raises InvalidOption for a kind whose code nothing could end in time."""
+    """Raise InvalidOption if a kind with a timeout has code that cannot be stopped."""
     if registered.is_async or registered.signature.wants_context:
         return
     if registered.is_isolated:
@@ -206,7 +206,7 @@ def check_can_time_out(registered: Registered) -> None:
 
 
 def make_kind_options(values: Mapping[str, object]) -> KindOptions:
-    """Options of a decorator, checked. Raises InvalidOption."""
+    """Check the options of a decorator. Raises InvalidOption."""
     checked = checked_of_job(values)
     if not isinstance(checked.get("backoff", _PLAIN), Backoff):
         checked["backoff_function"] = checked.pop("backoff")
@@ -214,7 +214,7 @@ def make_kind_options(values: Mapping[str, object]) -> KindOptions:
 
 
 def _check_limits(registered: Registered) -> None:
-    """What a limit goes by must be there, and a key must not look like the name of a parameter."""
+    """Check that partition keys of limits are parameters, and that a sequence's key does not look like one."""
     options, signature = registered.options, registered.signature
     for name in ("rate", "concurrency", "sequence"):
         per = getattr(getattr(options, name), "per", None)
@@ -241,5 +241,5 @@ def _check_can_be_killed(registered: Registered) -> None:
 
 
 def _place(function: Callable[..., object]) -> str:
-    names = (getattr(function, "__module__", None), function.__qualname__)  # what is built in may have no module
+    names = (getattr(function, "__module__", None), function.__qualname__)  # built-in functions may have no module
     return ".".join(name for name in names if name)

@@ -1,7 +1,8 @@
-"""Steps that may happen to a job again and again, for weeks: some are kept apart, then the last one counts. Pure.
+"""Events that may happen to a job again and again, for weeks: the first few are stored singly, then the last one
+counts. Pure.
 
-A job that does not fit the code of any worker, one that puts itself off, one whose time box is over: each time is a
-step, and nothing ends the series.
+Examples are a job that fits the code of no worker, one that snoozes, and one whose time box is over: each time is an
+event, and the series has no end.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import NamedTuple, cast
 import msgspec
 
 KEPT_APART = 10
-"""Steps of a series that are written one by one; all that follow share the last one."""
+"""Events of a series that are stored singly; all later ones share the last one."""
 
 YIELDED = "yielded to others after its time box"
 
@@ -20,7 +21,7 @@ _ENDLESS = frozenset({"unfit", "snoozed"})
 
 
 class Step(NamedTuple):
-    """A step as it is stored; `detail` is JSON."""
+    """An event as it is stored; `detail` is JSON."""
 
     version: int
     name: str
@@ -28,19 +29,19 @@ class Step(NamedTuple):
 
 
 class Written(NamedTuple):
-    """How the next step is to be stored: `instead_of` is the version of the one whose place it takes."""
+    """How to store the next event: `instead_of` is the version of the event that it replaces."""
 
     detail: str | None
     instead_of: int | None = None
 
 
 def is_endless(name: str, detail: str | None) -> bool:
-    """Whether such steps may follow each other without an end."""
+    """Return whether such events may repeat without end."""
     return name in _ENDLESS or (name == "released" and _decoded(detail).get("detail") == YIELDED)
 
 
 def times_in_a_row(name: str, last: Step | None) -> int:
-    """How often the same step came before, without another one in between."""
+    """Return how often the same event came before, without another in between."""
     if last is None or last.name != name or not is_endless(name, last.detail):
         return 0
     times = _decoded(last.detail).get("times", 1)
@@ -48,7 +49,7 @@ def times_in_a_row(name: str, last: Step | None) -> int:
 
 
 def next_step(name: str, detail: str | None, last: Step | None) -> Written:
-    """An endless step after the last one."""
+    """Return how to store an endless event after the last one."""
     times = 1 + times_in_a_row(name, last)
     if times == 1 or last is None:
         return Written(detail)

@@ -14,13 +14,13 @@ from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.values.type_mismatch import short
 
 BackoffFunction = Callable[[int, BaseException], Duration]
-"""Takes the number of the attempt that failed and its error, and says how long to wait."""
+"""Takes the number of the failed attempt and its error; returns how long to wait."""
 
 MAX_WAITS = 100
 
 
 class BackoffNumbers(msgspec.Struct, frozen=True, array_like=True):
-    """A backoff as it travels with a job that has one of its own. Durations are seconds."""
+    """A backoff as it is stored with a job that has its own. Durations are seconds."""
 
     base: float
     factor: float
@@ -33,11 +33,13 @@ class BackoffNumbers(msgspec.Struct, frozen=True, array_like=True):
 class Backoff(msgspec.Struct, frozen=True):
     """Waits that grow, with jitter; without arguments, exponential from 2 s to an hour.
 
-    The wait before attempt n + 1 is drawn evenly from (1 - jitter, 1] ×
-    min(limit, base · factor^(n - 1) + step · (n - 1)).
-    `jitter` 1.0 is the "full jitter" of M. Brooker, "Exponential Backoff And Jitter" (2015): the best at
-    spreading a herd. With `waits` these are taken one after the other instead, and the last one again and again.
-    Durations are seconds, timedelta or text.
+    The wait before attempt n + 1 is drawn evenly from (1 - jitter, 1] × min(limit, base · factor^(n - 1) + step · (n -
+    1)). `jitter` 1.0 is the "full jitter" of M. Brooker, "Exponential Backoff And Jitter" (2015): the best at spreading
+    a herd.
+
+    waits: use these waits in order instead, and repeat the last one.
+
+    Durations are seconds, timedelta or text. Raises InvalidOption.
     """
 
     base: Duration = 2.0
@@ -60,16 +62,16 @@ class Backoff(msgspec.Struct, frozen=True):
 
     @classmethod
     def linear(cls, step: Duration, *, limit: Duration = "1d", jitter: float = 0.0) -> Self:
-        """One step after the first attempt, two after the second, and so on up to the limit."""
+        """Wait one step after the first attempt, two after the second, and so on up to the limit."""
         return cls(base=step, factor=1.0, step=step, limit=limit, jitter=jitter)
 
     @classmethod
     def of_numbers(cls, numbers: BackoffNumbers) -> Self:
-        """What `as_numbers` gave."""
+        """Return the backoff that `as_numbers` stored."""
         return cls(*msgspec.structs.astuple(numbers))
 
     def as_numbers(self) -> BackoffNumbers:
-        """What travels with a job that has a backoff of its own."""
+        """Return what is stored with a job that has a backoff of its own."""
         return BackoffNumbers(
             _seconds(self.base),
             self.factor,
@@ -80,7 +82,7 @@ class Backoff(msgspec.Struct, frozen=True):
         )
 
     def wait(self, failures: int, chance: float) -> timedelta:
-        """The wait after the given number of failed attempts (1 or more); `chance` lies in [0, 1)."""
+        """Return the wait after the given number of failed attempts (1 or more); `chance` is in [0, 1)."""
         numbers = self.as_numbers()
         if numbers.waits:
             longest = numbers.waits[min(failures, len(numbers.waits)) - 1]
@@ -90,7 +92,7 @@ class Backoff(msgspec.Struct, frozen=True):
 
 
 def as_backoff(value: Backoff | Duration | Sequence[Duration]) -> Backoff:
-    """A plain duration is a fixed wait, 0 retries at once; a list of them is taken one after the other."""
+    """Convert a duration to a fixed wait (0 retries at once), or a list of durations to waits in order."""
     if isinstance(value, Backoff):
         return value
     if isinstance(value, list | tuple):
@@ -105,7 +107,7 @@ def as_backoff(value: Backoff | Duration | Sequence[Duration]) -> Backoff:
 
 
 def checked_backoff(value: object) -> Backoff | BackoffFunction:
-    """What a decorator takes: the same, or a function of the attempt and its error. Raises InvalidOption."""
+    """Check what a decorator accepts: a backoff, or a function of the attempt and its error. Raises InvalidOption."""
     if not isinstance(value, Backoff) and callable(value):
         if inspect.iscoroutinefunction(value):
             raise InvalidOption("backoff is an async function; it has to answer at once")
@@ -114,13 +116,13 @@ def checked_backoff(value: object) -> Backoff | BackoffFunction:
         except TypeError:
             raise InvalidOption("backoff is a function that cannot be called with (attempt, error)") from None
         except ValueError:
-            pass  # one of those built in, whose signature nobody knows
+            pass  # a built-in function without a readable signature
         return cast("BackoffFunction", value)
     return as_backoff(cast("Backoff | Duration", value))
 
 
 def checked_errors(value: object, *, name: str) -> tuple[type[BaseException], ...]:
-    """An exception class, or several. Raises InvalidOption."""
+    """Check an exception class, or several. Raises InvalidOption."""
     given: tuple[object, ...] = tuple(cast("Sequence[object]", value)) if isinstance(value, list | tuple) else (value,)
     for each in given:
         if not (isinstance(each, type) and issubclass(each, BaseException)):

@@ -1,6 +1,6 @@
-"""Schedules: which times are to be run now, what becomes of missed ones, and of a run that is not over. Pure.
+"""Schedules: which times should run now, and what happens to missed times and to a run that is not over. Pure.
 
-Instants are integers, microseconds since the epoch. When a schedule is due, `timing` knows.
+Instants are integers, microseconds since the epoch. `timing` knows when a schedule is due.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_JITTER = timedelta(days=1)
 MAX_MISFIRES = 10_000
 MAX_DATES = 10_000
 MAX_ON_TIME = 1_000
-"""Times that are run at one look while they are merely late; there are more of none but the quickest schedules."""
+"""Times that are run at one look if they are merely late; only the fastest schedules have more."""
 
 MisfirePolicy = Literal["skip", "once", "all"]
 Overlap = Literal["skip", "allow", "cancel"]
@@ -64,10 +64,10 @@ class ScheduleStatus:
 
 
 class Misfire(msgspec.Struct, frozen=True):
-    """What becomes of missed times: no worker was at work, the machine slept, the clock was put forward.
+    """What happens to missed times: no worker ran, the machine slept, or the clock was put forward.
 
-    policy: "skip" lets them go, "once" runs once for all of them, "all" runs for each of the newest `limit`.
-    grace: how late a time may be run and still be on time.
+    policy: "skip" drops them, "once" runs once for all of them, "all" runs for each of the newest `limit`.
+    grace: how late a time may run and still be on time.
     """
 
     policy: MisfirePolicy = "once"
@@ -76,7 +76,9 @@ class Misfire(msgspec.Struct, frozen=True):
 
 
 class Policies(msgspec.Struct, frozen=True):
-    """What a schedule does about missed times, a run that is not over, and a crowd. Durations in microseconds."""
+    """What a schedule does about missed times, a run that is not over, and many runs at once. Durations in
+    microseconds.
+    """
 
     misfire: MisfirePolicy = "once"
     limit: int = 100
@@ -95,28 +97,28 @@ class Declared(msgspec.Struct, frozen=True):
 
     @property
     def fingerprint(self) -> str:
-        """Equal for equal declarations, in whichever process."""
+        """A text that is equal for equal declarations in all processes."""
         return blake2b(msgspec.json.encode(self, order="deterministic"), digest_size=16).hexdigest()
 
 
 CORRECTION = 3 * 3_600 * SECOND
-"""Microseconds beyond which a step back is a correction of a wrong clock, as in Vixie cron."""
+"""Microseconds. A larger step back is the correction of a wrong clock, as in Vixie cron."""
 
 MEMORY = 2 * 86_400 * SECOND
-"""Microseconds for which the store remembers times that were run, at least."""
+"""Minimum time, in microseconds, for which the store remembers times that were run."""
 
 
 class Due(NamedTuple):
-    """What is to be done now: run these times; everything up to `handled_until` is then dealt with."""
+    """What to do now: run these times; then everything up to `handled_until` is handled."""
 
     times: Sequence[int]
     handled_until: int
     missed_since: int | None = None
-    """The first time that was missed; None when all were on time."""
+    """The first time that was missed; None if all were on time."""
 
 
 def due(timing: Timing, policies: Policies, *, handled_until: int, now: int) -> Due | None:
-    """What is to be done about the times after `handled_until`; None when none has come yet."""
+    """Return what to do about the times after `handled_until`; None if none has come yet."""
     first = timing.next_after(handled_until)
     if first is None or first > now:
         return None
@@ -130,10 +132,10 @@ def due(timing: Timing, policies: Policies, *, handled_until: int, now: int) -> 
 
 
 def comes_again_after(timing: Timing, *, handled_until: int, now: int) -> int | None:
-    """The moment after which times come again although they were run; None when none do.
+    """Return the moment after which times come again although they were run; None if none do.
 
-    The store's clock was set back from `handled_until` or later to `now`. An interval goes on by the new clock; a time
-    less than half an interval ahead is left out, because it may have been run a moment ago. Times of the day come again
+    The store's clock was set back from `handled_until` or later to `now`. An interval continues by the new clock; a
+    time less than half an interval ahead is left out, because it may have just been run. Times of the day come again
     only after a correction, dates never.
     """
     if timing.is_repeated:
@@ -143,7 +145,7 @@ def comes_again_after(timing: Timing, *, handled_until: int, now: int) -> int | 
 
 
 def remembered_after(timing: Timing, now: int) -> int:
-    """The moment up to which times that were run may be forgotten: two days ago, or a thousand times; dates never."""
+    """Return the moment up to which run times may be forgotten: two days ago, or a thousand times ago; dates never."""
     if timing.at:
         return 0
     coming = list(islice(timing.times(now), 11))
@@ -152,7 +154,7 @@ def remembered_after(timing: Timing, now: int) -> int:
 
 
 def among_open(overlap: Overlap, times: Sequence[int], *, is_open: bool) -> Sequence[int]:
-    """Which of these times get a job, when an earlier run is still open or not."""
+    """Return which of these times get a job, given whether an earlier run is still open."""
     match overlap:
         case "allow":
             return times
@@ -163,7 +165,7 @@ def among_open(overlap: Overlap, times: Sequence[int], *, is_open: bool) -> Sequ
 
 
 def jitter_of(name: str, time: int, *, longest: int) -> int:
-    """How much later than its time a job starts: the same for everybody who asks, spread evenly up to `longest`."""
+    """Return how much later than its time a job starts: spread evenly up to `longest`, the same in every process."""
     if not longest:
         return 0
     drawn = int.from_bytes(blake2b(f"{name}\0{time}".encode(), digest_size=8).digest())
@@ -171,7 +173,7 @@ def jitter_of(name: str, time: int, *, longest: int) -> int:
 
 
 def job_at(declared_call: NewJob, job_id: str, *, name: str, time: int, policies: Policies) -> NewJob:
-    """The job for one time of a schedule."""
+    """Make the job for one time of a schedule."""
     late = jitter_of(name, time, longest=policies.jitter)
     options = msgspec.structs.replace(Options.decode(declared_call.options), schedule=name, scheduled_at=time)
     return msgspec.structs.replace(
@@ -180,7 +182,7 @@ def job_at(declared_call: NewJob, job_id: str, *, name: str, time: int, policies
 
 
 def at_instant(job: NewJob, instant: int) -> NewJob:
-    """The job of a time that came again, which is an instant of its own."""
+    """Make the job of a time that came again, which is a separate instant."""
     options = msgspec.structs.replace(Options.decode(job.options), scheduled_at=instant)
     return msgspec.structs.replace(job, options=options.encode())
 
@@ -194,7 +196,7 @@ def make_timing(
     start: datetime | None,
     end: datetime | None,
 ) -> Timing:
-    """When, checked. Raises InvalidOption."""
+    """Check when a schedule is due. Raises InvalidOption."""
     given = [name for name, value in (("cron", cron), ("every", every), ("at", at)) if value is not None]
     if len(given) != 1:
         told = " and ".join(given) if given else "none of them"
@@ -218,7 +220,7 @@ def make_timing(
 
 
 def make_policies(timing: Timing, *, misfire: object, overlap: object, jitter: Duration) -> Policies:
-    """Policies, checked. Raises InvalidOption."""
+    """Check policies. Raises InvalidOption."""
     if isinstance(misfire, str):
         misfire = Misfire(cast("MisfirePolicy", misfire))
     if not isinstance(misfire, Misfire):
@@ -240,7 +242,7 @@ def make_policies(timing: Timing, *, misfire: object, overlap: object, jitter: D
 
 
 def checked_call(call: NewJob) -> NewJob:
-    """What a schedule may enqueue. Raises InvalidOption."""
+    """Check what a schedule may enqueue. Raises InvalidOption."""
     if call.key is not None:
         raise InvalidOption(
             "the call has a key, so all its times would be one and the same job; leave the key out: a schedule makes "

@@ -1,4 +1,4 @@
-"""The settings of an application: one frozen object, validated whole; where they come from is not known here."""
+"""The settings of an application: one frozen object, validated as a whole. Where they come from is not known here."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ DEFAULT_URL = "sqlite:///posthorse.db"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What an application may set. Durations are kept in seconds."""
+    """The settings of an application. Durations are kept in seconds."""
 
     url: str = DEFAULT_URL
     schema: str = "posthorse"
     lease: float = 30.0
-    """How long a runner may be silent before its jobs go to others."""
+    """How long a runner may be silent before other runners take its jobs."""
     heartbeat: float = 10.0
     """How often a runner's lease is renewed; at most half the lease."""
     stall: float = 600.0
-    """How long a runner's loop may be blocked by a job before the runner is replaced."""
+    """How long a job may block a runner's loop before the runner is replaced."""
     grace: float = 30.0
     """How long a stopping worker waits for jobs that have no checkpoint."""
     poll: float = 1.0
-    """How often an idle runner looks even if nobody woke it."""
+    """How often an idle runner looks for jobs without a wake."""
     store_timeout: float | None = None
-    """How long a call waits for a store that does not answer; None: 30 s, or 5 s inside a running event loop."""
+    """How long a call waits for a store that does not respond; None: 30 s, or 5 s inside a running event loop."""
     max_interruptions: int = 10
-    """After how many lost workers without a committed slice in between a job is given up."""
+    """How many workers a job may lose in a row, without a committed slice, before it fails for good."""
 
     def __repr__(self) -> str:
         shown = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name != "url")
-        return f"Settings(url=…, {', '.join(shown)})"  # an address may hold a password
+        return f"Settings(url=…, {', '.join(shown)})"  # the address may contain a password
 
 
 _OPTIONS = options_at(Place.SETTING)
 
 
 def make_settings(values: Mapping[str, object]) -> Settings:
-    """Settings from named values. Raises InvalidSettings, which names the neighbour of a misspelt key."""
+    """Make settings from named values. Raises InvalidSettings, which names the nearest name."""
     for key in values:
         if key not in _OPTIONS:
-            words = (*_OPTIONS, "queues")  # read by whoever knows queues
+            words = (*_OPTIONS, "queues")  # `queues` is read elsewhere
             near = difflib.get_close_matches(key, words, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(words)}"
             raise InvalidSettings(f"there is no setting {short(key)}{hint}")

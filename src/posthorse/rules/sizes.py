@@ -1,4 +1,4 @@
-"""Sizes of memory as people write them: bytes, or text such as "512MB", "1.5 GB"; kB, MB, GB count by 1,000."""
+"""Sizes of memory as users write them: bytes, or text such as "512MB", "1.5 GB"; kB, MB, GB count by 1,000."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_SIZE = 2**60
 
 
 def as_bytes(value: Size, *, name: str) -> int:
-    """The size in bytes, 1 or more; `name` is the option that an error speaks of. Raises InvalidOption."""
+    """Convert a size to bytes, 1 or more; an error names the option `name`. Raises InvalidOption."""
     size: float = -1
     if isinstance(value, str):
         found = _SIZE.fullmatch(value.strip().lower())
@@ -29,7 +29,7 @@ def as_bytes(value: Size, *, name: str) -> int:
 
 
 def size_text(size: int) -> str:
-    """A size as a person would write it: "512 MB", "1.6 GB"."""
+    """Return a size as a user would write it: "512 MB", "1.6 GB"."""
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= factor:
             return f"{size / factor:.1f}".removesuffix(".0") + f" {unit}"

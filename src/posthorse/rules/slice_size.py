@@ -1,6 +1,6 @@
-"""The size of the next slice: it follows a wanted time, and is halved where slices were cut short.
+"""The size of the next slice: it aims at a wanted duration, and halves after slices that were cut short.
 
-It knows items and seconds, and nothing of jobs, sources or clocks.
+This module knows items and seconds, and nothing of jobs, sources or clocks.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from collections.abc import Iterable
 import msgspec
 
 FIRST = 1
-"""Nobody knows what an item takes before the first one: ten slices are enough to get from here to a thousand."""
+"""The first slice has one item, because its cost is unknown; ten slices are enough to grow to a thousand."""
 
 MAX_GROWTH, MAX_SHRINKAGE = 2.0, 4.0
 REMEMBERED = 0.7
-"""What the slices before count for beside the latest, each time: a slow item is felt, and soon forgotten."""
+"""The weight of earlier slices against the latest: a slow item has an effect that soon fades."""
 
 TIMED_OUT = "the job took longer than its "
-"""How the error of a job begins that took longer than it may."""
+"""How the error of a job begins that exceeded its timeout."""
 
 
 TRANSACTION_TIMED_OUT = "the transaction took more than the "
-"""How the error of a slice transaction begins that took longer than it may."""
+"""How the error of a slice transaction begins that took too long."""
 
 
 class SliceSize(msgspec.Struct, frozen=True, array_like=True):
@@ -33,20 +33,22 @@ class SliceSize(msgspec.Struct, frozen=True, array_like=True):
 
 
 class CutShort(msgspec.Struct, frozen=True):
-    """How often an attempt ended within the slice that is next: by its timeout, and with its worker."""
+    """How often an attempt ended within the next slice: by its timeout, and with its worker."""
 
     timeouts: int = 0
     interruptions: int = 0
     is_retried: bool = False
-    """True when the job was retried after such a timeout."""
+    """Whether the job was retried after such a timeout."""
 
     def __bool__(self) -> bool:
         return self.timeouts > 0 or self.interruptions > 0
 
 
 def cut_short_by(ends: Iterable[tuple[str, dict[str, object]]]) -> CutShort:
-    """Counts what a slice may be at fault for among these ends of attempts and retries, the latest first: names of
-    events and their details."""
+    """Count the ends for which a slice may be the cause.
+
+    `ends` are the ends of attempts and retries, latest first: names of events and their details.
+    """
     timeouts = interruptions = 0
     has_retry = is_retried = False
     for name, detail in ends:
@@ -63,7 +65,7 @@ def cut_short_by(ends: Iterable[tuple[str, dict[str, object]]]) -> CutShort:
 def _is_timeout(detail: dict[str, object]) -> bool:
     if str(detail.get("message", "")).startswith((TIMED_OUT, TRANSACTION_TIMED_OUT)):
         return True
-    # The code may have raised an error of its own from it.
+    # The code may have raised its own error from it.
     trace = str(detail.get("traceback", ""))
     return f"Error: {TIMED_OUT}" in trace or f"Error: {TRANSACTION_TIMED_OUT}" in trace
 
@@ -79,12 +81,12 @@ class SizeRule(msgspec.Struct, frozen=True):
     seconds: float | None = None
 
     def begin(self, stored: SliceSize | None, cut_short: CutShort = UNCUT, left: int | None = None) -> SliceSize:
-        """The size for the next slice of an attempt, after what was stored with the last committed one.
+        """Return the size of the first slice of an attempt, after the size stored with the last committed slice.
 
-        A slice that was cut short is halved each time, and begins with one item when the job is retried after that. A
-        fixed size is one that the user chose: only a timeout makes it smaller, not a worker that was killed.
+        Each time a slice was cut short, it is halved; if the job is retried after a timeout, it begins with one item. A
+        fixed size is the user's choice, so only a timeout makes it smaller, not a killed worker.
 
-        left: how many items there are still, if that is known; there is no use in halving what is not there.
+        left: how many items remain, if known; halving starts from there.
         """
         first = self.most if self.seconds is None else min(FIRST, self.most)
         size = SliceSize(first) if stored is None else self._bounded(stored)
@@ -96,7 +98,7 @@ class SizeRule(msgspec.Struct, frozen=True):
         return _with(size, 1 if cut_short.is_retried else max(1, size.items >> halvings))
 
     def after(self, size: SliceSize, items: int, seconds: float) -> SliceSize | None:
-        """The size after one more slice; None for the one that a loop begins with."""
+        """Return the size after one more slice; None for the size with which a loop begins."""
         grown = min(self.most, round(size.items * MAX_GROWTH))
         if self.seconds is None:
             return None if grown == self.most else SliceSize(grown)

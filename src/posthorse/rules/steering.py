@@ -1,6 +1,6 @@
-"""What follows from an error: as the job's own code says by what it raises, or the options of its kind. Pure.
+"""What follows from an error, according to the exception that the job raised and the options of its kind. Pure.
 
-Errors come alone or in groups, as asyncio.TaskGroup raises them; what is said in a group counts as if it came alone.
+Errors come alone or in groups, as asyncio.TaskGroup raises them; an exception in a group counts as if it came alone.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from posthorse.rules.values.texts import message_of, name_of
 
 
 class Steering(PosthorseError):
-    """Base of those that steer; no slice tolerates them as an error of an item."""
+    """Base of the exceptions that steer a job; a slice never tolerates them as the error of an item."""
 
 
 class Retry(Steering):
-    """This attempt failed; the next one starts after exactly `after`, or as `backoff` says when that is left out.
+    """Raise it to retry: this attempt failed, and the next one starts after exactly `after`, or after the `backoff` of
+    the kind without it.
 
-    It spends an attempt as any error does.
+    It spends an attempt as any error does. `after` is a duration.
     """
 
     def __init__(self, reason: str = "", *, after: Duration | None = None) -> None:
@@ -32,7 +33,7 @@ class Retry(Steering):
 
 
 class Snooze(Steering):
-    """Not now: the job starts again after `duration`. It spends nothing, however often it happens."""
+    """Raise it to run the job again after `duration`. It spends no attempt, however often it happens."""
 
     def __init__(self, duration: Duration, reason: str = "") -> None:
         self.duration: timedelta = as_timedelta(duration, name="Snooze")
@@ -41,25 +42,25 @@ class Snooze(Steering):
 
 
 class GiveUp(Steering):
-    """No further attempt can help: the job becomes a dead letter at once."""
+    """Raise it to fail for good: the job becomes a dead letter at once, without further attempts."""
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason or "the job gave up")
 
 
 for _public in (Retry, Snooze, GiveUp):
-    _public.__module__ = "posthorse"  # the name under which evidence tells of them
+    _public.__module__ = "posthorse"  # evidence shows the public name
 
 
 class Verdict(NamedTuple):
-    """What an error leads to: the wait in microseconds if it is settled, and why there is no further attempt, if so."""
+    """What an error leads to: the wait in microseconds, if it is set, and why there is no further attempt, if so."""
 
     wait: int | None = None
     gives_up: str | None = None
 
 
 def leaves(error: BaseException) -> Sequence[BaseException]:
-    """The errors in a group, at any depth, as an asyncio.TaskGroup raises them; the error itself where it is none."""
+    """Return the errors in a group, at any depth; a single error is returned alone."""
     if not isinstance(error, BaseExceptionGroup):
         return (error,)
     found: list[BaseException] = []
@@ -74,13 +75,13 @@ def leaves(error: BaseException) -> Sequence[BaseException]:
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """The one error that a group is about; the error itself where it is no group, or is about several."""
+    """Return the only error in a group; the error itself if it is not a group, or has several."""
     parts = leaves(error)
     return parts[0] if len(parts) == 1 else error
 
 
 def snooze_in(error: BaseException) -> Snooze | None:
-    """The longest snooze that was raised, where nothing else was: any other error has gone wrong, and counts."""
+    """Return the longest snooze in a group of snoozes only; any other error counts as a failure."""
     snoozes = [part for part in leaves(error) if isinstance(part, Snooze)]
     if len(snoozes) < len(leaves(error)):
         return None
@@ -95,10 +96,10 @@ def verdict_on(
     give_up_on: Sequence[type[BaseException]],
     backoff: BackoffFunction | None,
 ) -> Verdict:
-    """What follows from an error of that attempt, or from a group of errors. Raises whatever `backoff` raises.
+    """Decide what follows from an error of that attempt, or from a group of errors.
 
-    Of a group, one that gives up is enough, and then one that is not to be tried again; the longest wait that is asked
-    for holds.
+    In a group, one error that gives up is enough, and then one that must not be retried; the longest requested wait
+    applies. Whatever `backoff` raises, propagates.
     """
     parts = leaves(error)
     for part in parts:
@@ -121,7 +122,7 @@ def _why_not_again(
     retry_on: Sequence[type[BaseException]] | None,
     give_up_on: tuple[type[BaseException], ...],
 ) -> str | None:
-    """Why there is no further attempt; None when there is. `failed` is what went wrong: `error`, or the parts of it."""
+    """Return why there is no further attempt; None if there is. `failed` is `error`, or the errors in the group."""
     for each in (error, *failed):
         if isinstance(each, give_up_on):
             return f"{name_of(type(each))} is in give_up_on"

@@ -1,8 +1,8 @@
 """When a schedule is due: a cron expression in a zone, an interval, or dates. Pure.
 
-Instants are integers, microseconds since the epoch. An interval counts from its start, or from 1970-01-01 00:00 UTC:
-it neither drifts nor depends on who counts. A time of the day that the clocks leap over comes at the leap, once; one
-that they show twice comes the first time. A cron expression that means "every so often" goes by elapsed time.
+Instants are integers, microseconds since the epoch. An interval counts from its start, or from 1970-01-01 00:00 UTC: it
+does not drift, and all processes agree on it. If the clocks skip a time of the day, it comes at the skip, once; if they
+show it twice, it comes the first time. A cron expression that means "every so often" depends on elapsed time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DAY = 86_400 * SECOND
 
 
 class Timing(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Checked by whoever makes it. `every` is in microseconds, dates are in order; from `start` on and before `end`."""
+    """A checked timing. `every` is in microseconds, dates are in order; it applies from `start` on and before `end`."""
 
     cron: str | None = None
     every: int | None = None
@@ -35,11 +35,11 @@ class Timing(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def is_repeated(self) -> bool:
-        """Whether it means "every so often" rather than moments that are named."""
+        """Whether it means "every so often" rather than named moments."""
         return self.every is not None or (self.cron is not None and parse_cron(self.cron).is_interval)
 
     def next_after(self, instant: int) -> int | None:
-        """The first time after an instant; None when there is none any more."""
+        """Return the first time after an instant; None if there is none."""
         floor = instant if self.start is None else max(instant, self.start - 1)
         if self.cron is not None:
             found = _next_of_cron(parse_cron(self.cron), checked_zone(self.tz), floor)
@@ -51,23 +51,23 @@ class Timing(msgspec.Struct, frozen=True, omit_defaults=True):
         return None if found is None or (self.end is not None and found >= self.end) else found
 
     def times(self, after: int, until: int | None = None) -> Iterator[int]:
-        """All times after an instant, up to and including another one, in order."""
+        """Yield all times after an instant, up to and including another one, in order."""
         found = self.next_after(after)
         while found is not None and (until is None or found <= until):
             yield found
             found = self.next_after(found)
 
     def newest(self, after: int, until: int, count: int) -> Sequence[int]:
-        """The last `count` times in (after, until], in order; costs the same however long that is."""
+        """Return the last `count` times in (after, until], in order; the cost does not depend on how long that is."""
         if self.end is not None:
             until = min(until, self.end)
         span = 60 * SECOND if self.every is None else self.every * (count + 1)
-        most = 20 * count  # as many may be looked through
+        most = 20 * count  # looks through at most so many
         since, too_late = max(after, until - span), until
         too_early: int | None = None
         while True:
             found = list(islice(self.times(since, until), most + 1))
-            if len(found) > most:  # a crowd at the far end of a long span
+            if len(found) > most:  # many times at the far end of a long span
                 too_early, since = since, (since + too_late) // 2
             elif len(found) >= count or since == after:
                 return found[-count:]
@@ -77,7 +77,7 @@ class Timing(msgspec.Struct, frozen=True, omit_defaults=True):
                 too_late, since = since, max(after, until - 8 * (until - since))
 
     def described(self) -> str:
-        """In a few words, for a list."""
+        """Describe in a few words, for a list."""
         if self.cron is not None:
             return self.cron if self.tz == "UTC" else f"{self.cron} {self.tz}"
         if self.every is not None:
@@ -89,7 +89,7 @@ class Timing(msgspec.Struct, frozen=True, omit_defaults=True):
 def _next_of_cron(cron: Cron, zone: ZoneInfo, after: int) -> int | None:
     if cron.is_interval:
         return _next_running_through(cron, zone, after)
-    # From wall time to instants order is kept, so that the first wall time that lies late enough is the answer.
+    # Instants have the order of wall times, so the first wall time that is late enough is the result.
     wall = cron.next_wall(wall_at(zone, after))
     while wall is not None:
         found = first_instant(wall, zone)
@@ -100,9 +100,9 @@ def _next_of_cron(cron: Cron, zone: ZoneInfo, after: int) -> int | None:
 
 
 def _next_running_through(cron: Cron, zone: ZoneInfo, after: int) -> int | None:
-    """The first instant at which the clocks show a matching time, leaps and repetitions as they come.
+    """Return the first instant at which the clocks show a matching time, in spite of skips and repetitions.
 
-    Goes from one change of the offset to the next: in between, wall time and instants differ by a constant.
+    It advances from one change of the offset to the next: in between, wall time and instants differ by a constant.
     """
     change = after
     while True:
@@ -116,7 +116,7 @@ def _next_running_through(cron: Cron, zone: ZoneInfo, after: int) -> int | None:
             change, after = next_change, next_change - 1
         elif found <= change + 2 * _DAY:
             return found
-        else:  # nothing matches on the way: a repetition cannot go back by days
+        else:  # nothing matches on the way: a repetition does not go back by days
             change = after = max(change + _DAY, found - 4 * _DAY)
 
 

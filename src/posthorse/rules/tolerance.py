@@ -10,24 +10,24 @@ from posthorse.errors import InvalidOption
 from posthorse.rules.values.type_mismatch import short
 
 JUDGED_FROM = 100
-"""A share of fewer items says nothing yet, unless there are no more."""
+"""A share of fewer items is not judged, unless there are no more."""
 
 _SHARE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
 
 
 class Tolerance(msgspec.Struct, frozen=True):
-    """How many bad items a loop may have: `count` of them, or `share` of all that it did, from 0 to 1."""
+    """How many bad items a loop may have: `count` of them, or `share` of its items, from 0 to 1."""
 
     count: int = 0
     share: float | None = None
 
     @property
     def is_none(self) -> bool:
-        """True when the first bad item is one too many."""
+        """Whether the first bad item is one too many."""
         return not (self.count or self.share)
 
     def is_exceeded(self, bad: int, done: int, *, is_over: bool) -> bool:
-        """Whether so many bad items among so many done are too many.
+        """Return whether so many bad items among so many done are too many.
 
         is_over: whether there are no more items to come.
         """
@@ -42,7 +42,7 @@ class Tolerance(msgspec.Struct, frozen=True):
 
 
 def as_tolerance(value: object) -> Tolerance:
-    """100 items, or "1%" of them. Raises InvalidOption."""
+    """Convert 100 items, or "1%" of them, to a tolerance. Raises InvalidOption."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
         return Tolerance(count=value)
     if isinstance(value, str) and (found := _SHARE.fullmatch(value)) and float(found[1]) <= 100:

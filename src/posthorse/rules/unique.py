@@ -1,4 +1,4 @@
-"""What makes two jobs the same, for how long, and what follows when the same job comes again. Pure."""
+"""Uniqueness: what makes two jobs the same, for how long, and what happens if the same job comes again. Pure."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ from posthorse.rules.values.wire import encode_in_order, plain_numbers
 OnConflict = Literal["return", "replace", "reschedule", "raise"]
 Rule = Literal["finished", "queued", "window"]
 By = str | Sequence[str] | Callable[..., object]
-"""What an identity is made of: a parameter, several, or a function of the arguments."""
+"""What the identity consists of: a parameter, several, or a function of the arguments."""
 
 TENANT = "tenant"
-"""Always a part of an identity; named alone, a tenant has one job of the kind."""
+"""Always part of an identity; given alone, a tenant has one job of the kind."""
 
 _ON_CONFLICT = ("return", "replace", "reschedule", "raise")
 
 
 @dataclass(frozen=True, slots=True)
 class Unique:
-    """When a job is the same as an earlier one of its kind and tenant, and what is done then.
+    """When a job is the same as an earlier one of its kind and tenant, and what happens then.
 
     until: "finished" (the identity is held until the job is completed, failed or cancelled), "queued" (until it starts:
-    one may run while one waits), or a duration (for so long after the enqueue, whatever becomes of the job).
+    one may run while one waits), or a duration (for so long after the enqueue, whatever happens to the job).
     by: the parameters that are compared, one name or several, or a function that is called with the arguments and whose
-    answer is compared; None for all arguments.
+    result is compared; None for all arguments.
     on_conflict: "return" the earlier job; "raise" NotUnique; "replace": the earlier job gets the new arguments and
-    options and keeps its place; "reschedule": the same, and its time is set anew. A job that was started is returned
+    options and keeps its position; "reschedule": the same, and its time is set anew. A job that has started is returned
     unchanged.
-    Calls are compared with calls of the same `until` (any duration is as good as another) and the same `by`.
-    Raises InvalidOption.
+
+    Calls are compared only with calls of the same `until` (all durations are alike) and the same `by`. Raises
+    InvalidOption.
     """
 
     until: Duration = "finished"
@@ -59,17 +60,17 @@ class Unique:
 
     @property
     def rule(self) -> Rule:
-        """What decides how long an identity is held."""
+        """The rule that decides how long an identity is held."""
         return cast("Rule", self.until) if self.until in ("finished", "queued") else "window"
 
     @property
     def window(self) -> int | None:
-        """Microseconds, when `until` is a duration."""
+        """The window in microseconds, if `until` is a duration."""
         return _checked_until(self.until)
 
     @property
     def names(self) -> tuple[str, ...] | None:
-        """The parameters that are compared; None when all are, or a function says."""
+        """The parameters that are compared; None for all, or if a function decides."""
         if self.by is None or callable(self.by):
             return None
         return (self.by,) if isinstance(self.by, str) else tuple(self.by)
@@ -85,7 +86,7 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Remembered(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a job keeps of its identity, to take it back when it is run again. `value` is what a function said."""
+    """What a job stores of its identity, to take it again when it is retried. `value` is the result of a function."""
 
     rule: Rule = "finished"
     by: tuple[str, ...] | None = None
@@ -93,9 +94,9 @@ class Remembered(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def identity_of(unique: Unique, arguments: str, args: Sequence[object], kwargs: Mapping[str, object]) -> Identity:
-    """The identity of a call: `arguments` as they are stored, `args` and `kwargs` as they were given.
+    """Return the identity of a call: `arguments` as stored, `args` and `kwargs` as given.
 
-    Raises InvalidArgument when the function `by` gives what has no form in JSON.
+    Raises InvalidArgument if the function `by` returns what has no JSON form.
     """
     if callable(unique.by):
         value = _digest(("function", _said(unique.by, args, kwargs)))
@@ -105,29 +106,29 @@ def identity_of(unique: Unique, arguments: str, args: Sequence[object], kwargs: 
 
 
 def remembered(unique: Unique, value: str | None = None) -> Remembered | None:
-    """What a job keeps of its identity; None when it takes none back. `value` where a function said it."""
+    """Return what a job stores of its identity; None if it takes it once. `value` is the result of a function."""
     if unique.rule == "window":
         return None
     return Remembered(unique.rule, unique.names, value)
 
 
 def identity_again(kept: Remembered, arguments: str) -> Identity:
-    """The identity that a job takes back, whose arguments may have been changed meanwhile."""
+    """Return the identity of a job that is retried; its arguments may have changed meanwhile."""
     return Identity(_value(arguments, kept.by) if kept.value is None else kept.value, kept.rule)
 
 
 def fingerprint(arguments: str) -> str:
-    """A short text, equal for equal arguments, whatever the order of keys in the JSON that they are stored in."""
+    """Return a short text that is equal for equal arguments, whatever the order of keys in their JSON."""
     return _value(arguments, None)
 
 
 def scope(kind: str, rule: Rule) -> str:
-    """Where identities of this kind stand among keys; `*` is no part of any name, so it is not a key's own."""
+    """Return the scope of the identities of a kind; it has a `*`, so it is never the scope of a key."""
     return f"*{rule}:{kind}"
 
 
 def checked_unique(value: object) -> Unique | None:
-    """A Unique; True is the plain one, False is none. Raises InvalidOption."""
+    """Check a Unique; True means the default one, False none. Raises InvalidOption."""
     if isinstance(value, Unique):
         return value
     if isinstance(value, bool):
@@ -139,7 +140,7 @@ def checked_unique(value: object) -> Unique | None:
 
 
 def check_names(unique: Unique, parameters: Sequence[str], *, kind: str) -> None:
-    """Raises InvalidOption for names in `by` that are no parameters of the kind."""
+    """Raise InvalidOption for names in `by` that are not parameters of the kind."""
     for name in unique.names or ():
         if name in parameters or name == TENANT:
             continue
@@ -149,7 +150,7 @@ def check_names(unique: Unique, parameters: Sequence[str], *, kind: str) -> None
 
 
 def _checked_until(until: object) -> int | None:
-    """Microseconds, for a duration."""
+    """Return microseconds for a duration; None for a word."""
     if until in ("finished", "queued"):
         return None
     try:
@@ -196,7 +197,7 @@ def _value(arguments: str, names: tuple[str, ...] | None) -> str:
 
 
 _PAIRS = re.compile(r'"\$(?:dict|counter)"')
-"""How dicts are written whose keys are no text; equal ones may have their pairs in any order."""
+"""How dicts with keys that are not text are written; equal ones may have their pairs in any order."""
 
 
 def _in_order(stored: object) -> Any:  # noqa: ANN401 - any JSON

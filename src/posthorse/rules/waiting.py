@@ -1,4 +1,4 @@
-"""Why a job waits that may run now: what can be told from its queue and from the workers alone. Pure."""
+"""Why a job that may run still waits, as far as its queue and the workers explain it. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from posthorse.rules.registry import KindOptions
 
 
 class Server(NamedTuple):
-    """A living runner that takes new jobs: what it serves, and whether it had a free place when it beat last."""
+    """A living runner that takes new jobs: what it serves, and whether it had a free slot at its last heartbeat."""
 
     queues: Sequence[str]
     kinds: Sequence[str]
@@ -20,14 +20,14 @@ class Server(NamedTuple):
 
 
 class Full(NamedTuple):
-    """A limit of all jobs of a queue or kind that lets none start now, and seconds until a rate lets the next one."""
+    """A limit on all jobs of a queue or kind that lets none start now; for a rate, the seconds until the next may."""
 
     limit: str
     opens_in: float | None
 
 
 def needs_of(kind: str, options: KindOptions | None, queue: str, settings: QueueSettings) -> list[Requirement]:
-    """The gates that all jobs of a queue and kind pass. `options` is None for a kind that is not known here."""
+    """Return the gates that all jobs of a queue and kind pass. `options` is None for a kind that is unknown here."""
     of_kind = () if options is None else (options.rate, options.concurrency)
     demands = demands_of(queue, (settings.rate, settings.concurrency), kind, of_kind)
     return [demand.requirement() for demand in demands if demand.per is None]
@@ -36,7 +36,8 @@ def needs_of(kind: str, options: KindOptions | None, queue: str, settings: Queue
 def why_waiting(
     kind: str, queue: str, settings: QueueSettings, servers: Sequence[Server], now: int, full: Sequence[Full] = ()
 ) -> str | None:
-    """Tell what keeps a job in its lane, the most lasting cause first; None where only others are before it, or none.
+    """Return why a job waits in its lane, most lasting cause first; None if only earlier jobs are the cause, or
+    nothing.
 
     `now` is in microseconds since the epoch.
     """

@@ -1,6 +1,6 @@
-"""Wall time and instants: what a zone's clocks show, and what happens where they are put forward or back.
+"""Wall time and instants: what a zone's clocks show, and what happens when they are put forward or back.
 
-Instants are integers, microseconds since the epoch; wall times are naive datetimes. Knows no schedules.
+Instants are integers, microseconds since the epoch; wall times are naive datetimes. This module knows no schedules.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from posthorse.errors import InvalidOption
 from posthorse.rules.values.type_mismatch import short
 
 OF_MACHINES = ("localtime", "posixrules")
-"""Names that mean another zone on each machine."""
+"""Names that mean a different zone on each machine."""
 
 
 def checked_zone(name: object) -> ZoneInfo:
-    """A zone by its IANA name, such as "Europe/Berlin". Raises InvalidOption, which names the nearest."""
+    """Return a zone by its IANA name, such as "Europe/Berlin". Raises InvalidOption, which names the nearest."""
     if name in OF_MACHINES:
         raise InvalidOption(f"tz is {name!r}, which means another zone on each machine; name the zone itself")
     if isinstance(name, str):
         try:
             return ZoneInfo(name)
-        except (OSError, ValueError, LookupError):  # LookupError: unknown; the others: no name of a zone at all
+        except (OSError, ValueError, LookupError):  # LookupError: unknown; the others: not a zone's name
             pass
     raise InvalidOption(f"tz is {short(name)}, which is no time zone{_hint(name)}")
 
 
 def checked_moment(value: object, *, name: str) -> datetime:
-    """An aware datetime. Raises InvalidOption."""
+    """Check an aware datetime. Raises InvalidOption."""
     if not isinstance(value, datetime):
         raise InvalidOption(f"{name} is {short(value)}; give an aware datetime")
     try:
         offset = value.utcoffset()
-    except ValueError as error:  # a tzinfo may say anything
+    except ValueError as error:  # a tzinfo may raise any message
         raise InvalidOption(f"{name} has a time zone that cannot be used: {error}") from error
     if offset is None:
         raise InvalidOption(
@@ -46,7 +46,7 @@ def checked_moment(value: object, *, name: str) -> datetime:
 
 
 def checked_instant(value: object, *, name: str) -> int:
-    """An aware datetime as an instant. Raises InvalidOption."""
+    """Convert an aware datetime to an instant. Raises InvalidOption."""
     found = checked_moment(value, name=name)
     if not datetime(1970, 1, 1, tzinfo=UTC) <= found <= datetime(9000, 1, 1, tzinfo=UTC):
         raise InvalidOption(f"{name} {found.isoformat()} lies before 1970 or after the year 9000")
@@ -54,29 +54,29 @@ def checked_instant(value: object, *, name: str) -> int:
 
 
 def offset_at(zone: ZoneInfo, instant: int) -> int:
-    """How far the clocks are ahead of UTC at an instant, in microseconds."""
+    """Return how far the clocks are ahead of UTC at an instant, in microseconds."""
     return microseconds(moment(instant).astimezone(zone).utcoffset() or timedelta(0))
 
 
 def wall_at(zone: ZoneInfo, instant: int) -> datetime:
-    """What the clocks show at an instant."""
+    """Return what the clocks show at an instant."""
     return moment(instant).astimezone(zone).replace(tzinfo=None, fold=0)
 
 
 def first_instant(wall: datetime, zone: ZoneInfo) -> int:
-    """The first instant at which clocks show a wall time; one that they leap over: the instant of the leap."""
+    """Return the first instant at which clocks show a wall time; if they skip it, the instant of the skip."""
     before, after = (micros_of(wall.replace(tzinfo=zone, fold=fold)) for fold in (0, 1))
     if wall_at(zone, before) == wall:
         return before
-    # In a gap fold 0 counts with the offset before the leap and so lies after it, fold 1 the other way round.
+    # In a gap, fold 0 uses the offset before the change, so its instant is after the gap; fold 1 is the reverse.
     leap = change_between(zone, after, before)
     return before if leap is None else leap
 
 
 def change_between(zone: ZoneInfo, after: int, until: int) -> int | None:
-    """The instant in (after, until] from which the offset is another than at `after`; None when both ends agree.
+    """Return the instant in (after, until] at which the offset changes from that at `after`; None if both ends agree.
 
-    The two are near enough for one change at most.
+    The two must be so close that there is at most one change.
     """
     offset = offset_at(zone, after)
     if until <= after or offset_at(zone, until) == offset:

@@ -1,4 +1,4 @@
-"""A window of the day, with its time zone: when a queue runs."""
+"""A window of the day, with its time zone, in which a queue runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TEXT = re.compile(r"(\d{1,2}):(\d{2})\s*[-–]\s*(\d{1,2}):(\d{2})(?:\s+(\S+))?
 
 
 class Window(msgspec.Struct, frozen=True):
-    """From one minute of the day to another, by the wall clock of a zone; it may go over midnight."""
+    """From one minute of the day to another, by the wall clock of a zone; it may cross midnight."""
 
     starts: int
     ends: int
@@ -29,7 +29,7 @@ class Window(msgspec.Struct, frozen=True):
         return f"{_clock(self.starts)}-{_clock(self.ends)} {self.zone}"
 
     def is_open(self, now: int) -> bool:
-        """Whether the queue runs at that moment, in microseconds since the epoch."""
+        """Return whether the queue runs at that moment, in microseconds since the epoch."""
         local = moment(now).astimezone(_zone(self.zone))
         minute = local.hour * 60 + local.minute
         if self.starts < self.ends:
@@ -37,7 +37,7 @@ class Window(msgspec.Struct, frozen=True):
         return minute >= self.starts or minute < self.ends
 
     def next_change(self, now: int) -> datetime:
-        """When it next opens or closes, to the minute, in UTC."""
+        """Return when it next opens or closes, to the minute, in UTC."""
         zone, is_open = _zone(self.zone), self.is_open(now)
         local = moment(now).astimezone(zone).replace(second=0, microsecond=0)
         edge = self.ends if is_open else self.starts
@@ -46,7 +46,7 @@ class Window(msgspec.Struct, frozen=True):
 
 
 def as_window(value: object) -> Window:
-    """A window from "22:00-06:00 Europe/Berlin"; without a zone it is UTC. Raises InvalidOption."""
+    """Parse a window such as "22:00-06:00 Europe/Berlin"; without a zone it is UTC. Raises InvalidOption."""
     if isinstance(value, Window):
         return value
     found = _TEXT.fullmatch(value.strip()) if isinstance(value, str) else None

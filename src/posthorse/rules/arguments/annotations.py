@@ -1,6 +1,6 @@
-"""What annotations mean: names looked up, type parameters filled in, aliases followed.
+"""Read annotations: look names up, fill in type parameters, follow aliases.
 
-Knows nothing of values, nor of how they travel.
+This module knows nothing of values, nor of how they are stored.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Annotated, Any, Generic, Protocol, TypeVar, get_args, get_ori
 
 
 def signature_of(function: Callable[..., object]) -> inspect.Signature:
-    """The signature, whatever its annotations name: what only type checkers import stays unread.
+    """Return the signature without evaluating annotations, because type checkers alone may import what they name.
 
-    Raises TypeError, ValueError for what has none.
+    Raises TypeError or ValueError for an object that has no signature.
     """
-    if sys.version_info >= (3, 14):  # annotations are evaluated when they are asked for
+    if sys.version_info >= (3, 14):  # Annotations are evaluated on access.
         from annotationlib import Format
 
         return inspect.signature(function, annotation_format=Format.FORWARDREF)
@@ -29,7 +29,7 @@ def signature_of(function: Callable[..., object]) -> inspect.Signature:
 
 
 def attribute_of(thing: object, name: str) -> Any:  # noqa: ANN401 - as getattr
-    """An attribute of a function or a class, without evaluating annotations that only type checkers can."""
+    """Return an attribute of a function or a class without evaluating annotations that only type checkers can read."""
     if name == "__annotations__" and sys.version_info >= (3, 14):
         from annotationlib import Format, get_annotations
 
@@ -38,11 +38,11 @@ def attribute_of(thing: object, name: str) -> Any:  # noqa: ANN401 - as getattr
 
 
 def resolved(annotation: object, defined_in: Callable[..., object]) -> object:
-    """The annotation with its names looked up where the function was defined; each on its own."""
+    """Return the annotation with each name looked up where the function was defined."""
     function: Any = inspect.unwrap(defined_in)
     while isinstance(function, functools.partial):
         function = inspect.unwrap(function.func)
-    if not hasattr(function, "__globals__"):  # an object that can be called
+    if not hasattr(function, "__globals__"):  # a callable object
         function = type(function).__call__
     enclosing = _type_parameters_by_name(function)
     if code := getattr(function, "__code__", None):
@@ -59,13 +59,15 @@ def _evaluated(annotation: object, namespace: dict[str, object], local: dict[str
 
 
 def _type_parameters_by_name(generic: object) -> dict[str, object]:
-    """What `def function[T]` and `class Box[T]` declare: texts of annotations name them, and no namespace has them."""
+    """Return what `def function[T]` and `class Box[T]` declare: annotations may name them, no namespace has them."""
     return {parameter.__name__: parameter for parameter in getattr(generic, "__type_params__", ())}
 
 
 def names_of(annotation: object) -> frozenset[str]:
-    """The last names of the types that an annotation unites, without looking them up: `ph.Context | None` gives
-    `Context` and `None`. For annotations that only type checkers can read."""
+    """Return the last names of the types in a union, without looking them up.
+
+    `ph.Context | None` gives `Context` and `None`. This works for annotations that only type checkers can read.
+    """
     text = (
         annotation if isinstance(annotation, str) else getattr(annotation, "__forward_arg__", None) or str(annotation)
     )
@@ -100,7 +102,7 @@ def _united(written: ast.expr) -> Iterator[str]:
 
 
 def members_of(annotation: object) -> Iterator[object]:
-    """The types that an annotation unites, out of Annotated and aliases: one, or those of a union."""
+    """Yield the types of a union, or the one type, without Annotated and with aliases resolved."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated or is_qualified(annotation):
         yield from members_of(inner[0])
@@ -114,7 +116,7 @@ def members_of(annotation: object) -> Iterator[object]:
 
 
 def annotations_of_fields(annotation: object) -> dict[str, object]:
-    """The annotations of a class's fields, with what its type parameters stand for."""
+    """Return the annotations of a class's fields, with type parameters replaced by their arguments."""
     kind: Any = get_origin(annotation) or annotation
     if hasattr(kind, "__required_keys__") and hasattr(kind, "__type_params__"):
         hints = _hints_of_generic(kind)
@@ -128,7 +130,7 @@ def annotations_of_fields(annotation: object) -> dict[str, object]:
 
 
 def is_required_key(kind: Any, name: str, annotation: object) -> bool:  # noqa: ANN401 - a TypedDict has no type
-    # A class whose annotations are strings has not seen its own Required and NotRequired.
+    # In a class whose annotations are strings, Required and NotRequired have had no effect yet.
     while is_qualified(annotation) or get_origin(annotation) is Annotated:
         if (origin := get_origin(annotation)) in (typing.Required, typing.NotRequired):
             return origin is typing.Required
@@ -137,9 +139,9 @@ def is_required_key(kind: Any, name: str, annotation: object) -> bool:  # noqa: 
 
 
 def is_qualified(annotation: object) -> bool:
-    """True for `Final[int]`, `ReadOnly[int]` and others that say something of a place and nothing of its values."""
+    """Return True for qualifiers such as `Final[int]` and `ReadOnly[int]`, which do not restrict values."""
     origin = get_origin(annotation)
-    # By name: ReadOnly is newer than Python 3.11, and typing_extensions has one of its own.
+    # Compare names: Python 3.11 has no ReadOnly, and the one of typing_extensions differs from that of typing.
     return origin in _QUALIFIERS or (
         getattr(origin, "_name", None) == "ReadOnly" and type(origin).__module__ in ("typing", "typing_extensions")
     )
@@ -149,13 +151,16 @@ _QUALIFIERS = (typing.Final, typing.ClassVar, typing.Required, typing.NotRequire
 
 
 def _hints_of_generic(kind: Any) -> dict[str, object]:  # noqa: ANN401 - any class
-    """Where annotations are texts that name type parameters, of which each base has its own, though they may have the
-    same names: typing mixes up those of a TypedDict and its bases, and finds none before Python 3.12.4."""
+    """Resolve annotations that are strings and name type parameters, separately for each base.
+
+    The bases may use the same names for different parameters. typing confuses those of a TypedDict and its bases, and
+    finds none before Python 3.12.4.
+    """
     is_typed_dict = hasattr(kind, "__required_keys__")
     above = getattr(kind, "__orig_bases__", ()) if is_typed_dict else kind.__bases__
     bases = [base for base in (get_origin(each) or each for each in above) if isinstance(base, type)]
     hints: dict[str, object] = {}
-    inherited: dict[str, object] = {}  # a TypedDict has the keys of its bases among its own
+    inherited: dict[str, object] = {}  # a TypedDict includes the keys of its bases
     for base in reversed(bases):
         hints |= _hints_of_generic(base)
         inherited |= _own_annotations(base) if is_typed_dict else {}
@@ -167,12 +172,12 @@ def _hints_of_generic(kind: Any) -> dict[str, object]:  # noqa: ANN401 - any cla
 
 
 def _own_annotations(kind: Any) -> dict[str, object]:  # noqa: ANN401 - any class
-    """Those in the body of a class; of a TypedDict also those of its bases."""
+    """Return the annotations in the body of a class, and for a TypedDict also those of its bases."""
     return inspect.get_annotations(kind) if sys.version_info < (3, 14) else attribute_of(kind, "__annotations__")
 
 
 def _is_the_same(annotation: object, inherited: object) -> bool:
-    # From Python 3.14 on they are made anew whenever they are asked for, and know their class.
+    # Since Python 3.14 each access creates them anew, and they know their class.
     return annotation is inherited or (sys.version_info >= (3, 14) and annotation == inherited)
 
 

@@ -1,8 +1,8 @@
-"""How the values of one annotation travel: as plain JSON, or in the form of kept values.
+"""Choose how the values of one annotation are stored: as plain JSON, or in the form of kept values.
 
-Where JSON and the annotation together say enough, msgspec writes the value as plain JSON and builds it again.
-Where they leave it open (`str | UUID`, a dict with tuples as keys) the value is stored in the form that kept
-values have, which says what each part is. Knows nothing of parameters.
+If JSON and the annotation determine the value, msgspec writes plain JSON and rebuilds the value from it. If they leave
+it open (`str | UUID`, a dict with tuples as keys), the value is stored in the form of kept values, which says what each
+part is. This module knows nothing of parameters.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from posthorse.rules.values.wire import carried_by, restored
 
 class ArgumentCodec(msgspec.Struct, frozen=True):
     check: Callable[[object], None]
-    """Raises Misfit for a value that may not board."""
+    """Raises TypeMismatch for a value that cannot be stored."""
     wire: object
-    """The type for a msgspec decoder that has `restored` as its hook."""
+    """The type for a msgspec decoder whose hook is `restored`."""
     pack: Callable[[object], object] | None = None
-    """What is encoded in place of a checked value; None: the value itself."""
+    """Makes what is encoded instead of a checked value; None: the value itself is encoded."""
     on_trial: bool = False
-    """Classes run code of the user when they are built: only a trial shows whether values come back."""
+    """Whether building the user's classes runs their code, so that only a trial shows if values come back the same."""
     is_comparable: bool = True
-    """All of these classes say what equality means."""
+    """Whether all of these classes define equality."""
     has_sets: bool = False
 
 
@@ -44,7 +44,7 @@ def codec_of(annotation: object) -> ArgumentCodec:
         shape.check,
         annotation,
         on_trial=bool(objects),
-        # Models compare private attributes too, which do not travel; their own check compares the fields.
+        # Models also compare private attributes, which are not stored; their own check compares the fields.
         is_comparable=not any(kind.__eq__ is object.__eq__ or is_model(kind) for kind in objects),
         has_sets=shape.has_sets,
     )
@@ -67,13 +67,13 @@ def no_codec(complaint: str) -> ArgumentCodec:
 def _msgspec_carries(annotation: object) -> bool:
     try:
         msgspec.json.Decoder(cast("type[Any]", annotation), dec_hook=restored)
-    except (TypeError, NameError, RecursionError):  # it reads annotations in a way of its own
+    except (TypeError, NameError, RecursionError):  # msgspec evaluates the annotation itself
         return False
     return True
 
 
 def _names(classes: Iterable[Class]) -> Names:
-    """A name for each class: its own, and with its module where two share it."""
+    """Name each class; add the module if two share a name."""
     counted = Counter(kind.__qualname__ for kind in classes)
     return {
         kind: kind.__qualname__ if counted[kind.__qualname__] == 1 else f"{kind.__module__}.{kind.__qualname__}"

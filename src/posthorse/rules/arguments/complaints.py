@@ -1,6 +1,6 @@
-"""Why a call does not bind, and why stored arguments do not fit, in words that name the argument.
+"""Explain why a call does not bind, and why stored arguments do not fit; the messages name the argument.
 
-Finds out after the fact; whether they do is not decided here.
+It is decided elsewhere that they do not fit; this module finds out why.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from posthorse.rules.values.type_mismatch import short
 
 
 def misbound(parameters: list[Parameter], args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
-    """Why a call does not bind; reads on from `welcome()`."""
+    """Explain why a call does not bind, as the continuation of `welcome()`."""
     kinds = {each.kind for each in parameters}
     positional = [each.name for each in parameters if each.kind in POSITIONAL]
     named = [each.name for each in parameters if each.kind in NAMED]
@@ -42,7 +42,7 @@ def misbound(parameters: list[Parameter], args: tuple[object, ...], kwargs: Mapp
 
 
 def unfit(form: Form, text: str, error: Exception) -> str:
-    """Why stored arguments were not read; `error` is what the decoder said."""
+    """Explain why stored arguments could not be read; `error` is what the decoder raised."""
     try:
         stored = msgspec.json.decode(text, type=dict[str, object])
     except (msgspec.MsgspecError, RecursionError):

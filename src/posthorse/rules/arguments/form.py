@@ -1,6 +1,6 @@
-"""The arguments of a function as one JSON object by parameter name, such as `{"user_id":7}`.
+"""Store the arguments of a function as one JSON object by parameter name, such as `{"user_id":7}`.
 
-Binds a call, and makes a call again of what was stored. Judges no value, and words no complaint.
+This module binds a call, and rebuilds the call from what was stored. It checks no values and words no errors.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from posthorse.rules.values.wire import encode, encode_in_order, restored
 
 
 class Form:
-    """The parameters as a msgspec Struct: a field each, UNSET where a call leaves the default alone."""
+    """The parameters as a msgspec Struct with one field each; UNSET means that the call leaves the default in force."""
 
     def __init__(self, parameters: list[Parameter], codecs: dict[str, ArgumentCodec]) -> None:
         struct, self.fill = _struct(parameters, codecs)
@@ -32,11 +32,11 @@ class Form:
         self.required = [each.name for each in parameters if is_required(each)]
         self.has_required = bool(self.required)
         self._is_plain = all(is_required(each) and each.kind in POSITIONAL for each in parameters)
-        # Plain attributes: those of inspect.Parameter are properties, and slow.
+        # Copied to plain attributes: those of inspect.Parameter are properties, and slow.
         self._places = [(each.kind in POSITIONAL, each.kind, each.name, each.default) for each in parameters]
 
     def call(self, filled: msgspec.Struct) -> tuple[tuple[object, ...], dict[str, object]]:
-        """The call that binds to these, as `args` and `kwargs`."""
+        """Return the call that binds to these values, as `args` and `kwargs`."""
         if self._is_plain:
             return values_of(filled), {}
         by_position: list[Any] = []
@@ -44,7 +44,7 @@ class Form:
         last = 0
         for (is_positional, kind, name, default), value in zip(self._places, values_of(filled), strict=True):
             if is_positional:
-                # A default that was left open before something given has to be filled in.
+                # A default before a given positional argument must be filled in.
                 by_position.append(default if value is UNSET else value)
                 last = last if value is UNSET else len(by_position)
             elif value is UNSET:
@@ -72,7 +72,7 @@ def is_required(parameter: Parameter) -> bool:
 def _struct(
     parameters: list[Parameter], codecs: dict[str, ArgumentCodec]
 ) -> tuple[type[msgspec.Struct], Callable[..., msgspec.Struct]]:
-    """The Struct, and what binds a call to it: the Struct itself wherever it binds as Python would."""
+    """Make the Struct and the function that binds a call to it: the Struct itself if it binds as Python would."""
     binds_alike = all(each.kind in NAMED for each in parameters)
     by_position: list[Any] = []
     by_name: list[Any] = []

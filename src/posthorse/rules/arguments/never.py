@@ -1,6 +1,7 @@
-"""Which annotations of results promise what can never be stored, so that a job of theirs could never complete.
+"""Find annotations of results whose values can never be stored, so that no job of the kind could complete.
 
-Says so only of what is certain: an abstract class may have a subclass that travels. Looks at no value.
+Only certain cases are reported: an abstract class may have a subclass that can be stored. This module looks at no
+value.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ _STORED: tuple[Class, ...] = (
     *(cast("Class", kind) for kind in SCALAR_CHECKS),
     *(Enum, dict, list, tuple, set, frozenset, collections.deque),
 )
-"""Results of these classes and their subclasses have a form in JSON."""
+"""Results of these classes and their subclasses have a JSON form."""
 
 _ONE_WAY = cast("tuple[Class, ...]", (abc.Iterator, abc.AsyncIterator, abc.AsyncIterable, abc.Awaitable, abc.Callable))
-"""What is gone through once, or called: abstract, and yet certain."""
+"""Can only be iterated once, or called: never storable, although these classes are abstract."""
 
 
 def never_stored(annotation: object) -> str | None:
-    """What of a result of this annotation has no form in JSON, as people write it; None where some value has one."""
+    """Return the part of a result's annotation that has no JSON form, as users write it; None if some value has one."""
     try:
         found = _never(annotation, frozenset())
-    except Exception:  # an annotation can be anything, and to look at it can run any code
+    except Exception:  # evaluating an annotation can run any code
         return None
     return None if found is None else type_name(found)
 

@@ -1,6 +1,6 @@
-"""What one annotation admits: the check of its values, and whether plain JSON says enough to read them again.
+"""Derive from one annotation the check of its values, and whether plain JSON is enough to read them back.
 
-Knows nothing of parameters, and writes nothing.
+This module knows nothing of parameters, and writes nothing.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from posthorse.rules.values.wire import encode, restored
 class Shape(msgspec.Struct, frozen=True):
     check: Callable[[object], None]
     classes: frozenset[Class] = frozenset()
-    """The classes of the user that values may hold."""
+    """The user's classes that values may contain."""
     is_clear: bool = True
-    """The JSON that msgspec writes for a checked value can only be read as that value."""
+    """Whether the JSON that msgspec writes for a checked value can only be read as that value."""
     is_clear_as_key: bool = False
-    """The same of the text that a key is in JSON."""
+    """Whether this also holds for the text of a JSON key."""
     has_sets: bool = False
 
 
@@ -73,7 +73,7 @@ def shape_of(annotation: Any, known: _Known) -> Shape:  # noqa: ANN401 - an anno
 _ANYTHING = Shape(check_json)
 
 _Known = dict[object, Shape | None]
-"""Shapes of classes by annotation; None while one is being made, for classes that contain themselves."""
+"""Shapes of classes by annotation; None while one is being made, because classes can contain themselves."""
 
 
 def _shape_of_class(kind: Class, annotation: object, known: _Known) -> Shape:
@@ -89,7 +89,7 @@ def _shape_of_class(kind: Class, annotation: object, known: _Known) -> Shape:
     if issubclass(kind, Enum):
         return Shape(instance_check(kind, type_name(kind)), frozenset([kind]), is_clear_as_key=True)
     if is_model(kind):
-        return Shape(_model_check(kind), frozenset([kind]), has_sets=True)  # its fields are its own affair
+        return Shape(_model_check(kind), frozenset([kind]), has_sets=True)  # pydantic checks its fields itself
     if hasattr(kind, "__required_keys__"):
         return _once(annotation, known, lambda: _typed_dict(kind, annotations_of_fields(annotation), known))
     if (names := field_names(kind)) is not None:
@@ -109,7 +109,7 @@ _COLLECTIONS: dict[Class, tuple[Class, ...]] = {
     abc.Collection: (list, tuple, set, frozenset),
     abc.Iterable: (list, tuple, set, frozenset),
 }
-"""What may come where one of these is annotated; one-way iterators cannot be stored."""
+"""Types accepted for each of these annotations; one-way iterators cannot be stored."""
 
 
 def _refusing(annotation: object) -> Shape:
@@ -122,7 +122,7 @@ def _refusing(annotation: object) -> Shape:
 
 
 def _once(annotation: object, known: _Known, make: Callable[[], Shape]) -> Shape:
-    """The shape of what may contain itself: made at the first mention, spoken of later by the others."""
+    """Make the shape of a type that may contain itself: once, at its first mention; later mentions refer to it."""
     if annotation not in known:
         known[annotation] = None
         known[annotation] = make()
@@ -130,7 +130,7 @@ def _once(annotation: object, known: _Known, make: Callable[[], Shape]) -> Shape
 
 
 def _limited(annotation: Any, shape: Shape) -> Shape:  # noqa: ANN401 - an annotation can be any object
-    """Limits such as `Annotated[int, msgspec.Meta(ge=1)]` hold at both ends; other notes say nothing here."""
+    """Enforce limits such as `Annotated[int, msgspec.Meta(ge=1)]` when encoding and decoding; ignore other metadata."""
     if not any(isinstance(note, msgspec.Meta) for note in annotation.__metadata__):
         return shape
 
@@ -159,7 +159,7 @@ def _items(kind: Class, expected: str, item: Shape) -> Shape:
             except TypeMismatch as mismatch:
                 raise mismatch.in_item(place) from None
 
-    # JSON gives back a list for a tuple, and no set can hold one.
+    # JSON returns a list for a tuple, and a set cannot contain a list.
     is_set = kinds[0] in (set, frozenset)
     is_clear = len(kinds) == 1 and not (is_set and item is _ANYTHING)
     return msgspec.structs.replace(_composed(check, [item], is_clear=is_clear), has_sets=is_set or item.has_sets)
@@ -222,7 +222,7 @@ def _literal(values: tuple[object, ...]) -> Shape:
     expected = " or ".join(short(value) for value in values)
 
     def check(value: object) -> None:
-        # By type too, because True == 1.
+        # Compare types too, because True == 1.
         if not any(value == each and type(value) is type(each) for each in values):
             raise NotOfType(expected, value)
 
@@ -231,13 +231,13 @@ def _literal(values: tuple[object, ...]) -> Shape:
 
 
 def _model_check(kind: Class) -> Callable[[object], None]:
-    """For pydantic: fields that are left out of the JSON, or changed by it, are found by a trial."""
+    """Check a pydantic model; a trial finds fields that its JSON leaves out or changes."""
 
     def check(value: object) -> None:
         _check_exact(kind, value)
         try:
             arrived = restored(kind, msgspec.json.decode(encode(value)))
-        except Exception as error:  # validators and serialisers of the user run here
+        except Exception as error:  # the user's validators and serialisers run here
             raise TypeMismatch(f"would not come back from JSON ({error})", value) from error
         for name, content in cast("Model", value):
             after = getattr(arrived, name, None)
@@ -273,7 +273,7 @@ def _typed_dict(kind: Any, annotations: dict[str, object], known: _Known) -> Sha
 
 
 def _record(kind: Class, names: list[str], annotations: dict[str, object], known: _Known) -> Shape:
-    """A dataclass, Struct, NamedTuple or attrs class."""
+    """Return the shape of a dataclass, Struct, NamedTuple or attrs class."""
     shapes = [shape_of(annotations.get(name, Any), known) for name in names]
     checks = [(name, shape.check) for name, shape in zip(names, shapes, strict=True)]
 

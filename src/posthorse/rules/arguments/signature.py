@@ -1,7 +1,7 @@
-"""What a job's function takes and gives: binds a call to it, checks every value, and stores the arguments.
+"""The signature of a job's function: bind a call to it, check every value, and store the arguments.
 
-Reads the function and tells of misfits in its name; the rooms beside this one do the work. Knows nothing of
-jobs, stores or workers; never calls the function.
+This module reads the function and reports type mismatches in its name; the modules beside it do the work. It knows
+nothing of jobs, stores or workers, and never calls the function.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from posthorse.rules.values.type_mismatch import TypeMismatch, short
 from posthorse.rules.values.wire import too_large
 
 ARGUMENT_LIMIT = 4 * 1024 * 1024
-"""Bytes that the arguments of one job may take as JSON."""
+"""Maximum size of the arguments of one job, in bytes of JSON."""
 
 
 class ArgumentsUnfit(Exception):
-    """Stored arguments do not fit the function as it is now; the message says which and why."""
+    """Raised if stored arguments do not fit the current function; the message says which and why."""
 
 
 class Signature:
     """The parameters and the result of one job function.
 
-    Annotations are read at first use, so that they may name what is defined later. A first parameter that is annotated
-    with `context_type`, or called `ctx` and not annotated, is not an argument: the worker fills it.
+    Annotations are read at first use, so they may name what is defined later. The first parameter is not an argument if
+    it is annotated with `context_type`, or is called `ctx` and not annotated: the worker fills it.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class Signature:
 
     @property
     def first_name(self) -> str | None:
-        """The name of the first parameter, be it a context or an argument."""
+        """The name of the first parameter, context or argument."""
         return self._all_parameters[0].name if self._all_parameters else None
 
     @property
     def misplaced_context(self) -> str | None:
-        """The parameter that is annotated as a context and is not the first."""
+        """Return the name of a parameter that is annotated as a context but is not the first."""
         for place, parameter in enumerate(self._all_parameters):
             may_be_one = place == 0 and parameter.kind in POSITIONAL
             if (
@@ -86,23 +86,25 @@ class Signature:
         return None
 
     def _is_context(self, annotation: object) -> bool:
-        """Also for `ph.Context | None`, by which a job can be called plainly, and inside Annotated."""
+        """Recognise a context also in `ph.Context | None`, which lets users call the job directly, and inside
+        Annotated.
+        """
         try:
             meant = resolved(annotation, self._function)
         except Exception:
-            # Imported for type checkers only, as `if TYPE_CHECKING:` does: the name has to be enough.
+            # Imported under `if TYPE_CHECKING:` only, so the name must be enough.
             return self._context_type.__name__ in names_of(annotation)
         kinds = [get_origin(member) or member for member in members_of(meant)]
         return any(isinstance(kind, type) and issubclass(kind, self._context_type) for kind in kinds)
 
     @property
     def names(self) -> Sequence[str]:
-        """The parameters that are arguments."""
+        """The names of the parameters that are arguments."""
         return [parameter.name for parameter in self._parameters]
 
     @cached_property
     def result_type(self) -> object:
-        """What the function is annotated to return, or its coroutine to give; Any where nothing is said."""
+        """The annotated return type, or what the coroutine returns; Any without an annotation."""
         if self._returns is inspect.Signature.empty:
             return Any
         try:
@@ -113,7 +115,7 @@ class Signature:
 
     @cached_property
     def returns_awaitable(self) -> bool:
-        """Whether the function is annotated to return what is to be awaited for the result."""
+        """Whether the function is annotated to return something that must be awaited for the result."""
         if self._returns is inspect.Signature.empty:
             return False
         try:
@@ -127,9 +129,9 @@ class Signature:
         return isinstance(kind, type) and issubclass(kind, Awaitable)
 
     def encode(self, args: tuple[object, ...], kwargs: Mapping[str, object], *, limit: int = ARGUMENT_LIMIT) -> str:
-        """Binds and checks a call, without coercion, and gives its arguments as JSON text.
+        """Bind and check a call without coercion, and return its arguments as JSON text.
 
-        Raises InvalidArgument, naming the argument, and TooLarge beyond `limit` bytes.
+        Raises InvalidArgument, which names the argument, and TooLarge beyond `limit` bytes.
         """
         form = self._form
         if not args and not kwargs and not form.has_required:
@@ -164,27 +166,27 @@ class Signature:
         return encoded.decode()
 
     def decode(self, text: str) -> tuple[tuple[object, ...], dict[str, object]]:
-        """The call that was stored, as `args` and `kwargs` without the context.
+        """Return the stored call as `args` and `kwargs`, without the context.
 
-        Defaults that the call left open are those of the function as it is now. Raises ArgumentsUnfit.
+        Defaults that the call left in force are taken from the current function. Raises ArgumentsUnfit.
         """
         form = self._form
         if text == "{}" and not form.has_required:
             return (), {}
         try:
             filled = form.decode(text)
-        except Exception as error:  # code of the user's classes may run here, and raise anything
+        except Exception as error:  # the user's classes may run code here, and raise anything
             raise ArgumentsUnfit(
                 f"the stored arguments do not fit {self._kind}() as it is now: {unfit(form, text, error)}"
             ) from error
         return form.call(filled)
 
     def named(self, text: str) -> dict[str, object]:
-        """The stored arguments by name, defaults included. Raises ArgumentsUnfit."""
+        """Return the stored arguments by name, defaults included. Raises ArgumentsUnfit."""
         form = self._form
         try:
             filled = form.decode(text)
-        except Exception as error:  # code of the user's classes may run here, and raise anything
+        except Exception as error:  # the user's classes may run code here, and raise anything
             raise ArgumentsUnfit(unfit(form, text, error)) from error
         defaults = {each.name: each.default for each in self._parameters}
         return {
@@ -193,14 +195,14 @@ class Signature:
         }
 
     def takes(self, name: str) -> bool:
-        """Whether there is a parameter of that name, which is no context."""
+        """Return whether a parameter has that name and is not the context."""
         first = 1 if self.wants_context else 0
         return any(each.name == name for each in self._all_parameters[first:])
 
     def replaced(self, text: str, changes: Mapping[str, object]) -> str:
-        """Stored arguments with others in place of those named, checked as `encode` does.
+        """Replace the named arguments in a stored call, and check the new values as `encode` does.
 
-        Raises InvalidArgument, TooLarge, and ArgumentsUnfit where what was stored does not fit the function.
+        Raises InvalidArgument, TooLarge, and ArgumentsUnfit if the stored call does not fit the function.
         """
         form = self._form
         for name in changes:
@@ -210,7 +212,7 @@ class Signature:
                 )
         try:
             filled = form.decode(text)
-        except Exception as error:  # code of the user's classes may run here, and raise anything
+        except Exception as error:  # the user's classes may run code here, and raise anything
             raise ArgumentsUnfit(unfit(form, text, error)) from error
         args, kwargs = form.call(msgspec.structs.replace(filled, **changes))
         return self.encode(args, kwargs)
@@ -221,20 +223,20 @@ class Signature:
 
     @cached_property
     def _parameters(self) -> list[Parameter]:
-        """Those that are arguments."""
+        """The parameters that are arguments."""
         return self._all_parameters[1 if self.wants_context else 0 :]
 
     def _codec(self, parameter: Parameter) -> ArgumentCodec:
         try:
             return codec_of(self._annotation(parameter))
-        except Exception as error:  # an annotation can be anything, and to look at it can run any code
+        except Exception as error:  # evaluating an annotation can run any code
             return no_codec(
                 f"has an annotation, {parameter.annotation!r}, that cannot be read ({error}): "
                 f"define or import what it names at the top of the module"
             )
 
     def _annotation(self, parameter: Parameter) -> object:
-        """The type that the parameter's field has: `*args: int` is a tuple of int."""
+        """Return the type of the parameter's field: `*args: int` is a tuple of int."""
         if parameter.annotation is Parameter.empty:
             annotation: Any = Any
         else:
@@ -247,7 +249,7 @@ class Signature:
         return annotation
 
     def _try_arrival(self, sent: msgspec.Struct, encoded: bytes) -> None:
-        """Classes run code of their own when they are built: only a trial shows whether values come back."""
+        """Encode and decode once, because the user's classes run code when they are built."""
         form = self._form
         try:
             arrived = form.decode(encoded)

@@ -1,1 +1,1 @@
-"""Options: one table of all that may be given, the checks of their values, and the errors for wrong ones."""
+"""Options: one table of all options, the checks of their values, and the errors for wrong ones."""

@@ -1,6 +1,6 @@
 """Checks of single values: each takes what a user gave and returns what is kept, or raises InvalidOption.
 
-Checks of what is more than one value (a limit, a backoff, a window) are in the modules of these things.
+Checks of structured values (limits, backoffs, windows) are in their own modules.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from posthorse.rules.values.type_mismatch import short
 from posthorse.rules.wall_time import checked_moment
 
 MIN_MEMORY = 64_000_000
-"""Below this no application fits."""
+"""No application fits into less; bytes."""
 
 MAX_TAGS = 50
 
@@ -68,12 +68,12 @@ def wait(name: str) -> Callable[[object], float]:
 
 
 def unchecked(value: object) -> object:
-    """Return the value as it is: it is checked where it is used."""
+    """Return the value unchanged: it is checked where it is used."""
     return value
 
 
 def checked_span(value: Duration, *, name: str) -> float:
-    """A duration above zero, in seconds. Raises InvalidOption."""
+    """Check a duration above zero; return seconds. Raises InvalidOption."""
     seconds = as_timedelta(value, name=name).total_seconds()
     if seconds <= 0:
         raise InvalidOption(f"{name} must be longer than zero; leave it out for none")
@@ -81,7 +81,7 @@ def checked_span(value: Duration, *, name: str) -> float:
 
 
 def checked_tags(value: object) -> tuple[str, ...]:
-    """Up to 50 names. Raises InvalidOption."""
+    """Check up to 50 tags. Raises InvalidOption."""
     if isinstance(value, str) or not isinstance(value, list | tuple | set | frozenset):
         raise InvalidOption(f"tags is {short(value)}; give a list of names")
     tags = tuple(checked_name(tag, what="tag") for tag in cast("Iterable[object]", value))
@@ -91,14 +91,14 @@ def checked_tags(value: object) -> tuple[str, ...]:
 
 
 def checked_aliases(value: object) -> tuple[str, ...]:
-    """Names of kinds. Raises InvalidOption."""
+    """Check names of kinds. Raises InvalidOption."""
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise InvalidOption(f"aliases is {short(value)}; give a list of names")
     return tuple(checked_name(alias, what="alias") for alias in cast("Iterable[object]", value))
 
 
 def checked_isolation(value: object) -> str:
-    """The one word that there is. Raises InvalidOption."""
+    """Check that the value is "process", the only choice. Raises InvalidOption."""
     if value == "process":
         return "process"
     raise InvalidOption(
@@ -108,7 +108,7 @@ def checked_isolation(value: object) -> str:
 
 
 def checked_memory(value: Size) -> int:
-    """Bytes, and enough of them for an application. Raises InvalidOption."""
+    """Check a size in memory that is large enough for an application; return bytes. Raises InvalidOption."""
     size = as_bytes(value, name="max_memory")
     if size < MIN_MEMORY:
         raise InvalidOption(f"max_memory is {size_text(size)}; an application needs {size_text(MIN_MEMORY)} at least")
@@ -116,7 +116,7 @@ def checked_memory(value: Size) -> int:
 
 
 def checked_sequence_of_job(value: object) -> Sequence:
-    """A sequence where one job is enqueued: its key is known. Raises InvalidOption."""
+    """Check a sequence for a single job, which must give the key itself. Raises InvalidOption."""
     sequence = as_sequence(value)
     if sequence.per is not None:
         raise InvalidOption(
@@ -127,12 +127,12 @@ def checked_sequence_of_job(value: object) -> Sequence:
 
 
 def checked_delay(value: object) -> int:
-    """A duration, in microseconds. Raises InvalidOption."""
+    """Check a duration; return microseconds. Raises InvalidOption."""
     return microseconds(as_timedelta(cast("Duration", value), name="delay"))
 
 
 def checked_run_at(value: object) -> int:
-    """A moment that a job may wait for, in microseconds since the epoch. Raises InvalidOption."""
+    """Check a moment that a job may wait for; return microseconds since the epoch. Raises InvalidOption."""
     moment = checked_moment(value, name="run_at")
     if not datetime(2000, 1, 1, tzinfo=UTC) <= moment <= datetime.now(UTC) + timedelta(days=36_525):
         raise InvalidOption(f"run_at {moment.isoformat()} lies before 2000 or more than a century ahead")
@@ -140,7 +140,7 @@ def checked_run_at(value: object) -> int:
 
 
 def checked_order(value: object) -> str:
-    """One of two words. Raises InvalidOption."""
+    """Check that the value is one of the orders. Raises InvalidOption."""
     if value in ("fifo", "lifo"):
         return value
     raise InvalidOption(
@@ -149,7 +149,7 @@ def checked_order(value: object) -> str:
 
 
 def checked_retry_budget(value: object) -> Rate:
-    """A rate of a whole queue. Raises InvalidOption."""
+    """Check a rate that applies to a whole queue. Raises InvalidOption."""
     rate = as_rate(value)
     for name in ("per", "name"):
         if (given := getattr(rate, name)) is not None:
@@ -160,12 +160,14 @@ def checked_retry_budget(value: object) -> Rate:
 
 
 def instance_type(value: object) -> dict[str, str]:
-    """The label of that name. Raises InvalidOption."""
+    """Convert an instance type to a label. Raises InvalidOption."""
     return as_labels({"instance_type": value})
 
 
 def setting_text(name: str) -> Callable[[object], str]:
-    """Make the check of a setting that is a text. It raises InvalidSettings, and shows no value that may be secret."""
+    """Make the check of a setting that is a text. It raises InvalidSettings and never shows the value, which may be
+    secret.
+    """
 
     def check(value: object) -> str:
         if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Options as users gave them: each value is checked by its row of the table, and a name without a row gets advice."""
+"""Check options as users gave them: each value by its row of the table. A name without a row gets advice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHECKS_OF_USING = {name: option.check_of_job or option.check for name, option i
 
 
 def checked_of_job(given: Mapping[str, object]) -> dict[str, object]:
-    """What a kind is declared with, by name; None is left out. Raises InvalidOption."""
+    """Check the options of a declaration; leave out None. Raises InvalidOption."""
     for name in given:
         if name not in _CHECKS_OF_JOBS:
             raise _unknown_of_job(name)
@@ -24,7 +24,7 @@ def checked_of_job(given: Mapping[str, object]) -> dict[str, object]:
 
 
 def checked_of_using(given: Mapping[str, object]) -> dict[str, object]:
-    """What `using` was given, by name; None is left out. Raises InvalidOption."""
+    """Check the options of `using`; leave out None. Raises InvalidOption."""
     checked: dict[str, object] = {}
     for name, value in given.items():
         check = _CHECKS_OF_USING.get(name)
@@ -36,7 +36,7 @@ def checked_of_using(given: Mapping[str, object]) -> dict[str, object]:
 
 
 def check_names_of_on(given: Collection[str], own: Sequence[str]) -> None:
-    """Raises InvalidOption for an option that `app.on` does not have; `own` are those of observers alone."""
+    """Raise InvalidOption for an option that `app.on` does not have; `own` are those that only observers have."""
     known = (*own, *options_at(Place.ON))
     for name in given:
         if name not in known:
@@ -45,7 +45,7 @@ def check_names_of_on(given: Collection[str], own: Sequence[str]) -> None:
 
 
 def unknown_of_schedule(name: str) -> InvalidOption:
-    """The error for an option that `app.schedule` does not have."""
+    """Make the error for an option that `app.schedule` does not have."""
     if name in options_at(Place.SCHEDULED):
         return InvalidOption(f"{name} is set on the call: app.schedule(kind.using({name}=…).bind(…), …)")
     if name in _CHECKS_OF_JOBS:
@@ -56,7 +56,7 @@ def unknown_of_schedule(name: str) -> InvalidOption:
 
 
 def unknown_of_queue(name: object, queue: str, known: Collection[str]) -> InvalidOption:
-    """The error for a setting that queues do not have."""
+    """Make the error for a setting that queues do not have."""
     listed = f"known are {', '.join(known)}"
     if not isinstance(name, str):
         hint = listed

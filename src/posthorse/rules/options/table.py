@@ -1,8 +1,8 @@
-"""The table of options: what each is called, where it may be given, what checks it, and the line that documents it.
+"""The table of options: the name of each, where it may be given, its check, and the line that documents it.
 
-What `@app.job`, `using`, `app.on`, `app.queue`, files, settings and the command line take follows from it, and so do
-`help()` and the tables in the documents. Type checkers cannot read it, so `posthorse.app.options` repeats the names and
-lines with their types; a test compares the two.
+The options of `@app.job`, `using`, `app.on`, `app.queue`, files, settings and the command line follow from it, and so
+do `help()` and the tables in the documents. Type checkers cannot read it, so `posthorse.app.options` repeats the names
+and lines with their types; a test compares the two.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ class Place(Enum):
     SCHEDULED = "app.schedule(kind.using(…).bind(…), …)"
     """The call of a schedule: `using`, without what a schedule decides itself."""
     SCHEDULE = "app.schedule(…)"
-    """Beside its call: checked together, because each depends on the others."""
+    """Given beside the call, and checked together, because each depends on the others."""
     ON = "@app.on(…)"
     RUN = "posthorse run"
     ENQUEUE = "posthorse enqueue"
     QUEUE = "app.queue(…)"
-    """And Queue.set(…), `posthorse queues set` and the part `queues` of a file."""
+    """Also Queue.set(…), `posthorse queues set` and the part `queues` of a file."""
     LIVE = "the store"
     """An act on a queue, such as a drain: it is stored beside the settings, but cannot be declared."""
     SETTING = "ph.Posthorse(…)"
-    """And the environment and the file."""
+    """Also the environment and the file."""
 
 
 class Option(NamedTuple):
@@ -57,15 +57,15 @@ class Option(NamedTuple):
     where: tuple[Place, ...]
     check: Check
     line: str
-    """What it is: one line without a full stop, for documents, editors and `--help`."""
+    """What the option is: one line without a full stop, for documents, editors and `--help`."""
     default: str | None = None
-    """What holds without it, for documents; None where a default in code says so."""
+    """What applies without it, for documents; None if the code has the default."""
     page: str = ""
-    """The part of the documents that tells more."""
+    """The part of the documents that explains more."""
     check_of_job: Check | None = None
-    """The check where one job is enqueued, if less is allowed there than where its kind is declared."""
+    """The check for a single job, if it is stricter than that of a declaration."""
     means: str = ""
-    """The option for which it is another word."""
+    """The option of which this is another name."""
     is_required: bool = False
 
     @property
@@ -412,7 +412,7 @@ OPTIONS: tuple[Option, ...] = (
 
 
 def options_at(place: Place) -> dict[str, Option]:
-    """The options that may be given there, by name."""
+    """Return the options that may be given at this place, by name."""
     return _AT[place]
 
 

@@ -1,1 +1,1 @@
-"""Single values: which may travel, and the JSON they are stored as."""
+"""Single values: which can be stored, and their JSON."""

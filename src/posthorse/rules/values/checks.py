@@ -1,6 +1,6 @@
-"""Which single values may travel: checks by type, nothing is coerced.
+"""Check which single values can be stored: by type, without coercion.
 
-Knows nothing of annotations and classes of the user, and writes nothing.
+This module knows nothing of annotations and the user's classes, and writes nothing.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import msgspec
 from posthorse.rules.values.type_mismatch import NotOfType, TypeMismatch, type_name
 
 MAX_DEPTH = 200
-"""Levels of nesting that travel. Whoever nests deeper has a cycle, or a surprise for every reader of JSON."""
+"""Maximum nesting that is stored. Deeper values have a cycle, or break readers of JSON."""
 
 TOO_DEEP = f"is nested more than {MAX_DEPTH} levels deep, or contains itself"
 
 
 def check_json(value: object, depth: int = 0) -> None:
-    """What JSON has by itself: None, bool, int, float, str, list, tuple (comes back as list), dict."""
+    """Check for what JSON has: None, bool, int, float, str, list, tuple (comes back as list), dict."""
     if (check := _JSON_SCALARS.get(type(value))) is not None:
         check(value)
     elif depth == MAX_DEPTH:
@@ -49,7 +49,7 @@ def check_json(value: object, depth: int = 0) -> None:
 
 
 def check_json_key(key: object) -> None:
-    """Keys of dicts whose annotation says nothing of them."""
+    """Check keys of dicts whose annotation does not describe them."""
     if not isinstance(key, str):
         raise TypeMismatch(
             f"has a key that is not str; annotate the dict, such as dict[{type_name(type(key))}, object]", key
@@ -58,7 +58,7 @@ def check_json_key(key: object) -> None:
 
 
 def instance_check(kind: type, expected: str) -> Callable[[object], None]:
-    """The check that asks nothing but `isinstance`."""
+    """Make a check by `isinstance`."""
 
     def check(value: object) -> None:
         if not isinstance(value, kind):

@@ -1,6 +1,6 @@
-"""Which classes of the user have fields, and how those are read: dataclasses, Structs, attrs, pydantic models.
+"""Which of the user's classes have fields, and how to read them: dataclasses, Structs, attrs, pydantic models.
 
-Knows nothing of JSON, and imports none of these libraries but msgspec.
+This module knows nothing of JSON, and imports none of these libraries but msgspec.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Class = type[object]
 
 
 class Model(Protocol):
-    """What is used of a pydantic model; pydantic need not be installed."""
+    """The part of a pydantic model that is used here; pydantic need not be installed."""
 
     def model_dump_json(self, *, by_alias: bool, round_trip: bool, warnings: str) -> str: ...
     def __iter__(self) -> Iterator[tuple[str, object]]: ...
@@ -30,7 +30,7 @@ def is_model(kind: object) -> bool:
 
 
 def field_names(kind: Any) -> list[str] | None:  # noqa: ANN401 - any class
-    """The fields of a dataclass, Struct, NamedTuple or attrs class; None for every other class."""
+    """Return the fields of a dataclass, Struct, NamedTuple or attrs class; None for every other class."""
     if dataclasses.is_dataclass(kind):
         return [field.name for field in dataclasses.fields(kind)]
     if issubclass(kind, msgspec.Struct):
@@ -43,6 +43,6 @@ def field_names(kind: Any) -> list[str] | None:  # noqa: ANN401 - any class
 
 
 def fields_of(value: object, names: list[str]) -> Iterable[tuple[str, object]]:
-    """Those that are set: a Struct marks optional ones as UNSET, a class with slots may lack some."""
+    """Yield the fields that are set: optional ones of a Struct may be UNSET, slots may be empty."""
     present = ((name, getattr(value, name, msgspec.UNSET)) for name in names)
     return ((name, content) for name, content in present if content is not msgspec.UNSET)

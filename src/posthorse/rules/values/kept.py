@@ -1,7 +1,7 @@
 """Values in a form that says what each part is, so that they come back the same without an annotation.
 
-Owns the tags, such as `{"$set":[1,2]}`. Knows nothing of functions, jobs or stores, and builds only the basic
-types and the classes it is handed: no stored text ever chooses a class.
+This module owns the tags, such as `{"$set":[1,2]}`. It knows nothing of functions, jobs or stores, and builds only the
+basic types and the classes passed in: a stored text never chooses a class.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from posthorse.rules.values.wire import PLAINER, encode, restored
 
 
 def encode_kept(value: object) -> str:
-    """The kept value as JSON text that says what each part is, so that it comes back the same.
+    """Encode a kept value as JSON text that says what each part is, so that it comes back the same.
 
-    Takes what JSON has, integers and floats of any size, and tuple, set, frozenset, deque, dict with any
-    keys, Counter, OrderedDict, defaultdict (of int, float, str, list, dict or set), datetime, date, time,
-    timedelta, UUID, Decimal, bytes. Raises ValueError, naming the place, for everything else.
+    Accepts what JSON has, integers and floats of any size, and tuple, set, frozenset, deque, dict with any keys,
+    Counter, OrderedDict, defaultdict (of int, float, str, list, dict or set), datetime, date, time, timedelta, UUID,
+    Decimal, bytes. Raises ValueError, which names the place, for everything else.
     """
     try:
         return msgspec.json.encode(pack(value)).decode()
@@ -42,26 +42,26 @@ def encode_kept(value: object) -> str:
 
 
 def decode_kept(text: str) -> object:
-    """The value that `encode_kept` was given: equal to it, and of the same types."""
+    """Return the value that was encoded: equal to it, and of the same types."""
     stored: object = msgspec.json.decode(text)
     return unpack(stored) if '{"$' in text else stored
 
 
 Names = dict[Class, str]
-"""The classes of the user that a value may hold, and what each is called in its stored form."""
+"""The user's classes that a value may contain, with their names in the stored form."""
 
 
 def pack(value: object, names: Names | None = None) -> object:
-    """The value in parts that JSON has, each other part tagged: `{"$set":[1,2]}`, `{"$uuid":"…"}`.
+    """Convert the value to parts that JSON has, and tag each other part: `{"$set":[1,2]}`, `{"$uuid":"…"}`.
 
-    Goes by exact type, because a subclass would come back as its base; subclasses of text, numbers and dates
-    do, as the equal plain value.
+    Depends on the exact type, because a subclass would come back as its base. Subclasses of text, numbers and dates are
+    accepted, as the equal plain value.
     """
     return _packed(value, names or {}, 0)
 
 
 def unpack(stored: object, names: Names | None = None) -> object:
-    """What was packed; builds no class but the basic ones and those in `names`."""
+    """Rebuild what was packed; build only basic classes and those in `names`."""
     return _unpacked(stored, {name: kind for kind, name in (names or {}).items()})
 
 
@@ -103,7 +103,7 @@ def _is_plain_scalar(value: object) -> bool:
 
 
 def _packed_items(items: list[object], names: Names, depth: int) -> list[object]:
-    # A set of a hundred thousand ids is written again at every slice: what is plain throughout is not walked.
+    # A set of a hundred thousand ids is written at every slice, so a set of plain values is not walked.
     kinds = set(map(type, items))
     if kinds == {str}:
         return items
@@ -115,7 +115,7 @@ def _packed_items(items: list[object], names: Names, depth: int) -> list[object]
 
 
 def _packed_set(items: set[Any], names: Names, depth: int) -> list[object]:
-    """Sorted, so that equal sets give equal text in every process."""
+    """Sort, so that equal sets give equal text in every process."""
     if set(map(type, items)) in ({str}, {int}):
         return _packed_items(sorted(items), names, depth)
     return sorted(_packed_items(list(items), names, depth), key=encode)
@@ -189,7 +189,7 @@ def _unpacked(stored: object, kinds: dict[str, Class]) -> object:
 
 
 def _built(kind: Any, fields: dict[str, object]) -> object:  # noqa: ANN401 - any class
-    """An instance with these fields; those that its constructor does not take are set afterwards."""
+    """Build an instance with these fields; set those that its constructor does not take afterwards."""
     all_fields = dataclasses.fields(kind) if hasattr(kind, "__dataclass_fields__") else ()
     later = {field.name for field in all_fields if not field.init}
     instance: object = kind(**{name: value for name, value in fields.items() if name not in later})
@@ -199,7 +199,7 @@ def _built(kind: Any, fields: dict[str, object]) -> object:  # noqa: ANN401 - an
 
 
 _Forms = tuple[str, Callable[[Any], object], Callable[[Any], object]]
-"""The tag of a type, what is written under it, and the way back."""
+"""The tag of a type, how to write it, and how to read it."""
 
 _SCALARS: dict[type, _Forms] = {
     datetime: ("$datetime", datetime.isoformat, datetime.fromisoformat),
@@ -214,7 +214,7 @@ _SCALARS: dict[type, _Forms] = {
     Decimal: ("$decimal", str, Decimal),
     bytes: ("$bytes", bytes.hex, bytes.fromhex),
     bytearray: ("$bytearray", bytearray.hex, bytearray.fromhex),
-    # Beyond what JSON has. Hexadecimal, because Python refuses to read decimal text of many digits.
+    # Beyond what JSON has. Hexadecimal, because Python refuses to read long decimal texts.
     int: ("$int", hex, lambda text: int(text, 16)),
     float: ("$float", repr, float),
 }

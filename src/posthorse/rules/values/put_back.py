@@ -1,4 +1,4 @@
-"""Values that are given back an earlier state in place, because other code holds references to them. Pure otherwise."""
+"""Restore the earlier state of values in place, because other code holds references to them. Pure otherwise."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import cast
 
 
 def put_back(current: object, before: object) -> object:
-    """`before`, inside the objects that hold `current` where those can be changed in place; else as it is.
+    """Restore `before` inside the objects of `current` if they can be changed in place; else return it as it is.
 
-    Takes the types of kept values. What `before` holds may become a part of the answer.
+    Accepts the types of kept values. The result may contain parts of `before`.
     """
     if type(current) is not type(before):
         return before
@@ -33,7 +33,7 @@ def put_back(current: object, before: object) -> object:
 def _put_back_dict(current: dict[object, object], before: dict[object, object]) -> object:
     parts = {key: put_back(current[key], part) if key in current else part for key, part in before.items()}
     current.clear()
-    current.update(parts)  # of a Counter, too: to one that is empty nothing is added
+    current.update(parts)  # on a Counter it adds, but this one is empty
     return current
 
 

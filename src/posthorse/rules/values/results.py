@@ -1,6 +1,6 @@
-"""Results of jobs as JSON text: written by value, whatever the annotation says, and read as it says.
+"""Results of jobs as JSON text: written by value, regardless of the annotation, and read as the annotation says.
 
-Knows nothing of functions, jobs or stores.
+This module knows nothing of functions, jobs or stores.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from posthorse.rules.values.wire import encode, restored, too_large
 
 
 def encode_result(value: object, *, limit: int) -> str:
-    """The result as JSON text of at most `limit` bytes; everything that has a form in JSON travels.
+    """Encode the result as JSON text of at most `limit` bytes.
 
-    Raises ValueError, naming the place, for what has none, and TooLarge.
+    Raises ValueError, which names the place, for a value without a JSON form, and TooLarge.
     """
     try:
         _check_by_value(value, 0)
@@ -39,7 +39,7 @@ def encode_result(value: object, *, limit: int) -> str:
 
 
 def decode_result(text: str, type: object) -> object:
-    """The result as `type` describes it, or as JSON gives it where it does not fit: results are unchecked."""
+    """Decode the result as `type` describes it, or as plain JSON if it does not fit, because results are unchecked."""
     try:
         return _decoder_of(type).decode(text)
     except (TypeError, ValueError, NameError, AttributeError):
@@ -52,7 +52,7 @@ def _decoder_of(annotation: object) -> msgspec.json.Decoder[object]:
 
 
 def _check_by_value(value: object, depth: int) -> None:
-    """What msgspec would write otherwise than it came: NaN as null, the keys 1 and "1" as the same key."""
+    """Refuse what msgspec would change silently: NaN becomes null, and the keys 1 and "1" become the same."""
     for base in type(value).__mro__:
         if base in SCALAR_CHECKS:
             return SCALAR_CHECKS[base](value)

@@ -1,6 +1,6 @@
-"""Whether a value came back from JSON as it was, also where Python's own comparison does not tell.
+"""Whether a value came back from JSON unchanged, even if Python's own comparison cannot tell.
 
-A local time in an hour that a clock skips or repeats equals no time with another kind of zone, not even itself in UTC.
+Python treats a local time in a skipped or repeated hour as unequal to any time in another zone, even itself in UTC.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from posthorse.rules.values.wire import encode_in_order
 
 
 def is_same(before: object, after: object) -> bool:
-    """True when they are equal; with times in such hours, when they are written alike, by their offsets from UTC."""
+    """Return True if they are equal; times in such hours are compared by their text and their offsets from UTC."""
     if before == after:
         return True
     if not any(isinstance(part, datetime) and _is_ambiguous(part) for part in clock_parts(before)):
@@ -24,7 +24,7 @@ def is_same(before: object, after: object) -> bool:
 
 
 def clock_parts(value: object) -> Iterator[datetime | time]:
-    """All times of day, with and without their date, that a value holds."""
+    """Yield all times of day in a value, with and without their date."""
     if isinstance(value, datetime | time):
         yield value
     else:

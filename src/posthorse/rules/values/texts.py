@@ -1,21 +1,21 @@
-"""Texts of the users' making as they are stored: any store takes them, and none is long.
+"""Make users' texts storable: any database can store them, and none is long.
 
-An error says what it likes: a message of megabytes, a NUL, half of a character. What becomes part of how a job ended
-passes here first.
+An error may contain anything: a message of megabytes, a NUL, half of a character. Every text that is stored with the
+end of a job passes through here.
 """
 
 from __future__ import annotations
 
 
 def storable(text: str, longest: int) -> str:
-    """Text of several lines: without NUL and lone surrogates; the end is kept when it is long."""
-    plain = str.__str__(text)[-4 * longest :]  # not a subclass, whose methods may do anything
+    """Return text of several lines, without NUL and lone surrogates; if it is long, keep the end."""
+    plain = str.__str__(text)[-4 * longest :]  # not a subclass, whose methods could do anything
     clean = plain.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
     return clean if len(clean) <= longest else "…" + clean[-longest:]
 
 
 def one_line(text: str, longest: int) -> str:
-    """Text as one line shows it: nothing in it can look like another line; the beginning is kept when it is long."""
+    """Return text as one line that cannot look like another line; if it is long, keep the beginning."""
     line = " ".join(str.__str__(text)[: 4 * longest].split())
     if not line.isprintable():
         line = "".join(character if character.isprintable() else _escaped(character) for character in line)
@@ -23,7 +23,7 @@ def one_line(text: str, longest: int) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """What an error says, whatever its `__str__` does: raising SystemExit included."""
+    """Return the message of an error, whatever its `__str__` does, even if that raises SystemExit."""
     try:
         return str(error)
     except BaseException as broken:
@@ -31,12 +31,12 @@ def message_of(error: BaseException) -> str:
 
 
 def name_of(kind: type) -> str:
-    """The name of a class, as it was defined, whatever its own class makes of that."""
+    """Return the name of a class as it was defined, even if its metaclass changes that."""
     return str(_NAME.__get__(kind))
 
 
 def full_name_of(kind: type) -> str:
-    """The same with its module in front, and what it was defined in."""
+    """Return the qualified name with its module."""
     name, module = str(_QUALIFIED_NAME.__get__(kind)), str(_MODULE.__get__(kind))
     return name if module == "builtins" else f"{module}.{name}"
 

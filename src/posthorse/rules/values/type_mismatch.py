@@ -1,6 +1,6 @@
-"""The words for a value that does not fit: where it stands, what is wrong with it, and how it looks.
+"""Word the error for a value that does not fit: where it is, what is wrong, and how it looks.
 
-Knows nothing of what fits, and nothing of JSON.
+This module knows nothing of what fits, and nothing of JSON.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import get_args
 
 
 class TypeMismatch(ValueError):
-    """A value that does not fit; the way to it grows while the error climbs out of what contains it."""
+    """A value that does not fit. The path to it grows while the error propagates out of the containers."""
 
     def __init__(self, complaint: str, value: object) -> None:
         super().__init__(complaint)
@@ -34,7 +34,7 @@ class TypeMismatch(ValueError):
         return self
 
     def message(self, root: str) -> str:
-        """The sentence for people, such as `order.items[2].price must be int; got str '7'`."""
+        """Return the sentence for users, such as `order.items[2].price must be int; got str '7'`."""
         steps = self.steps[::-1]
         if len(steps) > 20:
             steps = [*steps[:10], " … ", *steps[-10:]]
@@ -43,18 +43,18 @@ class TypeMismatch(ValueError):
 
 
 class NotOfType(TypeMismatch):
-    """The plainest misfit; a union says the sum of these."""
+    """The simplest mismatch; a union combines several of these."""
 
     def __init__(self, expected: str, value: object) -> None:
         super().__init__(f"must be {expected}", value)
 
 
 Step = Callable[[TypeMismatch, object], TypeMismatch]
-"""How a misfit takes the step into a part: one of the methods above."""
+"""How a mismatch adds a step to its path: one of the methods above."""
 
 
 def type_name(annotation: object) -> str:
-    """An annotation as people write it, without modules: `list[Order]`, `str | None`."""
+    """Return an annotation as users write it, without modules: `list[Order]`, `str | None`."""
     if annotation is types.NoneType:
         return "None"
     if isinstance(annotation, type) and not get_args(annotation):
@@ -68,7 +68,7 @@ _SHORT.maxlevel = 3
 
 
 def short(value: object) -> str:
-    """A `repr` for messages: brief, and never an error itself."""
+    """Return a short `repr` for messages; never raises."""
     try:
         text = _SHORT.repr(value)
     except Exception:

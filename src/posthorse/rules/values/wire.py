@@ -1,6 +1,6 @@
-"""The JSON that msgspec writes and reads, with hooks for what it does not know by itself.
+"""The JSON that msgspec writes and reads, with hooks for types that it does not know.
 
-Checks nothing: whoever encodes has checked, whoever decodes names the type.
+This module checks nothing: the caller has checked what it encodes, and names the type when it decodes.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ def carried_by(restore: Callable[[object], object]) -> Carried:
 
 
 def restored(kind: type, stored: object) -> object:
-    """The hook of decoders: what msgspec does not build itself."""
+    """Build what msgspec cannot build itself; the hook of decoders."""
     if isinstance(kind, Carried):
         return kind.restore(stored)
     if is_model(kind):
-        # By name, because an alias for writing need not be one for reading.
+        # By name, because an alias for writing may not work for reading.
         model = cast("ModelClass", kind)
         return model.model_validate_json(msgspec.json.encode(stored), by_alias=False, by_name=True)
     if kind is object:
@@ -36,17 +36,17 @@ def restored(kind: type, stored: object) -> object:
 
 
 class Carried(type):
-    """A class of this kind stands in a type for "call `restore` with what is stored here"."""
+    """The type of classes that mean "call `restore` with the stored value"."""
 
     restore: Callable[[object], object]
 
     def __instancecheck__(cls, instance: object) -> bool:
-        # msgspec asks whether the outcome of the hook is an instance; whatever `restore` returns, is.
+        # msgspec checks the result of the hook with isinstance; whatever `restore` returns must pass.
         return True
 
 
 def _encodable(value: object) -> object:
-    """The hook of encoders: pydantic models, and subclasses of what msgspec writes."""
+    """Convert pydantic models, and subclasses of what msgspec writes; the hook of encoders."""
     if is_model(type(value)):
         model = cast("Model", value)
         return msgspec.Raw(model.model_dump_json(by_alias=False, round_trip=True, warnings="error"))
@@ -70,16 +70,16 @@ PLAINER: dict[type, Callable[[Any], object]] = {
 }
 
 encode = msgspec.json.Encoder(enc_hook=_encodable).encode
-"""A checked value as the bytes of its JSON."""
+"""Returns a checked value as JSON bytes."""
 
 
 def encode_in_order(value: object) -> bytes:
-    """The same, with the items of sets sorted, so that equal sets give equal text in every process."""
+    """Encode with the items of sets sorted, so that equal sets give equal text in every process."""
     return encode(_in_order(value))
 
 
 def _in_order(value: object) -> object:
-    """The value with a sorted list in place of each set; the very same where it holds none."""
+    """Return the value with a sorted list for each set; the same object if it has none."""
     if isinstance(value, set | frozenset):
         members = cast("set[Any]", value)
         if set(map(type, members)) in ({str}, {int}):
@@ -109,7 +109,7 @@ def _object_in_order(value: object, fields: dict[str, object]) -> object:
     if not changed:
         return value
     text = encode(value)
-    if text.startswith(b"["):  # a NamedTuple, or a Struct that is written as an array, perhaps behind its tag
+    if text.startswith(b"["):  # a NamedTuple, or a Struct written as an array, perhaps tagged
         parts = msgspec.json.decode(text, type=list[msgspec.Raw])
         names = [*[""] * (len(parts) - len(fields)), *fields]
         return [changed.get(name, part) for name, part in zip(names, parts, strict=True)]
@@ -121,7 +121,7 @@ def _object_in_order(value: object, fields: dict[str, object]) -> object:
     )
     for name, after in changed.items():
         key = keys.get(name, name)
-        # What serialisers of a model's own make of a field is left alone.
+        # What a model's own serialisers write for a field stays as it is.
         if key in written and bytes(written[key]) == encode(fields[name]):
             written[key] = msgspec.Raw(encode(after))
     return written
@@ -133,11 +133,11 @@ def _number(text: str) -> int | float:
 
 
 plain_numbers = msgspec.json.Decoder(float_hook=_number).decode
-"""JSON as plain data in which equal numbers are written alike: 1 and 1.0 as 1."""
+"""Decodes JSON as plain data in which equal numbers are written alike: 1 and 1.0 as 1."""
 
 
 def too_large(size: int, limit: int, what: str) -> TooLarge:
-    """The error for text of that many bytes."""
+    """Make the error for a text of that many bytes."""
     return TooLarge(
         f"{what} would take {size:,} bytes as JSON and the limit is {limit:,}; "
         "keep the bulk in a table or a file and pass its key or path"
