@@ -1,4 +1,4 @@
-"""Addresses of stores: what they name, how they look without their passwords, and the folder that a file needs."""
+"""Addresses of stores: what they name, how they are shown without passwords, and the folder of a file."""
 
 from __future__ import annotations
 
@@ -58,12 +58,13 @@ BACKENDS: dict[str, Callable[[str, str, str, Clock], Backend]] = {
     "postgresql": _open_postgres,
     "postgres": _open_postgres,
 }
-"""What opens a store, by the scheme of its address: called with the address, its part after the scheme, the schema and
-the clock."""
+"""How to open a store, by the scheme of its address. Called with the address, its part after the scheme, the schema and
+the clock.
+"""
 
 
 def is_there(file: Path) -> bool:
-    """True when there is such a file. Raises StoreUnreachable for a path that can lead nowhere."""
+    """Return whether the file exists. Raises StoreUnreachable for a path that cannot lead to one."""
     try:
         return file.exists()
     except PermissionError as error:
@@ -71,14 +72,14 @@ def is_there(file: Path) -> bool:
             f"cannot look for the store {short(str(file))}: {error.strerror}; check that its folders may be entered by "
             "this account, and that its own folder is writable"
         ) from error
-    except OSError as error:  # a name too long, a loop of links
+    except OSError as error:  # a name that is too long, a loop of links
         raise StoreUnreachable(
             f"there can be no store {short(str(file))}: {error.strerror}; check the address"
         ) from error
 
 
 def make_folder(file: Path) -> None:
-    """Makes the folder of a file where there is none. Raises StoreUnreachable."""
+    """Make the folder of a file if it is missing. Raises StoreUnreachable."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -88,7 +89,7 @@ def make_folder(file: Path) -> None:
 
 
 def _not_an_address(url: str) -> str:
-    """Say why an address leads to no store; repeat it only where it has no room for a password."""
+    """Explain why an address leads to no store; repeat the address only if it cannot contain a password."""
     scheme = url.partition("://")[0]
     what = "what was given"
     if re.fullmatch(r"[\w./\\~ -]{1,200}", url) or (scheme == "sqlite" and "@" not in url):
@@ -102,7 +103,7 @@ def _not_an_address(url: str) -> str:
 
 
 def _check_parts(rest: str) -> None:
-    """Refuse what libpq would read otherwise than it was meant: its messages would then show a part of the password."""
+    """Refuse what libpq would misread, because its messages would then show a part of the password."""
     before_slash = rest.partition("/")[0]
     place = (rest.partition("@")[2] if "@" in before_slash else rest).partition("?")[0]
     servers = re.sub(r"\[[^]]*\]", "", place.partition("/")[0]).split(",")
@@ -111,7 +112,7 @@ def _check_parts(rest: str) -> None:
 
 
 def _file_of(path: str) -> Path:
-    """The file, whatever becomes the current folder later. Raises InvalidSettings."""
+    """Return the absolute path, so that a later change of folder does not matter. Raises InvalidSettings."""
     name = short(path)
     if ":memory:" in path or path.startswith("file:"):
         raise InvalidSettings(
@@ -129,7 +130,7 @@ def _file_of(path: str) -> Path:
 
 
 def is_same(one: str, other: str) -> bool:
-    """Whether two addresses name the same store, as far as they show: whoever enters, and how, does not count."""
+    """Return whether two addresses name the same store, as far as they show; users and options are not compared."""
     return _named_by(one) == _named_by(other)
 
 
@@ -144,7 +145,7 @@ def _named_by(url: str) -> tuple[str, ...]:
 
 
 def shown(url: str) -> str:
-    """What names a store in messages, without its password."""
+    """Return the store's name for messages, without its password."""
     scheme, separator, rest = url.partition("://")
     if scheme == "sqlite" and separator:
         return rest[1:]
@@ -152,6 +153,6 @@ def shown(url: str) -> str:
         return "…"
     before_options = rest.partition("?")[0]
     if "@" in rest and "@" not in before_options:
-        return f"{scheme}://…"  # a `?` in a password, or an `@` in an option: either may give the password away
+        return f"{scheme}://…"  # with a `?` in a password or an `@` in an option, either part may contain the password
     credentials, at, host = before_options.rpartition("@")
     return f"{scheme}://{credentials.partition(':')[0]}{at}{host}"

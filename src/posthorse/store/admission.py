@@ -1,7 +1,7 @@
-"""Admission: what new jobs meet at the queues that they enter, whichever way they come.
+"""Admission: whether queues accept new jobs, however these are enqueued.
 
-Calls of the application, schedules, observers and runs all ask here first. Jobs that were let in before are not new
-when they are retried, resumed or rescued. Knows what was said of queues a second ago at most.
+Calls of the application, schedules, observers and runs all check here first. Jobs that are retried, resumed or rescued
+are not new. This module knows the settings of queues with a delay of at most one second.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from posthorse.store.operations.queues import live_layers
 from posthorse.store.store import Store
 
 LOOK_INTERVAL = 1.0
-"""Seconds after which a process that enqueues looks again for what was said of queues elsewhere."""
+"""Seconds after which an enqueuing process looks again for settings that others changed."""
 
 
 class Terms(NamedTuple):
-    """On which terms jobs may enter: in these lanes, where these gauges show room, and into none that is closed."""
+    """The terms on which jobs may enter: their lanes, the gauges of limited queues, and the closed queues."""
 
     jobs: Sequence[NewJob]
     gauges: Mapping[str, Gauge]
     closed: frozenset[str]
 
     def raise_if_closed(self) -> None:
-        """Spare the store what it would refuse. Raises QueueClosed.
+        """Refuse before the store would. Raises QueueClosed.
 
-        A job with a key or an identity may be there already, and is given then; only the store knows.
+        A job with a key or an identity may already exist and is then returned, which only the store can tell.
         """
         if not self.closed:
             return
@@ -44,7 +44,7 @@ class Terms(NamedTuple):
 
 
 class Admission:
-    """What one process knows of the queues of one store."""
+    """What one process knows about the queues of one store."""
 
     def __init__(self, store: Store, queues: DeclaredQueues) -> None:
         self._store = store
@@ -54,32 +54,34 @@ class Admission:
         self._gauges: dict[str, Gauge] = {}
         self._fair: frozenset[str] = frozenset()
         self._special: frozenset[str] = frozenset()
-        """Queues of any of these kinds."""
-        self._learning = threading.RLock()  # a signal handler may enqueue in the midst of it
+        """Queues that are closed, limited or fair."""
+        self._learning = threading.RLock()  # a signal handler may enqueue while this is held
 
     def terms(self, jobs: Sequence[NewJob]) -> Terms:
-        """The terms for these jobs."""
+        """Return the terms for these jobs."""
         if self._is_due():
             self._learn(self._store.read(live_layers()))
         return self._terms(jobs)
 
     async def aterms(self, jobs: Sequence[NewJob]) -> Terms:
-        """The same for a coroutine."""
+        """Return the terms, for a coroutine."""
         if self._is_due():
             self._learn(await self._store.aread(live_layers()))
         return self._terms(jobs)
 
     def lets_in(self, queue: str) -> bool:
-        """True when jobs may enter a queue as they are, as far as a look less than a second ago tells."""
+        """Return True if a look less than a second ago showed that jobs may enter the queue unchanged."""
         looked_at = self._looked_at
         return queue not in self._special and looked_at is not None and monotonic() - looked_at < LOOK_INTERVAL
 
     def look_again(self) -> None:
-        """Something was changed here: the next caller looks."""
+        """Make the next caller look again, because this process changed a setting."""
         self._looked_at = None
 
     def _is_due(self) -> bool:
-        """True for one caller a second, while the others use what is known; for all as long as nothing is."""
+        """Return True for one caller a second, while the others use what is known; for all callers until the first
+        look.
+        """
         now, before = monotonic(), self._looked_at
         if before is None:
             return True
@@ -107,7 +109,7 @@ class Admission:
         return Terms(self._placed(jobs), gauges, self._draining & queues)
 
     def _placed(self, jobs: Sequence[NewJob]) -> Sequence[NewJob]:
-        """Jobs with the lanes where they belong: in a fair queue each tenant has its own."""
+        """Put jobs into their lanes: in a fair queue each tenant has its own."""
         if not self._fair:
             return jobs
         return [

@@ -1,8 +1,8 @@
-"""What a store is to those above it, and how its operations are written once and run by any driver.
+"""The interface of a store, and how its operations are written once and run by any driver.
 
-An operation is a generator: it yields the name of a query with its values, receives the rows, and returns
-its answer. It may be run again from the start (after a deadlock, a lost connection, or a neighbour's error in
-the same commit), so it keeps nothing outside itself.
+An operation is a generator: it yields the name of a query with its values, receives the rows, and returns its result.
+It may be run again from the start (after a deadlock, a lost connection, or the error of another operation in the same
+commit), so it keeps no state outside itself.
 """
 
 from __future__ import annotations
@@ -36,36 +36,36 @@ AsyncExecute = Callable[[BoundQuery], Awaitable[Rows]]
 
 
 class Shortcut(msgspec.Struct, Generic[T_co], frozen=True, gc=False):
-    """The usual case of an operation, in one statement: the first of a query. Where the case is another one, the
-    statement changes nothing."""
+    """The usual case of an operation in one statement. In every other case the statement changes nothing."""
 
     query: BoundQuery
     answer: T_co
 
 
 class Operation(msgspec.Struct, Generic[T_co], frozen=True):
-    """An operation with its arguments, ready to be run, several times if need be."""
+    """An operation with its arguments. It can be run several times."""
 
     start: Callable[[], QuerySteps[T_co]]
     is_single: bool = False
-    """True for exactly one query: alone, it needs no transaction around it."""
+    """Whether it is exactly one query; then it needs no transaction when it runs alone."""
     is_repeatable: bool = True
-    """True when running it again after a commit whose reply was lost does no harm: it finds what it wrote."""
+    """Whether it can run again after a commit whose reply was lost: it finds what it wrote."""
     locks_first: bool = False
-    """True when it waits for what others hold, in an order of its own: it may hold nothing when it begins, so there is
-    one of these in a commit, before all others."""
+    """Whether it takes locks in an order of its own. It may hold no other lock when it begins, so a commit has at most
+    one of these, before all others.
+    """
     creates_no_work: bool = False
-    """True when nobody who waits for work could find any after it: it tells nobody."""
+    """Whether it never makes work for waiting runners; then it wakes none."""
     deadline: Deadline | None = None
     """When its caller stops waiting for a store that is away; None leaves that to the store."""
     was_sent: bool = False
-    """True when an earlier commit of it broke off: what it writes may be there already."""
+    """Whether an earlier commit of it broke off: what it writes may be there already."""
     shortcut: Shortcut[T_co] | None = None
-    """What spares it a transaction where it is alone, in a store that may take it."""
+    """A single statement that saves the transaction, if the operation runs alone and the store allows it."""
 
 
 class TryAgain(Exception):
-    """The answer to an operation whose commit broke off because a neighbour in it could wait no longer."""
+    """The outcome of an operation whose commit broke off because another operation in it reached its deadline."""
 
     def __init__(self, *, was_sent: bool) -> None:
         super().__init__(was_sent)
@@ -73,7 +73,7 @@ class TryAgain(Exception):
 
 
 def operation(steps: Callable[P, QuerySteps[T]]) -> Callable[P, Operation[T]]:
-    """Makes a generator function into a maker of operations."""
+    """Turn a generator function into a function that makes operations."""
 
     @wraps(steps)
     def make(*args: P.args, **kwargs: P.kwargs) -> Operation[T]:
@@ -83,7 +83,7 @@ def operation(steps: Callable[P, QuerySteps[T]]) -> Callable[P, Operation[T]]:
 
 
 def single_operation(steps: Callable[P, QuerySteps[T]]) -> Callable[P, Operation[T]]:
-    """The same for an operation of exactly one query."""
+    """Do as `operation`, for exactly one query."""
 
     @wraps(steps)
     def make(*args: P.args, **kwargs: P.kwargs) -> Operation[T]:
@@ -93,7 +93,7 @@ def single_operation(steps: Callable[P, QuerySteps[T]]) -> Callable[P, Operation
 
 
 def unrepeatable_operation(steps: Callable[P, QuerySteps[T]]) -> Callable[P, Operation[T]]:
-    """The same for an operation that must not be run again when nobody knows whether it was committed."""
+    """Do as `operation`, for one that must not run again if it is unknown whether it was committed."""
 
     @wraps(steps)
     def make(*args: P.args, **kwargs: P.kwargs) -> Operation[T]:
@@ -103,7 +103,7 @@ def unrepeatable_operation(steps: Callable[P, QuerySteps[T]]) -> Callable[P, Ope
 
 
 def locking_first(make: Callable[P, Operation[T]]) -> Callable[P, Operation[T]]:
-    """Marks the operations of a maker as such that go first in a commit."""
+    """Mark the operations of a function as going first in a commit."""
 
     @wraps(make)
     def marked(*args: P.args, **kwargs: P.kwargs) -> Operation[T]:
@@ -113,12 +113,12 @@ def locking_first(make: Callable[P, Operation[T]]) -> Callable[P, Operation[T]]:
 
 
 def without_new_work(operation: Operation[T]) -> Operation[T]:
-    """The same operation, telling nobody."""
+    """Return the same operation, marked as one that makes no work."""
     return msgspec.structs.replace(operation, creates_no_work=True)
 
 
 def creating_no_work(make: Callable[P, Operation[T]]) -> Callable[P, Operation[T]]:
-    """Marks the operations of a maker as such that tell nobody."""
+    """Mark the operations of a function as making no work."""
 
     @wraps(make)
     def marked(*args: P.args, **kwargs: P.kwargs) -> Operation[T]:
@@ -128,17 +128,17 @@ def creating_no_work(make: Callable[P, Operation[T]]) -> Callable[P, Operation[T
 
 
 def query(query: str, /, **values: Value) -> BoundQuery:
-    """A query with values by name."""
+    """Make a query with values by name."""
     return BoundQuery(query, values)
 
 
 def query_rows(query: str, rows: Sequence[Row], /, **values: Value) -> BoundQuery:
-    """A query with a list of rows, and values by name."""
+    """Make a query with a list of rows, and values by name."""
     return BoundQuery(query, values, rows)
 
 
 def drive(operation: Operation[T], execute: Execute) -> T:
-    """Runs an operation to its end on one connection."""
+    """Run an operation to its end on one connection."""
     steps = operation.start()
     try:
         wanted = next(steps)
@@ -146,7 +146,7 @@ def drive(operation: Operation[T], execute: Execute) -> T:
             try:
                 rows = execute(wanted)
             except Exception as error:
-                wanted = steps.throw(error)  # an operation may have something to undo
+                wanted = steps.throw(error)  # an operation may have to undo something
             else:
                 wanted = steps.send(rows)
     except StopIteration as stop:
@@ -157,7 +157,7 @@ def drive(operation: Operation[T], execute: Execute) -> T:
 
 
 async def adrive(operation: Operation[T], execute: AsyncExecute) -> T:
-    """The same on an asynchronous connection."""
+    """Run an operation to its end on an asynchronous connection."""
     steps = operation.start()
     try:
         wanted = next(steps)

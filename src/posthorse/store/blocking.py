@@ -1,8 +1,8 @@
 """Calls that block a running event loop: one rule for all that have an awaited twin.
 
-A call that waits for the store alone does what it should, and warns. A call that waits for jobs is refused, because
-they may need this very loop. Inside a transaction on a blocking connection no call warns: there the twin would block
-the loop as well, as the user's own statements do.
+A call that waits only for the store works, and warns. A call that waits for jobs is refused, because they may need this
+very loop. Inside a transaction on a blocking connection no call warns: the twin would block the loop as well, as the
+user's own statements do.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NOT_THE_CALLER = (f"{__name__.partition('.')[0]}.", "contextlib")
 
 
 def warn_in_loop(store: Store, call: str, instead: str) -> None:
-    """Warn the caller of what waits for the store without awaiting it."""
+    """Warn the caller of a call that waits for the store without awaiting it."""
     if not is_in_loop() or store.is_in_transaction:
         return
     warnings.warn(
@@ -32,7 +32,7 @@ def warn_in_loop(store: Store, call: str, instead: str) -> None:
 
 
 def refuse_in_loop(call: str, instead: str) -> None:
-    """Refuse what waits for jobs without awaiting them. Raises InvalidCall."""
+    """Refuse a call that waits for jobs without awaiting them. Raises InvalidCall."""
     if is_in_loop():
         raise InvalidCall(
             f"{call} waits for jobs and would block the running event loop, which they may need; {instead}"
@@ -40,7 +40,7 @@ def refuse_in_loop(call: str, instead: str) -> None:
 
 
 def _depth_of_caller() -> int:
-    """Count the frames between `warnings.warn` and the line of the caller: the warning is about that one."""
+    """Count the frames up to the caller's line, because the warning should point to it."""
     depth, frame = 0, inspect.currentframe()
     while frame is not None and str(frame.f_globals.get("__name__")).startswith(_NOT_THE_CALLER):
         depth, frame = depth + 1, frame.f_back

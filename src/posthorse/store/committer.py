@@ -1,9 +1,9 @@
 """Group commit: operations that wait at the same moment share one commit.
 
-Whoever finds the store idle leads: it runs its own operation and all that queued up meanwhile as one
-transaction, hands each its answer, and passes the lead to the next who waits. A lone caller thus commits in its
-own thread, without a hop; a crowd pays for one sync instead of many. Asynchronous callers have a thread that
-leads for them. Nothing is answered before its commit. Knows nothing of SQL.
+The first caller that finds the store idle leads: it runs its own operation and all queued ones as one transaction,
+hands out their results, and passes the lead to the next waiting caller. So a lone caller commits in its own thread, and
+many callers pay for one sync. Asynchronous callers have a thread that leads for them. No caller gets a result before
+its commit. This module knows no SQL.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 Answer = tuple[object, BaseException | None]
-"""What an operation came to: its answer, or its error."""
+"""The result or the error of an operation."""
 
 Commit = Callable[[Sequence[Operation[object]]], Sequence[Answer]]
-"""Runs operations in one transaction, each failing alone; raises only when nobody's outcome is known."""
+"""Runs operations in one transaction, each failing alone; raises only if the outcome of all is unknown."""
 
 MAX_GROUP = 64
-"""More operations in one commit gain little and let the first of them wait longer."""
+"""Larger groups gain little, and make the first caller wait longer."""
 
 
 class Committer:
-    """Runs operations through `commit`, one group at a time, in the order in which they came."""
+    """Run operations through `commit`, one group at a time, in the order in which they came."""
 
     def __init__(self, commit: Commit) -> None:
         self._commit = commit
@@ -49,20 +49,20 @@ class Committer:
         self._wanted: SimpleQueue[bool] = SimpleQueue()
 
     def run(self, operation: Operation[T]) -> T:
-        """Runs an operation and returns its answer once it is committed."""
+        """Run an operation; return its result once it is committed."""
         ticket = _Ticket(operation)
         try:
             is_turn = self._enter(ticket) or ticket.wait_for_turn()
             while is_turn:
                 self._lead(ticket)
                 is_turn = not ticket.is_settled and ticket.wait_for_turn()
-        except BaseException:  # an interruption: errors of operations travel as answers
+        except BaseException:  # an interruption: errors of operations come as results
             self._leave(ticket)
             raise
         return ticket.answer()
 
     async def arun(self, operation: Operation[T]) -> T:
-        """The same for a coroutine; the loop goes on meanwhile. Cancelled while it waits, it may still happen."""
+        """Run an operation without blocking the loop. If its task is cancelled, it may still be committed."""
         loop = asyncio.get_running_loop()
         done = loop.create_future()
         ticket = _AsyncTicket(operation, loop, done)
@@ -72,8 +72,9 @@ class Committer:
         return ticket.answer()
 
     def give_up_on(self, error: Exception) -> None:
-        """Those who wait in line, and for no longer than now, are given this error: the store is away. Nothing of
-        theirs was sent."""
+        """Fail the callers in the queue whose deadline has passed, because the store is away. Nothing of theirs was
+        sent.
+        """
         with self._guard:
             late = [ticket for ticket in self._waiting if ticket is not self._leader and ticket.is_late]
             for ticket in late:
@@ -83,7 +84,7 @@ class Committer:
             ticket.ring()
 
     def close(self) -> None:
-        """Waits for what was given before, and ends the thread that leads for coroutines."""
+        """Wait for earlier operations, and end the thread that leads for coroutines."""
         last = _Ticket(Operation(_nothing, is_single=True))
         with self._guard:
             self._is_closed = True
@@ -98,7 +99,7 @@ class Committer:
             self._thread.join()
 
     def _enter(self, ticket: _Ticket[T]) -> bool:
-        """Queues a ticket, unless its thread leads at once; true when its owner is to lead."""
+        """Queue a ticket unless its thread leads at once; return whether its caller must lead."""
         with self._guard:
             if self._is_closed:
                 raise StoreError("the store was closed; open the application anew to use it again")
@@ -114,7 +115,7 @@ class Committer:
             return is_turn
 
     def _lead(self, leader: _Ticket[T]) -> None:
-        """Commits one group, then passes the lead on."""
+        """Commit one group, then pass the lead on."""
         if self._waiting:
             self._take_along(leader)
         group: Sequence[_Ticket[object]] = (leader, *leader.group)
@@ -134,23 +135,23 @@ class Committer:
                 self._waiting.extendleft(reversed(again))
             next_leader = self._pass_on()
         if next_leader is not None:
-            self._wake(next_leader)  # first: it works while the others wake up
+            self._wake(next_leader)  # first, so that it works while the others wake up
         for ticket in leader.group:
             if ticket.is_settled:
                 ticket.ring()
         leader.group = ()
 
     def _take_along(self, leader: _Ticket[T]) -> None:
-        """Takes those that wait out of the queue, and the leader, if it waited there."""
+        """Remove the group from the queue, and the leader, if it waited there."""
         with self._guard:
-            # Noted before they leave the queue: an interruption may strike between any two of these.
+            # Noted before they leave the queue, because an interruption may come between the two.
             first = list(islice(self._waiting, MAX_GROUP))
             leader.group = [ticket for ticket in first if ticket is not leader]
             for _ in first:
                 self._waiting.popleft()
 
     def _leave(self, ticket: _Ticket[T]) -> None:
-        """Goes away without an answer, wherever the interruption struck: nobody else may wait in vain."""
+        """Leave without a result after an interruption, without making other callers wait for ever."""
         own: _Ticket[object] = ticket
         with self._guard:
             with suppress(ValueError):
@@ -186,14 +187,14 @@ class Committer:
     def _lead_for_coroutines(self) -> None:
         while self._wanted.get():
             leader = self._leader
-            if leader is not None and leader.is_async:  # or it was woken twice
+            if leader is not None and leader.is_async:  # it was woken twice
                 alone(self._lead, leader)
                 if leader.is_settled:
                     leader.ring()
 
 
 class _Ticket(Generic[T_co]):
-    """A caller in the queue: a thread that sleeps on a lock until it has its answer or the lead."""
+    """A caller in the queue: a thread that sleeps on a lock until it has its result or the lead."""
 
     __slots__ = ("_bell", "group", "operation", "outcome")
 
@@ -202,23 +203,23 @@ class _Ticket(Generic[T_co]):
     def __init__(self, operation: Operation[T_co]) -> None:
         self.operation = operation
         self.group: Sequence[_Ticket[object]] = ()
-        """The others for whom this one commits."""
+        """The tickets in its commit."""
         self.outcome: Answer | None = None
-        """What the owner waits for; `ring` tells it."""
+        """The result for its caller, who is woken by `ring`."""
         self._bell: threading.Lock | None = None
 
     @property
     def is_settled(self) -> bool:
-        """True when there is an outcome."""
+        """Whether there is an outcome."""
         return self.outcome is not None
 
     def hang_bell(self) -> None:
-        """To be done before another thread may ring: a thread that leads at once needs none."""
+        """Prepare to be woken; call it before another thread may ring. A thread that leads at once needs no bell."""
         self._bell = threading.Lock()
         self._bell.acquire()
 
     def again(self, error: TryAgain) -> _Ticket[T_co]:
-        """Waits in line again."""
+        """Return a new ticket that queues again."""
         if error.was_sent:
             self.operation = msgspec.structs.replace(self.operation, was_sent=True)
         if self._bell is None:
@@ -227,18 +228,18 @@ class _Ticket(Generic[T_co]):
 
     @property
     def is_late(self) -> bool:
-        """True when its caller does not wait any longer for a store that is away."""
+        """Whether its caller no longer waits for a store that is away."""
         deadline = self.operation.deadline
         return deadline is not None and deadline.left <= 0
 
     def wait_for_turn(self) -> bool:
-        """Sleeps; true when woken to lead."""
+        """Sleep; return True when woken to lead."""
         assert self._bell is not None
         self._bell.acquire()
         return self.outcome is None
 
     def ring(self) -> None:
-        """Wakes the owner. Ringing twice is harmless."""
+        """Wake the caller. Ringing twice is harmless."""
         if self._bell is None:
             return  # it leads at once
         with suppress(RuntimeError):
@@ -253,7 +254,7 @@ class _Ticket(Generic[T_co]):
 
 
 class _AsyncTicket(_Ticket[T_co]):
-    """A coroutine in the queue; its loop is told."""
+    """A coroutine in the queue, which is woken through its loop."""
 
     __slots__ = ("_done", "_loop")
 
@@ -265,10 +266,10 @@ class _AsyncTicket(_Ticket[T_co]):
         self._done = done
 
     def hang_bell(self) -> None:
-        """Nothing: the loop wakes it."""
+        """Do nothing: the loop wakes it."""
 
     def ring(self) -> None:
-        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop was closed, so nothing waits any more
             self._loop.call_soon_threadsafe(self._ring)
 
     def _ring(self) -> None:

@@ -1,7 +1,7 @@
-"""Connections as users meet them: what a slice transaction hands out, and what they may give, seen as little as needed.
+"""Types of connections: what a slice transaction yields, and what users may pass in.
 
-`sqlite3.Connection`, `psycopg.Connection` and `psycopg.AsyncConnection` fit these protocols. In an async job on
-SQLite the connection is wrapped, so that its statements run beside the loop.
+`sqlite3.Connection`, `psycopg.Connection` and `psycopg.AsyncConnection` fit these protocols. In an async job on SQLite
+the connection is wrapped, so that its statements do not block the loop.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ class _Proxy(Protocol):
 
 
 UserConnection = _Executes | _HasCursor | _Proxy
-"""A connection or session of the user's, as far as types can tell: sqlite3, psycopg, asyncpg, SQLAlchemy, Django."""
+"""A connection or session of the user's: sqlite3, psycopg, asyncpg, SQLAlchemy, Django."""
 
 
 class AsyncSqliteCursor:
-    """The rows of a statement on SQLite, already there."""
+    """The rows of a statement on SQLite, already fetched."""
 
     def __init__(self, cursor: sqlite3.Cursor) -> None:
         self._cursor = cursor
@@ -72,11 +72,11 @@ class AsyncSqliteCursor:
         return self._cursor.rowcount
 
     async def fetchone(self) -> Any:
-        """The next row, or None."""
+        """Return the next row, or None."""
         return await asyncio.to_thread(self._cursor.fetchone)
 
     async def fetchall(self) -> list[Any]:
-        """All other rows."""
+        """Return all remaining rows."""
         return await asyncio.to_thread(self._cursor.fetchall)
 
 
@@ -87,9 +87,9 @@ class AsyncSqliteConnection:
         self.connection = connection
 
     async def execute(self, query: str, params: Sequence[Any] = (), /) -> AsyncSqliteCursor:
-        """Runs one statement."""
+        """Run one statement."""
         return AsyncSqliteCursor(await asyncio.to_thread(self.connection.execute, query, params))
 
     async def executemany(self, query: str, params: Sequence[Sequence[Any]], /) -> AsyncSqliteCursor:
-        """Runs one statement for each set of parameters."""
+        """Run one statement for each set of parameters."""
         return AsyncSqliteCursor(await asyncio.to_thread(self.connection.executemany, query, params))

@@ -1,4 +1,4 @@
-"""Transactions that calls inside a block join: on a connection of the store's own, or as a guest on the user's."""
+"""Transactions that calls inside a block join: on a connection of the store's own, or on the user's."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ class JoinedTransaction:
         self.store = store
         self.is_over = False
         self.has_news = False
-        """True when something was done in it after which there may be work."""
+        """Whether it did something that may have made work."""
         self._execute = execute
         self._aexecute = aexecute
 
     def run(self, operation: Operation[T]) -> T:
-        """Runs an operation as a part of the transaction."""
+        """Run an operation as a part of the transaction."""
         if self._execute is None:
             raise _needs_await()
         self.has_news = self.has_news or not operation.creates_no_work
         return drive(operation, self._execute)
 
     async def arun(self, operation: Operation[T]) -> T:
-        """The same for a coroutine."""
+        """Run an operation as a part of the transaction, for a coroutine."""
         if self._aexecute is not None:
             self.has_news = self.has_news or not operation.creates_no_work
             return await adrive(operation, self._aexecute)
         return self.run(operation)
 
     def read(self, operation: Operation[T]) -> T:
-        """Runs an operation that only reads, and sees what the transaction wrote."""
+        """Run an operation that only reads; it sees what the transaction wrote."""
         return self.run(without_new_work(operation))
 
     async def aread(self, operation: Operation[T]) -> T:
-        """The same for a coroutine."""
+        """Run an operation that only reads, for a coroutine."""
         return await self.arun(without_new_work(operation))
 
 
 class ForeignTransaction(JoinedTransaction):
-    """The same on a connection of the user's."""
+    """A joined transaction on a connection of the user's."""
 
     def __init__(self, store: object, host: ForeignTransactions, adapter: ConnectionAdapter) -> None:
         super().__init__(store, None)

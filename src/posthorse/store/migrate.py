@@ -1,7 +1,7 @@
-"""The schema: made fresh, brought up to date, and recognised when it is not ours to touch.
+"""The schema: create it, migrate it, and refuse one that this version must not touch.
 
-A migration is a file `NNNN_name.<dialect>.sql` that takes version NNNN - 1 to NNNN; all run in one
-transaction, and a test proves that they lead to what the schema file makes.
+A migration is a file `NNNN_name.<dialect>.sql` that takes version NNNN - 1 to NNNN. All run in one transaction, and a
+test proves that they lead to the same schema as the schema file.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ SCHEMA_VERSION = 1
 
 
 class Migrating(Protocol):
-    """A store inside a transaction that nobody else can migrate in."""
+    """A store inside a transaction in which no other process migrates."""
 
     dialect_name: str
 
     def stored_version(self) -> int | None:
-        """The version of the schema; None when there is none."""
+        """Return the version of the schema; None if there is none."""
         ...
 
     def run(self, script: str) -> None:
-        """Runs the statements of a file."""
+        """Run the statements of a file."""
         ...
 
     def write(self, name: str, value: str) -> None:
-        """Writes one fact about the store."""
+        """Write one fact about the store."""
         ...
 
 
 def migrate(store: Migrating, where: str) -> int:
-    """Makes the schema or brings it up to date; answers with the number of steps taken."""
+    """Create or migrate the schema; return the number of migrations applied."""
     version = store.stored_version()
     if version is None:
         store.run(_file(f"schema.{store.dialect_name}.sql"))
         store.write("schema_version", str(SCHEMA_VERSION))
-        store.write("store_id", uuid4().hex)  # tells this store from others, whatever leads to it
+        store.write("store_id", uuid4().hex)  # identifies the store, whatever address leads to it
         return 1
     refuse_newer(version, where)
     steps = migrations(store.dialect_name)[version - 1 :]
@@ -53,7 +53,7 @@ def migrate(store: Migrating, where: str) -> int:
 
 
 def check(version: int | None, where: str) -> None:
-    """Raises SchemaMismatch unless the schema is the one that this version of Posthorse works with."""
+    """Raise SchemaMismatch unless this version of Posthorse works with the schema."""
     if version is None:
         raise SchemaMismatch(f"{where} has no schema of Posthorse yet; run `posthorse migrate`")
     refuse_newer(version, where)
@@ -65,7 +65,7 @@ def check(version: int | None, where: str) -> None:
 
 
 def refuse_newer(version: int, where: str) -> None:
-    """Raises SchemaMismatch when a newer Posthorse made the schema."""
+    """Raise SchemaMismatch if a newer Posthorse made the schema."""
     if version > SCHEMA_VERSION:
         raise SchemaMismatch(
             f"{where} was made by a newer Posthorse (schema {version}, this one knows {SCHEMA_VERSION}); "
@@ -74,7 +74,7 @@ def refuse_newer(version: int, where: str) -> None:
 
 
 def migrations(dialect: str) -> list[Callable[[], str]]:
-    """Readers of the migration files of a dialect, in order."""
+    """Return readers of the migration files of a dialect, in order."""
     folder = files("posthorse.store").joinpath("sql")
     names = sorted(entry.name for entry in folder.iterdir() if entry.name[:4].isdigit())
     return [partial(_file, name) for name in names if name.endswith(f".{dialect}.sql")]

@@ -1,4 +1,4 @@
-"""How long a store that is away is asked again, and how the askers are kept from arriving all at once."""
+"""How long a call retries while a store is away, and how the retries are spread in time."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from contextvars import ContextVar
 from posthorse.clock import monotonic
 
 MAX_CONFLICTS = 10
-"""A group that lost this many deadlocks in a row has an operation that will not fit."""
+"""A group that lost this many deadlocks in a row has an operation that will not succeed."""
 
 LONG_WAIT = 30.0
-"""Seconds that a call waits for a store that is away: most restarts and failovers are over by then."""
+"""Seconds that a call waits for a store that is away: most restarts and failovers take less."""
 
 SHORT_WAIT = 5.0
-"""The same inside a running event loop: what waits there is mostly a request, and behind it a person."""
+"""Seconds inside a running event loop, because a person usually waits for the request."""
 
 STOPPING_WAIT = 1.0
-"""The same for the calls of a worker that was told to stop: what matters is tried again until its grace is over."""
+"""Seconds for the calls of a stopping worker, which tries important ones again until its grace ends."""
 
 STEP = 0.1
-"""Seconds after which a waiting call looks whether it was told to hurry."""
+"""Seconds after which a waiting call checks whether it should hurry."""
 
 
 class Waiting:
     """How long the calls of one caller wait for a store that is away.
 
-    Shared by all of its calls, so that a worker that is told to stop shortens those under way as well.
+    All of its calls share it, so that a stopping worker shortens those under way as well.
     """
 
     __slots__ = ("seconds",)
@@ -40,7 +40,7 @@ class Waiting:
         self.seconds = seconds
 
     def hurry(self, seconds: float) -> None:
-        """From now on no call waits longer than this, counted from when it was made."""
+        """Let no call wait longer than this from now on, counted from when the call was made."""
         self.seconds = min(self.seconds, seconds)
 
 
@@ -55,7 +55,7 @@ class Deadline:
 
     @property
     def left(self) -> float:
-        """Seconds until then."""
+        """Return the seconds until then."""
         return self._began + self._waiting.seconds - monotonic()
 
 
@@ -63,18 +63,18 @@ _waiting: ContextVar[Waiting | None] = ContextVar("posthorse_waiting", default=N
 
 
 def wait_as(waiting: Waiting) -> None:
-    """From here on, calls in this context and in those that grow out of it wait as said there: for workers."""
+    """Make calls in this context, and in contexts copied from it, wait like this; for workers."""
     _waiting.set(waiting)
 
 
 def worker_waiting(store_timeout: float | None) -> Waiting:
-    """How the calls of a worker wait: no person stands behind them."""
+    """Return how the calls of a worker wait: no person waits for them."""
     return Waiting(LONG_WAIT if store_timeout is None else store_timeout)
 
 
 @contextmanager
 def waiting_at_most(seconds: float | None) -> Iterator[None]:
-    """Calls inside the block have a deadline of their own, unless it is None."""
+    """Give calls inside the block their own deadline, unless it is None."""
     if seconds is None:
         yield
         return
@@ -86,7 +86,7 @@ def waiting_at_most(seconds: float | None) -> Iterator[None]:
 
 
 def waiting_of_caller(store_timeout: float | None) -> Waiting:
-    """How the caller waits: as its context says, as the setting says, or else as fits where it runs."""
+    """Return how the caller waits: by its context, else by the setting, else by where it runs."""
     told = _waiting.get()
     if told is not None:
         return told
@@ -99,12 +99,12 @@ _LONG, _SHORT = Waiting(LONG_WAIT), Waiting(SHORT_WAIT)
 
 
 def is_in_loop() -> bool:
-    """True when the caller runs in an event loop, which stands still as long as the call does not return."""
+    """Return True if the caller runs in an event loop, which is blocked until the call returns."""
     return _get_running_loop() is not None  # `get_running_loop` would raise, at ten times the cost
 
 
 class Patience:
-    """The patience of one commit or read: pauses for what went away, a count for what collides."""
+    """The retries of one commit or read: pauses while the store is away, and a count of collisions."""
 
     def __init__(self) -> None:
         self._failures = 0
@@ -112,13 +112,13 @@ class Patience:
         self._surprises = 0
 
     def next_pause(self) -> float:
-        """Seconds until a store that is away is asked again: longer each time, and by chance."""
+        """Return the random seconds until the next try; longer each time."""
         pause = random.uniform(0.02, min(2.0, 0.1 * 2.0**self._failures))
         self._failures += 1
         return pause
 
     def takes_another_turn(self) -> bool:
-        """Pauses a moment after a collision with another session; false when there were too many."""
+        """Pause a moment after a collision with another transaction; return False after too many."""
         self._conflicts += 1
         if self._conflicts > MAX_CONFLICTS:
             return False
@@ -126,13 +126,13 @@ class Patience:
         return True
 
     def looks_once_more(self) -> bool:
-        """After what was to be written proved to be there; false when that came too often."""
+        """Count a try whose rows proved to be there already; return False after too many."""
         self._surprises += 1
         return self._surprises <= MAX_CONFLICTS
 
 
 def pause(seconds: float, left: Callable[[], float] = lambda: math.inf) -> None:
-    """Sleeps, and no longer than until `left` says that nothing is left."""
+    """Sleep, but not after `left` says that no time is left."""
     until = monotonic() + seconds
     while (rest := min(until - monotonic(), left())) > 0:
         time.sleep(min(rest, STEP))

@@ -1,23 +1,22 @@
 """Named, described SQL, compiled for one dialect.
 
 A `.sql` file holds blocks that begin with `-- ## name` and a line of description. `shared.sql` serves both
-dialects; a block of the same name in `sqlite.sql` or `postgres.sql` takes its place there. In a block
+dialects; a block of the same name in `sqlite.sql` or `postgres.sql` overrides it there. In a block
 
     @jobs           is one of our tables: "posthorse".jobs on PostgreSQL, posthorse_jobs on SQLite
-    :name           is a parameter; the store supplies some by itself (`values_of`): :now, :lease_now, :boot, and on
-                    PostgreSQL :channel, :sequence, :meta, and :again, true when what the statement writes may have
-                    been written before; :light_arguments are those of a job that a claim brings along: no more
-                    than LIGHT, others are NULL
+    :name           is a parameter; the store supplies some (`values_of`): :now, :lease_now, :boot, and on PostgreSQL
+                    :channel, :sequence, :meta, and :again, which is true if the rows may have been written before;
+                    :light_arguments are the arguments that a claim returns: NULL if they are longer than LIGHT
     {rows}          is the list of rows given with the call, as a table `r` of the columns that the
                     block declares in a line `-- rows: job uuid, epoch int, …`, plus `r.ordinal` from 1;
                     declared as `-- pairs: job uuid, result text` there are two columns, the first of them
-                    an id or a number that no two rows share: SQLite takes these apart in a third of the time
+                    a unique id or number: SQLite parses these in a third of the time
     {other}         is the statement of the block of that name, or a piece of one where that block is marked `-- part`
 
-A block may hold several statements; they run in order in one transaction, and the rows of the last are the
-answer. In a block marked `-- picks` the first statement returns one JSON array of rows, the others take
-it as :picked, and it is the answer of the block; of one marked `-- tells now`, :now is the answer. Knows no driver but
-for the style of its parameters.
+A block may hold several statements; they run in order in one transaction, and the result is the rows of the last. In
+a block marked `-- picks` the first statement returns one JSON array of rows, which the others take as :picked, and
+which is the result. The result of a block marked `-- tells now` is :now. This module knows no driver except for the
+style of its parameters.
 """
 
 from __future__ import annotations
@@ -35,8 +34,9 @@ Value = str | int | float | bool | bytes | None
 Row = tuple[Value, ...]
 
 LIGHT = 8_000
-"""Characters of arguments, bytes on PostgreSQL, up to which a claim brings them along. Longer ones enter a runner when
-their job begins, for it may claim a thousand jobs ahead."""
+"""Maximum size of arguments that a claim returns, in characters (bytes on PostgreSQL). A runner reads longer ones when
+their job starts, because it may claim a thousand jobs ahead.
+"""
 
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)\b")
 _TABLE = re.compile(r"(?<![\w@])@([a-z_]+)\b")
@@ -47,31 +47,31 @@ _PICKS, _TELLS_NOW = _MARKS = "picks", "tells now"
 _COMMENT = re.compile(r"--[^\n]*")
 _OTHER = re.compile(r"\{(?!rows\})([a-z_]+)\}")
 _BETWEEN = "\0"
-"""No text of PostgreSQL may hold it."""
+"""No text of PostgreSQL contains it."""
 _json = msgspec.json.Encoder().encode
 
 
 class Dialect(msgspec.Struct, frozen=True):
-    """What the compiler must know of a database."""
+    """What the compiler must know about a database."""
 
     name: str
     table: Callable[[str], str]
     placeholder: Callable[[int], str]
     expressions: Mapping[str, str]
-    """Reserved parameters that stand for an expression, which may use `:shift`."""
+    """Reserved parameters that are replaced by an expression, which may use `:shift`."""
     repeats: bool = False
-    """True when parameters have no numbers or names: one that occurs twice is given twice."""
+    """Whether parameters have no numbers or names, so that one that occurs twice is passed twice."""
 
 
 class Statement(msgspec.Struct, frozen=True):
-    """One statement with its parameters, and the names of what they take, in order."""
+    """One statement with its parameters, and their names in order."""
 
     sql: str
     encoded: bytes
-    """The same, for drivers that take bytes."""
+    """The statement, for drivers that take bytes."""
     names: tuple[str, ...]
     parameters: Callable[[Mapping[str, Any]], Sequence[Any]]
-    """What it takes of all values, in order."""
+    """Selects its parameters from all values, in order."""
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -83,17 +83,17 @@ class Query(msgspec.Struct, frozen=True):
     columns: tuple[tuple[str, str], ...]
     """Names and types of the columns of `{rows}`."""
     has_pairs: bool
-    """True when `{rows}` are pairs: two columns, and the first one tells them apart."""
+    """Whether `{rows}` are pairs: two columns, the first of which is unique."""
     picks: bool
-    """True when the first statement's JSON is the answer, and :picked of the others."""
+    """Whether the result is the first statement's JSON, which the others take as :picked."""
     tells_now: bool
-    """True when :now is the answer."""
+    """Whether :now is the result."""
     takes: frozenset[str]
-    """The names of all that its statements take."""
+    """The names of all parameters of its statements."""
 
 
 class Queries:
-    """All blocks of one dialect, compiled when first asked for."""
+    """All blocks of one dialect, compiled at first use."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
@@ -107,11 +107,11 @@ class Queries:
         return query
 
     def names(self) -> Sequence[str]:
-        """All that can be asked for, for the test that compiles each."""
+        """The names of all queries, for the test that compiles each."""
         return tuple(name for name, source in self._sources.items() if not _PART.search(source))
 
     def script(self, text: str) -> tuple[str, ...]:
-        """The statements of a schema or migration file, tables named for this dialect."""
+        """Return the statements of a schema or migration file, with tables named for this dialect."""
         return tuple(self._named(part) for part in _statements(text))
 
     def _compile(self, name: str, source: str) -> Query:
@@ -137,7 +137,7 @@ class Queries:
 
     def _statement(self, sql: str, columns: tuple[tuple[str, str], ...], *, has_pairs: bool) -> Statement:
         for reserved, expression in self._dialect.expressions.items():
-            # Doubled, for backslashes mean something in what is put in.
+            # Doubled, because backslashes have a meaning in the replacement.
             sql = re.sub(rf"(?<![:\w]):{reserved}\b", expression.replace("\\", r"\\"), sql)
         if "{rows}" in sql:
             table = _unnested if self._dialect.name == "postgres" else _json_pairs if has_pairs else _json_rows
@@ -153,22 +153,22 @@ class Queries:
         return Statement(numbered, numbered.encode(), tuple(names), _parameters(names))
 
     def _named(self, sql: str) -> str:
-        # Last of all: the name of a schema may look like anything.
+        # Last, because the name of a schema may look like anything.
         return _TABLE.sub(lambda found: self._dialect.table(found[1]), sql)
 
 
 def rows_as_json(rows: Sequence[Row]) -> str:
-    """Rows as SQLite takes them: one JSON text, so that a batch is one step of one statement."""
+    """Encode rows for SQLite: one JSON text, so that a batch is one step of one statement."""
     return _json(rows).decode()
 
 
 def pairs_as_json(pairs: Sequence[Row]) -> str:
-    """The same for rows of two columns, the first of which tells them apart."""
+    """Encode rows of two columns, the first of which is unique."""
     return _json(dict(cast("Sequence[tuple[Value, Value]]", pairs))).decode()
 
 
 def rows_as_arrays(rows: Sequence[Row], columns: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Rows as PostgreSQL takes them: one array literal a column.
+    """Encode rows for PostgreSQL: one array literal a column.
 
     Joining text is several times faster than a driver's dumpers, which visit each element in Python.
     """
@@ -180,7 +180,7 @@ def rows_as_arrays(rows: Sequence[Row], columns: Sequence[tuple[str, str]]) -> d
 
 
 def _quoted(values: Sequence[Value]) -> str:
-    # All at once where they are texts. One that holds what stands between them would become two: the server refuses it.
+    # All at once if they are texts. A text with the separator in it would become two; the server refuses it.
     try:
         joined = _BETWEEN.join(cast("Sequence[str]", values))
     except TypeError:
@@ -219,7 +219,7 @@ def _json_rows(columns: Sequence[tuple[str, str]]) -> str:
 
 def _parameters(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Sequence[Any]]:
     if len(names) > 1:
-        return itemgetter(*names)  # at half the cost of a loop
+        return itemgetter(*names)  # half the cost of a loop
     if names:
         [name] = names
         return lambda values: (values[name],)

@@ -1,8 +1,8 @@
-"""Calls that come while their own thread is at work in the store: from signal handlers, `__del__`, logging handlers.
+"""Calls that interrupt their own thread in the store: from signal handlers, `__del__`, logging handlers.
 
-Such a call would wait for itself, with the store's locks held. Signal handlers interrupt the main thread alone: while
-the program has any, that thread leaves its work in the store to another one, and their calls are served. All others
-are refused.
+Such a call would wait for itself, with the store's locks held. Only the main thread is interrupted by signal handlers:
+while the program has any, another thread does the main thread's work in the store, so that calls of the handlers
+succeed. All other such calls are refused.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 _inside: set[int] = set()
-"""Threads that are at work in a store."""
+"""Threads that are inside a store."""
 
-# Without the enums of `signal`, because it is asked before each call.
+# Without the enums of `signal`, because this runs before each call.
 _handler_of = cast("Callable[[int], object]", importlib.import_module("_signal").getsignal)
 _SIGNALS = sorted(number for number in signal.valid_signals() if number < signal.SIGRTMIN)
 _HARMLESS = frozenset({int(signal.SIG_DFL), int(signal.SIG_IGN), None, signal.default_int_handler})
 
 
 def raise_if_inside() -> None:
-    """Raises UsageError when this thread is at work in a store already."""
+    """Raise UsageError if this thread is already inside a store."""
     if get_ident() in _inside:
         raise _interrupts_itself()
 
 
 def alone(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Calls what may hold locks of a store, and refuses calls to it that interrupt this one. Raises UsageError."""
+    """Call a function that may lock a store, and refuse calls to the store that interrupt it. Raises UsageError."""
     me = get_ident()
     if me in _inside:
         raise _interrupts_itself()
     try:
-        _inside.add(me)  # here and not before: an interruption may come after any call
+        _inside.add(me)  # not earlier, because an interruption may come after any call
         return function(*args, **kwargs)
     finally:
         _inside.discard(me)
 
 
 def begin_work() -> bool:
-    """Marks this thread for what does not fit into one call; True when `end_work` has to follow."""
+    """Mark this thread for work of several calls; return True if `end_work` must follow."""
     me = get_ident()
     was_inside = me in _inside
     _inside.add(me)
@@ -59,14 +59,14 @@ def begin_work() -> bool:
 
 
 def end_work() -> None:
-    """Takes the mark away."""
+    """Remove the mark."""
     _inside.discard(get_ident())
 
 
 def uninterrupted(function: Callable[[T], S], argument: T) -> S:
-    """Calls what may hold locks of a store, where nothing can interrupt it that would wait for them.
+    """Call a function that may lock a store where no interruption can wait for these locks.
 
-    Raises UsageError in the midst of another such call.
+    Raises UsageError inside another such call.
     """
     if may_be_interrupted():
         raise_if_inside()
@@ -75,24 +75,24 @@ def uninterrupted(function: Callable[[T], S], argument: T) -> S:
 
 
 def may_be_interrupted() -> bool:
-    """True in the main thread, while there are signal handlers that could call the store."""
+    """Return True in the main thread, if there are signal handlers that could call the store."""
     if get_ident() != _Process.main:
         return False
     try:
         return not _HARMLESS.issuperset(map(_handler_of, _SIGNALS))
-    except TypeError:  # a handler that cannot be hashed
+    except TypeError:  # a handler that is not hashable
         return True
 
 
 class StandIn:
-    """A thread that works in stores in place of one that signals may interrupt, one call after the other."""
+    """A thread that works in stores instead of a thread that signals may interrupt, one call after the other."""
 
     def __init__(self) -> None:
         self._errands: SimpleQueue[_Errand[object]] = SimpleQueue()
         self._is_started = False
 
     def call(self, function: Callable[[], T]) -> T:
-        """Calls it over there and waits; may itself be interrupted by another call."""
+        """Call the function in that thread and wait; another call may interrupt the wait."""
         errand = _Errand(function)
         if not self._is_started:
             try:
@@ -100,7 +100,7 @@ class StandIn:
             except RuntimeError:  # the interpreter is about to end, or no thread can be started
                 return alone(function)
             self._is_started = True
-        self._errands.put(cast("_Errand[object]", errand))  # a queue that may be entered again in the midst of this
+        self._errands.put(cast("_Errand[object]", errand))  # a queue that is reentrant
         return errand.answer()
 
     def _work(self) -> None:
@@ -116,7 +116,7 @@ class _Errand(Generic[T]):
     def run(self) -> None:
         try:
             self._answers.put((alone(self._function), None))
-        except BaseException as error:  # whatever it is, it is the caller's
+        except BaseException as error:  # any error is raised in the caller
             self._answers.put((None, error))
 
     def answer(self) -> T:
@@ -141,7 +141,7 @@ class _Process:
 
 
 def _start_anew() -> None:
-    """In a forked child: the thread that forked is the main one, and the others are gone."""
+    """Start anew in a forked child: the thread that forked is the main one, and the others are gone."""
     _inside.clear()
     _Process.main = get_ident()
     _Process.stand_in = StandIn()

@@ -1,6 +1,6 @@
-"""The store as those above it see it: operations in, answers out, for threads and coroutines alike.
+"""The store as other packages use it: it runs operations and returns their results, for threads and coroutines.
 
-Owns what happens to its connections in a forked child, and which transaction calls inside a block join.
+It also decides what happens to its connections in a forked child, and which transaction calls inside a block join.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _abandoned: list[object] = []
 
 
 class Store:
-    """One store, usable from threads, coroutines and forked children, from its construction on."""
+    """One store, usable from threads, coroutines and forked children as soon as it is constructed."""
 
     def __init__(
         self,
@@ -64,9 +64,9 @@ class Store:
     ) -> None:
         self.url = url
         self.is_named = is_named
-        """False when the address is the default, because nothing names a store."""
+        """False if the address is the default, because no setting names a store."""
         self.timeout = timeout
-        """Seconds that a call waits for a store that is away; None: as fits where it is made."""
+        """Seconds that a call waits for a store that is away; None: depends on where the call is made."""
         self.schema = schema
         self.clock = clock or Clock()
         self.emitter = emitter or Emitter()
@@ -82,13 +82,13 @@ class Store:
         self._is_checked = False
         self._lanes: dict[Lane, int] = {}
         self.after_commit: set[Callable[[], None]] = set()
-        """Called after each commit of this process after which there may be work, from the thread of its caller."""
+        """Called after each commit of this process that may have made work, in the thread of its caller."""
         _stores.add(self)
 
     # ── running operations ───────────────────────────────────────────────────────────────────────────
 
     def run(self, operation: Operation[T]) -> T:
-        """Runs an operation and returns once it is committed; inside `transaction`, as a part of that."""
+        """Run an operation and return its result once it is committed; inside `transaction`, as a part of that."""
         joined = self._joined()
         if joined is not None:
             return alone(joined.run, operation)
@@ -98,7 +98,7 @@ class Store:
         return answer
 
     async def arun(self, operation: Operation[T]) -> T:
-        """The same for a coroutine."""
+        """Run an operation, for a coroutine."""
         joined = self._joined()
         if joined is not None:
             return await joined.arun(operation)
@@ -116,14 +116,14 @@ class Store:
         return answer
 
     def read(self, operation: Operation[T]) -> T:
-        """Runs an operation that only reads."""
+        """Run an operation that only reads."""
         joined = self._joined()
         if joined is not None:
             return alone(joined.read, operation)
         return uninterrupted(self._read, self._with_deadline(operation))
 
     async def aread(self, operation: Operation[T]) -> T:
-        """The same for a coroutine."""
+        """Run an operation that only reads, for a coroutine."""
         joined = self._joined()
         if joined is not None:
             return await joined.aread(operation)
@@ -131,11 +131,11 @@ class Store:
         return await asyncio.to_thread(alone, self._read, self._with_deadline(operation))
 
     def known_lane(self, lane: Lane) -> int | None:
-        """The number of a lane that was asked for before."""
+        """Return the number of a lane if it is cached."""
         return self._lanes.get(lane)
 
     def lanes(self, wanted: set[Lane]) -> dict[Lane, int]:
-        """The numbers of lanes; they are made in a commit of their own, and remembered."""
+        """Return the numbers of lanes; create missing ones in a commit of their own, and cache them."""
         missing = wanted - self._lanes.keys()
         if missing:
             making = lane_ids(sorted(missing, key=msgspec.structs.astuple))
@@ -145,7 +145,7 @@ class Store:
         return self._lanes
 
     async def alanes(self, wanted: set[Lane]) -> dict[Lane, int]:
-        """The same for a coroutine."""
+        """Return the numbers of lanes, for a coroutine."""
         missing = wanted - self._lanes.keys()
         if missing:
             making = lane_ids(sorted(missing, key=msgspec.structs.astuple))
@@ -163,10 +163,11 @@ class Store:
 
     @contextmanager
     def transaction(self, connection: object = None, *, longest: float = 3600.0) -> Iterator[object]:
-        """A transaction which Posthorse calls inside the block join: on a connection of its own, or on the one given.
+        """Begin a transaction that calls of Posthorse inside the block join: on its own connection, or on the one
+        given.
 
-        Rolled back when the block takes more than `longest` seconds. Raises InvalidOption for a connection that cannot
-        be used, or is inside a transaction.
+        It is rolled back if the block takes more than `longest` seconds. Raises InvalidOption for a connection that
+        cannot be used, or is inside a transaction.
         """
         if connection is None:
             with self._signature:
@@ -198,7 +199,7 @@ class Store:
 
     @asynccontextmanager
     async def atransaction(self, connection: object = None, *, longest: float = 3600.0) -> AsyncIterator[object]:
-        """The same for a coroutine; a connection of its own is an asynchronous one."""
+        """Begin a transaction, for a coroutine; its own connection is an asynchronous one."""
         if connection is None:
             with self._signature:
                 if not self._is_checked:
@@ -221,7 +222,7 @@ class Store:
 
     @contextmanager
     def joining(self, connection: object) -> Iterator[None]:
-        """Calls inside the block become a part of a transaction that the caller begins and ends.
+        """Make calls inside the block a part of a transaction that the caller begins and ends.
 
         Raises InvalidOption for a connection that cannot be used, or would commit each statement by itself.
         """
@@ -234,7 +235,7 @@ class Store:
 
     @asynccontextmanager
     async def ajoining(self, connection: object) -> AsyncIterator[None]:
-        """The same for a coroutine, with a connection of either colour."""
+        """Do the same for a coroutine, with a sync or async connection."""
         adapter = self._foreign.adapter_for(connection)
         await self._prepare_for(adapter)
         await self._foreign.join(adapter)
@@ -255,13 +256,13 @@ class Store:
 
     @property
     def is_in_transaction(self) -> bool:
-        """True inside `transaction` and `joining`: what is run now becomes a part of that."""
+        """Whether the caller is inside `transaction` or `joining`, so that operations become a part of that."""
         return self._joined() is not None
 
     # ── schema ───────────────────────────────────────────────────────────────────────────────────────
 
     def migrate(self) -> int:
-        """Makes the schema or brings it up to date; answers with the number of steps taken."""
+        """Create or migrate the schema; return the number of migrations applied."""
         return alone(self._migrate)
 
     def _migrate(self) -> int:
@@ -274,20 +275,20 @@ class Store:
         return steps
 
     def schema_version(self) -> int | None:
-        """The version of the stored schema; None when there is none. Raises StoreUnreachable for a lost file."""
+        """Return the version of the stored schema; None if there is none. Raises StoreUnreachable for a lost file."""
         return self._stored_version(self._deadline()) if self.backend.exists() else None
 
     def health(self) -> Mapping[str, str | int | float | None]:
-        """Facts about the database, for `posthorse doctor`."""
+        """Return facts about the database, for `posthorse doctor`."""
         return self.backend.health()
 
     @property
     def where(self) -> str:
-        """What names the store in messages, without its password."""
+        """The store's name for messages, without its password."""
         return shown(self.url)
 
     def close(self) -> None:
-        """Closes all connections, after what was begun. Using the store again opens it anew."""
+        """Close all connections, after what was begun. The store opens again when it is used."""
         alone(self._close)
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────────
@@ -337,12 +338,12 @@ class Store:
         try:
             yield
         finally:
-            joined.is_over = True  # a task that was started inside may still know it
+            joined.is_over = True  # a task that was started inside may still refer to it
             _joined.reset(token)
 
     def _makes_lanes_inside(self) -> bool:
-        # With one writer the block holds the write lock. With rivals, a lane that is not committed yet would delay
-        # every other process that needs it.
+        # With one writer the block holds the write lock. With rivals, an uncommitted lane would delay every other
+        # process that needs it.
         return not self.backend.capabilities.has_rivals and self._joined() is not None
 
     def _blocking_adapter_for(self, connection: object, *, instead: str) -> ConnectionAdapter:
@@ -384,7 +385,9 @@ class Store:
         return cast("int | None", self.backend.read(msgspec.structs.replace(_stored_version(), deadline=deadline)))
 
     def _prepare(self, deadline: Deadline | None) -> None:
-        """Before the first operation: a schema that fits. A file gets it by itself, a database from `migrate`."""
+        """Check the schema before the first operation. A file is created and migrated then, a server database by
+        `migrate`.
+        """
         if self._is_checked:
             return
         with self._opening:
@@ -398,7 +401,7 @@ class Store:
             self._is_checked = True
 
     def start_anew(self) -> None:
-        """In a forked child: abandons what was inherited, open transactions too, and opens its own when needed."""
+        """Abandon in a forked child what was inherited, open transactions too, and open new connections when needed."""
         _abandoned.append((self.backend, self._committer))
         self.backend = self._new_backend()
         self._foreign = ForeignTransactions(self.backend, self.where, self._stored_identity)
@@ -409,7 +412,7 @@ class Store:
 
 
 class Signature:
-    """Tells by its errors which store they come from: a job may use others than its own."""
+    """Adds the store's name to its errors, because a job may use several stores."""
 
     __slots__ = ("_where",)
 
@@ -417,12 +420,12 @@ class Signature:
         self._where = where
 
     def sign(self, error: StoreError) -> None:
-        """Enter the name of the store, unless another one did."""
+        """Enter the name of the store, unless another store did."""
         if error.where is None:
             error.where = self._where
 
     def __enter__(self) -> None:
-        """Nothing is to be done: one signature serves many calls at once."""
+        """Do nothing: one signature serves many calls at once."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, StoreError):
@@ -430,7 +433,7 @@ class Signature:
 
 
 class _Migration:
-    """A store inside the transaction that makes or migrates its schema."""
+    """A store inside the transaction that creates or migrates its schema."""
 
     def __init__(self, dialect_name: str, execute: Execute, run: Callable[[str], None]) -> None:
         self.dialect_name = dialect_name
@@ -438,15 +441,15 @@ class _Migration:
         self._run = run
 
     def stored_version(self) -> int | None:
-        """The version of the schema; None when there is none."""
+        """Return the version of the schema; None if there is none."""
         return drive(_stored_version(), self._execute)
 
     def run(self, script: str) -> None:
-        """Runs the statements of a file."""
+        """Run the statements of a file."""
         self._run(script)
 
     def write(self, name: str, value: str) -> None:
-        """Writes one fact about the store."""
+        """Write one fact about the store."""
         self._execute(query("set_meta", name=name, value=value))
 
 
@@ -465,7 +468,7 @@ def _stored_version() -> QuerySteps[int | None]:
 
 @single_operation
 def store_now() -> QuerySteps[int]:
-    """The store's clock, in microseconds since the epoch."""
+    """Return the store's clock, in microseconds since the epoch."""
     rows = yield query("now")
     return cast("int", rows[0][0])
 

@@ -1,6 +1,7 @@
-"""Waiting for news from the store without asking it: each store tells in its own way.
+"""Wait for news from the store without polling; each database notifies in its own way.
 
-A wake is a hint. Whoever waits also looks now and then, so a lost one costs a moment and never a job.
+A wake is a hint, never the truth. A process that waits also looks now and then, so a lost wake costs a moment and never
+a job.
 """
 
 from __future__ import annotations
@@ -13,23 +14,22 @@ from typing import Self
 from posthorse.clock import monotonic
 
 CLOSEST_LOOKS = 0.002
-"""Seconds between two wakes at least: a busy neighbour must not make the idle ones spin."""
+"""Minimum seconds between two wakes, so that a busy process does not make idle ones spin."""
 
 WIDEST_LOOKS = 0.05
-"""Seconds between two wakes by hints that led to nothing, at most: a long job beside idle places commits slice after
-slice."""
+"""Maximum seconds between two wakes by hints that led to nothing, as from a long job that commits slice after slice."""
 
 CALM = 0.1
-"""Seconds without a hint, after which the next one is heard at once."""
+"""Seconds without a hint after which the next one wakes at once."""
 
 LOOK_WHEN_BLIND = 0.05
-"""Seconds between two looks where nothing tells of writes."""
+"""Seconds between two looks if nothing signals writes."""
 
 
 class Watch:
-    """Wakes whoever waits. This one knows only `wake`; its heirs hear of writes by other processes.
+    """Wake a waiting task. The base class knows only `wake`; subclasses notice writes of other processes.
 
-    `closest`: seconds between two wakes at least.
+    closest: minimum seconds between two wakes.
     """
 
     def __init__(self, *, closest: float = CLOSEST_LOOKS, blind: float = LOOK_WHEN_BLIND) -> None:
@@ -37,40 +37,40 @@ class Watch:
         self._widest = max(closest, WIDEST_LOOKS)
         self._apart = closest
         self.blind = blind
-        """Seconds of a wait at most, where nothing tells of writes."""
+        """Maximum seconds of a wait if nothing signals writes."""
         self._news = asyncio.Event()
         self._certain = asyncio.Event()
         self._woken_at = 0.0
 
     def wake(self) -> None:
-        """Ends a wait, now or when it begins."""
+        """End a wait, now or when it begins."""
         self._certain.set()
         self._news.set()
 
     def hint(self) -> None:
-        """The same for what need not concern whoever waits: hints in vain are heeded less and less often."""
+        """Wake, perhaps in vain: hints that lead to nothing are followed less and less often."""
         self._news.set()
 
     @property
     def is_certain(self) -> bool:
-        """True when there are news since the last `clear` that are no mere hints."""
+        """Whether there is news since the last `clear` that is not only a hint."""
         return self._certain.is_set()
 
     def clear(self) -> None:
-        """Forgets the news so far: call it before looking at the store."""
+        """Forget the news so far; call it before looking at the store."""
         self._certain.clear()
         self._news.clear()
 
     def found(self) -> None:
-        """The last wake was not in vain."""
+        """Record that the last wake led to something."""
         self._apart = self._closest
 
     def patience(self, poll: float) -> float:
-        """Seconds until the next look without any news, for who looks every `poll` seconds when alone."""
+        """Return the seconds until the next look without news; `poll` applies to a runner that is idle alone."""
         return poll
 
     async def wait(self, timeout: float) -> bool:
-        """Waits for news since the last `clear`; false when there were none in time (seconds)."""
+        """Wait for news since the last `clear`; return False if there was none in time (seconds)."""
         if not await self._hears(timeout):
             return False
         if monotonic() - self._woken_at > CALM:
@@ -85,15 +85,15 @@ class Watch:
         return True
 
     async def _let_pass(self, seconds: float) -> None:
-        """Waits so long, unless there are news for certain."""
+        """Wait so long, unless certain news comes."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, seconds)):
                 await self._certain.wait()
 
     async def _hears(self, timeout: float) -> bool:
-        """Waits for news; false when there were none in time."""
+        """Wait for news; return False if there was none in time."""
         try:
-            # Not wait_for, which on Python 3.11 loses a cancellation that comes together with news.
+            # Not wait_for: on Python 3.11 it loses a cancellation that comes together with news.
             async with asyncio.timeout(timeout):
                 await self._news.wait()
         except TimeoutError:
@@ -110,7 +110,7 @@ class Watch:
 
 
 class BlindWatch(Watch):
-    """Hears of nothing but `wake`, and so looks every `blind` seconds."""
+    """Knows only `wake`, and so looks every `blind` seconds."""
 
     async def _hears(self, timeout: float) -> bool:
         return await super()._hears(min(timeout, self.blind))

@@ -1,1 +1,1 @@
-"""What can be done to a store, each thing written once for every dialect and both colours of driver."""
+"""The operations on a store, each written once for both databases and for sync and async drivers."""

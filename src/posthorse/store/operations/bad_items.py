@@ -1,4 +1,4 @@
-"""Bad items: what long jobs tolerated, kept with its errors, read page by page, and retried alone."""
+"""Bad items: what long jobs tolerated, stored with its errors, read page by page, and retried alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from posthorse.store.operations.submit import home_of, lane_id
 from posthorse.store.operations.unique import claim_identity_again
 
 CURSORS = 5
-"""The place of the loops in a row of `load_checkpoint`."""
+"""The position of the loops in a row of `load_checkpoint`."""
 
 
 class BadItemRow(NamedTuple):
@@ -34,7 +34,7 @@ class BadItemRow(NamedTuple):
 
 
 class RetryRow(NamedTuple):
-    """A bad item that is to be tried again."""
+    """A bad item that should be retried."""
 
     number: int
     form: str
@@ -43,14 +43,14 @@ class RetryRow(NamedTuple):
 
 @single_operation
 def bad_items(job: str, *, loop: str, number: int, limit: int) -> QuerySteps[list[BadItemRow]]:
-    """Bad items of a job after this one, in order of loop and number."""
+    """Return bad items of a job after this one, in order of loop and number."""
     rows = yield query("bad_items", job=job, loop=loop, number=number, limit=limit)
     return [BadItemRow._make(row) for row in rows]
 
 
 @operation
 def bad_items_of_known(job: str, *, loop: str, number: int, limit: int) -> QuerySteps[list[BadItemRow] | None]:
-    """The same; None when there is no such job."""
+    """Do the same; return None if the job does not exist."""
     rows = yield from bad_items(job, loop=loop, number=number, limit=limit).start()
     if not rows and (yield from outcome(job).start()) is None:
         return None
@@ -59,23 +59,23 @@ def bad_items_of_known(job: str, *, loop: str, number: int, limit: int) -> Query
 
 @single_operation
 def bad_items_to_retry(job: str, loop: str, *, after: int, upto: int, limit: int) -> QuerySteps[list[RetryRow]]:
-    """Those of one loop that can be tried again, after one number and up to another."""
+    """Return the retryable ones of a loop, after one number and up to another."""
     rows = yield query("bad_items_to_retry", job=job, loop=loop, after=after, upto=upto, limit=limit)
     return [RetryRow._make(row) for row in rows]
 
 
 @single_operation
 def count_bad_items(job: str) -> QuerySteps[dict[str, int]]:
-    """How many bad items each loop of a job has."""
+    """Return how many bad items each loop of a job has."""
     rows = yield query("count_bad_items", job=job)
     return {cast("str", loop): cast("int", count) for loop, count, *_ in rows}
 
 
 @operation
 def retry_bad_items(job: str, *, channel: str) -> QuerySteps[State]:
-    """Lets a job that is over run again over its bad items. Raises JobNotFound, InvalidTransition.
+    """Run a job that is over again for its bad items. Raises JobNotFound, InvalidTransition.
 
-    Its loops meet what was kept instead of their sources; one that was not over goes on after that.
+    Its loops receive the stored items instead of their sources. A loop that had not ended goes on after them.
     """
     rows = yield query("lock_job", job=job)
     if not rows:
@@ -109,7 +109,7 @@ def retry_bad_items(job: str, *, channel: str) -> QuerySteps[State]:
     written = yield query("revive", job=job, state=State.PENDING.value, reason=None, lane=number, wait=None)
     yield from place(job, State.PENDING, run_at=None, channel=channel)
     told: dict[str, object] = {"detail": "its bad items alone"}
-    if state is State.COMPLETED:  # its row tells of the run that is to come from now on
+    if state is State.COMPLETED:  # its row describes the new run from now on
         told["completed"] = dict(zip(("started_at", "finished_at", "worker"), ended[0], strict=True))
     detail = msgspec.json.encode(told).decode()
     yield query("record", job=job, version=written[0][0], name="retried", detail=detail)
@@ -118,26 +118,26 @@ def retry_bad_items(job: str, *, channel: str) -> QuerySteps[State]:
 
 @single_operation
 def mark() -> QuerySteps[None]:
-    """Begins what `undo` takes back alone, inside a transaction."""
+    """Begin a part of a transaction that `undo` can take back."""
     yield query("set_savepoint")
 
 
 @single_operation
 def keep() -> QuerySteps[None]:
-    """What came after `mark` stays, but for what was taken back."""
+    """Keep what was done since `mark`."""
     yield query("release_savepoint")
 
 
 @single_operation
 def undo() -> QuerySteps[None]:
-    """What came after `mark` is taken back; `keep` ends it then."""
+    """Take back what was done since `mark`; `keep` must follow."""
     yield query("undo_to_savepoint")
 
 
 def keep_and_drop(
     job: str, epoch: int, loop: str, bad: Sequence[BadItemRow], mended: Sequence[int]
 ) -> QuerySteps[None]:
-    """Writes what a slice did to the bad items of its loop, as a part of its commit."""
+    """Write the changes of a slice to the bad items of its loop, as a part of its commit."""
     if bad:
         yield query_rows(
             "keep_bad_items",

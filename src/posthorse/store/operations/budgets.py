@@ -1,6 +1,6 @@
-"""Retry budgets: where many jobs of a queue fail at once, their retries start no faster than the queue allows.
+"""Retry budgets: if many jobs of a queue fail at once, their retries start no faster than the queue allows.
 
-A retry beyond the budget is put off, never dropped: it takes the next token that is to come, and waits for it.
+A retry beyond the budget is postponed, never dropped: it takes the next future token, and waits for it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from posthorse.store.operations.gates import lock_gates, note_gates
 def settle_within_budget(
     attempt: Fence, transition: Transition, lane: Lane, evidence: str | None, budget: Requirement, *, channel: str
 ) -> QuerySteps[bool]:
-    """As `settle`, for a failed attempt that is to be retried: it takes its token of the budget."""
+    """Settle a failed attempt that will be retried; the retry takes a token of the budget."""
     standings, now = yield from lock_gates({budget.gate: budget})
     wait = max(transition.wait or 0, waits_for_token(standings[0].through, now, budget))
     applied = yield from settle(

@@ -1,4 +1,4 @@
-"""Many jobs at once: those that fit a filter are found and steered page by page, each page in one transaction."""
+"""Bulk actions: the jobs that match a filter are found and steered page by page, each page in one transaction."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from posthorse.store.operations.read import JobRow
 from posthorse.store.queries import Value
 
 FIRST = "00000000-0000-0000-0000-000000000000"
-"""Before the id of any job."""
+"""Sorts before the id of any job."""
 
 
 class Page(NamedTuple):
-    """What became of a page: how many jobs did as asked, and the last that was looked at, if there may be more.
+    """The result of one page.
 
-    `running` is how many of them run, and do so at their next checkpoint.
+    done: how many jobs the action changed. running: how many of them run, and stop at their next checkpoint.
+    last: the last job that was looked at, if there may be more.
     """
 
     done: int
@@ -35,14 +36,14 @@ class Page(NamedTuple):
 
 @single_operation
 def matching(wanted: Filter, *, after: str, limit: int) -> QuerySteps[list[str]]:
-    """Ids of jobs that fit, after a given one, the oldest first."""
+    """Return the ids of matching jobs after a given one, the oldest first."""
     rows = yield _ask_matching(wanted, after, limit)
     return [cast("str", row[0]) for row in rows]
 
 
 @single_operation
 def count_matching(wanted: Filter) -> QuerySteps[int]:
-    """How many jobs fit."""
+    """Return how many jobs match."""
     rows = yield BoundQuery("count_set_aside" if _is_set_aside(wanted) else "count_matching", _values(wanted))
     return cast("int", rows[0][0])
 
@@ -51,9 +52,9 @@ def count_matching(wanted: Filter) -> QuerySteps[int]:
 def steer_page(
     wanted: Filter, action: Request, *, after: str, limit: int, waits: Sequence[int], channel: str
 ) -> QuerySteps[Page]:
-    """Asks the same of the next jobs that fit. One that changed meanwhile, or whose state forbids it, is passed over.
+    """Request an action of the next matching jobs. Jobs that changed meanwhile, or whose state forbids it, are skipped.
 
-    `waits` are microseconds before each one that is retried may start; empty for none.
+    `waits` are microseconds before each retried job may start; empty for none.
     """
     jobs, last = yield from _next_jobs(wanted, action, after, limit)
     done = running = 0
@@ -62,7 +63,7 @@ def steer_page(
             continue
         try:
             state = yield from do_as_asked(job, action, wait=waits[done] if waits else None, channel=channel)
-        except (JobNotFound, InvalidTransition):  # both come before anything is written
+        except (JobNotFound, InvalidTransition):  # both are raised before anything is written
             continue
         done += 1
         running += state is State.PROCESSING and action != "resume"
@@ -77,7 +78,7 @@ def affected_page(wanted: Filter, action: Request, *, after: str, limit: int) ->
 
 
 def _next_jobs(wanted: Filter, action: Request, after: str, limit: int) -> QuerySteps[tuple[list[str], str | None]]:
-    """The next jobs that fit and that the action changes, and the last that fits if there may be more."""
+    """Return the next matching jobs that the action changes, and the last matching one if there may be more."""
     rows = yield _ask_matching(wanted, after, limit, with_over=action != "cancel" and action != "pause")
     last = cast("str", rows[-1][0]) if len(rows) == limit else None
     if action not in ("retry", "discard") and rows:
@@ -108,7 +109,7 @@ def _ask_matching(wanted: Filter, after: str, limit: int, *, with_over: bool = T
 
 
 def _is_set_aside(wanted: Filter) -> bool:
-    """True where the jobs are found among the few that are set aside, not among all that there ever were."""
+    """Return True if the matching jobs are found among the few parked ones, not among all jobs ever."""
     return wanted.state in PARKED_STATES
 
 

@@ -1,6 +1,6 @@
-"""Claims where queues have weights, tenants share, or the newest come first: whose turn it is, is decided here.
+"""Claims by fair share: for queues with weights or tenants, and for those that start the newest job first.
 
-Of each lane no more jobs are looked at than may get a turn: a few first, and more where all of these did.
+The claim looks at no more jobs of a lane than may get a turn: a few at first, and more if all of these did.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from posthorse.store.operations.claim import Claimed, Probe, few_of_each
 from posthorse.store.queries import Row
 
 DEEPER = 4
-"""So many times as many jobs are looked at of lanes whose jobs all got turns."""
+"""The factor by which the look goes deeper into lanes whose jobs all got turns."""
 
 
 @creating_no_work
@@ -23,7 +23,7 @@ DEEPER = 4
 def claim_by_fair_share(
     runner: str, probes: Sequence[Probe], room: int, turns: FairShares
 ) -> QuerySteps[tuple[list[Claimed], frozenset[int]]]:
-    """Up to `room` jobs, as a `claim`; answers also with the lanes that had jobs."""
+    """Claim up to `room` jobs as `claim` does; also return the lanes that had jobs."""
     chosen, waiting = yield from next_in_turn(probes, turns, room)
     claimed: list[Claimed] = []
     for is_newest, some in _by_order(probes, turns.lines):
@@ -38,7 +38,7 @@ def claim_by_fair_share(
 def next_in_turn(
     probes: Sequence[Probe], turns: FairShares, room: int
 ) -> QuerySteps[tuple[list[Head], frozenset[int]]]:
-    """The next `room` jobs, and the lanes that have any. Takes no locks."""
+    """Return the next `room` jobs, and the lanes that have any. Takes no locks."""
     seen: dict[int, list[Head]] = {}
     chosen: list[Head] = []
     few = min(room, few_of_each(room, len(probes))) if probes else 0
@@ -49,14 +49,14 @@ def next_in_turn(
             seen.setdefault(head.lane, []).append(head)
         chosen = take_turns([head for heads in seen.values() for head in heads], *turns, room)
         given = Counter(head.lane for head in chosen)
-        # A lane that gets a turn for all that was seen of it may have more, and get more.
+        # A lane that gets a turn for each job seen may have more jobs that would get one.
         probes = [probe for probe in probes if few < room and given[probe.lane] == few]
         few = min(room, max(DEEPER * few, few_of_each(room, len(probes)))) if probes else 0
     return chosen, frozenset(seen)
 
 
 def heads_of(probes: Sequence[Probe], lines: Mapping[int, Line], *, room: int) -> QuerySteps[list[Head]]:
-    """Up to `room` places in each lane, those that are next in its order. Takes no locks."""
+    """Return the positions of up to `room` next jobs in each lane. Takes no locks."""
     rows: list[Row] = []
     for is_newest, some in _by_order(probes, lines):
         if some:
@@ -65,7 +65,7 @@ def heads_of(probes: Sequence[Probe], lines: Mapping[int, Line], *, room: int) -
 
 
 def places_by_lane(heads: Sequence[Head]) -> dict[int, list[int]]:
-    """The places of these jobs, for each of their lanes."""
+    """Return the positions of these jobs by lane."""
     places: dict[int, list[int]] = {}
     for head in heads:
         places.setdefault(head.lane, []).append(head.seq)
@@ -80,7 +80,7 @@ def _by_order(probes: Sequence[Probe], lines: Mapping[int, Line]) -> list[tuple[
 
 
 def _shares(probes: Sequence[Probe], chosen: Sequence[Head], is_newest: bool) -> list[Row]:
-    """What to claim from each lane: how many, and how far from its head the last of them stands."""
+    """Return what to claim from each lane: how many jobs, and how deep the last of them is."""
     places = places_by_lane(chosen)
     last = min if is_newest else max
     return [(lane, after, len(places[lane]), last(places[lane])) for lane, after, _ in probes if lane in places]

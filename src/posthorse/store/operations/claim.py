@@ -22,17 +22,17 @@ from posthorse.store.operations.submit import lane_of
 from posthorse.store.queries import Row
 
 GROWTH = 4
-"""So many times as many lanes are asked after some that had little."""
+"""The factor by which more lanes are queried after some that had few jobs."""
 
 AT_ONCE = 16
-"""Lanes of several priorities that are asked at once on a guess."""
+"""How many lanes of several priorities are queried together on a guess."""
 
 PAST_RIVALS = 4
-"""Lanes that are asked once more, one by one."""
+"""How many lanes are queried once more, one by one."""
 
 
 class Claimed(NamedTuple):
-    """One job that a runner now holds. Its epoch is the fence of all that the runner writes about it."""
+    """One job that a runner now holds. Its epoch is part of the fence of each write that the runner makes for it."""
 
     job: str
     epoch: int
@@ -42,13 +42,13 @@ class Claimed(NamedTuple):
     crashes: int
     interruptions: int
     arguments: str | None
-    """None where they are too long to be brought along: `read.arguments` has them."""
+    """None if they are too long to be claimed along; `read.arguments` returns them."""
     options: str | None
     run_at: int | None
 
 
 class Probe(NamedTuple):
-    """A lane that may be served, from behind a place that is known to be consumed."""
+    """A lane that may be served, from after a position that is known to be consumed."""
 
     lane: int
     after: int
@@ -56,7 +56,7 @@ class Probe(NamedTuple):
 
 
 class News(NamedTuple):
-    """What a runner has to hear: how often queues were changed, the store's clock, and lanes that it does not know."""
+    """What a runner must learn: how often queues were changed, the store's clock, and lanes that it does not know."""
 
     changes: int
     now: int
@@ -65,7 +65,7 @@ class News(NamedTuple):
 
 @single_operation
 def news(known: int) -> QuerySteps[News]:
-    """What is new, with the lanes whose numbers are above `known`."""
+    """Return the news, with the lanes whose numbers are above `known`."""
     rows = yield query("news", known=known)
     lanes = [(cast("int", number), lane_of(columns)) for _, _, number, *columns in rows if number is not None]
     return News(int(cast("str", rows[0][0])), cast("int", rows[0][1]), lanes)
@@ -73,38 +73,40 @@ def news(known: int) -> QuerySteps[News]:
 
 @single_operation
 def waits(probes: Sequence[Probe]) -> QuerySteps[dict[int, int]]:
-    """How many microseconds the jobs at the heads of lanes have waited; empty lanes are left out."""
+    """Return how many microseconds the first jobs of lanes have waited; empty lanes are left out."""
     rows = yield query_rows("waits", [(probe.lane, probe.after) for probe in probes])
     return {cast("int", lane): cast("int", waited) for lane, waited in rows if waited is not None}
 
 
 @single_operation
 def filled_lanes() -> QuerySteps[dict[int, int]]:
-    """All lanes that hold jobs, with the places of their heads: costs nothing for those that are empty.
+    """Return all lanes that hold jobs, with the positions of their heads; empty lanes cost nothing.
 
-    Slow on PostgreSQL while an old transaction keeps what was consumed.
+    Slow on PostgreSQL while an old transaction keeps consumed entries.
     """
     return {cast("int", lane): cast("int", place) for lane, place in (yield query("filled_lanes"))}
 
 
 @single_operation
 def first_places(probes: Sequence[Probe]) -> QuerySteps[dict[int, int]]:
-    """Which of these lanes hold jobs, with the places of their heads."""
+    """Return which of these lanes hold jobs, with the positions of their heads."""
     return {cast("int", lane): cast("int", place) for lane, place in (yield query_rows("heads", probes, room=1))}
 
 
 @single_operation
 def lanes_with_jobs(probes: Sequence[Probe]) -> QuerySteps[frozenset[int]]:
-    """Which of these lanes hold jobs. Takes no locks: a hint for `claim`."""
+    """Return which of these lanes hold jobs. Takes no locks: a hint for `claim`."""
     return (yield from _with_jobs(probes))
 
 
 def claim(runner: str, probes: Sequence[Probe], room: int, *, has_rivals: bool = True) -> Operation[list[Claimed]]:
-    """Up to `room` jobs from the lanes, higher priority first, then first come, first served.
+    """Claim up to `room` jobs from the lanes, higher priority first, then first come, first served.
 
-    `has_rivals`: whether others may claim at the same moment, and leave a lane with fewer jobs than were counted.
-    Empty when the lanes are, and when the runner is not alive by the store's clock. When the reply is lost
-    (OutcomeUnknown) the runner may hold jobs that it does not know: `held_by` lists them.
+    has_rivals: whether other processes may claim at the same moment, and leave a lane with fewer jobs than were
+    counted.
+
+    Returns nothing if the lanes are empty, or if the runner is not alive by the store's clock. If the reply is lost
+    (OutcomeUnknown), the runner may hold jobs that it does not know: `held_by` lists them.
     """
     steps = partial(_claim, runner, probes, room, has_rivals)
     is_single = all(probe.priority == probes[0].priority for probe in probes)
@@ -112,12 +114,12 @@ def claim(runner: str, probes: Sequence[Probe], room: int, *, has_rivals: bool =
 
 
 def few_of_each(room: int, lanes: int) -> int:
-    """How many jobs of each lane are looked at first: twice its part, and two."""
+    """Return how many jobs of each lane to look at first: twice its share, and two."""
     return 2 + 2 * room // lanes
 
 
 def _claim(runner: str, probes: Sequence[Probe], room: int, has_rivals: bool) -> QuerySteps[list[Claimed]]:
-    """From the highest priority down, and no further down than there is room for."""
+    """Claim from the highest priority down, as far as there is room."""
     layers = _layers(probes)
     if len(layers) == 1:
         return (yield from _claim_layers(runner, layers, room))
@@ -135,7 +137,7 @@ def _claim(runner: str, probes: Sequence[Probe], room: int, has_rivals: bool) ->
         if has_rivals and lanes > 1 and len(claimed) < room:
             claimed += yield from _claim_past_rivals(runner, some, room - len(claimed))
         asked += lanes
-        # All that these lanes hold is looked at, so not many are asked on a guess.
+        # All jobs of these lanes are looked at, so only a few lanes are queried on a guess.
         most = max(AT_ONCE, GROWTH * asked)
         wanted = most if not claimed else min(most, 1 + (room - len(claimed)) * asked // len(claimed))
     return claimed
@@ -155,7 +157,9 @@ def _claim_layers(runner: str, layers: Sequence[Sequence[Probe]], room: int) -> 
 
 
 def _claim_past_rivals(runner: str, layers: Sequence[Sequence[Probe]], room: int) -> QuerySteps[list[Claimed]]:
-    """What others hold was counted as a lane's share: behind it there may be more, which comes before lower lanes."""
+    """Claim again behind jobs that other runners hold: they were counted as a lane's share, and later jobs come before
+    lower priorities.
+    """
     probes = [probe for layer in layers for probe in layer]
     filled = yield from _with_jobs(probes)
     claimed: list[Claimed] = []
@@ -178,7 +182,7 @@ def _claim_shares(runner: str, probes: Sequence[Probe], room: int) -> QuerySteps
 
 
 def _layers(probes: Sequence[Probe]) -> list[list[Probe]]:
-    """The lanes by priority, the highest first."""
+    """Return the lanes by priority, the highest first."""
     layers: dict[int, list[Probe]] = {}
     for probe in probes:
         layers.setdefault(probe.priority, []).append(probe)
@@ -195,9 +199,9 @@ def _places(probes: Sequence[Probe]) -> list[Row]:
 
 @operation
 def give_back(runner: str, claimed: Sequence[tuple[str, int]], *, channel: str) -> QuerySteps[None]:
-    """Returns jobs that a runner claimed (job, epoch) but did not begin to their places in their lanes.
+    """Return jobs that a runner claimed (job, epoch) but did not start to their positions in their lanes.
 
-    What a user asked of them meanwhile is done.
+    Requests that users made meanwhile are carried out.
     """
     answered = yield query_rows("give_back", claimed, runner=runner, channel=channel)
     if answered[0][0] != answered[0][1]:

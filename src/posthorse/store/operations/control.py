@@ -1,4 +1,4 @@
-"""Control: what users ask of a job, whether it waits, runs or is over."""
+"""Control: what users request of a job, whether it waits, runs or is over."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from posthorse.store.operations.submit import home_of
 
 
 def request(job: str, action: Request, *, force: bool, channel: str, arguments: str | None = None) -> Operation[State]:
-    """Does what is asked of a job that nobody runs, or asks its runner; answers with the state it leads to.
+    """Apply a request to a job that no runner holds, or pass it to its runner; return the state that it leads to.
 
-    A running job stops at its next checkpoint; with `force` its lease is taken away at once, and whatever it
-    still does counts for nothing. Raises JobNotFound, InvalidTransition.
+    A running job stops at its next checkpoint. With `force` its lease ends at once, and whatever it still does has no
+    effect. Raises JobNotFound, InvalidTransition.
     """
     start = partial(_request, job, action, force, channel, arguments)
-    # Asked for again, a retry and a discard would be refused: the job is not over any more, or no dead letter.
+    # Not repeatable: run again, a retry or a discard would be refused, because the first run changed the state.
     return Operation(start, is_repeatable=action not in ("retry", "discard"))
 
 
@@ -33,7 +33,7 @@ def _request(job: str, action: Request, force: bool, channel: str, arguments: st
 
 
 def _take_away(job: str, action: Request, channel: str) -> QuerySteps[State | None]:
-    """Ends the lease first and touches the job after, in the order of every worker: no deadlock."""
+    """End the lease first and touch the job after, in the same order as workers, so that there is no deadlock."""
     lease = yield query("held_lease", job=job)
     if not lease:
         return None
@@ -45,6 +45,6 @@ def _take_away(job: str, action: Request, channel: str) -> QuerySteps[State | No
     if not done:
         return None
     asked = yield query("unask_runner", job=job)
-    if action == "pause" and asked and asked[0][0] == "cancel":  # promised before, and a pause does not weaken it
+    if action == "pause" and asked and asked[0][0] == "cancel":  # promised before; a pause does not weaken it
         return (yield from do_as_asked(job, "cancel", channel=channel))
     return transition.state

@@ -1,4 +1,4 @@
-"""Dead letters that came lately, and telling of them: once, whoever looks."""
+"""Recent dead letters, and reports about them: each is reported once, whichever process looks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BEFORE_CLASS = '{"type":"'
 
 
 class Alarm(NamedTuple):
-    """What is to be told, and to whom."""
+    """A report, and the watch that receives it."""
 
     watch: Watch
     growth: Growth
@@ -25,13 +25,13 @@ class Alarm(NamedTuple):
 
 @single_operation
 def new_dead_letters(within: int) -> QuerySteps[Deaths]:
-    """Dead letters that came within so many microseconds; no more than are counted."""
+    """Return the dead letters of so many microseconds, up to the number that is counted."""
     return (yield from _new_dead_letters(within))
 
 
 @operation
 def alarms_due(watches: Sequence[Watch], *, pace: int) -> QuerySteps[list[Alarm]]:
-    """Whom to tell of what. One question, and a second one only where a queue has as many dead letters as it takes."""
+    """Return the due reports. Costs one query, and a second one only if a queue has enough dead letters."""
     if not watches:
         return []
     deaths = yield from _new_dead_letters(max(watch.within for watch in watches))
@@ -56,9 +56,9 @@ def raise_alarm(
     gauges: Mapping[str, Gauge] = NO_GAUGES,
     closed: frozenset[str] = NONE_CLOSED,
 ) -> QuerySteps[DeadLettersGrew | None]:
-    """Tells, in one commit with the job that `make` makes of the event. None when somebody else told meanwhile.
+    """Report, in one commit with the job that `make` makes of the event. None if another process reported meanwhile.
 
-    Raises QueueClosed, QueueFull where the queue of observers refuses the job; then nothing was told.
+    Raises QueueClosed or QueueFull if the observers' queue refuses the job; then nothing counts as reported.
     """
     watch, growth, _ = alarm
     raised = yield query(
@@ -80,7 +80,7 @@ def _new_dead_letters(within: int) -> QuerySteps[Deaths]:
 
 
 def _class_in(error: str | None) -> str:
-    """The class of an error, from how its JSON begins."""
+    """Return the class of an error, from the beginning of its JSON."""
     if error is None or not error.startswith(_BEFORE_CLASS):
         return "unknown"
     return error.removeprefix(_BEFORE_CLASS).partition('"')[0]

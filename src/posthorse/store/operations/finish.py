@@ -1,4 +1,4 @@
-"""Finishing: an attempt ends, its lease with it, and what follows is written in the same commit."""
+"""Finishing: an attempt and its lease end, and what follows is written in the same commit."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from posthorse.store.queries import Row
 
 
 class Fence(NamedTuple):
-    """Which attempt a write speaks of: the job and its fence.
+    """The attempt that a write belongs to.
 
-    The epoch alone would not do where a database lost what it had acknowledged: it may give the same one again.
+    The epoch alone would not be enough: a database that lost acknowledged commits may assign the same one again.
     """
 
     job: str
@@ -50,11 +50,11 @@ class Completion(NamedTuple):
 
 
 class LeaseRace(Exception):
-    """A lease ended between the look and the write of one statement: run the operation again."""
+    """Raised if a lease ended between reading and writing in one statement; the operation runs again."""
 
 
 class Checkpoint(NamedTuple):
-    """Where a long job stands. All texts are JSON; `total` is None when nobody knows it."""
+    """The state of a long job. All texts are JSON; `total` is None if it is unknown."""
 
     done: int
     total: int | None
@@ -65,8 +65,9 @@ class Checkpoint(NamedTuple):
 
 
 class BadItemChanges(NamedTuple):
-    """What one slice did to the bad items of its loop: those that it tolerated, and numbers to forget: those that it
-    mended, or did not give again."""
+    """What one slice did to the bad items of its loop: items that it tolerated, and numbers to forget because the items
+    were repaired or did not come again.
+    """
 
     loop: str
     bad: Sequence[BadItemRow]
@@ -74,7 +75,7 @@ class BadItemChanges(NamedTuple):
 
 
 class Stood(NamedTuple):
-    """Where a job stood when its attempts ended."""
+    """The state of a job when its attempts ended."""
 
     slices: int
     checkpoint: Checkpoint | None
@@ -84,7 +85,7 @@ class Stood(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """The answer to a checkpoint: what is asked of the job."""
+    """The reply to a checkpoint: what is requested of the job."""
 
     request: str | None
 
@@ -95,9 +96,9 @@ _NOTHING_ASKED = Saved(None)
 @creating_no_work
 @operation
 def complete(runner: str, completions: Sequence[Completion]) -> QuerySteps[list[str]]:
-    """Writes results of a runner's attempts whose lease still stands; answers with the jobs whose lease does not."""
+    """Write results of a runner's attempts that still have their lease; return the jobs that have none."""
     all_ended = 0
-    # By epochs: there are few of them at once, and a row of two columns costs the store much less than one of three.
+    # By epochs: there are few at once, and a row of two columns costs the store much less than one of three.
     for epoch, results in _by_epoch(completions).items():
         answered = yield query_rows("complete", results, epoch=epoch, runner=runner)
         ended, written = cast("tuple[int, int]", answered[0])
@@ -106,8 +107,8 @@ def complete(runner: str, completions: Sequence[Completion]) -> QuerySteps[list[
         all_ended += ended
     if all_ended == len(completions):
         return []
-    # Either fenced off, or completed by a commit whose reply was lost: the epoch in the row tells. It does
-    # not tell by whom: where a database lost a claim, and another runner completed the job, the first one is not told.
+    # Either fenced off, or completed by a commit whose reply was lost: the epoch in the row tells. It does not say by
+    # which runner: if a database lost a claim and another runner completed the job, the first one does not learn of it.
     rows = yield query_rows("already_ended", [(c.job, c.epoch) for c in completions], state=State.COMPLETED.value)
     known = {row[0] for row in rows}
     return [completion.job for completion in completions if completion.job not in known]
@@ -123,11 +124,13 @@ def settle(
     channel: str,
     number: int | None = None,
 ) -> QuerySteps[bool]:
-    """Applies a transition to an attempt whose lease still stands; false when it does not.
+    """Apply a transition to an attempt that still has its lease; return False if it has not.
 
-    What a user asked meanwhile is kept: a job that goes on elsewhere is paused or cancelled first, and a pause that
-    was taken back does not happen. `evidence` is JSON for the event. `lane` is the job's own; a suspect goes to the
-    solo lane beside it. `number` is that of the lane where the job goes, if the caller knows it.
+    Requests that users made meanwhile are honoured: a job that goes on elsewhere is paused or cancelled first, and a
+    pause that was withdrawn does not happen.
+
+    evidence: JSON for the event. lane: the job's own; a suspect goes to the solo lane beside it. number: that of the
+    lane where the job goes, if the caller knows it.
     """
     ended = yield from end_attempt(attempt, transition, lane, evidence, channel=channel, number=number)
     if not ended:
@@ -150,7 +153,7 @@ def end_attempt(
     channel: str,
     number: int | None = None,
 ) -> QuerySteps[bool]:
-    """Ends the lease of an attempt and writes what follows, as a part of other operations."""
+    """End the lease of an attempt and write what follows, as a part of other operations."""
     freed = yield query("end_lease", **attempt._asdict())
     if not freed:
         return False
@@ -180,13 +183,13 @@ def end_attempt(
 
 @single_operation
 def unfit_in_a_row(job: str) -> QuerySteps[int]:
-    """How often a job did not fit the code when it was tried last, without another end in between."""
+    """Return how often in a row a job did not fit the code when it was last tried."""
     return times_in_a_row("unfit", _last_step((yield query("last_event", job=job))))
 
 
 def _complete_evidence(attempt: Fence, evidence: str | None, took: int) -> QuerySteps[str | None]:
-    """What only the store knows of an attempt that did not end by itself: how long it ran, and where."""
-    if evidence is not None and '"seconds":' in evidence:  # its own runner tells
+    """Add what only the store knows of an attempt that did not end by itself: how long it ran, and where."""
+    if evidence is not None and '"seconds":' in evidence:  # its own runner measured it
         return evidence
     told = _decoded(evidence)
     told["seconds"] = round(took / 1_000_000, 3)
@@ -213,7 +216,7 @@ def _last_step(rows: Sequence[Row]) -> Step | None:
 def checkpoint(
     attempt: Fence, at: Checkpoint, *, is_slice: bool = True, changes: BadItemChanges | None = None
 ) -> Operation[Saved | None]:
-    """Saves where a long job stands; None when its lease no longer stands, and then nothing is saved."""
+    """Save the state of a long job; None if its lease has ended, and then nothing is saved."""
     if changes is not None:
         return Operation(partial(_checkpoint, attempt, at, is_slice, changes), creates_no_work=True)
     return Operation(
@@ -226,7 +229,7 @@ def checkpoint(
 
 @operation
 def load_checkpoint(job: str) -> QuerySteps[Stood]:
-    """Where a job stood, if it ever did, and how its attempts ended since its last committed slice."""
+    """Return the state of a job, if it has a checkpoint, and how its attempts ended since its last committed slice."""
     ends = yield query("attempts_since_slice", job=job)
     cut_short = cut_short_by((cast("str", name), _decoded(cast("str | None", detail))) for name, detail in ends)
     uncommitted = cast("list[tuple[str, int]]", (yield query("uncommitted_bad_items", job=job)))
@@ -239,7 +242,7 @@ def load_checkpoint(job: str) -> QuerySteps[Stood]:
 
 @single_operation
 def errors_before_slice(job: str) -> QuerySteps[int]:
-    """How many attempts had failed before the one that committed the last slice."""
+    """Return how many attempts had failed before the one that committed the last slice."""
     rows = yield query("loops_of", job=job)
     return forgiven(decode_loops(cast("str", rows[0][0])).values()) if rows else 0
 
@@ -250,7 +253,7 @@ def _checkpoint(
     rows = yield _saving(attempt, at, is_slice, even_if_asked=1)
     if not rows:
         return None
-    if changes is not None:  # the checkpoint holds the lease until the commit
+    if changes is not None:  # the checkpoint locks the lease until the commit
         yield from keep_and_drop(
             attempt.job, attempt.epoch if is_slice else 0, changes.loop, changes.bad, changes.mended
         )

@@ -14,7 +14,7 @@ from posthorse.store.base import QuerySteps, locking_first, operation, query, qu
 from posthorse.store.queries import Row
 
 PATIENCE = 60_000_000
-"""Microseconds after which a gate that nobody passes is forgotten, and those before it are lined up."""
+"""Microseconds after which a gate that no job passed is forgotten, and jobs held before it are lined up."""
 
 RELEASED_AT_ONCE = 1_000
 
@@ -23,9 +23,9 @@ RELEASED_AT_ONCE = 1_000
 
 
 def lock_gates(required: Mapping[str, Requirement]) -> QuerySteps[tuple[list[GateState], int]]:
-    """Gates as they stand, in the order of their names, and the moment in nanoseconds.
+    """Lock gates in the order of their names; return their states, and the moment in nanoseconds.
 
-    Nobody else is at them until the end of this transaction.
+    No other process can change them until the end of this transaction.
     """
     wanted = sorted(required)
     if not wanted:
@@ -44,7 +44,7 @@ def lock_gates(required: Mapping[str, Requirement]) -> QuerySteps[tuple[list[Gat
 def note_gates(
     taken: Sequence[tuple[Requirement, int]], ledger: GateLedger, held: Collection[str] = ()
 ) -> QuerySteps[None]:
-    """Writes how many took a token of which gates; `held` are those before which jobs wait."""
+    """Write how many tokens were taken from which gates; `held` are those before which jobs wait."""
     rows: list[Row] = []
     for requirement, count in taken:
         through, next_token = ledger.after(requirement, count)
@@ -56,7 +56,7 @@ def note_gates(
 
 
 def line_up(required: Collection[Requirement], ledger: GateLedger, channel: str) -> QuerySteps[None]:
-    """Those who were held go first: as many as there is room for are lined up, to be claimed."""
+    """Line up held jobs, which go first: as many as there is room for."""
     for requirement in required:
         room = ledger.room(requirement)
         if ledger.has_held(requirement.gate) and room != 0:
@@ -64,13 +64,13 @@ def line_up(required: Collection[Requirement], ledger: GateLedger, channel: str)
             yield query("release_held", gate=requirement.gate, room=at_most, channel=channel)
 
 
-# ── whoever leaves gates, or tends them ───────────────────────────────────────────────────────────────
+# ── what happens to gates when jobs end, or in the sweep ───────────────────────────────────────────────
 
 
 @locking_first
 @operation
 def loosen_gates(queue: str) -> QuerySteps[None]:
-    """After the limits of a queue were changed: those who are held before its gates are asked anew, at their claim."""
+    """Make jobs that are held before a queue's gates check again at their claim, because its limits changed."""
     gates: list[str] = []
     for what in ("rate", "concurrency"):
         beginning = gate_name(what, "queue", queue).removesuffix("]") + ","
@@ -83,7 +83,7 @@ def loosen_gates(queue: str) -> QuerySteps[None]:
 @locking_first
 @operation
 def let_through(gates: Collection[str], *, channel: str) -> QuerySteps[None]:
-    """Lines up those who are held before gates and might pass by now; wakes runners that wait for work."""
+    """Line up held jobs that may pass by now; wake idle runners."""
     if gates:
         yield from _look_after(gates, channel)
     yield query("wake", channel=channel)
@@ -91,14 +91,14 @@ def let_through(gates: Collection[str], *, channel: str) -> QuerySteps[None]:
 
 @single_operation
 def gates_to_tend(limit: int) -> QuerySteps[list[str]]:
-    """Gates that have to be looked after."""
+    """Return gates that the sweep must tend."""
     rows = yield query("gates_to_tend", limit=limit, patience=PATIENCE)
     return [cast("str", row[0]) for row in rows]
 
 
 @single_operation
 def neglected_gates(limit: int) -> QuerySteps[list[str]]:
-    """Gates that nobody passed for long, before which jobs are held: perhaps their limits were changed."""
+    """Return gates that no job passed for long, before which jobs are held: perhaps their limits were changed."""
     rows = yield query("neglected_gates", limit=limit, patience=PATIENCE)
     return [cast("str", row[0]) for row in rows]
 
@@ -106,15 +106,13 @@ def neglected_gates(limit: int) -> QuerySteps[list[str]]:
 @locking_first
 @operation
 def tend_gates(gates: Sequence[str], neglected: Sequence[str], *, channel: str) -> QuerySteps[None]:
-    """What nobody else did: lines up those who might pass these gates, and forgets gates that are not used any more.
+    """Do what no other process did: line up jobs that may pass these gates, and forget unused gates.
 
-    Of those who are held before neglected gates the first tries again, for its limits may have been changed.
+    Of the jobs that are held before a neglected gate the first tries again, because its limits may have been changed.
     """
     every = [(gate,) for gate in in_order({*gates, *neglected})]
     if every:
-        yield query_rows(
-            "lock_gates", every
-        )  # at once, for those that are locked later must not come before in the order
+        yield query_rows("lock_gates", every)  # in one statement: locking in two steps could break the lock order
     yield from _look_after(gates, channel)
     if gates:
         yield query_rows("forget_gates", [(gate,) for gate in in_order(gates)], patience=PATIENCE)
@@ -151,7 +149,7 @@ def _gate_states(gates: Sequence[str]) -> QuerySteps[tuple[list[GateState], int]
         for state, row in zip(gate_states, rows, strict=True)
         if (through := in_step(state.through, cast("int", row[-2]) * 1000, now)) != state.through
     }
-    if ahead:  # the clock was set back since they were passed
+    if ahead:  # the clock was set back since
         yield query_rows("set_gates_back", [(gate, ahead[gate]) for gate in in_order(ahead)])
         gate_states = [state._replace(through=ahead.get(state.gate, state.through)) for state in gate_states]
     return gate_states, now

@@ -1,6 +1,6 @@
-"""Entries among the keys: idempotency keys and identities, taken by new jobs, looked up, handed over, forgotten.
+"""Key entries: idempotency keys and identities, which new jobs take, look up, hand over and forget.
 
-An entry whose time is over may be taken by anybody, and is deleted some time later.
+An expired entry may be taken by any job, and is deleted some time later.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ class Wanted(NamedTuple):
 
     @property
     def entry(self) -> Entry:
-        """Where it stands."""
+        """The primary key of the entry."""
         return self[:3]
 
 
 class Held(NamedTuple):
-    """Who has an entry."""
+    """The owner of an entry."""
 
     job: str
     fingerprint: str
     is_over: bool
-    """Its time is."""
+    """Whether the entry has expired."""
 
 
 def take(
     wanted: Sequence[Wanted], *, look: Literal["find_keys", "lock_keys"]
 ) -> QuerySteps[tuple[list[Wanted], dict[Entry, Held]]]:
-    """Takes the entries that are free; answers with those that came too late, and who has theirs.
+    """Take the entries that are free; return those that were already taken, and the owners.
 
-    With `lock_keys` nobody else may hand these over until the end of the transaction.
+    With `lock_keys` no other process can hand these over until the end of the transaction.
     """
-    # Locked first and looked at after, in a statement that begins later: else what a neighbour enqueues at this moment
-    # could not be seen, and would look like something that is gone.
+    # Lock first and read afterwards, in a later statement: otherwise what another process enqueues at this moment would
+    # be invisible, and would look as if it had been deleted.
     late: list[Wanted] = []
     held: dict[Entry, Held] = {}
-    left = sorted(wanted, key=lambda one: one.entry)  # one order: no deadlocks
+    left = sorted(wanted, key=lambda one: one.entry)  # one order prevents deadlock
     for _ in range(_MAX_LOOKS):
         taken = yield query_rows("take_keys", left)
         ours = {cast("str", row[0]) for row in taken}
@@ -66,20 +66,20 @@ def take(
         for tenant, scope, key, job, fingerprint, is_over in rows:
             held[cast("Entry", (tenant, scope, key))] = Held(cast("str", job), cast("str", fingerprint), bool(is_over))
         late += [one for one in missed if one.entry in held]
-        left = [one for one in missed if one.entry not in held]  # forgotten between the two looks
+        left = [one for one in missed if one.entry not in held]  # forgotten between the two queries
         if not left:
             return late, held
     raise StoreError(f"the key {left[0].key!r} is neither free nor anybody's; run `posthorse doctor`")
 
 
 def hand_over(heirs: Sequence[Wanted]) -> QuerySteps[None]:
-    """Gives entries that are locked to other jobs."""
+    """Assign locked entries to other jobs."""
     if heirs:
         yield query_rows("hand_over_keys", heirs)
 
 
 def take_keys(jobs: Sequence[NewJob]) -> QuerySteps[dict[str, str]]:
-    """Which of the jobs exist already, by their keys: the new id and the earlier one. Raises KeyConflict."""
+    """Return which of the jobs already exist, by their keys: the new id and the earlier one. Raises KeyConflict."""
     keyed = {job.id: job for job in jobs if job.key is not None}
     if not keyed:
         return {}
@@ -98,7 +98,7 @@ def take_keys(jobs: Sequence[NewJob]) -> QuerySteps[dict[str, str]]:
 
 
 def wanted_key(job: NewJob) -> Wanted:
-    """The entry of a job with a key."""
+    """Return the entry of a job with a key."""
     scope, key = stored_key(job.lane.kind if job.key_scope is None else job.key_scope, cast("str", job.key))
     return Wanted(job.tenant or "", scope, key, job.id, cast("str", job.fingerprint), job.key_span)
 
@@ -106,12 +106,12 @@ def wanted_key(job: NewJob) -> Wanted:
 @creating_no_work
 @operation
 def forget_expired_keys(limit: int) -> QuerySteps[int]:
-    """Deletes entries whose time is over; answers with how many they were."""
+    """Delete expired entries; return how many."""
     return len((yield query("forget_keys", limit=limit)))
 
 
 def _succeed(outlived: Sequence[Wanted]) -> QuerySteps[dict[Entry, Held]]:
-    """Takes keys whose time is over, unless somebody else was faster; answers with who has them."""
+    """Take expired keys, unless another process was faster; return their owners."""
     late, held = yield from take(outlived, look="lock_keys")
     heirs = {one.entry: one for one in reversed(late) if held[one.entry].is_over}
     yield from hand_over(list(heirs.values()))

@@ -1,4 +1,4 @@
-"""Limits at work, for people: what they let through and what they hold back. Not for a hot path."""
+"""The state of limits, for users: what they let through and what they hold back. Too slow for a hot path."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from posthorse.store.base import QuerySteps, query, query_rows, single_operation
 
 
 class LimitRow(NamedTuple):
-    """A limit at work. `most` is None for a rate, `tokens` for a concurrency; `opens_in` is seconds until a token."""
+    """The state of a limit. `most` is None for a rate, `tokens` for a concurrency; `opens_in` is in seconds."""
 
     limit: str
     inside: int
@@ -23,26 +23,26 @@ class LimitRow(NamedTuple):
 
     @property
     def is_full(self) -> bool:
-        """True when it keeps jobs out at the moment."""
+        """Whether it keeps jobs out at the moment."""
         return self.tokens == 0 if self.most is None else self.inside >= self.most
 
 
 @single_operation
 def limits_at_work(limit: int) -> QuerySteps[list[LimitRow]]:
-    """The limits that hold the most back first."""
+    """Return the limits in use, those that hold back the most first."""
     rows = yield query("limits_at_work", limit=limit)
     return [_limit_row(*cast("tuple[str, int | None, int, int, int, int, int, int]", row)) for row in rows]
 
 
 @single_operation
 def full_gates(needs: Sequence[Requirement]) -> QuerySteps[list[Full]]:
-    """Those of the gates that keep jobs out at the moment."""
+    """Return which of the gates keep jobs out at the moment."""
     by_gate = {need.gate: need for need in needs}
     rows = yield query_rows("gates_of_lane", [(gate,) for gate in by_gate])
     found: list[Full] = []
     for row in rows:
         gate, _, _, _, through, inside, held, now = cast("tuple[str, int | None, int, int, int, int, int, int]", row)
-        need = by_gate[gate]  # as it is demanded now; the gate remembers what was demanded last
+        need = by_gate[gate]  # as required now; the gate remembers the last requirement
         limit = _limit_row(gate, need.most, need.step, need.burst, through, inside, held, now)
         if limit.is_full:
             found.append(Full(limit.limit, limit.opens_in))
@@ -51,7 +51,7 @@ def full_gates(needs: Sequence[Requirement]) -> QuerySteps[list[Full]]:
 
 @single_operation
 def held_in_queues(limit: int) -> QuerySteps[list[tuple[str, str, int]]]:
-    """Queue, limit, and how many jobs of the queue it holds back: as described for people."""
+    """Return queue, limit (described for users), and how many jobs of the queue it holds back."""
     rows = yield query("held_in_queues", limit=limit)
     return [(cast("str", queue), described(cast("str", gate)), cast("int", count)) for queue, gate, count in rows]
 

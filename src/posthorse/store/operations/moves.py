@@ -1,4 +1,4 @@
-"""Moving a job that nobody runs: into its lane, aside, or where a user asks it to be. Parts of other operations."""
+"""Move a job that no runner holds: into its lane, into `parked`, or where a user requests. Used by operations."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ REASONS: dict[Request, str | None] = {
 }
 
 MAX_BEFORE = 10_000
-"""Characters of arguments that are kept when others take their place."""
+"""Maximum length, in characters, of replaced arguments that are kept."""
 
 _MAX_LOOKS = 20
 
 
 def place(job: str, state: State, *, run_at: int | None, channel: str) -> QuerySteps[None]:
-    """Puts a job where its state belongs."""
+    """Put a job where its state belongs."""
     if state is State.PENDING:
         yield query("admit", job=job, channel=channel)
     elif state in PARKED_STATES:
@@ -49,10 +49,9 @@ def place(job: str, state: State, *, run_at: int | None, channel: str) -> QueryS
 def do_as_asked(
     job: str, request: Request, *, channel: str, wait: int | None = None, arguments: str | None = None
 ) -> QuerySteps[State]:
-    """Do what is requested of a job, or ask its runner; return the state that the job is in afterwards.
+    """Do what is requested of a job, or pass it to its runner; return the state that the job is in afterwards.
 
-    A retry may wait so many microseconds, and have other arguments.
-    Raises JobNotFound, InvalidTransition.
+    A retry may wait so many microseconds, and have other arguments. Raises JobNotFound, InvalidTransition.
     """
     for _ in range(_MAX_LOOKS):
         rows = yield query("lock_job", job=job)
@@ -81,7 +80,7 @@ def do_as_asked(
             yield query("leave_sequence", job=job, is_dead=state is State.FAILED)
             yield from _forget_errors(job)
         if state is State.PENDING and not (yield query("withdraw", lane=lane, seq=seq, job=job)):
-            continue  # claimed between the two looks
+            continue  # claimed between the two queries
         if state in PARKED_STATES:
             yield query("unpark", job=job)
         if action is Action.RETRY:
@@ -101,7 +100,7 @@ def do_as_asked(
 
 
 def _forget_errors(job: str) -> QuerySteps[None]:
-    """A retry counts errors from none, so none of them came before a slice."""
+    """Forget errors: a retry counts them from none, so none came before a slice."""
     rows = yield query("loops_of", job=job)
     loops = decode_loops(cast("str", rows[0][0])) if rows else {}
     if forgiven(loops.values()):
@@ -111,7 +110,7 @@ def _forget_errors(job: str) -> QuerySteps[None]:
 
 
 def _with_arguments(job: str, arguments: str) -> QuerySteps[str]:
-    """Rewrites the arguments of a job; answers with the detail of the event, which keeps the old ones if short."""
+    """Rewrite the arguments of a job; return the detail of the event, which keeps the old ones if they are short."""
     rows = yield query("arguments", job=job)
     before = cast("str", rows[0][0])
     yield query("rewrite_arguments", job=job, arguments=arguments)

@@ -1,4 +1,4 @@
-"""Queues: what was said of them while they were at work, how deep they are, and who serves them."""
+"""Queues: their live settings, how deep they are, and which runners serve them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _decode_names = msgspec.json.Decoder(list[str]).decode
 
 
 class QueueRow(NamedTuple):
-    """A queue as it stands; `waited` is how long its oldest waiting job has waited, in microseconds."""
+    """The state of a queue; `waited` is how long its oldest waiting job has waited, in microseconds."""
 
     queue: str
     waiting: int
@@ -53,18 +53,18 @@ class QueuesRead(NamedTuple):
 
 @single_operation
 def live_layers() -> QuerySteps[dict[str, dict[str, object]]]:
-    """What was said of each queue while it was at work."""
+    """Return the live settings of each queue."""
     rows = yield query("queue_settings")
     return {cast("str", name): _layer(words) for name, words in rows}
 
 
 @operation
 def change_queue(name: str, changes: Layer, *, channel: str) -> QuerySteps[None]:
-    """Says something of a queue; what was said before stays where it is not said anew."""
+    """Change live settings of a queue; settings that are not named stay."""
     words = layer_as_words(changes)
     yield query("count_change")
     before = yield query("settings_of_queue", name=name)
-    # What a newer version said is kept as it is.
+    # Settings of a newer version stay unchanged.
     said = {**(_decode_words(cast("str", before[0][0])) if before else {}), **words}
     yield query("set_queue", name=name, settings=msgspec.json.encode(said).decode())
     yield query("wake", channel=channel)
@@ -72,7 +72,7 @@ def change_queue(name: str, changes: Layer, *, channel: str) -> QuerySteps[None]
 
 @operation
 def reset_queue(name: str, only: Sequence[str], *, channel: str) -> QuerySteps[None]:
-    """Takes back what was said of a queue while it was at work: all of it, or these settings."""
+    """Remove live settings of a queue: all of them, or the named ones."""
     yield query("count_change")
     before = yield query("settings_of_queue", name=name)
     said = _decode_words(cast("str", before[0][0])) if before and only else {}
@@ -86,7 +86,7 @@ def reset_queue(name: str, only: Sequence[str], *, channel: str) -> QuerySteps[N
 
 @operation
 def queue_rows() -> QuerySteps[list[QueueRow]]:
-    """Every queue that ever had a job. Counts what waits and what is set aside: for people, not for a hot path."""
+    """Return every queue that ever had a job. Counts waiting and parked jobs, which is too slow for a hot path."""
     depths = yield query("queue_depths")
     leases = yield query("queue_leases")
     running = {cast("str", queue): cast("int", count) for queue, count in leases}
@@ -107,7 +107,7 @@ def queue_rows() -> QuerySteps[list[QueueRow]]:
 
 @single_operation
 def servers() -> QuerySteps[list[Server]]:
-    """Living runners."""
+    """Return the living runners."""
     rows = yield query("servers")
     return [
         Server(cast("str", worker), _decode_names(cast("str", queues)), _decode_names(cast("str", labels)))
@@ -129,23 +129,23 @@ def read_queues(limits: int) -> QuerySteps[QueuesRead]:
 
 
 def check_open(jobs: Sequence[NewJob], closed: frozenset[str]) -> None:
-    """A part of submitting: raises QueueClosed when a queue takes no new jobs."""
+    """Raise QueueClosed if a queue accepts no new jobs; a part of submitting."""
     refusing = next((job.lane.queue for job in jobs if job.lane.queue in closed), None)
     if refusing is not None:
         raise QueueClosed(refusing)
 
 
 def check_room(jobs: Sequence[NewJob], gauges: Mapping[str, Gauge], *, channel: str) -> QuerySteps[None]:
-    """A part of submitting: raises QueueFull when a queue has no room for the jobs.
+    """Raise QueueFull if a queue has no room for the jobs; a part of submitting.
 
-    Jobs with a time ahead wait for that time and not in the queue's lines. One submitter at a time meets the limit
-    exactly; on PostgreSQL others who submit single jobs at the same moment may overshoot it by one each.
+    Scheduled jobs wait for their time and not in the queue's lanes. Enqueuing one at a time meets the limit exactly. On
+    PostgreSQL, processes that enqueue single jobs at the same moment may exceed it by one each.
     """
     wanted: dict[str, int] = {}
     for job in jobs:
         if job.lane.queue in gauges and job.run_at is None and not job.delay:
             wanted[job.lane.queue] = wanted.get(job.lane.queue, 0) + 1
-    for queue in sorted(wanted):  # one order: no deadlocks
+    for queue in sorted(wanted):  # one order prevents deadlock
         count, gauge = wanted[queue], gauges[queue]
         began = monotonic()
         if gauge.has_room(count, began):
@@ -158,14 +158,14 @@ def check_room(jobs: Sequence[NewJob], gauges: Mapping[str, Gauge], *, channel: 
         rows = yield query("depth", queue=queue, limit=gauge.max_depth)
         depth = int(cast("int | None", rows[0][0]) or 0)
         now = monotonic()
-        # Kept outside of the operation: a hint for the next ones, which does no harm when this one is run again.
+        # Kept outside the operation: a hint for later ones, which is harmless if this one runs again.
         gauge.note(depth, now=now, seconds=now - began)
         if depth + count > gauge.max_depth:
             raise (yield from _full(queue, depth, count, gauge.max_depth))
 
 
 def _full(queue: str, depth: int, wanted: int, max_depth: int) -> QuerySteps[QueueFull]:
-    """By Little's law a queue that is `depth` long and makes its jobs wait for w seconds serves depth / w a second."""
+    """Make the error. By Little's law a queue of `depth` jobs that wait for w seconds serves depth / w a second."""
     rows = yield query("longest_wait", queue=queue)
     waited = (cast("int | None", rows[0][0]) or 0) / 1_000_000
     excess = depth + wanted - max_depth

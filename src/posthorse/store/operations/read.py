@@ -25,7 +25,7 @@ _decode_names = msgspec.json.Decoder(list[str]).decode
 
 
 class JobRow(NamedTuple):
-    """A job as it stands. The fields from `done` to `updated_at` are None until its first checkpoint.
+    """A job as stored. The fields from `done` to `updated_at` are None until its first checkpoint.
 
     `updated_at` is when its last slice was saved, or when it was last claimed, if that was later.
     """
@@ -60,7 +60,7 @@ class JobRow(NamedTuple):
 
 
 class OutcomeRow(NamedTuple):
-    """How a job ended, if its state is a final one."""
+    """How a job ended, if its state is final."""
 
     state: str
     result: str | None
@@ -70,7 +70,7 @@ class OutcomeRow(NamedTuple):
 
 
 class EventRow(NamedTuple):
-    """One step in the life of a job; `detail` is JSON."""
+    """One event in the life of a job; `detail` is JSON."""
 
     version: int
     at: int
@@ -79,7 +79,7 @@ class EventRow(NamedTuple):
 
 
 class WorkerRow(NamedTuple):
-    """A runner on the list; `silent_for` is how long ago it beat."""
+    """A registered runner; `silent_for` is the time since its last heartbeat."""
 
     id: str
     worker: str
@@ -100,9 +100,10 @@ class WorkerRow(NamedTuple):
 
 
 class Unserved(NamedTuple):
-    """Jobs that nobody takes. `is_known`: a living runner knows the kind, and leaves the queue out.
+    """Jobs that no runner takes.
 
-    `lacks_labels`: one would take it, and has not the labels that the queue asks for.
+    is_known: a living runner knows the kind, but does not serve the queue.
+    lacks_labels: a runner would take it, but lacks labels that the queue requires.
     """
 
     queue: str
@@ -113,13 +114,13 @@ class Unserved(NamedTuple):
 
 
 class Takers(NamedTuple):
-    """Who takes new jobs, what was said of queues while they were at work, and the store's clock."""
+    """The runners that take new jobs, the live settings of queues, and the store's clock."""
 
     servers: Sequence[Server]
     layers: Mapping[str, Layer]
     now: int
     full: Sequence[Full] = ()
-    """Limits of all jobs of the queue and kind that let none start now."""
+    """Limits on all jobs of the queue and kind that let none start now."""
 
 
 class HolderRow(NamedTuple):
@@ -133,7 +134,7 @@ class HolderRow(NamedTuple):
 
 
 class Depth(NamedTuple):
-    """How many jobs wait in the lanes of a queue, kind and priority, and the place of the first."""
+    """How many jobs wait in the lanes of a queue, kind and priority, and the position of the first."""
 
     queue: str
     kind: str
@@ -143,7 +144,7 @@ class Depth(NamedTuple):
 
 
 class Story(NamedTuple):
-    """A job as it stands, its events, and who runs it."""
+    """A job as stored, its events, and its runner."""
 
     job: JobRow
     events: Sequence[EventRow]
@@ -152,7 +153,7 @@ class Story(NamedTuple):
 
 @single_operation
 def job(job_id: str) -> QuerySteps[JobRow | None]:
-    """A job as it stands, or None."""
+    """Return a job as stored, or None."""
     rows = yield query("job", job=job_id)
     return JobRow._make(rows[0]) if rows else None
 
@@ -166,9 +167,9 @@ def jobs(
     before: str | None = None,
     limit: int = 50,
 ) -> QuerySteps[list[JobRow]]:
-    """Jobs from the newest to the oldest that fit every filter; `before` is the id of the last one seen.
+    """Return jobs, newest first, that match every filter; `before` is the id of the last one seen.
 
-    Those that run or are set aside are found where they are few, and not among all jobs that there ever were.
+    Running and parked jobs are found among the few that there are, not among all jobs ever.
     """
     wanted: dict[str, Value] = {"queue": queue, "kind": kind, "before": before or _NEWEST, "limit": limit}
     if state is State.PROCESSING:
@@ -181,7 +182,7 @@ def jobs(
 
 @operation
 def jobs_by_id(ids: Sequence[str]) -> QuerySteps[list[JobRow]]:
-    """Those of the jobs that are there, as they stand, in the order of their ids."""
+    """Return those of the jobs that exist, in the order of their ids."""
     rows = yield query_rows("jobs_by_id", [(job_id,) for job_id in ids])
     place = {job_id: number for number, job_id in enumerate(ids)}
     return sorted(map(JobRow._make, rows), key=lambda row: place[row.id])
@@ -189,7 +190,7 @@ def jobs_by_id(ids: Sequence[str]) -> QuerySteps[list[JobRow]]:
 
 @operation
 def unfinished(*, queue: str | None = None, kind: str | None = None, limit: int = 50) -> QuerySteps[list[str]]:
-    """Ids of jobs that are not over: those that run, then the next ones in their lanes, then those set aside."""
+    """Return ids of jobs that are not over: running ones, then the next in their lanes, then parked ones."""
     wanted: dict[str, Value] = {"queue": queue, "kind": kind, "limit": limit}
     found = yield BoundQuery("running", {**wanted, "before": _NEWEST})
     found += yield BoundQuery("lined_up", wanted)
@@ -201,21 +202,21 @@ def unfinished(*, queue: str | None = None, kind: str | None = None, limit: int 
 
 @single_operation
 def lateness(job_id: str) -> QuerySteps[int | None]:
-    """How many microseconds ago a job might have been started that never was; None for one that was started."""
+    """Return how many microseconds ago a job could have started; None for one that has started."""
     rows = yield query("lateness", job=job_id)
     return cast("int", rows[0][0]) if rows else None
 
 
 @single_operation
 def holder(job_id: str) -> QuerySteps[HolderRow | None]:
-    """Who runs a job; None when nobody does."""
+    """Return the runner of a job; None if it does not run."""
     rows = yield query("holder", job=job_id)
     return HolderRow._make(rows[0]) if rows else None
 
 
 @operation
 def story(job_id: str) -> QuerySteps[Story | None]:
-    """A job with all that is told of its attempts."""
+    """Return a job with all that is known about its attempts."""
     row = yield from job(job_id).start()
     if row is None:
         return None
@@ -226,7 +227,7 @@ def story(job_id: str) -> QuerySteps[Story | None]:
 
 @operation
 def call(job_id: str) -> QuerySteps[tuple[str, str] | None]:
-    """The kind and the arguments of a job."""
+    """Return the kind and the arguments of a job."""
     row = yield from job(job_id).start()
     stored = yield from arguments(job_id).start()
     return None if row is None or stored is None else (row.kind, stored)
@@ -234,56 +235,56 @@ def call(job_id: str) -> QuerySteps[tuple[str, str] | None]:
 
 @single_operation
 def outcome(job_id: str) -> QuerySteps[OutcomeRow | None]:
-    """How a job ended, or stands; None when there is no such job."""
+    """Return how a job ended, or its state; None if there is no such job."""
     rows = yield query("outcome", job=job_id)
     return OutcomeRow._make(rows[0]) if rows else None
 
 
 @single_operation
 def arguments(job_id: str) -> QuerySteps[str | None]:
-    """What a job was enqueued with, as JSON; None when there is no such job."""
+    """Return the arguments of a job as JSON; None if there is no such job."""
     rows = yield query("arguments", job=job_id)
     return cast("str", rows[0][0]) if rows else None
 
 
 @single_operation
 def events(job_id: str) -> QuerySteps[list[EventRow]]:
-    """What happened to a job beyond the happy path, in order."""
+    """Return the events of a job beyond the happy path, in order."""
     rows = yield query("events", job=job_id)
     return [EventRow._make(row) for row in rows]
 
 
 @single_operation
 def workers() -> QuerySteps[list[WorkerRow]]:
-    """The runners on the list."""
+    """Return the registered runners."""
     rows = yield query("workers")
     return [_worker_row(row) for row in rows]
 
 
 @single_operation
 def depths() -> QuerySteps[list[Depth]]:
-    """How many jobs wait, by queue, kind and priority."""
+    """Return how many jobs wait, by queue, kind and priority."""
     rows = yield query("depths")
     return [Depth._make(row) for row in rows]
 
 
 @single_operation
 def parked_counts() -> QuerySteps[dict[State, int]]:
-    """How many jobs are set aside in each state: scheduled, blocked, paused and failed."""
+    """Return how many jobs are parked in each state: scheduled, blocked, paused and failed."""
     rows = yield query("parked_counts")
     return {State(cast("str", state)): cast("int", count) for state, count in rows}
 
 
 @single_operation
 def running_count() -> QuerySteps[int]:
-    """How many jobs somebody holds a lease on."""
+    """Return how many jobs have a lease."""
     rows = yield query("running_count")
     return cast("int", rows[0][0])
 
 
 @operation
 def unserved(settings: Mapping[str, QueueSettings] | None = None) -> QuerySteps[list[Unserved]]:
-    """The jobs that wait in queues from which no living runner takes their kind; `settings` holds their labels."""
+    """Return waiting jobs whose queue and kind no living runner serves; `settings` holds the queues' labels."""
     waiting: Counter[tuple[str, str]] = Counter()
     for depth in (yield query("depths")):
         queue, kind, _, count = cast("tuple[str, str, int, int]", depth[:4])
@@ -304,9 +305,9 @@ def unserved(settings: Mapping[str, QueueSettings] | None = None) -> QuerySteps[
 
 @operation
 def takers(needs: Callable[[Mapping[str, Layer]], Sequence[Requirement]] = lambda _: ()) -> QuerySteps[Takers]:
-    """Who takes new jobs, what was said of queues while they were at work, and the store's clock.
+    """Return the runners that take new jobs, the live settings of queues, and the store's clock.
 
-    `needs` tells from what was said of queues which gates are of interest; without any, none is looked at.
+    `needs` returns the gates to look at, given the live settings; by default none.
     """
     servers: list[Server] = []
     for queues, kinds, labels, is_full in (yield query("who_takes_jobs")):
@@ -320,20 +321,20 @@ def takers(needs: Callable[[Mapping[str, Layer]], Sequence[Requirement]] = lambd
 
 @single_operation
 def next_in_line(queue: str, kind: str) -> QuerySteps[str | None]:
-    """The id of the job of a queue and kind that is next in its lane; None when none waits."""
+    """Return the id of the next job of a queue and kind in its lane; None if none waits."""
     rows = yield query("lined_up", queue=queue, kind=kind, limit=1)
     return cast("str", rows[0][0]) if rows else None
 
 
 @single_operation
 def count_unfit(limit: int) -> QuerySteps[int]:
-    """How many jobs are set aside because they do not fit the code of the workers; no more than are counted."""
+    """Return how many jobs are parked because they do not fit the workers' code, up to the limit."""
     rows = yield query("count_unfit", limit=limit)
     return cast("int", rows[0][0])
 
 
 def _by_id(found: Sequence[Row], state: State) -> QuerySteps[list[JobRow]]:
-    """The jobs that are still in that state, from the newest to the oldest."""
+    """Return the jobs that are still in that state, newest first."""
     rows = yield query_rows("jobs_by_id", found)
     return sorted((row for row in map(JobRow._make, rows) if row.state == state), key=lambda row: row.id, reverse=True)
 

@@ -1,4 +1,4 @@
-"""Runners: incarnations that hold leases, their heartbeats, and the sweep behind those that died."""
+"""Runners: incarnations that hold leases, their heartbeats, and the sweep after those that died."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Runner(msgspec.Struct, frozen=True):
     kinds: Sequence[str]
     labels: Sequence[str] = ()
     places: Mapping[str, str] = {}
-    """Where the functions of its kinds are defined, as far as that tells applications apart."""
+    """Where the functions of its kinds are defined, to tell applications apart."""
 
 
 class Held(NamedTuple):
@@ -44,8 +44,12 @@ class Held(NamedTuple):
 
 
 class NextDue(NamedTuple):
-    """Microseconds until the next job that waits for its time is due, and until the next gate has a token for those who
-    are held before it; negative when it is late, None when none waits. And whether any job is held before a gate."""
+    """What is due next.
+
+    job, gate: microseconds until the next scheduled job is due, and until the next gate has a token for held jobs;
+    negative if late, None if there is none.
+    has_held: whether any job is held before a gate.
+    """
 
     job: int | None
     gate: int | None
@@ -55,7 +59,7 @@ class NextDue(NamedTuple):
 
 
 class Beat(NamedTuple):
-    """The answer to a heartbeat: whether the runner is still on the list."""
+    """The reply to a heartbeat: whether the runner is still registered."""
 
     is_alive: bool
 
@@ -63,7 +67,7 @@ class Beat(NamedTuple):
 @creating_no_work
 @single_operation
 def register(runner: Runner, *, lease: int) -> QuerySteps[None]:
-    """Enters a runner; `lease` is in microseconds."""
+    """Register a runner; `lease` is in microseconds."""
     yield query(
         "register_runner",
         id=runner.id,
@@ -88,14 +92,14 @@ def beat(runner: str, *, lease: int, running: int, draining: bool) -> QuerySteps
 
 @single_operation
 def requests_for(runner: str) -> QuerySteps[dict[str, str]]:
-    """What is asked of the jobs of a runner: "pause" or "cancel", by job."""
+    """Return the requests for the jobs of a runner: "pause" or "cancel", by job."""
     rows = yield query("requests_for", runner=runner)
     return {cast("str", job): cast("str", action) for job, action in rows}
 
 
 @single_operation
 def still_held(runner: str, attempts: Sequence[tuple[str, int]]) -> QuerySteps[set[str]]:
-    """Which jobs of these attempts (job, epoch) of a runner still have their lease."""
+    """Return the jobs of these attempts (job, epoch) of a runner that still have their lease."""
     rows = yield query_rows("still_held", attempts, runner=runner)
     return {cast("str", row[0]) for row in rows}
 
@@ -103,29 +107,29 @@ def still_held(runner: str, attempts: Sequence[tuple[str, int]]) -> QuerySteps[s
 @creating_no_work
 @single_operation
 def set_idle(runner: str, *, idle: bool) -> QuerySteps[None]:
-    """Says whether a runner waits to be woken."""
+    """Record whether a runner waits to be woken."""
     yield query("set_idle", id=runner, idle=idle)
 
 
 @creating_no_work
 @single_operation
 def retire(runner: str) -> QuerySteps[None]:
-    """Takes a runner off the list."""
+    """Remove a runner."""
     yield query("retire_runner", id=runner)
 
 
 @single_operation
 def held_by(runner: str) -> QuerySteps[list[Held]]:
-    """What a runner holds."""
+    """Return what a runner holds."""
     rows = yield query("leases_of", runner=runner)
     return [_held(row) for row in rows]
 
 
 @operation
 def rescue_expired(*, grace: int, until: float = math.inf) -> QuerySteps[list[tuple[str, str]]]:
-    """Takes runners off the list whose lease ran out more than `grace` microseconds ago: (runner, worker).
+    """Remove runners whose lease ended more than `grace` microseconds ago; return (runner, worker).
 
-    None when its turn comes after `until`, in monotonic seconds: what held it up may have held up their beats.
+    Returns none if it runs after `until`, in monotonic seconds: what delayed it may have delayed their heartbeats.
     """
     if monotonic() > until:
         return []
@@ -136,21 +140,21 @@ def rescue_expired(*, grace: int, until: float = math.inf) -> QuerySteps[list[tu
 
 @single_operation
 def orphans(limit: int) -> QuerySteps[list[Held]]:
-    """Leases whose runner is not on the list."""
+    """Return leases whose runner is not registered."""
     rows = yield query("orphans", limit=limit)
     return [_held(row) for row in rows]
 
 
 @single_operation
 def promote(limit: int, *, channel: str) -> QuerySteps[int]:
-    """Lines up jobs whose time has come; answers with their number."""
+    """Line up jobs that are due; return how many."""
     rows = yield query("promote", limit=limit, channel=channel)
     return len(rows)
 
 
 @single_operation
 def next_due() -> QuerySteps[NextDue]:
-    """When something that waits is due."""
+    """Return when something that waits is due."""
     job, gate, held, now = (yield query("next_due"))[0]
     return NextDue(cast("int | None", job), cast("int | None", gate), bool(held), cast("int", now))
 
@@ -158,7 +162,7 @@ def next_due() -> QuerySteps[NextDue]:
 @creating_no_work
 @single_operation
 def take_leadership(name: str, holder: str, *, span: int) -> QuerySteps[bool]:
-    """Takes or keeps a chore for `span` microseconds; false when somebody else has it."""
+    """Take or keep the leadership of a chore for `span` microseconds; return False if another process has it."""
     rows = yield query("take_leadership", name=name, holder=holder, span=span)
     return bool(rows)
 
@@ -166,7 +170,7 @@ def take_leadership(name: str, holder: str, *, span: int) -> QuerySteps[bool]:
 @creating_no_work
 @single_operation
 def leave_leadership(name: str, holder: str) -> QuerySteps[None]:
-    """Gives a chore up."""
+    """Give up a leadership."""
     yield query("leave_leadership", name=name, holder=holder)
 
 
@@ -174,7 +178,7 @@ def _held(row: Row) -> Held:
     job, epoch, runner, errors, crashes, interruptions, advanced_in = cast(
         "tuple[str, int, str, int, int, int, int | None]", row[:7]
     )
-    # A slice that this very attempt committed is progress, and progress clears the budgets.
+    # A slice that this attempt committed is progress, and progress clears the budgets.
     spent = Spent(errors) if advanced_in == epoch else Spent(errors, crashes, interruptions)
     return Held(job, epoch, runner, home_of(row[7:]), spent)
 

@@ -1,4 +1,4 @@
-"""One job that a process runs by itself, apart from the order of its lane."""
+"""One job that a process runs by itself, regardless of the order in its lane."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from posthorse.store.operations.submit import NONE_CLOSED, Submitted, enqueue
 def enqueue_anew(
     job: NewJob, lanes: Mapping[Lane, int], *, channel: str, closed: frozenset[str] = NONE_CLOSED
 ) -> QuerySteps[Submitted]:
-    """Writes a job with a key, or answers with the earlier one that has its key and is not over yet.
+    """Write a job with a key, or return the earlier one with that key if it is not over.
 
-    Raises KeyConflict when that one has other arguments, QueueClosed for a new one.
+    Raises KeyConflict if the earlier one has other arguments, QueueClosed for a new one.
     """
     tenant, scope, key = wanted_key(job).entry
     yield query("pass_key_on", job=job.id, fingerprint=job.fingerprint, tenant=tenant, scope=scope, key=key)
@@ -29,7 +29,7 @@ def enqueue_anew(
 
 @unrepeatable_operation
 def claim_one(runner: str, job: str, *, early: bool) -> QuerySteps[list[Claimed]]:
-    """Leases this very job to a living runner, wherever in its lane it stands; empty when it may not run.
+    """Lease this job to a living runner, wherever it is in its lane; return nothing if it may not run.
 
     With `early` it need not wait for its time. Raises JobNotFound.
     """
@@ -44,7 +44,7 @@ def claim_one(runner: str, job: str, *, early: bool) -> QuerySteps[list[Claimed]
         return []
     if state is State.PENDING:
         if not (yield query("withdraw", lane=lane, seq=seq, job=job)):
-            return []  # claimed between the two looks
+            return []  # claimed between the two queries
     elif waits(state) and (early or is_due(cast("int | None", run_at), cast("int", now))):
         yield query("unpark", job=job)
         yield query("take_up", job=job)
@@ -55,10 +55,10 @@ def claim_one(runner: str, job: str, *, early: bool) -> QuerySteps[list[Claimed]
 
 
 def waits(state: State) -> bool:
-    """Whether a job in this state waits for its time."""
+    """Return whether a job in this state waits for its time."""
     return state in (State.SCHEDULED, State.BLOCKED)
 
 
 def is_due(run_at: int | None, now: int) -> bool:
-    """Whether the time has come that a job waited for."""
+    """Return whether the time of a scheduled job has come."""
     return run_at is not None and run_at <= now

@@ -1,7 +1,7 @@
-"""Schedules in the store: declared by code, run once for each time by whoever comes first, steered by people.
+"""Schedules in the store: declared by code, run once for each time by the first process that looks, steered by users.
 
-A time is dealt with in the commit that writes its job: `handled_until` moves on from what the caller knew, and a row of
-the time itself stands against clocks that are put back. Times that come again after that are instants of their own.
+A time is handled in the commit that writes its job. `handled_until` advances from the value that the caller knew, and a
+row for the time itself guards against clocks that are set back. Times that come again after that are separate instants.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_OPEN = 1_000
 
 
 class ScheduleRow(NamedTuple):
-    """A schedule as stored; times are microseconds, `now` is the store's."""
+    """A schedule as stored; times are microseconds, `now` is on the store's clock."""
 
     name: str
     fingerprint: str
@@ -43,7 +43,7 @@ class ScheduleRow(NamedTuple):
 
 
 class Fired(NamedTuple):
-    """What came of the times that were dealt with: jobs, and why their queue refused how many others."""
+    """The result of handling times: the jobs, and how many others the queue refused, with the error."""
 
     jobs: Sequence[str]
     refusal: QueueClosed | QueueFull | None = None
@@ -59,24 +59,24 @@ class Run(NamedTuple):
 
 @single_operation
 def schedules() -> QuerySteps[list[ScheduleRow]]:
-    """All schedules, by name."""
+    """Return all schedules, by name."""
     rows = yield query("schedules")
     return [ScheduleRow(*row)._replace(is_paused=bool(row[5])) for row in rows]  # type: ignore[arg-type]  # as selected
 
 
 @single_operation
 def declare(declared: Sequence[Declared]) -> QuerySteps[None]:
-    """Writes schedules as this code declares them."""
+    """Write schedules as this code declares them."""
     yield query_rows(
         "declare_schedules",
-        [_as_row(one) for one in sorted(declared, key=lambda one: one.name)],  # one order: no deadlocks
+        [_as_row(one) for one in sorted(declared, key=lambda one: one.name)],  # one order prevents deadlock
         attended=True,
     )
 
 
 @single_operation
 def see(declared: Sequence[Declared]) -> QuerySteps[None]:
-    """Says that somebody attends to these schedules."""
+    """Record that a worker attends to these schedules."""
     yield query_rows("see_schedules", [(one.name, one.fingerprint) for one in declared])
 
 
@@ -93,11 +93,11 @@ def fire(
     gauges: Mapping[str, Gauge] = NO_GAUGES,
     closed: frozenset[str] = NONE_CLOSED,
 ) -> QuerySteps[Fired | None]:
-    """Deals with the times of a schedule from `known` to `handled_until`: answers with the jobs that were made.
+    """Handle the times of a schedule from `known` to `handled_until`; return the jobs that were made.
 
-    Times before `forget_before` are forgotten: the store does not know any more that they were run. Times that their
-    queue refuses are passed over, and counted. None when somebody else dealt with them, or the
-    schedule was paused or changed meanwhile.
+    Times before `forget_before` are forgotten: the store no longer knows that they were run. Times that their queue
+    refuses are skipped, and counted. None if another process handled them, or the schedule was paused or changed
+    meanwhile.
     """
     passed = yield query(
         "pass_schedule", name=declared.name, fingerprint=declared.fingerprint, known=known, handled_until=handled_until
@@ -128,7 +128,7 @@ def fire(
 def go_back(declared: Declared, *, known: int, now: int, comes_again_after: int | None) -> QuerySteps[bool]:
     """Let a schedule go on from `now` after the clock was set back; times after `comes_again_after` are run again.
 
-    Returns False when another process dealt with it, or the schedule was paused or changed meanwhile.
+    Returns False if another process handled it, or the schedule was paused or changed meanwhile.
     """
     passed = yield query(
         "pass_schedule", name=declared.name, fingerprint=declared.fingerprint, known=known, handled_until=now
@@ -157,7 +157,9 @@ def _take(name: str, runs: Sequence[Run]) -> QuerySteps[dict[int, NewJob]]:
 def _admitted(
     times: Sequence[int], jobs: Sequence[NewJob], gauges: Mapping[str, Gauge], closed: frozenset[str], channel: str
 ) -> QuerySteps[tuple[Sequence[int], QueueClosed | QueueFull | None]]:
-    """The times whose jobs may enter their queue, the newest where it has not room for all; and why others may not."""
+    """Return the times whose jobs may enter their queue (the newest, if there is not room for all), and why the others
+    may not.
+    """
     try:
         check_open(jobs, closed)
         yield from check_room(jobs, gauges, channel=channel)
@@ -179,9 +181,9 @@ def trigger(
     gauges: Mapping[str, Gauge] = NO_GAUGES,
     closed: frozenset[str] = NONE_CLOSED,
 ) -> QuerySteps[Submitted]:
-    """Makes a job of a schedule now, whatever its times and whether it is paused.
+    """Make a job of a schedule now, whatever its times and whether it is paused.
 
-    `job` is its call with an id of its own. Raises QueueClosed, QueueFull.
+    `job` is its call with its own id. Raises QueueClosed, QueueFull.
     """
     held = yield query("hold_schedule", name=declared.name)
     if not held:
@@ -197,14 +199,14 @@ def trigger(
 
 
 def _timely(job: str, now: int) -> str:
-    # The same id whenever this is run again after a lost reply, unless this machine's clock is far from the store's.
+    # The same id if this runs again after a lost reply, unless this machine's clock is far from the store's.
     away = ids.milliseconds_of(job) * 1000 - now
     return job if abs(away) < ids.CLOCK_TOLERANCE // 2 else ids.moved_to(job, now)
 
 
 @operation
 def steer(declared: Declared, action: Literal["pause", "resume"]) -> QuerySteps[None]:
-    """Pauses a schedule or lets it go on; one that no worker has met yet is entered first."""
+    """Pause or resume a schedule; one that no worker has declared yet is entered first."""
     if not (yield query(f"{action}_schedule", name=declared.name)):
         yield query_rows("declare_schedules", [_as_row(declared)], attended=False)
         yield query(f"{action}_schedule", name=declared.name)
@@ -231,7 +233,7 @@ def _cancel(jobs: Sequence[str], channel: str) -> QuerySteps[None]:
 def _note(
     name: str, overlap: Overlap, open_jobs: Sequence[str], made: Sequence[str], last_at: int | None, *, skipped: int
 ) -> QuerySteps[None]:
-    """Where runs may overlap, nobody asks which of them are open."""
+    """Record the result. If runs may overlap, no process asks which of them are open."""
     kept = [] if overlap == "allow" else list(dict.fromkeys(open_jobs))[-MAX_OPEN:]
     yield query(
         "note_runs",

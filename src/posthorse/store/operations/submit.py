@@ -24,12 +24,13 @@ NO_GAUGES: Mapping[str, Gauge] = {}
 NONE_CLOSED = frozenset[str]()
 
 MAX_BATCH_BYTES = 64 * 1024 * 1024
-"""Characters of arguments in one statement: texts of SQLite and messages to PostgreSQL end at a gigabyte, and one of
-these characters may take eight bytes on its way."""
+"""Maximum length, in characters, of the arguments in one statement. Texts of SQLite and messages to PostgreSQL are
+limited to a gigabyte, and one of these characters may take eight bytes on the way.
+"""
 
 
 class Submitted(NamedTuple):
-    """Where a submitted job is to be found; `created` is false when a key or an identity matched an earlier one."""
+    """Where a submitted job is; `created` is False if a key or an identity matched an earlier one."""
 
     id: str
     created: bool
@@ -37,7 +38,7 @@ class Submitted(NamedTuple):
 
 @operation
 def lane_ids(lanes: Sequence[Lane]) -> QuerySteps[dict[Lane, int]]:
-    """The numbers of lanes, made where they are missing. A commit of its own: a lane is never taken back."""
+    """Return the numbers of lanes; create missing ones. A commit of its own: a lane is never removed."""
     numbers: dict[Lane, int] = {}
     for lane in lanes:
         numbers[lane] = yield from lane_id(lane)
@@ -45,7 +46,7 @@ def lane_ids(lanes: Sequence[Lane]) -> QuerySteps[dict[Lane, int]]:
 
 
 def lane_id(lane: Lane) -> QuerySteps[int]:
-    """The number of one lane, as a part of other operations."""
+    """Return the number of one lane, as a part of other operations."""
     values = msgspec.structs.asdict(lane)
     found = yield query("find_lane", **values)
     if not found:
@@ -54,18 +55,18 @@ def lane_id(lane: Lane) -> QuerySteps[int]:
 
 
 def lane_of(columns: Sequence[Value]) -> Lane:
-    """A lane from its columns: queue, kind, priority, solo, tenant, keyed."""
+    """Make a lane of its columns: queue, kind, priority, solo, tenant, keyed."""
     queue, kind, priority, solo, tenant, keyed = cast("tuple[str, str, int, int, str, int]", tuple(columns))
     return Lane(queue, kind, priority, bool(solo), tenant, bool(keyed))
 
 
 def home_of(columns: Sequence[Value]) -> Lane:
-    """The lane where a job is at home: what makes it a suspect is left aside."""
+    """Make the lane that a job has when it is not a suspect."""
     return msgspec.structs.replace(lane_of(columns), solo=False)
 
 
 def enqueue_one(job_id: str, job: NewJob, lane: int) -> Operation[None]:
-    """Writes a plain job, under an id that was made just now. Raises UsageError as `enqueue` does."""
+    """Write a plain job whose id was just made. Raises UsageError as `enqueue` does."""
     return Operation(partial(_enqueue_one, job_id, job, lane), is_single=True)
 
 
@@ -83,12 +84,12 @@ def enqueue(
     gauges: Mapping[str, Gauge] = NO_GAUGES,
     closed: frozenset[str] = NONE_CLOSED,
 ) -> Operation[list[Submitted]]:
-    """Writes jobs, all or none, and answers in their order. No two have the same id.
+    """Write jobs, all or none; return results in their order. No two have the same id.
 
-    `gauges` are those of queues whose depth is limited, `closed` are queues that take no new jobs: see `admission`.
+    gauges: those of queues with a limited depth. closed: queues that accept no new jobs; see `admission`.
 
-    Raises KeyConflict when a key was used before with other arguments, NotUnique when that was asked for, QueueFull
-    when a queue has no room, QueueClosed, UsageError when this machine's clock is more than a day from the store's.
+    Raises KeyConflict if a key was used before with other arguments; NotUnique if a conflict should raise it; QueueFull
+    if a queue has no room; QueueClosed; UsageError if this machine's clock is more than a day from the store's.
     """
     has_keys = any(job.key is not None or job.unique is not None for job in jobs)
     has_places = any(job.sequence is not None for job in jobs)
@@ -105,7 +106,7 @@ def _enqueue(
     gauges: Mapping[str, Gauge],
     closed: frozenset[str],
 ) -> QuerySteps[list[Submitted]]:
-    answers = [*map(Submitted._make, [(job.id, True) for job in jobs])]  # a batch has thousands, and this is quick
+    answers = [*map(Submitted._make, [(job.id, True) for job in jobs])]  # a batch has thousands, and this is fast
     if has_keys:
         earlier, jobs = yield from _without_known(jobs, channel)
         answers = [Submitted(earlier[one.id], created=False) if one.id in earlier else one for one in answers]
@@ -118,7 +119,7 @@ def _enqueue(
         for portion in _portions(jobs):
             answered = yield _inserting(portion, lanes, made_at=made_at)
             _check_clock(made_at, cast("int", answered[0][0]))
-        # Those that have to wait for their time take a place when it has come.
+        # Scheduled jobs get a position when they are due.
         places = [(job.sequence, job.id) for job in jobs if job.sequence and job.run_at is None and not job.delay]
         if places:
             yield query_rows("join_sequences", places)
@@ -175,7 +176,7 @@ def _inserting_one(job_id: str, job: NewJob, lane: int, made_at: int) -> BoundQu
 
 
 def _are_alike(jobs: Sequence[NewJob]) -> bool:
-    """True when they differ in nothing but their arguments."""
+    """Return True if they differ only in their arguments."""
     first = _besides_arguments(jobs[0])
     return all(map(first.__eq__, map(_besides_arguments, jobs)))
 
@@ -184,7 +185,7 @@ _besides_arguments = attrgetter("lane", "run_at", "delay", "options", "tenant", 
 
 
 def _without_known(jobs: Sequence[NewJob], channel: str) -> QuerySteps[tuple[Mapping[str, str], Sequence[NewJob]]]:
-    """The jobs that are there already, by key or identity: new ids and earlier ones; and the jobs that are new."""
+    """Return the jobs that already exist, by key or identity (new ids and earlier ones), and the new jobs."""
     by_key = yield from take_keys(jobs)
     jobs = [job for job in jobs if job.id not in by_key]
     by_identity, instead = yield from take_identities(jobs, channel=channel)

@@ -1,6 +1,6 @@
-"""Superseding: a job that waits, and was never started, gets what a newer one of the same identity brings.
+"""Superseding: a waiting job that was never started gets the arguments of a newer one with the same identity.
 
-A job that was started is left as it is: its attempts, and the cursors of a long one, belong to its arguments.
+A job that has started stays as it is: its attempts, and the cursors of a long job, belong to its arguments.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _MAX_LOOKS = 20
 
 
 def supersede(earlier: str, new: NewJob, *, channel: str) -> QuerySteps[bool]:
-    """Gives a waiting job the arguments, options and tags of another, and where that one says so, its time.
+    """Give a waiting job the arguments, options and tags of another, and if that one says so, its time.
 
-    Queue, priority, place and sequence stay. False when the job was started, and was left as it is. Nothing is written
-    to its history: of a job that is put off a thousand times only the last is of interest.
+    Queue, priority, position and sequence stay. Returns False if the job has started; it then stays as it is. Nothing
+    is written to its history: if a job is postponed a thousand times, only the last time matters.
     """
     for _ in range(_MAX_LOOKS):
         rows = yield query("lock_job", job=earlier)
@@ -31,8 +31,8 @@ def supersede(earlier: str, new: NewJob, *, channel: str) -> QuerySteps[bool]:
         state = State(cast("str", stored))
         if state.is_final:
             return False
-        # Taken out even if it is put back where it was: a claim that began before must not meet it, for it would
-        # see the arguments of before.
+        # Removed even if it is put back at the same position: a claim that began earlier must not find it, because it
+        # would see the old arguments.
         if state is not State.PENDING or (yield query("withdraw", lane=lane, seq=seq, job=earlier)):
             break
     else:
@@ -67,7 +67,7 @@ def supersede(earlier: str, new: NewJob, *, channel: str) -> QuerySteps[bool]:
 
 
 def superseded(options: str | None, by: str | None) -> str | None:
-    """The options of a job after others came: all but its sequence, which is a place, are the new ones."""
+    """Return the options of a superseded job: the new ones, except for its sequence, which is a position."""
     old, new = Options.decode(options), Options.decode(by)
     return msgspec.structs.replace(new, sequence=old.sequence, passes_dead=old.passes_dead).encode()
 

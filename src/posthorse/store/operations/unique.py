@@ -1,8 +1,8 @@
-"""Identities: which earlier job a new one is the same as, and what is done about it.
+"""Identities: which earlier job equals a new one, and what is done about it.
 
-An identity is an entry among the keys. One whose job is over, or gone, or started where that is enough, is taken over
-by the next job. Who has started is seen by the lease, so that claims know nothing of identities; a job that is given
-back unbegun may then wait beside its successor.
+An identity is a key entry. If its job is over, deleted, or (if that is enough) started, the next job takes it over. A
+lease shows that a job has started, so claims know nothing of identities; a job that is given back before it starts may
+then wait beside its successor.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from posthorse.store.operations.superseding import supersede, superseded
 
 
 class Existing(NamedTuple):
-    """New jobs that exist already, with the earlier ones; and what others of the same call became through them."""
+    """New jobs that already exist, with the earlier ones; and how they changed other jobs of the same call."""
 
     earlier: Mapping[str, str] = {}
     instead: Mapping[str, NewJob] = {}
 
 
 class OwnerState(NamedTuple):
-    """How a job stands, as far as an identity asks."""
+    """The state of a job, as far as identities depend on it."""
 
     state: State
     is_started: bool
 
 
 def take_identities(jobs: Sequence[NewJob], *, channel: str) -> QuerySteps[Existing]:
-    """Takes the identities of new jobs, and does with those that exist already what they say. Raises NotUnique."""
+    """Take the identities of new jobs, and resolve conflicts as they say. Raises NotUnique."""
     unique = {job.id: job for job in jobs if job.unique is not None}
     if not unique:
         return Existing()
@@ -87,7 +87,7 @@ def _wanted(job: NewJob, identity: Identity) -> Wanted:
 
 
 def _is_met(job: NewJob, owner: Held, state: OwnerState | None, channel: str) -> QuerySteps[bool]:
-    """Whether an earlier job is the same as the new one, which then has done with it what it says."""
+    """Return whether an earlier job equals the new one; if so, apply the new one's `on_conflict`."""
     identity = cast("Identity", job.unique)
     if not _holds(identity.rule, owner, state):
         return False
@@ -95,13 +95,13 @@ def _is_met(job: NewJob, owner: Held, state: OwnerState | None, channel: str) ->
         raise NotUnique(job.lane.kind, owner.job, state.state.value if state is not None else None)
     if identity.on_conflict == "return":
         return True
-    # One that was started at this very moment makes room where waiting is all that counts: else what the newer one
-    # brings would be lost.
+    # A job that starts at this very moment makes room if only waiting jobs conflict: otherwise the new arguments would
+    # be lost.
     return (yield from supersede(owner.job, job, channel=channel)) or identity.rule != "queued"
 
 
 def _holds(rule: Rule, owner: Held, state: OwnerState | None) -> bool:
-    """Whether an identity is held still."""
+    """Return whether an identity is still held."""
     if rule == "window":
         return not owner.is_over
     if state is None or state.state.is_final:
@@ -110,7 +110,7 @@ def _holds(rule: Rule, owner: Held, state: OwnerState | None) -> bool:
 
 
 def _states_of(jobs: set[str]) -> QuerySteps[dict[str, OwnerState]]:
-    """How jobs stand; without those that are gone."""
+    """Return the states of jobs, without deleted ones."""
     if not jobs:
         return {}
     rows = yield query_rows("owner_state", [(job,) for job in sorted(jobs)])
@@ -118,7 +118,7 @@ def _states_of(jobs: set[str]) -> QuerySteps[dict[str, OwnerState]]:
 
 
 def _merged(first: NewJob, job: NewJob) -> NewJob:
-    """What the first of two equal jobs of one call becomes through the other."""
+    """Return what the first of two equal jobs of one call becomes through the other."""
     on_conflict = cast("Identity", job.unique).on_conflict
     if on_conflict == "raise":
         raise NotUnique(job.lane.kind, None, None)

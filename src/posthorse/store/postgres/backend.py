@@ -1,7 +1,7 @@
 """The store in PostgreSQL 15 to 18, through psycopg 3: one connection that writes, one that reads.
 
-Knows about poolers: behind one that shares server connections between transactions, nothing is prepared and
-nothing is set for a session.
+It recognises poolers: if one shares server connections between transactions, nothing is prepared and nothing is set for
+a session.
 """
 
 from __future__ import annotations
@@ -62,8 +62,9 @@ _HEALTH = """
         current_setting('server_encoding')
 """
 WAITS_FOR_STANDBYS = "SELECT pg_logical_emit_message(true, 'posthorse', '')"
-"""Makes a commit wait for synchronous standbys, as only those do that wrote something, though it may only find what an
-earlier one wrote that no standby confirmed."""
+"""Makes a commit wait for synchronous standbys, which only writing commits do. This one may only find what an earlier
+commit wrote that no standby confirmed.
+"""
 
 MIGRATION_SECONDS = 3600.0
 
@@ -83,10 +84,9 @@ class PostgresBackend:
         self.schema = schema
         self.notifier = PostgresNotifier()
         self.patience = LONG_WAIT
-        """Seconds for which a store that is away is asked again, for callers that have no deadline of their own, and at
-        most for the others."""
+        """Maximum seconds for which a store that is away is retried; also the deadline of callers without one."""
         self.while_away: Callable[[Exception], None] = lambda error: None
-        """Called again and again while a commit waits for a store that is away: others may stop waiting in line."""
+        """Called repeatedly while a commit waits for a store that is away, so that callers in the queue can give up."""
         self._statements = Statements(schema, clock)
         self.channel = self._statements.channel
         self.dialect = self._statements.dialect
@@ -97,17 +97,17 @@ class PostgresBackend:
         self._reader = KeptConnection(self._server.connect_to_read, self._statements.execute_on)
         self._reader_lock = threading.Lock()
         self._was_cut_short = False
-        """True when the server said so of the last commit."""
+        """Whether the server reported this for the last commit."""
         self._is_in_doubt = False
-        """True after a commit of which nobody knows whether it happened, and whether standbys have it."""
+        """Whether the outcome of the last commit is unknown, or whether standbys have it."""
 
     def commit(self, operations: Sequence[Operation[object]]) -> Sequence[Answer]:
-        """All operations in one transaction, but for those that have to go first: one of them in each. One that is at
-        fault fails alone.
+        """Commit all operations in one transaction, except that each one that must go first has its own. A failing one
+        fails alone.
 
-        What a broken connection left in doubt is asked for again: each operation finds what it wrote. The few
-        that cannot (they are not repeatable) fail with OutcomeUnknown. The first try does not look for what may be
-        there already: that it is, the index says.
+        If a broken connection leaves the outcome unknown, the operations run again and find what they wrote. The few
+        that are not repeatable fail with OutcomeUnknown. The first try does not look for rows that may be there
+        already: the index reports them.
         """
         answers: dict[int, Answer] = {}
         patience = Patience()
@@ -141,7 +141,7 @@ class PostgresBackend:
                 over = [number for number in open_ if is_hopeless or self._left(operations[number], began) < seconds]
                 answers.update((n, (None, (in_doubt if n in sent else away)(lost.error))) for n in over)
                 self.while_away(away(lost.error))
-                if over:  # they are told now; the others come again, without them
+                if over:  # these get their results now; the others run again, without them
                     answers.update((n, (None, TryAgain(was_sent=n in sent))) for n in open_ if n not in answers)
                 elif open_:
                     others = [operations[number] for number in open_]
@@ -150,17 +150,17 @@ class PostgresBackend:
                 self._is_in_doubt = True
                 answers.update((number, (None, unreplicated())) for number in left)
             except psycopg.Error as error:
-                # The commit itself was refused. What collided with others is run again as a whole.
+                # The commit itself was refused. After a collision all run again.
                 if not is_collision(error) or not patience.takes_another_turn():
                     answers.update((number, (None, explained(error))) for number in left)
             except BaseException:  # an interruption, perhaps of the wait for a standby
                 self._is_in_doubt = True
                 raise
-        self._writer.patience = forever  # else it would keep the operations
+        self._writer.patience = forever  # else it would keep references to the operations
         return [answers[number] for number in range(len(operations))]
 
     def read(self, operation: Operation[object]) -> object:
-        """Runs an operation that only reads, beside the writer."""
+        """Run an operation that only reads, beside the writer."""
         patience = Patience()
         seconds_left = partial(self._left, operation, monotonic())
         while True:
@@ -176,28 +176,28 @@ class PostgresBackend:
                     raise explained(error) from error
 
     def connect(self) -> Connection:
-        """A connection in autocommit, as it comes from the server."""
+        """Open a connection in autocommit, with the session as the server has it."""
         return self._server.connect()
 
     def transaction(self, longest: float) -> AbstractContextManager[tuple[Connection, Execute]]:
-        """A transaction on a connection of its own, of `longest` seconds at most."""
+        """Begin a transaction on a connection of its own, of `longest` seconds at most."""
         return self._transactions.begin(longest)
 
     def atransaction(self, longest: float) -> AbstractAsyncContextManager[tuple[AsyncConnection, AsyncExecute]]:
-        """The same for a coroutine."""
+        """Begin a transaction, for a coroutine."""
         return self._transactions.abegin(longest)
 
     def execute_on(self, connection: Connection) -> Execute:
-        """A function that runs queries on a connection, for `drive`."""
+        """Make a function that runs queries on a connection, for `drive`."""
         return self._statements.execute_on(connection)
 
     def values_of(self, query: Query, wanted: BoundQuery) -> dict[str, Value]:
-        """The values that a query takes, with those that the store supplies."""
+        """Return the values that a query takes, with those that the store supplies."""
         return self._statements.values_of(query, wanted)
 
     @contextmanager
     def migrating(self) -> Iterator[tuple[Execute, Callable[[str], None]]]:
-        """A transaction that nobody else migrates in: what runs queries, and what runs files."""
+        """Begin a transaction in which no other process migrates; yield what runs queries, and what runs scripts."""
         try:
             with self.transaction(MIGRATION_SECONDS) as (connection, execute):
                 raise_unless_utf8(connection)
@@ -213,14 +213,14 @@ class PostgresBackend:
             raise explained(error) from error
 
     async def notifications(self, begin: Callable[[], None]) -> AsyncIterator[str]:
-        """What other sessions tell on our channel, from when `begin` is called; ends at once behind a pooler."""
+        """Yield notifications on the store's channel, from when `begin` is called; end at once behind a pooler."""
         connection = await self._server.aconnect()
         try:
             if self._server.is_pooled:
                 return
             await connection.execute(f'SET idle_session_timeout = 0; LISTEN "{self.channel}"'.encode())
             begin()
-            # By hand, for the driver's own iterator wakes up ten times a second to see whether it should go on.
+            # By hand, because the driver's own iterator wakes up ten times a second.
             readable = asyncio.Event()
             loop = asyncio.get_running_loop()
             descriptor = connection.fileno()
@@ -237,7 +237,7 @@ class PostgresBackend:
             await connection.close()
 
     def _run_script(self, connection: Connection, text: str) -> None:
-        # Looked up first: IF NOT EXISTS needs the right to create schemas even when there is nothing to create.
+        # Looked up first: IF NOT EXISTS needs the right to create schemas even if there is nothing to create.
         found = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [self.schema]).fetchone()
         if found is None:
             connection.execute(f"CREATE SCHEMA {self.dialect.table('').removesuffix('.')}".encode())
@@ -245,7 +245,7 @@ class PostgresBackend:
             connection.execute(statement)
 
     def health(self) -> Mapping[str, str | int | float | None]:
-        """What `posthorse doctor` says about the server; ages are in seconds."""
+        """Return facts about the server for `posthorse doctor`; ages are in seconds."""
         with self._reader_lock, self._reader as (connection, _):
             row = connection.execute(_HEALTH, [self.schema, self.schema]).fetchone()
         assert row is not None
@@ -280,14 +280,14 @@ class PostgresBackend:
         self.patience = seconds
 
     def close(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         self._writer.close()
         with self._reader_lock:
             self._reader.close()
         self._transactions.close()
 
     def _commit_group(self, operations: Sequence[Operation[object]], looks_again: bool) -> list[object]:
-        """One try. Raises Faulty when one operation failed, ConnectionLost or Unreplicated when nobody is to blame."""
+        """Try once. Raises OperationFailed for one operation, ConnectionLost or Unreplicated for all."""
         with self._writer as (connection, execute):
             self._was_cut_short = False
             answers = self._run_group(connection, looking_again(execute) if looks_again else execute, operations)
@@ -309,7 +309,7 @@ class PostgresBackend:
             return [_run(position, operation, execute) for position, operation in enumerate(operations)]
 
     def _left(self, operation: Operation[object], began: float) -> float:
-        """Seconds for which the caller of an operation still waits for a store that is away."""
+        """Return the seconds for which the caller of an operation still waits for a store that is away."""
         own = began + self.patience - monotonic()
         return own if operation.deadline is None else min(own, operation.deadline.left)
 
@@ -320,7 +320,7 @@ class PostgresBackend:
         return max(self._left(operation, began) for operation in operations)
 
     def _pause(self, seconds: float, left: Callable[[], float], error: Exception) -> None:
-        """Lets a store that is away come back, while those who wait in line may give up."""
+        """Wait for a store that is away, while callers in the queue may give up."""
 
         def still() -> float:
             self.while_away(error)
@@ -343,7 +343,7 @@ class PostgresBackend:
 
 
 def _together(operations: Sequence[Operation[object]], waiting: list[int]) -> list[int]:
-    """Which of those that wait share the next transaction, in which order."""
+    """Return which of the waiting operations share the next transaction, in order."""
     if len(waiting) == 1:
         return waiting
     first = [number for number in waiting if operations[number].locks_first]

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: how they are asked for, tuned, kept and replaced, and whether a pooler stands between."""
+"""Connections to PostgreSQL: how they are opened, configured, kept and replaced, and whether a pooler is in between."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _DEFAULTS = {
     "tcp_user_timeout": "25000",
     "application_name": "posthorse",
 }
-"""What the address may say otherwise. A server that vanished without a word is noticed within 25 s."""
+"""Defaults that the address may override. A server that vanished without a word is noticed within 25 s."""
 
 MIN_CONNECT = 2.0
-"""Seconds in which a connection may be made, however little time there is: the driver takes no less."""
+"""Minimum seconds for opening a connection, however little time is left: the driver accepts no less."""
 
-# What a role, a database, the server, PGOPTIONS or the address may have set, and what our statements are written for. A
-# transaction of ours that stands still in its midst, with its process, is ended for the sake of those who wait for it.
+# A role, a database, the server, PGOPTIONS or the address may have set these otherwise; our statements rely on them.
+# The server ends a transaction of ours that hangs with its process, because others wait for it.
 _MEANING = {
     "default_transaction_isolation": "read committed",
     "default_transaction_read_only": "off",
@@ -63,8 +63,8 @@ _MEANING = {
     "TimeZone": "UTC",
 }
 
-# Every statement starts from what it was given and reaches rows by key: a generic plan is right at every
-# size, and the planner must not be led astray by statistics of tables that fill and empty all day.
+# Every statement starts from given values and reaches rows by key, so a generic plan is right at every size. Statistics
+# of tables that fill and empty all day must not mislead the planner.
 _PLANNING = {
     "jit": "off",
     "enable_seqscan": "off",
@@ -81,22 +81,25 @@ DURABLE = (
     "set_config('synchronous_commit', CASE current_setting('synchronous_commit') "
     "WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, {})"
 )
-"""What is acknowledged is on the disk; where a commit waits for more than that, it goes on doing so."""
+"""Makes acknowledged commits durable on disk; a commit that waits for more than that still does so."""
 
 _MODE = "ISOLATION LEVEL read committed READ WRITE NOT DEFERRABLE; "
 _BEGIN = f"BEGIN {_MODE}"
 SET_MODE = f"SET TRANSACTION {_MODE}"
-"""The first thing in a transaction that is begun as the server would have it."""
+"""The first statement in a transaction that begins with the server's defaults."""
 
 _PROBE = (
     _BEGIN + "SELECT pg_backend_pid(), current_setting('default_transaction_isolation') = 'read committed'; END"
 ).encode()
-"""Which backend answers, and whether a statement alone runs as ours have to. In a transaction that waits for nothing,
-whatever the defaults are."""
+"""Asks which backend replies, and whether a single statement has the settings that ours need. It runs in a transaction
+that waits for nothing, whatever the defaults are.
+"""
 
 
 def session_settings(server_version: int, *, is_planned: bool) -> bytes:
-    """What makes a session ours, in one round trip; `is_planned`: with a planner made for our statements."""
+    """Return the settings of our sessions, set in one round trip; `is_planned`: configure the planner for our
+    statements, too.
+    """
     settings = {**_MEANING, "transaction_timeout": "0"} if server_version >= 170_000 else _MEANING
     sets = "; ".join(f"SET {name} = '{value}'" for name, value in settings.items())
     planning = f"{SESSION}; " if is_planned else ""
@@ -115,21 +118,21 @@ LOCAL_SETTINGS = "".join(
         DURABLE.format("true"),
     )
 ).encode()
-"""The same behind a pooler, where only a transaction may be tuned; nothing is prepared there."""
+"""The same settings behind a pooler, where they apply to a transaction, and nothing is prepared."""
 
 
 def conninfo(url: str) -> str:
     try:
         given = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
-        # What libpq says may quote the password.
+        # libpq's message may quote the password.
         raise InvalidSettings(_unknown_option(url) or UNREADABLE) from None
-    # Texts go out and come back as UTF-8, whatever a role, the server or the environment would have.
+    # Exchange texts as UTF-8, whatever a role, the server or the environment says.
     return make_conninfo("", **{**_DEFAULTS, **given, "client_encoding": "UTF8"})
 
 
 def _unknown_option(url: str) -> str | None:
-    """What is wrong with an address that has an option of another library; None when it is something else."""
+    """Explain that an address has an option of another library; None if something else is wrong."""
     known = {option.keyword.decode() for option in Conninfo.get_defaults()}
     for option in url.partition("?")[2].split("&"):
         name, equals, value = option.partition("=")
@@ -142,43 +145,44 @@ def _unknown_option(url: str) -> str | None:
 
 
 def channel_of(schema: str) -> str:
-    """A channel for each schema, within the 63 bytes that PostgreSQL allows and safe to quote."""
+    """Return a channel for each schema, within the 63 bytes that PostgreSQL allows, and safe to quote."""
     if re.fullmatch(r"\w{1,50}", schema, re.ASCII):
         return f"posthorse_{schema}"
     return f"posthorse_{hashlib.sha256(schema.encode()).hexdigest()[:32]}"
 
 
 class Server:
-    """A server, or the pooler before it, and how we connect to it. Raises InvalidSettings for an unreadable address."""
+    """A server, or the pooler before it, and how to connect to it. Raises InvalidSettings for an unreadable address."""
 
     def __init__(self, url: str) -> None:
         self.is_pooled = False
-        """True when the last connection was one of a pooler's: nothing may be prepared or set for longer than a
-        transaction."""
+        """Whether the last connection was a pooler's, where nothing may be prepared or set for longer than a
+        transaction.
+        """
         self.may_run_alone = True
-        """True when a statement alone runs as ours have to; otherwise it needs a transaction around it."""
+        """Whether a single statement has the settings that ours need; otherwise it needs a transaction around it."""
         self._conninfo = conninfo(url)
         self._longest = int(conninfo_to_dict(self._conninfo)["connect_timeout"] or 0)
 
     def connect(self, patience: float = math.inf) -> Connection:
-        """A connection in autocommit for statements of users beside ours: its session stays as the server has it.
+        """Open a connection in autocommit for users' statements beside ours; its session stays as the server has it.
 
-        `patience`: seconds after which nobody needs it any more. Raises StoreUnreachable.
+        patience: seconds after which the caller gives up. Raises StoreUnreachable.
         """
         return self._connect(patience)
 
     def connect_to_read(self, patience: float = math.inf) -> Connection:
-        """One in whose session our statements mean what they say. Raises StoreUnreachable."""
+        """Open a connection whose session has the settings that our statements rely on. Raises StoreUnreachable."""
         return self._connect(patience, is_planned=False)
 
     def connect_to_write(self, hear: Callable[[Diagnostic], None], patience: float = math.inf) -> Connection:
-        """The same, with a planner made for our statements; `hear` is told what the server notes."""
+        """Open one with the planner configured for our statements, too; `hear` receives the server's notices."""
         connection = self._connect(patience, is_planned=True)
         connection.add_notice_handler(hear)
         return connection
 
     async def aconnect(self) -> AsyncConnection:
-        """As `connect`, for a coroutine. Raises StoreUnreachable."""
+        """Open a connection as `connect` does, for a coroutine. Raises StoreUnreachable."""
         try:
             connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
         except psycopg.OperationalError as error:
@@ -208,7 +212,7 @@ class Server:
         return connection
 
     def _conninfo_within(self, patience: float) -> str:
-        """With no more time to connect than there is, but for what a connection needs at least."""
+        """Limit the time to connect to what is left, but not below the driver's minimum."""
         if self._longest > 0 and patience >= self._longest:
             return self._conninfo
         longest = self._longest if self._longest > 0 else math.inf
@@ -219,7 +223,7 @@ class Server:
 
     def _probe(self, connection: Connection) -> None:
         cursor = connection.execute(_PROBE, prepare=False)
-        cursor.nextset()  # past BEGIN
+        cursor.nextset()  # skip BEGIN
         backend, may_run_alone = cursor.fetchall()[0]
         self.is_pooled = backend != connection.info.backend_pid
         self.may_run_alone = bool(may_run_alone) or not self.is_pooled
@@ -231,22 +235,22 @@ def _adapt(connection: Connection | AsyncConnection) -> None:
 
 
 def forever() -> float:
-    """The seconds of a caller without a deadline."""
+    """Return the seconds of a caller without a deadline."""
     return math.inf
 
 
 class KeptConnection:
-    """A connection that is used again and again, and replaced when it broke: a context manager, for one at a time."""
+    """A connection that is reused, and replaced when it broke: a context manager, for one user at a time."""
 
     def __init__(self, connect: Callable[[float], Connection], execute_on: Callable[[Connection], Execute]) -> None:
         self.patience: Callable[[], float] = forever
-        """Tells the seconds that whoever enters next waits for a connection, if one has to be made."""
+        """Returns the seconds that the next user waits for a new connection, if one must be opened."""
         self._connect = connect
         self._execute_on = execute_on
         self._kept: tuple[Connection, Execute] | None = None
 
     def __enter__(self) -> tuple[Connection, Execute]:
-        """The connection and what runs queries on it, or new ones. Raises ConnectionLost when none can be had."""
+        """Return the connection and what runs queries on it; open new ones if needed. Raises ConnectionLost."""
         if self._kept is None or self._kept[0].closed:
             try:
                 connection = self._connect(self.patience())
@@ -258,7 +262,7 @@ class KeptConnection:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """One that is broken, or not at rest after an error, is thrown away. Raises ConnectionLost where it broke."""
+        """Drop a connection that is broken, or not idle after an error. Raises ConnectionLost if it broke."""
         if error is None or self._kept is None:
             return
         connection, _ = self._kept
@@ -270,7 +274,7 @@ class KeptConnection:
             raise ConnectionLost(cause, was_sent=True) from error
 
     def close(self) -> None:
-        """Closes the connection; the next use opens another."""
+        """Close the connection; the next use opens another."""
         if self._kept is not None:
             self._kept[0].close()
         self._kept = None

@@ -1,4 +1,4 @@
-"""What goes wrong with PostgreSQL: whose fault it is, whether it passes, and what is said about it."""
+"""Errors of PostgreSQL: which operation caused them, whether they pass, and how they are explained."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class OperationFailed(Exception):
 
 
 class ConnectionLost(Exception):
-    """A connection could not be had, or broke; what was sent over it may have been committed."""
+    """A connection could not be opened, or broke; what was sent over it may have been committed."""
 
     def __init__(self, error: Exception, *, was_sent: bool) -> None:
         super().__init__(error)
@@ -44,7 +44,7 @@ class Unreplicated(Exception):
 
 
 def is_cut_short(notice: Diagnostic) -> bool:
-    """True for the warning of a server that gave up to wait for its synchronous standby. Its words are translated."""
+    """Return True for the warning that the server stopped waiting for its synchronous standby, in any language."""
     return notice.source_function == "SyncRepWaitForLSN"
 
 
@@ -56,7 +56,7 @@ def unreplicated() -> OutcomeUnknown:
 
 
 def raise_unless_utf8(connection: psycopg.Connection[tuple[object, ...]]) -> None:
-    """Raises StoreError for a database that cannot hold every text: arguments and results are in all languages."""
+    """Raise StoreError for a database that cannot hold every text: arguments and results are in all languages."""
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
         name = connection.info.dbname
@@ -67,33 +67,33 @@ def raise_unless_utf8(connection: psycopg.Connection[tuple[object, ...]]) -> Non
 
 
 def raise_if_gone(error: BaseException, *, is_broken: bool) -> None:
-    """Raises StoreUnreachable for an error of a connection that ended under a transaction."""
+    """Raise StoreUnreachable for an error of a connection that ended during a transaction."""
     if isinstance(error, psycopg.Error) and (is_broken or isinstance(error, CONNECTION_ENDS)):
         raise away(error) from error
 
 
 def is_collision(error: Exception) -> bool:
-    """True for what may well succeed when it is run again."""
+    """Return True for errors that may not recur when the transaction runs again."""
     return isinstance(error, LeaseRace | pg_errors.DeadlockDetected | pg_errors.SerializationFailure)
 
 
 def is_read_only(error: Exception) -> bool:
-    """True for what a server says that takes no writes: in a transaction, and where one is begun during recovery."""
+    """Return True if the server accepts no writes: in a transaction, or when one begins during recovery."""
     if isinstance(error, pg_errors.FeatureNotSupported):
-        return error.diag.source_function == "call_bool_check_hook"  # that of transaction_read_only
+        return error.diag.source_function == "call_bool_check_hook"  # the hook of transaction_read_only
     return isinstance(error, pg_errors.ReadOnlySqlTransaction)
 
 
 def is_there_already(error: Exception) -> bool:
-    """True where a job was to be inserted that an earlier commit wrote, whose reply was lost: perhaps just now."""
+    """Return True if an earlier commit whose reply was lost wrote the job to insert, perhaps just now."""
     return isinstance(error, pg_errors.UniqueViolation) and error.diag.table_name == "jobs"
 
 
 def cannot_heal(error: Exception) -> bool:
-    """True when being asked again will change nothing: each host refused for good.
+    """Return True if retrying will change nothing: each host refused for good.
 
-    There are no codes for what keeps a connection from being made, only texts; those of a server that speaks another
-    language than English are not known, and its callers wait as for one that is away.
+    There are no codes for errors of connecting, only texts. Texts of a server in another language than English are not
+    recognised, and callers wait as for one that is away.
     """
     if not isinstance(error, StoreUnreachable):
         return False
@@ -113,12 +113,12 @@ _REFUSED = re.compile(
     r"|unrecognized configuration parameter|invalid value for parameter|unsupported startup parameter",
     re.IGNORECASE,
 )
-"""What a server that lives has said."""
+"""Messages of a running server."""
 
 _IMPOSSIBLE = re.compile(
     r"address family (?:for hostname )?not supported|certificate (?:file )?\"[^\"]*\" does not exist", re.IGNORECASE
 )
-"""What keeps this machine from asking."""
+"""Errors that keep this machine from connecting."""
 
 
 def unreachable(error: psycopg.Error) -> StoreUnreachable:

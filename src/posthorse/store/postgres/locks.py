@@ -1,4 +1,4 @@
-"""What keeps workers from writing to PostgreSQL although the server answers: for `posthorse doctor`."""
+"""Locks and rights that keep workers from writing although the server responds; for `posthorse doctor`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from posthorse.store.postgres.backend import PostgresBackend
 
-# The modes that conflict with the ROW EXCLUSIVE of every write. The catalog is asked, never a table of ours: that would
+# The modes that conflict with the ROW EXCLUSIVE of every write. This queries the catalog, never our tables, which would
 # wait for the very lock.
 _HELD = """
     SELECT l.pid, c.relname, l.mode, extract(epoch FROM clock_timestamp() - a.xact_start)::float8, a.state,
@@ -30,9 +30,9 @@ _HELD = """
 
 
 class HeldLock(NamedTuple):
-    """A lock on a table of ours against which no worker can write; `pid` is None for a prepared transaction.
+    """A lock on one of our tables that keeps every worker from writing; `pid` is None for a prepared transaction.
 
-    The last three are None where the role may not know them.
+    The last three fields are None if the role may not see them.
     """
 
     pid: int | None
@@ -44,16 +44,16 @@ class HeldLock(NamedTuple):
 
 
 class Obstacles(NamedTuple):
-    """What is in the way of writes."""
+    """What prevents writes."""
 
     lock: HeldLock | None
     is_read_only: bool
     may_write: bool
-    """Whether the role has the rights to our tables, or there are none yet."""
+    """Whether the role has the rights on our tables, or there are none yet."""
 
 
 def obstacles(backend: PostgresBackend) -> Obstacles:
-    """Ask the catalog, on a connection of its own. Raises StoreUnreachable."""
+    """Query the catalog, on a connection of its own. Raises StoreUnreachable."""
     connection = backend.connect()
     try:
         row = connection.execute(_HELD, [backend.schema, backend.schema], prepare=False).fetchone()

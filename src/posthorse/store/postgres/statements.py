@@ -1,6 +1,6 @@
-"""Our statements on PostgreSQL: what they are given besides their own values, and how a connection runs them.
+"""Our statements on PostgreSQL: the values that the store supplies, and how a connection runs them.
 
-Knows no transaction, and not whose connection it is.
+This module knows no transaction, and not whose connection it is.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from posthorse.store.queries import LIGHT, Dialect, Queries, Query, Value, rows_
 
 _NOW = "((extract(epoch FROM statement_timestamp()) * 1000000)::bigint + :shift::bigint)"
 
-# Asking for the length takes nothing out of where long values are kept.
+# The length is known without reading the long value.
 _LIGHT_ARGUMENTS = f"CASE WHEN octet_length(arguments) <= {LIGHT} THEN arguments END"
 
 
 NO_BOOT = ""
-"""The server's clock judges leases; it does not matter where a runner's machine was booted."""
+"""Unused: the server's clock judges leases, so the boot of a runner's machine does not matter."""
 
 
 def looking_again(execute: Execute) -> Execute:
-    """The same, for what may have been committed before: jobs that are there already are left alone."""
+    """Make the same function for rows that may have been committed before: it leaves existing jobs alone."""
     return lambda wanted: execute(replace(wanted, values={**wanted.values, "again": True}))
 
 
 def dialect(schema: str) -> Dialect:
-    """PostgreSQL with our tables in `schema`."""
+    """Return the dialect of PostgreSQL with our tables in `schema`."""
     if not 0 < len(schema.encode()) <= 63 or "\0" in schema or schema.startswith("pg_"):
         raise InvalidSettings(
             f"schema is {schema!r:.80}; PostgreSQL takes 1 to 63 bytes, and keeps names that begin with pg_ for itself"
@@ -63,7 +63,7 @@ class Statements:
         }
 
     def execute_on(self, connection: Connection) -> Execute:
-        """A function that runs queries on a connection, for `drive`. To make one costs a good part of a query."""
+        """Make a function that runs queries on a connection, for `drive`. Making one costs a good part of a query."""
         cursor = psycopg.RawCursor(connection)
 
         def execute(wanted: BoundQuery) -> Rows:
@@ -74,13 +74,13 @@ class Statements:
                 cursor.execute(statement.encoded, statement.parameters(values), prepare=True)
             rows = cast("Rows", cursor.fetchall()) if _has_rows(cursor) else []
             if len(rows) > 1 or wanted.rows is not None:
-                cursor = psycopg.RawCursor(connection)  # the other would hold all of it until it is used again
+                cursor = psycopg.RawCursor(connection)  # a kept cursor would hold all rows until its next use
             return rows
 
         return execute
 
     def aexecute_on(self, connection: AsyncConnection) -> AsyncExecute:
-        """The same for a coroutine, for `adrive`."""
+        """Make the same function for a coroutine, for `adrive`."""
         cursor = psycopg.AsyncRawCursor(connection)
 
         async def execute(wanted: BoundQuery) -> Rows:
@@ -93,17 +93,17 @@ class Statements:
         return execute
 
     def values_of(self, query: Query, wanted: BoundQuery) -> dict[str, Value]:
-        """The values that a query takes, with those that the store supplies."""
+        """Return the values that a query takes, with those that the store supplies."""
         values = {**self._supplied, "shift": self._clock.shift, **wanted.values}
         if wanted.rows is not None:
             values.update(rows_as_arrays(wanted.rows, query.columns))
         return values
 
     def script(self, text: str) -> tuple[bytes, ...]:
-        """The statements of a schema or migration file."""
+        """Return the statements of a schema or migration file."""
         return tuple(statement.encode() for statement in self.queries.script(text))
 
 
 def _has_rows(cursor: psycopg.RawCursor[Any] | psycopg.AsyncRawCursor[Any]) -> bool:
-    # Its `description` would be made anew each time, an object a column.
+    # Its `description` would be rebuilt each time, with an object for each column.
     return cursor.pgresult is not None and cursor.pgresult.nfields > 0

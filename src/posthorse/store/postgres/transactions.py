@@ -18,7 +18,9 @@ from posthorse.store.postgres.statements import Statements
 
 
 def _opening(longest: float) -> bytes:
-    """The first statements of a slice's transaction: its limits of time, and what our statements in it rely on."""
+    """Return the first statements of a slice's transaction: its time limits, and the settings that our statements rely
+    on.
+    """
     milliseconds = f"'{longest * 1000:.0f}ms'"
     return (
         f"{SET_MODE}SELECT set_config('idle_in_transaction_session_timeout', {milliseconds}, true), "
@@ -27,7 +29,7 @@ def _opening(longest: float) -> bytes:
 
 
 class Transactions:
-    """Begins and ends them, and keeps their connections for the next ones."""
+    """Begin and end transactions of slices, and keep their connections for later ones."""
 
     def __init__(self, server: Server, statements: Statements) -> None:
         self._server = server
@@ -37,9 +39,9 @@ class Transactions:
 
     @contextmanager
     def begin(self, longest: float) -> Iterator[tuple[Connection, Execute]]:
-        """A connection and what runs our queries on it; committed at the end of the block.
+        """Yield a connection and what runs our queries on it; commit at the end of the block.
 
-        The server ends it when it takes more than `longest` seconds.
+        The server ends it if it takes more than `longest` seconds.
         """
         connection = self._spare() or self._server.connect()
         began = monotonic()
@@ -58,7 +60,7 @@ class Transactions:
 
     @asynccontextmanager
     async def abegin(self, longest: float) -> AsyncIterator[tuple[AsyncConnection, AsyncExecute]]:
-        """The same for a coroutine."""
+        """Begin a transaction, for a coroutine."""
         spares = self._spares_of(asyncio.get_running_loop())
         connection = spares.pop() if spares else await self._server.aconnect()
         began = monotonic()
@@ -76,19 +78,19 @@ class Transactions:
         spares.append(connection)
 
     def discard(self, connection: Connection) -> None:
-        """Closes one that is at rest and not needed again."""
+        """Close an idle connection that is not needed again."""
         self._spares.remove(connection)
         connection.close()
 
     def close(self) -> None:
-        """Closes the connections that are at rest."""
+        """Close the idle connections."""
         while self._spares:
             self._spares.pop().close()
         for spares in list(self._async_spares.values()):
             _finish(spares)
 
     def _spare(self) -> Connection | None:
-        """A connection left by an earlier transaction, if the server still answers on it."""
+        """Return an idle connection on which the server still responds."""
         while self._spares:
             connection = self._spares.pop()
             with suppress(psycopg.Error):
@@ -98,7 +100,7 @@ class Transactions:
         return None
 
     def _spares_of(self, loop: asyncio.AbstractEventLoop) -> list[AsyncConnection]:
-        """Connections that wait for their next use; they belong to their loop, and end with it."""
+        """Return the idle connections of a loop; they belong to it, and end with it."""
         spares = self._async_spares.get(loop)
         if spares is None:
             spares = self._async_spares[loop] = []
@@ -107,14 +109,14 @@ class Transactions:
 
 
 def _raise_if_overdue(began: float, longest: float, error: BaseException | None = None) -> None:
-    """Says why a transaction ended that took too long: the server words it in its own way, or not at all."""
+    """Explain why a transaction ended that took too long, because the server words it differently, or not at all."""
     is_ours = error is None or isinstance(error, psycopg.Error)
     if is_ours and monotonic() - began > longest:
         raise overdue(longest) from error
 
 
 def _finish(connections: list[AsyncConnection]) -> None:
-    """Closes connections whose loop is over, or at rest: nobody awaits them."""
+    """Close connections whose loop is over, or that are idle: no task awaits them."""
     while connections:
         connection = connections.pop()
         connection.pgconn.finish()

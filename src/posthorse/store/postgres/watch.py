@@ -1,4 +1,4 @@
-"""Hearing of what other sessions tell: LISTEN on a connection of its own."""
+"""Receive notifications of other sessions: LISTEN on a connection of its own."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("posthorse.store")
 
 SMALL_CROWD = 4
-"""Idle runners that all look at their own pace; of more, as many as these do between them."""
+"""Up to so many idle runners each poll at their own pace; more share the rate of these."""
 
 TURNS_APART = 0.02
-"""Seconds between two looks of a crowd whom a notification did not call by name: they look one after the other, in case
-that those who were called may not take the job."""
+"""Seconds between the looks of runners that a notification did not name: they look one after the other, in case those
+named may not take the job.
+"""
 
 
 class PostgresNotifier:
@@ -36,14 +37,14 @@ class PostgresNotifier:
         return PostgresWatch(store, runner)
 
     def subscribe_to_writes(self, store: Store, *, closest: float, blind: float) -> Watch:
-        """Only look again: jobs that wait for their time notify no process."""
+        """Only look again: scheduled jobs that become due notify no process."""
         return BlindWatch(blind=blind)
 
 
 class PostgresWatch(Watch):
-    """Hears notifications on a connection of its own; behind a pooler there are none, and it looks more often.
+    """Receives notifications on a connection of its own; behind a pooler there are none, and it looks more often.
 
-    A notification says how many runners are idle, and names those that shall look at once; nothing at all means all.
+    A notification says how many runners are idle, and names those that should look at once; an empty one means all.
     """
 
     def __init__(self, store: Store, runner: str) -> None:
@@ -52,12 +53,12 @@ class PostgresWatch(Watch):
         self._runner = runner
         self._turn: asyncio.TimerHandle | None = None
         self._crowd = 1
-        """How many runners were idle when last somebody called."""
+        """How many runners were idle at the last notification."""
         self._is_listening = False
         self._task: asyncio.Task[None] | None = None
 
     def patience(self, poll: float) -> float:
-        """In a crowd each looks less often: should a notification be lost, one of them finds the job as soon."""
+        """Return a longer wait in a crowd: if a notification is lost, one of them still finds the job as soon."""
         return poll * max(1.0, self._crowd / SMALL_CROWD)
 
     async def __aenter__(self) -> Self:
@@ -83,7 +84,7 @@ class PostgresWatch(Watch):
             try:
                 async for told in self._backend.notifications(self._begin):
                     self._hear(told)
-                return  # behind a pooler: there is nothing to listen to
+                return  # behind a pooler there are no notifications
             except Exception as error:
                 failures += 1
                 pause = random.uniform(0.1, min(10.0, 0.2 * 2**failures))
@@ -107,4 +108,4 @@ class PostgresWatch(Watch):
 
     def _begin(self) -> None:
         self._is_listening = True
-        self.wake()  # what came before we listened told nobody
+        self.wake()  # work from before LISTEN sent no notification here

@@ -1,8 +1,8 @@
 """The store in one SQLite file: WAL, synchronous FULL, one short write transaction at a time.
 
-Always the standard `sqlite3` module: two SQLite libraries on one file in a process drop each other's locks
-and lose acknowledged commits. Our commits, and the checkpoints inside them, go one at a time through a lock of our own,
-so the WAL-reset race of SQLite 3.7.0 to 3.51.2 cannot strike between them.
+It always uses the standard `sqlite3` module: two SQLite libraries on one file in a process drop each other's locks and
+lose acknowledged commits. Our commits, and the checkpoints inside them, go one at a time through a lock of our own, so
+the WAL-reset race of SQLite 3.7.0 to 3.51.2 cannot happen between them.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class SqliteBackend:
         self.path = path
         self.notifier = SqliteNotifier(self)
         self.while_away: Callable[[Exception], None] = lambda error: None
-        """Never called: a file is not away."""
+        """Never called: a file is never away."""
         self._statements = Statements(clock)
         self.file = StoreFile(path, self._statements.execute_on)
         self._transactions = Transactions(self.file)
@@ -75,11 +75,11 @@ class SqliteBackend:
 
     @property
     def busy_seconds(self) -> float:
-        """How long whoever writes waits for others."""
+        """How long a writer waits for other writers, in seconds."""
         return self.file.busy_seconds
 
     def commit(self, operations: Sequence[Operation[object]]) -> Sequence[Answer]:
-        """All operations in one transaction, each in a savepoint of its own unless it is alone."""
+        """Commit all operations in one transaction, each in a savepoint unless it is alone."""
         with self._writer_lock:
             session = self._writer = self._writer or self.file.open()
             turnstile = self._turnstile
@@ -107,7 +107,7 @@ class SqliteBackend:
             return answers
 
     def read(self, operation: Operation[object]) -> object:
-        """Runs an operation that only reads, beside the writer."""
+        """Run an operation that only reads, beside the writer."""
         with self._reader_lock:
             session = self._reader = self._reader or self.file.open()
             try:
@@ -123,32 +123,32 @@ class SqliteBackend:
             return answer
 
     def connect(self) -> sqlite3.Connection:
-        """A connection with our settings; transactions are begun and ended by hand."""
+        """Open a connection with our settings; the caller begins and ends transactions."""
         return self.file.open().connection
 
     def transaction(self, longest: float) -> AbstractContextManager[tuple[sqlite3.Connection, Execute]]:
-        """A write transaction on a connection of its own, of `longest` seconds at most."""
+        """Begin a write transaction on a connection of its own, of `longest` seconds at most."""
         return self._transactions.begin(longest)
 
     def atransaction(self, longest: float) -> AbstractAsyncContextManager[tuple[AsyncSqliteConnection, AsyncExecute]]:
-        """The same for a coroutine."""
+        """Begin a write transaction, for a coroutine."""
         return self._transactions.abegin(longest)
 
     def execute_on(self, connection: sqlite3.Connection) -> Execute:
-        """A function that runs queries on a connection, for `drive`."""
+        """Make a function that runs queries on a connection, for `drive`."""
         return self._statements.execute_on(connection)
 
     def values_of(self, query: Query, wanted: BoundQuery) -> dict[str, Value]:
-        """The values that a query takes, with those that the store supplies."""
+        """Return the values that a query takes, with those that the store supplies."""
         return self._statements.values_of(query, wanted)
 
     def ring(self) -> None:
-        """Wakes those in all processes who wait for work. Commits do so by themselves, transactions do not."""
+        """Wake the processes that wait for work. Commits do so by themselves, transactions do not."""
         self._turnstile.ring()
 
     @contextmanager
     def migrating(self) -> Iterator[tuple[Execute, Callable[[str], None]]]:
-        """A transaction that nobody else migrates in: what runs queries, and what runs files."""
+        """Begin a transaction in which no other process migrates; yield what runs queries, and what runs scripts."""
 
         def run_script(text: str) -> None:
             for statement in self._statements.script(text):
@@ -177,15 +177,15 @@ class SqliteBackend:
         self.file.busy_seconds = seconds
 
     def remember(self) -> None:
-        """Notes beside the file that there is a store, so that no process ever takes it for one that is to be made."""
+        """Note beside the file that there is a store, so that no process makes another in its place."""
         beside.remember(self.path)
 
     def health(self) -> Mapping[str, str | int | float | None]:
-        """Facts about the file; `integrity` is "ok" or the first thing that is wrong."""
+        """Return facts about the file; `integrity` is "ok" or the first defect."""
         return {**self.facts(), "integrity": self.integrity()}
 
     def integrity(self) -> str:
-        """Look the file through, on a connection of its own; return "ok" or the first thing that is wrong."""
+        """Check the whole file, on a connection of its own; return "ok" or the first defect."""
         session = self.file.open()
         try:
             return str(pragma(session.connection, "quick_check(1)"))
@@ -195,7 +195,7 @@ class SqliteBackend:
             session.close()
 
     def facts(self) -> Mapping[str, str | int | float | None]:
-        """Facts about the file and its settings that cost next to nothing."""
+        """Return facts about the file and its settings that cost next to nothing."""
         with self._reader_lock:
             session = self._reader = self._reader or self.file.open()
             connection = session.connection
@@ -213,17 +213,17 @@ class SqliteBackend:
                 raise unreadable(error, self.path) from error
 
     def close(self) -> None:
-        """Closes all connections that are at rest."""
+        """Close all idle connections."""
         with self._writer_lock, self._reader_lock:
             self.let_go()
             self.file.forget()
 
     def locks(self) -> tuple[threading.Lock, ...]:
-        """What must be held to let go."""
+        """Return the locks that must be held to close."""
         return self._writer_lock, self._reader_lock
 
     def let_go(self) -> None:
-        """Closes the connections that are at rest; the next use opens others."""
+        """Close the idle connections; the next use opens others."""
         for session in (self._writer, self._reader):
             if session is not None:
                 session.close()
@@ -232,7 +232,7 @@ class SqliteBackend:
         self._transactions.let_go()
 
     def _drop_lost(self) -> None:
-        """Closes what is at rest and writes to a log that others do not find, lest it gets in the way of theirs."""
+        """Close idle connections whose log other processes do not find, because it would disturb theirs."""
         self._transactions.drop_lost()
         if self._writer_lock.acquire(blocking=False):
             self._writer = _unless_lost(self._writer)
@@ -261,7 +261,7 @@ class SqliteBackend:
             answer = drive(operation, session.execute)
         except Exception as error:
             if not session.connection.in_transaction:
-                raise  # a full or failing disk takes the whole transaction along, neighbours and all
+                raise  # a full or failing disk rolls back the whole transaction
             session.run("ROLLBACK TO operation")
             session.run("RELEASE operation")
             return None, explained(error, self.path)
@@ -280,7 +280,7 @@ def _unless_lost(session: Session | None) -> Session | None:
 
 
 def _size(path: Path | str) -> int | None:
-    # Looked up, never opened: closing the file outside of SQLite would drop the locks of this process on it.
+    # Only looked up: opening and closing the file outside SQLite would drop this process's locks on it.
     try:
         return os.stat(path).st_size
     except FileNotFoundError:

@@ -1,6 +1,7 @@
-"""The files beside a store: what they are called, who may open them, and what they remember.
+"""The files beside a store: their names, who may open them, and what they remember.
 
-They lie beside the file itself, wherever a symbolic link to it lies: two names must not mean two locks. Knows no SQL.
+They are beside the file itself, wherever a symbolic link to it is, because two names must not mean two locks. This
+module knows no SQL.
 """
 
 from __future__ import annotations
@@ -22,32 +23,32 @@ _MEMORY = (
 
 
 def real_name(path: Path | str) -> str:
-    """The name of the file itself, where the path is a symbolic link to it."""
+    """Return the name of the file itself if the path is a symbolic link to it."""
     return os.path.realpath(path)
 
 
 def gate_of(path: Path | str) -> str:
-    """The lock that the next writer holds; it remembers that there is a store."""
+    """Return the lock that the next writer holds; it also remembers that there is a store."""
     return f"{real_name(path)}-gate"
 
 
 def bell_of(path: Path | str) -> str:
-    """The lock of the writer who is inside, written to when there may be work."""
+    """Return the lock of the current writer, which is written to when there may be work."""
     return f"{real_name(path)}-turnstile"
 
 
 def log_of(path: Path | str) -> str:
-    """The write-ahead log, SQLite's own."""
+    """Return the write-ahead log, SQLite's own."""
     return f"{real_name(path)}-wal"
 
 
 def index_of(path: Path | str) -> str:
-    """The index of the log that processes share, SQLite's own."""
+    """Return the index of the log that processes share, SQLite's own."""
     return f"{real_name(path)}-shm"
 
 
 def open_lock(path: str, store: Path | str) -> int:
-    """Open a lock file for those who may write to the store, and nobody else: who can open a lock can hold it.
+    """Open a lock file with access only for accounts that may write to the store: whoever can open a lock can hold it.
 
     Raises StoreError.
     """
@@ -67,7 +68,7 @@ def open_lock(path: str, store: Path | str) -> int:
 
 
 def remember(path: Path) -> None:
-    """Note in a file beside the store that it is there, for processes to come."""
+    """Note in a file beside the store that it exists, for later processes."""
     # Best effort: with a full disk the store works on, and the next process notes it.
     with suppress(OSError, StoreError):
         descriptor = open_lock(gate_of(path), path)
@@ -80,7 +81,7 @@ def remember(path: Path) -> None:
 
 
 def raise_if_lost(path: Path) -> None:
-    """To be asked where there is no file, or an empty one. Raises StoreUnreachable when there was a store."""
+    """Raise StoreUnreachable if there was a store; for a path without a file, or with an empty one."""
     log = log_of(path)
     if _size(log):
         raise StoreUnreachable(
@@ -96,7 +97,7 @@ def raise_if_lost(path: Path) -> None:
 
 
 def raise_if_replaced(path: Path) -> None:
-    """To be asked where a file has no tables of ours. Raises StoreUnreachable when there was a store."""
+    """Raise StoreUnreachable if there was a store; for a file without our tables."""
     if is_remembered(path):
         raise StoreUnreachable(
             f"{path} has no tables of Posthorse, and a store was kept there: another file took its place. Put the "
@@ -105,12 +106,12 @@ def raise_if_replaced(path: Path) -> None:
 
 
 def is_remembered(path: Path) -> bool:
-    """True when a store was made there, whatever became of it."""
+    """Return True if a store was made there, even if it is gone."""
     return bool(_size(gate_of(path)))
 
 
 def exposed(path: Path) -> list[str]:
-    """Names of those files of a store that every account of this machine may open."""
+    """Return the names of the store's files that every account of this machine may open."""
     real = Path(real_name(path))
     if not all(_mode(folder) & stat.S_IXOTH for folder in real.parents):
         return []
@@ -126,7 +127,7 @@ def _mode(path: Path | str) -> int:
 
 
 def _share_like(descriptor: int, store: os.stat_result) -> None:
-    """Give a lock file to those who may write to the store."""
+    """Give a lock file to the accounts that may write to the store."""
     found = os.fstat(descriptor)
     wanted = sum(bits for bits in _CLASSES if store.st_mode & bits & 0o222)
     is_root = os.geteuid() == 0

@@ -21,33 +21,37 @@ from posthorse.store.sqlite.faults import FileIdentity, cannot_open, code_of, id
 from posthorse.store.sqlite.turnstile import locked
 
 BUSY_SECONDS = 30.0
-"""How long a writer waits for its turn."""
+"""How long a writer waits for its turn, in seconds."""
 
 CHECKPOINT_AFTER = 4_000
-"""Pages of the log, of 4 KiB, after which a commit brings it into the file. With SQLite's own 1,000, those that are
-written again and again are copied four times as often, with two syncs each time."""
+"""Pages of the log, of 4 KiB, after which a commit moves them into the file. With SQLite's default of 1,000, pages that
+are written often are copied four times as often, with two syncs each time.
+"""
 
 MAX_IDLE_LOG = 64_000_000
-"""The log is cut back to this many bytes when it begins anew."""
+"""The log is cut to this many bytes when it begins anew."""
 
 LOG_LOOKS = 0.1
-"""Seconds between two looks at least, whether the log is still the one that others open."""
+"""Minimum seconds between two checks whether the log is still the one that others open."""
 
 _lost_logs: set[tuple[str, FileIdentity | None]] = set()
 """Files that lost their logs while they were open. In one process SQLite would use the index of the old log for the new
-one, and damage the file: this process opens them no more."""
+one, and damage the file, so this process does not open them again.
+"""
 
 
 class Session:
-    """A connection, and the transactions on it. Knows which file was opened: the name may come to mean another."""
+    """A connection, and the transactions on it. It knows which file it opened, because the name may come to mean
+    another.
+    """
 
     def __init__(self, connection: sqlite3.Connection, path: Path, execute: Execute, *, patience: float) -> None:
-        """`execute` runs our queries on the connection."""
+        """Take over a connection; `execute` runs our queries on it."""
         self.connection = connection
         self.execute = execute
         self.path = path
         self.is_in_doubt = False
-        """True from a COMMIT on, until it is known to have happened."""
+        """True from a COMMIT until it is known to have happened."""
         self._name = str(path)
         self._file = identity_of(self._name)
         self._log_name, self._index_name = beside.log_of(path), beside.index_of(path)
@@ -56,18 +60,18 @@ class Session:
         self._index: FileIdentity | None = None
         self._patience = patience
         self.run = connection.cursor().execute
-        """Runs a statement of its own. A cursor for each of them would cost a good part of it."""
+        """Runs one of its own statements. A new cursor for each would cost a good part of it."""
 
     def note_log(self) -> None:
-        """Once there is a log: that one is the right one, as long as this connection is open."""
+        """Note which log is the right one, as soon as there is one; that holds while this connection is open."""
         self._log, self._index = identity_of(self._log_name), identity_of(self._index_name)
 
     def begin(self) -> None:
-        """Begins a write transaction. Raises StoreUnreachable when others are in theirs for too long."""
+        """Begin a write transaction. Raises StoreUnreachable if another one takes too long."""
         self._run_in_turn("BEGIN IMMEDIATE")
 
     def write(self, sql: str, parameters: Sequence[Value]) -> bool:
-        """Runs and commits one statement; false when it changed nothing. Raises as `begin` and `commit` do."""
+        """Run and commit one statement; return False if it changed nothing. Raises as `begin` and `commit` do."""
         self.raise_if_moved()
         self.is_in_doubt = True
         is_changed = self._run_in_turn(sql, parameters).rowcount > 0
@@ -76,9 +80,9 @@ class Session:
         return is_changed
 
     def commit(self) -> None:
-        """Commits, unless the file is not the one that others open under its name.
+        """Commit, unless other processes open another file under the same name.
 
-        Raises StoreUnreachable, OutcomeUnknown when it became another during the commit.
+        Raises StoreUnreachable, or OutcomeUnknown if the file changed during the commit.
         """
         self.raise_if_moved()
         self.is_in_doubt = True
@@ -95,7 +99,7 @@ class Session:
             raise locked(self.path, self._patience) from error
 
     def is_moved(self) -> bool:
-        """True when another file lies there now, or none."""
+        """Return True if the name now leads to another file, or to none."""
         try:
             found = os.stat(self._name)
         except OSError:
@@ -103,11 +107,11 @@ class Session:
         return (found.st_dev, found.st_ino) != self._file
 
     def raise_if_moved(self, *, is_committed: bool = False) -> None:
-        """To be asked after a read, and around a commit. Raises StoreUnreachable, or OutcomeUnknown."""
-        # SQLite would go on in a file that nobody finds again; and a sync takes long enough to lose it meanwhile.
+        """Check after a read, and around a commit. Raises StoreUnreachable, or OutcomeUnknown."""
+        # SQLite would go on in a file that no process finds again; and a sync is long enough to lose it meanwhile.
         if self.is_moved():
             raise moved(self.path, is_committed=is_committed)
-        # Seldom: what goes to a log that was removed is brought into the file when that is noticed.
+        # Rarely checked: what was written to a removed log is moved into the file when that is noticed.
         if not is_committed and (now := monotonic()) >= self._look_at_log:
             if self._log_is_another():
                 _lost_logs.add((self._log_name, self._file))
@@ -116,14 +120,14 @@ class Session:
 
     @property
     def has_lost_log(self) -> bool:
-        """True when the file is the right one, and its log, or the index of that, is not what others open."""
+        """Return True if the file is the right one, but others open another log or another index."""
         return not self.is_moved() and self._log_is_another()
 
     def _log_is_another(self) -> bool:
         return identity_of(self._log_name) != self._log or identity_of(self._index_name) != self._index
 
     def give_up(self) -> None:
-        """Rolls back, and throws the connection away: after an error nobody knows its state."""
+        """Roll back and drop the connection, because its state is unknown after an error."""
         with suppress(sqlite3.Error):
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
@@ -131,22 +135,22 @@ class Session:
             self.close()
 
     def cut_off(self) -> None:
-        """Ends whatever it does, from another thread."""
-        # Closing, not rolling back: whatever is executed next must fail, not commit by itself.
+        """End whatever it does, from another thread."""
+        # Close instead of rolling back: the next statement must fail, not commit by itself.
         self.connection.interrupt()
         self.connection.close()
 
     def close(self) -> None:
-        """Closes it at rest."""
+        """Close it while idle."""
         with suppress(sqlite3.Error):
             if self._log is not None and not self.is_moved() and identity_of(self._log_name) is None:
-                # What was committed is in a log that no one finds again, unless it is brought into the file now.
+                # Commits are in a log that no process finds again, unless they are moved into the file now.
                 self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         self.connection.close()
 
 
 class OwnConnection(sqlite3.Connection):
-    """Closed when it is forgotten: an application that is never closed is nothing that Python needs to warn of."""
+    """Closes when it is garbage-collected: Python need not warn of an application that is never closed."""
 
     def __del__(self) -> None:
         with suppress(sqlite3.Error):  # it was never opened
@@ -160,15 +164,15 @@ class StoreFile:
         self.path = path
         self._execute_on = execute_on
         self.busy_seconds = BUSY_SECONDS
-        """How long whoever writes waits for others."""
+        """How long a writer waits for others, in seconds."""
         self._was_opened = False
-        """True once it was: from then on nobody makes another in its place."""
+        """Whether it was opened once: from then on no process makes another in its place."""
 
     def open(self) -> Session:
-        """A connection with our settings; transactions are begun and ended by hand.
+        """Open a connection with our settings; the caller begins and ends transactions.
 
-        Checkpoints are SQLite's own: they happen inside a commit of ours, so never beside another.
-        Raises StoreUnreachable, SchemaMismatch, StoreError.
+        Checkpoints are SQLite's own: they happen inside our commits, so never beside another one. Raises
+        StoreUnreachable, SchemaMismatch, StoreError.
         """
         if forks.was_open_before(self.path):
             raise StoreError(
@@ -198,7 +202,7 @@ class StoreFile:
             connection.execute(f"PRAGMA journal_size_limit = {MAX_IDLE_LOG}")
             pragma(connection, "schema_version")  # opens the log
             session.note_log()
-        except (sqlite3.Error, UnicodeDecodeError) as error:  # the words of an error may quote a damaged schema
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the message of an error may quote a damaged schema
             if connection is not None:
                 connection.close()
             raise cannot_open(error, self.path) from error
@@ -212,11 +216,11 @@ class StoreFile:
         return session
 
     def forget(self) -> None:
-        """After everything is closed: whether there was a store is known from the files beside it alone."""
+        """Forget that there was a store, after everything is closed; only the files beside it remember."""
         self._was_opened = False
 
     def _address(self) -> str:
-        """What SQLite opens: a file that is there; or a new one, for its owner alone, where there never was one."""
+        """Return what SQLite opens: an existing file, or a new one, for its owner alone, if there never was one."""
         real = beside.real_name(self.path)
         found = _status(real)
         if found is None and self._was_opened:
@@ -227,14 +231,14 @@ class StoreFile:
             raise many_names(self.path, found.st_nlink)
         uri = Path(real).as_uri()
         if found is not None:
-            return f"{uri}?mode=rw"  # should it be moved at this moment, none takes its place
+            return f"{uri}?mode=rw"  # if it is moved at this moment, SQLite makes no other
         gate = beside.gate_of(self.path)
         os.close(beside.open_lock(gate, self.path))
         return f"{uri}?mode=rwc&modeof={quote_from_bytes(os.fsencode(gate))}"
 
 
 def _status(path: str) -> os.stat_result | None:
-    # Looked up, never opened: closing the file outside of SQLite would drop the locks of this process on it.
+    # Only looked up: opening and closing the file outside SQLite would drop this process's locks on it.
     try:
         return os.stat(path)
     except OSError:
@@ -242,7 +246,7 @@ def _status(path: str) -> os.stat_result | None:
 
 
 def pragma(connection: sqlite3.Connection, text: str) -> str | int:
-    """The answer to a PRAGMA."""
+    """Return the value of a PRAGMA."""
     found: tuple[str | int] = connection.execute(f"PRAGMA {text}").fetchone()
     return found[0]
 

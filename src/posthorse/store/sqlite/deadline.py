@@ -1,4 +1,4 @@
-"""Ends what takes too long: one thread that watches the deadlines of open transactions."""
+"""Enforce the time limits of open transactions: one thread watches their deadlines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ IDLE_SECONDS = 5.0
 
 
 class Deadlines:
-    """Calls back when a block takes longer than it may. Costs one thread while there are blocks, and none else."""
+    """Calls back if a block takes too long. One thread watches all blocks; without blocks there is none."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -22,7 +22,7 @@ class Deadlines:
 
     @contextmanager
     def limit(self, seconds: float, overdue: Callable[[], None]) -> Iterator[None]:
-        """Calls `overdue`, from another thread, if the block is not over after that many seconds."""
+        """Call `overdue`, from another thread, if the block takes more than that many seconds."""
         with self._changed:
             self._last += 1
             number = self._last
@@ -49,5 +49,5 @@ class Deadlines:
                 nearest = min((when for when, _ in self._pending.values()), default=now + IDLE_SECONDS)
                 was_told = self._changed.wait(max(0.0, nearest - now))
                 if not was_told and not self._pending:
-                    self._thread = None  # nothing to watch for a while: the next block starts another
+                    self._thread = None  # nothing to watch for a while; the next block starts another
                     return

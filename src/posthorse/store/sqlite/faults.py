@@ -1,4 +1,4 @@
-"""What goes wrong with a SQLite file: whether it may have been written all the same, and what is said about it."""
+"""Errors of an SQLite file: whether the commit may have been written all the same, and how they are explained."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from posthorse.errors import OutcomeUnknown, SchemaMismatch, StoreError, StoreUn
 from posthorse.store.sqlite.beside import gate_of
 
 FileIdentity = tuple[int, int]
-"""The file itself, whatever it is called: device and inode."""
+"""The file itself, whatever its name: device and inode."""
 
 _OF_THE_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def code_of(error: sqlite3.Error) -> int:
-    """The primary code of an error."""
+    """Return the primary code of an error."""
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     return code & 0xFF
 
 
 def identity_of(path: Path | str) -> FileIdentity | None:
-    """Which file lies there now; None for none."""
-    # Looked up, never opened: closing the file outside of SQLite would drop the locks of this process on it.
+    """Return which file the name leads to; None for none."""
+    # Only looked up: opening and closing the file outside SQLite would drop this process's locks on it.
     try:
         found = os.stat(path)
     except OSError:
@@ -34,17 +34,17 @@ def identity_of(path: Path | str) -> FileIdentity | None:
 
 
 def is_of_the_file(error: object) -> TypeGuard[sqlite3.Error]:
-    """True when the disk or the file is at fault, and not the statement."""
+    """Return True if the disk or the file caused the error, not the statement."""
     return isinstance(error, sqlite3.Error) and code_of(error) in (*_OF_THE_DISK, *_DAMAGED)
 
 
 def explained(error: Exception, path: Path, *, is_in_doubt: bool = False) -> Exception:
-    """The error as callers shall read it. `is_in_doubt`: it came from a COMMIT."""
+    """Return the error for callers. `is_in_doubt`: it came from a COMMIT."""
     if not isinstance(error, sqlite3.Error):
         return error
     code = code_of(error)
     if code == sqlite3.SQLITE_IOERR and is_in_doubt:
-        # The log may hold the commit, though its sync failed: whoever recovers the log after a crash would find it.
+        # The log may hold the commit although its sync failed: recovery of the log after a crash would find it.
         return OutcomeUnknown(
             f"the disk failed while a commit to {path} was synced ({error}), so nobody knows whether it happened; "
             "ask again with the same id or key, which finds what was written, and have the disk looked after"
@@ -67,14 +67,14 @@ def explained(error: Exception, path: Path, *, is_in_doubt: bool = False) -> Exc
 
 
 def unreadable(error: sqlite3.Error, path: Path) -> StoreError:
-    """For a read that failed."""
+    """Return the error for a read that failed."""
     if code_of(error) in _DAMAGED:
         return damaged(error, path)
     return StoreError(f"SQLite could not read {path}: {error}")
 
 
 def cannot_open(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> StoreError:
-    """For a connection that could not be had."""
+    """Return the error for a connection that could not be opened."""
     if isinstance(error, UnicodeDecodeError):
         return damaged(error, path)
     if code_of(error) == sqlite3.SQLITE_NOTADB:
@@ -88,7 +88,7 @@ def cannot_open(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> StoreE
 
 
 def damaged(error: Exception, path: Path) -> StoreError:
-    """For a file that does not hold together."""
+    """Return the error for a damaged file."""
     return StoreError(
         f"{path} is damaged ({error}), and nothing was written; stop all workers, keep a copy of it and of its -wal, "
         f"then restore a backup, or take what can still be read with `sqlite3 {path} .recover`"
@@ -96,7 +96,7 @@ def damaged(error: Exception, path: Path) -> StoreError:
 
 
 def moved(path: Path, *, is_committed: bool = False) -> StoreError:
-    """For a file that is not there any more under its name, while connections to it are open."""
+    """Return the error for a file that is no longer under its name, while connections to it are open."""
     if is_committed:
         return OutcomeUnknown(
             f"{path} was removed, renamed or replaced while a commit was written to it, so the commit is in whatever "
@@ -114,7 +114,7 @@ def moved(path: Path, *, is_committed: bool = False) -> StoreError:
 
 
 def log_moved(path: Path) -> StoreError:
-    """For a log that is not there any more under its name, or its index, while connections are open."""
+    """Return the error for a log, or its index, that is no longer under its name while connections are open."""
     return StoreUnreachable(
         f"the log of {path}, or its index, was removed, renamed or replaced while it was open, so nothing was "
         "written; stop all processes that use the store, then start them again, and never touch -wal and -shm files"
@@ -122,7 +122,7 @@ def log_moved(path: Path) -> StoreError:
 
 
 def many_names(path: Path, names: int) -> StoreError:
-    """For a file with hard links."""
+    """Return the error for a file with hard links."""
     return StoreError(
         f"{path} is one of {names} names of the same file (hard links), and SQLite keeps a log for each name: what is "
         "committed under one is lost under the others. Remove the other names, or make them symbolic links"

@@ -1,7 +1,7 @@
-"""Forks and SQLite: nothing may be open across one.
+"""Forks and SQLite: no connection may be open across a fork.
 
-SQLite keeps one list of its locks for each file and process. A forked child inherits the list but not the locks: what
-it commits may be thrown away by the next process that closes the file. So connections are closed before a fork, and a
+SQLite keeps one list of its locks for each file and process. A forked child inherits the list but not the locks, and
+the next process that closes the file may discard what the child commits. So connections are closed before a fork, and a
 file that was open all the same is refused in the child.
 """
 
@@ -21,46 +21,46 @@ from posthorse.store.reentry import begin_work, end_work
 
 
 class Forkable(Protocol):
-    """What lets go of its files before a fork."""
+    """Closes its files before a fork."""
 
     @property
     def busy_seconds(self) -> float:
-        """How long to wait until it is at rest."""
+        """How long to wait until it is idle, in seconds."""
         ...
 
     def locks(self) -> tuple[threading.Lock, ...]:
-        """What must be held to let go."""
+        """Return the locks that must be held to close."""
         ...
 
     def let_go(self) -> None:
-        """Closes what is at rest; the next use opens it anew."""
+        """Close what is idle; the next use opens it again."""
         ...
 
 
 class Left(Protocol):
-    """What a forked child has no part in."""
+    """A resource that a forked child must not use."""
 
     def leave_behind(self) -> None:
-        """In the child: closes what was inherited."""
+        """Close, in the child, what was inherited."""
         ...
 
 
 no_fork = threading.RLock()
-"""Held for a moment in which this process must not be forked. Never wait inside."""
+"""Held for moments in which this process must not be forked. Never wait while it is held."""
 
 
 def mind(owner: Forkable) -> None:
-    """From now on the owner lets go before every fork."""
+    """Make the owner close its files before every fork from now on."""
     _owners.add(owner)
 
 
 def leave_behind(left: Left) -> None:
-    """From now on, forked children close what they inherit of this."""
+    """Make forked children close what they inherit of this from now on."""
     _left.add(left)
 
 
 def was_open_before(path: Path) -> bool:
-    """True in a forked child for a file that was open when it was forked."""
+    """Return True in a forked child for a file that was open at the fork."""
     return _identity(path) in _inherited
 
 
@@ -69,7 +69,7 @@ _left: WeakSet[Left] = WeakSet()
 
 
 class _Fork(threading.local):
-    """What this thread has to end after its fork: several may be about to fork at once."""
+    """What this thread must end after its fork; several threads may fork at once."""
 
     def __init__(self) -> None:
         self.held: list[threading.Lock] = []
@@ -82,8 +82,8 @@ _inherited: set[tuple[int, int]] = set()
 
 
 def _before_fork() -> None:
-    # Each is noted as soon as it is taken: an interruption may strike anywhere here, and the fork goes on all the same.
-    # Calls of a signal handler that come until the end would wait for what is held: they are refused.
+    # Each lock is noted as soon as it is taken: an interruption may come anywhere here, and the fork goes on all the
+    # same. Until the end, calls of a signal handler would wait for these locks, so they are refused.
     if begin_work():
         _fork.undo.append(end_work)
     for owner in list(_owners):
@@ -92,7 +92,7 @@ def _before_fork() -> None:
         if len(taken) == len(locks):
             owner.let_go()
     _fork.undo.append(no_fork.release)
-    no_fork.acquire()  # last, for whoever holds one of the others may need it
+    no_fork.acquire()  # last, because a thread that holds one of the others may need it
 
 
 def _take(lock: threading.Lock, seconds: float) -> bool:
@@ -126,8 +126,8 @@ def _in_child() -> None:
                 _inherited.add((found.st_dev, found.st_ino))
 
 
-# Its own hooks come before ours, and never in the midst of a fork that ours hold up: afterwards they would release a
-# lock that they never took.
+# Its own hooks run before ours, never while ours delay a fork: afterwards they would release a lock that they never
+# took.
 importlib.import_module("concurrent.futures.thread")
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
 

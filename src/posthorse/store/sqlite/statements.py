@@ -1,6 +1,6 @@
-"""Our statements on SQLite: what they are given besides their own values, and how a connection runs them.
+"""Our statements on SQLite: the values that the store supplies, and how a connection runs them.
 
-Knows no transaction, and not whose connection it is.
+This module knows no transaction, and not whose connection it is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from posthorse.store.queries import LIGHT, Dialect, Queries, Query, Value, pairs
 DIALECT = Dialect(
     name="sqlite",
     table=lambda name: f"posthorse_{name}",
-    placeholder=lambda _: "?",  # Python 3.12.0 to 3.12.3 warn of numbers
+    placeholder=lambda _: "?",  # Python 3.12.0 to 3.12.3 warn of numbered ones
     repeats=True,
     expressions={"light_arguments": f"CASE WHEN length(arguments) <= {LIGHT} THEN arguments END"},
 )
@@ -29,18 +29,18 @@ _queries = Queries(DIALECT)
 
 
 class Statements:
-    """The statements, and the clock that they go by."""
+    """The statements, and the clock that they use."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
     def execute_on(self, connection: sqlite3.Connection) -> Execute:
-        """A function that runs queries on a connection, for `drive`."""
-        # One cursor for all of them: to make one costs a good part of a statement.
+        """Make a function that runs queries on a connection, for `drive`."""
+        # One cursor for all: a new one costs a good part of a statement.
         return partial(self._execute, connection.cursor().execute)
 
     def values_of(self, query: Query, wanted: BoundQuery) -> dict[str, Value]:
-        """The values that a query takes, with those that the store supplies."""
+        """Return the values that a query takes, with those that the store supplies."""
         clock, takes = self._clock, query.takes
         values = {**wanted.values}
         if "now" in takes:
@@ -54,13 +54,13 @@ class Statements:
         return values
 
     def first_of(self, wanted: BoundQuery) -> tuple[str, Sequence[Value]]:
-        """The first statement of a query, and what it takes."""
+        """Return the first statement of a query, and its parameters."""
         query = _queries[wanted.query]
         statement = query.statements[0]
         return statement.sql, statement.parameters(self.values_of(query, wanted))
 
     def script(self, text: str) -> tuple[str, ...]:
-        """The statements of a schema or migration file."""
+        """Return the statements of a schema or migration file."""
         return tuple(_queries.script(text))
 
     def _execute(self, execute: Callable[..., sqlite3.Cursor], wanted: BoundQuery) -> Rows:

@@ -1,4 +1,4 @@
-"""Transactions of slices: each a write transaction on a connection of its own, which every other writer waits for."""
+"""Transactions of slices: each is a write transaction on its own connection, and every other writer waits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from posthorse.store.sqlite.turnstile import Turnstile
 
 
 class Transactions:
-    """Begins and ends them, and keeps their connections for the next ones."""
+    """Begin and end transactions of slices, and keep their connections for later ones."""
 
     def __init__(self, file: StoreFile) -> None:
         self._file = file
@@ -29,7 +29,7 @@ class Transactions:
 
     @contextmanager
     def begin(self, longest: float) -> Iterator[tuple[sqlite3.Connection, Execute]]:
-        """A connection and what runs our queries on it; committed at the end of the block.
+        """Yield a connection and what runs our queries on it; commit at the end of the block.
 
         A block of more than `longest` seconds loses its connection.
         """
@@ -73,7 +73,7 @@ class Transactions:
 
     @asynccontextmanager
     async def abegin(self, longest: float) -> AsyncIterator[tuple[AsyncSqliteConnection, AsyncExecute]]:
-        """The same for a coroutine; the loop goes on while the transaction waits for its turn and commits."""
+        """Begin a transaction, for a coroutine; the loop runs while the transaction waits and commits."""
         block = self.begin(longest)
         connection, execute = await asyncio.to_thread(block.__enter__)
 
@@ -89,12 +89,12 @@ class Transactions:
             await asyncio.to_thread(block.__exit__, None, None, None)
 
     def let_go(self) -> None:
-        """Closes the connections that are at rest."""
+        """Close the idle connections."""
         while self._spares:
             _close(*self._spares.pop())
 
     def drop_lost(self) -> None:
-        """Closes those that write to a log that others do not find."""
+        """Close connections that write to a log that other processes do not find."""
         spares, self._spares = self._spares, []
         for session, turnstile in spares:
             if session.has_lost_log:

@@ -1,4 +1,4 @@
-"""One write transaction of ours at a time on an SQLite file, in all processes, fairly and at once. Knows no SQL."""
+"""Let one of our write transactions at a time into an SQLite file, in all processes, fairly and quickly."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from posthorse.store.sqlite.beside import bell_of, gate_of, open_lock
 from posthorse.store.sqlite.faults import FileIdentity, identity_of
 
 FILE_LOOKS = 1.0
-"""Seconds between two looks at least, whether the lock file is still the one that others open."""
+"""Minimum seconds between two checks whether the lock file is still the one that others open."""
 
 
 class Turnstile:
-    """Lets one write transaction of ours through at a time, in all processes: `flock` on two files beside the store.
+    """Let one of our write transactions through at a time, in all processes: `flock` on two files beside the store.
 
-    Whoever holds the gate goes next, and gives it up once inside. So a stream of commits of one process cannot
-    starve another, and only the next one looks often. SQLite's own lock is taken inside, against the writes of
-    others; its way of waiting is neither fair nor quick. The second file is a bell, too: whoever committed work writes
-    to it, when the commit can be seen.
+    The process that holds the gate goes next, and gives it up once inside. So a stream of commits of one process cannot
+    starve another, and only the next one polls often. SQLite's own lock is taken inside, against writers other than
+    Posthorse; its way of waiting is neither fair nor quick. The second file is also a bell: a process that committed
+    work writes to it once the commit is visible.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,16 +35,16 @@ class Turnstile:
         self._descriptors: tuple[int, int] | None = None
         self._bell = ""
         self._bell_file: FileIdentity | None = None
-        """Which file the bell is: a lock on one that was removed meanwhile keeps out no one."""
+        """Which file the bell is: a lock on a removed file keeps no process out."""
         self._look_again = 0.0
         self._held: int | None = None
         self._opening = threading.Lock()
-        """Whoever rings need not have gone through, and may meet somebody who does."""
+        """A caller that rings may not have passed the turnstile, and may meet one that passes."""
         forks.leave_behind(self)
 
     @contextmanager
     def passage(self, patience: float) -> Iterator[None]:
-        """Goes through, alone. Raises StoreUnreachable when that takes more than `patience` seconds."""
+        """Pass through, alone. Raises StoreUnreachable if that takes more than `patience` seconds."""
         try:
             self.enter(patience)
             yield
@@ -52,7 +52,7 @@ class Turnstile:
             self.leave()
 
     def enter(self, patience: float) -> None:
-        """The way in; `leave` must follow, also after an error or an interruption."""
+        """Enter; `leave` must follow, also after an error or an interruption."""
         deadline = monotonic() + patience
         while True:
             with self._opening:
@@ -67,7 +67,7 @@ class Turnstile:
                 fcntl.flock(gate, fcntl.LOCK_UN)
             if deadline < self._look_again:
                 return
-            # Where the store itself is gone, its session says so.
+            # If the store itself is gone, its session reports it.
             if identity_of(self._bell) == self._bell_file or identity_of(self._path) is None:
                 self._look_again = deadline + FILE_LOOKS
                 return
@@ -75,26 +75,26 @@ class Turnstile:
             self.close()
 
     def leave(self) -> None:
-        """The way out."""
+        """Leave."""
         if self._held is not None:
             fcntl.flock(self._held, fcntl.LOCK_UN)
             self._held = None
 
     def ring(self) -> None:
-        """Tells those who watch the second file that something was committed after which there may be work."""
+        """Notify the processes that watch the second file of a commit that may have made work."""
         with self._opening:
             try:
                 os.pwrite((self._descriptors or self._opened())[1], b"!", 0)
             except (OSError, StoreError):
-                return  # a full disk: the commit stands, and they look by themselves
+                return  # a full disk: the commit is valid, and they poll
 
     def close(self) -> None:
-        """Closes the files."""
+        """Close the files."""
         with self._opening:
             self._close()
 
     def leave_behind(self) -> None:
-        """In a forked child: closes its copies of the files. While one of them is open, a lock outlives the parent."""
+        """Close, in a forked child, its copies of the files. While one is open, a lock outlives the parent."""
         self._opening = threading.Lock()
         self._held = None
         self._close()

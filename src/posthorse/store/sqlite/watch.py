@@ -1,4 +1,4 @@
-"""Hearing of commits to an SQLite file: the kernel tells of writes to its log, and to a bell beside it."""
+"""Notice commits to an SQLite file: the kernel reports writes to its log, and to a bell beside it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
     from posthorse.store.store import Store
 
 FIRST_ECHO = 0.004
-"""Seconds after a write to the log at which to look. In between nothing more is heard of it: of thousands of commits a
-second, each must not cost those who wait."""
+"""Seconds after a write to the log at which to look. Until then the watch ignores the log, because thousands of commits
+a second must not cost the waiting processes.
+"""
 
 LATER_ECHOES = (0.026, 0.146)
 """Seconds after that at which to look again, unless there were more writes: a sync may take that long."""
 
 IN_MODIFY = 0x2
 ENOUGH = 1024
-"""Bytes of some events."""
+"""Bytes for several events."""
 
 
 class SqliteNotifier:
@@ -44,19 +45,18 @@ class SqliteNotifier:
         return SqliteWatch(store)
 
     def subscribe_to_writes(self, store: Store, *, closest: float, blind: float) -> Watch:
-        """Watch for whatever is written."""
+        """Watch for all writes."""
         return SqliteWatch(store, closest=closest, blind=blind)
 
 
 class SqliteWatch(Watch):
-    """Hears of commits to the file: the kernel tells (inotify, Linux).
+    """Notices commits to the file through the kernel (inotify, Linux).
 
-    Whoever committed something after which there may be work rings a bell, a file beside the store, once it can be
-    seen. Writes to the log are only hints: they come before the commit can be seen, and nearly all of them are of
-    commits that concern nobody; but what the user's own connections commit is told by nothing else. Commits of this
-    process tell by themselves.
+    A process that committed something that may have made work rings a bell, a file beside the store, once the commit is
+    visible. Writes to the log are only hints: they come before the commit is visible, and nearly all of them concern no
+    waiting process; but only they show what the user's own connections commit. Commits of this process wake directly.
 
-    The kernel is heard only while somebody waits.
+    The kernel is queried only while a task waits.
     """
 
     def __init__(
@@ -75,10 +75,10 @@ class SqliteWatch(Watch):
         self._echoes: list[asyncio.TimerHandle] = []
 
     async def wait(self, timeout: float) -> bool:
-        """Waits for news since the last `clear`; false when there were none in time (seconds)."""
+        """Wait for news since the last `clear`; return False if there was none in time (seconds)."""
         self._is_waiting = True
         if min(self._log, self._bell) < 0:
-            # They are there only once the store is in use. What was written before is not told.
+            # The files exist only once the store is in use. Earlier writes are not reported.
             self._log = self._log if self._log >= 0 else _watch_file(log_of(self._path))
             self._bell = self._bell if self._bell >= 0 else _watch_file(bell_of(self._path))
             timeout = min(timeout, self.blind)
@@ -115,14 +115,14 @@ class SqliteWatch(Watch):
     def _on_log(self) -> None:
         _read_all(self._log)
         self._cancel_echoes()
-        # While hints lead to nothing, there is no use in hearing more of them than are heeded.
+        # While hints lead to nothing, it need not hear more of them than it follows.
         unheeded = self._woken_at + self._apart - monotonic()
         self._echoes = [self._loop.call_later(max(FIRST_ECHO, unheeded), self._on_echo)]
         self._hear_log()
 
     def _on_echo(self) -> None:
-        # If more was written meanwhile, that is heard at once and begins anew: the last of several has the longest
-        # wait for its sync still before it.
+        # If more was written meanwhile, a new look begins at once, because the last commit still has the longest wait
+        # for its sync before it.
         self._echoes = [self._loop.call_later(delay, self.hint) for delay in LATER_ECHOES]
         self._hear_log()
         self.hint()
@@ -133,7 +133,7 @@ class SqliteWatch(Watch):
         self._echoes = []
 
     def _hear_log(self) -> None:
-        """Hears of writes to the log while somebody waits, but not while the first echo of one is still to come."""
+        """Listen for writes to the log while a task waits, except while the first look after one is still ahead."""
         is_due = self._is_waiting and self._log >= 0 and len(self._echoes) != 1
         if is_due and not self._is_hearing_log:
             self._loop.add_reader(self._log, self._on_log)
@@ -148,7 +148,7 @@ class SqliteWatch(Watch):
 
 
 def _watch_file(path: str) -> int:
-    """A descriptor that can be read when the file was written to; -1 where the system has no inotify."""
+    """Return a descriptor that is readable after writes to the file; -1 if the system has no inotify."""
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         descriptor = int(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
@@ -163,6 +163,6 @@ def _watch_file(path: str) -> int:
 
 
 def _read_all(descriptor: int) -> None:
-    """The kernel keeps one event for all writes since the last read."""
+    """Read the events; the kernel keeps one for all writes since the last read."""
     with contextlib.suppress(BlockingIOError):
         os.read(descriptor, ENOUGH)
