@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,7 +118,8 @@ def test_so_is_one_while_the_line_of_those_who_wait_is_changed(
         await note.aenqueue(1)
         interrupting = Interrupting(app.store._committer._enter, lambda: app.jobs().count())
         monkeypatch.setattr(app.store._committer, "_enter", interrupting)
-        await note.aenqueue(3)
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # it blocks the loop, too
+            await note.aenqueue(3)
         refused(interrupting.came)
 
     asyncio.run(enqueue())

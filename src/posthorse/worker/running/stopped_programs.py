@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+import resource
 from collections.abc import Callable
 
 from posthorse.clock import monotonic
@@ -23,6 +24,10 @@ it, as a script with `kill 0` does to its whole group: then errors are the job's
 PATIENCE, LOOK_INTERVAL = 0.5, 0.05
 """Seconds for which the announcement of a stop is waited for when a program died as by one."""
 
+MOMENT = 0.1
+"""The same after any other error, if programs of jobs have ended in this process: one that was stopped may make its job
+fail before the signal reaches this process."""
+
 _DIED_BY_SIGNAL = re.compile(r"died with <Signals\.SIG(?:TERM|INT): \d+>|returned non-zero exit status (?:130|143)\b")
 """As `subprocess.CalledProcessError` has it, for a program and for a shell around one."""
 
@@ -32,7 +37,7 @@ async def was_caused_by_stop(outcome: Raised, is_stopping: Callable[[], bool]) -
     if outcome.gives_up is not None or outcome.wait is not None:
         return False  # the job itself, or its options, said what follows
     is_told = tells_of_signal(outcome.error)
-    until = monotonic() + (PATIENCE if is_told else 0)
+    until = monotonic() + (PATIENCE if is_told else MOMENT if _has_had_programs() else 0)
     while True:
         since = seconds_since_signal()
         if is_stopping() and (is_told or since < math.inf):
@@ -40,6 +45,10 @@ async def was_caused_by_stop(outcome: Raised, is_stopping: Callable[[], bool]) -
         if since >= JUST_NOW and monotonic() >= until:
             return False
         await asyncio.sleep(LOOK_INTERVAL)
+
+
+def _has_had_programs() -> bool:
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss > 0
 
 
 def tells_of_signal(error: JobError) -> bool:
