@@ -54,7 +54,7 @@ Suspects = Literal["never", "when empty", "only"]
 class _Found(NamedTuple):
     """What one look into the lanes led to."""
 
-    claimed: list[Claimed] = []  # noqa: RUF012  # never changed where it is the default
+    claimed: Sequence[Claimed] = ()
     gates: Mapping[str, Sequence[str]] = {}
     """For each job with limits, the gates of its own that it passed."""
     is_suspect: bool = False
