@@ -87,7 +87,7 @@ class Claiming:
         self._limited: set[int] = set()
         """Lanes for whose jobs there are limits."""
         self._before = _Found()
-        """What the last look led to."""
+        """What the last look led to, without the jobs."""
         self._is_idle = False
         """True when the store was told that this runner waits."""
         self._was_woken_in_vain = False
@@ -178,13 +178,14 @@ class Claiming:
         if self._suspects != "never" and request.is_empty:
             suspect = await self._claim_from(self._lanes.served.probes_for_suspects(), 1, request, before)
         if suspect.claimed or self._suspects == "only":
-            self._before = suspect._replace(is_suspect=bool(suspect.claimed))
+            found = suspect._replace(is_suspect=bool(suspect.claimed))
         else:
             # Where others came first to the work of which all were told, they may do so again.
             is_sure = expects_work and not self._was_woken_in_vain
             found = await self._look_for_several(request, before, is_sure=is_sure)
-            self._before = found._replace(has_more=found.has_more or suspect.has_more)
-        return self._before
+            found = found._replace(has_more=found.has_more or suspect.has_more)
+        self._before = found._replace(claimed=(), gates={})
+        return found
 
     async def _look_for_several(self, request: ClaimRequest, before: _Found, *, is_sure: bool) -> _Found:
         """Look for jobs that may run beside others."""

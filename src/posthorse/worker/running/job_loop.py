@@ -172,9 +172,9 @@ class JobLoop:
                 await self._wait_for_room()
                 continue
             try:
-                claim = self._claim_before = await self._claim(room)
-                if claim.look_again is LookAgain.WHEN_WOKEN:
-                    await self._wait_to_be_woken(claim.opens_at)
+                self._claim_before = (await self._claim(room))._replace(jobs=())  # which need not be kept in memory
+                if self._claim_before.look_again is LookAgain.WHEN_WOKEN:
+                    await self._wait_to_be_woken(self._claim_before.opens_at)
                 failures = 0
             except PosthorseError as error:
                 failures += 1
