@@ -18,8 +18,9 @@ from bench.forked import do_as_told
 from posthorse.store import admission
 from posthorse.store.operations.runners import register
 from posthorse.store.sqlite import connections, turnstile
+from posthorse.worker.assembly import make_job_loop, make_runner
 from posthorse.worker.claiming import claiming, prefetch
-from posthorse.worker.embedded import make_runner, retire_quietly
+from posthorse.worker.heartbeat import retire_quietly
 from posthorse.worker.running import job_loop, slots
 
 SLOWER = 50
@@ -78,9 +79,9 @@ def work(url: str, concurrency: int) -> None:
 
 
 async def _work(concurrency: int) -> None:
-    runner = make_runner(app.registry, queues=(), labels={}, concurrency=concurrency, worker="instructed")
+    runner = make_runner(app.registry, queues=(), labels=(), concurrency=concurrency, worker="instructed")
     await app.store.arun(register(runner, lease=LEASE))
-    working = job_loop.JobLoop(app.store, app.registry, app.settings, runner, suspects="never")
+    working = make_job_loop(app.store, app.registry, app.settings, runner, suspects="never")
     async with asyncio.TaskGroup() as group:
         group.create_task(working.run())
         await is_over.wait()

@@ -22,9 +22,9 @@ from posthorse.store.base import Operation
 from posthorse.store.operations import read
 from posthorse.store.operations.runners import held_by, register, retire
 from posthorse.store.store import Store
+from posthorse.worker.assembly import make_runner
 from posthorse.worker.claiming.claim import Claim, ClaimRequest, LookAgain
 from posthorse.worker.claiming.claiming import SHUT_FOR, Claiming, Suspects
-from posthorse.worker.embedded import make_runner
 
 MINUTE = 60_000_000
 
@@ -34,7 +34,7 @@ class Runner:
 
     def __init__(self, app: ph.Posthorse, suspects: Suspects = "when empty") -> None:
         self.app = app
-        self._runner = make_runner(app.registry, queues=(), labels={}, concurrency=5, worker="claiming")
+        self._runner = make_runner(app.registry, queues=(), labels=(), concurrency=5, worker="claiming")
         self.id = self._runner.id
         self.claiming = Claiming(app.store, app.registry, self._runner, suspects=suspects, only=None)
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+from posthorse.rules.emitter import Emitter
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Outcome, Returned
 from posthorse.rules.queues import DEFAULTS
+from posthorse.rules.registry import Registry
 from posthorse.store.operations.claim import Claimed
+from posthorse.worker.assembly import make_runner
 from posthorse.worker.base.stop import StopSignal
 from posthorse.worker.claiming.claim import ClaimedJob
+from posthorse.worker.running.ended_jobs import EndedJobs
+from posthorse.worker.running.executors import Executors
 from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.slots import Slots
 
@@ -26,6 +31,7 @@ class Run:
         self.stop = StopSignal()
         self.label = f"job {claimed.job}"
         self.is_on_loop = True
+        self.began = self.seconds = 0.0
         self.may_end = asyncio.Event()
         self._begun = begun
 
@@ -38,6 +44,16 @@ class Run:
         self.stop.ask("lost")
 
 
+class Begins:
+    """The executors."""
+
+    def __init__(self, begun: asyncio.Queue[Run]) -> None:
+        self._begun = begun
+
+    def prepare(self, job: ClaimedJob) -> RunningJob:
+        return cast("RunningJob", Run(job.claimed, self._begun))
+
+
 def claimed(epoch: int) -> ClaimedJob:
     return ClaimedJob(Claimed(JOB, epoch, 1, 1, 0, 0, 0, None, None, None), Lane("mail", "letter"), DEFAULTS, None)
 
@@ -46,14 +62,11 @@ def test_a_job_that_comes_back_where_it_still_runs_takes_a_place_of_its_own() ->
     """As after a forced pause and a resume: the first run counts for nothing any more; its end frees its place."""
 
     async def main() -> None:
-        begun, ended = asyncio.Queue[Run](), asyncio.Queue[Outcome]()
-        freed = asyncio.Event()
-        slots = Slots(
-            2,
-            prepare=lambda job: cast("RunningJob", Run(job.claimed, begun)),
-            ended=lambda _, outcome: ended.put_nowait(outcome),
-            freed=freed.set,
-        )
+        begun, news = asyncio.Queue[Run](), asyncio.Event()
+        ended = EndedJobs()
+        ended.call(news.set)
+        runner = make_runner(Registry(), queues=(), labels=(), concurrency=2, worker="slots")
+        slots = Slots(runner, cast("Executors", Begins(begun)), ended, Emitter())
         slots.add([claimed(1)])
         first = await begun.get()
         slots.add([claimed(2)])
@@ -63,11 +76,13 @@ def test_a_job_that_comes_back_where_it_still_runs_takes_a_place_of_its_own() ->
         assert not slots.release(cast("RunningJob", first))  # it was given up already, and the second is another one
         assert (slots.load, slots.spoilt) == (1, 1)
         first.may_end.set()
-        await freed.wait()
+        await news.wait()
+        news.clear()
+        assert ended.take() == []
         assert (slots.load, slots.spoilt) == (1, 0)
         second.may_end.set()
-        assert await ended.get() == Returned("2")
-        assert ended.empty()
+        await news.wait()
+        assert [outcome for _, outcome in ended.take()] == [Returned("2")]
         assert (slots.load, slots.spoilt) == (0, 0)
 
     asyncio.run(asyncio.wait_for(main(), 30))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 import sys
 import threading
 import time
@@ -29,16 +28,16 @@ from posthorse.processes.plan import (
     UNUSABLE,
     RunnerPlan,
 )
-from posthorse.store.operations.runners import Runner, register
+from posthorse.store.operations.runners import register
 from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
-from posthorse.version import VERSION
+from posthorse.worker.assembly import make_job_loop, make_runner
 from posthorse.worker.base import signals
 from posthorse.worker.base.answers import ANSWER_WITHIN, comes_within, in_a_thread
 from posthorse.worker.base.event_loop import new_loop, run_to_end
 from posthorse.worker.base.launch import import_before_the_project, inherited_socket
 from posthorse.worker.base.log_lines import configure_logging
 from posthorse.worker.base.process import die_with_parent, end_at_once, end_gracefully
-from posthorse.worker.embedded import retire_quietly
+from posthorse.worker.heartbeat import retire_quietly
 from posthorse.worker.running.job_loop import JobLoop
 
 ALIVE_INTERVAL = 1.0
@@ -73,19 +72,15 @@ class RunnerMain:
         """Registers, works, signs off; answers with the exit code."""
         app, plan = self._app, self._plan
         wait_as(self._waiting)
-        runner = Runner(
-            id=plan.runner,
-            worker=plan.worker,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            version=VERSION,
-            concurrency=plan.concurrency,
+        runner = make_runner(
+            app.registry,
             queues=plan.assignment.queues,
-            kinds=sorted(app.registry),
-            places=app.registry.places(),
             labels=plan.assignment.labels,
+            concurrency=plan.concurrency,
+            worker=plan.worker,
+            runner=plan.runner,
         )
-        self._work = JobLoop(
+        self._work = make_job_loop(
             app.store,
             app.registry,
             app.settings,

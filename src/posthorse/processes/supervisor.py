@@ -24,11 +24,7 @@ from posthorse.app.loading import load_application
 from posthorse.app.origin import apart, lead_to
 from posthorse.clock import monotonic, until_tick
 from posthorse.errors import PosthorseError
-from posthorse.maintenance.chores import all_chores
-from posthorse.maintenance.chores.dead_letters import LookAtDeadLetters
 from posthorse.maintenance.namesakes import tell_of_namesakes
-from posthorse.maintenance.schedules import Scheduler
-from posthorse.maintenance.sweep import Sweeper
 from posthorse.processes import orphans
 from posthorse.processes.plan import AWAY, SCHEMA_MISMATCH, UNANSWERED, UNENDING_CODE, UNUSABLE, WorkerPlan
 from posthorse.processes.rescue import rescue_held_by
@@ -36,14 +32,14 @@ from posthorse.processes.runner_process import RunnerProcess
 from posthorse.processes.suspects import Suspects
 from posthorse.rules.emitter import Emitter
 from posthorse.rules.job import Lane
-from posthorse.rules.lifecycle import Policy
 from posthorse.rules.namesakes import Serving
 from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
+from posthorse.worker.assembly import begin_maintenance, make_heart
 from posthorse.worker.base.answers import ends_once_told, ends_while_answered
 from posthorse.worker.base.launch import current_folder
 from posthorse.worker.base.log_lines import configure_logging
 from posthorse.worker.base.process import AT_EXIT, described, end_at_once, end_gracefully
-from posthorse.worker.heartbeat import Heart, Pulse
+from posthorse.worker.heartbeat import Pulse
 from posthorse.worker.running.completer import takes_writes
 
 T = TypeVar("T")
@@ -134,7 +130,7 @@ class Supervisor:
         self._processes = processes
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._suspects = Suspects(app.store, app.registry.queues, serves=self._serves, labels=plan.labels)
-        self._heart = Heart(app.store, lease=app.settings.lease, heartbeat=app.settings.heartbeat)
+        self._heart = make_heart(app.store, app.settings)
         self._children: dict[int, RunnerProcess] = {}
         self._quick_deaths = 0
         self._signals = 0
@@ -159,14 +155,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
         self._heart.start()
-        policy = Policy(max_interruptions=self._settings.max_interruptions)
-        looks = LookAtDeadLetters(self._store, self._registry.observers, self._registry.queues)
-        lease = self._settings.lease
-        chores = all_chores(self._store, lease=lease, policy=policy, dead_letters=looks)
-        sweeper = Sweeper(self._store, self._worker, chores, lease=lease)
-        sweeping = asyncio.create_task(sweeper.run_forever())
-        scheduler = Scheduler(self._store, self._registry.schedules, self._registry.queues)
-        scheduling = asyncio.create_task(scheduler.run_forever())
+        maintaining = begin_maintenance(self._store, self._registry, self._settings, self._worker)
         reaping = asyncio.create_task(orphans.reap_forever(self._pids)) if orphans.are_ours() else None
         keepers = [asyncio.create_task(self._keep(number)) for number in range(self._processes)]
         most = max(self._processes, min(MAX_SUSPECTS, self._plan.concurrency))
@@ -178,12 +167,10 @@ class Supervisor:
             await self._drain(keepers)
         finally:
             await asyncio.to_thread(self._heart.stop)
-            sweeping.cancel()
-            scheduling.cancel()
-            for task in (reaping, self._looking):
+            for task in (*maintaining, reaping, self._looking):
                 if task is not None:
                     task.cancel()
-            await asyncio.gather(sweeping, scheduling, return_exceptions=True)
+            await asyncio.gather(*maintaining, return_exceptions=True)
         return self._exit_code
 
     def _pids(self) -> set[int]:

@@ -8,39 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 import threading
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 from posthorse.clock import monotonic
-from posthorse.errors import InvalidCall, InvalidOption, PosthorseError, SchemaMismatch, StoreError
-from posthorse.maintenance.chores import all_chores
-from posthorse.maintenance.chores.dead_letters import LookAtDeadLetters
+from posthorse.errors import InvalidCall, InvalidOption, SchemaMismatch, StoreError
 from posthorse.maintenance.namesakes import tell_of_namesakes
-from posthorse.maintenance.schedules import Scheduler
-from posthorse.maintenance.sweep import Sweeper
 from posthorse.rules.job import checked_name
 from posthorse.rules.labels import as_labels
-from posthorse.rules.lifecycle import Policy
 from posthorse.rules.namesakes import Serving
 from posthorse.rules.registry import Registry
 from posthorse.rules.settings import Settings
 from posthorse.rules.values.type_mismatch import short
-from posthorse.store.operations.runners import Runner, register, retire
+from posthorse.store.operations.runners import Runner, register
 from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
 from posthorse.store.store import Store
-from posthorse.version import VERSION
+from posthorse.worker.assembly import begin_maintenance, make_heart, make_job_loop, make_runner
 from posthorse.worker.base.answers import ANSWER_WITHIN, comes_within, ends_once_told, in_a_thread
 from posthorse.worker.base.event_loop import run_to_end
 from posthorse.worker.base.loggers import keep_loggers
 from posthorse.worker.base.unjoined import UnjoinedThreads, close_in_time
 from posthorse.worker.claiming.one_job import OneJob
-from posthorse.worker.heartbeat import Heart, Pulse
+from posthorse.worker.heartbeat import Heart, Pulse, retire_quietly
 from posthorse.worker.isolation.code_location import check_may_work
 from posthorse.worker.metrics import Meter, WorkerMetrics
 from posthorse.worker.running.job_loop import JobLoop
@@ -209,7 +202,7 @@ class EmbeddedWorker:
         runner = make_runner(
             self._registry,
             queues=self._queues,
-            labels=self._labels,
+            labels=[f"{name}={value}" for name, value in self._labels.items()],
             concurrency=self._concurrency,
             worker=f"{socket.gethostname()}:embedded",
         )
@@ -217,25 +210,18 @@ class EmbeddedWorker:
             self._meter.runners.add(runner.id)
         settings = self._settings
         pulse = Pulse(runner.id, settings.lease, running=lambda: work.running_count)
-        work = JobLoop(self._store, self._registry, settings, runner, only=self._only, lost=lambda: pulse.is_lost)
+        work = make_job_loop(self._store, self._registry, settings, runner, only=self._only, lost=lambda: pulse.is_lost)
         if not await self._enters(runner, pulse):
             self.is_unanswered = True
             return False
         self._work = work
         if self._is_stopping:
             work.stop()
-        heart = Heart(self._store, lease=settings.lease, heartbeat=settings.heartbeat)
+        heart = make_heart(self._store, settings)
         heart.add(pulse)
         heart.start()
-        policy = Policy(max_interruptions=settings.max_interruptions)
-        # Who is here for one job alone attends to no schedules, and tells nobody of others.
-        queues, is_alone = self._registry.queues, self._only is not None
-        looks = None if is_alone else LookAtDeadLetters(self._store, self._registry.observers, queues)
-        chores = all_chores(self._store, lease=settings.lease, policy=policy, dead_letters=looks)
-        sweeper = Sweeper(self._store, runner.id, chores, lease=settings.lease)
-        sweeping = asyncio.create_task(sweeper.run_forever())
-        scheduler = Scheduler(self._store, {} if is_alone else self._registry.schedules, queues)
-        scheduling = asyncio.create_task(scheduler.run_forever())
+        is_alone = self._only is not None
+        maintaining = begin_maintenance(self._store, self._registry, settings, runner.id, is_alone=is_alone)
         looks_for_namesakes = not is_alone and not self._started.is_set()
         mine = Serving(runner.worker, runner.queues, runner.places if looks_for_namesakes else {})
         looking = asyncio.create_task(tell_of_namesakes(self._store, mine, lease=settings.lease))
@@ -244,7 +230,7 @@ class EmbeddedWorker:
             await work.run()
         finally:
             heart.drop(runner.id)
-            tasks = (sweeping, scheduling, looking)
+            tasks = (*maintaining, looking)
             for task in tasks:
                 task.cancel()
             # What is not answered by then is done when the store answers again, if this process still lives.
@@ -281,32 +267,6 @@ class EmbeddedWorker:
                 await asyncio.sleep(settings.poll)
             else:
                 return pulse.renew(sent + settings.lease)
-
-
-def make_runner(
-    registry: Registry, *, queues: Sequence[str], labels: Mapping[str, str], concurrency: int, worker: str
-) -> Runner:
-    """A fresh incarnation in this process."""
-    return Runner(
-        id=str(uuid.uuid4()),
-        worker=worker,
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        version=VERSION,
-        concurrency=concurrency,
-        queues=queues,
-        kinds=sorted(registry),
-        places=registry.places(),
-        labels=[f"{name}={value}" for name, value in labels.items()],
-    )
-
-
-async def retire_quietly(store: Store, runner: str) -> None:
-    """Takes a runner off the list; when the store is away, its lease runs out by itself."""
-    try:
-        await store.arun(retire(runner))
-    except PosthorseError as error:
-        log.info("runner %s could not sign off: %s", runner, error)
 
 
 def _steady_loop() -> asyncio.AbstractEventLoop:

@@ -14,7 +14,7 @@ from functools import partial
 
 from posthorse.clock import monotonic
 from posthorse.errors import PosthorseError
-from posthorse.store.operations.runners import beat
+from posthorse.store.operations.runners import beat, retire
 from posthorse.store.store import Store
 
 log = logging.getLogger("posthorse.worker")
@@ -128,3 +128,11 @@ class Heart:
         """True for a runner that has left by itself; this process may hear of that after the store did."""
         self._stop.wait(TIME_TO_HEAR)
         return pulse.is_leaving or pulse.runner not in self._pulses
+
+
+async def retire_quietly(store: Store, runner: str) -> None:
+    """Take a runner off the list; when the store is away, its lease runs out by itself."""
+    try:
+        await store.arun(retire(runner))
+    except PosthorseError as error:
+        log.info("runner %s could not sign off: %s", runner, error)

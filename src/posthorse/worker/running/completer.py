@@ -45,6 +45,7 @@ from posthorse.store.operations.finish import Completion, Fence, complete, error
 from posthorse.store.operations.gates import let_through
 from posthorse.store.operations.runners import Runner, held_by, set_idle
 from posthorse.store.store import Store
+from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.stopped_programs import was_caused_by_stop
 
@@ -83,26 +84,20 @@ class Completer:
         store: Store,
         settings: Settings,
         runner: Runner,
-        *,
-        written: Callable[[], None],
-        left_gates: Callable[[], None] = lambda: None,
-        is_stopping: Callable[[], bool] = lambda: False,
+        ended: EndedJobs,
     ) -> None:
         self._store = store
         self._settings = settings
         self._runner = runner
         self._emitter = store.emitter
-        self._written = written
-        """Called after each batch: there is room again."""
-        self._left_gates = left_gates
-        """Called when others may pass the gates of jobs that ended."""
-        self._is_stopping = is_stopping
+        self._ended = ended
+        """Told after each batch, because there is room again, and when jobs have left their gates."""
         self.has_given_up = False
         """True when an outcome could not be written: the store has a lease that nobody here will end."""
         self._misfits: set[str] = set()
         """Kinds of whose jobs one did not fit the code here."""
         self.ends_at = math.inf
-        """When this runner has to be gone, in monotonic seconds: nothing is tried again later."""
+        """When this runner must have ended, in monotonic seconds; infinity until it is told to stop."""
         self._completions: list[Completed] = []
         self._weight = 0
         """Characters of their results."""
@@ -151,7 +146,7 @@ class Completer:
             if self._under_way:
                 await self._complete(self._under_way)
                 self._under_way = []
-                self._written()
+                self._ended.wake()
 
     async def close(self) -> None:
         """Waits for decisions under way, and lets `run` end."""
@@ -175,7 +170,8 @@ class Completer:
     async def _settle(self, running: RunningJob, outcome: Outcome) -> None:
         claimed = running.claimed
         if isinstance(outcome, Raised) and running.stop.request in (None, "shutdown"):
-            outcome = Stopped("shutdown") if await was_caused_by_stop(outcome, self._is_stopping) else outcome
+            by_stop = await was_caused_by_stop(outcome, lambda: self.ends_at < math.inf)
+            outcome = Stopped("shutdown") if by_stop else outcome
         spent = await self._spent(running)
         if isinstance(outcome, Raised):
             spent = msgspec.structs.replace(spent, forgiven=await self._forgiven(running))
@@ -296,7 +292,7 @@ class Completer:
             await self._store.arun(let_through({gate for some in gates for gate in some}, channel=channel))
         except Exception as error:
             log.warning("cannot let jobs through that waited for others: %s; the sweep will", error)
-        self._left_gates()
+        self._ended.leave_gates()
 
     async def _spent(self, running: RunningJob) -> Spent:
         """What the job has used of its budgets. A committed slice is progress, and progress clears them."""

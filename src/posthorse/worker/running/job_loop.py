@@ -1,8 +1,8 @@
 """The loop of a runner: asks for room, receives leased jobs, and sees to it that they end well.
 
-The journey of a job here: 1. claimed, 2. begun in a slot when there is one (`slots`), 3. its outcome put into the
-outbox (`completer`), where results are written in batches and everything else is decided by the lifecycle, 4. applied
-by the store if the fence holds. The next claim and the last results are under way while jobs run.
+The journey of a job here: 1. claimed, 2. in the backlog of the slots, then in a slot when one is free (`slots`), 3. in
+the queue of jobs that ended (`ended_jobs`), 4. handed in (`completer`): results in batches, everything else as the
+lifecycle decides. The next claim and the last results are under way while jobs run.
 """
 
 from __future__ import annotations
@@ -12,25 +12,24 @@ import logging
 import math
 import random
 from collections.abc import Callable
+from typing import NamedTuple
 
 from posthorse.clock import monotonic, until_tick
 from posthorse.errors import OutcomeUnknown, PosthorseError
 from posthorse.failpoints import failpoint
-from posthorse.rules.lifecycle import Outcome, Stopped
-from posthorse.rules.registry import Registry
+from posthorse.rules.lifecycle import Stopped
 from posthorse.rules.settings import Settings
 from posthorse.store.operations.runners import Runner, held_by
 from posthorse.store.store import Store
+from posthorse.store.watch import Watch
 from posthorse.worker.base.answers import ANSWER_WITHIN, ends_once_told, ends_while_answered
-from posthorse.worker.claiming.claim import Claim, ClaimedJob, ClaimRequest, LookAgain
-from posthorse.worker.claiming.claiming import Claiming, Suspects
-from posthorse.worker.claiming.one_job import OneJob
+from posthorse.worker.claiming.claim import Claim, ClaimRequest, LookAgain
+from posthorse.worker.claiming.claiming import Claiming
 from posthorse.worker.claiming.prefetch import Prefetch
-from posthorse.worker.isolation.child_pool import ChildPool
 from posthorse.worker.running.completer import Completer, takes_writes
-from posthorse.worker.running.in_process import InProcessExecutor
+from posthorse.worker.running.ended_jobs import EndedJobs
+from posthorse.worker.running.executors import Executors
 from posthorse.worker.running.request_poller import LISTEN_INTERVAL, RequestPoller
-from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.slots import Slots
 
 log = logging.getLogger("posthorse.worker")
@@ -45,63 +44,55 @@ LAST_WORDS = 1.0
 SHORT_PATIENCE = 0.25
 """Seconds in which a store may answer at the end that did not while jobs used the grace."""
 
-MAX_PATIENCE = 10.0
-"""Seconds after which a cancelled or timed-out job that does not listen is ended by force; the grace, if shorter."""
+
+class Stages(NamedTuple):
+    """The parts that the loop joins, in the order in which a job meets them; `worker/assembly` builds them."""
+
+    watch: Watch
+    claiming: Claiming
+    prefetch: Prefetch
+    slots: Slots
+    executors: Executors
+    ended: EndedJobs
+    completer: Completer
+    requests: RequestPoller
 
 
 class JobLoop:
-    """Runs jobs of one runner until it is told to stop. Must be made inside a running event loop."""
+    """Runs jobs of one runner until it is told to stop."""
 
     def __init__(
         self,
         store: Store,
-        registry: Registry,
         settings: Settings,
         runner: Runner,
+        stages: Stages,
         *,
-        suspects: Suspects = "when empty",
-        only: OneJob | None = None,
-        target: str | None = None,
-        is_replaceable: bool = False,
-        lost: Callable[[], bool] = lambda: False,
+        serves_suspects_only: bool,
+        is_one_by_one: bool,
+        is_replaceable: bool,
+        lost: Callable[[], bool],
     ) -> None:
         self._store = store
-        self._registry = registry
         self._settings = settings
         self._runner = runner
-        self._emitter = store.emitter
+        self._watch = stages.watch
+        self._claiming = stages.claiming
+        self._prefetch = stages.prefetch
+        self._slots = stages.slots
+        self._executors = stages.executors
+        self._ended = stages.ended
+        self._ended.call(self._take_ended)
+        self._completer = stages.completer
+        self._requests = stages.requests
+        self._serves_suspects_only = serves_suspects_only
+        self._is_one_by_one = is_one_by_one
+        """True when no second job may be claimed beside a first."""
         self._is_replaceable = is_replaceable
         self._is_lost_elsewhere = lost
-        self._claiming = Claiming(store, registry, runner, suspects=suspects, only=only)
         self._claim_before = Claim((), LookAgain.AT_ONCE)
-        self._serves_suspects_only = suspects == "only"
-        self._is_one_by_one = suspects == "only" or only is not None
-        """True when no second job may be claimed beside a first."""
-        self._prefetch = Prefetch(runner.concurrency)
-        longest = settings.lease / 3
-        self._in_process = InProcessExecutor(
-            store, runner.id, concurrency=runner.concurrency, longest_transaction=longest
-        )
-        self._children = ChildPool(store, runner.id, target=target, longest_transaction=longest)
-        self._slots = Slots(
-            runner.concurrency, prepare=self._prepare, ended=self._ended, freed=self._wake_if_there_is_room
-        )
-        self._completer = Completer(
-            store,
-            settings,
-            runner,
-            written=self._wake_if_there_is_room,
-            left_gates=self._leave_gates,
-            is_stopping=lambda: self._is_stopping,
-        )
-        self._watch = store.backend.notifier.subscribe(store, runner.id)
-        self._requests = RequestPoller(
-            store, runner.id, self._slots.running, patience=min(settings.grace, MAX_PATIENCE)
-        )
         self.is_spoilt = False
         """True when a job was given up whose code still runs here: this process should be replaced."""
-        self._tells_all = False
-        """Whether the beginning and end of each job are logged; asked once a claim, because jobs may be very many."""
         self.is_unanswered = False
         """True when the store did not answer in time at the end: it may have leases that this runner will not end."""
         self._is_stopping = False
@@ -140,9 +131,9 @@ class JobLoop:
                 await self._drain()
             finally:
                 listening.cancel()
+                self._take_ended()
                 await self._hand_in(handing_in, claiming)
-                await self._in_process.close()
-                await self._children.close()
+                await self._executors.close()
 
     def stop(self) -> None:
         """No more claims; jobs with checkpoints stop at the next, the others run to their end or the grace."""
@@ -216,7 +207,6 @@ class JobLoop:
             return claim
         failpoint("after_claim")
         self._watch.found()
-        self._tells_all = log.isEnabledFor(logging.DEBUG)
         if self._is_stopping:  # told so while the claim was under way
             await self._completer.give_back([(job.claimed.job, job.claimed.epoch) for job in claim.jobs])
             return claim
@@ -235,46 +225,35 @@ class JobLoop:
     async def _return_what_is_unknown(self) -> None:
         """After a claim whose reply was lost: what it gave this runner is found by asking, and goes back unspent."""
         held = await self._store.aread(held_by(self._runner.id))
-        known = {*self._slots.running, *(job.claimed.job for job in self._slots.backlog), *self._completer.jobs}
+        ended = (running.claimed.job for running, _ in self._ended.jobs)
+        backlog = (job.claimed.job for job in self._slots.backlog)
+        known = {*self._slots.running, *backlog, *ended, *self._completer.jobs}
         await self._completer.give_back([(lease.job, lease.epoch) for lease in held if lease.job not in known])
         self._may_hold_more = False
 
     # ── running ──────────────────────────────────────────────────────────────────────────────────────
 
-    def _prepare(self, job: ClaimedJob) -> RunningJob:
-        kind = self._registry[job.lane.kind]
-        executor = self._children if kind.is_isolated else self._in_process
-        running = RunningJob(job.claimed, job.lane, kind, executor, job.queue)
-        running.gates = job.gates
-        if self._tells_all:
-            log.debug("%s begins", running.label)
-        if self._emitter.started:
-            self._emitter.emit(running.started(self._runner.id))
-        return running
-
-    def _ended(self, running: RunningJob, outcome: Outcome) -> None:
-        running.seconds = seconds = monotonic() - running.began
-        self._prefetch.observe(seconds)
-        self._completer.put(running, outcome)
-        if self._tells_all:
-            log.debug("%s ended after %.3f s: %s", running.label, seconds, type(outcome).__name__.lower())
+    def _take_ended(self) -> None:
+        """Hand over the jobs that ended, and see whether there is room for others now."""
+        tells_all = log.isEnabledFor(logging.DEBUG)
+        for running, outcome in self._ended.take():
+            self._prefetch.observe(running.seconds)
+            self._completer.put(running, outcome)
+            if tells_all:
+                log.debug("%s ended after %.3f s: %s", running.label, running.seconds, type(outcome).__name__.lower())
+        if self._ended.has_left_gates:
+            self._ended.has_left_gates = False
+            self._claiming.reopen()
+            self._watch.wake()
         if self._is_stopping:
             self._tell_if_drained()
-        self._wake_if_there_is_room()
-
-    def _leave_gates(self) -> None:
-        """Jobs with limits ended: it may be the turn of others."""
-        self._claiming.reopen()
-        self._watch.wake()
+        if not self._has_room.is_set() and self._room() > 0:
+            self._has_room.set()
 
     def _tell_if_drained(self) -> None:
         # Nobody waits for a job whose lease is lost: its end changes nothing.
         if all(running.stop.request == "lost" for running in self._slots.running.values()):
             self._is_empty.set()
-
-    def _wake_if_there_is_room(self) -> None:
-        if not self._has_room.is_set() and self._room() > 0:
-            self._has_room.set()
 
     # ── listening ────────────────────────────────────────────────────────────────────────────────────
 

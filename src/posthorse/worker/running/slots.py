@@ -12,13 +12,17 @@ import contextvars
 import logging
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from posthorse.clock import monotonic
 from posthorse.failpoints import failpoint
+from posthorse.rules.emitter import Emitter
 from posthorse.rules.lifecycle import Outcome, Raised, Stopped
+from posthorse.store.operations.runners import Runner
 from posthorse.worker.base.evidence import evidence_of
 from posthorse.worker.claiming.claim import ClaimedJob
+from posthorse.worker.running.ended_jobs import EndedJobs
+from posthorse.worker.running.executors import Executors
 from posthorse.worker.running.running_job import RunningJob
 
 log = logging.getLogger("posthorse.worker")
@@ -35,22 +39,23 @@ class Slots:
 
     def __init__(
         self,
-        concurrency: int,
-        *,
-        prepare: Callable[[ClaimedJob], RunningJob],
-        ended: Callable[[RunningJob, Outcome], None],
-        freed: Callable[[], None],
+        runner: Runner,
+        executors: Executors,
+        ended: EndedJobs,
+        emitter: Emitter,
     ) -> None:
         self.running: dict[str, RunningJob] = {}
         self.spoilt = 0
         """How many slots are taken by code that goes on after its job was given up."""
         self.backlog: deque[ClaimedJob] = deque()
-        self._concurrency = concurrency
-        self._prepare = prepare
+        self._runner = runner
+        self._executors = executors
         self._ended = ended
-        self._freed = freed
+        self._emitter = emitter
         self._tasks: dict[RunningJob, asyncio.Task[None] | None] = {}
         """One for each slot that is taken, by what runs in it; None while a job runs up to where it first waits."""
+        self._tells_all = False
+        """True when the log should have the start of each job; asked once a claim, because jobs may be very many."""
         self._is_open = True
         self._is_filling = False
         self._loop = asyncio.get_running_loop()
@@ -63,7 +68,8 @@ class Slots:
         return len(self.running) + len(self.backlog)
 
     def add(self, claimed: Sequence[ClaimedJob]) -> None:
-        """Takes claimed jobs and begins as many as may run at once."""
+        """Take claimed jobs, and start as many as may run at once."""
+        self._tells_all = log.isEnabledFor(logging.DEBUG)
         self.backlog.extend(claimed)
         self._fill()
 
@@ -81,7 +87,8 @@ class Slots:
     def abandon(self, running: RunningJob, outcome: Outcome) -> None:
         """Lets a job that cannot be ended count as ended."""
         if self.release(running):
-            self._ended(running, outcome)
+            running.seconds = monotonic() - running.began
+            self._ended.put(running, outcome)
 
     def release(self, running: RunningJob) -> bool:
         """Gives a job up: its slot stays taken until its code is through. False when it ended by itself before."""
@@ -113,13 +120,17 @@ class Slots:
         self._fill()
 
     def _has_next(self) -> bool:
-        return bool(self.backlog) and self._is_open and len(self._tasks) < self._concurrency
+        return bool(self.backlog) and self._is_open and len(self._tasks) < self._runner.concurrency
 
     def _take(self) -> RunningJob:
         """Take the next job out of the backlog."""
-        running = self._prepare(self.backlog.popleft())
+        running = self._executors.prepare(self.backlog.popleft())
         self._supersede(running.claimed.job)
         self.running[running.claimed.job] = running
+        if self._tells_all:
+            log.debug("%s begins", running.label)
+        if self._emitter.started:
+            self._emitter.emit(running.started(self._runner.id))
         failpoint("before_start")
         return running
 
@@ -157,11 +168,12 @@ class Slots:
         running.heard = None
         if self.running.get(running.claimed.job) is running:
             del self.running[running.claimed.job]
-            self._ended(running, outcome)
+            running.seconds = monotonic() - running.began
+            self._ended.put(running, outcome)
         else:
             log.warning("%s ended after it was given up; how it ended was dropped", running.label)
             self.spoilt -= 1
-            self._freed()
+            self._ended.wake()
 
 
 async def _outcome_of(running: RunningJob) -> Outcome:

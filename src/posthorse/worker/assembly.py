@@ -1,0 +1,130 @@
+"""The composition root: what runners, embedded workers and `posthorse run` are built from, put together in one place.
+
+Nothing below makes its own partners: each part is given those that it works with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import uuid
+from collections.abc import Callable, Sequence
+
+from posthorse.maintenance.chores import all_chores
+from posthorse.maintenance.chores.dead_letters import LookAtDeadLetters
+from posthorse.maintenance.schedules import Scheduler
+from posthorse.maintenance.sweep import Sweeper
+from posthorse.rules.lifecycle import Policy
+from posthorse.rules.registry import Registry
+from posthorse.rules.settings import Settings
+from posthorse.store.operations.runners import Runner
+from posthorse.store.store import Store
+from posthorse.version import VERSION
+from posthorse.worker.claiming.claiming import Claiming, Suspects
+from posthorse.worker.claiming.one_job import OneJob
+from posthorse.worker.claiming.prefetch import Prefetch
+from posthorse.worker.heartbeat import Heart
+from posthorse.worker.isolation.child_pool import ChildPool
+from posthorse.worker.running.completer import Completer
+from posthorse.worker.running.ended_jobs import EndedJobs
+from posthorse.worker.running.executors import Executors
+from posthorse.worker.running.in_process import InProcessExecutor
+from posthorse.worker.running.job_loop import JobLoop, Stages
+from posthorse.worker.running.request_poller import RequestPoller
+from posthorse.worker.running.slots import Slots
+
+MAX_PATIENCE = 10.0
+"""Seconds after which a cancelled or timed-out job that does not listen is ended by force; the grace, if shorter."""
+
+
+def make_runner(
+    registry: Registry,
+    *,
+    queues: Sequence[str],
+    labels: Sequence[str],
+    concurrency: int,
+    worker: str,
+    runner: str | None = None,
+) -> Runner:
+    """Return what the store should know of a runner in this process: a new incarnation, unless `runner` is its id."""
+    return Runner(
+        id=runner or str(uuid.uuid4()),
+        worker=worker,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        version=VERSION,
+        concurrency=concurrency,
+        queues=queues,
+        kinds=sorted(registry),
+        places=registry.places(),
+        labels=labels,
+    )
+
+
+def make_job_loop(
+    store: Store,
+    registry: Registry,
+    settings: Settings,
+    runner: Runner,
+    *,
+    suspects: Suspects = "when empty",
+    only: OneJob | None = None,
+    target: str | None = None,
+    is_replaceable: bool = False,
+    lost: Callable[[], bool] = lambda: False,
+) -> JobLoop:
+    """Build the job loop of a runner. Must be called inside a running event loop.
+
+    `only`: the one job that it is there for. `target`: the application as child processes import it, if they should
+    import that. `is_replaceable`: whether the runner may end so that another takes its place, when code in it does not
+    end. `lost` tells whether the lease of the runner is over.
+    """
+    longest = settings.lease / 3
+    executors = Executors(
+        registry,
+        in_process=InProcessExecutor(store, runner.id, concurrency=runner.concurrency, longest_transaction=longest),
+        isolated=ChildPool(store, runner.id, target=target, longest_transaction=longest),
+    )
+    ended = EndedJobs()
+    slots = Slots(runner, executors, ended, store.emitter)
+    stages = Stages(
+        watch=store.backend.notifier.subscribe(store, runner.id),
+        claiming=Claiming(store, registry, runner, suspects=suspects, only=only),
+        prefetch=Prefetch(runner.concurrency),
+        slots=slots,
+        executors=executors,
+        ended=ended,
+        completer=Completer(store, settings, runner, ended),
+        requests=RequestPoller(store, runner.id, slots.running, patience=min(settings.grace, MAX_PATIENCE)),
+    )
+    return JobLoop(
+        store,
+        settings,
+        runner,
+        stages,
+        serves_suspects_only=suspects == "only",
+        is_one_by_one=suspects == "only" or only is not None,
+        is_replaceable=is_replaceable,
+        lost=lost,
+    )
+
+
+def make_heart(store: Store, settings: Settings) -> Heart:
+    """Build what renews the leases of runners."""
+    return Heart(store, lease=settings.lease, heartbeat=settings.heartbeat)
+
+
+def begin_maintenance(
+    store: Store, registry: Registry, settings: Settings, holder: str, *, is_alone: bool = False
+) -> Sequence[asyncio.Task[None]]:
+    """Start the sweep and the scheduler of one process; cancel the tasks to end them.
+
+    `is_alone`: the process is there for one job, so it enqueues neither the jobs of schedules nor those of observers.
+    """
+    looks = None if is_alone else LookAtDeadLetters(store, registry.observers, registry.queues)
+    policy = Policy(max_interruptions=settings.max_interruptions)
+    chores = all_chores(store, lease=settings.lease, policy=policy, dead_letters=looks)
+    sweeper = Sweeper(store, holder, chores, lease=settings.lease)
+    scheduler = Scheduler(store, {} if is_alone else registry.schedules, registry.queues)
+    return [asyncio.create_task(sweeper.run_forever()), asyncio.create_task(scheduler.run_forever())]

@@ -1,0 +1,29 @@
+"""Which kinds run where: most in the process of the runner, isolated ones in child processes."""
+
+from __future__ import annotations
+
+from posthorse.rules.registry import Registry
+from posthorse.worker.claiming.claim import ClaimedJob
+from posthorse.worker.running.running_job import Executor, RunningJob
+
+
+class Executors:
+    """The executors of one runner."""
+
+    def __init__(self, registry: Registry, *, in_process: Executor, isolated: Executor) -> None:
+        self._registry = registry
+        self._in_process = in_process
+        self._isolated = isolated
+
+    def prepare(self, job: ClaimedJob) -> RunningJob:
+        """Make a claimed job ready to run where its kind does."""
+        kind = self._registry[job.lane.kind]
+        executor = self._isolated if kind.is_isolated else self._in_process
+        running = RunningJob(job.claimed, job.lane, kind, executor, job.queue)
+        running.gates = job.gates
+        return running
+
+    async def close(self) -> None:
+        """Let go of threads, and end the child processes."""
+        await self._in_process.close()
+        await self._isolated.close()
