@@ -192,12 +192,12 @@ _HOMES = {
     "rows": "posthorse.worker.checkpoints.sources",
     "WorkerMetrics": "posthorse.worker.metrics",
 }
-"""Where each public name lives, as the imports above say it to type checkers; the tests compare the two."""
+"""The module of each public name, equal to the imports above for type checkers; the tests compare the two."""
 
-if not typing.TYPE_CHECKING:  # a checker that saw it would let any name pass
+if not typing.TYPE_CHECKING:  # a type checker that saw it would accept any name
 
     def __getattr__(name: str) -> object:
-        """Imports a public name at its first use, and keeps it."""
+        """Import a public name at its first use, and cache it."""
         home = _HOMES.get(name)
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

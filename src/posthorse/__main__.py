@@ -1,4 +1,4 @@
-"""`python -m posthorse`: the command line, where the command itself is not on the path."""
+"""`python -m posthorse`: the command line, for environments in which the command itself is not on the path."""
 
 from posthorse.cli import main
 

@@ -1,7 +1,7 @@
-"""The clocks: wall time for a store without one of its own, boot time for leases, and the name of that boot;
-monotonic time for waiting.
+"""Clocks: wall time for a store without its own, boot time for leases, the name of the boot, and monotonic time for
+waiting.
 
-Knows nothing of jobs. Times are integers, microseconds since the epoch (wall) or since boot (boot).
+This module knows nothing of jobs. Times are integers, microseconds since the epoch (wall) or since boot (boot).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from functools import cache, partial
 from pathlib import Path
 
 monotonic = partial(time.clock_gettime, time.CLOCK_MONOTONIC)
-"""Seconds on the monotonic clock, which all processes of a machine share. Everything here that waits, measures or
-holds a lease uses this one: libraries that freeze `time.monotonic` in tests do not reach it."""
+"""Seconds on the monotonic clock, which all processes of a machine share. Everything in Posthorse that waits, measures
+or holds a lease uses it: libraries that freeze `time.monotonic` in tests do not affect it.
+"""
 
 SECOND = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,27 +25,27 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:  # not Linux: the boot moment, to the minute, is the best name there is
+    except OSError:  # not Linux: the boot moment, to the minute, is the best name
         return f"boot-{round((time.time() - monotonic()) / 60)}"
 
 
 @dataclass(slots=True)
 class Clock:
-    """The one clock that judges, and the shift with which tests move it.
+    """The only clock that decides, with the shift by which tests move it.
 
-    A store with a clock of its own (PostgreSQL) adds only the shift.
+    A store with its own clock (PostgreSQL) uses only the shift.
     """
 
     shift: int = 0
     boot: str = field(default_factory=_boot_id)
-    """What names this boot of the machine: a lease from another boot is over."""
+    """Identifies this boot of the machine: a lease from another boot has ended."""
 
     def now(self) -> int:
-        """Wall time in microseconds since the epoch."""
+        """Return wall time in microseconds since the epoch."""
         return time.time_ns() // 1000 + self.shift
 
     def boot_now(self) -> int:
-        """Microseconds since this machine booted; immune to steps of the wall clock."""
+        """Return microseconds since this machine booted, which steps of the wall clock do not affect."""
         return time.clock_gettime_ns(_BOOT_CLOCK) // 1000 + self.shift
 
     def advance(self, by: timedelta) -> None:
@@ -56,25 +57,26 @@ _BOOT_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def until_tick(every: float) -> float:
-    """Seconds until the monotonic clock is at a full multiple of `every`, or at the next where that is very near.
+    """Return the seconds until the monotonic clock is at a full multiple of `every`, or at the next if that is very
+    near.
 
-    Small chores that go by such ticks wake a process, and its neighbours, all at once: most of what an idle one
-    costs is to be woken. Timers may end a moment early, and then the tick that they were for counts as over.
+    Small chores that use such ticks wake a process, and others, all at once: most of the cost of an idle process is
+    being woken. Timers may end a moment early; then their tick counts as over.
     """
     left = every - monotonic() % every
     return left if left > every / 10 else left + every
 
 
 def microseconds(span: timedelta) -> int:
-    """A timedelta as whole microseconds."""
+    """Convert a timedelta to whole microseconds."""
     return span // timedelta(microseconds=1)
 
 
 def moment(micros: int) -> datetime:
-    """Microseconds since the epoch as an aware datetime in UTC."""
+    """Convert microseconds since the epoch to an aware datetime in UTC."""
     return _EPOCH + timedelta(microseconds=micros)
 
 
 def micros_of(at: datetime) -> int:
-    """An aware datetime as microseconds since the epoch."""
+    """Convert an aware datetime to microseconds since the epoch."""
     return (at - _EPOCH) // timedelta(microseconds=1)

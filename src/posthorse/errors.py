@@ -35,11 +35,11 @@ from typing import TypeVar
 
 E = TypeVar("E", bound=BaseException)
 Reduced = tuple[object, tuple[type[BaseException], Sequence[object]], Mapping[str, object] | None]
-"""What pickle and copy make of an error: a function, what it is called with, and the attributes that are set after."""
+"""What pickle and copy make of an error: a function, its arguments, and the attributes that are set afterwards."""
 
 
 class PosthorseError(Exception):
-    """Base of all errors of Posthorse. Each can be pickled and copied, as process pools do, with its attributes."""
+    """Base of all errors of Posthorse. Each can be pickled and copied with its attributes, as process pools do."""
 
     def __reduce__(self) -> Reduced:
         return _remade, (type(self), self.args), self.__dict__ or None
@@ -54,19 +54,19 @@ class InvalidArgument(UsageError):
 
 
 class InvalidOption(UsageError):
-    """An option such as a duration, a priority or a queue name cannot be used."""
+    """An option such as a duration, a priority or a queue name is invalid."""
 
 
 class InvalidSettings(UsageError):
-    """Configuration that cannot be used; the message names the setting and its nearest neighbour."""
+    """The configuration is invalid; the message names the setting and the nearest name."""
 
 
 class InvalidSource(UsageError, TypeError):
-    """What `ctx.slices` is given cannot be resumed, or not in this loop; the message names the way out."""
+    """The source of `ctx.slices` cannot be resumed, or not in this loop; the message says what to do."""
 
 
 class InvalidCall(UsageError, RuntimeError):
-    """A call that can never be made where it was made: a second transaction of a slice, or one that blocks a loop."""
+    """The call is not possible at this place: a second transaction of a slice, or a call that blocks a running loop."""
 
 
 class DuplicateKind(UsageError):
@@ -82,24 +82,24 @@ class TooLarge(UsageError):
 
 
 class StoreError(PosthorseError):
-    """The store could not do what it was asked.
+    """The store could not do what was requested.
 
-    `where` names the store, without its password; None when that is not known.
+    `where` names the store, without its password; None if it is unknown.
     """
 
     where: str | None = None
 
 
 class StoreUnreachable(StoreError):
-    """The store does not answer; nothing is known to be written."""
+    """The store does not respond; as far as is known, nothing was written."""
 
 
 class SchemaMismatch(StoreError):
-    """The store was made by an older or a newer Posthorse, or not by Posthorse at all."""
+    """The schema was made by an older or a newer Posthorse, or not by Posthorse at all."""
 
 
 class OutcomeUnknown(StoreError):
-    """The reply to a commit was lost, and the store could not be asked again."""
+    """The reply to a commit was lost, and retrying could not show whether it was written."""
 
 
 class JobNotFound(PosthorseError, LookupError):
@@ -111,13 +111,13 @@ class ScheduleNotFound(PosthorseError, LookupError):
 
 
 class KeyConflict(PosthorseError):
-    """The key was used before for other arguments."""
+    """The key was used before with other arguments."""
 
 
 class NotUnique(PosthorseError):
-    """The same job is there already, and its `Unique` says `on_conflict="raise"`; nothing was written.
+    """The same job already exists, and its `Unique` says `on_conflict="raise"`; nothing was written.
 
-    `job` is the id of the earlier one and `state` where it stands; None when both are of the same call.
+    `job` is the id of the earlier job and `state` its state; None if both are of the same call.
     """
 
     def __init__(self, kind: str, job: str | None, state: str | None) -> None:
@@ -132,9 +132,9 @@ class NotUnique(PosthorseError):
 
 
 class QueueFull(PosthorseError):
-    """As many jobs wait in the queue as may wait there; nothing was written.
+    """The queue has as many waiting jobs as it may have; nothing was written.
 
-    `retry_after` is an estimate of the seconds after which there is room again.
+    `retry_after` is the estimated number of seconds until there is room.
     """
 
     def __init__(self, queue: str, *, depth: int, max_depth: int, wanted: int, retry_after: float) -> None:
@@ -150,7 +150,7 @@ class QueueFull(PosthorseError):
 
 
 class QueueClosed(PosthorseError):
-    """The queue is being drained: it takes no new jobs. Nothing was written."""
+    """The queue is drained: it accepts no new jobs. Nothing was written."""
 
     def __init__(self, queue: str) -> None:
         from shlex import quote  # here, because few processes meet such a queue
@@ -163,7 +163,7 @@ class QueueClosed(PosthorseError):
 
 
 class JobFailed(PosthorseError):
-    """The job failed for good; the text contains the job's own error message."""
+    """The job failed for good; the message contains the job's own error."""
 
 
 class JobCancelled(PosthorseError):
@@ -171,24 +171,24 @@ class JobCancelled(PosthorseError):
 
 
 class ToleranceExceeded(PosthorseError):
-    """A loop of a long job met more bad items than its budget `tolerate=` allows."""
+    """A loop of a long job had more bad items than its budget `tolerate=` allows."""
 
 
 class InvalidTransition(PosthorseError):
-    """The state of the job forbids what was asked."""
+    """The state of the job forbids the request."""
 
 
 class Interrupted(BaseException):
-    """Raised inside a running job at a checkpoint when it must stop now; it resumes from its last cursor.
+    """Raised inside a running job at a checkpoint when it must stop now; the job resumes from its last cursor.
 
-    A BaseException, so that `except Exception` in a job cannot swallow it.
+    It is a BaseException, so that `except Exception` in a job cannot swallow it.
     """
 
     __reduce__ = PosthorseError.__reduce__
 
 
 def _remade(kind: type[E], args: Sequence[object]) -> E:
-    """Make an error from what it says, past its `__init__`, which takes other things."""
+    """Rebuild an error from its message, without its `__init__`, which takes other arguments."""
     error = kind.__new__(kind, *args)
     error.args = tuple(args)
     return error

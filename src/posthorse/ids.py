@@ -1,6 +1,6 @@
-"""Job ids: UUIDv7 (RFC 9562), made by whoever enqueues, growing within a process.
+"""Job ids: UUIDv7 (RFC 9562), made by the process that enqueues, growing within a process.
 
-Time-ordered ids keep inserts at the right edge of every index and let a lost reply be asked for again.
+Time-ordered ids keep inserts at the right edge of every index, and allow a retry after a lost reply.
 """
 
 from __future__ import annotations
@@ -11,34 +11,34 @@ import struct
 import threading
 import time
 
-# The clock of a submitter may be wrong by hours and still enqueue; beyond a day its ids would
-# land where old rows are dropped.
+# The clock of an enqueuing process may be wrong by hours; beyond a day its ids would be where old rows are dropped.
 CLOCK_TOLERANCE = 24 * 3600 * 1_000_000
 
 SET_BACK = CLOCK_TOLERANCE // 2_000 << 12
-"""4096ths of a millisecond by which this machine's clock may be behind the last id while order is kept."""
+"""How far this machine's clock may be behind the last id while order is kept, in 4096ths of a millisecond."""
 
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _lock = threading.RLock()
-"""One that its holder may take again, because a signal handler may make an id in the midst of another. Should both take
-the same stamp then, the random bits behind it still tell the ids apart."""
+"""Reentrant, because a signal handler may make an id while another is made. If both take the same stamp, the random
+bits after it still make the ids different.
+"""
 _last = 0  # the last stamp of this process: milliseconds << 12 | 4096ths of a millisecond
 
 
 def new_id() -> str:
-    """A fresh id, larger than every id that this process made before, unless the clock was set back since.
+    """Return a new id, larger than every earlier id of this process, unless the clock was set back since.
 
-    The 12 bits behind the milliseconds are 4096ths of one (RFC 9562 section 6.2, method 3); 60 random bits follow.
+    The 12 bits after the milliseconds are 4096ths of one (RFC 9562 section 6.2, method 3); 60 random bits follow.
     """
     text = (_stamp().to_bytes(8, "big") + os.urandom(8)).hex()
     return f"{text[1:9]}-{text[9:13]}-7{text[13:16]}-8{text[17:20]}-{text[20:]}"
 
 
 def new_ids(count: int) -> list[str]:
-    """`count` fresh ids in growing order.
+    """Return `count` new ids in growing order.
 
-    They share one stamp. The 30 bits behind it start at random in the lower half and count up, as RFC 9562 section 6.2
-    (method 1) has it; 32 random bits follow.
+    They share one stamp. The 30 bits after it start at random in the lower half and count up, as in RFC 9562 section
+    6.2 (method 1); 32 random bits follow.
     """
     if count == 1:
         return [new_id()]
@@ -54,27 +54,29 @@ def new_ids(count: int) -> list[str]:
 
 
 def moved_to(job_id: str, moment: int) -> str:
-    """The same id, as if made at a moment (microseconds): for who knows a better clock than this machine's."""
+    """Return the same id as if made at a moment (microseconds), for a caller that knows a better clock than this
+    machine's.
+    """
     head = f"{moment // 1000:012x}"
     return f"{head[:8]}-{head[8:]}{job_id[13:]}"
 
 
 def is_id(text: str) -> bool:
-    """True when the text is a job id in canonical form."""
+    """Return True if the text is a job id in canonical form."""
     return _CANONICAL.fullmatch(text) is not None
 
 
 def milliseconds_of(job_id: str) -> int:
-    """The moment in an id, in milliseconds since the epoch."""
+    """Return the moment in an id, in milliseconds since the epoch."""
     return int(job_id[:8] + job_id[9:13], 16)
 
 
 def _stamp() -> int:
-    """A moment that no other id of this process has, in 4096ths of a millisecond."""
+    """Return a moment that no other id of this process has, in 4096ths of a millisecond."""
     global _last
     with _lock:
         stamp = (time.time_ns() << 9) // 125_000
-        # Order yields to time, because a store refuses ids that are days ahead.
+        # Time wins over order, because a store refuses ids that are days ahead.
         if stamp <= _last < stamp + SET_BACK:
             stamp = _last + 1
         _last = stamp
@@ -82,13 +84,13 @@ def _stamp() -> int:
 
 
 def _head(number: int) -> str:
-    """Everything before the last 16 bits of the counter."""
+    """Return everything before the last 16 bits of the counter."""
     text = f"{number >> 30:015x}"
     return f"{text[:8]}-{text[8:12]}-7{text[12:]}-{0x8000 | (number >> 16) & 0x3FFF:04x}-"
 
 
 def _tails(numbers: range, entropy: bytes) -> list[str]:
-    """The last 16 bits of the counter and 32 random ones, for each. All at once, for to format them is the cost."""
+    """Return the last 16 bits of the counter and 32 random ones, for each; formatting all at once is faster."""
     tails = bytearray(6 * len(numbers))
     counters = struct.pack(f">{len(numbers)}H", *(number & 0xFFFF for number in numbers))
     tails[0::6], tails[1::6] = counters[0::2], counters[1::2]

@@ -1,1 +1,1 @@
-"""The application: what users declare jobs on, enqueue with, and ask about jobs."""
+"""The application: what users declare jobs on, enqueue with, and read jobs through."""

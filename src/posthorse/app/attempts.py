@@ -1,4 +1,4 @@
-"""The attempts of a job, read from what its events tell; the one that succeeded or runs, from its own row."""
+"""The attempts of a job, reconstructed from its events; the one that succeeded or runs, from its row."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ENDS = {
     "cancelled": "cancelled",
 }
 _LAST_STRAWS = {"NoProgress": "lost", "Crashed": "crashed"}
-"""Types of the errors of dead letters whose code did not fail."""
+"""Error types of dead letters whose own code did not fail."""
 
 
 def attempts_of(app: Posthorse, job_id: str) -> Verb[list[Attempt]]:
@@ -41,10 +41,10 @@ def attempts_of(app: Posthorse, job_id: str) -> Verb[list[Attempt]]:
 
 
 def make_attempts(status: Status, story: read.Story, running_since: datetime | None) -> list[Attempt]:
-    """The attempts that the events tell of, and the one that goes on or succeeded."""
+    """Return the attempts in the events, and the one that runs or succeeded."""
     found = list(_ended(story.events))
     if status.state is State.COMPLETED:
-        started_at = None if found else status.started_at  # which is when the first one started
+        started_at = None if found else status.started_at  # when the first attempt started
         found.append(
             _attempt(
                 status.attempt,
@@ -86,7 +86,7 @@ def _ended(events: Sequence[read.EventRow]) -> Iterator[Attempt]:
 
 
 def _completed(number: int, ended: dict[str, object], *, is_first: bool) -> Attempt:
-    """A run that was completed before its bad items ran again. It is known when the first of all runs was started."""
+    """Make the run that completed before bad items ran again. Only the start of the first run is known."""
     started, finished, worker = ended.get("started_at"), ended.get("finished_at"), ended.get("worker")
     return _attempt(
         number,

@@ -56,11 +56,22 @@ E3 = TypeVar("E3", bound="Event")
 
 
 class Posthorse:
-    """An application with background jobs.
+    """An application with background jobs: declare kinds of jobs on it, enqueue them, and read and steer them.
 
-    `url` is `sqlite:///file.db` or `postgresql://…`; left out, `$POSTHORSE_URL`, then `posthorse.toml`, then
-    `sqlite:///posthorse.db`. Works straight after construction, from threads, coroutines and forked children;
-    nothing is opened before the first use. Other settings by name: see Settings. Raises InvalidSettings.
+    ::
+
+        app = ph.Posthorse("sqlite:///shop.db")
+
+
+        @app.job
+        def welcome(user_id: int) -> None: ...
+
+    url: the address of the store, `sqlite:///file.db` or `postgresql://…`. Without it, `$POSTHORSE_URL` counts, then
+    `posthorse.toml` or `posthorse.yaml`, then `sqlite:///posthorse.db`.
+    settings: by name; those that are not given come from the environment and the file, too.
+
+    One application can be used from threads, coroutines and forked children. It opens the store at the first use.
+    Raises InvalidSettings.
     """
 
     @takes(Place.SETTING, defaults=msgspec.structs.asdict(Settings()))
@@ -80,7 +91,7 @@ class Posthorse:
         )
         self.gate = Admission(self.store, self.registry.queues)
 
-    if not TYPE_CHECKING:  # or every misspelt method would be one
+    if not TYPE_CHECKING:  # a type checker that saw it would accept misspelt methods
 
         def __getattr__(self, name: str) -> object:
             raise no_attribute(self, "an application", name)
@@ -113,25 +124,29 @@ class Posthorse:
 
     @takes(Place.JOB)
     def job(self, function: Callable[..., object] | None = None, /, **options: Unpack[JobOptions]) -> object:
-        """Makes a function into a kind of job: `@app.job`, or `@app.job(queue="mail", max_attempts=5)`.
+        """Make a function a kind of job: `@app.job`, or `@app.job(queue="mail", max_attempts=5)`.
 
-        The kind is the function's name unless said. Async functions run on the worker's loop, others on its
-        threads; with `isolation="process"` both run in a process of their own, which `kill_after` and `max_memory`
-        can end. A first parameter that is a `ph.Context` is given by the worker. The function stays callable.
-        An error leads to another attempt unless it is in `give_up_on`, or `retry_on` is given and it is not in there.
-        Raises DuplicateKind, InvalidOption.
+        The result is a `Kind` that can still be called as the function. By default, the kind has the function's name.
+        Jobs are stored under that name, so give `aliases` if you rename it. If the first parameter is a `ph.Context`,
+        the worker passes it; it is not an argument of the job.
+
+        Async functions run on the worker's event loop, others in its threads. With `isolation="process"` both run in a
+        process of their own, which `kill_after` and `max_memory` can end. An error leads to another attempt unless it
+        is in `give_up_on`, or `retry_on` is given and does not contain it.
+
+        Raises DuplicateKind if the name is taken, and InvalidOption, which names the option and the nearest name.
         """
         decorator = JobDecorator(self, options)
         return decorator if function is None else decorator(function)
 
     @takes(Place.SCHEDULE, defaults={"tz": "UTC", "misfire": "once", "overlap": "skip", "jitter": 0})
     def schedule(self, call: Call[R], **options: Unpack[ScheduleOptions]) -> Schedule[R]:
-        """Let workers enqueue a call by the clock: `app.schedule(report.bind(), name="report", cron="0 3 * * *")`.
+        """Let workers enqueue a call at certain times: `app.schedule(report.bind(), name="report", cron="0 3 * * *")`.
 
-        It takes one of cron, every and at. The store is not used: workers enter the schedule when they start. Options
-        of the job are set on the call: `report.using(queue="slow").bind()`. Raises InvalidOption.
+        Give one of cron, every and at. This does not use the store: workers store the schedule when they start. Options
+        of the job belong to the call: `report.using(queue="slow").bind()`. Raises InvalidOption.
         """
-        from posthorse.app.schedules import add_schedule  # here, for most processes that enqueue have no schedules
+        from posthorse.app.schedules import add_schedule  # here, because most processes that enqueue have no schedules
 
         return add_schedule(self, call, **options)
 
@@ -147,15 +162,19 @@ class Posthorse:
         name: str | None = None,
         **options: Unpack[ObserverOptions],
     ) -> Observing[DeadLettersGrew]:
-        """Tells a function when dead letters grow: `@app.on(ph.events.DeadLettersGrew, by=10, within="5m")`.
+        """Notify a function when dead letters grow: `@app.on(ph.events.DeadLettersGrew, by=10, within="5m")`.
 
-        It is told when so many jobs of a queue died within that time, once for all of them, and again at most once in
-        each such time. queue: of this one alone; left out, of any, each by itself. The function becomes a kind of job
-        in the queue `posthorse`, with the event as its argument, under `name` or its own; the other options are those
-        of jobs.
-        Raises DuplicateKind, InvalidOption.
+        The function becomes a kind of job in the queue `posthorse`, with the event as its argument. So the notification
+        is durable, and is retried. It comes once for all jobs of a queue that failed for good within that time, and
+        again at most once in each such time.
+
+        queue: the only queue to watch; by default every queue, each separately.
+        by, within: how many dead letters within which time lead to a notification.
+        name: the name of the kind; by default that of the function.
+
+        The other options are those of jobs. Raises DuplicateKind, InvalidOption.
         """
-        from posthorse.app.observers import Observing  # here, for few applications observe
+        from posthorse.app.observers import Observing  # here, because few applications observe
 
         check_names_of_on(options, ("queue", "by", "within", "name"))
         return Observing(self, event, name=name, queue=queue, by=by, within=within, options=options)
@@ -188,10 +207,10 @@ class Posthorse:
 
     @takes(Place.QUEUE)
     def queue(self, name: str, **settings: Unpack[QueueOptions]) -> Queue:
-        """Return the queue of that name; the settings given here are its defaults. Raises InvalidOption.
+        """Return the queue of that name; the settings given here are its defaults: `app.queue("mail", rate="100/s")`.
 
-        A file's `queues:` overrides them, and what is set live (`.set()`, `.pause()` …) overrides both. The store is
-        not used. None leaves a setting as it is.
+        The part `queues` of a file overrides them, and what is set live (`.set()`, `.pause()` …) overrides both. None
+        leaves a setting as it is. This does not use the store. Raises InvalidOption.
         """
         checked_name(name, what="queue")
         layer = checked_layer(settings, queue=name)
@@ -202,10 +221,13 @@ class Posthorse:
     # ── enqueuing ────────────────────────────────────────────────────────────────────────────────────
 
     def enqueue_many(self, calls: Sequence[Call[R]]) -> list[Job[R]]:
-        """Stores jobs, all or none, in order; durable when this returns. Raises KeyConflict, StoreError.
+        """Store many jobs in one commit, all or none, and return their handles in the same order::
 
-        Calls made with `using(connection=…)` become part of that connection's transaction, and durable with it; then
-        all of them must name the same one.
+            app.enqueue_many([welcome.bind(user_id) for user_id in new_users])
+
+        The jobs are durable when this returns. Calls made with `using(connection=…)` become part of that connection's
+        transaction; all of them must then have the same one. Raises the errors of `Kind.enqueue`, but InvalidArgument
+        and TooLarge are raised earlier, by `bind`.
         """
         connection = _connection_of(calls)
         if connection is None:
@@ -215,7 +237,7 @@ class Posthorse:
             return drive(self._enqueue(calls))
 
     async def aenqueue_many(self, calls: Sequence[Call[R]]) -> list[Job[R]]:
-        """See `enqueue_many`; the connection may be of either colour."""
+        """Store many jobs without blocking the event loop; see `enqueue_many`. The connection may be sync or async."""
         connection = _connection_of(calls)
         if connection is None:
             return await adrive(self._enqueue(calls))
@@ -225,14 +247,18 @@ class Posthorse:
     # ── asking ───────────────────────────────────────────────────────────────────────────────────────
 
     def get_job(self, job_id: str) -> Job[object]:
-        """A job by its id; it is looked up at first use. Raises InvalidOption for what can be no id."""
+        """Return the handle of a job, without using the store. Raises InvalidOption for what cannot be an id.
+
+        The id is looked up by the first method that needs it, which raises JobNotFound.
+        """
         return Job(self, _checked_id(job_id))
 
     def jobs(self, wanted: str = "") -> Jobs:
-        """The jobs that fit a filter, to be looked at or steered together: `app.jobs("state:failed kind:welcome")`.
+        """Select jobs by a filter, to read or steer them together: `app.jobs("state:failed kind:welcome").retry()`.
 
-        Words are state, kind, queue, tag, tenant, error (the name of an exception class), reason (how it begins),
-        older and newer (how long ago the job ended, or was enqueued). Nothing is looked up yet. Raises InvalidOption.
+        The words of a filter are state, kind, queue, tag, tenant, error (the name of an exception class), reason (how
+        it begins), older and newer (how long ago the job ended, or was enqueued if it has not ended). This does not use
+        the store. Raises InvalidOption.
         """
         return Jobs(self, parse_filter(wanted))
 
@@ -246,14 +272,18 @@ class Posthorse:
         labels: Mapping[str, str] | None = None,
         metrics: bool = False,
     ) -> EmbeddedWorker:
-        """A worker inside this process, for applications and tests: `with app.worker(): …`.
+        """Make a worker that runs inside this process, for applications and tests: `with app.worker(): …`.
 
-        No queues means all that its labels fit. It has no supervisor: a job that holds the interpreter lock beyond the
-        lease loses its lease, is retried, and what the first run still does counts for nothing. With `metrics=True` it
-        counts its jobs: see `worker.metrics`.
+        queues: those that it serves; by default all that its labels fit.
+        concurrency: how many jobs it runs at the same time.
+        labels: what queues may require of it, such as `{"gpu": "yes"}`.
+        metrics: whether it counts its jobs; see `worker.metrics`.
+
+        It has no supervisor. So a job that holds the interpreter lock for longer than the lease loses its lease and is
+        retried, and whatever the first run still does has no effect.
         """
         from posthorse.worker.embedded import (
-            EmbeddedWorker,  # here, for most processes that enqueue do not work
+            EmbeddedWorker,  # here, because most processes that enqueue run no worker
         )
 
         return EmbeddedWorker(
@@ -267,11 +297,15 @@ class Posthorse:
         )
 
     def migrate(self) -> int:
-        """Makes the schema or brings it up to date; answers with the number of steps taken."""
+        """Create or migrate the schema; return the number of migrations applied.
+
+        Run it when you deploy, before the new workers start; running it again does nothing. A SQLite store also
+        migrates itself at its first use. Raises SchemaMismatch if a newer Posthorse made the schema, StoreUnreachable.
+        """
         return self.store.migrate()
 
     def use_url(self, url: str) -> None:
-        """Points the application at another store; handles made before keep working, on the new one."""
+        """Use another store from now on; existing handles then refer to the new one."""
         self.store.close()
         self.settings = msgspec.structs.replace(self.settings, url=url)
         self.origin = Origin(url, is_named=True, is_in_code=True, overruled=self.origin.overruled)
@@ -285,7 +319,7 @@ class Posthorse:
         self.gate = Admission(self.store, self.registry.queues)
 
     def close(self) -> None:
-        """Closes all connections; the next use opens them anew."""
+        """Close all connections; the next use opens new ones."""
         self.store.close()
 
     def _enqueue(self, calls: Sequence[Call[R]]) -> Verb[list[Job[R]]]:
@@ -309,7 +343,7 @@ class Posthorse:
                 return self._handles(calls, made)
 
     def _patience(self, calls: Sequence[Call[R]]) -> Patience:
-        # Inside a transaction nothing that others do meanwhile would make room, or be seen.
+        # Inside a transaction, changes by other processes would neither make room nor be visible.
         return Patience(0 if self.store.is_in_transaction else max(call.block for call in calls))
 
     def _new_jobs(self, calls: Sequence[Call[R]]) -> Sequence[NewJob]:

@@ -1,4 +1,4 @@
-"""Where settings come from: keyword arguments, then the environment, then `posthorse.toml` or `posthorse.yaml`."""
+"""Read settings: keyword arguments first, then the environment, then `posthorse.toml` or `posthorse.yaml`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from posthorse.rules.settings import Settings, make_settings
 
 PREFIX = "POSTHORSE_"
 FILES = ("posthorse.toml", "posthorse.yaml", "posthorse.yml")
-# Read by the command line and by tests, not settings of an application.
+# Read by the command line and by tests; not settings of an application.
 NOT_SETTINGS = frozenset({"app", "failpoint", "config"})
 MAX_FILE = 1_000_000
 DEEPEST = 20
 
 
 class Configuration(NamedTuple):
-    """What an application is told: its settings, what the file says of its queues, and what named its store."""
+    """The settings of an application, the queues that its file declares, and where its store was named."""
 
     settings: Settings
     queues: Mapping[str, Layer]
@@ -48,7 +48,7 @@ def load(given: Mapping[str, object]) -> Configuration:
 
 
 def exposed_file() -> Path | None:
-    """The file of settings, when it holds a password and everybody on this machine may read it."""
+    """Return the file of settings if it contains a password and every account of this machine may read it."""
     path = _file()
     url = str(_from_file().get("url"))
     holds_password = re.search(r"://[^/@:]*:[^@]+@|[?&]password=", url) is not None
@@ -68,7 +68,7 @@ def _whole(text: str) -> int | str:
     try:
         return int(text)
     except ValueError:
-        return text  # to be refused with all the others
+        return text  # refused later, with all the others
 
 
 def _from_file() -> dict[str, object]:
@@ -76,10 +76,10 @@ def _from_file() -> dict[str, object]:
     if path is None:
         return {}
     try:
-        if stat.S_ISFIFO(path.stat().st_mode):  # to open one waits for whoever writes
+        if stat.S_ISFIFO(path.stat().st_mode):  # opening one waits for a writer
             raise InvalidSettings(f"{path} is a pipe and not a file; write the settings into a file")
         with path.open("rb") as file:
-            content = file.read(MAX_FILE + 1)  # no more: it may be a device without an end
+            content = file.read(MAX_FILE + 1)  # limited, because it may be a device without an end
         if len(content) > MAX_FILE:
             raise InvalidSettings(f"{path} is larger than a megabyte, so it can be no configuration")
         text = content.decode()
@@ -104,7 +104,7 @@ def _file() -> Path | None:
 def _from_toml(path: Path, text: str) -> dict[str, object]:
     try:
         return cast("dict[str, object]", tomllib.loads(text))
-    except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
+    except (ValueError, RecursionError) as error:  # also for a number with more digits than Python reads
         raise InvalidSettings(f"{path} is no valid TOML: {error}") from error
 
 
@@ -123,7 +123,7 @@ def _from_yaml(path: Path, text: str) -> dict[str, object]:
         depth = 0
         for event in reader.parse(text):
             depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-            # Names for parts of a document, and deep nests, are how a small file keeps a reader busy for hours.
+            # Aliases and deep nesting let a small file keep a YAML reader busy for hours.
             if isinstance(event, AliasEvent):
                 raise InvalidSettings(f"{path} has an alias (*name); write out what it stands for")
             if depth > DEEPEST:
@@ -141,7 +141,7 @@ def _from_yaml(path: Path, text: str) -> dict[str, object]:
 
 
 def _problem(error: Exception) -> str:
-    """What a reader of YAML found, in a line."""
+    """Return the error of a YAML reader in one line."""
     problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
     if problem is None or mark is None:
         return str(error)

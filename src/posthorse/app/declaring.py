@@ -1,4 +1,4 @@
-"""What `@app.job(…)` is before it meets its function."""
+"""The result of `@app.job(…)` before it is applied to the function."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 
 class JobDecorator:
-    """Makes the function that it is given into a kind of job."""
+    """Make the function that it is applied to a kind of job."""
 
     def __init__(self, app: Posthorse, options: Mapping[str, object]) -> None:
         self._app = app
@@ -43,7 +43,7 @@ class JobDecorator:
     def __call__(self, function: Callable[P, R], /) -> JobFunction[P, R, P, R]: ...
 
     def __call__(self, function: Callable[..., object], /) -> object:
-        """Registers the function."""
+        """Register the function."""
         registered = register(function, kind=self._kind, options=self._options, context_type=Context)
         self._app.registry.add(registered)
         made: JobFunction[..., object, ..., object] = JobFunction(self._app, registered, function)

@@ -1,4 +1,4 @@
-"""Other arguments for a job that is to be retried, checked against the signature of its kind."""
+"""New arguments for a job that is retried, checked against the signature of its kind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def replaced(app: Posthorse, job_id: str, changes: Mapping[str, object]) -> Verb[str]:
-    """The arguments of a job, some replaced, as JSON. Raises JobNotFound, InvalidArgument, InvalidTransition."""
+    """Return the arguments of a job, some replaced, as JSON. Raises JobNotFound, InvalidArgument, InvalidTransition."""
     call = yield from look_up(app, read.call(job_id))
     if call is None:
         raise not_found(job_id)
@@ -31,6 +31,6 @@ def replaced(app: Posthorse, job_id: str, changes: Mapping[str, object]) -> Verb
 
 
 def rebound(app: Posthorse, job_id: str, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Verb[str]:
-    """New arguments for a job, as JSON. Raises JobNotFound, InvalidArgument, UnknownKind."""
+    """Return new arguments for a job, as JSON. Raises JobNotFound, InvalidArgument, UnknownKind."""
     status = yield from status_of(app, job_id)
     return app.registry[status.kind].signature.encode(args, kwargs)

@@ -1,4 +1,4 @@
-"""One call that becomes a job: at once where nothing has to be looked up before, else as many calls do."""
+"""Enqueue one call: directly if nothing must be looked up first, else in the same way as many calls."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def enter(call: Call[R]) -> Job[R]:
 
 
 async def aenter(call: Call[R]) -> Job[R]:
-    """The same for a coroutine."""
+    """Store the job of a call, for a coroutine; durable when this returns."""
     lane = _lane_at_once(call)
     if lane is None:
         return (await call.app.aenqueue_many([call]))[0]
@@ -40,7 +40,7 @@ async def aenter(call: Call[R]) -> Job[R]:
 
 
 def _lane_at_once(call: Call[object]) -> int | None:
-    """The number of the lane of a job that may enter it as it is; None when more has to be looked at first."""
+    """Return the number of the lane if the job can enter it unchanged; None if more must be looked up first."""
     job, app = call.template, call.app
     if call.connection is not None or not job.is_plain or not app.gate.lets_in(job.lane.queue):
         return None

@@ -1,4 +1,4 @@
-"""The handle of one job: its status, its result, and what may be asked of it. Nothing is cached but the id."""
+"""The handle of one job: its status, its result, and the requests that it accepts. Only the id is cached."""
 
 from __future__ import annotations
 
@@ -26,37 +26,43 @@ FIRST_LOOK, MAX_PAUSE = 0.005, 0.25
 
 
 class Job(Generic[R]):
-    """One job. `R` is what it returns."""
+    """A handle of one job, known by its id. `R` is the type of its result.
+
+    Every method reads from or writes to the store, so a handle never shows old data. Each method has a twin with an `a`
+    in front, to be awaited: `await job.astatus()`.
+    """
 
     def __init__(self, app: Posthorse, job_id: str, *, created: bool = False, kind: str | None = None) -> None:
         self._app = app
-        self._kind = kind  # what it must be, while that is not known
+        self._kind = kind  # the kind that it must have, until that is checked
         self.id = job_id
         self.created = created
-        """False when a key matched an earlier job, or a unique one was not over, which this handle then names."""
+        """False if a key or `unique` matched an earlier job, which this handle then names."""
 
     # ── asking ───────────────────────────────────────────────────────────────────────────────────────
 
     @verb
     def status(self) -> Verb[Status]:
-        """Read the job as it is now. Raises JobNotFound."""
+        """Read the current state of the job, with progress, attempts and times. Raises JobNotFound."""
         return (yield from status_of(self._app, (yield from self._known())))
 
     astatus = twin(status)
 
     @verb
     def attempts(self) -> Verb[list[Attempt]]:
-        """List every run of the job's code, in order, with its evidence. Raises JobNotFound."""
+        """Return every run of the job's code, in order, with its evidence. Raises JobNotFound."""
         return (yield from attempts_of(self._app, (yield from self._known())))
 
     aattempts = twin(attempts)
 
     @waiting_verb
     def result(self, timeout: Duration | None = None) -> Verb[R]:
-        """Wait for the end and return what the job returned.
+        """Wait until the job ends, and return what its function returned.
 
-        Raises JobFailed, JobCancelled, JobNotFound, TimeoutError. Inside a running event loop `result` raises
-        InvalidCall, because the job may need the loop that it would block: await `aresult` there.
+        timeout: the longest wait, such as 30 (seconds) or "10m"; None waits for ever.
+
+        Raises JobFailed, with the job's error; JobCancelled; JobNotFound; TimeoutError. Inside a running event loop,
+        `result` raises InvalidCall, because the job may need the loop that it would block: await `aresult` there.
         """
         patience = _Patience((yield from self._known()), timeout)
         while True:
@@ -72,10 +78,10 @@ class Job(Generic[R]):
 
     @verb
     def pause(self, *, force: bool = False) -> Verb[State]:
-        """Stop the job where it can go on later; return the state that this led to at once.
+        """Stop the job so that it can continue later; return the state that it has now.
 
-        A running job stops at its next slice or checkpoint and then is `paused`. With `force` its lease is
-        taken away now: what its code still does counts for nothing. Raises JobNotFound, InvalidTransition.
+        A running job stops at its next slice or checkpoint and is then `paused`. With `force` its lease ends now, and
+        whatever its code still does has no effect. Raises JobNotFound, InvalidTransition.
         """
         return self._request("pause", force=force)
 
@@ -83,24 +89,31 @@ class Job(Generic[R]):
 
     @verb
     def resume(self) -> Verb[State]:
-        """Let a paused job go on from its last committed slice. Raises JobNotFound, InvalidTransition."""
+        """Continue a paused job from its last committed slice; return the new state. Raises JobNotFound,
+        InvalidTransition.
+        """
         return self._request("resume")
 
     aresume = twin(resume)
 
     @verb
     def cancel(self, *, force: bool = False) -> Verb[State]:
-        """End the job for good: at once if it waits, at its next checkpoint if it runs; async jobs are
-        cancelled at their next await. Raises JobNotFound, InvalidTransition."""
+        """End the job for good; return the state that it has now.
+
+        A waiting job ends at once, a running one at its next checkpoint, an async one at its next await. With `force`
+        its lease ends now, and whatever its code still does has no effect. Raises JobNotFound, InvalidTransition.
+        """
         return self._request("cancel", force=force)
 
     acancel = twin(cancel)
 
     @verb
     def retry(self, *, arguments: Mapping[str, object] | None = None) -> Verb[State]:
-        """Start a failed or cancelled job again with fresh budgets; a long job goes on from its last slice.
+        """Start a failed or cancelled job again with fresh budgets; a long job continues from its last committed slice.
 
-        arguments: those that change, by name. Raises JobNotFound, InvalidTransition, InvalidArgument.
+        arguments: new values for some of its arguments, by name.
+
+        Raises JobNotFound, InvalidTransition, InvalidArgument.
         """
         text = None
         if arguments is not None:
@@ -111,7 +124,7 @@ class Job(Generic[R]):
 
     @verb
     def retry_with(self, /, *args: object, **kwargs: object) -> Verb[State]:
-        """Retry with these arguments in place of all that the job had. Raises as `retry`."""
+        """Retry with these arguments instead of those that the job had. Raises as `retry`."""
         text = yield from rebound(self._app, (yield from self._known()), args, kwargs)
         return (yield from self._request("retry", arguments=text))
 
@@ -119,7 +132,7 @@ class Job(Generic[R]):
 
     @verb
     def discard(self) -> Verb[State]:
-        """Take a dead letter off the list: it stays readable, as cancelled. Raises JobNotFound, InvalidTransition."""
+        """Remove a dead letter from the list; it stays readable as cancelled. Raises JobNotFound, InvalidTransition."""
         return self._request("discard")
 
     adiscard = twin(discard)
@@ -128,7 +141,9 @@ class Job(Generic[R]):
 
     @verb
     def bad_items(self, *, limit: int = 100, after: BadItem | None = None) -> Verb[list[BadItem]]:
-        """List items that the job tolerated, by loop and number; `after` is the last one that was read before.
+        """Return items that the job tolerated, in order of loop and number.
+
+        limit: how many at most. after: the last item of the previous page.
 
         Raises JobNotFound, InvalidOption.
         """
@@ -138,9 +153,9 @@ class Job(Generic[R]):
 
     @verb
     def retry_bad_items(self) -> Verb[State]:
-        """Let a completed or failed job run again with its bad items alone; those that succeed are forgotten.
+        """Run a completed or failed job again for its bad items only; those that succeed are forgotten.
 
-        A failed job goes on where it stopped after them. Raises JobNotFound, InvalidTransition.
+        A failed job then continues where it stopped. Raises JobNotFound, InvalidTransition.
         """
         channel = self._app.store.backend.channel
         return (yield from commit(self._app, retry_bad_items((yield from self._known()), channel=channel)))
@@ -157,7 +172,7 @@ class Job(Generic[R]):
         return hash(self.id)
 
     def _known(self) -> Verb[str]:
-        """Return the id, once the job is known to be of the kind that was asked for. Raises JobNotFound."""
+        """Return the id after checking that the job has the kind of this handle. Raises JobNotFound."""
         if self._kind is not None:
             row = yield from look_up(self._app, read.job(self.id))
             check_kind(self._app, self.id, self._kind, row)
@@ -171,7 +186,7 @@ class Job(Generic[R]):
 
 
 class _Patience:
-    """How long to wait between two looks: short at first, then longer, and not beyond the timeout."""
+    """The pauses between two looks: short at first, then longer, never beyond the timeout."""
 
     def __init__(self, job_id: str, timeout: Duration | None) -> None:
         self._job_id = job_id
@@ -181,11 +196,11 @@ class _Patience:
 
     @property
     def left(self) -> float | None:
-        """Seconds until the timeout; None without one."""
+        """Return the seconds until the timeout; None without one."""
         return None if self._seconds is None else max(0.0, self._start + self._seconds - monotonic())
 
     def pause(self) -> float:
-        """Seconds until the next look. Raises TimeoutError when there is none."""
+        """Return the seconds until the next look. Raises TimeoutError if there is none."""
         pause, self._pause = self._pause, min(MAX_PAUSE, self._pause * 1.3)
         if self._seconds is None:
             return pause

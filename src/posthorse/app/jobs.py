@@ -1,4 +1,4 @@
-"""Jobs that fit a filter: found when they are asked for, and steered in pages. Nothing is cached."""
+"""Jobs that match a filter, found when they are needed and steered in pages. Nothing is cached."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
 
 PAGE = 200
-"""Jobs that are steered in one transaction: others wait for it, on SQLite all who write."""
+"""Jobs that are steered in one transaction; other transactions wait for it, on SQLite all that write."""
 
 
 class Steered(NamedTuple):
-    """How many jobs did as asked; `running` of them do so at their next checkpoint."""
+    """How many jobs changed; `running` of them stop at their next checkpoint."""
 
     done: int
     running: int
 
 
 class Jobs:
-    """Jobs that fit a filter, the oldest first; what is asked of them is asked of those that fit at that moment.
+    """The jobs that match a filter, oldest first. Each method acts on the jobs that match at that moment.
 
-    Iterate, with `for` or `async for`, to look at each one.
+    Iterate with `for` or `async for` to read them one by one.
     """
 
     def __init__(self, app: Posthorse, wanted: Filter) -> None:
@@ -39,17 +39,19 @@ class Jobs:
 
     @verb
     def count(self) -> Verb[int]:
-        """Count those that fit now."""
+        """Return how many jobs match now."""
         return look_up(self._app, count_matching(self._wanted))
 
     acount = twin(count)
 
     @verb
     def retry(self, *, rate: Rate | str | None = None) -> Verb[int]:
-        """Start dead letters again, or with `state:cancelled` cancelled jobs; return how many.
+        """Start dead letters again, or cancelled jobs with `state:cancelled`; return how many.
 
-        rate: how many of them may start in a time, such as "10/s": the others wait as `scheduled`, also when the caller
-        has left. Raises InvalidTransition where the filter asks for another state, InvalidOption for an empty one.
+        rate: how many of them may start in a span of time, such as "10/s". The others wait as `scheduled`, even if the
+        caller's process ends.
+
+        Raises InvalidTransition if the filter names another state, InvalidOption for an empty filter.
         """
         return (yield from self._steered("retry", rate)).done
 
@@ -57,9 +59,9 @@ class Jobs:
 
     @verb
     def pause(self) -> Verb[int]:
-        """Pause those that are not over and not paused; return how many. Running ones stop at their next checkpoint.
+        """Pause jobs that are not over and not paused; return how many. Running ones stop at their next checkpoint.
 
-        Raises InvalidTransition where the filter asks for another state, InvalidOption for an empty one.
+        Raises InvalidTransition if the filter names another state, InvalidOption for an empty filter.
         """
         return (yield from self._steered("pause")).done
 
@@ -67,16 +69,16 @@ class Jobs:
 
     @verb
     def resume(self) -> Verb[int]:
-        """Let paused jobs go on, and running ones that were asked to pause; return how many. Raises as `pause`."""
+        """Continue paused jobs, and running ones with a pending pause; return how many. Raises as `pause`."""
         return (yield from self._steered("resume")).done
 
     aresume = twin(resume)
 
     @verb
     def cancel(self) -> Verb[int]:
-        """Cancel those that are not over; return how many. Running ones end at their next checkpoint.
+        """Cancel jobs that are not over; return how many. Running ones end at their next checkpoint.
 
-        Raises InvalidTransition where the filter asks for a final state, InvalidOption for an empty one.
+        Raises InvalidTransition if the filter names a final state, InvalidOption for an empty filter.
         """
         return (yield from self._steered("cancel")).done
 
@@ -84,9 +86,9 @@ class Jobs:
 
     @verb
     def discard(self) -> Verb[int]:
-        """Take dead letters off the list; return how many. They stay readable, as cancelled.
+        """Remove dead letters from the list; return how many. They stay readable, as cancelled.
 
-        Raises InvalidTransition where the filter asks for another state, InvalidOption for an empty one.
+        Raises InvalidTransition if the filter names another state, InvalidOption for an empty filter.
         """
         return (yield from self._steered("discard")).done
 
@@ -107,12 +109,12 @@ class Jobs:
                 yield job
 
     def _page(self, after: str) -> Verb[tuple[list[Job[object]], str | None]]:
-        """Find jobs after a given one; return them, and the one after which to look for others, or None."""
+        """Return jobs after a given one, and the one after which to look for more, or None."""
         found = yield from look_up(self._app, matching(self._wanted, after=after, limit=PAGE))
         return [Job(self._app, job_id) for job_id in found], found[-1] if len(found) == PAGE else None
 
     def _steered(self, action: Request, rate: Rate | str | None = None) -> Verb[Steered]:
-        """Page after page; with a rate each starts so much later than the one before."""
+        """Steer page after page; with a rate, each job starts so much later than the one before."""
         limit = None if rate is None else as_rate(rate)
         pause = 0 if limit is None else round(limit.seconds * 1_000_000 / limit.count)
         done = running = 0
@@ -129,7 +131,7 @@ class Jobs:
     def _affected(self, action: Request) -> Verb[int]:
         count = 0
         for aim in aims(self._wanted, action):
-            if action in ("retry", "discard"):  # whatever is in that state
+            if action in ("retry", "discard"):  # all jobs in that state
                 count += yield from look_up(self._app, count_matching(aim))
                 continue
             after: str | None = FIRST
@@ -140,7 +142,7 @@ class Jobs:
 
 
 def steer(jobs: Jobs, action: Request, *, rate: Rate | str | None = None) -> Steered:
-    """Do what the method of that name does, and tell also how many jobs run. For the command line."""
+    """Do what the method of that name does; also return how many jobs run. For the command line."""
     return drive(jobs._steered(action, rate))  # pyright: ignore[reportPrivateUsage]
 
 

@@ -1,4 +1,4 @@
-"""A kind as its declarer holds it: callable like the function, and able to bind, change options and enqueue."""
+"""A kind as its declaration returns it: callable like the function, with `bind`, `using` and `enqueue`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ S = TypeVar("S")
 
 
 class Call(msgspec.Struct, Generic[R], frozen=True):
-    """A kind bound to checked arguments, not yet enqueued. May be enqueued any number of times."""
+    """A kind bound to checked arguments. It can be enqueued any number of times; each time makes a new job."""
 
     app: Posthorse
     template: NewJob
@@ -52,16 +52,20 @@ class Call(msgspec.Struct, Generic[R], frozen=True):
         return f"<Call {self.template.lane.kind!r}>"
 
     def enqueue(self) -> Job[R]:
-        """Stores the job; durable when this returns, or with the transaction of its connection."""
+        """Store the job of this call and return its handle; see `Kind.enqueue`."""
         return enter(self)
 
     async def aenqueue(self) -> Job[R]:
-        """See `enqueue`."""
+        """Store the job of this call, for a coroutine; see `enqueue`."""
         return await aenter(self)
 
 
 class Kind(Generic[P, R]):
-    """A kind of job. `P` are the arguments of the job, without its context; `R` is what it returns."""
+    """A kind of job: a function with its options, under the name by which its jobs are stored.
+
+    `@app.job` makes it. `enqueue` stores a job, `using` changes options for single jobs, and `bind` makes calls for
+    `app.enqueue_many` and `app.schedule`. `P` are the arguments of the job, without its context; `R` is its result.
+    """
 
     def __init__(self, app: Posthorse, registered: Registered, overrides: Overrides | None = None) -> None:
         self._app = app
@@ -77,13 +81,17 @@ class Kind(Generic[P, R]):
         """The name under which jobs of this kind are stored."""
         return self._registered.kind
 
-    if not TYPE_CHECKING:  # or every misspelt method would be one
+    if not TYPE_CHECKING:  # a type checker that saw it would accept misspelt methods
 
         def __getattr__(self, name: str) -> object:
             raise no_attribute(self, repr(self), name)
 
     def bind(self, /, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
-        """Checks arguments against the signature and holds them for later. Raises InvalidArgument, TooLarge."""
+        """Check arguments against the signature and return a call to enqueue later.
+
+        Use it with `app.enqueue_many` and `app.schedule`. Raises InvalidArgument, which names the argument, and
+        TooLarge.
+        """
         arguments = self._registered.signature.encode(args, kwargs)
         job = msgspec.structs.replace(self._template, arguments=arguments)
         overrides = self._overrides
@@ -92,21 +100,59 @@ class Kind(Generic[P, R]):
         return Call(self._app, job, overrides.connection, overrides.block)
 
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
-        """Stores a job; durable when this returns. Raises InvalidArgument, KeyConflict, StoreError."""
+        """Store a job with these arguments, to be run by a worker, and return its handle.
+
+        The arguments are those of the function, without its `ph.Context`. They are checked against its annotations and
+        stored as JSON. The function itself is not called::
+
+            job = welcome.enqueue(user_id=7)
+            job.result(timeout="1m")
+
+        The job is durable when this returns: a crash of this process, of a worker or of the machine does not lose it.
+        Inside a transaction (`batch.transaction()`, or `using(connection=…)`) the job exists if and only if that
+        transaction commits. If a key was given or the kind is unique, and such a job already exists, the handle names
+        the earlier job, and `job.created` is False.
+
+        Options such as a delay, a queue or a key come from the kind and from `using`::
+
+            welcome.using(delay="10m", key="welcome-7").enqueue(user_id=7)
+
+        In a coroutine await `aenqueue` instead: this call blocks the event loop, and warns. For many jobs at once use
+        `app.enqueue_many`.
+
+        Raises, and then stores nothing:
+
+        InvalidArgument: an argument is missing, unknown, or of another type; the message names it.
+        TooLarge: the arguments take more than 4 MiB as JSON.
+        KeyConflict: the key was used before with other arguments.
+        NotUnique: an equal job exists, and the kind's `Unique` says `on_conflict="raise"`.
+        QueueFull: the queue has reached its `max_depth`, and `using(block=…)` did not wait long enough for room.
+        QueueClosed: the queue is being drained.
+        StoreUnreachable: the store did not respond within its `store_timeout`.
+
+        OutcomeUnknown, a StoreError as well, is the exception: the reply to the commit was lost, and retrying did not
+        show whether the job exists. With a key it is safe to enqueue again.
+        """
         return self.bind(*args, **kwargs).enqueue()
 
     async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
-        """See `enqueue`."""
+        """Store a job with these arguments without blocking the event loop; see `enqueue`."""
         return await self.bind(*args, **kwargs).aenqueue()
 
     @takes(Place.USING)
     def using(self, /, **options: Unpack[UsingOptions]) -> Kind[P, R]:
-        """Return the same kind with other options; what is left out stays as it was. Raises InvalidOption.
+        """Return the same kind with other options; options that are not given stay as they were.
 
-        The same key of the same kind and tenant gives the same job; with other arguments it is a KeyConflict. A ph.Key
-        says for how long, or that it counts for all kinds. A ph.Unique says which arguments are compared, for how long,
-        and what is done with a second job. With a connection, the job exists if the transaction that is open there is
-        committed; it has to lead to the store's own database.
+        The kind itself does not change, so the result is for one job, or for many::
+
+            report.using(queue="slow", delay="10m").enqueue(week=47)
+
+        With a key, enqueuing again in the same kind and tenant returns the same job, and other arguments raise
+        KeyConflict. A `ph.Key` limits how long the key counts, or makes it count for all kinds. A `ph.Unique` says
+        which arguments are compared, for how long, and what happens to a second job. With a connection, the job becomes
+        part of the transaction that is open there; the connection must lead to the store's own database.
+
+        Raises InvalidOption, which names the option and the nearest name.
         """
         changes = checked_of_using(options)
         if "timeout" in changes:
@@ -125,7 +171,10 @@ class Kind(Generic[P, R]):
         return self._with(replace(self._overrides, **changes))  # type: ignore[arg-type]  # each checked above
 
     def get_job(self, job_id: str) -> Job[R]:
-        """A job of this kind by its id; it is looked up at first use, and one of another kind is JobNotFound, too."""
+        """Return the job of this kind with that id, without using the store.
+
+        The id is looked up by the first method that needs it, which raises JobNotFound also for a job of another kind.
+        """
         from posthorse.app.job import Job  # here, because jobs are handles of kinds
 
         return Job(self._app, self._app.get_job(job_id).id, kind=self.kind)
@@ -143,11 +192,11 @@ class Kind(Generic[P, R]):
         return _kind_again, (self._app, self.kind, self._overrides)
 
     def _told_apart(self, job: NewJob, args: tuple[object, ...], kwargs: Mapping[str, object]) -> NewJob:
-        """With what tells it apart from others: key, identity, and its place in a sequence."""
+        """Add its key, its identity, and its position in a sequence."""
         unique, key, options = self._unique, self._overrides.key, job.options
         identity = None if unique is None else identity_of(unique, job.arguments, args, kwargs)
         if unique is not None and identity is not None and callable(unique.by):
-            # What the function made of the arguments is kept: no store could ask it again.
+            # The result of the function is stored, because no store could call it again.
             options = msgspec.structs.replace(self._options, unique=remembered(unique, identity.value)).encode()
         return msgspec.structs.replace(
             job,
@@ -164,7 +213,7 @@ class Kind(Generic[P, R]):
         return fingerprint(arguments) if key.scope == "kind" else f"{self.kind} {fingerprint(arguments)}"
 
     def _gate(self, arguments: str) -> str | None:
-        """The gate of its place in a sequence; None for a job without one, or without the argument that it goes by."""
+        """Return the gate of its sequence; None without one, or without the argument that its key depends on."""
         sequence = self._sequence
         if sequence is None:
             return None
@@ -179,9 +228,9 @@ class Kind(Generic[P, R]):
 
 
 class JobFunction(Kind[P, R], Generic[P, R, Q, S]):
-    """A kind as the decorator gives it back: called plainly, it is the function. Q and S are the function's own.
+    """A kind as the decorator returns it: when called, it runs the function. Q and S are the function's own types.
 
-    What is asked of functions, as by `inspect`, `typing` and `pickle`, it answers as the function does.
+    For `inspect`, `typing` and `pickle` it looks like the function.
     """
 
     def __init__(self, app: Posthorse, registered: Registered, function: Callable[Q, S]) -> None:
@@ -191,14 +240,14 @@ class JobFunction(Kind[P, R], Generic[P, R, Q, S]):
         self.__name__ = registered.function.__name__
         self.__qualname__ = registered.function.__qualname__
         self.__module__ = function.__module__
-        if sys.version_info < (3, 14):  # before, checks of typing may leave an empty one on Generic, which hides it
+        if sys.version_info < (3, 14):  # earlier checks of typing may leave an empty one on Generic, which hides it
             self.__annotations__ = getattr(function, "__annotations__", {})
 
-    if not TYPE_CHECKING:  # or every misspelt method would be one
+    if not TYPE_CHECKING:  # a type checker that saw it would accept misspelt methods
 
         def __getattr__(self, name: str) -> object:
-            """What it does not have itself, from the function: its defaults, its code, what other decorators noted."""
-            if name != "__wrapped__":  # not there yet
+            """Return other attributes of the function: its defaults, its code, what other decorators added."""
+            if name != "__wrapped__":  # not set yet
                 with suppress(AttributeError):
                     return attribute_of(self.__wrapped__, name)
             raise no_attribute(self, repr(self), name)
@@ -209,7 +258,7 @@ class JobFunction(Kind[P, R], Generic[P, R, Q, S]):
         return _function_again, (self._app, self.kind)
 
     def __call__(self, /, *args: Q.args, **kwargs: Q.kwargs) -> S:
-        """Runs the function here and now, as if it were no job."""
+        """Run the function here and now, without a job."""
         return self.__wrapped__(*args, **kwargs)
 
 
@@ -224,7 +273,7 @@ def _kind_again(app: Posthorse, kind: str, overrides: Overrides) -> Kind[..., ob
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What `using` changed. Times are microseconds."""
+    """The options that `using` changed. Times are microseconds."""
 
     queue: str | None = None
     priority: int | None = None

@@ -1,6 +1,6 @@
-"""Finds and imports the application that a command or a worker process was told to serve.
+"""Find and import the application that a command or a worker process serves.
 
-Knows where its name may stand and what can go wrong with user code at import; knows nothing of terminals.
+This module knows where an application may be named and how user code can fail at import. It knows nothing of terminals.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ DEFAULT_ATTRIBUTE = "app"
 VARIABLE = "POSTHORSE_APP"
 PROJECT_FILE = "pyproject.toml"
 MAY_HOLD_A_PASSWORD = re.compile(r"://|\S@\S|passw", re.IGNORECASE)
-"""Lines of the user's code that messages do not repeat: they are logged, and errors are sent elsewhere."""
+"""Lines of the user's code that messages do not repeat, because they are logged, and errors are sent elsewhere."""
 
 
 def load_application(target: str) -> Posthorse:
-    """Imports `module:attribute`; the attribute is `app` unless said. The current folder counts as a place of modules.
+    """Import `module:attribute`; the attribute is `app` by default. Modules are also found in the current folder.
 
-    Raises InvalidSettings, which shows the user's own line when the user's code failed.
+    Raises InvalidSettings, which shows the user's own line if the user's code failed.
     """
     name, path = _parsed(target)
     folder = str(Path.cwd())
@@ -52,11 +52,11 @@ def load_application(target: str) -> Posthorse:
 
 
 def find_target() -> tuple[str, str] | None:
-    """The application that the surroundings name, and where they do: POSTHORSE_APP, then pyproject.toml here."""
+    """Return the application that the environment names, and where: POSTHORSE_APP, then pyproject.toml here."""
     if target := os.environ.get(VARIABLE):
         return target, VARIABLE
     try:
-        if not Path(PROJECT_FILE).is_file():  # to open a pipe waits for whoever writes
+        if not Path(PROJECT_FILE).is_file():  # opening a pipe would wait for a writer
             return None
         text = Path(PROJECT_FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -65,7 +65,7 @@ def find_target() -> tuple[str, str] | None:
         return None
     try:
         project = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
+    except (ValueError, RecursionError) as error:  # also for a number with more digits than Python reads
         raise InvalidSettings(f"{PROJECT_FILE} is no valid TOML: {error}") from error
     return _target_of(project)
 
@@ -108,7 +108,7 @@ def _imported(name: str, target: str) -> ModuleType:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise InvalidSettings(_no_module(error.name, target)) from None
         raise InvalidSettings(_failed(error, target)) from error
-    except (Exception, SystemExit) as error:  # a module may do anything while it is imported
+    except (Exception, SystemExit) as error:  # a module may raise anything while it is imported
         raise InvalidSettings(_failed(error, target)) from error
     finally:
         keep_loggers()
@@ -137,7 +137,7 @@ def _no_attribute(target: str, name: str, holder: object, step: str) -> str:
 
 
 def _advice(module: ModuleType, name: str, fallback: str) -> str:
-    """Points at the applications that the module does have."""
+    """Suggest the applications that the module has."""
     found = [f"{name}:{key}" for key, value in vars(module).items() if isinstance(value, Posthorse)]
     return f"it has {' and '.join(found)}" if found else fallback
 
@@ -152,7 +152,7 @@ def _failed(error: BaseException, target: str) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """The line of the user's code where it went wrong."""
+    """Return the line of the user's code that failed."""
     if isinstance(error, SyntaxError):
         return _shown(error.filename, error.lineno, error.text)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]

@@ -1,7 +1,8 @@
-"""Observers: functions that are told of events. Each is a kind of job of its own, and so is what it has of jobs: it is
-told durably, tried again, and becomes a dead letter when nothing helps.
+"""Observers: functions that are notified of events.
 
-Checks what `app.on(…)` was given and registers the function. Who looks whether something happened is elsewhere.
+Each is a kind of job: it is notified durably, retried, and becomes a dead letter if all attempts fail. This module
+checks the options of `app.on(…)` and registers the function. The look for events is in
+`maintenance/chores/dead_letters`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ OPEN = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
 class Observing(Generic[E]):
-    """What `@app.on(…)` is before it meets its function."""
+    """The result of `@app.on(…)` before it is applied to the function."""
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class Observing(Generic[E]):
     def __call__(self, function: Callable[[E], S], /) -> JobFunction[[E], object, [E], S]: ...
 
     def __call__(self, function: Callable[..., object], /) -> object:
-        """Registers the function."""
+        """Register the function."""
         registered = register(function, kind=self._name, options=self._options, context_type=Context)
         signature = Signature(_taking(self._event, registered), kind=registered.kind, context_type=Context)
         registered = msgspec.structs.replace(registered, signature=signature)
@@ -83,9 +84,9 @@ class Observing(Generic[E]):
 
 
 def _taking(event: type, registered: Registered) -> Callable[..., object]:
-    """The function as one that takes the event and nothing else, whatever its annotation says or leaves open.
+    """Wrap the function so that it takes the event and nothing else, whatever its annotation.
 
-    Raises InvalidOption where it cannot be called so.
+    Raises InvalidOption if it cannot be called like that.
     """
     function, name = registered.function, registered.kind
     declared = inspect.signature(function)
@@ -116,7 +117,7 @@ def _check_annotation(parameter: Parameter, event: type, registered: Registered)
     try:
         annotation = resolved(parameter.annotation, registered.function)
     except Exception:
-        return  # imported for type checkers only, as `if TYPE_CHECKING:` does
+        return  # imported under `if TYPE_CHECKING:` only
     is_open = annotation is Any or annotation is object
     if not is_open and annotation is not event and event not in get_args(annotation):
         raise InvalidOption(

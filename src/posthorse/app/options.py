@@ -1,6 +1,7 @@
-"""The types of options, for editors and type checkers: the names and lines of `rules/options/table`, one test compares.
+"""The types of options, for editors and type checkers: the names and lines of `rules/options/table`; a test compares
+them.
 
-Nothing imports this while a program runs; what is given is checked by the table.
+Nothing imports this module while a program runs; the table checks the values.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Labels = Mapping[str, str] | Sequence[str]
 
 
 class _EveryOptions(TypedDict, total=False):
-    """What `@app.job`, `@app.on` and `using` have."""
+    """Options of `@app.job`, `@app.on` and `using`."""
 
     priority: int | None
     """From −100 to 100, higher first."""
@@ -37,7 +38,7 @@ class _EveryOptions(TypedDict, total=False):
 
 
 class ObserverOptions(_EveryOptions, total=False):
-    """What `@app.on` has of the options of jobs."""
+    """Options of jobs that `@app.on` takes."""
 
     aliases: Sequence[str]
     """Earlier names; they keep old jobs runnable after a rename."""
@@ -52,7 +53,7 @@ class ObserverOptions(_EveryOptions, total=False):
 
 
 class _CommonOptions(_EveryOptions, total=False):
-    """What `@app.job` and `using` have."""
+    """Options of `@app.job` and `using`."""
 
     queue: str | None
     """Which queue it waits in; `posthorse worker -q` chooses."""
@@ -69,7 +70,7 @@ class _CommonOptions(_EveryOptions, total=False):
 
 
 class JobOptions(ObserverOptions, _CommonOptions, total=False):
-    """What `@app.job` takes."""
+    """Options of `@app.job`."""
 
     kind: str | None
     """The name under which jobs are stored."""
@@ -90,7 +91,7 @@ class JobOptions(ObserverOptions, _CommonOptions, total=False):
 
 
 class UsingOptions(_CommonOptions, total=False):
-    """What `using` takes."""
+    """Options of `using`."""
 
     backoff: Backoff | Duration | Sequence[Duration] | None
     """The wait before the next attempt: a duration (0 = at once), a list of them or `ph.Backoff(base, factor,
@@ -113,7 +114,7 @@ class UsingOptions(_CommonOptions, total=False):
 
 
 class QueueOptions(TypedDict, total=False):
-    """What `app.queue` and `Queue.set` take."""
+    """Settings of `app.queue` and `Queue.set`."""
 
     max_depth: int | None
     """How many jobs may wait in it; beyond that `enqueue` raises `ph.QueueFull`."""
@@ -148,7 +149,7 @@ class QueueOptions(TypedDict, total=False):
 
 
 class ScheduleOptions(TypedDict, total=False):
-    """What `app.schedule` takes beside the call."""
+    """Options of `app.schedule`, beside the call."""
 
     name: Required[str]
     """What the schedule is called in the store and on the command line."""
@@ -175,7 +176,7 @@ class ScheduleOptions(TypedDict, total=False):
 
 
 class SettingOptions(TypedDict, total=False):
-    """What `ph.Posthorse` takes beside the address of its store."""
+    """Settings of `ph.Posthorse`, beside the address of its store."""
 
     schema: str
     """PostgreSQL: the schema that holds Posthorse's tables; applications with different schemas can share a

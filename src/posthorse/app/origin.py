@@ -1,4 +1,4 @@
-"""Where an application's store is named, and what to tell people when a process of it works with another store."""
+"""Where an application's store is named, and what to report if one of its processes uses another store."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ VARIABLE = "POSTHORSE_URL"
 
 
 class Origin(NamedTuple):
-    """The address that an application has by itself, before a command's `--url` leads elsewhere."""
+    """The address that an application has by itself, before `--url` of a command changes it."""
 
     url: str
     is_named: bool
-    """False for the default, because neither code nor environment nor a file names a store."""
+    """False for the default: neither code nor environment nor a file names a store."""
     is_in_code: bool
     overruled: str | None = None
-    """What POSTHORSE_URL says where the code names a store itself, which counts."""
+    """The address in POSTHORSE_URL, if the code names another store, which wins."""
 
     def __repr__(self) -> str:
-        return f"Origin(url=…, is_named={self.is_named}, is_in_code={self.is_in_code})"  # it may hold a password
+        return f"Origin(url=…, is_named={self.is_named}, is_in_code={self.is_in_code})"  # it may contain a password
 
 
 class Apart(NamedTuple):
-    """Two stores that may be taken for one: what was found, and what to do about it."""
+    """Two stores that may be mistaken for one: what was found, and what to do."""
 
     finding: str
     advice: str
 
 
 def lead_to(app: Posthorse, url: str) -> None:
-    """Point this process at another store, as `--url` does; the application's other processes keep their own."""
+    """Use another store in this process, as `--url` does; the application's other processes keep their own."""
     own = app.origin
     app.use_url(url)
     app.origin = own

@@ -1,6 +1,6 @@
-"""How an application and what is declared on it reach another process: as functions do, by the name of their module.
+"""Pickle an application and what is declared on it as functions are pickled: by the name of their module.
 
-Pickling needs the application to be held by a variable of a module that the other process can import.
+The application must be in a variable of a module that the other process can import.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAIN = "__main__"
 
 
 def place_of(app: Posthorse) -> tuple[str, str]:
-    """The module and the variable that hold an application. Raises PicklingError when none does."""
+    """Return the module and the variable of an application. Raises PicklingError if there is none."""
     places = list(_places(app))
     if not places:
         raise PicklingError(
@@ -30,13 +30,13 @@ def place_of(app: Posthorse) -> tuple[str, str]:
 
 
 def application_at(module: str, variable: str) -> Posthorse:
-    """The application that was pickled, in the process that reads it."""
+    """Return the application that was pickled, in the process that reads it."""
     app: Posthorse = getattr(importlib.import_module(module), variable)
     return app
 
 
 def is_found(thing: object, module: str, qualified_name: str) -> bool:
-    """True when the module holds exactly this under that name, so that the name is enough to pickle it."""
+    """Return True if the module has exactly this object under that name, so that the name is enough to pickle it."""
     try:
         return reduce(getattr, qualified_name.split("."), sys.modules.get(module)) is thing
     except AttributeError:

@@ -1,4 +1,4 @@
-"""Queues as an application holds them: declared in code, and changed live."""
+"""Queues as an application uses them: declared in code, and changed live."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ MIN_PAUSE, MAX_PAUSE = 0.01, 0.25
 
 
 class Queue:
-    """A queue, by its name. What is set here holds at once, on every machine, until somebody resets it.
+    """A queue, by its name. Changes apply at once, on every machine, until they are reset.
 
-    Each call but `settings` is one commit; running workers hear of it within a second. Those with an `a` in front are
-    for coroutines.
+    Each call except `settings` is one commit; running workers learn of it within a second. Each method has a twin with
+    an `a` in front, to be awaited.
     """
 
     def __init__(self, app: Posthorse, name: str) -> None:
@@ -36,7 +36,7 @@ class Queue:
 
     @verb
     def settings(self) -> Verb[QueueSettings]:
-        """Read what holds now: what code and file say, and above it what was set live."""
+        """Read the settings that apply now: those of code and file, overridden by those set live."""
         live = yield from look_up(self._app, live_layers())
         return settings_of(self._app.registry.queues.layer(self.name), live.get(self.name, {}))
 
@@ -44,13 +44,13 @@ class Queue:
 
     @takes(Place.QUEUE)  # both declared, because editors show an option's line only there
     def set(self, **settings: Unpack[QueueOptions]) -> None:
-        """Change settings now, on every machine; None returns to what code or file say. Raises InvalidOption."""
+        """Change settings now, on every machine; None returns to the value of code or file. Raises InvalidOption."""
         warn_in_loop(self._app.store, "set()", "use `await ….aset()`")
         drive(self._change(checked_live_layer(settings, queue=self.name)))
 
     @takes(Place.QUEUE)
     async def aset(self, **settings: Unpack[QueueOptions]) -> None:
-        """Change settings now, on every machine; None returns to what code or file say. Raises InvalidOption."""
+        """Change settings now, on every machine; None returns to the value of code or file. Raises InvalidOption."""
         await adrive(self._change(checked_live_layer(settings, queue=self.name)))
 
     @verb
@@ -62,21 +62,21 @@ class Queue:
 
     @verb
     def resume(self) -> Verb[None]:
-        """End a pause, and a drain."""
+        """End a pause or a drain."""
         return self._change({"paused": False, "draining": False})
 
     aresume = twin(resume)
 
     @verb
     def drain(self) -> Verb[None]:
-        """Let no new jobs in: enqueuing raises QueueClosed. Those that wait are worked off."""
+        """Accept no new jobs: enqueuing raises QueueClosed. Waiting jobs still run."""
         return self._change({"draining": True})
 
     adrain = twin(drain)
 
     @verb
     def reset(self, *names: str) -> Verb[None]:
-        """Take back what was set live: all of it, or these settings. Raises InvalidOption."""
+        """Remove settings that were set live: all of them, or the named ones. Raises InvalidOption."""
         only = checked_words(names, queue=self.name)
         yield from commit(self._app, reset_queue(self.name, only, channel=self._app.store.backend.channel))
         yield from commit(self._app, loosen_gates(self.name))
@@ -102,7 +102,7 @@ class Patience:
         self._pause = MIN_PAUSE
 
     def pause(self, full: QueueFull) -> float:
-        """Seconds to wait before the next try. Raises the error again when the time is over."""
+        """Return the seconds to wait before the next try. Raises the error again if the time is over."""
         left = self._deadline - monotonic()
         if left <= 0:
             raise full

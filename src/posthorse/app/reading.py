@@ -1,4 +1,4 @@
-"""Reading jobs: stored rows become statuses and outcomes."""
+"""Read jobs: turn stored rows into statuses and outcomes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
 
 MAX_BAD_ITEMS = 10_000
-"""In one page."""
+"""Maximum for one page."""
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ class Finished(msgspec.Struct, frozen=True):
     result_type: object
 
     def value(self) -> object:
-        """What the job returned. Raises JobFailed or JobCancelled if it did not."""
+        """Return the result of the job. Raises JobFailed or JobCancelled if it has none."""
         if self.state is State.COMPLETED:
             return decode_result(self.result or "null", self.result_type)
         if self.state is State.CANCELLED:
@@ -62,7 +62,7 @@ def status_of(app: Posthorse, job_id: str) -> Verb[Status]:
 
 
 def takers_of(app: Posthorse, status: Status) -> Operation[read.Takers]:
-    """Who would take a pending job, and which limits of its queue and kind keep it out."""
+    """Make the operation that reads which workers would take a pending job, and which full limits keep it out."""
     kind, options = status.kind, None
     if kind in app.registry:
         registered = app.registry[kind]
@@ -76,7 +76,7 @@ def takers_of(app: Posthorse, status: Status) -> Operation[read.Takers]:
 
 
 def with_cause(app: Posthorse, status: Status, takers: read.Takers) -> Status:
-    """The status of a pending job with why it waits, as far as its queue and the workers tell."""
+    """Add why a pending job waits, as far as its queue and the workers explain it."""
     servers, layers, now, full = takers
     settings = app.registry.queues.settings(layers).get(status.queue, DEFAULTS)
     return replace(status, waits_for=why_waiting(status.kind, status.queue, settings, servers, now, full))
@@ -96,7 +96,7 @@ def outcome_of(app: Posthorse, job_id: str) -> Verb[Finished | None]:
 
 
 def make_status(row: read.JobRow, registry: Registry) -> Status:
-    """A stored row as users read it."""
+    """Turn a stored row into a status."""
     state = State(row.state)
     options = Options.decode(row.options)
     declared = registry[row.kind].options.max_attempts if row.kind in registry else None
@@ -159,7 +159,7 @@ def _bad_item(row: bad_items.BadItemRow) -> BadItem:
 
 
 def check_kind(app: Posthorse, job_id: str, kind: str, row: read.JobRow | None) -> None:
-    """Raises JobNotFound for a job that is not there, or is of another kind than the one that was asked."""
+    """Raise JobNotFound for a job that does not exist, or has another kind than the handle."""
     if row is None:
         raise not_found(job_id)
     found = app.registry[row.kind].kind if row.kind in app.registry else row.kind  # old rows may have an alias
@@ -171,7 +171,7 @@ def check_kind(app: Posthorse, job_id: str, kind: str, row: read.JobRow | None) 
 
 
 def not_found(job_id: str) -> JobNotFound:
-    """The error for an id that the store does not know."""
+    """Make the error for an id that the store does not know."""
     return JobNotFound(f"no job has the id {job_id!r} in this store; is POSTHORSE_URL the one it was enqueued to?")
 
 

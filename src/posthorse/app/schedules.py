@@ -1,4 +1,4 @@
-"""Schedules as users hold them: declared in code without touching the store, asked and steered through it."""
+"""Schedules as users hold them: declared in code without using the store, read and steered through it."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ R = TypeVar("R", covariant=True)
 MAX_SHOWN = 1_000
 
 UNATTENDED_AFTER = 180 * SECOND
-"""A schedule that no worker attended to for so long (microseconds) is shown as unattended."""
+"""Microseconds without a worker that attends to a schedule after which it is shown as unattended."""
 
 
 class Known(NamedTuple):
-    """A schedule as stored, or as code declares it and no worker has met it yet."""
+    """A schedule as stored, or as code declares it before any worker has stored it."""
 
     declared: Declared
     row: ScheduleRow | None
 
 
 class Schedule(Generic[R]):
-    """A call that workers enqueue by the clock."""
+    """A call that workers enqueue at certain times. Each method has a twin with an `a` in front, to be awaited."""
 
     def __init__(self, app: Posthorse, declared: Declared) -> None:
         self._app = app
@@ -61,11 +61,11 @@ class Schedule(Generic[R]):
 
     @property
     def name(self) -> str:
-        """What it is called in the store."""
+        """Its name in the store and on the command line."""
         return self._declared.name
 
     def next(self, count: int = 10) -> list[datetime]:
-        """The next times, in the schedule's zone; fewer when it ends before. Asks no store."""
+        """Return the next times, in the schedule's zone; fewer if it ends before. Does not use the store."""
         return next_times(self._declared.timing, self._app.store.clock.now(), count)
 
     @verb
@@ -80,14 +80,14 @@ class Schedule(Generic[R]):
 
     @verb
     def pause(self) -> Verb[None]:
-        """Make no more jobs until `resume`; outlives deploys. Times that come meanwhile are passed over."""
+        """Make no more jobs until `resume`, also after deploys. Times that come meanwhile are skipped."""
         return commit(self._app, steer(self._declared, "pause"))
 
     apause = twin(pause)
 
     @verb
     def resume(self) -> Verb[None]:
-        """Go on with the next time after now; workers hear of it within seconds."""
+        """Continue with the next time after now; workers learn of it within seconds."""
         return commit(self._app, steer(self._declared, "resume"))
 
     aresume = twin(resume)
@@ -130,7 +130,7 @@ def add_schedule(
     jitter: Duration = 0,
     **unknown: object,
 ) -> Schedule[R]:
-    """Declares a schedule on an application. Raises InvalidOption."""
+    """Declare a schedule on an application. Raises InvalidOption."""
     for option in unknown:
         raise unknown_of_schedule(option)
     if name is None:
@@ -155,7 +155,7 @@ def add_schedule(
 
 
 def known_schedules(app: Posthorse, *, is_stored: bool = True) -> list[Known]:
-    """All schedules of the store, and those of this code that no worker has met yet, by name."""
+    """Return all schedules of the store, and those of this code that no worker has stored yet, by name."""
     rows = app.store.read(schedules()) if is_stored else []
     known = {name: Known(declared, None) for name, declared in app.registry.schedules.items()}
     known |= {row.name: Known(_declared(row), row) for row in rows}
@@ -163,7 +163,7 @@ def known_schedules(app: Posthorse, *, is_stored: bool = True) -> list[Known]:
 
 
 def find_schedule(app: Posthorse, name: str, *, is_stored: bool = True) -> Known:
-    """A schedule by its name. Raises ScheduleNotFound, which names the nearest."""
+    """Return a schedule by its name. Raises ScheduleNotFound, which names the nearest."""
     known = {one.declared.name: one for one in known_schedules(app, is_stored=is_stored)}
     if name in known:
         return known[name]
@@ -173,7 +173,7 @@ def find_schedule(app: Posthorse, name: str, *, is_stored: bool = True) -> Known
 
 
 def status_of(known: Known, now: int) -> ScheduleStatus:
-    """A schedule as users read it."""
+    """Return a schedule as users read it."""
     (name, call, timing, _), row = msgspec.structs.astuple(known.declared), known.row
     coming = timing.next_after(now if row is None else max(now, row.handled_until))
     if row is not None and row.is_paused:
@@ -197,7 +197,7 @@ def status_of(known: Known, now: int) -> ScheduleStatus:
 
 
 def next_times(timing: Timing, now: int, count: int) -> list[datetime]:
-    """The next times after a moment, in the schedule's zone. Raises InvalidOption."""
+    """Return the next times after a moment, in the schedule's zone. Raises InvalidOption."""
     if type(count) is not int or not 1 <= count <= MAX_SHOWN:
         raise InvalidOption(f"count is {short(count)}; it must be a whole number from 1 to {MAX_SHOWN:,}")
     zone = checked_zone(timing.tz)
@@ -205,7 +205,7 @@ def next_times(timing: Timing, now: int, count: int) -> list[datetime]:
 
 
 def _declared(row: ScheduleRow) -> Declared:
-    """What was stored; fields of a newer version are ignored."""
+    """Decode a stored declaration; ignore fields of a newer version."""
     return Declared(
         row.name,
         msgspec.json.decode(row.call, type=NewJob),

@@ -1,4 +1,4 @@
-"""What `inspect` and `help()` show of methods that take `**options`: each option of the table, with its line."""
+"""What `inspect` and `help()` show for methods that take `**options`: each option of the table, with its line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ F = TypeVar("F", bound=Callable[..., object])
 def takes(place: Place, *, defaults: Mapping[str, object] = {}) -> Callable[[F], F]:
     """Give a method with `**options` a signature and a docstring that name the options of that place.
 
-    defaults: by name; options without one show None, which means left out.
+    defaults: by name; options without one show None, which means that they are not given.
     """
 
     def give(method: F) -> F:

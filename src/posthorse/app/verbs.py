@@ -1,8 +1,8 @@
-"""Verbs: what is asked of jobs, queues and schedules, each written once for threads and coroutines.
+"""Verbs: the calls on jobs, queues and schedules, each written once for threads and coroutines.
 
-A verb is a generator. It yields steps, receives what each of them came to, and returns its answer. A step is one call
-of the layer below that takes time, in both colours; a driver makes it in one of them. `verb` turns the generator into
-the method that blocks, and `twin` turns that into the method to be awaited.
+A verb is a generator. It yields steps, receives the result of each, and returns its own result. A step is one call of
+the layer below that takes time, in a blocking and an awaited form; a driver chooses one of them. `verb` turns the
+generator into the method that blocks, and `twin` turns that into the method to be awaited.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Ts = TypeVarTuple("Ts")
 
 
 class Step(NamedTuple):
-    """One call that takes time, in both colours, and what it is called with."""
+    """One call that takes time, in both forms, with its arguments."""
 
     blocking: Callable[..., object]
     awaited: Callable[..., Awaitable[object]]
@@ -64,7 +64,7 @@ def step(blocking: Callable[[*Ts], T], awaited: Callable[[*Ts], Awaitable[T]], /
 
 
 def commit(app: Posthorse, operation: Operation[T]) -> Verb[T]:
-    """Run an operation: committed when this returns, or with the transaction that is open."""
+    """Run an operation: committed when this returns, or with the open transaction."""
     return step(app.store.run, app.store.arun, operation)
 
 
@@ -74,7 +74,7 @@ def look_up(app: Posthorse, operation: Operation[T]) -> Verb[T]:
 
 
 def sleep(seconds: float) -> Verb[None]:
-    """Let time pass, in which jobs may do what the verb waits for."""
+    """Wait while jobs may do what the verb waits for."""
     yield Step(_sleep, asyncio.sleep, (seconds,))
 
 
@@ -94,7 +94,7 @@ def drive(steps: Verb[T]) -> T:
             try:
                 answer = wanted.blocking(*wanted.arguments)
             except Exception as error:
-                wanted = steps.throw(error)  # a verb may have another way
+                wanted = steps.throw(error)  # a verb may have a fallback
             else:
                 wanted = steps.send(answer)
     except StopIteration as stop:
@@ -138,7 +138,7 @@ def verb(steps: Callable[Concatenate[S, P], Verb[T]]) -> Callable[Concatenate[S,
 
 
 def waiting_verb(steps: Callable[Concatenate[S, P], Verb[T]]) -> Callable[Concatenate[S, P], T]:
-    """Make the method that blocks, of a verb that waits for jobs. Inside a running event loop it raises InvalidCall."""
+    """Make the method that blocks, for a verb that waits for jobs. Inside a running loop it raises InvalidCall."""
 
     call, instead = _in_words(steps)
 
@@ -151,7 +151,7 @@ def waiting_verb(steps: Callable[Concatenate[S, P], Verb[T]]) -> Callable[Concat
 
 
 def twin(blocking: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
-    """Make the method to be awaited, of the same steps; its name has an `a` in front."""
+    """Make the method to be awaited, from the same steps; its name has an `a` in front."""
     steps = cast("Callable[Concatenate[S, P], Verb[T]]", vars(blocking)["__wrapped__"])
 
     @wraps(blocking)
@@ -168,7 +168,7 @@ def _in_words(steps: Callable[P, Verb[T]]) -> tuple[str, str]:
 
 
 def _as_users_see_it(steps: Callable[P, Verb[T]]) -> Callable[P, Verb[T]]:
-    """Let the annotations say what the methods return: `inspect` and documentation read them."""
+    """Annotate the method with what it returns, because `inspect` and documentation read that."""
     returned: str = steps.__annotations__["return"]
     steps.__annotations__["return"] = returned.removeprefix("Verb[").removesuffix("]")
     return steps

@@ -1,4 +1,4 @@
-"""The command line: what a person at a terminal, a script or a deployment says to Posthorse."""
+"""The command line: Posthorse for a person at a terminal, a script or a deployment."""
 
 from posthorse.cli.root import main
 

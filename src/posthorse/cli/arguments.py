@@ -1,8 +1,8 @@
-"""Arguments of a job as they are typed: words become the values that the job's function declares.
+"""Arguments of a job as they are typed: convert words to the values that the job's function declares.
 
-A word is JSON where it reads as JSON and the parameter takes that, and text otherwise: `7` is a number for an `int`
-and text for a `str`. `@file.json` stands for the JSON in a file, `-` for the JSON on stdin, `name=…` goes by name.
-Whether the values fit is checked where jobs are enqueued.
+A word is parsed as JSON if it is valid and the parameter accepts that, and is text otherwise: `7` is a number for an
+`int` and text for a `str`. `@file.json` is the JSON in a file, `-` the JSON on stdin, and `name=…` sets a parameter by
+name. The values are checked when the job is enqueued.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from posthorse.rules.values.type_mismatch import short
 
 MAX_LINES = 10_000
 MAX_PLACE = 200
-"""Characters of the name of a file that errors show in full."""
+"""Maximum length of a file's name that errors show in full, in characters."""
 MAX_BYTES = 256 * 1024 * 1024
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
@@ -39,7 +39,7 @@ class Arguments(NamedTuple):
 
 
 def read_words(kind: Registered, words: Sequence[str]) -> Arguments:
-    """Arguments from words. Raises InvalidArgument, TooLarge."""
+    """Convert words to arguments. Raises InvalidArgument, TooLarge."""
     wanted = _Wanted(kind)
     by_position: list[object] = []
     by_name: dict[str, object] = {}
@@ -55,7 +55,7 @@ def read_words(kind: Registered, words: Sequence[str]) -> Arguments:
 
 
 def read_lines(kind: Registered, place: str) -> list[Arguments]:
-    """Arguments from a file of JSON Lines, or `-`: an object is a call by name, an array one by position.
+    """Read arguments from a file of JSON Lines, or `-`: an object is a call by name, an array one by position.
 
     Raises InvalidArgument, TooLarge.
     """
@@ -88,7 +88,7 @@ def _call(wanted: _Wanted, line: bytes) -> Arguments:
 
 
 class _Wanted:
-    """Which types the parameters of a kind have, as far as that can be known."""
+    """The types of a kind's parameters, as far as they are known."""
 
     def __init__(self, kind: Registered) -> None:
         parameters = list(inspect.signature(kind.function).parameters.values())
@@ -106,13 +106,13 @@ class _Wanted:
         self._anything = Typed(Any)
 
     def at(self, place: int) -> Typed:
-        """The type at a position."""
+        """Return the type at a position."""
         if place < len(self._positional):
             return self._positional[place]
         return self._rest.get(Parameter.VAR_POSITIONAL, self._anything)
 
     def named(self, name: str) -> Typed:
-        """The type under a name."""
+        """Return the type under a name."""
         return self._named.get(name, self._rest.get(Parameter.VAR_KEYWORD, self._anything))
 
 
@@ -169,7 +169,7 @@ def _opened(place: str, *, hint: str = "") -> BinaryIO:
 
 
 def _read(place: str, read: Callable[[int], bytes]) -> bytes:
-    """What it gives, up to a byte more than arguments may take."""
+    """Read at most one byte more than arguments may have."""
     try:
         return read(ARGUMENT_LIMIT + 1)
     except OSError as error:

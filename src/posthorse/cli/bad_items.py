@@ -21,7 +21,7 @@ from posthorse.store.operations.bad_items import count_bad_items
 from posthorse.views.bad_item import BadItemView, item_as_json
 
 MAX_ITEM = 500
-"""Characters of an item or a message on the screen; `--json` shows all."""
+"""Maximum characters of an item or a message on the screen; `--json` shows all."""
 
 
 @click.command("bad-items")
@@ -68,12 +68,12 @@ def bad_items(
 
 
 def first_bad_items(app: Posthorse, job: str, limit: int) -> list[BadItem]:
-    """The first bad items of a job. Raises JobNotFound."""
+    """Return the first bad items of a job. Raises JobNotFound."""
     return app.get_job(job).bad_items(limit=limit)
 
 
 def print_bad_items(found: Sequence[BadItem], now: datetime) -> None:
-    """A table of bad items."""
+    """Print a table of bad items."""
     rows = [
         (
             clean(bad.loop),
@@ -111,7 +111,7 @@ def _cut(text: str) -> str:
 
 
 def _place(after: str) -> BadItem:
-    """Raises click.UsageError."""
+    """Parse `--after`. Raises click.UsageError."""
     loop, separator, number = after.rpartition(":")
     if not separator or not number.isdecimal() or len(number) > 18:
         raise click.UsageError(

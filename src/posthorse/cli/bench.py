@@ -1,4 +1,4 @@
-"""`posthorse bench`: how fast the user's own store and machine are, with jobs that do nothing."""
+"""`posthorse bench`: measure the user's own store and machine, with jobs that do nothing."""
 
 from __future__ import annotations
 
@@ -85,7 +85,9 @@ def bench(jobs: int, processes: int, concurrency: int, url: str | None, as_json:
 
 
 def _temporary_store(stack: ExitStack) -> str:
-    """Here rather than in the system's temporary folder, which may be in memory, where commits cost nothing."""
+    """Make a store in this folder, not in the system's temporary one, which may be in memory, where commits cost
+    nothing.
+    """
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="posthorse-bench-", dir=Path.cwd()))
     return f"sqlite:///{folder}/bench.db"
 
@@ -93,7 +95,7 @@ def _temporary_store(stack: ExitStack) -> str:
 def _measure(app: Posthorse, count: int, processes: int, concurrency: int) -> Rates:
     from posthorse.cli.bench_jobs import QUEUE, do_nothing, tell_beginning
 
-    jobs = [do_nothing.enqueue(0)]  # opens the store, outside of what is timed
+    jobs = [do_nothing.enqueue(0)]  # opens the store before the measurement
     singles = min(count // 2, MAX_SINGLES)
     began = time.perf_counter()
     jobs.extend(do_nothing.enqueue(number) for number in range(1, singles))
@@ -116,7 +118,7 @@ def _measure(app: Posthorse, count: int, processes: int, concurrency: int) -> Ra
 
 
 def _seconds_of_work(app: Posthorse, jobs: Sequence[Job[None]], worker: Worker, queue: str) -> float:
-    """From the start of the first job to the end of the last, on the store's clock."""
+    """Return the seconds from the start of the first job to the end of the last, on the store's clock."""
     worker.wait_until(
         lambda: drive(outcome_of(app, jobs[-1].id)) is not None
     )  # costs the store less than the next line
@@ -126,11 +128,11 @@ def _seconds_of_work(app: Posthorse, jobs: Sequence[Job[None]], worker: Worker, 
 
 
 def _spans(app: Posthorse, jobs: Sequence[Job[None]], queue: str) -> list[tuple[int, int]]:
-    """Start and end, in microseconds, of those jobs that are over."""
+    """Return the start and end, in microseconds, of jobs that are over."""
     unseen = {job.id for job in jobs}
     spans: list[tuple[int, int]] = []
     before: str | None = None
-    # No more than are missing: the store would look for others through all that it ever held.
+    # Only as many as are missing: the store would search all its jobs for more.
     while unseen and (rows := app.store.read(read.jobs(queue=queue, before=before, limit=min(PAGE, len(unseen))))):
         spans.extend(
             (row.started_at, row.finished_at)
@@ -143,7 +145,7 @@ def _spans(app: Posthorse, jobs: Sequence[Job[None]], queue: str) -> list[tuple[
 
 
 def _cancel_since(app: Posthorse, beginning: str, queue: str) -> None:
-    """A bench that was broken off leaves no work to others."""
+    """Cancel the jobs of an interrupted bench, so that other workers do not run them."""
     app.close()  # first ends what was being enqueued
     before: str | None = None
     while rows := app.store.read(read.jobs(queue=queue, before=before, limit=PAGE)):

@@ -13,10 +13,10 @@ app = Posthorse()
 
 @app.job(kind="posthorse-bench.nothing", queue=QUEUE)
 async def do_nothing(number: int) -> None:
-    """What a job costs that does nothing."""
+    """Do nothing, to measure the cost of a job."""
 
 
 @app.job(kind="posthorse-bench.began", queue=QUEUE)
 async def tell_beginning() -> int:
-    """When its code began, in nanoseconds on the monotonic clock, which all processes of a machine share."""
+    """Return when its code began, in nanoseconds on the monotonic clock, which all processes of a machine share."""
     return time.monotonic_ns()

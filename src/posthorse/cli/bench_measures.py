@@ -1,6 +1,6 @@
-"""How stores and workers are timed: a real worker beside this process, the time to pick a job up, percentiles.
+"""Measure stores and workers: a real worker beside this process, the time to pick a job up, percentiles.
 
-For `posthorse bench` and for the benches of the project; knows none of their jobs.
+For `posthorse bench` and the project's own benches; this module knows none of their jobs.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from typing import IO
 from posthorse.app.kind import Kind
 
 PATIENCE = 600.0
-"""Seconds after which something that was waited for is given up."""
+"""Seconds after which a wait fails."""
 
 LOOK_INTERVAL = 0.02
 UNDISTURBED = 0.02
-"""Seconds in which a job may be picked up before anybody asks for its result."""
+"""Seconds in which a job may be picked up before this process queries its result."""
 
 MIN_REST, MAX_REST = 0.01, 0.04
-"""Seconds of idleness before a job comes, at random: it should meet the worker at any moment of its rhythm."""
+"""Random seconds of idleness before a job, so that it meets the worker at any moment of its rhythm."""
 
 _WORKER = "from posthorse.cli import main; main()"
 
 
 class Worker:
-    """A worker that works beside this process."""
+    """A worker that runs beside this process."""
 
     def __init__(self, process: subprocess.Popen[bytes], words: IO[bytes]) -> None:
         self._process = process
@@ -41,11 +41,13 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """Of its supervisor."""
+        """The process id of its supervisor."""
         return self._process.pid
 
     def wait_until(self, is_so: Callable[[], bool]) -> None:
-        """Returns once it is so. Raises RuntimeError when the worker ended before, TimeoutError in the end."""
+        """Wait until a condition is true. Raises RuntimeError if the worker ended before, TimeoutError if it takes too
+        long.
+        """
         deadline = time.monotonic() + PATIENCE
         while not is_so():
             if (code := self._process.poll()) is not None:
@@ -55,7 +57,7 @@ class Worker:
             time.sleep(LOOK_INTERVAL)
 
     def stop(self) -> None:
-        """Tells it to stop and waits for its end."""
+        """Stop it and wait until it has ended."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         self._process.wait()
@@ -70,9 +72,9 @@ class Worker:
 def running_worker(
     target: str, url: str, *, processes: int, concurrency: int, queues: Sequence[str] = ()
 ) -> Iterator[Worker]:
-    """`posthorse worker` in a process of its own, until the end of the block.
+    """Run `posthorse worker` in a process of its own until the end of the block.
 
-    The address is told by the environment, because everybody can read a command line.
+    The address is in the environment, because every account can read a command line.
     """
     command = [sys.executable, "-c", _WORKER, "worker", "--app", target, "--log-level", "error"]
     command += ["--processes", str(processes), "--concurrency", str(concurrency)]
@@ -94,17 +96,17 @@ def running_worker(
 
 
 def pickup_times(tell_beginning: Kind[[], int], count: int) -> list[float]:
-    """Milliseconds from the call of `enqueue` to the start of the job's code, one job after the other."""
+    """Return milliseconds from the call of `enqueue` to the start of the job's code, one job after the other."""
     return [_pickup_time(tell_beginning) for _ in range(count)]
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that this share of all values does not exceed (nearest rank)."""
+    """Return the smallest value that this share of all values does not exceed (nearest rank)."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def rest() -> None:
-    """A moment of idleness, at random."""
+    """Stay idle for a random moment."""
     time.sleep(random.uniform(MIN_REST, MAX_REST))
 
 

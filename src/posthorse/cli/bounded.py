@@ -1,4 +1,4 @@
-"""Looks at things that may hang: each in a thread of its own, and none for longer than it may take."""
+"""Look at things that may hang: each in a thread of its own, with a limit for each and for all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHARE = 3
 
 
 class TookTooLong(Exception):
-    """A look did not come back in time; `name` is the check that it was for."""
+    """A look did not return in time; `name` is the check that it was for."""
 
     def __init__(self, name: str, seconds: float) -> None:
         self.name = name
@@ -23,16 +23,16 @@ class TookTooLong(Exception):
 
 
 class Looks:
-    """Looks, with an end for each and for all of them."""
+    """Run looks with a time limit for each and for all."""
 
     def __init__(self, seconds: float) -> None:
         self.each = seconds / SHARE
         self.is_stuck = False
-        """True once a look did not come back: its thread may hold locks, so whatever it uses cannot be closed."""
+        """Whether a look did not return: its thread may hold locks, so what it uses cannot be closed."""
         self._ends_at = time.monotonic() + seconds
 
     def at(self, name: str, look: Callable[[], T]) -> T:
-        """Return what a look finds. Raises TookTooLong, and what the look raises."""
+        """Return the result of a look. Raises TookTooLong, and what the look raises."""
         seconds = max(0.0, min(self.each, self._ends_at - time.monotonic()))
         found: list[T] = []
         errors: list[BaseException] = []
@@ -43,7 +43,7 @@ class Looks:
             except BaseException as error:
                 errors.append(error)
 
-        # A daemon: the process can end although it hangs.
+        # A daemon thread, so that the process can end although it hangs.
         thread = threading.Thread(target=take_a_look, name=f"posthorse-doctor-{name}", daemon=True)
         thread.start()
         thread.join(seconds)

@@ -1,7 +1,7 @@
-"""What `posthorse doctor` makes of a store and its files: one verdict for each thing that was looked at.
+"""What `posthorse doctor` concludes about a store and its files: one verdict for each check.
 
-Pure: numbers and names in, checks out. What is made of the work is in `work_checks`. Alarms rely on the names
-of checks: each is reported once, also when it is well, and docs/cli.md lists them.
+Pure: numbers and names in, checks out. The checks of the work are in `work_checks`. Alarms rely on the names of checks:
+each is reported once, also if it is well, and docs/cli.md lists them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Verdict(StrEnum):
 
 
 class Check(NamedTuple):
-    """One thing that was looked at, what was found, and what to do about it."""
+    """One check: what was found, and what to do about it."""
 
     name: str
     verdict: Verdict
@@ -52,22 +52,22 @@ class Check(NamedTuple):
 
 
 def ok(name: str, finding: str) -> Check:
-    """As it should be."""
+    """Make a check without a finding."""
     return Check(name, Verdict.OK, finding)
 
 
 def warning(name: str, finding: str, advice: str) -> Check:
-    """Works, and deserves a look."""
+    """Make a check that found something to look at, although everything works."""
     return Check(name, Verdict.WARNING, finding, advice)
 
 
 def problem(name: str, finding: str, advice: str) -> Check:
-    """Does not work, or puts jobs at risk."""
+    """Make a check that found something that does not work, or puts jobs at risk."""
     return Check(name, Verdict.ERROR, finding, advice)
 
 
 def address_check(stores: Apart | None) -> Check:
-    """Whether this process, the application and the environment mean one store."""
+    """Check that this process, the application and the environment name one store."""
     if stores is None:
         return ok("address", "no second store is named")
     return warning("address", *stores)
@@ -77,7 +77,7 @@ def address_check(stores: Apart | None) -> Check:
 
 
 def files_check(files: Sequence[FileFacts], me: str) -> Check:
-    """Who may write the files, and to whom they belong."""
+    """Check who owns the files and may write them."""
     locked = [file for file in files if not file.is_writable]
     if locked:
         named = ", ".join(f"{file.name} ({file.owner}, {file.mode:04o})" for file in locked[:MAX_NAMED])
@@ -98,7 +98,7 @@ def files_check(files: Sequence[FileFacts], me: str) -> Check:
 
 
 def space_check(free: int, why_no_room: str | None) -> Check:
-    """The room that is left on the disk of a SQLite file, for this user."""
+    """Check the space that this user has left on the disk of a SQLite file."""
     advice = "make room: when it is full nothing can be enqueued, and running jobs lose their leases"
     if why_no_room is not None:
         return problem("space", f"nothing more fits beside the file ({why_no_room}); {_bytes(free)} are free", advice)
@@ -110,7 +110,7 @@ def space_check(free: int, why_no_room: str | None) -> Check:
 
 
 def schema_check(version: int | None, where: str) -> Check:
-    """Whether the tables are those of this version of Posthorse."""
+    """Check that the tables are those of this version of Posthorse."""
     if version == SCHEMA_VERSION:
         return ok("schema", f"version {version}")
     if version is not None and version > SCHEMA_VERSION:
@@ -121,7 +121,7 @@ def schema_check(version: int | None, where: str) -> Check:
 
 
 def blocked_check(name: str, why: str, holders: Sequence[Holder]) -> Check:
-    """For a SQLite store that cannot be used; `holders` may be what keeps it."""
+    """Report a SQLite store that cannot be used; `holders` may hold its lock."""
     stopped = [holder for holder in holders if holder.is_stopped]
     named = ", ".join(f"{holder.pid} ({holder.command})" for holder in (stopped or holders)[:MAX_NAMED])
     if stopped:
@@ -132,7 +132,7 @@ def blocked_check(name: str, why: str, holders: Sequence[Holder]) -> Check:
 
 
 def sqlite_checks(health: Health, file_system: str | None) -> Iterator[Check]:
-    """Checks of a SQLite file, from what the store says of it and the kind of disk that it lies on."""
+    """Check a SQLite file, from its facts and the kind of its file system."""
     yield _library(str(health["library"]))
     if health.get("other_libraries"):
         yield problem(
@@ -165,7 +165,7 @@ def sqlite_checks(health: Health, file_system: str | None) -> Iterator[Check]:
 
 
 def integrity_check(found: str, size: int) -> Check:
-    """What `PRAGMA quick_check` found in a file of so many bytes."""
+    """Report what `PRAGMA quick_check` found in a file of so many bytes."""
     if found == "ok":
         return ok("integrity", f"quick_check finds nothing wrong in {_bytes(size)}")
     return problem(
@@ -177,13 +177,13 @@ def integrity_check(found: str, size: int) -> Check:
 
 
 def unfinished_integrity_check(size: int, seconds: float) -> Check:
-    """For a file that is too large to be looked through in that time."""
+    """Report that a file is too large to be checked in that time."""
     finding = f"{_bytes(size)} are too much to be looked through in {span(timedelta(seconds=seconds))}"
     return ok("integrity", f"{finding}; a longer --timeout does that")
 
 
 def locks_check(held: HeldLock | None) -> Check:
-    """A lock on a table of ours that keeps workers from writing."""
+    """Check for a lock on one of our tables that keeps workers from writing."""
     if held is None or (held.seconds is not None and held.seconds < LOCKED_FOR.total_seconds()):
         return ok("locks", "no table is locked against workers")
     who = "a prepared transaction" if held.pid is None else f"server process {held.pid}"
@@ -198,7 +198,7 @@ def locks_check(held: HeldLock | None) -> Check:
 
 
 def server_writes_check(*, is_read_only: bool, may_write: bool) -> Check:
-    """Whether a PostgreSQL server takes writes, and from this role."""
+    """Check that a PostgreSQL server accepts writes, and from this role."""
     if is_read_only:
         finding = "the server only reads: it is a standby, or default_transaction_read_only is on"
         return problem("writes", finding, "name the primary (target_session_attrs=read-write chooses it by itself)")
@@ -213,7 +213,7 @@ def server_writes_check(*, is_read_only: bool, may_write: bool) -> Check:
 
 
 def postgres_checks(health: Health) -> Iterator[Check]:
-    """Checks of a PostgreSQL server, from what it says of itself."""
+    """Check a PostgreSQL server, from its own facts."""
     version = str(health["server"])
     if int(version.partition(".")[0].split()[0]) < OLDEST_POSTGRES:
         yield problem("server", f"PostgreSQL {version}", f"upgrade it: {OLDEST_POSTGRES} is the oldest supported")
@@ -246,7 +246,7 @@ def postgres_checks(health: Health) -> Iterator[Check]:
 
 
 def clock_check(apart: timedelta) -> Check:
-    """This machine's clock against the store's."""
+    """Compare this machine's clock with the store's."""
     size = abs(apart)
     where = "ahead of" if apart > timedelta(0) else "behind"
     if size >= timedelta(microseconds=ids.CLOCK_TOLERANCE):
@@ -259,7 +259,7 @@ def clock_check(apart: timedelta) -> Check:
 def _library(version: str) -> Check:
     if tuple(int(part) for part in version.split(".")) >= WAL_RESET_MENDED:
         return ok("library", f"SQLite {version}")
-    # Debian and others keep such a version for years: a warning that is always there warns of nothing.
+    # Debian and others keep such a version for years, and a permanent warning would be ignored.
     return ok(
         "library",
         f"SQLite {version}; its WAL-reset bug (3.7.0 to 3.51.2) cannot strike the way Posthorse commits, and other "
@@ -290,7 +290,7 @@ def _access(exposed: str | int | float | None) -> Check:
 
 
 def lost_log_check(where: str) -> Check:
-    """For a file whose write-ahead log was taken away."""
+    """Report a file whose write-ahead log was removed."""
     return problem(
         "log",
         f"{where}-wal is gone, and {where}-shm is still there: somebody removed the log after a crash, and with it "

@@ -79,7 +79,7 @@ if TYPE_CHECKING:
 MARKS = {Verdict.OK: ("✓", "green"), Verdict.WARNING: ("!", "yellow"), Verdict.ERROR: ("✗", "red")}
 NAME_COLUMNS = 13
 NARROW = 50
-"""Below this many columns, what was found is below the name of the check."""
+"""Below this many columns, findings are below the names of checks."""
 
 LOOK_AGAIN = 0.5
 
@@ -90,7 +90,7 @@ WITHOUT_WHICH_NOTHING_GOES = frozenset({"files", "locks", "schema", "store", "wr
 @creating_no_work
 @operation
 def nothing_at_all() -> QuerySteps[None]:
-    """Begin a write transaction and commit it empty: whoever cannot do that cannot enqueue a job, either."""
+    """Commit an empty write transaction: a process that cannot do that cannot enqueue a job, either."""
     yield from ()
 
 
@@ -119,7 +119,7 @@ def doctor(strict: bool, timeout: str, target: str | None, url: str | None, as_j
             if not as_json:
                 _print(check)
     finally:
-        if not looks.is_stuck:  # what hangs holds what closing waits for
+        if not looks.is_stuck:  # what hangs holds locks that closing waits for
             app.close()
     tally = Counter(check.verdict for check in checks)
     code = _exit(checks, strict=strict)
@@ -140,7 +140,7 @@ def _exit(checks: Sequence[Check], *, strict: bool) -> Exit:
 
 
 def _examined(app: Posthorse, looks: Looks) -> Iterator[Check]:
-    """The checks; one that fails or does not come back is the last."""
+    """Yield the checks; one that fails or does not return is the last."""
     try:
         yield from _examine(app, looks)
     except (TookTooLong, StoreError) as error:
@@ -195,7 +195,7 @@ def _examine(app: Posthorse, looks: Looks) -> Iterator[Check]:
 
 
 def _lasting_obstacles(backend: PostgresBackend) -> Obstacles:
-    """Look again where the role may not know how old a lock is: vacuum takes such locks for a moment."""
+    """Look again if the role may not know how old a lock is, because vacuum takes such locks for a moment."""
     found = obstacles(backend)
     if found.lock is not None and found.lock.seconds is None:
         time.sleep(LOOK_AGAIN)
@@ -261,7 +261,7 @@ def _work(app: Posthorse, looks: Looks) -> Iterator[Check]:
 
 
 def _waited(app: Posthorse, unserved: Sequence[Unserved]) -> timedelta:
-    """How long the first of those of an unknown kind has waited: as long as it is old."""
+    """Return how long the first job of an unknown kind has waited, which is its age."""
     unknown = [jobs for jobs in unserved if not jobs.is_known][:MAX_LISTED]
     first = [job for jobs in unknown if (job := app.store.read(read.next_in_line(jobs.queue, jobs.kind)))]
     if not first:
@@ -280,7 +280,7 @@ def _secrets() -> Check:
 
 
 def _has_lost_its_log(path: Path) -> bool:
-    """True when only the log's index is left; whoever closes the file removes that first."""
+    """Return True if only the log's index is left; a process that closes the file removes that first."""
     log, index = Path(log_of(path)), Path(index_of(path))
     return not log.exists() and index.exists() and not log.exists()
 

@@ -21,7 +21,7 @@ from posthorse.rules.job import State
 
 
 class Exit(IntEnum):
-    """What scripts may rely on."""
+    """The exit codes, on which scripts may rely."""
 
     OK = 0
     JOB_FAILED = 1
@@ -53,7 +53,7 @@ _MEANINGS: dict[type[Exception], Exit] = {
 
 
 def exit_of(error: BaseException) -> Exit:
-    """The exit code for an error; DEFECT for one that nobody foresaw."""
+    """Return the exit code for an error; DEFECT for an unexpected one."""
     for kind, code in _MEANINGS.items():
         if isinstance(error, kind):
             return code
@@ -61,7 +61,7 @@ def exit_of(error: BaseException) -> Exit:
 
 
 def exit_of_states(states: list[State]) -> Exit:
-    """The exit code for jobs that are over: a failure outweighs a cancellation, and that a success."""
+    """Return the exit code for jobs that are over: failed wins over cancelled, and cancelled over completed."""
     if State.FAILED in states:
         return Exit.JOB_FAILED
     return Exit.CANCELLED if State.CANCELLED in states else Exit.OK

@@ -1,6 +1,7 @@
-"""The files of a SQLite store as the system sees them: who may write them, on what disk, who has them open.
+"""The files of a SQLite store as the system sees them: who may write them, on what disk, and which processes have them
+open.
 
-Opens none of them: closing a file of SQLite's outside of it would drop the locks of this process.
+This module opens none of them: closing a file outside SQLite would drop this process's locks on it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class FileFacts(NamedTuple):
 
 
 class Holder(NamedTuple):
-    """A process that has a file open; `is_stopped` when a signal or a debugger holds it."""
+    """A process that has a file open; `is_stopped` if a signal or a debugger stopped it."""
 
     pid: int
     command: str
@@ -70,7 +71,7 @@ def free_bytes(path: Path) -> int:
 
 
 def why_no_room(path: Path) -> str | None:
-    """Return why nothing more fits beside a file, such as a quota; None where it does. Leaves nothing there."""
+    """Return why nothing more fits beside a file, such as a quota; None if it does. Leaves nothing there."""
     try:
         with tempfile.TemporaryFile(dir=Path(real_name(path)).parent, prefix=".posthorse-doctor-") as file:
             os.posix_fallocate(file.fileno(), 0, ROOM)
@@ -80,7 +81,7 @@ def why_no_room(path: Path) -> str | None:
 
 
 def file_system(path: Path) -> str | None:
-    """Return the kind of file system that a file is on; None where that cannot be known."""
+    """Return the kind of file system that a file is on; None if it is unknown."""
     try:
         mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

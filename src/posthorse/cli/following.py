@@ -1,4 +1,4 @@
-"""Shows jobs again and again: as live bars on a terminal, as lines everywhere else. Knows no store."""
+"""Show jobs repeatedly: as live bars on a terminal, as lines everywhere else. This module knows no store."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ WIDEST_KIND = 20
 
 
 class Follower(Protocol):
-    """Shows jobs again and again."""
+    """Shows jobs repeatedly."""
 
     pause: float
 
     def show(self, looks: Sequence[Look]) -> None:
-        """Shows how the jobs stand now."""
+        """Show the current state of the jobs."""
         ...
 
     def tell(self, words: str) -> None:
-        """Words on stderr, between what is shown."""
+        """Print a message on stderr, between what is shown."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -44,7 +44,7 @@ class Follower(Protocol):
 
 
 class Lines:
-    """A line on stdout for a job when something changed."""
+    """Print a line on stdout for each change of a job."""
 
     pause = LINES_INTERVAL
 
@@ -61,7 +61,7 @@ class Lines:
         return None
 
     def show(self, looks: Sequence[Look]) -> None:
-        """Prints the jobs that are not as they were."""
+        """Print the jobs that have changed."""
         for look in looks:
             status = look.status
             progress = status.progress
@@ -74,12 +74,12 @@ class Lines:
                     out(sentence(look))
 
     def tell(self, words: str) -> None:
-        """A line on stderr."""
+        """Print a line on stderr."""
         say(words)
 
 
 class Bars:
-    """A bar for each job, redrawn in place: first those that run, then those that wait, and all of them in numbers."""
+    """A bar for each job, redrawn in place: running jobs first, then waiting ones, and the numbers of all."""
 
     pause = BARS_INTERVAL
 
@@ -103,7 +103,7 @@ class Bars:
         self._live.__exit__(kind, error, trace)
 
     def show(self, looks: Sequence[Look]) -> None:
-        """Draws as much as fits, with shorter bars when there are many; what is left out is counted."""
+        """Draw as much as fits, with shorter bars for many jobs; count what is left out."""
         from rich.console import Group
 
         now = time.monotonic()
@@ -114,7 +114,7 @@ class Bars:
         self._live.update(Group(*self._picture(looks, columns, height - 2)), refresh=True)
 
     def tell(self, words: str) -> None:
-        """A line above the bars."""
+        """Print a line above the bars."""
         self._console.print(words)
 
     def _picture(self, looks: Sequence[Look], columns: int, room: int) -> list[Text]:
@@ -127,7 +127,7 @@ class Bars:
         return [*lines, self._summary(looks, columns)] if len(looks) > 1 else lines
 
     def _pairs(self, looks: Sequence[Look], columns: int) -> list[Text]:
-        """Two lines for each job. The bars are equally long, and never grow: text that comes and goes moves nothing."""
+        """Return two lines for each job. The bars have equal length and never grow, so changing text moves nothing."""
         told = [fitting(look, columns - NARROWEST_BAR - 4) for look in looks]
         self._longest_told = max([self._longest_told, *map(len, told)])
         length = max(NARROWEST_BAR, min(WIDEST_BAR, columns - self._longest_told - 4))
@@ -162,5 +162,5 @@ def _in_one_line(looks: Sequence[Look], columns: int, room: int) -> list[Text]:
 
 
 def _ranked(looks: Iterable[Look]) -> list[Look]:
-    """Those that run, those that wait, those that are over; each in the order in which they came."""
+    """Return running jobs, then waiting ones, then those that are over; each in the order in which they came."""
     return sorted(looks, key=lambda look: (look.status.state.is_final, look.status.state is not State.PROCESSING))

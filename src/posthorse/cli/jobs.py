@@ -18,10 +18,10 @@ from posthorse.rules.job import State
 from posthorse.views.job import JobView
 
 WIDE = 120
-"""From this many columns on there is room for whole ids."""
+"""From this many columns on, whole ids fit."""
 
 NARROW = 50
-"""Below this many, a state is its mark alone."""
+"""Below this many columns, a state is only its mark."""
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""How a job looks at a moment: as two lines with a bar, as one line, as a sentence. Knows no terminal and no store."""
+"""Render a job at one moment: as two lines with a bar, as one line, as a sentence. Knows no terminal and no store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def head_line(look: Look, columns: int) -> Text:
-    """State, kind and id, and what is special about a job."""
+    """Return state, kind and id, and what is special about a job."""
     from rich.text import Text
 
     status = look.status
@@ -34,7 +34,7 @@ def head_line(look: Look, columns: int) -> Text:
 
 
 def bar_line(look: Look, beside: str, length: int, columns: int) -> Text:
-    """The bar of a job with what fits beside it, or how it ended."""
+    """Return the bar of a job with what fits beside it, or how it ended."""
     from rich.text import Text
 
     status, now = look
@@ -55,7 +55,7 @@ def _so_far(look: Look) -> str:
 
 
 def one_line(look: Look, columns: int, *, kind_columns: int) -> Text:
-    """A job in one line, for when there are many."""
+    """Return a job in one line, if there are many."""
     from rich.cells import set_cell_size
     from rich.text import Text
 
@@ -77,7 +77,7 @@ def one_line(look: Look, columns: int, *, kind_columns: int) -> Text:
 
 
 def fitting(look: Look, columns: int) -> str:
-    """As much about the progress as fits; the finish time last to go. Empty where there is no bar."""
+    """Return as much of the progress as fits; the finish time is dropped last. Empty without a bar."""
     progress = look.status.progress
     if look.status.state.is_final or progress.fraction is None:
         return ""
@@ -92,7 +92,7 @@ def fitting(look: Look, columns: int) -> str:
 
 
 def told(look: Look) -> str:
-    """Everything about the progress, or how it ended."""
+    """Return all of the progress, or how it ended."""
     status, now = look
     progress = status.progress
     if status.state.is_final or not (progress.done or progress.total):
@@ -102,13 +102,13 @@ def told(look: Look) -> str:
 
 
 def sentence(look: Look) -> str:
-    """A job as a line of a log: when, which, and how it stands."""
+    """Return a line for a log: when, which job, and its state."""
     status, now = look
     said = told(look) or gist(status, now)
     return f"{clock_time(now, now)} {status.id} {clean(status.kind)} {status.state.value} {said}".rstrip()
 
 
 def _first_that_fits(choices: Iterable[Sequence[str]], columns: int) -> str:
-    """The first of the choices whose parts, one behind the other, fit into so many columns; else nothing."""
+    """Return the first choice whose joined parts fit into so many columns; else nothing."""
     texts = (", ".join(part for part in parts if part) for parts in choices)
     return next((text for text in texts if len(text) <= columns), "")

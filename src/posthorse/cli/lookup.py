@@ -1,6 +1,6 @@
-"""Finds jobs by what people type: a whole id, or its beginning or end.
+"""Find jobs by what users type: a whole id, or its beginning or end.
 
-The end of an id is random and so tells jobs apart in eight characters; it is looked for among the newest jobs.
+The end of an id is random, so eight characters tell jobs apart; it is searched for among the newest jobs.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _PART = re.compile(r"[0-9a-f-]+")
 
 
 class Look(NamedTuple):
-    """A job as it stood at a moment of the store's clock."""
+    """A job at a moment of the store's clock."""
 
     status: Status
     now: datetime
 
 
 def look_at(app: Posthorse, job_id: str) -> Look:
-    """A job by its whole id. Raises JobNotFound."""
+    """Return a job by its whole id. Raises JobNotFound."""
     row = app.store.read(read.job(job_id))
     if row is None:
         raise not_found(job_id)
@@ -46,7 +46,7 @@ def look_at(app: Posthorse, job_id: str) -> Look:
 
 
 def look_at_all(app: Posthorse, job_ids: Sequence[str]) -> dict[str, Look]:
-    """Jobs by their whole ids, in their order, with one question. Raises JobNotFound."""
+    """Return jobs by their whole ids, in their order, with one query. Raises JobNotFound."""
     rows = app.store.read(read.jobs_by_id(job_ids)) if job_ids else []
     looks = {row.id: Look(make_status(row, app.registry), moment(row.now)) for row in rows}
     for job in job_ids:
@@ -64,18 +64,18 @@ def look_at_many(
     before: str | None = None,
     limit: int,
 ) -> Sequence[Look]:
-    """Jobs from the newest to the oldest that fit every filter."""
+    """Return jobs that match every filter, newest first."""
     rows = app.store.read(read.jobs(state=state, queue=queue, kind=kind, before=before, limit=limit))
     return [Look(make_status(row, app.registry), moment(row.now)) for row in rows]
 
 
 def short(job_id: str) -> str:
-    """The end of an id, which is enough to name a job among the newest."""
+    """Return the end of an id, which is enough to name a job among the newest."""
     return job_id[-SHORT_ID:]
 
 
 def find_id(app: Posthorse, typed: str) -> str:
-    """The id of the one job that is meant. Raises InvalidOption, click.UsageError, JobNotFound."""
+    """Return the id of the only job that matches. Raises InvalidOption, click.UsageError, JobNotFound."""
     part = typed.strip().lower().removeprefix("…")
     if not _PART.fullmatch(part) or not MIN_PREFIX <= len(part) <= 36:
         raise InvalidOption(
@@ -95,7 +95,7 @@ def find_id(app: Posthorse, typed: str) -> str:
 
 
 def _beginning_with(app: Posthorse, part: str) -> list[str]:
-    """Up to three ids: they are sorted, so only the last before the end of the range need be looked at."""
+    """Return up to three ids. They are sorted, so only the last ones before the end of the range are read."""
     end = part + _LAST_ID[len(part) :]
     if not ids.is_id(end):
         return []

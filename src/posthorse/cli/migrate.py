@@ -1,4 +1,4 @@
-"""`posthorse migrate`: the schema, made or brought up to date."""
+"""`posthorse migrate`: create or migrate the schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells of one job in few lines on stderr, for logs and mails: what became of it, and now and then how far it is."""
+"""Report one job in few lines on stderr, for logs and mails: how it ended, and now and then its progress."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from posthorse.cli.screen import say
 
 LOOK_INTERVAL = 0.25
 TENTHS_INTERVAL, WORD_INTERVAL = 5.0, 60.0
-"""Seconds between two tenths of the progress at least, and between two lines of a job that runs at most."""
+"""Minimum seconds between two tenths of the progress, and maximum between two lines of a running job."""
 
 
 class Milestones:
-    """A line when something changed; none at all when it is silent."""
+    """Prints a line for each change; none at all if it is silent."""
 
     pause = LOOK_INTERVAL
 
@@ -36,7 +36,7 @@ class Milestones:
         return None
 
     def show(self, looks: Sequence[Look]) -> None:
-        """Tells of the jobs, if there is something to tell."""
+        """Report the jobs, if there is something to report."""
         for look in looks:
             status = look.status
             state = (status.id, status.state, status.attempt, status.requested)
@@ -48,6 +48,6 @@ class Milestones:
                 say(sentence(look))
 
     def tell(self, words: str) -> None:
-        """A line that is no secret."""
+        """Print a line that contains no secret."""
         if not self._is_silent:
             say(words)

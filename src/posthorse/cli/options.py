@@ -1,4 +1,4 @@
-"""Options that several commands have: of a job to be stored, and of a worker."""
+"""Options that several commands share: of a new job, and of a worker."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _FORMS = {
 
 
 def flags_of(name: str) -> tuple[str, ...]:
-    """The flags of an option of a job."""
+    """Return the flags of an option of a job."""
     return _FORMS[name].flags
 
 
@@ -64,7 +64,7 @@ def job_options(place: Place) -> Callable[[F], F]:
 
 
 def as_using(typed: Mapping[str, object]) -> Any:  # noqa: ANN401 - each is checked by its name
-    """What was typed, as `using(**…)` takes it. Raises InvalidOption."""
+    """Convert typed options to those of `using(**…)`. Raises InvalidOption."""
     given = {name: value for name, value in typed.items() if value is not None and value != ()}
     if "run_at" in given:
         given["run_at"] = _moment(cast("str", given["run_at"]))
@@ -88,7 +88,7 @@ def _moment(text: str) -> datetime:
 
 
 def size_options(command: F) -> F:
-    """Gives a command the options that say how much a worker does at once."""
+    """Give a command the options for how much a worker does at once."""
     for option in (
         click.option(
             "--concurrency",
@@ -106,7 +106,7 @@ def size_options(command: F) -> F:
 
 
 def check_names(**names: str | None) -> None:
-    """Refuse what can be no name, such as an empty variable of a script, where nothing would be found by it.
+    """Refuse what cannot be a name, such as an empty variable of a script, which would match nothing.
 
     Raises InvalidOption.
     """

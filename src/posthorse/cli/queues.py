@@ -1,4 +1,4 @@
-"""`posthorse queues`: how queues stand, and the changes that hold at once and outlive deploys."""
+"""`posthorse queues`: show the state of queues, and change settings at once and beyond deploys."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def change(name: str, settings: Sequence[str], target: str | None, url: str | No
             raise click.UsageError(f"{word!r} is set twice; give it one value")
     layer = checked_layer(dict(said), queue=name)
     app = _opened(target, url, [name], may_be_new=True)
-    app.queue(name).set(**cast("Any", layer))  # each checked by its name
+    app.queue(name).set(**cast("Any", layer))  # each is checked by its name
     return _tell(app, [name], as_json)
 
 
@@ -220,7 +220,7 @@ def _steer(verb: str, names: Sequence[str], target: str | None, url: str | None,
 
 
 def _opened(target: str | None, url: str | None, names: Sequence[str], *, may_be_new: bool = False) -> Posthorse:
-    """The store, if it knows queues of these names; one that nobody used yet may be meant."""
+    """Return the store if it knows queues of these names; `may_be_new` allows a queue that was never used."""
     for name in names:
         checked_name(name, what="queue")
     app = open_store(target, url)
@@ -249,7 +249,7 @@ def _tell(app: Posthorse, names: Sequence[str], as_json: bool) -> int:
 
 
 def _parted(setting: str) -> tuple[str, object]:
-    """A setting as it was typed: JSON where that reads as JSON, and text otherwise."""
+    """Split a typed setting: its value is JSON if it is valid JSON, and text otherwise."""
     name, separator, text = setting.partition("=")
     if not separator or not text.strip():
         raise click.UsageError(

@@ -1,6 +1,6 @@
 """The root of the command line: which commands there are, and how each of them ends.
 
-A command's module is imported when it is needed, so that `--help` and a misspelt command answer at once.
+A command's module is imported when it is needed, so that `--help` and a misspelt command respond at once.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "bench": ("bench", "Measure how fast jobs are enqueued, worked and picked up."),
     },
 }
-"""By section: the name of a command, the module that holds a click command of that name, and what it does."""
+"""By section: the name of a command, the module that holds a click command of that name, and its help line."""
 
 OF_COMMANDS = frozenset({"--app", "--json", "--url"})
-"""Options that every command has, and the group of them has not."""
+"""Options that every command has, but not their group."""
 
 MAX_MISUSE = 1_000
-"""Characters of a complaint about options and arguments."""
+"""Maximum characters of an error about options and arguments."""
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -63,11 +63,11 @@ class Root(click.Group):
     """The group of all commands."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of the help page."""
+        """Return names in the order of the help page."""
         return [name for section in COMMANDS.values() for name in section]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports the module of a command."""
+        """Import the module of a command."""
         for section in COMMANDS.values():
             if cmd_name in section:
                 module = importlib.import_module(f"posthorse.cli.{section[cmd_name][0]}")
@@ -79,7 +79,7 @@ class Root(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Finds the command that the first argument names. Raises click.UsageError, which names the nearest."""
+        """Find the command that the first argument names. Raises click.UsageError, which names the nearest."""
         name = args[0]
         command = self.get_command(ctx, name)
         if command is not None:
@@ -89,7 +89,7 @@ class Root(click.Group):
         raise click.UsageError(f"there is no command {name!r}{hint}", ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The commands in sections, without importing any."""
+        """Write the commands in sections, without importing any."""
         for title, section in COMMANDS.items():
             with formatter.section(title):
                 formatter.write_dl([(name, summary) for name, (_, summary) in section.items()])
@@ -103,7 +103,7 @@ class Root(click.Group):
         windows_expand_args: bool = True,
         **extra: Any,  # noqa: ANN401 - the signature of click
     ) -> NoReturn:
-        """Runs a command and ends the process with an exit code, never with a traceback unless asked for one."""
+        """Run a command and end the process with an exit code; show a traceback only on request."""
         words = list(sys.argv[1:] if args is None else args) or ["--help"]
         sys.exit(self._ended(words, prog_name or "posthorse", complete_var, extra))
 
@@ -119,14 +119,14 @@ class Root(click.Group):
         except SystemExit:
             if complete_var or "_POSTHORSE_COMPLETE" in os.environ:
                 raise
-            return Exit.BROKEN_PIPE  # for which alone click ends the process by itself
+            return Exit.BROKEN_PIPE  # the only code for which click ends the process itself
         except Exception as error:
             if words[0] == "--debug":
                 raise
             return _failed(error)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Runs the command; what it printed is written before it counts as done."""
+        """Run the command and flush its output."""
         code: object = super().invoke(ctx)
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -154,16 +154,16 @@ def root(debug: bool) -> None:
 
 
 def main() -> NoReturn:
-    """Entry of the `posthorse` command."""
+    """Run the `posthorse` command."""
     _fill_standard_descriptors()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that cannot show a character is no reason to fail
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a character must not make it fail
     root.main(prog_name="posthorse")
 
 
 def _fill_standard_descriptors() -> None:
-    """Where 0, 1 or 2 are closed, the next file to be opened would take their place, and their traffic."""
+    """Open descriptors 0, 1 and 2 if they are closed: the next opened file would take their place, and their output."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
@@ -189,7 +189,7 @@ def _misused(error: click.ClickException) -> int:
 
 
 def _hint(error: click.NoSuchOption, context: click.Context) -> str:
-    """What was meant by something that is no option, if that is not the nearest one."""
+    """Return the intended option, if it is not the nearest name."""
     if context.parent is None and error.option_name in OF_COMMANDS:
         return " Write it behind the name of the command."
     takes_any = any(isinstance(each, click.Argument) and each.name == "arguments" for each in context.command.params)
@@ -199,7 +199,7 @@ def _hint(error: click.NoSuchOption, context: click.Context) -> str:
 
 
 def _cut(message: str) -> str:
-    """Without the middle, when somebody typed far too much: click repeats it."""
+    """Drop the middle of a very long message, because click repeats what was typed."""
     return message if len(message) <= MAX_MISUSE else f"{message[: MAX_MISUSE // 2]} … {message[-100:]}"
 
 

@@ -1,8 +1,8 @@
-"""`posthorse run`: one job, here and now, durably: what a line of a crontab wants to say.
+"""`posthorse run`: run one job here and now, durably, as a line of a crontab does.
 
-The journey: 1. the job is stored, or the earlier one that is to go on is found (`cli/runs`), 2. a worker in this
-process that serves it and no other claims it, out of turn, 3. it is watched until it is over, or until somebody
-stops this process; then it stops at its next slice and waits for the next call.
+1. Store the job, or find the earlier one to continue (`cli/runs`). 2. A worker in this process that serves only this
+job claims it, out of turn. 3. Follow it until it is over, or until this process is stopped; then it stops at its next
+slice and waits for the next call.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ LAST_WORDS = 0.5
 """Seconds that a thread may need to end after its job."""
 
 MAX_END = 10.0
-"""Seconds beyond the grace after which this process ends whatever holds it up."""
+"""Seconds beyond the grace after which this process ends, whatever still runs."""
 
 MAX_REPORT = 3.0
 """Seconds for the report of the job, once the worker has ended."""
 
 MAX_URGENT_END = 1.0
-"""Seconds until the end after a second signal, or once it is clear that the store does not answer."""
+"""Seconds until the end after a second signal, or once it is clear that the store does not respond."""
 
 END_INTERVAL = 0.1
 ENDED_WITHOUT_STORE = "Ended without the store, which does not answer; the job goes on after its lease."
@@ -142,9 +142,9 @@ def _shown(quiet: bool, stream: TextIO) -> Follower:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Where the application did not configure logging, let only errors of the job's own log through.
+    """If the application did not configure logging, show only errors of the job's own log.
 
-    Errors that end it are told in any case.
+    Errors that end it are reported in any case.
     """
     if logging.getLogger().handlers or logging.getLogger("posthorse").handlers:
         yield
@@ -169,7 +169,7 @@ def _work(
     neighbour: Neighbour | None,
     prints: TextIO,
 ) -> Look:
-    """Works on the job until it is over, until this process is to stop, or until it is clear that others work on it."""
+    """Run the job until it is over, until this process must stop, or until another process turns out to run it."""
     pause, is_stopping = FIRST_PAUSE, False
     with follower, redirect_stdout(prints), worker:  # what the job prints is not its result
         while True:
@@ -188,7 +188,7 @@ def _work(
                     follower.show([look])
                     return look
             elif worker.has_ended():
-                return look  # leaving tells why
+                return look  # leaving the block reports why
             else:
                 stop.wait(pause)
             if stop.is_urgent:
@@ -199,7 +199,7 @@ def _work(
 
 @contextmanager
 def _ended_in_time(stop: Stop, worker: EmbeddedWorker, follower: Follower, grace: float) -> Iterator[None]:
-    """Within the block, a store that does not answer cannot keep this process once it is to stop."""
+    """Limit how long a store that does not respond can delay the end of this process within the block."""
     has_ended = threading.Event()
 
     def end_in_time() -> None:
@@ -228,7 +228,7 @@ def _ended_in_time(stop: Stop, worker: EmbeddedWorker, follower: Follower, grace
 
 
 def _has_head_start(status: Status) -> bool:
-    """Whether the job is so new that nobody but this process may claim it yet: nothing is to be told of it."""
+    """Return whether the job is so new that only this process may claim it: then there is nothing to report."""
     return status.state is State.SCHEDULED and status.started_at is None
 
 
@@ -242,7 +242,7 @@ def _report(
     *,
     tell: Callable[[str], None],
 ) -> Exit:
-    """Data on stdout, words on stderr; answers with the exit code."""
+    """Print data on stdout and messages on stderr; return the exit code."""
     status = look.status
     finished = drive(outcome_of(app, status.id))
     if finished is not None:
@@ -280,7 +280,7 @@ def _report_end(finished: Finished, as_json: bool, tell: Callable[[str], None]) 
 
 
 def _leave_at_once_if_stuck(code: int) -> None:
-    """A job that ignores that it is to stop must not keep this process: what it still does counts for nothing."""
+    """End the process although a job ignores the stop; whatever it still does has no effect."""
     for thread in threading.enumerate():
         if thread.name.startswith("posthorse-job"):
             thread.join(LAST_WORDS)

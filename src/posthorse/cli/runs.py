@@ -1,8 +1,8 @@
-"""Which job a `posthorse run` is: a new one, or an earlier one that is to go on.
+"""Choose the job of a `posthorse run`: a new one, or an earlier one to continue.
 
-A run has a key, made of its kind and arguments or given by name. While the job of that key is not over it is the run,
-however often the command is given; then the key passes on to the next job. So calls of cron never overlap,
-and an interrupted one goes on.
+A run has a key, made of its kind and arguments or given by name. While the job of that key is not over, it is the run,
+however often the command is given; then the key passes on to the next job. So calls of cron never overlap, and an
+interrupted run continues.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def start(
     is_new: bool,
     options: Mapping[str, object],
 ) -> Run:
-    """A new job, or the one under the same key that is not over.
+    """Return a new job, or the one under the same key that is not over.
 
-    Raises KeyConflict, InvalidTransition for one that was paused, and what is wrong with the arguments.
+    Raises KeyConflict, InvalidTransition for a paused job, and errors of the arguments.
     """
     registered = app.registry[kind]
     chosen = cast("Kind[..., object]", Kind(app, registered)).using(**options)  # type: ignore[arg-type]  # checked there
@@ -69,9 +69,9 @@ def start(
 
 
 def go_on(app: Posthorse, job: str) -> Run:
-    """An earlier job, made ready to run: resumed, or retried if it failed or was cancelled.
+    """Prepare an earlier job to run: resume it, or retry it if it failed or was cancelled.
 
-    Raises InvalidTransition for one that completed, JobNotFound.
+    Raises InvalidTransition for a completed job, JobNotFound.
     """
     status = look_at(app, job).status
     _check_can_run(app, status)
@@ -85,7 +85,7 @@ def go_on(app: Posthorse, job: str) -> Run:
 
 
 class Neighbour:
-    """Whoever runs the job already: alive, which a sign of life shows, or dead, until its lease is over."""
+    """The process that already runs the job: alive, as a heartbeat shows, or dead, until its lease ends."""
 
     def __init__(self, app: Posthorse, job: str) -> None:
         self._app = app
@@ -96,7 +96,7 @@ class Neighbour:
         self.has_shown_life = False
 
     def is_at_work(self, look: Look) -> bool:
-        """Whether somebody else is seen to work on the job; once this process had it, nobody is looked for."""
+        """Return whether another process is known to run the job; once this process had it, there is no search."""
         if self._is_ours or self.has_shown_life or look.status.state is not State.PROCESSING:
             return self.has_shown_life
         holder = self._app.store.read(read.holder(self._job))
@@ -113,7 +113,7 @@ class Neighbour:
 
 
 def _stored(app: Posthorse, job: NewJob) -> Run:
-    [job], _, closed = terms = app.gate.terms([job])  # its queue's depth does not matter: it runs here
+    [job], _, closed = terms = app.gate.terms([job])  # its queue's depth does not matter, because the job runs here
     terms.raise_if_closed()
     lanes, channel = app.store.lanes({job.lane}), app.store.backend.channel
     if job.key is None:

@@ -1,4 +1,4 @@
-"""`posthorse schedules`: what runs by the clock, and how to steer it."""
+"""`posthorse schedules`: list schedules, and steer them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ STYLES = {
 }
 
 NARROW = 70
-"""Below this many columns, the next time is told by how far away it is."""
+"""Below this many columns, the next time is shown as a distance."""
 
 _names = click.argument("names", metavar="NAME…", nargs=-1, required=True)
 
@@ -141,7 +141,7 @@ def _each(
     as_json: bool,
     action: Callable[[Schedule[object]], str | None],
 ) -> int:
-    """Does it to every schedule, whatever becomes of the others; ends as the first that could not be steered."""
+    """Steer every schedule, even if others fail; return the exit code of the first failure."""
     app = open_store(target, url)
     code = Exit.OK
     for name in names:

@@ -1,6 +1,6 @@
-"""The terminal: data on stdout, words on stderr, and nothing from a job that could steer the terminal.
+"""The terminal: data on stdout, messages on stderr, and nothing from a job that could control the terminal.
 
-Knows no jobs and no store.
+This module knows no jobs and no store.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 WIDEST = 1_000
-"""Columns of a table that goes to a file or a pipe: nothing is cut off there."""
+"""Columns of a table in a file or a pipe, where nothing is cut off."""
 
 _SEQUENCES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours, cursors
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # titles, links, what else has an end
     r"|\x1b[ -/]*[0-~]"
 )
-"""What a terminal takes as one order: the control characters alone would leave the rest of it in the text."""
+"""Sequences that a terminal takes as one command: removing only the control characters would leave the rest."""
 
 _JOINERS = frozenset("\u200c\u200d")  # inside emoji and many scripts
 _RISKY_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def clean(text: str, *, keep_lines: bool = False) -> str:
-    """The text without what could steer a terminal: controls, escapes, marks of direction. Breaks become spaces."""
+    """Remove what could control a terminal: controls, escapes, marks of direction. Line breaks become spaces."""
     if text.isascii() and text.isprintable():
         return text
     text = _SEQUENCES.sub("", text)
@@ -42,12 +42,14 @@ def clean(text: str, *, keep_lines: bool = False) -> str:
 
 
 def out(line: str = "") -> None:
-    """Data: one line on stdout, cleaned. Raises OSError where that takes no more."""
+    """Print data: one line on stdout, cleaned. Raises OSError if it cannot be written."""
     out_as_is(clean(line))
 
 
 def out_as_is(line: str) -> None:
-    """Data: one line on stdout that is clean already, and may have colours. Raises OSError where that takes no more."""
+    """Print data: one line on stdout that is already clean, and may have colours. Raises OSError if it cannot be
+    written.
+    """
     try:
         click.echo(line)
     except BrokenPipeError:
@@ -57,12 +59,12 @@ def out_as_is(line: str) -> None:
 
 
 def say(sentence: str) -> None:
-    """Words: one line on stderr, cleaned. Where that takes no more, the exit code has to do."""
+    """Print a message: one line on stderr, cleaned. If it cannot be written, only the exit code remains."""
     _say_as_is(clean(sentence))
 
 
 def complain(message: str) -> None:
-    """An error, as a sentence on stderr. Its further lines are set in: none can pass for another message."""
+    """Print an error on stderr. Further lines are indented, so that none looks like another message."""
     label = click.style("Error:", fg="red", bold=True) if has_color(sys.stderr) else "Error:"
     first, *others = clean(message, keep_lines=True).split("\n")
     _say_as_is("\n".join([f"{label} {first}", *(f"  {line.removeprefix('  ')}" for line in others)]))
@@ -78,23 +80,23 @@ def _say_as_is(text: str) -> None:
 
 
 def out_json(value: object) -> None:
-    """Data: one line of JSON, harmless for a terminal, that reads back as exactly the same."""
+    """Print data: one line of JSON that is harmless for a terminal and reads back exactly."""
     text = msgspec.json.encode(value).decode()
     out_as_is(_RISKY_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def is_terminal(stream: TextIO | None = None) -> bool:
-    """Whether somebody is looking at stdout, or at another stream."""
+    """Return whether stdout, or another stream, is a terminal."""
     return _is_terminal(stream or sys.stdout)
 
 
 def can_animate(stream: TextIO) -> bool:
-    """Whether lines that were written to a stream can be drawn anew."""
+    """Return whether lines on a stream can be redrawn."""
     return _is_terminal(stream) and os.environ.get("TERM") != "dumb"
 
 
 def size_of(stream: TextIO) -> os.terminal_size:
-    """Columns and lines of a terminal: as the environment says, or as it is."""
+    """Return columns and lines of a terminal, from the environment or the terminal itself."""
     try:
         is_ = os.get_terminal_size(stream.fileno())
     except (OSError, ValueError):
@@ -105,17 +107,17 @@ def size_of(stream: TextIO) -> os.terminal_size:
 
 
 def has_color(stream: TextIO | None) -> bool:
-    """Whether a stream is a terminal that takes colours, and nobody said that they are unwanted."""
+    """Return whether a stream is a terminal with colours, and no variable turns them off."""
     return _is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def width() -> int:
-    """Columns to fill: those of the terminal, or as many as it takes."""
+    """Return the columns to fill: those of the terminal, or as many as needed."""
     return shutil.get_terminal_size().columns if is_terminal() else WIDEST
 
 
 def out_rich(what: RenderableType) -> None:
-    """Data: something of rich on stdout, without the spaces that it puts at the ends of lines."""
+    """Print data: a rich object on stdout, without rich's spaces at the ends of lines."""
     pane = io.StringIO()
     console(pane).print(what, end="")
     for line in pane.getvalue().rstrip("\n").split("\n"):
@@ -123,7 +125,7 @@ def out_rich(what: RenderableType) -> None:
 
 
 def console(file: TextIO | None = None, *, shown_on: TextIO | None = None) -> Console:
-    """A console of rich that prints what it is given and guesses at nothing; it is seen on stdout unless said."""
+    """Return a rich console that prints exactly what it is given; the width is that of stdout by default."""
     from rich.console import Console
 
     shown_on = shown_on or sys.stdout

@@ -36,7 +36,7 @@ from posthorse.store.operations.bad_items import count_bad_items
 from posthorse.views.job import EventView, JobDetailView
 
 MAX_VALUE = 2_000
-"""Characters of arguments and results on the screen; `--json` shows all."""
+"""Maximum characters of arguments and results on the screen; `--json` shows all."""
 
 BAD_ITEMS_SHOWN = 20
 
@@ -54,7 +54,7 @@ _EVENTS = {
 
 
 class Story(NamedTuple):
-    """All that is known of a job."""
+    """All that is known about a job."""
 
     look: Look
     arguments: str
@@ -177,7 +177,7 @@ def _facts(story: Story) -> Iterator[tuple[str, str]]:
 
 
 def _times(story: Story) -> Iterator[tuple[str, str]]:
-    """How long it took, or runs by now, and when it was started first, if it was not only just now."""
+    """Yield how long it took, or has run so far, and when it was first started, if that was not just now."""
     status, now = story.look
     if status.started_at is None:
         return
@@ -225,7 +225,7 @@ def _progress(status: Status, now: datetime) -> Iterator[tuple[str, str]]:
 
 
 def _values(name: str, text: str) -> Iterator[tuple[str, str]]:
-    """An argument a line, by name."""
+    """Yield one line for each argument, by name."""
     try:
         stored = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     except msgspec.MsgspecError:
@@ -241,7 +241,7 @@ def _cut(text: str) -> str:
     return shown if len(text) <= MAX_VALUE else f"{shown} … ({len(text):,} characters; --json shows all)"
 
 
-# ── what happened ────────────────────────────────────────────────────────────────────────────────────
+# ── events ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _print_timeline(story: Story) -> None:
@@ -269,7 +269,7 @@ def _steps(story: Story) -> Iterator[tuple[datetime, str]]:
         yield status.started_at, "first started"
     for event in story.events:
         yield event.at, _told(event)
-    if status.finished_at is not None and status.state is State.COMPLETED:  # every other end left an event
+    if status.finished_at is not None and status.state is State.COMPLETED:  # every other end has an event
         workers = [each.worker for each in story.attempts if each.outcome == "completed" and each.worker is not None]
         yield status.finished_at, "completed" + (f" on {clean(workers[-1])}" if workers else "")
 
@@ -291,7 +291,7 @@ def _told(event: EventView) -> str:
 
 
 def _print_attempts(story: Story) -> None:
-    """All of them, where there was more than one."""
+    """Print the attempts if there was more than one."""
     if len(story.attempts) < 2:
         return
     rows = [
@@ -319,7 +319,7 @@ def _print_attempts(story: Story) -> None:
 
 
 def _print_evidence(story: Story) -> None:
-    """Every error once, with its latest traceback, however many attempts it ended."""
+    """Print each error once, with its latest traceback, however many attempts it ended."""
     errors: dict[tuple[object, object], list[EventView]] = {}
     for event in story.events:
         if "message" in event.detail:

@@ -1,4 +1,4 @@
-"""Being told to stop: by Ctrl-C, by SIGTERM, or because the time is over. A second signal is an urgent one."""
+"""Requests to stop: Ctrl-C, SIGTERM, or the end of the time. A second signal makes them urgent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from posthorse.worker.base.signals import note, only_here
 
 
 class Stop:
-    """Whether this process is to stop, and how urgently."""
+    """Whether this process must stop, and how urgently."""
 
     def __init__(self, ends_at: float | None) -> None:
         self._ends_at = ends_at
@@ -22,39 +22,39 @@ class Stop:
 
     @property
     def is_asked(self) -> bool:
-        """Whether it is time to stop, for whichever reason."""
+        """Whether it must stop, for any reason."""
         return self._signals > 0 or self.is_timed_out
 
     @property
     def is_timed_out(self) -> bool:
-        """Whether the time is over, and nobody asked before."""
+        """Whether the time is over, and no signal came before."""
         return not self._signals and self._ends_at is not None and time.monotonic() >= self._ends_at
 
     @property
     def is_urgent(self) -> bool:
-        """Whether somebody asked twice."""
+        """Whether two signals came."""
         return self._signals > 1
 
     def wait(self, seconds: float) -> None:
-        """Waits, at most until there is a reason to stop."""
+        """Wait at most so long, or until there is a reason to stop."""
         if self._ends_at is not None:
             seconds = min(seconds, max(0.0, self._ends_at - time.monotonic()))
         self._news.wait(seconds)
 
     def wait_until_asked(self) -> None:
-        """Waits for a reason to stop, however long that takes."""
+        """Wait for a reason to stop, however long that takes."""
         while not self.is_asked:
             self.wait(threading.TIMEOUT_MAX)
 
     def ask(self) -> None:
-        """A signal came."""
+        """Record a signal."""
         self._signals += 1
         self._news.set()
 
 
 @contextmanager
 def stopped_by_signals(ends_at: float | None) -> Iterator[Stop]:
-    """Within the block, signals ask to stop and end nothing by themselves. `ends_at` is in monotonic seconds."""
+    """Turn signals within the block into requests to stop. `ends_at` is in monotonic seconds."""
     stop = Stop(ends_at)
 
     def hear(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""`posthorse pause`, `resume`, `cancel`, `retry` and `discard`: what may be asked of jobs, by id or by filter."""
+"""`posthorse pause`, `resume`, `cancel`, `retry` and `discard`: requests for jobs, by id or by filter."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DONE: dict[Request, str] = {
 
 
 class Chosen(TypedDict):
-    """Which jobs are meant, by their ids or by a filter, in which store, and how the answer looks."""
+    """Which jobs are selected, by their ids or by a filter, in which store, and how the result looks."""
 
     job_ids: Sequence[str]
     wanted: str | None
@@ -42,7 +42,7 @@ class Chosen(TypedDict):
 
 
 def choosing(command: F) -> F:
-    """Give a command ids or `--all FILTER`, and what every command has."""
+    """Give a command ids or `--all FILTER`, and the options of every command."""
     for option in (
         target_options,
         json_lines_option,
@@ -150,7 +150,7 @@ def discard(**chosen: Unpack[Chosen]) -> int:
 
 
 def _means_all(chosen: Chosen, *, force: bool = False, rate: str | None = None, bad_items: bool = False) -> bool:
-    """Whether jobs are named by a filter. Raises click.UsageError for what does not go together."""
+    """Return whether a filter selects the jobs. Raises click.UsageError for options that exclude each other."""
     context = click.get_current_context()
     wanted = chosen["wanted"]
     if (wanted is None) is (not chosen["job_ids"]):
@@ -166,7 +166,7 @@ def _means_all(chosen: Chosen, *, force: bool = False, rate: str | None = None, 
 
 def _steer_all(chosen: Chosen, verb: Request, *, rate: str | None = None) -> int:
     wanted = parse_filter(chosen["wanted"] or "")
-    aims(wanted, verb)  # refuses what cannot be meant, also where there is no store yet
+    aims(wanted, verb)  # refuses invalid filters even if there is no store yet
     if rate is not None:
         as_rate(rate)
     app = open_store(chosen["target"], chosen["url"])
@@ -191,7 +191,7 @@ def _steer_all(chosen: Chosen, verb: Request, *, rate: str | None = None) -> int
 
 
 def _steer(chosen: Chosen, verb: Request, action: Callable[[Posthorse, str], State]) -> int:
-    """Asks every job, whatever becomes of the others; ends as the first that could not be asked."""
+    """Send the request to every job, even if others fail; return the exit code of the first failure."""
     app, as_json = open_store(chosen["target"], chosen["url"]), chosen["as_json"]
     code = Exit.OK
     for typed in chosen["job_ids"]:

@@ -1,6 +1,7 @@
-"""Tables that fit the terminal: columns grow narrower as far as they can be read, then the least important go.
+"""Tables that fit the terminal: columns are narrowed as far as they stay readable, then the least important are
+dropped.
 
-To a pipe or a file goes everything, and nothing is cut.
+Pipes and files receive everything, and nothing is cut.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
 
 BETWEEN_COLUMNS = 2
 NARROWEST_COLUMN = 4
-"""Where not even what must stay fits."""
+"""The width of a column if not even the required ones fit."""
 
 
 class Column(NamedTuple):
-    """A column. `least` is how narrow it may grow; None for one that is never cut.
+    """A column. `least` is its minimum width; None for one that is never cut.
 
-    Where it is too narrow for all, those of the highest `rank` go first; those of rank 0 stay.
+    If the terminal is too narrow for all, those of the highest `rank` are dropped first; those of rank 0 stay.
     """
 
     heading: str
@@ -33,7 +34,7 @@ class Column(NamedTuple):
 def out_table(
     columns: Sequence[Column], rows: Sequence[Sequence[Text | str]], *, indent: int = 0, has_headings: bool = True
 ) -> None:
-    """Data: a table; tells on stderr which columns there was no room for."""
+    """Print a table as data; name the columns that did not fit on stderr."""
     from rich.cells import cell_len
     from rich.padding import Padding
     from rich.table import Table
@@ -65,7 +66,7 @@ def out_table(
 
 
 def layout(columns: Sequence[Column], widest: Sequence[int], room: int) -> Mapping[int, int]:
-    """Return which columns are shown in a room of so many cells, by their places, and how wide each of them is."""
+    """Return the columns that fit into so many cells, by index, with their widths."""
     shown = list(range(len(columns)))
 
     def least(place: int) -> int:

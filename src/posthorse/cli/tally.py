@@ -1,6 +1,6 @@
 """Many jobs at a glance: how many are in which state, and when the last of them will be over.
 
-Pure: it is fed with looks at the jobs, and with the seconds between them.
+Pure: the caller passes in looks at the jobs, and the seconds between them.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ ORDER = (
 )
 
 SHARES = 1_000
-"""Parts of one job: a crowd of jobs is one long job, and each of them so many items of it."""
+"""Parts of one job: a crowd of jobs is treated as one long job, and each of them as so many items of it."""
 
 MIN_SPAN = 1.0
-"""Seconds over which the pace of a crowd is measured at least."""
+"""Minimum seconds over which the pace of a crowd is measured."""
 
 
 class Tally:
-    """How a crowd of jobs stands, and how fast it goes."""
+    """The state of a crowd of jobs, and its pace."""
 
     def __init__(self) -> None:
         self._pace = Pace()
@@ -40,7 +40,7 @@ class Tally:
         self._seconds = 0.0
 
     def observe(self, looks: Sequence[Look], seconds: float) -> None:
-        """Takes note of how the jobs stand so many seconds after the last time."""
+        """Record the jobs so many seconds after the last time."""
         done = _shares_done(looks)
         if self._done is None:
             self._done = done
@@ -51,7 +51,9 @@ class Tally:
             self._done, self._seconds = done, 0.0
 
     def forecast(self, looks: Sequence[Look]) -> Progress:
-        """Of all jobs together. When none waits it is that of the last one to end; else the pace of the crowd tells."""
+        """Return the progress of all jobs together: of the last one to end if none waits, else from the pace of the
+        crowd.
+        """
         going = [look.status for look in looks if not look.status.state.is_final]
         ends = [(progress.eta, *progress.eta_range) for status in going if (progress := status.progress).eta_range]
         if going and len(ends) == len(going):
@@ -64,7 +66,7 @@ class Tally:
 
 
 def counts(looks: Sequence[Look]) -> Mapping[State, int]:
-    """How many jobs are in which state, in the order in which they are told."""
+    """Return how many jobs are in which state, in the order of display."""
     counted = Counter(look.status.state for look in looks)
     return {state: counted[state] for state in ORDER if counted[state]}
 

@@ -1,4 +1,4 @@
-"""What a command speaks to: the application that it was given or finds, and that application's store."""
+"""Open what a command works on: the application that is named or found, and that application's store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ json_lines_option = click.option("--json", "as_json", is_flag=True, help="Print 
 
 
 def target_options(command: F) -> F:
-    """Gives a command `--app` and `--url`."""
+    """Give a command `--app` and `--url`."""
     command = click.option(
         "--url",
         metavar="URL",
@@ -39,7 +39,7 @@ def target_options(command: F) -> F:
 
 
 def hand_down(context: click.Context, **given: object) -> None:
-    """Give the options that were written before the name of a subcommand to it, unless it has its own."""
+    """Pass options that were written before the name of a subcommand to it, unless it has its own."""
     group = context.command
     if isinstance(group, click.Group):
         told = {name: value for name, value in given.items() if value}
@@ -47,7 +47,7 @@ def hand_down(context: click.Context, **given: object) -> None:
 
 
 def named_target(target: str | None) -> str:
-    """The application that a command cannot do without. Raises click.UsageError when nobody names one."""
+    """Return the application that a command requires. Raises click.UsageError if none is named."""
     if target is not None:
         return target
     found = find_target()
@@ -61,12 +61,12 @@ def named_target(target: str | None) -> str:
 
 
 def open_application(target: str | None, url: str | None) -> Posthorse:
-    """The application, with the code of its jobs. Raises InvalidSettings, click.UsageError."""
+    """Return the application, with the code of its jobs. Raises InvalidSettings, click.UsageError."""
     return _kept(_application(target, url))
 
 
 def open_store(target: str | None, url: str | None) -> Posthorse:
-    """The store through an application, or through one without jobs where a store is all that is named.
+    """Return an application for the store, without jobs if only a store is named.
 
     Raises InvalidSettings, StoreUnreachable.
     """
@@ -74,7 +74,7 @@ def open_store(target: str | None, url: str | None) -> Posthorse:
 
 
 def find_store(target: str | None, url: str | None) -> Posthorse:
-    """Find the same store, for a caller that closes it. Raises as `open_store`."""
+    """Return the same for a caller that closes it. Raises as `open_store`."""
     if target is not None:
         return _application(target, url)
     if url is not None:
@@ -90,9 +90,10 @@ def find_store(target: str | None, url: str | None) -> Posthorse:
 
 
 def is_empty(app: Posthorse) -> bool:
-    """True for a SQLite store whose file nobody made yet: who only looks should not make it.
+    """Return True for a SQLite store whose file does not exist yet, because a command that only reads must not create
+    it.
 
-    Raises StoreUnreachable when not even its folder is there, or when the file was taken away.
+    Raises StoreUnreachable if its folder does not exist, or the file was removed.
     """
     if not app.store.is_sqlite:
         return False
@@ -106,7 +107,7 @@ def is_empty(app: Posthorse) -> bool:
 
 
 def be_patient(app: Posthorse, seconds: float = 30.0) -> None:
-    """From now on, waits so long for a server that went away: it was there a moment ago, and may be restarting."""
+    """Wait up to so long from now on for a server that goes away: it was there a moment ago, and may be restarting."""
     if app.store.backend.capabilities.may_be_away:
         app.store.backend.wait_at_most(seconds)
 
@@ -119,7 +120,7 @@ def _application(target: str | None, url: str | None) -> Posthorse:
 
 
 def _kept(app: Posthorse) -> Posthorse:
-    """Closes the store when the command ends, however it ends. Nobody waits long for a server that never answered."""
+    """Close the store when the command ends, however it ends; wait only briefly for a server that never responded."""
     click.get_current_context().call_on_close(app.close)
     be_patient(app, FIRST_PATIENCE)
     return app

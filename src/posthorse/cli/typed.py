@@ -1,6 +1,6 @@
 """JSON and words as values of one type, with every digit: a Decimal never passes through a float on its way.
 
-Whether a value fits its parameter is checked where jobs are enqueued.
+Values are checked against their parameters when jobs are enqueued.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from posthorse.rules.values.type_mismatch import short
 from posthorse.rules.values.wire import restored
 
 _OPEN: tuple[object, ...] = (Any, object, list, dict, tuple, set, frozenset)
-"""Types that leave open what a number in them is."""
+"""Types that do not determine the type of numbers in them."""
 
 _NOTHING = object()
 
@@ -30,12 +30,12 @@ class Typed:
 
     def __init__(self, wanted: object) -> None:
         self._is_open = wanted is Any or wanted is object
-        # msgspec takes few unions of types that JSON writes alike; then the first member that fits is meant.
+        # msgspec refuses most unions of types that look alike in JSON; then the first member that fits counts.
         self._kinds = [wanted, *(typing.get_args(wanted) if typing.get_origin(wanted) in (Union, UnionType) else ())]
         self._decoders = [_decoder(kind) for kind in self._kinds]
 
     def from_word(self, word: str) -> object:
-        """The value of a word: of its JSON if that fits, else of its text; if neither does, what was typed.
+        """Return the value of a word: of its JSON if that fits, else of its text; if neither fits, the word itself.
 
         Raises InvalidArgument as `from_json`.
         """
@@ -56,9 +56,9 @@ class Typed:
         return value if value is not _NOTHING else word if given is _NOTHING else given
 
     def from_json(self, text: bytes) -> object:
-        """The value of JSON; where the type makes none of it, what it says, to be refused.
+        """Return the value of JSON; if the type does not fit, the plain value, which is refused later.
 
-        Raises InvalidArgument for what is no JSON, or says a thing twice.
+        Raises InvalidArgument for invalid JSON, or a duplicate key.
         """
         given = parsed(text)
         refuse_duplicates(text)
@@ -75,7 +75,7 @@ class Typed:
 
 
 def parsed(text: bytes) -> object:
-    """What JSON says where no type is known. Raises InvalidArgument."""
+    """Return the value of JSON for an unknown type. Raises InvalidArgument."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -101,12 +101,14 @@ def _from_text(word: str, kind: object) -> object:
 
 
 def _restored(kind: type, stored: object) -> object:
-    """As `restored`, for pydantic models from numbers that kept their digits: their own parser makes floats of them."""
+    """Build pydantic models as `restored` does, from numbers that kept their digits: pydantic's own parser makes
+    floats.
+    """
     return restored(kind, _with_digits([kind], stored) if is_model(kind) else stored)
 
 
 def _with_digits(kinds: Sequence[object], stored: object) -> object:
-    """What was stored, with numbers as texts where one of the types is a Decimal, and as floats elsewhere."""
+    """Return the value with numbers as texts if one of the types is a Decimal, and as floats elsewhere."""
     choices = [choice for kind in kinds for choice in _choices(kind)]
     if isinstance(stored, Decimal):
         return str(stored) if Decimal in choices and float not in choices else float(stored)
@@ -122,7 +124,7 @@ def _with_digits(kinds: Sequence[object], stored: object) -> object:
 
 
 def _choices(kind: object) -> Iterator[object]:
-    """The members of a union, without what is only annotated."""
+    """Yield the members of a union, without their metadata."""
     if typing.get_origin(kind) is Annotated:
         yield from _choices(typing.get_args(kind)[0])
     elif typing.get_origin(kind) in (Union, UnionType):
@@ -139,7 +141,7 @@ def _fields(model: object) -> Iterator[tuple[str, object]]:
 
 
 def _has_models_alone(kind: object) -> bool:
-    """Whether there are pydantic models in a type, and no place outside of them that takes any number."""
+    """Return whether a type has pydantic models, and no other place that accepts any number."""
     parts = list(_parts(kind, set()))
     return any(map(is_model, parts)) and not any(part in _OPEN for part in parts)
 
@@ -160,12 +162,12 @@ def _parts(kind: object, seen: set[int]) -> Iterator[object]:
 
 
 def refuse_duplicates(text: bytes) -> None:
-    """Raises InvalidArgument where an object has a key twice: one of the two values would be lost."""
+    """Raise InvalidArgument if an object has a key twice, because one of the two values would be lost."""
     if b"{" in text:
         try:
             json.loads(text, object_pairs_hook=_object, parse_float=str, parse_int=str)
         except (RecursionError, json.JSONDecodeError):
-            return  # deeper or stranger than one parser takes; the other one took it
+            return  # too deep or too strange for one parser; the other one accepted it
 
 
 def _object(pairs: list[tuple[str, object]]) -> None:

@@ -1,4 +1,4 @@
-"""`posthorse wait`: a script stands still until jobs are over."""
+"""`posthorse wait`: block a script until jobs are over."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def wait(
     pause = FIRST_PAUSE
     while True:
         found = _finished(app, pending)
-        be_patient(app)  # from now on: it was there
+        be_patient(app)  # from now on, because the store was there
         for finished in found:
             _report(finished, as_json)
             pending.remove(finished.job)

@@ -1,4 +1,4 @@
-"""`posthorse watch`: jobs on their way, as live bars on a terminal and as lines everywhere else."""
+"""`posthorse watch`: show jobs as live bars on a terminal and as lines everywhere else."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def watch(
 
 
 def _selection(app: Posthorse, state: State | None, queue: str | None, kind: str | None, follow: bool) -> Selection:
-    """How to find the jobs to watch, the oldest or the next ones first."""
+    """Return how to find the jobs to watch, the oldest or the next ones first."""
     if state is None and queue is kind is None and not follow:
         state = State.PROCESSING
 
@@ -95,7 +95,7 @@ def _selection(app: Posthorse, state: State | None, queue: str | None, kind: str
 
 
 def _follow(app: Posthorse, chosen: Sequence[str], follower: Follower, select: Selection | None) -> Sequence[Look]:
-    """Shows the jobs until all are over; with a selection also those that come later, until it is interrupted."""
+    """Show the jobs until all are over; with a selection also later ones, until interrupted."""
     looks = {job: look_at(app, job) for job in chosen} if len(chosen) == 1 else look_at_all(app, chosen)
     be_patient(app)
     selected_at = time.monotonic()
@@ -113,7 +113,7 @@ def _follow(app: Posthorse, chosen: Sequence[str], follower: Follower, select: S
 
 
 def _without_the_oldest(looks: dict[str, Look], going: Sequence[str]) -> dict[str, Look]:
-    """Forgets jobs that are over, where there would be too many to watch."""
+    """Forget jobs that are over if there are too many to watch."""
     over = [job for job, look in looks.items() if look.status.state.is_final]
     surplus = set(over[: max(0, len(over) + len(going) - MAX_WATCHED)])
     return {job: look for job, look in looks.items() if job not in surplus}

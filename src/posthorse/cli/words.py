@@ -1,6 +1,6 @@
-"""How jobs are told to people: states with their marks, moments, durations, progress in a few words.
+"""Describe jobs for users: states with their marks, moments, durations, progress in a few words.
 
-Pure: everything is made from a status and the moment at which it is told.
+Pure: everything depends on a status and the present moment.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ MARKS: dict[State, tuple[str, str]] = {
     State.FAILED: ("✗", "red"),
     State.CANCELLED: ("⊘", "bright_black"),
 }
-"""The mark and the colour of a state; the word always stands beside them."""
+"""The mark and the colour of a state; the word is always beside them."""
 
 
 def span(duration: timedelta) -> str:
-    """A duration in the two largest units: "2d3h", "45s", "250ms"; never negative."""
+    """Return a duration in the two largest units: "2d3h", "45s", "250ms"; never negative."""
     return as_text(max(timedelta(0), duration))
 
 
 def short_span(duration: timedelta) -> str:
-    """A duration in its largest unit alone: "2d", "45s"; below a second "now"."""
+    """Return a duration in its largest unit alone: "2d", "45s"; below a second "now"."""
     seconds = int(max(timedelta(0), duration).total_seconds())
     for size, unit in ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s")):
         if seconds >= size:
@@ -40,32 +40,32 @@ def short_span(duration: timedelta) -> str:
 
 
 def clock_time(moment: datetime, now: datetime) -> str:
-    """A moment in the local time of the reader, with its day where that is not today."""
+    """Return a moment in the local time of the reader, with its date if that is not today."""
     local, today = moment.astimezone(), now.astimezone()
     return f"{local:%H:%M:%S}" if local.date() == today.date() else f"{local:%Y-%m-%d %H:%M:%S}"
 
 
 def percent(progress: Progress) -> str:
-    """ "42%", rounded down so that 100 % means all; empty while the total is unknown."""
+    """Return "42%", rounded down so that 100 % means all; empty while the total is unknown."""
     return "" if progress.fraction is None else f"{int(progress.fraction * 100)}%"
 
 
 def amount(progress: Progress) -> str:
-    """ "420,000 of 1,000,000", or "420,000 done" while the total is unknown."""
+    """Return "420,000 of 1,000,000", or "420,000 done" while the total is unknown."""
     if progress.total is None:
         return f"{progress.done:,} done"
     return f"{progress.done:,} of {progress.total:,}"
 
 
 def speed(progress: Progress) -> str:
-    """ "1,250/s"; empty before the first slice."""
+    """Return "1,250/s"; empty before the first slice."""
     if progress.rate is None:
         return ""
     return f"{progress.rate:,.0f}/s" if progress.rate >= 10 else f"{progress.rate:.2g}/s"
 
 
 def left(progress: Progress, *, with_range: bool = False) -> str:
-    """ "7m44s left (6m58s to 8m40s)"; empty where there is no forecast, and when nothing is left."""
+    """Return "7m44s left (6m58s to 8m40s)"; empty without a forecast, and if nothing is left."""
     if not progress.remaining:
         return ""
     text = f"{_forecast(progress.remaining)} left"
@@ -80,7 +80,7 @@ def _forecast(duration: timedelta) -> str:
 
 
 def gist(status: Status, now: datetime) -> str:
-    """The most telling few words about a job for a narrow column."""
+    """Return the most important few words about a job for a narrow column."""
     progress = status.progress
     match status.state:
         case State.SCHEDULED if status.run_at is not None:
@@ -102,5 +102,5 @@ def gist(status: Status, now: datetime) -> str:
 
 
 def duration_of(status: Status, now: datetime) -> str:
-    """How long a job took, or has taken, from its first start; empty when it never began."""
+    """Return how long a job took, or has taken, from its first start; empty if it never started."""
     return "" if status.started_at is None else span((status.finished_at or now) - status.started_at)

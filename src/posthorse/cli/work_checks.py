@@ -1,6 +1,6 @@
-"""What `posthorse doctor` makes of the work: who is there to do it, and what is left undone.
+"""What `posthorse doctor` concludes about the work: which workers there are, and what is left undone.
 
-Pure, and under the same promise as `checks`: each name is reported once, also when it is well.
+Pure, with the same promise as `checks`: each name is reported once, also if it is well.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from posthorse.store.operations.read import Unserved, WorkerRow
 DUE_FOR, OVERDUE_FOR = timedelta(seconds=5), timedelta(minutes=1)
 NEW_FOR = timedelta(minutes=5)
 UNKNOWN_FOR = timedelta(minutes=5)
-"""A kind that no living worker knows may be one that a deploy is about to bring."""
+"""A deploy may be about to bring a kind that no living worker knows."""
 MANY_UNFIT, MAX_UNFIT_COUNTED = 100, 10_000
 MANY_DEAD, MANY_NEW_DEAD = 10_000, 100
 STALLED_FOR = timedelta(minutes=1)
@@ -29,7 +29,7 @@ MAX_LISTED = 10
 
 
 def worker_check(rows: Sequence[WorkerRow], lease: timedelta, waiting: int) -> Check:
-    """Who is alive to do what waits."""
+    """Check that workers are alive if jobs wait."""
     alive = _alive(rows, lease)
     taking = [row for row in alive if not row.is_draining]
     silent = len(rows) - len(alive)
@@ -48,7 +48,7 @@ def worker_check(rows: Sequence[WorkerRow], lease: timedelta, waiting: int) -> C
 
 
 def unserved_checks(unserved: Sequence[Unserved], unknown_for: timedelta) -> Iterator[Check]:
-    """Jobs that wait for a worker that has their code, takes from their queue, and has the labels that it asks for.
+    """Check for jobs without a worker that has their code, serves their queue, and has the required labels.
 
     `unknown_for` is how long the first job of a kind that no worker knows has waited.
     """
@@ -91,7 +91,7 @@ def unserved_checks(unserved: Sequence[Unserved], unknown_for: timedelta) -> Ite
 
 
 def namesake_check(rows: Sequence[WorkerRow], lease: timedelta) -> Check:
-    """Kinds of the same name that living workers run with the code of two applications."""
+    """Check for kinds of the same name that living workers run with the code of two applications."""
     found = all_namesakes(Serving(row.worker, row.queues, row.places) for row in _alive(rows, lease))
     if not found:
         return ok("namesakes", "no two workers run different code under one name")
@@ -109,9 +109,9 @@ def namesake_check(rows: Sequence[WorkerRow], lease: timedelta) -> Check:
 
 
 def stalled_check(queues: Sequence[QueueRow], places: int, *, is_limited: bool) -> Check:
-    """Jobs that wait in queues that are open and served, although workers have so many free places.
+    """Check for jobs that wait in open and served queues although workers have so many free slots.
 
-    Where a limit keeps jobs out at the moment, they may rightly wait.
+    If a limit keeps jobs out at the moment, they may wait.
     """
     late = {
         queue.queue: waited
@@ -134,7 +134,7 @@ def free_places(rows: Sequence[WorkerRow], lease: timedelta) -> int:
 
 
 def due_check(next_due: int | None) -> Check:
-    """Scheduled jobs; `next_due` is in microseconds from now."""
+    """Check scheduled jobs; `next_due` is in microseconds from now."""
     late = timedelta(microseconds=-next_due) if next_due is not None else timedelta(0)
     if late > DUE_FOR:
         find = problem if late > OVERDUE_FOR else warning
@@ -147,7 +147,7 @@ def due_check(next_due: int | None) -> Check:
 
 
 def unfit_check(count: int) -> Check:
-    """Jobs whose arguments do not fit the code of the workers."""
+    """Check for jobs whose arguments do not fit the workers' code."""
     if not count:
         return ok("unfit", "every job fits the code")
     number = f"at least {count:,}" if count >= MAX_UNFIT_COUNTED else f"{count:,}"
@@ -162,7 +162,7 @@ def unfit_check(count: int) -> Check:
 
 
 def dead_letter_check(counts: Mapping[State, int], new: Deaths) -> Check:
-    """Jobs that failed for good, and how many of them did so within `NEW_FOR`."""
+    """Check jobs that failed for good, and how many of them did so within `NEW_FOR`."""
     dead = counts.get(State.FAILED, 0)
     if not dead:
         return ok("dead letters", "none")
@@ -177,7 +177,7 @@ def dead_letter_check(counts: Mapping[State, int], new: Deaths) -> Check:
 
 
 def backlog_check(waiting: int, running: int, counts: Mapping[State, int]) -> Check:
-    """How much there is to do; never wrong by itself."""
+    """Report how much there is to do; never wrong by itself."""
     told = [f"{waiting:,} waiting", f"{running:,} running"]
     aside = (State.SCHEDULED, State.BLOCKED, State.PAUSED)
     told += [f"{counts[state]:,} {state.value}" for state in aside if counts.get(state)]
@@ -189,7 +189,7 @@ def _alive(rows: Sequence[WorkerRow], lease: timedelta) -> Sequence[WorkerRow]:
 
 
 def _listed(counts: Mapping[str, int]) -> str:
-    """The names with most first, and how many more there are."""
+    """Return the most frequent names, and how many more there are."""
     ranked = sorted(counts.items(), key=lambda named: (-named[1], named[0]))
     more = f" and {len(ranked) - MAX_LISTED:,} more" if len(ranked) > MAX_LISTED else ""
     return ", ".join(f"{name} ({count:,})" for name, count in ranked[:MAX_LISTED]) + more

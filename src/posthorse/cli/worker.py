@@ -1,4 +1,4 @@
-"""`posthorse worker`: the front of the supervisor."""
+"""`posthorse worker`: start the supervisor."""
 
 from __future__ import annotations
 

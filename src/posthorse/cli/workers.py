@@ -1,4 +1,4 @@
-"""`posthorse workers`: who is at work."""
+"""`posthorse workers`: list workers."""
 
 from __future__ import annotations
 

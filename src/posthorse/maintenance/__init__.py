@@ -1,1 +1,1 @@
-"""Chores of the store, done by whichever worker leads."""
+"""Periodic work on the store, done by the worker that leads."""

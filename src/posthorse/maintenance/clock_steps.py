@@ -1,6 +1,6 @@
-"""Steps of the store's clock: noticed beside the clock since this machine's boot, which cannot be set.
+"""Notice steps of the store's clock by comparing it with the time since boot, which cannot be set.
 
-After a step back, what waits for a span would wait longer by the step: it is moved (`store/operations/set_back`).
+After a step back, scheduled jobs would wait longer by the step, so their times are moved (`store/operations/set_back`).
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from posthorse.store.store import Store
 log = logging.getLogger("posthorse.maintenance")
 
 STEP = SECOND
-"""Microseconds by which the store's clock must leave the one since boot to count as set."""
+"""Microseconds by which the store's clock must deviate from the time since boot to count as set."""
 
 
 class ClockSteps:
-    """Watches the clock of one store with each look for what is due."""
+    """Watches the clock of one store each time the process looks for what is due."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._ahead: tuple[int, int] | None = None
-        """How far the store's clock is ahead of the one since boot, and by how much that may be wrong."""
+        """How far the store's clock is ahead of the time since boot, and the uncertainty of that."""
 
     def forget(self) -> None:
-        """Start anew: another process watches meanwhile."""
+        """Start anew, because another process watches meanwhile."""
         self._ahead = None
 
     async def look(self) -> tuple[NextDue, bool]:
-        """Ask what is due. Return it, and whether the clock was set since the last look."""
+        """Query what is due; also return whether the clock was set since the last look."""
         clock = self._store.clock
         before = clock.boot_now()
         due = await self._store.aread(next_due())

@@ -1,4 +1,4 @@
-"""Tells a starting worker of kinds that a living worker of another application runs under the same name."""
+"""Warn a starting worker of kinds that a living worker of another application runs under the same name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger("posthorse.maintenance")
 
 
 async def tell_of_namesakes(store: Store, mine: Serving, *, lease: float) -> None:
-    """Log each of them once. What cannot be looked up is left to `posthorse doctor`."""
+    """Log each of them once. If the lookup fails, `posthorse doctor` can still report them."""
     if not mine.places:
         return
     try:

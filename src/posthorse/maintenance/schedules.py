@@ -1,7 +1,7 @@
-"""The scheduler: makes the jobs of schedules when their times come. Every process with a worker has one.
+"""The scheduler makes the jobs of schedules when their times come. Every process with a worker has one.
 
-There is no leader. Whoever comes first deals with a time, in one commit; the others find it done. Who ran a schedule
-last goes first, the others look a moment later, so that they nearly always only look.
+There is no leader: the first process handles a time in one commit, and the others find it done. The process that ran a
+schedule last looks first, and the others a moment later, so that they rarely compete.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from posthorse.store.store import Store
 log = logging.getLogger("posthorse.maintenance")
 
 LOOK_INTERVAL = 5.0
-"""Seconds between two looks while nothing is due: so long may a live change go unheard."""
+"""Seconds between two looks while nothing is due; a live change is noticed this late at most."""
 
 SEE_INTERVAL = 60 * SECOND
 TAKE_BACK_AFTER = 180.0
-"""Seconds without a sign of those who declared a schedule last, after which older code takes it back."""
+"""Seconds without a sign of the processes that declared a schedule last, after which older code takes it back."""
 
 SET_BACK = SECOND
-"""By how much the store's clock must be behind what was dealt with to count as put back."""
+"""Microseconds by which the store's clock must be behind the last handled time to count as set back."""
 
 
 class Scheduler:
-    """Attends to the schedules that this code declares."""
+    """Attend to the schedules that this code declares."""
 
     def __init__(self, store: Store, declared: Mapping[str, Declared], queues: DeclaredQueues) -> None:
         self._store = store
@@ -51,7 +51,7 @@ class Scheduler:
         self._yields = random.uniform(0.05, 0.3)
 
     async def run_forever(self) -> None:
-        """Works until cancelled."""
+        """Run until cancelled."""
         while True:
             try:
                 pause = await self._turn() if self._declared else LOOK_INTERVAL
@@ -64,7 +64,7 @@ class Scheduler:
             await asyncio.sleep(pause)
 
     async def _turn(self) -> float:
-        """What is to be done now; answers with the seconds until the next turn."""
+        """Do what is due; return the seconds until the next turn."""
         rows = await self._store.aread(schedules())
         if await self._enter(rows):
             rows = await self._store.aread(schedules())
@@ -77,7 +77,7 @@ class Scheduler:
     # ── declaring ────────────────────────────────────────────────────────────────────────────────────
 
     async def _enter(self, rows: Sequence[ScheduleRow]) -> bool:
-        """Writes what this code declares: at first, and again where it is gone or nobody attends to it any more."""
+        """Store the declarations of this code: at first, and again if they are gone or no process attends to them."""
         stored = {row.name: row for row in rows}
         wanted = [one for one in self._declared.values() if self._is_to_be_entered(one, stored.get(one.name))]
         if not wanted:
@@ -109,7 +109,9 @@ class Scheduler:
         return False
 
     def _is_left(self, row: ScheduleRow) -> bool:
-        """By this process's own patience: after a sleep, or a step of the clock, others get their time to be seen."""
+        """Return True if no process attends to it, by this process's own clock, so that others get time after a sleep
+        or a clock step.
+        """
         now = monotonic()
         seen_at, since = self._unseen.get(row.name, (None, now))
         if seen_at != row.seen_at:
@@ -124,7 +126,7 @@ class Scheduler:
     # ── running ──────────────────────────────────────────────────────────────────────────────────────
 
     async def _attend_safely(self, declared: Declared, row: ScheduleRow) -> float:
-        """One that cannot be run must not keep the others."""
+        """Attend to one schedule; if that fails, the others go on."""
         try:
             return await self._attend(declared, row)
         except PosthorseError as error:
@@ -134,7 +136,7 @@ class Scheduler:
         return LOOK_INTERVAL
 
     async def _attend(self, declared: Declared, row: ScheduleRow) -> float:
-        """Runs a schedule if a time has come; answers with the seconds until it may have more to do."""
+        """Run a schedule if a time has come; return the seconds until it may have more to do."""
         if row.handled_until > row.now + SET_BACK:
             log.warning("the store's clock was put back; schedule %s goes on from %s", row.name, moment(row.now))
             await self._go_back(declared, row)
@@ -144,7 +146,7 @@ class Scheduler:
             return LOOK_INTERVAL
         if coming > row.now:
             return (coming - row.now) / SECOND
-        # In a thread: after a long time away there may be much to look through.
+        # In a thread, because after a long time away there may be much to compute.
         found = await asyncio.to_thread(
             due, declared.timing, declared.policies, handled_until=row.handled_until, now=row.now
         )
@@ -168,7 +170,7 @@ class Scheduler:
         return coming
 
     async def _pass(self, declared: Declared, row: ScheduleRow, found: Due) -> None:
-        # The store's clock made the time, so the id goes by it, too, whatever this machine's clock shows.
+        # The store's clock decides the time, so the id uses it too, whatever this machine's clock shows.
         fresh = [ids.moved_to(job, row.now) for job in ids.new_ids(len(found.times))] if found.times else []
         jobs: Sequence[NewJob] = [
             job_at(declared.call, job, name=row.name, time=at, policies=declared.policies)
@@ -209,7 +211,7 @@ class Scheduler:
             log.info("schedule %s: %d runs were passed over", row.name, passed_over)
 
     def _tell_of_refusal(self, name: str, made: Fired) -> None:
-        """Once, until its queue takes its jobs again: a schedule may come every second."""
+        """Log a refusal once, until its queue accepts its jobs again: a schedule may come every second."""
         if made.refusal is None:
             if made.jobs:
                 self._refused.discard(name)

@@ -1,7 +1,7 @@
 """The sweep: one process at a time leads and runs the chores that are due; another takes over when it falls silent.
 
-A turn: 1. take or renew the leadership, 2. ask the store what is due, 3. run each chore that is due, 4. wait until the
-next is, or until something is written that may be due earlier. What a chore does is in `maintenance/chores`.
+In a turn the process takes or renews the leadership, queries what is due, runs each due chore, and waits until the next
+one is due, or until a write may have made one due earlier. The chores are in `maintenance/chores`.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ log = logging.getLogger("posthorse.maintenance")
 
 LEADERSHIP = "sweep"
 MAX_LOOK = 2.0
-"""Seconds between two looks for what is due if nothing was written: a clock that is put forward wakes no process."""
+"""Maximum seconds between two looks without writes, because a clock that is put forward wakes no process."""
 
 CLOSEST_LOOKS = 0.04
-"""Seconds between two looks at least, however much is written: a job with a shorter delay may be so late."""
+"""Minimum seconds between two looks, whatever is written; a job with a shorter delay may be this late."""
 
 LOOK_WHEN_BLIND = 0.25
-"""Seconds between two looks where writes cannot be noticed."""
+"""Seconds between two looks if writes cannot be noticed."""
 
 LOOK_WHEN_IDLE = 1.0
-"""The same once no job waits for its time: the next job with a shorter delay may be so late."""
+"""Seconds between two looks once no job is scheduled; the next job with a shorter delay may be this late."""
 
 
 class Sweeper:
-    """Runs chores while it leads, and those of every process always."""
+    """Run due chores while this process leads, and always those that every process runs."""
 
     def __init__(self, store: Store, holder: str, chores: Sequence[Chore], *, lease: float) -> None:
         self._store = store
@@ -45,7 +45,7 @@ class Sweeper:
         self._watch = store.backend.notifier.subscribe_to_writes(store, closest=CLOSEST_LOOKS, blind=LOOK_WHEN_BLIND)
         self._leads_until = 0.0
         self._resting: dict[Chore, float] = {}
-        """Chores that failed, with the time at which they are tried again."""
+        """Chores that failed, with the time of the next try."""
 
     @property
     def leads(self) -> bool:
@@ -73,7 +73,7 @@ class Sweeper:
                 log.exception("cannot sweep")
                 await asyncio.sleep(self._span)
             else:
-                # A process that does not lead need not act on what is written.
+                # A process that does not lead need not react to writes.
                 await (self._watch.wait(pause) if self.leads else asyncio.sleep(pause))
 
     async def _turn(self) -> float:
@@ -101,7 +101,7 @@ class Sweeper:
         return max(0.001, min([self._span / 4, *(self._due_in(chore, None) for chore in own)]))
 
     async def _look(self) -> NextDue:
-        """Ask the store what is due; a step of its clock is noticed on the way."""
+        """Query what is due; notice a step of the clock."""
         look, was_set = await self._clock_steps.look()
         if was_set:
             for chore in self._chores:

@@ -1,4 +1,4 @@
-"""What a chore is. The sweep asks each one when it is due, and runs it then; it knows none of them by name."""
+"""The interface of a chore. The sweep runs each one when it is due, and knows none of them by name."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from posthorse.store.operations.runners import NextDue
 
 
 class Chore(ABC):
-    """Something to do again and again, by the process that leads."""
+    """A periodic task of the process that leads."""
 
     name: ClassVar[str]
-    """What it does, as it follows "cannot" in a log line: `forget expired keys`."""
+    """What it does, as the continuation of "cannot" in a log line: `forget expired keys`."""
     by_every_process: ClassVar[bool] = False
     """True if processes that do not lead run it, too."""
 
@@ -25,7 +25,7 @@ class Chore(ABC):
         """Do it. Return what is due in the store afterwards: `look` if that did not change."""
 
     def stand_by(self) -> None:  # noqa: B027  # most need not know
-        """Hear that another process leads."""
+        """React to another process taking the lead."""
 
     def clock_was_set(self) -> None:  # noqa: B027  # most need not know
-        """Hear that the store's clock made a step."""
+        """React to a step of the store's clock."""

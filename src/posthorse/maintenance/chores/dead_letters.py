@@ -31,7 +31,7 @@ from posthorse.store.store import Store
 log = logging.getLogger("posthorse.maintenance")
 
 LOOK_INTERVAL = 10.0
-"""Seconds between two looks: an observer may hear so late."""
+"""Seconds between two looks; an observer hears of dead letters this late at most."""
 
 LOOK_SHARE = 20
 """A look that took t seconds is followed by another after 20 t."""

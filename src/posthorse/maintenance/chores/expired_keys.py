@@ -1,4 +1,4 @@
-"""Forget keys that have expired. They count no longer, so this only frees space."""
+"""Forget expired keys. They no longer count, so this only frees space."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEYS_INTERVAL = 30.0
 """Seconds between two looks for expired keys."""
 
 KEYS_PACE = 0.1
-"""Seconds until the next batch of them, so that a million of them delay no other write for long."""
+"""Seconds between two batches, so that a million keys delay no other write for long."""
 
 
 class ForgetExpiredKeys(Chore):

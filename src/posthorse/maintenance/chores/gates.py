@@ -1,4 +1,4 @@
-"""Tend gates: line up held jobs when a token comes or after an end that could not be noted; forget old gates."""
+"""Tend gates: line up held jobs when a token comes, or after an end that no runner could handle; forget old gates."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from posthorse.store.store import Store
 
 AT_ONCE = 200
 TEND_INTERVAL = 1.0
-"""Seconds between two looks at gates before which jobs are held, beside those for new tokens."""
+"""Seconds between two looks at gates before which jobs are held, in addition to looks for new tokens."""
 
 TEND_WHEN_FREE = 60.0
-"""The same while none are held: gates that are no longer used are forgotten."""
+"""Seconds between two looks if no jobs are held; they forget unused gates."""
 
 TEND_SHARE = 20
 """A look that took t seconds is followed by another after 20 t."""

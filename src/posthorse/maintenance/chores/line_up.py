@@ -1,4 +1,4 @@
-"""Line up jobs whose time has come: they move from `parked` into the ready queue of their lane."""
+"""Line up jobs that are due: they move from `parked` into the ready queue of their lane."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_AT_ONCE = 1000
 """Jobs that one commit lines up."""
 
 BLOCKED_FOR = 2.0
-"""Seconds until it tries again where every due job was locked by another transaction."""
+"""Seconds until the next try if other transactions locked every due job."""
 
 
 class LineUpDueJobs(Chore):

@@ -19,7 +19,7 @@ log = logging.getLogger("posthorse.maintenance")
 
 RESCUES_AT_ONCE = 100
 MAX_SILENT = 1_000
-"""Runners that it remembers after it took them off the list, for the evidence of jobs that it rescues later."""
+"""How many removed runners it remembers, for the evidence of jobs that it rescues later."""
 
 MAX_RECONNECT = 2.5
 """Seconds that other processes may need to send a heartbeat again after the store was away."""
@@ -39,13 +39,13 @@ class RescueFromSilentWorkers(Chore):
         self._ran_at = monotonic()
         self._judges_from = 0.0
         self._silent: dict[str, str] = {}
-        """Runners that were taken off the list here, with their workers: their jobs are rescued next."""
+        """Runners that it removed, with their workers: their jobs are rescued next."""
 
     def due_in(self, look: NextDue | None) -> float:
         return self._ran_at + self._interval - monotonic()
 
     async def run(self, look: NextDue | None) -> NextDue | None:
-        # A lock, a store that was away or a stopped machine may have held up this process, and others with it.
+        # A lock, a store that was away or a stopped machine may have held up this process, and others too.
         now = monotonic()
         if now - self._ran_at > self._interval + self._patience:
             self._judges_from = now + self._clemency
@@ -69,7 +69,7 @@ class RescueFromSilentWorkers(Chore):
         self._ran_at = monotonic()  # a process that does not lead is not held up
 
     def clock_was_set(self) -> None:
-        self._judges_from = monotonic() + self._clemency  # leases may have ended by the step alone
+        self._judges_from = monotonic() + self._clemency  # leases may have ended because of the step alone
 
 
 async def rescue(store: Store, held: Held, outcome: Outcome, policy: Policy, *, worker: str | None = None) -> None:
