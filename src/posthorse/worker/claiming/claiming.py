@@ -75,12 +75,13 @@ class Claiming:
         self._suspects: Suspects = suspects
         self._only = only
         self._store = store
+        self._database = store.backend.capabilities
         self._registry = registry
         self._runner = runner
         self._limits = Limits(registry, self._lane)
         self._lanes = Lanes(
             self._serves,
-            keeps_marks=not store.is_sqlite,
+            keeps_marks=store.backend.capabilities.keeps_consumed_entries,
             labels=as_labels(list(runner.labels)),
             keeps_mark_of=self._keeps_mark_of,
         )
@@ -141,14 +142,14 @@ class Claiming:
 
     async def _tell_idle(self) -> None:
         """Let the store wake this runner when jobs are enqueued."""
-        if not self._store.is_sqlite:
+        if self._database.notifies_idle_runners:
             await self._store.arun(set_idle(self._runner.id, idle=True))
         self._is_idle = True
 
     async def _tell_busy(self) -> None:
         """Spare this runner wakes that it does not need. It holds jobs already, so an error must not lose them."""
         try:
-            if not self._store.is_sqlite:
+            if self._database.notifies_idle_runners:
                 await self._store.arun(set_idle(self._runner.id, idle=False))
         except PosthorseError as error:
             log.debug("cannot tell the store that this runner is busy: %s", error)
@@ -201,7 +202,7 @@ class Claiming:
 
     async def _look_into_all(self, began: float) -> float:
         """Where there are many lanes, learn which of them have jobs. Return the time then, in monotonic seconds."""
-        looking = filled_lanes() if self._store.is_sqlite else first_places(self._lanes.looks(began))
+        looking = first_places(self._lanes.looks(began)) if self._database.keeps_consumed_entries else filled_lanes()
         heads = await self._store.aread(looking)
         now = monotonic()
         self._lanes.learn(heads, now=now, seconds=now - began)
@@ -214,14 +215,14 @@ class Claiming:
         if not probes:
             return _Found()
         looks_first = (
-            self._is_idle and self._store.is_sqlite and not is_sure
+            self._is_idle and not self._database.has_rivals and not is_sure
         )  # that costs no turn at the one write lock
         if looks_first and not await self._store.aread(lanes_with_jobs(probes)):
             return _Found()
         if self._limited and not self._limited.isdisjoint(probe.lane for probe in probes):
             return await self._claim_through_gates(probes, room, request.limited_room, before)
         if not self._lanes.fair_share.is_needed:
-            has_rivals = not self._store.is_sqlite
+            has_rivals = self._database.has_rivals
             claimed = await self._store.arun(claim(self._runner.id, probes, room, has_rivals=has_rivals))
             return _Found(claimed, is_plain=True)
         turns = self._lanes.fair_share.turns(probes)
