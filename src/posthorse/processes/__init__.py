@@ -1,1 +1,1 @@
-"""Processes that a worker starts, and what needs an application in them: supervisor, runner, rescue, child."""
+"""The processes of a worker that load an application: supervisor, runners, children of isolated jobs; and rescue."""

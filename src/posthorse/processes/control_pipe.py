@@ -1,4 +1,4 @@
-"""The control pipe between a supervisor and a runner: a socket that carries small messages, and whose end is death.
+"""The control pipe between a supervisor and a runner: a socket for small messages. It ends when the other side dies.
 
 Messages are JSON, one a line. Both sides know at once when the other is gone.
 """
@@ -20,7 +20,7 @@ _decode = msgspec.json.Decoder(Message).decode
 
 
 class ControlPipe:
-    """One end."""
+    """One end of the pipe."""
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
@@ -28,17 +28,17 @@ class ControlPipe:
 
     @classmethod
     def pair(cls) -> tuple[ControlPipe, socket.socket]:
-        """The supervisor's end, and the socket to be inherited by the runner."""
+        """Return the supervisor's end, and the socket that the runner inherits."""
         ours, theirs = socket_pair()
-        ours.setblocking(False)  # a runner that does not listen must not hold up its supervisor
+        ours.setblocking(False)  # a runner that does not listen must not block its supervisor
         return cls(ours), theirs
 
     def fileno(self) -> int:
-        """For waiting until there is something to read."""
+        """Return the descriptor, to wait until there is something to read."""
         return self._socket.fileno()
 
     def send(self, **message: object) -> bool:
-        """Sends a message; false when the other side is gone."""
+        """Send a message; return False if the other side is gone."""
         try:
             self._socket.sendall(_encode(message) + b"\n")
         except OSError:
@@ -46,7 +46,7 @@ class ControlPipe:
         return True
 
     def messages(self) -> Iterator[Message]:
-        """Waits for messages until the other side is gone."""
+        """Yield messages until the other side is gone."""
         while True:
             received = self.receive()
             if received is None:
@@ -54,7 +54,7 @@ class ControlPipe:
             yield from received
 
     def receive(self) -> list[Message] | None:
-        """The messages of one read; None when the other side is gone."""
+        """Return the messages of one read; None if the other side is gone."""
         try:
             read = self._socket.recv(65_536)
         except BlockingIOError:
@@ -67,9 +67,9 @@ class ControlPipe:
         return [_decode(line) for line in lines]
 
     def has_mail(self) -> bool:
-        """Whether something came that nobody read yet."""
+        """Return whether a message waits to be read."""
         return bool(select.select([self._socket], [], [], 0)[0])
 
     def close(self) -> None:
-        """Lets go."""
+        """Close this end."""
         self._socket.close()

@@ -1,4 +1,4 @@
-"""Orphans: as process 1 of a container the supervisor is the parent of whatever jobs leave behind, and must reap it."""
+"""Orphans: as process 1 of a container, the supervisor reaps processes that jobs leave behind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PR_GET_CHILD_SUBREAPER = 37
 
 
 def are_ours() -> bool:
-    """True when the kernel gives this process those who lost their parent."""
+    """Return whether the kernel gives orphaned processes to this process."""
     if os.getpid() == 1:
         return True
     is_subreaper = ctypes.c_int(0)
@@ -25,7 +25,7 @@ def are_ours() -> bool:
 
 
 async def reap_forever(own: Callable[[], Collection[int]]) -> None:
-    """Reap dead children that this process did not start; `own` are those that it did, and waits for itself.
+    """Reap dead children that this process did not start; `own` are those that it did start and waits for.
 
     Only what is still dead at the second look is reaped: a child of our own, not known yet, is waited for before.
     """

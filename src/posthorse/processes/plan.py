@@ -1,62 +1,62 @@
-"""What a worker is told to do, what its supervisor tells a runner at its start, and what a runner's exit codes mean."""
+"""The plan of a worker, the plan of one runner, and the exit codes of runners."""
 
 from __future__ import annotations
 
 import msgspec
 
 UNUSABLE = 78
-"""Exit code (EX_CONFIG of sysexits.h) of a runner that starting again cannot help."""
+"""Exit code (EX_CONFIG of sysexits.h) of a runner that would fail again after a restart."""
 
 SCHEMA_MISMATCH = 76
-"""Exit code (EX_PROTOCOL) of a runner that met a schema which this version of Posthorse does not work with."""
+"""Exit code (EX_PROTOCOL) of a runner whose store has a schema that this version cannot use."""
 
 AWAY = 74
-"""Exit code (EX_IOERR) of a runner that could not begin because the store does not answer."""
+"""Exit code (EX_IOERR) of a runner that could not start because the store does not answer."""
 
 UNANSWERED = 71
-"""Exit code (EX_OSERR) of a runner that the store did not answer at its end: what it holds may not be handed in."""
+"""Exit code (EX_OSERR) of a runner that got no answer from the store at its end: outcomes may be missing."""
 
 LOST_LEASE = 75
 """Exit code (EX_TEMPFAIL) of a runner that could not renew its lease: its jobs may run elsewhere by now."""
 
 UNENDING_CODE = 69
-"""Exit code (EX_UNAVAILABLE) of a runner in which code goes on that nothing can end; another is to take its place."""
+"""Exit code (EX_UNAVAILABLE) of a runner with code that cannot be ended; another runner must replace it."""
 
 
 class WorkerPlan(msgspec.Struct, frozen=True):
-    """What a worker is told to do: the same for all its runners."""
+    """What a worker does; the same for all its runners."""
 
     target: str
     """The application, as `module:attribute`."""
     url: str | None
-    """Another store than the application's."""
+    """The address of a store to use instead of the application's."""
     queues: tuple[str, ...]
-    """Those that it serves; none means all that its labels fit."""
+    """The queues that it serves; none means all that its labels fit."""
     labels: tuple[str, ...]
     concurrency: int
-    """Jobs that a runner runs at once."""
+    """How many jobs a runner runs at once."""
     log_level: str
     folder: str | None
-    """Where the worker was started, whatever the application does to the current folder while it is imported."""
+    """The folder where the worker was started, even if the application changes the current folder when imported."""
 
     def __repr__(self) -> str:
-        return f"Assignment({self.target!r})"  # an address may hold a password
+        return f"WorkerPlan({self.target!r})"  # an address may hold a password
 
 
 class RunnerPlan(msgspec.Struct, frozen=True):
-    """What one incarnation of a runner is."""
+    """What one incarnation of a runner does."""
 
     assignment: WorkerPlan
     runner: str
     worker: str
     parent: int
-    """The supervisor's process."""
+    """Process id of the supervisor."""
     is_quarantine: bool
-    """It runs suspects, one at a time, and nothing else."""
+    """It runs only suspects, one at a time."""
     backend: str
     """The module that the application's store needs: imported before the project's folder is on the path."""
 
     @property
     def concurrency(self) -> int:
-        """Jobs that it runs at once."""
+        """Return how many jobs it runs at once."""
         return 1 if self.is_quarantine else self.assignment.concurrency

@@ -1,4 +1,4 @@
-"""Burials: what a runner held when it ended is freed at once, each job by what that end was to it."""
+"""Rescue: the jobs of a runner that ended are freed at once; what follows for each depends on how the runner ended."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger("posthorse.worker")
 async def rescue_held_by(
     store: Store, child: RunnerProcess, code: int, *, max_interruptions: int, stop: asyncio.Event
 ) -> None:
-    """Frees what a runner held, and takes it off the list after: until then the sweep leaves its jobs alone.
+    """Free the jobs of a runner, then take it off the list: until then the sweep leaves its jobs alone.
 
     `stop` is set when the worker is to stop: then its end counts against no job.
     """
@@ -47,7 +47,7 @@ async def rescue_held_by(
 
 
 def _end_of(child: RunnerProcess, code: int, *, is_suspect: bool, alone: bool) -> Outcome:
-    """What the end of a runner was to one of its jobs: nothing that counts when we ended it ourselves, else a crash."""
+    """Return what the end of a runner means for one of its jobs: a crash, unless the supervisor ended it."""
     if code == LOST_LEASE or (child.pulse is not None and child.pulse.is_dead):
         return Lost("its runner could not renew its lease")
     if not is_suspect or code in (UNENDING_CODE, UNANSWERED):

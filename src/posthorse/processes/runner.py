@@ -1,4 +1,4 @@
-"""A runner process: the loop in a process of its own, on a control pipe to its supervisor.
+"""A runner process: the job loop in a process of its own, with a control pipe to its supervisor.
 
 Started by its supervisor (`worker/base/launch`); its plan is the first message on the control pipe.
 """
@@ -43,16 +43,16 @@ from posthorse.worker.running.job_loop import JobLoop
 ALIVE_INTERVAL = 1.0
 TIME_TO_READ = 0.05
 LAST_WORDS = 1.0
-"""Seconds in which jobs may still clean up after the lease was lost."""
+"""Seconds in which jobs may clean up after the lease was lost."""
 
 MAX_CLOSE = 3.0
-"""Seconds for closing a store that answers; SQLite may bring a long log into the file then."""
+"""Seconds for closing a store that answers; SQLite may write a long log into the file then."""
 
 log = logging.getLogger("posthorse.worker")
 
 
 class RunnerMain:
-    """One incarnation of a runner."""
+    """Run one incarnation of a runner."""
 
     def __init__(self, plan: RunnerPlan, control_pipe: ControlPipe, messages: Iterator[Message]) -> None:
         self._plan = plan
@@ -69,7 +69,7 @@ class RunnerMain:
         self._is_leaving = False
 
     async def main(self) -> int:
-        """Registers, works, signs off; answers with the exit code."""
+        """Register, work, sign off; return the exit code."""
         app, plan = self._app, self._plan
         wait_as(self._waiting)
         runner = make_runner(
@@ -112,7 +112,7 @@ class RunnerMain:
         return UNENDING_CODE if self._work.is_spoilt else 0 if is_answered else UNANSWERED
 
     async def _sign_off(self, runner: str) -> bool:
-        """Leave the list of runners and close the store; False when the store does not answer."""
+        """Leave the list of runners and close the store; return False if the store does not answer."""
         if not await comes_within(ANSWER_WITHIN, retire_quietly(self._app.store, runner)):
             log.info("the runner could not sign off: the store does not answer")
             return False
@@ -128,7 +128,7 @@ class RunnerMain:
             await asyncio.sleep(until_tick(ALIVE_INTERVAL))
 
     def _obey(self) -> None:
-        """In a thread of its own, so that it hears its supervisor while jobs block the loop."""
+        """Read messages of the supervisor, in a thread of its own, so that they arrive while a job blocks the loop."""
         for message in self._messages:
             if "lease_until" in message:
                 self._until = float(str(message["lease_until"]))
@@ -137,10 +137,10 @@ class RunnerMain:
             elif "drain" in message:
                 self._waiting.hurry(STOPPING_WAIT)
                 self._on_loop("stop")
-        os._exit(1)  # the supervisor is gone: nobody beats for us any more
+        os._exit(1)  # the supervisor is gone and no longer renews our lease
 
     def _mind_the_lease(self) -> None:
-        """In a thread of its own: without a lease this process ends, whatever its jobs do to the loop."""
+        """End this process when its lease ends, in a thread of its own, so that no job can prevent it."""
         while not self._is_taken_away and not self._is_over():
             time.sleep(min(until_tick(ALIVE_INTERVAL), max(0.01, self._until - monotonic())))
         if self._is_leaving:
@@ -151,7 +151,7 @@ class RunnerMain:
         end_at_once(LOST_LEASE)
 
     def _is_over(self) -> bool:
-        # After this process stood still, as while a job held the interpreter, it reads its mail before it judges.
+        # After a stop of this process, or of its interpreter, pending messages are read before the lease is judged.
         for _ in range(2):
             if monotonic() < self._until or self._control_pipe.has_mail():
                 return False
@@ -164,7 +164,7 @@ class RunnerMain:
 
 
 def main(descriptor: int) -> None:
-    """Entry of the process."""
+    """Enter the process."""
     control_pipe = ControlPipe(inherited_socket(descriptor))
     messages = control_pipe.messages()
     told = next(messages, None)
@@ -172,7 +172,7 @@ def main(descriptor: int) -> None:
         sys.exit(1)  # the supervisor is gone
     plan = msgspec.convert(told["plan"], RunnerPlan)
     die_with_parent(plan.parent)
-    # Terminals and service managers signal whole groups, but when a runner stops its supervisor decides.
+    # Terminals and service managers signal whole groups, but the supervisor decides when a runner stops.
     signals.stay()
     configure_logging(plan.assignment.log_level)
     import_before_the_project(plan.backend)
@@ -181,7 +181,7 @@ def main(descriptor: int) -> None:
     except PosthorseError as error:
         log.error("%s", error)
         end_gracefully(UNUSABLE)
-    signals.stay()  # whatever the application has set for programs of its own
+    signals.stay()  # whatever the application has set
     code = _run(process)
     if code == LOST_LEASE:
         end_at_once(code)  # its jobs may run elsewhere by now
@@ -189,7 +189,7 @@ def main(descriptor: int) -> None:
 
 
 def _run(process: RunnerMain) -> int:
-    # Not by way of asyncio's own clean-up: it would wait for jobs that swallow their cancellation.
+    # Without asyncio's own clean-up, which would wait for jobs that swallow their cancellation.
     loop = new_loop()
     asyncio.set_event_loop(loop)
     try:

@@ -1,4 +1,4 @@
-"""A runner as its supervisor sees it: a process on a control pipe, from its start to its end."""
+"""The supervisor's handle of a runner process, from its start to its end."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ RUNNER = "posthorse.processes.runner"
 
 
 class RunnerProcess:
-    """One runner process, from its start to its end."""
+    """A runner process with its control pipe."""
 
     def __init__(
         self, number: int, runner: str, process: asyncio.subprocess.Process, control_pipe: ControlPipe
     ) -> None:
         self.number = number
-        """Its place among the runners of its supervisor."""
+        """Its number among the runners of its supervisor."""
         self.runner = runner
-        """Its id: that of this incarnation."""
+        """The id of this incarnation."""
         self.process = process
         self.control_pipe = control_pipe
         self.started_at = monotonic()
@@ -36,20 +36,20 @@ class RunnerProcess:
         self.pulse: Pulse | None = None
         self.max_crashes: dict[str, int] = {}
         self.isolated = frozenset[str]()
-        """Kinds whose jobs do not run in the runner's own process: its death is none of their doing."""
+        """Kinds whose jobs run in child processes, so they cannot have caused its death."""
         self.was_ready = False
-        """True once it could take jobs."""
+        """True once it was ready for jobs."""
         self.freed = 0
         """How many of its jobs were freed after its end."""
         self.is_leaving = False
-        """True once it has left its jobs behind; what comes then is silent."""
+        """True once it has finished with its jobs; after that it sends nothing."""
         self.ended = asyncio.Event()
 
     @classmethod
     async def start(
         cls, number: int, worker: str, assignment: WorkerPlan, *, backend: str, is_quarantine: bool
     ) -> RunnerProcess:
-        """Starts one. Raises OSError."""
+        """Start a runner process. Raises OSError."""
         control_pipe, theirs = ControlPipe.pair()
         plan = RunnerPlan(
             assignment=assignment,
@@ -78,24 +78,24 @@ class RunnerProcess:
 
     @property
     def is_stopped(self) -> bool:
-        """True when it cannot work, whatever its lease says."""
+        """True if the process is stopped and cannot work, whatever its lease says."""
         return is_stopped(self.process.pid)
 
     @property
     def silence(self) -> float:
-        """Seconds since it was last heard."""
+        """Seconds since its last message."""
         return monotonic() - self.heard_at
 
     def kill(self) -> None:
-        """Kills it, and all that its jobs left in its group."""
+        """Kill it, and all processes that its jobs left in its group."""
         kill_group(self.process.pid)
 
     def renew(self, until: float) -> None:
-        """Tells the runner until when its lease holds: the monotonic clock is one for all processes of a machine."""
+        """Tell the runner until when its lease holds; all processes of a machine share the monotonic clock."""
         self.control_pipe.send(lease_until=until)
 
     def hear(self, message: Message) -> None:
-        """What the runner says of itself."""
+        """Note what the runner reports about itself."""
         self.heard_at = monotonic()
         if "running" in message:
             self.running = int(str(message["running"]))

@@ -1,9 +1,9 @@
-"""The supervisor: a process that starts runners, beats for them, and replaces those that die.
+"""The supervisor: a process that starts runners, renews their leases, and replaces runners that die.
 
-It imports the application for its settings and runs none of its jobs, so nothing that a job does can stop its
-heartbeats. 1. A runner that is stopped, or silent beyond the stall limit, gets no more beats; one that lost its lease
-is ended. 2. A runner that died is buried: its jobs are freed as crashed, alone or among others. 3. SIGTERM or SIGINT
-drains; a second one, or the end of the grace, kills, and what then is left goes back unspent.
+It imports the application for its settings and runs none of its jobs, so no job can stop its heartbeats.
+1. A runner that is stopped, or silent beyond the stall limit, gets no more heartbeats; one without a lease is ended.
+2. The jobs of a runner that died are rescued: they count as crashed, alone or among others.
+3. SIGTERM or SIGINT drains. A second signal, or the end of the grace, kills; jobs that are left go back unspent.
 """
 
 from __future__ import annotations
@@ -46,36 +46,36 @@ T = TypeVar("T")
 log = logging.getLogger("posthorse.worker")
 
 QUICK_DEATH = 5.0
-"""A runner that lived less than these seconds is started again later and later."""
+"""A runner that lived for fewer seconds is restarted after a growing pause."""
 
 MAX_FAILED_STARTS = 3
-"""Runners that may die before they can take jobs, until the worker ends because none ever could."""
+"""So many runners may die before one of them was ready; then the worker ends."""
 
 MAX_BACKOFF = 30.0
 LOOK_FOR_SUSPECTS_INTERVAL = 2.0
 MAX_SUSPECTS = 4
-"""Suspects that run at once, each in a process of its own; as many as there are runners where these are more."""
+"""Suspects that run at once, each in its own process; as many as there are runners if that is more."""
 
 LAST_WORDS = 5.0 + AT_EXIT
-"""Seconds that a runner gets beyond the grace to hand in what it has, and for what the application does at exit."""
+"""Seconds beyond the grace in which a runner may hand in outcomes and run the application's exit handlers."""
 
 FIRST_LOOK, LOOK_INTERVAL = 2.0, 0.25
 """Seconds beyond the grace after which runners that a job blocks are ended, and between two looks from then on."""
 
 MAX_SILENCE = 3.0
-"""Seconds without a word after which a runner that is to stop is taken for one that a job blocks."""
+"""Seconds of silence after which a stopping runner counts as blocked by a job."""
 
 MAX_RESCUE = 2.0
-"""Seconds for freeing what a runner held after a second signal; the sweep of others does the rest."""
+"""Seconds for rescuing the jobs of a runner after a second signal; the sweep does the rest."""
 
 RESCUE_WITHIN = 1.5
-"""Seconds without an answer after which the rescue of a runner is given up, once the worker is to stop."""
+"""Seconds without an answer after which a rescue is given up, once the worker stops."""
 
 SHORT_PATIENCE = 0.5
-"""The same where the store did not answer the runner either, and for signing off from it then."""
+"""The same if the store did not answer the runner either, and for signing off then."""
 
 MAX_GOODBYE = 3.0
-"""Seconds for signing off from the store, and from what the application has, once no runner is left."""
+"""Seconds for signing off from the store and closing the application, once no runner is left."""
 
 END_INTERVAL = 0.1
 NO_RUNNER = str(uuid.UUID(int=0))
@@ -92,7 +92,7 @@ def supervise(
     log_level: str = "info",
     folder: str | None = None,
 ) -> int:
-    """Runs a worker until it is told to stop; answers with its exit code.
+    """Run a worker until it is told to stop; return its exit code.
 
     0; 2 when the application cannot be used, 5 when the schema of its store does not fit, 70 when no runner can begin.
     `folder` is where the worker was started, for an application that was imported before and changed it.
@@ -118,11 +118,11 @@ def supervise(
 
 
 class Supervisor:
-    """Keeps a number of runners at work."""
+    """Keep a number of runners at work."""
 
     def __init__(self, app: Posthorse, plan: WorkerPlan, processes: int) -> None:
         self._store = app.store
-        self._store.emitter = Emitter()  # listeners are the application's code, and none of that runs here
+        self._store.emitter = Emitter()  # listeners are code of the application, and none of it runs here
         self._settings = app.settings
         self._registry = app.registry
         self._plan = plan
@@ -140,16 +140,16 @@ class Supervisor:
         self._lives = 0
         """Runners that were started and whose jobs are not rescued yet."""
         self._trial: asyncio.Task[bool] | None = None
-        """A write that tells whether the store answers while the worker stops."""
+        """A trial write that shows whether the store answers while the worker stops."""
         self._looking: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._waiting = worker_waiting(app.settings.store_timeout)
         self.has_ended = threading.Event()
-        """Set by whoever made it, once nothing of it is left."""
+        """Set by `supervise` once everything has ended."""
 
     async def run(self) -> int:
-        """Works until a signal; then drains."""
+        """Work until a signal, then drain."""
         wait_as(self._waiting)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -188,14 +188,14 @@ class Supervisor:
     # ── one runner after the other ───────────────────────────────────────────────────────────────────
 
     async def _keep(self, number: int) -> None:
-        """Keeps one place filled with a runner."""
+        """Keep one runner alive: start another when it ends."""
         while not self._stop.is_set():
             lived = await self._one_life(number)
             if not self._stop.is_set():
                 await self._pause_before_next(number, lived=lived)
 
     async def _quarantine(self, places: Sequence[int]) -> None:
-        """Keeps places for runners of suspects, filled while there are any: what they break is theirs alone.
+        """Keep runners for suspects while any wait, so that a suspect can break only its own process.
 
         One is enough for the few that there mostly are; while more wait, twice as many run at each look.
         """
@@ -217,7 +217,7 @@ class Supervisor:
         return lane.kind in self._registry and (not queues or lane.queue in queues)
 
     async def _one_life(self, number: int, *, is_quarantine: bool = False) -> float:
-        """A runner from its start to its burial; answers with the seconds that it lived."""
+        """Start a runner, wait for its end and rescue its jobs; return the seconds that it lived."""
         self._lives += 1
         try:
             return await self._live(number, is_quarantine=is_quarantine)
@@ -236,12 +236,12 @@ class Supervisor:
         log.info("runner %d started (pid %d)", number, child.process.pid)
         self._children[number] = child
         if self._stop.is_set():
-            child.control_pipe.send(drain=True)  # it was being started when the others were told
+            child.control_pipe.send(drain=True)  # it was starting when the others were told
         watching = asyncio.create_task(self._watch(child))
         code = await child.process.wait()
         watching.cancel()
         await self._after(child, code)
-        # A runner that asks for another in its place did not fail.
+        # A runner that asked to be replaced did not fail.
         return math.inf if code == UNENDING_CODE else monotonic() - child.started_at
 
     def _listen(self, child: RunnerProcess) -> None:
@@ -259,7 +259,7 @@ class Supervisor:
                 self._heart.add(child.pulse)
 
     def _look_for_namesakes(self) -> None:
-        """Look once, when a runner is on the list: of two workers that start together one finds the other there."""
+        """Look once a runner is on the list: of two workers that start together, one finds the other."""
         mine = Serving(self._worker, self._plan.queues, self._registry.places())
         self._looking = asyncio.create_task(tell_of_namesakes(self._store, mine, lease=self._settings.lease))
 
@@ -276,7 +276,7 @@ class Supervisor:
         return child.silence > self._settings.stall
 
     async def _watch(self, child: RunnerProcess) -> None:
-        """Ends a runner whose jobs went to others, or whose loop is blocked beyond repair."""
+        """End a runner whose jobs went to others, or whose loop is blocked for too long."""
         while True:
             await asyncio.sleep(until_tick(min(1.0, self._settings.stall / 4, self._settings.lease / 12)))
             if child.pulse is not None and child.pulse.is_dead:
@@ -289,11 +289,11 @@ class Supervisor:
             return
 
     async def _after(self, child: RunnerProcess, code: int) -> None:
-        """Buries a runner that ended."""
+        """Clean up after a runner that ended."""
         self._heart.drop(child.runner)
         asyncio.get_running_loop().remove_reader(child.control_pipe)
         child.control_pipe.close()
-        child.kill()  # what its jobs left behind
+        child.kill()  # processes that its jobs left behind
         child.ended.set()
         self._end_if_hopeless(child, code)
         if code in (UNUSABLE, SCHEMA_MISMATCH, AWAY):
@@ -308,7 +308,7 @@ class Supervisor:
         await self._rescue(child, code)
 
     async def _rescue(self, child: RunnerProcess, code: int) -> None:
-        """Free what a runner held; once the worker is to stop, only as long as the store answers."""
+        """Rescue the jobs of a runner; once the worker stops, only as long as the store answers."""
         rescue = asyncio.create_task(
             rescue_held_by(
                 self._store, child, code, max_interruptions=self._settings.max_interruptions, stop=self._stop
@@ -320,7 +320,7 @@ class Supervisor:
             log.warning("could not free the jobs of runner %d in time; the sweep will", child.number)
 
     def _end_if_hopeless(self, child: RunnerProcess, code: int) -> None:
-        """Ends the worker when a runner told that another one cannot help, or when none of them can even begin."""
+        """End the worker if a runner reports that a restart would not help, or if no runner can start."""
         if child.was_ready or self._stop.is_set():
             return
         if code == SCHEMA_MISMATCH:
@@ -348,7 +348,7 @@ class Supervisor:
         await self._stops_within(pause)
 
     async def _stops_within(self, seconds: float) -> bool:
-        """Waits; true as soon as the worker is to stop."""
+        """Wait; return True as soon as the worker must stop."""
         try:
             await asyncio.wait_for(self._stop.wait(), seconds)
         except TimeoutError:
@@ -376,7 +376,7 @@ class Supervisor:
         return self._trial is not None and (not self._trial.done() or self._trial.cancelled())
 
     def _end_silent_runners(self) -> None:
-        """A job that blocks the loop of its runner, or its interpreter, would keep it beyond the grace."""
+        """End runners that a job blocks, because they would live beyond the grace."""
         for child in self._children.values():
             if not child.ended.is_set() and not child.is_leaving and child.silence > MAX_SILENCE:
                 log.warning("runner %d is silent beyond the grace and ended: a job may block it", child.number)
@@ -388,7 +388,7 @@ class Supervisor:
                 child.kill()
 
     def _end_in_time(self) -> None:
-        """In a thread of its own: a store that does not answer must not hold up the end of this process."""
+        """Close in a thread of its own: a store that does not answer must not delay the end of this process."""
         deadline = monotonic() + self._settings.grace + LAST_WORDS + MAX_RESCUE
         while not self.has_ended.wait(END_INTERVAL):
             now = monotonic()
@@ -404,7 +404,7 @@ class Supervisor:
                 end_gracefully(self._exit_code)
 
     async def _ends_in_time(self, work: asyncio.Future[T], seconds: float | None) -> bool:
-        """Waits for the work to end; false when the time is over or a second signal came before."""
+        """Wait for the work to end; return False if time ran out or a second signal came first."""
         told_twice = asyncio.create_task(self._stop_now.wait())
         both: set[asyncio.Future[Any]] = {work, told_twice}
         await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -17,7 +17,7 @@ from posthorse.worker.claiming.served_lanes import ServedLanes
 
 
 class Suspects:
-    """The suspects of one worker."""
+    """Look for suspects that one worker may run."""
 
     def __init__(
         self, store: Store, queues: DeclaredQueues, *, serves: Callable[[Lane], bool], labels: Sequence[str]
@@ -28,7 +28,7 @@ class Suspects:
         self._heard_changes: int | None = None
 
     async def wait(self) -> bool:
-        """Whether a suspect waits in a queue that is open to this worker: not paused, in its hours, with its labels."""
+        """Return whether a suspect waits in a queue that this worker may serve now."""
         heard = await self._store.aread(news(self._lanes.known))
         if heard.changes != self._heard_changes:
             self._lanes.obey(self._queues.settings(await self._store.aread(live_layers())))

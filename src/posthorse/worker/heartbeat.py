@@ -1,4 +1,4 @@
-"""Heartbeats: one thread renews the leases of runners, whatever their jobs do to their loops.
+"""Heartbeats: one thread renews the leases of runners, even while jobs block their event loops.
 
 The right to work is measured from when a beat was sent, on the monotonic clock: it ends before the store's view of
 it does.
@@ -20,11 +20,11 @@ from posthorse.store.store import Store
 log = logging.getLogger("posthorse.worker")
 
 TIME_TO_HEAR = 0.25
-"""Seconds in which the word of a runner reaches its supervisor."""
+"""Seconds in which a message of a runner reaches its supervisor."""
 
 
 class Pulse:
-    """The right of one runner to its jobs, as this process knows it."""
+    """The lease of one runner, as this process knows it."""
 
     def __init__(
         self,
@@ -39,26 +39,26 @@ class Pulse:
         self.running = running
         self.may_beat = may_beat
         self.renewed = renewed
-        """Called with the moment of the monotonic clock until which the lease holds."""
+        """Called with the monotonic time until which the lease holds."""
         self.is_draining = False
         self.is_leaving = False
-        """True once the runner signs off by itself: that its lease then is gone is not a loss."""
+        """True once the runner signs off: then the end of its lease is not a loss."""
         self.is_dead = False
         self._until = monotonic() + lease
 
     @property
     def is_lost(self) -> bool:
-        """True when the lease is over or was taken away: nothing that runs under it counts any more."""
+        """True if the lease is over or was taken away: what runs under it can no longer commit."""
         return self.is_dead or monotonic() >= self._until
 
     def renew(self, until: float) -> None:
-        """The lease holds until that moment of the monotonic clock."""
+        """Note that the lease holds until this monotonic time."""
         self._until = until
         self.renewed(until)
 
 
 class Heart:
-    """Beats for runners until it is stopped."""
+    """Send heartbeats for runners until it is stopped."""
 
     def __init__(self, store: Store, *, lease: float, heartbeat: float) -> None:
         self._store = store
@@ -69,23 +69,23 @@ class Heart:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begins to beat; its calls wait for the store as those of its caller do."""
+        """Start; calls wait for the store as long as those of the caller do."""
         beat_forever = partial(copy_context().run, self._beat_forever)
         self._thread = threading.Thread(target=beat_forever, name="posthorse-heart", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends; leases run out unless their runners are retired."""
+        """Stop; leases run out unless their runners are retired."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
 
     def add(self, pulse: Pulse) -> None:
-        """Beats for one more runner."""
+        """Add a runner."""
         self._pulses[pulse.runner] = pulse
 
     def drop(self, runner: str) -> None:
-        """Beats for it no more."""
+        """Remove a runner."""
         self._pulses.pop(runner, None)
 
     def _beat_forever(self) -> None:
@@ -98,7 +98,7 @@ class Heart:
             pause = max(pause, self._heartbeat / 5)
 
     def _beat_for(self, pulse: Pulse) -> bool:
-        """One beat; false when it is worth trying again soon."""
+        """Send one heartbeat; return False if it should be tried again soon."""
         if pulse.is_dead or not pulse.may_beat():
             return True
         sent = monotonic()
@@ -114,7 +114,7 @@ class Heart:
         except PosthorseError as error:
             log.warning("a heartbeat failed: %s", error)
             return False
-        except Exception:  # whatever it is, the other runners live by this thread
+        except Exception:  # the other runners depend on this thread
             log.exception("a heartbeat failed")
             return False
         if answer.is_alive:
@@ -125,7 +125,7 @@ class Heart:
         return True
 
     def _has_signed_off(self, pulse: Pulse) -> bool:
-        """True for a runner that has left by itself; this process may hear of that after the store did."""
+        """Return whether a runner has left by itself; this process may hear of that later than the store."""
         self._stop.wait(TIME_TO_HEAR)
         return pulse.is_leaving or pulse.runner not in self._pulses
 

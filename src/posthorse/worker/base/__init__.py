@@ -1,1 +1,1 @@
-"""What all processes of a worker share: how they start, log, hear signals and end; nothing of jobs but their names."""
+"""What all processes of a worker share: how they start, log, handle signals and end. Knows of jobs only their names."""

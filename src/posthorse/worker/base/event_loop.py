@@ -1,4 +1,4 @@
-"""The event loop of a process that runs jobs: uvloop's where it is installed. It goes on whatever jobs do."""
+"""The event loop of a process that runs jobs: uvloop's if it is installed. No job can stop it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ with suppress(ImportError):
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """Make one that runs nothing yet."""
+    """Make a loop that runs nothing yet."""
     return _make()
 
 

@@ -1,4 +1,4 @@
-"""Evidence: an exception as it is kept. Survives exceptions and items that cannot even be printed."""
+"""Evidence: an exception as it is stored. It works for exceptions and items that cannot be printed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a worker starts its own processes: the command line, which names nothing secret, and the folder."""
+"""How a worker starts its own processes: the command line, which contains no secret, and the folder."""
 
 from __future__ import annotations
 

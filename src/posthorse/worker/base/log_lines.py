@@ -1,4 +1,4 @@
-"""The log of a worker's processes: a line for each record, which names the job that runs where it was written."""
+"""The log of a worker's processes: one line for each record, with the job that wrote it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the processes of a worker share: they die with their parent, and end with what was registered."""
+"""How processes of a worker end: with their parent, and after the exit handlers of the application."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
 AT_EXIT = 3.0
-"""Seconds for what the application registered with `atexit`."""
+"""Seconds for the functions that the application registered with `atexit`."""
 
 
 def die_with_parent(parent: int) -> None:
-    """Asks the kernel (Linux) to kill this process when its parent dies, however that happens."""
+    """Ask the kernel (Linux) to kill this process when its parent dies, for whatever reason."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
-        os._exit(1)  # it died before we asked
+        os._exit(1)  # it had died already
 
 
 def end_gracefully(code: int) -> NoReturn:
@@ -42,7 +42,7 @@ def end_at_once(code: int) -> NoReturn:
     """End this process with what was logged and printed, and nothing else."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, OSError, ValueError):  # no stream, nobody reads, closed
+        with suppress(AttributeError, OSError, ValueError):  # no stream, no reader, or closed
             stream.flush()
     os._exit(code)
 
@@ -53,7 +53,7 @@ def _end_after(seconds: float, code: int) -> None:
 
 
 def is_stopped(pid: int) -> bool:
-    """True when the process is stopped (SIGSTOP, a debugger): it cannot work, whatever its lease says."""
+    """Return whether the process is stopped (SIGSTOP, a debugger): it cannot work, whatever its lease says."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -62,13 +62,13 @@ def is_stopped(pid: int) -> bool:
 
 
 def kill_group(pid: int) -> None:
-    """Kills a process that leads a group, and all that it left in it."""
+    """Kill a process that leads a group, and all processes of the group."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 
 
 def described(code: int) -> str:
-    """How a process ended, for people: by its exit code, or minus the signal that killed it."""
+    """Describe for people how a process ended; `code` is its exit code, or minus the signal that killed it."""
     if code >= 0:
         return f"exit code {code}"
     try:

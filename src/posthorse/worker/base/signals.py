@@ -1,4 +1,4 @@
-"""Signals in processes that run jobs: what is sent to a whole group of processes ends nothing here.
+"""Signals in processes that run jobs: a signal to the whole process group does not end them.
 
 They are handled rather than ignored: what is ignored is inherited by every program that a job starts, and `terminate()`
 would then end none of them. What a job forks without starting a program gets the usual handlers back.
