@@ -46,6 +46,7 @@ if typing.TYPE_CHECKING:
     from posthorse.rules.job import Attempt, BadItem, JobError, State, Status
     from posthorse.rules.keys import Key
     from posthorse.rules.limits import Concurrency, Rate, Sequence
+    from posthorse.rules.middleware import RunningAttempt, Submission
     from posthorse.rules.progress import Progress
     from posthorse.rules.queues import QueueSettings
     from posthorse.rules.retry import Backoff
@@ -101,6 +102,7 @@ __all__ = [
     "QueueSettings",
     "Rate",
     "Retry",
+    "RunningAttempt",
     "Schedule",
     "ScheduleNotFound",
     "ScheduleState",
@@ -112,6 +114,7 @@ __all__ = [
     "Status",
     "StoreError",
     "StoreUnreachable",
+    "Submission",
     "ToleranceExceeded",
     "TooLarge",
     "Unique",
@@ -170,6 +173,8 @@ _HOMES = {
     "Concurrency": "posthorse.rules.limits",
     "Rate": "posthorse.rules.limits",
     "Sequence": "posthorse.rules.limits",
+    "RunningAttempt": "posthorse.rules.middleware",
+    "Submission": "posthorse.rules.middleware",
     "Progress": "posthorse.rules.progress",
     "QueueSettings": "posthorse.rules.queues",
     "Backoff": "posthorse.rules.retry",

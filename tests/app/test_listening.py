@@ -49,6 +49,13 @@ def test_one_event_reports_all_jobs_of_a_call(app: ph.Posthorse, heard: list[ph.
     assert heard == [ph.events.Submitted(jobs=[one, other])]
 
 
+def test_each_job_that_is_enqueued_alone_is_reported(app: ph.Posthorse, heard: list[ph.events.Submitted]) -> None:
+    kind = declare(app)
+    jobs = [kind.enqueue(number) for number in range(3)]  # the first makes what the others could do without
+    jobs += [asyncio.run(kind.aenqueue(number)) for number in range(2)]
+    assert [each.job for event in heard for each in event.jobs] == [job.id for job in jobs]
+
+
 def test_coroutines_are_heard_as_well(app: ph.Posthorse, heard: list[ph.events.Submitted]) -> None:
     job = asyncio.run(declare(app).aenqueue(1))
     assert [each.job for event in heard for each in event.jobs] == [job.id]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 
 import msgspec
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from posthorse.app.options import JobOptions, ObserverOptions, QueueOptions, ScheduleOptions, SettingOptions
     from posthorse.app.schedules import Schedule
     from posthorse.rules.events import DeadLettersGrew, Event
+    from posthorse.rules.middleware import RunningAttempt, Submission
     from posthorse.worker.embedded import EmbeddedWorker
 
 P = ParamSpec("P")
@@ -201,6 +202,40 @@ class Posthorse:
 
         return Listening(self, events)
 
+    @overload
+    def around(
+        self, function: Callable[[RunningAttempt], AsyncIterator[None]], /
+    ) -> Callable[[RunningAttempt], AsyncIterator[None]]: ...
+    @overload
+    def around(
+        self, function: Callable[[RunningAttempt], Iterator[None]], /
+    ) -> Callable[[RunningAttempt], Iterator[None]]: ...
+
+    def around(self, function: Callable[[RunningAttempt], Any], /) -> Callable[[RunningAttempt], Any]:
+        """Run a generator function around each job: `@app.around` above `def timed(attempt): …; yield; …`.
+
+        What is before its `yield` runs before the job's code, in the same thread or task and the same context; the rest
+        runs after it. The first one declared is the outermost. An error of the job is raised at the `yield` and goes on
+        afterwards; an error of the middleware is an error of the job, and takes the place of the job's own. A stop, a
+        cancellation, ph.Snooze, ph.Retry, ph.GiveUp and the loss of the store go on in any case. A plain generator is
+        around jobs of both colours and must not block, because on the loop other jobs would wait; an async generator is
+        around async jobs alone. Isolated jobs run theirs in the child process. Raises InvalidOption.
+        """
+        self.registry.middleware.add_around(function)
+        return function
+
+    def around_enqueue(
+        self, function: Callable[[Sequence[Submission]], Iterator[Sequence[Submission] | None]], /
+    ) -> Callable[[Sequence[Submission]], Iterator[Sequence[Submission] | None]]:
+        """Run a generator function around each call that enqueues: `@app.around_enqueue`.
+
+        It receives all jobs of the call. It may raise to refuse them all, or yield them with other tags:
+        `yield [job.tagged("vip") for job in jobs]`. An error of the call is raised at the `yield` and goes on
+        afterwards. The first one declared is the outermost. It must not block. Raises InvalidOption.
+        """
+        self.registry.middleware.add_around_enqueue(function)
+        return function
+
     def unlisten(self, listener: Callable[[Any], object], /) -> None:
         """Stop calling a function that `listen` was given; nothing happens if it is not called."""
         self.store.emitter.unsubscribe(listener)
@@ -323,7 +358,14 @@ class Posthorse:
         self.store.close()
 
     def _enqueue(self, calls: Sequence[Call[R]]) -> Verb[list[Job[R]]]:
-        jobs = self._new_jobs(calls)
+        around, jobs = self.registry.middleware.around_enqueue, self._new_jobs(calls)
+        if not around or not jobs:
+            return self._submit(calls, jobs)
+        from posthorse.app.around import enqueue_around  # here, because few applications have middleware
+
+        return enqueue_around(around, jobs, lambda jobs: self._submit(calls, jobs))
+
+    def _submit(self, calls: Sequence[Call[R]], jobs: Sequence[NewJob]) -> Verb[list[Job[R]]]:
         if not jobs:
             return []
         patience = None

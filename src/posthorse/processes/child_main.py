@@ -13,12 +13,14 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from typing import BinaryIO, cast
 
 from posthorse.app.client import Posthorse
 from posthorse.errors import PosthorseError
 from posthorse.processes.locate import find_application
 from posthorse.rules.lifecycle import Outcome, Raised, Stopped, Unfit
+from posthorse.rules.middleware import Layer
 from posthorse.rules.registry import Registered
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.finish import Fence
@@ -55,6 +57,7 @@ class JobInChild:
     def __init__(self, begin: Begin) -> None:
         self.begin = begin
         self.claimed: Claimed = begin.claimed
+        self.lane = begin.lane
         self.timeout = begin.timeout
         self.unfit: str | None = None
         self.stop = StopSignal()
@@ -77,7 +80,7 @@ class JobInChild:
                 app.store,
                 attempt,
                 self.stop,
-                lane=self.begin.lane,
+                lane=self.lane,
                 longest_transaction=longest_transaction,
                 failed=self.claimed.errors,
             )
@@ -128,14 +131,14 @@ class ChildMain:
         except PosthorseError as error:
             return Ended(Unfit(str(error)), None, 0, 0, is_reusable=False)
         turn.prepare(app, self._plan.longest_transaction)
-        outcome, is_reusable = await self._outcome_of(turn, app.store.where)
+        outcome, is_reusable = await self._outcome_of(turn, app.store.where, app.registry.middleware.around)
         slices = 0 if turn.journal is None else turn.journal.slices_committed
         return Ended(outcome, turn.stop.request, slices, held(), is_reusable)
 
-    async def _outcome_of(self, turn: JobInChild, home: str) -> tuple[Outcome, bool]:
+    async def _outcome_of(self, turn: JobInChild, home: str, middleware: Sequence[Layer]) -> tuple[Outcome, bool]:
         try:
             with limited(turn.begin.max_memory):
-                turn.task = asyncio.create_task(run(turn, self._threads, home=home))
+                turn.task = asyncio.create_task(run(turn, self._threads, home=home, middleware=middleware))
                 outcome = await turn.task
         except asyncio.CancelledError:
             outcome = Stopped(turn.stop.request or "shutdown")

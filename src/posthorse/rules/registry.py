@@ -14,6 +14,7 @@ from posthorse.rules.arguments.never import never_stored
 from posthorse.rules.arguments.signature import Signature
 from posthorse.rules.job import DEFAULT_QUEUE, checked_name
 from posthorse.rules.limits import Concurrency, Rate, Sequence
+from posthorse.rules.middleware import Middleware
 from posthorse.rules.namesakes import place_of
 from posthorse.rules.options.given import checked_of_job
 from posthorse.rules.queues import DeclaredQueues
@@ -72,6 +73,7 @@ class Registry:
 
     def __init__(self) -> None:
         self.queues = DeclaredQueues()
+        self.middleware = Middleware()
         self._by_name: dict[str, Registered] = {}
         self.schedules: dict[str, Declared] = {}
         """The declared schedules, by name."""

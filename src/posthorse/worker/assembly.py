@@ -83,7 +83,9 @@ def make_job_loop(
     longest = settings.lease / 3
     executors = Executors(
         registry,
-        in_process=InProcessExecutor(store, runner.id, concurrency=runner.concurrency, longest_transaction=longest),
+        in_process=InProcessExecutor(
+            store, runner.id, registry.middleware, concurrency=runner.concurrency, longest_transaction=longest
+        ),
         isolated=ChildPool(store, runner.id, target=target, longest_transaction=longest),
     )
     ended = EndedJobs()

@@ -1,7 +1,7 @@
 """Execution: one job runs and comes to an outcome. Knows no database and no queue.
 
 The journey: 1. arguments are decoded, 2. a job with a context learns where it stood, 3. its code runs, on the
-loop or in a thread, 4. whatever it did is an outcome.
+loop or in a thread, inside its middleware (`onion`), 4. whatever it did is an outcome.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from types import TracebackType
 from typing import NamedTuple, Protocol, cast
 
@@ -18,8 +18,9 @@ import msgspec
 from posthorse.clock import microseconds, moment
 from posthorse.errors import Interrupted, OutcomeUnknown, StoreUnreachable
 from posthorse.rules.arguments.signature import ArgumentsUnfit
-from posthorse.rules.job import JobError, Options
+from posthorse.rules.job import JobError, Lane, Options
 from posthorse.rules.lifecycle import Lost, Outcome, Raised, Returned, Snoozed, Stopped, Unfit
+from posthorse.rules.middleware import Layer, Turn
 from posthorse.rules.registry import Registered
 from posthorse.rules.steering import GiveUp, Verdict, cause_of, leaves, snooze_in, verdict_on
 from posthorse.rules.values.results import encode_result
@@ -30,7 +31,9 @@ from posthorse.worker.base.log_lines import JOB
 from posthorse.worker.base.stop import StopSignal
 from posthorse.worker.checkpoints.context import Context
 from posthorse.worker.checkpoints.journal import Journal
-from posthorse.worker.running.frameworks import arefresh_connections, has_framework, refresh_connections
+from posthorse.worker.running import onion
+from posthorse.worker.running.frameworks import CONNECTION_HYGIENE, has_framework
+from posthorse.worker.running.onion import Onion
 from posthorse.worker.running.threads import Threads
 
 RESULT_LIMIT = 4 * 1024 * 1024
@@ -40,6 +43,9 @@ UNASKED = (
     "Interrupted was raised though nothing asked this job to stop; to be run later raise ph.Snooze, to be tried again "
     "ph.Retry"
 )
+
+OURS = (__name__, onion.__name__, Turn.__module__)
+"""Modules that are left out of a traceback, where it begins."""
 
 log = logging.getLogger("posthorse.worker")
 
@@ -55,6 +61,11 @@ class Runnable(Protocol):
     @property
     def kind(self) -> Registered:
         """Its code."""
+        ...
+
+    @property
+    def lane(self) -> Lane:
+        """Where it was lined up."""
         ...
 
     @property
@@ -82,13 +93,17 @@ class ToAwait(NamedTuple):
     """What a plain function gave to be awaited, as a wrapper around an async one does."""
 
     value: Awaitable[object]
+    onion: Onion | None
+    """To be left once it was awaited."""
 
 
 FromThread = Outcome | ToAwait
 """What comes out of a thread: how the job ended, or what is left of it."""
 
 
-async def run(assignment: Runnable, threads: Threads[FromThread], *, home: str) -> Outcome:
+async def run(
+    assignment: Runnable, threads: Threads[FromThread], *, home: str, middleware: Sequence[Layer] = ()
+) -> Outcome:
     """Run the job to its outcome, whatever its code does. `home` names the job's own store, as errors do."""
     kind, stop = assignment.kind, assignment.stop
     JOB.set((assignment.claimed.job, kind.kind, assignment.claimed.errors + 1))
@@ -98,39 +113,47 @@ async def run(assignment: Runnable, threads: Threads[FromThread], *, home: str) 
         if stop.request is not None:
             return Stopped(stop.request)
         context = None if assignment.journal is None else await _context(assignment, assignment.journal)
+        if has_framework():
+            middleware = (*CONNECTION_HYGIENE, *middleware)
         if not kind.is_async:
             if assignment.timeout is not None:
                 stop.limit(assignment.timeout)
             # Each job in a context of its own: what one sets the next must not see.
             own = contextvars.copy_context()
-            came = await threads.run(lambda: own.run(_in_thread, assignment, context, home))
+            came = await threads.run(lambda: own.run(_in_thread, assignment, context, home, middleware))
             if isinstance(came, ToAwait):
-                return _after_return(await _awaited(came.value, assignment), assignment)
+                return _after_return(await _awaited_inside(came, own, assignment), assignment)
             return came
-        if has_framework():
-            await arefresh_connections()
         args, kwargs = _arguments(assignment, context)
-        running = cast("Awaitable[object]", kind.function(*args, **kwargs))
-        if assignment.timeout is not None:
-            running = _with_timeout(running, assignment.timeout)
-        return _after_return(await running, assignment)
+        if middleware:
+            inside = Onion(middleware, assignment)
+            return _after_return(await inside.arun(lambda: _running(assignment, args, kwargs)), assignment)
+        return _after_return(await _running(assignment, args, kwargs), assignment)
     except BaseException as error:
         return _after_error(error, assignment, home)
 
 
-def _in_thread(assignment: Runnable, context: Context | None, home: str) -> FromThread:
+def _in_thread(assignment: Runnable, context: Context | None, home: str, middleware: Sequence[Layer]) -> FromThread:
     """All that may run code of the user's happens in the thread: checks of arguments, and texts of errors, too."""
-    refresh_connections()
     try:
         args, kwargs = _arguments(assignment, context)
-        value = assignment.kind.function(*args, **kwargs)
+        inside = None
+        if middleware:
+            inside = Onion(middleware, assignment)
+            value = inside.run(lambda: assignment.kind.function(*args, **kwargs))
+        else:
+            value = assignment.kind.function(*args, **kwargs)
         if hasattr(type(value), "__await__"):
-            return ToAwait(cast("Awaitable[object]", value))
+            return ToAwait(cast("Awaitable[object]", value), inside)
         return _after_return(value, assignment)
     except BaseException as error:
         return _after_error(error, assignment, home)
-    finally:
-        refresh_connections()
+
+
+def _running(assignment: Runnable, args: tuple[object, ...], kwargs: dict[str, object]) -> Awaitable[object]:
+    """Begin an async job, within its timeout."""
+    running = cast("Awaitable[object]", assignment.kind.function(*args, **kwargs))
+    return running if assignment.timeout is None else _with_timeout(running, assignment.timeout)
 
 
 def _arguments(assignment: Runnable, context: Context | None) -> tuple[tuple[object, ...], dict[str, object]]:
@@ -217,7 +240,7 @@ def _raised(error: BaseException, assignment: Runnable) -> Raised:
 def _from_user_code(trace: TracebackType | None) -> TracebackType | None:
     """The traceback from where it enters the job's own code."""
     here = trace
-    while here is not None and here.tb_frame.f_globals.get("__name__") == __name__:
+    while here is not None and here.tb_frame.f_globals.get("__name__") in OURS:
         here = here.tb_next
     return here or trace
 
@@ -234,6 +257,21 @@ async def _context(assignment: Runnable, journal: Journal) -> Context:
         is_async=assignment.kind.is_async,
         scheduled_at=None if scheduled_at is None else moment(scheduled_at),
     )
+
+
+async def _awaited_inside(came: ToAwait, own: contextvars.Context, assignment: Runnable) -> object:
+    """Await it, and leave the middleware after it, in the context in which the middleware was entered."""
+    if came.onion is None:
+        return await _awaited(came.value, assignment)
+    error, value = None, None
+    try:
+        value = await _awaited(came.value, assignment)
+    except GeneratorExit:
+        raise
+    except BaseException as raised:
+        error = raised
+    own.run(came.onion.leave, error)
+    return value
 
 
 async def _awaited(value: Awaitable[object], assignment: Runnable) -> object:

@@ -1,7 +1,8 @@
-"""Connections that a framework keeps for a thread beyond one job, or one request: they are checked around each job.
+"""Connections that a framework keeps for a thread beyond one job, or one request: a built-in middleware checks them.
 
 Django closes those that broke or are too old before and after each request, and nothing else tells it to. Costs a look
-into `sys.modules` where Django is not loaded. A connection inside a transaction is left alone.
+into `sys.modules` where Django is not loaded. A connection inside a transaction is left alone. Where a plain function
+returned something to await, the connections of its thread are checked again before the next job there.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from collections.abc import AsyncIterator, Iterator
 from importlib import import_module
 from typing import Any
+
+from posthorse.rules.middleware import Layer, RunningAttempt
 
 log = logging.getLogger("posthorse.worker")
 
@@ -31,6 +35,26 @@ async def arefresh_connections() -> None:
     if _is_configured() and _elsewhere.may_exist():
         beside: Any = import_module("asgiref.sync").sync_to_async
         await beside(_elsewhere.close_old)()
+
+
+def _around_plain(attempt: RunningAttempt) -> Iterator[None]:
+    if attempt.is_async:
+        yield
+        return
+    refresh_connections()
+    try:
+        yield
+    finally:
+        refresh_connections()
+
+
+async def _around_async(attempt: RunningAttempt) -> AsyncIterator[None]:
+    await arefresh_connections()
+    yield
+
+
+CONNECTION_HYGIENE = (Layer(_around_plain, is_async=False), Layer(_around_async, is_async=True))
+"""The outermost middleware of each job, where a framework is loaded."""
 
 
 class _Elsewhere:

@@ -6,6 +6,7 @@ import asyncio
 from functools import partial
 
 from posthorse.rules.lifecycle import Outcome
+from posthorse.rules.middleware import Middleware
 from posthorse.store.operations.finish import Fence
 from posthorse.store.store import Store
 from posthorse.worker.checkpoints.journal import Journal
@@ -18,10 +19,13 @@ from posthorse.worker.running.threads import Threads
 class InProcessExecutor:
     """The loop that this is called on, and its threads."""
 
-    def __init__(self, store: Store, runner: str, *, concurrency: int, longest_transaction: float) -> None:
+    def __init__(
+        self, store: Store, runner: str, middleware: Middleware, *, concurrency: int, longest_transaction: float
+    ) -> None:
         self._store = store
         self._home = store.where
         self._runner = runner
+        self._middleware = middleware
         self._longest_transaction = longest_transaction
         self._threads = Threads[FromThread](concurrency)
 
@@ -42,7 +46,7 @@ class InProcessExecutor:
         task = asyncio.current_task()
         if task is not None:
             running.heard = partial(_cancel, task, running)
-        return await run(running, self._threads, home=self._home)
+        return await run(running, self._threads, home=self._home, middleware=self._middleware.around)
 
     def end(self, running: RunningJob) -> bool:
         """Neither a thread nor a coroutine that swallows its cancellation can be ended from outside."""

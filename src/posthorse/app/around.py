@@ -1,0 +1,52 @@
+"""The middleware around a call that enqueues: entered before the jobs go to the store, left once they are there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from posthorse.app.verbs import Verb
+from posthorse.rules.job import NewJob
+from posthorse.rules.middleware import Submission, Turn, tags_after
+
+T = TypeVar("T")
+
+
+def enqueue_around(
+    middleware: Sequence[Callable[..., object]],
+    jobs: Sequence[NewJob],
+    enqueue: Callable[[Sequence[NewJob]], Verb[T]],
+) -> Verb[T]:
+    """Enqueue jobs with the tags that the middleware gives them. Raises what it raises."""
+    before = [_view_of(job) for job in jobs]
+    views: Sequence[Submission] = before
+    entered: list[Turn[object]] = []
+    error: BaseException | None = None
+    came: Any = None
+    try:
+        for function in middleware:
+            turn = Turn[object](function, views)
+            yielded = turn.enter()
+            entered.append(turn)
+            views = tags_after(views, yielded)
+        came = yield from enqueue([_with_tags(*each) for each in zip(jobs, before, views, strict=True)])
+    except BaseException as raised:
+        error = raised
+    for turn in reversed(entered):
+        error = turn.leave(error)
+    if error is not None:
+        raise error
+    return cast("T", came)
+
+
+def _view_of(job: NewJob) -> Submission:
+    tags = () if job.tags is None else msgspec.json.decode(job.tags, type=tuple[str, ...])
+    return Submission(kind=job.lane.kind, queue=job.lane.queue, tenant=job.tenant, tags=tags)
+
+
+def _with_tags(job: NewJob, before: Submission, after: Submission) -> NewJob:
+    if after.tags == before.tags:
+        return job
+    return msgspec.structs.replace(job, tags=msgspec.json.encode(after.tags).decode() if after.tags else None)

@@ -1,0 +1,213 @@
+"""Middleware: generator functions that run around a job, or around a call that enqueues.
+
+What is before the `yield` runs first, the rest last; an error of what it is around is raised at the `yield`. Checks
+them at their declaration, and moves one through its two halves; what it is around is elsewhere.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Generic, TypeVar, cast
+
+import msgspec
+
+from posthorse.errors import InvalidCall, InvalidOption, OutcomeUnknown, StoreUnreachable
+from posthorse.rules.options.checks import checked_tags
+from posthorse.rules.steering import Steering, leaves
+from posthorse.rules.values.type_mismatch import short
+
+T = TypeVar("T")
+log = logging.getLogger("posthorse.middleware")
+
+
+@dataclass(frozen=True)
+class RunningAttempt:
+    """The attempt that a middleware runs around. attempt: counts from 1.
+
+    tenant: None where the worker need not know it; it does in queues in which tenants take turns.
+    """
+
+    job: str
+    kind: str
+    queue: str
+    tenant: str | None
+    attempt: int
+    is_async: bool
+    _named: Callable[[], Mapping[str, object]] = field(repr=False, compare=False)
+
+    @cached_property
+    def arguments(self) -> Mapping[str, object]:
+        """The arguments of the job by name, defaults included: a copy, whose changes the job does not see."""
+        return self._named()
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that is about to be enqueued, as a middleware of `app.around_enqueue` sees it."""
+
+    kind: str
+    queue: str
+    tenant: str | None
+    tags: tuple[str, ...]
+
+    def tagged(self, *tags: str) -> Submission:
+        """Return the same with more tags; those that it has are not repeated. Raises InvalidOption."""
+        return msgspec.structs.replace(self, tags=checked_tags(tuple(dict.fromkeys((*self.tags, *tags)))))
+
+
+class Layer(msgspec.Struct, frozen=True):
+    """A middleware around jobs."""
+
+    function: Callable[[RunningAttempt], object]
+    is_async: bool
+    """True for one around async jobs alone, which may await."""
+
+
+class Middleware:
+    """The middleware of an application, from the outermost to the innermost."""
+
+    def __init__(self) -> None:
+        self.around: tuple[Layer, ...] = ()
+        self.around_enqueue: tuple[Callable[[Sequence[Submission]], Iterator[Sequence[Submission] | None]], ...] = ()
+
+    def add_around(self, function: Callable[[RunningAttempt], object]) -> None:
+        """Enter a generator function, plain or async. Raises InvalidOption."""
+        is_async = inspect.isasyncgenfunction(function)
+        if not is_async and not inspect.isgeneratorfunction(function):
+            raise _no_generator("@app.around", "each job", "job", function)
+        _check_takes_one("@app.around", "the attempt", function)
+        self.around = (*self.around, Layer(function, is_async))
+
+    def add_around_enqueue(
+        self, function: Callable[[Sequence[Submission]], Iterator[Sequence[Submission] | None]]
+    ) -> None:
+        """Enter a plain generator function. Raises InvalidOption."""
+        if not inspect.isgeneratorfunction(function):
+            raise _no_generator("@app.around_enqueue", "each call that enqueues", "jobs", function)
+        _check_takes_one("@app.around_enqueue", "the jobs", function)
+        self.around_enqueue = (*self.around_enqueue, function)
+
+
+class Turn(Generic[T]):
+    """One middleware around one thing."""
+
+    def __init__(self, function: Callable[..., object], subject: object) -> None:
+        self._name = getattr(function, "__qualname__", repr(function))
+        self._steps = cast("Any", function(subject))
+
+    def enter(self) -> T:
+        """Run its first half; return what it yields. Raises what it raises."""
+        try:
+            yielded: T = next(self._steps)
+        except StopIteration:
+            raise self._never_yielded() from None
+        return yielded
+
+    async def aenter(self) -> T:
+        """See `enter`, for an async generator."""
+        try:
+            yielded: T = await anext(self._steps)
+        except StopAsyncIteration:
+            raise self._never_yielded() from None
+        return yielded
+
+    def leave(self, error: BaseException | None) -> BaseException | None:
+        """Run its second half after what it is around raised that error, or none; return the error that goes on."""
+        trace = None if error is None else error.__traceback__
+        try:
+            next(self._steps) if error is None else self._steps.throw(error)
+        except StopIteration:
+            return _as_it_was(error, trace)
+        except BaseException as other:
+            return self._after(error, other, trace)
+        self._steps.close()
+        return _as_it_was(error, trace) or self._yielded_twice()
+
+    async def aleave(self, error: BaseException | None) -> BaseException | None:
+        """See `leave`, for an async generator."""
+        trace = None if error is None else error.__traceback__
+        try:
+            await (anext(self._steps) if error is None else self._steps.athrow(error))
+        except StopAsyncIteration:
+            return _as_it_was(error, trace)
+        except BaseException as other:
+            return self._after(error, other, trace)
+        await self._steps.aclose()
+        return _as_it_was(error, trace) or self._yielded_twice()
+
+    def _after(self, error: BaseException | None, other: BaseException, trace: TracebackType | None) -> BaseException:
+        if error is None:
+            return other
+        # Python turns a StopIteration that passes through a generator into a RuntimeError.
+        if other is error or (isinstance(other, RuntimeError) and other.__cause__ is error):
+            return error.with_traceback(trace)
+        if is_steering(error):
+            log.error(
+                "middleware %s raised %s while %s passed, which counts; what it raised is dropped",
+                self._name,
+                short(other),
+                short(error),
+                exc_info=other,
+            )
+            return error.with_traceback(trace)
+        return other
+
+    def _never_yielded(self) -> InvalidCall:
+        return InvalidCall(
+            f"middleware {self._name}() ended without a yield; raise an error to refuse, else yield once"
+        )
+
+    def _yielded_twice(self) -> InvalidCall:
+        return InvalidCall(f"middleware {self._name}() yielded more than once; what it is around runs once")
+
+
+def _as_it_was(error: BaseException | None, trace: TracebackType | None) -> BaseException | None:
+    """Take the frames of the middleware out of the traceback again: they say nothing about the job."""
+    return None if error is None else error.with_traceback(trace)
+
+
+def is_steering(error: BaseException) -> bool:
+    """True for what is not a failure of the code: a stop, a cancellation, a snooze, or a store that went away."""
+    return any(
+        not isinstance(part, Exception) or isinstance(part, Steering | StoreUnreachable | OutcomeUnknown)
+        for part in leaves(error)
+    )
+
+
+def tags_after(before: Sequence[Submission], yielded: object) -> Sequence[Submission]:
+    """What a middleware made of the jobs by what it yielded. Raises InvalidOption for more than other tags."""
+    if yielded is None:
+        return before
+    described = short(yielded)
+    after = cast("Sequence[object]", yielded) if isinstance(yielded, list | tuple) else ()
+    fits = len(after) == len(before) and all(
+        isinstance(new, Submission) and msgspec.structs.replace(new, tags=old.tags) == old
+        for old, new in zip(before, after, strict=False)
+    )
+    if not fits:
+        raise InvalidOption(
+            f"a middleware of @app.around_enqueue yielded {described}; it yields nothing, or the same jobs in the "
+            "same order with other tags: [job.tagged(…) for job in jobs]"
+        )
+    for job in cast("Sequence[Submission]", after):
+        checked_tags(job.tags)
+    return cast("Sequence[Submission]", after)
+
+
+def _no_generator(decorator: str, what: str, subject: str, function: object) -> InvalidOption:
+    return InvalidOption(
+        f"{decorator} needs a generator function that yields once around {what}, not {short(function)}; write "
+        f"def timed({subject}): …; yield; …"
+    )
+
+
+def _check_takes_one(decorator: str, subject: str, function: Callable[..., object]) -> None:
+    try:
+        inspect.signature(function).bind(object())
+    except TypeError as error:
+        name = getattr(function, "__qualname__", repr(function))
+        raise InvalidOption(f"{decorator}: {name}() is called with {subject} alone, and cannot be: {error}") from None

@@ -1,0 +1,106 @@
+"""The onion: the middleware around one attempt, entered from the outermost on, left from the innermost on.
+
+A plain middleware runs where the job's code runs: in its thread, or on the loop. An async one is around async jobs
+alone. An error of the job goes on whatever a middleware does, unless that raises another one in its place; a stop, a
+snooze and the like go on in any case (`rules/middleware`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeVar
+
+from posthorse.rules.job import Lane
+from posthorse.rules.middleware import Layer, RunningAttempt, Turn
+from posthorse.rules.registry import Registered
+from posthorse.store.operations.claim import Claimed
+
+T = TypeVar("T")
+
+
+class Attempt(Protocol):
+    """What the view of an attempt is made of."""
+
+    @property
+    def claimed(self) -> Claimed:
+        """The job as it was claimed."""
+        ...
+
+    @property
+    def kind(self) -> Registered:
+        """Its code."""
+        ...
+
+    @property
+    def lane(self) -> Lane:
+        """Where it was lined up."""
+        ...
+
+
+class Onion:
+    """The middleware around one attempt."""
+
+    def __init__(self, layers: Sequence[Layer], attempt: Attempt) -> None:
+        self._layers = layers
+        self._view = _view_of(attempt)
+        self._entered: list[tuple[Turn[object], bool]] = []
+
+    def run(self, call: Callable[[], object]) -> object:
+        """Call the code of a plain job in its thread. What must be awaited is returned before the onion is left."""
+        error, value = None, None
+        try:
+            for layer in self._layers:
+                if not layer.is_async:
+                    turn = Turn[object](layer.function, self._view)
+                    turn.enter()
+                    self._entered.append((turn, False))
+            value = call()
+            if hasattr(type(value), "__await__"):
+                return value
+        except BaseException as raised:
+            error = raised
+        self.leave(error)
+        return value
+
+    def leave(self, error: BaseException | None) -> None:
+        """Leave it after the code raised that error, or none. Raises the error that goes on."""
+        while self._entered:
+            turn, _ = self._entered.pop()
+            error = turn.leave(error)
+        if error is not None:
+            raise error
+
+    async def arun(self, call: Callable[[], Awaitable[object]]) -> object:
+        """Await the code of an async job."""
+        error, value = None, None
+        try:
+            for layer in self._layers:
+                turn = Turn[object](layer.function, self._view)
+                await turn.aenter() if layer.is_async else turn.enter()
+                self._entered.append((turn, layer.is_async))
+            value = await call()
+        except GeneratorExit:  # the loop was closed under it: nothing can be awaited any more
+            raise
+        except BaseException as raised:
+            error = raised
+        while self._entered:
+            turn, is_async = self._entered.pop()
+            error = await turn.aleave(error) if is_async else turn.leave(error)
+        if error is not None:
+            raise error
+        return value
+
+
+def _view_of(attempt: Attempt) -> RunningAttempt:
+    claimed, lane, kind = attempt.claimed, attempt.lane, attempt.kind
+    text = claimed.arguments
+    assert text is not None, "long ones are brought before a job begins"
+    return RunningAttempt(
+        job=claimed.job,
+        kind=lane.kind,
+        queue=lane.queue,
+        tenant=lane.tenant or None,
+        attempt=claimed.errors + 1,
+        is_async=kind.is_async,
+        _named=lambda: kind.signature.named(text),
+    )
