@@ -44,7 +44,7 @@ class ObserverOptions(_EveryOptions, total=False):
     """Earlier names; they keep old jobs runnable after a rename."""
     backoff: Backoff | Duration | Sequence[Duration] | BackoffFunction | None
     """The wait before the next attempt: a duration (0 = at once), a list of them or `ph.Backoff(base, factor,
-    limit, jitter)`; where a kind is declared also a function of the attempt and its error.
+    limit, jitter)`; in a decorator also a function of the attempt and its error.
     """
     retry_on: ErrorClasses | None
     """Exception classes that lead to another attempt; any other fails the job."""
@@ -60,7 +60,7 @@ class _CommonOptions(_EveryOptions, total=False):
     tags: Sequence[str] | None
     """Names to find it by."""
     expires: Duration | None
-    """A job that was not started within this time, from when it may start, is cancelled."""
+    """A job that has not started within this time after it is due is cancelled."""
     sequence: str | InSequence | None
     """Jobs with the same key run one after the other, in the order in which they were enqueued: a key, or
     `ph.Sequence`, which can make a key of a parameter.
@@ -83,11 +83,11 @@ class JobOptions(ObserverOptions, _CommonOptions, total=False):
     max_memory: Size | None
     """How much memory its processes may use, as bytes or `"512MB"`; needs `isolation`."""
     rate: Rate | str | None
-    """How many jobs may start in a span of time, on all machines together: `"100/s"`, `"10/m"` or
+    """How many jobs may start in a span of time, across all machines: `"100/s"`, `"10/m"` or
     `ph.Rate("10/s", per="tenant")`.
     """
     concurrency: Concurrency | int | None
-    """How many jobs may run at once, on all machines together: `20` or `ph.Concurrency(1, per="customer_id")`."""
+    """How many jobs may run at once, across all machines: `20` or `ph.Concurrency(1, per="customer_id")`."""
 
 
 class UsingOptions(_CommonOptions, total=False):
@@ -95,7 +95,7 @@ class UsingOptions(_CommonOptions, total=False):
 
     backoff: Backoff | Duration | Sequence[Duration] | None
     """The wait before the next attempt: a duration (0 = at once), a list of them or `ph.Backoff(base, factor,
-    limit, jitter)`; where a kind is declared also a function of the attempt and its error.
+    limit, jitter)`; in a decorator also a function of the attempt and its error.
     """
     delay: Duration | None
     """How long after the enqueue it may start: seconds, or "90s", "10m", "1h30m", "3d"."""
@@ -108,8 +108,8 @@ class UsingOptions(_CommonOptions, total=False):
     block: Duration | None
     """How long to wait for room in a full queue before `ph.QueueFull`."""
     connection: UserConnection | None
-    """The job becomes part of the transaction that is open there; of sqlite3, psycopg, asyncpg, SQLAlchemy or
-    Django.
+    """The job becomes part of the open transaction of this connection, of sqlite3, psycopg, asyncpg, SQLAlchemy
+    or Django.
     """
 
 
@@ -127,11 +127,11 @@ class QueueOptions(TypedDict, total=False):
     labels: Labels | None
     """The labels that a worker must have to serve it."""
     rate: Rate | str | Mapping[str, object] | None
-    """How many jobs may start in a span of time, on all machines together: `"100/s"`, `"10/m"` or
+    """How many jobs may start in a span of time, across all machines: `"100/s"`, `"10/m"` or
     `ph.Rate("10/s", per="tenant")`.
     """
     concurrency: Concurrency | int | Mapping[str, object] | None
-    """How many jobs may run at once, on all machines together: `20` or `ph.Concurrency(1, per="customer_id")`."""
+    """How many jobs may run at once, across all machines: `20` or `ph.Concurrency(1, per="customer_id")`."""
     fair: bool | None
     """Whether its tenants take turns."""
     retry_budget: Rate | str | Mapping[str, object] | None

@@ -113,7 +113,7 @@ OPTIONS: tuple[Option, ...] = (
         (JOB, USING, SCHEDULED, ON),
         checked_backoff,
         "the wait before the next attempt: a duration (0 = at once), a list of them or "
-        "`ph.Backoff(base, factor, limit, jitter)`; where a kind is declared also a function of the attempt and its "
+        "`ph.Backoff(base, factor, limit, jitter)`; in a decorator also a function of the attempt and its "
         "error",
         "2 s, doubling, up to 1 h, shortened by up to half at random",
         page="retries.md#how-long-to-wait",
@@ -145,7 +145,7 @@ OPTIONS: tuple[Option, ...] = (
         "expires",
         (JOB, USING, SCHEDULED),
         span("expires"),
-        "a job that was not started within this time, from when it may start, is cancelled",
+        "a job that has not started within this time after it is due is cancelled",
         page="retries.md#jobs-that-come-too-late",
     ),
     Option(
@@ -228,7 +228,7 @@ OPTIONS: tuple[Option, ...] = (
         "connection",
         (USING,),
         checks.unchecked,
-        "the job becomes part of the transaction that is open there; of sqlite3, psycopg, asyncpg, SQLAlchemy or "
+        "the job becomes part of the open transaction of this connection, of sqlite3, psycopg, asyncpg, SQLAlchemy or "
         "Django",
         "none",
         page="transactions.md",
@@ -266,7 +266,7 @@ OPTIONS: tuple[Option, ...] = (
         "rate",
         (JOB, QUEUE),
         as_rate,
-        'how many jobs may start in a span of time, on all machines together: `"100/s"`, `"10/m"` or '
+        'how many jobs may start in a span of time, across all machines: `"100/s"`, `"10/m"` or '
         '`ph.Rate("10/s", per="tenant")`',
         page="limits.md",
     ),
@@ -274,7 +274,7 @@ OPTIONS: tuple[Option, ...] = (
         "concurrency",
         (JOB, QUEUE),
         as_concurrency,
-        'how many jobs may run at once, on all machines together: `20` or `ph.Concurrency(1, per="customer_id")`',
+        'how many jobs may run at once, across all machines: `20` or `ph.Concurrency(1, per="customer_id")`',
         page="limits.md",
     ),
     Option("fair", (QUEUE,), flag("fair"), "whether its tenants take turns", page="limits.md#fair-queues"),
