@@ -82,9 +82,9 @@ def test_files_that_vanish_are_left_out(folder: Path) -> None:
 
 
 def test_what_is_no_folder_and_no_pattern_is_refused(folder: Path) -> None:
-    with pytest.raises(InvalidOption, match="is no folder; name one, or a pattern such as"):
+    with pytest.raises(InvalidOption, match="is not a folder; name one, or a pattern such as"):
         files(folder / "missing")
-    with pytest.raises(UsageError, match="is no path"):
+    with pytest.raises(UsageError, match="is not a path"):
         files(folder).read(7, 1)
 
 

@@ -434,7 +434,7 @@ def test_jobs_that_a_limit_cannot_tell_apart_share_it_and_run(
     finish(app, app.enqueue_many([call.bind(n) for n in range(5)]), workers=1)
 
     assert floor.most["call"] == 1
-    assert "cannot tell what a limit of call goes by" in caplog.text
+    assert "cannot compute the partition key for a limit of call" in caplog.text
 
 
 def test_a_function_of_a_limit_may_use_the_store_and_is_called_once_a_job(app: ph.Posthorse, floor: Floor) -> None:

@@ -1,6 +1,6 @@
 """Suspects, as the supervisor sees them: whether any wait that a runner of this worker would take now.
 
-Knows lanes and what is said of queues, just as a runner does, and claims nothing.
+It knows lanes and the settings of queues, just as a runner does, and claims nothing.
 """
 
 from __future__ import annotations

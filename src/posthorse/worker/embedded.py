@@ -169,7 +169,7 @@ class EmbeddedWorker:
             finally:
                 close_in_time(loop, threads, 0 if self.is_unanswered else LAST_WORDS)
         except BaseException as error:
-            log.critical("the worker ended: %r; whoever leaves its block is told", error)
+            log.critical("the worker ended: %r; leaving its block raises this", error)
             self._failure = error
         finally:
             self._started.set()
@@ -198,7 +198,7 @@ class EmbeddedWorker:
             self._work.stop()
 
     async def _work_until_lost(self) -> bool:
-        """Works as one incarnation; true when its lease was lost and nobody told it to stop."""
+        """Work as one incarnation; return True if its lease was lost before it was told to stop."""
         runner = make_runner(
             self._registry,
             queues=self._queues,

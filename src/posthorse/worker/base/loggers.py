@@ -3,7 +3,7 @@
 By default, `logging.config.dictConfig` and `fileConfig` disable every logger that exists and that they do not name.
 Ours exist before the application is imported. Handlers, levels and formats stay the application's.
 
-Texts of jobs, errors and databases that our records quote cannot end a line or steer a terminal, whoever writes them.
+Texts of jobs, errors and databases that our records quote cannot end a line or control a terminal.
 """
 
 from __future__ import annotations

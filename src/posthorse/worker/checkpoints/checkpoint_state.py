@@ -62,7 +62,7 @@ class CheckpointState:
         state.kept = KeptValues(checkpoint.kept)
         state.pace = Pace.decode(checkpoint.pace)
         state.note = checkpoint.note
-        if not state.loops and (checkpoint.done or checkpoint.total is not None):  # else nobody told anything yet
+        if not state.loops and (checkpoint.done or checkpoint.total is not None):  # else the job reported nothing yet
             state._told = (checkpoint.done, checkpoint.total)
         return state
 

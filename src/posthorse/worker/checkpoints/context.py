@@ -121,7 +121,7 @@ class Context:
 
         Raises InvalidOption; InvalidSource for what cannot be resumed.
         """
-        # Here, for jobs without loops, and whoever enqueues them, do not need the sources and what walks them.
+        # Imported here: jobs without loops, and processes that only enqueue, need no sources.
         from posthorse.rules.slice_size import SizeRule
         from posthorse.rules.tolerance import as_tolerance
         from posthorse.worker.checkpoints.slices import LoopPlan, Slices
@@ -178,7 +178,7 @@ class Context:
         except (
             PosthorseError,
             Interrupted,
-        ) as error:  # nobody waits here; the job's next checkpoint will tell it
+        ) as error:  # no code waits here; the job's next checkpoint raises it
             self.log.debug("the progress was not saved: %s", error)
 
 

@@ -25,7 +25,7 @@ class Committable(Protocol):
 
 
 class Driver(Protocol):
-    """What a loop needs done. Each answer is the value itself, or is to be awaited for it."""
+    """What a loop needs done. Each answer is the value itself, or must be awaited for it."""
 
     def count(self) -> object: ...
     def read(self, cursor: Cursor, limit: int, /) -> object: ...

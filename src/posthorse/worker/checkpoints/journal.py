@@ -25,7 +25,7 @@ from posthorse.worker.checkpoints.checkpoint_state import CheckpointState, Slice
 
 T = TypeVar("T")
 log = logging.getLogger("posthorse.job")
-LOST = "the lease on this job was lost; somebody else goes on with it"
+LOST = "the lease on this job was lost; another runner continues it"
 
 
 class Journal:

@@ -333,7 +333,7 @@ class Slices(Generic[T]):
     def _read_again(
         self, driver: Driver, state: LoopState, limit: int
     ) -> Generator[object, object, tuple[Chunk[T], Sequence[int]]]:
-        """Bad items that are to be retried, and their numbers. Those that their source does not find are dropped."""
+        """Return the bad items to retry, with their numbers. Items that the source no longer finds are dropped."""
         wanted = bad_items_to_retry(
             self._journal.job, self._plan.name, after=state.retried, upto=state.retry_upto, limit=limit
         )

@@ -1,6 +1,6 @@
 """What the limits of queues and kinds ask of the jobs in a lane: the gates that each of them has to pass.
 
-Reads arguments where a limit goes by one of them, at the claim: so a limit that was changed holds for jobs that wait
+Arguments are read at the claim, if a limit depends on them: so a limit that was changed holds for jobs that wait
 already. Knows no store.
 """
 
@@ -116,7 +116,7 @@ class Limits:
         if sequence is not None:
             value = None if sequence.per is None else self._value(sequence.per, lane.kind, candidate)
             if value is not NOTHING:
-                kind = self._registry[lane.kind].kind  # jobs with its old name stand in the same line
+                kind = self._registry[lane.kind].kind  # jobs with its old name share the sequence
                 requirements.append(
                     requirement_of_sequence(sequence, kind=kind, tenant=candidate.tenant or "", value=value)
                 )
@@ -150,7 +150,7 @@ class Limits:
         def complain(error: Exception) -> None:
             if kind not in self._complained:
                 self._complained.add(kind)
-                words = "cannot tell what a limit of %s goes by: %s: %s; such jobs share one limit"
+                words = "cannot compute the partition key for a limit of %s: %s: %s; such jobs share one limit"
                 log.error(words, kind, type(error).__name__, error)
 
         signature = self._registry[kind].signature

@@ -93,7 +93,7 @@ class Completer:
         self._ended = ended
         """Told after each batch, because there is room again, and when jobs have left their gates."""
         self.has_given_up = False
-        """True when an outcome could not be written: the store has a lease that nobody here will end."""
+        """True if an outcome could not be written: the store has a lease that this runner will not end."""
         self._misfits: set[str] = set()
         """Kinds of whose jobs one did not fit the code here."""
         self.ends_at = math.inf

@@ -251,7 +251,7 @@ class JobLoop:
             self._has_room.set()
 
     def _tell_if_drained(self) -> None:
-        # Nobody waits for a job whose lease is lost: its end changes nothing.
+        # A job whose lease is lost is not waited for: its end changes nothing.
         if all(running.stop.request == "lost" for running in self._slots.running.values()):
             self._is_empty.set()
 

@@ -52,7 +52,7 @@ class RequestPoller:
                 one.lose()
 
     def end_what_does_not_obey(self) -> list[RunningJob]:
-        """Jobs that were cancelled or took too long are ended by force; answers with those that nothing could end."""
+        """End jobs by force that were cancelled or took too long; return those that could not be ended."""
         now = monotonic()
         beyond: list[RunningJob] = []
         for running in list(self._jobs.values()):

@@ -67,7 +67,7 @@ class RunningJob:
         self.slices_committed: int | None = 0
         """Where there is no journal here; None when only the store knows."""
         self.heard: Callable[[bool], None] | None = None
-        """How its code is told of what is asked; True is for where it waits, and not at its next checkpoint only."""
+        """Passes a request to its code; True also interrupts it where it waits, not only at its next checkpoint."""
         self.verdict: Outcome | None = None
         """What the end by force of a job is to count as."""
         self._cancelled_at: float | None = None
@@ -102,7 +102,7 @@ class RunningJob:
 
     @property
     def asks_first(self) -> bool:
-        """True when the store is to be asked before it begins: see `threshold`."""
+        """True if the store must be asked before the job starts: see `preflight`."""
         return self.claimed.arguments is None or self.expires is not None
 
     @property

@@ -1,8 +1,8 @@
 """The slots: as many jobs at once as the runner may run, fed from a backlog of claimed ones.
 
-A job on the loop has an asyncio task and a context of its own: what it leaves behind, a late cancellation, context
-variables, whatever goes by the task, never meets another job. Jobs in threads and in processes never see the task that
-waits for them, so one task waits for one after the other. Whatever a job does, its slot ends with an outcome.
+A job on the loop has an asyncio task and a context of its own: what it leaves behind (a late cancellation, context
+variables, anything keyed by the task) never reaches another job. Jobs in threads and in processes never see the task
+that waits for them, so one task waits for one after the other. Whatever a job does, its slot ends with an outcome.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Slots:
         self._fill()
 
     def close(self) -> list[tuple[str, int]]:
-        """Begins nothing more; answers with what was not begun (job, epoch)."""
+        """Start no more jobs; return those that did not start, as (job, epoch)."""
         self._is_open = False
         return self.empty_backlog()
 
@@ -180,7 +180,7 @@ async def _outcome_of(running: RunningJob) -> Outcome:
     """What a job came to: whatever escapes from where it runs is an error of this job, and of no other."""
     try:
         return await running.executor.run(running)
-    except GeneratorExit:  # the loop was closed under it: nobody is left to be told
+    except GeneratorExit:  # the loop was closed under it, so no one can be told
         raise
     except BaseException as error:
         if isinstance(error, asyncio.CancelledError) and running.stop.request is not None:

@@ -1,7 +1,7 @@
-"""Errors that a stop caused: whoever stops a whole group of processes also ends the programs that jobs started.
+"""Errors that a stop caused: a signal to a whole group of processes also ends programs that jobs started.
 
-A service manager or Ctrl-C signals all of them at once. A job then fails because its program died, and nothing
-is wrong with the job: it is released, as if it had been told to stop.
+A service manager or Ctrl-C signals all processes at once. A job then fails because its program died, although
+nothing is wrong with the job: it is released, as if it had been told to stop.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Threads for jobs that are no coroutines, started as they are needed.
+"""Threads for jobs that are plain functions, started when they are needed.
 
 A hop costs one entry in a queue and one wake of the loop, and what ends before the loop woke shares that wake. Belongs
 to one loop; all but the calls themselves happens there.
@@ -30,7 +30,7 @@ class Threads(Generic[T]):
         """True when the loop was woken for what ended, and has not looked yet."""
 
     def run(self, function: Callable[[], T]) -> asyncio.Future[T]:
-        """Runs a function that raises nothing; one that nobody waits for any more is not begun."""
+        """Run a function that raises nothing; it is not started if its caller stopped waiting."""
         loop = asyncio.get_running_loop()
         if self._under_way >= self._started < self._most:
             threading.Thread(target=self._work, name=f"posthorse-job_{self._started}", daemon=True).start()
@@ -50,7 +50,7 @@ class Threads(Generic[T]):
             self._ended.append((call, None if call.done.cancelled() else call.function()))
             if not self._is_called:
                 self._is_called = True
-                with suppress(RuntimeError):  # the loop was closed: nobody waits
+                with suppress(RuntimeError):  # the loop was closed: the caller is gone
                     call.loop.call_soon_threadsafe(self._tell)
             del call  # and what it was called with
 

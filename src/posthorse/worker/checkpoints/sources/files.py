@@ -38,7 +38,7 @@ class FilePosition(NamedTuple):
                 return cls(offset, line)
             case _:
                 raise UsageError(
-                    f"the saved position {cursor!r} is no place in a file; was the loop changed since the job began?"
+                    f"the saved position {cursor!r} is not one in a file; was the loop changed since the job began?"
                 )
 
 

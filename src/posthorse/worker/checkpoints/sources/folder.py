@@ -38,7 +38,7 @@ def files(pattern: FilePath, *, root: FilePath | None = None, recursive: bool = 
     fixed = list(takewhile(lambda part: not has_magic(part), whole.parts))
     wild = whole.parts[len(fixed) :]
     if not wild:
-        raise InvalidOption(f"{whole} is no folder; name one, or a pattern such as {os.fspath(whole / '*')!r}")
+        raise InvalidOption(f"{whole} is not a folder; name one, or a pattern such as {os.fspath(whole / '*')!r}")
     return _Files(Path(*fixed), os.path.join(*wild), recursive)
 
 
@@ -67,7 +67,7 @@ class _Files:
 
     def key_of(self, item: object) -> Cursor:
         if not isinstance(item, Path):
-            raise TypeError(f"{item!r} is no path of this source")
+            raise TypeError(f"{item!r} is not a path of this source")
         return _cursor_of(_parts(os.fspath(item.relative_to(self._folder))))
 
     def find(self, keys: Sequence[Cursor]) -> Sequence[Path]:
@@ -101,7 +101,7 @@ def _parts(path: str) -> Parts:
 
 
 def _cursor_of(parts: Parts) -> Cursor:
-    """Names are bytes to the system: those that are no UTF-8 stand as bytes."""
+    """Return a name as text, or as bytes if it is not UTF-8: names are bytes to the system."""
     return cursor_of_key(tuple(_text(part) for part in parts))
 
 
@@ -115,6 +115,6 @@ def _text(part: bytes) -> str | bytes:
 def _parts_of(cursor: Cursor) -> Parts:
     key = key_of_cursor(cursor)
     if not isinstance(key, tuple):
-        raise UsageError(f"the saved position {cursor!r} is no path; was the loop changed since the job began?")
+        raise UsageError(f"the saved position {cursor!r} is not a path; was the loop changed since the job began?")
     parts = cast("tuple[object, ...]", key)
     return tuple(part if isinstance(part, bytes) else os.fsencode(str(part)) for part in parts)

@@ -62,7 +62,7 @@ class QuerySetSource:
         return Chunk(items, self.position(items[-1]), is_last=len(found) <= limit)
 
     def position(self, item: object) -> Cursor:
-        """Where an object stands in the order."""
+        """Return the position of an object in the order."""
         key = tuple(getattr(item, step.name) for step in self._steps)
         return cursor_of_key(key[0] if len(key) == 1 else key)
 
@@ -151,11 +151,11 @@ def _order_of(queryset: Any) -> Sequence[Step]:  # noqa: ANN401 - Django's
 
 def _unordered(what: str) -> InvalidOption:
     return InvalidOption(
-        f"the queryset is ordered by {what}, an order in which nobody can go on after an object; order it by fields of "
-        'its own model, as order_by("created_at", "pk")'
+        f"the queryset is ordered by {what}, an order in which a loop cannot continue after an object; order it by fields "
+        'of its own model, as order_by("created_at", "pk")'
     )
 
 
 def _django(module: str) -> Any:  # noqa: ANN401 - Django's
-    """Looked up when it is needed: whoever has a queryset has Django."""
+    """Import Django when it is needed: code that has a queryset has Django."""
     return import_module(module)

@@ -178,8 +178,8 @@ class Pages:
         values = cast("tuple[object, ...]", key) if isinstance(key, tuple) else (key,)
         if len(values) != len(self._columns):
             raise UsageError(
-                f"the saved position {cursor!r} is no key of {len(self._columns)} columns; was key= changed since the "
-                "job began?"
+                f"the saved position {cursor!r} is not a key of {len(self._columns)} columns; was key= changed since "
+                "the job began?"
             )
         return values
 

@@ -83,7 +83,7 @@ def _items_done(cursor: Cursor) -> int:
     if isinstance(cursor, int) and not isinstance(cursor, bool) and cursor >= 0:
         return cursor
     raise UsageError(
-        f"the saved position {cursor!r} is no index of a sequence; was the loop changed since the job began?"
+        f"the saved position {cursor!r} is not an index of a sequence; was the loop changed since the job began?"
     )
 
 
