@@ -151,8 +151,8 @@ def _order_of(queryset: Any) -> Sequence[Step]:  # noqa: ANN401 - Django's
 
 def _unordered(what: str) -> InvalidOption:
     return InvalidOption(
-        f"the queryset is ordered by {what}, an order in which a loop cannot continue after an object; order it by fields "
-        'of its own model, as order_by("created_at", "pk")'
+        f"the queryset is ordered by {what}, an order in which a loop cannot continue after an object; order it by "
+        'fields of its own model, as order_by("created_at", "pk")'
     )
 
 
