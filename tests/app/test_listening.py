@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any, cast
 
 import pytest
@@ -114,6 +115,31 @@ def test_an_async_transaction_reports_its_jobs_once_it_is_committed(
         return job.id
 
     assert [asyncio.run(main())] == [each.job for event in heard for each in event.jobs]
+
+
+def test_a_transaction_on_a_connection_of_the_user_that_the_store_commits_reports_its_jobs(sqlite_url: str) -> None:
+    app, heard = ph.Posthorse(sqlite_url), list[ph.events.Submitted]()
+    app.migrate()
+    app.listen(ph.events.Submitted)(heard.append)
+    kind = declare(app)
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+        with app.store.transaction(connection):
+            job = kind.enqueue(1)
+            assert heard == []
+        assert [each.job for event in heard for each in event.jobs] == [job.id]
+    app.close()
+
+
+def test_a_transaction_that_the_user_commits_reports_nothing(sqlite_url: str) -> None:
+    app, heard = ph.Posthorse(sqlite_url), list[ph.events.Submitted]()
+    app.migrate()
+    app.listen(ph.events.Submitted)(heard.append)
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute("BEGIN IMMEDIATE")
+        job = declare(app).using(connection=connection).enqueue(1)
+    assert job.status().state == "pending"
+    assert heard == []
+    app.close()
 
 
 def test_listeners_stay_when_the_application_is_led_to_another_store(sqlite_url: str) -> None:
