@@ -1,21 +1,21 @@
--- Statements that PostgreSQL needs in words of its own. Their plans cannot flip with statistics or batch
--- size: each starts from what it was given, and reaches rows by key or by ctid. `id = ANY (ARRAY[x])` is a look-up by
--- key that can be neither hashed nor merged, nor tempt the planner to walk the whole index in order.
+-- Statements that differ on PostgreSQL. Their plans do not change with statistics or batch size: each starts from given
+-- values, and reaches rows by key or by ctid. `id = ANY (ARRAY[x])` is a look-up by key that can be neither hashed nor
+-- merged, and does not tempt the planner to walk the whole index in order.
 
 -- ## has_schema
--- Whether there are tables of ours.
+-- Return whether our tables exist.
 SELECT 1 WHERE to_regclass(:meta) IS NOT NULL
 
 -- ## store_identity
--- Which store this is: a copy of it in another database is another one.
+-- Return which store this is; a copy in another database is a different one.
 SELECT value || ' in ' || (SELECT oid FROM pg_database WHERE datname = current_database())
 FROM @meta WHERE name = 'store_id'
 
 -- ## enqueue
--- Inserts jobs, lines up those that may run now, and wakes one channel if a runner is idle. An id that exists is left
--- alone: the reply to an earlier commit was lost. The first try does not look; where it should have, the index refuses it,
--- and it is run again with :again, which looks. ON CONFLICT would write one more record of the log for each job. The look
--- is a scalar one, for NOT EXISTS may be hashed, and then reads all jobs.
+-- Insert jobs, line up those that may run now, and notify one channel if a runner is idle. An existing id is left
+-- alone: the reply to an earlier commit was lost. The first try does not look for existing ids. If there is one, the
+-- index refuses it, and the statement runs again with :again, which looks. ON CONFLICT would write one more log record
+-- for each job. The look is a scalar subquery, because NOT EXISTS may be hashed, and then reads all jobs.
 -- rows: id uuid, lane int, arguments text, run_at bigint, delay bigint, options text, tenant text, tags text, parent uuid
 WITH arriving AS (
     SELECT r.*, nextval(:sequence::regclass) AS seq, coalesce(r.run_at, :now + r.delay) AS due
@@ -38,7 +38,7 @@ WITH arriving AS (
 SELECT :now, ({calling_all})
 
 -- ## enqueue_alike
--- Inserts jobs that may run now and differ in nothing but their arguments: as `enqueue` does, for half of its cost.
+-- Insert jobs that may run now and differ only in their arguments: as `enqueue` does, for half of its cost.
 -- pairs: id uuid, arguments text
 WITH inserted AS (
     INSERT INTO @jobs (id, lane, seq, created_at, state, arguments, options, tenant, tags)
@@ -54,7 +54,7 @@ WITH inserted AS (
 SELECT :now, ({calling_all})
 
 -- ## enqueue_one
--- Inserts one job that may run now: as `enqueue` does, for half of what a batch of one costs.
+-- Insert one job that may run now: as `enqueue` does, for half of the cost of a batch of one.
 WITH inserted AS (
     INSERT INTO @jobs (id, lane, seq, created_at, state, arguments, options, tenant, tags)
     SELECT :id::uuid, :lane::int, nextval(:sequence::regclass), :now, 'pending', :arguments::text,
@@ -68,13 +68,13 @@ WITH inserted AS (
 SELECT :now, ({calling})
 
 -- ## calling_all
--- Tells all idle runners, if there are any, that there is work.
+-- Notify all idle runners, if there are any, that there is work.
 SELECT count(pg_notify(:channel, ''))
 FROM (SELECT FROM @runners WHERE idle AND expires_at > :lease_now LIMIT 1) AS waiting
 
 -- ## calling
--- Tells idle runners of one job: how many they are, and which of them look at once. One of these nearly always takes it,
--- and the others need not ask. The same ones throughout a transaction, which then tells them once.
+-- Notify idle runners of one job: how many they are, and which of them look at once. One of these nearly always takes
+-- it, and the others need not look. The names stay the same throughout a transaction, which then notifies once.
 SELECT count(pg_notify(:channel, told)) FROM (
     SELECT max(crowd) || ' ' || string_agg(id::text, ' ') AS told FROM (
         SELECT id, count(*) OVER () AS crowd FROM @runners WHERE idle AND expires_at > :lease_now
@@ -83,7 +83,8 @@ SELECT count(pg_notify(:channel, told)) FROM (
 ) AS call WHERE told IS NOT NULL
 
 -- ## shares
--- How many of the next jobs lie in each lane, and where the last of them stands: higher priority first, then first come, first served.
+-- Return how many of the next jobs are in each lane, and the position of the last of them: higher priority first, then
+-- first come, first served.
 -- rows: lane int, after bigint, priority int
 SELECT lane, count(*), max(seq) FROM (
     SELECT r.lane, head.seq FROM {rows}
@@ -96,7 +97,7 @@ SELECT lane, count(*), max(seq) FROM (
 
 -- ## granted
 -- part
--- What was taken from where it waited is leased to one runner, under its next epoch.
+-- Lease the taken jobs to one runner, under their next epoch.
 granted AS (
     SELECT taken.lane, taken.seq, taken.job, j.epoch + 1 AS epoch, j.errors, j.crashes, j.losses,
         j.arguments, j.options, j.run_at
@@ -109,7 +110,7 @@ granted AS (
 )
 
 -- ## claim
--- Turns the heads of lanes into leases of one living runner.
+-- Turn the heads of lanes into leases of one living runner.
 -- rows: lane int, after bigint, share int, upto bigint
 WITH taken AS (
     DELETE FROM @ready WHERE ctid = ANY (ARRAY(
@@ -124,10 +125,10 @@ WITH taken AS (
 SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq
 
 -- ## claim_together
--- Turns the first jobs of several lanes, wherever they stand, into leases of one living runner. How many each lane has to
--- give is counted without locks; where others claim at the same moment, a lane gives its next ones. Of each lane :few jobs are
--- looked at first, then a few more of those lanes where they may come before the last of what is claimed, and in the end
--- all that may.
+-- Turn the first jobs of several lanes, wherever they are, into leases of one living runner. How many jobs each lane
+-- gives is counted without locks; if others claim at the same moment, a lane gives its next ones. The look goes to :few
+-- jobs of each lane first, then to a few more of lanes whose jobs may come before the last claimed one, and in the end
+-- to all that may.
 -- pairs: lane int, after bigint
 WITH looked AS MATERIALIZED (
     SELECT r.lane, r.after, head.seq FROM {rows}
@@ -181,7 +182,7 @@ WITH looked AS MATERIALIZED (
 SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq, lane
 
 -- ## heads
--- The next jobs of each lane, the oldest first.
+-- Return the next jobs of each lane, oldest first.
 -- rows: lane int, after bigint, priority int
 SELECT r.lane, head.seq FROM {rows}
 CROSS JOIN LATERAL (
@@ -189,7 +190,7 @@ CROSS JOIN LATERAL (
 ) AS head
 
 -- ## newest_heads
--- The next jobs of each lane, the newest first.
+-- Return the next jobs of each lane, newest first.
 -- rows: lane int, after bigint, priority int
 SELECT r.lane, head.seq FROM {rows}
 CROSS JOIN LATERAL (
@@ -197,7 +198,7 @@ CROSS JOIN LATERAL (
 ) AS head
 
 -- ## claim_newest
--- Turns the last of lanes into leases of one living runner.
+-- Turn the last jobs of lanes into leases of one living runner.
 -- rows: lane int, after bigint, share int, upto bigint
 WITH taken AS (
     DELETE FROM @ready WHERE ctid = ANY (ARRAY(
@@ -212,7 +213,7 @@ WITH taken AS (
 SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq DESC
 
 -- ## claim_places
--- Turns jobs at these very places into leases of one living runner; what is gone is left out.
+-- Turn jobs at exactly these positions into leases of one living runner; missing ones are left out.
 -- rows: lane int, seq bigint
 WITH taken AS (
     DELETE FROM @ready WHERE ctid = ANY (ARRAY(
@@ -226,7 +227,7 @@ WITH taken AS (
 SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq
 
 -- ## jobs_at
--- What gates have to know of jobs at these places.
+-- Return what gates must know about jobs at these positions.
 -- rows: lane int, seq bigint
 SELECT r.lane, r.seq, found.job, j.tenant, j.arguments, j.options,
     (SELECT place FROM @sequences WHERE job = found.job LIMIT 1)
@@ -237,14 +238,14 @@ CROSS JOIN LATERAL (
 ) AS j
 
 -- ## lock_gates
--- Gates that nobody else passes until the end of this transaction; those that are missing are left out.
+-- Lock gates until the end of this transaction; missing ones are left out.
 -- rows: gate text
 SELECT g.key FROM {rows}
 CROSS JOIN LATERAL (SELECT key FROM @gates WHERE key = r.gate OFFSET 0 FOR UPDATE) AS g
 
 -- ## gate_states
--- Gates as they stand: tokens, what was demanded last, how many are inside, one of them, who is held first, and the
--- first place of a sequence that somebody waits at or runs from.
+-- Return the states of gates: tokens, the last requirement, how many jobs are inside, one of them, the first held job,
+-- and the first position of a sequence at which a job waits or runs.
 -- rows: gate text
 SELECT r.gate, g.through, g.most, g.step, g.burst,
     (SELECT count(*) FROM @taken WHERE gate = r.gate), (SELECT job FROM @taken WHERE gate = r.gate LIMIT 1),
@@ -260,8 +261,8 @@ LEFT JOIN LATERAL (
 ) AS first ON true
 
 -- ## hold
--- Sets jobs aside that a gate keeps out. Jobs are locked before they are taken from where they wait, as everybody does;
--- one that somebody else is changing keeps its place until the next claim.
+-- Park jobs that a gate keeps out. Jobs are locked before they leave their lane, as everywhere; one that another
+-- transaction is changing keeps its position until the next claim.
 -- rows: lane int, seq bigint, job uuid, gate text, rank int, place bigint, reason text
 WITH held AS MATERIALIZED (
     SELECT r.*, j.id FROM {rows}
@@ -281,7 +282,7 @@ INSERT INTO @parked (job, state, due_at, since, gate, rank, place)
 SELECT id, 'blocked', NULL, :now, gate, rank, place FROM moved
 
 -- ## release_held
--- Lines up the first jobs that are held before a gate, at their old places.
+-- Line up the first jobs that are held before a gate, at their old positions.
 WITH first AS MATERIALIZED (
     SELECT job FROM @parked WHERE gate = :gate ORDER BY rank, place LIMIT :room
 ), held AS MATERIALIZED (
@@ -300,12 +301,12 @@ SELECT job, ({calling_all})
 FROM lined_up
 
 -- ## hold_queue
--- Bulks come one after the other into a queue whose depth is limited: together they would overshoot by far.
+-- Make bulk inserts into a queue with a limited depth wait for each other: together they would exceed it by far.
 SELECT pg_advisory_xact_lock(hashtextextended(:channel || '/' || :queue, 7))
 
 -- ## complete
--- Ends leases of one runner and one epoch and writes results; answers with how many leases still stood, and how many jobs were written.
--- The name of the worker is kept as the reason, unless its runner is not on the list any more.
+-- End leases of one runner and one epoch and write results; return how many leases there were, and how many jobs were
+-- written. The name of the worker is stored as the reason, unless its runner is no longer registered.
 -- pairs: job uuid, result text
 WITH ending AS MATERIALIZED (
     SELECT r.job, r.result, l.place, l.claimed_at
@@ -328,14 +329,14 @@ WITH ending AS MATERIALIZED (
 SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM written)
 
 -- ## lock_job
--- A job that nobody else may change until the end of this transaction.
+-- Lock a job until the end of this transaction.
 SELECT j.state, j.lane, j.seq, j.run_at, :now,
     lanes.queue, lanes.kind, lanes.priority, lanes.solo, lanes.tenant, lanes.keyed
 FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
 WHERE j.id = :job FOR UPDATE OF j
 
 -- ## admit
--- Lines a job up at the end of its lane.
+-- Line a job up at the end of its lane.
 WITH moved AS (
     UPDATE @jobs SET seq = nextval(:sequence::regclass), state = 'pending' WHERE id = :job RETURNING lane, seq, id
 ), lined_up AS (
@@ -344,9 +345,8 @@ WITH moved AS (
 {calling}
 
 -- ## promote
--- Lines up jobs whose time has come, in the order of their times. Jobs are locked before they are taken from where
--- they wait, as everybody does; one that somebody else is changing keeps its place until the next look, and so does one
--- that was put off since.
+-- Line up due jobs, in the order of their times. Jobs are locked before they are unparked, as everywhere. A job that
+-- another transaction is changing waits until the next look, and so does one that was postponed since.
 WITH due AS MATERIALIZED (
     SELECT job, due_at FROM @parked WHERE due_at <= :now ORDER BY due_at LIMIT :limit
 ), held AS MATERIALIZED (
@@ -371,8 +371,8 @@ SELECT job, ({calling_all})
 FROM lined_up
 
 -- ## checkpoint
--- Saves where a long job stands if its lease still stands, and answers with what is asked of it. A slice that is told
--- twice, because a reply was lost, counts once. epoch and advanced_at are of the last slice, not of mere progress.
+-- Save the state of a long job if it still has its lease, and return the request to it. A slice that is saved twice,
+-- because a reply was lost, counts once. epoch and advanced_at belong to the last slice, not to mere progress.
 WITH held AS (
     SELECT job FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner FOR UPDATE
 )
@@ -392,7 +392,7 @@ ON CONFLICT (job) DO UPDATE SET
 RETURNING (SELECT action FROM @controls WHERE job = :job)
 
 -- ## lock_keys
--- The jobs behind keys that nobody else may hand over until the end of this transaction.
+-- Return the jobs behind keys, and keep others from handing these over until the end of this transaction.
 -- rows: tenant text, scope text, key text
 SELECT k.tenant, k.scope, k.key, k.job, k.fingerprint, coalesce(k.expires_at <= :now, false)
 FROM {rows} CROSS JOIN LATERAL (
@@ -401,11 +401,11 @@ FROM {rows} CROSS JOIN LATERAL (
 ) AS k
 
 -- ## wake
--- Tells idle runners to look.
+-- Notify idle runners to look.
 SELECT pg_notify(:channel, '')
 
 -- ## give_back
--- Returns jobs that were claimed but not begun to their old places; nothing is spent.
+-- Return jobs that were claimed but not started to their old positions; nothing is spent.
 -- rows: job uuid, epoch int
 WITH ending AS MATERIALIZED (
     SELECT l.place FROM {rows}

@@ -6,8 +6,8 @@ CREATE TABLE @meta (
     value text NOT NULL
 );
 
--- A lane is one line of waiting jobs: queue + kind + priority. A solo lane holds suspects, which run alone; where tenants
--- take turns each has its own; a keyed lane holds jobs with a place in a sequence of their own.
+-- A lane is one line of waiting jobs: queue + kind + priority. A solo lane holds suspects, which run alone. In a fair
+-- queue each tenant has its own lanes. A keyed lane holds jobs whose sequence depends on each job's own value.
 CREATE TABLE @lanes (
     id       integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     queue    text NOT NULL,
@@ -21,9 +21,9 @@ CREATE TABLE @lanes (
 
 CREATE SEQUENCE @seq;
 
--- A job is inserted once and stays. Its row is written again when a lease on it ends, not when one begins;
--- while a lease stands, only the holder of the lease writes the row. reason says why a job is in its state; of a
--- completed job it is the name of the worker that completed it.
+-- A job is inserted once and stays. Its row is written again when a lease on it ends, not when one begins; while it is
+-- leased, only the holder of the lease writes the row. reason says why a job is in its state; for a completed job it is
+-- the name of the worker that completed it.
 CREATE TABLE @jobs (
     id          uuid PRIMARY KEY,
     lane        integer NOT NULL,
@@ -56,7 +56,7 @@ CREATE TABLE @ready (
     PRIMARY KEY (lane, seq)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
--- Who runs what. Rows come and go, and are never updated: a row that is there is the fence.
+-- Which runner runs which job. Rows come and go, and are never updated: a row that exists is the fence.
 CREATE TABLE @leases (
     job        uuid PRIMARY KEY,
     epoch      integer NOT NULL,
@@ -64,8 +64,9 @@ CREATE TABLE @leases (
     claimed_at bigint NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
--- Jobs that are neither ready, nor running, nor over: scheduled, blocked, paused; and dead letters. Those with a gate are
--- held before it, in the order of rank and place; of others place is 0 where they wait for a span, and not for a moment.
+-- Jobs that are neither ready, nor running, nor over: scheduled, blocked, paused; and dead letters. Jobs with a gate
+-- are held before it, in the order of rank and place. For other jobs place is 0 if they wait for a span, not for a
+-- moment.
 CREATE TABLE @parked (
     job    uuid PRIMARY KEY,
     state  text NOT NULL,
@@ -79,9 +80,9 @@ CREATE INDEX ON @parked (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX ON @parked (state, since);
 CREATE INDEX ON @parked (gate, rank, place) WHERE gate IS NOT NULL;
 
--- Limits at work: a gate for each limit, or for each value that it is kept apart by. Tokens of a rate are given out up to
--- `through`, in nanoseconds; what the limit demands is noted for those who look after gates. due_at: when to look at the
--- jobs that are held before it.
+-- Gates: one for each limit in use, or for each value of its partition key. Tokens of a rate are used up to `through`,
+-- in nanoseconds. The requirement is stored for the sweep, which tends gates. due_at: when to look at the jobs that are
+-- held before it.
 CREATE TABLE @gates (
     key     text PRIMARY KEY,
     through bigint NOT NULL DEFAULT 0,
@@ -93,8 +94,8 @@ CREATE TABLE @gates (
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 CREATE INDEX ON @gates (due_at) WHERE due_at IS NOT NULL;
 
--- Who passed a gate. An entry is worth nothing once its job's lease, or the job, is over: nobody has to clean up in time.
--- Epoch 0: a job with a place in a sequence that something else keeps out; paused it has none.
+-- Jobs that passed a gate. A row no longer counts once its job's lease, or the job, is over, so cleaning up is not
+-- urgent. Epoch 0: a job with a position in a sequence that another gate keeps out; a paused one has none.
 CREATE TABLE @slots (
     gate  text NOT NULL,
     job   uuid NOT NULL,
@@ -104,7 +105,7 @@ CREATE TABLE @slots (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 CREATE INDEX slots_by_job ON @slots (job);
 
--- The order of sequences: jobs with a place since they were enqueued. Those that are over are forgotten at the next claim.
+-- The order of sequences: jobs and their positions, set when they are enqueued. A claim deletes those that are over.
 CREATE TABLE @sequences (
     gate  text NOT NULL,
     place bigint NOT NULL,
@@ -123,7 +124,7 @@ WHERE CASE s.until
             AND (j.state <> 'paused' OR s.epoch > 0))
     END;
 
--- What somebody asks of a running job: pause or cancel. Nearly always empty.
+-- Requests to running jobs: pause or cancel. Nearly always empty.
 CREATE TABLE @controls (
     job    uuid PRIMARY KEY,
     runner uuid NOT NULL,
@@ -132,7 +133,7 @@ CREATE TABLE @controls (
 );
 CREATE INDEX ON @controls (runner);
 
--- Where a long job stands: one row, rewritten in place with every slice.
+-- The state of a long job: one row, rewritten in place with every slice.
 CREATE TABLE @checkpoints (
     job         uuid PRIMARY KEY,
     epoch       integer NOT NULL,
@@ -147,9 +148,9 @@ CREATE TABLE @checkpoints (
     kept        text NOT NULL
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
--- Items that a long job tolerated, with their errors, until a retry of them succeeds. form says what item holds: the
--- value itself, the key by which its source finds it again, or no more than how it looked. Epoch 0: of a slice that was not
--- committed, because it had too many.
+-- Items that a long job tolerated, with their errors, until a retry succeeds. form says what item holds: the value, the
+-- key by which its source finds it again, or only its repr. Epoch 0: the slice was not committed, because it had too
+-- many.
 CREATE TABLE @bad_items (
     job       uuid NOT NULL,
     loop      text NOT NULL,
@@ -164,8 +165,8 @@ CREATE TABLE @bad_items (
     PRIMARY KEY (job, loop, number)
 );
 
--- Idempotency keys and identities; they outlive partitions and retention of jobs. What has no time counts for ever, or
--- for as long as its job says.
+-- Idempotency keys and identities; they outlive partitions and retention of jobs. One without an expiry counts for
+-- ever, or for as long as its job says.
 CREATE TABLE @keys (
     tenant      text NOT NULL,
     scope       text NOT NULL,
@@ -177,7 +178,7 @@ CREATE TABLE @keys (
 );
 CREATE INDEX ON @keys (expires_at) WHERE expires_at IS NOT NULL;
 
--- What happened to a job beyond the happy path, which its own timestamps tell. version is the job's.
+-- Events of a job beyond the happy path, which its own timestamps show. version is the job's.
 CREATE TABLE @events (
     job     uuid NOT NULL,
     version integer NOT NULL,
@@ -207,8 +208,7 @@ CREATE TABLE @runners (
     labels      text NOT NULL
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
--- What was said of queues while they were at work: JSON, which wins over what code and files say. meta.queues counts
--- the changes.
+-- Live settings of queues: JSON, which wins over code and files. meta.queues counts the changes.
 CREATE TABLE @queues (
     name       text PRIMARY KEY,
     settings   text NOT NULL,
@@ -216,7 +216,7 @@ CREATE TABLE @queues (
 );
 
 -- Schedules: what code declares (timing, policies and call; fingerprint tells declarations apart), and how far each one
--- is: times up to `through` are dealt with. open_jobs are its jobs that were not seen to be over.
+-- is: times up to `through` are handled. open_jobs are its jobs that are not known to be over.
 CREATE TABLE @schedules (
     name        text PRIMARY KEY,
     fingerprint text NOT NULL,
@@ -233,8 +233,8 @@ CREATE TABLE @schedules (
     skipped     bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
--- The times that schedules were run for, kept for a while: a clock that is put back does not run them again, unless they
--- come again: fired_at is 0 then. The instant of a time that came again n times is n microseconds later.
+-- The times that schedules have run for, kept for a while, so that a clock that is set back does not run them again. If
+-- they come again, fired_at is 0. The instant of a time that came again n times is n microseconds later.
 CREATE TABLE @fires (
     schedule text NOT NULL,
     due_at   bigint NOT NULL,
@@ -242,7 +242,7 @@ CREATE TABLE @fires (
     PRIMARY KEY (schedule, due_at)
 );
 
--- Up to when dead letters were told of: to whom (the kind of an observer, or * for the log), and of which queue.
+-- Up to when dead letters were reported: to which observer (its kind, or * for the log), and of which queue.
 CREATE TABLE @alarms (
     name    text NOT NULL,
     subject text NOT NULL,
@@ -250,7 +250,7 @@ CREATE TABLE @alarms (
     PRIMARY KEY (name, subject)
 );
 
--- Chores that one process at a time does: sweeping, promoting.
+-- Leaderships: chores that one process at a time does.
 CREATE TABLE @duties (
     name   text PRIMARY KEY,
     holder text NOT NULL,

@@ -6,8 +6,8 @@ CREATE TABLE @meta (
     value text NOT NULL
 );
 
--- A lane is one line of waiting jobs: queue + kind + priority. A solo lane holds suspects, which run alone; where tenants
--- take turns each has its own; a keyed lane holds jobs with a place in a sequence of their own.
+-- A lane is one line of waiting jobs: queue + kind + priority. A solo lane holds suspects, which run alone. In a fair
+-- queue each tenant has its own lanes. A keyed lane holds jobs whose sequence depends on each job's own value.
 CREATE TABLE @lanes (
     id       integer PRIMARY KEY,
     queue    text NOT NULL,
@@ -19,9 +19,9 @@ CREATE TABLE @lanes (
     UNIQUE (queue, kind, priority, solo, tenant, keyed)
 );
 
--- A job is inserted once and stays. Its row is written again when a lease on it ends, not when one begins;
--- while a lease stands, only the holder of the lease writes the row. reason says why a job is in its state; of a
--- completed job it is the name of the worker that completed it.
+-- A job is inserted once and stays. Its row is written again when a lease on it ends, not when one begins; while it is
+-- leased, only the holder of the lease writes the row. reason says why a job is in its state; for a completed job it is
+-- the name of the worker that completed it.
 CREATE TABLE @jobs (
     id          text PRIMARY KEY,
     lane        integer NOT NULL,
@@ -54,7 +54,7 @@ CREATE TABLE @ready (
     PRIMARY KEY (lane, seq)
 ) WITHOUT ROWID;
 
--- Who runs what. Rows come and go, and are never updated: a row that is there is the fence.
+-- Which runner runs which job. Rows come and go, and are never updated: a row that exists is the fence.
 CREATE TABLE @leases (
     job        text PRIMARY KEY,
     epoch      integer NOT NULL,
@@ -62,8 +62,9 @@ CREATE TABLE @leases (
     claimed_at integer NOT NULL
 ) WITHOUT ROWID;
 
--- Jobs that are neither ready, nor running, nor over: scheduled, blocked, paused; and dead letters. Those with a gate are
--- held before it, in the order of rank and place; of others place is 0 where they wait for a span, and not for a moment.
+-- Jobs that are neither ready, nor running, nor over: scheduled, blocked, paused; and dead letters. Jobs with a gate
+-- are held before it, in the order of rank and place. For other jobs place is 0 if they wait for a span, not for a
+-- moment.
 CREATE TABLE @parked (
     job    text PRIMARY KEY,
     state  text NOT NULL,
@@ -77,9 +78,9 @@ CREATE INDEX @parked_by_due_at ON @parked (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX @parked_by_state ON @parked (state, since);
 CREATE INDEX @parked_by_gate ON @parked (gate, rank, place) WHERE gate IS NOT NULL;
 
--- Limits at work: a gate for each limit, or for each value that it is kept apart by. Tokens of a rate are given out up to
--- `through`, in nanoseconds; what the limit demands is noted for those who look after gates. due_at: when to look at the
--- jobs that are held before it.
+-- Gates: one for each limit in use, or for each value of its partition key. Tokens of a rate are used up to `through`,
+-- in nanoseconds. The requirement is stored for the sweep, which tends gates. due_at: when to look at the jobs that are
+-- held before it.
 CREATE TABLE @gates (
     key     text PRIMARY KEY,
     through integer NOT NULL DEFAULT 0,
@@ -91,8 +92,8 @@ CREATE TABLE @gates (
 ) WITHOUT ROWID;
 CREATE INDEX @gates_by_due_at ON @gates (due_at) WHERE due_at IS NOT NULL;
 
--- Who passed a gate. An entry is worth nothing once its job's lease, or the job, is over: nobody has to clean up in time.
--- Epoch 0: a job with a place in a sequence that something else keeps out; paused it has none.
+-- Jobs that passed a gate. A row no longer counts once its job's lease, or the job, is over, so cleaning up is not
+-- urgent. Epoch 0: a job with a position in a sequence that another gate keeps out; a paused one has none.
 CREATE TABLE @slots (
     gate  text NOT NULL,
     job   text NOT NULL,
@@ -102,7 +103,7 @@ CREATE TABLE @slots (
 ) WITHOUT ROWID;
 CREATE INDEX @slots_by_job ON @slots (job);
 
--- The order of sequences: jobs with a place since they were enqueued. Those that are over are forgotten at the next claim.
+-- The order of sequences: jobs and their positions, set when they are enqueued. A claim deletes those that are over.
 CREATE TABLE @sequences (
     gate  text NOT NULL,
     place integer NOT NULL,
@@ -121,7 +122,7 @@ WHERE CASE s.until
             AND (j.state <> 'paused' OR s.epoch > 0))
     END;
 
--- What somebody asks of a running job: pause or cancel. Nearly always empty.
+-- Requests to running jobs: pause or cancel. Nearly always empty.
 CREATE TABLE @controls (
     job    text PRIMARY KEY,
     runner text NOT NULL,
@@ -130,7 +131,7 @@ CREATE TABLE @controls (
 ) WITHOUT ROWID;
 CREATE INDEX @controls_by_runner ON @controls (runner);
 
--- Where a long job stands: one row, rewritten in place with every slice.
+-- The state of a long job: one row, rewritten in place with every slice.
 CREATE TABLE @checkpoints (
     job         text PRIMARY KEY,
     epoch       integer NOT NULL,
@@ -145,9 +146,9 @@ CREATE TABLE @checkpoints (
     kept        text NOT NULL
 ) WITHOUT ROWID;
 
--- Items that a long job tolerated, with their errors, until a retry of them succeeds. form says what item holds: the
--- value itself, the key by which its source finds it again, or no more than how it looked. Epoch 0: of a slice that was not
--- committed, because it had too many.
+-- Items that a long job tolerated, with their errors, until a retry succeeds. form says what item holds: the value, the
+-- key by which its source finds it again, or only its repr. Epoch 0: the slice was not committed, because it had too
+-- many.
 CREATE TABLE @bad_items (
     job       text NOT NULL,
     loop      text NOT NULL,
@@ -162,8 +163,8 @@ CREATE TABLE @bad_items (
     PRIMARY KEY (job, loop, number)
 ) WITHOUT ROWID;
 
--- Idempotency keys and identities; they outlive partitions and retention of jobs. What has no time counts for ever, or
--- for as long as its job says.
+-- Idempotency keys and identities; they outlive partitions and retention of jobs. One without an expiry counts for
+-- ever, or for as long as its job says.
 CREATE TABLE @keys (
     tenant      text NOT NULL,
     scope       text NOT NULL,
@@ -175,7 +176,7 @@ CREATE TABLE @keys (
 ) WITHOUT ROWID;
 CREATE INDEX @keys_by_expires_at ON @keys (expires_at) WHERE expires_at IS NOT NULL;
 
--- What happened to a job beyond the happy path, which its own timestamps tell. version is the job's.
+-- Events of a job beyond the happy path, which its own timestamps show. version is the job's.
 CREATE TABLE @events (
     job     text NOT NULL,
     version integer NOT NULL,
@@ -205,8 +206,7 @@ CREATE TABLE @runners (
     labels      text NOT NULL
 );
 
--- What was said of queues while they were at work: JSON, which wins over what code and files say. meta.queues counts
--- the changes.
+-- Live settings of queues: JSON, which wins over code and files. meta.queues counts the changes.
 CREATE TABLE @queues (
     name       text PRIMARY KEY,
     settings   text NOT NULL,
@@ -214,7 +214,7 @@ CREATE TABLE @queues (
 );
 
 -- Schedules: what code declares (timing, policies and call; fingerprint tells declarations apart), and how far each one
--- is: times up to `through` are dealt with. open_jobs are its jobs that were not seen to be over.
+-- is: times up to `through` are handled. open_jobs are its jobs that are not known to be over.
 CREATE TABLE @schedules (
     name        text PRIMARY KEY,
     fingerprint text NOT NULL,
@@ -231,8 +231,8 @@ CREATE TABLE @schedules (
     skipped     integer NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 
--- The times that schedules were run for, kept for a while: a clock that is put back does not run them again, unless they
--- come again: fired_at is 0 then. The instant of a time that came again n times is n microseconds later.
+-- The times that schedules have run for, kept for a while, so that a clock that is set back does not run them again. If
+-- they come again, fired_at is 0. The instant of a time that came again n times is n microseconds later.
 CREATE TABLE @fires (
     schedule text NOT NULL,
     due_at   integer NOT NULL,
@@ -240,7 +240,7 @@ CREATE TABLE @fires (
     PRIMARY KEY (schedule, due_at)
 ) WITHOUT ROWID;
 
--- Up to when dead letters were told of: to whom (the kind of an observer, or * for the log), and of which queue.
+-- Up to when dead letters were reported: to which observer (its kind, or * for the log), and of which queue.
 CREATE TABLE @alarms (
     name    text NOT NULL,
     subject text NOT NULL,
@@ -248,7 +248,7 @@ CREATE TABLE @alarms (
     PRIMARY KEY (name, subject)
 ) WITHOUT ROWID;
 
--- Chores that one process at a time does: sweeping, promoting.
+-- Leaderships: chores that one process at a time does.
 CREATE TABLE @duties (
     name   text PRIMARY KEY,
     holder text NOT NULL,

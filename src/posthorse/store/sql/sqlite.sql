@@ -1,15 +1,15 @@
--- Statements that SQLite needs in words of its own. A batch is one JSON text and one step of a statement:
--- the interpreter lock is given up and taken back once, not once a row.
+-- Statements that differ on SQLite. A batch is one JSON text and one step of a statement, so the interpreter lock is
+-- released and taken back once, not once a row.
 
 -- ## has_schema
--- Whether there are tables of ours.
+-- Return whether our tables exist.
 SELECT 1 FROM sqlite_schema WHERE name = '@meta'
 
 -- ## enqueue
--- Inserts jobs and lines up those that may run now. There is one writer at a time, so the next place in a
--- lane is behind the last; places are moments, so that lanes can be compared. An id that exists is left alone: the
--- reply to an earlier commit was lost. What is pending and not leased has its place in a lane, so lining up twice is
--- lining up once.
+-- Insert jobs and line up those that may run now. There is one writer at a time, so the next position in a lane is
+-- after the last; positions are moments, so that lanes can be compared. An existing id is left alone: the reply to an
+-- earlier commit was lost. A pending job without a lease has its position in a lane, so lining up twice changes
+-- nothing.
 -- tells now
 -- rows: id uuid, lane int, arguments text, run_at bigint, delay bigint, options text, tenant text, tags text, parent uuid
 INSERT INTO @jobs (id, lane, seq, created_at, run_at, state, arguments, options, tenant, tags, parent)
@@ -30,14 +30,14 @@ ON CONFLICT (job) DO NOTHING
 
 -- ## line_up_new
 -- part
--- Lines up those that may run now; one that is leased did so before, and was claimed.
+-- Line up jobs that may run now; one with a lease was lined up before, and claimed.
 INSERT INTO @ready (lane, seq, job)
 SELECT j.lane, j.seq, j.id FROM {rows} CROSS JOIN @jobs j ON j.id = r.id
 WHERE j.state = 'pending' AND NOT EXISTS (SELECT 1 FROM @leases WHERE job = j.id)
 ON CONFLICT (lane, seq) DO NOTHING
 
 -- ## enqueue_alike
--- Inserts jobs that may run now and differ in nothing but their arguments: as `enqueue` does, for a fifth of its cost.
+-- Insert jobs that may run now and differ only in their arguments: as `enqueue` does, for a fifth of its cost.
 -- tells now
 -- pairs: id uuid, arguments text
 INSERT INTO @jobs (id, lane, seq, created_at, state, arguments, options, tenant, tags)
@@ -49,8 +49,8 @@ ON CONFLICT (id) DO NOTHING;
 {line_up_new}
 
 -- ## enqueue_one
--- Inserts one job that may run now: as `enqueue` does, for a third of what a batch of one costs. What was not given is an
--- empty text here, because the driver takes ten times as long for a NULL.
+-- Insert one job that may run now: as `enqueue` does, for a third of the cost of a batch of one. Missing values are
+-- empty texts here, because the driver takes ten times as long for a NULL.
 -- tells now
 INSERT INTO @jobs (id, lane, seq, created_at, state, arguments, options, tenant, tags)
 SELECT :id, :lane, max(:now, 1 + coalesce((SELECT max(seq) FROM @ready WHERE lane = :lane), 0)), :now, 'pending',
@@ -60,7 +60,8 @@ ON CONFLICT (id) DO NOTHING;
 INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM @jobs WHERE id = :id AND changes() > 0
 
 -- ## filled_lanes
--- Lanes that hold jobs, and where their heads stand: two steps of an index for each, however many lanes there are.
+-- Return lanes that hold jobs, with the positions of their heads: two steps of an index for each, however many lanes
+-- there are.
 -- picks
 WITH RECURSIVE filled(lane) AS (
     SELECT min(lane) FROM @ready
@@ -71,8 +72,8 @@ SELECT json_group_array(json_array(lane, (SELECT min(seq) FROM @ready WHERE lane
 FROM filled WHERE lane IS NOT NULL
 
 -- ## shares
--- How many of the next jobs lie in each lane, and where the last of them stands: higher priority first, then first come, first
--- served. What is given is taken apart once a lane, for LIMIT keeps it from being put in wherever it is used.
+-- Return how many of the next jobs are in each lane, and the position of the last of them: higher priority first, then
+-- first come, first served. {rows} is parsed once a lane: LIMIT keeps SQLite from repeating the parse at each use.
 -- rows: lane int, after bigint, priority int
 SELECT lane, count(*), max(seq) FROM (
     SELECT head.lane, head.seq FROM (SELECT * FROM {rows} LIMIT -1) AS r CROSS JOIN @ready head
@@ -85,15 +86,15 @@ SELECT lane, count(*), max(seq) FROM (
 
 -- ## within_share
 -- part
--- What a lane gives: up to a place, or else as many as there is room for.
+-- Select what a lane gives: up to a position, or else as many as there is room for.
 head.lane = r.lane AND head.seq > r.after AND head.seq <= coalesce(
     r.upto,
     (SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT 1 OFFSET :room - 1),
     9223372036854775807)
 
 -- ## claim
--- Turns the heads of lanes into leases of one living runner. What was picked is found again by its places, for a row of
--- {rows} is a whole lane: taking JSON apart for each job would cost as much as all the rest.
+-- Turn the heads of lanes into leases of one living runner. The picked jobs are found again by their positions, because
+-- a row of {rows} is a whole lane: parsing JSON for each job would cost as much as all the rest.
 -- rows: lane int, after bigint, share int, upto bigint
 -- picks
 SELECT json_group_array(json_array(job, epoch + 1, lane, seq, errors, crashes, losses, arguments, options, run_at))
@@ -115,10 +116,10 @@ DELETE FROM @ready WHERE (lane, seq) IN (
     WHERE {within_share})
 
 -- ## claim_together
--- Turns the first jobs of several lanes, wherever they stand, into leases of one living runner. The lanes are merged: of
--- their heads the first is taken, and the next of its lane comes in its place, so that it costs a step for a job and one for
--- a lane, however deep they are. What is claimed ends at a place that all lanes share, so the other statements go by lanes,
--- whose numbers are cheaper to take apart than jobs.
+-- Turn the first jobs of several lanes, wherever they are, into leases of one living runner. The lanes are merged: the
+-- first of their heads is taken, and the next job of its lane replaces it, so the cost is a step for each job and one
+-- for each lane, however deep they are. The claim ends at one position for all lanes, so the other statements use
+-- lanes, whose numbers are cheaper to parse than jobs.
 -- pairs: lane int, after bigint
 -- picks
 WITH RECURSIVE merged(seq, lane) AS (
@@ -150,7 +151,7 @@ DELETE FROM @ready WHERE (lane, seq) IN (
         AND head.seq <= last.seq AND (head.seq < last.seq OR head.lane <= last.lane))
 
 -- ## heads
--- The next jobs of each lane, the oldest first.
+-- Return the next jobs of each lane, oldest first.
 -- rows: lane int, after bigint, priority int
 SELECT r.lane, head.seq FROM {rows} CROSS JOIN @ready head
 WHERE head.lane = r.lane AND head.seq > r.after AND head.seq <= coalesce(
@@ -158,14 +159,14 @@ WHERE head.lane = r.lane AND head.seq > r.after AND head.seq <= coalesce(
     9223372036854775807)
 
 -- ## newest_heads
--- The next jobs of each lane, the newest first.
+-- Return the next jobs of each lane, newest first.
 -- rows: lane int, after bigint, priority int
 SELECT r.lane, head.seq FROM {rows} CROSS JOIN @ready head
 WHERE head.lane = r.lane AND head.seq >= coalesce(
     (SELECT seq FROM @ready WHERE lane = r.lane ORDER BY seq DESC LIMIT 1 OFFSET :room - 1), 0)
 
 -- ## claim_newest
--- Turns the last of lanes into leases of one living runner.
+-- Turn the last jobs of lanes into leases of one living runner.
 -- rows: lane int, after bigint, share int, upto bigint
 -- picks
 SELECT json_group_array(json_array(job, epoch + 1, lane, seq, errors, crashes, losses, arguments, options, run_at))
@@ -184,7 +185,7 @@ DELETE FROM @ready WHERE (lane, seq) IN (
     SELECT head.lane, head.seq FROM {rows} CROSS JOIN @ready head WHERE head.lane = r.lane AND head.seq >= r.upto)
 
 -- ## claim_places
--- Turns jobs at these very places into leases of one living runner; what is gone is left out.
+-- Turn jobs at exactly these positions into leases of one living runner; missing ones are left out.
 -- rows: lane int, seq bigint
 -- picks
 SELECT json_group_array(json_array(job, epoch + 1, lane, seq, errors, crashes, losses, arguments, options, run_at))
@@ -202,7 +203,7 @@ DELETE FROM @ready WHERE (lane, seq) IN (
     SELECT json_extract(value, '$[2]'), json_extract(value, '$[3]') FROM json_each(:picked))
 
 -- ## jobs_at
--- What gates have to know of jobs at these places.
+-- Return what gates must know about jobs at these positions.
 -- rows: lane int, seq bigint
 SELECT r.lane, r.seq, found.job, j.tenant, :light_arguments, j.options,
     (SELECT place FROM @sequences WHERE job = found.job)
@@ -210,8 +211,8 @@ FROM {rows} CROSS JOIN @ready found CROSS JOIN @jobs j
 WHERE found.lane = r.lane AND found.seq = r.seq AND j.id = found.job
 
 -- ## join_sequences
--- Gives jobs that were just inserted their places in sequences: behind all that were given before, for places are moments,
--- and a clock may have been set back.
+-- Give jobs that were just inserted their positions in sequences: after all earlier ones, because positions are
+-- moments, and a clock may have been set back.
 -- rows: gate text, job uuid
 INSERT INTO @sequences (gate, place, job)
 SELECT r.gate,
@@ -220,13 +221,13 @@ FROM {rows} CROSS JOIN @jobs j
 WHERE j.id = r.job AND NOT EXISTS (SELECT 1 FROM @sequences own WHERE own.job = j.id AND own.gate = r.gate)
 
 -- ## lock_gates
--- Gates that nobody else passes until the end of this transaction; those that are missing are left out.
+-- Lock gates until the end of this transaction; missing ones are left out.
 -- rows: gate text
 SELECT g.key FROM {rows} CROSS JOIN @gates g WHERE g.key = r.gate
 
 -- ## gate_states
--- Gates as they stand: tokens, what was demanded last, how many are inside, one of them, who is held first, and the
--- first place of a sequence that somebody waits at or runs from.
+-- Return the states of gates: tokens, the last requirement, how many jobs are inside, one of them, the first held job,
+-- and the first position of a sequence at which a job waits or runs.
 -- rows: gate text
 SELECT r.gate, g.through, g.most, g.step, g.burst,
     (SELECT count(*) FROM @taken WHERE gate = r.gate), (SELECT job FROM @taken WHERE gate = r.gate LIMIT 1),
@@ -237,7 +238,7 @@ SELECT r.gate, g.through, g.most, g.step, g.burst,
 FROM {rows} CROSS JOIN @gates g WHERE g.key = r.gate
 
 -- ## hold
--- Sets jobs aside that a gate keeps out.
+-- Park jobs that a gate keeps out.
 -- rows: lane int, seq bigint, job uuid, gate text, rank int, place bigint, reason text
 UPDATE @jobs SET state = 'blocked', reason = r.reason FROM {rows} WHERE id = r.job;
 INSERT INTO @parked (job, state, due_at, since, gate, rank, place)
@@ -246,8 +247,8 @@ DELETE FROM @ready WHERE (lane, seq) IN (SELECT r.lane, r.seq FROM {rows});
 SELECT 1
 
 -- ## release_held
--- Lines up the first jobs that are held before a gate, at their old places; one that was given away again meanwhile, as
--- after a step of the clock, is exchanged for one at the end of the lane.
+-- Line up the first jobs that are held before a gate, at their old positions. If a position was given away meanwhile,
+-- as after a step of the clock, the job gets one at the end of the lane.
 -- picks
 SELECT json_group_array(json_array(job, twin)) FROM (
     SELECT first.job, row_number() OVER (PARTITION BY j.lane, j.seq ORDER BY first.place) AS twin
@@ -268,14 +269,13 @@ SELECT j.lane, j.seq, j.id FROM json_each(:picked) p CROSS JOIN @jobs j ON j.id 
 DELETE FROM @parked WHERE job IN (SELECT json_extract(value, '$[0]') FROM json_each(:picked))
 
 -- ## hold_queue
--- There is one writer at a time: what it counts stays true until its commit.
+-- Do nothing: there is one writer at a time, so what it counts stays true until its commit.
 SELECT 1
 
 -- ## complete
--- Ends leases of one runner and one epoch and writes results; answers with how many leases still stood, and how many jobs were written.
--- The name of the worker is kept as the reason, unless its runner is not on the list any more.
--- A job that has a lease is there, so nothing is ever inserted: UPDATE with FROM copies all rows aside first, and takes half
--- as long again.
+-- End leases of one runner and one epoch and write results; return how many leases there were, and how many jobs were
+-- written. The name of the worker is stored as the reason, unless its runner is no longer registered. A leased job
+-- exists, so nothing is ever inserted: UPDATE with FROM copies all rows first, and takes half as long again.
 -- pairs: job uuid, result text
 INSERT INTO @jobs (id, epoch, result, started_at, finished_at, state, lane, seq, created_at, arguments)
 SELECT r.job, :epoch, r.result, l.claimed_at, :now, 'completed', 0, 0, 0, ''
@@ -288,32 +288,33 @@ DELETE FROM @leases WHERE job IN (SELECT r.job FROM {rows}) AND epoch = :epoch A
 SELECT changes(), changes()
 
 -- ## end_lease
--- Ends a lease: the fence of everything that follows in this transaction. No row: it was ended before. Looked up first,
+-- End a lease: the fence of everything that follows in this transaction. No row: it was ended before. Read first,
 -- because RETURNING would make a table for it.
 -- picks
 SELECT json_group_array(json_array(claimed_at)) FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner;
 DELETE FROM @leases WHERE job = :job
 
 -- ## settle
--- Writes how an attempt ended. The lease ended in the same transaction. Looked up afterwards, for the same reason.
+-- Write how an attempt ended. The lease ended in the same transaction. Read afterwards, because RETURNING would make a
+-- table for it.
 {settled};
 SELECT version, run_at, :now - :claimed_at FROM @jobs WHERE id = :job
 
 -- ## unask_runner
--- Drops what was asked of a job's runner.
+-- Drop the request to a job's runner.
 -- picks
 SELECT json_group_array(json_array(action)) FROM @controls WHERE job = :job;
 DELETE FROM @controls WHERE job = :job
 
 -- ## lock_job
--- A job that nobody else may change until the end of this transaction.
+-- Lock a job until the end of this transaction.
 SELECT j.state, j.lane, j.seq, j.run_at, :now,
     lanes.queue, lanes.kind, lanes.priority, lanes.solo, lanes.tenant, lanes.keyed
 FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
 WHERE j.id = :job
 
 -- ## admit
--- Lines a job up at the end of its lane.
+-- Line a job up at the end of its lane.
 UPDATE @jobs SET state = 'pending',
     seq = max(:now, 1 + coalesce((SELECT max(ready.seq) FROM @ready ready WHERE ready.lane = @jobs.lane), 0))
 WHERE id = :job;
@@ -321,7 +322,7 @@ INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM @jobs WHERE id = :
 SELECT 1
 
 -- ## promote
--- Lines up jobs whose time has come, in the order of their times.
+-- Line up due jobs, in the order of their times.
 -- picks
 SELECT json_group_array(json_array(job)) FROM (
     SELECT job FROM @parked WHERE due_at <= :now ORDER BY due_at LIMIT :limit);
@@ -334,10 +335,10 @@ SELECT j.lane, j.seq, j.id FROM json_each(:picked) p CROSS JOIN @jobs j ON j.id 
 DELETE FROM @parked WHERE job IN (SELECT json_extract(value, '$[0]') FROM json_each(:picked))
 
 -- ## checkpoint
--- Saves where a long job stands if its lease still stands, and answers with what is asked of it. A slice that is told
--- twice, because a reply was lost, counts once. epoch and advanced_at are of the last slice, not of mere progress. The
--- answer is looked up afterwards: RETURNING would make a table for it, which takes as long as all the rest. The first
--- statement alone is a shortcut: without :even_if_asked it saves only where nothing is asked, and that is the answer.
+-- Save the state of a long job if it still has its lease, and return the request to it. A slice that is saved twice,
+-- because a reply was lost, counts once. epoch and advanced_at belong to the last slice, not to mere progress. The
+-- result is read afterwards: RETURNING would make a table for it, which takes as long as all the rest. The first
+-- statement alone is a shortcut: without :even_if_asked it saves only if there is no request.
 INSERT INTO @checkpoints AS c (job, epoch, slices, done, total, updated_at, advanced_at, pace, note, cursors, kept)
 SELECT job, :epoch * :step, :step, :done, :total, :now, CASE WHEN :step > 0 THEN :now END, :pace,
     CASE WHEN :has_note > 0 THEN :note END, :cursors, :kept
@@ -356,26 +357,26 @@ ON CONFLICT (job) DO UPDATE SET
 SELECT (SELECT action FROM @controls WHERE job = :job) WHERE changes() > 0
 
 -- ## lock_keys
--- The jobs behind keys that nobody else may hand over until the end of this transaction.
+-- Return the jobs behind keys, and keep others from handing these over until the end of this transaction.
 -- rows: tenant text, scope text, key text
 SELECT k.tenant, k.scope, k.key, k.job, k.fingerprint, coalesce(k.expires_at <= :now, false)
 FROM {rows} CROSS JOIN @keys k WHERE k.tenant = r.tenant AND k.scope = r.scope AND k.key = r.key
 
 -- ## wake
--- Writers wake others by writing: those who wait watch the file.
+-- Do nothing: processes that wait watch the file.
 SELECT 1
 
 -- ## calling
--- As for waking.
+-- Do nothing, as `wake`.
 SELECT 1
 
 -- ## calling_all
--- As for waking.
+-- Do nothing, as `wake`.
 SELECT 1
 
 -- ## give_back
--- Returns jobs that were claimed but not begun to their old places; nothing is spent. Places are moments: one that was
--- given away again meanwhile, as after a step of the clock, is exchanged for one at the end of the lane.
+-- Return jobs that were claimed but not started to their old positions; nothing is spent. Positions are moments: if one
+-- was given away meanwhile, as after a step of the clock, the job gets one at the end of the lane.
 -- rows: job uuid, epoch int
 UPDATE @jobs SET epoch = e.epoch, seq = CASE
     WHEN EXISTS (SELECT 1 FROM @ready taken WHERE taken.lane = @jobs.lane AND taken.seq = @jobs.seq)
