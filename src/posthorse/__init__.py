@@ -1,6 +1,6 @@
 """Posthorse: background jobs that run long, in slices, and never lose their place.
 
-Each name is imported when it is first used: whoever only enqueues does not pay for what a worker needs.
+Each name is imported at its first use, so that processes that only enqueue do not import what a worker needs.
 """
 
 import importlib

@@ -3,27 +3,27 @@
 PosthorseError
 ├── UsageError (ValueError)          the call itself is wrong; nothing was written
 │   ├── InvalidArgument              an argument of a job does not fit its signature
-│   ├── InvalidOption                an option, duration, priority … cannot be used
-│   ├── InvalidSettings              configuration that cannot be used
-│   ├── InvalidCall (RuntimeError)   a call that cannot be made where it was: twice, or inside a running loop
-│   ├── DuplicateKind                two functions under one kind
-│   ├── InvalidSource (TypeError)    what a loop is to run over cannot be resumed
+│   ├── InvalidOption                an option, duration, priority … is invalid
+│   ├── InvalidSettings              the configuration is invalid
+│   ├── InvalidCall (RuntimeError)   a call that is not possible here: twice, or inside a running loop
+│   ├── DuplicateKind                two functions with one kind
+│   ├── InvalidSource (TypeError)    the source of a loop cannot be resumed
 │   ├── UnknownKind                  a kind that this application does not register
 │   └── TooLarge                     arguments, result or kept values beyond their limit
 ├── StoreError
-│   ├── StoreUnreachable             the store does not answer
+│   ├── StoreUnreachable             the store does not respond
 │   ├── SchemaMismatch               the store was made by an older or newer Posthorse
-│   └── OutcomeUnknown               the reply to a commit was lost and asking again gave no answer
+│   └── OutcomeUnknown               the reply to a commit was lost, and retrying did not show the outcome
 ├── JobNotFound (LookupError)
 ├── ScheduleNotFound (LookupError)
 ├── KeyConflict                      same key, other arguments
-├── NotUnique                        the same job is there already, and that was to be an error
+├── NotUnique                        the same job already exists, and on_conflict is "raise"
 ├── QueueFull                        the queue has as many waiting jobs as it may have
-├── QueueClosed                      the queue is being drained and takes no new jobs
+├── QueueClosed                      the queue is being drained and accepts no new jobs
 ├── JobFailed                        result() of a job that failed
 ├── JobCancelled                     result() of a job that was cancelled
-├── ToleranceExceeded                a long job met more bad items than it tolerates
-└── InvalidTransition                       the job's state forbids what was asked
+├── ToleranceExceeded                a long job had more bad items than it tolerates
+└── InvalidTransition                the job's state forbids the request
 
 Interrupted (BaseException)          raised inside a job at a checkpoint; never caught by `except Exception`
 """

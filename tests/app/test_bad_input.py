@@ -192,7 +192,7 @@ def test_moments_are_judged_alike_at_every_door(
 
 @pytest.mark.parametrize("text", ["\u0661\u0662s", "\uff11\uff10s", "1\u00b2s", "1e3", "+1s", "0x10", "1,5s", "1h-5m"])
 def test_durations_are_written_in_plain_digits(add: ph.Kind[[int, int], int], text: str) -> None:
-    with pytest.raises(ph.InvalidOption, match="is no duration"):
+    with pytest.raises(ph.InvalidOption, match="is not a duration"):
         add.using(delay=text)
 
 

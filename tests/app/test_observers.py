@@ -89,7 +89,7 @@ def by_name(*, event: ph.events.DeadLettersGrew) -> None: ...
         (of_nothing, r"of_nothing\(\) takes no event"),
         (by_name, r"by_name\(\) takes no event"),
         (of_more, r"of_more\(\) needs 'more' as well"),
-        (of_a_number, r"of_a_number\(\) takes 'event' as .*int.*, and is told of ph.events.DeadLettersGrew"),
+        (of_a_number, r"of_a_number\(\) takes 'event' as .*int.*, and is notified of ph.events.DeadLettersGrew"),
     ],
 )
 def test_a_function_that_cannot_be_told_is_refused(

@@ -38,5 +38,5 @@ def test_a_number_of_five_thousand_digits_is_refused(name: str, text: str) -> No
 
 def test_so_is_one_in_the_project_file() -> None:
     Path("pyproject.toml").write_text(f"[tool.posthorse]\napp = {DIGITS}")
-    with pytest.raises(ph.InvalidSettings, match=r"pyproject\.toml is no valid TOML"):
+    with pytest.raises(ph.InvalidSettings, match=r"pyproject\.toml is not valid TOML"):
         find_target()

@@ -198,7 +198,7 @@ def test_names_that_are_no_parameters_are_refused_where_they_are_declared(app: p
     def index(ctx: ph.Context, doc_id: int, text: str = "") -> None: ...
 
     for name in ("doc", "ctx"):
-        with pytest.raises(ph.InvalidOption, match=f"Unique.by names '{name}', which is no parameter of 'index'"):
+        with pytest.raises(ph.InvalidOption, match=f"Unique.by names '{name}', which is not a parameter of 'index'"):
             app.job(unique=ph.Unique(by=name))(index)
     kind = app.job(index)
     with pytest.raises(ph.InvalidOption, match="did you mean 'text'"):
@@ -320,7 +320,7 @@ def test_the_same_job_can_be_an_error(app: ph.Posthorse) -> None:
         app.enqueue_many([report.bind("c"), report.bind("c")])
     first.cancel()
     assert report.enqueue("a").created
-    with pytest.raises(ph.InvalidOption, match="a schedule has nobody to tell"):
+    with pytest.raises(ph.InvalidOption, match="a schedule has no caller to raise it to"):
         app.schedule(report.bind("a"), name="weekly", cron="0 3 * * 1")
 
 

@@ -54,7 +54,7 @@ def is_untouched(shop: Shop) -> bool:
         ("enqueue welcome 7 --priority -2147483648", "from -100 to 100"),
         ("enqueue welcome 7 --max-attempts 1000000000", "from 1 to 1,000"),
         (f"enqueue welcome 7 --delay {LONG}", "between 0 and 100 years"),
-        ("enqueue welcome 7 --delay -1", "is no duration"),
+        ("enqueue welcome 7 --delay -1", "is not a duration"),
         ("enqueue welcome 7 --run-at 2030-01-01T00:00:00", "a moment with its zone"),
         ("enqueue welcome 7 --run-at 10000-01-01T00:00:00Z", "a moment with its zone"),
         ("enqueue welcome 7 --run-at 9999-12-31T23:59:59-14:00", "more than a century ahead"),
@@ -153,7 +153,7 @@ FILES = [
     ("posthorse.toml", '[queues."*"]\nweight = 3', "queue is '*'"),
     ("posthorse.toml", '[posthorse]\nurl = "sqlite:///a.db"', "there is no setting 'posthorse'"),
     ("posthorse.toml", "lease = 3\nlease = 4", "no valid TOML"),
-    ("posthorse.yaml", "lease: no", "lease is 'no', which is no duration"),
+    ("posthorse.yaml", "lease: no", "lease is 'no', which is not a duration"),
     ("posthorse.yaml", "queues: {mail: {paused: no}}", "paused is 'no'; it must be true or false"),
     ("posthorse.yaml", "lease:\t30", "found character '\\t'"),
     ("posthorse.yaml", "schema: 0777", "schema is 777; it must be a text"),
@@ -177,7 +177,7 @@ def test_configuration_that_cannot_be_meant_is_refused(shop: Shop, monkeypatch: 
 
 def test_configuration_that_is_no_text_is_told(shop: Shop) -> None:
     (shop.folder / "posthorse.toml").write_bytes(b'url = "\xff"')
-    assert "posthorse.toml cannot be read: it is no UTF-8 text" in complaint(shop, "jobs", "--url", shop.url)
+    assert "posthorse.toml cannot be read: it is not UTF-8 text" in complaint(shop, "jobs", "--url", shop.url)
     (shop.folder / "posthorse.toml").unlink()
     (shop.folder / "posthorse.toml").mkdir()
     assert "posthorse.toml cannot be read: Is a directory" in complaint(shop, "jobs", "--url", shop.url)

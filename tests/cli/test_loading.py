@@ -169,6 +169,6 @@ def test_url_takes_the_place_of_the_applications_store(shop: Shop) -> None:
 def test_a_yaml_file_that_cannot_be_read_is_told_in_a_line(folder: Path) -> None:
     (folder / "market.py").write_text("import posthorse as ph\napp = ph.Posthorse()", encoding="utf-8")
     (folder / "posthorse.yaml").write_text("queues:\n  a: {weight: 1}\n  a: {weight: 2}\n", encoding="utf-8")
-    assert 'posthorse.yaml is no valid YAML: found duplicate key "a"' in complaint("market:app")
+    assert 'posthorse.yaml is not valid YAML: found duplicate key "a"' in complaint("market:app")
     (folder / "posthorse.yaml").write_text("queues: [\n", encoding="utf-8")
     assert "(at line 2, column 1)" in complaint("market:app")

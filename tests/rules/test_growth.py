@@ -160,7 +160,7 @@ def test_no_burst_is_missed_by_who_looks_in_time(at: float, phase: float, by: in
         ("10", "5m", "by is '10'"),
         (10, "0s", "within is '0s'; it must lie between 1s and 30d"),
         (10, "31d", "within is '31d'"),
-        (10, "soon", "within is 'soon', which is no duration"),
+        (10, "soon", "within is 'soon', which is not a duration"),
     ],
 )
 def test_a_watch_that_makes_no_sense_is_refused(by: object, within: Duration, told: str) -> None:

@@ -47,7 +47,7 @@ def test_what_is_no_rate_is_refused_with_an_example(wrong: object) -> None:
         ("9999999999999/s", "1 to 1,000,000,000 jobs"),
         ({"per": "tenant"}, "a table has limit, per, name, burst"),
         ({"limit": ["10/s"]}, "write it as a text"),
-        ("1/" + "9" * 60, "is no time"),
+        ("1/" + "9" * 60, "is not a time"),
     ],
 )
 def test_what_is_wrong_with_a_rate_is_said(wrong: object, message: str) -> None:

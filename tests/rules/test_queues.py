@@ -71,7 +71,7 @@ def test_the_words_of_hardware_mean_settings_of_ours() -> None:
         ({"max_depth": -1}, "max_depth is -1"),
         ({"order": "random"}, "newest first"),
         ({"max_duration": 0}, "longer than zero"),
-        ({"max_duration": "soon"}, "is no duration"),
+        ({"max_duration": "soon"}, "is not a duration"),
         ({"labels": {"zone": 3}}, "must be texts"),
         ({"labels": "zone"}, "write NAME=VALUE"),
         ({"labels": "zone=a,zone=b"}, "two values"),

@@ -74,7 +74,7 @@ def call(app: ph.Posthorse) -> ph.Call[object]:
         ({"every": "0s"}, "a second is the shortest interval"),
         ({"every": 0.5}, "a second is the shortest interval"),
         ({"every": -1}, "must lie between 0 and 100 years"),
-        ({"every": "soon"}, "is no duration"),
+        ({"every": "soon"}, "is not a duration"),
         ({"at": datetime(2030, 1, 1)}, "has no time zone"),  # noqa: DTZ001 - refused
         ({"at": []}, "give an aware datetime, or several in a list"),
         ({"at": ["2030-01-01"]}, "give an aware datetime"),

@@ -58,7 +58,7 @@ def test_a_named_file_must_be_there(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 @pytest.mark.parametrize("text", ["url = ", "= 3", "lease = 2\nlease = 3", "\0"])
 def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "posthorse.toml").write_text(text)
-    with pytest.raises(InvalidSettings, match=r"posthorse\.toml is no valid TOML"):
+    with pytest.raises(InvalidSettings, match=r"posthorse\.toml is not valid TOML"):
         load({})
 
 

@@ -524,7 +524,7 @@ def test_a_tuple_comes_back_as_a_list_where_no_annotation_says_more() -> None:
     ],
 )
 def test_other_types_are_refused_where_no_annotation_says_them(value: object, place: str) -> None:
-    words = f"argument {place} is no plain JSON; other types travel where the annotation says them; got "
+    words = f"argument {place} is not plain JSON; other types can be stored if the annotation names them; got "
     assert words in refusal(Any, value)
 
 
@@ -1053,13 +1053,13 @@ def test_keys_that_are_read_only_are_keys_like_others() -> None:
         ("{}", "it needs the argument 'user_id', which was not stored"),
         ('{"user_id":"7"}', "Expected int, got str at user_id"),
         ('{"user_id":7,"when":null}', "Expected int, got null at when"),
-        ("[7]", "they are no JSON object"),
-        ("{", "they are no JSON object"),
-        ("", "they are no JSON object"),
-        ("[" * 100_000, "they are no JSON object"),
-        ('{"user_id":NaN}', "they are no JSON object"),
-        ('{"user_id":1e400}', "they are no JSON object"),
-        ("\ufeff{}", "they are no JSON object"),
+        ("[7]", "they are not a JSON object"),
+        ("{", "they are not a JSON object"),
+        ("", "they are not a JSON object"),
+        ("[" * 100_000, "they are not a JSON object"),
+        ('{"user_id":NaN}', "they are not a JSON object"),
+        ('{"user_id":1e400}', "they are not a JSON object"),
+        ("\ufeff{}", "they are not a JSON object"),
     ],
 )
 def test_stored_arguments_that_do_not_fit_say_which_and_why(text: str, words: str) -> None:

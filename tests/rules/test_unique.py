@@ -91,7 +91,7 @@ def test_what_cannot_be_is_refused_with_what_can(wrong: dict[str, object], messa
 
 def test_unknown_names_are_refused_with_the_nearest() -> None:
     check_names(ph.Unique(by=["doc_id", "tenant"]), ["doc_id", "text"], kind="index")
-    with pytest.raises(ph.InvalidOption, match="'doc', which is no parameter of 'index'; did you mean 'doc_id'"):
+    with pytest.raises(ph.InvalidOption, match="'doc', which is not a parameter of 'index'; did you mean 'doc_id'"):
         check_names(ph.Unique(by="doc"), ["doc_id", "text"], kind="index")
     with pytest.raises(ph.InvalidOption, match="its parameters are: none"):
         check_names(ph.Unique(by="x"), [], kind="index")

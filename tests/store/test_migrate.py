@@ -120,7 +120,7 @@ def test_store_lives_beside_the_tables_of_the_application(tmp_path: Path) -> Non
 def test_garbage_is_recognised_and_left_alone(tmp_path: Path) -> None:
     garbage = b"This is no database. " * 500
     (tmp_path / "jobs.db").write_bytes(garbage)
-    with pytest.raises(SchemaMismatch, match="is no SQLite database"):
+    with pytest.raises(SchemaMismatch, match="is not an SQLite database"):
         Store(f"sqlite:///{tmp_path}/jobs.db").read(read.running_count())
     assert (tmp_path / "jobs.db").read_bytes() == garbage
 

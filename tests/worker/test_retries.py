@@ -87,7 +87,7 @@ def test_a_snoozed_job_comes_back_with_nothing_spent(app: ph.Posthorse) -> None:
         assert job.result(timeout=30) == 4
         status = until_state(asleep, "scheduled")
     assert runs == [1, 1, 1, 1]
-    assert (status.reason, status.attempt, status.error) == ("snoozed: the job asked to be run later", 1, None)
+    assert (status.reason, status.attempt, status.error) == ("snoozed: the job asked to run later", 1, None)
     assert [attempt.outcome for attempt in job.attempts()] == ["snoozed"] * 3 + ["completed"]
 
 

@@ -411,7 +411,7 @@ class Posthorse:
 def _checked_id(value: object) -> str:
     if isinstance(value, str) and ids.is_id(value.lower()):
         return value.lower()
-    raise InvalidOption(f"{short(value)} is no job id; ids look like 01936f5e-7c1a-7d2b-8e3f-0123456789ab")
+    raise InvalidOption(f"{short(value)} is not a job id; ids look like 01936f5e-7c1a-7d2b-8e3f-0123456789ab")
 
 
 def _connection_of(calls: Sequence[Call[R]]) -> UserConnection | None:

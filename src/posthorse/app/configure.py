@@ -86,7 +86,7 @@ def _from_file() -> dict[str, object]:
     except FileNotFoundError:
         raise InvalidSettings(f"POSTHORSE_CONFIG names {path}, which does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"it is no UTF-8 text ({error.reason})"
+        reason = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 text ({error.reason})"
         raise InvalidSettings(f"{path} cannot be read: {reason}") from error
     return _from_yaml(path, text) if path.suffix in (".yaml", ".yml") else _from_toml(path, text)
 
@@ -105,7 +105,7 @@ def _from_toml(path: Path, text: str) -> dict[str, object]:
     try:
         return cast("dict[str, object]", tomllib.loads(text))
     except (ValueError, RecursionError) as error:  # also for a number with more digits than Python reads
-        raise InvalidSettings(f"{path} is no valid TOML: {error}") from error
+        raise InvalidSettings(f"{path} is not valid TOML: {error}") from error
 
 
 def _from_yaml(path: Path, text: str) -> dict[str, object]:
@@ -127,12 +127,12 @@ def _from_yaml(path: Path, text: str) -> dict[str, object]:
             if isinstance(event, AliasEvent):
                 raise InvalidSettings(f"{path} has an alias (*name); write out what it stands for")
             if depth > DEEPEST:
-                raise InvalidSettings(f"{path} is no valid YAML for settings: it nests deeper than {DEEPEST} times")
+                raise InvalidSettings(f"{path} is not valid YAML for settings: it nests deeper than {DEEPEST} times")
         found: object = reader.load(text)
     except InvalidSettings:
         raise
     except (YAMLError, RecursionError, ValueError) as error:
-        raise InvalidSettings(f"{path} is no valid YAML: {_problem(error)}") from error
+        raise InvalidSettings(f"{path} is not valid YAML: {_problem(error)}") from error
     if found is None:
         return {}
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in cast("dict[object, object]", found)):

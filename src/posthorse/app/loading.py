@@ -66,7 +66,7 @@ def find_target() -> tuple[str, str] | None:
     try:
         project = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also for a number with more digits than Python reads
-        raise InvalidSettings(f"{PROJECT_FILE} is no valid TOML: {error}") from error
+        raise InvalidSettings(f"{PROJECT_FILE} is not valid TOML: {error}") from error
     return _target_of(project)
 
 
@@ -80,7 +80,7 @@ def _target_of(project: dict[str, object]) -> tuple[str, str] | None:
     for key in settings:
         if key != DEFAULT_ATTRIBUTE:
             raise InvalidSettings(
-                f'{place} has {key!r}, and may only say app = "module:app"; settings stand in posthorse.toml'
+                f'{place} has {key!r}, and may only say app = "module:app"; settings belong in posthorse.toml'
             )
     target = settings.get(DEFAULT_ATTRIBUTE)
     if not isinstance(target, str) or not target:

@@ -121,6 +121,6 @@ def _check_annotation(parameter: Parameter, event: type, registered: Registered)
     is_open = annotation is Any or annotation is object
     if not is_open and annotation is not event and event not in get_args(annotation):
         raise InvalidOption(
-            f"{registered.kind}() takes {parameter.name!r} as {short(annotation)}, and is told of "
-            f"ph.events.{event.__name__}; annotate it so, or not at all"
+            f"{registered.kind}() takes {parameter.name!r} as {short(annotation)}, and is notified of "
+            f"ph.events.{event.__name__}; annotate it with that, or not at all"
         )

@@ -52,7 +52,7 @@ class Rates(NamedTuple):
 def bench(jobs: int, processes: int, concurrency: int, url: str | None, as_json: bool) -> int:
     """Measure how fast jobs are enqueued, worked and picked up.
 
-    Starts a worker of its own, for jobs that do nothing on the queue posthorse-bench. Without --url it works on a
+    Starts a worker of its own, for jobs that do nothing on the queue posthorse-bench. Without --url it uses a
     temporary SQLite file in the current folder and leaves nothing; in a store that you name, the finished jobs
     stay. Other work on the machine or the store makes the figures worse.
 

@@ -158,7 +158,7 @@ def sqlite_checks(health: Health, file_system: str | None) -> Iterator[Check]:
         yield warning(
             "log",
             f"the write-ahead log has grown to {_bytes(log)}",
-            "some program keeps a read transaction open on the file, so the log cannot begin anew; end it",
+            "some program keeps a read transaction open on the file, so the log cannot start over; end it",
         )
     else:
         yield ok("log", f"{_bytes(log)} of write-ahead log")
@@ -252,7 +252,7 @@ def clock_check(apart: timedelta) -> Check:
     if size >= timedelta(microseconds=ids.CLOCK_TOLERANCE):
         return problem("clock", f"{span(size)} {where} the store's: nothing can be enqueued here", "set this clock")
     if size > CLOCK_APART:
-        return warning("clock", f"{span(size)} {where} the store's, which judges", "let NTP set this machine's clock")
+        return warning("clock", f"{span(size)} {where} the store's, which decides", "let NTP set this machine's clock")
     return ok("clock", f"within {span(CLOCK_APART)} of the store's")
 
 
@@ -273,7 +273,7 @@ def _disk(file_system: str | None) -> Check:
     if NETWORK_FILES.fullmatch(file_system):
         return problem(
             "disk",
-            f"the file lies on {file_system}, where SQLite's locks and shared memory do not work",
+            f"the file is on {file_system}, where SQLite's locks and shared memory do not work",
             "move it to a local disk, or use PostgreSQL",
         )
     return ok("disk", f"local ({file_system})")
@@ -293,7 +293,7 @@ def lost_log_check(where: str) -> Check:
     """Report a file whose write-ahead log was removed."""
     return problem(
         "log",
-        f"{where}-wal is gone, and {where}-shm is still there: somebody removed the log after a crash, and with it "
+        f"{where}-wal is gone, and {where}-shm is still there: the log was removed after a crash, and with it "
         "what was committed last",
         "before anything opens the store, put the log back; without it jobs that were accepted are lost, and jobs that "
         f"had ended may run again. To go on all the same, remove {where}-shm",

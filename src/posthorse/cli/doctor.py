@@ -102,9 +102,8 @@ def nothing_at_all() -> QuerySteps[None]:
 def doctor(strict: bool, timeout: str, target: str | None, url: str | None, as_json: bool) -> int:
     """Check the store and the workers, and say what to do.
 
-    Changes nothing. Ends with 0 unless there is an error: 5 when the store cannot be used, 1 for any other. Warnings
-    are worth a look and fail nothing, but with --strict. It ends in time whatever hangs: one check may take a third of
-    --timeout.
+    Changes nothing. Ends with 0 unless there is an error: 5 if the store cannot be used, 1 for any other. Warnings are
+    errors only with --strict. It ends in time even if something hangs: one check may take a third of --timeout.
 
     \b
       posthorse doctor --url "$POSTHORSE_URL" --strict --json

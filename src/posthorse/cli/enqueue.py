@@ -41,8 +41,8 @@ def enqueue(
 ) -> int:
     """Store a job, or many, and print the ids.
 
-    When an id is printed the job is durable. An argument is JSON where it reads as JSON and the parameter
-    takes that, and text otherwise; @file.json is the JSON in a file, - the JSON on stdin. Write -- before
+    When an id is printed, the job is durable. An argument is JSON if it is valid JSON and the parameter
+    accepts that, and text otherwise; @file.json is the JSON in a file, - the JSON on stdin. Write -- before
     arguments that begin with a minus.
 
     \b

@@ -53,7 +53,7 @@ def jobs(
 ) -> int:
     """List jobs, newest first.
 
-    Where ids are shortened, the eight characters that are shown name a job in every other command.
+    If ids are shortened, the eight characters shown are enough to name a job in every other command.
 
     \b
       posthorse jobs --state failed

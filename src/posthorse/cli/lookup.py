@@ -79,7 +79,7 @@ def find_id(app: Posthorse, typed: str) -> str:
     part = typed.strip().lower().removeprefix("…")
     if not _PART.fullmatch(part) or not MIN_PREFIX <= len(part) <= 36:
         raise InvalidOption(
-            f"{typed[:60]!r} is no job id; ids look like 01936f5e-7c1a-7d2b-8e3f-0123456789ab, and {MIN_PREFIX} "
+            f"{typed[:60]!r} is not a job id; ids look like 01936f5e-7c1a-7d2b-8e3f-0123456789ab, and {MIN_PREFIX} "
             "characters of the beginning or the end are enough"
         )
     if is_empty(app):

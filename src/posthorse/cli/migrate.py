@@ -14,7 +14,7 @@ from posthorse.store.migrate import SCHEMA_VERSION
 @target_options
 @json_option
 def migrate(target: str | None, url: str | None, as_json: bool) -> int:
-    """Make the store's tables, or bring them up to date.
+    """Create or migrate the store's tables.
 
     Needs no application. Run it when you deploy, before the new workers start; it may be run any number of
     times, and while jobs run. A SQLite store also migrates itself when it is first used.

@@ -36,11 +36,11 @@ MAX_LIMITS = 20
 @json_option
 @click.pass_context
 def queues(ctx: click.Context, target: str | None, url: str | None, as_json: bool) -> int:
-    """List queues: what waits in them, who serves them, and what was said of them.
+    """List queues: what waits in them, which workers serve them, and their settings.
 
-    A queue is open, paused, draining (it takes no new jobs), or closed (outside of its window). OLDEST is how long
-    the first job has waited; WORKERS counts the runners that serve the queue. With --app, what the application's
-    code and file say is known, too. Below stand the limits that are at work, with the jobs that each holds back.
+    A queue is open, paused, draining (it accepts no new jobs), or closed (outside its window). OLDEST is how long
+    the first job has waited; WORKERS counts the runners that serve the queue. With --app, the settings in the
+    application's code and file are included. Below are the limits in use, with the jobs that each holds back.
 
     \b
       posthorse queues
@@ -68,7 +68,7 @@ def queues(ctx: click.Context, target: str | None, url: str | None, as_json: boo
 @target_options
 @json_lines_option
 def pause(names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
-    """Begin none of their jobs any more; jobs that run go on."""
+    """Stop starting jobs from these queues; running jobs continue."""
     return _steer("pause", names, target, url, as_json)
 
 
@@ -86,7 +86,7 @@ def resume(names: Sequence[str], target: str | None, url: str | None, as_json: b
 @target_options
 @json_lines_option
 def drain(names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
-    """Let no new jobs in; what waits is worked off."""
+    """Accept no new jobs; waiting jobs still run."""
     return _steer("drain", names, target, url, as_json)
 
 
@@ -96,7 +96,7 @@ def drain(names: Sequence[str], target: str | None, url: str | None, as_json: bo
 @target_options
 @json_option
 def change(name: str, settings: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
-    """Change settings at once; `none` as the value takes back what code or file say.
+    """Change settings at once; the value `none` returns to the setting in code or file.
 
     \b
       posthorse queues set mail weight=3 max_depth=10000
@@ -119,7 +119,7 @@ def change(name: str, settings: Sequence[str], target: str | None, url: str | No
 @target_options
 @json_option
 def reset(name: str, settings: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
-    """Take back what was set live: all of it, or these settings."""
+    """Remove settings that were set live: all of them, or the named ones."""
     checked_words(settings, queue=name)
     app = _opened(target, url, [name])
     if not is_empty(app):
@@ -232,7 +232,7 @@ def _opened(target: str | None, url: str | None, names: Sequence[str], *, may_be
         if near and not may_be_new:
             raise click.UsageError(f"there is no queue {name!r}; did you mean {near[0]!r}?")
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        say(f"No job was ever in a queue {clean(name)!r}; what is said of it holds once there is one.{hint}")
+        say(f"No job was ever in a queue {clean(name)!r}; its settings will apply once there is one.{hint}")
     return app
 
 

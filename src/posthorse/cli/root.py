@@ -21,29 +21,29 @@ from posthorse.version import VERSION
 
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Work": {
-        "worker": ("worker", "Run jobs until told to stop."),
+        "worker": ("worker", "Run jobs until stopped."),
         "run": ("run", "Run one job here and now, durably, and print its result."),
         "enqueue": ("enqueue", "Store a job, or many, and print the ids."),
     },
     "Look": {
         "jobs": ("jobs", "List jobs, newest first."),
-        "show": ("show", "Tell everything about one job."),
+        "show": ("show", "Show everything about one job."),
         "bad-items": ("bad_items", "List the bad items that a job tolerated."),
         "watch": ("watch", "Follow jobs with live bars."),
         "wait": ("wait", "Wait until jobs are over."),
         "workers": ("workers", "List workers and their runners."),
         "schedules": ("schedules", "List schedules, or steer one."),
-        "queues": ("queues", "List queues: what waits in them, who serves them, and what was said of them."),
+        "queues": ("queues", "List queues: what waits in them, which workers serve them, and their settings."),
     },
     "Steer": {
-        "pause": ("steer", "Stop jobs where they can go on later."),
-        "resume": ("steer", "Let paused jobs go on."),
+        "pause": ("steer", "Stop jobs so that they can continue later."),
+        "resume": ("steer", "Resume paused jobs."),
         "cancel": ("steer", "End jobs for good."),
         "retry": ("steer", "Start failed or cancelled jobs again."),
-        "discard": ("steer", "Take dead letters off the list."),
+        "discard": ("steer", "Remove dead letters from the list."),
     },
     "Look after": {
-        "migrate": ("migrate", "Make the store's tables, or bring them up to date."),
+        "migrate": ("migrate", "Create or migrate the store's tables."),
         "doctor": ("doctor", "Check the store and the workers, and say what to do."),
         "bench": ("bench", "Measure how fast jobs are enqueued, worked and picked up."),
     },
@@ -147,7 +147,7 @@ def root(debug: bool) -> None:
 
     Most commands need only its store: --url, POSTHORSE_URL, posthorse.toml, or sqlite:///posthorse.db here.
 
-    Data goes to stdout, words go to stderr, and --json makes data of everything. Exit codes: 0 done,
+    Data goes to stdout, messages go to stderr, and --json prints everything as data. Exit codes: 0 done,
     1 a job failed, 2 wrong usage, 3 not found, 4 the job's state or key forbids it, 5 the store cannot be
     used, 6 a job was cancelled, 124 timed out, 130 interrupted.
     """

@@ -53,7 +53,7 @@ MAX_URGENT_END = 1.0
 """Seconds until the end after a second signal, or once it is clear that the store does not respond."""
 
 END_INTERVAL = 0.1
-ENDED_WITHOUT_STORE = "Ended without the store, which does not answer; the job goes on after its lease."
+ENDED_WITHOUT_STORE = "Ended without the store, which does not respond; the job continues after its lease."
 
 
 @click.command()
@@ -84,9 +84,9 @@ def run(
 ) -> int:
     """Run one job here and now, durably, and print its result.
 
-    No worker is needed, and no other job is started. A run that was interrupted, even by kill -9, goes on from its
-    last committed slice when the same command is given again; one that is over starts anew; and one that runs
-    already is not started twice (4). Errors are retried here, with their backoff.
+    This needs no worker, and starts no other job. If the same command is given again, a run that was interrupted, even
+    by kill -9, continues from its last committed slice; one that is over starts again; and one that is running is not
+    started twice (exit code 4). Errors are retried here, with their backoff.
 
     Ctrl-C and SIGTERM stop the job at its next slice, a second one stops at once. Arguments are written as for
     `posthorse enqueue`.
@@ -193,7 +193,9 @@ def _work(
                 stop.wait(pause)
             if stop.is_urgent:
                 follower.__exit__(None, None, None)
-                _end(Exit.INTERRUPTED, "Ended at once; the job goes on after its lease, from its last committed slice.")
+                _end(
+                    Exit.INTERRUPTED, "Ended at once; the job continues after its lease, from its last committed slice."
+                )
             pause = min(follower.pause, pause * 1.5)
 
 

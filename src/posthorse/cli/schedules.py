@@ -51,8 +51,8 @@ _names = click.argument("names", metavar="NAME…", nargs=-1, required=True)
 def schedules(context: click.Context, target: str | None, url: str | None, as_json: bool) -> int:
     """List schedules, or steer one.
 
-    NEXT and LAST are times of the schedule, on this machine's clock. A schedule is unattended while no worker runs
-    whose code declares it: all are stopped, or it left the code.
+    NEXT and LAST are times of the schedule, on this machine's clock. A schedule is unattended if no worker runs
+    whose code declares it: all are stopped, or the declaration was removed.
 
     \b
       posthorse schedules next report
@@ -81,7 +81,7 @@ def schedules(context: click.Context, target: str | None, url: str | None, as_js
 def next_(name: str, count: int, target: str | None, url: str | None, as_json: bool) -> int:
     """Show the next times of a schedule, in its time zone.
 
-    Jitter comes on top: each run starts up to so much later.
+    Jitter is not included: each run starts up to so much later.
     """
     app = open_store(target, url)
     known = _known(app, name)
@@ -108,7 +108,7 @@ def next_(name: str, count: int, target: str | None, url: str | None, as_json: b
 def pause(names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
     """Stop schedules until they are resumed.
 
-    What they made already runs on. A pause outlives deploys; times that come meanwhile are passed over.
+    Jobs that they made keep running. A pause outlives deploys; times that come meanwhile are skipped.
     """
     return _each(names, target, url, as_json, lambda schedule: schedule.pause())
 
@@ -118,7 +118,7 @@ def pause(names: Sequence[str], target: str | None, url: str | None, as_json: bo
 @target_options
 @json_lines_option
 def resume(names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
-    """Let paused schedules go on, with the next time after now."""
+    """Resume paused schedules, with the next time after now."""
     return _each(names, target, url, as_json, lambda schedule: schedule.resume())
 
 
@@ -129,7 +129,7 @@ def resume(names: Sequence[str], target: str | None, url: str | None, as_json: b
 def trigger(names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
     """Enqueue a job of schedules now, and print its id.
 
-    Also while a schedule is paused or an earlier run is not over. Its times stay as they are.
+    This also works while a schedule is paused or an earlier run is not over. Its times do not change.
     """
     return _each(names, target, url, as_json, lambda schedule: schedule.trigger().id)
 

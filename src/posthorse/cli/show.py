@@ -70,7 +70,7 @@ class Story(NamedTuple):
 @target_options
 @json_option
 def show(job_id: str, with_bad_items: bool, target: str | None, url: str | None, as_json: bool) -> int:
-    """Tell everything about one job.
+    """Show everything about one job.
 
     Its state and why, how far it is and when it will be done, its arguments and result, what happened when,
     and the evidence of every attempt that failed. Six characters of the id's beginning or end are enough.

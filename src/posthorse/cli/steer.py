@@ -65,10 +65,10 @@ _force = click.option(
 @choosing
 @_force
 def pause(force: bool, **chosen: Unpack[Chosen]) -> int:
-    """Stop jobs where they can go on later.
+    """Stop jobs so that they can continue later.
 
-    A waiting job is paused at once. A running one stops at its next slice or checkpoint; `posthorse show` tells
-    when it has. Prints the state of each job and its id; with --all, how many.
+    A waiting job is paused at once. A running one stops at its next slice or checkpoint; `posthorse show`
+    shows when it has. Prints the state of each job and its id; with --all, how many.
 
     \b
       posthorse pause --all 'kind:resize state:pending'
@@ -81,9 +81,9 @@ def pause(force: bool, **chosen: Unpack[Chosen]) -> int:
 @click.command()
 @choosing
 def resume(**chosen: Unpack[Chosen]) -> int:
-    """Let paused jobs go on.
+    """Resume paused jobs.
 
-    A long job goes on from its last committed slice. Prints the state of each job and its id; with --all, how many.
+    A long job continues from its last committed slice. Prints the state of each job and its id; with --all, how many.
 
     \b
       posthorse resume --all kind:resize
@@ -118,8 +118,8 @@ def cancel(force: bool, **chosen: Unpack[Chosen]) -> int:
 def retry(rate: str | None, bad_items: bool, **chosen: Unpack[Chosen]) -> int:
     """Start failed or cancelled jobs again.
 
-    Their budgets are fresh; a long job goes on from its last committed slice. With --bad-items a job meets again what
-    it tolerated, and nothing else that it has done. Prints the state of each job and its id; with --all, how many.
+    Their budgets are reset; a long job continues from its last committed slice. With --bad-items a job runs only for
+    the items that it tolerated. Prints the state of each job and its id; with --all, how many.
 
     \b
       posthorse retry --all 'kind:welcome error:ConnectionError' --rate 10/s
@@ -136,7 +136,7 @@ def retry(rate: str | None, bad_items: bool, **chosen: Unpack[Chosen]) -> int:
 @click.command()
 @choosing
 def discard(**chosen: Unpack[Chosen]) -> int:
-    """Take dead letters off the list.
+    """Remove dead letters from the list.
 
     They stay readable, as cancelled, and can still be retried. Prints the state of each job and its id; with --all, how
     many.

@@ -33,7 +33,7 @@ def wait(
     """Wait until jobs are over.
 
     Prints the state and the id of each as it ends; with --json its result too. Ends with 0 when all completed,
-    1 when one failed, 6 when one was cancelled, 124 when time is up. The jobs know nothing of it.
+    1 when one failed, 6 when one was cancelled, 124 when time is up. The jobs are not affected.
 
     \b
       id=$(posthorse enqueue report week=2026-W47)

@@ -49,9 +49,9 @@ def watch(
 ) -> int:
     """Follow jobs with live bars.
 
-    Without ids and filters, all jobs that run now. Ends when they are over: with 0 when all completed, 1 when one
-    failed, 6 when one was cancelled. Where stdout is no terminal it prints a line for a job when something
-    changed, once a second at most. At most 1,000 jobs are watched at once.
+    Without ids and filters, it follows all jobs that run now. It ends when they are over: with 0 if all completed, 1
+    if one failed, 6 if one was cancelled. If stdout is not a terminal, it prints a line for each change of a job, once
+    a second at most. It watches at most 1,000 jobs at once.
 
     \b
       posthorse watch -q reports

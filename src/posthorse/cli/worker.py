@@ -55,10 +55,10 @@ def worker(
     url: str | None,
     as_json: bool,
 ) -> int:
-    """Run jobs until told to stop.
+    """Run jobs until stopped.
 
     SIGTERM or Ctrl-C lets running jobs end, or stop at their next slice, and then ends the worker; a second
-    one ends it at once. Jobs that were stopped go on in the next worker, from their last committed slice.
+    one ends it at once. Stopped jobs continue in the next worker, from their last committed slice.
 
     \b
       posthorse worker --app shop.jobs:app

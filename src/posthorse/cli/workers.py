@@ -23,8 +23,8 @@ STYLES = {"silent": "red", "draining": "yellow", "idle": "bright_black", "workin
 def workers(target: str | None, url: str | None, as_json: bool) -> int:
     """List workers and their runners.
 
-    BEAT is how long ago a runner gave a sign of life; one that is silent for longer than the lease loses its
-    jobs to others.
+    BEAT is the time since a runner's last heartbeat; if it is longer than the lease, other runners take its
+    jobs.
     """
     app = open_store(target, url)
     rows = [] if is_empty(app) else app.store.read(read.workers())

@@ -94,7 +94,7 @@ class Scheduler:
             self._warned.discard(declared.name)
             return False
         if declared.name not in self._entered:
-            log.info("schedule %s is declared anew: %s", declared.name, declared.timing.described())
+            log.info("schedule %s is declared again: %s", declared.name, declared.timing.described())
             return True
         if self._is_left(row):
             log.warning("schedule %s was changed by code that is gone; the declaration here counts", declared.name)
@@ -138,7 +138,7 @@ class Scheduler:
     async def _attend(self, declared: Declared, row: ScheduleRow) -> float:
         """Run a schedule if a time has come; return the seconds until it may have more to do."""
         if row.handled_until > row.now + SET_BACK:
-            log.warning("the store's clock was put back; schedule %s goes on from %s", row.name, moment(row.now))
+            log.warning("the store's clock was set back; schedule %s continues from %s", row.name, moment(row.now))
             await self._go_back(declared, row)
             return 0.0
         coming = self._coming(declared, row)

@@ -59,7 +59,7 @@ def _parse(text: str, name: str) -> timedelta:
             end = part.end()
         if end != len(stripped) or not stripped:
             raise InvalidOption(
-                f'{name} is {short(text)}, which is no duration; write "90s", "10m", "1h30m" or "3d" '
+                f'{name} is {short(text)}, which is not a duration; write "90s", "10m", "1h30m" or "3d" '
                 "(units: ms s m h d w)"
             )
     if seconds > MAX_DURATION.total_seconds():

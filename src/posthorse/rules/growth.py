@@ -99,7 +99,8 @@ def make_watch(name: str, *, by: object, within: Duration, queue: object) -> Wat
     """Make and check a watch. Raises InvalidOption."""
     if not isinstance(by, int) or isinstance(by, bool) or not 1 <= by <= MAX_COUNTED:
         raise InvalidOption(
-            f"by is {by!r}; it must be a whole number from 1 to {MAX_COUNTED:,}: so many new dead letters are told of"
+            f"by is {by!r}; it must be a whole number from 1 to {MAX_COUNTED:,}, the dead letters that lead to a "
+            "notification"
         )
     span = as_timedelta(within, name="within")
     if not as_timedelta(MIN_WITHIN, name="within") <= span <= as_timedelta(MAX_WITHIN, name="within"):

@@ -113,7 +113,7 @@ class Sequence:
         if (self.key is None) == (self.per is None):
             has = "neither" if self.per is None else "both"
             raise InvalidOption(
-                f"a Sequence goes by a key or by a parameter, and this one has {has}; "
+                f"a Sequence needs a key or a parameter, and this one has {has}; "
                 'write ph.Sequence("invoice-7") or ph.Sequence(per="customer_id")'
             )
         if self.key is not None:
@@ -184,7 +184,7 @@ def _parsed_rate(text: str) -> tuple[int, float]:
         seconds = as_timedelta(unit if unit[0].isdigit() else f"1{unit}", name="rate").total_seconds()
     except InvalidOption:
         raise InvalidOption(
-            f'rate is {short(text)}, and {short(found[2])} is no time; write "100/s", "10/m", "500/15m" or "1000/d"'
+            f'rate is {short(text)}, and {short(found[2])} is not a time; write "100/s", "10/m", "500/15m" or "1000/d"'
         ) from None
     count = int(found[1])
     if not 1 <= count <= MAX_LIMIT:
@@ -204,7 +204,7 @@ def _checked_count(value: object, *, what: str) -> int:
 
 def _check_per(per: object, *, what: str) -> None:
     if inspect.iscoroutinefunction(per):
-        raise InvalidOption(f"{what} is a coroutine function; it is asked at every claim, so it has to be a plain one")
+        raise InvalidOption(f"{what} is a coroutine function; every claim calls it, so it must be a plain function")
     if per is None or callable(per) or (isinstance(per, str) and per.isidentifier()):
         return
     raise InvalidOption(f'{what} is {short(per)}; name a parameter of the job or "tenant", or give a function')

@@ -200,7 +200,7 @@ def make_timing(
     given = [name for name, value in (("cron", cron), ("every", every), ("at", at)) if value is not None]
     if len(given) != 1:
         told = " and ".join(given) if given else "none of them"
-        raise InvalidOption(f"a schedule takes one of cron, every and at; given were {told}")
+        raise InvalidOption(f"a schedule takes one of cron, every and at, not {told}")
     checked_zone(tz)
     if cron is not None:
         parse_cron(cron)
@@ -252,8 +252,8 @@ def checked_call(call: NewJob) -> NewJob:
         raise InvalidOption("the call has a run_at or a delay; when it runs is what the schedule says")
     if call.unique is not None and call.unique.on_conflict == "raise":
         raise InvalidOption(
-            'the call is unique with on_conflict="raise", and a schedule has nobody to tell; choose another with '
-            "using(unique=…), such as unique=True"
+            'the call is unique with on_conflict="raise", and a schedule has no caller to raise it to; choose another '
+            "with using(unique=…), such as unique=True"
         )
     return call
 

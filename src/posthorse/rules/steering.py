@@ -29,7 +29,7 @@ class Retry(Steering):
 
     def __init__(self, reason: str = "", *, after: Duration | None = None) -> None:
         self.after: timedelta | None = None if after is None else as_timedelta(after, name="Retry.after")
-        super().__init__(reason or "the job asked to be tried again")
+        super().__init__(reason or "the job asked to be retried")
 
 
 class Snooze(Steering):
@@ -38,7 +38,7 @@ class Snooze(Steering):
     def __init__(self, duration: Duration, reason: str = "") -> None:
         self.duration: timedelta = as_timedelta(duration, name="Snooze")
         self.reason = reason
-        super().__init__(reason or "the job asked to be run later")
+        super().__init__(reason or "the job asked to run later")
 
 
 class GiveUp(Steering):

@@ -146,7 +146,7 @@ def check_names(unique: Unique, parameters: Sequence[str], *, kind: str) -> None
             continue
         near = difflib.get_close_matches(name, parameters, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"its parameters are: {', '.join(parameters) or 'none'}"
-        raise InvalidOption(f"Unique.by names {short(name)}, which is no parameter of {kind!r}; {hint}")
+        raise InvalidOption(f"Unique.by names {short(name)}, which is not a parameter of {kind!r}; {hint}")
 
 
 def _checked_until(until: object) -> int | None:
@@ -182,7 +182,7 @@ def _said(by: Callable[..., object], args: Sequence[object], kwargs: Mapping[str
         return plain_numbers(encode_in_order(said))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(
-            f"the function in Unique.by gave {short(said)}, which has no form in JSON; give a text, a number, or a "
+            f"the function in Unique.by gave {short(said)}, which has no JSON form; return a text, a number, or a "
             "tuple of these"
         ) from error
 

@@ -26,7 +26,7 @@ def checked_zone(name: object) -> ZoneInfo:
             return ZoneInfo(name)
         except (OSError, ValueError, LookupError):  # LookupError: unknown; the others: not a zone's name
             pass
-    raise InvalidOption(f"tz is {short(name)}, which is no time zone{_hint(name)}")
+    raise InvalidOption(f"tz is {short(name)}, which is not a time zone{_hint(name)}")
 
 
 def checked_moment(value: object, *, name: str) -> datetime:

@@ -74,7 +74,7 @@ def _zone(name: str) -> ZoneInfo:
 def _minute(value: object, hours: str, minutes: str) -> int:
     minute = int(hours) * 60 + int(minutes)
     if int(minutes) > 59 or minute > DAY:
-        raise InvalidOption(f"window is {short(value)}, and {hours}:{minutes} is no time of a day")
+        raise InvalidOption(f"window is {short(value)}, and {hours}:{minutes} is not a time of day")
     return minute
 
 

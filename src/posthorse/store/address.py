@@ -126,7 +126,7 @@ def _file_of(path: str) -> Path:
     try:
         return Path(path).absolute()
     except OSError as error:
-        raise InvalidSettings(f"the current folder, where {name} would lie, is gone: {error.strerror}") from error
+        raise InvalidSettings(f"the current folder, where {name} would be, is gone: {error.strerror}") from error
 
 
 def is_same(one: str, other: str) -> bool:

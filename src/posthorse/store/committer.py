@@ -102,7 +102,7 @@ class Committer:
         """Queue a ticket unless its thread leads at once; return whether its caller must lead."""
         with self._guard:
             if self._is_closed:
-                raise StoreError("the store was closed; open the application anew to use it again")
+                raise StoreError("the store was closed; open the application again to use it")
             if ticket.is_async and self._thread is None:
                 self._thread = threading.Thread(target=self._lead_for_coroutines, name="posthorse-store", daemon=True)
                 self._thread.start()

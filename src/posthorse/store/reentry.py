@@ -130,7 +130,7 @@ def _interrupts_itself() -> UsageError:
     return UsageError(
         "this call interrupts another one of the same thread in the store, and would wait for it for ever; nothing "
         "was written. It comes from a signal handler, a __del__, a weakref callback, a logging handler, a profiler "
-        "or the `per` of a limit: note there what is to be done, as in a queue.SimpleQueue, and let another thread "
+        "or the `per` of a limit: note there what must be done, as in a queue.SimpleQueue, and let another thread "
         "do it"
     )
 

@@ -46,7 +46,7 @@ def unfit(form: Form, text: str, error: Exception) -> str:
     try:
         stored = msgspec.json.decode(text, type=dict[str, object])
     except (msgspec.MsgspecError, RecursionError):
-        return f"they are no JSON object ({error})"
+        return f"they are not a JSON object ({error})"
     if unknown := [name for name in stored if name not in form.names]:
         return f"it does not take {_listed(unknown)}; {_suggestion(unknown[0], form.names)}"
     if missing := [name for name in form.required if name not in stored]:

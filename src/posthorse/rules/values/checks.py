@@ -45,7 +45,7 @@ def check_json(value: object, depth: int = 0) -> None:
     elif base := next((kind for kind in (str, int, float) if isinstance(value, kind)), None):
         SCALAR_CHECKS[base](value)
     else:
-        raise TypeMismatch("is no plain JSON; other types travel where the annotation says them", value)
+        raise TypeMismatch("is not plain JSON; other types can be stored if the annotation names them", value)
 
 
 def check_json_key(key: object) -> None:

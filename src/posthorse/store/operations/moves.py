@@ -94,8 +94,8 @@ def do_as_asked(
         yield query("record", job=job, version=written[0][0], name=EVENTS[request], detail=detail)
         return target
     raise StoreError(
-        f"job {job} is pending but in no lane and held by nobody: the store was changed by hand or is damaged; "
-        "run `posthorse doctor`"
+        f"job {job} is pending, but neither in a lane nor held by a runner: the store was changed by hand or is "
+        "damaged; run `posthorse doctor`"
     )
 
 

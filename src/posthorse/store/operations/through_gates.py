@@ -1,13 +1,14 @@
-"""A claim of jobs that have limits: look, decide, write.
+"""Claim jobs that have limits: look, decide, write.
 
 1. Look: lock the gates of whole lanes, leave out lanes whose gates are shut, read the next jobs of the others, lock the
    gates that single jobs need, and read those jobs again.
 2. Decide: `rules/through_gates` takes turns among these jobs and the next ones without limits.
-3. Write: hold the jobs that a gate of their own keeps out, claim those that are admitted, and note who is inside.
+3. Write: hold the jobs that a gate of their own keeps out, claim those that are admitted, and record their slots and
+   tokens.
 
-Users' functions that say what a limit is kept apart by never run in here, with gates locked and a transaction open: the
-caller looks first (`in_sight`, which locks nothing), calls them, and then claims. A job for which that was not done is
-left for the next claim.
+Users' functions that return partition keys never run in here, with gates locked and a transaction open: the caller
+looks first (`in_sight`, which locks nothing), calls them, and then claims. A job for which that was not done is left
+for the next claim.
 """
 
 from __future__ import annotations
@@ -134,9 +135,9 @@ def claim_through_gates(
     gates_of_jobs = _by_gate(waiting.required or () for waiting in sight.waiting.values())
     if gates_of_jobs:
         states = [*states, *(yield from lock_gates(gates_of_jobs))[0]]
-        # Somebody who left one of these gates may have lined up an earlier job meanwhile: that one goes first.
+        # A job that left one of these gates may have lined up an earlier job meanwhile: that one goes first.
         sight = yield from _look(limited, turns.lines, depth, requirements)
-    # Beside jobs with limits the others get no more turns than among themselves, and in the same order.
+    # Beside jobs with limits, the others get no more turns than without them, and in the same order.
     others, had_others = yield from next_in_turn(
         [probe for probe in probes if not _has_limits(lanes[probe.lane])], turns, room
     )

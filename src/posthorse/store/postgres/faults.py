@@ -131,7 +131,7 @@ def away(error: Exception) -> StoreError:
 
 def in_doubt(error: Exception) -> OutcomeUnknown:
     return OutcomeUnknown(
-        f"PostgreSQL went away before it confirmed a commit ({text_of(error)}), so nobody knows whether it happened; "
+        f"PostgreSQL went away before it confirmed a commit ({text_of(error)}), so it is unknown whether it happened; "
         "ask again with the same id or key, which finds what was written"
     )
 

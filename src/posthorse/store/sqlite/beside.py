@@ -48,9 +48,9 @@ def index_of(path: Path | str) -> str:
 
 
 def open_lock(path: str, store: Path | str) -> int:
-    """Open a lock file with access only for accounts that may write to the store: whoever can open a lock can hold it.
+    """Open a lock file, with access only for accounts that may write to the store.
 
-    Raises StoreError.
+    An account that can open a lock can hold it. Raises StoreError.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, OWNER_ALONE)

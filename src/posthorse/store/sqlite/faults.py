@@ -46,7 +46,7 @@ def explained(error: Exception, path: Path, *, is_in_doubt: bool = False) -> Exc
     if code == sqlite3.SQLITE_IOERR and is_in_doubt:
         # The log may hold the commit although its sync failed: recovery of the log after a crash would find it.
         return OutcomeUnknown(
-            f"the disk failed while a commit to {path} was synced ({error}), so nobody knows whether it happened; "
+            f"the disk failed while a commit to {path} was synced ({error}), so it is unknown whether it happened; "
             "ask again with the same id or key, which finds what was written, and have the disk looked after"
         )
     if code == sqlite3.SQLITE_FULL:
@@ -78,7 +78,7 @@ def cannot_open(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> StoreE
     if isinstance(error, UnicodeDecodeError):
         return damaged(error, path)
     if code_of(error) == sqlite3.SQLITE_NOTADB:
-        return SchemaMismatch(f"{path} is no SQLite database ({error}), and was left alone; name another file")
+        return SchemaMismatch(f"{path} is not an SQLite database ({error}), and was left alone; name another file")
     if code_of(error) == sqlite3.SQLITE_CORRUPT:
         return damaged(error, path)
     return StoreUnreachable(
