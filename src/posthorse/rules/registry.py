@@ -222,8 +222,8 @@ def _check_limits(registered: Registered) -> None:
         per = getattr(getattr(options, name), "per", None)
         if isinstance(per, str) and per != "tenant" and not signature.takes(per):
             raise InvalidOption(
-                f"{registered.kind!r}: {name} depends on {per!r}, which is not one of its parameters; name one of them, "
-                'or "tenant", or give a function of the arguments'
+                f"{registered.kind!r}: {name} depends on {per!r}, which is not one of its parameters; name one of "
+                'them, or "tenant", or give a function of the arguments'
             )
     if options.sequence is not None and options.sequence.key is not None and signature.takes(options.sequence.key):
         raise InvalidOption(
