@@ -36,7 +36,7 @@ def test_unknown_jobs_are_unknown_in_both_colours(app: ph.Posthorse) -> None:
 
 @pytest.mark.parametrize("job_id", ["", "7", "%2e%2e", "a\0b", "x" * 10_000, UNKNOWN + "0", None, 7, UNKNOWN.encode()])
 def test_what_can_be_no_id_is_refused(sqlite_url: str, job_id: object) -> None:
-    with pytest.raises(ph.InvalidOption, match="no job id") as refused:
+    with pytest.raises(ph.InvalidOption, match="not a job id") as refused:
         ph.Posthorse(sqlite_url).get_job(job_id)  # type: ignore[arg-type]  # that is the point
     assert len(str(refused.value)) < 200
 

@@ -152,7 +152,7 @@ def test_old_rows_run_after_a_rename(store_url: str) -> None:
         ({"backoff": "soon"}, "backoff is 'soon'"),
         ({"timeout": 0}, "timeout must be longer than zero"),
         ({"timeout": -1}, "timeout is -1"),
-        ({"timeout": "1 fortnight"}, "no duration"),
+        ({"timeout": "1 fortnight"}, "not a duration"),
         ({"timeout": 1e12}, "timeout is 1000000000000.0"),
     ],
 )

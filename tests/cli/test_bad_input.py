@@ -71,8 +71,8 @@ def is_untouched(shop: Shop) -> bool:
         ("queues set mail weight", "has no value"),
         ("queues set mail labels=" + "[" * 5_000, "label"),
         ("queues reset mail wieght", "did you mean 'weight'?"),
-        (f"show {LONG}", "is no job id"),
-        ("cancel ../../etc/passwd", "is no job id"),
+        (f"show {LONG}", "is not a job id"),
+        ("cancel ../../etc/passwd", "is not a job id"),
         # files and targets
         ("enqueue anything @missing.json", "cannot read missing.json: No such file"),
         (f"enqueue anything @{LONG}", "File name too long"),
@@ -152,7 +152,7 @@ FILES = [
     ("posthorse.toml", "[queues.mail]\nwieght = 3", "did you mean 'weight'?"),
     ("posthorse.toml", '[queues."*"]\nweight = 3', "queue is '*'"),
     ("posthorse.toml", '[posthorse]\nurl = "sqlite:///a.db"', "there is no setting 'posthorse'"),
-    ("posthorse.toml", "lease = 3\nlease = 4", "no valid TOML"),
+    ("posthorse.toml", "lease = 3\nlease = 4", "not valid TOML"),
     ("posthorse.yaml", "lease: no", "lease is 'no', which is not a duration"),
     ("posthorse.yaml", "queues: {mail: {paused: no}}", "paused is 'no'; it must be true or false"),
     ("posthorse.yaml", "lease:\t30", "found character '\\t'"),
@@ -161,7 +161,7 @@ FILES = [
     ("posthorse.yaml", "lease: 30\nlease: 40", "duplicate key"),
     ("posthorse.yaml", "url: !!python/object:os.system ls", "could not determine a constructor"),
     ("posthorse.yaml", "- a\n- b", "holds no settings"),
-    ("posthorse.yaml", "lease: " + LONG, "no valid YAML"),
+    ("posthorse.yaml", "lease: " + LONG, "not valid YAML"),
     ("posthorse.yaml", "x" * 1_000_001, "larger than a megabyte"),
 ]
 

@@ -65,7 +65,7 @@ def test_file_that_is_no_store_ends_with_five(shop: Shop) -> None:
     (shop.folder / "notes.db").write_text("these are notes, and no database at all " * 50, encoding="utf-8")
     result = shop.run("jobs", "--url", "sqlite:///notes.db")
     assert result.exit_code == 5
-    assert "no SQLite database" in result.stderr
+    assert "not an SQLite database" in result.stderr
 
 
 def test_misspelt_setting_ends_with_two(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,7 @@ def test_claim_whose_reply_was_lost_says_so_and_strands_nothing(line: Line, mome
     yard.enqueue(3)
     runner = yard.runner()
     proxy.cut(runner.encode(), moment)  # of one lane it is a statement alone, and so commits by itself
-    with pytest.raises(OutcomeUnknown, match="nobody knows"):
+    with pytest.raises(OutcomeUnknown, match="it is unknown"):
         yard.claim(runner, 2)
     strangers = yard.store.read(runners.held_by(runner))
     assert len(strangers) == (2 if moment == "after" else 0)

@@ -200,7 +200,7 @@ def make_timing(
     given = [name for name, value in (("cron", cron), ("every", every), ("at", at)) if value is not None]
     if len(given) != 1:
         told = " and ".join(given) if given else "none of them"
-        raise InvalidOption(f"a schedule takes one of cron, every and at, not {told}")
+        raise InvalidOption(f"a schedule takes one of cron, every and at; got {told}")
     checked_zone(tz)
     if cron is not None:
         parse_cron(cron)

@@ -182,7 +182,7 @@ def _said(by: Callable[..., object], args: Sequence[object], kwargs: Mapping[str
         return plain_numbers(encode_in_order(said))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(
-            f"the function in Unique.by gave {short(said)}, which has no JSON form; return a text, a number, or a "
+            f"the function in Unique.by gave {short(said)}, which has no form in JSON; return a text, a number, or a "
             "tuple of these"
         ) from error
 

@@ -227,7 +227,7 @@ def test_a_log_that_was_removed_after_a_crash_is_told_by_the_doctor(yard: Yard, 
     kept = log.rename(tmp_path / "kept")
     code, told = doctor(f"sqlite:///{crashed}")
     assert code == 1
-    assert "somebody removed the log" in told
+    assert "the log was removed" in told
     kept.rename(log)
     assert Yard(f"sqlite:///{crashed}").waiting() == 4
 
@@ -327,7 +327,7 @@ def test_a_page_of_garbage_is_told_and_never_worked_on_in_silence(yard: Yard, st
         again = Yard(f"sqlite:///{damaged}")
         errors = _errors_of_using(again)
         assert errors, f"nobody noticed that page {page} of {pages} is garbage"
-        assert all("damaged" in str(error) or "no SQLite database" in str(error) for error in errors), errors
+        assert all("damaged" in str(error) or "not an SQLite database" in str(error) for error in errors), errors
 
 
 def _errors_of_using(yard: Yard) -> list[StoreError]:

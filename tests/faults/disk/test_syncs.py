@@ -70,7 +70,7 @@ def test_a_submit_whose_sync_fails_is_not_acknowledged_and_says_why(disk: Failin
             failed = submitter.enqueue()
             assert failed.error == "OutcomeUnknown"
             assert "disk I/O error" in failed.words
-            assert "nobody knows whether it happened" in failed.words
+            assert "it is unknown whether it happened" in failed.words
             assert "ask again with the same id or key" in failed.words
         disk.heal()
         after = submitter.enqueue().ids
