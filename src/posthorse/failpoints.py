@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def failpoint(name: str) -> None:
-    """Does what the environment says is to happen here: nothing, but in tests."""
+    """Do what the environment requests here; outside tests, nothing."""
     if _armed is not None and _armed.name == name:
         _armed.pass_by()
 

@@ -192,11 +192,12 @@ class Posthorse:
     def listen(self, /, *events: type[Any]) -> Listening[Any]:
         """Call a function at each event of these types in this process: `@app.listen(ph.events.Ended)`.
 
-        The function is called where the event happens, once what the event says is committed: in a thread that
-        enqueues, on the loop of a worker, or in the thread or on the loop of the long job that committed a slice. So it
-        must be quick, and must not wait or use the store. What it raises is logged once and harms
-        nothing. Events are not stored: to be notified durably see `on`. Events of a child process of an isolated job
-        are heard in that process. The supervisor of `posthorse worker` calls no listeners. Raises InvalidOption.
+        The function is called where the event happens, after the commit that it reports: in a thread that enqueues, on
+        the loop of a worker, or in the thread or on the loop of the long job that committed a slice. So it must be
+        quick, and must not wait or use the store. What it raises is logged once and has no other effect.
+
+        Events are not stored; use `on` for durable notifications. Listeners hear the events of an isolated job in its
+        child process. The supervisor of `posthorse worker` calls no listeners. Raises InvalidOption.
         """
         from posthorse.app.listening import Listening  # here, because few applications listen
 
@@ -214,12 +215,16 @@ class Posthorse:
     def around(self, function: Callable[[RunningAttempt], Any], /) -> Callable[[RunningAttempt], Any]:
         """Run a generator function around each job: `@app.around` above `def timed(attempt): …; yield; …`.
 
-        What is before its `yield` runs before the job's code, in the same thread or task and the same context; the rest
-        runs after it. The first one declared is the outermost. An error of the job is raised at the `yield` and goes on
-        afterwards; an error of the middleware is an error of the job, and takes the place of the job's own. A stop, a
-        cancellation, ph.Snooze, ph.Retry, ph.GiveUp and the loss of the store go on in any case. A plain generator is
-        around jobs of both colours and must not block, because on the loop other jobs would wait; an async generator is
-        around async jobs alone. Isolated jobs run theirs in the child process. Raises InvalidOption.
+        The part before its `yield` runs before the job's code, in the same thread or task and the same context; the
+        rest runs after it. The first one declared is the outermost.
+
+        An error of the job is raised at the `yield` and propagates afterwards. An error of the middleware counts as an
+        error of the job, and replaces the job's own. A stop, a cancellation, ph.Snooze, ph.Retry, ph.GiveUp and the
+        loss of the store propagate in any case.
+
+        A plain generator runs around sync and async jobs, and must not block, because on the loop other jobs would
+        wait. An async generator runs around async jobs only. Isolated jobs run theirs in the child process. Raises
+        InvalidOption.
         """
         self.registry.middleware.add_around(function)
         return function
@@ -230,14 +235,14 @@ class Posthorse:
         """Run a generator function around each call that enqueues: `@app.around_enqueue`.
 
         It receives all jobs of the call. It may raise to refuse them all, or yield them with other tags:
-        `yield [job.tagged("vip") for job in jobs]`. An error of the call is raised at the `yield` and goes on
+        `yield [job.tagged("vip") for job in jobs]`. An error of the call is raised at the `yield` and propagates
         afterwards. The first one declared is the outermost. It must not block. Raises InvalidOption.
         """
         self.registry.middleware.add_around_enqueue(function)
         return function
 
     def unlisten(self, listener: Callable[[Any], object], /) -> None:
-        """Stop calling a function that `listen` was given; nothing happens if it is not called."""
+        """Stop calling a function that `listen` registered; do nothing if there is none."""
         self.store.emitter.unsubscribe(listener)
 
     @takes(Place.QUEUE)

@@ -21,7 +21,7 @@ NAMES = ", ".join(f"ph.events.{event.__name__}" for event in EVENTS)
 
 
 class Listening(Generic[E]):
-    """What `@app.listen(…)` is before it meets its function."""
+    """The result of `@app.listen(…)` before it is applied to the function."""
 
     def __init__(self, app: Posthorse, events: Sequence[type[Any]]) -> None:
         if not events:
@@ -38,7 +38,7 @@ class Listening(Generic[E]):
         self._events: Sequence[type[E]] = events
 
     def __call__(self, function: Callable[[E], S], /) -> Callable[[E], S]:
-        """Enter the function, and return it as it is."""
+        """Register the function, and return it unchanged."""
         if not callable(function):
             raise InvalidOption(f"app.listen() needs a function that takes an event, not {short(function)}")
         name = getattr(function, "__qualname__", repr(function))

@@ -108,7 +108,7 @@ class Turn(Generic[T]):
         return yielded
 
     async def aenter(self) -> T:
-        """See `enter`, for an async generator."""
+        """Do as `enter`, for an async generator."""
         try:
             yielded: T = await anext(self._steps)
         except StopAsyncIteration:
@@ -128,7 +128,7 @@ class Turn(Generic[T]):
         return _as_it_was(error, trace) or self._yielded_twice()
 
     async def aleave(self, error: BaseException | None) -> BaseException | None:
-        """See `leave`, for an async generator."""
+        """Do as `leave`, for an async generator."""
         trace = None if error is None else error.__traceback__
         try:
             await (anext(self._steps) if error is None else self._steps.athrow(error))
@@ -171,7 +171,7 @@ def _as_it_was(error: BaseException | None, trace: TracebackType | None) -> Base
 
 
 def is_steering(error: BaseException) -> bool:
-    """True for what is not a failure of the code: a stop, a cancellation, a snooze, or a store that went away."""
+    """Return True if it is not a failure of the code: a stop, a cancellation, a snooze, or a store that went away."""
     return any(
         not isinstance(part, Exception) or isinstance(part, Steering | StoreUnreachable | OutcomeUnknown)
         for part in leaves(error)
@@ -179,7 +179,7 @@ def is_steering(error: BaseException) -> bool:
 
 
 def tags_after(before: Sequence[Submission], yielded: object) -> Sequence[Submission]:
-    """What a middleware made of the jobs by what it yielded. Raises InvalidOption for more than other tags."""
+    """Apply what a middleware yielded to the jobs. Raises InvalidOption for anything but other tags."""
     if yielded is None:
         return before
     described = short(yielded)

@@ -37,19 +37,19 @@ Overlap = Literal["skip", "allow", "cancel"]
 
 
 class ScheduleState(StrEnum):
-    """Where a schedule stands."""
+    """The state of a schedule."""
 
     ACTIVE = "active"
     PAUSED = "paused"
     ENDED = "ended"
-    """No time is left."""
+    """It has no more times."""
     UNATTENDED = "unattended"
-    """No worker runs whose code declares it: all are stopped, or it left the code."""
+    """No worker runs whose code declares it: all are stopped, or the declaration was removed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleStatus:
-    """A schedule as it stood at one moment; times are aware, in the schedule's zone."""
+    """A schedule as it was at one moment; times are aware, in the schedule's zone."""
 
     name: str
     state: ScheduleState

@@ -1,6 +1,6 @@
-"""Who passes the gates of limits: what a claim decides over the jobs that it looked at.
+"""Decide which of the jobs that a claim looked at pass the gates of their limits.
 
-Pure: `store/operations/through_gates` looks, calls `decide`, and writes what was decided.
+Pure: `store/operations/through_gates` looks, calls `decide`, and writes the decision.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from posthorse.rules.gates import Arrival, GateLedger, GateState, Requirement, U
 
 
 class LaneGates(NamedTuple):
-    """What limits ask of the jobs of a lane."""
+    """What limits require of the jobs of a lane."""
 
     required: Sequence[Requirement]
-    """Gates that all of its jobs have to pass."""
+    """Gates that all of its jobs must pass."""
     has_keys: bool
-    """True when single jobs may have to pass gates of their own."""
+    """Whether single jobs may have to pass gates of their own."""
     priority: int
-    """The priority that the lane was made with."""
+    """The priority with which the lane was made."""
 
 
 class Waiting(NamedTuple):
@@ -28,9 +28,9 @@ class Waiting(NamedTuple):
 
     job: str
     place: int
-    """Where it stands among those before the same gates."""
+    """Its position among the jobs before the same gates."""
     required: Sequence[Requirement] | None
-    """Those gates; None while a user's function has to be called first."""
+    """Those gates; None if a user's function must be called first."""
 
 
 class Sight(NamedTuple):
@@ -38,20 +38,20 @@ class Sight(NamedTuple):
 
     heads: Sequence[Head]
     last: frozenset[Head]
-    """The last that was seen of each lane that may have more."""
+    """The last job seen of each lane that may have more."""
     waiting: Mapping[Head, Waiting]
-    """Those that may have to pass gates of their own. A head that is missing here left its lane meanwhile."""
+    """Jobs that may have to pass gates of their own. A head that is missing here left its lane meanwhile."""
 
 
 class Held(NamedTuple):
-    """A job that a gate of its own keeps out: it is set aside until that gate has room for it."""
+    """A job that a gate of its own keeps out: it is parked until that gate has room for it."""
 
     arrival: Arrival
     kept_out_by: Requirement
 
 
 class InLine(NamedTuple):
-    """A place in a sequence that a job keeps while another gate keeps the job out."""
+    """A position in a sequence that a job keeps while another gate keeps the job out."""
 
     gate: str
     job: str
@@ -68,17 +68,17 @@ class Decision(NamedTuple):
     held: Mapping[Head, Held]
     in_line: Sequence[InLine]
     shut: Mapping[int, float | None]
-    """Lanes whose gates let no more jobs through, with the seconds until a token comes; None where a job has to end."""
+    """Lanes whose gates let no more jobs pass, with the seconds until a token comes; None if a job must end first."""
     ledger: GateLedger
-    """The gates, once all that are admitted are inside."""
+    """The gates after all admitted jobs have passed."""
     meets_unknown: bool
-    """True when it was the turn of a job whose gates are not known yet: nothing was chosen past it."""
+    """Whether a job was next whose gates are not known yet: nothing was chosen past it."""
     is_left: bool
-    """True when it was the turn of a job for which `limited_room` does not suffice: nothing was chosen past it."""
+    """Whether a job was next for which `limited_room` does not suffice: nothing was chosen past it."""
 
 
 def lanes_with_room(states: Iterable[GateState], now: int, lanes: Mapping[int, LaneGates]) -> frozenset[int]:
-    """The lanes whose gates let at least one job through; `states` are those of all these gates."""
+    """Return the lanes whose gates let at least one job through; `states` are those of all these gates."""
     ledger = GateLedger(states, now)
     return frozenset(
         lane for lane, gates in lanes.items() if all(ledger.room(requirement) != 0 for requirement in gates.required)

@@ -50,8 +50,9 @@ class Notifier(Protocol):
         ...
 
     def subscribe_to_writes(self, store: Store, *, closest: float, blind: float) -> Watch:
-        """Watch for whatever is written, waking at most once in `closest` seconds; every `blind` seconds where writes
-        cannot be noticed."""
+        """Watch for all writes: wake at most once in `closest` seconds, or every `blind` seconds if writes cannot be
+        noticed.
+        """
         ...
 
 

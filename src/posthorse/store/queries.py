@@ -107,7 +107,7 @@ class Queries:
         return query
 
     def names(self) -> Sequence[str]:
-        """The names of all queries, for the test that compiles each."""
+        """Return the names of all queries, for the test that compiles each."""
         return tuple(name for name, source in self._sources.items() if not _PART.search(source))
 
     def script(self, text: str) -> tuple[str, ...]:

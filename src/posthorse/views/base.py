@@ -10,7 +10,7 @@ import msgspec
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """Something as it is shown to programs, at one moment."""
+    """A thing as programs see it, at one moment."""
 
     def to_json(self) -> bytes:
         """Encode it; `msgspec.json.decode(text, type=…)` of the same class reads it back."""

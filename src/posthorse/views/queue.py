@@ -15,7 +15,7 @@ QueueState = Literal["open", "paused", "draining", "closed"]
 
 
 class QueueView(View, frozen=True, kw_only=True):
-    """A queue as it stood at one moment.
+    """A queue as it was at one moment.
 
     oldest: how long its first waiting job has waited, in seconds.
     held: how many of its jobs each limit holds back.

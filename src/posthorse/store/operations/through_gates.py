@@ -26,82 +26,82 @@ from posthorse.store.operations.gates import line_up, lock_gates, note_gates
 from posthorse.store.queries import Row
 
 SIGHT = 100
-"""Jobs of a lane with limits that a claim looks at: many of them may have to be set aside."""
+"""How many jobs of a lane with limits a claim looks at, because many of them may have to be parked."""
 
 IN_SIGHT = 2_000
-"""Jobs of all such lanes that it looks at; two of each at least."""
+"""How many jobs of all such lanes it looks at; at least two of each."""
 
 
 class Candidate(NamedTuple):
-    """What gates have to know of a job."""
+    """What gates must know about a job."""
 
     lane: int
     seq: int
     job: str
     tenant: str | None
     arguments: str | None
-    """None where they are long, and nothing goes by them."""
+    """None if they are long, and no gate depends on them."""
     options: str | None
     enqueued: int | None = None
-    """Its place in a sequence since it was enqueued; None for a job that had to wait for its time."""
+    """Its position in a sequence since it was enqueued; None for a job that was scheduled."""
 
     @property
     def place(self) -> int:
-        """Where it stands among those before the same gates."""
+        """Its position among the jobs before the same gates."""
         return self.seq if self.enqueued is None else self.enqueued
 
 
 class Requirements(Protocol):
-    """What the limits of an application ask of jobs."""
+    """What the limits of an application require of jobs."""
 
     def of_lane(self, lane: int) -> Sequence[Requirement]:
-        """Gates of all jobs of a lane."""
+        """Return the gates of all jobs of a lane."""
         ...
 
     def has_keys(self, lane: int) -> bool:
-        """Whether single jobs of a lane need gates of their own."""
+        """Return whether single jobs of a lane require gates of their own."""
         ...
 
     def goes_by_arguments(self, lane: int) -> bool:
-        """Whether the arguments of such a job decide which gates it needs."""
+        """Return whether the gates of such a job depend on its arguments."""
         ...
 
     def of_job(self, candidate: Candidate) -> Sequence[Requirement] | None:
-        """The gates of a single job of such a lane; None where that is not known yet. Calls no code of the user's."""
+        """Return the gates of a single job of such a lane; None if they are not known yet. Calls no user code."""
         ...
 
     def priority(self, lane: int) -> int:
-        """The priority that a lane was made with."""
+        """Return the priority with which a lane was made."""
         ...
 
 
 class Passed(NamedTuple):
-    """The answer to a claim through gates."""
+    """The result of a claim through gates."""
 
     claimed: list[Claimed]
     waiting: frozenset[int]
     """Lanes that had jobs."""
     shut: Mapping[int, float | None]
-    """Lanes whose gates are shut, with the seconds until a token comes; None where somebody inside has to end."""
+    """Lanes whose gates are shut, with the seconds until a token comes; None if a job inside must end first."""
     gates: Mapping[str, Sequence[str]]
-    """Which gates of its own each claimed job with limits passed."""
+    """The gates of its own that each claimed job with limits passed."""
     has_held: bool
-    """True when jobs were set aside on the way, or came too late to be known: there may be others behind them."""
+    """Whether jobs were parked on the way, or appeared too late to be known: there may be others behind them."""
     is_left: bool
-    """True when it was the turn of a job with limits that the runner had no room for: nothing was claimed past it."""
+    """Whether a job with limits was next but had no room in the runner: nothing was claimed past it."""
 
 
 @operation
 def in_sight(
     probes: Sequence[Probe], lines: Mapping[int, Line], depth: int, requirements: Requirements
 ) -> QuerySteps[list[Candidate]]:
-    """The next jobs of lanes with limits, with all that decides which gates they need. Takes no locks."""
+    """Return the next jobs of lanes with limits, with all that their gates depend on. Takes no locks."""
     heads, _ = yield from _limited_heads(probes, lines, depth)
     return (yield from _candidates_at(heads, requirements))
 
 
 def depth_of_sight(room: int, limited_room: int, *, sees_far: bool) -> int:
-    """How many jobs of a lane with limits a claim looks at."""
+    """Return how many jobs of a lane with limits a claim looks at."""
     depth = max(limited_room, SIGHT)
     return depth if sees_far else min(room, depth)
 
@@ -119,11 +119,13 @@ def claim_through_gates(
     channel: str,
     sees_far: bool = False,
 ) -> QuerySteps[Passed]:
-    """Up to `room` jobs, `limited_room` of them through gates; what a gate of its own keeps out is set aside. Where
-    `limited_room` does not suffice for a job whose turn it is, nothing is claimed past it.
+    """Claim up to `room` jobs, `limited_room` of them through gates; park those that a gate of their own keeps out.
 
-    As a `claim`, but that of each lane with limits no more than SIGHT jobs are looked at, if no more could start, and
-    fewer of many lanes. `sees_far`: whether as many are looked at however little room there is.
+    If `limited_room` does not suffice for the job that is next, nothing is claimed past it. Otherwise it works as
+    `claim` does, but looks at no more than SIGHT jobs of each lane with limits if no more could start, and at fewer if
+    there are many lanes.
+
+    sees_far: look at SIGHT jobs even if there is little room.
     """
     lanes = {probe.lane: _lane_gates(probe.lane, requirements) for probe in probes}
     gates_of_lanes = _by_gate(gates.required for gates in lanes.values())
@@ -180,7 +182,7 @@ def _look(
 def _limited_heads(
     probes: Sequence[Probe], lines: Mapping[int, Line], depth: int
 ) -> QuerySteps[tuple[list[Head], frozenset[Head]]]:
-    """The next jobs of lanes with limits, and the last that was seen of each lane that may have more."""
+    """Return the next jobs of lanes with limits, and the last job seen of each lane that may have more."""
     if len(probes) > IN_SIGHT // SIGHT:
         filled = {head.lane for head in (yield from heads_of(probes, lines, room=1))}
         probes = [probe for probe in probes if probe.lane in filled]
@@ -195,7 +197,7 @@ def _limited_heads(
 
 
 def _waiting_at(heads: Sequence[Head], requirements: Requirements) -> QuerySteps[dict[Head, Waiting]]:
-    """Jobs that may need gates of their own, and those gates. Long arguments are read one by one, and not kept."""
+    """Return jobs that may require gates of their own, and those gates. Long arguments are read one by one."""
     waiting: dict[Head, Waiting] = {}
     with_keys = [head for head in heads if requirements.has_keys(head.lane)]
     for row in (yield query_rows("jobs_at", with_keys)) if with_keys else ():
