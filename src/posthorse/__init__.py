@@ -9,6 +9,7 @@ import typing
 from posthorse.version import VERSION
 
 if typing.TYPE_CHECKING:
+    from posthorse.app.bundle import Bundle
     from posthorse.app.client import Posthorse
     from posthorse.app.job import Job
     from posthorse.app.jobs import Jobs
@@ -67,6 +68,7 @@ __all__ = [
     "Backoff",
     "BadItem",
     "Batch",
+    "Bundle",
     "Call",
     "Chunk",
     "Concurrency",
@@ -131,6 +133,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Bundle": "posthorse.app.bundle",
     "Posthorse": "posthorse.app.client",
     "Job": "posthorse.app.job",
     "Jobs": "posthorse.app.jobs",

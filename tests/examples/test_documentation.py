@@ -2,7 +2,7 @@
 
 The README and the first steps are typed into an empty folder, block by block (see `typist`). On other pages a block of
 Python that begins with the name of a file is (or continues) that file; the others are run in order, in the same folder,
-while a worker serves the first file. A comment behind `print(…)` is what it must print. Lines
+while a worker serves the first file that has an application. A comment behind `print(…)` is what it must print. Lines
 of console blocks are run as well.
 """
 
@@ -66,13 +66,15 @@ def test_getting_started_typed_with_a_server_in_place_of_the_file_works(
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
-    "name", ["arguments", "extending", "keys", "limits", "long-jobs", "queues", "reading", "retries", "schedules"]
+    "name",
+    ["arguments", "bundles", "extending", "keys", "limits", "long-jobs", "queues", "reading", "retries", "schedules"],
 )
 def test_what_a_page_shows_runs_and_prints_what_it_says(name: str, tmp_path: Path) -> None:
     page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```(python|console)\n(.*?)^```", page, re.M | re.S)
     files = write_files([code for language, code in blocks if language == "python"], tmp_path)
-    with worker(Path(files[0]).stem, tmp_path):
+    served = next(file for file in files if "\napp = ph.Posthorse(" in (tmp_path / file).read_text(encoding="utf-8"))
+    with worker(Path(served).stem, tmp_path):
         for language, code in blocks:
             if language == "console":
                 for line in code.splitlines():

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 SAMPLE = Path(__file__).with_name("kinds.py.txt")
 CALLS = (
     (Place.JOB, "app.job({})"),
+    (Place.JOB, "bundle.job({})"),
     (Place.USING, "welcome.using({})"),
     (Place.ON, "app.on(ph.events.DeadLettersGrew, {})"),
     (Place.SCHEDULE, "app.schedule(welcome.bind(1), {})"),

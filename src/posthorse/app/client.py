@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, overload
 
 import msgspec
 
 from posthorse import ids
 from posthorse.app.configure import load
-from posthorse.app.declaring import JobDecorator
+from posthorse.app.declaring import DeclaresJobs
 from posthorse.app.entering import IN_WORDS
 from posthorse.app.job import Job
 from posthorse.app.jobs import Jobs
@@ -30,7 +30,7 @@ from posthorse.rules.job import NewJob, checked_name
 from posthorse.rules.options.given import check_names_of_on
 from posthorse.rules.options.table import Place
 from posthorse.rules.queues import checked_layer
-from posthorse.rules.registry import Registry
+from posthorse.rules.registry import Registered, Registry
 from posthorse.rules.settings import Settings
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.admission import Admission
@@ -38,25 +38,27 @@ from posthorse.store.blocking import warn_in_loop
 from posthorse.store.connections import UserConnection
 from posthorse.store.operations.submit import Submitted, enqueue
 from posthorse.store.store import Store
-from posthorse.worker.checkpoints.context import Context
 
 if TYPE_CHECKING:
+    from posthorse.app.bundle import Bundle
     from posthorse.app.listening import Listening
     from posthorse.app.observers import Observing
-    from posthorse.app.options import JobOptions, ObserverOptions, QueueOptions, ScheduleOptions, SettingOptions
+    from posthorse.app.options import ObserverOptions, QueueOptions, ScheduleOptions, SettingOptions
     from posthorse.app.schedules import Schedule
     from posthorse.rules.events import DeadLettersGrew, Event
     from posthorse.rules.middleware import RunningAttempt, Submission
     from posthorse.worker.embedded import EmbeddedWorker
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
+S = TypeVar("S")
 E1 = TypeVar("E1", bound="Event")
 E2 = TypeVar("E2", bound="Event")
 E3 = TypeVar("E3", bound="Event")
 
 
-class Posthorse:
+class Posthorse(DeclaresJobs):
     """An application with background jobs: declare kinds of jobs on it, enqueue them, and read and steer them.
 
     ::
@@ -108,37 +110,31 @@ class Posthorse:
 
     # ── declaring ────────────────────────────────────────────────────────────────────────────────────
 
-    @overload
-    def job(
-        self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /
-    ) -> JobFunction[P, R, Concatenate[Context, P], Coroutine[Any, Any, R]]: ...
-    @overload
-    def job(
-        self, function: Callable[Concatenate[Context, P], R], /
-    ) -> JobFunction[P, R, Concatenate[Context, P], R]: ...
-    @overload
-    def job(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> JobFunction[P, R, P, Coroutine[Any, Any, R]]: ...
-    @overload
-    def job(self, function: Callable[P, R], /) -> JobFunction[P, R, P, R]: ...
-    @overload
-    def job(self, /, **options: Unpack[JobOptions]) -> JobDecorator: ...
+    def include(self, bundle: Bundle, *, queue: str | None = None, prefix: str = "") -> None:
+        """Make the kinds of a bundle kinds of this application.
 
-    @takes(Place.JOB)
-    def job(self, function: Callable[..., object] | None = None, /, **options: Unpack[JobOptions]) -> object:
-        """Make a function a kind of job: `@app.job`, or `@app.job(queue="mail", max_attempts=5)`.
-
-        The result is a `Kind` that can still be called as the function. By default, the kind has the function's name.
-        Jobs are stored under that name, so give `aliases` if you rename it. If the first parameter is a `ph.Context`,
-        the worker passes it; it is not an argument of the job.
-
-        Async functions run on the worker's event loop, others in its threads. With `isolation="process"` both run in a
-        process of their own, which `kill_after` and `max_memory` can end. An error leads to another attempt unless it
-        is in `give_up_on`, or `retry_on` is given and does not contain it.
-
-        Raises DuplicateKind if the name is taken, and InvalidOption, which names the option and the nearest name.
+        queue: for those of its kinds that name none. prefix: put before the name and the earlier names of each kind.
+        Either all kinds are included or none. Raises DuplicateKind, InvalidOption.
         """
-        decorator = JobDecorator(self, options)
-        return decorator if function is None else decorator(function)
+        from posthorse.app.bundle import include  # here, for few applications have bundles
+
+        include(self, bundle, queue=queue, prefix=prefix)
+
+    def exclude(self, bundle: Bundle) -> None:
+        """Take the kinds of a bundle out again, so that its functions enqueue to another application.
+
+        It is meant for tests that make an application each. Raises InvalidOption.
+        """
+        from posthorse.app.bundle import exclude
+
+        exclude(self, bundle)
+
+    def kind(self, function: JobFunction[P, R, Q, S]) -> JobFunction[P, R, Q, S]:
+        """Return the kind that a function has in this application: `app.kind(welcome).enqueue(7)`.
+
+        It is needed for functions of a bundle that several applications of this process include. Raises InvalidOption.
+        """
+        return function.kind_in(self)
 
     @takes(Place.SCHEDULE, defaults={"tz": "UTC", "misfire": "once", "overlap": "skip", "jitter": 0})
     def schedule(self, call: Call[R], **options: Unpack[ScheduleOptions]) -> Schedule[R]:
@@ -257,6 +253,12 @@ class Posthorse:
         self.registry.queues.declare(name, {word: value for word, value in layer.items() if value is not None})
         self.gate.look_again()
         return Queue(self, name)
+
+    def _declare(
+        self, registered: Registered, function: Callable[..., object], names_queue: bool
+    ) -> JobFunction[..., object, ..., object]:
+        self.registry.add(registered)
+        return JobFunction(self, registered, function)
 
     # ── enqueuing ────────────────────────────────────────────────────────────────────────────────────
 

@@ -235,6 +235,9 @@ class JobFunction(Kind[P, R], Generic[P, R, Q, S]):
 
     def __init__(self, app: Posthorse, registered: Registered, function: Callable[Q, S]) -> None:
         super().__init__(app, registered)
+        self._look_like(function, registered)
+
+    def _look_like(self, function: Callable[Q, S], registered: Registered) -> None:
         self.__wrapped__ = function
         self.__doc__ = function.__doc__
         self.__name__ = registered.function.__name__
@@ -256,6 +259,12 @@ class JobFunction(Kind[P, R], Generic[P, R, Q, S]):
         if is_found(self, self.__module__, self.__qualname__):
             return self.__qualname__
         return _function_again, (self._app, self.kind)
+
+    def kind_in(self, app: Posthorse) -> JobFunction[P, R, Q, S]:
+        """Return the kind that it is in an application; see `app.kind`. Raises InvalidOption."""
+        if app is not self._app:
+            raise InvalidOption(f"{self.kind!r} belongs to another application")
+        return self
 
     def __call__(self, /, *args: Q.args, **kwargs: Q.kwargs) -> S:
         """Run the function here and now, without a job."""

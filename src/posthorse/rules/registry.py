@@ -61,6 +61,8 @@ class Registered(msgspec.Struct, frozen=True):
     signature: Signature
     options: KindOptions
     is_async: bool
+    included_in: str | None = None
+    """The module that included its bundle in the application."""
 
     @property
     def is_isolated(self) -> bool:
@@ -80,17 +82,24 @@ class Registry:
         self.observers: dict[str, Observer] = {}
         """The kinds that are notified of events, by name."""
 
-    def add(self, registered: Registered) -> None:
-        """Add a kind and its aliases. Raises DuplicateKind."""
-        for name in (registered.kind, *registered.options.aliases):
-            other = self._by_name.get(name)
-            if other is not None:
-                raise DuplicateKind(
-                    f"the kind {name!r} is taken by {_place(other.function)}; give {_place(registered.function)} "
-                    'another with @app.job(kind="…")'
-                )
-        for name in (registered.kind, *registered.options.aliases):
-            self._by_name[name] = registered
+    def add(self, *kinds: Registered) -> None:
+        """Enter kinds with their aliases, all or none. Raises DuplicateKind."""
+        entered: dict[str, Registered] = {}
+        for registered in kinds:
+            names = (registered.kind, *registered.options.aliases)
+            for name in names:
+                other = self._by_name.get(name) or entered.get(name)
+                if other is not None:
+                    raise DuplicateKind(
+                        f"the kind {name!r} is taken by {_place(other.function)}; give {_place(registered.function)} "
+                        'another with @app.job(kind="…")'
+                    )
+            entered.update(dict.fromkeys(names, registered))
+        self._by_name.update(entered)
+
+    def remove(self, *kinds: Registered) -> None:
+        """Take kinds and their aliases out again."""
+        self._by_name = {name: kind for name, kind in self._by_name.items() if not any(kind is one for one in kinds)}
 
     def __getitem__(self, kind: str) -> Registered:
         """Return the kind, by name or alias. Raises UnknownKind, which names the nearest."""

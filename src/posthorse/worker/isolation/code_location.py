@@ -34,13 +34,14 @@ def location_of(registered: Registered, target: str | None) -> CodeLocation:
     if target is not None:
         return CodeLocation(target)
     function = registered.function
-    if "<locals>" in function.__qualname__:
+    if registered.included_in is None and "<locals>" in function.__qualname__:
         raise NotFound(
             f"{registered.kind!r} is declared inside {function.__qualname__.partition('.<locals>')[0]!r}, where its "
             'isolation="process" cannot find it: a child process imports modules; declare it at the top of a module'
         )
-    if function.__module__ != MAIN:
-        return CodeLocation(module=function.__module__)
+    module = registered.included_in or function.__module__  # a bundle's module may know no application
+    if module != MAIN:
+        return CodeLocation(module=module)
     main = sys.modules[MAIN]
     spec = getattr(main, "__spec__", None)
     if spec is not None:  # python -m package.module
