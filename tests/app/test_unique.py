@@ -391,7 +391,7 @@ def test_a_job_is_put_off_by_each_call_and_the_newest_arguments_count(store_url:
     first = soon.enqueue(7, "a")
     for text in "bcde":
         clock.advance(timedelta(seconds=8))
-        app.store.run(promote(10, channel=app.store.backend.channel))
+        app.store.run(promote(10))
         assert first.status().state == "scheduled"
         assert soon.enqueue(7, text) == first
     clock.advance(timedelta(seconds=11))
@@ -520,7 +520,7 @@ def test_submitting_again_after_a_lost_reply_finds_the_same_jobs(app: ph.Posthor
     calls = [index.using(key=ph.Key("k", ttl="1h")).bind(1), index.bind(2)]
     jobs = [structs.replace(call.template, id=ids.new_id()) for call in calls]
     lanes = app.store.lanes({job.lane for job in jobs})
-    operation = enqueue(jobs, lanes, channel=app.store.backend.channel)
+    operation = enqueue(jobs, lanes)
     first = app.store.run(operation)
     assert first == app.store.run(operation) == [(job.id, True) for job in jobs]
 
@@ -531,7 +531,7 @@ def test_jobs_that_are_not_unique_ask_for_no_keys(app: ph.Posthorse) -> None:
 
     template = plain.bind(7).template
     job = structs.replace(template, id=ids.new_id())
-    steps = enqueue([job], app.store.lanes({job.lane}), channel="c").start()
+    steps = enqueue([job], app.store.lanes({job.lane})).start()
     assert next(steps).query == "enqueue_one"
     with pytest.raises(StopIteration):
         steps.send([(ids.milliseconds_of(job.id) * 1000, 0)])

@@ -65,7 +65,7 @@ def _early_acknowledgement() -> None:
         def later() -> None:
             time.sleep(LATE)
             lanes = self.store.lanes({job.lane for job in jobs})
-            self.store.run(submit.enqueue(jobs, lanes, channel=self.store.backend.channel))
+            self.store.run(submit.enqueue(jobs, lanes))
 
         threading.Thread(target=later, daemon=True).start()
         return self._handles(calls, [submit.Submitted(job.id, created=True) for job in jobs])

@@ -312,7 +312,7 @@ def test_a_trigger_that_is_run_again_after_a_lost_reply_makes_one_job(app: ph.Po
     [declared] = (known.declared for known in known_schedules(app))
     lanes = app.store.lanes({declared.call.lane})
     job = msgspec.structs.replace(declared.call, id=new_id())
-    triggering = trigger(declared, job, lanes=lanes, channel=app.store.backend.channel)
+    triggering = trigger(declared, job, lanes=lanes)
     first = app.store.run(triggering)
     app.store.clock.advance(timedelta(seconds=1))
     assert app.store.run(triggering).id == first.id
@@ -573,9 +573,7 @@ def test_who_looked_before_others_acted_does_nothing(app: ph.Posthorse) -> None:
         later = handled_until + 3_600_000_000
         run = Run(later, msgspec.structs.replace(declared.call, id=moved_to(new_id(), handled_until)))
         lanes = app.store.lanes({declared.call.lane})
-        fired = app.store.run(
-            fire(declared, [run], known=known, handled_until=later, lanes=lanes, channel=app.store.backend.channel)
-        )
+        fired = app.store.run(fire(declared, [run], known=known, handled_until=later, lanes=lanes))
         return None if fired is None else list(fired.jobs)
 
     assert pass_to(handled_until - 1) is None, "somebody dealt with it"

@@ -547,9 +547,9 @@ def test_gates_that_nobody_passes_are_tended_like_those_that_are_due(
 
     tended: list[tuple[Sequence[str], Sequence[str]]] = []
 
-    def tend(gates: Sequence[str], others: Sequence[str], *, channel: str) -> Operation[None]:
+    def tend(gates: Sequence[str], others: Sequence[str]) -> Operation[None]:
         tended.append((gates, others))
-        return tend_gates(gates, others, channel=channel)
+        return tend_gates(gates, others)
 
     monkeypatch.setattr("posthorse.maintenance.chores.gates.TEND_WHEN_FREE", 0.0)
     monkeypatch.setattr("posthorse.maintenance.chores.gates.gates_to_tend", due)

@@ -233,7 +233,7 @@ class JobLife(RuleBasedStateMachine):
     def enqueue(self, lane: Lane, delay: int | None, count: int) -> None:
         fresh = [NewJob(id=job_id, lane=lane, arguments="{}", delay=delay) for job_id in ids.new_ids(count)]
         before = self.clock.now()
-        submitted = self.store.run(enqueue(fresh, self.lanes, channel=""))
+        submitted = self.store.run(enqueue(fresh, self.lanes))
         assert [(one.id, one.created) for one in submitted] == [(job.id, True) for job in fresh]
         for job in fresh:
             self.add(job, before)
@@ -244,7 +244,7 @@ class JobLife(RuleBasedStateMachine):
         owner = self.keys.get((lane.kind, key))
         before = self.clock.now()
         try:
-            (submitted,) = self.store.run(enqueue([job], self.lanes, channel=""))
+            (submitted,) = self.store.run(enqueue([job], self.lanes))
         except KeyConflict:
             assert owner is not None
             assert owner[1] != arguments
@@ -262,7 +262,7 @@ class JobLife(RuleBasedStateMachine):
     def ask(self, data: st.DataObject, action: Request, force: bool) -> None:
         job = self.jobs[self.one_of(data, self.jobs)]
         try:
-            answer = self.store.run(request(job.id, action, force=force, channel=""))
+            answer = self.store.run(request(job.id, action, force=force))
         except InvalidTransition:
             assert not self.is_allowed(job, action)
             return
@@ -299,7 +299,7 @@ class JobLife(RuleBasedStateMachine):
         spent = Spent(job.spent.errors) if job.advanced_in == held.epoch else job.spent
         transition = decide(spent, outcome, POLICY)
         attempt = Fence(held.job, held.epoch, held.runner)
-        applied = self.store.run(settle(attempt, transition, job.lane, None, channel=""))
+        applied = self.store.run(settle(attempt, transition, job.lane, None))
         if not self.stands(held):
             # Nothing was written; true only says that somebody ended this very attempt in the same way.
             assert applied in (False, job.state is transition.state)
@@ -324,7 +324,7 @@ class JobLife(RuleBasedStateMachine):
     @rule(held=consumes(attempts))
     def give_back(self, held: Held) -> None:
         job = self.jobs[held.job]
-        self.store.run(give_back(held.runner, [(held.job, held.epoch)], channel=""))
+        self.store.run(give_back(held.runner, [(held.job, held.epoch)]))
         if not self.stands(held):
             return
         asked = job.asked
@@ -350,7 +350,7 @@ class JobLife(RuleBasedStateMachine):
             assert held.spent == spent
             transition = decide(held.spent, Lost("silent"), POLICY)
             attempt = Fence(held.job, held.epoch, held.runner)
-            assert self.store.run(settle(attempt, transition, held.lane, None, channel=""))
+            assert self.store.run(settle(attempt, transition, held.lane, None))
             self.settle(job, transition.state, transition.spent, transition.wait, is_solo=transition.solo)
         for job in self.jobs.values():  # stale requests go with the dead
             if job.holder is None:
@@ -359,7 +359,7 @@ class JobLife(RuleBasedStateMachine):
     @rule()
     def promote(self) -> None:
         now = self.clock.now()
-        moved = self.store.run(promote(100, channel=""))
+        moved = self.store.run(promote(100))
         due = [
             job
             for job in self.jobs.values()

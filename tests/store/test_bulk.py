@@ -22,7 +22,7 @@ JOB = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"
 )
 def test_a_job_that_is_no_more_as_it_was_found_is_passed_over(wanted: State, stored: str, lease: list[Row]) -> None:
     answers: dict[str, list[Row]] = {"lock_job": [(stored,)], "held_lease": lease}
-    steps = steer_page(Filter(state=wanted), "retry", after=FIRST, limit=9, waits=(), channel="").start()
+    steps = steer_page(Filter(state=wanted), "retry", after=FIRST, limit=9, waits=()).start()
     asked = next(steps)
     assert asked.query.startswith("matching")
     asked = steps.send([(JOB,)])

@@ -255,5 +255,5 @@ def test_a_forced_pause_does_not_weaken_a_cancel_that_was_answered(yard: Yard) -
 
 @pytest.mark.parametrize(("action", "again"), [("pause", True), ("cancel", True), ("retry", False), ("discard", False)])
 def test_only_what_can_be_asked_twice_is_asked_again_after_a_lost_reply(action: Request, again: bool) -> None:
-    asked = control.request("job", action, force=False, channel="")
+    asked = control.request("job", action, force=False)
     assert asked.is_repeatable is again

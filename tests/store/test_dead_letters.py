@@ -30,7 +30,7 @@ def die(yard: Yard, count: int = 1, lane: Lane = MAIL, error: JobError = NO) -> 
     for claimed in yard.claim(runner, count, [lane]):
         transition = decide(Spent(), Raised(error), Policy(max_attempts=1))
         attempt = finish.Fence(claimed.job, claimed.epoch, runner)
-        assert yard.store.run(finish.settle(attempt, transition, lane, None, channel=yard.channel))
+        assert yard.store.run(finish.settle(attempt, transition, lane, None))
     return jobs
 
 
@@ -44,7 +44,7 @@ def job_of(event: DeadLettersGrew) -> NewJob:
 
 def tell(yard: Yard, found: Sequence[Alarm]) -> list[DeadLettersGrew]:
     lanes = yard.store.lanes({OBSERVERS})
-    told = [yard.store.run(raise_alarm(alarm, job_of, lanes=lanes, channel=yard.channel)) for alarm in found]
+    told = [yard.store.run(raise_alarm(alarm, job_of, lanes=lanes)) for alarm in found]
     return [event for event in told if event is not None]
 
 
@@ -85,7 +85,7 @@ def test_an_event_whose_job_cannot_be_made_is_told_at_the_next_look(yard: Yard) 
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError):
-        yard.store.run(raise_alarm(alarm, fail, lanes={}, channel=yard.channel))
+        yard.store.run(raise_alarm(alarm, fail, lanes={}))
     assert len(tell(yard, alarms(yard))) == 1
 
 

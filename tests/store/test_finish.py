@@ -163,7 +163,7 @@ def test_an_endless_series_of_ends_takes_few_rows_and_counts_all(yard: Yard, out
     for _ in range(KEPT_APART + 5):
         if isinstance(outcome, Unfit):
             yard.store.clock.advance(timedelta(hours=1))
-            yard.store.run(runners.promote(9, channel=yard.channel))
+            yard.store.run(runners.promote(9))
             runner = yard.runner()
         assert yard.settle(yard.claim_one(runner), outcome)
     told = yard.store.read(read.events(job))
@@ -188,7 +188,7 @@ def test_what_a_runner_tells_of_an_end_is_kept_as_it_is(yard: Yard) -> None:
     attempt = yard.started()
     transition = decide(Spent(), Raised(ERROR), Policy())
     evidence = '{"worker":"mine","seconds":0.5}'
-    assert yard.store.run(finish.settle(attempt, transition, HOME, evidence, channel=yard.channel))
+    assert yard.store.run(finish.settle(attempt, transition, HOME, evidence))
     [event] = yard.store.read(read.events(attempt.job))
     assert event.detail == evidence
 

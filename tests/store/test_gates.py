@@ -48,7 +48,7 @@ def claim(yard: Yard, runner: str, room: int, rules: Rules, lanes: Sequence[Lane
     probes = [yard.probe(lane) for lane in lanes]
     lines = {probe.lane: Line(lane.queue, probe.priority) for probe, lane in zip(probes, lanes, strict=True)}
     turns = FairShares(lines, {}, Passes())
-    passed = yard.store.run(claim_through_gates(runner, probes, room, room, turns, rules, channel=yard.channel))
+    passed = yard.store.run(claim_through_gates(runner, probes, room, room, turns, rules))
     _holders.update({(job.job, job.epoch): runner for job in passed.claimed})
     return passed
 
@@ -64,13 +64,13 @@ def enqueue(yard: Yard, *keys: object, lane: Lane = HOME) -> list[str]:
 
 def leave(yard: Yard, passed: Passed) -> None:
     gates = {gate for some in passed.gates.values() for gate in some}
-    yard.store.run(let_through(gates, channel=yard.channel))
+    yard.store.run(let_through(gates))
 
 
 def tend(yard: Yard) -> None:
     gates = yard.store.read(gates_to_tend(100))
     neglected = yard.store.read(neglected_gates(100))
-    yard.store.run(tend_gates(gates, neglected, channel=yard.channel))
+    yard.store.run(tend_gates(gates, neglected))
 
 
 # ── limits of a lane ─────────────────────────────────────────────────────────────────────────────────
@@ -408,7 +408,7 @@ def test_operations_in_one_commit_never_wait_for_gates_while_they_hold_others(
     rules = Rules(keyed=[ONE_EACH])
     enqueue(yard, "a", "b")
     passed = claim(yard, yard.runner(), 10, rules)
-    leaving = [let_through(gates, channel=yard.channel) for gates in passed.gates.values()]
+    leaving = [let_through(gates) for gates in passed.gates.values()]
     other = Yard(yard.store.url)
 
     def leave_together(store: Store, wanted: Sequence[Operation[None]]) -> None:
@@ -541,7 +541,7 @@ def test_a_slow_rate_is_remembered_until_its_token_comes(yard: Yard, is_keyed: b
     yard.complete(*attempts(passed))
     yard.pass_time(minutes=30)
     assert set(yard.store.read(gates_to_tend(100))).isdisjoint(gates)
-    yard.store.run(tend_gates(gates, [], channel=yard.channel))
+    yard.store.run(tend_gates(gates, []))
     assert claim(yard, runner, 10, rules).claimed == []
     yard.pass_time(minutes=30, seconds=1)
     tend(yard)
@@ -565,7 +565,7 @@ def test_those_who_left_leave_no_rows_behind(yard: Yard, need: Requirement, fail
     for _ in range(6):
         [new] = yard.new(1, arguments='{"key":"a"}')
         gate = gate_name(need.gate, "kind", "work", "key", "a") if need.until != "lease" else None
-        yard.store.run(submit.enqueue([msgspec.structs.replace(new, sequence=gate)], lanes, channel=yard.channel))
+        yard.store.run(submit.enqueue([msgspec.structs.replace(new, sequence=gate)], lanes))
         passed = claim(yard, runner, 10, rules)
         assert [job.job for job in passed.claimed] == [new.id]
         if fails:
@@ -587,7 +587,7 @@ def test_a_failure_that_the_fence_refuses_takes_no_token_of_the_budget(yard: Yar
 
     def fail(attempt: Fence) -> bool:
         transition = decide(Spent(), Raised(JobError("ValueError", "no")), Policy(backoff=Backoff(base=0, limit=0)))
-        settling = settle_within_budget(attempt, transition, HOME, None, budget, channel=yard.channel)
+        settling = settle_within_budget(attempt, transition, HOME, None, budget)
         return yard.store.run(settling)
 
     late, first, second = (yard.started() for _ in range(3))

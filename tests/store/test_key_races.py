@@ -44,7 +44,7 @@ def unique(one: Yard, rule: Rule, on_conflict: str = "return", arguments: str = 
 
 def submit_disturbed(one: Yard, jobs: Sequence[NewJob], query: str, disturb: Callable[[], object]) -> list[Submitted]:
     """Submits, and lets another thread do something just before the first statement of this name."""
-    submitting = enqueue(jobs, one.store.lanes({HOME}), channel=one.channel)
+    submitting = enqueue(jobs, one.store.lanes({HOME}))
     is_over = False
 
     def steps() -> QuerySteps[list[Submitted]]:

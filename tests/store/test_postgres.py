@@ -143,7 +143,7 @@ def test_group_whose_commit_breaks_is_nobodys_fault(line: Line) -> None:
     lanes = yard.store.lanes({HOME})
     [first], [second] = yard.new(key="k"), yard.new(key="k", arguments="[]")
     groups = [yard.new(2), [first], [second], yard.new(1)]
-    operations = [enqueue(jobs, lanes, channel=yard.channel) for jobs in groups]
+    operations = [enqueue(jobs, lanes) for jobs in groups]
     proxy.cut(b"COMMIT", "after")
     answers = backend(yard).commit(operations)
     assert [type(error) for _, error in answers] == [type(None), type(None), KeyConflict, type(None)]
@@ -242,7 +242,7 @@ def test_deadlocks_are_tried_again(postgres_yard: Yard) -> None:
     barrier = threading.Barrier(2)
 
     def group(own: Yard, keys: tuple[str, str]) -> list[Any]:
-        first, second = (enqueue(own.new(key=key), lanes, channel=own.channel) for key in keys)
+        first, second = (enqueue(own.new(key=key), lanes) for key in keys)
         waited: list[bool] = []
 
         def steps() -> QuerySteps[object]:
@@ -343,7 +343,7 @@ def test_operation_that_is_always_disturbed_fails_alone_and_soon(postgres_yard: 
         raise LeaseRace
 
     yard = postgres_yard
-    good = enqueue(yard.new(), yard.store.lanes({HOME}), channel=yard.channel)
+    good = enqueue(yard.new(), yard.store.lanes({HOME}))
     answers = backend(yard).commit([good, disturbed()])
     assert answers[0][1] is None
     assert isinstance(answers[1][1], StoreError)

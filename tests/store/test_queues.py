@@ -24,7 +24,7 @@ MAIL, REPORTS = Lane("mail", "work"), Lane("reports", "work")
 
 
 def change(yard: Yard, name: str, **layer: object) -> None:
-    yard.store.run(queues.change_queue(name, layer, channel=yard.channel))
+    yard.store.run(queues.change_queue(name, layer))
 
 
 def changes(yard: Yard) -> int:
@@ -58,9 +58,9 @@ def test_what_is_said_live_adds_up_until_it_is_taken_back(yard: Yard) -> None:
     change(yard, "mail", paused=True)
     change(yard, "other", max_depth=5)
     assert yard.store.read(queues.live_layers()) == {"mail": {"weight": 3, "paused": True}, "other": {"max_depth": 5}}
-    yard.store.run(queues.reset_queue("mail", ["paused"], channel=yard.channel))
+    yard.store.run(queues.reset_queue("mail", ["paused"]))
     assert yard.store.read(queues.live_layers())["mail"] == {"weight": 3}
-    yard.store.run(queues.reset_queue("mail", [], channel=yard.channel))
+    yard.store.run(queues.reset_queue("mail", []))
     assert yard.store.read(queues.live_layers()) == {"other": {"max_depth": 5}}
     assert changes(yard) == before + 5
 
@@ -266,4 +266,4 @@ def at_once(yard: Yard, count: int, act: Callable[[Yard], None]) -> None:
 
 def submit_to(yard: Yard, jobs: Sequence[NewJob], gauges: dict[str, Gauge]) -> list[submit.Submitted]:
     lanes = yard.store.lanes({job.lane for job in jobs})
-    return yard.store.run(submit.enqueue(jobs, lanes, channel=yard.channel, gauges=gauges))
+    return yard.store.run(submit.enqueue(jobs, lanes, gauges=gauges))

@@ -18,7 +18,7 @@ GHOST = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"
 
 
 def anew(yard: Yard, job: NewJob) -> Submitted:
-    return yard.store.run(enqueue_anew(job, yard.store.lanes({HOME}), channel=yard.channel))
+    return yard.store.run(enqueue_anew(job, yard.store.lanes({HOME})))
 
 
 def test_this_very_job_is_claimed_and_its_neighbours_stay(yard: Yard) -> None:

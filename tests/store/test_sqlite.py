@@ -225,7 +225,7 @@ def test_bad_operation_among_many_fails_alone(sqlite_yard: Yard) -> None:
     from posthorse.store.operations.submit import enqueue
 
     good, [first], [second], last = yard.new(2), yard.new(key="k"), yard.new(key="k", arguments="[]"), yard.new(1)
-    operations = [enqueue(jobs, lanes, channel="") for jobs in (good, [first], [second], last)]
+    operations = [enqueue(jobs, lanes) for jobs in (good, [first], [second], last)]
     answers = backend(yard).commit(operations)
     assert [type(error) for _, error in answers] == [type(None), type(None), KeyConflict, type(None)]
     assert yard.waiting() == 4

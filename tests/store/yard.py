@@ -15,6 +15,7 @@ from posthorse.rules.lifecycle import Outcome, Policy, Raised, Request, Spent, d
 from posthorse.store.operations import claim, control, finish, read, runners, submit
 from posthorse.store.operations.claim import Claimed, Probe
 from posthorse.store.operations.finish import Checkpoint, Completion, Fence
+from posthorse.store.postgres.connections import channel_of
 from posthorse.store.store import Store
 
 HOME = Lane("default", "work")
@@ -26,7 +27,8 @@ class Yard:
 
     def __init__(self, url: str, *, schema: str = "posthorse") -> None:
         self.store = Store(url, schema=schema)
-        self.channel = self.store.backend.channel
+        self.channel = channel_of(schema)
+        """Where a PostgreSQL store notifies."""
 
     # ── enqueue ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -55,7 +57,7 @@ class Yard:
 
     def submit(self, jobs: Sequence[NewJob]) -> list[submit.Submitted]:
         lanes = self.store.lanes({job.lane for job in jobs})
-        return self.store.run(submit.enqueue(jobs, lanes, channel=self.channel))
+        return self.store.run(submit.enqueue(jobs, lanes))
 
     def enqueue(self, count: int = 1, lane: Lane = HOME, *, delay: int | None = None) -> list[str]:
         return [answer.id for answer in self.submit(self.new(count, lane, delay=delay))]
@@ -98,13 +100,13 @@ class Yard:
     def give_back(self, *attempts: Fence) -> None:
         """Attempts of one runner."""
         unbegun = [(attempt.job, attempt.epoch) for attempt in attempts]
-        self.store.run(claim.give_back(attempts[0].runner, unbegun, channel=self.channel))
+        self.store.run(claim.give_back(attempts[0].runner, unbegun))
 
     def settle(
         self, attempt: Fence, outcome: Outcome, *, spent: Spent | None = None, policy: Policy | None = None
     ) -> bool:
         transition = decide(spent or Spent(), outcome, policy or Policy())
-        return self.store.run(finish.settle(attempt, transition, HOME, None, channel=self.channel))
+        return self.store.run(finish.settle(attempt, transition, HOME, None))
 
     def fail(self, attempt: Fence, *, attempts: int = 1) -> bool:
         return self.settle(attempt, Raised(JobError("ValueError", "no")), policy=Policy(max_attempts=attempts))
@@ -117,7 +119,7 @@ class Yard:
     # ── control and reading ──────────────────────────────────────────────────────────────────────────
 
     def ask(self, job: str, action: Request, *, force: bool = False) -> State:
-        return self.store.run(control.request(job, action, force=force, channel=self.channel))
+        return self.store.run(control.request(job, action, force=force))
 
     def job(self, id: str) -> read.JobRow:
         row = self.store.read(read.job(id))
@@ -138,7 +140,7 @@ class Yard:
         return [id for id, _worker in self.store.run(runners.rescue_expired(grace=0))]
 
     def promote(self, limit: int = 100) -> int:
-        return self.store.run(runners.promote(limit, channel=self.channel))
+        return self.store.run(runners.promote(limit))
 
     def pass_time(self, **span: float) -> None:
         self.store.clock.advance(timedelta(**span))

@@ -24,7 +24,6 @@ def end_attempt(app: ph.Posthorse, job: ph.Job[None], outcome: Outcome) -> None:
         decide(spent, outcome, Policy()),
         Lane("default", status.kind),
         None,
-        channel=store.backend.channel,
     )
     assert store.run(settling)
     store.run(retire(runner.id))

@@ -280,7 +280,7 @@ def test_a_pending_suspect_runs_alone(app: ph.Posthorse) -> None:
 
     transition = decide(Spent(), Crashed("segfault", alone=False), Policy())
     attempt = Fence(suspect.id, claimed.epoch, runner.id)
-    assert store.run(settle(attempt, transition, lane, None, channel=store.backend.channel))
+    assert store.run(settle(attempt, transition, lane, None))
     store.run(retire(runner.id))
     others = app.enqueue_many([work.bind(f"other {number}") for number in range(8)])
     with app.worker(concurrency=4):

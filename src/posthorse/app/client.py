@@ -380,9 +380,8 @@ class Posthorse(DeclaresJobs):
             jobs, gauges, closed = terms = yield from step(self.gate.terms, self.gate.aterms, jobs)
             terms.raise_if_closed()
             lanes = yield from step(self.store.lanes, self.store.alanes, {job.lane for job in jobs})
-            channel = self.store.backend.channel
             try:
-                made = yield from commit(self, enqueue(jobs, lanes, channel=channel, gauges=gauges, closed=closed))
+                made = yield from commit(self, enqueue(jobs, lanes, gauges=gauges, closed=closed))
             except QueueFull as full:
                 patience = patience or self._patience(calls)
                 yield from sleep(patience.pause(full))

@@ -157,8 +157,7 @@ class Job(Generic[R]):
 
         A failed job then continues where it stopped. Raises JobNotFound, InvalidTransition.
         """
-        channel = self._app.store.backend.channel
-        return (yield from commit(self._app, retry_bad_items((yield from self._known()), channel=channel)))
+        return (yield from commit(self._app, retry_bad_items((yield from self._known()))))
 
     aretry_bad_items = twin(retry_bad_items)
 
@@ -180,8 +179,8 @@ class Job(Generic[R]):
         return self.id
 
     def _request(self, action: Request, *, force: bool = False, arguments: str | None = None) -> Verb[State]:
-        job, channel = (yield from self._known()), self._app.store.backend.channel
-        asked = control.request(job, action, force=force, channel=channel, arguments=arguments)
+        job = yield from self._known()
+        asked = control.request(job, action, force=force, arguments=arguments)
         return (yield from commit(self._app, asked))
 
 

@@ -122,8 +122,7 @@ class Jobs:
             after: str | None = FIRST
             while after is not None:
                 waits = range(done * pause, (done + PAGE) * pause, pause) if pause else ()
-                channel = self._app.store.backend.channel
-                steered = steer_page(aim, action, after=after, limit=PAGE, waits=waits, channel=channel)
+                steered = steer_page(aim, action, after=after, limit=PAGE, waits=waits)
                 page = yield from commit(self._app, steered)
                 done, running, after = done + page.done, running + page.running, page.last
         return Steered(done, running)

@@ -78,7 +78,7 @@ class Queue:
     def reset(self, *names: str) -> Verb[None]:
         """Remove settings that were set live: all of them, or the named ones. Raises InvalidOption."""
         only = checked_words(names, queue=self.name)
-        yield from commit(self._app, reset_queue(self.name, only, channel=self._app.store.backend.channel))
+        yield from commit(self._app, reset_queue(self.name, only))
         yield from commit(self._app, loosen_gates(self.name))
         self._app.gate.look_again()
 
@@ -88,7 +88,7 @@ class Queue:
         return f"<Queue {self.name!r}>"
 
     def _change(self, layer: Layer) -> Verb[None]:
-        yield from commit(self._app, change_queue(self.name, layer, channel=self._app.store.backend.channel))
+        yield from commit(self._app, change_queue(self.name, layer))
         if layer.keys() & LIMITS:
             yield from commit(self._app, loosen_gates(self.name))
         self._app.gate.look_again()

@@ -115,11 +115,11 @@ class Neighbour:
 def _stored(app: Posthorse, job: NewJob) -> Run:
     [job], _, closed = terms = app.gate.terms([job])  # its queue's depth does not matter, because the job runs here
     terms.raise_if_closed()
-    lanes, channel = app.store.lanes({job.lane}), app.store.backend.channel
+    lanes = app.store.lanes({job.lane})
     if job.key is None:
-        [submitted] = app.store.run(enqueue([job], lanes, channel=channel, closed=closed))
+        [submitted] = app.store.run(enqueue([job], lanes, closed=closed))
     else:
-        submitted = app.store.run(enqueue_anew(job, lanes, channel=channel, closed=closed))
+        submitted = app.store.run(enqueue_anew(job, lanes, closed=closed))
     return Run(submitted.id, submitted.created)
 
 

@@ -187,7 +187,6 @@ class Scheduler:
                 handled_until=found.handled_until,
                 forget_before=remembered_after(declared.timing, found.handled_until),
                 lanes=lanes,
-                channel=self._store.backend.channel,
                 gauges=gauges,
                 closed=closed,
             )

@@ -73,11 +73,6 @@ class Backend(Protocol):
         ...
 
     @property
-    def channel(self) -> str:
-        """The name under which its notifications are sent; "" if it needs none."""
-        ...
-
-    @property
     def notifier(self) -> Notifier:
         """What wakes processes that wait."""
         ...

@@ -411,7 +411,7 @@ def test_an_error_that_ends_the_whole_transaction_says_what_it_was(
         raise error
 
     monkeypatch.setattr(session, "execute", failing)
-    operations = [enqueue(yard.new(), lanes, channel="") for _ in range(neighbours + 1)]
+    operations = [enqueue(yard.new(), lanes) for _ in range(neighbours + 1)]
     with pytest.raises(StoreUnreachable, match=r"is full .*nothing was written; make room"):
         _raise_what_came_of(store.commit(operations))
     monkeypatch.undo()

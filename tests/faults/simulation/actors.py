@@ -82,7 +82,7 @@ class Client:
         """Asks this of this job."""
         text = f"{action} {short(job)}{' by force' if force else ''}"
         try:
-            answer = self._world.store.run(request(job, action, force=force, channel=""))
+            answer = self._world.store.run(request(job, action, force=force))
         except (InvalidTransition, JobNotFound) as error:
             return Step(f"{text}: {type(error).__name__}")
         return Step(f"{text}: {answer.value}", asked=(action, job))
@@ -179,7 +179,7 @@ class VirtualRunner:
 
     def end(self) -> Step:
         """Ends as told: gives back what was not begun, and takes itself off the list."""
-        self._world.store.run(give_back(self.id, [(each.job, each.epoch) for each in self._unbegun()], channel=""))
+        self._world.store.run(give_back(self.id, [(each.job, each.epoch) for each in self._unbegun()]))
         self._world.store.run(retire(self.id))
         self.is_gone = True
         return self._told("retires")
@@ -197,7 +197,7 @@ class VirtualRunner:
         """Lets those through who wait before the gates that its jobs left."""
         gates = {gate for some in self._left for gate in some}
         self._left = []
-        self._world.store.run(let_through(gates, channel=""))
+        self._world.store.run(let_through(gates))
         self._claiming.reopen()
         return self._told("lets through", *sorted(gates))
 
@@ -249,7 +249,7 @@ class VirtualRunner:
 
     def _give_back(self) -> Step:
         unbegun = self._unbegun()
-        self._world.store.run(give_back(self.id, [(each.job, each.epoch) for each in unbegun], channel=""))
+        self._world.store.run(give_back(self.id, [(each.job, each.epoch) for each in unbegun]))
         for attempt in unbegun:
             self._forget(attempt.job)
         return Step(f"{self.name} gives back {_words(unbegun)}")  # what was asked meanwhile is done in the same step
@@ -272,7 +272,7 @@ class VirtualRunner:
         options = application().registry[lane.kind].options
         policy = Policy(options.max_attempts, options.max_crashes, 10, options.backoff)
         transition = decide(spent, outcome, policy, chance=self._world.chance.random())
-        applied = store.run(settle(attempt, transition, lane, None, channel=""))
+        applied = store.run(settle(attempt, transition, lane, None))
         self._forget(job)
         text = f"{self.name} ends {_words([attempt])} as {type(outcome).__name__}"
         return Step(f"{text} {transition.state.value}{'' if applied else ', refused'}", [attempt])

@@ -199,7 +199,7 @@ class Race:
             self._took(passed)
             if not passed.claimed and not passed.has_held:
                 gates, neglected = yard.store.read(gates_to_tend(100)), yard.store.read(neglected_gates(100))
-                yard.store.run(tend_gates(gates, neglected, channel=yard.channel))
+                yard.store.run(tend_gates(gates, neglected))
                 yard.promote()
                 yard.pass_time(seconds=10)
                 yard.store.run(beat(self._runners[0], lease=LEASE, running=0, draining=False))
@@ -259,7 +259,7 @@ class Race:
     # ── who takes part ───────────────────────────────────────────────────────────────────────────────
 
     def _drawn(self, number: int) -> Move | None:
-        chance, channel = self.chance, self._yard.channel
+        chance = self.chance
         held = chance.choice(self._held) if self._held else None
         match number:
             case 0 | 1 | 2 | 3:
@@ -275,15 +275,15 @@ class Race:
                 )
             case 6 if held is not None:
                 self._steered.add(held.job)
-                giving_back = give_back(self._attempt(held).runner, [(held.job, held.epoch)], channel=channel)
+                giving_back = give_back(self._attempt(held).runner, [(held.job, held.epoch)])
                 return Move(f"give back {held.job}", giving_back)
             case 7:
                 gates = sorted(self._gates)
-                return Move("let through", let_through(gates, channel=channel))
+                return Move("let through", let_through(gates))
             case 8:
                 gates = sorted(self._gates)
                 some = [gate for gate in gates if chance.random() < 0.5]
-                return Move("tend", tend_gates(some, gates, channel=channel))
+                return Move("tend", tend_gates(some, gates))
             case 9 | 10:
                 row = chance.choice(self._arena.rows())
                 action = chance.choice(
@@ -292,25 +292,23 @@ class Race:
                 force = chance.random() < 0.4
                 self._steered.add(row.id)
                 words = f"{action} {row.id}{' by force' if force else ''}"
-                return Move(words, request(row.id, action, force=force, channel=channel))
+                return Move(words, request(row.id, action, force=force))
             case 11:
                 jobs = self._new(chance.choice((1, 1, 2)))
                 lanes = self._yard.store.lanes({HOME})
-                return Move(f"enqueue {[job.arguments for job in jobs]}", enqueue(jobs, lanes, channel=channel))
+                return Move(f"enqueue {[job.arguments for job in jobs]}", enqueue(jobs, lanes))
             case _:
                 return None
 
     def _claim(self, runner: int, room: int) -> Operation[Passed]:
         turns = FairShares({self._probe.lane: Line("default", 0)}, {}, Passes())
-        return claim_through_gates(
-            self._runners[runner], [self._probe], room, room, turns, self._rules, channel=self._yard.channel
-        )
+        return claim_through_gates(self._runners[runner], [self._probe], room, room, turns, self._rules)
 
     def _settling(self, held: Claimed, outcome: Outcome) -> Move:
         attempt = self._attempt(held)
         transition = decide(Spent(held.errors, held.crashes, held.interruptions), outcome, Policy())
         words = f"end {attempt} as {type(outcome).__name__}"
-        settling = settle(attempt, transition, HOME, None, channel=self._yard.channel)
+        settling = settle(attempt, transition, HOME, None)
         return Move(words, settling, (attempt, transition.state))
 
     def _new(self, count: int, *, delay: int | None = None) -> list[NewJob]:

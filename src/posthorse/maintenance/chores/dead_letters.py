@@ -73,9 +73,9 @@ class LookAtDeadLetters(Chore):
             log.exception("cannot tell %s of dead letters", alarm.watch.name)
 
     async def _tell(self, alarm: Alarm) -> None:
-        observer, channel = self._observers.get(alarm.watch.name), self._store.backend.channel
+        observer = self._observers.get(alarm.watch.name)
         if observer is None:
-            event = await self._store.arun(raise_alarm(alarm, None, lanes={}, channel=channel))
+            event = await self._store.arun(raise_alarm(alarm, None, lanes={}))
             if event is not None:
                 log.warning("%s", _said(event, alarm.watch))
             return
@@ -89,7 +89,6 @@ class LookAtDeadLetters(Chore):
                 alarm,
                 lambda event: msgspec.structs.replace(observer.make(event), id=job_id),
                 lanes=lanes,
-                channel=channel,
                 gauges=gauges,
                 closed=closed,
             )

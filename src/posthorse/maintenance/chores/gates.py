@@ -42,7 +42,7 @@ class TendGates(Chore):
         began = monotonic()
         gates = await self._store.aread(gates_to_tend(AT_ONCE))
         neglected = await self._store.aread(neglected_gates(AT_ONCE))
-        await self._store.arun(tend_gates(gates, neglected, channel=self._store.backend.channel))
+        await self._store.arun(tend_gates(gates, neglected))
         self._tended_at = monotonic()
         self._interval = max(TEND_INTERVAL, TEND_SHARE * (self._tended_at - began))
         return await self._store.aread(next_due())

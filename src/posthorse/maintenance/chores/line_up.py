@@ -32,7 +32,7 @@ class LineUpDueJobs(Chore):
 
     async def run(self, look: NextDue | None) -> NextDue | None:
         while look is not None and look.job is not None and look.job <= 0:
-            if not await self._store.arun(promote(MAX_AT_ONCE, channel=self._store.backend.channel)):
+            if not await self._store.arun(promote(MAX_AT_ONCE)):
                 self._blocked_until = monotonic() + BLOCKED_FOR
                 break
             look = await self._store.aread(next_due())

@@ -90,7 +90,6 @@ async def rescue(store: Store, held: Held, outcome: Outcome, policy: Policy, *, 
             transition,
             held.lane,
             msgspec.json.encode(evidence).decode(),
-            channel=store.backend.channel,
         )
     )
     if applied and store.emitter.rescued:

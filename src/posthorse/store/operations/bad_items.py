@@ -72,7 +72,7 @@ def count_bad_items(job: str) -> QuerySteps[dict[str, int]]:
 
 
 @operation
-def retry_bad_items(job: str, *, channel: str) -> QuerySteps[State]:
+def retry_bad_items(job: str) -> QuerySteps[State]:
     """Run a job that is over again for its bad items. Raises JobNotFound, InvalidTransition.
 
     Its loops receive the stored items instead of their sources. A loop that had not ended goes on after them.
@@ -107,7 +107,7 @@ def retry_bad_items(job: str, *, channel: str) -> QuerySteps[State]:
         yield query("unpark", job=job)
     number = yield from lane_id(home_of(home))
     written = yield query("revive", job=job, state=State.PENDING.value, reason=None, lane=number, wait=None)
-    yield from place(job, State.PENDING, run_at=None, channel=channel)
+    yield from place(job, State.PENDING, run_at=None)
     told: dict[str, object] = {"detail": "its bad items alone"}
     if state is State.COMPLETED:  # its row describes the new run from now on
         told["completed"] = dict(zip(("started_at", "finished_at", "worker"), ended[0], strict=True))

@@ -18,7 +18,7 @@ from posthorse.store.operations.gates import lock_gates, note_gates
 @locking_first
 @operation
 def settle_within_budget(
-    attempt: Fence, transition: Transition, lane: Lane, evidence: str | None, budget: Requirement, *, channel: str
+    attempt: Fence, transition: Transition, lane: Lane, evidence: str | None, budget: Requirement
 ) -> QuerySteps[bool]:
     """Settle a failed attempt that will be retried; the retry takes a token of the budget."""
     standings, now = yield from lock_gates({budget.gate: budget})
@@ -28,7 +28,6 @@ def settle_within_budget(
         replace(transition, wait=wait or None, state=State.SCHEDULED if wait else transition.state),
         lane,
         evidence,
-        channel=channel,
     ).start()
     if applied:
         yield from note_gates([(budget, 1)], GateLedger(standings, now))

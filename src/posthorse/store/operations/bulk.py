@@ -49,9 +49,7 @@ def count_matching(wanted: Filter) -> QuerySteps[int]:
 
 
 @operation
-def steer_page(
-    wanted: Filter, action: Request, *, after: str, limit: int, waits: Sequence[int], channel: str
-) -> QuerySteps[Page]:
+def steer_page(wanted: Filter, action: Request, *, after: str, limit: int, waits: Sequence[int]) -> QuerySteps[Page]:
     """Request an action of the next matching jobs. Jobs that changed meanwhile, or whose state forbids it, are skipped.
 
     `waits` are microseconds before each retried job may start; empty for none.
@@ -62,7 +60,7 @@ def steer_page(
         if wanted.state is not None and not (yield from _is_still(job, wanted.state)):
             continue
         try:
-            state = yield from do_as_asked(job, action, wait=waits[done] if waits else None, channel=channel)
+            state = yield from do_as_asked(job, action, wait=waits[done] if waits else None)
         except (JobNotFound, InvalidTransition):  # both are raised before anything is written
             continue
         done += 1

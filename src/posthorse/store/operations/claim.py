@@ -198,14 +198,14 @@ def _places(probes: Sequence[Probe]) -> list[Row]:
 
 
 @operation
-def give_back(runner: str, claimed: Sequence[tuple[str, int]], *, channel: str) -> QuerySteps[None]:
+def give_back(runner: str, claimed: Sequence[tuple[str, int]]) -> QuerySteps[None]:
     """Return jobs that a runner claimed (job, epoch) but did not start to their positions in their lanes.
 
     Requests that users made meanwhile are carried out.
     """
-    answered = yield query_rows("give_back", claimed, runner=runner, channel=channel)
+    answered = yield query_rows("give_back", claimed, runner=runner)
     if answered[0][0] != answered[0][1]:
         raise LeaseRace
     for job, action in (yield query_rows("asked_of", claimed)):
         yield query("unask_runner", job=job)
-        yield from do_as_asked(cast("str", job), cast("Request", action), channel=channel)
+        yield from do_as_asked(cast("str", job), cast("Request", action))

@@ -13,26 +13,26 @@ from posthorse.store.operations.moves import do_as_asked
 from posthorse.store.operations.submit import home_of
 
 
-def request(job: str, action: Request, *, force: bool, channel: str, arguments: str | None = None) -> Operation[State]:
+def request(job: str, action: Request, *, force: bool, arguments: str | None = None) -> Operation[State]:
     """Apply a request to a job that no runner holds, or pass it to its runner; return the state that it leads to.
 
     A running job stops at its next checkpoint. With `force` its lease ends at once, and whatever it still does has no
     effect. Raises JobNotFound, InvalidTransition.
     """
-    start = partial(_request, job, action, force, channel, arguments)
+    start = partial(_request, job, action, force, arguments)
     # Not repeatable: run again, a retry or a discard would be refused, because the first run changed the state.
     return Operation(start, is_repeatable=action not in ("retry", "discard"))
 
 
-def _request(job: str, action: Request, force: bool, channel: str, arguments: str | None) -> QuerySteps[State]:
+def _request(job: str, action: Request, force: bool, arguments: str | None) -> QuerySteps[State]:
     if force and action in ("pause", "cancel"):
-        forced = yield from _take_away(job, action, channel)
+        forced = yield from _take_away(job, action)
         if forced is not None:
             return forced
-    return (yield from do_as_asked(job, action, channel=channel, arguments=arguments))
+    return (yield from do_as_asked(job, action, arguments=arguments))
 
 
-def _take_away(job: str, action: Request, channel: str) -> QuerySteps[State | None]:
+def _take_away(job: str, action: Request) -> QuerySteps[State | None]:
     """End the lease first and touch the job after, in the same order as workers, so that there is no deadlock."""
     lease = yield query("held_lease", job=job)
     if not lease:
@@ -41,10 +41,10 @@ def _take_away(job: str, action: Request, channel: str) -> QuerySteps[State | No
     rows = yield query("job_budget", job=job)
     errors, crashes, interruptions = cast("tuple[int, int, int]", rows[0][:3])
     transition = decide(Spent(errors, crashes, interruptions), Stopped(action), Policy())
-    done = yield from end_attempt(attempt, transition, home_of(rows[0][3:]), None, channel=channel)
+    done = yield from end_attempt(attempt, transition, home_of(rows[0][3:]), None)
     if not done:
         return None
     asked = yield query("unask_runner", job=job)
     if action == "pause" and asked and asked[0][0] == "cancel":  # promised before; a pause does not weaken it
-        return (yield from do_as_asked(job, "cancel", channel=channel))
+        return (yield from do_as_asked(job, "cancel"))
     return transition.state

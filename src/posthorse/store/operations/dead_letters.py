@@ -52,7 +52,6 @@ def raise_alarm(
     make: Callable[[DeadLettersGrew], NewJob] | None,
     *,
     lanes: Mapping[Lane, int],
-    channel: str,
     gauges: Mapping[str, Gauge] = NO_GAUGES,
     closed: frozenset[str] = NONE_CLOSED,
 ) -> QuerySteps[DeadLettersGrew | None]:
@@ -69,7 +68,7 @@ def raise_alarm(
     rows = yield query_rows("errors_of", [(death.job,) for death in growth.deaths])
     event = event_of(growth, {cast("str", job): _class_in(cast("str | None", error)) for job, error in rows})
     if make is not None:
-        yield from enqueue([make(event)], lanes, channel=channel, gauges=gauges, closed=closed).start()
+        yield from enqueue([make(event)], lanes, gauges=gauges, closed=closed).start()
     return event
 
 

@@ -121,7 +121,6 @@ def settle(
     lane: Lane,
     evidence: str | None,
     *,
-    channel: str,
     number: int | None = None,
 ) -> QuerySteps[bool]:
     """Apply a transition to an attempt that still has its lease; return False if it has not.
@@ -132,15 +131,15 @@ def settle(
     evidence: JSON for the event. lane: the job's own; a suspect goes to the solo lane beside it. number: that of the
     lane where the job goes, if the caller knows it.
     """
-    ended = yield from end_attempt(attempt, transition, lane, evidence, channel=channel, number=number)
+    ended = yield from end_attempt(attempt, transition, lane, evidence, number=number)
     if not ended:
         applied = yield query_rows("already_ended", [(attempt.job, attempt.epoch)], state=transition.state.value)
         return bool(applied)
     asked = yield query("unask_runner", job=attempt.job)
     if asked and not transition.state.is_final:
-        yield from do_as_asked(attempt.job, cast("Request", asked[0][0]), channel=channel)
+        yield from do_as_asked(attempt.job, cast("Request", asked[0][0]))
     elif not asked and transition.state is State.PAUSED:
-        yield from do_as_asked(attempt.job, "resume", channel=channel)
+        yield from do_as_asked(attempt.job, "resume")
     return True
 
 
@@ -150,7 +149,6 @@ def end_attempt(
     lane: Lane,
     evidence: str | None,
     *,
-    channel: str,
     number: int | None = None,
 ) -> QuerySteps[bool]:
     """End the lease of an attempt and write what follows, as a part of other operations."""
@@ -176,7 +174,7 @@ def end_attempt(
         is_final=transition.state.is_final,
     )
     version, run_at, took = cast("tuple[int, int | None, int]", written[0])
-    yield from place(attempt.job, transition.state, run_at=run_at, channel=channel)
+    yield from place(attempt.job, transition.state, run_at=run_at)
     yield from _record(attempt.job, version, transition.event, (yield from _complete_evidence(attempt, evidence, took)))
     return True
 

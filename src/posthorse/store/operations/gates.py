@@ -55,13 +55,13 @@ def note_gates(
         yield query_rows("move_gates", rows)
 
 
-def line_up(required: Collection[Requirement], ledger: GateLedger, channel: str) -> QuerySteps[None]:
+def line_up(required: Collection[Requirement], ledger: GateLedger) -> QuerySteps[None]:
     """Line up held jobs, which go first: as many as there is room for."""
     for requirement in required:
         room = ledger.room(requirement)
         if ledger.has_held(requirement.gate) and room != 0:
             at_most = RELEASED_AT_ONCE if room is None else room
-            yield query("release_held", gate=requirement.gate, room=at_most, channel=channel)
+            yield query("release_held", gate=requirement.gate, room=at_most)
 
 
 # ── what happens to gates when jobs end, or in the sweep ───────────────────────────────────────────────
@@ -82,11 +82,11 @@ def loosen_gates(queue: str) -> QuerySteps[None]:
 
 @locking_first
 @operation
-def let_through(gates: Collection[str], *, channel: str) -> QuerySteps[None]:
+def let_through(gates: Collection[str]) -> QuerySteps[None]:
     """Line up held jobs that may pass by now; wake idle runners."""
     if gates:
-        yield from _look_after(gates, channel)
-    yield query("wake", channel=channel)
+        yield from _look_after(gates)
+    yield query("wake")
 
 
 @single_operation
@@ -105,7 +105,7 @@ def neglected_gates(limit: int) -> QuerySteps[list[str]]:
 
 @locking_first
 @operation
-def tend_gates(gates: Sequence[str], neglected: Sequence[str], *, channel: str) -> QuerySteps[None]:
+def tend_gates(gates: Sequence[str], neglected: Sequence[str]) -> QuerySteps[None]:
     """Do what no other process did: line up jobs that may pass these gates, and forget unused gates.
 
     Of the jobs that are held before a neglected gate the first tries again, because its limits may have been changed.
@@ -113,20 +113,20 @@ def tend_gates(gates: Sequence[str], neglected: Sequence[str], *, channel: str) 
     every = [(gate,) for gate in in_order({*gates, *neglected})]
     if every:
         yield query_rows("lock_gates", every)  # in one statement: locking in two steps could break the lock order
-    yield from _look_after(gates, channel)
+    yield from _look_after(gates)
     if gates:
         yield query_rows("forget_gates", [(gate,) for gate in in_order(gates)], patience=PATIENCE)
     tried = in_order(set(neglected) - set(gates))
     if tried:
         yield query_rows("try_gates", [(gate,) for gate in tried])
         for gate in tried:
-            yield query("release_held", gate=gate, room=1, channel=channel)
+            yield query("release_held", gate=gate, room=1)
     forgotten = yield query("forgotten_gate")
     if forgotten:
-        yield query("release_held", gate=forgotten[0][0], room=RELEASED_AT_ONCE, channel=channel)
+        yield query("release_held", gate=forgotten[0][0], room=RELEASED_AT_ONCE)
 
 
-def _look_after(gates: Collection[str], channel: str) -> QuerySteps[None]:
+def _look_after(gates: Collection[str]) -> QuerySteps[None]:
     locked = (yield query_rows("lock_gates", [(gate,) for gate in in_order(gates)])) if gates else []
     if not locked:
         return
@@ -134,7 +134,7 @@ def _look_after(gates: Collection[str], channel: str) -> QuerySteps[None]:
     gate_states, now = yield from _gate_states([cast("str", row[0]) for row in locked])
     required = [_as_noted(state) for state in gate_states]
     ledger = GateLedger(gate_states, now)
-    yield from line_up(required, ledger, channel)
+    yield from line_up(required, ledger)
     yield from note_gates([(requirement, 0) for requirement in required if requirement.step], ledger)
 
 

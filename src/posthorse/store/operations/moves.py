@@ -37,17 +37,17 @@ MAX_BEFORE = 10_000
 _MAX_LOOKS = 20
 
 
-def place(job: str, state: State, *, run_at: int | None, channel: str) -> QuerySteps[None]:
+def place(job: str, state: State, *, run_at: int | None) -> QuerySteps[None]:
     """Put a job where its state belongs."""
     if state is State.PENDING:
-        yield query("admit", job=job, channel=channel)
+        yield query("admit", job=job)
     elif state in PARKED_STATES:
         waits = state in (State.SCHEDULED, State.BLOCKED)
         yield query("park", job=job, state=state.value, due_at=run_at if waits else None, place=None)
 
 
 def do_as_asked(
-    job: str, request: Request, *, channel: str, wait: int | None = None, arguments: str | None = None
+    job: str, request: Request, *, wait: int | None = None, arguments: str | None = None
 ) -> QuerySteps[State]:
     """Do what is requested of a job, or pass it to its runner; return the state that the job is in afterwards.
 
@@ -90,7 +90,7 @@ def do_as_asked(
         else:
             reason = REASONS[request]
             written = yield query("move", job=job, state=target.value, reason=reason, is_final=target.is_final)
-        yield from place(job, target, run_at=due, channel=channel)
+        yield from place(job, target, run_at=due)
         yield query("record", job=job, version=written[0][0], name=EVENTS[request], detail=detail)
         return target
     raise StoreError(

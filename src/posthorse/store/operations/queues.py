@@ -59,7 +59,7 @@ def live_layers() -> QuerySteps[dict[str, dict[str, object]]]:
 
 
 @operation
-def change_queue(name: str, changes: Layer, *, channel: str) -> QuerySteps[None]:
+def change_queue(name: str, changes: Layer) -> QuerySteps[None]:
     """Change live settings of a queue; settings that are not named stay."""
     words = layer_as_words(changes)
     yield query("count_change")
@@ -67,11 +67,11 @@ def change_queue(name: str, changes: Layer, *, channel: str) -> QuerySteps[None]
     # Settings of a newer version stay unchanged.
     said = {**(_decode_words(cast("str", before[0][0])) if before else {}), **words}
     yield query("set_queue", name=name, settings=msgspec.json.encode(said).decode())
-    yield query("wake", channel=channel)
+    yield query("wake")
 
 
 @operation
-def reset_queue(name: str, only: Sequence[str], *, channel: str) -> QuerySteps[None]:
+def reset_queue(name: str, only: Sequence[str]) -> QuerySteps[None]:
     """Remove live settings of a queue: all of them, or the named ones."""
     yield query("count_change")
     before = yield query("settings_of_queue", name=name)
@@ -81,7 +81,7 @@ def reset_queue(name: str, only: Sequence[str], *, channel: str) -> QuerySteps[N
         yield query("set_queue", name=name, settings=msgspec.json.encode(kept).decode())
     else:
         yield query("reset_queue", name=name)
-    yield query("wake", channel=channel)
+    yield query("wake")
 
 
 @operation
@@ -135,7 +135,7 @@ def check_open(jobs: Sequence[NewJob], closed: frozenset[str]) -> None:
         raise QueueClosed(refusing)
 
 
-def check_room(jobs: Sequence[NewJob], gauges: Mapping[str, Gauge], *, channel: str) -> QuerySteps[None]:
+def check_room(jobs: Sequence[NewJob], gauges: Mapping[str, Gauge]) -> QuerySteps[None]:
     """Raise QueueFull if a queue has no room for the jobs; a part of submitting.
 
     Scheduled jobs wait for their time and not in the queue's lanes. Enqueuing one at a time meets the limit exactly. On
@@ -153,7 +153,7 @@ def check_room(jobs: Sequence[NewJob], gauges: Mapping[str, Gauge], *, channel: 
         if (full := gauge.depth_if_full(count, began)) is not None:
             raise (yield from _full(queue, full, count, gauge.max_depth))
         if count > 1:
-            yield query("hold_queue", channel=channel, queue=queue)
+            yield query("hold_queue", queue=queue)
         began = monotonic()
         rows = yield query("depth", queue=queue, limit=gauge.max_depth)
         depth = int(cast("int | None", rows[0][0]) or 0)

@@ -146,9 +146,9 @@ def orphans(limit: int) -> QuerySteps[list[Held]]:
 
 
 @single_operation
-def promote(limit: int, *, channel: str) -> QuerySteps[int]:
+def promote(limit: int) -> QuerySteps[int]:
     """Line up jobs that are due; return how many."""
-    rows = yield query("promote", limit=limit, channel=channel)
+    rows = yield query("promote", limit=limit)
     return len(rows)
 
 

@@ -15,7 +15,7 @@ from posthorse.store.operations.submit import NONE_CLOSED, Submitted, enqueue
 
 @operation
 def enqueue_anew(
-    job: NewJob, lanes: Mapping[Lane, int], *, channel: str, closed: frozenset[str] = NONE_CLOSED
+    job: NewJob, lanes: Mapping[Lane, int], *, closed: frozenset[str] = NONE_CLOSED
 ) -> QuerySteps[Submitted]:
     """Write a job with a key, or return the earlier one with that key if it is not over.
 
@@ -23,7 +23,7 @@ def enqueue_anew(
     """
     tenant, scope, key = wanted_key(job).entry
     yield query("pass_key_on", job=job.id, fingerprint=job.fingerprint, tenant=tenant, scope=scope, key=key)
-    [submitted] = yield from enqueue([job], lanes, channel=channel, closed=closed).start()
+    [submitted] = yield from enqueue([job], lanes, closed=closed).start()
     return submitted
 
 

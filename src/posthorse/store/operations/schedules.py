@@ -89,7 +89,6 @@ def fire(
     handled_until: int,
     forget_before: int = 0,
     lanes: Mapping[Lane, int],
-    channel: str,
     gauges: Mapping[str, Gauge] = NO_GAUGES,
     closed: frozenset[str] = NONE_CLOSED,
 ) -> QuerySteps[Fired | None]:
@@ -112,13 +111,13 @@ def fire(
     still_open = yield from _still_open(passed[0][0])
     overlap = declared.policies.overlap
     wanted = among_open(overlap, new, is_open=bool(still_open))
-    chosen, refusal = yield from _admitted(wanted, [by_time[time] for time in wanted], gauges, closed, channel)
+    chosen, refusal = yield from _admitted(wanted, [by_time[time] for time in wanted], gauges, closed)
     if overlap == "cancel" and chosen:
-        yield from _cancel(still_open, channel)
+        yield from _cancel(still_open)
     made = [by_time[time] for time in chosen]
     jobs: list[str] = []
     if made:
-        jobs = [submitted.id for submitted in (yield from enqueue(made, lanes, channel=channel).start())]
+        jobs = [submitted.id for submitted in (yield from enqueue(made, lanes).start())]
     last_at = chosen[-1] if chosen else None
     yield from _note(declared.name, overlap, [*still_open, *jobs], jobs, last_at, skipped=len(new) - len(chosen))
     return Fired(jobs, refusal, len(wanted) - len(chosen))
@@ -155,14 +154,14 @@ def _take(name: str, runs: Sequence[Run]) -> QuerySteps[dict[int, NewJob]]:
 
 
 def _admitted(
-    times: Sequence[int], jobs: Sequence[NewJob], gauges: Mapping[str, Gauge], closed: frozenset[str], channel: str
+    times: Sequence[int], jobs: Sequence[NewJob], gauges: Mapping[str, Gauge], closed: frozenset[str]
 ) -> QuerySteps[tuple[Sequence[int], QueueClosed | QueueFull | None]]:
     """Return the times whose jobs may enter their queue (the newest, if there is not room for all), and why the others
     may not.
     """
     try:
         check_open(jobs, closed)
-        yield from check_room(jobs, gauges, channel=channel)
+        yield from check_room(jobs, gauges)
     except QueueClosed as refusal:
         return (), refusal
     except QueueFull as refusal:
@@ -177,7 +176,6 @@ def trigger(
     job: NewJob,
     *,
     lanes: Mapping[Lane, int],
-    channel: str,
     gauges: Mapping[str, Gauge] = NO_GAUGES,
     closed: frozenset[str] = NONE_CLOSED,
 ) -> QuerySteps[Submitted]:
@@ -192,7 +190,7 @@ def trigger(
     now = cast("int", (yield query("now"))[0][0])
     still_open = yield from _still_open(held[0][0])
     made = job_at(job, _timely(job.id, now), name=declared.name, time=now, policies=Policies())
-    [submitted] = yield from enqueue([made], lanes, channel=channel, gauges=gauges, closed=closed).start()
+    [submitted] = yield from enqueue([made], lanes, gauges=gauges, closed=closed).start()
     jobs = [*still_open, submitted.id]
     yield from _note(declared.name, declared.policies.overlap, jobs, [submitted.id], now, skipped=0)
     return submitted
@@ -222,10 +220,10 @@ def _still_open(stored: object) -> QuerySteps[list[str]]:
     return [job for job in jobs if job in there and job not in over]
 
 
-def _cancel(jobs: Sequence[str], channel: str) -> QuerySteps[None]:
+def _cancel(jobs: Sequence[str]) -> QuerySteps[None]:
     for job in sorted(jobs):
         try:
-            yield from do_as_asked(job, "cancel", channel=channel)
+            yield from do_as_asked(job, "cancel")
         except (JobNotFound, InvalidTransition):  # it ended meanwhile
             continue
 

@@ -80,7 +80,6 @@ def enqueue(
     jobs: Sequence[NewJob],
     lanes: Mapping[Lane, int],
     *,
-    channel: str,
     gauges: Mapping[str, Gauge] = NO_GAUGES,
     closed: frozenset[str] = NONE_CLOSED,
 ) -> Operation[list[Submitted]]:
@@ -94,26 +93,25 @@ def enqueue(
     has_keys = any(job.key is not None or job.unique is not None for job in jobs)
     has_places = any(job.sequence is not None for job in jobs)
     is_heavy = len(jobs) > 1 and sum(len(job.arguments) for job in jobs) > MAX_BATCH_BYTES
-    start = partial(_enqueue, jobs, lanes, channel, has_keys, gauges, closed)
+    start = partial(_enqueue, jobs, lanes, has_keys, gauges, closed)
     return Operation(start, is_single=not (has_keys or has_places or gauges or is_heavy))
 
 
 def _enqueue(
     jobs: Sequence[NewJob],
     lanes: Mapping[Lane, int],
-    channel: str,
     has_keys: bool,
     gauges: Mapping[str, Gauge],
     closed: frozenset[str],
 ) -> QuerySteps[list[Submitted]]:
     answers = [*map(Submitted._make, [(job.id, True) for job in jobs])]  # a batch has thousands, and this is fast
     if has_keys:
-        earlier, jobs = yield from _without_known(jobs, channel)
+        earlier, jobs = yield from _without_known(jobs)
         answers = [Submitted(earlier[one.id], created=False) if one.id in earlier else one for one in answers]
     if closed:
         check_open(jobs, closed)
     if gauges:
-        yield from check_room(jobs, gauges, channel=channel)
+        yield from check_room(jobs, gauges)
     if jobs:
         made_at = ids.milliseconds_of(jobs[0].id)
         for portion in _portions(jobs):
@@ -184,11 +182,11 @@ def _are_alike(jobs: Sequence[NewJob]) -> bool:
 _besides_arguments = attrgetter("lane", "run_at", "delay", "options", "tenant", "tags", "parent")
 
 
-def _without_known(jobs: Sequence[NewJob], channel: str) -> QuerySteps[tuple[Mapping[str, str], Sequence[NewJob]]]:
+def _without_known(jobs: Sequence[NewJob]) -> QuerySteps[tuple[Mapping[str, str], Sequence[NewJob]]]:
     """Return the jobs that already exist, by key or identity (new ids and earlier ones), and the new jobs."""
     by_key = yield from take_keys(jobs)
     jobs = [job for job in jobs if job.id not in by_key]
-    by_identity, instead = yield from take_identities(jobs, channel=channel)
+    by_identity, instead = yield from take_identities(jobs)
     for job in jobs:
         if job.key is not None and job.id in by_identity:
             wanted = wanted_key(job)

@@ -16,7 +16,7 @@ from posthorse.store.base import QuerySteps, query, query_rows
 _MAX_LOOKS = 20
 
 
-def supersede(earlier: str, new: NewJob, *, channel: str) -> QuerySteps[bool]:
+def supersede(earlier: str, new: NewJob) -> QuerySteps[bool]:
     """Give a waiting job the arguments, options and tags of another, and if that one says so, its time.
 
     Queue, priority, position and sequence stay. Returns False if the job has started; it then stays as it is. Nothing
@@ -55,10 +55,10 @@ def supersede(earlier: str, new: NewJob, *, channel: str) -> QuerySteps[bool]:
     )
     if target is State.PENDING and state is State.PENDING:
         yield query("line_up_again", lane=lane, seq=seq, job=earlier)
-        yield query("wake", channel=channel)
+        yield query("wake")
     elif target is State.PENDING:
         yield query("unpark", job=earlier)
-        yield query("admit", job=earlier, channel=channel)
+        yield query("admit", job=earlier)
     elif state is State.PENDING:
         yield query("park", job=earlier, state=target.value, due_at=due, place=0 if new.run_at is None else None)
     elif target is State.SCHEDULED and due != run_at:

@@ -116,7 +116,6 @@ def claim_through_gates(
     turns: FairShares,
     requirements: Requirements,
     *,
-    channel: str,
     sees_far: bool = False,
 ) -> QuerySteps[Passed]:
     """Claim up to `room` jobs, `limited_room` of them through gates; park those that a gate of their own keeps out.
@@ -150,7 +149,7 @@ def claim_through_gates(
     claimed = yield from _claim_places(runner, decision)
     passed = [(job, required) for job in claimed if (required := decision.admitted.get(Head(job.lane, job.seq)))]
     yield from _note(passed, decision, (*gates_of_lanes.values(), *gates_of_jobs.values()))
-    yield from line_up(gates_of_jobs.values(), decision.ledger, channel)
+    yield from line_up(gates_of_jobs.values(), decision.ledger)
     return Passed(
         claimed,
         had_others | {head.lane for head in sight.heads},

@@ -34,7 +34,7 @@ class OwnerState(NamedTuple):
     is_started: bool
 
 
-def take_identities(jobs: Sequence[NewJob], *, channel: str) -> QuerySteps[Existing]:
+def take_identities(jobs: Sequence[NewJob]) -> QuerySteps[Existing]:
     """Take the identities of new jobs, and resolve conflicts as they say. Raises NotUnique."""
     unique = {job.id: job for job in jobs if job.unique is not None}
     if not unique:
@@ -53,7 +53,7 @@ def take_identities(jobs: Sequence[NewJob], *, channel: str) -> QuerySteps[Exist
             continue
         if there in unique:
             instead[there] = _merged(instead.get(there, unique[there]), job)
-        elif not (yield from _is_met(job, held[one.entry], states.get(there), channel)):
+        elif not (yield from _is_met(job, held[one.entry], states.get(there))):
             heirs.append(one)
             owners[one.entry] = job.id
     yield from hand_over(heirs)
@@ -86,7 +86,7 @@ def _wanted(job: NewJob, identity: Identity) -> Wanted:
     return Wanted(job.tenant or "", scope(job.lane.kind, identity.rule), identity.value, job.id, span=identity.window)
 
 
-def _is_met(job: NewJob, owner: Held, state: OwnerState | None, channel: str) -> QuerySteps[bool]:
+def _is_met(job: NewJob, owner: Held, state: OwnerState | None) -> QuerySteps[bool]:
     """Return whether an earlier job equals the new one; if so, apply the new one's `on_conflict`."""
     identity = cast("Identity", job.unique)
     if not _holds(identity.rule, owner, state):
@@ -97,7 +97,7 @@ def _is_met(job: NewJob, owner: Held, state: OwnerState | None, channel: str) ->
         return True
     # A job that starts at this very moment makes room if only waiting jobs conflict: otherwise the new arguments would
     # be lost.
-    return (yield from supersede(owner.job, job, channel=channel)) or identity.rule != "queued"
+    return (yield from supersede(owner.job, job)) or identity.rule != "queued"
 
 
 def _holds(rule: Rule, owner: Held, state: OwnerState | None) -> bool:

@@ -45,7 +45,6 @@ class SqliteBackend:
     """Connections to one file: one that writes, one that reads, and one more for each slice transaction."""
 
     dialect = DIALECT
-    channel = ""
     capabilities = Capabilities(
         has_rivals=False,
         keeps_consumed_entries=False,

@@ -233,14 +233,12 @@ class Claiming:
     async def _claim_through_gates(
         self, probes: Sequence[Probe], room: int, limited_room: int, before: _Found
     ) -> _Found:
-        turns, channel = self._lanes.fair_share.turns(probes), self._store.backend.channel
+        turns = self._lanes.fair_share.turns(probes)
         sees_far = before.has_more  # where all were set aside, there may be many more of them
         depth = depth_of_sight(room, limited_room, sees_far=sees_far)
         await self._ask_users(probes, turns, depth)
         passed = await self._store.arun(
-            claim_through_gates(
-                self._runner.id, probes, room, limited_room, turns, self._limits, channel=channel, sees_far=sees_far
-            )
+            claim_through_gates(self._runner.id, probes, room, limited_room, turns, self._limits, sees_far=sees_far)
         )
         now = monotonic()
         for lane, seconds in passed.shut.items():

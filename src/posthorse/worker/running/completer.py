@@ -191,13 +191,12 @@ class Completer:
             evidence["detail"] = YIELDED
         detail = msgspec.json.encode(evidence).decode()
         attempt = Fence(claimed.job, claimed.epoch, self._runner.id)
-        channel = self._store.backend.channel
         failpoint("before_settle")
         number = claimed.lane if transition.solo == running.lane.solo else None
-        settling = settle(attempt, transition, running.lane, detail, channel=channel, number=number)
+        settling = settle(attempt, transition, running.lane, detail, number=number)
         if transition.event == "attempt_failed" and (rate := running.queue.retry_budget) is not None:
             budget = budget_of(rate, running.lane.queue)
-            settling = settle_within_budget(attempt, transition, running.lane, detail, budget, channel=channel)
+            settling = settle_within_budget(attempt, transition, running.lane, detail, budget)
         applied = await self._insist(lambda: self._store.arun(settling))
         failpoint("after_settle")
         if running.gates is not None:
@@ -234,9 +233,8 @@ class Completer:
         """Returns jobs (job, epoch) that were claimed but not begun; nothing is spent."""
         if unbegun:
             failpoint("before_give_back")
-            channel = self._store.backend.channel
             try:
-                await self._insist(lambda: self._store.arun(give_back(self._runner.id, unbegun, channel=channel)))
+                await self._insist(lambda: self._store.arun(give_back(self._runner.id, unbegun)))
             except Exception:
                 log.exception("cannot give back jobs that were not begun; they run again elsewhere")
                 self.has_given_up = True
@@ -287,9 +285,8 @@ class Completer:
         """Jobs with limits ended: those who are held before their gates are lined up. Else the sweep does it."""
         if not gates:
             return
-        channel = self._store.backend.channel
         try:
-            await self._store.arun(let_through({gate for some in gates for gate in some}, channel=channel))
+            await self._store.arun(let_through({gate for some in gates for gate in some}))
         except Exception as error:
             log.warning("cannot let jobs through that waited for others: %s; the sweep will", error)
         self._ended.leave_gates()
