@@ -195,7 +195,7 @@ class _Patience:
 
     @property
     def left(self) -> float | None:
-        """Return the seconds until the timeout; None without one."""
+        """The seconds until the timeout; None without one."""
         return None if self._seconds is None else max(0.0, self._start + self._seconds - monotonic())
 
     def pause(self) -> float:

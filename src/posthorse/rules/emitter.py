@@ -1,8 +1,8 @@
-"""The emitter: calls listeners, in the process and at the place where something happens.
+"""The emitter calls listeners, in the process and at the place where something happens.
 
-Belongs to one application; its store carries it, as it carries the clock, so application, worker and maintenance reach
-the same one. A place that emits asks first whether any listener is there (`if emitter.started:`), so that an event
-without listeners costs one look and is never built.
+It belongs to one application. Its store carries it, as the clock, so that application, worker and maintenance reach the
+same one. A place that emits asks first whether any listener is there (`if emitter.started:`), so that an event without
+listeners costs one look and is never built.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class Emitter:
         return lambda: self.unsubscribe(listener)
 
     def unsubscribe(self, listener: Callable[[E], object]) -> None:
-        """End all that the listener was subscribed to; nothing happens if it was to nothing."""
+        """End all subscriptions of the listener; do nothing if there are none."""
         for event, listeners in self._by_type.items():
             listeners.pop(listener, None)
             self._failed.discard((listener, event))
 
     def emit(self, event: Event) -> None:
-        """Call the listeners in the order in which they came. What one raises is logged once and harms nothing."""
+        """Call the listeners in their order. What one raises is logged once and has no other effect."""
         for listener in tuple(self._by_type[type(event)]):
             try:
                 listener(event)

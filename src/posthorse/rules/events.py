@@ -1,7 +1,7 @@
-"""What applications can be notified of, as the functions that hear of it receive it.
+"""The events that applications can be notified of, as their functions receive them.
 
-`DeadLettersGrew` is durable: `app.on(…)` makes a job of it. The others are heard by listeners (`app.listen(…)`) in the
-process in which they happen, once what they say is committed, and are not stored.
+`DeadLettersGrew` is durable: `app.on(…)` makes a job of it. The other events are not stored: listeners
+(`app.listen(…)`) hear them in the process in which they happen, after the commit that they report.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
 class Started(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt took a slot of a worker. Its code runs next, unless the job expired or its arguments do not fit.
 
-    tenant: None where the worker need not know it; it does in queues in which tenants take turns.
+    tenant: None unless the worker needs to know it, as in fair queues.
     attempt: counts from 1. runner: the id of the runner.
     """
 

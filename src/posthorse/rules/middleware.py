@@ -1,7 +1,7 @@
 """Middleware: generator functions that run around a job, or around a call that enqueues.
 
-What is before the `yield` runs first, the rest last; an error of what it is around is raised at the `yield`. Checks
-them at their declaration, and moves one through its two halves; what it is around is elsewhere.
+The part before the `yield` runs first, the rest last; an error of the job or call is raised at the `yield`. This module
+checks middleware at its declaration, and runs its two halves; the job or call itself is elsewhere.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = logging.getLogger("posthorse.middleware")
 class RunningAttempt:
     """The attempt that a middleware runs around. attempt: counts from 1.
 
-    tenant: None where the worker need not know it; it does in queues in which tenants take turns.
+    tenant: None unless the worker needs to know it, as in fair queues.
     """
 
     job: str
@@ -64,7 +64,7 @@ class Layer(msgspec.Struct, frozen=True):
 
     function: Callable[[RunningAttempt], object]
     is_async: bool
-    """True for one around async jobs alone, which may await."""
+    """Whether it is for async jobs only, and may await."""
 
 
 class Middleware:
@@ -75,7 +75,7 @@ class Middleware:
         self.around_enqueue: tuple[Callable[[Sequence[Submission]], Iterator[Sequence[Submission] | None]], ...] = ()
 
     def add_around(self, function: Callable[[RunningAttempt], object]) -> None:
-        """Enter a generator function, plain or async. Raises InvalidOption."""
+        """Add a generator function, plain or async. Raises InvalidOption."""
         is_async = inspect.isasyncgenfunction(function)
         if not is_async and not inspect.isgeneratorfunction(function):
             raise _no_generator("@app.around", "each job", "job", function)
@@ -85,7 +85,7 @@ class Middleware:
     def add_around_enqueue(
         self, function: Callable[[Sequence[Submission]], Iterator[Sequence[Submission] | None]]
     ) -> None:
-        """Enter a plain generator function. Raises InvalidOption."""
+        """Add a plain generator function. Raises InvalidOption."""
         if not inspect.isgeneratorfunction(function):
             raise _no_generator("@app.around_enqueue", "each call that enqueues", "jobs", function)
         _check_takes_one("@app.around_enqueue", "the jobs", function)
@@ -116,7 +116,7 @@ class Turn(Generic[T]):
         return yielded
 
     def leave(self, error: BaseException | None) -> BaseException | None:
-        """Run its second half after what it is around raised that error, or none; return the error that goes on."""
+        """Run its second half after what it is around raised that error, or none; return the error that propagates."""
         trace = None if error is None else error.__traceback__
         try:
             next(self._steps) if error is None else self._steps.throw(error)

@@ -106,7 +106,7 @@ def identity_of(unique: Unique, arguments: str, args: Sequence[object], kwargs: 
 
 
 def remembered(unique: Unique, value: str | None = None) -> Remembered | None:
-    """Return what a job stores of its identity; None if it takes it once. `value` is the result of a function."""
+    """Return what a job stores of its identity; None if a retry does not take it again. `value` is from a function."""
     if unique.rule == "window":
         return None
     return Remembered(unique.rule, unique.names, value)

@@ -54,7 +54,7 @@ class Admission:
         self._gauges: dict[str, Gauge] = {}
         self._fair: frozenset[str] = frozenset()
         self._special: frozenset[str] = frozenset()
-        """Queues that are closed, limited or fair."""
+        """Queues that are drained, fair, or limited in depth."""
         self._learning = threading.RLock()  # a signal handler may enqueue while this is held
 
     def terms(self, jobs: Sequence[NewJob]) -> Terms:

@@ -90,7 +90,7 @@ class Backend(Protocol):
         ...
 
     def atransaction(self, longest: float) -> AbstractAsyncContextManager[tuple[AsyncConnection, AsyncExecute]]:
-        """The same for a coroutine."""
+        """Begin such a transaction, for a coroutine."""
         ...
 
     def values_of(self, query: Query, wanted: BoundQuery) -> dict[str, Value]:

@@ -55,7 +55,7 @@ class Deadline:
 
     @property
     def left(self) -> float:
-        """Return the seconds until then."""
+        """The seconds until then."""
         return self._began + self._waiting.seconds - monotonic()
 
 

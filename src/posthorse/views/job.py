@@ -58,7 +58,7 @@ class LastErrorView(View, frozen=True, kw_only=True):
 
 
 class JobView(View, frozen=True, kw_only=True):
-    """A job as it stood at one moment."""
+    """A job as it was at one moment."""
 
     id: str
     state: State
@@ -115,7 +115,7 @@ class JobView(View, frozen=True, kw_only=True):
 
 
 class EventView(View, frozen=True, kw_only=True):
-    """A step in the life of a job, with what was recorded about it."""
+    """An event in the life of a job, with its details."""
 
     at: datetime
     name: str
@@ -128,7 +128,7 @@ class EventView(View, frozen=True, kw_only=True):
 
 
 class JobDetailView(JobView, frozen=True, kw_only=True):
-    """Everything about a job. `first_bad_items` is left out if it was not asked for."""
+    """Everything about a job. `first_bad_items` is left out unless requested."""
 
     arguments: msgspec.Raw
     result: msgspec.Raw

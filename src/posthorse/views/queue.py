@@ -20,7 +20,7 @@ class QueueView(View, frozen=True, kw_only=True):
     oldest: how long its first waiting job has waited, in seconds.
     held: how many of its jobs each limit holds back.
     workers: those that serve it; `runners` counts their processes.
-    settings: what holds now, in the words of `posthorse queues set`; `live` is what was set while it was at work.
+    settings: those that apply now, in the words of `posthorse queues set`; `live`: those that were set live.
     """
 
     queue: str

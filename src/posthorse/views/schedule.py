@@ -10,7 +10,7 @@ from posthorse.views.base import View
 
 
 class ScheduleView(View, frozen=True, kw_only=True):
-    """A schedule as it stood at one moment; times have the offset of its zone."""
+    """A schedule as it was at one moment; times have the offset of its zone."""
 
     name: str
     state: ScheduleState

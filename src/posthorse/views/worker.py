@@ -1,4 +1,4 @@
-"""How a runner is shown: what it serves, how busy it is, and whether it gives signs of life."""
+"""How a runner is shown: what it serves, how busy it is, and whether it sends heartbeats."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Signature:
 
     @property
     def misplaced_context(self) -> str | None:
-        """Return the name of a parameter that is annotated as a context but is not the first."""
+        """The name of a parameter that is annotated as a context but is not the first."""
         for place, parameter in enumerate(self._all_parameters):
             may_be_one = place == 0 and parameter.kind in POSITIONAL
             if (

@@ -97,9 +97,9 @@ class PostgresBackend:
         self._reader = KeptConnection(self._server.connect_to_read, self._statements.execute_on)
         self._reader_lock = threading.Lock()
         self._was_cut_short = False
-        """Whether the server reported this for the last commit."""
+        """Whether the server stopped waiting for a standby at the last commit."""
         self._is_in_doubt = False
-        """Whether the outcome of the last commit is unknown, or whether standbys have it."""
+        """Whether it is unknown if the last commit happened, and if standbys have it."""
 
     def commit(self, operations: Sequence[Operation[object]]) -> Sequence[Answer]:
         """Commit all operations in one transaction, except that each one that must go first has its own. A failing one

@@ -120,7 +120,7 @@ class Session:
 
     @property
     def has_lost_log(self) -> bool:
-        """Return True if the file is the right one, but others open another log or another index."""
+        """Whether the file is the right one, but other processes open another log or another index."""
         return not self.is_moved() and self._log_is_another()
 
     def _log_is_another(self) -> bool:
