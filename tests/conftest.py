@@ -10,6 +10,7 @@ from __future__ import annotations
 import compileall
 import importlib.util
 import os
+import signal
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,18 @@ _missing = pytest.StashKey[set[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Prepare the processes of a run."""
+    _hear_interrupts()
+    _compile(config)
+
+
+def _hear_interrupts() -> None:
+    """Handle SIGINT where the tests run in the background of a script, which ignores it: programs inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _compile(config: pytest.Config) -> None:
     """Compiles the package, which hundreds of processes import: where PYTHONDONTWRITEBYTECODE is set, each would."""
     found = importlib.util.find_spec("posthorse")
     if found is not None and found.origin is not None and not hasattr(config, "workerinput"):

@@ -7,7 +7,7 @@ import contextvars
 import gc
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
@@ -192,8 +192,17 @@ class Large:
 
 @pytest.mark.parametrize("is_async", [True, False])
 @pytest.mark.parametrize("fails", [True, False])
-def test_a_job_that_is_over_leaves_nothing_for_the_collector(sqlite_url: str, is_async: bool, fails: bool) -> None:
+@pytest.mark.parametrize("has_middleware", [True, False])
+def test_a_job_that_is_over_leaves_nothing_for_the_collector(
+    sqlite_url: str, is_async: bool, fails: bool, has_middleware: bool
+) -> None:
     app = ph.Posthorse(sqlite_url)
+    if has_middleware:
+
+        @app.around
+        def watch(attempt: object) -> Iterator[None]:
+            yield
+
     held: list[weakref.ref[object]] = []
 
     def hold(text: str) -> None:

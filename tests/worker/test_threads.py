@@ -87,6 +87,7 @@ def test_a_call_that_nobody_waits_for_any_more_is_not_begun() -> None:
 
 def test_an_end_that_comes_after_its_loop_hurts_nobody() -> None:
     may_end, threads = threading.Event(), Threads[int](1)
+    before = set(threading.enumerate())
 
     def late() -> int:
         may_end.wait(LONG)
@@ -96,7 +97,7 @@ def test_an_end_that_comes_after_its_loop_hurts_nobody() -> None:
         threads.run(late)
 
     asyncio.run(scene())
-    [thread] = [one for one in threading.enumerate() if one.name.startswith("posthorse-job")]
+    [thread] = set(threading.enumerate()) - before
     may_end.set()
     threads.close()
     thread.join(LONG)

@@ -59,16 +59,22 @@ class Onion:
                 return value
         except BaseException as raised:
             error = raised
-        self.leave(error)
+        try:
+            self.leave(error)
+        finally:
+            del error  # its traceback holds this frame, which must not hold it in turn
         return value
 
     def leave(self, error: BaseException | None) -> None:
         """Leave it after the code raised that error, or none. Raises the error that goes on."""
-        while self._entered:
-            turn, _ = self._entered.pop()
-            error = turn.leave(error)
-        if error is not None:
-            raise error
+        try:
+            while self._entered:
+                turn, _ = self._entered.pop()
+                error = turn.leave(error)
+            if error is not None:
+                raise error
+        finally:
+            del error
 
     async def arun(self, call: Callable[[], Awaitable[object]]) -> object:
         """Await the code of an async job."""
@@ -83,11 +89,14 @@ class Onion:
             raise
         except BaseException as raised:
             error = raised
-        while self._entered:
-            turn, is_async = self._entered.pop()
-            error = await turn.aleave(error) if is_async else turn.leave(error)
-        if error is not None:
-            raise error
+        try:
+            while self._entered:
+                turn, is_async = self._entered.pop()
+                error = await turn.aleave(error) if is_async else turn.leave(error)
+            if error is not None:
+                raise error
+        finally:
+            del error
         return value
 
 
