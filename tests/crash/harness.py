@@ -48,8 +48,8 @@ _RUN = (
 )
 _LOOK = 0.004
 
-STOPS_WITHIN = 12.0
-"""Seconds beyond the grace: 2 to 3 as a rule; seldom, on a busy machine, the last resort ends a worker, after 9."""
+STOPS_WITHIN = 5.0
+"""Seconds beyond its grace in which a worker ends, whatever holds it up: it takes half of them on an idle machine."""
 
 
 def wait_for(look: Callable[[], T | None], what: str, *, within: float = 30.0) -> T:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, closing
 from itertools import count
 
@@ -18,6 +18,30 @@ from posthorse.store.watch import Watch
 from tests.store.yard import Yard
 
 LONG = 30.0
+
+
+def test_a_watch_ends_although_its_server_does_not_answer(postgres_yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when it is ended while it begins to listen: the driver waits for the server before it lets go."""
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def frozen(begin: Callable[[], None]) -> AsyncIterator[str]:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await may_end.wait()
+            raise
+        yield ""
+
+    monkeypatch.setattr(postgres_yard.store.backend, "notifications", frozen)
+
+    async def scene() -> None:
+        async with asyncio.timeout(LONG):
+            async with postgres_yard.store.backend.notifier.subscribe(postgres_yard.store, ids.new_id()):
+                await begun.wait()
+        may_end.set()
+
+    asyncio.run(scene())
 
 
 def test_what_was_written_between_two_waits_ends_the_next(sqlite_url: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from types import TracebackType
@@ -24,6 +23,11 @@ TURNS_APART = 0.02
 """Seconds between the looks of runners that a notification did not name: they look one after the other, in case those
 named may not take the job.
 """
+
+
+GOODBYE = 0.5
+"""Seconds in which the connection that listens may end. If it is ended while it begins, the driver asks the server to
+cancel that, and waits for a frozen one for five seconds."""
 
 
 class PostgresNotifier:
@@ -72,8 +76,7 @@ class PostgresWatch(Watch):
             self._turn.cancel()
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait({self._task}, timeout=GOODBYE)
 
     async def _hears(self, timeout: float) -> bool:
         return await super()._hears(timeout if self._is_listening else min(timeout, self.blind))
