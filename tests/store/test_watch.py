@@ -35,11 +35,14 @@ def test_a_watch_ends_although_its_server_does_not_answer(postgres_yard: Yard, m
 
     monkeypatch.setattr(postgres_yard.store.backend, "notifications", frozen)
 
+    async def watch() -> None:
+        async with postgres_yard.store.backend.notifier.subscribe(postgres_yard.store, ids.new_id()):
+            await begun.wait()
+
     async def scene() -> None:
-        async with asyncio.timeout(LONG):
-            async with postgres_yard.store.backend.notifier.subscribe(postgres_yard.store, ids.new_id()):
-                await begun.wait()
+        ended, _ = await asyncio.wait({asyncio.create_task(watch())}, timeout=LONG)
         may_end.set()
+        assert ended
 
     asyncio.run(scene())
 
