@@ -82,7 +82,8 @@ def run(store: MeasuredStore, *, seconds: float, processes: int) -> Iterator[Loo
                 yield Look(
                     at=now - began,
                     done=enqueued - _count(store, ask),
-                    log_bytes=_log_bytes(store, ask, url) - (0 if app.store.is_sqlite else log_before),
+                    log_bytes=_log_bytes(store, ask, url)
+                    - (0 if app.store.backend.capabilities.is_file else log_before),
                     hot_bytes=_hot_bytes(store, ask),
                     store_bytes=_store_bytes(store, ask, url),
                     dead_rows=_dead_rows(store, ask),

@@ -10,7 +10,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.errors import DuplicateKind, InvalidOption
-from posthorse.rules.growth import LOG, Watch
+from posthorse.rules.growth import LOG, AlarmRule
 
 if TYPE_CHECKING:
     from posthorse.rules.events import DeadLettersGrew
@@ -67,14 +67,14 @@ def test_an_observer_stays_a_function_and_is_a_kind_with_options(app: ph.Posthor
     assert tell(EVENT) == "mail"
     options = app.registry["alarm"].options
     assert (options.queue, options.max_attempts) == ("posthorse", 2)
-    assert app.registry.observers["alarm"].watch == Watch("alarm", 3, 60_000_000, "mail")
+    assert app.registry.observers["alarm"].rule == AlarmRule("alarm", 3, 60_000_000, "mail")
     assert app.registry.observers["alarm"].make(EVENT).lane == app.registry.observers["alarm"].lane
 
 
 def test_what_is_left_out_is_as_for_the_log(app: ph.Posthorse) -> None:
     observe(app, plain)
-    watch = app.registry.observers["plain"].watch
-    assert (watch.by, watch.within, watch.queue) == (LOG.by, LOG.within, LOG.queue)
+    rule = app.registry.observers["plain"].rule
+    assert (rule.by, rule.within, rule.queue) == (LOG.by, LOG.within, LOG.queue)
 
 
 def of_nothing() -> None: ...

@@ -221,7 +221,7 @@ def test_a_refused_key_leaves_nothing_of_its_call_in_the_transaction(
     app: ph.Posthorse, kind: ph.Kind[[int], int], store_url: str
 ) -> None:
     kind.using(key="taken").enqueue(1)
-    held = library("sqlite3" if app.store.is_sqlite else "psycopg")
+    held = library("sqlite3" if app.store.backend.capabilities.is_file else "psycopg")
 
     async def scene() -> None:
         async with held.open(store_url) as party:

@@ -231,7 +231,7 @@ def test_every_twin_works_by_itself(world: World) -> None:
 def on_their_connection(app: ph.Posthorse) -> Iterator[Any]:
     """A blocking connection of the user's to the store's database."""
     url = app.store.url
-    if app.store.is_sqlite:
+    if app.store.backend.capabilities.is_file:
         connection: Any = sqlite3.connect(url.removeprefix("sqlite:///"), timeout=10)
     else:
         connection = psycopg.connect(url)

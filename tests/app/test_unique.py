@@ -540,7 +540,7 @@ def test_jobs_that_are_not_unique_ask_for_no_keys(app: ph.Posthorse) -> None:
 @contextmanager
 def own_connection(app: ph.Posthorse) -> Iterator[Any]:
     """A connection of the user's, in a transaction."""
-    if app.store.is_sqlite:
+    if app.store.backend.capabilities.is_file:
         connection: Any = sqlite3.connect(app.store.where, timeout=30)
     else:
         connection = psycopg.connect(app.store.url)

@@ -93,7 +93,7 @@ def test_healthy_store_with_a_worker_has_no_problem(any_shop: Shop) -> None:
         result = any_shop.run("doctor")
         found = verdicts(any_shop)
     # The shared servers of the tests do not sync, and that alone is told.
-    is_synced = any_shop.app.store.is_sqlite
+    is_synced = any_shop.app.store.backend.capabilities.is_file
     assert result.exit_code == (0 if is_synced else 1), result.stdout
     assert {name for name, verdict in found.items() if verdict != "ok"} == (set() if is_synced else {"durability"})
     names = [name for name, where in documented().items() if where in ("", "SQLite" if is_synced else "PostgreSQL")]

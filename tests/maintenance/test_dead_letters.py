@@ -14,7 +14,7 @@ import posthorse as ph
 from posthorse.clock import Clock
 from posthorse.maintenance.chores import dead_letters
 from posthorse.maintenance.chores.dead_letters import LookAtDeadLetters
-from posthorse.rules.growth import Observer, Watch
+from posthorse.rules.growth import AlarmRule, Observer
 from posthorse.rules.job import NewJob
 from posthorse.store.operations.dead_letters import new_dead_letters
 from posthorse.store.operations.runners import next_due
@@ -214,7 +214,7 @@ def test_an_event_that_cannot_be_told_keeps_nobody_from_the_others(
 
     observed(app)
     working = app.registry.observers["tell"]
-    broken = Observer(Watch("broken", by=1), working.lane, fail)
+    broken = Observer(AlarmRule("broken", by=1), working.lane, fail)
     app.registry.observers = {"broken": broken, "tell": working}
     work_off(app, die(app, *["key"] * 5), monkeypatch)
     look(app)

@@ -395,7 +395,7 @@ def test_a_checkpoint_lies_in_the_future_no_more(app: ph.Posthorse, clock: Stepp
     clock.step(-HOUR)
     asyncio.run(mend(app))
     with app.store.transaction() as connection:
-        table = "posthorse_checkpoints" if app.store.is_sqlite else "posthorse.checkpoints"
+        table = "posthorse_checkpoints" if app.store.backend.capabilities.is_file else "posthorse.checkpoints"
         row: tuple[int, int]
         [row] = connection.execute(f"SELECT updated_at, advanced_at FROM {table}").fetchall()  # type: ignore[attr-defined]
     assert max(row) <= now(app).timestamp() * 1_000_000

@@ -270,7 +270,7 @@ def test_a_job_that_a_neighbour_delays_for_a_moment_wakes_the_sweep(
         made = sweeper(app, lease=3600)
         rescues_of(made)._interval = 3600.0
         async with sweeping(made):
-            if app.store.is_sqlite:
+            if app.store.backend.capabilities.is_file:
                 await become(rested)
             for delay in (0.03, 0.3, 0.03):
                 (job,) = await asyncio.to_thread(enqueue, neighbour, 1, delay)

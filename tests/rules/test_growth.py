@@ -17,18 +17,18 @@ from posthorse.rules.growth import (
     LOG,
     MAX_COUNTED,
     OBSERVERS_QUEUE,
+    AlarmRule,
     Death,
     Deaths,
     Growth,
-    Watch,
     event_of,
     grown,
-    make_watch,
+    make_alarm_rule,
     suspected,
 )
 
 PACE = 10 * SECOND
-MAIL = Watch("tell", by=3, within=60 * SECOND)
+MAIL = AlarmRule("tell", by=3, within=60 * SECOND)
 
 
 def death(at: float, queue: str = "mail", kind: str = "welcome") -> Death:
@@ -42,14 +42,14 @@ def seen(deaths: Sequence[Death], now: float) -> Deaths:
     return Deaths(newest[:MAX_COUNTED], len(newest) > MAX_COUNTED, at)
 
 
-def told_at(watch: Watch, deaths: Sequence[Death], looks: Sequence[float], *, pace: int = PACE) -> list[Growth]:
+def told_at(rule: AlarmRule, deaths: Sequence[Death], looks: Sequence[float], *, pace: int = PACE) -> list[Growth]:
     """What looks at these moments tell, one after the other."""
     through: dict[str, int] = {}
     told: list[Growth] = []
     for now in looks:
         found = seen(deaths, now)
-        for queue in suspected(watch, found):
-            growth = grown(watch, queue, found, through.get(queue), pace=pace)
+        for queue in suspected(rule, found):
+            growth = grown(rule, queue, found, through.get(queue), pace=pace)
             if growth is not None:
                 through[queue] = growth.through
                 told.append(growth)
@@ -80,18 +80,18 @@ def test_queues_are_counted_each_by_itself() -> None:
 
 
 def test_a_watch_for_one_queue_sees_no_other() -> None:
-    watch = Watch("tell", by=1, within=60 * SECOND, queue="mail")
+    rule = AlarmRule("tell", by=1, within=60 * SECOND, queue="mail")
     deaths = [death(1), death(1, "photos")]
-    assert [growth.queue for growth in told_at(watch, deaths, [5])] == ["mail"]
+    assert [growth.queue for growth in told_at(rule, deaths, [5])] == ["mail"]
 
 
 def test_dead_observers_are_told_to_those_who_ask_and_never_to_themselves() -> None:
     deaths = [death(1, OBSERVERS_QUEUE, "tell"), death(2, OBSERVERS_QUEUE, "other")]
-    watch = Watch("tell", by=1, within=60 * SECOND)
-    assert told_at(watch, deaths, [5]) == []
-    asked = Watch("tell", by=1, within=60 * SECOND, queue=OBSERVERS_QUEUE)
+    rule = AlarmRule("tell", by=1, within=60 * SECOND)
+    assert told_at(rule, deaths, [5]) == []
+    asked = AlarmRule("tell", by=1, within=60 * SECOND, queue=OBSERVERS_QUEUE)
     assert [each.kind for growth in told_at(asked, deaths, [5]) for each in growth.deaths] == ["other"]
-    assert len(told_at(Watch(EVERYBODY, by=2), deaths, [5])) == 1, "the log tells of them"
+    assert len(told_at(AlarmRule(EVERYBODY, by=2), deaths, [5])) == 1, "the log tells of them"
 
 
 def test_a_clock_that_was_put_back_silences_nobody() -> None:
@@ -131,22 +131,22 @@ def test_no_more_than_five_errors_are_named() -> None:
 def test_whenever_one_looks_nothing_is_told_twice_nor_of_too_few(
     died: list[tuple[float, str]], looks: list[float], by: int, within: float
 ) -> None:
-    watch = Watch("tell", by=by, within=round(within * SECOND))
-    told = told_at(watch, [death(at, queue) for at, queue in died], sorted(looks))
+    rule = AlarmRule("tell", by=by, within=round(within * SECOND))
+    told = told_at(rule, [death(at, queue) for at, queue in died], sorted(looks))
     spans: dict[str, int] = {}
     for growth in told:
         assert len(growth.deaths) >= by
         first, last = growth.deaths[-1].at, growth.deaths[0].at
-        assert last - first < watch.within
+        assert last - first < rule.within
         assert spans.get(growth.queue, growth.after) <= growth.after < first
         spans[growth.queue] = last
 
 
 @given(st.floats(0, 500), st.floats(0, 10), st.integers(1, 6))
 def test_no_burst_is_missed_by_who_looks_in_time(at: float, phase: float, by: int) -> None:
-    watch = Watch("tell", by=by, within=60 * SECOND)
+    rule = AlarmRule("tell", by=by, within=60 * SECOND)
     deaths = [death(at + n / 10) for n in range(by)]
-    told = told_at(watch, deaths, [phase + 10 * n for n in range(60)])
+    told = told_at(rule, deaths, [phase + 10 * n for n in range(60)])
     assert Counter(growth.queue for growth in told) == {"mail": 1}
     assert len(told[0].deaths) == by
 
@@ -165,8 +165,8 @@ def test_no_burst_is_missed_by_who_looks_in_time(at: float, phase: float, by: in
 )
 def test_a_watch_that_makes_no_sense_is_refused(by: object, within: Duration, told: str) -> None:
     with pytest.raises(InvalidOption, match=told):
-        make_watch("tell", by=by, within=within, queue=None)
+        make_alarm_rule("tell", by=by, within=within, queue=None)
 
 
 def test_the_log_watches_as_observers_do_by_default() -> None:
-    assert make_watch(EVERYBODY, by=10, within="5m", queue=None) == LOG
+    assert make_alarm_rule(EVERYBODY, by=10, within="5m", queue=None) == LOG

@@ -11,7 +11,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.errors import InvalidCall, InvalidOption, StoreUnreachable
-from posthorse.rules.middleware import Middleware, Submission, Turn, tags_after
+from posthorse.rules.middleware import Middleware, MiddlewareRun, Submission, tags_after
 
 ERROR = ValueError("of the job's own")
 
@@ -79,14 +79,14 @@ def passed(function: Callable[[Any], Iterator[None]], error: BaseException | Non
     """What goes on after a middleware, and what it saw."""
     saw: list[object] = []
     if not is_async:
-        turn = Turn[None](function, saw)
-        turn.enter()
-        return turn.leave(error), saw
+        run = MiddlewareRun[None](function, saw)
+        run.enter()
+        return run.leave(error), saw
 
     async def main() -> BaseException | None:
-        turn = Turn[None](as_async(function), saw)
-        await turn.aenter()
-        return await turn.aleave(error)
+        run = MiddlewareRun[None](as_async(function), saw)
+        await run.aenter()
+        return await run.aleave(error)
 
     return asyncio.run(main()), saw
 

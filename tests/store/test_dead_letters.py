@@ -11,7 +11,7 @@ import pytest
 from posthorse import ids
 from posthorse.clock import SECOND
 from posthorse.rules.events import DeadLettersGrew
-from posthorse.rules.growth import LOG, Watch
+from posthorse.rules.growth import LOG, AlarmRule
 from posthorse.rules.job import JobError, Lane, NewJob
 from posthorse.rules.lifecycle import Policy, Raised, Spent, decide
 from posthorse.store.operations import finish, read
@@ -19,7 +19,7 @@ from posthorse.store.operations.dead_letters import Alarm, alarms_due, new_dead_
 from tests.store.yard import Yard
 
 MAIL, PHOTOS, OBSERVERS = Lane("mail", "welcome"), Lane("photos", "shrink"), Lane("posthorse", "tell")
-TELL = Watch("tell", by=3, within=60 * SECOND)
+TELL = AlarmRule("tell", by=3, within=60 * SECOND)
 NO = JobError("smtplib.SMTPServerDisconnected", "no", "a long traceback")
 
 
@@ -34,7 +34,7 @@ def die(yard: Yard, count: int = 1, lane: Lane = MAIL, error: JobError = NO) -> 
     return jobs
 
 
-def alarms(yard: Yard, *watches: Watch, pace: int = 0) -> list[Alarm]:
+def alarms(yard: Yard, *watches: AlarmRule, pace: int = 0) -> list[Alarm]:
     return yard.store.read(alarms_due(watches or (TELL,), pace=pace))
 
 
@@ -91,7 +91,7 @@ def test_an_event_whose_job_cannot_be_made_is_told_at_the_next_look(yard: Yard) 
 
 def test_a_burst_is_told_once_to_each_and_growth_after_it_again(yard: Yard) -> None:
     die(yard, 3)
-    other = Watch("other", by=2, within=60 * SECOND)
+    other = AlarmRule("other", by=2, within=60 * SECOND)
     assert [event.count for event in tell(yard, alarms(yard, TELL, other))] == [3, 3]
     assert alarms(yard, TELL, other) == []
     die(yard, 2)
@@ -108,7 +108,7 @@ def test_what_was_retried_or_discarded_is_no_dead_letter_any_more(yard: Yard) ->
     yard.ask(first, "retry")
     yard.ask(second, "discard")
     assert alarms(yard, TELL) == []
-    assert len(alarms(yard, Watch("tell", by=1))) == 1
+    assert len(alarms(yard, AlarmRule("tell", by=1))) == 1
 
 
 def test_one_of_many_who_would_tell_does(yard: Yard) -> None:

@@ -203,7 +203,7 @@ def test_submitters_at_the_same_moment_overshoot_by_one_each_at_most(yard: Yard)
                 submit_to(one, one.new(1, MAIL), gauge)
 
     at_once(yard, threads, fill)
-    assert limit <= yard.waiting() <= limit + (0 if yard.store.is_sqlite else threads)
+    assert limit <= yard.waiting() <= limit + (0 if yard.store.backend.capabilities.is_file else threads)
 
 
 def test_bulks_at_the_same_moment_do_not_overshoot(yard: Yard) -> None:

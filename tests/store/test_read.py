@@ -96,7 +96,7 @@ def test_jobs_that_no_living_runner_takes_are_reported(yard: Yard) -> None:
 def test_health_says_what_the_store_runs_on(yard: Yard) -> None:
     yard.store.lanes({HOME})
     health = yard.store.health()
-    if yard.store.is_sqlite:
+    if yard.store.backend.capabilities.is_file:
         assert (health["journal_mode"], health["synchronous"], health["integrity"]) == ("wal", "FULL", "ok")
         assert isinstance(health["file_bytes"], int)
         assert isinstance(health["log_bytes"], int)

@@ -138,7 +138,7 @@ def test_so_is_one_while_a_call_joins_a_transaction_or_that_begins_or_ends(
         refused(interrupting.came)
         monkeypatch.undo()
         assert note.enqueue(3).created
-    if app.store.is_sqlite:
+    if app.store.backend.capabilities.is_file:
         for step in ("begin", "commit"):
             with monkeypatch.context() as patched:
                 interrupting = Interrupting(getattr(Session, step), lambda: note.enqueue(4))

@@ -370,7 +370,7 @@ def test_child_does_not_join_the_open_transaction_of_its_parent(yard: Yard) -> N
     yard.store.lanes({HOME})
 
     def child() -> None:
-        if yard.store.is_sqlite:
+        if yard.store.backend.capabilities.is_file:
             with pytest.raises(StoreError):
                 yard.enqueue()
         else:
@@ -380,7 +380,7 @@ def test_child_does_not_join_the_open_transaction_of_its_parent(yard: Yard) -> N
         yard.enqueue()
         assert in_a_fork(child) == 0
     assert yard.store.read(read.running_count()) == 0
-    assert yard.waiting() == (1 if yard.store.is_sqlite else 2)
+    assert yard.waiting() == (1 if yard.store.backend.capabilities.is_file else 2)
 
 
 def test_hooks_of_thread_pools_are_in_place_before_a_fork_can_be_held_up(tmp_path: Path) -> None:

@@ -51,7 +51,12 @@ class Runner:
     async def is_idle(self) -> bool:
         """Whether the store was told that this runner waits; SQLite need not be told."""
         workers = await self.app.store.aread(read.workers())
-        return self.app.store.is_sqlite or next(worker.is_idle for worker in workers if worker.id == self.id)
+        return not is_told_of_idle(self.app) or next(worker.is_idle for worker in workers if worker.id == self.id)
+
+
+def is_told_of_idle(app: ph.Posthorse) -> bool:
+    """Whether idle runners must tell the store that they are."""
+    return app.store.backend.capabilities.notifies_idle_runners
 
 
 def ids(claim: Claim) -> list[str]:
@@ -97,7 +102,7 @@ def test_after_a_claim_in_vain_the_store_knows_that_the_runner_is_idle_and_one_m
         jobs = [(await plain.aenqueue()).id for _ in range(2)]
         claim = await runner.claim()
         assert (ids(claim), claim.look_again) == (jobs, LookAgain.AT_ONCE)
-        assert app.store.is_sqlite or not await runner.is_idle()
+        assert not is_told_of_idle(app) or not await runner.is_idle()
 
     asyncio.run(main())
 
@@ -124,7 +129,7 @@ def test_an_error_that_keeps_the_store_from_hearing_that_the_runner_is_busy_lose
         jobs = [(await plain.aenqueue()).id for _ in range(2)]
         monkeypatch.setattr(Store, "arun", shaky)
         assert ids(await runner.claim()) == jobs
-        assert failures == ([] if app.store.is_sqlite else ["set_idle"])
+        assert failures == (["set_idle"] if is_told_of_idle(app) else [])
 
     asyncio.run(main())
 
@@ -189,8 +194,8 @@ def test_where_all_jobs_were_set_aside_the_next_look_follows_at_once(app: ph.Pos
         assert len((await runner.claim(room=1)).jobs) == 1
         claim = await runner.claim()
         assert (ids(claim), claim.look_again) == ([], LookAgain.AT_ONCE)
-        assert not app.store.is_sqlite or await runner.is_idle()
-        assert app.store.is_sqlite or not await runner.is_idle()  # there is something to look for
+        assert is_told_of_idle(app) or await runner.is_idle()
+        assert not is_told_of_idle(app) or not await runner.is_idle()  # there is something to look for
         claim = await runner.claim()
         assert (ids(claim), claim.look_again) == ([], LookAgain.AT_ONCE)
         assert (await runner.claim()).look_again is LookAgain.WHEN_WOKEN
@@ -260,7 +265,7 @@ def test_functions_that_say_what_a_limit_is_kept_apart_by_never_run_in_a_transac
 
 def open_transactions(app: ph.Posthorse) -> int:
     """How many there are in the store; on SQLite only those that write are known."""
-    if app.store.is_sqlite:
+    if app.store.backend.capabilities.is_file:
         connection = sqlite3.connect(app.store.url.removeprefix("sqlite:///"), timeout=0, isolation_level=None)
         try:
             connection.execute("BEGIN IMMEDIATE")

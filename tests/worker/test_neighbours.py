@@ -166,7 +166,7 @@ def test_whatever_escapes_from_where_a_job_runs_is_its_own_error(
     whole = execution.run
 
     async def broken(*given: object, **more: object) -> object:
-        if given[0].kind.kind == "odd":  # type: ignore[attr-defined]  # an assignment
+        if given[0].kind.kind == "odd":  # type: ignore[attr-defined]  # a running job
             raise Escape("escaped")
         return await whole(*given, **more)  # type: ignore[arg-type]  # as they came
 

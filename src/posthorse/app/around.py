@@ -9,7 +9,7 @@ import msgspec
 
 from posthorse.app.verbs import Verb
 from posthorse.rules.job import NewJob
-from posthorse.rules.middleware import Submission, Turn, tags_after
+from posthorse.rules.middleware import MiddlewareRun, Submission, tags_after
 
 T = TypeVar("T")
 
@@ -22,20 +22,20 @@ def enqueue_around(
     """Enqueue jobs with the tags that the middleware gives them. Raises what it raises."""
     before = [_view_of(job) for job in jobs]
     views: Sequence[Submission] = before
-    entered: list[Turn[object]] = []
+    entered: list[MiddlewareRun[object]] = []
     error: BaseException | None = None
     came: Any = None
     try:
         for function in middleware:
-            turn = Turn[object](function, views)
-            yielded = turn.enter()
-            entered.append(turn)
+            run = MiddlewareRun[object](function, views)
+            yielded = run.enter()
+            entered.append(run)
             views = tags_after(views, yielded)
         came = yield from enqueue([_with_tags(*each) for each in zip(jobs, before, views, strict=True)])
     except BaseException as raised:
         error = raised
-    for turn in reversed(entered):
-        error = turn.leave(error)
+    for run in reversed(entered):
+        error = run.leave(error)
     if error is not None:
         raise error
     return cast("T", came)

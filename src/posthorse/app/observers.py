@@ -21,7 +21,7 @@ from posthorse.rules.arguments.annotations import resolved
 from posthorse.rules.arguments.signature import Signature
 from posthorse.rules.durations import Duration
 from posthorse.rules.events import DeadLettersGrew
-from posthorse.rules.growth import OBSERVERS_QUEUE, Observer, make_watch
+from posthorse.rules.growth import OBSERVERS_QUEUE, Observer, make_alarm_rule
 from posthorse.rules.job import Lane, NewJob, checked_name
 from posthorse.rules.registry import Registered, make_kind_options, register
 from posthorse.rules.values.type_mismatch import short
@@ -56,7 +56,7 @@ class Observing(Generic[E]):
         self._app = app
         self._event = event
         self._name = None if name is None else checked_name(name, what="name")
-        self._watch = make_watch(name or "", by=by, within=within, queue=queue)
+        self._rule = make_alarm_rule(name or "", by=by, within=within, queue=queue)
         self._options = make_kind_options({**options, "queue": OBSERVERS_QUEUE})
 
     @overload
@@ -76,7 +76,7 @@ class Observing(Generic[E]):
             return kind.bind(told).template
 
         self._app.registry.observers[registered.kind] = Observer(
-            msgspec.structs.replace(self._watch, name=registered.kind),
+            msgspec.structs.replace(self._rule, name=registered.kind),
             Lane(OBSERVERS_QUEUE, registered.kind, registered.options.priority),
             make,
         )

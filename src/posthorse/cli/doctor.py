@@ -145,7 +145,7 @@ def _examined(app: Posthorse, looks: Looks) -> Iterator[Check]:
     except (TookTooLong, StoreError) as error:
         name = error.name if isinstance(error, TookTooLong) else "store"
         is_blocked = isinstance(error, TookTooLong) or (isinstance(error, StoreUnreachable) and "locked" in str(error))
-        if app.store.is_sqlite and is_blocked:
+        if app.store.backend.capabilities.is_file and is_blocked:
             yield blocked_check(name, _why(error), holders(Path(app.store.where)))
         else:
             yield problem(name, _why(error), "nothing more can be checked until then")
@@ -162,7 +162,7 @@ def _examine(app: Posthorse, looks: Looks) -> Iterator[Check]:
     yield address_check(apart(app))
     store = app.store
     where = clean(store.where)
-    if store.is_sqlite:
+    if store.backend.capabilities.is_file:
         path = Path(store.where)
         if looks.at("store", lambda: is_empty(app)):
             yield problem(
@@ -205,7 +205,7 @@ def _lasting_obstacles(backend: PostgresBackend) -> Obstacles:
 
 def _database(app: Posthorse, looks: Looks) -> Iterator[Check]:
     store = app.store
-    if not store.is_sqlite:
+    if not store.backend.capabilities.is_file:
         ours_before = time.time()
         theirs = looks.at("clock", lambda: store.read(store_now()))
         ours = (ours_before + time.time()) / 2

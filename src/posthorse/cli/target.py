@@ -95,7 +95,7 @@ def is_empty(app: Posthorse) -> bool:
 
     Raises StoreUnreachable if its folder does not exist, or the file was removed.
     """
-    if not app.store.is_sqlite:
+    if not app.store.backend.capabilities.is_file:
         return False
     path = Path(app.store.where)
     if is_there(path):

@@ -46,7 +46,7 @@ class WorkerPlan(msgspec.Struct, frozen=True):
 class RunnerPlan(msgspec.Struct, frozen=True):
     """What one incarnation of a runner does."""
 
-    assignment: WorkerPlan
+    worker_plan: WorkerPlan
     runner: str
     worker: str
     parent: int
@@ -59,4 +59,4 @@ class RunnerPlan(msgspec.Struct, frozen=True):
     @property
     def concurrency(self) -> int:
         """Return how many jobs it runs at once."""
-        return 1 if self.is_quarantine else self.assignment.concurrency
+        return 1 if self.is_quarantine else self.worker_plan.concurrency

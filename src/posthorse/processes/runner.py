@@ -58,9 +58,9 @@ class RunnerMain:
         self._plan = plan
         self._control_pipe = control_pipe
         self._messages = messages
-        self._app = load_application(plan.assignment.target)
-        if plan.assignment.url is not None:
-            self._app.use_url(plan.assignment.url)
+        self._app = load_application(plan.worker_plan.target)
+        if plan.worker_plan.url is not None:
+            self._app.use_url(plan.worker_plan.url)
         self._until = monotonic() + self._app.settings.lease
         self._waiting = worker_waiting(self._app.settings.store_timeout)
         self._work: JobLoop | None = None
@@ -74,8 +74,8 @@ class RunnerMain:
         wait_as(self._waiting)
         runner = make_runner(
             app.registry,
-            queues=plan.assignment.queues,
-            labels=plan.assignment.labels,
+            queues=plan.worker_plan.queues,
+            labels=plan.worker_plan.labels,
             concurrency=plan.concurrency,
             worker=plan.worker,
             runner=plan.runner,
@@ -86,7 +86,7 @@ class RunnerMain:
             app.settings,
             runner,
             suspects="only" if plan.is_quarantine else "never",
-            target=plan.assignment.target,
+            target=plan.worker_plan.target,
             is_replaceable=True,
             lost=self._is_lost,
         )
@@ -174,7 +174,7 @@ def main(descriptor: int) -> None:
     die_with_parent(plan.parent)
     # Terminals and service managers signal whole groups, but the supervisor decides when a runner stops.
     signals.stay()
-    configure_logging(plan.assignment.log_level)
+    configure_logging(plan.worker_plan.log_level)
     import_before_the_project(plan.backend)
     try:
         process = RunnerMain(plan, control_pipe, messages)

@@ -47,12 +47,12 @@ class RunnerProcess:
 
     @classmethod
     async def start(
-        cls, number: int, worker: str, assignment: WorkerPlan, *, backend: str, is_quarantine: bool
+        cls, number: int, worker: str, worker_plan: WorkerPlan, *, backend: str, is_quarantine: bool
     ) -> RunnerProcess:
         """Start a runner process. Raises OSError."""
         control_pipe, theirs = ControlPipe.pair()
         plan = RunnerPlan(
-            assignment=assignment,
+            worker_plan=worker_plan,
             runner=str(uuid.uuid4()),
             worker=worker,
             parent=os.getpid(),
@@ -67,7 +67,7 @@ class RunnerProcess:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
                 stdin=asyncio.subprocess.DEVNULL,
-                cwd=assignment.folder,
+                cwd=worker_plan.folder,
             )
         except OSError:
             control_pipe.close()

@@ -31,10 +31,10 @@ would otherwise notify themselves in a circle.
 """
 
 EVERYBODY = "*"
-"""The name of the watch for the log; no kind can have this name."""
+"""The name of the rule for the log; no kind can have this name."""
 
 
-class Watch(msgspec.Struct, frozen=True):
+class AlarmRule(msgspec.Struct, frozen=True):
     """When an observer is notified: `by` dead letters in one queue within a time (microseconds)."""
 
     name: str
@@ -44,7 +44,7 @@ class Watch(msgspec.Struct, frozen=True):
     """None: any queue; each is counted separately."""
 
     def counts(self, death: Death) -> bool:
-        """Return whether a dead letter counts for this watch."""
+        """Return whether a dead letter counts for this rule."""
         if self.name == EVERYBODY:
             return True  # logging makes no jobs, so it cannot notify itself
         if self.queue is None:
@@ -52,14 +52,14 @@ class Watch(msgspec.Struct, frozen=True):
         return death.queue == self.queue and death.kind != self.name
 
 
-LOG = Watch(EVERYBODY)
-"""The watch for the log, which exists without observers, too."""
+LOG = AlarmRule(EVERYBODY)
+"""The rule for the log, which exists without observers, too."""
 
 
 class Observer(NamedTuple):
-    """A watch whose observer is a job: the lane of that job, and how to make one from an event."""
+    """A rule whose observer is a job: the lane of that job, and how to make one from an event."""
 
-    watch: Watch
+    rule: AlarmRule
     lane: Lane
     make: Callable[[DeadLettersGrew], NewJob]
 
@@ -95,8 +95,8 @@ class Growth(NamedTuple):
         return self.deaths[0].at
 
 
-def make_watch(name: str, *, by: object, within: Duration, queue: object) -> Watch:
-    """Make and check a watch. Raises InvalidOption."""
+def make_alarm_rule(name: str, *, by: object, within: Duration, queue: object) -> AlarmRule:
+    """Make and check a rule. Raises InvalidOption."""
     if not isinstance(by, int) or isinstance(by, bool) or not 1 <= by <= MAX_COUNTED:
         raise InvalidOption(
             f"by is {by!r}; it must be a whole number from 1 to {MAX_COUNTED:,}, the dead letters that lead to a "
@@ -105,28 +105,28 @@ def make_watch(name: str, *, by: object, within: Duration, queue: object) -> Wat
     span = as_timedelta(within, name="within")
     if not as_timedelta(MIN_WITHIN, name="within") <= span <= as_timedelta(MAX_WITHIN, name="within"):
         raise InvalidOption(f"within is {within!r}; it must lie between {MIN_WITHIN} and {MAX_WITHIN}")
-    return Watch(name, by, microseconds(span), None if queue is None else checked_name(queue, what="queue"))
+    return AlarmRule(name, by, microseconds(span), None if queue is None else checked_name(queue, what="queue"))
 
 
-def suspected(watch: Watch, deaths: Deaths) -> Sequence[str]:
+def suspected(rule: AlarmRule, deaths: Deaths) -> Sequence[str]:
     """Return the queues with so many dead letters within the time, whether they were reported already or not."""
-    counted = Counter(each.queue for each in deaths.found if each.at > deaths.now - watch.within and watch.counts(each))
-    return [queue for queue, count in counted.items() if count >= watch.by]
+    counted = Counter(each.queue for each in deaths.found if each.at > deaths.now - rule.within and rule.counts(each))
+    return [queue for queue, count in counted.items() if count >= rule.by]
 
 
-def grown(watch: Watch, queue: str, deaths: Deaths, told: int | None, *, pace: int) -> Growth | None:
+def grown(rule: AlarmRule, queue: str, deaths: Deaths, told: int | None, *, pace: int) -> Growth | None:
     """Return what to report about a queue whose dead letters were reported up to `told`; None for nothing.
 
     No dead letter is reported twice. While failures go on, a report follows once in each `within`, or at each look if
     looks are rarer (they are `pace` apart).
     """
-    after = deaths.now - watch.within
+    after = deaths.now - rule.within
     if told is not None and told <= deaths.now:  # a later `told` means that the clock was set back
         if told > after + pace:
             return None
         after = max(after, told)
-    new = [each for each in deaths.found if each.queue == queue and each.at > after and watch.counts(each)]
-    if len(new) < watch.by:
+    new = [each for each in deaths.found if each.queue == queue and each.at > after and rule.counts(each)]
+    if len(new) < rule.by:
         return None
     return Growth(queue, after, new, is_at_least=deaths.is_cut and deaths.found[-1].at > after)
 

@@ -92,8 +92,8 @@ class Middleware:
         self.around_enqueue = (*self.around_enqueue, function)
 
 
-class Turn(Generic[T]):
-    """One middleware around one thing."""
+class MiddlewareRun(Generic[T]):
+    """One run of a middleware around one job or call: two halves, with that between them."""
 
     def __init__(self, function: Callable[..., object], subject: object) -> None:
         self._name = getattr(function, "__qualname__", repr(function))

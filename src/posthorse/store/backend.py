@@ -36,6 +36,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """The schema is created and migrated at the first use. False: by `migrate` alone."""
     may_be_away: bool
     """It is a server that may be away for a while, so a call has a deadline."""
+    is_file: bool
+    """It is a file on this machine, whose path is the store's name; so other processes that hold it can be found."""
 
 
 class Notifier(Protocol):

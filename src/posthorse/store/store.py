@@ -73,7 +73,6 @@ class Store:
         """Who listens to what happens in this process."""
         self.backend = self._new_backend()
         self._signature = Signature(self.where)
-        self.is_sqlite = self.backend.dialect.name == "sqlite"
         self._may_be_away = self.backend.capabilities.may_be_away
         self._foreign = ForeignTransactions(self.backend, self.where, self._stored_identity)
         self._committer = self._new_committer()

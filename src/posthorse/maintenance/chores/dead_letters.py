@@ -20,7 +20,7 @@ from posthorse.maintenance.chores.base import Chore
 from posthorse.rules.durations import as_text
 from posthorse.rules.events import DeadLettersGrew
 from posthorse.rules.filters import term
-from posthorse.rules.growth import LOG, Observer, Watch
+from posthorse.rules.growth import LOG, AlarmRule, Observer
 from posthorse.rules.job import NewJob
 from posthorse.rules.queues import DeclaredQueues
 from posthorse.store.admission import Admission
@@ -55,10 +55,10 @@ class LookAtDeadLetters(Chore):
     async def run(self, look: NextDue | None) -> NextDue | None:
         began = monotonic()
         self._looks_at = began + LOOK_INTERVAL
-        watches = [observer.watch for observer in self._observers.values()]
+        rules = [observer.rule for observer in self._observers.values()]
         if look is not None:
-            watches.append(LOG)
-        for alarm in await self._store.aread(alarms_due(watches, pace=round(LOOK_INTERVAL * SECOND))):
+            rules.append(LOG)
+        for alarm in await self._store.aread(alarms_due(rules, pace=round(LOOK_INTERVAL * SECOND))):
             await self._tell_safely(alarm)
         self._looks_at = max(self._looks_at, monotonic() + LOOK_SHARE * (monotonic() - began))
         return look
@@ -68,16 +68,16 @@ class LookAtDeadLetters(Chore):
         try:
             await self._tell(alarm)
         except PosthorseError as error:
-            log.warning("cannot tell %s of dead letters: %s", alarm.watch.name, error)
+            log.warning("cannot tell %s of dead letters: %s", alarm.rule.name, error)
         except Exception:
-            log.exception("cannot tell %s of dead letters", alarm.watch.name)
+            log.exception("cannot tell %s of dead letters", alarm.rule.name)
 
     async def _tell(self, alarm: Alarm) -> None:
-        observer = self._observers.get(alarm.watch.name)
+        observer = self._observers.get(alarm.rule.name)
         if observer is None:
             event = await self._store.arun(raise_alarm(alarm, None, lanes={}))
             if event is not None:
-                log.warning("%s", _said(event, alarm.watch))
+                log.warning("%s", _said(event, alarm.rule))
             return
         # The store's clock found them, so the id must follow that clock, not this machine's.
         job_id = ids.moved_to(ids.new_id(), alarm.now)
@@ -95,11 +95,11 @@ class LookAtDeadLetters(Chore):
         )
 
 
-def _said(event: DeadLettersGrew, watch: Watch) -> str:
+def _said(event: DeadLettersGrew, rule: AlarmRule) -> str:
     count = f"at least {event.count}" if event.is_at_least else str(event.count)
     errors = ", ".join(f"{times} × {error}" for error, times in event.errors.items())
     wanted = f"state:failed {term('queue', event.queue)}"
     return (
-        f"dead letters of queue {event.queue} grew by {count} in {as_text(timedelta(microseconds=watch.within))}: "
+        f"dead letters of queue {event.queue} grew by {count} in {as_text(timedelta(microseconds=rule.within))}: "
         f"{errors} (posthorse jobs --filter {quote(wanted)})"
     )

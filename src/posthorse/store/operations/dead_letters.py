@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 
 from posthorse.rules.depth import Gauge
 from posthorse.rules.events import DeadLettersGrew
-from posthorse.rules.growth import MAX_COUNTED, Death, Deaths, Growth, Watch, event_of, grown, suspected
+from posthorse.rules.growth import MAX_COUNTED, AlarmRule, Death, Deaths, Growth, event_of, grown, suspected
 from posthorse.rules.job import Lane, NewJob
 from posthorse.store.base import QuerySteps, operation, query, query_rows, single_operation
 from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, enqueue
@@ -16,9 +16,9 @@ _BEFORE_CLASS = '{"type":"'
 
 
 class Alarm(NamedTuple):
-    """A report, and the watch that receives it."""
+    """A report, and the rule that receives it."""
 
-    watch: Watch
+    rule: AlarmRule
     growth: Growth
     now: int
 
@@ -30,20 +30,18 @@ def new_dead_letters(within: int) -> QuerySteps[Deaths]:
 
 
 @operation
-def alarms_due(watches: Sequence[Watch], *, pace: int) -> QuerySteps[list[Alarm]]:
+def alarms_due(rules: Sequence[AlarmRule], *, pace: int) -> QuerySteps[list[Alarm]]:
     """Return the due reports. Costs one query, and a second one only if a queue has enough dead letters."""
-    if not watches:
+    if not rules:
         return []
-    deaths = yield from _new_dead_letters(max(watch.within for watch in watches))
-    suspects = [(watch, queue) for watch in watches for queue in suspected(watch, deaths)]
+    deaths = yield from _new_dead_letters(max(rule.within for rule in rules))
+    suspects = [(rule, queue) for rule in rules for queue in suspected(rule, deaths)]
     if not suspects:
         return []
-    rows = yield query_rows("alarms", [(watch.name, queue) for watch, queue in suspects])
+    rows = yield query_rows("alarms", [(rule.name, queue) for rule, queue in suspects])
     told = {(name, queue): cast("int", through) for name, queue, through in rows}
-    found = [
-        (watch, grown(watch, queue, deaths, told.get((watch.name, queue)), pace=pace)) for watch, queue in suspects
-    ]
-    return [Alarm(watch, growth, deaths.now) for watch, growth in found if growth is not None]
+    found = [(rule, grown(rule, queue, deaths, told.get((rule.name, queue)), pace=pace)) for rule, queue in suspects]
+    return [Alarm(rule, growth, deaths.now) for rule, growth in found if growth is not None]
 
 
 @operation
@@ -59,9 +57,9 @@ def raise_alarm(
 
     Raises QueueClosed or QueueFull if the observers' queue refuses the job; then nothing counts as reported.
     """
-    watch, growth, _ = alarm
+    rule, growth, _ = alarm
     raised = yield query(
-        "raise_alarm", name=watch.name, subject=growth.queue, after=growth.after, through=growth.through
+        "raise_alarm", name=rule.name, subject=growth.queue, after=growth.after, through=growth.through
     )
     if not raised:
         return None

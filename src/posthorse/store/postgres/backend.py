@@ -78,6 +78,7 @@ class PostgresBackend:
         notifies_idle_runners=True,
         creates_schema=False,
         may_be_away=True,
+        is_file=False,
     )
 
     def __init__(self, url: str, schema: str, clock: Clock) -> None:

@@ -51,6 +51,7 @@ class SqliteBackend:
         notifies_idle_runners=False,
         creates_schema=True,
         may_be_away=False,
+        is_file=True,
     )
 
     def __init__(self, path: Path, clock: Clock) -> None:

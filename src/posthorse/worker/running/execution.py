@@ -18,14 +18,12 @@ import msgspec
 from posthorse.clock import microseconds, moment
 from posthorse.errors import Interrupted, OutcomeUnknown, StoreUnreachable
 from posthorse.rules.arguments.signature import ArgumentsUnfit
-from posthorse.rules.job import JobError, Lane, Options
+from posthorse.rules.job import JobError, Options
 from posthorse.rules.lifecycle import Lost, Outcome, Raised, Returned, Snoozed, Stopped, Unfit
-from posthorse.rules.middleware import Layer, Turn
-from posthorse.rules.registry import Registered
+from posthorse.rules.middleware import Layer, MiddlewareRun
 from posthorse.rules.steering import GiveUp, Verdict, cause_of, leaves, snooze_in, verdict_on
 from posthorse.rules.values.results import encode_result
 from posthorse.rules.values.texts import message_of
-from posthorse.store.operations.claim import Claimed
 from posthorse.worker.base.evidence import evidence_of
 from posthorse.worker.base.log_lines import JOB
 from posthorse.worker.base.stop import StopSignal
@@ -33,7 +31,7 @@ from posthorse.worker.checkpoints.context import Context
 from posthorse.worker.checkpoints.journal import Journal
 from posthorse.worker.running import onion
 from posthorse.worker.running.frameworks import CONNECTION_HYGIENE, has_framework
-from posthorse.worker.running.onion import Onion
+from posthorse.worker.running.onion import AttemptParts, Onion
 from posthorse.worker.running.threads import Threads
 
 RESULT_LIMIT = 4 * 1024 * 1024
@@ -44,29 +42,14 @@ UNASKED = (
     "ph.Retry"
 )
 
-OURS = (__name__, onion.__name__, Turn.__module__)
+OURS = (__name__, onion.__name__, MiddlewareRun.__module__)
 """Modules that are left out of a traceback, where it begins."""
 
 log = logging.getLogger("posthorse.worker")
 
 
-class Runnable(Protocol):
-    """What is to run, and the way to stop it."""
-
-    @property
-    def claimed(self) -> Claimed:
-        """The job as it was claimed."""
-        ...
-
-    @property
-    def kind(self) -> Registered:
-        """Its code."""
-        ...
-
-    @property
-    def lane(self) -> Lane:
-        """Where it was lined up."""
-        ...
+class Runnable(AttemptParts, Protocol):
+    """What to run, and the way to stop it."""
 
     @property
     def timeout(self) -> float | None:
@@ -102,70 +85,70 @@ FromThread = Outcome | ToAwait
 
 
 async def run(
-    assignment: Runnable, threads: Threads[FromThread], *, home: str, middleware: Sequence[Layer] = ()
+    runnable: Runnable, threads: Threads[FromThread], *, home: str, middleware: Sequence[Layer] = ()
 ) -> Outcome:
     """Run the job to its outcome, whatever its code does. `home` names the job's own store, as errors do."""
-    kind, stop = assignment.kind, assignment.stop
-    JOB.set((assignment.claimed.job, kind.kind, assignment.claimed.errors + 1))
-    if assignment.unfit is not None:
-        return Unfit(assignment.unfit)
+    kind, stop = runnable.kind, runnable.stop
+    JOB.set((runnable.claimed.job, kind.kind, runnable.claimed.errors + 1))
+    if runnable.unfit is not None:
+        return Unfit(runnable.unfit)
     try:
         if stop.request is not None:
             return Stopped(stop.request)
-        context = None if assignment.journal is None else await _context(assignment, assignment.journal)
+        context = None if runnable.journal is None else await _context(runnable, runnable.journal)
         if has_framework():
             middleware = (*CONNECTION_HYGIENE, *middleware)
         if not kind.is_async:
-            if assignment.timeout is not None:
-                stop.limit(assignment.timeout)
+            if runnable.timeout is not None:
+                stop.limit(runnable.timeout)
             # Each job in a context of its own: what one sets the next must not see.
             own = contextvars.copy_context()
-            came = await threads.run(lambda: own.run(_in_thread, assignment, context, home, middleware))
+            came = await threads.run(lambda: own.run(_in_thread, runnable, context, home, middleware))
             if isinstance(came, ToAwait):
-                return _after_return(await _awaited_inside(came, own, assignment), assignment)
+                return _after_return(await _awaited_inside(came, own, runnable), runnable)
             return came
-        args, kwargs = _arguments(assignment, context)
+        args, kwargs = _arguments(runnable, context)
         if middleware:
-            inside = Onion(middleware, assignment)
-            return _after_return(await inside.arun(lambda: _running(assignment, args, kwargs)), assignment)
-        return _after_return(await _running(assignment, args, kwargs), assignment)
+            inside = Onion(middleware, runnable)
+            return _after_return(await inside.arun(lambda: _running(runnable, args, kwargs)), runnable)
+        return _after_return(await _running(runnable, args, kwargs), runnable)
     except BaseException as error:
-        return _after_error(error, assignment, home)
+        return _after_error(error, runnable, home)
 
 
-def _in_thread(assignment: Runnable, context: Context | None, home: str, middleware: Sequence[Layer]) -> FromThread:
+def _in_thread(runnable: Runnable, context: Context | None, home: str, middleware: Sequence[Layer]) -> FromThread:
     """All that may run code of the user's happens in the thread: checks of arguments, and texts of errors, too."""
     try:
-        args, kwargs = _arguments(assignment, context)
+        args, kwargs = _arguments(runnable, context)
         inside = None
         if middleware:
-            inside = Onion(middleware, assignment)
-            value = inside.run(lambda: assignment.kind.function(*args, **kwargs))
+            inside = Onion(middleware, runnable)
+            value = inside.run(lambda: runnable.kind.function(*args, **kwargs))
         else:
-            value = assignment.kind.function(*args, **kwargs)
+            value = runnable.kind.function(*args, **kwargs)
         if hasattr(type(value), "__await__"):
             return ToAwait(cast("Awaitable[object]", value), inside)
-        return _after_return(value, assignment)
+        return _after_return(value, runnable)
     except BaseException as error:
-        return _after_error(error, assignment, home)
+        return _after_error(error, runnable, home)
 
 
-def _running(assignment: Runnable, args: tuple[object, ...], kwargs: dict[str, object]) -> Awaitable[object]:
+def _running(runnable: Runnable, args: tuple[object, ...], kwargs: dict[str, object]) -> Awaitable[object]:
     """Begin an async job, within its timeout."""
-    running = cast("Awaitable[object]", assignment.kind.function(*args, **kwargs))
-    return running if assignment.timeout is None else _with_timeout(running, assignment.timeout)
+    running = cast("Awaitable[object]", runnable.kind.function(*args, **kwargs))
+    return running if runnable.timeout is None else _with_timeout(running, runnable.timeout)
 
 
-def _arguments(assignment: Runnable, context: Context | None) -> tuple[tuple[object, ...], dict[str, object]]:
-    arguments = assignment.claimed.arguments
+def _arguments(runnable: Runnable, context: Context | None) -> tuple[tuple[object, ...], dict[str, object]]:
+    arguments = runnable.claimed.arguments
     assert arguments is not None, "long ones are brought before a job begins"
-    args, kwargs = assignment.kind.signature.decode(arguments)
+    args, kwargs = runnable.kind.signature.decode(arguments)
     return (args if context is None else (context, *args)), kwargs
 
 
-def _after_return(value: object, assignment: Runnable) -> Outcome:
-    if assignment.journal is not None:
-        assignment.journal.conclude()
+def _after_return(value: object, runnable: Runnable) -> Outcome:
+    if runnable.journal is not None:
+        runnable.journal.conclude()
     if value is None:
         return NOTHING
     try:
@@ -177,20 +160,20 @@ def _after_return(value: object, assignment: Runnable) -> Outcome:
         return Raised(evidence(error), gives_up=UNSTORABLE)
 
 
-def _after_error(error: BaseException, assignment: Runnable, home: str) -> Outcome:
+def _after_error(error: BaseException, runnable: Runnable, home: str) -> Outcome:
     try:
-        return _asked_for(error, assignment, home) or _raised(error, assignment)
+        return _asked_for(error, runnable, home) or _raised(error, runnable)
     except BaseException as broken:  # classes of the user's that are made of ours may lack anything
-        return _raised(broken, assignment)
+        return _raised(broken, runnable)
 
 
-def _asked_for(error: BaseException, assignment: Runnable, home: str) -> Outcome | None:
+def _asked_for(error: BaseException, runnable: Runnable, home: str) -> Outcome | None:
     """What an error is that is not the job's failure; None for a failure.
 
     Of a group, giving up comes first, then a stop that was asked for, then the loss of the store; a snooze counts where
     there is nothing else.
     """
-    parts, stop = leaves(error), assignment.stop
+    parts, stop = leaves(error), runnable.stop
     if isinstance(error, ArgumentsUnfit):
         return Unfit(message_of(error))
     if any(isinstance(part, GiveUp) for part in parts):
@@ -201,7 +184,7 @@ def _asked_for(error: BaseException, assignment: Runnable, home: str) -> Outcome
     if is_stopped and stop.obeyed is not None:
         return Stopped("shutdown")  # for a pause that was taken back meanwhile: the job goes on elsewhere
     if is_stopped and stop.is_overdue:
-        return _raised(stop.timed_out(), assignment)
+        return _raised(stop.timed_out(), runnable)
     if any(isinstance(part, StoreUnreachable | OutcomeUnknown) and part.where == home for part in parts):
         # The store went away under the job: no fault of its code. It goes on from its last committed slice.
         return Lost(message_of(cause_of(error)))
@@ -214,9 +197,9 @@ def evidence(error: BaseException) -> JobError:
     return evidence_of(error, _from_user_code(error.__traceback__))
 
 
-def _raised(error: BaseException, assignment: Runnable) -> Raised:
+def _raised(error: BaseException, runnable: Runnable) -> Raised:
     """The error, with what the kind's options or the error itself say of further attempts."""
-    options, claimed = assignment.kind.options, assignment.claimed
+    options, claimed = runnable.kind.options, runnable.claimed
     has_own_backoff = options.backoff_function is None or Options.decode(claimed.options).backoff is not None
     attempt = claimed.errors + 1
     try:
@@ -228,7 +211,7 @@ def _raised(error: BaseException, assignment: Runnable) -> Raised:
             backoff=None if has_own_backoff else options.backoff_function,
         )
     except BaseException:
-        of_which = (claimed.job, assignment.kind.kind, attempt)
+        of_which = (claimed.job, runnable.kind.kind, attempt)
         log.exception("job %s (%s, attempt %d): its backoff function failed; the usual backoff is taken", *of_which)
         wait, why = Verdict()
     told = evidence(error)
@@ -245,8 +228,8 @@ def _from_user_code(trace: TracebackType | None) -> TracebackType | None:
     return here or trace
 
 
-async def _context(assignment: Runnable, journal: Journal) -> Context:
-    claimed = assignment.claimed
+async def _context(runnable: Runnable, journal: Journal) -> Context:
+    claimed = runnable.claimed
     if claimed.epoch > 1:  # at the first claim there is nothing to go on from
         await journal.load()
     scheduled_at = Options.decode(claimed.options).scheduled_at
@@ -254,18 +237,18 @@ async def _context(assignment: Runnable, journal: Journal) -> Context:
         journal,
         job_id=claimed.job,
         attempt=claimed.errors + 1,
-        is_async=assignment.kind.is_async,
+        is_async=runnable.kind.is_async,
         scheduled_at=None if scheduled_at is None else moment(scheduled_at),
     )
 
 
-async def _awaited_inside(came: ToAwait, own: contextvars.Context, assignment: Runnable) -> object:
+async def _awaited_inside(came: ToAwait, own: contextvars.Context, runnable: Runnable) -> object:
     """Await it, and leave the middleware after it, in the context in which the middleware was entered."""
     if came.onion is None:
-        return await _awaited(came.value, assignment)
+        return await _awaited(came.value, runnable)
     error, value = None, None
     try:
-        value = await _awaited(came.value, assignment)
+        value = await _awaited(came.value, runnable)
     except GeneratorExit:
         raise
     except BaseException as raised:
@@ -274,16 +257,16 @@ async def _awaited_inside(came: ToAwait, own: contextvars.Context, assignment: R
     return value
 
 
-async def _awaited(value: Awaitable[object], assignment: Runnable) -> object:
+async def _awaited(value: Awaitable[object], runnable: Runnable) -> object:
     """What a plain function gave to be awaited, unless the job was asked to stop meanwhile."""
-    stop = assignment.stop
+    stop = runnable.stop
     if stop.is_due:
         getattr(value, "close", _nothing)()  # a coroutine that was never begun
         stop.raise_if_asked()
     stop.is_awaited = True
-    if assignment.timeout is None:
+    if runnable.timeout is None:
         return await value
-    return await _with_timeout(value, assignment.timeout, stop.seconds_left)
+    return await _with_timeout(value, runnable.timeout, stop.seconds_left)
 
 
 def _nothing() -> None:

@@ -11,15 +11,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 from posthorse.rules.job import Lane
-from posthorse.rules.middleware import Layer, RunningAttempt, Turn
+from posthorse.rules.middleware import Layer, MiddlewareRun, RunningAttempt
 from posthorse.rules.registry import Registered
 from posthorse.store.operations.claim import Claimed
 
 T = TypeVar("T")
 
 
-class Attempt(Protocol):
-    """What the view of an attempt is made of."""
+class AttemptParts(Protocol):
+    """A job as it was claimed, and its code: what middleware sees of an attempt is made of them."""
 
     @property
     def claimed(self) -> Claimed:
@@ -40,10 +40,10 @@ class Attempt(Protocol):
 class Onion:
     """The middleware around one attempt."""
 
-    def __init__(self, layers: Sequence[Layer], attempt: Attempt) -> None:
+    def __init__(self, layers: Sequence[Layer], attempt: AttemptParts) -> None:
         self._layers = layers
         self._view = _view_of(attempt)
-        self._entered: list[tuple[Turn[object], bool]] = []
+        self._entered: list[tuple[MiddlewareRun[object], bool]] = []
 
     def run(self, call: Callable[[], object]) -> object:
         """Call the code of a plain job in its thread. What must be awaited is returned before the onion is left."""
@@ -51,9 +51,9 @@ class Onion:
         try:
             for layer in self._layers:
                 if not layer.is_async:
-                    turn = Turn[object](layer.function, self._view)
-                    turn.enter()
-                    self._entered.append((turn, False))
+                    run = MiddlewareRun[object](layer.function, self._view)
+                    run.enter()
+                    self._entered.append((run, False))
             value = call()
             if hasattr(type(value), "__await__"):
                 return value
@@ -69,8 +69,8 @@ class Onion:
         """Leave it after the code raised that error, or none. Raises the error that goes on."""
         try:
             while self._entered:
-                turn, _ = self._entered.pop()
-                error = turn.leave(error)
+                run, _ = self._entered.pop()
+                error = run.leave(error)
             if error is not None:
                 raise error
         finally:
@@ -81,9 +81,9 @@ class Onion:
         error, value = None, None
         try:
             for layer in self._layers:
-                turn = Turn[object](layer.function, self._view)
-                await turn.aenter() if layer.is_async else turn.enter()
-                self._entered.append((turn, layer.is_async))
+                run = MiddlewareRun[object](layer.function, self._view)
+                await run.aenter() if layer.is_async else run.enter()
+                self._entered.append((run, layer.is_async))
             value = await call()
         except GeneratorExit:  # the loop was closed under it: nothing can be awaited any more
             raise
@@ -91,8 +91,8 @@ class Onion:
             error = raised
         try:
             while self._entered:
-                turn, is_async = self._entered.pop()
-                error = await turn.aleave(error) if is_async else turn.leave(error)
+                run, is_async = self._entered.pop()
+                error = await run.aleave(error) if is_async else run.leave(error)
             if error is not None:
                 raise error
         finally:
@@ -100,7 +100,7 @@ class Onion:
         return value
 
 
-def _view_of(attempt: Attempt) -> RunningAttempt:
+def _view_of(attempt: AttemptParts) -> RunningAttempt:
     claimed, lane, kind = attempt.claimed, attempt.lane, attempt.kind
     text = claimed.arguments
     assert text is not None, "long ones are brought before a job begins"
