@@ -19,7 +19,7 @@ from posthorse.rules.job import State
 from posthorse.rules.lifecycle import Lost
 from posthorse.store.base import Operation, QuerySteps, operation
 from posthorse.store.operations import finish, read, runners
-from posthorse.store.operations.finish import LeaseRace
+from posthorse.store.operations.ends import LeaseRace
 from posthorse.store.operations.submit import enqueue
 from posthorse.store.postgres.backend import WAITS_FOR_STANDBYS, PostgresBackend
 from tests.servers import PostgresServer

@@ -106,7 +106,7 @@ def retry_bad_items(job: str) -> QuerySteps[State]:
     if state is State.FAILED:
         yield query("unpark", job=job)
     number = yield from lane_id(home_of(home))
-    written = yield query("revive", job=job, state=State.PENDING.value, reason=None, lane=number, wait=None)
+    written = yield query("revive", job=job, waits=False, lane=number, wait=None)
     yield from place(job, State.PENDING, run_at=None)
     told: dict[str, object] = {"detail": "its bad items alone"}
     if state is State.COMPLETED:  # its row describes the new run from now on

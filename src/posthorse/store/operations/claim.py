@@ -16,7 +16,7 @@ from posthorse.store.base import (
     query_rows,
     single_operation,
 )
-from posthorse.store.operations.finish import LeaseRace
+from posthorse.store.operations.ends import LeaseRace
 from posthorse.store.operations.moves import do_as_asked
 from posthorse.store.operations.submit import lane_of
 from posthorse.store.queries import Row

@@ -44,7 +44,8 @@ def _take_away(job: str, action: Request) -> QuerySteps[State | None]:
     done = yield from end_attempt(attempt, transition, home_of(rows[0][3:]), None)
     if not done:
         return None
-    asked = yield query("unask_runner", job=job)
-    if action == "pause" and asked and asked[0][0] == "cancel":  # promised before; a pause does not weaken it
-        return (yield from do_as_asked(job, "cancel"))
+    if action == "pause":
+        asked = yield query("unask_runner", job=job)
+        if asked and asked[0][0] == "cancel":  # promised before; a pause does not weaken it
+            return (yield from do_as_asked(job, "cancel"))
     return transition.state

@@ -24,6 +24,7 @@ from posthorse.store.base import (
     query_rows,
     single_operation,
 )
+from posthorse.store.operations import ends
 from posthorse.store.operations.bad_items import BadItemRow, keep_and_drop
 from posthorse.store.operations.moves import do_as_asked, place
 from posthorse.store.operations.submit import lane_id
@@ -47,10 +48,6 @@ class Completion(NamedTuple):
     job: str
     epoch: int
     result: str
-
-
-class LeaseRace(Exception):
-    """Raised if a lease ended between reading and writing in one statement; the operation runs again."""
 
 
 class Checkpoint(NamedTuple):
@@ -97,21 +94,11 @@ _NOTHING_ASKED = Saved(None)
 @operation
 def complete(runner: str, completions: Sequence[Completion]) -> QuerySteps[list[str]]:
     """Write results of a runner's attempts that still have their lease; return the jobs that have none."""
-    all_ended = 0
+    refused: list[str] = []
     # By epochs: there are few at once, and a row of two columns costs the store much less than one of three.
     for epoch, results in _by_epoch(completions).items():
-        answered = yield query_rows("complete", results, epoch=epoch, runner=runner)
-        ended, written = cast("tuple[int, int]", answered[0])
-        if ended != written:
-            raise LeaseRace
-        all_ended += ended
-    if all_ended == len(completions):
-        return []
-    # Either fenced off, or completed by a commit whose reply was lost: the epoch in the row tells. It does not say by
-    # which runner: if a database lost a claim and another runner completed the job, the first one does not learn of it.
-    rows = yield query_rows("already_ended", [(c.job, c.epoch) for c in completions], state=State.COMPLETED.value)
-    known = {row[0] for row in rows}
-    return [completion.job for completion in completions if completion.job not in known]
+        refused += yield from ends.complete(runner, epoch, results)
+    return refused
 
 
 @operation
@@ -135,11 +122,12 @@ def settle(
     if not ended:
         applied = yield query_rows("already_ended", [(attempt.job, attempt.epoch)], state=transition.state.value)
         return bool(applied)
-    asked = yield query("unask_runner", job=attempt.job)
-    if asked and not transition.state.is_final:
-        yield from do_as_asked(attempt.job, cast("Request", asked[0][0]))
-    elif not asked and transition.state is State.PAUSED:
-        yield from do_as_asked(attempt.job, "resume")
+    if not transition.state.is_final:
+        asked = yield query("unask_runner", job=attempt.job)
+        if asked:
+            yield from do_as_asked(attempt.job, cast("Request", asked[0][0]))
+        elif transition.state is State.PAUSED:
+            yield from do_as_asked(attempt.job, "resume")
     return True
 
 
@@ -157,11 +145,10 @@ def end_attempt(
         return False
     if number is None:
         number = yield from lane_id(msgspec.structs.replace(lane, solo=transition.solo))
-    written = yield query(
-        "settle",
-        job=attempt.job,
+    written = yield from ends.settle(
+        attempt.job,
+        transition.state,
         epoch=attempt.epoch,
-        state=transition.state.value,
         errors=transition.spent.errors,
         crashes=transition.spent.crashes,
         interruptions=transition.spent.interruptions,
@@ -171,7 +158,6 @@ def end_attempt(
         result=transition.result,
         wait=transition.wait,
         claimed_at=freed[0][0],
-        is_final=transition.state.is_final,
     )
     version, run_at, took = cast("tuple[int, int | None, int]", written[0])
     yield from place(attempt.job, transition.state, run_at=run_at)

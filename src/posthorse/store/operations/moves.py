@@ -11,6 +11,7 @@ from posthorse.rules.job import State
 from posthorse.rules.lifecycle import ACTIONS, Action, Request, target_of
 from posthorse.rules.loops import decode_loops, encode_loops, forgiven
 from posthorse.store.base import QuerySteps, query
+from posthorse.store.operations import ends
 from posthorse.store.operations.submit import home_of, lane_id
 from posthorse.store.operations.unique import claim_identity_again
 
@@ -24,9 +25,8 @@ EVENTS: dict[Request, str] = {
     "discard": "discarded",
 }
 
-REASONS: dict[Request, str | None] = {
+REASONS: dict[Request, str] = {
     "pause": "paused on request",
-    "resume": None,
     "cancel": "cancelled on request",
     "discard": "discarded",
 }
@@ -83,13 +83,17 @@ def do_as_asked(
             continue  # claimed between the two queries
         if state in PARKED_STATES:
             yield query("unpark", job=job)
+        reason, waits = REASONS.get(request), target is State.SCHEDULED
         if action is Action.RETRY:
             number = yield from lane_id(home_of(home))
-            written = yield query("revive", job=job, state=target.value, reason=None, lane=number, wait=wait or None)
+            written = yield query("revive", job=job, waits=waits, lane=number, wait=wait or None)
             due = cast("int | None", written[0][1])
+        elif action is Action.CANCEL:
+            written = yield from ends.cancel(job, state, reason)
+        elif action is Action.PAUSE:
+            written = yield query("pause_job", job=job, reason=reason)
         else:
-            reason = REASONS[request]
-            written = yield query("move", job=job, state=target.value, reason=reason, is_final=target.is_final)
+            written = yield query("resume_job", job=job, waits=waits)
         yield from place(job, target, run_at=due)
         yield query("record", job=job, version=written[0][0], name=EVENTS[request], detail=detail)
         return target

@@ -47,7 +47,7 @@ def supersede(earlier: str, new: NewJob) -> QuerySteps[bool]:
     yield query(
         "supersede",
         job=earlier,
-        state=target.value,
+        waits=target is State.SCHEDULED,
         run_at=due,
         arguments=new.arguments,
         options=superseded(cast("str | None", before[0][3]), new.options),

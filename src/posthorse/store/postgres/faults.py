@@ -9,7 +9,7 @@ from psycopg import errors as pg_errors
 from psycopg.errors import Diagnostic
 
 from posthorse.errors import OutcomeUnknown, StoreError, StoreUnreachable
-from posthorse.store.operations.finish import LeaseRace
+from posthorse.store.operations.ends import LeaseRace
 
 CONNECTION_ENDS = (
     pg_errors.AdminShutdown,

@@ -305,8 +305,8 @@ FROM lined_up
 SELECT pg_advisory_xact_lock(hashtextextended(:channel || '/' || :queue, 7))
 
 -- ## complete
--- End leases of one runner and one epoch and write results; return how many leases there were, and how many jobs were
--- written. The name of the worker is stored as the reason, unless its runner is no longer registered.
+-- End leases of one runner and one epoch and write results; return how many leases there were, how many jobs were
+-- written, and when. The name of the worker is stored as the reason, unless its runner is no longer registered.
 -- pairs: job uuid, result text
 WITH ending AS MATERIALIZED (
     SELECT r.job, r.result, l.place, l.claimed_at
@@ -326,7 +326,7 @@ WITH ending AS MATERIALIZED (
     WHERE j.id = ANY (ARRAY[e.job])
     RETURNING j.id
 )
-SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM written)
+SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM written), :now
 
 -- ## lock_job
 -- Lock a job until the end of this transaction.

@@ -182,10 +182,10 @@ DELETE FROM @keys WHERE expires_at <= :now AND (tenant, scope, key) IN (
 RETURNING 1
 
 -- ## supersede
--- Give a waiting job the arguments and options of a newer one.
+-- Give a waiting job the arguments and options of a newer one. One that is blocked or paused stays so.
 UPDATE @jobs SET
-    state = :state, version = version + 1, run_at = CAST(:run_at AS bigint), arguments = :arguments,
-    options = :options, tags = :tags
+    state = CASE WHEN state NOT IN ('pending', 'scheduled') THEN state WHEN :waits THEN 'scheduled' ELSE 'pending' END,
+    version = version + 1, run_at = CAST(:run_at AS bigint), arguments = :arguments, options = :options, tags = :tags
 WHERE id = :job
 
 -- ## line_up_again
@@ -225,9 +225,9 @@ FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
 WHERE j.id = :job
 
 -- ## already_ended
--- Return which of these attempts ended as their worker says, in a commit whose reply was lost.
+-- Return which of these attempts ended as their worker says, and when: in this commit, or in one whose reply was lost.
 -- rows: job uuid, epoch int
-SELECT j.id FROM {rows} JOIN @jobs j ON j.id = r.job AND j.epoch = r.epoch WHERE j.state = :state
+SELECT j.id, j.finished_at FROM {rows} JOIN @jobs j ON j.id = r.job AND j.epoch = r.epoch WHERE j.state = :state
 
 -- ## settled
 -- part
@@ -245,20 +245,29 @@ WHERE id = :job
 {settled}
 RETURNING version, run_at, :now - CAST(:claimed_at AS bigint)
 
--- ## move
--- Write what was requested of a job that no runner holds.
-UPDATE @jobs SET
-    state = :state, version = version + 1, reason = :reason,
-    finished_at = CASE WHEN :is_final THEN :now END
+-- ## pause_job
+-- Set a job aside that no runner holds, until it is resumed.
+UPDATE @jobs SET state = 'paused', version = version + 1, reason = :reason WHERE id = :job
+RETURNING version, run_at
+
+-- ## resume_job
+-- Let a paused job go on: it lines up, or waits for its time.
+UPDATE @jobs SET state = CASE WHEN :waits THEN 'scheduled' ELSE 'pending' END, version = version + 1, reason = NULL
 WHERE id = :job
+RETURNING version, run_at
+
+-- ## cancel_job
+-- End a job that no runner holds, or discard a dead letter.
+UPDATE @jobs SET state = 'cancelled', version = version + 1, reason = :reason, finished_at = :now WHERE id = :job
 RETURNING version, run_at
 
 -- ## revive
 -- Reset the budgets of a finished job; the epoch rises, so that nothing older can write. For a job that never started,
 -- `expires` counts from now.
 UPDATE @jobs SET
-    state = :state, version = version + 1, epoch = epoch + 1, errors = 0, crashes = 0, losses = 0,
-    reason = :reason, finished_at = NULL, result = NULL, lane = :lane,
+    state = CASE WHEN :waits THEN 'scheduled' ELSE 'pending' END, version = version + 1,
+    epoch = epoch + 1, errors = 0, crashes = 0, losses = 0, reason = NULL, finished_at = NULL, result = NULL,
+    lane = :lane,
     run_at = :now + CASE WHEN started_at IS NULL THEN coalesce(CAST(:wait AS bigint), 0) ELSE CAST(:wait AS bigint) END
 WHERE id = :job
 RETURNING version, run_at

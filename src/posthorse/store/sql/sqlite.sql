@@ -273,8 +273,8 @@ DELETE FROM @parked WHERE job IN (SELECT json_extract(value, '$[0]') FROM json_e
 SELECT 1
 
 -- ## complete
--- End leases of one runner and one epoch and write results; return how many leases there were, and how many jobs were
--- written. The name of the worker is stored as the reason, unless its runner is no longer registered. A leased job
+-- End leases of one runner and one epoch and write results; return how many leases there were, how many jobs were
+-- written, and when. The name of the worker is stored as the reason, unless its runner is no longer registered. A leased job
 -- exists, so nothing is ever inserted: UPDATE with FROM copies all rows first, and takes half as long again.
 -- pairs: job uuid, result text
 INSERT INTO @jobs (id, epoch, result, started_at, finished_at, state, lane, seq, created_at, arguments)
@@ -285,7 +285,7 @@ ON CONFLICT (id) DO UPDATE SET
     reason = (SELECT worker FROM @runners WHERE id = :runner),
     started_at = coalesce(started_at, excluded.started_at), finished_at = excluded.finished_at;
 DELETE FROM @leases WHERE job IN (SELECT r.job FROM {rows}) AND epoch = :epoch AND runner = :runner;
-SELECT changes(), changes()
+SELECT changes(), changes(), :now
 
 -- ## end_lease
 -- End a lease: the fence of everything that follows in this transaction. No row: it was ended before. Read first,

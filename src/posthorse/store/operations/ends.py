@@ -1,0 +1,96 @@
+"""Ends: a job that was not over is over. Every end passes through here, whatever caused it.
+
+Three statements can write a final state: `complete`, `settle` and `cancel_job`. They are called in this module alone,
+and what they ended goes to `_follow` in the same commit. So what must follow an end is one function, named in STEPS for
+each state that it follows. A state without steps costs a look. A retry is not an end, and neither is a discard, because
+the job was over before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import NamedTuple, cast
+
+from posthorse.rules.job import State
+from posthorse.store.base import QuerySteps, Rows, query, query_rows
+from posthorse.store.queries import Value
+
+
+class LeaseRace(Exception):
+    """Raised if a lease ended between reading and writing in one statement; the operation runs again."""
+
+
+class Ended(NamedTuple):
+    """Jobs that one statement ended; none if all of a batch were refused.
+
+    was: the state that they were in; `processing` if a runner held them. rows: what the statement returned.
+    """
+
+    jobs: Sequence[str]
+    state: State
+    was: State
+    rows: Rows
+
+
+Step = Callable[[Ended], QuerySteps[None]]
+"""What follows ends, as a part of the operation that ended the jobs: if it fails, the jobs are not over."""
+
+
+def complete(runner: str, epoch: int, results: Sequence[tuple[str, str]]) -> QuerySteps[list[str]]:
+    """Write results of a runner's attempts (job, JSON) that still have their lease; return the jobs that have none."""
+    rows = yield query_rows("complete", results, epoch=epoch, runner=runner)
+    ended, written, now = cast("tuple[int, int, int]", rows[0])
+    if ended != written:
+        raise LeaseRace
+    refused: list[str] = []
+    jobs: Iterable[str] = map(itemgetter(0), results)
+    if ended < len(results):
+        # Either fenced off, or completed by a commit whose reply was lost: the epoch in the row tells. It does not say
+        # by which runner: if a database lost a claim and another runner completed the job, the first one does not
+        # learn of it.
+        known = yield query_rows("already_ended", [(job, epoch) for job, _ in results], state=State.COMPLETED.value)
+        moments = dict(cast("list[tuple[str, int]]", known))
+        refused = [job for job, _ in results if job not in moments]
+        jobs = filter(lambda job: moments.get(job) == now, jobs)
+    yield from _follow(jobs, State.COMPLETED, was=State.PROCESSING, rows=rows)
+    return refused
+
+
+def settle(job: str, state: State, /, **values: Value) -> QuerySteps[Rows]:
+    """Write how the attempt of a job ended whose lease this transaction ended, and whether the job is over with it."""
+    rows = yield query("settle", job=job, state=state.value, is_final=state.is_final, **values)
+    if state.is_final:
+        yield from _follow([job], state, was=State.PROCESSING, rows=rows)
+    return rows
+
+
+def cancel(job: str, was: State, reason: str | None) -> QuerySteps[Rows]:
+    """Cancel a job that no runner holds, or discard a dead letter."""
+    rows = yield query("cancel_job", job=job, reason=reason)
+    if not was.is_final:
+        yield from _follow([job], State.CANCELLED, was=was, rows=rows)
+    return rows
+
+
+def _follow(jobs: Iterable[str], state: State, *, was: State, rows: Rows) -> QuerySteps[None]:
+    """Take the steps that follow an end, in order."""
+    steps = STEPS[state]
+    if steps:
+        ended = Ended(tuple(jobs), state, was, rows)
+        for step in steps:
+            yield from step(ended)
+
+
+def _drop_requests(ended: Ended) -> QuerySteps[None]:
+    """Drop what was requested of a job while it ran: a retry must not find it."""
+    if ended.was is State.PROCESSING:
+        for job in ended.jobs:
+            yield query("unask_runner", job=job)
+
+
+STEPS: Mapping[State, Sequence[Step]] = {
+    State.COMPLETED: (),  # requests that came too late for a completed job are left to the sweep: its batch has no time
+    State.FAILED: (_drop_requests,),
+    State.CANCELLED: (_drop_requests,),
+}
