@@ -7,8 +7,16 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import OLDEST_POSTGRES, STORES
+from tests.declared_rows import all_checked
 from tests.servers import MigratedDatabases
 from tests.store.yard import Yard
+
+
+@pytest.fixture(autouse=True, scope="session")
+def checked_rows() -> Iterator[None]:
+    """Every row that a test reads is as its statement declares."""
+    with all_checked():
+        yield
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
@@ -20,6 +20,8 @@ from posthorse.store.watch import Watch
 
 if TYPE_CHECKING:
     from posthorse.store.store import Store
+
+T = TypeVar("T")
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +85,7 @@ class Backend(Protocol):
         """Commit operations together, each failing alone; return the answer or the error of each."""
         ...
 
-    def read(self, operation: Operation[object]) -> object:
+    def read(self, operation: Operation[T]) -> T:
         """Run an operation that only reads, beside the writer."""
         ...
 

@@ -1,7 +1,8 @@
 """The interface of a store, and how its operations are written once and run by any driver.
 
 An operation is a generator: it yields the name of a query with its values, receives the rows, and returns its result.
-It may be run again from the start (after a deadlock, a lost connection, or the error of another operation in the same
+Rows that it reads have types: `rows = yield from ARGUMENTS(job=job)` runs the statement that ARGUMENTS declares. It may
+be run again from the start (after a deadlock, a lost connection, or the error of another operation in the same
 commit), so it keeps no state outside itself.
 """
 
@@ -9,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from functools import partial, wraps
-from typing import Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import msgspec
 
 from posthorse.store.patience import Deadline
 from posthorse.store.queries import Row, Value
 
+R = TypeVar("R")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 P = ParamSpec("P")
@@ -33,6 +35,30 @@ Rows = list[Row]
 QuerySteps = Generator[BoundQuery, Rows, T]
 Execute = Callable[[BoundQuery], Rows]
 AsyncExecute = Callable[[BoundQuery], Awaitable[Rows]]
+
+
+class TypedQuery(Generic[R]):
+    """A named query, with the type of the rows that it returns: a fixed tuple, or a NamedTuple.
+
+    Each statement whose rows are read is declared once, as a constant of the module that reads it:
+
+        ARGUMENTS = TypedQuery("arguments", tuple[str])
+
+    The columns of a NamedTuple have the names of its fields in SQL, too. Rows of a plain tuple are passed on as they
+    came. SQLite has no booleans: a column that is true or false is an int.
+    """
+
+    __slots__ = ("_make", "name", "row")
+
+    def __init__(self, name: str, row: type[R]) -> None:
+        self.name = name
+        self.row = row
+        self._make: Callable[[Row], R] | None = getattr(row, "_make", None)
+
+    def __call__(self, rows: Sequence[Row] | None = None, /, **values: Value) -> Generator[BoundQuery, Any, list[R]]:
+        """Run it inside an operation, by `yield from`, with values by name; `rows` fills its {rows}."""
+        found = yield BoundQuery(self.name, values, rows)
+        return found if self._make is None else [*map(self._make, found)]
 
 
 class Shortcut(msgspec.Struct, Generic[T_co], frozen=True, gc=False):

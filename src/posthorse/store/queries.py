@@ -15,8 +15,9 @@ dialects; a block of the same name in `sqlite.sql` or `postgres.sql` overrides i
 
 A block may hold several statements; they run in order in one transaction, and the result is the rows of the last. In
 a block marked `-- picks` the first statement returns one JSON array of rows, which the others take as :picked, and
-which is the result. The result of a block marked `-- tells now` is :now. This module knows no driver except for the
-style of its parameters.
+which is the result. The result of a block marked `-- tells now` is :now. The types of its columns are declared in
+Python, because type checkers must see them: as a `TypedQuery` (store/base) in the module that reads them. This module
+knows no driver except for the style of its parameters.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from typing import TypeVar, cast
+from typing import TypeVar
 from weakref import WeakSet
 
 import msgspec
@@ -28,6 +28,7 @@ from posthorse.store.backend import Backend
 from posthorse.store.base import Execute, Operation, QuerySteps, drive, operation, query, single_operation
 from posthorse.store.committer import Committer
 from posthorse.store.joining import ForeignTransaction, JoinedTransaction
+from posthorse.store.operations.meta import HAS_SCHEMA, SCHEMA_VERSION, now
 from posthorse.store.operations.submit import lane_ids
 from posthorse.store.patience import Deadline, waiting_of_caller
 from posthorse.store.reentry import alone, raise_if_inside, uninterrupted
@@ -364,8 +365,8 @@ class Store:
         else:
             alone(self._prepare, self._deadline())
 
-    def _stored_identity(self) -> str:
-        return cast("str", self.backend.read(store_identity()))
+    def _stored_identity(self) -> str | None:
+        return self.backend.read(store_identity())
 
     def _deadline(self) -> Deadline:
         return Deadline(waiting_of_caller(self.timeout))
@@ -378,10 +379,10 @@ class Store:
     def _read(self, operation: Operation[T]) -> T:
         with self._signature:
             self._prepare(operation.deadline)
-            return cast("T", self.backend.read(operation))
+            return self.backend.read(operation)
 
     def _stored_version(self, deadline: Deadline | None) -> int | None:
-        return cast("int | None", self.backend.read(msgspec.structs.replace(_stored_version(), deadline=deadline)))
+        return self.backend.read(msgspec.structs.replace(_stored_version(), deadline=deadline))
 
     def _prepare(self, deadline: Deadline | None) -> None:
         """Check the schema before the first operation. A file is created and migrated then, a server database by
@@ -454,22 +455,21 @@ class _Migration:
 
 @operation
 def _stored_version() -> QuerySteps[int | None]:
-    if not (yield query("has_schema")):
+    if not (yield from HAS_SCHEMA()):
         return None
-    rows = yield query("schema_version")
+    rows = yield from SCHEMA_VERSION()
     if not rows:
         raise SchemaMismatch(
             "the store has tables with Posthorse's names but no version of its schema: they are not Posthorse's, or "
             "were damaged; restore them from a backup, or name another store"
         )
-    return int(cast("str", rows[0][0]))
+    return int(rows[0][0])
 
 
 @single_operation
 def store_now() -> QuerySteps[int]:
     """Return the store's clock, in microseconds since the epoch."""
-    rows = yield query("now")
-    return cast("int", rows[0][0])
+    return (yield from now())
 
 
 def _start_anew() -> None:

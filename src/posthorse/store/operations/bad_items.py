@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import msgspec
 
 from posthorse.errors import InvalidTransition, JobNotFound
 from posthorse.rules.job import State
 from posthorse.rules.loops import decode_loops, encode_loops
-from posthorse.store.base import QuerySteps, operation, query, query_rows, single_operation
+from posthorse.store.base import QuerySteps, TypedQuery, operation, query, query_rows, single_operation
 from posthorse.store.operations.moves import place
+from posthorse.store.operations.one_job import HELD_LEASE, LOCK_JOB
 from posthorse.store.operations.read import outcome
 from posthorse.store.operations.submit import home_of, lane_id
 from posthorse.store.operations.unique import claim_identity_again
-
-CURSORS = 5
-"""The position of the loops in a row of `load_checkpoint`."""
 
 
 class BadItemRow(NamedTuple):
@@ -41,11 +39,18 @@ class RetryRow(NamedTuple):
     item: str
 
 
+BAD_ITEMS = TypedQuery("bad_items", BadItemRow)
+BAD_ITEMS_TO_RETRY = TypedQuery("bad_items_to_retry", RetryRow)
+COUNT_BAD_ITEMS = TypedQuery("count_bad_items", tuple[str, int, int, int])
+LOOPS_OF = TypedQuery("loops_of", tuple[str])
+TIMES_OF = TypedQuery("times_of", tuple[int | None, int | None, str | None])
+REVIVE = TypedQuery("revive", tuple[int, int | None])
+
+
 @single_operation
 def bad_items(job: str, *, loop: str, number: int, limit: int) -> QuerySteps[list[BadItemRow]]:
     """Return bad items of a job after this one, in order of loop and number."""
-    rows = yield query("bad_items", job=job, loop=loop, number=number, limit=limit)
-    return [BadItemRow._make(row) for row in rows]
+    return (yield from BAD_ITEMS(job=job, loop=loop, number=number, limit=limit))
 
 
 @operation
@@ -60,15 +65,13 @@ def bad_items_of_known(job: str, *, loop: str, number: int, limit: int) -> Query
 @single_operation
 def bad_items_to_retry(job: str, loop: str, *, after: int, upto: int, limit: int) -> QuerySteps[list[RetryRow]]:
     """Return the retryable ones of a loop, after one number and up to another."""
-    rows = yield query("bad_items_to_retry", job=job, loop=loop, after=after, upto=upto, limit=limit)
-    return [RetryRow._make(row) for row in rows]
+    return (yield from BAD_ITEMS_TO_RETRY(job=job, loop=loop, after=after, upto=upto, limit=limit))
 
 
 @single_operation
 def count_bad_items(job: str) -> QuerySteps[dict[str, int]]:
     """Return how many bad items each loop of a job has."""
-    rows = yield query("count_bad_items", job=job)
-    return {cast("str", loop): cast("int", count) for loop, count, *_ in rows}
+    return {loop: count for loop, count, _, _ in (yield from COUNT_BAD_ITEMS(job=job))}
 
 
 @operation
@@ -77,42 +80,39 @@ def retry_bad_items(job: str) -> QuerySteps[State]:
 
     Its loops receive the stored items instead of their sources. A loop that had not ended goes on after them.
     """
-    rows = yield query("lock_job", job=job)
-    if not rows:
+    locked = yield from LOCK_JOB(job=job)
+    if not locked:
         raise JobNotFound(f"no job has the id {job}")
-    stored, _, _, _, _, *home = rows[0]
-    state = State(cast("str", stored))
-    if (yield query("held_lease", job=job)):
-        state = State.PROCESSING
+    state = State.PROCESSING if (yield from HELD_LEASE(job=job)) else State(locked[0].state)
     if state not in (State.COMPLETED, State.FAILED):
         raise InvalidTransition(
             f"job {job} is {state.value}; its bad items can be retried once it is completed or failed"
         )
-    found = yield query("count_bad_items", job=job)
-    last = {cast("str", loop): cast("int", number) for loop, _, number, _ in found if number}
+    found = yield from COUNT_BAD_ITEMS(job=job)
+    last = {loop: number for loop, _, number, _ in found if number}
     goes_on_with_some = state is State.FAILED and any(uncommitted for *_, uncommitted in found)
     if not last and not goes_on_with_some:
-        kept = sum(cast("int", count) for _, count, *_ in found)
+        kept = sum(count for _, count, _, _ in found)
         why = f"its {kept:,} bad items were kept as text only" if kept else "it has none"
         raise InvalidTransition(f"job {job} has no bad items that could be retried: {why}")
-    standing = yield query("load_checkpoint", job=job)
-    loops = decode_loops(cast("str", standing[0][CURSORS])) if standing else {}
+    cursors = yield from LOOPS_OF(job=job)
+    loops = decode_loops(cursors[0][0]) if cursors else {}
     for name, loop in loops.items():
         loop.retried, loop.retry_upto, loop.failed = 0, last.get(name, 0), 0
         loop.is_over = loop.is_over or state is State.COMPLETED
-    ended = yield query("times_of", job=job)
+    [times] = yield from TIMES_OF(job=job)
     yield query("rewrite_cursors", job=job, cursors=encode_loops(loops))
     yield from claim_identity_again(job)
     if state is State.FAILED:
         yield query("unpark", job=job)
-    number = yield from lane_id(home_of(home))
-    written = yield query("revive", job=job, waits=False, lane=number, wait=None)
+    number = yield from lane_id(home_of(locked[0][5:]))
+    [(version, _)] = yield from REVIVE(job=job, waits=False, lane=number, wait=None)
     yield from place(job, State.PENDING, run_at=None)
     told: dict[str, object] = {"detail": "its bad items alone"}
     if state is State.COMPLETED:  # its row describes the new run from now on
-        told["completed"] = dict(zip(("started_at", "finished_at", "worker"), ended[0], strict=True))
+        told["completed"] = dict(zip(("started_at", "finished_at", "worker"), times, strict=True))
     detail = msgspec.json.encode(told).decode()
-    yield query("record", job=job, version=written[0][0], name="retried", detail=detail)
+    yield query("record", job=job, version=version, name="retried", detail=detail)
     return State.PENDING
 
 

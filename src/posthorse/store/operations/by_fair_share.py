@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 from posthorse.rules.fair_share import FairShares, Head, Line, take_turns
-from posthorse.store.base import QuerySteps, creating_no_work, query_rows, unrepeatable_operation
-from posthorse.store.operations.claim import Claimed, Probe, few_of_each
+from posthorse.store.base import QuerySteps, TypedQuery, creating_no_work, unrepeatable_operation
+from posthorse.store.operations.claim import CLAIM, HEADS, Claimed, Probe, few_of_each
 from posthorse.store.queries import Row
 
 DEEPER = 4
 """The factor by which the look goes deeper into lanes whose jobs all got turns."""
+
+NEWEST_HEADS = TypedQuery("newest_heads", Head)
+CLAIM_NEWEST = TypedQuery("claim_newest", Claimed)
 
 
 @creating_no_work
@@ -28,8 +30,8 @@ def claim_by_fair_share(
     claimed: list[Claimed] = []
     for is_newest, some in _by_order(probes, turns.lines):
         if shares := _shares(some, chosen, is_newest):
-            taken = yield query_rows("claim_newest" if is_newest else "claim", shares, runner=runner, room=room)
-            claimed += map(Claimed._make, taken)
+            taking = CLAIM_NEWEST if is_newest else CLAIM
+            claimed += yield from taking(shares, runner=runner, room=room)
     turn = {head: place for place, head in enumerate(chosen)}
     claimed.sort(key=lambda job: turn.get(Head(job.lane, job.seq), room))
     return claimed, waiting
@@ -57,11 +59,12 @@ def next_in_turn(
 
 def heads_of(probes: Sequence[Probe], lines: Mapping[int, Line], *, room: int) -> QuerySteps[list[Head]]:
     """Return the positions of up to `room` next jobs in each lane. Takes no locks."""
-    rows: list[Row] = []
+    found: list[Head] = []
     for is_newest, some in _by_order(probes, lines):
         if some:
-            rows += yield query_rows("newest_heads" if is_newest else "heads", some, room=room)
-    return [Head(*cast("tuple[int, int]", row)) for row in rows]
+            looking = NEWEST_HEADS if is_newest else HEADS
+            found += yield from looking(some, room=room)
+    return found
 
 
 def places_by_lane(heads: Sequence[Head]) -> dict[int, list[int]]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
+from posthorse.rules.fair_share import Head
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Request
 from posthorse.store.base import (
     Operation,
     QuerySteps,
+    TypedQuery,
     operation,
     query,
-    query_rows,
     single_operation,
 )
 from posthorse.store.operations.ends import LeaseRace
@@ -63,19 +64,34 @@ class News(NamedTuple):
     lanes: list[tuple[int, Lane]]
 
 
+NEWS = TypedQuery(
+    "news",
+    tuple[str, int, int | None, str | None, str | None, int | None, int | None, str | None, int | None],
+)
+WAITS = TypedQuery("waits", tuple[int, int | None])
+FILLED_LANES = TypedQuery("filled_lanes", tuple[int, int])
+LANES_WITH_JOBS = TypedQuery("lanes_with_jobs", tuple[int])
+HEADS = TypedQuery("heads", Head)
+SHARES = TypedQuery("shares", tuple[int, int, int])
+CLAIM = TypedQuery("claim", Claimed)
+CLAIM_TOGETHER = TypedQuery("claim_together", Claimed)
+GIVE_BACK = TypedQuery("give_back", tuple[int, int, int])
+ASKED_OF = TypedQuery("asked_of", tuple[str, Request])
+
+
 @single_operation
 def news(known: int) -> QuerySteps[News]:
     """Return the news, with the lanes whose numbers are above `known`."""
-    rows = yield query("news", known=known)
-    lanes = [(cast("int", number), lane_of(columns)) for _, _, number, *columns in rows if number is not None]
-    return News(int(cast("str", rows[0][0])), cast("int", rows[0][1]), lanes)
+    rows = yield from NEWS(known=known)
+    lanes = [(row[2], lane_of(row[3:])) for row in rows if row[2] is not None]
+    return News(int(rows[0][0]), rows[0][1], lanes)
 
 
 @single_operation
 def waits(probes: Sequence[Probe]) -> QuerySteps[dict[int, int]]:
     """Return how many microseconds the first jobs of lanes have waited; empty lanes are left out."""
-    rows = yield query_rows("waits", [(probe.lane, probe.after) for probe in probes])
-    return {cast("int", lane): cast("int", waited) for lane, waited in rows if waited is not None}
+    rows = yield from WAITS([(probe.lane, probe.after) for probe in probes])
+    return {lane: waited for lane, waited in rows if waited is not None}
 
 
 @single_operation
@@ -84,13 +100,13 @@ def filled_lanes() -> QuerySteps[dict[int, int]]:
 
     Slow on PostgreSQL while an old transaction keeps consumed entries.
     """
-    return {cast("int", lane): cast("int", place) for lane, place in (yield query("filled_lanes"))}
+    return dict((yield from FILLED_LANES()))
 
 
 @single_operation
 def first_places(probes: Sequence[Probe]) -> QuerySteps[dict[int, int]]:
     """Return which of these lanes hold jobs, with the positions of their heads."""
-    return {cast("int", lane): cast("int", place) for lane, place in (yield query_rows("heads", probes, room=1))}
+    return dict((yield from HEADS(probes, room=1)))
 
 
 @single_operation
@@ -149,11 +165,9 @@ def _claim_layers(runner: str, layers: Sequence[Sequence[Probe]], room: int) -> 
     [layer] = layers
     if len(layer) > 1:
         few = few_of_each(room, len(layer))
-        rows = yield query_rows("claim_together", _places(layer), runner=runner, room=room, few=few)
-    else:
-        [(lane, after, _)] = layer
-        rows = yield query_rows("claim", [(lane, after, room, None)], runner=runner, room=room)
-    return list(map(Claimed._make, rows))
+        return (yield from CLAIM_TOGETHER(_places(layer), runner=runner, room=room, few=few))
+    [(lane, after, _)] = layer
+    return (yield from CLAIM([(lane, after, room, None)], runner=runner, room=room))
 
 
 def _claim_past_rivals(runner: str, layers: Sequence[Sequence[Probe]], room: int) -> QuerySteps[list[Claimed]]:
@@ -170,12 +184,12 @@ def _claim_past_rivals(runner: str, layers: Sequence[Sequence[Probe]], room: int
 
 
 def _claim_shares(runner: str, probes: Sequence[Probe], room: int) -> QuerySteps[list[Claimed]]:
-    rows = yield query_rows("shares", probes, room=room)
+    rows = yield from SHARES(probes, room=room)
     share = {lane: (count, upto) for lane, count, upto in rows}
     chosen: list[Row] = [(probe.lane, probe.after, *share[probe.lane]) for probe in probes if probe.lane in share]
     if not chosen:
         return []
-    claimed = list(map(Claimed._make, (yield query_rows("claim", chosen, runner=runner, room=room))))
+    claimed = yield from CLAIM(chosen, runner=runner, room=room)
     priority = {probe.lane: probe.priority for probe in probes}
     claimed.sort(key=lambda job: (-priority[job.lane], job.seq))
     return claimed
@@ -190,7 +204,7 @@ def _layers(probes: Sequence[Probe]) -> list[list[Probe]]:
 
 
 def _with_jobs(probes: Sequence[Probe]) -> QuerySteps[frozenset[int]]:
-    return frozenset(cast("int", lane) for (lane,) in (yield query_rows("lanes_with_jobs", _places(probes))))
+    return frozenset(lane for (lane,) in (yield from LANES_WITH_JOBS(_places(probes))))
 
 
 def _places(probes: Sequence[Probe]) -> list[Row]:
@@ -203,9 +217,9 @@ def give_back(runner: str, claimed: Sequence[tuple[str, int]]) -> QuerySteps[Non
 
     Requests that users made meanwhile are carried out.
     """
-    answered = yield query_rows("give_back", claimed, runner=runner)
-    if answered[0][0] != answered[0][1]:
+    [(ended, lined_up, _)] = yield from GIVE_BACK(claimed, runner=runner)
+    if ended != lined_up:
         raise LeaseRace
-    for job, action in (yield query_rows("asked_of", claimed)):
+    for job, action in (yield from ASKED_OF(claimed)):
         yield query("unask_runner", job=job)
-        yield from do_as_asked(cast("str", job), cast("Request", action))
+        yield from do_as_asked(job, action)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from posthorse.rules.depth import Gauge
 from posthorse.rules.events import DeadLettersGrew
 from posthorse.rules.growth import MAX_COUNTED, AlarmRule, Death, Deaths, Growth, event_of, grown, suspected
 from posthorse.rules.job import Lane, NewJob
-from posthorse.store.base import QuerySteps, operation, query, query_rows, single_operation
+from posthorse.store.base import QuerySteps, TypedQuery, operation, single_operation
 from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, enqueue
 
 _BEFORE_CLASS = '{"type":"'
@@ -21,6 +21,12 @@ class Alarm(NamedTuple):
     rule: AlarmRule
     growth: Growth
     now: int
+
+
+NEW_DEAD_LETTERS = TypedQuery("new_dead_letters", tuple[int, str, str, str, int])
+ALARMS = TypedQuery("alarms", tuple[str, str, int])
+RAISE_ALARM = TypedQuery("raise_alarm", tuple[int])
+ERRORS_OF = TypedQuery("errors_of", tuple[str, str | None])
 
 
 @single_operation
@@ -38,8 +44,8 @@ def alarms_due(rules: Sequence[AlarmRule], *, pace: int) -> QuerySteps[list[Alar
     suspects = [(rule, queue) for rule in rules for queue in suspected(rule, deaths)]
     if not suspects:
         return []
-    rows = yield query_rows("alarms", [(rule.name, queue) for rule, queue in suspects])
-    told = {(name, queue): cast("int", through) for name, queue, through in rows}
+    rows = yield from ALARMS([(rule.name, queue) for rule, queue in suspects])
+    told = {(name, queue): through for name, queue, through in rows}
     found = [(rule, grown(rule, queue, deaths, told.get((rule.name, queue)), pace=pace)) for rule, queue in suspects]
     return [Alarm(rule, growth, deaths.now) for rule, growth in found if growth is not None]
 
@@ -58,22 +64,20 @@ def raise_alarm(
     Raises QueueClosed or QueueFull if the observers' queue refuses the job; then nothing counts as reported.
     """
     rule, growth, _ = alarm
-    raised = yield query(
-        "raise_alarm", name=rule.name, subject=growth.queue, after=growth.after, through=growth.through
-    )
+    raised = yield from RAISE_ALARM(name=rule.name, subject=growth.queue, after=growth.after, through=growth.through)
     if not raised:
         return None
-    rows = yield query_rows("errors_of", [(death.job,) for death in growth.deaths])
-    event = event_of(growth, {cast("str", job): _class_in(cast("str | None", error)) for job, error in rows})
+    rows = yield from ERRORS_OF([(death.job,) for death in growth.deaths])
+    event = event_of(growth, {job: _class_in(error) for job, error in rows})
     if make is not None:
         yield from enqueue([make(event)], lanes, gauges=gauges, closed=closed).start()
     return event
 
 
 def _new_dead_letters(within: int) -> QuerySteps[Deaths]:
-    rows = yield query("new_dead_letters", within=within, limit=MAX_COUNTED)
-    found = [Death(*cast("tuple[int, str, str, str]", row[:4])) for row in rows]
-    return Deaths(found, len(found) == MAX_COUNTED, cast("int", rows[0][4]) if rows else 0)
+    rows = yield from NEW_DEAD_LETTERS(within=within, limit=MAX_COUNTED)
+    found = [Death(*row[:4]) for row in rows]
+    return Deaths(found, len(found) == MAX_COUNTED, rows[0][4] if rows else 0)
 
 
 def _class_in(error: str | None) -> str:

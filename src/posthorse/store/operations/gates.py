@@ -7,16 +7,26 @@ A slot counts as long as its lease or its job does, so nothing has to be written
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import cast
 
 from posthorse.rules.gates import GateLedger, GateState, Requirement, gate_name, in_order, in_step
-from posthorse.store.base import QuerySteps, locking_first, operation, query, query_rows, single_operation
+from posthorse.store.base import QuerySteps, TypedQuery, locking_first, operation, query, query_rows, single_operation
+from posthorse.store.operations.meta import now
 from posthorse.store.queries import Row
 
 PATIENCE = 60_000_000
 """Microseconds after which a gate that no job passed is forgotten, and jobs held before it are lined up."""
 
 RELEASED_AT_ONCE = 1_000
+
+LOCK_GATES = TypedQuery("lock_gates", tuple[str])
+GATE_STATES = TypedQuery(
+    "gate_states",
+    tuple[str, int, int | None, int, int, int, str | None, int | None, int | None, int | None, int, int],
+)
+GATES_OF = TypedQuery("gates_of", tuple[str])
+GATES_TO_TEND = TypedQuery("gates_to_tend", tuple[str])
+NEGLECTED_GATES = TypedQuery("neglected_gates", tuple[str])
+FORGOTTEN_GATE = TypedQuery("forgotten_gate", tuple[str])
 
 
 # ── parts of operations ──────────────────────────────────────────────────────────────────────────────
@@ -29,8 +39,8 @@ def lock_gates(required: Mapping[str, Requirement]) -> QuerySteps[tuple[list[Gat
     """
     wanted = sorted(required)
     if not wanted:
-        return [], (yield from _now())
-    found = yield query_rows("lock_gates", [(gate,) for gate in wanted])
+        return [], (yield from now()) * 1000
+    found = yield from LOCK_GATES([(gate,) for gate in wanted])
     if len(found) < len(wanted):
         new = [required[gate] for gate in wanted if (gate,) not in found]
         yield query_rows(
@@ -74,7 +84,7 @@ def loosen_gates(queue: str) -> QuerySteps[None]:
     gates: list[str] = []
     for what in ("rate", "concurrency"):
         beginning = gate_name(what, "queue", queue).removesuffix("]") + ","
-        gates += [cast("str", row[0]) for row in (yield query("gates_of", beginning=beginning))]
+        gates += [gate for (gate,) in (yield from GATES_OF(beginning=beginning))]
     if gates:
         yield query_rows("lock_gates", [(gate,) for gate in in_order(gates)])
         yield query_rows("loosen_gates", [(gate,) for gate in in_order(gates)])
@@ -92,15 +102,13 @@ def let_through(gates: Collection[str]) -> QuerySteps[None]:
 @single_operation
 def gates_to_tend(limit: int) -> QuerySteps[list[str]]:
     """Return gates that the sweep must tend."""
-    rows = yield query("gates_to_tend", limit=limit, patience=PATIENCE)
-    return [cast("str", row[0]) for row in rows]
+    return [gate for (gate,) in (yield from GATES_TO_TEND(limit=limit, patience=PATIENCE))]
 
 
 @single_operation
 def neglected_gates(limit: int) -> QuerySteps[list[str]]:
     """Return gates that no job passed for long, before which jobs are held: perhaps their limits were changed."""
-    rows = yield query("neglected_gates", limit=limit, patience=PATIENCE)
-    return [cast("str", row[0]) for row in rows]
+    return [gate for (gate,) in (yield from NEGLECTED_GATES(limit=limit, patience=PATIENCE))]
 
 
 @locking_first
@@ -121,42 +129,37 @@ def tend_gates(gates: Sequence[str], neglected: Sequence[str]) -> QuerySteps[Non
         yield query_rows("try_gates", [(gate,) for gate in tried])
         for gate in tried:
             yield query("release_held", gate=gate, room=1)
-    forgotten = yield query("forgotten_gate")
-    if forgotten:
-        yield query("release_held", gate=forgotten[0][0], room=RELEASED_AT_ONCE)
+    for (gate,) in (yield from FORGOTTEN_GATE()):
+        yield query("release_held", gate=gate, room=RELEASED_AT_ONCE)
 
 
 def _look_after(gates: Collection[str]) -> QuerySteps[None]:
-    locked = (yield query_rows("lock_gates", [(gate,) for gate in in_order(gates)])) if gates else []
+    locked = (yield from LOCK_GATES([(gate,) for gate in in_order(gates)])) if gates else []
     if not locked:
         return
     yield query_rows("drop_slots", locked)
-    gate_states, now = yield from _gate_states([cast("str", row[0]) for row in locked])
+    gate_states, moment = yield from _gate_states([gate for (gate,) in locked])
     required = [_as_noted(state) for state in gate_states]
-    ledger = GateLedger(gate_states, now)
+    ledger = GateLedger(gate_states, moment)
     yield from line_up(required, ledger)
     yield from note_gates([(requirement, 0) for requirement in required if requirement.step], ledger)
 
 
 def _gate_states(gates: Sequence[str]) -> QuerySteps[tuple[list[GateState], int]]:
     if not gates:
-        return [], (yield from _now())
-    rows = yield query_rows("gate_states", [(gate,) for gate in gates])
-    now = cast("int", rows[0][-1]) * 1000
-    gate_states = [GateState._make(row[:-2]) for row in rows]
+        return [], (yield from now()) * 1000
+    rows = yield from GATE_STATES([(gate,) for gate in gates])
+    moment = rows[0][-1] * 1000
+    gate_states = [GateState(*row[:-2]) for row in rows]
     ahead = {
         state.gate: through
         for state, row in zip(gate_states, rows, strict=True)
-        if (through := in_step(state.through, cast("int", row[-2]) * 1000, now)) != state.through
+        if (through := in_step(state.through, row[-2] * 1000, moment)) != state.through
     }
     if ahead:  # the clock was set back since
         yield query_rows("set_gates_back", [(gate, ahead[gate]) for gate in in_order(ahead)])
         gate_states = [state._replace(through=ahead.get(state.gate, state.through)) for state in gate_states]
-    return gate_states, now
-
-
-def _now() -> QuerySteps[int]:
-    return cast("int", (yield query("now"))[0][0]) * 1000
+    return gate_states, moment
 
 
 def _as_noted(state: GateState) -> Requirement:

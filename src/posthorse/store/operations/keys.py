@@ -6,12 +6,12 @@ An expired entry may be taken by any job, and is deleted some time later.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from posthorse.errors import KeyConflict, StoreError
 from posthorse.rules.job import NewJob
 from posthorse.rules.keys import stored_key
-from posthorse.store.base import QuerySteps, creating_no_work, operation, query, query_rows
+from posthorse.store.base import QuerySteps, TypedQuery, creating_no_work, operation, query_rows
 
 Entry = tuple[str, str, str]
 """Tenant, scope and key."""
@@ -44,12 +44,18 @@ class Held(NamedTuple):
     """Whether the entry has expired."""
 
 
+TAKE_KEYS = TypedQuery("take_keys", tuple[str])
+FIND_KEYS = TypedQuery("find_keys", tuple[str, str, str, str, str, int])
+LOCK_KEYS = TypedQuery("lock_keys", tuple[str, str, str, str, str, int])
+FORGET_KEYS = TypedQuery("forget_keys", tuple[int])
+
+
 def take(
-    wanted: Sequence[Wanted], *, look: Literal["find_keys", "lock_keys"]
+    wanted: Sequence[Wanted], *, look: TypedQuery[tuple[str, str, str, str, str, int]]
 ) -> QuerySteps[tuple[list[Wanted], dict[Entry, Held]]]:
     """Take the entries that are free; return those that were already taken, and the owners.
 
-    With `lock_keys` no other process can hand these over until the end of the transaction.
+    With LOCK_KEYS no other process can hand these over until the end of the transaction.
     """
     # Lock first and read afterwards, in a later statement: otherwise what another process enqueues at this moment would
     # be invisible, and would look as if it had been deleted.
@@ -57,14 +63,13 @@ def take(
     held: dict[Entry, Held] = {}
     left = sorted(wanted, key=lambda one: one.entry)  # one order prevents deadlock
     for _ in range(_MAX_LOOKS):
-        taken = yield query_rows("take_keys", left)
-        ours = {cast("str", row[0]) for row in taken}
+        ours = {job for (job,) in (yield from TAKE_KEYS(left))}
         missed = [one for one in left if one.job not in ours]
         if not missed:
             return late, held
-        rows = yield query_rows(look, sorted({one.entry for one in missed}))
+        rows = yield from look(sorted({one.entry for one in missed}))
         for tenant, scope, key, job, fingerprint, is_over in rows:
-            held[cast("Entry", (tenant, scope, key))] = Held(cast("str", job), cast("str", fingerprint), bool(is_over))
+            held[tenant, scope, key] = Held(job, fingerprint, bool(is_over))
         late += [one for one in missed if one.entry in held]
         left = [one for one in missed if one.entry not in held]  # forgotten between the two queries
         if not left:
@@ -83,7 +88,7 @@ def take_keys(jobs: Sequence[NewJob]) -> QuerySteps[dict[str, str]]:
     keyed = {job.id: job for job in jobs if job.key is not None}
     if not keyed:
         return {}
-    late, held = yield from take([wanted_key(job) for job in keyed.values()], look="find_keys")
+    late, held = yield from take([wanted_key(job) for job in keyed.values()], look=FIND_KEYS)
     outlived = [one for one in late if held[one.entry].is_over and held[one.entry].job != one.job]
     if outlived:
         held |= yield from _succeed(outlived)
@@ -107,12 +112,12 @@ def wanted_key(job: NewJob) -> Wanted:
 @operation
 def forget_expired_keys(limit: int) -> QuerySteps[int]:
     """Delete expired entries; return how many."""
-    return len((yield query("forget_keys", limit=limit)))
+    return len((yield from FORGET_KEYS(limit=limit)))
 
 
 def _succeed(outlived: Sequence[Wanted]) -> QuerySteps[dict[Entry, Held]]:
     """Take expired keys, unless another process was faster; return their owners."""
-    late, held = yield from take(outlived, look="lock_keys")
+    late, held = yield from take(outlived, look=LOCK_KEYS)
     heirs = {one.entry: one for one in reversed(late) if held[one.entry].is_over}
     yield from hand_over(list(heirs.values()))
     taken = {one.entry: one for one in reversed(outlived) if one.entry not in held} | heirs

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from posthorse.rules.gates import NANOSECONDS, Requirement, described, next_token, tokens
 from posthorse.rules.waiting import Full
-from posthorse.store.base import QuerySteps, query, query_rows, single_operation
+from posthorse.store.base import QuerySteps, TypedQuery, single_operation
 
 
 class LimitRow(NamedTuple):
@@ -27,23 +27,39 @@ class LimitRow(NamedTuple):
         return self.tokens == 0 if self.most is None else self.inside >= self.most
 
 
+class GateRow(NamedTuple):
+    """A gate as stored, with how many jobs are inside and held, and the store's clock."""
+
+    gate: str
+    most: int | None
+    step: int
+    burst: int
+    through: int
+    inside: int
+    held: int
+    now: int
+
+
+LIMITS_AT_WORK = TypedQuery("limits_at_work", GateRow)
+GATES_OF_LANE = TypedQuery("gates_of_lane", GateRow)
+HELD_IN_QUEUES = TypedQuery("held_in_queues", tuple[str, str, int])
+
+
 @single_operation
 def limits_at_work(limit: int) -> QuerySteps[list[LimitRow]]:
     """Return the limits in use, those that hold back the most first."""
-    rows = yield query("limits_at_work", limit=limit)
-    return [_limit_row(*cast("tuple[str, int | None, int, int, int, int, int, int]", row)) for row in rows]
+    return [_limit_row(row) for row in (yield from LIMITS_AT_WORK(limit=limit))]
 
 
 @single_operation
 def full_gates(needs: Sequence[Requirement]) -> QuerySteps[list[Full]]:
     """Return which of the gates keep jobs out at the moment."""
     by_gate = {need.gate: need for need in needs}
-    rows = yield query_rows("gates_of_lane", [(gate,) for gate in by_gate])
+    rows = yield from GATES_OF_LANE([(gate,) for gate in by_gate])
     found: list[Full] = []
     for row in rows:
-        gate, _, _, _, through, inside, held, now = cast("tuple[str, int | None, int, int, int, int, int, int]", row)
-        need = by_gate[gate]  # as required now; the gate remembers the last requirement
-        limit = _limit_row(gate, need.most, need.step, need.burst, through, inside, held, now)
+        need = by_gate[row.gate]  # as required now; the gate remembers the last requirement
+        limit = _limit_row(row._replace(most=need.most, step=need.step, burst=need.burst))
         if limit.is_full:
             found.append(Full(limit.limit, limit.opens_in))
     return found
@@ -52,15 +68,14 @@ def full_gates(needs: Sequence[Requirement]) -> QuerySteps[list[Full]]:
 @single_operation
 def held_in_queues(limit: int) -> QuerySteps[list[tuple[str, str, int]]]:
     """Return queue, limit (described for users), and how many jobs of the queue it holds back."""
-    rows = yield query("held_in_queues", limit=limit)
-    return [(cast("str", queue), described(cast("str", gate)), cast("int", count)) for queue, gate, count in rows]
+    rows = yield from HELD_IN_QUEUES(limit=limit)
+    return [(queue, described(gate), count) for queue, gate, count in rows]
 
 
-def _limit_row(
-    gate: str, most: int | None, step: int, burst: int, through: int, inside: int, held: int, now: int
-) -> LimitRow:
-    if not step:
-        return LimitRow(described(gate), inside, most, None, None, None, held)
-    left = max(0, tokens(through, now * 1000, step, burst))
-    opens_in = None if left else (next_token(through, step, burst) - now * 1000) / NANOSECONDS
-    return LimitRow(described(gate), inside, None, left, burst, opens_in, held)
+def _limit_row(row: GateRow) -> LimitRow:
+    limit, now = described(row.gate), row.now * 1000
+    if not row.step:
+        return LimitRow(limit, row.inside, row.most, None, None, None, row.held)
+    left = max(0, tokens(row.through, now, row.step, row.burst))
+    opens_in = None if left else (next_token(row.through, row.step, row.burst) - now) / NANOSECONDS
+    return LimitRow(limit, row.inside, None, left, row.burst, opens_in, row.held)

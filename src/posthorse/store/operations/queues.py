@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import msgspec
 
@@ -12,11 +12,20 @@ from posthorse.errors import QueueClosed, QueueFull
 from posthorse.rules.depth import Gauge
 from posthorse.rules.job import NewJob, State
 from posthorse.rules.queues import Layer, layer_as_words, layer_from_words
-from posthorse.store.base import QuerySteps, operation, query, single_operation
+from posthorse.store.base import QuerySteps, TypedQuery, operation, query, single_operation
 from posthorse.store.operations.limits import held_in_queues
-from posthorse.store.queries import Row
+from posthorse.store.operations.meta import now
 
 MIN_RETRY, MAX_RETRY = 1.0, 3600.0
+
+QUEUE_SETTINGS = TypedQuery("queue_settings", tuple[str, str])
+SETTINGS_OF_QUEUE = TypedQuery("settings_of_queue", tuple[str])
+QUEUE_DEPTHS = TypedQuery("queue_depths", tuple[str, int, int | None])
+QUEUE_LEASES = TypedQuery("queue_leases", tuple[str, int])
+QUEUE_PARKED = TypedQuery("queue_parked", tuple[str, str, int])
+SERVERS = TypedQuery("servers", tuple[str, str, str])
+DEPTH = TypedQuery("depth", tuple[int])
+LONGEST_WAIT = TypedQuery("longest_wait", tuple[int | None])
 
 _decode_words = msgspec.json.Decoder(dict[str, object]).decode
 _decode_names = msgspec.json.Decoder(list[str]).decode
@@ -54,8 +63,7 @@ class QueuesRead(NamedTuple):
 @single_operation
 def live_layers() -> QuerySteps[dict[str, dict[str, object]]]:
     """Return the live settings of each queue."""
-    rows = yield query("queue_settings")
-    return {cast("str", name): _layer(words) for name, words in rows}
+    return {name: layer_from_words(_decode_words(words)) for name, words in (yield from QUEUE_SETTINGS())}
 
 
 @operation
@@ -63,9 +71,9 @@ def change_queue(name: str, changes: Layer) -> QuerySteps[None]:
     """Change live settings of a queue; settings that are not named stay."""
     words = layer_as_words(changes)
     yield query("count_change")
-    before = yield query("settings_of_queue", name=name)
+    before = yield from SETTINGS_OF_QUEUE(name=name)
     # Settings of a newer version stay unchanged.
-    said = {**(_decode_words(cast("str", before[0][0])) if before else {}), **words}
+    said = {**(_decode_words(before[0][0]) if before else {}), **words}
     yield query("set_queue", name=name, settings=msgspec.json.encode(said).decode())
     yield query("wake")
 
@@ -74,8 +82,8 @@ def change_queue(name: str, changes: Layer) -> QuerySteps[None]:
 def reset_queue(name: str, only: Sequence[str]) -> QuerySteps[None]:
     """Remove live settings of a queue: all of them, or the named ones."""
     yield query("count_change")
-    before = yield query("settings_of_queue", name=name)
-    said = _decode_words(cast("str", before[0][0])) if before and only else {}
+    before = yield from SETTINGS_OF_QUEUE(name=name)
+    said = _decode_words(before[0][0]) if before and only else {}
     kept = {word: value for word, value in said.items() if word not in only}
     if kept:
         yield query("set_queue", name=name, settings=msgspec.json.encode(kept).decode())
@@ -87,20 +95,13 @@ def reset_queue(name: str, only: Sequence[str]) -> QuerySteps[None]:
 @operation
 def queue_rows() -> QuerySteps[list[QueueRow]]:
     """Return every queue that ever had a job. Counts waiting and parked jobs, which is too slow for a hot path."""
-    depths = yield query("queue_depths")
-    leases = yield query("queue_leases")
-    running = {cast("str", queue): cast("int", count) for queue, count in leases}
+    depths = yield from QUEUE_DEPTHS()
+    running = dict((yield from QUEUE_LEASES()))
     aside: dict[str, dict[State, int]] = {}
-    for queue, state, count in (yield query("queue_parked")):
-        aside.setdefault(cast("str", queue), {})[State(cast("str", state))] = cast("int", count)
+    for queue, state, count in (yield from QUEUE_PARKED()):
+        aside.setdefault(queue, {})[State(state)] = count
     return [
-        QueueRow(
-            cast("str", queue),
-            int(cast("int", waiting)),
-            cast("int | None", waited),
-            running.get(cast("str", queue), 0),
-            aside.get(cast("str", queue), {}),
-        )
+        QueueRow(queue, waiting, waited, running.get(queue, 0), aside.get(queue, {}))
         for queue, waiting, waited in depths
     ]
 
@@ -108,24 +109,21 @@ def queue_rows() -> QuerySteps[list[QueueRow]]:
 @single_operation
 def servers() -> QuerySteps[list[Server]]:
     """Return the living runners."""
-    rows = yield query("servers")
-    return [
-        Server(cast("str", worker), _decode_names(cast("str", queues)), _decode_names(cast("str", labels)))
-        for worker, queues, labels in rows
-    ]
+    rows = yield from SERVERS()
+    return [Server(worker, _decode_names(queues), _decode_names(labels)) for worker, queues, labels in rows]
 
 
 @operation
 def read_queues(limits: int) -> QuerySteps[QueuesRead]:
     """Read what is shown of all queues; at most so many limits for each queue. For people, not for a hot path."""
-    now = cast("int", (yield query("now"))[0][0])
+    moment = yield from now()
     live = yield from live_layers().start()
     serving = yield from servers().start()
     rows = yield from queue_rows().start()
     held: dict[str, dict[str, int]] = {}
     for queue, limit, count in (yield from held_in_queues(limits * max(1, len(rows))).start()):
         held.setdefault(queue, {})[limit] = count
-    return QueuesRead(now, live, serving, rows, held)
+    return QueuesRead(moment, live, serving, rows, held)
 
 
 def check_open(jobs: Sequence[NewJob], closed: frozenset[str]) -> None:
@@ -155,19 +153,18 @@ def check_room(jobs: Sequence[NewJob], gauges: Mapping[str, Gauge]) -> QueryStep
         if count > 1:
             yield query("hold_queue", queue=queue)
         began = monotonic()
-        rows = yield query("depth", queue=queue, limit=gauge.max_depth)
-        depth = int(cast("int | None", rows[0][0]) or 0)
-        now = monotonic()
+        [(depth,)] = yield from DEPTH(queue=queue, limit=gauge.max_depth)
+        ended = monotonic()
         # Kept outside the operation: a hint for later ones, which is harmless if this one runs again.
-        gauge.note(depth, now=now, seconds=now - began)
+        gauge.note(depth, now=ended, seconds=ended - began)
         if depth + count > gauge.max_depth:
             raise (yield from _full(queue, depth, count, gauge.max_depth))
 
 
 def _full(queue: str, depth: int, wanted: int, max_depth: int) -> QuerySteps[QueueFull]:
     """Make the error. By Little's law a queue of `depth` jobs that wait for w seconds serves depth / w a second."""
-    rows = yield query("longest_wait", queue=queue)
-    waited = (cast("int | None", rows[0][0]) or 0) / 1_000_000
+    [(longest,)] = yield from LONGEST_WAIT(queue=queue)
+    waited = (longest or 0) / 1_000_000
     excess = depth + wanted - max_depth
     retry_after = waited * excess / depth if depth else 0.0
     return QueueFull(
@@ -177,7 +174,3 @@ def _full(queue: str, depth: int, wanted: int, max_depth: int) -> QuerySteps[Que
         wanted=wanted,
         retry_after=min(MAX_RETRY, max(MIN_RETRY, retry_after)),
     )
-
-
-def _layer(words: Row | object) -> dict[str, object]:
-    return layer_from_words(_decode_words(cast("str", words)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,9 +14,11 @@ from posthorse.rules.labels import as_labels
 from posthorse.rules.namesakes import split_places
 from posthorse.rules.queues import DEFAULTS, Layer, QueueSettings
 from posthorse.rules.waiting import Full, Server
-from posthorse.store.base import BoundQuery, QuerySteps, operation, query, query_rows, single_operation
+from posthorse.store.base import QuerySteps, TypedQuery, operation, single_operation
 from posthorse.store.operations.limits import full_gates
+from posthorse.store.operations.meta import now
 from posthorse.store.operations.moves import PARKED_STATES
+from posthorse.store.operations.one_job import ARGUMENTS
 from posthorse.store.operations.queues import live_layers
 from posthorse.store.queries import Row, Value
 
@@ -76,6 +78,25 @@ class EventRow(NamedTuple):
     at: int
     name: str
     detail: str | None
+
+
+class StoredRunner(NamedTuple):
+    """A runner as stored; `queues` and `kinds` are JSON, `kinds` with their places."""
+
+    id: str
+    worker: str
+    host: str
+    pid: int
+    version: str
+    started_at: int
+    beat_at: int
+    idle: int
+    draining: int
+    running: int
+    concurrency: int
+    queues: str
+    kinds: str
+    silent_for: int
 
 
 class WorkerRow(NamedTuple):
@@ -151,11 +172,30 @@ class Story(NamedTuple):
     holder: HolderRow | None
 
 
+JOB = TypedQuery("job", JobRow)
+JOBS = TypedQuery("jobs", JobRow)
+JOBS_BY_ID = TypedQuery("jobs_by_id", JobRow)
+RUNNING = TypedQuery("running", tuple[str])
+SET_ASIDE = TypedQuery("set_aside", tuple[str])
+LINED_UP = TypedQuery("lined_up", tuple[str])
+LATENESS = TypedQuery("lateness", tuple[int])
+HOLDER = TypedQuery("holder", HolderRow)
+OUTCOME = TypedQuery("outcome", OutcomeRow)
+EVENTS = TypedQuery("events", EventRow)
+WORKERS = TypedQuery("workers", StoredRunner)
+DEPTHS = TypedQuery("depths", Depth)
+PARKED_COUNTS = TypedQuery("parked_counts", tuple[str, int])
+RUNNING_COUNT = TypedQuery("running_count", tuple[int])
+COUNT_UNFIT = TypedQuery("count_unfit", tuple[int])
+WHAT_THE_LIVING_SERVE = TypedQuery("what_the_living_serve", tuple[str, str, str])
+WHO_TAKES_JOBS = TypedQuery("who_takes_jobs", tuple[str, str, str, int])
+
+
 @single_operation
 def job(job_id: str) -> QuerySteps[JobRow | None]:
     """Return a job as stored, or None."""
-    rows = yield query("job", job=job_id)
-    return JobRow._make(rows[0]) if rows else None
+    rows = yield from JOB(job=job_id)
+    return rows[0] if rows else None
 
 
 @operation
@@ -173,45 +213,44 @@ def jobs(
     """
     wanted: dict[str, Value] = {"queue": queue, "kind": kind, "before": before or _NEWEST, "limit": limit}
     if state is State.PROCESSING:
-        return (yield from _by_id((yield BoundQuery("running", wanted)), state))
+        return (yield from _by_id((yield from RUNNING(**wanted)), state))
     if state is not None and state in PARKED_STATES:
-        return (yield from _by_id((yield BoundQuery("set_aside", {**wanted, "state": state.value})), state))
-    rows = yield BoundQuery("jobs", {**wanted, "state": None if state is None else state.value})
-    return [JobRow._make(row) for row in rows]
+        return (yield from _by_id((yield from SET_ASIDE(**wanted, state=state.value)), state))
+    return (yield from JOBS(**wanted, state=None if state is None else state.value))
 
 
 @operation
 def jobs_by_id(ids: Sequence[str]) -> QuerySteps[list[JobRow]]:
     """Return those of the jobs that exist, in the order of their ids."""
-    rows = yield query_rows("jobs_by_id", [(job_id,) for job_id in ids])
+    rows = yield from JOBS_BY_ID([(job_id,) for job_id in ids])
     place = {job_id: number for number, job_id in enumerate(ids)}
-    return sorted(map(JobRow._make, rows), key=lambda row: place[row.id])
+    return sorted(rows, key=lambda row: place[row.id])
 
 
 @operation
 def unfinished(*, queue: str | None = None, kind: str | None = None, limit: int = 50) -> QuerySteps[list[str]]:
     """Return ids of jobs that are not over: running ones, then the next in their lanes, then parked ones."""
     wanted: dict[str, Value] = {"queue": queue, "kind": kind, "limit": limit}
-    found = yield BoundQuery("running", {**wanted, "before": _NEWEST})
-    found += yield BoundQuery("lined_up", wanted)
+    found = yield from RUNNING(**wanted, before=_NEWEST)
+    found += yield from LINED_UP(**wanted)
     for state in PARKED_STATES:
         if not state.is_final:
-            found += yield BoundQuery("set_aside", {**wanted, "before": _NEWEST, "state": state.value})
-    return list(dict.fromkeys(cast("str", row[0]) for row in found))[:limit]
+            found += yield from SET_ASIDE(**wanted, before=_NEWEST, state=state.value)
+    return list(dict.fromkeys(job for (job,) in found))[:limit]
 
 
 @single_operation
 def lateness(job_id: str) -> QuerySteps[int | None]:
     """Return how many microseconds ago a job could have started; None for one that has started."""
-    rows = yield query("lateness", job=job_id)
-    return cast("int", rows[0][0]) if rows else None
+    rows = yield from LATENESS(job=job_id)
+    return rows[0][0] if rows else None
 
 
 @single_operation
 def holder(job_id: str) -> QuerySteps[HolderRow | None]:
     """Return the runner of a job; None if it does not run."""
-    rows = yield query("holder", job=job_id)
-    return HolderRow._make(rows[0]) if rows else None
+    rows = yield from HOLDER(job=job_id)
+    return rows[0] if rows else None
 
 
 @operation
@@ -236,62 +275,57 @@ def call(job_id: str) -> QuerySteps[tuple[str, str] | None]:
 @single_operation
 def outcome(job_id: str) -> QuerySteps[OutcomeRow | None]:
     """Return how a job ended, or its state; None if there is no such job."""
-    rows = yield query("outcome", job=job_id)
-    return OutcomeRow._make(rows[0]) if rows else None
+    rows = yield from OUTCOME(job=job_id)
+    return rows[0] if rows else None
 
 
 @single_operation
 def arguments(job_id: str) -> QuerySteps[str | None]:
     """Return the arguments of a job as JSON; None if there is no such job."""
-    rows = yield query("arguments", job=job_id)
-    return cast("str", rows[0][0]) if rows else None
+    rows = yield from ARGUMENTS(job=job_id)
+    return rows[0][0] if rows else None
 
 
 @single_operation
 def events(job_id: str) -> QuerySteps[list[EventRow]]:
     """Return the events of a job beyond the happy path, in order."""
-    rows = yield query("events", job=job_id)
-    return [EventRow._make(row) for row in rows]
+    return (yield from EVENTS(job=job_id))
 
 
 @single_operation
 def workers() -> QuerySteps[list[WorkerRow]]:
     """Return the registered runners."""
-    rows = yield query("workers")
-    return [_worker_row(row) for row in rows]
+    return [_worker_row(row) for row in (yield from WORKERS())]
 
 
 @single_operation
 def depths() -> QuerySteps[list[Depth]]:
     """Return how many jobs wait, by queue, kind and priority."""
-    rows = yield query("depths")
-    return [Depth._make(row) for row in rows]
+    return (yield from DEPTHS())
 
 
 @single_operation
 def parked_counts() -> QuerySteps[dict[State, int]]:
     """Return how many jobs are parked in each state: scheduled, blocked, paused and failed."""
-    rows = yield query("parked_counts")
-    return {State(cast("str", state)): cast("int", count) for state, count in rows}
+    return {State(state): count for state, count in (yield from PARKED_COUNTS())}
 
 
 @single_operation
 def running_count() -> QuerySteps[int]:
     """Return how many jobs have a lease."""
-    rows = yield query("running_count")
-    return cast("int", rows[0][0])
+    [(count,)] = yield from RUNNING_COUNT()
+    return count
 
 
 @operation
 def unserved(settings: Mapping[str, QueueSettings] | None = None) -> QuerySteps[list[Unserved]]:
     """Return waiting jobs whose queue and kind no living runner serves; `settings` holds the queues' labels."""
     waiting: Counter[tuple[str, str]] = Counter()
-    for depth in (yield query("depths")):
-        queue, kind, _, count = cast("tuple[str, str, int, int]", depth[:4])
-        waiting[queue, kind] += count
+    for depth in (yield from DEPTHS()):
+        waiting[depth.queue, depth.kind] += depth.waiting
     living: list[tuple[list[str], list[str], dict[str, str]]] = []
-    for row in (yield query("what_the_living_serve")):
-        queues, kinds, labels = map(_decode_names, cast("tuple[str, str, str]", row))
+    for row in (yield from WHAT_THE_LIVING_SERVE()):
+        queues, kinds, labels = map(_decode_names, row)
         living.append((queues, split_places(kinds)[0], as_labels(labels)))
     found: list[Unserved] = []
     for (queue, kind), count in sorted(waiting.items()):
@@ -310,42 +344,38 @@ def takers(needs: Callable[[Mapping[str, Layer]], Sequence[Requirement]] = lambd
     `needs` returns the gates to look at, given the live settings; by default none.
     """
     servers: list[Server] = []
-    for queues, kinds, labels, is_full in (yield query("who_takes_jobs")):
-        names = [_decode_names(cast("str", text)) for text in (queues, kinds, labels)]
-        servers.append(Server(names[0], split_places(names[1])[0], as_labels(names[2]), bool(is_full)))
+    for *texts, is_full in (yield from WHO_TAKES_JOBS()):
+        queues, kinds, labels = map(_decode_names, texts)
+        servers.append(Server(queues, split_places(kinds)[0], as_labels(labels), bool(is_full)))
     layers = yield from live_layers().start()
     wanted = needs(layers)
     full = (yield from full_gates(wanted).start()) if wanted else ()
-    return Takers(servers, layers, cast("int", (yield query("now"))[0][0]), full)
+    return Takers(servers, layers, (yield from now()), full)
 
 
 @single_operation
 def next_in_line(queue: str, kind: str) -> QuerySteps[str | None]:
     """Return the id of the next job of a queue and kind in its lane; None if none waits."""
-    rows = yield query("lined_up", queue=queue, kind=kind, limit=1)
-    return cast("str", rows[0][0]) if rows else None
+    rows = yield from LINED_UP(queue=queue, kind=kind, limit=1)
+    return rows[0][0] if rows else None
 
 
 @single_operation
 def count_unfit(limit: int) -> QuerySteps[int]:
     """Return how many jobs are parked because they do not fit the workers' code, up to the limit."""
-    rows = yield query("count_unfit", limit=limit)
-    return cast("int", rows[0][0])
+    [(count,)] = yield from COUNT_UNFIT(limit=limit)
+    return count
 
 
 def _by_id(found: Sequence[Row], state: State) -> QuerySteps[list[JobRow]]:
     """Return the jobs that are still in that state, newest first."""
-    rows = yield query_rows("jobs_by_id", found)
-    return sorted((row for row in map(JobRow._make, rows) if row.state == state), key=lambda row: row.id, reverse=True)
+    rows = yield from JOBS_BY_ID(found)
+    return sorted((row for row in rows if row.state == state), key=lambda row: row.id, reverse=True)
 
 
-def _worker_row(row: Row) -> WorkerRow:
-    stored = WorkerRow(*row)  # type: ignore[arg-type]  # as selected
-    kinds, places = split_places(_decode_names(cast("str", stored.kinds)))
-    return stored._replace(
-        is_idle=bool(stored.is_idle),
-        is_draining=bool(stored.is_draining),
-        queues=_decode_names(cast("str", stored.queues)),
-        kinds=kinds,
-        places=places,
+def _worker_row(row: StoredRunner) -> WorkerRow:
+    queues, (kinds, places) = _decode_names(row.queues), split_places(_decode_names(row.kinds))
+    is_idle, is_draining = bool(row.idle), bool(row.draining)
+    return WorkerRow(
+        *row[:7], is_idle, is_draining, row.running, row.concurrency, queues, kinds, row.silent_for, places
     )

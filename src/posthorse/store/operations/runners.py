@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import msgspec
 
@@ -12,9 +12,8 @@ from posthorse.clock import monotonic
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Spent
 from posthorse.rules.namesakes import with_places
-from posthorse.store.base import QuerySteps, creating_no_work, operation, query, query_rows, single_operation
+from posthorse.store.base import QuerySteps, TypedQuery, creating_no_work, operation, query, single_operation
 from posthorse.store.operations.submit import home_of
-from posthorse.store.queries import Row
 
 
 class Runner(msgspec.Struct, frozen=True):
@@ -64,6 +63,36 @@ class Beat(NamedTuple):
     is_alive: bool
 
 
+class Lease(NamedTuple):
+    """A lease as stored, with what the decision about its job needs."""
+
+    job: str
+    epoch: int
+    runner: str
+    errors: int
+    crashes: int
+    interruptions: int
+    advanced_in: int | None
+    """The epoch that committed the last slice."""
+    queue: str
+    kind: str
+    priority: int
+    solo: int
+    tenant: str
+    keyed: int
+
+
+BEAT = TypedQuery("beat", tuple[str])
+REQUESTS_FOR = TypedQuery("requests_for", tuple[str, str])
+STILL_HELD = TypedQuery("still_held", tuple[str])
+LEASES_OF = TypedQuery("leases_of", Lease)
+ORPHANS = TypedQuery("orphans", Lease)
+RESCUE_EXPIRED = TypedQuery("rescue_expired", tuple[str, str])
+PROMOTE = TypedQuery("promote", tuple[str, int])
+NEXT_DUE = TypedQuery("next_due", tuple[int | None, int | None, int, int])
+TAKE_LEADERSHIP = TypedQuery("take_leadership", tuple[str])
+
+
 @creating_no_work
 @single_operation
 def register(runner: Runner, *, lease: int) -> QuerySteps[None]:
@@ -87,21 +116,19 @@ def register(runner: Runner, *, lease: int) -> QuerySteps[None]:
 @single_operation
 def beat(runner: str, *, lease: int, running: int, draining: bool) -> QuerySteps[Beat]:
     """Renew a runner's lease."""
-    return Beat(bool((yield query("beat", id=runner, lease=lease, running=running, draining=draining))))
+    return Beat(bool((yield from BEAT(id=runner, lease=lease, running=running, draining=draining))))
 
 
 @single_operation
 def requests_for(runner: str) -> QuerySteps[dict[str, str]]:
     """Return the requests for the jobs of a runner: "pause" or "cancel", by job."""
-    rows = yield query("requests_for", runner=runner)
-    return {cast("str", job): cast("str", action) for job, action in rows}
+    return dict((yield from REQUESTS_FOR(runner=runner)))
 
 
 @single_operation
 def still_held(runner: str, attempts: Sequence[tuple[str, int]]) -> QuerySteps[set[str]]:
     """Return the jobs of these attempts (job, epoch) of a runner that still have their lease."""
-    rows = yield query_rows("still_held", attempts, runner=runner)
-    return {cast("str", row[0]) for row in rows}
+    return {job for (job,) in (yield from STILL_HELD(attempts, runner=runner))}
 
 
 @creating_no_work
@@ -121,8 +148,7 @@ def retire(runner: str) -> QuerySteps[None]:
 @single_operation
 def held_by(runner: str) -> QuerySteps[list[Held]]:
     """Return what a runner holds."""
-    rows = yield query("leases_of", runner=runner)
-    return [_held(row) for row in rows]
+    return [_held(lease) for lease in (yield from LEASES_OF(runner=runner))]
 
 
 @operation
@@ -133,38 +159,35 @@ def rescue_expired(*, grace: int, until: float = math.inf) -> QuerySteps[list[tu
     """
     if monotonic() > until:
         return []
-    rows = yield query("rescue_expired", grace=grace)
+    removed = yield from RESCUE_EXPIRED(grace=grace)
     yield query("stale_controls")
-    return [cast("tuple[str, str]", row) for row in rows]
+    return removed
 
 
 @single_operation
 def orphans(limit: int) -> QuerySteps[list[Held]]:
     """Return leases whose runner is not registered."""
-    rows = yield query("orphans", limit=limit)
-    return [_held(row) for row in rows]
+    return [_held(lease) for lease in (yield from ORPHANS(limit=limit))]
 
 
 @single_operation
 def promote(limit: int) -> QuerySteps[int]:
     """Line up jobs that are due; return how many."""
-    rows = yield query("promote", limit=limit)
-    return len(rows)
+    return len((yield from PROMOTE(limit=limit)))
 
 
 @single_operation
 def next_due() -> QuerySteps[NextDue]:
     """Return when something that waits is due."""
-    job, gate, held, now = (yield query("next_due"))[0]
-    return NextDue(cast("int | None", job), cast("int | None", gate), bool(held), cast("int", now))
+    [(job, gate, held, now)] = yield from NEXT_DUE()
+    return NextDue(job, gate, bool(held), now)
 
 
 @creating_no_work
 @single_operation
 def take_leadership(name: str, holder: str, *, span: int) -> QuerySteps[bool]:
     """Take or keep the leadership of a chore for `span` microseconds; return False if another process has it."""
-    rows = yield query("take_leadership", name=name, holder=holder, span=span)
-    return bool(rows)
+    return bool((yield from TAKE_LEADERSHIP(name=name, holder=holder, span=span)))
 
 
 @creating_no_work
@@ -174,13 +197,11 @@ def leave_leadership(name: str, holder: str) -> QuerySteps[None]:
     yield query("leave_leadership", name=name, holder=holder)
 
 
-def _held(row: Row) -> Held:
-    job, epoch, runner, errors, crashes, interruptions, advanced_in = cast(
-        "tuple[str, int, str, int, int, int, int | None]", row[:7]
-    )
+def _held(lease: Lease) -> Held:
     # A slice that this attempt committed is progress, and progress clears the budgets.
-    spent = Spent(errors) if advanced_in == epoch else Spent(errors, crashes, interruptions)
-    return Held(job, epoch, runner, home_of(row[7:]), spent)
+    is_ahead = lease.advanced_in == lease.epoch
+    spent = Spent(lease.errors) if is_ahead else Spent(lease.errors, lease.crashes, lease.interruptions)
+    return Held(lease.job, lease.epoch, lease.runner, home_of(lease[7:]), spent)
 
 
 def _json(names: Sequence[str]) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
 
 from posthorse.errors import JobNotFound
 from posthorse.rules.job import Lane, NewJob, State
-from posthorse.store.base import QuerySteps, operation, query, unrepeatable_operation
+from posthorse.store.base import QuerySteps, TypedQuery, operation, query, unrepeatable_operation
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.keys import wanted_key
+from posthorse.store.operations.one_job import HELD_LEASE, LOCK_JOB, WITHDRAW
 from posthorse.store.operations.submit import NONE_CLOSED, Submitted, enqueue
+
+IS_ALIVE = TypedQuery("is_alive", tuple[int])
+LEASED = TypedQuery("leased", Claimed)
 
 
 @operation
@@ -33,25 +36,25 @@ def claim_one(runner: str, job: str, *, early: bool) -> QuerySteps[list[Claimed]
 
     With `early` it need not wait for its time. Raises JobNotFound.
     """
-    if not (yield query("is_alive", runner=runner)):
+    if not (yield from IS_ALIVE(runner=runner)):
         return []
-    rows = yield query("lock_job", job=job)
+    rows = yield from LOCK_JOB(job=job)
     if not rows:
         raise JobNotFound(f"no job has the id {job}")
-    stored, lane, seq, run_at, now = rows[0][:5]
-    state = State(cast("str", stored))
-    if (yield query("held_lease", job=job)):
+    [locked] = rows
+    state = State(locked.state)
+    if (yield from HELD_LEASE(job=job)):
         return []
     if state is State.PENDING:
-        if not (yield query("withdraw", lane=lane, seq=seq, job=job)):
+        if not (yield from WITHDRAW(lane=locked.lane, seq=locked.seq, job=job)):
             return []  # claimed between the two queries
-    elif waits(state) and (early or is_due(cast("int | None", run_at), cast("int", now))):
+    elif waits(state) and (early or is_due(locked.run_at, locked.now)):
         yield query("unpark", job=job)
         yield query("take_up", job=job)
     else:
         return []
     yield query("lease_out", job=job, runner=runner)
-    return [Claimed._make((yield query("leased", job=job))[0])]
+    return (yield from LEASED(job=job))
 
 
 def waits(state: State) -> bool:

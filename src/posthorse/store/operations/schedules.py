@@ -7,7 +7,7 @@ row for the time itself guards against clocks that are set back. Times that come
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -16,7 +16,8 @@ from posthorse.errors import InvalidTransition, JobNotFound, QueueClosed, QueueF
 from posthorse.rules.depth import Gauge
 from posthorse.rules.job import Lane, NewJob, State
 from posthorse.rules.schedules import Declared, Overlap, Policies, among_open, at_instant, job_at
-from posthorse.store.base import QuerySteps, operation, query, query_rows, single_operation
+from posthorse.store.base import QuerySteps, TypedQuery, operation, query, query_rows, single_operation
+from posthorse.store.operations.meta import now as store_now
 from posthorse.store.operations.moves import do_as_asked
 from posthorse.store.operations.queues import check_open, check_room
 from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, Submitted, enqueue
@@ -33,7 +34,8 @@ class ScheduleRow(NamedTuple):
     timing: str
     policies: str
     call: str
-    is_paused: bool
+    is_paused: int
+    """Whether it is paused; SQLite has no booleans."""
     handled_until: int
     seen_at: int
     last_at: int | None
@@ -57,11 +59,22 @@ class Run(NamedTuple):
     job: NewJob
 
 
+SCHEDULES = TypedQuery("schedules", ScheduleRow)
+PASS_SCHEDULE = TypedQuery("pass_schedule", tuple[str])
+HOLD_SCHEDULE = TypedQuery("hold_schedule", tuple[str])
+TAKE_FIRES = TypedQuery("take_fires", tuple[int])
+TAKE_FIRES_AGAIN = TypedQuery("take_fires_again", tuple[int])
+STEERING = {
+    "pause": TypedQuery("pause_schedule", tuple[str]),
+    "resume": TypedQuery("resume_schedule", tuple[str]),
+}
+STATES_OF = TypedQuery("states_of", tuple[str, str])
+
+
 @single_operation
 def schedules() -> QuerySteps[list[ScheduleRow]]:
     """Return all schedules, by name."""
-    rows = yield query("schedules")
-    return [ScheduleRow(*row)._replace(is_paused=bool(row[5])) for row in rows]  # type: ignore[arg-type]  # as selected
+    return (yield from SCHEDULES())
 
 
 @single_operation
@@ -98,8 +111,8 @@ def fire(
     refuses are skipped, and counted. None if another process handled them, or the schedule was paused or changed
     meanwhile.
     """
-    passed = yield query(
-        "pass_schedule", name=declared.name, fingerprint=declared.fingerprint, known=known, handled_until=handled_until
+    passed = yield from PASS_SCHEDULE(
+        name=declared.name, fingerprint=declared.fingerprint, known=known, handled_until=handled_until
     )
     if not passed:
         return None
@@ -129,8 +142,8 @@ def go_back(declared: Declared, *, known: int, now: int, comes_again_after: int 
 
     Returns False if another process handled it, or the schedule was paused or changed meanwhile.
     """
-    passed = yield query(
-        "pass_schedule", name=declared.name, fingerprint=declared.fingerprint, known=known, handled_until=now
+    passed = yield from PASS_SCHEDULE(
+        name=declared.name, fingerprint=declared.fingerprint, known=known, handled_until=now
     )
     if passed and comes_again_after is not None:
         yield query("set_fires_free", name=declared.name, after=comes_again_after)
@@ -139,15 +152,15 @@ def go_back(declared: Declared, *, known: int, now: int, comes_again_after: int 
 
 def _take(name: str, runs: Sequence[Run]) -> QuerySteps[dict[int, NewJob]]:
     """Reserve times; return the jobs of those that were not run yet or come again, by their instants."""
-    taken = yield query_rows("take_fires", [(run.time,) for run in runs], name=name)
-    new = {cast("int", time) for (time,) in taken}
+    taken = yield from TAKE_FIRES([(run.time,) for run in runs], name=name)
+    new = {time for (time,) in taken}
     known = {run.time: run.job for run in runs if run.time not in new}
     found = {run.time: run.job for run in runs if run.time in new}
     if known:
-        again = yield query_rows("take_fires_again", [(time,) for time in known], name=name)
-        for time in sorted(cast("int", time) for (time,) in again):
+        again = yield from TAKE_FIRES_AGAIN([(time,) for time in known], name=name)
+        for (time,) in sorted(again):
             instant = time + 1
-            while not (yield query_rows("take_fires", [(instant,)], name=name)):
+            while not (yield from TAKE_FIRES([(instant,)], name=name)):
                 instant += 1
             found[instant] = at_instant(known[time], instant)
     return found
@@ -183,11 +196,11 @@ def trigger(
 
     `job` is its call with its own id. Raises QueueClosed, QueueFull.
     """
-    held = yield query("hold_schedule", name=declared.name)
+    held = yield from HOLD_SCHEDULE(name=declared.name)
     if not held:
         yield query_rows("declare_schedules", [_as_row(declared)], attended=False)
-        held = yield query("hold_schedule", name=declared.name)
-    now = cast("int", (yield query("now"))[0][0])
+        held = yield from HOLD_SCHEDULE(name=declared.name)
+    now = yield from store_now()
     still_open = yield from _still_open(held[0][0])
     made = job_at(job, _timely(job.id, now), name=declared.name, time=now, policies=Policies())
     [submitted] = yield from enqueue([made], lanes, gauges=gauges, closed=closed).start()
@@ -205,19 +218,18 @@ def _timely(job: str, now: int) -> str:
 @operation
 def steer(declared: Declared, action: Literal["pause", "resume"]) -> QuerySteps[None]:
     """Pause or resume a schedule; one that no worker has declared yet is entered first."""
-    if not (yield query(f"{action}_schedule", name=declared.name)):
+    if not (yield from STEERING[action](name=declared.name)):
         yield query_rows("declare_schedules", [_as_row(declared)], attended=False)
-        yield query(f"{action}_schedule", name=declared.name)
+        yield from STEERING[action](name=declared.name)
 
 
-def _still_open(stored: object) -> QuerySteps[list[str]]:
-    jobs = msgspec.json.decode(cast("str", stored), type=list[str])
+def _still_open(stored: str) -> QuerySteps[list[str]]:
+    jobs = msgspec.json.decode(stored, type=list[str])
     if not jobs:
         return []
-    rows = yield query_rows("states_of", [(job,) for job in jobs])
-    over = {cast("str", job) for job, state in rows if State(cast("str", state)).is_final}
-    there = {cast("str", job) for job, _ in rows}
-    return [job for job in jobs if job in there and job not in over]
+    rows = yield from STATES_OF([(job,) for job in jobs])
+    still_open = {job for job, state in rows if not State(state).is_final}
+    return [job for job in jobs if job in still_open]
 
 
 def _cancel(jobs: Sequence[str]) -> QuerySteps[None]:

@@ -7,9 +7,17 @@ what it moved is no longer in the future. Moments that users named (`run_at`, th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
-from posthorse.store.base import Operation, QuerySteps, creating_no_work, operation, query, query_rows, single_operation
+from posthorse.store.base import (
+    Operation,
+    QuerySteps,
+    TypedQuery,
+    creating_no_work,
+    operation,
+    query,
+    query_rows,
+    single_operation,
+)
 
 TOLERANCE = 1_000_000
 """Microseconds in the future that do not count as a step of the clock."""
@@ -23,29 +31,35 @@ LanePosition = tuple[int, int]
 
 FIRST: LanePosition = (0, 0)
 
+IS_SET_BACK = TypedQuery("is_set_back", tuple[int | None])
+WAITS_BEGUN_LATER = TypedQuery("waits_begun_later", tuple[str, int, int])
+KEYS_TAKEN_LATER = TypedQuery("keys_taken_later", tuple[str, str, str, str, int])
+LINED_UP_PAGE = TypedQuery("lined_up_page", tuple[int, int, str, int])
+
 
 @single_operation
 def is_set_back(now: int) -> QuerySteps[bool]:
     """Return whether something happened at a moment that is in the future."""
-    return bool((yield query("is_set_back", moment=now, tolerance=TOLERANCE))[0][0])
+    [(is_ahead,)] = yield from IS_SET_BACK(moment=now, tolerance=TOLERANCE)
+    return bool(is_ahead)
 
 
 @operation
 def move_waits(now: int) -> QuerySteps[bool]:
     """Shorten retries, snoozes and delays to their original length; return True if there may be more of them."""
-    rows = yield query("waits_begun_later", moment=now, tolerance=TOLERANCE, limit=AT_ONCE)
+    rows = yield from WAITS_BEGUN_LATER(moment=now, tolerance=TOLERANCE, limit=AT_ONCE)
     if rows:
         moved = [(job, ahead, ahead if is_span else 0) for job, ahead, is_span in rows]
-        yield query_rows("move_waits", sorted(moved, key=lambda row: cast("str", row[0])), moment=now)
+        yield query_rows("move_waits", sorted(moved), moment=now)
     return len(rows) == AT_ONCE
 
 
 @operation
 def move_keys(now: int) -> QuerySteps[bool]:
     """Shorten keys and windows of uniqueness to their original length; return True if there may be more of them."""
-    rows = yield query("keys_taken_later", moment=now, tolerance=TOLERANCE, limit=AT_ONCE)
+    rows = yield from KEYS_TAKEN_LATER(moment=now, tolerance=TOLERANCE, limit=AT_ONCE)
     if rows:
-        yield query_rows("move_keys", sorted(rows, key=lambda row: cast("tuple[str, ...]", row[:3])), moment=now)
+        yield query_rows("move_keys", sorted(rows), moment=now)
     return len(rows) == AT_ONCE
 
 
@@ -55,11 +69,11 @@ def move_lined_up(now: int, after: LanePosition = FIRST) -> QuerySteps[LanePosit
     end.
     """
     lane, seq = after
-    page = yield query("lined_up_page", moment=now, tolerance=TOLERANCE, lane=lane, seq=seq, limit=PAGE)
-    late = sorted((row[:3] for row in page if row[3]), key=lambda row: cast("str", row[2]))
+    page = yield from LINED_UP_PAGE(moment=now, tolerance=TOLERANCE, lane=lane, seq=seq, limit=PAGE)
+    late = sorted((row[:3] for row in page if row[3]), key=lambda row: row[2])
     if late:
         yield query_rows("move_lined_up", late, moment=now)
-    return max(cast("LanePosition", row[:2]) for row in page) if len(page) == PAGE else None
+    return max(row[:2] for row in page) if len(page) == PAGE else None
 
 
 @creating_no_work

@@ -11,7 +11,8 @@ import msgspec
 
 from posthorse.rules.job import NewJob, Options, State
 from posthorse.rules.unique import Identity
-from posthorse.store.base import QuerySteps, query, query_rows
+from posthorse.store.base import QuerySteps, query
+from posthorse.store.operations.one_job import IDENTITY_OF, LOCK_JOB, OWNER_STATE, WITHDRAW
 
 _MAX_LOOKS = 20
 
@@ -23,45 +24,45 @@ def supersede(earlier: str, new: NewJob) -> QuerySteps[bool]:
     is written to its history: if a job is postponed a thousand times, only the last time matters.
     """
     for _ in range(_MAX_LOOKS):
-        rows = yield query("lock_job", job=earlier)
-        owner = yield query_rows("owner_state", [(earlier,)])
+        rows = yield from LOCK_JOB(job=earlier)
+        owner = yield from OWNER_STATE([(earlier,)])
         if not rows or not owner or owner[0][2]:
             return False
-        stored, lane, seq, run_at, now = rows[0][:5]
-        state = State(cast("str", stored))
+        [locked] = rows
+        state = State(locked.state)
         if state.is_final:
             return False
         # Removed even if it is put back at the same position: a claim that began earlier must not find it, because it
         # would see the old arguments.
-        if state is not State.PENDING or (yield query("withdraw", lane=lane, seq=seq, job=earlier)):
+        if state is not State.PENDING or (yield from WITHDRAW(lane=locked.lane, seq=locked.seq, job=earlier)):
             break
     else:
         return False
-    due = cast("int | None", run_at)
+    due = locked.run_at
     target = state
     if cast("Identity", new.unique).on_conflict == "reschedule":
-        due = _due(new, cast("int", now))
+        due = _due(new, locked.now)
         if state in (State.PENDING, State.SCHEDULED):
-            target = State.SCHEDULED if due > cast("int", now) else State.PENDING
-    before = yield query("identity_of", job=earlier)
+            target = State.SCHEDULED if due > locked.now else State.PENDING
+    [(_, _, _, options, _)] = yield from IDENTITY_OF(job=earlier)
     yield query(
         "supersede",
         job=earlier,
         waits=target is State.SCHEDULED,
         run_at=due,
         arguments=new.arguments,
-        options=superseded(cast("str | None", before[0][3]), new.options),
+        options=superseded(options, new.options),
         tags=new.tags,
     )
     if target is State.PENDING and state is State.PENDING:
-        yield query("line_up_again", lane=lane, seq=seq, job=earlier)
+        yield query("line_up_again", lane=locked.lane, seq=locked.seq, job=earlier)
         yield query("wake")
     elif target is State.PENDING:
         yield query("unpark", job=earlier)
         yield query("admit", job=earlier)
     elif state is State.PENDING:
         yield query("park", job=earlier, state=target.value, due_at=due, place=0 if new.run_at is None else None)
-    elif target is State.SCHEDULED and due != run_at:
+    elif target is State.SCHEDULED and due != locked.run_at:
         yield query("postpone", job=earlier, due_at=due)
     return True
 

@@ -14,15 +14,16 @@ for the next claim.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol
 
 from posthorse.rules.fair_share import FairShares, Head, Line
 from posthorse.rules.gates import Requirement, described
 from posthorse.rules.through_gates import Decision, LaneGates, Sight, Waiting, decide, lanes_with_room
-from posthorse.store.base import QuerySteps, locking_first, operation, query, query_rows, unrepeatable_operation
+from posthorse.store.base import QuerySteps, TypedQuery, locking_first, operation, query_rows, unrepeatable_operation
 from posthorse.store.operations.by_fair_share import heads_of, next_in_turn, places_by_lane
 from posthorse.store.operations.claim import Claimed, Probe
 from posthorse.store.operations.gates import line_up, lock_gates, note_gates
+from posthorse.store.operations.one_job import ARGUMENTS
 from posthorse.store.queries import Row
 
 SIGHT = 100
@@ -49,6 +50,10 @@ class Candidate(NamedTuple):
     def place(self) -> int:
         """Its position among the jobs before the same gates."""
         return self.seq if self.enqueued is None else self.enqueued
+
+
+JOBS_AT = TypedQuery("jobs_at", Candidate)
+CLAIM_PLACES = TypedQuery("claim_places", Claimed)
 
 
 class Requirements(Protocol):
@@ -199,26 +204,24 @@ def _waiting_at(heads: Sequence[Head], requirements: Requirements) -> QuerySteps
     """Return jobs that may require gates of their own, and those gates. Long arguments are read one by one."""
     waiting: dict[Head, Waiting] = {}
     with_keys = [head for head in heads if requirements.has_keys(head.lane)]
-    for row in (yield query_rows("jobs_at", with_keys)) if with_keys else ():
-        candidate = Candidate._make(row)
+    for candidate in (yield from JOBS_AT(with_keys)) if with_keys else ():
         required = requirements.of_job((yield from _with_arguments(candidate, requirements)))
         waiting[Head(candidate.lane, candidate.seq)] = Waiting(candidate.job, candidate.place, required)
     return waiting
 
 
 def _candidates_at(heads: Sequence[Head], requirements: Requirements) -> QuerySteps[list[Candidate]]:
-    found: list[Candidate] = []
-    for row in (yield query_rows("jobs_at", heads)) if heads else ():
-        candidate = yield from _with_arguments(Candidate._make(row), requirements)
-        found.append(candidate)
+    found = (yield from JOBS_AT(heads)) if heads else []
+    for place, candidate in enumerate(found):
+        found[place] = yield from _with_arguments(candidate, requirements)
     return found
 
 
 def _with_arguments(candidate: Candidate, requirements: Requirements) -> QuerySteps[Candidate]:
     if candidate.arguments is not None or not requirements.goes_by_arguments(candidate.lane):
         return candidate
-    rows = yield query("arguments", job=candidate.job)
-    return candidate._replace(arguments=cast("str", rows[0][0])) if rows else candidate
+    rows = yield from ARGUMENTS(job=candidate.job)
+    return candidate._replace(arguments=rows[0][0]) if rows else candidate
 
 
 # ── write ────────────────────────────────────────────────────────────────────────────────────────────
@@ -233,9 +236,9 @@ def _hold(decision: Decision) -> QuerySteps[None]:
 
 
 def _claim_places(runner: str, decision: Decision) -> QuerySteps[list[Claimed]]:
-    rows = (yield query_rows("claim_places", decision.chosen, runner=runner)) if decision.chosen else []
+    claimed = (yield from CLAIM_PLACES(decision.chosen, runner=runner)) if decision.chosen else []
     turn = {head: place for place, head in enumerate(decision.chosen)}
-    return sorted(map(Claimed._make, rows), key=lambda job: turn[Head(job.lane, job.seq)])
+    return sorted(claimed, key=lambda job: turn[Head(job.lane, job.seq)])
 
 
 def _note(

@@ -15,8 +15,9 @@ import msgspec
 from posthorse.errors import InvalidTransition, NotUnique
 from posthorse.rules.job import NewJob, Options, State
 from posthorse.rules.unique import Identity, Rule, identity_again, scope
-from posthorse.store.base import QuerySteps, query, query_rows
-from posthorse.store.operations.keys import Held, Wanted, hand_over, take
+from posthorse.store.base import QuerySteps
+from posthorse.store.operations.keys import LOCK_KEYS, Held, Wanted, hand_over, take
+from posthorse.store.operations.one_job import IDENTITY_OF, OWNER_STATE
 from posthorse.store.operations.superseding import supersede, superseded
 
 
@@ -40,7 +41,7 @@ def take_identities(jobs: Sequence[NewJob]) -> QuerySteps[Existing]:
     if not unique:
         return Existing()
     wanted = [_wanted(job, cast("Identity", job.unique)) for job in unique.values()]
-    late, held = yield from take(wanted, look="lock_keys")
+    late, held = yield from take(wanted, look=LOCK_KEYS)
     if not late:
         return Existing()
     states = yield from _states_of({owner.job for owner in held.values()} - unique.keys())
@@ -62,14 +63,13 @@ def take_identities(jobs: Sequence[NewJob]) -> QuerySteps[Existing]:
 
 def claim_identity_again(job: str) -> QuerySteps[None]:
     """Take its identity back for a job that runs again. Raises InvalidTransition when another job has it."""
-    rows = yield query("identity_of", job=job)
-    tenant, kind, arguments, options, is_started = cast("tuple[str | None, str, str, str | None, int]", rows[0])
+    [(tenant, kind, arguments, options, is_started)] = yield from IDENTITY_OF(job=job)
     kept = Options.decode(options).unique
     if kept is None or (kept.rule == "queued" and is_started):
         return
     identity = identity_again(kept, arguments)
     wanted = Wanted(tenant or "", scope(kind, identity.rule), identity.value, job)
-    late, held = yield from take([wanted], look="lock_keys")
+    late, held = yield from take([wanted], look=LOCK_KEYS)
     if not late or held[wanted.entry].job == job:
         return
     owner = held[wanted.entry]
@@ -113,8 +113,8 @@ def _states_of(jobs: set[str]) -> QuerySteps[dict[str, OwnerState]]:
     """Return the states of jobs, without deleted ones."""
     if not jobs:
         return {}
-    rows = yield query_rows("owner_state", [(job,) for job in sorted(jobs)])
-    return {cast("str", job): OwnerState(State(cast("str", state)), bool(begun)) for job, state, begun in rows}
+    rows = yield from OWNER_STATE([(job,) for job in sorted(jobs)])
+    return {job: OwnerState(State(state), bool(begun)) for job, state, begun in rows}
 
 
 def _merged(first: NewJob, job: NewJob) -> NewJob:

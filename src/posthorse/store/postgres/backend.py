@@ -11,7 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from functools import partial
-from typing import cast
+from typing import TypeVar, cast
 
 import psycopg
 from psycopg import errors as pg_errors
@@ -50,6 +50,8 @@ from posthorse.store.postgres.statements import Statements, looking_again
 from posthorse.store.postgres.transactions import Transactions
 from posthorse.store.postgres.watch import PostgresNotifier
 from posthorse.store.queries import Query, Value
+
+T = TypeVar("T")
 
 _HEALTH = """
     SELECT current_setting('server_version'),
@@ -160,7 +162,7 @@ class PostgresBackend:
         self._writer.patience = forever  # else it would keep references to the operations
         return [answers[number] for number in range(len(operations))]
 
-    def read(self, operation: Operation[object]) -> object:
+    def read(self, operation: Operation[T]) -> T:
         """Run an operation that only reads, beside the writer."""
         patience = Patience()
         seconds_left = partial(self._left, operation, monotonic())
@@ -332,7 +334,7 @@ class PostgresBackend:
     def _hear(self, notice: Diagnostic) -> None:
         self._was_cut_short = self._was_cut_short or is_cut_short(notice)
 
-    def _read_once(self, operation: Operation[object], patience: Callable[[], float]) -> object:
+    def _read_once(self, operation: Operation[T], patience: Callable[[], float]) -> T:
         with self._reader_lock:  # not while it waits for a store that is away: others may have less time
             self._reader.patience = patience
             with self._reader as (connection, execute):

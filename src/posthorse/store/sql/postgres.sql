@@ -99,8 +99,8 @@ SELECT lane, count(*), max(seq) FROM (
 -- part
 -- Lease the taken jobs to one runner, under their next epoch.
 granted AS (
-    SELECT taken.lane, taken.seq, taken.job, j.epoch + 1 AS epoch, j.errors, j.crashes, j.losses,
-        j.arguments, j.options, j.run_at
+    SELECT taken.lane, taken.seq, taken.job, j.epoch + 1 AS epoch, j.errors, j.crashes,
+        j.losses AS interruptions, j.arguments, j.options, j.run_at
     FROM taken CROSS JOIN LATERAL (
         SELECT epoch, errors, crashes, losses, :light_arguments AS arguments, options, run_at
         FROM @jobs WHERE id = taken.job OFFSET 0
@@ -122,7 +122,7 @@ WITH taken AS (
         WHERE EXISTS (SELECT FROM @runners WHERE id = :runner AND expires_at > :lease_now)))
     RETURNING lane, seq, job
 ), {granted}
-SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq
+SELECT job, epoch, lane, seq, errors, crashes, interruptions, arguments, options, run_at FROM granted ORDER BY seq
 
 -- ## claim_together
 -- Turn the first jobs of several lanes, wherever they are, into leases of one living runner. How many jobs each lane
@@ -179,7 +179,7 @@ WITH looked AS MATERIALIZED (
         WHERE EXISTS (SELECT FROM @runners WHERE id = :runner AND expires_at > :lease_now)))
     RETURNING lane, seq, job
 ), {granted}
-SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq, lane
+SELECT job, epoch, lane, seq, errors, crashes, interruptions, arguments, options, run_at FROM granted ORDER BY seq, lane
 
 -- ## heads
 -- Return the next jobs of each lane, oldest first.
@@ -210,7 +210,7 @@ WITH taken AS (
         WHERE EXISTS (SELECT FROM @runners WHERE id = :runner AND expires_at > :lease_now)))
     RETURNING lane, seq, job
 ), {granted}
-SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq DESC
+SELECT job, epoch, lane, seq, errors, crashes, interruptions, arguments, options, run_at FROM granted ORDER BY seq DESC
 
 -- ## claim_places
 -- Turn jobs at exactly these positions into leases of one living runner; missing ones are left out.
@@ -224,13 +224,13 @@ WITH taken AS (
         WHERE EXISTS (SELECT FROM @runners WHERE id = :runner AND expires_at > :lease_now)))
     RETURNING lane, seq, job
 ), {granted}
-SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq
+SELECT job, epoch, lane, seq, errors, crashes, interruptions, arguments, options, run_at FROM granted ORDER BY seq
 
 -- ## jobs_at
 -- Return what gates must know about jobs at these positions.
 -- rows: lane int, seq bigint
 SELECT r.lane, r.seq, found.job, j.tenant, j.arguments, j.options,
-    (SELECT place FROM @sequences WHERE job = found.job LIMIT 1)
+    (SELECT place FROM @sequences WHERE job = found.job LIMIT 1) AS enqueued
 FROM {rows}
 CROSS JOIN LATERAL (SELECT job FROM @ready WHERE lane = r.lane AND seq = r.seq OFFSET 0) AS found
 CROSS JOIN LATERAL (
@@ -330,7 +330,7 @@ SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM written), :now
 
 -- ## lock_job
 -- Lock a job until the end of this transaction.
-SELECT j.state, j.lane, j.seq, j.run_at, :now,
+SELECT j.state, j.lane, j.seq, j.run_at, :now AS now,
     lanes.queue, lanes.kind, lanes.priority, lanes.solo, lanes.tenant, lanes.keyed
 FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
 WHERE j.id = :job FOR UPDATE OF j

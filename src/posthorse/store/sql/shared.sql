@@ -101,7 +101,8 @@ DELETE FROM @queues WHERE name = :name
 
 -- ## depth
 -- Return how many jobs wait in a queue, counted in each of its lanes up to a limit.
-SELECT sum((SELECT count(*) FROM (SELECT 1 FROM @ready WHERE lane = lanes.id LIMIT :limit) AS counted))
+SELECT CAST(coalesce(sum((
+    SELECT count(*) FROM (SELECT 1 FROM @ready WHERE lane = lanes.id LIMIT :limit) AS counted)), 0) AS bigint)
 FROM @lanes lanes WHERE lanes.queue = :queue
 
 -- ## longest_wait
@@ -112,7 +113,7 @@ FROM @lanes lanes WHERE lanes.queue = :queue
 
 -- ## queue_depths
 -- Return how many jobs wait in each queue, and how long the first of them has waited, in microseconds.
-SELECT lanes.queue, sum((SELECT count(*) FROM @ready WHERE lane = lanes.id)), max((
+SELECT lanes.queue, CAST(sum((SELECT count(*) FROM @ready WHERE lane = lanes.id)) AS bigint), max((
     SELECT :now - coalesce(j.run_at, j.created_at) FROM @jobs j WHERE j.id = (
         SELECT job FROM @ready WHERE lane = lanes.id ORDER BY seq LIMIT 1)))
 FROM @lanes lanes GROUP BY lanes.queue ORDER BY lanes.queue
@@ -364,7 +365,8 @@ RETURNING epoch
 
 -- ## leased
 -- Return what its runner must know about a job.
-SELECT j.id, l.epoch, j.lane, j.seq, j.errors, j.crashes, j.losses, j.arguments, j.options, j.run_at
+SELECT j.id AS job, l.epoch, j.lane, j.seq, j.errors, j.crashes, j.losses AS interruptions, j.arguments, j.options,
+    j.run_at
 FROM @leases l JOIN @jobs j ON j.id = l.job
 WHERE l.job = :job
 
@@ -489,8 +491,9 @@ LIMIT 1
 -- ## limits_at_work
 -- Return gates for users: those that are in use, or were a moment ago, with how many jobs are inside and how many are
 -- held before them, the most first.
-SELECT g.key, g.most, g.step, g.burst, g.through,
-    (SELECT count(*) FROM @taken taken WHERE taken.gate = g.key), (SELECT count(*) FROM @parked p WHERE p.gate = g.key), :now
+SELECT g.key AS gate, g.most, g.step, g.burst, g.through,
+    (SELECT count(*) FROM @taken taken WHERE taken.gate = g.key) AS inside,
+    (SELECT count(*) FROM @parked p WHERE p.gate = g.key) AS held, :now AS now
 FROM @gates g
 WHERE g.through > :now * 1000 OR EXISTS (SELECT 1 FROM @taken taken WHERE taken.gate = g.key)
     OR EXISTS (SELECT 1 FROM @parked p WHERE p.gate = g.key)
@@ -500,8 +503,8 @@ LIMIT :limit
 -- ## gates_of_lane
 -- Return the same for some gates, without those that were never passed.
 -- rows: gate text
-SELECT g.key, g.most, g.step, g.burst, g.through,
-    (SELECT count(*) FROM @taken taken WHERE taken.gate = g.key), 0, :now
+SELECT g.key AS gate, g.most, g.step, g.burst, g.through,
+    (SELECT count(*) FROM @taken taken WHERE taken.gate = g.key) AS inside, 0 AS held, :now AS now
 FROM {rows} JOIN @gates g ON g.key = r.gate
 ORDER BY g.key
 
@@ -610,7 +613,7 @@ DELETE FROM @runners WHERE boot <> :boot OR expires_at < :lease_now - :grace RET
 
 -- ## orphans
 -- Return leases whose runner is not registered, with what the decision about their jobs needs.
-SELECT l.job, l.epoch, l.runner, j.errors, j.crashes, j.losses, k.epoch,
+SELECT l.job, l.epoch, l.runner, j.errors, j.crashes, j.losses AS interruptions, k.epoch AS advanced_in,
     lanes.queue, lanes.kind, lanes.priority, lanes.solo, lanes.tenant, lanes.keyed
 FROM @leases l
 JOIN @jobs j ON j.id = l.job
@@ -621,7 +624,7 @@ LIMIT :limit
 
 -- ## leases_of
 -- Return the leases of a runner, with what the decision about its jobs needs.
-SELECT l.job, l.epoch, l.runner, j.errors, j.crashes, j.losses, k.epoch,
+SELECT l.job, l.epoch, l.runner, j.errors, j.crashes, j.losses AS interruptions, k.epoch AS advanced_in,
     lanes.queue, lanes.kind, lanes.priority, lanes.solo, lanes.tenant, lanes.keyed
 FROM @leases l
 JOIN @jobs j ON j.id = l.job
@@ -721,7 +724,8 @@ SELECT EXISTS (SELECT 1 FROM @parked WHERE state = 'scheduled' AND since > CAST(
 
 -- ## schedules
 -- Return all schedules.
-SELECT name, fingerprint, timing, policies, call, paused, through, seen_at, last_at, last_job, skipped, :now
+SELECT name, fingerprint, timing, policies, call, paused AS is_paused, through AS handled_until, seen_at, last_at,
+    last_job, skipped, :now AS now
 FROM @schedules ORDER BY name
 
 -- ## declare_schedules
@@ -825,13 +829,13 @@ RETURNING through
 
 -- ## statuses
 -- Select jobs; other blocks add the condition.
-SELECT j.id, CASE WHEN l.job IS NULL THEN j.state ELSE 'processing' END,
-    CASE WHEN j.state <> 'completed' THEN j.reason END,
-    lanes.kind, lanes.queue, lanes.priority, j.tenant, j.tags, j.errors, j.crashes, j.losses, j.options,
-    c.action, j.error, r.worker, j.created_at, j.run_at, coalesce(j.started_at, l.claimed_at), j.finished_at,
-    k.done, k.total, k.pace, k.note,
-    CASE WHEN l.claimed_at > k.updated_at THEN l.claimed_at ELSE k.updated_at END, :now,
-    CASE WHEN j.state = 'completed' THEN j.reason END
+SELECT j.id, CASE WHEN l.job IS NULL THEN j.state ELSE 'processing' END AS state,
+    CASE WHEN j.state <> 'completed' THEN j.reason END AS reason,
+    lanes.kind, lanes.queue, lanes.priority, j.tenant, j.tags, j.errors, j.crashes, j.losses AS interruptions,
+    j.options, c.action AS request, j.error, r.worker, j.created_at, j.run_at,
+    coalesce(j.started_at, l.claimed_at) AS started_at, j.finished_at, k.done, k.total, k.pace, k.note,
+    CASE WHEN l.claimed_at > k.updated_at THEN l.claimed_at ELSE k.updated_at END AS updated_at, :now AS now,
+    CASE WHEN j.state = 'completed' THEN j.reason END AS completed_by
 FROM @jobs j
 JOIN @lanes lanes ON lanes.id = j.lane
 LEFT JOIN @leases l ON l.job = j.id
@@ -846,7 +850,7 @@ WHERE j.id = :job
 
 -- ## outcome
 -- Return how a job ended, if it did.
-SELECT j.state, j.result, j.error, CASE WHEN j.state <> 'completed' THEN j.reason END, lanes.kind
+SELECT j.state, j.result, j.error, CASE WHEN j.state <> 'completed' THEN j.reason END AS reason, lanes.kind
 FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
 WHERE j.id = :job
 
@@ -967,7 +971,7 @@ SELECT version, at, name, detail FROM @events WHERE job = :job ORDER BY version
 -- ## workers
 -- Return the registered runners; the last column is the time since the last heartbeat, in microseconds.
 SELECT id, worker, host, pid, version, started_at, beat_at, idle, draining, running, concurrency,
-    queues, kinds, :now - beat_at
+    queues, kinds, :now - beat_at AS silent_for
 FROM @runners ORDER BY worker, started_at, id
 
 -- ## what_the_living_serve
@@ -981,7 +985,7 @@ WHERE boot = :boot AND expires_at > :lease_now AND NOT draining
 
 -- ## depths
 -- Return how many jobs wait in each lane.
-SELECT lanes.queue, lanes.kind, lanes.priority, count(*), min(ready.seq)
+SELECT lanes.queue, lanes.kind, lanes.priority, count(*) AS waiting, min(ready.seq) AS first
 FROM @ready ready JOIN @lanes lanes ON lanes.id = ready.lane
 GROUP BY lanes.queue, lanes.kind, lanes.priority
 ORDER BY lanes.queue, lanes.kind, lanes.priority

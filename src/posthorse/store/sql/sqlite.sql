@@ -205,8 +205,8 @@ DELETE FROM @ready WHERE (lane, seq) IN (
 -- ## jobs_at
 -- Return what gates must know about jobs at these positions.
 -- rows: lane int, seq bigint
-SELECT r.lane, r.seq, found.job, j.tenant, :light_arguments, j.options,
-    (SELECT place FROM @sequences WHERE job = found.job)
+SELECT r.lane, r.seq, found.job, j.tenant, :light_arguments AS arguments, j.options,
+    (SELECT place FROM @sequences WHERE job = found.job) AS enqueued
 FROM {rows} CROSS JOIN @ready found CROSS JOIN @jobs j
 WHERE found.lane = r.lane AND found.seq = r.seq AND j.id = found.job
 
@@ -308,7 +308,7 @@ DELETE FROM @controls WHERE job = :job
 
 -- ## lock_job
 -- Lock a job until the end of this transaction.
-SELECT j.state, j.lane, j.seq, j.run_at, :now,
+SELECT j.state, j.lane, j.seq, j.run_at, :now AS now,
     lanes.queue, lanes.kind, lanes.priority, lanes.solo, lanes.tenant, lanes.keyed
 FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
 WHERE j.id = :job
@@ -324,7 +324,7 @@ SELECT 1
 -- ## promote
 -- Line up due jobs, in the order of their times.
 -- picks
-SELECT json_group_array(json_array(job)) FROM (
+SELECT json_group_array(json_array(job, 0)) FROM (
     SELECT job FROM @parked WHERE due_at <= :now ORDER BY due_at LIMIT :limit);
 UPDATE @jobs SET state = 'pending', version = version + 1, reason = NULL,
     seq = max(:now, 1 + coalesce((SELECT max(ready.seq) FROM @ready ready WHERE ready.lane = @jobs.lane), 0)) + due.place
@@ -392,4 +392,4 @@ INSERT INTO @ready (lane, seq, job)
 SELECT j.lane, j.seq, j.id FROM {rows} CROSS JOIN @leases l CROSS JOIN @jobs j
 WHERE l.job = r.job AND l.epoch = r.epoch AND l.runner = :runner AND j.id = l.job;
 DELETE FROM @leases WHERE (job, epoch) IN (SELECT r.job, r.epoch FROM {rows}) AND runner = :runner;
-SELECT changes(), changes()
+SELECT changes(), changes(), 0

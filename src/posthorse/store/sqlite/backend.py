@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from operator import attrgetter
 from pathlib import Path
+from typing import TypeVar
 
 from posthorse.clock import Clock
 from posthorse.errors import StoreError
@@ -32,6 +33,8 @@ from posthorse.store.sqlite.statements import DIALECT, Statements
 from posthorse.store.sqlite.transactions import Transactions
 from posthorse.store.sqlite.turnstile import Turnstile
 from posthorse.store.sqlite.watch import SqliteNotifier
+
+T = TypeVar("T")
 
 OLDEST = (3, 35, 0)
 """RETURNING came with 3.35."""
@@ -106,7 +109,7 @@ class SqliteBackend:
                 raise
             return answers
 
-    def read(self, operation: Operation[object]) -> object:
+    def read(self, operation: Operation[T]) -> T:
         """Run an operation that only reads, beside the writer."""
         with self._reader_lock:
             session = self._reader = self._reader or self.file.open()

@@ -13,12 +13,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from posthorse.clock import monotonic
 from posthorse.errors import InvalidOption, StoreError, StoreUnreachable
 from posthorse.store.base import BoundQuery, Operation, QuerySteps, Rows, adrive, operation, query
+from posthorse.store.operations.meta import HAS_SCHEMA, STORE_IDENTITY
 from posthorse.store.overdue import overdue
 from posthorse.store.sqlite.faults import explained, is_of_the_file
 from posthorse.store.sqlite.turnstile import Turnstile
@@ -37,7 +38,7 @@ _LIMITS = (
 class ForeignTransactions:
     """Run operations on connections of the user, for one store."""
 
-    def __init__(self, backend: Backend, where: str, identity: Callable[[], str]) -> None:
+    def __init__(self, backend: Backend, where: str, identity: Callable[[], str | None]) -> None:
         self._backend = backend
         self._where = where
         self._identity = identity
@@ -138,7 +139,8 @@ class ForeignTransactions:
             while True:
                 sql, parameters = steps.send(await adapter.fetch(sql, parameters))
         except StopIteration as end:
-            return cast("Rows", end.value)
+            rows: Rows = end.value
+            return rows
 
     def _explain(self, error: BaseException) -> None:
         """Raise a clear StoreError instead of a driver's error that does not say what to do."""
@@ -206,10 +208,10 @@ class ForeignTransactions:
 @operation
 def store_identity() -> QuerySteps[str | None]:
     """Return the identity of the store; None if it has no schema."""
-    if not (yield query("has_schema")):
+    if not (yield from HAS_SCHEMA()):
         return None
-    rows = yield query("store_identity")
-    return cast("str", rows[0][0]) if rows else ""
+    rows = yield from STORE_IDENTITY()
+    return rows[0][0] if rows else ""
 
 
 def _in_savepoint(inner: Operation[T]) -> Operation[T]:

@@ -1,0 +1,16 @@
+"""The store itself: its clock, schema and identity, as operations read them."""
+
+from __future__ import annotations
+
+from posthorse.store.base import QuerySteps, TypedQuery
+
+HAS_SCHEMA = TypedQuery("has_schema", tuple[int])
+SCHEMA_VERSION = TypedQuery("schema_version", tuple[str])
+STORE_IDENTITY = TypedQuery("store_identity", tuple[str])
+NOW = TypedQuery("now", tuple[int])
+
+
+def now() -> QuerySteps[int]:
+    """Return the store's clock, in microseconds since the epoch."""
+    [(moment,)] = yield from NOW()
+    return moment

@@ -1,0 +1,81 @@
+"""What statements declare of their rows, and whether a row is as declared."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+
+from posthorse import store
+from posthorse.store.base import BoundQuery, TypedQuery
+from posthorse.store.queries import Row, Value
+
+Declared = TypedQuery[Any]
+
+
+def declared_queries() -> dict[str, Declared]:
+    """Return every query that a module of the store declares. No statement is declared twice."""
+    found: dict[str, Declared] = {}
+    for module in pkgutil.walk_packages(store.__path__, f"{store.__name__}."):
+        for value in vars(importlib.import_module(module.name)).values():
+            for query in value.values() if isinstance(value, dict) else (value,):
+                if isinstance(query, TypedQuery):
+                    assert found.setdefault(query.name, query) is query, f"{query.name} is declared twice"
+    return found
+
+
+def names_of(query: Declared) -> tuple[str, ...] | None:
+    """Return the names of the columns; None if a plain tuple declares only their types."""
+    return getattr(query.row, "_fields", None)
+
+
+def types_of(query: Declared) -> list[set[type]]:
+    """Return the types that each column may have."""
+    names = names_of(query)
+    hints = get_args(query.row) if names is None else [get_type_hints(query.row)[name] for name in names]
+    return [set(_types_in(hint)) for hint in hints]
+
+
+def check(query: Declared, rows: Sequence[Row]) -> None:
+    """Raise AssertionError if one of the rows is not as declared."""
+    declared = types_of(query)
+    for row in rows:
+        assert isinstance(row, get_origin(query.row) or query.row), f"{query.name} is made of {type(row).__name__}"
+        told = [type(value) for value in row]
+        assert len(told) == len(declared), f"{query.name} returned {len(told)} columns, and declares {len(declared)}"
+        # A bool is an int, as declared: SQLite has only numbers.
+        fits = [one in types or (one is bool and int in types) for one, types in zip(told, declared, strict=True)]
+        assert all(fits), f"column {fits.index(False)} of {query.name} is a {told[fits.index(False)].__name__}"
+
+
+@contextmanager
+def all_checked() -> Iterator[None]:
+    """Check all rows that operations of this process read."""
+    unchecked = TypedQuery.__call__
+
+    def checked(
+        query: Declared, rows: Sequence[Row] | None = None, /, **values: Value
+    ) -> Generator[BoundQuery, Any, list[Any]]:
+        found = yield from unchecked(query, rows, **values)
+        check(query, found)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TypedQuery, "__call__", checked)
+        yield
+
+
+def _types_in(hint: object) -> Iterator[type]:
+    if isinstance(hint, UnionType):
+        for part in get_args(hint):
+            yield from _types_in(part)
+    elif get_origin(hint) is Literal:
+        yield from map(type, get_args(hint))
+    else:
+        assert isinstance(hint, type), f"{hint} is not a type of a column"
+        yield hint
