@@ -12,23 +12,20 @@ import sys
 from collections.abc import Callable
 
 import uvloop
+from msgspec import structs
 
 from bench.application import app, noop, opened
 from bench.forked import do_as_told
-from posthorse.store import admission
 from posthorse.store.operations.runners import register
-from posthorse.store.sqlite import connections, turnstile
 from posthorse.worker.assembly import make_job_loop, make_runner
-from posthorse.worker.claiming import claiming, prefetch
 from posthorse.worker.heartbeat import retire_quietly
-from posthorse.worker.running import job_loop, slots
 
 SLOWER = 50
 """How many times valgrind slows a program down."""
 
 PACES = (
-    *((prefetch, "AHEAD"), (slots, "MAX_TURN"), (claiming, "NEWS_INTERVAL"), (job_loop, "LISTEN_INTERVAL")),
-    *((admission, "LOOK_INTERVAL"), (connections, "LOG_LOOKS"), (turnstile, "FILE_LOOKS")),
+    *("prefetch", "start_time", "news_interval", "request_interval"),
+    *("admission_interval", "log_check_interval", "lock_check_interval"),
 )
 """What is done by the clock, which does not slow down: these would come so much more often for a job."""
 
@@ -99,8 +96,8 @@ WORKS: dict[str, Callable[[str, int], None]] = {
 
 def slow_down() -> None:
     """Let the clock mean as little here as where nothing counts."""
-    for module, pace in PACES:
-        setattr(module, pace, getattr(module, pace) * SLOWER)
+    usual = app.store.tuning
+    app.store.tuning = structs.replace(usual, **{pace: getattr(usual, pace) * SLOWER for pace in PACES})
     sys.setswitchinterval(sys.getswitchinterval() * SLOWER)
 
 

@@ -19,7 +19,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import settings
+from msgspec import structs
 
+from posthorse.rules.tuning import DEFAULTS, Tuning
 from tests.servers import MigratedDatabases, PostgresServer, ServerMissing, postgres_server
 
 STORES = ("sqlite", "postgres18")
@@ -63,6 +65,13 @@ def open_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="posthorse-") as folder:
         os.chmod(folder, 0o711)
         yield Path(folder)
+
+
+@pytest.fixture
+def tuning(request: pytest.FixtureRequest) -> Tuning:
+    """The figures of the engine, with those that the test changes by `@pytest.mark.tuning(keys_interval=0.05)`."""
+    changed = {name: figure for mark in request.node.iter_markers("tuning") for name, figure in mark.kwargs.items()}
+    return structs.replace(DEFAULTS, **changed)
 
 
 @pytest.fixture
@@ -110,8 +119,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Name the conformance suite: the tests that run on every store."""
+    """Name the conformance suite: the tests that run on every store. Refuse figures that would reach no store."""
     for item in items:
+        if item.get_closest_marker("tuning") and "tuning" not in getattr(item, "fixturenames", ()):
+            raise pytest.UsageError(f"{item.nodeid}: none of its fixtures takes `tuning`; give Tuning(…) to the store")
         if not {"store_url", "yard"}.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("conformance")
 

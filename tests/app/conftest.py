@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import posthorse as ph
+from posthorse.rules.tuning import Tuning
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +22,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def app(store_url: str) -> Iterator[ph.Posthorse]:
-    app = ph.Posthorse(store_url, lease="6s", poll="0.5s")
+def app(store_url: str, tuning: Tuning) -> Iterator[ph.Posthorse]:
+    app = ph.Posthorse(store_url, lease="6s", poll="0.5s", tuning=tuning)
     yield app
     app.close()

@@ -11,7 +11,6 @@ from datetime import timedelta
 import pytest
 
 import posthorse as ph
-from posthorse.app import jobs as jobs_module
 from posthorse.app.jobs import Steered, affected, steer
 from posthorse.rules.job import State
 from posthorse.store.operations.read import events
@@ -92,10 +91,8 @@ def test_age_counts_from_the_end(app: ph.Posthorse, letters: Made) -> None:
     assert app.jobs("state:failed newer:1h").count() == 0
 
 
-def test_dead_letters_are_retried_at_a_rate_in_pages(
-    app: ph.Posthorse, letters: Made, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(jobs_module, "PAGE", 2)
+@pytest.mark.tuning(steering_page=2)
+def test_dead_letters_are_retried_at_a_rate_in_pages(app: ph.Posthorse, letters: Made) -> None:
     assert app.jobs("state:failed").retry(rate="2/m") == 3
     statuses = [letters[name].status() for name in ("welcome", "reader", "report")]
     assert [status.state for status in statuses] == ["pending", "scheduled", "scheduled"]
@@ -154,8 +151,8 @@ def test_a_filter_that_says_nothing_steers_no_job(app: ph.Posthorse, letters: Ma
     assert app.jobs().count() == len(letters)
 
 
-def test_many_are_paused_and_go_on(app: ph.Posthorse, letters: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs_module, "PAGE", 2)
+@pytest.mark.tuning(steering_page=2)
+def test_many_are_paused_and_go_on(app: ph.Posthorse, letters: Made) -> None:
     assert app.jobs("newer:1h").pause() == 2
     assert app.jobs("newer:1h").pause() == 0
     assert {letters[name].status().state for name in ("idle", "later")} == {State.PAUSED}

@@ -11,7 +11,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.clock import Clock
-from posthorse.maintenance.chores import expired_keys
+from posthorse.rules.tuning import Tuning
 from posthorse.store.operations.keys import forget_expired_keys
 from posthorse.store.store import Store
 from tests.waiting import until
@@ -23,8 +23,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def app(store_url: str, clock: Clock) -> Iterator[ph.Posthorse]:
-    app = ph.Posthorse(store_url, clock=clock)
+def app(store_url: str, clock: Clock, tuning: Tuning) -> Iterator[ph.Posthorse]:
+    app = ph.Posthorse(store_url, clock=clock, tuning=tuning)
     app.migrate()
     yield app
     app.close()
@@ -145,12 +145,8 @@ def test_expired_keys_and_windows_are_forgotten_a_batch_at_a_time(
     assert {("add", "long"), ("add", "ever")} < left
 
 
-def test_workers_forget_expired_keys(
-    app: ph.Posthorse, add: ph.Kind[[int, int], int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(expired_keys, "KEYS_INTERVAL", 0.05)
-    monkeypatch.setattr(expired_keys, "KEYS_PACE", 0.01)
-    monkeypatch.setattr(expired_keys, "MAX_AT_ONCE", 2)
+@pytest.mark.tuning(keys_interval=0.05, keys_pause=0.01, keys_at_once=2)
+def test_workers_forget_expired_keys(app: ph.Posthorse, add: ph.Kind[[int, int], int]) -> None:
     app.enqueue_many([add.using(key=ph.Key(f"k {number}", ttl="1ms")).bind(1, 2) for number in range(5)])
     add.using(key="ever").enqueue(1, 2)
     with app.worker():

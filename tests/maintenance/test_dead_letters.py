@@ -12,21 +12,16 @@ import pytest
 
 import posthorse as ph
 from posthorse.clock import Clock
-from posthorse.maintenance.chores import dead_letters
 from posthorse.maintenance.chores.dead_letters import LookAtDeadLetters
 from posthorse.rules.growth import AlarmRule, Observer
 from posthorse.rules.job import NewJob
+from posthorse.rules.tuning import Tuning
 from posthorse.store.operations.dead_letters import new_dead_letters
 from posthorse.store.operations.runners import next_due
 from tests.statuses import list_statuses
 from tests.waiting import until, until_state
 
 Grew = ph.events.DeadLettersGrew
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "LOOK_INTERVAL", 0.05)
 
 
 @pytest.fixture
@@ -36,7 +31,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def app(store_url: str, clock: Clock) -> Iterator[ph.Posthorse]:
-    app = ph.Posthorse(store_url, clock=clock, lease="6s")
+    app = ph.Posthorse(store_url, clock=clock, lease="6s", tuning=Tuning(dead_letters_interval=0.05))
     app.job(kind="broken", queue="mail", max_attempts=1)(broken)
     yield app
     app.close()
@@ -71,13 +66,15 @@ def look(app: ph.Posthorse, *, leads: bool = False, by: LookAtDeadLetters | None
     asyncio.run(looks.run(nothing_due if leads else None))
 
 
-def work_off(app: ph.Posthorse, jobs: Sequence[ph.Job[object]], monkeypatch: pytest.MonkeyPatch) -> None:
+def work_off(app: ph.Posthorse, jobs: Sequence[ph.Job[object]]) -> None:
     """A worker that looks at nothing lets them die."""
-    with monkeypatch.context() as patched:
-        patched.setattr(dead_letters, "LOOK_INTERVAL", 3_600.0)
-        with app.worker():
-            for job in jobs:
-                until_state(job, "failed")
+    tuning = Tuning(dead_letters_interval=3_600.0)
+    quiet = ph.Posthorse(app.settings.url, clock=app.store.clock, lease="6s", tuning=tuning)
+    quiet.job(kind="broken", queue="mail", max_attempts=1)(broken)
+    with quiet.worker():
+        for job in jobs:
+            until_state(job, "failed")
+    quiet.close()
 
 
 def events_of(app: ph.Posthorse) -> int:
@@ -157,9 +154,9 @@ def test_an_observer_that_fails_is_tried_again_and_its_death_is_told_to_nobody(a
     assert events_of(app) == 1
 
 
-def test_processes_that_race_tell_once(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_race_tell_once(app: ph.Posthorse) -> None:
     observed(app)
-    work_off(app, die(app, *["key"] * 5), monkeypatch)
+    work_off(app, die(app, *["key"] * 5))
     start = threading.Barrier(6)
 
     def race() -> None:
@@ -175,9 +172,9 @@ def test_processes_that_race_tell_once(app: ph.Posthorse, monkeypatch: pytest.Mo
 
 
 def test_without_an_observer_the_log_tells_once_what_can_be_typed(
-    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    app: ph.Posthorse, caplog: pytest.LogCaptureFixture
 ) -> None:
-    work_off(app, die(app, *["timeout"] * 11, "key", queue="my mail"), monkeypatch)
+    work_off(app, die(app, *["timeout"] * 11, "key", queue="my mail"))
     with caplog.at_level(logging.WARNING, "posthorse.maintenance"):
         look(app, leads=False)
         assert told_to(caplog) == []
@@ -188,10 +185,8 @@ def test_without_an_observer_the_log_tells_once_what_can_be_typed(
     assert app.jobs(said.partition("--filter '")[2].partition("'")[0]).count() == 12
 
 
-def test_what_the_log_says_of_an_odd_queue_can_be_typed(
-    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    work_off(app, die(app, *["key"] * 10, queue='my "mail", \\ and o\'clock'), monkeypatch)
+def test_what_the_log_says_of_an_odd_queue_can_be_typed(app: ph.Posthorse, caplog: pytest.LogCaptureFixture) -> None:
+    work_off(app, die(app, *["key"] * 10, queue='my "mail", \\ and o\'clock'))
     with caplog.at_level(logging.WARNING, "posthorse.maintenance"):
         look(app, leads=True)
     [said] = told_to(caplog)
@@ -207,7 +202,7 @@ def test_a_worker_tells_the_log(app: ph.Posthorse, caplog: pytest.LogCaptureFixt
 
 
 def test_an_event_that_cannot_be_told_keeps_nobody_from_the_others(
-    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    app: ph.Posthorse, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(event: Grew) -> NewJob:
         raise RuntimeError("no")
@@ -216,7 +211,7 @@ def test_an_event_that_cannot_be_told_keeps_nobody_from_the_others(
     working = app.registry.observers["tell"]
     broken = Observer(AlarmRule("broken", by=1), working.lane, fail)
     app.registry.observers = {"broken": broken, "tell": working}
-    work_off(app, die(app, *["key"] * 5), monkeypatch)
+    work_off(app, die(app, *["key"] * 5))
     look(app)
     assert events_of(app) == 1
     assert "cannot tell broken of dead letters" in caplog.text

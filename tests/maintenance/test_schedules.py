@@ -26,7 +26,7 @@ from posthorse.ids import moved_to, new_id
 from posthorse.maintenance import schedules as scheduling
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.rules.schedules import Declared, MisfirePolicy, Overlap, Policies, job_at
-from posthorse.store import admission
+from posthorse.rules.tuning import Tuning
 from posthorse.store.base import Operation
 from posthorse.store.operations.schedules import Run, fire, go_back, trigger
 from posthorse.store.store import Store, store_now
@@ -45,8 +45,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def app(store_url: str, clock: Clock) -> Iterator[ph.Posthorse]:
-    app = ph.Posthorse(store_url, clock=clock)
+def app(store_url: str, clock: Clock, tuning: Tuning) -> Iterator[ph.Posthorse]:
+    app = ph.Posthorse(store_url, clock=clock, tuning=tuning)
     app.job(kind="report")(report)
     yield app
     app.close()
@@ -375,10 +375,10 @@ def test_a_run_is_not_cancelled_for_one_that_is_refused(app: ph.Posthorse) -> No
     assert (only.state, only.scheduled_at) == ("pending", NOON + HOUR)
 
 
+@pytest.mark.tuning(admission_interval=0.0)
 def test_a_schedule_is_told_again_after_its_queue_took_a_job(
-    app: ph.Posthorse, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    app: ph.Posthorse, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(admission, "LOOK_INTERVAL", 0.0)
     set_clock(app, NOON)
     app.schedule(call(app), name="hourly", every="1h", overlap="allow")
     scheduler = look(app)
@@ -491,17 +491,14 @@ def test_the_declaration_of_the_worker_that_started_last_counts(app: ph.Posthors
     assert times_of(app) == [NOON + 2 * HOUR, NOON + 4 * HOUR]
 
 
-def test_older_code_takes_a_schedule_back_when_newer_code_is_gone(
-    app: ph.Posthorse, other: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.tuning(take_back_after=0.0)
+def test_older_code_takes_a_schedule_back_when_newer_code_is_gone(app: ph.Posthorse, other: ph.Posthorse) -> None:
     set_clock(app, NOON)
     app.schedule(call(app, 1), name="hourly", every="1h", overlap="allow")
     other.schedule(call(other, 2), name="hourly", every="2h", overlap="allow")
     older = look(app)
     look(other)
-    look(app, 2, by=older)
-    monkeypatch.setattr(scheduling, "TAKE_BACK_AFTER", 0.0)
-    look(app, by=older)
+    look(app, 2, by=older)  # from the first look on it knows since when no other process attends
     set_clock(app, NOON + HOUR)
     look(app, by=older)
     assert times_of(app) == [NOON + HOUR]

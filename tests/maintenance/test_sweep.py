@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psycopg
 import pytest
@@ -19,10 +19,12 @@ from posthorse.clock import SECOND, Clock
 from posthorse.errors import StoreUnreachable
 from posthorse.maintenance.chores import all_chores
 from posthorse.maintenance.chores.base import Chore
+from posthorse.maintenance.chores.expired_keys import ForgetExpiredKeys
 from posthorse.maintenance.chores.rescue import RescueFromSilentWorkers
 from posthorse.maintenance.sweep import CLOSEST_LOOKS, LEADERSHIP, Sweeper
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Policy
+from posthorse.rules.tuning import Tuning
 from posthorse.store.base import Operation, QuerySteps, operation, query
 from posthorse.store.operations.claim import Claimed, Probe, claim
 from posthorse.store.operations.finish import Checkpoint, Fence, checkpoint
@@ -46,6 +48,8 @@ from tests.waiting import PATIENCE
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+C = TypeVar("C", bound=Chore)
+
 LEASE = 3.0
 LANE = Lane("default", "work")
 
@@ -56,8 +60,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def app(store_url: str, clock: Clock) -> Iterator[ph.Posthorse]:
-    app = ph.Posthorse(store_url, clock=clock)
+def app(store_url: str, clock: Clock, tuning: Tuning) -> Iterator[ph.Posthorse]:
+    app = ph.Posthorse(store_url, clock=clock, tuning=tuning)
     app.job(kind="work")(work)
     yield app
     app.close()
@@ -88,9 +92,13 @@ def sweeper(app: ph.Posthorse, holder: str = "one", *, max_interruptions: int = 
     return Sweeper(app.store, holder, chores, lease=lease)
 
 
-def rescues_of(made: Sweeper) -> RescueFromSilentWorkers:
-    [chore] = [chore for chore in made._chores if isinstance(chore, RescueFromSilentWorkers)]
+def chore_of(made: Sweeper, kind: type[C]) -> C:
+    [chore] = [chore for chore in made._chores if isinstance(chore, kind)]
     return chore
+
+
+def rescues_of(made: Sweeper) -> RescueFromSilentWorkers:
+    return chore_of(made, RescueFromSilentWorkers)
 
 
 @asynccontextmanager
@@ -256,10 +264,10 @@ def count_looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return looks
 
 
+@pytest.mark.tuning(max_sweep_pause=3600.0)
 def test_a_job_that_a_neighbour_delays_for_a_moment_wakes_the_sweep(
     app: ph.Posthorse, neighbour: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("posthorse.maintenance.sweep.MAX_LOOK", 3600.0)
     looks = count_looks(monkeypatch)
 
     async def rested() -> bool:
@@ -305,10 +313,8 @@ def test_however_much_is_written_the_sweep_looks_only_so_often(
     assert min(pauses) > CLOSEST_LOOKS / 2  # a turn takes a moment itself
 
 
-def test_more_jobs_than_fit_one_turn_are_all_lined_up(
-    app: ph.Posthorse, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("posthorse.maintenance.chores.line_up.MAX_AT_ONCE", 3)
+@pytest.mark.tuning(due_at_once=3)
+def test_more_jobs_than_fit_one_turn_are_all_lined_up(app: ph.Posthorse, clock: Clock) -> None:
     jobs = enqueue(app, 10, delay=5)
     clock.advance(timedelta(seconds=6))
 
@@ -395,7 +401,6 @@ class SlowSweep:
         self._ahead = 0.0
         for module in ("sweep", "chores.line_up", "chores.gates", "chores.rescue", "chores.expired_keys"):
             monkeypatch.setattr(f"posthorse.maintenance.{module}.monotonic", self.monotonic)
-        monkeypatch.setattr("posthorse.maintenance.sweep.MAX_LOOK", 0.02)
         monkeypatch.setattr("posthorse.maintenance.chores.rescue.orphans", self.look)
 
     def monotonic(self) -> float:
@@ -421,6 +426,7 @@ class SlowSweep:
         return [row.id for row in await self._store.aread(workers())]
 
 
+@pytest.mark.tuning(max_sweep_pause=0.02)
 def test_a_sweep_that_was_held_up_lets_others_beat_before_it_judges(
     app: ph.Posthorse, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -438,6 +444,7 @@ def test_a_sweep_that_was_held_up_lets_others_beat_before_it_judges(
     asyncio.run(sweep())
 
 
+@pytest.mark.tuning(max_sweep_pause=0.02)
 def test_a_sweep_whose_turn_at_the_store_came_late_counts_as_held_up(
     app: ph.Posthorse, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -504,18 +511,15 @@ def test_a_job_that_somebody_is_changing_does_not_keep_the_sweep_from_others(
     app.close()
 
 
-def test_expired_keys_are_forgotten_batch_by_batch_until_none_is_left(
-    app: ph.Posthorse, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("posthorse.maintenance.chores.expired_keys.MAX_AT_ONCE", 3)
-    monkeypatch.setattr("posthorse.maintenance.chores.expired_keys.KEYS_INTERVAL", 0.0)
+@pytest.mark.tuning(keys_at_once=3, keys_interval=3600.0)
+def test_expired_keys_are_forgotten_batch_by_batch_until_none_is_left(app: ph.Posthorse, clock: Clock) -> None:
     kind: ph.Kind[[], object] = ph.Kind(app, app.registry["work"])
     for number in range(10):
         kind.using(key=ph.Key(f"key {number}", ttl="1m")).enqueue()
     clock.advance(timedelta(minutes=2))
     forgotten: list[int] = []
     made = sweeper(app)
-    monkeypatch.setattr("posthorse.maintenance.chores.expired_keys.KEYS_INTERVAL", 3600.0)
+    chore_of(made, ForgetExpiredKeys)._due_at = 0.0  # now, and then for the next batch alone
 
     async def is_done() -> bool:
         table = app.store.backend.dialect.table("keys")
@@ -532,6 +536,7 @@ def test_expired_keys_are_forgotten_batch_by_batch_until_none_is_left(
     assert set(forgotten) <= {0, 3, 6, 9, 10}
 
 
+@pytest.mark.tuning(free_gates_interval=0.0)
 def test_gates_that_nobody_passes_are_tended_like_those_that_are_due(
     app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -551,7 +556,6 @@ def test_gates_that_nobody_passes_are_tended_like_those_that_are_due(
         tended.append((gates, others))
         return tend_gates(gates, others)
 
-    monkeypatch.setattr("posthorse.maintenance.chores.gates.TEND_WHEN_FREE", 0.0)
     monkeypatch.setattr("posthorse.maintenance.chores.gates.gates_to_tend", due)
     monkeypatch.setattr("posthorse.maintenance.chores.gates.neglected_gates", neglected)
     monkeypatch.setattr("posthorse.maintenance.chores.gates.tend_gates", tend)

@@ -14,7 +14,6 @@ from posthorse.rules.lifecycle import (
     ACTIONS,
     GRAPH,
     REQUESTS,
-    UNFIT_WAIT,
     Action,
     Crashed,
     Lost,
@@ -30,6 +29,7 @@ from posthorse.rules.lifecycle import (
     target_of,
 )
 from posthorse.rules.retry import Backoff
+from posthorse.rules.tuning import DEFAULTS
 
 ERROR = JobError("ValueError", "no")
 FIXED = Policy(max_attempts=3, max_crashes=2, max_interruptions=3, backoff=Backoff(base=10, jitter=0))
@@ -138,7 +138,7 @@ def test_a_crash_in_a_process_of_its_own_counts_and_makes_no_suspect() -> None:
 
 def test_unfit_arguments_wait_for_another_version() -> None:
     found = decide(Spent(1, 2, 3), Unfit("no `week`"), FIXED)
-    assert (found.state, found.wait, found.spent) == (State.BLOCKED, UNFIT_WAIT, Spent(1, 2, 3))
+    assert (found.state, found.wait, found.spent) == (State.BLOCKED, DEFAULTS.unfit_wait, Spent(1, 2, 3))
 
 
 EVERY_PAIR = sorted(itertools.product(State, REQUESTS))

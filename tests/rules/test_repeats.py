@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from posthorse.rules.lifecycle import MAX_UNFIT_WAIT, UNFIT_WAIT, Policy, Spent, Stopped, Unfit, decide
+from posthorse.rules.lifecycle import MAX_UNFIT_WAIT, Policy, Spent, Stopped, Unfit, decide
 from posthorse.rules.repeats import KEPT_APART, YIELDED, Step, is_endless, next_step, times_in_a_row
+from posthorse.rules.tuning import DEFAULTS
 
 YIELD = msgspec.json.encode({"detail": YIELDED, "worker": "w"}).decode()
 
@@ -56,6 +57,6 @@ def test_a_time_box_is_told_by_its_reason() -> None:
 
 def test_what_does_not_fit_is_tried_later_and_later() -> None:
     waits = [decide(Spent(), Unfit("no", times), Policy()).wait or 0 for times in (1, 2, 3, 6, 100, 10**9)]
-    assert waits == [UNFIT_WAIT, 2 * UNFIT_WAIT, 4 * UNFIT_WAIT, *[MAX_UNFIT_WAIT] * 3]
+    assert waits == [DEFAULTS.unfit_wait, 2 * DEFAULTS.unfit_wait, 4 * DEFAULTS.unfit_wait, *[MAX_UNFIT_WAIT] * 3]
     by_chance = decide(Spent(), Unfit("no", 9), Policy(), chance=0.999).wait or 0
     assert 0.7 * MAX_UNFIT_WAIT < by_chance < MAX_UNFIT_WAIT

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from posthorse.rules.tuning import Tuning
 from tests.conftest import OLDEST_POSTGRES, STORES
 from tests.declared_rows import all_checked
 from tests.servers import MigratedDatabases
@@ -20,25 +21,25 @@ def checked_rows() -> Iterator[None]:
 
 
 @pytest.fixture
-def yard(request: pytest.FixtureRequest) -> Iterator[Yard]:
+def yard(request: pytest.FixtureRequest, tuning: Tuning) -> Iterator[Yard]:
     """An empty store, once for each store that the test runs on."""
     store: str = request.param
     if store == "sqlite":
-        yield from _open(request.getfixturevalue("sqlite_url"))
+        yield from _open(request.getfixturevalue("sqlite_url"), tuning)
     else:
         databases: MigratedDatabases = request.getfixturevalue("databases")
         with databases.empty(store.removeprefix("postgres")) as url:
-            yield from _open(url)
+            yield from _open(url, tuning)
 
 
 @pytest.fixture
-def sqlite_yard(sqlite_url: str) -> Iterator[Yard]:
-    yield from _open(sqlite_url)
+def sqlite_yard(sqlite_url: str, tuning: Tuning) -> Iterator[Yard]:
+    yield from _open(sqlite_url, tuning)
 
 
 @pytest.fixture
-def postgres_yard(postgres_url: str) -> Iterator[Yard]:
-    yield from _open(postgres_url)
+def postgres_yard(postgres_url: str, tuning: Tuning) -> Iterator[Yard]:
+    yield from _open(postgres_url, tuning)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -47,7 +48,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("yard", (*STORES, *oldest), indirect=True)
 
 
-def _open(url: str) -> Iterator[Yard]:
-    yard = Yard(url)
+def _open(url: str, tuning: Tuning) -> Iterator[Yard]:
+    yard = Yard(url, tuning=tuning)
     yield yard
     yard.store.close()

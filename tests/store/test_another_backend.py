@@ -10,6 +10,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.clock import Clock
+from posthorse.rules.tuning import Tuning
 from posthorse.store import address
 from posthorse.store.base import Operation
 from posthorse.store.committer import Answer
@@ -20,8 +21,8 @@ from tests.waiting import until
 class RecordingBackend(SqliteBackend):
     """A store in a file that writes down how many operations each commit had."""
 
-    def __init__(self, path: Path, clock: Clock, commits: list[int]) -> None:
-        super().__init__(path, clock)
+    def __init__(self, path: Path, clock: Clock, tuning: Tuning, commits: list[int]) -> None:
+        super().__init__(path, clock, tuning)
         self._commits = commits
 
     def commit(self, operations: Sequence[Operation[object]]) -> Sequence[Answer]:
@@ -33,8 +34,8 @@ class RecordingBackend(SqliteBackend):
 def commits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     commits: list[int] = []
 
-    def open_recording(url: str, rest: str, schema: str, clock: Clock) -> RecordingBackend:
-        return RecordingBackend(Path(rest), clock, commits)
+    def open_recording(url: str, rest: str, schema: str, clock: Clock, tuning: Tuning) -> RecordingBackend:
+        return RecordingBackend(Path(rest), clock, tuning, commits)
 
     monkeypatch.setitem(address.BACKENDS, "recording", open_recording)
     return commits

@@ -15,7 +15,8 @@ import pytest
 
 from posthorse.cli import checks
 from posthorse.errors import StoreError, StoreUnreachable
-from posthorse.store.sqlite import beside, turnstile
+from posthorse.rules.tuning import Tuning
+from posthorse.store.sqlite import beside
 from posthorse.store.sqlite.backend import SqliteBackend
 from posthorse.store.sqlite.turnstile import Turnstile
 from tests.store.yard import HOME, Yard
@@ -108,14 +109,12 @@ def test_a_file_with_two_hard_links_is_refused(sqlite_yard: Yard, store: Path) -
     assert sqlite_yard.waiting() == 2
 
 
-def test_a_lock_file_that_was_removed_is_not_waited_at_any_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_file_that_was_removed_is_not_waited_at_any_more(tmp_path: Path) -> None:
     """Otherwise those who opened it before and those who come then would not keep each other out."""
-    monkeypatch.setattr(turnstile, "FILE_LOOKS", -60)
     path = tmp_path / "jobs.db"
     path.touch()
-    early, late = Turnstile(path), Turnstile(path)
+    impatient = Tuning(lock_check_interval=-60.0)
+    early, late = Turnstile(path, impatient), Turnstile(path, impatient)
     with early.passage(20):
         pass
     for name in ("-gate", "-turnstile"):

@@ -213,11 +213,9 @@ def test_of_hints_in_vain_no_more_are_heard_than_are_heeded(sqlite_url: str, mon
     assert 0 < len(heard) <= 2 * heeded + 3
 
 
-def test_of_a_crowd_three_are_called_for_one_job_and_all_for_many(
-    postgres_yard: Yard, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.tuning(crowd_interval=10_000.0)
+def test_of_a_crowd_three_are_called_for_one_job_and_all_for_many(postgres_yard: Yard) -> None:
     yard, looked = postgres_yard, list[str]()
-    monkeypatch.setattr("posthorse.store.postgres.watch.TURNS_APART", 10_000.0)
 
     async def look_once(watch: Watch, runner: str) -> None:
         assert await watch.wait(LONG)

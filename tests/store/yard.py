@@ -12,6 +12,7 @@ from posthorse import ids
 from posthorse.clock import SECOND
 from posthorse.rules.job import JobError, Lane, NewJob, State
 from posthorse.rules.lifecycle import Outcome, Policy, Raised, Request, Spent, decide
+from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store.operations import claim, control, finish, read, runners, submit
 from posthorse.store.operations.claim import Claimed, Probe
 from posthorse.store.operations.finish import Checkpoint, Completion, Fence
@@ -25,8 +26,8 @@ LEASE = 30 * SECOND
 class Yard:
     """One store, seen by those who enqueue, work and control."""
 
-    def __init__(self, url: str, *, schema: str = "posthorse") -> None:
-        self.store = Store(url, schema=schema)
+    def __init__(self, url: str, *, schema: str = "posthorse", tuning: Tuning = DEFAULTS) -> None:
+        self.store = Store(url, schema=schema, tuning=tuning)
         self.channel = channel_of(schema)
         """Where a PostgreSQL store notifies."""
 

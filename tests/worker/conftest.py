@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 import posthorse as ph
+from posthorse.rules.tuning import Tuning
 from tests.worker.project import Project
 
 
 @pytest.fixture
-def app(store_url: str) -> Iterator[ph.Posthorse]:
-    app = ph.Posthorse(store_url, lease="6s", poll="0.5s")
+def app(store_url: str, tuning: Tuning) -> Iterator[ph.Posthorse]:
+    app = ph.Posthorse(store_url, lease="6s", poll="0.5s", tuning=tuning)
     yield app
     app.close()
 

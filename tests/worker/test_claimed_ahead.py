@@ -12,24 +12,24 @@ import pytest
 
 import posthorse as ph
 from posthorse.errors import OutcomeUnknown
+from posthorse.rules.tuning import Tuning
 from posthorse.store.base import Operation
 from posthorse.store.operations.read import running_count
 from posthorse.store.store import Store
 from posthorse.worker.claiming.claim import Claim, ClaimRequest
 from posthorse.worker.claiming.claiming import Claiming
 from posthorse.worker.claiming.prefetch import Prefetch
-from posthorse.worker.running import completer, job_loop
 from tests.waiting import until, until_state
 
 
 @pytest.fixture
 def ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten jobs are claimed ahead, however long jobs took, and stay until the worker stops."""
+    """Ten jobs are claimed ahead, however long jobs took; if requests are not looked for, they stay until the stop."""
     monkeypatch.setattr(Prefetch, "allowance", lambda _: 10)
-    monkeypatch.setattr(job_loop, "LISTEN_INTERVAL", 3600.0)
 
 
 @pytest.mark.usefixtures("ahead")
+@pytest.mark.tuning(request_interval=3600.0)
 def test_what_was_claimed_ahead_goes_back_as_the_worker_stops_and_not_later(app: ph.Posthorse) -> None:
     began, go = threading.Event(), threading.Event()
 
@@ -120,6 +120,7 @@ def test_after_a_lost_claim_reply_what_waits_to_be_written_is_not_given_back(
 
 
 @pytest.mark.usefixtures("ahead")
+@pytest.mark.tuning(request_interval=3600.0)
 def test_jobs_with_limits_are_not_claimed_ahead_of_a_free_slot(app: ph.Posthorse) -> None:
     """A place behind a gate that a job takes while it only waits here would be a place less for others."""
     began, go = threading.Event(), threading.Event()
@@ -139,6 +140,7 @@ def test_jobs_with_limits_are_not_claimed_ahead_of_a_free_slot(app: ph.Posthorse
 
 
 @pytest.mark.usefixtures("ahead")
+@pytest.mark.tuning(request_interval=3600.0)
 def test_more_is_claimed_when_half_of_what_was_claimed_ahead_is_gone(app: ph.Posthorse) -> None:
     """Not when all of it is, for then the slots would stand idle; and not job by job, for each claim is a commit."""
     go = threading.Event()
@@ -186,9 +188,11 @@ def test_a_slot_whose_code_goes_on_after_its_job_was_given_up_is_not_free(store_
     app.close()
 
 
-@pytest.mark.parametrize("limit", ["MAX_WAITING", "MAX_WEIGHT"])
+@pytest.mark.parametrize(
+    "tuning", [Tuning(max_results=3), Tuning(max_result_characters=3 * len('"result"'))], ids=["many", "long"]
+)
 def test_nothing_is_claimed_while_more_results_wait_to_be_written_than_may(
-    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch, limit: str
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[int] = []
 
@@ -207,7 +211,6 @@ def test_nothing_is_claimed_while_more_results_wait_to_be_written_than_may(
 
     monkeypatch.setattr(Store, "arun", slow)
     monkeypatch.setattr(Prefetch, "allowance", lambda _: 0)
-    monkeypatch.setattr(completer, limit, 3 * len('"result"') if limit == "MAX_WEIGHT" else 3)
     jobs = app.enqueue_many([work.bind(number) for number in range(20)])
     with app.worker(concurrency=1):
         until(lambda: len(ran) >= 5, what="one is being written, and four wait")

@@ -24,7 +24,7 @@ from posthorse.store.operations.runners import held_by, register, retire
 from posthorse.store.store import Store
 from posthorse.worker.assembly import make_runner
 from posthorse.worker.claiming.claim import Claim, ClaimRequest, LookAgain
-from posthorse.worker.claiming.claiming import SHUT_FOR, Claiming, Suspects
+from posthorse.worker.claiming.claiming import Claiming, Suspects
 
 MINUTE = 60_000_000
 
@@ -176,7 +176,9 @@ def test_a_claim_names_the_moment_at_which_a_gate_may_open(app: ph.Posthorse) ->
         assert len(claim.jobs) == 1
         claim = await runner.claim()
         assert (ids(claim), claim.look_again) == ([], LookAgain.WHEN_WOKEN)
-        assert 0 < claim.opens_at - monotonic() <= SHUT_FOR  # another runner does not tell when its jobs end
+        assert (
+            0 < claim.opens_at - monotonic() <= app.store.tuning.shut_gate_interval
+        )  # another runner does not tell when its jobs end
         runner.claiming.reopen()
         assert (await runner.claim(limited_room=0)).opens_at - monotonic() > 0
 

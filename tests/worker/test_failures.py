@@ -391,11 +391,8 @@ def test_a_committed_slice_clears_crashes_and_losses_however_its_attempt_ends(
     assert (status.interruptions, status.crashes) == ((0, 0) if commits else (1, 1))
 
 
-def test_what_does_not_fit_is_warned_of_once_for_each_kind(
-    app: ph.Posthorse, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("posthorse.rules.lifecycle.UNFIT_WAIT", 1_000)
-
+@pytest.mark.tuning(unfit_wait=1_000)
+def test_what_does_not_fit_is_warned_of_once_for_each_kind(app: ph.Posthorse, caplog: pytest.LogCaptureFixture) -> None:
     def before(user_id: int) -> None: ...
 
     def since(user_name: str) -> None: ...

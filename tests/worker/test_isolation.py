@@ -15,6 +15,7 @@ import pytest
 from msgspec import structs
 
 import posthorse as ph
+from posthorse.rules.tuning import Tuning
 from posthorse.worker.isolation import child_pool
 from posthorse.worker.isolation.child_process import ChildProcess, start_child
 from posthorse.worker.isolation.messages import ChildPlan
@@ -26,8 +27,9 @@ Living = Callable[[], list[int]]
 
 
 @pytest.fixture
-def app(sqlite_url: str) -> Iterator[ph.Posthorse]:
+def app(sqlite_url: str, tuning: Tuning, monkeypatch: pytest.MonkeyPatch) -> Iterator[ph.Posthorse]:
     jobs.app.use_url(sqlite_url)
+    monkeypatch.setattr(jobs.app.store, "tuning", tuning)  # of this store alone: the module is imported once
     yield jobs.app
     jobs.app.close()
 
@@ -77,8 +79,8 @@ def test_a_paused_job_goes_on_where_it_stopped_in_whichever_child(app: ph.Postho
     assert (job.status().attempt, job.status().interruptions) == (1, 0)
 
 
-def test_a_child_is_replaced_after_so_many_jobs(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child_pool, "MAX_JOBS", 2)
+@pytest.mark.tuning(max_jobs_of_child=2)
+def test_a_child_is_replaced_after_so_many_jobs(app: ph.Posthorse) -> None:
     with app.worker(concurrency=1):
         pids = [jobs.pid.enqueue().result(timeout=30) for _ in range(4)]
     assert pids[0] == pids[1] != pids[2] == pids[3]

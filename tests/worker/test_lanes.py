@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 
 from posthorse.rules.job import Lane
 from posthorse.rules.queues import QueueSettings
+from posthorse.rules.tuning import DEFAULTS
 from posthorse.store.operations.claim import Claimed, Probe
 from posthorse.worker.claiming.lane_sampling import FEW, FRESH_FOR, LOOK_SHARE
 from posthorse.worker.claiming.lanes import Lanes
-from posthorse.worker.claiming.low_water_marks import LAG, SWEEP_INTERVAL, SWEEP_SHARE
+from posthorse.worker.claiming.low_water_marks import SWEEP_SHARE
 
 LETTERS, FILMS = Lane("mail", "letter", 0), Lane("video", "film", 7)
+
+LAG, SWEEP_INTERVAL = DEFAULTS.mark_lag, DEFAULTS.mark_sweep_interval
 
 
 def book(*, keeps_marks: bool = True) -> Lanes:

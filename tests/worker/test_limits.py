@@ -16,11 +16,11 @@ import pytest
 
 import posthorse as ph
 from posthorse.errors import StoreError, StoreUnreachable
-from posthorse.maintenance.chores import gates as tending
+from posthorse.rules.tuning import Tuning
 from posthorse.store.base import Operation
 from posthorse.store.operations import queues
 from posthorse.store.store import Store
-from posthorse.worker.claiming import claiming, low_water_marks
+from posthorse.worker.claiming import claiming
 from posthorse.worker.claiming.claim import Claim, ClaimRequest
 from tests.waiting import until, until_state
 
@@ -527,13 +527,10 @@ def test_retries_of_a_dead_downstream_start_no_faster_than_the_budget_of_their_q
     assert apart == pytest.approx([30] * 17, abs=5)
 
 
-def test_what_comes_back_to_its_old_place_is_found_behind_the_mark(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_comes_back_to_its_old_place_is_found_behind_the_mark(postgres_url: str) -> None:
     """No sweep from the start comes to help: where jobs are held, and return, no mark is kept."""
-    monkeypatch.setattr(low_water_marks, "SWEEP_INTERVAL", 3600.0)
-    monkeypatch.setattr(low_water_marks, "LAG", 0.0)
-    app = ph.Posthorse(postgres_url, lease="6s", poll="0.1s")
+    tuning = Tuning(mark_sweep_interval=3600.0, mark_lag=0.0)
+    app = ph.Posthorse(postgres_url, lease="6s", poll="0.1s", tuning=tuning)
     go = threading.Event()
 
     @app.job(concurrency=ph.Concurrency(1, per="key"))
@@ -577,8 +574,7 @@ def test_of_those_whom_a_gate_holds_the_most_urgent_goes_first(app: ph.Posthorse
 def test_where_nobody_can_be_told_that_a_place_is_free_the_runner_itself_knows(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = ph.Posthorse(store_url, lease="1m", poll="1h")
-    monkeypatch.setattr(claiming, "SHUT_FOR", 3600.0)
+    app = ph.Posthorse(store_url, lease="1m", poll="1h", tuning=Tuning(shut_gate_interval=3600.0))
     arun = cast("Callable[[Store, Operation[object]], Awaitable[object]]", Store.arun)
 
     async def shaky(self: Store, operation: Operation[object]) -> object:
@@ -606,13 +602,10 @@ def test_where_nobody_can_be_told_that_a_place_is_free_the_runner_itself_knows(
 
 
 @pytest.mark.parametrize("ends_by", ["returning", "failing", "snoozing", "being cancelled"])
-def test_however_a_job_ends_those_before_its_gate_go_on_at_once(
-    store_url: str, monkeypatch: pytest.MonkeyPatch, ends_by: str
-) -> None:
+def test_however_a_job_ends_those_before_its_gate_go_on_at_once(store_url: str, ends_by: str) -> None:
     """Its runner says so: the sweep, which would find them later, does not look."""
-    monkeypatch.setattr(tending, "TEND_INTERVAL", 3600.0)
-    monkeypatch.setattr(tending, "TEND_WHEN_FREE", 3600.0)
-    app = ph.Posthorse(store_url, lease="1m", poll="1h")
+    tuning = Tuning(gates_interval=3600.0, free_gates_interval=3600.0)
+    app = ph.Posthorse(store_url, lease="1m", poll="1h", tuning=tuning)
     began, go = threading.Event(), threading.Event()
 
     @app.job(concurrency=ph.Concurrency(1, per="key"), max_attempts=1)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from posthorse.rules.tuning import DEFAULTS
 from posthorse.store.operations.claim import Claimed
-from posthorse.worker.claiming.low_water_marks import LAG, SWEEP_INTERVAL, SWEEP_SHARE, LowWaterMarks
+from posthorse.worker.claiming.low_water_marks import SWEEP_SHARE, LowWaterMarks
+
+LAG, SWEEP_INTERVAL = DEFAULTS.mark_lag, DEFAULTS.mark_sweep_interval
 
 
 def claimed(lane: int, seq: int) -> Claimed:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorse.worker.claiming.prefetch import AHEAD, MAX_AHEAD, Prefetch
+from posthorse.rules.tuning import DEFAULTS
+from posthorse.worker.claiming.prefetch import MAX_AHEAD, Prefetch
+
+AHEAD = DEFAULTS.prefetch
 
 
 def observed(concurrency: int, *seconds: float) -> Prefetch:

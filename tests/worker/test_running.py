@@ -181,6 +181,7 @@ def test_a_fast_stream_of_thousands_runs_once_each(app: ph.Posthorse) -> None:
     assert {job.status().state for job in jobs[::61]} == {"completed"}
 
 
+@pytest.mark.tuning(max_result_characters=1_000)
 def test_heavy_results_are_written_a_few_at_a_time(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
     weights: list[int] = []
 
@@ -188,7 +189,6 @@ def test_heavy_results_are_written_a_few_at_a_time(app: ph.Posthorse, monkeypatc
         weights.append(sum(len(completion.result) for completion in completions[:-1]))
         return complete(runner, completions)
 
-    monkeypatch.setattr(completer, "MAX_WEIGHT", 1_000)
     monkeypatch.setattr(completer, "complete", noting)
 
     @app.job

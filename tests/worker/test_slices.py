@@ -15,7 +15,6 @@ import posthorse as ph
 from posthorse.errors import StoreError
 from posthorse.store.base import Operation
 from posthorse.store.store import Store
-from posthorse.worker.checkpoints import context
 from tests.waiting import until, until_state
 
 
@@ -281,11 +280,8 @@ def test_progress_that_is_no_count_is_refused(sqlite_url: str, done: object, tot
     app.close()
 
 
-def test_progress_told_ten_thousand_times_costs_few_writes_and_disturbs_no_slice(
-    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("posthorse.worker.checkpoints.context.SAVE_INTERVAL", 0.01)
-
+@pytest.mark.tuning(progress_interval=0.01)
+def test_progress_told_ten_thousand_times_costs_few_writes_and_disturbs_no_slice(app: ph.Posthorse) -> None:
     @app.job(max_attempts=1)
     async def chatty(ctx: ph.Context) -> None:
         async for batch in ctx.slices(range(50), size=1):
@@ -395,6 +391,7 @@ def test_a_loop_has_a_name_that_can_be_shown(app: ph.Posthorse, name: str) -> No
         loop.enqueue().result(timeout=30)
 
 
+@pytest.mark.tuning(progress_interval=0.0)
 def test_a_progress_that_is_on_its_way_does_not_overtake_the_slice_behind_it(
     app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -419,7 +416,6 @@ def test_a_progress_that_is_on_its_way_does_not_overtake_the_slice_behind_it(
         return saved
 
     monkeypatch.setattr(Store, "arun", slow)
-    monkeypatch.setattr(context, "SAVE_INTERVAL", 0.0)
 
     @app.job(max_attempts=2, backoff=0)
     async def long(ctx: ph.Context) -> None:

@@ -128,18 +128,26 @@ def test_an_embedded_worker_that_is_left_because_of_the_same_signal(sqlite_url: 
     app.close()
 
 
+IMPATIENT = """
+import posthorse as ph
+from posthorse.rules.tuning import Tuning
+
+app = ph.Posthorse(grace="5s", tuning=Tuning(signal_patience=0.3))
+"""
+
+
 def test_a_job_that_signals_its_own_worker_is_not_released_for_ever(project: Project) -> None:
     # As a script does that ends with `kill 0`: the signal reaches the runner, and no stop follows.
-    project.write("""
+    project.write(
+        """
         import subprocess
-        from posthorse.worker.running import stopped_programs
-
-        stopped_programs.JUST_NOW = 0.3  # the usual wait for a stop, shorter
 
         @app.job(max_attempts=2, backoff=0)
         def cleans_up():
             subprocess.run("trap '' TERM; kill 0; exit 3", shell=True, check=True)
-    """)
+        """,
+        head=IMPATIENT,
+    )
     with project.working() as worker:
         job = project.job("cleans_up")
         until_state(job, "failed")

@@ -290,12 +290,11 @@ def test_one_slice_has_one_transaction(app: ph.Posthorse) -> None:
             again.enqueue().result(timeout=30)
 
 
+@pytest.mark.tuning(progress_interval=0.0)
 @pytest.mark.parametrize("is_async", [True, False])
 def test_progress_and_checkpoints_inside_a_transaction_are_part_of_it(
-    app: ph.Posthorse, effects: Callable[[], list[int]], monkeypatch: pytest.MonkeyPatch, is_async: bool
+    app: ph.Posthorse, effects: Callable[[], list[int]], is_async: bool
 ) -> None:
-    monkeypatch.setattr("posthorse.worker.checkpoints.context.SAVE_INTERVAL", 0.0)
-
     @app.job(max_attempts=1)
     def write(ctx: ph.Context) -> None:
         for batch in ctx.slices(range(6), size=2):

@@ -32,6 +32,7 @@ from posthorse.rules.options.table import Place
 from posthorse.rules.queues import checked_layer
 from posthorse.rules.registry import Registered, Registry
 from posthorse.rules.settings import Settings
+from posthorse.rules.tuning import Tuning
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.admission import Admission
 from posthorse.store.blocking import warn_in_loop
@@ -79,7 +80,12 @@ class Posthorse(DeclaresJobs):
 
     @takes(Place.SETTING, defaults=msgspec.structs.asdict(Settings()))
     def __init__(
-        self, url: str | None = None, *, clock: Clock | None = None, **settings: Unpack[SettingOptions]
+        self,
+        url: str | None = None,
+        *,
+        clock: Clock | None = None,
+        tuning: Tuning | None = None,
+        **settings: Unpack[SettingOptions],
     ) -> None:
         given = settings if url is None else {"url": url, **settings}
         self.settings, said_of_queues, self.origin = load(given)
@@ -89,6 +95,7 @@ class Posthorse(DeclaresJobs):
             self.settings.url,
             schema=self.settings.schema,
             clock=clock,
+            tuning=tuning,
             timeout=self.settings.store_timeout,
             is_named=self.origin.is_named,
         )
@@ -355,6 +362,7 @@ class Posthorse(DeclaresJobs):
             url,
             schema=self.settings.schema,
             clock=self.store.clock,
+            tuning=self.store.tuning,
             timeout=self.settings.store_timeout,
             emitter=self.store.emitter,
         )

@@ -16,9 +16,6 @@ from posthorse.store.operations.bulk import FIRST, affected_page, count_matching
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
 
-PAGE = 200
-"""Jobs that are steered in one transaction; other transactions wait for it, on SQLite all that write."""
-
 
 class Steered(NamedTuple):
     """How many jobs changed; `running` of them stop at their next checkpoint."""
@@ -36,6 +33,7 @@ class Jobs:
     def __init__(self, app: Posthorse, wanted: Filter) -> None:
         self._app = app
         self._wanted = wanted
+        self._page_size = app.store.tuning.steering_page
 
     @verb
     def count(self) -> Verb[int]:
@@ -110,8 +108,9 @@ class Jobs:
 
     def _page(self, after: str) -> Verb[tuple[list[Job[object]], str | None]]:
         """Return jobs after a given one, and the one after which to look for more, or None."""
-        found = yield from look_up(self._app, matching(self._wanted, after=after, limit=PAGE))
-        return [Job(self._app, job_id) for job_id in found], found[-1] if len(found) == PAGE else None
+        found = yield from look_up(self._app, matching(self._wanted, after=after, limit=self._page_size))
+        more = found[-1] if len(found) == self._page_size else None
+        return [Job(self._app, job_id) for job_id in found], more
 
     def _steered(self, action: Request, rate: Rate | str | None = None) -> Verb[Steered]:
         """Steer page after page; with a rate, each job starts so much later than the one before."""
@@ -121,8 +120,8 @@ class Jobs:
         for aim in aims(self._wanted, action):
             after: str | None = FIRST
             while after is not None:
-                waits = range(done * pause, (done + PAGE) * pause, pause) if pause else ()
-                steered = steer_page(aim, action, after=after, limit=PAGE, waits=waits)
+                waits = range(done * pause, (done + self._page_size) * pause, pause) if pause else ()
+                steered = steer_page(aim, action, after=after, limit=self._page_size, waits=waits)
                 page = yield from commit(self._app, steered)
                 done, running, after = done + page.done, running + page.running, page.last
         return Steered(done, running)
@@ -135,7 +134,7 @@ class Jobs:
                 continue
             after: str | None = FIRST
             while after is not None:
-                page = yield from look_up(self._app, affected_page(aim, action, after=after, limit=PAGE))
+                page = yield from look_up(self._app, affected_page(aim, action, after=after, limit=self._page_size))
                 count, after = count + page.done, page.last
         return count
 

@@ -28,8 +28,6 @@ LOOK_INTERVAL = 5.0
 """Seconds between two looks while nothing is due; a live change is noticed this late at most."""
 
 SEE_INTERVAL = 60 * SECOND
-TAKE_BACK_AFTER = 180.0
-"""Seconds without a sign of the processes that declared a schedule last, after which older code takes it back."""
 
 SET_BACK = SECOND
 """Microseconds by which the store's clock must be behind the last handled time to count as set back."""
@@ -117,7 +115,7 @@ class Scheduler:
         if seen_at != row.seen_at:
             since = now
         self._unseen[row.name] = row.seen_at, since
-        return seen_at == row.seen_at and now - since >= TAKE_BACK_AFTER
+        return seen_at == row.seen_at and now - since >= self._store.tuning.take_back_after
 
     def _is_mine(self, row: ScheduleRow) -> bool:
         declared = self._declared.get(row.name)

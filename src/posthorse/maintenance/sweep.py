@@ -20,9 +20,6 @@ from posthorse.store.store import Store
 log = logging.getLogger("posthorse.maintenance")
 
 LEADERSHIP = "sweep"
-MAX_LOOK = 2.0
-"""Maximum seconds between two looks without writes, because a clock that is put forward wakes no process."""
-
 CLOSEST_LOOKS = 0.04
 """Minimum seconds between two looks, whatever is written; a job with a shorter delay may be this late."""
 
@@ -41,6 +38,7 @@ class Sweeper:
         self._holder = holder
         self._chores = chores
         self._span = max(2.0, lease / 3)
+        self._max_pause = store.tuning.max_sweep_pause
         self._clock_steps = ClockSteps(store)
         self._watch = store.backend.notifier.subscribe_to_writes(store, closest=CLOSEST_LOOKS, blind=LOOK_WHEN_BLIND)
         self._leads_until = 0.0
@@ -87,7 +85,7 @@ class Sweeper:
         is_idle = look.job is None and look.gate is None and not look.has_held
         self._watch.blind = min(2 * self._watch.blind, LOOK_WHEN_IDLE) if is_idle else LOOK_WHEN_BLIND
         until_renewal = self._leads_until - self._span / 2 - monotonic()
-        return max(0.001, min([MAX_LOOK, until_renewal, *(self._due_in(chore, look) for chore in self._chores)]))
+        return max(0.001, min([self._max_pause, until_renewal, *(self._due_in(chore, look) for chore in self._chores)]))
 
     async def _follow(self) -> float:
         """Run the chores of every process while another one leads; return the seconds until the next turn."""

@@ -19,6 +19,7 @@ import msgspec
 from posthorse.rules.job import JobError, State
 from posthorse.rules.repeats import YIELDED
 from posthorse.rules.retry import Backoff
+from posthorse.rules.tuning import DEFAULTS
 from posthorse.rules.values.texts import one_line
 
 GRAPH: dict[State, frozenset[State]] = {
@@ -215,6 +216,8 @@ class Policy(msgspec.Struct, frozen=True):
     max_crashes: int = 3
     max_interruptions: int = 10
     backoff: Backoff = Backoff()
+    unfit_wait: int = DEFAULTS.unfit_wait
+    """Microseconds."""
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True):
@@ -230,11 +233,9 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     solo: bool = False
 
 
-UNFIT_WAIT = 30_000_000
-"""Microseconds that a job whose arguments do not fit waits before a worker, perhaps of a newer version, tries again."""
-
 MAX_UNFIT_WAIT = 600_000_000
-"""The longest such wait, in microseconds. The wait doubles each time, and a deploy is noticed this late at worst."""
+"""The longest wait of a job whose arguments do not fit, in microseconds. The wait doubles each time, and a deploy is
+noticed this late at worst."""
 
 FIRST_WAIT, MAX_WAIT = 1_000_000, 60_000_000
 """Microseconds that a job waits after its second interruption or crash without progress, and at most."""
@@ -278,7 +279,7 @@ def decide(spent: Spent, outcome: Outcome, policy: Policy, *, chance: float = 0.
         case Crashed(detail, alone, is_contained):
             return _after_crash(spent, detail, alone, policy, solo=not is_contained)
         case Unfit(detail, times):
-            wait = _unfit_wait(times, chance)
+            wait = _unfit_wait(times, chance, policy)
             return Transition(state=State.BLOCKED, event="unfit", spent=spent, reason=f"unfit: {detail}", wait=wait)
 
 
@@ -306,8 +307,8 @@ def _after_error(spent: Spent, error: JobError, wait: int | None, policy: Policy
     )
 
 
-def _unfit_wait(times: int, chance: float) -> int:
-    doubled = UNFIT_WAIT << min(times - 1, 20)
+def _unfit_wait(times: int, chance: float, policy: Policy) -> int:
+    doubled = policy.unfit_wait << min(times - 1, 20)
     return round(min(MAX_UNFIT_WAIT, doubled) * (1 - chance / 4))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from posthorse.clock import Clock
 from posthorse.errors import InvalidSettings, StoreUnreachable
+from posthorse.rules.tuning import Tuning
 from posthorse.rules.values.type_mismatch import short
 
 UNREADABLE = (
@@ -21,27 +22,27 @@ if TYPE_CHECKING:
     from posthorse.store.backend import Backend
 
 
-def backend_of(url: str, schema: str, clock: Clock, *, timeout: float | None = None) -> Backend:
+def backend_of(url: str, schema: str, clock: Clock, tuning: Tuning, *, timeout: float | None = None) -> Backend:
     """Return the backend for an address; its library is imported here. Raises InvalidSettings."""
     scheme, separator, rest = url.partition("://")
     open_backend = BACKENDS.get(scheme) if separator else None
     if open_backend is None:
         raise InvalidSettings(_not_an_address(url))
-    backend = open_backend(url, rest, schema, clock)
+    backend = open_backend(url, rest, schema, clock, tuning)
     if timeout is not None:
         backend.wait_at_most(timeout)
     return backend
 
 
-def _open_sqlite(url: str, rest: str, schema: str, clock: Clock) -> Backend:
+def _open_sqlite(url: str, rest: str, schema: str, clock: Clock, tuning: Tuning) -> Backend:
     if not rest.startswith("/") or len(rest) == 1:
         raise InvalidSettings(_not_an_address(url))
     from posthorse.store.sqlite.backend import SqliteBackend
 
-    return SqliteBackend(_file_of(rest[1:]), clock)
+    return SqliteBackend(_file_of(rest[1:]), clock, tuning)
 
 
-def _open_postgres(url: str, rest: str, schema: str, clock: Clock) -> Backend:
+def _open_postgres(url: str, rest: str, schema: str, clock: Clock, tuning: Tuning) -> Backend:
     _check_parts(rest)
     try:
         from posthorse.store.postgres.backend import PostgresBackend
@@ -53,7 +54,7 @@ def _open_postgres(url: str, rest: str, schema: str, clock: Clock) -> Backend:
     return PostgresBackend(url, schema, clock)
 
 
-BACKENDS: dict[str, Callable[[str, str, str, Clock], Backend]] = {
+BACKENDS: dict[str, Callable[[str, str, str, Clock, Tuning], Backend]] = {
     "sqlite": _open_sqlite,
     "postgresql": _open_postgres,
     "postgres": _open_postgres,

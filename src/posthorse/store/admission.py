@@ -20,9 +20,6 @@ from posthorse.rules.queues import DeclaredQueues, Layer
 from posthorse.store.operations.queues import live_layers
 from posthorse.store.store import Store
 
-LOOK_INTERVAL = 1.0
-"""Seconds after which an enqueuing process looks again for settings that others changed."""
-
 
 class Terms(NamedTuple):
     """The terms on which jobs may enter: their lanes, the gauges of limited queues, and the closed queues."""
@@ -49,6 +46,7 @@ class Admission:
     def __init__(self, store: Store, queues: DeclaredQueues) -> None:
         self._store = store
         self._queues = queues
+        self._interval = store.tuning.admission_interval
         self._looked_at: float | None = None
         self._draining: frozenset[str] = frozenset()
         self._gauges: dict[str, Gauge] = {}
@@ -70,22 +68,20 @@ class Admission:
         return self._terms(jobs)
 
     def lets_in(self, queue: str) -> bool:
-        """Return True if a look less than a second ago showed that jobs may enter the queue unchanged."""
+        """Return True if a recent look showed that jobs may enter the queue unchanged."""
         looked_at = self._looked_at
-        return queue not in self._special and looked_at is not None and monotonic() - looked_at < LOOK_INTERVAL
+        return queue not in self._special and looked_at is not None and monotonic() - looked_at < self._interval
 
     def look_again(self) -> None:
         """Make the next caller look again, because this process changed a setting."""
         self._looked_at = None
 
     def _is_due(self) -> bool:
-        """Return True for one caller a second, while the others use what is known; for all callers until the first
-        look.
-        """
+        """Return True for one caller in each interval, the others use what is known; for all until the first look."""
         now, before = monotonic(), self._looked_at
         if before is None:
             return True
-        if now - before < LOOK_INTERVAL:
+        if now - before < self._interval:
             return False
         self._looked_at = now
         return True

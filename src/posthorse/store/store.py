@@ -22,6 +22,7 @@ from posthorse.errors import InvalidOption, SchemaMismatch, StoreError
 from posthorse.rules.emitter import Emitter
 from posthorse.rules.events import Event
 from posthorse.rules.job import Lane
+from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store import migrate
 from posthorse.store.address import backend_of, shown
 from posthorse.store.backend import Backend
@@ -62,6 +63,7 @@ class Store:
         timeout: float | None = None,
         is_named: bool = True,
         emitter: Emitter | None = None,
+        tuning: Tuning | None = None,
     ) -> None:
         self.url = url
         self.is_named = is_named
@@ -70,6 +72,8 @@ class Store:
         """Seconds that a call waits for a store that is away; None: depends on where the call is made."""
         self.schema = schema
         self.clock = clock or Clock()
+        self.tuning = tuning or DEFAULTS
+        """What the parts of a worker that use this store take their figures from."""
         self.emitter = emitter or Emitter()
         """Who listens to what happens in this process."""
         self.backend = self._new_backend()
@@ -307,7 +311,7 @@ class Store:
         self._committer = self._new_committer()
 
     def _new_backend(self) -> Backend:
-        return backend_of(self.url, self.schema, self.clock, timeout=self.timeout)
+        return backend_of(self.url, self.schema, self.clock, self.tuning, timeout=self.timeout)
 
     def _new_committer(self) -> Committer:
         committer = Committer(self.backend.commit)

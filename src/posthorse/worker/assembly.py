@@ -89,11 +89,11 @@ def make_job_loop(
         isolated=ChildPool(store, runner.id, target=target, longest_transaction=longest),
     )
     ended = EndedJobs()
-    slots = Slots(runner, executors, ended, store.emitter)
+    slots = Slots(runner, executors, ended, store.emitter, store.tuning)
     stages = Stages(
         watch=store.backend.notifier.subscribe(store, runner.id),
         claiming=Claiming(store, registry, runner, suspects=suspects, only=only),
-        prefetch=Prefetch(runner.concurrency),
+        prefetch=Prefetch(runner.concurrency, store.tuning),
         slots=slots,
         executors=executors,
         ended=ended,

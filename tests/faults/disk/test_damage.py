@@ -18,12 +18,12 @@ from click.testing import CliRunner
 from posthorse.cli import checks
 from posthorse.cli.root import root
 from posthorse.errors import OutcomeUnknown, StoreError, StoreUnreachable
+from posthorse.rules.tuning import Tuning
 from posthorse.store.base import BoundQuery, Rows
 from posthorse.store.committer import Answer
 from posthorse.store.operations.finish import load_checkpoint
 from posthorse.store.operations.submit import enqueue
 from posthorse.store.queries import Value
-from posthorse.store.sqlite import connections
 from posthorse.store.sqlite.backend import SqliteBackend
 from posthorse.store.sqlite.faults import explained
 from tests.store.yard import HOME, Yard
@@ -38,8 +38,8 @@ def backend(yard: Yard) -> SqliteBackend:
 
 
 @pytest.fixture
-def yard(sqlite_url: str) -> Yard:
-    yard = Yard(sqlite_url)
+def yard(sqlite_url: str, tuning: Tuning) -> Yard:
+    yard = Yard(sqlite_url, tuning=tuning)
     yard.enqueue()
     return yard
 
@@ -240,11 +240,9 @@ def test_a_log_that_was_removed_after_a_crash_is_told_by_the_doctor(yard: Yard, 
 
 
 @pytest.mark.parametrize("names", [("-wal",), ("-shm",), ("-wal", "-shm")])
-def test_a_log_that_was_removed_while_it_was_open_takes_no_job(
-    yard: Yard, store: Path, names: Sequence[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.tuning(log_check_interval=0.0)
+def test_a_log_that_was_removed_while_it_was_open_takes_no_job(yard: Yard, store: Path, names: Sequence[str]) -> None:
     """F38: whoever opens the store then has another log, and the two would overwrite each other."""
-    monkeypatch.setattr(connections, "LOG_LOOKS", 0)
     yard.store.close()  # so that all look at once
     yard.enqueue(2)
     yard.waiting()
@@ -455,10 +453,8 @@ def test_a_reader_that_pins_the_log_is_told_and_the_log_is_cut_back_after_it(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F44: SQLite cannot begin the log anew under a reader, so it grows; nothing else fails, and it does not stay."""
-    monkeypatch.setattr(connections, "CHECKPOINT_AFTER", 1_000)
-    monkeypatch.setattr(connections, "MAX_IDLE_LOG", 100_000)
     monkeypatch.setattr(checks, "MAX_LOG", 6_000_000)
-    yard = Yard(sqlite_url)
+    yard = Yard(sqlite_url, tuning=Tuning(checkpoint_pages=1_000, max_idle_log=100_000))
     yard.enqueue()
     log = f"{backend(yard).path}-wal"
     with closing(sqlite3.connect(backend(yard).path, isolation_level=None)) as reader:

@@ -30,9 +30,6 @@ from posthorse.store.store import Store
 
 log = logging.getLogger("posthorse.maintenance")
 
-LOOK_INTERVAL = 10.0
-"""Seconds between two looks; an observer hears of dead letters this late at most."""
-
 LOOK_SHARE = 20
 """A look that took t seconds is followed by another after 20 t."""
 
@@ -47,18 +44,19 @@ class LookAtDeadLetters(Chore):
         self._store = store
         self._observers = observers
         self._admission = Admission(store, queues)
-        self._looks_at = monotonic() + LOOK_INTERVAL
+        self._interval = store.tuning.dead_letters_interval
+        self._looks_at = monotonic() + self._interval
 
     def due_in(self, look: NextDue | None) -> float:
         return self._looks_at - monotonic()
 
     async def run(self, look: NextDue | None) -> NextDue | None:
         began = monotonic()
-        self._looks_at = began + LOOK_INTERVAL
+        self._looks_at = began + self._interval
         rules = [observer.rule for observer in self._observers.values()]
         if look is not None:
             rules.append(LOG)
-        for alarm in await self._store.aread(alarms_due(rules, pace=round(LOOK_INTERVAL * SECOND))):
+        for alarm in await self._store.aread(alarms_due(rules, pace=round(self._interval * SECOND))):
             await self._tell_safely(alarm)
         self._looks_at = max(self._looks_at, monotonic() + LOOK_SHARE * (monotonic() - began))
         return look

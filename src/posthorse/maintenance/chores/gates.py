@@ -11,12 +11,6 @@ from posthorse.store.operations.runners import NextDue, next_due
 from posthorse.store.store import Store
 
 AT_ONCE = 200
-TEND_INTERVAL = 1.0
-"""Seconds between two looks at gates before which jobs are held, in addition to looks for new tokens."""
-
-TEND_WHEN_FREE = 60.0
-"""Seconds between two looks if no jobs are held; they forget unused gates."""
-
 TEND_SHARE = 20
 """A look that took t seconds is followed by another after 20 t."""
 
@@ -29,13 +23,13 @@ class TendGates(Chore):
     def __init__(self, store: Store) -> None:
         self._store = store
         self._tended_at = monotonic()
-        self._interval = TEND_INTERVAL
+        self._interval = store.tuning.gates_interval
 
     def due_in(self, look: NextDue | None) -> float:
         if look is None:
             return math.inf
         until_token = math.inf if look.gate is None else look.gate / SECOND
-        interval = self._interval if look.has_held else TEND_WHEN_FREE
+        interval = self._interval if look.has_held else self._store.tuning.free_gates_interval
         return min(until_token, self._tended_at + interval - monotonic())
 
     async def run(self, look: NextDue | None) -> NextDue | None:
@@ -44,7 +38,7 @@ class TendGates(Chore):
         neglected = await self._store.aread(neglected_gates(AT_ONCE))
         await self._store.arun(tend_gates(gates, neglected))
         self._tended_at = monotonic()
-        self._interval = max(TEND_INTERVAL, TEND_SHARE * (self._tended_at - began))
+        self._interval = max(self._store.tuning.gates_interval, TEND_SHARE * (self._tended_at - began))
         return await self._store.aread(next_due())
 
     def clock_was_set(self) -> None:

@@ -9,9 +9,6 @@ from posthorse.maintenance.chores.base import Chore
 from posthorse.store.operations.runners import NextDue, next_due, promote
 from posthorse.store.store import Store
 
-MAX_AT_ONCE = 1000
-"""Jobs that one commit lines up."""
-
 BLOCKED_FOR = 2.0
 """Seconds until the next try if other transactions locked every due job."""
 
@@ -32,7 +29,7 @@ class LineUpDueJobs(Chore):
 
     async def run(self, look: NextDue | None) -> NextDue | None:
         while look is not None and look.job is not None and look.job <= 0:
-            if not await self._store.arun(promote(MAX_AT_ONCE)):
+            if not await self._store.arun(promote(self._store.tuning.due_at_once)):
                 self._blocked_until = monotonic() + BLOCKED_FOR
                 break
             look = await self._store.aread(next_due())

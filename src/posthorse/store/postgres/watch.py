@@ -19,11 +19,6 @@ log = logging.getLogger("posthorse.store")
 SMALL_CROWD = 4
 """Up to so many idle runners each poll at their own pace; more share the rate of these."""
 
-TURNS_APART = 0.02
-"""Seconds between the looks of runners that a notification did not name: they look one after the other, in case those
-named may not take the job.
-"""
-
 
 GOODBYE = 0.5
 """Seconds in which the connection that listens may end. If it is ended while it begins, the driver asks the server to
@@ -55,6 +50,7 @@ class PostgresWatch(Watch):
         super().__init__(blind=0.1)
         self._backend = cast("PostgresBackend", store.backend)
         self._runner = runner
+        self._crowd_interval = store.tuning.crowd_interval
         self._turn: asyncio.TimerHandle | None = None
         self._crowd = 1
         """How many runners were idle at the last notification."""
@@ -102,7 +98,7 @@ class PostgresWatch(Watch):
         if not called or self._runner in called:
             self.wake()
         elif self._turn is None:
-            pause = random.uniform(0, TURNS_APART * self._crowd)
+            pause = random.uniform(0, self._crowd_interval * self._crowd)
             self._turn = asyncio.get_running_loop().call_later(pause, self._take_turn)
 
     def _take_turn(self) -> None:

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from posthorse.clock import Clock
 from posthorse.errors import StoreError
+from posthorse.rules.tuning import Tuning
 from posthorse.store.address import is_there, make_folder
 from posthorse.store.backend import Capabilities
 from posthorse.store.base import AsyncExecute, BoundQuery, Execute, Operation, drive, query
@@ -57,7 +58,7 @@ class SqliteBackend:
         is_file=True,
     )
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, tuning: Tuning) -> None:
         if sqlite3.sqlite_version_info < OLDEST:
             raise StoreError(
                 f"SQLite {sqlite3.sqlite_version} is too old: Posthorse needs 3.35 or newer; use a newer Python"
@@ -67,9 +68,9 @@ class SqliteBackend:
         self.while_away: Callable[[Exception], None] = lambda error: None
         """Never called: a file is never away."""
         self._statements = Statements(clock)
-        self.file = StoreFile(path, self._statements.execute_on)
+        self.file = StoreFile(path, self._statements.execute_on, tuning)
         self._transactions = Transactions(self.file)
-        self._turnstile = Turnstile(path)
+        self._turnstile = Turnstile(path, tuning)
         self._writer_lock = threading.Lock()
         self._writer: Session | None = None
         self._reader: Session | None = None

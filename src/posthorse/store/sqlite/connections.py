@@ -14,6 +14,7 @@ from urllib.parse import quote_from_bytes
 
 from posthorse.clock import monotonic
 from posthorse.errors import StoreError
+from posthorse.rules.tuning import Tuning
 from posthorse.store.base import Execute
 from posthorse.store.queries import Value
 from posthorse.store.sqlite import beside, forks
@@ -22,17 +23,6 @@ from posthorse.store.sqlite.turnstile import locked
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for its turn, in seconds."""
-
-CHECKPOINT_AFTER = 4_000
-"""Pages of the log, of 4 KiB, after which a commit moves them into the file. With SQLite's default of 1,000, pages that
-are written often are copied four times as often, with two syncs each time.
-"""
-
-MAX_IDLE_LOG = 64_000_000
-"""The log is cut to this many bytes when it begins anew."""
-
-LOG_LOOKS = 0.1
-"""Minimum seconds between two checks whether the log is still the one that others open."""
 
 _lost_logs: set[tuple[str, FileIdentity | None]] = set()
 """Files that lost their logs while they were open. In one process SQLite would use the index of the old log for the new
@@ -45,7 +35,15 @@ class Session:
     another.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, execute: Execute, *, patience: float) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: Path,
+        execute: Execute,
+        *,
+        patience: float,
+        log_check_interval: float,
+    ) -> None:
         """Take over a connection; `execute` runs our queries on it."""
         self.connection = connection
         self.execute = execute
@@ -56,6 +54,7 @@ class Session:
         self._file = identity_of(self._name)
         self._log_name, self._index_name = beside.log_of(path), beside.index_of(path)
         self._look_at_log = 0.0
+        self._log_check_interval = log_check_interval
         self._log: FileIdentity | None = None
         self._index: FileIdentity | None = None
         self._patience = patience
@@ -116,7 +115,7 @@ class Session:
             if self._log_is_another():
                 _lost_logs.add((self._log_name, self._file))
                 raise log_moved(self.path)
-            self._look_at_log = now + LOG_LOOKS
+            self._look_at_log = now + self._log_check_interval
 
     @property
     def has_lost_log(self) -> bool:
@@ -160,8 +159,9 @@ class OwnConnection(sqlite3.Connection):
 class StoreFile:
     """The file of a store, and how it is opened."""
 
-    def __init__(self, path: Path, execute_on: Callable[[sqlite3.Connection], Execute]) -> None:
+    def __init__(self, path: Path, execute_on: Callable[[sqlite3.Connection], Execute], tuning: Tuning) -> None:
         self.path = path
+        self.tuning = tuning
         self._execute_on = execute_on
         self.busy_seconds = BUSY_SECONDS
         """How long a writer waits for others, in seconds."""
@@ -194,12 +194,18 @@ class StoreFile:
                 timeout=self.busy_seconds,
                 cached_statements=256,
             )
-            session = Session(connection, self.path, self._execute_on(connection), patience=self.busy_seconds)
+            session = Session(
+                connection,
+                self.path,
+                self._execute_on(connection),
+                patience=self.busy_seconds,
+                log_check_interval=self.tuning.log_check_interval,
+            )
             mode = _set_wal(connection, deadline)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_AFTER}")
-            connection.execute(f"PRAGMA journal_size_limit = {MAX_IDLE_LOG}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {self.tuning.checkpoint_pages}")
+            connection.execute(f"PRAGMA journal_size_limit = {self.tuning.max_idle_log}")
             pragma(connection, "schema_version")  # opens the log
             session.note_log()
         except (sqlite3.Error, UnicodeDecodeError) as error:  # the message of an error may quote a damaged schema

@@ -33,7 +33,7 @@ class Transactions:
 
         A block of more than `longest` seconds loses its connection.
         """
-        session, turnstile = self._spare() or (self._file.open(), Turnstile(self._file.path))
+        session, turnstile = self._spare() or (self._file.open(), Turnstile(self._file.path, self._file.tuning))
         connection = session.connection
         cut_off = threading.Event()
 

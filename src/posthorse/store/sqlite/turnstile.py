@@ -13,12 +13,10 @@ from pathlib import Path
 
 from posthorse.clock import monotonic
 from posthorse.errors import StoreError, StoreUnreachable
+from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store.sqlite import forks
 from posthorse.store.sqlite.beside import bell_of, gate_of, open_lock
 from posthorse.store.sqlite.faults import FileIdentity, identity_of
-
-FILE_LOOKS = 1.0
-"""Minimum seconds between two checks whether the lock file is still the one that others open."""
 
 
 class Turnstile:
@@ -30,8 +28,9 @@ class Turnstile:
     work writes to it once the commit is visible.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, tuning: Tuning = DEFAULTS) -> None:
         self._path = path
+        self._check_interval = tuning.lock_check_interval
         self._descriptors: tuple[int, int] | None = None
         self._bell = ""
         self._bell_file: FileIdentity | None = None
@@ -69,7 +68,7 @@ class Turnstile:
                 return
             # If the store itself is gone, its session reports it.
             if identity_of(self._bell) == self._bell_file or identity_of(self._path) is None:
-                self._look_again = deadline + FILE_LOOKS
+                self._look_again = deadline + self._check_interval
                 return
             self.leave()
             self.close()

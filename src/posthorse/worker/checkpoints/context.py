@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 K = TypeVar("K")
 
-SAVE_INTERVAL = 1.0
-"""Seconds between two saves of a progress that is only told."""
-
 MAX_SLICE = 1_000_000
 MAX_NOTE = 500
 
@@ -148,7 +145,7 @@ class Context:
             None if total is None else _checked_count(total, "total"),
             _short(note),
         )
-        if self._journal.is_in_transaction or monotonic() - self._saved_at < SAVE_INTERVAL:
+        if self._journal.is_in_transaction or monotonic() - self._saved_at < self._journal.progress_interval:
             return
         self._saved_at = monotonic()
         if self._is_async:

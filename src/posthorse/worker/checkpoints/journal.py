@@ -52,6 +52,8 @@ class Journal:
         """True inside `batch.transaction()`."""
         self._store = store
         self._emitter = store.emitter
+        self.progress_interval = store.tuning.progress_interval
+        """Seconds between two saves of a progress that is only told."""
         self._attempt = attempt
         self._lane = lane
         self._longest_transaction = longest_transaction

@@ -40,12 +40,8 @@ from posthorse.worker.claiming.one_job import OneJob
 
 log = logging.getLogger("posthorse.worker")
 
-NEWS_INTERVAL = 0.05
 NEWS_WHEN_IDLE = 0.9
 """Seconds after which an idle runner looks before it claims: a queue that was paused is left alone within a second."""
-
-SHUT_FOR = 0.2
-"""Seconds after which a gate is looked at again that opens when a job of another runner ends."""
 
 Suspects = Literal["never", "when empty", "only"]
 """When a runner takes suspects: never, whenever it is empty, or always, and nothing else."""
@@ -76,6 +72,7 @@ class Claiming:
         self._only = only
         self._store = store
         self._database = store.backend.capabilities
+        self._tuning = store.tuning
         self._registry = registry
         self._runner = runner
         self._limits = Limits(registry, self._lane)
@@ -84,6 +81,7 @@ class Claiming:
             keeps_marks=store.backend.capabilities.keeps_consumed_entries,
             labels=as_labels(list(runner.labels)),
             keeps_mark_of=self._keeps_mark_of,
+            tuning=store.tuning,
         )
         self._limited: set[int] = set()
         """Lanes for whose jobs there are limits."""
@@ -101,7 +99,7 @@ class Claiming:
         When the reply is lost (OutcomeUnknown) the runner may hold jobs that it does not know.
         """
         expects_work = request.is_woken or self._before.wants_slot
-        looks_first = monotonic() - self._looked_at >= (NEWS_WHEN_IDLE if self._is_idle else NEWS_INTERVAL)
+        looks_first = monotonic() - self._looked_at >= (NEWS_WHEN_IDLE if self._is_idle else self._tuning.news_interval)
         if looks_first:
             await self._hear_news()
         if not self._is_idle:
@@ -242,7 +240,9 @@ class Claiming:
         )
         now = monotonic()
         for lane, seconds in passed.shut.items():
-            self._lanes.shut_gates.shut((lane,), until=now + (SHUT_FOR if seconds is None else seconds))
+            self._lanes.shut_gates.shut(
+                (lane,), until=now + (self._tuning.shut_gate_interval if seconds is None else seconds)
+            )
         self._lanes.note_turns(passed.claimed, turns.lines, passed.waiting)
         # If mostly limited jobs arrive, assume that the next is limited too, and skip a look that finds no room for it.
         many_limited = len(passed.claimed) == room <= 4 * len(passed.gates)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from posthorse.rules.fair_share import Line
 from posthorse.rules.job import Lane
 from posthorse.rules.queues import QueueSettings
+from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store.operations.claim import Claimed, Probe
 from posthorse.worker.claiming.ageing import Ageing
 from posthorse.worker.claiming.fair_share import FairShare
@@ -33,13 +34,14 @@ class Lanes:
         keeps_marks: bool,
         labels: Mapping[str, str] | None = None,
         keeps_mark_of: Callable[[int], bool] = lambda _: True,
+        tuning: Tuning = DEFAULTS,
     ) -> None:
         self.served = ServedLanes(serves, labels=labels)
         self.shut_gates = ShutGates()
         self.ageing = Ageing(self.served)
         self.fair_share = FairShare(self.served, self.ageing)
         self.sample = LaneSample()
-        self._marks = LowWaterMarks(are_kept=keeps_marks)
+        self._marks = LowWaterMarks(tuning, are_kept=keeps_marks)
         self._keeps_mark_of = keeps_mark_of
 
     # ── what the store told ──────────────────────────────────────────────────────────────────────────

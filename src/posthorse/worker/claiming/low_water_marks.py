@@ -12,12 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store.operations.claim import Claimed
 
-LAG = 1.0
-"""Seconds by which the mark lags behind while the runner keeps up: longer than most transactions."""
-
-SWEEP_INTERVAL = 2.0
 SWEEP_SHARE = 50
 """A sweep that took t seconds is followed by another after 50 t: sweeps take at most 2 % of the time."""
 
@@ -25,7 +22,8 @@ SWEEP_SHARE = 50
 class LowWaterMarks:
     """The marks of all lanes of a runner, and when the next sweep is due."""
 
-    def __init__(self, *, are_kept: bool) -> None:
+    def __init__(self, tuning: Tuning = DEFAULTS, *, are_kept: bool) -> None:
+        self._tuning = tuning
         self.are_kept = are_kept
         self.next_sweep = 0.0
         self._is_sweep = False
@@ -39,7 +37,7 @@ class LowWaterMarks:
     def end(self, now: float, seconds: float) -> None:
         """It took so long."""
         if self._is_sweep:
-            self.next_sweep = now + max(SWEEP_INTERVAL, SWEEP_SHARE * seconds)
+            self.next_sweep = now + max(self._tuning.mark_sweep_interval, SWEEP_SHARE * seconds)
             self._is_sweep = False
 
     def start(self, lane: int, now: float) -> int:
@@ -64,24 +62,25 @@ class LowWaterMarks:
         for job in claimed:
             mark = self._of_lane.get(job.lane)
             if mark is None:
-                mark = self._of_lane[job.lane] = _Mark()
+                mark = self._of_lane[job.lane] = _Mark(self._tuning.mark_lag)
             if job.seq > mark.sharp:
                 mark.lagging(now)  # what was consumed until now becomes old from now on
                 mark.sharp = job.seq
 
 
 class _Mark:
-    """The last place consumed in a lane, and the one that was so at least LAG seconds ago."""
+    """The last place consumed in a lane, and the one that was so at least `lag` seconds ago."""
 
-    __slots__ = ("_lagging", "_next", "_turned_at", "sharp")
+    __slots__ = ("_lag", "_lagging", "_next", "_turned_at", "sharp")
 
-    def __init__(self) -> None:
+    def __init__(self, lag: float) -> None:
         self.sharp = 0
+        self._lag = lag
         self._lagging = 0
         self._next = 0
         self._turned_at = 0.0
 
     def lagging(self, now: float) -> int:
-        if now - self._turned_at >= LAG:
+        if now - self._turned_at >= self._lag:
             self._lagging, self._next, self._turned_at = self._next, self.sharp, now
         return self._lagging

@@ -5,7 +5,8 @@ What they hold here is bounded, too, for long arguments are not brought along by
 
 from __future__ import annotations
 
-AHEAD = 0.02
+from posthorse.rules.tuning import DEFAULTS, Tuning
+
 MAX_AHEAD = 1000
 WEIGHT = 0.05
 
@@ -13,10 +14,11 @@ WEIGHT = 0.05
 class Prefetch:
     """Learns how long jobs take. Before it knows, and for slow jobs, nothing is claimed ahead."""
 
-    def __init__(self, concurrency: int) -> None:
+    def __init__(self, concurrency: int, tuning: Tuning = DEFAULTS) -> None:
         self.observed = 0
         """How many jobs have ended."""
         self._concurrency = concurrency
+        self._ahead = tuning.prefetch
         self._average = 0.0
 
     def observe(self, seconds: float) -> None:
@@ -28,6 +30,6 @@ class Prefetch:
 
     def allowance(self) -> int:
         """How many jobs beyond the free slots."""
-        if self.observed < self._concurrency or self._average >= AHEAD:
+        if self.observed < self._concurrency or self._average >= self._ahead:
             return 0
-        return min(MAX_AHEAD, int(self._concurrency * AHEAD / max(self._average, 1e-6)))
+        return min(MAX_AHEAD, int(self._concurrency * self._ahead / max(self._average, 1e-6)))

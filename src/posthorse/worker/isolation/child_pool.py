@@ -23,11 +23,9 @@ from posthorse.worker.isolation.exit_status import outcome_of, status_in_words
 from posthorse.worker.isolation.messages import Begin, ChildPlan, Ended, Garbled
 from posthorse.worker.running.preflight import preflight_check
 from posthorse.worker.running.running_job import RunningJob
-from posthorse.worker.running.stopped_programs import JUST_NOW
 
 log = logging.getLogger("posthorse.worker")
 
-MAX_JOBS = 1000
 MAX_LIFE = 3600.0
 MAX_GROWTH = 256_000_000
 """Bytes that a child may use beyond what it used after its first job, if its kind has no `max_memory`."""
@@ -94,7 +92,9 @@ class ChildPool:
     async def _run_in(self, child: ChildProcess, running: RunningJob, location: CodeLocation) -> Outcome:
         if not await child.is_ready():
             exit_status = await child.becomes_over()
-            if seconds_since_signal() < JUST_NOW:  # the signal reached the child while it started
+            if (
+                seconds_since_signal() < self._store.tuning.signal_patience
+            ):  # the signal reached the child while it started
                 return Stopped("shutdown")
             return self._as_asked(running) or Unfit(
                 f"its child process died at its start: {status_in_words(exit_status.status)}"
@@ -174,7 +174,7 @@ class ChildPool:
         if ended is not None:
             child.memory_at_first = child.memory_at_first or ended.memory
             most = max_memory or child.memory_at_first + MAX_GROWTH
-            if not ended.is_reusable or ended.memory > most or child.jobs >= MAX_JOBS:
+            if not ended.is_reusable or ended.memory > most or child.jobs >= self._store.tuning.max_jobs_of_child:
                 return self._retire(child)
         if monotonic() - child.born > MAX_LIFE:
             return self._retire(child)

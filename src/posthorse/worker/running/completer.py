@@ -52,9 +52,6 @@ from posthorse.worker.running.stopped_programs import was_caused_by_stop
 T = TypeVar("T")
 log = logging.getLogger("posthorse.worker")
 
-MAX_WAITING = 2000
-MAX_WEIGHT = 32_000_000
-"""Characters of results that one commit writes, or one more result."""
 FIRST_RETRY, MAX_RETRY_PAUSE = 0.1, 5.0
 MAX_TOLD = 300
 TAKEN_OVER = "%s was taken over by another runner; how it ended here was dropped"
@@ -90,6 +87,7 @@ class Completer:
         self._settings = settings
         self._runner = runner
         self._emitter = store.emitter
+        self._tuning = store.tuning
         self._ended = ended
         """Told after each batch, because there is room again, and when jobs have left their gates."""
         self.has_given_up = False
@@ -109,7 +107,7 @@ class Completer:
     @property
     def is_full(self) -> bool:
         """True when the store is so far behind that no more jobs should begin."""
-        return len(self._completions) > MAX_WAITING or self._weight > MAX_WEIGHT
+        return len(self._completions) > self._tuning.max_results or self._weight > self._tuning.max_result_characters
 
     @property
     def left(self) -> int:
@@ -170,7 +168,9 @@ class Completer:
     async def _settle(self, running: RunningJob, outcome: Outcome) -> None:
         claimed = running.claimed
         if isinstance(outcome, Raised) and running.stop.request in (None, "shutdown"):
-            by_stop = await was_caused_by_stop(outcome, lambda: self.ends_at < math.inf)
+            by_stop = await was_caused_by_stop(
+                outcome, lambda: self.ends_at < math.inf, patience=self._tuning.signal_patience
+            )
             outcome = Stopped("shutdown") if by_stop else outcome
         spent = await self._spent(running)
         if isinstance(outcome, Raised):
@@ -242,9 +242,9 @@ class Completer:
     def _begin_batch(self) -> None:
         """Takes what the next commit writes: all there is, unless their results are heavy."""
         self._under_way, self._completions = self._completions, []
-        if self._weight > MAX_WEIGHT:
+        if self._weight > self._tuning.max_result_characters:
             weights = list(accumulate(len(each.result) for each in self._under_way))
-            cut = bisect(weights, MAX_WEIGHT) + 1
+            cut = bisect(weights, self._tuning.max_result_characters) + 1
             self._under_way, self._completions = self._under_way[:cut], self._under_way[cut:]
         self._weight = sum(len(each.result) for each in self._completions)
         if self._completions:
@@ -317,6 +317,7 @@ class Completer:
             max_crashes=kind.max_crashes,
             max_interruptions=self._settings.max_interruptions,
             backoff=backoff,
+            unfit_wait=self._tuning.unfit_wait,
         )
 
     async def _insist(self, attempt: Callable[[], Awaitable[T]]) -> T | None:

@@ -29,7 +29,7 @@ from posthorse.worker.claiming.prefetch import Prefetch
 from posthorse.worker.running.completer import Completer, takes_writes
 from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.executors import Executors
-from posthorse.worker.running.request_poller import LISTEN_INTERVAL, RequestPoller
+from posthorse.worker.running.request_poller import RequestPoller
 from posthorse.worker.running.slots import Slots
 
 log = logging.getLogger("posthorse.worker")
@@ -259,7 +259,7 @@ class JobLoop:
 
     async def _listen_forever(self) -> None:
         while True:
-            await asyncio.sleep(until_tick(LISTEN_INTERVAL))
+            await asyncio.sleep(until_tick(self._requests.interval))
             try:
                 await self._listen()
             except PosthorseError as error:

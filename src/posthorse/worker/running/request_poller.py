@@ -15,8 +15,6 @@ from posthorse.worker.running.running_job import RunningJob
 
 log = logging.getLogger("posthorse.worker")
 
-LISTEN_INTERVAL = 0.5
-
 
 class RequestPoller:
     """What is asked of the jobs of one runner. `patience`: seconds that a job gets to obey a cancel or its timeout."""
@@ -26,6 +24,8 @@ class RequestPoller:
         self._runner = runner
         self._jobs = jobs
         self._patience = patience
+        self.interval = store.tuning.request_interval
+        """Seconds between two looks."""
 
     async def hear(self) -> None:
         """Passes on what users ask."""
@@ -41,7 +41,7 @@ class RequestPoller:
 
     async def miss_lost_leases(self) -> None:
         """A job whose lease was taken away, as by a forced stop, is told to stop: what it does counts for nothing."""
-        long_ago = monotonic() - LISTEN_INTERVAL
+        long_ago = monotonic() - self.interval
         attempts = [running for running in self._jobs.values() if running.began < long_ago]
         if not attempts:
             return

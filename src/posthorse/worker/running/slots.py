@@ -18,6 +18,7 @@ from posthorse.clock import monotonic
 from posthorse.failpoints import failpoint
 from posthorse.rules.emitter import Emitter
 from posthorse.rules.lifecycle import Outcome, Raised, Stopped
+from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store.operations.runners import Runner
 from posthorse.worker.base.evidence import evidence_of
 from posthorse.worker.claiming.claim import ClaimedJob
@@ -26,9 +27,6 @@ from posthorse.worker.running.executors import Executors
 from posthorse.worker.running.running_job import RunningJob
 
 log = logging.getLogger("posthorse.worker")
-
-MAX_TURN = 0.005
-"""Seconds after which the loop is let go on, however quick the jobs are that begin."""
 
 BEGINS_EAGERLY = sys.version_info >= (3, 12)
 """Whether a job runs at once, up to where it waits, so that one that never waits costs no turn of the loop."""
@@ -43,6 +41,7 @@ class Slots:
         executors: Executors,
         ended: EndedJobs,
         emitter: Emitter,
+        tuning: Tuning = DEFAULTS,
     ) -> None:
         self.running: dict[str, RunningJob] = {}
         self.spoilt = 0
@@ -52,6 +51,7 @@ class Slots:
         self._executors = executors
         self._ended = ended
         self._emitter = emitter
+        self._start_time = tuning.start_time
         self._tasks: dict[RunningJob, asyncio.Task[None] | None] = {}
         """One for each slot that is taken, by what runs in it; None while a job runs up to where it first waits."""
         self._tells_all = False
@@ -109,7 +109,7 @@ class Slots:
             self._begin_all()
 
     def _begin_all(self) -> None:
-        turn_ends = monotonic() + MAX_TURN
+        turn_ends = monotonic() + self._start_time
         try:
             while self._has_next():
                 self._begin(self._take())

@@ -17,10 +17,6 @@ from posthorse.rules.job import JobError
 from posthorse.rules.lifecycle import Raised
 from posthorse.worker.base.signals import seconds_since_signal
 
-JUST_NOW = 5.0
-"""Seconds after a signal to this very process in which the announcement of a stop is waited for. Without one a job sent
-it, as a script with `kill 0` does to its whole group: then errors are the job's own."""
-
 PATIENCE, LOOK_INTERVAL = 0.5, 0.05
 """Seconds for which the announcement of a stop is waited for when a program died as by one."""
 
@@ -32,8 +28,11 @@ _DIED_BY_SIGNAL = re.compile(r"died with <Signals\.SIG(?:TERM|INT): \d+>|returne
 """As `subprocess.CalledProcessError` has it, for a program and for a shell around one."""
 
 
-async def was_caused_by_stop(outcome: Raised, is_stopping: Callable[[], bool]) -> bool:
-    """Return whether a job failed because this worker is being stopped, as far as that can be known."""
+async def was_caused_by_stop(outcome: Raised, is_stopping: Callable[[], bool], *, patience: float) -> bool:
+    """Return whether a job failed because this worker is being stopped, as far as that can be known.
+
+    `patience`: seconds after a signal to this very process for which the announcement of a stop is waited for.
+    """
     if outcome.gives_up is not None or outcome.wait is not None:
         return False  # the job itself, or its options, said what follows
     is_told = tells_of_signal(outcome.error)
@@ -42,7 +41,7 @@ async def was_caused_by_stop(outcome: Raised, is_stopping: Callable[[], bool]) -
         since = seconds_since_signal()
         if is_stopping() and (is_told or since < math.inf):
             return True
-        if since >= JUST_NOW and monotonic() >= until:
+        if since >= patience and monotonic() >= until:
             return False
         await asyncio.sleep(LOOK_INTERVAL)
 

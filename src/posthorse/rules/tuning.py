@@ -1,0 +1,121 @@
+"""Figures of the engine that users do not set, in one frozen value that is injected as the clock is.
+
+`Posthorse(tuning=…)` gives it to the store, which all parts of a worker are built from; so it reaches every process
+that imports the application. Settings are promised and explained to users; these figures are neither, and their
+defaults fit every store that was measured. Tests and measurements change a few of them. A figure that neither changes
+is a constant beside its code.
+
+Times are in seconds, unless they say otherwise.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Tuning(msgspec.Struct, frozen=True, kw_only=True):
+    """How often the engine looks, how much it does at once, and how long it waits."""
+
+    # ── enqueuing and steering ───────────────────────────────────────────────────────────────────────
+
+    admission_interval: float = 1.0
+    """After so long an enqueuing process looks again for settings of queues that others changed."""
+
+    steering_page: int = 200
+    """Jobs that are steered in one transaction; other transactions wait for it, on SQLite all that write."""
+
+    # ── SQLite ───────────────────────────────────────────────────────────────────────────────────────
+
+    checkpoint_pages: int = 4_000
+    """Pages of the log, of 4 KiB, after which a commit moves them into the file. With SQLite's default of 1,000, pages
+    that are written often are copied four times as often, with two syncs each time."""
+
+    max_idle_log: int = 64_000_000
+    """The log is cut to this many bytes when it begins anew."""
+
+    log_check_interval: float = 0.1
+    """Minimum time between two checks whether the log is still the one that others open."""
+
+    lock_check_interval: float = 1.0
+    """Minimum time between two checks whether the lock file is still the one that others open."""
+
+    # ── claiming ─────────────────────────────────────────────────────────────────────────────────────
+
+    prefetch: float = 0.02
+    """So many jobs are claimed ahead of free slots as start within this time."""
+
+    news_interval: float = 0.05
+    """Time between two looks of a busy runner at what changed in its queues."""
+
+    mark_lag: float = 1.0
+    """By so much a low-water mark lags behind while the runner keeps up: longer than most transactions."""
+
+    mark_sweep_interval: float = 2.0
+    """Minimum time between two sweeps that start from zero instead of the low-water mark."""
+
+    shut_gate_interval: float = 0.2
+    """After so long a gate is looked at again that opens when a job of another runner ends."""
+
+    crowd_interval: float = 0.02
+    """Time between the looks of runners that a notification did not name: they look one after the other, in case those
+    named may not take the job."""
+
+    # ── running ──────────────────────────────────────────────────────────────────────────────────────
+
+    start_time: float = 0.005
+    """After so long the event loop is let go on, however quick the jobs are that start."""
+
+    request_interval: float = 0.5
+    """Time between two looks for what is requested of running jobs."""
+
+    progress_interval: float = 1.0
+    """Minimum time between two saves of a progress that is only reported."""
+
+    max_results: int = 2_000
+    """If more results wait to be written, no more jobs are claimed."""
+
+    max_result_characters: int = 32_000_000
+    """The same for their length; one commit writes at most so many, or one more result."""
+
+    max_jobs_of_child: int = 1_000
+    """After so many jobs a child process is replaced."""
+
+    signal_patience: float = 5.0
+    """For so long after a signal to this very process, errors of programs are held back until a stop is announced.
+    Without one, a job sent the signal, as a script with `kill 0` does to its group: then errors are the job's own."""
+
+    unfit_wait: int = 30_000_000
+    """Microseconds that a job whose arguments do not fit waits before a worker, perhaps of a newer version, tries
+    again."""
+
+    # ── maintenance ──────────────────────────────────────────────────────────────────────────────────
+
+    max_sweep_pause: float = 2.0
+    """Maximum time between two looks without writes, because a clock that is put forward wakes no process."""
+
+    due_at_once: int = 1_000
+    """Jobs that one commit lines up."""
+
+    gates_interval: float = 1.0
+    """Time between two looks at gates before which jobs are held, in addition to looks for new tokens."""
+
+    free_gates_interval: float = 60.0
+    """The same if no jobs are held; these looks forget unused gates."""
+
+    keys_interval: float = 30.0
+    """Time between two looks for expired keys."""
+
+    keys_pause: float = 0.1
+    """Time between two batches of them, so that a million keys delay no other write for long."""
+
+    keys_at_once: int = 1_000
+    """Expired keys that one commit forgets."""
+
+    dead_letters_interval: float = 10.0
+    """Time between two looks; an observer hears of dead letters this late at most."""
+
+    take_back_after: float = 180.0
+    """Time without a sign of the processes that declared a schedule last, after which older code takes it back."""
+
+
+DEFAULTS = Tuning()
