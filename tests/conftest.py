@@ -1,4 +1,5 @@
-"""Stores for tests: `store_url` runs a test on each store; `sqlite_url`, `postgres_url`, `pooled_url` on one.
+"""Stores for tests: `store_url` runs a test on each store; `sqlite_url`, `postgres_url`, `pooled_url` on one. `app` is
+an application on each store, `project` one in a folder of its own.
 
 A test that asks for `store_url` runs on SQLite and on PostgreSQL 18; marked `all_postgres`, on PostgreSQL 15
 too. Every test has a database for itself. A server that this machine lacks skips its tests and is named at
@@ -21,7 +22,9 @@ import pytest
 from hypothesis import settings
 from msgspec import structs
 
+import posthorse as ph
 from posthorse.rules.tuning import DEFAULTS, Tuning
+from tests.project import Project
 from tests.servers import MigratedDatabases, PostgresServer, ServerMissing, postgres_server
 
 STORES = ("sqlite", "postgres18")
@@ -110,6 +113,30 @@ def store_url(request: pytest.FixtureRequest) -> Iterator[str]:
         databases: MigratedDatabases = request.getfixturevalue("databases")
         with databases.empty(store.removeprefix("postgres")) as url:
             yield url
+
+
+@pytest.fixture
+def app(store_url: str, tuning: Tuning) -> Iterator[ph.Posthorse]:
+    """An application on each store."""
+    app = ph.Posthorse(store_url, lease="6s", poll="0.5s", tuning=tuning)
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def project(tmp_path: Path, sqlite_url: str) -> Iterator[Project]:
+    """A project on SQLite, for workers in processes of their own."""
+    project = Project(tmp_path, sqlite_url)
+    yield project
+    project.client.close()
+
+
+@pytest.fixture
+def postgres_project(tmp_path: Path, postgres_url: str) -> Iterator[Project]:
+    """A project on PostgreSQL, whose address has a password."""
+    project = Project(tmp_path, postgres_url.replace("://postgres@", "://postgres:canary@"))
+    yield project
+    project.client.close()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

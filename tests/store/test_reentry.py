@@ -26,13 +26,6 @@ from tests.waiting import until
 
 
 @pytest.fixture
-def app(store_url: str) -> Iterator[ph.Posthorse]:
-    app = ph.Posthorse(store_url, lease="6s", poll="0.5s")
-    yield app
-    app.close()
-
-
-@pytest.fixture
 def note(app: ph.Posthorse) -> ph.Kind[[int], None]:
     @app.job
     def note(number: int) -> None: ...

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import posthorse as ph
+from tests.project import Project
 from tests.waiting import until, until_state
-from tests.worker.project import Project
 
 var: contextvars.ContextVar[str] = contextvars.ContextVar("var", default="unset")
 both = pytest.mark.parametrize("is_async", [False, True])

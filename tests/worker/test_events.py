@@ -17,9 +17,9 @@ from posthorse.maintenance.chores.rescue import rescue
 from posthorse.rules.lifecycle import Lost, Policy
 from posthorse.store.operations.runners import Runner, held_by, register
 from posthorse.store.operations.runs import claim_one
+from tests.project import Project
 from tests.waiting import until, until_state
 from tests.worker import isolated_jobs
-from tests.worker.project import Project
 
 Heard = list[Any]
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from posthorse.worker.base.loggers import keep_loggers
+from tests.project import Project
 from tests.waiting import until_state
-from tests.worker.project import Project
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR) +\d+ [\w.]+: ")
 FORGED = "2026-01-01 00:00:00,000 ERROR   1 posthorse.worker: forged"

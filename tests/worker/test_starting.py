@@ -9,9 +9,9 @@ import psycopg
 import pytest
 
 from posthorse.worker.base import entry
+from tests.project import HEAD, Project
 from tests.servers import MigratedDatabases
 from tests.waiting import until, until_state
-from tests.worker.project import HEAD, Project
 
 # ── runners that cannot start ────────────────────────────────────────────────────────────────────────
 

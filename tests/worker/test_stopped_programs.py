@@ -12,8 +12,8 @@ import pytest
 
 import posthorse as ph
 from posthorse.worker.running import stopped_programs
+from tests.project import Project, Worker
 from tests.waiting import until, until_state
-from tests.worker.project import Project, Worker
 
 CONVERT = """
     import subprocess

@@ -18,8 +18,8 @@ from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Crashed, Policy
 from posthorse.store.operations.claim import Probe, claim
 from posthorse.store.operations.runners import Runner, held_by, register, retire
+from tests.project import Project
 from tests.waiting import until
-from tests.worker.project import Project
 
 
 def letter() -> None: ...

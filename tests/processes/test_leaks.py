@@ -13,8 +13,8 @@ import pytest
 from posthorse.cli.bench_measures import running_worker
 from posthorse.processes.control_pipe import ControlPipe
 from posthorse.worker.base.launch import inherited_socket, socket_pair
+from tests.project import Project
 from tests.waiting import until
-from tests.worker.project import Project
 
 # ── secrets ──────────────────────────────────────────────────────────────────────────────────────────
 
