@@ -45,7 +45,7 @@ def plant(name: str | None) -> None:
 def _no_fence() -> None:
     for file in ("shared", "sqlite", "postgres"):
         blocks = queries._blocks(file)
-        for block in ("checkpoint", "complete", "end_lease"):
+        for block in ("checkpoint", "complete", "settle"):
             if block in blocks:
                 blocks[block] = _without(
                     blocks[block],

@@ -498,6 +498,7 @@ class JobLife(RuleBasedStateMachine):
                 job.place = next(self.places)
             case "retry":
                 job.state, job.spent, job.is_solo = State.PENDING, Spent(), False
+                job.asked = job.asked_of = None
                 job.epoch += 1
                 job.due = None  # asked for by hand, it starts now
                 self.highest_epoch[job.id] = job.epoch
@@ -510,7 +511,8 @@ class JobLife(RuleBasedStateMachine):
         now = self.clock.now()
         asked = job.asked
         self.release(job)
-        job.asked = job.asked_of = None
+        if state is not State.FAILED:  # what came too late for a dead letter is swept, or goes when it is retried
+            job.asked = job.asked_of = None
         job.state, job.spent, job.is_solo = state, spent, is_solo
         job.due = job.due if wait is None else now + wait
         if state is State.PENDING:

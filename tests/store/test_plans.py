@@ -36,7 +36,6 @@ HOT = (
     "give_back",
     "checkpoint",
     "promote",
-    "end_lease",
     "settle",
     "lock_job",
     "claim_places",

@@ -16,7 +16,7 @@ from tests.store.yard import HOME, Yard
 
 OVERRIDES = {
     "admit", "calling", "calling_all", "checkpoint", "claim", "claim_newest", "claim_places", "claim_together",
-    "complete", "end_lease", "enqueue", "enqueue_alike", "enqueue_one", "filled_lanes", "give_back", "has_schema",
+    "complete", "enqueue", "enqueue_alike", "enqueue_one", "filled_lanes", "give_back", "has_schema",
     "heads", "hold", "hold_queue", "jobs_at", "join_sequences", "lock_gates", "lock_job", "lock_keys", "newest_heads",
     "promote", "release_held", "settle", "shares", "gate_states", "store_identity", "unask_runner", "wake",
 }  # fmt: skip

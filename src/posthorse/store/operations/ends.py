@@ -58,9 +58,9 @@ def complete(runner: str, epoch: int, results: Sequence[tuple[str, str]]) -> Que
 
 
 def settle(job: str, state: State, /, **values: Value) -> QuerySteps[Rows]:
-    """Write how the attempt of a job ended whose lease this transaction ended, and whether the job is over with it."""
+    """Write how the attempt of a job ended, if it still has its lease, and whether the job is over with it."""
     rows = yield query("settle", job=job, state=state.value, is_final=state.is_final, **values)
-    if state.is_final:
+    if rows and state.is_final:
         yield from _follow([job], state, was=State.PROCESSING, rows=rows)
     return rows
 
@@ -83,14 +83,15 @@ def _follow(jobs: Iterable[str], state: State, *, was: State, rows: Rows) -> Que
 
 
 def _drop_requests(ended: Ended) -> QuerySteps[None]:
-    """Drop what was requested of a job while it ran: a retry must not find it."""
+    """Drop the requests that were carried out: a runner obeyed, or its lease was taken away."""
     if ended.was is State.PROCESSING:
         for job in ended.jobs:
             yield query("unask_runner", job=job)
 
 
 STEPS: Mapping[State, Sequence[Step]] = {
-    State.COMPLETED: (),  # requests that came too late for a completed job are left to the sweep: its batch has no time
-    State.FAILED: (_drop_requests,),
+    State.COMPLETED: (),
+    State.FAILED: (),
     State.CANCELLED: (_drop_requests,),
 }
+"""What follows which ends. A request that came too late for another end is left to the sweep, and a retry drops it."""

@@ -26,7 +26,7 @@ from posthorse.store.base import (
 )
 from posthorse.store.operations import ends
 from posthorse.store.operations.bad_items import BadItemRow, keep_and_drop
-from posthorse.store.operations.moves import do_as_asked, place
+from posthorse.store.operations.moves import PARKED_STATES, do_as_asked
 from posthorse.store.operations.submit import lane_id
 from posthorse.store.queries import Row
 
@@ -140,15 +140,15 @@ def end_attempt(
     number: int | None = None,
 ) -> QuerySteps[bool]:
     """End the lease of an attempt and write what follows, as a part of other operations."""
-    freed = yield query("end_lease", **attempt._asdict())
-    if not freed:
-        return False
     if number is None:
         number = yield from lane_id(msgspec.structs.replace(lane, solo=transition.solo))
-    written = yield from ends.settle(
+    # Mostly all is known of the event, so that one statement writes it with the rest.
+    is_recorded = _was_measured(evidence) and not is_endless(transition.event, evidence)
+    rows = yield from ends.settle(
         attempt.job,
         transition.state,
         epoch=attempt.epoch,
+        runner=attempt.runner,
         errors=transition.spent.errors,
         crashes=transition.spent.crashes,
         interruptions=transition.spent.interruptions,
@@ -157,11 +157,18 @@ def end_attempt(
         error=transition.error.encode() if transition.error else None,
         result=transition.result,
         wait=transition.wait,
-        claimed_at=freed[0][0],
+        is_set_aside=transition.state in PARKED_STATES,
+        event=transition.event if is_recorded else None,
+        detail=evidence,
     )
-    version, run_at, took = cast("tuple[int, int | None, int]", written[0])
-    yield from place(attempt.job, transition.state, run_at=run_at)
-    yield from _record(attempt.job, version, transition.event, (yield from _complete_evidence(attempt, evidence, took)))
+    if not rows:
+        return False
+    version, took = cast("tuple[int, int]", rows[0])
+    if transition.state is State.PENDING:
+        yield query("admit", job=attempt.job)
+    if not is_recorded:
+        whole = yield from _complete_evidence(attempt, evidence, took)
+        yield from _record(attempt.job, version, transition.event, whole)
     return True
 
 
@@ -173,13 +180,18 @@ def unfit_in_a_row(job: str) -> QuerySteps[int]:
 
 def _complete_evidence(attempt: Fence, evidence: str | None, took: int) -> QuerySteps[str | None]:
     """Add what only the store knows of an attempt that did not end by itself: how long it ran, and where."""
-    if evidence is not None and '"seconds":' in evidence:  # its own runner measured it
+    if _was_measured(evidence):
         return evidence
     told = _decoded(evidence)
     told["seconds"] = round(took / 1_000_000, 3)
     for worker, pid in (yield query("runner_on_list", id=attempt.runner)):
         told |= {"worker": worker, "pid": pid}
     return msgspec.json.encode(told).decode()
+
+
+def _was_measured(evidence: str | None) -> bool:
+    """Return True if the attempt's own runner wrote the evidence, with all that is to know."""
+    return evidence is not None and '"seconds":' in evidence
 
 
 def _record(job: str, version: int, name: str, evidence: str | None) -> QuerySteps[None]:

@@ -328,6 +328,26 @@ WITH ending AS MATERIALIZED (
 )
 SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM written), :now
 
+-- ## settle
+-- End the lease of an attempt, and write how it ended: the job, its place if it is set aside, and the event if it has a
+-- name. Return the version of the job, and how long the attempt took. No row: another process ended the lease. The
+-- lease goes first, as everywhere: it is the fence of all the rest.
+WITH ended AS (
+    DELETE FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner RETURNING claimed_at
+), written AS (
+    UPDATE @jobs SET started_at = coalesce(started_at, ended.claimed_at), {settled}
+    FROM ended WHERE id = :job
+    RETURNING version, :now - ended.claimed_at AS took
+), set_aside AS (
+    INSERT INTO @parked (job, state, due_at, since)
+    SELECT :job, :state, :now + CAST(:wait AS bigint), :now FROM written WHERE :is_set_aside
+), recorded AS (
+    INSERT INTO @events (job, version, at, name, detail)
+    SELECT :job, version, :now, CAST(:event AS text), CAST(:detail AS text) FROM written
+    WHERE CAST(:event AS text) IS NOT NULL
+)
+SELECT version, took FROM written
+
 -- ## lock_job
 -- Lock a job until the end of this transaction.
 SELECT j.state, j.lane, j.seq, j.run_at, :now AS now,

@@ -208,11 +208,7 @@ WHERE j.id = :job
 UPDATE @keys SET job = :earlier WHERE tenant = :tenant AND scope = :scope AND key = :key AND job = :job
 RETURNING job
 
--- ── the end of a lease ─────────────────────────────────────────────────────────────────────────────
-
--- ## end_lease
--- End a lease: the fence of everything that follows in this transaction. No row: another process ended it.
-DELETE FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner RETURNING claimed_at
+-- ── the end of an attempt ─────────────────────────────────────────────────────────────────────────────
 
 -- ## held_lease
 -- Return the lease on a job, if there is one.
@@ -233,18 +229,10 @@ SELECT j.id, j.finished_at FROM {rows} JOIN @jobs j ON j.id = r.job AND j.epoch 
 -- ## settled
 -- part
 -- Set how an attempt ended.
-UPDATE @jobs SET
-    state = :state, epoch = :epoch, version = version + 2, errors = :errors, crashes = :crashes,
-    losses = :interruptions, reason = :reason, lane = :lane, error = coalesce(:error, error), result = :result,
-    run_at = CASE WHEN CAST(:wait AS bigint) IS NULL THEN run_at ELSE :now + CAST(:wait AS bigint) END,
-    started_at = coalesce(started_at, CAST(:claimed_at AS bigint)),
-    finished_at = CASE WHEN :is_final THEN :now END
-WHERE id = :job
-
--- ## settle
--- Write how an attempt ended. The lease ended in the same transaction.
-{settled}
-RETURNING version, run_at, :now - CAST(:claimed_at AS bigint)
+state = :state, epoch = :epoch, version = version + 2, errors = :errors, crashes = :crashes,
+losses = :interruptions, reason = :reason, lane = :lane, error = coalesce(:error, error), result = :result,
+run_at = CASE WHEN CAST(:wait AS bigint) IS NULL THEN run_at ELSE :now + CAST(:wait AS bigint) END,
+finished_at = CASE WHEN :is_final THEN :now END
 
 -- ## pause_job
 -- Set a job aside that no runner holds, until it is resumed.
@@ -264,7 +252,8 @@ RETURNING version, run_at
 
 -- ## revive
 -- Reset the budgets of a finished job; the epoch rises, so that nothing older can write. For a job that never started,
--- `expires` counts from now.
+-- `expires` counts from now. A request that came too late for an earlier attempt does not apply to this one.
+DELETE FROM @controls WHERE job = :job;
 UPDATE @jobs SET
     state = CASE WHEN :waits THEN 'scheduled' ELSE 'pending' END, version = version + 1,
     epoch = epoch + 1, errors = 0, crashes = 0, losses = 0, reason = NULL, finished_at = NULL, result = NULL,

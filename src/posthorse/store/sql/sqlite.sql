@@ -287,18 +287,20 @@ ON CONFLICT (id) DO UPDATE SET
 DELETE FROM @leases WHERE job IN (SELECT r.job FROM {rows}) AND epoch = :epoch AND runner = :runner;
 SELECT changes(), changes(), :now
 
--- ## end_lease
--- End a lease: the fence of everything that follows in this transaction. No row: it was ended before. Read first,
--- because RETURNING would make a table for it.
--- picks
-SELECT json_group_array(json_array(claimed_at)) FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner;
-DELETE FROM @leases WHERE job = :job
-
 -- ## settle
--- Write how an attempt ended. The lease ended in the same transaction. Read afterwards, because RETURNING would make a
--- table for it.
-{settled};
-SELECT version, run_at, :now - :claimed_at FROM @jobs WHERE id = :job
+-- End the lease of an attempt, and write how it ended: the job, its place if it is set aside, and the event if it has a
+-- name. Return the version of the job, and how long the attempt took. No row: another process ended the lease. All of
+-- that is read first, because RETURNING would make a table for it.
+-- picks
+SELECT json_group_array(json_array(j.version + 2, :now - l.claimed_at))
+FROM @leases l CROSS JOIN @jobs j
+WHERE l.job = :job AND l.epoch = :epoch AND l.runner = :runner AND j.id = l.job;
+UPDATE @jobs SET started_at = coalesce(started_at, (SELECT claimed_at FROM @leases WHERE job = :job)), {settled}
+WHERE id = :job;
+DELETE FROM @leases WHERE job = :job;
+INSERT INTO @parked (job, state, due_at, since) SELECT :job, :state, :now + :wait, :now WHERE :is_set_aside;
+INSERT INTO @events (job, version, at, name, detail)
+SELECT :job, json_extract(:picked, '$[0][0]'), :now, :event, :detail WHERE :event IS NOT NULL
 
 -- ## unask_runner
 -- Drop the request to a job's runner.
