@@ -92,7 +92,7 @@ def _head(number: int) -> str:
 def _tails(numbers: range, entropy: bytes) -> list[str]:
     """Return the last 16 bits of the counter and 32 random ones, for each; formatting all at once is faster."""
     tails = bytearray(6 * len(numbers))
-    counters = struct.pack(f">{len(numbers)}H", *(number & 0xFFFF for number in numbers))
+    counters = struct.pack(f">{len(numbers)}H", *map((0xFFFF).__and__, numbers))
     tails[0::6], tails[1::6] = counters[0::2], counters[1::2]
     for place in range(4):
         tails[2 + place :: 6] = entropy[place::4]

@@ -410,7 +410,7 @@ class Posthorse(DeclaresJobs):
         return [msgspec.structs.replace(call.template, id=job_id) for call, job_id in zip(calls, fresh, strict=True)]
 
     def _handles(self, calls: Sequence[Call[R]], submitted: Sequence[Submitted]) -> list[Job[R]]:
-        return [Job(self, one.id, created=one.created) for _, one in zip(calls, submitted, strict=True)]
+        return [Job(self, one.id, one.created) for _, one in zip(calls, submitted, strict=True)]
 
     def _tell(self, jobs: Sequence[NewJob], submitted: Sequence[Submitted]) -> None:
         created = [

@@ -26,7 +26,7 @@ def enter(call: Call[R]) -> Job[R]:
     warn_in_loop(call.app.store, *IN_WORDS)
     job_id = ids.new_id()
     call.app.store.run(enqueue_one(job_id, call.template, lane))
-    return Job(call.app, job_id, created=True)
+    return Job(call.app, job_id, True)
 
 
 async def aenter(call: Call[R]) -> Job[R]:
@@ -36,7 +36,7 @@ async def aenter(call: Call[R]) -> Job[R]:
         return (await call.app.aenqueue_many([call]))[0]
     job_id = ids.new_id()
     await call.app.store.arun(enqueue_one(job_id, call.template, lane))
-    return Job(call.app, job_id, created=True)
+    return Job(call.app, job_id, True)
 
 
 def _lane_at_once(call: Call[object]) -> int | None:

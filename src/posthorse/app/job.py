@@ -32,7 +32,7 @@ class Job(Generic[R]):
     in front, to be awaited: `await job.astatus()`.
     """
 
-    def __init__(self, app: Posthorse, job_id: str, *, created: bool = False, kind: str | None = None) -> None:
+    def __init__(self, app: Posthorse, job_id: str, created: bool = False, *, kind: str | None = None) -> None:
         self._app = app
         self._kind = kind  # the kind that it must have, until that is checked
         self.id = job_id

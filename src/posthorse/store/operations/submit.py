@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import NamedTuple, cast
@@ -92,7 +92,7 @@ def enqueue(
     """
     has_keys = any(job.key is not None or job.unique is not None for job in jobs)
     has_places = any(job.sequence is not None for job in jobs)
-    is_heavy = len(jobs) > 1 and sum(len(job.arguments) for job in jobs) > MAX_BATCH_BYTES
+    is_heavy = len(jobs) > 1 and _weight(jobs) > MAX_BATCH_BYTES
     start = partial(_enqueue, jobs, lanes, has_keys, gauges, closed)
     return Operation(start, is_single=not (has_keys or has_places or gauges or is_heavy))
 
@@ -125,6 +125,9 @@ def _enqueue(
 
 
 def _portions(jobs: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
+    if len(jobs) == 1 or _weight(jobs) <= MAX_BATCH_BYTES:
+        yield jobs
+        return
     begin, weight = 0, 0
     for end, job in enumerate(jobs):
         weight += len(job.arguments)
@@ -132,6 +135,10 @@ def _portions(jobs: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
             yield jobs[begin:end]
             begin, weight = end, len(job.arguments)
     yield jobs[begin:]
+
+
+def _weight(jobs: Sequence[NewJob]) -> int:
+    return sum(map(len, map(_arguments, jobs)))
 
 
 def _inserting(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], *, made_at: int) -> BoundQuery:
@@ -179,6 +186,7 @@ def _are_alike(jobs: Sequence[NewJob]) -> bool:
     return all(map(first.__eq__, map(_besides_arguments, jobs)))
 
 
+_arguments: Callable[[NewJob], str] = attrgetter("arguments")
 _besides_arguments = attrgetter("lane", "run_at", "delay", "options", "tenant", "tags", "parent")
 
 
