@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import islice
 from queue import SimpleQueue
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import msgspec
 
@@ -65,7 +65,7 @@ class Committer:
         """Run an operation without blocking the loop. If its task is cancelled, it may still be committed."""
         loop = asyncio.get_running_loop()
         done = loop.create_future()
-        ticket = _AsyncTicket(operation, loop, done)
+        ticket = _AsyncTicket(operation, loop=loop, done=done)
         if alone(self._enter, ticket):
             self._wanted.put(True)
         await done
@@ -119,16 +119,19 @@ class Committer:
         if self._waiting:
             self._take_along(leader)
         group: Sequence[_Ticket[object]] = (leader, *leader.group)
+        operations: list[Operation[object]] = [leader.operation]
+        if leader.group:
+            operations += [ticket.operation for ticket in leader.group]
         try:
-            answers = self._commit([ticket.operation for ticket in group])
+            answers = self._commit(operations)
         except Exception as error:
             answers = [(None, error)] * len(group)
+        again: list[_Ticket[object]] = []
         with self._guard:
-            again: list[_Ticket[object]] = []
             for place, ticket in enumerate(group):
-                outcome = answers[place]
-                if isinstance(outcome[1], TryAgain):
-                    again.append(ticket.again(outcome[1]))
+                _, failed = outcome = answers[place]
+                if failed is not None and isinstance(failed, TryAgain):
+                    again.append(ticket.again(failed))
                 else:
                     ticket.outcome = outcome
             if again:
@@ -193,20 +196,17 @@ class Committer:
                     leader.ring()
 
 
-class _Ticket(Generic[T_co]):
+class _Ticket(msgspec.Struct, Generic[T_co], eq=False):
     """A caller in the queue: a thread that sleeps on a lock until it has its result or the lead."""
 
-    __slots__ = ("_bell", "group", "operation", "outcome")
+    is_async: ClassVar[bool] = False
 
-    is_async = False
-
-    def __init__(self, operation: Operation[T_co]) -> None:
-        self.operation = operation
-        self.group: Sequence[_Ticket[object]] = ()
-        """The tickets in its commit."""
-        self.outcome: Answer | None = None
-        """The result for its caller, who is woken by `ring`."""
-        self._bell: threading.Lock | None = None
+    operation: Operation[T_co]
+    group: Sequence[_Ticket[object]] = ()
+    """The tickets in its commit."""
+    outcome: Answer | None = None
+    """The result for its caller, who is woken by `ring`."""
+    bell: threading.Lock | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -215,14 +215,14 @@ class _Ticket(Generic[T_co]):
 
     def hang_bell(self) -> None:
         """Prepare to be woken; call it before another thread may ring. A thread that leads at once needs no bell."""
-        self._bell = threading.Lock()
-        self._bell.acquire()
+        self.bell = threading.Lock()
+        self.bell.acquire()
 
     def again(self, error: TryAgain) -> _Ticket[T_co]:
         """Return a new ticket that queues again."""
         if error.was_sent:
             self.operation = msgspec.structs.replace(self.operation, was_sent=True)
-        if self._bell is None:
+        if self.bell is None:
             self.hang_bell()
         return self
 
@@ -234,16 +234,16 @@ class _Ticket(Generic[T_co]):
 
     def wait_for_turn(self) -> bool:
         """Sleep; return True when woken to lead."""
-        assert self._bell is not None
-        self._bell.acquire()
+        assert self.bell is not None
+        self.bell.acquire()
         return self.outcome is None
 
     def ring(self) -> None:
         """Wake the caller. Ringing twice is harmless."""
-        if self._bell is None:
+        if self.bell is None:
             return  # it leads at once
         with suppress(RuntimeError):
-            self._bell.release()
+            self.bell.release()
 
     def answer(self) -> T_co:
         assert self.outcome is not None
@@ -253,28 +253,24 @@ class _Ticket(Generic[T_co]):
         return value  # type: ignore[return-value]  # that of its own operation
 
 
-class _AsyncTicket(_Ticket[T_co]):
+class _AsyncTicket(_Ticket[T_co], eq=False, kw_only=True):
     """A coroutine in the queue, which is woken through its loop."""
 
-    __slots__ = ("_done", "_loop")
+    is_async: ClassVar[bool] = True
 
-    is_async = True
-
-    def __init__(self, operation: Operation[T_co], loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
-        super().__init__(operation)
-        self._loop = loop
-        self._done = done
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[None]
 
     def hang_bell(self) -> None:
         """Do nothing: the loop wakes it."""
 
     def ring(self) -> None:
         with suppress(RuntimeError):  # the loop was closed, so nothing waits any more
-            self._loop.call_soon_threadsafe(self._ring)
+            self.loop.call_soon_threadsafe(self._ring)
 
     def _ring(self) -> None:
-        if not self._done.done():
-            self._done.set_result(None)
+        if not self.done.done():
+            self.done.set_result(None)
 
 
 def _nothing() -> QuerySteps[None]:

@@ -15,20 +15,22 @@ from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
 from threading import get_ident
-from typing import Generic, ParamSpec, TypeVar, cast
+from typing import Generic, TypeVar, TypeVarTuple, cast
 
 from posthorse.errors import UsageError
 
-P = ParamSpec("P")
 S = TypeVar("S")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _inside: set[int] = set()
 """Threads that are inside a store."""
 
 # Without the enums of `signal`, because this runs before each call.
 _handler_of = cast("Callable[[int], object]", importlib.import_module("_signal").getsignal)
-_SIGNALS = sorted(number for number in signal.valid_signals() if number < signal.SIGRTMIN)
+_SIGNALS = sorted(
+    number for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP} if number < signal.SIGRTMIN
+)
 _HARMLESS = frozenset({int(signal.SIG_DFL), int(signal.SIG_IGN), None, signal.default_int_handler})
 
 
@@ -38,14 +40,14 @@ def raise_if_inside() -> None:
         raise _interrupts_itself()
 
 
-def alone(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def alone(function: Callable[[*Ts], T], *args: *Ts) -> T:
     """Call a function that may lock a store, and refuse calls to the store that interrupt it. Raises UsageError."""
     me = get_ident()
     if me in _inside:
         raise _interrupts_itself()
     try:
         _inside.add(me)  # not earlier, because an interruption may come after any call
-        return function(*args, **kwargs)
+        return function(*args)
     finally:
         _inside.discard(me)
 

@@ -28,7 +28,7 @@ from posthorse.store.operations import ends
 from posthorse.store.operations.bad_items import BadItemRow, keep_and_drop
 from posthorse.store.operations.moves import PARKED_STATES, do_as_asked
 from posthorse.store.operations.submit import lane_id
-from posthorse.store.queries import Row
+from posthorse.store.queries import Row, Value
 
 
 class Fence(NamedTuple):
@@ -259,21 +259,21 @@ def _checkpoint(
 def _saving(attempt: Fence, at: Checkpoint, is_slice: bool, *, even_if_asked: int) -> BoundQuery:
     job, epoch, runner = attempt
     done, total, pace, note, cursors, kept = at
-    return query(
-        "checkpoint",
-        job=job,
-        epoch=epoch,
-        runner=runner,
-        step=1 if is_slice else 0,
-        done=done,
-        total=total,
-        pace=pace,
-        has_note=0 if note is None else 1,
-        note=note or "",
-        cursors=cursors,
-        kept=kept,
-        even_if_asked=even_if_asked,
-    )
+    values: dict[str, Value] = {
+        "job": job,
+        "epoch": epoch,
+        "runner": runner,
+        "step": 1 if is_slice else 0,
+        "done": done,
+        "total": total,
+        "pace": pace,
+        "has_note": 0 if note is None else 1,
+        "note": note or "",
+        "cursors": cursors,
+        "kept": kept,
+        "even_if_asked": even_if_asked,
+    }
+    return BoundQuery("checkpoint", values)
 
 
 def _by_epoch(completions: Sequence[Completion]) -> Mapping[int, Sequence[tuple[str, str]]]:

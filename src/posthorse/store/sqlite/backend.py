@@ -13,7 +13,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
-from operator import attrgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -98,8 +97,10 @@ class SqliteBackend:
                         session.commit()
                 finally:
                     turnstile.leave()
-                if not all(map(_creates_no_work, operations)):
-                    turnstile.ring()
+                for operation in operations:
+                    if not operation.creates_no_work:
+                        turnstile.ring()
+                        break
             except BaseException as error:
                 self._writer = None
                 session.give_up()
@@ -271,9 +272,6 @@ class SqliteBackend:
             return None, explained(error, self.path)
         session.run("RELEASE operation")
         return answer, None
-
-
-_creates_no_work = attrgetter("creates_no_work")
 
 
 def _unless_lost(session: Session | None) -> Session | None:

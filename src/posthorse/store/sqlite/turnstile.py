@@ -54,8 +54,7 @@ class Turnstile:
         """Enter; `leave` must follow, also after an error or an interruption."""
         deadline = monotonic() + patience
         while True:
-            with self._opening:
-                gate, inside = self._descriptors or self._opened()
+            gate, inside = self._descriptors or self._open()
             self._held = inside
             try:
                 if not (_lock(gate) or _wait_for(gate, deadline, pause=0.005)):
@@ -83,7 +82,7 @@ class Turnstile:
         """Notify the processes that watch the second file of a commit that may have made work."""
         with self._opening:
             try:
-                os.pwrite((self._descriptors or self._opened())[1], b"!", 0)
+                os.pwrite(self._opened()[1], b"!", 0)
             except (OSError, StoreError):
                 return  # a full disk: the commit is valid, and they poll
 
@@ -102,6 +101,10 @@ class Turnstile:
         descriptors, self._descriptors = self._descriptors or (), None
         for descriptor in descriptors:
             os.close(descriptor)
+
+    def _open(self) -> tuple[int, int]:
+        with self._opening:
+            return self._opened()
 
     def _opened(self) -> tuple[int, int]:
         if self._descriptors is None:
