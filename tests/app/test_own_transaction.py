@@ -21,6 +21,7 @@ from sqlalchemy.ext import asyncio as sa_async
 
 import posthorse as ph
 from posthorse.store.connections import UserConnection
+from tests.effects import effects_of, make_effects
 from tests.libraries import Library, library, path_of, through
 from tests.servers import MigratedDatabases
 from tests.servers.proxy import Moment, fault_proxy
@@ -35,17 +36,9 @@ def url(library: Library, request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def shop(url: str) -> Iterator[ph.Posthorse]:
     app = ph.Posthorse(url, poll="10m")
-    app.migrate()
-    with app.store.transaction() as connection:
-        connection.execute("CREATE TABLE effects (item integer NOT NULL)")  # type: ignore[attr-defined]  # either store's
+    make_effects(app)
     yield app
     app.close()
-
-
-def effects(app: ph.Posthorse) -> list[int]:
-    with app.store.transaction() as connection:
-        found = connection.execute("SELECT item FROM effects ORDER BY item").fetchall()  # type: ignore[attr-defined]  # as above
-    return [row[0] for row in found]
 
 
 async def enqueue(library: Library, call: ph.Call[int]) -> ph.Job[int]:
@@ -83,7 +76,7 @@ def test_a_job_lives_and_dies_with_the_transaction(shop: ph.Posthorse, library: 
 
     jobs = library.play(scene())
     assert [exists(shop, job) for job in jobs] == [False, True, True, False]
-    assert effects(shop) == [1, 2]
+    assert effects_of(shop) == [1, 2]
     assert jobs[2].status().tags == ("a", 'b"\\')
     with shop.worker():
         assert jobs[1].result(timeout=30) == 2
@@ -147,7 +140,7 @@ def test_a_lost_commit_leaves_an_id_to_ask_for(shop: ph.Posthorse, library: Libr
     assert job is not None
     assert proxy.cuts == 1
     assert exists(shop, job) == (moment == "after")
-    assert effects(shop) == ([7] if moment == "after" else [])
+    assert effects_of(shop) == ([7] if moment == "after" else [])
 
 
 @through("sqlite3", "psycopg", "asyncpg")

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from enum import Enum
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posthorse.rules.values.kept import decode_kept, encode_kept
+from tests.rules.odd_values import Point, Session, endless, nested
 
 
 class Color(Enum):
@@ -26,28 +27,6 @@ class Color(Enum):
 class Row:
     id: int
     content: object = None
-
-
-class Point(NamedTuple):
-    x: int
-    y: int
-
-
-class Session:
-    """Something that only makes sense in one process."""
-
-
-def nested(levels: int) -> list[object]:
-    value: list[object] = []
-    for _ in range(levels - 1):
-        value = [value]
-    return value
-
-
-def endless() -> list[object]:
-    items: list[object] = []
-    items.append(items)
-    return items
 
 
 def typed(value: object) -> object:

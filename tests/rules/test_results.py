@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from posthorse.errors import TooLarge
 from posthorse.rules.values.results import decode_result, encode_result
+from tests.rules.odd_values import Point, Session, endless, nested
 
 LIMIT = 4 * 1024 * 1024
 
@@ -40,28 +41,6 @@ class Struct(msgspec.Struct):
 class Model(BaseModel):
     id: int
     share: float = 0.5
-
-
-class Point(NamedTuple):
-    x: int
-    y: int
-
-
-class Session:
-    """Something that only makes sense in one process."""
-
-
-def nested(levels: int) -> list[object]:
-    value: list[object] = []
-    for _ in range(levels - 1):
-        value = [value]
-    return value
-
-
-def endless() -> list[object]:
-    items: list[object] = []
-    items.append(items)
-    return items
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import posthorse as ph
 from posthorse.store.operations.bad_items import bad_items
 from posthorse.store.operations.read import depths
+from tests.effects import effects_of, insert, make_effects
 from tests.waiting import until_state
 
 Effects = Callable[[], list[int]]
@@ -26,20 +27,8 @@ Effects = Callable[[], list[int]]
 @pytest.fixture
 def effects(app: ph.Posthorse) -> Effects:
     """A table of the user's own; gives what it holds."""
-    app.migrate()
-    with app.store.transaction() as connection:
-        connection.execute("CREATE TABLE effects (item integer PRIMARY KEY)")  # type: ignore[attr-defined]  # either store's
-
-    def read() -> list[int]:
-        with app.store.transaction() as connection:
-            found = connection.execute("SELECT item FROM effects ORDER BY item").fetchall()  # type: ignore[attr-defined]  # as above
-        return [row[0] for row in found]
-
-    return read
-
-
-def insert(item: int) -> str:
-    return f"INSERT INTO effects VALUES ({item:d})"
+    make_effects(app, are_unique=True)
+    return lambda: effects_of(app)
 
 
 @pytest.mark.parametrize("is_async", [True, False])

@@ -10,6 +10,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.worker.checkpoints.journal import Journal
+from tests.effects import effects_of, insert, make_effects
 from tests.waiting import until, until_state
 
 Enqueue = Callable[[], ph.Job[object]]
@@ -18,20 +19,8 @@ Enqueue = Callable[[], ph.Job[object]]
 @pytest.fixture
 def effects(app: ph.Posthorse) -> Callable[[], list[int]]:
     """A table of the user's own beside the tables of Posthorse; gives what it holds."""
-    app.migrate()
-    with app.store.transaction() as connection:
-        connection.execute("CREATE TABLE effects (item integer NOT NULL)")  # type: ignore[attr-defined]  # either store's
-
-    def read() -> list[int]:
-        with app.store.transaction() as connection:
-            found = connection.execute("SELECT item FROM effects ORDER BY item").fetchall()  # type: ignore[attr-defined]  # as above
-        return [row[0] for row in found]
-
-    return read
-
-
-def insert(item: int) -> str:
-    return f"INSERT INTO effects VALUES ({item:d})"
+    make_effects(app)
+    return lambda: effects_of(app)
 
 
 def declare(app: ph.Posthorse, is_async: bool, hurt: Callable[[ph.Context, int], None], count: int = 6) -> Enqueue:
@@ -240,9 +229,7 @@ def test_a_commit_that_failed_cannot_be_swallowed(
 @pytest.mark.parametrize("is_async", [True, False])
 def test_a_block_longer_than_a_third_of_the_lease_is_cut_off(store_url: str, is_async: bool) -> None:
     app = ph.Posthorse(store_url, lease="3s")
-    app.migrate()
-    with app.store.transaction() as connection:
-        connection.execute("CREATE TABLE effects (item integer NOT NULL)")  # type: ignore[attr-defined]  # either store's
+    make_effects(app)
     never = threading.Event()
 
     @app.job(max_attempts=1)

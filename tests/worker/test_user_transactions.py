@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 import posthorse as ph
+from tests.effects import effects_of, make_effects
 from tests.libraries import Library, Party, through
 from tests.servers.proxy import FaultProxy, Moment, fault_proxy
 from tests.waiting import until, until_state
@@ -31,17 +32,9 @@ def url(library: Library, request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def app(url: str) -> Iterator[ph.Posthorse]:
     app = ph.Posthorse(url, lease="6s", poll="0.5s")
-    app.migrate()
-    with app.store.transaction() as connection:
-        connection.execute("CREATE TABLE effects (item integer NOT NULL)")  # type: ignore[attr-defined]  # either store's
+    make_effects(app)
     yield app
     app.close()
-
-
-def effects(app: ph.Posthorse) -> list[int]:
-    with app.store.transaction() as connection:
-        found = connection.execute("SELECT item FROM effects ORDER BY item").fetchall()  # type: ignore[attr-defined]  # as above
-    return [row[0] for row in found]
 
 
 def declare(
@@ -92,7 +85,7 @@ def test_effects_and_calls_of_a_slice_happen_once_or_not_at_all(app: ph.Posthors
     with app.worker(queues=["default"]):
         job = enqueue()
         job.result(timeout=30)
-    assert effects(app) == [0, 1, 2, 3]
+    assert effects_of(app) == [0, 1, 2, 3]
     assert job.status().attempt == 2
     assert job.status().progress.done == 4
     assert [exists(app, each) for each in made] == [True, True, False, False, True, True]
@@ -126,12 +119,12 @@ def test_a_slice_whose_job_was_taken_away_meanwhile_leaves_nothing(
         assert inside.wait(30)
         assert job.pause(force=True) == "paused"
         go.set()
-    assert effects(app) == [0, 1]
+    assert effects_of(app) == [0, 1]
     assert job.status().state == "paused"
     with app.worker():
         job.resume()
         job.result(timeout=30)
-    assert effects(app) == [0, 1, 2, 3]
+    assert effects_of(app) == [0, 1, 2, 3]
 
 
 @through(
@@ -155,7 +148,7 @@ def test_a_forced_pause_from_inside_is_undone_with_its_slice(app: ph.Posthorse, 
         until_state(job, "processing")
     with app.worker():
         job.result(timeout=30)
-    assert effects(app) == [0, 1, 2, 3]
+    assert effects_of(app) == [0, 1, 2, 3]
 
 
 @pytest.fixture
@@ -191,7 +184,7 @@ def test_a_lost_connection_loses_and_repeats_nothing(
         job = enqueue()
         job.result(timeout=30)
     assert proxy.cuts == 1
-    assert effects(app) == [0, 1, 2, 3]
+    assert effects_of(app) == [0, 1, 2, 3]
     if text != "INTO effects VALUES (2)":  # its error is the user's own statement's
         assert job.status().attempt == 1
 
@@ -199,9 +192,7 @@ def test_a_lost_connection_loses_and_repeats_nothing(
 @through("sqlite3", "psycopg", "asyncpg", "SQLAlchemy Connection on psycopg2", "Django on SQLite")
 def test_a_block_longer_than_a_third_of_the_lease_is_undone(library: Library, url: str) -> None:
     app = ph.Posthorse(url, lease="3s")
-    app.migrate()
-    with app.store.transaction() as connection:
-        connection.execute("CREATE TABLE effects (item integer NOT NULL)")  # type: ignore[attr-defined]  # either store's
+    make_effects(app)
 
     async def body(ctx: ph.Context, party: Party, item: int) -> None:
         threading.Event().wait(1.3)
@@ -209,7 +200,7 @@ def test_a_block_longer_than_a_third_of_the_lease_is_undone(library: Library, ur
     enqueue = declare(app, library, body, url=url, count=1, max_attempts=1)
     with app.worker(), pytest.raises(ph.JobFailed, match="a third of the lease"):
         enqueue().result(timeout=30)
-    assert effects(app) == []
+    assert effects_of(app) == []
     app.close()
 
 
@@ -238,7 +229,7 @@ def test_a_connection_inside_a_transaction_is_refused(app: ph.Posthorse, library
         enqueue().result(timeout=30)
     assert "begins and ends its own" in refused[0]
     assert "commit or roll back first" in refused[0]
-    assert effects(app) == []
+    assert effects_of(app) == []
 
 
 @through(
@@ -257,7 +248,7 @@ def test_a_body_that_ends_the_transaction_itself_is_told(app: ph.Posthorse, libr
         until_state(job, "failed")
     assert job.status().progress.done == 0
     if library.name != "psycopg autocommit":  # there each statement after it stands for itself
-        assert 10 not in effects(app)
+        assert 10 not in effects_of(app)
 
 
 @through("Django on SQLite")
@@ -270,7 +261,7 @@ def test_a_transaction_that_django_will_roll_back_is_no_commit(app: ph.Posthorse
     enqueue = declare(app, library, body, url=url, count=1, max_attempts=1)
     with app.worker(), pytest.raises(ph.JobFailed, match="marked the transaction of this slice for rollback"):
         enqueue().result(timeout=30)
-    assert effects(app) == []
+    assert effects_of(app) == []
 
 
 class Base(orm.DeclarativeBase):
@@ -299,7 +290,7 @@ def test_what_a_session_has_not_flushed_is_flushed_before_the_fence(
     enqueue = declare(app, library, body, url=url, count=2)
     with app.worker():
         enqueue().result(timeout=30)
-    assert effects(app) == [0, 1, 10, 11]
+    assert effects_of(app) == [0, 1, 10, 11]
     last = max(number for number, sql in enumerate(told) if "INTO effects" in sql)
     fence = max(number for number, sql in enumerate(told) if "checkpoints" in sql)
     assert last < fence
@@ -325,5 +316,5 @@ def test_an_async_job_takes_a_blocking_connection_with_async_with(
 
     with app.worker():
         write.enqueue().result(timeout=30)
-    assert effects(app) == [5]
+    assert effects_of(app) == [5]
     engine.dispose()

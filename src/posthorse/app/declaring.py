@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack, overload
 
@@ -23,7 +24,7 @@ Declare = Callable[[Registered, Callable[..., object], bool], JobFunction[..., o
 """Enter a kind and its function; the flag tells whether its options name a queue."""
 
 
-class DeclaresJobs:
+class DeclaresJobs(ABC):
     """An application or a bundle: functions become kinds of jobs on it."""
 
     @overload
@@ -58,11 +59,11 @@ class DeclaresJobs:
         decorator = JobDecorator(self._declare, options)
         return decorator if function is None else decorator(function)
 
+    @abstractmethod
     def _declare(
         self, registered: Registered, function: Callable[..., object], names_queue: bool
     ) -> JobFunction[..., object, ..., object]:
         """Enter a kind; see Declare."""
-        raise NotImplementedError
 
 
 class JobDecorator:

@@ -12,7 +12,6 @@ from posthorse.store.user_connections.base import (
     Style,
     closed,
     ended_early,
-    inside,
     outside,
 )
 
@@ -60,10 +59,6 @@ class AsyncpgAdapter(ConnectionAdapter):
     def raise_unless_in_transaction(self) -> None:
         if not self._connection.is_in_transaction():
             raise outside(how="write `async with connection.transaction():` around both")
-
-    def raise_if_in_transaction(self) -> None:
-        if self._connection.is_in_transaction():
-            raise inside()
 
     async def fetch(self, sql: str, parameters: Parameters) -> Rows:
         if self._transaction is not None and not self._connection.is_in_transaction():

@@ -57,9 +57,10 @@ class ConnectionAdapter(ABC):
     def raise_unless_in_transaction(self) -> None:
         """Raise InvalidOption if each statement would be committed by itself."""
 
-    @abstractmethod
     def raise_if_in_transaction(self) -> None:
         """Raise InvalidOption if a transaction is open already, because only the user may end that one."""
+        if self.is_in_transaction():
+            raise inside()
 
     @abstractmethod
     async def fetch(self, sql: str, parameters: Parameters) -> Rows:

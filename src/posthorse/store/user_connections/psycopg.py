@@ -19,7 +19,6 @@ from posthorse.store.user_connections.base import (
     closed,
     ended_early,
     failed,
-    inside,
     outside,
     settled,
 )
@@ -56,10 +55,6 @@ class PsycopgAdapter(ConnectionAdapter):
     def raise_unless_in_transaction(self) -> None:
         if self._connection.autocommit and not self.is_in_transaction():
             raise outside(how="write `with connection.transaction():` around both")
-
-    def raise_if_in_transaction(self) -> None:
-        if self.is_in_transaction():
-            raise inside()
 
     async def fetch(self, sql: str, parameters: Parameters) -> Rows:
         if self._block is not None and not self.is_in_transaction():

@@ -13,7 +13,6 @@ from posthorse.store.user_connections.base import (
     closed,
     ended_early,
     failed,
-    inside,
     outside,
 )
 
@@ -69,10 +68,6 @@ class Psycopg2Adapter(ConnectionAdapter):
     def raise_unless_in_transaction(self) -> None:
         if self._connection.autocommit and not self.is_in_transaction():
             raise outside(how="set autocommit to False")
-
-    def raise_if_in_transaction(self) -> None:
-        if self.is_in_transaction():
-            raise inside()
 
     async def fetch(self, sql: str, parameters: Parameters) -> Rows:
         from psycopg2.extensions import cursor as plain_cursor

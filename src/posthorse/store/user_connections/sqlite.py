@@ -13,7 +13,6 @@ from posthorse.store.user_connections.base import (
     Style,
     closed,
     ended_early,
-    inside,
     outside,
 )
 
@@ -67,8 +66,7 @@ class SqliteAdapter(ConnectionAdapter):
 
     def raise_if_in_transaction(self) -> None:
         raise_if_always_in_transaction(self._connection)
-        if self._connection.in_transaction:
-            raise inside()
+        super().raise_if_in_transaction()
 
     async def fetch(self, sql: str, parameters: Parameters) -> Rows:
         if self._is_ours and not self._connection.in_transaction:
