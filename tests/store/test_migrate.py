@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from importlib.resources import files
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -41,39 +39,12 @@ def migrate_and_enqueue(url: str) -> None:
     yard.store.close()
 
 
-def die_while_migrating(url: str, share: float) -> None:
-    """Makes so much of the schema, and is gone."""
-    store = Store(url)
-    name = f"schema.{store.backend.dialect.name}.sql"
-    statements = files("posthorse.store").joinpath("sql", name).read_text(encoding="utf-8").split(";\n")
-    with store.backend.migrating() as (_, run_script):
-        run_script(";\n".join(statements[: round(share * len(statements))]) + ";\n")
-        os._exit(9)
-
-
 def test_migrating_again_does_nothing(sqlite_url: str, empty_url: str) -> None:
     for url in (sqlite_url, empty_url):
         store = Store(url)
         assert (store.schema_version(), store.migrate(), store.migrate()) == (None, 1, 0)
         assert store.schema_version() == migrate.SCHEMA_VERSION
         store.close()
-
-
-@pytest.mark.parametrize("is_sqlite", [True, False])
-def test_killed_while_it_makes_the_schema_a_process_leaves_none(
-    sqlite_url: str, empty_url: str, is_sqlite: bool
-) -> None:
-    """F87"""
-    url = sqlite_url if is_sqlite else empty_url
-    for share in (0.1, 0.5, 1.0):
-        dying = multiprocessing.get_context("spawn").Process(target=die_while_migrating, args=(url, share))
-        dying.start()
-        dying.join(30)
-        assert dying.exitcode == 9
-        store = Store(url)
-        assert store.schema_version() is None
-        store.close()
-    migrate_and_enqueue(url)
 
 
 @pytest.mark.parametrize("is_sqlite", [True, False])
@@ -144,7 +115,8 @@ def test_newer_sqlite_schema_is_refused(sqlite_yard: Yard) -> None:
     with sqlite_yard.store.transaction() as connection:
         connection.execute("UPDATE posthorse_meta SET value = '99'")  # type: ignore[attr-defined]  # sqlite3's
     fresh = Store(sqlite_yard.store.url)
-    for use in (fresh.migrate, lambda: fresh.read(read.running_count())):
+    uses: tuple[Callable[[], object], ...] = (fresh.migrate, lambda: fresh.read(read.running_count()))
+    for use in uses:
         with pytest.raises(SchemaMismatch, match="newer Posthorse"):
             use()
     fresh.close()

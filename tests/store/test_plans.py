@@ -49,6 +49,7 @@ HOT = (
     "release_held",
     "new_dead_letters",
     "errors_of",
+    "enter_lanes",
 )
 TABLES = {"jobs", "ready", "leases", "parked", "checkpoints", "controls", "gates", "slots"}
 JOBS = 20_000

@@ -16,8 +16,9 @@ from tests.store.yard import HOME, Yard
 
 OVERRIDES = {
     "admit", "calling", "calling_all", "checkpoint", "claim", "claim_newest", "claim_places", "claim_together",
-    "complete", "enqueue", "enqueue_alike", "enqueue_one", "filled_lanes", "give_back", "has_schema",
-    "heads", "hold", "hold_queue", "jobs_at", "join_sequences", "lock_gates", "lock_job", "lock_keys", "newest_heads",
+    "complete", "enqueue", "enqueue_alike", "enqueue_one", "enter_lanes", "filled_lanes", "give_back",
+    "has_schema", "heads", "hold", "hold_queue", "jobs_at", "join_sequences", "lock_gates", "lock_job", "lock_keys",
+    "newest_heads",
     "promote", "release_held", "settle", "shares", "gate_states", "store_identity", "unask_runner", "wake",
 }  # fmt: skip
 """Statements that each dialect has in words of its own. Adding one is a decision: write down why in its file."""

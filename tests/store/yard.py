@@ -155,18 +155,20 @@ class Yard:
             jobs, ready, leases, parked = (
                 cast("Any", connection).execute(f"SELECT {columns} FROM {table(name)}").fetchall()
                 for name, columns in (
-                    ("jobs", "id, state"),
+                    ("jobs", "id, state, lane"),
                     ("ready", "job"),
                     ("leases", "job"),
-                    ("parked", "job, state"),
+                    ("parked", "job, state, lane"),
                 )
             )
         waiting = Counter(str(job) for (job,) in ready)
         assert set(waiting.values()) <= {1}, "a job waits twice"
         held = {str(job) for (job,) in leases}
-        aside = {str(job): state for job, state in parked}
-        assert waiting.keys() | held | aside.keys() <= {str(job) for job, _ in jobs}
-        for job, state in jobs:
+        aside = {str(job): state for job, state, _ in parked}
+        lanes = {str(job): lane for job, _, lane in jobs}
+        assert waiting.keys() | held | aside.keys() <= lanes.keys()
+        assert all(lane == lanes[str(job)] for job, _, lane in parked), "a parked job names another lane, or none"
+        for job, state, _ in jobs:
             places = (str(job) in waiting, str(job) in held, aside.get(str(job)))
             if state in ("completed", "cancelled"):
                 expected = [(False, False, None)]

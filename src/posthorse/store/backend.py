@@ -15,6 +15,7 @@ import msgspec
 from posthorse.store.base import AsyncExecute, BoundQuery, Execute, Operation
 from posthorse.store.committer import Answer
 from posthorse.store.connections import AsyncConnection, Connection
+from posthorse.store.migrate import Migrator, Tell
 from posthorse.store.queries import Dialect, Query, Value
 from posthorse.store.watch import Watch
 
@@ -101,8 +102,8 @@ class Backend(Protocol):
         """Return the values that a query takes, with those that the store supplies."""
         ...
 
-    def migrating(self) -> AbstractContextManager[tuple[Execute, Callable[[str], None]]]:
-        """Begin a transaction in which no other process migrates; yield what runs queries, and what runs scripts."""
+    def migrating(self, tell: Tell) -> AbstractContextManager[Migrator]:
+        """Yield what migrates the store; `tell` receives what it waits for."""
         ...
 
     def exists(self) -> bool:

@@ -1,55 +1,132 @@
 """The schema: create it, migrate it, and refuse one that this version must not touch.
 
-A migration is a file `NNNN_name.<dialect>.sql` that takes version NNNN - 1 to NNNN. All run in one transaction, and a
-test proves that they lead to the same schema as the schema file.
+A migration is a file `NNNN_name.<dialect>.sql` that takes version NNNN - 1 to NNNN in steps: the blocks of the file.
+Each step has a commit of its own, which also notes how far the store is, so that a migration that was killed goes on
+there. A test proves that the steps lead to the same schema as the schema file. This module knows no driver.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from importlib.resources import files
-from typing import Protocol
+from typing import NamedTuple, Protocol, TypeVar
 from uuid import uuid4
 
 from posthorse.errors import SchemaMismatch
+from posthorse.failpoints import failpoint
+from posthorse.store.base import Execute, QuerySteps, drive, operation, query
+from posthorse.store.operations.meta import HAS_SCHEMA, MIGRATION
+from posthorse.store.operations.meta import SCHEMA_VERSION as STORED_VERSION
+from posthorse.store.queries import Row, Statement, Step, Value
 
-SCHEMA_VERSION = 1
+T = TypeVar("T")
+
+SCHEMA_VERSION = 2
+
+BEFORE_ALL_IDS = "00000000-0000-0000-0000-000000000000"
+
+Tell = Callable[[str], None]
+"""Receives a sentence about each thing that is done or waited for."""
 
 
-class Migrating(Protocol):
-    """A store inside a transaction in which no other process migrates."""
+class Transaction(Protocol):
+    """One transaction of a migration."""
+
+    @property
+    def execute(self) -> Execute:
+        """What runs named queries."""
+        ...
+
+    def run(self, statement: Statement, values: Mapping[str, Value]) -> Sequence[Row]:
+        """Run a statement of a step; return its rows."""
+        ...
+
+    def run_script(self, text: str) -> None:
+        """Run the statements of a schema file."""
+        ...
+
+
+class Migrator(Protocol):
+    """A store that this process creates or migrates."""
 
     dialect_name: str
+    builds_beside_writers: bool
+    """Whether an index is built outside of a transaction, by `build`, while others write."""
 
-    def stored_version(self) -> int | None:
-        """Return the version of the schema; None if there is none."""
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep other processes from migrating inside the block; wait for one that does."""
         ...
 
-    def run(self, script: str) -> None:
-        """Run the statements of a file."""
+    def steps(self, text: str) -> Sequence[Step]:
+        """Compile a migration file."""
         ...
 
-    def write(self, name: str, value: str) -> None:
-        """Write one fact about the store."""
+    def commit(self, work: Callable[[Transaction], T]) -> T:
+        """Do work in one transaction; if others hold its locks for long, again later."""
+        ...
+
+    def build(self, step: Step) -> None:
+        """Build an index while others write, unless it is there and complete."""
+        ...
+
+    def weight_of(self, step: Step) -> str:
+        """Return how large the table of a step is, and how long others wait for the step, in words."""
         ...
 
 
-def migrate(store: Migrating, where: str) -> int:
-    """Create or migrate the schema; return the number of migrations applied."""
-    version = store.stored_version()
-    if version is None:
-        store.run(_file(f"schema.{store.dialect_name}.sql"))
-        store.write("schema_version", str(SCHEMA_VERSION))
-        store.write("store_id", uuid4().hex)  # identifies the store, whatever address leads to it
+class Progress(NamedTuple):
+    """How far a schema is: its version, and how many steps to the next one are done."""
+
+    version: int
+    done: int
+
+
+class Task(NamedTuple):
+    """A step that a schema lacks: the `number`-th of so many that lead to a version."""
+
+    step: Step
+    target: int
+    number: int
+    of: int
+
+    @property
+    def expected(self) -> Progress:
+        """How far the schema is before it."""
+        return Progress(self.target - 1, self.number - 1)
+
+
+def migrate(migrator: Migrator, where: str, tell: Tell) -> int:
+    """Create or migrate the schema; return how many steps this process did. Creating it is one."""
+    if migrator.commit(partial(_create, migrator.dialect_name)):
         return 1
+    if not tasks_left(migrator, migrator.commit(_progress), where):
+        return 0
+    taken = 0
+    with migrator.alone():
+        while tasks := tasks_left(migrator, migrator.commit(_progress), where):
+            tell(words_of(migrator, tasks[0]))
+            taken += _do(migrator, tasks[0])
+    return taken
+
+
+def tasks_left(migrator: Migrator, progress: Progress, where: str) -> list[Task]:
+    """Return the steps that a schema lacks, in order. Raises SchemaMismatch if a newer Posthorse made it."""
+    version, done = progress
     refuse_newer(version, where)
-    steps = migrations(store.dialect_name)[version - 1 :]
-    for step in steps:
-        store.run(step())
-    if steps:
-        store.write("schema_version", str(SCHEMA_VERSION))
-    return len(steps)
+    tasks: list[Task] = []
+    for target, text in enumerate(_migrations(migrator.dialect_name), 2):
+        if target > version:
+            steps = migrator.steps(text)
+            tasks += [Task(step, target, number, len(steps)) for number, step in enumerate(steps, 1)]
+    return tasks[done:]
+
+
+def words_of(migrator: Migrator, task: Task) -> str:
+    """Return what a step does, in words."""
+    described = task.step.description.removesuffix(".")
+    return f"schema {task.target}, step {task.number} of {task.of}: {described}{migrator.weight_of(task.step)}"
 
 
 def check(version: int | None, where: str) -> None:
@@ -73,11 +150,96 @@ def refuse_newer(version: int, where: str) -> None:
         )
 
 
-def migrations(dialect: str) -> list[Callable[[], str]]:
-    """Return readers of the migration files of a dialect, in order."""
+@operation
+def stored_version() -> QuerySteps[int | None]:
+    """Return the version of the stored schema; None if there is none."""
+    if not (yield from HAS_SCHEMA()):
+        return None
+    rows = yield from STORED_VERSION()
+    if not rows:
+        raise SchemaMismatch(
+            "the store has tables with Posthorse's names but no version of its schema: they are not Posthorse's, or "
+            "were damaged; restore them from a backup, or name another store"
+        )
+    return int(rows[0][0])
+
+
+@operation
+def stored_progress() -> QuerySteps[Progress | None]:
+    """Return how far the stored schema is; None if there is none."""
+    version = yield from stored_version().start()
+    if version is None:
+        return None
+    for (noted,) in (yield from MIGRATION()):
+        target, _, done = noted.partition("/")
+        if int(target) == version + 1:
+            return Progress(version, int(done))
+    return Progress(version, 0)
+
+
+def _create(dialect_name: str, transaction: Transaction) -> bool:
+    """Create the schema if there is none; return whether there was none."""
+    if drive(stored_version(), transaction.execute) is not None:
+        return False
+    transaction.run_script(_file(f"schema.{dialect_name}.sql"))
+    transaction.execute(query("set_meta", name="schema_version", value=str(SCHEMA_VERSION)))
+    # It identifies the store, whatever address leads to it.
+    transaction.execute(query("set_meta", name="store_id", value=uuid4().hex))
+    failpoint("migration")
+    return True
+
+
+def _do(migrator: Migrator, task: Task) -> bool:
+    """Take one step; return False if another process took it meanwhile."""
+    statements = task.step.statements
+    if task.step.has_batches:
+        _change_in_batches(migrator, statements[0])
+        statements = ()
+    elif task.step.is_index and migrator.builds_beside_writers:
+        migrator.build(task.step)
+        statements = ()
+    failpoint("migration")
+    was_taken = migrator.commit(partial(_take, task, statements))
+    failpoint("migration")
+    return was_taken
+
+
+def _take(task: Task, statements: Sequence[Statement], transaction: Transaction) -> bool:
+    if _progress(transaction) != task.expected:
+        return False
+    for statement in statements:
+        transaction.run(statement, {})
+    if task.number < task.of:
+        transaction.execute(query("set_meta", name="migration", value=f"{task.target}/{task.number}"))
+    else:
+        transaction.execute(query("set_meta", name="schema_version", value=str(task.target)))
+        transaction.execute(query("forget_meta", name="migration"))
+    failpoint("migration")
+    return True
+
+
+def _change_in_batches(migrator: Migrator, statement: Statement) -> None:
+    after = BEFORE_ALL_IDS
+    while changed := migrator.commit(partial(_change_batch, statement, after)):
+        after = max(str(row[0]) for row in changed)
+        failpoint("migration")
+
+
+def _change_batch(statement: Statement, after: str, transaction: Transaction) -> Sequence[Row]:
+    return transaction.run(statement, {"after": after})
+
+
+def _progress(transaction: Transaction) -> Progress:
+    progress = drive(stored_progress(), transaction.execute)
+    assert progress is not None  # a schema is created before, and never removed
+    return progress
+
+
+def _migrations(dialect_name: str) -> list[str]:
+    """Return the migration files of a dialect, in order; the first leads to version 2."""
     folder = files("posthorse.store").joinpath("sql")
     names = sorted(entry.name for entry in folder.iterdir() if entry.name[:4].isdigit())
-    return [partial(_file, name) for name in names if name.endswith(f".{dialect}.sql")]
+    return [_file(name) for name in names if name.endswith(f".{dialect_name}.sql")]
 
 
 def _file(name: str) -> str:

@@ -93,6 +93,22 @@ class Query(msgspec.Struct, frozen=True):
     """The names of all parameters of its statements."""
 
 
+class Step(msgspec.Struct, frozen=True):
+    """One step of a migration, compiled."""
+
+    name: str
+    description: str
+    statements: tuple[Statement, ...]
+    table: str
+    """The table that it changes first, as the dialect names it."""
+    is_index: bool
+    """Whether it builds the index of its name, in one statement."""
+    has_batches: bool
+    """Whether its statement, run again and again, changes a few rows each time: those whose first column is greater
+    than :after, and returns that column.
+    """
+
+
 class Queries:
     """All blocks of one dialect, compiled at first use."""
 
@@ -112,8 +128,26 @@ class Queries:
         return tuple(name for name, source in self._sources.items() if not _PART.search(source))
 
     def script(self, text: str) -> tuple[str, ...]:
-        """Return the statements of a schema or migration file, with tables named for this dialect."""
+        """Return the statements of a schema file, with tables named for this dialect."""
         return tuple(self._named(part) for part in _statements(text))
+
+    def steps(self, text: str) -> tuple[Step, ...]:
+        """Return the steps of a migration file: its blocks, some marked `-- index` or `-- in batches`."""
+        parts = _BLOCK.split(text)[1:]
+        return tuple(self._step(name, source) for name, source in zip(parts[::2], parts[1::2], strict=True))
+
+    def _step(self, name: str, source: str) -> Step:
+        comments = [line[3:] for line in source.splitlines() if line.startswith("-- ")]
+        table = _TABLE.search(_statements(source)[0].rpartition(" ON ")[2])
+        assert table is not None
+        return Step(
+            name,
+            comments[0],
+            tuple(self._statement(sql, (), has_pairs=False) for sql in _statements(source)),
+            self._dialect.table(table[1]),
+            is_index="index" in comments,
+            has_batches="in batches" in comments,
+        )
 
     def _compile(self, name: str, source: str) -> Query:
         declared = _COLUMNS.search(source)

@@ -26,10 +26,11 @@ from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store import migrate
 from posthorse.store.address import backend_of, shown
 from posthorse.store.backend import Backend
-from posthorse.store.base import Execute, Operation, QuerySteps, drive, operation, query, single_operation
+from posthorse.store.base import Operation, QuerySteps, single_operation
 from posthorse.store.committer import Committer
 from posthorse.store.joining import ForeignTransaction, JoinedTransaction
-from posthorse.store.operations.meta import HAS_SCHEMA, SCHEMA_VERSION, now
+from posthorse.store.migrate import Tell
+from posthorse.store.operations.meta import now
 from posthorse.store.operations.submit import lane_ids
 from posthorse.store.patience import Deadline, waiting_of_caller
 from posthorse.store.reentry import alone, raise_if_inside, uninterrupted
@@ -265,14 +266,23 @@ class Store:
 
     # ── schema ───────────────────────────────────────────────────────────────────────────────────────
 
-    def migrate(self) -> int:
-        """Create or migrate the schema; return the number of migrations applied."""
-        return alone(self._migrate)
+    def migrate(self, tell: Tell | None = None) -> int:
+        """Create or migrate the schema; return the number of steps taken. `tell` receives each, in words, before it."""
+        return alone(self._migrate, tell or log.info)
 
-    def _migrate(self) -> int:
+    def missing_steps(self) -> list[str]:
+        """Return in words what `migrate` would do; change nothing."""
+        progress = self.backend.read(migrate.stored_progress()) if self.backend.exists() else None
+        if progress is None:
+            return ["create the schema"]
+        with self.backend.migrating(log.info) as migrator:
+            tasks = migrate.tasks_left(migrator, progress, self.where)
+            return [migrate.words_of(migrator, task) for task in tasks]
+
+    def _migrate(self, tell: Tell) -> int:
         new_place = self.backend.prepare()
-        with self.backend.migrating() as (execute, run_script):
-            steps = migrate.migrate(_Migration(self.backend.dialect.name, execute, run_script), self.where)
+        with self.backend.migrating(tell) as migrator:
+            steps = migrate.migrate(migrator, self.where, tell)
         self.backend.remember()
         if new_place is not None and not self.is_named:
             log.warning(MADE_BY_DEFAULT, new_place)
@@ -386,7 +396,7 @@ class Store:
             return self.backend.read(operation)
 
     def _stored_version(self, deadline: Deadline | None) -> int | None:
-        return self.backend.read(msgspec.structs.replace(_stored_version(), deadline=deadline))
+        return self.backend.read(msgspec.structs.replace(migrate.stored_version(), deadline=deadline))
 
     def _prepare(self, deadline: Deadline | None) -> None:
         """Check the schema before the first operation. A file is created and migrated then, a server database by
@@ -398,7 +408,7 @@ class Store:
             version = self._stored_version(deadline) if self.backend.exists() else None
             creates_schema = self.backend.capabilities.creates_schema
             if creates_schema and (version is None or version < migrate.SCHEMA_VERSION):
-                self._migrate()
+                self._migrate(log.info)
             else:
                 migrate.check(version, self.where)
                 self.backend.remember()
@@ -434,40 +444,6 @@ class Signature:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, StoreError):
             self.sign(error)
-
-
-class _Migration:
-    """A store inside the transaction that creates or migrates its schema."""
-
-    def __init__(self, dialect_name: str, execute: Execute, run: Callable[[str], None]) -> None:
-        self.dialect_name = dialect_name
-        self._execute = execute
-        self._run = run
-
-    def stored_version(self) -> int | None:
-        """Return the version of the schema; None if there is none."""
-        return drive(_stored_version(), self._execute)
-
-    def run(self, script: str) -> None:
-        """Run the statements of a file."""
-        self._run(script)
-
-    def write(self, name: str, value: str) -> None:
-        """Write one fact about the store."""
-        self._execute(query("set_meta", name=name, value=value))
-
-
-@operation
-def _stored_version() -> QuerySteps[int | None]:
-    if not (yield from HAS_SCHEMA()):
-        return None
-    rows = yield from SCHEMA_VERSION()
-    if not rows:
-        raise SchemaMismatch(
-            "the store has tables with Posthorse's names but no version of its schema: they are not Posthorse's, or "
-            "were damaged; restore them from a backup, or name another store"
-        )
-    return int(rows[0][0])
 
 
 @single_operation

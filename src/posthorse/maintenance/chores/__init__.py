@@ -6,6 +6,7 @@ from posthorse.maintenance.chores.base import Chore
 from posthorse.maintenance.chores.dead_letters import LookAtDeadLetters
 from posthorse.maintenance.chores.expired_keys import ForgetExpiredKeys
 from posthorse.maintenance.chores.gates import TendGates
+from posthorse.maintenance.chores.lanes import EnterLanes
 from posthorse.maintenance.chores.line_up import LineUpDueJobs
 from posthorse.maintenance.chores.rescue import RescueFromSilentWorkers
 from posthorse.rules.lifecycle import Policy
@@ -21,5 +22,6 @@ def all_chores(
         TendGates(store),
         RescueFromSilentWorkers(store, lease=lease, policy=policy),
         ForgetExpiredKeys(store),
+        EnterLanes(store),
     ]
     return chores if dead_letters is None else [*chores, dead_letters]

@@ -6,6 +6,7 @@ from posthorse.store.base import QuerySteps, TypedQuery
 
 HAS_SCHEMA = TypedQuery("has_schema", tuple[int])
 SCHEMA_VERSION = TypedQuery("schema_version", tuple[str])
+MIGRATION = TypedQuery("migration", tuple[str])
 STORE_IDENTITY = TypedQuery("store_identity", tuple[str])
 NOW = TypedQuery("now", tuple[int])
 

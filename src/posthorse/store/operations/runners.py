@@ -82,6 +82,7 @@ class Lease(NamedTuple):
     keyed: int
 
 
+ENTER_LANES = TypedQuery("enter_lanes", tuple[str])
 BEAT = TypedQuery("beat", tuple[str])
 REQUESTS_FOR = TypedQuery("requests_for", tuple[str, str])
 STILL_HELD = TypedQuery("still_held", tuple[str])
@@ -174,6 +175,13 @@ def orphans(limit: int) -> QuerySteps[list[Held]]:
 def promote(limit: int) -> QuerySteps[int]:
     """Line up jobs that are due; return how many."""
     return len((yield from PROMOTE(limit=limit)))
+
+
+@creating_no_work
+@single_operation
+def enter_lanes(limit: int) -> QuerySteps[int]:
+    """Enter the lanes of jobs that were parked without; return how many."""
+    return len((yield from ENTER_LANES(limit=limit)))
 
 
 @single_operation

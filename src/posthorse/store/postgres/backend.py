@@ -22,6 +22,7 @@ from posthorse.errors import StoreError
 from posthorse.store.backend import Capabilities
 from posthorse.store.base import AsyncExecute, BoundQuery, Execute, Operation, TryAgain, drive
 from posthorse.store.committer import Answer
+from posthorse.store.migrate import Migrator, Tell
 from posthorse.store.patience import LONG_WAIT, Patience, pause
 from posthorse.store.postgres.connections import (
     LOCAL_SETTINGS,
@@ -42,10 +43,10 @@ from posthorse.store.postgres.faults import (
     is_collision,
     is_cut_short,
     is_there_already,
-    raise_unless_utf8,
     text_of,
     unreplicated,
 )
+from posthorse.store.postgres.migrator import PostgresMigrator
 from posthorse.store.postgres.statements import Statements, looking_again
 from posthorse.store.postgres.transactions import Transactions
 from posthorse.store.postgres.watch import PostgresNotifier
@@ -67,8 +68,6 @@ WAITS_FOR_STANDBYS = "SELECT pg_logical_emit_message(true, 'posthorse', '')"
 """Makes a commit wait for synchronous standbys, which only writing commits do. This one may only find what an earlier
 commit wrote that no standby confirmed.
 """
-
-MIGRATION_SECONDS = 3600.0
 
 
 class PostgresBackend:
@@ -199,14 +198,11 @@ class PostgresBackend:
         return self._statements.values_of(query, wanted)
 
     @contextmanager
-    def migrating(self) -> Iterator[tuple[Execute, Callable[[str], None]]]:
-        """Begin a transaction in which no other process migrates; yield what runs queries, and what runs scripts."""
+    def migrating(self, tell: Tell) -> Iterator[Migrator]:
+        """Yield what migrates the schema. Raises StoreError."""
+        migrator = PostgresMigrator(self._server, self.schema, self._statements, tell)
         try:
-            with self.transaction(MIGRATION_SECONDS) as (connection, execute):
-                raise_unless_utf8(connection)
-                connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [self.channel])
-                yield execute, partial(self._run_script, connection)
-            self._transactions.discard(connection)  # migrating is rare
+            yield migrator
         except pg_errors.InsufficientPrivilege as error:
             raise StoreError(
                 f"this role may not make or change the schema {self.schema!r} ({text_of(error)}); grant it CREATE "
@@ -214,6 +210,8 @@ class PostgresBackend:
             ) from error
         except psycopg.Error as error:
             raise explained(error) from error
+        finally:
+            migrator.close()
 
     async def notifications(self, begin: Callable[[], None]) -> AsyncIterator[str]:
         """Yield notifications on the store's channel, from when `begin` is called; end at once behind a pooler."""
@@ -238,14 +236,6 @@ class PostgresBackend:
                 loop.remove_reader(descriptor)
         finally:
             await connection.close()
-
-    def _run_script(self, connection: Connection, text: str) -> None:
-        # Looked up first: IF NOT EXISTS needs the right to create schemas even if there is nothing to create.
-        found = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [self.schema]).fetchone()
-        if found is None:
-            connection.execute(f"CREATE SCHEMA {self.dialect.table('').removesuffix('.')}".encode())
-        for statement in self._statements.script(text):
-            connection.execute(statement)
 
     def health(self) -> Mapping[str, str | int | float | None]:
         """Return facts about the server for `posthorse doctor`; ages are in seconds."""

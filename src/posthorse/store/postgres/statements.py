@@ -100,7 +100,7 @@ class Statements:
         return values
 
     def script(self, text: str) -> tuple[bytes, ...]:
-        """Return the statements of a schema or migration file."""
+        """Return the statements of a schema file."""
         return tuple(statement.encode() for statement in self.queries.script(text))
 
 

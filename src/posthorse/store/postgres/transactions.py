@@ -77,11 +77,6 @@ class Transactions:
             raise
         spares.append(connection)
 
-    def discard(self, connection: Connection) -> None:
-        """Close an idle connection that is not needed again."""
-        self._spares.remove(connection)
-        connection.close()
-
     def close(self) -> None:
         """Close the idle connections."""
         while self._spares:

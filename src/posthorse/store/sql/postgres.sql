@@ -31,8 +31,8 @@ WITH arriving AS (
 ), lined_up AS (
     INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM inserted WHERE state = 'pending'
 ), set_aside AS (
-    INSERT INTO @parked (job, state, due_at, since, place)
-    SELECT i.id, i.state, i.run_at, :now, CASE WHEN a.run_at IS NULL THEN 0 END
+    INSERT INTO @parked (job, state, due_at, since, place, lane)
+    SELECT i.id, i.state, i.run_at, :now, CASE WHEN a.run_at IS NULL THEN 0 END, i.lane
     FROM inserted i JOIN arriving a ON a.id = i.id WHERE i.state = 'scheduled'
 )
 SELECT :now, ({calling_all})
@@ -276,10 +276,10 @@ WITH held AS MATERIALIZED (
     UPDATE @jobs AS j SET state = 'blocked', reason = held.reason
     FROM taken CROSS JOIN held
     WHERE held.job = taken.job AND j.id = ANY (ARRAY[taken.job])
-    RETURNING j.id, held.gate, held.rank, held.place
+    RETURNING j.id, j.lane, held.gate, held.rank, held.place
 )
-INSERT INTO @parked (job, state, due_at, since, gate, rank, place)
-SELECT id, 'blocked', NULL, :now, gate, rank, place FROM moved
+INSERT INTO @parked (job, state, due_at, since, gate, rank, place, lane)
+SELECT id, 'blocked', NULL, :now, gate, rank, place, lane FROM moved
 
 -- ## release_held
 -- Line up the first jobs that are held before a gate, at their old positions.
@@ -339,8 +339,8 @@ WITH ended AS (
     FROM ended WHERE id = :job
     RETURNING version, :now - ended.claimed_at AS took
 ), set_aside AS (
-    INSERT INTO @parked (job, state, due_at, since)
-    SELECT :job, :state, :now + CAST(:wait AS bigint), :now FROM written WHERE :is_set_aside
+    INSERT INTO @parked (job, state, due_at, since, lane)
+    SELECT :job, :state, :now + CAST(:wait AS bigint), :now, CAST(:lane AS integer) FROM written WHERE :is_set_aside
 ), recorded AS (
     INSERT INTO @events (job, version, at, name, detail)
     SELECT :job, version, :now, CAST(:event AS text), CAST(:detail AS text) FROM written
@@ -410,6 +410,12 @@ ON CONFLICT (job) DO UPDATE SET
     updated_at = excluded.updated_at, pace = excluded.pace, note = excluded.note,
     cursors = excluded.cursors, kept = excluded.kept
 RETURNING (SELECT action FROM @controls WHERE job = :job)
+
+-- ## enter_lanes
+-- Enter the lanes of jobs that workers of version 1 of the schema parked; of those that no other transaction changes.
+UPDATE @parked SET lane = coalesce((SELECT lane FROM @jobs j WHERE j.id = ANY (ARRAY[@parked.job])), 0)
+WHERE job = ANY (ARRAY(SELECT job FROM @parked WHERE lane IS NULL ORDER BY job LIMIT :limit FOR UPDATE SKIP LOCKED))
+RETURNING job
 
 -- ## lock_keys
 -- Return the jobs behind keys, and keep others from handing these over until the end of this transaction.

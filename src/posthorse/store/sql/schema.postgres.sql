@@ -1,4 +1,4 @@
--- The schema on PostgreSQL, version 1. Times are bigint microseconds since the epoch on the server's clock.
+-- The schema on PostgreSQL, version 2. Times are bigint microseconds since the epoch on the server's clock.
 -- No foreign keys on hot tables; no index that a heartbeat or a checkpoint must touch.
 
 CREATE TABLE @meta (
@@ -47,6 +47,8 @@ CREATE TABLE @jobs (
     tenant      text,
     tags        text
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
+CREATE INDEX jobs_by_lane ON @jobs (lane, id);
+CREATE INDEX jobs_by_tenant ON @jobs (tenant, id) WHERE tenant IS NOT NULL;
 
 -- What may run now, and nothing else.
 CREATE TABLE @ready (
@@ -66,7 +68,8 @@ CREATE TABLE @leases (
 
 -- Jobs that are neither ready, nor running, nor over: scheduled, blocked, paused; and dead letters. Jobs with a gate
 -- are held before it, in the order of rank and place. For other jobs place is 0 if they wait for a span, not for a
--- moment.
+-- moment. lane is the job's; it is missing where a worker of version 1 parked the job, until the sweep enters it. cause
+-- is the group of the error of a dead letter.
 CREATE TABLE @parked (
     job    uuid PRIMARY KEY,
     state  text NOT NULL,
@@ -74,11 +77,16 @@ CREATE TABLE @parked (
     since  bigint NOT NULL,
     gate   text,
     rank   smallint,
-    place  bigint
+    place  bigint,
+    lane   integer,
+    cause  text
 );
 CREATE INDEX ON @parked (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX ON @parked (state, since);
 CREATE INDEX ON @parked (gate, rank, place) WHERE gate IS NOT NULL;
+CREATE INDEX parked_dead ON @parked (lane, since) WHERE state = 'failed';
+CREATE INDEX parked_by_cause ON @parked (cause, job) WHERE cause IS NOT NULL;
+CREATE INDEX parked_without_lane ON @parked (job) WHERE lane IS NULL;
 
 -- Gates: one for each limit in use, or for each value of its partition key. Tokens of a rate are used up to `through`,
 -- in nanoseconds. The requirement is stored for the sweep, which tends gates. due_at: when to look at the jobs that are
@@ -188,7 +196,7 @@ CREATE TABLE @events (
     PRIMARY KEY (job, version)
 );
 
--- One row per incarnation of a runner; its lease covers all the jobs that it holds.
+-- One row per incarnation of a runner; its lease covers all the jobs that it holds. release is the application's.
 CREATE TABLE @runners (
     id          uuid PRIMARY KEY,
     worker      text NOT NULL,
@@ -205,7 +213,8 @@ CREATE TABLE @runners (
     concurrency integer NOT NULL,
     queues      text NOT NULL,
     kinds       text NOT NULL,
-    labels      text NOT NULL
+    labels      text NOT NULL,
+    release     text
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
 -- Live settings of queues: JSON, which wins over code and files. meta.queues counts the changes.
@@ -255,4 +264,66 @@ CREATE TABLE @duties (
     name   text PRIMARY KEY,
     holder text NOT NULL,
     until  bigint NOT NULL
+);
+
+-- What ended, by time, queue, kind, tenant ('' for none) and outcome: how often, and how long it waited and ran, as sums
+-- of microseconds and as histograms (JSON: counts by bucket). span is the length of the time in seconds. A runner writes
+-- rows of its own; rows that were added up have the runner ''.
+CREATE TABLE @tallies (
+    span        integer NOT NULL,
+    began_at    bigint NOT NULL,
+    queue       text NOT NULL,
+    kind        text NOT NULL,
+    tenant      text NOT NULL,
+    outcome     text NOT NULL,
+    runner      text NOT NULL,
+    count       bigint NOT NULL,
+    waited      bigint NOT NULL,
+    ran         bigint NOT NULL,
+    waited_over text NOT NULL,
+    ran_over    text NOT NULL,
+    PRIMARY KEY (span, began_at, queue, kind, tenant, outcome, runner)
+);
+
+-- Errors in groups: those of one kind that are alike have one fingerprint. sample is a job that failed with it; release
+-- is the first in which it occurred.
+CREATE TABLE @errors (
+    fingerprint text PRIMARY KEY,
+    kind        text NOT NULL,
+    type        text NOT NULL,
+    message     text NOT NULL,
+    sample      uuid NOT NULL,
+    first_at    bigint NOT NULL,
+    last_at     bigint NOT NULL,
+    release     text,
+    count       bigint NOT NULL
+);
+
+-- How deep queues were: samples. waited is for how long the oldest job had waited, in microseconds.
+CREATE TABLE @depths (
+    at        bigint NOT NULL,
+    queue     text NOT NULL,
+    waiting   bigint NOT NULL,
+    running   bigint NOT NULL,
+    scheduled bigint NOT NULL,
+    blocked   bigint NOT NULL,
+    paused    bigint NOT NULL,
+    failed    bigint NOT NULL,
+    waited    bigint,
+    PRIMARY KEY (at, queue)
+);
+
+-- When the first runner of each release of the application started.
+CREATE TABLE @releases (
+    name     text PRIMARY KEY,
+    first_at bigint NOT NULL
+);
+
+-- How long jobs are kept: what code declares of a kind or a queue (scope), as JSON.
+CREATE TABLE @keeps (
+    scope   text NOT NULL,
+    name    text NOT NULL,
+    words   text NOT NULL,
+    said_at bigint NOT NULL,
+    PRIMARY KEY (scope, name)
 );

@@ -1,4 +1,4 @@
--- The schema on SQLite, version 1. Times are microseconds since the epoch on this machine's clock; what judges a
+-- The schema on SQLite, version 2. Times are microseconds since the epoch on this machine's clock; what judges a
 -- lease (runners.expires_at, duties.until) counts from the boot of the machine. Hot tables are clustered on their key.
 
 CREATE TABLE @meta (
@@ -45,6 +45,8 @@ CREATE TABLE @jobs (
     tenant      text,
     tags        text
 ) WITHOUT ROWID;
+CREATE INDEX @jobs_by_lane ON @jobs (lane, id);
+CREATE INDEX @jobs_by_tenant ON @jobs (tenant, id) WHERE tenant IS NOT NULL;
 
 -- What may run now, and nothing else.
 CREATE TABLE @ready (
@@ -64,7 +66,8 @@ CREATE TABLE @leases (
 
 -- Jobs that are neither ready, nor running, nor over: scheduled, blocked, paused; and dead letters. Jobs with a gate
 -- are held before it, in the order of rank and place. For other jobs place is 0 if they wait for a span, not for a
--- moment.
+-- moment. lane is the job's; it is missing where a worker of version 1 parked the job, until the sweep enters it. cause
+-- is the group of the error of a dead letter.
 CREATE TABLE @parked (
     job    text PRIMARY KEY,
     state  text NOT NULL,
@@ -72,11 +75,16 @@ CREATE TABLE @parked (
     since  integer NOT NULL,
     gate   text,
     rank   integer,
-    place  integer
+    place  integer,
+    lane   integer,
+    cause  text
 ) WITHOUT ROWID;
 CREATE INDEX @parked_by_due_at ON @parked (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX @parked_by_state ON @parked (state, since);
 CREATE INDEX @parked_by_gate ON @parked (gate, rank, place) WHERE gate IS NOT NULL;
+CREATE INDEX @parked_dead ON @parked (lane, since) WHERE state = 'failed';
+CREATE INDEX @parked_by_cause ON @parked (cause, job) WHERE cause IS NOT NULL;
+CREATE INDEX @parked_without_lane ON @parked (job) WHERE lane IS NULL;
 
 -- Gates: one for each limit in use, or for each value of its partition key. Tokens of a rate are used up to `through`,
 -- in nanoseconds. The requirement is stored for the sweep, which tends gates. due_at: when to look at the jobs that are
@@ -186,7 +194,7 @@ CREATE TABLE @events (
     PRIMARY KEY (job, version)
 ) WITHOUT ROWID;
 
--- One row per incarnation of a runner; its lease covers all the jobs that it holds.
+-- One row per incarnation of a runner; its lease covers all the jobs that it holds. release is the application's.
 CREATE TABLE @runners (
     id          text PRIMARY KEY,
     worker      text NOT NULL,
@@ -203,7 +211,8 @@ CREATE TABLE @runners (
     concurrency integer NOT NULL,
     queues      text NOT NULL,
     kinds       text NOT NULL,
-    labels      text NOT NULL
+    labels      text NOT NULL,
+    release     text
 );
 
 -- Live settings of queues: JSON, which wins over code and files. meta.queues counts the changes.
@@ -254,3 +263,65 @@ CREATE TABLE @duties (
     holder text NOT NULL,
     until  integer NOT NULL
 );
+
+-- What ended, by time, queue, kind, tenant ('' for none) and outcome: how often, and how long it waited and ran, as sums
+-- of microseconds and as histograms (JSON: counts by bucket). span is the length of the time in seconds. A runner writes
+-- rows of its own; rows that were added up have the runner ''.
+CREATE TABLE @tallies (
+    span        integer NOT NULL,
+    began_at    integer NOT NULL,
+    queue       text NOT NULL,
+    kind        text NOT NULL,
+    tenant      text NOT NULL,
+    outcome     text NOT NULL,
+    runner      text NOT NULL,
+    count       integer NOT NULL,
+    waited      integer NOT NULL,
+    ran         integer NOT NULL,
+    waited_over text NOT NULL,
+    ran_over    text NOT NULL,
+    PRIMARY KEY (span, began_at, queue, kind, tenant, outcome, runner)
+) WITHOUT ROWID;
+
+-- Errors in groups: those of one kind that are alike have one fingerprint. sample is a job that failed with it; release
+-- is the first in which it occurred.
+CREATE TABLE @errors (
+    fingerprint text PRIMARY KEY,
+    kind        text NOT NULL,
+    type        text NOT NULL,
+    message     text NOT NULL,
+    sample      text NOT NULL,
+    first_at    integer NOT NULL,
+    last_at     integer NOT NULL,
+    release     text,
+    count       integer NOT NULL
+) WITHOUT ROWID;
+
+-- How deep queues were: samples. waited is for how long the oldest job had waited, in microseconds.
+CREATE TABLE @depths (
+    at        integer NOT NULL,
+    queue     text NOT NULL,
+    waiting   integer NOT NULL,
+    running   integer NOT NULL,
+    scheduled integer NOT NULL,
+    blocked   integer NOT NULL,
+    paused    integer NOT NULL,
+    failed    integer NOT NULL,
+    waited    integer,
+    PRIMARY KEY (at, queue)
+) WITHOUT ROWID;
+
+-- When the first runner of each release of the application started.
+CREATE TABLE @releases (
+    name     text PRIMARY KEY,
+    first_at integer NOT NULL
+) WITHOUT ROWID;
+
+-- How long jobs are kept: what code declares of a kind or a queue (scope), as JSON.
+CREATE TABLE @keeps (
+    scope   text NOT NULL,
+    name    text NOT NULL,
+    words   text NOT NULL,
+    said_at integer NOT NULL,
+    PRIMARY KEY (scope, name)
+) WITHOUT ROWID;

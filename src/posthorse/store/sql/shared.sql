@@ -10,6 +10,14 @@ SELECT value FROM @meta WHERE name = 'schema_version'
 INSERT INTO @meta (name, value) VALUES (:name, :value)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value
 
+-- ## forget_meta
+-- Forget one fact about the store.
+DELETE FROM @meta WHERE name = :name
+
+-- ## migration
+-- Return how far a migration is that has begun.
+SELECT value FROM @meta WHERE name = 'migration'
+
 -- ## store_identity
 -- Return which store this is.
 SELECT value FROM @meta WHERE name = 'store_id'
@@ -268,7 +276,14 @@ UPDATE @jobs SET arguments = :arguments WHERE id = :job
 
 -- ## park
 -- Park a job: scheduled, blocked, paused or failed. place is 0 if it waits for a span, and not for a moment.
-INSERT INTO @parked (job, state, due_at, since, place) VALUES (:job, :state, :due_at, :now, CAST(:place AS bigint))
+INSERT INTO @parked (job, state, due_at, since, place, lane)
+SELECT id, :state, CAST(:due_at AS bigint), :now, CAST(:place AS bigint), lane FROM @jobs WHERE id = :job
+
+-- ## enter_lanes
+-- Enter the lanes of jobs that workers of version 1 of the schema parked.
+UPDATE @parked SET lane = coalesce((SELECT lane FROM @jobs j WHERE j.id = @parked.job), 0)
+WHERE job IN (SELECT job FROM @parked WHERE lane IS NULL ORDER BY job LIMIT :limit)
+RETURNING job
 
 -- ## unpark
 -- Remove a job from the parked ones.

@@ -22,8 +22,8 @@ FROM {rows}
 WHERE abs(:now / 1000 - :made_at) < :tolerance / 1000
 ON CONFLICT (id) DO NOTHING;
 {line_up_new};
-INSERT INTO @parked (job, state, due_at, since, place)
-SELECT j.id, j.state, j.run_at, :now, CASE WHEN r.run_at IS NULL THEN 0 END FROM {rows} CROSS JOIN @jobs j ON j.id = r.id
+INSERT INTO @parked (job, state, due_at, since, place, lane)
+SELECT j.id, j.state, j.run_at, :now, CASE WHEN r.run_at IS NULL THEN 0 END, j.lane FROM {rows} CROSS JOIN @jobs j ON j.id = r.id
 WHERE coalesce(r.run_at, r.delay) IS NOT NULL AND j.state = 'scheduled'
     AND NOT EXISTS (SELECT 1 FROM @leases WHERE job = j.id)
 ON CONFLICT (job) DO NOTHING
@@ -241,8 +241,8 @@ FROM {rows} CROSS JOIN @gates g WHERE g.key = r.gate
 -- Park jobs that a gate keeps out.
 -- rows: lane int, seq bigint, job uuid, gate text, rank int, place bigint, reason text
 UPDATE @jobs SET state = 'blocked', reason = r.reason FROM {rows} WHERE id = r.job;
-INSERT INTO @parked (job, state, due_at, since, gate, rank, place)
-SELECT r.job, 'blocked', NULL, :now, r.gate, r.rank, r.place FROM {rows} WHERE true;
+INSERT INTO @parked (job, state, due_at, since, gate, rank, place, lane)
+SELECT r.job, 'blocked', NULL, :now, r.gate, r.rank, r.place, r.lane FROM {rows} WHERE true;
 DELETE FROM @ready WHERE (lane, seq) IN (SELECT r.lane, r.seq FROM {rows});
 SELECT 1
 
@@ -298,7 +298,8 @@ WHERE l.job = :job AND l.epoch = :epoch AND l.runner = :runner AND j.id = l.job;
 UPDATE @jobs SET started_at = coalesce(started_at, (SELECT claimed_at FROM @leases WHERE job = :job)), {settled}
 WHERE id = :job;
 DELETE FROM @leases WHERE job = :job;
-INSERT INTO @parked (job, state, due_at, since) SELECT :job, :state, :now + :wait, :now WHERE :is_set_aside;
+INSERT INTO @parked (job, state, due_at, since, lane)
+SELECT :job, :state, :now + :wait, :now, :lane WHERE :is_set_aside;
 INSERT INTO @events (job, version, at, name, detail)
 SELECT :job, json_extract(:picked, '$[0][0]'), :now, :event, :detail WHERE :event IS NOT NULL
 

@@ -21,14 +21,16 @@ from posthorse.errors import StoreError
 from posthorse.rules.tuning import Tuning
 from posthorse.store.address import is_there, make_folder
 from posthorse.store.backend import Capabilities
-from posthorse.store.base import AsyncExecute, BoundQuery, Execute, Operation, drive, query
+from posthorse.store.base import AsyncExecute, BoundQuery, Execute, Operation, drive
 from posthorse.store.committer import Answer
 from posthorse.store.connections import AsyncSqliteConnection
+from posthorse.store.migrate import Migrator, Tell
 from posthorse.store.other_sqlites import OTHER_SQLITES
 from posthorse.store.queries import Query, Value
 from posthorse.store.sqlite import beside, forks
 from posthorse.store.sqlite.connections import Session, StoreFile, pragma
 from posthorse.store.sqlite.faults import explained, unreadable
+from posthorse.store.sqlite.migrator import SqliteMigrator
 from posthorse.store.sqlite.statements import DIALECT, Statements
 from posthorse.store.sqlite.transactions import Transactions
 from posthorse.store.sqlite.turnstile import Turnstile
@@ -38,8 +40,6 @@ T = TypeVar("T")
 
 OLDEST = (3, 35, 0)
 """RETURNING came with 3.35."""
-
-MIGRATION_SECONDS = 3600.0
 
 _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 
@@ -152,17 +152,9 @@ class SqliteBackend:
         self._turnstile.ring()
 
     @contextmanager
-    def migrating(self) -> Iterator[tuple[Execute, Callable[[str], None]]]:
-        """Begin a transaction in which no other process migrates; yield what runs queries, and what runs scripts."""
-
-        def run_script(text: str) -> None:
-            for statement in self._statements.script(text):
-                connection.execute(statement)
-
-        with self.transaction(MIGRATION_SECONDS) as (connection, execute):
-            if not execute(query("has_schema")):
-                beside.raise_if_replaced(self.path)
-            yield execute, run_script
+    def migrating(self, tell: Tell) -> Iterator[Migrator]:
+        """Yield what migrates the file."""
+        yield SqliteMigrator(self.file, self._transactions, self._statements, tell)
 
     def exists(self) -> bool:
         """Return False if no file was ever made here. Raises StoreUnreachable for one that is lost."""

@@ -14,7 +14,7 @@ import msgspec
 
 from posthorse.clock import Clock
 from posthorse.store.base import BoundQuery, Execute, Rows
-from posthorse.store.queries import LIGHT, Dialect, Queries, Query, Value, pairs_as_json, rows_as_json
+from posthorse.store.queries import LIGHT, Dialect, Queries, Query, Step, Value, pairs_as_json, rows_as_json
 
 DIALECT = Dialect(
     name="sqlite",
@@ -60,8 +60,12 @@ class Statements:
         return statement.sql, statement.parameters(self.values_of(query, wanted))
 
     def script(self, text: str) -> tuple[str, ...]:
-        """Return the statements of a schema or migration file."""
+        """Return the statements of a schema file."""
         return tuple(_queries.script(text))
+
+    def steps(self, text: str) -> tuple[Step, ...]:
+        """Return the steps of a migration file."""
+        return _queries.steps(text)
 
     def _execute(self, execute: Callable[..., sqlite3.Cursor], wanted: BoundQuery) -> Rows:
         query = _queries[wanted.query]

@@ -28,10 +28,10 @@ class Transactions:
         self._deadlines = Deadlines()
 
     @contextmanager
-    def begin(self, longest: float) -> Iterator[tuple[sqlite3.Connection, Execute]]:
+    def begin(self, longest: float, *, patience: float | None = None) -> Iterator[tuple[sqlite3.Connection, Execute]]:
         """Yield a connection and what runs our queries on it; commit at the end of the block.
 
-        A block of more than `longest` seconds loses its connection.
+        A block of more than `longest` seconds loses its connection. patience: how long to wait for other writers.
         """
         session, turnstile = self._spare() or (self._file.open(), Turnstile(self._file.path, self._file.tuning))
         connection = session.connection
@@ -43,7 +43,7 @@ class Transactions:
 
         is_marked = begin_work()
         try:
-            with turnstile.passage(self._file.busy_seconds):
+            with turnstile.passage(self._file.busy_seconds if patience is None else patience):
                 session.begin()
                 with self._deadlines.limit(longest, cut):
                     try:

@@ -1,0 +1,99 @@
+-- From version 1 to 2: what lists, figures and retention need. Workers of version 1 go on beside it: columns may be
+-- empty, and tables are new.
+
+-- ## add_tables
+-- Create tables for figures and retention.
+CREATE TABLE @tallies (
+    span        integer NOT NULL,
+    began_at    integer NOT NULL,
+    queue       text NOT NULL,
+    kind        text NOT NULL,
+    tenant      text NOT NULL,
+    outcome     text NOT NULL,
+    runner      text NOT NULL,
+    count       integer NOT NULL,
+    waited      integer NOT NULL,
+    ran         integer NOT NULL,
+    waited_over text NOT NULL,
+    ran_over    text NOT NULL,
+    PRIMARY KEY (span, began_at, queue, kind, tenant, outcome, runner)
+) WITHOUT ROWID;
+
+CREATE TABLE @errors (
+    fingerprint text PRIMARY KEY,
+    kind        text NOT NULL,
+    type        text NOT NULL,
+    message     text NOT NULL,
+    sample      text NOT NULL,
+    first_at    integer NOT NULL,
+    last_at     integer NOT NULL,
+    release     text,
+    count       integer NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE @depths (
+    at        integer NOT NULL,
+    queue     text NOT NULL,
+    waiting   integer NOT NULL,
+    running   integer NOT NULL,
+    scheduled integer NOT NULL,
+    blocked   integer NOT NULL,
+    paused    integer NOT NULL,
+    failed    integer NOT NULL,
+    waited    integer,
+    PRIMARY KEY (at, queue)
+) WITHOUT ROWID;
+
+CREATE TABLE @releases (
+    name     text PRIMARY KEY,
+    first_at integer NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE @keeps (
+    scope   text NOT NULL,
+    name    text NOT NULL,
+    words   text NOT NULL,
+    said_at integer NOT NULL,
+    PRIMARY KEY (scope, name)
+) WITHOUT ROWID
+
+-- ## add_release
+-- Let runners name the release of the application.
+ALTER TABLE @runners ADD COLUMN release text
+
+-- ## add_lane
+-- Let parked jobs name their lane, and the group of their error.
+ALTER TABLE @parked ADD COLUMN lane integer;
+ALTER TABLE @parked ADD COLUMN cause text
+
+-- ## parked_without_lane
+-- Find parked jobs whose lane is not entered.
+-- index
+CREATE INDEX @parked_without_lane ON @parked (job) WHERE lane IS NULL
+
+-- ## enter_lanes
+-- Enter the lanes of parked jobs.
+-- in batches
+UPDATE @parked SET lane = coalesce((SELECT lane FROM @jobs WHERE id = @parked.job), 0)
+WHERE job IN (SELECT job FROM @parked WHERE lane IS NULL AND job > :after ORDER BY job LIMIT 1000)
+RETURNING job
+
+-- ## parked_dead
+-- Index dead letters by lane.
+-- index
+CREATE INDEX @parked_dead ON @parked (lane, since) WHERE state = 'failed'
+
+-- ## parked_by_cause
+-- Index dead letters by the group of their error.
+-- index
+CREATE INDEX @parked_by_cause ON @parked (cause, job) WHERE cause IS NOT NULL
+
+-- ## jobs_by_lane
+-- Index jobs by lane, for lists of a queue or a kind.
+-- index
+CREATE INDEX @jobs_by_lane ON @jobs (lane, id)
+
+-- ## jobs_by_tenant
+-- Index jobs by tenant.
+-- index
+CREATE INDEX @jobs_by_tenant ON @jobs (tenant, id) WHERE tenant IS NOT NULL

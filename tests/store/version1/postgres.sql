@@ -1,0 +1,423 @@
+-- Statements that differ on PostgreSQL. Their plans do not change with statistics or batch size: each starts from given
+-- values, and reaches rows by key or by ctid. `id = ANY (ARRAY[x])` is a look-up by key that can be neither hashed nor
+-- merged, and does not tempt the planner to walk the whole index in order.
+
+-- ## has_schema
+-- Return whether our tables exist.
+SELECT 1 WHERE to_regclass(:meta) IS NOT NULL
+
+-- ## store_identity
+-- Return which store this is; a copy in another database is a different one.
+SELECT value || ' in ' || (SELECT oid FROM pg_database WHERE datname = current_database())
+FROM @meta WHERE name = 'store_id'
+
+-- ## enqueue
+-- Insert jobs, line up those that may run now, and notify one channel if a runner is idle. An existing id is left
+-- alone: the reply to an earlier commit was lost. The first try does not look for existing ids. If there is one, the
+-- index refuses it, and the statement runs again with :again, which looks. ON CONFLICT would write one more log record
+-- for each job. The look is a scalar subquery, because NOT EXISTS may be hashed, and then reads all jobs.
+-- rows: id uuid, lane int, arguments text, run_at bigint, delay bigint, options text, tenant text, tags text, parent uuid
+WITH arriving AS (
+    SELECT r.*, nextval(:sequence::regclass) AS seq, coalesce(r.run_at, :now + r.delay) AS due
+    FROM {rows}
+    WHERE abs(:now / 1000 - :made_at::bigint) < :tolerance::bigint / 1000
+        AND (NOT :again::boolean OR (SELECT id FROM @jobs WHERE id = r.id) IS NULL)
+), inserted AS (
+    INSERT INTO @jobs (id, lane, seq, created_at, run_at, state, arguments, options, tenant, tags, parent)
+    SELECT id, lane, seq, :now, due, CASE WHEN due > :now THEN 'scheduled' ELSE 'pending' END,
+        arguments, options, tenant, tags, parent
+    FROM arriving ORDER BY ordinal
+    RETURNING id, lane, seq, state, run_at
+), lined_up AS (
+    INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM inserted WHERE state = 'pending'
+), set_aside AS (
+    INSERT INTO @parked (job, state, due_at, since, place)
+    SELECT i.id, i.state, i.run_at, :now, CASE WHEN a.run_at IS NULL THEN 0 END
+    FROM inserted i JOIN arriving a ON a.id = i.id WHERE i.state = 'scheduled'
+)
+SELECT :now, ({calling_all})
+
+-- ## enqueue_alike
+-- Insert jobs that may run now and differ only in their arguments: as `enqueue` does, for half of its cost.
+-- pairs: id uuid, arguments text
+WITH inserted AS (
+    INSERT INTO @jobs (id, lane, seq, created_at, state, arguments, options, tenant, tags)
+    SELECT r.id, :lane::int, nextval(:sequence::regclass), :now, 'pending', r.arguments, :options::text, :tenant::text,
+        :tags::text
+    FROM {rows}
+    WHERE abs(:now / 1000 - :made_at::bigint) < :tolerance::bigint / 1000
+        AND (NOT :again::boolean OR (SELECT id FROM @jobs WHERE id = r.id) IS NULL)
+    RETURNING id, lane, seq
+), lined_up AS (
+    INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM inserted
+)
+SELECT :now, ({calling_all})
+
+-- ## enqueue_one
+-- Insert one job that may run now: as `enqueue` does, for half of the cost of a batch of one.
+WITH inserted AS (
+    INSERT INTO @jobs (id, lane, seq, created_at, state, arguments, options, tenant, tags)
+    SELECT :id::uuid, :lane::int, nextval(:sequence::regclass), :now, 'pending', :arguments::text,
+        nullif(:options::text, ''), nullif(:tenant::text, ''), nullif(:tags::text, '')
+    WHERE abs(:now / 1000 - :made_at::bigint) < :tolerance::bigint / 1000
+        AND (NOT :again::boolean OR (SELECT id FROM @jobs WHERE id = :id::uuid) IS NULL)
+    RETURNING id, lane, seq
+), lined_up AS (
+    INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM inserted
+)
+SELECT :now, ({calling})
+
+-- ## calling_all
+-- Notify all idle runners, if there are any, that there is work.
+SELECT count(pg_notify(:channel, ''))
+FROM (SELECT FROM @runners WHERE idle AND expires_at > :lease_now LIMIT 1) AS waiting
+
+-- ## calling
+-- Notify idle runners of one job: how many they are, and which of them look at once. One of these nearly always takes
+-- it, and the others need not look. The names stay the same throughout a transaction, which then notifies once.
+SELECT count(pg_notify(:channel, told)) FROM (
+    SELECT max(crowd) || ' ' || string_agg(id::text, ' ') AS told FROM (
+        SELECT id, count(*) OVER () AS crowd FROM @runners WHERE idle AND expires_at > :lease_now
+        ORDER BY hashtextextended(id::text, pg_current_xact_id()::text::bigint) LIMIT 3
+    ) AS called
+) AS call WHERE told IS NOT NULL
+
+-- ## shares
+-- Return how many of the next jobs are in each lane, and the position of the last of them: higher priority first, then
+-- first come, first served.
+-- rows: lane int, after bigint, priority int
+SELECT lane, count(*), max(seq) FROM (
+    SELECT r.lane, head.seq FROM {rows}
+    CROSS JOIN LATERAL (
+        SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT :room
+    ) AS head
+    ORDER BY r.priority DESC, head.seq
+    LIMIT :room
+) AS chosen GROUP BY lane
+
+-- ## granted
+-- part
+-- Lease the taken jobs to one runner, under their next epoch.
+granted AS (
+    SELECT taken.lane, taken.seq, taken.job, j.epoch + 1 AS epoch, j.errors, j.crashes, j.losses,
+        j.arguments, j.options, j.run_at
+    FROM taken CROSS JOIN LATERAL (
+        SELECT epoch, errors, crashes, losses, :light_arguments AS arguments, options, run_at
+        FROM @jobs WHERE id = taken.job OFFSET 0
+    ) AS j
+), leased AS (
+    INSERT INTO @leases (job, epoch, runner, claimed_at) SELECT job, epoch, :runner, :now FROM granted
+)
+
+-- ## claim
+-- Turn the heads of lanes into leases of one living runner.
+-- rows: lane int, after bigint, share int, upto bigint
+WITH taken AS (
+    DELETE FROM @ready WHERE ctid = ANY (ARRAY(
+        SELECT head.place FROM {rows}
+        CROSS JOIN LATERAL (
+            SELECT ctid AS place FROM @ready
+            WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT r.share FOR UPDATE SKIP LOCKED
+        ) AS head
+        WHERE EXISTS (SELECT FROM @runners WHERE id = :runner AND expires_at > :lease_now)))
+    RETURNING lane, seq, job
+), {granted}
+SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq
+
+-- ## claim_together
+-- Turn the first jobs of several lanes, wherever they are, into leases of one living runner. How many jobs each lane
+-- gives is counted without locks; if others claim at the same moment, a lane gives its next ones. The look goes to :few
+-- jobs of each lane first, then to a few more of lanes whose jobs may come before the last claimed one, and in the end
+-- to all that may.
+-- pairs: lane int, after bigint
+WITH looked AS MATERIALIZED (
+    SELECT r.lane, r.after, head.seq FROM {rows}
+    CROSS JOIN LATERAL (
+        SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT :few
+    ) AS head
+), deep AS MATERIALIZED (
+    SELECT lane, after, max(looked.seq) AS seq, bound.seq AS upto, count(*) OVER () AS lanes
+    FROM looked CROSS JOIN (
+        SELECT coalesce((SELECT seq FROM looked ORDER BY seq LIMIT 1 OFFSET :room - 1), 9223372036854775807) AS seq
+    ) AS bound
+    GROUP BY lane, after, bound.seq HAVING count(*) = :few AND max(looked.seq) < bound.seq
+), deeper AS MATERIALIZED (
+    SELECT deep.lane, deep.after, deep.lanes, head.seq FROM deep
+    CROSS JOIN LATERAL (
+        SELECT seq FROM @ready WHERE lane = deep.lane AND seq > deep.seq AND seq <= deep.upto
+        ORDER BY seq LIMIT 2 + 2 * :room / deep.lanes
+    ) AS head
+), deepest AS (
+    SELECT lane, after, max(deeper.seq) AS seq, bound.seq AS upto
+    FROM deeper CROSS JOIN (
+        SELECT coalesce((
+            SELECT seq FROM (SELECT seq FROM looked UNION ALL SELECT seq FROM deeper) AS seen
+            ORDER BY seq LIMIT 1 OFFSET :room - 1), 9223372036854775807) AS seq
+    ) AS bound
+    GROUP BY lane, after, lanes, bound.seq HAVING count(*) = 2 + 2 * :room / lanes AND max(deeper.seq) < bound.seq
+), heads AS (
+    SELECT lane, after, seq FROM looked
+    UNION ALL
+    SELECT lane, after, seq FROM deeper
+    UNION ALL
+    SELECT deepest.lane, deepest.after, head.seq FROM deepest
+    CROSS JOIN LATERAL (
+        SELECT seq FROM @ready WHERE lane = deepest.lane AND seq > deepest.seq AND seq <= deepest.upto
+        ORDER BY seq LIMIT :room
+    ) AS head
+), taken AS (
+    DELETE FROM @ready WHERE ctid = ANY (ARRAY(
+        SELECT head.place FROM (
+            SELECT first.lane, first.after, count(*) AS share FROM (
+                SELECT lane, after FROM heads ORDER BY seq, lane LIMIT :room
+            ) AS first GROUP BY first.lane, first.after
+        ) AS part
+        CROSS JOIN LATERAL (
+            SELECT ctid AS place FROM @ready
+            WHERE lane = part.lane AND seq > part.after ORDER BY seq LIMIT part.share FOR UPDATE SKIP LOCKED
+        ) AS head
+        WHERE EXISTS (SELECT FROM @runners WHERE id = :runner AND expires_at > :lease_now)))
+    RETURNING lane, seq, job
+), {granted}
+SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq, lane
+
+-- ## heads
+-- Return the next jobs of each lane, oldest first.
+-- rows: lane int, after bigint, priority int
+SELECT r.lane, head.seq FROM {rows}
+CROSS JOIN LATERAL (
+    SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT :room
+) AS head
+
+-- ## newest_heads
+-- Return the next jobs of each lane, newest first.
+-- rows: lane int, after bigint, priority int
+SELECT r.lane, head.seq FROM {rows}
+CROSS JOIN LATERAL (
+    SELECT seq FROM @ready WHERE lane = r.lane ORDER BY seq DESC LIMIT :room
+) AS head
+
+-- ## claim_newest
+-- Turn the last jobs of lanes into leases of one living runner.
+-- rows: lane int, after bigint, share int, upto bigint
+WITH taken AS (
+    DELETE FROM @ready WHERE ctid = ANY (ARRAY(
+        SELECT head.place FROM {rows}
+        CROSS JOIN LATERAL (
+            SELECT ctid AS place FROM @ready
+            WHERE lane = r.lane ORDER BY seq DESC LIMIT r.share FOR UPDATE SKIP LOCKED
+        ) AS head
+        WHERE EXISTS (SELECT FROM @runners WHERE id = :runner AND expires_at > :lease_now)))
+    RETURNING lane, seq, job
+), {granted}
+SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq DESC
+
+-- ## claim_places
+-- Turn jobs at exactly these positions into leases of one living runner; missing ones are left out.
+-- rows: lane int, seq bigint
+WITH taken AS (
+    DELETE FROM @ready WHERE ctid = ANY (ARRAY(
+        SELECT found.place FROM {rows}
+        CROSS JOIN LATERAL (
+            SELECT ctid AS place FROM @ready WHERE lane = r.lane AND seq = r.seq OFFSET 0 FOR UPDATE SKIP LOCKED
+        ) AS found
+        WHERE EXISTS (SELECT FROM @runners WHERE id = :runner AND expires_at > :lease_now)))
+    RETURNING lane, seq, job
+), {granted}
+SELECT job, epoch, lane, seq, errors, crashes, losses, arguments, options, run_at FROM granted ORDER BY seq
+
+-- ## jobs_at
+-- Return what gates must know about jobs at these positions.
+-- rows: lane int, seq bigint
+SELECT r.lane, r.seq, found.job, j.tenant, j.arguments, j.options,
+    (SELECT place FROM @sequences WHERE job = found.job LIMIT 1)
+FROM {rows}
+CROSS JOIN LATERAL (SELECT job FROM @ready WHERE lane = r.lane AND seq = r.seq OFFSET 0) AS found
+CROSS JOIN LATERAL (
+    SELECT tenant, :light_arguments AS arguments, options FROM @jobs WHERE id = found.job OFFSET 0
+) AS j
+
+-- ## lock_gates
+-- Lock gates until the end of this transaction; missing ones are left out.
+-- rows: gate text
+SELECT g.key FROM {rows}
+CROSS JOIN LATERAL (SELECT key FROM @gates WHERE key = r.gate OFFSET 0 FOR UPDATE) AS g
+
+-- ## gate_states
+-- Return the states of gates: tokens, the last requirement, how many jobs are inside, one of them, the first held job,
+-- and the first position of a sequence at which a job waits or runs.
+-- rows: gate text
+SELECT r.gate, g.through, g.most, g.step, g.burst,
+    (SELECT count(*) FROM @taken WHERE gate = r.gate), (SELECT job FROM @taken WHERE gate = r.gate LIMIT 1),
+    held.rank, held.place, first.place, g.used_at, :now
+FROM {rows}
+CROSS JOIN LATERAL (SELECT through, most, step, burst, used_at FROM @gates WHERE key = r.gate OFFSET 0) AS g
+LEFT JOIN LATERAL (
+    SELECT rank, place FROM @parked WHERE gate = r.gate ORDER BY rank, place LIMIT 1
+) AS held ON true
+LEFT JOIN LATERAL (
+    SELECT l.place FROM (SELECT place, job FROM @sequences WHERE gate = r.gate ORDER BY place OFFSET 0) AS l
+    WHERE (SELECT state IN ('pending', 'blocked') FROM @jobs WHERE id = l.job) ORDER BY l.place LIMIT 1
+) AS first ON true
+
+-- ## hold
+-- Park jobs that a gate keeps out. Jobs are locked before they leave their lane, as everywhere; one that another
+-- transaction is changing keeps its position until the next claim.
+-- rows: lane int, seq bigint, job uuid, gate text, rank int, place bigint, reason text
+WITH held AS MATERIALIZED (
+    SELECT r.*, j.id FROM {rows}
+    CROSS JOIN LATERAL (SELECT id FROM @jobs WHERE id = r.job OFFSET 0 FOR UPDATE SKIP LOCKED) AS j
+), taken AS (
+    DELETE FROM @ready WHERE ctid = ANY (ARRAY(
+        SELECT found.place FROM held
+        CROSS JOIN LATERAL (SELECT ctid AS place FROM @ready WHERE lane = held.lane AND seq = held.seq OFFSET 0) AS found))
+    RETURNING job
+), moved AS (
+    UPDATE @jobs AS j SET state = 'blocked', reason = held.reason
+    FROM taken CROSS JOIN held
+    WHERE held.job = taken.job AND j.id = ANY (ARRAY[taken.job])
+    RETURNING j.id, held.gate, held.rank, held.place
+)
+INSERT INTO @parked (job, state, due_at, since, gate, rank, place)
+SELECT id, 'blocked', NULL, :now, gate, rank, place FROM moved
+
+-- ## release_held
+-- Line up the first jobs that are held before a gate, at their old positions.
+WITH first AS MATERIALIZED (
+    SELECT job FROM @parked WHERE gate = :gate ORDER BY rank, place LIMIT :room
+), held AS MATERIALIZED (
+    SELECT j.id FROM first CROSS JOIN LATERAL (
+        SELECT id FROM @jobs WHERE id = first.job AND state = 'blocked' OFFSET 0 FOR UPDATE SKIP LOCKED
+    ) AS j
+), moved AS (
+    UPDATE @jobs AS j SET state = 'pending', reason = NULL FROM held h WHERE j.id = ANY (ARRAY[h.id])
+    RETURNING j.lane, j.seq, j.id
+), taken AS (
+    DELETE FROM @parked WHERE job = ANY (ARRAY(SELECT id FROM moved))
+), lined_up AS (
+    INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM moved RETURNING job
+)
+SELECT job, ({calling_all})
+FROM lined_up
+
+-- ## hold_queue
+-- Make bulk inserts into a queue with a limited depth wait for each other: together they would exceed it by far.
+SELECT pg_advisory_xact_lock(hashtextextended(:channel || '/' || :queue, 7))
+
+-- ## complete
+-- End leases of one runner and one epoch and write results; return how many leases there were, and how many jobs were
+-- written. The name of the worker is stored as the reason, unless its runner is no longer registered.
+-- pairs: job uuid, result text
+WITH ending AS MATERIALIZED (
+    SELECT r.job, r.result, l.place, l.claimed_at
+    FROM {rows}
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place, claimed_at FROM @leases
+        WHERE job = r.job AND epoch = :epoch::int AND runner = :runner OFFSET 0
+    ) AS l
+), ended AS (
+    DELETE FROM @leases WHERE ctid = ANY (ARRAY(SELECT place FROM ending)) RETURNING job
+), written AS (
+    UPDATE @jobs AS j SET
+        state = 'completed', epoch = :epoch::int, version = j.version + 2, result = e.result,
+        reason = (SELECT worker FROM @runners WHERE id = :runner),
+        started_at = coalesce(j.started_at, e.claimed_at), finished_at = :now
+    FROM ending e
+    WHERE j.id = ANY (ARRAY[e.job])
+    RETURNING j.id
+)
+SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM written)
+
+-- ## lock_job
+-- Lock a job until the end of this transaction.
+SELECT j.state, j.lane, j.seq, j.run_at, :now,
+    lanes.queue, lanes.kind, lanes.priority, lanes.solo, lanes.tenant, lanes.keyed
+FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
+WHERE j.id = :job FOR UPDATE OF j
+
+-- ## admit
+-- Line a job up at the end of its lane.
+WITH moved AS (
+    UPDATE @jobs SET seq = nextval(:sequence::regclass), state = 'pending' WHERE id = :job RETURNING lane, seq, id
+), lined_up AS (
+    INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM moved
+)
+{calling}
+
+-- ## promote
+-- Line up due jobs, in the order of their times. Jobs are locked before they are unparked, as everywhere. A job that
+-- another transaction is changing waits until the next look, and so does one that was postponed since.
+WITH due AS MATERIALIZED (
+    SELECT job, due_at FROM @parked WHERE due_at <= :now ORDER BY due_at LIMIT :limit
+), held AS MATERIALIZED (
+    SELECT due.due_at, j.id
+    FROM due CROSS JOIN LATERAL (
+        SELECT id FROM @jobs
+        WHERE id = due.job AND state IN ('scheduled', 'blocked') AND (run_at <= :now OR run_at IS NULL)
+        FOR UPDATE SKIP LOCKED
+    ) AS j
+), numbered AS MATERIALIZED (
+    SELECT id, nextval(:sequence::regclass) AS seq FROM (SELECT id FROM held ORDER BY due_at) AS sorted
+), moved AS (
+    UPDATE @jobs AS j SET seq = n.seq, state = 'pending', version = version + 1, reason = NULL
+    FROM numbered n WHERE j.id = ANY (ARRAY[n.id])
+    RETURNING j.lane, j.seq, j.id
+), taken AS (
+    DELETE FROM @parked WHERE job = ANY (ARRAY(SELECT id FROM moved))
+), lined_up AS (
+    INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM moved RETURNING job
+)
+SELECT job, ({calling_all})
+FROM lined_up
+
+-- ## checkpoint
+-- Save the state of a long job if it still has its lease, and return the request to it. A slice that is saved twice,
+-- because a reply was lost, counts once. epoch and advanced_at belong to the last slice, not to mere progress.
+WITH held AS (
+    SELECT job FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner FOR UPDATE
+)
+INSERT INTO @checkpoints AS c (job, epoch, slices, done, total, updated_at, advanced_at, pace, note, cursors, kept)
+SELECT job, :epoch::int * :step::int, :step::int, :done, :total::bigint, :now, CASE WHEN :step::int > 0 THEN :now END, :pace,
+    CASE WHEN :has_note::int > 0 THEN :note::text END, :cursors, :kept FROM held
+ON CONFLICT (job) DO UPDATE SET
+    epoch = CASE WHEN :step::int > 0 THEN excluded.epoch ELSE c.epoch END,
+    advanced_at = coalesce(excluded.advanced_at, c.advanced_at),
+    slices = c.slices + CASE
+        WHEN (c.epoch, c.done, c.pace, c.cursors, c.kept)
+            = (excluded.epoch, excluded.done, excluded.pace, excluded.cursors, excluded.kept) THEN 0
+        ELSE :step::int END,
+    done = excluded.done, total = excluded.total,
+    updated_at = excluded.updated_at, pace = excluded.pace, note = excluded.note,
+    cursors = excluded.cursors, kept = excluded.kept
+RETURNING (SELECT action FROM @controls WHERE job = :job)
+
+-- ## lock_keys
+-- Return the jobs behind keys, and keep others from handing these over until the end of this transaction.
+-- rows: tenant text, scope text, key text
+SELECT k.tenant, k.scope, k.key, k.job, k.fingerprint, coalesce(k.expires_at <= :now, false)
+FROM {rows} CROSS JOIN LATERAL (
+    SELECT tenant, scope, key, job, fingerprint, expires_at FROM @keys
+    WHERE tenant = r.tenant AND scope = r.scope AND key = r.key OFFSET 0 FOR UPDATE
+) AS k
+
+-- ## wake
+-- Notify idle runners to look.
+SELECT pg_notify(:channel, '')
+
+-- ## give_back
+-- Return jobs that were claimed but not started to their old positions; nothing is spent.
+-- rows: job uuid, epoch int
+WITH ending AS MATERIALIZED (
+    SELECT l.place FROM {rows}
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM @leases WHERE job = r.job AND epoch = r.epoch AND runner = :runner OFFSET 0
+    ) AS l
+), ended AS (
+    DELETE FROM @leases WHERE ctid = ANY (ARRAY(SELECT place FROM ending)) RETURNING job, epoch
+), raised AS (
+    UPDATE @jobs AS j SET epoch = e.epoch FROM ended e WHERE j.id = ANY (ARRAY[e.job])
+    RETURNING j.lane, j.seq, j.id
+), lined_up AS (
+    INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM raised RETURNING job
+)
+SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM lined_up), ({calling_all})

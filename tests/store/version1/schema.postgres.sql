@@ -1,0 +1,258 @@
+-- The schema on PostgreSQL, version 1. Times are bigint microseconds since the epoch on the server's clock.
+-- No foreign keys on hot tables; no index that a heartbeat or a checkpoint must touch.
+
+CREATE TABLE @meta (
+    name  text PRIMARY KEY,
+    value text NOT NULL
+);
+
+-- A lane is one line of waiting jobs: queue + kind + priority. A solo lane holds suspects, which run alone. In a fair
+-- queue each tenant has its own lanes. A keyed lane holds jobs whose sequence depends on each job's own value.
+CREATE TABLE @lanes (
+    id       integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    queue    text NOT NULL,
+    kind     text NOT NULL,
+    priority smallint NOT NULL,
+    solo     boolean NOT NULL,
+    tenant   text NOT NULL,
+    keyed    boolean NOT NULL,
+    UNIQUE (queue, kind, priority, solo, tenant, keyed)
+);
+
+CREATE SEQUENCE @seq;
+
+-- A job is inserted once and stays. Its row is written again when a lease on it ends, not when one begins; while it is
+-- leased, only the holder of the lease writes the row. reason says why a job is in its state; for a completed job it is
+-- the name of the worker that completed it.
+CREATE TABLE @jobs (
+    id          uuid PRIMARY KEY,
+    lane        integer NOT NULL,
+    seq         bigint NOT NULL,
+    epoch       integer NOT NULL DEFAULT 0,
+    version     integer NOT NULL DEFAULT 1,
+    errors      integer NOT NULL DEFAULT 0,
+    crashes     integer NOT NULL DEFAULT 0,
+    losses      integer NOT NULL DEFAULT 0,
+    created_at  bigint NOT NULL,
+    run_at      bigint,
+    started_at  bigint,
+    finished_at bigint,
+    parent      uuid,
+    state       text NOT NULL,
+    arguments   text NOT NULL,
+    result      text,
+    error       text,
+    reason      text,
+    options     text,
+    tenant      text,
+    tags        text
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
+
+-- What may run now, and nothing else.
+CREATE TABLE @ready (
+    lane integer NOT NULL,
+    seq  bigint NOT NULL,
+    job  uuid NOT NULL,
+    PRIMARY KEY (lane, seq)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+
+-- Which runner runs which job. Rows come and go, and are never updated: a row that exists is the fence.
+CREATE TABLE @leases (
+    job        uuid PRIMARY KEY,
+    epoch      integer NOT NULL,
+    runner     uuid NOT NULL,
+    claimed_at bigint NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+
+-- Jobs that are neither ready, nor running, nor over: scheduled, blocked, paused; and dead letters. Jobs with a gate
+-- are held before it, in the order of rank and place. For other jobs place is 0 if they wait for a span, not for a
+-- moment.
+CREATE TABLE @parked (
+    job    uuid PRIMARY KEY,
+    state  text NOT NULL,
+    due_at bigint,
+    since  bigint NOT NULL,
+    gate   text,
+    rank   smallint,
+    place  bigint
+);
+CREATE INDEX ON @parked (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX ON @parked (state, since);
+CREATE INDEX ON @parked (gate, rank, place) WHERE gate IS NOT NULL;
+
+-- Gates: one for each limit in use, or for each value of its partition key. Tokens of a rate are used up to `through`,
+-- in nanoseconds. The requirement is stored for the sweep, which tends gates. due_at: when to look at the jobs that are
+-- held before it.
+CREATE TABLE @gates (
+    key     text PRIMARY KEY,
+    through bigint NOT NULL DEFAULT 0,
+    most    integer,
+    step    bigint NOT NULL,
+    burst   integer NOT NULL,
+    due_at  bigint,
+    used_at bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX ON @gates (due_at) WHERE due_at IS NOT NULL;
+
+-- Jobs that passed a gate. A row no longer counts once its job's lease, or the job, is over, so cleaning up is not
+-- urgent. Epoch 0: a job with a position in a sequence that another gate keeps out; a paused one has none.
+CREATE TABLE @slots (
+    gate  text NOT NULL,
+    job   uuid NOT NULL,
+    epoch integer NOT NULL,
+    until text NOT NULL,
+    PRIMARY KEY (gate, job)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX slots_by_job ON @slots (job);
+
+-- The order of sequences: jobs and their positions, set when they are enqueued. A claim deletes those that are over.
+CREATE TABLE @sequences (
+    gate  text NOT NULL,
+    place bigint NOT NULL,
+    job   uuid NOT NULL,
+    PRIMARY KEY (gate, place, job)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX ON @sequences (job);
+
+CREATE VIEW @taken AS
+SELECT s.gate, s.job FROM @slots s
+WHERE CASE s.until
+    WHEN 'lease' THEN (SELECT true FROM @leases l WHERE l.job = s.job AND l.epoch = s.epoch)
+    ELSE (
+        SELECT true FROM @jobs j
+        WHERE j.id = s.job AND j.state NOT IN ('completed', 'cancelled') AND (j.state <> 'failed' OR s.until = 'mend')
+            AND (j.state <> 'paused' OR s.epoch > 0))
+    END;
+
+-- Requests to running jobs: pause or cancel. Nearly always empty.
+CREATE TABLE @controls (
+    job    uuid PRIMARY KEY,
+    runner uuid NOT NULL,
+    action text NOT NULL,
+    at     bigint NOT NULL
+);
+CREATE INDEX ON @controls (runner);
+
+-- The state of a long job: one row, rewritten in place with every slice.
+CREATE TABLE @checkpoints (
+    job         uuid PRIMARY KEY,
+    epoch       integer NOT NULL,
+    slices      integer NOT NULL,
+    done        bigint NOT NULL,
+    total       bigint,
+    updated_at  bigint NOT NULL,
+    advanced_at bigint,
+    pace        text NOT NULL,
+    note        text,
+    cursors     text NOT NULL,
+    kept        text NOT NULL
+) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+-- Items that a long job tolerated, with their errors, until a retry succeeds. form says what item holds: the value, the
+-- key by which its source finds it again, or only its repr. Epoch 0: the slice was not committed, because it had too
+-- many.
+CREATE TABLE @bad_items (
+    job       uuid NOT NULL,
+    loop      text NOT NULL,
+    number    bigint NOT NULL,
+    epoch     integer NOT NULL,
+    at        bigint NOT NULL,
+    form      text NOT NULL,
+    item      text NOT NULL,
+    type      text NOT NULL,
+    message   text NOT NULL,
+    traceback text,
+    PRIMARY KEY (job, loop, number)
+);
+
+-- Idempotency keys and identities; they outlive partitions and retention of jobs. One without an expiry counts for
+-- ever, or for as long as its job says.
+CREATE TABLE @keys (
+    tenant      text NOT NULL,
+    scope       text NOT NULL,
+    key         text NOT NULL,
+    job         uuid NOT NULL,
+    fingerprint text NOT NULL,
+    expires_at  bigint,
+    PRIMARY KEY (tenant, scope, key)
+);
+CREATE INDEX ON @keys (expires_at) WHERE expires_at IS NOT NULL;
+
+-- Events of a job beyond the happy path, which its own timestamps show. version is the job's.
+CREATE TABLE @events (
+    job     uuid NOT NULL,
+    version integer NOT NULL,
+    at      bigint NOT NULL,
+    name    text NOT NULL,
+    detail  text,
+    PRIMARY KEY (job, version)
+);
+
+-- One row per incarnation of a runner; its lease covers all the jobs that it holds.
+CREATE TABLE @runners (
+    id          uuid PRIMARY KEY,
+    worker      text NOT NULL,
+    boot        text NOT NULL,
+    host        text NOT NULL,
+    pid         integer NOT NULL,
+    version     text NOT NULL,
+    started_at  bigint NOT NULL,
+    beat_at     bigint NOT NULL,
+    expires_at  bigint NOT NULL,
+    idle        boolean NOT NULL DEFAULT false,
+    draining    boolean NOT NULL DEFAULT false,
+    running     integer NOT NULL DEFAULT 0,
+    concurrency integer NOT NULL,
+    queues      text NOT NULL,
+    kinds       text NOT NULL,
+    labels      text NOT NULL
+) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+
+-- Live settings of queues: JSON, which wins over code and files. meta.queues counts the changes.
+CREATE TABLE @queues (
+    name       text PRIMARY KEY,
+    settings   text NOT NULL,
+    changed_at bigint NOT NULL
+);
+
+-- Schedules: what code declares (timing, policies and call; fingerprint tells declarations apart), and how far each one
+-- is: times up to `through` are handled. open_jobs are its jobs that are not known to be over.
+CREATE TABLE @schedules (
+    name        text PRIMARY KEY,
+    fingerprint text NOT NULL,
+    timing      text NOT NULL,
+    policies    text NOT NULL,
+    call        text NOT NULL,
+    paused      boolean NOT NULL DEFAULT false,
+    through     bigint NOT NULL,
+    declared_at bigint NOT NULL,
+    seen_at     bigint NOT NULL,
+    last_at     bigint,
+    last_job    text,
+    open_jobs   text NOT NULL DEFAULT '[]',
+    skipped     bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 50);
+
+-- The times that schedules have run for, kept for a while, so that a clock that is set back does not run them again. If
+-- they come again, fired_at is 0. The instant of a time that came again n times is n microseconds later.
+CREATE TABLE @fires (
+    schedule text NOT NULL,
+    due_at   bigint NOT NULL,
+    fired_at bigint NOT NULL,
+    PRIMARY KEY (schedule, due_at)
+);
+
+-- Up to when dead letters were reported: to which observer (its kind, or * for the log), and of which queue.
+CREATE TABLE @alarms (
+    name    text NOT NULL,
+    subject text NOT NULL,
+    through bigint NOT NULL,
+    PRIMARY KEY (name, subject)
+);
+
+-- Leaderships: chores that one process at a time does.
+CREATE TABLE @duties (
+    name   text PRIMARY KEY,
+    holder text NOT NULL,
+    until  bigint NOT NULL
+);

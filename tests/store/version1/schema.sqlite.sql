@@ -1,0 +1,256 @@
+-- The schema on SQLite, version 1. Times are microseconds since the epoch on this machine's clock; what judges a
+-- lease (runners.expires_at, duties.until) counts from the boot of the machine. Hot tables are clustered on their key.
+
+CREATE TABLE @meta (
+    name  text PRIMARY KEY,
+    value text NOT NULL
+);
+
+-- A lane is one line of waiting jobs: queue + kind + priority. A solo lane holds suspects, which run alone. In a fair
+-- queue each tenant has its own lanes. A keyed lane holds jobs whose sequence depends on each job's own value.
+CREATE TABLE @lanes (
+    id       integer PRIMARY KEY,
+    queue    text NOT NULL,
+    kind     text NOT NULL,
+    priority integer NOT NULL,
+    solo     integer NOT NULL,
+    tenant   text NOT NULL,
+    keyed    integer NOT NULL,
+    UNIQUE (queue, kind, priority, solo, tenant, keyed)
+);
+
+-- A job is inserted once and stays. Its row is written again when a lease on it ends, not when one begins; while it is
+-- leased, only the holder of the lease writes the row. reason says why a job is in its state; for a completed job it is
+-- the name of the worker that completed it.
+CREATE TABLE @jobs (
+    id          text PRIMARY KEY,
+    lane        integer NOT NULL,
+    seq         integer NOT NULL,
+    epoch       integer NOT NULL DEFAULT 0,
+    version     integer NOT NULL DEFAULT 1,
+    errors      integer NOT NULL DEFAULT 0,
+    crashes     integer NOT NULL DEFAULT 0,
+    losses      integer NOT NULL DEFAULT 0,
+    created_at  integer NOT NULL,
+    run_at      integer,
+    started_at  integer,
+    finished_at integer,
+    parent      text,
+    state       text NOT NULL,
+    arguments   text NOT NULL,
+    result      text,
+    error       text,
+    reason      text,
+    options     text,
+    tenant      text,
+    tags        text
+) WITHOUT ROWID;
+
+-- What may run now, and nothing else.
+CREATE TABLE @ready (
+    lane integer NOT NULL,
+    seq  integer NOT NULL,
+    job  text NOT NULL,
+    PRIMARY KEY (lane, seq)
+) WITHOUT ROWID;
+
+-- Which runner runs which job. Rows come and go, and are never updated: a row that exists is the fence.
+CREATE TABLE @leases (
+    job        text PRIMARY KEY,
+    epoch      integer NOT NULL,
+    runner     text NOT NULL,
+    claimed_at integer NOT NULL
+) WITHOUT ROWID;
+
+-- Jobs that are neither ready, nor running, nor over: scheduled, blocked, paused; and dead letters. Jobs with a gate
+-- are held before it, in the order of rank and place. For other jobs place is 0 if they wait for a span, not for a
+-- moment.
+CREATE TABLE @parked (
+    job    text PRIMARY KEY,
+    state  text NOT NULL,
+    due_at integer,
+    since  integer NOT NULL,
+    gate   text,
+    rank   integer,
+    place  integer
+) WITHOUT ROWID;
+CREATE INDEX @parked_by_due_at ON @parked (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX @parked_by_state ON @parked (state, since);
+CREATE INDEX @parked_by_gate ON @parked (gate, rank, place) WHERE gate IS NOT NULL;
+
+-- Gates: one for each limit in use, or for each value of its partition key. Tokens of a rate are used up to `through`,
+-- in nanoseconds. The requirement is stored for the sweep, which tends gates. due_at: when to look at the jobs that are
+-- held before it.
+CREATE TABLE @gates (
+    key     text PRIMARY KEY,
+    through integer NOT NULL DEFAULT 0,
+    most    integer,
+    step    integer NOT NULL,
+    burst   integer NOT NULL,
+    due_at  integer,
+    used_at integer NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX @gates_by_due_at ON @gates (due_at) WHERE due_at IS NOT NULL;
+
+-- Jobs that passed a gate. A row no longer counts once its job's lease, or the job, is over, so cleaning up is not
+-- urgent. Epoch 0: a job with a position in a sequence that another gate keeps out; a paused one has none.
+CREATE TABLE @slots (
+    gate  text NOT NULL,
+    job   text NOT NULL,
+    epoch integer NOT NULL,
+    until text NOT NULL,
+    PRIMARY KEY (gate, job)
+) WITHOUT ROWID;
+CREATE INDEX @slots_by_job ON @slots (job);
+
+-- The order of sequences: jobs and their positions, set when they are enqueued. A claim deletes those that are over.
+CREATE TABLE @sequences (
+    gate  text NOT NULL,
+    place integer NOT NULL,
+    job   text NOT NULL,
+    PRIMARY KEY (gate, place, job)
+) WITHOUT ROWID;
+CREATE INDEX @sequences_by_job ON @sequences (job);
+
+CREATE VIEW @taken AS
+SELECT s.gate, s.job FROM @slots s
+WHERE CASE s.until
+    WHEN 'lease' THEN (SELECT true FROM @leases l WHERE l.job = s.job AND l.epoch = s.epoch)
+    ELSE (
+        SELECT true FROM @jobs j
+        WHERE j.id = s.job AND j.state NOT IN ('completed', 'cancelled') AND (j.state <> 'failed' OR s.until = 'mend')
+            AND (j.state <> 'paused' OR s.epoch > 0))
+    END;
+
+-- Requests to running jobs: pause or cancel. Nearly always empty.
+CREATE TABLE @controls (
+    job    text PRIMARY KEY,
+    runner text NOT NULL,
+    action text NOT NULL,
+    at     integer NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX @controls_by_runner ON @controls (runner);
+
+-- The state of a long job: one row, rewritten in place with every slice.
+CREATE TABLE @checkpoints (
+    job         text PRIMARY KEY,
+    epoch       integer NOT NULL,
+    slices      integer NOT NULL,
+    done        integer NOT NULL,
+    total       integer,
+    updated_at  integer NOT NULL,
+    advanced_at integer,
+    pace        text NOT NULL,
+    note        text,
+    cursors     text NOT NULL,
+    kept        text NOT NULL
+) WITHOUT ROWID;
+
+-- Items that a long job tolerated, with their errors, until a retry succeeds. form says what item holds: the value, the
+-- key by which its source finds it again, or only its repr. Epoch 0: the slice was not committed, because it had too
+-- many.
+CREATE TABLE @bad_items (
+    job       text NOT NULL,
+    loop      text NOT NULL,
+    number    integer NOT NULL,
+    epoch     integer NOT NULL,
+    at        integer NOT NULL,
+    form      text NOT NULL,
+    item      text NOT NULL,
+    type      text NOT NULL,
+    message   text NOT NULL,
+    traceback text,
+    PRIMARY KEY (job, loop, number)
+) WITHOUT ROWID;
+
+-- Idempotency keys and identities; they outlive partitions and retention of jobs. One without an expiry counts for
+-- ever, or for as long as its job says.
+CREATE TABLE @keys (
+    tenant      text NOT NULL,
+    scope       text NOT NULL,
+    key         text NOT NULL,
+    job         text NOT NULL,
+    fingerprint text NOT NULL,
+    expires_at  integer,
+    PRIMARY KEY (tenant, scope, key)
+) WITHOUT ROWID;
+CREATE INDEX @keys_by_expires_at ON @keys (expires_at) WHERE expires_at IS NOT NULL;
+
+-- Events of a job beyond the happy path, which its own timestamps show. version is the job's.
+CREATE TABLE @events (
+    job     text NOT NULL,
+    version integer NOT NULL,
+    at      integer NOT NULL,
+    name    text NOT NULL,
+    detail  text,
+    PRIMARY KEY (job, version)
+) WITHOUT ROWID;
+
+-- One row per incarnation of a runner; its lease covers all the jobs that it holds.
+CREATE TABLE @runners (
+    id          text PRIMARY KEY,
+    worker      text NOT NULL,
+    boot        text NOT NULL,
+    host        text NOT NULL,
+    pid         integer NOT NULL,
+    version     text NOT NULL,
+    started_at  integer NOT NULL,
+    beat_at     integer NOT NULL,
+    expires_at  integer NOT NULL,
+    idle        integer NOT NULL DEFAULT 0,
+    draining    integer NOT NULL DEFAULT 0,
+    running     integer NOT NULL DEFAULT 0,
+    concurrency integer NOT NULL,
+    queues      text NOT NULL,
+    kinds       text NOT NULL,
+    labels      text NOT NULL
+);
+
+-- Live settings of queues: JSON, which wins over code and files. meta.queues counts the changes.
+CREATE TABLE @queues (
+    name       text PRIMARY KEY,
+    settings   text NOT NULL,
+    changed_at integer NOT NULL
+);
+
+-- Schedules: what code declares (timing, policies and call; fingerprint tells declarations apart), and how far each one
+-- is: times up to `through` are handled. open_jobs are its jobs that are not known to be over.
+CREATE TABLE @schedules (
+    name        text PRIMARY KEY,
+    fingerprint text NOT NULL,
+    timing      text NOT NULL,
+    policies    text NOT NULL,
+    call        text NOT NULL,
+    paused      integer NOT NULL DEFAULT 0,
+    through     integer NOT NULL,
+    declared_at integer NOT NULL,
+    seen_at     integer NOT NULL,
+    last_at     integer,
+    last_job    text,
+    open_jobs   text NOT NULL DEFAULT '[]',
+    skipped     integer NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+
+-- The times that schedules have run for, kept for a while, so that a clock that is set back does not run them again. If
+-- they come again, fired_at is 0. The instant of a time that came again n times is n microseconds later.
+CREATE TABLE @fires (
+    schedule text NOT NULL,
+    due_at   integer NOT NULL,
+    fired_at integer NOT NULL,
+    PRIMARY KEY (schedule, due_at)
+) WITHOUT ROWID;
+
+-- Up to when dead letters were reported: to which observer (its kind, or * for the log), and of which queue.
+CREATE TABLE @alarms (
+    name    text NOT NULL,
+    subject text NOT NULL,
+    through integer NOT NULL,
+    PRIMARY KEY (name, subject)
+) WITHOUT ROWID;
+
+-- Leaderships: chores that one process at a time does.
+CREATE TABLE @duties (
+    name   text PRIMARY KEY,
+    holder text NOT NULL,
+    until  integer NOT NULL
+);

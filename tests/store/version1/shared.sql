@@ -1,0 +1,993 @@
+-- Statements that are the same for SQLite and PostgreSQL. A statement that differs is in sqlite.sql or postgres.sql
+-- under the same name, and a test pins the list of these.
+
+-- ## schema_version
+-- Return the version of the schema.
+SELECT value FROM @meta WHERE name = 'schema_version'
+
+-- ## set_meta
+-- Write one fact about the store.
+INSERT INTO @meta (name, value) VALUES (:name, :value)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value
+
+-- ## store_identity
+-- Return which store this is.
+SELECT value FROM @meta WHERE name = 'store_id'
+
+-- ## set_savepoint
+-- In a transaction of the user's: begin a part that can be undone alone.
+SAVEPOINT posthorse_call
+
+-- ## undo_to_savepoint
+-- Take back what an operation wrote before it failed.
+ROLLBACK TO posthorse_call
+
+-- ## release_savepoint
+-- Make the operation a part of the transaction.
+RELEASE posthorse_call
+
+-- ## now
+-- Return the store's clock.
+SELECT :now
+
+-- ── lanes ──────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## find_lane
+-- Return the lane of a queue, kind and priority.
+SELECT id FROM @lanes
+WHERE queue = :queue AND kind = :kind AND priority = :priority AND solo = :solo AND tenant = :tenant AND keyed = :keyed
+
+-- ## make_lane
+-- Create a lane, unless another process just did.
+INSERT INTO @lanes (queue, kind, priority, solo, tenant, keyed) VALUES (:queue, :kind, :priority, :solo, :tenant, :keyed)
+ON CONFLICT (queue, kind, priority, solo, tenant, keyed) DO UPDATE SET queue = excluded.queue
+RETURNING id
+
+-- ## news
+-- Return how often queues were changed, and the lanes created since the last look; one row without a lane if there are
+-- none.
+SELECT changes.number, :now, lanes.id,
+    lanes.queue, lanes.kind, lanes.priority, lanes.solo, lanes.tenant, lanes.keyed
+FROM (SELECT coalesce((SELECT value FROM @meta WHERE name = 'queues'), '0') AS number) AS changes
+LEFT JOIN @lanes lanes ON lanes.id > :known
+ORDER BY lanes.id
+
+-- ## filled_lanes
+-- Return lanes that hold jobs, with the positions of their heads: two steps of an index for each, however many lanes
+-- there are.
+WITH RECURSIVE filled(lane) AS (
+    SELECT min(lane) FROM @ready
+    UNION ALL
+    SELECT (SELECT min(lane) FROM @ready WHERE lane > filled.lane) FROM filled WHERE filled.lane IS NOT NULL
+)
+SELECT filled.lane, (SELECT min(seq) FROM @ready WHERE lane = filled.lane) FROM filled WHERE filled.lane IS NOT NULL
+
+-- ## lanes_with_jobs
+-- Return which of these lanes hold jobs.
+-- pairs: lane int, after bigint
+SELECT CAST(r.lane AS integer) FROM {rows}
+WHERE (SELECT true FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT 1)
+
+-- ## waits
+-- Return how long the jobs at the heads of lanes have waited, in microseconds.
+-- rows: lane int, after bigint
+SELECT r.lane, (SELECT :now - coalesce(j.run_at, j.created_at) FROM @jobs j WHERE j.id = (
+    SELECT job FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT 1))
+FROM {rows}
+
+-- ── queues ─────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## queue_settings
+-- Return the live settings of queues.
+SELECT name, settings FROM @queues ORDER BY name
+
+-- ## count_change
+-- Count a change of queues. Every change begins with this, so that changes come one after the other.
+INSERT INTO @meta (name, value) VALUES ('queues', '1')
+ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(@meta.value AS bigint) + 1 AS text)
+
+-- ## settings_of_queue
+-- Return the live settings of one queue.
+SELECT settings FROM @queues WHERE name = :name
+
+-- ## set_queue
+-- Write live settings of a queue.
+INSERT INTO @queues (name, settings, changed_at) VALUES (:name, :settings, :now)
+ON CONFLICT (name) DO UPDATE SET settings = excluded.settings, changed_at = excluded.changed_at
+
+-- ## reset_queue
+-- Remove all live settings of a queue.
+DELETE FROM @queues WHERE name = :name
+
+-- ## depth
+-- Return how many jobs wait in a queue, counted in each of its lanes up to a limit.
+SELECT sum((SELECT count(*) FROM (SELECT 1 FROM @ready WHERE lane = lanes.id LIMIT :limit) AS counted))
+FROM @lanes lanes WHERE lanes.queue = :queue
+
+-- ## longest_wait
+-- Return how long the oldest job of a queue has waited, in microseconds.
+SELECT max((SELECT :now - coalesce(j.run_at, j.created_at) FROM @jobs j WHERE j.id = (
+    SELECT job FROM @ready WHERE lane = lanes.id ORDER BY seq LIMIT 1)))
+FROM @lanes lanes WHERE lanes.queue = :queue
+
+-- ## queue_depths
+-- Return how many jobs wait in each queue, and how long the first of them has waited, in microseconds.
+SELECT lanes.queue, sum((SELECT count(*) FROM @ready WHERE lane = lanes.id)), max((
+    SELECT :now - coalesce(j.run_at, j.created_at) FROM @jobs j WHERE j.id = (
+        SELECT job FROM @ready WHERE lane = lanes.id ORDER BY seq LIMIT 1)))
+FROM @lanes lanes GROUP BY lanes.queue ORDER BY lanes.queue
+
+-- ## queue_leases
+-- Return how many jobs of each queue have a lease.
+SELECT lanes.queue, count(*) FROM @leases l
+JOIN @jobs j ON j.id = l.job
+JOIN @lanes lanes ON lanes.id = j.lane
+GROUP BY lanes.queue
+
+-- ## queue_parked
+-- Return how many jobs of each queue are parked, by state.
+SELECT lanes.queue, p.state, count(*) FROM @parked p
+JOIN @jobs j ON j.id = p.job
+JOIN @lanes lanes ON lanes.id = j.lane
+GROUP BY lanes.queue, p.state
+
+-- ## servers
+-- Return the living runners, and what each of them serves.
+SELECT worker, queues, labels FROM @runners WHERE boot = :boot AND expires_at > :lease_now
+
+-- ── submit ─────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## take_keys
+-- Reserve keys, some for a while; return the jobs of those that were free.
+-- rows: tenant text, scope text, key text, job uuid, fingerprint text, span bigint
+INSERT INTO @keys (tenant, scope, key, job, fingerprint, expires_at)
+SELECT r.tenant, r.scope, r.key, r.job, r.fingerprint, :now + r.span FROM {rows} WHERE true
+ON CONFLICT (tenant, scope, key) DO NOTHING
+RETURNING job
+
+-- ## find_keys
+-- Return the jobs behind keys, and whether the key has expired.
+-- rows: tenant text, scope text, key text
+SELECT k.tenant, k.scope, k.key, k.job, k.fingerprint, coalesce(k.expires_at <= :now, false)
+FROM {rows} JOIN @keys k ON k.tenant = r.tenant AND k.scope = r.scope AND k.key = r.key
+
+-- ## pass_key_on
+-- Give a key whose job is over to another job. No row: that job is not over, or another process was faster.
+UPDATE @keys SET job = :job, fingerprint = :fingerprint, expires_at = NULL
+WHERE tenant = :tenant AND scope = :scope AND key = :key AND EXISTS (
+    SELECT 1 FROM @jobs j WHERE j.id = @keys.job AND j.state IN ('completed', 'failed', 'cancelled'))
+RETURNING job
+
+-- ## states_of
+-- Return the states of jobs, without deleted ones.
+-- rows: job uuid
+SELECT j.id, j.state FROM {rows} CROSS JOIN @jobs j WHERE j.id = r.job
+
+-- ## owner_state
+-- Return the states of jobs, and whether they ever started, without deleted ones.
+-- rows: job uuid
+SELECT j.id, j.state, j.started_at IS NOT NULL OR EXISTS (SELECT 1 FROM @leases l WHERE l.job = j.id)
+FROM {rows} CROSS JOIN @jobs j WHERE j.id = r.job
+
+-- ## hand_over_keys
+-- Give locked keys to other jobs.
+-- rows: tenant text, scope text, key text, job uuid, fingerprint text, span bigint
+UPDATE @keys SET job = r.job, fingerprint = r.fingerprint, expires_at = :now + r.span
+FROM {rows} WHERE @keys.tenant = r.tenant AND @keys.scope = r.scope AND @keys.key = r.key
+
+-- ## forget_keys
+-- Delete expired keys, unless they are handed over at this moment.
+DELETE FROM @keys WHERE expires_at <= :now AND (tenant, scope, key) IN (
+    SELECT tenant, scope, key FROM @keys WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit)
+RETURNING 1
+
+-- ## supersede
+-- Give a waiting job the arguments and options of a newer one.
+UPDATE @jobs SET
+    state = :state, version = version + 1, run_at = CAST(:run_at AS bigint), arguments = :arguments,
+    options = :options, tags = :tags
+WHERE id = :job
+
+-- ## line_up_again
+-- Put a job back where it was before this transaction took it.
+INSERT INTO @ready (lane, seq, job) VALUES (:lane, :seq, :job)
+
+-- ## postpone
+-- Give a parked job another time.
+UPDATE @parked SET due_at = :due_at WHERE job = :job
+
+-- ## identity_of
+-- Return what makes a job equal to another, and whether it ever started.
+SELECT j.tenant, lanes.kind, j.arguments, j.options, j.started_at IS NOT NULL
+FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
+WHERE j.id = :job
+
+-- ## point_key
+-- Make a key of a job that turned out to be an earlier one point to that one.
+UPDATE @keys SET job = :earlier WHERE tenant = :tenant AND scope = :scope AND key = :key AND job = :job
+RETURNING job
+
+-- ── the end of a lease ─────────────────────────────────────────────────────────────────────────────
+
+-- ## end_lease
+-- End a lease: the fence of everything that follows in this transaction. No row: another process ended it.
+DELETE FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner RETURNING claimed_at
+
+-- ## held_lease
+-- Return the lease on a job, if there is one.
+SELECT epoch, runner FROM @leases WHERE job = :job
+
+-- ## job_budget
+-- Return what a job has spent, and its own lane.
+SELECT j.errors, j.crashes, j.losses,
+    lanes.queue, lanes.kind, lanes.priority, lanes.solo, lanes.tenant, lanes.keyed
+FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
+WHERE j.id = :job
+
+-- ## already_ended
+-- Return which of these attempts ended as their worker says, in a commit whose reply was lost.
+-- rows: job uuid, epoch int
+SELECT j.id FROM {rows} JOIN @jobs j ON j.id = r.job AND j.epoch = r.epoch WHERE j.state = :state
+
+-- ## settled
+-- part
+-- Set how an attempt ended.
+UPDATE @jobs SET
+    state = :state, epoch = :epoch, version = version + 2, errors = :errors, crashes = :crashes,
+    losses = :interruptions, reason = :reason, lane = :lane, error = coalesce(:error, error), result = :result,
+    run_at = CASE WHEN CAST(:wait AS bigint) IS NULL THEN run_at ELSE :now + CAST(:wait AS bigint) END,
+    started_at = coalesce(started_at, CAST(:claimed_at AS bigint)),
+    finished_at = CASE WHEN :is_final THEN :now END
+WHERE id = :job
+
+-- ## settle
+-- Write how an attempt ended. The lease ended in the same transaction.
+{settled}
+RETURNING version, run_at, :now - CAST(:claimed_at AS bigint)
+
+-- ## move
+-- Write what was requested of a job that no runner holds.
+UPDATE @jobs SET
+    state = :state, version = version + 1, reason = :reason,
+    finished_at = CASE WHEN :is_final THEN :now END
+WHERE id = :job
+RETURNING version, run_at
+
+-- ## revive
+-- Reset the budgets of a finished job; the epoch rises, so that nothing older can write. For a job that never started,
+-- `expires` counts from now.
+UPDATE @jobs SET
+    state = :state, version = version + 1, epoch = epoch + 1, errors = 0, crashes = 0, losses = 0,
+    reason = :reason, finished_at = NULL, result = NULL, lane = :lane,
+    run_at = :now + CASE WHEN started_at IS NULL THEN coalesce(CAST(:wait AS bigint), 0) ELSE CAST(:wait AS bigint) END
+WHERE id = :job
+RETURNING version, run_at
+
+-- ## rewrite_arguments
+-- Give a job that is over other arguments.
+UPDATE @jobs SET arguments = :arguments WHERE id = :job
+
+-- ## park
+-- Park a job: scheduled, blocked, paused or failed. place is 0 if it waits for a span, and not for a moment.
+INSERT INTO @parked (job, state, due_at, since, place) VALUES (:job, :state, :due_at, :now, CAST(:place AS bigint))
+
+-- ## unpark
+-- Remove a job from the parked ones.
+DELETE FROM @parked WHERE job = :job RETURNING state
+
+-- ## withdraw
+-- Take a job out of its lane. No row: it was claimed meanwhile.
+DELETE FROM @ready WHERE lane = :lane AND seq = :seq AND job = :job RETURNING seq
+
+-- ## runner_on_list
+-- Return the worker of a registered runner.
+SELECT worker, pid FROM @runners WHERE id = :id
+
+-- ## times_of
+-- Return when a job first started, when it ended, and its reason: for a completed job, its worker.
+SELECT started_at, finished_at, reason FROM @jobs WHERE id = :job
+
+-- ## record
+-- Record an event under the version of the job that the same transaction made.
+INSERT INTO @events (job, version, at, name, detail) VALUES (:job, :version, :now, :name, :detail)
+
+-- ## last_event
+-- Return the last event of a job.
+SELECT version, name, detail FROM @events WHERE job = :job ORDER BY version DESC LIMIT 1
+
+-- ## record_again
+-- Replace the last event of its kind.
+UPDATE @events SET version = :version, at = :now, detail = :detail WHERE job = :job AND version = :instead_of
+
+-- ── controls ───────────────────────────────────────────────────────────────────────────────────────
+
+-- ## ask_runner
+-- Ask the runner of a job to pause or cancel it. A later pause does not weaken a cancel.
+INSERT INTO @controls (job, runner, action, at) VALUES (:job, :runner, :action, :now)
+ON CONFLICT (job) DO UPDATE SET runner = excluded.runner, at = excluded.at,
+    action = CASE WHEN @controls.action = 'cancel' THEN 'cancel' ELSE excluded.action END
+
+-- ## unask_runner
+-- Drop the request to a job's runner.
+DELETE FROM @controls WHERE job = :job RETURNING action
+
+-- ## asked_of
+-- Return the requests for jobs that were given back meanwhile.
+-- rows: job uuid, epoch int
+SELECT c.job, c.action FROM {rows} CROSS JOIN @controls c
+WHERE c.job = r.job AND NOT EXISTS (SELECT 1 FROM @leases l WHERE l.job = c.job)
+
+-- ## withdraw_pause
+-- Withdraw a pause that has not happened yet, because of a resume.
+DELETE FROM @controls WHERE job = :job AND action = 'pause'
+
+-- ## requests_for
+-- Return the requests for the jobs of a runner.
+SELECT job, action FROM @controls WHERE runner = :runner
+
+-- ## still_held
+-- Return which of these attempts of a runner still have their lease.
+-- rows: job uuid, epoch int
+SELECT l.job FROM {rows} JOIN @leases l ON l.job = r.job AND l.epoch = r.epoch AND l.runner = :runner
+
+-- ## stale_controls
+-- Drop requests for attempts that are over.
+DELETE FROM @controls WHERE NOT EXISTS (
+    SELECT 1 FROM @leases WHERE @leases.job = @controls.job AND @leases.runner = @controls.runner)
+
+-- ── one job apart from its lane ────────────────────────────────────────────────────────────────────
+
+-- ## is_alive
+-- Return whether a runner may claim.
+SELECT 1 FROM @runners WHERE id = :runner AND boot = :boot AND expires_at > :lease_now
+
+-- ## take_up
+-- Take up a scheduled job; one that was taken up before has no time any more.
+UPDATE @jobs SET
+    state = 'pending', version = version + 1, reason = NULL, run_at = CASE WHEN run_at > :now THEN NULL ELSE run_at END
+WHERE id = :job
+RETURNING version
+
+-- ## lease_out
+-- Lease a job that was taken out of its lane or out of the parked ones.
+INSERT INTO @leases (job, epoch, runner, claimed_at) SELECT id, epoch + 1, :runner, :now FROM @jobs WHERE id = :job
+RETURNING epoch
+
+-- ## leased
+-- Return what its runner must know about a job.
+SELECT j.id, l.epoch, j.lane, j.seq, j.errors, j.crashes, j.losses, j.arguments, j.options, j.run_at
+FROM @leases l JOIN @jobs j ON j.id = l.job
+WHERE l.job = :job
+
+-- ## lateness
+-- Return how long ago a job that never started could have started, in microseconds; no row if it started.
+SELECT :now - CASE WHEN run_at > created_at THEN run_at ELSE created_at END
+FROM @jobs WHERE id = :job AND started_at IS NULL
+
+-- ## holder
+-- Return which runner holds the lease on a job, and the time of its last heartbeat.
+SELECT r.worker, r.host, r.pid, r.beat_at, l.claimed_at FROM @leases l JOIN @runners r ON r.id = l.runner WHERE l.job = :job
+
+-- ── gates ──────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## make_gates
+-- Create gates at their first use.
+-- rows: gate text, most int, step bigint, burst int
+INSERT INTO @gates (key, most, step, burst) SELECT r.gate, r.most, r.step, r.burst FROM {rows} WHERE true
+ON CONFLICT (key) DO NOTHING
+
+-- ## move_gates
+-- Write up to when tokens are used, the current requirement, and when to look at held jobs.
+-- rows: gate text, through bigint, most int, step bigint, burst int, due_at bigint, taken int
+UPDATE @gates SET through = r.through, most = r.most, step = r.step, burst = r.burst, due_at = r.due_at,
+    used_at = CASE WHEN r.taken > 0 THEN :now ELSE @gates.used_at END
+FROM {rows} WHERE @gates.key = r.gate
+
+-- ## set_gates_back
+-- Let gates count as passed now, not at a moment in the future.
+-- rows: gate text, through bigint
+UPDATE @gates SET through = r.through, used_at = :now, due_at = CASE WHEN due_at > :now THEN :now ELSE due_at END
+FROM {rows} WHERE @gates.key = r.gate
+
+-- ## take_slots
+-- Record jobs that passed gates.
+-- rows: gate text, job uuid, epoch int, until text
+INSERT INTO @slots (gate, job, epoch, until) SELECT r.gate, r.job, r.epoch, r.until FROM {rows} WHERE true
+ON CONFLICT (gate, job) DO UPDATE SET epoch = excluded.epoch, until = excluded.until
+
+-- ## join_sequences
+-- Give jobs that were just inserted their positions in sequences.
+-- rows: gate text, job uuid
+INSERT INTO @sequences (gate, place, job)
+SELECT r.gate, j.seq, j.id FROM {rows} CROSS JOIN @jobs j WHERE j.id = r.job
+ON CONFLICT (gate, place, job) DO NOTHING
+
+-- ## leave_sequence
+-- Take the position in a sequence from a job that runs again: its new position is behind the present jobs. Its old one
+-- no longer counts, unless later jobs wait for it to be repaired.
+DELETE FROM @sequences WHERE job = :job;
+DELETE FROM @slots WHERE job = :job AND NOT (until = 'mend' AND :is_dead);
+SELECT 1
+
+-- ## leave_sequences
+-- Forget jobs in sequences that are over.
+-- rows: gate text
+DELETE FROM @sequences WHERE gate IN (SELECT r.gate FROM {rows}) AND NOT EXISTS (
+    SELECT 1 FROM @jobs j WHERE j.id = @sequences.job AND j.state NOT IN ('completed', 'failed', 'cancelled'))
+
+-- ## drop_slots
+-- Forget jobs that left some gates.
+-- rows: gate text
+DELETE FROM @slots WHERE gate IN (SELECT r.gate FROM {rows}) AND NOT EXISTS (
+    SELECT 1 FROM @taken taken WHERE taken.gate = @slots.gate AND taken.job = @slots.job)
+
+-- ## gates_to_tend
+-- Return gates whose next token came; gates with held jobs that might pass, or whose clock was set back; and unused
+-- gates.
+SELECT key FROM @gates WHERE due_at <= :now
+UNION
+SELECT g.key FROM @gates g
+WHERE EXISTS (SELECT 1 FROM @parked p WHERE p.gate = g.key)
+    AND (g.most IS NULL OR g.most > (SELECT count(*) FROM @taken taken WHERE taken.gate = g.key))
+    AND (g.step = 0 OR g.through + g.step - g.burst * g.step <= :now * 1000 OR g.used_at > :now + 1000000)
+UNION
+SELECT g.key FROM @gates g
+WHERE g.used_at < :now - :patience AND g.through < :now * 1000
+    AND NOT EXISTS (SELECT 1 FROM @taken taken WHERE taken.gate = g.key)
+LIMIT :limit
+
+-- ## gates_of
+-- Return gates whose names begin like this.
+SELECT key FROM @gates WHERE substr(key, 1, length(CAST(:beginning AS text))) = CAST(:beginning AS text)
+
+-- ## loosen_gates
+-- Forget the last requirement: held jobs are lined up, and the current requirement applies at their claim.
+-- rows: gate text
+UPDATE @gates SET most = NULL, step = 0 WHERE key IN (SELECT r.gate FROM {rows})
+
+-- ## neglected_gates
+-- Return gates that no job passed for long, before which jobs are held, or whose clock was set back since.
+SELECT g.key FROM @gates g
+WHERE (g.used_at < :now - :patience OR (g.step = 0 AND g.used_at > :now + 1000000)) AND EXISTS (SELECT 1 FROM @parked p WHERE p.gate = g.key)
+LIMIT :limit
+
+-- ## try_gates
+-- Record that the first jobs held before gates try again.
+-- rows: gate text
+UPDATE @gates SET used_at = :now WHERE key IN (SELECT r.gate FROM {rows})
+
+-- ## forget_gates
+-- Forget those of the given gates that no job passed for long although they are open: the limit or its workers are
+-- gone.
+-- rows: gate text
+DELETE FROM @gates WHERE key IN (SELECT r.gate FROM {rows})
+    AND used_at < :now - :patience AND through < :now * 1000
+    AND NOT EXISTS (SELECT 1 FROM @slots s WHERE s.gate = @gates.key)
+
+-- ## forgotten_gate
+-- Return a gate that was forgotten while jobs were held before it. The scan goes from gate to gate, so the number of
+-- jobs held before one does not matter.
+WITH RECURSIVE held (gate) AS (
+    SELECT (SELECT gate FROM @parked WHERE gate IS NOT NULL ORDER BY gate LIMIT 1)
+    UNION ALL
+    SELECT (SELECT p.gate FROM @parked p WHERE p.gate > held.gate ORDER BY p.gate LIMIT 1)
+    FROM held WHERE held.gate IS NOT NULL
+)
+SELECT held.gate FROM held
+WHERE held.gate IS NOT NULL AND NOT EXISTS (SELECT 1 FROM @gates g WHERE g.key = held.gate)
+LIMIT 1
+
+-- ## limits_at_work
+-- Return gates for users: those that are in use, or were a moment ago, with how many jobs are inside and how many are
+-- held before them, the most first.
+SELECT g.key, g.most, g.step, g.burst, g.through,
+    (SELECT count(*) FROM @taken taken WHERE taken.gate = g.key), (SELECT count(*) FROM @parked p WHERE p.gate = g.key), :now
+FROM @gates g
+WHERE g.through > :now * 1000 OR EXISTS (SELECT 1 FROM @taken taken WHERE taken.gate = g.key)
+    OR EXISTS (SELECT 1 FROM @parked p WHERE p.gate = g.key)
+ORDER BY 7 DESC, g.key
+LIMIT :limit
+
+-- ## gates_of_lane
+-- Return the same for some gates, without those that were never passed.
+-- rows: gate text
+SELECT g.key, g.most, g.step, g.burst, g.through,
+    (SELECT count(*) FROM @taken taken WHERE taken.gate = g.key), 0, :now
+FROM {rows} JOIN @gates g ON g.key = r.gate
+ORDER BY g.key
+
+-- ## held_in_queues
+-- Return how many jobs of each queue are held before each gate, the most first.
+SELECT lanes.queue, p.gate, count(*) FROM @parked p
+JOIN @jobs j ON j.id = p.job
+JOIN @lanes lanes ON lanes.id = j.lane
+WHERE p.gate IS NOT NULL
+GROUP BY lanes.queue, p.gate
+ORDER BY count(*) DESC, p.gate
+LIMIT :limit
+
+-- ── checkpoints ────────────────────────────────────────────────────────────────────────────────────
+
+-- ## load_checkpoint
+-- Return the checkpoint of a long job.
+SELECT slices, done, total, pace, note, cursors, kept FROM @checkpoints WHERE job = :job
+
+-- ## loops_of
+-- Return the state of the loops of a job.
+SELECT cursors FROM @checkpoints WHERE job = :job
+
+-- ## attempts_since_slice
+-- Return how attempts ended since the last committed slice, the latest first, without deploys and pauses; and its
+-- retries.
+SELECT name, detail FROM @events
+WHERE job = :job AND name IN ('attempt_failed', 'failed', 'lost', 'crashed', 'retried')
+    AND at >= coalesce((SELECT advanced_at FROM @checkpoints WHERE job = :job), 0)
+ORDER BY version DESC LIMIT 40
+
+-- ── bad items ──────────────────────────────────────────────────────────────────────────────────────
+
+-- ## keep_bad_items
+-- Store items that a slice tolerated, with their errors; for one that was retried in vain, the latest error. Epoch 0:
+-- the slice was not committed, because there were too many; the next attempt has the same items and numbers.
+-- rows: job uuid, loop text, number bigint, epoch int, form text, item text, type text, message text, traceback text
+INSERT INTO @bad_items (job, loop, number, epoch, at, form, item, type, message, traceback)
+SELECT r.job, r.loop, r.number, r.epoch, :now, r.form, r.item, r.type, r.message, r.traceback FROM {rows} WHERE true
+ON CONFLICT (job, loop, number) DO UPDATE SET
+    epoch = excluded.epoch, at = excluded.at, form = excluded.form, item = excluded.item, type = excluded.type,
+    message = excluded.message, traceback = excluded.traceback
+
+-- ## drop_bad_items
+-- Forget bad items whose retry succeeded.
+-- rows: job uuid, loop text, number bigint
+DELETE FROM @bad_items WHERE (job, loop, number) IN (SELECT r.job, r.loop, r.number FROM {rows})
+
+-- ## bad_items
+-- Return bad items of a job after a given one, in order.
+SELECT loop, number, at, form, item, type, message, traceback FROM @bad_items
+WHERE job = :job AND (loop, number) > (:loop, CAST(:number AS bigint))
+ORDER BY loop, number LIMIT :limit
+
+-- ## bad_items_to_retry
+-- Return bad items of one loop that can be retried, in order.
+SELECT number, form, item FROM @bad_items
+WHERE job = :job AND loop = :loop AND number > :after AND number <= :upto AND form <> 'text'
+    AND epoch > 0
+ORDER BY number LIMIT :limit
+
+-- ## count_bad_items
+-- Return how many bad items each loop of a job has, the last one that can be retried, and how many belong to slices
+-- that were not committed.
+SELECT loop, count(*), coalesce(max(CASE WHEN form <> 'text' AND epoch > 0 THEN number END), 0),
+    count(CASE WHEN epoch = 0 THEN 1 END)
+FROM @bad_items
+WHERE job = :job GROUP BY loop ORDER BY loop
+
+-- ## uncommitted_bad_items
+-- Return bad items of slices that were not committed.
+SELECT loop, number FROM @bad_items WHERE job = :job AND epoch = 0
+
+-- ## rewrite_cursors
+-- Write the state of the loops of a job that no runner holds.
+UPDATE @checkpoints SET cursors = :cursors WHERE job = :job
+
+-- ── runners ────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## register_runner
+-- Register an incarnation of a runner; from now on it may claim. Ids are unique: if this one exists, the reply to an
+-- earlier commit was lost.
+INSERT INTO @runners (id, worker, boot, host, pid, version, started_at, beat_at, expires_at,
+    concurrency, queues, kinds, labels)
+VALUES (:id, :worker, :boot, :host, :pid, :version, :now, :now, :lease_now + :lease,
+    :concurrency, :queues, :kinds, :labels)
+ON CONFLICT (id) DO NOTHING
+
+-- ## beat
+-- Renew the lease of a runner. No row: it was declared dead, and must stop.
+UPDATE @runners SET beat_at = :now, expires_at = :lease_now + :lease, running = :running, draining = :draining
+WHERE id = :id AND boot = :boot
+RETURNING id
+
+-- ## set_idle
+-- Record whether a runner waits for work; only then it is notified of new jobs.
+UPDATE @runners SET idle = :idle WHERE id = :id
+
+-- ## retire_runner
+-- Remove a runner; the sweep finds leases that it left behind.
+DELETE FROM @runners WHERE id = :id
+
+-- ## rescue_expired
+-- Remove runners that did not renew their lease, or that ran before this machine was booted.
+DELETE FROM @runners WHERE boot <> :boot OR expires_at < :lease_now - :grace RETURNING id, worker
+
+-- ## orphans
+-- Return leases whose runner is not registered, with what the decision about their jobs needs.
+SELECT l.job, l.epoch, l.runner, j.errors, j.crashes, j.losses, k.epoch,
+    lanes.queue, lanes.kind, lanes.priority, lanes.solo, lanes.tenant, lanes.keyed
+FROM @leases l
+JOIN @jobs j ON j.id = l.job
+JOIN @lanes lanes ON lanes.id = j.lane
+LEFT JOIN @checkpoints k ON k.job = l.job
+WHERE NOT EXISTS (SELECT 1 FROM @runners r WHERE r.id = l.runner)
+LIMIT :limit
+
+-- ## leases_of
+-- Return the leases of a runner, with what the decision about its jobs needs.
+SELECT l.job, l.epoch, l.runner, j.errors, j.crashes, j.losses, k.epoch,
+    lanes.queue, lanes.kind, lanes.priority, lanes.solo, lanes.tenant, lanes.keyed
+FROM @leases l
+JOIN @jobs j ON j.id = l.job
+JOIN @lanes lanes ON lanes.id = j.lane
+LEFT JOIN @checkpoints k ON k.job = l.job
+WHERE l.runner = :runner
+
+-- ## take_leadership
+-- Take or keep a leadership for a while. No row: another process has it. All processes use the same span, so a longer
+-- one was taken before the clock was set back.
+INSERT INTO @duties (name, holder, until) VALUES (:name, :holder, :lease_now + :span)
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
+WHERE @duties.holder = excluded.holder OR @duties.until < :lease_now OR @duties.until > excluded.until
+RETURNING name
+
+-- ## leave_leadership
+-- Give up a leadership, so that the next leader need not wait.
+DELETE FROM @duties WHERE name = :name AND holder = :holder
+
+-- ## next_due
+-- Return when the next scheduled job and the next gate are due, in microseconds from now; whether any job is held
+-- before a gate; and the store's clock.
+SELECT
+    (SELECT due_at - :now FROM @parked WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1),
+    (SELECT due_at - :now FROM @gates WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1),
+    (SELECT count(*) FROM (SELECT 1 FROM @parked WHERE gate IS NOT NULL LIMIT 1) AS held),
+    :now
+
+-- ── a clock that was set back ──────────────────────────────────────────────────────────────────────
+
+-- ## waits_begun_later
+-- Return jobs that wait since a moment that is in the future: by how much, and whether they wait for a span (as retries
+-- and the jitter of schedules do) and not for a moment.
+SELECT p.job, p.since - :moment,
+    p.place IS NOT NULL OR j.started_at IS NOT NULL OR j.options LIKE '%"scheduled_at":%'
+FROM @parked p JOIN @jobs j ON j.id = p.job
+WHERE p.state = 'scheduled' AND p.since > CAST(:moment AS bigint) + CAST(:tolerance AS bigint)
+ORDER BY p.since DESC LIMIT :limit
+
+-- ## move_waits
+-- Move the beginning and end of waits to an earlier time.
+-- rows: job uuid, begins bigint, ends bigint
+UPDATE @jobs SET run_at = run_at - r.ends, created_at = CASE WHEN created_at > :moment THEN :moment ELSE created_at END
+FROM {rows} WHERE @jobs.id = r.job AND EXISTS (SELECT 1 FROM @parked p WHERE p.job = r.job);
+UPDATE @parked SET due_at = due_at - r.ends, since = since - r.begins FROM {rows} WHERE @parked.job = r.job
+
+-- ## keys_taken_later
+-- Return temporary keys that were taken at a moment that is in the future: their jobs, and for how long they count.
+SELECT k.tenant, k.scope, k.key, k.job, k.expires_at - j.created_at
+FROM @keys k JOIN @jobs j ON j.id = k.job
+WHERE k.expires_at > :moment AND j.created_at > CAST(:moment AS bigint) + CAST(:tolerance AS bigint)
+ORDER BY k.expires_at DESC LIMIT :limit
+
+-- ## move_keys
+-- Let keys, and their jobs, begin at a moment.
+-- rows: tenant text, scope text, key text, job uuid, span bigint
+UPDATE @keys SET expires_at = :moment + r.span
+FROM {rows} WHERE @keys.tenant = r.tenant AND @keys.scope = r.scope AND @keys.key = r.key AND @keys.job = r.job;
+UPDATE @jobs SET created_at = :moment FROM {rows} WHERE @jobs.id = r.job AND created_at > :moment
+
+-- ## lined_up_page
+-- Return ready jobs after a position, and whether each was created, or due, at a moment that is in the future.
+SELECT page.lane, page.seq, page.job,
+    j.created_at > CAST(:moment AS bigint) + CAST(:tolerance AS bigint)
+        OR coalesce(j.run_at > CAST(:moment AS bigint) + CAST(:tolerance AS bigint), false)
+FROM (SELECT lane, seq, job FROM @ready WHERE (lane, seq) > (:lane, :seq) ORDER BY lane, seq LIMIT :limit) AS page
+JOIN @jobs j ON j.id = page.job
+
+-- ## move_lined_up
+-- Let jobs begin to wait at a moment.
+-- rows: lane int, seq bigint, job uuid
+UPDATE @jobs SET created_at = CASE WHEN created_at > :moment THEN :moment ELSE created_at END,
+    run_at = CASE WHEN run_at > :moment THEN :moment ELSE run_at END
+FROM {rows}
+WHERE @jobs.id = r.job AND EXISTS (SELECT 1 FROM @ready w WHERE w.lane = r.lane AND w.seq = r.seq AND w.job = r.job)
+
+-- ## move_checkpoints
+-- Move checkpoints out of the future.
+UPDATE @checkpoints SET
+    updated_at = CASE WHEN updated_at > :moment THEN :moment ELSE updated_at END,
+    advanced_at = CASE WHEN advanced_at > :moment THEN :moment ELSE advanced_at END
+WHERE updated_at > CAST(:moment AS bigint) + CAST(:tolerance AS bigint) OR advanced_at > CAST(:moment AS bigint) + CAST(:tolerance AS bigint)
+
+-- ## move_beats
+-- Move heartbeats out of the future and keep the length of leases. Leases that count from the boot of a machine do not
+-- depend on the clock.
+UPDATE @runners SET beat_at = :moment, expires_at = CASE boot WHEN '' THEN expires_at - beat_at + :moment ELSE expires_at END
+WHERE beat_at > CAST(:moment AS bigint) + CAST(:tolerance AS bigint)
+
+-- ## is_set_back
+-- Return whether something happened at a moment that is in the future.
+SELECT EXISTS (SELECT 1 FROM @parked WHERE state = 'scheduled' AND since > CAST(:moment AS bigint) + CAST(:tolerance AS bigint))
+    OR EXISTS (SELECT 1 FROM @runners WHERE beat_at > CAST(:moment AS bigint) + CAST(:tolerance AS bigint))
+    OR (SELECT created_at > CAST(:moment AS bigint) + CAST(:tolerance AS bigint) FROM @jobs ORDER BY id DESC LIMIT 1)
+
+-- ── schedules ──────────────────────────────────────────────────────────────────────────────────────
+
+-- ## schedules
+-- Return all schedules.
+SELECT name, fingerprint, timing, policies, call, paused, through, seen_at, last_at, last_job, skipped, :now
+FROM @schedules ORDER BY name
+
+-- ## declare_schedules
+-- Write what code declares. If the times differ from before, they count from now on, unless the clock was set back,
+-- which is handled first. Only workers call this.
+-- rows: name text, fingerprint text, timing text, policies text, call text
+INSERT INTO @schedules (name, fingerprint, timing, policies, call, through, declared_at, seen_at)
+SELECT r.name, r.fingerprint, r.timing, r.policies, r.call, :now, :now, CASE WHEN :attended THEN :now ELSE 0 END
+FROM {rows} WHERE true
+ON CONFLICT (name) DO UPDATE SET
+    fingerprint = excluded.fingerprint, timing = excluded.timing, policies = excluded.policies, call = excluded.call,
+    through = CASE WHEN @schedules.timing = excluded.timing OR @schedules.through > excluded.through
+        THEN @schedules.through ELSE excluded.through END,
+    declared_at = excluded.declared_at, seen_at = excluded.seen_at
+
+-- ## see_schedules
+-- Record that a worker attends to schedules with these declarations.
+-- rows: name text, fingerprint text
+UPDATE @schedules SET seen_at = :now
+FROM {rows} WHERE @schedules.name = r.name AND @schedules.fingerprint = r.fingerprint
+
+-- ## pass_schedule
+-- Handle the times of a schedule up to a moment. No row: another process did, or it was paused or changed meanwhile.
+UPDATE @schedules SET through = :handled_until
+WHERE name = :name AND fingerprint = :fingerprint AND through = :known AND NOT paused
+RETURNING open_jobs
+
+-- ## hold_schedule
+-- Lock a schedule until the end of this transaction.
+UPDATE @schedules SET name = name WHERE name = :name RETURNING open_jobs
+
+-- ## take_fires
+-- Reserve times of a schedule; return those that it has not run for yet.
+-- rows: due_at bigint
+INSERT INTO @fires (schedule, due_at, fired_at)
+SELECT :name, r.due_at, :now FROM {rows} WHERE true
+ON CONFLICT (schedule, due_at) DO NOTHING
+RETURNING due_at
+
+-- ## set_fires_free
+-- Let times come again that ran by a clock that was ahead.
+UPDATE @fires SET fired_at = 0 WHERE schedule = :name AND due_at > :after
+
+-- ## take_fires_again
+-- Reserve those of the times that come again.
+-- rows: time bigint
+UPDATE @fires SET fired_at = :now FROM {rows} WHERE schedule = :name AND due_at = r.time AND fired_at = 0
+RETURNING due_at
+
+-- ## forget_fires
+-- Forget times to which no clock is set back.
+DELETE FROM @fires WHERE schedule = :name AND due_at < :before AND fired_at < :before
+
+-- ## note_runs
+-- Write the result of the times of a schedule.
+UPDATE @schedules SET
+    last_at = coalesce(:last_at, last_at), last_job = coalesce(:last_job, last_job), open_jobs = :open_jobs,
+    skipped = skipped + :skipped
+WHERE name = :name
+
+-- ## pause_schedule
+-- Pause a schedule.
+UPDATE @schedules SET paused = true WHERE name = :name RETURNING name
+
+-- ## resume_schedule
+-- Resume a paused schedule; the times of the pause are skipped. If the clock was set back, `through` stays ahead of it.
+UPDATE @schedules SET through = CASE WHEN paused AND through < :now THEN :now ELSE through END, paused = false
+WHERE name = :name RETURNING name
+
+-- ── dead letters ───────────────────────────────────────────────────────────────────────────────────
+
+-- ## new_dead_letters
+-- Return the newest dead letters of a span of time, newest first, and the store's clock: one step of an index for each.
+SELECT newest.since, newest.job, lanes.queue, lanes.kind, :now
+FROM (
+    SELECT job, since FROM @parked
+    WHERE state = 'failed' AND since > :now - :within AND since <= :now ORDER BY since DESC LIMIT :limit
+) AS newest CROSS JOIN @jobs j CROSS JOIN @lanes lanes
+WHERE j.id = newest.job AND lanes.id = j.lane
+ORDER BY newest.since DESC
+
+-- ## errors_of
+-- Return the beginnings of jobs' errors, which have the class; the rest may be long.
+-- rows: job uuid
+SELECT j.id, substr(j.error, 1, 300) FROM {rows} CROSS JOIN @jobs j WHERE j.id = r.job
+
+-- ## alarms
+-- Return up to when dead letters of a queue were reported.
+-- rows: name text, subject text
+SELECT a.name, a.subject, a.through FROM {rows} CROSS JOIN @alarms a WHERE a.name = r.name AND a.subject = r.subject
+
+-- ## raise_alarm
+-- Record that dead letters after a moment are reported. No row: another process reported them meanwhile. Reports made
+-- under a clock that was set back since do not count.
+INSERT INTO @alarms (name, subject, through) VALUES (:name, :subject, :through)
+ON CONFLICT (name, subject) DO UPDATE SET through = excluded.through
+WHERE @alarms.through <= :after OR @alarms.through > :now
+RETURNING through
+
+-- ── reading ────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## statuses
+-- Select jobs; other blocks add the condition.
+SELECT j.id, CASE WHEN l.job IS NULL THEN j.state ELSE 'processing' END,
+    CASE WHEN j.state <> 'completed' THEN j.reason END,
+    lanes.kind, lanes.queue, lanes.priority, j.tenant, j.tags, j.errors, j.crashes, j.losses, j.options,
+    c.action, j.error, r.worker, j.created_at, j.run_at, coalesce(j.started_at, l.claimed_at), j.finished_at,
+    k.done, k.total, k.pace, k.note,
+    CASE WHEN l.claimed_at > k.updated_at THEN l.claimed_at ELSE k.updated_at END, :now,
+    CASE WHEN j.state = 'completed' THEN j.reason END
+FROM @jobs j
+JOIN @lanes lanes ON lanes.id = j.lane
+LEFT JOIN @leases l ON l.job = j.id
+LEFT JOIN @runners r ON r.id = l.runner
+LEFT JOIN @controls c ON c.job = l.job
+LEFT JOIN @checkpoints k ON k.job = j.id
+
+-- ## job
+-- Return a job.
+{statuses}
+WHERE j.id = :job
+
+-- ## outcome
+-- Return how a job ended, if it did.
+SELECT j.state, j.result, j.error, CASE WHEN j.state <> 'completed' THEN j.reason END, lanes.kind
+FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
+WHERE j.id = :job
+
+-- ## jobs
+-- Return jobs, newest first, before a given one, that match every given filter.
+{statuses}
+WHERE j.id < :before
+    AND (CAST(:state AS text) IS NULL
+        OR CASE WHEN l.job IS NULL THEN j.state ELSE 'processing' END = CAST(:state AS text))
+    AND (CAST(:queue AS text) IS NULL OR lanes.queue = CAST(:queue AS text))
+    AND (CAST(:kind AS text) IS NULL OR lanes.kind = CAST(:kind AS text))
+ORDER BY j.id DESC
+LIMIT :limit
+
+-- ## jobs_by_id
+-- Return jobs by their ids.
+-- rows: job uuid
+{statuses}
+WHERE j.id IN (SELECT r.job FROM {rows})
+
+-- ## running
+-- Return the newest jobs with a lease, before a given one.
+SELECT l.job FROM @leases l
+JOIN @jobs j ON j.id = l.job
+JOIN @lanes lanes ON lanes.id = j.lane
+WHERE l.job < :before
+    AND (CAST(:queue AS text) IS NULL OR lanes.queue = CAST(:queue AS text))
+    AND (CAST(:kind AS text) IS NULL OR lanes.kind = CAST(:kind AS text))
+ORDER BY l.job DESC
+LIMIT :limit
+
+-- ## set_aside
+-- Return the newest jobs that are parked in a state, before a given one.
+SELECT p.job FROM @parked p
+JOIN @jobs j ON j.id = p.job
+JOIN @lanes lanes ON lanes.id = j.lane
+WHERE p.job < :before AND p.state = :state
+    AND (CAST(:queue AS text) IS NULL OR lanes.queue = CAST(:queue AS text))
+    AND (CAST(:kind AS text) IS NULL OR lanes.kind = CAST(:kind AS text))
+ORDER BY p.job DESC
+LIMIT :limit
+
+-- ## fitting
+-- Select jobs that match every given part of a filter; other blocks add which ones. Tags and errors are JSON: a tag is
+-- searched for with its quotes, the type of an error at its fixed position.
+SELECT j.id FROM @jobs j
+JOIN @lanes lanes ON lanes.id = j.lane
+LEFT JOIN @leases l ON l.job = j.id
+WHERE (CAST(:state AS text) IS NULL
+        OR CASE WHEN l.job IS NULL THEN j.state ELSE 'processing' END = CAST(:state AS text))
+    AND (CAST(:queue AS text) IS NULL OR lanes.queue = CAST(:queue AS text))
+    AND (CAST(:kind AS text) IS NULL OR lanes.kind = CAST(:kind AS text))
+    AND (CAST(:tenant AS text) IS NULL OR j.tenant = CAST(:tenant AS text))
+    AND (CAST(:tag AS text) IS NULL OR j.tags <> replace(replace(
+        j.tags, '[' || CAST(:tag AS text), ''), ',' || CAST(:tag AS text), ''))
+    AND (CAST(:error AS text) IS NULL
+        OR substr(j.error, 1, length(CAST(:error AS text)) + 10) = '{"type":"' || CAST(:error AS text) || '"'
+        OR j.error <> replace(j.error, '.' || CAST(:error AS text) || '","message":', ''))
+    AND (CAST(:reason AS text) IS NULL OR j.state <> 'completed'
+        AND lower(substr(j.reason, 1, length(CAST(:reason AS text)))) = CAST(:reason AS text))
+    AND (CAST(:older AS bigint) IS NULL OR coalesce(j.finished_at, j.created_at) <= :now - CAST(:older AS bigint))
+    AND (CAST(:newer AS bigint) IS NULL OR coalesce(j.finished_at, j.created_at) > :now - CAST(:newer AS bigint))
+
+-- ## matching
+-- Return matching jobs after a given one, oldest first, without those that are over if requested.
+{fitting}
+    AND j.id > :after
+    AND (:with_over OR j.state NOT IN ('completed', 'failed', 'cancelled'))
+ORDER BY j.id
+LIMIT :limit
+
+-- ## matching_set_aside
+-- Do the same for a state in which jobs are parked: they are few among all jobs ever.
+SELECT p.job FROM @parked p
+WHERE p.job > :after AND p.state = :state AND EXISTS (
+{fitting}
+    AND j.id = p.job)
+ORDER BY p.job
+LIMIT :limit
+
+-- ## matching_running
+-- Do the same for running jobs, found by their leases.
+SELECT l2.job FROM @leases l2
+WHERE l2.job > :after AND EXISTS (
+{fitting}
+    AND j.id = l2.job)
+ORDER BY l2.job
+LIMIT :limit
+
+-- ## count_matching
+-- Return how many jobs match a filter.
+SELECT count(*) FROM ({fitting}) AS fitting
+
+-- ## count_set_aside
+-- Return the same for a state in which jobs are parked.
+SELECT count(*) FROM @parked p
+WHERE p.state = :state AND EXISTS (
+{fitting}
+    AND j.id = p.job)
+
+-- ## lined_up
+-- Return the jobs that are next in their lanes.
+SELECT ready.job FROM @ready ready
+JOIN @lanes lanes ON lanes.id = ready.lane
+WHERE (CAST(:queue AS text) IS NULL OR lanes.queue = CAST(:queue AS text))
+    AND (CAST(:kind AS text) IS NULL OR lanes.kind = CAST(:kind AS text))
+ORDER BY lanes.priority DESC, ready.seq
+LIMIT :limit
+
+-- ## arguments
+-- Return the arguments of a job.
+SELECT arguments FROM @jobs WHERE id = :job
+
+-- ## events
+-- Return the events of a job, in order.
+SELECT version, at, name, detail FROM @events WHERE job = :job ORDER BY version
+
+-- ## workers
+-- Return the registered runners; the last column is the time since the last heartbeat, in microseconds.
+SELECT id, worker, host, pid, version, started_at, beat_at, idle, draining, running, concurrency,
+    queues, kinds, :now - beat_at
+FROM @runners ORDER BY worker, started_at, id
+
+-- ## what_the_living_serve
+-- Return the queues that each living runner serves (none for all queues), the kinds that it knows, and its labels.
+SELECT queues, kinds, labels FROM @runners WHERE boot = :boot AND expires_at > :lease_now
+
+-- ## who_takes_jobs
+-- Return what each living runner serves that takes new jobs, and whether it had a free slot at its last heartbeat.
+SELECT queues, kinds, labels, running >= concurrency FROM @runners
+WHERE boot = :boot AND expires_at > :lease_now AND NOT draining
+
+-- ## depths
+-- Return how many jobs wait in each lane.
+SELECT lanes.queue, lanes.kind, lanes.priority, count(*), min(ready.seq)
+FROM @ready ready JOIN @lanes lanes ON lanes.id = ready.lane
+GROUP BY lanes.queue, lanes.kind, lanes.priority
+ORDER BY lanes.queue, lanes.kind, lanes.priority
+
+-- ## parked_counts
+-- Return how many jobs are parked, by state.
+SELECT state, count(*) FROM @parked GROUP BY state ORDER BY state
+
+-- ## count_unfit
+-- Return how many jobs are parked because their arguments do not fit the workers' code.
+SELECT count(*) FROM (
+    SELECT 1 FROM @parked p JOIN @jobs j ON j.id = p.job
+    WHERE p.state = 'blocked' AND p.gate IS NULL AND substr(j.reason, 1, 6) = 'unfit:' LIMIT :limit
+) AS unfit
+
+-- ## running_count
+-- Return how many jobs have a lease.
+SELECT count(*) FROM @leases

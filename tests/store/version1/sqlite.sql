@@ -1,0 +1,395 @@
+-- Statements that differ on SQLite. A batch is one JSON text and one step of a statement, so the interpreter lock is
+-- released and taken back once, not once a row.
+
+-- ## has_schema
+-- Return whether our tables exist.
+SELECT 1 FROM sqlite_schema WHERE name = '@meta'
+
+-- ## enqueue
+-- Insert jobs and line up those that may run now. There is one writer at a time, so the next position in a lane is
+-- after the last; positions are moments, so that lanes can be compared. An existing id is left alone: the reply to an
+-- earlier commit was lost. A pending job without a lease has its position in a lane, so lining up twice changes
+-- nothing.
+-- tells now
+-- rows: id uuid, lane int, arguments text, run_at bigint, delay bigint, options text, tenant text, tags text, parent uuid
+INSERT INTO @jobs (id, lane, seq, created_at, run_at, state, arguments, options, tenant, tags, parent)
+SELECT r.id, r.lane,
+    max(:now, 1 + coalesce((SELECT max(seq) FROM @ready WHERE lane = r.lane), 0)) + r.ordinal,
+    :now, coalesce(r.run_at, :now + r.delay),
+    CASE WHEN coalesce(r.run_at, :now + r.delay) > :now THEN 'scheduled' ELSE 'pending' END,
+    r.arguments, r.options, r.tenant, r.tags, r.parent
+FROM {rows}
+WHERE abs(:now / 1000 - :made_at) < :tolerance / 1000
+ON CONFLICT (id) DO NOTHING;
+{line_up_new};
+INSERT INTO @parked (job, state, due_at, since, place)
+SELECT j.id, j.state, j.run_at, :now, CASE WHEN r.run_at IS NULL THEN 0 END FROM {rows} CROSS JOIN @jobs j ON j.id = r.id
+WHERE coalesce(r.run_at, r.delay) IS NOT NULL AND j.state = 'scheduled'
+    AND NOT EXISTS (SELECT 1 FROM @leases WHERE job = j.id)
+ON CONFLICT (job) DO NOTHING
+
+-- ## line_up_new
+-- part
+-- Line up jobs that may run now; one with a lease was lined up before, and claimed.
+INSERT INTO @ready (lane, seq, job)
+SELECT j.lane, j.seq, j.id FROM {rows} CROSS JOIN @jobs j ON j.id = r.id
+WHERE j.state = 'pending' AND NOT EXISTS (SELECT 1 FROM @leases WHERE job = j.id)
+ON CONFLICT (lane, seq) DO NOTHING
+
+-- ## enqueue_alike
+-- Insert jobs that may run now and differ only in their arguments: as `enqueue` does, for a fifth of its cost.
+-- tells now
+-- pairs: id uuid, arguments text
+INSERT INTO @jobs (id, lane, seq, created_at, state, arguments, options, tenant, tags)
+SELECT r.id, :lane, last.seq + r.ordinal, :now, 'pending', r.arguments, :options, :tenant, :tags
+FROM (SELECT max(:now, 1 + coalesce((SELECT max(seq) FROM @ready WHERE lane = :lane), 0)) AS seq) AS last
+CROSS JOIN {rows}
+WHERE abs(:now / 1000 - :made_at) < :tolerance / 1000
+ON CONFLICT (id) DO NOTHING;
+{line_up_new}
+
+-- ## enqueue_one
+-- Insert one job that may run now: as `enqueue` does, for a third of the cost of a batch of one. Missing values are
+-- empty texts here, because the driver takes ten times as long for a NULL.
+-- tells now
+INSERT INTO @jobs (id, lane, seq, created_at, state, arguments, options, tenant, tags)
+SELECT :id, :lane, max(:now, 1 + coalesce((SELECT max(seq) FROM @ready WHERE lane = :lane), 0)), :now, 'pending',
+    :arguments, nullif(:options, ''), nullif(:tenant, ''), nullif(:tags, '')
+WHERE abs(:now / 1000 - :made_at) < :tolerance / 1000
+ON CONFLICT (id) DO NOTHING;
+INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM @jobs WHERE id = :id AND changes() > 0
+
+-- ## filled_lanes
+-- Return lanes that hold jobs, with the positions of their heads: two steps of an index for each, however many lanes
+-- there are.
+-- picks
+WITH RECURSIVE filled(lane) AS (
+    SELECT min(lane) FROM @ready
+    UNION ALL
+    SELECT (SELECT min(lane) FROM @ready WHERE lane > filled.lane) FROM filled WHERE filled.lane IS NOT NULL
+)
+SELECT json_group_array(json_array(lane, (SELECT min(seq) FROM @ready WHERE lane = filled.lane)))
+FROM filled WHERE lane IS NOT NULL
+
+-- ## shares
+-- Return how many of the next jobs are in each lane, and the position of the last of them: higher priority first, then
+-- first come, first served. {rows} is parsed once a lane: LIMIT keeps SQLite from repeating the parse at each use.
+-- rows: lane int, after bigint, priority int
+SELECT lane, count(*), max(seq) FROM (
+    SELECT head.lane, head.seq FROM (SELECT * FROM {rows} LIMIT -1) AS r CROSS JOIN @ready head
+    WHERE head.lane = r.lane AND head.seq > r.after AND head.seq <= coalesce(
+        (SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT 1 OFFSET :room - 1),
+        9223372036854775807)
+    ORDER BY r.priority DESC, head.seq
+    LIMIT :room
+) AS chosen GROUP BY lane
+
+-- ## within_share
+-- part
+-- Select what a lane gives: up to a position, or else as many as there is room for.
+head.lane = r.lane AND head.seq > r.after AND head.seq <= coalesce(
+    r.upto,
+    (SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT 1 OFFSET :room - 1),
+    9223372036854775807)
+
+-- ## claim
+-- Turn the heads of lanes into leases of one living runner. The picked jobs are found again by their positions, because
+-- a row of {rows} is a whole lane: parsing JSON for each job would cost as much as all the rest.
+-- rows: lane int, after bigint, share int, upto bigint
+-- picks
+SELECT json_group_array(json_array(job, epoch + 1, lane, seq, errors, crashes, losses, arguments, options, run_at))
+FROM (
+    SELECT head.job, j.epoch, head.lane, head.seq, j.errors, j.crashes, j.losses, :light_arguments AS arguments,
+        j.options, j.run_at
+    FROM {rows} CROSS JOIN @ready head CROSS JOIN @jobs j
+    WHERE {within_share}
+        AND j.id = head.job
+        AND EXISTS (SELECT 1 FROM @runners WHERE id = :runner AND boot = :boot AND expires_at > :lease_now)
+    ORDER BY head.seq
+);
+INSERT INTO @leases (job, epoch, runner, claimed_at)
+SELECT j.id, j.epoch + 1, :runner, :now FROM {rows} CROSS JOIN @ready head CROSS JOIN @jobs j
+WHERE {within_share}
+    AND j.id = head.job;
+DELETE FROM @ready WHERE (lane, seq) IN (
+    SELECT head.lane, head.seq FROM {rows} CROSS JOIN @ready head
+    WHERE {within_share})
+
+-- ## claim_together
+-- Turn the first jobs of several lanes, wherever they are, into leases of one living runner. The lanes are merged: the
+-- first of their heads is taken, and the next job of its lane replaces it, so the cost is a step for each job and one
+-- for each lane, however deep they are. The claim ends at one position for all lanes, so the other statements use
+-- lanes, whose numbers are cheaper to parse than jobs.
+-- pairs: lane int, after bigint
+-- picks
+WITH RECURSIVE merged(seq, lane) AS (
+    SELECT (SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT 1), CAST(r.lane AS integer)
+    FROM {rows}
+    UNION ALL
+    SELECT (SELECT seq FROM @ready AS next WHERE lane = merged.lane AND seq > merged.seq ORDER BY seq LIMIT 1), lane
+    FROM merged WHERE seq IS NOT NULL
+    ORDER BY 1 NULLS LAST, 2
+    LIMIT :room
+)
+SELECT json_group_array(
+    json_array(
+        first.job, j.epoch + 1, first.lane, first.seq, errors, crashes, losses, :light_arguments, options, run_at))
+FROM merged CROSS JOIN @ready first CROSS JOIN @jobs j
+WHERE first.lane = merged.lane AND first.seq = merged.seq AND j.id = first.job
+    AND EXISTS (SELECT 1 FROM @runners WHERE id = :runner AND boot = :boot AND expires_at > :lease_now);
+INSERT INTO @leases (job, epoch, runner, claimed_at)
+SELECT j.id, j.epoch + 1, :runner, :now
+FROM (SELECT json_extract(:picked, '$[#-1][2]') AS lane, json_extract(:picked, '$[#-1][3]') AS seq) AS last
+CROSS JOIN {rows} CROSS JOIN @ready head CROSS JOIN @jobs j
+WHERE head.lane = r.lane AND head.seq > r.after
+    AND head.seq <= last.seq AND (head.seq < last.seq OR head.lane <= last.lane) AND j.id = head.job;
+DELETE FROM @ready WHERE (lane, seq) IN (
+    SELECT head.lane, head.seq
+    FROM (SELECT json_extract(:picked, '$[#-1][2]') AS lane, json_extract(:picked, '$[#-1][3]') AS seq) AS last
+    CROSS JOIN {rows} CROSS JOIN @ready head
+    WHERE head.lane = r.lane AND head.seq > r.after
+        AND head.seq <= last.seq AND (head.seq < last.seq OR head.lane <= last.lane))
+
+-- ## heads
+-- Return the next jobs of each lane, oldest first.
+-- rows: lane int, after bigint, priority int
+SELECT r.lane, head.seq FROM {rows} CROSS JOIN @ready head
+WHERE head.lane = r.lane AND head.seq > r.after AND head.seq <= coalesce(
+    (SELECT seq FROM @ready WHERE lane = r.lane AND seq > r.after ORDER BY seq LIMIT 1 OFFSET :room - 1),
+    9223372036854775807)
+
+-- ## newest_heads
+-- Return the next jobs of each lane, newest first.
+-- rows: lane int, after bigint, priority int
+SELECT r.lane, head.seq FROM {rows} CROSS JOIN @ready head
+WHERE head.lane = r.lane AND head.seq >= coalesce(
+    (SELECT seq FROM @ready WHERE lane = r.lane ORDER BY seq DESC LIMIT 1 OFFSET :room - 1), 0)
+
+-- ## claim_newest
+-- Turn the last jobs of lanes into leases of one living runner.
+-- rows: lane int, after bigint, share int, upto bigint
+-- picks
+SELECT json_group_array(json_array(job, epoch + 1, lane, seq, errors, crashes, losses, arguments, options, run_at))
+FROM (
+    SELECT head.job, j.epoch, head.lane, head.seq, j.errors, j.crashes, j.losses, :light_arguments AS arguments,
+        j.options, j.run_at
+    FROM {rows} CROSS JOIN @ready head CROSS JOIN @jobs j
+    WHERE head.lane = r.lane AND head.seq >= r.upto AND j.id = head.job
+        AND EXISTS (SELECT 1 FROM @runners WHERE id = :runner AND boot = :boot AND expires_at > :lease_now)
+    ORDER BY head.seq DESC
+);
+INSERT INTO @leases (job, epoch, runner, claimed_at)
+SELECT j.id, j.epoch + 1, :runner, :now FROM {rows} CROSS JOIN @ready head CROSS JOIN @jobs j
+WHERE head.lane = r.lane AND head.seq >= r.upto AND j.id = head.job;
+DELETE FROM @ready WHERE (lane, seq) IN (
+    SELECT head.lane, head.seq FROM {rows} CROSS JOIN @ready head WHERE head.lane = r.lane AND head.seq >= r.upto)
+
+-- ## claim_places
+-- Turn jobs at exactly these positions into leases of one living runner; missing ones are left out.
+-- rows: lane int, seq bigint
+-- picks
+SELECT json_group_array(json_array(job, epoch + 1, lane, seq, errors, crashes, losses, arguments, options, run_at))
+FROM (
+    SELECT head.job, j.epoch, head.lane, head.seq, j.errors, j.crashes, j.losses, :light_arguments AS arguments,
+        j.options, j.run_at
+    FROM {rows} CROSS JOIN @ready head CROSS JOIN @jobs j
+    WHERE head.lane = r.lane AND head.seq = r.seq AND j.id = head.job
+        AND EXISTS (SELECT 1 FROM @runners WHERE id = :runner AND boot = :boot AND expires_at > :lease_now)
+    ORDER BY head.seq
+);
+INSERT INTO @leases (job, epoch, runner, claimed_at)
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), :runner, :now FROM json_each(:picked);
+DELETE FROM @ready WHERE (lane, seq) IN (
+    SELECT json_extract(value, '$[2]'), json_extract(value, '$[3]') FROM json_each(:picked))
+
+-- ## jobs_at
+-- Return what gates must know about jobs at these positions.
+-- rows: lane int, seq bigint
+SELECT r.lane, r.seq, found.job, j.tenant, :light_arguments, j.options,
+    (SELECT place FROM @sequences WHERE job = found.job)
+FROM {rows} CROSS JOIN @ready found CROSS JOIN @jobs j
+WHERE found.lane = r.lane AND found.seq = r.seq AND j.id = found.job
+
+-- ## join_sequences
+-- Give jobs that were just inserted their positions in sequences: after all earlier ones, because positions are
+-- moments, and a clock may have been set back.
+-- rows: gate text, job uuid
+INSERT INTO @sequences (gate, place, job)
+SELECT r.gate,
+    max(j.seq, 1 + r.ordinal + coalesce((SELECT max(last.place) FROM @sequences last WHERE last.gate = r.gate), 0)), j.id
+FROM {rows} CROSS JOIN @jobs j
+WHERE j.id = r.job AND NOT EXISTS (SELECT 1 FROM @sequences own WHERE own.job = j.id AND own.gate = r.gate)
+
+-- ## lock_gates
+-- Lock gates until the end of this transaction; missing ones are left out.
+-- rows: gate text
+SELECT g.key FROM {rows} CROSS JOIN @gates g WHERE g.key = r.gate
+
+-- ## gate_states
+-- Return the states of gates: tokens, the last requirement, how many jobs are inside, one of them, the first held job,
+-- and the first position of a sequence at which a job waits or runs.
+-- rows: gate text
+SELECT r.gate, g.through, g.most, g.step, g.burst,
+    (SELECT count(*) FROM @taken WHERE gate = r.gate), (SELECT job FROM @taken WHERE gate = r.gate LIMIT 1),
+    (SELECT rank FROM @parked WHERE gate = r.gate ORDER BY rank, place LIMIT 1),
+    (SELECT place FROM @parked WHERE gate = r.gate ORDER BY rank, place LIMIT 1),
+    (SELECT l.place FROM @sequences l JOIN @jobs j ON j.id = l.job
+        WHERE l.gate = r.gate AND j.state IN ('pending', 'blocked') ORDER BY l.place LIMIT 1), g.used_at, :now
+FROM {rows} CROSS JOIN @gates g WHERE g.key = r.gate
+
+-- ## hold
+-- Park jobs that a gate keeps out.
+-- rows: lane int, seq bigint, job uuid, gate text, rank int, place bigint, reason text
+UPDATE @jobs SET state = 'blocked', reason = r.reason FROM {rows} WHERE id = r.job;
+INSERT INTO @parked (job, state, due_at, since, gate, rank, place)
+SELECT r.job, 'blocked', NULL, :now, r.gate, r.rank, r.place FROM {rows} WHERE true;
+DELETE FROM @ready WHERE (lane, seq) IN (SELECT r.lane, r.seq FROM {rows});
+SELECT 1
+
+-- ## release_held
+-- Line up the first jobs that are held before a gate, at their old positions. If a position was given away meanwhile,
+-- as after a step of the clock, the job gets one at the end of the lane.
+-- picks
+SELECT json_group_array(json_array(job, twin)) FROM (
+    SELECT first.job, row_number() OVER (PARTITION BY j.lane, j.seq ORDER BY first.place) AS twin
+    FROM (SELECT job, rank, place FROM @parked WHERE gate = :gate ORDER BY rank, place LIMIT :room) AS first
+    CROSS JOIN @jobs j ON j.id = first.job
+    ORDER BY first.rank, first.place);
+UPDATE @jobs SET state = 'pending', reason = NULL, seq = CASE
+    WHEN first.twin > 1
+        OR EXISTS (SELECT 1 FROM @ready taken WHERE taken.lane = @jobs.lane AND taken.seq = @jobs.seq)
+    THEN max(:now, coalesce((SELECT max(ready.seq) FROM @ready ready WHERE ready.lane = @jobs.lane), 0)) + 1 + first.place
+    ELSE seq END
+FROM (
+    SELECT json_extract(value, '$[0]') AS job, json_extract(value, '$[1]') AS twin, key AS place FROM json_each(:picked)
+) AS first
+WHERE id = first.job;
+INSERT INTO @ready (lane, seq, job)
+SELECT j.lane, j.seq, j.id FROM json_each(:picked) p CROSS JOIN @jobs j ON j.id = json_extract(p.value, '$[0]');
+DELETE FROM @parked WHERE job IN (SELECT json_extract(value, '$[0]') FROM json_each(:picked))
+
+-- ## hold_queue
+-- Do nothing: there is one writer at a time, so what it counts stays true until its commit.
+SELECT 1
+
+-- ## complete
+-- End leases of one runner and one epoch and write results; return how many leases there were, and how many jobs were
+-- written. The name of the worker is stored as the reason, unless its runner is no longer registered. A leased job
+-- exists, so nothing is ever inserted: UPDATE with FROM copies all rows first, and takes half as long again.
+-- pairs: job uuid, result text
+INSERT INTO @jobs (id, epoch, result, started_at, finished_at, state, lane, seq, created_at, arguments)
+SELECT r.job, :epoch, r.result, l.claimed_at, :now, 'completed', 0, 0, 0, ''
+FROM {rows} CROSS JOIN @leases l WHERE l.job = r.job AND l.epoch = :epoch AND l.runner = :runner
+ON CONFLICT (id) DO UPDATE SET
+    state = excluded.state, epoch = excluded.epoch, version = version + 2, result = excluded.result,
+    reason = (SELECT worker FROM @runners WHERE id = :runner),
+    started_at = coalesce(started_at, excluded.started_at), finished_at = excluded.finished_at;
+DELETE FROM @leases WHERE job IN (SELECT r.job FROM {rows}) AND epoch = :epoch AND runner = :runner;
+SELECT changes(), changes()
+
+-- ## end_lease
+-- End a lease: the fence of everything that follows in this transaction. No row: it was ended before. Read first,
+-- because RETURNING would make a table for it.
+-- picks
+SELECT json_group_array(json_array(claimed_at)) FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner;
+DELETE FROM @leases WHERE job = :job
+
+-- ## settle
+-- Write how an attempt ended. The lease ended in the same transaction. Read afterwards, because RETURNING would make a
+-- table for it.
+{settled};
+SELECT version, run_at, :now - :claimed_at FROM @jobs WHERE id = :job
+
+-- ## unask_runner
+-- Drop the request to a job's runner.
+-- picks
+SELECT json_group_array(json_array(action)) FROM @controls WHERE job = :job;
+DELETE FROM @controls WHERE job = :job
+
+-- ## lock_job
+-- Lock a job until the end of this transaction.
+SELECT j.state, j.lane, j.seq, j.run_at, :now,
+    lanes.queue, lanes.kind, lanes.priority, lanes.solo, lanes.tenant, lanes.keyed
+FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
+WHERE j.id = :job
+
+-- ## admit
+-- Line a job up at the end of its lane.
+UPDATE @jobs SET state = 'pending',
+    seq = max(:now, 1 + coalesce((SELECT max(ready.seq) FROM @ready ready WHERE ready.lane = @jobs.lane), 0))
+WHERE id = :job;
+INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM @jobs WHERE id = :job;
+SELECT 1
+
+-- ## promote
+-- Line up due jobs, in the order of their times.
+-- picks
+SELECT json_group_array(json_array(job)) FROM (
+    SELECT job FROM @parked WHERE due_at <= :now ORDER BY due_at LIMIT :limit);
+UPDATE @jobs SET state = 'pending', version = version + 1, reason = NULL,
+    seq = max(:now, 1 + coalesce((SELECT max(ready.seq) FROM @ready ready WHERE ready.lane = @jobs.lane), 0)) + due.place
+FROM (SELECT json_extract(value, '$[0]') AS job, key AS place FROM json_each(:picked)) AS due
+WHERE id = due.job;
+INSERT INTO @ready (lane, seq, job)
+SELECT j.lane, j.seq, j.id FROM json_each(:picked) p CROSS JOIN @jobs j ON j.id = json_extract(p.value, '$[0]');
+DELETE FROM @parked WHERE job IN (SELECT json_extract(value, '$[0]') FROM json_each(:picked))
+
+-- ## checkpoint
+-- Save the state of a long job if it still has its lease, and return the request to it. A slice that is saved twice,
+-- because a reply was lost, counts once. epoch and advanced_at belong to the last slice, not to mere progress. The
+-- result is read afterwards: RETURNING would make a table for it, which takes as long as all the rest. The first
+-- statement alone is a shortcut: without :even_if_asked it saves only if there is no request.
+INSERT INTO @checkpoints AS c (job, epoch, slices, done, total, updated_at, advanced_at, pace, note, cursors, kept)
+SELECT job, :epoch * :step, :step, :done, :total, :now, CASE WHEN :step > 0 THEN :now END, :pace,
+    CASE WHEN :has_note > 0 THEN :note END, :cursors, :kept
+FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner
+    AND (:even_if_asked OR NOT EXISTS (SELECT 1 FROM @controls WHERE job = :job))
+ON CONFLICT (job) DO UPDATE SET
+    epoch = CASE WHEN :step > 0 THEN excluded.epoch ELSE c.epoch END,
+    advanced_at = coalesce(excluded.advanced_at, c.advanced_at),
+    slices = c.slices + CASE
+        WHEN (c.epoch, c.done, c.pace, c.cursors, c.kept)
+            = (excluded.epoch, excluded.done, excluded.pace, excluded.cursors, excluded.kept) THEN 0
+        ELSE :step END,
+    done = excluded.done, total = excluded.total,
+    updated_at = excluded.updated_at, pace = excluded.pace, note = excluded.note,
+    cursors = excluded.cursors, kept = excluded.kept;
+SELECT (SELECT action FROM @controls WHERE job = :job) WHERE changes() > 0
+
+-- ## lock_keys
+-- Return the jobs behind keys, and keep others from handing these over until the end of this transaction.
+-- rows: tenant text, scope text, key text
+SELECT k.tenant, k.scope, k.key, k.job, k.fingerprint, coalesce(k.expires_at <= :now, false)
+FROM {rows} CROSS JOIN @keys k WHERE k.tenant = r.tenant AND k.scope = r.scope AND k.key = r.key
+
+-- ## wake
+-- Do nothing: processes that wait watch the file.
+SELECT 1
+
+-- ## calling
+-- Do nothing, as `wake`.
+SELECT 1
+
+-- ## calling_all
+-- Do nothing, as `wake`.
+SELECT 1
+
+-- ## give_back
+-- Return jobs that were claimed but not started to their old positions; nothing is spent. Positions are moments: if one
+-- was given away meanwhile, as after a step of the clock, the job gets one at the end of the lane.
+-- rows: job uuid, epoch int
+UPDATE @jobs SET epoch = e.epoch, seq = CASE
+    WHEN EXISTS (SELECT 1 FROM @ready taken WHERE taken.lane = @jobs.lane AND taken.seq = @jobs.seq)
+    THEN e.ordinal + max(:now, (SELECT max(ready.seq) FROM @ready ready WHERE ready.lane = @jobs.lane), e.last)
+    ELSE seq END
+FROM (
+    SELECT r.job, r.epoch, r.ordinal, (
+        SELECT max(k.seq) FROM {rows} CROSS JOIN @jobs k WHERE k.id = r.job) AS last
+    FROM {rows} CROSS JOIN @leases l WHERE l.job = r.job AND l.epoch = r.epoch AND l.runner = :runner
+) AS e
+WHERE id = e.job;
+INSERT INTO @ready (lane, seq, job)
+SELECT j.lane, j.seq, j.id FROM {rows} CROSS JOIN @leases l CROSS JOIN @jobs j
+WHERE l.job = r.job AND l.epoch = r.epoch AND l.runner = :runner AND j.id = l.job;
+DELETE FROM @leases WHERE (job, epoch) IN (SELECT r.job, r.epoch FROM {rows}) AND runner = :runner;
+SELECT changes(), changes()
