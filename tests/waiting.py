@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import posthorse as ph
 
@@ -17,6 +18,14 @@ def until(is_so: Callable[[], object], *, what: str = "", patience: float = PATI
     while not is_so():
         assert time.monotonic() < deadline, f"not within {patience:g} s: {what or is_so}"
         time.sleep(0.005)
+
+
+async def auntil(is_so: Callable[[], Awaitable[object]], *, what: str = "", patience: float = PATIENCE) -> None:
+    """Does the same as `until`, for a coroutine that asks with another one."""
+    deadline = time.monotonic() + patience
+    while not await is_so():
+        assert time.monotonic() < deadline, f"not within {patience:g} s: {what or is_so}"
+        await asyncio.sleep(0.005)
 
 
 def until_state(job: ph.Job[object], *states: str, patience: float = PATIENCE) -> ph.Status:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,7 +27,7 @@ from posthorse.store.operations.read import workers
 from posthorse.store.operations.runners import Runner, beat, register, take_leadership
 from posthorse.store.store import store_now
 from tests.statuses import list_statuses
-from tests.waiting import PATIENCE, until
+from tests.waiting import auntil, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -77,13 +76,6 @@ async def sweeping(app: ph.Posthorse, *, holder: str = "one") -> AsyncIterator[S
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def become(is_so: Callable[[], Awaitable[object]]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not await is_so():
-        assert time.monotonic() < deadline, f"it did not become so within {PATIENCE} s"
-        await asyncio.sleep(0.01)
 
 
 async def mend(app: ph.Posthorse) -> None:
@@ -199,9 +191,9 @@ def test_waits_for_a_span_last_no_longer_and_moments_are_kept(
 
     async def sweep() -> None:
         async with sweeping(app):
-            await become(lambda: _has_duty(app))
+            await auntil(lambda: _has_duty(app))
             clock.step(-HOUR)
-            await become(lambda: _is_due_within(app, delayed, timedelta(minutes=1)))
+            await auntil(lambda: _is_due_within(app, delayed, timedelta(minutes=1)))
 
     if is_seen:
         asyncio.run(sweep())
@@ -341,7 +333,7 @@ def test_jobs_of_the_dead_are_free_when_their_lease_would_have_ended(app: ph.Pos
 
     async def sweep() -> None:
         async with sweeping(app):
-            await become(lambda: _is_pending(job))
+            await auntil(lambda: _is_pending(job))
 
     asyncio.run(sweep())
 
@@ -367,10 +359,10 @@ def test_runners_may_beat_before_they_are_judged_after_a_step_forward(app: ph.Po
 
     async def sweep() -> None:
         async with sweeping(app) as sweeper:
-            await become(lambda: _has_duty(app))
+            await auntil(lambda: _has_duty(app))
             runner = await asyncio.to_thread(hire, app)
             clock.step(timedelta(days=1))
-            await become(lambda: _is_clement(sweeper))
+            await auntil(lambda: _is_clement(sweeper))
             assert (await app.store.arun(beat(runner, lease=60 * SECOND, running=0, draining=False))).is_alive
         assert [row.id for row in await app.store.aread(workers())] == [runner]
 
@@ -409,7 +401,7 @@ def test_a_clock_that_goes_on_is_not_taken_for_one_that_was_set(
 
     async def sweep() -> None:
         async with sweeping(app) as sweeper:
-            await become(lambda: _has_duty(app))
+            await auntil(lambda: _has_duty(app))
             clock.advance(HOUR)
             await asyncio.sleep(0)
             for _ in range(3):

@@ -43,7 +43,7 @@ from posthorse.store.operations.runners import (
     take_leadership,
 )
 from posthorse.store.store import Store
-from tests.waiting import PATIENCE
+from tests.waiting import auntil
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -111,13 +111,6 @@ async def sweeping(made: Sweeper) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def become(is_so: Callable[[], Awaitable[bool]], patience: float = PATIENCE) -> None:
-    deadline = time.monotonic() + patience
-    while not await is_so():
-        assert time.monotonic() < deadline, f"it did not become so within {patience:g} s"
-        await asyncio.sleep(0.01)
-
-
 def state_is(job: ph.Job[object], state: str) -> Callable[[], Awaitable[bool]]:
     async def check() -> bool:
         return (await job.astatus()).state == state
@@ -133,7 +126,7 @@ def test_the_jobs_of_a_runner_that_fell_silent_go_to_others_unspent(app: ph.Post
     async def sweep() -> None:
         async with sweeping(sweeper(app)):
             for job in jobs:
-                await become(state_is(job, "pending"))
+                await auntil(state_is(job, "pending"))
 
     asyncio.run(sweep())
     status = jobs[0].status()
@@ -156,7 +149,7 @@ def test_a_runner_that_beats_keeps_its_jobs(app: ph.Posthorse, clock: Clock) -> 
 
     async def sweep() -> None:
         async with sweeping(sweeper(app)):
-            await become(state_is(lost, "pending"))
+            await auntil(state_is(lost, "pending"))
 
     asyncio.run(sweep())
     assert kept.status().state == "processing"
@@ -171,7 +164,7 @@ def test_leases_without_a_runner_are_freed(app: ph.Posthorse) -> None:
 
     async def sweep() -> None:
         async with sweeping(sweeper(app)):
-            await become(state_is(job, "pending"))
+            await auntil(state_is(job, "pending"))
 
     asyncio.run(sweep())
     assert job.status().interruptions == 1
@@ -186,7 +179,7 @@ def test_a_job_that_is_lost_again_and_again_is_given_up(app: ph.Posthorse) -> No
                 runner = await asyncio.to_thread(hire, app)
                 assert len(await asyncio.to_thread(take, app, runner)) == 1
                 await app.store.arun(retire(runner))
-                await become(state_is(job, expected))
+                await auntil(state_is(job, expected))
 
     asyncio.run(lose())
     status = job.status()
@@ -207,7 +200,7 @@ def test_a_committed_slice_clears_the_count_of_losses(app: ph.Posthorse) -> None
                 (got,) = await asyncio.to_thread(take, app, runner)
                 assert await app.store.arun(checkpoint(Fence(got.job, got.epoch, runner), at)) is not None
                 await app.store.arun(retire(runner))
-                await become(state_is(job, "pending"))
+                await auntil(state_is(job, "pending"))
 
     asyncio.run(lose())
     assert job.status().interruptions == 1
@@ -223,8 +216,8 @@ def test_a_request_reaches_a_job_whose_worker_died_before_it_heard(app: ph.Posth
 
     async def sweep() -> None:
         async with sweeping(sweeper(app)):
-            await become(state_is(paused, "paused"))
-            await become(state_is(cancelled, "cancelled"))
+            await auntil(state_is(paused, "paused"))
+            await auntil(state_is(cancelled, "cancelled"))
 
     asyncio.run(sweep())
 
@@ -236,7 +229,7 @@ def test_jobs_whose_time_has_come_are_lined_up_in_the_order_of_their_times(app: 
 
     async def sweep() -> None:
         async with sweeping(sweeper(app)):
-            await become(state_is(late[0], "pending"))
+            await auntil(state_is(late[0], "pending"))
 
     asyncio.run(sweep())
     assert [got.job for got in take(app, hire(app))] == [early[0].id, late[0].id]
@@ -279,10 +272,10 @@ def test_a_job_that_a_neighbour_delays_for_a_moment_wakes_the_sweep(
         rescues_of(made)._interval = 3600.0
         async with sweeping(made):
             if app.store.backend.capabilities.is_file:
-                await become(rested)
+                await auntil(rested)
             for delay in (0.03, 0.3, 0.03):
                 (job,) = await asyncio.to_thread(enqueue, neighbour, 1, delay)
-                await become(state_is(job, "pending"))
+                await auntil(state_is(job, "pending"))
 
     asyncio.run(sweep())
 
@@ -321,7 +314,7 @@ def test_more_jobs_than_fit_one_turn_are_all_lined_up(app: ph.Posthorse, clock: 
     async def sweep() -> None:
         async with sweeping(sweeper(app)):
             for job in jobs:
-                await become(state_is(job, "pending"))
+                await auntil(state_is(job, "pending"))
 
     asyncio.run(sweep())
     assert [got.job for got in take(app, hire(app))] == [job.id for job in jobs]
@@ -344,15 +337,15 @@ def test_one_sweeps_at_a_time_and_the_next_takes_over_without_delay(app: ph.Post
             return time.monotonic() - rescues._ran_at < 1000.0
 
         async with sweeping(first):
-            await become(has_duty)
+            await auntil(has_duty)
             async with sweeping(second):
-                await become(knows_that_it_was_not_held_up)
+                await auntil(knows_that_it_was_not_held_up)
                 assert second._leads_until == 0.0
         runner = await asyncio.to_thread(hire, app)
         await asyncio.to_thread(take, app, runner)
         app.store.clock.advance(timedelta(seconds=LEASE + 0.1))
         async with sweeping(second):
-            await become(state_is(job, "pending"))
+            await auntil(state_is(job, "pending"))
 
     asyncio.run(sweep())
 
@@ -377,7 +370,7 @@ def test_a_store_that_is_away_for_a_moment_does_not_end_the_sweep(
 
     async def sweep() -> None:
         async with sweeping(sweeper(app)):
-            await become(state_is(job, "pending"))
+            await auntil(state_is(job, "pending"))
 
     asyncio.run(sweep())
     assert len(failures) == 2
@@ -422,7 +415,7 @@ class SlowSweep:
             async def is_over(before: int = before) -> bool:
                 return self.count > before
 
-            await become(is_over)
+            await auntil(is_over)
         return [row.id for row in await self._store.aread(workers())]
 
 
@@ -479,7 +472,7 @@ def test_whoever_ends_leaves_the_duty_to_the_next(app: ph.Posthorse) -> None:
             return first.leads
 
         async with sweeping(first):
-            await become(has_duty)
+            await auntil(has_duty)
         assert await app.store.arun(take_leadership(LEADERSHIP, "two", span=round(HELD_UP / 3 * SECOND)))
 
     asyncio.run(sweep())
@@ -501,7 +494,7 @@ def test_a_job_that_somebody_is_changing_does_not_keep_the_sweep_from_others(
         with psycopg.connect(postgres_url) as other:
             other.execute("SELECT 1 FROM posthorse.jobs WHERE id = %s FOR UPDATE", (locked.id,))
             async with sweeping(sweeper(app)):
-                await become(is_free)
+                await auntil(is_free)
 
     async def is_free() -> bool:
         found = await app.store.aread(events(held.id))
@@ -530,7 +523,7 @@ def test_expired_keys_are_forgotten_batch_by_batch_until_none_is_left(app: ph.Po
 
     async def sweep() -> None:
         async with sweeping(made):
-            await become(is_done)
+            await auntil(is_done)
 
     asyncio.run(sweep())
     assert set(forgotten) <= {0, 3, 6, 9, 10}
@@ -565,7 +558,7 @@ def test_gates_that_nobody_passes_are_tended_like_those_that_are_due(
 
     async def sweep() -> None:
         async with sweeping(sweeper(app)):
-            await become(is_tended)
+            await auntil(is_tended)
 
     asyncio.run(sweep())
     assert tended[0] == (["due"], ["neglected"])
@@ -598,7 +591,7 @@ def test_a_chore_that_fails_rests_and_keeps_no_other_from_its_turn(
     async def sweep() -> None:
         chores = [fails, *all_chores(app.store, lease=LEASE, policy=Policy())]
         async with sweeping(Sweeper(app.store, "one", chores, lease=LEASE)):
-            await become(state_is(job, "pending"))
+            await auntil(state_is(job, "pending"))
 
     asyncio.run(sweep())
     assert fails.tried == 1
@@ -619,9 +612,9 @@ def test_a_process_that_does_not_lead_runs_the_chores_of_every_process_alone(app
 
     async def sweep() -> None:
         async with sweeping(first := sweeper(app)):
-            await become(leading(first))
+            await auntil(leading(first))
             async with sweeping(Sweeper(app.store, "two", [leaders, everywhere], lease=LEASE)):
-                await become(has_run)
+                await auntil(has_run)
 
     async def has_run() -> bool:
         return everywhere.tried > 0
