@@ -13,7 +13,8 @@ from pathlib import Path
 from posthorse.app.configure import PREFIX
 from posthorse.cli.options import flags_of
 from posthorse.rules.durations import as_text, as_timedelta
-from posthorse.rules.options.table import OPTIONS, Option, Place, options_at
+from posthorse.rules.options.option import Option, Place
+from posthorse.rules.options.table import OPTIONS, options_at
 from posthorse.rules.queues import QueueSettings
 from posthorse.rules.registry import KindOptions
 from posthorse.rules.settings import Settings

@@ -18,7 +18,8 @@ import msgspec
 import pytest
 
 import posthorse as ph
-from posthorse.rules.options.table import Place, options_at
+from posthorse.rules.options.option import Place
+from posthorse.rules.options.table import options_at
 from posthorse.rules.unique import Unique
 from tests import option_tables
 

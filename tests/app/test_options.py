@@ -14,7 +14,8 @@ import posthorse as ph
 from posthorse.app import options as typed
 from posthorse.app.kind import Overrides
 from posthorse.app.schedules import add_schedule
-from posthorse.rules.options.table import OPTIONS, Place, options_at
+from posthorse.rules.options.option import Place
+from posthorse.rules.options.table import OPTIONS, options_at
 from posthorse.rules.queues import QueueSettings
 from posthorse.rules.registry import KindOptions
 from posthorse.rules.settings import Settings

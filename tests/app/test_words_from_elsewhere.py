@@ -11,7 +11,8 @@ import pytest
 import posthorse as ph
 from posthorse.rules import elsewhere
 from posthorse.rules.elsewhere import OPTIONS
-from posthorse.rules.options.table import Place, options_at
+from posthorse.rules.options.option import Place
+from posthorse.rules.options.table import options_at
 from posthorse.rules.queues import NAMES
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from posthorse.rules.options.table import Place, options_at
+from posthorse.rules.options.option import Place
+from posthorse.rules.options.table import options_at
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = Path(__file__).with_name("kinds.py.txt")

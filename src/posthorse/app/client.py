@@ -28,7 +28,7 @@ from posthorse.rules.events import SubmittedJob
 from posthorse.rules.filters import parse_filter
 from posthorse.rules.job import NewJob, checked_name
 from posthorse.rules.options.given import check_names_of_on
-from posthorse.rules.options.table import Place
+from posthorse.rules.options.option import Place
 from posthorse.rules.queues import checked_layer
 from posthorse.rules.registry import Registered, Registry
 from posthorse.rules.settings import Settings

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack, 
 from posthorse.app.kind import JobFunction
 from posthorse.app.signatures import takes
 from posthorse.rules.job import checked_name
-from posthorse.rules.options.table import Place
+from posthorse.rules.options.option import Place
 from posthorse.rules.registry import Registered, make_kind_options, register
 from posthorse.worker.checkpoints.context import Context
 

@@ -21,7 +21,7 @@ from posthorse.rules.job import Lane, NewJob, Options
 from posthorse.rules.keys import WHOLE_APP, Key
 from posthorse.rules.limits import Sequence as InSequence
 from posthorse.rules.options.given import checked_of_using
-from posthorse.rules.options.table import Place
+from posthorse.rules.options.option import Place
 from posthorse.rules.partition import NOTHING, value_of
 from posthorse.rules.registry import Registered, check_can_time_out
 from posthorse.rules.retry import Backoff

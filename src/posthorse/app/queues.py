@@ -8,7 +8,7 @@ from posthorse.app.signatures import takes
 from posthorse.app.verbs import Verb, adrive, commit, drive, look_up, twin, verb
 from posthorse.clock import monotonic
 from posthorse.errors import QueueFull
-from posthorse.rules.options.table import Place
+from posthorse.rules.options.option import Place
 from posthorse.rules.queues import Layer, QueueSettings, checked_live_layer, checked_words, settings_of
 from posthorse.store.blocking import warn_in_loop
 from posthorse.store.operations.gates import loosen_gates

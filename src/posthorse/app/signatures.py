@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from inspect import Parameter
 from typing import TypeVar
 
-from posthorse.rules.options.table import Option, Place, options_at
+from posthorse.rules.options.option import Option, Place
+from posthorse.rules.options.table import options_at
 
 F = TypeVar("F", bound=Callable[..., object])
 

@@ -65,12 +65,12 @@ from posthorse.store.base import QuerySteps, creating_no_work, operation
 from posthorse.store.operations import read
 from posthorse.store.operations.dead_letters import new_dead_letters
 from posthorse.store.operations.limits import limits_at_work
+from posthorse.store.operations.meta import store_now
 from posthorse.store.operations.queues import live_layers, queue_rows
 from posthorse.store.operations.read import Unserved
 from posthorse.store.operations.runners import next_due
 from posthorse.store.postgres.locks import Obstacles, obstacles
 from posthorse.store.sqlite.beside import index_of, log_of
-from posthorse.store.store import store_now
 
 if TYPE_CHECKING:
     from posthorse.store.postgres.backend import PostgresBackend

@@ -16,7 +16,7 @@ from posthorse.cli.options import as_using, job_options
 from posthorse.cli.screen import out, out_json, say
 from posthorse.cli.target import json_lines_option, open_application, target_options
 from posthorse.errors import InvalidArgument, InvalidOption
-from posthorse.rules.options.table import Place
+from posthorse.rules.options.option import Place
 
 
 @click.command()

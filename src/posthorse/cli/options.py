@@ -11,7 +11,8 @@ import msgspec
 
 from posthorse.errors import InvalidOption
 from posthorse.rules.job import checked_name
-from posthorse.rules.options.table import Option, Place, options_at
+from posthorse.rules.options.option import Option, Place
+from posthorse.rules.options.table import options_at
 from posthorse.rules.values.type_mismatch import short
 
 F = TypeVar("F", bound=Callable[..., object])

@@ -33,7 +33,7 @@ from posthorse.cli.target import be_patient, json_option, open_application, targ
 from posthorse.cli.words import amount
 from posthorse.rules.job import State, Status
 from posthorse.rules.options.checks import checked_span
-from posthorse.rules.options.table import Place
+from posthorse.rules.options.option import Place
 from posthorse.views.job import OutcomeView, UnfinishedView
 from posthorse.worker.base.process import end_gracefully
 from posthorse.worker.claiming.one_job import OneJob

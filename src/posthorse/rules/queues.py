@@ -15,7 +15,8 @@ from posthorse.rules.durations import as_text, as_timedelta
 from posthorse.rules.job import checked_name
 from posthorse.rules.limits import Concurrency, Rate, limit_as_words
 from posthorse.rules.options.given import unknown_of_queue
-from posthorse.rules.options.table import Place, options_at
+from posthorse.rules.options.option import Place
+from posthorse.rules.options.table import options_at
 from posthorse.rules.values.type_mismatch import short
 from posthorse.rules.window import Window
 

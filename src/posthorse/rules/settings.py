@@ -10,7 +10,8 @@ import msgspec
 
 from posthorse.errors import InvalidSettings
 from posthorse.rules.durations import Duration
-from posthorse.rules.options.table import Place, options_at
+from posthorse.rules.options.option import Place
+from posthorse.rules.options.table import options_at
 from posthorse.rules.values.type_mismatch import short
 
 MIN_LEASE = 3.0

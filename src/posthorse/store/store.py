@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -23,15 +22,15 @@ from posthorse.rules.emitter import Emitter
 from posthorse.rules.events import Event
 from posthorse.rules.job import Lane
 from posthorse.rules.tuning import DEFAULTS, Tuning
-from posthorse.store import migrate
 from posthorse.store.address import backend_of, shown
 from posthorse.store.backend import Backend
-from posthorse.store.base import Operation, QuerySteps, single_operation
+from posthorse.store.base import Operation
 from posthorse.store.committer import Committer
+from posthorse.store.error_signature import ErrorSignature
 from posthorse.store.joining import ForeignTransaction, JoinedTransaction
 from posthorse.store.migrate import Tell
-from posthorse.store.operations.meta import now
 from posthorse.store.operations.submit import lane_ids
+from posthorse.store.own_schema import OwnSchema
 from posthorse.store.patience import Deadline, waiting_of_caller
 from posthorse.store.reentry import alone, raise_if_inside, uninterrupted
 from posthorse.store.user_connections.base import ConnectionAdapter, completed
@@ -40,11 +39,6 @@ from posthorse.store.user_connections.foreign_transactions import ForeignTransac
 T = TypeVar("T")
 
 log = logging.getLogger("posthorse")
-
-MADE_BY_DEFAULT = (
-    "nothing names a store, so a new, empty one was made: %s. Set POSTHORSE_URL for every process that enqueues or "
-    "works, or write ph.Posthorse(url)"
-)
 
 _joined: ContextVar[JoinedTransaction | None] = ContextVar("posthorse_joined", default=None)
 _stores: WeakSet[Store] = WeakSet()
@@ -78,13 +72,12 @@ class Store:
         self.emitter = emitter or Emitter()
         """Who listens to what happens in this process."""
         self.backend = self._new_backend()
-        self._signature = Signature(self.where)
+        self._signature = ErrorSignature(self.where)
+        self._schema = self._new_schema()
         self._may_be_away = self.backend.capabilities.may_be_away
         self._foreign = ForeignTransactions(self.backend, self.where, self._stored_identity)
         self._committer = self._new_committer()
         self._identity = object()
-        self._opening = threading.Lock()
-        self._is_checked = False
         self._lanes: dict[Lane, int] = {}
         self.after_commit: set[Callable[[], None]] = set()
         """Called after each commit of this process that may have made work, in the thread of its caller."""
@@ -110,8 +103,8 @@ class Store:
         raise_if_inside()
         operation = self._with_deadline(operation)
         try:
-            if not self._is_checked:
-                await asyncio.to_thread(alone, self._prepare, operation.deadline)
+            if not self._schema.is_checked:
+                await asyncio.to_thread(alone, self._schema.prepare, operation.deadline)
             answer = await self._committer.arun(operation)
         except StoreError as error:
             self._signature.sign(error)
@@ -159,8 +152,8 @@ class Store:
             raise_if_inside()
             making = self._with_deadline(making)
             with self._signature:
-                if not self._is_checked:
-                    await asyncio.to_thread(alone, self._prepare, making.deadline)
+                if not self._schema.is_checked:
+                    await asyncio.to_thread(alone, self._schema.prepare, making.deadline)
                 self._lanes.update(await self._committer.arun(making))
         return self._lanes
 
@@ -176,7 +169,7 @@ class Store:
         """
         if connection is None:
             with self._signature:
-                alone(self._prepare, self._deadline())
+                alone(self._schema.prepare, self._deadline())
                 with self.backend.transaction(longest) as (own, execute):
                     joined = JoinedTransaction(self._identity, execute)
                     with self._join(joined):
@@ -207,8 +200,8 @@ class Store:
         """Begin a transaction, for a coroutine; its own connection is an asynchronous one."""
         if connection is None:
             with self._signature:
-                if not self._is_checked:
-                    await asyncio.to_thread(alone, self._prepare, self._deadline())
+                if not self._schema.is_checked:
+                    await asyncio.to_thread(alone, self._schema.prepare, self._deadline())
                 async with self.backend.atransaction(longest) as (own, execute):
                     joined = JoinedTransaction(self._identity, None, execute)
                     with self._join(joined):
@@ -268,29 +261,15 @@ class Store:
 
     def migrate(self, tell: Tell | None = None) -> int:
         """Create or migrate the schema; return the number of steps taken. `tell` receives each, in words, before it."""
-        return alone(self._migrate, tell or log.info)
+        return alone(self._schema.migrate, tell or log.info)
 
     def missing_steps(self) -> list[str]:
         """Return in words what `migrate` would do; change nothing."""
-        progress = self.backend.read(migrate.stored_progress()) if self.backend.exists() else None
-        if progress is None:
-            return ["create the schema"]
-        with self.backend.migrating(log.info) as migrator:
-            tasks = migrate.tasks_left(migrator, progress, self.where)
-            return [migrate.words_of(migrator, task) for task in tasks]
-
-    def _migrate(self, tell: Tell) -> int:
-        new_place = self.backend.prepare()
-        with self.backend.migrating(tell) as migrator:
-            steps = migrate.migrate(migrator, self.where, tell)
-        self.backend.remember()
-        if new_place is not None and not self.is_named:
-            log.warning(MADE_BY_DEFAULT, new_place)
-        return steps
+        return self._schema.missing_steps()
 
     def schema_version(self) -> int | None:
         """Return the version of the stored schema; None if there is none. Raises StoreUnreachable for a lost file."""
-        return self._stored_version(self._deadline()) if self.backend.exists() else None
+        return self._schema.version(self._deadline())
 
     def health(self) -> Mapping[str, str | int | float | None]:
         """Return facts about the database, for `posthorse doctor`."""
@@ -309,7 +288,7 @@ class Store:
 
     def _commit(self, operation: Operation[T]) -> T:
         try:
-            self._prepare(operation.deadline)
+            self._schema.prepare(operation.deadline)
             return self._committer.run(operation)
         except StoreError as error:
             self._signature.sign(error)
@@ -322,6 +301,9 @@ class Store:
 
     def _new_backend(self) -> Backend:
         return backend_of(self.url, self.schema, self.clock, self.tuning, timeout=self.timeout)
+
+    def _new_schema(self) -> OwnSchema:
+        return OwnSchema(self.backend, self.where, is_named=self.is_named)
 
     def _new_committer(self) -> Committer:
         committer = Committer(self.backend.commit)
@@ -367,7 +349,7 @@ class Store:
         return adapter
 
     async def _prepare_for(self, adapter: ConnectionAdapter) -> None:
-        if self._is_checked:
+        if self._schema.is_checked:
             return
         if await self._foreign.lacks_schema(adapter):
             raise SchemaMismatch(
@@ -375,9 +357,9 @@ class Store:
                 "app.migrate() where your application starts"
             )
         if adapter.is_async:
-            await asyncio.to_thread(alone, self._prepare, self._deadline())
+            await asyncio.to_thread(alone, self._schema.prepare, self._deadline())
         else:
-            alone(self._prepare, self._deadline())
+            alone(self._schema.prepare, self._deadline())
 
     def _stored_identity(self) -> str | None:
         return self.backend.read(store_identity())
@@ -392,64 +374,17 @@ class Store:
 
     def _read(self, operation: Operation[T]) -> T:
         with self._signature:
-            self._prepare(operation.deadline)
+            self._schema.prepare(operation.deadline)
             return self.backend.read(operation)
-
-    def _stored_version(self, deadline: Deadline | None) -> int | None:
-        return self.backend.read(msgspec.structs.replace(migrate.stored_version(), deadline=deadline))
-
-    def _prepare(self, deadline: Deadline | None) -> None:
-        """Check the schema before the first operation. A file is created and migrated then, a server database by
-        `migrate`.
-        """
-        if self._is_checked:
-            return
-        with self._opening:
-            version = self._stored_version(deadline) if self.backend.exists() else None
-            creates_schema = self.backend.capabilities.creates_schema
-            if creates_schema and (version is None or version < migrate.SCHEMA_VERSION):
-                self._migrate(log.info)
-            else:
-                migrate.check(version, self.where)
-                self.backend.remember()
-            self._is_checked = True
 
     def start_anew(self) -> None:
         """Abandon in a forked child what was inherited, open transactions too, and open new connections when needed."""
         _abandoned.append((self.backend, self._committer))
         self.backend = self._new_backend()
+        self._schema = self._new_schema()
         self._foreign = ForeignTransactions(self.backend, self.where, self._stored_identity)
         self._committer = self._new_committer()
         self._identity = object()
-        self._opening = threading.Lock()
-        self._is_checked = False
-
-
-class Signature:
-    """Adds the store's name to its errors, because a job may use several stores."""
-
-    __slots__ = ("_where",)
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-
-    def sign(self, error: StoreError) -> None:
-        """Enter the name of the store, unless another store did."""
-        if error.where is None:
-            error.where = self._where
-
-    def __enter__(self) -> None:
-        """Do nothing: one signature serves many calls at once."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, StoreError):
-            self.sign(error)
-
-
-@single_operation
-def store_now() -> QuerySteps[int]:
-    """Return the store's clock, in microseconds since the epoch."""
-    return (yield from now())
 
 
 def _start_anew() -> None:

@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from posthorse.errors import InvalidOption
 from posthorse.rules.elsewhere import OF_OBSERVERS, OF_QUEUES, OF_SCHEDULES, advice
-from posthorse.rules.options.table import Place, options_at
+from posthorse.rules.options.option import Place
+from posthorse.rules.options.table import options_at
 from posthorse.rules.values.type_mismatch import short
 
 _OF_JOBS = options_at(Place.JOB)

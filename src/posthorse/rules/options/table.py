@@ -7,10 +7,7 @@ and lines with their types; a test compares the two.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import Enum
 from functools import partial
-from typing import Any, NamedTuple
 
 from posthorse.rules.job import checked_priority
 from posthorse.rules.keys import as_key
@@ -18,6 +15,7 @@ from posthorse.rules.labels import as_labels
 from posthorse.rules.limits import as_concurrency, as_rate, as_sequence
 from posthorse.rules.options import checks
 from posthorse.rules.options.checks import flag, named, setting_count, setting_span, setting_text, span, wait, whole
+from posthorse.rules.options.option import Option, Place
 from posthorse.rules.retry import as_backoff, checked_backoff, checked_errors
 from posthorse.rules.unique import checked_unique
 from posthorse.rules.window import as_window
@@ -25,54 +23,6 @@ from posthorse.rules.window import as_window
 MAX_WEIGHT = 1000
 MAX_DEPTH = 100_000_000
 MAX_TRIES = 1000
-
-Check = Callable[[Any], object]
-"""Takes what a user gave and returns what is kept. Raises InvalidOption, or InvalidSettings for a setting."""
-
-
-class Place(Enum):
-    """Where an option may be given."""
-
-    JOB = "@app.job(…)"
-    USING = "using(…)"
-    SCHEDULED = "app.schedule(kind.using(…).bind(…), …)"
-    """The call of a schedule: `using`, without what a schedule decides itself."""
-    SCHEDULE = "app.schedule(…)"
-    """Given beside the call, and checked together, because each depends on the others."""
-    ON = "@app.on(…)"
-    RUN = "posthorse run"
-    ENQUEUE = "posthorse enqueue"
-    QUEUE = "app.queue(…)"
-    """Also Queue.set(…), `posthorse queues set` and the part `queues` of a file."""
-    LIVE = "the store"
-    """An act on a queue, such as a drain: it is stored beside the settings, but cannot be declared."""
-    SETTING = "ph.Posthorse(…)"
-    """Also the environment and the file."""
-
-
-class Option(NamedTuple):
-    """One row of the table."""
-
-    name: str
-    where: tuple[Place, ...]
-    check: Check
-    line: str
-    """What the option is: one line without a full stop, for documents, editors and `--help`."""
-    default: str | None = None
-    """What applies without it, for documents; None if the code has the default."""
-    page: str = ""
-    """The part of the documents that explains more."""
-    check_of_job: Check | None = None
-    """The check for a single job, if it is stricter than that of a declaration."""
-    means: str = ""
-    """The option of which this is another name."""
-    is_required: bool = False
-
-    @property
-    def sentence(self) -> str:
-        """The line as a sentence."""
-        return f"{self.line[0].upper()}{self.line[1:]}."
-
 
 JOB, USING, SCHEDULED, SCHEDULE, ON, RUN, ENQUEUE, QUEUE, LIVE, SETTING = Place
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from posthorse.store.base import QuerySteps, TypedQuery
+from posthorse.store.base import QuerySteps, TypedQuery, single_operation
 
 HAS_SCHEMA = TypedQuery("has_schema", tuple[int])
 SCHEMA_VERSION = TypedQuery("schema_version", tuple[str])
@@ -15,3 +15,9 @@ def now() -> QuerySteps[int]:
     """Return the store's clock, in microseconds since the epoch."""
     [(moment,)] = yield from NOW()
     return moment
+
+
+@single_operation
+def store_now() -> QuerySteps[int]:
+    """Return the same, as an operation of its own."""
+    return (yield from now())
