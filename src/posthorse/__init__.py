@@ -17,6 +17,7 @@ if typing.TYPE_CHECKING:
     from posthorse.app.queues import Queue
     from posthorse.app.schedules import Schedule
     from posthorse.errors import (
+        CodecError,
         DuplicateKind,
         Interrupted,
         InvalidArgument,
@@ -48,6 +49,7 @@ if typing.TYPE_CHECKING:
     from posthorse.rules.keys import Key
     from posthorse.rules.limits import Concurrency, Rate, Sequence
     from posthorse.rules.middleware import RunningAttempt, Submission
+    from posthorse.rules.packing import About, Codec
     from posthorse.rules.progress import Progress
     from posthorse.rules.queues import QueueSettings
     from posthorse.rules.retry import Backoff
@@ -63,6 +65,7 @@ if typing.TYPE_CHECKING:
 __version__ = VERSION
 
 __all__ = [
+    "About",
     "AsyncConnection",
     "Attempt",
     "Backoff",
@@ -71,6 +74,8 @@ __all__ = [
     "Bundle",
     "Call",
     "Chunk",
+    "Codec",
+    "CodecError",
     "Concurrency",
     "Connection",
     "Context",
@@ -141,6 +146,7 @@ _HOMES = {
     "Kind": "posthorse.app.kind",
     "Queue": "posthorse.app.queues",
     "Schedule": "posthorse.app.schedules",
+    "CodecError": "posthorse.errors",
     "DuplicateKind": "posthorse.errors",
     "Interrupted": "posthorse.errors",
     "InvalidArgument": "posthorse.errors",
@@ -178,6 +184,8 @@ _HOMES = {
     "Sequence": "posthorse.rules.limits",
     "RunningAttempt": "posthorse.rules.middleware",
     "Submission": "posthorse.rules.middleware",
+    "About": "posthorse.rules.packing",
+    "Codec": "posthorse.rules.packing",
     "Progress": "posthorse.rules.progress",
     "QueueSettings": "posthorse.rules.queues",
     "Backoff": "posthorse.rules.retry",

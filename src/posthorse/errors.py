@@ -20,6 +20,7 @@ PosthorseError
 ├── NotUnique                        the same job already exists, and on_conflict is "raise"
 ├── QueueFull                        the queue has as many waiting jobs as it may have
 ├── QueueClosed                      the queue is being drained and accepts no new jobs
+├── CodecError                       a text could not be packed, or a stored one not unpacked
 ├── JobFailed                        result() of a job that failed
 ├── JobCancelled                     result() of a job that was cancelled
 ├── ToleranceExceeded                a long job had more bad items than it tolerates
@@ -160,6 +161,10 @@ class QueueClosed(PosthorseError):
             f"queue {queue!r} is being drained and takes no new jobs, so nothing was enqueued; enqueue into another "
             f"queue, or open it again: posthorse queues resume {quote(queue)}"
         )
+
+
+class CodecError(PosthorseError):
+    """A codec failed, or this application lacks the codec that packed a stored text; what is stored stays as it is."""
 
 
 class JobFailed(PosthorseError):

@@ -10,12 +10,13 @@ import pytest
 import posthorse as ph
 
 NAMES = """
-AsyncConnection Attempt Backoff BadItem Batch Bundle Call Chunk Concurrency Connection Context DuplicateKind
-GiveUp Interrupted InvalidArgument InvalidCall InvalidOption InvalidSettings InvalidSource Job JobCancelled JobError
-JobFailed JobNotFound Jobs Key KeyConflict Kind Misfire InvalidTransition NotUnique OutcomeUnknown Posthorse
-PosthorseError Progress Queue QueueClosed QueueFull QueueSettings Rate Retry RunningAttempt Schedule ScheduleNotFound
-ScheduleState ScheduleStatus SchemaMismatch Sequence Snooze State Status StoreError StoreUnreachable Submission
-ToleranceExceeded TooLarge Unique UnknownKind UsageError WorkerMetrics __version__ csv events files keyset lines rows
+About AsyncConnection Attempt Backoff BadItem Batch Bundle Call Chunk Codec CodecError Concurrency Connection Context
+DuplicateKind GiveUp Interrupted InvalidArgument InvalidCall InvalidOption InvalidSettings InvalidSource Job
+JobCancelled JobError JobFailed JobNotFound Jobs Key KeyConflict Kind Misfire InvalidTransition NotUnique
+OutcomeUnknown Posthorse PosthorseError Progress Queue QueueClosed QueueFull QueueSettings Rate Retry RunningAttempt
+Schedule ScheduleNotFound ScheduleState ScheduleStatus SchemaMismatch Sequence Snooze State Status StoreError
+StoreUnreachable Submission ToleranceExceeded TooLarge Unique UnknownKind UsageError WorkerMetrics __version__ csv
+events files keyset lines rows
 """
 
 

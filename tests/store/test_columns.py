@@ -8,6 +8,7 @@ import pytest
 
 from posthorse.rules.job import JobError, State
 from posthorse.rules.lifecycle import Crashed, Lost, Policy, Raised, Snoozed, Spent
+from posthorse.rules.packing import PLAIN_TEXTS
 from posthorse.rules.retry import Backoff
 from posthorse.store.operations import read
 from posthorse.store.operations.finish import Fence
@@ -36,7 +37,7 @@ def row_of(yard: Yard, id: str) -> Row:
     def since(moment: int | None) -> int | None:
         return None if moment is None else (moment - job.created_at) // 60_000_000
 
-    error = None if job.error is None else JobError.decode(job.error).message
+    error = None if job.error is None else PLAIN_TEXTS.error_in(job.error).message
     spent = job.errors, job.crashes, job.interruptions
     return Row(job.state, job.reason, error, spent, *map(since, (job.run_at, job.started_at, job.finished_at)))
 

@@ -24,6 +24,7 @@ from posthorse.rules.lifecycle import (
     Unfit,
     decide,
 )
+from posthorse.rules.packing import PLAIN_TEXTS
 from posthorse.rules.repeats import KEPT_APART
 from posthorse.rules.retry import Backoff
 from posthorse.store.operations import finish, read, runners
@@ -152,7 +153,7 @@ def test_transition_is_applied_with_its_event(
     if isinstance(outcome, Raised):
         assert row.errors == 1
         assert row.error is not None
-        assert JobError.decode(row.error) == ERROR
+        assert PLAIN_TEXTS.error_in(row.error) == ERROR
     yard.audit()
 
 

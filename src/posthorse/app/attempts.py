@@ -12,6 +12,7 @@ from posthorse.app.reading import make_status, not_found
 from posthorse.app.verbs import Verb, look_up
 from posthorse.clock import moment
 from posthorse.rules.job import Attempt, JobError, State, Status
+from posthorse.rules.packing import JobTexts, PackedError
 from posthorse.store.operations import read
 
 if TYPE_CHECKING:
@@ -37,12 +38,13 @@ def attempts_of(app: Posthorse, job_id: str) -> Verb[list[Attempt]]:
     if story is None:
         raise not_found(job_id)
     since = None if story.holder is None else moment(story.holder.claimed_at)
-    return make_attempts(make_status(story.job, app.registry), story, since)
+    texts = app.registry.packing.of_stored(job_id, story.job.options)
+    return make_attempts(make_status(story.job, app.registry), story, since, texts)
 
 
-def make_attempts(status: Status, story: read.Story, running_since: datetime | None) -> list[Attempt]:
+def make_attempts(status: Status, story: read.Story, running_since: datetime | None, texts: JobTexts) -> list[Attempt]:
     """Return the attempts in the events, and the one that runs or succeeded."""
-    found = list(_ended(story.events))
+    found = list(_ended(story.events, texts))
     if status.state is State.COMPLETED:
         started_at = None if found else status.started_at  # when the first attempt started
         found.append(
@@ -59,7 +61,7 @@ def make_attempts(status: Status, story: read.Story, running_since: datetime | N
     return found
 
 
-def _ended(events: Sequence[read.EventRow]) -> Iterator[Attempt]:
+def _ended(events: Sequence[read.EventRow], texts: JobTexts) -> Iterator[Attempt]:
     number, is_first = 1, True
     for event in events:
         told = _decoded(event.detail)
@@ -70,7 +72,7 @@ def _ended(events: Sequence[read.EventRow]) -> Iterator[Attempt]:
         if event.name not in _ENDS or (event.name in ("paused", "cancelled") and "worker" not in told):
             continue
         is_first = False
-        error = _error(told)
+        error = _error(told, texts)
         outcome = _LAST_STRAWS.get(error.type, _ENDS[event.name]) if error else _ENDS[event.name]
         seconds, worker = told.get("seconds"), told.get("worker")
         at = moment(event.at)
@@ -111,9 +113,9 @@ def _attempt(
     )
 
 
-def _error(told: dict[str, object]) -> JobError | None:
+def _error(told: dict[str, object], texts: JobTexts) -> JobError | None:
     try:
-        return msgspec.convert(told, JobError)
+        return texts.opened(msgspec.convert(told, PackedError))
     except msgspec.ValidationError:
         return None
 

@@ -29,6 +29,7 @@ from posthorse.rules.filters import parse_filter
 from posthorse.rules.job import NewJob, checked_name
 from posthorse.rules.options.given import check_names_of_on
 from posthorse.rules.options.option import Place
+from posthorse.rules.packing import Codec, Packing
 from posthorse.rules.queues import checked_layer
 from posthorse.rules.registry import Registered, Registry
 from posthorse.rules.settings import Settings
@@ -74,8 +75,10 @@ class Posthorse(DeclaresJobs):
     `posthorse.toml` or `posthorse.yaml`, then `sqlite:///posthorse.db`.
     settings: by name; those that are not given come from the environment and the file, too.
 
+    codecs: what packs arguments, results, errors and the like before they are stored; see `ph.Codec`.
+
     One application can be used from threads, coroutines and forked children. It opens the store at the first use.
-    Raises InvalidSettings.
+    Raises InvalidSettings, InvalidOption.
     """
 
     @takes(Place.SETTING, defaults=msgspec.structs.asdict(Settings()))
@@ -85,11 +88,13 @@ class Posthorse(DeclaresJobs):
         *,
         clock: Clock | None = None,
         tuning: Tuning | None = None,
+        codecs: Sequence[Codec] = (),
         **settings: Unpack[SettingOptions],
     ) -> None:
         given = settings if url is None else {"url": url, **settings}
         self.settings, said_of_queues, self.origin = load(given)
         self.registry = Registry()
+        self.registry.packing = Packing(codecs)
         self.registry.queues.read_file(said_of_queues)
         self.store = Store(
             self.settings.url,
@@ -389,7 +394,9 @@ class Posthorse(DeclaresJobs):
             terms.raise_if_closed()
             lanes = yield from step(self.store.lanes, self.store.alanes, {job.lane for job in jobs})
             try:
-                made = yield from commit(self, enqueue(jobs, lanes, gauges=gauges, closed=closed))
+                made = yield from commit(
+                    self, enqueue(jobs, lanes, gauges=gauges, closed=closed, packing=self.registry.packing)
+                )
             except QueueFull as full:
                 patience = patience or self._patience(calls)
                 yield from sleep(patience.pause(full))

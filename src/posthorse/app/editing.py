@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from posthorse.app.reading import not_found, status_of
+from posthorse.app.reading import not_found
 from posthorse.app.verbs import Verb, look_up
 from posthorse.errors import InvalidTransition
 from posthorse.rules.arguments.signature import ArgumentsUnfit
@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 
 
 def replaced(app: Posthorse, job_id: str, changes: Mapping[str, object]) -> Verb[str]:
-    """Return the arguments of a job, some replaced, as JSON. Raises JobNotFound, InvalidArgument, InvalidTransition."""
+    """Return the arguments of a job, some replaced, as they are stored.
+
+    Raises JobNotFound, InvalidArgument, InvalidTransition, CodecError.
+    """
     call = yield from look_up(app, read.call(job_id))
     if call is None:
         raise not_found(job_id)
-    kind, stored = call
+    texts = app.registry.packing.of_stored(job_id, call.options)
     try:
-        return app.registry[kind].signature.replaced(stored, changes)
+        arguments = texts.unpack(call.arguments, "arguments")
+        return texts.pack(app.registry[call.kind].signature.replaced(arguments, changes), "arguments")
     except ArgumentsUnfit as error:
         raise InvalidTransition(
             f"job {job_id} keeps arguments that do not fit its kind any more ({error}); "
@@ -31,6 +35,12 @@ def replaced(app: Posthorse, job_id: str, changes: Mapping[str, object]) -> Verb
 
 
 def rebound(app: Posthorse, job_id: str, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Verb[str]:
-    """Return new arguments for a job, as JSON. Raises JobNotFound, InvalidArgument, UnknownKind."""
-    status = yield from status_of(app, job_id)
-    return app.registry[status.kind].signature.encode(args, kwargs)
+    """Return new arguments for a job, as they are stored.
+
+    Raises JobNotFound, InvalidArgument, UnknownKind, CodecError.
+    """
+    call = yield from look_up(app, read.call(job_id))
+    if call is None:
+        raise not_found(job_id)
+    arguments = app.registry[call.kind].signature.encode(args, kwargs)
+    return app.registry.packing.of_stored(job_id, call.options).pack(arguments, "arguments")

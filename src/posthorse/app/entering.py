@@ -25,7 +25,7 @@ def enter(call: Call[R]) -> Job[R]:
         return call.app.enqueue_many([call])[0]
     warn_in_loop(call.app.store, *IN_WORDS)
     job_id = ids.new_id()
-    call.app.store.run(enqueue_one(job_id, call.template, lane))
+    call.app.store.run(enqueue_one(job_id, call.template, lane, call.app.registry.packing))
     return Job(call.app, job_id, True)
 
 
@@ -35,7 +35,7 @@ async def aenter(call: Call[R]) -> Job[R]:
     if lane is None:
         return (await call.app.aenqueue_many([call]))[0]
     job_id = ids.new_id()
-    await call.app.store.arun(enqueue_one(job_id, call.template, lane))
+    await call.app.store.arun(enqueue_one(job_id, call.template, lane, call.app.registry.packing))
     return Job(call.app, job_id, True)
 
 

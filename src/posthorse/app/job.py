@@ -61,8 +61,9 @@ class Job(Generic[R]):
 
         timeout: the longest wait, such as 30 (seconds) or "10m"; None waits for ever.
 
-        Raises JobFailed, with the job's error; JobCancelled; JobNotFound; TimeoutError. Inside a running event loop,
-        `result` raises InvalidCall, because the job may need the loop that it would block: await `aresult` there.
+        Raises JobFailed, with the job's error; JobCancelled; JobNotFound; CodecError; TimeoutError. Inside a running
+        event loop, `result` raises InvalidCall, because the job may need the loop that it would block: await `aresult`
+        there.
         """
         patience = _Patience((yield from self._known()), timeout)
         while True:
@@ -157,7 +158,7 @@ class Job(Generic[R]):
 
         A failed job then continues where it stopped. Raises JobNotFound, InvalidTransition.
         """
-        return (yield from commit(self._app, retry_bad_items((yield from self._known()))))
+        return (yield from commit(self._app, retry_bad_items((yield from self._known()), self._app.registry.packing)))
 
     aretry_bad_items = twin(retry_bad_items)
 
@@ -180,7 +181,7 @@ class Job(Generic[R]):
 
     def _request(self, action: Request, *, force: bool = False, arguments: str | None = None) -> Verb[State]:
         job = yield from self._known()
-        asked = control.request(job, action, force=force, arguments=arguments)
+        asked = control.request(job, action, force=force, arguments=arguments, packing=self._app.registry.packing)
         return (yield from commit(self._app, asked))
 
 

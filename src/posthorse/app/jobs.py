@@ -121,7 +121,14 @@ class Jobs:
             after: str | None = FIRST
             while after is not None:
                 waits = range(done * pause, (done + self._page_size) * pause, pause) if pause else ()
-                steered = steer_page(aim, action, after=after, limit=self._page_size, waits=waits)
+                steered = steer_page(
+                    aim,
+                    action,
+                    after=after,
+                    limit=self._page_size,
+                    waits=waits,
+                    packing=self._app.registry.packing,
+                )
                 page = yield from commit(self._app, steered)
                 done, running, after = done + page.done, running + page.running, page.last
         return Steered(done, running)

@@ -10,10 +10,11 @@ import msgspec
 
 from posthorse.app.verbs import Verb, look_up
 from posthorse.clock import moment
-from posthorse.errors import InvalidOption, JobCancelled, JobFailed, JobNotFound
+from posthorse.errors import CodecError, InvalidOption, JobCancelled, JobFailed, JobNotFound
 from posthorse.rules.cursor import key_of_cursor
 from posthorse.rules.gates import Requirement
 from posthorse.rules.job import BadItem, JobError, Options, State, Status
+from posthorse.rules.packing import PACKED, PLAIN_TEXTS, JobTexts, PackedError, What
 from posthorse.rules.progress import Pace, Progress, progress_at
 from posthorse.rules.queues import DEFAULTS, Layer
 from posthorse.rules.registry import Registry
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 MAX_BAD_ITEMS = 10_000
 """Maximum for one page."""
+
+
+HAS_PACKED = f'"{PACKED}'
+"""What JSON with a packed text has in it."""
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -91,14 +96,33 @@ def outcome_of(app: Posthorse, job_id: str) -> Verb[Finished | None]:
     if not state.is_final:
         return None
     result_type: object = app.registry[row.kind].signature.result_type if row.kind in app.registry else object
-    error = None if row.error is None else JobError.decode(row.error)
-    return Finished(job_id, state, row.result, error, row.reason, result_type)
+    result, error = row.result, None
+    texts = PLAIN_TEXTS
+    if is_packed(result) or (row.error is not None and HAS_PACKED in row.error):
+        texts = yield from texts_of(app, job_id)
+    if result is not None:
+        result = texts.unpack(result, "result")
+    if row.error is not None:
+        error = texts.error_in(row.error)
+    return Finished(job_id, state, result, error, row.reason, result_type)
+
+
+def texts_of(app: Posthorse, job_id: str) -> Verb[JobTexts]:
+    """Return what unpacks the texts of a job."""
+    row = yield from look_up(app, read.job(job_id))
+    return app.registry.packing.of_stored(job_id, None if row is None else row.options)
+
+
+def is_packed(text: str | None) -> bool:
+    """Return whether a codec packed a stored text."""
+    return text is not None and text.startswith(PACKED)
 
 
 def make_status(row: read.JobRow, registry: Registry) -> Status:
     """Turn a stored row into a status."""
     state = State(row.state)
     options = Options.decode(row.options)
+    texts = registry.packing.of(row.id, options.tenant)
     declared = registry[row.kind].options.max_attempts if row.kind in registry else None
     return Status(
         id=row.id,
@@ -113,9 +137,9 @@ def make_status(row: read.JobRow, registry: Registry) -> Status:
         max_attempts=options.max_attempts or declared,
         crashes=row.crashes,
         interruptions=row.interruptions,
-        progress=_progress(row, state),
+        progress=_progress(row, state, texts),
         requested=row.request,
-        error=None if row.error is None else JobError.decode(row.error),
+        error=None if row.error is None else texts.error_in(row.error),
         worker=row.worker,
         created_at=moment(row.created_at),
         run_at=None if row.run_at is None else moment(row.run_at),
@@ -137,25 +161,64 @@ def bad_items_of(app: Posthorse, job_id: str, *, limit: int, after: BadItem | No
     rows = yield from look_up(app, page)
     if rows is None:
         raise not_found(job_id)
-    return [_bad_item(row) for row in rows]
+    texts = PLAIN_TEXTS
+    if any(map(_has_packed, rows)):
+        texts = yield from texts_of(app, job_id)
+    return [_bad_item(row, texts) for row in rows]
 
 
-def _bad_item(row: bad_items.BadItemRow) -> BadItem:
+def _has_packed(row: bad_items.BadItemRow) -> bool:
+    return any(map(is_packed, (row.item, row.message, row.traceback)))
+
+
+def _bad_item(row: bad_items.BadItemRow, texts: JobTexts) -> BadItem:
     match row.form:
         case "value":
-            item = decode_kept(row.item)
+            item = decode_kept(texts.unpack(row.item, "bad item"))
         case "key":
-            item = key_of_cursor(msgspec.json.decode(row.item))
+            item = key_of_cursor(msgspec.json.decode(texts.unpack(row.item, "bad item")))
         case _:
-            item = row.item
+            item = texts.unpack_free(row.item, "bad item")
+    message = texts.unpack_free(row.message, "bad item")
+    traceback = None if row.traceback is None else texts.unpack_free(row.traceback, "bad item")
     return BadItem(
         loop=row.loop,
         number=row.number,
         item=item,
         is_retryable=row.form != "text",
-        error=JobError(type=row.type, message=row.message, traceback=row.traceback),
+        error=JobError(type=row.type, message=message, traceback=traceback),
         at=moment(row.at),
     )
+
+
+def _note(text: str, texts: JobTexts) -> str:
+    try:
+        return texts.unpack_free(text, "note")
+    except CodecError as error:  # a note is a small part of a status
+        return f"({error})"
+
+
+def opened_detail(detail: str | None, texts: JobTexts) -> str | None:
+    """Return the detail of an event as JSON without packed parts. Those that do not open say why."""
+    if detail is None or HAS_PACKED not in detail:
+        return detail
+    told: dict[str, object] = msgspec.json.decode(detail, type=dict[str, object])
+    if "packed" in told:
+        error = texts.opened(msgspec.convert(told, PackedError))
+        del told["packed"]
+        told |= {"message": error.message, "traceback": error.traceback}
+    before = told.get("before")
+    if isinstance(before, str) and is_packed(before):
+        told["before"] = msgspec.Raw(opened_json(before, "arguments", texts).encode())
+    return msgspec.json.encode(told).decode()
+
+
+def opened_json(text: str, what: What, texts: JobTexts) -> str:
+    """Return the JSON that is stored as this text; a JSON text that says why if it does not open."""
+    try:
+        return texts.unpack(text, what)
+    except CodecError as error:
+        return msgspec.json.encode(f"({error})").decode()
 
 
 def check_kind(app: Posthorse, job_id: str, kind: str, row: read.JobRow | None) -> None:
@@ -175,7 +238,7 @@ def not_found(job_id: str) -> JobNotFound:
     return JobNotFound(f"no job has the id {job_id!r} in this store; is POSTHORSE_URL the one it was enqueued to?")
 
 
-def _progress(row: read.JobRow, state: State) -> Progress:
+def _progress(row: read.JobRow, state: State, texts: JobTexts) -> Progress:
     if row.done is None or row.pace is None:
         return Progress()
     return progress_at(
@@ -183,7 +246,7 @@ def _progress(row: read.JobRow, state: State) -> Progress:
         row.total,
         Pace.decode(row.pace),
         moment(row.now),
-        note=row.note,
+        note=None if row.note is None else _note(row.note, texts),
         since=None if row.updated_at is None else moment(row.updated_at),
         running=state is State.PROCESSING,
     )

@@ -102,7 +102,9 @@ class Schedule(Generic[R]):
         call = msgspec.structs.replace(self._declared.call, id=ids.new_id())
         (job,), gauges, closed = yield from step(gate.terms, gate.aterms, [call])
         lanes = yield from step(store.lanes, store.alanes, {job.lane})
-        triggered = trigger(self._declared, job, lanes=lanes, gauges=gauges, closed=closed)
+        triggered = trigger(
+            self._declared, job, lanes=lanes, gauges=gauges, closed=closed, packing=self._app.registry.packing
+        )
         made = yield from commit(self._app, triggered)
         return Job(self._app, made.id, created=made.created)
 

@@ -11,7 +11,7 @@ import msgspec
 
 from posthorse.app.attempts import attempts_of
 from posthorse.app.client import Posthorse
-from posthorse.app.reading import takers_of, with_cause
+from posthorse.app.reading import opened_detail, opened_json, takers_of, texts_of, with_cause
 from posthorse.app.verbs import drive
 from posthorse.cli.bad_items import first_bad_items, print_bad_items
 from posthorse.cli.bars import bar
@@ -95,12 +95,14 @@ def _read(app: Posthorse, job_id: str) -> Story:
     look = look_at(app, job_id)
     if look.status.state is State.PENDING:
         look = Look(with_cause(app, look.status, app.store.read(takers_of(app, look.status))), look.now)
+    texts = drive(texts_of(app, job_id))
     outcome = app.store.read(read.outcome(job_id))
-    events = [EventView.of(row) for row in app.store.read(read.events(job_id))]
-    arguments = app.store.read(read.arguments(job_id))
+    rows = app.store.read(read.events(job_id))
+    events = [EventView.of(row._replace(detail=opened_detail(row.detail, texts))) for row in rows]
+    arguments = opened_json(app.store.read(read.arguments(job_id)) or "{}", "arguments", texts)
     bad_items = sum(app.store.read(count_bad_items(job_id)).values())
-    result = None if outcome is None else outcome.result
-    return Story(look, arguments or "{}", result, events, drive(attempts_of(app, job_id)), bad_items)
+    result = None if outcome is None or outcome.result is None else opened_json(outcome.result, "result", texts)
+    return Story(look, arguments, result, events, drive(attempts_of(app, job_id)), bad_items)
 
 
 def _view(story: Story, first_bad_items: Sequence[BadItem] | None) -> JobDetailView:

@@ -16,6 +16,7 @@ from posthorse.clock import SECOND, moment, monotonic
 from posthorse.errors import PosthorseError
 from posthorse.failpoints import failpoint
 from posthorse.rules.job import NewJob
+from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.queues import DeclaredQueues
 from posthorse.rules.schedules import Declared, Due, comes_again_after, due, job_at, remembered_after
 from posthorse.store.admission import Admission
@@ -36,9 +37,12 @@ SET_BACK = SECOND
 class Scheduler:
     """Attend to the schedules that this code declares."""
 
-    def __init__(self, store: Store, declared: Mapping[str, Declared], queues: DeclaredQueues) -> None:
+    def __init__(
+        self, store: Store, declared: Mapping[str, Declared], queues: DeclaredQueues, packing: Packing = PLAIN
+    ) -> None:
         self._store = store
         self._declared = declared
+        self._packing = packing
         self._admission = Admission(store, queues)
         self._refused: set[str] = set()
         self._entered: set[str] = set()
@@ -187,6 +191,7 @@ class Scheduler:
                 lanes=lanes,
                 gauges=gauges,
                 closed=closed,
+                packing=self._packing,
             )
         )
         if made is None:

@@ -13,15 +13,13 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Sequence
 from typing import BinaryIO, cast
 
 from posthorse.app.client import Posthorse
 from posthorse.errors import PosthorseError
 from posthorse.processes.locate import find_application
 from posthorse.rules.lifecycle import Outcome, Raised, Stopped, Unfit
-from posthorse.rules.middleware import Layer
-from posthorse.rules.registry import Registered
+from posthorse.rules.registry import Registered, Registry
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.finish import Fence
 from posthorse.store.patience import wait_as, worker_waiting
@@ -83,6 +81,7 @@ class JobInChild:
                 lane=self.lane,
                 longest_transaction=longest_transaction,
                 failed=self.claimed.errors,
+                texts=app.registry.packing.of_stored(self.claimed.job, self.claimed.options),
             )
 
     def interrupt(self) -> None:
@@ -131,14 +130,17 @@ class ChildMain:
         except PosthorseError as error:
             return Ended(Unfit(str(error)), None, 0, 0, is_reusable=False)
         turn.prepare(app, self._plan.longest_transaction)
-        outcome, is_reusable = await self._outcome_of(turn, app.store.where, app.registry.middleware.around)
+        outcome, is_reusable = await self._outcome_of(turn, app.store.where, app.registry)
         slices = 0 if turn.journal is None else turn.journal.slices_committed
         return Ended(outcome, turn.stop.request, slices, held(), is_reusable)
 
-    async def _outcome_of(self, turn: JobInChild, home: str, middleware: Sequence[Layer]) -> tuple[Outcome, bool]:
+    async def _outcome_of(self, turn: JobInChild, home: str, registry: Registry) -> tuple[Outcome, bool]:
         try:
             with limited(turn.begin.max_memory):
-                turn.task = asyncio.create_task(run(turn, self._threads, home=home, middleware=middleware))
+                running = run(
+                    turn, self._threads, home=home, middleware=registry.middleware.around, packing=registry.packing
+                )
+                turn.task = asyncio.create_task(running)
                 outcome = await turn.task
         except asyncio.CancelledError:
             outcome = Stopped(turn.stop.request or "shutdown")

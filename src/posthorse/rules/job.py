@@ -70,6 +70,7 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     scheduled_at: int | None = None  # microseconds since the epoch
     sequence: str | None = None
     passes_dead: bool = False  # whether later jobs of its sequence go on if it becomes a dead letter
+    tenant: str | None = None  # for codecs, and set only where one packed the arguments
 
     def encode(self) -> str | None:
         """Return JSON, or None if no option is set."""
@@ -138,11 +139,6 @@ class JobError(msgspec.Struct, frozen=True, omit_defaults=True):
     def encode(self) -> str:
         """Return the stored JSON form."""
         return _encode(self).decode()
-
-    @classmethod
-    def decode(cls, text: str) -> JobError:
-        """Decode the stored JSON form."""
-        return msgspec.json.decode(text, type=cls)
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type

@@ -17,6 +17,7 @@ from posthorse.rules.limits import Concurrency, Rate, Sequence
 from posthorse.rules.middleware import Middleware
 from posthorse.rules.namesakes import place_of
 from posthorse.rules.options.given import checked_of_job
+from posthorse.rules.packing import PLAIN
 from posthorse.rules.queues import DeclaredQueues
 from posthorse.rules.retry import Backoff, BackoffFunction
 
@@ -76,6 +77,7 @@ class Registry:
     def __init__(self) -> None:
         self.queues = DeclaredQueues()
         self.middleware = Middleware()
+        self.packing = PLAIN
         self._by_name: dict[str, Registered] = {}
         self.schedules: dict[str, Declared] = {}
         """The declared schedules, by name."""

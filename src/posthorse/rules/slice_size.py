@@ -5,7 +5,7 @@ This module knows items and seconds, and nothing of jobs, sources or clocks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -54,7 +54,7 @@ def cut_short_by(ends: Iterable[tuple[str, dict[str, object]]]) -> CutShort:
     for name, detail in ends:
         if name == "retried":
             has_retry = True
-        elif _is_timeout(detail):
+        elif is_timeout(detail):
             timeouts += 1
             is_retried = is_retried or has_retry
         elif name in ("lost", "crashed") or detail.get("type") in ("Crashed", "NoProgress"):
@@ -62,7 +62,10 @@ def cut_short_by(ends: Iterable[tuple[str, dict[str, object]]]) -> CutShort:
     return CutShort(timeouts, interruptions, is_retried)
 
 
-def _is_timeout(detail: dict[str, object]) -> bool:
+def is_timeout(detail: Mapping[str, object]) -> bool:
+    """Return whether an attempt ended by its timeout, given the detail of its end; if that is packed, it says so."""
+    if detail.get("is_timeout") is True:
+        return True
     if str(detail.get("message", "")).startswith((TIMED_OUT, TRANSACTION_TIMED_OUT)):
         return True
     # The code may have raised its own error from it.

@@ -84,7 +84,7 @@ def make_job_loop(
     executors = Executors(
         registry,
         in_process=InProcessExecutor(
-            store, runner.id, registry.middleware, concurrency=runner.concurrency, longest_transaction=longest
+            store, runner.id, registry, concurrency=runner.concurrency, longest_transaction=longest
         ),
         isolated=ChildPool(store, runner.id, target=target, longest_transaction=longest),
     )
@@ -97,7 +97,7 @@ def make_job_loop(
         slots=slots,
         executors=executors,
         ended=ended,
-        completer=Completer(store, settings, runner, ended),
+        completer=Completer(store, settings, runner, ended, registry.packing),
         requests=RequestPoller(store, runner.id, slots.running, patience=min(settings.grace, MAX_PATIENCE)),
     )
     return JobLoop(
@@ -124,9 +124,9 @@ def begin_maintenance(
 
     `is_alone`: the process is there for one job, so it enqueues neither the jobs of schedules nor those of observers.
     """
-    looks = None if is_alone else LookAtDeadLetters(store, registry.observers, registry.queues)
+    looks = None if is_alone else LookAtDeadLetters(store, registry.observers, registry.queues, registry.packing)
     policy = Policy(max_interruptions=settings.max_interruptions)
     chores = all_chores(store, lease=settings.lease, policy=policy, dead_letters=looks)
     sweeper = Sweeper(store, holder, chores, lease=settings.lease)
-    scheduler = Scheduler(store, {} if is_alone else registry.schedules, registry.queues)
+    scheduler = Scheduler(store, {} if is_alone else registry.schedules, registry.queues, registry.packing)
     return [asyncio.create_task(sweeper.run_forever()), asyncio.create_task(scheduler.run_forever())]

@@ -22,6 +22,7 @@ from posthorse.rules.events import DeadLettersGrew
 from posthorse.rules.filters import term
 from posthorse.rules.growth import LOG, AlarmRule, Observer
 from posthorse.rules.job import NewJob
+from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.queues import DeclaredQueues
 from posthorse.store.admission import Admission
 from posthorse.store.operations.dead_letters import Alarm, alarms_due, raise_alarm
@@ -40,9 +41,12 @@ class LookAtDeadLetters(Chore):
     name = "look at dead letters"
     by_every_process = True
 
-    def __init__(self, store: Store, observers: Mapping[str, Observer], queues: DeclaredQueues) -> None:
+    def __init__(
+        self, store: Store, observers: Mapping[str, Observer], queues: DeclaredQueues, packing: Packing = PLAIN
+    ) -> None:
         self._store = store
         self._observers = observers
+        self._packing = packing
         self._admission = Admission(store, queues)
         self._interval = store.tuning.dead_letters_interval
         self._looks_at = monotonic() + self._interval
@@ -89,6 +93,7 @@ class LookAtDeadLetters(Chore):
                 lanes=lanes,
                 gauges=gauges,
                 closed=closed,
+                packing=self._packing,
             )
         )
 

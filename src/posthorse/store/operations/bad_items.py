@@ -10,6 +10,7 @@ import msgspec
 from posthorse.errors import InvalidTransition, JobNotFound
 from posthorse.rules.job import State
 from posthorse.rules.loops import decode_loops, encode_loops
+from posthorse.rules.packing import PLAIN, Packing
 from posthorse.store.base import QuerySteps, TypedQuery, operation, query, query_rows, single_operation
 from posthorse.store.operations.moves import place
 from posthorse.store.operations.one_job import HELD_LEASE, LOCK_JOB
@@ -75,8 +76,8 @@ def count_bad_items(job: str) -> QuerySteps[dict[str, int]]:
 
 
 @operation
-def retry_bad_items(job: str) -> QuerySteps[State]:
-    """Run a job that is over again for its bad items. Raises JobNotFound, InvalidTransition.
+def retry_bad_items(job: str, packing: Packing = PLAIN) -> QuerySteps[State]:
+    """Run a job that is over again for its bad items. Raises JobNotFound, InvalidTransition, CodecError.
 
     Its loops receive the stored items instead of their sources. A loop that had not ended goes on after them.
     """
@@ -102,7 +103,7 @@ def retry_bad_items(job: str) -> QuerySteps[State]:
         loop.is_over = loop.is_over or state is State.COMPLETED
     [times] = yield from TIMES_OF(job=job)
     yield query("rewrite_cursors", job=job, cursors=encode_loops(loops))
-    yield from claim_identity_again(job)
+    yield from claim_identity_again(job, packing)
     if state is State.FAILED:
         yield query("unpark", job=job)
     number = yield from lane_id(home_of(locked[0][5:]))

@@ -9,10 +9,11 @@ from typing import NamedTuple, cast
 import msgspec
 
 from posthorse.clock import microseconds
-from posthorse.errors import InvalidTransition, JobNotFound
+from posthorse.errors import CodecError, InvalidTransition, JobNotFound
 from posthorse.rules.filters import Filter, has_effect
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import Request
+from posthorse.rules.packing import PLAIN, Packing
 from posthorse.store.base import BoundQuery, QuerySteps, operation, query, query_rows, single_operation
 from posthorse.store.operations.moves import PARKED_STATES, do_as_asked
 from posthorse.store.operations.read import JobRow
@@ -49,8 +50,12 @@ def count_matching(wanted: Filter) -> QuerySteps[int]:
 
 
 @operation
-def steer_page(wanted: Filter, action: Request, *, after: str, limit: int, waits: Sequence[int]) -> QuerySteps[Page]:
-    """Request an action of the next matching jobs. Jobs that changed meanwhile, or whose state forbids it, are skipped.
+def steer_page(
+    wanted: Filter, action: Request, *, after: str, limit: int, waits: Sequence[int], packing: Packing = PLAIN
+) -> QuerySteps[Page]:
+    """Request an action of the next matching jobs.
+
+    Jobs that changed meanwhile, whose state forbids it, or whose arguments must be known and do not open, are skipped.
 
     `waits` are microseconds before each retried job may start; empty for none.
     """
@@ -60,8 +65,8 @@ def steer_page(wanted: Filter, action: Request, *, after: str, limit: int, waits
         if wanted.state is not None and not (yield from _is_still(job, wanted.state)):
             continue
         try:
-            state = yield from do_as_asked(job, action, wait=waits[done] if waits else None)
-        except (JobNotFound, InvalidTransition):  # both are raised before anything is written
+            state = yield from do_as_asked(job, action, wait=waits[done] if waits else None, packing=packing)
+        except (JobNotFound, InvalidTransition, CodecError):  # all are raised before anything is written
             continue
         done += 1
         running += state is State.PROCESSING and action != "resume"

@@ -7,29 +7,32 @@ from typing import cast
 
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import Policy, Request, Spent, Stopped, decide
+from posthorse.rules.packing import PLAIN, Packing
 from posthorse.store.base import Operation, QuerySteps, query
 from posthorse.store.operations.finish import Fence, end_attempt
 from posthorse.store.operations.moves import do_as_asked
 from posthorse.store.operations.submit import home_of
 
 
-def request(job: str, action: Request, *, force: bool, arguments: str | None = None) -> Operation[State]:
+def request(
+    job: str, action: Request, *, force: bool, arguments: str | None = None, packing: Packing = PLAIN
+) -> Operation[State]:
     """Apply a request to a job that no runner holds, or pass it to its runner; return the state that it leads to.
 
     A running job stops at its next checkpoint. With `force` its lease ends at once, and whatever it still does has no
-    effect. Raises JobNotFound, InvalidTransition.
+    effect. Raises JobNotFound, InvalidTransition, CodecError.
     """
-    start = partial(_request, job, action, force, arguments)
+    start = partial(_request, job, action, force, arguments, packing)
     # Not repeatable: run again, a retry or a discard would be refused, because the first run changed the state.
     return Operation(start, is_repeatable=action not in ("retry", "discard"))
 
 
-def _request(job: str, action: Request, force: bool, arguments: str | None) -> QuerySteps[State]:
+def _request(job: str, action: Request, force: bool, arguments: str | None, packing: Packing) -> QuerySteps[State]:
     if force and action in ("pause", "cancel"):
         forced = yield from _take_away(job, action)
         if forced is not None:
             return forced
-    return (yield from do_as_asked(job, action, arguments=arguments))
+    return (yield from do_as_asked(job, action, arguments=arguments, packing=packing))
 
 
 def _take_away(job: str, action: Request) -> QuerySteps[State | None]:

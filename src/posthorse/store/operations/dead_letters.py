@@ -9,6 +9,7 @@ from posthorse.rules.depth import Gauge
 from posthorse.rules.events import DeadLettersGrew
 from posthorse.rules.growth import MAX_COUNTED, AlarmRule, Death, Deaths, Growth, event_of, grown, suspected
 from posthorse.rules.job import Lane, NewJob
+from posthorse.rules.packing import PLAIN, Packing
 from posthorse.store.base import QuerySteps, TypedQuery, operation, single_operation
 from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, enqueue
 
@@ -58,6 +59,7 @@ def raise_alarm(
     lanes: Mapping[Lane, int],
     gauges: Mapping[str, Gauge] = NO_GAUGES,
     closed: frozenset[str] = NONE_CLOSED,
+    packing: Packing = PLAIN,
 ) -> QuerySteps[DeadLettersGrew | None]:
     """Report, in one commit with the job that `make` makes of the event. None if another process reported meanwhile.
 
@@ -70,7 +72,7 @@ def raise_alarm(
     rows = yield from ERRORS_OF([(death.job,) for death in growth.deaths])
     event = event_of(growth, {job: _class_in(error) for job, error in rows})
     if make is not None:
-        yield from enqueue([make(event)], lanes, gauges=gauges, closed=closed).start()
+        yield from enqueue([make(event)], lanes, gauges=gauges, closed=closed, packing=packing).start()
     return event
 
 

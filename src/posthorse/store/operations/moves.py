@@ -10,6 +10,7 @@ from posthorse.errors import InvalidTransition, JobNotFound, StoreError
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import ACTIONS, Action, Request, target_of
 from posthorse.rules.loops import decode_loops, encode_loops, forgiven
+from posthorse.rules.packing import PACKED, PLAIN, Packing
 from posthorse.store.base import QuerySteps, query
 from posthorse.store.operations import ends
 from posthorse.store.operations.submit import home_of, lane_id
@@ -47,11 +48,12 @@ def place(job: str, state: State, *, run_at: int | None) -> QuerySteps[None]:
 
 
 def do_as_asked(
-    job: str, request: Request, *, wait: int | None = None, arguments: str | None = None
+    job: str, request: Request, *, wait: int | None = None, arguments: str | None = None, packing: Packing = PLAIN
 ) -> QuerySteps[State]:
     """Do what is requested of a job, or pass it to its runner; return the state that the job is in afterwards.
 
-    A retry may wait so many microseconds, and have other arguments. Raises JobNotFound, InvalidTransition.
+    A retry may wait so many microseconds, and have other arguments, packed. Raises JobNotFound, InvalidTransition, and
+    CodecError where a retry must know the arguments of a job.
     """
     for _ in range(_MAX_LOOKS):
         rows = yield query("lock_job", job=job)
@@ -76,7 +78,7 @@ def do_as_asked(
         detail = None
         if action is Action.RETRY:
             detail = (yield from _with_arguments(job, arguments)) if arguments is not None else None
-            yield from claim_identity_again(job)
+            yield from claim_identity_again(job, packing)
             yield query("leave_sequence", job=job, is_dead=state is State.FAILED)
             yield from _forget_errors(job)
         if state is State.PENDING and not (yield query("withdraw", lane=lane, seq=seq, job=job)):
@@ -120,5 +122,5 @@ def _with_arguments(job: str, arguments: str) -> QuerySteps[str]:
     yield query("rewrite_arguments", job=job, arguments=arguments)
     told: dict[str, object] = {"detail": "with other arguments"}
     if len(before) <= MAX_BEFORE:
-        told["before"] = msgspec.Raw(before.encode())
+        told["before"] = before if before.startswith(PACKED) else msgspec.Raw(before.encode())
     return msgspec.json.encode(told).decode()

@@ -61,6 +61,14 @@ class JobRow(NamedTuple):
     """The name of the worker that completed it."""
 
 
+class StoredCall(NamedTuple):
+    """What a job calls. The arguments are JSON, or packed."""
+
+    kind: str
+    arguments: str
+    options: str | None
+
+
 class OutcomeRow(NamedTuple):
     """How a job ended, if its state is final."""
 
@@ -265,11 +273,11 @@ def story(job_id: str) -> QuerySteps[Story | None]:
 
 
 @operation
-def call(job_id: str) -> QuerySteps[tuple[str, str] | None]:
-    """Return the kind and the arguments of a job."""
+def call(job_id: str) -> QuerySteps[StoredCall | None]:
+    """Return what a job calls, as stored; None if there is no such job."""
     row = yield from job(job_id).start()
     stored = yield from arguments(job_id).start()
-    return None if row is None or stored is None else (row.kind, stored)
+    return None if row is None or stored is None else StoredCall(row.kind, stored, row.options)
 
 
 @single_operation

@@ -14,6 +14,7 @@ from posthorse import ids
 from posthorse.errors import UsageError
 from posthorse.rules.depth import Gauge
 from posthorse.rules.job import Lane, NewJob
+from posthorse.rules.packing import PLAIN, Packing
 from posthorse.store.base import BoundQuery, Operation, QuerySteps, operation, query, query_rows
 from posthorse.store.operations.keys import take_keys, wanted_key
 from posthorse.store.operations.queues import check_open, check_room
@@ -65,8 +66,10 @@ def home_of(columns: Sequence[Value]) -> Lane:
     return msgspec.structs.replace(lane_of(columns), solo=False)
 
 
-def enqueue_one(job_id: str, job: NewJob, lane: int) -> Operation[None]:
-    """Write a plain job whose id was just made. Raises UsageError as `enqueue` does."""
+def enqueue_one(job_id: str, job: NewJob, lane: int, packing: Packing = PLAIN) -> Operation[None]:
+    """Write a plain job whose id was just made. Raises UsageError and CodecError as `enqueue` does."""
+    if packing.is_on:
+        job = packing.new_job(job, job_id)
     return Operation(partial(_enqueue_one, job_id, job, lane), is_single=True)
 
 
@@ -82,18 +85,22 @@ def enqueue(
     *,
     gauges: Mapping[str, Gauge] = NO_GAUGES,
     closed: frozenset[str] = NONE_CLOSED,
+    packing: Packing = PLAIN,
 ) -> Operation[list[Submitted]]:
     """Write jobs, all or none; return results in their order. No two have the same id.
 
     gauges: those of queues with a limited depth. closed: queues that accept no new jobs; see `admission`.
+    packing: packs the arguments at once, before anything is written.
 
     Raises KeyConflict if a key was used before with other arguments; NotUnique if a conflict should raise it; QueueFull
-    if a queue has no room; QueueClosed; UsageError if this machine's clock is more than a day from the store's.
+    if a queue has no room; QueueClosed; CodecError; UsageError if this machine's clock is more than a day from the
+    store's.
     """
+    jobs = packing.new_jobs(jobs)
     has_keys = any(job.key is not None or job.unique is not None for job in jobs)
     has_places = any(job.sequence is not None for job in jobs)
     is_heavy = len(jobs) > 1 and _weight(jobs) > MAX_BATCH_BYTES
-    start = partial(_enqueue, jobs, lanes, has_keys, gauges, closed)
+    start = partial(_enqueue, jobs, lanes, has_keys, gauges, closed, packing)
     return Operation(start, is_single=not (has_keys or has_places or gauges or is_heavy))
 
 
@@ -103,10 +110,11 @@ def _enqueue(
     has_keys: bool,
     gauges: Mapping[str, Gauge],
     closed: frozenset[str],
+    packing: Packing,
 ) -> QuerySteps[list[Submitted]]:
     answers = [*map(Submitted._make, [(job.id, True) for job in jobs])]  # a batch has thousands, and this is fast
     if has_keys:
-        earlier, jobs = yield from _without_known(jobs)
+        earlier, jobs = yield from _without_known(jobs, packing)
         answers = [Submitted(earlier[one.id], created=False) if one.id in earlier else one for one in answers]
     if closed:
         check_open(jobs, closed)
@@ -190,11 +198,11 @@ _arguments: Callable[[NewJob], str] = attrgetter("arguments")
 _besides_arguments = attrgetter("lane", "run_at", "delay", "options", "tenant", "tags", "parent")
 
 
-def _without_known(jobs: Sequence[NewJob]) -> QuerySteps[tuple[Mapping[str, str], Sequence[NewJob]]]:
+def _without_known(jobs: Sequence[NewJob], packing: Packing) -> QuerySteps[tuple[Mapping[str, str], Sequence[NewJob]]]:
     """Return the jobs that already exist, by key or identity (new ids and earlier ones), and the new jobs."""
     by_key = yield from take_keys(jobs)
     jobs = [job for job in jobs if job.id not in by_key]
-    by_identity, instead = yield from take_identities(jobs)
+    by_identity, instead = yield from take_identities(jobs, packing)
     for job in jobs:
         if job.key is not None and job.id in by_identity:
             wanted = wanted_key(job)

@@ -17,8 +17,8 @@ from posthorse.store.operations.one_job import IDENTITY_OF, LOCK_JOB, OWNER_STAT
 _MAX_LOOKS = 20
 
 
-def supersede(earlier: str, new: NewJob) -> QuerySteps[bool]:
-    """Give a waiting job the arguments, options and tags of another, and if that one says so, its time.
+def supersede(earlier: str, new: NewJob, arguments: str) -> QuerySteps[bool]:
+    """Give a waiting job these arguments, the options and tags of another, and if that one says so, its time.
 
     Queue, priority, position and sequence stay. Returns False if the job has started; it then stays as it is. Nothing
     is written to its history: if a job is postponed a thousand times, only the last time matters.
@@ -50,7 +50,7 @@ def supersede(earlier: str, new: NewJob) -> QuerySteps[bool]:
         job=earlier,
         waits=target is State.SCHEDULED,
         run_at=due,
-        arguments=new.arguments,
+        arguments=arguments,
         options=superseded(options, new.options),
         tags=new.tags,
     )

@@ -14,6 +14,7 @@ import msgspec
 
 from posthorse.errors import InvalidTransition, NotUnique
 from posthorse.rules.job import NewJob, Options, State
+from posthorse.rules.packing import Packing
 from posthorse.rules.unique import Identity, Rule, identity_again, scope
 from posthorse.store.base import QuerySteps
 from posthorse.store.operations.keys import LOCK_KEYS, Held, Wanted, hand_over, take
@@ -35,8 +36,8 @@ class OwnerState(NamedTuple):
     is_started: bool
 
 
-def take_identities(jobs: Sequence[NewJob]) -> QuerySteps[Existing]:
-    """Take the identities of new jobs, and resolve conflicts as they say. Raises NotUnique."""
+def take_identities(jobs: Sequence[NewJob], packing: Packing) -> QuerySteps[Existing]:
+    """Take the identities of new jobs, and resolve conflicts as they say. Raises NotUnique, CodecError."""
     unique = {job.id: job for job in jobs if job.unique is not None}
     if not unique:
         return Existing()
@@ -53,20 +54,26 @@ def take_identities(jobs: Sequence[NewJob]) -> QuerySteps[Existing]:
         if there == job.id:  # the reply to an earlier commit was lost
             continue
         if there in unique:
-            instead[there] = _merged(instead.get(there, unique[there]), job)
-        elif not (yield from _is_met(job, held[one.entry], states.get(there))):
+            instead[there] = _merged(instead.get(there, unique[there]), job, packing)
+        elif not (yield from _is_met(job, held[one.entry], states.get(there), packing)):
             heirs.append(one)
             owners[one.entry] = job.id
     yield from hand_over(heirs)
     return Existing({one.job: owners[one.entry] for one in late if owners[one.entry] != one.job}, instead)
 
 
-def claim_identity_again(job: str) -> QuerySteps[None]:
-    """Take its identity back for a job that runs again. Raises InvalidTransition when another job has it."""
+def claim_identity_again(job: str, packing: Packing) -> QuerySteps[None]:
+    """Take its identity back for a job that runs again.
+
+    Raises InvalidTransition when another job has it, CodecError.
+    """
     [(tenant, kind, arguments, options, is_started)] = yield from IDENTITY_OF(job=job)
-    kept = Options.decode(options).unique
+    stored = Options.decode(options)
+    kept = stored.unique
     if kept is None or (kept.rule == "queued" and is_started):
         return
+    if kept.value is None:
+        arguments = packing.of(job, stored.tenant).unpack(arguments, "arguments")
     identity = identity_again(kept, arguments)
     wanted = Wanted(tenant or "", scope(kind, identity.rule), identity.value, job)
     late, held = yield from take([wanted], look=LOCK_KEYS)
@@ -86,7 +93,7 @@ def _wanted(job: NewJob, identity: Identity) -> Wanted:
     return Wanted(job.tenant or "", scope(job.lane.kind, identity.rule), identity.value, job.id, span=identity.window)
 
 
-def _is_met(job: NewJob, owner: Held, state: OwnerState | None) -> QuerySteps[bool]:
+def _is_met(job: NewJob, owner: Held, state: OwnerState | None, packing: Packing) -> QuerySteps[bool]:
     """Return whether an earlier job equals the new one; if so, apply the new one's `on_conflict`."""
     identity = cast("Identity", job.unique)
     if not _holds(identity.rule, owner, state):
@@ -97,7 +104,7 @@ def _is_met(job: NewJob, owner: Held, state: OwnerState | None) -> QuerySteps[bo
         return True
     # A job that starts at this very moment makes room if only waiting jobs conflict: otherwise the new arguments would
     # be lost.
-    return (yield from supersede(owner.job, job)) or identity.rule != "queued"
+    return (yield from supersede(owner.job, job, packing.arguments_for(owner.job, job))) or identity.rule != "queued"
 
 
 def _holds(rule: Rule, owner: Held, state: OwnerState | None) -> bool:
@@ -117,7 +124,7 @@ def _states_of(jobs: set[str]) -> QuerySteps[dict[str, OwnerState]]:
     return {job: OwnerState(State(state), bool(begun)) for job, state, begun in rows}
 
 
-def _merged(first: NewJob, job: NewJob) -> NewJob:
+def _merged(first: NewJob, job: NewJob, packing: Packing) -> NewJob:
     """Return what the first of two equal jobs of one call becomes through the other."""
     on_conflict = cast("Identity", job.unique).on_conflict
     if on_conflict == "raise":
@@ -125,7 +132,8 @@ def _merged(first: NewJob, job: NewJob) -> NewJob:
     if on_conflict == "return":
         return first
     options = superseded(first.options, job.options)
-    merged = msgspec.structs.replace(first, arguments=job.arguments, options=options, tags=job.tags)
+    arguments = packing.arguments_for(first.id, job)
+    merged = msgspec.structs.replace(first, arguments=arguments, options=options, tags=job.tags)
     if on_conflict == "reschedule":
         merged = msgspec.structs.replace(merged, run_at=job.run_at, delay=job.delay)
     return merged

@@ -11,6 +11,7 @@ import msgspec
 
 from posthorse.rules.cursor import Cursor
 from posthorse.rules.loops import LoopState, decode_loops, encode_loops
+from posthorse.rules.packing import JobTexts
 from posthorse.rules.progress import Pace
 from posthorse.rules.slice_size import SliceSize
 from posthorse.store.operations.bad_items import BadItemRow
@@ -55,13 +56,15 @@ class CheckpointState:
         self._told: tuple[int, int | None] | None = None
 
     @classmethod
-    def restore(cls, checkpoint: Checkpoint) -> CheckpointState:
-        """From the last checkpoint."""
+    def restore(cls, checkpoint: Checkpoint, texts: JobTexts) -> CheckpointState:
+        """From the last checkpoint. Raises CodecError."""
         state = cls()
         state.loops = decode_loops(checkpoint.cursors)
-        state.kept = KeptValues(checkpoint.kept)
+        for loop in state.loops.values():
+            loop.cursor = texts.unpack_cursor(loop.cursor)
+        state.kept = KeptValues(texts.unpack(checkpoint.kept, "kept values"))
         state.pace = Pace.decode(checkpoint.pace)
-        state.note = checkpoint.note
+        state.note = None if checkpoint.note is None else texts.unpack_free(checkpoint.note, "note")
         if not state.loops and (checkpoint.done or checkpoint.total is not None):  # else the job reported nothing yet
             state._told = (checkpoint.done, checkpoint.total)
         return state
@@ -140,9 +143,34 @@ class CheckpointState:
             if done.retried >= state.retry_upto:
                 state.retried = state.retry_upto = 0
 
-    def encode(self, loop: str | None) -> Checkpoint:
-        """As the store takes it, with a slice of this loop or without one. Raises TooLarge, UsageError."""
+    def encode(self, loop: str | None, texts: JobTexts) -> Checkpoint:
+        """As the store takes it, with a slice of this loop or without one. Raises TooLarge, UsageError, CodecError."""
         kept, over = self.kept.to_save(loop)
         for name in over:
             self.loops[name].is_over = True
-        return Checkpoint(self.done, self.total, self.pace.encode(), self.note, encode_loops(self.loops), kept)
+        note = None if self.note is None else texts.pack_free(self.note, "note")
+        loops = self.loops
+        if texts.is_on:
+            loops = {name: _packed_loop(one, texts) for name, one in loops.items()}
+            kept = texts.pack(kept, "kept values")
+        return Checkpoint(self.done, self.total, self.pace.encode(), note, encode_loops(loops), kept)
+
+
+def packed_bad_items(bad: Sequence[BadItemRow], texts: JobTexts) -> Sequence[BadItemRow]:
+    """Return bad items as they are stored; the class of an error stays readable. Raises CodecError."""
+    return [_packed_bad_item(row, texts) for row in bad]
+
+
+def _packed_bad_item(row: BadItemRow, texts: JobTexts) -> BadItemRow:
+    pack = texts.pack_free if row.form == "text" else texts.pack
+    return row._replace(
+        item=pack(row.item, "bad item"),
+        message=texts.pack_free(row.message, "bad item"),
+        traceback=None if row.traceback is None else texts.pack_free(row.traceback, "bad item"),
+    )
+
+
+def _packed_loop(loop: LoopState, texts: JobTexts) -> LoopState:
+    if loop.cursor is None:
+        return loop
+    return msgspec.structs.replace(loop, cursor=texts.pack_cursor(loop.cursor))

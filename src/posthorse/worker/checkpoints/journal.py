@@ -14,14 +14,15 @@ from posthorse.errors import Interrupted, PosthorseError, StoreError
 from posthorse.failpoints import failpoint
 from posthorse.rules.events import SliceCommitted
 from posthorse.rules.job import Lane
+from posthorse.rules.packing import PLAIN_TEXTS, JobTexts
 from posthorse.rules.slice_size import UNCUT
 from posthorse.store.base import Operation
 from posthorse.store.blocking import warn_in_loop
-from posthorse.store.operations.bad_items import BadItemRow
+from posthorse.store.operations.bad_items import BadItemRow, RetryRow
 from posthorse.store.operations.finish import BadItemChanges, Fence, Saved, checkpoint, load_checkpoint
 from posthorse.store.store import Store
 from posthorse.worker.base.stop import StopSignal
-from posthorse.worker.checkpoints.checkpoint_state import CheckpointState, Slice
+from posthorse.worker.checkpoints.checkpoint_state import CheckpointState, Slice, packed_bad_items
 
 T = TypeVar("T")
 log = logging.getLogger("posthorse.job")
@@ -40,6 +41,7 @@ class Journal:
         lane: Lane,
         longest_transaction: float,
         failed: int = 0,
+        texts: JobTexts = PLAIN_TEXTS,
     ) -> None:
         """`failed` is how many attempts of the job did before."""
         self.stop = stop
@@ -56,6 +58,7 @@ class Journal:
         """Seconds between two saves of a progress that is only told."""
         self._attempt = attempt
         self._lane = lane
+        self._texts = texts
         self._longest_transaction = longest_transaction
         self._is_doubtful = False
         self._turn = asyncio.Lock()
@@ -63,14 +66,14 @@ class Journal:
         """Numbers of bad items, by loop, that are kept of slices that were not committed."""
 
     async def load(self) -> None:
-        """Finds where the job stood when an earlier attempt stopped."""
+        """Finds where the job stood when an earlier attempt stopped. Raises CodecError."""
         stood = await self._store.aread(load_checkpoint(self._attempt.job))
         self.cut_short = stood.cut_short
         for loop, number in stood.uncommitted:
             self._uncommitted.setdefault(loop, set()).add(number)
         if stood.checkpoint is not None:
             failed = self.state.failed
-            self.state = CheckpointState.restore(stood.checkpoint)
+            self.state = CheckpointState.restore(stood.checkpoint, self._texts)
             self.state.failed = failed
 
     def begin_slice(self, loop: str, *, is_first: bool) -> None:
@@ -151,6 +154,10 @@ class Journal:
         """Whose journal it is."""
         return self._attempt.job
 
+    def unpacked(self, rows: Sequence[RetryRow]) -> Sequence[RetryRow]:
+        """Return bad items to retry as they were. Raises CodecError."""
+        return [row._replace(item=self._texts.unpack(row.item, "bad item")) for row in rows]
+
     def run(self, operation: Operation[T]) -> T:
         """Runs an operation of the store, inside a transaction as a part of it."""
         return self._store.run(operation)
@@ -225,15 +232,18 @@ class Journal:
 
     def _saving(self, done: Slice | None) -> Operation[Saved | None]:
         if done is None:
-            return checkpoint(self._attempt, self.state.encode(None), is_slice=False)
+            return checkpoint(self._attempt, self.state.encode(None, self._texts), is_slice=False)
         self.state.advance(done)
         if done.retried is None and (left := self._uncommitted.pop(done.loop, None)):
             done = replace(done, mended=sorted(left - {bad.number for bad in done.bad}))
-        return checkpoint(self._attempt, self.state.encode(done.loop), changes=done.changes)
+        changes = done.changes
+        if changes is not None and changes.bad:
+            changes = changes._replace(bad=packed_bad_items(changes.bad, self._texts))
+        return checkpoint(self._attempt, self.state.encode(done.loop, self._texts), changes=changes)
 
     def _keeping(self, loop: str, bad: Sequence[BadItemRow]) -> Operation[Saved | None]:
         self._uncommitted.setdefault(loop, set()).update(item.number for item in bad)
-        at = self.state.encode(None)
+        at, bad = self.state.encode(None, self._texts), packed_bad_items(bad, self._texts)
         return checkpoint(self._attempt, at, is_slice=False, changes=BadItemChanges(loop, bad, ()))
 
     def _take(self, saved: Saved | None, done: Slice | None) -> None:

@@ -337,7 +337,7 @@ class Slices(Generic[T]):
         wanted = bad_items_to_retry(
             self._journal.job, self._plan.name, after=state.retried, upto=state.retry_upto, limit=limit
         )
-        rows = cast("Sequence[RetryRow]", (yield driver.ask(wanted)))
+        rows = self._journal.unpacked(cast("Sequence[RetryRow]", (yield driver.ask(wanted))))
         keys = {row.item: cast("Cursor", msgspec.json.decode(row.item)) for row in rows if row.form == "key"}
         found: dict[str, object] = {}
         if keys and isinstance(self._source, Findable | AsyncFindable):

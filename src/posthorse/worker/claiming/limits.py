@@ -13,10 +13,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from posthorse.errors import CodecError
 from posthorse.rules.gates import GateRule, Requirement, demands_of, requirement_of_sequence
 from posthorse.rules.job import Lane, Options
 from posthorse.rules.limits import Per
 from posthorse.rules.limits import Sequence as InSequence
+from posthorse.rules.packing import PACKED
 from posthorse.rules.partition import NOTHING, value_of
 from posthorse.rules.queues import DEFAULTS, QueueSettings
 from posthorse.rules.registry import Registry
@@ -76,8 +78,12 @@ class Limits:
         return any(per is not None and per != "tenant" for per in self._ways(lane))
 
     def asks_user(self, lane: int) -> bool:
-        """Whether a function of the user's decides that: then `learn` of its jobs before they are claimed."""
-        return any(callable(per) for per in self._ways(lane))
+        """Whether code of the user's decides that, a function or a codec: then `learn` of its jobs before they are
+        claimed."""
+        ways = self._ways(lane)
+        if self._registry.packing.is_on:
+            return any(per is not None and per != "tenant" for per in ways)
+        return any(callable(per) for per in ways)
 
     def are_known(self, candidates: Sequence[Candidate]) -> bool:
         """Whether there is nothing new to learn of these jobs."""
@@ -153,8 +159,14 @@ class Limits:
                 words = "cannot compute the partition key for a limit of %s: %s: %s; such jobs share one limit"
                 log.error(words, kind, type(error).__name__, error)
 
-        signature = self._registry[kind].signature
-        return value_of(per, signature, candidate.arguments or "{}", candidate.tenant or "", failed=complain)
+        arguments = candidate.arguments or "{}"
+        if arguments.startswith(PACKED):
+            try:
+                texts = self._registry.packing.of_stored(candidate.job, candidate.options)
+                arguments = texts.unpack(arguments, "arguments")
+            except CodecError:
+                return NOTHING  # it will not run either: the worker that claims it reports why
+        return value_of(per, self._registry[kind].signature, arguments, candidate.tenant or "", failed=complain)
 
 
 def _hash_of(candidate: Candidate) -> int:

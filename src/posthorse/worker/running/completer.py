@@ -35,9 +35,11 @@ from posthorse.rules.lifecycle import (
     Unfit,
     decide,
 )
+from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.repeats import YIELDED
 from posthorse.rules.retry import Backoff
 from posthorse.rules.settings import Settings
+from posthorse.rules.slice_size import is_timeout
 from posthorse.rules.values.texts import message_of, one_line
 from posthorse.store.operations.budgets import settle_within_budget
 from posthorse.store.operations.claim import give_back
@@ -82,12 +84,14 @@ class Completer:
         settings: Settings,
         runner: Runner,
         ended: EndedJobs,
+        packing: Packing = PLAIN,
     ) -> None:
         self._store = store
         self._settings = settings
         self._runner = runner
         self._emitter = store.emitter
         self._tuning = store.tuning
+        self._packing = packing
         self._ended = ended
         """Told after each batch, because there is room again, and when jobs have left their gates."""
         self.has_given_up = False
@@ -181,8 +185,14 @@ class Completer:
         transition = decide(spent, outcome, self._policy(running), chance=random.random())
         seconds = monotonic() - running.began
         evidence = {"worker": self._runner.worker, "pid": self._runner.pid, "seconds": round(seconds, 3)}
-        if transition.error is not None:
-            evidence |= msgspec.to_builtins(transition.error)
+        stored = transition
+        if (error := transition.error) is not None:
+            packed = self._packing.of(claimed.job, running.options.tenant).pack_error(error)
+            evidence |= msgspec.to_builtins(packed)
+            if packed is not error:
+                stored = msgspec.structs.replace(transition, error=packed)
+                if is_timeout(msgspec.to_builtins(error)):
+                    evidence["is_timeout"] = True
         if isinstance(outcome, Snoozed):
             evidence["detail"] = outcome.reason
         elif isinstance(outcome, Unfit):
@@ -193,10 +203,10 @@ class Completer:
         attempt = Fence(claimed.job, claimed.epoch, self._runner.id)
         failpoint("before_settle")
         number = claimed.lane if transition.solo == running.lane.solo else None
-        settling = settle(attempt, transition, running.lane, detail, number=number)
+        settling = settle(attempt, stored, running.lane, detail, number=number)
         if transition.event == "attempt_failed" and (rate := running.queue.retry_budget) is not None:
             budget = budget_of(rate, running.lane.queue)
-            settling = settle_within_budget(attempt, transition, running.lane, detail, budget)
+            settling = settle_within_budget(attempt, stored, running.lane, detail, budget)
         applied = await self._insist(lambda: self._store.arun(settling))
         failpoint("after_settle")
         if running.gates is not None:

@@ -16,11 +16,12 @@ from typing import NamedTuple, Protocol, cast
 import msgspec
 
 from posthorse.clock import microseconds, moment
-from posthorse.errors import Interrupted, OutcomeUnknown, StoreUnreachable
+from posthorse.errors import CodecError, Interrupted, OutcomeUnknown, StoreUnreachable
 from posthorse.rules.arguments.signature import ArgumentsUnfit
 from posthorse.rules.job import JobError, Options
 from posthorse.rules.lifecycle import Lost, Outcome, Raised, Returned, Snoozed, Stopped, Unfit
 from posthorse.rules.middleware import Layer, MiddlewareRun
+from posthorse.rules.packing import PACKED, PLAIN, JobTexts, Packing
 from posthorse.rules.steering import GiveUp, Verdict, cause_of, leaves, snooze_in, verdict_on
 from posthorse.rules.values.results import encode_result
 from posthorse.rules.values.texts import message_of
@@ -85,7 +86,12 @@ FromThread = Outcome | ToAwait
 
 
 async def run(
-    runnable: Runnable, threads: Threads[FromThread], *, home: str, middleware: Sequence[Layer] = ()
+    runnable: Runnable,
+    threads: Threads[FromThread],
+    *,
+    home: str,
+    middleware: Sequence[Layer] = (),
+    packing: Packing = PLAIN,
 ) -> Outcome:
     """Run the job to its outcome, whatever its code does. `home` names the job's own store, as errors do."""
     kind, stop = runnable.kind, runnable.stop
@@ -95,6 +101,7 @@ async def run(
     try:
         if stop.request is not None:
             return Stopped(stop.request)
+        texts = packing.of_stored(runnable.claimed.job, runnable.claimed.options)
         context = None if runnable.journal is None else await _context(runnable, runnable.journal)
         if has_framework():
             middleware = (*CONNECTION_HYGIENE, *middleware)
@@ -103,23 +110,25 @@ async def run(
                 stop.limit(runnable.timeout)
             # Each job in a context of its own: what one sets the next must not see.
             own = contextvars.copy_context()
-            came = await threads.run(lambda: own.run(_in_thread, runnable, context, home, middleware))
+            came = await threads.run(lambda: own.run(_in_thread, runnable, context, home, middleware, texts))
             if isinstance(came, ToAwait):
-                return _after_return(await _awaited_inside(came, own, runnable), runnable)
+                return _after_return(await _awaited_inside(came, own, runnable), runnable, texts)
             return came
-        args, kwargs = _arguments(runnable, context)
+        args, kwargs = _arguments(runnable, context, texts)
         if middleware:
             inside = Onion(middleware, runnable)
-            return _after_return(await inside.arun(lambda: _running(runnable, args, kwargs)), runnable)
-        return _after_return(await _running(runnable, args, kwargs), runnable)
+            return _after_return(await inside.arun(lambda: _running(runnable, args, kwargs)), runnable, texts)
+        return _after_return(await _running(runnable, args, kwargs), runnable, texts)
     except BaseException as error:
         return _after_error(error, runnable, home)
 
 
-def _in_thread(runnable: Runnable, context: Context | None, home: str, middleware: Sequence[Layer]) -> FromThread:
+def _in_thread(
+    runnable: Runnable, context: Context | None, home: str, middleware: Sequence[Layer], texts: JobTexts
+) -> FromThread:
     """All that may run code of the user's happens in the thread: checks of arguments, and texts of errors, too."""
     try:
-        args, kwargs = _arguments(runnable, context)
+        args, kwargs = _arguments(runnable, context, texts)
         inside = None
         if middleware:
             inside = Onion(middleware, runnable)
@@ -128,7 +137,7 @@ def _in_thread(runnable: Runnable, context: Context | None, home: str, middlewar
             value = runnable.kind.function(*args, **kwargs)
         if hasattr(type(value), "__await__"):
             return ToAwait(cast("Awaitable[object]", value), inside)
-        return _after_return(value, runnable)
+        return _after_return(value, runnable, texts)
     except BaseException as error:
         return _after_error(error, runnable, home)
 
@@ -139,20 +148,45 @@ def _running(runnable: Runnable, args: tuple[object, ...], kwargs: dict[str, obj
     return running if runnable.timeout is None else _with_timeout(running, runnable.timeout)
 
 
-def _arguments(runnable: Runnable, context: Context | None) -> tuple[tuple[object, ...], dict[str, object]]:
+def _arguments(
+    runnable: Runnable, context: Context | None, texts: JobTexts
+) -> tuple[tuple[object, ...], dict[str, object]]:
     arguments = runnable.claimed.arguments
     assert arguments is not None, "long ones are brought before a job begins"
-    args, kwargs = runnable.kind.signature.decode(arguments)
+    if arguments.startswith(PACKED):
+        args, kwargs = _unpacked(runnable, arguments, texts)
+    else:
+        args, kwargs = runnable.kind.signature.decode(arguments)
     return (args if context is None else (context, *args)), kwargs
 
 
-def _after_return(value: object, runnable: Runnable) -> Outcome:
+def _unpacked(runnable: Runnable, packed: str, texts: JobTexts) -> tuple[tuple[object, ...], dict[str, object]]:
+    """Decode packed arguments, and unpack them for the middleware, too. Raises ArgumentsUnfit, which quotes none of
+    them, because it becomes the reason of the job, and reasons are not packed.
+    """
+    try:
+        arguments = texts.unpack(packed, "arguments")
+    except CodecError as error:
+        raise ArgumentsUnfit(str(error)) from error
+    runnable.claimed = runnable.claimed._replace(arguments=arguments)
+    try:
+        return runnable.kind.signature.decode(arguments)
+    except ArgumentsUnfit as error:
+        log.info("job %s (%s): %s", runnable.claimed.job, runnable.kind.kind, error)
+        raise ArgumentsUnfit(
+            f"the stored arguments do not fit {runnable.kind.kind}() as it is now; they are packed, so only the log of "
+            "its worker says more, at level INFO"
+        ) from error
+
+
+def _after_return(value: object, runnable: Runnable, texts: JobTexts) -> Outcome:
     if runnable.journal is not None:
         runnable.journal.conclude()
-    if value is None:
+    if value is None and not texts.is_on:
         return NOTHING
     try:
-        return Returned(encode_result(value, limit=RESULT_LIMIT))
+        result = encode_result(value, limit=RESULT_LIMIT)
+        return Returned(texts.pack(result, "result") if texts.is_on else result)
     except MemoryError:
         raise
     except BaseException as error:
@@ -231,7 +265,10 @@ def _from_user_code(trace: TracebackType | None) -> TracebackType | None:
 async def _context(runnable: Runnable, journal: Journal) -> Context:
     claimed = runnable.claimed
     if claimed.epoch > 1:  # at the first claim there is nothing to go on from
-        await journal.load()
+        try:
+            await journal.load()
+        except CodecError as error:  # the job waits for a worker that has the codec
+            raise ArgumentsUnfit(str(error)) from error
     scheduled_at = Options.decode(claimed.options).scheduled_at
     return Context(
         journal,

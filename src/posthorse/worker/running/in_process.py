@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 
 from posthorse.rules.lifecycle import Outcome
-from posthorse.rules.middleware import Middleware
+from posthorse.rules.registry import Registry
 from posthorse.store.operations.finish import Fence
 from posthorse.store.store import Store
 from posthorse.worker.checkpoints.journal import Journal
@@ -20,12 +20,13 @@ class InProcessExecutor:
     """The loop that this is called on, and its threads."""
 
     def __init__(
-        self, store: Store, runner: str, middleware: Middleware, *, concurrency: int, longest_transaction: float
+        self, store: Store, runner: str, registry: Registry, *, concurrency: int, longest_transaction: float
     ) -> None:
         self._store = store
         self._home = store.where
         self._runner = runner
-        self._middleware = middleware
+        self._middleware = registry.middleware
+        self._packing = registry.packing
         self._longest_transaction = longest_transaction
         self._threads = Threads[FromThread](concurrency)
 
@@ -42,11 +43,14 @@ class InProcessExecutor:
                 lane=running.lane,
                 longest_transaction=self._longest_transaction,
                 failed=running.claimed.errors,
+                texts=self._packing.of(running.claimed.job, running.options.tenant),
             )
         task = asyncio.current_task()
         if task is not None:
             running.heard = partial(_cancel, task, running)
-        return await run(running, self._threads, home=self._home, middleware=self._middleware.around)
+        return await run(
+            running, self._threads, home=self._home, middleware=self._middleware.around, packing=self._packing
+        )
 
     def end(self, running: RunningJob) -> bool:
         """Neither a thread nor a coroutine that swallows its cancellation can be ended from outside."""

@@ -21,10 +21,8 @@ T = TypeVar("T")
 class AttemptParts(Protocol):
     """A job as it was claimed, and its code: what middleware sees of an attempt is made of them."""
 
-    @property
-    def claimed(self) -> Claimed:
-        """The job as it was claimed."""
-        ...
+    claimed: Claimed
+    """The job as it was claimed; its arguments are unpacked when it starts."""
 
     @property
     def kind(self) -> Registered:

@@ -1,0 +1,52 @@
+"""The texts of jobs are encoded and decoded in known modules alone, so that each of them passes the codecs."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[2] / "src/posthorse"
+
+KNOWN = {
+    # arguments, before they are packed or after they are unpacked
+    "app/editing.py": {"signature.encode", "signature.replaced", "texts.pack", "texts.unpack", "read.call"},
+    "app/kind.py": {"signature.encode"},
+    "worker/claiming/limits.py": {"texts.unpack"},
+    "worker/running/execution.py": {"encode_result", "signature.decode", "texts.pack", "texts.unpack"},
+    "worker/running/onion.py": {"signature.named"},
+    "store/operations/unique.py": {"identity_again"},
+    # what a job left behind
+    "app/reading.py": {"decode_kept", "decode_result", "read.outcome", "texts.unpack"},
+    "cli/show.py": {"read.arguments", "read.outcome"},
+    "cli/bad_items.py": {"read.outcome"},  # only to learn whether the job exists
+    # checkpoints: the journal packs what these make
+    "worker/checkpoints/checkpoint_state.py": {"KeptValues", "texts.pack", "texts.unpack"},
+    "worker/checkpoints/journal.py": {"load_checkpoint"},
+    "worker/checkpoints/kept_values.py": {"decode_kept", "encode_kept"},
+    "worker/checkpoints/slices.py": {"bad_items_to_retry", "decode_kept"},
+    "worker/checkpoints/tolerating.py": {"encode_kept"},
+}
+"""The modules outside of `rules` that encode, decode, read or pack such texts, and how. A new one must let the texts
+that it stores or reads pass `JobTexts`.
+"""
+
+WATCHED = frozenset[str]().union(*KNOWN.values())
+
+
+def calls_in(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=owner) | ast.Attribute(attr=owner), attr=name)):
+                yield f"{owner}.{name}"
+            case ast.Call(func=ast.Name(id=name)):
+                yield name
+
+
+def test_texts_of_jobs_are_handled_in_known_modules_alone() -> None:
+    found: dict[str, set[str]] = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        module = file.relative_to(PACKAGE).as_posix()
+        if not module.startswith("rules/") and (calls := WATCHED.intersection(calls_in(file))):
+            found[module] = set(calls)
+    assert found == KNOWN
