@@ -20,6 +20,8 @@ import pytest
 import posthorse as ph
 from posthorse.rules.options.option import Place
 from posthorse.rules.options.table import options_at
+from posthorse.rules.search.text import parse_filter
+from posthorse.rules.search.words import WORDS
 from posthorse.rules.unique import Unique
 from tests import option_tables
 
@@ -28,7 +30,17 @@ DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 SOURCES = (ph.csv, ph.lines, ph.files, ph.rows, ph.keyset)
 VERBS = (ph.Posthorse, ph.Kind, ph.Call, ph.Job, ph.Jobs, ph.Context, ph.Batch, ph.Queue, ph.Schedule)
-RECORDS = (ph.Status, ph.Progress, ph.JobError, ph.Attempt, ph.BadItem, ph.ScheduleStatus, ph.events.DeadLettersGrew)
+RECORDS = (
+    ph.Searched,
+    ph.Count,
+    ph.Status,
+    ph.Progress,
+    ph.JobError,
+    ph.Attempt,
+    ph.BadItem,
+    ph.ScheduleStatus,
+    ph.events.DeadLettersGrew,
+)
 EVENTS = (*get_args(ph.events.Event), ph.events.SubmittedJob, ph.WorkerMetrics, ph.Submission, ph.RunningAttempt)
 """What calls return; `QueueSettings` is the settings of a queue, whose table is compared below."""
 INTERNAL_VARIABLES = {"POSTHORSE_FAILPOINT", "POSTHORSE_COMPLETE"}
@@ -170,6 +182,14 @@ def test_every_event_and_its_fields_are_documented(event: type[msgspec.Struct]) 
     page = re.sub(r"`ph\.(events\.)?", "`", text_of(DOCS / "extending.md"))
     fields = [name for name in event.__annotations__ if not name.startswith("_")]
     assert [name for name in (event.__name__, *fields) if f"`{name}`" not in page] == []
+
+
+def test_every_word_of_a_filter_is_documented() -> None:
+    table = text_of(DOCS / "finding.md").partition("## Words")[2].partition("| sign |")[0]
+    assert {word.partition(".")[0] for word in re.findall(r"`([a-z]+)[:.]", table)} == WORDS.keys()
+    examples = re.findall(r"`((?:[a-z]+[:.])[^ `|]+)`", table)
+    for example in examples:
+        parse_filter(example.replace("ID", "01936f5e-7c1a-7d2b-8e3f-0123456789ab").replace("…", "1h"))
 
 
 def test_every_outcome_of_an_attempt_is_documented() -> None:

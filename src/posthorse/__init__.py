@@ -11,6 +11,7 @@ from posthorse.version import VERSION
 if typing.TYPE_CHECKING:
     from posthorse.app.bundle import Bundle
     from posthorse.app.client import Posthorse
+    from posthorse.app.finding import Count, Page, Searched
     from posthorse.app.job import Job
     from posthorse.app.jobs import Jobs
     from posthorse.app.kind import Call, Kind
@@ -79,6 +80,7 @@ __all__ = [
     "Concurrency",
     "Connection",
     "Context",
+    "Count",
     "DuplicateKind",
     "GiveUp",
     "Interrupted",
@@ -100,6 +102,7 @@ __all__ = [
     "Misfire",
     "NotUnique",
     "OutcomeUnknown",
+    "Page",
     "Posthorse",
     "PosthorseError",
     "Progress",
@@ -115,6 +118,7 @@ __all__ = [
     "ScheduleState",
     "ScheduleStatus",
     "SchemaMismatch",
+    "Searched",
     "Sequence",
     "Snooze",
     "State",
@@ -140,6 +144,9 @@ __all__ = [
 _HOMES = {
     "Bundle": "posthorse.app.bundle",
     "Posthorse": "posthorse.app.client",
+    "Count": "posthorse.app.finding",
+    "Page": "posthorse.app.finding",
+    "Searched": "posthorse.app.finding",
     "Job": "posthorse.app.job",
     "Jobs": "posthorse.app.jobs",
     "Call": "posthorse.app.kind",

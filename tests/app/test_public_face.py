@@ -11,12 +11,12 @@ import posthorse as ph
 
 NAMES = """
 About AsyncConnection Attempt Backoff BadItem Batch Bundle Call Chunk Codec CodecError Concurrency Connection Context
-DuplicateKind GiveUp Interrupted InvalidArgument InvalidCall InvalidOption InvalidSettings InvalidSource Job
+Count DuplicateKind GiveUp Interrupted InvalidArgument InvalidCall InvalidOption InvalidSettings InvalidSource Job
 JobCancelled JobError JobFailed JobNotFound Jobs Key KeyConflict Kind Misfire InvalidTransition NotUnique
-OutcomeUnknown Posthorse PosthorseError Progress Queue QueueClosed QueueFull QueueSettings Rate Retry RunningAttempt
-Schedule ScheduleNotFound ScheduleState ScheduleStatus SchemaMismatch Sequence Snooze State Status StoreError
-StoreUnreachable Submission ToleranceExceeded TooLarge Unique UnknownKind UsageError WorkerMetrics __version__ csv
-events files keyset lines rows
+OutcomeUnknown Page Posthorse PosthorseError Progress Queue QueueClosed QueueFull QueueSettings Rate Retry
+RunningAttempt Schedule ScheduleNotFound ScheduleState ScheduleStatus SchemaMismatch Searched Sequence Snooze State
+Status StoreError StoreUnreachable Submission ToleranceExceeded TooLarge Unique UnknownKind UsageError WorkerMetrics
+__version__ csv events files keyset lines rows
 """
 
 
@@ -56,7 +56,9 @@ def test_these_verbs_have_an_async_twin() -> None:
         "Job.status",
         "Jobs.cancel",
         "Jobs.count",
+        "Jobs.counted",
         "Jobs.discard",
+        "Jobs.page",
         "Jobs.pause",
         "Jobs.resume",
         "Jobs.retry",

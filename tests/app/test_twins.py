@@ -86,7 +86,9 @@ VERBS = {
     "Jobs.count": Verb(
         lambda world: world.app.jobs("kind:double state:paused"), 2
     ),  # Job.pause was before, and Job.status
+    "Jobs.counted": Verb(lambda world: world.app.jobs("kind:double state:paused"), ph.Count(number=2, is_exact=True)),
     "Jobs.discard": Verb(lambda world: world.dead("Jobs.discard"), 1),
+    "Jobs.page": Verb(lambda world: world.tagged("page"), 1),
     "Jobs.pause": Verb(lambda world: world.tagged("pause"), 1),
     "Jobs.resume": Verb(lambda world: world.tagged("resume"), 1, after="pause"),
     "Jobs.retry": Verb(lambda world: world.dead("Jobs.retry"), 1, (), {"rate": "10/s"}),
@@ -132,6 +134,8 @@ def in_short(answer: object) -> object:
             return answer.item
         case ph.QueueSettings():
             return answer.paused
+        case ph.Page():
+            return len(answer)
         case _:
             return answer
 

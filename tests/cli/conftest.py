@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner, Result
@@ -111,6 +112,10 @@ class Shop:
     def json(self, *words: str) -> object:
         """What a command prints as one JSON value."""
         return json.loads(self.run(*words, "--json").stdout)
+
+    def listed(self, *words: str) -> list[dict[str, Any]]:
+        """The jobs that `jobs` lists."""
+        return cast("dict[str, list[dict[str, Any]]]", self.json("jobs", *words))["jobs"]
 
     def start(
         self, *words: str | bytes, stdin: int | None = subprocess.DEVNULL, stdout: int | None = subprocess.PIPE

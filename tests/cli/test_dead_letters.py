@@ -19,11 +19,11 @@ def letters(any_shop: Shop) -> list[str]:
 
 def test_letters_that_fit_are_listed_discarded_and_retried(any_shop: Shop, letters: list[str]) -> None:
     wanted = "state:failed error:ValueError"
-    found = json.loads(any_shop.done("jobs", "--filter", wanted, "--json"))
-    assert [job["id"] for job in found] == letters
+    assert {job["id"] for job in any_shop.listed("--filter", wanted)} == {*letters}
     assert any_shop.done("discard", letters[0]) == f"cancelled  {letters[0]}"
     assert any_shop.done("retry", "--all", wanted, "--rate", "1/h") == "2 retried"
-    assert [any_shop.app.get_job(job).status().state for job in letters] == ["cancelled", "pending", "scheduled"]
+    states = [any_shop.app.get_job(job).status().state for job in letters]
+    assert (states[0], {*states[1:]}) == ("cancelled", {"pending", "scheduled"})
     assert json.loads(any_shop.done("discard", "--all", "kind:broken", "--json")) == {"discarded": 0}
     assert any_shop.run("jobs", "--filter", wanted).stderr == "No job fits.\n"
 
@@ -52,7 +52,7 @@ def test_every_attempt_is_shown_with_its_evidence(any_shop: Shop, letters: list[
         (["pause", "--all", "kind:broken", "--force"], "--force takes ids"),
         (["retry", "--all", "kind:broken", "--rate", "fast", "--dry-run"], "rate"),
         (["retry", "--all", "kind:broken", "--bad-items"], "takes ids"),
-        (["jobs", "--filter", "kind:broken", "--state", "failed"], "--filter goes alone"),
+        (["jobs", "--filter", "kind:broken", "-k", "welcome"], "says kind twice"),
         (["jobs", "-q", ""], "queue is ''"),
         (["watch", "-k", " "], "kind is ' '"),
         (["run", "welcome", "7", "--key", ""], "key is ''"),

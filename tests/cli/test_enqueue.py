@@ -20,7 +20,7 @@ def refusal(shop: Shop, *words: str, input: str | None = None) -> str:
     """What is said when nothing is enqueued because of wrong usage."""
     result = shop.run("enqueue", *words, input=input)
     assert (result.exit_code, result.stdout) == (2, ""), result.output
-    assert shop.json("jobs") == []
+    assert shop.listed() == []
     return result.stderr
 
 

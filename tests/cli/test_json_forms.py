@@ -24,6 +24,7 @@ app.schedule(welcome.bind(1), name="nightly", cron="0 3 * * *", tz="Asia/Tokyo")
 app.schedule(welcome.bind(2), name="over", at=datetime.fromisoformat("2020-01-01T00:00:00+00:00"))
 """
 VOLATILE = (
+    (r'"next":"[\w-]{60,}"', '"next":"<cursor>"'),
     (r'"traceback":"(?:[^"\\]|\\.)*"', '"traceback":"…"'),
     (r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<id>"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?", "<time>"),
@@ -104,7 +105,7 @@ def _record_jobs(shop: Shop, told: Recorder) -> None:
     told("resume", pending, title="resume pending")
     told("wait", pending, later, "--timeout", "0", title="wait in vain")
     work_off(shop, pending, broken, tolerant)
-    until(lambda: shop.json("jobs", "--state", "pending") == [])
+    until(lambda: shop.listed("--state", "pending") == [])
     told("jobs", title="jobs that are over")
     for job, name in ((pending, "completed"), (later, "scheduled"), (broken, "failed"), (tolerant, "tolerant")):
         told("show", job, title=f"show {name}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_without_jobs_the_first_command_is_taught(shop: Shop) -> None:
     result = shop.run("jobs")
     assert (result.exit_code, result.stdout) == (0, "")
     assert "posthorse enqueue KIND" in result.stderr
-    assert shop.json("jobs") == []
+    assert shop.listed() == []
 
 
 def test_who_only_looks_makes_no_store(shop: Shop) -> None:
@@ -60,21 +60,55 @@ def test_filters_go_together(shop: Shop) -> None:
     wanted = shop.done("enqueue", "welcome", "1", "-q", "slow", "--delay", "1h")
     shop.done("enqueue", "welcome", "2", "-q", "slow")
     shop.done("enqueue", "count", "2", "-q", "slow", "--delay", "1h")
-    found = shop.json("jobs", "--state", "scheduled", "-q", "slow", "-k", "welcome")
-    assert [job["id"] for job in cast("list[dict[str, object]]", found)] == [wanted]
+    found = shop.listed("--state", "scheduled", "-q", "slow", "-k", "welcome")
+    assert [job["id"] for job in found] == [wanted]
+    assert [job["id"] for job in shop.listed("-q", "slow", "--filter", "welc -state:pending")] == [wanted]
+    assert shop.run("jobs", "-q", "slow", "--filter", "queue:slow").exit_code == 2
     assert "No job fits." in shop.run("jobs", "-q", "none").stderr
 
 
 def test_pages_follow_each_other(shop: Shop) -> None:
     jobs = [shop.done("enqueue", "welcome", str(number)) for number in range(5)]
     pages: list[str] = []
-    last: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+    page: dict[str, Any] = {}
     for _ in range(3):
-        page = [job["id"] for job in cast("list[dict[str, str]]", shop.json("jobs", "-n", "2", *last))]
-        pages += page
-        last = ("--before", page[-1])
+        page = cast("dict[str, Any]", shop.json("jobs", "-n", "2", *more))
+        pages += [job["id"] for job in page["jobs"]]
+        more = ("--more", page["next"])
     assert pages == jobs[::-1]
-    assert f"--before {jobs[3][-8:]}" in shop.run("jobs", "-n", "2").stderr
+    assert page["next"] is None
+    assert page["searched"] == {"back_to": None, "complete": True}
+    told = shop.run("jobs", "-n", "2").stderr
+    assert told.startswith("The 2 newest; older ones follow with --more ")
+    found = shop.run("jobs", "-n", "9", "--more", told.split()[-1])
+    assert [line.split()[-1] for line in found.stdout.splitlines()[1:]] == jobs[2::-1]
+    assert "The 2 newest of 5;" in shop.run("jobs", "-n", "2", "-q", "mail").stderr
+    assert [job["id"] for job in shop.listed("--before", jobs[2][-8:])] == jobs[1::-1]
+
+
+def test_a_cursor_is_good_for_its_filter_alone(shop: Shop) -> None:
+    for number in range(3):
+        shop.done("enqueue", "welcome", str(number))
+    cursor = cast("dict[str, Any]", shop.json("jobs", "-n", "1"))["next"]
+    for words, complaint in ((("-k", "welcome", "--more", cursor), "another filter"), (("--more", "x"), "this store")):
+        result = shop.run("jobs", *words)
+        assert result.exit_code == 2
+        assert complaint in result.stderr
+
+
+def test_a_search_that_ends_early_says_how_far_it_came(shop: Shop) -> None:
+    wanted = shop.done("enqueue", "welcome", "0", "--tag", "rare")
+    for number in range(6):
+        shop.done("enqueue", "welcome", str(number))
+    words = ("--filter", "tag:rare", "-n", "1", "--within", "0s")
+    page = cast("dict[str, Any]", shop.json("jobs", *words))
+    assert (page["jobs"], page["searched"]["complete"]) == ([], False)
+    assert page["searched"]["back_to"].endswith("Z")
+    told = shop.run("jobs", *words).stderr
+    assert re.match(r"Nothing yet back to \d+ \w+ \d{4}, [\d:]{8}; search on with --more ", told)
+    assert wanted in shop.run("jobs", *words, "--more", told.split()[-1]).stdout
+    assert wanted in shop.run("jobs", *words[:-2]).stdout
 
 
 def test_limit_out_of_range_is_refused(shop: Shop) -> None:

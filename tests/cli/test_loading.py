@@ -163,7 +163,7 @@ def test_application_that_cannot_be_imported_is_not_replaced_by_another_store(
 def test_url_takes_the_place_of_the_applications_store(shop: Shop) -> None:
     shop.done("enqueue", "welcome", "7", "--url", "sqlite:///other.db")
     assert (shop.folder / "other.db").exists()
-    assert shop.json("jobs", "--url", shop.url) == []
+    assert shop.listed("--url", shop.url) == []
 
 
 def test_a_yaml_file_that_cannot_be_read_is_told_in_a_line(folder: Path) -> None:

@@ -83,7 +83,7 @@ def interrupted(shop: Shop, *words: str) -> str:
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=30)
     assert process.returncode == Exit.INTERRUPTED, told
-    [job] = [look for look in json.loads(shop.done("jobs", "--json")) if look["state"] == "pending"]
+    [job] = [look for look in shop.listed() if look["state"] == "pending"]
     assert f"--resume {job['id']}" in told
     return str(job["id"])
 
@@ -121,7 +121,7 @@ def test_failure_and_cancellation_end_with_their_codes(shop: Shop) -> None:
     assert (told["state"], told["result"], told["error"]["message"]) == ("failed", None, "no luck")
 
     process = started(shop)
-    [job] = json.loads(shop.done("jobs", "--json", "--state", "processing"))
+    [job] = shop.listed("--state", "processing")
     shop.done("cancel", job["id"])
     process.communicate(timeout=30)
     assert process.returncode == Exit.CANCELLED
@@ -169,7 +169,7 @@ def test_killed_run_goes_on_from_its_last_slice(shop: Shop, monkeypatch: pytest.
     )
     assert second[0] in (first[-1], first[-1] + 1)
     assert second[-1] == 19
-    [job] = json.loads(shop.done("jobs", "--json"))
+    [job] = shop.listed()
     assert (job["state"], job["attempt"]) == ("completed", 1)
 
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorse.rules.filters import has_effect
 from posthorse.rules.job import JobError, State
 from posthorse.rules.lifecycle import (
     ACTIONS,
@@ -29,6 +28,7 @@ from posthorse.rules.lifecycle import (
     target_of,
 )
 from posthorse.rules.retry import Backoff
+from posthorse.rules.search.aims import has_effect
 from posthorse.rules.tuning import DEFAULTS
 
 ERROR = JobError("ValueError", "no")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from posthorse.rules.filters import Filter
 from posthorse.rules.job import State
-from posthorse.store.operations.bulk import FIRST, Page, steer_page
+from posthorse.store.operations.bulk import Steered, steer
+from posthorse.store.operations.one_job import LockedJob
 from posthorse.store.queries import Row
 
 JOB = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"
@@ -21,12 +21,13 @@ JOB = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"
     ],
 )
 def test_a_job_that_is_no_more_as_it_was_found_is_passed_over(wanted: State, stored: str, lease: list[Row]) -> None:
-    answers: dict[str, list[Row]] = {"lock_job": [(stored,)], "held_lease": lease}
-    steps = steer_page(Filter(state=wanted), "retry", after=FIRST, limit=9, waits=()).start()
+    answers: dict[str, list[Row]] = {
+        "lock_job": [LockedJob(stored, 1, 1, None, 0, "default", "work", 0, 0, "", 0)],
+        "held_lease": lease,
+    }
+    steps = steer([JOB], wanted, "retry").start()
     asked = next(steps)
-    assert asked.query.startswith("matching")
-    asked = steps.send([(JOB,)])
     asked = steps.send(answers[asked.query])
     with pytest.raises(StopIteration) as stop:
         steps.send(answers[asked.query])
-    assert stop.value.value == Page(0, None)
+    assert stop.value.value == Steered(0, 0)

@@ -25,13 +25,13 @@ from posthorse.rules.durations import Duration
 from posthorse.rules.elsewhere import no_attribute
 from posthorse.rules.events import Submitted as SubmittedEvent
 from posthorse.rules.events import SubmittedJob
-from posthorse.rules.filters import parse_filter
 from posthorse.rules.job import NewJob, checked_name
 from posthorse.rules.options.given import check_names_of_on
 from posthorse.rules.options.option import Place
 from posthorse.rules.packing import Codec, Packing
 from posthorse.rules.queues import checked_layer
 from posthorse.rules.registry import Registered, Registry
+from posthorse.rules.search.keywords import Words, make_filter
 from posthorse.rules.settings import Settings
 from posthorse.rules.tuning import Tuning
 from posthorse.rules.values.type_mismatch import short
@@ -307,14 +307,13 @@ class Posthorse(DeclaresJobs):
         """
         return Job(self, _checked_id(job_id))
 
-    def jobs(self, wanted: str = "") -> Jobs:
-        """Select jobs by a filter, to read or steer them together: `app.jobs("state:failed kind:welcome").retry()`.
+    def jobs(self, wanted: str = "", **words: Unpack[Words]) -> Jobs:
+        """Select jobs by a filter, to read or steer them together: `app.jobs("state:failed kind:mail*").retry()`.
 
-        The words of a filter are state, kind, queue, tag, tenant, error (the name of an exception class), reason (how
-        it begins), older and newer (how long ago the job ended, or was enqueued if it has not ended). This does not use
-        the store. Raises InvalidOption.
+        The filter is a text, keyword arguments, or both: `app.jobs("-tag:test", kind="mail*", age=">2h")`. Its words
+        are in the documentation under Filters. This does not use the store. Raises InvalidOption.
         """
-        return Jobs(self, parse_filter(wanted))
+        return Jobs(self, make_filter(wanted, words))
 
     # ── running ──────────────────────────────────────────────────────────────────────────────────────
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 
 import click
 
+from posthorse.app.client import Posthorse
+from posthorse.app.jobs import Jobs
 from posthorse.cli.exits import Exit
-from posthorse.cli.lookup import Look, find_id, look_at_all, look_at_many, short
+from posthorse.cli.lookup import Look, find_id, look_at_all, short
 from posthorse.cli.options import check_names
 from posthorse.cli.screen import clean, is_terminal, out_json, say, width
 from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import is_empty, json_option, open_store, target_options
 from posthorse.cli.words import MARKS, gist, short_span
 from posthorse.rules.job import State
+from posthorse.rules.search.budget import MAX_COUNT
+from posthorse.rules.search.keywords import Words, make_filter
 from posthorse.views.job import JobView
+from posthorse.views.page import PageView, SearchedView
 
 WIDE = 120
 """From this many columns on, whole ids fit."""
@@ -33,11 +37,11 @@ NARROW = 50
 )
 @click.option("-q", "--queue", metavar="NAME", help="Only jobs of this queue.")
 @click.option("-k", "--kind", metavar="NAME", help="Only jobs of this kind.")
-@click.option(
-    "--filter", "wanted", metavar="FILTER", help="Only jobs that fit, oldest first: 'error:ValueError older:7d'."
-)
+@click.option("--filter", "wanted", metavar="FILTER", help="Only jobs that fit: 'kind:mail* -tag:test age:>2h'.")
 @click.option("-n", "--limit", metavar="N", type=click.IntRange(1, 1000), default=20, help="At most so many; else 20.")
-@click.option("--before", metavar="ID", help="Only jobs older than this one: the next page after its last.")
+@click.option("--before", metavar="ID", help="Only jobs that were enqueued before this one.")
+@click.option("--within", metavar="TIME", default="150ms", help="Search so long if few jobs fit; else 150ms.")
+@click.option("--more", metavar="CURSOR", help="Go on where a page ended; it prints the cursor.")
 @target_options
 @json_option
 def jobs(
@@ -47,57 +51,77 @@ def jobs(
     wanted: str | None,
     limit: int,
     before: str | None,
+    within: str,
+    more: str | None,
     target: str | None,
     url: str | None,
     as_json: bool,
 ) -> int:
     """List jobs, newest first.
 
-    If ids are shortened, the eight characters shown are enough to name a job in every other command.
+    If ids are shortened, the eight characters shown are enough to name a job in every other command. Where few jobs
+    fit, it searches for a moment, says how far back it came, and goes on with --more.
 
     \b
       posthorse jobs --state failed
       posthorse jobs -q mail -n 100
       posthorse jobs --filter 'state:failed reason:crashed newer:1d'
-      posthorse jobs --json | jq -r '.[].id'
+      posthorse jobs --json | jq -r '.jobs[].id'
     """
-    if wanted is not None and not state is queue is kind is before is None:
-        raise click.UsageError(
-            "--filter goes alone: write state:, queue: and kind: into it", click.get_current_context()
-        )
     check_names(queue=queue, kind=kind)
+    chosen: Words = {}
+    if state is not None:
+        chosen["state"] = state
+    if queue is not None:
+        chosen["queue"] = queue
+    if kind is not None:
+        chosen["kind"] = kind
+    is_filtered = bool(chosen or wanted or before)
+    make_filter(wanted or "", chosen)  # refuses invalid filters even if there is no store yet
     app = open_store(target, url)
-    fitting = None if wanted is None else app.jobs(wanted)
-    missing = is_empty(app)
-    looks: Sequence[Look] = []
-    if not missing and fitting is not None:
-        looks = list(look_at_all(app, [job.id for job in islice(fitting, limit)]).values())
-    elif not missing:
-        looks = look_at_many(
-            app,
-            state=None if state is None else State(state),
-            queue=queue,
-            kind=kind,
-            before=None if before is None else find_id(app, before),
-            limit=limit,
-        )
+    if is_empty(app):
+        return _print_no_store(app, as_json=as_json)
+    if before is not None:
+        chosen["until"] = find_id(app, before)
+    fitting = app.jobs(wanted or "", **chosen)
+    page = fitting.page(limit, after=more, within=within)
+    looks = list(look_at_all(app, [job.id for job in page]).values())
     if as_json:
-        out_json([JobView.of(look.status) for look in looks])
-    elif looks:
+        searched = SearchedView(back_to=page.searched.back_to, complete=page.searched.complete)
+        shown = [JobView.of(look.status) for look in looks]
+        out_json(PageView(jobs=shown, next=page.next, searched=searched))
+        return Exit.OK
+    if looks:
         _print_table(looks)
-        if len(looks) == limit and fitting is not None:
-            say(f"The {limit} oldest of {fitting.count():,}; more with -n")
-        elif len(looks) == limit:
-            say(f"The {limit} newest; older ones follow with --before {short(looks[-1].status.id)}")
-    elif missing:
+        if len(looks) == limit and page.next is not None:
+            total = _of_all(fitting) if is_filtered else ""
+            say(f"The {limit} newest{total}; older ones follow with --more {page.next}")
+            return Exit.OK
+    if page.next is not None and page.searched.back_to is not None:
+        seen = "Nothing" if not looks else "No more"
+        back_to = page.searched.back_to.astimezone()
+        say(f"{seen} yet back to {back_to:%-d %B %Y, %H:%M:%S}; search on with --more {page.next}")
+    elif not looks and more is not None:
+        say("No more jobs fit.")
+    elif not looks:
+        say("No job fits." if is_filtered else "There are no jobs yet. Store one: posthorse enqueue KIND [ARGUMENT…]")
+    return Exit.OK
+
+
+def _print_no_store(app: Posthorse, *, as_json: bool) -> int:
+    if as_json:
+        out_json(PageView(jobs=(), next=None, searched=SearchedView(back_to=None, complete=True)))
+    else:
         say(
             f"There is no store at {app.store.where} yet; the first `posthorse enqueue` or `posthorse worker` makes it."
         )
-    elif state is queue is kind is before is wanted is None:
-        say("There are no jobs yet. Store one: posthorse enqueue KIND [ARGUMENT…]")
-    else:
-        say("No job fits.")
     return Exit.OK
+
+
+def _of_all(fitting: Jobs) -> str:
+    """Return of how many jobs these are, if that can be counted in a moment."""
+    counted = fitting.counted()
+    return f" of {counted}" if counted.is_exact or counted.number >= MAX_COUNT else ""
 
 
 def _print_table(looks: Sequence[Look]) -> None:

@@ -8,16 +8,18 @@ from typing import TypedDict, TypeVar, Unpack
 import click
 
 from posthorse.app.client import Posthorse
-from posthorse.app.jobs import Steered, affected, steer
+from posthorse.app.jobs import affected, steer
 from posthorse.cli.exits import Exit, exit_of
 from posthorse.cli.lookup import find_id
 from posthorse.cli.screen import clean, complain, out, out_json, say
 from posthorse.cli.target import is_empty, json_lines_option, open_store, target_options
 from posthorse.errors import InvalidTransition, JobNotFound, UsageError
-from posthorse.rules.filters import aims, parse_filter
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import Request
 from posthorse.rules.limits import as_rate
+from posthorse.rules.search.aims import aims
+from posthorse.rules.search.text import parse_filter
+from posthorse.store.operations.bulk import Steered
 
 F = TypeVar("F", bound=Callable[..., object])
 

@@ -13,6 +13,11 @@ dialects; a block of the same name in `sqlite.sql` or `postgres.sql` overrides i
                     a unique id or number: SQLite parses these in a third of the time
     {other}         is the statement of the block of that name, or a piece of one where that block is marked `-- part`
 
+A statement that finds jobs is composed when it is first used. Its name says of what: `jobs_found by_lane newest
+state_is|state_is -tag_is` is the block `jobs_found` with the way `by_lane` as {way}, the marks of `newest` ({order},
+{beyond} …), and {conditions}: either of two states, and not a tag. The parameters :value, :path and :keys of conditions
+are numbered in their order: :value_0, :value_1.
+
 A block may hold several statements; they run in order in one transaction, and the result is the rows of the last. In
 a block marked `-- picks` the first statement returns one JSON array of rows, which the others take as :picked, and
 which is the result. The result of a block marked `-- tells now` is :now. The types of its columns are declared in
@@ -23,9 +28,10 @@ knows no driver except for the style of its parameters.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from itertools import count
 from operator import itemgetter
 from typing import Any, cast
 
@@ -39,7 +45,7 @@ LIGHT = 8_000
 their job starts, because it may claim a thousand jobs ahead.
 """
 
-_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)\b")
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+\d*)\b")
 _TABLE = re.compile(r"(?<![\w@])@([a-z_]+)\b")
 _BLOCK = re.compile(r"^-- ## (\w+)\n", re.MULTILINE)
 _COLUMNS = re.compile(r"^-- (rows|pairs): (.+)$", re.MULTILINE)
@@ -47,6 +53,13 @@ _PART = re.compile(r"^-- part$", re.MULTILINE)
 _PICKS, _TELLS_NOW = _MARKS = "picks", "tells now"
 _COMMENT = re.compile(r"--[^\n]*")
 _OTHER = re.compile(r"\{(?!rows\})([a-z_]+)\}")
+_OF_CONDITION = re.compile(r"(?<![:\w]):(value|path|keys)\b")
+_DIRECTIONS: Mapping[str, Mapping[str, str]] = {
+    "newest": {"order": "DESC", "opposite": "ASC", "beyond": "<", "until": "<=", "within": ">="},
+    "oldest": {"order": "ASC", "opposite": "DESC", "beyond": ">", "until": ">=", "within": "<="},
+}
+MAX_COMPOSED = 500
+"""How many composed statements are kept: users may write any filter."""
 _BETWEEN = "\0"
 """No text of PostgreSQL contains it."""
 _json = msgspec.json.Encoder().encode
@@ -116,11 +129,20 @@ class Queries:
         self._dialect = dialect
         self._sources = {**_blocks("shared"), **_blocks(dialect.name)}
         self._compiled: dict[str, Query] = {}
+        self._composed: dict[str, Query] = {}
 
     def __getitem__(self, name: str) -> Query:
         query = self._compiled.get(name)
-        if query is None:
+        if query is not None:
+            return query
+        if name in self._sources:
             query = self._compiled[name] = self._compile(name, self._sources[name])
+            return query
+        query = self._composed.get(name)
+        if query is None:
+            if len(self._composed) >= MAX_COMPOSED:
+                self._composed.clear()
+            query = self._composed[name] = self._compile(name, self._compose(name))
         return query
 
     def names(self) -> Sequence[str]:
@@ -148,6 +170,30 @@ class Queries:
             is_index="index" in comments,
             has_batches="in batches" in comments,
         )
+
+    def _compose(self, name: str) -> str:
+        """Return the source of a composed statement."""
+        frame, way, direction, *conditions = name.split()
+        numbers = count()
+        judged = " AND ".join(self._condition(condition, numbers) for condition in conditions) or "true"
+        source = self._sources[frame].replace("{way}", self._piece(way)).replace("{conditions}", judged)
+        for mark, words in _DIRECTIONS[direction].items():
+            source = source.replace(f"{{{mark}}}", words)
+        columns = _COLUMNS.search(self._sources[way])
+        return source if columns is None else f"{columns[0]}\n{source}"
+
+    def _condition(self, condition: str, numbers: Iterator[int]) -> str:
+        """Return one condition: either of its parts, or with a minus none of them. What is missing meets none."""
+        pieces: list[str] = []
+        for part in condition.removeprefix("-").split("|"):
+            number = next(numbers)
+            piece = _OTHER.sub(lambda found: self._piece(found[1]), self._piece(part))
+            numbered = _OF_CONDITION.sub(rf":\1_{number}", piece)
+            pieces.append(f"({numbered})")
+        return f"{'NOT ' * condition.startswith('-')}coalesce({' OR '.join(pieces)}, false)"
+
+    def _piece(self, name: str) -> str:
+        return _statements(self._sources[name])[0]
 
     def _compile(self, name: str, source: str) -> Query:
         declared = _COLUMNS.search(source)

@@ -19,11 +19,11 @@ from posthorse.errors import PosthorseError
 from posthorse.maintenance.chores.base import Chore
 from posthorse.rules.durations import as_text
 from posthorse.rules.events import DeadLettersGrew
-from posthorse.rules.filters import term
 from posthorse.rules.growth import LOG, AlarmRule, Observer
 from posthorse.rules.job import NewJob
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.queues import DeclaredQueues
+from posthorse.rules.search.filter import term
 from posthorse.store.admission import Admission
 from posthorse.store.operations.dead_letters import Alarm, alarms_due, raise_alarm
 from posthorse.store.operations.runners import NextDue

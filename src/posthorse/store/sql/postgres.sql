@@ -447,3 +447,29 @@ WITH ending AS MATERIALIZED (
     INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM raised RETURNING job
 )
 SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM lined_up), ({calling_all})
+
+-- ── finding ────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## error_type
+-- part
+-- The class of an error, unless a codec packed it.
+(CASE WHEN substr(j.error, 1, 1) = '{' THEN j.error::json ->> 'type' END)
+
+-- ## schedule_of
+-- part
+-- The schedule of a job.
+(j.options::json ->> 'schedule')
+
+-- ## argument
+-- part
+-- An argument as text.
+CASE WHEN substr(j.arguments, 1, 1) = '{' THEN
+    CASE json_typeof(j.arguments::json #> string_to_array(CAST(:path AS text), '.'))
+        WHEN 'null' THEN 'null' ELSE j.arguments::json #>> string_to_array(CAST(:path AS text), '.') END
+END
+
+-- ## argument_number
+-- part
+-- An argument that is a number.
+CASE WHEN substr(j.arguments, 1, 1) = '{' AND json_typeof(j.arguments::json #> string_to_array(CAST(:path AS text), '.')) = 'number'
+    THEN CAST(j.arguments::json #>> string_to_array(CAST(:path AS text), '.') AS numeric) END

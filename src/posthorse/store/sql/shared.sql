@@ -18,6 +18,14 @@ DELETE FROM @meta WHERE name = :name
 -- Return how far a migration is that has begun.
 SELECT value FROM @meta WHERE name = 'migration'
 
+-- ## fact
+-- Return one fact about the store.
+SELECT value FROM @meta WHERE name = :name
+
+-- ## set_new_fact
+-- Write one fact about the store, unless it is known.
+INSERT INTO @meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING
+
 -- ## store_identity
 -- Return which store this is.
 SELECT value FROM @meta WHERE name = 'store_id'
@@ -897,64 +905,6 @@ WHERE p.job < :before AND p.state = :state
 ORDER BY p.job DESC
 LIMIT :limit
 
--- ## fitting
--- Select jobs that match every given part of a filter; other blocks add which ones. Tags and errors are JSON: a tag is
--- searched for with its quotes, the type of an error at its fixed position.
-SELECT j.id FROM @jobs j
-JOIN @lanes lanes ON lanes.id = j.lane
-LEFT JOIN @leases l ON l.job = j.id
-WHERE (CAST(:state AS text) IS NULL
-        OR CASE WHEN l.job IS NULL THEN j.state ELSE 'processing' END = CAST(:state AS text))
-    AND (CAST(:queue AS text) IS NULL OR lanes.queue = CAST(:queue AS text))
-    AND (CAST(:kind AS text) IS NULL OR lanes.kind = CAST(:kind AS text))
-    AND (CAST(:tenant AS text) IS NULL OR j.tenant = CAST(:tenant AS text))
-    AND (CAST(:tag AS text) IS NULL OR j.tags <> replace(replace(
-        j.tags, '[' || CAST(:tag AS text), ''), ',' || CAST(:tag AS text), ''))
-    AND (CAST(:error AS text) IS NULL
-        OR substr(j.error, 1, length(CAST(:error AS text)) + 10) = '{"type":"' || CAST(:error AS text) || '"'
-        OR j.error <> replace(j.error, '.' || CAST(:error AS text) || '","message":', ''))
-    AND (CAST(:reason AS text) IS NULL OR j.state <> 'completed'
-        AND lower(substr(j.reason, 1, length(CAST(:reason AS text)))) = CAST(:reason AS text))
-    AND (CAST(:older AS bigint) IS NULL OR coalesce(j.finished_at, j.created_at) <= :now - CAST(:older AS bigint))
-    AND (CAST(:newer AS bigint) IS NULL OR coalesce(j.finished_at, j.created_at) > :now - CAST(:newer AS bigint))
-
--- ## matching
--- Return matching jobs after a given one, oldest first, without those that are over if requested.
-{fitting}
-    AND j.id > :after
-    AND (:with_over OR j.state NOT IN ('completed', 'failed', 'cancelled'))
-ORDER BY j.id
-LIMIT :limit
-
--- ## matching_set_aside
--- Do the same for a state in which jobs are parked: they are few among all jobs ever.
-SELECT p.job FROM @parked p
-WHERE p.job > :after AND p.state = :state AND EXISTS (
-{fitting}
-    AND j.id = p.job)
-ORDER BY p.job
-LIMIT :limit
-
--- ## matching_running
--- Do the same for running jobs, found by their leases.
-SELECT l2.job FROM @leases l2
-WHERE l2.job > :after AND EXISTS (
-{fitting}
-    AND j.id = l2.job)
-ORDER BY l2.job
-LIMIT :limit
-
--- ## count_matching
--- Return how many jobs match a filter.
-SELECT count(*) FROM ({fitting}) AS fitting
-
--- ## count_set_aside
--- Return the same for a state in which jobs are parked.
-SELECT count(*) FROM @parked p
-WHERE p.state = :state AND EXISTS (
-{fitting}
-    AND j.id = p.job)
-
 -- ## lined_up
 -- Return the jobs that are next in their lanes.
 SELECT ready.job FROM @ready ready
@@ -1008,3 +958,334 @@ SELECT count(*) FROM (
 -- ## running_count
 -- Return how many jobs have a lease.
 SELECT count(*) FROM @leases
+
+-- ── finding ────────────────────────────────────────────────────────────────────────────────────────
+-- A statement that finds jobs is composed of a frame, a way that gives jobs in one order, and conditions on each of
+-- these jobs; `store/operations/finding` says which. A way begins beyond :near and ends at :far; the marks for its
+-- direction are explained in `store/queries`.
+
+-- ## jobs_found
+-- part
+-- Return the jobs of a way that meet the conditions, each with its place on the way; the last job that was looked at,
+-- and how many were. If no job meets them, there is one row without a job.
+WITH few AS MATERIALIZED ({way}),
+matching AS MATERIALIZED (
+    SELECT few.id, few.at FROM few CROSS JOIN @jobs j
+    WHERE j.id = few.id AND {conditions}
+    ORDER BY few.at {order}, few.id {order}
+    LIMIT :limit
+),
+last AS MATERIALIZED (SELECT few.id, few.at FROM few ORDER BY few.at {opposite}, few.id {opposite} LIMIT 1)
+SELECT matching.id AS job, matching.at, last.id AS last, last.at AS last_at, (SELECT count(*) FROM few) AS looked_at
+FROM (SELECT 1 AS one) AS one
+LEFT JOIN matching ON true
+LEFT JOIN last ON true
+ORDER BY matching.at {order}, matching.id {order}
+
+-- ## jobs_counted
+-- part
+-- Return how many jobs of a way meet the conditions, the last job that was looked at, and how many were.
+WITH few AS MATERIALIZED ({way}),
+last AS MATERIALIZED (SELECT few.id, few.at FROM few ORDER BY few.at {opposite}, few.id {opposite} LIMIT 1)
+SELECT (SELECT count(*) FROM few CROSS JOIN @jobs j WHERE j.id = few.id AND {conditions}) AS matching,
+    last.id AS last, last.at AS last_at, (SELECT count(*) FROM few) AS looked_at
+FROM (SELECT 1 AS one) AS one
+LEFT JOIN last ON true
+
+-- ## by_range
+-- part
+-- Give jobs in the order of their ids.
+SELECT id, CAST(0 AS bigint) AS at FROM @jobs
+WHERE id {beyond} :near AND id {within} :far
+ORDER BY id {order}
+LIMIT :window
+
+-- ## by_ids
+-- part
+-- Give jobs by their ids.
+-- rows: job uuid
+SELECT j.id, CAST(0 AS bigint) AS at FROM {rows} CROSS JOIN @jobs j
+WHERE j.id = r.job AND j.id {beyond} :near AND j.id {within} :far
+ORDER BY j.id {order}
+LIMIT :window
+
+-- ## by_lease
+-- part
+-- Give jobs with a lease.
+SELECT job AS id, CAST(0 AS bigint) AS at FROM @leases
+WHERE job {beyond} :near AND job {within} :far
+ORDER BY job {order}
+LIMIT :window
+
+-- ## by_parking
+-- part
+-- Give jobs that are parked in a state, in the order in which they were parked.
+SELECT job AS id, since AS at FROM @parked
+WHERE state = :state AND since {until} :near_at AND since {within} :far_at
+    AND (since {beyond} :near_at OR job {beyond} :near)
+ORDER BY since {order}, job {order}
+LIMIT :window
+
+-- ## by_line
+-- part
+-- Give jobs that may run now, in the order of their lines; as `by_lane`.
+-- rows: lane int
+WITH nearest AS MATERIALIZED (
+    SELECT (
+        SELECT ends.seq FROM (
+            SELECT (
+                SELECT w.seq FROM @ready w WHERE w.lane = r.lane AND w.seq {until} :near_at
+                ORDER BY w.seq {order} LIMIT 1 OFFSET :share
+            ) AS seq FROM {rows}
+        ) AS ends
+        WHERE ends.seq IS NOT NULL ORDER BY ends.seq {order} LIMIT 1
+    ) AS seq
+),
+of_lanes AS MATERIALIZED (
+    SELECT w.job AS id, w.seq AS at FROM nearest CROSS JOIN {rows} CROSS JOIN @ready w
+    WHERE w.lane = r.lane AND w.seq {until} :near_at AND w.seq {within} coalesce(nearest.seq, :far_at)
+        AND (w.seq {beyond} :near_at OR w.job {beyond} :near)
+)
+SELECT id, at FROM of_lanes ORDER BY at {order}, id {order} LIMIT :window
+
+-- ## by_lane
+-- part
+-- Give jobs of lanes. Each lane is looked at for :share jobs. The range ends where the first lane has more than these,
+-- so every lane is known in all of it.
+-- rows: lane int
+WITH nearest AS MATERIALIZED (
+    SELECT (
+        SELECT ends.id FROM (
+            SELECT (
+                SELECT i.id FROM @jobs i WHERE i.lane = r.lane AND i.id {beyond} :near AND i.id {within} :far
+                ORDER BY i.id {order} LIMIT 1 OFFSET :share
+            ) AS id FROM {rows}
+        ) AS ends
+        WHERE ends.id IS NOT NULL ORDER BY ends.id {order} LIMIT 1
+    ) AS id
+),
+of_lanes AS MATERIALIZED (
+    SELECT i.id FROM nearest CROSS JOIN {rows} CROSS JOIN @jobs i
+    WHERE i.lane = r.lane AND i.id {beyond} :near AND i.id {within} coalesce(nearest.id, :far)
+)
+SELECT id, CAST(0 AS bigint) AS at FROM of_lanes ORDER BY id {order} LIMIT :window
+
+-- ## by_tenant
+-- part
+-- Give jobs of tenants; as `by_lane`.
+-- rows: tenant text
+WITH nearest AS MATERIALIZED (
+    SELECT (
+        SELECT ends.id FROM (
+            SELECT (
+                SELECT i.id FROM @jobs i WHERE i.tenant = r.tenant AND i.id {beyond} :near AND i.id {within} :far
+                ORDER BY i.id {order} LIMIT 1 OFFSET :share
+            ) AS id FROM {rows}
+        ) AS ends
+        WHERE ends.id IS NOT NULL ORDER BY ends.id {order} LIMIT 1
+    ) AS id
+),
+of_tenants AS MATERIALIZED (
+    SELECT i.id FROM nearest CROSS JOIN {rows} CROSS JOIN @jobs i
+    WHERE i.tenant = r.tenant AND i.id {beyond} :near AND i.id {within} coalesce(nearest.id, :far)
+)
+SELECT id, CAST(0 AS bigint) AS at FROM of_tenants ORDER BY id {order} LIMIT :window
+
+-- ## all_lanes
+-- Return all lanes.
+SELECT id, queue, kind, priority FROM @lanes ORDER BY id
+
+-- ── conditions on a job that was found ─────────────────────────────────────────────────────────────
+
+-- ## id_part
+-- part
+-- The id begins or ends like this.
+substr(CAST(j.id AS text), 1, length(CAST(:value AS text))) = CAST(:value AS text)
+OR substr(CAST(j.id AS text), 37 - length(CAST(:value AS text))) = CAST(:value AS text)
+
+-- ## parent_part
+-- part
+-- The id of the parent begins or ends like this.
+substr(CAST(j.parent AS text), 1, length(CAST(:value AS text))) = CAST(:value AS text)
+OR substr(CAST(j.parent AS text), 37 - length(CAST(:value AS text))) = CAST(:value AS text)
+
+-- ## enqueued_after
+-- part
+-- The id is greater.
+j.id > :value
+
+-- ## enqueued_before
+-- part
+-- The id is smaller.
+j.id < :value
+
+-- ## state_is
+-- part
+-- The job is in a state, and has no lease.
+j.state = CAST(:value AS text) AND NOT EXISTS (SELECT 1 FROM @leases l WHERE l.job = j.id)
+
+-- ## state_is_over
+-- part
+-- The job is completed or cancelled, so it has no lease.
+j.state = CAST(:value AS text)
+
+-- ## state_is_processing
+-- part
+-- The job has a lease.
+EXISTS (SELECT 1 FROM @leases l WHERE l.job = j.id)
+
+-- ## kind_is
+-- part
+-- The kind is this.
+(SELECT lanes.kind FROM @lanes lanes WHERE lanes.id = j.lane) = CAST(:value AS text)
+
+-- ## kind_begins
+-- part
+-- The kind begins like this.
+(SELECT substr(lanes.kind, 1, length(CAST(:value AS text))) FROM @lanes lanes WHERE lanes.id = j.lane)
+    = CAST(:value AS text)
+
+-- ## queue_is
+-- part
+-- The queue is this.
+(SELECT lanes.queue FROM @lanes lanes WHERE lanes.id = j.lane) = CAST(:value AS text)
+
+-- ## queue_begins
+-- part
+-- The queue begins like this.
+(SELECT substr(lanes.queue, 1, length(CAST(:value AS text))) FROM @lanes lanes WHERE lanes.id = j.lane)
+    = CAST(:value AS text)
+
+-- ## priority_is
+-- part
+-- The priority is this.
+(SELECT lanes.priority FROM @lanes lanes WHERE lanes.id = j.lane) = CAST(:value AS bigint)
+
+-- ## priority_above
+-- part
+-- The priority is higher.
+(SELECT lanes.priority FROM @lanes lanes WHERE lanes.id = j.lane) > CAST(:value AS bigint)
+
+-- ## priority_below
+-- part
+-- The priority is lower.
+(SELECT lanes.priority FROM @lanes lanes WHERE lanes.id = j.lane) < CAST(:value AS bigint)
+
+-- ## tenant_is
+-- part
+-- The tenant is this.
+j.tenant = CAST(:value AS text)
+
+-- ## tenant_begins
+-- part
+-- The tenant begins like this.
+substr(j.tenant, 1, length(CAST(:value AS text))) = CAST(:value AS text)
+
+-- ## tag_is
+-- part
+-- The job has a tag. Tags are JSON; the value is the tag with its quotes, or with the first one for a beginning.
+j.tags <> replace(replace(j.tags, '[' || CAST(:value AS text), ''), ',' || CAST(:value AS text), '')
+
+-- ## older
+-- part
+-- The job ended so long ago; one that has not ended was enqueued so long ago.
+coalesce(j.finished_at, j.created_at) <= :now - CAST(:value AS bigint)
+
+-- ## newer
+-- part
+-- The job ended, or was enqueued, less than so long ago.
+coalesce(j.finished_at, j.created_at) > :now - CAST(:value AS bigint)
+
+-- ## took_above
+-- part
+-- The job ran longer, from its first start to its end.
+j.finished_at - j.started_at > CAST(:value AS bigint)
+
+-- ## took_below
+-- part
+-- The job ran for less time.
+j.finished_at - j.started_at < CAST(:value AS bigint)
+
+-- ## waited
+-- part
+-- How long a job could have started before it did, or has waited until now. A time after its start is that of a retry.
+coalesce(j.started_at, (SELECT l.claimed_at FROM @leases l WHERE l.job = j.id), j.finished_at, :now)
+    - CASE WHEN j.run_at > j.created_at AND (j.started_at IS NULL OR j.run_at <= j.started_at) THEN j.run_at
+        ELSE j.created_at END
+
+-- ## waited_above
+-- part
+-- The job waited longer for its first start.
+({waited}) > CAST(:value AS bigint)
+
+-- ## waited_below
+-- part
+-- The job waited for less time.
+({waited}) < CAST(:value AS bigint)
+
+-- ## attempt_of
+-- part
+-- The number of the attempt, as the status of a job says it.
+CASE WHEN j.state <> 'failed' THEN j.errors + 1 WHEN j.errors > 1 THEN j.errors ELSE 1 END
+
+-- ## attempt_is
+-- part
+-- The number of the attempt is this.
+({attempt_of}) = CAST(:value AS bigint)
+
+-- ## attempt_above
+-- part
+-- The number of the attempt is higher.
+({attempt_of}) > CAST(:value AS bigint)
+
+-- ## attempt_below
+-- part
+-- The number of the attempt is lower.
+({attempt_of}) < CAST(:value AS bigint)
+
+-- ## error_is
+-- part
+-- The error is of a class. Errors are JSON, and the class is at a fixed place.
+substr(j.error, 1, length(CAST(:value AS text)) + 10) = '{"type":"' || CAST(:value AS text) || '"'
+OR j.error <> replace(j.error, '.' || CAST(:value AS text) || '","message":', '')
+
+-- ## error_begins
+-- part
+-- The class of the error, or a part of its name after a dot, begins like this.
+substr(j.error, 1, length(CAST(:value AS text)) + 9) = '{"type":"' || CAST(:value AS text)
+OR {error_type} <> replace({error_type}, '.' || CAST(:value AS text), '')
+
+-- ## reason_begins
+-- part
+-- The reason begins like this. That of a completed job is its worker.
+j.state <> 'completed' AND lower(substr(j.reason, 1, length(CAST(:value AS text)))) = CAST(:value AS text)
+
+-- ## schedule_is
+-- part
+-- The job is one of a schedule.
+{schedule_of} = CAST(:value AS text)
+
+-- ## schedule_begins
+-- part
+-- The job is one of a schedule whose name begins like this.
+substr({schedule_of}, 1, length(CAST(:value AS text))) = CAST(:value AS text)
+
+-- ## argument_is
+-- part
+-- An argument is this, as text.
+({argument}) = CAST(:value AS text)
+
+-- ## argument_begins
+-- part
+-- An argument begins like this, as text.
+substr(({argument}), 1, length(CAST(:value AS text))) = CAST(:value AS text)
+
+-- ## argument_above
+-- part
+-- An argument is a number that is greater.
+({argument_number}) > CAST(CAST(:value AS text) AS numeric)
+
+-- ## argument_below
+-- part
+-- An argument is a number that is smaller.
+({argument_number}) < CAST(CAST(:value AS text) AS numeric)

@@ -396,3 +396,30 @@ SELECT j.lane, j.seq, j.id FROM {rows} CROSS JOIN @leases l CROSS JOIN @jobs j
 WHERE l.job = r.job AND l.epoch = r.epoch AND l.runner = :runner AND j.id = l.job;
 DELETE FROM @leases WHERE (job, epoch) IN (SELECT r.job, r.epoch FROM {rows}) AND runner = :runner;
 SELECT changes(), changes(), 0
+
+-- ── finding ────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## error_type
+-- part
+-- The class of an error, unless a codec packed it.
+(CASE WHEN substr(j.error, 1, 1) = '{' THEN json_extract(j.error, '$.type') END)
+
+-- ## schedule_of
+-- part
+-- The schedule of a job.
+json_extract(j.options, '$.schedule')
+
+-- ## argument
+-- part
+-- An argument as text.
+CASE WHEN substr(j.arguments, 1, 1) = '{' THEN
+    CASE json_type(j.arguments, :keys)
+        WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' WHEN 'null' THEN 'null'
+        ELSE CAST(json_extract(j.arguments, :keys) AS text) END
+END
+
+-- ## argument_number
+-- part
+-- An argument that is a number.
+CASE WHEN substr(j.arguments, 1, 1) = '{' AND json_type(j.arguments, :keys) IN ('integer', 'real')
+    THEN json_extract(j.arguments, :keys) END

@@ -1,0 +1,161 @@
+"""Pages of jobs that match a filter, and counts: each searches for a moment, and says how far it came."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, overload
+
+from posthorse import ids
+from posthorse.app.job import Job
+from posthorse.app.verbs import Verb, commit, look_up
+from posthorse.clock import moment, monotonic
+from posthorse.errors import InvalidOption
+from posthorse.rules.durations import Duration, as_timedelta
+from posthorse.rules.search.budget import BUDGET, MAX_COUNT, MAX_PAGE, MAX_WINDOW, first_window, next_window
+from posthorse.rules.search.filter import Filter
+from posthorse.rules.search.page_cursor import KEY_BYTES, Position, seal, unseal
+from posthorse.rules.search.ways import Way
+from posthorse.rules.values.type_mismatch import short
+from posthorse.store.operations.finding import Look, Route, cursor_key, look, make_cursor_key, route, tally
+
+if TYPE_CHECKING:
+    from posthorse.app.client import Posthorse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Searched:
+    """How far a search came. If it is complete, no other job matches.
+
+    back_to: when the last job was enqueued that it looked at (of a parked job, when it was parked); None if there was
+    none, or if the search is complete.
+    """
+
+    back_to: datetime | None
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """How many jobs match: exactly so many, or at least."""
+
+    number: int
+    is_exact: bool
+
+    def __str__(self) -> str:
+        if self.is_exact:
+            return f"{self.number:,}"
+        return f"{self.number:,}+" if self.number >= MAX_COUNT else f"at least {self.number:,}"
+
+
+class Page(Sequence[Job[object]]):
+    """Some jobs that match a filter, newest first: a sequence of them.
+
+    next: the cursor of the next page; None if the search is complete. A page may have no jobs and a next one, if the
+    time was over before one was found.
+    """
+
+    def __init__(self, jobs: Sequence[Job[object]], next: str | None, searched: Searched) -> None:
+        self.next = next
+        self.searched = searched
+        self._jobs = tuple(jobs)
+
+    @overload
+    def __getitem__(self, index: int) -> Job[object]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Job[object]]: ...
+    def __getitem__(self, index: int | slice) -> Job[object] | Sequence[Job[object]]:
+        return self._jobs[index]
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __iter__(self) -> Iterator[Job[object]]:
+        return iter(self._jobs)
+
+    def __repr__(self) -> str:
+        return f"Page({list(self._jobs)!r}, next={self.next!r}, searched={self.searched!r})"
+
+
+def page_of(app: Posthorse, wanted: Filter, limit: int, after: str | None, within: Duration) -> Verb[Page]:
+    """Search until a page is full or the time is over. Raises InvalidOption."""
+    if type(limit) is not int or not 1 <= limit <= MAX_PAGE:
+        raise InvalidOption(f"limit is {short(limit)}; it must be a whole number from 1 to {MAX_PAGE:,}")
+    seconds = as_timedelta(within, name="within").total_seconds()
+    key = yield from _key(app)
+    last = None if after is None else unseal(after, wanted, key)
+    on = yield from look_up(app, route(wanted))
+    found: list[Position] = []
+    window = first_window(limit, judges=bool(on.plan.rest))
+    begun = before = monotonic()
+    while True:
+        seen = yield from look_up(app, look(on, after=last, window=window, limit=limit - len(found)))
+        found += seen.found
+        last = _where_it_ended(seen, limit - len(found)) or last
+        is_complete = seen.is_end and (seen.last is None or last == seen.last)
+        now = monotonic()
+        if is_complete or len(found) == limit or now - begun >= seconds:
+            break
+        window, before = next_window(window, now - before, seconds), now
+    jobs = [Job[object](app, place.job) for place in found]
+    if is_complete or last is None:
+        return Page(jobs, None, Searched(back_to=None, complete=True))
+    return Page(jobs, seal(last, wanted, key), Searched(back_to=_moment_of(on, last), complete=False))
+
+
+def walk(app: Posthorse, on: Route, after: Position | None, window: int, limit: int) -> Verb[tuple[Look, int]]:
+    """Look at the next jobs of a way, oldest first; return them, and how many to look at next."""
+    begun = monotonic()
+    seen = yield from look_up(app, look(on, after=after, window=window, limit=limit, oldest_first=True))
+    if len(seen.found) == limit:  # jobs behind the last one may have been looked at, but were not returned
+        return seen._replace(last=seen.found[-1], is_end=False), window
+    return seen, next_window(window, monotonic() - begun, BUDGET)
+
+
+def count_of(app: Posthorse, wanted: Filter, within: Duration) -> Verb[Count]:
+    """Count up to 10,000 jobs, until the time is over. Raises InvalidOption."""
+    seconds = as_timedelta(within, name="within").total_seconds()
+    on = yield from look_up(app, route(wanted))
+    count, last = 0, None
+    window = first_window(MAX_COUNT // 10, judges=bool(on.plan.rest))
+    begun = before = monotonic()
+    while True:
+        seen = yield from look_up(app, tally(on, after=last, window=window))
+        count, last = count + seen.matching, seen.last or last
+        now = monotonic()
+        if count > MAX_COUNT:
+            return Count(number=MAX_COUNT, is_exact=False)
+        if seen.is_end or now - begun >= seconds:
+            return Count(number=count, is_exact=seen.is_end)
+        window, before = next_window(window, now - before, seconds), now
+
+
+def exact_count_of(app: Posthorse, wanted: Filter) -> Verb[int]:
+    """Count all jobs that match, however long that takes."""
+    on = yield from look_up(app, route(wanted))
+    count, last = 0, None
+    while True:
+        seen = yield from look_up(app, tally(on, after=last, window=MAX_WINDOW))
+        count, last = count + seen.matching, seen.last or last
+        if seen.is_end:
+            return count
+
+
+def _where_it_ended(seen: Look, missing: int) -> Position | None:
+    """Return the last job that counts as looked at: if the page is full, jobs behind its last one do not."""
+    return seen.found[-1] if seen.found and not missing else seen.last
+
+
+def _moment_of(on: Route, last: Position) -> datetime:
+    """Return how far back a position is: when its job was parked on that way, else enqueued."""
+    return moment(last.at if on.plan.way is Way.PARKED else ids.milliseconds_of(last.job) * 1000)
+
+
+def _key(app: Posthorse) -> Verb[bytes]:
+    """Return the key that signs cursors; make it at the first page of this store."""
+    stored = yield from look_up(app, cursor_key())
+    if stored is None:
+        stored = yield from commit(app, make_cursor_key(secrets.token_hex(KEY_BYTES)))
+    return bytes.fromhex(stored)

@@ -1,0 +1,272 @@
+"""Every way finds what a look at all jobs finds, in its order, in windows of any size, in both directions."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from posthorse import ids
+from posthorse.clock import SECOND
+from posthorse.rules.job import JobError, Lane, NewJob, State
+from posthorse.rules.lifecycle import Policy, Raised
+from posthorse.rules.search.filter import Term
+from posthorse.rules.search.text import parse_filter
+from posthorse.rules.search.ways import Way, plan
+from posthorse.rules.search.words import How, Item
+from posthorse.store.operations import finding, read
+from posthorse.store.operations.finding import Look
+from posthorse.store.operations.finish import Fence
+from posthorse.store.operations.read import JobRow
+from posthorse.store.store import Store
+from tests.store.yard import Yard
+
+PARENT = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"
+LANES = [
+    Lane(queue, kind, priority) for queue in ("mail", "web") for kind in ("send", "sort", "x") for priority in (0, 5)
+]
+
+FILTERS = [
+    "",
+    "state:processing",
+    "state:processing kind:send",
+    "state:pending",
+    "state:pending kind:s* -queue:web",
+    "state:pending kind:unknown",
+    "state:scheduled",
+    "state:paused",
+    "state:paused tag:big",
+    "state:failed",
+    "state:failed kind:w* -queue:unknown priority:<9",
+    "state:failed error:ValueError",
+    "state:failed error:Val*",
+    "state:failed -error:ValueError",
+    "error:Late",
+    "error:La*",
+    "state:completed",
+    "state:cancelled,completed",
+    "-state:pending",
+    "-state:failed,processing",
+    "kind:send",
+    "kind:s*",
+    "queue:web -kind:x priority:<5",
+    "priority:5",
+    "-queue:web",
+    "kind:unknown",
+    "tenant:acme",
+    "tenant:acme,globex kind:send",
+    "tenant:acme state:completed",
+    "tenant:unknown",
+    "tenant:a*",
+    "-tenant:acme",
+    "tag:big",
+    "tag:b*",
+    "tag:big tag:new",
+    "-tag:big",
+    'tag:"say \\"hi\\""',
+    "args.n:3",
+    "args.n:>3 args.n:<9",
+    "args.user.id:7",
+    "args.user.name:Ad*",
+    "args.items.1:two",
+    "args.flag:true",
+    "args.flag:null",
+    "-args.flag:true",
+    "args.nothing:1",
+    "reason:failed-in",
+    "attempt:1",
+    "attempt:>1",
+    "took:>0s",
+    "took:<1h",
+    "waited:>30m",
+    "waited:<30m",
+    "older:1h",
+    "newer:1h",
+    "since:1h",
+    "until:1h",
+    "age:>1h age:<3h kind:send",
+    "state:failed age:<1h",
+    "state:pending since:1h",
+    "schedule:nightly",
+    "schedule:night*",
+    f"parent:{PARENT}",
+    f"parent:{PARENT[:6]}",
+]
+
+
+NOTHING = {"state:pending kind:unknown", "kind:unknown", "tenant:unknown", "args.nothing:1"}
+
+
+@pytest.fixture
+def jobs(yard: Yard) -> dict[str, NewJob]:
+    """Some jobs of each sort."""
+    chance = random.Random(7)
+    made: list[NewJob] = []
+    for number in range(90):
+        arguments = {
+            "n": number % 12,
+            "user": {"id": number % 9, "name": chance.choice(["Ada", "Bob"])},
+            "flag": chance.choice([True, False, None]),
+            "items": ["one", chance.choice(["two", "2"])],
+        }
+        made.append(
+            NewJob(
+                ids.new_id(),
+                chance.choice(LANES),
+                json.dumps(arguments, separators=(",", ":")),
+                delay=3600 * SECOND if number % 11 == 0 else None,
+                tenant=chance.choice([None, "acme", "globex", "zeta"]),
+                tags=chance.choice([None, '["big"]', '["new","big"]', '["say \\"hi\\""]']),
+                options=chance.choice([None, None, '{"schedule":"nightly"}']),
+                parent=chance.choice([None, None, PARENT]),
+            )
+        )
+    yard.submit(made[:45])
+    yard.pass_time(hours=2)
+    later = [with_id(job) for job in made[45:]]
+    yard.submit(later)
+    runner = yard.runner()
+    for number, claimed in enumerate(yard.claim(runner, 40, LANES)):
+        attempt = Fence(claimed.job, claimed.epoch, runner)
+        if number % 4 == 0:
+            yard.complete(attempt)
+        elif number % 4 == 1:
+            error = JobError(("ValueError", "shop.Late")[number % 8 == 5], "no")
+            yard.settle(attempt, Raised(error), policy=Policy(max_attempts=1))
+        elif number % 4 == 2:
+            yard.fail(attempt, attempts=5)
+    for job in yard.store.read(read.jobs(state=State.PENDING, limit=12)):
+        yard.ask(job.id, "cancel" if int(job.id[-1], 16) % 2 else "pause")
+    yard.audit()
+    return {job.id: job for job in (*made[:45], *later)}
+
+
+def with_id(job: NewJob) -> NewJob:
+    """The same job, with the id of a process whose clock is right."""
+    moved = ids.moved_to(job.id, ids.milliseconds_of(job.id) * 1000 + 7200 * SECOND)
+    return msgspec.structs.replace(job, id=moved)
+
+
+@pytest.mark.all_postgres
+def test_ways_find_what_a_look_at_all_jobs_finds(yard: Yard, jobs: dict[str, NewJob]) -> None:
+    everything = yard.store.read(read.jobs(limit=1000))
+    sizes: dict[str, int] = {}
+    for text in FILTERS:
+        wanted = parse_filter(text)
+        expected = {row.id for row in everything if all(holds(term, row, jobs[row.id]) for term in wanted.terms)}
+        sizes[text] = len(expected)
+        newest: list[str] = []
+        for window, limit in ((200, 200), (7, 3), (2, 1)):
+            newest = walk(yard.store, text, window, limit)
+            assert len(newest) == len(set(newest)), text
+            assert set(newest) == expected, (text, window)
+            assert walk(yard.store, text, window, limit, oldest_first=True) == newest[::-1], (text, window)
+        if plan(wanted).way not in (Way.PARKED, Way.READY):
+            assert newest == sorted(newest, reverse=True), text
+        on = yard.store.read(finding.route(wanted))
+        assert yard.store.read(finding.tally(on, after=None, window=200)).matching == len(expected), text
+    assert {text for text, size in sizes.items() if not size} == NOTHING
+
+
+def walk(store: Store, text: str, window: int, limit: int, *, oldest_first: bool = False) -> list[str]:
+    on = store.read(finding.route(parse_filter(text)))
+    found: list[str] = []
+    last = None
+    for _ in range(1000):
+        seen: Look = store.read(finding.look(on, after=last, window=window, limit=limit, oldest_first=oldest_first))
+        found += [place.job for place in seen.found]
+        is_full = len(seen.found) == limit
+        if seen.is_end and not is_full:
+            return found
+        last = seen.found[-1] if is_full else seen.last
+    raise AssertionError("no end")
+
+
+def test_an_id_and_a_part_of_it_find_the_job(yard: Yard, jobs: dict[str, NewJob]) -> None:
+    job = next(iter(jobs))
+    other = [*jobs][-1]
+    assert walk(yard.store, job, 10, 10) == [job]
+    assert walk(yard.store, f"id:{job},{other}", 10, 10) == [other, job]
+    assert walk(yard.store, f"{job} kind:unknown", 10, 10) == []
+    assert walk(yard.store, f"id:{job[-8:]}", 10, 10) == [job]
+    assert set(walk(yard.store, f"-id:{job[-8:]}", 100, 100)) == {*jobs} - {job}
+    assert walk(yard.store, f"id:{PARENT}", 10, 10) == []
+
+
+# ── the model ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def holds(term: Term, row: JobRow, job: NewJob) -> bool:
+    return any(fits(term, item, row, job) for item in term.items) is not term.is_not
+
+
+def fits(term: Term, item: Item, row: JobRow, job: NewJob) -> bool:
+    value, now = item.value, row.now
+    ended_at = row.finished_at if row.finished_at is not None else row.created_at
+
+    def compare(found: float | None) -> bool:
+        seconds = value.total_seconds() * SECOND if hasattr(value, "total_seconds") else float(str(value))
+        compared: dict[How, Callable[[float], bool]] = {
+            How.IS: lambda f: f == seconds,
+            How.ABOVE: lambda f: f > seconds,
+            How.BELOW: lambda f: f < seconds,
+        }
+        return found is not None and compared[item.how](found)
+
+    def text(found: str | None) -> bool:
+        return found is not None and (found == value if item.how is How.IS else found.startswith(str(value)))
+
+    match term.word:
+        case "state":
+            return row.state == value
+        case "kind" | "queue" | "tenant":
+            return text(getattr(row, term.word))
+        case "priority":
+            return compare(row.priority)
+        case "tag":
+            return any(text(tag) for tag in json.loads(row.tags or "[]"))
+        case "error":
+            kind = json.loads(row.error)["type"] if row.error else None
+            return text(kind) or text(kind and kind.rpartition(".")[2])
+        case "reason":
+            return row.reason is not None and row.reason.startswith(str(value).replace("-", " "))
+        case "attempt":
+            return compare(max(1, row.errors) if row.state == "failed" else row.errors + 1)
+        case "took":
+            return (
+                row.finished_at is not None and row.started_at is not None and compare(row.finished_at - row.started_at)
+            )
+        case "waited":
+            started = row.started_at or row.finished_at or now
+            could = row.run_at if row.run_at and row.run_at > row.created_at else row.created_at
+            if row.started_at and could > row.started_at:
+                could = row.created_at
+            return compare(started - could)
+        case "age" | "since" | "until":
+            age = now - ids.milliseconds_of(row.id) * 1000
+            span = value.total_seconds() * SECOND  # type: ignore[union-attr]  # no moments here
+            return age < span if term.word == "since" or item.how is How.BELOW else age > span
+        case "older" | "newer":
+            span = value.total_seconds() * SECOND  # type: ignore[union-attr]  # a span
+            return (now - ended_at >= span) is (term.word == "older")
+        case "schedule":
+            return text(json.loads(job.options or "{}").get("schedule"))
+        case "parent":
+            return job.parent is not None and job.parent.startswith(str(value))
+        case _:
+            return argument(term, item, json.loads(job.arguments))
+
+
+def argument(term: Term, item: Item, found: object) -> bool:
+    for key in term.path.split("."):
+        try:
+            found = found[int(key)] if isinstance(found, list) else found[key]  # type: ignore[index]
+        except LookupError:
+            return False
+    if item.how in (How.ABOVE, How.BELOW):
+        return isinstance(found, int) and (found > item.value if item.how is How.ABOVE else found < item.value)  # type: ignore[operator]
+    written = found if isinstance(found, str) else json.dumps(found)
+    return written == item.value if item.how is How.IS else written.startswith(str(item.value))
