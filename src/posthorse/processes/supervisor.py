@@ -14,10 +14,7 @@ import math
 import os
 import signal
 import socket
-import threading
-import uuid
 from collections.abc import Sequence
-from typing import Any, TypeVar
 
 from posthorse.app.client import Posthorse
 from posthorse.app.loading import load_application
@@ -29,6 +26,7 @@ from posthorse.processes import orphans
 from posthorse.processes.plan import AWAY, SCHEMA_MISMATCH, UNANSWERED, UNENDING_CODE, UNUSABLE, WorkerPlan
 from posthorse.processes.rescue import rescue_held_by
 from posthorse.processes.runner_process import RunnerProcess
+from posthorse.processes.shutdown import Shutdown
 from posthorse.processes.suspects import Suspects
 from posthorse.rules.emitter import Emitter
 from posthorse.rules.job import Lane
@@ -38,11 +36,9 @@ from posthorse.worker.assembly import begin_maintenance, make_heart
 from posthorse.worker.base.answers import ends_once_told, ends_while_answered
 from posthorse.worker.base.launch import current_folder
 from posthorse.worker.base.log_lines import configure_logging
-from posthorse.worker.base.process import AT_EXIT, described, end_at_once, end_gracefully
+from posthorse.worker.base.process import described
 from posthorse.worker.heartbeat import Pulse
-from posthorse.worker.running.completer import takes_writes
 
-T = TypeVar("T")
 log = logging.getLogger("posthorse.worker")
 
 QUICK_DEATH = 5.0
@@ -55,30 +51,6 @@ MAX_BACKOFF = 30.0
 LOOK_FOR_SUSPECTS_INTERVAL = 2.0
 MAX_SUSPECTS = 4
 """Suspects that run at once, each in its own process; as many as there are runners if that is more."""
-
-LAST_WORDS = 5.0 + AT_EXIT
-"""Seconds beyond the grace in which a runner may hand in outcomes and run the application's exit handlers."""
-
-FIRST_LOOK, LOOK_INTERVAL = 2.0, 0.25
-"""Seconds beyond the grace after which runners that a job blocks are ended, and between two looks from then on."""
-
-MAX_SILENCE = 3.0
-"""Seconds of silence after which a stopping runner counts as blocked by a job."""
-
-MAX_RESCUE = 2.0
-"""Seconds for rescuing the jobs of a runner after a second signal; the sweep does the rest."""
-
-RESCUE_WITHIN = 1.5
-"""Seconds without an answer after which a rescue is given up, once the worker stops."""
-
-SHORT_PATIENCE = 0.5
-"""The same if the store did not answer the runner either, and for signing off then."""
-
-MAX_GOODBYE = 3.0
-"""Seconds for signing off from the store and closing the application, once no runner is left."""
-
-END_INTERVAL = 0.1
-NO_RUNNER = str(uuid.UUID(int=0))
 
 
 def supervise(
@@ -114,7 +86,7 @@ def supervise(
         return asyncio.run(supervisor.run())
     finally:
         app.close()
-        supervisor.has_ended.set()
+        supervisor.shutdown.is_over.set()
 
 
 class Supervisor:
@@ -136,17 +108,10 @@ class Supervisor:
         self._signals = 0
         self._has_worked = False
         self._failed_starts = 0
-        self._exit_code = 0
-        self._lives = 0
-        """Runners that were started and whose jobs are not rescued yet."""
-        self._trial: asyncio.Task[bool] | None = None
-        """A trial write that shows whether the store answers while the worker stops."""
         self._looking: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
-        self._stop_now = asyncio.Event()
         self._waiting = worker_waiting(app.settings.store_timeout)
-        self.has_ended = threading.Event()
-        """Set by `supervise` once everything has ended."""
+        self.shutdown = Shutdown(app.store, self._children, grace=app.settings.grace)
 
     async def run(self) -> int:
         """Work until a signal, then drain."""
@@ -163,15 +128,14 @@ class Supervisor:
         try:
             await self._stop.wait()
             self._waiting.hurry(STOPPING_WAIT)
-            threading.Thread(target=self._end_in_time, name="posthorse-end", daemon=True).start()
-            await self._drain(keepers)
+            await self.shutdown.drain(keepers)
         finally:
             await asyncio.to_thread(self._heart.stop)
             for task in (*maintaining, reaping, self._looking):
                 if task is not None:
                     task.cancel()
             await asyncio.gather(*maintaining, return_exceptions=True)
-        return self._exit_code
+        return self.shutdown.exit_code
 
     def _pids(self) -> set[int]:
         return {child.process.pid for child in self._children.values()}
@@ -183,7 +147,7 @@ class Supervisor:
             self._stop.set()
         else:
             self._waiting.hurry(0)
-            self._stop_now.set()
+            self.shutdown.is_urgent.set()
 
     # ── one runner after the other ───────────────────────────────────────────────────────────────────
 
@@ -218,11 +182,11 @@ class Supervisor:
 
     async def _one_life(self, number: int, *, is_quarantine: bool = False) -> float:
         """Start a runner, wait for its end and rescue its jobs; return the seconds that it lived."""
-        self._lives += 1
+        self.shutdown.lives += 1
         try:
             return await self._live(number, is_quarantine=is_quarantine)
         finally:
-            self._lives -= 1
+            self.shutdown.lives -= 1
 
     async def _live(self, number: int, *, is_quarantine: bool) -> float:
         try:
@@ -315,7 +279,7 @@ class Supervisor:
             )
         )
         await ends_once_told(rescue, self._stop, within=0)
-        within = SHORT_PATIENCE if code == UNANSWERED or self._is_unanswered() else RESCUE_WITHIN
+        within = self.shutdown.patience_of_rescue(runner_was_unanswered=code == UNANSWERED)
         if not await ends_while_answered(rescue, lambda: child.freed, within=within):
             log.warning("could not free the jobs of runner %d in time; the sweep will", child.number)
 
@@ -324,17 +288,17 @@ class Supervisor:
         if child.was_ready or self._stop.is_set():
             return
         if code == SCHEMA_MISMATCH:
-            self._exit_code = 5
+            self.shutdown.exit_code = 5
             log.error("the schema of the store does not fit this version of Posthorse; the worker ends")
         elif self._has_worked or code == AWAY:
             return
         elif code == UNUSABLE:
-            self._exit_code = 2
+            self.shutdown.exit_code = 2
         else:
             self._failed_starts += 1
             if self._failed_starts < MAX_FAILED_STARTS:
                 return
-            self._exit_code = 70
+            self.shutdown.exit_code = 70
             log.error("no runner can begin, %d of them died before; the worker ends", self._failed_starts)
         self._stop.set()
 
@@ -354,59 +318,3 @@ class Supervisor:
         except TimeoutError:
             return False
         return True
-
-    # ── the end ──────────────────────────────────────────────────────────────────────────────────────
-
-    async def _drain(self, keepers: Sequence[asyncio.Task[None]]) -> None:
-        for child in self._children.values():
-            child.control_pipe.send(drain=True)
-        self._trial = asyncio.create_task(takes_writes(self._store, NO_RUNNER))
-        until = monotonic() + self._settings.grace + LAST_WORDS
-        all_ended = asyncio.gather(*keepers)
-        is_in_time = await self._ends_in_time(all_ended, self._settings.grace + FIRST_LOOK)
-        while not is_in_time and not self._stop_now.is_set() and monotonic() < until:
-            self._end_silent_runners()
-            is_in_time = await self._ends_in_time(all_ended, LOOK_INTERVAL)
-        if not is_in_time:
-            log.warning("stopping at once")
-            self._kill_all()
-        await all_ended
-
-    def _is_unanswered(self) -> bool:
-        return self._trial is not None and (not self._trial.done() or self._trial.cancelled())
-
-    def _end_silent_runners(self) -> None:
-        """End runners that a job blocks, because they would live beyond the grace."""
-        for child in self._children.values():
-            if not child.ended.is_set() and not child.is_leaving and child.silence > MAX_SILENCE:
-                log.warning("runner %d is silent beyond the grace and ended: a job may block it", child.number)
-                child.kill()
-
-    def _kill_all(self) -> None:
-        for child in list(self._children.values()):
-            if not child.ended.is_set():
-                child.kill()
-
-    def _end_in_time(self) -> None:
-        """Close in a thread of its own: a store that does not answer must not delay the end of this process."""
-        deadline = monotonic() + self._settings.grace + LAST_WORDS + MAX_RESCUE
-        while not self.has_ended.wait(END_INTERVAL):
-            now = monotonic()
-            if self._stop_now.is_set():
-                deadline = min(deadline, now + MAX_RESCUE + SHORT_PATIENCE)
-            if not self._lives:
-                deadline = min(deadline, now + (SHORT_PATIENCE if self._is_unanswered() else MAX_GOODBYE))
-            if now >= deadline:
-                log.error("ending without the store, which does not answer; the leases of this worker run out")
-                self._kill_all()
-                if self._stop_now.is_set():
-                    end_at_once(self._exit_code)
-                end_gracefully(self._exit_code)
-
-    async def _ends_in_time(self, work: asyncio.Future[T], seconds: float | None) -> bool:
-        """Wait for the work to end; return False if time ran out or a second signal came first."""
-        told_twice = asyncio.create_task(self._stop_now.wait())
-        both: set[asyncio.Future[Any]] = {work, told_twice}
-        await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        told_twice.cancel()
-        return work.done()
