@@ -13,7 +13,7 @@ import random
 from bisect import bisect
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import accumulate
-from typing import NamedTuple, TypeVar, cast
+from typing import TypeVar, cast
 
 import msgspec
 
@@ -59,7 +59,7 @@ MAX_TOLD = 300
 TAKEN_OVER = "%s was taken over by another runner; how it ended here was dropped"
 
 
-class Completed(NamedTuple):
+class Completed(msgspec.Struct, frozen=True, gc=False):
     """A job that returned; `result` is JSON."""
 
     running: RunningJob
@@ -261,7 +261,7 @@ class Completer:
             self._has_some.set()
 
     async def _complete(self, batch: Sequence[Completed]) -> None:
-        completions = [Completion(run.claimed.job, run.claimed.epoch, result) for run, result in batch]
+        completions = [Completion(each.running.claimed.job, each.running.claimed.epoch, each.result) for each in batch]
         try:
             refused = await self._insist(lambda: self._store.arun(complete(self._runner.id, completions)))
         except Exception as error:
@@ -269,15 +269,16 @@ class Completer:
         else:
             failpoint("after_completion")
             if refused:
-                for run, _ in batch:
-                    if run.claimed.job in refused:
-                        log.warning(TAKEN_OVER, run.label)
+                for each in batch:
+                    if each.running.claimed.job in refused:
+                        log.warning(TAKEN_OVER, each.running.label)
             if self._emitter.ended and refused is not None:
                 self._tell_of_returned(batch, refused)
-            await self._leave([run.gates for run, _ in batch if run.gates is not None])
+            await self._leave([each.running.gates for each in batch if each.running.gates is not None])
 
     def _tell_of_returned(self, batch: Sequence[Completed], refused: Sequence[str]) -> None:
-        for run, _ in batch:
+        for each in batch:
+            run = each.running
             if run.claimed.job not in refused:
                 self._emitter.emit(run.ended(self._runner.id, "returned", State.COMPLETED, run.seconds))
 
@@ -285,8 +286,7 @@ class Completer:
         """Find the result that the store does not take: the others are written, and its job ends with that error."""
         middle = len(batch) // 2
         if middle == 0:
-            running, result = batch[0]
-            await self.settle(running, unstorable(Returned(result), error))
+            await self.settle(batch[0].running, unstorable(Returned(batch[0].result), error))
         for part in (batch[:middle], batch[middle:]) if middle else ():
             if not self.has_given_up:
                 await self._complete(part)

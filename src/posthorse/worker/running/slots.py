@@ -115,6 +115,8 @@ class Slots:
                 self._begin(self._take())
                 if BEGINS_EAGERLY and monotonic() >= turn_ends:
                     break
+            else:
+                return  # there is no more, or no room for it
         finally:
             self._is_filling = False
         self._fill()
