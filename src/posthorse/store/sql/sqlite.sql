@@ -343,17 +343,17 @@ DELETE FROM @parked WHERE job IN (SELECT json_extract(value, '$[0]') FROM json_e
 -- result is read afterwards: RETURNING would make a table for it, which takes as long as all the rest. The first
 -- statement alone is a shortcut: without :even_if_asked it saves only if there is no request.
 INSERT INTO @checkpoints AS c (job, epoch, slices, done, total, updated_at, advanced_at, pace, note, cursors, kept)
-SELECT job, :epoch * :step, :step, :done, :total, :now, CASE WHEN :step > 0 THEN :now END, :pace,
+SELECT job, epoch * :step, :step, :done, :total, :now, CASE WHEN :step > 0 THEN :now END, :pace,
     CASE WHEN :has_note > 0 THEN :note END, :cursors, :kept
 FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner
-    AND (:even_if_asked OR NOT EXISTS (SELECT 1 FROM @controls WHERE job = :job))
+    AND (:even_if_asked OR NOT EXISTS (SELECT 1 FROM @controls WHERE job = @leases.job))
 ON CONFLICT (job) DO UPDATE SET
-    epoch = CASE WHEN :step > 0 THEN excluded.epoch ELSE c.epoch END,
+    epoch = CASE WHEN excluded.slices > 0 THEN excluded.epoch ELSE c.epoch END,
     advanced_at = coalesce(excluded.advanced_at, c.advanced_at),
     slices = c.slices + CASE
         WHEN (c.epoch, c.done, c.pace, c.cursors, c.kept)
             = (excluded.epoch, excluded.done, excluded.pace, excluded.cursors, excluded.kept) THEN 0
-        ELSE :step END,
+        ELSE excluded.slices END,
     done = excluded.done, total = excluded.total,
     updated_at = excluded.updated_at, pace = excluded.pace, note = excluded.note,
     cursors = excluded.cursors, kept = excluded.kept;
