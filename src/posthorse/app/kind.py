@@ -133,11 +133,11 @@ class Kind(Generic[P, R]):
         OutcomeUnknown, a StoreError as well, is the exception: the reply to the commit was lost, and retrying did not
         show whether the job exists. With a key it is safe to enqueue again.
         """
-        return self.bind(*args, **kwargs).enqueue()
+        return enter(self.bind(*args, **kwargs))
 
     async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Store a job with these arguments without blocking the event loop; see `enqueue`."""
-        return await self.bind(*args, **kwargs).aenqueue()
+        return await aenter(self.bind(*args, **kwargs))
 
     @takes(Place.USING)
     def using(self, /, **options: Unpack[UsingOptions]) -> Kind[P, R]:

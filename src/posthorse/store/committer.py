@@ -265,8 +265,10 @@ class _AsyncTicket(_Ticket[T_co], eq=False, kw_only=True):
         """Do nothing: the loop wakes it."""
 
     def ring(self) -> None:
-        with suppress(RuntimeError):  # the loop was closed, so nothing waits any more
+        try:
             self.loop.call_soon_threadsafe(self._ring)
+        except RuntimeError:  # the loop was closed, so nothing waits any more
+            return
 
     def _ring(self) -> None:
         if not self.done.done():
