@@ -57,6 +57,7 @@ if typing.TYPE_CHECKING:
     from posthorse.rules.schedules import Misfire, ScheduleState, ScheduleStatus
     from posthorse.rules.steering import GiveUp, Retry, Snooze
     from posthorse.rules.unique import Unique
+    from posthorse.rules.why.answer import Estimate, Reason, Why
     from posthorse.store.connections import AsyncConnection, Connection
     from posthorse.worker.checkpoints.context import Context
     from posthorse.worker.checkpoints.slices import Batch
@@ -82,6 +83,7 @@ __all__ = [
     "Context",
     "Count",
     "DuplicateKind",
+    "Estimate",
     "GiveUp",
     "Interrupted",
     "InvalidArgument",
@@ -111,6 +113,7 @@ __all__ = [
     "QueueFull",
     "QueueSettings",
     "Rate",
+    "Reason",
     "Retry",
     "RunningAttempt",
     "Schedule",
@@ -131,6 +134,7 @@ __all__ = [
     "Unique",
     "UnknownKind",
     "UsageError",
+    "Why",
     "WorkerMetrics",
     "__version__",
     "csv",
@@ -203,6 +207,9 @@ _HOMES = {
     "Retry": "posthorse.rules.steering",
     "Snooze": "posthorse.rules.steering",
     "Unique": "posthorse.rules.unique",
+    "Estimate": "posthorse.rules.why.answer",
+    "Reason": "posthorse.rules.why.answer",
+    "Why": "posthorse.rules.why.answer",
     "AsyncConnection": "posthorse.store.connections",
     "Connection": "posthorse.store.connections",
     "Context": "posthorse.worker.checkpoints.context",

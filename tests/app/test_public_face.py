@@ -10,13 +10,13 @@ import pytest
 import posthorse as ph
 
 NAMES = """
-About AsyncConnection Attempt Backoff BadItem Batch Bundle Call Chunk Codec CodecError Concurrency Connection Context
-Count DuplicateKind GiveUp Interrupted InvalidArgument InvalidCall InvalidOption InvalidSettings InvalidSource Job
-JobCancelled JobError JobFailed JobNotFound Jobs Key KeyConflict Kind Misfire InvalidTransition NotUnique
-OutcomeUnknown Page Posthorse PosthorseError Progress Queue QueueClosed QueueFull QueueSettings Rate Retry
-RunningAttempt Schedule ScheduleNotFound ScheduleState ScheduleStatus SchemaMismatch Searched Sequence Snooze State
-Status StoreError StoreUnreachable Submission ToleranceExceeded TooLarge Unique UnknownKind UsageError WorkerMetrics
-__version__ csv events files keyset lines rows
+__version__ About AsyncConnection Attempt Backoff BadItem Batch Bundle Call Chunk Codec CodecError Concurrency
+Connection Context Count csv DuplicateKind Estimate events files GiveUp Interrupted InvalidArgument InvalidCall
+InvalidOption InvalidSettings InvalidSource InvalidTransition Job JobCancelled JobError JobFailed JobNotFound Jobs Key
+KeyConflict keyset Kind lines Misfire NotUnique OutcomeUnknown Page Posthorse PosthorseError Progress Queue
+QueueClosed QueueFull QueueSettings Rate Reason Retry rows RunningAttempt Schedule ScheduleNotFound ScheduleState
+ScheduleStatus SchemaMismatch Searched Sequence Snooze State Status StoreError StoreUnreachable Submission
+ToleranceExceeded TooLarge Unique UnknownKind UsageError Why WorkerMetrics
 """
 
 
@@ -54,6 +54,7 @@ def test_these_verbs_have_an_async_twin() -> None:
         "Job.retry_bad_items",
         "Job.retry_with",
         "Job.status",
+        "Job.why",
         "Jobs.cancel",
         "Jobs.count",
         "Jobs.counted",

@@ -27,9 +27,9 @@ def test_a_pending_job_says_why_it_is_not_run(store_url: str) -> None:
     app.store.run(register(runner, lease=60_000_000))
     assert job.status().waits_for is None
     app.store.run(beat(runner.id, lease=60_000_000, running=2, draining=False))
-    assert job.status().waits_for == "every place of the workers that would take it is taken"
+    assert job.status().waits_for == "every place of the workers that would take it is taken: 2 of 2, in w"
     app.store.run(beat(runner.id, lease=60_000_000, running=2, draining=True))
-    assert job.status().waits_for == "no worker is alive"
+    assert job.status().waits_for == "all living workers that would take it are stopping: w"
     app.queue("media").pause()
     assert asyncio.run(job.astatus()).waits_for == "its queue 'media' is paused"
     app.queue("media").resume()
@@ -58,8 +58,14 @@ def test_a_pending_job_tells_of_a_full_limit_of_all_its_kind(store_url: str, of:
         first, second = resize.enqueue(), resize.enqueue()
         try:
             until_state(first, "processing")
-            assert second.status().waits_for == f"its limit is full, the concurrency of {what}"
-            assert asyncio.run(second.astatus()).waits_for == f"its limit is full, the concurrency of {what}"
+            assert (
+                second.status().waits_for
+                == f"its limit is full: the concurrency of {what} lets 1 job run at a time, and 1 runs"
+            )
+            assert (
+                asyncio.run(second.astatus()).waits_for
+                == f"its limit is full: the concurrency of {what} lets 1 job run at a time, and 1 runs"
+            )
         finally:
             go_on.set()
         until_state(second, "completed")
@@ -79,6 +85,8 @@ def test_a_pending_job_tells_when_its_rate_lets_it_start(store_url: str) -> None
         told = second.status().waits_for
         assert told is not None
         assert re.fullmatch(
-            r"its limit is full, the rate of kind report; the next job may start in 3[56]\d\d\.\d s", told
+            r"its limit is full: the rate of kind report lets one job start every 1h; the next turn comes in "
+            r"(59m\d+s|1h) \(.* UTC\)",
+            told,
         )
     app.close()

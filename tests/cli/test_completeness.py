@@ -41,6 +41,7 @@ INVOCATIONS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("enqueue",): ("enqueue", "welcome", "7"),
     ("jobs",): ("jobs",),
     ("show",): ("show", "JOB"),
+    ("why",): ("why", "JOB"),
     ("bad-items",): ("bad-items", "JOB"),
     ("watch",): ("watch", "DONE"),
     ("wait",): ("wait", "DONE"),

@@ -39,7 +39,8 @@ from posthorse.rules.growth import Death, Deaths
 from posthorse.rules.job import State
 from posthorse.store.migrate import SCHEMA_VERSION
 from posthorse.store.operations.queues import QueueRow
-from posthorse.store.operations.read import Unserved, WorkerRow
+from posthorse.store.operations.read import WorkerRow
+from posthorse.store.operations.unserved import Unserved
 from tests.cli.conftest import Shop, make_shop
 from tests.waiting import until_state
 

@@ -67,7 +67,19 @@ def test_getting_started_typed_with_a_server_in_place_of_the_file_works(
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     "name",
-    ["arguments", "bundles", "extending", "keys", "limits", "long-jobs", "queues", "reading", "retries", "schedules"],
+    [
+        "arguments",
+        "bundles",
+        "extending",
+        "keys",
+        "limits",
+        "long-jobs",
+        "queues",
+        "reading",
+        "retries",
+        "schedules",
+        "why",
+    ],
 )
 def test_what_a_page_shows_runs_and_prints_what_it_says(name: str, tmp_path: Path) -> None:
     page = (DOCS / f"{name}.md").read_text(encoding="utf-8")

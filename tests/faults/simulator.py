@@ -25,6 +25,7 @@ from tests.faults.simulation.decisions import DECIDERS
 from tests.faults.simulation.judge import Judge, is_claimed, passes_dead
 from tests.faults.simulation.keepers import Keepers
 from tests.faults.simulation.kinds import FOCUSES, Focus, application
+from tests.faults.simulation.reasons import reasons
 from tests.faults.simulation.snapshot import Standing
 from tests.faults.simulation.world import World
 
@@ -116,7 +117,7 @@ class Simulation:
 
     def run(self) -> Done:
         """The whole of it. Raises Red."""
-        app = application()
+        self._app = app = application()
         app.store = self._world.store
         app.gate.look_again()
         with closing(self._world.store), self._world.standing_still():
@@ -142,7 +143,10 @@ class Simulation:
             self._changes = changes
             before, self._seen = self._seen, snapshot.look(self._world.store.connection)
             self._claims += sum(is_claimed(one, before) for one in self._seen.jobs.values())
-            if problems := self._judge.problems(step, self._seen):
+            problems = self._judge.problems(step, self._seen)
+            for one in self._seen.changed(before)[:1]:
+                problems += reasons(self._app, one, self._seen)
+            if problems:
                 raise Red(self._seed, min(len(self.trail), self._steps), problems, self.trail, self._given_focus)
         return step
 

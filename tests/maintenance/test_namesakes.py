@@ -12,8 +12,10 @@ import pytest
 import posthorse as ph
 from posthorse.maintenance.namesakes import tell_of_namesakes
 from posthorse.rules.namesakes import Serving
-from posthorse.store.operations.read import takers, unserved, workers
+from posthorse.store.operations.read import workers
 from posthorse.store.operations.runners import Runner, beat, register
+from posthorse.store.operations.unserved import unserved
+from posthorse.store.operations.why import surroundings
 from tests.waiting import until
 
 LEASE = 30.0
@@ -78,7 +80,7 @@ def test_what_a_runner_enters_of_places_is_told_apart_from_its_kinds(app: ph.Pos
     enter(app, "bank.mail:welcome")
     [row] = app.store.read(workers())
     assert (row.kinds, row.places) == (["welcome"], {"welcome": "bank.mail:welcome"})
-    [server] = app.store.read(takers()).servers
+    [server] = app.store.read(surroundings()).servers
     assert server.kinds == ["welcome"]
     job: ph.Kind[[], object] = ph.Kind(app, app.registry["welcome"])
     job.enqueue()

@@ -7,6 +7,8 @@ import pytest
 from posthorse.clock import SECOND
 from posthorse.rules.job import Lane, State
 from posthorse.store.operations import read
+from posthorse.store.operations.unserved import Unserved
+from posthorse.store.operations.unserved import unserved as unserved_jobs
 from tests.store.yard import HOME, Yard
 
 pytestmark = pytest.mark.all_postgres
@@ -25,7 +27,7 @@ def test_what_is_not_there_reads_as_nothing(yard: Yard) -> None:
     assert yard.store.read(read.depths()) == []
     assert yard.store.read(read.parked_counts()) == {}
     assert yard.store.read(read.running_count()) == 0
-    assert yard.store.read(read.unserved()) == []
+    assert yard.store.read(unserved_jobs()) == []
 
 
 def test_jobs_are_listed_from_the_newest_in_pages(yard: Yard) -> None:
@@ -76,12 +78,12 @@ def test_counts_tell_where_jobs_lie(yard: Yard) -> None:
 
 
 def test_jobs_that_no_living_runner_takes_are_reported(yard: Yard) -> None:
-    def unserved() -> list[read.Unserved]:
-        return yard.store.read(read.unserved())
+    def unserved() -> list[Unserved]:
+        return yard.store.read(unserved_jobs())
 
     yard.enqueue(2)
     yard.enqueue(3, OTHER)
-    work, send = read.Unserved("default", "work", 2, is_known=False), read.Unserved("mail", "send", 3, is_known=False)
+    work, send = Unserved("default", "work", 2, is_known=False), Unserved("mail", "send", 3, is_known=False)
     assert unserved() == [work, send]
     yard.runner(kinds=["work", "more"])
     assert unserved() == [send]

@@ -12,6 +12,7 @@ from posthorse.rules.job import Attempt, BadItem, JobError, State, Status
 from posthorse.rules.progress import Progress
 from posthorse.rules.queues import QueueSettings, checked_layer, settings_of
 from posthorse.rules.schedules import ScheduleState, ScheduleStatus
+from posthorse.rules.why.answer import Code, Estimate, Reason, Why
 from posthorse.store.operations.queues import QueueRow, QueuesRead, Server
 from posthorse.store.operations.read import EventRow, WorkerRow
 from posthorse.views.attempt import AttemptView
@@ -20,6 +21,7 @@ from posthorse.views.base import View
 from posthorse.views.job import EventView, JobDetailView, JobView, OutcomeView, UnfinishedView
 from posthorse.views.queue import QueueView, queue_views, unused
 from posthorse.views.schedule import ScheduleView
+from posthorse.views.why import WhyView
 from posthorse.views.worker import WorkerView
 
 NOW = datetime(2026, 11, 30, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -87,6 +89,25 @@ SCHEDULE = ScheduleStatus(
     last_job=None,
     skipped=0,
 )
+WHY = Why(
+    job="1",
+    state=State.BLOCKED,
+    kind="letters",
+    queue="mail",
+    at=NOW,
+    reasons=[
+        Reason(
+            code=Code.RATE,
+            sentence="It waits.",
+            facts={"ahead": 2, "next_at": NOW},
+            advice="wait",
+            command="posthorse queues",
+            start=Estimate(NOW, None, "the rate"),
+        ),
+        Reason(code=Code.RUNNING, sentence="It runs."),
+    ],
+    start=Estimate(NOW, None, "the rate"),
+)
 
 
 class Ended(NamedTuple):
@@ -130,6 +151,13 @@ VIEWS: dict[str, tuple[View, str]] = {
         ScheduleView.of(SCHEDULE),
         '{"name":"nightly","state":"active","when":"0 3 * * *","kind":"letters","queue":"mail",'
         '"next_at":"2026-11-30T13:00:00.250000+01:00","last_at":null,"last_job":null,"skipped":0}',
+    ),
+    "why": (
+        WhyView.of(WHY),
+        f'{{"id":"1","state":"blocked","kind":"letters","queue":"mail","at":{AT},"reasons":[{{"code":"rate","sentence":'
+        f'"It waits.","facts":{{"ahead":2,"next_at":{AT}}},"advice":"wait","command":"posthorse queues","start":'
+        f'{{"earliest":{AT},"latest":null,"basis":"the rate"}}}},{{"code":"running","sentence":"It runs.","facts":{{}},'
+        f'"advice":null,"command":null,"start":null}}],"start":{{"earliest":{AT},"latest":null,"basis":"the rate"}}}}',
     ),
     "queue": (
         QueueView.of(QueueRow("mail", 2, 1_500_000, 1, {State.FAILED: 3}), now=0, workers=["w", "v", "w"]),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from math import inf
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from posthorse.app.attempts import attempts_of
@@ -10,9 +12,11 @@ from posthorse.app.editing import rebound, replaced
 from posthorse.app.reading import bad_items_of, check_kind, outcome_of, status_of
 from posthorse.app.verbs import Verb, commit, look_up, sleep, twin, verb, waiting_verb
 from posthorse.clock import monotonic
+from posthorse.errors import PosthorseError
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import Attempt, BadItem, State, Status
 from posthorse.rules.lifecycle import Request
+from posthorse.rules.why.answer import UNSERVED, Why, clause
 from posthorse.store.operations import control, read
 from posthorse.store.operations.bad_items import retry_bad_items
 from posthorse.store.patience import waiting_at_most
@@ -22,7 +26,11 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", covariant=True)
 
+log = logging.getLogger("posthorse.app")
+
 FIRST_LOOK, MAX_PAUSE = 0.005, 0.25
+EXCUSE = 1.0
+"""Seconds that a timeout may be late because it reads why."""
 
 
 class Job(Generic[R]):
@@ -55,22 +63,39 @@ class Job(Generic[R]):
 
     aattempts = twin(attempts)
 
+    @verb
+    def why(self) -> Verb[Why]:
+        """Tell why the job does not run now: the leading reason first, then others that would hold it as well.
+
+        Each reason has a code, a sentence, its facts, what to do now, and when the job may start as far as it is
+        concerned. It also answers for a job that runs or is over. Raises JobNotFound.
+        """
+        yield from self._known()
+        return (yield from self._why())
+
+    awhy = twin(why)
+
     @waiting_verb
     def result(self, timeout: Duration | None = None) -> Verb[R]:
         """Wait until the job ends, and return what its function returned.
 
         timeout: the longest wait, such as 30 (seconds) or "10m"; None waits for ever.
 
-        Raises JobFailed, with the job's error; JobCancelled; JobNotFound; CodecError; TimeoutError. Inside a running
-        event loop, `result` raises InvalidCall, because the job may need the loop that it would block: await `aresult`
-        there.
+        Raises JobFailed, with the job's error; JobCancelled; JobNotFound; CodecError; TimeoutError, which says why the
+        job is not over. If no living worker would take the job, that is logged as a warning after a few seconds. Inside
+        a running event loop, `result` raises InvalidCall, because the job may need the loop that it would block: await
+        `aresult` there.
         """
-        patience = _Patience((yield from self._known()), timeout)
+        patience = _Patience((yield from self._known()), timeout, self._app.store.tuning.worry_time)
         while True:
             with waiting_at_most(patience.left):
                 outcome = yield from outcome_of(self._app, self.id)
             if outcome is not None:
                 return cast("R", outcome.value())  # as the kind declares
+            if patience.is_over:
+                raise TimeoutError(f"{patience.words}{(yield from self._excuse())}")
+            if patience.is_worried():
+                yield from self._warn_if_unserved()
             yield from sleep(patience.pause())
 
     aresult = twin(result)
@@ -179,6 +204,30 @@ class Job(Generic[R]):
             self._kind = None
         return self.id
 
+    def _excuse(self) -> Verb[str]:
+        """Return why the job is not over, as the rest of a sentence; nothing if that cannot be read now."""
+        try:
+            with waiting_at_most(EXCUSE):
+                why = yield from self._why()
+        except PosthorseError:
+            return ""
+        return f": {clause(why.leading.sentence)}; see `posthorse why {self.id}`"
+
+    def _warn_if_unserved(self) -> Verb[None]:
+        """Log that no living worker would take the job: its caller may wait for ever."""
+        try:
+            why = yield from self._why()
+        except PosthorseError:
+            return
+        if why.leading.code in UNSERVED:
+            leading, words = why.leading, "job %s (%s) is waited for, and it does not run: %s; %s: %s"
+            log.warning(words, self.id, why.kind, clause(leading.sentence), leading.advice, leading.command)
+
+    def _why(self) -> Verb[Why]:
+        from posthorse.app.why import why_of  # here, because most processes never ask
+
+        return why_of(self._app, self.id)
+
     def _request(self, action: Request, *, force: bool = False, arguments: str | None = None) -> Verb[State]:
         job = yield from self._known()
         asked = control.request(job, action, force=force, arguments=arguments, packing=self._app.registry.packing)
@@ -188,23 +237,37 @@ class Job(Generic[R]):
 class _Patience:
     """The pauses between two looks: short at first, then longer, never beyond the timeout."""
 
-    def __init__(self, job_id: str, timeout: Duration | None) -> None:
+    def __init__(self, job_id: str, timeout: Duration | None, worry_time: float) -> None:
         self._job_id = job_id
         self._seconds = None if timeout is None else as_timedelta(timeout, name="timeout").total_seconds()
         self._start = monotonic()
         self._pause = FIRST_LOOK
+        self._worries_at = self._start + worry_time
 
     @property
     def left(self) -> float | None:
         """The seconds until the timeout; None without one."""
         return None if self._seconds is None else max(0.0, self._start + self._seconds - monotonic())
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the timeout is reached."""
+        return self.left == 0
+
+    @property
+    def words(self) -> str:
+        """What the timeout says."""
+        return f"job {self._job_id} was not over within {self._seconds:g} s; it goes on"
+
+    def is_worried(self) -> bool:
+        """Return True once, after a few seconds."""
+        if monotonic() < self._worries_at:
+            return False
+        self._worries_at = inf
+        return True
+
     def pause(self) -> float:
-        """Return the seconds until the next look. Raises TimeoutError if there is none."""
+        """Return the seconds until the next look."""
         pause, self._pause = self._pause, min(MAX_PAUSE, self._pause * 1.3)
-        if self._seconds is None:
-            return pause
-        left = self._start + self._seconds - monotonic()
-        if left <= 0:
-            raise TimeoutError(f"job {self._job_id} was not over within {self._seconds:g} s; it goes on")
-        return min(pause, left)
+        left = self.left
+        return pause if left is None else min(pause, left)

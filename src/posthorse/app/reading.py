@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,17 +11,13 @@ from posthorse.app.verbs import Verb, look_up
 from posthorse.clock import moment
 from posthorse.errors import CodecError, InvalidOption, JobCancelled, JobFailed, JobNotFound
 from posthorse.rules.cursor import key_of_cursor
-from posthorse.rules.gates import Requirement
 from posthorse.rules.job import BadItem, JobError, Options, State, Status
 from posthorse.rules.packing import PACKED, PLAIN_TEXTS, JobTexts, PackedError, What
 from posthorse.rules.progress import Pace, Progress, progress_at
-from posthorse.rules.queues import DEFAULTS, Layer
 from posthorse.rules.registry import Registry
 from posthorse.rules.values.kept import decode_kept
 from posthorse.rules.values.results import decode_result
 from posthorse.rules.values.type_mismatch import short
-from posthorse.rules.waiting import needs_of, why_waiting
-from posthorse.store.base import Operation
 from posthorse.store.operations import bad_items, read
 
 if TYPE_CHECKING:
@@ -63,28 +58,9 @@ def status_of(app: Posthorse, job_id: str) -> Verb[Status]:
     status = make_status(row, app.registry)
     if status.state is not State.PENDING:
         return status
-    return with_cause(app, status, (yield from look_up(app, takers_of(app, status))))
+    from posthorse.app.why import cause_of  # here, because processes that only enqueue never ask
 
-
-def takers_of(app: Posthorse, status: Status) -> Operation[read.Takers]:
-    """Make the operation that reads which workers would take a pending job, and which full limits keep it out."""
-    kind, options = status.kind, None
-    if kind in app.registry:
-        registered = app.registry[kind]
-        kind, options = registered.kind, registered.options
-
-    def needs(layers: Mapping[str, Layer]) -> Sequence[Requirement]:
-        settings = app.registry.queues.settings(layers).get(status.queue, DEFAULTS)
-        return needs_of(kind, options, status.queue, settings)
-
-    return read.takers(needs)
-
-
-def with_cause(app: Posthorse, status: Status, takers: read.Takers) -> Status:
-    """Add why a pending job waits, as far as its queue and the workers explain it."""
-    servers, layers, now, full = takers
-    settings = app.registry.queues.settings(layers).get(status.queue, DEFAULTS)
-    return replace(status, waits_for=why_waiting(status.kind, status.queue, settings, servers, now, full))
+    return replace(status, waits_for=(yield from cause_of(app, status)))
 
 
 def outcome_of(app: Posthorse, job_id: str) -> Verb[Finished | None]:

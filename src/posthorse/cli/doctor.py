@@ -67,8 +67,9 @@ from posthorse.store.operations.dead_letters import new_dead_letters
 from posthorse.store.operations.limits import limits_at_work
 from posthorse.store.operations.meta import store_now
 from posthorse.store.operations.queues import live_layers, queue_rows
-from posthorse.store.operations.read import Unserved
 from posthorse.store.operations.runners import next_due
+from posthorse.store.operations.unserved import Unserved
+from posthorse.store.operations.unserved import unserved as unserved_jobs
 from posthorse.store.postgres.locks import Obstacles, obstacles
 from posthorse.store.sqlite.beside import index_of, log_of
 
@@ -236,7 +237,7 @@ def _work(app: Posthorse, looks: Looks) -> Iterator[Check]:
         return app.registry.queues.settings(store.read(live_layers()))
 
     settings = looks.at("queues", settled)
-    unserved = looks.at("queues", lambda: store.read(read.unserved(settings)))
+    unserved = looks.at("queues", lambda: store.read(unserved_jobs(settings)))
     rows = looks.at("workers", lambda: store.read(read.workers()))
     queues = looks.at("jobs", lambda: store.read(queue_rows()))
     counts = looks.at("jobs", lambda: store.read(read.parked_counts()))

@@ -15,6 +15,7 @@ from posthorse.cli.exits import Exit
 from posthorse.cli.options import as_using, job_options
 from posthorse.cli.screen import out, out_json, say
 from posthorse.cli.target import json_lines_option, open_application, target_options
+from posthorse.cli.wait import TimeLimit, wait_for
 from posthorse.errors import InvalidArgument, InvalidOption
 from posthorse.rules.options.option import Place
 
@@ -28,12 +29,16 @@ from posthorse.rules.options.option import Place
     metavar="FILE",
     help="Many jobs, all or none: JSON Lines with up to 10,000 arguments; - is stdin.",
 )
+@click.option("--wait", "waits", is_flag=True, help="Wait until the jobs are over, as `posthorse wait` does.")
+@click.option("--timeout", metavar="SPAN", help='With --wait: give up after this and end with 124: "30s", "10m".')
 @target_options
 @json_lines_option
 def enqueue(
     kind: str,
     arguments: Sequence[str],
     from_file: str | None,
+    waits: bool,
+    timeout: str | None,
     target: str | None,
     url: str | None,
     as_json: bool,
@@ -50,7 +55,11 @@ def enqueue(
       posthorse enqueue report week=2026-W47 'users=[1, 2, 3]' --delay 10m
       posthorse enqueue import_rows @rows.json --key import-2026-11
       posthorse enqueue welcome --from-file users.jsonl
+      posthorse enqueue report --wait --timeout 10m
     """
+    limit = TimeLimit(timeout)
+    if timeout is not None and not waits:
+        raise click.UsageError("--timeout is for --wait", click.get_current_context())
     app, has_key = open_application(target, url), options["key"] is not None
     registered = app.registry[kind]
     if from_file is None:
@@ -63,8 +72,12 @@ def enqueue(
         calls = read_lines(registered, from_file)
     chosen: Kind[..., object] = Kind(app, registered)
     chosen = chosen.using(**as_using(options))
-    _report(app.enqueue_many(_bound(chosen, calls, from_file)), app, as_json, has_key=has_key)
-    return Exit.OK
+    jobs = app.enqueue_many(_bound(chosen, calls, from_file))
+    _report(jobs, app, as_json, has_key=has_key)
+    if not waits:
+        return Exit.OK
+    ids = list(dict.fromkeys(job.id for job in jobs))
+    return wait_for(app, ids, limit, target=target, first_only=False, as_json=as_json)
 
 
 def _bound(kind: Kind[..., object], calls: Sequence[Arguments], file: str | None) -> list[Call[object]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -11,15 +12,16 @@ import msgspec
 
 from posthorse.app.attempts import attempts_of
 from posthorse.app.client import Posthorse
-from posthorse.app.reading import opened_detail, opened_json, takers_of, texts_of, with_cause
+from posthorse.app.reading import opened_detail, opened_json, texts_of
 from posthorse.app.verbs import drive
 from posthorse.cli.bad_items import first_bad_items, print_bad_items
 from posthorse.cli.bars import bar
 from posthorse.cli.exits import Exit
-from posthorse.cli.lookup import Look, find_id, look_at
+from posthorse.cli.lookup import Look, find_id, look_at, short
 from posthorse.cli.screen import clean, is_terminal, out, out_json, out_rich, say
 from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import json_option, open_store, target_options
+from posthorse.cli.why import read_why
 from posthorse.cli.words import (
     MARKS,
     amount,
@@ -31,6 +33,7 @@ from posthorse.cli.words import (
     speed,
 )
 from posthorse.rules.job import Attempt, BadItem, State, Status
+from posthorse.rules.why.answer import Why, waits_for
 from posthorse.store.operations import read
 from posthorse.store.operations.bad_items import count_bad_items
 from posthorse.views.job import EventView, JobDetailView
@@ -39,6 +42,8 @@ MAX_VALUE = 2_000
 """Maximum characters of arguments and results on the screen; `--json` shows all."""
 
 BAD_ITEMS_SHOWN = 20
+
+_WAITING = (State.PENDING, State.BLOCKED, State.SCHEDULED)
 
 _CAN_RETRY = (State.COMPLETED, State.FAILED)
 
@@ -62,6 +67,8 @@ class Story(NamedTuple):
     events: Sequence[EventView]
     attempts: Sequence[Attempt]
     bad_items: int
+    why: Why | None
+    """Why it does not run; None if it runs, is paused or is over."""
 
 
 @click.command()
@@ -76,7 +83,7 @@ def show(job_id: str, with_bad_items: bool, target: str | None, url: str | None,
     and the evidence of every attempt that failed. Six characters of the id's beginning or end are enough.
     """
     app = open_store(target, url)
-    story = _read(app, find_id(app, job_id))
+    story = _read(app, find_id(app, job_id), target)
     found = first_bad_items(app, story.look.status.id, BAD_ITEMS_SHOWN) if with_bad_items else []
     if as_json:
         out_json(_view(story, found if with_bad_items else None))
@@ -91,10 +98,11 @@ def show(job_id: str, with_bad_items: bool, target: str | None, url: str | None,
     return Exit.OK
 
 
-def _read(app: Posthorse, job_id: str) -> Story:
+def _read(app: Posthorse, job_id: str, target: str | None) -> Story:
     look = look_at(app, job_id)
-    if look.status.state is State.PENDING:
-        look = Look(with_cause(app, look.status, app.store.read(takers_of(app, look.status))), look.now)
+    told = read_why(app, job_id, target) if look.status.state in _WAITING else None
+    if told is not None and look.status.state is told.state is State.PENDING:
+        look = Look(replace(look.status, waits_for=waits_for(told)), look.now)
     texts = drive(texts_of(app, job_id))
     outcome = app.store.read(read.outcome(job_id))
     rows = app.store.read(read.events(job_id))
@@ -102,7 +110,7 @@ def _read(app: Posthorse, job_id: str) -> Story:
     arguments = opened_json(app.store.read(read.arguments(job_id)) or "{}", "arguments", texts)
     bad_items = sum(app.store.read(count_bad_items(job_id)).values())
     result = None if outcome is None or outcome.result is None else opened_json(outcome.result, "result", texts)
-    return Story(look, arguments, result, events, drive(attempts_of(app, job_id)), bad_items)
+    return Story(look, arguments, result, events, drive(attempts_of(app, job_id)), bad_items, told)
 
 
 def _view(story: Story, first_bad_items: Sequence[BadItem] | None) -> JobDetailView:
@@ -131,7 +139,7 @@ def _print(story: Story) -> None:
     head.append(f"  {clean(status.kind)}", style="default bold")
     head.append(f"  {status.id}", style="default not bold")
     out_rich(head)
-    for why in _why(status):
+    for why in _why(story):
         out_rich(Padding(Text(why, overflow="fold"), (0, 0, 0, 2)))
     out()
     facts = Table.grid(padding=(0, 2, 0, 0))
@@ -145,11 +153,13 @@ def _print(story: Story) -> None:
     _print_evidence(story)
 
 
-def _why(status: Status) -> Iterator[str]:
-    if status.reason is not None and status.reason != status.state.value:
+def _why(story: Story) -> Iterator[str]:
+    status = story.look.status
+    if story.why is not None:
+        yield clean(story.why.leading.sentence)
+        yield f"To do: posthorse why {short(status.id)}"
+    elif status.reason is not None and status.reason != status.state.value:
         yield clean(status.reason)
-    if status.waits_for is not None:
-        yield f"waits: {clean(status.waits_for)}"
     if status.requested is not None:
         yield f"{status.requested} requested: it stops at its next checkpoint"
     if status.state is State.FAILED and status.error is not None:

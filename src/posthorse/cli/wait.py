@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from math import inf
 
 import click
 
@@ -14,6 +15,7 @@ from posthorse.cli.exits import Exit, exit_of_states
 from posthorse.cli.lookup import find_id
 from posthorse.cli.screen import clean, out, out_json, say
 from posthorse.cli.target import be_patient, json_lines_option, open_store, target_options
+from posthorse.cli.why import MAX_EXPLAINED, Explainer
 from posthorse.rules.durations import as_timedelta
 from posthorse.rules.job import State
 from posthorse.views.job import OutcomeView
@@ -33,17 +35,40 @@ def wait(
     """Wait until jobs are over.
 
     Prints the state and the id of each as it ends; with --json its result too. Ends with 0 when all completed,
-    1 when one failed, 6 when one was cancelled, 124 when time is up. The jobs are not affected.
+    1 when one failed, 6 when one was cancelled, 124 when time is up. The jobs are not affected. If a job does
+    not run, stderr says why after a few seconds.
 
     \b
       id=$(posthorse enqueue report week=2026-W47)
       posthorse wait "$id" --timeout 10m && send-mail
     """
-    seconds = None if timeout is None else as_timedelta(timeout, name="--timeout").total_seconds()
-    deadline = None if seconds is None else time.monotonic() + seconds
+    limit = TimeLimit(timeout)
     app = open_store(target, url)
-    pending = list(dict.fromkeys(find_id(app, typed) for typed in job_ids))
+    jobs = list(dict.fromkeys(find_id(app, typed) for typed in job_ids))
+    return wait_for(app, jobs, limit, target=target, first_only=first_only, as_json=as_json)
+
+
+class TimeLimit:
+    """The time for which a command waits, from now on; for ever without a text. Raises InvalidOption."""
+
+    def __init__(self, text: str | None) -> None:
+        self.text = text
+        seconds = inf if text is None else as_timedelta(text, name="--timeout").total_seconds()
+        self._ends_at = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """The seconds that are left; 0 or less when the time is over."""
+        return self._ends_at - time.monotonic()
+
+
+def wait_for(
+    app: Posthorse, jobs: Sequence[str], limit: TimeLimit, *, target: str | None, first_only: bool, as_json: bool
+) -> Exit:
+    """Report jobs as they end, until all or the first are over, or the time is; meanwhile say why they do not run."""
+    pending = list(jobs)
     ended: list[State] = []
+    explainer = Explainer(app, target)
     pause = FIRST_PAUSE
     while True:
         found = _finished(app, pending)
@@ -54,10 +79,12 @@ def wait(
             ended.append(finished.state)
         if not pending or (first_only and ended):
             return exit_of_states(ended)
-        left = MAX_PAUSE if deadline is None else deadline - time.monotonic()
-        if left <= 0:
-            _report_overdue(pending, timeout)
+        if (left := limit.left) <= 0:
+            _report_overdue(pending, limit.text)
+            for job in pending[:MAX_EXPLAINED]:
+                explainer.tell_of(job, is_last_word=True)
             return Exit.TIMED_OUT
+        explainer.tell(pending)
         time.sleep(min(pause, left))
         pause = min(MAX_PAUSE, pause * 1.3)
 

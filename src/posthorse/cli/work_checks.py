@@ -16,7 +16,8 @@ from posthorse.rules.growth import Deaths
 from posthorse.rules.job import State
 from posthorse.rules.namesakes import Serving, all_namesakes
 from posthorse.store.operations.queues import QueueRow
-from posthorse.store.operations.read import Unserved, WorkerRow
+from posthorse.store.operations.read import WorkerRow
+from posthorse.store.operations.unserved import Unserved
 
 DUE_FOR, OVERDUE_FOR = timedelta(seconds=5), timedelta(minutes=1)
 NEW_FOR = timedelta(minutes=5)

@@ -21,6 +21,14 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     admission_interval: float = 1.0
     """After so long an enqueuing process looks again for settings of queues that others changed."""
 
+    worry_time: float = 5.0
+    """After so long a caller that waits for a result hears that no living worker would take the job."""
+
+    first_words: float = 3.0
+    """After so long a command that waits says why a job does not run, and every `words_interval` what changed."""
+
+    words_interval: float = 10.0
+
     steering_page: int = 200
     """Jobs that are steered in one transaction; other transactions wait for it, on SQLite all that write."""
 

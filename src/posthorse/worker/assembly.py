@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from posthorse.maintenance.chores import all_chores
 from posthorse.maintenance.chores.dead_letters import LookAtDeadLetters
+from posthorse.maintenance.chores.unserved import LookForUnservedJobs
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.maintenance.sweep import Sweeper
 from posthorse.rules.lifecycle import Policy
@@ -124,9 +125,10 @@ def begin_maintenance(
 
     `is_alone`: the process is there for one job, so it enqueues neither the jobs of schedules nor those of observers.
     """
-    looks = None if is_alone else LookAtDeadLetters(store, registry.observers, registry.queues, registry.packing)
+    queues = registry.queues
+    looks = (LookForUnservedJobs(store, queues), LookAtDeadLetters(store, registry.observers, queues, registry.packing))
     policy = Policy(max_interruptions=settings.max_interruptions)
-    chores = all_chores(store, lease=settings.lease, policy=policy, dead_letters=looks)
+    chores = all_chores(store, lease=settings.lease, policy=policy, looks=() if is_alone else looks)
     sweeper = Sweeper(store, holder, chores, lease=settings.lease)
     scheduler = Scheduler(store, {} if is_alone else registry.schedules, registry.queues, registry.packing)
     return [asyncio.create_task(sweeper.run_forever()), asyncio.create_task(scheduler.run_forever())]

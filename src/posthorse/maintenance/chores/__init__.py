@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from posthorse.maintenance.chores.base import Chore
-from posthorse.maintenance.chores.dead_letters import LookAtDeadLetters
 from posthorse.maintenance.chores.expired_keys import ForgetExpiredKeys
 from posthorse.maintenance.chores.gates import TendGates
 from posthorse.maintenance.chores.lanes import EnterLanes
@@ -13,15 +14,13 @@ from posthorse.rules.lifecycle import Policy
 from posthorse.store.store import Store
 
 
-def all_chores(
-    store: Store, *, lease: float, policy: Policy, dead_letters: LookAtDeadLetters | None = None
-) -> list[Chore]:
-    """Make the chores of one process, in the order in which a turn runs them."""
-    chores: list[Chore] = [
+def all_chores(store: Store, *, lease: float, policy: Policy, looks: Sequence[Chore] = ()) -> list[Chore]:
+    """Make the chores of one process, in the order in which a turn runs them; `looks` only report, and come last."""
+    return [
         LineUpDueJobs(store),
         TendGates(store),
         RescueFromSilentWorkers(store, lease=lease, policy=policy),
         ForgetExpiredKeys(store),
         EnterLanes(store),
+        *looks,
     ]
-    return chores if dead_letters is None else [*chores, dead_letters]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from posthorse.rules.gates import NANOSECONDS, Requirement, described, next_token, tokens
-from posthorse.rules.waiting import Full
+from posthorse.rules.gates import NANOSECONDS, described, next_token, tokens
 from posthorse.store.base import QuerySteps, TypedQuery, single_operation
 
 
@@ -49,20 +47,6 @@ HELD_IN_QUEUES = TypedQuery("held_in_queues", tuple[str, str, int])
 def limits_at_work(limit: int) -> QuerySteps[list[LimitRow]]:
     """Return the limits in use, those that hold back the most first."""
     return [_limit_row(row) for row in (yield from LIMITS_AT_WORK(limit=limit))]
-
-
-@single_operation
-def full_gates(needs: Sequence[Requirement]) -> QuerySteps[list[Full]]:
-    """Return which of the gates keep jobs out at the moment."""
-    by_gate = {need.gate: need for need in needs}
-    rows = yield from GATES_OF_LANE([(gate,) for gate in by_gate])
-    found: list[Full] = []
-    for row in rows:
-        need = by_gate[row.gate]  # as required now; the gate remembers the last requirement
-        limit = _limit_row(row._replace(most=need.most, step=need.step, burst=need.burst))
-        if limit.is_full:
-            found.append(Full(limit.limit, limit.opens_in))
-    return found
 
 
 @single_operation

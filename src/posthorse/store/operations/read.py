@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from posthorse.rules.gates import Requirement
 from posthorse.rules.job import State
-from posthorse.rules.labels import as_labels
 from posthorse.rules.namesakes import split_places
-from posthorse.rules.queues import DEFAULTS, Layer, QueueSettings
-from posthorse.rules.waiting import Full, Server
 from posthorse.store.base import QuerySteps, TypedQuery, operation, single_operation
-from posthorse.store.operations.limits import full_gates
-from posthorse.store.operations.meta import now
 from posthorse.store.operations.moves import PARKED_STATES
 from posthorse.store.operations.one_job import ARGUMENTS
-from posthorse.store.operations.queues import live_layers
 from posthorse.store.queries import Row, Value
 
 _NEWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
@@ -128,30 +120,6 @@ class WorkerRow(NamedTuple):
     """Where the functions of its kinds are defined."""
 
 
-class Unserved(NamedTuple):
-    """Jobs that no runner takes.
-
-    is_known: a living runner knows the kind, but does not serve the queue.
-    lacks_labels: a runner would take it, but lacks labels that the queue requires.
-    """
-
-    queue: str
-    kind: str
-    waiting: int
-    is_known: bool
-    lacks_labels: bool = False
-
-
-class Takers(NamedTuple):
-    """The runners that take new jobs, the live settings of queues, and the store's clock."""
-
-    servers: Sequence[Server]
-    layers: Mapping[str, Layer]
-    now: int
-    full: Sequence[Full] = ()
-    """Limits on all jobs of the queue and kind that let none start now."""
-
-
 class HolderRow(NamedTuple):
     """The runner that holds the lease on a job."""
 
@@ -195,8 +163,6 @@ DEPTHS = TypedQuery("depths", Depth)
 PARKED_COUNTS = TypedQuery("parked_counts", tuple[str, int])
 RUNNING_COUNT = TypedQuery("running_count", tuple[int])
 COUNT_UNFIT = TypedQuery("count_unfit", tuple[int])
-WHAT_THE_LIVING_SERVE = TypedQuery("what_the_living_serve", tuple[str, str, str])
-WHO_TAKES_JOBS = TypedQuery("who_takes_jobs", tuple[str, str, str, int])
 
 
 @single_operation
@@ -323,42 +289,6 @@ def running_count() -> QuerySteps[int]:
     """Return how many jobs have a lease."""
     [(count,)] = yield from RUNNING_COUNT()
     return count
-
-
-@operation
-def unserved(settings: Mapping[str, QueueSettings] | None = None) -> QuerySteps[list[Unserved]]:
-    """Return waiting jobs whose queue and kind no living runner serves; `settings` holds the queues' labels."""
-    waiting: Counter[tuple[str, str]] = Counter()
-    for depth in (yield from DEPTHS()):
-        waiting[depth.queue, depth.kind] += depth.waiting
-    living: list[tuple[list[str], list[str], dict[str, str]]] = []
-    for row in (yield from WHAT_THE_LIVING_SERVE()):
-        queues, kinds, labels = map(_decode_names, row)
-        living.append((queues, split_places(kinds)[0], as_labels(labels)))
-    found: list[Unserved] = []
-    for (queue, kind), count in sorted(waiting.items()):
-        knowing = [(queues, labels) for queues, kinds, labels in living if kind in kinds]
-        taking = [labels for queues, labels in knowing if queue in queues or not queues]
-        needed = (settings or {}).get(queue, DEFAULTS)
-        if not any(needed.fits(labels) for labels in taking):
-            found.append(Unserved(queue, kind, count, is_known=bool(knowing), lacks_labels=bool(taking)))
-    return found
-
-
-@operation
-def takers(needs: Callable[[Mapping[str, Layer]], Sequence[Requirement]] = lambda _: ()) -> QuerySteps[Takers]:
-    """Return the runners that take new jobs, the live settings of queues, and the store's clock.
-
-    `needs` returns the gates to look at, given the live settings; by default none.
-    """
-    servers: list[Server] = []
-    for *texts, is_full in (yield from WHO_TAKES_JOBS()):
-        queues, kinds, labels = map(_decode_names, texts)
-        servers.append(Server(queues, split_places(kinds)[0], as_labels(labels), bool(is_full)))
-    layers = yield from live_layers().start()
-    wanted = needs(layers)
-    full = (yield from full_gates(wanted).start()) if wanted else ()
-    return Takers(servers, layers, (yield from now()), full)
 
 
 @single_operation

@@ -78,6 +78,11 @@ WITH RECURSIVE filled(lane) AS (
 )
 SELECT filled.lane, (SELECT min(seq) FROM @ready WHERE lane = filled.lane) FROM filled WHERE filled.lane IS NOT NULL
 
+-- ## queues_of_lanes
+-- Return the queues and kinds of lanes, each once.
+-- rows: lane int
+SELECT DISTINCT lanes.queue, lanes.kind FROM {rows} JOIN @lanes lanes ON lanes.id = r.lane ORDER BY 1, 2
+
 -- ## lanes_with_jobs
 -- Return which of these lanes hold jobs.
 -- pairs: lane int, after bigint
@@ -928,14 +933,78 @@ SELECT id, worker, host, pid, version, started_at, beat_at, idle, draining, runn
     queues, kinds, :now - beat_at AS silent_for
 FROM @runners ORDER BY worker, started_at, id
 
--- ## what_the_living_serve
--- Return the queues that each living runner serves (none for all queues), the kinds that it knows, and its labels.
-SELECT queues, kinds, labels FROM @runners WHERE boot = :boot AND expires_at > :lease_now
+-- ## what_runners_serve
+-- Return what each registered runner serves, how busy it was at its last heartbeat, and whether its lease holds.
+SELECT id, worker, queues, kinds, labels, running, concurrency, boot = :boot AND expires_at > :lease_now AS is_alive,
+    draining AS is_draining
+FROM @runners ORDER BY worker, id
 
--- ## who_takes_jobs
--- Return what each living runner serves that takes new jobs, and whether it had a free slot at its last heartbeat.
-SELECT queues, kinds, labels, running >= concurrency FROM @runners
-WHERE boot = :boot AND expires_at > :lease_now AND NOT draining
+-- ## held_by_runners
+-- Return how many jobs each runner holds.
+SELECT runner, count(*) FROM @leases GROUP BY runner
+
+-- ## where_it_waits
+-- Return where a job is: its lane and position; since when, until when and before which gate it is parked, and its
+-- order there; its position in a sequence; and its last event.
+SELECT j.lane, j.seq, lanes.solo AS is_suspect, lanes.tenant, p.since, p.due_at, p.gate, p.rank, p.place,
+    s.gate AS sequence, s.place AS position,
+    (SELECT e.name FROM @events e WHERE e.job = j.id ORDER BY e.version DESC LIMIT 1) AS event
+FROM @jobs j
+JOIN @lanes lanes ON lanes.id = j.lane
+LEFT JOIN @parked p ON p.job = j.id
+LEFT JOIN @sequences s ON s.job = j.id
+WHERE j.id = :job
+LIMIT 1
+
+-- ## holding
+-- Return the lease on a job, its runner if that is registered, and how many jobs that runner holds, up to a limit.
+SELECT l.claimed_at AS since, r.worker, r.host, r.pid, r.concurrency,
+    CASE WHEN r.boot = :boot THEN r.expires_at - :lease_now END AS lease_left, :now - r.beat_at AS silent_for,
+    (SELECT count(*) FROM (SELECT 1 FROM @leases other WHERE other.runner = l.runner LIMIT :limit) AS counted) AS held
+FROM @leases l LEFT JOIN @runners r ON r.id = l.runner
+WHERE l.job = :job
+
+-- ## jobs_inside
+-- Return some jobs that hold a slot of a gate, without one of them.
+SELECT taken.job FROM @taken taken WHERE taken.gate = :gate AND taken.job <> :job LIMIT :limit
+
+-- ## held_ahead
+-- Return how many jobs are held before a gate ahead of a position, up to a limit.
+SELECT count(*) FROM (
+    SELECT 1 FROM @parked p
+    WHERE p.gate = :gate AND (p.rank, p.place) < (CAST(:rank AS integer), CAST(:place AS bigint)) AND p.job <> :job
+    LIMIT :limit
+) AS counted
+
+-- ## ahead_in_sequence
+-- Return jobs that wait in a sequence ahead of a position, the first one first, without those that hold its slot.
+SELECT s.job FROM @sequences s JOIN @jobs j ON j.id = s.job
+WHERE s.gate = :gate AND s.place < :place AND j.state IN ('pending', 'blocked') AND NOT EXISTS (
+    SELECT 1 FROM @slots taken WHERE taken.gate = s.gate AND taken.job = s.job)
+ORDER BY s.place LIMIT :limit
+
+-- ## lanes_of_queue
+-- Return the lanes of a queue, highest priority first.
+SELECT id, kind, priority, solo, tenant FROM @lanes WHERE queue = :queue ORDER BY priority DESC, id LIMIT :limit
+
+-- ## count_between
+-- Return how many jobs wait between two positions of some lanes, each counted up to a limit.
+-- rows: lane int, after bigint, before bigint
+SELECT CAST(coalesce(sum((SELECT count(*) FROM (
+    SELECT 1 FROM @ready ready WHERE ready.lane = r.lane AND ready.seq > r.after AND ready.seq < r.before LIMIT :limit
+) AS counted)), 0) AS bigint) FROM {rows}
+
+-- ## first_of_lane
+-- Return the first job of a lane.
+SELECT job FROM @ready WHERE lane = :lane ORDER BY seq LIMIT 1
+
+-- ## recent_starts
+-- Return when jobs of a queue started that were enqueued shortly before a given one, within a span until now.
+SELECT earlier.started_at
+FROM (SELECT id, lane, started_at FROM @jobs WHERE id < :before ORDER BY id DESC LIMIT :limit) AS earlier
+JOIN @lanes lanes ON lanes.id = earlier.lane
+WHERE lanes.queue = :queue AND earlier.started_at > :now - CAST(:span AS bigint)
+ORDER BY earlier.started_at
 
 -- ## depths
 -- Return how many jobs wait in each lane.
