@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -12,8 +12,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 
 from posthorse import store
-from posthorse.store.base import BoundQuery, TypedQuery
-from posthorse.store.queries import Row, Value
+from posthorse.store.base import TypedQuery
+from posthorse.store.queries import Row
 
 Declared = TypedQuery[Any]
 
@@ -56,17 +56,15 @@ def check(query: Declared, rows: Sequence[Row]) -> None:
 @contextmanager
 def all_checked() -> Iterator[None]:
     """Check all rows that operations of this process read."""
-    unchecked = TypedQuery.__call__
+    unchecked = TypedQuery.typed
 
-    def checked(
-        query: Declared, rows: Sequence[Row] | None = None, /, **values: Value
-    ) -> Generator[BoundQuery, Any, list[Any]]:
-        found = yield from unchecked(query, rows, **values)
-        check(query, found)
-        return found
+    def checked(query: Declared, found: object) -> list[Any]:
+        rows = unchecked(query, found)
+        check(query, rows)
+        return rows
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TypedQuery, "__call__", checked)
+        patch.setattr(TypedQuery, "typed", checked)
         yield
 
 

@@ -15,10 +15,11 @@ import pytest
 import posthorse
 from posthorse.rules.job import JobError, State
 from posthorse.rules.lifecycle import Crashed, Expired, Lost, Outcome, Policy, Raised, Snoozed, Stopped, Unfit
-from posthorse.store.base import QuerySteps, query_rows
+from posthorse.store.base import QuerySteps
 from posthorse.store.operations import bulk, ends, runners
 from posthorse.store.operations.ends import Ended
 from posthorse.store.operations.finish import Fence
+from posthorse.store.operations.schedules import STATES_OF
 from tests.store.test_control import IN_STATE
 from tests.store.test_queries import queries
 from tests.store.yard import Yard
@@ -41,7 +42,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[End]:
     found: list[End] = []
 
     def see(ended: Ended) -> QuerySteps[None]:
-        stored = yield query_rows("states_of", [(job,) for job in ended.jobs])
+        stored = yield from STATES_OF([(job,) for job in ended.jobs])
         assert {state for _, state in stored} <= {ended.state.value}
         assert ended.rows
         found.extend((job, ended.state, ended.was) for job in ended.jobs)
@@ -249,7 +250,7 @@ def test_no_other_module_calls_these_statements() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if (
                 isinstance(node, ast.Call)
-                and _name_of(node.func) in ("query", "query_rows", "BoundQuery")
+                and _name_of(node.func) in ("query", "query_rows", "BoundQuery", "TypedQuery")
                 and node.args
             ):
                 words = {each.value for each in ast.walk(node.args[0]) if isinstance(each, ast.Constant)}

@@ -17,7 +17,13 @@ from tests.declared_rows import check, declared_queries, names_of, types_of
 from tests.store.test_queries import queries
 from tests.store.yard import HOME, Yard
 
-OIDS = {16: int, 20: int, 21: int, 23: int, 25: str, 2950: str, 19: str}
+EFFECTS = {"admit", "calling", "calling_all", "hold_queue", "release_held", "wake"}
+"""Statements that are run for what they do: notify, lock, line up. Their rows say nothing."""
+
+PIECES = {"statuses"}
+"""Blocks that only others contain."""
+
+OIDS = {16: int, 20: int, 21: int, 23: int, 25: str, 2278: str, 2950: str}
 """What values of these types of PostgreSQL are in Python; a bool is an int."""
 
 
@@ -42,6 +48,15 @@ def test_every_statement_has_the_columns_that_it_declares(yard: Yard) -> None:
             assert tuple(column for column, _ in columns) == names, name
         for (column, kind), types in zip(columns, expected, strict=True):
             assert kind is None or kind in types, f"{column or name} of {name} is a {kind.__name__}"
+
+
+@pytest.mark.all_postgres
+def test_every_statement_that_returns_rows_declares_them(yard: Yard) -> None:
+    yard.store.lanes({HOME})
+    undeclared = {*queries(yard).names()} - declared_queries().keys() - EFFECTS - PIECES
+    for name in undeclared:
+        found = queries(yard)[name]
+        assert "savepoint" in name or not (found.picks or columns_of(yard, found)), f"{name} returns rows"
 
 
 def columns_of(yard: Yard, query: Query) -> list[tuple[str, type | None]]:

@@ -20,9 +20,9 @@ are numbered in their order: :value_0, :value_1.
 
 A block may hold several statements; they run in order in one transaction, and the result is the rows of the last. In
 a block marked `-- picks` the first statement returns one JSON array of rows, which the others take as :picked, and
-which is the result. The result of a block marked `-- tells now` is :now. The types of its columns are declared in
-Python, because type checkers must see them: as a `TypedQuery` (store/base) in the module that reads them. This module
-knows no driver except for the style of its parameters.
+which is the result. The result of a block marked `-- tells now` is :now, and 0, because it notified no runner. The
+types of the columns of a result are declared in Python, because type checkers must see them: as a `TypedQuery`
+(store/base) in the module that reads them. This module knows no driver except for the style of its parameters.
 """
 
 from __future__ import annotations

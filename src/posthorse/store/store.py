@@ -29,7 +29,7 @@ from posthorse.store.committer import Committer
 from posthorse.store.error_signature import ErrorSignature
 from posthorse.store.joining import ForeignTransaction, JoinedTransaction
 from posthorse.store.migrate import Tell
-from posthorse.store.operations.submit import lane_ids
+from posthorse.store.operations.lanes import lane_ids
 from posthorse.store.own_schema import OwnSchema
 from posthorse.store.patience import Deadline, waiting_of_caller
 from posthorse.store.reentry import alone, raise_if_inside, uninterrupted

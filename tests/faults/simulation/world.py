@@ -27,7 +27,7 @@ from posthorse.maintenance.chores import expired_keys, gates, line_up, rescue
 from posthorse.rules.job import Lane
 from posthorse.store.base import BoundQuery, Operation, Rows, drive
 from posthorse.store.operations import runners
-from posthorse.store.operations.submit import lane_ids
+from posthorse.store.operations.lanes import lane_ids
 from posthorse.store.queries import Queries
 from posthorse.store.sqlite.backend import SqliteBackend
 from posthorse.store.sqlite.statements import DIALECT

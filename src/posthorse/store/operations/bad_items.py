@@ -12,10 +12,10 @@ from posthorse.rules.job import State
 from posthorse.rules.loops import decode_loops, encode_loops
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.store.base import QuerySteps, TypedQuery, operation, query, query_rows, single_operation
-from posthorse.store.operations.moves import place
+from posthorse.store.operations.lanes import home_of, lane_id
+from posthorse.store.operations.moves import LOOPS_OF, REVIVE, place
 from posthorse.store.operations.one_job import HELD_LEASE, LOCK_JOB
 from posthorse.store.operations.read import outcome
-from posthorse.store.operations.submit import home_of, lane_id
 from posthorse.store.operations.unique import claim_identity_again
 
 
@@ -43,9 +43,7 @@ class RetryRow(NamedTuple):
 BAD_ITEMS = TypedQuery("bad_items", BadItemRow)
 BAD_ITEMS_TO_RETRY = TypedQuery("bad_items_to_retry", RetryRow)
 COUNT_BAD_ITEMS = TypedQuery("count_bad_items", tuple[str, int, int, int])
-LOOPS_OF = TypedQuery("loops_of", tuple[str])
 TIMES_OF = TypedQuery("times_of", tuple[int | None, int | None, str | None])
-REVIVE = TypedQuery("revive", tuple[int, int | None])
 
 
 @single_operation
@@ -106,7 +104,7 @@ def retry_bad_items(job: str, packing: Packing = PLAIN) -> QuerySteps[State]:
     yield from claim_identity_again(job, packing)
     if state is State.FAILED:
         yield query("unpark", job=job)
-    number = yield from lane_id(home_of(locked[0][5:]))
+    number = yield from lane_id(home_of(*locked[0][5:]))
     [(version, _)] = yield from REVIVE(job=job, waits=False, lane=number, wait=None)
     yield from place(job, State.PENDING, run_at=None)
     told: dict[str, object] = {"detail": "its bad items alone"}

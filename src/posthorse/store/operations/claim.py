@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from posthorse.rules.fair_share import Head
 from posthorse.rules.job import Lane
@@ -18,8 +18,8 @@ from posthorse.store.base import (
     single_operation,
 )
 from posthorse.store.operations.ends import LeaseRace
+from posthorse.store.operations.lanes import LaneColumns, lane_of
 from posthorse.store.operations.moves import do_as_asked
-from posthorse.store.operations.submit import lane_of
 from posthorse.store.queries import Row
 
 GROWTH = 4
@@ -83,7 +83,8 @@ ASKED_OF = TypedQuery("asked_of", tuple[str, Request])
 def news(known: int) -> QuerySteps[News]:
     """Return the news, with the lanes whose numbers are above `known`."""
     rows = yield from NEWS(known=known)
-    lanes = [(row[2], lane_of(row[3:])) for row in rows if row[2] is not None]
+    # A row has all columns of a lane, or none.
+    lanes = [(row[2], lane_of(*cast("LaneColumns", row[3:]))) for row in rows if row[2] is not None]
     return News(int(rows[0][0]), rows[0][1], lanes)
 
 

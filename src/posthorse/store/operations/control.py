@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import cast
 
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import Policy, Request, Spent, Stopped, decide
 from posthorse.rules.packing import PLAIN, Packing
-from posthorse.store.base import Operation, QuerySteps, query
+from posthorse.store.base import Operation, QuerySteps, TypedQuery
 from posthorse.store.operations.finish import Fence, end_attempt
+from posthorse.store.operations.lanes import home_of
 from posthorse.store.operations.moves import do_as_asked
-from posthorse.store.operations.submit import home_of
+from posthorse.store.operations.one_job import HELD_LEASE, UNASK_RUNNER
+
+JOB_BUDGET = TypedQuery("job_budget", tuple[int, int, int, str, str, int, int, str, int])
 
 
 def request(
@@ -37,18 +39,16 @@ def _request(job: str, action: Request, force: bool, arguments: str | None, pack
 
 def _take_away(job: str, action: Request) -> QuerySteps[State | None]:
     """End the lease first and touch the job after, in the same order as workers, so that there is no deadlock."""
-    lease = yield query("held_lease", job=job)
+    lease = yield from HELD_LEASE(job=job)
     if not lease:
         return None
-    attempt = Fence(job, *cast("tuple[int, str]", lease[0]))
-    rows = yield query("job_budget", job=job)
-    errors, crashes, interruptions = cast("tuple[int, int, int]", rows[0][:3])
-    transition = decide(Spent(errors, crashes, interruptions), Stopped(action), Policy())
-    done = yield from end_attempt(attempt, transition, home_of(rows[0][3:]), None)
+    [budget] = yield from JOB_BUDGET(job=job)
+    transition = decide(Spent(*budget[:3]), Stopped(action), Policy())
+    done = yield from end_attempt(Fence(job, *lease[0]), transition, home_of(*budget[3:]), None)
     if not done:
         return None
     if action == "pause":
-        asked = yield query("unask_runner", job=job)
-        if asked and asked[0][0] == "cancel":  # promised before; a pause does not weaken it
+        asked = yield from UNASK_RUNNER(job=job)
+        if asked == [("cancel",)]:  # promised before; a pause does not weaken it
             return (yield from do_as_asked(job, "cancel"))
     return transition.state

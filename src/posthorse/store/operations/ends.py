@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from posthorse.rules.job import State
-from posthorse.store.base import QuerySteps, Rows, query, query_rows
-from posthorse.store.queries import Value
+from posthorse.store.base import QuerySteps, TypedQuery, query
+from posthorse.store.queries import Row, Value
 
 
 class LeaseRace(Exception):
@@ -30,8 +30,13 @@ class Ended(NamedTuple):
     jobs: Sequence[str]
     state: State
     was: State
-    rows: Rows
+    rows: Sequence[Row]
 
+
+_COMPLETE = TypedQuery("complete", tuple[int, int, int])
+ALREADY_ENDED = TypedQuery("already_ended", tuple[str, int | None])
+_SETTLE = TypedQuery("settle", tuple[int, int])
+_CANCEL_JOB = TypedQuery("cancel_job", tuple[int, int | None])
 
 Step = Callable[[Ended], QuerySteps[None]]
 """What follows ends, as a part of the operation that ended the jobs: if it fails, the jobs are not over."""
@@ -39,8 +44,8 @@ Step = Callable[[Ended], QuerySteps[None]]
 
 def complete(runner: str, epoch: int, results: Sequence[tuple[str, str]]) -> QuerySteps[list[str]]:
     """Write results of a runner's attempts (job, JSON) that still have their lease; return the jobs that have none."""
-    rows = yield query_rows("complete", results, epoch=epoch, runner=runner)
-    ended, written, now = cast("tuple[int, int, int]", rows[0])
+    rows = yield from _COMPLETE(results, epoch=epoch, runner=runner)
+    [(ended, written, now)] = rows
     if ended != written:
         raise LeaseRace
     refused: list[str] = []
@@ -49,31 +54,30 @@ def complete(runner: str, epoch: int, results: Sequence[tuple[str, str]]) -> Que
         # Either fenced off, or completed by a commit whose reply was lost: the epoch in the row tells. It does not say
         # by which runner: if a database lost a claim and another runner completed the job, the first one does not
         # learn of it.
-        known = yield query_rows("already_ended", [(job, epoch) for job, _ in results], state=State.COMPLETED.value)
-        moments = dict(cast("list[tuple[str, int]]", known))
+        moments = dict((yield from ALREADY_ENDED([(job, epoch) for job, _ in results], state=State.COMPLETED.value)))
         refused = [job for job, _ in results if job not in moments]
         jobs = filter(lambda job: moments.get(job) == now, jobs)
     yield from _follow(jobs, State.COMPLETED, was=State.PROCESSING, rows=rows)
     return refused
 
 
-def settle(job: str, state: State, /, **values: Value) -> QuerySteps[Rows]:
+def settle(job: str, state: State, /, **values: Value) -> QuerySteps[list[tuple[int, int]]]:
     """Write how the attempt of a job ended, if it still has its lease, and whether the job is over with it."""
-    rows = yield query("settle", job=job, state=state.value, is_final=state.is_final, **values)
+    rows = yield from _SETTLE(job=job, state=state.value, is_final=state.is_final, **values)
     if rows and state.is_final:
         yield from _follow([job], state, was=State.PROCESSING, rows=rows)
     return rows
 
 
-def cancel(job: str, was: State, reason: str | None) -> QuerySteps[Rows]:
-    """Cancel a job that no runner holds, or discard a dead letter."""
-    rows = yield query("cancel_job", job=job, reason=reason)
+def cancel(job: str, was: State, reason: str | None) -> QuerySteps[int]:
+    """Cancel a job that no runner holds, or discard a dead letter; return its version."""
+    rows = yield from _CANCEL_JOB(job=job, reason=reason)
     if not was.is_final:
         yield from _follow([job], State.CANCELLED, was=was, rows=rows)
-    return rows
+    return rows[0][0]
 
 
-def _follow(jobs: Iterable[str], state: State, *, was: State, rows: Rows) -> QuerySteps[None]:
+def _follow(jobs: Iterable[str], state: State, *, was: State, rows: Sequence[Row]) -> QuerySteps[None]:
     """Take the steps that follow an end, in order."""
     steps = STEPS[state]
     if steps:

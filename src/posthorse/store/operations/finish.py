@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import msgspec
 
 from posthorse.rules.job import Lane, State
-from posthorse.rules.lifecycle import Request, Transition
+from posthorse.rules.lifecycle import Transition
 from posthorse.rules.loops import decode_loops, forgiven
 from posthorse.rules.repeats import Step, is_endless, next_step, times_in_a_row
 from posthorse.rules.slice_size import CutShort, cut_short_by
@@ -18,17 +18,18 @@ from posthorse.store.base import (
     Operation,
     QuerySteps,
     Shortcut,
+    TypedQuery,
     creating_no_work,
     operation,
     query,
-    query_rows,
     single_operation,
 )
 from posthorse.store.operations import ends
 from posthorse.store.operations.bad_items import BadItemRow, keep_and_drop
-from posthorse.store.operations.moves import PARKED_STATES, do_as_asked
-from posthorse.store.operations.submit import lane_id
-from posthorse.store.queries import Row, Value
+from posthorse.store.operations.lanes import lane_id
+from posthorse.store.operations.moves import LOOPS_OF, PARKED_STATES, do_as_asked
+from posthorse.store.operations.one_job import UNASK_RUNNER
+from posthorse.store.queries import Value
 
 
 class Fence(NamedTuple):
@@ -87,6 +88,13 @@ class Saved(NamedTuple):
     request: str | None
 
 
+LAST_EVENT = TypedQuery("last_event", Step)
+RUNNER_ON_LIST = TypedQuery("runner_on_list", tuple[str, int])
+CHECKPOINT = TypedQuery("checkpoint", Saved)
+LOAD_CHECKPOINT = TypedQuery("load_checkpoint", tuple[int, int, int | None, str, str | None, str, str])
+ATTEMPTS_SINCE_SLICE = TypedQuery("attempts_since_slice", tuple[str, str | None])
+UNCOMMITTED_BAD_ITEMS = TypedQuery("uncommitted_bad_items", tuple[str, int])
+
 _NOTHING_ASKED = Saved(None)
 
 
@@ -120,12 +128,11 @@ def settle(
     """
     ended = yield from end_attempt(attempt, transition, lane, evidence, number=number)
     if not ended:
-        applied = yield query_rows("already_ended", [(attempt.job, attempt.epoch)], state=transition.state.value)
-        return bool(applied)
+        return bool((yield from ends.ALREADY_ENDED([attempt[:2]], state=transition.state.value)))
     if not transition.state.is_final:
-        asked = yield query("unask_runner", job=attempt.job)
+        asked = yield from UNASK_RUNNER(job=attempt.job)
         if asked:
-            yield from do_as_asked(attempt.job, cast("Request", asked[0][0]))
+            yield from do_as_asked(attempt.job, asked[0][0])
         elif transition.state is State.PAUSED:
             yield from do_as_asked(attempt.job, "resume")
     return True
@@ -163,7 +170,7 @@ def end_attempt(
     )
     if not rows:
         return False
-    version, took = cast("tuple[int, int]", rows[0])
+    [(version, took)] = rows
     if transition.state is State.PENDING:
         yield query("admit", job=attempt.job)
     if not is_recorded:
@@ -175,7 +182,7 @@ def end_attempt(
 @single_operation
 def unfit_in_a_row(job: str) -> QuerySteps[int]:
     """Return how often in a row a job did not fit the code when it was last tried."""
-    return times_in_a_row("unfit", _last_step((yield query("last_event", job=job))))
+    return times_in_a_row("unfit", (yield from _last_step(job)))
 
 
 def _complete_evidence(attempt: Fence, evidence: str | None, took: int) -> QuerySteps[str | None]:
@@ -184,7 +191,7 @@ def _complete_evidence(attempt: Fence, evidence: str | None, took: int) -> Query
         return evidence
     told = _decoded(evidence)
     told["seconds"] = round(took / 1_000_000, 3)
-    for worker, pid in (yield query("runner_on_list", id=attempt.runner)):
+    for worker, pid in (yield from RUNNER_ON_LIST(id=attempt.runner)):
         told |= {"worker": worker, "pid": pid}
     return msgspec.json.encode(told).decode()
 
@@ -198,15 +205,16 @@ def _record(job: str, version: int, name: str, evidence: str | None) -> QuerySte
     if not is_endless(name, evidence):
         yield query("record", job=job, version=version, name=name, detail=evidence)
         return
-    detail, instead_of = next_step(name, evidence, _last_step((yield query("last_event", job=job))))
+    detail, instead_of = next_step(name, evidence, (yield from _last_step(job)))
     if instead_of is None:
         yield query("record", job=job, version=version, name=name, detail=detail)
     else:
         yield query("record_again", job=job, version=version, instead_of=instead_of, detail=detail)
 
 
-def _last_step(rows: Sequence[Row]) -> Step | None:
-    return Step._make(rows[0]) if rows else None
+def _last_step(job: str) -> QuerySteps[Step | None]:
+    rows = yield from LAST_EVENT(job=job)
+    return rows[0] if rows else None
 
 
 def checkpoint(
@@ -226,34 +234,33 @@ def checkpoint(
 @operation
 def load_checkpoint(job: str) -> QuerySteps[Stood]:
     """Return the state of a job, if it has a checkpoint, and how its attempts ended since its last committed slice."""
-    ends = yield query("attempts_since_slice", job=job)
-    cut_short = cut_short_by((cast("str", name), _decoded(cast("str | None", detail))) for name, detail in ends)
-    uncommitted = cast("list[tuple[str, int]]", (yield query("uncommitted_bad_items", job=job)))
-    rows = yield query("load_checkpoint", job=job)
+    since = yield from ATTEMPTS_SINCE_SLICE(job=job)
+    cut_short = cut_short_by((name, _decoded(detail)) for name, detail in since)
+    uncommitted = yield from UNCOMMITTED_BAD_ITEMS(job=job)
+    rows = yield from LOAD_CHECKPOINT(job=job)
     if not rows:
         return Stood(0, None, cut_short, uncommitted)
-    slices, *rest = rows[0]
-    return Stood(cast("int", slices), Checkpoint._make(rest), cut_short, uncommitted)
+    return Stood(rows[0][0], Checkpoint(*rows[0][1:]), cut_short, uncommitted)
 
 
 @single_operation
 def errors_before_slice(job: str) -> QuerySteps[int]:
     """Return how many attempts had failed before the one that committed the last slice."""
-    rows = yield query("loops_of", job=job)
-    return forgiven(decode_loops(cast("str", rows[0][0])).values()) if rows else 0
+    rows = yield from LOOPS_OF(job=job)
+    return forgiven(decode_loops(rows[0][0]).values()) if rows else 0
 
 
 def _checkpoint(
     attempt: Fence, at: Checkpoint, is_slice: bool, changes: BadItemChanges | None
 ) -> QuerySteps[Saved | None]:
-    rows = yield _saving(attempt, at, is_slice, even_if_asked=1)
-    if not rows:
+    saved = CHECKPOINT.typed((yield _saving(attempt, at, is_slice, even_if_asked=1)))
+    if not saved:
         return None
     if changes is not None:  # the checkpoint locks the lease until the commit
         yield from keep_and_drop(
             attempt.job, attempt.epoch if is_slice else 0, changes.loop, changes.bad, changes.mended
         )
-    return Saved(cast("str | None", rows[0][0]))
+    return saved[0]
 
 
 def _saving(attempt: Fence, at: Checkpoint, is_slice: bool, *, even_if_asked: int) -> BoundQuery:
@@ -273,7 +280,7 @@ def _saving(attempt: Fence, at: Checkpoint, is_slice: bool, *, even_if_asked: in
         "kept": kept,
         "even_if_asked": even_if_asked,
     }
-    return BoundQuery("checkpoint", values)
+    return BoundQuery(CHECKPOINT.name, values)
 
 
 def _by_epoch(completions: Sequence[Completion]) -> Mapping[int, Sequence[tuple[str, str]]]:
@@ -284,5 +291,4 @@ def _by_epoch(completions: Sequence[Completion]) -> Mapping[int, Sequence[tuple[
 
 
 def _decoded(detail: str | None) -> dict[str, object]:
-    found: object = None if detail is None else msgspec.json.decode(detail)
-    return cast("dict[str, object]", found) if isinstance(found, dict) else {}
+    return {} if detail is None else msgspec.json.decode(detail, type=dict[str, object])

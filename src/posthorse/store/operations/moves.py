@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import msgspec
 
 from posthorse.errors import InvalidTransition, JobNotFound, StoreError
@@ -11,9 +9,10 @@ from posthorse.rules.job import State
 from posthorse.rules.lifecycle import ACTIONS, Action, Request, target_of
 from posthorse.rules.loops import decode_loops, encode_loops, forgiven
 from posthorse.rules.packing import PACKED, PLAIN, Packing
-from posthorse.store.base import QuerySteps, query
+from posthorse.store.base import QuerySteps, TypedQuery, query
 from posthorse.store.operations import ends
-from posthorse.store.operations.submit import home_of, lane_id
+from posthorse.store.operations.lanes import home_of, lane_id
+from posthorse.store.operations.one_job import ARGUMENTS, HELD_LEASE, LOCK_JOB, WITHDRAW
 from posthorse.store.operations.unique import claim_identity_again
 
 PARKED_STATES = (State.SCHEDULED, State.BLOCKED, State.PAUSED, State.FAILED)
@@ -34,6 +33,11 @@ REASONS: dict[Request, str] = {
 
 MAX_BEFORE = 10_000
 """Maximum length, in characters, of replaced arguments that are kept."""
+
+PAUSE_JOB = TypedQuery("pause_job", tuple[int, int | None])
+RESUME_JOB = TypedQuery("resume_job", tuple[int, int | None])
+REVIVE = TypedQuery("revive", tuple[int, int | None])
+LOOPS_OF = TypedQuery("loops_of", tuple[str])
 
 _MAX_LOOKS = 20
 
@@ -56,12 +60,12 @@ def do_as_asked(
     CodecError where a retry must know the arguments of a job.
     """
     for _ in range(_MAX_LOOKS):
-        rows = yield query("lock_job", job=job)
+        rows = yield from LOCK_JOB(job=job)
         if not rows:
             raise JobNotFound(f"no job has the id {job}")
-        stored, lane, seq, run_at, now, *home = rows[0]
-        lease = yield query("held_lease", job=job)
-        state = State.PROCESSING if lease else State(cast("str", stored))
+        [locked] = rows
+        lease = yield from HELD_LEASE(job=job)
+        state = State.PROCESSING if lease else State(locked.state)
         action = ACTIONS[state, request]
         if action is Action.REFUSE:
             advice = "; cancel it first" if state is State.PROCESSING else ""
@@ -70,8 +74,8 @@ def do_as_asked(
             yield query("ask_runner", job=job, runner=lease[0][1], action=request)
         elif action is Action.WITHDRAW_PAUSE:
             yield query("withdraw_pause", job=job)
-        due = cast("int | None", run_at)
-        is_early = due is not None and due > cast("int", now)
+        due = locked.run_at
+        is_early = due is not None and due > locked.now
         target = target_of(action, waits=is_early if action is Action.RESUME else bool(wait))
         if target is None:
             return state
@@ -81,23 +85,22 @@ def do_as_asked(
             yield from claim_identity_again(job, packing)
             yield query("leave_sequence", job=job, is_dead=state is State.FAILED)
             yield from _forget_errors(job)
-        if state is State.PENDING and not (yield query("withdraw", lane=lane, seq=seq, job=job)):
+        if state is State.PENDING and not (yield from WITHDRAW(lane=locked.lane, seq=locked.seq, job=job)):
             continue  # claimed between the two queries
         if state in PARKED_STATES:
             yield query("unpark", job=job)
         reason, waits = REASONS.get(request), target is State.SCHEDULED
         if action is Action.RETRY:
-            number = yield from lane_id(home_of(home))
-            written = yield query("revive", job=job, waits=waits, lane=number, wait=wait or None)
-            due = cast("int | None", written[0][1])
+            number = yield from lane_id(home_of(*locked[5:]))
+            [(version, due)] = yield from REVIVE(job=job, waits=waits, lane=number, wait=wait or None)
         elif action is Action.CANCEL:
-            written = yield from ends.cancel(job, state, reason)
+            version = yield from ends.cancel(job, state, reason)
         elif action is Action.PAUSE:
-            written = yield query("pause_job", job=job, reason=reason)
+            [(version, _)] = yield from PAUSE_JOB(job=job, reason=reason)
         else:
-            written = yield query("resume_job", job=job, waits=waits)
+            [(version, _)] = yield from RESUME_JOB(job=job, waits=waits)
         yield from place(job, target, run_at=due)
-        yield query("record", job=job, version=written[0][0], name=EVENTS[request], detail=detail)
+        yield query("record", job=job, version=version, name=EVENTS[request], detail=detail)
         return target
     raise StoreError(
         f"job {job} is pending, but neither in a lane nor held by a runner: the store was changed by hand or is "
@@ -107,8 +110,8 @@ def do_as_asked(
 
 def _forget_errors(job: str) -> QuerySteps[None]:
     """Forget errors: a retry counts them from none, so none came before a slice."""
-    rows = yield query("loops_of", job=job)
-    loops = decode_loops(cast("str", rows[0][0])) if rows else {}
+    rows = yield from LOOPS_OF(job=job)
+    loops = decode_loops(rows[0][0]) if rows else {}
     if forgiven(loops.values()):
         for loop in loops.values():
             loop.failed = 0
@@ -117,8 +120,7 @@ def _forget_errors(job: str) -> QuerySteps[None]:
 
 def _with_arguments(job: str, arguments: str) -> QuerySteps[str]:
     """Rewrite the arguments of a job; return the detail of the event, which keeps the old ones if they are short."""
-    rows = yield query("arguments", job=job)
-    before = cast("str", rows[0][0])
+    [(before,)] = yield from ARGUMENTS(job=job)
     yield query("rewrite_arguments", job=job, arguments=arguments)
     told: dict[str, object] = {"detail": "with other arguments"}
     if len(before) <= MAX_BEFORE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from posthorse.rules.lifecycle import Request
 from posthorse.store.base import TypedQuery
 
 
@@ -29,4 +30,5 @@ HELD_LEASE = TypedQuery("held_lease", tuple[int, str])
 WITHDRAW = TypedQuery("withdraw", tuple[int])
 OWNER_STATE = TypedQuery("owner_state", tuple[str, str, int])
 IDENTITY_OF = TypedQuery("identity_of", tuple[str | None, str, str, str | None, int])
+UNASK_RUNNER = TypedQuery("unask_runner", tuple[Request])
 ARGUMENTS = TypedQuery("arguments", tuple[str])

@@ -13,7 +13,7 @@ from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Spent
 from posthorse.rules.namesakes import with_places
 from posthorse.store.base import QuerySteps, TypedQuery, creating_no_work, operation, query, single_operation
-from posthorse.store.operations.submit import home_of
+from posthorse.store.operations.lanes import home_of
 
 
 class Runner(msgspec.Struct, frozen=True):
@@ -209,7 +209,7 @@ def _held(lease: Lease) -> Held:
     # A slice that this attempt committed is progress, and progress clears the budgets.
     is_ahead = lease.advanced_in == lease.epoch
     spent = Spent(lease.errors) if is_ahead else Spent(lease.errors, lease.crashes, lease.interruptions)
-    return Held(lease.job, lease.epoch, lease.runner, home_of(lease[7:]), spent)
+    return Held(lease.job, lease.epoch, lease.runner, home_of(*lease[7:]), spent)
 
 
 def _json(names: Sequence[str]) -> str:

@@ -6,16 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import NamedTuple, cast
-
-import msgspec
+from typing import NamedTuple
 
 from posthorse import ids
 from posthorse.errors import UsageError
 from posthorse.rules.depth import Gauge
 from posthorse.rules.job import Lane, NewJob
 from posthorse.rules.packing import PLAIN, Packing
-from posthorse.store.base import BoundQuery, Operation, QuerySteps, operation, query, query_rows
+from posthorse.store.base import BoundQuery, Operation, QuerySteps, TypedQuery, query, query_rows
 from posthorse.store.operations.keys import take_keys, wanted_key
 from posthorse.store.operations.queues import check_open, check_room
 from posthorse.store.operations.unique import take_identities
@@ -30,40 +28,17 @@ limited to a gigabyte, and one of these characters may take eight bytes on the w
 """
 
 
+# The store's clock, and how many runners were notified.
+ENQUEUE = TypedQuery("enqueue", tuple[int, int])
+ENQUEUE_ALIKE = TypedQuery("enqueue_alike", tuple[int, int])
+ENQUEUE_ONE = TypedQuery("enqueue_one", tuple[int, int])
+
+
 class Submitted(NamedTuple):
     """Where a submitted job is; `created` is False if a key or an identity matched an earlier one."""
 
     id: str
     created: bool
-
-
-@operation
-def lane_ids(lanes: Sequence[Lane]) -> QuerySteps[dict[Lane, int]]:
-    """Return the numbers of lanes; create missing ones. A commit of its own: a lane is never removed."""
-    numbers: dict[Lane, int] = {}
-    for lane in lanes:
-        numbers[lane] = yield from lane_id(lane)
-    return numbers
-
-
-def lane_id(lane: Lane) -> QuerySteps[int]:
-    """Return the number of one lane, as a part of other operations."""
-    values = msgspec.structs.asdict(lane)
-    found = yield query("find_lane", **values)
-    if not found:
-        found = yield query("make_lane", **values)
-    return cast("int", found[0][0])
-
-
-def lane_of(columns: Sequence[Value]) -> Lane:
-    """Make a lane of its columns: queue, kind, priority, solo, tenant, keyed."""
-    queue, kind, priority, solo, tenant, keyed = cast("tuple[str, str, int, int, str, int]", tuple(columns))
-    return Lane(queue, kind, priority, bool(solo), tenant, bool(keyed))
-
-
-def home_of(columns: Sequence[Value]) -> Lane:
-    """Make the lane that a job has when it is not a suspect."""
-    return msgspec.structs.replace(lane_of(columns), solo=False)
 
 
 def enqueue_one(job_id: str, job: NewJob, lane: int, packing: Packing = PLAIN) -> Operation[None]:
@@ -75,8 +50,8 @@ def enqueue_one(job_id: str, job: NewJob, lane: int, packing: Packing = PLAIN) -
 
 def _enqueue_one(job_id: str, job: NewJob, lane: int) -> QuerySteps[None]:
     made_at = time.time_ns() // 1_000_000
-    answered = yield _inserting_one(job_id, job, lane, made_at)
-    _check_clock(made_at, cast("int", answered[0][0]))
+    [(now, _)] = ENQUEUE_ONE.typed((yield _inserting_one(job_id, job, lane, made_at)))
+    _check_clock(made_at, now)
 
 
 def enqueue(
@@ -123,8 +98,8 @@ def _enqueue(
     if jobs:
         made_at = ids.milliseconds_of(jobs[0].id)
         for portion in _portions(jobs):
-            answered = yield _inserting(portion, lanes, made_at=made_at)
-            _check_clock(made_at, cast("int", answered[0][0]))
+            [(now, _)] = ENQUEUE.typed((yield _inserting(portion, lanes, made_at=made_at)))
+            _check_clock(made_at, now)
         # Scheduled jobs get a position when they are due.
         places = [(job.sequence, job.id) for job in jobs if job.sequence and job.run_at is None and not job.delay]
         if places:
@@ -156,7 +131,7 @@ def _inserting(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], *, made_at: in
         if len(jobs) == 1:
             return _inserting_one(job.id, job, lanes[job.lane], made_at)
         values = {"lane": lanes[job.lane], "options": job.options, "tenant": job.tenant, "tags": job.tags}
-        return BoundQuery("enqueue_alike", when | values, [(job.id, job.arguments) for job in jobs])
+        return BoundQuery(ENQUEUE_ALIKE.name, when | values, [(job.id, job.arguments) for job in jobs])
     rows = [
         (
             job.id,
@@ -171,7 +146,7 @@ def _inserting(jobs: Sequence[NewJob], lanes: Mapping[Lane, int], *, made_at: in
         )
         for job in jobs
     ]
-    return BoundQuery("enqueue", when, rows)
+    return BoundQuery(ENQUEUE.name, when, rows)
 
 
 def _inserting_one(job_id: str, job: NewJob, lane: int, made_at: int) -> BoundQuery:
@@ -185,7 +160,7 @@ def _inserting_one(job_id: str, job: NewJob, lane: int, made_at: int) -> BoundQu
         "made_at": made_at,
         "tolerance": ids.CLOCK_TOLERANCE,
     }
-    return BoundQuery("enqueue_one", values)
+    return BoundQuery(ENQUEUE_ONE.name, values)
 
 
 def _are_alike(jobs: Sequence[NewJob]) -> bool:

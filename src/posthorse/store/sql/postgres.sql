@@ -409,7 +409,7 @@ ON CONFLICT (job) DO UPDATE SET
     done = excluded.done, total = excluded.total,
     updated_at = excluded.updated_at, pace = excluded.pace, note = excluded.note,
     cursors = excluded.cursors, kept = excluded.kept
-RETURNING (SELECT action FROM @controls WHERE job = :job)
+RETURNING (SELECT action FROM @controls WHERE job = :job) AS request
 
 -- ## enter_lanes
 -- Enter the lanes of jobs that workers of version 1 of the schema parked; of those that no other transaction changes.

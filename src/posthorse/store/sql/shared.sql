@@ -174,11 +174,10 @@ SELECT k.tenant, k.scope, k.key, k.job, k.fingerprint, coalesce(k.expires_at <= 
 FROM {rows} JOIN @keys k ON k.tenant = r.tenant AND k.scope = r.scope AND k.key = r.key
 
 -- ## pass_key_on
--- Give a key whose job is over to another job. No row: that job is not over, or another process was faster.
+-- Give a key whose job is over to another job, unless another process was faster.
 UPDATE @keys SET job = :job, fingerprint = :fingerprint, expires_at = NULL
 WHERE tenant = :tenant AND scope = :scope AND key = :key AND EXISTS (
     SELECT 1 FROM @jobs j WHERE j.id = @keys.job AND j.state IN ('completed', 'failed', 'cancelled'))
-RETURNING job
 
 -- ## states_of
 -- Return the states of jobs, without deleted ones.
@@ -227,7 +226,6 @@ WHERE j.id = :job
 -- ## point_key
 -- Make a key of a job that turned out to be an earlier one point to that one.
 UPDATE @keys SET job = :earlier WHERE tenant = :tenant AND scope = :scope AND key = :key AND job = :job
-RETURNING job
 
 -- ── the end of an attempt ─────────────────────────────────────────────────────────────────────────────
 
@@ -300,7 +298,7 @@ RETURNING job
 
 -- ## unpark
 -- Remove a job from the parked ones.
-DELETE FROM @parked WHERE job = :job RETURNING state
+DELETE FROM @parked WHERE job = :job
 
 -- ## withdraw
 -- Take a job out of its lane. No row: it was claimed meanwhile.
@@ -373,12 +371,10 @@ SELECT 1 FROM @runners WHERE id = :runner AND boot = :boot AND expires_at > :lea
 UPDATE @jobs SET
     state = 'pending', version = version + 1, reason = NULL, run_at = CASE WHEN run_at > :now THEN NULL ELSE run_at END
 WHERE id = :job
-RETURNING version
 
 -- ## lease_out
 -- Lease a job that was taken out of its lane or out of the parked ones.
 INSERT INTO @leases (job, epoch, runner, claimed_at) SELECT id, epoch + 1, :runner, :now FROM @jobs WHERE id = :job
-RETURNING epoch
 
 -- ## leased
 -- Return what its runner must know about a job.
@@ -434,8 +430,7 @@ ON CONFLICT (gate, place, job) DO NOTHING
 -- Take the position in a sequence from a job that runs again: its new position is behind the present jobs. Its old one
 -- no longer counts, unless later jobs wait for it to be repaired.
 DELETE FROM @sequences WHERE job = :job;
-DELETE FROM @slots WHERE job = :job AND NOT (until = 'mend' AND :is_dead);
-SELECT 1
+DELETE FROM @slots WHERE job = :job AND NOT (until = 'mend' AND :is_dead)
 
 -- ## leave_sequences
 -- Forget jobs in sequences that are over.

@@ -243,8 +243,7 @@ FROM {rows} CROSS JOIN @gates g WHERE g.key = r.gate
 UPDATE @jobs SET state = 'blocked', reason = r.reason FROM {rows} WHERE id = r.job;
 INSERT INTO @parked (job, state, due_at, since, gate, rank, place, lane)
 SELECT r.job, 'blocked', NULL, :now, r.gate, r.rank, r.place, r.lane FROM {rows} WHERE true;
-DELETE FROM @ready WHERE (lane, seq) IN (SELECT r.lane, r.seq FROM {rows});
-SELECT 1
+DELETE FROM @ready WHERE (lane, seq) IN (SELECT r.lane, r.seq FROM {rows})
 
 -- ## release_held
 -- Line up the first jobs that are held before a gate, at their old positions. If a position was given away meanwhile,
@@ -321,8 +320,7 @@ WHERE j.id = :job
 UPDATE @jobs SET state = 'pending',
     seq = max(:now, 1 + coalesce((SELECT max(ready.seq) FROM @ready ready WHERE ready.lane = @jobs.lane), 0))
 WHERE id = :job;
-INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM @jobs WHERE id = :job;
-SELECT 1
+INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM @jobs WHERE id = :job
 
 -- ## promote
 -- Line up due jobs, in the order of their times.
@@ -357,7 +355,7 @@ ON CONFLICT (job) DO UPDATE SET
     done = excluded.done, total = excluded.total,
     updated_at = excluded.updated_at, pace = excluded.pace, note = excluded.note,
     cursors = excluded.cursors, kept = excluded.kept;
-SELECT (SELECT action FROM @controls WHERE job = :job) WHERE changes() > 0
+SELECT (SELECT action FROM @controls WHERE job = :job) AS request WHERE changes() > 0
 
 -- ## lock_keys
 -- Return the jobs behind keys, and keep others from handing these over until the end of this transaction.

@@ -81,5 +81,5 @@ class Statements:
             elif not (query.picks or query.tells_now):
                 answer = cursor.fetchall()
         if query.tells_now:
-            return [(values["now"],)]
+            return [(values["now"], 0)]
         return cast("Rows", _decode_rows(cast("str", values["picked"]))) if query.picks else answer

@@ -66,7 +66,7 @@ class Renderer:
             elif not query.picks:
                 answer = [_as_stored(row) for row in rows]
         if query.tells_now:
-            return [(cast("int", values["now"]),)]
+            return [(cast("int", values["now"]), 0)]
         return cast("Rows", _decode_rows(cast("str", values["picked"]))) if query.picks else answer
 
     def _rendered(self, statement: Statement, values: Mapping[str, object]) -> tuple[str, Parameters]:
