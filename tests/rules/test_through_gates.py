@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from posthorse.rules.fair_share import FairShares, Head, Line, Passes, take_turns
 from posthorse.rules.gates import NANOSECONDS, GateLedger, GateState, Requirement
-from posthorse.rules.through_gates import Decision, LaneGates, Sight, Waiting, decide, lanes_with_room
+from posthorse.rules.through_gates import Decision, JobWithGates, LaneGates, Sight, decide, lanes_with_room
 
 NOW = 10**18
 ALL = 1_000
@@ -100,13 +100,13 @@ def claims(draw: st.DrawFn, *, knows_all: bool = False) -> Claim:
     states = [draw(gate_states(requirement)) for requirement in GATES]
     has_room = lanes_with_room(states, NOW, lanes)
     seen = [head for head in heads if head.lane in has_room and has_limits(lanes[head.lane])]
-    waiting: dict[Head, Waiting] = {}
+    waiting: dict[Head, JobWithGates] = {}
     last: set[Head] = set()
     for head in seen:
         what = "known" if knows_all else draw(st.sampled_from(("known",) * 7 + ("unknown", "gone", "last")))
         if lanes[head.lane].has_keys and what != "gone":
             required = draw(st.sampled_from(OF_JOB)) if what != "unknown" else None
-            waiting[head] = Waiting(f"job-{head.seq}", head.seq, required)
+            waiting[head] = JobWithGates(f"job-{head.seq}", head.seq, required)
         if what == "last":
             last.add(head)
     lines = {lane: Line(draw(st.sampled_from(("heavy", "light"))), lanes[lane].priority) for lane in lanes}
@@ -278,7 +278,7 @@ def state(requirement: Requirement, *, inside: int = 0) -> GateState:
 
 def standing(*required: Sequence[Requirement] | None, states: Sequence[GateState] = (), others: int = 0) -> Claim:
     """Jobs in lane 1 with these gates of their own, and after them `others` in lane 2 without any."""
-    waiting = {Head(1, place): Waiting(f"job-{place}", place, gates) for place, gates in enumerate(required, 1)}
+    waiting = {Head(1, place): JobWithGates(f"job-{place}", place, gates) for place, gates in enumerate(required, 1)}
     free = [Head(2, len(waiting) + place) for place in range(1, others + 1)]
     named = {each.gate: each for each in (*map(state, GATES), *states)}
     lanes = {1: LaneGates((), has_keys=True, priority=0), 2: LaneGates((), has_keys=False, priority=0)}

@@ -23,7 +23,7 @@ class LaneGates(NamedTuple):
     """The priority with which the lane was made."""
 
 
-class Waiting(NamedTuple):
+class JobWithGates(NamedTuple):
     """A job that may have to pass gates of its own."""
 
     job: str
@@ -39,11 +39,11 @@ class Sight(NamedTuple):
     heads: Sequence[Head]
     last: frozenset[Head]
     """The last job seen of each lane that may have more."""
-    waiting: Mapping[Head, Waiting]
+    waiting: Mapping[Head, JobWithGates]
     """Jobs that may have to pass gates of their own. A head that is missing here left its lane meanwhile."""
 
 
-class Held(NamedTuple):
+class KeptOut(NamedTuple):
     """A job that a gate of its own keeps out: it is parked until that gate has room for it."""
 
     arrival: Arrival
@@ -65,7 +65,7 @@ class Decision(NamedTuple):
     """The jobs to claim, in the order of their turns."""
     admitted: Mapping[Head, Sequence[Requirement]]
     """Those of them that have limits, with all gates that they pass."""
-    held: Mapping[Head, Held]
+    held: Mapping[Head, KeptOut]
     in_line: Sequence[InLine]
     shut: Mapping[int, float | None]
     """Lanes whose gates let no more jobs pass, with the seconds until a token comes; None if a job must end first."""
@@ -131,7 +131,7 @@ class _Passing:
     def __init__(self, ledger: GateLedger, lanes: Mapping[int, LaneGates], sight: Sight, limited_room: int) -> None:
         self.ledger = ledger
         self.admitted: dict[Head, Sequence[Requirement]] = {}
-        self.held: dict[Head, Held] = {}
+        self.held: dict[Head, KeptOut] = {}
         self.in_line: list[InLine] = []
         self.is_left = False
         self.meets_unknown = False
@@ -172,7 +172,7 @@ class _Passing:
         self, head: Head, arrival: Arrival, required: Sequence[Requirement], kept_out_by: Requirement
     ) -> None:
         if kept_out_by.is_keyed:
-            self.held[head] = Held(arrival, kept_out_by)
+            self.held[head] = KeptOut(arrival, kept_out_by)
         if arrival.job is not None and kept_out_by.until == "lease":
             self.in_line.extend(
                 InLine(requirement.gate, arrival.job, requirement.until)

@@ -76,7 +76,7 @@ class Migrator(Protocol):
         ...
 
 
-class Progress(NamedTuple):
+class SchemaProgress(NamedTuple):
     """How far a schema is: its version, and how many steps to the next one are done."""
 
     version: int
@@ -92,9 +92,9 @@ class Task(NamedTuple):
     of: int
 
     @property
-    def expected(self) -> Progress:
+    def expected(self) -> SchemaProgress:
         """How far the schema is before it."""
-        return Progress(self.target - 1, self.number - 1)
+        return SchemaProgress(self.target - 1, self.number - 1)
 
 
 def migrate(migrator: Migrator, where: str, tell: Tell) -> int:
@@ -111,7 +111,7 @@ def migrate(migrator: Migrator, where: str, tell: Tell) -> int:
     return taken
 
 
-def tasks_left(migrator: Migrator, progress: Progress, where: str) -> list[Task]:
+def tasks_left(migrator: Migrator, progress: SchemaProgress, where: str) -> list[Task]:
     """Return the steps that a schema lacks, in order. Raises SchemaMismatch if a newer Posthorse made it."""
     version, done = progress
     refuse_newer(version, where)
@@ -165,7 +165,7 @@ def stored_version() -> QuerySteps[int | None]:
 
 
 @operation
-def stored_progress() -> QuerySteps[Progress | None]:
+def stored_progress() -> QuerySteps[SchemaProgress | None]:
     """Return how far the stored schema is; None if there is none."""
     version = yield from stored_version().start()
     if version is None:
@@ -173,8 +173,8 @@ def stored_progress() -> QuerySteps[Progress | None]:
     for (noted,) in (yield from MIGRATION()):
         target, _, done = noted.partition("/")
         if int(target) == version + 1:
-            return Progress(version, int(done))
-    return Progress(version, 0)
+            return SchemaProgress(version, int(done))
+    return SchemaProgress(version, 0)
 
 
 def _create(dialect_name: str, transaction: Transaction) -> bool:
@@ -229,7 +229,7 @@ def _change_batch(statement: Statement, after: str, transaction: Transaction) ->
     return transaction.run(statement, {"after": after})
 
 
-def _progress(transaction: Transaction) -> Progress:
+def _progress(transaction: Transaction) -> SchemaProgress:
     progress = drive(stored_progress(), transaction.execute)
     assert progress is not None  # a schema is created before, and never removed
     return progress

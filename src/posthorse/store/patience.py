@@ -103,7 +103,7 @@ def is_in_loop() -> bool:
     return _get_running_loop() is not None  # `get_running_loop` would raise, at ten times the cost
 
 
-class Patience:
+class Retries:
     """The retries of one commit or read: pauses while the store is away, and a count of collisions."""
 
     def __init__(self) -> None:

@@ -181,7 +181,7 @@ class ErrorGistView(View, frozen=True, kw_only=True):
     message: str
 
 
-class Ended(Protocol):
+class EndedJob(Protocol):
     """A job that has ended; its result is JSON, as stored."""
 
     @property
@@ -206,7 +206,7 @@ class OutcomeView(View, frozen=True, kw_only=True):
     error: ErrorGistView | None
 
     @classmethod
-    def of(cls, ended: Ended) -> Self:
+    def of(cls, ended: EndedJob) -> Self:
         """Show how a job ended."""
         error = ended.error if ended.state is State.FAILED else None
         return cls(

@@ -35,7 +35,7 @@ class Wanted(NamedTuple):
         return self[:3]
 
 
-class Held(NamedTuple):
+class Owner(NamedTuple):
     """The owner of an entry."""
 
     job: str
@@ -52,7 +52,7 @@ FORGET_KEYS = TypedQuery("forget_keys", tuple[int])
 
 def take(
     wanted: Sequence[Wanted], *, look: TypedQuery[tuple[str, str, str, str, str, int]]
-) -> QuerySteps[tuple[list[Wanted], dict[Entry, Held]]]:
+) -> QuerySteps[tuple[list[Wanted], dict[Entry, Owner]]]:
     """Take the entries that are free; return those that were already taken, and the owners.
 
     With LOCK_KEYS no other process can hand these over until the end of the transaction.
@@ -60,7 +60,7 @@ def take(
     # Lock first and read afterwards, in a later statement: otherwise what another process enqueues at this moment would
     # be invisible, and would look as if it had been deleted.
     late: list[Wanted] = []
-    held: dict[Entry, Held] = {}
+    held: dict[Entry, Owner] = {}
     left = sorted(wanted, key=lambda one: one.entry)  # one order prevents deadlock
     for _ in range(_MAX_LOOKS):
         ours = {job for (job,) in (yield from TAKE_KEYS(left))}
@@ -69,7 +69,7 @@ def take(
             return late, held
         rows = yield from look(sorted({one.entry for one in missed}))
         for tenant, scope, key, job, fingerprint, is_over in rows:
-            held[tenant, scope, key] = Held(job, fingerprint, bool(is_over))
+            held[tenant, scope, key] = Owner(job, fingerprint, bool(is_over))
         late += [one for one in missed if one.entry in held]
         left = [one for one in missed if one.entry not in held]  # forgotten between the two queries
         if not left:
@@ -115,13 +115,13 @@ def forget_expired_keys(limit: int) -> QuerySteps[int]:
     return len((yield from FORGET_KEYS(limit=limit)))
 
 
-def _succeed(outlived: Sequence[Wanted]) -> QuerySteps[dict[Entry, Held]]:
+def _succeed(outlived: Sequence[Wanted]) -> QuerySteps[dict[Entry, Owner]]:
     """Take expired keys, unless another process was faster; return their owners."""
     late, held = yield from take(outlived, look=LOCK_KEYS)
     heirs = {one.entry: one for one in reversed(late) if held[one.entry].is_over}
     yield from hand_over(list(heirs.values()))
     taken = {one.entry: one for one in reversed(outlived) if one.entry not in held} | heirs
-    return held | {entry: Held(one.job, one.fingerprint, False) for entry, one in taken.items()}
+    return held | {entry: Owner(one.job, one.fingerprint, False) for entry, one in taken.items()}
 
 
 def _conflict(job: NewJob, owner: str) -> KeyConflict:

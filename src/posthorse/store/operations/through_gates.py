@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 
 from posthorse.rules.fair_share import FairShares, Head, Line
 from posthorse.rules.gates import Requirement, described
-from posthorse.rules.through_gates import Decision, LaneGates, Sight, Waiting, decide, lanes_with_room
+from posthorse.rules.through_gates import Decision, JobWithGates, LaneGates, Sight, decide, lanes_with_room
 from posthorse.store.base import QuerySteps, TypedQuery, locking_first, operation, query_rows, unrepeatable_operation
 from posthorse.store.operations.by_fair_share import heads_of, next_in_turn, places_by_lane
 from posthorse.store.operations.claim import Claimed, Probe
@@ -200,13 +200,13 @@ def _limited_heads(
     return heads, frozenset(last_seen)
 
 
-def _waiting_at(heads: Sequence[Head], requirements: Requirements) -> QuerySteps[dict[Head, Waiting]]:
+def _waiting_at(heads: Sequence[Head], requirements: Requirements) -> QuerySteps[dict[Head, JobWithGates]]:
     """Return jobs that may require gates of their own, and those gates. Long arguments are read one by one."""
-    waiting: dict[Head, Waiting] = {}
+    waiting: dict[Head, JobWithGates] = {}
     with_keys = [head for head in heads if requirements.has_keys(head.lane)]
     for candidate in (yield from JOBS_AT(with_keys)) if with_keys else ():
         required = requirements.of_job((yield from _with_arguments(candidate, requirements)))
-        waiting[Head(candidate.lane, candidate.seq)] = Waiting(candidate.job, candidate.place, required)
+        waiting[Head(candidate.lane, candidate.seq)] = JobWithGates(candidate.job, candidate.place, required)
     return waiting
 
 

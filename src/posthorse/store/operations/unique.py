@@ -17,7 +17,7 @@ from posthorse.rules.job import NewJob, Options, State
 from posthorse.rules.packing import Packing
 from posthorse.rules.unique import Identity, Rule, identity_again, scope
 from posthorse.store.base import QuerySteps
-from posthorse.store.operations.keys import LOCK_KEYS, Held, Wanted, hand_over, take
+from posthorse.store.operations.keys import LOCK_KEYS, Owner, Wanted, hand_over, take
 from posthorse.store.operations.one_job import IDENTITY_OF, OWNER_STATE
 from posthorse.store.operations.superseding import supersede, superseded
 
@@ -93,7 +93,7 @@ def _wanted(job: NewJob, identity: Identity) -> Wanted:
     return Wanted(job.tenant or "", scope(job.lane.kind, identity.rule), identity.value, job.id, span=identity.window)
 
 
-def _is_met(job: NewJob, owner: Held, state: OwnerState | None, packing: Packing) -> QuerySteps[bool]:
+def _is_met(job: NewJob, owner: Owner, state: OwnerState | None, packing: Packing) -> QuerySteps[bool]:
     """Return whether an earlier job equals the new one; if so, apply the new one's `on_conflict`."""
     identity = cast("Identity", job.unique)
     if not _holds(identity.rule, owner, state):
@@ -107,7 +107,7 @@ def _is_met(job: NewJob, owner: Held, state: OwnerState | None, packing: Packing
     return (yield from supersede(owner.job, job, packing.arguments_for(owner.job, job))) or identity.rule != "queued"
 
 
-def _holds(rule: Rule, owner: Held, state: OwnerState | None) -> bool:
+def _holds(rule: Rule, owner: Owner, state: OwnerState | None) -> bool:
     """Return whether an identity is still held."""
     if rule == "window":
         return not owner.is_over

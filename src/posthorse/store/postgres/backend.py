@@ -23,7 +23,7 @@ from posthorse.store.backend import Capabilities
 from posthorse.store.base import AsyncExecute, BoundQuery, Execute, Operation, TryAgain, drive
 from posthorse.store.committer import Answer
 from posthorse.store.migrate import Migrator, Tell
-from posthorse.store.patience import LONG_WAIT, Patience, pause
+from posthorse.store.patience import LONG_WAIT, Retries, pause
 from posthorse.store.postgres.connections import (
     LOCAL_SETTINGS,
     AsyncConnection,
@@ -112,7 +112,7 @@ class PostgresBackend:
         already: the index reports them.
         """
         answers: dict[int, Answer] = {}
-        patience = Patience()
+        retries = Retries()
         began = monotonic()
         sent = {number for number, operation in enumerate(operations) if operation.was_sent}
         is_there = False
@@ -128,16 +128,16 @@ class PostgresBackend:
             except OperationFailed as faulty:
                 if is_there_already(faulty.error):
                     is_there = True
-                    if not patience.looks_once_more():
+                    if not retries.looks_once_more():
                         answers[left[faulty.position]] = (None, in_doubt(faulty.error))
-                elif not is_collision(faulty.error) or not patience.takes_another_turn():
+                elif not is_collision(faulty.error) or not retries.takes_another_turn():
                     answers[left[faulty.position]] = (None, explained(faulty.error))
             except ConnectionLost as lost:
                 if lost.was_sent:
                     self._is_in_doubt = True
                     sent.update(left)
                     answers.update((n, (None, in_doubt(lost.error))) for n in left if not operations[n].is_repeatable)
-                seconds = patience.next_pause()
+                seconds = retries.next_pause()
                 open_ = [number for number in waiting if number not in answers]
                 is_hopeless = cannot_heal(lost.error)
                 over = [number for number in open_ if is_hopeless or self._left(operations[number], began) < seconds]
@@ -153,7 +153,7 @@ class PostgresBackend:
                 answers.update((number, (None, unreplicated())) for number in left)
             except psycopg.Error as error:
                 # The commit itself was refused. After a collision all run again.
-                if not is_collision(error) or not patience.takes_another_turn():
+                if not is_collision(error) or not retries.takes_another_turn():
                     answers.update((number, (None, explained(error))) for number in left)
             except BaseException:  # an interruption, perhaps of the wait for a standby
                 self._is_in_doubt = True
@@ -163,18 +163,18 @@ class PostgresBackend:
 
     def read(self, operation: Operation[T]) -> T:
         """Run an operation that only reads, beside the writer."""
-        patience = Patience()
+        retries = Retries()
         seconds_left = partial(self._left, operation, monotonic())
         while True:
             try:
                 return self._read_once(operation, seconds_left)
             except ConnectionLost as lost:
-                seconds = patience.next_pause()
+                seconds = retries.next_pause()
                 if cannot_heal(lost.error) or seconds_left() < seconds:
                     raise away(lost.error) from lost.error
                 pause(seconds, seconds_left)
             except psycopg.Error as error:
-                if not is_collision(error) or not patience.takes_another_turn():
+                if not is_collision(error) or not retries.takes_another_turn():
                     raise explained(error) from error
 
     def connect(self) -> Connection:

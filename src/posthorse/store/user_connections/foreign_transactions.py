@@ -25,7 +25,7 @@ from posthorse.store.sqlite.faults import explained, is_of_the_file
 from posthorse.store.sqlite.turnstile import Turnstile
 from posthorse.store.user_connections.base import ConnectionAdapter, Style
 from posthorse.store.user_connections.detect import adapter_for
-from posthorse.store.user_connections.render import Backend, Renderer
+from posthorse.store.user_connections.render import Renderer, SuppliesValues
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ _LIMITS = (
 class ForeignTransactions:
     """Run operations on connections of the user, for one store."""
 
-    def __init__(self, backend: Backend, where: str, identity: Callable[[], str | None]) -> None:
+    def __init__(self, backend: SuppliesValues, where: str, identity: Callable[[], str | None]) -> None:
         self._backend = backend
         self._where = where
         self._identity = identity

@@ -22,7 +22,7 @@ _PLACEHOLDERS: Mapping[Style, Callable[[int], str]] = {
 _decode_rows = msgspec.json.Decoder(list[tuple[str | int | float | None, ...]]).decode
 
 
-class Backend(Protocol):
+class SuppliesValues(Protocol):
     """The part of a backend that is used here."""
 
     @property
@@ -35,7 +35,7 @@ class Backend(Protocol):
 class Renderer:
     """Render the queries of a backend in one style."""
 
-    def __init__(self, backend: Backend, style: Style) -> None:
+    def __init__(self, backend: SuppliesValues, style: Style) -> None:
         dialect = backend.dialect
         self._backend = backend
         self._style = style

@@ -29,7 +29,7 @@ def is_queryset(value: object) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class OrderField:
     """One field of the order: rising, or falling."""
 
     name: str
@@ -123,13 +123,13 @@ def _check(queryset: Any) -> None:  # noqa: ANN401 - Django's
             raise InvalidOption(f"this queryset {what}, so it cannot be read on page by page; {instead}")
 
 
-def _order_of(queryset: Any) -> Sequence[Step]:  # noqa: ANN401 - Django's
+def _order_of(queryset: Any) -> Sequence[OrderField]:  # noqa: ANN401 - Django's
     """The fields of the order, with the primary key behind what may be equal."""
     query, meta = queryset.query, queryset.model._meta
     wanted = query.order_by or (meta.ordering if query.default_ordering else ())
     if query.extra_order_by:
         raise _unordered("extra(order_by=…)")
-    steps: list[Step] = []
+    steps: list[OrderField] = []
     for each in wanted or ("pk",):
         if not isinstance(each, str) or each == "?" or "__" in each:
             raise _unordered(repr(each))
@@ -143,10 +143,10 @@ def _order_of(queryset: Any) -> Sequence[Step]:  # noqa: ANN401 - Django's
                 f"the queryset is ordered by {each!r}, which may be NULL, and NULL has no place in an order that can "
                 'be gone on with; order it by "pk", or by fields that are never NULL'
             )
-        steps.append(Step(field.attname, falls))
+        steps.append(OrderField(field.attname, falls))
         if field.unique:
             return steps
-    return [*steps, Step(meta.pk.attname, False)]
+    return [*steps, OrderField(meta.pk.attname, False)]
 
 
 def _unordered(what: str) -> InvalidOption:
