@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import pytest
 
 from posthorse.cli import checks, work_checks
@@ -42,6 +43,7 @@ from posthorse.store.operations.queues import QueueRow
 from posthorse.store.operations.read import WorkerRow
 from posthorse.store.operations.unserved import Unserved
 from tests.cli.conftest import Shop, make_shop
+from tests.store.version1.stores import make_store, remove_store
 from tests.waiting import until_state
 
 MANUAL = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -161,6 +163,23 @@ def test_migrate_says_what_it_did(any_shop: Shop) -> None:
     assert (result.exit_code, result.stdout) == (0, "")
     assert "nothing to do" in result.stderr
     assert any_shop.json("migrate") == {"store": any_shop.app.store.where, "steps": 0, "version": SCHEMA_VERSION}
+
+
+def test_migrate_says_its_steps_and_checks_without_a_change(any_shop: Shop) -> None:
+    url = any_shop.url
+    remove_store(url)
+    make_store(url)
+    checked = any_shop.run("migrate", "--check")
+    assert checked.exit_code == 5
+    steps = checked.stdout.splitlines()
+    assert "index jobs by tenant" in steps[-1].lower()
+    assert any_shop.run("migrate", "--check").stdout == checked.stdout
+    migrated = any_shop.run("migrate")
+    assert migrated.exit_code == 0
+    assert migrated.stderr.splitlines()[:-1] == steps
+    done = any_shop.run("migrate", "--check", "--json")
+    assert done.exit_code == 0
+    assert msgspec.json.decode(done.stdout)["missing"] == []
 
 
 def test_migrate_needs_no_application(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
@@ -13,12 +13,16 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
+import posthorse as ph
 from posthorse import failpoints
 from posthorse.store import migrate
+from posthorse.store.queries import Queries
 from posthorse.store.store import Store
 from tests.servers import MigratedDatabases
-from tests.store.version1.stores import make_store
+from tests.store.version1 import shop
+from tests.store.version1.stores import make_store, remove_store, statements
 from tests.store.yard import Yard
+from tests.waiting import until_state
 
 _COLUMNS = """
     SELECT c.relname, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
@@ -154,13 +158,86 @@ def test_killed_anywhere_it_goes_on_when_run_again(bare_url: str, has_store: boo
     assert shape == shape_of(bare_url)
 
 
-def remove_store(url: str) -> None:
-    """Make room for another store at the same place."""
-    if url.startswith("sqlite"):
-        for file in Path(urlsplit(url).path).parent.glob("jobs.db*"):
-            file.unlink()
-        for file in Path(urlsplit(url).path).parent.glob(".jobs.db*"):
-            file.unlink()
-    else:
-        with psycopg.connect(url) as connection:
-            connection.execute("DROP SCHEMA IF EXISTS posthorse CASCADE")
+def test_every_statement_of_version_1_still_runs(yard: Yard) -> None:
+    """Workers of version 1 that run go on; a column that must not be empty would end them."""
+    backend = yard.store.backend
+    queries = Queries(backend.dialect)
+    queries._sources = statements(backend.dialect.name)
+    yard.enqueue()
+    with yard.store.transaction() as connection:
+        for name in queries.names():
+            for number, statement in enumerate(queries[name].statements):
+                if backend.dialect.name == "sqlite":
+                    values = [None] * len(statement.names)
+                    cast("sqlite3.Connection", connection).execute(f"EXPLAIN {statement.sql}", values)
+                elif "savepoint" not in name:
+                    cast("Any", connection).execute(f"PREPARE {name}_{number} AS {statement.sql}")
+
+
+def test_new_columns_of_old_tables_may_be_empty(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    make_store(url)
+    old = columns_of(tmp_path / "jobs.db")
+    migrated(url)
+    new = columns_of(tmp_path / "jobs.db")
+    added = {
+        column: may_be_empty for column, may_be_empty in new.items() if column not in old and column[0] in tables(old)
+    }
+    assert added
+    assert all(added.values())
+
+
+def columns_of(path: Path) -> dict[tuple[str, str], bool]:
+    """Return all columns (table, name), and whether an INSERT may leave them out."""
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute(
+            """SELECT t.name, c.name, c."notnull" = 0 OR c.dflt_value IS NOT NULL
+            FROM sqlite_schema t, pragma_table_xinfo(t.name) c WHERE t.type = 'table'"""
+        ).fetchall()
+    return {(table, name): bool(may_be_empty) for table, name, may_be_empty in rows}
+
+
+def tables(columns: Iterable[tuple[str, str]]) -> set[str]:
+    return {table for table, _ in columns}
+
+
+def test_what_version_1_left_goes_on(bare_url: str) -> None:
+    names = make_store(bare_url)
+    migrated(bare_url)
+    app = shop.app
+    app.use_url(bare_url)
+    jobs = {name: app.get_job(id) for name, id in names.items()}
+
+    assert shop.rebuild.enqueue(2).id == names["unique"]
+    assert shop.plain.using(key="order 7").enqueue(7).id == names["completed with a key"]
+    assert shop.plain.using(key=ph.Key("order 8", ttl="1000d")).enqueue(8).id == names["with a key"]
+    with pytest.raises(ph.KeyConflict):
+        shop.plain.using(key="order 7").enqueue(8)
+    dead = ["dead", "dead for a tenant", "dead with bad items"]
+    assert {job.id for job in app.jobs("state:failed")} == {names[name] for name in dead}
+    assert [job.id for job in app.jobs("state:failed tenant:acme")] == [names["dead for a tenant"]]
+    assert [item.item for item in jobs["dead with bad items"].bad_items()] == [0, 7, 14, 21, 28, 35]
+    assert [attempt.outcome for attempt in jobs["recovered"].attempts()] == ["failed", "completed"]
+    assert jobs["recovered"].attempts()[1].worker is not None
+
+    for name in dead:
+        jobs[name].retry()
+    jobs["paused in its loop"].resume()
+    stays = {
+        "running with a request": "paused",
+        "does not fit": "blocked",
+        "cancelled": "cancelled",
+        "discarded": "cancelled",
+        "paused": "paused",
+        "scheduled": "scheduled",
+    }
+    with app.worker():
+        for name, job in jobs.items():
+            until_state(job, stays.get(name, "completed"))
+    for name in ("paused in its loop", "running in its loop"):
+        assert jobs[name].result() == {"total": sum(range(100)), "began": list(range(0, 100, 10))}
+    assert jobs["completed for a tenant"].status().tags == ("red", "blue")
+    app.close()
+    yard = Yard(bare_url)
+    yard.audit()
+    yard.store.close()

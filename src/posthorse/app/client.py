@@ -350,7 +350,7 @@ class Posthorse(DeclaresJobs):
         )
 
     def migrate(self) -> int:
-        """Create or migrate the schema; return the number of migrations applied.
+        """Create or migrate the schema; return the number of steps taken.
 
         Run it when you deploy, before the new workers start; running it again does nothing. A SQLite store also
         migrates itself at its first use. Raises SchemaMismatch if a newer Posthorse made the schema, StoreUnreachable.

@@ -32,6 +32,14 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     steering_page: int = 200
     """Jobs that are steered in one transaction; other transactions wait for it, on SQLite all that write."""
 
+    # ── migrating ────────────────────────────────────────────────────────────────────────────────────
+
+    migration_patience: float = 600.0
+    """For so long a step is tried again and again while other transactions hold locks on its table."""
+
+    migration_turn: float = 2.0
+    """After so long a wait for the writers of a file, and for steps of other processes, is reported."""
+
     # ── SQLite ───────────────────────────────────────────────────────────────────────────────────────
 
     checkpoint_pages: int = 4_000

@@ -51,7 +51,7 @@ def _open_postgres(url: str, rest: str, schema: str, clock: Clock, tuning: Tunin
         raise InvalidSettings(
             f"{scheme}:// needs psycopg ({error}); install it with `pip install 'posthorse[postgres]'`"
         ) from error
-    return PostgresBackend(url, schema, clock)
+    return PostgresBackend(url, schema, clock, tuning)
 
 
 BACKENDS: dict[str, Callable[[str, str, str, Clock, Tuning], Backend]] = {

@@ -9,6 +9,7 @@ import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import psycopg
@@ -41,3 +42,41 @@ def statements(dialect: str) -> dict[str, str]:
         parts = re.split(r"^-- ## (\w+)\n", (FOLDER / f"{name}.sql").read_text(encoding="utf-8"), flags=re.MULTILINE)
         found |= dict(zip(parts[1::2], parts[2::2], strict=True))
     return found
+
+
+def fill(url: str, *, completed: int, scheduled: int) -> None:
+    """Put many jobs of a kind without code into a store of version 1."""
+    is_sqlite = url.startswith("sqlite")
+    prefix, no, overriding = (
+        ("posthorse_", "0", "") if is_sqlite else ("posthorse.", "false", "OVERRIDING SYSTEM VALUE")
+    )
+    id = "printf('%032x', n)" if is_sqlite else "lpad(to_hex(n), 32, '0')::uuid"
+    numbers = "WITH RECURSIVE s(n) AS (SELECT {} UNION ALL SELECT n + 1 FROM s WHERE n < {})"
+    statements = (
+        f"""INSERT INTO {prefix}lanes (id, queue, kind, priority, solo, tenant, keyed) {overriding}
+            VALUES (99, 'old', 'old', 0, {no}, '', {no})""",
+        f"""INSERT INTO {prefix}jobs (id, lane, seq, created_at, state, arguments, tenant)
+            {numbers.format(1, completed)}
+            SELECT {id}, 99, n, 0, 'completed', '{{}}', 'tenant ' || n % 9 FROM s""",
+        f"""INSERT INTO {prefix}jobs (id, lane, seq, created_at, run_at, state, arguments)
+            {numbers.format(completed + 1, completed + scheduled)}
+            SELECT {id}, 99, n, 0, 4102444800000000, 'scheduled', '{{}}' FROM s""",
+        f"""INSERT INTO {prefix}parked (job, state, due_at, since)
+            SELECT id, state, run_at, 0 FROM {prefix}jobs WHERE state = 'scheduled' AND lane = 99""",
+    )
+    with closing(sqlite3.connect(Path(urlsplit(url).path))) if is_sqlite else psycopg.connect(url) as connection:
+        for statement in statements:
+            cast("Any", connection).execute(statement)
+        connection.commit()
+
+
+def remove_store(url: str) -> None:
+    """Make room for another store at the same place."""
+    if url.startswith("sqlite"):
+        for file in Path(urlsplit(url).path).parent.glob("jobs.db*"):
+            file.unlink()
+        for file in Path(urlsplit(url).path).parent.glob(".jobs.db*"):
+            file.unlink()
+    else:
+        with psycopg.connect(url) as connection:
+            connection.execute("DROP SCHEMA IF EXISTS posthorse CASCADE")

@@ -19,6 +19,7 @@ from psycopg.errors import Diagnostic
 
 from posthorse.clock import Clock, monotonic
 from posthorse.errors import StoreError
+from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store.backend import Capabilities
 from posthorse.store.base import AsyncExecute, BoundQuery, Execute, Operation, TryAgain, drive
 from posthorse.store.committer import Answer
@@ -82,13 +83,14 @@ class PostgresBackend:
         is_file=False,
     )
 
-    def __init__(self, url: str, schema: str, clock: Clock) -> None:
+    def __init__(self, url: str, schema: str, clock: Clock, tuning: Tuning = DEFAULTS) -> None:
         self.schema = schema
         self.notifier = PostgresNotifier()
         self.patience = LONG_WAIT
         """Maximum seconds for which a store that is away is retried; also the deadline of callers without one."""
         self.while_away: Callable[[Exception], None] = lambda error: None
         """Called repeatedly while a commit waits for a store that is away, so that callers in the queue can give up."""
+        self._tuning = tuning
         self._statements = Statements(schema, clock)
         self.channel = self._statements.channel
         self.dialect = self._statements.dialect
@@ -200,7 +202,9 @@ class PostgresBackend:
     @contextmanager
     def migrating(self, tell: Tell) -> Iterator[Migrator]:
         """Yield what migrates the schema. Raises StoreError."""
-        migrator = PostgresMigrator(self._server, self.schema, self._statements, tell)
+        migrator = PostgresMigrator(
+            self._server, self.schema, self._statements, tell, patience=self._tuning.migration_patience
+        )
         try:
             yield migrator
         except pg_errors.InsufficientPrivilege as error:

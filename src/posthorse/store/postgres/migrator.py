@@ -29,11 +29,11 @@ LOCK_SECONDS = 0.3
 PAUSE_SECONDS = 1.0
 """About how long it leaves writers alone then."""
 
-MAX_WAIT = 600.0
-"""After how many seconds without the lock a step gives up."""
-
 LOOK_INTERVAL = 0.5
 """Seconds between two looks whether another process has migrated."""
+
+ANOTHER = "another process migrates this store; waiting for it"
+TRIES_AGAIN = "other transactions hold locks on a table; trying again"
 
 _IN_THE_WAY = (pg_errors.LockNotAvailable, pg_errors.DeadlockDetected)
 
@@ -53,11 +53,12 @@ class PostgresMigrator:
     dialect_name = "postgres"
     builds_beside_writers = True
 
-    def __init__(self, server: Server, schema: str, statements: Statements, tell: Tell) -> None:
+    def __init__(self, server: Server, schema: str, statements: Statements, tell: Tell, *, patience: float) -> None:
         self._server = server
         self._schema = schema
         self._statements = statements
         self._tell = tell
+        self._patience = patience
         self._connection = server.connect_to_read()
         digest = hashlib.sha256(f"{statements.channel}/migration".encode()).digest()
         self._lock = int.from_bytes(digest[:8], signed=True)
@@ -75,11 +76,10 @@ class PostgresMigrator:
         """
         holder = self._server.connect()
         try:
-            began = monotonic()
-            while not self._takes_lock(holder):
-                if monotonic() - began < LOOK_INTERVAL:
-                    self._tell("another process migrates this store; waiting for it")
-                time.sleep(LOOK_INTERVAL)
+            if not self._takes_lock(holder):
+                self._tell(ANOTHER)
+                while not self._takes_lock(holder):
+                    time.sleep(LOOK_INTERVAL)
             yield
         finally:
             holder.close()
@@ -150,13 +150,13 @@ class PostgresMigrator:
         return False
 
     def _wait_for_locks(self, began: float, error: psycopg.Error) -> None:
-        if monotonic() - began > MAX_WAIT:
+        if monotonic() - began > self._patience:
             raise StoreError(
-                f"other transactions held locks on the tables of {self._schema} for {MAX_WAIT / 60:.0f} minutes, so "
-                "the migration stopped between two steps; find them in pg_stat_activity, end them, and run "
+                f"other transactions held locks on the tables of {self._schema} for {self._patience / 60:.0f} minutes, "
+                "so the migration stopped between two steps; find them in pg_stat_activity, end them, and run "
                 "`posthorse migrate` again, which goes on there"
             ) from error
-        self._tell("other transactions hold locks on a table; trying again")
+        self._tell(TRIES_AGAIN)
         time.sleep(random.uniform(PAUSE_SECONDS / 2, PAUSE_SECONDS * 3 / 2))
 
 

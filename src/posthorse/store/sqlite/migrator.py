@@ -22,11 +22,10 @@ T = TypeVar("T")
 MAX_SECONDS = 3600.0
 """Maximum length of one step, and of the wait for another process's step."""
 
-TURN_SECONDS = 2.0
-"""Seconds after which a wait for other writers is reported."""
-
 BYTES_A_SECOND = 45_000_000
 """How much of the file an index takes up in a second, about: 3.5 s a million jobs."""
+
+ANOTHER = "another process migrates this store, or writes to it; waiting for it"
 
 
 class SqliteMigrator:
@@ -72,12 +71,13 @@ class SqliteMigrator:
         return f" (a file of {size / 1e6:,.0f} MB{held})" if size > BYTES_A_SECOND else ""
 
     def _wait_for_others(self) -> None:
-        turnstile = Turnstile(self._file.path)
+        tuning = self._file.tuning
+        turnstile = Turnstile(self._file.path, tuning)
         try:
-            with turnstile.passage(TURN_SECONDS):
+            with turnstile.passage(tuning.migration_turn):
                 pass
         except StoreUnreachable:
-            self._tell("another process migrates this store, or writes to it; waiting for it")
+            self._tell(ANOTHER)
         finally:
             turnstile.close()
 
