@@ -122,7 +122,6 @@ def _error(told: dict[str, object], texts: JobTexts) -> JobError | None:
 
 def _decoded(detail: str | None) -> dict[str, object]:
     try:
-        found: object = msgspec.json.decode(detail or "{}")
-    except msgspec.DecodeError:
+        return msgspec.json.decode(detail or "{}", type=dict[str, object])
+    except msgspec.DecodeError:  # also for JSON that is not an object
         return {}
-    return cast("dict[str, object]", found) if isinstance(found, dict) else {}

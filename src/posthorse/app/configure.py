@@ -103,7 +103,7 @@ def _file() -> Path | None:
 
 def _from_toml(path: Path, text: str) -> dict[str, object]:
     try:
-        return cast("dict[str, object]", tomllib.loads(text))
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also for a number with more digits than Python reads
         raise InvalidSettings(f"{path} is not valid TOML: {error}") from error
 

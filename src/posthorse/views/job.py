@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Protocol, Self, cast
+from typing import Any, Protocol, Self
 
 import msgspec
 
@@ -225,7 +225,6 @@ def _raw(text: str | None) -> msgspec.Raw:
 
 def _decoded(detail: str | None) -> dict[str, Any]:
     try:
-        found: object = msgspec.json.decode(detail or "{}")
-    except msgspec.DecodeError:
+        return msgspec.json.decode(detail or "{}", type=dict[str, Any])
+    except msgspec.DecodeError:  # also for JSON that is not an object
         return {}
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
