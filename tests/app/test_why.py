@@ -552,6 +552,22 @@ def test_a_caller_that_waits_hears_that_no_worker_would_take_the_job(
     assert not caplog.records
 
 
+def test_a_job_that_changes_while_it_is_looked_at_is_looked_at_again(it: Situation) -> None:
+    jobs: list[ph.Job[None]] = []
+
+    def value(customer: int) -> int:
+        if jobs and jobs[0].status().state == "pending":
+            jobs[0].pause()
+        return customer
+
+    def work(customer: int) -> None: ...
+
+    bill = it.app.job(queue="media", kind="bill", concurrency=ph.Concurrency(1, per=value))(work)
+    jobs.append(bill.enqueue(7))
+    why = jobs[0].why()
+    assert (why.state, codes(why)) == ("paused", ["paused", "no_worker"])
+
+
 def test_it_works_inside_a_transaction(it: Situation) -> None:
     with it.app.store.transaction():
         job = it.resize.enqueue()
