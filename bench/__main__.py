@@ -9,7 +9,20 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from bench import batches, crowd, enqueueing, instructions, limits, memory, pickup, resting, slices, throughput, weight
+from bench import (
+    batches,
+    crowd,
+    enqueueing,
+    instructions,
+    limits,
+    lists,
+    memory,
+    pickup,
+    resting,
+    slices,
+    throughput,
+    weight,
+)
 from bench.environment import look_around
 from bench.measure import FULL, QUICK, Measure, Sample, Setup, Sizes
 from bench.numbers import positive, thousands
@@ -28,7 +41,11 @@ BENCHES: dict[str, Measure] = {
     "limits": limits.measure,
     "weight": weight.measure,
 }
-ON_REQUEST: dict[str, Measure] = {"instructions": instructions.measure, "memory": memory.measure}
+ON_REQUEST: dict[str, Measure] = {
+    "instructions": instructions.measure,
+    "memory": memory.measure,
+    "lists": lists.measure,
+}
 """What is measured only where it is asked for by name."""
 
 ROUNDS, QUICK_ROUNDS = 5, 1

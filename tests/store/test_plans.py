@@ -81,8 +81,9 @@ def drained(connection: psycopg.Connection[Any]) -> None:
 
 def fill(connection: psycopg.Connection[Any]) -> None:
     connection.execute(
-        f"""INSERT INTO posthorse.jobs (id, lane, seq, created_at, state, arguments)
-        SELECT lpad(to_hex(n), 32, '0')::uuid, 1, n, 0, 'pending', '{{}}' FROM generate_series(1, {JOBS}) AS n"""
+        f"""INSERT INTO posthorse.jobs (id, lane, seq, created_at, state, arguments, tenant)
+        SELECT lpad(to_hex(n), 32, '0')::uuid, 1, n, 0, 'pending', '{{}}', 'tenant ' || n % 50
+        FROM generate_series(1, {JOBS}) AS n"""
     )
     connection.execute(
         "INSERT INTO posthorse.ready (lane, seq, job) SELECT lane, seq, id FROM posthorse.jobs WHERE seq % 2 = 0"
@@ -201,12 +202,13 @@ def plan_of(
     rows: int = 1,
     batch: Sequence[Row] | None = None,
     given: Mapping[str, Value] | None = None,
+    more: Mapping[str, Value] | None = None,
 ) -> dict[str, Any]:
     """The plan of a statement for so many rows, or for these; run, and counted, where its values are given."""
     query = Queries(dialect("posthorse"))[name]
     batch = batch or [tuple(sample(kind, n) for _, kind in query.columns) for n in range(1, rows + 1)]
     id = ids_of(1)
-    values: dict[str, Value] = {"job": id, "id": id, "runner": id, **SAMPLES, **(given or {})}
+    values: dict[str, Value] = {"job": id, "id": id, "runner": id, **SAMPLES, **(more or {}), **(given or {})}
     values |= rows_as_arrays(batch, query.columns)
     [statement] = query.statements
     parameters = ", ".join(
@@ -231,6 +233,42 @@ def ids_of(number: int) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+WAYS = {
+    "by_range": "jobs_pkey",
+    "by_ids": "jobs_pkey",
+    "by_lease": "leases_pkey",
+    "by_parking": "parked_state_since_idx",
+    "by_line": "ready_pkey",
+    "by_lane": "jobs_by_lane",
+    "by_tenant": "jobs_by_tenant",
+}
+"""The ways of finding jobs, and the index by which each goes."""
+
+OF_A_WAY: dict[str, Value] = {
+    "near": ids_of(JOBS), "far": ids_of(0), "near_at": 10**9, "far_at": 0, "window": 100, "share": 20,
+    "value_0": "mail",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("direction", ["newest", "oldest"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_way_of_finding_jobs_goes_by_its_index(planned: psycopg.Connection[Any], way: str, direction: str) -> None:
+    planned.execute("RESET ALL")
+    planned.execute(SESSION)
+    plan = plan_of(planned, f"jobs_found {way} {direction} kind_is", rows=3, batch=None, more=OF_A_WAY)
+    used = {node["Index Name"] for node, _ in walk(plan) if "Index Name" in node}
+    assert WAYS[way] in used
+    for node, _ in walk(plan):
+        table = node.get("Relation Name")
+        if table in TABLES:
+            where = f"{way}: {node['Node Type']} of {table}\n{json.dumps(plan, indent=1)}"
+            assert node["Node Type"] in ("Index Scan", "Index Only Scan"), where
+            assert "Index Cond" in node, f"all of an index is read: {where}"
+            assert table != "jobs" or node["Index Name"] in (WAYS[way], "jobs_pkey"), where
+        if table == "jobs" and way in ("by_lane", "by_tenant") and node["Index Name"] == "jobs_pkey":
+            assert "few.id" in node["Index Cond"], f"jobs of other lanes are read: {way}\n{json.dumps(plan, indent=1)}"
+
+
 # ── SQLite ───────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -250,3 +288,25 @@ def test_sqlite_reaches_rows_by_key(sqlite_yard: Yard, name: str) -> None:
             is_made = step in ("SCAN e", "SCAN r", "SCAN due", "SCAN first", "SCAN newest", "SCAN last", "SCAN merged")
             assert not step.startswith("SCAN") or is_given or is_made, f"{name}: {step}"
     connection.close()
+
+
+@pytest.mark.parametrize("direction", ["newest", "oldest"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_way_on_sqlite_goes_by_its_index(sqlite_yard: Yard, way: str, direction: str) -> None:
+    sqlite_yard.store.lanes({HOME})
+    backend = sqlite_yard.store.backend
+    assert isinstance(backend, SqliteBackend)
+    connection = backend.connect()
+    [statement] = Queries(DIALECT)[f"jobs_found {way} {direction} kind_is"].statements
+    plan = connection.execute(f"EXPLAIN QUERY PLAN {statement.sql}", [None] * len(statement.names)).fetchall()
+    steps = [str(step) for *_, step in plan]
+    connection.close()
+    for step in steps:
+        is_made = any(
+            name in step for name in ("few", "matching", "last", "one", "CONSTANT", "VIRTUAL", "nearest", "ends")
+        )
+        is_made = is_made or step in ("SCAN r", "SCAN of_lanes", "SCAN of_tenants", "SCAN (subquery-2)")
+        assert not step.startswith("SCAN") or is_made or way in step, steps
+    if way in ("by_lane", "by_tenant"):
+        column = way.removeprefix("by_")
+        assert sum(f"posthorse_jobs_{way} (({column},id)" in step for step in steps) == 2, steps

@@ -18,7 +18,7 @@ from posthorse.app.reading import make_status, not_found
 from posthorse.cli.target import is_empty
 from posthorse.clock import moment
 from posthorse.errors import InvalidOption
-from posthorse.rules.job import State, Status
+from posthorse.rules.job import Status
 from posthorse.store.operations import read
 
 MIN_PREFIX = 6
@@ -53,20 +53,6 @@ def look_at_all(app: Posthorse, job_ids: Sequence[str]) -> dict[str, Look]:
         if job not in looks:
             raise not_found(job)
     return looks
-
-
-def look_at_many(
-    app: Posthorse,
-    *,
-    state: State | None = None,
-    queue: str | None = None,
-    kind: str | None = None,
-    before: str | None = None,
-    limit: int,
-) -> Sequence[Look]:
-    """Return jobs that match every filter, newest first."""
-    rows = app.store.read(read.jobs(state=state, queue=queue, kind=kind, before=before, limit=limit))
-    return [Look(make_status(row, app.registry), moment(row.now)) for row in rows]
 
 
 def short(job_id: str) -> str:

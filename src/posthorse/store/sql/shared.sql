@@ -1094,16 +1094,14 @@ LIMIT :window
 -- part
 -- Give jobs that may run now, in the order of their lines; as `by_lane`.
 -- rows: lane int
-WITH nearest AS MATERIALIZED (
+WITH ends AS MATERIALIZED (
     SELECT (
-        SELECT ends.seq FROM (
-            SELECT (
-                SELECT w.seq FROM @ready w WHERE w.lane = r.lane AND w.seq {until} :near_at
-                ORDER BY w.seq {order} LIMIT 1 OFFSET :share
-            ) AS seq FROM {rows}
-        ) AS ends
-        WHERE ends.seq IS NOT NULL ORDER BY ends.seq {order} LIMIT 1
-    ) AS seq
+        SELECT w.seq FROM @ready w WHERE w.lane = r.lane AND w.seq {until} :near_at AND w.seq {within} :far_at
+        ORDER BY w.seq {order} LIMIT 1 OFFSET :share
+    ) AS seq FROM {rows}
+),
+nearest AS MATERIALIZED (
+    SELECT (SELECT seq FROM ends WHERE seq IS NOT NULL ORDER BY seq {order} LIMIT 1) AS seq
 ),
 of_lanes AS MATERIALIZED (
     SELECT w.job AS id, w.seq AS at FROM nearest CROSS JOIN {rows} CROSS JOIN @ready w
@@ -1115,22 +1113,23 @@ SELECT id, at FROM of_lanes ORDER BY at {order}, id {order} LIMIT :window
 -- ## by_lane
 -- part
 -- Give jobs of lanes. Each lane is looked at for :share jobs. The range ends where the first lane has more than these,
--- so every lane is known in all of it.
+-- so every lane is known in all of it. Pairs are compared, because no other index has their order: statistics cannot
+-- lead a plan through the jobs of other lanes.
 -- rows: lane int
-WITH nearest AS MATERIALIZED (
+WITH ends AS MATERIALIZED (
     SELECT (
-        SELECT ends.id FROM (
-            SELECT (
-                SELECT i.id FROM @jobs i WHERE i.lane = r.lane AND i.id {beyond} :near AND i.id {within} :far
-                ORDER BY i.id {order} LIMIT 1 OFFSET :share
-            ) AS id FROM {rows}
-        ) AS ends
-        WHERE ends.id IS NOT NULL ORDER BY ends.id {order} LIMIT 1
-    ) AS id
+        SELECT i.id FROM @jobs i
+        WHERE (i.lane, i.id) {beyond} (r.lane, :near) AND (i.lane, i.id) {within} (r.lane, :far)
+        ORDER BY i.lane {order}, i.id {order} LIMIT 1 OFFSET :share
+    ) AS id FROM {rows}
+),
+nearest AS MATERIALIZED (
+    SELECT (SELECT id FROM ends WHERE id IS NOT NULL ORDER BY id {order} LIMIT 1) AS id
 ),
 of_lanes AS MATERIALIZED (
     SELECT i.id FROM nearest CROSS JOIN {rows} CROSS JOIN @jobs i
-    WHERE i.lane = r.lane AND i.id {beyond} :near AND i.id {within} coalesce(nearest.id, :far)
+    WHERE (i.lane, i.id) {beyond} (r.lane, :near)
+        AND (i.lane, i.id) {within} (r.lane, coalesce(nearest.id, :far))
 )
 SELECT id, CAST(0 AS bigint) AS at FROM of_lanes ORDER BY id {order} LIMIT :window
 
@@ -1138,20 +1137,20 @@ SELECT id, CAST(0 AS bigint) AS at FROM of_lanes ORDER BY id {order} LIMIT :wind
 -- part
 -- Give jobs of tenants; as `by_lane`.
 -- rows: tenant text
-WITH nearest AS MATERIALIZED (
+WITH ends AS MATERIALIZED (
     SELECT (
-        SELECT ends.id FROM (
-            SELECT (
-                SELECT i.id FROM @jobs i WHERE i.tenant = r.tenant AND i.id {beyond} :near AND i.id {within} :far
-                ORDER BY i.id {order} LIMIT 1 OFFSET :share
-            ) AS id FROM {rows}
-        ) AS ends
-        WHERE ends.id IS NOT NULL ORDER BY ends.id {order} LIMIT 1
-    ) AS id
+        SELECT i.id FROM @jobs i
+        WHERE i.tenant IS NOT NULL AND (i.tenant, i.id) {beyond} (r.tenant, :near) AND (i.tenant, i.id) {within} (r.tenant, :far)
+        ORDER BY i.tenant {order}, i.id {order} LIMIT 1 OFFSET :share
+    ) AS id FROM {rows}
+),
+nearest AS MATERIALIZED (
+    SELECT (SELECT id FROM ends WHERE id IS NOT NULL ORDER BY id {order} LIMIT 1) AS id
 ),
 of_tenants AS MATERIALIZED (
     SELECT i.id FROM nearest CROSS JOIN {rows} CROSS JOIN @jobs i
-    WHERE i.tenant = r.tenant AND i.id {beyond} :near AND i.id {within} coalesce(nearest.id, :far)
+    WHERE i.tenant IS NOT NULL AND (i.tenant, i.id) {beyond} (r.tenant, :near)
+        AND (i.tenant, i.id) {within} (r.tenant, coalesce(nearest.id, :far))
 )
 SELECT id, CAST(0 AS bigint) AS at FROM of_tenants ORDER BY id {order} LIMIT :window
 
