@@ -46,7 +46,7 @@ def is_untouched(shop: Shop) -> bool:
         ("jobs -n 0", "not in the range"),
         ("jobs --filter stat:failed", "did you mean 'state'?"),
         ("jobs --filter state:failed(", "no state is called"),
-        (f"jobs --filter x{LONG}", "cannot be read from"),
+        (f"jobs --filter x{LONG}", "must be 1 to 200"),
         (f"jobs --state {LONG}", "'cancelled'"),
         ("enqueue welcome -5", "Write -- before"),
         # numbers, times, names

@@ -49,7 +49,7 @@ def test_show_opens_what_its_application_can_open(packing_shop: Shop) -> None:
     assert not any("packed" in detail for detail in details)
     assert "for a reason" in shop.done("show", failed)
     shop.done("retry", failed)
-    assert shop.json("jobs", "--filter", "state:failed") == []
+    assert shop.listed("--filter", "state:failed") == []
 
 
 def test_show_without_the_codec_shows_the_rest(packing_shop: Shop) -> None:
