@@ -29,6 +29,7 @@ if typing.TYPE_CHECKING:
         InvalidTransition,
         JobCancelled,
         JobFailed,
+        JobForgotten,
         JobNotFound,
         KeyConflict,
         NotUnique,
@@ -36,6 +37,7 @@ if typing.TYPE_CHECKING:
         PosthorseError,
         QueueClosed,
         QueueFull,
+        ResultExpired,
         ScheduleNotFound,
         SchemaMismatch,
         StoreError,
@@ -53,6 +55,7 @@ if typing.TYPE_CHECKING:
     from posthorse.rules.packing import About, Codec
     from posthorse.rules.progress import Progress
     from posthorse.rules.queues import QueueSettings
+    from posthorse.rules.retention import Keep
     from posthorse.rules.retry import Backoff
     from posthorse.rules.schedules import Misfire, ScheduleState, ScheduleStatus
     from posthorse.rules.steering import GiveUp, Retry, Snooze
@@ -96,8 +99,10 @@ __all__ = [
     "JobCancelled",
     "JobError",
     "JobFailed",
+    "JobForgotten",
     "JobNotFound",
     "Jobs",
+    "Keep",
     "Key",
     "KeyConflict",
     "Kind",
@@ -114,6 +119,7 @@ __all__ = [
     "QueueSettings",
     "Rate",
     "Reason",
+    "ResultExpired",
     "Retry",
     "RunningAttempt",
     "Schedule",
@@ -167,6 +173,7 @@ _HOMES = {
     "InvalidSettings": "posthorse.errors",
     "JobCancelled": "posthorse.errors",
     "JobFailed": "posthorse.errors",
+    "JobForgotten": "posthorse.errors",
     "JobNotFound": "posthorse.errors",
     "KeyConflict": "posthorse.errors",
     "InvalidTransition": "posthorse.errors",
@@ -175,6 +182,7 @@ _HOMES = {
     "PosthorseError": "posthorse.errors",
     "QueueClosed": "posthorse.errors",
     "QueueFull": "posthorse.errors",
+    "ResultExpired": "posthorse.errors",
     "ScheduleNotFound": "posthorse.errors",
     "SchemaMismatch": "posthorse.errors",
     "StoreError": "posthorse.errors",
@@ -199,6 +207,7 @@ _HOMES = {
     "Codec": "posthorse.rules.packing",
     "Progress": "posthorse.rules.progress",
     "QueueSettings": "posthorse.rules.queues",
+    "Keep": "posthorse.rules.retention",
     "Backoff": "posthorse.rules.retry",
     "Misfire": "posthorse.rules.schedules",
     "ScheduleState": "posthorse.rules.schedules",

@@ -15,6 +15,8 @@ PosthorseError
 │   ├── SchemaMismatch               the store was made by an older or newer Posthorse
 │   └── OutcomeUnknown               the reply to a commit was lost, and retrying did not show the outcome
 ├── JobNotFound (LookupError)
+│   └── JobForgotten                 retention has removed the job
+├── ResultExpired (LookupError)      retention has removed the result of the job
 ├── ScheduleNotFound (LookupError)
 ├── KeyConflict                      same key, other arguments
 ├── NotUnique                        the same job already exists, and on_conflict is "raise"
@@ -105,6 +107,14 @@ class OutcomeUnknown(StoreError):
 
 class JobNotFound(PosthorseError, LookupError):
     """No job has this id."""
+
+
+class JobForgotten(JobNotFound):
+    """The job was so old that retention has removed it."""
+
+
+class ResultExpired(PosthorseError, LookupError):
+    """The job completed, and retention has removed its result; the job itself can still be read."""
 
 
 class ScheduleNotFound(PosthorseError, LookupError):

@@ -61,6 +61,12 @@ def moved_to(job_id: str, moment: int) -> str:
     return f"{head[:8]}-{head[8:]}{job_id[13:]}"
 
 
+def first_of(moment: int) -> str:
+    """Return the smallest text that sorts like an id of a moment (microseconds since the epoch)."""
+    head = f"{max(0, moment) // 1000:012x}"
+    return f"{head[:8]}-{head[8:]}-0000-0000-000000000000"
+
+
 def is_id(text: str) -> bool:
     """Return True if the text is a job id in canonical form."""
     return _CANONICAL.fullmatch(text) is not None

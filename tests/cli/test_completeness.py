@@ -62,6 +62,8 @@ INVOCATIONS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("cancel",): ("cancel", "JOB"),
     ("retry",): ("retry", "CANCELLED"),
     ("discard",): ("discard", "--all", "state:failed"),
+    ("delete",): ("delete", "CANCELLED"),
+    ("prune",): ("prune",),
     ("migrate",): ("migrate",),
     ("doctor",): ("doctor",),
     ("bench",): ("bench", "--jobs", "100"),
@@ -185,7 +187,7 @@ def test_a_store_that_cannot_be_reached_ends_with_five_everywhere(
 
 
 @pytest.mark.parametrize(
-    "name", ["show", "bad-items", "watch", "wait", "pause", "resume", "cancel", "retry", "discard"]
+    "name", ["show", "bad-items", "watch", "wait", "pause", "resume", "cancel", "retry", "discard", "delete"]
 )
 def test_a_job_that_is_not_there_ends_with_three_everywhere(shop: Shop, name: str) -> None:
     shop.done("migrate")

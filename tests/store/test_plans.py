@@ -50,6 +50,9 @@ HOT = (
     "new_dead_letters",
     "errors_of",
     "enter_lanes",
+    "old_jobs",
+    "forget_jobs",
+    "drop_results",
 )
 TABLES = {"jobs", "ready", "leases", "parked", "checkpoints", "controls", "gates", "slots"}
 JOBS = 20_000

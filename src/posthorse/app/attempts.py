@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from posthorse.app.reading import make_status, not_found
+from posthorse.app.reading import make_status
 from posthorse.app.verbs import Verb, look_up
 from posthorse.clock import moment
 from posthorse.rules.job import Attempt, JobError, State, Status
 from posthorse.rules.packing import JobTexts, PackedError
 from posthorse.store.operations import read
+from posthorse.store.operations.one_job import why_missing
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
@@ -36,7 +37,7 @@ def attempts_of(app: Posthorse, job_id: str) -> Verb[list[Attempt]]:
     """Read the attempts of a job, in order. Raises JobNotFound."""
     story = yield from look_up(app, read.story(job_id))
     if story is None:
-        raise not_found(job_id)
+        raise (yield from look_up(app, why_missing(job_id)))
     since = None if story.holder is None else moment(story.holder.claimed_at)
     texts = app.registry.packing.of_stored(job_id, story.job.options)
     return make_attempts(make_status(story.job, app.registry), story, since, texts)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from posthorse.app.reading import not_found
 from posthorse.app.verbs import Verb, look_up
 from posthorse.errors import InvalidTransition
 from posthorse.rules.arguments.signature import ArgumentsUnfit
 from posthorse.store.operations import read
+from posthorse.store.operations.one_job import why_missing
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
@@ -22,7 +22,7 @@ def replaced(app: Posthorse, job_id: str, changes: Mapping[str, object]) -> Verb
     """
     call = yield from look_up(app, read.call(job_id))
     if call is None:
-        raise not_found(job_id)
+        raise (yield from look_up(app, why_missing(job_id)))
     texts = app.registry.packing.of_stored(job_id, call.options)
     try:
         arguments = texts.unpack(call.arguments, "arguments")
@@ -41,6 +41,6 @@ def rebound(app: Posthorse, job_id: str, args: tuple[object, ...], kwargs: Mappi
     """
     call = yield from look_up(app, read.call(job_id))
     if call is None:
-        raise not_found(job_id)
+        raise (yield from look_up(app, why_missing(job_id)))
     arguments = app.registry[call.kind].signature.encode(args, kwargs)
     return app.registry.packing.of_stored(job_id, call.options).pack(arguments, "arguments")

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from posthorse.app.attempts import attempts_of
 from posthorse.app.editing import rebound, replaced
 from posthorse.app.reading import bad_items_of, check_kind, outcome_of, status_of
-from posthorse.app.verbs import Verb, commit, look_up, sleep, twin, verb, waiting_verb
+from posthorse.app.verbs import Verb, commit, sleep, twin, verb, waiting_verb
 from posthorse.clock import monotonic
 from posthorse.errors import PosthorseError
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import Attempt, BadItem, State, Status
 from posthorse.rules.lifecycle import Request
 from posthorse.rules.why.answer import UNSERVED, Why, clause
-from posthorse.store.operations import control, read
+from posthorse.store.operations import control
 from posthorse.store.operations.bad_items import retry_bad_items
+from posthorse.store.operations.retention import erase
 from posthorse.store.patience import waiting_at_most
 
 if TYPE_CHECKING:
@@ -81,10 +82,10 @@ class Job(Generic[R]):
 
         timeout: the longest wait, such as 30 (seconds) or "10m"; None waits for ever.
 
-        Raises JobFailed, with the job's error; JobCancelled; JobNotFound; CodecError; TimeoutError, which says why the
-        job is not over. If no living worker would take the job, that is logged as a warning after a few seconds. Inside
-        a running event loop, `result` raises InvalidCall, because the job may need the loop that it would block: await
-        `aresult` there.
+        Raises JobFailed, with the job's error; JobCancelled; ResultExpired if retention removed the result, and
+        JobForgotten if it removed the job; JobNotFound; CodecError; TimeoutError, which says why the job is not over.
+        If no living worker would take the job, that is logged as a warning after a few seconds. Inside a running event
+        loop, `result` raises InvalidCall, because the job may need the loop that it would block: await `aresult` there.
         """
         patience = _Patience((yield from self._known()), timeout, self._app.store.tuning.worry_time)
         while True:
@@ -163,6 +164,16 @@ class Job(Generic[R]):
 
     adiscard = twin(discard)
 
+    @verb
+    def delete(self) -> Verb[None]:
+        """Remove a job that is over from the store, with its keys and all that belongs to it; this cannot be undone.
+
+        For data that must go now; retention removes old jobs by itself. Raises JobNotFound, InvalidTransition.
+        """
+        yield from commit(self._app, erase((yield from self._known())))
+
+    adelete = twin(delete)
+
     # ── bad items ────────────────────────────────────────────────────────────────────────────────────
 
     @verb
@@ -199,8 +210,7 @@ class Job(Generic[R]):
     def _known(self) -> Verb[str]:
         """Return the id after checking that the job has the kind of this handle. Raises JobNotFound."""
         if self._kind is not None:
-            row = yield from look_up(self._app, read.job(self.id))
-            check_kind(self._app, self.id, self._kind, row)
+            yield from check_kind(self._app, self.id, self._kind)
             self._kind = None
         return self.id
 

@@ -14,6 +14,7 @@ from posthorse.rules.durations import Duration
 from posthorse.rules.keys import Key
 from posthorse.rules.limits import Concurrency, Rate
 from posthorse.rules.limits import Sequence as InSequence
+from posthorse.rules.retention import Keep, Span
 from posthorse.rules.retry import Backoff, BackoffFunction
 from posthorse.rules.schedules import Misfire, MisfirePolicy, Overlap
 from posthorse.rules.sizes import Size
@@ -88,6 +89,8 @@ class JobOptions(ObserverOptions, _CommonOptions, total=False):
     """
     concurrency: Concurrency | int | None
     """How many jobs may run at once, across all machines: `20` or `ph.Concurrency(1, per="customer_id")`."""
+    keep: Keep | Span | None
+    """How long jobs stay after they ended: `"7d"` for completed and cancelled ones, `"forever"`, or `ph.Keep`."""
 
 
 class UsingOptions(_CommonOptions, total=False):
@@ -140,6 +143,8 @@ class QueueOptions(TypedDict, total=False):
     """The hours of the day in which its jobs may start: `"22:00-06:00 Europe/Berlin"`."""
     ageing: Duration | None
     """After each such wait the oldest job counts as one priority higher; 0 for never."""
+    keep: Keep | Span | Mapping[str, Span] | None
+    """How long jobs stay after they ended: `"7d"` for completed and cancelled ones, `"forever"`, or `ph.Keep`."""
     paused: bool | None
     """True: none of its jobs start."""
     worker_count: Concurrency | int | Mapping[str, object] | None
@@ -200,6 +205,8 @@ class SettingOptions(TypedDict, total=False):
     """How long a call waits for a store that cannot be reached, or for a locked SQLite file, before it raises
     `ph.StoreUnreachable`; `None` is 30 s, and 5 s inside a running event loop.
     """
+    keep: Keep | Span | Mapping[str, Span]
+    """How long jobs stay after they ended: `"7d"` for completed and cancelled ones, `"forever"`, or `ph.Keep`."""
     max_interruptions: int
     """How many workers in a row may be lost while they run a job, without a committed slice in between, before
     the job fails.

@@ -9,7 +9,7 @@ import msgspec
 
 from posthorse.app.verbs import Verb, look_up
 from posthorse.clock import moment
-from posthorse.errors import CodecError, InvalidOption, JobCancelled, JobFailed, JobNotFound
+from posthorse.errors import CodecError, InvalidOption, JobCancelled, JobFailed, JobNotFound, ResultExpired
 from posthorse.rules.cursor import key_of_cursor
 from posthorse.rules.job import BadItem, JobError, Options, State, Status
 from posthorse.rules.packing import PACKED, PLAIN_TEXTS, JobTexts, PackedError, What
@@ -19,6 +19,7 @@ from posthorse.rules.values.kept import decode_kept
 from posthorse.rules.values.results import decode_result
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.operations import bad_items, read
+from posthorse.store.operations.one_job import why_missing
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
@@ -54,7 +55,7 @@ def status_of(app: Posthorse, job_id: str) -> Verb[Status]:
     """Read a job as it is now. Raises JobNotFound."""
     row = yield from look_up(app, read.job(job_id))
     if row is None:
-        raise not_found(job_id)
+        raise (yield from look_up(app, why_missing(job_id)))
     status = make_status(row, app.registry)
     if status.state is not State.PENDING:
         return status
@@ -67,7 +68,7 @@ def outcome_of(app: Posthorse, job_id: str) -> Verb[Finished | None]:
     """Read how a job ended; None while it has not. Raises JobNotFound."""
     row = yield from look_up(app, read.outcome(job_id))
     if row is None:
-        raise not_found(job_id)
+        raise (yield from look_up(app, why_missing(job_id)))
     state = State(row.state)
     if not state.is_final:
         return None
@@ -136,7 +137,7 @@ def bad_items_of(app: Posthorse, job_id: str, *, limit: int, after: BadItem | No
     page = bad_items.bad_items_of_known(job_id, loop=loop, number=number, limit=limit)
     rows = yield from look_up(app, page)
     if rows is None:
-        raise not_found(job_id)
+        raise (yield from look_up(app, why_missing(job_id)))
     texts = PLAIN_TEXTS
     if any(map(_has_packed, rows)):
         texts = yield from texts_of(app, job_id)
@@ -193,25 +194,21 @@ def opened_json(text: str, what: What, texts: JobTexts) -> str:
     """Return the JSON that is stored as this text; a JSON text that says why if it does not open."""
     try:
         return texts.unpack(text, what)
-    except CodecError as error:
+    except (CodecError, ResultExpired) as error:
         return msgspec.json.encode(f"({error})").decode()
 
 
-def check_kind(app: Posthorse, job_id: str, kind: str, row: read.JobRow | None) -> None:
+def check_kind(app: Posthorse, job_id: str, kind: str) -> Verb[None]:
     """Raise JobNotFound for a job that does not exist, or has another kind than the handle."""
+    row = yield from look_up(app, read.job(job_id))
     if row is None:
-        raise not_found(job_id)
+        raise (yield from look_up(app, why_missing(job_id)))
     found = app.registry[row.kind].kind if row.kind in app.registry else row.kind  # old rows may have an alias
     if found != kind:
         raise JobNotFound(
             f"job {job_id} is of the kind {row.kind!r} and not of {kind!r}, so its result is another type; ask its own "
             "kind, or app.get_job(…)"
         )
-
-
-def not_found(job_id: str) -> JobNotFound:
-    """Make the error for an id that the store does not know."""
-    return JobNotFound(f"no job has the id {job_id!r} in this store; is POSTHORSE_URL the one it was enqueued to?")
 
 
 def _progress(row: read.JobRow, state: State, texts: JobTexts) -> Progress:

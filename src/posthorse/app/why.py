@@ -10,7 +10,7 @@ from pickle import PicklingError
 from typing import TYPE_CHECKING
 
 from posthorse.app.pickling import MAIN, place_of
-from posthorse.app.reading import make_status, not_found
+from posthorse.app.reading import make_status
 from posthorse.app.verbs import Verb, look_up
 from posthorse.clock import moment
 from posthorse.rules.gates import Requirement
@@ -19,6 +19,7 @@ from posthorse.rules.queues import DEFAULTS, Layer, QueueSettings
 from posthorse.rules.why.answer import Why, waits_for
 from posthorse.rules.why.facts import START, Ahead, Facts, GateFacts, lane_wide
 from posthorse.rules.why.rule import why
+from posthorse.store.operations.one_job import why_missing
 from posthorse.store.operations.why import Found, Obstacles, obstacles, surroundings, whereabouts
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def why_of(app: Posthorse, job_id: str, *, target: str | None = None) -> Verb[Wh
     for look in range(LOOKS):
         found = yield from look_up(app, whereabouts(job_id))
         if found is None:
-            raise not_found(job_id)
+            raise (yield from look_up(app, why_missing(job_id)))
         settings = app.registry.queues.settings(found.layers).get(found.job.queue, DEFAULTS)
         state = State(found.job.state)
         if state.is_final:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 import click
 
 from posthorse.app.client import Posthorse
-from posthorse.app.reading import not_found
 from posthorse.cli.exits import Exit
 from posthorse.cli.lookup import find_id
 from posthorse.cli.screen import clean, out, out_json, say
@@ -18,6 +17,7 @@ from posthorse.cli.words import clock_time
 from posthorse.rules.job import BadItem, JobError
 from posthorse.store.operations import read
 from posthorse.store.operations.bad_items import count_bad_items
+from posthorse.store.operations.one_job import why_missing
 from posthorse.views.bad_item import BadItemView, item_as_json
 
 MAX_ITEM = 500
@@ -53,7 +53,7 @@ def bad_items(
         out_json([BadItemView.of(bad) for bad in found])
         return Exit.OK
     if before is not None and not found and app.store.read(read.outcome(job)) is None:
-        raise not_found(job)
+        raise app.store.read(why_missing(job))
     count = sum(app.store.read(count_bad_items(job)).values())
     if not found:
         say("It has no bad items." if before is None else "There are no more.")

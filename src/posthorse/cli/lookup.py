@@ -14,12 +14,13 @@ import click
 
 from posthorse import ids
 from posthorse.app.client import Posthorse
-from posthorse.app.reading import make_status, not_found
+from posthorse.app.reading import make_status
 from posthorse.cli.target import is_empty
 from posthorse.clock import moment
 from posthorse.errors import InvalidOption
 from posthorse.rules.job import Status
 from posthorse.store.operations import read
+from posthorse.store.operations.one_job import unknown, why_missing
 
 MIN_PREFIX = 6
 SHORT_ID = 8
@@ -41,7 +42,7 @@ def look_at(app: Posthorse, job_id: str) -> Look:
     """Return a job by its whole id. Raises JobNotFound."""
     row = app.store.read(read.job(job_id))
     if row is None:
-        raise not_found(job_id)
+        raise app.store.read(why_missing(job_id))
     return Look(make_status(row, app.registry), moment(row.now))
 
 
@@ -51,7 +52,7 @@ def look_at_all(app: Posthorse, job_ids: Sequence[str]) -> dict[str, Look]:
     looks = {row.id: Look(make_status(row, app.registry), moment(row.now)) for row in rows}
     for job in job_ids:
         if job not in looks:
-            raise not_found(job)
+            raise app.store.read(why_missing(job))
     return looks
 
 
@@ -69,12 +70,12 @@ def find_id(app: Posthorse, typed: str) -> str:
             "characters of the beginning or the end are enough"
         )
     if is_empty(app):
-        raise not_found(part)
+        raise unknown(part)
     if ids.is_id(part):
         return part
     found = _beginning_with(app, part) or _ending_with(app, part)
     if not found:
-        raise not_found(part)
+        raise unknown(part)
     if len(found) > 1:
         raise click.UsageError(f"{part!r} fits several jobs: {', '.join(found)}; give more of the id")
     return found[0]

@@ -42,9 +42,11 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "cancel": ("steer", "End jobs for good."),
         "retry": ("steer", "Start failed or cancelled jobs again."),
         "discard": ("steer", "Remove dead letters from the list."),
+        "delete": ("delete", "Remove jobs that are over from the store, now and for good."),
     },
     "Look after": {
         "migrate": ("migrate", "Create or migrate the store's tables."),
+        "prune": ("prune", "Remove old jobs now, as retention says, or show which."),
         "doctor": ("doctor", "Check the store and the workers, and say what to do."),
         "bench": ("bench", "Measure how fast jobs are enqueued, worked and picked up."),
     },

@@ -13,7 +13,7 @@ from typing import Literal, Protocol, TypeAlias, TypeGuard, cast, runtime_checka
 
 import msgspec
 
-from posthorse.errors import CodecError, InvalidOption
+from posthorse.errors import CodecError, InvalidOption, ResultExpired
 from posthorse.rules.cursor import Cursor
 from posthorse.rules.job import JobError, NewJob, Options
 from posthorse.rules.values.texts import name_of
@@ -21,6 +21,9 @@ from posthorse.rules.values.type_mismatch import short
 
 PACKED = "~"
 """How packed texts begin."""
+
+GONE = "~gone"
+"""What is stored in the place of a result that retention removed before its job."""
 
 _ESCAPED = "~:"
 """How free text is stored that begins like a packed one."""
@@ -92,7 +95,7 @@ class JobTexts:
         return text
 
     def unpack(self, text: str, what: What) -> str:
-        """Return the JSON for which this text is stored. Raises CodecError."""
+        """Return the JSON for which this text is stored. Raises CodecError, and ResultExpired if it was removed."""
         return self._opened(text, what) if text.startswith(PACKED) else text
 
     def pack_free(self, text: str, what: What) -> str:
@@ -143,6 +146,11 @@ class JobTexts:
         return cast("Cursor", stored)
 
     def _opened(self, text: str, what: What) -> str:
+        if text == GONE:
+            raise ResultExpired(
+                f"job {self._job} completed, and its result was removed, because results stay only for as long as "
+                "`keep` says; its status can still be read"
+            )
         about = About(what=what, job=self._job, tenant=self._tenant)
         for _ in range(_MAX_LAYERS):
             found = _MARK.match(text)

@@ -17,6 +17,7 @@ from posthorse.rules.limits import Concurrency, Rate, limit_as_words
 from posthorse.rules.options.given import unknown_of_queue
 from posthorse.rules.options.option import Place
 from posthorse.rules.options.table import options_at
+from posthorse.rules.retention import Keep
 from posthorse.rules.values.type_mismatch import short
 from posthorse.rules.window import Window
 
@@ -55,6 +56,8 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The hours of the day in which its jobs are started."""
     ageing: float = 60.0
     """The seconds of waiting after which the first job of a lane counts as one priority higher; 0 for never."""
+    keep: Keep | None = None
+    """How long its jobs stay after their end, unless their kind says so."""
     paused: bool = False
     draining: bool = False
 
@@ -196,6 +199,8 @@ def _target(word: str) -> str:
 def _as_word(value: object) -> object:
     if isinstance(value, Rate | Concurrency):
         return limit_as_words(value)
+    if isinstance(value, Keep):
+        return value.as_words()
     return str(value) if isinstance(value, Window) else value
 
 
@@ -207,6 +212,8 @@ def _told(name: str, value: object) -> str:
         said = limit_as_words(value)
         parts = cast("Mapping[str, object]", said) if isinstance(said, Mapping) else {"limit": said}
         return " ".join(str(part) if word == "limit" else f"{word} {part}" for word, part in parts.items())
+    if isinstance(value, Keep):
+        return str(value)
     if isinstance(value, float):
         return as_text(as_timedelta(value, name=name))
     if value is None:

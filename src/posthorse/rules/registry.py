@@ -19,6 +19,7 @@ from posthorse.rules.namesakes import place_of
 from posthorse.rules.options.given import checked_of_job
 from posthorse.rules.packing import PLAIN
 from posthorse.rules.queues import DeclaredQueues
+from posthorse.rules.retention import Keep
 from posthorse.rules.retry import Backoff, BackoffFunction
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class KindOptions(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: Concurrency | None = None
     sequence: Sequence | None = None
     unique: Unique | None = None
+    keep: Keep | None = None
     aliases: tuple[str, ...] = ()
 
 

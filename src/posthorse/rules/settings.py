@@ -8,10 +8,11 @@ from typing import cast
 
 import msgspec
 
-from posthorse.errors import InvalidSettings
+from posthorse.errors import InvalidOption, InvalidSettings
 from posthorse.rules.durations import Duration
 from posthorse.rules.options.option import Place
 from posthorse.rules.options.table import options_at
+from posthorse.rules.retention import Keep
 from posthorse.rules.values.type_mismatch import short
 
 MIN_LEASE = 3.0
@@ -36,6 +37,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How often an idle runner looks for jobs without a wake."""
     store_timeout: float | None = None
     """How long a call waits for a store that does not respond; None: 30 s, or 5 s inside a running event loop."""
+    keep: Keep = Keep()
+    """How long jobs stay whose kind and queue say nothing; what this does not say is in `DEFAULT_KEEP`."""
     max_interruptions: int = 10
     """How many workers a job may lose in a row, without a committed slice, before it fails for good."""
 
@@ -55,7 +58,7 @@ def make_settings(values: Mapping[str, object]) -> Settings:
             near = difflib.get_close_matches(key, words, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(words)}"
             raise InvalidSettings(f"there is no setting {short(key)}{hint}")
-    converted = {key: _OPTIONS[key].check(value) for key, value in values.items()}
+    converted = {key: _checked(key, value) for key, value in values.items()}
     if "lease" in converted and "heartbeat" not in converted:
         converted["heartbeat"] = min(Settings().heartbeat, cast("float", converted["lease"]) / 3)
     settings = Settings(**converted)  # type: ignore[arg-type]  # each checked by its name
@@ -74,6 +77,13 @@ def make_settings(values: Mapping[str, object]) -> Settings:
             f"be survived, and {MAX_INTERRUPTIONS:,} at most"
         )
     return settings
+
+
+def _checked(key: str, value: object) -> object:
+    try:
+        return _OPTIONS[key].check(value)
+    except InvalidOption as error:
+        raise InvalidSettings(f"a setting cannot be used: {error}") from None
 
 
 __all__ = ["DEFAULT_URL", "Duration", "Settings", "make_settings"]

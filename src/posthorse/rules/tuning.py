@@ -127,6 +127,9 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     keys_at_once: int = 1_000
     """Expired keys that one commit forgets."""
 
+    retention_page: int = 1_000
+    """Jobs that retention looks at, and removes, in one turn."""
+
     dead_letters_interval: float = 10.0
     """Time between two looks; an observer hears of dead letters this late at most."""
 

@@ -122,6 +122,13 @@ class Backend(Protocol):
         """Set for how long a call without a deadline waits for a store that is away or locked."""
         ...
 
+    def compact(self) -> int | None:
+        """Give free space back to the disk; return how many bytes. None: the database uses it again by itself.
+
+        No other process may use the store meanwhile.
+        """
+        ...
+
     def health(self) -> Mapping[str, str | int | float | None]:
         """Return facts about the database, for `posthorse doctor`."""
         ...

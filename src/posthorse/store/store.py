@@ -271,6 +271,13 @@ class Store:
         """Return the version of the stored schema; None if there is none. Raises StoreUnreachable for a lost file."""
         return self._schema.version(self._deadline())
 
+    def compact(self) -> int | None:
+        """Give free space back to the disk; return how many bytes, None if the database uses it again by itself.
+
+        No other process may use the store meanwhile.
+        """
+        return alone(self.backend.compact)
+
     def health(self) -> Mapping[str, str | int | float | None]:
         """Return facts about the database, for `posthorse doctor`."""
         return self.backend.health()

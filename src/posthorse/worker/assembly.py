@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from posthorse.maintenance.chores import all_chores
 from posthorse.maintenance.chores.dead_letters import LookAtDeadLetters
+from posthorse.maintenance.chores.retention import ForgetOldJobs, retention_of
 from posthorse.maintenance.chores.unserved import LookForUnservedJobs
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.maintenance.sweep import Sweeper
@@ -123,12 +124,17 @@ def begin_maintenance(
 ) -> Sequence[asyncio.Task[None]]:
     """Start the sweep and the scheduler of one process; cancel the tasks to end them.
 
-    `is_alone`: the process is there for one job, so it enqueues neither the jobs of schedules nor those of observers.
+    `is_alone`: the process is there for one job, so it enqueues neither the jobs of schedules nor those of observers,
+    and removes no old jobs.
     """
     queues = registry.queues
-    looks = (LookForUnservedJobs(store, queues), LookAtDeadLetters(store, registry.observers, queues, registry.packing))
+    of_workers = (
+        LookForUnservedJobs(store, queues),
+        LookAtDeadLetters(store, registry.observers, queues, registry.packing),
+        ForgetOldJobs(store, retention_of(registry, settings)),
+    )
     policy = Policy(max_interruptions=settings.max_interruptions)
-    chores = all_chores(store, lease=settings.lease, policy=policy, looks=() if is_alone else looks)
+    chores = all_chores(store, lease=settings.lease, policy=policy, of_workers=() if is_alone else of_workers)
     sweeper = Sweeper(store, holder, chores, lease=settings.lease)
     scheduler = Scheduler(store, {} if is_alone else registry.schedules, registry.queues, registry.packing)
     return [asyncio.create_task(sweeper.run_forever()), asyncio.create_task(scheduler.run_forever())]

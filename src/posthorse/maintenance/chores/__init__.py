@@ -14,13 +14,13 @@ from posthorse.rules.lifecycle import Policy
 from posthorse.store.store import Store
 
 
-def all_chores(store: Store, *, lease: float, policy: Policy, looks: Sequence[Chore] = ()) -> list[Chore]:
-    """Make the chores of one process, in the order in which a turn runs them; `looks` only report, and come last."""
+def all_chores(store: Store, *, lease: float, policy: Policy, of_workers: Sequence[Chore] = ()) -> list[Chore]:
+    """Make the chores of one process, in the order in which a turn runs them; `of_workers` come last."""
     return [
         LineUpDueJobs(store),
         TendGates(store),
         RescueFromSilentWorkers(store, lease=lease, policy=policy),
         ForgetExpiredKeys(store),
         EnterLanes(store),
-        *looks,
+        *of_workers,
     ]

@@ -16,6 +16,7 @@ from posthorse.rules.limits import as_concurrency, as_rate, as_sequence
 from posthorse.rules.options import checks
 from posthorse.rules.options.checks import flag, named, setting_count, setting_span, setting_text, span, wait, whole
 from posthorse.rules.options.option import Option, Place
+from posthorse.rules.retention import as_keep
 from posthorse.rules.retry import as_backoff, checked_backoff, checked_errors
 from posthorse.rules.unique import checked_unique
 from posthorse.rules.window import as_window
@@ -248,6 +249,14 @@ OPTIONS: tuple[Option, ...] = (
         wait("ageing"),
         "after each such wait the oldest job counts as one priority higher; 0 for never",
         page="#nothing-starves",
+    ),
+    Option(
+        "keep",
+        (JOB, QUEUE, SETTING),
+        as_keep,
+        'how long jobs stay after they ended: `"7d"` for completed and cancelled ones, `"forever"`, or `ph.Keep`',
+        "30d, dead letters 90d",
+        page="retention.md",
     ),
     Option("paused", (QUEUE,), flag("paused"), "true: none of its jobs start"),
     Option("draining", (LIVE,), flag("draining"), "true: it accepts no new jobs"),

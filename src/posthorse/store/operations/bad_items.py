@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from posthorse.errors import InvalidTransition, JobNotFound
+from posthorse.errors import InvalidTransition
 from posthorse.rules.job import State
 from posthorse.rules.loops import decode_loops, encode_loops
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.store.base import QuerySteps, TypedQuery, operation, query, query_rows, single_operation
 from posthorse.store.operations.lanes import home_of, lane_id
 from posthorse.store.operations.moves import LOOPS_OF, REVIVE, place
-from posthorse.store.operations.one_job import HELD_LEASE, LOCK_JOB
+from posthorse.store.operations.one_job import HELD_LEASE, LOCK_JOB, missing
 from posthorse.store.operations.read import outcome
 from posthorse.store.operations.unique import claim_identity_again
 
@@ -81,7 +81,7 @@ def retry_bad_items(job: str, packing: Packing = PLAIN) -> QuerySteps[State]:
     """
     locked = yield from LOCK_JOB(job=job)
     if not locked:
-        raise JobNotFound(f"no job has the id {job}")
+        raise (yield from missing(job))
     state = State.PROCESSING if (yield from HELD_LEASE(job=job)) else State(locked[0].state)
     if state not in (State.COMPLETED, State.FAILED):
         raise InvalidTransition(

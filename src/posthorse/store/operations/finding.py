@@ -30,6 +30,7 @@ from posthorse.rules.search.ways import (
 )
 from posthorse.rules.search.words import How, Item
 from posthorse.store.base import QuerySteps, TypedQuery, creating_no_work, operation, query, single_operation
+from posthorse.store.operations.meta import FACT
 from posthorse.store.operations.meta import now as store_now
 from posthorse.store.queries import Row, Value
 
@@ -70,7 +71,6 @@ class CountedRow(NamedTuple):
 
 
 ALL_LANES = TypedQuery("all_lanes", tuple[int, str, str, int])
-FACT = TypedQuery("fact", tuple[str])
 
 
 class Route(NamedTuple):

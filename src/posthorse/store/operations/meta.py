@@ -9,6 +9,8 @@ SCHEMA_VERSION = TypedQuery("schema_version", tuple[str])
 MIGRATION = TypedQuery("migration", tuple[str])
 STORE_IDENTITY = TypedQuery("store_identity", tuple[str])
 NOW = TypedQuery("now", tuple[int])
+FACT = TypedQuery("fact", tuple[str])
+"""What the store knows about itself, by name."""
 
 
 def now() -> QuerySteps[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from posthorse.errors import InvalidTransition, JobNotFound, StoreError
+from posthorse.errors import InvalidTransition, StoreError
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import ACTIONS, Action, Request, target_of
 from posthorse.rules.loops import decode_loops, encode_loops, forgiven
@@ -12,7 +12,7 @@ from posthorse.rules.packing import PACKED, PLAIN, Packing
 from posthorse.store.base import QuerySteps, TypedQuery, query
 from posthorse.store.operations import ends
 from posthorse.store.operations.lanes import home_of, lane_id
-from posthorse.store.operations.one_job import ARGUMENTS, HELD_LEASE, LOCK_JOB, WITHDRAW
+from posthorse.store.operations.one_job import ARGUMENTS, HELD_LEASE, LOCK_JOB, WITHDRAW, missing
 from posthorse.store.operations.unique import claim_identity_again
 
 PARKED_STATES = (State.SCHEDULED, State.BLOCKED, State.PAUSED, State.FAILED)
@@ -62,7 +62,7 @@ def do_as_asked(
     for _ in range(_MAX_LOOKS):
         rows = yield from LOCK_JOB(job=job)
         if not rows:
-            raise JobNotFound(f"no job has the id {job}")
+            raise (yield from missing(job))
         [locked] = rows
         lease = yield from HELD_LEASE(job=job)
         state = State.PROCESSING if lease else State(locked.state)

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from posthorse import ids
+from posthorse.clock import moment
+from posthorse.errors import JobForgotten, JobNotFound
 from posthorse.rules.lifecycle import Request
-from posthorse.store.base import TypedQuery
+from posthorse.store.base import QuerySteps, TypedQuery, single_operation
+from posthorse.store.operations.meta import FACT
+
+FORGOTTEN_UNTIL = "forgotten_until"
+"""The fact about the store that names the newest job that retention removed."""
 
 
 class LockedJob(NamedTuple):
@@ -32,3 +39,23 @@ OWNER_STATE = TypedQuery("owner_state", tuple[str, str, int])
 IDENTITY_OF = TypedQuery("identity_of", tuple[str | None, str, str, str | None, int])
 UNASK_RUNNER = TypedQuery("unask_runner", tuple[Request])
 ARGUMENTS = TypedQuery("arguments", tuple[str])
+
+
+@single_operation
+def why_missing(job: str) -> QuerySteps[JobNotFound]:
+    """Return the error for a job that is not in the store."""
+    return (yield from missing(job))
+
+
+def missing(job: str) -> QuerySteps[JobNotFound]:
+    """Make the error for a job that is not in the store, as a part of other operations."""
+    newest = yield from FACT(name=FORGOTTEN_UNTIL)
+    if newest and job <= newest[0][0]:
+        made = moment(1000 * ids.milliseconds_of(job))
+        return JobForgotten(f"job {job} of {made:%Y-%m-%d} was removed, because retention keeps no job for so long")
+    return unknown(job)
+
+
+def unknown(job: str) -> JobNotFound:
+    """Make the error for an id, or a part of one, that no job ever had."""
+    return JobNotFound(f"no job has the id {job!r} in this store; is POSTHORSE_URL the one it was enqueued to?")

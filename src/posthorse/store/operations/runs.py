@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from posthorse.errors import JobNotFound
 from posthorse.rules.job import Lane, NewJob, State
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.store.base import QuerySteps, TypedQuery, operation, query, unrepeatable_operation
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.keys import wanted_key
-from posthorse.store.operations.one_job import HELD_LEASE, LOCK_JOB, WITHDRAW
+from posthorse.store.operations.one_job import HELD_LEASE, LOCK_JOB, WITHDRAW, missing
 from posthorse.store.operations.submit import NONE_CLOSED, Submitted, enqueue
 
 IS_ALIVE = TypedQuery("is_alive", tuple[int])
@@ -41,7 +40,7 @@ def claim_one(runner: str, job: str, *, early: bool) -> QuerySteps[list[Claimed]
         return []
     rows = yield from LOCK_JOB(job=job)
     if not rows:
-        raise JobNotFound(f"no job has the id {job}")
+        raise (yield from missing(job))
     [locked] = rows
     state = State(locked.state)
     if (yield from HELD_LEASE(job=job)):

@@ -473,3 +473,33 @@ END
 -- An argument that is a number.
 CASE WHEN substr(j.arguments, 1, 1) = '{' AND json_typeof(j.arguments::json #> string_to_array(CAST(:path AS text), '.')) = 'number'
     THEN CAST(j.arguments::json #>> string_to_array(CAST(:path AS text), '.') AS numeric) END
+
+-- ## forget_jobs
+-- Remove jobs that are over, unless they were retried meanwhile or another process works on them; return a row for
+-- each.
+-- pairs: job uuid, finished_at bigint
+WITH leaving AS MATERIALIZED (
+    SELECT j.place
+    FROM {rows}
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM @jobs
+        WHERE id = r.job AND state IN ('completed', 'failed', 'cancelled') AND finished_at = r.finished_at
+            AND parent IS NULL
+        FOR UPDATE SKIP LOCKED
+    ) AS j
+)
+DELETE FROM @jobs WHERE ctid = ANY (ARRAY(SELECT place FROM leaving)) RETURNING 1
+
+-- ## drop_results
+-- Replace results by the mark that they are gone, unless the job was retried meanwhile or another process works on it.
+-- pairs: job uuid, finished_at bigint
+WITH emptied AS MATERIALIZED (
+    SELECT j.place
+    FROM {rows}
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM @jobs
+        WHERE id = r.job AND state = 'completed' AND finished_at = r.finished_at
+        FOR UPDATE SKIP LOCKED
+    ) AS j
+)
+UPDATE @jobs SET result = :gone WHERE ctid = ANY (ARRAY(SELECT place FROM emptied))

@@ -18,10 +18,6 @@ DELETE FROM @meta WHERE name = :name
 -- Return how far a migration is that has begun.
 SELECT value FROM @meta WHERE name = 'migration'
 
--- ## fact
--- Return one fact about the store.
-SELECT value FROM @meta WHERE name = :name
-
 -- ## set_new_fact
 -- Write one fact about the store, unless it is known.
 INSERT INTO @meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING
@@ -1352,3 +1348,82 @@ substr(({argument}), 1, length(CAST(:value AS text))) = CAST(:value AS text)
 -- part
 -- An argument is a number that is smaller.
 ({argument_number}) < CAST(CAST(:value AS text) AS numeric)
+
+-- ── retention ──────────────────────────────────────────────────────────────────────────────────────
+
+-- ## fact
+-- Return one fact about the store.
+SELECT value FROM @meta WHERE name = :name
+
+-- ## keeps
+-- Return what code says of retention, for its application, kinds and queues.
+SELECT scope, name, words FROM @keeps
+
+-- ## lock_retention
+-- Let processes declare retention one after the other.
+INSERT INTO @meta (name, value) VALUES ('retention', '')
+ON CONFLICT (name) DO UPDATE SET value = excluded.value
+
+-- ## declare_keeps
+-- Write what code says of retention.
+-- rows: scope text, name text, words text
+INSERT INTO @keeps (scope, name, words, said_at) SELECT r.scope, r.name, r.words, :now FROM {rows} WHERE true
+ON CONFLICT (scope, name) DO UPDATE SET words = excluded.words, said_at = excluded.said_at
+
+-- ## changed_queues
+-- Return the live settings of queues, and when they were last changed.
+SELECT name, settings, changed_at FROM @queues
+
+-- ## oldest_job
+-- Return the oldest job.
+SELECT id FROM @jobs ORDER BY id LIMIT 1
+
+-- ## old_jobs
+-- Return the next jobs between two ids, with what their retention depends on.
+SELECT j.id, lanes.queue, lanes.kind, j.state, j.finished_at, j.result IS NOT NULL AND j.result <> :gone AS has_result
+FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
+WHERE j.id > :after AND j.id < :before
+ORDER BY j.id
+LIMIT :limit
+
+-- ## forget_belongings
+-- Remove what belongs to jobs between two ids that no longer exist. Tables that a job over long ago is never in, and
+-- keys, are not among them.
+DELETE FROM @events WHERE job >= :first AND job <= :last AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @events.job);
+DELETE FROM @parked WHERE job >= :first AND job <= :last AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @parked.job);
+DELETE FROM @checkpoints WHERE job >= :first AND job <= :last
+    AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @checkpoints.job);
+DELETE FROM @bad_items WHERE job >= :first AND job <= :last
+    AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @bad_items.job);
+DELETE FROM @slots WHERE job >= :first AND job <= :last AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @slots.job);
+DELETE FROM @sequences WHERE job >= :first AND job <= :last
+    AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @sequences.job);
+DELETE FROM @controls WHERE job >= :first AND job <= :last
+    AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @controls.job)
+
+-- ## note_forgotten
+-- Note the newest job that retention removed.
+INSERT INTO @meta (name, value) VALUES (:name, :id)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE @meta.value < excluded.value
+
+-- ## identities
+-- Return the next identities in the order of their keys, and whether their job no longer exists.
+SELECT k.tenant, k.scope, k.key, k.job, NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = k.job) FROM @keys k
+WHERE (k.tenant, k.scope, k.key) > (:tenant, :scope, :key) AND k.scope >= '*' AND k.scope < '+'
+ORDER BY k.tenant, k.scope, k.key
+LIMIT :limit
+
+-- ## forget_identities
+-- Remove identities of jobs that no longer exist, unless a new job took them meanwhile.
+-- rows: tenant text, scope text, key text, job uuid
+DELETE FROM @keys WHERE EXISTS (
+    SELECT 1 FROM {rows}
+    WHERE r.tenant = @keys.tenant AND r.scope = @keys.scope AND r.key = @keys.key AND r.job = @keys.job)
+
+-- ## erase_job
+-- Remove a job.
+DELETE FROM @jobs WHERE id = :job
+
+-- ## forget_keys_of
+-- Remove the keys and identities of one job. There is no index for it, because only people ask for this.
+DELETE FROM @keys WHERE job = :job

@@ -421,3 +421,17 @@ END
 -- An argument that is a number.
 CASE WHEN substr(j.arguments, 1, 1) = '{' AND json_type(j.arguments, :keys) IN ('integer', 'real')
     THEN json_extract(j.arguments, :keys) END
+
+-- ## forget_jobs
+-- Remove jobs that are over, unless they were retried meanwhile; return a row for each.
+-- pairs: job uuid, finished_at bigint
+DELETE FROM @jobs WHERE id IN (SELECT r.job FROM {rows}) AND (id, finished_at) IN (SELECT r.job, r.finished_at FROM {rows})
+    AND state IN ('completed', 'failed', 'cancelled') AND parent IS NULL
+RETURNING 1
+
+-- ## drop_results
+-- Replace results by the mark that they are gone, unless the job was retried meanwhile.
+-- pairs: job uuid, finished_at bigint
+UPDATE @jobs SET result = :gone
+WHERE id IN (SELECT r.job FROM {rows}) AND (id, finished_at) IN (SELECT r.job, r.finished_at FROM {rows})
+    AND state = 'completed'

@@ -1,0 +1,170 @@
+"""Retention: what is declared of it, which jobs are old, and their removal with all that belongs to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from posthorse import ids
+from posthorse.errors import InvalidTransition
+from posthorse.rules.job import State
+from posthorse.rules.packing import GONE
+from posthorse.rules.queues import layer_from_words
+from posthorse.rules.retention import Declaration, Keep, Live, Retention, declare
+from posthorse.store.base import QuerySteps, TypedQuery, creating_no_work, operation, query, query_rows
+from posthorse.store.operations.meta import now
+from posthorse.store.operations.one_job import FORGOTTEN_UNTIL, HELD_LEASE, LOCK_JOB, missing
+
+FIRST = ids.first_of(0)
+"""Sorts before every id."""
+
+_decode_words = msgspec.json.Decoder(dict[str, object]).decode
+_decode_declaration = msgspec.json.Decoder(Declaration).decode
+
+Scope = tuple[str, str]
+"""Of whom something is declared: `application`, `kind` or `queue`, and the name."""
+
+
+class OldJob(NamedTuple):
+    """A job as retention looks at it; `finished_at` is None if it is not over."""
+
+    id: str
+    queue: str
+    kind: str
+    state: str
+    finished_at: int | None
+    has_result: int
+
+
+class Page(NamedTuple):
+    """The next jobs by age, and what is declared; `now` is on the store's clock, in microseconds."""
+
+    now: int
+    retention: Retention
+    jobs: Sequence[OldJob]
+
+
+class Changed(NamedTuple):
+    """What a declaration changed; `oldest` is the age of the oldest job, in microseconds."""
+
+    declarations: Mapping[Scope, Declaration]
+    oldest: int
+
+
+class Going(NamedTuple):
+    """A job that leaves, and when it ended: if it was retried meanwhile, it stays."""
+
+    job: str
+    finished_at: int
+
+
+class Identity(NamedTuple):
+    """The entry of an identity, and the job that has it."""
+
+    tenant: str
+    scope: str
+    key: str
+    job: str
+
+
+KEEPS = TypedQuery("keeps", tuple[str, str, str])
+CHANGED_QUEUES = TypedQuery("changed_queues", tuple[str, str, int])
+OLDEST_JOB = TypedQuery("oldest_job", tuple[str])
+OLD_JOBS = TypedQuery("old_jobs", OldJob)
+FORGET_JOBS = TypedQuery("forget_jobs", tuple[int])
+IDENTITIES = TypedQuery("identities", tuple[str, str, str, str, int])
+
+
+@creating_no_work
+@operation
+def declare_retention(said: Mapping[Scope, Keep]) -> QuerySteps[Changed]:
+    """Store what code declares for its application, kinds and queues."""
+    yield query("lock_retention")
+    moment = yield from now()
+    stored = {scope: one for scope, one in (yield from _declarations()).items() if scope in said}
+    wanted = {scope: declare(stored.get(scope), keep, moment) for scope, keep in said.items()}
+    changed = {scope: one for scope, one in wanted.items() if stored.get(scope) != one}
+    if changed:
+        rows = [(*scope, msgspec.json.encode(one).decode()) for scope, one in sorted(changed.items())]
+        yield query_rows("declare_keeps", rows)
+    oldest = yield from OLDEST_JOB()
+    return Changed(changed, moment - 1000 * ids.milliseconds_of(oldest[0][0]) if oldest else 0)
+
+
+@operation
+def old_jobs(*, after: str, limit: int, older_than: int = 0) -> QuerySteps[Page]:
+    """Return the next jobs that retention could concern, by id; those that are younger than `older_than` are left out.
+
+    The page is shorter than `limit` only at the end.
+    """
+    moment = yield from now()
+    retention = yield from _retention()
+    span = max(retention.shortest(moment), older_than)
+    if span > moment:  # also for ever
+        return Page(moment, retention, [])
+    before = ids.first_of(moment - int(span))
+    return Page(moment, retention, (yield from OLD_JOBS(after=after, before=before, gone=GONE, limit=limit)))
+
+
+@creating_no_work
+@operation
+def forget_jobs(first: str, last: str, going: Sequence[Going], emptied: Sequence[Going]) -> QuerySteps[int]:
+    """Remove jobs between two ids with all that belongs to them, and the results of others; return how many left.
+
+    Jobs that were retried meanwhile stay. What belongs to a job that no longer exists goes, too.
+    """
+    if emptied:
+        yield query_rows("drop_results", emptied, gone=GONE)
+    if not going:
+        return 0
+    left = yield from FORGET_JOBS(going)
+    yield query("forget_belongings", first=first, last=last)
+    yield query("note_forgotten", name=FORGOTTEN_UNTIL, id=going[-1].job)
+    return len(left)
+
+
+@operation
+def identities(after: Identity | None, limit: int) -> QuerySteps[list[tuple[Identity, bool]]]:
+    """Return the next identities, in order, and whether their job no longer exists."""
+    tenant, scope, key, _ = after or ("", "", "", "")
+    found = yield from IDENTITIES(tenant=tenant, scope=scope, key=key, limit=limit)
+    return [(Identity(*entry), bool(is_orphaned)) for *entry, is_orphaned in found]
+
+
+@creating_no_work
+@operation
+def forget_identities(orphaned: Sequence[Identity]) -> QuerySteps[None]:
+    """Remove identities, unless a new job took them meanwhile."""
+    yield query_rows("forget_identities", orphaned)
+
+
+@operation
+def erase(job: str) -> QuerySteps[None]:
+    """Remove one job that is over, with its keys and all that belongs to it. Raises JobNotFound, InvalidTransition."""
+    locked = yield from LOCK_JOB(job=job)
+    if not locked:
+        raise (yield from missing(job))
+    state = State.PROCESSING if (yield from HELD_LEASE(job=job)) else State(locked[0].state)
+    if not state.is_final:
+        raise InvalidTransition(f"job {job} is {state.value}, so it cannot be deleted; cancel it first")
+    yield query("erase_job", job=job)
+    yield query("forget_belongings", first=job, last=job)
+    yield query("forget_keys_of", job=job)
+
+
+def _retention() -> QuerySteps[Retention]:
+    by_scope: dict[str, dict[str, Declaration]] = {"application": {}, "kind": {}, "queue": {}}
+    for (scope, name), declaration in (yield from _declarations()).items():
+        by_scope[scope][name] = declaration
+    live: dict[str, Live] = {}
+    for queue, words, changed_at in (yield from CHANGED_QUEUES()):
+        keep = layer_from_words(_decode_words(words)).get("keep")
+        if isinstance(keep, Keep):
+            live[queue] = Live(keep, changed_at)
+    return Retention(by_scope["application"].get(""), by_scope["kind"], by_scope["queue"], live)
+
+
+def _declarations() -> QuerySteps[dict[Scope, Declaration]]:
+    return {(scope, name): _decode_declaration(words) for scope, name, words in (yield from KEEPS())}
