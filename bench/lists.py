@@ -90,7 +90,7 @@ def _rows(store: MeasuredStore, jobs: int) -> Sequence[str]:
     tail = "lpad(to_hex(n), 12, '0')" if is_postgres else "printf('%012x', n)"
     job = f"substr({head}, 1, 8) || '-' || substr({head}, 9) || '-7000-8000-' || {tail}"
     lane = f"case when n % 1000 = 0 then {(QUEUES - 1) * KINDS} + 1 + n / 1000 % {KINDS} "
-    lane += f"else 1 + n * 7919 % {(QUEUES - 1) * KINDS} end"
+    lane += f"else 1 + (n % 1000 + n / 1000 * 7) % {(QUEUES - 1) * KINDS} end"
     state = "case when n % 50 = 7 then 'failed' when n % 1000 = 1 then 'cancelled' else 'completed' end"
     error = """case when n % 50 = 7 then '{"type":"ValueError","message":"it cannot be done"}' end"""
     arguments = """'{"user":{"id":' || (n * 31 % 100000) || ',"name":"Ada"},"text":"some words that fill a line"}'"""
