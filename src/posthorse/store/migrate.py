@@ -63,6 +63,10 @@ class Migrator(Protocol):
         """Compile a migration file."""
         ...
 
+    def progress(self) -> SchemaProgress | None:
+        """Return how far the schema is, without waiting for other writers; None if there is none."""
+        ...
+
     def commit(self, work: Callable[[Transaction], T]) -> T:
         """Do work in one transaction; if others hold its locks for long, again later."""
         ...
@@ -99,9 +103,11 @@ class Task(NamedTuple):
 
 def migrate(migrator: Migrator, where: str, tell: Tell) -> int:
     """Create or migrate the schema; return how many steps this process did. Creating it is one."""
-    if migrator.commit(partial(_create, migrator.dialect_name)):
-        return 1
-    if not tasks_left(migrator, migrator.commit(_progress), where):
+    seen = migrator.progress()
+    if seen is None:
+        if migrator.commit(partial(_create, migrator.dialect_name)):
+            return 1
+    elif not tasks_left(migrator, seen, where):
         return 0
     taken = 0
     with migrator.alone():

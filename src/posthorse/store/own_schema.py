@@ -60,11 +60,11 @@ class OwnSchema:
 
     def missing_steps(self) -> list[str]:
         """Return in words what `migrate` would do; change nothing."""
-        progress = self._backend.read(migrate.stored_progress()) if self._backend.exists() else None
-        if progress is None:
+        seen = self._backend.read(migrate.stored_progress()) if self._backend.exists() else None
+        if seen is None:
             return ["create the schema"]
         with self._backend.migrating(log.info) as migrator:
-            tasks = migrate.tasks_left(migrator, progress, self._where)
+            tasks = migrate.tasks_left(migrator, seen, self._where)
             return [migrate.words_of(migrator, task) for task in tasks]
 
     def version(self, deadline: Deadline | None) -> int | None:

@@ -14,8 +14,8 @@ from psycopg import errors as pg_errors
 
 from posthorse.clock import monotonic
 from posthorse.errors import StoreError
-from posthorse.store.base import Execute
-from posthorse.store.migrate import Tell, Transaction
+from posthorse.store.base import Execute, drive
+from posthorse.store.migrate import SchemaProgress, Tell, Transaction, stored_progress
 from posthorse.store.postgres.connections import LOCAL_SETTINGS, Connection, Server
 from posthorse.store.postgres.faults import raise_unless_utf8
 from posthorse.store.postgres.statements import Statements
@@ -87,6 +87,12 @@ class PostgresMigrator:
     def steps(self, text: str) -> Sequence[Step]:
         """Compile a migration file."""
         return self._statements.queries.steps(text)
+
+    def progress(self) -> SchemaProgress | None:
+        """Return how far the schema is; None if there is none."""
+        with self._connection.transaction():
+            self._connection.execute(LOCAL_SETTINGS)
+            return drive(stored_progress(), self._statements.execute_on(self._connection))
 
     def commit(self, work: Callable[[Transaction], T]) -> T:
         """Do work in one transaction; if others hold its locks, again a moment later. Raises StoreError."""

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import TypeVar, cast
 
 from posthorse.errors import StoreUnreachable
-from posthorse.store.base import Execute, query
-from posthorse.store.migrate import Tell, Transaction
+from posthorse.store.base import Execute, drive, query
+from posthorse.store.migrate import SchemaProgress, Tell, Transaction, stored_progress
 from posthorse.store.queries import Row, Statement, Step, Value
 from posthorse.store.sqlite import beside
 from posthorse.store.sqlite.connections import StoreFile, pragma
@@ -39,20 +39,32 @@ class SqliteMigrator:
         self._transactions = transactions
         self._statements = statements
         self._tell = tell
+        self._patience: float | None = None
+        """How long it waits for other writers; None: as any write does."""
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Do nothing: each step is alone."""
+        """Wait for other writers from now on, as long as a step of another process may take; each step is alone."""
+        self._patience = MAX_SECONDS
         yield
 
     def steps(self, text: str) -> Sequence[Step]:
         """Compile a migration file."""
         return self._statements.steps(text)
 
+    def progress(self) -> SchemaProgress | None:
+        """Return how far the file is, without waiting for other writers; None if it has no schema."""
+        session = self._file.open()
+        try:
+            return drive(stored_progress(), session.execute)
+        finally:
+            session.close()
+
     def commit(self, work: Callable[[Transaction], T]) -> T:
         """Do work in one write transaction."""
-        self._wait_for_others()
-        with self._transactions.begin(MAX_SECONDS, patience=MAX_SECONDS) as (connection, execute):
+        if self._patience is not None:
+            self._wait_for_others()
+        with self._transactions.begin(MAX_SECONDS, patience=self._patience) as (connection, execute):
             if not execute(query("has_schema")):
                 beside.raise_if_replaced(self._file.path)
             return work(_SqliteTransaction(connection, execute, self._statements))
