@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from posthorse.rules.job import JobError
 from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Raised, Snoozed, Unfit
-from posthorse.rules.values.texts import one_line, storable
+from posthorse.rules.values.texts import is_one_line, one_line, storable
 
 ANY_TEXT = st.text(st.characters(), max_size=60) | st.text(st.sampled_from("\0\ud800\n\x1b[é…a"), max_size=60)
 
@@ -58,3 +58,9 @@ def test_every_outcome_holds_such_texts_wherever_it_is_made(longest: int) -> Non
         assert msgspec.json.decode(encoded, type=type(outcome)) == outcome
     assert len(error.type) <= 200
     assert "\n" not in error.type
+
+
+@given(st.text(st.sampled_from("a  \t\n\xa0\x1b\u2028…"), max_size=6), st.integers(0, 8))
+def test_a_line_is_one_that_stays_as_it_is(text: str, longest: int) -> None:
+    words = " ".join(text.split())
+    assert is_one_line(text, longest) == (text == words and words.isprintable() and len(words) <= longest)

@@ -57,11 +57,58 @@ def misspell() -> None:
     fail([resaon, reason])  # type: ignore[name-defined]  # noqa: F821  # on purpose
 
 
+class Own(Exception):
+    """With a module, and a message of its own."""
+
+    def __str__(self) -> str:
+        return "as it likes\nto be told"
+
+
+class Unprintable(Exception):
+    """Whose message cannot be shown."""
+
+    def __str__(self) -> str:
+        raise ValueError("no")
+
+
+class Named(type):
+    """Calls its classes as it likes."""
+
+    __qualname__ = "Other"
+
+
+class OfNamed(Exception, metaclass=Named):
+    """Has a metaclass."""
+
+
+class Elsewhere(Exception):
+    """Has no proper module."""
+
+    __module__ = 3  # type: ignore[assignment]  # on purpose
+
+
+def fail_with(error: BaseException) -> None:
+    raise error
+
+
+def mistake() -> None:
+    fail("text".lowerer)  # type: ignore[attr-defined]  # on purpose
+
+
 FAILURES: list[Callable[[], None]] = [
     *(fail_deeply, fail_twice, fail_from_another, fail_again_and_again, fail_with_notes, fail_together, misspell),
     lambda: exec("1 +"),
     lambda: exec("1 / 0"),
     lambda: fail("told"),
+    *(
+        partial(fail_with, error)
+        for error in (Own(), Unprintable(), OfNamed("x"), ValueError(), KeyError("a\n b"), OSError(2, "no"))
+    ),
+    *(
+        partial(fail_with, error)
+        for error in (Elsewhere("x"), SystemExit(3), ImportError("x", name="jsn"), AttributeError("x"))
+    ),
+    mistake,
 ]
 
 

@@ -82,8 +82,9 @@ def cause_of(error: BaseException) -> BaseException:
 
 def snooze_in(error: BaseException) -> Snooze | None:
     """Return the longest snooze in a group of snoozes only; any other error counts as a failure."""
-    snoozes = [part for part in leaves(error) if isinstance(part, Snooze)]
-    if len(snoozes) < len(leaves(error)):
+    parts = leaves(error)
+    snoozes = [part for part in parts if isinstance(part, Snooze)]
+    if len(snoozes) < len(parts):
         return None
     return max(snoozes, key=lambda snooze: snooze.duration)
 

@@ -10,16 +10,27 @@ from __future__ import annotations
 def storable(text: str, longest: int) -> str:
     """Return text of several lines, without NUL and lone surrogates; if it is long, keep the end."""
     plain = str.__str__(text)[-4 * longest :]  # not a subclass, whose methods could do anything
+    if plain.isascii() and len(plain) <= longest and "\0" not in plain:
+        return plain
     clean = plain.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
     return clean if len(clean) <= longest else "…" + clean[-longest:]
 
 
 def one_line(text: str, longest: int) -> str:
     """Return text as one line that cannot look like another line; if it is long, keep the beginning."""
-    line = " ".join(str.__str__(text)[: 4 * longest].split())
+    plain = str.__str__(text)[: 4 * longest]
+    if is_one_line(plain, longest):
+        return plain
+    line = " ".join(plain.split())
     if not line.isprintable():
         line = "".join(character if character.isprintable() else _escaped(character) for character in line)
     return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def is_one_line(text: str, longest: int) -> bool:
+    """Return True if a text, which must not be of a subclass, is a line as `one_line` makes them."""
+    # The only space that is printable is the usual one.
+    return len(text) <= longest and text.isprintable() and "  " not in text and text[:1] != " " and text[-1:] != " "
 
 
 def message_of(error: BaseException) -> str:

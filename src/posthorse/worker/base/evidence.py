@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator
 from types import CodeType, TracebackType
+from typing import cast
 
 from posthorse.rules.job import MAX_TRACEBACK, JobError
 from posthorse.rules.steering import cause_of
@@ -12,6 +13,9 @@ from posthorse.rules.values.texts import full_name_of, message_of, storable
 
 MAX_PLACES = 1_000
 """Places in code whose lines of a traceback are kept."""
+
+_TELLING_MORE = (SyntaxError, NameError, AttributeError, ImportError)
+"""Errors that `traceback` prints with their place in a source or with a suggestion."""
 
 _places: dict[tuple[int, int], tuple[CodeType, str]] = {}
 """Lines of a traceback, by the code and where it stood in it. The code is held, so that no other gets its number."""
@@ -44,9 +48,29 @@ def _printed(error: BaseException, trace: TracebackType | None) -> str:
     is_linked = error.__cause__ is not None or error.__context__ is not None
     if not steps or has_repeats or is_linked or hasattr(error, "exceptions"):  # a group prints its parts
         return "".join(traceback.format_exception(type(error), error, trace))
-    itself = traceback.TracebackException(type(error), error, trace, limit=0, compact=True)
-    lines = map(_lines_of, steps)
-    return "".join(("Traceback (most recent call last):\n", *lines, *itself.format_exception_only()))
+    last = _last_line(error)
+    if last is None:
+        itself = traceback.TracebackException(type(error), error, trace, limit=0, compact=True)
+        last = "".join(itself.format_exception_only())
+    return "".join(("Traceback (most recent call last):\n", *map(_lines_of, steps), last))
+
+
+def _last_line(error: BaseException) -> str | None:
+    """The line of an error of which there is a message only, as of most; None for others, which `traceback` prints."""
+    kind = type(error)
+    if type(kind) is not type or isinstance(error, _TELLING_MORE) or hasattr(error, "__notes__"):
+        return None
+    module = cast("object", kind.__module__)
+    name = kind.__qualname__
+    try:
+        message = str(error)
+    except BaseException:
+        return None
+    if not isinstance(module, str):  # a class may set it to anything
+        return None
+    if module not in ("builtins", "__main__"):
+        name = f"{module}.{name}"
+    return f"{name}: {message}\n" if message else f"{name}\n"
 
 
 def _steps(trace: TracebackType | None) -> Iterator[TracebackType]:

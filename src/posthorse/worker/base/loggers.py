@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import traceback
 
-from posthorse.rules.values.texts import message_of, one_line
+from posthorse.rules.values.texts import is_one_line, message_of, one_line
 
 ROOT = "posthorse"
 OF_JOBS = "posthorse.job"
@@ -32,7 +32,7 @@ def keep_loggers() -> None:
 def keep_to_a_line(record: logging.LogRecord) -> bool:
     """Make what a record quotes harmless; what is ours in it, its message and levels, stays as it is."""
     if isinstance(record.args, tuple):
-        record.args = tuple(arg if isinstance(arg, int | float | _Quoted) else _Quoted(arg) for arg in record.args)
+        record.args = tuple([arg if _is_harmless(arg) else _Quoted(arg) for arg in record.args])
     if record.exc_info and record.exc_text is None:
         lines = "".join(traceback.format_exception(*record.exc_info)).splitlines()
         # Set in, so that no line of an error looks like a line of the log.
@@ -54,6 +54,14 @@ class _Quoted:
 
     def __repr__(self) -> str:
         return one_line(repr(self._value), MAX_TEXT)
+
+
+_AS_THEY_ARE = (int, float, _Quoted)
+
+
+def _is_harmless(arg: object) -> bool:
+    """Return True for what a line shows as it is: most texts are."""
+    return is_one_line(arg, MAX_TEXT) if type(arg) is str else isinstance(arg, _AS_THEY_ARE)
 
 
 def _spaces(line: str) -> str:

@@ -46,6 +46,8 @@ UNASKED = (
 OURS = (__name__, onion.__name__, MiddlewareRun.__module__)
 """Modules that are left out of a traceback, where it begins."""
 
+STORE_AWAY = (StoreUnreachable, OutcomeUnknown)
+
 log = logging.getLogger("posthorse.worker")
 
 
@@ -219,7 +221,7 @@ def _asked_for(error: BaseException, runnable: Runnable, home: str) -> Outcome |
         return Stopped("shutdown")  # for a pause that was taken back meanwhile: the job goes on elsewhere
     if is_stopped and stop.is_overdue:
         return _raised(stop.timed_out(), runnable)
-    if any(isinstance(part, StoreUnreachable | OutcomeUnknown) and part.where == home for part in parts):
+    if any(isinstance(part, STORE_AWAY) and part.where == home for part in parts):
         # The store went away under the job: no fault of its code. It goes on from its last committed slice.
         return Lost(message_of(cause_of(error)))
     snooze = snooze_in(error)
