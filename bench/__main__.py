@@ -14,6 +14,7 @@ from bench import (
     crowd,
     enqueueing,
     instructions,
+    keep,
     limits,
     lists,
     memory,
@@ -44,6 +45,7 @@ BENCHES: dict[str, Measure] = {
 ON_REQUEST: dict[str, Measure] = {
     "instructions": instructions.measure,
     "memory": memory.measure,
+    "keep": keep.measure,
     "lists": lists.measure,
 }
 """What is measured only where it is asked for by name."""

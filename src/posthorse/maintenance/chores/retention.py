@@ -46,8 +46,8 @@ from posthorse.store.store import Store
 
 log = logging.getLogger("posthorse.maintenance")
 
-FORGET_SHARE, FORGET_SHARE_WHEN_LATE = 20, 5
-"""A turn that took t seconds is followed by another after 20 t, and after 5 t if jobs leave much too late."""
+FORGET_SHARE, FORGET_SHARE_WHEN_LATE = 20, 10
+"""A turn that took t seconds is followed by another after 20 t, and after 10 t if jobs leave much too late."""
 
 LATE = 1.1
 """A job that stayed so many times as long as it should is much too late."""
