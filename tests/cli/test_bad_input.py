@@ -41,7 +41,7 @@ def is_untouched(shop: Shop) -> bool:
         ("enqueu welcome 7", "did you mean 'enqueue'?"),
         ("queues paus mail", "Did you mean 'pause'?"),
         ("schedules nxt report", "Did you mean 'next'?"),
-        ("jobs extra", "unexpected extra argument"),
+        ("workers extra", "unexpected extra argument"),
         ("jobs --state bogus", "not one of 'scheduled'"),
         ("jobs -n 0", "not in the range"),
         ("jobs --filter stat:failed", "did you mean 'state'?"),

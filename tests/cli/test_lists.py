@@ -228,3 +228,10 @@ def test_without_workers_the_first_command_is_taught(shop: Shop) -> None:
     assert (result.exit_code, result.stdout) == (0, "")
     assert "posthorse worker" in result.stderr
     assert json.loads(shop.done("workers", "--json")) == []
+
+
+def test_words_after_jobs_are_a_filter(shop: Shop) -> None:
+    mine, other = shop.done("enqueue", "welcome", "1"), shop.done("enqueue", "count", "3")
+    assert mine in shop.done("jobs", "kind:welc*", "age:<1h")
+    assert other not in shop.done("jobs", "kind:welc*", "age:<1h")
+    assert other in shop.done("jobs", "state:pending", "--filter", "-kind:welcome")

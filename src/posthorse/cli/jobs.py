@@ -9,7 +9,7 @@ import click
 from posthorse.app.client import Posthorse
 from posthorse.app.jobs import Jobs
 from posthorse.cli.exits import Exit
-from posthorse.cli.lookup import Look, find_id, look_at_all, short
+from posthorse.cli.lookup import Look, find_id, look_at_those_left, short
 from posthorse.cli.options import check_names
 from posthorse.cli.screen import clean, is_terminal, out_json, say, width
 from posthorse.cli.tables import Column, out_table
@@ -29,6 +29,7 @@ NARROW = 50
 
 
 @click.command()
+@click.argument("words", metavar="[FILTER…]", nargs=-1)
 @click.option(
     "--state",
     metavar="STATE",
@@ -37,7 +38,7 @@ NARROW = 50
 )
 @click.option("-q", "--queue", metavar="NAME", help="Only jobs of this queue.")
 @click.option("-k", "--kind", metavar="NAME", help="Only jobs of this kind.")
-@click.option("--filter", "wanted", metavar="FILTER", help="Only jobs that fit: 'kind:mail* -tag:test age:>2h'.")
+@click.option("--filter", "wanted", metavar="FILTER", help="The same as FILTER, for one that begins with a dash.")
 @click.option("-n", "--limit", metavar="N", type=click.IntRange(1, 1000), default=20, help="At most so many; else 20.")
 @click.option("--before", metavar="ID", help="Only jobs that were enqueued before this one.")
 @click.option("--within", metavar="TIME", default="150ms", help="Search so long if few jobs fit; else 150ms.")
@@ -45,6 +46,7 @@ NARROW = 50
 @target_options
 @json_option
 def jobs(
+    words: Sequence[str],
     state: str | None,
     queue: str | None,
     kind: str | None,
@@ -57,7 +59,7 @@ def jobs(
     url: str | None,
     as_json: bool,
 ) -> int:
-    """List jobs, newest first.
+    """List jobs, newest first: all, or those that fit a filter such as 'kind:mail* age:>2h'.
 
     If ids are shortened, the eight characters shown are enough to name a job in every other command. Where few jobs
     fit, it searches for a moment, says how far back it came, and goes on with --more.
@@ -65,7 +67,7 @@ def jobs(
     \b
       posthorse jobs --state failed
       posthorse jobs -q mail -n 100
-      posthorse jobs --filter 'state:failed reason:crashed newer:1d'
+      posthorse jobs state:failed reason:crashed newer:1d
       posthorse jobs --json | jq -r '.jobs[].id'
     """
     check_names(queue=queue, kind=kind)
@@ -76,16 +78,17 @@ def jobs(
         chosen["queue"] = queue
     if kind is not None:
         chosen["kind"] = kind
-    is_filtered = bool(chosen or wanted or before)
-    make_filter(wanted or "", chosen)  # refuses invalid filters even if there is no store yet
+    text = " ".join([*words, *filter(None, [wanted])])
+    is_filtered = bool(chosen or text or before)
+    make_filter(text, chosen)  # refuses invalid filters even if there is no store yet
     app = open_store(target, url)
     if is_empty(app):
         return _print_no_store(app, as_json=as_json)
     if before is not None:
         chosen["until"] = find_id(app, before)
-    fitting = app.jobs(wanted or "", **chosen)
+    fitting = app.jobs(text, **chosen)
     page = fitting.page(limit, after=more, within=within)
-    looks = list(look_at_all(app, [job.id for job in page]).values())
+    looks = list(look_at_those_left(app, [job.id for job in page]).values())
     if as_json:
         searched = SearchedView(back_to=page.searched.back_to, complete=page.searched.complete)
         shown = [JobView.of(look.status) for look in looks]

@@ -46,10 +46,15 @@ def look_at(app: Posthorse, job_id: str) -> Look:
     return Look(make_status(row, app.registry), moment(row.now))
 
 
-def look_at_all(app: Posthorse, job_ids: Sequence[str]) -> dict[str, Look]:
-    """Return jobs by their whole ids, in their order, with one query. Raises JobNotFound."""
+def look_at_those_left(app: Posthorse, job_ids: Sequence[str]) -> dict[str, Look]:
+    """Return jobs by their whole ids, in their order, with one query; leave out those that are not in the store."""
     rows = app.store.read(read.jobs_by_id(job_ids)) if job_ids else []
-    looks = {row.id: Look(make_status(row, app.registry), moment(row.now)) for row in rows}
+    return {row.id: Look(make_status(row, app.registry), moment(row.now)) for row in rows}
+
+
+def look_at_all(app: Posthorse, job_ids: Sequence[str]) -> dict[str, Look]:
+    """Do the same, for jobs that must all be there. Raises JobNotFound."""
+    looks = look_at_those_left(app, job_ids)
     for job in job_ids:
         if job not in looks:
             raise app.store.read(why_missing(job))
