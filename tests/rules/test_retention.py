@@ -126,11 +126,12 @@ def test_a_live_retention_that_is_longer_applies_at_once_and_a_shorter_one_after
     assert retention.terms("other", "elsewhere", NOW) == Retention(application).terms("other", "elsewhere", NOW)
 
 
-@given(kind=declarations, queue=declarations, application=declarations)
+@given(kind=declarations, queue=declarations, application=declarations, live=st.one_of(st.none(), keeps))
 def test_no_job_goes_that_is_younger_than_the_shortest_span(
-    kind: Declaration | None, queue: Declaration | None, application: Declaration | None
+    kind: Declaration | None, queue: Declaration | None, application: Declaration | None, live: Keep | None
 ) -> None:
-    retention = Retention(application, {"k": kind} if kind else {}, {"q": queue} if queue else {})
+    set_by_users = {"q": Live(live, NOW - NOTICE)} if live else {}
+    retention = Retention(application, {"k": kind} if kind else {}, {"q": queue} if queue else {}, set_by_users)
     assert retention.shortest(NOW) <= min(retention.terms("k", "q", NOW))
 
 

@@ -55,6 +55,9 @@ HOT = (
     "drop_results",
 )
 TABLES = {"jobs", "ready", "leases", "parked", "checkpoints", "controls", "gates", "slots"}
+WHOLE_WORK = {"parked_without_lane": "(lane IS NULL)"}
+"""Partial indexes that hold nothing but the rows to find, with their predicates: all of such an index may be read, if
+that is the only condition. PostgreSQL shows it as a filter, because it looks at the newest version of a locked row."""
 JOBS = 20_000
 
 Statistics = Callable[[psycopg.Connection[Any]], None]
@@ -179,7 +182,8 @@ def check(plan: dict[str, Any], name: str) -> None:
         if table in TABLES:
             assert kind in ("Index Scan", "Index Only Scan", "Tid Scan", "ModifyTable"), where
             if kind != "ModifyTable" and kind != "Tid Scan":
-                assert "Index Cond" in node, f"all of an index is read: {where}"
+                is_work = WHOLE_WORK.get(node["Index Name"]) == node.get("Filter", "")
+                assert "Index Cond" in node or is_work, f"all of an index is read: {where}"
         assert kind not in ("Hash Join", "Merge Join", "Hash"), where
         assert not (is_inner and kind == "Function Scan"), f"the batch is read again for each row: {where}"
 
@@ -289,7 +293,8 @@ def test_sqlite_reaches_rows_by_key(sqlite_yard: Yard, name: str) -> None:
             made_here = ("VIRTUAL TABLE", "SCAN CONSTANT", "SCAN (subquery", "SCAN chosen", "SCAN counted")
             is_given = any(text in step for text in made_here)
             is_made = step in ("SCAN e", "SCAN r", "SCAN due", "SCAN first", "SCAN newest", "SCAN last", "SCAN merged")
-            assert not step.startswith("SCAN") or is_given or is_made, f"{name}: {step}"
+            is_work = step.endswith(tuple(f"USING INDEX posthorse_{index}" for index in WHOLE_WORK))
+            assert not step.startswith("SCAN") or is_given or is_made or is_work, f"{name}: {step}"
     connection.close()
 
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from posthorse.store.postgres.backend import PostgresBackend
-from posthorse.store.queries import Queries, rows_as_arrays
+from posthorse.store.queries import Queries, blocks_of, rows_as_arrays
 from posthorse.store.sqlite.backend import SqliteBackend
 from posthorse.store.sqlite.statements import DIALECT
 from tests.store.yard import HOME, Yard
@@ -73,6 +73,13 @@ def test_every_statement_is_understood_by_the_database(yard: Yard) -> None:
             for name in ("set_savepoint", "undo_to_savepoint", "release_savepoint"):
                 for statement in queries(yard)[name].statements:
                     postgres.execute(statement.sql.encode())
+
+
+def test_a_name_is_given_to_one_block_of_a_file() -> None:
+    text = "-- ## one\n-- Is first.\nSELECT 1\n\n-- ## two\n-- Is second.\nSELECT 2\n"
+    assert list(blocks_of(text, "it.sql")) == ["one", "two"]
+    with pytest.raises(ValueError, match=r"it\.sql has two blocks 'one'"):
+        blocks_of(text + "\n-- ## one\n-- Is third.\nSELECT 3\n", "it.sql")
 
 
 def test_misspelt_statement_fails_the_test_above(sqlite_yard: Yard) -> None:

@@ -155,8 +155,7 @@ class Queries:
 
     def steps(self, text: str) -> tuple[Step, ...]:
         """Return the steps of a migration file: its blocks, some marked `-- index` or `-- in batches`."""
-        parts = _BLOCK.split(text)[1:]
-        return tuple(self._step(name, source) for name, source in zip(parts[::2], parts[1::2], strict=True))
+        return tuple(self._step(name, source) for name, source in blocks_of(text, "a migration").items())
 
     def _step(self, name: str, source: str) -> Step:
         comments = [line[3:] for line in source.splitlines() if line.startswith("-- ")]
@@ -236,6 +235,17 @@ class Queries:
     def _named(self, sql: str) -> str:
         # Last, because the name of a schema may look like anything.
         return _TABLE.sub(lambda found: self._dialect.table(found[1]), sql)
+
+
+def blocks_of(text: str, file: str) -> dict[str, str]:
+    """Return the blocks of a file by name. Raises ValueError if a name occurs twice."""
+    parts = _BLOCK.split(text)[1:]
+    found: dict[str, str] = {}
+    for name, source in zip(parts[::2], parts[1::2], strict=True):
+        if name in found:
+            raise ValueError(f"{file} has two blocks {name!r}, and the first would never run; remove or rename one")
+        found[name] = source
+    return found
 
 
 def rows_as_json(rows: Sequence[Row]) -> str:
@@ -319,5 +329,4 @@ def _column(declared: str) -> tuple[str, str]:
 @cache
 def _blocks(file: str) -> dict[str, str]:
     text = files("posthorse.store").joinpath("sql", f"{file}.sql").read_text(encoding="utf-8")
-    parts = _BLOCK.split(text)[1:]
-    return dict(zip(parts[::2], parts[1::2], strict=True))
+    return blocks_of(text, f"{file}.sql")
