@@ -65,6 +65,7 @@ def test_these_verbs_have_an_async_twin() -> None:
         "Jobs.retry",
         "Kind.enqueue",
         "Posthorse.enqueue_many",
+        "Posthorse.figures",
         "Queue.drain",
         "Queue.pause",
         "Queue.reset",

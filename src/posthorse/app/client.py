@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, overload
 
 import msgspec
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from posthorse.app.schedules import Schedule
     from posthorse.rules.events import DeadLettersGrew, Event
     from posthorse.rules.middleware import RunningAttempt, Submission
+    from posthorse.views.figures import By, Figures
     from posthorse.worker.embedded import EmbeddedWorker
 
 P = ParamSpec("P")
@@ -314,6 +316,28 @@ class Posthorse(DeclaresJobs):
         are in the documentation under Filters. This does not use the store. Raises InvalidOption.
         """
         return Jobs(self, make_filter(wanted, words))
+
+    def figures(self, *, since: datetime | Duration = "1d", until: datetime | Duration = 0, by: By = "kind") -> Figures:
+        """Read what happened within a time: `app.figures(since="1h", by="queue")`.
+
+        since, until: aware datetimes, or how long ago: "1h", 90, a timedelta. By default the last day.
+        by: what the rows are for: "kind", "queue", "tenant", "hour" or "day".
+
+        Runners write figures every ten seconds, so the last moments are not complete. Where minutes were folded into
+        hours and hours into days, a time counts as a whole if any of it lies within. Raises InvalidOption.
+        """
+        from posthorse.app.figures import figures_of  # here, because most processes that enqueue read no figures
+
+        warn_in_loop(self.store, "figures()", "use `await ….afigures()`")
+        return drive(figures_of(self, since, until, by))
+
+    async def afigures(
+        self, *, since: datetime | Duration = "1d", until: datetime | Duration = 0, by: By = "kind"
+    ) -> Figures:
+        """Read what happened within a time, without blocking the event loop; see `figures`."""
+        from posthorse.app.figures import figures_of
+
+        return await adrive(figures_of(self, since, until, by))
 
     # ── running ──────────────────────────────────────────────────────────────────────────────────────
 

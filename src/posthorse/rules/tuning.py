@@ -133,6 +133,9 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters_interval: float = 10.0
     """Time between two looks; an observer hears of dead letters this late at most."""
 
+    tallies_interval: float = 10.0
+    """Time between two writes of what a runner counted. A runner that is killed loses what it counted since."""
+
     take_back_after: float = 180.0
     """Time without a sign of the processes that declared a schedule last, after which older code takes it back."""
 

@@ -4,19 +4,17 @@
 -- ## add_tables
 -- Create tables for figures and retention.
 CREATE TABLE @tallies (
-    span        integer NOT NULL,
-    began_at    bigint NOT NULL,
-    queue       text NOT NULL,
-    kind        text NOT NULL,
-    tenant      text NOT NULL,
-    outcome     text NOT NULL,
-    runner      text NOT NULL,
-    count       bigint NOT NULL,
-    waited      bigint NOT NULL,
-    ran         bigint NOT NULL,
-    waited_over text NOT NULL,
-    ran_over    text NOT NULL,
-    PRIMARY KEY (span, began_at, queue, kind, tenant, outcome, runner)
+    span      integer NOT NULL,
+    began_at  bigint NOT NULL,
+    queue     text NOT NULL,
+    kind      text NOT NULL,
+    tenant    text NOT NULL,
+    happened  text NOT NULL,
+    source    text NOT NULL,
+    count     bigint NOT NULL,
+    micros    bigint NOT NULL,
+    histogram text NOT NULL,
+    PRIMARY KEY (span, began_at, queue, kind, tenant, happened, source)
 );
 
 CREATE TABLE @errors (
@@ -58,8 +56,8 @@ CREATE TABLE @keeps (
 )
 
 -- ## add_release
--- Let runners name the release of the application.
-ALTER TABLE @runners ADD COLUMN release text
+-- Let runners name the release of the application, and number their tallies.
+ALTER TABLE @runners ADD COLUMN release text, ADD COLUMN tallied bigint NOT NULL DEFAULT 0
 
 -- ## add_lane
 -- Let parked jobs name their lane, and the group of their error.

@@ -4,19 +4,17 @@
 -- ## add_tables
 -- Create tables for figures and retention.
 CREATE TABLE @tallies (
-    span        integer NOT NULL,
-    began_at    integer NOT NULL,
-    queue       text NOT NULL,
-    kind        text NOT NULL,
-    tenant      text NOT NULL,
-    outcome     text NOT NULL,
-    runner      text NOT NULL,
-    count       integer NOT NULL,
-    waited      integer NOT NULL,
-    ran         integer NOT NULL,
-    waited_over text NOT NULL,
-    ran_over    text NOT NULL,
-    PRIMARY KEY (span, began_at, queue, kind, tenant, outcome, runner)
+    span      integer NOT NULL,
+    began_at  integer NOT NULL,
+    queue     text NOT NULL,
+    kind      text NOT NULL,
+    tenant    text NOT NULL,
+    happened  text NOT NULL,
+    source    text NOT NULL,
+    count     integer NOT NULL,
+    micros    integer NOT NULL,
+    histogram text NOT NULL,
+    PRIMARY KEY (span, began_at, queue, kind, tenant, happened, source)
 ) WITHOUT ROWID;
 
 CREATE TABLE @errors (
@@ -58,8 +56,9 @@ CREATE TABLE @keeps (
 ) WITHOUT ROWID
 
 -- ## add_release
--- Let runners name the release of the application.
-ALTER TABLE @runners ADD COLUMN release text
+-- Let runners name the release of the application, and number their tallies.
+ALTER TABLE @runners ADD COLUMN release text;
+ALTER TABLE @runners ADD COLUMN tallied integer NOT NULL DEFAULT 0
 
 -- ## add_lane
 -- Let parked jobs name their lane, and the group of their error.

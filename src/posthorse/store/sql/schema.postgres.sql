@@ -197,6 +197,7 @@ CREATE TABLE @events (
 );
 
 -- One row per incarnation of a runner; its lease covers all the jobs that it holds. release is the application's.
+-- tallied numbers the tallies that it wrote, so that none is written twice.
 CREATE TABLE @runners (
     id          uuid PRIMARY KEY,
     worker      text NOT NULL,
@@ -214,7 +215,8 @@ CREATE TABLE @runners (
     queues      text NOT NULL,
     kinds       text NOT NULL,
     labels      text NOT NULL,
-    release     text
+    release     text,
+    tallied     bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
 -- Live settings of queues: JSON, which wins over code and files. meta.queues counts the changes.
@@ -266,23 +268,21 @@ CREATE TABLE @duties (
     until  bigint NOT NULL
 );
 
--- What ended, by time, queue, kind, tenant ('' for none) and outcome: how often, and how long it waited and ran, as sums
--- of microseconds and as histograms (JSON: counts by bucket). span is the length of the time in seconds. A runner writes
--- rows of its own; rows that were added up have the runner ''.
+-- What happened to jobs, by time, queue, kind and tenant ('' for none): how often, and how long they waited (started) or
+-- ran (ends), as a sum and as a histogram (JSON: counts by bucket). span is the length of the time in seconds. What is
+-- written once is in one row, named by its source; rows are read by adding them up, and folded into longer spans.
 CREATE TABLE @tallies (
-    span        integer NOT NULL,
-    began_at    bigint NOT NULL,
-    queue       text NOT NULL,
-    kind        text NOT NULL,
-    tenant      text NOT NULL,
-    outcome     text NOT NULL,
-    runner      text NOT NULL,
-    count       bigint NOT NULL,
-    waited      bigint NOT NULL,
-    ran         bigint NOT NULL,
-    waited_over text NOT NULL,
-    ran_over    text NOT NULL,
-    PRIMARY KEY (span, began_at, queue, kind, tenant, outcome, runner)
+    span      integer NOT NULL,
+    began_at  bigint NOT NULL,
+    queue     text NOT NULL,
+    kind      text NOT NULL,
+    tenant    text NOT NULL,
+    happened  text NOT NULL,
+    source    text NOT NULL,
+    count     bigint NOT NULL,
+    micros    bigint NOT NULL,
+    histogram text NOT NULL,
+    PRIMARY KEY (span, began_at, queue, kind, tenant, happened, source)
 );
 
 -- Errors in groups: those of one kind that are alike have one fingerprint. sample is a job that failed with it; release

@@ -195,6 +195,7 @@ CREATE TABLE @events (
 ) WITHOUT ROWID;
 
 -- One row per incarnation of a runner; its lease covers all the jobs that it holds. release is the application's.
+-- tallied numbers the tallies that it wrote, so that none is written twice.
 CREATE TABLE @runners (
     id          text PRIMARY KEY,
     worker      text NOT NULL,
@@ -212,7 +213,8 @@ CREATE TABLE @runners (
     queues      text NOT NULL,
     kinds       text NOT NULL,
     labels      text NOT NULL,
-    release     text
+    release     text,
+    tallied     integer NOT NULL DEFAULT 0
 );
 
 -- Live settings of queues: JSON, which wins over code and files. meta.queues counts the changes.
@@ -264,23 +266,21 @@ CREATE TABLE @duties (
     until  integer NOT NULL
 );
 
--- What ended, by time, queue, kind, tenant ('' for none) and outcome: how often, and how long it waited and ran, as sums
--- of microseconds and as histograms (JSON: counts by bucket). span is the length of the time in seconds. A runner writes
--- rows of its own; rows that were added up have the runner ''.
+-- What happened to jobs, by time, queue, kind and tenant ('' for none): how often, and how long they waited (started) or
+-- ran (ends), as a sum and as a histogram (JSON: counts by bucket). span is the length of the time in seconds. What is
+-- written once is in one row, named by its source; rows are read by adding them up, and folded into longer spans.
 CREATE TABLE @tallies (
-    span        integer NOT NULL,
-    began_at    integer NOT NULL,
-    queue       text NOT NULL,
-    kind        text NOT NULL,
-    tenant      text NOT NULL,
-    outcome     text NOT NULL,
-    runner      text NOT NULL,
-    count       integer NOT NULL,
-    waited      integer NOT NULL,
-    ran         integer NOT NULL,
-    waited_over text NOT NULL,
-    ran_over    text NOT NULL,
-    PRIMARY KEY (span, began_at, queue, kind, tenant, outcome, runner)
+    span      integer NOT NULL,
+    began_at  integer NOT NULL,
+    queue     text NOT NULL,
+    kind      text NOT NULL,
+    tenant    text NOT NULL,
+    happened  text NOT NULL,
+    source    text NOT NULL,
+    count     integer NOT NULL,
+    micros    integer NOT NULL,
+    histogram text NOT NULL,
+    PRIMARY KEY (span, began_at, queue, kind, tenant, happened, source)
 ) WITHOUT ROWID;
 
 -- Errors in groups: those of one kind that are alike have one fingerprint. sample is a job that failed with it; release

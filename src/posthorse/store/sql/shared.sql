@@ -1427,3 +1427,24 @@ DELETE FROM @jobs WHERE id = :job
 -- ## forget_keys_of
 -- Remove the keys and identities of one job. There is no index for it, because only people ask for this.
 DELETE FROM @keys WHERE job = :job
+
+-- ── figures ────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## tallies
+-- Return the tallies of a time.
+SELECT span, began_at, queue, kind, tenant, happened, count AS times, micros, histogram FROM @tallies
+WHERE span IN (10, 60, 3600, 86400) AND began_at >= :since AND began_at < :until AND began_at + span * 1000000 > :beyond
+
+-- ## depth_samples
+-- Return how deep queues were within a time.
+SELECT at, queue, waiting, running, scheduled, blocked, paused, failed, waited FROM @depths
+WHERE at >= :since AND at < :until ORDER BY at, queue
+
+-- ## error_groups
+-- Return the groups of errors that occurred within a time, the most frequent first.
+SELECT fingerprint, kind, type, message, sample, first_at, last_at, release, count AS times FROM @errors
+WHERE last_at >= :since AND first_at < :until ORDER BY count DESC, fingerprint LIMIT :limit
+
+-- ## releases
+-- Return when releases of the application were first run.
+SELECT name, first_at FROM @releases WHERE first_at >= :since AND first_at < :until ORDER BY first_at, name

@@ -1,0 +1,95 @@
+"""Tallies: what became of jobs, and how long they waited and ran, as sums and sparse logarithmic histograms.
+
+A histogram has four buckets for each doubling, so a time that is read from it is at most 9.1 % off. Times are in
+microseconds. Histograms and sums of parts can be added in any order and grouping; that is what folding relies on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+from posthorse.rules.events import Ending
+from posthorse.rules.job import State
+
+Histogram = dict[int, int]
+"""How many times fell into each bucket; buckets without any are left out."""
+
+STEPS = 4
+"""Buckets for each doubling."""
+
+AT_ONCE = -1
+"""The bucket of times below a microsecond."""
+
+OTHER = "other"
+"""The queue, kind and tenant of what is counted together because there are too many series."""
+
+
+class Happened(StrEnum):
+    """What a tally counts. All but `started` are ends of attempts or of jobs."""
+
+    STARTED = "started"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    RETRIED = "retried"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+
+
+RAN = frozenset({Happened.COMPLETED, Happened.FAILED, Happened.RETRIED})
+"""The ends whose times count as how long attempts ran: those that came from the code."""
+
+_BY_STATE = {State.COMPLETED: Happened.COMPLETED, State.FAILED: Happened.FAILED, State.CANCELLED: Happened.CANCELLED}
+
+
+class Measured(NamedTuple):
+    """Times of one sort: their sum, and their histogram."""
+
+    total: int
+    over: Mapping[int, int]
+
+
+NOTHING = Measured(0, {})
+
+
+def what_happened(how: Ending, state: State) -> tuple[Happened, ...]:
+    """Return what the end of an attempt counts as. A job that is lost for good counts as lost and as failed."""
+    final = (_BY_STATE[state],) if state in _BY_STATE else ()
+    if how in ("lost", "crashed"):
+        return (Happened.LOST, *final)
+    if how == "raised" and not final:
+        return (Happened.RETRIED,)
+    return final
+
+
+def bucket_of(micros: int) -> int:
+    """Return the bucket of a time. A negative one, as after a clock was set back, counts as none."""
+    return int(STEPS * math.log2(micros)) if micros > 0 else AT_ONCE
+
+
+def value_of(bucket: int) -> float:
+    """Return the time that stands for a bucket, in microseconds: the middle of the bucket on a logarithmic scale."""
+    return 0.0 if bucket == AT_ONCE else 2.0 ** ((bucket + 0.5) / STEPS)
+
+
+def add(parts: Iterable[Measured]) -> Measured:
+    """Add up times that were measured apart."""
+    total, over = 0, Histogram()
+    for part in parts:
+        total += part.total
+        for bucket, count in part.over.items():
+            over[bucket] = over.get(bucket, 0) + count
+    return Measured(total, over)
+
+
+def percentile(over: Mapping[int, int], share: float) -> float:
+    """Return the time in microseconds that `share` of all do not exceed. Must not be called without any."""
+    wanted = max(1, math.ceil(share * sum(over.values())))
+    seen = 0
+    for bucket in sorted(over):
+        seen += over[bucket]
+        if seen >= wanted:
+            return value_of(bucket)
+    raise ValueError("an empty histogram has no percentiles")
