@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import posthorse as ph
-from posthorse.app.origin import Origin, apart, lead_to
+from posthorse.app.store_origin import Origin, apart, lead_to
 from posthorse.store.address import is_same
 
 SERVER = "postgresql://shop:sesame@db/shop"

@@ -18,8 +18,8 @@ from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Policy
 from posthorse.rules.tuning import Tuning
 from posthorse.store.operations.claim import Claimed, Probe, claim
-from posthorse.store.operations.meta import store_now
 from posthorse.store.operations.runners import Runner, beat, held_by, promote, register, retire
+from posthorse.store.operations.store_facts import store_now
 from tests.waiting import until_state
 
 MINUTE = 60_000_000

@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 
 import posthorse as ph
-from posthorse.rules import elsewhere
-from posthorse.rules.elsewhere import OPTIONS
+from posthorse.rules import other_systems
 from posthorse.rules.options.option import Place
 from posthorse.rules.options.table import options_at
+from posthorse.rules.other_systems import OPTIONS
 from posthorse.rules.queues import NAMES
 
 
@@ -154,7 +154,7 @@ def test_settings_of_a_queue_are_answered_with_ours(lone: ph.Posthorse, name: st
 
 
 def test_no_word_of_ours_is_taken_for_one_of_others_there(lone: ph.Posthorse) -> None:
-    assert not set(elsewhere.OF_QUEUES) & set(NAMES)
-    assert not set(elsewhere.OF_SCHEDULES) & {*options_at(Place.SCHEDULE), *options_at(Place.SCHEDULED)}
+    assert not set(other_systems.OF_QUEUES) & set(NAMES)
+    assert not set(other_systems.OF_SCHEDULES) & {*options_at(Place.SCHEDULE), *options_at(Place.SCHEDULED)}
     taken = inspect.signature(lone.schedule).parameters.values()
     assert {each.name for each in taken if each.kind is each.KEYWORD_ONLY} == set(options_at(Place.SCHEDULE))

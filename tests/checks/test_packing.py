@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[2] / "src/posthorse"
 
 KNOWN = {
     # arguments, before they are packed or after they are unpacked
-    "app/editing.py": {"signature.encode", "signature.replaced", "texts.pack", "texts.unpack", "read.call"},
+    "app/retry_arguments.py": {"signature.encode", "signature.replaced", "texts.pack", "texts.unpack", "read.call"},
     "app/kind.py": {"signature.encode"},
     "worker/claiming/limits.py": {"texts.unpack"},
     "worker/running/execution.py": {"encode_result", "signature.decode", "texts.pack", "texts.unpack"},

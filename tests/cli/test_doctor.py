@@ -13,8 +13,10 @@ from typing import cast
 import msgspec
 import pytest
 
-from posthorse.cli import checks, work_checks
-from posthorse.cli.checks import (
+from posthorse.cli import store_checks, work_checks
+from posthorse.cli.doctor import WITHOUT_WHICH_NOTHING_GOES
+from posthorse.cli.file_checks import FileFacts, facts_of_files, why_no_room
+from posthorse.cli.store_checks import (
     Verdict,
     clock_check,
     files_check,
@@ -25,8 +27,6 @@ from posthorse.cli.checks import (
     unfinished_integrity_check,
     warning,
 )
-from posthorse.cli.doctor import WITHOUT_WHICH_NOTHING_GOES
-from posthorse.cli.files import FileFacts, facts_of_files, why_no_room
 from posthorse.cli.work_checks import (
     dead_letter_check,
     due_check,
@@ -361,7 +361,7 @@ def test_what_a_whole_look_at_the_file_finds() -> None:
 
 def test_names_of_checks_are_those_of_the_manual() -> None:
     found: set[str] = set()
-    for module in (checks, work_checks, doctor_module):
+    for module in (store_checks, work_checks, doctor_module):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
             if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")

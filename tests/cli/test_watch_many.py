@@ -10,8 +10,8 @@ from typing import cast
 import pytest
 
 from posthorse.cli.exits import Exit
-from posthorse.cli.lookup import Look
-from posthorse.cli.tally import Tally, counts
+from posthorse.cli.job_lookup import Look
+from posthorse.cli.summary import Tally, counts
 from posthorse.rules.job import State, Status
 from posthorse.rules.progress import Progress
 from posthorse.store.operations import read

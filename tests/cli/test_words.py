@@ -13,7 +13,7 @@ from posthorse.cli.bars import bar
 from posthorse.cli.exits import Exit, exit_of, exit_of_states
 from posthorse.cli.screen import clean
 from posthorse.cli.tables import Column, layout
-from posthorse.cli.words import MARKS, clock_time, left, percent, short_span, speed
+from posthorse.cli.wording import MARKS, clock_time, left, percent, short_span, speed
 from posthorse.errors import (
     InvalidTransition,
     JobCancelled,

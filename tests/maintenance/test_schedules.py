@@ -28,8 +28,8 @@ from posthorse.maintenance.schedules import Scheduler
 from posthorse.rules.schedules import Declared, MisfirePolicy, Overlap, Policies, job_at
 from posthorse.rules.tuning import Tuning
 from posthorse.store.base import Operation
-from posthorse.store.operations.meta import store_now
 from posthorse.store.operations.schedules import Run, fire, go_back, trigger
+from posthorse.store.operations.store_facts import store_now
 from posthorse.store.store import Store
 from tests.statuses import list_statuses
 from tests.waiting import until, until_state

@@ -23,9 +23,9 @@ from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Policy
 from posthorse.store.operations.claim import Claimed, Probe, claim
 from posthorse.store.operations.finish import Checkpoint, Fence, checkpoint
-from posthorse.store.operations.meta import store_now
 from posthorse.store.operations.read import workers
 from posthorse.store.operations.runners import Runner, beat, register, take_leadership
+from posthorse.store.operations.store_facts import store_now
 from tests.statuses import list_statuses
 from tests.waiting import auntil, until
 

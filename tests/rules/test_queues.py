@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import posthorse as ph
 from posthorse.clock import micros_of, moment
-from posthorse.rules.depth import PART, QUICK, TRUST, Gauge
+from posthorse.rules.queue_depth import PART, QUICK, TRUST, Gauge
 from posthorse.rules.queues import (
     DeclaredQueues,
     checked_layer,

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from posthorse.rules.lifecycle import MAX_UNFIT_WAIT, Policy, Spent, Stopped, Unfit, decide
-from posthorse.rules.repeats import KEPT_APART, YIELDED, Step, is_endless, next_step, times_in_a_row
+from posthorse.rules.repeated_events import KEPT_APART, YIELDED, Step, is_endless, next_step, times_in_a_row
 from posthorse.rules.tuning import DEFAULTS
 
 YIELD = msgspec.json.encode({"detail": YIELDED, "worker": "w"}).decode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from posthorse.errors import InvalidOption
-from posthorse.rules.sizes import as_bytes, size_text
+from posthorse.rules.byte_sizes import as_bytes, size_text
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorse.rules.loops import LoopState, decode_loops, encode_loops
+from posthorse.rules.loop_state import LoopState, decode_loops, encode_loops
 from posthorse.rules.slice_size import TIMED_OUT, TRANSACTION_TIMED_OUT, CutShort, SizeRule, SliceSize, cut_short_by
 
 WHOLE = CutShort()

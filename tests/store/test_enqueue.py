@@ -16,7 +16,7 @@ from posthorse.rules.job import Lane, NewJob, State
 from posthorse.store.base import BoundQuery
 from posthorse.store.operations import read, runners, submit
 from posthorse.store.operations.finish import Fence
-from posthorse.store.operations.meta import store_now
+from posthorse.store.operations.store_facts import store_now
 from tests.store.yard import HOME, Yard
 
 pytestmark = pytest.mark.all_postgres

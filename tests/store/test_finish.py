@@ -25,7 +25,7 @@ from posthorse.rules.lifecycle import (
     decide,
 )
 from posthorse.rules.packing import PLAIN_TEXTS
-from posthorse.rules.repeats import KEPT_APART
+from posthorse.rules.repeated_events import KEPT_APART
 from posthorse.rules.retry import Backoff
 from posthorse.store.operations import finish, read, runners
 from posthorse.store.operations.finish import Completion, Fence

@@ -12,9 +12,9 @@ from typing import Any, cast
 import pytest
 
 from posthorse.errors import QueueFull
-from posthorse.rules.depth import Gauge
 from posthorse.rules.fair_share import FairShares, Line, Passes, after_turns
 from posthorse.rules.job import Lane, NewJob, State
+from posthorse.rules.queue_depth import Gauge
 from posthorse.store.operations import by_fair_share, claim, queues, submit
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.finish import Fence

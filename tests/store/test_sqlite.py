@@ -21,7 +21,7 @@ import pytest
 
 from posthorse.errors import StoreError, StoreUnreachable
 from posthorse.store.operations import read
-from posthorse.store.sqlite import beside, turnstile
+from posthorse.store.sqlite import side_files, turnstile
 from posthorse.store.sqlite.backend import SqliteBackend
 from posthorse.store.sqlite.turnstile import Turnstile
 from tests.store.yard import HOME, Yard
@@ -131,7 +131,7 @@ def test_a_bell_that_is_rung_while_the_first_goes_through_leaves_the_way_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opens, may_open = threading.Event(), threading.Event()
-    opening = beside.open_lock
+    opening = side_files.open_lock
 
     def slowly(path: str, store: Path) -> int:
         if threading.current_thread() is not threading.main_thread():

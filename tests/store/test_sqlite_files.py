@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from posthorse.cli import checks
+from posthorse.cli import store_checks
 from posthorse.errors import StoreError, StoreUnreachable
 from posthorse.rules.tuning import Tuning
-from posthorse.store.sqlite import beside
+from posthorse.store.sqlite import side_files
 from posthorse.store.sqlite.backend import SqliteBackend
 from posthorse.store.sqlite.turnstile import Turnstile
 from tests.store.yard import HOME, Yard
@@ -182,7 +182,7 @@ def test_the_doctor_is_told_which_files_others_may_open(
         return sqlite_yard.store.health()["exposed"]
 
     sqlite_yard.enqueue()
-    monkeypatch.setattr(beside, "_mode", _as_in_an_open_folder(beside._mode))  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(side_files, "_mode", _as_in_an_open_folder(side_files._mode))  # pyright: ignore[reportPrivateUsage]
     assert exposed() is None
     store.chmod(0o644)
     assert exposed() == "jobs.db"
@@ -198,10 +198,10 @@ def _as_in_an_open_folder(mode: Callable[[Path | str], int]) -> Callable[[Path |
 
 
 def test_the_doctor_tells_of_files_that_others_may_open() -> None:
-    healthy: checks.Health = {
+    healthy: store_checks.Health = {
         "library": "3.51.3", "journal_mode": "wal", "synchronous": "FULL", "integrity": "ok",
         "file_bytes": 1, "log_bytes": 0, "free_bytes": None, "exposed": "jobs.db",
     }  # fmt: skip
-    [found] = [check for check in checks.sqlite_checks(healthy, "ext4") if check.name == "access"]
-    assert found.verdict is checks.Verdict.WARNING
+    [found] = [check for check in store_checks.sqlite_checks(healthy, "ext4") if check.name == "access"]
+    assert found.verdict is store_checks.Verdict.WARNING
     assert "may open jobs.db" in found.finding

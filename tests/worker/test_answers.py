@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from posthorse.clock import monotonic
-from posthorse.worker.base.answers import comes_within, ends_once_told, ends_while_answered
-from posthorse.worker.base.unjoined import UnjoinedThreads, close_in_time
+from posthorse.worker.base.unanswered_calls import comes_within, ends_once_told, ends_while_answered
+from posthorse.worker.base.user_process_loop import UnjoinedThreads, close_in_time
 
 
 def test_work_may_take_long_while_the_store_answers() -> None:

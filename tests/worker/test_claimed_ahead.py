@@ -16,7 +16,7 @@ from posthorse.rules.tuning import Tuning
 from posthorse.store.base import Operation
 from posthorse.store.operations.read import running_count
 from posthorse.store.store import Store
-from posthorse.worker.claiming.claim import Claim, ClaimRequest
+from posthorse.worker.claiming.claim_values import Claim, ClaimRequest
 from posthorse.worker.claiming.claiming import Claiming
 from posthorse.worker.claiming.prefetch import Prefetch
 from tests.waiting import until, until_state

@@ -23,7 +23,7 @@ from posthorse.store.operations import read
 from posthorse.store.operations.runners import held_by, register, retire
 from posthorse.store.store import Store
 from posthorse.worker.assembly import make_runner
-from posthorse.worker.claiming.claim import Claim, ClaimRequest, LookAgain
+from posthorse.worker.claiming.claim_values import Claim, ClaimRequest, LookAgain
 from posthorse.worker.claiming.claiming import Claiming, Suspects
 
 MINUTE = 60_000_000

@@ -17,7 +17,7 @@ from posthorse.store.operations.read import running_count, workers
 from posthorse.store.operations.runners import Runner, register, retire
 from posthorse.store.store import Store
 from posthorse.worker import embedded
-from posthorse.worker.claiming.claim import Claim
+from posthorse.worker.claiming.claim_values import Claim
 from posthorse.worker.running.job_loop import JobLoop
 from tests.waiting import until, until_state
 from tests.worker.attempts import end_attempt

@@ -21,7 +21,7 @@ from posthorse.store.base import Operation
 from posthorse.store.operations import queues
 from posthorse.store.store import Store
 from posthorse.worker.claiming import claiming
-from posthorse.worker.claiming.claim import Claim, ClaimRequest
+from posthorse.worker.claiming.claim_values import Claim, ClaimRequest
 from tests.waiting import until, until_state
 
 

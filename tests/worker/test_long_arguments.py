@@ -14,7 +14,7 @@ from posthorse.store.base import BoundQuery, query
 from posthorse.store.operations import gates, read, through_gates
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.queries import LIGHT, Value
-from posthorse.worker.claiming.claim import ClaimedJob
+from posthorse.worker.claiming.claim_values import ClaimedJob
 from posthorse.worker.claiming.prefetch import MAX_AHEAD, Prefetch
 from posthorse.worker.running import preflight
 from posthorse.worker.running.slots import Slots

@@ -13,7 +13,7 @@ from posthorse.rules.registry import Registry
 from posthorse.store.operations.claim import Claimed
 from posthorse.worker.assembly import make_runner
 from posthorse.worker.base.stop import StopSignal
-from posthorse.worker.claiming.claim import ClaimedJob
+from posthorse.worker.claiming.claim_values import ClaimedJob
 from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.executors import Executors
 from posthorse.worker.running.running_job import RunningJob

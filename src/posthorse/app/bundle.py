@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, ParamSpec, TypeVar, Unpac
 
 import msgspec
 
-from posthorse.app.declaring import DeclaresJobs
+from posthorse.app.job_decorator import DeclaresJobs
 from posthorse.app.kind import Call, JobFunction, Kind
 from posthorse.app.pickling import is_found
 from posthorse.errors import InvalidCall, InvalidOption

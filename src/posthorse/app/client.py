@@ -10,25 +10,25 @@ import msgspec
 
 from posthorse import ids
 from posthorse.app.configure import load
-from posthorse.app.declaring import DeclaresJobs
-from posthorse.app.entering import IN_WORDS
+from posthorse.app.enqueue_one import IN_WORDS
 from posthorse.app.job import Job
+from posthorse.app.job_decorator import DeclaresJobs
 from posthorse.app.jobs import Jobs
 from posthorse.app.kind import Call, JobFunction
-from posthorse.app.origin import Origin
+from posthorse.app.option_signatures import takes
 from posthorse.app.pickling import application_at, place_of
 from posthorse.app.queues import Patience, Queue
-from posthorse.app.signatures import takes
+from posthorse.app.store_origin import Origin
 from posthorse.app.verbs import Verb, adrive, commit, drive, sleep, step
 from posthorse.clock import Clock
 from posthorse.errors import InvalidOption, QueueFull
 from posthorse.rules.durations import Duration
-from posthorse.rules.elsewhere import no_attribute
 from posthorse.rules.events import Submitted as SubmittedEvent
 from posthorse.rules.events import SubmittedJob
 from posthorse.rules.job import NewJob, checked_name
 from posthorse.rules.options.given import check_names_of_on
 from posthorse.rules.options.option import Place
+from posthorse.rules.other_systems import no_attribute
 from posthorse.rules.packing import Codec, Packing
 from posthorse.rules.queues import checked_layer
 from posthorse.rules.registry import Registered, Registry
@@ -44,7 +44,7 @@ from posthorse.store.store import Store
 
 if TYPE_CHECKING:
     from posthorse.app.bundle import Bundle
-    from posthorse.app.listening import Listening
+    from posthorse.app.listeners import Listening
     from posthorse.app.observers import Observing
     from posthorse.app.options import ObserverOptions, QueueOptions, ScheduleOptions, SettingOptions
     from posthorse.app.schedules import Schedule
@@ -209,7 +209,7 @@ class Posthorse(DeclaresJobs):
         Events are not stored; use `on` for durable notifications. Listeners hear the events of an isolated job in its
         child process. The supervisor of `posthorse worker` calls no listeners. Raises InvalidOption.
         """
-        from posthorse.app.listening import Listening  # here, because few applications listen
+        from posthorse.app.listeners import Listening  # here, because few applications listen
 
         return Listening(self, events)
 
@@ -404,7 +404,7 @@ class Posthorse(DeclaresJobs):
         around, jobs = self.registry.middleware.around_enqueue, self._new_jobs(calls)
         if not around or not jobs:
             return self._submit(calls, jobs)
-        from posthorse.app.around import enqueue_around  # here, because few applications have middleware
+        from posthorse.app.enqueue_middleware import enqueue_around  # here, because few applications have middleware
 
         return enqueue_around(around, jobs, lambda jobs: self._submit(calls, jobs))
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from posthorse.app.origin import Origin
+from posthorse.app.store_origin import Origin
 from posthorse.errors import InvalidOption, InvalidSettings
 from posthorse.rules.queues import Layer, checked_layers
 from posthorse.rules.settings import Settings, make_settings

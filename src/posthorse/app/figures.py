@@ -13,7 +13,7 @@ from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.tallies import RAN, Happened, Histogram, Measured
 from posthorse.rules.values.type_mismatch import short
-from posthorse.store.operations.meta import store_now
+from posthorse.store.operations.store_facts import store_now
 from posthorse.store.operations.tallies import DAY, HOUR, TallyRow, beside_tallies, day_of, tallies
 from posthorse.views.figures import By, DepthPoint, ErrorGroup, FigureRow, Figures, ReleaseMark, Spread
 

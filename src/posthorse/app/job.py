@@ -8,8 +8,8 @@ from math import inf
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from posthorse.app.attempts import attempts_of
-from posthorse.app.editing import rebound, replaced
 from posthorse.app.reading import bad_items_of, check_kind, outcome_of, status_of
+from posthorse.app.retry_arguments import rebound, replaced
 from posthorse.app.verbs import Verb, commit, sleep, twin, verb, waiting_verb
 from posthorse.clock import monotonic
 from posthorse.errors import PosthorseError

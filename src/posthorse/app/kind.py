@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Generic, Literal, ParamSpec, Self, TypeVar, Un
 
 import msgspec
 
-from posthorse.app.entering import aenter, enter
+from posthorse.app.enqueue_one import aenter, enter
+from posthorse.app.option_signatures import takes
 from posthorse.app.pickling import is_found
-from posthorse.app.signatures import takes
 from posthorse.errors import InvalidOption
 from posthorse.rules.arguments.annotations import attribute_of
-from posthorse.rules.elsewhere import no_attribute
 from posthorse.rules.gates import requirement_of_sequence
 from posthorse.rules.job import Lane, NewJob, Options
 from posthorse.rules.keys import WHOLE_APP, Key
 from posthorse.rules.limits import Sequence as InSequence
 from posthorse.rules.options.given import checked_of_using
 from posthorse.rules.options.option import Place
+from posthorse.rules.other_systems import no_attribute
 from posthorse.rules.partition import NOTHING, value_of
 from posthorse.rules.registry import Registered, check_can_time_out
 from posthorse.rules.retry import Backoff

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, Required, TypedDict
 
+from posthorse.rules.byte_sizes import Size
 from posthorse.rules.durations import Duration
 from posthorse.rules.keys import Key
 from posthorse.rules.limits import Concurrency, Rate
@@ -17,7 +18,6 @@ from posthorse.rules.limits import Sequence as InSequence
 from posthorse.rules.retention import Keep, Span
 from posthorse.rules.retry import Backoff, BackoffFunction
 from posthorse.rules.schedules import Misfire, MisfirePolicy, Overlap
-from posthorse.rules.sizes import Size
 from posthorse.rules.unique import Unique
 from posthorse.store.connections import UserConnection
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
-from posthorse.app.signatures import takes
+from posthorse.app.option_signatures import takes
 from posthorse.app.verbs import Verb, adrive, commit, drive, look_up, twin, verb
 from posthorse.clock import monotonic
 from posthorse.errors import QueueFull

@@ -9,11 +9,11 @@ import click
 
 from posthorse.app.client import Posthorse
 from posthorse.cli.exits import Exit
-from posthorse.cli.lookup import find_id
+from posthorse.cli.job_lookup import find_id
 from posthorse.cli.screen import clean, out, out_json, say
 from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import json_option, open_store, target_options
-from posthorse.cli.words import clock_time
+from posthorse.cli.wording import clock_time
 from posthorse.rules.job import BadItem, JobError
 from posthorse.store.operations import read
 from posthorse.store.operations.bad_items import count_bad_items

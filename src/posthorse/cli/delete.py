@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from posthorse.cli.exits import Exit, exit_of
-from posthorse.cli.lookup import find_id
+from posthorse.cli.job_lookup import find_id
 from posthorse.cli.screen import complain, out, out_json
 from posthorse.cli.target import json_lines_option, open_store, target_options
 from posthorse.errors import InvalidTransition, JobNotFound, UsageError

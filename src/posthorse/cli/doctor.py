@@ -16,9 +16,11 @@ import click
 from posthorse import ids
 from posthorse.app.client import Posthorse
 from posthorse.app.configure import exposed_file
-from posthorse.app.origin import apart
-from posthorse.cli.bounded import Looks, TookTooLong
-from posthorse.cli.checks import (
+from posthorse.app.store_origin import apart
+from posthorse.cli.exits import Exit
+from posthorse.cli.file_checks import facts_of_files, file_system, free_bytes, holders, me, why_no_room
+from posthorse.cli.screen import clean, has_color, out, out_as_is, out_json, say, width
+from posthorse.cli.store_checks import (
     Check,
     Verdict,
     address_check,
@@ -38,11 +40,9 @@ from posthorse.cli.checks import (
     unfinished_integrity_check,
     warning,
 )
-from posthorse.cli.exits import Exit
-from posthorse.cli.files import facts_of_files, file_system, free_bytes, holders, me, why_no_room
-from posthorse.cli.screen import clean, has_color, out, out_as_is, out_json, say, width
 from posthorse.cli.target import FIRST_PATIENCE, be_patient, find_store, is_empty, json_option, target_options
-from posthorse.cli.words import span
+from posthorse.cli.time_limits import Looks, TookTooLong
+from posthorse.cli.wording import span
 from posthorse.cli.work_checks import (
     MAX_LISTED,
     MAX_UNFIT_COUNTED,
@@ -65,13 +65,13 @@ from posthorse.store.base import QuerySteps, creating_no_work, operation
 from posthorse.store.operations import read
 from posthorse.store.operations.dead_letters import new_dead_letters
 from posthorse.store.operations.limits import limits_at_work
-from posthorse.store.operations.meta import store_now
 from posthorse.store.operations.queues import live_layers, queue_rows
 from posthorse.store.operations.runners import next_due
+from posthorse.store.operations.store_facts import store_now
 from posthorse.store.operations.unserved import Unserved
 from posthorse.store.operations.unserved import unserved as unserved_jobs
 from posthorse.store.postgres.locks import Obstacles, obstacles
-from posthorse.store.sqlite.beside import index_of, log_of
+from posthorse.store.sqlite.side_files import index_of, log_of
 
 if TYPE_CHECKING:
     from posthorse.store.postgres.backend import PostgresBackend

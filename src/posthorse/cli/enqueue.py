@@ -10,11 +10,11 @@ import click
 from posthorse.app.client import Posthorse
 from posthorse.app.job import Job
 from posthorse.app.kind import Call, Kind
-from posthorse.cli.arguments import Arguments, read_lines, read_words
 from posthorse.cli.exits import Exit
 from posthorse.cli.options import as_using, job_options
 from posthorse.cli.screen import out, out_json, say
 from posthorse.cli.target import json_lines_option, open_application, target_options
+from posthorse.cli.typed_arguments import Arguments, read_lines, read_words
 from posthorse.cli.wait import TimeLimit, wait_for
 from posthorse.errors import InvalidArgument, InvalidOption
 from posthorse.rules.options.option import Place

@@ -9,12 +9,12 @@ import click
 from posthorse.app.client import Posthorse
 from posthorse.app.jobs import Jobs
 from posthorse.cli.exits import Exit
-from posthorse.cli.lookup import Look, find_id, look_at_those_left, short
+from posthorse.cli.job_lookup import Look, find_id, look_at_those_left, short
 from posthorse.cli.options import check_names
 from posthorse.cli.screen import clean, is_terminal, out_json, say, width
 from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import is_empty, json_option, open_store, target_options
-from posthorse.cli.words import MARKS, gist, short_span
+from posthorse.cli.wording import MARKS, gist, short_span
 from posthorse.rules.job import State
 from posthorse.rules.search.budget import MAX_COUNT
 from posthorse.rules.search.keywords import Words, make_filter

@@ -16,7 +16,7 @@ from posthorse.cli.exits import Exit
 from posthorse.cli.screen import clean, out, out_json, say
 from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import hand_down, is_empty, json_lines_option, json_option, open_store, target_options
-from posthorse.cli.words import short_span
+from posthorse.cli.wording import short_span
 from posthorse.rules.job import State, checked_name
 from posthorse.rules.queues import DEFAULTS, QueueSettings, checked_layer, checked_words, told
 from posthorse.store.operations.limits import LimitRow, limits_at_work

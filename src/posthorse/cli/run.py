@@ -1,8 +1,8 @@
 """`posthorse run`: run one job here and now, durably, as a line of a crontab does.
 
-1. Store the job, or find the earlier one to continue (`cli/runs`). 2. A worker in this process that serves only this
-job claims it, out of turn. 3. Follow it until it is over, or until this process is stopped; then it stops at its next
-slice and waits for the next call.
+1. Store the job, or find the earlier one to continue (`cli/run_choice`). 2. A worker in this process that serves
+only this job claims it, out of turn. 3. Follow it until it is over, or until this process is stopped; then it stops at
+its next slice and waits for the next call.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from posthorse.app.client import Posthorse
 from posthorse.app.reading import Finished, outcome_of
 from posthorse.app.verbs import drive
 from posthorse.cli.exits import Exit, exit_of_states
-from posthorse.cli.following import Bars, Follower
-from posthorse.cli.lookup import Look, find_id, look_at
-from posthorse.cli.milestones import Milestones
+from posthorse.cli.job_lookup import Look, find_id, look_at
+from posthorse.cli.live_display import Bars, Follower
 from posthorse.cli.options import as_using, job_options
-from posthorse.cli.runs import Neighbour, go_on, start
+from posthorse.cli.run_choice import Neighbour, go_on, start
+from posthorse.cli.run_messages import Milestones
 from posthorse.cli.screen import can_animate, clean, complain, out_json, say
 from posthorse.cli.signals import Stop, stopped_by_signals
 from posthorse.cli.target import be_patient, json_option, open_application, target_options
-from posthorse.cli.words import amount
+from posthorse.cli.wording import amount
 from posthorse.rules.job import State, Status
 from posthorse.rules.options.checks import checked_span
 from posthorse.rules.options.option import Place

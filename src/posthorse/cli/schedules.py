@@ -22,7 +22,7 @@ from posthorse.cli.exits import Exit, exit_of
 from posthorse.cli.screen import clean, complain, out, out_json, say, width
 from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import hand_down, is_empty, json_lines_option, json_option, open_store, target_options
-from posthorse.cli.words import clock_time, span
+from posthorse.cli.wording import clock_time, span
 from posthorse.clock import moment
 from posthorse.errors import QueueClosed, QueueFull, ScheduleNotFound, UsageError
 from posthorse.rules.cron import explained

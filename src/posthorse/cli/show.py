@@ -17,12 +17,12 @@ from posthorse.app.verbs import drive
 from posthorse.cli.bad_items import first_bad_items, print_bad_items
 from posthorse.cli.bars import bar
 from posthorse.cli.exits import Exit
-from posthorse.cli.lookup import Look, find_id, look_at, short
+from posthorse.cli.job_lookup import Look, find_id, look_at, short
 from posthorse.cli.screen import clean, is_terminal, out, out_json, out_rich, say
 from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import json_option, open_store, target_options
 from posthorse.cli.why import read_why
-from posthorse.cli.words import (
+from posthorse.cli.wording import (
     MARKS,
     amount,
     clock_time,

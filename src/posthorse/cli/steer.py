@@ -10,7 +10,7 @@ import click
 from posthorse.app.client import Posthorse
 from posthorse.app.jobs import affected, steer
 from posthorse.cli.exits import Exit, exit_of
-from posthorse.cli.lookup import find_id
+from posthorse.cli.job_lookup import find_id
 from posthorse.cli.screen import clean, complain, out, out_json, say
 from posthorse.cli.target import is_empty, json_lines_option, open_store, target_options
 from posthorse.errors import InvalidTransition, JobNotFound, UsageError

@@ -10,10 +10,10 @@ import click
 
 from posthorse.app.client import Posthorse
 from posthorse.app.loading import find_target, load_application
-from posthorse.app.origin import lead_to
+from posthorse.app.store_origin import lead_to
 from posthorse.errors import InvalidSettings, StoreUnreachable
 from posthorse.store.address import is_there
-from posthorse.store.sqlite.beside import raise_if_lost
+from posthorse.store.sqlite.side_files import raise_if_lost
 
 F = TypeVar("F", bound=Callable[..., object])
 

@@ -12,7 +12,7 @@ from posthorse.app.client import Posthorse
 from posthorse.app.reading import Finished, outcome_of
 from posthorse.app.verbs import drive
 from posthorse.cli.exits import Exit, exit_of_states
-from posthorse.cli.lookup import find_id
+from posthorse.cli.job_lookup import find_id
 from posthorse.cli.screen import clean, out, out_json, say
 from posthorse.cli.target import be_patient, json_lines_option, open_store, target_options
 from posthorse.cli.why import MAX_EXPLAINED, Explainer

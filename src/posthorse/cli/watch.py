@@ -10,8 +10,8 @@ import click
 
 from posthorse.app.client import Posthorse
 from posthorse.cli.exits import Exit, exit_of_states
-from posthorse.cli.following import Bars, Follower, Lines
-from posthorse.cli.lookup import Look, find_id, look_at, look_at_all
+from posthorse.cli.job_lookup import Look, find_id, look_at, look_at_all
+from posthorse.cli.live_display import Bars, Follower, Lines
 from posthorse.cli.options import check_names
 from posthorse.cli.screen import can_animate, say
 from posthorse.cli.target import be_patient, is_empty, json_lines_option, open_store, target_options

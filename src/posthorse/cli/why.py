@@ -14,10 +14,10 @@ from posthorse.app.loading import find_target
 from posthorse.app.verbs import drive
 from posthorse.app.why import why_of
 from posthorse.cli.exits import Exit
-from posthorse.cli.lookup import find_id, short
+from posthorse.cli.job_lookup import find_id, short
 from posthorse.cli.screen import clean, out, out_json, out_rich, say
 from posthorse.cli.target import json_option, open_store, target_options
-from posthorse.cli.words import MARKS, clock_time, span
+from posthorse.cli.wording import MARKS, clock_time, span
 from posthorse.errors import PosthorseError
 from posthorse.rules.why.answer import AT_WORK, Estimate, Reason, Why
 from posthorse.views.why import WhyView

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from shlex import quote
 
-from posthorse.cli.checks import Check, ok, problem, warning
-from posthorse.cli.words import span
+from posthorse.cli.store_checks import Check, ok, problem, warning
+from posthorse.cli.wording import span
 from posthorse.rules.growth import Deaths
 from posthorse.rules.job import State
 from posthorse.rules.namesakes import Serving, all_namesakes

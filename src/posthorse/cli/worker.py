@@ -9,7 +9,7 @@ import click
 
 from posthorse.app.client import Posthorse
 from posthorse.app.loading import load_application
-from posthorse.app.origin import lead_to
+from posthorse.app.store_origin import lead_to
 from posthorse.cli.options import size_options
 from posthorse.cli.screen import clean, out_json, say
 from posthorse.cli.target import json_option, named_target, target_options

@@ -10,7 +10,7 @@ from posthorse.cli.exits import Exit
 from posthorse.cli.screen import clean, out_json, say
 from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import is_empty, json_option, open_store, target_options
-from posthorse.cli.words import short_span
+from posthorse.cli.wording import short_span
 from posthorse.store.operations import read
 from posthorse.views.worker import WorkerView
 

@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 
 from posthorse.app.client import Posthorse
 from posthorse.errors import PosthorseError
-from posthorse.processes.locate import find_application
+from posthorse.processes.find_application import find_application
 from posthorse.rules.lifecycle import Outcome, Raised, Stopped, Unfit
 from posthorse.rules.registry import Registered, Registry
 from posthorse.store.operations.claim import Claimed

@@ -32,11 +32,11 @@ from posthorse.store.operations.runners import register
 from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
 from posthorse.worker.assembly import make_job_loop, make_runner
 from posthorse.worker.base import signals
-from posthorse.worker.base.answers import ANSWER_WITHIN, comes_within, in_a_thread
 from posthorse.worker.base.event_loop import new_loop, run_to_end
 from posthorse.worker.base.launch import import_before_the_project, inherited_socket
 from posthorse.worker.base.log_lines import configure_logging
 from posthorse.worker.base.process import die_with_parent, end_at_once, end_gracefully
+from posthorse.worker.base.unanswered_calls import ANSWER_WITHIN, comes_within, in_a_thread
 from posthorse.worker.heartbeat import retire_quietly
 from posthorse.worker.running.job_loop import JobLoop
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from posthorse.app.client import Posthorse
 from posthorse.app.loading import load_application
-from posthorse.app.origin import apart, lead_to
+from posthorse.app.store_origin import apart, lead_to
 from posthorse.clock import monotonic, until_tick
 from posthorse.errors import PosthorseError
 from posthorse.maintenance.namesakes import tell_of_namesakes
@@ -33,10 +33,10 @@ from posthorse.rules.job import Lane
 from posthorse.rules.namesakes import Serving
 from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
 from posthorse.worker.assembly import begin_maintenance, make_heart
-from posthorse.worker.base.answers import ends_once_told, ends_while_answered
 from posthorse.worker.base.launch import current_folder
 from posthorse.worker.base.log_lines import configure_logging
 from posthorse.worker.base.process import described
+from posthorse.worker.base.unanswered_calls import ends_once_told, ends_while_answered
 from posthorse.worker.heartbeat import Pulse
 
 log = logging.getLogger("posthorse.worker")

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 import msgspec
 
 from posthorse.rules.job import JobError, State
-from posthorse.rules.repeats import YIELDED
+from posthorse.rules.repeated_events import YIELDED
 from posthorse.rules.retry import Backoff
 from posthorse.rules.tuning import DEFAULTS
 from posthorse.rules.values.texts import one_line

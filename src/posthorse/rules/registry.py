@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from posthorse.errors import DuplicateKind, InvalidOption, UnknownKind
-from posthorse.rules.arguments.never import never_stored
 from posthorse.rules.arguments.signature import Signature
+from posthorse.rules.arguments.unstorable_results import never_stored
 from posthorse.rules.job import DEFAULT_QUEUE, checked_name
 from posthorse.rules.limits import Concurrency, Rate, Sequence
 from posthorse.rules.middleware import Middleware

@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from posthorse.clock import monotonic
 from posthorse.errors import QueueClosed
-from posthorse.rules.depth import Gauge
 from posthorse.rules.job import NewJob
+from posthorse.rules.queue_depth import Gauge
 from posthorse.rules.queues import DeclaredQueues, Layer
 from posthorse.store.operations.queues import live_layers
 from posthorse.store.store import Store

@@ -17,8 +17,8 @@ from uuid import uuid4
 from posthorse.errors import SchemaMismatch
 from posthorse.failpoints import failpoint
 from posthorse.store.base import Execute, QuerySteps, drive, operation, query
-from posthorse.store.operations.meta import HAS_SCHEMA, MIGRATION
-from posthorse.store.operations.meta import SCHEMA_VERSION as STORED_VERSION
+from posthorse.store.operations.store_facts import HAS_SCHEMA, MIGRATION
+from posthorse.store.operations.store_facts import SCHEMA_VERSION as STORED_VERSION
 from posthorse.store.queries import Row, Statement, Step, Value
 
 T = TypeVar("T")

@@ -27,7 +27,7 @@ from posthorse.store.backend import Backend
 from posthorse.store.base import Operation
 from posthorse.store.committer import Committer
 from posthorse.store.error_signature import ErrorSignature
-from posthorse.store.joining import ForeignTransaction, JoinedTransaction
+from posthorse.store.joined_transactions import ForeignTransaction, JoinedTransaction
 from posthorse.store.migrate import Tell
 from posthorse.store.operations.lanes import lane_ids
 from posthorse.store.own_schema import OwnSchema

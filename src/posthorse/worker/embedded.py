@@ -28,10 +28,10 @@ from posthorse.store.operations.runners import Runner, register
 from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
 from posthorse.store.store import Store
 from posthorse.worker.assembly import begin_maintenance, make_heart, make_job_loop, make_runner
-from posthorse.worker.base.answers import ANSWER_WITHIN, comes_within, ends_once_told, in_a_thread
 from posthorse.worker.base.event_loop import run_to_end
 from posthorse.worker.base.loggers import keep_loggers
-from posthorse.worker.base.unjoined import UnjoinedThreads, close_in_time
+from posthorse.worker.base.unanswered_calls import ANSWER_WITHIN, comes_within, ends_once_told, in_a_thread
+from posthorse.worker.base.user_process_loop import UnjoinedThreads, close_in_time
 from posthorse.worker.claiming.one_job import OneJob
 from posthorse.worker.heartbeat import Heart, Pulse, retire_quietly
 from posthorse.worker.isolation.code_location import check_may_work

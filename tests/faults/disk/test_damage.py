@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from posthorse.cli import checks
+from posthorse.cli import store_checks
 from posthorse.cli.root import root
 from posthorse.errors import OutcomeUnknown, StoreError, StoreUnreachable
 from posthorse.rules.tuning import Tuning
@@ -453,7 +453,7 @@ def test_a_reader_that_pins_the_log_is_told_and_the_log_is_cut_back_after_it(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F44: SQLite cannot begin the log anew under a reader, so it grows; nothing else fails, and it does not stay."""
-    monkeypatch.setattr(checks, "MAX_LOG", 6_000_000)
+    monkeypatch.setattr(store_checks, "MAX_LOG", 6_000_000)
     yard = Yard(sqlite_url, tuning=Tuning(checkpoint_pages=1_000, max_idle_log=100_000))
     yard.enqueue()
     log = f"{backend(yard).path}-wal"
@@ -505,6 +505,6 @@ def test_a_folder_that_may_not_be_written_to_is_a_clear_exit(open_folder: Path, 
 
 def test_a_disk_that_is_nearly_full_is_told_by_the_doctor() -> None:
     """F35, before it happens."""
-    found = checks.space_check(10_000_000, None)
-    assert found.verdict is checks.Verdict.WARNING
+    found = store_checks.space_check(10_000_000, None)
+    assert found.verdict is store_checks.Verdict.WARNING
     assert "10 MB are free" in found.finding

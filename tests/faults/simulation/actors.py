@@ -33,7 +33,7 @@ from posthorse.store.operations.control import request
 from posthorse.store.operations.finish import Checkpoint, Completion, Fence, checkpoint, complete, settle
 from posthorse.store.operations.gates import let_through
 from posthorse.store.operations.runners import Runner, beat, held_by, register, requests_for, retire
-from posthorse.worker.claiming.claim import ClaimedJob, ClaimRequest
+from posthorse.worker.claiming.claim_values import ClaimedJob, ClaimRequest
 from posthorse.worker.claiming.claiming import Claiming
 from tests.faults.simulation.kinds import IN_SLICES, IN_TRANSACTIONS, Focus, application, drawn_calls
 from tests.faults.simulation.walks import Walk

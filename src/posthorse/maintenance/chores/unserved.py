@@ -8,7 +8,7 @@ from posthorse.clock import monotonic
 from posthorse.maintenance.chores.base import Chore
 from posthorse.rules.queues import DEFAULTS, DeclaredQueues
 from posthorse.rules.why.answer import clause
-from posthorse.rules.why.around import why_unserved
+from posthorse.rules.why.queue_and_workers import why_unserved
 from posthorse.store.operations.runners import NextDue
 from posthorse.store.operations.unserved import waiting_kinds
 from posthorse.store.operations.why import surroundings

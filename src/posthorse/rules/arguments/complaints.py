@@ -12,7 +12,7 @@ from inspect import Parameter
 
 import msgspec
 
-from posthorse.rules.arguments.form import NAMED, POSITIONAL, Form, is_required
+from posthorse.rules.arguments.stored_form import NAMED, POSITIONAL, Form, is_required
 from posthorse.rules.values.type_mismatch import short
 
 

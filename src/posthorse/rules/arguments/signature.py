@@ -20,9 +20,9 @@ from posthorse.errors import InvalidArgument
 from posthorse.rules.arguments.annotations import members_of, names_of, resolved, signature_of
 from posthorse.rules.arguments.codec import ArgumentCodec, codec_of, no_codec
 from posthorse.rules.arguments.complaints import misbound, unfit
-from posthorse.rules.arguments.form import POSITIONAL, Form, values_of
+from posthorse.rules.arguments.stored_form import POSITIONAL, Form, values_of
 from posthorse.rules.values.checks import TOO_DEEP
-from posthorse.rules.values.same import is_same
+from posthorse.rules.values.equality import is_same
 from posthorse.rules.values.type_mismatch import TypeMismatch, short
 from posthorse.rules.values.wire import too_large
 

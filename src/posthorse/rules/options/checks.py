@@ -12,11 +12,11 @@ from typing import cast
 
 from posthorse.clock import micros_of, microseconds
 from posthorse.errors import InvalidOption, InvalidSettings
+from posthorse.rules.byte_sizes import Size, as_bytes, size_text
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import checked_name
 from posthorse.rules.labels import as_labels
 from posthorse.rules.limits import Rate, Sequence, as_rate, as_sequence
-from posthorse.rules.sizes import Size, as_bytes, size_text
 from posthorse.rules.values.type_mismatch import short
 from posthorse.rules.wall_time import checked_moment
 

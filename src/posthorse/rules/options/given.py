@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from posthorse.errors import InvalidOption
-from posthorse.rules.elsewhere import OF_OBSERVERS, OF_QUEUES, OF_SCHEDULES, advice
 from posthorse.rules.options.option import Place
 from posthorse.rules.options.table import options_at
+from posthorse.rules.other_systems import OF_OBSERVERS, OF_QUEUES, OF_SCHEDULES, advice
 from posthorse.rules.values.type_mismatch import short
 
 _OF_JOBS = options_at(Place.JOB)

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 from posthorse.rules.job import State
 from posthorse.rules.why.answer import Reason, Why, together
-from posthorse.rules.why.around import outside_window, queue_paused, why_unserved
 from posthorse.rules.why.at_gates import at_gates, opened
 from posthorse.rules.why.facts import Facts
-from posthorse.rules.why.own import blocked, is_unfit, lining_up, of_time, over, paused, running, unfit
+from posthorse.rules.why.job_itself import blocked, is_unfit, lining_up, of_time, over, paused, running, unfit
+from posthorse.rules.why.queue_and_workers import outside_window, queue_paused, why_unserved
 from posthorse.rules.why.turn import are_full, behind, full, next_in_lane, quarantined
 from posthorse.rules.why.words import micros
 

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 from posthorse.rules.durations import as_text
 from posthorse.rules.why.answer import Code, Estimate, Reason
-from posthorse.rules.why.around import start_of, taking
 from posthorse.rules.why.facts import MAX_COUNTED, Ahead, Facts
+from posthorse.rules.why.queue_and_workers import start_of, taking
 from posthorse.rules.why.words import count_of, listed, workers_of
 
 MIN_STARTS = 8

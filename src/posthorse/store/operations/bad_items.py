@@ -9,7 +9,7 @@ import msgspec
 
 from posthorse.errors import InvalidTransition
 from posthorse.rules.job import State
-from posthorse.rules.loops import decode_loops, encode_loops
+from posthorse.rules.loop_state import decode_loops, encode_loops
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.store.base import QuerySteps, TypedQuery, operation, query, query_rows, single_operation
 from posthorse.store.operations.lanes import home_of, lane_id

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from posthorse.rules.depth import Gauge
 from posthorse.rules.events import DeadLettersGrew
 from posthorse.rules.growth import MAX_COUNTED, AlarmRule, Death, Deaths, Growth, event_of, grown, suspected
 from posthorse.rules.job import Lane, NewJob
 from posthorse.rules.packing import PLAIN, Packing
+from posthorse.rules.queue_depth import Gauge
 from posthorse.store.base import QuerySteps, TypedQuery, operation, single_operation
 from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, enqueue
 

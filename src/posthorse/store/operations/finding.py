@@ -30,8 +30,8 @@ from posthorse.rules.search.ways import (
 )
 from posthorse.rules.search.words import How, Item
 from posthorse.store.base import QuerySteps, TypedQuery, creating_no_work, operation, query, single_operation
-from posthorse.store.operations.meta import FACT
-from posthorse.store.operations.meta import now as store_now
+from posthorse.store.operations.store_facts import FACT
+from posthorse.store.operations.store_facts import now as store_now
 from posthorse.store.queries import Row, Value
 
 _LAST_MOMENT = (1 << 63) - 1

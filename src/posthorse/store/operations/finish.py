@@ -10,8 +10,8 @@ import msgspec
 
 from posthorse.rules.job import Lane, State
 from posthorse.rules.lifecycle import Transition
-from posthorse.rules.loops import decode_loops, forgiven
-from posthorse.rules.repeats import Step, is_endless, next_step, times_in_a_row
+from posthorse.rules.loop_state import decode_loops, forgiven
+from posthorse.rules.repeated_events import Step, is_endless, next_step, times_in_a_row
 from posthorse.rules.slice_size import CutShort, cut_short_by
 from posthorse.store.base import (
     BoundQuery,

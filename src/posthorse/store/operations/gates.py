@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from posthorse.rules.gates import GateLedger, GateState, Requirement, gate_name, in_order, in_step
 from posthorse.store.base import QuerySteps, TypedQuery, locking_first, operation, query, query_rows, single_operation
-from posthorse.store.operations.meta import now
+from posthorse.store.operations.store_facts import now
 from posthorse.store.queries import Row
 
 PATIENCE = 60_000_000

@@ -7,7 +7,7 @@ import msgspec
 from posthorse.errors import InvalidTransition, StoreError
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import ACTIONS, Action, Request, target_of
-from posthorse.rules.loops import decode_loops, encode_loops, forgiven
+from posthorse.rules.loop_state import decode_loops, encode_loops, forgiven
 from posthorse.rules.packing import PACKED, PLAIN, Packing
 from posthorse.store.base import QuerySteps, TypedQuery, query
 from posthorse.store.operations import ends

@@ -9,7 +9,7 @@ from posthorse.clock import moment
 from posthorse.errors import JobForgotten, JobNotFound
 from posthorse.rules.lifecycle import Request
 from posthorse.store.base import QuerySteps, TypedQuery, single_operation
-from posthorse.store.operations.meta import FACT
+from posthorse.store.operations.store_facts import FACT
 
 FORGOTTEN_UNTIL = "forgotten_until"
 """The fact about the store that names the newest job that retention removed."""

@@ -9,12 +9,12 @@ import msgspec
 
 from posthorse.clock import monotonic
 from posthorse.errors import QueueClosed, QueueFull
-from posthorse.rules.depth import Gauge
 from posthorse.rules.job import NewJob, State
+from posthorse.rules.queue_depth import Gauge
 from posthorse.rules.queues import Layer, layer_as_words, layer_from_words
 from posthorse.store.base import QuerySteps, TypedQuery, operation, query, single_operation
 from posthorse.store.operations.limits import held_in_queues
-from posthorse.store.operations.meta import now
+from posthorse.store.operations.store_facts import now
 
 MIN_RETRY, MAX_RETRY = 1.0, 3600.0
 

@@ -14,8 +14,8 @@ from posthorse.rules.packing import GONE
 from posthorse.rules.queues import layer_from_words
 from posthorse.rules.retention import Declaration, Keep, Live, Retention, declare
 from posthorse.store.base import QuerySteps, TypedQuery, creating_no_work, operation, query, query_rows
-from posthorse.store.operations.meta import now
 from posthorse.store.operations.one_job import FORGOTTEN_UNTIL, HELD_LEASE, LOCK_JOB, missing
+from posthorse.store.operations.store_facts import now
 
 FIRST = ids.first_of(0)
 """Sorts before every id."""

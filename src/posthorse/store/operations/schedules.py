@@ -13,12 +13,12 @@ import msgspec
 
 from posthorse import ids
 from posthorse.errors import InvalidTransition, JobNotFound, QueueClosed, QueueFull
-from posthorse.rules.depth import Gauge
 from posthorse.rules.job import Lane, NewJob, State
 from posthorse.rules.packing import PLAIN, Packing
+from posthorse.rules.queue_depth import Gauge
 from posthorse.rules.schedules import Declared, Overlap, Policies, among_open, at_instant, job_at
 from posthorse.store.base import QuerySteps, TypedQuery, operation, query, query_rows, single_operation
-from posthorse.store.operations import meta
+from posthorse.store.operations import store_facts
 from posthorse.store.operations.moves import do_as_asked
 from posthorse.store.operations.queues import check_open, check_room
 from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, Submitted, enqueue
@@ -203,7 +203,7 @@ def trigger(
     if not held:
         yield query_rows("declare_schedules", [_as_row(declared)], attended=False)
         held = yield from HOLD_SCHEDULE(name=declared.name)
-    now = yield from meta.now()
+    now = yield from store_facts.now()
     still_open = yield from _still_open(held[0][0])
     made = job_at(job, _timely(job.id, now), name=declared.name, time=now, policies=Policies())
     [submitted] = yield from enqueue([made], lanes, gauges=gauges, closed=closed, packing=packing).start()

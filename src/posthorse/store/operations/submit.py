@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from posthorse import ids
 from posthorse.errors import UsageError
-from posthorse.rules.depth import Gauge
 from posthorse.rules.job import Lane, NewJob
 from posthorse.rules.packing import PLAIN, Packing
+from posthorse.rules.queue_depth import Gauge
 from posthorse.store.base import BoundQuery, Operation, QuerySteps, TypedQuery, query, query_rows
 from posthorse.store.operations.keys import take_keys, wanted_key
 from posthorse.store.operations.queues import check_open, check_room

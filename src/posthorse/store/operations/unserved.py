@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from posthorse.rules.queues import DEFAULTS, QueueSettings
 from posthorse.rules.why.answer import Code
-from posthorse.rules.why.around import why_unserved
+from posthorse.rules.why.queue_and_workers import why_unserved
 from posthorse.store.base import QuerySteps, TypedQuery, operation
 from posthorse.store.operations.claim import FILLED_LANES
 from posthorse.store.operations.read import DEPTHS

@@ -18,11 +18,11 @@ from posthorse.rules.queues import Layer
 from posthorse.rules.why.facts import MAX_COUNTED, MAX_NAMED, GateFacts, Holding, Server
 from posthorse.store.base import QuerySteps, TypedQuery, operation
 from posthorse.store.operations.limits import GATES_OF_LANE
-from posthorse.store.operations.meta import now
 from posthorse.store.operations.one_job import ARGUMENTS
 from posthorse.store.operations.queues import live_layers
 from posthorse.store.operations.read import JOBS_BY_ID, JobRow, job
 from posthorse.store.operations.servers import registered_servers
+from posthorse.store.operations.store_facts import now
 
 MAX_LANES = 1_000
 """Lanes of a queue that are looked at, those of the highest priority first."""

@@ -11,10 +11,10 @@ import psycopg
 
 from posthorse.clock import monotonic
 from posthorse.store.base import AsyncExecute, Execute
-from posthorse.store.overdue import overdue
 from posthorse.store.postgres.connections import DURABLE, SET_MODE, AsyncConnection, Connection, Server
 from posthorse.store.postgres.faults import raise_if_gone
 from posthorse.store.postgres.statements import Statements
+from posthorse.store.transaction_overdue import overdue
 
 
 def _opening(longest: float) -> bytes:

@@ -27,7 +27,7 @@ from posthorse.store.connections import AsyncSqliteConnection
 from posthorse.store.migrate import Migrator, Tell
 from posthorse.store.other_sqlites import OTHER_SQLITES
 from posthorse.store.queries import Query, Value
-from posthorse.store.sqlite import beside, forks
+from posthorse.store.sqlite import forks, side_files
 from posthorse.store.sqlite.connections import Session, StoreFile, pragma
 from posthorse.store.sqlite.faults import explained, unreadable
 from posthorse.store.sqlite.migrator import SqliteMigrator
@@ -160,7 +160,7 @@ class SqliteBackend:
         """Return False if no file was ever made here. Raises StoreUnreachable for one that is lost."""
         if is_there(self.path):
             return True
-        beside.raise_if_lost(self.path)
+        side_files.raise_if_lost(self.path)
         return False
 
     def prepare(self) -> str | None:
@@ -175,7 +175,7 @@ class SqliteBackend:
 
     def remember(self) -> None:
         """Note beside the file that there is a store, so that no process makes another in its place."""
-        beside.remember(self.path)
+        side_files.remember(self.path)
 
     def compact(self) -> int:
         """Rewrite the file without its free pages; return how many bytes it lost. Raises StoreError."""
@@ -219,8 +219,8 @@ class SqliteBackend:
                     "journal_mode": pragma(connection, "journal_mode"),
                     "synchronous": _SYNCHRONOUS[int(pragma(connection, "synchronous"))],
                     "file_bytes": _size(self.path),
-                    "log_bytes": _size(beside.log_of(self.path)),
-                    "exposed": ", ".join(beside.exposed(self.path)) or None,
+                    "log_bytes": _size(side_files.log_of(self.path)),
+                    "exposed": ", ".join(side_files.exposed(self.path)) or None,
                 }
             except sqlite3.Error as error:
                 raise unreadable(error, self.path) from error

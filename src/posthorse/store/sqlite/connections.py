@@ -17,7 +17,7 @@ from posthorse.errors import StoreError
 from posthorse.rules.tuning import Tuning
 from posthorse.store.base import Execute
 from posthorse.store.queries import Value
-from posthorse.store.sqlite import beside, forks
+from posthorse.store.sqlite import forks, side_files
 from posthorse.store.sqlite.faults import FileIdentity, cannot_open, code_of, identity_of, log_moved, many_names, moved
 from posthorse.store.sqlite.turnstile import locked
 
@@ -52,7 +52,7 @@ class Session:
         """True from a COMMIT until it is known to have happened."""
         self._name = str(path)
         self._file = identity_of(self._name)
-        self._log_name, self._index_name = beside.log_of(path), beside.index_of(path)
+        self._log_name, self._index_name = side_files.log_of(path), side_files.index_of(path)
         self._look_at_log = 0.0
         self._log_check_interval = log_check_interval
         self._log: FileIdentity | None = None
@@ -179,7 +179,7 @@ class StoreFile:
                 f"this process was forked while a connection to {self.path} was open, and SQLite loses commits of such "
                 "processes; fork before the first use or outside of transactions, or start processes with `spawn`"
             )
-        if (beside.log_of(self.path), identity_of(self.path)) in _lost_logs:
+        if (side_files.log_of(self.path), identity_of(self.path)) in _lost_logs:
             raise log_moved(self.path)
         address = self._address()
         deadline = monotonic() + self.busy_seconds
@@ -227,19 +227,19 @@ class StoreFile:
 
     def _address(self) -> str:
         """Return what SQLite opens: an existing file, or a new one, for its owner alone, if there never was one."""
-        real = beside.real_name(self.path)
+        real = side_files.real_name(self.path)
         found = _status(real)
         if found is None and self._was_opened:
             raise moved(self.path)
         if found is None or found.st_size == 0:
-            beside.raise_if_lost(self.path)
+            side_files.raise_if_lost(self.path)
         elif found.st_nlink > 1 and stat.S_ISREG(found.st_mode) and not self._was_opened:
             raise many_names(self.path, found.st_nlink)
         uri = Path(real).as_uri()
         if found is not None:
             return f"{uri}?mode=rw"  # if it is moved at this moment, SQLite makes no other
-        gate = beside.gate_of(self.path)
-        os.close(beside.open_lock(gate, self.path))
+        gate = side_files.gate_of(self.path)
+        os.close(side_files.open_lock(gate, self.path))
         return f"{uri}?mode=rwc&modeof={quote_from_bytes(os.fsencode(gate))}"
 
 

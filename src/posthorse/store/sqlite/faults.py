@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from posthorse.errors import OutcomeUnknown, SchemaMismatch, StoreError, StoreUnreachable
-from posthorse.store.sqlite.beside import gate_of
+from posthorse.store.sqlite.side_files import gate_of
 
 FileIdentity = tuple[int, int]
 """The file itself, whatever its name: device and inode."""

@@ -11,7 +11,7 @@ from posthorse.errors import StoreUnreachable
 from posthorse.store.base import Execute, drive, query
 from posthorse.store.migrate import SchemaProgress, Tell, Transaction, stored_progress
 from posthorse.store.queries import Row, Statement, Step, Value
-from posthorse.store.sqlite import beside
+from posthorse.store.sqlite import side_files
 from posthorse.store.sqlite.connections import StoreFile, pragma
 from posthorse.store.sqlite.statements import Statements
 from posthorse.store.sqlite.transactions import Transactions
@@ -66,7 +66,7 @@ class SqliteMigrator:
             self._wait_for_others()
         with self._transactions.begin(MAX_SECONDS, patience=self._patience) as (connection, execute):
             if not execute(query("has_schema")):
-                beside.raise_if_replaced(self._file.path)
+                side_files.raise_if_replaced(self._file.path)
             return work(_SqliteTransaction(connection, execute, self._statements))
 
     def build(self, step: Step) -> None:

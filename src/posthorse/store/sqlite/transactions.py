@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager, contextmanager
 from posthorse.errors import UsageError
 from posthorse.store.base import AsyncExecute, BoundQuery, Execute, Rows
 from posthorse.store.connections import AsyncSqliteConnection
-from posthorse.store.overdue import overdue
 from posthorse.store.reentry import begin_work, end_work
 from posthorse.store.sqlite.connections import Session, StoreFile
 from posthorse.store.sqlite.deadline import Deadlines
 from posthorse.store.sqlite.faults import explained, is_of_the_file
 from posthorse.store.sqlite.turnstile import Turnstile
+from posthorse.store.transaction_overdue import overdue
 
 
 class Transactions:

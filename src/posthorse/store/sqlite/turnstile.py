@@ -15,8 +15,8 @@ from posthorse.clock import monotonic
 from posthorse.errors import StoreError, StoreUnreachable
 from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store.sqlite import forks
-from posthorse.store.sqlite.beside import bell_of, gate_of, open_lock
 from posthorse.store.sqlite.faults import FileIdentity, identity_of
+from posthorse.store.sqlite.side_files import bell_of, gate_of, open_lock
 
 
 class Turnstile:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
 from posthorse.clock import monotonic
-from posthorse.store.sqlite.beside import bell_of, log_of
+from posthorse.store.sqlite.side_files import bell_of, log_of
 from posthorse.store.watch import CLOSEST_LOOKS, LOOK_WHEN_BLIND, Watch
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ from weakref import WeakKeyDictionary
 from posthorse.clock import monotonic
 from posthorse.errors import InvalidOption, StoreError, StoreUnreachable
 from posthorse.store.base import BoundQuery, Operation, QuerySteps, Rows, adrive, operation, query
-from posthorse.store.operations.meta import HAS_SCHEMA, STORE_IDENTITY
-from posthorse.store.overdue import overdue
+from posthorse.store.operations.store_facts import HAS_SCHEMA, STORE_IDENTITY
 from posthorse.store.sqlite.faults import explained, is_of_the_file
 from posthorse.store.sqlite.turnstile import Turnstile
+from posthorse.store.transaction_overdue import overdue
 from posthorse.store.user_connections.base import ConnectionAdapter, Style
 from posthorse.store.user_connections.detect import adapter_for
 from posthorse.store.user_connections.render import Renderer, SuppliesValues

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from posthorse.rules.cursor import Cursor
-from posthorse.rules.loops import LoopState, decode_loops, encode_loops
+from posthorse.rules.loop_state import LoopState, decode_loops, encode_loops
 from posthorse.rules.packing import JobTexts
 from posthorse.rules.progress import Pace
 from posthorse.rules.slice_size import SliceSize

@@ -25,7 +25,7 @@ from posthorse.clock import monotonic
 from posthorse.errors import InvalidCall, InvalidOption, InvalidSource, ToleranceExceeded
 from posthorse.failpoints import failpoint
 from posthorse.rules.cursor import Cursor
-from posthorse.rules.loops import LoopState
+from posthorse.rules.loop_state import LoopState
 from posthorse.rules.slice_size import SizeRule, SliceSize
 from posthorse.rules.tolerance import Tolerance
 from posthorse.rules.values.kept import decode_kept

@@ -9,7 +9,7 @@ from types import TracebackType
 import msgspec
 
 from posthorse.errors import Interrupted, StoreError, ToleranceExceeded
-from posthorse.rules.loops import LoopState
+from posthorse.rules.loop_state import LoopState
 from posthorse.rules.steering import Steering, leaves
 from posthorse.rules.tolerance import Tolerance
 from posthorse.rules.values.kept import encode_kept

@@ -33,7 +33,7 @@ from posthorse.store.operations.queues import live_layers
 from posthorse.store.operations.runners import Runner, set_idle
 from posthorse.store.operations.through_gates import claim_through_gates, depth_of_sight, in_sight
 from posthorse.store.store import Store
-from posthorse.worker.claiming.claim import Claim, ClaimedJob, ClaimRequest, LookAgain
+from posthorse.worker.claiming.claim_values import Claim, ClaimedJob, ClaimRequest, LookAgain
 from posthorse.worker.claiming.lanes import Lanes
 from posthorse.worker.claiming.limits import Limits
 from posthorse.worker.claiming.one_job import OneJob

@@ -6,10 +6,10 @@ import os
 
 import msgspec
 
+from posthorse.rules.byte_sizes import size_text
 from posthorse.rules.job import JobError
 from posthorse.rules.lifecycle import Crashed, Outcome, Raised
 from posthorse.rules.registry import KindOptions
-from posthorse.rules.sizes import size_text
 from posthorse.rules.slice_size import TIMED_OUT
 from posthorse.worker.base.process import described
 

@@ -36,7 +36,7 @@ from posthorse.rules.lifecycle import (
     decide,
 )
 from posthorse.rules.packing import PLAIN, Packing
-from posthorse.rules.repeats import YIELDED
+from posthorse.rules.repeated_events import YIELDED
 from posthorse.rules.retry import Backoff
 from posthorse.rules.settings import Settings
 from posthorse.rules.slice_size import is_timeout

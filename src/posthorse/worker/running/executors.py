@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from posthorse.rules.registry import Registry
-from posthorse.worker.claiming.claim import ClaimedJob
+from posthorse.worker.claiming.claim_values import ClaimedJob
 from posthorse.worker.running.running_job import Executor, RunningJob
 
 

@@ -22,8 +22,8 @@ from posthorse.rules.settings import Settings
 from posthorse.store.operations.runners import Runner, held_by
 from posthorse.store.store import Store
 from posthorse.store.watch import Watch
-from posthorse.worker.base.answers import ANSWER_WITHIN, ends_once_told, ends_while_answered
-from posthorse.worker.claiming.claim import Claim, ClaimRequest, LookAgain
+from posthorse.worker.base.unanswered_calls import ANSWER_WITHIN, ends_once_told, ends_while_answered
+from posthorse.worker.claiming.claim_values import Claim, ClaimRequest, LookAgain
 from posthorse.worker.claiming.claiming import Claiming
 from posthorse.worker.claiming.prefetch import Prefetch
 from posthorse.worker.running.completer import Completer, takes_writes

@@ -21,7 +21,7 @@ from posthorse.rules.lifecycle import Outcome, Raised, Stopped
 from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store.operations.runners import Runner
 from posthorse.worker.base.evidence import evidence_of
-from posthorse.worker.claiming.claim import ClaimedJob
+from posthorse.worker.claiming.claim_values import ClaimedJob
 from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.executors import Executors
 from posthorse.worker.running.running_job import RunningJob

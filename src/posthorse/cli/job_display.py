@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from posthorse.cli.bars import bar
-from posthorse.cli.lookup import Look, short
+from posthorse.cli.job_lookup import Look, short
 from posthorse.cli.screen import clean
-from posthorse.cli.words import MARKS, amount, clock_time, duration_of, gist, left, percent, speed
+from posthorse.cli.wording import MARKS, amount, clock_time, duration_of, gist, left, percent, speed
 from posthorse.rules.job import State
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from posthorse.cli.lookup import Look
+from posthorse.cli.job_lookup import Look
 from posthorse.rules.job import State
 from posthorse.rules.progress import Pace, Progress, progress_at
 

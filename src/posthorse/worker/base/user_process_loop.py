@@ -10,8 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from posthorse.clock import monotonic
-from posthorse.worker.base.answers import comes_within
 from posthorse.worker.base.event_loop import run_to_end
+from posthorse.worker.base.unanswered_calls import comes_within
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -17,9 +17,9 @@ import msgspec
 from posthorse import ids
 from posthorse.app.client import Posthorse
 from posthorse.app.kind import Call, Kind
-from posthorse.cli.arguments import read_words
-from posthorse.cli.lookup import Look, look_at
+from posthorse.cli.job_lookup import Look, look_at
 from posthorse.cli.screen import clean
+from posthorse.cli.typed_arguments import read_words
 from posthorse.errors import InvalidTransition
 from posthorse.rules.job import NewJob, State, Status
 from posthorse.rules.keys import as_key

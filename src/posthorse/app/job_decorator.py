@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack, overload
 
 from posthorse.app.kind import JobFunction
-from posthorse.app.signatures import takes
+from posthorse.app.option_signatures import takes
 from posthorse.rules.job import checked_name
 from posthorse.rules.options.option import Place
 from posthorse.rules.registry import Registered, make_kind_options, register

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from posthorse.store.sqlite.beside import bell_of, gate_of, index_of, log_of, real_name
+from posthorse.store.sqlite.side_files import bell_of, gate_of, index_of, log_of, real_name
 
 ROOM = 1024 * 1024
 """Bytes that must fit beside the file."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from posthorse.cli.looks import sentence
-from posthorse.cli.lookup import Look
+from posthorse.cli.job_display import sentence
+from posthorse.cli.job_lookup import Look
 from posthorse.cli.screen import say
 
 LOOK_INTERVAL = 0.25

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
-from posthorse.cli.looks import bar_line, fitting, head_line, one_line, sentence
-from posthorse.cli.lookup import Look
+from posthorse.cli.job_display import bar_line, fitting, head_line, one_line, sentence
+from posthorse.cli.job_lookup import Look
 from posthorse.cli.screen import clean, console, out, out_json, say, size_of
-from posthorse.cli.tally import Tally, counts
-from posthorse.cli.words import MARKS, left
+from posthorse.cli.summary import Tally, counts
+from posthorse.cli.wording import MARKS, left
 from posthorse.rules.job import State
 from posthorse.views.job import JobView
 

@@ -13,9 +13,9 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from posthorse import ids
-from posthorse.app.origin import Apart
-from posthorse.cli.files import FileFacts, Holder
-from posthorse.cli.words import span
+from posthorse.app.store_origin import Apart
+from posthorse.cli.file_checks import FileFacts, Holder
+from posthorse.cli.wording import span
 from posthorse.store.migrate import SCHEMA_VERSION
 from posthorse.store.postgres.locks import HeldLock
 
