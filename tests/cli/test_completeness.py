@@ -65,6 +65,7 @@ INVOCATIONS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("delete",): ("delete", "CANCELLED"),
     ("prune",): ("prune",),
     ("migrate",): ("migrate",),
+    ("health",): ("health",),
     ("doctor",): ("doctor",),
     ("bench",): ("bench", "--jobs", "100"),
 }

@@ -47,6 +47,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Look after": {
         "migrate": ("migrate", "Create or migrate the store's tables."),
         "prune": ("prune", "Remove old jobs now, as retention says, or show which."),
+        "health": ("health", "Probe the store and one worker, by exit code."),
         "doctor": ("doctor", "Check the store and the workers, and say what to do."),
         "bench": ("bench", "Measure how fast jobs are enqueued, worked and picked up."),
     },

@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 SHARE = 3
-"""One look may take this part of the time for all of them."""
+"""One look may take this part of the time for all of them, unless the caller says otherwise."""
 
 
 class TookTooLong(Exception):
@@ -25,8 +25,8 @@ class TookTooLong(Exception):
 class Looks:
     """Run looks with a time limit for each and for all."""
 
-    def __init__(self, seconds: float) -> None:
-        self.each = seconds / SHARE
+    def __init__(self, seconds: float, *, each: float | None = None) -> None:
+        self.each = seconds / SHARE if each is None else each
         self.is_stuck = False
         """Whether a look did not return: its thread may hold locks, so what it uses cannot be closed."""
         self._ends_at = time.monotonic() + seconds
@@ -44,7 +44,7 @@ class Looks:
                 errors.append(error)
 
         # A daemon thread, so that the process can end although it hangs.
-        thread = threading.Thread(target=take_a_look, name=f"posthorse-doctor-{name}", daemon=True)
+        thread = threading.Thread(target=take_a_look, name=f"posthorse-look-{name}", daemon=True)
         thread.start()
         thread.join(seconds)
         if errors:

@@ -63,6 +63,16 @@ class Beat(NamedTuple):
     is_alive: bool
 
 
+class RunnerSeen(NamedTuple):
+    """A registered runner, as far as a probe asks; it is alive while its lease holds."""
+
+    worker: str
+    host: str
+    pid: int
+    is_alive: int
+    is_draining: int
+
+
 class Lease(NamedTuple):
     """A lease as stored, with what the decision about its job needs."""
 
@@ -83,6 +93,7 @@ class Lease(NamedTuple):
 
 
 ENTER_LANES = TypedQuery("enter_lanes", tuple[str])
+RUNNERS_OF = TypedQuery("runners_of", RunnerSeen)
 BEAT = TypedQuery("beat", tuple[str])
 REQUESTS_FOR = TypedQuery("requests_for", tuple[str, str])
 STILL_HELD = TypedQuery("still_held", tuple[str])
@@ -118,6 +129,12 @@ def register(runner: Runner, *, lease: int) -> QuerySteps[None]:
 def beat(runner: str, *, lease: int, running: int, draining: bool) -> QuerySteps[Beat]:
     """Renew a runner's lease."""
     return Beat(bool((yield from BEAT(id=runner, lease=lease, running=running, draining=draining))))
+
+
+@single_operation
+def runners_of(*, worker: str | None, host: str) -> QuerySteps[list[RunnerSeen]]:
+    """Return the runners of a worker, by its name, and all of a machine."""
+    return (yield from RUNNERS_OF(worker=worker, host=host))
 
 
 @single_operation

@@ -930,6 +930,11 @@ SELECT id, worker, queues, kinds, labels, running, concurrency, boot = :boot AND
     draining AS is_draining
 FROM @runners ORDER BY worker, id
 
+-- ## runners_of
+-- Return the runners of a worker and those of a machine, and whether their leases hold.
+SELECT worker, host, pid, boot = :boot AND expires_at > :lease_now AS is_alive, draining AS is_draining
+FROM @runners WHERE worker = :worker OR host = :host
+
 -- ## held_by_runners
 -- Return how many jobs each runner holds.
 SELECT runner, count(*) FROM @leases GROUP BY runner
