@@ -51,6 +51,7 @@ INVOCATIONS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("schedules", "pause"): ("schedules", "pause", "nightly"),
     ("schedules", "resume"): ("schedules", "resume", "nightly"),
     ("schedules", "trigger"): ("schedules", "trigger", "nightly"),
+    ("schedules", "forget"): ("schedules", "forget", "nightly"),
     ("queues",): ("queues",),
     ("queues", "pause"): ("queues", "pause", "mail"),
     ("queues", "resume"): ("queues", "resume", "mail"),
@@ -143,6 +144,8 @@ def words_of(shop: Shop) -> dict[str, str]:
     shop.done("cancel", cancelled)
     with (shop.folder / "shop.py").open("a", encoding="utf-8") as file:
         file.write('\napp.schedule(welcome.bind(1), name="nightly", cron="0 3 * * *")\n')
+    shop.forget()
+    shop.done("schedules", "resume", "nightly")
     return {"JOB": job, "DONE": done, "CANCELLED": cancelled}
 
 

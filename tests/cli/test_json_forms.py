@@ -36,6 +36,7 @@ VOLATILE = (
     (r'"store":"[^"]*"', '"store":"<store>"'),
     (r'"seconds":\d+', '"seconds":<float>'),
     (r'"steps":\d+', '"steps":<steps>'),
+    (r"(?<=completed )\w+(?= ago)", "<span>"),
 )
 
 
@@ -121,12 +122,19 @@ def _record_jobs(shop: Shop, told: Recorder) -> None:
     told("retry", broken, title="retry failed")
     told("show", broken, title="show retried")
     told("discard", broken, title="discard pending")
+    told("why", broken, title="why pending")
+    told("why", pending, title="why completed")
     told("cancel", "--all", "kind:broken", "--dry-run")
     told("cancel", "--all", "kind:broken")
     told("retry", "--all", "kind:broken")
     told("run", "welcome", "3")
     told("run", "count", "25")
     told("run", "broken", "why", "--max-attempts", "1")
+    told("prune", "--dry-run")
+    told("prune", "--older-than", "60d")
+    told("delete", tolerant, title="delete completed")
+    told("delete", later, tolerant, title="delete cancelled, and one that is gone")
+    told("health")
 
 
 def _record_running(shop: Shop, told: Recorder) -> None:
@@ -164,4 +172,5 @@ def _record_schedules(shop: Shop, told: Recorder) -> None:
     told("schedules", "trigger", "nightly")
     told("schedules", title="schedules with a triggered one")
     told("schedules", "next", "nightly", "-n", "2")
+    told("schedules", "forget", "nightly", "none")
     told("jobs", "-n", "1", "-k", "welcome", title="jobs of a schedule")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import posthorse as ph
 from posthorse.app.schedules import known_schedules
 from tests.cli.conftest import Shop, make_shop
 from tests.waiting import until
@@ -69,6 +70,32 @@ def test_a_store_is_enough_once_a_schedule_is_in_it(clockwork: Shop, monkeypatch
     job = clockwork.done("schedules", "trigger", "nightly", "--url", clockwork.url)
     assert clockwork.done("schedules", "resume", "nightly") == "unattended  nightly"
     assert json.loads(clockwork.done("show", job, "--json"))["kind"] == "welcome"
+
+
+def test_a_schedule_that_left_the_code_is_forgotten_and_one_that_a_worker_declares_is_not(clockwork: Shop) -> None:
+    with clockwork.working(queues=["nobody"]):
+        until(lambda: "active" in states(clockwork).values())
+        result = clockwork.run("schedules", "forget", "nightly", "--json")
+        assert result.exit_code == 4
+        assert "a living worker declares schedule 'nightly'" in json.loads(result.stdout)["error"]
+        assert states(clockwork)["nightly"] == "active"
+        until(lambda: any(known.row and known.row.last_job for known in known_schedules(clockwork.app)))
+    app = clockwork.app
+    job = next(known.row.last_job for known in known_schedules(app) if known.row and known.row.last_job)
+    assert clockwork.done("schedules", "forget", "quick", "nightly") == "forgotten  quick\nforgotten  nightly"
+    assert [known.declared.name for known in known_schedules(app) if known.row is not None] == ["often"]
+    assert fires(app) == 0
+    assert app.get_job(job).status().schedule == "quick", "its jobs stay"
+    result = clockwork.run("schedules", "forget", "quick")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "only the code of this application declares it" in result.stderr
+
+
+def fires(app: ph.Posthorse) -> int:
+    """How many times of schedules are remembered."""
+    table = "posthorse_fires" if app.store.backend.capabilities.is_file else "posthorse.fires"
+    with app.store.transaction() as connection:
+        return connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # type: ignore[attr-defined,no-any-return]
 
 
 def test_the_next_times_are_shown_in_the_zone_of_the_schedule(clockwork: Shop) -> None:

@@ -15,7 +15,7 @@ from posthorse.app.job import Job
 from posthorse.app.kind import Call
 from posthorse.app.verbs import Verb, commit, look_up, step, twin, verb
 from posthorse.clock import SECOND, moment
-from posthorse.errors import InvalidOption, ScheduleNotFound
+from posthorse.errors import InvalidOption, InvalidTransition, ScheduleNotFound
 from posthorse.rules.durations import Duration
 from posthorse.rules.job import NewJob, checked_name
 from posthorse.rules.options.given import unknown_of_schedule
@@ -32,7 +32,7 @@ from posthorse.rules.schedules import (
 from posthorse.rules.timing import Timing
 from posthorse.rules.values.type_mismatch import short
 from posthorse.rules.wall_time import checked_zone
-from posthorse.store.operations.schedules import ScheduleRow, schedules, steer, trigger
+from posthorse.store.operations.schedules import ScheduleRow, forget, schedules, steer, trigger
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
@@ -170,6 +170,19 @@ def find_schedule(app: Posthorse, name: str, *, is_stored: bool = True) -> Known
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; known are: {', '.join(known) or 'none'}"
     raise ScheduleNotFound(f"there is no schedule {name!r}{hint}")
+
+
+def forget_schedule(app: Posthorse, known: Known) -> None:
+    """Remove a schedule from the store, with the times that it ran for. Raises InvalidTransition, ScheduleNotFound."""
+    name = known.declared.name
+    if app.store.run(forget(name, attended_within=UNATTENDED_AFTER)):
+        return
+    if not any(row.name == name for row in app.store.read(schedules())):
+        raise ScheduleNotFound(f"the store has no schedule {name!r}; only the code of this application declares it")
+    raise InvalidTransition(
+        f"a living worker declares schedule {name!r}, and would enter it again; remove it from the code and restart "
+        "the workers, then forget it after three minutes. To stop it now: pause it"
+    )
 
 
 def status_of(known: Known, now: int) -> ScheduleStatus:

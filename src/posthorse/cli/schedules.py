@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from shlex import quote
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import click
 
@@ -14,6 +14,7 @@ from posthorse.app.schedules import (
     Known,
     Schedule,
     find_schedule,
+    forget_schedule,
     known_schedules,
     next_times,
     status_of,
@@ -24,7 +25,7 @@ from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import hand_down, is_empty, json_lines_option, json_option, open_store, target_options
 from posthorse.cli.wording import clock_time, span
 from posthorse.clock import moment
-from posthorse.errors import QueueClosed, QueueFull, ScheduleNotFound, UsageError
+from posthorse.errors import InvalidTransition, QueueClosed, QueueFull, ScheduleNotFound, UsageError
 from posthorse.rules.cron import explained
 from posthorse.rules.schedules import ScheduleState, ScheduleStatus
 from posthorse.views.schedule import ScheduleView
@@ -37,6 +38,14 @@ STYLES = {
     ScheduleState.ENDED: "bright_black",
     ScheduleState.UNATTENDED: "red",
 }
+
+
+class Done(NamedTuple):
+    """What an action led to: the schedule's state after it, and the job that it made."""
+
+    state: str
+    job: str | None = None
+
 
 NARROW = 70
 """Below this many columns, the next time is shown as a distance."""
@@ -58,6 +67,7 @@ def schedules(context: click.Context, target: str | None, url: str | None, as_js
       posthorse schedules next report
       posthorse schedules pause report
       posthorse schedules trigger report
+      posthorse schedules forget old-report
     """
     if context.invoked_subcommand is not None:
         hand_down(context, target=target, url=url, as_json=as_json)
@@ -134,6 +144,24 @@ def trigger(names: Sequence[str], target: str | None, url: str | None, as_json: 
     return _each(names, target, url, as_json, lambda schedule: schedule.trigger().id)
 
 
+@schedules.command()
+@_names
+@target_options
+@json_lines_option
+def forget(names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
+    """Remove schedules that left the code, with the times that they ran for.
+
+    Their jobs stay. It is refused while a living worker declares the schedule. One that is declared again later is
+    new: it is not paused, and makes up for no times.
+    """
+    return _each_known(names, target, url, as_json, _forget)
+
+
+def _forget(app: Posthorse, known: Known) -> Done:
+    forget_schedule(app, known)
+    return Done("forgotten")
+
+
 def _each(
     names: Sequence[str],
     target: str | None,
@@ -141,24 +169,35 @@ def _each(
     as_json: bool,
     action: Callable[[Schedule[object]], str | None],
 ) -> int:
-    """Steer every schedule, even if others fail; return the exit code of the first failure."""
+    """Steer every schedule; return the exit code of the first failure."""
+
+    def steer(app: Posthorse, known: Known) -> Done:
+        schedule: Schedule[object] = Schedule(app, known.declared)
+        job = action(schedule)
+        return Done(schedule.status().state.value, job)
+
+    return _each_known(names, target, url, as_json, steer)
+
+
+def _each_known(
+    names: Sequence[str], target: str | None, url: str | None, as_json: bool, action: Callable[[Posthorse, Known], Done]
+) -> int:
+    """Do something with every schedule, even if others fail; return the exit code of the first failure."""
     app = open_store(target, url)
     code = Exit.OK
     for name in names:
         try:
-            schedule: Schedule[object] = Schedule(app, _known(app, name).declared)
-            job = action(schedule)
-        except (ScheduleNotFound, UsageError, QueueClosed, QueueFull) as error:
+            state, job = action(app, _known(app, name))
+        except (ScheduleNotFound, InvalidTransition, UsageError, QueueClosed, QueueFull) as error:
             code = code or exit_of(error)
             complain(str(error))
             if as_json:
                 out_json({"name": name, "state": None, "job": None, "error": str(error)})
             continue
-        state = schedule.status().state
         if as_json:
-            out_json({"name": name, "state": state.value, "job": job, "error": None})
+            out_json({"name": name, "state": state, "job": job, "error": None})
         else:
-            out(job or f"{state.value}  {name}")
+            out(job or f"{state}  {name}")
     return code
 
 

@@ -69,6 +69,7 @@ STEERING = {
     "pause": TypedQuery("pause_schedule", tuple[str]),
     "resume": TypedQuery("resume_schedule", tuple[str]),
 }
+FORGET_SCHEDULE = TypedQuery("forget_schedule", tuple[str])
 STATES_OF = TypedQuery("states_of", tuple[str, str])
 
 
@@ -224,6 +225,19 @@ def steer(declared: Declared, action: Literal["pause", "resume"]) -> QuerySteps[
     if not (yield from STEERING[action](name=declared.name)):
         yield query_rows("declare_schedules", [_as_row(declared)], attended=False)
         yield from STEERING[action](name=declared.name)
+
+
+@operation
+def forget(name: str, *, attended_within: int) -> QuerySteps[bool]:
+    """Forget a schedule with the times that it ran for; its jobs stay.
+
+    Returns False if there is none, or if a worker attends to it: it was seen within so many microseconds, and a runner
+    is alive.
+    """
+    forgotten = yield from FORGET_SCHEDULE(name=name, span=attended_within)
+    if forgotten:
+        yield query("forget_all_fires", name=name)
+    return bool(forgotten)
 
 
 def _still_open(stored: str) -> QuerySteps[list[str]]:

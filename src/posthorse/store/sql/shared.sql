@@ -787,6 +787,17 @@ RETURNING due_at
 -- Forget times to which no clock is set back.
 DELETE FROM @fires WHERE schedule = :name AND due_at < :before AND fired_at < :before
 
+-- ## forget_schedule
+-- Forget a schedule. No row: there is none, or it was seen within a span of time and a worker is alive.
+DELETE FROM @schedules WHERE name = :name AND NOT (
+    seen_at > :now - CAST(:span AS bigint)
+    AND EXISTS (SELECT 1 FROM @runners WHERE boot = :boot AND expires_at > :lease_now))
+RETURNING name
+
+-- ## forget_all_fires
+-- Forget all times that a schedule ran for.
+DELETE FROM @fires WHERE schedule = :name
+
 -- ## note_runs
 -- Write the result of the times of a schedule.
 UPDATE @schedules SET
