@@ -51,6 +51,7 @@ from posthorse.cli.work_checks import (
     dead_letter_check,
     due_check,
     free_places,
+    means_unserved,
     namesake_check,
     stalled_check,
     unfit_check,
@@ -96,15 +97,16 @@ def nothing_at_all() -> QuerySteps[None]:
 
 
 @click.command()
-@click.option("--strict", is_flag=True, help="Let warnings fail, too: end with 1 unless all is well.")
+@click.option("--strict", is_flag=True, help="Let warnings fail, too: end with an error unless all is well.")
 @click.option("--timeout", metavar="SPAN", default="30s", help="End after this at the latest; else 30s.")
 @target_options
 @json_option
 def doctor(strict: bool, timeout: str, target: str | None, url: str | None, as_json: bool) -> int:
     """Check the store and the workers, and say what to do.
 
-    Changes nothing. Ends with 0 unless there is an error: 5 if the store cannot be used, 1 for any other. Warnings are
-    errors only with --strict. It ends in time even if something hangs: one check may take a third of --timeout.
+    Changes nothing. Ends with 0 unless there is an error: 5 if the store cannot be used, 7 if nothing is wrong but that
+    jobs wait which no living worker would take, 1 for any other. Warnings are errors only with --strict. It ends in
+    time even if something hangs: one check may take a third of --timeout.
 
     \b
       posthorse doctor --url "$POSTHORSE_URL" --strict --json
@@ -122,7 +124,7 @@ def doctor(strict: bool, timeout: str, target: str | None, url: str | None, as_j
         if not looks.is_stuck:  # what hangs holds locks that closing waits for
             app.close()
     tally = Counter(check.verdict for check in checks)
-    code = _exit(checks, strict=strict)
+    code = exit_of_checks(checks, strict=strict)
     if as_json:
         shape = {"ok": code is Exit.OK, "verdict": _worst(tally), "store": app.store.where}
         out_json({**shape, "checks": [check._asdict() for check in checks]})
@@ -131,12 +133,16 @@ def doctor(strict: bool, timeout: str, target: str | None, url: str | None, as_j
     return code
 
 
-def _exit(checks: Sequence[Check], *, strict: bool) -> Exit:
+def exit_of_checks(checks: Sequence[Check], *, strict: bool) -> Exit:
+    """Return the exit code for what was found; jobs that no worker takes have one of their own if all else is well."""
     errors = {check.name for check in checks if check.verdict is Verdict.ERROR}
     if errors & WITHOUT_WHICH_NOTHING_GOES:
         return Exit.UNREACHABLE
-    is_well = all(check.verdict is Verdict.OK for check in checks) if strict else not errors
-    return Exit.OK if is_well else Exit.JOB_FAILED
+    passing = {Verdict.OK} if strict else {Verdict.OK, Verdict.WARNING}
+    failing = [check for check in checks if check.verdict not in passing]
+    if not failing:
+        return Exit.OK
+    return Exit.UNSERVED if all(map(means_unserved, failing)) else Exit.JOB_FAILED
 
 
 def _examined(app: Posthorse, looks: Looks) -> Iterator[Check]:

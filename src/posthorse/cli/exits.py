@@ -30,6 +30,7 @@ class Exit(IntEnum):
     CONFLICT = 4
     UNREACHABLE = 5
     CANCELLED = 6
+    UNSERVED = 7
     DEFECT = 70
     TIMED_OUT = 124
     INTERRUPTED = 130

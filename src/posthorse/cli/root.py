@@ -153,7 +153,7 @@ def root(debug: bool) -> None:
 
     Data goes to stdout, messages go to stderr, and --json prints everything as data. Exit codes: 0 done,
     1 a job failed, 2 wrong usage, 3 not found, 4 the job's state or key forbids it, 5 the store cannot be
-    used, 6 a job was cancelled, 124 timed out, 130 interrupted.
+    used, 6 a job was cancelled, 7 jobs wait that no worker takes, 124 timed out, 130 interrupted.
     """
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from shlex import quote
 
-from posthorse.cli.store_checks import Check, ok, problem, warning
+from posthorse.cli.store_checks import Check, Verdict, ok, problem, warning
 from posthorse.cli.wording import span
 from posthorse.rules.growth import Deaths
 from posthorse.rules.job import State
@@ -89,6 +89,13 @@ def unserved_checks(unserved: Sequence[Unserved], unknown_for: timedelta) -> Ite
         )
     else:
         yield ok("labels", "every label that a waiting queue asks for is had by a worker")
+
+
+def means_unserved(check: Check) -> bool:
+    """Return whether a check that is not well says that jobs wait which no living worker would take."""
+    if check.name == "workers":
+        return check.verdict is Verdict.ERROR  # a warning is about workers, not about jobs that wait for one
+    return check.name in ("kinds", "queues", "labels")
 
 
 def namesake_check(rows: Sequence[WorkerRow], lease: timedelta) -> Check:
