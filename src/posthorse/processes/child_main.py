@@ -1,8 +1,8 @@
-"""What runs in a child process: isolated jobs, one after the other.
+"""The main program of a child process: runs isolated jobs, one after the other.
 
-A reaper starts it (`worker/base/launch`); its plan is the first message on the channel. It opens the store itself
-and writes under the fence of each attempt, just as a runner does; only the outcome goes through the runner. It listens
-in a thread of its own, so that requests arrive while a job blocks the event loop.
+A reaper starts it (`worker/base/launch`); its plan is the first message on the channel. It opens the store itself and
+writes under the fence of each attempt, just as a runner does; only the outcome goes through the runner. It reads
+requests in a thread of its own, so that they arrive while a job blocks the event loop.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class JobInChild:
 
     @property
     def kind(self) -> Registered:
-        """Its code; known after `prepare`."""
+        """The kind of the job; known after `prepare`."""
         assert self._kind is not None
         return self._kind
 
@@ -144,7 +144,7 @@ class ChildMain:
                 outcome = await turn.task
         except asyncio.CancelledError:
             outcome = Stopped(turn.stop.request or "shutdown")
-        except MemoryError as error:  # even describing the error took too much
+        except MemoryError as error:  # even describing the error took too much memory
             outcome = Raised(evidence(error))
         # Code that ran out of memory may have left anything in an unknown state.
         return outcome, not (isinstance(outcome, Raised) and outcome.error.type == MemoryError.__name__)

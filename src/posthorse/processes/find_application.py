@@ -1,4 +1,5 @@
-"""How a child finds the application that has a kind: it imports the code location, then searches the loaded modules."""
+"""Find the application that has a kind, in a child process: import the code location, then search the loaded
+modules."""
 
 from __future__ import annotations
 

@@ -25,9 +25,10 @@ def are_ours() -> bool:
 
 
 async def reap_forever(own: Callable[[], Collection[int]]) -> None:
-    """Reap dead children that this process did not start; `own` are those that it did start and waits for.
+    """Reap dead children that this process did not start; `own` returns those that it did start and waits for.
 
-    Only what is still dead at the second look is reaped: a child of our own, not known yet, is waited for before.
+    A process is reaped only if it is still dead at the second look: a child of our own that `own` does not list yet has
+    been waited for by then.
     """
     seen = set[int]()
     while True:

@@ -1,4 +1,4 @@
-"""The plan of a worker, the plan of one runner, and the exit codes of runners."""
+"""The plans of a worker and of one runner, and the exit codes of runners."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AWAY = 74
 """Exit code (EX_IOERR) of a runner that could not start because the store does not answer."""
 
 UNANSWERED = 71
-"""Exit code (EX_OSERR) of a runner that got no answer from the store at its end: outcomes may be missing."""
+"""Exit code (EX_OSERR) of a runner whose store did not answer at its end: outcomes may be missing."""
 
 LOST_LEASE = 75
 """Exit code (EX_TEMPFAIL) of a runner that could not renew its lease: its jobs may run elsewhere by now."""
@@ -58,5 +58,5 @@ class RunnerPlan(msgspec.Struct, frozen=True):
 
     @property
     def concurrency(self) -> int:
-        """Return how many jobs it runs at once."""
+        """How many jobs it runs at once."""
         return 1 if self.is_quarantine else self.worker_plan.concurrency

@@ -23,7 +23,7 @@ async def rescue_held_by(
 ) -> None:
     """Free the jobs of a runner, then take it off the list: until then the sweep leaves its jobs alone.
 
-    `stop` is set when the worker is to stop: then its end counts against no job.
+    `stop` is set once the worker must stop: from then on the runner's end counts against no job.
     """
     failpoint("before_rescue")
     try:

@@ -1,4 +1,4 @@
-"""How a worker ends: runners drain within the grace, and neither a job nor a store that is away delays the end.
+"""The shutdown of a worker: runners drain within the grace; neither a job nor a store that is away delays the end.
 
 This module starts no runner and rescues no job; it knows how long each part of the end may take.
 """
@@ -47,7 +47,7 @@ NO_RUNNER = str(uuid.UUID(int=0))
 
 
 class Shutdown:
-    """The end of one worker, whose runners are these, by their numbers. `grace`: seconds that running jobs get."""
+    """End one worker. `runners`: its runners by number. `grace`: seconds that running jobs get."""
 
     def __init__(self, store: Store, runners: Mapping[int, RunnerProcess], *, grace: float) -> None:
         self._store = store
@@ -82,7 +82,7 @@ class Shutdown:
 
     @property
     def is_unanswered(self) -> bool:
-        """True if the store did not answer a trial write since the worker stops."""
+        """True if the store has not answered the trial write that began when the worker had to stop."""
         return self._trial is not None and (not self._trial.done() or self._trial.cancelled())
 
     def patience_of_rescue(self, *, runner_was_unanswered: bool) -> float:

@@ -45,12 +45,12 @@ QUICK_DEATH = 5.0
 """A runner that lived for fewer seconds is restarted after a growing pause."""
 
 MAX_FAILED_STARTS = 3
-"""So many runners may die before one of them was ready; then the worker ends."""
+"""How many runners may die before any was ready; then the worker ends."""
 
 MAX_BACKOFF = 30.0
 LOOK_FOR_SUSPECTS_INTERVAL = 2.0
 MAX_SUSPECTS = 4
-"""Suspects that run at once, each in its own process; as many as there are runners if that is more."""
+"""Suspects that run at once, each in its own process; if there are more runners, as many as these."""
 
 
 def supervise(
@@ -64,10 +64,10 @@ def supervise(
     log_level: str = "info",
     folder: str | None = None,
 ) -> int:
-    """Run a worker until it is told to stop; return its exit code.
+    """Run a worker until it must stop; return its exit code.
 
-    0; 2 when the application cannot be used, 5 when the schema of its store does not fit, 70 when no runner can begin.
-    `folder` is where the worker was started, for an application that was imported before and changed it.
+    The code is 0; 2 if the application cannot be used, 5 if the schema of its store does not fit, 70 if no runner can
+    start. `folder` is where the worker was started, for an application that changed the current folder when imported.
     """
     configure_logging(log_level)
     folder = folder or current_folder()
@@ -161,7 +161,7 @@ class Supervisor:
     async def _quarantine(self, places: Sequence[int]) -> None:
         """Keep runners for suspects while any wait, so that a suspect can break only its own process.
 
-        One is enough for the few that there mostly are; while more wait, twice as many run at each look.
+        One runner is enough for the usual few; while more suspects wait, each look doubles the number of runners.
         """
         lives: dict[int, asyncio.Task[float]] = {}
         while not await self._stops_within(until_tick(LOOK_FOR_SUSPECTS_INTERVAL)):
@@ -200,7 +200,7 @@ class Supervisor:
         log.info("runner %d started (pid %d)", number, child.process.pid)
         self._children[number] = child
         if self._stop.is_set():
-            child.control_pipe.send(drain=True)  # it was starting when the others were told
+            child.control_pipe.send(drain=True)  # it was still starting when the others were asked to drain
         watching = asyncio.create_task(self._watch(child))
         code = await child.process.wait()
         watching.cancel()
@@ -223,7 +223,8 @@ class Supervisor:
                 self._heart.add(child.pulse)
 
     def _look_for_namesakes(self) -> None:
-        """Look once a runner is on the list: of two workers that start together, one finds the other."""
+        """Look for namesakes once a runner is registered: of two workers that start together, one then finds the
+        other."""
         mine = Serving(self._worker, self._plan.queues, self._registry.places())
         self._looking = asyncio.create_task(tell_of_namesakes(self._store, mine, lease=self._settings.lease))
 

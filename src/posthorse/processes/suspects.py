@@ -1,4 +1,4 @@
-"""Suspects, as the supervisor sees them: whether any wait that a runner of this worker would take now.
+"""Suspects, as the supervisor sees them: whether any wait that a runner of this worker would claim now.
 
 It knows lanes and the settings of queues, just as a runner does, and claims nothing.
 """

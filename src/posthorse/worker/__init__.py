@@ -1,1 +1,1 @@
-"""The worker: claims jobs, runs them, and says how they ended."""
+"""The worker: claims jobs, runs them, and writes their outcomes to the store."""

@@ -1,6 +1,6 @@
-"""The composition root: what runners, embedded workers and `posthorse run` are built from, put together in one place.
+"""The assembly (composition root): builds what runners, embedded workers and `posthorse run` are made of.
 
-Nothing below makes its own partners: each part is given those that it works with.
+No part below makes the parts that it works with: it is given them.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ def make_job_loop(
 ) -> JobLoop:
     """Build the job loop of a runner. Must be called inside a running event loop.
 
-    `only`: the one job that it is there for. `target`: the application as child processes import it, if they should
-    import that. `is_replaceable`: whether the runner may end so that another takes its place, when code in it does not
-    end. `lost` tells whether the lease of the runner is over.
+    `only`: the one job to run. `target`: the application as child processes should import it, if they should import
+    that. `is_replaceable`: whether the runner may end when code in it does not, because another will take its place.
+    `lost` says whether the lease of the runner is over.
     """
     longest = settings.lease / 3
     executors = Executors(
@@ -115,7 +115,7 @@ def make_job_loop(
 
 
 def make_heart(store: Store, settings: Settings) -> Heart:
-    """Build what renews the leases of runners."""
+    """Build the heart, which renews the leases of runners."""
     return Heart(store, lease=settings.lease, heartbeat=settings.heartbeat)
 
 
@@ -124,8 +124,8 @@ def begin_maintenance(
 ) -> Sequence[asyncio.Task[None]]:
     """Start the sweep and the scheduler of one process; cancel the tasks to end them.
 
-    `is_alone`: the process is there for one job, so it enqueues neither the jobs of schedules nor those of observers,
-    and removes no old jobs.
+    `is_alone`: the process runs only one job, so it enqueues no jobs for schedules or observers, and removes no old
+    jobs.
     """
     queues = registry.queues
     of_workers = (

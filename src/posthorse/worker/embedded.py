@@ -1,7 +1,7 @@
-"""A worker inside an application or a test: the same loop, in a thread of this process.
+"""The embedded worker, inside an application or a test: the same job loop, in a thread of this process.
 
-It has no supervisor: the heart beats from another thread, but a job that holds the interpreter lock beyond the
-lease loses it. The job is then retried; what its first run still does is fenced off.
+It has no supervisor. Heartbeats come from another thread, but a job that holds the interpreter lock for longer than the
+lease loses it. The job is then retried; the fence refuses what its first run still writes.
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ from posthorse.worker.running.job_loop import JobLoop
 log = logging.getLogger("posthorse.worker")
 
 LAST_WORDS = 1.0
-"""Seconds that tasks which jobs left behind, and functions that they called in threads, get to end."""
+"""Seconds that tasks and threads which jobs left behind get to end."""
 
 SHORT_PATIENCE = 0.1
-"""Seconds in which a store that did not answer may still do so."""
+"""Seconds that a store gets to answer if it did not answer before."""
 
 FIRST_LOOK = 2.5
-"""Seconds beyond the grace after which the block is left if a job blocks the loop of the worker."""
+"""Seconds beyond the grace after which the caller leaves the block if a job blocks the worker's event loop."""
 
 MAX_TURN = 0.5
-"""Seconds after which a loop counts as blocked."""
+"""Seconds without a turn after which a loop counts as blocked."""
 
 MAX_END = 6.0
-"""Seconds after that for children that the application keeps at their end."""
+"""More seconds to wait if the loop is not blocked, for child processes that the application's exit handlers delay."""
 
 
 class EmbeddedWorker:
-    """Works from entering the block to leaving it. Leaving drains: running jobs end or stop at a checkpoint."""
+    """Run jobs from entering the block to leaving it. Leaving drains: running jobs end or stop at a checkpoint."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class EmbeddedWorker:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._told: asyncio.Event
-        """Set on the loop once the worker is to stop."""
+        """Set on the loop once the worker must stop."""
         self._work: JobLoop | None = None
         self._started = threading.Event()
         self._failure: BaseException | None = None
@@ -123,26 +123,26 @@ class EmbeddedWorker:
 
     @property
     def metrics(self) -> WorkerMetrics:
-        """What it has counted so far. Raises InvalidCall for a worker that counts nothing."""
+        """What the worker has counted so far. Raises InvalidCall for a worker that counts nothing."""
         if self._meter is None:
             raise InvalidCall("this worker counts nothing; make it with app.worker(metrics=True)")
         return self._meter.metrics(running=0 if self._work is None else self._work.running_count)
 
     def stop(self) -> None:
-        """No more claims; returns at once, while running jobs end."""
+        """Claim no more jobs, and return at once; running jobs end meanwhile."""
         self._is_stopping = True
         self._waiting.hurry(STOPPING_WAIT)
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._hear_stop)
 
     def has_ended(self, timeout: float = 0) -> bool:
-        """Whether nothing of it works any more; waits that many seconds for it."""
+        """Return whether the worker has ended completely; wait at most `timeout` seconds for that."""
         if self._thread is not None:
             self._thread.join(timeout)
         return self._thread is None or not self._thread.is_alive()
 
     def _join(self) -> None:
-        """Wait for the end, unless a job blocks the loop beyond the grace, or something else holds it up for long."""
+        """Wait for the end, unless a job blocks the loop beyond the grace, or something else delays it for long."""
         is_over = self.has_ended(self._settings.grace + FIRST_LOOK)
         is_over = is_over or (not self._is_blocked() and self.has_ended(MAX_END))
         if not is_over:
@@ -155,7 +155,7 @@ class EmbeddedWorker:
         try:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(turned.set)
-        except RuntimeError:  # it was closed
+        except RuntimeError:  # the loop was closed meanwhile
             return False
         return not turned.wait(MAX_TURN)
 
@@ -198,7 +198,7 @@ class EmbeddedWorker:
             self._work.stop()
 
     async def _work_until_lost(self) -> bool:
-        """Work as one incarnation; return True if its lease was lost before it was told to stop."""
+        """Work as one incarnation; return True if its lease was lost before it had to stop."""
         runner = make_runner(
             self._registry,
             queues=self._queues,
@@ -233,7 +233,7 @@ class EmbeddedWorker:
             tasks = (*maintaining, looking)
             for task in tasks:
                 task.cancel()
-            # What is not answered by then is done when the store answers again, if this process still lives.
+            # Unanswered calls are completed when the store answers again, if this process is still alive then.
             within = SHORT_PATIENCE if work.is_unanswered else ANSWER_WITHIN
             self.is_unanswered = not await comes_within(within, self._sign_off(heart, runner, tasks))
         return work.is_lost and not self._is_stopping
@@ -243,7 +243,7 @@ class EmbeddedWorker:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _enters(self, runner: Runner, pulse: Pulse) -> bool:
-        """Enter the list of runners; False when the worker was told to stop before the store answered."""
+        """Register as a runner; return False if the worker had to stop before the store answered."""
         entering = asyncio.create_task(self._enter(runner, pulse))
         try:
             if await ends_once_told(entering, self._told):
@@ -254,7 +254,8 @@ class EmbeddedWorker:
         return False
 
     async def _enter(self, runner: Runner, pulse: Pulse) -> None:
-        """Enters the list of runners. Later incarnations wait for a store that is away; the first tells its caller."""
+        """Register as a runner. A later incarnation waits for a store that is away; the first one raises to its
+        caller."""
         settings = self._settings
         while True:
             sent = monotonic()
@@ -283,7 +284,7 @@ def _check_is_list(queues: object) -> None:
 
 
 def checked_concurrency(value: object) -> int:
-    """A whole number from 1 to 10,000. Raises InvalidOption."""
+    """Return a whole number from 1 to 10,000. Raises InvalidOption."""
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10_000:
         return value
     raise InvalidOption(f"concurrency is {short(value)}; it must be a whole number from 1 to 10,000")

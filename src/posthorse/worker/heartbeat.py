@@ -1,7 +1,7 @@
 """Heartbeats: one thread renews the leases of runners, even while jobs block their event loops.
 
-The right to work is measured from when a beat was sent, on the monotonic clock: it ends before the store's view of
-it does.
+A runner's right to work is measured on the monotonic clock from the moment a heartbeat was sent, so it ends before the
+lease ends in the store.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from posthorse.store.store import Store
 log = logging.getLogger("posthorse.worker")
 
 TIME_TO_HEAR = 0.25
-"""Seconds in which a message of a runner reaches its supervisor."""
+"""Seconds that a runner's message may take to reach its supervisor."""
 
 
 class Pulse:
@@ -69,7 +69,7 @@ class Heart:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start; calls wait for the store as long as those of the caller do."""
+        """Start; calls wait for the store as long as the caller's own would."""
         beat_forever = partial(copy_context().run, self._beat_forever)
         self._thread = threading.Thread(target=beat_forever, name="posthorse-heart", daemon=True)
         self._thread.start()
@@ -93,7 +93,7 @@ class Heart:
         while not self._stop.wait(pause):
             began = monotonic()
             failed = [not self._beat_for(pulse) for pulse in list(self._pulses.values())]
-            # After a failure sooner, so that a lease is tried several times before it ends.
+            # After a failure the next try comes sooner: a lease should see several tries before it ends.
             pause = self._heartbeat / 5 if any(failed) else self._heartbeat - (monotonic() - began)
             pause = max(pause, self._heartbeat / 5)
 
@@ -125,13 +125,13 @@ class Heart:
         return True
 
     def _has_signed_off(self, pulse: Pulse) -> bool:
-        """Return whether a runner has left by itself; this process may hear of that later than the store."""
+        """Return whether a runner has left on its own; the store may know that before this process does."""
         self._stop.wait(TIME_TO_HEAR)
         return pulse.is_leaving or pulse.runner not in self._pulses
 
 
 async def retire_quietly(store: Store, runner: str) -> None:
-    """Take a runner off the list; when the store is away, its lease runs out by itself."""
+    """Take a runner off the list; if the store is away, the lease ends by itself."""
     try:
         await store.arun(retire(runner))
     except PosthorseError as error:

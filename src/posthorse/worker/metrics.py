@@ -1,4 +1,4 @@
-"""What an embedded worker counts of its jobs, if it was asked to: a listener like those of users."""
+"""The metrics of an embedded worker, if it was asked to count: from events, with a listener as users write them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from posthorse.rules.emitter import Emitter
 from posthorse.rules.events import Ended, Ending, Started
 
 BOUNDS = (0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0)
-"""Seconds up to which a job counts into each part of a histogram; a last part has those that took longer."""
+"""Upper bounds in seconds of the parts of a histogram; a last part counts the attempts that took longer."""
 
 
 class Histogram(msgspec.Struct, frozen=True):
-    """How long jobs took. `counts[i]` jobs took at most `bounds[i]` seconds and longer than the bound before.
+    """How long attempts took. `counts[i]` of them took at most `bounds[i]` seconds and longer than the bound before.
 
-    There is one count more than bounds. total: the seconds of all.
+    There is one count more than there are bounds. total: the seconds of all attempts together.
     """
 
     bounds: tuple[float, ...]
@@ -27,10 +27,10 @@ class Histogram(msgspec.Struct, frozen=True):
 
 
 class WorkerMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker did since it began.
+    """What a worker has done since it started.
 
-    started: attempts that began. running: those that run now. ended: how many ended in which way.
-    seconds: of each kind, how long its attempts took.
+    started: attempts that started. running: those that run now. ended: how many ended in which way.
+    seconds: for each kind, how long its attempts took.
     """
 
     started: int
@@ -39,17 +39,17 @@ class WorkerMetrics(msgspec.Struct, frozen=True, kw_only=True):
     seconds: Mapping[str, Histogram]
 
     def in_words(self) -> str:
-        """One line for a log."""
+        """Return one line for a log."""
         ends = ", ".join(f"{count} {ending}" for ending, count in sorted(self.ended.items()))
         return f"{self.started} attempts started; {ends or 'none ended'}"
 
 
 class Meter:
-    """Counts the events of some runners. Events come from the loop of the worker alone; any thread may read."""
+    """Count the events of some runners. Events come from the worker's loop only; any thread may read the counts."""
 
     def __init__(self) -> None:
         self.runners: set[str] = set()
-        """The incarnations of this worker: others in this process share the emitter."""
+        """The incarnations of this worker; other workers in this process share the emitter."""
         self._started = 0
         self._ended: dict[Ending, int] = {}
         self._counts: dict[str, list[int]] = {}

@@ -1,1 +1,1 @@
-"""Running: claimed jobs begin, run to an outcome, and are completed."""
+"""Running claimed jobs: from a slot to an outcome, and from the outcome to the store."""

@@ -1,7 +1,7 @@
-"""The outbox: how jobs ended goes to the store, results in batches, everything else decision by decision.
+"""The completer: writes how jobs ended to the store. Results go in batches, every other outcome by itself.
 
-While one batch is being written the next one gathers. What the fence refuses is dropped, with a word in the log. An
-outcome that the store does not take is replaced by one that it takes, and no other is touched by it.
+While one batch is being written, the next one gathers. An outcome that the fence refuses is dropped and logged. An
+outcome that the store cannot take is replaced by an error that it can take; other outcomes are not affected.
 """
 
 from __future__ import annotations
@@ -67,16 +67,16 @@ class Completed(msgspec.Struct, frozen=True, gc=False):
 
 
 def unstorable(outcome: Outcome, error: Exception) -> Outcome:
-    """What a job ends with instead of an outcome that the store does not take. Its words are ours, and plain."""
+    """Return the outcome to store instead of one that the store cannot take. Its text is ours, and plain ASCII."""
     what = "its result" if isinstance(outcome, Returned) else "how the job ended"
     said = ascii(message_of(error))[1 : MAX_TOLD + 1]
     told = JobError(type="Unstorable", message=f"{what} cannot be stored: {type(error).__name__}: {said}")
-    # What the code did is done, and another attempt would do it again to return the same.
+    # The job has already done its work: another attempt would repeat it, only to return the same value.
     return Raised(told, gives_up=f"{what} cannot be stored" if isinstance(outcome, Returned) else None)
 
 
 class Completer:
-    """Hands in outcomes of one runner."""
+    """Write the outcomes of one runner's jobs."""
 
     def __init__(
         self,
@@ -93,16 +93,16 @@ class Completer:
         self._tuning = store.tuning
         self._packing = packing
         self._ended = ended
-        """Told after each batch, because there is room again, and when jobs have left their gates."""
+        """Woken after each batch, because there is room again, and after jobs have left their gates."""
         self.has_given_up = False
         """True if an outcome could not be written: the store has a lease that this runner will not end."""
         self._misfits: set[str] = set()
-        """Kinds of whose jobs one did not fit the code here."""
+        """Kinds with a job that this version of the code cannot run, and whose warning was logged."""
         self.ends_at = math.inf
-        """When this runner must have ended, in monotonic seconds; infinity until it is told to stop."""
+        """When this runner must have ended, in monotonic seconds; infinity until it must stop."""
         self._completions: list[Completed] = []
         self._weight = 0
-        """Characters of their results."""
+        """Total length of the waiting results, in characters."""
         self._under_way: list[Completed] = []
         self._settling: dict[asyncio.Task[None], str] = {}
         self._has_some = asyncio.Event()
@@ -110,7 +110,7 @@ class Completer:
 
     @property
     def is_full(self) -> bool:
-        """True when the store is so far behind that no more jobs should begin."""
+        """True when the store is so far behind that no more jobs should start."""
         return len(self._completions) > self._tuning.max_results or self._weight > self._tuning.max_result_characters
 
     @property
@@ -120,14 +120,14 @@ class Completer:
 
     @property
     def jobs(self) -> set[str]:
-        """Those whose outcome is not written yet."""
+        """Ids of the jobs whose outcomes are not written yet."""
         completed = {each.running.claimed.job for each in (*self._completions, *self._under_way)}
         return completed | set(self._settling.values())
 
     def put(self, running: RunningJob, outcome: Outcome) -> None:
-        """Takes an outcome."""
+        """Take the outcome of a job, to be written soon."""
         if self._is_closing:
-            # Only a job that had lost its lease outlives the outbox.
+            # Only a job that lost its lease can end after the completer has closed.
             log.warning(TAKEN_OVER, running.label)
         elif type(outcome) is Returned:
             failpoint("before_completion")
@@ -140,7 +140,7 @@ class Completer:
             task.add_done_callback(self._settling.pop)
 
     async def run(self) -> None:
-        """Hands in until `close`, and then what is left."""
+        """Write outcomes until `close` is called, then the ones that are left."""
         while self._completions or not self._is_closing:
             await self._has_some.wait()
             self._has_some.clear()
@@ -151,14 +151,15 @@ class Completer:
                 self._ended.wake()
 
     async def close(self) -> None:
-        """Waits for decisions under way, and lets `run` end."""
+        """Wait for the outcomes that are being written one by one, then let `run` end."""
         while self._settling:
-            await asyncio.wait(tuple(self._settling))  # gather need not let the loop go on where all are done
+            await asyncio.wait(tuple(self._settling))  # gather may not yield if all are done
         self._is_closing = True
         self._has_some.set()
 
     async def settle(self, running: RunningJob, outcome: Outcome) -> None:
-        """Decide what follows from an outcome, and write it; where that cannot be written, that it could not."""
+        """Decide what follows from an outcome, and write it. If the store cannot take it, write that as the job's
+        error."""
         try:
             await self._settle(running, outcome)
         except Exception as error:
@@ -232,7 +233,7 @@ class Completer:
             log.info("%s: %s", running.label, transition.reason)
 
     def _tell_of_misfit(self, running: RunningJob, transition: Transition) -> None:
-        """Warn once of each kind: there may be thousands of such jobs, tried for days."""
+        """Log a warning once for each kind: thousands of such jobs may be retried for days."""
         kind = running.kind.kind
         level = logging.DEBUG if kind in self._misfits else logging.WARNING
         self._misfits.add(kind)
@@ -240,7 +241,7 @@ class Completer:
         log.log(level, words, running.claimed.job, kind, transition.reason)
 
     async def give_back(self, unbegun: list[tuple[str, int]]) -> None:
-        """Returns jobs (job, epoch) that were claimed but not begun; nothing is spent."""
+        """Give back jobs (job, epoch) that were claimed but not started; this spends none of their budgets."""
         if unbegun:
             failpoint("before_give_back")
             try:
@@ -250,7 +251,7 @@ class Completer:
                 self.has_given_up = True
 
     def _begin_batch(self) -> None:
-        """Takes what the next commit writes: all there is, unless their results are heavy."""
+        """Take what the next commit writes: everything that waits, or less if the results are large."""
         self._under_way, self._completions = self._completions, []
         if self._weight > self._tuning.max_result_characters:
             weights = list(accumulate(len(each.result) for each in self._under_way))
@@ -283,7 +284,7 @@ class Completer:
                 self._emitter.emit(run.ended(self._runner.id, "returned", State.COMPLETED, run.seconds))
 
     async def _complete_in_parts(self, batch: Sequence[Completed], error: Exception) -> None:
-        """Find the result that the store does not take: the others are written, and its job ends with that error."""
+        """Find the result that the store cannot take: write all others, and end that one's job with the error."""
         middle = len(batch) // 2
         if middle == 0:
             await self.settle(batch[0].running, unstorable(Returned(batch[0].result), error))
@@ -292,7 +293,7 @@ class Completer:
                 await self._complete(part)
 
     async def _leave(self, gates: Sequence[Sequence[str]]) -> None:
-        """Jobs with limits ended: those who are held before their gates are lined up. Else the sweep does it."""
+        """Let waiting jobs through the gates of jobs that ended. If this fails, the sweep does it later."""
         if not gates:
             return
         try:
@@ -302,7 +303,7 @@ class Completer:
         self._ended.leave_gates()
 
     async def _spent(self, running: RunningJob) -> Spent:
-        """What the job has used of its budgets. A committed slice is progress, and progress clears them."""
+        """Return what the job has used of its budgets. A committed slice is progress, and progress resets them."""
         claimed = running.claimed
         spent = Spent(claimed.errors, claimed.crashes, claimed.interruptions)
         if running.has_advanced is None:
@@ -311,7 +312,7 @@ class Completer:
         return Spent(claimed.errors) if running.has_advanced else spent
 
     async def _forgiven(self, running: RunningJob) -> int:
-        """How many of the job's errors came before its last committed slice."""
+        """Return how many of the job's errors came before its last committed slice."""
         claimed = running.claimed
         if not claimed.errors or not running.has_checkpoints:
             return 0
@@ -331,9 +332,9 @@ class Completer:
         )
 
     async def _insist(self, attempt: Callable[[], Awaitable[T]]) -> T | None:
-        """Try while the lease may still stand; None when it cannot any more, and then this runner has to end.
+        """Retry while the lease can still be valid; return None after that: this runner must then end.
 
-        Raises the error of what the store refuses: it failed, the store took another write, and it failed again.
+        Raises the store's error if it refuses this write: it failed, another write succeeded, and it failed again.
         """
         deadline = monotonic() + self._settings.lease
         failures, took_another = 0, False
@@ -356,7 +357,7 @@ class Completer:
 
 
 async def takes_writes(store: Store, runner: str) -> bool:
-    """Try the store with a write that any runner may make."""
+    """Return whether the store takes a write that any runner may make."""
     try:
         await store.arun(set_idle(runner, idle=False))
     except Exception as error:

@@ -1,7 +1,7 @@
-"""The queue behind the slots: jobs that ended, and news that may make room for others, taken together.
+"""Ended jobs: the queue behind the slots. It also carries news that may make room for other jobs.
 
-Slots and the completer put things in and do not know who takes them. However much comes in one turn of the event loop,
-the queue calls its reader once, in the next turn.
+The slots and the completer put things in and do not know who takes them. However much arrives in one turn of the event
+loop, the queue calls its reader once, in the next turn.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ class EndedJobs:
 
     def __init__(self) -> None:
         self.jobs: list[tuple[RunningJob, Outcome]] = []
-        """Jobs that ended since the last look."""
+        """Jobs that ended since the last `take`."""
         self.has_left_gates = False
-        """True when jobs left gates since the last look: others may pass now."""
+        """True when jobs have left gates since the reader last looked: other jobs may pass now."""
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
-        """The reader runs in it, and not in that of the job whose end woke it."""
+        """The context in which the reader runs, instead of the context of the job whose end woke it."""
         self._read: Callable[[], None] | None = None
         self._is_called = False
 
     def call(self, read: Callable[[], None]) -> None:
-        """Set the reader, which takes what there is."""
+        """Set the reader, which takes what is in the queue."""
         self._read = read
 
     def put(self, running: RunningJob, outcome: Outcome) -> None:
@@ -50,7 +50,7 @@ class EndedJobs:
             self._loop.call_soon(self._call, context=self._context)
 
     def take(self) -> Sequence[tuple[RunningJob, Outcome]]:
-        """Take out the jobs."""
+        """Take out all jobs."""
         taken, self.jobs = self.jobs, []
         return taken
 

@@ -1,7 +1,7 @@
-"""Execution: one job runs and comes to an outcome. Knows no database and no queue.
+"""The execution of one job, from its arguments to its outcome. It knows neither the database nor the queue.
 
-The journey: 1. arguments are decoded, 2. a job with a context learns where it stood, 3. its code runs, on the
-loop or in a thread, inside its middleware (`onion`), 4. whatever it did is an outcome.
+1. The arguments are decoded. 2. A job with a context loads its last checkpoint. 3. Its code runs inside its middleware
+(`onion`), on the event loop or in a thread. 4. Whatever the code did becomes an outcome.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ UNASKED = (
 )
 
 OURS = (__name__, onion.__name__, MiddlewareRun.__module__)
-"""Modules that are left out of a traceback, where it begins."""
+"""Modules whose frames are removed from the start of a traceback."""
 
 STORE_AWAY = (StoreUnreachable, OutcomeUnknown)
 
@@ -61,30 +61,30 @@ class Runnable(AttemptParts, Protocol):
 
     @property
     def unfit(self) -> str | None:
-        """Why this version of Posthorse cannot run it, if it cannot."""
+        """Why this version of Posthorse cannot run it; None if it can."""
         ...
 
     @property
     def stop(self) -> StopSignal:
-        """What is asked of it."""
+        """The stop signal of the job, with what was requested of it."""
         ...
 
     @property
     def journal(self) -> Journal | None:
-        """Where a job with a context saves its place; None for one without."""
+        """The journal in which a job with a context saves its checkpoints; None for other jobs."""
         ...
 
 
 class ToAwait(NamedTuple):
-    """What a plain function gave to be awaited, as a wrapper around an async one does."""
+    """An awaitable that a plain function returned, as a wrapper around an async function does."""
 
     value: Awaitable[object]
     onion: Onion | None
-    """To be left once it was awaited."""
+    """The middleware to leave once the value was awaited."""
 
 
 FromThread = Outcome | ToAwait
-"""What comes out of a thread: how the job ended, or what is left of it."""
+"""What comes out of a thread: the outcome of the job, or an awaitable that must still run on the loop."""
 
 
 async def run(
@@ -110,7 +110,7 @@ async def run(
         if not kind.is_async:
             if runnable.timeout is not None:
                 stop.limit(runnable.timeout)
-            # Each job in a context of its own: what one sets the next must not see.
+            # Each job runs in its own context: the next job must not see the variables that this one sets.
             own = contextvars.copy_context()
             came = await threads.run(lambda: own.run(_in_thread, runnable, context, home, middleware, texts))
             if isinstance(came, ToAwait):
@@ -128,7 +128,8 @@ async def run(
 def _in_thread(
     runnable: Runnable, context: Context | None, home: str, middleware: Sequence[Layer], texts: JobTexts
 ) -> FromThread:
-    """All that may run code of the user's happens in the thread: checks of arguments, and texts of errors, too."""
+    """Run a plain job in this thread, with everything that may call the user's code: argument checks and error texts
+    too."""
     try:
         args, kwargs = _arguments(runnable, context, texts)
         inside = None
@@ -145,7 +146,7 @@ def _in_thread(
 
 
 def _running(runnable: Runnable, args: tuple[object, ...], kwargs: dict[str, object]) -> Awaitable[object]:
-    """Begin an async job, within its timeout."""
+    """Start an async job, within its timeout."""
     running = cast("Awaitable[object]", runnable.kind.function(*args, **kwargs))
     return running if runnable.timeout is None else _with_timeout(running, runnable.timeout)
 
@@ -163,8 +164,9 @@ def _arguments(
 
 
 def _unpacked(runnable: Runnable, packed: str, texts: JobTexts) -> tuple[tuple[object, ...], dict[str, object]]:
-    """Decode packed arguments, and unpack them for the middleware, too. Raises ArgumentsUnfit, which quotes none of
-    them, because it becomes the reason of the job, and reasons are not packed.
+    """Decode packed arguments, and leave them unpacked for the middleware. Raises ArgumentsUnfit.
+
+    The error does not quote the arguments, because it becomes the reason of the job, and reasons are not packed.
     """
     try:
         arguments = texts.unpack(packed, "arguments")
@@ -192,22 +194,22 @@ def _after_return(value: object, runnable: Runnable, texts: JobTexts) -> Outcome
     except MemoryError:
         raise
     except BaseException as error:
-        # What the code did is done, and another attempt would do it again to return the same.
+        # The job has already done its work: another attempt would repeat it, only to return the same value.
         return Raised(evidence(error), gives_up=UNSTORABLE)
 
 
 def _after_error(error: BaseException, runnable: Runnable, home: str) -> Outcome:
     try:
         return _asked_for(error, runnable, home) or _raised(error, runnable)
-    except BaseException as broken:  # classes of the user's that are made of ours may lack anything
+    except BaseException as broken:  # classes that users derive from ours may lack anything
         return _raised(broken, runnable)
 
 
 def _asked_for(error: BaseException, runnable: Runnable, home: str) -> Outcome | None:
-    """What an error is that is not the job's failure; None for a failure.
+    """Return the outcome of an error that is not a failure of the job; None if it is one.
 
-    Of a group, giving up comes first, then a stop that was asked for, then the loss of the store; a snooze counts where
-    there is nothing else.
+    In an exception group, giving up comes first, then a stop that was requested, then the loss of the store. A snooze
+    counts only if the group has none of these.
     """
     parts, stop = leaves(error), runnable.stop
     if isinstance(error, ArgumentsUnfit):
@@ -218,23 +220,23 @@ def _asked_for(error: BaseException, runnable: Runnable, home: str) -> Outcome |
     if stop.request is not None and (is_stopped or any(isinstance(part, asyncio.CancelledError) for part in parts)):
         return Stopped(stop.request)
     if is_stopped and stop.obeyed is not None:
-        return Stopped("shutdown")  # for a pause that was taken back meanwhile: the job goes on elsewhere
+        return Stopped("shutdown")  # its pause was withdrawn after it obeyed: another runner resumes it
     if is_stopped and stop.is_overdue:
         return _raised(stop.timed_out(), runnable)
     if any(isinstance(part, STORE_AWAY) and part.where == home for part in parts):
-        # The store went away under the job: no fault of its code. It goes on from its last committed slice.
+        # The store became unreachable, and the job's code is not at fault: it resumes after its last committed slice.
         return Lost(message_of(cause_of(error)))
     snooze = snooze_in(error)
     return None if snooze is None else Snoozed(microseconds(snooze.duration), f"snoozed: {message_of(snooze)}")
 
 
 def evidence(error: BaseException) -> JobError:
-    """An exception as it is kept with the job."""
+    """Return an exception as it is stored with the job."""
     return evidence_of(error, _from_user_code(error.__traceback__))
 
 
 def _raised(error: BaseException, runnable: Runnable) -> Raised:
-    """The error, with what the kind's options or the error itself say of further attempts."""
+    """Return the failure, with what the error itself or the kind's options say about further attempts."""
     options, claimed = runnable.kind.options, runnable.claimed
     has_own_backoff = options.backoff_function is None or Options.decode(claimed.options).backoff is not None
     attempt = claimed.errors + 1
@@ -257,7 +259,7 @@ def _raised(error: BaseException, runnable: Runnable) -> Raised:
 
 
 def _from_user_code(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback from where it enters the job's own code."""
+    """Return the part of the traceback that starts in the job's own code."""
     here = trace
     while here is not None and here.tb_frame.f_globals.get("__name__") in OURS:
         here = here.tb_next
@@ -266,7 +268,7 @@ def _from_user_code(trace: TracebackType | None) -> TracebackType | None:
 
 async def _context(runnable: Runnable, journal: Journal) -> Context:
     claimed = runnable.claimed
-    if claimed.epoch > 1:  # at the first claim there is nothing to go on from
+    if claimed.epoch > 1:  # the first claim has no checkpoint to resume from
         try:
             await journal.load()
         except CodecError as error:  # the job waits for a worker that has the codec
@@ -282,7 +284,7 @@ async def _context(runnable: Runnable, journal: Journal) -> Context:
 
 
 async def _awaited_inside(came: ToAwait, own: contextvars.Context, runnable: Runnable) -> object:
-    """Await it, and leave the middleware after it, in the context in which the middleware was entered."""
+    """Await it, then leave the middleware in the context in which it was entered."""
     if came.onion is None:
         return await _awaited(came.value, runnable)
     error, value = None, None
@@ -297,10 +299,10 @@ async def _awaited_inside(came: ToAwait, own: contextvars.Context, runnable: Run
 
 
 async def _awaited(value: Awaitable[object], runnable: Runnable) -> object:
-    """What a plain function gave to be awaited, unless the job was asked to stop meanwhile."""
+    """Await what a plain function returned, unless the job was asked to stop meanwhile."""
     stop = runnable.stop
     if stop.is_due:
-        getattr(value, "close", _nothing)()  # a coroutine that was never begun
+        getattr(value, "close", _nothing)()  # a coroutine that was never started
         stop.raise_if_asked()
     stop.is_awaited = True
     if runnable.timeout is None:
@@ -309,11 +311,11 @@ async def _awaited(value: Awaitable[object], runnable: Runnable) -> object:
 
 
 def _nothing() -> None:
-    """What there is to close of a future."""
+    """Do nothing: a future has nothing to close."""
 
 
 async def _with_timeout(running: Awaitable[object], timeout: float, left: float | None = None) -> object:
-    """`left` is what is left of the timeout, where some of it is over."""
+    """Await it within the timeout. `left`: the seconds that remain of the timeout, if some of it has passed."""
     clock = asyncio.timeout(timeout if left is None else left)
     try:
         async with clock:

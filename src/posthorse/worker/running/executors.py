@@ -1,4 +1,4 @@
-"""Which kinds run where: most in the process of the runner, isolated ones in child processes."""
+"""The executors of a runner: most kinds run in its own process, isolated ones in child processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from posthorse.worker.running.running_job import Executor, RunningJob
 
 
 class Executors:
-    """The executors of one runner."""
+    """The two executors of one runner."""
 
     def __init__(self, registry: Registry, *, in_process: Executor, isolated: Executor) -> None:
         self._registry = registry
@@ -16,7 +16,7 @@ class Executors:
         self._isolated = isolated
 
     def prepare(self, job: ClaimedJob) -> RunningJob:
-        """Make a claimed job ready to run where its kind does."""
+        """Make a claimed job ready to run on the executor of its kind."""
         kind = self._registry[job.lane.kind]
         executor = self._isolated if kind.is_isolated else self._in_process
         running = RunningJob(job.claimed, job.lane, kind, executor, job.queue)
@@ -24,6 +24,6 @@ class Executors:
         return running
 
     async def close(self) -> None:
-        """Let go of threads, and end the child processes."""
+        """Release the threads, and end the child processes."""
         await self._in_process.close()
         await self._isolated.close()

@@ -1,8 +1,8 @@
-"""Connections that a framework keeps for a thread beyond one job, or one request: a built-in middleware checks them.
+"""Frameworks that keep a connection for each thread beyond one job or request: a built-in middleware checks these.
 
-Django closes those that broke or are too old before and after each request, and nothing else tells it to. Costs a look
-into `sys.modules` where Django is not loaded. A connection inside a transaction is left alone. Where a plain function
-returned something to await, the connections of its thread are checked again before the next job there.
+Django closes connections that are broken or too old before and after each request; in a worker, nothing else would make
+it do so. Without Django, this costs one look into `sys.modules`. A connection inside a transaction is left alone. If a
+plain function returns an awaitable, the connections of its thread are checked before the next job there.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ log = logging.getLogger("posthorse.worker")
 
 
 def has_framework() -> bool:
-    """Whether one is loaded that keeps connections."""
+    """Return whether a framework that keeps connections is loaded."""
     return "django.db" in sys.modules
 
 
 def refresh_connections() -> None:
-    """Closes connections of this thread that cannot be used any more, so that they are opened anew."""
+    """Close the connections of this thread that can no longer be used, so that Django opens new ones."""
     if has_framework():
         _close_old()
 
 
 async def arefresh_connections() -> None:
-    """The same for a coroutine: in the thread in which Django's asynchronous calls run."""
+    """Do the same for a coroutine: in the thread in which Django runs its asynchronous calls."""
     if _is_configured() and _elsewhere.may_exist():
         beside: Any = import_module("asgiref.sync").sync_to_async
         await beside(_elsewhere.close_old)()
@@ -54,18 +54,18 @@ async def _around_async(attempt: RunningAttempt) -> AsyncIterator[None]:
 
 
 CONNECTION_HYGIENE = (Layer(_around_plain, is_async=False), Layer(_around_async, is_async=True))
-"""The outermost middleware of each job, where a framework is loaded."""
+"""The outermost middleware of each job, if a framework is loaded."""
 
 
 class _Elsewhere:
-    """Connections that were made in other threads than those of jobs: of these the one is that coroutines use."""
+    """Whether connections exist that other threads than those of jobs made. Coroutines use one of these."""
 
     def __init__(self) -> None:
         self._is_watching = False
         self._exist = False
 
     def may_exist(self) -> bool:
-        """Whether it is worth a hop to another thread to look."""
+        """Return whether switching to that thread is worthwhile."""
         if not self._is_watching:
             self._is_watching = True
             signals: Any = import_module("django.db.backends.signals")
@@ -74,7 +74,7 @@ class _Elsewhere:
         return self._exist
 
     def close_old(self) -> None:
-        """Checks those of this thread."""
+        """Check the connections of this thread."""
         connections: Any = import_module("django.db").connections
         if any(connections.all(initialized_only=True)):
             self._exist = True
@@ -91,7 +91,7 @@ def _close_old() -> None:
     django_db: Any = import_module("django.db")
     try:
         django_db.close_old_connections()
-    except Exception as error:  # a job that needs none of them is not to fail for it
+    except Exception as error:  # a job that needs no connection must not fail because of this
         log.debug("cannot check Django's connections: %s", error)
 
 

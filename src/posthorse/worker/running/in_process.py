@@ -1,4 +1,4 @@
-"""Here: jobs that run in the worker's own process, async ones on the loop, the others in threads."""
+"""The in-process executor: runs async jobs on the runner's event loop, and plain functions in threads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from posthorse.worker.running.threads import Threads
 
 
 class InProcessExecutor:
-    """The loop that this is called on, and its threads."""
+    """Run jobs on the current event loop and its threads."""
 
     def __init__(
         self, store: Store, runner: str, registry: Registry, *, concurrency: int, longest_transaction: float
@@ -31,7 +31,7 @@ class InProcessExecutor:
         self._threads = Threads[FromThread](concurrency)
 
     async def run(self, running: RunningJob) -> Outcome:
-        """Runs a job to its outcome."""
+        """Run a job to its outcome."""
         kind = running.kind
         if running.asks_first and (instead := await preflight_check(self._store, running)) is not None:
             return instead
@@ -53,11 +53,11 @@ class InProcessExecutor:
         )
 
     def end(self, running: RunningJob) -> bool:
-        """Neither a thread nor a coroutine that swallows its cancellation can be ended from outside."""
+        """Return False: neither a thread nor a coroutine that swallows its cancellation can be ended from outside."""
         return False
 
     async def close(self) -> None:
-        """Lets threads end with their jobs."""
+        """Let each thread end once its job has ended."""
         self._threads.close()
 
 

@@ -1,8 +1,8 @@
-"""The loop of a runner: asks for room, receives leased jobs, and sees to it that they end well.
+"""The job loop of a runner: claims jobs while there is room, and makes sure that the outcome of each is written.
 
-The journey of a job here: 1. claimed, 2. in the backlog of the slots, then in a slot when one is free (`slots`), 3. in
-the queue of jobs that ended (`ended_jobs`), 4. handed in (`completer`): results in batches, everything else as the
-lifecycle decides. The next claim and the last results are under way while jobs run.
+A job passes through 1. the claim, 2. the backlog of the slots, then a slot once one is free (`slots`), 3. the queue of
+ended jobs (`ended_jobs`), 4. the completer, which writes results in batches and every other outcome as the lifecycle
+decides. The next claim and the last results are under way while jobs run.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ log = logging.getLogger("posthorse.worker")
 
 FIRST_RETRY, MAX_RETRY_PAUSE = 0.1, 5.0
 MAX_HOLD, HOLD_INTERVAL = 5.0, 30.0
-"""Seconds for which nothing is begun so that a suspect gets its turn, and how often at most."""
+"""Seconds in which nothing starts so that a suspect gets its turn, and seconds between two such holds."""
 
 LAST_WORDS = 1.0
-"""Seconds in which cancelled jobs may still clean up after the grace."""
+"""Seconds that cancelled jobs get to clean up after the grace."""
 
 SHORT_PATIENCE = 0.25
-"""Seconds in which a store may answer at the end that did not while jobs used the grace."""
+"""Seconds that the store gets to answer at the end if it did not answer during the grace."""
 
 
 class Stages(NamedTuple):
-    """The parts that the loop joins, in the order in which a job meets them; `worker/assembly` builds them."""
+    """The parts that the loop connects, in the order in which a job meets them; `worker/assembly` builds them."""
 
     watch: Watch
     claiming: Claiming
@@ -59,7 +59,7 @@ class Stages(NamedTuple):
 
 
 class JobLoop:
-    """Runs jobs of one runner until it is told to stop."""
+    """Run jobs for one runner until it must stop."""
 
     def __init__(
         self,
@@ -87,19 +87,19 @@ class JobLoop:
         self._requests = stages.requests
         self._serves_suspects_only = serves_suspects_only
         self._is_one_by_one = is_one_by_one
-        """True when no second job may be claimed beside a first."""
+        """True if only one job may be claimed at a time."""
         self._is_replaceable = is_replaceable
         self._is_lost_elsewhere = lost
         self._claim_before = Claim((), LookAgain.AT_ONCE)
         self.is_spoilt = False
-        """True when a job was given up whose code still runs here: this process should be replaced."""
+        """True when the code of a job that was given up still runs here: this process should be replaced."""
         self.is_unanswered = False
         """True when the store did not answer in time at the end: it may have leases that this runner will not end."""
         self._is_stopping = False
         self._told_to_stop = asyncio.Event()
         self._grace_ends = math.inf
         self._trial: asyncio.Task[bool] | None = None
-        """A write that tells whether the store answers while jobs use the grace."""
+        """A write that shows whether the store answers while jobs use the grace."""
         self._returning: list[asyncio.Task[None]] = []
         self._may_hold_more = False
         self._holds_until = 0.0
@@ -112,16 +112,17 @@ class JobLoop:
 
     @property
     def running_count(self) -> int:
-        """How many jobs have begun and not ended."""
+        """How many jobs have started and not ended."""
         return len(self._slots.running)
 
     @property
     def is_lost(self) -> bool:
-        """True when what this runner holds and what it knows have parted: its lease is over, or it had to give up."""
+        """True when this runner's leases may not match what it runs: its lease is over, or it gave up writing an
+        outcome."""
         return self._is_lost_elsewhere() or self._completer.has_given_up
 
     async def run(self) -> None:
-        """Works until `stop`, or until it is lost; then hands in everything that is left."""
+        """Work until `stop` is called or the lease is lost, then write all outcomes that are left."""
         async with self._watch:
             handing_in = asyncio.create_task(self._completer.run())
             listening = asyncio.create_task(self._listen_forever())
@@ -136,7 +137,8 @@ class JobLoop:
                 await self._executors.close()
 
     def stop(self) -> None:
-        """No more claims; jobs with checkpoints stop at the next, the others run to their end or the grace."""
+        """Claim no more jobs; ask jobs with checkpoints to stop there. The others run to their end, at most for the
+        grace."""
         if not self._is_stopping:
             self._grace_ends = monotonic() + self._settings.grace
             self._completer.ends_at = self._grace_ends + LAST_WORDS
@@ -151,7 +153,7 @@ class JobLoop:
     # ── claiming ─────────────────────────────────────────────────────────────────────────────────────
 
     async def _claim_until_stopped(self) -> None:
-        """Go from claim to claim until stopped.
+        """Claim again and again until the runner must stop.
 
         wait for room ── room ──> claim ── AT_ONCE, WHEN_ROOM ──────────────> wait for room
                                     └───── WHEN_WOKEN ──> wait to be woken ─> wait for room
@@ -163,7 +165,7 @@ class JobLoop:
                 await self._wait_for_room()
                 continue
             try:
-                self._claim_before = (await self._claim(room))._replace(jobs=())  # which need not be kept in memory
+                self._claim_before = (await self._claim(room))._replace(jobs=())  # do not keep jobs in memory
                 if self._claim_before.look_again is LookAgain.WHEN_WOKEN:
                     await self._wait_to_be_woken(self._claim_before.opens_at)
                 failures = 0
@@ -175,7 +177,7 @@ class JobLoop:
                 await self._watch.wait(pause)
 
     def _room(self) -> int:
-        """How many jobs to ask for now; 0 for none yet."""
+        """Return how many jobs to ask for now; 0 for none yet."""
         load, before = self._slots.load, self._claim_before
         concurrency = self._runner.concurrency - self._slots.spoilt
         if concurrency <= 0 or self._completer.is_full:
@@ -186,7 +188,7 @@ class JobLoop:
             return 0 if load else 1
         capacity = concurrency + (0 if before.look_again is LookAgain.WHEN_ROOM else self._prefetch.allowance())
         room = capacity - load
-        # Ask in batches: with a backlog, wait until half of it is gone. What is about to begin is none.
+        # Ask in batches: with a backlog, wait until half of it is gone. Jobs that are about to start are not a backlog.
         has_backlog = load > concurrency
         return room if room > 0 and (not has_backlog or room * 2 >= capacity) else 0
 
@@ -195,7 +197,7 @@ class JobLoop:
         await self._has_room.wait()
 
     async def _claim(self, room: int) -> Claim:
-        """Claim and begin up to `room` jobs."""
+        """Claim and start up to `room` jobs."""
         is_woken = self._watch.is_certain
         self._watch.clear()
         if self._may_hold_more:
@@ -207,12 +209,12 @@ class JobLoop:
             return claim
         failpoint("after_claim")
         self._watch.found()
-        if self._is_stopping:  # told so while the claim was under way
+        if self._is_stopping:  # the stop came while the claim was under way
             await self._completer.give_back([(job.claimed.job, job.claimed.epoch) for job in claim.jobs])
             return claim
         self._slots.add(claim.jobs)
         if len(claim.jobs) < room:
-            await asyncio.sleep(0)  # they begin before anybody looks for more
+            await asyncio.sleep(0)  # let them start before the next claim
         return claim
 
     async def _wait_to_be_woken(self, opens_at: float) -> None:
@@ -220,10 +222,11 @@ class JobLoop:
         patience = self._watch.patience(self._settings.poll)
         has_news = await self._watch.wait(min(patience, max(0.0, opens_at - monotonic())))
         if self._serves_suspects_only and not has_news:
-            self.stop()  # all suspects are tried
+            self.stop()  # all suspects have been tried
 
     async def _return_what_is_unknown(self) -> None:
-        """After a claim whose reply was lost: what it gave this runner is found by asking, and goes back unspent."""
+        """Give back jobs that a claim may have leased although its reply was lost: read which ones, and return them
+        unspent."""
         held = await self._store.aread(held_by(self._runner.id))
         ended = (running.claimed.job for running, _ in self._ended.jobs)
         backlog = (job.claimed.job for job in self._slots.backlog)
@@ -234,7 +237,7 @@ class JobLoop:
     # ── running ──────────────────────────────────────────────────────────────────────────────────────
 
     def _take_ended(self) -> None:
-        """Hand over the jobs that ended, and see whether there is room for others now."""
+        """Pass ended jobs to the completer, and note whether there is room for others now."""
         tells_all = log.isEnabledFor(logging.DEBUG)
         for running, outcome in self._ended.take():
             self._prefetch.observe(running.seconds)
@@ -251,7 +254,7 @@ class JobLoop:
             self._has_room.set()
 
     def _tell_if_drained(self) -> None:
-        # A job whose lease is lost is not waited for: its end changes nothing.
+        # Do not wait for a job whose lease is lost: its outcome counts for nothing.
         if all(running.stop.request == "lost" for running in self._slots.running.values()):
             self._is_empty.set()
 
@@ -264,11 +267,11 @@ class JobLoop:
                 await self._listen()
             except PosthorseError as error:
                 log.warning("cannot hear what is asked of jobs: %s", error)
-            except Exception:  # one job that cannot be dealt with must not leave the others unheard
+            except Exception:  # an error with one job must not keep requests from the others
                 log.exception("cannot hear what is asked of jobs")
 
     async def _listen(self) -> None:
-        """Hears within a second what is asked of running jobs, and returns a backlog that does not move."""
+        """Pass on what was requested of running jobs, and give back a backlog that does not move."""
         if self.is_lost:
             self._lose_all()
         elif self._slots.running:
@@ -291,13 +294,14 @@ class JobLoop:
                 self.stop()
 
     async def _hold_for_suspects(self) -> None:
-        """Without a runner of their own, suspects wait for a moment in which this one is empty: it is made."""
+        """Start nothing for a while if suspects wait that only an empty runner may run, and no other runner serves
+        them."""
         now = monotonic()
         if now >= self._next_hold and await self._claiming.suspects_wait():
             self._holds_until, self._next_hold = now + MAX_HOLD, now + HOLD_INTERVAL
 
     def _lose_all(self) -> None:
-        """The lease was lost: nothing that runs here counts any more, and nothing more is claimed."""
+        """Stop all jobs and claim no more, because the lease was lost: what runs here no longer counts."""
         self._slots.empty_backlog()
         for running in list(self._slots.running.values()):
             running.lose()
@@ -308,16 +312,17 @@ class JobLoop:
     # ── stopping ─────────────────────────────────────────────────────────────────────────────────────
 
     async def _becomes_stopped(self, claiming: asyncio.Task[None]) -> None:
-        """Wait for the stop, and for a claim that is under way; one that the store does not answer goes on meanwhile.
+        """Wait until the runner must stop and its claim has ended. A claim that the store does not answer may still go
+        on.
 
-        What it claims after all goes back: here, while jobs still run, or with what else this runner leaves behind.
+        What such a claim still brings goes back: from here, while jobs run, or with all else that this runner leaves.
         """
         if await ends_once_told(claiming, self._told_to_stop):
             claiming.result()
 
     async def _drain(self) -> None:
-        """Running jobs end, stop at a checkpoint, or are cancelled when the grace is over."""
-        # Beside the jobs: they may take their grace, and no more, whatever the store does.
+        """Let running jobs end or stop at a checkpoint; cancel those that are left when the grace is over."""
+        # Run this beside the drain: jobs may use all of their grace, and no more, even if the store does not answer.
         self._returning.append(asyncio.create_task(self._completer.give_back(self._slots.close())))
         if self._slots.running:
             self._trial = asyncio.create_task(takes_writes(self._store, self._runner.id))
@@ -328,8 +333,8 @@ class JobLoop:
             running.interrupt("shutdown")
         if await self._becomes_empty(LAST_WORDS):
             return
-        # What is left ignores everything. Isolated jobs are killed. Others are released: this process ends, or the
-        # fence refuses what they write.
+        # The jobs that are left ignore every request. Isolated ones are killed. The others are released: this process
+        # ends soon, or the fence refuses what they write.
         for running in list(self._slots.running.values()):
             running.verdict = Stopped("shutdown")
             if not running.executor.end(running) and running.stop.request != "lost" and self._slots.release(running):
@@ -348,7 +353,7 @@ class JobLoop:
         return True
 
     async def _hand_in(self, handing_in: asyncio.Task[None], claiming: asyncio.Task[None]) -> None:
-        """Wait until the store has what is left: to the end of the grace, and beyond it as long as it answers."""
+        """Wait until the outcomes are written: to the end of the grace, and longer as long as the store answers."""
         is_silent = self._trial is not None and not self._trial.done()
         left = asyncio.gather(self._completer.close(), handing_in, *self._returning)
         if await ends_while_answered(

@@ -1,8 +1,8 @@
 """The onion: the middleware around one attempt, entered from the outermost on, left from the innermost on.
 
-A plain middleware runs where the job's code runs: in its thread, or on the loop. An async one is around async jobs
-alone. An error of the job goes on whatever a middleware does, unless that raises another one in its place; a stop, a
-snooze and the like go on in any case (`rules/middleware`).
+A plain middleware runs where the job's code runs: in its thread, or on the loop. An async middleware runs around async
+jobs only. An error of the job goes on whatever a middleware does, unless the middleware raises another error in its
+place; a stop, a snooze and the like go on in any case (`rules/middleware`).
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ T = TypeVar("T")
 
 
 class AttemptParts(Protocol):
-    """A job as it was claimed, and its code: what middleware sees of an attempt is made of them."""
+    """A job as it was claimed, and its code: what the middleware's view of an attempt is made of."""
 
     claimed: Claimed
     """The job as it was claimed; its arguments are unpacked when it starts."""
 
     @property
     def kind(self) -> Registered:
-        """Its code."""
+        """The kind, with its code."""
         ...
 
     @property
     def lane(self) -> Lane:
-        """Where it was lined up."""
+        """The lane in which it waited."""
         ...
 
 
@@ -44,7 +44,8 @@ class Onion:
         self._entered: list[tuple[MiddlewareRun[object], bool]] = []
 
     def run(self, call: Callable[[], object]) -> object:
-        """Call the code of a plain job in its thread. What must be awaited is returned before the onion is left."""
+        """Call the code of a plain job in its thread. An awaitable is returned at once; the caller then leaves the
+        middleware."""
         error, value = None, None
         try:
             for layer in self._layers:
@@ -60,11 +61,11 @@ class Onion:
         try:
             self.leave(error)
         finally:
-            del error  # its traceback holds this frame, which must not hold it in turn
+            del error  # its traceback refers to this frame, which must not refer back to it
         return value
 
     def leave(self, error: BaseException | None) -> None:
-        """Leave it after the code raised that error, or none. Raises the error that goes on."""
+        """Leave the middleware after the code raised `error`, or None. Raises the error that goes on."""
         try:
             while self._entered:
                 run, _ = self._entered.pop()
@@ -83,7 +84,7 @@ class Onion:
                 await run.aenter() if layer.is_async else run.enter()
                 self._entered.append((run, layer.is_async))
             value = await call()
-        except GeneratorExit:  # the loop was closed under it: nothing can be awaited any more
+        except GeneratorExit:  # the loop was closed: nothing can be awaited any more
             raise
         except BaseException as raised:
             error = raised

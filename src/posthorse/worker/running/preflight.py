@@ -1,6 +1,6 @@
-"""The threshold: what only the store knows is asked at the last moment before a job begins, of those that need it.
+"""Preflight: the last check before a job starts, for the jobs that need one.
 
-Whether a job comes too late, and arguments that its claim left behind because they are long.
+It checks that the job has not expired, and fetches arguments that are too long to be claimed along.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ log = logging.getLogger("posthorse.worker")
 
 
 async def preflight_check(store: Store, running: RunningJob) -> Outcome | None:
-    """What a job comes to that may not begin; None for one that may, with its arguments."""
+    """Return the outcome of a job that may not start; None if it may, with its arguments loaded."""
     job, limit = running.claimed.job, running.expires
     try:
         if limit is not None and await _is_late(store, job, limit):

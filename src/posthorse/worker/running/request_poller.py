@@ -1,6 +1,6 @@
-"""Listening: running jobs hear within a second what is asked of them, and those that do not obey are ended.
+"""The request poller: running jobs learn within a second what is requested of them; jobs that ignore it are ended.
 
-Knows what runs, and nothing of what comes next.
+It knows which jobs run, and nothing about what follows from their end.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ log = logging.getLogger("posthorse.worker")
 
 
 class RequestPoller:
-    """What is asked of the jobs of one runner. `patience`: seconds that a job gets to obey a cancel or its timeout."""
+    """Read what is requested of one runner's jobs. `patience`: seconds that a job gets to obey a cancel or its
+    timeout."""
 
     def __init__(self, store: Store, runner: str, jobs: Mapping[str, RunningJob], *, patience: float) -> None:
         self._store = store
@@ -25,10 +26,10 @@ class RequestPoller:
         self._jobs = jobs
         self._patience = patience
         self.interval = store.tuning.request_interval
-        """Seconds between two looks."""
+        """Seconds between two polls."""
 
     async def hear(self) -> None:
-        """Passes on what users ask."""
+        """Pass on what users requested."""
         asked = await self._store.aread(requests_for(self._runner))
         for job, running in list(self._jobs.items()):
             request = asked.get(job)
@@ -40,7 +41,7 @@ class RequestPoller:
                 running.ask(request)
 
     async def miss_lost_leases(self) -> None:
-        """A job whose lease was taken away, as by a forced stop, is told to stop: what it does counts for nothing."""
+        """Stop jobs whose lease was taken away, as by a forced stop: whatever they do no longer counts."""
         long_ago = monotonic() - self.interval
         attempts = [running for running in self._jobs.values() if running.began < long_ago]
         if not attempts:

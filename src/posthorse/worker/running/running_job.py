@@ -1,4 +1,4 @@
-"""A job that has begun: what it is, where it runs, what is asked of it, and how long it may go on not listening."""
+"""A running job: one attempt, with its stop signal, its limits, and how long it may ignore a request."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class RunningJob:
         self.queue = queue
         self.began = monotonic()
         self.seconds = 0.0
-        """How long it took, once it ended by itself."""
+        """How long it took, once it has ended by itself."""
         self.gates: Sequence[str] | None = None
-        """The gates of its own that it passed; None for a job without limits."""
+        """The gates that it passed as a job with limits of its own; None if it has none."""
         self.unfit: str | None = None
-        """Why this version of Posthorse cannot run the job, if it cannot."""
+        """Why this version of Posthorse cannot run the job; None if it can."""
         try:
             self.options = Options.decode(claimed.options)
         except msgspec.MsgspecError as error:
@@ -65,18 +65,19 @@ class RunningJob:
         self.stop = StopSignal()
         self.journal: Journal | None = None
         self.slices_committed: int | None = 0
-        """Where there is no journal here; None when only the store knows."""
+        """How many slices it committed, if it has no journal in this process; None when only the store knows."""
         self.heard: Callable[[bool], None] | None = None
-        """Passes a request to its code; True also interrupts it where it waits, not only at its next checkpoint."""
+        """Passes a request to the job's code. True: interrupt it where it waits, too, not only at its next
+        checkpoint."""
         self.verdict: Outcome | None = None
-        """What the end by force of a job is to count as."""
+        """The outcome of a job that must be ended by force."""
         self._cancelled_at: float | None = None
         self._lost_at: float | None = None
-        """When its code was told that its lease is gone."""
+        """When its code was notified that its lease is gone."""
 
     @property
     def label(self) -> str:
-        """What names it in the log."""
+        """The job's name in the log."""
         return f"job {self.claimed.job} ({self.kind.kind}, attempt {self.claimed.errors + 1})"
 
     @property
@@ -92,22 +93,22 @@ class RunningJob:
 
     @property
     def expires(self) -> float | None:
-        """Seconds, from when it may start, after which it is too late to start it."""
+        """Seconds from its due time after which it must not start any more."""
         return self.options.expires or self.kind.options.expires
 
     @property
     def is_on_loop(self) -> bool:
-        """True when code of its own runs, or ran, in a task of the runner's loop."""
+        """True if its own code runs, or ran, in a task of the runner's loop."""
         return (self.kind.is_async and not self.kind.is_isolated) or self.stop.is_awaited
 
     @property
     def asks_first(self) -> bool:
-        """True if the store must be asked before the job starts: see `preflight`."""
+        """True if the store must be read before the job starts: see `preflight`."""
         return self.claimed.arguments is None or self.expires is not None
 
     @property
     def has_checkpoints(self) -> bool:
-        """True when its code may look at what is asked of it."""
+        """True if its code can see requests at checkpoints."""
         return self.kind.signature.wants_context
 
     @property
@@ -146,40 +147,40 @@ class RunningJob:
         )
 
     def ask(self, request: str) -> None:
-        """Asks the job to stop at its next checkpoint."""
+        """Ask the job to stop at its next checkpoint."""
         before = self.stop.request
         self.stop.ask(request)
         if self.stop.request != before:
             self._hear(False)
 
     def interrupt(self, request: str) -> None:
-        """Asks the job to stop; an async one is cancelled where it waits."""
+        """Ask the job to stop; an async job is also cancelled where it waits."""
         self.stop.ask(request)
         self._hear(True)
 
     def lose(self) -> None:
-        """Its lease is gone. It is interrupted once, however often that is noticed: it may be cleaning up."""
+        """Note that its lease is gone. Interrupt it once only, however often that is noticed: it may be cleaning up."""
         self.stop.ask("lost")
         if self._lost_at is None and self.heard is not None:
             self._lost_at = monotonic()
             self._hear(True)
 
     def cancel(self) -> None:
-        """A user wants it to end."""
+        """Cancel the job, because a user requested it."""
         if self._cancelled_at is None:
             self._cancelled_at = monotonic()
         if self.stop.request != "cancel":
             self.interrupt("cancel")
 
     def withdraw_pause(self) -> None:
-        """A resume came before the pause took effect."""
+        """Withdraw a pause, because the job was resumed before it obeyed."""
         if self.stop.request == "pause":
             self.stop.withdraw_pause()
             self._hear(False)
 
     def overdue(self, now: float, patience: float) -> Outcome | None:
-        """What a job that listens to nothing counts as, once it was given that many seconds; None until then."""
-        if self._lost_at is not None:  # as by a forced stop: what it comes to counts for nothing any more
+        """Return the outcome of a job that has ignored its end for more than `patience` seconds; None for any other."""
+        if self._lost_at is not None:  # as by a forced stop: its outcome no longer counts
             return Stopped("lost") if now > self._lost_at + patience else None
         if self._cancelled_at is not None and now > self._cancelled_at + patience:
             return Stopped("cancel")
@@ -198,13 +199,14 @@ class Executor(Protocol):
     """Where jobs run: on the loop and in threads of this process, or in processes of their own."""
 
     async def run(self, running: RunningJob) -> Outcome:
-        """Runs a job to its outcome."""
+        """Run a job to its outcome."""
         ...
 
     def end(self, running: RunningJob) -> bool:
-        """Ends a job that does not listen, as its `verdict` says; false where nothing could end its code."""
+        """End a job that ignores requests, with its `verdict` as the outcome; return False if its code cannot be
+        ended."""
         ...
 
     async def close(self) -> None:
-        """Lets go of what is not needed any more."""
+        """Release what is no longer needed."""
         ...

@@ -1,8 +1,8 @@
-"""The slots: as many jobs at once as the runner may run, fed from a backlog of claimed ones.
+"""The slots: run as many jobs at once as the runner may, from a backlog of claimed ones.
 
-A job on the loop has an asyncio task and a context of its own: what it leaves behind (a late cancellation, context
-variables, anything keyed by the task) never reaches another job. Jobs in threads and in processes never see the task
-that waits for them, so one task waits for one after the other. Whatever a job does, its slot ends with an outcome.
+A job on the loop has its own asyncio task and context, so what it leaves behind (a late cancellation, context
+variables, anything keyed by the task) never reaches another job. Jobs in threads and processes never see the task that
+waits for them, so one task can wait for one after the other. Whatever a job does, its slot ends with an outcome.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from posthorse.worker.running.running_job import RunningJob
 log = logging.getLogger("posthorse.worker")
 
 BEGINS_EAGERLY = sys.version_info >= (3, 12)
-"""Whether a job runs at once, up to where it waits, so that one that never waits costs no turn of the loop."""
+"""Whether a job starts at once and runs until it first waits, so that a job that never waits costs no turn of the
+loop."""
 
 
 class Slots:
-    """Runs what is claimed."""
+    """Run claimed jobs."""
 
     def __init__(
         self,
@@ -45,7 +46,7 @@ class Slots:
     ) -> None:
         self.running: dict[str, RunningJob] = {}
         self.spoilt = 0
-        """How many slots are taken by code that goes on after its job was given up."""
+        """How many slots are taken by code that still runs although its job was given up."""
         self.backlog: deque[ClaimedJob] = deque()
         self._runner = runner
         self._executors = executors
@@ -53,18 +54,18 @@ class Slots:
         self._emitter = emitter
         self._start_time = tuning.start_time
         self._tasks: dict[RunningJob, asyncio.Task[None] | None] = {}
-        """One for each slot that is taken, by what runs in it; None while a job runs up to where it first waits."""
+        """The task of each taken slot, by the job in it; None while a job runs up to its first wait."""
         self._tells_all = False
-        """True when the log should have the start of each job; asked once a claim, because jobs may be very many."""
+        """True if the start of each job is logged; checked once for each claim, because there may be very many jobs."""
         self._is_open = True
         self._is_filling = False
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
-        """Each job gets a copy; nothing of a job's is in it."""
+        """The context that each job gets a copy of; no job changes it."""
 
     @property
     def load(self) -> int:
-        """How many jobs are here, begun or not."""
+        """How many jobs the slots hold, started or not."""
         return len(self.running) + len(self.backlog)
 
     def add(self, claimed: Sequence[ClaimedJob]) -> None:
@@ -79,19 +80,20 @@ class Slots:
         return self.empty_backlog()
 
     def empty_backlog(self) -> list[tuple[str, int]]:
-        """Takes out what was not begun (job, epoch)."""
+        """Take out all jobs that have not started, as (job, epoch)."""
         unbegun = [(job.claimed.job, job.claimed.epoch) for job in self.backlog]
         self.backlog.clear()
         return unbegun
 
     def abandon(self, running: RunningJob, outcome: Outcome) -> None:
-        """Lets a job that cannot be ended count as ended."""
+        """Treat a job that cannot be ended as ended, with this outcome."""
         if self.release(running):
             running.seconds = monotonic() - running.began
             self._ended.put(running, outcome)
 
     def release(self, running: RunningJob) -> bool:
-        """Gives a job up: its slot stays taken until its code is through. False when it ended by itself before."""
+        """Give a job up; its slot stays taken until its code has ended. Return False if it had ended by itself
+        before."""
         if self.running.get(running.claimed.job) is not running:
             return False
         del self.running[running.claimed.job]
@@ -99,11 +101,11 @@ class Slots:
         return True
 
     def _fill(self) -> None:
-        """Begin as many jobs as may run at once."""
+        """Start as many jobs as may run at once."""
         if self._is_filling or not self._has_next():
             return
         self._is_filling = True
-        if BEGINS_EAGERLY:  # outside of any task, so that no job runs on top of another
+        if BEGINS_EAGERLY:  # outside of any task, so that no job runs on the stack of another
             self._loop.call_soon(self._begin_all, context=self._context)
         else:
             self._begin_all()
@@ -116,7 +118,7 @@ class Slots:
                 if BEGINS_EAGERLY and monotonic() >= turn_ends:
                     break
             else:
-                return  # there is no more, or no room for it
+                return  # the backlog is empty, or all slots are taken
         finally:
             self._is_filling = False
         self._fill()
@@ -137,7 +139,8 @@ class Slots:
         return running
 
     def _supersede(self, job: str) -> None:
-        """A job that was taken away may come back while its code goes on here: that run counts for nothing any more."""
+        """Give up an earlier run of the job that still goes on here. Its lease was lost, and the job was claimed
+        again."""
         earlier = self.running.get(job)
         if earlier is not None:
             log.warning(
@@ -158,7 +161,7 @@ class Slots:
 
     async def _run(self, running: RunningJob) -> None:
         self._end(running, await _outcome_of(running))
-        # Where no code of a job's ran in this task, it serves for the next of the same lane, too.
+        # This task has not run a job's own code, so it can also wait for the next job of the same lane.
         while not running.is_on_loop and self._has_next() and self.backlog[0].claimed.lane == running.claimed.lane:
             running = self._take()
             self._tasks[running] = asyncio.current_task()
@@ -179,10 +182,10 @@ class Slots:
 
 
 async def _outcome_of(running: RunningJob) -> Outcome:
-    """What a job came to: whatever escapes from where it runs is an error of this job, and of no other."""
+    """Return the outcome of a job. Whatever escapes from its executor is an error of this job only."""
     try:
         return await running.executor.run(running)
-    except GeneratorExit:  # the loop was closed under it, so no one can be told
+    except GeneratorExit:  # the loop was closed: no code is left to take an outcome
         raise
     except BaseException as error:
         if isinstance(error, asyncio.CancelledError) and running.stop.request is not None:

@@ -1,7 +1,7 @@
-"""Errors that a stop caused: a signal to a whole group of processes also ends programs that jobs started.
+"""Programs that a stop ended, and the errors that follow: a signal to a process group also ends programs of jobs.
 
-A service manager or Ctrl-C signals all processes at once. A job then fails because its program died, although
-nothing is wrong with the job: it is released, as if it had been told to stop.
+A service manager or Ctrl-C signals all processes of the group at once. A job then fails because its program died,
+although nothing is wrong with the job: it is released, as if it had been asked to stop.
 """
 
 from __future__ import annotations
@@ -18,26 +18,27 @@ from posthorse.rules.lifecycle import Raised
 from posthorse.worker.base.signals import seconds_since_signal
 
 PATIENCE, LOOK_INTERVAL = 0.5, 0.05
-"""Seconds for which the announcement of a stop is waited for when a program died as by one."""
+"""Seconds to wait for the worker's stop if an error says that a program died of a signal, and seconds between
+checks."""
 
 MOMENT = 0.1
-"""The same after any other error, if programs of jobs have ended in this process: one that was stopped may make its job
-fail before the signal reaches this process."""
+"""Seconds to wait after any other error, if programs of jobs have ended in this process: a program that was stopped may
+make its job fail before the signal reaches this process."""
 
 _DIED_BY_SIGNAL = re.compile(r"died with <Signals\.SIG(?:TERM|INT): \d+>|returned non-zero exit status (?:130|143)\b")
-"""As `subprocess.CalledProcessError` has it, for a program and for a shell around one."""
+"""The words of `subprocess.CalledProcessError` for a program, and for a shell that ran one."""
 
 _BY_PROGRAM = ("died with <Signals.SIG", "returned non-zero exit status 1")
-"""How it begins: most errors are of another kind, and are searched for these in a fraction of the time."""
+"""How those words begin. Most errors have neither, and this search takes a fraction of the time."""
 
 
 async def was_caused_by_stop(outcome: Raised, is_stopping: Callable[[], bool], *, patience: float) -> bool:
     """Return whether a job failed because this worker is being stopped, as far as that can be known.
 
-    `patience`: seconds after a signal to this very process for which the announcement of a stop is waited for.
+    `patience`: seconds to wait for the worker's stop after this very process received a signal.
     """
     if outcome.gives_up is not None or outcome.wait is not None:
-        return False  # the job itself, or its options, said what follows
+        return False  # the job or its options decided what follows
     is_told = tells_of_signal(outcome.error)
     until = monotonic() + (PATIENCE if is_told else MOMENT if _has_had_programs() else 0)
     while True:

@@ -1,7 +1,7 @@
 """Threads for jobs that are plain functions, started when they are needed.
 
-A hop costs one entry in a queue and one wake of the loop, and what ends before the loop woke shares that wake. Belongs
-to one loop; all but the calls themselves happens there.
+A call costs one entry in a queue and one wake of the event loop; calls that end before the loop wakes share that wake.
+The threads belong to one loop, and everything except the calls themselves happens on it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ T = TypeVar("T")
 
 
 class Threads(Generic[T]):
-    """At most so many at once. They end with the process, whatever still runs in them."""
+    """Run functions in at most `most` threads at once. The threads end with the process, whatever still runs in
+    them."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -27,7 +28,7 @@ class Threads(Generic[T]):
         self._wanted: SimpleQueue[_Call[T] | None] = SimpleQueue()
         self._ended: deque[tuple[_Call[T], T | None]] = deque()
         self._is_called = False
-        """True when the loop was woken for what ended, and has not looked yet."""
+        """True when the loop was woken to collect results, and has not collected them yet."""
 
     def run(self, function: Callable[[], T]) -> asyncio.Future[T]:
         """Run a function that raises nothing; it is not started if its caller stopped waiting."""
@@ -41,7 +42,7 @@ class Threads(Generic[T]):
         return call.done
 
     def close(self) -> None:
-        """Nothing more comes: each thread ends with what it runs."""
+        """Let each thread end after its current call; the caller makes no more calls."""
         for _ in range(self._started):
             self._wanted.put(None)
 
@@ -52,10 +53,10 @@ class Threads(Generic[T]):
                 self._is_called = True
                 with suppress(RuntimeError):  # the loop was closed: the caller is gone
                     call.loop.call_soon_threadsafe(self._tell)
-            del call  # and what it was called with
+            del call  # drop the arguments, too, before the next wait
 
     def _tell(self) -> None:
-        self._is_called = False  # first: what ends from now on may come too late for this turn
+        self._is_called = False  # reset it first: a call that ends from now on may miss this turn
         while self._ended:
             call, answer = self._ended.popleft()
             self._under_way -= 1
@@ -64,7 +65,7 @@ class Threads(Generic[T]):
 
 
 class _Call(Generic[T]):
-    """A function on its way through a thread."""
+    """A call on its way through a thread."""
 
     __slots__ = ("done", "function", "loop")
 
