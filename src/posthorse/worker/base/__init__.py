@@ -1,1 +1,1 @@
-"""What all processes of a worker share: how they start, log, handle signals and end. Knows of jobs only their names."""
+"""The base of all processes of a worker: how they start, log, handle signals and end. It knows jobs only by name."""

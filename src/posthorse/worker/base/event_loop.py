@@ -19,14 +19,14 @@ with suppress(ImportError):
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """Make a loop that runs nothing yet."""
+    """Make an event loop."""
     return _make()
 
 
 def run_to_end(loop: asyncio.AbstractEventLoop, main: Coroutine[None, None, T]) -> T:
     """Run until `main` is done.
 
-    A task that a job started and that raises SystemExit, or code that stops the loop, would end the loop for all.
+    Without this, a job's task that raises SystemExit, or code that stops the loop, would end the loop for all jobs.
     """
     task = loop.create_task(main)
     while True:

@@ -1,4 +1,4 @@
-"""Evidence: an exception as it is stored. It works for exceptions and items that cannot be printed."""
+"""Evidence: an exception in the form in which it is stored, even if it or an item in it cannot be printed."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from posthorse.rules.steering import cause_of
 from posthorse.rules.values.texts import full_name_of, message_of, storable
 
 MAX_PLACES = 1_000
-"""Places in code whose lines of a traceback are kept."""
+"""How many places in code keep their printed lines of a traceback."""
 
 _TELLING_MORE = (SyntaxError, NameError, AttributeError, ImportError)
-"""Errors that `traceback` prints with their place in a source or with a suggestion."""
+"""Errors that `traceback` prints with more than their message: the place in a source, or a suggestion."""
 
 _places: dict[tuple[int, int], tuple[CodeType, str]] = {}
-"""Lines of a traceback, by the code and where it stood in it. The code is held, so that no other gets its number."""
+"""Printed lines of a traceback, by code object and instruction. The code object is kept, so its id is not reused."""
 
 
 def evidence_of(
     error: BaseException, trace: TracebackType | None, *, longest_traceback: int = MAX_TRACEBACK
 ) -> JobError:
-    """An exception with its traceback from `trace` on; of a group with one error in it, that error is named.
+    """Return an exception with its traceback from `trace` on. A group that contains one error gets that error's name.
 
-    Whatever printing it does, raising SystemExit included, is part of the evidence and goes no further.
+    Whatever goes wrong while it is printed, even SystemExit, becomes part of the evidence and goes no further.
     """
     named = cause_of(error)
     try:
@@ -39,14 +39,14 @@ def evidence_of(
 
 
 def _printed(error: BaseException, trace: TracebackType | None) -> str:
-    """As `traceback.format_exception` prints it, which looks into the source for each error anew.
+    """Print it as `traceback.format_exception` does, but keep the lines of each place for the next error.
 
-    Where thousands of jobs fail, they fail at the same place: its lines are kept.
+    `format_exception` reads the source for every error, and where thousands of jobs fail, they fail at the same place.
     """
     steps = list(_steps(trace))
     has_repeats = len({id(step.tb_frame.f_code) for step in steps}) < len(steps)
     is_linked = error.__cause__ is not None or error.__context__ is not None
-    if not steps or has_repeats or is_linked or hasattr(error, "exceptions"):  # a group prints its parts
+    if not steps or has_repeats or is_linked or hasattr(error, "exceptions"):  # a group prints its parts, too
         return "".join(traceback.format_exception(type(error), error, trace))
     last = _last_line(error)
     if last is None:
@@ -56,7 +56,7 @@ def _printed(error: BaseException, trace: TracebackType | None) -> str:
 
 
 def _last_line(error: BaseException) -> str | None:
-    """The line of an error of which there is a message only, as of most; None for others, which `traceback` prints."""
+    """Return the last line if it consists of type and message, as usual; None if only `traceback` can print it."""
     kind = type(error)
     if type(kind) is not type or isinstance(error, _TELLING_MORE) or hasattr(error, "__notes__"):
         return None

@@ -1,4 +1,4 @@
-"""How a worker starts its own processes: the command line, which contains no secret, and the folder."""
+"""Launch: the command and sockets with which a worker starts its own processes. No secret is on the command line."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ ENTRY = Path(__file__).with_name("entry.py")
 
 
 def current_folder() -> str | None:
-    """Return the current folder; None when it is gone."""
+    """Return the current folder; None if it was removed."""
     with suppress(OSError):
         return os.getcwd()
     return None
 
 
 STARTED_IN = current_folder()
-"""In a process that a worker started: where it began, whatever the application does to the current folder."""
+"""Where the worker was started, whatever the application does to the current folder of this process."""
 
 
 def command(module: str, descriptor: int) -> list[str]:
@@ -29,7 +29,7 @@ def command(module: str, descriptor: int) -> list[str]:
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:
-    """Make two connected sockets that block, whatever `socket.setdefaulttimeout` the application has called."""
+    """Make two connected sockets that block, even if the application called `socket.setdefaulttimeout`."""
     ours, theirs = socket.socketpair()
     ours.setblocking(True)
     theirs.setblocking(True)
@@ -37,7 +37,7 @@ def socket_pair() -> tuple[socket.socket, socket.socket]:
 
 
 def inherited_socket(descriptor: int) -> socket.socket:
-    """Take over a socket from the parent; what jobs start does not inherit it again."""
+    """Take over a socket from the parent; processes that jobs start do not inherit it."""
     end = socket.socket(fileno=descriptor)
     end.setblocking(True)
     end.set_inheritable(False)
@@ -45,7 +45,7 @@ def inherited_socket(descriptor: int) -> socket.socket:
 
 
 def import_before_the_project(backend: str) -> None:
-    """Import what is needed later: with the project's folder on the path, its files may hide modules of Python."""
+    """Import what is needed later: once the project's folder is on the path, its files may hide modules of Python."""
     for module in (backend, "posthorse.worker.checkpoints.sources"):
-        with suppress(ImportError):  # what the project itself brings is found later
+        with suppress(ImportError):  # a backend in the project itself is found later
             importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""The log of a worker's processes: one line for each record, with the job that wrote it."""
+"""Log lines of a worker's processes: one for each record, with the job whose code wrote it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ JOB: ContextVar[tuple[str, str, int] | None] = ContextVar("posthorse_job", defau
 
 
 def configure_logging(level: str | int) -> None:
-    """One line a record, on stderr, from this level on: its name or its number."""
+    """Log to stderr, one line for each record, from this level on, given by name or number."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Line("%(asctime)s %(levelname)-7s %(process)d %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper() if isinstance(level, str) else level, handlers=[handler])
@@ -21,7 +21,7 @@ def configure_logging(level: str | int) -> None:
 
 
 class _Line(logging.Formatter):
-    """Add the job to what its code logs, and to what libraries log under it."""
+    """Add the job to records of its code, and to records of libraries that it calls."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # as the base has it
         line = super().formatMessage(record)

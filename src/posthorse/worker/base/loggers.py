@@ -1,7 +1,7 @@
-"""Keeps what Posthorse logs audible after the application configured logging, and each record to a line.
+"""The loggers of Posthorse: still enabled after the application configured logging, and one line for each record.
 
-By default, `logging.config.dictConfig` and `fileConfig` disable every logger that exists and that they do not name.
-Ours exist before the application is imported. Handlers, levels and formats stay the application's.
+By default, `logging.config.dictConfig` and `fileConfig` disable every existing logger that they do not name, and ours
+exist before the application is imported. Handlers, levels and formats remain the application's.
 
 Texts of jobs, errors and databases that our records quote cannot end a line or control a terminal.
 """
@@ -15,33 +15,33 @@ from posthorse.rules.values.texts import is_one_line, message_of, one_line
 
 ROOT = "posthorse"
 OF_JOBS = "posthorse.job"
-"""What jobs log themselves: their own texts, in their own form."""
+"""The logger of jobs' own records, which are not changed."""
 
 MAX_TEXT = 2_000
 
 
 def keep_loggers() -> None:
-    """Enable the loggers of Posthorse again. To silence one, give it a level: a configuration that names it may."""
+    """Enable the loggers of Posthorse again. An application silences one by setting its level, not by disabling it."""
     for name, logger in list(logging.Logger.manager.loggerDict.items()):
         if isinstance(logger, logging.Logger) and f"{name}.".startswith(f"{ROOT}."):
             logger.disabled = False
             if name != OF_JOBS:
-                logger.addFilter(keep_to_a_line)  # once, however often
+                logger.addFilter(keep_to_a_line)  # adding it again does nothing
 
 
 def keep_to_a_line(record: logging.LogRecord) -> bool:
-    """Make what a record quotes harmless; what is ours in it, its message and levels, stays as it is."""
+    """Escape what a record quotes; its message and level, which are ours, stay as they are."""
     if isinstance(record.args, tuple):
         record.args = tuple([arg if _is_harmless(arg) else _Quoted(arg) for arg in record.args])
     if record.exc_info and record.exc_text is None:
         lines = "".join(traceback.format_exception(*record.exc_info)).splitlines()
-        # Set in, so that no line of an error looks like a line of the log.
+        # Indent these lines, so that no line of an error looks like a line of the log.
         record.exc_text = "\n".join(f"    {_spaces(line)}{one_line(line, MAX_TEXT)}" for line in lines)
     return True
 
 
 class _Quoted:
-    """An argument of a record, as a line shows it once it is written."""
+    """An argument of a record, escaped when the line is written."""
 
     __slots__ = ("_value",)
 
@@ -60,7 +60,7 @@ _AS_THEY_ARE = (int, float, _Quoted)
 
 
 def _is_harmless(arg: object) -> bool:
-    """Return True for what a line shows as it is: most texts are."""
+    """Return whether a line can show it without escaping, as it can most texts."""
     return is_one_line(arg, MAX_TEXT) if type(arg) is str else isinstance(arg, _AS_THEY_ARE)
 
 

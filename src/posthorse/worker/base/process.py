@@ -1,4 +1,4 @@
-"""How processes of a worker end: with their parent, and after the exit handlers of the application."""
+"""The end of a process: with its parent, or by itself after the application's exit handlers."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ def die_with_parent(parent: int) -> None:
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
-        os._exit(1)  # it had died already
+        os._exit(1)  # the parent had died already
 
 
 def end_gracefully(code: int) -> NoReturn:
-    """End this process after what was registered with `atexit`, as libraries do that must flush what they hold.
+    """End this process after running the functions registered with `atexit`, with which libraries flush what they hold.
 
-    Waits for no thread, because some may still be inside jobs that were given up, and for a few seconds at most.
+    This takes a few seconds at most, and waits for no thread: some may still be inside jobs that were given up.
     """
     threading.Thread(target=_end_after, args=(AT_EXIT, code), name="posthorse-end", daemon=True).start()
-    with suppress(BaseException):  # whatever the application's functions do, this process ends
+    with suppress(BaseException):  # whatever these functions raise, this process ends
         atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]  # no other way but to end, and to wait for threads
     end_at_once(code)
 
 
 def end_at_once(code: int) -> NoReturn:
-    """End this process with what was logged and printed, and nothing else."""
+    """Flush what was logged and printed, and end this process without doing anything else."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):  # no stream, no reader, or closed

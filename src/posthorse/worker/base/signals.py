@@ -1,7 +1,7 @@
-"""Signals in processes that run jobs: a signal to the whole process group does not end them.
+"""Signals in processes that run jobs: a signal to the whole process group does not end these processes.
 
-They are handled rather than ignored: what is ignored is inherited by every program that a job starts, and `terminate()`
-would then end none of them. What a job forks without starting a program gets the usual handlers back.
+The signals are handled rather than ignored: every program that a job starts inherits an ignored signal, so
+`terminate()` would end none of them. A fork of this process that starts no program gets the default handlers back.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ _forking = threading.local()
 
 
 def stay() -> None:
-    """Let signals to stop do nothing in this process but be noted."""
+    """Keep this process alive when it is signalled to stop; only note the time of the signal."""
     for number in STOPS:
         signal.signal(number, only_here(note))
 
 
 def seconds_since_signal() -> float:
-    """Return how long ago this process was signalled itself, as when a whole group is told to stop."""
+    """Return the seconds since a signal to stop reached this process, as when a whole group is signalled."""
     return monotonic() - _last[0]
 
 
 def only_here(handler: Handler) -> Handler:
-    """Register a handler as one that forks of this process do not keep."""
+    """Mark a handler as one that forks of this process must not keep."""
     _own.add(handler)
     return handler
 
 
 def note(number: int, frame: FrameType | None) -> None:
-    """Keep when this process was signalled."""
+    """Note when this process was signalled."""
     _last[0] = monotonic()
 
 
@@ -51,7 +51,7 @@ def _is_handled_here() -> bool:
 
 
 def _hold() -> None:
-    """Before a fork: what is sent to the child before it has its own handlers must wait, and not be lost."""
+    """Block signals before a fork: those that reach the child before it has its own handlers must wait, not be lost."""
     if _is_handled_here():
         _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
 
@@ -64,9 +64,9 @@ def _release() -> None:
 
 
 def _restore() -> None:
-    """Give a fork the handlers that a process has from its start."""
+    """Give a fork the default handlers."""
     if _is_handled_here():
-        signal.set_wakeup_fd(-1)  # or it would wake the loop of its parent
+        signal.set_wakeup_fd(-1)  # otherwise it would wake its parent's loop
         for number, usual in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
             if signal.getsignal(number) in _own:
                 signal.signal(number, usual)

@@ -1,4 +1,4 @@
-"""The request to stop that a running job carries; its checkpoints look at it."""
+"""The stop signal of a running job: what was requested of it, for its checkpoints to see."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from posthorse.clock import monotonic
 from posthorse.errors import Interrupted
 from posthorse.rules.slice_size import TIMED_OUT
 
-# A stronger request is not weakened by a later one; "lost" means that the job is no longer ours to stop.
+# A later, weaker request does not replace a stronger one; "lost" means that the job is no longer ours to stop.
 _STRENGTH = {"yield": 1, "shutdown": 2, "pause": 3, "cancel": 4, "lost": 5}
 
 
 class StopSignal:
-    """What is asked of one running job: "yield", "shutdown", "pause", "cancel", "lost", or nothing."""
+    """What is requested of one running job: "yield", "shutdown", "pause", "cancel", "lost", or None."""
 
     __slots__ = ("_ends_at", "_timeout", "is_awaited", "obeyed", "request")
 
     def __init__(self) -> None:
         self.request: str | None = None
         self.obeyed: str | None = None
-        """What the job was told to stop for at a checkpoint, if it was: a pause may be taken back after that."""
+        """The request that a checkpoint of the job obeyed, if any: a pause may be withdrawn after that."""
         self.is_awaited = False
         """True once the code of a plain function is awaited on the loop, where it can be cancelled."""
         self._timeout = 0.0
@@ -26,26 +26,26 @@ class StopSignal:
 
     @property
     def is_due(self) -> bool:
-        """True when the job is to stop at its next checkpoint."""
+        """True when the job should stop at its next checkpoint."""
         return self.request is not None or self.is_overdue
 
     def ask(self, request: str) -> None:
-        """Asks the job to stop at its next checkpoint."""
+        """Ask the job to stop at its next checkpoint."""
         if self.request is None or _STRENGTH[request] > _STRENGTH[self.request]:
             self.request = request
 
     def withdraw_pause(self) -> None:
-        """A resume came before the pause took effect."""
+        """Withdraw a pause, because the job was resumed before it obeyed."""
         if self.request == "pause":
             self.request = None
 
     def limit(self, timeout: float) -> None:
-        """The job may take that many seconds from now; the checkpoint after them fails it."""
+        """Start the job's timeout, in seconds from now; the first checkpoint after it fails the job."""
         self._timeout = timeout
         self._ends_at = monotonic() + timeout
 
     def raise_if_asked(self) -> None:
-        """Raises Interrupted when the job is to stop, TimeoutError when its time is over."""
+        """Raise Interrupted if the job was asked to stop, TimeoutError if its timeout has passed."""
         if self.request is not None:
             self.obeyed = self.request
             raise Interrupted(f"the job stops here: {self.request}")
@@ -53,15 +53,15 @@ class StopSignal:
             raise self.timed_out()
 
     def timed_out(self) -> TimeoutError:
-        """The error of a job that took longer than it may."""
+        """Return the error of a job whose timeout has passed."""
         return TimeoutError(f"{TIMED_OUT}timeout of {self._timeout:g} s")
 
     @property
     def seconds_left(self) -> float | None:
-        """How long it may still take; None for as long as it likes."""
+        """Seconds until the timeout; None without one."""
         return None if self._ends_at is None else max(0.0, self._ends_at - monotonic())
 
     @property
     def is_overdue(self) -> bool:
-        """True when the job took longer than it may."""
+        """True when the timeout has passed."""
         return self._ends_at is not None and monotonic() >= self._ends_at

@@ -1,6 +1,7 @@
-"""Waiting for a store that may never answer: what was sent to it cannot be taken back, so a worker that ends leaves it.
+"""Unanswered calls: waiting for a store that may never answer. A call cannot be withdrawn, so an ending worker leaves
+it.
 
-Knows nothing of what is asked.
+This module does not know what the calls are for.
 """
 
 from __future__ import annotations
@@ -17,24 +18,24 @@ from posthorse.clock import monotonic
 T = TypeVar("T")
 
 ANSWER_WITHIN = 1.0
-"""Seconds in which a store answers a worker that ends; after them nothing more is expected of it."""
+"""Seconds that a store gets to answer a worker that is ending; after that, the worker ends without it."""
 
 
 async def comes_within(seconds: float, work: Coroutine[None, None, object]) -> bool:
-    """Run a coroutine; leave it, and return False, when it takes longer."""
+    """Run a coroutine; return False if it takes longer, and let it go on."""
     task = asyncio.create_task(work)
     try:
         await asyncio.wait({task}, timeout=seconds)
     finally:
         is_through = task.done()
-        task.cancel()  # not awaited: what it waits for may hold it up
+        task.cancel()  # not awaited: what it waits for may never end
     if is_through:
         task.result()
     return is_through
 
 
 async def ends_once_told(work: asyncio.Task[T], told: asyncio.Event, *, within: float = ANSWER_WITHIN) -> bool:
-    """Wait for work; once its worker is told to stop, for `within` seconds at most. Return whether it is through."""
+    """Wait for the work; once `told` is set, for at most `within` seconds. Return whether it has ended."""
     telling = asyncio.create_task(told.wait())
     try:
         await asyncio.wait({work, telling}, return_when=asyncio.FIRST_COMPLETED)
@@ -51,9 +52,9 @@ async def ends_while_answered(
     within: float = ANSWER_WITHIN,
     until: float = -math.inf,
 ) -> bool:
-    """Wait for work that the store has to answer; return False once it did not for `within` seconds.
+    """Wait for work that needs answers of the store; return False after `within` seconds without an answer.
 
-    `answers` returns something else after each answer. `until` is the earliest end of the wait, in monotonic seconds.
+    `answers` returns a different value after each answer. `until`: the earliest end of the wait, in monotonic seconds.
     """
     until = max(until, monotonic() + within)
     heard = answers()
@@ -68,7 +69,7 @@ async def ends_while_answered(
 
 
 async def in_a_thread(function: Callable[[], object]) -> None:
-    """Call a function that may block for ever, in a thread that no end of a process waits for."""
+    """Call a function that may block for ever, in a thread that does not keep the process from ending."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 
@@ -84,9 +85,9 @@ async def in_a_thread(function: Callable[[], object]) -> None:
         failure: BaseException | None = None
         try:
             function()
-        except BaseException as error:  # it belongs to the caller
+        except BaseException as error:  # raised to the caller instead
             failure = error
-        with suppress(RuntimeError):  # the loop was closed: the caller left
+        with suppress(RuntimeError):  # the loop was closed: the caller is gone
             loop.call_soon_threadsafe(tell, failure)
 
     threading.Thread(target=call, name="posthorse-close", daemon=True).start()

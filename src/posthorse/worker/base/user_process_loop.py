@@ -1,4 +1,4 @@
-"""A loop in a process of the user's: its threads, and its end, which nothing that hangs may hold up."""
+"""An event loop in a user's process: its threads, and its end, which no call that hangs can delay."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ T = TypeVar("T")
 
 
 class UnjoinedThreads(ThreadPoolExecutor):
-    """Threads for what a loop calls in some; neither the loop nor the process waits for them at its end.
+    """Threads for the blocking calls of a loop; neither the loop nor the process waits for them at its end.
 
-    Python's own are joined, so a call that a store never answers would keep the process for ever.
+    Python's own pool is joined at exit, so a call that a store never answers would keep the process alive for ever.
     """
 
     def __init__(self) -> None:
@@ -32,14 +32,14 @@ class UnjoinedThreads(ThreadPoolExecutor):
         self._is_closed = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """As the base has it."""
+        """Submit a call, as the base class does."""
         future: Future[T] = Future()
 
         def call() -> None:
             if future.set_running_or_notify_cancel():
                 try:
                     answer = fn(*args, **kwargs)
-                except BaseException as error:  # it belongs to the caller
+                except BaseException as error:  # raised to the caller instead
                     future.set_exception(error)
                 else:
                     future.set_result(answer)
@@ -56,7 +56,7 @@ class UnjoinedThreads(ThreadPoolExecutor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let the threads end with what they do; never wait for them, whatever `wait` is."""
+        """Let each thread end after its current call; never wait for them, whatever `wait` says."""
         with self._news:
             self._is_closed = True
             if cancel_futures:
@@ -66,7 +66,7 @@ class UnjoinedThreads(ThreadPoolExecutor):
             self._news.notify_all()
 
     def join(self, seconds: float) -> None:
-        """Wait for them, for that many seconds at most."""
+        """Wait for the threads, for at most this many seconds."""
         until = monotonic() + seconds
         for thread in self._started:
             thread.join(max(0.0, until - monotonic()))
@@ -74,7 +74,7 @@ class UnjoinedThreads(ThreadPoolExecutor):
     def _work(self) -> None:
         while (call := self._next()) is not None:
             call()
-            del call  # and what it was called with
+            del call  # drop the arguments, too, before the next wait
 
     def _next(self) -> Callable[[], None] | None:
         with self._news:
@@ -86,7 +86,7 @@ class UnjoinedThreads(ThreadPoolExecutor):
 
 
 def close_in_time(loop: asyncio.AbstractEventLoop, threads: UnjoinedThreads, seconds: float) -> None:
-    """Cancel what is left on a loop and close it; tasks and threads get so many seconds each to end."""
+    """Cancel what is left on a loop and close it; tasks and threads get this many seconds each to end."""
     if loop.is_closed():
         return
     left = asyncio.all_tasks(loop)

@@ -1,1 +1,1 @@
-"""Checkpoints: what a long job saves after each slice, and how it goes on from there."""
+"""Checkpoints: what a long job saves after each slice, and how it resumes from there."""

@@ -1,6 +1,6 @@
-"""Where a long job stands: cursors of its loops, kept values and progress, between checkpoints in memory.
+"""The checkpoint state of a job: cursors of its loops, kept values and progress, in memory between two checkpoints.
 
-Knows how a checkpoint is encoded, and not where it is stored.
+It knows how a checkpoint is encoded, and not where it is stored.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from posthorse.worker.checkpoints.kept_values import KeptValues
 
 
 class Slice(msgspec.Struct, frozen=True, kw_only=True):
-    """What one slice adds to where the job stands."""
+    """What one slice adds to the state."""
 
     loop: str
     cursor: Cursor
     items: int
-    """Done for the first time; a retry of bad items does none."""
+    """Items done for the first time; 0 for a retry of bad items."""
     seconds: float
     is_over: bool
     size: SliceSize | None
-    """Of the next slice."""
+    """The size of the next slice."""
     bad: Sequence[BadItemRow] = ()
     mended: Sequence[int] = ()
     retried: int | None = None
-    """The bad item up to which a retry got; None for a slice of the source."""
+    """The number of the last bad item that a retry has reached; None for a slice of the source."""
 
     @property
     def changes(self) -> BadItemChanges | None:
-        """What it did to the bad items of its loop; None for nothing."""
+        """The changes to the bad items of the loop; None if there are none."""
         return BadItemChanges(self.loop, self.bad, self.mended) if self.bad or self.mended else None
 
 
@@ -50,14 +50,14 @@ class CheckpointState:
         self.pace = Pace()
         self.note: str | None = None
         self.declared: set[str] = set()
-        """Loops that the code has in this attempt, as far as it came."""
+        """Loops that the code has opened in this attempt so far."""
         self.failed = 0
         """Attempts that failed before this one."""
         self._told: tuple[int, int | None] | None = None
 
     @classmethod
     def restore(cls, checkpoint: Checkpoint, texts: JobTexts) -> CheckpointState:
-        """From the last checkpoint. Raises CodecError."""
+        """Restore the state from the last checkpoint. Raises CodecError."""
         state = cls()
         state.loops = decode_loops(checkpoint.cursors)
         for loop in state.loops.values():
@@ -65,13 +65,13 @@ class CheckpointState:
         state.kept = KeptValues(texts.unpack(checkpoint.kept, "kept values"))
         state.pace = Pace.decode(checkpoint.pace)
         state.note = None if checkpoint.note is None else texts.unpack_free(checkpoint.note, "note")
-        if not state.loops and (checkpoint.done or checkpoint.total is not None):  # else the job reported nothing yet
+        if not state.loops and (checkpoint.done or checkpoint.total is not None):  # otherwise nothing was reported
             state._told = (checkpoint.done, checkpoint.total)
         return state
 
     @property
     def done(self) -> int:
-        """Items done, over all loops, or as the job told."""
+        """Items done, in all loops together, or as the job reported."""
         if self._told:
             return self._told[0]
         done = 0
@@ -82,7 +82,7 @@ class CheckpointState:
 
     @property
     def total(self) -> int | None:
-        """Items in all, when every loop that has begun knows its own."""
+        """Items in total, if all loops that have begun know their own."""
         if self._told:
             return self._told[1]
         total = None
@@ -95,14 +95,17 @@ class CheckpointState:
         return total
 
     def declare(self, name: str) -> None:
-        """The code has a loop of this name."""
+        """Note that the code has a loop of this name."""
         self.declared.add(name)
         if name in self.loops:
             self.loops[name].is_missing = False
 
     def begin_loop(self, name: str) -> tuple[LoopState, list[str]]:
-        """Where a loop stands, and which loops the code no longer has, as it seems: they are unfinished, and it begins
-        another one without a word of them. They do not count as progress from now on."""
+        """Return the state of a loop, and the unfinished loops that the code seems to have dropped or renamed.
+
+        A loop seems dropped if this one is new and the code has not opened the other again. From now on such loops do
+        not count as progress.
+        """
         if name in self.loops:
             return self.loops[name], []
         missing = [] if self.kept.is_in_slice else self.unfinished()
@@ -112,7 +115,7 @@ class CheckpointState:
         return self.loops[name], missing
 
     def unfinished(self) -> list[str]:
-        """Loops that earlier attempts did not finish and this one does not know."""
+        """Return loops that earlier attempts did not finish and that this attempt has not opened."""
         return [
             name
             for name, loop in self.loops.items()
@@ -120,12 +123,12 @@ class CheckpointState:
         ]
 
     def tell(self, done: int, total: int | None, note: str | None) -> None:
-        """Progress as the job itself counts it."""
+        """Set the progress as the job itself counts it."""
         self._told = (done, total)
         self.note = note
 
     def advance(self, done: Slice) -> None:
-        """A slice of a loop is done."""
+        """Add a finished slice to the state of its loop."""
         state = self.loops[done.loop]
         state.cursor = done.cursor
         state.done += done.items
@@ -144,7 +147,7 @@ class CheckpointState:
                 state.retried = state.retry_upto = 0
 
     def encode(self, loop: str | None, texts: JobTexts) -> Checkpoint:
-        """As the store takes it, with a slice of this loop or without one. Raises TooLarge, UsageError, CodecError."""
+        """Encode the state, with a slice of this loop or without one. Raises TooLarge, UsageError, CodecError."""
         kept, over = self.kept.to_save(loop)
         for name in over:
             self.loops[name].is_over = True

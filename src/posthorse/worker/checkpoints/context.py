@@ -1,4 +1,4 @@
-"""What a running job is given: who it is, where it stands, and its loops in slices."""
+"""The context of a running job: its identity, its progress, and its loops in slices."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ MAX_NOTE = 500
 
 
 class Keep:
-    """Kept values: `keep(name, initial)` gives the value, committed with the cursor at every slice."""
+    """Kept values: `keep(name, initial)` returns the value, which is committed with the cursor after every slice."""
 
     def __init__(self, journal: Journal) -> None:
         self._kept = journal.state.kept
 
     def __call__(self, name: str, initial: K) -> K:
-        """The kept value of this name, or `initial` at the first time. Change it in place."""
+        """Return the kept value of this name, or `initial` the first time. Change it in place."""
         return cast("K", self._kept.get(name, initial))
 
     def set(self, name: str, value: object) -> None:
-        """Replaces a kept value, for those that cannot change in place."""
+        """Replace a kept value that cannot be changed in place, such as a number."""
         self._kept.replace(name, value)
 
 
 class Context:
-    """Given to a job as its first parameter. Valid while the job runs, in the thread or task that it was given to."""
+    """The first parameter of a job that wants one. Use it only while the job runs, in the job's own thread or task."""
 
     def __init__(
         self, journal: Journal, *, job_id: str, attempt: int, is_async: bool, scheduled_at: datetime | None = None
@@ -52,7 +52,7 @@ class Context:
         self.attempt = attempt
         """Counts from 1; only errors count, not lost workers or deploys."""
         self.scheduled_at = scheduled_at
-        """The time of the schedule that the job is for, in UTC; None where no schedule made it."""
+        """The scheduled time that the job is for, in UTC; None if no schedule enqueued it."""
         self.keep = Keep(journal)
         _, kind, _ = JOB.get() or (job_id, None, attempt)
         about = {"job_id": job_id, "kind": kind, "attempt": attempt}
@@ -65,7 +65,7 @@ class Context:
 
     @property
     def stop_requested(self) -> bool:
-        """True when the job is to stop at its next checkpoint."""
+        """True if the job should stop at its next checkpoint."""
         return self._journal.stop.is_due
 
     @property
@@ -107,18 +107,18 @@ class Context:
         time_box: Duration | None = None,
         tolerate: int | str = 0,
     ) -> Slices[T]:
-        """A loop over batches of at most `size` items, each committed with the job's position when its turn ends.
+        """Loop over batches of at most `size` items. Asking for the next batch commits this one and the job's position.
 
-        `for batch in ctx.slices(range(10_000)): …`, or `async for`. The job may be stopped between two slices,
-        and goes on there. Two loops of one job need names.
+        Write `for batch in ctx.slices(range(10_000)): …`, or `async for`. The job may be stopped between two slices,
+        and then resumes there. If a job has two loops, they need names.
 
-        slice_time: how long a slice is to take; its size follows, and `size` is the most.
-        time_box: after that time the job yields its worker to others, and comes back.
-        tolerate: how many bad items `batch.tolerate(…)` may record: a count such as 100, a share such as "1%".
+        slice_time: how long a slice should take; its size is adapted to that, up to `size`.
+        time_box: after this time, the job lets others use its worker, and resumes later.
+        tolerate: how many bad items `batch.tolerate(…)` may record: a count such as 100, or a share such as "1%".
 
         Raises InvalidOption; InvalidSource for what cannot be resumed.
         """
-        # Imported here: jobs without loops, and processes that only enqueue, need no sources.
+        # Imported here, because jobs without loops, and processes that only enqueue, need no sources.
         from posthorse.rules.slice_size import SizeRule
         from posthorse.rules.tolerance import as_tolerance
         from posthorse.worker.checkpoints.slices import LoopPlan, Slices
@@ -139,7 +139,7 @@ class Context:
         return Slices(self._journal, source, plan)
 
     def set_progress(self, done: int, total: int | None = None, *, note: str | None = None) -> None:
-        """Tells how far the job is, for jobs without slices. Saved at most once a second."""
+        """Report how far the job is, if it has no slices. Saved at most once a second."""
         self._journal.state.tell(
             _checked_count(done, "done"),
             None if total is None else _checked_count(total, "total"),
@@ -156,16 +156,16 @@ class Context:
             self._journal.save()
 
     def checkpoint(self) -> None:
-        """Saves kept values and progress, and stops here if the job is to stop. Raises Interrupted, TimeoutError.
+        """Save kept values and progress, and stop here if the job should stop. Raises Interrupted, TimeoutError.
 
-        Inside a slice the kept values wait for its commit: the slice may yet be run again.
+        Inside a slice, kept values are saved only when it is committed, because the slice may run again.
         """
         self._journal.warn_in_loop("ctx.checkpoint()", "use `await ctx.acheckpoint()`")
         self._journal.save()
         self._journal.stop.raise_if_asked()
 
     async def acheckpoint(self) -> None:
-        """See `checkpoint`."""
+        """Do the same as `checkpoint`, in a coroutine."""
         await self._journal.asave()
         self._journal.stop.raise_if_asked()
 
@@ -175,7 +175,7 @@ class Context:
         except (
             PosthorseError,
             Interrupted,
-        ) as error:  # no code waits here; the job's next checkpoint raises it
+        ) as error:  # no code waits for this task; the job's next checkpoint raises the error
             self.log.debug("the progress was not saved: %s", error)
 
 
@@ -204,7 +204,7 @@ def _checked_label(name: object) -> str:
 
 
 def _short(note: str | None) -> str | None:
-    """A note as any store takes it, and as a line can show it."""
+    """Return a note that every store can take and that fits on one line."""
     if note is None:
         return None
     return str(note)[:MAX_NOTE].encode("utf-8", "replace").decode().replace("\0", "\\0")

@@ -1,4 +1,4 @@
-"""The two hands of a loop: the same steps, done at once in a thread or awaited in a coroutine."""
+"""The two drivers of a loop, sync and async: the same steps, done at once in a thread or awaited in a coroutine."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from posthorse.worker.checkpoints.journal import Journal
 from posthorse.worker.checkpoints.sources.base import AsyncFindable, AsyncSource, Chunk, Findable, ReadsPast, Source
 
 Beside: TypeAlias = Callable[..., Awaitable[Any]]
-"""Runs a function beside the loop: in a thread, or as the source has it."""
+"""Runs a function outside of the event loop: in a thread, or wherever the source wants."""
 
 
 class Committable(Protocol):
-    """A slice, committed in either way."""
+    """A slice that can be committed in either way."""
 
     def commit(self) -> None: ...
     async def acommit(self) -> None: ...
 
 
 class Driver(Protocol):
-    """What a loop needs done. Each answer is the value itself, or must be awaited for it."""
+    """The steps of a loop. Each method returns its result, or an awaitable of it."""
 
     def count(self) -> object: ...
     def read(self, cursor: Cursor, limit: int, /) -> object: ...
@@ -36,10 +36,10 @@ class Driver(Protocol):
 
 
 class SyncDriver:
-    """Does each step at once."""
+    """Do each step at once."""
 
     def __init__(self, journal: Journal, source: Source[object], *, reads_past: bool = False) -> None:
-        """`reads_past`: what cannot be read may be passed over, where the source knows how."""
+        """`reads_past`: skip records that cannot be read, if the source can do that."""
         self._source = source
         self.count = source.count
         self.read = _reading(source, reads_past)
@@ -55,7 +55,7 @@ class SyncDriver:
 
 
 class AsyncDriver:
-    """Gives each step to be awaited; a source that blocks is read in a thread, not on the loop."""
+    """Return each step as an awaitable. A source that blocks is read in a thread, not on the event loop."""
 
     def __init__(
         self, journal: Journal, source: Source[object] | AsyncSource[object], *, reads_past: bool = False
@@ -64,7 +64,7 @@ class AsyncDriver:
         self._beside: Beside = getattr(source, "beside_loop", asyncio.to_thread)
         self.count: Callable[[], Awaitable[object]]
         self.read: Callable[[Cursor, int], Awaitable[object]]
-        # Found out once: to ask whether a source fits a protocol takes longer than to commit a slice.
+        # Checked once only: checking whether a source implements a protocol takes longer than committing a slice.
         if isinstance(source, AsyncSource):
             self.count, self.read = source.acount, source.aread
         else:

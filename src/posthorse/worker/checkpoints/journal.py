@@ -1,4 +1,4 @@
-"""The journal of one attempt: saves where its job stands, under the attempt's fence."""
+"""The journal of one attempt: saves the state of its job, under the attempt's fence."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LOST = "the lease on this job was lost; another runner continues it"
 
 
 class Journal:
-    """Saves checkpoints of one attempt, from its thread or its coroutine."""
+    """Save the checkpoints of one attempt, from its thread or its coroutine."""
 
     def __init__(
         self,
@@ -43,19 +43,19 @@ class Journal:
         failed: int = 0,
         texts: JobTexts = PLAIN_TEXTS,
     ) -> None:
-        """`failed` is how many attempts of the job did before."""
+        """`failed`: how many earlier attempts of the job failed."""
         self.stop = stop
         self.state = CheckpointState()
         self.state.failed = failed
         self.cut_short = UNCUT
-        """How often an attempt ended within the slice that is next."""
+        """How often attempts ended within the slice that is next."""
         self.slices_committed = 0
         self.is_in_transaction = False
         """True inside `batch.transaction()`."""
         self._store = store
         self._emitter = store.emitter
         self.progress_interval = store.tuning.progress_interval
-        """Seconds between two saves of a progress that is only told."""
+        """Seconds between two saves of progress that the job only reports."""
         self._attempt = attempt
         self._lane = lane
         self._texts = texts
@@ -63,10 +63,10 @@ class Journal:
         self._is_doubtful = False
         self._turn = asyncio.Lock()
         self._uncommitted: dict[str, set[int]] = {}
-        """Numbers of bad items, by loop, that are kept of slices that were not committed."""
+        """Numbers of bad items, by loop, that were stored for slices that have not been committed."""
 
     async def load(self) -> None:
-        """Finds where the job stood when an earlier attempt stopped. Raises CodecError."""
+        """Load the checkpoint of earlier attempts. Raises CodecError."""
         stood = await self._store.aread(load_checkpoint(self._attempt.job))
         self.cut_short = stood.cut_short
         for loop, number in stood.uncommitted:
@@ -77,15 +77,15 @@ class Journal:
             self.state.failed = failed
 
     def begin_slice(self, loop: str, *, is_first: bool) -> None:
-        """From now until its commit, kept values may be ahead of the cursor, and are not saved without it."""
+        """Begin a slice: until its commit, kept values may be ahead of the cursor, and are not saved without it."""
         self.state.kept.begin(loop, is_first=is_first)
 
     def leave_loop(self, loop: str) -> None:
-        """The loop is left, at its end or inside of a slice."""
+        """Note that a loop has ended, or was left inside a slice."""
         self.state.kept.leave(loop)
 
     def save(self, done: Slice | None = None) -> None:
-        """Commits a slice, or without one where the job stands. Raises Interrupted when the lease is lost."""
+        """Commit a slice, or the state without one. Raises Interrupted if the lease is lost."""
         self._begin_commit(done)
         failpoint("before_slice_commit")
         self._take(self._store.run(self._saving(done)), done)
@@ -95,21 +95,21 @@ class Journal:
             self._tell(done)
 
     async def asave(self, done: Slice | None = None) -> None:
-        """The same for a coroutine."""
+        """Do the same as `save`, in a coroutine."""
         if self.is_in_transaction:
             await self._asave(done)
         else:
-            async with self._turn:  # a progress may be on its way
+            async with self._turn:  # progress may be on its way to the store
                 await self._asave(done)
 
     def keep_bad(self, loop: str, bad: Sequence[BadItemRow]) -> None:
-        """Keeps the bad items of a slice that fails because of them, until they are met again."""
+        """Store the bad items of a slice that fails because of them, until a later attempt meets them again."""
         with suppress(PosthorseError, Interrupted):  # the error that led here says more
             self._begin_commit(None)
             self._take(self._store.run(self._keeping(loop, bad)), None)
 
     async def akeep_bad(self, loop: str, bad: Sequence[BadItemRow]) -> None:
-        """The same for a coroutine."""
+        """Do the same as `keep_bad`, in a coroutine."""
         async with self._turn:
             with suppress(PosthorseError, Interrupted):
                 self._begin_commit(None)
@@ -117,9 +117,9 @@ class Journal:
 
     @contextmanager
     def transaction(self, finish: Callable[[], Slice], connection: object = None) -> Iterator[object]:
-        """A transaction whose last statement before the commit is the checkpoint of the slice from `finish`.
+        """Open a transaction that ends with the checkpoint of the slice that `finish` returns, and then commits.
 
-        It is on the connection given, or on one of the store's.
+        It is on the given connection, or on one of the store's.
         """
         with self._one_transaction():
             with self._store.transaction(connection, longest=self._longest_transaction) as open_connection:
@@ -135,7 +135,7 @@ class Journal:
 
     @asynccontextmanager
     async def atransaction(self, finish: Callable[[], Slice], connection: object = None) -> AsyncIterator[object]:
-        """The same for a coroutine."""
+        """Do the same as `transaction`, in a coroutine."""
         async with self._turn:
             with self._one_transaction():
                 async with self._store.atransaction(connection, longest=self._longest_transaction) as open_connection:
@@ -151,27 +151,27 @@ class Journal:
 
     @property
     def job(self) -> str:
-        """Whose journal it is."""
+        """The id of the job."""
         return self._attempt.job
 
     def unpacked(self, rows: Sequence[RetryRow]) -> Sequence[RetryRow]:
-        """Return bad items to retry as they were. Raises CodecError."""
+        """Return bad items to retry, unpacked. Raises CodecError."""
         return [row._replace(item=self._texts.unpack(row.item, "bad item")) for row in rows]
 
     def run(self, operation: Operation[T]) -> T:
-        """Runs an operation of the store, inside a transaction as a part of it."""
+        """Run an operation of the store, as a part of the transaction if one is open."""
         return self._store.run(operation)
 
     async def arun(self, operation: Operation[T]) -> T:
-        """The same for a coroutine."""
+        """Do the same as `run`, in a coroutine."""
         return await self._store.arun(operation)
 
     def read(self, operation: Operation[T]) -> T:
-        """Runs an operation that only reads."""
+        """Run an operation that only reads."""
         return self._store.read(operation)
 
     async def aread(self, operation: Operation[T]) -> T:
-        """The same for a coroutine."""
+        """Do the same as `read`, in a coroutine."""
         return await self._store.aread(operation)
 
     def warn_in_loop(self, call: str, instead: str) -> None:
@@ -179,7 +179,7 @@ class Journal:
         warn_in_loop(self._store, call, instead)
 
     def raise_if_doubtful(self) -> None:
-        """Raises StoreError when the commit of a slice failed: the job must not go on as if it had not."""
+        """Raise StoreError if the commit of a slice failed: the job must not go on as if it had succeeded."""
         if self._is_doubtful:
             raise StoreError(
                 "the last commit of this job failed, so this attempt cannot go on; let the error end the job, and it "
@@ -187,13 +187,13 @@ class Journal:
             )
 
     def conclude(self) -> None:
-        """The job's code returned. Raises StoreError when the commit of a slice failed."""
+        """Note that the job's code returned. Raises StoreError if the commit of a slice failed."""
         self.raise_if_doubtful()
         if missing := self.state.unfinished():
             self.warn_of_loops(missing, "the job ends without them")
 
     def warn_of_loops(self, names: Sequence[str], instead: str) -> None:
-        """Tells of loops that the code does not have any more."""
+        """Log a warning about loops that the code no longer has."""
         for name in names:
             loop = self.state.loops[name]
             log.warning(
@@ -223,8 +223,8 @@ class Journal:
             self.is_in_transaction = False
 
     def _begin_commit(self, done: Slice | None) -> None:
-        # Where the job stands runs ahead of what is stored until the commit has succeeded. A body that swallows
-        # the error of a commit must not carry the cursor over the slice that was lost.
+        # Until the commit succeeds, the state in memory is ahead of the store. A body that swallows the error of a
+        # commit must not carry the cursor past the slice that was lost.
         self.raise_if_doubtful()
         if self.stop.request == "lost":
             raise Interrupted(LOST)

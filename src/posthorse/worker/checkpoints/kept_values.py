@@ -1,8 +1,9 @@
-"""Kept values of one attempt: what a commit may save of them, so that none runs ahead of the cursor it belongs to.
+"""Kept values of one attempt, and what a commit may save of them: no value may get ahead of the cursor it belongs to.
 
 Usually one slice is uncommitted at a time, and its commit saves all kept values as they are. But a loop may be left
 inside a slice (by `break`, or by an error that is caught outside of it), and loops may be nested. Then a value that an
-uncommitted slice changed is saved as it was before, because the next attempt runs that slice again. Knows no store.
+uncommitted slice changed is saved as it was before, because the next attempt runs that slice again. This module does
+not know the store.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ from posthorse.rules.values.put_back import put_back
 KEPT_LIMIT = 4 * 1024 * 1024
 
 Texts = dict[str, str]
-"""Values by name, each in its stored form."""
+"""Values by name, each as it is stored."""
 
 
 class _Uncommitted(msgspec.Struct):
-    """A slice that was begun and not committed."""
+    """A slice that has begun and is not committed."""
 
     loop: str
     start: Texts
-    """The values when it began, but for what slices inside of it changed and committed since."""
+    """The values when it began, updated with what slices inside of it have changed and committed since."""
     end: Texts | None = None
     """The values when its loop was left; None while its body runs."""
 
     @property
     def held(self) -> set[str]:
-        """Names of the values that it changed before its loop was left."""
+        """Names of the values that the slice changed before its loop was left."""
         return _changed(self.start, self.end or {})
 
 
@@ -44,24 +45,24 @@ class KeptValues:
         self._saved = saved
         self._values = _decoded(saved)
         self._initial: Texts = {}
-        """Of those that are not saved yet."""
+        """The initial values of those that are not saved yet."""
         self._uncommitted: list[_Uncommitted] = []
 
     def get(self, name: str, initial: object) -> object:
-        """The value of this name; `initial` at the first time."""
+        """Return the value of this name; `initial` the first time."""
         if name not in self._values:
             self._values[name] = initial
             self._initial |= _texts({name: initial})
         return self._values[name]
 
     def replace(self, name: str, value: object) -> None:
-        """Replaces a value."""
+        """Replace a value."""
         self._values[name] = value
 
     # ── slices ───────────────────────────────────────────────────────────────────────────────────────
 
     def begin(self, loop: str, *, is_first: bool) -> None:
-        """The body of a slice begins; one that was left in this attempt meets the values that it met before.
+        """Begin the body of a slice. If it was left earlier in this attempt, give it the values that it had then.
 
         is_first: code outside of slices may have changed values since the last commit.
         """
@@ -74,14 +75,14 @@ class KeptValues:
         self._uncommitted.append(_Uncommitted(loop, {} if as_saved else _texts(self._values)))
 
     def leave(self, loop: str) -> None:
-        """The loop is left; nothing follows from that where its slice was committed."""
+        """Note that a loop was left. This has no effect if its slice was committed."""
         for each in self._uncommitted:
             if each.loop == loop and each.end is None:
                 each.start = self._baseline() | each.start
                 each.end = _texts(self._values)
 
     def commit(self, loop: str) -> None:
-        """The slice is committed, and with it what loops inside of it left behind."""
+        """Note that a slice is committed, and with it the slices that were left inside of it."""
         if self._is_alone(loop):
             self._uncommitted.clear()
             return
@@ -97,12 +98,12 @@ class KeptValues:
     # ── saving ───────────────────────────────────────────────────────────────────────────────────────
 
     def to_save(self, loop: str | None) -> tuple[str, list[str]]:
-        """What is saved with the slice of a loop, or without one; and the loops that are over with that.
+        """Return what to save with the slice of a loop, or without one, and the loops that this ends.
 
-        A value that a slice changed before its loop was left, and that was changed again since, cannot be saved
-        without that slice, nor be held back: then that slice is not run again. Nor is one that was left inside of the
-        slice that is saved. Raises UsageError where a slice and
-        one inside of it changed the same value; TooLarge beyond the limit.
+        A value that a slice changed before its loop was left, and that was changed again since, can neither be saved
+        without that slice nor be held back. So that slice is not run again. Nor is a slice that was left inside of the
+        one that is saved. Raises UsageError if a slice and one inside of it changed the same value; TooLarge beyond the
+        limit.
         """
         over: list[str] = []
         if not self._uncommitted or self._is_alone(loop):
@@ -110,7 +111,7 @@ class KeptValues:
         elif loop is not None or all(each.end is not None for each in self._uncommitted):
             chosen, over = self._chosen(loop)
             self._saved = self._encoded(chosen)
-        # else: a slice that is run again must meet the values that it met before
+        # otherwise save nothing new: a slice that runs again must meet the values that it met before
         return self._saved, over
 
     def _chosen(self, loop: str | None) -> tuple[dict[str, object], list[str]]:
@@ -142,7 +143,7 @@ class KeptValues:
         return chosen, [each.loop for each in (*over, *inside) if each.end is not None]
 
     def _is_alone(self, loop: str | None) -> bool:
-        """Whether the slice of this loop is the only one that is uncommitted, as usual."""
+        """Return whether the slice of this loop is the only uncommitted one, as usual."""
         return len(self._uncommitted) == 1 and self._uncommitted[0].loop == loop
 
     def _find(self, loop: str | None) -> int | None:
@@ -163,7 +164,7 @@ class KeptValues:
                 )
 
     def _baseline(self) -> Texts:
-        """The values as they were saved last, or begun with."""
+        """Return the values as they were last saved, or their initial values."""
         return self._initial | _texts(_decoded(self._saved))
 
     def _encoded(self, values: Mapping[str, object]) -> str:
@@ -180,11 +181,11 @@ class KeptValues:
     # ── going back ───────────────────────────────────────────────────────────────────────────────────
 
     def mark(self) -> Texts:
-        """What `undo` goes back to."""
+        """Return what `undo` needs to restore the values."""
         return _texts(self._values)
 
     def undo(self, marked: Texts) -> None:
-        """Gives all values the state back that they had at a mark, in place where that can be done."""
+        """Restore all values to a mark, in place if possible."""
         for name in list(self._values):
             self._put_back(name, marked)
 
@@ -205,7 +206,7 @@ def _decoded(saved: str) -> dict[str, object]:
 
 
 def _texts(values: Mapping[str, object]) -> Texts:
-    """Values in their stored form; what has none is left out, and the next commit tells."""
+    """Return values as they are stored. A value that cannot be stored is left out; the next commit raises the error."""
     texts: Texts = {}
     for name, value in values.items():
         try:
@@ -220,7 +221,7 @@ def _changed(before: Texts, now: Texts) -> set[str]:
 
 
 def _differ(one: str | None, other: str) -> bool:
-    """Whether two stored values differ; what cannot be sorted is written in any order."""
+    """Return whether two stored values differ. Sets whose items cannot be sorted are stored in any order."""
     if one is None or one == other:
         return one is None
     return "set" not in other or decode_kept(one) != decode_kept(other)

@@ -1,7 +1,7 @@
 """Slices: a plain loop over batches, each committed before the next begins.
 
-The journey of a slice: 1. stop here if asked, 2. read the next items after the cursor, 3. hand them to the loop's
-body, 4. commit cursor, progress and kept values, under the fence; with `batch.transaction()` together with the
+A slice goes through four steps: 1. stop here if asked, 2. read the next items after the cursor, 3. hand them to the
+loop's body, 4. commit cursor, progress and kept values, under the fence; with `batch.transaction()`, together with the
 body's own writes. A cursor is always the last committed position.
 """
 
@@ -47,7 +47,7 @@ log = logging.getLogger("posthorse.job")
 
 
 class LoopPlan(msgspec.Struct, frozen=True):
-    """How a loop wants its slices."""
+    """The options of a loop."""
 
     name: str
     sizes: SizeRule
@@ -56,7 +56,7 @@ class LoopPlan(msgspec.Struct, frozen=True):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """The place of one slice in its loop. `retried` are the numbers of bad items; None where the source is read."""
+    """The place of one slice in its loop. `retried`: the numbers of bad items; None if the source is read."""
 
     plan: LoopPlan
     number: int
@@ -90,7 +90,7 @@ class Batch(Sequence[T], Generic[T]):
         if chunk.unreadable:
             self._bad_items.note_unreadable(chunk.unreadable)
         self.ended = turn.began
-        """When the slice was over, on the monotonic clock; until then, when its turn began."""
+        """When the slice ended, on the monotonic clock; until then, when its turn began."""
         self._is_committed = False
 
     @overload
@@ -111,13 +111,13 @@ class Batch(Sequence[T], Generic[T]):
     @overload
     def transaction(self, connection: G) -> SliceTransaction[G, G]: ...
     def transaction(self, connection: object = None) -> SliceTransaction[object, object]:
-        """`with batch.transaction() as connection:` commits the block's writes and the cursor together.
+        """Commit the block's writes and the cursor together: `with batch.transaction() as connection:`.
 
-        Also `async with`. The connection is the store's own kind: sqlite3.Connection, or psycopg's; or it is yours
-        (psycopg, asyncpg, SQLAlchemy, a Session, Django, sqlite3), which must not be inside a transaction. If the
-        block raises, or the job was taken away meanwhile, nothing of the slice remains. Posthorse calls inside the
-        block are part of it. The block may take a third of the lease. One transaction a slice. Raises InvalidOption
-        for a connection that cannot be used, and InvalidCall for a second transaction.
+        Also `async with`. The connection is of the store's own kind: sqlite3.Connection, or psycopg's. Or you pass one
+        (psycopg, asyncpg, SQLAlchemy, a Session, Django, sqlite3), which must not be inside a transaction. If the block
+        raises, or the job was taken away meanwhile, nothing of the slice remains. Posthorse calls inside the block are
+        part of the transaction. The block may take a third of the lease. A slice can have one transaction. Raises
+        InvalidOption for a connection that cannot be used, and InvalidCall for a second transaction.
         """
         made: SliceTransaction[object, object] = SliceTransaction(
             partial(self._transaction, connection), partial(self._atransaction, connection)
@@ -125,10 +125,10 @@ class Batch(Sequence[T], Generic[T]):
         return made
 
     def tolerate(self, item: object, *errors: type[Exception]) -> Tolerating:
-        """`with batch.tolerate(item):` records the item as bad if the block raises, and goes on. Also `async with`.
+        """Record the item as bad if the block raises, and go on: `with batch.tolerate(item):`, or `async with`.
 
-        errors: what is tolerated; without any, every Exception is, but for those of the store. Inside
-            `batch.transaction()` what the block wrote is undone alone.
+        errors: what is tolerated; by default, every Exception except those of the store. Inside
+            `batch.transaction()`, only what the block wrote is undone.
 
         Raises ToleranceExceeded beyond the budget `tolerate=` of the loop.
         """
@@ -138,7 +138,7 @@ class Batch(Sequence[T], Generic[T]):
         return Tolerating(self._journal, self._bad_items, item, errors or (Exception,))
 
     def commit(self) -> None:
-        """Commits the slice unless its own transaction did."""
+        """Commit the slice, unless its own transaction did."""
         if self._is_committed:
             self._journal.raise_if_doubtful()  # the error of its transaction may have been swallowed
         else:
@@ -151,7 +151,7 @@ class Batch(Sequence[T], Generic[T]):
             self._journal.save(done)
 
     async def acommit(self) -> None:
-        """See `commit`."""
+        """Do the same as `commit`, in a coroutine."""
         if self._is_committed:
             self._journal.raise_if_doubtful()
         else:
@@ -216,7 +216,7 @@ class Batch(Sequence[T], Generic[T]):
 
     @contextmanager
     def _restored_if_undone(self) -> Iterator[None]:
-        """Undo what a rolled back transaction did to kept values and bad items: its error may be caught in the loop."""
+        """Restore kept values and bad items on rollback, because the job may catch its error in the loop."""
         kept, bad = self._journal.state.kept, self._bad_items.mark()
         values = kept.mark()
         try:
@@ -229,7 +229,7 @@ class Batch(Sequence[T], Generic[T]):
 
 
 class SliceTransaction(Generic[C, A]):
-    """What `batch.transaction()` gives: a context manager for both colours, entered once."""
+    """The context manager that `batch.transaction()` returns, for `with` and `async with`; entered once."""
 
     def __init__(self, enter: object, aenter: object) -> None:
         self._enter = cast("Callable[[], AbstractContextManager[C]]", enter)
@@ -251,7 +251,7 @@ class SliceTransaction(Generic[C, A]):
 
 
 class Slices(Generic[T]):
-    """The loop that `ctx.slices` gives, for `for` and `async for`."""
+    """The loop that `ctx.slices` returns, for `for` and `async for`."""
 
     def __init__(
         self,
@@ -288,7 +288,7 @@ class Slices(Generic[T]):
         return _AsyncLoop(self._steps(driver))
 
     def _steps(self, driver: Driver) -> Generator[Batch[T] | object, object, None]:
-        """The loop, for both colours: yields what its hands are to do, and batches; receives what came of it."""
+        """Run the loop for either driver: yield batches and the driver's steps; receive the results of the steps."""
         state, missing = self._journal.state.begin_loop(self._plan.name)
         if missing:
             self._journal.warn_of_loops(missing, f"loop {self._plan.name!r} begins from the start")
@@ -319,12 +319,12 @@ class Slices(Generic[T]):
                 self._journal.begin_slice(self._plan.name, is_first=number == 0)
                 if chunk.items:
                     yield batch
-                else:  # nothing but what cannot be read
+                else:  # only records that cannot be read
                     yield driver.commit(batch)
                 if chunk.is_last:
                     return
                 self._yield_if_time_is_up()
-                # A slice takes from the end of the one before to its own: reading and committing are work too.
+                # A slice lasts from the end of the one before, because reading and committing take time, too.
                 number, began = number + 1, batch.ended
         finally:
             self._journal.leave_loop(self._plan.name)
@@ -385,8 +385,8 @@ class Slices(Generic[T]):
 
 
 class _AsyncLoop(AsyncIterator[Batch[T]]):
-    """The steps of a loop, awaited. No async generator: one that is left is closed only when the event loop gets to it,
-    and by then the next loop may have committed."""
+    """The steps of a loop, awaited. This is not an async generator, because one that is left is closed only when the
+    event loop gets to it, and by then the next loop may have committed."""
 
     def __init__(self, steps: Generator[Batch[T] | object, object, None]) -> None:
         self._steps = steps
@@ -412,5 +412,5 @@ class _AsyncLoop(AsyncIterator[Batch[T]]):
             raise
 
     async def aclose(self) -> None:
-        """Leaves the loop."""
+        """Leave the loop."""
         self._steps.close()

@@ -1,4 +1,4 @@
-"""Bad items of one slice: recorded within the budget of their loop, with what they wrote undone."""
+"""Tolerating bad items: those of one slice are recorded within the budget of their loop; what they wrote is undone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NEVER = (
     StoreError,
     ToleranceExceeded,
 )
-"""What no item is to blame for."""
+"""Errors for which no item is to blame."""
 
 MAX_ITEM = 256 * 1024
 MAX_TEXT = 1_000
@@ -60,28 +60,28 @@ class SliceBadItems:
         self._bad: dict[int, BadItemRow] = {}
         self._unreadable = 0
         self.excess: Sequence[BadItemRow] = ()
-        """Those that were met when they were too many, until they are kept; none of a retry, which are kept already."""
+        """The bad items if there are too many, until they are stored; none in a retry, which has stored ones."""
 
     @property
     def bad(self) -> Sequence[BadItemRow]:
-        """Those that were met so far."""
+        """The bad items so far."""
         return tuple(self._bad.values()) if self._bad else ()
 
     @property
     def mended(self) -> Sequence[int]:
-        """The numbers of those that a retry did not find bad any more."""
+        """The numbers of the items that a retry no longer found bad."""
         return tuple(number for number in self._numbers or () if number not in self._bad)
 
     def mark(self) -> dict[int, BadItemRow]:
-        """What `undo` goes back to."""
+        """Return what `undo` needs."""
         return dict(self._bad)
 
     def undo(self, marked: dict[int, BadItemRow]) -> None:
-        """Forgets what was noted since a mark."""
+        """Forget the bad items that were noted since a mark."""
         self._bad = marked
 
     def note(self, item: object, error: BaseException) -> None:
-        """Records a bad item. Raises ToleranceExceeded when that is one too many."""
+        """Record a bad item. Raises ToleranceExceeded if it is one too many."""
         place = self._place_of(item)
         if self._numbers is not None and place is not None:
             number = self._numbers[place]
@@ -94,20 +94,20 @@ class SliceBadItems:
         self.judge(error)
 
     def note_unreadable(self, records: Sequence[Unreadable]) -> None:
-        """Records what the source passed over; the commit judges whether that was too much."""
+        """Record what the source skipped; the commit judges whether that was too much."""
         self._unreadable = len(records)
         for number, record in enumerate(records, self._state.numbered + 1):
             text, error = storable(record.text[:MAX_TEXT], MAX_TEXT), evidence_of(record.error, None)
             self._bad[number] = BadItemRow(self._loop, number, 0, "text", text, error.type, error.message, None)
 
     def judge(self, cause: BaseException | None = None) -> None:
-        """Raises ToleranceExceeded when there are too many by now."""
+        """Raise ToleranceExceeded if there are too many by now."""
         if not (self._bad or self._state.bad):
             return
         if self._numbers is None:
             bad = self._state.bad + len(self._bad)
             done = self._state.done + len(self._items) + self._unreadable
-        else:  # they were counted when they were met first
+        else:  # they were counted when they were first found bad
             bad, done = self._state.bad, self._state.done
         try:
             judge(self._loop, self._tolerance, bad, done, is_over=self._is_last, cause=cause)
@@ -116,13 +116,13 @@ class SliceBadItems:
             raise
 
     def keep_excess(self, journal: Journal) -> None:
-        """Keeps what was met when too many were: the attempt fails with that, and its slice is not committed."""
+        """Store the bad items if there were too many: the attempt fails, and its slice is not committed."""
         if self.excess and not journal.is_in_transaction:
             journal.keep_bad(self._loop, self.excess)
             self.excess = ()
 
     async def akeep_excess(self, journal: Journal) -> None:
-        """The same for a coroutine."""
+        """Do the same as `keep_excess`, in a coroutine."""
         if self.excess and not journal.is_in_transaction:
             await journal.akeep_bad(self._loop, self.excess)
             self.excess = ()
@@ -135,23 +135,23 @@ class SliceBadItems:
             try:
                 if other == item and (self._numbers is None or self._numbers[place] not in self._bad):
                     return place
-            except Exception:  # whatever the comparison of the user's classes raises
+            except Exception:  # the user's classes may raise anything when compared
                 return None
         return None
 
     def _stored(self, item: object) -> tuple[str, str]:
-        """How the item is kept: by the key that its source finds it by, by value, or as it looks."""
+        """Return how to store an item, as form and text: by the key of its source, by its value, or as its repr."""
         try:
             if isinstance(self._source, Findable | AsyncFindable):
                 return "key", msgspec.json.encode(self._source.key_of(item)).decode()
             value = encode_kept(item)
-        except Exception:  # it is bad, after all
+        except Exception:  # a bad item may raise anything
             return "text", _shown(item)
         return ("value", value) if len(value) <= MAX_ITEM else ("text", _shown(item))
 
 
 class Tolerating:
-    """What `batch.tolerate(…)` gives: a context manager for both colours."""
+    """The context manager that `batch.tolerate(…)` returns, for `with` and `async with`."""
 
     def __init__(
         self, journal: Journal, bad_items: SliceBadItems, item: object, errors: tuple[type[BaseException], ...]
@@ -213,7 +213,7 @@ class Tolerating:
 def judge(
     loop: str, tolerance: Tolerance, bad: int, done: int, *, is_over: bool, cause: BaseException | None = None
 ) -> None:
-    """Raises ToleranceExceeded when these are too many bad items among those done."""
+    """Raise ToleranceExceeded if these are too many bad items among those done."""
     if not tolerance.is_exceeded(bad, done, is_over=is_over):
         return
     where = f" of loop {loop!r}" if loop else ""

@@ -1,4 +1,4 @@
-"""What a runner asks of a claim, and what came of it. Values only."""
+"""The values that go into a claim and come out of it."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ class ClaimRequest(NamedTuple):
     room: int
     """How many jobs it wants."""
     limited_room: int
-    """How many of them may have limits. Such jobs are not claimed ahead, so these are its free slots."""
+    """How many of them may have limits: its free slots, because jobs with limits are never claimed ahead."""
     is_empty: bool
-    """True when no other job is in the runner; only then may it get a suspect."""
+    """True if the runner has no other job; only then may it get a suspect."""
     is_woken: bool
-    """True when it was told for certain that there is work, and not by a mere hint."""
+    """True if a wake says for certain that there is work, and is not just a hint."""
 
 
 class ClaimedJob(msgspec.Struct, frozen=True, gc=False):
-    """A job that the runner holds now, and what was found with it."""
+    """A job that the runner now holds, with what was read along with it."""
 
     claimed: Claimed
     lane: Lane
     queue: QueueSettings
     gates: Sequence[str] | None
-    """The gates of its own that it passed; None for a job without limits."""
+    """The gates that it passed as a job with limits of its own; None if it has none."""
 
 
 class LookAgain(Enum):
-    """When the next claim should be."""
+    """When to make the next claim."""
 
     AT_ONCE = auto()
-    """As soon as the runner wants more jobs, which it may claim ahead of free slots."""
+    """As soon as the runner wants more jobs; it may claim them ahead of free slots."""
     WHEN_ROOM = auto()
-    """The same, but nothing should be claimed ahead: it is the turn of a job with limits, which needs a free slot."""
+    """The same, but without claiming ahead: the next job has limits, so it needs a free slot."""
     WHEN_WOKEN = auto()
-    """When the runner is woken, or at the moment that the claim names: there is nothing for it now."""
+    """When the runner is woken, or at the time in `Claim.opens_at`: there is nothing for it now."""
 
 
 class Claim(NamedTuple):
-    """What came of a claim."""
+    """The outcome of a claim."""
 
     jobs: Sequence[ClaimedJob]
-    """Those of the highest priority first."""
+    """The jobs, those of the highest priority first."""
     look_again: LookAgain
     opens_at: float = inf
-    """When to look at the first gate that is shut again, in monotonic seconds; infinity when none is shut."""
+    """When to look at the first shut gate again, in monotonic seconds; infinity if none is shut."""
     is_suspect: bool = False
-    """True when the job is a suspect, which runs alone: nothing else may be claimed before it has ended."""
+    """True if the job is a suspect, which runs alone: claim nothing else before it has ended."""

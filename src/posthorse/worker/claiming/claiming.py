@@ -1,7 +1,7 @@
-"""Claiming: where a runner finds its next jobs, and what it hears of lanes and queues on the way.
+"""Claiming: where a runner finds its next jobs, and what it learns of lanes and queues on the way.
 
-`claim` gets all that it has to know in a request, and returns all that came of it. Knows no slots and no outcomes.
-A suspect runs alone: it is claimed when nothing else is in the runner, and then nothing else is.
+`claim` takes all that it needs in a request, and returns all that follows. It knows neither slots nor outcomes. A
+suspect runs alone: it is claimed only when the runner has no other job, and then no other job is claimed.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ from posthorse.worker.claiming.one_job import OneJob
 log = logging.getLogger("posthorse.worker")
 
 NEWS_WHEN_IDLE = 0.9
-"""Seconds after which an idle runner looks before it claims: a queue that was paused is left alone within a second."""
+"""Seconds after which an idle runner reads the news before it claims, so that it obeys a pause within a second."""
 
 Suspects = Literal["never", "when empty", "only"]
-"""When a runner takes suspects: never, whenever it is empty, or always, and nothing else."""
+"""Whether a runner claims suspects: never, when it has no other job, or only suspects."""
 
 
 class _Found(NamedTuple):
-    """What one look into the lanes led to."""
+    """What one look into the lanes found."""
 
     claimed: Sequence[Claimed] = ()
     gates: Mapping[str, Sequence[str]] = {}
-    """For each job with limits, the gates of its own that it passed."""
+    """For each job with limits of its own, the gates that it passed."""
     is_suspect: bool = False
     is_plain: bool = False
-    """True when all that the lanes had could be claimed: no gate and no turn kept anything back."""
+    """True if all jobs in these lanes could be claimed: no gate and no fair share held any back."""
     has_more: bool = False
-    """True when jobs were set aside and none was claimed: there may be others behind them."""
+    """True if jobs were held before their gates and none was claimed: there may be others behind them."""
     wants_slot: bool = False
-    """True when it was the turn of a job with limits, and there was no free slot for it."""
+    """True if the next job has limits, and no slot was free for it."""
 
 
 class Claiming:
@@ -84,19 +84,19 @@ class Claiming:
             tuning=store.tuning,
         )
         self._limited: set[int] = set()
-        """Lanes for whose jobs there are limits."""
+        """Lanes whose jobs have limits."""
         self._before = _Found()
-        """What the last look led to, without the jobs."""
+        """The last look, without its jobs."""
         self._is_idle = False
-        """True when the store was told that this runner waits."""
+        """True while the store has this runner as idle, so that enqueuing wakes it."""
         self._was_woken_in_vain = False
         self._looked_at = -math.inf
         self._heard_changes: int | None = None
 
     async def claim(self, request: ClaimRequest) -> Claim:
-        """Claim the next jobs; tell the store that this runner is idle when there are none.
+        """Claim the next jobs; if there are none, register this runner as idle with the store.
 
-        When the reply is lost (OutcomeUnknown) the runner may hold jobs that it does not know.
+        If the reply is lost (OutcomeUnknown), the runner may hold jobs that it does not know of.
         """
         expects_work = request.is_woken or self._before.wants_slot
         looks_first = monotonic() - self._looked_at >= (NEWS_WHEN_IDLE if self._is_idle else self._tuning.news_interval)
@@ -115,18 +115,18 @@ class Claiming:
         return Claim(self._jobs(found), look_again, self._lanes.shut_gates.opens_at(), found.is_suspect)
 
     async def suspects_wait(self) -> bool:
-        """Tell whether there is a suspect that this runner would take if it were empty."""
+        """Return whether a suspect waits that this runner would claim if it had no other job."""
         probes = self._lanes.served.probes_for_suspects() if self._suspects == "when empty" else ()
         return bool(probes) and bool(await self._store.aread(lanes_with_jobs(probes)))
 
     def reopen(self) -> None:
-        """Look at all gates again: a job with limits ended in this runner."""
+        """Look at all gates again, because a job with limits ended in this runner."""
         self._lanes.shut_gates.reopen()
 
     # ── what came of it ──────────────────────────────────────────────────────────────────────────────
 
     async def _look_again_after(self, found: _Found, request: ClaimRequest) -> LookAgain:
-        """Decide when to look again, and keep the store informed of whether this runner is idle."""
+        """Return when to look again, and keep the store informed whether this runner is idle."""
         if found.claimed and self._is_idle and len(found.claimed) > 1:
             await self._tell_busy()
         if found.wants_slot and (found.claimed or request.limited_room <= 0):
@@ -135,17 +135,17 @@ class Claiming:
             return LookAgain.AT_ONCE
         if not self._is_idle:
             await self._tell_idle()
-            return LookAgain.AT_ONCE  # a job that was enqueued before the store knew wakes no runner
+            return LookAgain.AT_ONCE  # a job that was enqueued before this reached the store wakes no runner
         return LookAgain.WHEN_WOKEN
 
     async def _tell_idle(self) -> None:
-        """Let the store wake this runner when jobs are enqueued."""
+        """Ask the store to wake this runner when jobs are enqueued."""
         if self._database.notifies_idle_runners:
             await self._store.arun(set_idle(self._runner.id, idle=True))
         self._is_idle = True
 
     async def _tell_busy(self) -> None:
-        """Spare this runner wakes that it does not need. It holds jobs already, so an error must not lose them."""
+        """Ask for no more wakes. The runner already holds jobs, so an error here must not lose them."""
         try:
             if self._database.notifies_idle_runners:
                 await self._store.arun(set_idle(self._runner.id, idle=False))
@@ -179,7 +179,7 @@ class Claiming:
         if suspect.claimed or self._suspects == "only":
             found = suspect._replace(is_suspect=bool(suspect.claimed))
         else:
-            # Where others came first to the work of which all were told, they may do so again.
+            # All runners were woken for the same work. If other runners claimed it first, they may do so again.
             is_sure = expects_work and not self._was_woken_in_vain
             found = await self._look_for_several(request, before, is_sure=is_sure)
             found = found._replace(has_more=found.has_more or suspect.has_more)
@@ -199,7 +199,7 @@ class Claiming:
         return found
 
     async def _look_into_all(self, began: float) -> float:
-        """Where there are many lanes, learn which of them have jobs. Return the time then, in monotonic seconds."""
+        """If there are many lanes, read which of them have jobs. Return the time afterwards, in monotonic seconds."""
         looking = first_places(self._lanes.looks(began)) if self._database.keeps_consumed_entries else filled_lanes()
         heads = await self._store.aread(looking)
         now = monotonic()
@@ -209,12 +209,12 @@ class Claiming:
     async def _claim_from(
         self, probes: Sequence[Probe], room: int, request: ClaimRequest, before: _Found, *, is_sure: bool = False
     ) -> _Found:
-        """Claim up to `room` jobs from these lanes; `is_sure` is whether there should be jobs in them."""
+        """Claim up to `room` jobs from these lanes. `is_sure`: a wake says that they contain jobs."""
         if not probes:
             return _Found()
         looks_first = (
             self._is_idle and not self._database.has_rivals and not is_sure
-        )  # that costs no turn at the one write lock
+        )  # reading first does not wait for the only write lock
         if looks_first and not await self._store.aread(lanes_with_jobs(probes)):
             return _Found()
         if self._limited and not self._limited.isdisjoint(probe.lane for probe in probes):
@@ -232,7 +232,7 @@ class Claiming:
         self, probes: Sequence[Probe], room: int, limited_room: int, before: _Found
     ) -> _Found:
         turns = self._lanes.fair_share.turns(probes)
-        sees_far = before.has_more  # where all were set aside, there may be many more of them
+        sees_far = before.has_more  # all were held, so there may be many more of them
         depth = depth_of_sight(room, limited_room, sees_far=sees_far)
         await self._ask_users(probes, turns, depth)
         passed = await self._store.arun(
@@ -254,7 +254,7 @@ class Claiming:
         )
 
     async def _ask_users(self, probes: Sequence[Probe], turns: FairShares, depth: int) -> None:
-        """Call the users' functions that say what limits are kept apart by, outside of any transaction."""
+        """Call the users' partition functions of limits (`per`), outside of any transaction."""
         asking = [probe for probe in probes if probe.lane in self._limited and self._limits.asks_user(probe.lane)]
         if not asking:
             return
@@ -265,11 +265,11 @@ class Claiming:
     # ── what is heard on the way ─────────────────────────────────────────────────────────────────────
 
     async def _hear_news(self) -> bool:
-        """Learn of new lanes, and of settings that were changed; return whether there is more to serve."""
+        """Read new lanes and changed settings; return whether there is more to serve."""
         self._looked_at = monotonic()
         heard = await self._store.aread(news(self._lanes.served.known))
         layers = None if heard.changes == self._heard_changes else await self._store.aread(live_layers())
-        # All that was read is learned at once: a lane that is known before its limits would be claimed without them.
+        # Add lanes and limits together: a lane that is known before its limits would be claimed without them.
         served = self._lanes.add(heard.lanes)
         if layers is not None:
             settings = self._registry.queues.settings(layers)
@@ -284,7 +284,7 @@ class Claiming:
         return bool(served) or is_open
 
     async def _hear_ages(self) -> None:
-        """Once a second, learn how long lanes wait that others of higher priority may starve."""
+        """Once a second, read how long lanes have waited that lanes of higher priority may starve."""
         probes = self._lanes.ageing_probes(monotonic())
         if probes:
             self._lanes.ageing.learn(await self._store.aread(waits(probes)))
@@ -296,7 +296,7 @@ class Claiming:
         return lane.kind in self._registry and (not self._runner.queues or lane.queue in self._runner.queues)
 
     def _keeps_mark_of(self, lane: int) -> bool:
-        # What was held comes back to its old place. Of most lanes it is known that nothing of theirs is ever held.
+        # A held job returns to its old place, before the mark. Most lanes never have held jobs.
         return lane not in self._limited or not self._limits.has_keys(lane)
 
 

@@ -1,8 +1,7 @@
-"""Fair share: whose turn it is, where queues share by weight or tenants share a queue; the rules are in
-`rules/fair_share`.
+"""Fair share: who is next if queues share by weight or tenants share a queue. The rules are in `rules/fair_share`.
 
-Keeps what the next claim has to know: how much each of those who share has had (`passes`), and, of many lanes, who
-shares what. Knows no store and no time.
+It keeps what the next claim needs: how much each sharer has had (`passes`) and, with many lanes, which lanes belong to
+which sharer. It knows neither the store nor the time.
 """
 
 from __future__ import annotations
@@ -19,24 +18,24 @@ LanesByShare = dict[int, dict[str, dict[str, list[int]]]]
 
 
 class FairShare:
-    """The turns of one runner."""
+    """The turns of the sharers, as one runner takes them."""
 
     def __init__(self, served: ServedLanes, ageing: Ageing) -> None:
         self.is_needed = False
-        """True when queues share by weight, tenants share a queue, or a queue serves its newest jobs first."""
+        """True if queues share by weight, tenants share a queue, or a queue serves its newest jobs first."""
         self.weights: Mapping[str, int] = {}
         self.passes = Passes()
         self._served = served
         self._ageing = ageing
         self._with_tenants: frozenset[str] = frozenset()
-        """Queues that are shared by tenants."""
+        """Queues that tenants share."""
         self._floors: Mapping[Group, int] = {}
-        """The lowest passes of those whom the last claim left out."""
+        """The lowest passes among the sharers that the last claim left out."""
         self._arranged: LanesByShare | None = None
-        """The lanes that had jobs, as they share; None when that must be put together anew."""
+        """The lanes that have jobs, arranged by sharer; None if they must be arranged again."""
 
     def arrange(self) -> None:
-        """Follow a change of the lanes that are served, or of the settings of their queues."""
+        """Note that the lanes served, or the settings of their queues, have changed."""
         self._arranged = None
         settings = {lane.queue: self._served.settings(lane.queue) for lane in self._served.lanes()}
         self.weights = {queue: each.weight for queue, each in settings.items()}
@@ -46,11 +45,11 @@ class FairShare:
         )
 
     def rearrange(self) -> None:
-        """Other lanes have jobs now, or are open."""
+        """Note that other lanes have jobs now, or that other queues are open."""
         self._arranged = None
 
     def turns(self, probes: Iterable[Probe]) -> FairShares:
-        """What a claim from these lanes has to know of turns."""
+        """Return what a claim from these lanes needs for a fair share."""
         lines = {
             probe.lane: Line(
                 lane.queue,
@@ -64,30 +63,30 @@ class FairShare:
         return FairShares(lines, self.weights, self.passes)
 
     def asks_all(self) -> None:
-        """The next claim leaves out no lane."""
+        """Note that the next claim leaves out no lane."""
         self._floors = {}
 
     def next_lanes(self, lanes: Iterable[int], room: int, *, is_lasting: bool) -> tuple[Sequence[int], bool]:
-        """The lanes of the next `room` who share, and whether none was left out.
+        """Return the lanes of the next `room` sharers, and whether none was left out.
 
-        is_lasting: `lanes` are the same as before, except what was told to `forget` and `rearrange`; then they are read
-        only where something has to be put together anew.
+        is_lasting: `lanes` are the same as last time, except for what `forget` and `rearrange` reported; they are then
+        read only if something must be arranged again.
         """
         if is_lasting and not self._ageing.boosts:
             sharing = self._arranged = self._arranged or self._by_share(lanes)
-        else:  # these change from claim to claim
+        else:  # boosts and shut gates change from claim to claim
             sharing = self._by_share(lanes)
         chosen = next_lanes(sharing, self.weights, self.passes, room)
         self._floors = chosen.floors
         return chosen.lanes, chosen.is_all
 
     def note(self, claimed: Sequence[Claimed], lines: Mapping[int, Line], waiting: Collection[int]) -> None:
-        """Learn whose turn it was; `waiting` are the lanes that had jobs."""
+        """Learn from a claim whose turn it was; `waiting`: the lanes that had jobs."""
         had_jobs = {number: line for number, line in lines.items() if number in waiting}
         self.passes = after_turns([job.lane for job in claimed], had_jobs, self.weights, self.passes, self._floors)
 
     def forget(self, lanes: Collection[int]) -> None:
-        """These lanes have no jobs any more."""
+        """Remove lanes that have no more jobs."""
         if not lanes or self._arranged is None:
             return
         if self._ageing.boosts:

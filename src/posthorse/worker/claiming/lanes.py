@@ -1,9 +1,10 @@
-"""Where the next claim of a runner looks for jobs, put together from five parts that know nothing of claims.
+"""The lanes of a runner: where its next claim looks for jobs. Five parts, none of which knows about claims, decide
+this.
 
-1. `served_lanes`: which lanes may be served now. 2. `shut_gates`: which of these are left out for a while.
-3. `ageing`: which count as higher. 4. `lane_sampling` and `low_water_marks`: which of many lanes are asked, and from
-which place on. 5. `fair_share`: whose turn it is.
-Pure: moments come in, in monotonic seconds.
+1. `served_lanes`: which lanes it may serve now. 2. `shut_gates`: which of these to leave out for a while. 3. `ageing`:
+which have a raised priority. 4. `lane_sampling` and `low_water_marks`: which of many lanes to read, and from where on.
+5. `fair_share`: whose turn it is.
+Pure: times come in, in monotonic seconds.
 """
 
 from __future__ import annotations
@@ -69,22 +70,22 @@ class Lanes:
 
     @property
     def are_many(self) -> bool:
-        """True when there are so many that not every claim can ask all of them."""
+        """True if there are too many lanes for each claim to read all of them."""
         return len(self.served) > FEW
 
     def has_to_look(self, now: float) -> bool:
-        """Tell whether it is time to look into all of many lanes, for `learn`."""
+        """Return whether to look into all lanes, if they are many; the result goes to `learn`."""
         if not self.are_many or not (self.sample.has_to_look(now) or now >= self._marks.next_sweep):
             return False
         self._marks.begin(now)
         return True
 
     def looks(self, now: float) -> Sequence[Probe]:
-        """Where that look goes."""
+        """Return where that look should read."""
         return list(self._openings(now))
 
     def learn(self, heads: Mapping[int, int], *, now: float, seconds: float) -> None:
-        """Learn the places of the heads of all lanes that have jobs, from a look that took `seconds`."""
+        """Learn where the first job of each lane is, from a look that took `seconds`."""
         priorities, boosts = self.served.priorities, self.ageing.boosts
         boosted = {number: priorities[number] + steps for number, steps in boosts.items()}
         served = {number: place for number, place in heads.items() if number in priorities}
@@ -95,7 +96,7 @@ class Lanes:
     # ── a claim ──────────────────────────────────────────────────────────────────────────────────────
 
     def probes(self, now: float, room: int) -> Sequence[Probe]:
-        """Where to look for `room` jobs, the highest priority first; `note` learns what came of it."""
+        """Return where to look for `room` jobs, the highest priority first; `note` learns the result."""
         if self.are_many:
             return by_priority(self._sampled(now, room))
         self._marks.begin(now)
@@ -104,7 +105,7 @@ class Lanes:
         return by_priority(self._openings(now))
 
     def ageing_probes(self, now: float) -> Sequence[Probe]:
-        """Lanes whose heads should be asked now for how long they have waited; most of the time none."""
+        """Return the lanes whose waiting times should be read now; usually none."""
         if not self.ageing.is_due(now):
             return ()
         lanes = self.served.open(self.sample if self.are_many else self.served.numbers)
@@ -112,9 +113,9 @@ class Lanes:
         return [Probe(number, self._marks.sharp(number), lane.priority) for number, lane in starving]
 
     def note_turns(self, claimed: Sequence[Claimed], lines: Mapping[int, Line], waiting: Collection[int]) -> None:
-        """Learn whose turn it was in a claim; `waiting` are the lanes that had jobs."""
+        """Learn from a claim whose turn it was; `waiting`: the lanes that had jobs."""
         self.fair_share.note(claimed, lines, waiting)
-        if self.are_many:  # else they would be next at every claim, and keep others from it
+        if self.are_many:  # otherwise these lanes would be next at every claim, and keep others out of it
             emptied = [number for number in lines if number not in waiting and number not in self.shut_gates]
             self.sample.forget(emptied)
             self.fair_share.forget(emptied)
@@ -124,7 +125,7 @@ class Lanes:
     ) -> None:
         """Learn from a claim that asked for `room` jobs and took `seconds`.
 
-        exhausted: the lanes that were asked gave all that they had.
+        exhausted: the lanes that it read gave all that they had.
         """
         gave = {job.lane for job in claimed}
         if self.are_many:
@@ -135,13 +136,13 @@ class Lanes:
         self._marks.note(claimed, room=room, now=now)
 
     def _openings(self, now: float) -> Iterable[Probe]:
-        """All lanes that are open and not shut, each from where it should be looked at."""
+        """Yield all lanes that are open and not shut, each with the place to start from."""
         boosts = self.ageing.boosts
         for number, lane in self.shut_gates.passable(self.served.open(self.served.numbers), now):
             yield Probe(number, self._start(number, now), lane.priority + boosts.get(number, 0))
 
     def _sampled(self, now: float, room: int) -> Iterable[Probe]:
-        """No more lanes of the sample than jobs are wanted, or those of as many who share."""
+        """Yield at most as many lanes of the sample as jobs are wanted, or the lanes of as many sharers."""
         sample, boosts = self.sample, self.ageing.boosts
         found = (number for number, _ in self.shut_gates.passable(self.served.open(sample), now))
         if self.fair_share.is_needed:
@@ -150,15 +151,15 @@ class Lanes:
         else:
             asked = sample.ask(found, room)
         for number in asked:
-            # What was found may have committed late, and stand before the mark.
+            # The job that the look found may have been committed late, and so be before the mark.
             after = min(self._start(number, now), sample.place(number) - 1) if self._marks.are_kept else 0
             yield Probe(number, after, self.served[number].priority + boosts.get(number, 0))
 
     def _start(self, number: int, now: float) -> int:
         start = self._marks.start(number, now)
-        # Asked only where there is a mark: of thousands of lanes, most have none.
+        # Check the mark first: most of thousands of lanes have none, and `_keeps_mark_of` takes longer.
         if start == 0 or not self._keeps_mark_of(number):
             return 0
         if self.fair_share.is_needed and self.served.settings(self.served[number].queue).order == "lifo":
-            return 0  # what is consumed there is what came last
+            return 0  # claims take the newest jobs first, so older ones are still before the mark
         return start

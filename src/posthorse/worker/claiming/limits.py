@@ -1,7 +1,7 @@
-"""What the limits of queues and kinds ask of the jobs in a lane: the gates that each of them has to pass.
+"""The limits of queues and kinds: the gates that each job in a lane must pass.
 
-Arguments are read at the claim, if a limit depends on them: so a limit that was changed holds for jobs that wait
-already. Knows no store.
+If a limit depends on arguments, they are read at the claim, so a changed limit also applies to jobs that already wait.
+This module does not know the store.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ log = logging.getLogger("posthorse.worker")
 
 
 MAX_KNOWN = 10_000
-"""Jobs of which it is kept what functions of the user's came to: more than a claim looks at."""
+"""How many jobs have the results of users' functions remembered: more than a claim looks at."""
 
 
 class _Rules(NamedTuple):
-    """What holds for all jobs of one queue and kind, and what is kept apart."""
+    """The limits of one queue and kind: those of all its jobs together, and those that are partitioned."""
 
     requirements: tuple[Requirement, ...]
     keyed: tuple[GateRule, ...]
@@ -40,7 +40,7 @@ class _Rules(NamedTuple):
 
 
 class Limits:
-    """The limits that a runner knows of."""
+    """The limits that a runner knows."""
 
     def __init__(self, registry: Registry, lane: Callable[[int], Lane]) -> None:
         self._registry = registry
@@ -49,48 +49,47 @@ class Limits:
         self._rules: dict[tuple[str | None, str], _Rules] = {}
         self._complained: set[str] = set()
         self._known: dict[str, tuple[int, Sequence[Requirement]]] = {}
-        """What functions of the user's came to, for jobs that were in sight: by a hash of what they were given."""
+        """What users' functions returned for jobs in sight, with a hash of what they were called with."""
 
     def obey(self, queues: Mapping[str, QueueSettings]) -> None:
-        """Learns what holds for queues from now on."""
+        """Replace the settings of all queues."""
         self._queues = queues
         self._rules.clear()
         self._known = {}
 
     def bind(self, lane: int) -> bool:
-        """Whether there are limits for any job of a lane."""
+        """Return whether any job of a lane has limits."""
         found = self._lane(lane)
         rules = self._rules_of(found)
         return found.keyed or bool(rules.requirements or rules.keyed) or rules.sequence is not None
 
     def of_lane(self, lane: int) -> Sequence[Requirement]:
-        """Gates of all jobs of a lane."""
+        """Return the gates that all jobs of a lane share."""
         return self._rules_of(self._lane(lane)).requirements
 
     def has_keys(self, lane: int) -> bool:
-        """Whether single jobs of a lane need gates of their own."""
+        """Return whether single jobs of a lane need gates of their own."""
         found = self._lane(lane)
         rules = self._rules_of(found)
         return found.keyed or bool(rules.keyed) or rules.sequence is not None
 
     def goes_by_arguments(self, lane: int) -> bool:
-        """Whether the arguments of such a job decide which gates it needs."""
+        """Return whether the gates of a job in this lane depend on its arguments."""
         return any(per is not None and per != "tenant" for per in self._ways(lane))
 
     def asks_user(self, lane: int) -> bool:
-        """Whether code of the user's decides that, a function or a codec: then `learn` of its jobs before they are
-        claimed."""
+        """Return whether they depend on the user's code, a function or a codec. If so, call `learn` before a claim."""
         ways = self._ways(lane)
         if self._registry.packing.is_on:
             return any(per is not None and per != "tenant" for per in ways)
         return any(callable(per) for per in ways)
 
     def are_known(self, candidates: Sequence[Candidate]) -> bool:
-        """Whether there is nothing new to learn of these jobs."""
+        """Return whether `learn` was called for all these jobs."""
         return all(self._knows(candidate) is not None for candidate in candidates)
 
     def learn(self, candidates: Sequence[Candidate]) -> None:
-        """Call the functions of the user's for these jobs, outside of any transaction."""
+        """Call the users' functions for these jobs, outside of any transaction."""
         for candidate in candidates:
             if self._knows(candidate) is None:
                 self._known.pop(candidate.job, None)
@@ -99,7 +98,7 @@ class Limits:
             del self._known[next(iter(self._known))]
 
     def of_job(self, candidate: Candidate) -> Sequence[Requirement] | None:
-        """The gates of a single job of such a lane; None where the user has to be asked first."""
+        """Return the gates of a job in such a lane; None if `learn` must be called first."""
         return self._knows(candidate) if self.asks_user(candidate.lane) else self._found(candidate)
 
     def _ways(self, lane: int) -> list[Per | None]:
@@ -129,11 +128,11 @@ class Limits:
         return requirements
 
     def priority(self, lane: int) -> int:
-        """The priority that a lane was made with."""
+        """Return the priority of a lane."""
         return self._lane(lane).priority
 
     def _rules_of(self, lane: Lane) -> _Rules:
-        # Of queues of which nothing was said there may be thousands.
+        # There may be thousands of queues without settings; they share an entry.
         key = (lane.queue if lane.queue in self._queues else None, lane.kind)
         found = self._rules.get(key)
         if found is None:
@@ -165,7 +164,7 @@ class Limits:
                 texts = self._registry.packing.of_stored(candidate.job, candidate.options)
                 arguments = texts.unpack(arguments, "arguments")
             except CodecError:
-                return NOTHING  # it will not run either: the worker that claims it reports why
+                return NOTHING  # no worker without the codec can run it; the one that claims it reports why
         return value_of(per, self._registry[kind].signature, arguments, candidate.tenant or "", failed=complain)
 
 

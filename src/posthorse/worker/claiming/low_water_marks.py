@@ -1,11 +1,11 @@
-"""Low-water marks: from where on in a lane a claim looks, where consumed entries stay in the index.
+"""Low-water marks: where in a lane a claim starts to look, if consumed entries stay in the index.
 
-On PostgreSQL a consumed entry stays in the index until vacuum may remove it, which an idle transaction
-anywhere can put off for hours. So a claim starts behind the last place that it saw consumed. A job that commits
-late stands before the mark; three things find it: while the runner keeps up with its lanes it starts from the
-mark of a second ago, a sweep starts from zero, and the sweeps are paced by what they cost.
+On PostgreSQL a consumed entry stays in the index until vacuum may remove it, and an idle transaction anywhere can delay
+that for hours. So a claim starts behind the last entry that it saw consumed. A job whose transaction commits late is
+before the mark. Two things find it: while the runner keeps up with its lanes, it starts from the mark of a second ago;
+and sweeps, paced by what they cost, start from zero.
 
-On SQLite nothing is kept: every look starts from zero. Pure: times are monotonic seconds that come in.
+On SQLite no marks are kept: every look starts from zero. Pure: times come in, in monotonic seconds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store.operations.claim import Claimed
 
 SWEEP_SHARE = 50
-"""A sweep that took t seconds is followed by another after 50 t: sweeps take at most 2 % of the time."""
+"""After a sweep that took t seconds, the next one follows after 50 t, so sweeps take at most 2 % of the time."""
 
 
 class LowWaterMarks:
@@ -31,17 +31,17 @@ class LowWaterMarks:
         self._of_lane: dict[int, _Mark] = {}
 
     def begin(self, now: float) -> None:
-        """A look begins: a sweep, if one is due."""
+        """Begin a look; it is a sweep if one is due."""
         self._is_sweep = now >= self.next_sweep
 
     def end(self, now: float, seconds: float) -> None:
-        """It took so long."""
+        """End the look, which took this many seconds."""
         if self._is_sweep:
             self.next_sweep = now + max(self._tuning.mark_sweep_interval, SWEEP_SHARE * seconds)
             self._is_sweep = False
 
     def start(self, lane: int, now: float) -> int:
-        """The place behind which to look in a lane."""
+        """Return the place in a lane behind which to look."""
         if self._is_sweep:
             return 0
         mark = self._of_lane.get(lane)
@@ -50,12 +50,12 @@ class LowWaterMarks:
         return mark.sharp if self._is_behind else mark.lagging(now)
 
     def sharp(self, lane: int) -> int:
-        """The last place in a lane that was consumed."""
+        """Return the last place in a lane that was consumed."""
         mark = self._of_lane.get(lane)
         return 0 if mark is None else mark.sharp
 
     def note(self, claimed: Sequence[Claimed], *, room: int, now: float) -> None:
-        """What was consumed by a claim that asked for `room` jobs."""
+        """Note what a claim of `room` jobs consumed."""
         self._is_behind = len(claimed) >= room
         if not self.are_kept:
             return
@@ -64,12 +64,12 @@ class LowWaterMarks:
             if mark is None:
                 mark = self._of_lane[job.lane] = _Mark(self._tuning.mark_lag)
             if job.seq > mark.sharp:
-                mark.lagging(now)  # what was consumed until now becomes old from now on
+                mark.lagging(now)  # before the mark moves: it may be due to become the lagging one
                 mark.sharp = job.seq
 
 
 class _Mark:
-    """The last place consumed in a lane, and the one that was so at least `lag` seconds ago."""
+    """The last place consumed in a lane, and the one that was the last at least `lag` seconds ago."""
 
     __slots__ = ("_lag", "_lagging", "_next", "_turned_at", "sharp")
 

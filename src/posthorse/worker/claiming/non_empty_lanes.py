@@ -1,6 +1,6 @@
-"""Lanes that had jobs when a runner last looked into all of them, in the order in which it goes through them.
+"""Non-empty lanes: those that had jobs when a runner last looked into all of them, in the order in which it reads them.
 
-For runners with many lanes, where to look takes longer than to claim. Knows no store and no time.
+With many lanes, choosing where to look takes longer than claiming. This module knows neither the store nor the time.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ LAST = 2**63 - 1
 
 
 class NonEmptyLanes:
-    """Higher priority first, then whose head came first; those that gave jobs go behind those that did not yet."""
+    """Lanes by priority, then by the place of their first job; lanes that gave jobs come behind the others."""
 
     def __init__(self) -> None:
         self._places: dict[int, dict[int, int]] = {}
-        """For each priority its lanes, each with the place of the head that was found there."""
+        """For each priority its lanes, each with the place where its first job was found."""
         self._priorities: dict[int, int] = {}
         self.untouched = 0
-        """How many of them gave no job since."""
+        """How many of them have given no job yet."""
 
     def learn(self, heads: Mapping[int, int], priorities: Mapping[int, int]) -> None:
-        """Replaces what was known by the places of the heads that were found now."""
+        """Replace all lanes by those that a look found, with the places of their first jobs."""
         self._priorities = {number: priorities[number] for number in heads}
         self._places = {one: {} for one in sorted(set(self._priorities.values()), reverse=True)}
         self.untouched = len(heads)
@@ -30,12 +30,12 @@ class NonEmptyLanes:
             self._places[self._priorities[number]][number] = place
 
     def __iter__(self) -> Iterator[int]:
-        """The numbers of the lanes, in that order."""
+        """Yield the lanes in that order."""
         for places in self._places.values():
             yield from places
 
     def place(self, number: int) -> int:
-        """Where the head of a lane stood; LAST for one that gave jobs since, or is not among them any more."""
+        """Return where the first job of a lane was; LAST if it has given jobs since, or is no longer here."""
         priority = self._priorities.get(number)
         return LAST if priority is None else self._places[priority][number]
 
@@ -43,7 +43,7 @@ class NonEmptyLanes:
         return len(self._priorities)
 
     def put_behind(self, numbers: Iterable[int]) -> None:
-        """These gave jobs."""
+        """Move lanes that gave jobs behind the others."""
         for number in numbers:
             if number in self._priorities:
                 places = self._places[self._priorities[number]]
@@ -51,7 +51,7 @@ class NonEmptyLanes:
                 places[number] = LAST
 
     def forget(self, numbers: Iterable[int]) -> None:
-        """These have no jobs any more."""
+        """Remove lanes that have no more jobs."""
         for number in numbers:
             if number in self._priorities:
                 self.untouched -= self._places[self._priorities.pop(number)].pop(number) != LAST

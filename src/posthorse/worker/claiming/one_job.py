@@ -1,4 +1,4 @@
-"""The claim of a worker that serves one job and no other. Knows nothing of how jobs are run."""
+"""One job: the claims of a worker that runs this job and no other. It does not know how jobs are run."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from posthorse.store.store import Store
 
 
 class OneJob:
-    """A job that a worker is there for. With `at_once` its first claim need not wait for the job's time."""
+    """The job of such a worker. With `at_once`, its first claim does not wait for the job's time."""
 
     def __init__(self, job: str, *, at_once: bool) -> None:
         self.job = job
         self._at_once = at_once
 
     async def claim(self, store: Store, runner: str) -> list[Claimed]:
-        """The job, leased to the runner; empty while it may not run. Looking takes no turn at a write lock."""
+        """Claim the job; return nothing while it may not run. Looking first does not wait for a write lock."""
         row = await store.aread(read.job(self.job))
         if row is None:
             return []

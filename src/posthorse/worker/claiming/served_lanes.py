@@ -1,7 +1,7 @@
-"""Which lanes a runner may serve now: those of its kinds and queues, as long as their queue is open.
+"""Served lanes: those of a runner's kinds and queues, as long as their queue is open.
 
-A queue is closed while it is paused, outside of its window, or wants labels that the worker does not have.
-Pure: moments come in, in microseconds on the store's clock.
+A queue is closed while it is paused, outside of its window, or if it requires labels that the worker does not have.
+Pure: times come in, in microseconds on the store's clock.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ class ServedLanes:
 
     def __init__(self, serves: Callable[[Lane], bool], *, labels: Mapping[str, str] | None = None) -> None:
         self.known = 0
-        """The highest number of a lane that was added, served or not."""
+        """The highest lane number that was added, served or not."""
         self.priorities: dict[int, int] = {}
         """The priority of each lane that is served, except lanes of suspects."""
         self.has_levels = False
-        """True when some of these priorities are higher than others."""
+        """True if some of these priorities are higher than others."""
         self._serves = serves
         self._labels = labels or {}
         self._lanes: dict[int, Lane] = {}
         self._not_served: dict[int, Lane] = {}
-        """A kind that is registered later may change that."""
+        """Lanes that are not served, because their kind is unknown; it may be registered later."""
         self._solo: list[int] = []
         self._queues: Mapping[str, QueueSettings] = {}
         self._closed: frozenset[str] = frozenset()
@@ -74,15 +74,15 @@ class ServedLanes:
 
     @property
     def numbers(self) -> Collection[int]:
-        """The numbers of all lanes that are served, open or not."""
+        """The numbers of all served lanes, open or not."""
         return self._lanes.keys()
 
     def lanes(self) -> Iterable[Lane]:
-        """All lanes that are served, open or not."""
+        """Return all served lanes, open or not."""
         return self._lanes.values()
 
     def open(self, numbers: Iterable[int]) -> Iterator[tuple[int, Lane]]:
-        """Of these lanes, those whose queue is open; lanes of suspects are left out."""
+        """Yield those of these lanes whose queue is open, without lanes of suspects."""
         lanes, closed = self._lanes, self._closed
         for number in numbers:
             lane = lanes[number]
@@ -90,7 +90,7 @@ class ServedLanes:
                 yield number, lane
 
     def probes_for_suspects(self) -> Sequence[Probe]:
-        """Where to look for suspects. They are few, so their lanes have no low-water marks."""
+        """Return where to look for suspects. They are few, so their lanes have no low-water marks."""
         return by_priority(
             Probe(number, 0, self._lanes[number].priority)
             for number in self._solo
@@ -99,7 +99,7 @@ class ServedLanes:
 
 
 def by_priority(probes: Iterable[Probe]) -> Sequence[Probe]:
-    """The highest priority first; probes of one priority keep their order."""
+    """Return the probes sorted by priority, the highest first; probes of one priority keep their order."""
     return sorted(probes, key=_priority, reverse=True)
 
 

@@ -1,6 +1,6 @@
 """Shut gates: lanes before a gate that lets no job through, and when to look into each of them again.
 
-A gate opens when its next token comes, or when a job that passed it ends. Pure: moments come in, in monotonic seconds.
+A gate opens when its next token comes, or when a job that passed it ends. Pure: times come in, in monotonic seconds.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ class ShutGates:
         self._until: dict[int, float] = {}
 
     def shut(self, lanes: Iterable[int], *, until: float) -> None:
-        """Leave these lanes out until then."""
+        """Leave these lanes out until this time."""
         self._until.update((number, until) for number in lanes)
 
     def reopen(self) -> None:
-        """Look into every lane again: a job left a gate, or limits were changed."""
+        """Look into every lane again, because a job left a gate, or limits were changed."""
         self._until.clear()
 
     def opens_at(self) -> float:
-        """When the first of them should be looked at again; infinity when no gate is shut."""
+        """Return when to look at the first of them again; infinity if no gate is shut."""
         return min(self._until.values(), default=inf)
 
     def __contains__(self, lane: int) -> bool:
@@ -36,6 +36,6 @@ class ShutGates:
         return bool(self._until)
 
     def passable(self, lanes: Iterable[tuple[int, Lane]], now: float) -> Iterable[tuple[int, Lane]]:
-        """Leave out the lanes that are shut at this moment."""
+        """Yield the lanes that are not shut now."""
         until = self._until
         return (each for each in lanes if until.get(each[0], now) <= now) if until else lanes

@@ -1,1 +1,1 @@
-"""Isolation: jobs in warm, killable processes of their own, of which nothing is left when an attempt ends."""
+"""Isolation: runs jobs in warm, killable processes of their own; nothing of them is left when an attempt ends."""

@@ -1,4 +1,4 @@
-"""Where a child finds the code of a kind: in the application that the runner serves, or in the module that declared it.
+"""The code location of a kind: where a child finds it, in the runner's application or in the module that declared it.
 
 This module knows names and paths; it imports no user code.
 """

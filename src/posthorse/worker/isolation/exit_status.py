@@ -1,4 +1,4 @@
-"""What the exit of a child means for its job. Pure: the reaper's report in, an outcome out."""
+"""The exit status of a child, and what it means for its job. Pure: the reaper's report in, an outcome out."""
 
 from __future__ import annotations
 

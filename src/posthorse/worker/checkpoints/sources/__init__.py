@@ -1,4 +1,4 @@
-"""Sources: what a long loop can run over, be stopped in, and go on from. They know no job and no store."""
+"""Sources: what a long loop can run over, stop in, and resume from. They know neither the job nor the store."""
 
 from posthorse.worker.checkpoints.sources.base import AsyncSource, Chunk, Source
 from posthorse.worker.checkpoints.sources.csv_rows import csv

@@ -1,4 +1,4 @@
-"""What a source is: something that counts itself and reads on from any position that it gave out before."""
+"""The base of all sources: something that can count itself and read on from any position that it has returned."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """A record that is there and cannot be read: how it looks, and what is wrong with it."""
+    """A record that cannot be read: how it looks, and what is wrong with it."""
 
     text: str
     error: Exception
 
 
 class Chunk(msgspec.Struct, Generic[T_co], frozen=True):
-    """The next items of a source, and where it stands after them.
+    """The next items of a source, and the position after them.
 
-    cursor: the position after the last of `items`, to be saved when they are done.
-    is_last: nothing follows. Not every source knows that early: the chunk after the last full one may be
+    cursor: the position after the last of `items`, saved once they are done.
+    is_last: nothing follows. Not every source knows that in time: the chunk after the last full one may be
         empty, and then it is the last.
     """
 
@@ -31,7 +31,7 @@ class Chunk(msgspec.Struct, Generic[T_co], frozen=True):
     cursor: Cursor
     is_last: bool
     unreadable: Sequence[Unreadable] = ()
-    """What was passed over before that position, by `read_past`."""
+    """What `read_past` skipped before that position."""
 
 
 @runtime_checkable
@@ -42,41 +42,41 @@ class Source(Protocol[T_co]):
     """
 
     def count(self) -> int | None:
-        """How many items there are from the very start; None if that is unknown or too dear to find out."""
+        """Return how many items there are from the very start; None if that is unknown or too expensive."""
 
     def read(self, cursor: Cursor, limit: int, /) -> Chunk[T_co]:
-        """At most `limit` items after this position; None is the start."""
+        """Return at most `limit` items after this position; None is the start."""
         ...
 
     def close(self) -> None:
-        """Give back what is held open. A closed source may be read again: it opens anew."""
+        """Release what is held open. A closed source may be read again: it opens anew."""
 
 
 @runtime_checkable
 class ReadsPast(Protocol[T_co]):
-    """What a source may be besides: able to go on behind a record that cannot be read."""
+    """An optional ability of a source: to skip a record that cannot be read."""
 
     def read_past(self, cursor: Cursor, limit: int, /) -> Chunk[T_co]:
-        """The same as `read`, for a loop that tolerates bad items: what cannot be read is passed over."""
+        """Read as `read` does, for a loop that tolerates bad items: skip what cannot be read."""
         ...
 
 
 @runtime_checkable
 class Findable(Protocol):
-    """What a source may be besides: able to find single items again, so that bad ones are retried as they are then."""
+    """An optional ability of a source: to find single items again, so that bad ones are retried as they are then."""
 
     def key_of(self, item: object, /) -> Cursor:
-        """What finds this item again."""
+        """Return the key by which `find` finds this item."""
         ...
 
     def find(self, keys: Sequence[Cursor], /) -> Sequence[object]:
-        """The items of these keys, in any order; those that are gone are left out."""
+        """Return the items of these keys, in any order, without those that are gone."""
         ...
 
 
 @runtime_checkable
 class AsyncSource(Protocol[T_co]):
-    """The same for sources that must be awaited."""
+    """A source that must be awaited."""
 
     async def acount(self) -> int | None: ...
 
@@ -87,7 +87,7 @@ class AsyncSource(Protocol[T_co]):
 
 @runtime_checkable
 class AsyncFindable(Protocol):
-    """The same for sources that must be awaited."""
+    """The ability `Findable` of a source that must be awaited."""
 
     def key_of(self, item: object, /) -> Cursor: ...
 

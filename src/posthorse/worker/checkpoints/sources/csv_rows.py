@@ -1,4 +1,4 @@
-"""Records of a CSV file as a source. The standard csv module parses; here is only where each record ends."""
+"""Rows of a CSV file as a source. The standard csv module parses them; this module tracks where each record ends."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from posthorse.worker.checkpoints.sources.base import Chunk, Source, Unreadable
 from posthorse.worker.checkpoints.sources.files import Content, FilePath, FilePosition, TextForm
 
 SURPLUS = "*"
-"""The column for the fields that a row has beyond the header; it has more stars where the file has such a column."""
+"""The column for fields beyond the header. Stars are added if the file has such a column of its own."""
 
 FIELD_LIMIT = 16 * 1024 * 1024
-"""Characters of a field, unless said."""
+"""Characters that a field may have by default."""
 MAX_FIELD_LIMIT = MAX_RECORD = 64 * 1024 * 1024
-"""Characters. The parser holds a field in memory, and behind an unclosed quote the rest of the file is one field."""
+"""In characters. The parser holds a field in memory, and after an unclosed quote the rest of the file is one field."""
 MAX_SHOWN = 1_000
 
 _BLOCK = 1 << 16
@@ -46,10 +46,10 @@ def csv(
     field_limit: int = FIELD_LIMIT,
     total: bool = True,
 ) -> Source[dict[str, str]]:
-    r"""The rows of a CSV file, each a dict from column to text; quoted fields may hold line ends.
+    r"""Return the rows of a CSV file as a source, each a dict from column to text. Quoted fields may contain line ends.
 
-    A path that ends with .gz is unpacked, one that ends with .zip gives its only file, or `member`. To go on
-    within those, a restarted job reads them from the start up to its place.
+    A file named *.gz is decompressed; from a *.zip file its only member is read, or `member`. To resume within a
+    compressed file, a restarted job reads it from the start up to its place.
 
     encoding, errors: as for open(), for encodings whose line ends are single bytes. A byte order mark is
         dropped.
@@ -58,19 +58,19 @@ def csv(
     field_limit: how many characters a field may have, up to 64 Mi.
     total: count the rows first, for progress; that parses the file once.
 
-    Lines end with \n, \r\n or \r. Empty ones are skipped. A row with too few fields has "" in its last columns, as
-    spreadsheets leave out empty cells; what a row has beyond the header is, joined by the delimiter, in the column "*",
-    or "**" where the file has a column "*".
+    Lines end with \n, \r\n or \r. Empty lines are skipped. If a row has too few fields, its last columns are "",
+    because spreadsheets leave out empty cells. If it has too many, they are joined by the delimiter in the column "*",
+    or "**" if the file has a column "*".
 
-    A row that has a longer field, is not in this encoding, or breaks the rules of the dialect, is a bad item where the
-    loop has a budget for those (`tolerate=`), and an error where it has none. A quote that is never closed is an error
-    in any case, because it takes the rest of the file with it.
+    A row that has a longer field, is not in this encoding, or breaks the rules of the dialect is a bad item if the loop
+    has a budget for bad items (`tolerate=`), and an error if it has none. A quote that is never closed is always an
+    error, because it takes the rest of the file with it.
 
-    The file must stay as it is until the job is done. One that became shorter, or has no line end where the
-    job stopped, is refused with an error.
+    The file must not change until the job is done. If it became shorter, or has no line end where the job stopped, an
+    error is raised.
     """
     dialect = _Dialect(delimiter, quotechar, escapechar, doublequote, skipinitialspace, strict)
-    dialect.reader(iter(()))  # an option that csv refuses is refused here and now
+    dialect.reader(iter(()))  # options that csv refuses are refused now
     columns = None if fields is None else _columns(fields, "fields=")
     if type(field_limit) is not int or not 1 <= field_limit <= MAX_FIELD_LIMIT:
         raise InvalidOption(f"field_limit is {short(field_limit)}; it must be from 1 to {MAX_FIELD_LIMIT:,} characters")
@@ -127,7 +127,7 @@ class _CsvRows:
                     if record:
                         records += 1
             except CsvError:
-                return None  # reading will come to it, and say where it is
+                return None  # reading will get there, and report where it is
         if records > records_in_full:
             return None
         return max(0, records - 1) if self._has_header else records
@@ -161,7 +161,7 @@ class _CsvRows:
                 self._records = None
                 if not rows and not unreadable:
                     raise
-                # Those before it come first.
+                # Return the rows before it first.
                 return Chunk(rows, list(place), is_last=False, unreadable=tuple(unreadable))
             if not rows and not unreadable:
                 return Chunk((), cursor, is_last=True)
@@ -200,7 +200,7 @@ class _CsvRows:
 
 
 class _Record(NamedTuple):
-    """A record, or what is wrong with it and how it begins."""
+    """A record; or its error, and the text that it begins with."""
 
     fields: list[str]
     error: UsageError | None = None
@@ -208,7 +208,7 @@ class _Record(NamedTuple):
 
 
 class _Records:
-    """Records from a place in the file on, and how far they got."""
+    """Records from a place in the file on, and the place after the last one."""
 
     def __init__(
         self, content: Content, form: TextForm, dialect: _Dialect, place: FilePosition, field_limit: int
@@ -219,9 +219,9 @@ class _Records:
         self._bytes = content.at(place.offset)
         self._offset, self._line = place
         self._lines: list[bytes] = []
-        """Of the block that was read last, the next one at the end."""
+        """Lines of the last block that was read, in reverse order."""
         self._rest = b""
-        """What follows them: a line that the block may hold in part."""
+        """The bytes after these lines: a line that may continue in the next block."""
         self._text = ""
         self._characters = 0
         self._problem: UsageError | None = None
@@ -237,7 +237,7 @@ class _Records:
         return not self._lines and not self._rest and not self._bytes.peek(1)
 
     def next_record(self) -> _Record | None:
-        """The next record that is not an empty line; None at the end. Raises UsageError for one that does not end."""
+        """Return the next record, skipping empty lines; None at the end. Raises UsageError if a record does not end."""
         while True:
             begun_at = self._line + 1
             self._begin_record()
@@ -250,7 +250,7 @@ class _Records:
                     raise self._unfinished(begun_at) from error
                 problem = self._wrong(begun_at, str(error))
                 return _Record([], problem, self._text)
-            if self._is_over:  # the parser asked for more, and there is a record all the same
+            if self._is_over:  # the parser wanted more input, and returned a record anyway
                 raise self._unfinished(begun_at)
             if self._characters > self._field_limit and (longest := max(map(len, fields))) > self._field_limit:
                 what = f"a field has {longest:,} characters and may have {self._field_limit:,} (field_limit=)"
@@ -264,7 +264,7 @@ class _Records:
         self._text, self._characters, self._problem = "", 0, None
 
     def _texts(self) -> Iterator[str]:
-        """Lines, one at each demand of the parser: so `place` never runs ahead of the records."""
+        """Yield one line whenever the parser asks, so that `place` never gets ahead of the records."""
         while (line := self._next_line()) is not None:
             self._offset += len(line)
             self._line += 1
@@ -287,7 +287,7 @@ class _Records:
                 rest, self._rest = self._rest, b""
                 return rest or None
             lines = (self._rest + block).splitlines(keepends=True)
-            self._rest = lines.pop()  # it may go on, and a \r be half of an end
+            self._rest = lines.pop()  # it may continue, and a final \r may be half of a line end
             self._lines = lines[::-1]
         return self._lines.pop()
 
@@ -307,7 +307,7 @@ class _Records:
 
 @contextmanager
 def _raised_limit() -> Iterator[None]:
-    """Lets fields of any size pass the parser, whose limit is one for the whole process."""
+    """Let the parser accept fields of any size; its limit is the same for the whole process."""
     global _limited_before, _raisers
     with _lock:
         if _raisers == 0:

@@ -1,7 +1,7 @@
 """Files as bytes that can be read on from any offset: plain, gzip, or a member of a zip archive.
 
-It knows neither lines nor records. A compressed file is read from its start to get to an offset: that costs
-once per run, at the first read, and nothing between consecutive reads.
+This module knows neither lines nor records. To get to an offset, a compressed file is read from its start. That cost
+arises once for each run, at the first read, and not between consecutive reads.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _BLOCK = 1 << 18
 
 
 class FilePosition(NamedTuple):
-    """A position in a file's content: bytes from the start, and for messages the lines."""
+    """A position in a file's content: bytes from the start, and the number of lines, for messages."""
 
     offset: int = 0
     line: int = 0
 
     @classmethod
     def of(cls, cursor: Cursor) -> FilePosition:
-        """The place that was saved as this cursor."""
+        """Return the position that was saved as this cursor."""
         match cursor:
             case None:
                 return cls()
@@ -43,7 +43,7 @@ class FilePosition(NamedTuple):
 
 
 class Content:
-    """The content of a file; opened at the first read and kept open between reads."""
+    """The content of a file. It is opened at the first read and kept open between reads."""
 
     def __init__(self, path: FilePath, member: str | None) -> None:
         self.path = os.fspath(path)
@@ -54,7 +54,7 @@ class Content:
         return self.path if self._member is None else f"{self.path}:{self._member}"
 
     def at(self, offset: int) -> io.BufferedReader:
-        """The content from this offset on, the place after a line's end that was read before."""
+        """Return the content from this offset on, which is a place after a line end that was read before."""
         if self._open is None:
             self._open = self.opened()
         if self._open.tell() != offset:
@@ -62,9 +62,9 @@ class Content:
         return self._open
 
     def opened(self) -> io.BufferedReader:
-        """A reader of its own from the start, for the caller to close."""
+        """Return a new reader from the start; the caller closes it."""
         if self._member is not None or self.path.lower().endswith(".zip"):
-            with ZipFile(self.path) as archive:  # its file stays open as long as the member does
+            with ZipFile(self.path) as archive:  # an open member keeps the archive's file open
                 raw: object = archive.open(_chosen(archive, self._member))
         elif self.path.lower().endswith(".gz"):
             raw = gzip.GzipFile(self.path)
@@ -78,7 +78,7 @@ class Content:
             self._open = None
 
     def _go_to(self, reader: io.BufferedReader, offset: int) -> None:
-        """Refuse a file that is not the one whose beginning was done, as far as one byte tells."""
+        """Go to the offset. Raises UsageError if the byte before it shows that the file is not the same."""
         if offset == 0:
             reader.seek(0)
             return
@@ -91,7 +91,7 @@ class Content:
 
 
 class TextForm:
-    """How bytes become text, a line at a time."""
+    """The encoding of a text file, and how it decodes one line at a time."""
 
     def __init__(self, encoding: str, errors: str) -> None:
         known: str | None = None
@@ -108,7 +108,7 @@ class TextForm:
         self.errors = errors
 
     def decode(self, raw: bytes, content: Content, line: int) -> str:
-        """The text of line number `line`, from 1; a byte order mark at the start of the file is dropped."""
+        """Return the text of line number `line`, from 1, without the byte order mark that may begin the file."""
         try:
             return self._without_mark(raw, line).decode(self.encoding, self.errors)
         except UnicodeDecodeError as error:
@@ -118,7 +118,7 @@ class TextForm:
             ) from error
 
     def shown(self, raw: bytes, line: int = 0) -> str:
-        """The text as well as it can be told."""
+        """Return the text as well as it can be decoded."""
         return self._without_mark(raw, line).decode(self.encoding, "replace")
 
     def _without_mark(self, raw: bytes, line: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Files of a folder, or those that a pattern matches, as a source: one path after the other."""
+"""Files of a folder, or those that a pattern matches, as a source of paths."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from posthorse.worker.checkpoints.sources.base import Chunk, Source
 from posthorse.worker.checkpoints.sources.files import FilePath
 
 Parts: TypeAlias = tuple[bytes, ...]
-"""A path from the root as it is ordered: folder by folder, in the bytes of the names."""
+"""The form in which paths are ordered: the names from the root on, folder by folder, as bytes."""
 
 
 def files(pattern: FilePath, *, root: FilePath | None = None, recursive: bool = True) -> Source[Path]:
-    """The paths of files, sorted by folder and name: those in a folder, or those that a pattern such as
-    "inbox/**/*.jpg" matches.
+    """Return paths of files as a source: those in a folder, or those that match a pattern such as "inbox/**/*.jpg".
 
-    root: the folder that a relative pattern starts from, by default the one that the worker runs in. The place of a
-        job is kept in relation to the folder before the first wildcard, so that one may be moved.
-    recursive: for a folder, whether the files of its subfolders belong to it; for a pattern, whether `**` means any
-        number of folders. Links to folders are not followed in a folder; hidden files match where the pattern
-        says them.
+    They are sorted by folder and name.
 
-    Files are listed when an attempt begins, and looked at again when their turn comes: those that are gone are
-    left out. Files that come behind the last one done are met after the next restart at the latest.
+    root: the folder that a relative pattern starts from; by default, the one that the worker runs in. The job's place
+        is saved relative to the folder before the first wildcard, so that this folder may be moved.
+    recursive: for a folder, whether to include the files of its subfolders; for a pattern, whether `**` means any
+        number of folders. In a folder, links to folders are not followed. Hidden files match only where the pattern
+        names them.
+
+    Files are listed when an attempt begins, and checked again when their turn comes: those that are gone are left out.
+    Files that arrive later and sort after the last one done are found after the next restart at the latest.
     """
     whole = Path(pattern) if root is None else Path(root, pattern)
     if whole.is_dir():
@@ -101,7 +102,7 @@ def _parts(path: str) -> Parts:
 
 
 def _cursor_of(parts: Parts) -> Cursor:
-    """Return a name as text, or as bytes if it is not UTF-8: names are bytes to the system."""
+    """Return a name as text, or as bytes if it is not UTF-8: the system's names are bytes."""
     return cursor_of_key(tuple(_text(part) for part in parts))
 
 

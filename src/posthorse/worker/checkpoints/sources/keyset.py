@@ -1,6 +1,6 @@
-"""Key sets: rows fetched after the key of the last one, as a database or an API gives them page by page.
+"""Key sets as sources: rows fetched after the key of the last one, page by page, from a database or an API.
 
-It knows no database: `fetch` does.
+This module knows no database: `fetch` does.
 """
 
 from __future__ import annotations
@@ -84,19 +84,19 @@ def keyset(
     stop: K | None = None,
     total: Total | AsyncTotal = None,
 ) -> Source[T] | AsyncSource[T]:
-    """Rows in the order of a unique key, a page at a time.
+    """Return rows as a source, in the order of a unique key, a page at a time.
 
-    fetch(after, limit): at most `limit` rows whose keys come after `after`, in rising order. An empty answer
-        ends the loop; a short one does not, so pages that an API caps or filters lose nothing.
+    fetch(after, limit): returns at most `limit` rows whose keys come after `after`, in rising order. An empty page
+        ends the loop; a short one does not, so nothing is lost if an API caps or filters pages.
     key(row): the row's key: an int, float, str, datetime, date, UUID, Decimal, bytes, or a tuple of these. It
-        must be unique. Where it is not, as a time of creation, add one that is: (row.created_at, row.id).
-    start: the first `after`. stop: the last key that belongs to the loop; rows behind it end it.
-    total: how many rows there are from the start, for progress: a number, or what finds it out.
+        must be unique. If it is not, as a time of creation, add one that is: (row.created_at, row.id).
+    start: the first `after`. stop: the last key that belongs to the loop; rows after it end the loop.
+    total: how many rows there are from the start, for progress: a number, or a function that returns it.
 
-    `fetch` and `total` may be coroutine functions: then the loop is an `async for`.
+    `fetch` and `total` may be coroutine functions; then the loop must be an `async for`.
 
-    Keys that do not rise are an error: the loop would lose rows or never end. Each database orders text in a
-    way of its own, so of text only repetition is noticed; `stop` compares it by code point, as SQLite and the
+    Keys that do not rise are an error, because the loop would lose rows or never end. Each database orders text in its
+    own way, so text keys are only checked for repetition; `stop` compares them by code point, as SQLite and the
     collation "C" do.
     """
     rows = _Rows(key, start, stop)
@@ -106,7 +106,7 @@ def keyset(
 
 
 class Keyset(Generic[K, T]):
-    """A key set whose `fetch` answers at once."""
+    """A key set whose `fetch` returns rows."""
 
     def __init__(self, fetch: Callable[[K, int], Iterable[T]], rows: _Rows[K, T], total: Total) -> None:
         self._fetch = fetch
@@ -121,11 +121,11 @@ class Keyset(Generic[K, T]):
         return self._rows.chunk(_at_once(self._fetch(after, limit), "fetch"), after, cursor, limit)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: it holds nothing open."""
 
 
 class AsyncKeyset(Generic[K, T]):
-    """A key set that must be awaited."""
+    """A key set whose `fetch` must be awaited."""
 
     def __init__(
         self,
@@ -147,21 +147,21 @@ class AsyncKeyset(Generic[K, T]):
         return self._rows.chunk(await rows if isawaitable(rows) else rows, after, cursor, limit)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: it holds nothing open."""
 
 
 class _Rows(Generic[K, T]):
-    """Turns fetched rows into chunks, and watches that their keys rise."""
+    """Turn fetched rows into chunks, and check that their keys rise."""
 
     def __init__(self, key: Callable[[T], K], start: K | None, stop: K | None) -> None:
         self._key = key
         self._start = start
         self._stop = in_utc(stop)
-        # The chunk before, where it held text: its end and its keys, to notice when rows come again.
+        # The end and the keys of the previous chunk, if they contain text: they show whether rows repeat.
         self._before: tuple[Cursor, set[K]] = (None, set())
 
     def after(self, cursor: Cursor) -> K:
-        # Without a start, fetch takes None as well: the overloads of keyset() see to it.
+        # Without a start, `fetch` accepts None as well: the overloads of keyset() require that.
         return cast("K", self._start if cursor is None else key_of_cursor(cursor))
 
     def chunk(self, fetched: Iterable[T], after: K, cursor: Cursor, limit: int) -> Chunk[T]:
@@ -182,7 +182,7 @@ class _Rows(Generic[K, T]):
         return Chunk(rows[:within], reached, is_last=within < len(rows) or moments[within - 1] == self._stop)
 
     def _check_order(self, after: K, keys: list[K], cursor: Cursor) -> bool:
-        """Whether some of these keys are text, whose order only the database knows."""
+        """Return whether these keys contain text, whose order only the database knows. Raises if keys do not rise."""
         end_before, keys_before = self._before
         seen = set(keys_before) if cursor == end_before else set[K]()
         holds_text = False
@@ -199,7 +199,7 @@ class _Rows(Generic[K, T]):
         return holds_text
 
     def _within(self, keys: list[K]) -> int:
-        """How many of these keys come before the stop, or are it."""
+        """Return how many of these keys come before the stop or are equal to it."""
         if self._stop is not None:
             for position, key in enumerate(keys):
                 if _is_less(self._stop, key):
@@ -226,7 +226,7 @@ def _at_once(answer: T, name: str) -> T:
 
 
 def _rises(earlier: object, later: object) -> bool | None:
-    """Whether `later` comes after `earlier`; None for two texts, which a database may order as it likes."""
+    """Return whether `later` comes after `earlier`; None for two texts, because their order depends on the database."""
     one, other = _where_they_differ(earlier, later)
     if isinstance(one, str) and isinstance(other, str):
         return None if one != other else False

@@ -20,18 +20,18 @@ def lines(
     errors: str = "strict",
     total: bool = True,
 ) -> Source[str]:
-    r"""The lines of a text file, without their ends (\n or \r\n; a lone \r stays within its line).
+    r"""Return the lines of a text file as a source, without their ends (\n or \r\n; a lone \r stays within its line).
 
-    A path that ends with .gz is unpacked, one that ends with .zip gives its only file, or `member`. To go on
-    within those, a restarted job reads them from the start up to its place.
+    A file named *.gz is decompressed; from a *.zip file its only member is read, or `member`. To resume within a
+    compressed file, a restarted job reads it from the start up to its place.
 
-    encoding, errors: as for open(). A line that is not in this encoding is a bad item where the loop has a budget for
-        those (`tolerate=`), and an error where it has none. Encodings such as UTF-16 are refused, because their line
+    encoding, errors: as for open(). A line that is not in this encoding is a bad item if the loop has a budget for
+        bad items (`tolerate=`), and an error if it has none. Encodings such as UTF-16 are refused, because their line
         ends are not single bytes. A byte order mark is dropped.
     total: count the lines first, for progress; that reads the file once.
 
-    The file must stay as it is until the job is done. One that became shorter, or has no line end where the
-    job stopped, is refused with an error.
+    The file must not change until the job is done. If it became shorter, or has no line end where the job stopped, an
+    error is raised.
     """
     return _Lines(Content(path, member), TextForm(encoding, errors), counts=total)
 
@@ -72,7 +72,7 @@ class _Lines:
             except UsageError as error:
                 if not is_past and not texts:
                     raise
-                if not is_past:  # those before it come first
+                if not is_past:  # return the lines before it first
                     return Chunk(texts, list(place), is_last=False)
                 unreadable.append(Unreadable(self._form.shown(raw), error.with_traceback(None)))
             place = FilePosition(place.offset + len(raw), place.line + 1)

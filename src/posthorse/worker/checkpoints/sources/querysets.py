@@ -1,4 +1,4 @@
-"""Django querysets as sources: page by page, after the key of the last object. Imports no Django that is not there."""
+"""Django querysets as sources: page by page, after the key of the last object. Django is imported only if used."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class QuerySetOf(Protocol[T_co]):
-    """As much of a Django queryset as says what its items are."""
+    """The part of a Django queryset that tells type checkers what its items are."""
 
     def first(self) -> T_co | None: ...
     def values_list(self, *fields: str) -> object: ...
 
 
 def is_queryset(value: object) -> bool:
-    """Whether this is a Django queryset; where Django was not imported, nothing is."""
+    """Return whether this is a Django queryset; if Django was not imported, nothing is."""
     module = sys.modules.get("django.db.models.query")
     return module is not None and isinstance(value, module.QuerySet)
 
 
 @dataclass(frozen=True, slots=True)
 class OrderField:
-    """One field of the order: rising, or falling."""
+    """One field of an order, and its direction."""
 
     name: str
     falls: bool
 
 
 class QuerySetSource:
-    """Objects of a queryset, in its own order where that leaves no two of them in one place."""
+    """The objects of a queryset, in its own order, made unique by the primary key."""
 
     def __init__(self, queryset: Any) -> None:  # noqa: ANN401 - Django's
         _check(queryset)
@@ -45,7 +45,7 @@ class QuerySetSource:
         signs = [("-" if step.falls else "") + step.name for step in self._steps]
         self._queryset = queryset.order_by(*signs)
         self._is_fresh = False
-        self._queryset.query.standard_ordering = True  # the steps have it in them that it was reversed
+        self._queryset.query.standard_ordering = True  # the fields from _order_of already take reverse() into account
 
     def count(self) -> int:
         self._refresh_connections()
@@ -74,21 +74,21 @@ class QuerySetSource:
         return list(self._queryset.filter(pk__in=[key_of_cursor(key) for key in keys]))
 
     async def beside_loop(self, function: Callable[..., object], *arguments: object) -> object:
-        """In the thread that Django keeps for this: its connections belong to one."""
+        """Call the function in the thread that Django keeps for this, because a connection belongs to one thread."""
         beside: Callable[..., Awaitable[object]] = import_module("asgiref.sync").sync_to_async(function)
         return await beside(*arguments)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: it holds nothing open."""
 
     def _refresh_connections(self) -> None:
-        """A connection that the database gave up since this thread's last job is opened anew, as before a request."""
+        """Let Django reopen a connection that was closed since this thread's last job, as before a request."""
         if not self._is_fresh:
             _django("django.db").close_old_connections()
             self._is_fresh = True
 
     def _behind(self, cursor: Cursor) -> Any:  # noqa: ANN401 - Django's
-        """(a, b) > (x, y), written so that an index serves it: a >= x, and a > x or b > y."""
+        """Return the condition (a, b) > (x, y), written so that an index serves it: a >= x, and a > x or b > y."""
         Q = _django("django.db.models").Q  # noqa: N806 - Django's name for it
         key = key_of_cursor(cursor)
         values = cast("tuple[object, ...]", key) if isinstance(key, tuple) else (key,)
@@ -124,7 +124,7 @@ def _check(queryset: Any) -> None:  # noqa: ANN401 - Django's
 
 
 def _order_of(queryset: Any) -> Sequence[OrderField]:  # noqa: ANN401 - Django's
-    """The fields of the order, with the primary key behind what may be equal."""
+    """Return the fields of the order, followed by the primary key if they may be equal for two objects."""
     query, meta = queryset.query, queryset.model._meta
     wanted = query.order_by or (meta.ordering if query.default_ordering else ())
     if query.extra_order_by:
@@ -157,5 +157,5 @@ def _unordered(what: str) -> InvalidOption:
 
 
 def _django(module: str) -> Any:  # noqa: ANN401 - Django's
-    """Import Django when it is needed: code that has a queryset has Django."""
+    """Import Django only when it is needed: code that has a queryset has Django."""
     return import_module(module)

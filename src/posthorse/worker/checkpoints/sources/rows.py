@@ -1,7 +1,7 @@
 """Rows of an SQLAlchemy select as a source: page by page, after the key of the last row.
 
-SQLAlchemy is the caller's; nothing of it is imported before there is a select. Between two reads no connection of an
-engine is held and no transaction is open.
+SQLAlchemy is the user's dependency, so it is imported only once there is a select. Between two reads, no connection of
+an engine is held and no transaction is open.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ def rows(engine: Engine | Connection, select: Executable, *, key: object = None)
 def rows(
     engine: Engine | Connection | AsyncEngine, select: Executable, *, key: object = None
 ) -> Source[Any] | AsyncSource[Any]:
-    """What an SQLAlchemy select finds, in the order of its key: entities of one mapped class, or rows.
+    """Return what an SQLAlchemy select finds as a source, in the order of its key: entities of one class, or rows.
 
-    engine: an Engine, or an AsyncEngine for an `async for`. A Connection will do where it belongs to the loop alone.
-    select: without ORDER BY, LIMIT and OFFSET, which are the loop's to set.
-    key: the column, or a tuple of columns, that the rows are ordered by and that no two rows share; by default the
+    engine: an Engine, or an AsyncEngine for an `async for`. A Connection works, too, if only the loop uses it.
+    select: without ORDER BY, LIMIT and OFFSET, because the loop sets them.
+    key: the column, or a tuple of columns, by which the rows are ordered, and that no two rows share; by default the
         primary key of the first table. Values may be int, str, float, datetime, date, UUID, Decimal or bytes.
 
     Entities are detached from their session: load what the loop needs with the select, as by selectinload().
@@ -54,7 +54,7 @@ def rows(
 
 
 class Rows:
-    """Rows of an engine that answers at once."""
+    """The rows of a sync engine."""
 
     def __init__(self, engine: Engine | Connection, pages: Pages) -> None:
         self._engine = engine
@@ -71,18 +71,18 @@ class Rows:
         return self._within(lambda session: self._pages.find(session, keys))
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: it holds nothing open."""
 
     def _within(self, work: Callable[[Any], T]) -> T:
         from sqlalchemy.orm import Session
 
-        # Where the connection is in a transaction of its owner, ours is a savepoint in it.
+        # If the owner of the connection has begun a transaction, ours is a savepoint in it.
         with Session(self._engine, join_transaction_mode="create_savepoint") as session:
             return work(session)
 
 
 class AsyncRows:
-    """Rows of an engine that must be awaited."""
+    """The rows of an async engine."""
 
     def __init__(self, engine: AsyncEngine, pages: Pages) -> None:
         self._engine = engine
@@ -99,7 +99,7 @@ class AsyncRows:
         return await self._within(lambda session: self._pages.find(session, keys))
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: it holds nothing open."""
 
     async def _within(self, work: Callable[[Any], T]) -> T:
         from sqlalchemy.ext.asyncio import AsyncSession
@@ -109,7 +109,7 @@ class AsyncRows:
 
 
 class Pages:
-    """A select in pages, on a session that is open for one read."""
+    """The pages of a select; the session is open for one read at a time."""
 
     def __init__(self, select: Executable, key: object) -> None:
         self._select: Any = _checked(select)
@@ -153,7 +153,7 @@ class Pages:
         return items
 
     def key_of(self, item: object) -> Cursor:
-        """The key of an item of the page that was read last."""
+        """Return the key of an item from the page that was read last."""
         return self._keys[id(item)][1]
 
     def _with_keys(self) -> Any:  # noqa: ANN401 - SQLAlchemy's
@@ -229,7 +229,7 @@ def _key_columns(select: Any, key: object) -> Sequence[Any]:  # noqa: ANN401 - S
 
 
 def _check_groups(select: Any, columns: Sequence[Any]) -> None:  # noqa: ANN401 - SQLAlchemy's
-    """Refuses a key that would tear groups apart: a page begins behind a key, so all of a group must share one."""
+    """Refuse a key that would split groups: a page starts after a key, so all rows of a group must have the same."""
     for clause, together in (
         ("GROUP BY", list(select._group_by_clauses)),
         ("DISTINCT", list(select._distinct_on or select.selected_columns) if select._distinct else []),
@@ -258,7 +258,7 @@ def _is_grouped(select: Any) -> bool:  # noqa: ANN401 - SQLAlchemy's
 
 
 def _behind(columns: Sequence[Any], values: Sequence[object]) -> Any:  # noqa: ANN401 - SQLAlchemy's
-    """What comes after a key: (a, b) > (x, y) in words that every database has an index for."""
+    """Return the condition (a, b) > (x, y) in a form for which every database uses an index."""
     from sqlalchemy import and_, or_
 
     first, value = columns[0], values[0]

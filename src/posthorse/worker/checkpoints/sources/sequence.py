@@ -1,4 +1,4 @@
-"""Sequences as sources, and the one place that decides what may be sliced at all."""
+"""Sequences as sources, and the only place that decides what can be sliced at all."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 
 def as_source(value: object) -> Source[object] | AsyncSource[object]:
-    """The source that `value` is, or that its items make.
+    """Return `value` if it is a source, or a source of its items.
 
-    A sequence (list, tuple, range, …) is resumed by its index: a job that is run again must meet the same
-    items in the same order. What cannot be resumed is refused with an InvalidSource that names the way out.
+    A sequence (list, tuple, range, …) is resumed by its index, so a job that runs again must meet the same items in the
+    same order. What cannot be resumed is refused with an InvalidSource that suggests an alternative.
     """
     if isinstance(value, _CHARACTERS):
         raise _refusal(type(value), *_CHARACTERS_REFUSED)
@@ -57,17 +57,17 @@ class SequenceSource(Generic[T]):
         end = min(done + limit, length)
         if isinstance(self.items, _SLICEABLE):
             items = cast("Sequence[T]", self.items[done:end])
-        else:  # a sequence need not know slices: a deque does not
+        else:  # not every sequence can be sliced: a deque cannot
             items = [self.items[index] for index in range(done, end)]
         return Chunk(items, end, is_last=end == length)
 
     @property
     def beside_loop(self) -> Callable[..., Awaitable[object]]:
-        """What lies in memory is cut on the loop itself; a sequence of the user's may block: it is read in a thread."""
+        """Where to read: items in memory on the event loop, a user's sequence in a thread, because it may block."""
         return _at_once if type(self.items) in (list, tuple, range) else asyncio.to_thread
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: it holds nothing open."""
 
 
 _SLICEABLE = (list, tuple, range)
