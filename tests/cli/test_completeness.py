@@ -52,6 +52,7 @@ INVOCATIONS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("schedules", "resume"): ("schedules", "resume", "nightly"),
     ("schedules", "trigger"): ("schedules", "trigger", "nightly"),
     ("schedules", "forget"): ("schedules", "forget", "nightly"),
+    ("report",): ("report",),
     ("queues",): ("queues",),
     ("queues", "pause"): ("queues", "pause", "mail"),
     ("queues", "resume"): ("queues", "resume", "mail"),
