@@ -1,4 +1,4 @@
-"""The order of the measurements: in every round each store and each bench once, so that noise hits all alike."""
+"""The order of the measurements: each round runs each bench once on each store, so that noise affects all alike."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ ON_REQUEST: dict[str, Measure] = {
     "keep": keep.measure,
     "lists": lists.measure,
 }
-"""What is measured only where it is asked for by name."""
+"""Benches that run only if they are named."""
 
 ROUNDS, QUICK_ROUNDS = 5, 1
 PROCESSES, QUICK_PROCESSES = (1, 2), (1,)
 CONCURRENCY = 10
-"""What `posthorse worker` has when nobody says otherwise."""
+"""The default of `posthorse worker`."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked for."""
+    """The options of the command line."""
 
     stores: Sequence[str]
     benches: Sequence[str]
@@ -70,7 +70,7 @@ class Wanted:
 
 
 def main(wanted: Wanted) -> None:
-    """Measures and reports. Raises ServerMissing."""
+    """Measure and report. Raises ServerMissing."""
     with ExitStack() as stack:
         stores: list[MeasuredStore] = [stack.enter_context(STORES[name]()) for name in wanted.stores]
         environment = look_around(stores)
@@ -98,7 +98,7 @@ def main(wanted: Wanted) -> None:
 
 
 def _samples(wanted: Wanted, setups: Sequence[Setup]) -> Iterator[tuple[str, Sample]]:
-    """Each with the name of its store."""
+    """Yield each sample with the name of its store."""
     for number in range(1, wanted.rounds + 1):
         for setup in setups:
             for name in wanted.benches:

@@ -1,4 +1,4 @@
-"""The jobs that are measured: they do nothing, walk a range in slices, or tell when they began."""
+"""The application that is measured: jobs that do nothing, walk a range in slices, or return when they started."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ import posthorse as ph
 
 TARGET = f"{__name__}:app"
 
-app = ph.Posthorse()  # what is measured runs on the store that `opened` names, and workers on that of the environment
+app = ph.Posthorse()  # benches use the store that `opened` names, workers the one in the environment
 app.queue("shared", fair=True)
 
 
 @app.job
 async def noop(first: int, second: int) -> None:
-    """On the worker's loop."""
+    """Do nothing, on the worker's loop."""
 
 
 @app.job
 def threaded_noop(first: int, second: int) -> None:
-    """On the worker's threads."""
+    """Do nothing, in one of the worker's threads."""
 
 
 @app.job(max_attempts=1)
 async def fail(first: int, second: int) -> None:
-    """On the worker's loop, as a dead letter."""
+    """Become a dead letter, on the worker's loop."""
     raise ValueError("it cannot be done")
 
 
 @app.job
 async def swallow(text: str) -> None:
-    """On the worker's loop, with an argument of any size."""
+    """Take an argument of any size, on the worker's loop."""
 
 
 @app.job
 async def tell_beginning() -> int:
-    """When its code began, in nanoseconds on the clock that all processes of the machine share."""
+    """Return when the job's code started, in nanoseconds on the clock that all processes of a machine share."""
     return time.monotonic_ns()
 
 
 @app.job
 def walk(ctx: ph.Context, items: int, size: int) -> float:
-    """Seconds that a loop over slices takes when its body is empty."""
+    """Return the seconds that a loop over slices takes if its body is empty."""
     began = time.perf_counter()
     for _ in ctx.slices(range(items), size=size):
         pass
@@ -52,7 +52,7 @@ def walk(ctx: ph.Context, items: int, size: int) -> float:
 
 @app.job
 async def awalk(ctx: ph.Context, items: int, size: int) -> float:
-    """The same on the worker's loop."""
+    """Do the same on the worker's loop."""
     began = time.perf_counter()
     async for _ in ctx.slices(range(items), size=size):
         pass
@@ -61,7 +61,7 @@ async def awalk(ctx: ph.Context, items: int, size: int) -> float:
 
 @contextmanager
 def opened(url: str) -> Iterator[ph.Posthorse]:
-    """The application on a store, whose schema is made first."""
+    """Open the application on a store, after creating the schema."""
     app.use_url(url)
     app.migrate()
     try:

@@ -1,6 +1,6 @@
-"""Whether a plan flips: claiming and completing in batches of many sizes, whatever the planner knows of the tables.
+"""Batches of many sizes, claimed and completed: does a plan flip, depending on what the planner knows of the tables?
 
-The store's own operations over one connection, in turns, without a worker.
+The store's own operations run over one connection, in turns, without a worker.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Learn = Callable[[MeasuredStore, str], None]
 
 
 def measure(setup: Setup) -> Iterator[Sample]:
-    """Jobs per second, beside raw SQL in batches of the same size."""
+    """Yield jobs per second, beside raw SQL in batches of the same size."""
     for size in setup.sizes.batches:
         raw = setup.raw.claim_and_complete(setup.sizes.jobs, batch=size).both
         for knowledge, (before, after) in _knowledge(setup.store).items():
@@ -35,7 +35,7 @@ def measure(setup: Setup) -> Iterator[Sample]:
 
 
 def _knowledge(store: MeasuredStore) -> dict[str, tuple[Learn, Learn]]:
-    """What is done before the jobs come, and after, so that the planner knows of them, or not."""
+    """Return what to do before the jobs come, and after, to let the planner know of them or not."""
     if isinstance(store, SqliteStore):
         return {"": (_nothing, _nothing)}
     return {
@@ -46,7 +46,7 @@ def _knowledge(store: MeasuredStore) -> dict[str, tuple[Learn, Learn]]:
 
 
 def _nothing(store: MeasuredStore, url: str) -> None:
-    """Leaves the planner alone."""
+    """Leave the planner alone."""
 
 
 def _settle(store: MeasuredStore, url: str) -> None:
@@ -54,7 +54,7 @@ def _settle(store: MeasuredStore, url: str) -> None:
 
 
 def _pace(setup: Setup, size: int) -> float:
-    """Jobs per second of one connection that claims a batch, completes it, and claims the next."""
+    """Return the jobs per second of a connection that claims a batch, completes it, and claims the next."""
     store = app.store
     runner = Runner(ids.new_id(), ids.new_id(), "bench", 1, "0", size, (), ())
     store.run(register(runner, lease=HOUR))

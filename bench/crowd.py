@@ -1,4 +1,4 @@
-"""What a crowd of idle runners asks of PostgreSQL: at rest, and for one job that comes now and then."""
+"""A crowd of idle runners: what it costs PostgreSQL, at rest and when a job comes now and then."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ APART = 0.1
 """Seconds between two jobs."""
 
 LAG = 1.5
-"""Seconds after which a server process has told what it did: once a second, and when it is idle."""
+"""Seconds until the statistics of a server process are visible: it reports once a second, and when it becomes idle."""
 
 
 def measure(setup: Setup) -> Iterator[Sample]:
-    """Looks at what is ready (scans of that table) and transactions: a second at rest, and beyond that for one job."""
+    """Yield scans of the table `ready`, and transactions: per second at rest, and additionally for each job."""
     if isinstance(setup.store, PostgresStore):
         for runners in setup.sizes.crowds:
             yield from _crowd(setup, setup.store, runners)
@@ -34,7 +34,7 @@ def _crowd(setup: Setup, store: PostgresStore, runners: int) -> Iterator[Sample]
     ):
         worker.wait_until(lambda: store.runner_count(ask) == runners)
         noop.enqueue(1, 2).result(timeout=PATIENCE)
-        time.sleep(seconds)  # the first looks
+        time.sleep(seconds)  # the runners' first looks
         resting = _counted(ask, lambda: time.sleep(seconds))
         jobs = max(1, round(seconds / APART))
         working = _counted(ask, lambda: _enqueue_now_and_then(jobs))
@@ -50,7 +50,7 @@ def _enqueue_now_and_then(jobs: int) -> None:
 
 
 def _counted(ask: Ask, happens: Callable[[], None]) -> tuple[float, float]:
-    """How many looks and transactions there were a second while it happened."""
+    """Return the scans and transactions per second while this happened."""
     before, began = _so_far(ask), time.monotonic()
     happens()
     seconds = time.monotonic() - began

@@ -1,4 +1,4 @@
-"""What every bench needs that lets a worker empty a queue: the jobs in it, and the proof that all of them were done."""
+"""Draining a queue, for every bench in which a worker does: the jobs, and the check that all of them were done."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from bench.stores import Tally
 R = TypeVar("R")
 
 CALL = 1_000
-"""Jobs that are enqueued in one call."""
+"""Jobs that one call enqueues."""
 
 
 def enqueue(jobs: Iterable[ph.Call[R]]) -> None:
-    """Enqueues jobs, CALL of them at a time."""
+    """Enqueue jobs, CALL of them at a time."""
     left = iter(jobs)
     while some := list(islice(left, CALL)):
         app.enqueue_many(some)
 
 
 def complete(tally: Tally, jobs: int) -> Tally:
-    """The tally, if it is of so many jobs."""
+    """Return the tally if it counts this many jobs."""
     if tally.completed != jobs:
         raise RuntimeError(f"{tally.completed} of {jobs} jobs were completed; a figure from this would mean nothing")
     return tally
 
 
 def pace(tally: Tally) -> float:
-    """Jobs per second from the first start to the last end, on the store's clock."""
+    """Return jobs per second from the first start to the last end, on the store's clock."""
     return tally.completed * 1_000_000 / (tally.last_end - tally.first_start)

@@ -1,7 +1,7 @@
-"""Full load for minutes: what a store and its workers become when jobs never stop coming.
+"""Endurance: minutes of full load, and what becomes of a store and its workers when jobs never stop coming.
 
-A producer keeps some thousand jobs that do nothing waiting; autovacuum and everything else is as it comes. Every few
-seconds: jobs done, log written, dead rows, sizes, and what the worker's processes hold.
+A producer keeps some thousand jobs waiting that do nothing; autovacuum and everything else have their default settings.
+Every few seconds, the bench records jobs done, log written, dead rows, sizes, and the memory of the worker's processes.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from posthorse.cli.bench_measures import running_worker
 from tests.servers import ServerMissing
 
 WAITING = 20_000
-"""Jobs that wait at least whenever the producer looks; it then adds half as many."""
+"""The fewest jobs that should wait when the producer looks; if fewer wait, it adds half as many."""
 
 LOOK = 0.01
-"""Seconds until the producer looks again when enough are waiting."""
+"""Seconds until the producer looks again if enough jobs wait."""
 
 EVERY = 5.0
-"""Seconds between two looks."""
+"""Seconds between two records."""
 
 HOT = ("ready", "leases", "parked")
 """Tables whose rows come and go."""
@@ -38,28 +38,29 @@ HOT = ("ready", "leases", "parked")
 
 @dataclass(frozen=True)
 class Look:
-    """How things stand at one moment."""
+    """The measurements of one moment."""
 
     at: float
-    """Seconds since the first job began."""
+    """Seconds since the first job started."""
     done: int
-    """Jobs since then."""
+    """Jobs done since then."""
     log_bytes: int
-    """PostgreSQL: written to its log since then. SQLite: the size of the log file."""
+    """PostgreSQL: bytes written to its log since then. SQLite: the size of the log file."""
     hot_bytes: int
-    """PostgreSQL: of the tables whose rows come and go, with their indexes. SQLite: 0, for all lie in one file."""
+    """PostgreSQL: bytes of the tables whose rows come and go, with their indexes. SQLite: 0, because all is in one
+    file."""
     store_bytes: int
-    """Of everything."""
+    """Bytes of the whole store."""
     dead_rows: int
-    """PostgreSQL: waiting for autovacuum, by its own statistics. SQLite: 0, it has none."""
+    """PostgreSQL: rows that wait for autovacuum, by its own statistics. SQLite: 0, because it has none."""
     memory: int
-    """Bytes that the worker's processes hold, what they share divided among them (PSS)."""
+    """Bytes that the worker's processes use; memory that several share is divided among them (PSS)."""
     descriptors: int
-    """Files and sockets that they have open."""
+    """Files and sockets that these processes have open."""
 
 
 def run(store: MeasuredStore, *, seconds: float, processes: int) -> Iterator[Look]:
-    """Looks, one every few seconds, while a worker of so many processes is under full load."""
+    """Yield a look every few seconds while a worker with this many processes is under full load."""
     with (
         store.fresh() as url,
         opened(url),
@@ -93,7 +94,7 @@ def run(store: MeasuredStore, *, seconds: float, processes: int) -> Iterator[Loo
 
 
 def told(looks: Sequence[Look]) -> str:
-    """A few lines for the terminal: a row for each tenth of the time, and what the second half adds to the first."""
+    """Return a table for the terminal: a row for each tenth of the time, and what the second half adds to the first."""
     lines = [
         f"{'minutes':>8} {'jobs/s':>8} {'log, MB':>9} {'hot, MB':>8} {'dead rows':>10} {'PSS, MB':>8} {'files':>6}"
     ]

@@ -1,4 +1,4 @@
-"""How fast jobs become durable: one after the other, each awaited, from both colours; and many in a call."""
+"""Enqueueing: how fast jobs become durable, one awaited after the other, sync and async; and many in a call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.raw_limits import BULK
 
 
 def measure(setup: Setup) -> Iterator[Sample]:
-    """Jobs per second, beside inserts of single rows and of as many rows a commit."""
+    """Yield jobs per second, beside inserts of single rows and of as many rows per commit."""
     singles, bulk = setup.sizes.singles, setup.sizes.bulk
     with setup.store.fresh() as url, opened(url):
         noop.enqueue(1, 2)  # opens the store

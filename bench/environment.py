@@ -1,4 +1,4 @@
-"""Where figures were measured: without this they mean nothing to anybody else."""
+"""The environment of a run: the machine, without which its figures mean nothing to others."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ IN_MEMORY = ("tmpfs", "ramfs")
 
 @dataclass(frozen=True)
 class Disk:
-    """Where a store lies."""
+    """The disk that contains a store."""
 
     file_system: str
     sync_ms: float
-    """Median time of fdatasync after a block was appended."""
+    """Median time of fdatasync after appending a block."""
 
     @property
     def is_in_memory(self) -> bool:
-        """True where a commit costs nothing, and a figure is worth as much."""
+        """True if a commit costs nothing, and figures are therefore worthless."""
         return self.file_system in IN_MEMORY
 
 
@@ -44,17 +44,17 @@ class Environment:
     processor: str
     versions: list[str]
     disks: dict[str, Disk]
-    """By store."""
+    """Disks by store."""
     load_at_start: float
     load_at_end: float
 
     def at_end(self) -> Environment:
-        """The same, with the load of now."""
+        """Return the same environment with the current load."""
         return replace(self, load_at_end=os.getloadavg()[0])
 
 
 def look_around(stores: Sequence[MeasuredStore]) -> Environment:
-    """The machine as it is now."""
+    """Describe the machine as it is now."""
     versions = [
         f"Posthorse {VERSION}",
         f"Python {platform.python_version()}",
@@ -89,8 +89,8 @@ def _file_system(folder: Path) -> str:
 
 
 def _sync_time(folder: Path) -> float:
-    """Milliseconds."""
-    sync = getattr(os, "fdatasync", os.fsync)  # not every system has the cheaper one
+    """Return the time in milliseconds."""
+    sync = getattr(os, "fdatasync", os.fsync)  # not every system has the cheaper fdatasync
     times: list[float] = []
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         for _ in range(SYNCS):

@@ -1,6 +1,6 @@
-"""Does works as told on standard input, each in a fork of this process: what was imported before is imported once.
+"""Forked works: reads works from standard input and runs each in a fork of this process, so imports happen only once.
 
-A line is WORK URL NUMBER; the answer is a line with the process id of the fork and its exit code. Knows no work.
+A line is WORK URL NUMBER; the reply is a line with the process id of the fork and its exit code. It knows no work.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NoReturn
 
 
 def do_as_told(works: Mapping[str, Callable[[str, int], object]]) -> None:
-    """Returns at the end of the input."""
+    """Run works until the input ends."""
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

@@ -1,6 +1,6 @@
-"""What `instructions` counts: works of Posthorse, each in a process that does nothing else; the store has its schema.
+"""The works of Posthorse whose instructions are counted, each alone in a process; the store already has its schema.
 
-Knows nothing of the counting but that it makes everything slow.
+It knows nothing about the counting, except that it makes everything slow.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from posthorse.worker.assembly import make_job_loop, make_runner
 from posthorse.worker.heartbeat import retire_quietly
 
 SLOWER = 50
-"""How many times valgrind slows a program down."""
+"""How many times slower a program runs under valgrind."""
 
 PACES = (
     *("prefetch", "start_time", "news_interval", "request_interval"),
     *("admission_interval", "log_check_interval", "lock_check_interval"),
 )
-"""What is done by the clock, which does not slow down: these would come so much more often for a job."""
+"""Intervals on the clock, which valgrind does not slow down: they would pass that much more often for each job."""
 
 LEASE = 3_600_000_000
-"""Microseconds; nobody beats."""
+"""In microseconds; no heartbeat renews it."""
 
 CALL = 1_000
 
@@ -39,19 +39,19 @@ is_over = asyncio.Event()
 
 @app.job
 async def leave() -> None:
-    """Ends the work: the last job in the store."""
+    """End the work: this is the last job in the store."""
     is_over.set()
 
 
 def enqueue_singly(url: str, jobs: int) -> None:
-    """One after the other."""
+    """Enqueue jobs one after the other."""
     with opened(url):
         for number in range(jobs):
             noop.enqueue(number, 2)
 
 
 def aenqueue_singly(url: str, jobs: int) -> None:
-    """One after the other, from a coroutine."""
+    """Enqueue jobs one after the other, from a coroutine."""
 
     async def enqueue() -> None:
         for number in range(jobs):
@@ -62,14 +62,14 @@ def aenqueue_singly(url: str, jobs: int) -> None:
 
 
 def enqueue_in_bulk(url: str, jobs: int) -> None:
-    """CALL of them in a call."""
+    """Enqueue CALL jobs in each call."""
     with opened(url):
         for first in range(0, jobs, CALL):
             app.enqueue_many([noop.bind(number, 2) for number in range(first, first + CALL)])
 
 
 def work(url: str, concurrency: int) -> None:
-    """Runs what lies in the store, up to `leave`, as a runner does; only its supervisor is missing."""
+    """Run the jobs in the store, up to `leave`, as a runner does; only the supervisor is missing."""
     with opened(url), open(os.devnull, "w", encoding="utf-8") as log:
         logging.basicConfig(level=logging.INFO, stream=log)
         uvloop.run(_work(concurrency))
@@ -95,7 +95,7 @@ WORKS: dict[str, Callable[[str, int], None]] = {
 
 
 def slow_down() -> None:
-    """Let the clock mean as little here as where nothing counts."""
+    """Stretch these intervals so that they pass as often as without valgrind."""
     usual = app.store.tuning
     app.store.tuning = structs.replace(usual, **{pace: getattr(usual, pace) * SLOWER for pace in PACES})
     sys.setswitchinterval(sys.getswitchinterval() * SLOWER)

@@ -1,6 +1,6 @@
-"""What `instructions` counts beside that: the bare statements of `raw_limits`, each in a process of its own.
+"""The raw statements whose instructions are counted for comparison: those of `raw_limits`, each alone in a process.
 
-On SQLite they go to a file of their own beside that of the store.
+On SQLite they use a file of their own beside the store's.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from bench.forked import do_as_told
 from bench.raw_limits import BULK, RawLimits, RawPostgres, RawSqlite
 
 ROWS = 6_000
-"""That wait to be claimed, however many of them are."""
+"""Rows that wait, however many of them are claimed."""
 
 
 def insert_singly(url: str, rows: int) -> None:
-    """One a commit."""
+    """Insert one row per commit."""
     with limits_of(url) as raw:
         raw.insert_singly(rows)
 
 
 def insert_in_bulk(url: str, rows: int) -> None:
-    """1,000 a commit."""
+    """Insert 1,000 rows per commit."""
     with limits_of(url) as raw:
         raw.insert_in_bulk(rows)
 
 
 def consume(url: str, rows: int) -> None:
-    """Claims and completes, 500 a batch."""
+    """Claim and complete 500 rows per batch."""
     with limits_of(url) as raw:
         raw.create_table()
         raw.insert(ROWS, batch=BULK)
@@ -38,14 +38,14 @@ def consume(url: str, rows: int) -> None:
 
 
 def commit_cursor(url: str, commits: int) -> None:
-    """One small row, rewritten with a commit each."""
+    """Rewrite one small row, with a commit each time."""
     with limits_of(url) as raw:
         raw.commit_cursor(commits)
 
 
 @contextmanager
 def limits_of(url: str) -> Iterator[RawLimits]:
-    """The bare database of a store."""
+    """Open the bare database of a store."""
     if url.startswith("sqlite:"):
         beside = Path(url.removeprefix("sqlite:///")).parent
         with tempfile.TemporaryDirectory(dir=beside) as folder, RawSqlite(Path(folder)) as raw:

@@ -1,7 +1,8 @@
-"""How many instructions a job takes: a measure that stands still where time on the wall and on the processor does not.
+"""Instructions per job: a measure that is stable where wall time and processor time are not.
 
-valgrind counts those of a process that does the work a few times, and of one that does it many times; the difference,
-divided, is what one costs, without start, imports and schema. Of PostgreSQL it sees the client alone. Waiting is free.
+valgrind counts those of a process that does the work a few times, and of one that does it many times. The difference,
+divided, is the cost of one, without start, imports and schema. With PostgreSQL, only the client is counted. Waiting is
+free.
 """
 
 from __future__ import annotations
@@ -26,29 +27,29 @@ from bench.measure import Sample, Setup
 from bench.stores import MeasuredStore
 
 COUNTER = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
-"""The cheapest that counts."""
+"""The fastest tool of valgrind that counts instructions."""
 
 COUNTED = re.compile(r"I\s+refs:\s+([\d,]+)")
 SLICE = 1_000
 PROJECT = Path(__file__).parents[1]
 
 Count = Callable[[str, str, int], int]
-"""Instructions of a process that does a work, by its name, in a store of that URL, with a number."""
+"""Return the instructions of a process that does a work, given its name, the URL of a store, and a number."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """Something that is done a few times, and many times, by the same program."""
+    """A work that the same program does a few times, and many times."""
 
     name: str
     few: int
     many: int
     jobs: Callable[[int], Sequence[ph.Call[object]]] | None = None
-    """Those that are to be run, where the program is a worker."""
+    """The jobs to run, if the program is a worker."""
     concurrency: int = 0
-    """How many of them at once."""
+    """How many of them run at once."""
     end: str = "completed"
-    """The state that they end in."""
+    """The state in which they end."""
 
 
 def _jobs(few: int, many: int, call: ph.Call[object], *, end: str = "completed") -> Work:
@@ -72,11 +73,11 @@ LINES = {
     "a slice": (_slices(50, 350, walk), _COMMIT),
     "a slice, async": (_slices(50, 350, awalk), _COMMIT),
 }
-"""Ours, and the bare statements that do the like."""
+"""Works of ours, each with the raw statements that do the same."""
 
 
 def measure(setup: Setup) -> Iterator[Sample]:
-    """Thousands of instructions for a job or a slice; however small the sizes, the counts are the same."""
+    """Yield thousands of instructions per job or slice; the counts do not depend on the sizes."""
     if shutil.which(COUNTER[0]) is None:
         print(f"instructions: left out, as {COUNTER[0]} is not installed, which counts them", file=sys.stderr)
         return
@@ -89,17 +90,17 @@ def measure(setup: Setup) -> Iterator[Sample]:
 
 
 def thousands_for_one(work: Work, store: MeasuredStore, count: Count) -> float:
-    """Thousands of instructions that one more of it adds to the sum."""
+    """Return the thousands of instructions that one more repetition adds."""
     few, many = _instructions(work, work.few, store, count), _instructions(work, work.many, store, count)
     return (many - few) / (work.many - work.few) / 1_000
 
 
 @contextmanager
 def counting(program: ModuleType) -> Iterator[Count]:
-    """A program under the counter, ready to fork for each work."""
+    """Start a program under the counter, ready to fork for each work."""
     with tempfile.TemporaryDirectory() as logs:
         command = [*COUNTER, f"--log-file={logs}/%p", sys.executable, "-m", program.__name__]
-        # Sets and mappings lie in memory in the same way every time.
+        # With a fixed hash seed, sets and mappings have the same layout each time.
         environment = os.environ | {"PYTHONHASHSEED": "0"}
         pipe = subprocess.PIPE
         with subprocess.Popen(command, cwd=PROJECT, env=environment, stdin=pipe, stdout=pipe, text=True) as process:

@@ -1,6 +1,6 @@
-"""What isolation costs: the start of a child, the way to a warm one and back, and the memory of both processes.
+"""Isolation and its cost: starting a child, the way to a warm one and back, and the memory of both processes.
 
-`python -m bench.isolation`. The jobs lie in a fresh SQLite file.
+`python -m bench.isolation`. The jobs are in a new SQLite file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def threaded() -> int:
 
 
 def measure(jobs: int) -> None:
-    """Prints the figures."""
+    """Print the figures."""
     with tempfile.TemporaryDirectory() as folder:
         app.use_url(f"sqlite:///{folder}/jobs.db")
         starts = [_cold() for _ in range(5)]
@@ -57,7 +57,7 @@ def _cold() -> float:
 
 
 def _each(kind: ph.Kind[[], int], jobs: int) -> float:
-    """Seconds from one end to the next, one job at a time, with the next claimed meanwhile."""
+    """Return the seconds from one end to the next, one job at a time, with the next one claimed meanwhile."""
     app.enqueue_many([kind.bind()] * (jobs - 1))
     last = kind.bind()
     began = time.perf_counter()
@@ -66,7 +66,7 @@ def _each(kind: ph.Kind[[], int], jobs: int) -> float:
 
 
 def _held(pid: int) -> int:
-    """Bytes that the process holds for itself; files that are mapped belong to all who map them."""
+    """Return the bytes that the process uses alone; mapped files belong to all processes that map them."""
     memory = psutil.Process(pid).memory_full_info()
     return memory.uss + memory.swap
 

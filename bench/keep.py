@@ -1,6 +1,6 @@
-"""What retention costs: how fast old jobs leave in its share of the time, and what the walk costs the jobs beside it.
+"""Keeping jobs, or not: how fast retention removes old jobs in its share of the time, and what that costs new jobs.
 
-The old jobs are put there behind the library's back, in rows as the library would write them.
+Old jobs are written as rows, bypassing the library, in the form in which it would write them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from posthorse.store.operations.retention import FIRST, forget_jobs, old_jobs
 DAY = 86_400_000_000
 AGE = 400 * DAY
 LOOK = 0.1
-"""Seconds between two looks whether the jobs are done."""
+"""Seconds between two checks whether the jobs are done."""
 
 TARGET_PACE = 1_000_000 / 600
 """Old jobs per second: a million in ten minutes."""
 
 
 def measure(setup: Setup) -> Iterator[Sample]:
-    """How fast old jobs leave, and jobs per second while they do, beside the same while they stay."""
+    """Yield how fast old jobs leave, and jobs per second meanwhile, beside jobs per second when they stay."""
     store, old = setup.store, setup.sizes.finished
     with store.fresh() as url, opened(url):
         _fill(store, url, old)
@@ -44,7 +44,7 @@ def measure(setup: Setup) -> Iterator[Sample]:
 
 
 def _leaving_pace(old: int) -> float:
-    """Old jobs that leave in a second, if each turn is followed by the rest that the chore takes."""
+    """Return the old jobs that leave per second if each turn is followed by the pause that the chore takes."""
     after, left, worked = FIRST, 0, 0.0
     while left < old:
         began = time.perf_counter()
@@ -58,7 +58,7 @@ def _leaving_pace(old: int) -> float:
 
 @contextmanager
 def _keeping(span: str | None) -> Iterator[None]:
-    """Workers that start inside keep jobs for so long; None for as long as usual."""
+    """Let workers that start inside the block keep jobs for this span; None for the default."""
     if span is not None:
         os.environ["POSTHORSE_KEEP"] = f"completed={span},failed={span},cancelled={span}"
     try:
@@ -69,7 +69,7 @@ def _keeping(span: str | None) -> Iterator[None]:
 
 @contextmanager
 def _drained(setup: Setup) -> Iterator[float]:
-    """Jobs per second of one worker that does ten times as many jobs as usual, in a store with old jobs."""
+    """Yield the jobs per second of a worker that does ten times as many as usual, in a store with old jobs."""
     store, jobs = setup.store, setup.sizes.deep * setup.sizes.jobs
     with store.fresh() as url, opened(url), store.asking(url) as ask:
         _fill(store, url, setup.sizes.finished)
@@ -93,7 +93,8 @@ def _are_done(store: MeasuredStore, ask: Ask) -> bool:
 
 
 def _fill(store: MeasuredStore, url: str, count: int) -> None:
-    """Old jobs of which each tenth has an event and a checkpoint, in a store that declared its retention long ago."""
+    """Write old jobs, of which each tenth has an event and a checkpoint, to a store that declared its retention long
+    ago."""
     long_ago = time.time_ns() // 1_000 - AGE
     declaration = msgspec.json.encode(Declaration(DEFAULT_KEEP.as_words())).decode()
     prefix, tenth = store.prefix, f"select id from {store.prefix}jobs where seq % 10 = 0"

@@ -1,6 +1,6 @@
-"""What jobs that a limit holds back cost those that it does not: the pace of free jobs beside many of one busy key.
+"""Limits: what held jobs cost free ones. Measures the pace of free jobs beside many held ones of one busy key.
 
-The yardstick is the same run, in a fresh store with the same kinds and the key as busy, but with nobody behind it.
+The yardstick is the same run in a new store with the same kinds, and the key just as busy, but without held jobs.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from posthorse.cli.bench_measures import Worker, running_worker
 
 TARGET = f"{__name__}:app"
 CALL = 1_000
-"""Jobs that are enqueued in one call."""
+"""Jobs that one call enqueues."""
 
 LOOK = 0.05
 
 
 @app.job(concurrency=ph.Concurrency(1, per="key"))
 async def occupy(ctx: ph.Context, key: int) -> None:
-    """Keeps a key busy for as long as the worker runs."""
+    """Keep a key busy for as long as the worker runs."""
     while not ctx.stop_requested:  # noqa: ASYNC110 - it is a flag
         await asyncio.sleep(LOOK)
 
 
 def measure(setup: Setup) -> Iterator[Sample]:
-    """Free jobs per second while others are set aside, and once they are."""
+    """Yield free jobs per second while other jobs are being held, and afterwards."""
     held = setup.sizes.held
     unlimited = _pace(setup, held=0, is_busy=False)
     free = _pace(setup, held=0)
@@ -40,7 +40,8 @@ def measure(setup: Setup) -> Iterator[Sample]:
 
 
 def _pace(setup: Setup, *, held: int, is_busy: bool = True, at_once: bool = False) -> float:
-    """Free jobs per second, by the store's clock; `at_once`: while those of the busy key still arrive at its gate."""
+    """Return free jobs per second, by the store's clock; `at_once`: while jobs of the busy key still arrive at its
+    gate."""
     store, jobs = setup.store, setup.sizes.jobs
     with (
         store.fresh() as url,

@@ -1,7 +1,7 @@
-"""How long pages and counts take among many finished jobs: one filter for each way, and some whose rest is rare.
+"""Lists: how long pages and counts take among many finished jobs, with one filter for each way and some rare ones.
 
-The jobs are put there behind the library's back: 8 queues, one of them rare, 25 kinds, 500 tenants; 2 % dead letters,
-0.1 % cancelled, the rest completed.
+The jobs are written as rows, bypassing the library: 8 queues, one of them rare, 25 kinds, 500 tenants; 2 % dead
+letters, 0.1 % cancelled, the rest completed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ COUNTS = ("", "state:failed", "kind:kind-3", "tenant:tenant-7", "tag:unknown")
 
 
 def measure(setup: Setup) -> Iterator[Sample]:
-    """Milliseconds for a page of 50, or for a count, beside the plain statement for the newest 50 jobs."""
+    """Yield milliseconds for a page of 50, or for a count, beside the plain statement for the newest 50 jobs."""
     store, jobs = setup.store, setup.sizes.jobs
     with store.fresh() as url:
         app = ph.Posthorse(url)
@@ -71,7 +71,7 @@ def measure(setup: Setup) -> Iterator[Sample]:
 
 
 def _milliseconds(call: Callable[[], object]) -> float:
-    """Return the median, after a first call."""
+    """Return the median; the first call does not count."""
     call()
     took: list[float] = []
     for _ in range(REPEATS):

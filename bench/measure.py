@@ -1,4 +1,4 @@
-"""What one round of measurements is given, and what it gives."""
+"""The measures: what a bench is given for one round, and the samples that it yields."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ class Sizes:
     """How much is done for one sample."""
 
     jobs: int
-    """Queued and then worked off; whole thousands, as the raw limits insert them."""
+    """Jobs that are enqueued and then drained; whole thousands, because the raw limits insert them so."""
     singles: int
     """Commits of one row each."""
     bulk: int
     pickups: int
     items: int
     rest: float
-    """Seconds for which a worker is left alone."""
+    """Seconds for which a worker is left at rest."""
     slice_size: int = 1_000
     held: int = 100_000
     """Jobs that a limit holds back; whole thousands."""
     burden: int = 1_000_000
-    """Jobs that wait for somebody else, or for their time."""
+    """Jobs that wait for another worker, or for their time."""
     finished: int = 1_000_000
-    """Jobs that were over long ago."""
+    """Jobs that ended long ago."""
     queues: int = 10_000
     batches: Sequence[int] = (10, 100, 200, 500, 1_000)
     """Jobs that are claimed at once."""
@@ -39,9 +39,9 @@ class Sizes:
     large: int = 1_000
     """Jobs with large arguments."""
     pinned: int = 20
-    """How many times `jobs` are worked off behind a snapshot that somebody holds."""
+    """How many times `jobs` are drained while another session holds a snapshot."""
     deep: int = 10
-    """How many times `jobs` are worked off where they wait in many queues."""
+    """How many times `jobs` are drained from many queues."""
 
 
 FULL = Sizes(jobs=20_000, singles=2_000, bulk=20_000, pickups=200, items=1_000_000, rest=20.0)
@@ -67,7 +67,7 @@ QUICK = Sizes(
 
 @dataclass(frozen=True)
 class Setup:
-    """A store, its yardstick, and the shape of what is measured."""
+    """A store, its yardstick, and the sizes to measure."""
 
     store: MeasuredStore
     raw: RawLimits
@@ -78,7 +78,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Sample:
-    """One figure of one round; `raw` is what the bare database needed or did, just before."""
+    """One figure of one round; `raw` is the bare database's, measured just before."""
 
     name: str
     unit: str

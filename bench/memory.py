@@ -1,4 +1,4 @@
-"""What a worker holds: with nothing to do, over many small jobs, and while large ones wait for their turn.
+"""The memory of a worker: at rest, over many small jobs, and while large jobs wait for their turn.
 
 The arguments of a job should enter a worker when its turn comes, however many jobs wait, and leave with it.
 """
@@ -25,20 +25,21 @@ LARGE = 1_000_000
 """Characters of a large argument."""
 
 A_CALL = 20
-"""Large jobs that are enqueued in one call."""
+"""Large jobs that one call enqueues."""
 
 REST = 2.0
-"""Seconds in which a worker takes its first looks and imports what it needs at first."""
+"""Seconds in which a worker looks for the first time and imports what that needs."""
 
 EVERY = 0.05
-"""Seconds between two readings, at least: they take time on the processors that the worker uses."""
+"""Fewest seconds between two readings, because they take processor time that the worker could use."""
 
 FAMILY_INTERVAL = 0.2
-"""Seconds between two looks which processes there are: a runner starts after its supervisor, and may be replaced."""
+"""Seconds between two searches for processes: a runner starts after its supervisor, and may be replaced."""
 
 
 class Gauge:
-    """The most that a worker's processes held at a reading, what they share divided among them (PSS)."""
+    """The highest total of a worker's processes at any reading; memory that several share is divided among them
+    (PSS)."""
 
     def __init__(self, worker: Worker) -> None:
         self.peak = 0
@@ -47,7 +48,7 @@ class Gauge:
         self._next = self._next_look = 0.0
 
     def read(self) -> None:
-        """Reads, unless it did so a moment ago."""
+        """Take a reading, unless there was one a moment ago."""
         now = time.monotonic()
         if now < self._next:
             return
@@ -59,7 +60,8 @@ class Gauge:
 
 
 def measure(setup: Setup) -> Iterator[Sample]:
-    """Megabytes of a worker of one process; beside each peak what another held at rest, just before."""
+    """Yield megabytes of a worker with one process; each peak beside the size of another worker at rest, just
+    before."""
     sizes = setup.sizes
     rest = _at_rest(setup)
     yield Sample("a worker at rest, memory (PSS)", "MB", rest)
@@ -81,7 +83,7 @@ def _at_rest(setup: Setup) -> float:
 
 
 def _over_small_jobs(setup: Setup) -> Iterator[float]:
-    """The same worker over one half of the jobs, and over the other."""
+    """Measure a worker over the first half of the jobs, and the same worker over the second half."""
     store, half = setup.store, setup.sizes.many // 2
     with store.fresh() as url, opened(url), store.asking(url) as ask, _worker(setup, url) as worker:
         for number in (1, 2):
@@ -96,7 +98,7 @@ def _over_small_jobs(setup: Setup) -> Iterator[float]:
 
 
 def _over_waiting_jobs(setup: Setup) -> float:
-    """Over large jobs that waited behind small ones of their kind: those were so quick that many are claimed ahead."""
+    """Measure large jobs behind small ones of their kind, which were so quick that many jobs are claimed ahead."""
     store, small, large = setup.store, setup.sizes.jobs, setup.sizes.large
     with store.fresh() as url, opened(url), store.asking(url) as ask:
         enqueue(swallow.bind("small") for _ in range(small))
@@ -110,7 +112,7 @@ def _over_waiting_jobs(setup: Setup) -> float:
 
 
 def _enqueue_large(count: int) -> None:
-    text = base64.b64encode(random.Random(0).randbytes(LARGE * 3 // 4)).decode()  # that no store presses flat
+    text = base64.b64encode(random.Random(0).randbytes(LARGE * 3 // 4)).decode()  # no store can compress this
     left = (swallow.bind(text) for _ in range(count))
     while some := list(islice(left, A_CALL)):
         app.enqueue_many(some)

@@ -1,4 +1,4 @@
-"""Numbers as the command lines of the benches take them."""
+"""Numbers on the command lines of the benches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 
 def positive(text: str) -> int:
-    """1 or more. Raises ArgumentTypeError."""
+    """Return a number of 1 or more. Raises ArgumentTypeError."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
@@ -14,7 +14,7 @@ def positive(text: str) -> int:
 
 
 def thousands(text: str) -> int:
-    """A whole number of thousands. Raises ArgumentTypeError."""
+    """Return a whole number of thousands. Raises ArgumentTypeError."""
     number = int(text)
     if number < 1 or number % 1_000:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of thousands, in which the jobs are enqueued")

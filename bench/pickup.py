@@ -1,7 +1,7 @@
-"""How long a job waits for an idle worker: from the call of enqueue to the first line of its code.
+"""Pickup: how long a job waits for an idle worker, from the call of enqueue to the first line of its code.
 
-Two commits lie in between, that of the job and that of the claim. A commit that comes into the quiet, to processes that
-sleep and caches that are cold, takes several times what it takes in a loop; so the bare one comes after rests, too.
+In between are two commits, that of the job and that of the claim. After a pause, when processes sleep and caches are
+cold, a commit takes several times as long as in a loop; so the bare commit that is measured follows pauses, too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from posthorse.cli.bench_measures import UNDISTURBED, percentile, pickup_times, 
 
 
 def measure(setup: Setup) -> Iterator[Sample]:
-    """Milliseconds, beside those of a commit; by a worker in a process of its own, and by one in this process."""
+    """Yield milliseconds, beside those of a commit; for a worker in a process of its own, and for one in this
+    process."""
     store, count = setup.store, setup.sizes.pickups
     with store.fresh() as url, opened(url), store.asking(url) as ask:
         raw = _commit_times(setup)
@@ -33,7 +34,7 @@ def measure(setup: Setup) -> Iterator[Sample]:
 
 
 def _commit_times(setup: Setup) -> list[float]:
-    """Milliseconds of commits of one row, each after a rest."""
+    """Return the milliseconds of commits of one row, each after a pause."""
     setup.raw.create_table()
     setup.raw.insert(1, batch=1)  # prepares the statement
     times: list[float] = []

@@ -1,4 +1,4 @@
-"""Plots of full load over time, from what `bench.endurance` wrote: throughput, log, dead rows and sizes, memory.
+"""Plots of what `bench.endurance` wrote: throughput, log, dead rows and sizes, and memory over time.
 
 python -m bench.plots build/endurance-postgres.json docs/images/endurance-postgres.svg
 """
@@ -27,7 +27,7 @@ SMOOTHED = 6
 
 @dataclass(frozen=True)
 class Line:
-    """What is drawn over time: its name, and its value at each look."""
+    """A line of a plot: its name, and its value at each look."""
 
     name: str
     value: Callable[[Sequence[Look], int], float]
@@ -58,7 +58,7 @@ OF_SQLITE = ((Line("WAL file, MB", lambda looks, place: looks[place].log_bytes /
 
 
 def draw(looks: Sequence[Look], file: Path) -> None:
-    """One panel below the other, over minutes."""
+    """Draw the panels below each other, over minutes."""
     panels = (*COMMON, *(OF_POSTGRES if looks[-1].hot_bytes else OF_SQLITE))
     figure, axes = plt.subplots(len(panels), 1, sharex=True, figsize=(7, 1.5 * len(panels)), layout="constrained")
     minutes = [look.at / 60 for look in looks]

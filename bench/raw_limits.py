@@ -1,8 +1,8 @@
-"""What the bare databases can do: the cheapest batched SQL that any queue could issue, in a naive loop.
+"""The raw limits of the databases: the cheapest batched SQL that any queue could issue, in a naive loop.
 
-No queue semantics beyond insert, claim, complete and one cursor row: no fence, no lease, no result. Every
-measure returns one sample in rows (or commits) per second, on a table that it made afresh, so that a bench
-can take samples in turn with its own; only ratios within one run mean anything.
+There are no queue semantics beyond insert, claim, complete and one cursor row: no fence, no lease, no result. Every
+measure returns one sample in rows (or commits) per second, on a table that it created, so that a bench can alternate
+these samples with its own. Only ratios within one run mean anything.
 
     python -m bench.raw_limits postgres postgresql://…
     python -m bench.raw_limits sqlite scratch-directory
@@ -36,7 +36,7 @@ PAYLOAD = '{"args":[1,2],"kwargs":{}}'
 
 @dataclass(frozen=True)
 class ClaimRates:
-    """Rows per second of one run: the claims alone, the completions alone, and both, one after the other."""
+    """Rows per second of one run: of the claims alone, of the completions alone, and of both, one after the other."""
 
     claim: float
     complete: float
@@ -47,17 +47,17 @@ class RawLimits(ABC):
     """The measures, the same for both databases; a context manager that owns its connection."""
 
     def insert_singly(self, rows: int = SINGLES) -> float:
-        """Insert one row a commit, each awaited before the next."""
+        """Insert one row per commit, each awaited before the next."""
         self.create_table()
         return rows / self.insert(rows, batch=1)
 
     def insert_in_bulk(self, rows: int = ROWS, *, batch: int = BULK) -> float:
-        """Insert `batch` rows a commit."""
+        """Insert `batch` rows per commit."""
         self.create_table()
         return rows / self.insert(rows, batch=batch)
 
     def claim_and_complete(self, rows: int = ROWS, *, batch: int = 500, backlog: int = 0) -> ClaimRates:
-        """Claim and complete `rows` rows over one connection, while `backlog` more are waiting."""
+        """Claim and complete `rows` rows over one connection, while `backlog` more rows wait."""
         self.create_table()
         self.insert(rows + backlog, batch=BULK)
         self.settle()
@@ -65,29 +65,29 @@ class RawLimits(ABC):
         return ClaimRates(rows / claiming, rows / completing, rows / (claiming + completing))
 
     def end_to_end(self, rows: int = ROWS) -> float:
-        """Insert in bulk, then claim and complete 500 a batch: the time of all three."""
+        """Insert in bulk, then claim and complete 500 per batch; the rate includes all three."""
         self.create_table()
         return rows / (self.insert(rows, batch=BULK) + sum(self.consume(rows, batch=500)))
 
     @abstractmethod
     def commit_cursor(self, commits: int = SINGLES) -> float:
-        """Update one small row again and again, a commit each: what a checkpoint costs at least."""
+        """Update one small row repeatedly, with a commit each time: the least that a checkpoint can cost."""
 
     @abstractmethod
     def create_table(self) -> None:
-        """Make the table of jobs afresh."""
+        """Create the table of jobs again."""
 
     @abstractmethod
     def insert(self, rows: int, *, batch: int) -> float:
-        """Insert rows, `batch` a commit; returns seconds."""
+        """Insert rows, `batch` per commit; return the seconds."""
 
     @abstractmethod
     def settle(self) -> None:
-        """Give the planner what it knows of a table that has been there for a while."""
+        """Give the planner the statistics of a table that has existed for a while."""
 
     @abstractmethod
     def consume(self, rows: int, *, batch: int) -> tuple[float, float]:
-        """Claim and complete rows, `batch` a commit; returns the seconds of each."""
+        """Claim and complete rows, `batch` per commit; return the seconds of each."""
 
     @abstractmethod
     def close(self) -> None:
@@ -129,7 +129,7 @@ POSTGRES_COMMIT_CURSOR = "update lim_cursor set cursor = $1, done = $2 where id 
 
 
 class _Connection(Protocol):
-    """What is used of an asyncpg connection."""
+    """The methods of an asyncpg connection that are used."""
 
     async def execute(self, query: str, *arguments: object) -> str: ...
 
@@ -180,7 +180,7 @@ class RawPostgres(RawLimits):
         return self._loop.run(commit())
 
     def copy_in_bulk(self, rows: int = ROWS, *, batch: int = BULK) -> float:
-        """Insert by COPY, `batch` rows a commit; it returns no ids."""
+        """Insert by COPY, `batch` rows per commit; this returns no ids."""
 
         async def copy() -> float:
             records = [("noop", PAYLOAD)] * batch
@@ -277,7 +277,7 @@ class RawSqlite(RawLimits):
         self._connection.executescript(SQLITE_TABLES)
 
     def settle(self) -> None:
-        """Nothing: SQLite's plan for these statements needs no statistics."""
+        """Do nothing: SQLite's plan for these statements needs no statistics."""
 
     def insert(self, rows: int, *, batch: int) -> float:
         values = [("noop", PAYLOAD)] * batch
@@ -329,7 +329,7 @@ class RawSqlite(RawLimits):
 
 
 def report(name: str, raw: RawLimits) -> None:
-    """Measure every case several times; one JSON line each on standard output."""
+    """Measure every case several times; print one JSON line for each."""
     _report(f"{name} insert, one commit each", raw.insert_singly)
     _report(f"{name} insert, {BULK} a commit", raw.insert_in_bulk)
     _report(f"{name} one cursor row, one commit each", raw.commit_cursor)

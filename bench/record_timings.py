@@ -1,8 +1,8 @@
-"""Takes down how long the slices of real work take, for the replays in tests/rules/test_forecast_replays.py.
+"""Record the timings of slices of real work, for the replays in tests/rules/test_forecast_replays.py.
 
-`python -m bench.record_timings FOLDER` makes a recording of each kind of work under each circumstance, each in a
-process of its own. It knows nothing of forecasts. A recording is a line of JSON: the items and the microseconds
-of each slice, and the stops: [slice, microseconds of a slice that was lost with the process and done again, or 0].
+`python -m bench.record_timings FOLDER` records each kind of work under each circumstance, each in a process of its own.
+It knows nothing of forecasts. A recording is a line of JSON: the items and the microseconds of each slice, and the
+stops: [slice, microseconds of a slice that was lost with the process and done again, or 0].
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ SHAPED = (
 GROUPS = {"ordinary": ORDINARY, "shaped": SHAPED}
 
 CIRCUMSTANCES = ("quiet", "busy", "bursts", "stops", "stops and bursts", "long", "long, stops")
-MIN_WORK = 2.0  # seconds of work
+MIN_WORK = 2.0  # in seconds
 LARGER_WHEN_LONG = 5.0
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """One recording to be made."""
+    """One recording to make."""
 
     group: str
     prepare: Callable[[Scene], Work]
@@ -74,7 +74,7 @@ class Assignment:
 
 
 def record(assignment: Assignment, larger: float = 1.0) -> str:
-    """Do the work and take down its timings, as a line of JSON; again with larger slices if it took no time."""
+    """Do the work and record its timings, as a line of JSON; repeat it with larger slices if it took no time."""
     random = Random(assignment.seed)
     slices = round(40 * 10 ** random.random())
     if "long" in assignment.circumstances:
@@ -127,7 +127,7 @@ def _timings(
 
 
 def _checkpoints(folder: Path) -> Callable[[int], None]:
-    """Each slice ends with a durable commit of where it stands, as in a store."""
+    """End each slice with a durable commit of its position, as in a store."""
     connection = sqlite3.connect(folder / "checkpoints.db", isolation_level=None)
     connection.execute("PRAGMA journal_mode=wal")
     connection.execute("PRAGMA synchronous=full")
@@ -141,7 +141,7 @@ def _checkpoints(folder: Path) -> Callable[[int], None]:
 
 @contextmanager
 def _load(circumstances: str, random: Random) -> Iterator[None]:
-    """Other processes that take the processors, all the time or now and then."""
+    """Run other processes that use the processors, all the time or now and then."""
     rest = None if "bursts" in circumstances else 0.0
     if rest is not None and circumstances != "busy":
         yield

@@ -1,7 +1,7 @@
-"""Real work in slices, whose timings `record_timings` takes down. It knows nothing of Posthorse and of clocks.
+"""The jobs that `record_timings` records: real work in slices. It knows neither Posthorse nor clocks.
 
-A kind of work is prepared once, as `prepare(scene)`, and gives a function that does one slice, by its number, and says
-how many items that was. A slice may be done again, as after a crash.
+A kind of work is prepared once, by `prepare(scene)`. That returns a function which does one slice, given its number,
+and returns how many items that was. A slice may be done again, as after a crash.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Work = Callable[[int], int]  # number of the slice -> items
 
 @dataclass(frozen=True)
 class Scene:
-    """Where and how a recording is made."""
+    """Where and how to make a recording."""
 
     random: Random
     folder: Path
@@ -47,11 +47,11 @@ class Scene:
     scale: float  # of the size of a slice
 
     def size(self, usual: int) -> int:
-        """Items a slice, about this many."""
+        """Return the items of a slice, about `usual`."""
         return max(1, round(usual * self.scale))
 
     def database(self, *statements: str) -> sqlite3.Connection:
-        """A new, durable database."""
+        """Create a durable database."""
         connection = sqlite3.connect(self.folder / "work.db", isolation_level=None)
         for statement in ("PRAGMA journal_mode=wal", "PRAGMA synchronous=full", *statements):
             connection.execute(statement)
@@ -59,17 +59,17 @@ class Scene:
 
 
 def inserting_flights(scene: Scene) -> Work:
-    """Rows into a table without an index."""
+    """Insert rows into a table without an index."""
     return _inserting(scene, scene.size(9000), indexed=False)
 
 
 def inserting_indexed_flights(scene: Scene) -> Work:
-    """Rows into a table whose indexes grow."""
+    """Insert rows into a table whose indexes grow."""
     return _inserting(scene, scene.size(4000), indexed=True)
 
 
 def parsing_flights(scene: Scene) -> Work:
-    """Lines of CSV into sums for each destination."""
+    """Parse lines of CSV and add them up for each destination."""
     size = scene.size(5000)
     lines = _flight_lines(scene.slices * size)
     delays: dict[str, float] = {}
@@ -83,7 +83,7 @@ def parsing_flights(scene: Scene) -> Work:
 
 
 def adding_up_flights(scene: Scene) -> Work:
-    """Rows into a table, and after each slice a sum over the whole of it."""
+    """Insert rows into a table, and after each slice add up the whole table."""
     insert = _inserting(scene, scene.size(2000), indexed=False)
     reader = sqlite3.connect(scene.folder / "work.db")
 
@@ -96,7 +96,7 @@ def adding_up_flights(scene: Scene) -> Work:
 
 
 def updating_rows(scene: Scene) -> Work:
-    """Rows anywhere in a large table, with an index on what changes."""
+    """Update rows anywhere in a large table, with an index on the changed column."""
     size, rows = scene.size(800), 100_000
     connection = _accounts(scene, rows)
 
@@ -111,7 +111,7 @@ def updating_rows(scene: Scene) -> Work:
 
 
 def deleting_rows(scene: Scene) -> Work:
-    """The lowest scores of a table that shrinks to a tenth."""
+    """Delete the lowest scores of a table that shrinks to a tenth."""
     size = scene.size(1000)
     connection = _accounts(scene, round(scene.slices * size * 1.1))
 
@@ -125,7 +125,7 @@ def deleting_rows(scene: Scene) -> Work:
 
 
 def indexing_texts(scene: Scene) -> Work:
-    """Sources into a full-text index, which merges its segments now and then."""
+    """Index sources in a full-text index, which merges its segments now and then."""
     size, files = scene.size(30), _files_of(scene, ".py", scene.size(30))
     connection = scene.database("CREATE VIRTUAL TABLE texts USING fts5 (name, body)")
 
@@ -140,7 +140,7 @@ def indexing_texts(scene: Scene) -> Work:
 
 
 def hashing_files(scene: Scene) -> Work:
-    """Files of an installation by name, each as one item."""
+    """Hash files of an installation by name; each is one item."""
     size, files = scene.size(200), _files_of(scene, "", scene.size(200))
 
     def work(number: int) -> int:
@@ -152,17 +152,17 @@ def hashing_files(scene: Scene) -> Work:
 
 
 def hashing_files_by_weight(scene: Scene) -> Work:
-    """The same files from the largest to the smallest, an item for each byte."""
+    """Hash the same files from the largest to the smallest; each byte is an item."""
     return _hashing_by_size(scene, weighed=True, largest_first=True)
 
 
 def hashing_files_from_small_to_large(scene: Scene) -> Work:
-    """Files from the smallest to the largest, each as one item: nothing tells how dear the last ones are."""
+    """Hash files from the smallest to the largest, each as one item: nothing shows how expensive the last ones are."""
     return _hashing_by_size(scene, weighed=False, largest_first=False)
 
 
 def copying_files(scene: Scene) -> Work:
-    """Files to another place, each one synced."""
+    """Copy files, and sync each copy."""
     size, files = scene.size(80), _files_of(scene, ".py", scene.size(80))
 
     def work(number: int) -> int:
@@ -177,29 +177,29 @@ def copying_files(scene: Scene) -> Work:
 
 
 def compiling_sources(scene: Scene) -> Work:
-    """Sources to bytecode, by name."""
+    """Compile sources to bytecode, by name."""
     return _for_each_text(scene, scene.size(8), lambda text: compile(text, "recorded", "exec"))
 
 
 def parsing_sources(scene: Scene) -> Work:
-    """Sources to syntax trees, by name."""
+    """Parse sources to syntax trees, by name."""
     return _for_each_text(scene, scene.size(6), ast.parse)
 
 
 def searching_texts(scene: Scene) -> Work:
-    """Regular expressions over sources, by name."""
+    """Search sources with regular expressions, by name."""
     pattern = re.compile(r"\b(\w+)\s*=\s*\1\b|(?i:todo|fixme)|\"[^\"\n]*%\w")
     return _for_each_text(scene, scene.size(12), lambda text: len(pattern.findall(text)))
 
 
 def counting_words(scene: Scene) -> Work:
-    """Words of sources into a dictionary that grows."""
+    """Count words of sources in a dictionary that grows."""
     words: Counter[str] = Counter()
     return _for_each_text(scene, scene.size(20), lambda text: words.update(re.findall(r"\w+", text)))
 
 
 def comparing_texts(scene: Scene) -> Work:
-    """Neighbouring sources line by line; the cost goes with the square of their lengths."""
+    """Compare neighbouring sources line by line; the cost grows with the square of their lengths."""
     size, files = scene.size(16), _files_of(scene, ".py", scene.size(16))
 
     def work(number: int) -> int:
@@ -212,17 +212,17 @@ def comparing_texts(scene: Scene) -> Work:
 
 
 def compressing_with_zlib(scene: Scene) -> Work:
-    """Blocks of text of one size."""
+    """Compress blocks of text of one size."""
     return _for_each_block(scene, scene.size(12), lambda block: zlib.compress(block, 9))
 
 
 def compressing_with_lzma(scene: Scene) -> Work:
-    """Blocks of text of one size, with another method."""
+    """Compress blocks of text of one size, with another method."""
     return _for_each_block(scene, scene.size(5), lambda block: lzma.compress(block, preset=4))
 
 
 def growing_documents(scene: Scene) -> Work:
-    """JSON round trips of a document that gains an entry with each item."""
+    """Write and read a document as JSON that gains an entry with each item."""
     size, document = scene.size(20), [{"id": n, "name": f"entry {n}", "tags": ["a", "b"]} for n in range(500)]
 
     def work(number: int) -> int:
@@ -235,7 +235,7 @@ def growing_documents(scene: Scene) -> Work:
 
 
 def documents_that_become_ten_times_as_large(scene: Scene) -> Work:
-    """JSON round trips of documents of one size until the half, and of ten times that size from there on."""
+    """Write and read documents as JSON: all of one size up to the middle, and ten times as large from there on."""
     size = scene.size(4)
     small, large = ([{"id": n, "name": f"entry {n}"} for n in range(entries)] for entries in (500, 5000))
 
@@ -248,7 +248,7 @@ def documents_that_become_ten_times_as_large(scene: Scene) -> Work:
 
 
 def sorting_unequal_batches(scene: Scene) -> Work:
-    """Lists of very different lengths, each as one item."""
+    """Sort lists of very different lengths, each as one item."""
     lengths = [
         [round(scene.random.lognormvariate(6.5, 1.0)) for _ in range(scene.size(100))] for _ in range(scene.slices)
     ]
@@ -262,7 +262,7 @@ def sorting_unequal_batches(scene: Scene) -> Work:
 
 
 def sorting_weighed_batches(scene: Scene) -> Work:
-    """Slices of very different sizes, an item for each element."""
+    """Sort slices of very different sizes; each element is an item."""
     lengths = [round(scene.size(150_000) * scene.random.choice((0.2, 0.5, 1, 2))) for _ in range(scene.slices)]
 
     def work(number: int) -> int:
@@ -273,7 +273,7 @@ def sorting_weighed_batches(scene: Scene) -> Work:
 
 
 def hashing_passwords(scene: Scene) -> Work:
-    """A few old passwords take many rounds, most take few."""
+    """Hash passwords: a few old ones take many rounds, most take few."""
     size = scene.size(20)
     rounds = [[scene.random.choice((2000, 2000, 2000, 10_000)) for _ in range(size)] for _ in range(scene.slices)]
 
@@ -286,7 +286,7 @@ def hashing_passwords(scene: Scene) -> Work:
 
 
 def drawing_a_fractal(scene: Scene) -> Work:
-    """Lines of a picture, some of them many times as dear as others."""
+    """Draw lines of a picture, some of which cost many times as much as others."""
     width, height = scene.size(5000), scene.slices
 
     def work(number: int) -> int:
@@ -302,7 +302,7 @@ def drawing_a_fractal(scene: Scene) -> Work:
 
 
 def finding_primes(scene: Scene) -> Work:
-    """Primes by trial division; the numbers grow."""
+    """Find primes by trial division; the numbers grow."""
     size = scene.size(5000)
 
     def work(number: int) -> int:
@@ -314,13 +314,13 @@ def finding_primes(scene: Scene) -> Work:
 
 
 def asking_a_server(scene: Scene) -> Work:
-    """Small requests to a server in another thread, which looks something up."""
+    """Send small requests to a server in another thread, which looks something up."""
     size, rows = scene.size(40), 2000
     _accounts(scene, rows).close()
 
     class Lookup(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        wbufsize = -1  # an answer in one segment
+        wbufsize = -1  # so that a reply is sent as one segment
 
         def do_GET(self) -> None:
             reader = sqlite3.connect(scene.folder / "work.db")
@@ -349,7 +349,7 @@ def asking_a_server(scene: Scene) -> Work:
 
 
 def starting_processes(scene: Scene) -> Work:
-    """One small program an item."""
+    """Start one small program per item."""
     size = scene.size(2)
 
     def work(number: int) -> int:
@@ -418,7 +418,7 @@ def _accounts(scene: Scene, rows: int) -> sqlite3.Connection:
 
 @cache
 def _installed(suffix: str) -> list[Path]:
-    """Files of the Python installation by name, of 1 kB to 2 MB."""
+    """Return files of the Python installation by name, of 1 kB to 2 MB."""
     found: list[Path] = []
     for folder, folders, names in os.walk(sysconfig.get_paths()["stdlib"]):
         folders.sort()
@@ -427,7 +427,7 @@ def _installed(suffix: str) -> list[Path]:
 
 
 def _files_of(scene: Scene, suffix: str, size: int) -> Callable[[int], list[Path]]:
-    """Neighbours in the installation, from somewhere on."""
+    """Return a function that returns neighbouring files of the installation."""
     files = _installed(suffix)
     start = scene.random.randrange(len(files))
     return lambda number: [files[(start + number * size + n) % len(files)] for n in range(size)]
@@ -445,7 +445,7 @@ def _for_each_text(scene: Scene, size: int, use: Callable[[str], object]) -> Wor
             try:
                 use(_text(path))
             except SyntaxError:
-                continue  # what is installed is not always for this version
+                continue  # some installed files are for other versions of Python
         return size
 
     return work

@@ -1,4 +1,4 @@
-"""Samples become figures, and figures a table and JSON."""
+"""The report: figures from samples, and a table and JSON from figures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class Figure:
-    """All samples of one thing on one store."""
+    """All samples of one measurement on one store."""
 
     store: str
     samples: Sequence[Sample]
@@ -33,18 +33,18 @@ class Figure:
 
     @property
     def raw(self) -> float | None:
-        """The median of what the bare database did; None where nothing compares."""
+        """The median of the bare database; None if there is nothing to compare."""
         return median(raw) if (raw := [sample.raw for sample in self.samples if sample.raw is not None]) else None
 
     @property
     def ratio(self) -> float | None:
-        """The median of ours to raw, each of the same round."""
+        """The median of the ratios of ours to raw, both from the same round."""
         ratios = [sample.ours / sample.raw for sample in self.samples if sample.raw is not None]
         return median(ratios) if ratios else None
 
 
 def gather(samples: Iterable[tuple[str, Sample]]) -> list[Figure]:
-    """Figures from samples with the names of their stores: store by store, in the order in which they came."""
+    """Return figures from samples with the names of their stores: store by store, in their original order."""
     by_store: dict[str, dict[str, list[Sample]]] = {}
     for store, sample in samples:
         by_store.setdefault(store, {}).setdefault(sample.name, []).append(sample)
@@ -52,7 +52,7 @@ def gather(samples: Iterable[tuple[str, Sample]]) -> list[Figure]:
 
 
 def print_report(environment: Environment, figures: Sequence[Figure], shape: Mapping[str, object]) -> None:
-    """The table, and above it where and how it came about."""
+    """Print the table, and above it where and how it was measured."""
     for line in told_environment(environment):
         print(line)
     print(", ".join(f"{name.replace('_', ' ')} {_told_value(value)}" for name, value in shape.items()))
@@ -70,7 +70,7 @@ def print_report(environment: Environment, figures: Sequence[Figure], shape: Map
 
 
 def as_json(environment: Environment, figures: Sequence[Figure], shape: Mapping[str, object]) -> str:
-    """Everything, with every sample."""
+    """Return everything, with every sample."""
     report = {
         "environment": asdict(environment),
         "shape": shape,
@@ -80,7 +80,7 @@ def as_json(environment: Environment, figures: Sequence[Figure], shape: Mapping[
 
 
 def told_environment(environment: Environment) -> Sequence[str]:
-    """Where and with what it was measured, a line each."""
+    """Return where and with what it was measured, one line for each."""
     disks = [
         f"{store}: {disk.file_system}, fdatasync {disk.sync_ms:.3f} ms" for store, disk in environment.disks.items()
     ]

@@ -1,4 +1,4 @@
-"""What it costs to have Posthorse: to import it, and to keep a worker that has nothing to do."""
+"""Resting: what it costs to have Posthorse, that is, to import it and to keep a worker that has nothing to do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from posthorse.cli.bench_measures import running_worker
 
 RUNNERS = 2
 STARTS = 5
-"""Of each program in a round; the quickest counts, for whatever else the machine does only makes them slower."""
+"""Starts of each program in a round. The fastest counts, because other load on the machine only slows them down."""
 
 BARE = "import asyncio, sqlite3, msgspec"
 PROGRAMS = {
@@ -31,7 +31,7 @@ PROGRAMS = {
 
 
 def measure(setup: Setup) -> Iterator[Sample]:
-    """Milliseconds of starts, beside the start of Python with what nobody can do without; then a worker at rest."""
+    """Yield milliseconds of starts, beside the start of Python with unavoidable imports; then a worker at rest."""
     raw = _start_time(BARE)
     for name, program in PROGRAMS.items():
         yield Sample(name, "ms", _start_time(program), raw)
@@ -57,7 +57,7 @@ def _rest(setup: Setup) -> Iterator[Sample]:
         running_worker(TARGET, url, processes=RUNNERS, concurrency=setup.concurrency) as worker,
     ):
         worker.wait_until(lambda: store.runner_count(ask) == RUNNERS)
-        time.sleep(min(seconds, 2.0))  # the first looks, and what is imported at first need
+        time.sleep(min(seconds, 2.0))  # the first looks, and imports on first use
         before = processor_time(family(worker.pid))
         time.sleep(seconds)
         used = processor_time(family(worker.pid)) - before

@@ -1,4 +1,5 @@
-"""What a slice costs a long job when its body does nothing: reading, committing cursor and progress, going on."""
+"""Slices and their cost, if the body of a long job does nothing: reading, and committing the cursor and the
+progress."""
 
 from __future__ import annotations
 
@@ -13,11 +14,11 @@ KINDS: dict[str, Kind[[int, int], float]] = {"a slice": walk, "a slice, async": 
 
 
 def measure(setup: Setup) -> Iterator[Sample]:
-    """Milliseconds a slice, beside the commit of one small row, rewritten as often."""
+    """Yield milliseconds per slice, beside the commit of one small row, rewritten as often."""
     sizes, store = setup.sizes, setup.store
     slices = sizes.items // sizes.slice_size
     with store.fresh() as url, opened(url), running_worker(TARGET, url, processes=1, concurrency=setup.concurrency):
-        walk.enqueue(1, 1).result(timeout=PATIENCE)  # the worker is there
+        walk.enqueue(1, 1).result(timeout=PATIENCE)  # wait until the worker is ready
         for name, kind in KINDS.items():
             raw = setup.raw.commit_cursor(slices)
             seconds = kind.enqueue(sizes.items, sizes.slice_size).result(timeout=PATIENCE)

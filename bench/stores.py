@@ -1,6 +1,6 @@
-"""The stores that are measured: a SQLite file on the disk of the project, a private PostgreSQL that syncs every commit.
+"""The stores to measure: a SQLite file on the project's disk, and a private PostgreSQL that syncs every commit.
 
-Each gives fresh stores and its yardstick, and can be asked in plain SQL behind the library's back.
+Each provides fresh stores and its yardstick, and runs plain SQL that bypasses the library.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Ask = Callable[[str], tuple[int, ...]]
 SCRATCH = Path(__file__).parents[1] / "build"
 POSTGRES = "18"
 OLDEST = "00000000-0000-7000-8000-"
-"""How ids begin that were made before all others; twelve digits follow."""
+"""The beginning of ids that are older than all others; twelve digits follow."""
 
 DURABLE = {"synchronous_commit": "on"}
-"""Beside fsync and full_page_writes; everything else is as PostgreSQL comes."""
+"""The setting beside fsync and full_page_writes; everything else is PostgreSQL's default."""
 
 
 class Tally(NamedTuple):
-    """What a store holds; the times are microseconds on its own clock."""
+    """What a store contains; the times are in microseconds on its own clock."""
 
     completed: int
     first_start: int
@@ -40,57 +40,57 @@ class Tally(NamedTuple):
 
 
 class MeasuredStore(ABC):
-    """One kind of store."""
+    """Stores of one kind."""
 
     name: str
     folder: Path
-    """Where its files lie."""
+    """The folder of its files."""
     prefix: str
-    """What stands before the names of its tables."""
+    """The prefix of the names of its tables."""
     false: str
-    """In its SQL."""
+    """The literal for false in its SQL."""
     numbered_id: str
-    """The id of job n, before every other, in a statement that selects from `numbers`."""
+    """The id of job n, older than every other, in a statement that selects from `numbers`."""
 
     @abstractmethod
     def version(self) -> str:
-        """What it is, and which."""
+        """Return the product and its version."""
 
     @abstractmethod
     def fresh(self) -> AbstractContextManager[str]:
-        """The URL of a new store without a schema; gone after the block."""
+        """Yield the URL of a new store without a schema, which is removed after the block."""
 
     @abstractmethod
     def yardstick(self) -> AbstractContextManager[RawLimits]:
-        """The raw limits of the same database."""
+        """Open the raw limits of the same database."""
 
     @abstractmethod
     def asking(self, url: str) -> AbstractContextManager[Ask]:
-        """A connection that answers SQL with one row."""
+        """Open a connection for SQL that returns one row."""
 
     @abstractmethod
     def settle(self, url: str) -> None:
-        """Does for our tables what the yardstick's `settle` does for its own."""
+        """Do for our tables what the yardstick's `settle` does for its own."""
 
     @abstractmethod
     def fill(self, url: str, statements: Sequence[str]) -> None:
-        """Runs statements behind the library's back, and leaves no work of theirs to be done later."""
+        """Run statements that bypass the library, and finish all work that they would cause later."""
 
     @abstractmethod
     def numbers(self, count: int) -> str:
-        """A table with a column n, from 1 on, for a statement to select from."""
+        """Return a table with a column n, from 1 on, for a statement to select from."""
 
     def is_idle(self, ask: Ask) -> bool:
-        """True when no job waits or runs."""
+        """Return True if no job waits or runs."""
         tables = (f"{self.prefix}ready", f"{self.prefix}leases")
         return not any(ask(f"select exists (select 1 from {table})")[0] for table in tables)
 
     def runner_count(self, ask: Ask) -> int:
-        """How many runners are on the list."""
+        """Return how many runners are registered."""
         return ask(f"select count(*) from {self.prefix}runners")[0]
 
     def tally(self, ask: Ask, *, end: str = "completed") -> Tally:
-        """How many jobs are completed, or came to this other end, and in which time."""
+        """Return how many jobs are completed, or in this other final state, and in which time."""
         columns = "count(*), coalesce(min(started_at), 0), coalesce(max(finished_at), 0)"
         return Tally(*ask(f"select {columns} from {self.prefix}jobs where state in ('completed', '{end}')"))
 
@@ -127,7 +127,7 @@ class SqliteStore(MeasuredStore):
             yield lambda query: _only(connection.execute(query).fetchone())
 
     def settle(self, url: str) -> None:
-        """Nothing, as there."""
+        """Do nothing, as the yardstick does."""
 
     def fill(self, url: str, statements: Sequence[str]) -> None:
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as connection:
@@ -186,7 +186,7 @@ class PostgresStore(MeasuredStore):
 
 @contextmanager
 def sqlite_store() -> Iterator[SqliteStore]:
-    """On the disk of the project, for the system's temporary folder may be in memory."""
+    """Yield a store on the project's disk, because the system's temporary folder may be in memory."""
     SCRATCH.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=SCRATCH) as folder:
         yield SqliteStore(Path(os.path.realpath(folder)))
@@ -194,13 +194,13 @@ def sqlite_store() -> Iterator[SqliteStore]:
 
 @contextmanager
 def postgres_store() -> Iterator[PostgresStore]:
-    """In the system's temporary folder. Raises ServerMissing."""
+    """Yield a store in the system's temporary folder. Raises ServerMissing."""
     with postgres_server(POSTGRES, fsync=True, settings=DURABLE) as server:
         yield PostgresStore(server)
 
 
 STORES = {"sqlite": sqlite_store, "postgres": postgres_store}
-"""By the names that programs take."""
+"""Stores by the names that the command lines use."""
 
 
 def _only(row: tuple[int, ...] | None) -> tuple[int, ...]:

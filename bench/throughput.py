@@ -1,4 +1,4 @@
-"""How fast a real worker works off a queue of jobs that do nothing, and what that costs in processor time."""
+"""Throughput: how fast a real worker drains a queue of jobs that do nothing, and the processor time that this takes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ KINDS: dict[str, Kind[[int, int], None]] = {"async": noop, "sync": threaded_noop
 
 
 class Drain(NamedTuple):
-    """How a queue was emptied."""
+    """How a queue was drained."""
 
     pace: float
     """Jobs per second from the first start to the last end, on the store's clock."""
     with_start: float
-    """Seconds from the start of the worker's process on."""
+    """Seconds since the worker's process was started."""
     processor: float
-    """Seconds of user and system time of the worker with all its processes, for as many jobs again."""
+    """Seconds of user and system time of the worker with all its processes, for the same number of jobs again."""
 
 
 def measure(setup: Setup) -> Iterator[Sample]:
-    """Jobs per second for coroutines and threads, at each number of processes."""
+    """Yield jobs per second for coroutines and threads, at each number of processes."""
     jobs = setup.sizes.jobs
     for processes in setup.processes:
         for colour, kind in KINDS.items():
@@ -49,7 +49,7 @@ def _drain(setup: Setup, kind: Kind[[int, int], None], processes: int) -> Drain:
         with running_worker(TARGET, url, processes=processes, concurrency=setup.concurrency) as worker:
             worker.wait_until(lambda: store.is_idle(ask))
             tally = complete(store.tally(ask), jobs)
-            # As many again, at once and for a worker that stands by: its start is no part of what a job costs.
+            # As many jobs again, for a worker that is already running: its start is not part of what a job costs.
             worker.wait_until(lambda: store.runner_count(ask) == processes)
             spent_before = processor_time(family(worker.pid))
             app.enqueue_many([kind.bind(1, 2)] * jobs)

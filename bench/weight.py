@@ -1,6 +1,6 @@
-"""What a burden in the store costs: the pace of jobs that do nothing, beside the same in a store without it.
+"""The weight of a burden in the store: the pace of jobs that do nothing, beside the pace in a store without it.
 
-The burden is put there behind the library's back, in rows as the library would write them.
+The burden is written as rows, bypassing the library, in the form in which it would write them.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ PRIORITIES = range(-100, 100)
 DEEP_QUEUES = 200
 DAY = 86_400_000_000
 LOOK = 0.1
-"""Seconds between two looks whether the jobs are done: behind a pinned snapshot looking is not free."""
+"""Seconds between two checks whether the jobs are done, which cost something behind a pinned snapshot."""
 
 
 @dataclass(frozen=True)
 class Burden:
-    """What lies in the store before the jobs come, and where they go."""
+    """What is in the store before the jobs come, and where they go."""
 
     name: str
     rows: Sequence[str] = ()
-    """Statements that write them."""
+    """Statements that write the rows."""
     kinds: Sequence[ph.Kind[[int, int], None]] = (noop,)
-    """In turns, from one job to the next."""
+    """Kinds of the jobs, in turn."""
 
 
 NOTHING = Burden("nothing")
@@ -42,18 +42,18 @@ NOTHING = Burden("nothing")
 
 @dataclass(frozen=True)
 class Drained:
-    """A store whose jobs are done, and how fast that went, in jobs per second."""
+    """A store whose jobs are done, and the pace, in jobs per second."""
 
     store: MeasuredStore
     ask: Ask
     jobs: int
 
     def pace(self) -> float:
-        """Of all jobs."""
+        """The pace of all jobs."""
         return pace(self._tally())
 
     def quarters(self) -> tuple[float, float]:
-        """Of those that ended first, and of those that ended last."""
+        """The paces of the quarter that ended first, and of the quarter that ended last."""
         tally, quarter = self._tally(), self.jobs // 4
         first_ended = self._only(f"finished_at {self._done} order by finished_at limit 1 offset {quarter - 1}")
         last_began = self._only(f"finished_at {self._done} order by finished_at desc limit 1 offset {quarter}")
@@ -73,7 +73,8 @@ class Drained:
 
 
 def measure(setup: Setup) -> Iterator[Sample]:
-    """Jobs per second beside each burden, and just before without any: the machine changes its pace by the minute."""
+    """Yield jobs per second beside each burden, and just before without any, because the machine's pace keeps
+    changing."""
     for burden in _burdens(setup):
         free = _free_pace(setup)
         with _drained(setup, burden) as done:
@@ -85,7 +86,7 @@ def measure(setup: Setup) -> Iterator[Sample]:
 
 
 def _in_deep_queues(setup: Setup) -> Iterator[Sample]:
-    """Where each of many lanes has far more jobs than a claim takes from it."""
+    """Measure many lanes, each with far more jobs than a claim takes from it."""
     times = setup.sizes.deep
     name = f"{times * setup.sizes.jobs:,} async jobs in {DEEP_QUEUES} queues"
     burden = Burden(name, kinds=[noop.using(queue=f"deep {number}") for number in range(DEEP_QUEUES)])
@@ -98,7 +99,7 @@ def _in_deep_queues(setup: Setup) -> Iterator[Sample]:
 
 
 def _of_fair_tenants(setup: Setup) -> Iterator[Sample]:
-    """Where thousands of tenants take turns, each with a lane of its own."""
+    """Measure thousands of tenants that take turns, each with a lane of its own."""
     tenants, times = setup.sizes.queues // 2, max(1, setup.sizes.deep // 2)
     name = f"{times * setup.sizes.jobs:,} async jobs of {tenants:,} fair tenants"
     shared = noop.using(queue="shared")
@@ -172,7 +173,7 @@ def _copies(store: MeasuredStore, target: str, columns: str) -> str:
 
 @contextmanager
 def _pinned_snapshot(url: str) -> Iterator[None]:
-    """A transaction that does nothing any more, but sees the store as it is now."""
+    """Hold a transaction that does nothing more, but sees the store as it is now."""
     with psycopg.connect(url) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.execute("select count(*) from posthorse.lanes")
@@ -181,7 +182,7 @@ def _pinned_snapshot(url: str) -> Iterator[None]:
 
 @contextmanager
 def _weights(_: str) -> Iterator[None]:
-    """One of the queues gets twice as much as each of the others."""
+    """Give one of the queues twice the weight of the others."""
     app.queue("deep 0").set(weight=2)
     yield
 
@@ -195,7 +196,7 @@ def _alone(_: str) -> Iterator[None]:
 def _drained(
     setup: Setup, burden: Burden, *, times: int = 1, beside: Callable[[str], AbstractContextManager[None]] = _alone
 ) -> Iterator[Drained]:
-    """A store where one worker did `times` as many jobs as usual, while `beside` was open on it."""
+    """Yield a store in which one worker did `times` as many jobs as usual, while `beside` was open on it."""
     store, jobs = setup.store, times * setup.sizes.jobs
     with store.fresh() as url, opened(url), store.asking(url) as ask:
         store.fill(url, burden.rows)
@@ -208,7 +209,7 @@ def _drained(
 
 
 def _are_done(store: MeasuredStore, ask: Ask) -> bool:
-    """Looks at the job that came last before it looks into tables whose consumed rows nobody may remove."""
+    """Check the job that came last first, and only then tables whose consumed rows cannot be removed yet."""
     time.sleep(LOOK)
     return (
         bool(ask(f"select state = 'completed' from {store.prefix}jobs order by id desc limit 1")[0])

@@ -1,5 +1,7 @@
-"""For the demonstrations alone: a line on each slice that begins, outside of all transactions, so that those show
-which never came to their end. Imports nothing of Posthorse."""
+"""Begun slices: a line for each slice that begins, outside of all transactions, so a demonstration sees lost ones, too.
+
+Jobs need this only in demonstrations. It imports nothing of Posthorse.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ NAME = "begun.txt"
 
 
 def note(folder: Path) -> None:
-    """A slice begins in this process."""
+    """Note that a slice begins in this process."""
     line = f"{os.getpid()}\n".encode()
     descriptor = os.open(folder / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
@@ -20,6 +22,6 @@ def note(folder: Path) -> None:
 
 
 def read(folder: Path) -> list[int]:
-    """For each slice that began, the process in which it did."""
+    """Return the process of each slice that began."""
     begun = folder / NAME
     return [int(pid) for pid in begun.read_text().splitlines()] if begun.exists() else []

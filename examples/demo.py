@@ -3,7 +3,7 @@
     make demo
     .venv/bin/python -m examples.demo subscriptions --url postgresql://user@host/database
 
-The exit code is that of the first act that failed, and 0 when none did.
+The exit code is that of the first act that failed, or 0 if none did.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ ACTS = {
     "subscriptions": "A ledger that balances, whoever is killed",
     "thumbnails": "Photographs in processes of their own, and a broken one",
 }
-"""The folder of an act in examples, which has a demo.py, and what it is about."""
+"""The folder of each act in examples, which has a demo.py, and what the act is about."""
 
 
 def main() -> int:
-    """Plays the acts that were asked for, or all."""
+    """Play the acts that were named, or all."""
     options = _options()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     for number, name in enumerate(options.acts or ACTS, 1):
@@ -36,7 +36,7 @@ def main() -> int:
 
 
 def _play(command: list[str]) -> int:
-    """An act that is interrupted ends its workers itself: it is told, and waited for."""
+    """Play an act. If this program is interrupted, pass that on and wait, because an act ends its workers itself."""
     process = subprocess.Popen(command)
     try:
         return process.wait()

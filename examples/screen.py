@@ -1,4 +1,5 @@
-"""What a demonstration shows: live bars in a terminal, plain lines elsewhere. Knows neither jobs nor processes."""
+"""The screen of a demonstration: live bars in a terminal, plain lines elsewhere. It knows neither jobs nor
+processes."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ import posthorse as ph
 
 
 class Screen:
-    """Narrates line by line; below the last line stands how far the job is."""
+    """Narrate line by line; below the last line, show how far the job is."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False)
@@ -26,7 +27,7 @@ class Screen:
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """While the block runs, `draw` has a place on the screen."""
+        """Give `draw` a place on the screen for the duration of the block."""
         if not self.console.is_terminal:
             yield
             return
@@ -35,27 +36,27 @@ class Screen:
         self._live = None
 
     def say(self, line: str, style: str = "") -> None:
-        """One line of narration, with the seconds since the beginning."""
+        """Print one line of narration, with the seconds since the beginning."""
         seconds = int(time.monotonic() - self._began)
         clock = Text(f"{seconds // 60:02}:{seconds % 60:02}  ", style="dim")
         self.console.print(clock + Text(line, style=style), soft_wrap=not self.console.is_terminal)
 
     def draw(self, status: ph.Status, runner: int | None, footer: str) -> None:
-        """The job as it stands."""
+        """Show the current state of the job."""
         if self._live is not None:
             self._live.update(_picture(status, runner, footer, self.console.width), refresh=True)
             return
         tenths = int((status.progress.fraction or 0.0) * 10)
-        if tenths > self._tenths_told:  # without a terminal, a line at each tenth
+        if tenths > self._tenths_told:  # without a terminal, print a line at each tenth
             self._tenths_told = tenths
             self.say(f"  {status.progress}")
 
     def print(self, line: str) -> None:
-        """A line without a time."""
+        """Print a line without a time."""
         self.console.print(line, soft_wrap=True, markup=False)
 
     def table(self, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Rows under headings: the first column is a name, the others are numbers."""
+        """Print rows under headings: the first column is a name, the others are numbers."""
         table = Table(title=f"\n{title}", title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
         for position, heading in enumerate(headings):
             table.add_column(heading, justify="right" if position else "left", header_style="dim")

@@ -1,6 +1,6 @@
 """The stage of a demonstration: the worker's processes, what is done to them, and what the audience sees of it.
 
-Everything that it waits for has a deadline; what does not happen in time ends the demonstration with an error.
+Every wait has a deadline; if something does not happen in time, the demonstration ends with an error.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Failure(Exception):
 class Stage:
     """One worker and one long job, from the rise of the curtain to its fall.
 
-    `application` is `module:app`, with that lease in seconds; `footer` is told below the bar of the job.
+    `application` is `module:app`, with that lease in seconds; `footer` is shown below the job's bar.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Stage:
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Nothing that was started here outlives the block."""
+        """End everything that was started here, at the end of the block."""
         try:
             with self.screen.open():
                 yield
@@ -72,7 +72,7 @@ class Stage:
     # ── the worker ───────────────────────────────────────────────────────────────────────────────────
 
     def start_worker(self) -> None:
-        """Two runner processes, as a service manager would start them."""
+        """Start two runner processes, as a service manager would."""
         command = [
             str(Path(sys.executable).with_name("posthorse")), "worker",
             "--app", self._application, "--url", self._url,
@@ -83,7 +83,7 @@ class Stage:
         self.screen.say("a worker starts, with two runner processes")
 
     def kill_runner(self) -> None:
-        """SIGKILL for the process that runs the job."""
+        """Send SIGKILL to the process that runs the job."""
         self._wait_for_a_slice_to_begin()
         runner = self._runner()
         self.screen.say(f"kill -9 {runner}: the runner dies in the midst of a slice", "red")
@@ -91,7 +91,7 @@ class Stage:
         self._see_it_go_on(without=runner)
 
     def kill_worker(self) -> None:
-        """SIGKILL for the supervisor and its runners, as when the machine loses its power."""
+        """Send SIGKILL to the supervisor and its runners, as when the machine loses power."""
         self._wait_for_a_slice_to_begin()
         runner, doomed = self._runner(), self._processes()
         self.screen.say(f"kill -9 {' '.join(map(str, doomed))}: the whole worker is gone", "red")
@@ -103,7 +103,7 @@ class Stage:
         self._see_it_go_on(without=runner)
 
     def deploy(self) -> None:
-        """SIGTERM, an orderly end, and a new worker."""
+        """Send SIGTERM, wait for an orderly end, and start a new worker."""
         assert self._worker is not None
         runner = self._runner()
         self.screen.say("SIGTERM, as at a deploy: the worker ends its slice and leaves", "yellow")
@@ -119,12 +119,12 @@ class Stage:
     # ── the job ──────────────────────────────────────────────────────────────────────────────────────
 
     def follow(self, job: ph.Job[object]) -> None:
-        """From now on this job is what the screen shows."""
+        """Show this job on the screen from now on."""
         self._job = job
         self.screen.say(f"{job.id} is enqueued: committed and synced")
 
     def play(self, names: Sequence[str]) -> None:
-        """What happens to the job on its way, evenly spaced."""
+        """Let these events happen to the job on its way, evenly spaced."""
         plays = {
             "kill-runner": self.kill_runner,
             "kill-worker": self.kill_worker,
@@ -136,11 +136,11 @@ class Stage:
             plays[name]()
 
     def until_share(self, share: float) -> None:
-        """Watches until so much of the job is done."""
+        """Watch until this share of the job is done."""
         self._until(lambda status: (status.progress.fraction or 0.0) >= share, f"the job to reach {share:.0%}")
 
     def pause(self, seconds: float) -> None:
-        """Pauses the job, and watches it stand still."""
+        """Pause the job, and watch it stand still."""
         assert self._job is not None
         self._job.pause()
         self.screen.say("job.pause()", "yellow")
@@ -156,11 +156,11 @@ class Stage:
         self._until(lambda _: self.slices_begun() > before, "the job to go on")
 
     def until_done(self) -> ph.Status:
-        """Watches until the job is over."""
+        """Watch until the job is over."""
         return self._until(lambda status: status.state.is_final, "the job to end")
 
     def stop_worker(self) -> None:
-        """The end, in good order."""
+        """Stop the worker in good order."""
         assert self._worker is not None
         self._worker.terminate()
         self._wait_for_worker()
@@ -169,15 +169,15 @@ class Stage:
 
     @property
     def seconds_left(self) -> float:
-        """Until the demonstration counts as failed."""
+        """Return the seconds until the demonstration counts as failed."""
         return max(1.0, self._deadline - time.monotonic())
 
     def slices_begun(self) -> int:
-        """How many slices began, whether or not they were committed."""
+        """Return how many slices began, whether or not they were committed."""
         return len(begun.read(self.folder))
 
     def last_words(self) -> str:
-        """The end of the worker's log, for a demonstration that failed."""
+        """Return the end of the worker's log, for a demonstration that failed."""
         log = self.folder / "worker.log"
         return "\n".join(log.read_text(errors="replace").splitlines()[-12:]) if log.exists() else ""
 
@@ -190,7 +190,7 @@ class Stage:
 
     def _wait_for_a_slice_to_begin(self) -> None:
         before = self.slices_begun()
-        while self.slices_begun() == before:  # looked for closely: the slice takes but a moment
+        while self.slices_begun() == before:  # look often, because a slice takes only a moment
             if time.monotonic() > self._deadline:
                 raise Failure(f"waited in vain for a slice to begin; the job is {self._status().state}")
             time.sleep(0.001)
@@ -215,7 +215,7 @@ class Stage:
             time.sleep(LOOK_INTERVAL)
 
     def _wait_for_worker(self) -> int:
-        """Watches until the worker has ended; answers with its exit code."""
+        """Watch until the worker has ended; return its exit code."""
         assert self._worker is not None
         while (code := self._worker.poll()) is None:
             if time.monotonic() > self._deadline:
@@ -234,14 +234,14 @@ class Stage:
             self.screen.draw(status, runner, self._footer())
 
     def _processes(self) -> list[int]:
-        """The supervisor and its runners, while they live."""
+        """Return the supervisor and its runners, while they live."""
         if self._worker is None or self._worker.poll() is not None:
             return []
         return [self._worker.pid, *_children(self._worker.pid)]
 
 
 def in_a_shell(url: str, job: str) -> tuple[str, str]:
-    """What the audience may try itself: the command, and its call for the job."""
+    """Return what the audience may try itself: the command, and its call for the job."""
     command = Path(sys.executable).with_name("posthorse")
     if command.is_relative_to(Path.cwd()):
         command = command.relative_to(Path.cwd())

@@ -1,4 +1,4 @@
-"""The order of the measurements: samples of all layouts and of the yardstick alternate, medians are kept."""
+"""The order of the measurements: samples of all layouts and of the yardstick alternate; medians are reported."""
 
 import argparse
 import json
@@ -27,7 +27,7 @@ Key = tuple[str, str]  # measurement, layout
 
 @dataclass
 class Bench:
-    """Collects samples by measurement and layout, every round next to a sample of the yardstick."""
+    """Collect samples by measurement and layout, each next to a sample of the yardstick."""
 
     dsn: str
     layouts: Sequence[Layout]
@@ -43,7 +43,7 @@ class Bench:
         self.keep(measurement, layout, of_raw=pace.per_second / yardstick, **scenarios.as_figures(pace))
 
     def raw(self) -> float:
-        """A sample of the yardstick: jobs per second of the naive loop, now."""
+        """Take a sample of the yardstick: jobs per second of the naive loop, now."""
         with RawPostgres(self.dsn) as limits:
             pace = limits.claim_and_complete().both
         self.keep("claim + complete, batch 500", "raw", of_raw=1.0, per_second=pace)
@@ -92,7 +92,7 @@ def writing(bench: Bench) -> None:
 
 
 def weight(bench: Bench) -> None:
-    """A large backlog, and a long history."""
+    """Measure with a large backlog, and with a long history."""
     loads = {"1,000,000 pending": (1_000_000, 0), f"{bench.history:,} finished": (100_000, bench.history)}
     for layout in bench.layouts:
         for load, (pending, finished) in loads.items():
@@ -105,7 +105,7 @@ def weight(bench: Bench) -> None:
 
 
 def pinning(bench: Bench) -> None:
-    """An idle transaction whose snapshot keeps all dead rows."""
+    """Measure while the snapshot of an idle transaction keeps all dead rows."""
     for _ in range(bench.rounds):
         for layout in bench.layouts:
             yardstick = bench.raw()
@@ -114,7 +114,7 @@ def pinning(bench: Bench) -> None:
 
 
 def planning(bench: Bench) -> None:
-    """Every kind of statistics; and what becomes of the plainer ways to write a completion."""
+    """Measure with every kind of statistics, and with the plainer ways to write a completion."""
     for layout in chain(bench.layouts, COUNTEREXAMPLES):
         lost = scenarios.completions_lost_to_a_neighbour(bench.dsn, layout)
         bench.keep("completions lost to a neighbour", layout.name, lost=lost)
@@ -159,7 +159,7 @@ GROUPS: dict[str, Callable[[Bench], None]] = {
 
 
 def table(bench: Bench) -> str:
-    """One line a measurement and layout: the medians, and what is to be said of the plan."""
+    """Return one line for each measurement and layout: the medians, and remarks on the plan."""
     lines = []
     for (measurement, layout), samples in bench.samples.items():
         figures = {name: median(sample[name] for sample in samples) for name in samples[0]}
@@ -183,7 +183,7 @@ def main() -> None:
         try:
             for name in chosen.groups:
                 GROUPS[name](bench)
-        finally:  # what was measured before an interruption counts
+        finally:  # samples from before an interruption count
             print(table(bench))
             chosen.json.write_text(json.dumps(every_sample(bench), indent=1))
 

@@ -1,10 +1,10 @@
 """The candidate layouts: tables and statements, nothing else.
 
-States: 1 pending, 2 processing, 3 completed. Times are microseconds. Claims are given lanes with the last
-`seq` seen in each, best lane first. Many values travel as one text each, '{a,b}' or a JSON array, because
-lists of parameters are dear in Python. Jobs are updated by id, never by ctid: a row that somebody else
-changed meanwhile would be passed over in silence. `id = any(array[x])` says `id = x` in a way that can be
-neither hashed nor merged nor walked in order, so looking up by index is the only plan left.
+States: 1 pending, 2 processing, 3 completed. Times are in microseconds. A claim is given lanes with the last `seq` seen
+in each, best lane first. Many values travel as one text each, '{a,b}' or a JSON array, because lists of parameters are
+expensive in Python. Jobs are updated by id, never by ctid: a row that another session changed meanwhile would be
+skipped silently. `id = any(array[x])` says `id = x` in a way that can be neither hashed nor merged nor walked in order,
+so an index lookup is the only plan left.
 """
 
 from dataclasses import dataclass, replace
@@ -222,7 +222,7 @@ CANDIDATES = (ONE_TABLE, READY_BESIDE_JOBS, READY_AND_LEASES, LEASES_BY_RUNNER, 
 
 _SOUGHT_BY_INDEX: LiteralString = "jobs.id = any(array[reported.job])"
 
-# D again, with completions written in the two ways that suggest themselves first.
+# Layout D again, with the two most obvious ways to write completions.
 JOINED_PLAINLY = replace(
     READY_AND_CLAIMS,
     name="D plain",

@@ -1,4 +1,4 @@
-"""What is measured: each scenario makes its own tables, runs, and returns plain figures."""
+"""The scenarios: each creates its own tables, runs, and returns plain figures."""
 
 import json
 import multiprocessing
@@ -32,7 +32,7 @@ PATIENCE_MS = 5_000
 
 @dataclass(frozen=True)
 class Pace:
-    """Jobs per second, and the processor time that one job cost on either side, in microseconds."""
+    """Jobs per second, and the processor time of one job on either side, in microseconds."""
 
     per_second: float
     client_us: float
@@ -49,13 +49,13 @@ def drain(
     settings: str = GUARDED,
     as_lists: bool = False,
 ) -> Pace:
-    """Claims and completes until the lane is empty, or `limit` jobs are done, over one connection."""
+    """Claim and complete until the lane is empty, or `limit` jobs are done, over one connection."""
     with connected(dsn, settings) as connection:
         return _drain(Worker(connection, layout, batch, as_lists), limit, one_commit)
 
 
 def drain_with_two_processes(dsn: str, layout: Layout, batch: int, jobs: int) -> float:
-    """Jobs per second of two workers together, from the first start to the last end."""
+    """Return the jobs per second of two workers together, from the first start to the last end."""
     spawning = multiprocessing.get_context("spawn")
     ready = spawning.Barrier(3)
     workers = [spawning.Process(target=_drain_when_all_are_ready, args=(ready, dsn, layout, batch)) for _ in "12"]
@@ -69,7 +69,7 @@ def drain_with_two_processes(dsn: str, layout: Layout, batch: int, jobs: int) ->
 
 
 def written_per_job(dsn: str, layout: Layout, jobs: int = 20_000, batch: int = 500) -> dict[str, float]:
-    """WAL bytes of insert, claim and completion, dead rows and index-free (HOT) updates of one job."""
+    """Return WAL bytes of insert, claim and completion, and dead rows and index-free (HOT) updates, for one job."""
     create(dsn, layout)
     with connected(dsn) as connection:
         connection.execute("checkpoint")
@@ -103,7 +103,7 @@ def written_per_job(dsn: str, layout: Layout, jobs: int = 20_000, batch: int = 5
 
 
 def pinned(dsn: str, layout: Layout, jobs: int) -> Pace:
-    """The pace while an idle transaction keeps every dead row from being cleaned."""
+    """Return the pace while an idle transaction prevents the removal of all dead rows."""
     create(dsn, layout)
     fill(dsn, layout, pending=jobs)
     with psycopg.connect(dsn) as pin:
@@ -113,10 +113,10 @@ def pinned(dsn: str, layout: Layout, jobs: int) -> Pace:
 
 
 def plans(dsn: str, layout: Layout, statistics: str, batch: int, settings: str) -> tuple[float, list[str]]:
-    """The jobs per second with such statistics, and every shape met that does not scale.
+    """Return the jobs per second with such statistics, and every plan shape that does not scale.
 
-    `fresh`: analyzed. `missing`: never analyzed. `stale`: analyzed while empty. `cached`: the same, and the
-    worker had prepared its statements while the tables were empty.
+    `fresh`: analyzed. `missing`: never analyzed. `stale`: analyzed while empty. `cached`: the same, and the worker had
+    prepared its statements while the tables were empty.
     """
     create(dsn, layout, autovacuum=False)
     if statistics in ("stale", "cached"):
@@ -138,7 +138,7 @@ def plans(dsn: str, layout: Layout, statistics: str, batch: int, settings: str) 
 
 
 def completions_lost_to_a_neighbour(dsn: str, layout: Layout) -> int:
-    """Completes 500 jobs while another session is changing ten of their rows; how many were passed over."""
+    """Complete 500 jobs while another session changes ten of their rows; return how many were skipped."""
     create(dsn, layout)
     fill(dsn, layout, pending=500)
     with connected(dsn) as connection, psycopg.connect(dsn) as neighbour:
@@ -207,7 +207,7 @@ def _wal_position(connection: Connection) -> float:
 
 @contextmanager
 def _shapes_of_plans(connection: Connection) -> Iterator[set[str]]:
-    """The node types of the plans that really run meanwhile."""
+    """Yield the node types of the plans that actually run meanwhile."""
     shapes: set[str] = set()
 
     def note(diagnostic: psycopg.errors.Diagnostic) -> None:

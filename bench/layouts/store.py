@@ -1,4 +1,4 @@
-"""One layout on one connection: creates it, fills it, and runs its statements as a worker would."""
+"""The store of one layout on one connection: creates it, fills it, and runs its statements as a worker would."""
 
 import os
 import time
@@ -26,7 +26,7 @@ GUARDED = " ".join(
     )
 )
 
-# Rows of jobs, made inside the server with time-ordered ids: much faster than sending them.
+# Rows of jobs are made inside the server, with time-ordered ids, because sending them takes much longer.
 _GENERATE_JOBS: LiteralString = """
     insert into jobs (id, lane, seq, state, args, result, created_at, started_at, finished_at)
     select (lpad(to_hex(%(epoch_ms)s::bigint + i / 1000), 12, '0') || '7'
@@ -39,7 +39,7 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 @dataclass(frozen=True)
 class Claimed:
-    """What a claim brought: the rows, and the note that its completion closes."""
+    """The outcome of a claim: the rows, and the note that the completion closes."""
 
     ids: list[str]
     epochs: list[str]
@@ -48,7 +48,7 @@ class Claimed:
 
 @dataclass
 class Worker:
-    """Claims from one lane behind a low-water mark, and completes what it claimed."""
+    """Claim from one lane behind a low-water mark, and complete what was claimed."""
 
     connection: Connection
     layout: Layout
@@ -57,7 +57,7 @@ class Worker:
     after: int = field(default=0, init=False)
 
     def claim(self) -> Claimed:
-        """The next jobs of the lane; starts over once when nothing follows the mark."""
+        """Claim the next jobs of the lane; start over once if nothing follows the mark."""
         claimed = self._received(*self._send_claim())
         if not claimed.ids and self.after:
             self.after = 0
@@ -68,7 +68,7 @@ class Worker:
         self._check_accepted(self.send_completion(claimed), claimed)
 
     def exchange(self, claimed: Claimed) -> Claimed:
-        """Completes one batch and claims the next in one transaction and one round trip."""
+        """Complete one batch and claim the next, in one transaction and one round trip."""
         with self.connection.pipeline(), self.connection.transaction():
             completion = self.send_completion(claimed)
             sent = self._send_claim()
@@ -90,7 +90,7 @@ class Worker:
         return Claimed([str(row[0]) for row in rows], [str(row[3]) for row in rows], note)
 
     def send_completion(self, claimed: Claimed) -> psycopg.Cursor[tuple[object, ...]]:
-        """Completes what the fence still allows; the cursor's `rowcount` tells how many."""
+        """Complete what the fence still allows; the cursor's `rowcount` says how many."""
         count, moment = len(claimed.ids), now()
         reported: dict[str, object] = {"now": moment, "results": f"[{','.join([RESULT] * count)}]"}
         if self.as_lists:
@@ -113,7 +113,7 @@ class Worker:
 
 @contextmanager
 def connected(dsn: str, settings: str = GUARDED) -> Iterator[Connection]:
-    """A connection that prepares every statement at its first use."""
+    """Open a connection that prepares every statement at its first use."""
     with psycopg.connect(dsn, autocommit=True, prepare_threshold=0, options=settings) as connection:
         yield connection
 
@@ -128,7 +128,7 @@ def create(dsn: str, layout: Layout, *, autovacuum: bool = True) -> None:
 
 
 def fill(dsn: str, layout: Layout, *, pending: int, finished: int = 0, analyze: bool = True) -> None:
-    """Puts `finished` old and `pending` new jobs into fresh tables."""
+    """Put `finished` old and `pending` new jobs into new tables."""
     with connected(dsn, PLANNER_DECIDES) as connection:
         start = time.time_ns() // 1_000_000
         if finished:
@@ -154,7 +154,7 @@ def enqueue_one(connection: Connection, layout: Layout) -> None:
 
 
 def array(values: Sequence[str]) -> str:
-    """An array as the server writes it; only for values without quotes, commas and braces."""
+    """Return an array as the server writes it; only for values without quotes, commas and braces."""
     return "{" + ",".join(values) + "}"
 
 
@@ -163,7 +163,7 @@ def now() -> int:
 
 
 def time_ordered_ids(count: int) -> list[UUID]:
-    """UUIDv7: milliseconds, then a counter, then chance."""
+    """Return UUIDv7s: milliseconds, then a counter, then random bits."""
     start = time.time_ns() // 1_000_000
     chance = int.from_bytes(os.urandom(6))
     return [

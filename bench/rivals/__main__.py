@@ -1,6 +1,6 @@
-"""The order of the measurements: in every round each rival once and then ours, so that noise hits all alike.
+"""The order of the measurements: each round runs each rival once and then ours, so that noise affects all alike.
 
-What cannot be installed, started or measured is named in the report with its error, and the others go on.
+What cannot be installed, started or measured is named in the report with its error; the others go on.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ Take = Callable[[], Sample]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked for."""
+    """The options of the command line."""
 
     rivals: Sequence[Rival]
     rounds: int
@@ -63,14 +63,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Contender:
-    """Whoever is measured in every round."""
+    """A system that every round measures."""
 
     system: System
     take: Take
 
 
 def main(wanted: Wanted) -> None:
-    """Measures and reports. Raises ServerMissing where there is no PostgreSQL."""
+    """Measure and report. Raises ServerMissing if there is no PostgreSQL."""
     missing = dict(NOT_MEASURED)
     homes = _installed(wanted.rivals, missing)
     rivals = [rival for rival in wanted.rivals if rival.environment in homes]
@@ -111,7 +111,7 @@ def main(wanted: Wanted) -> None:
 
 
 def _installed(rivals: Sequence[Rival], missing: dict[str, str]) -> dict[str, Home]:
-    """The environments that could be made; the others are told as missing."""
+    """Return the environments that could be made, and note the others as missing."""
     homes: dict[str, Home] = {}
     for name in dict.fromkeys(rival.environment for rival in rivals):
         _say(f"environment: {name}")
@@ -123,7 +123,7 @@ def _installed(rivals: Sequence[Rival], missing: dict[str, str]) -> dict[str, Ho
 
 
 def _redis(appendfsync: str) -> AbstractContextManager[RedisPlaces]:
-    """Raises NotInstalled at once, ServerDidNotStart and OSError when it is entered."""
+    """Raise NotInstalled at once; ServerDidNotStart and OSError when it is entered."""
     _say(f"environment: {SERVER}")
     return redis_places(environment(SERVER, SERVER_PACKAGES), appendfsync=appendfsync)
 
@@ -142,7 +142,7 @@ def _own(place: Place, store: MeasuredStore, stack: ExitStack, counts: Counts) -
 
 
 def _measured(contenders: Sequence[Contender], rounds: int, missing: dict[str, str]) -> Sequence[Measured]:
-    """Every contender in every round; who fails once is left out of later rounds."""
+    """Measure every contender in every round; one that fails is left out of later rounds."""
     samples: dict[str, dict[int, Sample]] = {contender.system.full_title: {} for contender in contenders}
     for number in range(1, rounds + 1):
         for contender in contenders:

@@ -1,4 +1,4 @@
-"""Which command starts a rival's client and its workers, and with which words around it. Pure; starts nothing."""
+"""The commands of a rival's client and workers, with the words that they need. Pure; starts nothing."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ SCRIPT = ".mjs"
 
 @dataclass(frozen=True)
 class Commands:
-    """What starts one rival."""
+    """The commands that start one rival."""
 
     client: Sequence[str]
     workers: Sequence[Sequence[str]]
-    """All of them, together as many working processes as were wanted."""
+    """Commands of all its workers, which together have the requested number of processes."""
     variables: Mapping[str, str]
 
 
 def commands(rival: Rival, home: Home, *, url: str, tally: Path, processes: int) -> Commands:
-    """For so many working processes. Raises KeyError for a word in braces that nobody fills."""
+    """Return the commands for this many processes. Raises KeyError for a word in braces that has no value."""
     is_script = rival.module.endswith(SCRIPT)
     module = str(WORKERS / rival.module) if is_script else f"{PACKAGE}.{rival.module}"
     words = {

@@ -1,7 +1,7 @@
-"""A rival's processes: the client that answers questions, the workers that work, the tally that they fill.
+"""The conversation with a rival's processes: the client that answers questions, the workers, and the tally they fill.
 
-Every process is a group of its own and is ended with it, but of this session, as our own workers are: a scheduler may
-share the processors out by sessions. What goes wrong is told with the last words of whoever died.
+Every process leads a group and is ended with it, but belongs to this session, as our own workers do, because a
+scheduler may divide the processors by session. An error quotes the last output of the process that died.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ LAST_LINES = 4
 
 
 class RivalFailed(Exception):
-    """A rival did not do what was asked; the message says what it said."""
+    """A rival did not do what was asked; the message quotes its output."""
 
 
 class Noted(NamedTuple):
-    """What jobs noted of themselves, in nanoseconds of the clock that the machine's processes share."""
+    """What jobs recorded about themselves, in nanoseconds on the clock that all processes of a machine share."""
 
     jobs: int
     first_start: int
@@ -44,14 +44,14 @@ class Noted(NamedTuple):
 
 
 class Conversation:
-    """With a rival's client."""
+    """The conversation with a rival's client."""
 
     def __init__(self, process: subprocess.Popen[str], words: IO[bytes]) -> None:
         self._process = process
         self._words = words
 
     def ask(self, question: str, number: int = 0) -> float:
-        """Its answer. Raises RivalFailed."""
+        """Return its answer. Raises RivalFailed."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
@@ -73,14 +73,14 @@ class Conversation:
 
 
 class Workers:
-    """A rival's workers."""
+    """The worker processes of a rival."""
 
     def __init__(self, processes: Sequence[subprocess.Popen[bytes]], words: IO[bytes]) -> None:
         self._processes = processes
         self._words = words
 
     def wait_until(self, is_so: Callable[[], bool], *, what: str) -> None:
-        """Returns once it is so. Raises RivalFailed when a worker ended before, or in the end."""
+        """Wait until it is so. Raises RivalFailed if a worker ends before, or if it takes too long."""
         deadline = time.monotonic() + PATIENCE
         while not is_so():
             for process in self._processes:
@@ -93,7 +93,7 @@ class Workers:
 
 @contextmanager
 def conversation(command: Sequence[str], variables: Mapping[str, str], folder: Path) -> Iterator[Conversation]:
-    """The client, until the end of the block."""
+    """Run the client until the end of the block."""
     with tempfile.TemporaryFile() as words:
         process = subprocess.Popen(
             command,
@@ -117,13 +117,13 @@ def conversation(command: Sequence[str], variables: Mapping[str, str], folder: P
 
 @contextmanager
 def working(commands: Sequence[Sequence[str]], variables: Mapping[str, str], folder: Path) -> Iterator[Workers]:
-    """The workers, until the end of the block."""
+    """Run the workers until the end of the block."""
     with tempfile.TemporaryFile() as words, ExitStack() as stack:
         yield Workers([stack.enter_context(_worker(command, variables, folder, words)) for command in commands], words)
 
 
 def noted(folder: Path) -> Noted:
-    """What all the workers noted so far."""
+    """Return what all workers have recorded so far."""
     numbers = [
         struct.unpack(f"{NUMBERS}q", content)
         for file in folder.glob("*.count")
@@ -136,7 +136,7 @@ def noted(folder: Path) -> Noted:
 
 
 def pickups(folder: Path) -> Sequence[float]:
-    """Milliseconds from the enqueueing of a job to its beginning, in the order of their beginnings."""
+    """Return the milliseconds from enqueueing each job to its start, in the order of the starts."""
     file = folder / PICKUPS
     lines = file.read_text(encoding="ascii").splitlines() if file.exists() else []
     return [int(line) / 1_000_000 for line in lines]
@@ -162,7 +162,7 @@ def _worker(
 
 
 def _end(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
-    """Kindly at first; then the whole group, for a worker may have children that outlive it."""
+    """Ask it to end; then kill the whole group, because a worker may have children that outlive it."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):

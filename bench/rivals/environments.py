@@ -1,6 +1,6 @@
-"""Each rival's packages in a folder of its own under `build/rivals`, made once and made anew when a version changes.
+"""Environments: each rival's packages in a folder of its own under `build/rivals`, made again when a version changes.
 
-Knows how to install, and from nowhere in particular: registries are what uv, pip and npm were told on this machine.
+This module knows how to install, but not where from: uv, pip and npm use the registries configured on the machine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PATIENCE = 600
 
 
 class NotInstalled(Exception):
-    """An environment could not be made; the message has the installer's last words."""
+    """An environment could not be made; the message quotes the installer's last output."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Home:
 
     @property
     def programs(self) -> Path:
-        """Where its Python and its commands lie."""
+        """The folder of its Python and its commands."""
         return self.folder / "bin"
 
 
 def environment(name: str, packages: Packages, *, build: Path = BUILD) -> Home:
-    """Installed, now or before. Raises NotInstalled."""
+    """Return the environment, and install it unless that was done before. Raises NotInstalled."""
     home = Home(build / name)
     stamp = home.folder / STAMP
     made_of = json.dumps([sys.version, dict(packages.versions)])
@@ -54,7 +54,7 @@ def environment(name: str, packages: Packages, *, build: Path = BUILD) -> Home:
 
 
 def node() -> Path:
-    """The Node that pyright brings; what a system has may be older than a rival wants. Raises NotInstalled."""
+    """Return the Node that pyright installs, because a system's may be too old for a rival. Raises NotInstalled."""
     return _node_wheel() / "bin" / "node"
 
 
@@ -65,7 +65,7 @@ def _install_python(home: Home, packages: Packages) -> None:
     try:
         _run([str(_uv()), "pip", "install", "--quiet", "--compile-bytecode", "--python", python, *wanted])
     except NotInstalled:
-        # uv is stricter than pip in what it takes from a registry.
+        # uv accepts less from a registry than pip does.
         _run([sys.executable, "-m", "pip", "--python", python, "install", "-qq", *wanted])
 
 

@@ -1,7 +1,7 @@
-"""What is measured of every system, and how it is measured of a rival: the same questions to each, in fresh places.
+"""Measuring a rival: the same questions as for every system, each in a fresh place.
 
 1. Single jobs, each awaited before the next; then a worker clears them, idles, and picks up one job after the other.
-2. Many jobs at once; then one process works them off, and in another place two do.
+2. Many jobs at once; then one process drains them, and in another place two do.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ class Counts:
 
 @dataclass(frozen=True)
 class Sample:
-    """What one round gave of one system."""
+    """The figures of one system in one round."""
 
     jobs: int
     worked: Mapping[int, float]
-    """Jobs per second by the number of processes, from the first start to the end of the last job's code."""
+    """Jobs per second, by the number of processes, from the first start to the end of the last job's code."""
     acknowledged: Mapping[int, float]
-    """The same, until the store knows of all of them."""
+    """The same, until the store knows that all of them ended."""
     singly: float
-    """Enqueued per second, each awaited."""
+    """Jobs enqueued per second, each awaited."""
     bulk: float
-    """Enqueued per second in the best way for many."""
+    """Jobs enqueued per second, in the best way for many."""
     pickup_ms: float
-    """Median from the call that enqueues to the first line of the job, by an idle worker."""
+    """Median from the call that enqueues to the first line of the job, with an idle worker."""
 
 
 @dataclass(frozen=True)
 class Arena:
-    """Where a rival is measured."""
+    """The place and folder in which a rival is measured."""
 
     home: Home
     places: FreshPlaces
@@ -60,7 +60,7 @@ class Arena:
 
 
 def measure(rival: Rival, arena: Arena, counts: Counts) -> Sample:
-    """One sample. Raises RivalFailed, OSError."""
+    """Take one sample. Raises RivalFailed, OSError."""
     jobs = min(counts.jobs, rival.most_jobs)
     singly, pickup = _measure_singles(rival, arena, counts)
     drains = {processes: _measure_drain(rival, arena, jobs, processes) for processes in PROCESSES}
@@ -76,7 +76,7 @@ def measure(rival: Rival, arena: Arena, counts: Counts) -> Sample:
 
 @dataclass(frozen=True)
 class _Drain:
-    """Jobs per second."""
+    """Jobs per second while draining."""
 
     enqueued: float
     worked: float
@@ -93,13 +93,13 @@ def _measure_singles(rival: Rival, arena: Arena, counts: Counts) -> tuple[float,
             with working(start.workers, start.variables, tally) as workers:
                 workers.wait_until(lambda: noted(tally).jobs >= counts.singles, what="clearing the queue")
                 workers.wait_until(lambda: client.ask("left") == 0, what="acknowledging every job")
-                for number in range(counts.pickups + 1):  # the first opens what a client opens lazily
+                for number in range(counts.pickups + 1):  # the first one opens what a client opens lazily
                     _pick_up(client, workers, tally, number)
         return singly, percentile(pickups(tally)[1:], 0.5)
 
 
 def _pick_up(client: Conversation, workers: Workers, tally: Path, number: int) -> None:
-    # At random, so that a job meets a polling worker at any moment of its rhythm.
+    # The pause is random, so that a job meets a polling worker at any moment of its interval.
     rest()
     client.ask("pickup")
     workers.wait_until(lambda: len(pickups(tally)) > number, what="picking a job up")

@@ -1,4 +1,4 @@
-"""Posthorse in the same rounds, by the benches of the project, without a line made for the comparison."""
+"""Ours: Posthorse in the same rounds, with the project's own benches and no code made for the comparison."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from bench.rivals.measuring import PROCESSES, Counts, Sample
 from bench.stores import MeasuredStore
 
 CONCURRENCY = 10
-"""As `posthorse worker` comes."""
+"""The default of `posthorse worker`."""
 
 SETTINGS = "as it comes: 10 jobs at once; `enqueue_many` of 1,000"
 
 
 def measure(store: MeasuredStore, raw: RawLimits, counts: Counts) -> Sample:
-    """One sample. Its rate ends when the store knows of the last job, so both of its rates are one."""
+    """Take one sample. Its rate ends when the store knows of the last job's end, so both rates are the same."""
     sizes = replace(FULL, jobs=counts.jobs, singles=counts.singles, bulk=counts.jobs, pickups=counts.pickups)
     setup = Setup(store=store, raw=raw, sizes=sizes, concurrency=CONCURRENCY, processes=PROCESSES)
     samples = (sample for bench in (throughput, enqueueing, pickup) for sample in bench.measure(setup))

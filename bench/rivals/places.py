@@ -1,7 +1,8 @@
-"""Where the rivals' jobs lie: fresh databases of the same PostgreSQL as ours, a private Valkey, a folder for SQLite.
+"""The places of the rivals' jobs: fresh databases of the same PostgreSQL as ours, a private Valkey, a folder for
+SQLite.
 
-PostgreSQL syncs every commit. Valkey appends to its file and syncs that once a second, which is what those who build
-on Redis advise; `appendfsync` can be told otherwise.
+PostgreSQL syncs every commit. Valkey appends to its file and syncs that once a second, as the systems that build on
+Redis advise; `appendfsync` can be set otherwise.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ PROGRAM = "valkey-server"
 
 
 class FreshPlaces(ABC):
-    """One kind of place."""
+    """Places of one kind."""
 
     @abstractmethod
     def fresh(self) -> AbstractContextManager[str]:
-        """The URL of an empty one; gone after the block."""
+        """Yield the URL of an empty place, which is removed after the block."""
 
     @abstractmethod
     def settle(self, url: str) -> None:
-        """What an administrator would do after so many inserts."""
+        """Do what an administrator would do after so many inserts."""
 
 
 class PostgresPlaces(FreshPlaces):
@@ -66,7 +67,7 @@ class SqlitePlaces(FreshPlaces):
                 left.unlink()
 
     def settle(self, url: str) -> None:
-        """Nothing, as with ours."""
+        """Do nothing, as with ours."""
 
 
 class RedisPlaces(FreshPlaces):
@@ -81,23 +82,23 @@ class RedisPlaces(FreshPlaces):
         yield f"redis://127.0.0.1:{self._port}/0"
 
     def settle(self, url: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def version(self) -> str:
-        """As the server tells it."""
+        """Return the version that the server reports."""
         told = self.ask("INFO server").splitlines()
         return next(
             (f"Valkey {line.partition(':')[2]}" for line in told if line.startswith("valkey_version:")), "Valkey"
         )
 
     def ask(self, command: str) -> str:
-        """What the server answers. Raises OSError."""
+        """Return the server's reply. Raises OSError."""
         with socket.create_connection(("127.0.0.1", self._port), timeout=10) as connection:
             connection.sendall(f"{command}\r\n".encode())
             return connection.recv(65_536).decode(errors="replace")
 
     def answers(self) -> bool:
-        """True once it takes commands."""
+        """Return True once it accepts commands."""
         try:
             return self.ask("PING").startswith("+PONG")
         except OSError:
@@ -106,9 +107,9 @@ class RedisPlaces(FreshPlaces):
 
 @contextmanager
 def redis_places(home: Home, *, appendfsync: str) -> Iterator[RedisPlaces]:
-    """On a free port of loopback. Raises ServerDidNotStart, FileNotFoundError."""
+    """Start a server on a free port of loopback. Raises ServerDidNotStart, FileNotFoundError."""
     with private_directory("valkey") as directory:
-        program = directory / PROGRAM  # the server's account may not walk to the environment
+        program = directory / PROGRAM  # the server's account may not have access to the environment
         shutil.copy(_program(home), program)
         give_to_server(program)
         port = free_port()

@@ -1,6 +1,7 @@
-"""The report: what was measured as a table in Markdown, with where, how, and at what price.
+"""The report: the figures as a table in Markdown, with where and how they were measured, and what speed costs.
 
-Ours is compared round by round: a ratio is the median of theirs over ours, each of the same round. Knows no process.
+Ours is compared round by round: a ratio is the median of theirs over ours, both from the same round. It knows no
+processes.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class System:
 
     @property
     def full_title(self) -> str:
-        """With its place."""
+        """The title with the place."""
         return f"{self.title} ({self.place})"
 
 
@@ -66,7 +67,7 @@ COLUMNS: Mapping[str, Rate] = {
 def as_markdown(
     environment: Environment, servers: Sequence[str], measured: Sequence[Measured], missing: Mapping[str, str]
 ) -> str:
-    """The whole report. `missing` says by title what could not be measured, and why."""
+    """Return the whole report. `missing` says by title what could not be measured, and why."""
     rows = sorted((one for one in measured if one.samples), key=_fastest_first)
     rounds = max((len(one.samples) for one in rows), default=0)
     parts = [
@@ -93,7 +94,7 @@ def as_markdown(
 def as_json(
     environment: Environment, servers: Sequence[str], measured: Sequence[Measured], missing: Mapping[str, str]
 ) -> str:
-    """Everything, with every sample."""
+    """Return everything, with every sample."""
     report = {
         "environment": asdict(environment),
         "servers": list(servers),
@@ -121,7 +122,7 @@ def _figures(measured: Measured) -> Sequence[str]:
 
 
 def _ratios(rows: Sequence[Measured]) -> Sequence[str]:
-    """A table beside each of ours, with whoever keeps jobs in a like place."""
+    """Return a table beside each of ours, with the systems that keep jobs in a similar place."""
     parts = []
     for ours in (one for one in rows if one.system.is_ours):
         others = [one for one in rows if not one.system.is_ours and _are_alike(one.system.place, ours.system.place)]
@@ -142,7 +143,7 @@ def _ratios(rows: Sequence[Measured]) -> Sequence[str]:
 
 
 def _are_alike(theirs: Place, ours: Place) -> bool:
-    """A file beside a file, a server beside a server."""
+    """Return whether both are files, or both are servers."""
     return (theirs is Place.SQLITE) == (ours is Place.SQLITE)
 
 
@@ -163,6 +164,6 @@ def _number(value: float) -> str:
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, left: int) -> str:
-    """The first `left` columns are text, the others are figures."""
+    """Return a table whose first `left` columns are text and whose others are figures."""
     rules = ["---" if place < left else "--:" for place in range(len(headings))]
     return "\n".join(f"| {' | '.join(row)} |" for row in (headings, rules, *rows))

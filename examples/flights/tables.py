@@ -1,6 +1,6 @@
-"""The user's own table, in the same store as the jobs, so that rows and cursors commit together.
+"""The tables: the user's own, in the same store as the jobs, so that rows and cursors commit together.
 
-Knows how the two stores differ in what this example needs of them.
+This module knows how the two stores differ in what this example needs.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ _READ = "SELECT report, key, flights, cancelled, delay, miles, dark, slices FROM
 
 
 def make_anew(url: str) -> None:
-    """Makes the table, without what an earlier demonstration left in it."""
+    """Create the table, without what an earlier demonstration left in it."""
     _run(url, "DROP TABLE IF EXISTS flight_sums")
     _run(url, _CREATE)
 
 
 def add(url: str) -> str:
-    """The statement that adds the sums of a slice to a row of a report, or begins the row."""
+    """Return the statement that adds the sums of a slice to a row of a report, or begins the row."""
     return _ADD if _is_sqlite(url) else _ADD.replace("?", "%s")
 
 
 def read(url: str) -> dict[tuple[str, str], list[int]]:
-    """The reports as they stand: (report, key) to flights, cancelled, delay, miles, dark and slices."""
+    """Return the reports: (report, key) to flights, cancelled, delay, miles, dark and slices."""
     return {(report, key): numbers for report, key, *numbers in _run(url, _READ)}
 
 
@@ -61,7 +61,7 @@ def _run(url: str, statement: str) -> list[Any]:
             return connection.execute(statement).fetchall()
         finally:
             connection.close()
-    import psycopg  # only those who have a PostgreSQL need it
+    import psycopg  # only needed with PostgreSQL
 
     with psycopg.connect(url, autocommit=True) as server:
         cursor = server.execute(statement)

@@ -1,8 +1,8 @@
-"""Proves a report: counts every flight in one plain pass, with no code of the job and none of Posthorse, and compares.
+"""Verify a report: count every flight in one plain pass, with no code of the job and none of Posthorse, and compare.
 
     python verify.py sqlite:////tmp/flights.db
 
-Exit code 0 when every number is equal, 1 when one is not.
+The exit code is 0 if every number is equal, otherwise 1.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main(url: str) -> int:
 
 
 def count() -> Counter[tuple[str, str, str]]:
-    """What the reports must say: (report, key, column) to its number."""
+    """Return what the reports must say: (report, key, column) to its number."""
     numbers: Counter[tuple[str, str, str]] = Counter()
     coordinates = {row[0]: (math.radians(float(row[2])), math.radians(float(row[3]))) for row in rows("airports.csv")}
     for row in rows("flights.csv"):
@@ -79,7 +79,7 @@ def count() -> Counter[tuple[str, str, str]]:
 
 
 def dark_looks(start: tuple[float, float], end: tuple[float, float], departure: float, minutes: int) -> int:
-    """How often it is dark outside, looking out every hour; by spherical trigonometry."""
+    """Return how often it is dark outside, looking out every hour; by spherical trigonometry."""
     (north1, east1), (north2, east2) = start, end
     haversine = math.sin((north2 - north1) / 2) ** 2
     haversine += math.cos(north1) * math.cos(north2) * math.sin((east2 - east1) / 2) ** 2
@@ -101,20 +101,20 @@ def dark_looks(start: tuple[float, float], end: tuple[float, float], departure: 
 
 @cache
 def calendar(year: int, month: int, day: int) -> tuple[str, str]:
-    """A day and its week, as ISO 8601 writes them."""
+    """Return a day and its week, as ISO 8601 writes them."""
     date = dt.date(year, month, day)
     return str(date), date.strftime("%G-W%V")
 
 
 @cache
 def seconds(hour: str) -> float:
-    """A time of day in UTC as seconds since 1970."""
+    """Return a time of day in UTC as seconds since 1970."""
     return dt.datetime.strptime(hour, "%Y-%m-%dT%H:%M:%S%z").timestamp()
 
 
 @cache
 def sun(timestamp: float) -> tuple[float, float]:
-    """Declination and Greenwich hour angle of the sun (Astronomical Almanac, low precision)."""
+    """Return declination and Greenwich hour angle of the sun (Astronomical Almanac, low precision)."""
     n = timestamp / 86_400 - 10_957.5
     g = math.radians(357.528 + 0.9856003 * n)
     longitude = math.radians(280.460 + 0.9856474 * n + 1.915 * math.sin(g) + 0.020 * math.sin(2 * g))
@@ -125,7 +125,7 @@ def sun(timestamp: float) -> tuple[float, float]:
 
 
 def rows(name: str) -> list[list[str]]:
-    """The rows of a file without its header."""
+    """Return the rows of a file without its header."""
     if name == "flights.csv" and "FLIGHTS_FILE" in os.environ:
         text = Path(os.environ["FLIGHTS_FILE"]).read_text(encoding="utf-8")
     elif name == "flights.csv":
@@ -137,7 +137,7 @@ def rows(name: str) -> list[list[str]]:
 
 
 def read(url: str) -> Counter[tuple[str, str, str]]:
-    """What the reports do say."""
+    """Return what the reports actually say."""
     query = f"SELECT report, key, {', '.join(COLUMNS)} FROM flight_sums"
     if url.startswith("sqlite:///"):
         connection = sqlite3.connect(f"file:{url.removeprefix('sqlite:///')}?mode=ro", uri=True)

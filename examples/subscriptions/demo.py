@@ -1,9 +1,9 @@
-"""Twenty thousand subscriptions and a ledger that must balance, while runners and workers are killed in the midst.
+"""Twenty thousand subscriptions and a ledger that must balance, while runners and workers are killed.
 
     make demo
     .venv/bin/python examples/subscriptions/demo.py --url postgresql://user@host/database
 
-The exit code is 0 when every due subscription was expired and booked exactly once, and 1 when anything went otherwise.
+The exit code is 0 if every due subscription was expired and booked exactly once, otherwise 1.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ MAX_VERIFICATION = 60.0
 
 
 def main() -> int:
-    """Sets the stage, plays, and has the ledger verified."""
+    """Set the stage, play, and verify the ledger."""
     options = _options()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped demonstration ends its worker, too
     folder = Path(tempfile.mkdtemp(prefix="subscriptions-"))
     url = options.url or f"sqlite:///{folder}/jobs.db"
-    # The application reads these when it is imported: here, and in the worker.
+    # The application reads these when it is imported, here and in the worker.
     os.environ.update(POSTHORSE_URL=url, SUBSCRIPTIONS_FOLDER=str(folder))
     from examples.subscriptions import tables
     from examples.subscriptions.jobs import app, expire_subscriptions
@@ -67,7 +67,7 @@ def main() -> int:
 
 
 def verify(url: str, today: str) -> bool:
-    """Has a program that shares no code with the job ask the tables."""
+    """Check the tables with a program that shares no code with the job."""
     command = [sys.executable, str(Path(__file__).with_name("verify.py")), url, today]
     return subprocess.run(command, check=False, timeout=MAX_VERIFICATION).returncode == 0
 

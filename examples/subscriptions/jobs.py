@@ -1,4 +1,4 @@
-"""The application: every night, subscriptions that ended are expired, and what was paid for them is booked.
+"""The jobs: every night, expire the subscriptions that ended, and book what was paid for them.
 
 posthorse run --app examples.subscriptions.jobs:app expire_subscriptions 2026-11-30
 """
@@ -16,10 +16,10 @@ import posthorse as ph
 from examples import begun
 from examples.subscriptions.tables import Subscription, count_due, due_after, in_words_of
 
-app = ph.Posthorse(lease="3s")  # the store is $POSTHORSE_URL; a short lease, so that lost workers are missed soon
+app = ph.Posthorse(lease="3s")  # the store is $POSTHORSE_URL; with a short lease, lost workers are noticed soon
 
 PROVIDER = 0.03
-"""Seconds in which the payment provider, which this example has not, would confirm the refunds of a slice."""
+"""Seconds that a payment provider, which this example does not have, would take to confirm the refunds of a slice."""
 
 
 class Totals(TypedDict):
@@ -32,7 +32,7 @@ class Totals(TypedDict):
 
 @app.job(queue="billing")
 def expire_subscriptions(ctx: ph.Context, today: str, slice_size: int = 100) -> Totals:
-    """Expires every subscription that ended before today and books it, exactly once."""
+    """Expire every subscription that ended before today and book it, exactly once."""
     url = app.settings.url
     totals = ctx.keep("totals", Totals(subscriptions=0, earned=0, refunds=0))
     source = ph.keyset(
@@ -44,7 +44,7 @@ def expire_subscriptions(ctx: ph.Context, today: str, slice_size: int = 100) -> 
     for batch in ctx.slices(source, size=slice_size):
         begun.note(folder())
         due = list(batch)
-        time.sleep(PROVIDER)  # a word with the provider; no transaction is open meanwhile
+        time.sleep(PROVIDER)  # the call to the provider; no transaction is open meanwhile
         with batch.transaction() as connection:  # rows, ledger, totals and cursor: all of it, or nothing
             expire(connection, url, due)
             book(connection, url, due)
@@ -55,7 +55,7 @@ def expire_subscriptions(ctx: ph.Context, today: str, slice_size: int = 100) -> 
 
 
 def expire(connection: ph.Connection, url: str, due: Sequence[Subscription]) -> None:
-    """Writes that the subscriptions are over, and counts how often that was written."""
+    """Write that the subscriptions are over, and count how often that was written."""
     places = ", ".join("?" * len(due))
     connection.execute(
         in_words_of(
@@ -68,7 +68,7 @@ def expire(connection: ph.Connection, url: str, due: Sequence[Subscription]) -> 
 
 
 def book(connection: ph.Connection, url: str, due: Sequence[Subscription]) -> None:
-    """Double entry: what was held for the customer leaves `prepaid` for `revenue` and `refunds`."""
+    """Make double entries: what was held for the customer leaves `prepaid` for `revenue` and `refunds`."""
     entries = [
         entry
         for each in due
@@ -91,5 +91,5 @@ def book(connection: ph.Connection, url: str, due: Sequence[Subscription]) -> No
 
 
 def folder() -> Path:
-    """Where the list of begun slices goes: $SUBSCRIPTIONS_FOLDER, or here."""
+    """Return the folder for the list of begun slices: $SUBSCRIPTIONS_FOLDER, or the current one."""
     return Path(os.environ.get("SUBSCRIPTIONS_FOLDER", "."))

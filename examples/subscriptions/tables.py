@@ -1,7 +1,7 @@
 """The tables of a small business, in the same store as the jobs: accounts, their subscriptions, and a ledger.
 
-The ledger has no key that would hide an entry that was booked twice. Knows how the two stores differ in what this
-example needs of them, and nothing of jobs.
+The ledger has no key that would hide an entry that was booked twice. This module knows how the two stores differ in
+what this example needs, and nothing about jobs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WHERE ends_on < ? AND id > ? ORDER BY id LIMIT ?
 
 
 class Subscription(NamedTuple):
-    """A term of thirty days that was paid in advance, in cents; whoever left sooner gets the rest back."""
+    """A term of thirty days that was paid in advance, in cents; a customer who leaves sooner gets the rest back."""
 
     id: int
     account: int
@@ -50,12 +50,12 @@ class Subscription(NamedTuple):
 
     @property
     def refund(self) -> int:
-        """Cents for those that were not."""
+        """Cents for the days that were not used."""
         return self.cents - self.earned
 
 
 def make_anew(url: str, count: int) -> None:
-    """Makes the tables and fills them, always in the same way; what was there before is dropped."""
+    """Create the tables and fill them, always in the same way; what was there before is dropped."""
     chance = random.Random(20_261_130)
     accounts = [(number, 0) for number in range(1, count // 2 + 1)]
     subscriptions = [
@@ -81,34 +81,34 @@ def make_anew(url: str, count: int) -> None:
 
 
 def due_after(url: str, today: str, last: int, limit: int) -> list[Subscription]:
-    """The next subscriptions that ended before today."""
+    """Return the next subscriptions that ended before today."""
     return [Subscription(*row) for row in read(url, _DUE, (today, last, limit))]
 
 
 def count_due(url: str, today: str) -> int:
-    """How many subscriptions ended before today."""
+    """Return how many subscriptions ended before today."""
     [[count]] = read(url, "SELECT count(*) FROM demo_subscriptions WHERE ends_on < ?", (today,))
     return int(count)
 
 
 def read(url: str, statement: str, values: Sequence[object] = ()) -> list[Any]:
-    """The rows of one statement, on a connection of its own."""
+    """Return the rows of one statement, on a connection of its own."""
     with connected(url) as connection:
         return list(connection.cursor().execute(in_words_of(url, statement), values).fetchall())
 
 
 def in_words_of(url: str, statement: str) -> str:
-    """The statement with the placeholders of the store's driver."""
+    """Return the statement with the placeholders of the store's driver."""
     return statement if url.startswith("sqlite:") else statement.replace("?", "%s")
 
 
 @contextmanager
 def connected(url: str) -> Iterator[Any]:
-    """A connection to the store that is closed afterwards."""
+    """Open a connection to the store, which is closed afterwards."""
     if url.startswith("sqlite:"):
         connection: Any = sqlite3.connect(Path(url.removeprefix("sqlite:///")), timeout=30)
     else:
-        import psycopg  # only those who have a PostgreSQL need it
+        import psycopg  # only needed with PostgreSQL
 
         connection = psycopg.connect(url)
     try:

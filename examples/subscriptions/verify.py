@@ -1,8 +1,8 @@
-"""Proves the ledger: asks the tables alone, with no code of the job and none of Posthorse.
+"""Verify the ledger: query the tables only, with no code of the job and none of Posthorse.
 
     python verify.py sqlite:////tmp/shop.db 2026-11-30
 
-Exit code 0 when everything is right, 1 when something is not.
+The exit code is 0 if everything is right, otherwise 1.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ CHECKS = {
         WHERE a.credit <> coalesce((
             SELECT sum(e.cents) FROM entries e WHERE e.account = a.id AND e.book = 'refunds'), 0)""",
 }
-"""What must be found nowhere, and how to look for it."""
+"""What must not be found anywhere, and how to look for it."""
 
 SORTED = (
     "CREATE TEMPORARY TABLE entries AS SELECT * FROM demo_ledger",
     "CREATE INDEX entries_by_subscription ON entries (subscription)",
     "CREATE INDEX entries_by_account ON entries (account)",
 )
-"""The ledger has no index, so that no entry is refused by one; whoever looks many things up needs some."""
+"""The ledger has no index, so that none refuses an entry; queries that look up many entries need some."""
 
 
 def main(url: str, today: str) -> int:

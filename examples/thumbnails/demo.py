@@ -3,8 +3,8 @@
     make demo
     .venv/bin/python examples/thumbnails/demo.py --url postgresql://user@host/database
 
-The exit code is 0 when every photograph has its thumbnail and the broken file lies among the dead letters with its
-reason, and 1 when anything went otherwise.
+The exit code is 0 if every photograph has its thumbnail and the broken file is a dead letter with its reason, otherwise
+1.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ MAX_VERIFICATION = 60.0
 
 
 def main() -> int:
-    """Sets the stage, plays, and has the pictures looked at."""
+    """Set the stage, play, and verify the pictures."""
     options = _options()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped demonstration ends its worker, too
     folder = Path(tempfile.mkdtemp(prefix="thumbnails-"))
     url = options.url or f"sqlite:///{folder}/jobs.db"
-    os.environ["POSTHORSE_URL"] = url  # read when the application is imported: here, and in the worker
+    os.environ["POSTHORSE_URL"] = url  # the application reads it when it is imported, here and in the worker
     from examples.thumbnails.jobs import app, thumbnail
     from examples.thumbnails.photos import make_broken, photographs
 
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def verify(folder: Path, photos: Sequence[Path]) -> bool:
-    """Has a program that shares no code with the job compare each thumbnail with its photograph."""
+    """Compare each thumbnail with its photograph, with a program that shares no code with the job."""
     command = [sys.executable, str(Path(__file__).with_name("verify.py")), str(folder / "thumbnails")]
     command += map(str, photos)
     return subprocess.run(command, check=False, timeout=MAX_VERIFICATION).returncode == 0

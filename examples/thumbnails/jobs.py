@@ -1,7 +1,7 @@
-"""The application: a thumbnail of each photograph, made in a process of its own.
+"""The jobs: a thumbnail of each photograph, made in a process of its own.
 
-Decoders of pictures are large programs in C that are fed by strangers. Whatever a file makes of one, it stays in
-its process: a crash, too much memory or too much time costs this one job and nobody else's.
+Decoders of pictures are large C programs that read files from strangers. Whatever a file does to one stays in its
+process: a crash, too much memory or too much time costs only this job.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Thumbnail(TypedDict):
 
 @app.job(queue="photos", isolation="process", kill_after="30s", max_memory="1GB", max_attempts=2, backoff=0)
 def thumbnail(photo: str, folder: str, edge: int = EDGE) -> Thumbnail:
-    """Makes the longer side `edge` pixels long. May be repeated: the file appears whole, under its own name."""
+    """Make the longer side `edge` pixels long. May be repeated: the file appears whole, under its own name."""
     target = Path(folder) / f"{Path(photo).stem}.jpg"
     unfinished = target.with_suffix(f".{os.getpid()}")
     with Image.open(photo) as picture:

@@ -1,4 +1,4 @@
-"""The photographs: those that scikit-image ships, and a broken one among them. Its code is not imported."""
+"""The photographs: those that scikit-image contains, and a broken one. Its code is not imported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ KINDS = (".jpg", ".png")
 
 
 def photographs() -> list[Path]:
-    """Pictures of people, animals, machines and galaxies."""
+    """Return pictures of people, animals, machines and galaxies."""
     found = find_spec("skimage")
     if found is None or not found.submodule_search_locations:
         raise SystemExit("the photographs are missing: `make setup` installs scikit-image for them")
@@ -19,7 +19,7 @@ def photographs() -> list[Path]:
 
 
 def make_broken(folder: Path) -> Path:
-    """A picture whose second half was lost on its way."""
+    """Make a picture whose second half is missing."""
     [whole] = (path for path in photographs() if path.stem == "astronaut")
     content = whole.read_bytes()
     broken = folder / BROKEN

@@ -1,8 +1,8 @@
-"""Looks at the thumbnails: opens each beside its photograph, with no code of the job and none of Posthorse.
+"""Verify the thumbnails: open each beside its photograph, with no code of the job and none of Posthorse.
 
     python verify.py /tmp/thumbnails astronaut.png chelsea.png
 
-Exit code 0 when everything is right, 1 when something is not.
+The exit code is 0 if everything is right, otherwise 1.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from PIL import Image, ImageChops, ImageStat
 
 EDGE = 160
 MAX_DIFFERENT = 12.0
-"""Of 255, on average: what scaling down in another way and JPEG may change."""
+"""Of 255, on average: the difference that another way of scaling down, and JPEG, may make."""
 
 
 def main(folder: str, *photos: str) -> int:

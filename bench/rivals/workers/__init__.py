@@ -1,1 +1,1 @@
-"""What runs inside a rival's environment, one small program each; of the harness they know `questions`, `tally`."""
+"""Workers: a small program for each rival's environment. Of the harness they know only `questions` and `tally`."""

@@ -1,4 +1,5 @@
-"""`python -m bench.rivals.workers NAME` answers for a rival; `… NAME work` works where it has no command.
+"""The entry: `python -m bench.rivals.workers NAME` runs a rival's client; `… NAME work` runs a worker without a
+command.
 
 A rival's module is imported, never run: its jobs must have the same names here as in a worker that imports it.
 """
@@ -12,7 +13,7 @@ from bench.rivals.workers.questions import answer
 
 
 def main(name: str, *, works: bool) -> None:
-    """Until the harness hangs up."""
+    """Serve until the harness hangs up."""
     module = importlib.import_module(f"{__package__}.{name}")
     if works:
         module.work()

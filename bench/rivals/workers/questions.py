@@ -1,4 +1,4 @@
-"""How a rival's client answers the harness: a word and a number a line come in, a number goes out.
+"""Questions of the harness to a rival's client: each line has a word and a number; the answer is a number.
 
 The client times its own enqueueing, so that no pipe is part of a figure.
 """
@@ -12,43 +12,43 @@ from abc import ABC, abstractmethod
 
 URL = "RIVAL_URL"
 ANSWER = "answer "
-"""What answers begin with; a library may print whatever it likes beside them."""
+"""The beginning of an answer line; a library may print anything on other lines."""
 
 BATCH = 1_000
-"""Jobs that are enqueued in one call, by whoever can."""
+"""Jobs that one call enqueues, if the system can."""
 
 
 class Client(ABC):
-    """Whoever enqueues at a rival."""
+    """A client that enqueues jobs of a rival."""
 
     @abstractmethod
     def prepare(self) -> None:
-        """Makes the schema, and opens what enqueueing needs."""
+        """Create the schema, and open what enqueueing needs."""
 
     @abstractmethod
     def enqueue_in_bulk(self, count: int) -> None:
-        """So many jobs that do nothing, in the best way there is."""
+        """Enqueue this many jobs that do nothing, in the best way there is."""
 
     @abstractmethod
     def enqueue_singly(self, count: int) -> None:
-        """The same, each awaited before the next."""
+        """Enqueue this many jobs, each awaited before the next."""
 
     @abstractmethod
     def enqueue_pickup(self, sent: int) -> None:
-        """One job that notes how long ago `sent` was when its code began."""
+        """Enqueue a job that records how long after `sent` its code started."""
 
     @abstractmethod
     def left(self) -> int:
-        """How many jobs wait, run, or ran without the store knowing."""
+        """Return how many jobs wait, run, or ran without the store knowing."""
 
 
 def store_url() -> str:
-    """Where the jobs lie."""
+    """Return the URL of the place of the jobs."""
     return os.environ.get(URL, "")
 
 
 def answer(client: Client) -> None:
-    """Serves the harness until it hangs up."""
+    """Answer the harness until it hangs up."""
     for line in sys.stdin:
         word, number = line.split()
         print(f"{ANSWER}{_answer(client, word, int(number))}", flush=True)

@@ -1,7 +1,7 @@
-"""Counts what a rival's jobs do, in files that the harness reads: who calls it knows no lock, no pipe and no server.
+"""The tally of a rival's jobs, in files that the harness reads. Its callers need no lock, no pipe and no server.
 
-Each thread of each process writes to a file of its own: three numbers, kept in mapped memory, so that noting a job
-costs less than a microsecond. The harness adds them up.
+Each thread of each process writes to a file of its own: three numbers in mapped memory, so that recording a job costs
+less than a microsecond. The harness adds them up.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 NUMBERS = 3
-"""Jobs, and the first start and the last end in nanoseconds on the clock that all processes of the machine share."""
+"""Jobs, and the first start and last end in nanoseconds on the clock that all processes of a machine share."""
 
 WIDTH = 8
 PICKUPS = "pickups"
@@ -22,7 +22,7 @@ FOLDER = "RIVAL_TALLY"
 
 
 class Tally:
-    """Of one process."""
+    """The tally of one process."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -31,7 +31,7 @@ class Tally:
         os.register_at_fork(after_in_child=self._begin_anew)
 
     def note(self) -> None:
-        """One more job ran."""
+        """Record that one more job ran."""
         now = time.monotonic_ns()
         try:
             numbers: memoryview[int] = self._own.numbers
@@ -43,13 +43,13 @@ class Tally:
         numbers[0] += 1
 
     def note_pickup(self, sent: int) -> None:
-        """A job began now whose enqueueing began at `sent`."""
+        """Record that a job started now whose enqueueing began at `sent`."""
         waited = time.monotonic_ns() - sent
         with (self._folder / PICKUPS).open("a", encoding="ascii") as file:
             file.write(f"{waited}\n")
 
     def _begin_anew(self) -> None:
-        """In a forked process, which has the numbers of its parent."""
+        """Begin again in a forked process, which has a copy of its parent's numbers."""
         self._own = threading.local()
 
     def _mapped(self, name: str) -> memoryview[int]:
@@ -60,5 +60,5 @@ class Tally:
 
 
 def from_environment() -> Tally:
-    """The tally of the folder that the harness names."""
+    """Return the tally in the folder that the harness names."""
     return Tally(Path(os.environ.get(FOLDER, ".")))

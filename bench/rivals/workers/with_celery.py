@@ -25,7 +25,7 @@ def pickup(sent: int) -> None:
 
 
 def client() -> Client:
-    """Whoever enqueues here."""
+    """Return the client."""
     return CeleryClient()
 
 
@@ -37,7 +37,7 @@ class CeleryClient(Client):
         self._redis.ping()
 
     def enqueue_in_bulk(self, count: int) -> None:
-        # One connection for all of them, as its group does.
+        # All of them share a connection, as in Celery's own group.
         with app.producer_or_acquire() as producer:
             for _ in range(count):
                 noop.apply_async((1, 2), producer=producer)

@@ -17,7 +17,7 @@ from bench.rivals.workers.tally import from_environment
 QUEUE = "rivals"
 VERSION = "1"
 POLLING = 0.1
-"""Seconds; its default is 1."""
+"""In seconds; the default is 1."""
 
 tally = from_environment()
 
@@ -33,12 +33,12 @@ async def pickup(sent: int) -> None:
 
 
 def work() -> None:
-    """Until somebody ends the process."""
+    """Work until the process is ended."""
     config: DBOSConfig = {
         "name": "rivals",
         "system_database_url": store_url(),
         "application_version": VERSION,
-        "executor_id": str(os.getpid()),  # two processes with one id would take each other's work for lost
+        "executor_id": str(os.getpid()),  # two processes with the same id would take each other's work for lost
         "run_migrations": False,
         "log_level": "ERROR",
     }
@@ -49,7 +49,7 @@ def work() -> None:
 
 
 def client() -> Client:
-    """Whoever enqueues here."""
+    """Return the client."""
     return DBOSRivalClient()
 
 

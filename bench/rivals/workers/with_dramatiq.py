@@ -1,4 +1,4 @@
-"""Dramatiq on Redis: threads that are fed by a prefetch; it has no call for many."""
+"""Dramatiq on Redis: threads with a prefetch; it has no call for many jobs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def pickup(sent: int) -> None:
 
 
 def client() -> Client:
-    """Whoever enqueues here."""
+    """Return the client."""
     return DramatiqClient()
 
 

@@ -1,4 +1,4 @@
-"""Huey on SQLite (every commit synced) or on Redis; it has no call for many."""
+"""Huey on SQLite (every commit synced) or on Redis; it has no call for many jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ tally = from_environment()
 
 
 def opened(url: str) -> Huey:
-    """Huey on whatever the URL names."""
+    """Open Huey on the store of this URL."""
     if url.startswith(FILE):
         return SqliteHuey("rivals", filename=url.removeprefix(FILE), fsync=True, results=False)
     return RedisHuey("rivals", url=url, results=False)
@@ -32,7 +32,7 @@ def pickup(sent: int) -> None:
 
 
 def client() -> Client:
-    """Whoever enqueues here."""
+    """Return the client."""
     return HueyClient()
 
 
@@ -51,4 +51,4 @@ class HueyClient(Client):
         pickup(sent)
 
     def left(self) -> int:
-        return int(huey.pending_count())  # a job leaves the queue when it is taken, and nothing follows
+        return int(huey.pending_count())  # a job leaves the queue when it is taken; nothing is kept after that

@@ -16,11 +16,11 @@ from bench.rivals.workers.tally import from_environment
 
 PAYLOAD = b"[1, 2]"
 CLAIMED = 500
-"""Jobs that a worker takes, and finishes, at once."""
+"""Jobs that a worker claims, and completes, at once."""
 
 
 def work() -> None:
-    """As `pgq run --batch-size 500` does."""
+    """Work as `pgq run --batch-size 500` does."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work_for_ever())
 
@@ -41,7 +41,7 @@ async def work_for_ever() -> None:
 
 
 def client() -> Client:
-    """Whoever enqueues here."""
+    """Return the client."""
     return PgQueuerClient()
 
 

@@ -1,4 +1,4 @@
-"""Procrastinate on PostgreSQL: coroutines, a pool of connections, `batch_defer_async` for many."""
+"""Procrastinate on PostgreSQL: coroutines, a pool of connections, `batch_defer_async` for many jobs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def pickup(sent: int) -> None:
 
 
 def client() -> Client:
-    """Whoever enqueues here."""
+    """Return the client."""
     return ProcrastinateClient()
 
 

@@ -1,4 +1,5 @@
-"""TaskIQ on Redis streams, its broker that acknowledges; it has no call for many, so they are sent side by side."""
+"""TaskIQ on Redis streams, with its broker that acknowledges; it has no call for many, so they are sent
+concurrently."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ async def pickup(sent: int) -> None:
 
 
 def client() -> Client:
-    """Whoever enqueues here."""
+    """Return the client."""
     return TaskIQClient()
 
 
