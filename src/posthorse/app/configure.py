@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -57,11 +57,7 @@ def exposed_file() -> Path | None:
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
     named = {name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)}
-    return {
-        name: _whole(value) if name == "max_interruptions" else value
-        for name, value in named.items()
-        if name not in NOT_SETTINGS
-    }
+    return {name: _READ_AS.get(name, str)(value) for name, value in named.items() if name not in NOT_SETTINGS}
 
 
 def _whole(text: str) -> int | str:
@@ -69,6 +65,14 @@ def _whole(text: str) -> int | str:
         return int(text)
     except ValueError:
         return text  # refused later, with all the others
+
+
+def _flag(text: str) -> bool | str:
+    return {"true": True, "false": False}.get(text.strip().lower(), text)  # the rest is refused later
+
+
+_READ_AS: Mapping[str, Callable[[str], object]] = {"max_interruptions": _whole, "tenant_figures": _flag}
+"""settings that are not texts, and how they are read from the environment."""
 
 
 def _from_file() -> dict[str, object]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast, get_args
 
-import msgspec
-
 from posthorse.app.verbs import Verb, look_up
 from posthorse.clock import SECOND, micros_of, microseconds, moment
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration, as_timedelta
-from posthorse.rules.tallies import RAN, Happened, Histogram, Measured
+from posthorse.rules.tallies import RAN, Happened, Histogram, Measured, decode_histogram
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.operations.store_facts import store_now
 from posthorse.store.operations.tallies import DAY, HOUR, TallyRow, beside_tallies, day_of, tallies
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
 
 BYS = get_args(By)
-_decode = msgspec.json.Decoder(dict[int, int]).decode
 
 
 class _Row:
@@ -42,7 +39,7 @@ class _Row:
             over = self.ran_over
         else:
             return
-        for bucket, count in _decode(tally.histogram).items():
+        for bucket, count in decode_histogram(tally.histogram).items():
             over[bucket] = over.get(bucket, 0) + count
 
     def shown(self, key: str, began_at: int | None, seconds: float) -> FigureRow:

@@ -74,6 +74,8 @@ class Kind(Generic[P, R]):
         self._unique = _unique(registered, self._overrides)
         self._sequence = self._overrides.sequence or registered.options.sequence
         self._options = _options(self._overrides, self._unique)
+        if app.settings.tenant_figures and self._overrides.tenant is not None:  # a claim does not return the tenant
+            self._options = msgspec.structs.replace(self._options, tenant=self._overrides.tenant)
         self._template = _template(registered, self._overrides, self._options.encode())
 
     @property

@@ -207,6 +207,10 @@ class SettingOptions(TypedDict, total=False):
     """
     keep: Keep | Span | Mapping[str, Span]
     """How long jobs stay after they ended: `"7d"` for completed and cancelled ones, `"forever"`, or `ph.Keep`."""
+    release: str
+    """The release of your application, such as a version or a commit; figures and errors name it."""
+    tenant_figures: bool
+    """Whether figures are counted for each tenant, too."""
     max_interruptions: int
     """How many workers in a row may be lost while they run a job, without a committed slice in between, before
     the job fails.

@@ -78,6 +78,7 @@ class RunnerMain:
             labels=plan.worker_plan.labels,
             concurrency=plan.concurrency,
             worker=plan.worker,
+            release=app.settings.release or None,
             runner=plan.runner,
         )
         self._work = make_job_loop(

@@ -70,7 +70,7 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     scheduled_at: int | None = None  # microseconds since the epoch
     sequence: str | None = None
     passes_dead: bool = False  # whether later jobs of its sequence go on if it becomes a dead letter
-    tenant: str | None = None  # for codecs, and set only where one packed the arguments
+    tenant: str | None = None  # for codecs and for figures of tenants, and set only for those
 
     def encode(self) -> str | None:
         """Return JSON, or None if no option is set."""

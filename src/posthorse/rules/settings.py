@@ -39,6 +39,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a call waits for a store that does not respond; None: 30 s, or 5 s inside a running event loop."""
     keep: Keep = Keep()
     """How long jobs stay whose kind and queue say nothing; what this does not say is in `DEFAULT_KEEP`."""
+    release: str | None = None
+    """The release of the application that this process runs; None if nothing names it."""
+    tenant_figures: bool = False
+    """Whether figures are counted for each tenant, too."""
     max_interruptions: int = 10
     """How many workers a job may lose in a row, without a committed slice, before it fails for good."""
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
+import msgspec
+
 from posthorse.rules.events import Ending
 from posthorse.rules.job import State
 
@@ -49,9 +51,6 @@ class Measured(NamedTuple):
 
     total: int
     over: Mapping[int, int]
-
-
-NOTHING = Measured(0, {})
 
 
 def what_happened(how: Ending, state: State) -> tuple[Happened, ...]:
@@ -93,3 +92,12 @@ def percentile(over: Mapping[int, int], share: float) -> float:
         if seen >= wanted:
             return value_of(bucket)
     raise ValueError("an empty histogram has no percentiles")
+
+
+def encode_histogram(over: Mapping[int, int]) -> str:
+    """Return the stored form: JSON, counts by bucket."""
+    return _encode(dict(sorted(over.items()))).decode()
+
+
+decode_histogram = msgspec.json.Decoder(Histogram).decode
+_encode = msgspec.json.Encoder().encode

@@ -136,6 +136,24 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     tallies_interval: float = 10.0
     """Time between two writes of what a runner counted. A runner that is killed loses what it counted since."""
 
+    fold_interval: float = 10.0
+    """Time between two looks for tallies to fold."""
+
+    keep_written: float = 120.0
+    """After so long the tallies that runners wrote are folded into minutes."""
+
+    keep_minutes: float = 2 * 86_400.0
+    """After so long minutes are folded into hours, and few depths are kept."""
+
+    keep_hours: float = 90 * 86_400.0
+    """After so long hours are folded into days."""
+
+    keep_days: float = 396 * 86_400.0
+    """After so long, 13 months, figures leave."""
+
+    depths_interval: float = 15.0
+    """Time between two samples of how deep queues are."""
+
     take_back_after: float = 180.0
     """Time without a sign of the processes that declared a schedule last, after which older code takes it back."""
 

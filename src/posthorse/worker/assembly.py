@@ -35,6 +35,7 @@ from posthorse.worker.running.in_process import InProcessExecutor
 from posthorse.worker.running.job_loop import JobLoop, Stages
 from posthorse.worker.running.request_poller import RequestPoller
 from posthorse.worker.running.slots import Slots
+from posthorse.worker.running.tallying import Tallying
 
 MAX_PATIENCE = 10.0
 """Seconds after which a cancelled or timed-out job that does not listen is ended by force; the grace, if shorter."""
@@ -47,6 +48,7 @@ def make_runner(
     labels: Sequence[str],
     concurrency: int,
     worker: str,
+    release: str | None = None,
     runner: str | None = None,
 ) -> Runner:
     """Return what the store should know of a runner in this process: a new incarnation, unless `runner` is its id."""
@@ -61,6 +63,7 @@ def make_runner(
         kinds=sorted(registry),
         places=registry.places(),
         labels=labels,
+        release=release,
     )
 
 
@@ -91,7 +94,8 @@ def make_job_loop(
         isolated=ChildPool(store, runner.id, target=target, longest_transaction=longest),
     )
     ended = EndedJobs()
-    slots = Slots(runner, executors, ended, store.emitter, store.tuning)
+    tallying = Tallying(store, runner.id, release=runner.release, by_tenant=settings.tenant_figures)
+    slots = Slots(runner, executors, ended, store.emitter, tallying, store.tuning)
     stages = Stages(
         watch=store.backend.notifier.subscribe(store, runner.id),
         claiming=Claiming(store, registry, runner, suspects=suspects, only=only),
@@ -99,7 +103,8 @@ def make_job_loop(
         slots=slots,
         executors=executors,
         ended=ended,
-        completer=Completer(store, settings, runner, ended, registry.packing),
+        completer=Completer(store, settings, runner, ended, tallying, registry.packing),
+        tallying=tallying,
         requests=RequestPoller(store, runner.id, slots.running, patience=min(settings.grace, MAX_PATIENCE)),
     )
     return JobLoop(

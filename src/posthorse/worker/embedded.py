@@ -205,6 +205,7 @@ class EmbeddedWorker:
             labels=[f"{name}={value}" for name, value in self._labels.items()],
             concurrency=self._concurrency,
             worker=f"{socket.gethostname()}:embedded",
+            release=self._settings.release or None,
         )
         if self._meter is not None:
             self._meter.runners.add(runner.id)

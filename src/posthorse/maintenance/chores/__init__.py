@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from posthorse.maintenance.chores.base import Chore
 from posthorse.maintenance.chores.expired_keys import ForgetExpiredKeys
+from posthorse.maintenance.chores.figures import FoldFigures, SampleDepths
 from posthorse.maintenance.chores.gates import TendGates
 from posthorse.maintenance.chores.lanes import EnterLanes
 from posthorse.maintenance.chores.line_up import LineUpDueJobs
@@ -22,5 +23,7 @@ def all_chores(store: Store, *, lease: float, policy: Policy, of_workers: Sequen
         RescueFromSilentWorkers(store, lease=lease, policy=policy),
         ForgetExpiredKeys(store),
         EnterLanes(store),
+        SampleDepths(store),
+        FoldFigures(store),
         *of_workers,
     ]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from typing import cast
 
 import msgspec
 
 from posthorse.clock import monotonic
 from posthorse.failpoints import failpoint
 from posthorse.maintenance.chores.base import Chore
-from posthorse.rules.events import Rescued
+from posthorse.rules.events import Ending, Rescued
 from posthorse.rules.lifecycle import Lost, Outcome, Policy, decide
+from posthorse.rules.tallies import what_happened
 from posthorse.store.operations.finish import Fence, settle
 from posthorse.store.operations.runners import Held, NextDue, orphans, rescue_expired
 from posthorse.store.store import Store
@@ -84,14 +86,10 @@ async def rescue(store: Store, held: Held, outcome: Outcome, policy: Policy, *, 
         evidence["worker"] = worker
     if transition.error is not None:
         evidence |= msgspec.to_builtins(transition.error)
-    applied = await store.arun(
-        settle(
-            Fence(held.job, held.epoch, held.runner),
-            transition,
-            held.lane,
-            msgspec.json.encode(evidence).decode(),
-        )
-    )
+    attempt = Fence(held.job, held.epoch, held.runner)
+    happened = what_happened(cast("Ending", type(outcome).__name__.lower()), transition.state)
+    detail = msgspec.json.encode(evidence).decode()
+    applied = await store.arun(settle(attempt, transition, held.lane, detail, happened=happened))
     if applied and store.emitter.rescued:
         event = Rescued(
             job=held.job,

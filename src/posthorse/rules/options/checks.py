@@ -190,6 +190,17 @@ def setting_count(name: str) -> Callable[[object], int]:
     return check
 
 
+def setting_flag(name: str) -> Callable[[object], bool]:
+    """Make the check of a setting that is true or false. It raises InvalidSettings."""
+
+    def check(value: object) -> bool:
+        if isinstance(value, bool):
+            return value
+        raise InvalidSettings(f"{name} is {short(value)}; it must be true or false")
+
+    return check
+
+
 def setting_span(name: str) -> Callable[[object], float]:
     """Make the check of a setting that is a duration; it is kept in seconds. It raises InvalidSettings."""
 

@@ -14,7 +14,17 @@ from posthorse.rules.keys import as_key
 from posthorse.rules.labels import as_labels
 from posthorse.rules.limits import as_concurrency, as_rate, as_sequence
 from posthorse.rules.options import checks
-from posthorse.rules.options.checks import flag, named, setting_count, setting_span, setting_text, span, wait, whole
+from posthorse.rules.options.checks import (
+    flag,
+    named,
+    setting_count,
+    setting_flag,
+    setting_span,
+    setting_text,
+    span,
+    wait,
+    whole,
+)
 from posthorse.rules.options.option import Option, Place
 from posthorse.rules.retention import as_keep
 from posthorse.rules.retry import as_backoff, checked_backoff, checked_errors
@@ -359,6 +369,21 @@ OPTIONS: tuple[Option, ...] = (
         setting_span("store_timeout"),
         "how long a call waits for a store that cannot be reached, or for a locked SQLite file, before it raises "
         "`ph.StoreUnreachable`; `None` is 30 s, and 5 s inside a running event loop",
+    ),
+    Option(
+        "release",
+        (SETTING,),
+        setting_text("release"),
+        "the release of your application, such as a version or a commit; figures and errors name it",
+        "none",
+        page="figures.md#releases",
+    ),
+    Option(
+        "tenant_figures",
+        (SETTING,),
+        setting_flag("tenant_figures"),
+        "whether figures are counted for each tenant, too",
+        page="figures.md#what-is-counted",
     ),
     Option(
         "max_interruptions",

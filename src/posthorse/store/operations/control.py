@@ -7,11 +7,13 @@ from functools import partial
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import Policy, Request, Spent, Stopped, decide
 from posthorse.rules.packing import PLAIN, Packing
+from posthorse.rules.tallies import Happened
 from posthorse.store.base import Operation, QuerySteps, TypedQuery
 from posthorse.store.operations.finish import Fence, end_attempt
 from posthorse.store.operations.lanes import home_of
 from posthorse.store.operations.moves import do_as_asked
 from posthorse.store.operations.one_job import HELD_LEASE, UNASK_RUNNER
+from posthorse.store.operations.tallies import tally_end
 
 JOB_BUDGET = TypedQuery("job_budget", tuple[int, int, int, str, str, int, int, str, int])
 
@@ -47,6 +49,8 @@ def _take_away(job: str, action: Request) -> QuerySteps[State | None]:
     done = yield from end_attempt(Fence(job, *lease[0]), transition, home_of(*budget[3:]), None)
     if not done:
         return None
+    if transition.state is State.CANCELLED:
+        yield tally_end(job, Happened.CANCELLED, f"{job}/{lease[0][0]}")
     if action == "pause":
         asked = yield from UNASK_RUNNER(job=job)
         if asked == [("cancel",)]:  # promised before; a pause does not weaken it

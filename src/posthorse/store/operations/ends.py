@@ -13,7 +13,9 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from posthorse.rules.job import State
+from posthorse.rules.tallies import Happened
 from posthorse.store.base import QuerySteps, TypedQuery, query
+from posthorse.store.operations.tallies import tally_end
 from posthorse.store.queries import Row, Value
 
 
@@ -93,9 +95,17 @@ def _drop_requests(ended: Ended) -> QuerySteps[None]:
             yield query("unask_runner", job=job)
 
 
+def _count_cancelled(ended: Ended) -> QuerySteps[None]:
+    """Count jobs that were cancelled while no runner held them: a runner counts its own."""
+    if ended.was is not State.PROCESSING:
+        [(version, *_)] = ended.rows
+        for job in ended.jobs:
+            yield tally_end(job, Happened.CANCELLED, f"{job}/v{version!r}")
+
+
 STEPS: Mapping[State, Sequence[Step]] = {
     State.COMPLETED: (),
     State.FAILED: (),
-    State.CANCELLED: (_drop_requests,),
+    State.CANCELLED: (_drop_requests, _count_cancelled),
 }
 """What follows which ends. A request that came too late for another end is left to the sweep, and a retry drops it."""

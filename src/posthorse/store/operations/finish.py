@@ -13,6 +13,7 @@ from posthorse.rules.lifecycle import Transition
 from posthorse.rules.loop_state import decode_loops, forgiven
 from posthorse.rules.repeated_events import Step, is_endless, next_step, times_in_a_row
 from posthorse.rules.slice_size import CutShort, cut_short_by
+from posthorse.rules.tallies import Happened
 from posthorse.store.base import (
     BoundQuery,
     Operation,
@@ -29,6 +30,7 @@ from posthorse.store.operations.bad_items import BadItemRow, keep_and_drop
 from posthorse.store.operations.lanes import lane_id
 from posthorse.store.operations.moves import LOOPS_OF, PARKED_STATES, do_as_asked
 from posthorse.store.operations.one_job import UNASK_RUNNER
+from posthorse.store.operations.tallies import tally_end
 from posthorse.store.queries import Value
 
 
@@ -117,6 +119,8 @@ def settle(
     evidence: str | None,
     *,
     number: int | None = None,
+    cause: str | None = None,
+    happened: Sequence[Happened] = (),
 ) -> QuerySteps[bool]:
     """Apply a transition to an attempt that still has its lease; return False if it has not.
 
@@ -124,11 +128,14 @@ def settle(
     pause that was withdrawn does not happen.
 
     evidence: JSON for the event. lane: the job's own; a suspect goes to the solo lane beside it. number: that of the
-    lane where the job goes, if the caller knows it.
+    lane where the job goes, if the caller knows it. cause: the group of the error, if the job failed for good.
+    happened: what is counted in the same commit, because the attempt's runner cannot count it.
     """
-    ended = yield from end_attempt(attempt, transition, lane, evidence, number=number)
+    ended = yield from end_attempt(attempt, transition, lane, evidence, number=number, cause=cause)
     if not ended:
         return bool((yield from ends.ALREADY_ENDED([attempt[:2]], state=transition.state.value)))
+    for each in happened:
+        yield tally_end(attempt.job, each, f"{attempt.job}/{attempt.epoch}")
     if not transition.state.is_final:
         asked = yield from UNASK_RUNNER(job=attempt.job)
         if asked:
@@ -145,6 +152,7 @@ def end_attempt(
     evidence: str | None,
     *,
     number: int | None = None,
+    cause: str | None = None,
 ) -> QuerySteps[bool]:
     """End the lease of an attempt and write what follows, as a part of other operations."""
     if number is None:
@@ -165,6 +173,7 @@ def end_attempt(
         result=transition.result,
         wait=transition.wait,
         is_set_aside=transition.state in PARKED_STATES,
+        cause=cause,
         event=transition.event if is_recorded else None,
         detail=evidence,
     )

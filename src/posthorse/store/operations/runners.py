@@ -30,6 +30,8 @@ class Runner(msgspec.Struct, frozen=True):
     labels: Sequence[str] = ()
     places: Mapping[str, str] = {}
     """Where the functions of its kinds are defined, to tell applications apart."""
+    release: str | None = None
+    """The release of the application."""
 
 
 class Held(NamedTuple):
@@ -106,9 +108,11 @@ TAKE_LEADERSHIP = TypedQuery("take_leadership", tuple[str])
 
 
 @creating_no_work
-@single_operation
+@operation
 def register(runner: Runner, *, lease: int) -> QuerySteps[None]:
-    """Register a runner; `lease` is in microseconds."""
+    """Register a runner; `lease` is in microseconds. The first of a release leaves a mark."""
+    if runner.release is not None:
+        yield query("note_release", name=runner.release)
     yield query(
         "register_runner",
         id=runner.id,
@@ -121,6 +125,7 @@ def register(runner: Runner, *, lease: int) -> QuerySteps[None]:
         queues=_json(runner.queues),
         kinds=_json(with_places(runner.kinds, runner.places)),
         labels=_json(runner.labels),
+        release=runner.release,
     )
 
 

@@ -339,8 +339,9 @@ WITH ended AS (
     FROM ended WHERE id = :job
     RETURNING version, :now - ended.claimed_at AS took
 ), set_aside AS (
-    INSERT INTO @parked (job, state, due_at, since, lane)
-    SELECT :job, :state, :now + CAST(:wait AS bigint), :now, CAST(:lane AS integer) FROM written WHERE :is_set_aside
+    INSERT INTO @parked (job, state, due_at, since, lane, cause)
+    SELECT :job, :state, :now + CAST(:wait AS bigint), :now, CAST(:lane AS integer), CAST(:cause AS text)
+    FROM written WHERE :is_set_aside
 ), recorded AS (
     INSERT INTO @events (job, version, at, name, detail)
     SELECT :job, version, :now, CAST(:event AS text), CAST(:detail AS text) FROM written
@@ -503,3 +504,12 @@ WITH emptied AS MATERIALIZED (
     ) AS j
 )
 UPDATE @jobs SET result = :gone WHERE ctid = ANY (ARRAY(SELECT place FROM emptied))
+
+-- ── figures ────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## take_tallies
+-- Remove the first tallies of a span that began between two moments; return them.
+DELETE FROM @tallies WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM @tallies WHERE span = :span AND began_at >= :begin AND began_at < :end
+    ORDER BY began_at, queue, kind, tenant, happened, source LIMIT :limit))
+RETURNING began_at, queue, kind, tenant, happened, source, count AS times, micros, histogram

@@ -596,9 +596,9 @@ UPDATE @checkpoints SET cursors = :cursors WHERE job = :job
 -- Register an incarnation of a runner; from now on it may claim. Ids are unique: if this one exists, the reply to an
 -- earlier commit was lost.
 INSERT INTO @runners (id, worker, boot, host, pid, version, started_at, beat_at, expires_at,
-    concurrency, queues, kinds, labels)
+    concurrency, queues, kinds, labels, release)
 VALUES (:id, :worker, :boot, :host, :pid, :version, :now, :now, :lease_now + :lease,
-    :concurrency, :queues, :kinds, :labels)
+    :concurrency, :queues, :kinds, :labels, CAST(:release AS text))
 ON CONFLICT (id) DO NOTHING
 
 -- ## beat
@@ -1446,10 +1446,89 @@ DELETE FROM @keys WHERE job = :job
 
 -- ── figures ────────────────────────────────────────────────────────────────────────────────────────
 
+-- ## number_tallies
+-- Number what a runner writes next. No row: it was written before, or the runner is not registered any more.
+UPDATE @runners SET tallied = :number WHERE id = :runner AND tallied < :number RETURNING tallied
+
+-- ## add_tallies
+-- Write what was counted in the ten seconds before.
+-- rows: queue text, kind text, tenant text, happened text, count bigint, micros bigint, histogram text
+INSERT INTO @tallies (span, began_at, queue, kind, tenant, happened, source, count, micros, histogram)
+SELECT 10, :now - :now % 10000000, r.queue, r.kind, r.tenant, r.happened, :source, r.count, r.micros, r.histogram
+FROM {rows}
+
+-- ## tally_end
+-- Count the end of one job, or of its attempt, that no runner counts. It has a row of its own, so that ends that are
+-- committed at the same moment do not wait for each other.
+INSERT INTO @tallies (span, began_at, queue, kind, tenant, happened, source, count, micros, histogram)
+SELECT 10, :now - :now % 10000000, lanes.queue, lanes.kind, '', :happened, :source, 1, 0, '{}'
+FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane WHERE j.id = :job
+
+-- ## add_errors
+-- Add errors to their groups.
+-- rows: fingerprint text, kind text, type text, message text, sample uuid, count bigint
+INSERT INTO @errors (fingerprint, kind, type, message, sample, first_at, last_at, release, count)
+SELECT r.fingerprint, r.kind, r.type, r.message, r.sample, :now, :now, CAST(:release AS text), r.count
+FROM {rows} WHERE true
+ON CONFLICT (fingerprint) DO UPDATE SET
+    sample = excluded.sample, message = excluded.message, count = @errors.count + excluded.count,
+    last_at = CASE WHEN excluded.last_at > @errors.last_at THEN excluded.last_at ELSE @errors.last_at END
+
+-- ## note_release
+-- Note when a release of the application is first run.
+INSERT INTO @releases (name, first_at) VALUES (:name, :now) ON CONFLICT (name) DO NOTHING
+
+-- ## oldest_tally
+-- Return when the oldest tally of a span began.
+SELECT min(began_at) FROM @tallies WHERE span = :span
+
+-- ## put_tallies
+-- Write tallies that were added up.
+-- rows: queue text, kind text, tenant text, happened text, source text, count bigint, micros bigint, histogram text
+INSERT INTO @tallies (span, began_at, queue, kind, tenant, happened, source, count, micros, histogram)
+SELECT :span, :began_at, r.queue, r.kind, r.tenant, r.happened, r.source, r.count, r.micros, r.histogram FROM {rows}
+
+-- ## forget_figures
+-- Remove figures that are old enough.
+DELETE FROM @tallies WHERE span = 86400 AND began_at < :before;
+DELETE FROM @errors WHERE last_at < :before;
+DELETE FROM @depths WHERE at < :before
+
+-- ## thin_depths
+-- Of depths within a time, keep those of the first minute of each hour.
+DELETE FROM @depths WHERE at >= :since AND at < :until AND at % 3600000000 >= 60000000
+
+-- ## lane_depths
+-- Return of each queue how many jobs wait and how many are dead letters, up to :most of each lane, and for how long the
+-- first of them has waited, in microseconds.
+SELECT lanes.queue,
+    CAST(sum((SELECT count(*) FROM (SELECT 1 FROM @ready r WHERE r.lane = lanes.id LIMIT :most) AS few)) AS bigint),
+    CAST(sum((SELECT count(*) FROM (
+        SELECT 1 FROM @parked p WHERE p.lane = lanes.id AND p.state = 'failed' LIMIT :most) AS few)) AS bigint),
+    max((SELECT :now - coalesce(j.run_at, j.created_at) FROM @jobs j WHERE j.id = (
+        SELECT job FROM @ready WHERE lane = lanes.id ORDER BY seq LIMIT 1)))
+FROM @lanes lanes GROUP BY lanes.queue
+
+-- ## parked_depths
+-- Return how many jobs of each queue are scheduled, blocked and paused, among the first :most of each state.
+SELECT lanes.queue, p.state, count(*) FROM (
+    SELECT * FROM (SELECT lane, state FROM @parked WHERE state = 'scheduled' LIMIT :most) AS scheduled
+    UNION ALL SELECT * FROM (SELECT lane, state FROM @parked WHERE state = 'blocked' LIMIT :most) AS blocked
+    UNION ALL SELECT * FROM (SELECT lane, state FROM @parked WHERE state = 'paused' LIMIT :most) AS paused
+) AS p JOIN @lanes lanes ON lanes.id = p.lane GROUP BY lanes.queue, p.state
+
+-- ## note_depths
+-- Store how deep queues are.
+-- rows: queue text, waiting bigint, running bigint, scheduled bigint, blocked bigint, paused bigint, failed bigint, waited bigint
+INSERT INTO @depths (at, queue, waiting, running, scheduled, blocked, paused, failed, waited)
+SELECT :now, r.queue, r.waiting, r.running, r.scheduled, r.blocked, r.paused, r.failed, r.waited FROM {rows} WHERE true
+ON CONFLICT (at, queue) DO NOTHING
+
 -- ## tallies
 -- Return the tallies of a time.
 SELECT span, began_at, queue, kind, tenant, happened, count AS times, micros, histogram FROM @tallies
-WHERE span IN (10, 60, 3600, 86400) AND began_at >= :since AND began_at < :until AND began_at + span * 1000000 > :beyond
+WHERE span IN (10, 60, 3600, 86400) AND began_at >= :since AND began_at < :until
+    AND began_at + CAST(span AS bigint) * 1000000 > :beyond
 
 -- ## depth_samples
 -- Return how deep queues were within a time.

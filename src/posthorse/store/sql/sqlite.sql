@@ -297,8 +297,8 @@ WHERE l.job = :job AND l.epoch = :epoch AND l.runner = :runner AND j.id = l.job;
 UPDATE @jobs SET started_at = coalesce(started_at, (SELECT claimed_at FROM @leases WHERE job = :job)), {settled}
 WHERE id = :job;
 DELETE FROM @leases WHERE job = :job;
-INSERT INTO @parked (job, state, due_at, since, lane)
-SELECT :job, :state, :now + :wait, :now, :lane WHERE :is_set_aside;
+INSERT INTO @parked (job, state, due_at, since, lane, cause)
+SELECT :job, :state, :now + :wait, :now, :lane, :cause WHERE :is_set_aside;
 INSERT INTO @events (job, version, at, name, detail)
 SELECT :job, json_extract(:picked, '$[0][0]'), :now, :event, :detail WHERE :event IS NOT NULL
 
@@ -435,3 +435,13 @@ RETURNING 1
 UPDATE @jobs SET result = :gone
 WHERE id IN (SELECT r.job FROM {rows}) AND (id, finished_at) IN (SELECT r.job, r.finished_at FROM {rows})
     AND state = 'completed'
+
+-- ── figures ────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## take_tallies
+-- Remove the first tallies of a span that began between two moments; return them.
+DELETE FROM @tallies WHERE (span, began_at, queue, kind, tenant, happened, source) IN (
+    SELECT span, began_at, queue, kind, tenant, happened, source FROM @tallies
+    WHERE span = :span AND began_at >= :begin AND began_at < :end
+    ORDER BY began_at, queue, kind, tenant, happened, source LIMIT :limit)
+RETURNING began_at, queue, kind, tenant, happened, source, count AS times, micros, histogram

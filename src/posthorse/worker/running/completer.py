@@ -20,6 +20,7 @@ import msgspec
 from posthorse.clock import monotonic
 from posthorse.errors import OutcomeUnknown, StoreUnreachable
 from posthorse.failpoints import failpoint
+from posthorse.rules.error_groups import group_of
 from posthorse.rules.events import Ending
 from posthorse.rules.gates import budget_of
 from posthorse.rules.job import JobError, State
@@ -40,6 +41,7 @@ from posthorse.rules.repeated_events import YIELDED
 from posthorse.rules.retry import Backoff
 from posthorse.rules.settings import Settings
 from posthorse.rules.slice_size import is_timeout
+from posthorse.rules.tallies import what_happened
 from posthorse.rules.values.texts import message_of, one_line
 from posthorse.store.operations.budgets import settle_within_budget
 from posthorse.store.operations.claim import give_back
@@ -50,6 +52,7 @@ from posthorse.store.store import Store
 from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.stopped_programs import was_caused_by_stop
+from posthorse.worker.running.tallying import Tallying
 
 T = TypeVar("T")
 log = logging.getLogger("posthorse.worker")
@@ -84,6 +87,7 @@ class Completer:
         settings: Settings,
         runner: Runner,
         ended: EndedJobs,
+        tallying: Tallying,
         packing: Packing = PLAIN,
     ) -> None:
         self._store = store
@@ -92,6 +96,7 @@ class Completer:
         self._emitter = store.emitter
         self._tuning = store.tuning
         self._packing = packing
+        self._tallying = tallying
         self._ended = ended
         """Woken after each batch, because there is room again, and after jobs have left their gates."""
         self.has_given_up = False
@@ -186,9 +191,11 @@ class Completer:
         transition = decide(spent, outcome, self._policy(running), chance=random.random())
         seconds = monotonic() - running.began
         evidence = {"worker": self._runner.worker, "pid": self._runner.pid, "seconds": round(seconds, 3)}
-        stored = transition
+        stored, group = transition, None
         if (error := transition.error) is not None:
-            packed = self._packing.of(claimed.job, running.options.tenant).pack_error(error)
+            texts = self._packing.of(claimed.job, running.options.tenant)
+            packed = texts.pack_error(error)
+            group = group_of(running.lane.kind, error, is_secret=texts.is_on)
             evidence |= msgspec.to_builtins(packed)
             if packed is not error:
                 stored = msgspec.structs.replace(transition, error=packed)
@@ -204,7 +211,8 @@ class Completer:
         attempt = Fence(claimed.job, claimed.epoch, self._runner.id)
         failpoint("before_settle")
         number = claimed.lane if transition.solo == running.lane.solo else None
-        settling = settle(attempt, stored, running.lane, detail, number=number)
+        cause = group.fingerprint if group is not None and transition.state is State.FAILED else None
+        settling = settle(attempt, stored, running.lane, detail, number=number, cause=cause)
         if transition.event == "attempt_failed" and (rate := running.queue.retry_budget) is not None:
             budget = budget_of(rate, running.lane.queue)
             settling = settle_within_budget(attempt, stored, running.lane, detail, budget)
@@ -212,8 +220,12 @@ class Completer:
         failpoint("after_settle")
         if running.gates is not None:
             await self._leave([running.gates])
+        how = cast("Ending", type(outcome).__name__.lower())
+        if applied:
+            self._tallying.ended(running, what_happened(how, transition.state), seconds)
+            if group is not None:
+                self._tallying.failed(claimed.job, group)
         if applied and self._emitter.ended:
-            how = cast("Ending", type(outcome).__name__.lower())
             self._emitter.emit(running.ended(self._runner.id, how, transition.state, seconds, transition.error))
         if not applied:
             log.warning(TAKEN_OVER, running.label)
@@ -273,8 +285,10 @@ class Completer:
                 for each in batch:
                     if each.running.claimed.job in refused:
                         log.warning(TAKEN_OVER, each.running.label)
-            if self._emitter.ended and refused is not None:
-                self._tell_of_returned(batch, refused)
+            if refused is not None:
+                self._tallying.completed(each.running for each in batch if each.running.claimed.job not in refused)
+                if self._emitter.ended:
+                    self._tell_of_returned(batch, refused)
             await self._leave([each.running.gates for each in batch if each.running.gates is not None])
 
     def _tell_of_returned(self, batch: Sequence[Completed], refused: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ from posthorse.rules.settings import Settings
 from posthorse.store.operations.runners import Runner, held_by
 from posthorse.store.store import Store
 from posthorse.store.watch import Watch
-from posthorse.worker.base.unanswered_calls import ANSWER_WITHIN, ends_once_told, ends_while_answered
+from posthorse.worker.base.unanswered_calls import ANSWER_WITHIN, comes_within, ends_once_told, ends_while_answered
 from posthorse.worker.claiming.claim_values import Claim, ClaimRequest, LookAgain
 from posthorse.worker.claiming.claiming import Claiming
 from posthorse.worker.claiming.prefetch import Prefetch
@@ -31,6 +31,7 @@ from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.executors import Executors
 from posthorse.worker.running.request_poller import RequestPoller
 from posthorse.worker.running.slots import Slots
+from posthorse.worker.running.tallying import Tallying
 
 log = logging.getLogger("posthorse.worker")
 
@@ -55,6 +56,7 @@ class Stages(NamedTuple):
     executors: Executors
     ended: EndedJobs
     completer: Completer
+    tallying: Tallying
     requests: RequestPoller
 
 
@@ -84,6 +86,7 @@ class JobLoop:
         self._ended = stages.ended
         self._ended.call(self._take_ended)
         self._completer = stages.completer
+        self._tallying = stages.tallying
         self._requests = stages.requests
         self._serves_suspects_only = serves_suspects_only
         self._is_one_by_one = is_one_by_one
@@ -126,6 +129,7 @@ class JobLoop:
         async with self._watch:
             handing_in = asyncio.create_task(self._completer.run())
             listening = asyncio.create_task(self._listen_forever())
+            tallying = asyncio.create_task(self._tallying.write_forever())
             claiming = asyncio.create_task(self._claim_until_stopped())
             try:
                 await self._becomes_stopped(claiming)
@@ -133,7 +137,12 @@ class JobLoop:
             finally:
                 listening.cancel()
                 self._take_ended()
-                await self._hand_in(handing_in, claiming)
+                try:
+                    await self._hand_in(handing_in, claiming)
+                finally:
+                    tallying.cancel()
+                if not self.is_unanswered and not self.is_lost:
+                    await comes_within(ANSWER_WITHIN, self._tallying.write())
                 await self._executors.close()
 
     def stop(self) -> None:
