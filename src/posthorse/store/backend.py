@@ -90,6 +90,10 @@ class Backend(Protocol):
         """Run an operation that only reads, beside the writer."""
         ...
 
+    def try_read(self, operation: Operation[T]) -> T:
+        """Do the same once. Raises StoreAway if the store is away and the operation's deadline is not over."""
+        ...
+
     def transaction(self, longest: float) -> AbstractContextManager[tuple[Connection, Execute]]:
         """Begin a transaction on a connection of its own, of `longest` seconds at most."""
         ...

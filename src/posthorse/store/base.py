@@ -14,6 +14,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import msgspec
 
+from posthorse.errors import StoreError
 from posthorse.store.patience import Deadline
 from posthorse.store.queries import Row, Value
 
@@ -102,6 +103,14 @@ class TryAgain(Exception):
     def __init__(self, *, was_sent: bool) -> None:
         super().__init__(was_sent)
         self.was_sent = was_sent
+
+
+class StoreAway(Exception):
+    """The store is away, and the operation's deadline is not over, so it may be tried again."""
+
+    def __init__(self, reason: StoreError) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 def operation(steps: Callable[P, QuerySteps[T]]) -> Callable[P, Operation[T]]:

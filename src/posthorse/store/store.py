@@ -26,6 +26,7 @@ from posthorse.store.address import backend_of, shown
 from posthorse.store.backend import Backend
 from posthorse.store.base import Operation
 from posthorse.store.committer import Committer
+from posthorse.store.company import Company
 from posthorse.store.error_signature import ErrorSignature
 from posthorse.store.joined_transactions import ForeignTransaction, JoinedTransaction
 from posthorse.store.migrate import Tell
@@ -77,6 +78,7 @@ class Store:
         self._may_be_away = self.backend.capabilities.may_be_away
         self._foreign = ForeignTransactions(self.backend, self.where, self._stored_identity)
         self._committer = self._new_committer()
+        self._company = Company(self.backend.try_read)
         self._identity = object()
         self._lanes: dict[Lane, int] = {}
         self.after_commit: set[Callable[[], None]] = set()
@@ -121,12 +123,16 @@ class Store:
         return uninterrupted(self._read, self._with_deadline(operation))
 
     async def aread(self, operation: Operation[T]) -> T:
-        """Run an operation that only reads, for a coroutine."""
+        """Run an operation that only reads, for a coroutine, together with others that read at this moment."""
         joined = self._joined()
         if joined is not None:
             return await joined.aread(operation)
         raise_if_inside()
-        return await asyncio.to_thread(alone, self._read, self._with_deadline(operation))
+        operation = self._with_deadline(operation)
+        with self._signature:
+            if not self._schema.is_checked:
+                await asyncio.to_thread(alone, self._schema.prepare, operation.deadline)
+            return await self._company.aread(operation)
 
     def known_lane(self, lane: Lane) -> int | None:
         """Return the number of a lane if it is cached."""
@@ -303,6 +309,7 @@ class Store:
 
     def _close(self) -> None:
         self._committer.close()
+        self._company.close()
         self.backend.close()
         self._committer = self._new_committer()
 
@@ -386,11 +393,12 @@ class Store:
 
     def start_anew(self) -> None:
         """Abandon in a forked child what was inherited, open transactions too, and open new connections when needed."""
-        _abandoned.append((self.backend, self._committer))
+        _abandoned.append((self.backend, self._committer, self._company))
         self.backend = self._new_backend()
         self._schema = self._new_schema()
         self._foreign = ForeignTransactions(self.backend, self.where, self._stored_identity)
         self._committer = self._new_committer()
+        self._company = Company(self.backend.try_read)
         self._identity = object()
 
 

@@ -21,7 +21,7 @@ from posthorse.clock import Clock, monotonic
 from posthorse.errors import StoreError
 from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store.backend import Capabilities
-from posthorse.store.base import AsyncExecute, BoundQuery, Execute, Operation, TryAgain, drive
+from posthorse.store.base import AsyncExecute, BoundQuery, Execute, Operation, StoreAway, TryAgain, drive
 from posthorse.store.committer import Answer
 from posthorse.store.migrate import Migrator, Tell
 from posthorse.store.patience import LONG_WAIT, Retries, pause
@@ -169,15 +169,22 @@ class PostgresBackend:
         seconds_left = partial(self._left, operation, monotonic())
         while True:
             try:
-                return self._read_once(operation, seconds_left)
+                return self._read_in_turn(operation, seconds_left)
             except ConnectionLost as lost:
                 seconds = retries.next_pause()
                 if cannot_heal(lost.error) or seconds_left() < seconds:
                     raise away(lost.error) from lost.error
                 pause(seconds, seconds_left)
-            except psycopg.Error as error:
-                if not is_collision(error) or not retries.takes_another_turn():
-                    raise explained(error) from error
+
+    def try_read(self, operation: Operation[T]) -> T:
+        """Do the same once. Raises StoreAway if the server is away and the operation's deadline is not over."""
+        seconds_left = partial(self._left, operation, monotonic())
+        try:
+            return self._read_in_turn(operation, seconds_left)
+        except ConnectionLost as lost:
+            if cannot_heal(lost.error) or seconds_left() <= 0:
+                raise away(lost.error) from lost.error
+            raise StoreAway(away(lost.error)) from lost.error
 
     def connect(self) -> Connection:
         """Open a connection in autocommit, with the session as the server has it."""
@@ -330,6 +337,16 @@ class PostgresBackend:
 
     def _hear(self, notice: Diagnostic) -> None:
         self._was_cut_short = self._was_cut_short or is_cut_short(notice)
+
+    def _read_in_turn(self, operation: Operation[T], patience: Callable[[], float]) -> T:
+        """Try until it collides with no other transaction. Raises ConnectionLost."""
+        retries = Retries()
+        while True:
+            try:
+                return self._read_once(operation, patience)
+            except psycopg.Error as error:
+                if not is_collision(error) or not retries.takes_another_turn():
+                    raise explained(error) from error
 
     def _read_once(self, operation: Operation[T], patience: Callable[[], float]) -> T:
         with self._reader_lock:  # not while it waits for a store that is away: others may have less time

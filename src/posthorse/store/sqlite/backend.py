@@ -127,6 +127,9 @@ class SqliteBackend:
                 raise
             return answer
 
+    try_read = read
+    """A file is never away."""
+
     def connect(self) -> sqlite3.Connection:
         """Open a connection with our settings; the caller begins and ends transactions."""
         return self.file.open().connection
