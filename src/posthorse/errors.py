@@ -13,7 +13,8 @@ PosthorseError
 ├── StoreError
 │   ├── StoreUnreachable             the store does not respond
 │   ├── SchemaMismatch               the store was made by an older or newer Posthorse
-│   └── OutcomeUnknown               the reply to a commit was lost, and retrying did not show the outcome
+│   ├── OutcomeUnknown               the reply to a commit was lost, and retrying did not show the outcome
+│   └── TookTooLong                  a look at many jobs did not end in time, and was ended
 ├── JobNotFound (LookupError)
 │   └── JobForgotten                 retention has removed the job
 ├── ResultExpired (LookupError)      retention has removed the result of the job
@@ -103,6 +104,10 @@ class SchemaMismatch(StoreError):
 
 class OutcomeUnknown(StoreError):
     """The reply to a commit was lost, and retrying could not show whether it was written."""
+
+
+class TookTooLong(StoreError):
+    """A look at many jobs, such as a list or a count, did not end in time, so the store ended it."""
 
 
 class JobNotFound(PosthorseError, LookupError):

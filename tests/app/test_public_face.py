@@ -16,7 +16,7 @@ InvalidOption InvalidSettings InvalidSource InvalidTransition Job JobCancelled J
 KeyConflict keyset Kind lines Misfire NotUnique OutcomeUnknown Page Posthorse PosthorseError Progress Queue
 QueueClosed QueueFull QueueSettings Rate Reason Retry rows RunningAttempt Schedule ScheduleNotFound ScheduleState
 ScheduleStatus SchemaMismatch Searched Sequence Snooze State Status StoreError StoreUnreachable Submission
-ToleranceExceeded TooLarge Unique UnknownKind UsageError Why WorkerMetrics
+ToleranceExceeded TookTooLong TooLarge Unique UnknownKind UsageError Why WorkerMetrics
 """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast, get_args
 
-from posthorse.app.verbs import Verb, look_up
+from posthorse.app.verbs import Verb, look_over, look_up
 from posthorse.clock import SECOND, micros_of, microseconds, moment
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration, as_timedelta
@@ -71,10 +71,10 @@ def figures_of(app: Posthorse, since: datetime | Duration, until: datetime | Dur
     day = day_of(begin)
     while day < end:
         following = day + DAY * SECOND
-        for tally in (yield from look_up(app, tallies(day, min(following, end), beyond=begin))):
+        for tally in (yield from look_over(app, tallies(day, min(following, end), beyond=begin))):
             rows.setdefault(_key(tally, by), _Row()).add(tally)
         day = following
-    beside = yield from look_up(app, beside_tallies(begin, end))
+    beside = yield from look_over(app, beside_tallies(begin, end))
     spans: dict[int | None, float] = {began_at: _seconds(began_at, by, begin, end, now) for _, began_at in rows}
     return Figures(
         since=moment(begin),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, overload
 
 from posthorse import ids
 from posthorse.app.job import Job
-from posthorse.app.verbs import Verb, commit, look_up
+from posthorse.app.verbs import Verb, commit, look_over, look_up
 from posthorse.clock import moment, monotonic
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration, as_timedelta
@@ -86,12 +86,12 @@ def page_of(app: Posthorse, wanted: Filter, limit: int, after: str | None, withi
     seconds = as_timedelta(within, name="within").total_seconds()
     key = yield from _key(app)
     last = None if after is None else unseal(after, wanted, key)
-    on = yield from look_up(app, route(wanted))
+    on = yield from look_over(app, route(wanted))
     found: list[Position] = []
     window = first_window(limit, judges=bool(on.plan.rest))
     begun = before = monotonic()
     while True:
-        seen = yield from look_up(app, look(on, after=last, window=window, limit=limit - len(found)))
+        seen = yield from look_over(app, look(on, after=last, window=window, limit=limit - len(found)))
         found += seen.found
         last = _where_it_ended(seen, limit - len(found)) or last
         is_complete = seen.is_end and (seen.last is None or last == seen.last)
@@ -108,7 +108,7 @@ def page_of(app: Posthorse, wanted: Filter, limit: int, after: str | None, withi
 def walk(app: Posthorse, on: Route, after: Position | None, window: int, limit: int) -> Verb[tuple[Look, int]]:
     """Look at the next jobs of a way, oldest first; return them, and how many to look at next."""
     begun = monotonic()
-    seen = yield from look_up(app, look(on, after=after, window=window, limit=limit, oldest_first=True))
+    seen = yield from look_over(app, look(on, after=after, window=window, limit=limit, oldest_first=True))
     if len(seen.found) == limit:  # jobs behind the last one may have been looked at, but were not returned
         return seen._replace(last=seen.found[-1], is_end=False), window
     return seen, next_window(window, monotonic() - begun, BUDGET)
@@ -117,12 +117,12 @@ def walk(app: Posthorse, on: Route, after: Position | None, window: int, limit: 
 def count_of(app: Posthorse, wanted: Filter, within: Duration) -> Verb[Count]:
     """Count up to 10,000 jobs, until the time is over. Raises InvalidOption."""
     seconds = as_timedelta(within, name="within").total_seconds()
-    on = yield from look_up(app, route(wanted))
+    on = yield from look_over(app, route(wanted))
     count, last = 0, None
     window = first_window(MAX_COUNT // 10, judges=bool(on.plan.rest))
     begun = before = monotonic()
     while True:
-        seen = yield from look_up(app, tally(on, after=last, window=window))
+        seen = yield from look_over(app, tally(on, after=last, window=window))
         count, last = count + seen.matching, seen.last or last
         now = monotonic()
         if count > MAX_COUNT:
@@ -134,10 +134,10 @@ def count_of(app: Posthorse, wanted: Filter, within: Duration) -> Verb[Count]:
 
 def exact_count_of(app: Posthorse, wanted: Filter) -> Verb[int]:
     """Count all jobs that match, however long that takes."""
-    on = yield from look_up(app, route(wanted))
+    on = yield from look_over(app, route(wanted))
     count, last = 0, None
     while True:
-        seen = yield from look_up(app, tally(on, after=last, window=MAX_WINDOW))
+        seen = yield from look_over(app, tally(on, after=last, window=MAX_WINDOW))
         count, last = count + seen.matching, seen.last or last
         if seen.is_end:
             return count

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from posthorse.app.finding import Count, Page, count_of, exact_count_of, page_of, walk
 from posthorse.app.job import Job
-from posthorse.app.verbs import Verb, adrive, commit, drive, look_up, twin, verb
+from posthorse.app.verbs import Verb, adrive, commit, drive, look_over, twin, verb
 from posthorse.rules.durations import Duration
 from posthorse.rules.lifecycle import Request
 from posthorse.rules.limits import Rate, as_rate
@@ -138,7 +138,7 @@ class Jobs:
 
     def _begin(self, wanted: Filter) -> Verb[_Walk | None]:
         """Begin to read jobs, the oldest first."""
-        on = yield from look_up(self._app, route(wanted))
+        on = yield from look_over(self._app, route(wanted))
         return _Walk(on, None, first_window(self._page_size, judges=bool(on.plan.rest)))
 
     def _next(self, steps: _Walk) -> Verb[tuple[Sequence[Position], _Walk | None]]:
@@ -185,7 +185,7 @@ class Jobs:
         jobs = [place.job for place in found]
         if not jobs or action in ("retry", "discard"):
             return jobs
-        return (yield from look_up(self._app, bulk.affected(jobs, action)))
+        return (yield from look_over(self._app, bulk.affected(jobs, action)))
 
 
 def steer(jobs: Jobs, action: Request, *, rate: Rate | str | None = None) -> Steered:

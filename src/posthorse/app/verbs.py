@@ -69,8 +69,13 @@ def commit(app: Posthorse, operation: Operation[T]) -> Verb[T]:
 
 
 def look_up(app: Posthorse, operation: Operation[T]) -> Verb[T]:
-    """Run an operation that only reads."""
+    """Run an operation that reads a few rows."""
     return step(app.store.read, app.store.aread, operation)
+
+
+def look_over(app: Posthorse, operation: Operation[T]) -> Verb[T]:
+    """Run an operation that reads many rows. Raises TookTooLong."""
+    return step(app.store.look, app.store.alook, operation)
 
 
 def sleep(seconds: float) -> Verb[None]:

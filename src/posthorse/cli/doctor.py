@@ -41,7 +41,7 @@ from posthorse.cli.store_checks import (
     warning,
 )
 from posthorse.cli.target import FIRST_PATIENCE, be_patient, find_store, is_empty, json_option, target_options
-from posthorse.cli.time_limits import Looks, TookTooLong
+from posthorse.cli.time_limits import Looks, NoReply
 from posthorse.cli.wording import span
 from posthorse.cli.work_checks import (
     MAX_LISTED,
@@ -149,9 +149,9 @@ def _examined(app: Posthorse, looks: Looks) -> Iterator[Check]:
     """Yield the checks; one that fails or does not return is the last."""
     try:
         yield from _examine(app, looks)
-    except (TookTooLong, StoreError) as error:
-        name = error.name if isinstance(error, TookTooLong) else "store"
-        is_blocked = isinstance(error, TookTooLong) or (isinstance(error, StoreUnreachable) and "locked" in str(error))
+    except (NoReply, StoreError) as error:
+        name = error.name if isinstance(error, NoReply) else "store"
+        is_blocked = isinstance(error, NoReply) or (isinstance(error, StoreUnreachable) and "locked" in str(error))
         if app.store.backend.capabilities.is_file and is_blocked:
             yield blocked_check(name, _why(error), holders(Path(app.store.where)))
         else:
@@ -159,7 +159,7 @@ def _examined(app: Posthorse, looks: Looks) -> Iterator[Check]:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, TookTooLong):
+    if isinstance(error, NoReply):
         return f"no answer within {span(timedelta(seconds=error.seconds))}: it hangs, or has far too much to do"
     return str(error).partition("; find it with")[0]
 
@@ -223,7 +223,7 @@ def _database(app: Posthorse, looks: Looks) -> Iterator[Check]:
     try:
         looks.at("writes", lambda: store.run(nothing_at_all()))
         yield ok("writes", "a write transaction began at once")
-    except (StoreError, TookTooLong) as error:
+    except (StoreError, NoReply) as error:
         yield blocked_check("writes", _why(error), holders(path))
         return
     backend = cast("SqliteBackend", store.backend)
@@ -232,7 +232,7 @@ def _database(app: Posthorse, looks: Looks) -> Iterator[Check]:
     size = int(facts["file_bytes"] or 0)
     try:
         yield integrity_check(looks.at("integrity", backend.integrity), size)
-    except TookTooLong as late:
+    except NoReply as late:
         yield unfinished_integrity_check(size, late.seconds)
 
 
@@ -243,27 +243,25 @@ def _work(app: Posthorse, looks: Looks) -> Iterator[Check]:
         return app.registry.queues.settings(store.read(live_layers()))
 
     settings = looks.at("queues", settled)
-    unserved = looks.at("queues", lambda: store.read(unserved_jobs(settings)))
-    rows = looks.at("workers", lambda: store.read(read.workers()))
-    queues = looks.at("jobs", lambda: store.read(queue_rows()))
-    counts = looks.at("jobs", lambda: store.read(read.parked_counts()))
-    running = looks.at("jobs", lambda: store.read(read.running_count()))
+    unserved = looks.over("queues", store, unserved_jobs(settings))
+    rows = looks.over("workers", store, read.workers())
+    queues = looks.over("jobs", store, queue_rows())
+    counts = looks.over("jobs", store, read.parked_counts())
+    running = looks.over("jobs", store, read.running_count())
     waiting = sum(queue.waiting for queue in queues)
     lease = timedelta(seconds=app.settings.lease)
     yield worker_check(rows, lease, waiting)
     yield namesake_check(rows, lease)
     yield from unserved_checks(unserved, looks.at("kinds", lambda: _waited(app, unserved)))
-    limits = looks.at("stalled", lambda: store.read(limits_at_work(1_000)))
+    limits = looks.over("stalled", store, limits_at_work(1_000))
     now = looks.at("stalled", lambda: store.read(store_now()))
     served = [queue for queue in queues if not any(jobs.queue == queue.queue for jobs in unserved)]
     begun = [queue for queue in served if not settings.get(queue.queue, DEFAULTS).is_closed(now)]
     yield stalled_check(begun, free_places(rows, lease), is_limited=any(limit.is_full for limit in limits))
     yield backlog_check(waiting, running, counts)
     yield due_check(looks.at("schedule", lambda: store.read(next_due())).job)
-    yield unfit_check(looks.at("unfit", lambda: store.read(read.count_unfit(MAX_UNFIT_COUNTED))))
-    yield dead_letter_check(
-        counts, looks.at("dead letters", lambda: store.read(new_dead_letters(microseconds(NEW_FOR))))
-    )
+    yield unfit_check(looks.over("unfit", store, read.count_unfit(MAX_UNFIT_COUNTED)))
+    yield dead_letter_check(counts, looks.over("dead letters", store, new_dead_letters(microseconds(NEW_FOR))))
 
 
 def _waited(app: Posthorse, unserved: Sequence[Unserved]) -> timedelta:

@@ -15,6 +15,7 @@ from posthorse.errors import (
     QueueFull,
     ScheduleNotFound,
     StoreError,
+    TookTooLong,
     UsageError,
 )
 from posthorse.rules.job import State
@@ -46,6 +47,7 @@ _MEANINGS: dict[type[Exception], Exit] = {
     InvalidTransition: Exit.CONFLICT,
     QueueFull: Exit.CONFLICT,
     QueueClosed: Exit.CONFLICT,
+    TookTooLong: Exit.TIMED_OUT,
     StoreError: Exit.UNREACHABLE,
     JobFailed: Exit.JOB_FAILED,
     JobCancelled: Exit.CANCELLED,

@@ -14,7 +14,7 @@ from posthorse.cli.exits import Exit
 from posthorse.cli.local_processes import belongs_to, look_at_process
 from posthorse.cli.screen import clean, out, out_json
 from posthorse.cli.target import find_store, is_empty, json_option, target_options
-from posthorse.cli.time_limits import Looks, TookTooLong
+from posthorse.cli.time_limits import Looks, NoReply
 from posthorse.cli.wording import span
 from posthorse.errors import StoreError
 from posthorse.rules.health import Beat, Health, StoreFound, of_store, of_worker
@@ -118,7 +118,7 @@ def _look(app: Posthorse, named: Named | None, looks: Looks) -> Look:
     app.store.backend.wait_at_most(looks.each / 2 if is_file else 0.0)
     try:
         return looks.at("store", lambda: _look_at_store(app, named))
-    except TookTooLong as late:
+    except NoReply as late:
         return Look(StoreFound(None, f"the store gave no answer within {span(timedelta(seconds=late.seconds))}"))
     except StoreError as error:
         return Look(StoreFound(None, str(error).partition("; find it with")[0]))

@@ -92,7 +92,7 @@ def _beginning_with(app: Posthorse, part: str) -> list[str]:
     if not ids.is_id(end):
         return []
     last = app.store.read(read.job(end))
-    rows = [*([last] if last else []), *app.store.read(read.jobs(before=end, limit=3))]
+    rows = [*([last] if last else []), *app.store.look(read.jobs(before=end, limit=3))]
     return [row.id for row in rows if row.id.startswith(part)]
 
 
@@ -100,7 +100,7 @@ def _ending_with(app: Posthorse, part: str) -> list[str]:
     found: list[str] = []
     before, seen = None, 0
     while seen < NEWEST_SEARCHED:
-        rows = app.store.read(read.jobs(before=before, limit=PAGE))
+        rows = app.store.look(read.jobs(before=before, limit=PAGE))
         found += [row.id for row in rows if row.id.endswith(part)]
         seen += len(rows)
         if len(rows) < PAGE:

@@ -84,7 +84,7 @@ def _prune(app: Posthorse, older: int) -> tuple[int, int]:
             emptied += len(chosen.emptied)
     after, at_once = None, app.store.tuning.retention_page
     while True:
-        found = app.store.read(identities(after, at_once))
+        found = app.store.look(identities(after, at_once))
         if orphaned := [identity for identity, is_orphaned in found if is_orphaned]:
             app.store.run(forget_identities(orphaned))
         if len(found) < at_once:
@@ -106,7 +106,7 @@ def _leaving(app: Posthorse, older: int) -> list[Leaving]:
 def _pages(app: Posthorse, older: int) -> Iterator[tuple[Page, Chosen]]:
     after, at_once = FIRST, app.store.tuning.retention_page
     while True:
-        page = app.store.read(old_jobs(after=after, limit=at_once, older_than=older))
+        page = app.store.look(old_jobs(after=after, limit=at_once, older_than=older))
         yield page, choose(page, older_than=older)
         if len(page.jobs) < at_once:
             return
@@ -127,6 +127,6 @@ def _show(leaving: list[Leaving], as_json: bool) -> None:
 
 def _refuse_beside_workers(app: Posthorse) -> None:
     lease = app.settings.lease * SECOND
-    living = sorted({row.worker for row in app.store.read(workers()) if row.silent_for <= lease})
+    living = sorted({row.worker for row in app.store.look(workers()) if row.silent_for <= lease})
     if living:
         raise click.UsageError(f"--compact locks the file while it works; stop the workers first: {', '.join(living)}")

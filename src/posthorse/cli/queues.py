@@ -57,7 +57,7 @@ def queues(ctx: click.Context, target: str | None, url: str | None, as_json: boo
         out_json(listed.views)
     elif listed.views:
         _print_table(listed)
-        _print_limits(app.store.read(limits_at_work(MAX_LIMITS)))
+        _print_limits(app.store.look(limits_at_work(MAX_LIMITS)))
     else:
         say("There is no queue yet: the first job makes one.")
     return Exit.OK
@@ -148,7 +148,7 @@ class Listed(NamedTuple):
 def _listed(app: Posthorse) -> Listed:
     if is_empty(app):
         return Listed([], {}, 0)
-    found = app.store.read(read_queues(MAX_LIMITS))
+    found = app.store.look(read_queues(MAX_LIMITS))
     settings = app.registry.queues.settings(found.live)
     return Listed(queue_views(found, settings), settings, found.now)
 

@@ -7,13 +7,21 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from posthorse.errors import TookTooLong
+from posthorse.store.base import Operation
+from posthorse.store.store import Store
+
 T = TypeVar("T")
 
 SHARE = 3
 """One look may take this part of the time for all of them, unless the caller says otherwise."""
 
 
-class TookTooLong(Exception):
+IN_STORE = 0.9
+"""A look at many jobs has this part of its time, so that the store ends it before its thread is given up."""
+
+
+class NoReply(Exception):
     """A look did not return in time; `name` is the check that it was for."""
 
     def __init__(self, name: str, seconds: float) -> None:
@@ -32,8 +40,8 @@ class Looks:
         self._ends_at = time.monotonic() + seconds
 
     def at(self, name: str, look: Callable[[], T]) -> T:
-        """Return the result of a look. Raises TookTooLong, and what the look raises."""
-        seconds = max(0.0, min(self.each, self._ends_at - time.monotonic()))
+        """Return the result of a look. Raises NoReply, and what the look raises."""
+        seconds = self._seconds
         found: list[T] = []
         errors: list[BaseException] = []
 
@@ -51,5 +59,17 @@ class Looks:
             raise errors[0]
         if not found:
             self.is_stuck = True
-            raise TookTooLong(name, seconds)
+            raise NoReply(name, seconds)
         return found[0]
+
+    def over(self, name: str, store: Store, operation: Operation[T]) -> T:
+        """Return what an operation finds that reads many rows. Raises NoReply, StoreError."""
+        seconds = self._seconds
+        try:
+            return self.at(name, lambda: store.look(operation, deadline=seconds * IN_STORE))
+        except TookTooLong as error:
+            raise NoReply(name, seconds) from error
+
+    @property
+    def _seconds(self) -> float:
+        return max(0.0, min(self.each, self._ends_at - time.monotonic()))

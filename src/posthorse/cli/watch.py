@@ -87,8 +87,8 @@ def _selection(app: Posthorse, state: State | None, queue: str | None, kind: str
         if is_empty(app):
             return []
         if state is None:
-            return app.store.read(read.unfinished(queue=queue, kind=kind, limit=MAX_WATCHED))
-        rows = app.store.read(read.jobs(state=state, queue=queue, kind=kind, limit=MAX_WATCHED))
+            return app.store.look(read.unfinished(queue=queue, kind=kind, limit=MAX_WATCHED))
+        rows = app.store.look(read.jobs(state=state, queue=queue, kind=kind, limit=MAX_WATCHED))
         return [row.id for row in reversed(rows)]
 
     return select

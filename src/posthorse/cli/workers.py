@@ -31,7 +31,7 @@ def workers(strict: bool, target: str | None, url: str | None, as_json: bool) ->
     jobs. With --app, the labels that the code sets for queues count for --strict, too.
     """
     app = open_store(target, url)
-    rows = [] if is_empty(app) else app.store.read(read.workers())
+    rows = [] if is_empty(app) else app.store.look(read.workers())
     views = [WorkerView.of(row, timedelta(seconds=app.settings.lease)) for row in rows]
     if as_json:
         out_json(views)

@@ -32,6 +32,16 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     steering_page: int = 200
     """Jobs that are steered in one transaction; other transactions wait for it, on SQLite all that write."""
 
+    # ── reading ──────────────────────────────────────────────────────────────────────────────────────
+
+    look_time: float = 10.0
+    """After so long a look at many jobs is ended, unless its caller gives it another time."""
+
+    sqlite_looks: int = 2
+    """Connections for looks: so many run at the same moment in one process."""
+
+    postgres_looks: int = 4
+
     # ── migrating ────────────────────────────────────────────────────────────────────────────────────
 
     migration_patience: float = 600.0

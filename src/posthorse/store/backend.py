@@ -15,6 +15,7 @@ import msgspec
 from posthorse.store.base import AsyncExecute, BoundQuery, Execute, Operation
 from posthorse.store.committer import Answer
 from posthorse.store.connections import AsyncConnection, Connection
+from posthorse.store.looks import TimeAllowed
 from posthorse.store.migrate import Migrator, Tell
 from posthorse.store.queries import Dialect, Query, Value
 from posthorse.store.watch import Watch
@@ -92,6 +93,10 @@ class Backend(Protocol):
 
     def try_read(self, operation: Operation[T]) -> T:
         """Do the same once. Raises StoreAway if the store is away and the operation's deadline is not over."""
+        ...
+
+    def look(self, operation: Operation[T], time: TimeAllowed) -> T:
+        """Run an operation that reads many rows, on a connection for such reads. Raises TookTooLong."""
         ...
 
     def transaction(self, longest: float) -> AbstractContextManager[tuple[Connection, Execute]]:

@@ -11,6 +11,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import TypeVar
 from weakref import WeakSet
 
@@ -26,13 +27,14 @@ from posthorse.store.address import backend_of, shown
 from posthorse.store.backend import Backend
 from posthorse.store.base import Operation
 from posthorse.store.committer import Committer
-from posthorse.store.company import Company
 from posthorse.store.error_signature import ErrorSignature
+from posthorse.store.group_reader import GroupReader
 from posthorse.store.joined_transactions import ForeignTransaction, JoinedTransaction
+from posthorse.store.looks import MAX_WAIT, LookThreads, TimeAllowed
 from posthorse.store.migrate import Tell
 from posthorse.store.operations.lanes import lane_ids
 from posthorse.store.own_schema import OwnSchema
-from posthorse.store.patience import Deadline, waiting_of_caller
+from posthorse.store.patience import Deadline, Waiting, waiting_of_caller
 from posthorse.store.reentry import alone, raise_if_inside, uninterrupted
 from posthorse.store.user_connections.base import ConnectionAdapter, completed
 from posthorse.store.user_connections.foreign_transactions import ForeignTransactions, store_identity
@@ -78,7 +80,8 @@ class Store:
         self._may_be_away = self.backend.capabilities.may_be_away
         self._foreign = ForeignTransactions(self.backend, self.where, self._stored_identity)
         self._committer = self._new_committer()
-        self._company = Company(self.backend.try_read)
+        self._group_reader = GroupReader(self.backend.try_read)
+        self._look_threads = LookThreads()
         self._identity = object()
         self._lanes: dict[Lane, int] = {}
         self.after_commit: set[Callable[[], None]] = set()
@@ -132,7 +135,28 @@ class Store:
         with self._signature:
             if not self._schema.is_checked:
                 await asyncio.to_thread(alone, self._schema.prepare, operation.deadline)
-            return await self._company.aread(operation)
+            return await self._group_reader.aread(operation)
+
+    def look(self, operation: Operation[T], *, deadline: float | None = None) -> T:
+        """Run an operation that reads many rows, beside all reads of one job. Inside a transaction, as a part of that.
+
+        deadline: seconds after which it is ended; None: `Tuning.look_time`. Raises TookTooLong.
+        """
+        joined = self._joined()
+        if joined is not None:
+            return alone(joined.read, operation)
+        time = TimeAllowed(self.tuning.look_time if deadline is None else deadline)
+        return uninterrupted(lambda wanted: self._look(time, wanted), self._with_deadline(operation))
+
+    async def alook(self, operation: Operation[T], *, deadline: float | None = None) -> T:
+        """Run an operation that reads many rows, for a coroutine. It waits at most 2 s for a store that is away."""
+        joined = self._joined()
+        if joined is not None:
+            return await joined.aread(operation)
+        raise_if_inside()
+        time = TimeAllowed(self.tuning.look_time if deadline is None else deadline)
+        operation = self._with_deadline(operation, at_most=MAX_WAIT)
+        return await self._look_threads.run(partial(self._look, time, operation))
 
     def known_lane(self, lane: Lane) -> int | None:
         """Return the number of a lane if it is cached."""
@@ -309,7 +333,8 @@ class Store:
 
     def _close(self) -> None:
         self._committer.close()
-        self._company.close()
+        self._group_reader.close()
+        self._look_threads.close()
         self.backend.close()
         self._committer = self._new_committer()
 
@@ -381,24 +406,33 @@ class Store:
     def _deadline(self) -> Deadline:
         return Deadline(waiting_of_caller(self.timeout))
 
-    def _with_deadline(self, operation: Operation[T]) -> Operation[T]:
+    def _with_deadline(self, operation: Operation[T], *, at_most: float | None = None) -> Operation[T]:
         if not self._may_be_away:
             return operation
-        return msgspec.structs.replace(operation, deadline=self._deadline())
+        deadline = self._deadline()
+        if at_most is not None and deadline.left > at_most:
+            deadline = Deadline(Waiting(at_most))
+        return msgspec.structs.replace(operation, deadline=deadline)
 
     def _read(self, operation: Operation[T]) -> T:
         with self._signature:
             self._schema.prepare(operation.deadline)
             return self.backend.read(operation)
 
+    def _look(self, time: TimeAllowed, operation: Operation[T]) -> T:
+        with self._signature:
+            self._schema.prepare(operation.deadline)
+            return self.backend.look(operation, time)
+
     def start_anew(self) -> None:
         """Abandon in a forked child what was inherited, open transactions too, and open new connections when needed."""
-        _abandoned.append((self.backend, self._committer, self._company))
+        _abandoned.append((self.backend, self._committer, self._group_reader, self._look_threads))
         self.backend = self._new_backend()
         self._schema = self._new_schema()
         self._foreign = ForeignTransactions(self.backend, self.where, self._stored_identity)
         self._committer = self._new_committer()
-        self._company = Company(self.backend.try_read)
+        self._group_reader = GroupReader(self.backend.try_read)
+        self._look_threads = LookThreads()
         self._identity = object()
 
 

@@ -1,4 +1,4 @@
-"""The store in PostgreSQL 15 to 18, through psycopg 3: one connection that writes, one that reads.
+"""The store in PostgreSQL 15 to 18, through psycopg 3: one connection that writes, one that reads, some for looks.
 
 It recognises poolers: if one shares server connections between transactions, nothing is prepared and nothing is set for
 a session.
@@ -7,6 +7,7 @@ a session.
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
@@ -21,8 +22,9 @@ from posthorse.clock import Clock, monotonic
 from posthorse.errors import StoreError
 from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store.backend import Capabilities
-from posthorse.store.base import AsyncExecute, BoundQuery, Execute, Operation, StoreAway, TryAgain, drive
+from posthorse.store.base import AsyncExecute, BoundQuery, Execute, Operation, Rows, StoreAway, TryAgain, drive
 from posthorse.store.committer import Answer
+from posthorse.store.looks import Places, TimeAllowed
 from posthorse.store.migrate import Migrator, Tell
 from posthorse.store.patience import LONG_WAIT, Retries, pause
 from posthorse.store.postgres.connections import (
@@ -100,6 +102,12 @@ class PostgresBackend:
         self._writer = KeptConnection(partial(self._server.connect_to_write, self._hear), self._statements.execute_on)
         self._reader = KeptConnection(self._server.connect_to_read, self._statements.execute_on)
         self._reader_lock = threading.Lock()
+        self._looks = Places(
+            [
+                KeptConnection(self._server.connect_to_read, self._statements.execute_on)
+                for _ in range(tuning.postgres_looks)
+            ]
+        )
         self._was_cut_short = False
         """Whether the server stopped waiting for a standby at the last commit."""
         self._is_in_doubt = False
@@ -165,26 +173,32 @@ class PostgresBackend:
 
     def read(self, operation: Operation[T]) -> T:
         """Run an operation that only reads, beside the writer."""
-        retries = Retries()
         seconds_left = partial(self._left, operation, monotonic())
-        while True:
-            try:
-                return self._read_in_turn(operation, seconds_left)
-            except ConnectionLost as lost:
-                seconds = retries.next_pause()
-                if cannot_heal(lost.error) or seconds_left() < seconds:
-                    raise away(lost.error) from lost.error
-                pause(seconds, seconds_left)
+        return _retried(partial(self._read_once, operation, seconds_left), seconds_left)
 
     def try_read(self, operation: Operation[T]) -> T:
         """Do the same once. Raises StoreAway if the server is away and the operation's deadline is not over."""
         seconds_left = partial(self._left, operation, monotonic())
         try:
-            return self._read_in_turn(operation, seconds_left)
+            return _without_collisions(partial(self._read_once, operation, seconds_left))
         except ConnectionLost as lost:
             if cannot_heal(lost.error) or seconds_left() <= 0:
                 raise away(lost.error) from lost.error
             raise StoreAway(away(lost.error)) from lost.error
+
+    def look(self, operation: Operation[T], time: TimeAllowed) -> T:
+        """Run an operation that reads many rows, on a connection for such reads. Raises TookTooLong."""
+        began = monotonic()
+
+        def seconds_left() -> float:
+            return min(self._left(operation, began), time.left)
+
+        try:
+            return _retried(partial(self._look_once, operation, time, seconds_left), seconds_left)
+        except StoreError as error:
+            if isinstance(error.__cause__, pg_errors.QueryCanceled) and time.is_over():
+                raise time.exceeded() from error
+            raise
 
     def connect(self) -> Connection:
         """Open a connection in autocommit, with the session as the server has it."""
@@ -291,6 +305,7 @@ class PostgresBackend:
         self._writer.close()
         with self._reader_lock:
             self._reader.close()
+        self._looks.empty(KeptConnection.close)
         self._transactions.close()
 
     def _commit_group(self, operations: Sequence[Operation[object]], looks_again: bool) -> list[object]:
@@ -338,16 +353,6 @@ class PostgresBackend:
     def _hear(self, notice: Diagnostic) -> None:
         self._was_cut_short = self._was_cut_short or is_cut_short(notice)
 
-    def _read_in_turn(self, operation: Operation[T], patience: Callable[[], float]) -> T:
-        """Try until it collides with no other transaction. Raises ConnectionLost."""
-        retries = Retries()
-        while True:
-            try:
-                return self._read_once(operation, patience)
-            except psycopg.Error as error:
-                if not is_collision(error) or not retries.takes_another_turn():
-                    raise explained(error) from error
-
     def _read_once(self, operation: Operation[T], patience: Callable[[], float]) -> T:
         with self._reader_lock:  # not while it waits for a store that is away: others may have less time
             self._reader.patience = patience
@@ -357,6 +362,45 @@ class PostgresBackend:
                 with connection.transaction():
                     connection.execute(LOCAL_SETTINGS)
                     return drive(operation, execute)
+
+    def _look_once(self, operation: Operation[T], time: TimeAllowed, patience: Callable[[], float]) -> T:
+        with self._looks.taken(time) as kept:
+            kept.patience = patience
+            # In a transaction, so that the time limit of its statements holds behind a pooler, too.
+            with kept as (connection, execute), connection.transaction():
+                if self._server.is_pooled or not self._server.may_run_alone:
+                    connection.execute(LOCAL_SETTINGS)
+
+                def execute_in_time(wanted: BoundQuery) -> Rows:
+                    milliseconds = max(1, math.ceil(time.left * 1000))
+                    connection.execute(f"SET LOCAL statement_timeout = {milliseconds}".encode(), prepare=False)
+                    return execute(wanted)
+
+                return drive(operation, time.within(execute_in_time))
+
+
+def _retried(read: Callable[[], T], seconds_left: Callable[[], float]) -> T:
+    """Read until the store answers, or no time is left."""
+    retries = Retries()
+    while True:
+        try:
+            return _without_collisions(read)
+        except ConnectionLost as lost:
+            seconds = retries.next_pause()
+            if cannot_heal(lost.error) or seconds_left() < seconds:
+                raise away(lost.error) from lost.error
+            pause(seconds, seconds_left)
+
+
+def _without_collisions(read: Callable[[], T]) -> T:
+    """Read until that collides with no other transaction. Raises ConnectionLost."""
+    retries = Retries()
+    while True:
+        try:
+            return read()
+        except psycopg.Error as error:
+            if not is_collision(error) or not retries.takes_another_turn():
+                raise explained(error) from error
 
 
 def _together(operations: Sequence[Operation[object]], waiting: list[int]) -> list[int]:

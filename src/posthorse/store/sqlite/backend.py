@@ -12,24 +12,25 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from posthorse.clock import Clock
-from posthorse.errors import StoreError
+from posthorse.errors import StoreError, TookTooLong
 from posthorse.rules.tuning import Tuning
 from posthorse.store.address import is_there, make_folder
 from posthorse.store.backend import Capabilities
 from posthorse.store.base import AsyncExecute, BoundQuery, Execute, Operation, drive
 from posthorse.store.committer import Answer
 from posthorse.store.connections import AsyncSqliteConnection
+from posthorse.store.looks import Places, TimeAllowed
 from posthorse.store.migrate import Migrator, Tell
 from posthorse.store.other_sqlites import OTHER_SQLITES
 from posthorse.store.queries import Query, Value
 from posthorse.store.sqlite import forks, side_files
 from posthorse.store.sqlite.connections import Session, StoreFile, pragma
-from posthorse.store.sqlite.faults import explained, unreadable
+from posthorse.store.sqlite.faults import code_of, explained, unreadable
 from posthorse.store.sqlite.migrator import SqliteMigrator
 from posthorse.store.sqlite.statements import DIALECT, Statements
 from posthorse.store.sqlite.transactions import Transactions
@@ -41,11 +42,16 @@ T = TypeVar("T")
 OLDEST = (3, 35, 0)
 """RETURNING came with 3.35."""
 
+LOOK_STEPS = 100_000
+"""Steps of SQLite's machine between two looks at the clock: some milliseconds, because each look needs the interpreter
+lock, for which a busy program may make it wait as long.
+"""
+
 _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 
 
 class SqliteBackend:
-    """Connections to one file: one that writes, one that reads, and one more for each slice transaction."""
+    """Connections to one file: one that writes, one that reads, some for looks, one for each slice transaction."""
 
     dialect = DIALECT
     capabilities = Capabilities(
@@ -72,8 +78,9 @@ class SqliteBackend:
         self._turnstile = Turnstile(path, tuning)
         self._writer_lock = threading.Lock()
         self._writer: Session | None = None
-        self._reader: Session | None = None
-        self._reader_lock = threading.Lock()
+        self._reader = _Reader()
+        self._lookers = [_Reader() for _ in range(tuning.sqlite_looks)]
+        self._looks = Places(self._lookers)
         forks.mind(self)
 
     @property
@@ -113,22 +120,27 @@ class SqliteBackend:
 
     def read(self, operation: Operation[T]) -> T:
         """Run an operation that only reads, beside the writer."""
-        with self._reader_lock:
-            session = self._reader = self._reader or self.file.open()
-            try:
-                answer = drive(operation, session.execute)
-                session.raise_if_moved()
-            except sqlite3.Error as error:
-                raise unreadable(error, self.path) from error
-            except StoreError:
-                self._reader = None
-                session.close()
-                self._drop_lost()
-                raise
-            return answer
+        with self._reader.lock:
+            session = self._opened(self._reader)
+            return self._read_on(self._reader, session, operation, session.execute)
 
-    try_read = read
-    """A file is never away."""
+    def try_read(self, operation: Operation[T]) -> T:
+        """Do the same: a file is never away."""
+        return self.read(operation)
+
+    def look(self, operation: Operation[T], time: TimeAllowed) -> T:
+        """Run an operation that reads many rows, on a connection for such reads. Raises TookTooLong."""
+        with self._looks.taken(time) as reader, reader.lock:
+            session = self._opened(reader)
+            session.connection.set_progress_handler(time.is_over, LOOK_STEPS)
+            try:
+                return self._read_on(reader, session, operation, time.within(session.execute))
+            except StoreError as error:
+                if _is_interrupted(error.__cause__):
+                    raise time.exceeded() from error
+                raise
+            finally:
+                session.connection.set_progress_handler(None, 0)
 
     def connect(self) -> sqlite3.Connection:
         """Open a connection with our settings; the caller begins and ends transactions."""
@@ -212,9 +224,8 @@ class SqliteBackend:
 
     def facts(self) -> Mapping[str, str | int | float | None]:
         """Return facts about the file and its settings that cost next to nothing."""
-        with self._reader_lock:
-            session = self._reader = self._reader or self.file.open()
-            connection = session.connection
+        with self._reader.lock:
+            connection = self._opened(self._reader).connection
             try:
                 return {
                     "library": sqlite3.sqlite_version,
@@ -230,20 +241,23 @@ class SqliteBackend:
 
     def close(self) -> None:
         """Close all idle connections."""
-        with self._writer_lock, self._reader_lock:
+        with ExitStack() as held:
+            for lock in self.locks():
+                held.enter_context(lock)
             self.let_go()
             self.file.forget()
 
     def locks(self) -> tuple[threading.Lock, ...]:
         """Return the locks that must be held to close."""
-        return self._writer_lock, self._reader_lock
+        return (self._writer_lock, *(reader.lock for reader in self._readers))
 
     def let_go(self) -> None:
         """Close the idle connections; the next use opens others."""
-        for session in (self._writer, self._reader):
-            if session is not None:
-                session.close()
-        self._writer = self._reader = None
+        if self._writer is not None:
+            self._writer.close()
+        self._writer = None
+        for reader in self._readers:
+            reader.close()
         self._turnstile.close()
         self._transactions.let_go()
 
@@ -253,9 +267,33 @@ class SqliteBackend:
         if self._writer_lock.acquire(blocking=False):
             self._writer = _unless_lost(self._writer)
             self._writer_lock.release()
-        if self._reader_lock.acquire(blocking=False):
-            self._reader = _unless_lost(self._reader)
-            self._reader_lock.release()
+        for reader in self._readers:
+            if reader.lock.acquire(blocking=False):
+                reader.session = _unless_lost(reader.session)
+                reader.lock.release()
+
+    @property
+    def _readers(self) -> Sequence[_Reader]:
+        return (self._reader, *self._lookers)
+
+    def _opened(self, reader: _Reader) -> Session:
+        if reader.session is None:
+            reader.session = self.file.open()
+        return reader.session
+
+    def _read_on(self, reader: _Reader, session: Session, operation: Operation[T], execute: Execute) -> T:
+        try:
+            answer = drive(operation, execute)
+            session.raise_if_moved()
+        except sqlite3.Error as error:
+            raise unreadable(error, self.path) from error
+        except TookTooLong:
+            raise
+        except StoreError:
+            reader.close()
+            self._drop_lost()
+            raise
+        return answer
 
     def _run_alone(self, session: Session, operation: Operation[object]) -> Answer:
         shortcut = operation.shortcut
@@ -283,6 +321,24 @@ class SqliteBackend:
             return None, explained(error, self.path)
         session.run("RELEASE operation")
         return answer, None
+
+
+class _Reader:
+    """A connection that reads, for one user at a time; None until the first."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.session: Session | None = None
+
+    def close(self) -> None:
+        """Close it; the next use opens another."""
+        if self.session is not None:
+            self.session.close()
+        self.session = None
+
+
+def _is_interrupted(error: BaseException | None) -> bool:
+    return isinstance(error, sqlite3.Error) and code_of(error) == sqlite3.SQLITE_INTERRUPT
 
 
 def _unless_lost(session: Session | None) -> Session | None:

@@ -1,4 +1,4 @@
-"""Reads of coroutines in company: one thread takes all that wait at the same moment, and runs one after the other.
+"""Point reads of coroutines: one thread takes all that wait at the same moment, and runs one after the other.
 
 So a hundred coroutines that read at once cost one hop to a thread, not a hundred. Each read fails alone. While the
 store is away, each waits as long as its own caller does. This module knows no SQL.
@@ -34,7 +34,7 @@ class TryRead(Protocol):
     def __call__(self, operation: Operation[T], /) -> T: ...
 
 
-class Company:
+class GroupReader:
     """Run the reads of coroutines in one thread, which starts with the first of them."""
 
     def __init__(self, read: TryRead) -> None:

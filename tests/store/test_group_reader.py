@@ -1,4 +1,4 @@
-"""Reads of coroutines in company: one thread for all that wait, and each caller has its own result or error."""
+"""Reads of coroutines run together: one thread for all that wait, and each caller has its own result or error."""
 
 from __future__ import annotations
 
