@@ -15,6 +15,9 @@ HEIGHT = 200.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 20.0, 26.0
 """The margins in which the axes are written."""
 
+CHARACTER = 6.8
+"""About the width of a character."""
+
 MAX_MARKS = 12
 BETWEEN_NAMES = 70.0
 """Names of marks that are closer than this to the one before are left out; the mark itself says it."""
@@ -57,8 +60,7 @@ class Frame(NamedTuple):
             x = LEFT + tick.place * (WIDTH - LEFT - RIGHT)
             y = HEIGHT - BOTTOM
             parts.append(element("line", x1=x, x2=x, y1=y, y2=y + 4, class_="grid"))
-            anchor = "end" if x > WIDTH - 26 else "middle"
-            parts.append(label(tick.text, x, y + 18, anchor=anchor))
+            parts.append(_centred(tick.text, x, y + 18))
         return parts
 
     def _marks(self, marks: Sequence[Mark]) -> list[str]:
@@ -70,8 +72,11 @@ class Frame(NamedTuple):
             parts.append(element("g", element("title", plain(f"{mark.name}, {minute(mark.at)}")), line))
             if x - last >= BETWEEN_NAMES:
                 short = mark.name if len(mark.name) <= MAX_NAME else f"{mark.name[: MAX_NAME - 1]}…"
-                parts.append(
-                    label(short, x, TOP - 8, anchor="end" if x > WIDTH - 60 else "middle", class_="label mark")
-                )
+                parts.append(_centred(short, x, TOP - 8, "label mark"))
                 last = x
         return parts
+
+
+def _centred(text: str, x: float, y: float, class_: str = "label") -> str:
+    """Return a text around a place, or as near to it as it fits."""
+    return label(text, min(x, WIDTH - CHARACTER * len(text) / 2), y, anchor="middle", class_=class_)

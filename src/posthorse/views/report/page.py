@@ -103,7 +103,9 @@ def _tiles(report: Report) -> str:
 
 def _tile(report: Report, name: str, heading: str) -> str:
     values = [_value(row, name) for row in report.over_time]
-    spark = sparkline(f"tile-{name}", heading, f"By {report.over_time_by}.", thin(values, SPARKS)) if values else ""
+    spark = ""
+    if len(values) > 1:
+        spark = sparkline(f"tile-{name}", heading, f"By {report.over_time_by}.", thin(values, SPARKS))
     before = "not known" if report.before is None else _shown(report.before, name)
     return element(
         "div",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from posthorse.views.figures import FigureRow, Spread
@@ -81,7 +81,7 @@ def _times(
 ) -> Iterator[Picture]:
     step = timedelta(hours=1) if report.over_time_by == "hour" else timedelta(days=1)
     points = [
-        Point(row.began_at + step / 2, of_row.p50, of_row.p90, of_row.p99)
+        Point(_middle(report, row.began_at, step), of_row.p50, of_row.p90, of_row.p99)
         for row in report.over_time
         if row.began_at is not None and (of_row := spread(row)) is not None
     ]
@@ -110,10 +110,16 @@ def _times(
     yield Picture(heading, question, svg)
 
 
+def _middle(report: Report, began_at: datetime, step: timedelta) -> datetime:
+    """Return the middle of what a row counts: the first may begin before the span, and the last end after it."""
+    begin, end = max(began_at, report.since), min(began_at + step, report.until)
+    return begin + (end - begin) / 2
+
+
 def _depth(report: Report, times: Times) -> Iterator[Picture]:
-    if not report.waiting:
+    deepest = max(report.waiting, key=lambda each: each.most, default=None)
+    if deepest is None or not deepest.most:
         return
-    deepest = max(report.waiting, key=lambda each: each.most)
     svg = line(
         "depth",
         "Jobs that waited",
