@@ -24,7 +24,7 @@ BYS: tuple[ReportBy, ...] = get_args(ReportBy)
 def busy(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """A shop whose figures are those of the sample, with names and messages that are evil."""
 
-    def sample(app: object, *, since: object, until: object, by: ReportBy) -> object:
+    def sample(app: object, *, since: object, until: object, by: ReportBy, now: object) -> object:
         return report(by=by, evil=EVIL)
 
     shop.done("migrate")
@@ -198,7 +198,7 @@ def test_times_are_spans_dates_or_moments(
 ) -> None:
     asked: list[timedelta] = []
 
-    def sample(app: object, *, since: Any, until: Any, by: ReportBy) -> object:  # noqa: ANN401
+    def sample(app: object, *, since: Any, until: Any, by: ReportBy, now: object) -> object:  # noqa: ANN401
         asked.append(until - since)
         return report(by=by)
 

@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime, timedelta
 
 from posthorse.views.figures import By, DepthPoint, ErrorGroup, FigureRow, Figures, ReleaseMark, Spread
-from posthorse.views.report.content import Report, ReportBy
+from posthorse.views.report.content import STEPS, Report, ReportBy, Step
 from posthorse.views.report.make import make_report
 
 UNTIL = datetime(2026, 12, 1, 13, 37, 12, tzinfo=UTC)
@@ -149,7 +149,8 @@ def report(
     if evil:
         own = [*own, row(f"kind{evil}", 30, ran=2)]
     hours = figures("hour", by_time(since, until, HOUR))
-    over_time = hours if span <= timedelta(days=8) else figures("day", by_time(since, until, timedelta(days=1)))
+    step: Step = "minute" if span <= 3 * HOUR else "hour" if span <= timedelta(days=8) else "day"
+    over_time = hours if step == "hour" else figures(step, by_time(since, until, STEPS[step]))
     named = {"queue": ("images", "mail"), "tenant": ("", f"acme{evil}")}
     chosen = {
         "kind": figures("kind", own),
@@ -165,6 +166,7 @@ def report(
         kinds=figures("kind", own),
         chosen=chosen[by],
         over_time=over_time,
+        step=step,
         hours=hours,
         before=Figures(
             since=since - span,
@@ -191,4 +193,6 @@ def empty() -> Report:
         releases=[],
         complete_until=UNTIL - timedelta(seconds=10),
     )
-    return make_report(by="kind", kinds=nothing, chosen=nothing, over_time=nothing, hours=nothing, before=nothing)
+    return make_report(
+        by="kind", kinds=nothing, chosen=nothing, over_time=nothing, step="hour", hours=nothing, before=nothing
+    )

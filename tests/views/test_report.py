@@ -26,11 +26,13 @@ from posthorse.views.report.content import (
     MAX_STEPS,
     Report,
     ReportBy,
+    Step,
     Totals,
     Waiting,
     deepest,
     ended,
     folded,
+    step_of,
     waiting_over_time,
     week_of,
     with_empty_ones,
@@ -149,6 +151,23 @@ def test_hours_without_jobs_are_filled_in_after_the_first() -> None:
     filled = with_empty_ones(rows, since, since + 8 * HOUR, HOUR)
     assert [ended(each) for each in filled] == [3, 0, 0, 3, 0, 0]
     assert with_empty_ones([], since, since + 8 * HOUR, HOUR) == []
+
+
+@pytest.mark.parametrize(
+    ("span", "ago", "step"),
+    [
+        (HOUR, timedelta(0), "minute"),
+        (3 * HOUR, timedelta(days=1), "minute"),
+        (HOUR, timedelta(days=3), "hour"),
+        (timedelta(days=1), timedelta(0), "hour"),
+        (WEEK, timedelta(days=80), "hour"),
+        (WEEK, timedelta(days=88), "day"),
+        (timedelta(days=30), timedelta(0), "day"),
+    ],
+)
+def test_time_is_drawn_as_finely_as_figures_are_kept(span: timedelta, ago: timedelta, step: Step) -> None:
+    until = UNTIL - ago
+    assert step_of(until - span, until, UNTIL) == step
 
 
 def test_an_average_week_takes_whole_hours() -> None:

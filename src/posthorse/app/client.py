@@ -321,7 +321,8 @@ class Posthorse(DeclaresJobs):
         """Read what happened within a time: `app.figures(since="1h", by="queue")`.
 
         since, until: aware datetimes, or how long ago: "1h", 90, a timedelta. By default the last day.
-        by: what the rows are for: "kind", "queue", "tenant" (with the setting `tenant_figures`), "hour" or "day".
+        by: what the rows are for: "kind", "queue", "tenant" (with the setting `tenant_figures`), "minute", "hour" or
+            "day".
 
         Runners write figures every ten seconds, so the last moments are not complete. Where minutes were folded into
         hours and hours into days, a time counts as a whole if any of it lies within. Raises InvalidOption.

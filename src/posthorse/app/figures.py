@@ -12,13 +12,14 @@ from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.tallies import RAN, Happened, Histogram, Measured, decode_histogram
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.operations.store_facts import store_now
-from posthorse.store.operations.tallies import DAY, HOUR, TallyRow, beside_tallies, day_of, tallies
+from posthorse.store.operations.tallies import DAY, HOUR, MINUTE, TallyRow, beside_tallies, day_of, tallies
 from posthorse.views.figures import By, DepthPoint, ErrorGroup, FigureRow, Figures, ReleaseMark, Spread
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
 
 BYS = get_args(By)
+_TIMES = {"minute": MINUTE, "hour": HOUR, "day": DAY}
 
 
 class _Row:
@@ -115,8 +116,8 @@ def figures_of(app: Posthorse, since: datetime | Duration, until: datetime | Dur
 
 
 def _key(tally: TallyRow, by: By) -> tuple[str, int | None]:
-    if by == "hour" or by == "day":
-        began_at = tally.began_at - tally.began_at % ((HOUR if by == "hour" else DAY) * SECOND)
+    if by in _TIMES:
+        began_at = tally.began_at - tally.began_at % (_TIMES[by] * SECOND)
         return moment(began_at).isoformat(), began_at
     return cast("str", getattr(tally, by)), None
 
@@ -124,7 +125,7 @@ def _key(tally: TallyRow, by: By) -> tuple[str, int | None]:
 def _seconds(began_at: int | None, by: By, begin: int, end: int, now: int) -> float:
     """Return for how long a row counted, to tell its rate."""
     if began_at is not None:
-        begin, end = max(begin, began_at), min(end, began_at + (HOUR if by == "hour" else DAY) * SECOND)
+        begin, end = max(begin, began_at), min(end, began_at + _TIMES[by] * SECOND)
     return max(1.0, (min(end, now) - begin) / SECOND)
 
 

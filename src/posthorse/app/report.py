@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from posthorse.views.figures import Figures
-from posthorse.views.report.content import Report, ReportBy
+from posthorse.views.report.content import Report, ReportBy, has_hours, step_of
 from posthorse.views.report.make import make_report
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
 
-MAX_BY_HOUR = timedelta(days=8)
-"""Spans up to here are drawn by hour, longer ones by day."""
 
-MAX_WEEKS = timedelta(days=90)
-"""Hours are folded into days then, so no heat map of the week can be drawn."""
-
-
-def report_of(app: Posthorse, *, since: datetime, until: datetime, by: ReportBy) -> Report:
+def report_of(app: Posthorse, *, since: datetime, until: datetime, by: ReportBy, now: datetime) -> Report:
     """Return a report on the time between two moments. Raises StoreError."""
-    span = until - since
-    step: Literal["hour", "day"] = "hour" if span <= MAX_BY_HOUR else "day"
+    step = step_of(since, until, now)
     kinds = app.figures(since=since, until=until, by="kind")
     over_time = app.figures(since=since, until=until, by=step)
     hours = over_time if step == "hour" else None
-    if hours is None and span <= MAX_WEEKS:
+    if step == "day" and has_hours(since, now):
         hours = app.figures(since=since, until=until, by="hour")
     match by:
         case "kind" | "error":
@@ -35,8 +28,8 @@ def report_of(app: Posthorse, *, since: datetime, until: datetime, by: ReportBy)
             chosen = over_time
         case _:
             chosen = app.figures(since=since, until=until, by=by)
-    before = app.figures(since=since - span, until=since, by="kind")
-    return make_report(by=by, kinds=kinds, chosen=chosen, over_time=over_time, hours=hours, before=before)
+    before = app.figures(since=since - (until - since), until=since, by="kind")
+    return make_report(by=by, kinds=kinds, chosen=chosen, over_time=over_time, step=step, hours=hours, before=before)
 
 
 def empty_report(since: datetime, until: datetime, by: ReportBy) -> Report:
@@ -44,4 +37,4 @@ def empty_report(since: datetime, until: datetime, by: ReportBy) -> Report:
     nothing = Figures(
         since=since, until=until, by="kind", rows=[], depths=[], errors=[], releases=[], complete_until=since
     )
-    return make_report(by=by, kinds=nothing, chosen=nothing, over_time=nothing, hours=None, before=nothing)
+    return make_report(by=by, kinds=nothing, chosen=nothing, over_time=nothing, step="hour", hours=None, before=nothing)

@@ -76,7 +76,7 @@ def report(
     app = open_store(target, url)
     has_store = not is_empty(app)
     group = cast("ReportBy", by)
-    made = report_of(app, since=begin, until=end, by=group) if has_store else empty_report(begin, end, group)
+    made = report_of(app, since=begin, until=end, by=group, now=now) if has_store else empty_report(begin, end, group)
     if as_json:
         out_json(made)
     elif as_csv:

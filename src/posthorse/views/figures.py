@@ -8,7 +8,7 @@ from typing import Literal, Self
 from posthorse.rules.tallies import Measured, percentile
 from posthorse.views.base import View
 
-By = Literal["kind", "queue", "tenant", "hour", "day"]
+By = Literal["kind", "queue", "tenant", "minute", "hour", "day"]
 """What rows of figures are made for."""
 
 
@@ -35,9 +35,9 @@ class Spread(View, frozen=True, kw_only=True):
 
 
 class FigureRow(View, frozen=True, kw_only=True):
-    """What happened to the jobs of a kind, a queue or a tenant, or within an hour or a day.
+    """What happened to the jobs of a kind, a queue or a tenant, or within a minute, an hour or a day.
 
-    key: the name, or the beginning in RFC 3339. began_at: the beginning; None unless the row is for an hour or a day.
+    key: the name, or the beginning in RFC 3339. began_at: the beginning; None unless the row is for a time.
     started: attempts that began. completed, failed, cancelled: jobs that ended so; failed means for good.
     retried: attempts that failed and are repeated. lost: attempts that ended with their process.
     rate: completed jobs a second.

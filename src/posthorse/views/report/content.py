@@ -12,6 +12,18 @@ from posthorse.views.figures import DepthPoint, ErrorGroup, FigureRow, ReleaseMa
 ReportBy = Literal["kind", "queue", "day", "hour", "tenant", "error"]
 """What the main table of a report has a row for."""
 
+Step = Literal["minute", "hour", "day"]
+STEPS: dict[Step, timedelta] = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
+"""What is drawn over time has a bar or a point for each of these."""
+
+MINUTES_STAY = timedelta(days=2)
+HOURS_STAY = timedelta(days=90)
+"""Minutes are folded into hours then, and hours into days."""
+
+MAX_MINUTES = timedelta(hours=3)
+MAX_HOURS = timedelta(days=8)
+"""Spans up to here are drawn by minute and by hour."""
+
 MAX_SLOWEST = 10
 MAX_STEPS = 160
 """Points of what is drawn over time, and shown in JSON: workers sample depths every fifteen seconds."""
@@ -75,7 +87,7 @@ class Report(View, frozen=True, kw_only=True):
 
     sentences: the most important, in words. before: the sums of as long a span before; None if it has no figures.
     rows: of the group `by`; none if that is `error`. slowest: kinds by the p99 of how long they ran. changes: what is
-    different from the span before. over_time: by hour, or by day if the span is long. week: empty for spans of less
+    different from the span before. over_time: by minute, hour or day. week: empty for spans of less
     than two days. waiting and depths: in steps of a part of the span; depths are the deepest of each queue and step.
     """
 
@@ -91,7 +103,7 @@ class Report(View, frozen=True, kw_only=True):
     errors: list[ErrorGroup]
     changes: list[str]
     releases: list[ReleaseMark]
-    over_time_by: Literal["hour", "day"]
+    over_time_by: Step
     over_time: list[FigureRow]
     week: list[WeekHour]
     waiting: list[Waiting]
@@ -102,9 +114,26 @@ class Report(View, frozen=True, kw_only=True):
         return error.first_at >= self.since
 
     @property
+    def step(self) -> timedelta:
+        """How long each row over time is."""
+        return STEPS[self.over_time_by]
+
+    @property
     def has_figures(self) -> bool:
         """Whether anything was counted in the span, or an error or a depth recorded."""
         return not self.totals.is_empty or bool(self.errors or self.depths)
+
+
+def step_of(since: datetime, until: datetime, now: datetime) -> Step:
+    """Return what a span is drawn by: the finest of which its figures are left, without too many points."""
+    if until - since <= MAX_MINUTES and now - since <= MINUTES_STAY:
+        return "minute"
+    return "hour" if until - since <= MAX_HOURS and has_hours(since, now) else "day"
+
+
+def has_hours(since: datetime, now: datetime) -> bool:
+    """Return whether figures by hour are left of all the time since a moment."""
+    return now - since <= HOURS_STAY
 
 
 def ended(row: FigureRow) -> int:

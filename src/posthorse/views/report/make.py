@@ -10,8 +10,10 @@ from posthorse.views.figures import Figures
 from posthorse.views.report.changes import changes
 from posthorse.views.report.content import (
     MAX_STEPS,
+    STEPS,
     Report,
     ReportBy,
+    Step,
     Totals,
     by_size,
     deepest,
@@ -29,6 +31,7 @@ def make_report(
     kinds: Figures,
     chosen: Figures,
     over_time: Figures,
+    step: Step,
     hours: Figures | None,
     before: Figures,
 ) -> Report:
@@ -36,7 +39,6 @@ def make_report(
     part = max(timedelta(seconds=1), (kinds.until - kinds.since) / MAX_STEPS)
     earlier = Totals.of(before.rows)
     since, until = kinds.since, kinds.until
-    step = timedelta(hours=1) if over_time.by == "hour" else timedelta(days=1)
     rows = chosen.rows if by in ("day", "hour") else by_size(chosen.rows)
     hourly = [] if hours is None else with_empty_ones(hours.rows, since, until, timedelta(hours=1))
     found = Report(
@@ -52,8 +54,8 @@ def make_report(
         errors=kinds.errors,
         changes=[] if earlier.is_empty else changes(kinds.rows, before.rows),
         releases=kinds.releases,
-        over_time_by="hour" if over_time.by == "hour" else "day",
-        over_time=with_empty_ones(over_time.rows, since, until, step),
+        over_time_by=step,
+        over_time=with_empty_ones(over_time.rows, since, until, STEPS[step]),
         week=week_of(hourly, since, until) if until - since >= timedelta(days=2) else [],
         waiting=waiting_over_time(kinds.depths, since, part),
         depths=deepest(kinds.depths, since, part),

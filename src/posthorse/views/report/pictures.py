@@ -71,17 +71,17 @@ def _stacked(
     sums = [sum(stack.parts[place] for stack in stacks) for place in range(len(sorts))]
     told = ", ".join(f"{count:,} {sort}" for sort, count in zip(sorts, sums, strict=True))
     description = f"{told} in all. The most, {sum(largest.parts):,}, from {minute(largest.began_at)}."
-    width = timedelta(hours=1) if report.over_time_by == "hour" else timedelta(days=1)
-    svg = bars(name, heading, description, times=times, width=width, sorts=sorts, stacks=stacks, marks=_marks(report))
+    svg = bars(
+        name, heading, description, times=times, width=report.step, sorts=sorts, stacks=stacks, marks=_marks(report)
+    )
     return Picture(heading, question, svg, tuple(sort for sort, count in zip(sorts, sums, strict=True) if count))
 
 
 def _times(
     report: Report, times: Times, name: str, heading: str, spread: Callable[[FigureRow], Spread | None]
 ) -> Iterator[Picture]:
-    step = timedelta(hours=1) if report.over_time_by == "hour" else timedelta(days=1)
     points = [
-        Point(_middle(report, row.began_at, step), of_row.p50, of_row.p90, of_row.p99)
+        Point(_middle(report, row.began_at), of_row.p50, of_row.p90, of_row.p99)
         for row in report.over_time
         if row.began_at is not None and (of_row := spread(row)) is not None
     ]
@@ -103,16 +103,16 @@ def _times(
             f"half {seconds_as_text(point.low)}, 90 of 100 {seconds_as_text(point.value)}, "
             f"99 of 100 {seconds_as_text(point.high)}"
         ),
-        longest_gap=1.5 * step,
+        longest_gap=1.5 * report.step,
         marks=_marks(report),
     )
     question = f"By {report.over_time_by}: 90 of 100 at most (line), from half to 99 of 100 (band)"
     yield Picture(heading, question, svg)
 
 
-def _middle(report: Report, began_at: datetime, step: timedelta) -> datetime:
+def _middle(report: Report, began_at: datetime) -> datetime:
     """Return the middle of what a row counts: the first may begin before the span, and the last end after it."""
-    begin, end = max(began_at, report.since), min(began_at + step, report.until)
+    begin, end = max(began_at, report.since), min(began_at + report.step, report.until)
     return begin + (end - begin) / 2
 
 
