@@ -77,6 +77,7 @@ def test_csv_has_a_heading_and_harmless_rows(busy: Shop, by: ReportBy) -> None:
     heading, *rows = csv.reader(text.splitlines())
     assert heading[0] == {"error": "fingerprint", "day": "began_at", "hour": "began_at"}.get(by, by)
     assert rows
+    assert len(text.splitlines()) == 1 + len(rows), "a row is a line"
     for row in rows:
         assert len(row) == len(heading)
         assert all(cell.isprintable() for cell in row)

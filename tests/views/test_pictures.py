@@ -230,6 +230,15 @@ def test_lines_have_a_gap_where_nothing_is_known() -> None:
     assert svg.count('class="reach"') == 1, "a point alone has its band, too"
 
 
+def test_what_lies_outside_of_an_axis_is_at_its_end() -> None:
+    assert [counts(10).place(value) for value in (-5, 0, 5, 10, 99)] == [0, 0, 0.5, 1, 1]
+    assert [durations(1, 10).place(value) for value in (0, 1, 10, 99)] == [0, 0, 1, 1]
+    times = Times(SINCE, UNTIL)
+    assert [times.place(at) for at in (SINCE - timedelta(days=1), SINCE, UNTIL, UNTIL + timedelta(days=1))] == [
+        *(0, 0, 1, 1)
+    ]
+
+
 def test_shades_go_from_nothing_to_the_most() -> None:
     assert [shade(value, 10) for value in (None, 0, 0.1, 5, 9.9, 10)] == [
         *("heat-unknown", "heat-0", "heat-1", "heat-3", "heat-5", "heat-5")
