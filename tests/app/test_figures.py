@@ -105,7 +105,7 @@ def test_after_ten_thousand_jobs_the_figures_equal_what_is_stored(app: ph.Postho
         assert rows[kind].waited is not None
     [group] = figures.errors
     assert (group.kind, group.type, group.message, group.count) == ("failing", "ValueError", "no #", 266)
-    for by in ("queue", "hour", "day", "tenant"):
+    for by in ("queue", "minute", "hour", "day", "tenant"):
         others = app.figures(since="1h", by=by).rows
         assert sum(row.completed for row in others) == 9_767
         assert sum(row.cancelled for row in others) == 100

@@ -16,6 +16,7 @@ from posthorse.cli.exits import Exit
 from posthorse.views.report.content import ReportBy
 from tests.cli.conftest import Shop
 from tests.views.sample_report import EVIL, report
+from tests.waiting import until_state
 
 BYS: tuple[ReportBy, ...] = get_args(ReportBy)
 
@@ -207,3 +208,36 @@ def test_times_are_spans_dates_or_moments(
     monkeypatch.setattr("posthorse.cli.report.report_of", sample)
     shop.done("report", *words)
     assert asked == [span]
+
+
+# ── with a worker ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_jobs_that_ran_are_in_the_report(any_shop: Shop) -> None:
+    jobs = [any_shop.done("enqueue", "welcome", str(number), "--tenant", "acme") for number in range(3)]
+    jobs.append(any_shop.done("enqueue", "broken", "no <b>price</b> for 7"))
+    with any_shop.working():
+        for job in jobs:
+            until_state(any_shop.app.get_job(job), "completed", "failed")
+    any_shop.close()
+    any_shop.forget()
+    told = cast("dict[str, Any]", any_shop.json("report", "--since", "1h"))
+    assert told["sentences"][0] == "In the last hour 4 jobs ended, 25 % failed."
+    assert {name: told["totals"][name] for name in ("completed", "failed", "retried")} == {
+        "completed": 3,
+        "failed": 1,
+        "retried": 1,
+    }
+    assert [(error["type"], error["count"]) for error in told["errors"]] == [("ValueError", 2)]
+    assert sum(row["completed"] for row in told["over_time"]) == 3
+    assert told["over_time_by"] == "minute"
+    for by in BYS:
+        result = any_shop.run("report", "--since", "1h", "--by", by)
+        assert result.exit_code == Exit.OK
+        assert "One error is new: ValueError in broken, 2 times." in result.stdout
+    assert re.search(r"^welcome +3 +0 ", any_shop.done("report"), re.MULTILINE)
+    assert "setting tenant_figures" in any_shop.run("report", "--by", "tenant").stderr
+    any_shop.done("report", "--since", "1h", "--html", "hour.html")
+    page = (any_shop.folder / "hour.html").read_text(encoding="utf-8")
+    assert "Jobs that ended, by minute" in page
+    assert "<b>" not in page

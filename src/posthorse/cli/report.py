@@ -98,6 +98,8 @@ def report(
         say(f"There are no figures from {minute(begin)} to {minute(end)} UTC. Workers count what happens to jobs.")
     elif not as_json and not as_csv and html is None:
         _say_how_complete(made)
+        if by == "tenant" and {row.key for row in made.rows} == {""}:
+            say("Tenants are not told apart; the setting tenant_figures lets workers count for each.")
     return Exit.OK
 
 
