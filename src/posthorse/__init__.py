@@ -11,6 +11,8 @@ from posthorse.version import VERSION
 if typing.TYPE_CHECKING:
     from posthorse.app.bundle import Bundle
     from posthorse.app.client import Posthorse
+    from posthorse.app.command_bus import CommandBus
+    from posthorse.app.commands import Command
     from posthorse.app.finding import Count, Page, Searched
     from posthorse.app.job import Job
     from posthorse.app.jobs import Jobs
@@ -45,6 +47,7 @@ if typing.TYPE_CHECKING:
         ToleranceExceeded,
         TookTooLong,
         TooLarge,
+        UnknownCommand,
         UnknownKind,
         UsageError,
     )
@@ -82,6 +85,8 @@ __all__ = [
     "Chunk",
     "Codec",
     "CodecError",
+    "Command",
+    "CommandBus",
     "Concurrency",
     "Connection",
     "Context",
@@ -140,6 +145,7 @@ __all__ = [
     "TooLarge",
     "TookTooLong",
     "Unique",
+    "UnknownCommand",
     "UnknownKind",
     "UsageError",
     "Why",
@@ -156,6 +162,8 @@ __all__ = [
 _HOMES = {
     "Bundle": "posthorse.app.bundle",
     "Posthorse": "posthorse.app.client",
+    "CommandBus": "posthorse.app.command_bus",
+    "Command": "posthorse.app.commands",
     "Count": "posthorse.app.finding",
     "Page": "posthorse.app.finding",
     "Searched": "posthorse.app.finding",
@@ -192,6 +200,7 @@ _HOMES = {
     "ToleranceExceeded": "posthorse.errors",
     "TooLarge": "posthorse.errors",
     "TookTooLong": "posthorse.errors",
+    "UnknownCommand": "posthorse.errors",
     "UnknownKind": "posthorse.errors",
     "UsageError": "posthorse.errors",
     "events": "posthorse.rules",

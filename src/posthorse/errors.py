@@ -9,6 +9,7 @@ PosthorseError
 │   ├── DuplicateKind                two functions with one kind
 │   ├── InvalidSource (TypeError)    the source of a loop cannot be resumed
 │   ├── UnknownKind                  a kind that this application does not register
+│   │   └── UnknownCommand           a command that no handler is registered for
 │   └── TooLarge                     arguments, result or kept values beyond their limit
 ├── StoreError
 │   ├── StoreUnreachable             the store does not respond
@@ -79,6 +80,10 @@ class DuplicateKind(UsageError):
 
 class UnknownKind(UsageError):
     """A kind was named that this application does not register."""
+
+
+class UnknownCommand(UnknownKind):
+    """No handler is registered for the class of a command; the message names the nearest that has one."""
 
 
 class TooLarge(UsageError):

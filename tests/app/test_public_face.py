@@ -10,13 +10,13 @@ import pytest
 import posthorse as ph
 
 NAMES = """
-__version__ About AsyncConnection Attempt Backoff BadItem Batch Bundle Call Chunk Codec CodecError Concurrency
-Connection Context Count csv DuplicateKind Estimate events files GiveUp Interrupted InvalidArgument InvalidCall
-InvalidOption InvalidSettings InvalidSource InvalidTransition Job JobCancelled JobError JobFailed JobNotFound Jobs Key
-KeyConflict keyset Kind lines Misfire NotUnique OutcomeUnknown Page Posthorse PosthorseError Progress Queue
-QueueClosed QueueFull QueueSettings Rate Reason Retry rows RunningAttempt Schedule ScheduleNotFound ScheduleState
-ScheduleStatus SchemaMismatch Searched Sequence Snooze State Status StoreError StoreUnreachable Submission
-ToleranceExceeded TookTooLong TooLarge Unique UnknownKind UsageError Why WorkerMetrics
+__version__ About AsyncConnection Attempt Backoff BadItem Batch Bundle Call Chunk Codec CodecError Command CommandBus
+Concurrency Connection Context Count csv DuplicateKind Estimate events files GiveUp Interrupted InvalidArgument
+InvalidCall InvalidOption InvalidSettings InvalidSource InvalidTransition Job JobCancelled JobError JobFailed
+JobNotFound Jobs Key KeyConflict keyset Kind lines Misfire NotUnique OutcomeUnknown Page Posthorse PosthorseError
+Progress Queue QueueClosed QueueFull QueueSettings Rate Reason Retry rows RunningAttempt Schedule ScheduleNotFound
+ScheduleState ScheduleStatus SchemaMismatch Searched Sequence Snooze State Status StoreError StoreUnreachable
+Submission ToleranceExceeded TookTooLong TooLarge Unique UnknownCommand UnknownKind UsageError Why WorkerMetrics
 """
 
 
@@ -31,7 +31,18 @@ def test_nothing_else_is_public_but_modules() -> None:
 
 
 def twins() -> Iterator[tuple[type, str, str]]:
-    for face in (ph.Posthorse, ph.Kind, ph.Call, ph.Job, ph.Jobs, ph.Context, ph.Batch, ph.Queue, ph.Schedule):
+    for face in (
+        ph.Posthorse,
+        ph.Kind,
+        ph.Call,
+        ph.CommandBus,
+        ph.Job,
+        ph.Jobs,
+        ph.Context,
+        ph.Batch,
+        ph.Queue,
+        ph.Schedule,
+    ):
         for name in dir(face):
             twin = f"a{name}"
             if not name.startswith("_") and hasattr(face, twin) and inspect.isfunction(getattr(face, name)):
@@ -42,6 +53,8 @@ def test_these_verbs_have_an_async_twin() -> None:
     assert sorted(f"{face.__name__}.{name}" for face, name, _ in twins()) == [
         "Batch.commit",
         "Call.enqueue",
+        "CommandBus.enqueue",
+        "CommandBus.handle",
         "Context.checkpoint",
         "Job.attempts",
         "Job.bad_items",

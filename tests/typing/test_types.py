@@ -18,7 +18,9 @@ SAMPLE = Path(__file__).with_name("kinds.py.txt")
 CALLS = (
     (Place.JOB, "app.job({})"),
     (Place.JOB, "bundle.job({})"),
+    (Place.JOB, "bus.register(Double, {})"),
     (Place.USING, "welcome.using({})"),
+    (Place.USING, "bus.using({})"),
     (Place.ON, "app.on(ph.events.DeadLettersGrew, {})"),
     (Place.SCHEDULE, "app.schedule(welcome.bind(1), {})"),
     (Place.QUEUE, 'app.queue("mail", {})'),

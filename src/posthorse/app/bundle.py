@@ -41,7 +41,7 @@ class Bundle(DeclaresJobs):
 
     def __init__(self) -> None:
         self.functions: list[_AnyFunction] = []
-        self.inclusions: list[_Inclusion] = []
+        self.inclusions: list[Inclusion] = []
 
     def _declare(
         self, registered: Registered, function: Callable[..., object], names_queue: bool
@@ -104,20 +104,21 @@ class BundledFunction(JobFunction[P, R, Q, S], Generic[P, R, Q, S]):
             )
         raise InvalidCall(
             f"{self.__name__}() belongs to a bundle that {len(self.kinds)} applications include; choose one: "
-            f"app.kind({self.__name__})"
+            f"app.kind({self.__name__}), or app.bus for a command"
         )
 
 
 _AnyFunction = BundledFunction[..., object, ..., object]
 
 
-class _Inclusion(NamedTuple):
+class Inclusion(NamedTuple):
     """A bundle in an application."""
 
     app: Posthorse
     queue: str | None
     prefix: str
-    module: str
+    module: str | None
+    """What a child process imports; None if it finds each kind by the module of its function."""
 
 
 def include(app: Posthorse, bundle: Bundle, *, queue: str | None, prefix: str) -> None:
@@ -130,15 +131,16 @@ def include(app: Posthorse, bundle: Bundle, *, queue: str | None, prefix: str) -
         checked_name(queue, what="queue")
     if prefix != "":
         checked_name(prefix, what="prefix")
-    inclusion = _Inclusion(app, queue, prefix, _module_that_includes())
+    inclusion = Inclusion(app, queue, prefix, calling_module(2))  # of app.include
     _enter(inclusion, bundle.functions)
     bundle.inclusions.append(inclusion)
+    app.bundles.append(bundle)
 
 
-def _module_that_includes() -> str:
-    """Return the module that called `app.include`: a child process imports it to find the application."""
+def calling_module(depth: int) -> str:
+    """Return the module that called the caller (1), or what called that (2): a child process imports it."""
     frame = inspect.currentframe()
-    for _ in range(3):  # this function, include, app.include
+    for _ in range(depth + 1):
         frame = None if frame is None else frame.f_back
     return "__main__" if frame is None else frame.f_globals.get("__name__", "__main__")
 
@@ -148,10 +150,11 @@ def exclude(app: Posthorse, bundle: Bundle) -> None:
     if not any(inclusion.app is app for inclusion in bundle.inclusions):
         raise InvalidOption("this application does not include the bundle")
     bundle.inclusions = [inclusion for inclusion in bundle.inclusions if inclusion.app is not app]
+    app.bundles = [other for other in app.bundles if other is not bundle]
     app.registry.remove(*(app.registry[function.kinds.pop(app).kind] for function in bundle.functions))
 
 
-def _enter(inclusion: _Inclusion, functions: Sequence[_AnyFunction]) -> None:
+def _enter(inclusion: Inclusion, functions: Sequence[_AnyFunction]) -> None:
     app = inclusion.app
     kinds = [_included(function, inclusion) for function in functions]
     app.registry.add(*kinds)
@@ -159,7 +162,7 @@ def _enter(inclusion: _Inclusion, functions: Sequence[_AnyFunction]) -> None:
         function.kinds[app] = JobFunction(app, registered, function.__wrapped__)
 
 
-def _included(function: _AnyFunction, inclusion: _Inclusion) -> Registered:
+def _included(function: _AnyFunction, inclusion: Inclusion) -> Registered:
     """Register the function anew, because its signature knows the name of the kind. Raises InvalidOption."""
     kind, options = function.declared.kind, function.declared.options
     aliases = tuple(checked_name(inclusion.prefix + alias, what="an alias") for alias in options.aliases)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, overload
 
 import msgspec
@@ -44,6 +45,7 @@ from posthorse.store.store import Store
 
 if TYPE_CHECKING:
     from posthorse.app.bundle import Bundle
+    from posthorse.app.command_bus import CommandBus
     from posthorse.app.listeners import Listening
     from posthorse.app.observers import Observing
     from posthorse.app.options import ObserverOptions, QueueOptions, ScheduleOptions, SettingOptions
@@ -107,6 +109,8 @@ class Posthorse(DeclaresJobs):
             is_named=self.origin.is_named,
         )
         self.gate = Admission(self.store, self.registry.queues)
+        self.bundles: list[Bundle] = []
+        """The bundles that it includes."""
 
     if not TYPE_CHECKING:  # a type checker that saw it would accept misspelt methods
 
@@ -142,6 +146,16 @@ class Posthorse(DeclaresJobs):
         from posthorse.app.bundle import exclude
 
         exclude(self, bundle)
+
+    @cached_property
+    def bus(self) -> CommandBus:
+        """The application's own command bus: `app.bus.register(SendMail, send_mail)`.
+
+        It also knows the commands of every bus that the application includes.
+        """
+        from posthorse.app.command_bus import ApplicationBus  # here, because few applications have commands
+
+        return ApplicationBus(self)
 
     def kind(self, function: JobFunction[P, R, Q, S]) -> JobFunction[P, R, Q, S]:
         """Return the kind that a function has in this application: `app.kind(welcome).enqueue(7)`.

@@ -165,6 +165,11 @@ def _check_is_function(function: Callable[..., object]) -> None:
         )
     if not (inspect.isroutine(function) and hasattr(function, "__name__")):
         raise InvalidOption(f"@app.job needs a function, not {short(function)}{_advice_on(function)}")
+    check_has_no_yield(function)
+
+
+def check_has_no_yield(function: Callable[..., object]) -> None:
+    """Raise InvalidOption if a call would only make a generator."""
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise InvalidOption(
             f"{_place(function)} has a yield: a call would run nothing; let the job loop over ctx.slices(…) instead"
