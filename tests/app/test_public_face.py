@@ -13,10 +13,11 @@ NAMES = """
 __version__ About AsyncConnection Attempt Backoff BadItem Batch Bundle Call Chunk Codec CodecError Command CommandBus
 Concurrency Connection Context Count csv DuplicateKind Estimate events files GiveUp Interrupted InvalidArgument
 InvalidCall InvalidOption InvalidSettings InvalidSource InvalidTransition Job JobCancelled JobError JobFailed
-JobNotFound Jobs Key KeyConflict keyset Kind lines Misfire NotUnique OutcomeUnknown Page Posthorse PosthorseError
-Progress Queue QueueClosed QueueFull QueueSettings Rate Reason Retry rows RunningAttempt Schedule ScheduleNotFound
-ScheduleState ScheduleStatus SchemaMismatch Searched Sequence Snooze State Status StoreError StoreUnreachable
-Submission ToleranceExceeded TookTooLong TooLarge Unique UnknownCommand UnknownKind UsageError Why WorkerMetrics
+JobForgotten JobNotFound Jobs Keep Key KeyConflict keyset Kind lines Misfire NotUnique OutcomeUnknown Page Posthorse
+PosthorseError Progress Queue QueueClosed QueueFull QueueSettings Rate Reason ResultExpired Retry rows RunningAttempt
+Schedule ScheduleNotFound ScheduleState ScheduleStatus SchemaMismatch Searched Sequence Snooze State Status StoreError
+StoreUnreachable Submission ToleranceExceeded TookTooLong TooLarge Unique UnknownCommand UnknownKind UsageError Why
+WorkerMetrics
 """
 
 
@@ -59,6 +60,7 @@ def test_these_verbs_have_an_async_twin() -> None:
         "Job.attempts",
         "Job.bad_items",
         "Job.cancel",
+        "Job.delete",
         "Job.discard",
         "Job.pause",
         "Job.result",
