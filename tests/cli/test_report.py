@@ -177,6 +177,9 @@ def test_a_store_without_figures_says_so(any_shop: Shop) -> None:
         (("--since", "1h", "--until", "2h"), "--since is '1h', which is not before --until"),
         (("--since", "0s"), "--since is '0s', which is not before --until"),
         (("--since", "99999999d"), "--since is '99999999d'"),
+        (("--since", "0001-01-01"), "lies before 1970"),
+        (("--since", "36500d"), "lies before 1970"),
+        (("--since", "8999-12-31"), "--since is '8999-12-31', which is not before --until"),
         (("--by", "colour"), "'colour' is not one of"),
     ],
 )
@@ -190,6 +193,7 @@ def test_times_and_groups_that_are_none_are_refused(shop: Shop, words: tuple[str
     ("words", "span"),
     [
         ((), timedelta(days=7)),
+        (("--since", "2d", "--until", "8999-12-31"), timedelta(days=2)),
         (("--since", "2026-11-24", "--until", "2026-11-25T08:30Z"), timedelta(days=1, hours=8.5)),
         (("--since", "2026-11-24T00:00+02:00", "--until", "2026-11-24"), timedelta(hours=2)),
         (("--since", "2d", "--until", "1d"), timedelta(days=1)),

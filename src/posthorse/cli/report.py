@@ -22,6 +22,7 @@ from posthorse.cli.target import is_empty, json_option, open_store, target_optio
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import as_timedelta
 from posthorse.rules.values.type_mismatch import short
+from posthorse.rules.wall_time import checked_instant
 from posthorse.views.quantities import minute
 from posthorse.views.report.content import Report, ReportBy
 from posthorse.views.report.page import page
@@ -104,16 +105,17 @@ def report(
 
 
 def _moment(name: str, text: str, now: datetime) -> datetime:
-    """Read a date, a moment, or how long ago it was. Raises InvalidOption."""
+    """Read a date, a moment, or how long ago it was; what is to come is now. Raises InvalidOption."""
     try:
-        if text[:4].isdecimal() and text[4:5] == "-":
-            return _in_utc(datetime.fromisoformat(text))
-        return now - as_timedelta(text, name=name)
+        is_date = text[:4].isdecimal() and text[4:5] == "-"
+        at = _in_utc(datetime.fromisoformat(text)) if is_date else now - as_timedelta(text, name=name)
     except (OverflowError, ValueError) as error:  # InvalidOption is a ValueError
         raise InvalidOption(
             f"{name} is {short(text)}; write how long ago (7d, 12h), a date (2026-11-24) or a moment "
             "(2026-11-24T08:30Z, in UTC if it has no zone)"
         ) from error
+    checked_instant(at, name=name)
+    return min(at, now)
 
 
 def _in_utc(at: datetime) -> datetime:
