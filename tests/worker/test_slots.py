@@ -18,7 +18,6 @@ from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.executors import Executors
 from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.slots import Slots
-from posthorse.worker.running.tallying import Tallying
 
 JOB = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"
 
@@ -55,12 +54,6 @@ class Begins:
         return cast("RunningJob", Run(job.claimed, self._begun))
 
 
-class CountsNothing:
-    """What counts starts and ends."""
-
-    def started(self, running: RunningJob) -> None: ...
-
-
 def claimed(epoch: int) -> ClaimedJob:
     return ClaimedJob(Claimed(JOB, epoch, 1, 1, 0, 0, 0, None, None, None), Lane("mail", "letter"), DEFAULTS, None)
 
@@ -73,7 +66,7 @@ def test_a_job_that_comes_back_where_it_still_runs_takes_a_place_of_its_own() ->
         ended = EndedJobs()
         ended.call(news.set)
         runner = make_runner(Registry(), queues=(), labels=(), concurrency=2, worker="slots")
-        slots = Slots(runner, cast("Executors", Begins(begun)), ended, Emitter(), cast("Tallying", CountsNothing()))
+        slots = Slots(runner, cast("Executors", Begins(begun)), ended, Emitter())
         slots.add([claimed(1)])
         first = await begun.get()
         slots.add([claimed(2)])

@@ -9,7 +9,7 @@ from posthorse.app.verbs import Verb, look_over, look_up
 from posthorse.clock import SECOND, micros_of, microseconds, moment
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration, as_timedelta
-from posthorse.rules.tallies import RAN, Happened, Histogram, Measured, decode_histogram
+from posthorse.rules.tallies import RAN, Histogram, Measured, decode_histogram
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.operations.store_facts import store_now
 from posthorse.store.operations.tallies import DAY, HOUR, MINUTE, TallyRow, beside_tallies, day_of, tallies
@@ -32,7 +32,7 @@ class _Row:
 
     def add(self, tally: TallyRow) -> None:
         self.counts[tally.happened] = self.counts.get(tally.happened, 0) + tally.times
-        if tally.happened == Happened.STARTED:
+        if tally.happened == "started":
             self.waited += tally.micros
             over = self.waited_over
         elif tally.happened in RAN:
@@ -44,16 +44,16 @@ class _Row:
             over[bucket] = over.get(bucket, 0) + count
 
     def shown(self, key: str, began_at: int | None, seconds: float) -> FigureRow:
-        completed = self.counts.get(Happened.COMPLETED, 0)
+        completed = self.counts.get("completed", 0)
         return FigureRow(
             key=key,
             began_at=None if began_at is None else moment(began_at),
-            started=self.counts.get(Happened.STARTED, 0),
+            started=self.counts.get("started", 0),
             completed=completed,
-            failed=self.counts.get(Happened.FAILED, 0),
-            retried=self.counts.get(Happened.RETRIED, 0),
-            lost=self.counts.get(Happened.LOST, 0),
-            cancelled=self.counts.get(Happened.CANCELLED, 0),
+            failed=self.counts.get("failed", 0),
+            retried=self.counts.get("retried", 0),
+            lost=self.counts.get("lost", 0),
+            cancelled=self.counts.get("cancelled", 0),
             rate=round(completed / seconds, 6),
             waited=Spread.of(Measured(self.waited, self.waited_over)),
             ran=Spread.of(Measured(self.ran, self.ran_over)),

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -29,21 +28,17 @@ OTHER = "other"
 """The queue, kind and tenant of what is counted together because there are too many series."""
 
 
-class Happened(StrEnum):
-    """What a tally counts. All but `started` are ends of attempts or of jobs."""
+Happened = Literal["started", "completed", "failed", "retried", "lost", "cancelled"]
+"""What a tally counts. All but `started` are ends of attempts or of jobs."""
 
-    STARTED = "started"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    RETRIED = "retried"
-    LOST = "lost"
-    CANCELLED = "cancelled"
-
-
-RAN = frozenset({Happened.COMPLETED, Happened.FAILED, Happened.RETRIED})
+RAN: frozenset[Happened] = frozenset({"completed", "failed", "retried"})
 """The ends whose times count as how long attempts ran: those that came from the code."""
 
-_BY_STATE = {State.COMPLETED: Happened.COMPLETED, State.FAILED: Happened.FAILED, State.CANCELLED: Happened.CANCELLED}
+_BY_STATE: Mapping[State, Happened] = {
+    State.COMPLETED: "completed",
+    State.FAILED: "failed",
+    State.CANCELLED: "cancelled",
+}
 
 
 class Measured(NamedTuple):
@@ -57,9 +52,9 @@ def what_happened(how: Ending, state: State) -> tuple[Happened, ...]:
     """Return what the end of an attempt counts as. A job that is lost for good counts as lost and as failed."""
     final = (_BY_STATE[state],) if state in _BY_STATE else ()
     if how in ("lost", "crashed"):
-        return (Happened.LOST, *final)
+        return ("lost", *final)
     if how == "raised" and not final:
-        return (Happened.RETRIED,)
+        return ("retried",)
     return final
 
 

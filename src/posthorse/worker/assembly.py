@@ -94,8 +94,8 @@ def make_job_loop(
         isolated=ChildPool(store, runner.id, target=target, longest_transaction=longest),
     )
     ended = EndedJobs()
-    tallying = Tallying(store, runner.id, release=runner.release, by_tenant=settings.tenant_figures)
-    slots = Slots(runner, executors, ended, store.emitter, tallying, store.tuning)
+    slots = Slots(runner, executors, ended, store.emitter, store.tuning)
+    tallying = Tallying(store, runner.id, slots.running, release=runner.release, by_tenant=settings.tenant_figures)
     stages = Stages(
         watch=store.backend.notifier.subscribe(store, runner.id),
         claiming=Claiming(store, registry, runner, suspects=suspects, only=only),

@@ -7,7 +7,6 @@ from functools import partial
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import Policy, Request, Spent, Stopped, decide
 from posthorse.rules.packing import PLAIN, Packing
-from posthorse.rules.tallies import Happened
 from posthorse.store.base import Operation, QuerySteps, TypedQuery
 from posthorse.store.operations.finish import Fence, end_attempt
 from posthorse.store.operations.lanes import home_of
@@ -50,7 +49,7 @@ def _take_away(job: str, action: Request) -> QuerySteps[State | None]:
     if not done:
         return None
     if transition.state is State.CANCELLED:
-        yield tally_end(job, Happened.CANCELLED, f"{job}/{lease[0][0]}")
+        yield tally_end(job, "cancelled", f"{job}/{lease[0][0]}")
     if action == "pause":
         asked = yield from UNASK_RUNNER(job=job)
         if asked == [("cancel",)]:  # promised before; a pause does not weaken it

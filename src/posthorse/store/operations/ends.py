@@ -13,7 +13,6 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from posthorse.rules.job import State
-from posthorse.rules.tallies import Happened
 from posthorse.store.base import QuerySteps, TypedQuery, query
 from posthorse.store.operations.tallies import tally_end
 from posthorse.store.queries import Row, Value
@@ -100,7 +99,7 @@ def _count_cancelled(ended: Ended) -> QuerySteps[None]:
     if ended.was is not State.PROCESSING:
         [(version, *_)] = ended.rows
         for job in ended.jobs:
-            yield tally_end(job, Happened.CANCELLED, f"{job}/v{version!r}")
+            yield tally_end(job, "cancelled", f"{job}/v{version!r}")
 
 
 STEPS: Mapping[State, Sequence[Step]] = {

@@ -191,7 +191,7 @@ def write_tallies(runner: str, written: Written) -> QuerySteps[bool]:
 
 def tally_end(job: str, happened: Happened, source: str) -> BoundQuery:
     """Count an end that no runner counts, as a part of the operation that brings it about; `source` is of it alone."""
-    return query("tally_end", job=job, happened=happened.value, source=source)
+    return query("tally_end", job=job, happened=happened, source=source)
 
 
 @operation

@@ -41,7 +41,7 @@ from posthorse.rules.repeated_events import YIELDED
 from posthorse.rules.retry import Backoff
 from posthorse.rules.settings import Settings
 from posthorse.rules.slice_size import is_timeout
-from posthorse.rules.tallies import what_happened
+from posthorse.rules.tallies import Happened, what_happened
 from posthorse.rules.values.texts import message_of, one_line
 from posthorse.store.operations.budgets import settle_within_budget
 from posthorse.store.operations.claim import give_back
@@ -59,6 +59,7 @@ log = logging.getLogger("posthorse.worker")
 
 FIRST_RETRY, MAX_RETRY_PAUSE = 0.1, 5.0
 MAX_TOLD = 300
+COMPLETED: Sequence[Happened] = ("completed",)
 TAKEN_OVER = "%s was taken over by another runner; how it ended here was dropped"
 
 
@@ -222,7 +223,7 @@ class Completer:
             await self._leave([running.gates])
         how = cast("Ending", type(outcome).__name__.lower())
         if applied:
-            self._tallying.ended(running, what_happened(how, transition.state), seconds)
+            self._tallying.ended((running,), what_happened(how, transition.state), seconds=seconds)
             if group is not None:
                 self._tallying.failed(claimed.job, group)
         if applied and self._emitter.ended:
@@ -286,16 +287,16 @@ class Completer:
                     if each.running.claimed.job in refused:
                         log.warning(TAKEN_OVER, each.running.label)
             if refused is not None:
-                self._tallying.completed(each.running for each in batch if each.running.claimed.job not in refused)
+                applied = [each.running for each in batch if not refused or each.running.claimed.job not in refused]
+                if applied:
+                    self._tallying.ended(applied, COMPLETED)
                 if self._emitter.ended:
-                    self._tell_of_returned(batch, refused)
+                    self._tell_of_returned(applied)
             await self._leave([each.running.gates for each in batch if each.running.gates is not None])
 
-    def _tell_of_returned(self, batch: Sequence[Completed], refused: Sequence[str]) -> None:
-        for each in batch:
-            run = each.running
-            if run.claimed.job not in refused:
-                self._emitter.emit(run.ended(self._runner.id, "returned", State.COMPLETED, run.seconds))
+    def _tell_of_returned(self, jobs: Sequence[RunningJob]) -> None:
+        for run in jobs:
+            self._emitter.emit(run.ended(self._runner.id, "returned", State.COMPLETED, run.seconds))
 
     async def _complete_in_parts(self, batch: Sequence[Completed], error: Exception) -> None:
         """Find the result that the store cannot take: write all others, and end that one's job with the error."""

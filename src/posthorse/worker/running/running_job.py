@@ -30,6 +30,7 @@ class RunningJob:
         "executor",
         "gates",
         "heard",
+        "is_counted",
         "journal",
         "kind",
         "lane",
@@ -53,6 +54,8 @@ class RunningJob:
         self.began = monotonic()
         self.seconds = 0.0
         """How long it took, once it has ended by itself."""
+        self.is_counted = False
+        """Whether its start was counted while it runs; else that is done at its end."""
         self.gates: Sequence[str] | None = None
         """The gates that it passed as a job with limits of its own; None if it has none."""
         self.unfit: str | None = None

@@ -25,7 +25,6 @@ from posthorse.worker.claiming.claim_values import ClaimedJob
 from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.executors import Executors
 from posthorse.worker.running.running_job import RunningJob
-from posthorse.worker.running.tallying import Tallying
 
 log = logging.getLogger("posthorse.worker")
 
@@ -43,7 +42,6 @@ class Slots:
         executors: Executors,
         ended: EndedJobs,
         emitter: Emitter,
-        tallying: Tallying,
         tuning: Tuning = DEFAULTS,
     ) -> None:
         self.running: dict[str, RunningJob] = {}
@@ -54,7 +52,6 @@ class Slots:
         self._executors = executors
         self._ended = ended
         self._emitter = emitter
-        self._tallying = tallying
         self._start_time = tuning.start_time
         self._tasks: dict[RunningJob, asyncio.Task[None] | None] = {}
         """The task of each taken slot, by the job in it; None while a job runs up to its first wait."""
@@ -138,7 +135,6 @@ class Slots:
             log.debug("%s begins", running.label)
         if self._emitter.started:
             self._emitter.emit(running.started(self._runner.id))
-        self._tallying.started(running)
         failpoint("before_start")
         return running
 

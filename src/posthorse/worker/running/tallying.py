@@ -1,20 +1,23 @@
-"""What a runner counts of its jobs: in memory, where their starts and ends are known, and written every ten seconds.
+"""What a runner counts of its jobs: in memory, where their ends are known, and written every ten seconds.
 
-A start or an end costs a lookup and a few increments. Times are measured of each job at first; once a series counts
-more than a hundred a second, of one in eight, which then stands for eight. It belongs to the loop of the runner.
+Ends come in batches, and a start is counted together with the end of the job, or at the next write if the job still
+runs then; so a quick job pays for one look in common with its batch. Times are measured of each job at first. Once a
+series counted a thousand between two writes, which are a hundred a second, one of eight is measured, which stands for
+all eight. All of it belongs to the loop of the runner.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping, Sequence
 from math import log2
+from operator import attrgetter
 
-from posthorse import ids
-from posthorse.clock import until_tick
+from posthorse.clock import monotonic, until_tick
 from posthorse.errors import PosthorseError
 from posthorse.failpoints import failpoint
+from posthorse.ids import milliseconds_of
 from posthorse.rules.error_groups import Group
 from posthorse.rules.tallies import AT_ONCE, OTHER, RAN, STEPS, Happened, Histogram, encode_histogram
 from posthorse.store.operations.tallies import Counted, CountedError, Written, write_tallies
@@ -29,147 +32,167 @@ MAX_SERIES = 1_000
 MAX_GROUPS = 200
 """The same for groups of errors; errors beyond are counted as failed attempts, but in no group."""
 
-MAX_RATE = 100
-"""Times a second of which each is measured."""
+MAX_MEASURED = 1_000
+"""Of how many each is measured between two writes."""
 
 SAMPLED = 8
-"""Beyond that rate one of so many is measured."""
+"""Beyond, one of so many is measured."""
+
+_lane_of = attrgetter("claimed.lane")
 
 
 class Tally:
     """How often something happened to the jobs of one series, and how long it took."""
 
-    __slots__ = ("_bucket", "_exact", "count", "micros", "over", "unmeasured", "weight")
+    __slots__ = ("count", "micros", "over", "share")
 
-    def __init__(self, exact: int) -> None:
+    def __init__(self) -> None:
         self.count = 0
-        self.unmeasured = 0
-        """Those for which the next one that is measured stands, too."""
-        self.weight = 1
+        self.share = 1
         self.micros = 0
         self.over = Histogram()
-        self._exact = exact
-        self._bucket = AT_ONCE
+
+    def add(self, jobs: Sequence[RunningJob]) -> Sequence[RunningJob]:
+        """Count jobs; return those to measure. Each stands for `share` of them."""
+        before = self.count
+        self.count = before + len(jobs)
+        if before < MAX_MEASURED:
+            return jobs
+        self.share = SAMPLED
+        return jobs[-before % SAMPLED :: SAMPLED]  # the same share of the first of a batch as of others
 
     def measure(self, micros: int) -> None:
-        """Enter how long it took, for this one and those before that were not measured."""
-        stands_for = self.unmeasured
-        self.unmeasured = 0
+        """Enter how long it took."""
         if micros > 0:
-            self.micros += micros * stands_for
+            self.micros += micros * self.share
             bucket = int(STEPS * log2(micros))
         else:
             bucket = AT_ONCE
-        self.over[bucket] = self.over.get(bucket, 0) + stands_for
-        self._bucket = bucket
-        if self.count > self._exact:
-            self.weight = SAMPLED
-
-    def complete(self) -> None:
-        """Let the last ones that were not measured count as the one before."""
-        if self.unmeasured:
-            measured = sum(self.over.values())
-            self.micros += self.micros * self.unmeasured // measured
-            self.over[self._bucket] += self.unmeasured
-            self.unmeasured = 0
+        self.over[bucket] = self.over.get(bucket, 0) + self.share
 
 
 class Series:
     """What happened to the jobs of a queue, a kind and a tenant since the last write."""
 
-    __slots__ = ("_exact", "completed", "name", "others", "started")
+    __slots__ = ("name", "tallies")
 
-    def __init__(self, name: tuple[str, str, str], exact: int) -> None:
+    def __init__(self, name: tuple[str, str, str]) -> None:
         self.name = name
-        self._exact = exact
-        self.started = Tally(exact)
-        self.completed = Tally(exact)
-        self.others: dict[Happened, Tally] = {}
+        self.tallies: dict[Happened, Tally] = {}
 
-    def other(self, happened: Happened) -> Tally:
-        """Return the tally of an end that is rarer."""
-        found = self.others.get(happened)
-        if found is None:
-            found = self.others[happened] = Tally(self._exact)
-        return found
+    def begin(self, happened: Happened) -> Tally:
+        """Begin the tally of what happened first now."""
+        made = self.tallies[happened] = Tally()
+        return made
 
-    def tallies(self) -> Iterable[tuple[Happened, Tally]]:
-        """Return all that counted something."""
-        every = ((Happened.STARTED, self.started), (Happened.COMPLETED, self.completed), *self.others.items())
-        return ((happened, tally) for happened, tally in every if tally.count)
+
+class ErrorTally:
+    """How often an error of a group was raised, and the last job that failed with it."""
+
+    __slots__ = ("count", "group", "sample")
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.count = 0
+        self.sample = ""
 
 
 class Tallying:
-    """Counts for one runner, and writes what it counted."""
+    """Counts for one runner, and writes what it counted.
 
-    def __init__(self, store: Store, runner: str, *, release: str | None, by_tenant: bool) -> None:
+    running: the jobs that run now; those that started since the last write are counted at the next one.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        runner: str,
+        running: Mapping[str, RunningJob],
+        *,
+        release: str | None = None,
+        by_tenant: bool = False,
+    ) -> None:
         self._store = store
         self._runner = runner
+        self._running = running
         self._release = release
         self._by_tenant = by_tenant
         self._interval = store.tuning.tallies_interval
-        self._exact = round(MAX_RATE * self._interval)
-        self._now = store.clock.now
-        self._by_lane: dict[int | tuple[int, str | None], Series] = {}
+        self._by_lane: dict[tuple[int, str], Series] = {}
         self._by_name: dict[tuple[str, str, str], Series] = {}
-        self._errors: dict[str, CountedError] = {}
+        self._errors: dict[str, ErrorTally] = {}
         self._number = 0
         self._unwritten: Written | None = None
         """What could not be written, and perhaps was."""
 
     # ── counting ─────────────────────────────────────────────────────────────────────────────────────
 
-    def started(self, running: RunningJob) -> None:
-        """Count a start, and how long the job waited for its first one."""
-        claimed = running.claimed
-        series = None if self._by_tenant else self._by_lane.get(claimed.lane)
-        tally = (series or self._series_of(running)).started
-        tally.count += 1
-        if claimed.epoch == 1:
-            tally.unmeasured += 1
-            if tally.unmeasured >= tally.weight:
-                since = 1000 * ids.milliseconds_of(claimed.job)
-                tally.measure(self._now() - (since if claimed.run_at is None else max(claimed.run_at, since)))
+    def ended(
+        self, jobs: Sequence[RunningJob], happened: Collection[Happened] = (), *, seconds: float | None = None
+    ) -> None:
+        """Count ends, and starts that were not counted. seconds: how long the attempts took, if they do not know.
 
-    def completed(self, jobs: Iterable[RunningJob]) -> None:
-        """Count jobs that returned."""
-        for running in jobs:
-            series = None if self._by_tenant else self._by_lane.get(running.claimed.lane)
-            tally = (series or self._series_of(running)).completed
-            tally.count += 1
-            tally.unmeasured += 1
-            if tally.unmeasured >= tally.weight:
-                tally.measure(int(running.seconds * 1e6))
-
-    def ended(self, running: RunningJob, happened: Iterable[Happened], seconds: float) -> None:
-        """Count another end."""
-        for each in happened:
-            tally = self._series_of(running).other(each)
-            tally.count += 1
-            if each in RAN:
-                tally.unmeasured += 1
-                if tally.unmeasured >= tally.weight:
-                    tally.measure(int(seconds * 1e6))
+        A batch is mostly of one lane, which costs least.
+        """
+        lanes = [*map(_lane_of, jobs)]
+        if self._by_tenant or lanes.count(lanes[0]) < len(lanes):
+            for series, some in self._by_series(jobs).items():
+                self._count(series, some, happened, seconds)
+        else:
+            self._count(self._by_lane.get((lanes[0], "")) or self._series_of(jobs[0], ""), jobs, happened, seconds)
 
     def failed(self, job: str, group: Group) -> None:
         """Count an error in its group."""
         known = self._errors.get(group.fingerprint)
-        if known is not None:
-            self._errors[group.fingerprint] = known._replace(sample=job, times=known.times + 1)
-        elif len(self._errors) < MAX_GROUPS:
-            self._errors[group.fingerprint] = CountedError(*group, sample=job, times=1)
+        if known is None:
+            if len(self._errors) >= MAX_GROUPS:
+                return
+            known = self._errors[group.fingerprint] = ErrorTally(group)
+        known.count += 1
+        known.sample = job
 
-    def _series_of(self, running: RunningJob) -> Series:
-        tenant = running.options.tenant if self._by_tenant else None
-        lane = (running.claimed.lane, tenant) if self._by_tenant else running.claimed.lane
+    def _count(
+        self, series: Series, jobs: Sequence[RunningJob], happened: Collection[Happened], seconds: float | None
+    ) -> None:
+        tallies = series.tallies
+        for each in happened:
+            tally = tallies.get(each) or series.begin(each)
+            measured = tally.add(jobs)
+            if measured and each in RAN:
+                for job in measured:
+                    tally.measure(int((job.seconds if seconds is None else seconds) * 1e6))
+        if started := [job for job in jobs if not job.is_counted]:
+            tally = tallies.get("started") or series.begin("started")
+            if measured := tally.add(started):
+                self._measure_waits(tally, measured)
+
+    def _measure_waits(self, tally: Tally, jobs: Sequence[RunningJob]) -> None:
+        """Enter how long jobs waited for their first start."""
+        zero = self._store.clock.now() - int(monotonic() * 1e6)
+        for job in jobs:
+            claimed = job.claimed
+            if claimed.epoch == 1:
+                enqueued_at = milliseconds_of(claimed.job) * 1000
+                due_at = enqueued_at if claimed.run_at is None else max(claimed.run_at, enqueued_at)
+                tally.measure(zero + int(job.began * 1e6) - due_at)
+
+    def _by_series(self, jobs: Sequence[RunningJob]) -> Mapping[Series, Sequence[RunningJob]]:
+        found: dict[Series, list[RunningJob]] = {}
+        for job in jobs:
+            tenant = (job.options.tenant or job.lane.tenant) if self._by_tenant else ""
+            found.setdefault(self._series_of(job, tenant), []).append(job)
+        return found
+
+    def _series_of(self, job: RunningJob, tenant: str) -> Series:
+        lane = job.claimed.lane, tenant
         series = self._by_lane.get(lane)
         if series is None:
-            name = running.lane.queue, running.lane.kind, tenant or ""
+            name = job.lane.queue, job.lane.kind, tenant
             if name not in self._by_name and len(self._by_name) >= MAX_SERIES:
                 name = OTHER, OTHER, OTHER if self._by_tenant else ""
             series = self._by_name.get(name)
             if series is None:
-                series = self._by_name[name] = Series(name, self._exact)
+                series = self._by_name[name] = Series(name)
             self._by_lane[lane] = series
         return series
 
@@ -201,15 +224,18 @@ class Tallying:
 
     def take(self) -> Written | None:
         """Take out what was counted since the last time, with a number of its own; None if nothing happened."""
+        for job in self._running.values():
+            if not job.is_counted:
+                self.ended((job,))
+                job.is_counted = True
         if not self._by_name and not self._errors:
             return None
-        rows: list[Counted] = []
-        for name, series in sorted(self._by_name.items()):
-            for happened, tally in series.tallies():
-                tally.complete()
-                over = encode_histogram(tally.over)
-                rows.append(Counted(*name, happened.value, tally.count, tally.micros, over))
-        errors = [error for _, error in sorted(self._errors.items())]
+        rows = [
+            Counted(*name, happened, tally.count, tally.micros, encode_histogram(tally.over))
+            for name, series in sorted(self._by_name.items())
+            for happened, tally in sorted(series.tallies.items())
+        ]
+        errors = [CountedError(*tally.group, tally.sample, tally.count) for _, tally in sorted(self._errors.items())]
         self._by_lane.clear()
         self._by_name.clear()
         self._errors.clear()
