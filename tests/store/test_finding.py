@@ -12,14 +12,14 @@ import pytest
 from posthorse import ids
 from posthorse.clock import SECOND
 from posthorse.rules.job import JobError, Lane, NewJob, State
-from posthorse.rules.lifecycle import Policy, Raised
+from posthorse.rules.lifecycle import Policy, Raised, Spent, decide
 from posthorse.rules.search.filter import Term
 from posthorse.rules.search.text import parse_filter
-from posthorse.rules.search.ways import Way, plan
+from posthorse.rules.search.ways import BY_PARKING, Way, plan
 from posthorse.rules.search.words import How, Item
 from posthorse.store.operations import finding, read
 from posthorse.store.operations.finding import Look
-from posthorse.store.operations.finish import Fence
+from posthorse.store.operations.finish import Fence, settle
 from posthorse.store.operations.read import JobRow
 from posthorse.store.store import Store
 from tests.store.yard import Yard
@@ -41,6 +41,9 @@ FILTERS = [
     "state:paused tag:big",
     "state:failed",
     "state:failed kind:w* -queue:unknown priority:<9",
+    "state:failed kind:work,x queue:default",
+    "state:failed kind:work -error:ValueError since:1h",
+    "state:failed kind:unknown",
     "state:failed error:ValueError",
     "state:failed error:Val*",
     "state:failed -error:ValueError",
@@ -97,7 +100,13 @@ FILTERS = [
 ]
 
 
-NOTHING = {"state:pending kind:unknown", "kind:unknown", "tenant:unknown", "args.nothing:1"}
+NOTHING = {
+    "state:pending kind:unknown",
+    "state:failed kind:unknown",
+    "kind:unknown",
+    "tenant:unknown",
+    "args.nothing:1",
+}
 
 
 @pytest.fixture
@@ -164,11 +173,38 @@ def test_ways_find_what_a_look_at_all_jobs_finds(yard: Yard, jobs: dict[str, New
             assert len(newest) == len(set(newest)), text
             assert set(newest) == expected, (text, window)
             assert walk(yard.store, text, window, limit, oldest_first=True) == newest[::-1], (text, window)
-        if plan(wanted).way not in (Way.PARKED, Way.READY):
+        if plan(wanted).way not in (*BY_PARKING, Way.READY):
             assert newest == sorted(newest, reverse=True), text
         on = yard.store.read(finding.route(wanted))
         assert yard.store.read(finding.tally(on, after=None, window=200)).matching == len(expected), text
     assert {text for text, size in sizes.items() if not size} == NOTHING
+
+
+@pytest.mark.all_postgres
+def test_dead_letters_are_found_by_lane_also_if_many_died_at_once_or_their_lane_is_not_entered_yet(yard: Yard) -> None:
+    text = "state:failed kind:send,x"
+    lanes = {job: lane for lane in LANES for job in yard.enqueue(3, lane)}
+    runner = yard.runner()
+    for claimed in yard.claim(runner, len(lanes), LANES):
+        died = decide(Spent(), Raised(JobError("ValueError", "no")), Policy(max_attempts=1))
+        yard.store.run(settle(Fence(claimed.job, claimed.epoch, runner), died, lanes[claimed.job], None))
+    expected = {job for job, lane in lanes.items() if lane.kind in ("send", "x")}
+    some = ", ".join(f"'{job}'" for job in [*expected][::2])
+    parked = "posthorse_parked" if yard.store.backend.capabilities.is_file else "posthorse.parked"
+    for change in (
+        "since = since",
+        "since = 7",
+        f"lane = NULL WHERE job IN ({some})",
+        f"since = 8 WHERE job IN ({some})",
+    ):
+        with yard.store.transaction() as connection:
+            connection.execute(f"UPDATE {parked} SET {change}")  # type: ignore[attr-defined]  # each driver's has it
+        for window, limit in ((200, 200), (7, 3), (2, 1)):
+            newest = walk(yard.store, text, window, limit)
+            assert len(newest) == len(expected), (change, window)
+            assert set(newest) == expected, (change, window)
+            assert walk(yard.store, text, window, limit, oldest_first=True) == newest[::-1], (change, window)
+    assert plan(parse_filter(text)).way is Way.DEAD
 
 
 def walk(store: Store, text: str, window: int, limit: int, *, oldest_first: bool = False) -> list[str]:

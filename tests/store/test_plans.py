@@ -245,6 +245,7 @@ WAYS = {
     "by_ids": "jobs_pkey",
     "by_lease": "leases_pkey",
     "by_parking": "parked_state_since_idx",
+    "by_dead": "parked_dead",
     "by_line": "ready_pkey",
     "by_lane": "jobs_by_lane",
     "by_tenant": "jobs_by_tenant",
@@ -318,3 +319,5 @@ def test_a_way_on_sqlite_goes_by_its_index(sqlite_yard: Yard, way: str, directio
     if way in ("by_lane", "by_tenant"):
         column = way.removeprefix("by_")
         assert sum(f"posthorse_jobs_{way} (({column},id)" in step for step in steps) == 2, steps
+    if way == "by_dead":
+        assert sum("posthorse_parked_dead (lane=? AND since" in step for step in steps) == 3, steps

@@ -17,7 +17,7 @@ from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.search.budget import BUDGET, MAX_COUNT, MAX_PAGE, MAX_WINDOW, first_window, next_window
 from posthorse.rules.search.filter import Filter
 from posthorse.rules.search.page_cursor import KEY_BYTES, Position, seal, unseal
-from posthorse.rules.search.ways import Way
+from posthorse.rules.search.ways import BY_PARKING
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.operations.finding import Look, Route, cursor_key, look, make_cursor_key, route, tally
 
@@ -150,7 +150,7 @@ def _where_it_ended(seen: Look, missing: int) -> Position | None:
 
 def _moment_of(on: Route, last: Position) -> datetime:
     """Return how far back a position is: when its job was parked on that way, else enqueued."""
-    return moment(last.at if on.plan.way is Way.PARKED else ids.milliseconds_of(last.job) * 1000)
+    return moment(last.at if on.plan.way in BY_PARKING else ids.milliseconds_of(last.job) * 1000)
 
 
 def _key(app: Posthorse) -> Verb[bytes]:

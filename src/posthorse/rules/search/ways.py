@@ -39,6 +39,8 @@ class Way(StrEnum):
     """Among the jobs that may run now, the last in line first."""
     PARKED = "parked"
     """Among the jobs that are parked in one state, the latest first: of dead letters, the newest death."""
+    DEAD = "dead"
+    """Among the dead letters in the lanes of queues, kinds and priorities, the newest death first."""
     LANE = "lane"
     """In the lanes of queues, kinds and priorities."""
     TENANT = "tenant"
@@ -48,6 +50,9 @@ class Way(StrEnum):
     SEARCH = "search"
     """From the newest job back, through all."""
 
+
+BY_PARKING = frozenset({Way.PARKED, Way.DEAD})
+"""The ways that give jobs in the order in which they were parked."""
 
 BY_ID = frozenset({Way.RUNNING, Way.LANE, Way.TENANT, Way.TIME, Way.SEARCH})
 """The ways that give jobs in the order of their ids, so that a range of time is a range of the way."""
@@ -68,7 +73,7 @@ class Plan(msgspec.Struct, frozen=True):
     """A way, and what it needs.
 
     ids, state, tenants: what the jobs of the way have in common.
-    lane_terms: which lanes the jobs are in; all if there are none. The way READY takes them, too.
+    lane_terms: which lanes the jobs are in; all if there are none. The ways READY and DEAD take them, too.
     range_terms: terms that are a range of ids.
     rest: terms to be judged on each job.
     """
@@ -113,6 +118,12 @@ def plan(wanted: Filter) -> Plan:
         rest = _without(wanted.terms, [*lane_terms, *in_time])
         return Plan(Way.LANE, rest, lane_terms=tuple(lane_terms), range_terms=tuple(in_time))
     return by_time(wanted)
+
+
+def by_parking(wanted: Filter, state: State) -> Plan:
+    """Return the way through all jobs that are parked in a state, whatever their lanes."""
+    told = [term for term in wanted.of_word("state") if not term.is_not]
+    return Plan(Way.PARKED, _without(wanted.terms, told), state=state)
 
 
 def by_time(wanted: Filter) -> Plan:
@@ -163,8 +174,11 @@ def fits_lane(terms: Sequence[Term], *, queue: str, kind: str, priority: int) ->
 
 def _of_state(wanted: Filter, state: State, state_terms: Sequence[Term], in_time: Sequence[Term]) -> Plan:
     way = _FEW[state]
+    of_lanes = tuple(term for term in wanted.terms if term.word in _LANE_WORDS)
+    if state is State.FAILED and any(not term.is_not for term in of_lanes):
+        way = Way.DEAD
     told = [*state_terms, *in_time] if way in BY_ID else state_terms
-    lane_terms = tuple(term for term in wanted.terms if way is Way.READY and term.word in _LANE_WORDS)
+    lane_terms = of_lanes if way in (Way.READY, Way.DEAD) else ()
     return Plan(
         way,
         _without(wanted.terms, [*told, *lane_terms]),

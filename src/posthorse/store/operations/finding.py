@@ -15,12 +15,15 @@ from posthorse.rules.job import State
 from posthorse.rules.search.filter import Filter, Term
 from posthorse.rules.search.page_cursor import Position
 from posthorse.rules.search.ways import (
+    BY_ID,
+    BY_PARKING,
     FIRST_ID,
     LAST_ID,
     MAX_LANES,
     Plan,
     Range,
     Way,
+    by_parking,
     by_time,
     edge,
     fits_lane,
@@ -40,6 +43,7 @@ _STATEMENTS: dict[Way, str] = {
     Way.RUNNING: "by_lease",
     Way.READY: "by_line",
     Way.PARKED: "by_parking",
+    Way.DEAD: "by_dead",
     Way.LANE: "by_lane",
     Way.TENANT: "by_tenant",
     Way.TIME: "by_range",
@@ -47,7 +51,7 @@ _STATEMENTS: dict[Way, str] = {
 }
 _WITHOUT_LEASE = (State.COMPLETED, State.CANCELLED)
 """States that a row has only if no runner holds the job."""
-_MERGED = frozenset({Way.READY, Way.LANE, Way.TENANT})
+_MERGED = frozenset({Way.READY, Way.DEAD, Way.LANE, Way.TENANT})
 """Ways that merge several lines of jobs, each of which is looked at for a share."""
 
 
@@ -109,12 +113,13 @@ def route(wanted: Filter) -> QuerySteps[Route]:
     """Find out what the way of a filter needs. It holds for as long as the caller looks."""
     found = plan(wanted)
     lanes: list[int] = []
-    if found.way in (Way.LANE, Way.READY):
+    if found.way in (Way.LANE, Way.READY, Way.DEAD):
         for lane, queue, kind, priority in (yield from ALL_LANES()):
             if fits_lane(found.lane_terms, queue=queue, kind=kind, priority=priority):
                 lanes.append(lane)
-        if found.way is Way.LANE and len(lanes) > MAX_LANES:
-            found, lanes = by_time(wanted), []
+        if found.way is not Way.READY and len(lanes) > MAX_LANES:
+            found = by_time(wanted) if found.state is None else by_parking(wanted, found.state)
+            lanes = []
     now = yield from store_now()
     return Route(found, lanes, range_of(found.range_terms, now), now)
 
@@ -176,8 +181,9 @@ def _composed(
         "window": window,
         "share": share,
     }
-    if on.plan.way in (Way.PARKED, Way.READY):
-        first, last = (-1, on.now if on.plan.way is Way.PARKED else _LAST_MOMENT) if oldest_first else (_LAST_MOMENT, 0)
+    if on.plan.way not in BY_ID and on.plan.way is not Way.ID:
+        last = on.now if on.plan.way in BY_PARKING else _LAST_MOMENT
+        first, last = (-1, last) if oldest_first else (_LAST_MOMENT, 0)
         values |= {
             "near_at": first if after is None else after.at,
             "far_at": last,
@@ -203,7 +209,7 @@ def _rows(on: Route) -> Sequence[Row] | None:
     match on.plan.way:
         case Way.ID:
             return [(job,) for job in on.plan.ids]
-        case Way.LANE | Way.READY:
+        case Way.LANE | Way.READY | Way.DEAD:
             return [(lane,) for lane in on.lanes]
         case Way.TENANT:
             return [(tenant,) for tenant in on.plan.tenants]

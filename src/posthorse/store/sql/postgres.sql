@@ -505,6 +505,40 @@ WITH emptied AS MATERIALIZED (
 )
 UPDATE @jobs SET result = :gone WHERE ctid = ANY (ARRAY(SELECT place FROM emptied))
 
+-- ## by_dead
+-- part
+-- Give dead letters of lanes, in the order in which they died; as `by_lane`, but of many that died at one moment a look
+-- may give more. Those whose lane is not entered yet, because a worker of version 1 of the schema parked them, are few.
+-- Pairs are compared, and a lane is looked at by itself, because statistics would lead the plan through all dead letters.
+-- rows: lane int
+WITH ends AS MATERIALIZED (
+    SELECT (
+        SELECT p.since FROM @parked p
+        WHERE p.state = 'failed' AND (p.lane, p.since) {until} (r.lane, :near_at)
+            AND (p.lane, p.since) {within} (r.lane, :far_at) AND (p.since {beyond} :near_at OR p.job {beyond} :near)
+        ORDER BY p.lane {order}, p.since {order} LIMIT 1 OFFSET :share
+    ) AS since FROM {rows}
+),
+nearest AS MATERIALIZED (
+    SELECT (SELECT since FROM ends WHERE since IS NOT NULL ORDER BY since {order} LIMIT 1) AS since
+),
+of_lanes AS MATERIALIZED (
+    SELECT dead.job AS id, dead.since AS at FROM nearest CROSS JOIN {rows} CROSS JOIN LATERAL (
+        SELECT p.job, p.since FROM @parked p
+        WHERE p.state = 'failed' AND (p.lane, p.since) {until} (r.lane, :near_at)
+            AND (p.lane, p.since) {within} (r.lane, coalesce(nearest.since, :far_at))
+            AND (p.since {beyond} :near_at OR p.job {beyond} :near)
+        OFFSET 0
+    ) AS dead
+    UNION ALL
+    SELECT p.job, p.since FROM nearest CROSS JOIN @parked p
+    WHERE p.state = 'failed' AND p.lane IS NULL
+        AND (SELECT j.lane FROM @jobs j WHERE j.id = p.job) IN (SELECT r.lane FROM {rows})
+        AND p.since {until} :near_at AND p.since {within} coalesce(nearest.since, :far_at)
+        AND (p.since {beyond} :near_at OR p.job {beyond} :near)
+)
+SELECT id, at FROM of_lanes ORDER BY at {order}, id {order} LIMIT :window
+
 -- ── figures ────────────────────────────────────────────────────────────────────────────────────────
 
 -- ## take_tallies

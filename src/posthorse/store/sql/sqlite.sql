@@ -436,6 +436,36 @@ UPDATE @jobs SET result = :gone
 WHERE id IN (SELECT r.job FROM {rows}) AND (id, finished_at) IN (SELECT r.job, r.finished_at FROM {rows})
     AND state = 'completed'
 
+-- ## by_dead
+-- part
+-- Give dead letters of lanes, in the order in which they died; as `by_lane`, but of many that died at one moment a look
+-- may give more. Those whose lane is not entered yet, because a worker of version 1 of the schema parked them, are few.
+-- rows: lane int
+WITH ends AS MATERIALIZED (
+    SELECT (
+        SELECT p.since FROM @parked p
+        WHERE p.state = 'failed' AND p.lane = r.lane AND p.since {until} :near_at AND p.since {within} :far_at
+            AND (p.since {beyond} :near_at OR p.job {beyond} :near)
+        ORDER BY p.since {order} LIMIT 1 OFFSET :share
+    ) AS since FROM {rows}
+),
+nearest AS MATERIALIZED (
+    SELECT (SELECT since FROM ends WHERE since IS NOT NULL ORDER BY since {order} LIMIT 1) AS since
+),
+of_lanes AS MATERIALIZED (
+    SELECT p.job AS id, p.since AS at FROM nearest CROSS JOIN {rows} CROSS JOIN @parked p
+    WHERE p.state = 'failed' AND p.lane = r.lane
+        AND p.since {until} :near_at AND p.since {within} coalesce(nearest.since, :far_at)
+        AND (p.since {beyond} :near_at OR p.job {beyond} :near)
+    UNION ALL
+    SELECT p.job, p.since FROM nearest CROSS JOIN @parked p
+    WHERE p.state = 'failed' AND p.lane IS NULL
+        AND (SELECT j.lane FROM @jobs j WHERE j.id = p.job) IN (SELECT r.lane FROM {rows})
+        AND p.since {until} :near_at AND p.since {within} coalesce(nearest.since, :far_at)
+        AND (p.since {beyond} :near_at OR p.job {beyond} :near)
+)
+SELECT id, at FROM of_lanes ORDER BY at {order}, id {order} LIMIT :window
+
 -- ── figures ────────────────────────────────────────────────────────────────────────────────────────
 
 -- ## take_tallies
