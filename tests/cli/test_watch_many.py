@@ -12,6 +12,7 @@ import pytest
 from posthorse.cli.exits import Exit
 from posthorse.cli.job_lookup import Look
 from posthorse.cli.summary import Tally, counts
+from posthorse.cli.watch import unfinished_jobs
 from posthorse.rules.job import State, Status
 from posthorse.rules.progress import Progress
 from posthorse.store.operations import read
@@ -59,6 +60,21 @@ def watched(shop: Shop, *words: str, monkeypatch: pytest.MonkeyPatch) -> list[di
     result = shop.run("watch", *words, "--json")
     assert result.exit_code == Exit.INTERRUPTED, result.output
     return [cast("dict[str, object]", json.loads(line)) for line in result.stdout.splitlines()]
+
+
+def test_jobs_that_are_not_over_come_as_they_will_run(any_shop: Shop) -> None:
+    any_shop.done("migrate")
+    with any_shop.working(queues=["default"]):
+        running = any_shop.app.get_job(any_shop.done("enqueue", "endless"))
+        until_state(running, "processing")
+        waiting = [any_shop.done("enqueue", "welcome", str(number)) for number in (1, 2)]
+        later, ended = (any_shop.done("enqueue", "welcome", "3", "--delay", delay) for delay in ("1h", "2h"))
+        any_shop.done("cancel", ended)
+        found = unfinished_jobs(any_shop.app, {})
+        assert list(found) == [running.id, *waiting, later]
+        assert list(unfinished_jobs(any_shop.app, {"queue": "mail", "kind": "welcome"})) == [*waiting, later]
+        assert list(unfinished_jobs(any_shop.app, {"kind": "nothing"})) == []
+        running.cancel()
 
 
 def test_filters_choose_what_is_not_over(any_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

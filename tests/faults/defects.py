@@ -44,7 +44,7 @@ def plant(name: str | None) -> None:
 
 def _no_fence() -> None:
     for file in ("shared", "sqlite", "postgres"):
-        blocks = queries._blocks(file)
+        blocks = queries.shipped_blocks(file)
         for block in ("checkpoint", "complete", "settle"):
             if block in blocks:
                 blocks[block] = _without(
@@ -98,7 +98,7 @@ def _no_key() -> None:
 
 
 def _replace(file: str, block: str, what: str, by: str) -> None:
-    blocks = queries._blocks(file)
+    blocks = queries.shipped_blocks(file)
     assert what in blocks[block], f"{block} of {file} does not say {what!r} any more"
     blocks[block] = blocks[block].replace(what, by)
 

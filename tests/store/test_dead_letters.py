@@ -16,6 +16,7 @@ from posthorse.rules.job import JobError, Lane, NewJob
 from posthorse.rules.lifecycle import Policy, Raised, Spent, decide
 from posthorse.store.operations import finish, read
 from posthorse.store.operations.dead_letters import Alarm, alarms_due, new_dead_letters, raise_alarm
+from tests.statuses import newest_rows
 from tests.store.yard import Yard
 
 MAIL, PHOTOS, OBSERVERS = Lane("mail", "welcome"), Lane("photos", "shrink"), Lane("posthorse", "tell")
@@ -71,7 +72,7 @@ def test_the_event_and_its_job_are_made_in_one_commit(yard: Yard) -> None:
     assert event.errors == {"smtplib.SMTPServerDisconnected": 3, "KeyError": 1}
     assert sorted(event.jobs) == sorted(jobs)
     assert [depth.waiting for depth in yard.store.read(read.depths()) if depth.queue == "posthorse"] == [1]
-    [told] = [row for row in yard.store.read(read.jobs()) if row.queue == "posthorse"]
+    [told] = [row for row in newest_rows(yard.store) if row.queue == "posthorse"]
     stored = yard.store.read(read.arguments(told.id))
     assert stored is not None
     assert msgspec.json.decode(stored, type=dict[str, DeadLettersGrew])["event"] == event

@@ -11,17 +11,18 @@ import pytest
 
 from posthorse import ids
 from posthorse.clock import SECOND
-from posthorse.rules.job import JobError, Lane, NewJob, State
+from posthorse.rules.job import JobError, Lane, NewJob
 from posthorse.rules.lifecycle import Policy, Raised, Spent, decide
 from posthorse.rules.search.filter import Term
 from posthorse.rules.search.text import parse_filter
 from posthorse.rules.search.ways import BY_PARKING, Way, plan
 from posthorse.rules.search.words import How, Item
-from posthorse.store.operations import finding, read
+from posthorse.store.operations import finding
 from posthorse.store.operations.finding import Look
 from posthorse.store.operations.finish import Fence, settle
 from posthorse.store.operations.read import JobRow
 from posthorse.store.store import Store
+from tests.statuses import newest_rows
 from tests.store.yard import Yard
 
 PARENT = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"
@@ -147,7 +148,7 @@ def jobs(yard: Yard) -> dict[str, NewJob]:
             yard.settle(attempt, Raised(error), policy=Policy(max_attempts=1))
         elif number % 4 == 2:
             yard.fail(attempt, attempts=5)
-    for job in yard.store.read(read.jobs(state=State.PENDING, limit=12)):
+    for job in newest_rows(yard.store, "state:pending", limit=12):
         yard.ask(job.id, "cancel" if int(job.id[-1], 16) % 2 else "pause")
     yard.audit()
     return {job.id: job for job in (*made[:45], *later)}
@@ -161,7 +162,7 @@ def with_id(job: NewJob) -> NewJob:
 
 @pytest.mark.all_postgres
 def test_ways_find_what_a_look_at_all_jobs_finds(yard: Yard, jobs: dict[str, NewJob]) -> None:
-    everything = yard.store.read(read.jobs(limit=1000))
+    everything = newest_rows(yard.store, limit=1000)
     sizes: dict[str, int] = {}
     for text in FILTERS:
         wanted = parse_filter(text)
@@ -219,6 +220,20 @@ def walk(store: Store, text: str, window: int, limit: int, *, oldest_first: bool
             return found
         last = seen.found[-1] if is_full else seen.last
     raise AssertionError("no end")
+
+
+@pytest.mark.parametrize("way", ["", "kind:work", "tenant:acme", "-state:failed"])
+def test_a_range_that_ends_at_a_job_is_the_same_in_both_directions(
+    yard: Yard, jobs: dict[str, NewJob], way: str
+) -> None:
+    everything = walk(yard.store, way, 200, 200)
+    job = everything[len(everything) // 2]
+    older, newer = everything[len(everything) // 2 + 1 :], everything[: len(everything) // 2 + 1]
+    for text, expected in ((f"{way} until:{job}", older), (f"{way} since:{job}", newer)):
+        assert walk(yard.store, text, 200, 200) == expected
+        assert walk(yard.store, text, 200, 200, oldest_first=True) == expected[::-1]
+    assert older
+    assert newer[-1] == job
 
 
 def test_an_id_and_a_part_of_it_find_the_job(yard: Yard, jobs: dict[str, NewJob]) -> None:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from posthorse import store
+from posthorse.rules.search.words import WORDS
 from posthorse.store.postgres.backend import PostgresBackend
-from posthorse.store.queries import Queries, blocks_of, rows_as_arrays
+from posthorse.store.queries import Queries, blocks_of, rows_as_arrays, shipped_blocks
 from posthorse.store.sqlite.backend import SqliteBackend
 from posthorse.store.sqlite.statements import DIALECT
 from tests.store.yard import HOME, Yard
 
+STORE = Path(store.__file__).parent
+
 OVERRIDES = {
-    "admit", "calling", "calling_all", "checkpoint", "claim", "claim_newest", "claim_places", "claim_together",
+    "admit", "checkpoint", "claim", "claim_newest", "claim_places", "claim_together",
     "complete", "enqueue", "enqueue_alike", "enqueue_one", "enter_lanes", "filled_lanes", "give_back",
     "has_schema", "heads", "hold", "hold_queue", "jobs_at", "join_sequences", "lock_gates", "lock_job", "lock_keys",
     "newest_heads",
@@ -73,6 +78,23 @@ def test_every_statement_is_understood_by_the_database(yard: Yard) -> None:
             for name in ("set_savepoint", "undo_to_savepoint", "release_savepoint"):
                 for statement in queries(yard)[name].statements:
                     postgres.execute(statement.sql.encode())
+
+
+def test_every_statement_is_used_by_the_code(yard: Yard) -> None:
+    """By a query of that name, inside another statement, or as a piece of one that finds jobs."""
+    code = "\n".join(path.read_text(encoding="utf-8") for path in STORE.rglob("*.py"))
+    asked = {*re.findall(r'(?:TypedQuery|query|query_rows)\(\s*"(\w+)"', code)}
+    finding = (STORE / "operations" / "finding.py").read_text(encoding="utf-8")
+    pieces = {*re.findall(r'"(\w+)"', finding)}
+    pieces |= {f"{word}_{how}" for word in (*WORDS, "argument") for how in ("is", "begins", "above", "below", "part")}
+    blocks = {**shipped_blocks("shared"), **shipped_blocks(yard.store.backend.dialect.name)}
+    included = {*re.findall(r"\{(\w+)\}", "\n".join(blocks.values()))}
+    unused = {
+        name
+        for name, source in blocks.items()
+        if name not in asked | included and not ("\n-- part\n" in f"\n{source}" and name in pieces)
+    }
+    assert unused == set()
 
 
 def test_a_name_is_given_to_one_block_of_a_file() -> None:

@@ -6,9 +6,12 @@ import pytest
 
 from posthorse.clock import SECOND
 from posthorse.rules.job import Lane, State
+from posthorse.rules.search.ways import Range
 from posthorse.store.operations import read
+from posthorse.store.operations.finding import newest_ids
 from posthorse.store.operations.unserved import Unserved
 from posthorse.store.operations.unserved import unserved as unserved_jobs
+from tests.statuses import newest_rows
 from tests.store.yard import HOME, Yard
 
 pytestmark = pytest.mark.all_postgres
@@ -22,7 +25,7 @@ def test_what_is_not_there_reads_as_nothing(yard: Yard) -> None:
     assert yard.store.read(read.outcome(GHOST)) is None
     assert yard.store.read(read.arguments(GHOST)) is None
     assert yard.store.read(read.events(GHOST)) == []
-    assert yard.store.read(read.jobs()) == []
+    assert newest_rows(yard.store) == []
     assert yard.store.read(read.workers()) == []
     assert yard.store.read(read.depths()) == []
     assert yard.store.read(read.parked_counts()) == {}
@@ -30,12 +33,11 @@ def test_what_is_not_there_reads_as_nothing(yard: Yard) -> None:
     assert yard.store.read(unserved_jobs()) == []
 
 
-def test_jobs_are_listed_from_the_newest_in_pages(yard: Yard) -> None:
+def test_ids_are_read_from_the_newest_in_ranges(yard: Yard) -> None:
     jobs = yard.enqueue(5)
-    first = yard.store.read(read.jobs(limit=2))
-    assert [row.id for row in first] == [jobs[4], jobs[3]]
-    rest = yard.store.read(read.jobs(before=first[-1].id))
-    assert [row.id for row in rest] == [jobs[2], jobs[1], jobs[0]]
+    assert yard.store.read(newest_ids(Range(), 2)) == [jobs[4], jobs[3]]
+    assert yard.store.read(newest_ids(Range(before=jobs[3]), 50)) == [jobs[2], jobs[1], jobs[0]]
+    assert yard.store.read(newest_ids(Range(after=jobs[0], before=jobs[2]), 50)) == [jobs[1]]
 
 
 def test_jobs_are_filtered_by_state_queue_and_kind(yard: Yard) -> None:
@@ -44,7 +46,9 @@ def test_jobs_are_filtered_by_state_queue_and_kind(yard: Yard) -> None:
     [later] = yard.enqueue(delay=60 * SECOND)
 
     def listed(**filters: object) -> set[str]:
-        return {row.id for row in yard.store.read(read.jobs(**filters))}  # type: ignore[arg-type]  # by name
+        return {
+            row.id for row in newest_rows(yard.store, " ".join(f"{word}:{value}" for word, value in filters.items()))
+        }
 
     assert listed(state=State.PROCESSING) == {running}
     assert listed(state=State.PENDING) == {home, other}
@@ -58,7 +62,7 @@ def test_listed_job_reads_as_the_job_itself(yard: Yard) -> None:
     attempt = yard.started()
     yard.checkpoint(attempt, 3)
     yard.ask(attempt.job, "pause")
-    [listed] = yard.store.read(read.jobs())
+    [listed] = newest_rows(yard.store)
     assert listed._replace(now=0) == yard.job(attempt.job)._replace(now=0)
     assert (listed.request, listed.done, listed.worker) == ("pause", 3, "worker-1")
 

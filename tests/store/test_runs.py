@@ -71,11 +71,7 @@ def test_holder_of_a_job_is_told(yard: Yard) -> None:
     assert (holder.worker, holder.pid) == ("worker-1", 4711)
 
 
-def test_unfinished_jobs_come_as_they_will_run(yard: Yard) -> None:
+def test_jobs_are_read_in_the_order_of_their_ids(yard: Yard) -> None:
     running = yard.started().job
-    waiting = yard.enqueue(2)
     [later] = yard.enqueue(delay=60 * SECOND)
-    yard.ask(yard.enqueue()[0], "cancel")
-    assert yard.store.read(read.unfinished()) == [running, *waiting, later]
-    assert yard.store.read(read.unfinished(kind="nothing")) == []
     assert [row.id for row in yard.store.read(read.jobs_by_id([later, GHOST, running]))] == [later, running]

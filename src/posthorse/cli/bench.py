@@ -23,7 +23,6 @@ from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import FIRST_PATIENCE, be_patient, json_option
 from posthorse.errors import InvalidTransition
 from posthorse.ids import new_id
-from posthorse.rules.job import State
 from posthorse.store.operations import read
 
 TARGET = "posthorse.cli.bench_jobs:app"
@@ -122,40 +121,30 @@ def _seconds_of_work(app: Posthorse, jobs: Sequence[Job[None]], worker: Worker, 
     worker.wait_until(
         lambda: drive(outcome_of(app, jobs[-1].id)) is not None
     )  # costs the store less than the next line
-    worker.wait_until(lambda: len(_spans(app, jobs, queue)) == len(jobs))
-    spans = _spans(app, jobs, queue)
+    worker.wait_until(lambda: len(_spans(app, jobs)) == len(jobs))
+    spans = _spans(app, jobs)
     return (max(end for _, end in spans) - min(start for start, _ in spans)) / 1_000_000
 
 
-def _spans(app: Posthorse, jobs: Sequence[Job[None]], queue: str) -> list[tuple[int, int]]:
+def _spans(app: Posthorse, jobs: Sequence[Job[None]]) -> list[tuple[int, int]]:
     """Return the start and end, in microseconds, of jobs that are over."""
-    unseen = {job.id for job in jobs}
     spans: list[tuple[int, int]] = []
-    before: str | None = None
-    # Only as many as are missing: the store would search all its jobs for more.
-    while unseen and (rows := app.store.read(read.jobs(queue=queue, before=before, limit=min(PAGE, len(unseen))))):
+    for first in range(0, len(jobs), PAGE):
+        rows = app.store.read(read.jobs_by_id([job.id for job in jobs[first : first + PAGE]]))
         spans.extend(
             (row.started_at, row.finished_at)
             for row in rows
-            if row.id in unseen and row.started_at is not None and row.finished_at is not None
+            if row.started_at is not None and row.finished_at is not None
         )
-        unseen -= {row.id for row in rows}
-        before = rows[-1].id
     return spans
 
 
 def _cancel_since(app: Posthorse, beginning: str, queue: str) -> None:
     """Cancel the jobs of an interrupted bench, so that other workers do not run them."""
     app.close()  # first ends what was being enqueued
-    before: str | None = None
-    while rows := app.store.read(read.jobs(queue=queue, before=before, limit=PAGE)):
-        for row in rows:
-            if row.id > beginning and not State(row.state).is_final:
-                with suppress(InvalidTransition):  # it ended in between
-                    app.get_job(row.id).cancel(force=True)
-        before = rows[-1].id
-        if before < beginning:
-            return
+    for job in app.jobs("-state:completed,failed,cancelled", queue=queue, since=beginning):
+        with suppress(InvalidTransition):  # it ended in between
+            job.cancel(force=True)
 
 
 def _pickups(jobs: int) -> int:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, cast
@@ -60,6 +61,7 @@ from posthorse.cli.work_checks import (
 )
 from posthorse.clock import microseconds
 from posthorse.errors import StoreError, StoreUnreachable
+from posthorse.rules.job import State
 from posthorse.rules.options.checks import checked_span
 from posthorse.rules.queues import DEFAULTS, QueueSettings
 from posthorse.store.base import QuerySteps, creating_no_work, operation
@@ -267,7 +269,8 @@ def _work(app: Posthorse, looks: Looks) -> Iterator[Check]:
 def _waited(app: Posthorse, unserved: Sequence[Unserved]) -> timedelta:
     """Return how long the first job of an unknown kind has waited, which is its age."""
     unknown = [jobs for jobs in unserved if not jobs.is_known][:MAX_LISTED]
-    first = [job for jobs in unknown if (job := app.store.read(read.next_in_line(jobs.queue, jobs.kind)))]
+    waiting = (app.jobs(state=State.PENDING, queue=jobs.queue, kind=jobs.kind) for jobs in unknown)
+    first = [job.id for jobs in waiting for job in islice(jobs, 1)]
     if not first:
         return timedelta(0)
     now = app.store.read(store_now()) // 1000

@@ -19,7 +19,9 @@ from posthorse.cli.target import is_empty
 from posthorse.clock import moment
 from posthorse.errors import InvalidOption
 from posthorse.rules.job import Status
+from posthorse.rules.search.ways import Range, beginning_with
 from posthorse.store.operations import read
+from posthorse.store.operations.finding import newest_ids
 from posthorse.store.operations.one_job import unknown, why_missing
 
 MIN_PREFIX = 6
@@ -27,7 +29,6 @@ SHORT_ID = 8
 NEWEST_SEARCHED = 10_000
 PAGE = 1_000
 
-_LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 _PART = re.compile(r"[0-9a-f-]+")
 
 
@@ -87,23 +88,19 @@ def find_id(app: Posthorse, typed: str) -> str:
 
 
 def _beginning_with(app: Posthorse, part: str) -> list[str]:
-    """Return up to three ids. They are sorted, so only the last ones before the end of the range are read."""
-    end = part + _LAST_ID[len(part) :]
-    if not ids.is_id(end):
-        return []
-    last = app.store.read(read.job(end))
-    rows = [*([last] if last else []), *app.store.look(read.jobs(before=end, limit=3))]
-    return [row.id for row in rows if row.id.startswith(part)]
+    """Return up to three ids: ids are sorted, so no others are read."""
+    within = beginning_with(part)
+    return [] if within is None else app.store.look(newest_ids(within, 3))
 
 
 def _ending_with(app: Posthorse, part: str) -> list[str]:
     found: list[str] = []
-    before, seen = None, 0
+    within, seen = Range(), 0
     while seen < NEWEST_SEARCHED:
-        rows = app.store.look(read.jobs(before=before, limit=PAGE))
-        found += [row.id for row in rows if row.id.endswith(part)]
-        seen += len(rows)
-        if len(rows) < PAGE:
+        page = app.store.look(newest_ids(within, PAGE))
+        found += [job for job in page if job.endswith(part)]
+        seen += len(page)
+        if len(page) < PAGE:
             break
-        before = rows[-1].id
+        within = Range(before=page[-1])
     return found

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
 import click
 
 from posthorse.app.client import Posthorse
+from posthorse.app.jobs import Jobs
 from posthorse.cli.exits import Exit, exit_of_states
 from posthorse.cli.job_lookup import Look, find_id, look_at, look_at_all
 from posthorse.cli.live_display import Bars, Follower, Lines
@@ -16,7 +18,7 @@ from posthorse.cli.options import check_names
 from posthorse.cli.screen import can_animate, say
 from posthorse.cli.target import be_patient, is_empty, json_lines_option, open_store, target_options
 from posthorse.rules.job import State
-from posthorse.store.operations import read
+from posthorse.rules.search.keywords import Words
 
 MAX_WATCHED = 1000
 NEW_ONES_INTERVAL = 1.0
@@ -86,12 +88,39 @@ def _selection(app: Posthorse, state: State | None, queue: str | None, kind: str
     def select() -> Iterable[str]:
         if is_empty(app):
             return []
-        if state is None:
-            return app.store.look(read.unfinished(queue=queue, kind=kind, limit=MAX_WATCHED))
-        rows = app.store.look(read.jobs(state=state, queue=queue, kind=kind, limit=MAX_WATCHED))
-        return [row.id for row in reversed(rows)]
+        chosen: Words = {}
+        if queue is not None:
+            chosen["queue"] = queue
+        if kind is not None:
+            chosen["kind"] = kind
+        if state is not None:
+            return reversed(_newest(app.jobs(f"state:{state.value}", **chosen), MAX_WATCHED))
+        return unfinished_jobs(app, chosen)
 
     return select
+
+
+def unfinished_jobs(app: Posthorse, chosen: Words) -> Sequence[str]:
+    """Return jobs that are not over: running ones, then those that will start next, then those that are set aside."""
+    found = _newest(app.jobs("state:processing", **chosen), MAX_WATCHED)
+    waiting = app.jobs("state:pending", **chosen)
+    found += [job.id for job in islice(waiting, MAX_WATCHED - len(found))]
+    for state in (State.SCHEDULED, State.BLOCKED, State.PAUSED):
+        found += _newest(app.jobs(f"state:{state.value}", **chosen), MAX_WATCHED - len(found))
+    return list(dict.fromkeys(found))  # one may have moved on meanwhile
+
+
+def _newest(jobs: Jobs, limit: int) -> list[str]:
+    """Return the newest jobs that match, page after page, because each page searches for a moment alone."""
+    found: list[str] = []
+    cursor: str | None = None
+    while len(found) < limit:
+        page = jobs.page(limit - len(found), after=cursor)
+        found += [job.id for job in page]
+        cursor = page.next
+        if cursor is None:
+            break
+    return found
 
 
 def _follow(app: Posthorse, chosen: Sequence[str], follower: Follower, select: Selection | None) -> Sequence[Look]:

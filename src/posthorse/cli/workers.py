@@ -46,7 +46,7 @@ def _tell_of_unserved_jobs(app: Posthorse) -> bool:
     """Say which jobs no living worker would take; return whether there are any."""
     if is_empty(app):
         return False
-    found = app.store.read(unserved(app.registry.queues.settings(app.store.read(live_layers()))))
+    found = app.store.look(unserved(app.registry.queues.settings(app.store.read(live_layers()))))
     for jobs in found:
         wait = "1 job waits" if jobs.waiting == 1 else f"{jobs.waiting:,} jobs wait"
         say(f"{wait} in {clean(jobs.queue)} that no living worker would take, of the kind {clean(jobs.kind)}.")

@@ -127,7 +127,7 @@ class Queries:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._sources = {**_blocks("shared"), **_blocks(dialect.name)}
+        self._sources = {**shipped_blocks("shared"), **shipped_blocks(dialect.name)}
         self._compiled: dict[str, Query] = {}
         self._composed: dict[str, Query] = {}
 
@@ -237,6 +237,13 @@ class Queries:
         return _TABLE.sub(lambda found: self._dialect.table(found[1]), sql)
 
 
+@cache
+def shipped_blocks(file: str) -> dict[str, str]:
+    """Return the blocks of `shared`, `sqlite` or `postgres`."""
+    text = files("posthorse.store").joinpath("sql", f"{file}.sql").read_text(encoding="utf-8")
+    return blocks_of(text, f"{file}.sql")
+
+
 def blocks_of(text: str, file: str) -> dict[str, str]:
     """Return the blocks of a file by name. Raises ValueError if a name occurs twice."""
     parts = _BLOCK.split(text)[1:]
@@ -324,9 +331,3 @@ def _statements(text: str) -> list[str]:
 def _column(declared: str) -> tuple[str, str]:
     name, kind = declared.split()
     return name, kind
-
-
-@cache
-def _blocks(file: str) -> dict[str, str]:
-    text = files("posthorse.store").joinpath("sql", f"{file}.sql").read_text(encoding="utf-8")
-    return blocks_of(text, f"{file}.sql")

@@ -93,6 +93,10 @@ class Range(msgspec.Struct, frozen=True):
     after: str = FIRST_ID
     before: str = LAST_ID
 
+    def last(self, *, oldest_first: bool) -> str:
+        """Return the last id that is inside, in a direction."""
+        return str(UUID(int=UUID(self.before).int - 1 if oldest_first else UUID(self.after).int + 1))
+
 
 def plan(wanted: Filter) -> Plan:
     """Return how the jobs of a filter are found.
@@ -146,6 +150,15 @@ def range_of(terms: Sequence[Term], now: int) -> Range:
             else:
                 before = min(before, end)
     return Range(after, before)
+
+
+def beginning_with(part: str) -> Range | None:
+    """Return the range of the ids that begin with a text; None if no id does."""
+    first, last = part + FIRST_ID[len(part) :], part + LAST_ID[len(part) :]
+    if not ids.is_id(first):
+        return None
+    before, after = UUID(first).int - 1, UUID(last).int + 1
+    return Range(FIRST_ID if before < 0 else str(UUID(int=before)), LAST_ID if after >> 128 else str(UUID(int=after)))
 
 
 def edge(item: Item, now: int, *, is_lower: bool) -> str:

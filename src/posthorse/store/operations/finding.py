@@ -145,6 +145,14 @@ def tally(on: Route, *, after: Position | None, window: int) -> QuerySteps[Tally
     return Tally(row.matching, last, row.looked_at, row.looked_at <= share)
 
 
+@operation
+def newest_ids(within: Range, limit: int) -> QuerySteps[list[str]]:
+    """Return the ids of the newest jobs in a range of ids, newest first."""
+    on = Route(Plan(Way.TIME), (), within, 0)
+    found = yield from look(on, after=None, window=limit + 1, limit=limit).start()
+    return [place.job for place in found.found]
+
+
 @single_operation
 def cursor_key() -> QuerySteps[str | None]:
     """Return the key that signs the cursors of this store, in hexadecimal; None if there is none yet."""
@@ -174,10 +182,10 @@ def _composed(
 ) -> tuple[str, dict[str, Value]]:
     """Return the name of a composed statement, and its values."""
     name = [frame, _STATEMENTS[on.plan.way], "oldest" if oldest_first else "newest"]
-    near, far = (on.range.after, on.range.before) if oldest_first else (on.range.before, on.range.after)
+    near = on.range.after if oldest_first else on.range.before
     values: dict[str, Value] = {
         "near": near if after is None else after.job,
-        "far": far,
+        "far": on.range.last(oldest_first=oldest_first),
         "window": window,
         "share": share,
     }

@@ -10,11 +10,8 @@ import msgspec
 from posthorse.rules.job import State
 from posthorse.rules.namesakes import split_places
 from posthorse.store.base import QuerySteps, TypedQuery, operation, single_operation
-from posthorse.store.operations.moves import PARKED_STATES
 from posthorse.store.operations.one_job import ARGUMENTS
-from posthorse.store.queries import Row, Value
 
-_NEWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 _decode_names = msgspec.json.Decoder(list[str]).decode
 
 
@@ -149,11 +146,7 @@ class Story(NamedTuple):
 
 
 JOB = TypedQuery("job", JobRow)
-JOBS = TypedQuery("jobs", JobRow)
 JOBS_BY_ID = TypedQuery("jobs_by_id", JobRow)
-RUNNING = TypedQuery("running", tuple[str])
-SET_ASIDE = TypedQuery("set_aside", tuple[str])
-LINED_UP = TypedQuery("lined_up", tuple[str])
 LATENESS = TypedQuery("lateness", tuple[int])
 HOLDER = TypedQuery("holder", HolderRow)
 OUTCOME = TypedQuery("outcome", OutcomeRow)
@@ -173,44 +166,11 @@ def job(job_id: str) -> QuerySteps[JobRow | None]:
 
 
 @operation
-def jobs(
-    *,
-    state: State | None = None,
-    queue: str | None = None,
-    kind: str | None = None,
-    before: str | None = None,
-    limit: int = 50,
-) -> QuerySteps[list[JobRow]]:
-    """Return jobs, newest first, that match every filter; `before` is the id of the last one seen.
-
-    Running and parked jobs are found among the few that there are, not among all jobs ever.
-    """
-    wanted: dict[str, Value] = {"queue": queue, "kind": kind, "before": before or _NEWEST, "limit": limit}
-    if state is State.PROCESSING:
-        return (yield from _by_id((yield from RUNNING(**wanted)), state))
-    if state is not None and state in PARKED_STATES:
-        return (yield from _by_id((yield from SET_ASIDE(**wanted, state=state.value)), state))
-    return (yield from JOBS(**wanted, state=None if state is None else state.value))
-
-
-@operation
 def jobs_by_id(ids: Sequence[str]) -> QuerySteps[list[JobRow]]:
     """Return those of the jobs that exist, in the order of their ids."""
     rows = yield from JOBS_BY_ID([(job_id,) for job_id in ids])
     place = {job_id: number for number, job_id in enumerate(ids)}
     return sorted(rows, key=lambda row: place[row.id])
-
-
-@operation
-def unfinished(*, queue: str | None = None, kind: str | None = None, limit: int = 50) -> QuerySteps[list[str]]:
-    """Return ids of jobs that are not over: running ones, then the next in their lanes, then parked ones."""
-    wanted: dict[str, Value] = {"queue": queue, "kind": kind, "limit": limit}
-    found = yield from RUNNING(**wanted, before=_NEWEST)
-    found += yield from LINED_UP(**wanted)
-    for state in PARKED_STATES:
-        if not state.is_final:
-            found += yield from SET_ASIDE(**wanted, before=_NEWEST, state=state.value)
-    return list(dict.fromkeys(job for (job,) in found))[:limit]
 
 
 @single_operation
@@ -292,23 +252,10 @@ def running_count() -> QuerySteps[int]:
 
 
 @single_operation
-def next_in_line(queue: str, kind: str) -> QuerySteps[str | None]:
-    """Return the id of the next job of a queue and kind in its lane; None if none waits."""
-    rows = yield from LINED_UP(queue=queue, kind=kind, limit=1)
-    return rows[0][0] if rows else None
-
-
-@single_operation
 def count_unfit(limit: int) -> QuerySteps[int]:
     """Return how many jobs are parked because they do not fit the workers' code, up to the limit."""
     [(count,)] = yield from COUNT_UNFIT(limit=limit)
     return count
-
-
-def _by_id(found: Sequence[Row], state: State) -> QuerySteps[list[JobRow]]:
-    """Return the jobs that are still in that state, newest first."""
-    rows = yield from JOBS_BY_ID(found)
-    return sorted((row for row in rows if row.state == state), key=lambda row: row.id, reverse=True)
 
 
 def _worker_row(row: StoredRunner) -> WorkerRow:

@@ -68,11 +68,13 @@ WITH inserted AS (
 SELECT :now, ({calling})
 
 -- ## calling_all
+-- part
 -- Notify all idle runners, if there are any, that there is work.
 SELECT count(pg_notify(:channel, ''))
 FROM (SELECT FROM @runners WHERE idle AND expires_at > :lease_now LIMIT 1) AS waiting
 
 -- ## calling
+-- part
 -- Notify idle runners of one job: how many they are, and which of them look at once. One of these nearly always takes
 -- it, and the others need not look. The names stay the same throughout a transaction, which then notifies once.
 SELECT count(pg_notify(:channel, told)) FROM (

@@ -873,53 +873,11 @@ SELECT j.state, j.result, j.error, CASE WHEN j.state <> 'completed' THEN j.reaso
 FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
 WHERE j.id = :job
 
--- ## jobs
--- Return jobs, newest first, before a given one, that match every given filter.
-{statuses}
-WHERE j.id < :before
-    AND (CAST(:state AS text) IS NULL
-        OR CASE WHEN l.job IS NULL THEN j.state ELSE 'processing' END = CAST(:state AS text))
-    AND (CAST(:queue AS text) IS NULL OR lanes.queue = CAST(:queue AS text))
-    AND (CAST(:kind AS text) IS NULL OR lanes.kind = CAST(:kind AS text))
-ORDER BY j.id DESC
-LIMIT :limit
-
 -- ## jobs_by_id
 -- Return jobs by their ids.
 -- rows: job uuid
 {statuses}
 WHERE j.id IN (SELECT r.job FROM {rows})
-
--- ## running
--- Return the newest jobs with a lease, before a given one.
-SELECT l.job FROM @leases l
-JOIN @jobs j ON j.id = l.job
-JOIN @lanes lanes ON lanes.id = j.lane
-WHERE l.job < :before
-    AND (CAST(:queue AS text) IS NULL OR lanes.queue = CAST(:queue AS text))
-    AND (CAST(:kind AS text) IS NULL OR lanes.kind = CAST(:kind AS text))
-ORDER BY l.job DESC
-LIMIT :limit
-
--- ## set_aside
--- Return the newest jobs that are parked in a state, before a given one.
-SELECT p.job FROM @parked p
-JOIN @jobs j ON j.id = p.job
-JOIN @lanes lanes ON lanes.id = j.lane
-WHERE p.job < :before AND p.state = :state
-    AND (CAST(:queue AS text) IS NULL OR lanes.queue = CAST(:queue AS text))
-    AND (CAST(:kind AS text) IS NULL OR lanes.kind = CAST(:kind AS text))
-ORDER BY p.job DESC
-LIMIT :limit
-
--- ## lined_up
--- Return the jobs that are next in their lanes.
-SELECT ready.job FROM @ready ready
-JOIN @lanes lanes ON lanes.id = ready.lane
-WHERE (CAST(:queue AS text) IS NULL OR lanes.queue = CAST(:queue AS text))
-    AND (CAST(:kind AS text) IS NULL OR lanes.kind = CAST(:kind AS text))
-ORDER BY lanes.priority DESC, ready.seq
-LIMIT :limit
 
 -- ## arguments
 -- Return the arguments of a job.

@@ -367,14 +367,6 @@ FROM {rows} CROSS JOIN @keys k WHERE k.tenant = r.tenant AND k.scope = r.scope A
 -- Do nothing: processes that wait watch the file.
 SELECT 1
 
--- ## calling
--- Do nothing, as `wake`.
-SELECT 1
-
--- ## calling_all
--- Do nothing, as `wake`.
-SELECT 1
-
 -- ## give_back
 -- Return jobs that were claimed but not started to their old positions; nothing is spent. Positions are moments: if one
 -- was given away meanwhile, as after a step of the clock, the job gets one at the end of the lane.
