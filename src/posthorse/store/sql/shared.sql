@@ -667,7 +667,7 @@ SELECT
 -- Return jobs that wait since a moment that is in the future: by how much, and whether they wait for a span (as retries
 -- and the jitter of schedules do) and not for a moment.
 SELECT p.job, p.since - :moment,
-    p.place IS NOT NULL OR j.started_at IS NOT NULL OR j.options LIKE '%"scheduled_at":%'
+    p.place IS NOT NULL OR j.started_at IS NOT NULL OR coalesce(j.options LIKE '%"scheduled_at":%', false)
 FROM @parked p JOIN @jobs j ON j.id = p.job
 WHERE p.state = 'scheduled' AND p.since > CAST(:moment AS bigint) + CAST(:tolerance AS bigint)
 ORDER BY p.since DESC LIMIT :limit
