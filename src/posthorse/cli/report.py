@@ -57,10 +57,10 @@ def report(
     url: str | None,
     as_json: bool,
 ) -> int:
-    """Say what happened in the last days: what ran, how long, how often it failed, where time goes, what is new.
+    """Say what happened in the last days, as a table, a file or a page.
 
-    Times are in UTC. Workers count in memory and write every ten seconds, so a crash may lose ten seconds of figures,
-    never a job.
+    It tells what ran, how long, how often it failed, where time goes and what is new. Times are in UTC. Workers count
+    in memory and write every ten seconds, so a crash may lose ten seconds of figures, never a job.
 
     \b
       posthorse report
