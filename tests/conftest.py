@@ -1,9 +1,10 @@
-"""Stores for tests: `store_url` runs a test on each store; `sqlite_url`, `postgres_url`, `pooled_url` on one. `app` is
-an application on each store, `project` one in a folder of its own.
+"""The fixtures of all tests. `store_url` runs a test on each store; `sqlite_url`, `postgres_url`, `pooled_url` on one.
 
-A test that asks for `store_url` runs on SQLite and on PostgreSQL 18; marked `all_postgres`, on PostgreSQL 15
-too. Every test has a database for itself. A server that this machine lacks skips its tests and is named at
-the end of the run; where CI=true it fails them.
+`app` is an application on each store, `project` one in a folder of its own.
+
+A test that uses `store_url` runs on SQLite and on PostgreSQL 18; marked `all_postgres`, on PostgreSQL 15, too. Every
+test has its own database. If the machine lacks a server, its tests are skipped, and the server is named at the end of
+the run; with CI=true they fail.
 """
 
 from __future__ import annotations
@@ -43,13 +44,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _hear_interrupts() -> None:
-    """Handle SIGINT where the tests run in the background of a script, which ignores it: programs inherit that."""
+    """Handle SIGINT: a script starts background jobs, such as these tests, with SIGINT ignored, and programs inherit
+    that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _compile(config: pytest.Config) -> None:
-    """Compiles the package, which hundreds of processes import: where PYTHONDONTWRITEBYTECODE is set, each would."""
+    """Compile the package, which hundreds of processes import; with PYTHONDONTWRITEBYTECODE each would compile it."""
     found = importlib.util.find_spec("posthorse")
     if found is not None and found.origin is not None and not hasattr(config, "workerinput"):
         compileall.compile_dir(Path(found.origin).parent, quiet=2)
@@ -57,14 +59,14 @@ def _compile(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def databases() -> Iterator[MigratedDatabases]:
-    """The shared servers of this run; each starts at first need."""
+    """Yield the shared servers of this run; each starts when it is first needed."""
     with MigratedDatabases() as databases:
         yield databases
 
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that every account may walk through; those of pytest are their owner's alone."""
+    """Yield a folder that every account may enter; only the owner may enter those of pytest."""
     with tempfile.TemporaryDirectory(prefix="posthorse-") as folder:
         os.chmod(folder, 0o711)
         yield Path(folder)
@@ -72,7 +74,7 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def tuning(request: pytest.FixtureRequest) -> Tuning:
-    """The figures of the engine, with those that the test changes by `@pytest.mark.tuning(keys_interval=0.05)`."""
+    """Return the figures of the engine, changed as the test says: `@pytest.mark.tuning(keys_interval=0.05)`."""
     changed = {name: figure for mark in request.node.iter_markers("tuning") for name, figure in mark.kwargs.items()}
     return structs.replace(DEFAULTS, **changed)
 
@@ -84,28 +86,28 @@ def sqlite_url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def postgres_url(databases: MigratedDatabases) -> Iterator[str]:
-    """A migrated database on PostgreSQL 18."""
+    """Yield a migrated database on PostgreSQL 18."""
     with databases.empty("18") as url:
         yield url
 
 
 @pytest.fixture
 def pooled_url(databases: MigratedDatabases) -> Iterator[str]:
-    """A migrated database on PostgreSQL 18, behind PgBouncer in transaction mode."""
-    with databases.fresh("18") as url:  # the pooler keeps connections that an emptied one had
+    """Yield a migrated database on PostgreSQL 18, behind PgBouncer in transaction mode."""
+    with databases.fresh("18") as url:  # the pooler keeps connections to a database that was emptied
         yield databases.pooler().url(urlsplit(url).path.removeprefix("/"))
 
 
 @pytest.fixture
 def own_postgres() -> Iterator[PostgresServer]:
-    """A durable PostgreSQL 18 for this test alone, to be stopped, killed and started again; no schema yet."""
+    """Yield a durable PostgreSQL 18 that only this test uses, to stop, kill and start; without a schema."""
     with postgres_server("18", fsync=True) as server:
         yield server
 
 
 @pytest.fixture
 def store_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of an empty store, once for each store that the test runs on."""
+    """Yield the URL of an empty store, once for each store that the test runs on."""
     store: str = request.param
     if store == "sqlite":
         yield request.getfixturevalue("sqlite_url")
@@ -117,7 +119,7 @@ def store_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def app(store_url: str, tuning: Tuning) -> Iterator[ph.Posthorse]:
-    """An application on each store."""
+    """Yield an application on each store."""
     app = ph.Posthorse(store_url, lease="6s", poll="0.5s", tuning=tuning)
     yield app
     app.close()
@@ -125,7 +127,7 @@ def app(store_url: str, tuning: Tuning) -> Iterator[ph.Posthorse]:
 
 @pytest.fixture
 def project(tmp_path: Path, sqlite_url: str) -> Iterator[Project]:
-    """A project on SQLite, for workers in processes of their own."""
+    """Yield a project on SQLite, for workers in processes of their own."""
     project = Project(tmp_path, sqlite_url)
     yield project
     project.client.close()
@@ -133,7 +135,7 @@ def project(tmp_path: Path, sqlite_url: str) -> Iterator[Project]:
 
 @pytest.fixture
 def postgres_project(tmp_path: Path, postgres_url: str) -> Iterator[Project]:
-    """A project on PostgreSQL, whose address has a password."""
+    """Yield a project on PostgreSQL, whose URL contains a password."""
     project = Project(tmp_path, postgres_url.replace("://postgres@", "://postgres:canary@"))
     yield project
     project.client.close()
@@ -146,7 +148,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Name the conformance suite: the tests that run on every store. Refuse figures that would reach no store."""
+    """Name the conformance suite: the tests that run on every store. Refuse figures that would not reach any store."""
     for item in items:
         if item.get_closest_marker("tuning") and "tuning" not in getattr(item, "fixturenames", ()):
             raise pytest.UsageError(f"{item.nodeid}: none of its fixtures takes `tuning`; give Tuning(…) to the store")

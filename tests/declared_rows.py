@@ -1,4 +1,4 @@
-"""What statements declare of their rows, and whether a row is as declared."""
+"""Declared rows: what statements declare about their rows, and whether a row is as declared."""
 
 from __future__ import annotations
 

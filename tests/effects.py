@@ -1,4 +1,4 @@
-"""A table `effects` of the user's own beside the tables of Posthorse, in which jobs write what they did."""
+"""Effects of jobs: a table `effects` of the user's own beside the tables of Posthorse, to which jobs write."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import posthorse as ph
 
 
 def make_effects(app: ph.Posthorse, *, are_unique: bool = False) -> None:
-    """Create the schema of the store and the table. Unique ones let a second write of an item fail."""
+    """Create the schema of the store and the table. If items are unique, writing one twice fails."""
     app.migrate()
     column = "integer PRIMARY KEY" if are_unique else "integer NOT NULL"
     with app.store.transaction() as connection:

@@ -1,4 +1,4 @@
-"""Settings that no environment disturbs."""
+"""The fixtures of these tests: an environment without settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No settings but those that a test makes."""
+    """Remove all settings from the environment, so that only those of a test count."""
     for name in os.environ:
         if name.startswith("POSTHORSE_"):
             monkeypatch.delenv(name)

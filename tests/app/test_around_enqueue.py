@@ -55,7 +55,7 @@ def test_it_tags_the_jobs_of_a_call_from_the_outermost_on(app: ph.Posthorse, is_
 
 def test_it_is_around_each_job_that_is_enqueued_alone(app: ph.Posthorse) -> None:
     kind = declare(app)
-    kind.enqueue(0)  # it makes what the others could do without
+    kind.enqueue(0)  # the first call creates what the others would otherwise skip
 
     @app.around_enqueue
     def stamp(jobs: Sequence[ph.Submission]) -> Iterator[Sequence[ph.Submission]]:

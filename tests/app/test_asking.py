@@ -140,7 +140,7 @@ ALLOWED = {
 
 
 def make(app: ph.Posthorse, state: str, go: threading.Event) -> ph.Job[object]:
-    """A job in that state."""
+    """Make a job in this state."""
 
     @app.job(max_attempts=1)
     def work(state: str) -> None:

@@ -17,7 +17,7 @@ MAX_MESSAGE = 500
 
 
 class Unshowable:
-    """Its repr fails, as that of a half-made object may."""
+    """A value whose repr fails, as that of a half-made object may."""
 
     def __repr__(self) -> str:
         raise RuntimeError("no repr")
@@ -38,12 +38,12 @@ HOSTILE: dict[str, object] = {
     "bytes": b"7",
     "surrogate": "\ud800",
 }
-"""No option takes any of these."""
+"""Values that no option takes."""
 
 
 @pytest.fixture
 def lone(tmp_path: Path) -> Iterator[ph.Posthorse]:
-    """An application whose store is never opened, which is looked at in the end."""
+    """Yield an application whose store must never be opened; check that at the end."""
     app = ph.Posthorse("sqlite:///untouched.db")
     yield app
     app.close()
@@ -60,7 +60,7 @@ def add(lone: ph.Posthorse) -> ph.Kind[[int, int], int]:
 
 
 def refused(attempt: Callable[[], object], error: type[Exception] = ph.UsageError) -> str:
-    """The message of an attempt that must be refused; people can read it, in a log and on a terminal."""
+    """Return the message of an attempt that must be refused; it must be readable in a log and on a terminal."""
     with pytest.raises(error) as caught:
         attempt()
     message = str(caught.value)
@@ -152,7 +152,7 @@ def test_many_calls_come_in_a_list(lone: ph.Posthorse, add: ph.Kind[[int, int], 
 
 
 class Odd(tzinfo):
-    """A zone with whatever offset."""
+    """A time zone with any offset."""
 
     def __init__(self, offset: timedelta | None) -> None:
         self._offset = offset

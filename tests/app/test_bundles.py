@@ -1,4 +1,4 @@
-"""Bundles: kinds that are declared without an application, and become kinds of those that include them."""
+"""Bundles: kinds that are declared without an application, and become kinds of the applications that include them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_function_of_a_bundle_runs_in_the_application_that_includes_it(store_u
 def test_before_it_is_included_only_a_plain_call_works(bundle: ph.Bundle) -> None:
     @bundle.job(queue="mail")
     def letter(number: int) -> int:
-        """Write one."""
+        """Write a letter."""
         return number
 
     assert letter(1) == 1
@@ -266,7 +266,7 @@ app.include(letters_of_a_package.bundle, prefix="p.")
 
 @pytest.fixture
 def package(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A bundle and an application in modules of their own."""
+    """Put a bundle and an application into modules of their own."""
     (tmp_path / "letters_of_a_package.py").write_text(textwrap.dedent(MODULE), encoding="utf-8")
     (tmp_path / "shop_of_a_package.py").write_text(APPLICATION.format(url=sqlite_url), encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)

@@ -28,14 +28,14 @@ import posthorse as ph
 
 @pytest.fixture
 def lone(sqlite_url: str) -> ph.Posthorse:
-    """An application whose store is never opened."""
+    """Return an application whose store is never opened."""
     return ph.Posthorse(sqlite_url)
 
 
 def test_a_bare_decorator_takes_the_name_of_the_function(lone: ph.Posthorse) -> None:
     @lone.job
     def welcome(user_id: int) -> str:
-        """Says hello."""
+        """Say hello."""
         return f"hello {user_id}"
 
     assert welcome.kind == "welcome"
@@ -269,11 +269,11 @@ def test_a_context_in_another_place_is_refused(lone: ph.Posthorse, declared: str
 
 
 class Image:
-    """Of a library."""
+    """A class of a library."""
 
 
 class Shape:
-    """A base; see below."""
+    """A base class; see below."""
 
 
 @dataclasses.dataclass

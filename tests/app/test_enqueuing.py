@@ -25,7 +25,7 @@ def add(app: ph.Posthorse) -> ph.Kind[[int, int], int]:
 
 
 def waiting(app: ph.Posthorse) -> int:
-    """How many jobs are in the store, ready or set aside."""
+    """Return how many jobs are in the store, ready or parked."""
     return sum(depth.waiting for depth in app.store.read(depths())) + sum(app.store.read(parked_counts()).values())
 
 
@@ -325,7 +325,7 @@ def test_a_forked_child_enqueues_with_an_application_that_its_parent_used(
     add.enqueue(1, 1)
     receive, send = os.pipe()
     child = os.fork()
-    if child == 0:  # nothing of pytest may run here
+    if child == 0:  # no code of pytest may run here
         try:
             os.write(send, add.enqueue(20, 22).id.encode())
         except BaseException as error:

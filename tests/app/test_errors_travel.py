@@ -28,11 +28,11 @@ OF_THEIR_OWN: dict[type[BaseException], Callable[[], BaseException]] = {
     ph.Snooze: lambda: ph.Snooze("1h", "closed"),
     ph.GiveUp: lambda: ph.GiveUp("no such user"),
 }
-"""Those that are not made of a text."""
+"""Errors that are not made from a text."""
 
 
 class Late(ph.Snooze):
-    """A user's own, which is made in another way still."""
+    """A user's own error, which is made in yet another way."""
 
     def __init__(self, order: int) -> None:
         self.order = order
@@ -46,7 +46,7 @@ def below(kind: type[E]) -> Iterator[type[E]]:
 
 
 def all_errors() -> list[type[BaseException]]:
-    """Of the public face, of the tree of errors, and of whatever derives from them in any module."""
+    """Return the public errors, the tree of errors, and whatever derives from them in any module."""
     for module in pkgutil.walk_packages(ph.__path__, "posthorse."):
         if not module.name.startswith(("posthorse.store", "posthorse.cli", "posthorse.worker", "posthorse.__main__")):
             importlib.import_module(module.name)

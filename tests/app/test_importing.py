@@ -1,4 +1,4 @@
-"""What an import brings along: whoever imports Posthorse pays for what is used, and type checkers see every name."""
+"""What an import loads: importing Posthorse loads only what is used, and type checkers still see every name."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def welcome(ctx: ph.Context, user: int) -> int:
 
 
 def loaded_by(program: str) -> set[str]:
-    """The modules that a fresh Python has after a program."""
+    """Return the modules that a new Python process has loaded after this program."""
     told = f"{program}\nimport sys\nprint(*sys.modules)"
     # `make coverage` would load its own modules first.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}

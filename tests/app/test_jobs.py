@@ -22,7 +22,7 @@ Made = dict[str, ph.Job[object]]
 
 @pytest.fixture
 def letters(app: ph.Posthorse) -> Made:
-    """A dead letter of each sort, and jobs that are none."""
+    """Make a dead letter of each sort, and jobs that are not dead letters."""
 
     @app.job(max_attempts=1)
     def welcome(user_id: int, name: str = "") -> str:
@@ -79,11 +79,11 @@ FOUND = {
     "state:pending": "idle",
     "state:completed": "fine",
     "state:processing": "",
-    f"reason:{socket.gethostname().partition('-')[0]}": "",  # where the worker of a completed job is kept
+    f"reason:{socket.gethostname().partition('-')[0]}": "",  # where the worker of a completed job is stored
     "older:1h": "",
     "newer:1h state:failed": "welcome reader report",
 }
-"""What each filter finds."""
+"""The jobs that each filter finds."""
 
 
 def test_filters_find_what_they_say(app: ph.Posthorse, letters: Made) -> None:
@@ -91,7 +91,7 @@ def test_filters_find_what_they_say(app: ph.Posthorse, letters: Made) -> None:
         found = app.jobs(wanted)
         expected = [letters[name] for name in names.split()]
         assert {job.id for job in found} == {job.id for job in expected}, wanted
-        if "state:failed" not in wanted:  # these come in the order of their deaths
+        if "state:failed" not in wanted:  # these are ordered by when they became dead letters
             assert list(found) == expected, wanted
         assert found.count() == len(names.split()), wanted
 
@@ -104,7 +104,7 @@ def test_age_counts_from_the_end(app: ph.Posthorse, letters: Made) -> None:
 
 @pytest.mark.tuning(steering_page=2)
 def test_dead_letters_are_retried_at_a_rate_in_pages(app: ph.Posthorse, letters: Made) -> None:
-    dead = list(app.jobs("state:failed"))  # in the order of their deaths
+    dead = list(app.jobs("state:failed"))  # ordered by when they became dead letters
     assert app.jobs("state:failed").retry(rate="2/m") == 3
     statuses = [job.status() for job in dead]
     assert [status.state for status in statuses] == ["pending", "scheduled", "scheduled"]

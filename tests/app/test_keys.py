@@ -1,4 +1,4 @@
-"""Idempotency keys: where they count, for how long, and how they go with identities and limits of depth."""
+"""Idempotency keys: where they count, for how long, and how they work with identities and limits of depth."""
 
 from __future__ import annotations
 

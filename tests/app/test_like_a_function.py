@@ -62,7 +62,7 @@ def test_it_has_the_names_defaults_and_notes_of_its_function(shop: typing.Any) -
     assert shop.count.__defaults__ == (1,)
     assert shop.count.__code__ is shop.count.__wrapped__.__code__
     assert typing.get_type_hints(shop.count) == {"text": str, "times": int, "return": int}
-    assert getattr(typing.Generic, "__annotations__", None) is not None  # as a check against a protocol makes it
+    assert getattr(typing.Generic, "__annotations__", None) is not None  # as a check against a protocol does
     assert typing.get_type_hints(shop.count) == {"text": str, "times": int, "return": int}
     assert str(inspect.signature(shop.count)) == "(text: 'str', times: 'int' = 1) -> 'int'"
     assert shop.count("a b c", times=2) == 6

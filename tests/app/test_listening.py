@@ -52,7 +52,7 @@ def test_one_event_reports_all_jobs_of_a_call(app: ph.Posthorse, heard: list[ph.
 
 def test_each_job_that_is_enqueued_alone_is_reported(app: ph.Posthorse, heard: list[ph.events.Submitted]) -> None:
     kind = declare(app)
-    jobs = [kind.enqueue(number) for number in range(3)]  # the first makes what the others could do without
+    jobs = [kind.enqueue(number) for number in range(3)]  # the first call creates what the others would otherwise skip
     jobs += [asyncio.run(kind.aenqueue(number)) for number in range(2)]
     assert [each.job for event in heard for each in event.jobs] == [job.id for job in jobs]
 

@@ -1,4 +1,4 @@
-"""Declaring observers: functions of any shape that can be told, clear words for those that cannot be."""
+"""Declaring observers: functions of any shape that can be called, and clear errors for those that cannot."""
 
 from __future__ import annotations
 

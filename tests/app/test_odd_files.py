@@ -1,4 +1,4 @@
-"""Files of settings that are none: an error at once, and never a wait."""
+"""Settings files that are not regular files: an error at once, and never a wait."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ METHODS: list[tuple[Callable[..., object], Place]] = [
 
 
 def lines_of(class_: type) -> dict[str, str]:
-    """The docstrings below the fields of a class and its bases, which editors show."""
+    """Return the docstrings below the fields of a class and its bases, which editors show."""
     tree = ast.parse(inspect.getsource(typed))
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     lines: dict[str, str] = {}

@@ -42,7 +42,7 @@ def shop(url: str) -> Iterator[ph.Posthorse]:
 
 
 async def enqueue(library: Library, call: ph.Call[int]) -> ph.Job[int]:
-    """As one would with this library."""
+    """Enqueue as users of this library would."""
     return await call.aenqueue() if library.is_async else call.enqueue()
 
 
@@ -113,7 +113,7 @@ def test_a_unique_job_with_a_key_is_found_and_replaced_within_the_transaction(
 @through("psycopg", "asyncpg", "SQLAlchemy Connection on psycopg2", "Django on PostgreSQL")
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_lost_commit_leaves_an_id_to_ask_for(shop: ph.Posthorse, library: Library, url: str, moment: Moment) -> None:
-    """Whether the commit came through or not, the job says so: it came with it."""
+    """Whether or not the commit succeeded, the job shows it, because it was committed with it."""
 
     @shop.job
     def double(number: int) -> int:
@@ -131,7 +131,7 @@ def test_a_lost_commit_leaves_an_id_to_ask_for(shop: ph.Posthorse, library: Libr
                 job = await enqueue(library, double.using(connection=party.connection).bind(7))
                 proxy.cut(b"COMMIT", moment)
                 await party.do(party.commit)
-        except Exception:  # each library words it in its own way
+        except Exception:  # each library has an error of its own
             return job
         return None
 
@@ -155,7 +155,7 @@ def test_a_waiting_worker_begins_such_a_job_soon_after_the_commit(
         async with library.open(url) as party:
             await party.do(party.begin)
             job = await enqueue(library, double.using(connection=party.connection).bind(1))
-            if library.store == "postgres":  # while this one is not to be seen, others pass it by
+            if library.store == "postgres":  # while this job is not visible, others pass it
                 later = await double.aenqueue(2) if library.is_async else double.enqueue(2)
                 assert await result_of(later) == 4
             await party.do(party.commit)
@@ -164,7 +164,7 @@ def test_a_waiting_worker_begins_such_a_job_soon_after_the_commit(
     async def result_of(job: ph.Job[int]) -> int:
         return await job.aresult(timeout=30) if library.is_async else job.result(timeout=30)
 
-    with shop.worker():  # looks by itself every 30 s
+    with shop.worker():  # it looks on its own every 30 s
         library.play(scene())
 
 
@@ -360,7 +360,7 @@ def test_async_connections_want_await(postgres_url: str) -> None:
         await connection.close()
         with pytest.raises(ph.InvalidOption, match="connection is closed"):
             await mine.aenqueue(1)
-        with psycopg.connect(postgres_url) as blocking:  # runs right here
+        with psycopg.connect(postgres_url) as blocking:  # it runs in this very test
             assert (await double.using(connection=blocking).aenqueue(1)).created
 
     asyncio.run(scene())
@@ -391,7 +391,7 @@ def test_the_database_is_looked_at_once_for_each_connection(postgres_url: str) -
 def test_a_fresh_async_session_opens_its_connection(
     driver: str, is_committed: bool, request: pytest.FixtureRequest
 ) -> None:
-    """As a web framework hands one to a request: it has no connection before its first statement."""
+    """A web framework passes such a session to a request: it has no connection before its first statement."""
     url: str = request.getfixturevalue("sqlite_url" if driver.startswith("sqlite") else "postgres_url")
     app = ph.Posthorse(url, poll="10m")
     app.migrate()
@@ -413,7 +413,7 @@ def test_a_fresh_async_session_opens_its_connection(
 
 
 def test_sqlalchemy_without_greenlet_takes_jobs_in_its_sessions(sqlite_url: str) -> None:
-    """SQLAlchemy 2.1 does not bring greenlet along, and cannot import its asynchronous classes without."""
+    """SQLAlchemy 2.1 does not install greenlet, and cannot import its asynchronous classes without it."""
     program = """
 import sys
 sys.modules["greenlet"] = None

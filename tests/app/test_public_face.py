@@ -1,4 +1,4 @@
-"""The public face: which names there are, and that both colours of each verb agree."""
+"""The public face: which names exist, and that the sync and async forms of each verb agree."""
 
 from __future__ import annotations
 

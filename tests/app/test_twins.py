@@ -1,7 +1,7 @@
-"""Both colours of every verb do the same, wherever they are called: a table of verbs, and the places to call them from.
+"""The sync and async twins of every verb do the same wherever they are called: a table of verbs, and of places.
 
-In each place a verb must join the transaction that is open there. So some verbs are called after others, whose effects
-only that transaction sees; and at the end it is rolled back, after which the store must be as it was.
+In each place, a verb must join the transaction that is open there. So some verbs are called after others whose effects
+only that transaction sees; at the end it is rolled back, and the store must then be as it was.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from tests.waiting import until_state
 
 
 class Undone(Exception):
-    """Ends a transaction so that it is rolled back."""
+    """Raised to roll a transaction back."""
 
 
 class World(NamedTuple):
-    """Something for each verb to be called on."""
+    """The objects on which verbs are called."""
 
     app: ph.Posthorse
     double: ph.Kind[[int], int]
@@ -54,18 +54,18 @@ class World(NamedTuple):
 
 
 class Verb(NamedTuple):
-    """A verb, what it is called on, with what, and what it must give."""
+    """A verb, the object and arguments of the call, and what it must return."""
 
     subject: Callable[[World], object]
     gives: object
     arguments: tuple[object, ...] = ()
     options: Mapping[str, object] = {}
     after: str | None = None
-    """A verb that is called on the same subject before."""
+    """A verb to call on the same object first."""
 
 
 DEAD = ("attempts", "discard", "retry", "retry_with", "Jobs.discard", "Jobs.retry")
-"""The tags of the dead letters, each there for one verb."""
+"""The tags of the dead letters; each is there for one verb."""
 
 VERBS = {
     "Call.enqueue": Verb(lambda world: world.double.bind(3), "a new job"),
@@ -106,7 +106,7 @@ VERBS = {
 
 
 class Many:
-    """The application, asked for two jobs."""
+    """Enqueue two jobs at once."""
 
     def __init__(self, world: World) -> None:
         self._app = world.app
@@ -120,7 +120,7 @@ class Many:
 
 
 def in_short(answer: object) -> object:
-    """What two answers must have in common."""
+    """Return what two results must have in common."""
     match answer:
         case list():
             return [in_short(each) for each in answer]  # pyright: ignore[reportUnknownVariableType]  # of anything
@@ -169,7 +169,7 @@ def world(app: ph.Posthorse) -> World:
 
 
 def snapshot(world: World) -> object:
-    """All that verbs could change."""
+    """Return everything that verbs could change."""
     return (
         {job.id: job.status().state for job in world.app.jobs() if job.status().kind != "scene"},
         [world.app.queue(name).settings() for name in ("drained", "paused", "reset", "resumed", "set", "asked")],
@@ -178,7 +178,7 @@ def snapshot(world: World) -> object:
 
 
 def call_all(called: dict[str, object]) -> dict[str, object]:
-    """What each verb gave, called plainly."""
+    """Return the result of each verb, called plainly."""
     answers: dict[str, object] = {}
     for name, subject in called.items():
         verb, method = VERBS[name], name.partition(".")[2]
@@ -192,7 +192,7 @@ def call_all(called: dict[str, object]) -> dict[str, object]:
 
 
 async def await_all(called: dict[str, object]) -> dict[str, object]:
-    """What the twin of each verb gave."""
+    """Return the result of each verb's twin, awaited."""
     answers: dict[str, object] = {}
     for name, subject in called.items():
         verb, method = VERBS[name], name.partition(".")[2]
@@ -233,7 +233,7 @@ def test_every_twin_works_by_itself(world: World) -> None:
 
 @contextmanager
 def on_their_connection(app: ph.Posthorse) -> Iterator[Any]:
-    """A blocking connection of the user's to the store's database."""
+    """Open a blocking connection of the user's to the store's database."""
     url = app.store.url
     if app.store.backend.capabilities.is_file:
         connection: Any = sqlite3.connect(url.removeprefix("sqlite:///"), timeout=10)
@@ -247,7 +247,7 @@ def on_their_connection(app: ph.Posthorse) -> Iterator[Any]:
 
 @asynccontextmanager
 async def on_their_async_connection(app: ph.Posthorse) -> AsyncIterator[Any]:
-    """An asynchronous connection of the user's to the store's database."""
+    """Open an asynchronous connection of the user's to the store's database."""
     url = app.store.url
     address = url.replace("sqlite:", "sqlite+aiosqlite:").replace("postgresql:", "postgresql+psycopg:")
     engine = create_async_engine(address)
@@ -398,7 +398,7 @@ def test_a_warning_that_is_an_error_comes_before_anything_is_done(world: World) 
 
 
 def test_inside_a_blocking_transaction_no_verb_warns(world: World) -> None:
-    """It blocks the loop by itself, and a twin would block it as well."""
+    """The transaction itself blocks the loop, and a twin would block it, too."""
 
     async def scene(called: dict[str, object]) -> dict[str, object]:
         return inside(world.app.store.transaction(), called)

@@ -1,4 +1,4 @@
-"""Unique jobs: what is the same, for how long, what is done about it, and that races end with one job."""
+"""Unique jobs: which jobs are the same, for how long, what happens to duplicates; and races end with one job."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_unique_job_survives_its_own_retry_but_not_beside_a_newer_one(app: ph.
     assert unique.enqueue("a") == old
     plain = report.enqueue("a")
     plain.cancel()
-    plain.retry()  # was never unique
+    plain.retry()  # it was never unique
 
 
 def test_equal_arguments_are_the_same_however_they_are_written(app: ph.Posthorse) -> None:
@@ -159,7 +159,7 @@ def test_racing_threads_get_one_job_and_so_do_racing_heirs(app: ph.Posthorse) ->
             thread.join()
         assert len(set(jobs)) == 1, turn
         assert sum(job.created for job in jobs) == 1
-        jobs[0].cancel()  # the next ones race for what it leaves
+        jobs[0].cancel()  # the next ones race for the identity that it releases
 
 
 def test_racing_processes_get_one_job_whatever_the_rule(store_url: str) -> None:
@@ -169,7 +169,7 @@ def test_racing_processes_get_one_job_whatever_the_rule(store_url: str) -> None:
     @app.job
     def report(week: str, number: int) -> None: ...
 
-    for until in ("finished", "queued", "1ms"):  # over already: they race to take these over
+    for until in ("finished", "queued", "1ms"):  # the first ones are over: the next ones race to take over
         for turn in range(20):
             report.using(unique=ph.Unique(until, "week")).enqueue(f"week {turn}", -1).cancel()
     app.close()
@@ -236,7 +236,7 @@ def test_jobs_are_the_same_by_what_a_function_says(app: ph.Posthorse) -> None:
     second = fetch.enqueue("https://a.example/3")
     assert second.created
     with pytest.raises(ph.InvalidTransition, match=f"job {second.id} of the same kind"):
-        first.retry()  # it kept what the function said
+        first.retry()  # it kept the key that the function returned
     second.cancel()
     first.retry(arguments={"url": "https://a.example/4"})
     assert fetch.enqueue("https://a.example/5") == first
@@ -262,13 +262,13 @@ def test_until_queued_one_may_wait_while_one_runs(app: ph.Posthorse) -> None:
         assert second.created
         assert index.enqueue(7) == second
         may_end.set()
-        until_state(first, "scheduled")  # for its retry, which does not take the identity again
+        until_state(first, "scheduled")  # waiting for its retry, which does not take the identity again
         until_state(second, "scheduled")
     third = index.enqueue(7)
     assert third.created
     assert index.enqueue(7) == third
     first.cancel()
-    first.retry()  # it was started once, and holds nothing
+    first.retry()  # it was started once, and holds no identity
     assert index.enqueue(7) == third
     third.cancel()
     fourth = index.enqueue(7)
@@ -296,11 +296,11 @@ def test_a_window_holds_whatever_becomes_of_the_job(store_url: str) -> None:
     assert second.created
     second.cancel()
     assert remind.enqueue(7, "d") == second
-    second.retry()  # as often as one likes: the window is about enqueuing
+    second.retry()  # any number of times: the window is about enqueuing
     clock.advance(timedelta(minutes=11))
     jobs = app.enqueue_many([remind.bind(7, "e"), remind.bind(7, "f"), remind.bind(8, "g")])
     assert [job.created for job in jobs] == [True, False, True]
-    assert remind.using(unique=True).enqueue(7, "e").created  # another rule is another identity
+    assert remind.using(unique=True).enqueue(7, "e").created  # another rule makes another identity
     app.close()
 
 
@@ -438,7 +438,7 @@ def test_the_last_of_equal_jobs_in_one_call_counts_in_the_place_of_the_first(app
 
 @pytest.mark.parametrize("on_conflict", ["replace", "reschedule"])
 def test_what_came_last_always_runs(app: ph.Posthorse, on_conflict: Literal["replace", "reschedule"]) -> None:
-    """Whoever replaces a job that a worker takes at that moment loses nothing: the newest runs, if as another job."""
+    """Replacing a job at the moment when a worker claims it loses nothing: the newest runs, perhaps as another job."""
     ran: list[int] = []
 
     @app.job(unique=ph.Unique(until="queued", by="doc_id", on_conflict=on_conflict))
@@ -539,7 +539,7 @@ def test_jobs_that_are_not_unique_ask_for_no_keys(app: ph.Posthorse) -> None:
 
 @contextmanager
 def own_connection(app: ph.Posthorse) -> Iterator[Any]:
-    """A connection of the user's, in a transaction."""
+    """Open a connection of the user's, in a transaction."""
     if app.store.backend.capabilities.is_file:
         connection: Any = sqlite3.connect(app.store.where, timeout=30)
     else:

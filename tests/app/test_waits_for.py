@@ -1,4 +1,4 @@
-"""A pending job says why it waits, when it is asked."""
+"""A pending job says why it waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store that nothing named, and two stores that may be taken for one, are told."""
+"""A store that no setting names, and two stores that may be mistaken for one, are reported."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_one_store_is_no_matter_whoever_names_it(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("POSTHORSE_URL", SERVER)
     assert apart(ph.Posthorse()) is None
     assert apart(ph.Posthorse(SERVER)) is None
-    app.use_url("sqlite:///other.db")  # by the application's own code: all its processes do so
+    app.use_url("sqlite:///other.db")  # by the application's own code, which all its processes run
     assert app.origin == Origin("sqlite:///other.db", is_named=True, is_in_code=True)
     assert apart(app) is None
 

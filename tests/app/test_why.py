@@ -1,4 +1,4 @@
-"""`job.why()` tells the true reason in every situation, on every store. Each situation is brought about for real."""
+"""`job.why()` returns the true reason in every situation, on every store. Each situation is brought about for real."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MINUTE = 60_000_000
 
 
 class Situation:
-    """An application with a few kinds, and runners that are registered but do nothing by themselves."""
+    """An application with a few kinds, and registered runners that do nothing on their own."""
 
     def __init__(self, url: str, tuning: Tuning) -> None:
         self.clock = Clock()
@@ -74,7 +74,7 @@ def it(store_url: str, tuning: Tuning) -> Iterator[Situation]:
 
 
 def never(why: ph.Why) -> bool:
-    """Whether the start is unknown, with a reason for that."""
+    """Return whether the start is unknown, with a reason."""
     return why.start is not None and why.start.earliest is why.start.latest is None and bool(why.start.basis)
 
 

@@ -1,4 +1,4 @@
-"""Words of other job systems, and misspelt ones, are answered with ours wherever an option or a method is named."""
+"""Words of other job systems, and misspelt words, are corrected wherever an option or a method is named."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from posthorse.rules.queues import NAMES
 
 @pytest.fixture
 def lone(sqlite_url: str) -> ph.Posthorse:
-    """An application whose store is never opened."""
+    """Return an application whose store is never opened."""
     return ph.Posthorse(sqlite_url)
 
 

@@ -1,4 +1,4 @@
-"""`posthorse bench`: figures of a store, and what it leaves there."""
+"""`posthorse bench`: the figures of a store, and what the command leaves there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m bench` runs on each store and gives every figure; how fast is nobody's test."""
+"""`python -m bench` runs on each store and prints every figure; no test asserts how fast it is."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ WITHOUT_RAW = (
 )
 
 
-@pytest.mark.timeout(600)  # dozens of processes, one after the other, on a machine that may have much else to do
+@pytest.mark.timeout(600)  # it runs dozens of processes in turn, on a machine that may be busy
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
 def test_quick_bench_gives_every_figure(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if store == "postgres":
-        request.getfixturevalue("postgres_url")  # skips where there is no server
+        request.getfixturevalue("postgres_url")  # skips if there is no server
     file = tmp_path / "figures.json"
     command = [sys.executable, "-m", "bench", "--quick", "--store", store, "--json", str(file)]
     ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
@@ -92,7 +92,7 @@ def test_quick_bench_gives_every_figure(store: str, tmp_path: Path, request: pyt
         assert name in ended.stdout
         assert len(figure["samples"]) == report["shape"]["rounds"] == 1
         assert math.isfinite(figure["ours"])
-        # The kernel counts processor time in steps that so few jobs may not fill.
+        # The kernel counts processor time in steps, and so few jobs may not fill one.
         assert figure["ours"] > 0 or name.endswith(("processor time", "for one job"))
         if name.endswith(WITHOUT_RAW):
             assert figure["raw"] is None

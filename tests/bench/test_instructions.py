@@ -1,4 +1,4 @@
-"""What is counted can be done; counts differ by what is done more; without a counter the bench says so and goes on."""
+"""Each work that is counted can run; counts differ by the work; without a counter the bench says so and goes on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def states(url: str) -> Counter[tuple[str, ph.State]]:
 
 
 def do(program: ModuleType, *orders: str) -> list[str]:
-    """The exit codes of its forks."""
+    """Return the exit codes of its forks."""
     command = [sys.executable, "-m", program.__name__]
     ended = subprocess.run(command, cwd=PROJECT, input="\n".join(orders), stdout=subprocess.PIPE, text=True, check=True)
     return [line.split()[1] for line in ended.stdout.splitlines()]
@@ -39,7 +39,7 @@ WORKS = (("enqueue_singly", 3), ("aenqueue_singly", 4), ("enqueue_in_bulk", 2_00
 
 def test_as_many_jobs_are_enqueued_as_asked_for(store_url: str) -> None:
     with opened(store_url):
-        pass  # makes the schema
+        pass  # creates the schema
     orders = [f"{work} {store_url} {number}" for work, number in WORKS]
     assert do(instructed, *orders) == ["0", "0", "0"]
     assert states(store_url) == {("noop", ph.State.PENDING): 2_007}

@@ -1,4 +1,4 @@
-"""The most that a worker held is told beside what one holds at rest; large jobs wait outside."""
+"""The peak of a worker is reported beside its size at rest; large jobs wait outside."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_gauge_remembers_the_most_that_was_held() -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdout.readline()
-        gauge = memory.Gauge(cast("Worker", process))  # of a worker it wants the id of the process alone
+        gauge = memory.Gauge(cast("Worker", process))  # of a worker, it needs only the process id
         gauge.read()
         process.stdin.write("\n")
         process.stdout.readline()

@@ -1,4 +1,4 @@
-"""Figures of a family of processes are those of all its members, and one that ends meanwhile spoils none."""
+"""The figures of a process family are those of all members, and a member that ends meanwhile does not spoil them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def parent() -> Iterator[int]:
-    """A process that does nothing, with a child that worked for 0.3 s and holds 50 MB."""
+    """Start a process that does nothing, with a child that worked for 0.3 s and uses 50 MB."""
     command = [sys.executable, "-c", PARENT, CHILD]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -65,7 +65,7 @@ def test_a_process_that_ended_counts_nothing_and_takes_nothing_from_others(paren
 
 def test_what_may_not_be_looked_into_counts_nothing(parent: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(process: psutil.Process) -> int:
-        raise psutil.AccessDenied(process.pid)  # as to all but root, when it ended and nobody buried it
+        raise psutil.AccessDenied(process.pid)  # only root may look at a process that has ended and was not reaped
 
     monkeypatch.setattr(psutil.Process, "num_fds", refuse)
     assert open_files(family(parent)) == 0

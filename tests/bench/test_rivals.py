@@ -1,4 +1,7 @@
-"""The table of the rivals is whole, each command builds, what jobs note comes out right; nothing is installed."""
+"""The table of the rivals is complete, each command can be built, and the notes of jobs are read correctly.
+
+Nothing is installed.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +105,7 @@ def test_the_report_compares_within_a_round_and_names_what_is_missing() -> None:
     missing = {**NOT_MEASURED, "Gone (PostgreSQL)": "round 1: it said no"}
     text = as_markdown(_environment(), ["a server"], measured, missing)
     assert "| Their queue (Redis) | 2 | 1,000 | 12,500 (5,000 – 20,000) |" in text
-    assert "| Their queue (Redis) | 0.50 | 0.50 |" in text  # 25,000 to 12,500 in the middle, half in each round
+    assert "| Their queue (Redis) | 0.50 | 0.50 |" in text  # 25,000 to 12,500 in the median, half in each round
     assert "- Gone (PostgreSQL): round 1: it said no" in text
     assert "a server" in as_json(_environment(), ["a server"], measured, missing)
 

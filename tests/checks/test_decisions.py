@@ -1,4 +1,4 @@
-"""Decisions are numbered one by one, and each file's heading has its number."""
+"""Decisions are numbered consecutively, and the heading of each file has its number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The texts of jobs are encoded and decoded in known modules alone, so that each of them passes the codecs."""
+"""The texts of jobs are encoded and decoded only in known modules, so that each of them passes the codecs."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ KNOWN = {
     # what a job left behind
     "app/reading.py": {"decode_kept", "decode_result", "read.outcome", "texts.unpack"},
     "cli/show.py": {"read.arguments", "read.outcome"},
-    "cli/bad_items.py": {"read.outcome"},  # only to learn whether the job exists
-    # checkpoints: the journal packs what these make
+    "cli/bad_items.py": {"read.outcome"},  # only to check whether the job exists
+    # checkpoints: the journal packs the results
     "worker/checkpoints/checkpoint_state.py": {"KeptValues", "texts.pack", "texts.unpack"},
     "worker/checkpoints/journal.py": {"load_checkpoint"},
     "worker/checkpoints/kept_values.py": {"decode_kept", "encode_kept"},
     "worker/checkpoints/slices.py": {"bad_items_to_retry", "decode_kept"},
     "worker/checkpoints/tolerating.py": {"encode_kept"},
 }
-"""The modules outside of `rules` that encode, decode, read or pack such texts, and how. A new one must let the texts
-that it stores or reads pass `JobTexts`.
-"""
+"""The modules outside of `rules` that encode, decode, read or pack such texts, and how. A new module must pass the
+texts that it stores or reads through `JobTexts`."""
 
 WATCHED = frozenset[str]().union(*KNOWN.values())
 

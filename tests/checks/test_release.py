@@ -1,4 +1,4 @@
-"""The packages of the working tree are whole, and `make release` refuses those that are not."""
+"""The packages of the working tree are complete, and `make release` refuses incomplete ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def changed(wheel: Path, folder: Path, *, without: str = "", extra: Mapping[str, bytes] | None = None) -> Path:
-    """A copy of a wheel that lacks one file, and has others besides or in place of its own."""
+    """Return a copy of a wheel without one file, and with others added or replaced."""
     copy = folder / wheel.name
     with zipfile.ZipFile(wheel) as archive, zipfile.ZipFile(copy, "w") as written:
         for name in archive.namelist():

@@ -1,4 +1,4 @@
-"""The checks read the files of the project: with git, and in a copy without it."""
+"""The checks read the files of the project, with git or in a copy without it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The check of words finds them in prose alone, and lets the allowances of files only fall."""
+"""The check of words finds them only in prose, and allowances of files can only fall."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small application in a folder of its own, and two ways to call the command line there."""
+"""The fixtures of these tests: a small application in a folder of its own, and two ways to run commands there."""
 
 from __future__ import annotations
 
@@ -88,7 +88,8 @@ class Shop:
 
     @contextmanager
     def working(self, *, queues: Sequence[str] = (), concurrency: int = 10) -> Iterator[None]:
-        """A worker that shares nothing with commands in this process: each of them closes its store at its end."""
+        """Run a worker that shares nothing with commands in this process, because each of them closes its store at its
+        end."""
         name = "shop_at_work"
         spec = importlib.util.spec_from_file_location(name, self.folder / "shop.py")
         assert spec is not None
@@ -100,27 +101,27 @@ class Shop:
             yield
 
     def run(self, *words: str, input: str | None = None) -> Result:
-        """The command in this process, without a terminal."""
+        """Run a command in this process, without a terminal."""
         return CliRunner().invoke(root, list(words), input=input, prog_name="posthorse")
 
     def done(self, *words: str, input: str | None = None) -> str:
-        """What a command that must succeed prints, without the last line break."""
+        """Return what a command prints, without the last line break. It must succeed."""
         result = self.run(*words, input=input)
         assert result.exit_code == 0, result.output
         return result.stdout.removesuffix("\n")
 
     def json(self, *words: str) -> object:
-        """What a command prints as one JSON value."""
+        """Return the JSON value that a command prints."""
         return json.loads(self.run(*words, "--json").stdout)
 
     def listed(self, *words: str) -> list[dict[str, Any]]:
-        """The jobs that `jobs` lists."""
+        """Return the jobs that `jobs` lists."""
         return cast("dict[str, list[dict[str, Any]]]", self.json("jobs", *words))["jobs"]
 
     def start(
         self, *words: str | bytes, stdin: int | None = subprocess.DEVNULL, stdout: int | None = subprocess.PIPE
     ) -> subprocess.Popen[str]:
-        """The command in a process of its own."""
+        """Start a command in a process of its own."""
         process = subprocess.Popen(
             self.command(*words),
             cwd=self.folder,
@@ -137,7 +138,7 @@ class Shop:
         return [sys.executable, "-c", "from posthorse.cli import main; main()", *words]
 
     def forget(self) -> None:
-        """The next command imports the application anew, with what was written into its file meanwhile."""
+        """Let the next command import the application again, with changes to its file."""
         sys.modules.pop("shop", None)
         importlib.invalidate_caches()
 
@@ -158,13 +159,14 @@ def make_shop(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Shop
     monkeypatch.setenv("POSTHORSE_APP", "shop:app")
     monkeypatch.setenv("POSTHORSE_GRACE", "100ms")
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "apsw", raising=False)  # as in a process that no other test ran in
+    monkeypatch.delitem(sys.modules, "apsw", raising=False)  # as in a process in which no other test ran
     return Shop(tmp_path, url)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def commands_hear_interrupts() -> Iterator[None]:
-    """Handle SIGINT where the tests run in the background of a script, which ignores it: commands inherit that."""
+    """Handle SIGINT: a script starts background jobs, such as these tests, with SIGINT ignored, and commands inherit
+    that."""
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -183,7 +185,7 @@ def forgets_modules_of_users() -> Iterator[None]:
 
 @pytest.fixture
 def shop(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    """An application on SQLite."""
+    """Yield an application on SQLite."""
     shop = make_shop(tmp_path, sqlite_url, monkeypatch)
     yield shop
     shop.close()
@@ -191,7 +193,7 @@ def shop(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> It
 
 @pytest.fixture
 def any_shop(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    """An application on each store."""
+    """Yield an application on each store."""
     shop = make_shop(tmp_path, store_url, monkeypatch)
     yield shop
     shop.close()

@@ -18,7 +18,7 @@ ID = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"
 
 
 def complaint(shop: Shop, *words: str, code: int = 2) -> str:
-    """What a command says that must be refused."""
+    """Return what a command prints that must be refused."""
     result = shop.run(*words)
     assert (result.exit_code, result.stdout) == (code, ""), result.output
     assert result.stderr.startswith("Error: ")
@@ -28,7 +28,7 @@ def complaint(shop: Shop, *words: str, code: int = 2) -> str:
 
 
 def is_untouched(shop: Shop) -> bool:
-    """Whether nobody made a store."""
+    """Return whether no store was created."""
     return not list(shop.folder.glob("**/*.db*"))
 
 

@@ -18,7 +18,7 @@ class Unkeepable:
 
 @pytest.fixture
 def tolerant(any_shop: Shop) -> str:
-    """The id of a job with 23 bad items in two loops."""
+    """Return the id of a job with 23 bad items in two loops."""
 
     @any_shop.app.job(max_attempts=1)
     def picky(ctx: ph.Context) -> None:

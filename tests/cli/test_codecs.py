@@ -1,4 +1,4 @@
-"""Commands on a store whose texts a codec packed: with the application that has it, and without."""
+"""Commands on a store with packed texts: with the application that has the codec, and without."""
 
 from __future__ import annotations
 

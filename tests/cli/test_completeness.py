@@ -1,4 +1,5 @@
-"""Every command, by walking click's tree: it is documented with each option, speaks JSON, and ends as promised."""
+"""Completeness of the commands, found in click's tree: each is documented with its options, speaks JSON, and ends
+well."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ UNKNOWN = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"
 
 
 def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command under one, with the words that name it; groups too, because they do something by themselves."""
+    """Yield every command below this one, with its words; groups as well, because they do something by themselves."""
     if path:
         yield path, command
     if isinstance(command, click.Group):
@@ -71,7 +72,7 @@ INVOCATIONS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("doctor",): ("doctor",),
     ("bench",): ("bench", "--jobs", "100"),
 }
-"""How each command is called; `worker`, which does not end by itself, is tested in test_processes.py."""
+"""How to call each command, except `worker`, which does not end by itself and is tested in test_processes.py."""
 
 
 def chapter_of(path: tuple[str, ...]) -> str:
@@ -99,7 +100,7 @@ def test_every_command_explains_itself_and_its_options(path: tuple[str, ...]) ->
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{path} {parameter.opts}"
     options = {option for parameter in command.params for option in parameter.opts}
-    assert COMMON - ({"--app"} if path == ("bench",) else set()) <= options  # it brings an application of its own
+    assert COMMON - ({"--app"} if path == ("bench",) else set()) <= options  # it uses an application of its own
 
 
 def test_every_usage_in_the_manual_exists() -> None:
@@ -139,7 +140,7 @@ def test_every_command_is_tried() -> None:
 
 @pytest.fixture
 def words_of(shop: Shop) -> dict[str, str]:
-    """What stands for the jobs of a small store, with a schedule and a queue."""
+    """Return words that stand for the jobs of a small store, with a schedule and a queue."""
     job, done, cancelled = (shop.done("enqueue", "welcome", number) for number in "123")
     shop.done("cancel", done)
     shop.done("cancel", cancelled)

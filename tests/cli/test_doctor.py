@@ -1,4 +1,4 @@
-"""`doctor` and `migrate`: what is found, what is advised, and how it ends."""
+"""`doctor` and `migrate`: what they find, what they advise, and how they end."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ SQLITE = {
     "log_bytes": 0,
 }
 RUNNER = WorkerRow("r", "w", "h", 1, "0", 0, 0, True, False, 0, 10, [], [], 31_000_000)
-"""One that fell silent."""
+"""A runner that fell silent."""
 
 POSTGRES = {
     "server": "16.2 (Debian 16.2-1)",
@@ -85,7 +85,7 @@ def verdicts(shop: Shop) -> dict[str, str]:
 
 
 def documented() -> dict[str, str]:
-    """The names of checks in the manual, with the store that each is for, empty for both."""
+    """Return the names of checks in the manual, each with the store that it is for; empty for both."""
     chapter = MANUAL.read_text(encoding="utf-8").partition("### doctor")[2].partition("\n### ")[0]
     rows = re.findall(r"^\| `([\w ]+)` \|([^|]*)\|", chapter, re.MULTILINE)
     return {
@@ -98,7 +98,7 @@ def test_healthy_store_with_a_worker_has_no_problem(any_shop: Shop) -> None:
     with any_shop.working():
         result = any_shop.run("doctor")
         found = verdicts(any_shop)
-    # The shared servers of the tests do not sync, and that alone is told.
+    # The shared servers of the tests do not sync, and only that is reported.
     is_synced = any_shop.app.store.backend.capabilities.is_file
     assert result.exit_code == (0 if is_synced else 1), result.stdout
     assert {name for name, verdict in found.items() if verdict != "ok"} == (set() if is_synced else {"durability"})

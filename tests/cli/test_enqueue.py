@@ -1,4 +1,4 @@
-"""What is typed becomes what the job's function declares."""
+"""Typed arguments become what the job's function declares."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def arguments_of(shop: Shop, *words: str, input: str | None = None) -> object:
 
 
 def refusal(shop: Shop, *words: str, input: str | None = None) -> str:
-    """What is said when nothing is enqueued because of wrong usage."""
+    """Return the error when nothing is enqueued because of wrong usage."""
     result = shop.run("enqueue", *words, input=input)
     assert (result.exit_code, result.stdout) == (2, ""), result.output
     assert shop.listed() == []

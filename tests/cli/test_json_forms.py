@@ -41,7 +41,7 @@ VOLATILE = (
 
 
 class Recorder:
-    """Runs commands and writes down what they print."""
+    """Run commands and record what they print."""
 
     def __init__(self, shop: Shop) -> None:
         self._shop = shop

@@ -1,4 +1,4 @@
-"""`jobs`, `show` and `workers`: what is told about jobs and about who runs them."""
+"""`jobs`, `show` and `workers`: what they say about jobs and about the workers that run them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.waiting import until_state
 
 
 def finished(shop: Shop, *words: str) -> str:
-    """Enqueues a job, works until it is over, and gives its id."""
+    """Enqueue a job, work until it is over, and return its id."""
     job = shop.app.get_job(shop.done("enqueue", *words))
     with shop.app.worker():
         until_state(job, "completed", "failed", "cancelled")

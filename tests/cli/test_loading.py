@@ -1,4 +1,4 @@
-"""How an application is found and imported, and what is said when it is not."""
+"""Loading: how an application is found and imported, and the errors if it is not."""
 
 from __future__ import annotations
 

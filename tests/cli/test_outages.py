@@ -23,7 +23,7 @@ from tests.waiting import until, until_state
 
 
 def examined(url: str, *words: str) -> tuple[int, dict[str, str]]:
-    """How the doctor ends, in a process of its own, and the verdict and finding of each check."""
+    """Return the exit code of the doctor, in a process of its own, and the verdict and finding of each check."""
     done = subprocess.run(
         [sys.executable, "-m", "posthorse", "doctor", "--url", url, "--json", *words],
         cwd="/",
@@ -40,7 +40,7 @@ def examined(url: str, *words: str) -> tuple[int, dict[str, str]]:
 
 @contextmanager
 def stopped_holder(path: Path, hold: str) -> Iterator[int]:
-    """A process that took a lock and was stopped."""
+    """Start a process that takes a lock and is then stopped."""
     program = (
         "import os, signal, sqlite3, sys\n"
         "from pathlib import Path\n"
@@ -104,12 +104,12 @@ def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
         store.close()
         fill(disk)
         code, found = examined(url)
-    assert code in (1, 5)  # 5 where not even the log's index finds room
+    assert code in (1, 5)  # 5 if there is no room even for the log's index
     assert found["space"].startswith("error: nothing more fits beside the file")
 
 
 def test_files_that_another_user_owns_are_an_error(open_folder: Path) -> None:
-    """Under an account without rights. The modules are loaded first: that account may not even see them."""
+    """The command runs under an account without rights. Modules are loaded first, because it may not even see them."""
     url = f"sqlite:///{open_folder}/jobs.db"
     store = Store(url)
     store.migrate()

@@ -1,4 +1,4 @@
-"""The command as a process: pipes that break, streams that are closed, signals, terminals, a real worker."""
+"""The command as a process: broken pipes, closed streams, signals, terminals, a real worker."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.waiting import PATIENCE, until, until_state
 
 @contextlib.contextmanager
 def working(shop: Shop, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """A worker, from its first runner to its end."""
+    """Run a worker, from its first runner to its end."""
     worker = shop.start("worker", *words)
     try:
         until(lambda: shop.json("workers"), what="the worker is on the list")
@@ -38,7 +38,7 @@ def working(shop: Shop, *words: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def seen_on_a_terminal(shop: Shop, *words: str, columns: int = 80, lines: int = 24, **environment: str) -> str:
-    """Everything that a command writes to a terminal of this size."""
+    """Return everything that a command writes to a terminal of this size."""
     ours, theirs = pty.openpty()
     size = {"COLUMNS": str(columns), "LINES": str(lines), "TERM": "xterm-256color"}
     process = subprocess.Popen(
@@ -111,7 +111,7 @@ def test_interrupt_ends_the_command_and_not_the_job(shop: Shop, verb: str) -> No
     shop.app.get_job(over).cancel()
     process = shop.start(verb, *((over, job) if verb == "wait" else (job,)), "--json")
     assert process.stdout is not None
-    assert json.loads(process.stdout.readline())["state"]  # it is at work: the other one is not over
+    assert json.loads(process.stdout.readline())["state"]  # it has claimed the job, which is therefore not over
     process.send_signal(signal.SIGINT)
     _, words = process.communicate(timeout=30)
     assert process.returncode == 130
@@ -213,7 +213,7 @@ def test_watch_draws_bars_on_a_terminal_until_all_is_over(shop: Shop) -> None:
         seen = seen_on_a_terminal(shop, "watch", *jobs)
     assert "✓ completed" in seen
     assert "2,000 in" in seen
-    assert seen.endswith("\x1b[?25h")  # the cursor is back
+    assert seen.endswith("\x1b[?25h")  # the cursor is visible again
     for job in jobs:
         assert shop.app.get_job(job).status().state == "completed"
 

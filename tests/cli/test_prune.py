@@ -1,4 +1,4 @@
-"""`posthorse prune` and `delete`: what leaves, what is shown before, and what stays."""
+"""`posthorse prune` and `delete`: what they remove, what they show before, and what stays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ HOURS = 3600 * SECOND
 
 @pytest.fixture
 def jobs(shop: Shop) -> list[ph.Job[object]]:
-    """Two completed jobs and a dead letter that ended five hours ago, in a store that keeps completed ones for four."""
+    """Make two completed jobs and a dead letter that ended five hours ago, in a store that keeps completed ones for
+    four."""
     app = ph.Posthorse(shop.url, clock=Clock(-5 * HOURS), keep="4h")
     app.job(kind="welcome", max_attempts=1)(welcome)
     kind: ph.Kind[[int], object] = ph.Kind(app, app.registry["welcome"])

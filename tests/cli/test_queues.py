@@ -1,4 +1,4 @@
-"""`posthorse queues`: the list, and changes that hold until they are taken back."""
+"""`posthorse queues`: the list, and changes that hold until they are reset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`run`: one job here and now, which goes on where it was interrupted, and never runs twice at once."""
+"""`run`: one job here and now, which resumes where it was interrupted, and never runs twice at once."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ def with_more(shop: Shop) -> None:
 
 
 def begun(shop: Shop) -> list[tuple[int, int]]:
-    """Items that were begun, with the process in which they were."""
+    """Return the items that began, each with its process."""
     path = shop.folder / "begun.txt"
     lines = path.read_text().splitlines() if path.exists() else []
     return [(int(item), int(pid)) for item, pid in map(str.split, lines)]
 
 
 def started(shop: Shop, *words: str, items: int = 3) -> subprocess.Popen[str]:
-    """`run slow` in a process of its own, under way."""
+    """Start `run slow` in a process of its own."""
     before = len(begun(shop))
     process = shop.start("run", "slow", *words)
     until(lambda: len(begun(shop)) >= before + items or process.poll() is not None, what="some slices are begun")
@@ -78,7 +78,7 @@ def started(shop: Shop, *words: str, items: int = 3) -> subprocess.Popen[str]:
 
 
 def interrupted(shop: Shop, *words: str) -> str:
-    """A run that was interrupted in the midst; gives the id of its job."""
+    """Interrupt a run halfway; return the id of its job."""
     process = started(shop, *words)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=30)
@@ -142,7 +142,7 @@ def test_idle_worker_does_not_snatch_the_job(any_shop: Shop) -> None:
         data, words = process.communicate(timeout=30)
     assert process.returncode == 0, words
     assert begun(any_shop) == [(item, process.pid) for item in range(3)]
-    assert any_shop.app.get_job(json.loads(data)["id"]).status().run_at is None  # its head start is forgotten
+    assert any_shop.app.get_job(json.loads(data)["id"]).status().run_at is None  # its early start is forgotten
 
 
 # ── going on ─────────────────────────────────────────────────────────────────────────────────────────
@@ -159,7 +159,7 @@ def test_interrupted_run_goes_on_with_the_same_command(shop: Shop) -> None:
 
 
 def test_killed_run_goes_on_from_its_last_slice(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POSTHORSE_LEASE", "3s")  # its end is waited for
+    monkeypatch.setenv("POSTHORSE_LEASE", "3s")  # the test waits until the lease ends
     process = started(shop, "20")
     process.kill()
     process.communicate()
@@ -187,7 +187,7 @@ def test_named_run_goes_on_whatever_options_say_and_refuses_other_arguments(shop
     assert shop.run("run", "slow", "13", "--key", "nightly").exit_code == Exit.CONFLICT
     told = json.loads(shop.done("run", "slow", "12", "--key", "nightly", "--quiet", "--json"))
     assert (told["id"], told["result"]) == (job, 12)
-    assert shop.done("run", "slow", "1", "--key", "nightly", "--quiet") == "1"  # it is over: the name is free
+    assert shop.done("run", "slow", "1", "--key", "nightly", "--quiet") == "1"  # the job is over, so its key is free
 
 
 def test_named_job_goes_on_here(shop: Shop) -> None:
@@ -230,7 +230,7 @@ def test_run_that_runs_already_is_not_started_again(any_shop: Shop) -> None:
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     data, _ = waiting.communicate(timeout=30)
-    assert (waiting.returncode, data) == (0, "40\n")  # took it over
+    assert (waiting.returncode, data) == (0, "40\n")  # it took the job over
     assert {pid for _, pid in begun(any_shop)} == {process.pid, waiting.pid}
 
 

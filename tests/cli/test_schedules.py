@@ -1,4 +1,4 @@
-"""`posthorse schedules`: with the application, with a store alone, and for scripts."""
+"""`posthorse schedules`: with the application, with a store only, and for scripts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ app.schedule(welcome.bind(3), name="quick", every="1s", overlap="allow")
 
 @pytest.fixture
 def clockwork(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    """The shop, with schedules."""
+    """Yield the shop, with schedules."""
     shop = make_shop(tmp_path, store_url, monkeypatch)
     with (tmp_path / "shop.py").open("a", encoding="utf-8") as file:
         file.write(SCHEDULES)

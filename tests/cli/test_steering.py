@@ -1,4 +1,4 @@
-"""`pause`, `resume`, `cancel`, `retry`, `wait` and `watch`: what they do, print and end with."""
+"""`pause`, `resume`, `cancel`, `retry`, `wait` and `watch`: what they do and print, and how they end."""
 
 from __future__ import annotations
 

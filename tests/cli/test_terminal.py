@@ -1,4 +1,5 @@
-"""What people see: tables that fit, words that cannot steer the terminal or pass for others, nothing that is not so."""
+"""Output for people: tables fit, texts can neither control the terminal nor imitate others, and nothing untrue is
+said."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ EVIL = (
 
 @pytest.fixture
 def crowded(any_shop: Shop) -> dict[str, str]:
-    """Jobs with names and texts that are long, wide or evil."""
+    """Make jobs with names and texts that are long, wide or evil."""
     app = any_shop.app
 
     @app.job(
@@ -176,7 +177,7 @@ def test_quiet_is_quiet(any_shop: Shop) -> None:
 
 
 def run_quietly(shop: Shop, *words: str) -> tuple[int, str, str]:
-    """In a process of its own, where logging is as an application that says nothing of it finds it."""
+    """Run a command in a process of its own, with the logging of an application that does not configure it."""
     done = subprocess.run(
         [sys.executable, "-m", "posthorse", "run", *words, "--quiet"],
         cwd=shop.folder,

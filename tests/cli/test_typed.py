@@ -1,4 +1,4 @@
-"""What is typed or read from a file arrives as it was written: every digit, every key, in its order."""
+"""Typed values, and values from files, arrive as they were written: every digit, every key, in the same order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`watch` of many jobs: which ones it chooses, how few questions it asks, and how it pictures them."""
+"""`watch` of many jobs: which ones it chooses, how few queries it makes, and how it draws them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOW = datetime(2026, 11, 30, tzinfo=UTC)
 
 
 def look(state: State, progress: Progress | None = None, *, id: str = "0123abcd") -> Look:
-    """A job in a state; what does not matter here is left as it comes."""
+    """Return a job in this state, with defaults for everything that does not matter here."""
     status = Status(
         id=id,
         state=state,
@@ -51,7 +51,7 @@ def look(state: State, progress: Progress | None = None, *, id: str = "0123abcd"
 
 
 def watched(shop: Shop, *words: str, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
-    """The first picture of a watch that is then interrupted."""
+    """Return the first picture of a watch that is then interrupted."""
 
     def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
@@ -114,7 +114,7 @@ def test_many_jobs_are_looked_at_with_one_question(shop: Shop, monkeypatch: pyte
     monkeypatch.setattr("posthorse.store.operations.read.jobs_by_id", counted)
     monkeypatch.setattr("posthorse.store.operations.read.job", lambda job: pytest.fail("asked for a single job"))
     assert shop.run("watch", *jobs).exit_code == Exit.CANCELLED
-    assert asked == [5, 5, 4, 3, 2, 1]  # what is over is not asked for again
+    assert asked == [5, 5, 4, 3, 2, 1]  # jobs that are over are not queried again
 
 
 def test_job_that_is_not_there_ends_with_three(shop: Shop) -> None:

@@ -1,4 +1,4 @@
-"""`posthorse why`, and what `show` and `wait` say of a job that does not run."""
+"""`posthorse why`, and what `show` and `wait` say about a job that does not run."""
 
 from __future__ import annotations
 

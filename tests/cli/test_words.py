@@ -1,4 +1,4 @@
-"""Small parts of what is shown: bars, columns, spans, and what is kept from a terminal."""
+"""Words and shapes of the output: bars, columns, spans, and what is kept away from a terminal."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The application that is killed: jobs that keep a ledger of their effects, and jobs that misbehave.
 
-Every job also writes marks, one line an event, to the file in $CRASH_MARKS: the tests read there what ran when, in
+Every job also writes marks, one line per event, to the file in $CRASH_MARKS. The tests read there what ran when, in
 which process, and whether it was killed inside a slice.
 """
 
@@ -27,7 +27,7 @@ GATE = "CRASH_GATE"
 
 
 def mark(job: str, event: str, detail: int = 0) -> None:
-    """Adds a line: process, job, event, detail."""
+    """Add a line: process, job, event, detail."""
     path = os.environ.get(MARKS)
     if path is not None:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -38,7 +38,7 @@ def mark(job: str, event: str, detail: int = 0) -> None:
 
 
 def epoch_of(ctx: ph.Context) -> int:
-    """The fence of this attempt, which jobs need not know, and the ledger records."""
+    """Return the fence of this attempt, which jobs need not know, but the ledger records."""
     return ctx._journal._attempt.epoch
 
 
@@ -52,7 +52,7 @@ def write_effects(connection: ph.Connection, ctx: ph.Context, items: Sequence[in
 
 @app.job(backoff=0)
 def exact(ctx: ph.Context, count: int, size: int, seconds: float) -> int:
-    """Effects and cursor commit together."""
+    """Commit effects and cursor together."""
     mark(ctx.job_id, "begin", epoch_of(ctx))
     seen = ctx.keep("seen", [0])
     for batch in ctx.slices(range(count), size=size):
@@ -67,7 +67,7 @@ def exact(ctx: ph.Context, count: int, size: int, seconds: float) -> int:
 
 @app.job(backoff=0)
 async def exact_async(ctx: ph.Context, count: int, size: int, seconds: float) -> int:
-    """The same in a coroutine."""
+    """Do the same in a coroutine."""
     mark(ctx.job_id, "begin", epoch_of(ctx))
     seen = ctx.keep("seen", [0])
     async for batch in ctx.slices(range(count), size=size):
@@ -85,7 +85,7 @@ async def exact_async(ctx: ph.Context, count: int, size: int, seconds: float) ->
 
 @app.job(backoff=0)
 def repeated(ctx: ph.Context, count: int, size: int, seconds: float) -> int:
-    """Effects are committed before the cursor: an interruption repeats at most one slice."""
+    """Commit effects before the cursor: an interruption repeats at most one slice."""
     mark(ctx.job_id, "begin", epoch_of(ctx))
     seen = ctx.keep("seen", [0])
     ledger = Ledger(app.store.url)
@@ -114,7 +114,7 @@ def add_in_thread(a: int, b: int) -> int:
 
 @app.job(backoff=0)
 async def fail_once(ctx: ph.Context) -> int:
-    """Fails at its first attempt."""
+    """Fail in the first attempt."""
     mark(ctx.job_id, "begin", epoch_of(ctx))
     if ctx.attempt == 1:
         raise ValueError("the first attempt fails")
@@ -123,7 +123,7 @@ async def fail_once(ctx: ph.Context) -> int:
 
 @app.job
 def sleep_in_thread(ctx: ph.Context, seconds: float) -> str:
-    """Ignores every wish to stop."""
+    """Ignore every request to stop."""
     mark(ctx.job_id, "begin", epoch_of(ctx))
     time.sleep(seconds)
     mark(ctx.job_id, "end")
@@ -132,7 +132,7 @@ def sleep_in_thread(ctx: ph.Context, seconds: float) -> str:
 
 @app.job
 async def swallow(ctx: ph.Context, seconds: float) -> str:
-    """Swallows every cancellation."""
+    """Swallow every cancellation."""
     mark(ctx.job_id, "begin", epoch_of(ctx))
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -145,7 +145,7 @@ async def swallow(ctx: ph.Context, seconds: float) -> str:
 
 @app.job
 async def swallow_cancellations(ctx: ph.Context, seconds: float) -> str:
-    """Swallows every cancellation, and nothing else."""
+    """Swallow every cancellation, and nothing else."""
     mark(ctx.job_id, "begin", epoch_of(ctx))
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -156,7 +156,7 @@ async def swallow_cancellations(ctx: ph.Context, seconds: float) -> str:
 
 @app.job
 def swallow_in_thread(ctx: ph.Context, seconds: float) -> str:
-    """Goes on after every Interrupted."""
+    """Go on after every Interrupted."""
     mark(ctx.job_id, "begin", epoch_of(ctx))
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -170,7 +170,7 @@ def swallow_in_thread(ctx: ph.Context, seconds: float) -> str:
 
 @app.job(max_crashes=1)
 async def block_the_loop(ctx: ph.Context, seconds: float) -> str:
-    """Blocks the loop of its runner."""
+    """Block the loop of the runner."""
     mark(ctx.job_id, "begin", epoch_of(ctx))
     time.sleep(seconds)  # noqa: ASYNC251
     return "blocked"
@@ -178,7 +178,7 @@ async def block_the_loop(ctx: ph.Context, seconds: float) -> str:
 
 @app.job
 def hold_the_interpreter(ctx: ph.Context, seconds: float) -> str:
-    """One call in C that never gives up the interpreter lock."""
+    """Make one call in C that never releases the interpreter lock."""
     mark(ctx.job_id, "begin", epoch_of(ctx))
     ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))  # PyDLL keeps the lock, unlike CDLL
     mark(ctx.job_id, "end")
@@ -199,14 +199,14 @@ def segfault(ctx: ph.Context) -> None:
 
 @app.job(max_crashes=2)
 async def poison(ctx: ph.Context) -> None:
-    """Kills its runner."""
+    """Kill the runner."""
     mark(ctx.job_id, "begin", epoch_of(ctx))
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 @app.job
 def spawn(ctx: ph.Context, seconds: float) -> None:
-    """Leaves a child process behind, and waits."""
+    """Leave a child process behind, and wait."""
     child = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({seconds})"])
     mark(ctx.job_id, "begin", child.pid)
     time.sleep(seconds)
@@ -214,7 +214,7 @@ def spawn(ctx: ph.Context, seconds: float) -> None:
 
 @app.job
 def stop_in_transaction(ctx: ph.Context) -> int:
-    """Stops its own process once, inside a write transaction."""
+    """Stop this process once, inside a write transaction."""
     for batch in ctx.slices(range(1)):
         with batch.transaction() as connection:
             write_effects(connection, ctx, batch)
@@ -229,7 +229,7 @@ def stop_in_transaction(ctx: ph.Context) -> int:
 
 @app.job(isolation="process", backoff=0)
 def exact_apart(ctx: ph.Context, count: int, size: int, seconds: float) -> int:
-    """Effects and cursor commit together, in a child."""
+    """Commit effects and cursor together, in a child."""
     mark(ctx.job_id, "begin", epoch_of(ctx))
     seen = ctx.keep("seen", [0])
     for batch in ctx.slices(range(count), size=size):
@@ -244,7 +244,7 @@ def exact_apart(ctx: ph.Context, count: int, size: int, seconds: float) -> int:
 
 @app.job(isolation="process")
 def spawn_apart(ctx: ph.Context, seconds: float) -> int:
-    """Starts processes that get away from it in different ways; at its second attempt it only counts."""
+    """Start processes that escape in different ways; the second attempt only counts."""
     mark(ctx.job_id, "begin", epoch_of(ctx))
     if epoch_of(ctx) > 1:
         return epoch_of(ctx)
@@ -260,7 +260,7 @@ def spawn_apart(ctx: ph.Context, seconds: float) -> int:
 
 @app.job
 def write_late(ctx: ph.Context, how: str) -> str:
-    """Waits in each attempt for its gate. The first attempt, which has lost its lease by then, writes as `how` says."""
+    """Wait for a gate in each attempt. The first attempt, which has lost its lease by then, writes as `how` says."""
     mark(ctx.job_id, "begin", epoch_of(ctx))
     for batch in ctx.slices(range(10), size=1):
         mark(ctx.job_id, "waits", epoch_of(ctx))
@@ -294,9 +294,9 @@ def _write_late(ctx: ph.Context, batch: ph.Batch[int], how: str) -> None:
             with batch.transaction() as connection:
                 write_effects(connection, ctx, [666])
         case _:
-            pass  # its result is what comes late
+            pass  # its result comes too late
 
 
 def total_of(count: int) -> int:
-    """What the jobs in slices return."""
+    """Return the result of the jobs in slices."""
     return sum(itertools.islice(itertools.count(), count))

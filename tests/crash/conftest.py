@@ -1,4 +1,4 @@
-"""`crash`: a store with workers that are killed; on every store, or on the one that the test names."""
+"""The fixture `crash`: a store with workers that are killed, on every store or on the one that the test names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Workers as real process trees, what they leave behind, and the checks after everything healed and drained."""
+"""The harness: workers as real process trees, what they leave behind, and checks after everything healed and
+drained."""
 
 from __future__ import annotations
 
@@ -27,11 +28,11 @@ T = TypeVar("T")
 TARGET = "tests.crash.application:app"
 ROOT = Path(__file__).parents[2]
 LEASE = "15s"
-"""Longer than a busy machine keeps a living worker from its beat."""
+"""Longer than a busy machine delays the heartbeats of a living worker."""
 SHORT_LEASE = "3s"
-"""For tests that wait for its end."""
+"""For tests that wait until it ends."""
 RECOVERY = 30.0
-"""Seconds within which a dead worker's job must be free again: lease, sweep, and whatever else this machine does."""
+"""Seconds in which a dead worker's job must become free: lease, sweep, and whatever else the machine does."""
 
 _SUPERVISED = (
     "import sys; from posthorse.processes.supervisor import supervise; "
@@ -49,11 +50,11 @@ _RUN = (
 _LOOK = 0.004
 
 STOPS_WITHIN = 5.0
-"""Seconds beyond its grace in which a worker ends, whatever holds it up: it takes half of them on an idle machine."""
+"""Seconds beyond its grace in which a worker must end, whatever delays it; on an idle machine half of them suffice."""
 
 
 def wait_for(look: Callable[[], T | None], what: str, *, within: float = 30.0) -> T:
-    """The first answer that is neither None nor false; fails when it does not come in time."""
+    """Return the first result that is neither None nor false; fail if there is none in time."""
     deadline = time.monotonic() + within
     while True:
         found = look()
@@ -64,7 +65,7 @@ def wait_for(look: Callable[[], T | None], what: str, *, within: float = 30.0) -
 
 
 class Mark(NamedTuple):
-    """What a job said of itself."""
+    """What a job recorded about itself."""
 
     pid: int
     job: str
@@ -73,7 +74,7 @@ class Mark(NamedTuple):
 
 
 class Process(NamedTuple):
-    """A process, told from later ones with its number by the moment of its birth."""
+    """A process; its start time distinguishes it from later ones with the same number."""
 
     pid: int
     born: str
@@ -94,12 +95,12 @@ class Worker:
 
     @property
     def runners(self) -> list[Process]:
-        """The runner processes that live now."""
+        """Return the living runner processes."""
         return [_born(pid) for pid in _children(self.supervisor.pid) if b"posthorse.processes.runner" in _command(pid)]
 
     @property
     def tree(self) -> list[Process]:
-        """The supervisor and everything below it."""
+        """Return the supervisor and everything below it."""
         found, left = [self.supervisor], [self.supervisor.pid]
         while left:
             children = _children(left.pop())
@@ -115,11 +116,11 @@ class Worker:
         self._process.send_signal(number)
 
     def wait(self, timeout: float = 30.0) -> int:
-        """The exit code."""
+        """Return the exit code."""
         return self._process.wait(timeout)
 
     def stop(self, *, grace: float, code: int = 0) -> None:
-        """Tell it to stop: it ends within its grace, and a little."""
+        """Ask it to stop; it must end within its grace, and a little."""
         tree = self.tree
         began = time.monotonic()
         self.send(signal.SIGTERM)
@@ -130,12 +131,12 @@ class Worker:
         gone(tree)
 
     def kill_supervisor(self) -> None:
-        """The supervisor alone; its runners are to follow it."""
+        """Kill only the supervisor; its runners must then end, too."""
         self._process.kill()
         self._process.wait()
 
     def kill_tree(self) -> None:
-        """All at once: nobody sees another one die."""
+        """Kill all at the same time, so that none sees another one die."""
         tree = self.tree
         for process in tree:
             _signal(process, signal.SIGSTOP)
@@ -145,13 +146,13 @@ class Worker:
         self._process.wait()
 
     def end(self) -> None:
-        """However it stands: nothing of it is left."""
+        """End everything, whatever state it is in."""
         if self._process.poll() is None:
             self.kill_tree()
 
 
 class Crash:
-    """One store, its workers, and what they said."""
+    """One store, its workers, and their marks."""
 
     def __init__(self, url: str, directory: Path) -> None:
         self.url = url
@@ -178,7 +179,7 @@ class Crash:
         lives: int | None = None,
         **settings: str,
     ) -> Worker:
-        """Starts a worker; with a failpoint, and how often it kills. Settings as POSTHORSE_… takes them."""
+        """Start a worker; with a failpoint, and how often it kills. `settings` are those of POSTHORSE_…."""
         if failpoint is not None and lives is not None:
             (self.directory / "lives").write_bytes(b"x" * lives)
             failpoint += f"@{self.directory / 'lives'}"
@@ -187,11 +188,12 @@ class Crash:
         return self._run([_SUPERVISED, target, str(processes), str(concurrency)], settings)
 
     def start_embedded(self, *, concurrency: int = 8, **settings: str) -> Worker:
-        """A process with a worker inside: it has no supervisor that would end it. SIGTERM makes it leave its block."""
+        """Start a process with an embedded worker, which has no supervisor to end it. SIGTERM makes it leave its
+        block."""
         return self._run([_EMBEDDED, str(concurrency)], {"lease": SHORT_LEASE, **settings})
 
     def start_run(self, job: str, **settings: str) -> Worker:
-        """A process that runs one job: `posthorse run`."""
+        """Start a process that runs one job: `posthorse run`."""
         return self._run([_RUN, job], settings)
 
     def _run(self, program: Sequence[str], settings: Mapping[str, str]) -> Worker:
@@ -201,7 +203,7 @@ class Crash:
             "POSTHORSE_LEASE": LEASE,
             "POSTHORSE_GRACE": "10s",
             **{f"POSTHORSE_{name.upper()}": value for name, value in settings.items()},
-            # Where tests write application modules of their own.
+            # for application modules that tests write
             "PYTHONPATH": f"{self.directory}:{os.environ.get('PYTHONPATH', '')}",
             "PYTHONDONTWRITEBYTECODE": "1",
             MARKS: str(self.marks_file),
@@ -232,11 +234,11 @@ class Crash:
         send(process, signal.SIGKILL)
 
     def open_gate(self, attempt: int) -> None:
-        """Lets those go on that wait in this attempt of `write_late`."""
+        """Let the jobs go on that wait in this attempt of `write_late`."""
         (self.directory / f"gate{attempt}").touch()
 
     def is_free(self, *, within: float = 0.3) -> bool:
-        """Whether somebody else could write now: no stopped process holds the lock of an SQLite store."""
+        """Return whether another process could write now: no stopped process holds the lock of an SQLite store."""
         if not self.url.startswith("sqlite"):
             return True
         path = self.url.removeprefix("sqlite:///")
@@ -256,7 +258,7 @@ class Crash:
         return False
 
     def is_ready(self, worker: Worker, *, processes: int = 1) -> bool:
-        """Whether its runners are on the list."""
+        """Return whether its runners are registered."""
         pids = {process.pid for process in worker.runners}
         return len({row.pid for row in app.store.read(read.workers())} & pids) == processes
 
@@ -267,7 +269,7 @@ class Crash:
 
     @property
     def marks(self) -> list[Mark]:
-        """All so far, in order."""
+        """Return all marks so far, in order."""
         with self.marks_file.open("rb") as file:
             file.seek(self._read_to)
             whole, end, _ = file.read().rpartition(b"\n")  # the last line may be half written
@@ -281,7 +283,7 @@ class Crash:
         return [mark for mark in self.marks if mark.job == job and mark.event == event]
 
     def wait_for_mark(self, job: str, event: str, *, count: int = 1, within: float = 30.0) -> Mark:
-        """The `count`th mark of that kind."""
+        """Return the `count`th mark of that kind."""
         found = wait_for(
             lambda: self.marks_of(job, event)[count - 1 :] or None,
             f"mark {event} number {count} of {job}{self._logs()}",
@@ -290,11 +292,11 @@ class Crash:
         return found[0]
 
     def was_inside_a_slice(self, pid: int) -> bool:
-        """Whether the last word of some job in that (dead) process was the beginning of a slice."""
+        """Return whether the last mark of some job in that (dead) process was the beginning of a slice."""
         return bool(self.open_slices(pid))
 
     def open_slices(self, pid: int) -> list[str]:
-        """The jobs that are inside a slice in that process, and were through another one before."""
+        """Return the jobs that are inside a slice in that process, and have completed another one before."""
         last = {mark.job: mark.event for mark in self.marks if mark.pid == pid}
         through = {mark.job for mark in self.marks if mark.pid == pid and mark.event == "out"}
         return [job for job, event in last.items() if event == "in" and job in through]
@@ -302,7 +304,7 @@ class Crash:
     # ── after heal and drain ─────────────────────────────────────────────────────────────────────────
 
     def drain(self, jobs: Sequence[ph.Job[object]], *, within: float = 80.0) -> None:
-        """Waits until all jobs are over."""
+        """Wait until all jobs are over."""
         deadline = time.monotonic() + within
         for job in jobs:
             with suppress(ph.JobFailed, ph.JobCancelled):
@@ -312,7 +314,7 @@ class Crash:
                     raise AssertionError(f"{job.status()} does not end{self._logs()}") from None
 
     def check(self) -> None:
-        """Every job lies in exactly one place, took only legal steps, and its fence only rose."""
+        """Check that every job is in exactly one place, took only legal steps, and that its fence only rose."""
         self.ledger.check_integrity()
         rows = self.ledger.jobs()
         for row in rows:
@@ -325,14 +327,14 @@ class Crash:
         assert +places == +self.ledger.counts()
 
     def check_exact(self, job: ph.Job[int], count: int) -> None:
-        """Every effect once, in order, under a fence that only rose; the right sum."""
+        """Check every effect once, in order, under a fence that only rose; and the right sum."""
         assert job.result(timeout=1) == total_of(count)
         effects = self.ledger.effects(job.id)
         assert [effect.item for effect in effects] == list(range(count))
         assert [effect.epoch for effect in effects] == sorted(effect.epoch for effect in effects)
 
     def check_repeated(self, job: ph.Job[int], count: int, size: int) -> None:
-        """Every effect at least once, and at most one slice again for each interruption; the right sum."""
+        """Check every effect at least once, and at most one slice again for each interruption; and the right sum."""
         assert job.result(timeout=1) == total_of(count)
         times = Counter(effect.item for effect in self.ledger.effects(job.id))
         assert set(times) == set(range(count))
@@ -353,7 +355,7 @@ class Crash:
         for event in events:
             assert event.name in STEPS, event
             version += STEPS[event.name]
-            # A promotion out of `scheduled` counts, too, and tells nothing.
+            # A promotion from `scheduled` also counts as a step, but has no event.
             assert event.version - version in (0, 1), f"{row} had steps that no event tells: {events}"
             version = event.version
         final = [event for event in events if event.name in ("failed", "cancelled")]
@@ -380,11 +382,11 @@ STEPS = {
     "paused": 2,
     "cancelled": 2,
 }
-"""By how much each event raises the version of its job: a claim and an end."""
+"""By how much each event raises the version of its job: one for a claim, one for its end."""
 
 
 def gone(processes: Sequence[Process], *, within: float = 30.0) -> None:
-    """Waits until none of them lives."""
+    """Wait until none of them lives."""
     wait_for(lambda: not any(process.is_alive for process in processes), f"the end of {processes}", within=within)
 
 
@@ -442,14 +444,14 @@ def _signal(process: Process, number: signal.Signals) -> None:
 
 
 def send(process: Process, number: signal.Signals) -> None:
-    """Signals one process, unless it is gone. It is stopped when this returns, if that was the wish."""
+    """Signal one process, unless it is gone. If the signal stops it, it has stopped when this returns."""
     _signal(process, number)
     if number == signal.SIGSTOP:
         wait_for(lambda: not process.is_alive or _threads(process.pid) <= {"T"}, f"{process} to stop")
 
 
 def _threads(pid: int) -> set[str]:
-    """The states of its threads: each of them stops when the kernel next sees it."""
+    """Return the states of its threads: each of them stops when the kernel next schedules it."""
     states = set[str]()
     with suppress(FileNotFoundError):
         for thread in os.listdir(f"/proc/{pid}/task"):

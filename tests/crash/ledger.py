@@ -1,6 +1,6 @@
-"""The ledger: a table beside the jobs in which they write their effects; read here as the tests need it.
+"""The ledger: a table beside the jobs to which they write their effects, and how tests read it.
 
-Also reads the tables of the store itself, to see that every job lies in exactly one place. Knows no worker.
+It also reads the store's own tables, to see that every job is in exactly one place. It knows no workers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Effect(NamedTuple):
 
 
 class JobRow(NamedTuple):
-    """A job as the tables tell it."""
+    """A job as the tables show it."""
 
     id: str
     state: str
@@ -48,7 +48,7 @@ class JobRow(NamedTuple):
     is_leased: bool
     parked: str | None
     epoch_of_lease: int
-    """0 when nobody holds it."""
+    """0 if no runner holds it."""
 
 
 _Rest = tuple[str, int, int, int, int, int, bool, bool, str | None, int]
@@ -68,7 +68,7 @@ class Ledger:
 
     @contextmanager
     def connection(self) -> Iterator[ph.Connection]:
-        """A connection of its own, committed and closed at the end."""
+        """Open a connection of its own, which is committed and closed at the end."""
         if self.dialect == "sqlite":
             file = sqlite3.connect(self._url.removeprefix("sqlite:///"), timeout=30)
             try:
@@ -81,13 +81,13 @@ class Ledger:
                 yield server
 
     def effects(self, job: str) -> list[Effect]:
-        """In the order in which they were written."""
+        """Return the effects in the order in which they were written."""
         place = "?" if self.dialect == "sqlite" else "%s"
         rows = self._rows(f"SELECT item, epoch, pid FROM effects WHERE job = {place} ORDER BY id", job)
         return [Effect(*cast("tuple[int, int, int]", row)) for row in rows]
 
     def jobs(self) -> list[JobRow]:
-        """Every job and where it lies."""
+        """Return every job and its place."""
         prefix = "posthorse_" if self.dialect == "sqlite" else "posthorse."
         rows = self._rows(
             f"""
@@ -104,7 +104,7 @@ class Ledger:
         return [JobRow(str(row[0]), *cast("_Rest", row[1:])) for row in rows]
 
     def counts(self) -> Counter[str]:
-        """How many rows the tables hold in which jobs lie."""
+        """Return how many rows the tables with jobs' places have."""
         prefix = "posthorse_" if self.dialect == "sqlite" else "posthorse."
         return Counter(
             {
@@ -114,13 +114,13 @@ class Ledger:
         )
 
     def check_integrity(self) -> None:
-        """The file itself is sound."""
+        """Check that the file itself is sound."""
         if self.dialect == "sqlite":
             assert self._rows("PRAGMA integrity_check") == [("ok",)]
             assert self._rows("PRAGMA foreign_key_check") == []
 
     def close(self) -> None:
-        """Ends the connection that reads."""
+        """Close the connection that reads."""
         if self._reader is not None:
             self._reader.close()
         self._reader = None

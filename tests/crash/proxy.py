@@ -1,9 +1,9 @@
-"""A proxy before PostgreSQL that loses a reply: the server does what it was told, and nobody hears of it.
+"""A proxy in front of PostgreSQL that loses a reply: the server does what it was asked, and the client never learns it.
 
     with lossy_proxy(port, loses=lambda sent: b"COMMIT" in sent[-1]) as proxy: …
 
-`loses` sees all that one client has sent, piece by piece. The first time that it says yes, the piece is passed on, its
-reply is thrown away, and the connection is cut. Later connections pass untouched.
+`loses` sees all that one client has sent, piece by piece. The first time it returns True, the piece is passed on, its
+reply is thrown away, and the connection is cut. Later connections are not disturbed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Loses = Callable[[Sequence[bytes]], bool]
 
 
 class LossyProxy:
-    """Where it listens, and whether it has lost its reply."""
+    """Where the proxy listens, and whether it has lost its reply."""
 
     def __init__(self, server: int, loses: Loses) -> None:
         self.has_lost = threading.Event()
@@ -53,7 +53,7 @@ class LossyProxy:
         with suppress(OSError):
             while piece := server.recv(1 << 20):
                 if is_cut.is_set():
-                    break  # it was done: that is what the reply says
+                    break  # the reply says that it was done
                 client.sendall(piece)
             client.shutdown(socket.SHUT_RDWR)
 
@@ -67,7 +67,7 @@ class LossyProxy:
 
 @contextmanager
 def lossy_proxy(server: int, *, loses: Loses) -> Iterator[LossyProxy]:
-    """A proxy before a server on loopback."""
+    """Start a proxy in front of a server on loopback."""
     proxy = LossyProxy(server, loses)
     try:
         yield proxy

@@ -37,7 +37,7 @@ def test_a_runner_killed_at_a_point_loses_nothing_and_repeats_nothing(crash: Cra
     ],
 )
 def test_what_was_acknowledged_is_not_done_again(crash: Crash, point: str, again: int) -> None:
-    """The slice that was killed before its commit is repeated, and only that one."""
+    """Only the slice that was killed before its commit is repeated."""
     job = repeated.enqueue(COUNT, SIZE, 0)
     crash.start(failpoint=f"{point}:kill:8", lives=1)
     crash.drain([job])

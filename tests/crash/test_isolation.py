@@ -1,4 +1,4 @@
-"""F2, F3, F12, F13, F19, I22: isolated jobs and their processes when anything above them dies or is given up."""
+"""F2, F3, F12, F13, F19, I22: isolated jobs and their processes if anything above them dies or is given up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Living = Callable[[], list[int]]
 
 @pytest.fixture
 def left(monkeypatch: pytest.MonkeyPatch) -> Living:
-    """Asks which processes live that workers of this test are or started."""
+    """Return a function that tells which processes live that workers of this test are or started."""
     marker = str(uuid.uuid4())
     monkeypatch.setenv(MARKER, marker)
     return lambda: living(marker)
@@ -67,7 +67,7 @@ def test_nothing_is_left_of_an_isolated_job_when_those_above_it_die(
     if dies != "runner":
         crash.start(lease=SHORT_LEASE)
     assert job.result(timeout=30) == 2
-    assert crash.row(job).crashes == 0  # it was the runner's death
+    assert crash.row(job).crashes == 0  # the runner died, not the job
     assert crash.events(job) == ["lost"]
     crash.check()
 

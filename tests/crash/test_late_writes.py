@@ -1,4 +1,4 @@
-"""F8: a process that is stopped past its lease and revived can write nothing, whatever it tries."""
+"""F8: a process that is stopped past its lease and continued can write nothing, whatever it tries."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_revived_runner_is_replaced_and_its_worker_works_on(crash: Crash) -> N
     [runner] = worker.runners
     assert runner.pid == begun.pid
     wait_for(lambda: _stops_between_writes(crash, runner), "a moment without a write lock")
-    # Its own worker sweeps, but has nobody else to run the job.
+    # Its own worker sweeps, but has no other runner for the job.
     wait_for(lambda: crash.row(job).is_ready, "the rescue of the job")
     send(runner, signal.SIGCONT)
     assert job.result(timeout=30) == "second"

@@ -1,4 +1,4 @@
-"""F9, F12, F17, F18 and poison: jobs that take their runner down, block it, or hold what others need."""
+"""F9, F12, F17, F18 and poison: jobs that kill their runner, block it, or hold what other jobs need."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_job_that_ends_its_process_has_not_succeeded(sqlite_crash: Crash) -> N
 
 
 def test_poison_is_told_from_its_neighbours(sqlite_crash: Crash) -> None:
-    """All that ran beside it are suspects; then each runs alone, and only the culprit is charged."""
+    """All jobs beside it are suspects; then each runs alone, and only the culprit is charged."""
     crash = sqlite_crash
     neighbours = [exact.enqueue(COUNT, SIZE, 0.01) for _ in range(2)]
     crash.start()
@@ -66,7 +66,7 @@ def test_a_job_that_holds_the_interpreter_for_a_minute_keeps_its_lease(crash: Cr
 def _are_kept(crash: Crash, *, seconds: float) -> None:
     holding, blocking = hold_the_interpreter.enqueue(seconds), block_the_loop.enqueue(seconds)
     crash.start(processes=2, concurrency=1, lease=SHORT_LEASE)
-    crash.start(concurrency=1, lease=SHORT_LEASE)  # it would take over what it could
+    crash.start(concurrency=1, lease=SHORT_LEASE)  # otherwise it would take over other jobs
     crash.drain([holding, blocking], within=seconds + 40)
     assert [holding.result(), blocking.result()] == ["held", "blocked"]
     assert [crash.row(holding).epoch, crash.row(blocking).epoch] == [1, 1]
@@ -105,7 +105,7 @@ def test_a_process_stopped_inside_a_write_transaction_holds_nobody_for_ever(sqli
     app.store.backend.file.busy_seconds = 1.0
     with pytest.raises(ph.StoreUnreachable, match="stopped inside one"):
         add.enqueue(1, 2)
-    assert job.status().state == "processing"  # readers go on
+    assert job.status().state == "processing"  # reads go on
     [runner] = [process for process in worker.runners if process.pid == stopped.pid]
     send(runner, signal.SIGKILL)
     later = wait_for(lambda: add.enqueue(1, 2), "a write after the kill")

@@ -1,4 +1,4 @@
-"""F49 to F52: PostgreSQL is killed, cuts its sessions, or does what it was told and nobody hears of it."""
+"""F49 to F52: PostgreSQL is killed, cuts its sessions, or does what it was asked without the client learning it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_reply_that_was_lost_loses_and_repeats_nothing(postgres_crash: Crash, 
 
 
 def test_a_store_that_refuses_outcomes_for_longer_than_the_lease_loses_none(postgres_crash: Crash) -> None:
-    """The runner gives up, and with itself: else its living lease would keep the job from everybody."""
+    """The runner gives up, and ends: otherwise its living lease would keep the job from all others."""
     crash = postgres_crash
     with crash.ledger.connection() as connection:
         connection.execute(
@@ -115,7 +115,7 @@ def test_a_server_that_stays_away_longer_than_the_lease_loses_nothing(
 def test_a_worker_without_its_store_ends_when_it_is_told_to(
     own_postgres: PostgresServer, tmp_path: Path, signals: int
 ) -> None:
-    """Within its grace; after a second signal at once, however much grace there is."""
+    """It ends within its grace; after a second signal at once, however much grace is left."""
     crash = Crash(own_postgres.url(), tmp_path)
     try:
         job = sleep_in_thread.enqueue(600)
@@ -142,7 +142,7 @@ FROZEN: Mapping[str, Callable[[Crash, ph.Job[str]], Worker]] = {
 
 
 def test_an_idle_worker_ends_although_its_store_is_frozen(frozen: Frozen) -> None:
-    """Nothing answers, and nothing refuses: what is under way cannot be told from what is slow."""
+    """The store neither answers nor refuses, so a call under way cannot be distinguished from a slow one."""
     crash, server = frozen
     worker = crash.start(grace="0s")
     crash.wait_until_ready(worker)
@@ -191,7 +191,7 @@ def test_a_worker_that_ends_while_its_store_is_frozen_loses_and_repeats_nothing(
 
 @pytest.fixture
 def frozen(own_postgres: PostgresServer, tmp_path: Path) -> Iterator[Frozen]:
-    """A store with workers, on a server that can be frozen."""
+    """Yield a store with workers, on a server that can be frozen."""
     crash = Crash(own_postgres.url(), tmp_path)
     yield crash, own_postgres
     crash.end()

@@ -1,7 +1,7 @@
-"""Kills at random moments: of runners, supervisors, whole trees, and runners stopped past their lease.
+"""Random kills: of runners, supervisors, whole trees, and of runners stopped past their lease.
 
-Seeded: a failing run prints its seed and the command that repeats it. At each moment some job is running, and at
-most moments the victim is inside an open slice, by its own word.
+Seeded: a failing run prints its seed and the command that repeats it. At each moment some job is running, and at most
+moments the victim is inside an open slice, by its own marks.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _storm(crash: Crash, victims: list[str], test: str) -> None:
 
 
 class Storm:
-    """Keeps a worker at work, and kills parts of it."""
+    """Keep a worker at work, and kill parts of it."""
 
     def __init__(self, crash: Crash, chance: random.Random) -> None:
         self.crash = crash
@@ -90,7 +90,7 @@ class Storm:
                 send(runner, signal.SIGSTOP)
                 if self.crash.is_free():
                     return [runner]
-                send(runner, signal.SIGKILL)  # it holds the write lock: F9 has a test of its own
+                send(runner, signal.SIGKILL)  # it holds the write lock; F9 has a test of its own
                 return [runner]
 
     def _start(self) -> Worker:
@@ -112,7 +112,7 @@ class Storm:
                 self.exact.add(job.id)
 
     def _at_work(self) -> tuple[Process, ph.Job[int], int]:
-        """A runner inside a slice of a job that has got on in it, and that job's fence."""
+        """Return a runner inside a slice of a job that has advanced in it, and that job's fence."""
 
         def look() -> tuple[Process, ph.Job[int], int] | None:
             self._keep_busy()

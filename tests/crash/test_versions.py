@@ -70,19 +70,19 @@ def test_a_job_whose_wake_was_lost_is_found_by_looking(postgres_crash: Crash) ->
     crash.wait_until_ready(worker)
     with crash.ledger.connection() as connection:
         wait_for(lambda: connection.execute("SELECT 1 FROM posthorse.runners WHERE idle").fetchone(), "an idle runner")
-        connection.execute("UPDATE posthorse.runners SET idle = false")  # whoever enqueues now wakes nobody
+        connection.execute("UPDATE posthorse.runners SET idle = false")  # enqueuing now wakes no runner
     assert add.enqueue(1, 2).result(timeout=30) == 3
 
 
 def _written(crash: Crash, name: str, code: str) -> str:
-    """An application module beside the store; a target that a worker can import."""
+    """Write an application module beside the store; return a target that a worker can import."""
     module = f"{name}_{crash.directory.name}"
     (crash.directory / f"{module}.py").write_text(textwrap.dedent(code))
     return f"{module}:app"
 
 
 def _enqueue(crash: Crash, kind: str, number: int) -> ph.Job[int]:
-    """As an application of the newest version would."""
+    """Enqueue as an application of the newest version would."""
     newest = ph.Posthorse(crash.url)
 
     def function(number: int) -> int:

@@ -1,9 +1,9 @@
 """The documentation is true: its programs run and print what it says, and its graph of states is the code's.
 
-The README and the first steps are typed into an empty folder, block by block (see `typist`). On other pages a block of
-Python that begins with the name of a file is (or continues) that file; the others are run in order, in the same folder,
-while a worker serves the first file that has an application. A comment behind `print(…)` is what it must print. Lines
-of console blocks are run as well.
+The README and the first steps are typed into an empty folder, block by block (see `typist`). On other pages, a block of
+Python that begins with the name of a file is (or continues) that file. The others are run in order, in the same folder,
+while a worker serves the first file that has an application. A comment after `print(…)` is what it must print. Lines of
+console blocks are run as well.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ POSTHORSE = Path(sys.executable).with_name("posthorse")
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a wheel of the working tree: what `pip install posthorse` would fetch."""
+    """Return a folder with a wheel of the working tree: what `pip install posthorse` would fetch."""
     folder = tmp_path_factory.mktemp("wheels")
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
@@ -105,7 +105,7 @@ def test_graph_of_states_is_the_one_in_the_code() -> None:
 
 
 def write_files(programs: list[str], folder: Path) -> list[str]:
-    """Writes the files that the blocks name; answers with their names in order."""
+    """Write the files that the blocks name; return their names in order."""
     names: list[str] = []
     for code in programs:
         name = named_file(code)
@@ -117,14 +117,14 @@ def write_files(programs: list[str], folder: Path) -> list[str]:
 
 
 def named_file(code: str) -> str | None:
-    """The file that a block says it is."""
+    """Return the file that a block says it is."""
     found = re.match(r"# (\w+\.py)\n", code)
     return found[1] if found else None
 
 
 @contextmanager
 def worker(module: str, folder: Path) -> Iterator[None]:
-    """A worker for `module:app`, stopped as a service manager would."""
+    """Run a worker for `module:app`; stop it as a service manager would."""
     command = [str(POSTHORSE), "worker", "--app", f"{module}:app", "--processes", "1"]
     with (folder / "worker.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
@@ -138,7 +138,7 @@ def worker(module: str, folder: Path) -> Iterator[None]:
 
 
 def run_line(line: str, folder: Path) -> None:
-    """Runs a line of a console block; the worker runs already."""
+    """Run a line of a console block; the worker runs already."""
     if not line.startswith("$ ") or " worker " in line:
         return
     environment = {**os.environ, "PATH": f"{POSTHORSE.parent}{os.pathsep}{os.environ['PATH']}"}
@@ -149,7 +149,7 @@ def run_line(line: str, folder: Path) -> None:
 
 
 def run_program(code: str, folder: Path) -> None:
-    """Runs a block and compares what it prints."""
+    """Run a block and compare what it prints."""
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], cwd=folder, capture_output=True, text=True, timeout=90, check=False
     )

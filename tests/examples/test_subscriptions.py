@@ -1,4 +1,4 @@
-"""The subscriptions example: it is played here with fewer of them, and its verification must notice what is wrong."""
+"""The subscriptions example: the tests play it with fewer of them, and its verification must notice what is wrong."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECONDS = 290
 @pytest.mark.timeout(SECONDS + 10)
 def test_ledger_balances_whoever_is_killed(store_url: str, tmp_path: Path) -> None:
     command = [str(EXAMPLE / "demo.py"), "--url", store_url, "--subscriptions", "1500", "--slice-size", "25"]
-    deadly = ["kill-worker"] if store_url.startswith("sqlite") else []  # on PostgreSQL, flights are killed enough
+    deadly = ["kill-worker"] if store_url.startswith("sqlite") else []  # on PostgreSQL, flights has enough kills
     played = run_flights([*command, "--acts", *deadly], tmp_path, tmp_path)
     assert played.returncode == 0, played.stdout + played.stderr
     due = tables.count_due(store_url, str(tables.TODAY))

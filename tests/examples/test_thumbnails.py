@@ -1,4 +1,4 @@
-"""The thumbnails act: what it makes is right, and its proof sees what is not."""
+"""The thumbnails act: its output is right, and its verification notices what is wrong."""
 
 from __future__ import annotations
 

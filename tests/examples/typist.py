@@ -1,11 +1,11 @@
-"""Types what a page of the documentation shows, in order, as a reader would who begins in an empty folder.
+"""A typist: types what a page of the documentation shows, in order, as a reader would who begins in an empty folder.
 
 What a fenced block means:
 
 - `python` that begins with `# name.py` is that file, or is appended to it;
 - `python` of one line that assigns a name which a file assigns, too, replaces that line of the file;
-- other `python` is run in the folder; a comment behind `print(…)` is what it must print, unless it begins "such as: ";
-- `console` holds lines that are typed after `$ `; `posthorse worker` runs on in a terminal of its own until `^C`;
+- other `python` is run in the folder; a comment after `print(…)` is what it must print, unless it begins "such as: ";
+- `console` contains lines that are typed after `$ `; `posthorse worker` runs on in a terminal of its own until `^C`;
 - `toml` that begins with `# name.toml` is that file, or is appended to it; other `toml` is not typed.
 
 A fence that is followed by another word, such as ```` ```python no-test ````, is shown and not typed.
@@ -36,8 +36,8 @@ MINUTE = 60
 class Typist:
     """A reader with two terminals: one for the worker, one for everything else.
 
-    wheels: a folder with a wheel of this project, which is what `pip install` finds; what it depends on is lent by this
-        environment. None where the page installs from the package index, as at a release.
+    wheels: a folder with a wheel of this project, which is what `pip install` finds; this environment lends its
+        dependencies. None if the page installs from the package index, as at a release.
     instead: what the reader types where a page shows a placeholder, such as the address of a server.
     """
 
@@ -76,7 +76,7 @@ class Typist:
             self._shell.communicate()
 
     def type(self, page: str) -> None:
-        """Types all blocks of a page."""
+        """Type all blocks of a page."""
         for language, shown in _BLOCK.findall(page):
             block = shown
             for placeholder, value in self._instead.items():
@@ -103,7 +103,7 @@ class Typist:
             file.write(f"\n\n{block}" if name.stat().st_size else block)
 
     def _edit(self, name: str, line: str) -> None:
-        """Puts a line in place of the one that assigns the same name."""
+        """Replace the line that assigns the same name by this one."""
         assigning = re.compile(rf"^{name} = .*\n", re.M)
         edited = [path for path in self._folder.glob("*.py") if assigning.search(path.read_text(encoding="utf-8"))]
         assert edited, f"no file has a line to replace by {line}"
@@ -148,7 +148,7 @@ class Typist:
         self._worker = None
 
     def _enter(self, line: str) -> tuple[int, str]:
-        """Types a line into the shell; returns its exit status and what it wrote to stdout."""
+        """Type a line into the shell; return its exit status and what it wrote to stdout."""
         assert self._shell.stdin is not None
         assert self._shell.stdout is not None
         self._shell.stdin.write(f"{{ {line}\n}} </dev/null\nprintf '\\n{_ENDED} %s\\n' $?\n")
@@ -162,7 +162,7 @@ class Typist:
         return int(status), output
 
     def _lend_dependencies(self) -> None:
-        """What a package index would give beside Posthorse is taken from the environment of the tests."""
+        """Take from this environment what a package index would provide beside Posthorse."""
         for site in (self._folder / ".venv").glob("lib/python*/site-packages"):
             lent = next(path for path in sys.path if path.endswith("site-packages"))
             (site / "lent.pth").write_text(f"{lent}\n", encoding="utf-8")
@@ -184,7 +184,8 @@ def _decoded(listed: str) -> dict[str, str]:
 
 
 def _environment(wheels: Path | None) -> dict[str, str]:
-    """A new user's: without our variables, and with a `pip` that finds the wheels, if any, without a network."""
+    """Return a new user's environment: without our variables, and with a `pip` that finds the wheels without a
+    network."""
     ours = ("POSTHORSE_", "PYTHON") if wheels is None else ("POSTHORSE_", "PYTHON", "PIP_")
     kept = {
         **{name: value for name, value in os.environ.items() if not name.startswith(ours)},

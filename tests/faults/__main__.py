@@ -1,6 +1,6 @@
 """Long runs under fault: `python -m tests.faults --minutes 10 --store sqlite --seed 7`, or `make soak MINUTES=10`.
 
-One trial after the other, each with a seed of its own, until the time is over or one has violations.
+Trials run one after the other, each with a seed of its own, until the time is over or one has violations.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TRIAL = 60.0
 
 
 def main() -> int:
-    """The exit code: 1 when there were violations."""
+    """Return the exit code: 1 if there were violations."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--store", choices=("sqlite", "postgres", "both"), default="both")
@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def run_trial(store: str, *, seed: int, seconds: float, keep: Path | None, workloads: list[str]) -> Judgement:
-    """One trial on a store of its own; its folder is kept when it has violations, or when that is wished."""
+    """Run one trial on a store of its own; keep its folder if it has violations, or if asked to."""
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix=f"posthorse-faults-{store}-{seed}-", dir=keep))
@@ -84,7 +84,7 @@ def run_trial(store: str, *, seed: int, seconds: float, keep: Path | None, workl
 
 
 def again(store: str, seed: int, seconds: float) -> str:
-    """The command that runs a trial again."""
+    """Return the command that repeats a trial."""
     return f"python -m tests.faults --minutes 0 --store {store} --seed {seed} --seconds {seconds:g}"
 
 

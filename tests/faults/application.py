@@ -1,7 +1,7 @@
-"""The application under fault: jobs that tell the history what they do, and do it in ways that can be checked.
+"""The application under fault: jobs that record in the history what they do, in ways that can be checked.
 
-Each job takes a label, by which the checker knows the submit that it stems from, and returns the token of the run that
-finished it. FAULTS_DEFECT plants a defect in whatever process loads this (see `defects`).
+Each job takes a label, by which the checker knows the submit that created it, and returns the token of the run that
+finished it. FAULTS_DEFECT plants a defect in every process that loads this (see `defects`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ EVERY_SECOND = "every-second"
 
 
 class Story:
-    """What one run of a job tells of itself."""
+    """The events of one run of a job."""
 
     def __init__(self, ctx: ph.Context, value: Value = Value()) -> None:  # noqa: B008  # frozen
         self.token = new_token()
@@ -48,7 +48,7 @@ class Story:
 
 @contextmanager
 def told(ctx: ph.Context, value: Value = Value()) -> Iterator[Story]:  # noqa: B008  # frozen
-    """Tells the start of a run, and its end unless it is killed."""
+    """Record the start of a run, and its end unless it is killed."""
     story = Story(ctx, value)
     try:
         yield story
@@ -81,7 +81,7 @@ def plain_in_thread(ctx: ph.Context, label: str, seconds: float) -> str:
 
 @app.job(backoff="100ms", max_attempts=3)
 async def failing(ctx: ph.Context, label: str, failures: int) -> str:
-    """Fails so many times; a dead letter when that is more than its attempts."""
+    """Fail this many times; become a dead letter if that is more than its attempts."""
     with told(ctx) as story:
         if ctx.attempt <= failures:
             raise ValueError(f"attempt {ctx.attempt} fails, as planned")
@@ -91,7 +91,7 @@ async def failing(ctx: ph.Context, label: str, failures: int) -> str:
 
 @app.job(max_crashes=MAX_CRASHES["poison"])
 async def poison(ctx: ph.Context, label: str) -> str:
-    """Kills its own process, each time."""
+    """Kill its own process, each time."""
     with told(ctx) as story:
         story.tell("suicide", value=Value(pids=[os.getpid()]))
         os.kill(os.getpid(), signal.SIGKILL)
@@ -100,7 +100,7 @@ async def poison(ctx: ph.Context, label: str) -> str:
 
 @app.job(isolation="process", backoff=0)
 def apart(ctx: ph.Context, label: str, seconds: float) -> str:
-    """In a process of its own, with a child that would outlive it."""
+    """Run in a process of its own, with a child that would outlive it."""
     with told(ctx) as story:
         child = subprocess.Popen(["sleep", "3600"])
         story.tell("child", value=Value(pids=[child.pid]))
@@ -111,7 +111,7 @@ def apart(ctx: ph.Context, label: str, seconds: float) -> str:
 
 @app.job(backoff=0)
 async def ticking(ctx: ph.Context) -> str:
-    """What the schedule makes."""
+    """Run as a job of the schedule."""
     with told(ctx) as story:
         story.tell("effect")
         return story.token
@@ -140,7 +140,7 @@ async def rated(ctx: ph.Context, label: str) -> str:
 
 @app.job(backoff=0)
 async def in_turn(ctx: ph.Context, label: str, seconds: float) -> str:
-    """One after the other, by the sequence that its submit names."""
+    """Run one after the other, in the sequence that the submit names."""
     with told(ctx) as story:
         await asyncio.sleep(seconds)
         story.tell("effect")
@@ -152,7 +152,7 @@ async def in_turn(ctx: ph.Context, label: str, seconds: float) -> str:
 
 @app.job(backoff=0)
 def exact(ctx: ph.Context, label: str, count: int, size: int, seconds: float) -> str:
-    """Effects and cursor commit together."""
+    """Commit effects and cursor together."""
     with told(ctx) as story:
         for batch in ctx.slices(range(count), size=size):
             at = Value(item=batch[0], size=len(batch))
@@ -169,7 +169,7 @@ def exact(ctx: ph.Context, label: str, count: int, size: int, seconds: float) ->
 
 @app.job(backoff=0)
 async def exact_async(ctx: ph.Context, label: str, count: int, size: int, seconds: float) -> str:
-    """The same in a coroutine."""
+    """Do the same in a coroutine."""
     with told(ctx) as story:
         async for batch in ctx.slices(range(count), size=size):
             at = Value(item=batch[0], size=len(batch))
@@ -186,7 +186,7 @@ async def exact_async(ctx: ph.Context, label: str, count: int, size: int, second
 
 @app.job(backoff=0)
 def repeated(ctx: ph.Context, label: str, count: int, size: int, seconds: float) -> str:
-    """Effects come before the cursor: an interruption repeats at most one slice."""
+    """Commit effects before the cursor: an interruption repeats at most one slice."""
     with told(ctx) as story:
         for batch in ctx.slices(range(count), size=size):
             time.sleep(seconds)

@@ -1,6 +1,6 @@
-"""A history and the final state of its store, put in order for judging: runs, submits, faults, jobs by id and label.
+"""The case to judge: a history and the final state of its store, arranged as runs, submits, faults, and jobs.
 
-Pure. Judges nothing itself.
+Pure. It judges nothing itself.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ FINAL_STATES = ("completed", "failed", "cancelled")
 
 
 class Call(NamedTuple):
-    """Something a client asked for: when, and what is known of how it went. What was never answered may have been
-    done at any time since, so it ends in `FOREVER` as info."""
+    """A call of a client: when it was made, and what is known about its result. A call without a reply may have taken
+    effect at any time since, so it ends in `FOREVER` as info."""
 
     op: str
     process: str
@@ -40,7 +40,7 @@ class Call(NamedTuple):
 
 
 class Run(NamedTuple):
-    """One run of a job's code, as it told of itself. `end` is None when it never came to its end."""
+    """One run of a job's code, as it recorded itself. `end` is None if it never came to its end."""
 
     job: str
     epoch: int
@@ -65,7 +65,8 @@ class Fault(NamedTuple):
 
 
 class Case:
-    """All that there is to judge. `lease` and `bound` are seconds: `bound` is what a recovery may take beside it."""
+    """All that there is to judge. `lease` and `bound` are in seconds; `bound` is what a recovery may take in
+    addition."""
 
     def __init__(
         self,
@@ -75,7 +76,7 @@ class Case:
         lease: float = 3.0,
         bound: float = 20.0,
         max_attempts: int = 5,
-        max_crashes: Mapping[str, int] = {},  # a Mapping is not written to
+        max_crashes: Mapping[str, int] = {},  # no code writes to a Mapping
     ) -> None:
         self.history = in_order(history)
         self.final = final
@@ -85,7 +86,7 @@ class Case:
         self._max_crashes = max_crashes
 
     def max_crashes(self, kind: str) -> int:
-        """The crash budget of a kind."""
+        """Return the crash budget of a kind."""
         return self._max_crashes.get(kind, 3)
 
     # ── the store ────────────────────────────────────────────────────────────────────────────────────
@@ -100,7 +101,7 @@ class Case:
 
     @cached_property
     def stored_events(self) -> dict[str, list[FinalEvent]]:
-        """In the order of their versions."""
+        """Events by job, in the order of their versions."""
         ordered = sorted(self.final.events, key=lambda event: event.version)
         return _grouped((event.job, event) for event in ordered)
 
@@ -110,7 +111,7 @@ class Case:
         return _grouped((effect.job, effect) for effect in self.final.effects)
 
     def generations(self, job: str) -> list[list[FinalEvent]]:
-        """The events of a job, parted where it was retried."""
+        """Return the events of a job, split where it was retried."""
         parts: list[list[FinalEvent]] = [[]]
         for event in self.stored_events.get(job, []):
             if event.name == "retried":
@@ -123,7 +124,7 @@ class Case:
 
     @cached_property
     def calls(self) -> list[Call]:
-        """What clients asked for, in the order of asking."""
+        """The calls of clients, in the order in which they were made."""
         open_calls: dict[tuple[str, str], Event] = {}
         calls: list[Call] = []
         for event in self.history:
@@ -136,7 +137,7 @@ class Case:
         return sorted(calls, key=lambda call: call.begin)
 
     def calls_of(self, *ops: str) -> list[Call]:
-        """Calls of some operations."""
+        """Return the calls of some operations."""
         return [call for call in self.calls if call.op in ops]
 
     @cached_property
@@ -145,7 +146,7 @@ class Case:
 
     @cached_property
     def submit_of(self) -> dict[str, Call]:
-        """The submit that made a job, by the job's label; of several with one key or identity, the first."""
+        """The submit that created a job, by the job's label; of several with one key or identity, the first."""
         made: dict[str, Call] = {}
         for call in self.submits:
             if call.may_have_been_done:
@@ -155,7 +156,7 @@ class Case:
 
     @cached_property
     def runs(self) -> dict[str, list[Run]]:
-        """By job, in the order of their beginnings."""
+        """Runs by job, in the order of their beginnings."""
         ends: dict[str, int] = {}
         for event in self.history:
             if event.op == "end" and event.token:
@@ -180,16 +181,16 @@ class Case:
 
     @cached_property
     def all_runs(self) -> list[Run]:
-        """In the order of their beginnings."""
+        """All runs, in the order of their beginnings."""
         return sorted((run for runs in self.runs.values() for run in runs), key=lambda run: run.begin)
 
     def said(self, op: str, phase: Phase = "ok") -> Iterator[Event]:
-        """What jobs said of themselves."""
+        """Yield what jobs recorded about themselves."""
         return (event for event in self.history if event.op == op and event.phase == phase and event.job)
 
     @cached_property
     def faults(self) -> list[Fault]:
-        """In the order of their beginnings."""
+        """The faults, in the order of their beginnings."""
         open_faults: dict[str, Event] = {}
         faults: list[Fault] = []
         for event in self.history:
@@ -206,15 +207,15 @@ class Case:
 
     @cached_property
     def healed_at(self) -> int | None:
-        """From when on nothing was done to anybody."""
+        """The time after which there were no more faults."""
         return next((event.t for event in self.history if event.op == "heal"), None)
 
     def faults_between(self, begin: int, end: int) -> list[Fault]:
-        """Faults that lasted at some moment of that time."""
+        """Return the faults that lasted at some moment of that time."""
         return [fault for fault in self.faults if fault.begin <= end and fault.end >= begin]
 
     def recovered_by(self, since: int) -> int:
-        """When the latest that a recovery must be over which begins then: each fault meanwhile begins it anew."""
+        """Return when a recovery that begins then must be over at the latest: each fault meanwhile restarts it."""
         deadline = since + self._recovery
         for fault in self.faults:
             if since < fault.end and fault.begin <= deadline:
@@ -222,25 +223,26 @@ class Case:
         return deadline
 
     def may_have_been_retried(self, job: str, since: int, until: int) -> bool:
-        """Whether somebody may have started this job again between two moments; a bulk retry may mean any."""
+        """Return whether a client may have retried this job between two moments; a bulk retry may mean any job."""
         return any(
             call.job in (job, None) and call.may_have_been_done and call.begin <= until and call.end >= since
             for call in self.calls_of("retry", "retry_many")
         )
 
     def may_have_been_forced(self, job: str) -> bool:
-        """Whether somebody may have taken the lease on this job away."""
+        """Return whether a client may have taken the lease on this job away."""
         return any(
             call.job == job and call.asked.force and call.may_have_been_done
             for call in self.calls_of("pause", "cancel")
         )
 
     def was_struck(self, process: str, until: int) -> bool:
-        """Whether a fault was done to this very process before that moment."""
+        """Return whether a fault hit this very process before that moment."""
         return any(fault.begin <= until and process in map(str, fault.value.pids) for fault in self.faults)
 
     def held_until(self, run: Run) -> int | None:
-        """When a run ended for certain, by its own word, or its lease at the latest, by the store's; None: unknown."""
+        """Return when a run certainly ended, by its own record, or its lease at the latest, by the store's; None:
+        unknown."""
         ends = [] if run.end is None else [run.end]
         ends += [other.begin for other in self.runs[run.job] if other.epoch > run.epoch]
         ends += [event.at for event in self.stored_events.get(run.job, ()) if event.at >= run.begin]

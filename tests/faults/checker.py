@@ -1,9 +1,9 @@
 """The checker: a history and the final state of its store in, violations out, as sentences that name their invariant.
 
-Pure: it reads no file and no clock, so a history that was kept can be judged again. Operations count as in Jepsen's
-histories: `ok` was done, `fail` was not, `info` may have been.
+Pure: it reads no files and no clock, so a saved history can be judged again. Operations count as in Jepsen's histories:
+`ok` was done, `fail` was not, `info` may have been.
 
-What is not judged here, and why, stands in ELSEWHERE.
+ELSEWHERE says what is not judged here, and why.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ ELSEWHERE: dict[str, str] = {
     "I26 CLEAN-ERROR": "not a matter of order: tests/cli, tests/rules/test_signature.py",
     "I29 BROKERLESS": "there are no brokers yet",
 }
-"""Invariants that no history can show, or that belong to what is not built."""
+"""Invariants that no history can show, or that belong to features that are not built."""
 
 MAX_TOLD = 10
-"""Violations of one invariant; the rest are counted."""
+"""Violations of one invariant that are listed; the rest are counted."""
 
 
 def violations(case: Case) -> list[str]:
-    """All violations, by invariant."""
+    """Return all violations, by invariant."""
     found: list[str] = []
     for name, judge in INVARIANTS.items():
         sentences = list(judge(case))

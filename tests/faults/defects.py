@@ -1,9 +1,9 @@
-"""Defects that tests plant, to see that the checker finds them. Handled here alone: Posthorse knows nothing of it.
+"""Defects that tests plant, to see that the checker finds them. Only this module knows them; Posthorse does not.
 
-no-fence              writes of a superseded attempt are taken, as long as somebody holds the job
-early-acknowledgement `enqueue` answers before its commit
+no-fence              writes of a superseded attempt are accepted, as long as some runner holds the job
+early-acknowledgement `enqueue` returns before its commit
 cursor-first          a slice's cursor is saved before its effect
-no-renewal            beats leave the lease as it is, and everybody believes them
+no-renewal            heartbeats do not renew the lease, and all processes believe that they do
 no-key                a key is not looked up
 """
 
@@ -28,17 +28,17 @@ from posthorse.worker.checkpoints.slices import Batch, Slices
 from posthorse.worker.running.running_job import RunningJob
 
 DEFECT = "FAULTS_DEFECT"
-"""The environment variable that names one; no POSTHORSE_ in front, for these are settings."""
+"""The environment variable that names one; without the prefix POSTHORSE_, which is for settings."""
 
 LATE = 0.3
 """Seconds by which an early acknowledgement is early."""
 
 
 def plant(name: str | None) -> None:
-    """Plants one defect in this process, or none."""
+    """Plant one defect in this process, or none."""
     if name is not None:
         _DEFECTS[name]()
-        # Runners import their store before the application, and these hold the blocks as they were then.
+        # Runners import their store before the application, so they hold the blocks from before the change.
         statements._queries = queries.Queries(statements.DIALECT)
 
 
@@ -53,7 +53,8 @@ def _no_fence() -> None:
                     " AND epoch = :epoch AND runner = :runner",
                     " AND l.epoch = :epoch AND l.runner = :runner",
                 )
-    # An attempt that hears of its loss stops by itself; the fence is for those that did not hear of it yet.
+    # An attempt that learns that its lease is lost stops by itself; the fence is for those that have not learned it
+    # yet.
     RunningJob.lose = lambda self: None  # type: ignore[method-assign]  # on purpose
 
 

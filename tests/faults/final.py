@@ -1,4 +1,4 @@
-"""What the store holds when all is over: a frozen picture for the checker, read from the tables by plain SQL."""
+"""The final state of the store: a frozen picture for the checker, read from the tables by plain SQL."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.crash.ledger import Ledger
 
 
 class FinalJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A job's row. `label`, `count` and `size` are arguments that the workloads give it; times are microseconds."""
+    """A job's row. `label`, `count` and `size` are arguments that the workloads pass; times are in microseconds."""
 
     id: str
     label: str = ""
@@ -31,16 +31,16 @@ class FinalJob(msgspec.Struct, frozen=True, kw_only=True):
     count: int | None = None
     size: int | None = None
     done: int | None = None
-    """How far its checkpoint says that it is."""
+    """The progress in its checkpoint."""
     schedule: str | None = None
     scheduled_at: int | None = None
     max_attempts: int | None = None
     places: Sequence[str] = ()
-    """Where it lies beside its row: ready, leased, parked:<state>."""
+    """Where it is beside its row: ready, leased, parked:<state>."""
 
 
 class FinalEvent(msgspec.Struct, frozen=True):
-    """An event as the store keeps it."""
+    """An event as the store has it."""
 
     job: str
     version: int
@@ -63,9 +63,9 @@ class Final(msgspec.Struct, frozen=True, kw_only=True):
     events: Sequence[FinalEvent] = ()
     effects: Sequence[FinalEffect] = ()
     rows: Mapping[str, int] = {}
-    """How many rows the tables hold in which jobs lie: ready, leases, parked."""
+    """How many rows the tables with jobs' places have: ready, leases, parked."""
     complaints: Sequence[str] = ()
-    """What the database itself says against its files."""
+    """Errors that the database itself reports about its files."""
 
 
 class _Arguments(msgspec.Struct):
@@ -81,7 +81,7 @@ class _Options(msgspec.Struct):
 
 
 def read_final(url: str) -> Final:
-    """Reads a store that rests."""
+    """Read a store that is at rest."""
     ledger = Ledger(url)
     prefix = "posthorse_" if ledger.dialect == "sqlite" else "posthorse."
     with ledger.connection() as connection:

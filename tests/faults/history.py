@@ -1,8 +1,9 @@
-"""The history of a run under faults: what clients, jobs and the nemesis say of themselves, one JSON line an event.
+"""The history of a run under faults: what clients, jobs and the nemesis record about themselves, one JSON line per
+event.
 
-Whoever writes opens the file for appending and writes a whole line at once, from whatever process it is in; a SIGKILL
-leaves no half line. Times are microseconds of the machine's wall clock, which is the store's clock on one machine.
-Knows nothing of what is right.
+Each writer opens the file for appending and writes a whole line at once, in whatever process it is; a SIGKILL leaves no
+half line. Times are in microseconds of the machine's wall clock, which is the store's clock on one machine. It does not
+know what is right.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ Phase = Literal["invoke", "ok", "fail", "info"]
 
 
 class Value(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an event says beyond who and when; most of it is left out."""
+    """What an event says beyond who and when; most of it is omitted."""
 
     labels: Sequence[str] = ()
-    """What a submit is about: each job of it carries its label in its arguments."""
+    """What a submit is about: each of its jobs has its label in its arguments."""
     jobs: Sequence[str] = ()
-    """The ids that a submit was answered with, in the order of its labels."""
+    """The ids that a submit returned, in the order of its labels."""
     kind: str | None = None
     key: str | None = None
     unique: str | None = None
@@ -53,13 +54,13 @@ class Value(msgspec.Struct, frozen=True, omit_defaults=True):
     rate: float | None = None
     burst: int | None = None
     figures: dict[str, float] = {}
-    """A survey: what was measured, by name."""
+    """What a survey measured, by name."""
     limits: dict[str, float] = {}
     scheduled_at: int | None = None
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing that happened. `token` tells the runs of a job's code apart, whatever they think their epoch is."""
+    """Something that happened. `token` distinguishes runs of a job's code, whatever they believe their epoch is."""
 
     t: int
     process: str
@@ -74,7 +75,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Recorder:
-    """Appends events of one process to a history. May be shared by its threads."""
+    """Append the events of one process to a history. Threads may share it."""
 
     def __init__(self, path: str | Path, process: str) -> None:
         self.process = process
@@ -92,34 +93,34 @@ class Recorder:
         token: str | None = None,
         value: Value = Value(),  # noqa: B008  # frozen
     ) -> Event:
-        """Writes what happens now."""
+        """Record what happens now."""
         event = Event(now(), self.process, op, phase, job, tenant, epoch, attempt, token, value)
         os.write(self._file, _encode(event) + b"\n")
         return event
 
     def close(self) -> None:
-        """Ends the recording of this process."""
+        """End the recording of this process."""
         os.close(self._file)
 
 
 def now() -> int:
-    """Microseconds on the wall clock."""
+    """Return microseconds on the wall clock."""
     return time.time_ns() // 1000
 
 
 def new_token() -> str:
-    """Names one run of a job's code."""
+    """Return a name for one run of a job's code."""
     return uuid.uuid4().hex[:12]
 
 
 def read_history(path: str | Path) -> list[Event]:
-    """All events in the order of their times. A line that is being written at this moment is left out."""
+    """Return all events in the order of their times, without a line that is being written at this moment."""
     lines = Path(path).read_bytes().rpartition(b"\n")[0].splitlines()
     return in_order(_decode(line) for line in lines)
 
 
 def in_order(events: Iterable[Event]) -> list[Event]:
-    """By time; what happened at one moment stays as it was written."""
+    """Sort events by time; those of the same moment stay in their order."""
     return sorted(events, key=lambda event: event.t)
 
 

@@ -1,6 +1,6 @@
-"""Small mistakes in the source, each with the test that has to notice it: a table, and how one is planted.
+"""Mutations: small mistakes in the source, each with the test that must notice it: a table, and how one is planted.
 
-Beside `defects`, which need a whole run under fault to show: what stands here is found by one test, in seconds. A
+They complement `defects`, which only a whole run under fault can show: one test finds each of these, in seconds. A
 mutation is planted into a copy of the package, which a run of pytest then imports instead of the real one.
 """
 
@@ -20,11 +20,11 @@ PACKAGE = ROOT / "src" / "posthorse"
 TABLE = Path(__file__).with_suffix(".toml")
 
 FAILED = 1
-"""The exit code of pytest when tests ran and one failed; any other one says that nothing was proved."""
+"""The exit code of pytest when tests ran and one failed; any other code proves nothing."""
 
 
 class Mutation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One mistake: in this file of the package `before`, which occurs once in it, is replaced by `after`."""
+    """One mistake: in this file of the package, `before`, which occurs once in it, is replaced by `after`."""
 
     name: str
     file: str
@@ -35,7 +35,7 @@ class Mutation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def occurrences(self) -> int:
-        """How often the text that it replaces is found in the real source."""
+        """Return how often the text that it replaces occurs in the real source."""
         path = PACKAGE / self.file
         return path.read_text(encoding="utf-8").count(self.before) if path.is_file() else 0
 
@@ -45,15 +45,15 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def mutations() -> Sequence[Mutation]:
-    """All that are known, in the order of the table."""
+    """Return all mutations in the order of the table."""
     return msgspec.toml.decode(TABLE.read_bytes(), type=_Table).mutation
 
 
 def plant(mutation: Mutation, folder: Path) -> None:
-    """Makes a copy of the package in a folder, with the mistake in it."""
+    """Make a copy of the package in a folder, with the mistake in it."""
     assert mutation.occurrences == 1, f"{mutation.file} has its text {mutation.occurrences} times"
     copy = folder / PACKAGE.name
-    shutil.copytree(PACKAGE, copy)  # compiled files and their times, too: only what is changed is compiled again
+    shutil.copytree(PACKAGE, copy)  # with compiled files and their times, so that only the change is compiled again
     path = copy / mutation.file
     source = path.read_text(encoding="utf-8")
     path.write_text(source.replace(mutation.before, mutation.after), encoding="utf-8")
@@ -62,7 +62,7 @@ def plant(mutation: Mutation, folder: Path) -> None:
 
 
 def run_test(test: str, folder: Path, *, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
-    """Runs one test of this tree on the package in a folder."""
+    """Run one test of this tree on the package in a folder."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-m", "soak or not soak"]
     options = ["-p", "no:cacheprovider", f"--timeout={timeout:g}", f"--basetemp={folder / 'tmp'}"]
     return subprocess.run(

@@ -1,4 +1,7 @@
-"""A machine of its own as far as the network goes: a namespace on a cable that can be pulled. Needs Linux and root."""
+"""A network namespace: a machine of its own as far as the network is concerned, on a cable that can be pulled.
+
+It needs Linux and root.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from contextlib import contextmanager
 import pytest
 
 _CLONE_NEWNET = 0x40000000
-# The namespace, and the cable with it, is gone with its only process; that ends with its input, so with these tests.
+# The namespace and its cable vanish with its only process, which ends when its input does, and so with these tests.
 _HOLDER = ["unshare", "--net", "sh", "-c", "ip link set lo up && echo ready; read -r _"]
 
 
 class Namespace:
-    """`address` is this machine's, as seen from inside; `network` what to let in."""
+    """`address` is this machine's, as seen from inside; `network` is what to let in."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -31,16 +34,16 @@ class Namespace:
         self.plug_in()
 
     def pull_the_cable(self) -> None:
-        """From now on nothing passes, and nobody is told."""
+        """Let nothing pass from now on, without notice."""
         _run("ip", "link", "set", self._cable, "down")
 
     def plug_in(self) -> None:
-        """Everything passes."""
+        """Let everything pass."""
         _run("ip", "link", "set", self._cable, "up")
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """Processes that this thread starts in the block live there."""
+        """Let processes that this thread starts in the block live there."""
         home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         there = os.open(f"/proc/{self._pid}/ns/net", os.O_RDONLY)
         try:
@@ -54,7 +57,7 @@ class Namespace:
 
 @contextmanager
 def namespace() -> Iterator[Namespace]:
-    """A namespace with a cable to this machine. Skips the test where none can be made."""
+    """Make a namespace with a cable to this machine. Skip the test if that is not possible."""
     try:
         holder = subprocess.Popen(
             _HOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

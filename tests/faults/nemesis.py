@@ -1,7 +1,7 @@
-"""The nemesis: seeded faults against real processes, each written down when it begins and when it is over.
+"""The nemesis: seeded faults against real processes, each recorded when it begins and when it is over.
 
-One fault after the other, each healed before the next, but for a kill now and then in the midst of a long one; what is
-done to whom is drawn from the seed. A deck holds every fault of the store once, shuffled, so that a short run meets as
+One fault follows the other, each healed before the next, except for a kill now and then during a long one. The seed
+decides what is done to which process. A deck has every fault of the store once, shuffled, so that a short run meets as
 many kinds as it has time for.
 """
 
@@ -34,7 +34,7 @@ SPOILT = 8
 
 
 class Nemesis:
-    """Does harm to a stage, and heals it."""
+    """Do harm to a stage, and heal it."""
 
     def __init__(
         self, stage: Stage, chance: random.Random, *, server: PostgresServer | None = None, proxy: Proxy | None = None
@@ -50,7 +50,7 @@ class Nemesis:
 
     @property
     def faults(self) -> dict[str, Callable[[], None]]:
-        """What may be done to this stage."""
+        """The faults that this stage allows."""
         faults = {
             "kill-runner": self.kill_runner,
             "kill-supervisor": self.kill_supervisor,
@@ -77,7 +77,7 @@ class Nemesis:
         return faults
 
     def strike(self, name: str | None = None) -> str:
-        """Does one fault, the next of the deck unless it is named, and heals it."""
+        """Do one fault, the next of the deck unless it is named, and heal it."""
         if name is None:
             if not self._deck:
                 self._deck = sorted(self.faults)
@@ -90,28 +90,28 @@ class Nemesis:
     # ── processes ────────────────────────────────────────────────────────────────────────────────────
 
     def kill_runner(self) -> None:
-        """F1, F3: SIGKILL; its supervisor buries it."""
+        """F1, F3: send SIGKILL; its supervisor rescues its jobs."""
         runner = self._some_runner()
         if runner is not None:
             with self._fault("kill-runner", pids=[runner.pid, *_descendants(runner.pid)]):
                 send(runner, signal.SIGKILL)
 
     def kill_supervisor(self) -> None:
-        """F2: its runners end with it; another worker takes the place."""
+        """F2: its runners end with it; another worker takes its place."""
         worker = self._some_worker()
         with self._fault("kill-supervisor", pids=[process.pid for process in worker.tree]):
             worker.kill_supervisor()
         self._stage.replace(worker)
 
     def kill_tree(self) -> None:
-        """F1: a machine that is lost."""
+        """F1: lose a machine."""
         worker = self._some_worker()
         with self._fault("kill-tree", pids=[process.pid for process in worker.tree]):
             worker.kill_tree()
         self._stage.replace(worker)
 
     def kill_everybody(self) -> None:
-        """F83: all workers at once; others take their places."""
+        """F83: kill all workers at once; others take their places."""
         workers = list(self._stage.workers)
         with self._fault("kill-everybody", pids=[process.pid for worker in workers for process in worker.tree]):
             for worker in workers:
@@ -120,7 +120,7 @@ class Nemesis:
             self._stage.replace(worker)
 
     def kill_client(self) -> None:
-        """F70: a client dies in the middle of a call; nobody knows whether it was done."""
+        """F70: kill a client during a call, so that it is unknown whether it took effect."""
         if self._stage.clients:
             client = self._chance.choice(self._stage.clients)
             with self._fault("kill-client", pids=[client.process.pid]):
@@ -129,29 +129,29 @@ class Nemesis:
             self._stage.start_client()
 
     def stop_runner(self, seconds: float) -> None:
-        """F8, F9, F10: SIGSTOP and SIGCONT, wherever that strikes; beyond the lease its jobs go to others."""
+        """F8, F9, F10: SIGSTOP and SIGCONT at any moment; beyond the lease, its jobs go to others."""
         runner = self._some_runner()
         if runner is not None:
             with self._fault("stop-runner", pids=[runner.pid, *_descendants(runner.pid)], seconds=seconds):
                 self._stop(runner, seconds)
 
     def stop_supervisor(self) -> None:
-        """F8: nobody beats for its runners."""
+        """F8: stop the heartbeats of its runners."""
         worker, seconds = self._some_worker(), self._chance.choice([1.0, LEASE + 1.5])
         with self._fault("stop-supervisor", pids=[process.pid for process in worker.tree], seconds=seconds):
             self._stop(worker.supervisor, seconds)
 
     def terminate(self) -> None:
-        """F4 to F6: a deploy. The next worker is there before the old one is gone."""
+        """F4 to F6: deploy. The next worker starts before the old one is gone."""
         worker = self._some_worker()
         if not worker.runners:
-            return  # it is being started, and has no ear for signals yet
+            return  # it is starting, and does not handle signals yet
         self._stage.workers.remove(worker)
         self._stage.start_worker()
         self.end_worker(worker)
 
     def end_worker(self, worker: Worker) -> None:
-        """SIGTERM, and what came of it."""
+        """Send SIGTERM, and record the result."""
         pids = [process.pid for process in worker.tree]
         self._recorder.write("terminate", "invoke", value=Value(pids=pids, grace=GRACE))
         worker.send(signal.SIGTERM)
@@ -165,7 +165,7 @@ class Nemesis:
     # ── the store ────────────────────────────────────────────────────────────────────────────────────
 
     def lock_database(self) -> None:
-        """F9, F43: another process holds the write lock of the file, for less or more than the lease."""
+        """F9, F43: let another process hold the write lock of the file, for less or more than the lease."""
         seconds = self._chance.choice([1.0, LEASE + 1.5])
         path = self._stage.direct.removeprefix("sqlite:///")
         with self._fault("lock-database", seconds=seconds):
@@ -175,7 +175,7 @@ class Nemesis:
                 raise AssertionError("the database was not locked")
 
     def end_sessions(self) -> None:
-        """F51: every session of the database is terminated."""
+        """F51: terminate every session of the database."""
         with self._fault("end-sessions"), self._stage.ledger.connection() as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -183,7 +183,7 @@ class Nemesis:
             )
 
     def crash_server(self) -> None:
-        """F52: kill -9 of the whole server, and its recovery."""
+        """F52: kill -9 the whole server, and let it recover."""
         assert self._server is not None
         seconds = self._chance.choice([0.0, 1.0])
         with self._fault("crash-server", seconds=seconds):
@@ -194,19 +194,19 @@ class Nemesis:
     # ── the network ──────────────────────────────────────────────────────────────────────────────────
 
     def cut_connections(self) -> None:
-        """F51: every connection is cut at once."""
+        """F51: cut every connection at once."""
         with self._fault("cut-connections"):
             self._proxied(cut=True)
 
     def delay(self) -> None:
-        """Every reply comes late."""
+        """Delay every reply."""
         with self._fault("delay", seconds=2.0):
             self._proxied(delay=self._chance.uniform(0.02, 0.2))
             self._lasts(2.0)
             self._proxied(delay=0.0)
 
     def blackhole(self) -> None:
-        """F62: nothing gets through, and nobody is told."""
+        """F62: let nothing through, without notice."""
         seconds = self._chance.choice([1.0, LEASE + 1.5])
         with self._fault("blackhole", seconds=seconds):
             self._proxied(drop=True)
@@ -214,15 +214,15 @@ class Nemesis:
             self._proxied(drop=False, cut=True)
 
     def cut_replies(self) -> None:
-        """F50: connections are cut in the middle of a reply."""
+        """F50: cut connections in the middle of a reply."""
         self._spoil("cut-replies", cut_replies=SPOILT)
 
     def lose_commits(self) -> None:
-        """F49: the server commits, and nobody hears of it."""
+        """F49: let the server commit, but lose the reply."""
         self._spoil("lose-commits", lose_commits=SPOILT)
 
     def _spoil(self, name: str, **wanted: int) -> None:
-        """Lets the proxy spoil so many replies; the history says how many it did."""
+        """Let the proxy spoil this many replies; record how many it did."""
         self._recorder.write(name, "invoke")
         self._proxied(**wanted)
         self._lasts(1.5)
@@ -248,7 +248,7 @@ class Nemesis:
         send(process, signal.SIGCONT)
 
     def _lasts(self, seconds: float) -> None:
-        """The time that a fault lasts; a few of them meet another one on the way."""
+        """Wait while a fault lasts; sometimes another one comes meanwhile."""
         before = seconds * self._chance.random()
         time.sleep(before)
         if self._chance.random() < 0.3:
@@ -266,7 +266,7 @@ class Nemesis:
 
 
 def _descendants(pid: int) -> list[int]:
-    """All below a process that may be gone."""
+    """Return all processes below one that may be gone."""
     with suppress(psutil.NoSuchProcess):
         return [child.pid for child in psutil.Process(pid).children(recursive=True)]
     return []

@@ -1,5 +1,7 @@
-"""A TCP proxy before PostgreSQL, in a process of its own: it delays, drops, cuts in the midst of a reply, and loses the
-replies to commits. It is told what to do by lines of JSON on its standard input.
+"""A TCP proxy in front of PostgreSQL, in a process of its own: it delays, drops, cuts replies, and loses those to
+commits.
+
+Lines of JSON on its standard input control it.
 
     python -m tests.faults.proxy SERVER-PORT       # prints the port that it listens on
 """
@@ -32,9 +34,10 @@ class Proxy:
         self.port = int(self._process.stdout.readline())
 
     def tell(self, **wanted: object) -> int:
-        """Returns when it is so: `delay` in seconds, `drop`, `cut`, or how many `cut_replies` and `lose_commits`.
+        """Set `delay` in seconds, `drop`, `cut`, or how many `cut_replies` and `lose_commits`; return once that is
+        done.
 
-        Answers with how many of the last two were left to be done before.
+        Returns how many of the last two were still left before.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -43,13 +46,13 @@ class Proxy:
         return int(self._process.stdout.readline())
 
     def close(self) -> None:
-        """Ends it, with all connections."""
+        """End it, with all connections."""
         self._process.kill()
         self._process.communicate()
 
 
 class Faults:
-    """What is to be done to connections now."""
+    """What to do to connections now."""
 
     def __init__(self) -> None:
         self.delay = 0.0
@@ -57,7 +60,7 @@ class Faults:
         self.lose_commits = 0
 
     def take(self, name: str) -> bool:
-        """Whether one more of a number of faults is due."""
+        """Return whether one more of a number of faults is due."""
         left: int = getattr(self, name)
         if left > 0:
             setattr(self, name, left - 1)
@@ -65,7 +68,7 @@ class Faults:
 
 
 class _Relay:
-    """Listens, and forwards both ways."""
+    """Listen, and forward both ways."""
 
     def __init__(self, server: int) -> None:
         self._server = server
@@ -104,7 +107,7 @@ class _Relay:
         tasks = [asyncio.create_task(way) for way in ways]
         self._tasks.update(tasks)
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if is_muted.is_set():  # the server is to get to its commit
+        if is_muted.is_set():  # let the server get to its commit
             await asyncio.wait(tasks, timeout=2)
         for task in tasks:
             task.cancel()
@@ -131,7 +134,7 @@ class _Relay:
             while piece := await server.read(PIECE):
                 await self._while_dropping()
                 if is_muted.is_set():
-                    return  # it was done; nobody will hear of it
+                    return  # it was done; the client will not learn it
                 if self._faults.delay:
                     await asyncio.sleep(self._faults.delay)
                 if self._faults.take("cut_replies"):

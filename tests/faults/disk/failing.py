@@ -1,6 +1,6 @@
-"""A disk that fails on demand, below any program: a small library between it and the kernel, built by the C compiler.
+"""A failing disk, on demand, below any program: a small library between it and the kernel, built by the C compiler.
 
-Knows no store. Where there is no compiler, its tests are skipped, and say so.
+It knows no store. Without a compiler, its tests are skipped, and say so.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ class FailingDisk:
         self.environment: Mapping[str, str] = {"LD_PRELOAD": str(_library()), "DISK_FOLDER": str(folder)}
 
     def fail_syncs(self, suffix: str) -> None:
-        """From now on every sync of a file whose name ends so fails with EIO."""
+        """Let every sync of a file whose name ends like this fail with EIO."""
         (self._folder / "fail").write_text(suffix)
 
     def heal(self) -> None:
-        """Syncs work again."""
+        """Let syncs succeed again."""
         (self._folder / "fail").unlink()
 
     def kill_in_write(self, suffix: str, number: int) -> None:
-        """A process dies in its so manieth write to, or sync of, such a file, and leaves that write half done."""
+        """Let a process die in its `number`th write to, or sync of, such a file, and leave that write half done."""
         (self._folder / "kill").write_text(f"{suffix} {number}")
 
     def spare(self) -> None:
-        """Nobody dies any more."""
+        """Let no process die any more."""
         (self._folder / "kill").unlink(missing_ok=True)
 
     def keep_what_is_synced(self, store: Path) -> None:
-        """From now on remembers what a power cut would leave: each file as it is now, and then as at its last sync.
+        """Remember what a power cut would leave from now on: each file as it is now, and later as at its last sync.
 
-        Nobody may have the store open.
+        No process may have the store open.
         """
         shutil.rmtree(self._folder / "synced", ignore_errors=True)
         (self._folder / "synced").mkdir()
@@ -55,7 +55,7 @@ class FailingDisk:
             shutil.copy(path, self._folder / "synced" / path.name)
 
     def cut_power(self, store: Path) -> None:
-        """What was not synced is gone. Nobody may have the store open."""
+        """Remove what was not synced. No process may have the store open."""
         for path in store.parent.glob(f"{store.name}*"):
             path.unlink()
         for path in (self._folder / "synced").glob(f"{store.name}*"):

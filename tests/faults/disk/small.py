@@ -1,4 +1,4 @@
-"""A small file system of its own, in memory, that can be filled up and emptied. Needs the right to mount."""
+"""A small file system of its own, in memory, that can be filled up and emptied. It needs the right to mount."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-# $0 is the place. Its input ends with this process, however that ends: a killed test run leaves no mount behind.
+# $0 is the place. The input ends with this process, however it ends, so a killed test run leaves no mount behind.
 _GUARDIAN = 'read -r _; umount -l "$0"'
 
 
 @contextmanager
 def small_disk(place: Path, *, size: int) -> Iterator[Path]:
-    """Mounts a disk of so many bytes there. Skips the test where this process may not."""
+    """Mount a disk of this many bytes there. Skip the test if this process may not."""
     place.mkdir()
     options = ["-t", "tmpfs", "-o", f"size={size}", "posthorse-small"]
     try:
@@ -33,7 +33,7 @@ def small_disk(place: Path, *, size: int) -> Iterator[Path]:
 
 
 def fill(place: Path) -> Path:
-    """Takes all room that is left; answers with the file that does."""
+    """Take all room that is left; return the file that does."""
     filler = place / "filler"
     descriptor = os.open(filler, os.O_WRONLY | os.O_CREAT)
     try:

@@ -1,7 +1,7 @@
-"""A process that enqueues at command and says what came of it; what it says was acknowledged, is.
+"""A submitter: a process that enqueues on command and reports the result. What it reports as accepted is acknowledged.
 
 Each line of its input is a number of jobs, and a key or `-`; each line of its output is `ok` with their ids, or the
-name of an error with its words.
+name of an error with its message.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class Reply(NamedTuple):
-    """What came of one call. Without an error, the ids are those of acknowledged jobs."""
+    """The result of one call. Without an error, the ids are those of acknowledged jobs."""
 
     error: str | None
     words: str
@@ -30,7 +30,7 @@ class Reply(NamedTuple):
 
 
 class Submitter:
-    """The process, seen by a test."""
+    """The process, as a test sees it."""
 
     def __init__(self, store: Path, environment: Mapping[str, str], *pragmas: str) -> None:
         self._process = subprocess.Popen(
@@ -43,13 +43,13 @@ class Submitter:
         )
 
     def ask(self, count: int = 1, key: str = "-") -> None:
-        """Says what to enqueue; the reply is for `answer`."""
+        """Say what to enqueue; `answer` returns the reply."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{count} {key}\n")
         self._process.stdin.flush()
 
     def answer(self, *, within: float = 20.0) -> Reply | None:
-        """The next reply; None when the process died before it."""
+        """Return the next reply; None if the process died before it."""
         assert self._process.stdout is not None
         readable, _, _ = select.select([self._process.stdout], [], [], within)
         assert readable, f"no answer within {within:g} s"
@@ -60,19 +60,19 @@ class Submitter:
         return Reply(None if word == "ok" else word, words)
 
     def enqueue(self, count: int = 1, key: str = "-") -> Reply:
-        """One call and its reply, of a process that lives."""
+        """Make one call to a living process; return the reply."""
         self.ask(count, key)
         reply = self.answer()
         assert reply is not None, "the submitter died"
         return reply
 
     def kill(self) -> None:
-        """SIGKILL; what it said before can still be read."""
+        """Send SIGKILL; what it reported before can still be read."""
         self._process.kill()
         self._process.wait()
 
     def wait(self) -> int:
-        """Its exit code."""
+        """Return its exit code."""
         return self._process.wait(20)
 
     def __enter__(self) -> Submitter:
@@ -86,7 +86,7 @@ class Submitter:
 
 
 def main(store: str, *pragmas: str) -> None:
-    """The process itself; the pragmas hold for the connection that writes."""
+    """Run the process; the pragmas apply to the connection that writes."""
     import posthorse as ph
     from posthorse.store.sqlite.backend import SqliteBackend
     from tests.store.yard import HOME, Yard

@@ -1,4 +1,5 @@
-"""Files that are removed, replaced, cut, damaged or held open: an error that says so, and no job that vanishes."""
+"""Damage: files that are removed, replaced, cut, damaged or held open cause an error that says so, and no job
+vanishes."""
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ def store(yard: Yard) -> Path:
 
 
 def after_a_crash(store: Path, folder: Path) -> Path:
-    """The files as `kill -9` of everybody would leave them; the store is at rest meanwhile."""
+    """Return the files as `kill -9` of all processes would leave them; the store must be at rest."""
     folder.mkdir()
     for path in store.parent.glob(f"{store.name}*"):
         shutil.copy(path, folder / path.name)
@@ -58,7 +59,7 @@ def after_a_crash(store: Path, folder: Path) -> Path:
 
 
 def doctor(url: str) -> tuple[int, str]:
-    """The exit code of `posthorse doctor`, and its words."""
+    """Return the exit code of `posthorse doctor`, and its output."""
     done = CliRunner().invoke(root, ["doctor", "--url", url], prog_name="posthorse")
     return done.exit_code, " ".join(done.stdout.split())
 
@@ -67,7 +68,7 @@ def doctor(url: str) -> tuple[int, str]:
 
 
 def test_a_file_that_was_removed_takes_no_job(yard: Yard, store: Path) -> None:
-    """F38: SQLite itself would write on into a file that nobody can find again, and call that a commit."""
+    """F38: SQLite itself would write on into a file that no process can find again, and call that a commit."""
     elsewhere = store.with_name("elsewhere.db")
     store.rename(elsewhere)
     for _ in range(2):
@@ -121,7 +122,7 @@ def test_a_checkpoint_whose_file_is_removed_meanwhile_is_in_doubt(
 
 
 def test_a_file_that_was_replaced_is_told_once_and_then_taken(yard: Yard, store: Path, tmp_path: Path) -> None:
-    """F38, as where a backup is put in place under a running application."""
+    """F38: this happens when a backup is put in place under a running application."""
     restored = tmp_path / "restored.db"
     other = Yard(f"sqlite:///{restored}")
     other.enqueue(5)
@@ -177,7 +178,7 @@ def test_an_empty_store_is_begun_where_the_lock_file_was_removed_too(yard: Yard,
 
 
 def test_a_log_without_its_file_is_left_alone(yard: Yard, store: Path, tmp_path: Path) -> None:
-    """Whatever became of the lock files: SQLite empties the log of a file that is new."""
+    """Whatever happened to the lock files: SQLite empties the log of a new file."""
     crashed = after_a_crash(store, tmp_path / "crashed")
     crashed.unlink()
     Path(f"{crashed}-gate").unlink()
@@ -188,7 +189,7 @@ def test_a_log_without_its_file_is_left_alone(yard: Yard, store: Path, tmp_path:
 
 @pytest.mark.parametrize("statement", [None, "CREATE TABLE invoices (number INTEGER)"])
 def test_a_file_of_others_does_not_take_the_place_of_a_store(yard: Yard, store: Path, statement: str | None) -> None:
-    """As an application makes it that opens its own tables in the same file."""
+    """An application makes such a file when it opens its own tables in it."""
     yard.store.close()
     store.unlink()
     with closing(sqlite3.connect(store)) as other:
@@ -218,7 +219,7 @@ def test_a_copy_and_a_backup_are_stores_like_any_other(yard: Yard, store: Path, 
 
 
 def test_a_log_that_was_removed_after_a_crash_is_told_by_the_doctor(yard: Yard, store: Path, tmp_path: Path) -> None:
-    """F39: what was in the log alone is lost; the file is sound, and as it was at its last checkpoint."""
+    """F39: what was only in the log is lost; the file is sound, and as it was at its last checkpoint."""
     with closing(sqlite3.connect(store)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     yard.enqueue(3)
@@ -242,8 +243,8 @@ def test_a_log_that_was_removed_after_a_crash_is_told_by_the_doctor(yard: Yard, 
 @pytest.mark.parametrize("names", [("-wal",), ("-shm",), ("-wal", "-shm")])
 @pytest.mark.tuning(log_check_interval=0.0)
 def test_a_log_that_was_removed_while_it_was_open_takes_no_job(yard: Yard, store: Path, names: Sequence[str]) -> None:
-    """F38: whoever opens the store then has another log, and the two would overwrite each other."""
-    yard.store.close()  # so that all look at once
+    """F38: a process that opens the store then has another log, and the two would overwrite each other."""
+    yard.store.close()  # so that all look at the same time
     yard.enqueue(2)
     yard.waiting()
     with yard.store.transaction():
@@ -267,7 +268,7 @@ def test_a_log_that_was_removed_while_it_was_open_takes_no_job(yard: Yard, store
         with pytest.raises(StoreUnreachable, match="the log of"):
             Yard(yard.store.url).waiting()
     yard.store.close()
-    other.kill()  # nobody else brings the log into the file
+    other.kill()  # no other process moves the log into the file
     other.communicate()
     program = (
         "import sys; from tests.store.yard import Yard; yard = Yard(sys.argv[1])\n"
@@ -279,12 +280,12 @@ def test_a_log_that_was_removed_while_it_was_open_takes_no_job(yard: Yard, store
 
 
 def test_whatever_was_committed_before_the_end_of_a_cut_log_is_there(yard: Yard, store: Path, tmp_path: Path) -> None:
-    """F42: every whole commit, no part of one, and a store that works on."""
+    """F42: every whole commit is there, no part of one, and the store still works."""
     with closing(sqlite3.connect(store)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     log = store.with_name(f"{store.name}-wal")
     ends = {0: 1}
-    """How many jobs are there when the log ends here."""
+    """How many jobs exist if the log ends here."""
     for number in range(12):
         yard.enqueue(number + 1)
         ends[os.stat(log).st_size] = yard.waiting()
@@ -309,7 +310,7 @@ def test_whatever_was_committed_before_the_end_of_a_cut_log_is_there(yard: Yard,
 
 
 def test_a_page_of_garbage_is_told_and_never_worked_on_in_silence(yard: Yard, store: Path, tmp_path: Path) -> None:
-    """F41: whoever meets the page gets an error with advice; the doctor finds it, whoever met it."""
+    """F41: any process that meets the page gets an error with advice; the doctor finds it, too."""
     for _ in range(10):
         yard.enqueue(60)
     yard.complete(yard.claim_one())
@@ -350,7 +351,7 @@ def _check_integrity(yard: Yard) -> None:
 
 
 def test_doctor_explains_a_damaged_file(yard: Yard, store: Path, tmp_path: Path) -> None:
-    """F41: in a page that nothing reads on the way, and in the one that everything begins with."""
+    """F41: the damage is in a page that nothing reads on the way, or in the first page."""
     yard.enqueue(200)
     yard.store.close()
     with closing(sqlite3.connect(store)) as connection:
@@ -366,7 +367,7 @@ def test_doctor_explains_a_damaged_file(yard: Yard, store: Path, tmp_path: Path)
 
 
 def test_a_flipped_bit_in_the_log_ends_it_there(yard: Yard, store: Path, tmp_path: Path) -> None:
-    """F41: after a crash frames are checked, so nothing wrong is read; what was committed behind it is lost."""
+    """F41: after a crash, frames are checked, so nothing wrong is read; what was committed after it is lost."""
     with closing(sqlite3.connect(store)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     log = store.with_name(f"{store.name}-wal")
@@ -391,7 +392,7 @@ def test_a_flipped_bit_in_the_log_ends_it_there(yard: Yard, store: Path, tmp_pat
 def test_an_error_that_ends_the_whole_transaction_says_what_it_was(
     yard: Yard, neighbours: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that fails takes the transaction along: nobody in it is told of savepoints that are not there."""
+    """A failing disk ends the whole transaction: no error in it is about savepoints that no longer exist."""
     lanes = yard.store.lanes({HOME})
     store = backend(yard)
     session = store._writer  # pyright: ignore[reportPrivateUsage]
@@ -418,7 +419,7 @@ def test_an_error_that_ends_the_whole_transaction_says_what_it_was(
 
 
 def test_a_full_disk_in_a_transaction_of_the_users_is_told_as_one(yard: Yard, store: Path) -> None:
-    """So a job whose slice it meets is interrupted, and no attempt is spent on it."""
+    """A job whose slice meets it is therefore interrupted, and no attempt is spent."""
     with closing(sqlite3.connect(store, isolation_level=None)) as connection:
         [(pages,)] = connection.execute("PRAGMA page_count")
         connection.execute(f"PRAGMA max_page_count = {pages + 1}")
@@ -452,7 +453,8 @@ def test_only_a_failing_commit_is_in_doubt() -> None:
 def test_a_reader_that_pins_the_log_is_told_and_the_log_is_cut_back_after_it(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """F44: SQLite cannot begin the log anew under a reader, so it grows; nothing else fails, and it does not stay."""
+    """F44: SQLite cannot restart the log while a reader uses it, so it grows; nothing else fails, and it shrinks
+    again."""
     monkeypatch.setattr(store_checks, "MAX_LOG", 6_000_000)
     yard = Yard(sqlite_url, tuning=Tuning(checkpoint_pages=1_000, max_idle_log=100_000))
     yard.enqueue()
@@ -471,7 +473,7 @@ def test_a_reader_that_pins_the_log_is_told_and_the_log_is_cut_back_after_it(
 
 @pytest.mark.parametrize(("is_new", "mode"), [(True, 0o555), (False, 0o555), (False, 0o000)])
 def test_a_folder_that_may_not_be_written_to_is_a_clear_exit(open_folder: Path, is_new: bool, mode: int) -> None:
-    """F48, under an account without rights. The modules are loaded first: that account may not even see them."""
+    """F48, under an account without rights. Modules are loaded first, because that account may not even see them."""
     folder = open_folder / "store"
     folder.mkdir()
     if not is_new:

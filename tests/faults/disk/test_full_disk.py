@@ -1,4 +1,4 @@
-"""F35: the disk of the store fills up under work. Who asks is told; what was accepted is done when there is room."""
+"""F35: the store's disk fills up under work. Callers get an error; accepted jobs are done once there is room."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _fill_and_drain(crash: Crash, disk: Path) -> None:
     with pytest.raises(StoreUnreachable, match=r"is full .*nothing was written; make room on it"):
         _enqueue_until_it_is_refused(quick)
     wait_for(lambda: "is full" in worker.log or None, "the worker to notice")
-    _, told = doctor(url)  # it may find more that is wrong by now: nobody can beat
+    _, told = doctor(url)  # it may find more by now: no heartbeat succeeds
     assert "nothing more fits beside the file (No space left on device); 0 bytes are free → make room" in told
 
     filler.unlink()
@@ -51,7 +51,7 @@ def _fill_and_drain(crash: Crash, disk: Path) -> None:
     crash.check_repeated(repeating, COUNT, SLICE)
     rows = crash.ledger.jobs()
     assert len(rows) == 3 + len(quick), "a job that was refused is there"
-    # What a job writes on a connection of its own is its own affair.
+    # What a job writes on a connection of its own does not count here.
     blamed = [row for row in rows if row.id != repeating.id and (row.errors or row.crashes)]
     assert not blamed, f"a full disk is no fault of a job: {worker.log}"
     crash.check()

@@ -1,4 +1,4 @@
-"""Syncs that fail, and power that fails after them: what was acknowledged is there, and what was not is said so."""
+"""Syncs that fail, and power that fails after them: what was acknowledged exists, and what was not is reported."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ CUTS, CHECKPOINT_KILLS = 4, 6
 BIG = 50
 """Jobs in one commit."""
 SOON = "wal_autocheckpoint = 60"
-"""Pages: every few commits bring a checkpoint."""
+"""In pages: every few commits cause a checkpoint."""
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory, if there is one: what is synced here is the disk's to say, and need not take its time."""
+    """Return a folder in memory, if there is one: the failing disk decides what is synced, so real syncs are not
+    needed."""
     memory = Path("/dev/shm")
     if not os.access(memory, os.W_OK):
         yield tmp_path
@@ -47,7 +48,7 @@ def store(place: Path) -> Path:
 
 
 def stored(store: Path) -> set[str]:
-    """The ids of all jobs in a store that is sound."""
+    """Return the ids of all jobs in a sound store."""
     with closing(sqlite3.connect(store)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
@@ -62,7 +63,7 @@ def stored(store: Path) -> set[str]:
 
 
 def test_a_submit_whose_sync_fails_is_not_acknowledged_and_says_why(disk: FailingDisk, store: Path) -> None:
-    """F34. The process goes on when the disk does, and what came of the failed call is then certain."""
+    """F34. The process goes on when the disk does, and then the result of the failed call is certain."""
     with Submitter(store, disk.environment) as submitter:
         before = submitter.enqueue().ids
         disk.fail_syncs("-wal")
@@ -80,7 +81,7 @@ def test_a_submit_whose_sync_fails_is_not_acknowledged_and_says_why(disk: Failin
 def test_a_submit_whose_sync_failed_may_turn_up_after_a_crash_and_its_key_finds_it(
     disk: FailingDisk, store: Path
 ) -> None:
-    """F34, I2, I3: the commit stands in the log, and whoever recovers the log brings it back. So it was not denied."""
+    """F34, I2, I3: the commit is in the log, and recovering the log brings it back. So the error did not deny it."""
     with Submitter(store, disk.environment) as submitter:
         before = submitter.enqueue().ids
         disk.fail_syncs("-wal")
@@ -111,7 +112,7 @@ def test_a_checkpoint_whose_sync_fails_costs_no_commit(disk: FailingDisk, store:
 def test_whatever_was_not_synced_may_vanish_and_nothing_acknowledged_is_lost(
     disk: FailingDisk, store: Path, cuts: int
 ) -> None:
-    """F36: two processes commit, the power is cut in the midst, and each file is set back to its last sync."""
+    """F36: two processes commit, the power is cut meanwhile, and each file is set back to its last sync."""
     chance = random.Random(36)
     acknowledged: set[str] = set()
     for _ in range(cuts):
@@ -123,8 +124,8 @@ def test_whatever_was_not_synced_may_vanish_and_nothing_acknowledged_is_lost(
 def test_power_cuts_of_the_test_lose_what_a_store_without_full_syncs_acknowledged(
     disk: FailingDisk, store: Path
 ) -> None:
-    """F36: so the test before it can fail."""
-    with Submitter(store, disk.environment) as submitter:  # the schema, and a whole checkpoint at its end
+    """F36: this shows that the test before it can fail."""
+    with Submitter(store, disk.environment) as submitter:  # the schema, and a complete checkpoint at the end
         assert submitter.enqueue().error is None
     acknowledged = _until_the_power_is_cut(disk, store, random.Random(36), "synchronous = NORMAL", large=1)
     assert not acknowledged <= stored(store)
@@ -145,7 +146,7 @@ def _until_the_power_is_cut(
             replies.append(chance.choice(submitters).answer())
         for submitter in submitters:
             submitter.kill()
-        for submitter in submitters:  # what they said before they died counts
+        for submitter in submitters:  # what they reported before they died counts
             while (reply := submitter.answer()) is not None:
                 replies.append(reply)
         disk.cut_power(store)

@@ -1,4 +1,5 @@
-"""What was accepted is there, once, and nothing else is: I1, I2, I3, I17, I19. Each function yields violations."""
+"""Acceptance: what was accepted exists once, and nothing else exists: I1, I2, I3, I17, I19. Functions yield
+violations."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ def no_loss(case: Case) -> Iterator[str]:
 
 
 def no_phantom(case: Case) -> Iterator[str]:
-    """I2: every job stems from a submit that was, or may have been, done; or from a schedule."""
+    """I2: every job comes from a submit that was, or may have been, done; or from a schedule."""
     refused: dict[str, Call] = {}
     for call in case.submits:
         if call.phase == "fail":
@@ -60,8 +61,8 @@ def one_key(case: Case) -> Iterator[str]:
 
 
 def one_job_an_instant(case: Case) -> Iterator[str]:
-    """I17: at most one job for each schedule and instant; none of the instants of a schedule that runs every one of
-    them (its jobs say so by a limit named `every`) is left out."""
+    """I17: at most one job for each schedule and instant. Of a schedule that runs every instant (its jobs have a limit
+    named `every`), none is left out."""
     made: defaultdict[tuple[str, int], list[FinalJob]] = defaultdict(list)
     for job in case.final.jobs:
         if job.schedule is not None and job.scheduled_at is not None:
@@ -79,7 +80,7 @@ def one_job_an_instant(case: Case) -> Iterator[str]:
 
 
 def unique(case: Case) -> Iterator[str]:
-    """I19: at most one live job for each identity. A submit is judged by what surely held throughout it."""
+    """I19: at most one live job for each identity. A submit is judged by what certainly held throughout it."""
     identities = {label: call for call in case.submits if call.asked.unique for label in call.asked.labels}
     first_answered = {
         job_id: call
@@ -95,7 +96,7 @@ def unique(case: Case) -> Iterator[str]:
     for identity, jobs in by_identity.items():
         jobs.sort(key=lambda job: job.created_at)
         for one, other in itertools.combinations(jobs, 2):
-            # Its end by the store's clock may stand before its commit, so only what is clearly apart counts.
+            # The store's clock may give its end a time before its commit, so only jobs that are clearly apart count.
             is_retried = any(event.name == "retried" for event in case.stored_events.get(one.id, ()))
             lives_until = one.finished_at if one.finished_at is not None else FOREVER
             made_by = first_answered.get(other.id)

@@ -1,4 +1,4 @@
-"""What jobs did to the world: I9. Each function yields violations."""
+"""Effects of jobs on the world: I9. Each function yields violations."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ IN_SLICES = ("repeated",)
 
 
 def effects(case: Case) -> Iterator[str]:
-    """I9: effects in the slice's transaction exactly once; others at least once, and at most one slice of them again
-    for each interruption; a cursor never stands ahead of its effects."""
+    """I9: effects in the slice's transaction happen exactly once; others at least once, with at most one slice of them
+    repeated for each interruption; a cursor is never ahead of its effects."""
     told: defaultdict[str, list[Event]] = defaultdict(list)
     for event in case.said("effect"):
         told[event.job or ""].append(event)

@@ -1,4 +1,4 @@
-"""Who may run a job, and what its writes are worth: I4, I5, I8, I11, I12. Each function yields violations."""
+"""Leases: who may run a job, and which writes count: I4, I5, I8, I11, I12. Each function yields violations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TAKEN = ("lost", "crashed")
 
 
 def one_lease(case: Case) -> Iterator[str]:
-    """I4: one holder an epoch; epochs rise; and nobody who was well loses a lease."""
+    """I4: one holder per epoch; epochs rise; and no healthy runner loses a lease."""
     for job_id, runs in case.runs.items():
         by_epoch: defaultdict[int, set[str]] = defaultdict(set)
         for run in runs:
@@ -76,8 +76,8 @@ def within_budget(case: Case) -> Iterator[str]:
 
 
 def starts_in_time(case: Case) -> Iterator[str]:
-    """I11: after the heal, no eligible job waits for longer than the bound while nothing else is begun either; whoever
-    works off what others left behind is not to blame."""
+    """I11: after the heal, no eligible job waits longer than the bound while no other job starts either. Runners that
+    still work through what others left behind are not to blame."""
     if case.healed_at is None:
         return
     bound = round(case.bound * SECOND)
@@ -99,7 +99,7 @@ def starts_in_time(case: Case) -> Iterator[str]:
 
 
 def recovered(case: Case) -> Iterator[str]:
-    """I12: a dead worker's job is free again within lease and sweep, counted from the last fault in its way."""
+    """I12: a dead worker's job is free again within lease and sweep, counted from the last fault that interfered."""
     for fault in case.faults:
         if "kill" not in fault.op:
             continue
@@ -117,7 +117,7 @@ def recovered(case: Case) -> Iterator[str]:
 
 
 def _may_be_late(case: Case, run: Run) -> bool:
-    """A job that was claimed and held up before its first line begins late; all that it writes is refused."""
+    """Return whether a job may start late, because it was claimed and then held up; all that it writes is refused."""
     return case.was_struck(run.process, run.begin) or case.may_have_been_forced(run.job)
 
 
@@ -127,7 +127,7 @@ def _is_known_to_end(case: Case, run: Run) -> bool:
 
 
 def _freed_at(case: Case, run: Run) -> int | None:
-    """When the store knew that this run was over."""
+    """Return when the store knew that this run was over."""
     ends = [event.at for event in case.stored_events.get(run.job, ()) if event.at >= run.begin]
     ends += [other.begin for other in case.runs[run.job] if other.epoch > run.epoch]
     job = case.jobs.get(run.job)

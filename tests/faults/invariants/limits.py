@@ -1,6 +1,6 @@
 """Limits: I13, I14, I18. Each function yields violations.
 
-A run says in its start which limit it counts against: `limit` with `cap` (so many at once), with `rate` and `burst`
+A run records in its start which limit it counts against: `limit` with `cap` (so many at once), with `rate` and `burst`
 (claims in w seconds ≤ rate · w + burst), or with neither: a sequence, whose jobs run one after the other in the order
 in which they were accepted.
 """
@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from tests.faults.case import SECOND, Call, Case, Run
 
 STARTING = 1.0
-"""Seconds that may lie between a claim, which is what a rate counts, and the first line of the job."""
+"""Seconds that may pass between a claim, which is what a rate counts, and the first line of the job."""
 
 
 def capped(case: Case) -> Iterator[str]:
-    """I13: never more at once than a limit allows. Runs whose end nobody knows are left out."""
+    """I13: never more at once than a limit allows. Runs whose end is unknown are left out."""
     moments: defaultdict[tuple[str, int], list[tuple[int, int, Run]]] = defaultdict(list)
     for run in case.all_runs:
         held_until = case.held_until(run)
@@ -33,8 +33,8 @@ def capped(case: Case) -> Iterator[str]:
 
 
 def rated(case: Case) -> Iterator[str]:
-    """I14: no more starts in any window than the rate and its burst allow. A process that was stopped starts late what
-    it had claimed in time, and is left out."""
+    """I14: no more starts in any window than the rate and its burst allow. Processes that were stopped are left out,
+    because they start late what they claimed in time."""
     starts: defaultdict[tuple[str, float, int], list[int]] = defaultdict(list)
     for run in case.all_runs:
         if run.value.limit is not None and run.value.rate is not None and not case.was_struck(run.process, run.begin):
@@ -53,8 +53,8 @@ def rated(case: Case) -> Iterator[str]:
 
 
 def in_order(case: Case) -> Iterator[str]:
-    """I18: the order of a sequence is kept: of two submits of which one was answered before the other was asked, the
-    first one's job is over when the second one's begins. A job that is paused before it began gives way."""
+    """I18: the order of a sequence is kept. If one submit returned before another was called, the first one's job is
+    over when the second one's starts. A job that is paused before it starts gives way."""
     by_sequence: defaultdict[str, list[tuple[Call, str]]] = defaultdict(list)
     for call in case.submits:
         if call.phase == "ok" and call.asked.limit is not None:

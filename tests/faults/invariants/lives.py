@@ -1,4 +1,4 @@
-"""The lives of jobs, step by step: I6, I7, I10, I15, I20, I28. Each function yields violations."""
+"""Lives of jobs, step by step: I6, I7, I10, I15, I20, I28. Each function yields violations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.faults.final import FinalJob
 
 ENDS = ("failed", "cancelled", "expired")
 CLOCK_GRAIN = 2_000
-"""Microseconds by which two readings of one clock may be apart."""
+"""Microseconds by which two readings of one clock may differ."""
 
 _LEADS_TO: dict[str, tuple[str, ...]] = {
     "attempt_failed": ("pending", "scheduled"),
@@ -38,14 +38,14 @@ _COMES_FROM: dict[str, tuple[str, ...]] = {
     "retried": FINAL_STATES,
 }
 _SILENT = {"scheduled": "pending", "blocked": "pending", "pending": "processing"}
-"""Steps that no event tells: a promotion and a claim."""
+"""Steps without an event: a promotion and a claim."""
 
 _BY_PEOPLE = {1, 2, 3}
 _BY_RUNS = {2, 3}
 
 
 def one_end(case: Case) -> Iterator[str]:
-    """I6: one end a generation; only a retry opens another."""
+    """I6: one end per generation; only a retry opens another."""
     for job in case.final.jobs:
         generations = case.generations(job.id)
         for number, generation in enumerate(generations):
@@ -88,7 +88,7 @@ def legal_edge(case: Case) -> Iterator[str]:
 
 
 def not_early(case: Case) -> Iterator[str]:
-    """I10: no start before its time, by the store's clock; a retry sets the time anew."""
+    """I10: no start before its time, by the store's clock; a retry sets a new time."""
     for job_id, runs in case.runs.items():
         job = case.jobs.get(job_id)
         due = None if job is None else _due(case, job)
@@ -100,9 +100,9 @@ def not_early(case: Case) -> Iterator[str]:
 
 
 def cancelled_for_good(case: Case) -> Iterator[str]:
-    """I15: after an acknowledged cancel no new attempt; and cancel or completion wins, never both.
+    """I15: after an acknowledged cancel there is no new attempt; and cancel or completion wins, never both.
 
-    A running job may have been claimed just before, so it has one start to come.
+    A running job may have been claimed just before, so one start may still come.
     """
     for call in case.calls_of("cancel"):
         if call.phase != "ok" or call.job is None or call.job not in case.jobs:
@@ -112,7 +112,7 @@ def cancelled_for_good(case: Case) -> Iterator[str]:
             for run in case.runs.get(call.job, ())
             if run.begin > call.end and not case.may_have_been_retried(call.job, call.begin, run.begin)
         ]
-        # What was already in the hands of a runner may begin, and is refused when its lease was taken away.
+        # A runner that holds the job may still start it; if its lease was taken away, its writes are refused.
         allowed = 0 if call.answer.state == "cancelled" and not call.asked.force else 1
         for run in later[allowed:]:
             yield f"{run} of job {call.job} began after its cancel was answered ({call.answer.state}) at {call.end}"
@@ -126,7 +126,7 @@ def cancelled_for_good(case: Case) -> Iterator[str]:
 
 
 def gapless(case: Case) -> Iterator[str]:
-    """I20: the versions of a job's events have no gap but for claims and promotions, which tell nothing."""
+    """I20: the versions of a job's events have no gaps except for claims and promotions, which have no events."""
     for job in case.final.jobs:
         version = 1
         for event in case.stored_events.get(job.id, ()):
@@ -164,7 +164,7 @@ _DISCARDED = ("failed", "cancelled")
 
 
 def _reached(states: set[str]) -> set[str]:
-    """These states and those that are reached from them without a word."""
+    """Return these states and those that can be reached from them without an event."""
     found = set(states)
     for state in ("scheduled", "blocked", "pending"):
         if state in found:

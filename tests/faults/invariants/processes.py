@@ -1,4 +1,4 @@
-"""What is left of processes and files: I22, I23, I27, I30. Each function yields violations."""
+"""Processes and files that are left: I22, I23, I27, I30. Each function yields violations."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from tests.faults.case import SECOND, Case
 
 LAST_WORDS = 8.0
-"""Seconds that a worker may take beyond its grace to hand in what it has, on a busy machine."""
+"""Seconds beyond its grace that a worker may take to write its outcomes, on a busy machine."""
 
 IN_FLIGHT = 1.0
-"""Seconds within which what was claimed before a stop may still begin."""
+"""Seconds in which jobs that were claimed before a stop may still start."""
 
 IN_CHILDREN = {"apart"}
-"""Kinds that begin once their child has started, which takes seconds on a busy machine: they have the whole grace."""
+"""Kinds that start once their child has started, which takes seconds on a busy machine: they have the whole grace."""
 
 
 def no_orphan(case: Case) -> Iterator[str]:
-    """I22: after an attempt ends, nothing of its process tree lives: of all that jobs started, a survey after the stop
-    of all workers (`leftovers`) may find none."""
+    """I22: after an attempt ends, nothing of its process tree lives: a survey after all workers stopped (`leftovers`)
+    finds none of the processes that jobs started."""
     started = {str(pid): event for event in case.said("child") for pid in event.value.pids}
     for event in case.history:
         if event.op == "leftovers":
@@ -29,7 +29,7 @@ def no_orphan(case: Case) -> Iterator[str]:
 
 
 def sound(case: Case) -> Iterator[str]:
-    """I23: the database has nothing to complain of, each job lies where its state says, and nothing else lies there."""
+    """I23: the database reports no errors, each job is where its state says, and nothing else is there."""
     yield from case.final.complaints
     places = Counter[str]()
     for job in case.final.jobs:
@@ -52,7 +52,7 @@ def bounded(case: Case) -> Iterator[str]:
 
 
 def clean_stop(case: Case) -> Iterator[str]:
-    """I30: a worker that is told to stop begins nothing more, ends well in its grace, and its jobs spend nothing."""
+    """I30: a worker that is asked to stop starts nothing more, ends within its grace, and its jobs spend nothing."""
     for fault in case.faults:
         if fault.op != "terminate":
             continue

@@ -1,8 +1,8 @@
-"""Clients and runners of a simulated world. Each turn is one step.
+"""Actors of a simulated world: clients and runners. Each turn is one step.
 
-They use the project's own code wherever it can be used without a loop of its own: the claims of a worker, the slices of
-a long job. What is left of a runner is here: it holds what it claimed, ends it somehow, and may die, stall, or come
-back when nobody waits for it any more.
+They use the project's own code wherever it works without an event loop of its own: the claims of a worker, the slices
+of a long job. The rest of a runner is here: it holds what it claimed, ends it somehow, and may die, stall, or come back
+when it is no longer expected.
 """
 
 from __future__ import annotations
@@ -46,24 +46,24 @@ ERROR = JobError("ValueError", "no good")
 
 
 class Step(NamedTuple):
-    """What somebody did, for those who judge it."""
+    """What an actor did, for the judge."""
 
     text: str
     attempts: Sequence[Fence] = ()
-    """It wrote about these attempts, and about nothing else."""
+    """The step wrote about these attempts, and about nothing else."""
     asked: tuple[Request, str] | None = None
-    """Somebody asked this of a job, and it was granted."""
+    """A request about a job that the step made and that was granted."""
 
 
 class Client:
-    """Enqueues, and steers what was enqueued."""
+    """Enqueue, and steer what was enqueued."""
 
     def __init__(self, world: World, focus: Focus) -> None:
         self._world = world
         self._focus = focus
 
     def enqueue(self) -> Step:
-        """Submits something."""
+        """Submit something."""
         calls = drawn_calls(self._world.chance, self._focus)
         words = ", ".join(f"{call.template.lane.kind}{call.template.arguments}" for call in calls)
         try:
@@ -73,13 +73,13 @@ class Client:
         return Step(f"enqueue {words}: {' '.join(short(job.id) for job in jobs)}")
 
     def steer(self, jobs: Sequence[str]) -> Step:
-        """Asks something of some job."""
+        """Make some request about some job."""
         chance = self._world.chance
         actions: list[Request] = ["pause", "resume", "resume", "cancel", "retry", "retry", "discard"]
         return self.ask(chance.choice(jobs), chance.choice(actions), force=chance.random() < 0.3)
 
     def ask(self, job: str, action: Request, *, force: bool = False) -> Step:
-        """Asks this of this job."""
+        """Make this request about this job."""
         text = f"{action} {short(job)}{' by force' if force else ''}"
         try:
             answer = self._world.store.run(request(job, action, force=force))
@@ -89,7 +89,8 @@ class Client:
 
 
 class VirtualRunner:
-    """A runner: alive until it is buried, stalled for a while perhaps, and then a zombie that does not know it."""
+    """A runner: alive until its jobs are rescued, perhaps stalled for a while, and then a zombie that does not know
+    it."""
 
     def __init__(self, world: World, name: str, *, room: int = ROOM) -> None:
         self.name = name
@@ -104,7 +105,7 @@ class VirtualRunner:
         self._begun: set[str] = set()
         self._asked: dict[str, str] = {}
         self._walks: dict[str, Walk] = {}
-        """Long jobs that were begun."""
+        """Long jobs that have begun."""
         self._advanced: dict[str, int] = {}
         self._left: list[Sequence[str]] = []
         runner = Runner(self.id, name, "here", 1, "0", room, [], [])
@@ -114,7 +115,7 @@ class VirtualRunner:
 
     @property
     def must_beat(self) -> bool:
-        """Whether it should tell that it lives."""
+        """Whether it should send a heartbeat."""
         return not self.is_stalled and self._world.clock.boot_now() - self.beat_at >= BEATS_INTERVAL
 
     @property
@@ -124,11 +125,11 @@ class VirtualRunner:
 
     @property
     def is_overdue(self) -> bool:
-        """Whether its lease is over, unless somebody renewed it."""
+        """Whether its lease is over, unless it was renewed."""
         return self._world.clock.boot_now() - self.beat_at > LEASE
 
     def turn(self) -> Step:
-        """Does something."""
+        """Do something."""
         chance = self._world.chance
         if self.is_stalled and self._held:
             return self._go_on(chance)
@@ -139,7 +140,7 @@ class VirtualRunner:
         return self.claim()
 
     def claim(self) -> Step:
-        """Claims as much as it has room for."""
+        """Claim as much as it has room for."""
         room = self._room - len(self._held)
         request = ClaimRequest(room, limited_room=room, is_empty=not self._held, is_woken=False)
         claim = at_once(self._claiming.claim(request))
@@ -151,7 +152,7 @@ class VirtualRunner:
         return self._told("claims", *(f"{short(job.claimed.job)}/{job.claimed.epoch}" for job in claim.jobs))
 
     def beat(self) -> Step:
-        """Renews its lease; whoever was given up for dead stops, unless it is a zombie."""
+        """Renew its lease; a runner that was given up for dead stops, unless it is a zombie."""
         self.beat_at = self._world.clock.boot_now()
         answer = self._world.store.run(beat(self.id, lease=LEASE, running=len(self._held), draining=False))
         self._asked = self._world.store.read(requests_for(self.id)) if answer.is_alive else {}
@@ -163,29 +164,29 @@ class VirtualRunner:
         return self._told("beats", "" if answer.is_alive else "in vain")
 
     def stall(self) -> Step:
-        """Falls silent, and goes on working."""
+        """Fall silent, and go on working."""
         self.is_stalled = True
         return self._told("stalls")
 
     def wake(self) -> Step:
-        """Comes back after a stall."""
+        """Come back after a stall."""
         self.is_stalled = False
         return self._told("wakes up")
 
     def die(self) -> Step:
-        """Is gone without a word."""
+        """Die without notice."""
         self.is_gone = True
         return self._told("dies")
 
     def end(self) -> Step:
-        """Ends as told: gives back what was not begun, and takes itself off the list."""
+        """End as asked: give back what did not start, and leave the list of runners."""
         self._world.store.run(give_back(self.id, [(each.job, each.epoch) for each in self._unbegun()]))
         self._world.store.run(retire(self.id))
         self.is_gone = True
         return self._told("retires")
 
     def finish(self) -> Step:
-        """Ends all that it holds well, long jobs slice by slice."""
+        """End all that it holds well, long jobs slice by slice."""
         for job in self._held:
             if job not in self._begun:
                 self._begin(job)
@@ -194,7 +195,7 @@ class VirtualRunner:
         return self._complete(list(self._held)) if self._held else self.leave()
 
     def leave(self) -> Step:
-        """Lets those through who wait before the gates that its jobs left."""
+        """Let jobs through that wait before the gates that its own jobs left."""
         gates = {gate for some in self._left for gate in some}
         self._left = []
         self._world.store.run(let_through(gates))
@@ -252,7 +253,7 @@ class VirtualRunner:
         self._world.store.run(give_back(self.id, [(each.job, each.epoch) for each in unbegun]))
         for attempt in unbegun:
             self._forget(attempt.job)
-        return Step(f"{self.name} gives back {_words(unbegun)}")  # what was asked meanwhile is done in the same step
+        return Step(f"{self.name} gives back {_words(unbegun)}")  # including what was requested meanwhile
 
     def _complete(self, jobs: Sequence[str]) -> Step:
         attempts = [self._attempt(job) for job in jobs]
@@ -267,7 +268,7 @@ class VirtualRunner:
         held = store.read(held_by(self.id))
         spent = next((each.spent for each in held if each.job == job), None)
         attempt = self._attempt(job)
-        if spent is None:  # it lost its lease, and would be told so
+        if spent is None:  # it lost its lease, and would be notified
             spent = Spent(claimed.errors, claimed.crashes, claimed.interruptions)
         options = application().registry[lane.kind].options
         policy = Policy(options.max_attempts, options.max_crashes, 10, options.backoff)
@@ -307,7 +308,7 @@ class VirtualRunner:
 
 
 def short(job: str) -> str:
-    """The end of an id, for people."""
+    """Return the end of an id, for people."""
     return job[-4:].lstrip("0") or "0"
 
 

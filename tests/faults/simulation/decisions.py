@@ -1,4 +1,4 @@
-"""Thousands of runs of what decides without a store: lives, gates, turns and schedules. Each yields what is wrong."""
+"""Decisions without a store, in thousands of runs: lives, gates, turns and schedules. Each yields what is wrong."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ERROR = JobError("ValueError", "no good")
 
 
 def life(chance: random.Random) -> Iterator[str]:
-    """I6, I7, I8: one job, whatever comes of its attempts and is asked of it."""
+    """I6, I7, I8: one job, whatever comes of its attempts and is requested of it."""
     policy = Policy(chance.randint(1, 4), chance.randint(1, 3), chance.randint(1, 4), Backoff(chance.choice((0, 2))))
     state, spent = State.PENDING, Spent()
     for _ in range(chance.randint(1, 40)):
@@ -71,7 +71,7 @@ def life(chance: random.Random) -> Iterator[str]:
 
 
 def gate(chance: random.Random) -> Iterator[str]:
-    """I13, I14: claims by many through one gate, with jobs that end now and then."""
+    """I13, I14: many claims through one gate, with jobs that end now and then."""
     step = chance.choice((1_000, NANOSECONDS // 3, NANOSECONDS, 60 * NANOSECONDS))
     burst = chance.randint(1, 5)
     most = chance.choice((None, 1, 3))
@@ -97,7 +97,7 @@ def gate(chance: random.Random) -> Iterator[str]:
 
 
 def turns(chance: random.Random) -> Iterator[str]:
-    """I18: queues that always have jobs get their shares, whoever asks for however many."""
+    """I18: queues that always have jobs get their shares, whichever runner asks for however many."""
     weights = {name: chance.randint(1, 6) for name in "abcd"[: chance.randint(2, 4)]}
     lines = {number: Line(queue, 0) for number, queue in enumerate(weights)}
     passes, taken = Passes(), Counter[str]()
@@ -116,7 +116,7 @@ def turns(chance: random.Random) -> Iterator[str]:
 
 
 def schedule(chance: random.Random) -> Iterator[str]:
-    """I17: looks at any moments, with clocks that leap and are put back; each time is run once, as the policy says."""
+    """I17: looks at any moments, with clocks that leap and are set back; each time runs once, as the policy says."""
     timing = chance.choice(
         (Timing(every=7 * MINUTE), Timing(cron="*/5 * * * *"), Timing(cron="30 2 * * *", tz="Europe/Berlin"))
     )
@@ -147,7 +147,7 @@ def schedule(chance: random.Random) -> Iterator[str]:
 
 
 DECIDERS: Mapping[Deciding, int] = {life: 2_000, gate: 150, turns: 80, schedule: 60}
-"""Each with how many runs of it take a third of a second or so."""
+"""Each with the number of runs that take about a third of a second."""
 
 
 def _drawn_outcome(chance: random.Random) -> Outcome:

@@ -1,9 +1,9 @@
-"""Operations interleaved statement by statement on a real PostgreSQL, in an order that a seed decides.
+"""Interleaving: operations mixed statement by statement on a real PostgreSQL, in an order that a seed decides.
 
-Each operation has a connection and a transaction of its own. Before each statement chance says whose turn it is;
-whoever waits for a lock is left to wait, and the others go on; the server ends a deadlock, and the operation begins
-anew, as the store does it. So a race that threads meet once in a million times is met on purpose, and with the same
-seed again.
+Each operation has a connection and a transaction of its own. Before each statement, chance decides whose turn it is. An
+operation that waits for a lock is left to wait, and the others go on; the server ends a deadlock, and the operation
+starts again, as in the store. So a race that threads meet once in a million times is met on purpose, and again with the
+same seed.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from posthorse.store.postgres.connections import SESSION, AsyncConnection
 from posthorse.store.postgres.faults import is_collision
 
 AT_ONCE = 0.002
-"""Seconds in which most statements answer; of one that does not it is asked whether it waits for a lock."""
+"""Seconds in which most statements return; for one that does not, the server is asked whether it waits for a lock."""
 
 MAX_TRIES = 10
 
 
 class Interleaving:
-    """Connections to one database on which operations are driven together."""
+    """Connections to one database, on which operations run together."""
 
     def __init__(self, backend: PostgresBackend, url: str) -> None:
         self._backend = backend
@@ -38,22 +38,22 @@ class Interleaving:
         self._connections: list[AsyncConnection] = []
         self.turns = 0
         self.waits = 0
-        """How often somebody waited for a lock."""
+        """How often an operation waited for a lock."""
         self.repeats = 0
-        """How often an operation began anew, after a deadlock or a disturbance."""
+        """How often an operation started again, after a deadlock or a lease race."""
 
     async def open(self, count: int) -> None:
-        """Opens so many connections, and one that watches."""
+        """Open this many connections, and one that watches."""
         self._observer = await self._connect()
         self._connections = [await self._connect() for _ in range(count)]
 
     async def close(self) -> None:
-        """Closes them."""
+        """Close them."""
         for connection in (*self._connections, self._observer):
             await connection.close()
 
     async def run(self, operations: Sequence[Operation[object]], chance: random.Random) -> tuple[list[object], str]:
-        """All operations, to their ends: what each answered, or its error; and who took turns."""
+        """Run all operations to their ends; return the result or error of each, and who took turns."""
         acts = [
             _Act(self._backend, connection, operation)
             for operation, connection in zip(operations, self._connections, strict=False)
@@ -73,13 +73,14 @@ class Interleaving:
                     self.waits += 1
                     order.append("…")
                     waiting.append(act)
-            # In the order in which they began to wait. When all of them do, the server ends the deadlock.
+            # They are in the order in which they began to wait. If all of them wait, the server ends the deadlock.
             waiting = [act for act in waiting if not await self._comes_back(act, may_wait=bool(ready))]
         self.repeats += sum(act.repeats for act in acts)
         return [act.answer for act in acts], "".join(order)
 
     async def _comes_back(self, act: _Act, *, may_wait: bool = True) -> bool:
-        """Whether an operation is at its next turn, or over; false when it waits for a lock that another one holds."""
+        """Return whether an operation is at its next turn, or over; False if it waits for a lock that another one
+        holds."""
         while not await act.has_come_back():
             if may_wait and await self._is_blocked(act.pid):
                 return False
@@ -119,16 +120,16 @@ class _Act:
 
     @property
     def answer(self) -> object:
-        """What it came to, or its error."""
+        """Its result or its error."""
         return self._task.exception() or self._task.result()
 
     def take_turn(self) -> None:
-        """Lets it do one thing."""
+        """Let it do one thing."""
         self._came_back.clear()
         self._turn.set()
 
     async def has_come_back(self) -> bool:
-        """Whether it did that thing."""
+        """Return whether it has done that."""
         with suppress(TimeoutError):
             async with asyncio.timeout(AT_ONCE):
                 await self._came_back.wait()

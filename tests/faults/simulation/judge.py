@@ -1,6 +1,6 @@
-"""What must hold after every step of a simulated world, judged by what the store shows before and after it.
+"""The judge: what must hold after every step of a simulated world, judged by the store before and after it.
 
-Knows the promises of each kind of the application, and nothing of how they are kept. Each check yields sentences.
+It knows the promises of each kind of the application, and not how they are kept. Each check yields sentences.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from tests.faults.simulation.world import WorldClock
 MAX_ATTEMPTS = {"ring": 2, "book": 2, "note": 2, "sync": 2, "send": 3}
 MAX_CRASHES, MAX_LOSSES = 3, 10
 EDGES_AT_ONCE = 3
-"""One step may be several transitions: a claim, its end, and what was asked meanwhile."""
+"""One step may be several transitions: a claim, its end, and what was requested meanwhile."""
 
 
 class Judge:
-    """Sees every step that changed something."""
+    """Judge every step that changed something."""
 
     def __init__(self, clock: WorldClock) -> None:
         self._clock = clock
         self._before = EMPTY
         self._arrivals: dict[str, int] = {}
-        """In which order jobs took their places."""
+        """The order in which jobs took their places."""
         self._late: set[str] = set()
         """Jobs that had to wait for their time before they took a place in their sequence, or were retried."""
         self._stepped_aside: set[str] = set()
-        """Jobs that were paused before they began: meanwhile others may have taken their turns."""
+        """Jobs that were paused before they started; meanwhile others may have taken their turns."""
         self._count = 0
         self._begun: set[str] = set()
-        """Jobs that were started and did not come to an end that lets others pass."""
+        """Jobs that were started and have not come to an end that lets others pass."""
         self._full_until: defaultdict[str, int] = defaultdict(int)
         self._cancelled: set[str] = set()
         self.timetable = Timetable(clock)
 
     def problems(self, step: Step, after: Snapshot) -> list[str]:
-        """What is wrong now and was not before."""
+        """Return what is wrong now and was not before."""
         before, self._before = self._before, after
         changed = after.changed(before)
         claimed = sorted((one for one in changed if is_claimed(one, before)), key=lambda one: one.job.seq)
@@ -74,11 +74,11 @@ class Judge:
         if now in ("completed", "cancelled") or (now == "failed" and passes_dead(job)):
             self._begun.discard(job.id)
             self._arrivals.pop(job.id, None)
-            self._late.add(job.id)  # retried, it takes a place as if it came then
+            self._late.add(job.id)  # retried, it takes a place as if it arrived then
         elif now == "scheduled" and job.id not in self._arrivals:
             self._late.add(job.id)
         elif now in ("paused", "scheduled") and job.id in self._late - self._begun:
-            self._arrivals.pop(job.id, None)  # one that had to wait for its time has a place only while it waits
+            self._arrivals.pop(job.id, None)  # a job that had to wait for its time has a place only while it waits
         elif now in ("pending", "blocked", "processing") and job.id not in self._arrivals:
             self._arrivals[job.id] = self._count
             self._count += 1
