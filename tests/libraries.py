@@ -1,7 +1,7 @@
-"""The libraries that users hold connections of, so that one test speaks through each of them.
+"""The libraries whose connections users have, so that one test runs with each of them.
 
 A `Party` is an open connection in the user's hands. Its steps are coroutines; those of a blocking library never wait,
-and `play` runs them without a loop, as the user would.
+and `play` runs them without an event loop, as the user would.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass
 class Party:
-    """A connection, or what stands for it, and how its owner writes and ends."""
+    """A connection, or what takes its place, and how its owner writes to it and ends it."""
 
     connection: Any
     execute: Callable[[str], object]
@@ -37,18 +37,18 @@ class Party:
     begin: Callable[[], object] = lambda: None
 
     async def do(self, step: Callable[..., object], *given: object) -> object:
-        """One step, of either colour."""
+        """Do one step, sync or async."""
         answer = step(*given)
         return await answer if isawaitable(answer) else answer
 
     async def write(self, item: int) -> None:
-        """Writes into the user's own table."""
+        """Write to the user's own table."""
         await self.do(self.execute, f"INSERT INTO effects VALUES ({item:d})")
 
 
 @dataclass(frozen=True)
 class Library:
-    """One way to hold a connection."""
+    """One way to have a connection."""
 
     name: str
     store: str
@@ -59,7 +59,7 @@ class Library:
         return self.name
 
     def play(self, scene: Coroutine[Any, Any, T]) -> T:
-        """Runs a scene as this library needs it."""
+        """Run a scene as this library needs it."""
         return asyncio.run(scene) if self.is_async else completed(scene)
 
 
@@ -233,7 +233,7 @@ async def _session_of_scope(url: str) -> AsyncIterator[Party]:
 
 @asynccontextmanager
 async def _connection_with_begin_event(url: str) -> AsyncIterator[Party]:
-    """As SQLAlchemy's own page on SQLite has it for those who need savepoints."""
+    """Do what SQLAlchemy's own page on SQLite recommends for savepoints."""
     engine = sa.create_engine(_on(url, "sqlite+pysqlite"))
 
     @sa.event.listens_for(engine, "connect")
@@ -257,7 +257,7 @@ async def _connection_with_begin_event(url: str) -> AsyncIterator[Party]:
 
 
 def django_database(url: str) -> dict[str, object]:
-    """A database as Django's settings name it."""
+    """Return a database as in Django's settings."""
     if url.startswith("sqlite"):
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": path_of(url), "OPTIONS": {"timeout": 10}}
     found = psycopg.conninfo.conninfo_to_dict(url)
@@ -336,11 +336,11 @@ _BY_NAME = {library.name: library for library in LIBRARIES}
 
 
 def library(name: str) -> Library:
-    """One of them."""
+    """Return the library with this name."""
     return _BY_NAME[name]
 
 
 def through(*names: str) -> pytest.MarkDecorator:
-    """Runs a test through these; none means all."""
+    """Run a test with these libraries; without names, with all."""
     chosen = [_BY_NAME[name] for name in names] or LIBRARIES
     return pytest.mark.parametrize("library", chosen, ids=str)

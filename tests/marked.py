@@ -1,4 +1,4 @@
-"""Processes told by a marker in the environment that they inherited, wherever they have got to."""
+"""Marked processes, found by a variable in the environment that they inherited, wherever they are now."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MARKER = "TEST_MARKER"
 
 
 def living(marker: str) -> list[int]:
-    """Those that live, zombies included: they are what nobody buried."""
+    """Return those that live, including zombies, which no process has reaped."""
     wanted = f"{MARKER}={marker}".encode()
     found: list[int] = []
     for place in Path("/proc").iterdir():

@@ -1,4 +1,4 @@
-"""The tables of options in the documents, made from the table in the code.
+"""The option tables in the documents, made from the table in the code.
 
     python -m tests.option_tables       # write them into the pages
 
@@ -24,7 +24,7 @@ COLUMNS = (Place.JOB, Place.USING, Place.ON)
 
 
 def settings() -> list[list[str]]:
-    """What an application may set."""
+    """Return the settings of an application."""
     defaults = Settings()
     return [
         ["setting", "variable", "default", "what it is"],
@@ -36,7 +36,7 @@ def settings() -> list[list[str]]:
 
 
 def options_of_jobs() -> list[list[str]]:
-    """What a kind of job, and a single job, may be given."""
+    """Return the options of a kind of job, and of a single job."""
     rows = [["option", "`@app.job`", "`using`", "`app.on`", "`posthorse enqueue`", "default", "what it is"]]
     for option in OPTIONS:
         if Place.JOB in option.where or Place.USING in option.where:
@@ -47,7 +47,7 @@ def options_of_jobs() -> list[list[str]]:
 
 
 def settings_of_queues() -> list[list[str]]:
-    """What may be set on a queue; other words for the same are described below the table."""
+    """Return the settings of a queue; synonyms are described below the table."""
     return [
         ["setting", "default", "what it is"],
         *(
@@ -66,7 +66,7 @@ TABLES = {
 
 
 def with_tables(page: str, text: str) -> str:
-    """The text of a page with its tables as the code has them."""
+    """Return the text of a page with its tables as the code has them."""
     for name, (its_page, rows) in TABLES.items():
         if its_page == page:
             marker = f"<!-- {name}: written by python -m tests.option_tables -->\n\n"
@@ -85,12 +85,12 @@ def as_markdown(rows: list[list[str]]) -> str:
 
 
 def named(option: Option) -> str:
-    """The name, as a link where a page tells more."""
+    """Return the name, as a link if a page says more."""
     return f"[`{option.name}`]({option.page})" if option.page else f"`{option.name}`"
 
 
 def default_of(option: Option, defaults: object) -> str:
-    """What holds without the option."""
+    """Return what applies without the option."""
     if option.default is not None:
         return option.default
     value = getattr(defaults, option.name)

@@ -26,7 +26,7 @@ app = ph.Posthorse(grace="5s")
 
 
 class Worker:
-    """A worker in a process of its own, whose log goes to a file."""
+    """A worker in a process of its own, which logs to a file."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self.process = process
@@ -34,16 +34,16 @@ class Worker:
 
     @property
     def log(self) -> str:
-        """What it has told so far."""
+        """Return what it has logged so far."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def family(self) -> list[psutil.Process]:
-        """Its processes and all below them, the supervisor first."""
+        """Return its processes and all below them, the supervisor first."""
         supervisor = psutil.Process(self.process.pid)
         return [supervisor, *supervisor.children(recursive=True)]
 
     def stop(self) -> int:
-        """Tells it to stop, waits for its end, and gives its exit code."""
+        """Ask it to stop, wait for its end, and return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
 
@@ -59,11 +59,11 @@ class Project:
         self.environment: dict[str, str] = {"POSTHORSE_URL": url, "POSTHORSE_APP": "shop:app"}
 
     def write(self, source: str, *, name: str = "shop.py", head: str = HEAD) -> None:
-        """Writes a module, below the declaration of the application."""
+        """Write a module, below the declaration of the application."""
         (self.folder / name).write_text(head + textwrap.dedent(source), encoding="utf-8")
 
     def job(self, kind: str) -> ph.Job[object]:
-        """Enqueues a job of that kind, which takes no arguments."""
+        """Enqueue a job of that kind, which takes no arguments."""
 
         def stand_in() -> object: ...
 
@@ -72,14 +72,14 @@ class Project:
         return self._kinds[kind].enqueue()
 
     def result(self, kind: str) -> object:
-        """Runs a job of that kind in the worker that is there."""
+        """Run a job of that kind in the current worker."""
         return self.job(kind).result(timeout=60)
 
     @contextmanager
     def working(
         self, *words: str, prelude: str = "", is_ready: bool = True, environment: Mapping[str, str | None] | None = None
     ) -> Iterator[Worker]:
-        """A worker, until the end of the block; `prelude` is run in its process before it begins."""
+        """Run a worker until the end of the block; `prelude` runs in its process first."""
         log = self.folder / "worker.log"
         with log.open("ab") as stream:
             process = subprocess.Popen(
@@ -103,7 +103,7 @@ class Project:
             process.wait()
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """A command, to its end."""
+        """Run a command to its end."""
         return subprocess.run(
             self.command(*words),
             cwd=self.folder,
@@ -116,7 +116,7 @@ class Project:
         )
 
     def command(self, *words: str, prelude: str = "") -> Sequence[str]:
-        """The command line, by the interpreter of the tests."""
+        """Return the command line, with the interpreter of the tests."""
         return [sys.executable, "-P", "-c", f"{prelude}\nfrom posthorse.cli import main; main()", *words]
 
     def _environment(self, changes: Mapping[str, str | None] | None) -> dict[str, str]:

@@ -13,13 +13,13 @@ from posthorse.store.store import Store
 
 
 def list_statuses(app: ph.Posthorse, *, queue: str | None = None, limit: int = 50) -> Sequence[ph.Status]:
-    """Jobs, the newest first."""
+    """Return the statuses of jobs, the newest first."""
     rows = newest_rows(app.store, "" if queue is None else f"queue:{queue}", limit=limit)
     return [make_status(row, app.registry) for row in rows]
 
 
 def newest_rows(store: Store, text: str = "", *, limit: int = 50) -> list[JobRow]:
-    """Jobs that match a filter, the newest first, as stored."""
+    """Return jobs that match a filter, the newest first, as stored."""
     on = store.read(route(parse_filter(text)))
     places = store.read(look(on, after=None, window=10_000, limit=limit)).found
     rows = store.read(jobs_by_id([place.job for place in places]))

@@ -1,6 +1,6 @@
-"""The documents name everything there is, and their links lead somewhere.
+"""The documentation names everything there is, and its links lead somewhere.
 
-Whether their programs run is tested in tests/examples/test_documentation.py; commands, options and exit codes of the
+Whether its programs run is tested in tests/examples/test_documentation.py; commands, options and exit codes of the
 command line in tests/cli/test_completeness.py.
 """
 
@@ -45,7 +45,7 @@ RECORDS = (
     ph.events.DeadLettersGrew,
 )
 EVENTS = (*get_args(ph.events.Event), ph.events.SubmittedJob, ph.WorkerMetrics, ph.Submission, ph.RunningAttempt)
-"""What calls return; `QueueSettings` is the settings of a queue, whose table is compared below."""
+"""Types that calls return. `QueueSettings` is left out: its table of settings is compared below."""
 INTERNAL_VARIABLES = {"POSTHORSE_FAILPOINT", "POSTHORSE_COMPLETE"}
 """Set by tests of crashes, and by the completion of a shell."""
 
@@ -57,7 +57,7 @@ def text_of(page: Path) -> str:
 
 @cache
 def manual() -> str:
-    """The pages for users."""
+    """Return the pages for users."""
     return "\n".join(text_of(page) for page in (ROOT / "README.md", *sorted(DOCS.glob("*.md"))))
 
 
@@ -67,7 +67,7 @@ def without_code(page: Path) -> str:
 
 @cache
 def anchors_of(page: Path) -> set[str]:
-    """The anchors of the headings of a page, as code hosts make them: equal ones are numbered."""
+    """Return the anchors of the headings of a page, as code hosts make them: equal ones are numbered."""
     anchors: set[str] = set()
     seen: Counter[str] = Counter()
     for heading in re.findall(r"^#+ (.*)$", without_code(page), re.M):
@@ -79,7 +79,7 @@ def anchors_of(page: Path) -> set[str]:
 
 
 def links_of(page: Path) -> Iterator[tuple[str, str]]:
-    """The relative links of a page: each path, empty for the page itself, with its anchor."""
+    """Yield the relative links of a page: each path, empty for the page itself, with its anchor."""
     prose = re.sub(r"`[^`\n]*`", "", without_code(page))
     for target in re.findall(r"\]\(\s*([^)\s]+)", prose):
         if not re.match(r"[a-z]+:", target):
@@ -92,7 +92,7 @@ def is_documented(name: str) -> bool:
 
 
 def rows_below(page: Path, heading: str, column: str) -> dict[str, str]:
-    """The rows of the table under a heading with that first column: names in the first cell, and the other cells."""
+    """Return the rows of the table under a heading with that first column: the name in the first cell to the others."""
     chapter = text_of(page).partition(f"\n{heading}\n")[2]
     assert chapter, f"{page.name} has no heading {heading!r}"
     [table] = [part for part in re.split(r"\n\n|(?=\n## )", chapter) if part.lstrip("\n").startswith(f"| {column} |")][
@@ -106,7 +106,7 @@ def rows_below(page: Path, heading: str, column: str) -> dict[str, str]:
 
 
 def options_of(function: Callable[..., object]) -> set[str]:
-    """The keyword-only parameters of a function."""
+    """Return the keyword-only parameters of a function."""
     parameters = inspect.signature(function).parameters.values()
     return {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
 

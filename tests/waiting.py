@@ -13,7 +13,7 @@ PATIENCE = 30.0
 
 
 def until(is_so: Callable[[], object], *, what: str = "", patience: float = PATIENCE) -> None:
-    """Returns once `is_so()` is true. Raises AssertionError when it does not become so."""
+    """Return once `is_so()` is true. Raises AssertionError if it does not become so."""
     deadline = time.monotonic() + patience
     while not is_so():
         assert time.monotonic() < deadline, f"not within {patience:g} s: {what or is_so}"
@@ -21,7 +21,7 @@ def until(is_so: Callable[[], object], *, what: str = "", patience: float = PATI
 
 
 async def auntil(is_so: Callable[[], Awaitable[object]], *, what: str = "", patience: float = PATIENCE) -> None:
-    """Does the same as `until`, for a coroutine that asks with another one."""
+    """Do the same as `until`, with a coroutine function."""
     deadline = time.monotonic() + patience
     while not await is_so():
         assert time.monotonic() < deadline, f"not within {patience:g} s: {what or is_so}"
@@ -29,7 +29,7 @@ async def auntil(is_so: Callable[[], Awaitable[object]], *, what: str = "", pati
 
 
 def until_state(job: ph.Job[object], *states: str, patience: float = PATIENCE) -> ph.Status:
-    """The status of a job once it is in one of these states, as it was seen: the next look may find another."""
+    """Return the status of a job once it is in one of these states, as it was seen: the next look may find another."""
     seen: list[ph.Status] = []
 
     def is_there() -> bool:

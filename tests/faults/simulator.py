@@ -1,9 +1,9 @@
 """The simulator: whole lives of jobs in a world without time, step by step from one seed, judged after every step.
 
-Clients, runners, sweepers and schedulers take turns as chance has it; clocks leap and are set back; runners die, stall
-and come back as zombies; operations are cut off or told twice. In the end everything heals, and every job has to come
-to an end. `python -m tests.faults.simulator --seed 7 --steps 100` runs one of them again and tells its steps;
-`--decisions --runs 5000` tries what decides without a store (lives, gates, turns, schedules), alone and much faster.
+Clients, runners, sweepers and schedulers take turns by chance; clocks leap and are set back; runners die, stall and
+come back as zombies; operations are cut off or run twice. In the end everything heals, and every job must come to an
+end. `python -m tests.faults.simulator --seed 7 --steps 100` repeats a run and prints its steps; `--decisions --runs
+5000` tests only what decides without a store (lives, gates, turns, schedules), and is much faster.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Turn = Callable[[], Step]
 
 
 class Pace(NamedTuple):
-    """How often things happen, in parts of a hundred, and how time passes."""
+    """How often things happen, in hundredths, and how time passes."""
 
     enqueue: int = 14
     steer: int = 8
@@ -44,10 +44,10 @@ class Pace(NamedTuple):
     leave: int = 2
     work: int = 40
     set_back: float = 0.05
-    """How often, of all moves of the clock, it is set back."""
+    """The share of clock moves that set it back."""
     backs: Sequence[int] = (1, 60, 3600)
     leaps: Sequence[int] = (5, 40, 7200)
-    """Seconds by which it moves at most: mostly, now and then, and seldom."""
+    """Seconds by which it moves at most: usually, now and then, and rarely."""
 
 
 PACES: Mapping[Focus, Pace] = {
@@ -59,13 +59,13 @@ PACES: Mapping[Focus, Pace] = {
 STEPS = 100
 MAX_RUNNERS = 4
 ROUNDS = 400
-"""How often everybody looks after the world was healed, before what is left counts as lost."""
+"""How often all actors look after the world was healed, before the remaining jobs count as lost."""
 
 LOOKS = 30
-"""How often somebody looks after the schedules then."""
+"""How often the schedules are looked at then."""
 
 TOLD = 70
-"""Steps that a red run tells."""
+"""Steps that a red run prints."""
 
 
 class Red(AssertionError):
@@ -77,7 +77,7 @@ class Red(AssertionError):
         self.seed = seed
         self.steps = steps
         self.focus = focus
-        """What it was made to be busy with; None where chance decided."""
+        """What it was mostly busy with; None if chance decided."""
         self.problems = problems
         told = "\n  ".join(trail[-TOLD:])
         said = "" if focus is None else f" --focus '{focus}'"
@@ -88,7 +88,7 @@ class Red(AssertionError):
 
 
 class Done(NamedTuple):
-    """What a run came to."""
+    """The result of a run."""
 
     jobs: int
     claims: int
@@ -116,7 +116,7 @@ class Simulation:
         self.trail: list[str] = []
 
     def run(self) -> Done:
-        """The whole of it. Raises Red."""
+        """Run everything. Raises Red."""
         self._app = app = application()
         app.store = self._world.store
         app.gate.look_again()
@@ -203,7 +203,7 @@ class Simulation:
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────
 
     def _heal(self) -> None:
-        """Nobody is in the way any more: what is alive goes on, and everything has to come to an end."""
+        """Remove all obstacles: all that lives goes on, and everything must come to an end."""
         self._world.store.is_faulty = False
         self._world.clock.set_right()
         for runner in self._runners:
@@ -228,19 +228,19 @@ class Simulation:
                     self._take(partial(self._client.ask, one.job.id, "discard"))
             for turn in (healer.beat, healer.claim, healer.finish, healer.leave, self._keepers.sweep):
                 self._take(turn)
-            self._world.clock.pass_by(4 * SECOND)  # a sweeper that looks less often thinks that it was held up
+            self._world.clock.pass_by(4 * SECOND)  # a sweeper that looks less often believes that it was held up
         told = ", ".join(f"{short(one.job.id)} ({one.job.kind}) is {one.shown}" for one in left)
         lost = f"I1, I11: never came to an end: {told}"
         raise Red(self._seed, self._steps, [lost], self.trail, self._given_focus)
 
 
 def simulate(seed: int, steps: int = STEPS, focus: Focus | None = None) -> Done:
-    """One run, busy with what chance decides if nobody says it. Raises Red."""
+    """Do one run; without a focus, chance decides what it is mostly busy with. Raises Red."""
     return Simulation(seed, steps, focus).run()
 
 
 def shrunk(red: Red) -> Red:
-    """The shortest run of the same seed that is red: what happens in a run does not depend on how many steps follow."""
+    """Return the shortest red run of the same seed: a run does not depend on how many steps follow."""
     steps = red.steps
     while (steps := min(red.steps, steps) - max(1, red.steps // 10)) >= 0:
         try:
@@ -253,7 +253,7 @@ def shrunk(red: Red) -> Red:
 
 
 def main() -> int:
-    """The exit code: 1 when a run was red."""
+    """Return the exit code: 1 if a run was red."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.simulator", description=__doc__)
     parser.add_argument("--seed", type=int, default=None, help="else drawn")
     parser.add_argument("--steps", type=int, default=STEPS)

@@ -1,6 +1,6 @@
-"""The stage of a trial: a store with real workers and clients as processes, whom the nemesis may kill and replace.
+"""The stage of a trial: a store with real workers and clients as processes, which the nemesis may kill and replace.
 
-Knows how to start and end them, and what they leave behind; does no harm itself and judges nothing.
+It knows how to start and end them, and what they leave behind. It does no harm itself and judges nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LEASE = 3.0
 GRACE = 4.0
 TARGET = "tests.faults.application:app"
 FIGURES = {"memory": 400e6, "descriptors": 200.0, "log": 20e6, "wal": 200e6}
-"""Limits of what a survey measures: bytes, but for the descriptors."""
+"""Limits of what a survey measures, in bytes, except the number of descriptors."""
 
 
 class Client:
@@ -35,12 +35,12 @@ class Client:
         self.process = process
 
     def kill(self) -> None:
-        """In the middle of whatever it does."""
+        """Kill it in the middle of whatever it does."""
         self.process.kill()
         self.process.wait()
 
     def stop(self) -> None:
-        """After the call that it is in, if that ends in time."""
+        """Stop it after its current call, if that ends in time."""
         self.process.terminate()
         try:
             self.process.wait(20)
@@ -80,7 +80,7 @@ class Stage:
         self.ledger.create()
 
     def start_worker(self, *, concurrency: int = 4) -> Worker:
-        """A `posthorse worker` with one runner."""
+        """Start a `posthorse worker` with one runner."""
         program = [str(Path(sys.executable).with_name("posthorse")), "worker", "--app", TARGET]
         log = self.directory / f"worker{self._next()}.log"
         with log.open("wb") as file:
@@ -90,7 +90,7 @@ class Stage:
         return worker
 
     def start_client(self) -> Client:
-        """A client with a name that nobody had before."""
+        """Start a client with a new name."""
         number = self._next()
         name = f"client{number}"
         program = [sys.executable, "-m", "tests.faults.workloads"]
@@ -101,7 +101,7 @@ class Stage:
         return client
 
     def wait_until_at_work(self) -> None:
-        """Waits until each worker has a runner that began a job, so that a fault meets somebody at work."""
+        """Wait until each worker has a runner that started a job, so that a fault meets a working process."""
         self.wait_for(self._are_all_at_work, "each worker to begin a job")
 
     def _are_all_at_work(self) -> bool:
@@ -109,19 +109,19 @@ class Stage:
         return all(any(str(runner.pid) in began for runner in worker.runners) for worker in self.workers)
 
     def wait_for(self, is_so: Callable[[], object], what: str, *, within: float = 30.0) -> None:
-        """Waits until something is so; else fails, with the last words of everybody."""
+        """Wait until something is so; otherwise fail, quoting the end of all logs."""
         deadline = time.monotonic() + within
         while not is_so():
             assert time.monotonic() < deadline, f"waited {within:g} s in vain for {what}{self.logs()}"
             time.sleep(0.02)
 
     def replace(self, worker: Worker) -> None:
-        """Another worker takes the place of one that ended."""
+        """Replace a worker that ended by another one."""
         self.workers.remove(worker)
         self.start_worker()
 
     def survey(self) -> None:
-        """Measures what is to stay bounded, and remembers who was there."""
+        """Measure what should stay bounded, and note which processes exist."""
         for worker in self.workers:
             tree = worker.tree
             self._trees |= set(tree)
@@ -136,7 +136,7 @@ class Stage:
                 self._write_figures("store", {"wal": float(wal.stat().st_size)})
 
     def look_for_leftovers(self) -> None:
-        """After the stop of all workers: nothing of their trees, and nothing that jobs started, may live."""
+        """Check, after the stop of all workers, that nothing of their trees lives, nor anything that jobs started."""
         started = {pid for event in read_history(self.history) if event.op == "child" for pid in event.value.pids}
 
         def living() -> set[int]:
@@ -149,12 +149,12 @@ class Stage:
         self.recorder.write("leftovers", value=Value(pids=sorted(living())))
 
     def logs(self) -> str:
-        """The last words of all workers and clients, those that ended too."""
+        """Return the end of the logs of all workers and clients, including those that have ended."""
         found = sorted(self.directory.glob("*.log"))
         return "".join(f"\n── {log.name} ──\n{log.read_text(errors='replace')[-1500:]}" for log in found)
 
     def end(self) -> None:
-        """However it stands: nothing of it is left running."""
+        """End everything that still runs."""
         for client in self.clients:
             client.kill()
         for worker in self.workers:

@@ -15,7 +15,7 @@ from tests.waiting import until
 
 
 class Standby(PostgresServer):
-    """Follows `primary` without being waited for."""
+    """Follow `primary`, which does not wait for it."""
 
     def __init__(self, primary: PostgresServer, directory: Path) -> None:
         self._primary = primary
@@ -28,13 +28,13 @@ class Standby(PostgresServer):
         )
 
     def wait_until_it_has_everything(self) -> None:
-        """Returns once all that the primary has written by now is applied here."""
+        """Return once all that the primary has written so far is applied here."""
         [written] = one(self._primary.url(), "SELECT pg_current_wal_flush_lsn()::text")
         query = f"SELECT coalesce(pg_last_wal_replay_lsn() >= '{written}', false)"
         until(lambda: one(self.url(), query)[0], what="the standby to catch up")
 
     def stop_following(self) -> None:
-        """From now on it lags."""
+        """Let it lag from now on."""
         self.execute(sql.SQL("ALTER SYSTEM SET primary_conninfo = ''"))
         self.execute(sql.SQL("SELECT pg_reload_conf()"))
         until(
@@ -42,13 +42,13 @@ class Standby(PostgresServer):
         )
 
     def promote(self) -> None:
-        """Makes it a primary; returns when it takes writes."""
+        """Make it a primary; return once it takes writes."""
         self.execute(sql.SQL("SELECT pg_promote()"))
 
 
 @contextmanager
 def standby_of(primary: PostgresServer) -> Iterator[Standby]:
-    """A running standby of a server."""
+    """Run a standby of a server."""
     with private_directory("standby") as directory:
         standby = Standby(primary, directory)
         standby.start()
@@ -59,7 +59,7 @@ def standby_of(primary: PostgresServer) -> Iterator[Standby]:
 
 
 def one(url: str, query: str) -> tuple[object, ...]:
-    """The only row of a query."""
+    """Return the only row of a query."""
     with psycopg.connect(url, autocommit=True) as connection:
         row = connection.execute(query.encode()).fetchone()
     assert row is not None

@@ -1,4 +1,4 @@
-"""The page on tests under fault is true: it has each fault of the nemesis, and each test that it names exists."""
+"""The page on tests under fault is true: it lists each fault of the nemesis, and each test that it names exists."""
 
 from __future__ import annotations
 
@@ -38,4 +38,4 @@ def test_each_invariant_stands_on_the_page() -> None:
 
 
 class _Any:
-    """Stands where a nemesis asks whether there is one."""
+    """A stand-in where a nemesis asks whether there is one."""

@@ -1,4 +1,4 @@
-"""The checker itself: for each invariant the smallest histories that break it, and sound ones that come close."""
+"""The checker: for each invariant, the smallest histories that break it, and sound ones that come close."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ S = 1_000_000
 
 
 class Example(NamedTuple):
-    """A history and what the store holds in the end."""
+    """A history and the final state of the store."""
 
     history: list[Event]
     final: Final
@@ -53,7 +53,7 @@ def submit(
     delay: float | None = None,
     limit: str | None = None,
 ) -> list[Event]:
-    """A submit that takes a tenth of a second."""
+    """Return a submit that takes a tenth of a second."""
     micros = None if delay is None else round(delay * S)
     asked = Value(labels=[label], kind=kind, key=key, unique=unique, delay=micros, limit=limit)
     answer = Value(jobs=[job]) if job is not None and phase == "ok" else Value()
@@ -91,7 +91,7 @@ def run(
     has_effect: bool = True,
     value: Value = Value(),  # noqa: B008  # frozen
 ) -> list[Event]:
-    """A run with its effect, to its end if that is given."""
+    """Return a run with its effect, including its end if that is given."""
     start = at(t, process, "start", job=job, epoch=epoch, token=token, value=value)
     told = [Event(**{name: getattr(start, name) for name in Event.__struct_fields__} | {"attempt": attempt})]
     if end is not None:
@@ -122,7 +122,7 @@ def fault(
 
 
 def stored(job: str, *names: str, t: float = 1, steps: int = 2) -> list[FinalEvent]:
-    """Events of a job, each after a claim."""
+    """Return events of a job, each after a claim."""
     return [FinalEvent(job, 1 + steps * (number + 1), round(t * S), name) for number, name in enumerate(names)]
 
 
@@ -275,7 +275,7 @@ BROKEN: dict[str, list[Example]] = {
             [*run(1, "j1", "t1"), *slice_of(2, "j1", "t1", 0, is_effect=True) * 2],
             final(row(kind="repeated", count=5)),
         ),
-        Example(  # the cursor stands ahead of the effects
+        Example(  # the cursor is ahead of the effects
             [*run(1, "j1", "t1"), *slice_of(2, "j1", "t1", 0, is_effect=True)],
             final(row(kind="repeated", state="cancelled", count=20, done=10)),
         ),
@@ -371,7 +371,7 @@ BROKEN: dict[str, list[Example]] = {
             ],
             final(row(token="t1"), row("j2", "b", token="t2")),
         ),
-        Example(  # the first fails, and is tried again after the second began
+        Example(  # the first fails, and is retried after the second started
             [
                 *submit(1, "j1", limit="s"),
                 *submit(2, "j2", label="b", limit="s"),
@@ -438,9 +438,9 @@ BROKEN: dict[str, list[Example]] = {
 SOUND: dict[str, list[Example]] = {
     "I1 NO-LOSS": [
         Example(PLAIN, final(DONE)),
-        Example(submit(1, None, phase="info"), final()),  # nobody was promised anything
+        Example(submit(1, None, phase="info"), final()),  # nothing was promised to the client
         Example(submit(1, None, phase="fail"), final()),
-        Example(submit(1, "j1")[:1], final()),  # the client was killed before the answer
+        Example(submit(1, "j1")[:1], final()),  # the client was killed before the reply
     ],
     "I2 NO-PHANTOM": [
         Example([*submit(1, None, phase="info"), *run(2, "j1", "t1", end=3)], final(DONE)),
@@ -470,7 +470,7 @@ SOUND: dict[str, list[Example]] = {
         ),
     ],
     "I5 FENCED": [
-        Example(  # it asked before it was superseded, and was heard
+        Example(  # it asked before it was superseded, and was granted
             [
                 *submit(1, "j1", kind="exact"),
                 *run(1.5, "j1", "t1"),
@@ -493,7 +493,7 @@ SOUND: dict[str, list[Example]] = {
                 events=[FinalEvent("j1", 3, S, "failed"), FinalEvent("j1", 4, 3 * S, "retried")],
             ),
         ),
-        Example(  # discarded is no second end
+        Example(  # a discard is not a second end
             PLAIN,
             final(
                 row(state="cancelled", version=4),
@@ -549,7 +549,7 @@ SOUND: dict[str, list[Example]] = {
     ],
     "I10 NOT-EARLY": [
         Example([*submit(1, "j1", delay=2), *run(3.5, "j1", "t1", end=4)], final(DONE)),
-        Example(  # a retry sets the time anew
+        Example(  # a retry sets a new time
             [*submit(1, "j1", delay=99), *ask(2, "retry", "j1", "pending"), *run(3, "j1", "t1", end=4)],
             final(DONE),
         ),
@@ -563,7 +563,7 @@ SOUND: dict[str, list[Example]] = {
             [*submit(1, "j1"), *_two_runs(end=9.5), *fault(2, "kill-runner", 100)],
             final(_completed_after("lost"), events=stored("j1", "lost", t=8)),
         ),
-        Example(  # late, for the server was away meanwhile
+        Example(  # late, because the server was away meanwhile
             [
                 *submit(1, "j1"),
                 *run(1.5, "j1", "t1"),
@@ -655,7 +655,7 @@ SOUND: dict[str, list[Example]] = {
             ],
             final(row(token="t1", finished=4), row("j2", "b", token="t2", finished=6)),
         ),
-        Example(  # nobody knows which came first
+        Example(  # it is unknown which came first
             [
                 *submit(1, "j1", limit="s"),
                 *submit(1.05, "j2", label="b", limit="s", client="client2"),

@@ -17,7 +17,7 @@ Scenario = Callable[[Trial], Judgement]
 
 
 def taken_away(one: Trial) -> Judgement:
-    """A job that runs is taken away and started again; its first run goes on, and is to write nothing more."""
+    """Take a running job away and start it again; its first run goes on, and must not write anything more."""
     client = _begin(one)
     client.submit([repeated.bind("a", 30, 5, 0.4)], Value(labels=["a"], kind="repeated"))
     [job_id] = client.known
@@ -29,7 +29,7 @@ def taken_away(one: Trial) -> Judgement:
 
 
 def clients_killed(one: Trial) -> Judgement:
-    """Clients die while they enqueue."""
+    """Let clients die while they enqueue."""
     _begin(one)
     for number in range(3):
         one.stage.start_client()
@@ -39,17 +39,17 @@ def clients_killed(one: Trial) -> Judgement:
 
 
 def killed_between_effects(one: Trial) -> Judgement:
-    """A runner dies before the effect of a slice."""
+    """Let a runner die before the effect of a slice."""
     client = _begin(one)
     client.submit([repeated.bind("a", 20, 5, 0.3)], Value(labels=["a"], kind="repeated"))
     _wait_for(one, "slice", count=1)
-    time.sleep(0.1)  # into the next slice, before its effect
+    time.sleep(0.1)  # in the next slice, before its effect
     one.nemesis.strike("kill-runner")
     return one.judge(probes=False)
 
 
 def longer_than_the_lease(one: Trial) -> Judgement:
-    """A job runs for longer than the lease, in a worker that is well."""
+    """Let a job run for longer than the lease, in a healthy worker."""
     client = _begin(one)
     client.submit([plain.bind("a", 5.0)], Value(labels=["a"], kind="plain"))
     [job_id] = client.known
@@ -63,7 +63,7 @@ def longer_than_the_lease(one: Trial) -> Judgement:
 
 
 def same_keys(one: Trial) -> Judgement:
-    """Two clients use the same keys."""
+    """Let two clients use the same keys."""
     _begin(one)
     for _ in range(2):
         one.stage.start_client()
@@ -103,7 +103,7 @@ def test_without_the_defect_its_scenario_is_sound(store_url: str, tmp_path: Path
 
 
 def _begin(one: Trial) -> Client:
-    """A worker, and a client in this process."""
+    """Start a worker, and a client in this process."""
     one.stage.start_worker()
     return Client("client-test", 1, Recorder(one.stage.history, "client-test"))
 

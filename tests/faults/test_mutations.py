@@ -15,7 +15,7 @@ NAMES = [mutation.name for mutation in MUTATIONS]
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=NAMES)
 def test_a_mutation_still_finds_its_place_and_its_test(mutation: Mutation) -> None:
-    """Where code or tests were rewritten, so must the table be: else it would prove nothing any more."""
+    """If code or tests were rewritten, the table must be, too: otherwise it would no longer prove anything."""
     assert mutation.before != mutation.after
     assert mutation.occurrences == 1, f"{mutation.file} has its text {mutation.occurrences} times"
     file, _, name = mutation.test.partition("::")

@@ -1,4 +1,4 @@
-"""F62 with a real network: a worker's machine is cut off from the server, and comes back when others have its jobs."""
+"""F62 with a real network: a worker's machine is cut off from the server, and returns when others have its jobs."""
 
 from __future__ import annotations
 

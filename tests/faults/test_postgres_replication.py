@@ -1,4 +1,4 @@
-"""Servers with standbys: what is acknowledged when nobody confirms, and what a failover costs."""
+"""Replication: what is acknowledged when no standby confirms, and what a failover costs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Opened = Callable[[str], Yard]
 
 @pytest.fixture
 def opened(own_postgres: PostgresServer) -> Iterator[Opened]:
-    """Stores by their address, closed before their server ends."""
+    """Yield a function that opens stores, which are closed before their server ends."""
     yards: list[Yard] = []
 
     def open_one(url: str) -> Yard:
@@ -39,7 +39,7 @@ def opened(own_postgres: PostgresServer) -> Iterator[Opened]:
 
 @contextmanager
 def nobody_confirms(server: PostgresServer) -> Iterator[None]:
-    """Commits wait for a synchronous standby that is not there."""
+    """Let commits wait for a synchronous standby that does not exist."""
     server.execute(sql.SQL("ALTER SYSTEM SET synchronous_standby_names = 'nobody'"))
     server.execute(sql.SQL("SELECT pg_reload_conf()"))
     until(lambda: one(server.url(), "SHOW synchronous_standby_names") == ("nobody",))
@@ -51,7 +51,7 @@ def nobody_confirms(server: PostgresServer) -> Iterator[None]:
 
 
 def who_waits(server: PostgresServer, *, other_than: object = 0) -> int:
-    """The session whose commit waits for the standby."""
+    """Return the session whose commit waits for the standby."""
     found: list[int] = []
 
     def look() -> bool:
@@ -65,7 +65,7 @@ def who_waits(server: PostgresServer, *, other_than: object = 0) -> int:
 
 
 def test_a_commit_that_nobody_confirmed_is_not_acknowledged(own_postgres: PostgresServer, opened: Opened) -> None:
-    """F54: the server itself calls it committed, with a warning. Asking again finds it (I2, I3)."""
+    """F54: the server itself calls it committed, with a warning. Enqueuing again finds it (I2, I3)."""
     yard = opened(own_postgres.url())
     yard.store.migrate()
     yard.enqueue()
@@ -86,7 +86,7 @@ def test_a_commit_that_nobody_confirmed_is_not_acknowledged(own_postgres: Postgr
 def test_a_commit_whose_session_ended_while_it_waited_is_asked_for_again(
     own_postgres: PostgresServer, opened: Opened
 ) -> None:
-    """F54: the second asking waits for the standby as well, and is answered when one confirms."""
+    """F54: the second call waits for the standby as well, and returns when one confirms."""
     yard = opened(own_postgres.url())
     yard.store.migrate()
     yard.enqueue()
@@ -106,9 +106,9 @@ def test_a_commit_whose_session_ended_while_it_waited_is_asked_for_again(
 def test_a_lagging_standby_that_is_promoted_loses_what_it_had_not_seen_and_nothing_else(
     own_postgres: PostgresServer, opened: Opened
 ) -> None:
-    """F53: acknowledged jobs that were not replicated are lost, as documented; whoever asks for them is told so.
+    """F53: acknowledged jobs that were not replicated are lost, as documented; asking for them is an error.
 
-    Late results of attempts that the new primary knows nothing of are refused (I5).
+    Late results of attempts that the new primary does not know are refused (I5).
     """
     primary = own_postgres
     opened(primary.url()).store.migrate()
@@ -119,7 +119,7 @@ def test_a_lagging_standby_that_is_promoted_loses_what_it_had_not_seen_and_nothi
         held = yard.claim_one(runner)
         standby.wait_until_it_has_everything()
         replica = opened(standby.url())
-        with pytest.raises(StoreError, match="read-only"):  # F55: a replica serves nobody
+        with pytest.raises(StoreError, match="read-only"):  # F55: a replica serves no callers
             replica.enqueue()
 
         standby.stop_following()
@@ -139,7 +139,7 @@ def test_a_lagging_standby_that_is_promoted_loses_what_it_had_not_seen_and_nothi
 
 
 def test_a_claim_that_was_lost_in_a_failover_is_no_right_to_write(own_postgres: PostgresServer, opened: Opened) -> None:
-    """F53, I4, I5: its epoch is given to another runner on the new primary; the fence knows them apart."""
+    """F53, I4, I5: the new primary gives its epoch to another runner; the fence distinguishes the two."""
     primary = own_postgres
     opened(primary.url()).store.migrate()
     with standby_of(primary) as standby:

@@ -1,6 +1,6 @@
-"""Simulated worlds: whole lives from one seed, operations interleaved statement by statement, and planted defects.
+"""The simulator: whole lives from one seed, operations interleaved statement by statement, and planted defects.
 
-SQLite has one writer at a time, so there transactions are the steps; on PostgreSQL statements are.
+SQLite has one writer at a time, so its transactions are the steps; on PostgreSQL, statements are.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def test_whole_lives_keep_every_promise() -> None:
 RED_ONCE: dict[int, Focus | None] = {
     14: "long jobs",  # progress stood still after a checkpoint before the first slice
     17: "long jobs",
-    30098: None,  # a job that had ended passed those who waited in its sequence when it was retried
+    30098: None,  # a job that had ended passed those that waited in its sequence when it was retried
 }
 
 
@@ -86,7 +86,7 @@ def arena(postgres_url: str) -> Iterator[Arena]:
 
 
 def problems_of_races(arena: Arena, first: int, races: int) -> str | None:
-    """What went wrong in the first race in which something did."""
+    """Return what went wrong in the first race in which anything did."""
 
     async def hold() -> str | None:
         backend = arena.yard.store.backend
@@ -171,7 +171,7 @@ def test_a_red_run_tells_its_seed_and_is_made_shorter(monkeypatch: pytest.Monkey
 
 
 def simulator(*arguments: str) -> str:
-    """What the command says."""
+    """Return what the command prints."""
     told = subprocess.run(
         [sys.executable, "-m", "tests.faults.simulator", *arguments],
         cwd=Path(__file__).parents[2],

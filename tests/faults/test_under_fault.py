@@ -1,7 +1,7 @@
 """Proof under fault: everything at once, on each store, and the checker's judgement after heal and drain.
 
-A red run prints its seed and the command that runs it again, and keeps its history. FAULTS_SEED takes the place of
-the seed; FAULTS_KEEP names a folder for histories, also good ones. Long runs: `make soak MINUTES=10`.
+A red run prints its seed and the command that repeats it, and keeps its history. FAULTS_SEED replaces the seed;
+FAULTS_KEEP names a folder for all histories, including those of sound runs. Long runs: `make soak MINUTES=10`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.faults.__main__ import again, run_trial
 from tests.faults.workloads import WORKLOADS
 
 SECONDS = {"sqlite": 15.0, "postgres": 15.0}
-"""Of faults; starting, draining and stopping take as long again."""
+"""Seconds of faults; starting, draining and stopping take the same time again."""
 
 SEED = 7
 
@@ -45,6 +45,6 @@ def _is_sound(store: str, *, seed: int, seconds: float) -> None:
 
 
 def _did_something(counts: dict[str, int]) -> None:
-    """A run in which nothing happened proves nothing."""
+    """Fail if nothing happened, because such a run proves nothing."""
     for what in ("submit ok", "submit fail", "slice ok", "cancel ok", "pause ok", "status ok", "effect ok"):
         assert counts.get(what, 0) > 0, f"no {what}: {counts}"

@@ -1,7 +1,7 @@
-"""One trial: workers, clients and a nemesis for a time; then heal, drain, stop, and the judgement of the checker.
+"""A trial: workers, clients and a nemesis for a time; then heal, drain, stop, and the judgement of the checker.
 
-What a trial does follows from its seed; when it does it does not, for processes run as they please. A trial with
-violations keeps its history, says where, and how to run it again.
+What a trial does depends only on its seed; when it does it does not, because processes run as they please. A trial with
+violations keeps its history, and says where, and how to repeat it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.faults.workloads import WORKLOADS
 from tests.servers import PostgresServer
 
 BOUND = 25.0
-"""Seconds that a recovery may take beside the lease, on a machine that does other things, too."""
+"""Seconds that a recovery may take in addition to the lease, on a machine that does other things, too."""
 
 DRAIN = 90.0
 FINAL = "final.json"
@@ -39,7 +39,7 @@ WORKERS, CLIENTS = 2, 3
 
 
 class Judgement(NamedTuple):
-    """What a trial came to."""
+    """The result of a trial."""
 
     violations: Sequence[str]
     faults: Sequence[str]
@@ -52,7 +52,7 @@ class Judgement(NamedTuple):
 
 
 def judged(directory: Path, faults: Sequence[str] = ()) -> Judgement:
-    """The judgement of a trial that left its history and its final state in a folder."""
+    """Judge a trial that left its history and its final state in a folder."""
     history = read_history(directory / HISTORY_FILE)
     final = msgspec.json.decode((directory / FINAL).read_bytes(), type=Final)
     case = Case(history, final, lease=LEASE, bound=BOUND, max_crashes=MAX_CRASHES)
@@ -83,7 +83,7 @@ class Trial:
         self.nemesis = Nemesis(self.stage, self.chance, server=server, proxy=proxy)
 
     def run(self, seconds: float, *, workers: int = WORKERS, clients: int = CLIENTS) -> Judgement:
-        """Faults for so many seconds; then the judgement."""
+        """Do faults for this many seconds; then judge."""
         self.begin(workers=workers, clients=clients)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -93,7 +93,7 @@ class Trial:
         return self.judge()
 
     def begin(self, *, workers: int = WORKERS, clients: int = CLIENTS) -> None:
-        """Everybody at work."""
+        """Start the workers and clients, and wait until they are at work."""
         for _ in range(workers):
             self.stage.start_worker()
         for _ in range(clients):
@@ -101,7 +101,7 @@ class Trial:
         self.stage.wait_until_at_work()
 
     def judge(self, *, probes: bool = True) -> Judgement:
-        """Heals, drains, stops, and asks the checker."""
+        """Heal, drain, stop, and run the checker."""
         self.stage.recorder.write("heal")
         for client in self.stage.clients:
             client.stop()
@@ -119,7 +119,7 @@ class Trial:
         self.stage.end()
 
     def _probe(self) -> None:
-        """Work that comes after the heal: it has to start in time."""
+        """Submit work after the heal: it must start in time."""
         recorder = self.stage.recorder
         recorder.process = "client-probe"
         for number in range(4):
@@ -142,7 +142,7 @@ class Trial:
                 for state in ("paused", "scheduled", "blocked", "pending", "processing")
                 for job in app.jobs(f"state:{state}")
             ]
-            for job in app.jobs("state:failed kind:in_turn"):  # nobody else behind it would get a turn
+            for job in app.jobs("state:failed kind:in_turn"):  # otherwise no job behind it would get a turn
                 with suppress(ph.InvalidTransition):
                     job.discard()
             for job in app.jobs("state:paused"):
@@ -170,7 +170,7 @@ def trial(
     workloads: Sequence[str] = tuple(WORKLOADS),
     defect: str | None = None,
 ) -> Iterator[Trial]:
-    """A trial that leaves nothing running; on PostgreSQL behind a proxy."""
+    """Run a trial that leaves no processes; on PostgreSQL, behind a proxy."""
     proxy = Proxy(server.port) if server is not None else None
     try:
         made = Trial(url, directory, seed=seed, server=server, proxy=proxy, workloads=workloads, defect=defect)

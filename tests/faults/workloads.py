@@ -1,11 +1,11 @@
-"""Clients under fault: processes that ask random things of the store and write down what they were answered.
+"""Workloads under fault: client processes that make random calls to the store and record the results.
 
     python -m tests.faults.workloads NAME SEED WORKLOAD[,WORKLOAD…]
 
-Runs until SIGTERM, which it obeys between two calls; the nemesis kills it in the middle of one. An error of which
-nobody can say whether the call was done is written down as `info`.
+A client runs until SIGTERM, which it obeys between two calls; the nemesis kills it in the middle of one. If an error
+leaves it unknown whether the call took effect, it is recorded as `info`.
 
-A workload is a function of a `Client` in WORKLOADS that asks for one thing.
+A workload is a function of a `Client` in WORKLOADS that makes one call.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ PAUSE = 0.03
 """Seconds between two calls of a client, on average."""
 
 REFUSED = (ph.UsageError, ph.KeyConflict, ph.InvalidTransition, ph.JobNotFound, ph.QueueFull, ph.QueueClosed)
-"""Errors that say that nothing was done."""
+"""Errors that mean that nothing was done."""
 
 
 class Client:
-    """One session: what it asked for, one thing after the other."""
+    """One session: its calls, one after the other."""
 
     def __init__(self, name: str, seed: int, recorder: Recorder) -> None:
         self.name = name
@@ -62,19 +62,19 @@ class Client:
         self._number = 0
 
     def label(self, what: str) -> str:
-        """A label that no other job has."""
+        """Return a label that no other job has."""
         self._number += 1
         return f"{what}:{self.name}:{self._number}"
 
     def some_job(self) -> str | None:
-        """One of the jobs that it made, the younger the likelier."""
+        """Return one of the jobs that it made, more likely a recent one."""
         if not self.known:
             return None
         back = min(len(self.known), 1 + int(self.chance.expovariate(0.15)))
         return self.known[-back]
 
     def submit(self, calls: Sequence[ph.Call[str]], value: Value, *, tenant: str | None = None) -> None:
-        """Enqueues calls together, and writes down their ids."""
+        """Enqueue calls together, and record their ids."""
         self.recorder.write("submit", "invoke", tenant=tenant, value=value)
         with self._answering("submit", tenant=tenant):
             jobs = [job.id for job in app.enqueue_many(calls)]
@@ -82,7 +82,7 @@ class Client:
             self.known = [*self.known, *jobs][-MAX_KNOWN:]
 
     def ask(self, op: str, job: str | None, do: Callable[[], Value], value: Value = Value()) -> None:  # noqa: B008
-        """Asks something of a job, and writes down the answer."""
+        """Make a request about a job, and record the result."""
         self.recorder.write(op, "invoke", job=job, value=value)
         with self._answering(op, job=job):
             answer = do()
@@ -102,7 +102,7 @@ class Client:
 
 
 def submits(client: Client) -> None:
-    """Plain jobs, now or soon."""
+    """Submit plain jobs, now or soon."""
     kinds: list[ph.Kind[[str, float], str]] = [plain, plain_in_thread]
     kind = client.chance.choice(kinds)
     label, delay = client.label("plain"), client.chance.choice([None, None, 0.5, 2.0])
@@ -113,7 +113,7 @@ def submits(client: Client) -> None:
 
 
 def bulks(client: Client) -> None:
-    """Many at once, all or none: now and then with one that is refused."""
+    """Submit many jobs, all or none; now and then one of them is refused."""
     labels = [client.label("bulk") for _ in range(client.chance.randint(2, 12))]
     calls = [plain.bind(label, 0.0) for label in labels]
     if client.chance.random() < 0.3:
@@ -124,7 +124,7 @@ def bulks(client: Client) -> None:
 
 
 def keys(client: Client) -> None:
-    """The same key from many clients, for the same job; now and then for another one."""
+    """Use the same key from many clients, for the same job; now and then for another one."""
     key = _key(client)
     label = f"key:{key}" if client.chance.random() < 0.8 else client.label("conflict")
     tenant = client.chance.choice([None, "north", "south"])
@@ -133,13 +133,13 @@ def keys(client: Client) -> None:
 
 
 def uniques(client: Client) -> None:
-    """The same job from many clients, while the earlier one lives."""
+    """Submit the same job from many clients, while the earlier one lives."""
     label = f"unique:{client.chance.randrange(4)}"
     client.submit([plain.using(unique=True).bind(label, 0.1)], Value(labels=[label], kind="plain", unique=label))
 
 
 def slices(client: Client) -> None:
-    """Long jobs, with and without transactions."""
+    """Submit long jobs, with and without transactions."""
     kinds: list[ph.Kind[[str, int, int, float], str]] = [exact, exact_async, repeated]
     kind = client.chance.choice(kinds)
     label = client.label(kind.kind)
@@ -147,14 +147,14 @@ def slices(client: Client) -> None:
 
 
 def failures(client: Client) -> None:
-    """Jobs that fail: some get through in the end, some become dead letters."""
+    """Submit jobs that fail: some succeed in the end, some become dead letters."""
     label = client.label("failing")
     failures = client.chance.choice([1, 2, 9])
     client.submit([failing.bind(label, failures)], Value(labels=[label], kind="failing", max_attempts=3))
 
 
 def poisons(client: Client) -> None:
-    """A job that kills its runner; one of a client at most, for it costs three runners."""
+    """Submit a job that kills its runner; at most one per client, because it costs three runners."""
     label = f"poison:{client.name}"
     if client.chance.random() < 0.05 and label not in client.asked_once:
         client.asked_once.add(label)
@@ -162,14 +162,14 @@ def poisons(client: Client) -> None:
 
 
 def isolated(client: Client) -> None:
-    """Jobs in processes of their own, which start others."""
+    """Submit jobs in processes of their own, which start others."""
     if client.chance.random() < 0.3:
         label = client.label("apart")
         client.submit([apart.bind(label, 0.1)], Value(labels=[label], kind="apart"))
 
 
 def guests(client: Client) -> None:
-    """A job in the client's own transaction, which it commits, or rolls back: then there is no job."""
+    """Submit a job in the client's own transaction, which it commits or rolls back; then there is no job."""
     label = client.label("guest")
     client.recorder.write("submit", "invoke", value=Value(labels=[label], kind="plain"))
     is_committed = client.chance.random() < 0.6
@@ -193,7 +193,7 @@ def guests(client: Client) -> None:
 
 
 def limits(client: Client) -> None:
-    """Jobs that count against a concurrency or a rate."""
+    """Submit jobs that count against a concurrency or a rate."""
     if client.chance.random() < 0.5:
         label = client.label("capped")
         client.submit([capped.bind(label, 0.05)], Value(labels=[label], kind="capped"))
@@ -203,7 +203,7 @@ def limits(client: Client) -> None:
 
 
 def sequences(client: Client) -> None:
-    """Jobs that run one after the other, from several clients."""
+    """Submit jobs that run one after the other, from several clients."""
     label, sequence = client.label("turn"), f"turn-{client.chance.randrange(3)}"
     client.submit(
         [in_turn.using(sequence=sequence).bind(label, 0.02)], Value(labels=[label], kind="in_turn", limit=sequence)
@@ -211,7 +211,7 @@ def sequences(client: Client) -> None:
 
 
 def steers(client: Client) -> None:
-    """Cancels, pauses, resumes and retries that race with whatever a job does: one of its own, or one that runs."""
+    """Cancel, pause, resume and retry in a race with whatever a job does: one of its own, or one that runs."""
     running = (
         [job.id for job in itertools.islice(app.jobs("state:processing"), 8)] if client.chance.random() < 0.6 else []
     )
@@ -234,7 +234,7 @@ def steers(client: Client) -> None:
 
 
 def races(client: Client) -> None:
-    """A short job, and a cancel or a pause at about the time when it ends."""
+    """Submit a short job, and cancel or pause it at about the time when it ends."""
     label = client.label("race")
     client.submit([plain.bind(label, 0.05)], Value(labels=[label], kind="plain"))
     if not client.known:
@@ -250,7 +250,7 @@ def races(client: Client) -> None:
 
 
 def watches(client: Client) -> None:
-    """Looks at jobs, again and again, and asks for the results of those that are over."""
+    """Look at jobs repeatedly, and get the results of those that are over."""
     job_id = client.some_job()
     if job_id is not None:
         client.ask("status", job_id, lambda: _seen(job_id))
@@ -259,7 +259,7 @@ def watches(client: Client) -> None:
 
 
 def redrives(client: Client) -> None:
-    """Dead letters, started again or discarded, one or all of them."""
+    """Retry or discard dead letters, one or all of them."""
     if client.chance.random() < 0.2:
         client.ask("retry_many", None, lambda: Value(code=app.jobs("state:failed kind:failing").retry(rate="20/s")))
     elif job_id := next((job.id for job in app.jobs("state:failed kind:failing")), None):
@@ -286,11 +286,11 @@ WORKLOADS: dict[str, Callable[[Client], None]] = {
 }
 
 KEEPS_BUSY = ("slices", "isolated")
-"""Asked for rarely: their jobs take long."""
+"""Workloads that are used rarely, because their jobs take long."""
 
 
 def _key(client: Client) -> str:
-    """A key that other clients use at this time, too."""
+    """Return a key that other clients also use at this time."""
     return f"{int(time.time()) // 5}-{client.chance.randrange(3)}"
 
 
@@ -316,13 +316,13 @@ def _own_connection() -> sqlite3.Connection | psycopg.Connection[tuple[object, .
 
 
 def run(name: str, seed: int, workloads: Sequence[str], history: str) -> None:
-    """Asks until it is told to stop."""
+    """Make calls until SIGTERM."""
     is_stopped: list[bool] = []
     signal.signal(signal.SIGTERM, lambda *_: is_stopped.append(True))
     client = Client(name, seed, Recorder(history, name))
     weights = [0.25 if workload in KEEPS_BUSY else 1.0 for workload in workloads]
     while not is_stopped:
-        with suppress(ph.StoreError):  # a look that was to come before the call
+        with suppress(ph.StoreError):  # a look that came before the call
             WORKLOADS[client.chance.choices(workloads, weights)[0]](client)
         time.sleep(client.chance.expovariate(1 / PAUSE))
     app.close()

@@ -1,4 +1,4 @@
-"""Dead letters that grow are told of: once a burst, to the log and to observers, whoever looks, across restarts."""
+"""Dead letters that grow are reported: once per burst, to the log and to observers, whoever looks, across restarts."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def broken(error: str) -> None:
 
 
 def die(app: ph.Posthorse, *errors: str, queue: str = "mail") -> list[ph.Job[object]]:
-    """Jobs that are to become dead letters."""
+    """Enqueue jobs that will become dead letters."""
     kind: ph.Kind[[str], object] = ph.Kind(app, app.registry["broken"])
     return app.enqueue_many([kind.using(queue=queue).bind(error) for error in errors])
 
 
 def observed(app: ph.Posthorse, **options: object) -> list[Grew]:
-    """Where an observer that takes five in three seconds writes down what it is told."""
+    """Return the list in which an observer of five dead letters in three seconds records its calls."""
     told: list[Grew] = []
 
     def tell(event: Grew) -> None:
@@ -59,7 +59,7 @@ def observed(app: ph.Posthorse, **options: object) -> list[Grew]:
 
 
 def look(app: ph.Posthorse, *, leads: bool = False, by: LookAtDeadLetters | None = None) -> None:
-    """A process looks, now."""
+    """Let a process look now."""
     looks = by or LookAtDeadLetters(app.store, app.registry.observers, app.registry.queues)
     until(lambda: looks.due_in(None) <= 0)
     nothing_due = app.store.read(next_due())
@@ -67,7 +67,7 @@ def look(app: ph.Posthorse, *, leads: bool = False, by: LookAtDeadLetters | None
 
 
 def work_off(app: ph.Posthorse, jobs: Sequence[ph.Job[object]]) -> None:
-    """A worker that looks at nothing lets them die."""
+    """Let a worker that looks at nothing run them until they die."""
     tuning = Tuning(dead_letters_interval=3_600.0)
     quiet = ph.Posthorse(app.settings.url, clock=app.store.clock, lease="6s", tuning=tuning)
     quiet.job(kind="broken", queue="mail", max_attempts=1)(broken)

@@ -1,4 +1,4 @@
-"""A worker that starts tells of kinds that a living worker of another application has under the same name."""
+"""Namesakes: a worker that starts reports kinds that a living worker of another application has under the same name."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def app(store_url: str) -> Iterator[ph.Posthorse]:
 
 
 def enter(app: ph.Posthorse, place: str | None, *queues: str) -> Runner:
-    """A living runner of an application that has its kind there."""
+    """Register a living runner of an application that has its kind there."""
     places = {} if place is None else {"welcome": place}
     runner = Runner(str(uuid.uuid4()), "bank:1", "h", 1, "0", 2, queues, ("welcome",), places=places)
     app.store.run(register(runner, lease=round(LEASE * 1_000_000)))

@@ -1,4 +1,4 @@
-"""Jobs leave after their retention with all that belongs to them; what is not over, or was retried, stays."""
+"""Retention: jobs leave in time with all that belongs to them; those that are not over, or were retried, stay."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def enqueue(app: ph.Posthorse, kind: str, *numbers: int, **options: object) -> l
 
 
 def finish(app: ph.Posthorse, jobs: Sequence[ph.Job[object]]) -> None:
-    """A worker that removes nothing brings jobs to their end."""
+    """Run jobs to their end with a worker that removes nothing."""
     with app.worker():
         for job in jobs:
             until_state(job, "completed", "failed")
 
 
 def walk(app: ph.Posthorse) -> ForgetOldJobs:
-    """One round of a process that leads."""
+    """Do one round of a process that leads."""
     made = ForgetOldJobs(app.store, retention_of(app.registry, app.settings))
     asyncio.run(_round(app, made))
     return made
@@ -80,7 +80,7 @@ async def _round(app: ph.Posthorse, made: ForgetOldJobs) -> None:
 
 
 def declare(app: ph.Posthorse, clock: Clock) -> None:
-    """Let the notice pass."""
+    """Let the notice period pass."""
     walk(app)
     clock.advance(HOUR)
 
@@ -253,7 +253,7 @@ def test_a_queue_says_how_long_its_jobs_stay_in_code_and_live(app: ph.Posthorse,
     app.queue("mail").set(keep="2h")
     assert app.queue("mail").settings().keep == ph.Keep(completed="2h", cancelled="2h")
     walk(app)
-    assert states(app, jobs) == ["completed", "forgotten", "forgotten"]  # an hour, to take it back
+    assert states(app, jobs) == ["completed", "forgotten", "forgotten"]  # an hour in which to take it back
     clock.advance(HOUR)
     walk(app)
     assert states(app, jobs) == ["forgotten", "forgotten", "forgotten"]
@@ -321,7 +321,7 @@ def finish_without_retention(app: ph.Posthorse, jobs: Sequence[ph.Job[object]]) 
 
 
 def table(app: ph.Posthorse, name: str) -> int:
-    """How many rows a table has."""
+    """Return how many rows a table has."""
     schema = "posthorse_" if app.store.backend.dialect.name == "sqlite" else "posthorse."
     with app.store.transaction() as connection:
         return connection.execute(f"SELECT count(*) FROM {schema}{name}").fetchone()[0]  # type: ignore[attr-defined,no-any-return]

@@ -1,4 +1,4 @@
-"""The scheduler: one job for each time, whoever looks, whatever clocks, pauses and deploys do."""
+"""The scheduler: one job for each time, whichever process looks, whatever clocks, pauses and deploys do."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.waiting import until, until_state
 HOUR = timedelta(hours=1)
 NOON = datetime(2040, 6, 1, 12, tzinfo=UTC)
 AGAIN = timedelta(microseconds=1)
-"""So much later is the instant of a time that comes again."""
+"""How much later the instant of a repeated time is."""
 
 
 @pytest.fixture
@@ -63,17 +63,17 @@ def call(app: ph.Posthorse, number: int = 0) -> ph.Call[object]:
 
 
 def set_clock(app: ph.Posthorse, to: datetime) -> None:
-    """Puts the store's clock at a moment."""
+    """Set the store's clock to a moment."""
     app.store.clock.shift += micros_of(to) - app.store.read(store_now())
 
 
 def look(app: ph.Posthorse, times: int = 1, by: Scheduler | None = None) -> Scheduler:
-    """A worker's scheduler looks, so often."""
+    """Let a worker's scheduler look this many times."""
     scheduler = by or Scheduler(app.store, app.registry.schedules, app.registry.queues)
 
     async def turn() -> None:
         for _ in range(times):
-            while await scheduler._turn() < 0.4:  # something was to be done, or is in a moment
+            while await scheduler._turn() < 0.4:  # something had to be done, or must be in a moment
                 set_clock(
                     app, datetime.now(UTC) + timedelta(microseconds=app.store.clock.shift) + timedelta(seconds=0.3)
                 )
@@ -83,7 +83,7 @@ def look(app: ph.Posthorse, times: int = 1, by: Scheduler | None = None) -> Sche
 
 
 def times_of(app: ph.Posthorse, name: str = "hourly") -> list[datetime]:
-    """The times for which a schedule made jobs."""
+    """Return the times for which a schedule made jobs."""
     found = [status for status in list_statuses(app, limit=1000) if status.schedule == name]
     return sorted(status.scheduled_at for status in found if status.scheduled_at is not None)
 
@@ -137,7 +137,7 @@ def test_what_becomes_of_missed_times_is_what_misfire_says(
 def test_an_interval_goes_on_by_a_clock_that_was_put_back(
     app: ph.Posthorse, back: timedelta, before: Sequence[int], again: Sequence[int]
 ) -> None:
-    """A time less than half an interval ahead may have been run a moment ago. Others are new instants."""
+    """A time less than half an interval ahead may have run a moment ago. Others are new instants."""
     set_clock(app, NOON)
     app.schedule(call(app), name="hourly", every="1h", overlap="allow")
     look(app)
@@ -472,7 +472,7 @@ def test_jitter_delays_a_run_and_everybody_draws_the_same(app: ph.Posthorse) -> 
 
 @pytest.fixture
 def other(app: ph.Posthorse, store_url: str, clock: Clock) -> Iterator[ph.Posthorse]:
-    """Another version of the application, or another application, on the same store."""
+    """Yield another version of the application, or another application, on the same store."""
     other = ph.Posthorse(store_url, clock=clock)
     other.job(kind="report")(report)
     yield other
@@ -499,7 +499,7 @@ def test_older_code_takes_a_schedule_back_when_newer_code_is_gone(app: ph.Postho
     other.schedule(call(other, 2), name="hourly", every="2h", overlap="allow")
     older = look(app)
     look(other)
-    look(app, 2, by=older)  # from the first look on it knows since when no other process attends
+    look(app, 2, by=older)  # from the first look on, it knows since when no other process looks after it
     set_clock(app, NOON + HOUR)
     look(app, by=older)
     assert times_of(app) == [NOON + HOUR]
@@ -537,7 +537,7 @@ def test_times_that_changed_count_from_the_change_on(app: ph.Posthorse, other: p
 
 
 def test_schedulers_that_race_make_one_job_for_each_time(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("random.uniform", lambda *_: 0.0)  # nobody lets others go first
+    monkeypatch.setattr("random.uniform", lambda *_: 0.0)  # no scheduler lets others go first
     set_clock(app, NOON)
     app.schedule(call(app), name="hourly", every="1h", overlap="allow")
     schedulers = [look(app) for _ in range(4)]
@@ -676,7 +676,7 @@ def test_a_worker_runs_its_schedules(app: ph.Posthorse) -> None:
 
 
 def test_a_run_that_is_paused_is_not_over(app: ph.Posthorse) -> None:
-    """It goes on when it is resumed: beside the next one it would be what `overlap` forbids."""
+    """It goes on when it is resumed, and would then overlap with the next one, which `overlap` forbids."""
     set_clock(app, NOON)
     app.schedule(call(app), name="hourly", every="1h", overlap="skip")
     look(app)
@@ -698,7 +698,7 @@ def test_a_run_that_is_paused_is_not_over(app: ph.Posthorse) -> None:
 def test_wherever_a_look_is_broken_off_a_time_is_neither_lost_nor_run_twice(
     app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch, broken: int, is_written: bool
 ) -> None:
-    """That a time is dealt with is written with its job: no commit says the one without the other."""
+    """A time is marked as handled in the commit of its job: no commit has one without the other."""
     set_clock(app, NOON)
     app.schedule(call(app), name="hourly", every="1h", overlap="allow", misfire="all")
     scheduler = look(app)
@@ -759,7 +759,7 @@ def test_a_time_that_is_passed_over_leaves_the_last_run_as_it_was(app: ph.Postho
 
 
 def test_times_that_were_made_up_late_are_not_run_again_when_the_clock_is_put_back(app: ph.Posthorse) -> None:
-    """They are long ago, and were dealt with a moment ago: what counts is the later of the two."""
+    """They are long past, and were handled a moment ago: the later of the two counts."""
     set_clock(app, NOON)
     often = ph.Misfire("all", limit=1_700)
     schedule = app.schedule(call(app), name="often", every="2m", misfire=often, overlap="allow")

@@ -1,4 +1,4 @@
-"""The store's clock steps, either way: nothing stands still for as long as it stepped, and nothing is lost."""
+"""The store's clock is set back or forward: nothing waits for as long as it stepped, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ HOUR = timedelta(hours=1)
 
 @dataclass(slots=True)
 class SteppingClock(Clock):
-    """A clock that is set: what counts since the boot of the machine goes on as if nothing had happened."""
+    """A clock that can be set; the time since the machine's boot goes on unchanged."""
 
     stepped: int = 0
 
@@ -79,12 +79,12 @@ async def sweeping(app: ph.Posthorse, *, holder: str = "one") -> AsyncIterator[S
 
 
 async def mend(app: ph.Posthorse) -> None:
-    """The first look of a sweep that begins after the clock was set back."""
+    """Do the first look of a sweep that begins after the clock was set back."""
     await ClockSteps(app.store).look()
 
 
 def hire(app: ph.Posthorse) -> str:
-    """A runner on the list that nobody beats for."""
+    """Register a runner without heartbeats."""
     runner = Runner(str(uuid.uuid4()), "silent", "h", 1, "0", 10, (), ("work",))
     app.store.run(register(runner, lease=round(LEASE * SECOND)))
     return runner.id
@@ -170,7 +170,7 @@ def test_a_place_in_a_sequence_is_behind_those_given_before_the_clock_was_set_ba
 def test_waits_for_a_span_last_no_longer_and_moments_are_kept(
     app: ph.Posthorse, clock: SteppingClock, *, is_seen: bool
 ) -> None:
-    """Delays, retries and snoozes are spans; `run_at` is what users named."""
+    """Delays, retries and snoozes are spans; `run_at` is a moment that users chose."""
     failed: list[int] = []
 
     @app.job(backoff="40s", max_attempts=2)
@@ -250,7 +250,7 @@ def test_keys_and_windows_count_no_longer_after_the_clock_was_set_back(app: ph.P
         return {work.using(key=ph.Key("k", ttl="20s")).enqueue().id, throttled.enqueue().id}
 
     first = ids()
-    with app.worker():  # over, but their keys count
+    with app.worker():  # they are over, but their keys count
         until(lambda: all(app.get_job(id).status().state == "completed" for id in first))
     clock.step(-HOUR)
     asyncio.run(mend(app))
@@ -355,7 +355,7 @@ def test_a_duty_of_the_dead_is_taken_when_it_would_have_ended(app: ph.Posthorse,
 
 
 def test_runners_may_beat_before_they_are_judged_after_a_step_forward(app: ph.Posthorse, clock: SteppingClock) -> None:
-    """F28: all leases end at once by the store's clock alone."""
+    """F28: all leases end at once, only by the store's clock."""
 
     async def sweep() -> None:
         async with sweeping(app) as sweeper:

@@ -1,4 +1,4 @@
-"""The sweep: jobs of dead runners are freed within their budgets, jobs whose time has come are lined up in order."""
+"""The sweep: jobs of dead runners are freed within their budgets, and due jobs become pending in order."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def enqueue(app: ph.Posthorse, count: int = 1, delay: float | None = None) -> li
 
 
 def hire(app: ph.Posthorse) -> str:
-    """A runner on the list that nobody beats for."""
+    """Register a runner without heartbeats."""
     runner = Runner(str(uuid.uuid4()), "silent", "h", 1, "0", 10, (), ("work",))
     app.store.run(register(runner, lease=round(LEASE * 1_000_000)))
     return runner.id
@@ -238,7 +238,7 @@ def test_jobs_whose_time_has_come_are_lined_up_in_the_order_of_their_times(app: 
 
 @pytest.fixture
 def neighbour(app: ph.Posthorse, clock: Clock) -> Iterator[ph.Posthorse]:
-    """The same application as another process has it: what it writes tells nobody here."""
+    """Yield the same application as another process has it: its writes notify no one here."""
     neighbour = ph.Posthorse(app.settings.url, clock=clock)
     neighbour.job(kind="work")(work)
     yield neighbour
@@ -246,7 +246,7 @@ def neighbour(app: ph.Posthorse, clock: Clock) -> Iterator[ph.Posthorse]:
 
 
 def count_looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The times of all looks for what is due, from now on."""
+    """Return the list of the times of all looks for due jobs, from now on."""
     looks: list[float] = []
 
     def look() -> object:
@@ -267,7 +267,7 @@ def test_a_job_that_a_neighbour_delays_for_a_moment_wakes_the_sweep(
         return bool(looks) and time.monotonic() - looks[-1] > 0.2
 
     async def sweep() -> None:
-        # Nothing but a write wakes it in time, where writes tell.
+        # Only a write wakes it in time, where writes notify.
         made = sweeper(app, lease=3600)
         rescues_of(made)._interval = 3600.0
         async with sweeping(made):
@@ -301,7 +301,7 @@ def test_however_much_is_written_the_sweep_looks_only_so_often(
     asyncio.run(sweep())
     app.close()
     neighbour.close()
-    pauses = [later - earlier for earlier, later in pairwise(looks[1:])]  # before the first wake there was none
+    pauses = [later - earlier for earlier, later in pairwise(looks[1:])]  # there was no wake before the first
     assert len(pauses) > 3
     assert min(pauses) > CLOSEST_LOOKS / 2  # a turn takes a moment itself
 
@@ -321,7 +321,7 @@ def test_more_jobs_than_fit_one_turn_are_all_lined_up(app: ph.Posthorse, clock: 
 
 
 def test_one_sweeps_at_a_time_and_the_next_takes_over_without_delay(app: ph.Posthorse) -> None:
-    """Also without clemency: whoever had no leadership was not held up, and need not wait before it judges."""
+    """This needs no pause: a process without leadership was not held up, so it may judge at once."""
     (job,) = enqueue(app)
 
     async def sweep() -> None:
@@ -380,16 +380,16 @@ def test_a_store_that_is_away_for_a_moment_does_not_end_the_sweep(
 
 
 HELD_UP = 3600.0
-"""A lease, in seconds, beside which it is nothing what a busy machine takes for a test."""
+"""A lease in seconds so long that a busy machine cannot exceed it during a test."""
 
 
 class SlowSweep:
-    """A sweep that knows the clock of its machine from here: it goes on, and is put forward by hours."""
+    """A sweep whose machine clock the test controls: it goes on, and jumps forward by hours."""
 
     def __init__(self, app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sweeper = sweeper(app, lease=HELD_UP)
         self.count = 0
-        """How often it judged, or let others beat first."""
+        """How often it judged, or let others send heartbeats first."""
         self._store = app.store
         self._ahead = 0.0
         for module in ("sweep", "chores.line_up", "chores.gates", "chores.rescue", "chores.expired_keys"):
@@ -407,7 +407,7 @@ class SlowSweep:
         return orphans(limit)
 
     async def runners_after(self, sweeps: int) -> list[str]:
-        """Who is on the list after so many sweeps more, one after the other."""
+        """Return the registered runners after this many more sweeps, one after the other."""
         for _ in range(sweeps):
             self.pass_time(HELD_UP / 6)
             before = self.count
@@ -423,7 +423,7 @@ class SlowSweep:
 def test_a_sweep_that_was_held_up_lets_others_beat_before_it_judges(
     app: ph.Posthorse, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after its machine slept: whoever slept with it renews its lease first, and keeps its jobs."""
+    """As after the machine slept: runners that slept with it first renew their leases, and keep their jobs."""
     slow, silent = SlowSweep(app, monkeypatch), hire(app)
 
     async def sweep() -> None:
@@ -481,7 +481,7 @@ def test_whoever_ends_leaves_the_duty_to_the_next(app: ph.Posthorse) -> None:
 def test_a_job_that_somebody_is_changing_does_not_keep_the_sweep_from_others(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is due and locked is lined up at a later look; until then there is other work."""
+    """A due job that is locked becomes pending at a later look; until then there is other work."""
     app = ph.Posthorse(postgres_url)
     app.job(kind="work")(work)
     (held,) = enqueue(app)
@@ -512,7 +512,7 @@ def test_expired_keys_are_forgotten_batch_by_batch_until_none_is_left(app: ph.Po
     clock.advance(timedelta(minutes=2))
     forgotten: list[int] = []
     made = sweeper(app)
-    chore_of(made, ForgetExpiredKeys)._due_at = 0.0  # now, and then for the next batch alone
+    chore_of(made, ForgetExpiredKeys)._due_at = 0.0  # now, and then only for the next batch
 
     async def is_done() -> bool:
         table = app.store.backend.dialect.table("keys")

@@ -1,4 +1,4 @@
-"""The process that leads says once that jobs wait which no living worker would take."""
+"""Unserved jobs: the process that leads reports once that jobs wait which no living worker would take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must not leak: secrets from a worker's processes, and the state of those processes into the user's code."""
+"""Leaks: no secrets from a worker's processes, and no state of those processes into the user's code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.waiting import until
 
 
 def told_to(process: psutil.Process) -> str:
-    """What everybody on the machine can read of a process."""
+    """Return what every user of the machine can read of a process."""
     try:
         return "\0".join(process.cmdline())
     except psutil.Error:
@@ -173,7 +173,7 @@ def test_sockets_between_processes_block_whatever_the_application_sets() -> None
 
 
 def is_non_blocking(end: socket.socket) -> bool:
-    """Whether the kernel has it so: what an inheriting process meets."""
+    """Return the kernel's setting, which an inheriting process gets."""
     return not os.get_blocking(end.fileno())
 
 

@@ -1,4 +1,4 @@
-"""A runner that stood still reads what its supervisor sent meanwhile before it gives its lease up."""
+"""The lease of a runner: one that was stopped reads what its supervisor sent meanwhile before it gives the lease up."""
 
 from __future__ import annotations
 

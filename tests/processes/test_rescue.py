@@ -1,4 +1,4 @@
-"""What a runner held when it ended goes on, each job by what that end was to it."""
+"""Rescue: the jobs of a runner that ended go on, each according to what that end meant for it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from posthorse.worker.heartbeat import Pulse
 
 KILLED = -signal.SIGKILL
 LOSS, CRASH, NOTHING = (1, 0), (0, 1), (0, 0)
-"""Interruptions and crashes that a job has spent then."""
+"""Interruptions and crashes that a job has then spent."""
 
 
 def held_by_a_runner(
     app: ph.Posthorse, kinds: Sequence[str], *, is_given_up: bool
 ) -> tuple[RunnerProcess, list[ph.Job[None]]]:
-    """A runner, as its supervisor knows it, that holds a job of each of these kinds."""
+    """Return a runner, as its supervisor knows it, that holds a job of each of these kinds."""
 
     @app.job
     def plain() -> None: ...
@@ -66,10 +66,10 @@ def bury(app: ph.Posthorse, child: RunnerProcess, code: int, *, stops: bool = Fa
     ("kinds", "code", "how", "spent"),
     [
         (["plain"], KILLED, {}, [CRASH]),
-        (["plain", "plain"], KILLED, {}, [LOSS, LOSS]),  # one of them did it: each is a suspect
-        (["plain", "apart"], KILLED, {}, [CRASH, LOSS]),  # its code ran in a process of its own
+        (["plain", "plain"], KILLED, {}, [LOSS, LOSS]),  # one of them caused it: each is a suspect
+        (["plain", "apart"], KILLED, {}, [CRASH, LOSS]),  # the code of the second ran in a process of its own
         (["plain"], LOST_LEASE, {}, [LOSS]),
-        (["plain"], KILLED, {"is_given_up": True}, [LOSS]),  # killed by its supervisor, as its lease was lost
+        (["plain"], KILLED, {"is_given_up": True}, [LOSS]),  # killed by its supervisor, because its lease was lost
         (["plain"], UNENDING_CODE, {}, [LOSS]),
         (["plain", "plain", "apart"], KILLED, {"stops": True}, [NOTHING] * 3),
     ],
@@ -88,7 +88,7 @@ def test_what_a_job_spends_by_the_end_of_its_runner(
 def test_a_runner_stays_on_the_list_until_all_that_it_held_is_free(
     app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the sweep would free them, and count as a loss what was a crash."""
+    """Otherwise the sweep would free them, and count a crash as an interruption."""
     child, _ = held_by_a_runner(app, ["plain", "plain"], is_given_up=False)
     listed: list[list[str]] = []
 

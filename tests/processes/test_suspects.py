@@ -34,7 +34,7 @@ def app(store_url: str) -> Iterator[ph.Posthorse]:
 
 
 async def make_suspect(app: ph.Posthorse) -> None:
-    """A job whose runner died among other jobs."""
+    """Make a job whose runner died while it ran other jobs, too."""
     store, lane = app.store, Lane("mail", "letter")
     kind: ph.Kind[[], object] = ph.Kind(app, app.registry["letter"])
     await kind.aenqueue()

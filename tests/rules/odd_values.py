@@ -1,4 +1,4 @@
-"""Values that have no form in JSON, or only just have one."""
+"""Odd values, which have no form in JSON, or only just have one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def nested(levels: int) -> list[object]:
 
 
 def endless() -> list[object]:
-    """Return a list that holds itself."""
+    """Return a list that contains itself."""
     items: list[object] = []
     items.append(items)
     return items

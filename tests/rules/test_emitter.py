@@ -1,4 +1,4 @@
-"""The emitter: who is called at an event, who is not, and what a listener that fails does to the others."""
+"""The emitter: which listeners an event calls, and what a listener that fails does to the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns: shares converge to the weights exactly, nobody waits longer than the sum of weights, nothing is saved up."""
+"""Fair share: shares converge exactly to the weights, no queue waits longer than their sum, no turns are saved."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_shares_are_exact_whatever_the_size_of_the_claims(weights: dict[str, int
         street.claim(room)
     jobs = len(street.served)
     for queue, count in Counter(street.served).items():
-        # Once in every claim a tie may go either way.
+        # In every claim, one tie may be decided either way.
         assert abs(count - jobs * weights[queue] / total) <= len(rooms) + 2
 
 
@@ -122,7 +122,7 @@ def test_what_is_not_admitted_costs_nobody_a_turn() -> None:
 
     chosen = take_turns(heads, lines, {"a": 1, "b": 1}, Passes(), 4, admits=admits)
     assert chosen == [Head(1, 4), Head(2, 0), Head(1, 5), Head(2, 1)]
-    assert len(asked) == len(set(asked))  # each is asked about once, and what is behind the last is not
+    assert len(asked) == len(set(asked))  # each is asked for once, and nothing after the last
 
 
 def test_what_is_not_admitted_costs_its_tenant_no_turn() -> None:
@@ -175,7 +175,7 @@ def test_the_next_lanes_are_those_whose_first_jobs_have_the_next_turns(
         line = lines[number]
         return line.priority, line.queue, passes.pass_of((line.priority, line.queue), line.tenant or "")
 
-    # Among equals either may be next.
+    # Among equals, either may be next.
     assert Counter(map(standing, chosen.lanes)) == Counter(standing(head.lane) for head in turns)
     assert chosen.is_all == (len(chosen.lanes) == len(lines))
     for (priority, queue), floor in chosen.floors.items():
@@ -189,7 +189,7 @@ def test_the_next_lanes_are_those_whose_first_jobs_have_the_next_turns(
 
 @given(st.integers(2, 60), st.lists(st.integers(1, 9), min_size=1, max_size=60))
 def test_tenants_of_whom_few_are_asked_at_a_time_get_equal_shares(tenants: int, rooms: list[int]) -> None:
-    """Those who were left out lose nothing: they are next."""
+    """Those that were left out lose nothing: they are next."""
     found: Sharing = {0: {"mail": {f"t{number}": [number] for number in range(tenants)}}}
     lines = {number: Line("mail", 0, tenant=f"t{number}") for number in range(tenants)}
     passes, served = Passes(), Counter[int]()

@@ -1,9 +1,10 @@
-"""Recorded work is replayed, slice by slice, and asked for its finish time: the true end is known.
+"""Forecast replays: recorded work is replayed slice by slice, and its finish time, which is known, is forecast.
 
-The recordings are of `bench/record_timings.py`, made on a machine with two processors: short ones while it had nothing
-else to do, longer ones and those of minutes while it had. Asked is at every tenth of the items from a quarter on, when
-a slice is committed and in the midst of the next one. The true end is the time that the slices took and those that were
-lost and repeated; breaks are no work. It is foreseen if it lies within the range at that moment.
+The recordings are from `bench/record_timings.py`, on a machine with two processors: short ones while it had nothing
+else to do, longer ones and those of minutes while it was busy. There is a forecast at every tenth of the items from a
+quarter on, when a slice is committed and in the middle of the next one. The true end is the time that slices took,
+including those that were lost and repeated; breaks do not count. It is foreseen if it lies within the range at that
+moment.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ class Recording(msgspec.Struct):
 
     job: str
     group: str
-    """ "shaped" where what is ahead costs many times what is done, or a fraction of it, and no slice says so before."""
+    """Its group: "shaped" if later items cost many times what earlier ones do, or a fraction, without any sign."""
     circumstances: str
     items: int | list[int]
     stops: list[tuple[int, int]]  # slice, microseconds that were lost with a slice that was repeated
     micros: list[int]
 
     def slices(self) -> list[tuple[int, float, float]]:
-        """(items, seconds, seconds lost before) of each slice."""
+        """Return (items, seconds, seconds lost before) of each slice."""
         items = [self.items] * len(self.micros) if isinstance(self.items, int) else self.items
         lost = dict(self.stops)
         return [(items[n], micros / 1e6, lost.get(n, 0) / 1e6) for n, micros in enumerate(self.micros)]
@@ -44,7 +45,7 @@ class Recording(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Answer:
-    """What was said at one moment, in units of the time that truly remained."""
+    """A forecast at one moment, in units of the time that really remained."""
 
     recording: Recording
     earliest: float
@@ -52,7 +53,7 @@ class Answer:
     latest: float
 
     truth: float
-    """What remained, in units of what it would have been at the average rate of the whole job."""
+    """The time that remained, relative to what it would have been at the average rate of the whole job."""
 
     @property
     def holds(self) -> bool:
@@ -106,9 +107,9 @@ def replayed(recording: Recording) -> Iterator[Answer]:
 
 
 def least_width(asked: Iterable[Answer]) -> float:
-    """How wide one range for all has to be that holds nine of ten true ends, for who knows the average rate of the job.
+    """Return how wide one range for all must be to contain nine of ten true ends, if the job's average rate is known.
 
-    Nobody does before its end.
+    It is never known before the end.
     """
     truths = sorted(answer.truth for answer in asked)
     nine_tenths = len(truths) * 9 // 10
@@ -153,7 +154,7 @@ def test_the_ranges_are_no_wider_than_what_the_true_average_rate_would_need() ->
 
 
 def test_what_nothing_foretells_is_told_at_last() -> None:
-    """Files sorted by size, or documents that become tenfold at the half: wrong before, and better after."""
+    """Files sorted by size, or documents that grow tenfold halfway: wrong before, and better after."""
     answered = [
         (n % (2 * len(MARKS)) // 2, answer)
         for n, answer in enumerate(shaped())
@@ -166,7 +167,7 @@ def test_what_nothing_foretells_is_told_at_last() -> None:
 
 
 def report() -> None:
-    """`python -m tests.rules.test_forecast_replays` prints how each kind of work was foretold."""
+    """`python -m tests.rules.test_forecast_replays` prints how each kind of work was forecast."""
     for name, asked in (("ordinary", ordinary()), ("shaped", shaped())):
         for job in (*sorted({answer.recording.job for answer in asked}), ""):
             told = [answer for answer in asked if job in ("", answer.recording.job)]

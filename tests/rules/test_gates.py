@@ -1,4 +1,4 @@
-"""Gates: no window lets more through than its rate and its burst, nobody overtakes, and no name can pass for two."""
+"""Gates: no window lets more through than its rate and burst, no job overtakes, and no two names can be confused."""
 
 from __future__ import annotations
 

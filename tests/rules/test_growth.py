@@ -1,4 +1,4 @@
-"""When dead letters have grown: whenever one looks, nothing is told twice and no burst is missed."""
+"""Growth of dead letters: at whatever times one looks, nothing is reported twice and no burst is missed."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def death(at: float, queue: str = "mail", kind: str = "welcome") -> Death:
 
 
 def seen(deaths: Sequence[Death], now: float) -> Deaths:
-    """What a look finds at a moment."""
+    """Return what a look finds at a moment."""
     at = round(now * SECOND)
     newest = sorted((each for each in deaths if each.at <= at), key=lambda each: -each.at)
     return Deaths(newest[:MAX_COUNTED], len(newest) > MAX_COUNTED, at)
 
 
 def told_at(rule: AlarmRule, deaths: Sequence[Death], looks: Sequence[float], *, pace: int = PACE) -> list[Growth]:
-    """What looks at these moments tell, one after the other."""
+    """Return the reports of looks at these moments, one after the other."""
     through: dict[str, int] = {}
     told: list[Growth] = []
     for now in looks:

@@ -1,4 +1,4 @@
-"""Job ids: UUIDv7 that grow, whoever makes them at once."""
+"""Job ids: UUIDv7 that grow, even if several are made at once."""
 
 from __future__ import annotations
 

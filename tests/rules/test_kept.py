@@ -1,4 +1,4 @@
-"""Kept values come back as they were, containers and all."""
+"""Kept values come back as they were, including containers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Row:
 
 
 def typed(value: object) -> object:
-    """The value with the type of each part, because 1 == 1.0 == True."""
+    """Return the value with the type of each part, because 1 == 1.0 == True."""
     kind = type(value)
     if isinstance(value, float):
         return kind, repr(value)

@@ -1,4 +1,4 @@
-"""The one place that says what follows: every outcome, every budget."""
+"""The lifecycle, the only place that decides what follows: every outcome, every budget."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_lost_workers_spend_only_losses_and_end_in_a_dead_letter() -> None:
 
 @pytest.mark.parametrize("outcome", [Lost("no process"), Crashed("killed", alone=True), Crashed("killed", alone=False)])
 def test_the_first_time_a_job_goes_on_at_once_and_then_it_waits_longer_each_time(outcome: Lost | Crashed) -> None:
-    """A rescue is immediate; a cause that lasts, as a machine without memory, does not empty the budget in a moment."""
+    """A rescue is immediate; a lasting cause, as a machine without memory, does not use up the budget in a moment."""
     policy, spent = Policy(max_interruptions=10, max_crashes=10), Spent()
     waits: list[int | None] = []
     for _ in range(9):

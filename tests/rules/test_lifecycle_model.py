@@ -1,9 +1,9 @@
-"""The whole life of jobs against a model: random operations on a real SQLite store, checked after every step.
+"""A model of the whole life of jobs: random operations on a real SQLite store, checked against it after every step.
 
-The model is a dictionary of jobs with what a user may know of them. What it proves are invariants of the catalogue
-in the tests of durability: no job is lost (I1) or appears from nowhere (I2), one job a key (I3), one lease a job and
-growing fences (I4), nothing is written under an old fence (I5), one end a generation (I6), transitions as published
-(I7), budgets (I8), nothing starts early (I10), and counts that are what the rows say (I23).
+The model is a dictionary of jobs with what a user may know of them. It proves invariants of the catalogue in the tests
+of durability: no job is lost (I1) or appears from nowhere (I2), one job per key (I3), one lease per job and growing
+fences (I4), nothing is written under an old fence (I5), one end per generation (I6), transitions as published (I7),
+budgets (I8), nothing starts early (I10), and counts match the rows (I23).
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ OUTCOMES: tuple[Outcome, ...] = (
 
 
 class StillClock(Clock):
-    """Moves only when it is told to, so that a run can be repeated exactly."""
+    """Move only on request, so that a run can be repeated exactly."""
 
     def now(self) -> int:
         return _START + self.shift
@@ -104,7 +104,7 @@ _START = Clock().now()
 
 @dataclass
 class Known:
-    """What the model knows of one job. `state` is never `processing`: `holder` tells that."""
+    """What the model knows of one job. `state` is never `processing`: `holder` says that."""
 
     id: str
     lane: Lane
@@ -121,7 +121,7 @@ class Known:
     advanced_in: int | None = None
     is_solo: bool = False
     place: int = 0
-    """Where it stands among all that were ever lined up, in its lane."""
+    """Its place among all jobs that ever waited in its lane."""
 
     @property
     def shown(self) -> State:
@@ -139,11 +139,11 @@ class Held:
 
 class JobLife(RuleBasedStateMachine):
     attempts = Bundle("attempts")
-    """Attempts that somebody believes in, whether they still stand or not."""
+    """Attempts that some worker believes in, valid or not."""
 
     def __init__(self) -> None:
         super().__init__()
-        # In memory where the system offers that: what is proved here is logic, not durability.
+        # In memory if the system offers that: the tests prove logic, not durability.
         self.folder = tempfile.mkdtemp(dir=next((place for place in ("/dev/shm",) if Path(place).is_dir()), None))
         self.clock = StillClock()
         self.store = Store(f"sqlite:///{self.folder}/jobs.db", clock=self.clock)
@@ -301,7 +301,7 @@ class JobLife(RuleBasedStateMachine):
         attempt = Fence(held.job, held.epoch, held.runner)
         applied = self.store.run(settle(attempt, transition, job.lane, None))
         if not self.stands(held):
-            # Nothing was written; true only says that somebody ended this very attempt in the same way.
+            # Nothing was written; True only says that this very attempt was ended in the same way.
             assert applied in (False, job.state is transition.state)
             return
         assert applied
@@ -444,7 +444,7 @@ class JobLife(RuleBasedStateMachine):
         )
 
     def one_of(self, data: st.DataObject, names: Collection[str]) -> str:
-        """One of them by its place, because the names are drawn anew in every run."""
+        """Return one of them by its place, because the names are drawn again in every run."""
         return list(names)[data.draw(st.integers(0, len(names) - 1))]
 
     def is_ready(self, job: Known) -> bool:
@@ -486,7 +486,7 @@ class JobLife(RuleBasedStateMachine):
             job.asked_of = job.holder
 
     def act(self, job: Known, action: str) -> None:
-        """What is asked of a job that nobody runs."""
+        """Make a request about a job that no worker runs."""
         match action:
             case "pause":
                 job.state = State.PAUSED
@@ -511,7 +511,7 @@ class JobLife(RuleBasedStateMachine):
         now = self.clock.now()
         asked = job.asked
         self.release(job)
-        if state is not State.FAILED:  # what came too late for a dead letter is swept, or goes when it is retried
+        if state is not State.FAILED:  # requests too late for a dead letter are swept, or removed by a retry
             job.asked = job.asked_of = None
         job.state, job.spent, job.is_solo = state, spent, is_solo
         job.due = job.due if wait is None else now + wait
@@ -528,7 +528,7 @@ def replace_solo(lane: Lane) -> Lane:
 
 
 def reaches(before: State | None, after: State) -> bool:
-    """One step of the machine may be up to three transitions: a claim, its end, and what was asked meanwhile."""
+    """Return whether one step can lead there, of up to three transitions: a claim, its end, and what was asked."""
     reached = {before}
     for _ in range(3):
         reached |= {later for state in reached if state is not None for later in GRAPH[state]}
@@ -549,7 +549,7 @@ def run(examples: int, steps: int, *, derandomize: bool) -> None:
     )
 
 
-@pytest.mark.timeout(400)  # what fails is made smaller first, and that takes a while
+@pytest.mark.timeout(400)  # a failing example is first made smaller, which takes a while
 def test_every_job_lives_as_published() -> None:
     run(100, 60, derandomize=True)
 

@@ -1,4 +1,4 @@
-"""Local times as arguments: those of hours that a clock skips or repeats arrive as the moments that they are."""
+"""Local times as arguments: times in hours that a clock skips or repeats arrive as the same moments."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Model(BaseModel):
 
 @dataclass
 class Rounding:
-    """Its times come back as others."""
+    """A zone whose times come back changed."""
 
     at: datetime
 

@@ -1,4 +1,4 @@
-"""One middleware around one thing: its two halves, and which error goes on."""
+"""Middleware around one thing: its two halves, and which error goes on."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def yields_twice(subject: list[object]) -> Iterator[None]:
 
 
 def as_async(function: Callable[[Any], Iterator[None]]) -> Callable[[Any], AsyncIterator[None]]:
-    """The same middleware as an async one."""
+    """Return the same middleware as an async one."""
 
     async def around(subject: object) -> AsyncIterator[None]:
         steps = function(subject)
@@ -76,7 +76,7 @@ def as_async(function: Callable[[Any], Iterator[None]]) -> Callable[[Any], Async
 
 
 def passed(function: Callable[[Any], Iterator[None]], error: BaseException | None, is_async: bool) -> tuple[Any, Any]:
-    """What goes on after a middleware, and what it saw."""
+    """Return what goes on after a middleware, and what it saw."""
     saw: list[object] = []
     if not is_async:
         run = MiddlewareRun[None](function, saw)

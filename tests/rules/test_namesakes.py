@@ -1,4 +1,4 @@
-"""Kinds of the same name in the code of two applications are found, and nothing else is taken for that."""
+"""Namesakes: kinds of the same name in the code of two applications are found, and nothing else is mistaken for one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Equal arguments have one form, in every process: they are the same unique job, the same key, the same gate."""
+"""One form for equal arguments, in every process: they are the same unique job, the same key, the same gate."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_sets_of_whatever_cannot_be_compared_are_written_alike_in_every_process(
     }
     assert len(written) == 1
     (text,) = written
-    # Nothing but sets changed its order, and what they hold is what it was.
+    # Only sets changed their order; their items are the same.
     assert '"deep":[{"z":' in text
     assert '"words":["z","a"]' in text
 
@@ -100,7 +100,7 @@ def test_a_value_in_order_is_the_same_value(value: Any) -> None:  # noqa: ANN401
 
 
 def _as_sets(stored: Any, value: Any) -> Any:  # noqa: ANN401 - any value
-    """JSON in the types of the value, whose sets may be in another order."""
+    """Return JSON in the types of the value, whose sets may be in another order."""
     if isinstance(value, tuple):
         return tuple(_as_sets(one, other) for one, other in zip(stored, value, strict=True))
     if isinstance(value, frozenset):

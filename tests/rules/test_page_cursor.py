@@ -1,4 +1,4 @@
-"""A cursor is taken back only for the filter, the tenant and the store that it was made for."""
+"""A page cursor is accepted only for the filter, the tenant and the store that it was made for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a limit is kept apart by: values that differ are told apart, and so is one that cannot be told."""
+"""Partition keys of limits: different values are distinguished, also from a value that cannot be computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress: what people are told while a job runs, replayed against jobs whose end is known."""
+"""Progress that people see while a job runs, replayed with jobs whose end is known."""
 
 from __future__ import annotations
 
@@ -277,7 +277,7 @@ def drifting(end: float) -> Job:
 
 
 def wandering(random: Random, slices: int) -> list[Slice]:
-    """Other load on the machine: the cost drifts about by a fifth over the whole job."""
+    """Return slices under other load: the cost drifts by about a fifth over the whole job."""
     speed, job = 0.0, list[Slice]()
     for _ in range(slices):
         speed += random.gauss(0, 0.2 / math.sqrt(slices))
@@ -286,12 +286,12 @@ def wandering(random: Random, slices: int) -> list[Slice]:
 
 
 def two_kinds(random: Random, slices: int) -> list[Slice]:
-    """A fifth of the slices costs four times as much."""
+    """Return slices of which a fifth costs four times as much."""
     return [(1000, random.choice([0.1, 0.1, 0.1, 0.1, 0.4]) * random.uniform(0.9, 1.1)) for _ in range(slices)]
 
 
 def stalling(random: Random, slices: int) -> list[Slice]:
-    """Now and then a slice waits for a lock or a garbage collection."""
+    """Return slices of which one waits for a lock or a garbage collection now and then."""
     return [
         (1000, 0.1 * random.uniform(0.9, 1.1) + (random.uniform(0.1, 0.5) if random.random() < 0.02 else 0))
         for _ in range(slices)
@@ -299,7 +299,7 @@ def stalling(random: Random, slices: int) -> list[Slice]:
 
 
 def growing_sizes(random: Random, slices: int) -> list[Slice]:
-    """Adaptive slices: a fixed cost each and one for every item, sizes that settle to hold a time."""
+    """Return adaptive slices: a fixed cost for each and one for every item, with sizes that settle on a given time."""
     size, job = 10, list[Slice]()
     for _ in range(slices):
         seconds = (0.01 + size * 0.0001) * math.exp(random.gauss(0, 0.2))
@@ -413,6 +413,6 @@ def test_range_of_an_even_job_is_narrower_than_that_of_an_uneven_one() -> None:
 
 
 def test_a_trend_is_followed() -> None:
-    """At half of a job whose slices become three times as dear, the plain mean would be 40 % off."""
+    """Halfway through a job whose slices become three times as expensive, the plain mean would be 40 % off."""
     halfway = MARKS.index(0.55)
     assert replayed(drifting(3.0), 400).misses[halfway] < 0.1

@@ -1,4 +1,4 @@
-"""Progress when things do not go evenly: it says nothing rather than something made up, and finds its way back."""
+"""Cases of uneven progress: it says nothing rather than something invented, and recovers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_total_that_shrank_below_what_is_done_leaves_nothing_to_do() -> None:
 
 
 def test_a_long_pause_is_no_work() -> None:
-    """Slices are timed one by one, so a night between two of them leaves no trace in what is stored."""
+    """Slices are timed individually, so a night between two of them leaves no trace in the store."""
     before = paced([(10, 1.0)] * 20)
     resumed = NOON + timedelta(hours=9)
     progress = progress_at(200, 400, before, resumed, since=resumed)
@@ -66,7 +66,7 @@ def test_a_long_pause_is_no_work() -> None:
 
 
 def test_a_slice_that_was_lost_and_repeated_counts_once() -> None:
-    """A killed process commits no slice: the next attempt finds the pace as it was."""
+    """A killed process commits no slice: the next attempt finds the same pace."""
     committed = paced([(10, 1.0)] * 20)
     repeated = Pace.decode(committed.encode()).observe(10, 1.0)
     assert repeated == paced([(10, 1.0)] * 21)
@@ -85,7 +85,7 @@ def test_an_overdue_slice_moves_the_finish_time_on_and_never_into_the_past() -> 
 
 
 def test_slices_that_become_ten_times_as_dear_at_the_half_are_believed_soon() -> None:
-    """Nothing tells it before. When a tenth of the job was done at the new cost, the true end is in the range."""
+    """Nothing shows it before. Once a tenth of the job was done at the new cost, the true end is in the range."""
     slices = [(10, 0.1)] * 100 + [(10, 1.0)] * 100
     before, after = (progress_at(10 * n, 2000, paced(slices[:n]), NOON) for n in (100, 120))
     assert range_of(before)[1] < 100

@@ -1,4 +1,4 @@
-"""Values that are put back in place: equal to what they were, and the same objects where those can change."""
+"""Values that are put back in place: equal to what they were, and the same objects if these can change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be said of queues: one vocabulary, layers, windows of the day, and depth without counting each time."""
+"""Settings of queues: one vocabulary, layers, windows of the day, and depth without counting each time."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from posthorse.rules.retry import Backoff
 
 
 class Context:
-    """What stands for the context of jobs here."""
+    """The stand-in for the context of jobs."""
 
 
 def welcome() -> None: ...

@@ -1,4 +1,4 @@
-"""Steps without an end: the first are kept apart, the rest are counted."""
+"""Repeated steps without an end: the first are kept as they are, the rest are counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing leaves before its time, the nearest declaration counts, and what shortens a retention gives notice."""
+"""Retention: nothing leaves before its time, the nearest declaration counts, and a shorter retention gives notice."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_nothing_leaves_earlier_than_before_within_the_notice(before: Keep, afte
         earlier, said = before.micros(ending), changed.at(NOW + min(later, NOTICE - 1)).micros(ending)
         assert said == earlier or (said is not None and earlier is not None and said > earlier)
         assert changed.at(NOW + NOTICE).micros(ending) == after.micros(ending)
-    assert declare(changed, after, NOW + later) is changed  # said again, the notice does not begin anew
+    assert declare(changed, after, NOW + later) is changed  # declared again, the notice does not start over
 
 
 @given(kind=declarations, queue=declarations, application=declarations, live=keeps, changed=st.integers(-NOTICE, 0))

@@ -1,4 +1,4 @@
-"""How long a failed attempt waits."""
+"""Retries: how long a failed attempt waits."""
 
 from __future__ import annotations
 

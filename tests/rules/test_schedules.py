@@ -21,7 +21,7 @@ SOME_DAY = datetime(2030, 1, 1, tzinfo=UTC)
 
 @pytest.fixture
 def app() -> ph.Posthorse:
-    """Nothing here needs its store."""
+    """Return an application; nothing here needs its store."""
     app = ph.Posthorse("sqlite:////nowhere/at/all.db")
     app.job(kind="report")(report)
     return app

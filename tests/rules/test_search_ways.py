@@ -1,4 +1,4 @@
-"""The way of each filter, and the rest that is judged."""
+"""The way of each filter, and the rest that must be judged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: what is given wins, misspelt keys name their neighbour, and what cannot work is refused at once."""
+"""Settings: explicit ones win, misspelt keys suggest the nearest, and what cannot work is refused at once."""
 
 from __future__ import annotations
 

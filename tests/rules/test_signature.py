@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class Context(Generic[T]):
-    """Stands for the class that the worker passes to jobs."""
+    """The stand-in for the class that the worker passes to jobs."""
 
 
 class Color(Enum):
@@ -59,7 +59,7 @@ class Rights(Flag):
 
 
 class Shade(Enum):
-    """Values of several types, none of which JSON could give back for sure."""
+    """Values of several types, none of which JSON could certainly give back."""
 
     LIGHT = (1, 2)
     DARK = 1.5
@@ -169,7 +169,7 @@ def signature_of(function: Callable[..., object], **options: Any) -> Signature: 
 
 
 def taking(annotation: object) -> Signature:
-    """The signature of `welcome(order)` with this annotation."""
+    """Return the signature of `welcome(order)` with this annotation."""
 
     def welcome(order: object) -> None: ...
 
@@ -202,7 +202,7 @@ def refusal(annotation: object, value: object) -> str:
 
 
 def typed(value: object) -> object:
-    """The value with the type of each part, because 1 == 1.0 == True."""
+    """Return the value with the type of each part, because 1 == 1.0 == True."""
     kind = type(value)
     if isinstance(value, dict):
         return kind, frozenset((typed(key), typed(item)) for key, item in value.items())
@@ -612,7 +612,7 @@ SCALARS: list[tuple[object, st.SearchStrategy[object]]] = [
 """Annotations and the values that fit them; all can be keys."""
 
 
-# Subscripted with annotations that are drawn; no type checker need follow.
+# It is subscripted with drawn annotations; type checkers need not follow.
 BOX: Any = Box
 DICT: Any = dict
 FROZENSET: Any = frozenset

@@ -1,4 +1,4 @@
-"""The size of slices holds a time, changes smoothly, stays in its bounds, and is halved where slices were cut short."""
+"""The size of slices keeps to a time, changes smoothly, stays in its bounds, and is halved if slices were cut short."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WHOLE = CutShort()
 
 
 def walk(rule: SizeRule, costs: list[float]) -> list[int]:
-    """Sizes of slices over items that take so long each, until they are all done."""
+    """Return sizes of slices over items that take this long each, until all are done."""
     sizes: list[int] = []
     stored, at = None, 0
     while at < len(costs):
@@ -48,7 +48,7 @@ def test_a_size_at_most_doubles_loses_at_most_three_quarters_and_stays_in_bounds
 
 @given(cost=st.floats(1e-4, 10), seconds=st.floats(0.05, 60))
 def test_equal_items_make_slices_that_take_the_time(cost: float, seconds: float) -> None:
-    """The time is held as well as whole items can: from the twelfth slice on, within the last item."""
+    """The time is kept as closely as whole items allow: from the twelfth slice on, within the last item."""
     rule = SizeRule(10**6, seconds)
     size = rule.begin(None, WHOLE, None)
     for _ in range(30):

@@ -1,4 +1,4 @@
-"""What an error leads to: by what the code raises, by the options of its kind, by a function."""
+"""Steering: what an error leads to, by what the code raises, by the options of its kind, by a function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tallies as rules: what counts as what, and how near histograms come to the times that they were made of."""
+"""Tallies: what counts as what, and how close histograms come to the times that they were made of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts of users as they are stored: whatever comes in, any store takes what comes out, and it is not long."""
+"""Texts of users as they are stored: whatever comes in, any store accepts what comes out, and it is not long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which jobs pass gates: no limit is broken, no job overtakes another, and none is left out without a reason."""
+"""Passing through gates: no limit is broken, no job overtakes another, and none is left out without a reason."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ OF_JOB: Sequence[Sequence[Requirement]] = (
 
 @dataclass(frozen=True)
 class Claim:
-    """All that a decision depends on."""
+    """Everything that a decision depends on."""
 
     states: Sequence[GateState]
     lanes: Mapping[int, LaneGates]
@@ -222,7 +222,7 @@ def test_a_job_is_held_by_a_gate_of_its_own_and_not_chosen(claim: Claim) -> None
 
 @given(claims(knows_all=True))
 def test_no_job_is_left_out_without_a_reason(claim: Claim) -> None:
-    """Where all is known and there is room, a job goes in, or it is held, or its whole lane is shut."""
+    """If all is known and there is room, a job passes, or it is held, or its whole lane is shut."""
     decision = replace(claim, room=ALL, limited_room=ALL).decide()
     assert (decision.is_left, decision.meets_unknown) == (False, False)
     for head in (*claim.sight.heads, *claim.others):
@@ -277,7 +277,7 @@ def state(requirement: Requirement, *, inside: int = 0) -> GateState:
 
 
 def standing(*required: Sequence[Requirement] | None, states: Sequence[GateState] = (), others: int = 0) -> Claim:
-    """Jobs in lane 1 with these gates of their own, and after them `others` in lane 2 without any."""
+    """Return jobs in lane 1 with these gates of their own, and after them `others` in lane 2 without any."""
     waiting = {Head(1, place): JobWithGates(f"job-{place}", place, gates) for place, gates in enumerate(required, 1)}
     free = [Head(2, len(waiting) + place) for place in range(1, others + 1)]
     named = {each.gate: each for each in (*map(state, GATES), *states)}

@@ -1,4 +1,4 @@
-"""When schedules are due: against a walk minute by minute, in zones whose clocks leap, repeat, and skip a day."""
+"""Timing of schedules: compared with a walk minute by minute, in zones whose clocks leap, repeat, and skip a day."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def cron(expression: str, tz: str = "UTC") -> Timing:
 
 
 def shown(timing: Timing, after: str, count: int, tz: str = "UTC") -> list[str]:
-    """The next times after a wall time, as wall times with their offset; one in a repetition has its offset, too."""
+    """Return the next times after a wall time, as wall times with their offset; a repeated one needs its own."""
     zone, since = ZoneInfo(tz), datetime.fromisoformat(after)
     since = since if since.tzinfo is not None else since.replace(tzinfo=zone)
     times = islice(timing.times(micros_of(since), micros_of(datetime(2200, 1, 1, tzinfo=UTC))), count)
@@ -52,7 +52,7 @@ def shown(timing: Timing, after: str, count: int, tz: str = "UTC") -> list[str]:
 
 @st.composite
 def values(draw: st.DrawFn, lowest: int, highest: int) -> tuple[str, frozenset[int]]:
-    """A field and what it matches."""
+    """Draw a field and what it matches."""
     one = st.integers(lowest, highest)
     match draw(st.sampled_from(["*", "*/n", "list", "range"])):
         case "*":
@@ -70,7 +70,7 @@ def values(draw: st.DrawFn, lowest: int, highest: int) -> tuple[str, frozenset[i
 
 Fields = Sequence[tuple[str, frozenset[int]]]
 expressions = st.tuples(values(0, 59), values(0, 23), values(1, 31), values(1, 12), values(0, 6))
-# Most random dates lie elsewhere than the changes of time, and those are at night.
+# Most random dates are far from the changes of time, which happen at night.
 nights = st.lists(st.integers(0, 4), min_size=1, max_size=3).map(
     lambda chosen: (",".join(map(str, chosen)), frozenset(chosen))
 )
@@ -87,7 +87,7 @@ def matches(fields: Fields, wall: datetime) -> bool:
 
 
 def walked(fields: Fields, name: str, day: datetime) -> list[int]:
-    """What cron says of each minute around a day, by looking at each minute."""
+    """Return what cron says about each minute around a day, by looking at each minute."""
     minutes = shown_around(name, day)
     if fields[0][0].startswith("*") or fields[1][0].startswith("*"):
         return [instant for instant, wall in minutes[1:] if matches(fields, wall)]
@@ -103,7 +103,7 @@ def walked(fields: Fields, name: str, day: datetime) -> list[int]:
 
 @cache
 def shown_around(name: str, day: datetime) -> list[tuple[int, datetime]]:
-    """Every minute from the day before to the day after, and what the clocks show."""
+    """Return every minute from the day before to the day after, and what the clocks show."""
     zone = ZoneInfo(name)
     since, until = ((day + timedelta(days=days)).replace(tzinfo=zone).astimezone(UTC) for days in (-1, 2))
     instants = [since + MINUTE * number for number in range((until - since) // MINUTE + 1)]
@@ -122,7 +122,7 @@ def test_a_cron_expression_means_what_a_walk_minute_by_minute_finds(
     try:
         timing = cron(" ".join(text for text, _ in fields), name)
     except InvalidOption:
-        return  # it never comes
+        return  # the time never comes
     minutes = shown_around(name, day)
     assert list(timing.times(minutes[0][0], minutes[-1][0])) == walked(fields, name, day)
 
@@ -157,9 +157,9 @@ def test_from_wherever_one_looks_the_times_are_the_same(
         ("0,30 2 * * *", "Europe/Berlin", "2026-03-28T12:00", ["2026-03-29T03:00+02:00", "2026-03-30T02:00+02:00"]),
         ("0 30 2 * * *", "Europe/Berlin", "2026-03-28T12:00", ["2026-03-29T03:00+02:00", "2026-03-30T02:30+02:00"]),
         ("*/30 * * * *", "Europe/Berlin", "2026-03-29T01:00", ["2026-03-29T01:30+01:00", "2026-03-29T03:00+02:00"]),
-        # They are put back from 03:00 to 02:00.
+        # They are set back from 03:00 to 02:00.
         ("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00", ["2026-10-25T02:30+02:00", "2026-10-26T02:30+01:00"]),
-        # Seen from within the repetition, when the first 02:30 is over and the second one is to come.
+        # Seen from within the repetition, after the first 02:30 and before the second.
         ("30 2 * * *", "Europe/Berlin", "2026-10-25T02:10+01:00", ["2026-10-26T02:30+01:00"]),
         ("30 2 * * *", "Europe/Berlin", "2026-10-25T02:30+02:00", ["2026-10-26T02:30+01:00"]),
         ("0 30 2 * * *", "Europe/Berlin", "2026-10-25T02:10+01:00", ["2026-10-26T02:30+01:00"]),
@@ -173,7 +173,7 @@ def test_from_wherever_one_looks_the_times_are_the_same(
         # By half an hour, and by a day.
         ("15 2 * * *", "Australia/Lord_Howe", "2026-10-03T12:00", ["2026-10-04T02:30+11:00", "2026-10-05T02:15+11:00"]),
         ("0 12 * * *", "Pacific/Apia", "2011-12-29T13:00", ["2011-12-31T00:00+14:00", "2011-12-31T12:00+14:00"]),
-        # A repetition that the same wall time of next year must not hide.
+        # The repeated hour must not be hidden by the same wall time of next year.
         ("* 2 25 10 *", "Europe/Berlin", "2026-10-25T02:59", ["2026-10-25T02:00+01:00", "2026-10-25T02:01+01:00"]),
     ],
 )

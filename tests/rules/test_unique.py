@@ -1,4 +1,4 @@
-"""What makes two jobs the same: written down, checked, and compared."""
+"""Unique jobs: what makes two jobs the same, written down, checked, and compared."""
 
 from __future__ import annotations
 

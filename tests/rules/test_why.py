@@ -165,7 +165,7 @@ def state_of(given: Facts) -> State:
 
 
 def waits_for_time(given: Facts) -> bool:
-    """Whether its time has not come."""
+    """Return whether its time has not come."""
     return given.due is not None and given.due > NOON
 
 
@@ -174,7 +174,7 @@ def is_unfit(given: Facts) -> bool:
 
 
 def is_set_aside(given: Facts) -> bool:
-    """Whether it is blocked by itself, and not before a gate."""
+    """Return whether it is blocked by itself, and not before a gate."""
     return state_of(given) is State.BLOCKED and given.gate is None
 
 
@@ -200,7 +200,7 @@ def is_silent(given: Facts) -> bool:
 
 
 def at(given: Facts, requirement: Requirement) -> GateFacts | None:
-    """The gate that the job is before, if it could start now."""
+    """Return the gate that the job is before, if it could start now."""
     found = [gate for gate in given.gates if gate.requirement == requirement]
     return found[0] if found and (state_of(given) is State.PENDING or is_held(given)) else None
 
@@ -230,7 +230,7 @@ def is_before_a_gate(given: Facts) -> bool:
 
 
 def is_kept_with_all(given: Facts) -> bool:
-    """Whether its whole queue and kind is kept."""
+    """Return whether its whole queue and kind is held."""
     return any(APPEARS[code](given) for code in AROUND)
 
 

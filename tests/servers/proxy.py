@@ -1,4 +1,4 @@
-"""A TCP proxy before a server that breaks connections on purpose: before a message goes out, or before its reply."""
+"""A TCP proxy in front of a server that breaks connections: before a message goes out, or before its reply."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Moment = Literal["before", "after"]
 
 
 class FaultProxy:
-    """Forwards bytes both ways. `cut` breaks the connection that next sends a given text.
+    """Forward bytes both ways. `cut` breaks the connection that next sends a given text.
 
-    "before" drops the message: the server never sees it. "after" lets the server answer, and drops the answer:
-    whoever sent it cannot know whether it was done.
+    "before" drops the message: the server never sees it. "after" lets the server reply, and drops the reply, so the
+    sender cannot know whether it was done.
     """
 
     def __init__(self, port: int) -> None:
@@ -35,12 +35,12 @@ class FaultProxy:
         return port
 
     def cut(self, text: bytes, moment: Moment) -> None:
-        """Breaks the next connection that sends `text`."""
+        """Break the next connection that sends `text`."""
         with self._guard:
             self._cut = (text, moment)
 
     def stop_listening(self) -> None:
-        """Refuses connections from now on."""
+        """Refuse connections from now on."""
         _end(self._listener)
 
     def __enter__(self) -> Self:
@@ -90,7 +90,7 @@ class FaultProxy:
         with suppress(OSError):
             while message := server.recv(65536):
                 if is_muted.is_set():
-                    break  # it was done; nobody will hear of it
+                    break  # it was done; the client will not learn it
                 client.sendall(message)
         _end(client)
         _end(server)
@@ -107,7 +107,7 @@ class FaultProxy:
 
 @contextmanager
 def fault_proxy(port: int) -> Iterator[FaultProxy]:
-    """A running proxy before the server on `port`."""
+    """Run a proxy in front of the server on `port`."""
     with FaultProxy(port) as proxy:
         yield proxy
 

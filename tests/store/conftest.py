@@ -1,4 +1,4 @@
-"""`yard` on every store; `sqlite_yard` and `postgres_yard` on one."""
+"""The fixtures of these tests: `yard` on every store; `sqlite_yard` and `postgres_yard` on one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.store.yard import Yard
 
 @pytest.fixture(autouse=True, scope="session")
 def checked_rows() -> Iterator[None]:
-    """Every row that a test reads is as its statement declares."""
+    """Check that every row that a test reads is as its statement declares."""
     with all_checked():
         yield
 
 
 @pytest.fixture
 def yard(request: pytest.FixtureRequest, tuning: Tuning) -> Iterator[Yard]:
-    """An empty store, once for each store that the test runs on."""
+    """Yield an empty store, once for each store that the test runs on."""
     store: str = request.param
     if store == "sqlite":
         yield from _open(request.getfixturevalue("sqlite_url"), tuning)

@@ -1,4 +1,4 @@
-"""A further kind of store is a class and a scheme: neither the application nor the worker knows which one it is."""
+"""Another backend is a class and a scheme: neither the application nor the worker knows which one it is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.waiting import until
 
 
 class RecordingBackend(SqliteBackend):
-    """A store in a file that writes down how many operations each commit had."""
+    """A store in a file that records how many operations each commit had."""
 
     def __init__(self, path: Path, clock: Clock, tuning: Tuning, commits: list[int]) -> None:
         super().__init__(path, clock, tuning)

@@ -1,4 +1,4 @@
-"""A job that changed between the look and the lock is passed over, as on a store where others write meanwhile."""
+"""A job that changed between the look and the lock is skipped, as on a store that others write to meanwhile."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ JOB = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"
 @pytest.mark.parametrize(
     ("wanted", "stored", "lease"),
     [
-        (State.FAILED, "cancelled", []),  # retried it would come back against somebody's wish
-        (State.PENDING, "pending", [(1, "a runner")]),  # it began: who cancels waiting jobs does not mean it
+        (State.FAILED, "cancelled", []),  # if it was retried, it would come back against a user's wish
+        (State.PENDING, "pending", [(1, "a runner")]),  # it has started: cancelling waiting jobs does not mean it
         (State.PROCESSING, "pending", []),
     ],
 )

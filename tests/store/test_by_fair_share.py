@@ -1,4 +1,4 @@
-"""Whose turn it is, where lanes are deep: the same as if all their jobs were looked at, but few of them are."""
+"""Claims by fair share from deep lanes: the same as if all their jobs were looked at, but few of them are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from posthorse.store.queries import Row
 
 T = TypeVar("T")
 Places = Mapping[int, Sequence[int]]
-"""Of each lane, the places of its jobs."""
+"""The places of the jobs of each lane."""
 
 LINES = st.builds(
     Line,
@@ -30,7 +30,7 @@ LINES = st.builds(
 
 
 class Shelf:
-    """Lanes in memory, which counts how many of their jobs were looked at."""
+    """Lanes in memory, which count how many of their jobs were looked at."""
 
     def __init__(self, places: Places) -> None:
         self.places = places
@@ -67,11 +67,11 @@ class Shelf:
 
 @st.composite
 def streets(draw: st.DrawFn) -> tuple[Places, FairShares]:
-    """Lanes of all sorts and depths, with jobs in any order, and where those who share stand."""
+    """Draw lanes of all sorts and depths, with jobs in any order, and the passes of the sharers."""
     lines = dict(enumerate(draw(st.lists(LINES, min_size=1, max_size=9))))
     stacks = draw(st.sets(st.sampled_from("abc")))
     lines = {lane: Line(line.queue, line.priority, line.queue in stacks, line.tenant) for lane, line in lines.items()}
-    chance = random.Random(draw(st.integers()))  # lists that are drawn are nearly always short
+    chance = random.Random(draw(st.integers()))  # lists that hypothesis draws are nearly always short
     owners = chance.choices(list(lines), [lane * lane + 1 for lane in lines], k=draw(st.integers(0, 150)))
     places = {lane: [place for place, owner in enumerate(owners) if owner == lane] for lane in lines}
     weights = draw(st.dictionaries(st.sampled_from("abc"), st.integers(1, 9)))

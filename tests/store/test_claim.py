@@ -1,4 +1,4 @@
-"""Claiming, on every store: order, fairness between lanes, and who gets nothing."""
+"""Claims, on every store: order, fairness between lanes, and which runners get nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each step of a job's life writes into its row, and what it leaves as it was."""
+"""The columns that each step of a job's life writes in its row, and those that it leaves as they were."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def row_of(yard: Yard, id: str) -> Row:
 
 
 def next_attempt(yard: Yard, minutes: int = 1) -> Fence:
-    """Of the one job that there is, so many minutes later."""
+    """Claim the only job, this many minutes later."""
     yard.pass_time(minutes=minutes)
     yard.promote()
     return yard.claim_one()
@@ -91,7 +91,7 @@ def test_a_job_that_is_paused_resumed_and_cancelled(yard: Yard) -> None:
     yard.pass_time(minutes=1)
     yard.ask(job, "cancel")
     assert row_of(yard, job) == Row("cancelled", "cancelled on request", None, (0, 0, 0), 60, None, 1)
-    yard.ask(job, "retry")  # it never began: how long it may wait counts from now
+    yard.ask(job, "retry")  # it never started: its time to expire counts from now
     assert row_of(yard, job) == Row("pending", None, None, (0, 0, 0), 1, None, None)
 
 

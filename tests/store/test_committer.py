@@ -1,4 +1,4 @@
-"""Group commit: who shares a commit, who fails alone, and that nobody ever waits in vain."""
+"""Group commit: which operations share a commit, which fail alone, and that no caller waits in vain."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INTERRUPTIONS = 60
 
 
 class Recorder:
-    """Commits by calling; remembers the groups, and waits in each while the door is closed."""
+    """Commit by calling; record the groups, and wait in each while the door is closed."""
 
     def __init__(self) -> None:
         self.groups: list[list[object]] = []
@@ -74,7 +74,7 @@ def committer(recorder: Recorder) -> Committer:
 
 
 def wait_for_queue(committer: Committer, length: int) -> None:
-    """Until that many wait; queueing has no signal of its own."""
+    """Wait until that many wait; queueing has no signal of its own."""
     while len(committer._waiting) < length:  # pyright: ignore[reportPrivateUsage]
         threading.Event().wait(0.001)
 
@@ -250,7 +250,7 @@ def test_interrupted_leader_leaves_the_work_of_others_to_them(committer: Committ
 
 def test_interruptions_at_random_moments_strand_nobody() -> None:
     """Ctrl-C hits the main thread anywhere, while it leads, waits or hands over."""
-    # Without the recorder: the locks of `threading` that are written in Python do not survive interruptions.
+    # It needs no recorder, because `threading`'s locks written in Python do not survive interruptions.
     committer = Committer(lambda operations: [(_run(operation), None) for operation in operations])
     chance = random.Random(7)
     stop = threading.Event()
@@ -273,7 +273,7 @@ def test_interruptions_at_random_moments_strand_nobody() -> None:
             os.kill(os.getpid(), signal.SIGUSR1)
 
     gc.collect()
-    gc.disable()  # an interruption inside somebody's __del__ would be swallowed
+    gc.disable()  # an interruption inside any __del__ would be swallowed
     previous = signal.signal(signal.SIGUSR1, signal.default_int_handler)
     try:
         with ThreadPoolExecutor(4) as pool:
@@ -288,7 +288,7 @@ def test_interruptions_at_random_moments_strand_nobody() -> None:
                     except KeyboardInterrupt:
                         interrupted += 1
             finally:
-                stop.set()  # or the pool would wait for ever
+                stop.set()  # otherwise the pool would wait for ever
                 for _ in range(INTERRUPTIONS):
                     at_work.put(True)
             assert all(future.result(20) for future in futures)

@@ -1,4 +1,4 @@
-"""What users ask of jobs, in every state, on every store; and racing with those who run them."""
+"""Control: requests about jobs, in every state, on every store; and in races with the workers that run them."""
 
 from __future__ import annotations
 

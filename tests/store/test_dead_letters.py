@@ -1,4 +1,4 @@
-"""Telling of dead letters: the store finds those that are new, and of many who would tell of them one does."""
+"""Dead letters in the store: it finds new ones, and of many processes that would report them, one does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO = JobError("smtplib.SMTPServerDisconnected", "no", "a long traceback")
 
 
 def die(yard: Yard, count: int = 1, lane: Lane = MAIL, error: JobError = NO) -> list[str]:
-    """Jobs that become dead letters."""
+    """Make jobs that become dead letters."""
     jobs = yard.enqueue(count, lane)
     runner = yard.runner(kinds=(lane.kind,))
     for claimed in yard.claim(runner, count, [lane]):

@@ -1,6 +1,4 @@
-"""Every way in which a job can end passes the steps that follow ends, once, in its commit; only three statements end
-jobs.
-"""
+"""Ends of jobs: each passes the steps that follow ends, once, in its commit; only three statements end jobs."""
 
 from __future__ import annotations
 
@@ -38,7 +36,7 @@ End = tuple[str, State, State]
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[End]:
-    """What a step sees that follows every end: the job, its state, and the state before."""
+    """Return the list of what a step sees that follows every end: the job, its state, and the state before."""
     found: list[End] = []
 
     def see(ended: Ended) -> QuerySteps[None]:

@@ -1,4 +1,4 @@
-"""Every way finds what a look at all jobs finds, in its order, in windows of any size, in both directions."""
+"""Finding jobs: each way finds what a look at all jobs finds, in the same order, in windows of any size, both ways."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ NOTHING = {
 
 @pytest.fixture
 def jobs(yard: Yard) -> dict[str, NewJob]:
-    """Some jobs of each sort."""
+    """Return some jobs of each sort."""
     chance = random.Random(7)
     made: list[NewJob] = []
     for number in range(90):
@@ -155,7 +155,7 @@ def jobs(yard: Yard) -> dict[str, NewJob]:
 
 
 def with_id(job: NewJob) -> NewJob:
-    """The same job, with the id of a process whose clock is right."""
+    """Return the same job, with the id of a process whose clock is right."""
     moved = ids.moved_to(job.id, ids.milliseconds_of(job.id) * 1000 + 7200 * SECOND)
     return msgspec.structs.replace(job, id=moved)
 

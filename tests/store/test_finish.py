@@ -1,4 +1,4 @@
-"""The end of an attempt, and its checkpoints, on every store: the fence, repeats, every transition."""
+"""Finishing an attempt, and its checkpoints, on every store: the fence, repeats, every transition."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_stale_worker_cannot_complete(yard: Yard) -> None:
 
 
 def test_an_epoch_alone_is_no_right_to_write(yard: Yard) -> None:
-    """A database that lost a claim which it had acknowledged gives the same epoch to somebody else."""
+    """A database that lost a claim which it had acknowledged gives the same epoch to another runner."""
     attempt = yard.started()
     other = attempt._replace(runner=yard.runner())
     assert yard.complete(other) == [attempt.job]
@@ -348,7 +348,7 @@ class Fenced(Exception):
 
 
 def run_slice(yard: Yard, attempt: Fence) -> None:
-    """An effect and its checkpoint in one transaction, as a slice commits them."""
+    """Write an effect and its checkpoint in one transaction, as a slice commits them."""
     with yard.store.transaction() as connection:
         cast("Any", connection).execute("CREATE TABLE effects (x int)")
         if yard.checkpoint(attempt, 1) is None:
@@ -367,7 +367,7 @@ def test_slice_transaction_of_a_rescued_job_writes_nothing(yard: Yard) -> None:
     assert heir.epoch == attempt.epoch + 1
     with pytest.raises(Fenced):
         run_slice(yard, attempt)
-    # Had the effect stayed, the table would be there.
+    # If the effect had stayed, the table would exist.
     run_slice(yard, heir)
     with yard.store.transaction() as connection:
         cast("Any", connection).execute("DROP TABLE effects")

@@ -1,4 +1,4 @@
-"""Gates in the store: whatever many runners claim at once stays within the limits, and whoever dies leaves nothing."""
+"""Gates in the store: what many runners claim at once stays within the limits, and dead ones leave nothing behind."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LATER = Lane("default", "work", -1)
 
 
 _holders: dict[tuple[str, int], str] = {}
-"""Which runner made a claim."""
+"""The runner of each claim."""
 
 
 def claim(yard: Yard, runner: str, room: int, rules: Rules, lanes: Sequence[Lane] = (HOME,)) -> Passed:
@@ -170,7 +170,7 @@ def test_a_newcomer_waits_behind_those_who_are_held_though_there_is_room(yard: Y
     _, a2 = enqueue(yard, "a", "a")
     rules, runner = Rules(keyed=[ONE_EACH]), yard.runner()
     first = claim(yard, runner, 10, rules)
-    yard.complete(*attempts(first))  # nobody lined up a2 yet
+    yard.complete(*attempts(first))  # a2 has not become pending yet
     [a3] = enqueue(yard, "a")
     assert claim(yard, runner, 10, rules).claimed == []
     assert yard.state(a3) is State.BLOCKED
@@ -200,7 +200,7 @@ def test_those_held_before_a_gate_that_nobody_uses_any_more_are_lined_up(yard: Y
     first = claim(yard, runner, 10, Rules(keyed=[ONE_EACH]))
     yard.complete(*attempts(first))
     yard.pass_time(seconds=PATIENCE / 1_000_000 + 1)
-    tend(yard)  # the limit was taken out of the code: nobody passes its gate any more
+    tend(yard)  # the limit was removed from the code: no job passes its gate any more
     tend(yard)
     assert yard.state(a1) is State.COMPLETED
     assert yard.state(a2) is yard.state(a3) is State.PENDING
@@ -249,7 +249,7 @@ def test_a_head_that_is_retried_keeps_its_place(yard: Yard) -> None:
 
 
 class Untold(Rules):
-    """As long as nobody was asked of them, the gates of some jobs are not known."""
+    """Rules that do not know the gates of some jobs until they are asked."""
 
     unknown: frozenset[int] = frozenset()
 
@@ -278,7 +278,7 @@ def test_what_decides_of_gates_is_looked_at_without_a_lock(yard: Yard) -> None:
 
 
 class Regions(Rules):
-    """One at a time in each region, and the jobs of an account one after the other."""
+    """One job at a time in each region, and the jobs of an account one after the other."""
 
     def has_keys(self, lane: int) -> bool:
         return True
@@ -358,7 +358,7 @@ def test_where_many_lanes_have_jobs_with_limits_no_other_job_passes_them(
 
 
 class AllBut(Rules):
-    """The same, but for one lane that has no limits."""
+    """The same, except for one lane that has no limits."""
 
     def __init__(self, free: int, *, keyed: Sequence[Requirement]) -> None:
         super().__init__(keyed=keyed)
@@ -479,7 +479,7 @@ def test_a_rate_that_is_raised_forgets_what_the_old_one_gave_out(yard: Yard) -> 
     hourly = FAST._replace(step=3600 * NANOSECONDS, burst=1)
     assert len(claim(yard, runner, 10, Rules(hourly)).claimed) == 1
     assert claim(yard, runner, 10, Rules(hourly)).claimed == []
-    assert claim(yard, runner, 10, Rules(FAST)).claimed == []  # the bucket begins empty
+    assert claim(yard, runner, 10, Rules(FAST)).claimed == []  # the bucket is empty at first
     yard.pass_time(seconds=2)
     assert len(claim(yard, runner, 10, Rules(FAST)).claimed) == 2
 
@@ -500,7 +500,7 @@ def test_those_who_are_held_are_asked_anew_when_a_limit_of_their_queue_is_change
 
 
 def test_the_first_before_a_neglected_gate_tries_again(yard: Yard) -> None:
-    """A limit in the code was raised while a long job holds its place: nobody leaves, and nobody says so."""
+    """A limit in the code was raised while a long job holds its place: no job leaves, and nothing says so."""
     a1, a2, a3 = enqueue(yard, "a", "a", "a")
     claim(yard, yard.runner(lease=3600 * NANOSECONDS), 10, Rules(keyed=[ONE_EACH]))
     yard.pass_time(seconds=PATIENCE / 1_000_000 + 1)
@@ -531,7 +531,7 @@ def test_held_jobs_that_were_given_the_same_place_are_all_lined_up(sqlite_yard: 
 
 @pytest.mark.parametrize("is_keyed", [True, False])
 def test_a_slow_rate_is_remembered_until_its_token_comes(yard: Yard, is_keyed: bool) -> None:
-    """Though nobody passes its gate for an hour: who forgot it would let the next one through at once."""
+    """No job passes its gate for an hour, but forgetting the rate would let the next one through at once."""
     hourly = (RATE_EACH if is_keyed else FAST)._replace(step=3600 * NANOSECONDS, burst=1)
     rules, runner = Rules(keyed=[hourly]) if is_keyed else Rules(hourly), yard.runner(lease=7 * 3600 * NANOSECONDS)
     first, _ = enqueue(yard, "a", "a")
@@ -600,7 +600,7 @@ def test_a_failure_that_the_fence_refuses_takes_no_token_of_the_budget(yard: Yar
 
 
 def test_a_gate_that_somebody_tries_in_vain_is_neglected_all_the_same(yard: Yard) -> None:
-    """Nobody passed it for long: its limit may have been changed, and newcomers must not hide that."""
+    """No job has passed it for long: its limit may have been changed, and newcomers must not hide that."""
     enqueue(yard, "a", "a")
     rules, runner = Rules(keyed=[RATE_EACH._replace(step=3600 * NANOSECONDS)]), yard.runner(lease=3600 * NANOSECONDS)
     claim(yard, runner, 10, rules)

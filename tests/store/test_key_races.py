@@ -1,4 +1,4 @@
-"""Keys and identities when something happens between two of their statements. SQLite has one writer: it cannot."""
+"""Races of keys and identities: something happens between two of their statements. SQLite has one writer: it cannot."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def unique(one: Yard, rule: Rule, on_conflict: str = "return", arguments: str = 
 
 
 def submit_disturbed(one: Yard, jobs: Sequence[NewJob], query: str, disturb: Callable[[], object]) -> list[Submitted]:
-    """Submits, and lets another thread do something just before the first statement of this name."""
+    """Submit jobs, and let another thread do something just before the first statement of this name."""
     submitting = enqueue(jobs, one.store.lanes({HOME}))
     is_over = False
 
@@ -107,9 +107,9 @@ def test_a_claim_that_began_before_does_not_take_a_replaced_job_with_its_old_arg
     lane = one.store.lanes({HOME})[HOME]
     with closing(backend.connect()) as connection:
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        connection.execute("SELECT 1 FROM posthorse.meta")  # what it sees is settled here
+        connection.execute("SELECT 1 FROM posthorse.meta")  # this fixes what it sees
         one.submit([unique(one, "queued", "replace", '{"n":2}')])
-        with pytest.raises(psycopg.errors.SerializationFailure):  # a plain claim passes it over
+        with pytest.raises(psycopg.errors.SerializationFailure):  # a plain claim skips it
             backend.execute_on(connection)(query_rows("claim", [(lane, 0, 10, None)], runner=runner, room=10))
     [claimed] = one.claim(runner)
     assert (claimed.job, claimed.arguments) == (job, '{"n":2}')

@@ -15,12 +15,12 @@ CHANCE = random.Random(1)
 
 
 def letters(count: int) -> str:
-    """Ideographs beyond the basic plane: four bytes each."""
+    """Return ideographs beyond the basic plane: four bytes each."""
     return "".join(chr(CHANCE.randrange(0x20000, 0x2A6D0)) for _ in range(count))
 
 
 def _with_parameter(name: str) -> Callable[[Callable[[str], int]], Callable[[str], int]]:
-    """The same function with another name of its parameter."""
+    """Return the same function with another name of its parameter."""
 
     def rename(function: Callable[[str], int]) -> Callable[[str], int]:
         named: dict[str, Callable[[str], int]] = {}

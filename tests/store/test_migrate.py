@@ -1,4 +1,4 @@
-"""The schema: made once whoever comes first, and recognised when it is not ours to touch."""
+"""Migration: the schema is made once, whichever process comes first, and left alone if it is not ours."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ODD_NAMES = ["plain", "Mixed Case", 'qu"ote', "o'brien", "semi;colon :job @jobs"
 
 @pytest.fixture
 def empty_url(databases: MigratedDatabases) -> Iterator[str]:
-    """A PostgreSQL database without our schema."""
+    """Yield a PostgreSQL database without our schema."""
     with databases.server("18").database() as url:
         yield url
 

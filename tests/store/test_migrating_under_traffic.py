@@ -36,14 +36,14 @@ WRITERS = 2
 
 @pytest.fixture
 def empty_url(databases: MigratedDatabases) -> Iterator[str]:
-    """A PostgreSQL database without a store."""
+    """Yield a PostgreSQL database without a store."""
     with databases.server("18").database() as url:
         yield url
 
 
 @pytest.fixture(params=["sqlite", "postgres18"])
 def old_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty store of version 1."""
+    """Return an empty store of version 1."""
     url: str = f"sqlite:///{tmp_path}/jobs.db" if request.param == "sqlite" else request.getfixturevalue("empty_url")
     make_store(url, with_rows=False)
     return url
@@ -51,7 +51,7 @@ def old_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @contextmanager
 def writers(url: str) -> Iterator[list[Written]]:
-    """Processes that write inside the block; what they wrote is in the list after it."""
+    """Run processes that write inside the block; afterwards, the list contains what they wrote."""
     spawn = multiprocessing.get_context("spawn")
     is_over, told, found = spawn.Event(), spawn.Queue(), list[Written]()
     begun = [spawn.Event() for _ in range(WRITERS)]

@@ -1,4 +1,4 @@
-"""How long calls wait for a store that is away: each as long as its own caller does, and none for what cannot heal."""
+"""Patience: how long calls wait for a store that is away, each as its caller does, and not for lasting errors."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_deadline_of_the_caller_counts_inside_its_block_alone() -> None:
         REFUSED + "server does not support SSL, but SSL was required",
         REFUSED + 'FATAL:  unrecognized configuration parameter "foo"',
         "connection is bad: could not create socket: Address family not supported by protocol",
-        # One host with two addresses: on the other one it does not listen.
+        # One host with two addresses; it does not listen on the second.
         SEVERAL
         + "- host: 'localhost', port: '5432', hostaddr: '::1': connection failed: Connection refused\n"
         + "- host: 'localhost', port: '5432', hostaddr: '127.0.0.1': connection failed: "
@@ -110,7 +110,7 @@ def test_what_a_living_server_refuses_cannot_heal(said: str) -> None:
         REFUSED + 'FATAL:  too many connections for role "shop"',
         "connection timeout expired",
         "failed to resolve host 'db': [Errno -3] Temporary failure in name resolution",
-        # The address family that it has may answer again.
+        # The address family that it has may respond again.
         SEVERAL
         + "- host: 'localhost', port: '5432', hostaddr: '::1': could not create socket: Address family not supported by"
         + " protocol\n- host: 'localhost', port: '5432', hostaddr: '127.0.0.1': connection failed: Connection refused",
@@ -169,7 +169,7 @@ def waiting(seconds: float, *, is_repeatable: bool = True) -> Operation[object]:
 
 @pytest.fixture
 def away() -> Iterator[Store]:
-    """A store at whose address nothing listens."""
+    """Yield a store at whose address nothing listens."""
     store = Store(f"postgresql://postgres@127.0.0.1:{free_port()}/postgres")
     yield store
     store.close()
@@ -264,7 +264,7 @@ def test_a_pause_ends_when_there_is_no_time_left(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_commit_that_collided_is_run_again_as_a_whole(postgres_yard: Yard) -> None:
-    """As where a pooler's server runs them under another level than ours."""
+    """This happens if a pooler's server runs them at another isolation level than ours."""
     yard = postgres_yard
     with psycopg.connect(yard.store.url, autocommit=True) as admin:
         admin.execute("CREATE SEQUENCE tries")

@@ -56,31 +56,31 @@ HOT = (
 )
 TABLES = {"jobs", "ready", "leases", "parked", "checkpoints", "controls", "gates", "slots"}
 WHOLE_WORK = {"parked_without_lane": "(lane IS NULL)"}
-"""Partial indexes that hold nothing but the rows to find, with their predicates: all of such an index may be read, if
-that is the only condition. PostgreSQL shows it as a filter, because it looks at the newest version of a locked row."""
+"""Partial indexes that contain only the rows to find, with their predicates: all of such an index may be read, if that
+is the only condition. PostgreSQL shows it as a filter, because it looks at the newest version of a locked row."""
 JOBS = 20_000
 
 Statistics = Callable[[psycopg.Connection[Any]], None]
 
 
 def empty(connection: psycopg.Connection[Any]) -> None:
-    """Nothing was ever counted, and there is nothing."""
+    """Leave the empty tables without statistics."""
 
 
 def stale(connection: psycopg.Connection[Any]) -> None:
-    """Counted when the tables were empty, and filled since."""
+    """Analyze while the tables are empty, then fill them."""
     connection.execute("ANALYZE posthorse.jobs, posthorse.ready, posthorse.leases, posthorse.parked")
     fill(connection)
 
 
 def right(connection: psycopg.Connection[Any]) -> None:
-    """Counted as they are."""
+    """Analyze the tables as they are."""
     fill(connection)
     connection.execute("ANALYZE")
 
 
 def drained(connection: psycopg.Connection[Any]) -> None:
-    """Counted when they were full, and emptied since."""
+    """Analyze while the tables are full, then empty them."""
     right(connection)
     connection.execute("DELETE FROM posthorse.ready; DELETE FROM posthorse.leases; DELETE FROM posthorse.parked")
 
@@ -126,7 +126,7 @@ def planned(request: pytest.FixtureRequest, databases: MigratedDatabases) -> Ite
 
 @pytest.mark.parametrize("name", HOT)
 def test_prepared_plan_goes_by_key(planned: psycopg.Connection[Any], name: str) -> None:
-    """Prepared, a plan is made once and for every size of batch."""
+    """A prepared plan is made once for every size of batch."""
     planned.execute("RESET ALL")
     planned.execute(SESSION)
     check(plan_of(planned, name, rows=1), name)
@@ -135,7 +135,7 @@ def test_prepared_plan_goes_by_key(planned: psycopg.Connection[Any], name: str) 
 @pytest.mark.parametrize("rows", [1, 30, 1000])
 @pytest.mark.parametrize("name", HOT)
 def test_plan_behind_a_pooler_goes_by_key(planned: psycopg.Connection[Any], name: str, rows: int) -> None:
-    """Not prepared, each call is planned for what it brings."""
+    """Without preparing, each call is planned for its own values."""
     planned.execute("RESET ALL")
     with planned.transaction():
         planned.execute(LOCAL_SETTINGS)
@@ -211,7 +211,7 @@ def plan_of(
     given: Mapping[str, Value] | None = None,
     more: Mapping[str, Value] | None = None,
 ) -> dict[str, Any]:
-    """The plan of a statement for so many rows, or for these; run, and counted, where its values are given."""
+    """Return the plan of a statement for this many rows, or for these; with values, run it and count rows."""
     query = Queries(dialect("posthorse"))[name]
     batch = batch or [tuple(sample(kind, n) for _, kind in query.columns) for n in range(1, rows + 1)]
     id = ids_of(1)
@@ -250,7 +250,7 @@ WAYS = {
     "by_lane": "jobs_by_lane",
     "by_tenant": "jobs_by_tenant",
 }
-"""The ways of finding jobs, and the index by which each goes."""
+"""The ways of finding jobs, and the index that each uses."""
 
 OF_A_WAY: dict[str, Value] = {
     "near": ids_of(JOBS), "far": ids_of(0), "near_at": 10**9, "far_at": 0, "window": 100, "share": 20,
@@ -290,7 +290,7 @@ def test_sqlite_reaches_rows_by_key(sqlite_yard: Yard, name: str) -> None:
         nothing = [None] * len(statement.names)
         plan = connection.execute(f"EXPLAIN QUERY PLAN {statement.sql}", nothing).fetchall()
         for *_, step in plan:
-            # What is given is walked over; what is stored is looked up.
+            # Values that are given are scanned; stored rows are looked up.
             made_here = ("VIRTUAL TABLE", "SCAN CONSTANT", "SCAN (subquery", "SCAN chosen", "SCAN counted")
             is_given = any(text in step for text in made_here)
             is_made = step in ("SCAN e", "SCAN r", "SCAN due", "SCAN first", "SCAN newest", "SCAN last", "SCAN merged")

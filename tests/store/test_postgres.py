@@ -1,4 +1,4 @@
-"""PostgreSQL behind a bad line: what was acknowledged is there, what is asked again is there once."""
+"""PostgreSQL behind a bad line: what was acknowledged exists, and a call that is repeated takes effect once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def backend(yard: Yard) -> PostgresBackend:
 
 @pytest.fixture
 def line(postgres_yard: Yard) -> Iterator[Line]:
-    """A yard whose store talks through a proxy."""
+    """Yield a yard whose store talks through a proxy."""
     address = urlsplit(postgres_yard.store.url)
     assert address.port is not None
     with fault_proxy(address.port) as proxy:
@@ -56,7 +56,7 @@ def test_plain_jobs_are_enqueued_once_whatever_breaks(line: Line) -> None:
     yard, proxy = line
     for count in (1, 100):
         for moment in MOMENTS:
-            # The statement is prepared after a while, and then travels by name: the ids are always in sight.
+            # After a while the statement is prepared and sent by name, but the ids are always in the message.
             jobs = yard.new(count)
             proxy.cut(jobs[0].id.encode(), moment)
             assert yard.submit(jobs) == [(job.id, True) for job in jobs]
@@ -115,7 +115,7 @@ def test_claim_whose_reply_was_lost_says_so_and_strands_nothing(line: Line, mome
     yard, proxy = line
     yard.enqueue(3)
     runner = yard.runner()
-    proxy.cut(runner.encode(), moment)  # of one lane it is a statement alone, and so commits by itself
+    proxy.cut(runner.encode(), moment)  # for one lane it is a statement alone, and so commits by itself
     with pytest.raises(OutcomeUnknown, match="it is unknown"):
         yard.claim(runner, 2)
     strangers = yard.store.read(runners.held_by(runner))
@@ -128,7 +128,7 @@ def test_claim_whose_reply_was_lost_says_so_and_strands_nothing(line: Line, mome
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_slice_transaction_whose_commit_breaks_is_an_error(line: Line, moment: Moment) -> None:
-    """Its effects are the user's: only the user's code can be asked again, from the last committed cursor."""
+    """Its effects are the user's: only the user's code can be run again, from the last committed cursor."""
     yard, proxy = line
     attempt = yard.started()
     proxy.cut(b"COMMIT", moment)
@@ -271,9 +271,9 @@ def test_deadlocks_are_tried_again(postgres_yard: Yard) -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_commit_that_is_still_under_way_counts_once(postgres_yard: Yard, count: int) -> None:
-    """F50: the line broke, and the server has not noticed yet when the jobs come again."""
+    """F50: the line broke, and the server has not noticed yet when the jobs are enqueued again."""
     yard, other = postgres_yard, Yard(postgres_yard.store.url)
-    backend(other).patience = 0.0  # it takes longer than anybody is ready to ask again
+    backend(other).patience = 0.0  # it takes longer than any caller is willing to retry
     jobs = yard.new(count)
     with ThreadPoolExecutor(1) as pool:
         with yard.store.transaction():
@@ -309,7 +309,7 @@ def test_only_who_comes_again_looks_for_what_it_wrote(postgres_yard: Yard, monke
 def test_after_an_interruption_the_next_commit_waits_for_standbys(
     postgres_yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was interrupted may be committed here alone, and be found by whoever comes next."""
+    """What was interrupted may be committed only on this server, and be found by the next caller."""
     yard = postgres_yard
     yard.enqueue()
     said: list[Query] = []
@@ -433,7 +433,7 @@ def test_pooler_in_transaction_mode_is_noticed_and_works(pooled_url: str) -> Non
 
 
 def wait_until_blocked(connection: psycopg.Connection[Any]) -> None:
-    """Until some session of this database waits for a lock of another."""
+    """Wait until some session of this database waits for a lock of another."""
     for _ in range(10_000):
         found = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -445,7 +445,7 @@ def wait_until_blocked(connection: psycopg.Connection[Any]) -> None:
 
 
 def test_a_server_without_room_for_another_connection_is_told_and_waited_for(postgres_yard: Yard) -> None:
-    """F58: the server refuses before anything is asked of it, so nothing is in doubt."""
+    """F58: the server refuses before any call is made, so nothing is in doubt."""
     yard, role = postgres_yard, "crowded"
     with psycopg.connect(yard.store.url, autocommit=True) as admin:
         admin.execute(f"DROP ROLE IF EXISTS {role}")
@@ -468,7 +468,7 @@ def test_a_server_without_room_for_another_connection_is_told_and_waited_for(pos
 
 
 def test_a_job_that_is_put_off_while_it_is_about_to_be_lined_up_waits_for_its_new_time(postgres_yard: Yard) -> None:
-    """Its entry among those that wait is as it was when the look began; the job, once locked, is as it is now."""
+    """Its waiting entry is as it was when the look began; the job, once locked, is as it is now."""
     yard = postgres_yard
     [put_off, other] = yard.enqueue(2, delay=5 * SECOND)
     with yard.store.transaction() as connection:
@@ -485,19 +485,19 @@ def test_a_job_that_is_put_off_while_it_is_about_to_be_lined_up_waits_for_its_ne
 
 
 def called(yard: Yard, enqueue: Callable[[], object]) -> list[str]:
-    """What is told to those who listen while jobs are enqueued."""
+    """Return the notifications to runners while jobs are enqueued."""
     told: list[str] = []
     with psycopg.connect(yard.store.url, autocommit=True) as ear:
         ear.add_notify_handler(lambda notify: told.append(notify.payload))
         ear.execute(f'LISTEN "{yard.channel}"')
         enqueue()
-        ear.execute("SELECT pg_notify(%s, 'that is all')", [yard.channel])  # comes after all that was told before
+        ear.execute("SELECT pg_notify(%s, 'that is all')", [yard.channel])  # comes after all earlier notifications
     assert told.pop() == "that is all"
     return told
 
 
 def test_only_living_runners_that_wait_are_called(postgres_yard: Yard) -> None:
-    """Of a crowd three are called: each that is busy or dead among them would be one less that comes."""
+    """Of a crowd, three are called: a busy or dead one among them would mean one fewer that comes."""
     yard = postgres_yard
     [delayed] = yard.enqueue(1, delay=3600 * SECOND)
     silent, busy = yard.runner(lease=SECOND), yard.runner(lease=3600 * SECOND)

@@ -26,7 +26,7 @@ OVERRIDES = {
     "newest_heads",
     "promote", "release_held", "settle", "shares", "gate_states", "store_identity", "unask_runner", "wake",
 }  # fmt: skip
-"""Statements that each dialect has in words of its own. Adding one is a decision: write down why in its file."""
+"""Statements that each dialect has in its own words. Adding one is a decision: write down why in its file."""
 
 
 def queries(yard: Yard) -> Queries:
@@ -71,7 +71,7 @@ def test_every_statement_is_understood_by_the_database(yard: Yard) -> None:
         with psycopg.connect(yard.store.url) as postgres:
             for name in queries(yard).names():
                 for statement in queries(yard)[name].statements:
-                    if "savepoint" in name:  # not for PREPARE in words; run in order below
+                    if "savepoint" in name:  # PREPARE does not accept it; run in order below
                         continue
                     postgres.execute(f"PREPARE {name}_p AS {statement.sql}".encode())
                     postgres.execute(f"DEALLOCATE {name}_p".encode())

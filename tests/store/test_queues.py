@@ -1,4 +1,4 @@
-"""Queues in the store: what is said live, turns at the claim, the newest first, and how deep a queue is."""
+"""Queues in the store: live settings, turns at the claim, the newest first, and how deep a queue is."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_a_full_queue_takes_nothing_and_tells_when_to_come_back(yard: Yard) -> N
     assert 10 <= full.value.retry_after < 12  # ten jobs, a hundred seconds: one leaves in ten
     submit_to(yard, yard.new(1, REPORTS), gauge)
     assert yard.waiting() == 11
-    submit_to(yard, yard.new(1, REPORTS), {"reports": Gauge(2)})  # what waits elsewhere fills no other queue
+    submit_to(yard, yard.new(1, REPORTS), {"reports": Gauge(2)})  # jobs in other queues do not fill this one
     yard.audit()
 
 
@@ -234,7 +234,7 @@ def test_a_place_that_was_given_away_after_a_step_of_the_clock_costs_no_job(sqli
     runner = yard.runner()
     claimed = yard.claim(runner, 2, [MAIL])
     second = yard.enqueue(2, MAIL)
-    with yard.store.transaction() as connection:  # what a clock that was set back would do
+    with yard.store.transaction() as connection:  # as a clock that was set back would do
         for job, taken in zip(second, claimed, strict=True):
             for statement in (
                 "UPDATE posthorse_ready SET seq = ? WHERE job = ?",
@@ -247,7 +247,7 @@ def test_a_place_that_was_given_away_after_a_step_of_the_clock_costs_no_job(sqli
 
 
 def at_once(yard: Yard, count: int, act: Callable[[Yard], None]) -> None:
-    """Several processes, as far as the store can tell: each with connections of its own."""
+    """Run as several processes, as far as the store can tell: each with connections of its own."""
     yards = [Yard(yard.store.url) for _ in range(count)]
     ready = Barrier(count)
     for one in yards:

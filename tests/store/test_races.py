@@ -1,4 +1,4 @@
-"""Many claim, enqueue, cancel and rescue at once, in threads and in processes: each job is run exactly once."""
+"""Races of many claims, enqueues, cancels and rescues, in threads and in processes: each job is run exactly once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Seen = list[Fence]
 
 
 def work_until_empty(yard: Yard, seed: int, enqueued: threading.Event | None = None) -> Seen:
-    """Claims batches of any size and completes them, until the lane stays empty."""
+    """Claim batches of any size and complete them, until the lane stays empty."""
     chance = random.Random(seed)
     runner = yard.runner()
     seen: Seen = []
@@ -110,7 +110,7 @@ def _rescue_orphans(yard: Yard) -> None:
     for orphan in yard.store.read(runners.orphans(100)):
         first_loss = msgspec.structs.replace(
             orphan.spent, interruptions=0
-        )  # after others a job would wait, and not race
+        )  # after other jobs, one would wait instead of racing
         yard.settle(Fence(orphan.job, orphan.epoch, orphan.runner), Lost("gone"), spent=first_loss)
 
 

@@ -1,4 +1,4 @@
-"""Calls in the midst of a call: served where a signal handler makes them, refused elsewhere; no lock stays held."""
+"""Re-entry: calls during a call are served if a signal handler makes them, refused otherwise; no lock stays held."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def note(app: ph.Posthorse) -> ph.Kind[[int], None]:
 
 
 class Interrupting:
-    """Calls something once, in the midst of a function, and remembers what came of it."""
+    """Call something once, in the middle of a function, and record the result."""
 
     def __init__(self, inner: Callable[..., Any], call: Callable[[], object]) -> None:
         self._inner = inner
@@ -54,7 +54,7 @@ class Interrupting:
 
 @contextmanager
 def handled(number: signal.Signals, handler: Callable[[], object]) -> Iterator[None]:
-    """While a signal is handled so."""
+    """Handle a signal like this inside the block."""
 
     def on_signal(signal_number: int, frame: FrameType | None) -> None:
         handler()
@@ -149,7 +149,7 @@ def test_a_signal_handler_is_served_while_the_main_thread_commits_or_reads(
     reads: list[int] = []
 
     def interrupt() -> None:
-        def is_heard() -> bool:  # again and again, for one that comes just before the main thread waits is heard late
+        def is_heard() -> bool:  # repeatedly, because a signal just before the main thread waits is handled late
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
             return waits.is_set()
 
@@ -158,7 +158,7 @@ def test_a_signal_handler_is_served_while_the_main_thread_commits_or_reads(
     waits = threading.Event()
 
     def on_signal() -> None:
-        waits.set()  # the commit that was interrupted may go on: what comes now has to wait for it
+        waits.set()  # the interrupted commit may go on: what comes now must wait for it
         made.append(note.enqueue(1))
         reads.append(app.jobs().count())
 

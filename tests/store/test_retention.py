@@ -1,4 +1,4 @@
-"""Every table that belongs to jobs is emptied with them, whatever tables are added."""
+"""Retention in the store: every table that belongs to jobs is emptied with them, whatever tables are added."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TABLES = {
         JOIN information_schema.tables t USING (table_schema, table_name)
         WHERE c.table_schema = 'posthorse' AND c.column_name = 'job' AND t.table_type = 'BASE TABLE'""",
 }
-"""The tables with a column for a job, as each database tells."""
+"""The tables with a column for a job, according to each database."""
 
 
 def test_every_table_with_jobs_is_emptied_with_them(yard: Yard) -> None:

@@ -18,13 +18,13 @@ from tests.store.test_queries import queries
 from tests.store.yard import HOME, Yard
 
 EFFECTS = {"admit", "hold_queue", "release_held", "wake"}
-"""Statements that are run for what they do: notify, lock, line up. Their rows say nothing."""
+"""Statements that are run for their effect: notify, lock, make pending. Their rows say nothing."""
 
 PIECES = {"statuses"}
-"""Blocks that only others contain."""
+"""Blocks that only other statements contain."""
 
 OIDS = {16: int, 20: int, 21: int, 23: int, 25: str, 2278: str, 2950: str}
-"""What values of these types of PostgreSQL are in Python; a bool is an int."""
+"""Python types of these PostgreSQL types; a bool is an int."""
 
 
 class Pair(NamedTuple):

@@ -1,4 +1,4 @@
-"""Runners, their leases, and those who clean up behind them, on every store."""
+"""Runners, their leases, and the sweeps that clean up behind them, on every store."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_rescued_twice_counts_once(yard: Yard) -> None:
     attempt = yard.started()
     assert yard.settle(attempt, Lost("gone"))
     heir = yard.claim_one()
-    assert yard.settle(attempt, Lost("gone"))  # as it was told before
+    assert yard.settle(attempt, Lost("gone"))  # as it was reported before
     assert yard.job(heir.job).interruptions == 1
     assert yard.events(heir.job) == ["lost"]
     assert yard.complete(heir) == []
@@ -92,7 +92,7 @@ def test_lease_of_a_late_worker_ends_with_its_runner(yard: Yard) -> None:
     attempt = yard.started()
     yard.pass_time(seconds=31)
     assert len(yard.rescue_expired()) == 1
-    # Nobody has rescued the job yet: its worker is late, but not too late.
+    # The job has not been rescued yet: its worker is late, but not too late.
     assert yard.complete(attempt) == []
 
 
@@ -126,7 +126,7 @@ def held(yard: Yard, runner: str) -> list[Fence]:
 
 
 def test_a_burial_whose_turn_comes_late_buries_nobody(yard: Yard) -> None:
-    """What held it up may have held up their beats."""
+    """What delayed it may have delayed their heartbeats."""
     runner = yard.runner()
     yard.pass_time(minutes=5)
     assert yard.store.run(runners.rescue_expired(grace=0, until=time.monotonic() - 0.001)) == []

@@ -1,4 +1,4 @@
-"""One job that a process runs by itself: claimed wherever it stands, and found again by its key until it is over."""
+"""Runs of one job in a process of its own: claimed in whatever state it is, and found by its key until it is over."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def _make_hostile(url: str, settings: dict[str, str]) -> None:
 
 @pytest.fixture
 def hostile_url(databases: MigratedDatabases) -> Iterator[str]:
-    """A database in which everything that can be set is set to what our statements are not written for."""
+    """Yield a database in which every setting has a value that our statements are not written for."""
     with databases.fresh("18") as url:
         _make_hostile(url, HOSTILE)
         yield url
@@ -71,7 +71,7 @@ def hostile_pooled_url(databases: MigratedDatabases) -> Iterator[str]:
 
 
 def _work(url: str) -> None:
-    """Several at once enqueue, claim, save, fail and complete."""
+    """Let several threads enqueue, claim, save, fail and complete."""
     yards = [Yard(url) for _ in range(4)]
     yards[0].store.lanes({HOME})
 
@@ -140,7 +140,7 @@ def test_every_session_of_ours_has_our_settings(hostile_url: str, name: str) -> 
 
 @pytest.mark.parametrize(("default", "ours"), [("off", "on"), ("local", "local"), ("remote_apply", "remote_apply")])
 def test_what_is_acknowledged_is_on_the_disk(databases: MigratedDatabases, default: str, ours: str) -> None:
-    """A commit that waits for more, or for this server alone, goes on doing so."""
+    """A commit that waits for more, or only for this server, goes on doing so."""
     with databases.fresh("18") as url:
         _make_hostile(url, {"synchronous_commit": default})
         store = Store(url)

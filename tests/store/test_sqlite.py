@@ -1,4 +1,4 @@
-"""What can go wrong around an SQLite file, and must not cost an acknowledged commit."""
+"""SQLite files: what can go wrong around them, and must not cost an acknowledged commit."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_log_stays_bounded_while_two_processes_commit_flat_out(sqlite_yard: Yard
 
 
 def test_stopped_writer_costs_others_a_bounded_wait_and_a_clear_error(sqlite_yard: Yard) -> None:
-    """F9: SIGSTOP inside a write transaction; readers are fine, and SIGKILL frees the lock."""
+    """F9: SIGSTOP inside a write transaction; reads still work, and SIGKILL frees the lock."""
     yard = sqlite_yard
     yard.enqueue()
     here, there = spawn.Pipe()
@@ -116,7 +116,7 @@ def test_turnstile_lets_one_through_at_a_time(tmp_path: Path) -> None:
         for _ in range(30):
             with made.passage(20):
                 inside.append(n)
-                os.sched_yield()  # whoever may come in, comes in now
+                os.sched_yield()  # other threads may now come in
                 crowds.append(len(inside))
                 inside.remove(n)
         made.close()
@@ -263,7 +263,7 @@ def test_full_disk_is_said_and_nothing_is_acknowledged(sqlite_yard: Yard) -> Non
 
 
 def test_a_store_that_is_forgotten_closes_its_connections(sqlite_url: str) -> None:
-    """Python 3.13 warns of connections that nobody closed; an application that is never closed is a usual one."""
+    """Python 3.13 warns of connections that were not closed; applications often are never closed."""
     forgotten = Yard(sqlite_url)
     forgotten.enqueue()
     forgotten.store.read(read.running_count())
@@ -279,7 +279,7 @@ def test_a_store_that_is_forgotten_closes_its_connections(sqlite_url: str) -> No
 
 
 def in_a_fork(child: Callable[[], None]) -> int:
-    """Runs a function in a forked child; answers with its exit code."""
+    """Run a function in a forked child; return its exit code."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -292,7 +292,7 @@ def in_a_fork(child: Callable[[], None]) -> int:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_forked_child_commits_beside_its_parent_and_nothing_is_lost(yard: Yard) -> None:
-    """F15: the parent closes the store while the child goes on; whoever closes last must find every commit."""
+    """F15: the parent closes the store while the child goes on; the last to close must find every commit."""
     yard.enqueue()
     from_child, to_parent = os.pipe()
     from_parent, to_child = os.pipe()
@@ -384,7 +384,7 @@ def test_child_does_not_join_the_open_transaction_of_its_parent(yard: Yard) -> N
 
 
 def test_hooks_of_thread_pools_are_in_place_before_a_fork_can_be_held_up(tmp_path: Path) -> None:
-    # One that is registered in the midst of a fork releases afterwards what it never took.
+    # A handler that is registered during a fork later releases what it never took.
     look = "print('concurrent.futures.thread' in sys.modules)"
     script = f"import sys, posthorse; posthorse.Posthorse('sqlite:///x.db'); {look}"
     told = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)

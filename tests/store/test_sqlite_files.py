@@ -51,7 +51,7 @@ def test_what_is_made_belongs_to_its_owner_alone(sqlite_yard: Yard, store: Path)
 def test_who_may_not_write_to_the_file_may_not_open_its_locks(
     sqlite_yard: Yard, store: Path, given: int, locks: int
 ) -> None:
-    """Who can open a lock file, if only to read, can hold the lock; a group that shares the file shares them."""
+    """Opening a lock file, even to read, allows holding the lock; a group that shares the file shares its locks."""
     store.touch()
     store.chmod(given)
     for name in ("-gate", "-turnstile"):
@@ -110,7 +110,7 @@ def test_a_file_with_two_hard_links_is_refused(sqlite_yard: Yard, store: Path) -
 
 
 def test_a_lock_file_that_was_removed_is_not_waited_at_any_more(tmp_path: Path) -> None:
-    """Otherwise those who opened it before and those who come then would not keep each other out."""
+    """Otherwise processes that opened it before and those that come then would not exclude each other."""
     path = tmp_path / "jobs.db"
     path.touch()
     impatient = Tuning(lock_check_interval=-60.0)
@@ -141,7 +141,7 @@ def fork_inside_a_transaction(url: str, told: Connection) -> None:
 
 
 def test_children_of_a_transaction_do_not_keep_its_lock(sqlite_yard: Yard) -> None:
-    """As a job that makes a daemon of itself: what lives on after its runner keeps no store locked."""
+    """As a job that makes a daemon of itself: a process that outlives its runner does not keep the store locked."""
     sqlite_yard.enqueue()
     here, there = spawn.Pipe()
     holder = spawn.Process(target=fork_inside_a_transaction, args=(sqlite_yard.store.url, there))

@@ -1,4 +1,4 @@
-"""Stores of version 1 that become the schema of today: what was in them goes on."""
+"""Version 1 of the schema: its stores are migrated, and what was in them goes on."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _OTHERS = """
 
 @pytest.fixture(params=["sqlite", "postgres18"])
 def bare_url(request: pytest.FixtureRequest, databases: MigratedDatabases, tmp_path: Path) -> Iterator[str]:
-    """Where there is no store yet."""
+    """Yield the URL of a place without a store."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/jobs.db"
     else:
@@ -79,7 +79,7 @@ def facts_of(url: str) -> set[str]:
 
 
 def migrated(url: str) -> list[str]:
-    """Migrate; return what was said."""
+    """Migrate; return the messages."""
     store, said = Store(url), list[str]()
     store.migrate(said.append)
     store.close()
@@ -127,8 +127,8 @@ def test_parked_jobs_get_their_lanes(bare_url: str) -> None:
 
 
 def die(url: str, passes: int) -> None:
-    """Migrate, and be killed when the failpoint is passed so many times."""
-    failpoints._armed = failpoints._Failpoint("migration", passes, None)  # the process has begun without one
+    """Migrate, and be killed when the failpoint is passed this many times."""
+    failpoints._armed = failpoints._Failpoint("migration", passes, None)  # the process started without one
     Store(url).migrate()
 
 
@@ -159,7 +159,7 @@ def test_killed_anywhere_it_goes_on_when_run_again(bare_url: str, has_store: boo
 
 
 def test_every_statement_of_version_1_still_runs(yard: Yard) -> None:
-    """Workers of version 1 that run go on; a column that must not be empty would end them."""
+    """Running workers of version 1 go on; a column that must not be empty would end them."""
     backend = yard.store.backend
     queries = Queries(backend.dialect)
     queries._sources = statements(backend.dialect.name)

@@ -1,4 +1,4 @@
-"""Waiting for news: none is lost between two waits, and whoever waits can be told to stop."""
+"""Watching for news: none is lost between two waits, and a wait can be ended."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONG = 30.0
 
 
 def test_a_watch_ends_although_its_server_does_not_answer(postgres_yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when it is ended while it begins to listen: the driver waits for the server before it lets go."""
+    """As when it ends while it begins to listen: the driver waits for the server before it lets go."""
     begun, may_end = asyncio.Event(), asyncio.Event()
 
     async def frozen(begin: Callable[[], None]) -> AsyncIterator[str]:
@@ -67,7 +67,7 @@ def test_a_file_that_is_made_later_is_watched_from_then_on(sqlite_url: str) -> N
 
     async def scene() -> None:
         async with ours.store.backend.notifier.subscribe_to_writes(ours.store, closest=0.01, blind=0.01) as watch:
-            assert await watch.wait(LONG) is False  # blind, and so not for long
+            assert await watch.wait(LONG) is False  # it cannot hear, so not for long
             await asyncio.to_thread(ours.migrate)
             assert await watch.wait(0.01) is False
             watch.clear()
@@ -144,7 +144,7 @@ def test_a_wait_that_is_cancelled_as_news_come_ends() -> None:
 
 def test_hints_in_vain_are_heeded_less_often_and_what_is_certain_at_once() -> None:
     async def heeded(watch: Watch, hints: int) -> int:
-        """How many of so many hints, a millisecond apart, ended a wait."""
+        """Return how many of this many hints, a millisecond apart, ended a wait."""
         heard = 0
 
         async def listen() -> None:
@@ -175,7 +175,7 @@ def test_hints_in_vain_are_heeded_less_often_and_what_is_certain_at_once() -> No
 
 
 async def hear(watches: Sequence[Watch]) -> None:
-    """Returns when all of them listen; until then they look now and then without having heard anything."""
+    """Return once all of them listen; until then they look now and then without having heard anything."""
     for watch in watches:
         while not await watch.wait(LONG):
             pass
@@ -237,7 +237,7 @@ def test_of_a_crowd_three_are_called_for_one_job_and_all_for_many(postgres_yard:
             assert len(looked) == 3
             await asyncio.to_thread(yard.enqueue, 2)
             await asyncio.gather(*looking)
-            assert {watch.patience(1.0) for watch in watches} == {2.0}  # they know that they are eight
+            assert {watch.patience(1.0) for watch in watches} == {2.0}  # they know that there are eight
         assert sorted(looked) == sorted(runners)
 
     asyncio.run(scene())

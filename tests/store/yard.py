@@ -1,4 +1,4 @@
-"""A store with what its tests do all the time, in few words."""
+"""A yard: a store with what its tests do all the time, in few words."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LEASE = 30 * SECOND
 
 
 class Yard:
-    """One store, seen by those who enqueue, work and control."""
+    """One store, as clients, workers and operators use it."""
 
     def __init__(self, url: str, *, schema: str = "posthorse", tuning: Tuning = DEFAULTS) -> None:
         self.store = Store(url, schema=schema, tuning=tuning)
         self.channel = channel_of(schema)
-        """Where a PostgreSQL store notifies."""
+        """The channel on which a PostgreSQL store notifies."""
 
     # ── enqueue ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -86,12 +86,12 @@ class Yard:
         return Fence(claimed.job, claimed.epoch, runner)
 
     def started(self, lane: Lane = HOME) -> Fence:
-        """A new job, claimed."""
+        """Enqueue and claim a new job."""
         self.enqueue(1, lane)
         return self.claim_one(lane=lane)
 
     def complete(self, *attempts: Fence, result: str = "null") -> list[str]:
-        """Those that were refused."""
+        """Complete attempts; return those that were refused."""
         refused: list[str] = []
         for runner in dict.fromkeys(attempt.runner for attempt in attempts):
             ended = [Completion(each.job, each.epoch, result) for each in attempts if each.runner == runner]
@@ -99,7 +99,7 @@ class Yard:
         return refused
 
     def give_back(self, *attempts: Fence) -> None:
-        """Attempts of one runner."""
+        """Give back attempts of one runner."""
         unbegun = [(attempt.job, attempt.epoch) for attempt in attempts]
         self.store.run(claim.give_back(attempts[0].runner, unbegun))
 
@@ -113,7 +113,7 @@ class Yard:
         return self.settle(attempt, Raised(JobError("ValueError", "no")), policy=Policy(max_attempts=attempts))
 
     def checkpoint(self, attempt: Fence, done: int = 1, *, is_slice: bool = True) -> tuple[int, str | None] | None:
-        """Slices committed since the job was made, and what is asked of it; None where nothing was saved."""
+        """Save a checkpoint; return the slices committed so far, and the request for the job; None if refused."""
         saved = self.store.run(finish.checkpoint(attempt, standing(done), is_slice=is_slice))
         return None if saved is None else (self.store.read(finish.load_checkpoint(attempt.job)).slices, saved.request)
 
@@ -137,7 +137,7 @@ class Yard:
         return sum(depth.waiting for depth in self.store.read(read.depths()))
 
     def rescue_expired(self) -> list[str]:
-        """Ids of the runners that were buried."""
+        """Rescue the jobs of dead runners; return the ids of these runners."""
         return [id for id, _worker in self.store.run(runners.rescue_expired(grace=0))]
 
     def promote(self, limit: int = 100) -> int:
@@ -149,7 +149,7 @@ class Yard:
     # ── what must always hold ────────────────────────────────────────────────────────────────────────
 
     def audit(self) -> None:
-        """Every job is in exactly one place, the one that its state names."""
+        """Check that every job is in exactly one place, the one that its state requires."""
         table = self.store.backend.dialect.table
         with self.store.transaction() as connection:
             jobs, ready, leases, parked = (

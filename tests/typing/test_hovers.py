@@ -1,4 +1,4 @@
-"""What an editor shows over an option: its type and its line, as the language server of pyright says it."""
+"""Hovers: what an editor shows over an option, its type and its line, according to pyright's language server."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ SHOWN = ["lease", "queue", "max_attempts", "delay", "weight", "paused"]
 
 
 class Server:
-    """The other end of a language server: requests are answered one after the other."""
+    """The other end of a language server: it answers requests one after the other."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self._requests = 0
 
     def ask(self, method: str, params: object) -> object:
-        """Sends a request and waits for its result; what the server asks meanwhile gets a plain answer."""
+        """Send a request and wait for its result; requests of the server meanwhile get a plain answer."""
         self._requests += 1
         self.tell(method, params, id=self._requests)
         while True:
@@ -56,7 +56,7 @@ class Server:
                 )
 
     def tell(self, method: str, params: object, **more: object) -> None:
-        """Sends a notification."""
+        """Send a notification."""
         self._send({"method": method, "params": params, **more})
 
     def _send(self, message: Mapping[str, object]) -> None:

@@ -1,4 +1,4 @@
-"""What mypy and pyright make of the public face: every type as promised, every wrong call an error."""
+"""Types of the public face, according to mypy and pyright: every type as promised, every wrong call an error."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CALLS = (
 
 
 def sample_text() -> str:
-    """The sample; to it each option is added with a value of the wrong type, and with a wrong name."""
+    """Return the sample, with each option added once with a value of the wrong type, and once with a wrong name."""
     lines = [
         f"{call.format(given)}  # E"
         for place, call in CALLS
@@ -43,14 +43,14 @@ def sample_text() -> str:
 
 @pytest.fixture
 def sample(tmp_path: Path) -> Path:
-    """The sample under a name that checkers read. It has errors, so it is no module of this project."""
+    """Write the sample under a name that checkers read. It has errors, so it is not a module of this project."""
     path = tmp_path / "kinds.py"
     path.write_text(sample_text(), encoding="utf-8")
     return path
 
 
 def marked() -> set[int]:
-    """The lines that must be errors."""
+    """Return the lines that must be errors."""
     lines = sample_text().splitlines()
     return {number for number, line in enumerate(lines, 1) if line.endswith("# E")}
 

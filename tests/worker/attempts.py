@@ -13,7 +13,7 @@ from posthorse.store.operations.runs import claim_one
 
 
 def end_attempt(app: ph.Posthorse, job: ph.Job[None], outcome: Outcome) -> None:
-    """An attempt of a job, by a runner that does nothing, ends so."""
+    """End an attempt of a job with this outcome, by a runner that does nothing."""
     store, status = app.store, job.status()
     runner = Runner(str(uuid.uuid4()), "w", "h", 1, "0", 1, (), ())
     store.run(register(runner, lease=60_000_000))

@@ -1,4 +1,4 @@
-"""An application whose jobs run in children; those import this module. The tests point it at a store."""
+"""Isolated jobs in an application of their own; children import this module. The tests point it at a store."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def die(how: str) -> None:
 
 @app.job(isolation="process", max_crashes=1)
 def write_everywhere(text: str) -> None:
-    """Into each descriptor of its process that is open, the channel to the runner among them."""
+    """Write to each open descriptor of this process, including the channel to the runner."""
     for descriptor in range(3, 64):
         try:
             if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
@@ -132,7 +132,7 @@ def end_this_process(how: str) -> None:
 @app.job(isolation="process", kill_after="0.5s", backoff=0)
 def stuck_at_first(ctx: ph.Context) -> int:
     if ctx.attempt == 1:
-        ctypes.PyDLL(None).sleep(600)  # holds the interpreter all the while
+        ctypes.PyDLL(None).sleep(600)  # holds the interpreter lock all the while
     return ctx.attempt
 
 
@@ -174,14 +174,14 @@ while True:
 
 @app.job(isolation="process")
 def leave_behind(what: str, begun: str) -> None:
-    """Ends while processes that it started go on."""
+    """End while processes that it started go on."""
     start_processes(what)
     announce(begun)
 
 
 @app.job(isolation="process", kill_after="1h", max_attempts=1)
 def start_and_wait(what: str, begun: str) -> None:
-    """Goes on with processes that it started."""
+    """Go on with processes that it started."""
     start_processes(what)
     announce(begun)
     time.sleep(600)
@@ -201,7 +201,7 @@ def fork(leave=False):
 PROGRAMS = {
     "daemon": FORKS + "fork(leave=True)",
     "thousand": FORKS + "for number in range(1000): fork(leave=number % 2 == 0)",
-    # Each puts a new one into its place as soon as it can, and ends.
+    # Each starts a new one in its place as soon as it can, and ends.
     "bomb": """
 import os
 for _ in range(50):
@@ -214,24 +214,24 @@ for _ in range(50):
 
 
 def start_processes(what: str) -> None:
-    """Processes that go on; all but the first two kinds get away from the job, which is not their parent."""
+    """Start processes that go on; all but the first two kinds get away from the job, which is not their parent."""
     match what:
         case "grandchild":
             subprocess.Popen(["sleep", "600"])
         case "zombie":
-            os.posix_spawnp("true", ["true"], os.environ)  # nobody waits for it
+            os.posix_spawnp("true", ["true"], os.environ)  # no process reaps it
         case _:
             subprocess.run([sys.executable, "-I", "-S", "-c", PROGRAMS[what]], check=True)
 
 
 def announce(begun: str) -> None:
-    """Tells the test that the job is under way."""
+    """Tell the test that the job is running."""
     Path(begun).touch()
 
 
 @app.job(isolation="process")
 def deaf(begun: str) -> None:
-    """Listens to nothing."""
+    """Ignore all requests."""
     announce(begun)
     while True:
         try:

@@ -1,4 +1,4 @@
-"""An application with a codec, whose isolated jobs import this module. The tests point it at a store."""
+"""Packed jobs: an application with a codec, whose isolated jobs import this module. The tests point it at a store."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import posthorse as ph
 from posthorse.rules.tuning import Tuning
 
 MARKER = "marker-7f3a9c"
-"""In every text that the codec must hide."""
+"""A word in every text that the codec must hide."""
 
 
 class Hiding:
-    """Compresses, and refuses a text that was packed for another place, as encryption with associated data does."""
+    """Compress, and refuse a text that was packed for another place, as encryption with associated data does."""
 
     mark = "z"
 

@@ -1,4 +1,4 @@
-"""Ageing: a lane that others may starve counts as higher the longer its head waits, and no longer than that."""
+"""Ageing: a lane that others may starve gets a higher priority the longer its first job waits, but no longer."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_head_that_waited_long_counts_as_higher_until_something_was_taken() ->
 
 
 def test_a_lane_whose_head_is_young_again_counts_no_higher_than_it_is() -> None:
-    """Another runner took the old head, of which this one is told nothing."""
+    """Another runner claimed the old first job, which this runner does not learn."""
     lanes = lanes_with()
     lanes.ageing.learn({1: 10_000_000_000})
     assert {probe.lane: probe.priority for probe in lanes.probes(10.0, 1)}[1] > 10

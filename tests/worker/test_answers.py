@@ -1,4 +1,4 @@
-"""A worker that ends waits for its store as long as the store answers, and no longer."""
+"""Answers of the store: a worker that ends waits for it as long as it answers, and no longer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The middleware around jobs: where it runs, in which order, and what its errors and those of the job come to."""
+"""Middleware around jobs: where it runs, in which order, and what follows from its errors and those of the job."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ both = pytest.mark.parametrize("is_async", [False, True])
 
 
 def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A plain function around an async one: its awaitable is awaited on the loop."""
+    """Return a plain function around an async one; its awaitable is awaited on the loop."""
 
     @functools.wraps(function)
     def inner(*args: object, **kwargs: object) -> object:

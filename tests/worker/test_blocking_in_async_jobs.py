@@ -1,4 +1,4 @@
-"""What blocks the event loop of a worker works, and warns at the line of the job."""
+"""Blocking calls in async jobs work, and warn at the line of the job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A source that changes under its job: what the page on long jobs promises, source by source."""
+"""Changing sources: what the page on long jobs promises if a source changes under its job, source by source."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def met_while(make: Callable[[], Source[T]], change: Callable[[], None], *, first: int = 3) -> list[T]:
-    """What a loop meets that is stopped after `first` items, when the change happens, and then goes on anew."""
+    """Return what a loop meets that stops after `first` items, sees the change, and then resumes."""
     with closing(make()) as source:
         begun = source.read(None, first)
     change()
@@ -43,7 +43,7 @@ class Numbers:
         self.connection.executemany("INSERT INTO numbers VALUES (?)", [(n,) for n in range(10, 70, 10)])
 
     def change(self) -> None:
-        """After 10, 20, 30 were done: rows come and go before the cursor and behind it, and one moves across."""
+        """Let rows come and go before the cursor and behind it, after 10, 20, 30 were done; one moves across."""
         self.connection.execute("INSERT INTO numbers VALUES (15), (35), (70)")
         self.connection.execute("DELETE FROM numbers WHERE number IN (20, 40)")
         self.connection.execute("UPDATE numbers SET number = 5 WHERE number = 50")

@@ -1,4 +1,4 @@
-"""What a runner claims ahead of a free slot, or as it stops, goes back unspent; what it did already does not."""
+"""Jobs claimed ahead of a free slot, or while a runner stops, go back unspent; those that already ran do not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.waiting import until, until_state
 
 @pytest.fixture
 def ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten jobs are claimed ahead, however long jobs took; if requests are not looked for, they stay until the stop."""
+    """Claim ten jobs ahead, however long jobs took; without polls for requests, they stay until the stop."""
     monkeypatch.setattr(Prefetch, "allowance", lambda _: 10)
 
 
@@ -67,7 +67,7 @@ def test_a_claim_that_arrives_while_the_worker_stops_goes_back(
         claimed = await real(self, request)
         if claimed.jobs:
             worker.stop()
-            await asyncio.sleep(0)  # the loop hears of it first
+            await asyncio.sleep(0)  # the loop learns of it first
             arrived.set()
         return claimed
 
@@ -122,7 +122,7 @@ def test_after_a_lost_claim_reply_what_waits_to_be_written_is_not_given_back(
 @pytest.mark.usefixtures("ahead")
 @pytest.mark.tuning(request_interval=3600.0)
 def test_jobs_with_limits_are_not_claimed_ahead_of_a_free_slot(app: ph.Posthorse) -> None:
-    """A place behind a gate that a job takes while it only waits here would be a place less for others."""
+    """A place that a job takes behind a gate while it only waits here would be lost to others."""
     began, go = threading.Event(), threading.Event()
 
     @app.job(concurrency=5)
@@ -142,7 +142,7 @@ def test_jobs_with_limits_are_not_claimed_ahead_of_a_free_slot(app: ph.Posthorse
 @pytest.mark.usefixtures("ahead")
 @pytest.mark.tuning(request_interval=3600.0)
 def test_more_is_claimed_when_half_of_what_was_claimed_ahead_is_gone(app: ph.Posthorse) -> None:
-    """Not when all of it is, for then the slots would stand idle; and not job by job, for each claim is a commit."""
+    """Not when all of it is, because slots would be idle; and not for each job, because each claim is a commit."""
     go = threading.Event()
 
     @app.job
@@ -164,7 +164,7 @@ def test_more_is_claimed_when_half_of_what_was_claimed_ahead_is_gone(app: ph.Pos
 
 
 def test_a_slot_whose_code_goes_on_after_its_job_was_given_up_is_not_free(store_url: str) -> None:
-    # The patience is longer than the pause between two looks at what is asked: it counts from the first.
+    # The patience is longer than the pause between two polls: it counts from the first.
     app = ph.Posthorse(store_url, lease="6s", grace="700ms")
     began, go = threading.Event(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""What a claim returns: the jobs with all that is known of them, and when to look again."""
+"""Claiming: the jobs that a claim returns, with all that is known of them, and when to look again."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class Runner:
         return await self.claiming.claim(ClaimRequest(room, limited_room, is_empty, is_woken))
 
     async def is_idle(self) -> bool:
-        """Whether the store was told that this runner waits; SQLite need not be told."""
+        """Return whether the store knows that this runner waits; on SQLite it need not."""
         workers = await self.app.store.aread(read.workers())
         return not is_told_of_idle(self.app) or next(worker.is_idle for worker in workers if worker.id == self.id)
 
 
 def is_told_of_idle(app: ph.Posthorse) -> bool:
-    """Whether idle runners must tell the store that they are."""
+    """Return whether idle runners must report that they are."""
     return app.store.backend.capabilities.notifies_idle_runners
 
 
@@ -166,7 +166,7 @@ def test_a_claim_names_the_moment_at_which_a_gate_may_open(app: ph.Posthorse) ->
             await hourly.aenqueue()
         assert len((await runner.claim()).jobs) == 1
         claim = await runner.claim()
-        assert (ids(claim), claim.look_again) == ([], LookAgain.AT_ONCE)  # it said that it is idle
+        assert (ids(claim), claim.look_again) == ([], LookAgain.AT_ONCE)  # it has reported that it is idle
         claim = await runner.claim()
         assert (ids(claim), claim.look_again) == ([], LookAgain.WHEN_WOKEN)
         assert 3_000 < claim.opens_at - monotonic() <= 3_600
@@ -178,7 +178,7 @@ def test_a_claim_names_the_moment_at_which_a_gate_may_open(app: ph.Posthorse) ->
         assert (ids(claim), claim.look_again) == ([], LookAgain.WHEN_WOKEN)
         assert (
             0 < claim.opens_at - monotonic() <= app.store.tuning.shut_gate_interval
-        )  # another runner does not tell when its jobs end
+        )  # another runner does not report when its jobs end
         runner.claiming.reopen()
         assert (await runner.claim(limited_room=0)).opens_at - monotonic() > 0
 
@@ -266,7 +266,7 @@ def test_functions_that_say_what_a_limit_is_kept_apart_by_never_run_in_a_transac
 
 
 def open_transactions(app: ph.Posthorse) -> int:
-    """How many there are in the store; on SQLite only those that write are known."""
+    """Return how many there are in the store; on SQLite only those that write are known."""
     if app.store.backend.capabilities.is_file:
         connection = sqlite3.connect(app.store.url.removeprefix("sqlite:///"), timeout=0, isolation_level=None)
         try:

@@ -28,7 +28,7 @@ def app(store_url: str) -> Iterator[ph.Posthorse]:
 
 
 def tables_of(app: ph.Posthorse) -> dict[str, list[Row]]:
-    """Everything that the store holds, by table."""
+    """Return everything that the store holds, by table."""
     with app.store.transaction() as open_connection:
         connection = cast("Any", open_connection)
         if app.settings.url.startswith("sqlite"):
@@ -200,7 +200,7 @@ def test_a_retry_with_other_arguments_opens_and_packs_them(app: ph.Posthorse) ->
 
 
 class Broken(Hiding):
-    """Packs arguments alone."""
+    """A codec that packs only arguments."""
 
     def pack(self, text: str, about: ph.About) -> str:
         if about.what == "arguments":
@@ -286,7 +286,7 @@ def echo(text: str) -> str:
 
 
 class Strict(Hiding):
-    """Opens nothing."""
+    """A codec that opens nothing."""
 
     def unpack(self, packed: str, about: ph.About) -> str:
         raise PermissionError("no key")

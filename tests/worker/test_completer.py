@@ -1,4 +1,4 @@
-"""What a runner writes of its jobs while the store is away, and of those that are not its own any more."""
+"""The completer: what a runner writes about its jobs while the store is away, and about jobs it no longer holds."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def name_of(operation: Operation[object]) -> str:
 
 @pytest.fixture
 def brief(app: ph.Posthorse) -> ph.Posthorse:
-    """Its workers hear of a loss soon, and wait for nothing else."""
+    """Return an application whose workers notice a lost lease soon, and wait for nothing else."""
     return ph.Posthorse(app.settings.url, lease="3s", heartbeat="100ms", poll="100ms", grace="1h")
 
 
 def test_an_attempt_that_was_lost_writes_nothing_of_how_it_ended(
     brief: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the very runner got the job again, as after a failover, the store could not tell them apart."""
+    """If the same runner got the job again, as after a failover, the store could not tell the attempts apart."""
     began, go = threading.Event(), threading.Event()
     settled: list[object] = []
 
@@ -74,7 +74,7 @@ def test_an_attempt_that_was_lost_writes_nothing_of_how_it_ended(
 def test_what_cannot_be_written_is_tried_for_no_longer_than_the_lease(
     brief: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Then others have the job, and whoever kept trying would keep its slot, and its runner, for ever."""
+    """Then others have the job; trying any longer would occupy the slot, and the runner, for ever."""
     ran: list[int] = []
     tries: list[float] = []
     arun = cast("Arun", Store.arun)

@@ -1,4 +1,4 @@
-"""Connections that Django keeps for a thread are checked around each job, as they are around each request."""
+"""Django's connections, kept for a thread, are checked around each job, as they are around each request."""
 
 from __future__ import annotations
 

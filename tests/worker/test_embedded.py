@@ -1,4 +1,4 @@
-"""A worker inside the process: how it begins, ends, fails, and recovers when its lease is gone."""
+"""The embedded worker: how it begins, ends, fails, and recovers when its lease is gone."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_worker_that_broke_tells_so_when_its_block_is_left(
 
 
 def test_a_worker_that_was_given_up_begins_anew(app: ph.Posthorse, caplog: pytest.LogCaptureFixture) -> None:
-    """As when its machine slept longer than its lease: what ran is lost, what waits is worked on."""
+    """As when its machine slept longer than its lease: running jobs are lost, waiting ones are done."""
     began, go = threading.Event(), threading.Event()
     attempts: list[int] = []
 
@@ -113,7 +113,7 @@ def test_a_worker_that_was_given_up_begins_anew(app: ph.Posthorse, caplog: pytes
 
 
 def test_a_stop_between_two_incarnations_is_heard(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loop that it would stop is gone, and the next one is not there yet."""
+    """The loop that it would stop is gone, and the next one does not exist yet."""
     brief = ph.Posthorse(app.settings.url, lease="3s", heartbeat="200ms", poll="200ms")
     registered: list[str] = []
 
@@ -251,7 +251,7 @@ def test_a_job_that_starts_tasks_of_its_own_ends_without_them(app: ph.Posthorse)
 
 
 def test_a_pending_suspect_runs_alone(app: ph.Posthorse) -> None:
-    """A job that may have killed its runner is run with nothing beside it."""
+    """A job that may have killed its runner runs with nothing beside it."""
     from posthorse.rules.job import Lane
     from posthorse.rules.lifecycle import Policy, decide
     from posthorse.store.operations.claim import Probe, claim
@@ -291,7 +291,7 @@ def test_a_pending_suspect_runs_alone(app: ph.Posthorse) -> None:
 
 
 def test_a_suspect_does_not_join_those_that_run(app: ph.Posthorse) -> None:
-    """What it may do to its process is nothing that others should meet: it waits until all of them are through."""
+    """It may kill its process, and no other job should be in there then: it waits until all have ended."""
     began, go = threading.Event(), threading.Event()
 
     @app.job
@@ -313,7 +313,7 @@ def test_a_suspect_does_not_join_those_that_run(app: ph.Posthorse) -> None:
 
 
 def run_in_thread(function: Callable[[], None]) -> threading.Thread:
-    """Begins it at once."""
+    """Start it at once."""
     thread = threading.Thread(target=function)
     thread.start()
     return thread

@@ -1,4 +1,4 @@
-"""The queue of jobs that ended: nothing that is put in waits for a second wake, and one turn has one wake."""
+"""The queue of ended jobs: nothing in it waits for a second wake, and one turn has one wake."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ of_a_job: ContextVar[str | None] = ContextVar("of_a_job", default=None)
 
 
 class Reader:
-    """Takes what there is whenever it is called."""
+    """Take what there is whenever it is called."""
 
     def __init__(self) -> None:
         self.ended = EndedJobs()

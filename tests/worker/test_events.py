@@ -1,4 +1,4 @@
-"""What listeners hear of running jobs: in which order, and only what is committed."""
+"""Events of running jobs: in which order listeners receive them, and only what is committed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def heard(app: ph.Posthorse) -> Heard:
 
 
 def status_of(app: ph.Posthorse, job: str) -> ph.Status:
-    """As another thread sees it while a listener is called, which may be on an event loop."""
+    """Return the status as another thread sees it while a listener is called, which may be on an event loop."""
     with ThreadPoolExecutor(1) as other:
         return other.submit(app.get_job(job).status).result(timeout=30)
 

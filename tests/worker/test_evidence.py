@@ -1,4 +1,4 @@
-"""Evidence prints errors as Python does, though it looks into the source of a place once alone."""
+"""Evidence prints errors as Python does, although it reads the source of a place only once."""
 
 from __future__ import annotations
 
@@ -58,31 +58,31 @@ def misspell() -> None:
 
 
 class Own(Exception):
-    """With a module, and a message of its own."""
+    """An error with a module, and a message of its own."""
 
     def __str__(self) -> str:
         return "as it likes\nto be told"
 
 
 class Unprintable(Exception):
-    """Whose message cannot be shown."""
+    """An error whose message cannot be shown."""
 
     def __str__(self) -> str:
         raise ValueError("no")
 
 
 class Named(type):
-    """Calls its classes as it likes."""
+    """A metaclass that names its classes as it likes."""
 
     __qualname__ = "Other"
 
 
 class OfNamed(Exception, metaclass=Named):
-    """Has a metaclass."""
+    """An error with a metaclass."""
 
 
 class Elsewhere(Exception):
-    """Has no proper module."""
+    """An error without a proper module."""
 
     __module__ = 3  # type: ignore[assignment]  # on purpose
 

@@ -1,4 +1,4 @@
-"""Whatever a job's code does, it comes to an outcome, the worker lives on, and the evidence is kept."""
+"""Failures: whatever a job's code does becomes an outcome, the worker lives on, and the evidence is kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.worker.attempts import end_attempt
 
 
 def failed(job: ph.Job[object]) -> ph.JobError:
-    """The evidence of a job that failed for good."""
+    """Return the evidence of a job that failed for good."""
     status = until_state(job, "failed", "completed")
     assert status.state == "failed"
     assert status.finished_at is not None
@@ -167,7 +167,7 @@ class Unprintable(Exception):
 
 
 class Wayward(BaseException):
-    """No Exception at all."""
+    """An error that is not an Exception."""
 
 
 class Leaving(Exception):
@@ -176,14 +176,14 @@ class Leaving(Exception):
 
 
 class HalfACharacter(Exception):
-    """Its name is no text that a store takes."""
+    """An error whose name is not a text that a store takes."""
 
 
 HalfACharacter.__qualname__ = "Bad\ud800Name"
 
 
 class Endless(Exception):
-    """Its name alone would be megabytes."""
+    """An error whose name alone would be megabytes."""
 
 
 Endless.__qualname__ = "x" * 20_000_000
@@ -197,7 +197,7 @@ class Vain(type):
 
 
 class Nameless(Exception, metaclass=Vain):
-    """Its class does not tell its name."""
+    """An error whose class does not tell its name."""
 
 
 class Words(str):

@@ -1,4 +1,4 @@
-"""Fair share in a runner: whether turns are needed, and that what is kept of many lanes says what a new look would."""
+"""Fair share in a runner: whether it is needed; what is kept of many lanes equals what a new look would find."""
 
 from __future__ import annotations
 

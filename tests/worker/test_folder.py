@@ -1,4 +1,4 @@
-"""Files of a folder as a source: sorted, whatever their names are, and gone on with after any of them."""
+"""A folder's files as a source: sorted, whatever their names are, and resumed after any of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from posthorse.rules.cursor import Cursor
 from posthorse.worker.checkpoints.sources import Source, files
 
 NAMES = [b"a/1.txt", b"a/b/2.txt", b"a/b.txt", b"c.jpg", b"c.txt", b"c/3.txt", b"\xff\xfe.txt", b"\xff/4.txt"]
-"""Also names that are no UTF-8. Sorted folder by folder: a/b stands before a/b.txt."""
+"""Also names that are not UTF-8. They are sorted folder by folder: a/b comes before a/b.txt."""
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def names_of(make: Callable[[], Source[Path]], folder: Path, *, limit: int) -> list[bytes]:
-    """All paths of a source that is made anew for every page, as after a restart."""
+    """Return all paths of a source that is made again for every page, as after a restart."""
     cursor: Cursor = None
     found: list[bytes] = []
     while True:
@@ -113,4 +113,4 @@ def test_bad_files_are_retried_by_their_path(app: ph.Posthorse, folder: Path) ->
         job.retry_bad_items()
         job.result(timeout=30)
     assert met == [b"c.jpg", b"\xff\xfe.txt"]
-    assert job.bad_items() == []  # what is gone is bad no more
+    assert job.bad_items() == []  # an item that is gone is no longer bad

@@ -1,4 +1,4 @@
-"""Attempts: a committed slice forgives those that failed before it, and they go on to be numbered."""
+"""Forgiven attempts: a committed slice forgives those that failed before it, and numbering goes on."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from freezegun import freeze_time
 import posthorse as ph
 
 NOW = datetime.now(UTC)
-"""PostgreSQL judges by a clock of its own, and refuses ids that are days away from it."""
+"""PostgreSQL uses a clock of its own, and refuses ids that are days away from it."""
 
 
 def test_jobs_run_while_time_is_frozen(app: ph.Posthorse) -> None:

@@ -97,7 +97,7 @@ def test_a_runner_that_may_not_beat_is_not_renewed(store: Store) -> None:
 
 
 def test_a_failed_beat_is_tried_again_soon(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five times within the pause between two beats: a lease is lost only when all of them fail."""
+    """It is tried five times between two beats: a lease is lost only if all of them fail."""
     renewed = threading.Event()
     tries: list[float] = []
     run = store.run
@@ -132,7 +132,7 @@ def test_an_embedded_worker_is_on_the_list_while_it_works(store_url: str) -> Non
 
 
 def test_a_lease_is_counted_from_when_its_beat_was_sent(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store counts from its arrival: a runner that counted from the answer would believe in it for longer."""
+    """The store counts from its arrival: a runner that counted from the reply would believe in it for longer."""
     ahead = 0.0
     ends: list[float] = []
     renewed = threading.Event()

@@ -43,7 +43,7 @@ def any_app(store_url: str) -> Iterator[ph.Posthorse]:
 
 @pytest.fixture
 def left(monkeypatch: pytest.MonkeyPatch) -> Living:
-    """Asks which processes live that children of this test are or started."""
+    """Return a function that tells which processes live that children of this test are or started."""
     marker = str(uuid.uuid4())
     monkeypatch.setenv(MARKER, marker)
     return lambda: living(marker)
@@ -156,7 +156,7 @@ def test_while_no_process_can_be_started_a_job_waits_and_loses_nothing(
         assert job.result(timeout=30) > 0
     assert [attempt.outcome for attempt in job.attempts()] == ["lost", "lost", "completed"]
     ends = [attempt.finished_at for attempt in job.attempts() if attempt.finished_at]
-    assert ends[2] - ends[1] >= timedelta(seconds=1)  # the cause lasts: it waits
+    assert ends[2] - ends[1] >= timedelta(seconds=1)  # the cause persists, so the job waits
     assert job.status().attempt == 1
 
 
@@ -175,7 +175,7 @@ def test_a_job_is_killed_after_its_kill_after_and_retried(app: ph.Posthorse) -> 
 
 @pytest.mark.parametrize("kind", ["async", "checkpoints", "deaf"])
 def test_a_timeout_is_soft_and_backed_by_force(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    if kind != "deaf":  # who listens has all the time that a busy machine takes
+    if kind != "deaf":  # a job that obeys has all the time that a busy machine takes
         monkeypatch.setattr(app, "settings", structs.replace(app.settings, grace=60.0))
     with app.worker():
         job = (

@@ -1,4 +1,4 @@
-"""Lane sampling: which of many lanes are asked, and when all of them are looked into again."""
+"""Lane sampling: which of many lanes are read, and when all of them are looked into again."""
 
 from __future__ import annotations
 

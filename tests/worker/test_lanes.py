@@ -1,4 +1,4 @@
-"""Where a claim looks: not at what was consumed, nor at too many lanes; and what commits late is found all the same."""
+"""Lanes: a claim reads neither what was consumed nor too many lanes, and still finds what commits late."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def after(lanes: Lanes, now: float, lane: int = 1) -> int:
 
 
 def swept(lanes: Lanes, now: float) -> None:
-    """Lets the sweep that is due happen, and costs nothing."""
+    """Do the sweep that is due, at no cost."""
     lanes.probes(now, 1)
     lanes.note([], room=1, now=now, seconds=0)
 
@@ -62,7 +62,7 @@ def test_while_the_runner_keeps_up_the_mark_lags_behind_by_a_moment() -> None:
 def test_while_the_runner_keeps_up_nothing_is_passed_that_was_consumed_a_moment_ago(
     turns: list[tuple[float, int]],
 ) -> None:
-    """What commits late stands before places that were consumed meanwhile: for so long it is still found."""
+    """What commits late is before places that were consumed meanwhile: for this long it is still found."""
     lanes, now, consumed = book(), 100.0, [(0.0, 0)]
     for pause, count in turns:
         now += pause
@@ -115,7 +115,7 @@ def test_a_sweep_starts_from_zero_and_is_paced_by_its_cost() -> None:
 def test_a_place_that_appears_late_is_probed_within_the_pace_of_the_sweeps(
     turns: list[tuple[float, int, bool]],
 ) -> None:
-    """Whatever was claimed in whatever rhythm: soon after, some probe starts from zero."""
+    """Whatever was claimed in whatever rhythm, some probe starts from zero soon after."""
     lanes, now, seq = book(), 100.0, 0
     for pause, count, is_behind in turns:
         now += pause
@@ -175,7 +175,7 @@ def test_lanes_that_gave_jobs_are_asked_again_after_the_others_of_their_priority
     assert probed(lanes, 10.1, 2) == [9, 8]
     lanes.note([claimed(9, 10), claimed(9, 11)], room=2, now=10.1, seconds=0)
     assert probed(lanes, 10.2, 3) == [8, 7, 9]
-    assert lanes.sample.is_partial  # somebody may have got one meanwhile
+    assert lanes.sample.is_partial  # another runner may have claimed one meanwhile
 
 
 def test_lanes_that_gave_all_they_had_are_left_alone_and_when_none_is_left_all_are_looked_into() -> None:
@@ -267,7 +267,7 @@ def sharing() -> Lanes:
 
 
 def turn(lanes: Lanes, now: float, room: int, *, filled: Mapping[int, int]) -> list[int]:
-    """A claim that gets one job from each lane that it asks, if that has any; answers with the lanes that it asked."""
+    """Claim one job from each lane that is read and has any; return the lanes that were read."""
     probes = lanes.probes(now, room)
     gave = [probe.lane for probe in probes if filled.get(probe.lane)]
     jobs = [claimed(number, 1) for number in gave]

@@ -1,4 +1,4 @@
-"""What no further attempt can mend does not run the job again, and what may pass does not empty a budget at once."""
+"""Lasting causes: a job is not run again if no attempt can cure its error; passing errors spare the budget."""
 
 from __future__ import annotations
 

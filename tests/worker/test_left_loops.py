@@ -1,5 +1,7 @@
-"""Loops that are left inside of a slice, nested loops, and transactions whose error is caught: whatever is saved later,
-kept values belong to the cursors beside them, so that nothing counts twice when the job is run again."""
+"""Loops left inside a slice, nested loops, and transactions whose error is caught.
+
+Whatever is saved later, kept values belong to the cursors beside them, so nothing counts twice when the job runs again.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,7 @@ def test_a_slice_that_was_left_is_run_again_and_counted_once(app: ph.Posthorse, 
 def test_a_value_that_goes_on_after_its_slice_was_left_is_counted_once(
     app: ph.Posthorse, how: str, is_async: bool
 ) -> None:
-    """It can neither be held back nor be saved without that slice: the loop counts as over."""
+    """It can neither be held back nor be saved without that slice, so the loop counts as over."""
 
     @app.job(max_attempts=3, backoff=0)
     def report(ctx: ph.Context, how: str) -> list[int]:
@@ -212,7 +214,7 @@ def test_what_an_inner_loop_changed_before_it_was_left_is_saved_with_the_slice_a
 def test_a_transaction_that_is_rolled_back_takes_kept_values_and_bad_items_back(
     app: ph.Posthorse, is_async: bool
 ) -> None:
-    """All rows at once, and where that fails one by one: a loop that the code may well have."""
+    """All rows at once, and one by one if that fails: a loop that users may well write."""
 
     @app.job
     def load(ctx: ph.Context) -> tuple[list[int], int]:

@@ -1,4 +1,4 @@
-"""SQLAlchemy selects and Django querysets as sources: page by page after a key, with no transaction left open."""
+"""Library sources, SQLAlchemy selects and Django querysets: page by page after a key, without open transactions."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ KEYLESS = sa.Table("keyless", Base.metadata, sa.Column("number", sa.Integer))
 
 @pytest.fixture
 def engine(store_url: str) -> Iterator[sa.Engine]:
-    """The user's own tables, in either database."""
+    """Yield the user's own tables, in either database."""
     driver = "sqlite" if store_url.startswith("sqlite") else "postgresql+psycopg"
     engine = sa.create_engine(f"{driver}{store_url[store_url.index(':') :]}".replace("jobs.db", "shop.db"))
     Base.metadata.create_all(engine)
@@ -62,7 +62,7 @@ def engine(store_url: str) -> Iterator[sa.Engine]:
 
 
 def walked(make: Callable[[], Source[Any]], *, limit: int = 3) -> list[Any]:
-    """All items of a source that is made anew for every page, as after a restart."""
+    """Return all items of a source that is made again for every page, as after a restart."""
     cursor: Cursor = None
     items: list[Any] = []
     while True:
@@ -217,7 +217,7 @@ def test_a_connection_of_the_users_own_keeps_its_transaction(tmp_path: Path) -> 
 
 @pytest.fixture(scope="module")
 def books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Books]:
-    """A model with nine rows, in a database beside the default one."""
+    """Yield a model with nine rows, in a database beside the default one."""
     import django
     from django.conf import settings
     from django.db import connections, models

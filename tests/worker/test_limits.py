@@ -1,4 +1,4 @@
-"""Limits on real workers, on both stores: what starts when, and what holds the rest back."""
+"""Limits in real workers, on both stores: what starts when, and what holds the rest back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.waiting import until, until_state
 
 
 class Floor:
-    """Who is at work at the same time."""
+    """The jobs that run at the same time."""
 
     def __init__(self) -> None:
         self.most: Counter[object] = Counter()
@@ -53,7 +53,7 @@ def floor() -> Floor:
 
 
 def finish(app: ph.Posthorse, jobs: Sequence[ph.Job[object]], *, workers: int = 2, concurrency: int = 10) -> None:
-    """Works with several runners until the jobs are over."""
+    """Work with several runners until the jobs are over."""
     with working(app, workers, concurrency):
         for job in jobs:
             job.result(timeout=30)
@@ -106,7 +106,7 @@ def test_a_concurrency_per_parameter_lets_other_values_pass(app: ph.Posthorse, f
     finish(app, app.enqueue_many([bill.bind(customer, n) for n in range(8) for customer in range(5)]))
 
     assert floor.most == dict.fromkeys(range(5), 1)
-    assert all(begun == list(range(8)) for begun in floor.begun.values())  # those who are held keep their order
+    assert all(begun == list(range(8)) for begun in floor.begun.values())  # held jobs keep their order
 
 
 def test_what_is_held_says_what_it_waits_for(app: ph.Posthorse) -> None:
@@ -155,7 +155,7 @@ def test_a_rate_lets_a_burst_through_and_then_goes_at_its_pace(app: ph.Posthorse
     for first in range(len(starts)):
         for last in range(first + 1, len(starts)):
             window = starts[last] - starts[first]
-            # Jobs are counted where they are claimed; the slack is for those that start a moment after.
+            # Jobs are counted when they are claimed; the slack is for those that start a moment later.
             assert last - first + 1 <= 20 * (window + 0.3) + 4
 
 
@@ -301,7 +301,7 @@ def test_tenants_of_a_fair_queue_take_turns(app: ph.Posthorse) -> None:
 def test_jobs_without_limits_are_not_claimed_past_those_with_limits(app: ph.Posthorse, per: str | None) -> None:
     order: list[str] = []
 
-    @app.job(concurrency=ph.Concurrency(1_000, per=per))  # those that ended count until their results are written
+    @app.job(concurrency=ph.Concurrency(1_000, per=per))  # ended jobs count until their results are written
     async def limited(n: int) -> None:
         order.append("limited")
 
@@ -460,7 +460,7 @@ def test_a_function_of_a_limit_may_use_the_store_and_is_called_once_a_job(app: p
             job.result(timeout=30)
 
     assert {count for _, count in called} >= {1}
-    # For each of its two limits, however often it was held; and at the enqueue, for its place in the sequence.
+    # for each of its two limits, however often it was held; and when enqueued, for its place in the sequence
     assert len(called) == 3 * len(jobs)
     assert all(floor.most[customer] == 1 for customer in range(3))
     assert [floor.begun[customer] for customer in range(3)] == [list(range(first, 12, 3)) for first in range(3)]
@@ -482,7 +482,7 @@ def test_a_sequence_keeps_its_order_across_priorities_and_queues_however_long_th
         with floor.enter(account, n):
             await asyncio.sleep(0)
 
-    other = app.enqueue_many([book.bind(account, 0) for account in range(1, 301)])  # in front of the first, in its lane
+    other = app.enqueue_many([book.bind(account, 0) for account in range(1, 301)])  # before the first, in its lane
     jobs = [
         book.enqueue(0, 0),
         book.using(priority=9).enqueue(0, 1),
@@ -510,7 +510,7 @@ def test_a_job_in_a_paused_queue_holds_those_behind_it_in_its_sequence(app: ph.P
 
 
 def test_retries_of_a_dead_downstream_start_no_faster_than_the_budget_of_their_queue(app: ph.Posthorse) -> None:
-    """F81: all fail at once, and would all be tried again at once."""
+    """F81: all fail at once, and would all be retried at once."""
     app.queue("hooks", retry_budget=ph.Rate("2/m", burst=2))
 
     @app.job(queue="hooks", max_attempts=2, backoff=0)
@@ -528,7 +528,7 @@ def test_retries_of_a_dead_downstream_start_no_faster_than_the_budget_of_their_q
 
 
 def test_what_comes_back_to_its_old_place_is_found_behind_the_mark(postgres_url: str) -> None:
-    """No sweep from the start comes to help: where jobs are held, and return, no mark is kept."""
+    """No sweep from the start helps: lanes in which jobs are held, and return, have no mark."""
     tuning = Tuning(mark_sweep_interval=3600.0, mark_lag=0.0)
     app = ph.Posthorse(postgres_url, lease="6s", poll="0.1s", tuning=tuning)
     go = threading.Event()
@@ -603,7 +603,7 @@ def test_where_nobody_can_be_told_that_a_place_is_free_the_runner_itself_knows(
 
 @pytest.mark.parametrize("ends_by", ["returning", "failing", "snoozing", "being cancelled"])
 def test_however_a_job_ends_those_before_its_gate_go_on_at_once(store_url: str, ends_by: str) -> None:
-    """Its runner says so: the sweep, which would find them later, does not look."""
+    """Its runner reports it: the sweep, which would find them later, does not look."""
     tuning = Tuning(gates_interval=3600.0, free_gates_interval=3600.0)
     app = ph.Posthorse(store_url, lease="1m", poll="1h", tuning=tuning)
     began, go = threading.Event(), threading.Event()
@@ -643,7 +643,7 @@ def test_a_limit_that_is_set_live_where_there_was_none_holds_at_once(app: ph.Pos
         ring.enqueue(0).result(timeout=30)
         app.queue("calls").set(concurrency=1)
         ring.enqueue(1).result(timeout=30)
-        threading.Event().wait(1.0)  # it is heard within a second
+        threading.Event().wait(1.0)  # the runner learns of it within a second
         floor.most.clear()
         for job in app.enqueue_many([ring.bind(n) for n in range(12)]):
             job.result(timeout=30)

@@ -1,4 +1,4 @@
-"""The log of a worker: one line a record whatever jobs say, with the job that it is about."""
+"""Log lines of a worker: one per record whatever jobs say, with the job that it is about."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_no_text_of_a_job_looks_like_a_line_of_the_log(project: Project) -> None
 
 @pytest.fixture
 def written() -> Iterator[io.StringIO]:
-    """What a handler of the application's writes of our records."""
+    """Yield what a handler of the application's writes of our records."""
     stream, logger = io.StringIO(), logging.getLogger("posthorse.worker")
     handler = logging.StreamHandler(stream)
     keep_loggers()

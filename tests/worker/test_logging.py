@@ -1,4 +1,4 @@
-"""Whatever the application says to `logging`, failures are logged: by its handlers, in its format."""
+"""Logging: whatever the application configures, failures are logged by its handlers, in its format."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ format=OURS %(name)s %(message)s
 
 
 def log_of_a_worker(folder: Path) -> str:
-    """What a worker logs until both jobs have failed."""
+    """Return what a worker logs until both jobs have failed."""
     command = [sys.executable, "-m", "posthorse"]
     jobs = [
         subprocess.run(

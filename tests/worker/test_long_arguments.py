@@ -1,4 +1,4 @@
-"""Long arguments stay in the store until their job begins, whichever way it was claimed; short ones come along."""
+"""Long arguments stay in the store until their job starts, whichever way it was claimed; short ones come along."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LONG = "long" * LIGHT
 
 @pytest.fixture
 def claims(monkeypatch: pytest.MonkeyPatch) -> list[Claimed]:
-    """What the workers of the test claimed, as it came from the store."""
+    """Return the list of what the workers of the test claimed, as it came from the store."""
     seen: list[Claimed] = []
     add = Slots.add
 

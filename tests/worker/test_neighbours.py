@@ -1,4 +1,4 @@
-"""Jobs that run in one process: whatever one of them does, leaves behind or comes to never reaches another."""
+"""Neighbours in one process: whatever one job does, leaves behind or raises never reaches another."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ WARM_UP = 30
 
 
 class Escape(BaseException):
-    """Nothing that Posthorse would raise."""
+    """An error that Posthorse would never raise."""
 
 
 def test_each_job_on_the_loop_has_a_task_of_its_own(app: ph.Posthorse) -> None:
-    """SQLAlchemy scopes sessions by the current task, for one."""
+    """SQLAlchemy, for one, scopes sessions by the current task."""
     tasks: list[object] = []
 
     @app.job
@@ -46,7 +46,7 @@ def test_each_job_on_the_loop_has_a_task_of_its_own(app: ph.Posthorse) -> None:
 
 
 def test_a_late_cancellation_meets_no_other_job(app: ph.Posthorse) -> None:
-    """As by `loop.call_later(…, asyncio.current_task().cancel)`, whose handle is never cancelled."""
+    """As with `loop.call_later(…, asyncio.current_task().cancel)`, whose handle is never cancelled."""
     left: list[Callable[[], bool]] = []
 
     @app.job(max_attempts=1)
@@ -102,7 +102,7 @@ def test_neither_context_variables_nor_tasks_left_behind_meet_another_job(app: p
 def test_an_outcome_that_the_store_refuses_costs_no_other_job_anything(
     app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch, is_async: bool
 ) -> None:
-    """Every text is made storable before; this is for what nobody thought of."""
+    """Every text is made storable before that; this is for cases that we did not foresee."""
 
     def with_half_a_character(*given: object, **more: float) -> Transition:
         found = decide(*given, **more)  # type: ignore[arg-type]  # as they came
@@ -187,7 +187,7 @@ def test_whatever_escapes_from_where_a_job_runs_is_its_own_error(
 
 
 class Large:
-    """What a job holds."""
+    """A large object that a job holds."""
 
 
 @pytest.mark.parametrize("is_async", [True, False])

@@ -1,4 +1,4 @@
-"""How much is claimed ahead: a moment's worth of quick jobs, and nothing of slow ones."""
+"""Prefetch: a moment's worth of quick jobs is claimed ahead, and nothing of slow ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def test_quick_jobs_are_claimed_ahead_for_a_fiftieth_of_a_second() -> None:
 def test_slow_jobs_are_never_claimed_ahead() -> None:
     assert observed(2, 0.02, 0.02).allowance() == 0
     assert observed(1, *[0.001] * 50, 3600).allowance() == 0
-    assert observed(1, *[0.001] * 50, 0.03).allowance() == 0  # felt at once, though the average is short still
+    assert (
+        observed(1, *[0.001] * 50, 0.03).allowance() == 0
+    )  # one slow job counts at once, although the average is still short
 
 
 def test_instant_jobs_are_claimed_ahead_within_a_bound() -> None:

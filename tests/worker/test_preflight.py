@@ -1,4 +1,4 @@
-"""What is asked at the last moment before a job begins: a store that does not answer, and jobs that come too late."""
+"""Preflight: the last check before a job starts, with a store that does not answer, and jobs that come too late."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was said of a queue is what workers do: which lanes are open, in which order, for how long."""
+"""Queues: workers do what their settings say: which lanes are open, in which order, for how long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loops that the code no longer has: what they did counts no more, and the log tells of them."""
+"""Renamed loops, which the code no longer has: their progress no longer counts, and the log reports them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_loop_that_was_renamed_is_told_and_does_not_count_twice(
 
     @app.job(max_attempts=3, backoff=0)
     def report(ctx: ph.Context) -> int:
-        """The code of before and after a deploy: the second and third attempts run the newer one."""
+        """Run the code from before and after a deploy: the second and third attempts run the newer one."""
         for batch in ctx.slices(range(150), size=30, name="old" if ctx.attempt == 1 else "new"):
             if (ctx.attempt, batch.number) in ((1, 2), (2, 1)):
                 raise ValueError

@@ -1,4 +1,4 @@
-"""What a job's code and the options of its kind say of further attempts, in a worker; and jobs that come too late."""
+"""Retries: what a job's code and its kind's options say about further attempts; and jobs that come too late."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.waiting import until, until_state
 from tests.worker import isolated_jobs
 
 MOMENT = timedelta(seconds=1)
-"""Between two statements of one transaction."""
+"""The time between two statements of one transaction."""
 
 
 def test_errors_that_no_attempt_can_mend_are_dead_letters_at_once(app: ph.Posthorse) -> None:
@@ -162,7 +162,7 @@ def test_what_could_not_be_started_in_time_expires(app: ph.Posthorse, where: str
         assert until_state(later, "cancelled", "completed").state == "completed"
         assert (status.state, status.reason) == ("cancelled", "expired")
         assert late.retry() == "pending"
-        assert until_state(late, "completed").state == "completed"  # who asks for it by hand gets it
+        assert until_state(late, "completed").state == "completed"  # retried by hand, it runs all the same
     assert sorted(ran) == [1, 2]
 
 

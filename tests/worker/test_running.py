@@ -1,4 +1,4 @@
-"""A worker inside the process runs what was enqueued: both colours, in order, within its limits, on time."""
+"""Running: an embedded worker runs what was enqueued, sync and async, in order, within its limits, on time."""
 
 from __future__ import annotations
 
@@ -289,7 +289,7 @@ def test_a_job_may_enqueue_and_ask_about_jobs(app: ph.Posthorse) -> None:
 
 
 def test_a_worker_picks_up_work_at_once_after_idling(app: ph.Posthorse) -> None:
-    """Woken, not polled: the poll of this worker comes far too late."""
+    """It is woken, and does not poll: the poll of this worker comes far too late."""
 
     @app.job
     async def now() -> None: ...

@@ -1,4 +1,4 @@
-"""Which lanes may be served now: those of known kinds, whose queue is open, and wants no label that is missing."""
+"""Served lanes: those of known kinds whose queue is open and requires no label that is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slices that hold a time, and slices that are halved because they were cut short."""
+"""Slice time: slices keep to a time, and are halved if they were cut short."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_slices_take_the_wanted_time_also_after_a_restart(app: ph.Posthorse, mon
 
 
 def test_a_slice_that_times_out_is_halved_down_to_the_item_at_fault(app: ph.Posthorse) -> None:
-    """Item 5 hangs in company. Every timeout halves the slice in hand; slices that are committed double it again."""
+    """Item 5 hangs in any slice. Every timeout halves the current slice; committed slices double it again."""
     sizes: list[list[int]] = []
 
     @app.job(max_attempts=20, backoff=0, timeout="0.5s")
@@ -119,7 +119,7 @@ def test_a_slice_whose_transaction_took_too_long_is_halved_and_a_retry_begins_wi
 
 
 def lost_worker(app: ph.Posthorse) -> ph.StoreUnreachable:
-    """The error of a job whose own store is away: what a lost worker counts as, too."""
+    """Return the error of a job whose own store is away, which counts like a lost worker."""
     error = ph.StoreUnreachable("as if the worker were lost")
     error.where = app.store.where
     return error

@@ -1,4 +1,4 @@
-"""Slices: a plain loop that commits its place after every batch, and goes on there whatever happened."""
+"""Slices: a plain loop that commits its place after every batch, and resumes there whatever happened."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_kept_values_may_be_replaced_and_keep_their_types(app: ph.Posthorse) -> 
 
 @pytest.mark.parametrize("is_async", [True, False])
 def test_a_checkpoint_in_mid_slice_saves_no_kept_value_ahead_of_the_cursor(app: ph.Posthorse, is_async: bool) -> None:
-    """Else the slice, run again, would add to a value that it added to before."""
+    """Otherwise the slice, run again, would add to a value that it added to before."""
 
     @app.job(max_attempts=2, backoff=0)
     def count(ctx: ph.Context) -> list[int]:
@@ -331,7 +331,7 @@ def test_kept_values_beyond_their_limit_fail_the_slice_with_a_clear_error(app: p
 
 
 def test_a_job_that_swallows_a_failed_commit_cannot_complete(app: ph.Posthorse) -> None:
-    """Even when the slice was its last one, after which nothing would be saved any more."""
+    """Even if the slice was its last one, after which nothing would be saved any more."""
     calls: list[Sequence[int]] = []
 
     @app.job(max_attempts=2, backoff=0)
@@ -395,7 +395,7 @@ def test_a_loop_has_a_name_that_can_be_shown(app: ph.Posthorse, name: str) -> No
 def test_a_progress_that_is_on_its_way_does_not_overtake_the_slice_behind_it(
     app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It carries where the job stood before: written last, it would take the cursor back."""
+    """It contains the earlier place of the job: written last, it would move the cursor back."""
     met: list[int] = []
     written: list[str] = []
     first_is_begun, first_is_written, second_is_written = asyncio.Event(), asyncio.Event(), asyncio.Event()

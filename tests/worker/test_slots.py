@@ -1,4 +1,4 @@
-"""The slots of a runner: how many run at once, whatever becomes of those that were given up."""
+"""The slots of a runner: how many jobs run at once, whatever becomes of those that were given up."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ JOB = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"
 
 
 class Run:
-    """A job that runs until it is let go; the place where it runs, too."""
+    """A job that runs until it is released; also its own executor."""
 
     def __init__(self, claimed: Claimed, begun: asyncio.Queue[Run]) -> None:
         self.claimed = claimed
@@ -59,7 +59,7 @@ def claimed(epoch: int) -> ClaimedJob:
 
 
 def test_a_job_that_comes_back_where_it_still_runs_takes_a_place_of_its_own() -> None:
-    """As after a forced pause and a resume: the first run counts for nothing any more; its end frees its place."""
+    """As after a forced pause and a resume: the first run no longer counts; its end frees its slot."""
 
     async def main() -> None:
         begun, news = asyncio.Queue[Run](), asyncio.Event()

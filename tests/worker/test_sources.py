@@ -43,14 +43,14 @@ interruptions = st.lists(st.booleans(), min_size=1, max_size=30)
 
 
 def stored(cursor: Cursor) -> Cursor:
-    """A cursor as it comes back from the store."""
+    """Return a cursor as it comes back from the store."""
     return json.loads(json.dumps(cursor))  # type: ignore[no-any-return]
 
 
 def looped(
     make: Callable[[], Source[T]], limits: Sequence[int], interruptions: Sequence[bool], items: list[T] | None = None
 ) -> list[T]:
-    """All items of a loop with these limits; where an interruption says so, the source is made anew."""
+    """Return all items of a loop with these limits; at each interruption, the source is made again."""
     source, cursor, items = make(), None, [] if items is None else items
     turn = 0
     try:
@@ -73,7 +73,7 @@ def looped(
 
 
 def standard_records(path: Path) -> tuple[list[list[str]], bool]:
-    """What the standard reader finds, without a last record that does not end; and whether there was none such."""
+    """Return the records of the standard reader without a last one that does not end, and whether all of them end."""
     records, is_over = list[list[str]](), False
 
     def all_lines() -> Iterator[str]:
@@ -221,7 +221,7 @@ def test_a_key_set_without_a_start_first_asks_after_none() -> None:
 
 
 def test_short_pages_do_not_end_the_loop() -> None:
-    """An API may cap its pages below what is asked for."""
+    """An API may cap its pages below what is requested."""
     assert all_of(keyset(lambda after, limit: rows_after(after, 1), key=by_number, start=0), 10) == ROWS
 
 
@@ -345,7 +345,7 @@ class Level(enum.IntEnum):
 
 
 class Stamp(datetime):
-    """A datetime that knows more than its text says, as those of data frames do."""
+    """A datetime that has more precision than its text, as those of data frames do."""
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -547,7 +547,7 @@ cells = st.text(st.sampled_from('ab,;"\r\n é日'), max_size=5)
 
 
 def records_of(path: Path) -> list[dict[str, str]]:
-    """What the standard reader says."""
+    """Return what the standard reader returns."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         return [dict(record) for record in standard_csv.DictReader(file)]
 
@@ -775,7 +775,7 @@ def test_a_coroutine_cuts_what_lies_in_memory_itself_and_reads_what_may_block_in
     def forbidden_threads() -> Iterator[None]:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(executor := ThreadPoolExecutor(1))
-        executor.shutdown()  # whoever would use it fails
+        executor.shutdown()  # using it would fail
         yield
 
     told = Told()

@@ -1,4 +1,4 @@
-"""How a worker ends when its runners cannot start, and what it does at its end for the application's libraries."""
+"""Starting a worker: how it ends if its runners cannot start, and what it does at its end for the user's libraries."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_a_clean_stop_logs_no_error(store: str, request: pytest.FixtureRequest) 
 # ── orphans ──────────────────────────────────────────────────────────────────────────────────────────
 
 AS_INIT = "import ctypes; ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)"
-"""The supervisor is given those who lost their parent, as process 1 of a container is."""
+"""The kernel gives orphans to the supervisor, as to process 1 of a container."""
 
 
 def test_a_supervisor_that_is_given_orphans_reaps_them(project: Project) -> None:

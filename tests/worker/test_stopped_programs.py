@@ -1,4 +1,4 @@
-"""A stop that also ends the programs of jobs, as of a service manager that signals all processes, fails no job."""
+"""Stopped programs: a stop that also ends jobs' programs, as of a service manager that signals all, fails no job."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ CONVERT = """
 
 
 def signal_all(worker: Worker) -> None:
-    """What systemd does by default: SIGTERM to every process of the service, and the supervisor is the last."""
+    """Send SIGTERM to every process of the service, as systemd does by default; the supervisor is the last."""
     for process in reversed(worker.family()):
         process.send_signal(signal.SIGTERM)
 
 
 def has_program(worker: Worker) -> bool:
-    """Whether a program of a job runs."""
+    """Return whether a program of a job runs."""
     for process in worker.family():
         try:
             if process.name() == "sleep":

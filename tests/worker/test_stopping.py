@@ -229,7 +229,7 @@ def test_a_forced_pause_takes_the_job_away_from_whoever_runs_it(app: ph.Posthors
 
 
 def test_leaving_the_block_stops_a_sliced_job_at_a_border_and_spends_nothing(store_url: str) -> None:
-    app = ph.Posthorse(store_url, lease="6s", grace="1h")  # it is told at once, and not when that is over
+    app = ph.Posthorse(store_url, lease="6s", grace="1h")  # it stops at once, and not at the end of the grace
     began = threading.Event()
     seen: list[int] = []
 
@@ -328,7 +328,7 @@ def test_a_job_that_ends_while_it_is_given_back_does_not_disturb_the_others(
             assert await asyncio.to_thread(are_over.acquire, timeout=30)
         for _ in range(3):
             are_over.release()
-        await asyncio.to_thread(threading.Event().wait, 0.05)  # so that their slots learn of it, too
+        await asyncio.to_thread(threading.Event().wait, 0.05)  # so that their slots notice it, too
         await real(completer, running, outcome)
 
     monkeypatch.setattr(Completer, "settle", settle_slowly)
@@ -343,7 +343,7 @@ def test_a_job_that_ends_while_it_is_given_back_does_not_disturb_the_others(
 
 
 def test_an_attempt_that_knows_of_its_loss_saves_nothing(app: ph.Posthorse) -> None:
-    """The store could not tell it from its successor, where one runner got the very job again after a failover."""
+    """If the same runner got the job again after a failover, the store could not tell the attempts apart."""
 
     @app.job(max_attempts=1)
     def careless(ctx: ph.Context, told: bool) -> None:
@@ -374,7 +374,7 @@ def test_an_attempt_is_interrupted_once_however_often_its_loss_is_noticed(app: p
 
 
 def test_jobs_that_end_one_after_the_other_after_the_grace_are_all_written(store_url: str) -> None:
-    """The last words of several jobs come at different moments; each must still be heard."""
+    """Several jobs end their clean-up at different moments; each outcome must still be written."""
     app = ph.Posthorse(store_url, lease="6s", grace="100ms")
     began = threading.Barrier(4)
     runs: list[int] = []
@@ -480,4 +480,4 @@ def test_a_cancel_is_heard_by_a_job_that_was_asked_to_pause_before(
         assert asked.wait(30)
         job.cancel()
         until_state(job, "cancelled")
-    assert "did not end when it was to" not in caplog.text  # it heard, and had not to be ended by force
+    assert "did not end when it was to" not in caplog.text  # it obeyed, and need not be ended by force

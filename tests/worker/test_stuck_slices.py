@@ -1,4 +1,4 @@
-"""A slice that is stuck: a forced pause takes the job away from it, and what it still does counts for nothing."""
+"""A stuck slice: a forced pause takes the job away from it, and what it still does no longer counts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_stuck_slice_is_paused_by_force_and_resumed_from_the_last_committed_on
                 if batch[0] == 2 and not stuck.is_set():
                     stuck.set()
                     while not go.is_set():
-                        with suppress(asyncio.CancelledError):  # deaf to it
+                        with suppress(asyncio.CancelledError):  # it ignores that
                             await asyncio.sleep(0.01)
                 met.extend(batch)
         except ph.Interrupted:

@@ -1,4 +1,4 @@
-"""What a job says by exceptions is heard out of an asyncio.TaskGroup as if it had been raised alone."""
+"""Task groups: what a job says by exceptions in an asyncio.TaskGroup counts as if it had been raised alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def raises(error: BaseException) -> NoReturn:
 
 @asynccontextmanager
 async def group(depth: int = 1) -> AsyncIterator[asyncio.TaskGroup]:
-    """Task groups in task groups."""
+    """Open task groups in task groups."""
     async with asyncio.TaskGroup() as outer:
         if depth == 1:
             yield outer

@@ -1,4 +1,4 @@
-"""Threads for jobs: as many as are needed and no more, and nobody waits for an end in vain."""
+"""Threads for jobs: as many as are needed and no more, and no caller waits in vain."""
 
 from __future__ import annotations
 

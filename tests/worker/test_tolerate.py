@@ -1,4 +1,4 @@
-"""Bad items: skipped within a budget, kept with their errors in the commit of their slice, and retried alone."""
+"""Tolerated bad items: skipped within a budget, stored in the commit of their slice with errors, retried alone."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Effects = Callable[[], list[int]]
 
 @pytest.fixture
 def effects(app: ph.Posthorse) -> Effects:
-    """A table of the user's own; gives what it holds."""
+    """Create a table of the user's own; return a function that reads it."""
     make_effects(app, are_unique=True)
     return lambda: effects_of(app)
 
 
 @pytest.mark.parametrize("is_async", [True, False])
 def test_what_a_bad_item_wrote_is_undone_alone(app: ph.Posthorse, effects: Effects, is_async: bool) -> None:
-    """In the slice transaction, where the error of the database itself would end it all."""
+    """The slice transaction stays usable, although an error of the database itself would otherwise end it."""
 
     @app.job(max_attempts=1)
     def write(ctx: ph.Context) -> int:
@@ -142,7 +142,7 @@ def test_beyond_the_budget_the_job_fails_and_tells_how_many(app: ph.Posthorse, i
 def test_bad_items_that_are_too_many_are_kept_and_met_again(
     app: ph.Posthorse, is_async: bool, in_transaction: bool
 ) -> None:
-    """In the first slice already: what it committed is nothing, and its bad items are the only thing to go by."""
+    """Even in the first slice: it commits nothing, and its bad items are the only trace."""
     bad: list[int] = [1, 3, 5, 7]
 
     @app.job(max_attempts=1)
@@ -575,7 +575,7 @@ def test_bad_items_of_earlier_attempts_count_in_the_budget(app: ph.Posthorse) ->
 
 
 def test_the_number_of_a_bad_item_that_was_mended_is_not_given_again(app: ph.Posthorse) -> None:
-    """It would take the place of another one that is bad still."""
+    """It would replace another item that is still bad."""
     bad = {1, 5}
 
     @app.job(max_attempts=1)

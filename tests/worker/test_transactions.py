@@ -18,13 +18,13 @@ Enqueue = Callable[[], ph.Job[object]]
 
 @pytest.fixture
 def effects(app: ph.Posthorse) -> Callable[[], list[int]]:
-    """A table of the user's own beside the tables of Posthorse; gives what it holds."""
+    """Create a table of the user's own beside the tables of Posthorse; return a function that reads it."""
     make_effects(app)
     return lambda: effects_of(app)
 
 
 def declare(app: ph.Posthorse, is_async: bool, hurt: Callable[[ph.Context, int], None], count: int = 6) -> Enqueue:
-    """A job that writes each item once, two a slice, and meets `hurt` after each write."""
+    """Declare a job that writes each item once, two per slice, and calls `hurt` after each write."""
 
     @app.job(max_attempts=3, backoff=0)
     def write(ctx: ph.Context) -> None:
@@ -115,7 +115,7 @@ def test_what_is_enqueued_inside_exists_only_if_the_slice_does(
 
 @pytest.mark.parametrize("is_async", [True, False])
 def test_a_job_that_was_taken_away_meanwhile_leaves_nothing(postgres_url: str, is_async: bool) -> None:
-    """On PostgreSQL, where somebody else can write while the block is open."""
+    """On PostgreSQL, where other sessions can write while the block is open."""
     app = ph.Posthorse(postgres_url, lease="6s")
     with app.store.transaction() as connection:
         connection.execute("CREATE TABLE effects (item integer NOT NULL)")  # type: ignore[attr-defined]  # a psycopg connection
@@ -161,7 +161,7 @@ def test_a_job_that_was_taken_away_meanwhile_leaves_nothing(postgres_url: str, i
 def test_a_forced_pause_from_inside_its_own_transaction_undoes_everything_with_it(
     app: ph.Posthorse, effects: Callable[[], list[int]]
 ) -> None:
-    """The fence is lost inside the transaction on either store; the lease is back when that is rolled back."""
+    """The fence is lost inside the transaction on either store; the lease is back once it is rolled back."""
     lost: list[int] = []
 
     @app.job
@@ -175,7 +175,7 @@ def test_a_forced_pause_from_inside_its_own_transaction_undoes_everything_with_i
 
     with app.worker():
         job = write.enqueue()
-        # Nobody settles what is lost; the runner signs off, and the sweep of the next one finds the job.
+        # A lost attempt is not settled; the runner signs off, and the sweep of the next one finds the job.
         until(lambda: bool(lost), what="the pause")
     with app.worker():
         job.result(timeout=40)
@@ -186,7 +186,7 @@ def test_a_forced_pause_from_inside_its_own_transaction_undoes_everything_with_i
 def test_a_commit_that_failed_cannot_be_swallowed(
     app: ph.Posthorse, effects: Callable[[], list[int]], monkeypatch: pytest.MonkeyPatch, is_async: bool
 ) -> None:
-    """Not even in the last slice, where nothing is saved any more."""
+    """Not even in the last slice, after which nothing is saved any more."""
     failures: list[str] = []
     take = Journal._take
 

@@ -1,4 +1,4 @@
-"""Every awaited call of a job's handle works inside an asynchronous slice transaction, and sees what that wrote."""
+"""Twins in transactions: awaited calls of a job's handle work inside an async slice transaction, and see its writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows and lines that cannot be read are bad items like any other: within the budget of the loop, counted and kept."""
+"""Unreadable rows and lines are bad items like any other: within the budget of the loop, counted and stored."""
 
 from __future__ import annotations
 

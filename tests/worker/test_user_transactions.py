@@ -1,4 +1,4 @@
-"""Slices on a connection of the user's: effects, cursor and fence in one commit, through every library, or nothing."""
+"""User transactions: effects, cursor and fence of a slice in one commit on the user's connection, or nothing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def app(url: str) -> Iterator[ph.Posthorse]:
 def declare(
     app: ph.Posthorse, library: Library, body: Body, *, url: str, count: int = 4, max_attempts: int = 3
 ) -> Callable[[], ph.Job[object]]:
-    """A job that writes each item once, two a slice, on a connection of the library, and meets `body` after each."""
+    """Declare a job that writes each item once, two per slice, on the library's connection, and then runs `body`."""
 
     def write(ctx: ph.Context) -> None:
         library.play(scene(ctx))
@@ -77,7 +77,7 @@ def test_effects_and_calls_of_a_slice_happen_once_or_not_at_all(app: ph.Posthors
     async def body(ctx: ph.Context, party: Party, item: int) -> None:
         made.append(await child.aenqueue(item) if library.is_async else child.enqueue(item))
         seen = await made[-1].astatus() if library.is_async else made[-1].status()
-        assert seen.state == "pending"  # nobody outside can say so yet
+        assert seen.state == "pending"  # it is not visible outside yet
         if item == 3 and ctx.attempt == 1:
             raise ValueError("once bad")
 
@@ -105,7 +105,7 @@ def exists(app: ph.Posthorse, job: ph.Job[None]) -> bool:
 def test_a_slice_whose_job_was_taken_away_meanwhile_leaves_nothing(
     app: ph.Posthorse, library: Library, url: str
 ) -> None:
-    """On PostgreSQL, where somebody else can write while the block is open."""
+    """On PostgreSQL, where other sessions can write while the block is open."""
     inside, go = threading.Event(), threading.Event()
 
     async def body(ctx: ph.Context, party: Party, item: int) -> None:
@@ -173,7 +173,7 @@ def by_way_of(proxy: FaultProxy, url: str) -> str:
 def test_a_lost_connection_loses_and_repeats_nothing(
     app: ph.Posthorse, library: Library, url: str, proxy: FaultProxy, text: str, moment: Moment
 ) -> None:
-    """Also where the commit happened and nobody heard of it: the cursor was committed with the effects."""
+    """Even if the commit happened and its reply was lost: the cursor was committed with the effects."""
 
     async def body(ctx: ph.Context, party: Party, item: int) -> None:
         if item == 1 and not proxy.cuts:
@@ -236,7 +236,7 @@ def test_a_connection_inside_a_transaction_is_refused(app: ph.Posthorse, library
     "sqlite3", "psycopg", "psycopg autocommit", "SQLAlchemy Session on psycopg", "SQLAlchemy AsyncSession on aiosqlite"
 )
 def test_a_body_that_ends_the_transaction_itself_is_told(app: ph.Posthorse, library: Library, url: str) -> None:
-    """For then cursor and effects part."""
+    """Otherwise cursor and effects would no longer agree."""
 
     async def body(ctx: ph.Context, party: Party, item: int) -> None:
         await party.do(party.commit)

@@ -1,4 +1,4 @@
-"""Plain functions whose answer is to be awaited: wrappers around async functions, and functions annotated so."""
+"""Wrapped functions: plain ones that return an awaitable, as wrappers around async functions do, or as annotated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.worker import isolated_jobs as isolated
 
 
 def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What a decorator does that was written for plain functions."""
+    """Wrap a function as a decorator does that was written for plain functions."""
 
     @functools.wraps(function)
     def inner(*args: object, **kwargs: object) -> object:

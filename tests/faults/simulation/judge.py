@@ -84,7 +84,7 @@ class Judge:
             self._count += 1
 
     def _order(self, job: Job, after: Snapshot) -> Iterator[str]:
-        """I18: in a sequence one job after the other, in the order in which they were lined up."""
+        """I18: jobs of a sequence run one after the other, in the order in which they took their places."""
         sequence = sequence_of(job)
         if sequence is None:
             return
@@ -93,15 +93,15 @@ class Judge:
             if other == job.id or sequence_of(one.job) != sequence:
                 continue
             if one.shown in ("paused", "scheduled") and other not in self._begun:
-                continue  # it gave its turn away, until it is resumed or its time comes
+                continue  # it gave up its turn, until it is resumed or its time comes
             if other in self._begun:
                 yield f"I18: {named(job)} began in {sequence} while {named(one.job)} is {one.shown}"
             elif (
-                # On SQLite places are moments: who is lined up after the clock was set back may stand before others.
+                # On SQLite places are moments: a job that arrives after the clock was set back may come before others.
                 not self._clock.was_set_back
                 and job.id not in self._begun
                 and self._arrivals[other] < self._arrivals[job.id]
-                # It may have had its turn while that one was paused, and was kept out by another limit since.
+                # It may have had its turn while that one was paused, and have been held by another limit since.
                 and not (other in self._stepped_aside and job.kind == "bill")
             ):
                 yield f"I18: {named(job)} began in {sequence} before {named(one.job)}, which was there first"
@@ -109,7 +109,7 @@ class Judge:
     # ── I14 ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _rate(self, job: Job) -> Iterator[str]:
-        """I14: claims keep the rate, by the time that went by on the wall clock."""
+        """I14: claims keep the rate, by the time that passed on the wall clock."""
         for gate, rate in rates_of(job):
             now = self._clock.ticks * 1_000
             full_until = self._full_until[gate] = max(self._full_until[gate], now) + rate.step
@@ -128,7 +128,7 @@ class Judge:
 
 
 def place(one: Standing) -> Iterator[str]:
-    """I1: each job is in exactly one place, the one that its state names."""
+    """I1: each job is in exactly one place, the one that its state requires."""
     job, held, aside = one.job, one.lease is not None, one.parked
     if one.waits + held + (aside is not None) != (0 if job.state in ("completed", "cancelled") else 1):
         yield f"I1: {named(job)} is {job.state}, waits {one.waits} times, is held: {held}, set aside: {aside}"
@@ -147,7 +147,7 @@ def fence(one: Standing, old: Standing) -> Iterator[str]:
 
 
 def untouched(step: Step, changed: Sequence[Standing], before: Snapshot) -> Iterator[str]:
-    """I5: who does not hold a job changes nothing of it, and who writes about one touches no other."""
+    """I5: a runner that does not hold a job changes nothing of it, and a write about one job touches no other."""
     if step.attempts:
         standing = {attempt for attempt in step.attempts if _stands(attempt, before)}
         touched = {attempt.job for attempt in standing}
@@ -158,13 +158,13 @@ def untouched(step: Step, changed: Sequence[Standing], before: Snapshot) -> Iter
 
 
 def beginning(one: Standing) -> Iterator[str]:
-    """I7: how jobs come into being."""
+    """I7: jobs come into being as the graph says."""
     if one.shown not in ("pending", "scheduled"):
         yield f"I7: {named(one.job)} began as {one.shown}"
 
 
 def versions(one: Standing, old: Standing | None) -> Iterator[str]:
-    """I20: versions rise, and events have one each."""
+    """I20: versions rise, and each event has one."""
     version = one.job.version
     if len(set(one.events)) != len(one.events) or max(one.events, default=0) > version:
         yield f"I20: {named(one.job)} is at version {version} and has events {one.events}"
@@ -175,7 +175,7 @@ def versions(one: Standing, old: Standing | None) -> Iterator[str]:
 
 
 def transition(step: Step, one: Standing, old: Standing) -> Iterator[str]:
-    """I6, I7: states follow the published graph, and ends are left on request only."""
+    """I6, I7: states follow the published graph, and final states are left only on request."""
     was, now = State(old.shown), State(one.shown)
     if now not in reached_from(was):
         yield f"I7: {named(one.job)} went from {was.value} to {now.value}"
@@ -186,14 +186,14 @@ def transition(step: Step, one: Standing, old: Standing) -> Iterator[str]:
 
 
 def not_early(clock: WorldClock, one: Standing, old: Standing) -> Iterator[str]:
-    """I10: nobody is lined up before the time has come, unless somebody asked for it."""
+    """I10: no job becomes pending before its time, unless it was requested."""
     due = None if old.parked is None or old.job.state == "paused" else old.parked.due_at
     if due is not None and one.job.state == "pending" and one.job.run_at == old.job.run_at and due > clock.now():
         yield f"I10: {named(one.job)} was lined up {due - clock.now()} µs before its time"
 
 
 def budget(one: Standing) -> Iterator[str]:
-    """I8: no more errors, crashes and losses than a job may have."""
+    """I8: a job has no more errors, crashes and interruptions than it may have."""
     job, most = one.job, MAX_ATTEMPTS.get(one.job.kind, 5)
     if job.errors > most or job.crashes > MAX_CRASHES or job.interruptions > MAX_LOSSES:
         yield f"I8: {named(job)} is {job.state} with {job.errors}, {job.crashes}, {job.interruptions} spent"
@@ -202,7 +202,7 @@ def budget(one: Standing) -> Iterator[str]:
 
 
 def effects(one: Standing, old: Standing, items: Sequence[int]) -> Iterator[str]:
-    """I9: what long jobs did goes with their cursors: exactly, or at most one slice again for each attempt."""
+    """I9: effects of long jobs match their cursors: exactly, or with at most one slice repeated for each attempt."""
     job, done = one.job, 0 if one.checkpoint is None else one.checkpoint.done
     if old.checkpoint is not None and done < old.checkpoint.done:
         yield f"I9: the cursor of {named(job)} went back from {old.checkpoint.done} to {done}"
@@ -237,19 +237,19 @@ def uniqueness(after: Snapshot) -> Iterator[str]:
 
 
 def is_claimed(one: Standing, before: Snapshot) -> bool:
-    """Whether a job was claimed in this step."""
+    """Return whether a job was claimed in this step."""
     old = before.jobs.get(one.job.id)
     return one.lease is not None and (old is None or old.lease != one.lease)
 
 
 def passes_dead(job: Job) -> bool:
-    """Whether those behind a job go on when it is a dead letter."""
+    """Return whether the jobs behind a job go on if it is a dead letter."""
     return job.kind == "note"
 
 
 @cache
 def reached_from(state: State) -> frozenset[State]:
-    """Where a job may stand one step later."""
+    """Return the states in which a job may be one step later."""
     reached = {state}
     for _ in range(EDGES_AT_ONCE):
         reached |= {later for one in reached for later in GRAPH[one]}

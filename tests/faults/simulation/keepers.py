@@ -1,4 +1,4 @@
-"""Those who look after the store of a simulated world, with the project's own code. Each turn is one step."""
+"""Keepers of the store of a simulated world, with the project's own code. Each turn is one step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.faults.simulation.world import World, at_once
 
 
 class Keepers:
-    """Those who look after a store: two sweepers, of whom one leads, and two schedulers without a leader."""
+    """Two sweepers, of which one leads, and two schedulers without a leader."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -30,16 +30,16 @@ class Keepers:
         registry = application().registry
         self._schedulers = [Scheduler(world.store, registry.schedules, registry.queues) for _ in range(2)]
         self._looks: dict[int, Coroutine[object, object, float]] = {}
-        """Schedulers that read what is due and did not write yet."""
+        """Schedulers that have read what is due and have not written yet."""
 
     def sweep(self) -> Step:
-        """One of them looks."""
+        """Let one sweeper look."""
         number = self._world.chance.randrange(2)
         at_once(self._sweepers[number]._turn())
         return Step(f"sweeper {number} looks")
 
     def rescue_expired(self) -> Step:
-        """Whoever is silent for longer than a lease is given up at once, and what it held goes on."""
+        """Give up every runner that is silent for longer than a lease, at once; its jobs go on."""
         store = self._world.store
         rescued = store.run(rescue_expired(grace=0))
         for held in store.read(orphans(100)):
@@ -47,7 +47,7 @@ class Keepers:
         return Step(f"{len(rescued)} are buried")
 
     def schedule(self) -> Step:
-        """One of them looks, up to where it would write: there others may come first, before it goes on."""
+        """Let one scheduler look, up to its write: others may come first before it goes on."""
         number = self._world.chance.randrange(2)
         look = self._looks.pop(number, None) or self._schedulers[number]._turn()
         try:
@@ -58,7 +58,7 @@ class Keepers:
         return Step(f"scheduler {number} sees that something is due")
 
     def leave_schedules(self) -> None:
-        """What they saw is forgotten, as when their processes die."""
+        """Forget what the schedulers have read, as when their processes die."""
         for look in self._looks.values():
             look.close()
         self._looks.clear()

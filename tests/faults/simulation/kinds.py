@@ -1,4 +1,4 @@
-"""The application of a simulated world: one kind for each promise. Knows nothing of who runs it."""
+"""The kinds of a simulated world's application, one for each promise. It does not know who runs them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Draw = Callable[[random.Random], list[ph.Call[object]]]
 HOSTS, CUSTOMERS, ACCOUNTS, USERS = 2, 2, 2, 3
 
 ITEMS, SLICE = 6, 2
-"""How many items a long job goes through, and how many at once."""
+"""How many items a long job has, and how many it does at once."""
 
 IN_TRANSACTIONS, IN_SLICES = "gather", "crawl"
 """Long jobs: the effect of a slice commits together with its cursor, or before it."""
 
 Focus = Literal["everything", "turns", "long jobs", "schedules"]
 FOCUSES: Sequence[Focus] = ("everything", "turns", "long jobs", "schedules")
-"""What a world is busy with: rare meetings are met sooner where most of what happens can bring them about."""
+"""What a world is mostly busy with: rare meetings happen sooner if most steps can bring them about."""
 
 _CASES: dict[Focus, Sequence[int]] = {
     "everything": range(13),
@@ -33,7 +33,7 @@ _CASES: dict[Focus, Sequence[int]] = {
 
 @cache
 def application() -> ph.Posthorse:
-    """The application; who uses it gives it a store."""
+    """Return the application; the caller gives it a store."""
     app = ph.Posthorse("sqlite:////of/no/matter.db")
     app.queue("narrow", concurrency=2)
     app.queue("weighty", weight=3)
@@ -81,12 +81,12 @@ def application() -> ph.Posthorse:
 
 
 def kind(name: str) -> ph.Kind[..., object]:
-    """A kind by its name."""
+    """Return a kind by its name."""
     return ph.Kind(application(), application().registry[name])
 
 
 def drawn_calls(chance: random.Random, focus: Focus) -> list[ph.Call[object]]:
-    """What somebody might enqueue at once."""
+    """Return calls to enqueue together, drawn by chance."""
     n = chance.randrange(1_000)
     match chance.choice(_CASES[focus]):
         case 0:

@@ -1,6 +1,6 @@
-"""What the limits of the application promise after every step: no more inside than may, and nobody overtaken.
+"""The limits of the application after every step: no more jobs inside than allowed, and none overtaken.
 
-Judges by what the store shows. Each check yields sentences.
+It judges by what the store shows. Each check yields sentences.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ MINUTE = 60 * 1_000 * SECOND  # in nanoseconds
 
 
 class Rate(NamedTuple):
-    """So many tokens are saved up, and one comes every `step` nanoseconds."""
+    """`burst` tokens can be saved up, and one comes every `step` nanoseconds."""
 
     step: int
     burst: int
 
 
 def caps(after: Snapshot) -> Iterator[str]:
-    """I13: no more leases than a limit allows."""
+    """I13: there are no more leases than a limit allows."""
     inside: defaultdict[tuple[str, int], list[Job]] = defaultdict(list)
     for one in after.jobs.values():
         if one.lease is None:
@@ -45,9 +45,9 @@ def caps(after: Snapshot) -> Iterator[str]:
 
 
 def overtaken(job: Job, before: Snapshot, after: Snapshot) -> Iterator[str]:
-    """I18: of those who are held before a limit of their own, nobody is overtaken there by a later one.
+    """I18: of the jobs held before a limit of their own, none is overtaken there by a later one.
 
-    Who is in a sequence, too, has its place from there, and is left out.
+    Jobs that are also in a sequence have their place from there, and are left out.
     """
     if job.options.sequence is not None:
         return
@@ -63,14 +63,14 @@ def overtaken(job: Job, before: Snapshot, after: Snapshot) -> Iterator[str]:
 
 
 def sequence_of(job: Job) -> str | None:
-    """The sequence in which a job has a place."""
+    """Return the sequence in which a job has a place."""
     if job.kind in ("book", "note"):
         return f"{job.kind} {job.given['account']}"
     return job.options.sequence
 
 
 def rates_of(job: Job) -> Iterator[tuple[str, Rate]]:
-    """The rates that a job keeps."""
+    """Yield the rates that apply to a job."""
     if job.kind == "call":
         yield "calls", Rate(ceil(MINUTE / 6), 2)
     if job.kind == "fetch":
@@ -78,11 +78,11 @@ def rates_of(job: Job) -> Iterator[tuple[str, Rate]]:
 
 
 def named(job: Job) -> str:
-    """A job for people."""
+    """Return a job in words for people."""
     return f"job {short(job.id)} ({job.kind}{job.arguments})"
 
 
 def _kept_apart(job: Job) -> list[object]:
-    """What the limits of a kind go by, as their gates are named."""
+    """Return the partition keys of a kind's limits, as in the names of their gates."""
     per = {"bill": "customer", "fetch": "host"}.get(job.kind)
     return [] if per is None else ["kind", job.kind, per, job.given[per]]

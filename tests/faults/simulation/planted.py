@@ -1,4 +1,4 @@
-"""Defects planted in statements, to see that they are found: a word of the project's SQL is exchanged for another."""
+"""Planted defects in statements, to see that they are found: a word of the project's SQL is replaced by another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.faults.simulation.kinds import Focus
 
 
 class Planted(NamedTuple):
-    """A defect: how what is wrong begins, where it shows most, and what is changed in which statements."""
+    """A defect: how the message about it begins, where it shows most, and what is changed in which statements."""
 
     broken: str
     focus: Focus | None
@@ -68,7 +68,7 @@ STATEMENTS: Mapping[str, Planted] = {
 
 
 class Doctored(Queries):
-    """The statements of a dialect, some of them with a defect: (name, what it says, what it is made to say)."""
+    """The statements of a dialect, some of them with a defect: (name, original text, changed text)."""
 
     def __init__(self, dialect: Dialect, *changes: tuple[str, str, str]) -> None:
         super().__init__(dialect)

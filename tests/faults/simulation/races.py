@@ -1,6 +1,6 @@
 """Races: a store in some state, three operations that meet there, and what must hold afterwards.
 
-Each race is drawn from a seed. After the operations met, what is left is worked off by one runner, and every job has to
+Each race is drawn from a seed. After the operations have met, one runner does all remaining work, and every job must
 come to an end.
 """
 
@@ -54,7 +54,7 @@ LIMITS: Sequence[tuple[Sequence[Requirement], Sequence[Requirement]]] = (
 
 
 class Move(NamedTuple):
-    """An operation that takes part, in words for people; and which attempt it means to end, and how."""
+    """An operation that takes part, in words for people; and which attempt it should end, and how."""
 
     words: str
     operation: Operation[object]
@@ -62,7 +62,7 @@ class Move(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A job as it stands."""
+    """The current row of a job."""
 
     id: str
     seq: int
@@ -72,7 +72,7 @@ class Row(NamedTuple):
     runner: str | None
     epoch: int
     is_placed: bool
-    """Whether it is in exactly one place, the one that its state names."""
+    """Whether it is in exactly one place, the one that its state requires."""
 
     @property
     def is_over(self) -> bool:
@@ -95,22 +95,22 @@ _TABLES = ("jobs", "ready", "leases", "parked", "gates", "slots", "controls", "k
 
 
 class Arena:
-    """A store where one race after the other takes place."""
+    """A store in which one race after the other takes place."""
 
     def __init__(self, url: str) -> None:
         self.yard = Yard(url)
         self._connection = psycopg.connect(url, autocommit=True)
 
     def empty(self) -> None:
-        """Nothing is left of the race before."""
+        """Remove everything that the race before left."""
         self._connection.execute("; ".join(f"DELETE FROM posthorse.{table}" for table in _TABLES))
 
     def rows(self) -> list[Row]:
-        """The jobs as they stand, in the order of their places."""
+        """Return the current jobs in the order of their places."""
         return [Row._make(row) for row in self._connection.execute(_ROWS).fetchall()]
 
     def close(self) -> None:
-        """Closes its connections."""
+        """Close the connections."""
         self._connection.close()
         self.yard.store.close()
 
@@ -136,11 +136,11 @@ class Race:
 
     @property
     def limits(self) -> str:
-        """The limits that hold, in words."""
+        """The limits that apply, in words."""
         return ", ".join(f"{need.gate} until {need.until}" for need in (*self._rules.needs, *self._rules.keyed))
 
     def set_the_stage(self) -> None:
-        """Some jobs wait, some are held before gates, some run, some ended and let nobody through yet."""
+        """Make jobs that wait, are held before gates, run, or have ended and let no others through yet."""
         chance, yard = self.chance, self._yard
         yard.submit(self._new(chance.randint(3, 6)))
         if chance.random() < 0.8:
@@ -162,7 +162,7 @@ class Race:
             yard.pass_time(seconds=1)
 
     def draw_moves(self, count: int) -> None:
-        """Who meets there."""
+        """Draw the operations that meet."""
         self._note_places(self._arena.rows())
         while len(self.moves) < count:
             move = self._drawn(self.chance.randrange(12))
@@ -170,7 +170,7 @@ class Race:
                 self.moves.append(move)
 
     def judge(self, answers: Sequence[object]) -> Iterator[str]:
-        """What is wrong after they met."""
+        """Yield what is wrong after they met."""
         ends: defaultdict[Fence, set[State]] = defaultdict(set)
         for move, answer in zip(self.moves, answers, strict=True):
             if isinstance(answer, BaseException) and not isinstance(answer, HARMLESS):
@@ -183,7 +183,7 @@ class Race:
         yield from self._standing(self._arena.rows())
 
     def work_off(self) -> Iterator[str]:
-        """Everything has to come to an end: one runner works, and the sweeper looks after the rest."""
+        """Bring everything to an end: one runner works, and the sweeper looks after the rest."""
         yard, rows = self._yard, self._arena.rows()
         for _ in range(MAX_ROUNDS):
             if all(row.state in ("completed", "cancelled") for row in rows):
@@ -217,7 +217,7 @@ class Race:
             yield from self._order(rows)
 
     def _limits(self, rows: Sequence[Row]) -> Iterator[str]:
-        """I13."""
+        """I13"""
         running = [row for row in rows if row.lease is not None]
         if self._rules.needs and len(running) > 2:
             yield f"I13: {len(running)} run, and 2 may: {running}"
@@ -227,7 +227,7 @@ class Race:
                     yield f"I13: {count} run under key {key}: {running}"
 
     def _order(self, rows: Sequence[Row]) -> Iterator[str]:
-        """I18: nobody began before somebody of the same key who was lined up earlier and was not steered."""
+        """I18: no job started before another of the same key that arrived earlier and was not steered."""
         self._note_places(rows)
         for row in rows:
             for earlier in rows:
@@ -242,13 +242,13 @@ class Race:
                     yield f"I18: {row} began before {earlier}"
 
     def _note_places(self, rows: Sequence[Row]) -> None:
-        """Whoever waits for its time has no place yet; later ones do not count."""
+        """Note the places. A job that waits for its time has no place yet; places after the first do not count."""
         for row in rows:
             if row.state != "scheduled":
                 self._places.setdefault(row.id, row.seq)
 
     def _identities(self, rows: Sequence[Row]) -> Iterator[str]:
-        """I19."""
+        """I19"""
         if not self._is_unique:
             return
         alive = Counter(row.key for row in rows if not row.is_over and row.id not in self._steered)

@@ -1,4 +1,4 @@
-"""What `why` says of a job in a simulated world, compared with what the store shows at that moment."""
+"""The reasons that `why` gives for a job in a simulated world, compared with what the store shows at that moment."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ LEADING = {
     "failed": {Code.FAILED},
     "cancelled": {Code.CANCELLED},
 }
-"""What may lead in each state."""
+"""The leading reasons that are possible in each state."""
 
 
 def reasons(app: ph.Posthorse, one: Standing, after: Snapshot) -> Iterator[str]:
-    """One leading reason, which fits what there is of the job; and each job that is named holds it up."""
+    """Yield an error unless there is one leading reason that fits the job, and each job that is named holds it up."""
     told = drive(why_of(app, one.job.id))
     codes = [Code(reason.code) for reason in told.reasons]
     who = f"why of job {one.job.id[-4:]}, which is {one.shown},"

@@ -1,4 +1,4 @@
-"""Everything that a store knows of its jobs at one moment, read at once. Judges nothing."""
+"""A snapshot of all that a store knows of its jobs at one moment, read at once. It judges nothing."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ class Job(NamedTuple):
 
     @property
     def is_over(self) -> bool:
-        """Whether it ended."""
+        """Whether it has ended."""
         return self.state in ("completed", "failed", "cancelled")
 
 
 class Lease(NamedTuple):
-    """Who runs a job."""
+    """The lease of a job."""
 
     epoch: int
     runner: str
 
 
 class Parked(NamedTuple):
-    """A job that was set aside."""
+    """The parked entry of a job."""
 
     state: str
     due_at: int | None
@@ -66,7 +66,7 @@ class Parked(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """Where a long job stands."""
+    """The checkpoint of a long job."""
 
     epoch: int
     slices: int
@@ -75,16 +75,16 @@ class Checkpoint(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """All that there is of one job."""
+    """Everything that the store has about one job."""
 
     job: Job
     waits: int
-    """How often it stands in a lane."""
+    """How many times it waits in a lane."""
     lease: Lease | None
     parked: Parked | None
     checkpoint: Checkpoint | None
     events: tuple[int, ...]
-    """The versions under which something was told of it."""
+    """The versions of its events."""
 
     @property
     def shown(self) -> str:
@@ -102,14 +102,14 @@ class Snapshot(NamedTuple):
 
     jobs: Mapping[str, Standing]
     strange: frozenset[str] = frozenset()
-    """What is waiting, held or set aside, and is no job."""
+    """Ids that are waiting, held or parked, and have no job."""
     effects: Mapping[str, tuple[int, ...]] = {}
-    """The items for which a long job did something, in the order in which it did."""
+    """The items that a long job has done, in that order."""
     schedules: Mapping[str, int] = {}
-    """Up to which moment the times of each schedule are dealt with."""
+    """The moment up to which each schedule's times are handled."""
 
     def changed(self, before: Snapshot) -> list[Standing]:
-        """Jobs that were otherwise before, or were not."""
+        """Return the jobs that are new or have changed."""
         earlier = before.jobs
         return [standing for job, standing in self.jobs.items() if earlier.get(job) != standing]
 
@@ -124,7 +124,7 @@ _JOBS = """
 
 
 def look(connection: sqlite3.Connection) -> Snapshot:
-    """The store as it stands."""
+    """Return the current state of the store."""
 
     def ask(sql: str) -> list[Any]:
         return connection.execute(sql).fetchall()

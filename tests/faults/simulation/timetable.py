@@ -1,5 +1,6 @@
-"""What the schedules of the application promise: each of their times once, and of those that were missed as many as
-was said. Counts the times by itself, and judges by the jobs that the store shows. I17.
+"""The timetable of the application's schedules: each time runs once, and of missed times as many as the policy says.
+
+It counts the times itself, and judges by the jobs that the store shows. I17.
 """
 
 from __future__ import annotations
@@ -15,21 +16,21 @@ STEPS = {"minutely": 60 * SECOND, "fives": 300 * SECOND, "sevens": 420 * SECOND}
 GRACE = 60 * SECOND
 MAX_MADE_UP = 3
 SOON = 10 * SECOND
-"""Within this time of a look, a time that has come is dealt with."""
+"""A time that has come is handled within this span of a look."""
 
 
 class Timetable:
-    """Sees every step that changed something."""
+    """Judge every step that changed something."""
 
     def __init__(self, clock: WorldClock) -> None:
         self._clock = clock
         self._dealt_with: defaultdict[str, set[int]] = defaultdict(set)
-        """Times that were run, or passed over because of an earlier run."""
+        """Times that were run, or skipped because of an earlier run."""
         self._noted: dict[str, tuple[int, int]] = {}
-        """When a schedule was moved last, and how often the clock had been set back until then."""
+        """When a schedule last moved, and how often the clock had been set back by then."""
 
     def problems(self, before: Snapshot, after: Snapshot) -> Iterator[str]:
-        """What is wrong now and was not before."""
+        """Yield what is wrong now and was not before."""
         for name, through in after.schedules.items():
             known = before.schedules.get(name, through)
             made = [one.job for job, one in after.jobs.items() if job not in before.jobs and _is_of(name, one.job)]
@@ -37,7 +38,7 @@ class Timetable:
                 yield from self._turn(name, known, through, made, before, after)
 
     def late(self, seen: Snapshot) -> Iterator[str]:
-        """I17: after everything healed, times that have come are dealt with."""
+        """I17: yield times that have come and are not handled after everything healed."""
         for name, through in seen.schedules.items():
             newest = (self._clock.now() - SOON) // STEPS[name] * STEPS[name]
             if through < newest:
@@ -52,7 +53,7 @@ class Timetable:
         if through < known <= lowest:
             yield f"I17: schedule {name} went back from {_second(known)} to {_second(through)}"
         step = STEPS[name]
-        if through < known:  # times come again, but for one that may have been run a moment ago
+        if through < known:  # times come again, except one that may have run a moment ago
             self._dealt_with[name] = {time for time in self._dealt_with[name] if time <= through + step // 2}
         instants = [int(job.options.scheduled_at or 0) for job in made]
         times = sorted(instant // step * step for instant in instants)
@@ -78,7 +79,7 @@ class Timetable:
                     yield f"I17: an earlier run of schedule {name} is {one.job.state} beside a new one"
 
     def _due(self, name: str, come: Sequence[int]) -> Iterator[list[int]]:
-        """What may be due, for the judge does not know when exactly somebody looked."""
+        """Yield what may be due, because the judge does not know exactly when a scheduler looked."""
         if not come:
             yield []
             return
@@ -90,7 +91,7 @@ class Timetable:
 
 
 def _beside_open(name: str, times: Sequence[int], *, is_open: bool) -> list[int]:
-    """Of the times that are due those that get a job, by whether runs may overlap."""
+    """Return the due times that get a job, depending on whether runs may overlap."""
     if name == "fives":
         return [] if is_open else list(times[:1])
     return list(times[-1:]) if name == "sevens" else list(times)

@@ -1,6 +1,6 @@
-"""A long job in a simulated world: one attempt at it, slice by slice, with the project's own loop, journal and fence.
+"""Walks: attempts at a long job in a simulated world, with the project's own loop, journal and fence, slice by slice.
 
-What a slice does is a row for each of its items: in one commit with the cursor, or before it.
+A slice writes a row for each of its items: in one commit with the cursor, or before it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.faults.simulation.world import WorldStore, at_once
 
 MAX_WALK = 10.0
 LANE = Lane("default", "walk")
-"""Where its jobs are reported to be; no listener hears of it."""
+"""The lane in reports about its jobs; no listener receives them."""
 
 
 class Walk:
@@ -47,9 +47,9 @@ class Walk:
         return self._context.progress.done
 
     def go_on(self) -> Outcome | None:
-        """The next slice; or what the attempt came to, when it is over. None of it when its lease is lost."""
+        """Do the next slice; return the outcome if the attempt is over. A lost lease leaves nothing of the slice."""
         try:
-            batch = next(self._batches)  # which commits the one before
+            batch = next(self._batches)  # this commits the slice before
             if self._in_transactions:
                 with batch.transaction() as connection:
                     self._write(cast("sqlite3.Connection", connection), batch)
@@ -64,7 +64,7 @@ class Walk:
         return None
 
     def save(self) -> Outcome | None:
-        """Tells how far it is, in the midst of a slice."""
+        """Report progress in the middle of a slice."""
         try:
             self._context.checkpoint()
         except Interrupted:

@@ -1,7 +1,7 @@
-"""A world that stands still: a store in memory, clocks that move when they are told to, chance that can be repeated.
+"""The world of a simulation, which stands still: a store in memory, clocks that move on request, repeatable chance.
 
-What runs in it is the project's own code, one operation after the other in one thread. Knows neither who acts nor what
-is right.
+The project's own code runs in it, one operation after the other in one thread. It knows neither who acts nor what is
+right.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ T = TypeVar("T")
 BEGINNING = 2_000_000_000 * SECOND
 BOOTED = 1_000 * SECOND
 COMMIT = 1_000
-"""Microseconds that a commit takes: no two of them happen at one moment."""
+"""Microseconds that a commit takes, so that no two of them happen at the same moment."""
 
 
 class WorldClock(Clock):
-    """Moves only when it is told to. `ticks` counts how far wall time went forward, whatever was taken back."""
+    """Move only on request. `ticks` counts how far wall time went forward, whatever was set back."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ticks = 0
         self.furthest = 0
         self.set_back_to: list[int] = []
-        """What it showed after each time that it was set back."""
+        """The time after each time that the clock was set back."""
         self._boot = 0
 
     def now(self) -> int:
@@ -61,19 +61,19 @@ class WorldClock(Clock):
         return BOOTED + self._boot
 
     def pass_by(self, micros: int) -> None:
-        """Time passes, on all clocks."""
+        """Let time pass, on all clocks."""
         self.shift += micros
         self.ticks += micros
         self._boot += micros
         self.furthest = max(self.furthest, self.shift)
 
     def set_back(self, micros: int) -> None:
-        """Somebody sets the wall clock back; the clock since boot goes on."""
+        """Set the wall clock back; the clock since boot goes on."""
         self.shift -= micros
         self.set_back_to.append(self.now())
 
     def set_right(self) -> None:
-        """Somebody sets the wall clock right."""
+        """Set the wall clock right."""
         self.ticks += max(0, self.furthest - self.shift)
         self.shift = max(self.shift, self.furthest)
 
@@ -90,8 +90,8 @@ class WorldClock(Clock):
 class WorldStore(Store):
     """A store in memory, with the project's own statements and driver; each operation is one atomic step.
 
-    Now and then an operation is told twice, as after a lost reply, or is cut off in its midst and leaves nothing.
-    Beside the tables of the project there is `effects(job, item, epoch)`, for what jobs write themselves.
+    Now and then an operation is run twice, as after a lost reply, or is cut off midway and leaves nothing. Beside the
+    tables of the project there is `effects(job, item, epoch)`, for what jobs write themselves.
     """
 
     def __init__(self, clock: WorldClock, chance: random.Random) -> None:
@@ -120,7 +120,7 @@ class WorldStore(Store):
 
     @contextmanager
     def transaction(self, connection: object = None, *, longest: float = 3600.0) -> Iterator[object]:
-        """What is run inside the block is a part of it; now and then nobody hears that it was committed."""
+        """Make what runs inside the block one transaction; now and then the reply to its commit is lost."""
         self._clock.pass_by(COMMIT)
         self._is_inside = True
         try:
@@ -181,7 +181,7 @@ class WorldStore(Store):
 
 
 class CutOff(StoreUnreachable):
-    """The store went away in the midst of an operation, and nothing of it was written."""
+    """The store became unreachable during an operation, and nothing of it was written."""
 
     def __init__(self) -> None:
         super().__init__("cut off")
@@ -197,19 +197,19 @@ class World:
         self._made = 0
 
     def new_ids(self, count: int) -> list[str]:
-        """Ids of this moment, growing even where the clock is set back."""
+        """Return ids of this moment, which grow even if the clock is set back."""
         head = f"{(BEGINNING + self.clock.furthest) // 1000:012x}"
         made = range(self._made, self._made + count)
         self._made += count
         return [f"{head[:8]}-{head[8:]}-7000-8000-{number:012x}" for number in made]
 
     def new_runner(self) -> str:
-        """The id of a runner."""
+        """Return the id of a new runner."""
         return f"{self.chance.getrandbits(32):08x}-0000-4000-8000-000000000000"
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:
-        """Inside, the project's modules see this world's clocks, ids and chance, and say nothing in the log."""
+        """Let the project's modules use this world's clocks, ids and chance inside the block, and log nothing."""
         log, before, state = logging.getLogger("posthorse"), logging.getLogger("posthorse").level, random.getstate()
         log.setLevel(logging.CRITICAL + 1)
         random.seed(self.chance.getrandbits(64))
@@ -226,7 +226,7 @@ class World:
 
 
 def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine that has nothing to wait for in this world."""
+    """Run a coroutine that has nothing to wait for in this world."""
     try:
         coroutine.send(None)
     except StopIteration as stop:
@@ -237,7 +237,7 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 class _Threads:
-    """What the scheduler of schedules sees in place of `asyncio`: whoever goes into a thread lets others go first."""
+    """The replacement for `asyncio` in the scheduler of schedules: a call in a thread lets others go first."""
 
     @staticmethod
     async def to_thread(function: Callable[..., T], *args: object, **kwargs: object) -> T:
@@ -246,7 +246,7 @@ class _Threads:
 
 
 class _OthersFirst:
-    """Awaited, it stops a coroutine once."""
+    """Stop a coroutine once when it awaits this."""
 
     def __await__(self) -> Generator[None, None, None]:
         yield
@@ -254,7 +254,7 @@ class _OthersFirst:
 
 @cache
 def _schema() -> bytes:
-    """An empty store, as bytes."""
+    """Return an empty store, as bytes."""
     script = files("posthorse.store").joinpath("sql", "schema.sqlite.sql").read_text(encoding="utf-8")
     statements: Sequence[str] = Queries(DIALECT).script(script)
     connection = sqlite3.connect(":memory:", isolation_level=None)

@@ -1,6 +1,6 @@
-"""The application whose jobs are in the stores of version 1. It holds them back while `HOLD` names a file that exists.
+"""The shop whose jobs are in the stores of version 1. It holds them back while `HOLD` names a file that exists.
 
-The stores name its kinds, their arguments and the places in their loops, so none of it may change.
+The stores have its kinds, their arguments and the places in their loops, so none of these may change.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def recovers(ctx: ph.Context) -> int:
 
 @app.job
 def add_up(ctx: ph.Context, count: int) -> dict[str, object]:
-    """Add up numbers, ten a slice; while it is held it stops behind the third slice."""
+    """Add up numbers, ten per slice; while it is held, it stops after the third slice."""
     total = ctx.keep("total", [0])
     began = ctx.keep("began", [])
     for batch in ctx.slices(range(count), size=10):
@@ -62,7 +62,7 @@ def add_up(ctx: ph.Context, count: int) -> dict[str, object]:
 
 @app.job(max_attempts=1)
 def tolerates(ctx: ph.Context, count: int) -> int:
-    """Record bad items while it is held, and die behind them."""
+    """Record bad items while it is held, and die after them."""
     for batch in ctx.slices(range(count), size=10, tolerate=9):
         for number in batch:
             with batch.tolerate(number):

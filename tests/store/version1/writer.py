@@ -1,4 +1,4 @@
-"""A client and worker of version 1, reduced to its statements: it runs in a process of its own."""
+"""A writer of version 1: a client and worker reduced to its statements, in a process of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DAY = 86_400_000_000
 
 
 class Written(NamedTuple):
-    """How many jobs a writer enqueued, and how many of all jobs it completed, and let fail."""
+    """How many jobs a writer enqueued, and how many of all jobs it completed and let fail."""
 
     enqueued: int
     completed: int
