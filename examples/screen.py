@@ -17,7 +17,7 @@ import posthorse as ph
 
 
 class Screen:
-    """Narrate line by line; below the last line, show how far the job is."""
+    """A narration, line by line; below its last line, it shows how far the job is."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False)

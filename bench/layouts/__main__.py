@@ -27,7 +27,7 @@ Key = tuple[str, str]  # measurement, layout
 
 @dataclass
 class Bench:
-    """Collect samples by measurement and layout, each next to a sample of the yardstick."""
+    """Samples by measurement and layout, each next to a sample of the yardstick."""
 
     dsn: str
     layouts: Sequence[Layout]

@@ -48,7 +48,7 @@ class Claimed:
 
 @dataclass
 class Worker:
-    """Claim from one lane behind a low-water mark, and complete what was claimed."""
+    """A worker that claims from one lane behind a low-water mark, and completes what it claimed."""
 
     connection: Connection
     layout: Layout

@@ -106,7 +106,7 @@ VERBS = {
 
 
 class Many:
-    """Enqueue two jobs at once."""
+    """A subject whose calls enqueue two jobs at once."""
 
     def __init__(self, world: World) -> None:
         self._app = world.app

@@ -41,7 +41,7 @@ VOLATILE = (
 
 
 class Recorder:
-    """Run commands and record what they print."""
+    """A record of commands and what they print."""
 
     def __init__(self, shop: Shop) -> None:
         self._shop = shop

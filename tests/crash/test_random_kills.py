@@ -49,7 +49,7 @@ def _storm(crash: Crash, victims: list[str], test: str) -> None:
 
 
 class Storm:
-    """Keep a worker at work, and kill parts of it."""
+    """A storm of kills that hits parts of a worker while it is kept at work."""
 
     def __init__(self, crash: Crash, chance: random.Random) -> None:
         self.crash = crash

@@ -75,7 +75,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Recorder:
-    """Append the events of one process to a history. Threads may share it."""
+    """The events of one process, appended to a history. Threads may share it."""
 
     def __init__(self, path: str | Path, process: str) -> None:
         self.process = process

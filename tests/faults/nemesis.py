@@ -34,7 +34,7 @@ SPOILT = 8
 
 
 class Nemesis:
-    """Do harm to a stage, and heal it."""
+    """The nemesis of one stage, which does harm to it and heals it."""
 
     def __init__(
         self, stage: Stage, chance: random.Random, *, server: PostgresServer | None = None, proxy: Proxy | None = None

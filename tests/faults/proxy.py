@@ -68,7 +68,7 @@ class Faults:
 
 
 class _Relay:
-    """Listen, and forward both ways."""
+    """A relay that listens and forwards both ways."""
 
     def __init__(self, server: int) -> None:
         self._server = server

@@ -15,7 +15,7 @@ from tests.waiting import until
 
 
 class Standby(PostgresServer):
-    """Follow `primary`, which does not wait for it."""
+    """A server that follows `primary`, which does not wait for it."""
 
     def __init__(self, primary: PostgresServer, directory: Path) -> None:
         self._primary = primary

@@ -91,7 +91,7 @@ OUTCOMES: tuple[Outcome, ...] = (
 
 
 class StillClock(Clock):
-    """Move only on request, so that a run can be repeated exactly."""
+    """A clock that moves only on request, so that a run can be repeated exactly."""
 
     def now(self) -> int:
         return _START + self.shift

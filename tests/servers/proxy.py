@@ -13,7 +13,7 @@ Moment = Literal["before", "after"]
 
 
 class FaultProxy:
-    """Forward bytes both ways. `cut` breaks the connection that next sends a given text.
+    """A proxy that forwards bytes both ways. `cut` breaks the connection that next sends a given text.
 
     "before" drops the message: the server never sees it. "after" lets the server reply, and drops the reply, so the
     sender cannot know whether it was done.

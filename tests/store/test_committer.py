@@ -22,7 +22,7 @@ INTERRUPTIONS = 60
 
 
 class Recorder:
-    """Commit by calling; record the groups, and wait in each while the door is closed."""
+    """A commit function that records its groups, and waits in each while the door is closed."""
 
     def __init__(self) -> None:
         self.groups: list[list[object]] = []

@@ -35,7 +35,7 @@ def note(app: ph.Posthorse) -> ph.Kind[[int], None]:
 
 
 class Interrupting:
-    """Call something once, in the middle of a function, and record the result."""
+    """A call that is made once, in the middle of a function, and its result."""
 
     def __init__(self, inner: Callable[..., Any], call: Callable[[], object]) -> None:
         self._inner = inner

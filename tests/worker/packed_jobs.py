@@ -15,7 +15,7 @@ MARKER = "marker-7f3a9c"
 
 
 class Hiding:
-    """Compress, and refuse a text that was packed for another place, as encryption with associated data does."""
+    """A codec that compresses, and refuses a text that was packed for another place, as encryption may do."""
 
     mark = "z"
 

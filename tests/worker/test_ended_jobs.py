@@ -17,7 +17,7 @@ of_a_job: ContextVar[str | None] = ContextVar("of_a_job", default=None)
 
 
 class Reader:
-    """Take what there is whenever it is called."""
+    """A reader that takes what there is whenever it is called."""
 
     def __init__(self) -> None:
         self.ended = EndedJobs()

@@ -1,4 +1,4 @@
-// How a rival's client answers the harness, as questions.py does: a word and a number come in, a number goes out.
+// Questions of the harness to a rival's client, as in questions.py: a word and a number come in, a number goes out.
 
 import { createInterface } from "node:readline";
 import { createRequire } from "node:module";
@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 export const BATCH = 1_000;
 export const URL_OF_STORE = process.env.RIVAL_URL;
 
-// The packages lie in the rival's own environment, not beside this file.
+// The packages are in the rival's own environment, not beside this file.
 export const rivalPackage = createRequire(`${process.env.RIVAL_HOME}/`);
 
 export async function answer(client) {

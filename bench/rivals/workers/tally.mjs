@@ -1,4 +1,4 @@
-// Counts what a rival's jobs do, in the files that tally.py describes; Node maps no memory, so a timer writes them.
+// The tally of a rival's jobs, in the files that tally.py describes. Node maps no memory, so a timer writes them.
 
 import { appendFileSync, writeFileSync } from "node:fs";
 

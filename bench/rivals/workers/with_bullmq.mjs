@@ -1,4 +1,4 @@
-// BullMQ on Redis: one worker of 100 jobs at once, `addBulk` for many; finished jobs are kept, as it comes.
+// BullMQ on Redis: one worker of 100 jobs at once, `addBulk` for many; finished jobs are kept, as by default.
 
 import { answer, inBatches, rivalPackage, URL_OF_STORE } from "./questions.mjs";
 import { note, notePickup, startTally } from "./tally.mjs";

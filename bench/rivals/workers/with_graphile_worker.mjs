@@ -1,4 +1,4 @@
-// graphile-worker on PostgreSQL, set as its page on performance sets it: a local queue of 500, batched completion.
+// graphile-worker on PostgreSQL, with the settings of its page on performance: a local queue of 500, batched completion.
 
 import { answer, inBatches, rivalPackage, URL_OF_STORE } from "./questions.mjs";
 import { note, notePickup, startTally } from "./tally.mjs";

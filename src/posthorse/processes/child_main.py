@@ -92,7 +92,7 @@ class JobInChild:
 
 
 class ChildMain:
-    """Serve one runner."""
+    """The main program of a child, which serves one runner."""
 
     def __init__(self, plan: ChildPlan, channel: socket.socket, told: BinaryIO) -> None:
         self._plan = plan

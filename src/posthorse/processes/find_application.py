@@ -1,5 +1,4 @@
-"""Find the application that has a kind, in a child process: import the code location, then search the loaded
-modules."""
+"""Find the application that has a kind, in a child: import the code location, then search the loaded modules."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ log = logging.getLogger("posthorse.worker")
 
 
 class RunnerMain:
-    """Run one incarnation of a runner."""
+    """The main program of a runner process, which is one incarnation of the runner."""
 
     def __init__(self, plan: RunnerPlan, control_pipe: ControlPipe, messages: Iterator[Message]) -> None:
         self._plan = plan

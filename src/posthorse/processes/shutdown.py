@@ -47,7 +47,7 @@ NO_RUNNER = str(uuid.UUID(int=0))
 
 
 class Shutdown:
-    """End one worker. `runners`: its runners by number. `grace`: seconds that running jobs get."""
+    """The end of one worker. `runners`: its runners by number. `grace`: seconds that running jobs get."""
 
     def __init__(self, store: Store, runners: Mapping[int, RunnerProcess], *, grace: float) -> None:
         self._store = store

@@ -90,7 +90,7 @@ def supervise(
 
 
 class Supervisor:
-    """Keep a number of runners at work."""
+    """The supervisor of one worker, which keeps a number of runners at work."""
 
     def __init__(self, app: Posthorse, plan: WorkerPlan, processes: int) -> None:
         self._store = app.store
@@ -223,8 +223,7 @@ class Supervisor:
                 self._heart.add(child.pulse)
 
     def _look_for_namesakes(self) -> None:
-        """Look for namesakes once a runner is registered: of two workers that start together, one then finds the
-        other."""
+        """Look for namesakes once a runner is registered: of two workers that start together, one finds the other."""
         mine = Serving(self._worker, self._plan.queues, self._registry.places())
         self._looking = asyncio.create_task(tell_of_namesakes(self._store, mine, lease=self._settings.lease))
 

@@ -17,7 +17,7 @@ from posthorse.worker.claiming.served_lanes import ServedLanes
 
 
 class Suspects:
-    """Look for suspects that one worker may run."""
+    """The suspects that one worker may run."""
 
     def __init__(
         self, store: Store, queues: DeclaredQueues, *, serves: Callable[[Lane], bool], labels: Sequence[str]

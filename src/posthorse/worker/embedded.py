@@ -57,7 +57,10 @@ MAX_END = 6.0
 
 
 class EmbeddedWorker:
-    """Run jobs from entering the block to leaving it. Leaving drains: running jobs end or stop at a checkpoint."""
+    """A worker that runs jobs from entering its block to leaving it.
+
+    Leaving drains: running jobs end or stop at a checkpoint.
+    """
 
     def __init__(
         self,
@@ -255,8 +258,7 @@ class EmbeddedWorker:
         return False
 
     async def _enter(self, runner: Runner, pulse: Pulse) -> None:
-        """Register as a runner. A later incarnation waits for a store that is away; the first one raises to its
-        caller."""
+        """Register as a runner. A later incarnation waits for a store that is away; the first one raises."""
         settings = self._settings
         while True:
             sent = monotonic()

@@ -58,7 +58,7 @@ class Pulse:
 
 
 class Heart:
-    """Send heartbeats for runners until it is stopped."""
+    """The thread that sends heartbeats for runners until it is stopped."""
 
     def __init__(self, store: Store, *, lease: float, heartbeat: float) -> None:
         self._store = store

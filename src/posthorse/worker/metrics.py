@@ -45,7 +45,7 @@ class WorkerMetrics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Meter:
-    """Count the events of some runners. Events come from the worker's loop only; any thread may read the counts."""
+    """Counts of the events of some runners. Events come from the worker's loop only; any thread may read the counts."""
 
     def __init__(self) -> None:
         self.runners: set[str] = set()

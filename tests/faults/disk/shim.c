@@ -1,11 +1,11 @@
-/* A disk that fails on demand: stands between a program and the writes and syncs that it asks the kernel for.
+/* A disk that fails on demand: a layer between a program and its writes and syncs in the kernel.
 
-   DISK_FOLDER names the folder of the switches. Each is a file that is there or not:
+   DISK_FOLDER names the folder of the switches. Each is a file that exists or not:
 
    fail    every sync of a file whose name ends with the text in it fails with EIO
-   kill    "<suffix> <number>": the process dies in the so manieth write to, or sync of, such a file; a write is torn
-   synced/ a folder: after each sync the file as it now stands is copied there, and after the sync of a folder what is
-           gone from that is gone here, too. It is what a power cut would leave. */
+   kill    "<suffix> <number>": the process dies in that write to, or sync of, such a file; a write is torn
+   synced/ a folder: after each sync, the file is copied there as it is now; after the sync of a folder, files that were
+           removed from it are removed here, too. It is what a power cut would leave. */
 
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -40,7 +40,7 @@ static int ends_with(const char *path, const char *suffix) {
     return end <= whole && strcmp(path + whole - end, suffix) == 0;
 }
 
-/* What a switch says, or 0 when it is off. */
+/* The text of a switch, or 0 if it is off. */
 static int is_on(const char *name, char said[256]) {
     const char *folder = getenv("DISK_FOLDER");
     if (folder == NULL) return 0;

@@ -56,7 +56,7 @@ class Step(NamedTuple):
 
 
 class Client:
-    """Enqueue, and steer what was enqueued."""
+    """A client, which enqueues jobs and steers them."""
 
     def __init__(self, world: World, focus: Focus) -> None:
         self._world = world

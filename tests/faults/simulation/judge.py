@@ -26,7 +26,7 @@ EDGES_AT_ONCE = 3
 
 
 class Judge:
-    """Judge every step that changed something."""
+    """The judge of every step that changed something."""
 
     def __init__(self, clock: WorldClock) -> None:
         self._clock = clock

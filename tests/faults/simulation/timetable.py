@@ -20,7 +20,7 @@ SOON = 10 * SECOND
 
 
 class Timetable:
-    """Judge every step that changed something."""
+    """The times of all schedules, checked at every step that changed something."""
 
     def __init__(self, clock: WorldClock) -> None:
         self._clock = clock

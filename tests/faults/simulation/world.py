@@ -44,7 +44,7 @@ COMMIT = 1_000
 
 
 class WorldClock(Clock):
-    """Move only on request. `ticks` counts how far wall time went forward, whatever was set back."""
+    """A clock that moves only on request. `ticks` counts how far wall time went forward, whatever was set back."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -246,7 +246,7 @@ class _Threads:
 
 
 class _OthersFirst:
-    """Stop a coroutine once when it awaits this."""
+    """An awaitable that stops a coroutine once."""
 
     def __await__(self) -> Generator[None, None, None]:
         yield

@@ -21,7 +21,7 @@ def configure_logging(level: str | int) -> None:
 
 
 class _Line(logging.Formatter):
-    """Add the job to records of its code, and to records of libraries that it calls."""
+    """A line of the log; records of a job's code, and of libraries that it calls, are followed by the job."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # as the base has it
         line = super().formatMessage(record)

@@ -36,7 +36,7 @@ class Driver(Protocol):
 
 
 class SyncDriver:
-    """Do each step at once."""
+    """The driver that does each step at once."""
 
     def __init__(self, journal: Journal, source: Source[object], *, reads_past: bool = False) -> None:
         """`reads_past`: skip records that cannot be read, if the source can do that."""
@@ -55,7 +55,7 @@ class SyncDriver:
 
 
 class AsyncDriver:
-    """Return each step as an awaitable. A source that blocks is read in a thread, not on the event loop."""
+    """The driver whose steps are awaited. A source that blocks is read in a thread, not on the event loop."""
 
     def __init__(
         self, journal: Journal, source: Source[object] | AsyncSource[object], *, reads_past: bool = False

@@ -30,7 +30,7 @@ LOST = "the lease on this job was lost; another runner continues it"
 
 
 class Journal:
-    """Save the checkpoints of one attempt, from its thread or its coroutine."""
+    """The journal of one attempt, used from its thread or its coroutine."""
 
     def __init__(
         self,

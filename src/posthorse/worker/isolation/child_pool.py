@@ -37,7 +37,7 @@ GARBLED = "it wrote into the channel of its process, which is Posthorse's alone;
 
 
 class ChildPool:
-    """Run jobs in child processes. `target` names the application of a runner; embedded workers have none."""
+    """The child processes of one runner. `target` names its application; embedded workers have none."""
 
     def __init__(self, store: Store, runner: str, *, target: str | None, longest_transaction: float) -> None:
         self._store = store

@@ -33,7 +33,7 @@ class ChildPlan(msgspec.Struct, frozen=True, tag=True):
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):
-    """Run a job."""
+    """The request to run a job."""
 
     claimed: Claimed
     runner: str
@@ -46,7 +46,7 @@ class Begin(msgspec.Struct, frozen=True, tag=True):
 
 
 class StopRequest(msgspec.Struct, frozen=True, tag=True):
-    """Stop the job at its next checkpoint; an urgent request also cancels it where it waits."""
+    """The request to stop the job at its next checkpoint; an urgent one also cancels it where it waits."""
 
     request: str
     is_urgent: bool

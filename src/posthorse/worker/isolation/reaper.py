@@ -38,7 +38,7 @@ LIKELIER_VICTIM = "300"
 
 
 class Reaper:
-    """Watch one child and clean up after it."""
+    """The reaper of one child: watches it and cleans up after it."""
 
     def __init__(self, runner: int, control: int, child: int, wake: int) -> None:
         self._runner = runner

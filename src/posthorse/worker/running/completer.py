@@ -80,7 +80,7 @@ def unstorable(outcome: Outcome, error: Exception) -> Outcome:
 
 
 class Completer:
-    """Write the outcomes of one runner's jobs."""
+    """The completer of one runner, which writes the outcomes of its jobs."""
 
     def __init__(
         self,
@@ -164,8 +164,7 @@ class Completer:
         self._has_some.set()
 
     async def settle(self, running: RunningJob, outcome: Outcome) -> None:
-        """Decide what follows from an outcome, and write it. If the store cannot take it, write that as the job's
-        error."""
+        """Decide what follows from an outcome, and write it. If the store cannot take it, write that as an error."""
         try:
             await self._settle(running, outcome)
         except Exception as error:

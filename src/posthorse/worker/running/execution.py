@@ -128,8 +128,7 @@ async def run(
 def _in_thread(
     runnable: Runnable, context: Context | None, home: str, middleware: Sequence[Layer], texts: JobTexts
 ) -> FromThread:
-    """Run a plain job in this thread, with everything that may call the user's code: argument checks and error texts
-    too."""
+    """Run a plain job in this thread, including all that may call the user's code: argument checks, error texts."""
     try:
         args, kwargs = _arguments(runnable, context, texts)
         inside = None

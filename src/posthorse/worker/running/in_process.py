@@ -17,7 +17,7 @@ from posthorse.worker.running.threads import Threads
 
 
 class InProcessExecutor:
-    """Run jobs on the current event loop and its threads."""
+    """The executor of jobs on the current event loop and its threads."""
 
     def __init__(
         self, store: Store, runner: str, registry: Registry, *, concurrency: int, longest_transaction: float

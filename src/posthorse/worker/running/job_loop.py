@@ -61,7 +61,7 @@ class Stages(NamedTuple):
 
 
 class JobLoop:
-    """Run jobs for one runner until it must stop."""
+    """The job loop of one runner, until it must stop."""
 
     def __init__(
         self,
@@ -120,8 +120,7 @@ class JobLoop:
 
     @property
     def is_lost(self) -> bool:
-        """True when this runner's leases may not match what it runs: its lease is over, or it gave up writing an
-        outcome."""
+        """True when the store may disagree about what runs here: the lease is over, or an outcome was given up."""
         return self._is_lost_elsewhere() or self._completer.has_given_up
 
     async def run(self) -> None:
@@ -146,8 +145,7 @@ class JobLoop:
                 await self._executors.close()
 
     def stop(self) -> None:
-        """Claim no more jobs; ask jobs with checkpoints to stop there. The others run to their end, at most for the
-        grace."""
+        """Claim no more jobs, and ask jobs to stop at a checkpoint; those without one get the grace to end."""
         if not self._is_stopping:
             self._grace_ends = monotonic() + self._settings.grace
             self._completer.ends_at = self._grace_ends + LAST_WORDS
@@ -234,8 +232,7 @@ class JobLoop:
             self.stop()  # all suspects have been tried
 
     async def _return_what_is_unknown(self) -> None:
-        """Give back jobs that a claim may have leased although its reply was lost: read which ones, and return them
-        unspent."""
+        """Read which jobs a claim whose reply was lost has leased to this runner, and give them back unspent."""
         held = await self._store.aread(held_by(self._runner.id))
         ended = (running.claimed.job for running, _ in self._ended.jobs)
         backlog = (job.claimed.job for job in self._slots.backlog)
@@ -303,8 +300,7 @@ class JobLoop:
                 self.stop()
 
     async def _hold_for_suspects(self) -> None:
-        """Start nothing for a while if suspects wait that only an empty runner may run, and no other runner serves
-        them."""
+        """Claim nothing for a while if suspects wait: without a runner of their own, they need this one to be empty."""
         now = monotonic()
         if now >= self._next_hold and await self._claiming.suspects_wait():
             self._holds_until, self._next_hold = now + MAX_HOLD, now + HOLD_INTERVAL

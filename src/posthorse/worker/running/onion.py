@@ -44,8 +44,7 @@ class Onion:
         self._entered: list[tuple[MiddlewareRun[object], bool]] = []
 
     def run(self, call: Callable[[], object]) -> object:
-        """Call the code of a plain job in its thread. An awaitable is returned at once; the caller then leaves the
-        middleware."""
+        """Call the code of a plain job in its thread. If it returns an awaitable, the caller calls `leave` later."""
         error, value = None, None
         try:
             for layer in self._layers:

@@ -17,8 +17,7 @@ log = logging.getLogger("posthorse.worker")
 
 
 class RequestPoller:
-    """Read what is requested of one runner's jobs. `patience`: seconds that a job gets to obey a cancel or its
-    timeout."""
+    """The request poller of one runner. `patience`: seconds that a job gets to obey a cancel or its timeout."""
 
     def __init__(self, store: Store, runner: str, jobs: Mapping[str, RunningJob], *, patience: float) -> None:
         self._store = store

@@ -70,8 +70,7 @@ class RunningJob:
         self.slices_committed: int | None = 0
         """How many slices it committed, if it has no journal in this process; None when only the store knows."""
         self.heard: Callable[[bool], None] | None = None
-        """Passes a request to the job's code. True: interrupt it where it waits, too, not only at its next
-        checkpoint."""
+        """Passes a request to the job's code. True: also interrupt it where it waits, not only at checkpoints."""
         self.verdict: Outcome | None = None
         """The outcome of a job that must be ended by force."""
         self._cancelled_at: float | None = None
@@ -206,8 +205,7 @@ class Executor(Protocol):
         ...
 
     def end(self, running: RunningJob) -> bool:
-        """End a job that ignores requests, with its `verdict` as the outcome; return False if its code cannot be
-        ended."""
+        """End a job that ignores requests; its outcome is `verdict`. Return False if its code cannot be ended."""
         ...
 
     async def close(self) -> None:

@@ -29,12 +29,11 @@ from posthorse.worker.running.running_job import RunningJob
 log = logging.getLogger("posthorse.worker")
 
 BEGINS_EAGERLY = sys.version_info >= (3, 12)
-"""Whether a job starts at once and runs until it first waits, so that a job that never waits costs no turn of the
-loop."""
+"""Whether a job runs at once until it first waits, so that one that never waits costs no turn of the loop."""
 
 
 class Slots:
-    """Run claimed jobs."""
+    """The slots of one runner, and its backlog."""
 
     def __init__(
         self,
@@ -92,8 +91,7 @@ class Slots:
             self._ended.put(running, outcome)
 
     def release(self, running: RunningJob) -> bool:
-        """Give a job up; its slot stays taken until its code has ended. Return False if it had ended by itself
-        before."""
+        """Give a job up; its slot stays taken until its code has ended. Return False if it ended before."""
         if self.running.get(running.claimed.job) is not running:
             return False
         del self.running[running.claimed.job]
@@ -139,8 +137,7 @@ class Slots:
         return running
 
     def _supersede(self, job: str) -> None:
-        """Give up an earlier run of the job that still goes on here. Its lease was lost, and the job was claimed
-        again."""
+        """Give up an earlier run of the job that still goes on here: it lost its lease, and the job was reclaimed."""
         earlier = self.running.get(job)
         if earlier is not None:
             log.warning(

@@ -18,8 +18,7 @@ from posthorse.rules.lifecycle import Raised
 from posthorse.worker.base.signals import seconds_since_signal
 
 PATIENCE, LOOK_INTERVAL = 0.5, 0.05
-"""Seconds to wait for the worker's stop if an error says that a program died of a signal, and seconds between
-checks."""
+"""Seconds to wait for the worker's stop if an error says that a signal ended a program, and between checks."""
 
 MOMENT = 0.1
 """Seconds to wait after any other error, if programs of jobs have ended in this process: a program that was stopped may

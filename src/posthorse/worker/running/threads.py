@@ -18,8 +18,7 @@ T = TypeVar("T")
 
 
 class Threads(Generic[T]):
-    """Run functions in at most `most` threads at once. The threads end with the process, whatever still runs in
-    them."""
+    """At most `most` threads at once. They end with the process, whatever still runs in them."""
 
     def __init__(self, most: int) -> None:
         self._most = most

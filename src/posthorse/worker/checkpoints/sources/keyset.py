@@ -151,7 +151,7 @@ class AsyncKeyset(Generic[K, T]):
 
 
 class _Rows(Generic[K, T]):
-    """Turn fetched rows into chunks, and check that their keys rise."""
+    """Fetched rows, which become chunks once it is checked that their keys rise."""
 
     def __init__(self, key: Callable[[T], K], start: K | None, stop: K | None) -> None:
         self._key = key
