@@ -16,7 +16,7 @@ from pathlib import Path
 
 ACTS = {
     "flights": "A year of flights, and nothing is counted twice",
-    "subscriptions": "A ledger that balances, whoever is killed",
+    "subscriptions": "A ledger that balances, whatever is killed",
     "thumbnails": "Photographs in processes of their own, and a broken one",
 }
 """The folder of each act in examples, which has a demo.py, and what the act is about."""

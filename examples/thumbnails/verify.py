@@ -42,7 +42,7 @@ def _problem(folder: Path, photo: Path) -> str | None:
         return f"{made.name} is {small.width} × {small.height} pixels"
     same_size = large.resize(small.size, Image.Resampling.BOX)
     difference = sum(ImageStat.Stat(ImageChops.difference(small, same_size)).mean) / 3
-    return f"{made.name} is no likeness: {difference:.1f} of 255" if difference > MAX_DIFFERENT else None
+    return f"{made.name} does not look like it: {difference:.1f} of 255" if difference > MAX_DIFFERENT else None
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def refused(attempt: Callable[[], object], error: type[Exception] = ph.UsageErro
     return message
 
 
-# ── every option, every door ─────────────────────────────────────────────────────────────────────────
+# ── every option, every interface ────────────────────────────────────────────────────────────────────
 
 OF_A_JOB = (
     "queue", "priority", "tags", "max_attempts", "backoff", "timeout", "expires", "delay", "run_at", "key", "tenant",

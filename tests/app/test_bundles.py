@@ -51,7 +51,7 @@ def test_a_function_of_a_bundle_runs_in_the_application_that_includes_it(store_u
 def test_before_it_is_included_only_a_plain_call_works(bundle: ph.Bundle) -> None:
     @bundle.job(queue="mail")
     def letter(number: int) -> int:
-        """Write a letter."""
+        """Write one."""
         return number
 
     assert letter(1) == 1

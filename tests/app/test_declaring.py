@@ -40,7 +40,7 @@ def test_a_bare_decorator_takes_the_name_of_the_function(lone: ph.Posthorse) -> 
 
     assert welcome.kind == "welcome"
     assert welcome(7) == "hello 7"
-    assert welcome.__doc__ == "Says hello."
+    assert welcome.__doc__ == "Say hello."
     assert welcome.__name__ == "welcome"
     assert inspect.signature(welcome).parameters.keys() == {"user_id"}
     assert repr(welcome) == "<Kind 'welcome'>"

@@ -134,7 +134,7 @@ def test_time_that_is_none_is_refused(shop: Shop, timeout: str) -> None:
     assert shop.run("wait", job, f"--timeout={timeout}").exit_code == 2
 
 
-# ── watch, where nobody looks ────────────────────────────────────────────────────────────────────────
+# ── watch without a terminal ─────────────────────────────────────────────────────────────────────────
 
 
 def test_watch_without_running_jobs_ends_at_once(shop: Shop) -> None:

@@ -91,4 +91,4 @@ def test_a_supervisor_killed_while_it_buries_a_runner_loses_nothing(crash: Crash
 
 
 def was_killed_as_planned(crash: Crash) -> None:
-    assert (crash.directory / "lives").stat().st_size == 0, "nobody was killed there"
+    assert (crash.directory / "lives").stat().st_size == 0, "no process was killed there"

@@ -45,7 +45,7 @@ INVARIANTS: dict[str, Judge] = {
 ELSEWHERE: dict[str, str] = {
     "I16 DAG": "there are no dependencies between jobs yet",
     "I21 HOOKS": "there are no deliveries of events yet",
-    "I24 TENANT": "there is no door yet that separates tenants",
+    "I24 TENANT": "there is no interface yet that separates tenants",
     "I25 SECRET": "not a matter of order: tests/rules/test_settings.py, tests/cli",
     "I26 CLEAN-ERROR": "not a matter of order: tests/cli, tests/rules/test_signature.py",
     "I29 BROKERLESS": "there are no brokers yet",

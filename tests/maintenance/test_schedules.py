@@ -276,7 +276,7 @@ def test_a_run_that_is_not_over_meets_the_next_as_declared(
         app.get_job(found[0].id).cancel()
     set_clock(app, NOON + 4 * HOUR)
     look(app)
-    assert times_of(app)[-1] == NOON + 4 * HOUR, "a run that is over is in nobody's way"
+    assert times_of(app)[-1] == NOON + 4 * HOUR, "a run that is over blocks no other"
 
 
 def test_a_pause_outlives_deploys_and_its_times_are_passed_over(app: ph.Posthorse) -> None:
@@ -574,7 +574,7 @@ def test_who_looked_before_others_acted_does_nothing(app: ph.Posthorse) -> None:
         fired = app.store.run(fire(declared, [run], known=known, handled_until=later, lanes=lanes))
         return None if fired is None else list(fired.jobs)
 
-    assert pass_to(handled_until - 1) is None, "somebody dealt with it"
+    assert pass_to(handled_until - 1) is None, "another process handled it"
     assert pass_to(handled_until, msgspec.structs.replace(declared, policies=Policies(jitter=1))) is None, (
         "it was changed"
     )

@@ -22,7 +22,7 @@ INTERRUPTIONS = 60
 
 
 class Recorder:
-    """A commit function that records its groups, and waits in each while the door is closed."""
+    """A commit function that records its groups, and waits in each until it is let go."""
 
     def __init__(self) -> None:
         self.groups: list[list[object]] = []

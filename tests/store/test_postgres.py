@@ -441,7 +441,7 @@ def wait_until_blocked(connection: psycopg.Connection[Any]) -> None:
         if found:
             return
         connection.execute("SELECT pg_stat_clear_snapshot()")
-    raise AssertionError("nobody ever waited")
+    raise AssertionError("no session ever waited")
 
 
 def test_a_server_without_room_for_another_connection_is_told_and_waited_for(postgres_yard: Yard) -> None:

@@ -190,7 +190,7 @@ def test_the_doctor_is_told_which_files_others_may_open(
     assert exposed() == "jobs.db, jobs.db-gate"
     monkeypatch.undo()
     store.parent.chmod(0o700)
-    assert exposed() is None, "nobody else gets there"
+    assert exposed() is None, "no other account gets there"
 
 
 def _as_in_an_open_folder(mode: Callable[[Path | str], int]) -> Callable[[Path | str], int]:

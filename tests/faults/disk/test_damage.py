@@ -325,7 +325,7 @@ def test_a_page_of_garbage_is_told_and_never_worked_on_in_silence(yard: Yard, st
             file.write(chance.randbytes(4096))
         again = Yard(f"sqlite:///{damaged}")
         errors = _errors_of_using(again)
-        assert errors, f"nobody noticed that page {page} of {pages} is garbage"
+        assert errors, f"nothing noticed that page {page} of {pages} is garbage"
         assert all("damaged" in str(error) or "not an SQLite database" in str(error) for error in errors), errors
 
 

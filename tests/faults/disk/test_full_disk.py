@@ -53,7 +53,7 @@ def _fill_and_drain(crash: Crash, disk: Path) -> None:
     assert len(rows) == 3 + len(quick), "a job that was refused is there"
     # What a job writes on a connection of its own does not count here.
     blamed = [row for row in rows if row.id != repeating.id and (row.errors or row.crashes)]
-    assert not blamed, f"a full disk is no fault of a job: {worker.log}"
+    assert not blamed, f"a full disk is not the fault of a job: {worker.log}"
     crash.check()
     assert app.store.health()["integrity"] == "ok"
 

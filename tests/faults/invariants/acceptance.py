@@ -57,7 +57,7 @@ def one_key(case: Case) -> Iterator[str]:
         if len(made) > 1:
             yield f"key {key[2]!r} of {key[1]} and tenant {key[0]} made {len(made)} jobs: {', '.join(sorted(made))}"
         if len(answered[key]) > 1:
-            yield f"key {key[2]!r} was answered with different jobs: {', '.join(sorted(answered[key]))}"
+            yield f"key {key[2]!r} returned different jobs: {', '.join(sorted(answered[key]))}"
 
 
 def one_job_an_instant(case: Case) -> Iterator[str]:

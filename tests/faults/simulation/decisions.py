@@ -136,7 +136,7 @@ def schedule(chance: random.Random) -> Iterator[str]:
             yield f"I17: dealt with up to {found.handled_until}, from {through} at {now}"
         for at in found.times:
             if at in run or not through < at <= now:
-                yield f"I17: {at} was to be run again at {now}"
+                yield f"I17: {at} should have run again at {now}"
             if misfire == "skip" and at < now - policies.grace:
                 yield f"I17: {at} was missed at {now}, and is run"
         on_time = sum(at >= now - policies.grace for at in found.times)

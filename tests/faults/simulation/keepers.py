@@ -44,7 +44,7 @@ class Keepers:
         rescued = store.run(rescue_expired(grace=0))
         for held in store.read(orphans(100)):
             at_once(rescue(store, held, Lost("gone"), Policy(max_interruptions=10)))
-        return Step(f"{len(rescued)} are buried")
+        return Step(f"{len(rescued)} are rescued")
 
     def schedule(self) -> Step:
         """Let one scheduler look, up to its write: others may come first before it goes on."""
