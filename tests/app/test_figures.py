@@ -189,7 +189,7 @@ def test_beyond_a_thousand_one_of_eight_stands_for_eight(app: ph.Posthorse) -> N
     left = [running(1, took) for took in seconds]
     while left:
         size = draw.randint(1, 90)
-        tallying.ended(left[:size], ["completed"])
+        tallying.completed(left[:size])
         del left[:size]
     written = tallying.take()
     assert written is not None
@@ -214,7 +214,7 @@ def test_a_job_that_runs_is_counted_as_started_once(app: ph.Posthorse) -> None:
     assert [(row.happened, row.times) for row in first.tallies] == [("started", 1)]
     assert tallying.take() is None
     jobs.clear()
-    tallying.ended([job, running(1)], ["completed"])
+    tallying.completed([job, running(1)])
     last = tallying.take()
     assert last is not None
     assert [(row.happened, row.times) for row in last.tallies] == [("completed", 2), ("started", 1)]

@@ -41,7 +41,7 @@ from posthorse.rules.repeated_events import YIELDED
 from posthorse.rules.retry import Backoff
 from posthorse.rules.settings import Settings
 from posthorse.rules.slice_size import is_timeout
-from posthorse.rules.tallies import Happened, what_happened
+from posthorse.rules.tallies import what_happened
 from posthorse.rules.values.texts import message_of, one_line
 from posthorse.store.operations.budgets import settle_within_budget
 from posthorse.store.operations.claim import give_back
@@ -59,7 +59,6 @@ log = logging.getLogger("posthorse.worker")
 
 FIRST_RETRY, MAX_RETRY_PAUSE = 0.1, 5.0
 MAX_TOLD = 300
-COMPLETED: Sequence[Happened] = ("completed",)
 TAKEN_OVER = "%s was taken over by another runner; how it ended here was dropped"
 
 
@@ -287,8 +286,7 @@ class Completer:
                         log.warning(TAKEN_OVER, each.running.label)
             if refused is not None:
                 applied = [each.running for each in batch if not refused or each.running.claimed.job not in refused]
-                if applied:
-                    self._tallying.ended(applied, COMPLETED)
+                self._tallying.completed(applied)
                 if self._emitter.ended:
                     self._tell_of_returned(applied)
             await self._leave([each.running.gates for each in batch if each.running.gates is not None])

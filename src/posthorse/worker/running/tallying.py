@@ -38,6 +38,11 @@ MAX_MEASURED = 1_000
 SAMPLED = 8
 """Beyond, one of so many is measured."""
 
+BATCH = 100
+"""Jobs that are counted together, so that they share what a look costs."""
+
+COMPLETED: Sequence[Happened] = ("completed",)
+
 _lane_of = attrgetter("claimed.lane")
 
 
@@ -121,11 +126,24 @@ class Tallying:
         self._by_lane: dict[tuple[int, str], Series] = {}
         self._by_name: dict[tuple[str, str, str], Series] = {}
         self._errors: dict[str, ErrorTally] = {}
+        self._completed: list[RunningJob] = []
+        """Jobs that completed and are counted together soon: a batch of the store may be of one."""
         self._number = 0
         self._unwritten: Written | None = None
         """What could not be written, and perhaps was."""
 
     # ── counting ─────────────────────────────────────────────────────────────────────────────────────
+
+    def completed(self, jobs: Sequence[RunningJob]) -> None:
+        """Count jobs that completed."""
+        self._completed += jobs
+        if len(self._completed) >= BATCH:
+            self._count_completed()
+
+    def _count_completed(self) -> None:
+        if self._completed:
+            jobs, self._completed = self._completed, []
+            self.ended(jobs, COMPLETED)
 
     def ended(
         self, jobs: Sequence[RunningJob], happened: Collection[Happened] = (), *, seconds: float | None = None
@@ -224,6 +242,7 @@ class Tallying:
 
     def take(self) -> Written | None:
         """Take out what was counted since the last time, with a number of its own; None if nothing happened."""
+        self._count_completed()
         for job in self._running.values():
             if not job.is_counted:
                 self.ended((job,))
