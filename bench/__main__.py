@@ -19,6 +19,7 @@ from bench import (
     lists,
     memory,
     pickup,
+    reading,
     resting,
     slices,
     throughput,
@@ -47,6 +48,7 @@ ON_REQUEST: dict[str, Measure] = {
     "memory": memory.measure,
     "keep": keep.measure,
     "lists": lists.measure,
+    "reading": reading.measure,
 }
 """Benches that run only if they are named."""
 

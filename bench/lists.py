@@ -54,7 +54,7 @@ def measure(setup: Setup) -> Iterator[Sample]:
     with store.fresh() as url:
         app = ph.Posthorse(url)
         app.store.migrate()
-        store.fill(url, _rows(store, jobs))
+        store.fill(url, rows(store, jobs))
         with store.asking(url) as ask:
             newest = f"select count(*) from (select * from {store.prefix}jobs order by id desc limit {PAGE}) as newest"
             plain = _milliseconds(lambda: ask(newest))
@@ -81,7 +81,7 @@ def _milliseconds(call: Callable[[], object]) -> float:
     return statistics.median(took)
 
 
-def _rows(store: MeasuredStore, jobs: int) -> Sequence[str]:
+def rows(store: MeasuredStore, jobs: int) -> Sequence[str]:
     """Return the statements that write the jobs, as the library would write them."""
     is_postgres = isinstance(store, PostgresStore)
     now = time.time_ns() // 1_000_000

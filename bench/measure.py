@@ -40,6 +40,8 @@ class Sizes:
     """Jobs with large arguments."""
     pinned: int = 20
     """How many times `jobs` are drained while another session holds a snapshot."""
+    waiting: int = 1_000
+    """Callers that wait for a result."""
     deep: int = 10
     """How many times `jobs` are drained from many queues."""
 
@@ -61,6 +63,7 @@ QUICK = Sizes(
     many=2_000,
     large=20,
     pinned=10,
+    waiting=100,
     deep=1,
 )
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from posthorse.app.attempts import attempts_of
 from posthorse.app.reading import bad_items_of, check_kind, outcome_of, status_of
 from posthorse.app.retry_arguments import rebound, replaced
-from posthorse.app.verbs import Verb, commit, sleep, twin, verb, waiting_verb
+from posthorse.app.verbs import Verb, commit, twin, verb, wait_for_end, waiting_verb
 from posthorse.clock import monotonic
-from posthorse.errors import PosthorseError
+from posthorse.errors import InvalidCall, PosthorseError
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import Attempt, BadItem, State, Status
 from posthorse.rules.lifecycle import Request
@@ -29,7 +29,6 @@ R = TypeVar("R", covariant=True)
 
 log = logging.getLogger("posthorse.app")
 
-FIRST_LOOK, MAX_PAUSE = 0.005, 0.25
 EXCUSE = 1.0
 """Seconds that a timeout may be late because it reads why."""
 
@@ -86,8 +85,10 @@ class Job(Generic[R]):
         JobForgotten if it removed the job; JobNotFound; CodecError; TimeoutError, which says why the job is not over.
         If no living worker would take the job, that is logged as a warning after a few seconds. Inside a running event
         loop, `result` raises InvalidCall, because the job may need the loop that it would block: await `aresult` there.
+        Both raise it inside a transaction that keeps the job from ending, or cannot see its end.
         """
         patience = _Patience((yield from self._known()), timeout, self._app.store.tuning.worry_time)
+        has_ended = False
         while True:
             with waiting_at_most(patience.left):
                 outcome = yield from outcome_of(self._app, self.id)
@@ -95,9 +96,12 @@ class Job(Generic[R]):
                 return cast("R", outcome.value())  # as the kind declares
             if patience.is_over:
                 raise TimeoutError(f"{patience.words}{(yield from self._excuse())}")
-            if patience.is_worried():
-                yield from self._warn_if_unserved()
-            yield from sleep(patience.pause())
+            self._raise_if_it_cannot_end_here(has_ended)
+            has_ended = False
+            while not has_ended and not patience.is_over:
+                if patience.is_worried():
+                    yield from self._warn_if_unserved()
+                has_ended = bool((yield from wait_for_end(self._app, (self.id,), patience.seconds)))
 
     aresult = twin(result)
 
@@ -214,6 +218,24 @@ class Job(Generic[R]):
             self._kind = None
         return self.id
 
+    def _raise_if_it_cannot_end_here(self, has_ended: bool) -> None:
+        """Refuse to wait inside a transaction that the end of the job would have to wait for, or that cannot see it.
+
+        has_ended: whether the job is over, or not stored, outside of the transaction.
+        """
+        store = self._app.store
+        if not store.is_in_transaction:
+            return
+        if not store.backend.capabilities.has_rivals:
+            why = "no other process can write before it ends, so the job could not either"
+        elif has_ended:
+            why = "the job is stored by the transaction itself, or ended after what the transaction sees"
+        else:
+            return
+        raise InvalidCall(
+            f"job {self.id} is not over, and cannot be waited for inside this transaction: {why}; wait after the block"
+        )
+
     def _excuse(self) -> Verb[str]:
         """Return why the job is not over, as the rest of a sentence; nothing if that cannot be read now."""
         try:
@@ -245,13 +267,12 @@ class Job(Generic[R]):
 
 
 class _Patience:
-    """The pauses between two looks: short at first, then longer, never beyond the timeout."""
+    """For how long a caller waits, and when it begins to worry."""
 
     def __init__(self, job_id: str, timeout: Duration | None, worry_time: float) -> None:
         self._job_id = job_id
         self._seconds = None if timeout is None else as_timedelta(timeout, name="timeout").total_seconds()
         self._start = monotonic()
-        self._pause = FIRST_LOOK
         self._worries_at = self._start + worry_time
 
     @property
@@ -276,8 +297,8 @@ class _Patience:
         self._worries_at = inf
         return True
 
-    def pause(self) -> float:
-        """Return the seconds until the next look."""
-        pause, self._pause = self._pause, min(MAX_PAUSE, self._pause * 1.3)
+    @property
+    def seconds(self) -> float:
+        """The seconds until the caller is worried, or the timeout is reached."""
         left = self.left
-        return pause if left is None else min(pause, left)
+        return min(max(0.0, self._worries_at - monotonic()), inf if left is None else left)

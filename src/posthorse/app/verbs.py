@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator
 from functools import wraps
 from typing import (
     TYPE_CHECKING,
@@ -76,6 +76,11 @@ def look_up(app: Posthorse, operation: Operation[T]) -> Verb[T]:
 def look_over(app: Posthorse, operation: Operation[T]) -> Verb[T]:
     """Run an operation that reads many rows. Raises TookTooLong."""
     return step(app.store.look, app.store.alook, operation)
+
+
+def wait_for_end(app: Posthorse, jobs: Collection[str], seconds: float) -> Verb[Collection[str]]:
+    """Wait until some of the jobs may be over, and return these; none if the time is over before."""
+    return step(app.store.wait_for_end, app.store.await_end, jobs, seconds)
 
 
 def sleep(seconds: float) -> Verb[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import inf
 
 import click
@@ -19,8 +19,6 @@ from posthorse.cli.why import MAX_EXPLAINED, Explainer
 from posthorse.rules.durations import as_timedelta
 from posthorse.rules.job import State
 from posthorse.views.job import OutcomeView
-
-FIRST_PAUSE, MAX_PAUSE = 0.01, 0.25
 
 
 @click.command()
@@ -69,9 +67,9 @@ def wait_for(
     pending = list(jobs)
     ended: list[State] = []
     explainer = Explainer(app, target)
-    pause = FIRST_PAUSE
+    ended_now: Collection[str] = pending
     while True:
-        found = _finished(app, pending)
+        found = _finished(app, ended_now)
         be_patient(app)  # from now on, because the store was there
         for finished in found:
             _report(finished, as_json)
@@ -85,12 +83,11 @@ def wait_for(
                 explainer.tell_of(job, is_last_word=True)
             return Exit.TIMED_OUT
         explainer.tell(pending)
-        time.sleep(min(pause, left))
-        pause = min(MAX_PAUSE, pause * 1.3)
+        ended_now = app.store.wait_for_end(pending, min(left, explainer.seconds_left))
 
 
-def _finished(app: Posthorse, pending: Sequence[str]) -> list[Finished]:
-    found = [drive(outcome_of(app, job)) for job in pending]
+def _finished(app: Posthorse, jobs: Collection[str]) -> list[Finished]:
+    found = [drive(outcome_of(app, job)) for job in jobs]
     return [finished for finished in found if finished is not None]
 
 

@@ -65,6 +65,11 @@ class Explainer:
         self._looks_at = time.monotonic() + app.store.tuning.first_words
         self._told: dict[str, str] = {}
 
+    @property
+    def seconds_left(self) -> float:
+        """The seconds until it is time to say it."""
+        return max(0.0, self._looks_at - time.monotonic())
+
     def tell(self, jobs: Sequence[str]) -> None:
         """Say it of the first few jobs, if it is time."""
         if time.monotonic() < self._looks_at:

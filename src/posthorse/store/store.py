@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -38,6 +38,7 @@ from posthorse.store.patience import Deadline, Waiting, waiting_of_caller
 from posthorse.store.reentry import alone, raise_if_inside, uninterrupted
 from posthorse.store.user_connections.base import ConnectionAdapter, completed
 from posthorse.store.user_connections.foreign_transactions import ForeignTransactions, store_identity
+from posthorse.store.waiting_room import WaitingRoom
 
 T = TypeVar("T")
 
@@ -82,6 +83,7 @@ class Store:
         self._committer = self._new_committer()
         self._group_reader = GroupReader(self.backend.try_read)
         self._look_threads = LookThreads()
+        self._waiting_room = WaitingRoom(self)
         self._identity = object()
         self._lanes: dict[Lane, int] = {}
         self.after_commit: set[Callable[[], None]] = set()
@@ -98,6 +100,7 @@ class Store:
         answer = uninterrupted(self._commit, self._with_deadline(operation))
         if not operation.creates_no_work:
             self._tell()
+        self._waiting_room.tell()
         return answer
 
     async def arun(self, operation: Operation[T]) -> T:
@@ -116,6 +119,7 @@ class Store:
             raise
         if not operation.creates_no_work:
             self._tell()
+        self._waiting_room.tell()
         return answer
 
     def read(self, operation: Operation[T]) -> T:
@@ -157,6 +161,18 @@ class Store:
         time = TimeAllowed(self.tuning.look_time if deadline is None else deadline)
         operation = self._with_deadline(operation, at_most=MAX_WAIT)
         return await self._look_threads.run(partial(self._look, time, operation))
+
+    def wait_for_end(self, jobs: Collection[str], seconds: float) -> Collection[str]:
+        """Wait until some of the jobs may be over, and return these; none if the time (seconds) is over before.
+
+        It looks outside of any transaction. The caller then reads how they ended, or that they are not over.
+        """
+        return self._waiting_room.wait(jobs, seconds)
+
+    async def await_end(self, jobs: Collection[str], seconds: float) -> Collection[str]:
+        """Do the same for a coroutine."""
+        raise_if_inside()
+        return await self._waiting_room.await_(jobs, seconds)
 
     def known_lane(self, lane: Lane) -> int | None:
         """Return the number of a lane if it is cached."""
@@ -333,6 +349,7 @@ class Store:
 
     def _close(self) -> None:
         self._committer.close()
+        self._waiting_room.close()
         self._group_reader.close()
         self._look_threads.close()
         self.backend.close()
@@ -355,6 +372,7 @@ class Store:
                 listener()
 
     def _tell_of(self, joined: JoinedTransaction) -> None:
+        self._waiting_room.tell()
         if joined.has_news:
             alone(self.backend.notifier.notify)
             self._tell()
@@ -426,13 +444,14 @@ class Store:
 
     def start_anew(self) -> None:
         """Abandon in a forked child what was inherited, open transactions too, and open new connections when needed."""
-        _abandoned.append((self.backend, self._committer, self._group_reader, self._look_threads))
+        _abandoned.append((self.backend, self._committer, self._group_reader, self._look_threads, self._waiting_room))
         self.backend = self._new_backend()
         self._schema = self._new_schema()
         self._foreign = ForeignTransactions(self.backend, self.where, self._stored_identity)
         self._committer = self._new_committer()
         self._group_reader = GroupReader(self.backend.try_read)
         self._look_threads = LookThreads()
+        self._waiting_room = WaitingRoom(self)
         self._identity = object()
 
 

@@ -150,6 +150,7 @@ JOBS_BY_ID = TypedQuery("jobs_by_id", JobRow)
 LATENESS = TypedQuery("lateness", tuple[int])
 HOLDER = TypedQuery("holder", HolderRow)
 OUTCOME = TypedQuery("outcome", OutcomeRow)
+OVER = TypedQuery("over", tuple[str])
 EVENTS = TypedQuery("events", EventRow)
 WORKERS = TypedQuery("workers", StoredRunner)
 DEPTHS = TypedQuery("depths", Depth)
@@ -211,6 +212,12 @@ def outcome(job_id: str) -> QuerySteps[OutcomeRow | None]:
     """Return how a job ended, or its state; None if there is no such job."""
     rows = yield from OUTCOME(job=job_id)
     return rows[0] if rows else None
+
+
+@single_operation
+def over(job_ids: Sequence[str]) -> QuerySteps[list[str]]:
+    """Return those of the jobs that are over, or are not stored."""
+    return [job for (job,) in (yield from OVER([(job_id,) for job_id in job_ids]))]
 
 
 @single_operation

@@ -873,6 +873,12 @@ SELECT j.state, j.result, j.error, CASE WHEN j.state <> 'completed' THEN j.reaso
 FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
 WHERE j.id = :job
 
+-- ## over
+-- Return those of some jobs that are over, or are not stored.
+-- rows: job uuid
+SELECT r.job FROM {rows} LEFT JOIN @jobs j ON j.id = r.job
+WHERE j.id IS NULL OR j.state IN ('completed', 'failed', 'cancelled')
+
 -- ## jobs_by_id
 -- Return jobs by their ids.
 -- rows: job uuid
