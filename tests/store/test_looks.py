@@ -191,3 +191,18 @@ def test_lists_and_counts_are_looks_and_a_status_is_none(app: ph.Posthorse, monk
         looked.clear()
         reading()
         assert looked != []
+
+
+def test_point_reads_and_waiting_go_on_beside_a_look_everywhere(store: Store) -> None:
+    unknown = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"
+
+    async def beside_a_look() -> None:
+        look = asyncio.create_task(store.alook(endless(), deadline=1.0))
+        reads = await asyncio.gather(*(store.aread(read.job(unknown)) for _ in range(20)))
+        assert reads == [None] * 20
+        assert await store.await_end([unknown], 60.0) == {unknown}
+        assert not look.done()
+        with pytest.raises(TookTooLong):
+            await look
+
+    asyncio.run(beside_a_look())

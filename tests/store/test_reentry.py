@@ -72,19 +72,21 @@ def refused(came: list[object]) -> None:
     assert "interrupts another one of the same thread in the store" in str(error)
 
 
-@pytest.mark.parametrize("where", ["commit", "read"])
+@pytest.mark.parametrize("where", ["commit", "read", "look"])
 def test_a_call_of_the_same_thread_is_refused_and_the_one_that_it_interrupts_goes_on(
     app: ph.Posthorse, note: ph.Kind[[int], None], monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    for call in (lambda: note.enqueue(1), lambda: app.jobs().count(), app.migrate, app.close):
+    job = next(iter(app.jobs()))
+    for call in (lambda: note.enqueue(1), lambda: app.jobs().count(), job.status, app.migrate, app.close):
         interrupting = Interrupting(getattr(app.store.backend, where), call)
         with monkeypatch.context() as patched:
             if where == "commit":
                 patched.setattr(app.store._committer, "_commit", interrupting)
                 assert note.enqueue(2).created
             else:
-                patched.setattr(app.store.backend, "read", interrupting)
+                patched.setattr(app.store.backend, where, interrupting)
                 assert app.jobs().count() > 0
+                assert job.status().state == "pending"
         refused(interrupting.came)
     before = app.jobs().count()
     note.enqueue(3)
@@ -163,17 +165,20 @@ def test_a_signal_handler_is_served_while_the_main_thread_commits_or_reads(
         reads.append(app.jobs().count())
 
     with handled(signal.SIGUSR1, on_signal):
-        for name, target in (("_commit", app.store._committer), ("read", app.store.backend)):
+        job = next(iter(app.jobs()))
+        backend = app.store.backend
+        for name, target in (("_commit", app.store._committer), ("read", backend), ("look", backend)):
             waits.clear()
             interrupting = Interrupting(getattr(target, name), interrupt)
             with monkeypatch.context() as patched:
                 patched.setattr(target, name, interrupting)
                 assert note.enqueue(2).created
                 assert app.jobs().count() > 0
+                assert job.status().state == "pending"
             assert interrupting.came == [None]
     assert len(made) >= 2
     assert all(job.created and job.status().state == "pending" for job in made)
-    assert app.jobs().count() == 3 + len(made)
+    assert app.jobs().count() == 4 + len(made)
 
 
 def test_the_errors_of_a_call_are_its_own_while_handlers_are_there(app: ph.Posthorse) -> None:
