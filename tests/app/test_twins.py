@@ -24,6 +24,7 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import posthorse as ph
+from posthorse.views.figures import Figures
 from tests.app.test_public_face import twins
 from tests.waiting import until_state
 
@@ -64,7 +65,7 @@ class Verb(NamedTuple):
     """A verb to call on the same object first."""
 
 
-DEAD = ("attempts", "discard", "retry", "retry_with", "Jobs.discard", "Jobs.retry")
+DEAD = ("attempts", "discard", "retry", "retry_with", "delete", "Jobs.discard", "Jobs.retry")
 """The tags of the dead letters; each is there for one verb."""
 
 VERBS = {
@@ -74,6 +75,7 @@ VERBS = {
     "Job.attempts": Verb(lambda world: world.failed[0], ["failed"]),
     "Job.bad_items": Verb(lambda world: world.with_bad_items, [0, 1], (), {"limit": 2}),
     "Job.cancel": Verb(lambda world: world.waiting(), "cancelled"),
+    "Job.delete": Verb(lambda world: world.failed[4], None),
     "Job.discard": Verb(lambda world: world.failed[1], "cancelled"),
     "Job.pause": Verb(lambda world: world.waiting(), "paused", (), {"force": True}),
     "Job.result": Verb(lambda world: world.double.get_job(world.over.id), 14, (), {"timeout": 30}),
@@ -82,6 +84,8 @@ VERBS = {
     "Job.retry_bad_items": Verb(lambda world: world.with_bad_items, "pending"),
     "Job.retry_with": Verb(lambda world: world.failed[3], "pending", (8,)),
     "Job.status": Verb(lambda world: world.double.get_job(world.waiting().id), "paused", after="pause"),
+    "Job.why": Verb(lambda world: world.over, "completed"),
+    "Posthorse.figures": Verb(lambda world: world.app, "queue", (), {"by": "queue"}),
     "Jobs.cancel": Verb(lambda world: world.tagged("cancel"), 1),
     "Jobs.count": Verb(
         lambda world: world.app.jobs("kind:double state:paused"), 2
@@ -136,6 +140,10 @@ def in_short(answer: object) -> object:
             return answer.paused
         case ph.Page():
             return len(answer)
+        case ph.Why():
+            return answer.leading.code
+        case Figures():
+            return answer.by
         case _:
             return answer
 

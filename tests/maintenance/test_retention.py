@@ -15,7 +15,7 @@ from posthorse.clock import Clock
 from posthorse.maintenance.chores import retention as chore
 from posthorse.maintenance.chores.retention import ForgetOldJobs, choose, retention_of
 from posthorse.rules.tuning import Tuning
-from posthorse.store.operations.retention import FIRST, forget_jobs, old_jobs
+from posthorse.store.operations.retention import FIRST, forget_jobs, note_forgotten, old_jobs
 from posthorse.store.operations.runners import next_due
 from tests.waiting import until_state
 
@@ -197,6 +197,7 @@ def test_a_job_that_is_retried_at_that_moment_stays(app: ph.Posthorse, clock: Cl
     assert [one.job for one in going] == [job.id for job in jobs]
     assert is_late
     jobs[0].retry()
+    app.store.run(note_forgotten(going[-1].job))
     assert app.store.run(forget_jobs(page.jobs[0].id, page.jobs[-1].id, going, [])) == 1
     assert states(app, jobs) == ["pending", "forgotten"]
     assert jobs[0].attempts()[0].outcome == "failed"  # its events stayed, too

@@ -17,7 +17,15 @@ from posthorse.clock import SECOND, microseconds, moment
 from posthorse.maintenance.chores.retention import Chosen, choose
 from posthorse.rules.durations import as_timedelta
 from posthorse.store.operations.read import workers
-from posthorse.store.operations.retention import FIRST, Page, forget_identities, forget_jobs, identities, old_jobs
+from posthorse.store.operations.retention import (
+    FIRST,
+    Page,
+    forget_identities,
+    forget_jobs,
+    identities,
+    note_forgotten,
+    old_jobs,
+)
 
 
 class Leaving(NamedTuple):
@@ -79,6 +87,8 @@ def _prune(app: Posthorse, older: int) -> tuple[int, int]:
     """Remove what may go; return how many jobs left, and how many results of others."""
     left = emptied = 0
     for page, chosen in _pages(app, older):
+        if chosen.going:
+            app.store.run(note_forgotten(chosen.going[-1].job))
         if chosen.going or chosen.emptied:
             left += app.store.run(forget_jobs(page.jobs[0].id, page.jobs[-1].id, chosen.going, chosen.emptied))
             emptied += len(chosen.emptied)

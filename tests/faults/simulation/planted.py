@@ -31,7 +31,7 @@ STATEMENTS: Mapping[str, Planted] = {
             (
                 "checkpoint",
                 "FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner",
-                "FROM (SELECT :job AS job) WHERE true",
+                "FROM (SELECT :job AS job, :epoch AS epoch) AS @leases WHERE true",
             )
         ],
     ),

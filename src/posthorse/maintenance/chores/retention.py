@@ -35,10 +35,12 @@ from posthorse.store.operations.retention import (
     Identity,
     Page,
     Scope,
+    changes_of_retention,
     declare_retention,
     forget_identities,
     forget_jobs,
     identities,
+    note_forgotten,
     old_jobs,
 )
 from posthorse.store.operations.runners import NextDue
@@ -107,7 +109,9 @@ class ForgetOldJobs(Chore):
         self._is_among_identities = False
 
     async def _declare(self) -> None:
-        changed = await self._store.arun(declare_retention(self._said))
+        changed = await self._store.aread(changes_of_retention(self._said))
+        if changed.declarations:
+            await self._store.arun(declare_retention(changed.declarations))
         self._has_declared = True
         for scope, declaration in sorted(changed.declarations.items()):
             if declaration.since and changed.oldest > terms_of(as_keep(declaration.words)).shortest:
@@ -120,6 +124,8 @@ class ForgetOldJobs(Chore):
         going, emptied, is_late = choose(page)
         if going or emptied:
             failpoint("before_forgetting")
+            if going:
+                await self._store.arun(note_forgotten(going[-1].job))
             await self._store.arun(forget_jobs(page.jobs[0].id, page.jobs[-1].id, going, emptied))
             failpoint("after_forgetting")
         if len(page.jobs) < self._at_once:

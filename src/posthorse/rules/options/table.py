@@ -260,14 +260,6 @@ OPTIONS: tuple[Option, ...] = (
         "after each such wait the oldest job counts as one priority higher; 0 for never",
         page="#nothing-starves",
     ),
-    Option(
-        "keep",
-        (JOB, QUEUE, SETTING),
-        as_keep,
-        'how long jobs stay after they ended: `"7d"` for completed and cancelled ones, `"forever"`, or `ph.Keep`',
-        "30d, dead letters 90d",
-        page="retention.md",
-    ),
     Option("paused", (QUEUE,), flag("paused"), "true: none of its jobs start"),
     Option("draining", (LIVE,), flag("draining"), "true: it accepts no new jobs"),
     Option("worker_count", (QUEUE,), as_concurrency, "another word for `concurrency`", "none", means="concurrency"),
@@ -391,6 +383,14 @@ OPTIONS: tuple[Option, ...] = (
         setting_count("max_interruptions"),
         "how many workers in a row may be lost while they run a job, without a committed slice in between, before the "
         "job fails",
+    ),
+    Option(
+        "keep",
+        (JOB, QUEUE, SETTING),
+        as_keep,
+        'how long jobs stay after they ended: `"7d"` for completed and cancelled ones, `"forever"`, or `ph.Keep`',
+        "30d, dead letters 90d",
+        page="retention.md",
     ),
 )
 

@@ -13,7 +13,15 @@ from posthorse.rules.job import State
 from posthorse.rules.packing import GONE
 from posthorse.rules.queues import layer_from_words
 from posthorse.rules.retention import Declaration, Keep, Live, Retention, declare
-from posthorse.store.base import QuerySteps, TypedQuery, creating_no_work, operation, query, query_rows
+from posthorse.store.base import (
+    QuerySteps,
+    TypedQuery,
+    creating_no_work,
+    operation,
+    query,
+    query_rows,
+    single_operation,
+)
 from posthorse.store.operations.one_job import FORGOTTEN_UNTIL, HELD_LEASE, LOCK_JOB, missing
 from posthorse.store.operations.store_facts import now
 
@@ -47,7 +55,7 @@ class Page(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """What a declaration changed; `oldest` is the age of the oldest job, in microseconds."""
+    """What a declaration changes; `oldest` is the age of the oldest job, in microseconds."""
 
     declarations: Mapping[Scope, Declaration]
     oldest: int
@@ -77,20 +85,25 @@ FORGET_JOBS = TypedQuery("forget_jobs", tuple[int])
 IDENTITIES = TypedQuery("identities", tuple[str, str, str, str, int])
 
 
-@creating_no_work
 @operation
-def declare_retention(said: Mapping[Scope, Keep]) -> QuerySteps[Changed]:
-    """Store what code declares for its application, kinds and queues."""
-    yield query("lock_retention")
+def changes_of_retention(said: Mapping[Scope, Keep]) -> QuerySteps[Changed]:
+    """Return what must be stored of what code declares for its application, kinds and queues."""
     moment = yield from now()
-    stored = {scope: one for scope, one in (yield from _declarations()).items() if scope in said}
+    stored = yield from _declarations()
     wanted = {scope: declare(stored.get(scope), keep, moment) for scope, keep in said.items()}
-    changed = {scope: one for scope, one in wanted.items() if stored.get(scope) != one}
-    if changed:
-        rows = [(*scope, msgspec.json.encode(one).decode()) for scope, one in sorted(changed.items())]
-        yield query_rows("declare_keeps", rows)
     oldest = yield from OLDEST_JOB()
-    return Changed(changed, moment - 1000 * ids.milliseconds_of(oldest[0][0]) if oldest else 0)
+    return Changed(
+        {scope: one for scope, one in wanted.items() if stored.get(scope) != one},
+        moment - 1000 * ids.milliseconds_of(oldest[0][0]) if oldest else 0,
+    )
+
+
+@creating_no_work
+@single_operation
+def declare_retention(declarations: Mapping[Scope, Declaration]) -> QuerySteps[None]:
+    """Store declarations. If two processes declare at the same moment, the last one counts."""
+    rows = [(*scope, msgspec.json.encode(one).decode()) for scope, one in sorted(declarations.items())]
+    yield query_rows("declare_keeps", rows)
 
 
 @operation
@@ -121,8 +134,18 @@ def forget_jobs(first: str, last: str, going: Sequence[Going], emptied: Sequence
         return 0
     left = yield from FORGET_JOBS(going)
     yield query("forget_belongings", first=first, last=last)
-    yield query("note_forgotten", name=FORGOTTEN_UNTIL, id=going[-1].job)
     return len(left)
+
+
+@creating_no_work
+@single_operation
+def note_forgotten(job: str) -> QuerySteps[None]:
+    """Note that retention is about to remove a job, and perhaps others that are older.
+
+    This is a commit of its own, because a process that is stopped in the middle of a transaction must not keep others
+    waiting for this row.
+    """
+    yield query("note_forgotten", name=FORGOTTEN_UNTIL, id=job)
 
 
 @operation

@@ -549,3 +549,17 @@ DELETE FROM @tallies WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM @tallies WHERE span = :span AND began_at >= :begin AND began_at < :end
     ORDER BY began_at, queue, kind, tenant, happened, source LIMIT :limit))
 RETURNING began_at, queue, kind, tenant, happened, source, count AS times, micros, histogram
+
+-- ## forget_identities
+-- Remove identities of jobs that no longer exist, unless a new job took them meanwhile or another process works on them.
+-- rows: tenant text, scope text, key text, job uuid
+WITH orphaned AS MATERIALIZED (
+    SELECT k.place
+    FROM {rows}
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM @keys
+        WHERE tenant = r.tenant AND scope = r.scope AND key = r.key AND job = r.job
+        FOR UPDATE SKIP LOCKED
+    ) AS k
+)
+DELETE FROM @keys WHERE ctid = ANY (ARRAY(SELECT place FROM orphaned))

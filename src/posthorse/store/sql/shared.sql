@@ -1339,11 +1339,6 @@ SELECT value FROM @meta WHERE name = :name
 -- Return what code says of retention, for its application, kinds and queues.
 SELECT scope, name, words FROM @keeps
 
--- ## lock_retention
--- Let processes declare retention one after the other.
-INSERT INTO @meta (name, value) VALUES ('retention', '')
-ON CONFLICT (name) DO UPDATE SET value = excluded.value
-
 -- ## declare_keeps
 -- Write what code says of retention.
 -- rows: scope text, name text, words text
@@ -1393,13 +1388,6 @@ WHERE (k.tenant, k.scope, k.key) > (:tenant, :scope, :key) AND k.scope >= '*' AN
 ORDER BY k.tenant, k.scope, k.key
 LIMIT :limit
 
--- ## forget_identities
--- Remove identities of jobs that no longer exist, unless a new job took them meanwhile.
--- rows: tenant text, scope text, key text, job uuid
-DELETE FROM @keys WHERE EXISTS (
-    SELECT 1 FROM {rows}
-    WHERE r.tenant = @keys.tenant AND r.scope = @keys.scope AND r.key = @keys.key AND r.job = @keys.job)
-
 -- ## erase_job
 -- Remove a job.
 DELETE FROM @jobs WHERE id = :job
@@ -1418,14 +1406,14 @@ UPDATE @runners SET tallied = :number WHERE id = :runner AND tallied < :number R
 -- Write what was counted in the ten seconds before.
 -- rows: queue text, kind text, tenant text, happened text, count bigint, micros bigint, histogram text
 INSERT INTO @tallies (span, began_at, queue, kind, tenant, happened, source, count, micros, histogram)
-SELECT 10, :now - :now % 10000000, r.queue, r.kind, r.tenant, r.happened, :source, r.count, r.micros, r.histogram
+SELECT 10, :now / 10000000 * 10000000, r.queue, r.kind, r.tenant, r.happened, :source, r.count, r.micros, r.histogram
 FROM {rows}
 
 -- ## tally_end
 -- Count the end of one job, or of its attempt, that no runner counts. It has a row of its own, so that ends that are
 -- committed at the same moment do not wait for each other.
 INSERT INTO @tallies (span, began_at, queue, kind, tenant, happened, source, count, micros, histogram)
-SELECT 10, :now - :now % 10000000, lanes.queue, lanes.kind, '', :happened, :source, 1, 0, '{}'
+SELECT 10, :now / 10000000 * 10000000, lanes.queue, lanes.kind, '', :happened, :source, 1, 0, '{}'
 FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane WHERE j.id = :job
 
 -- ## add_errors
@@ -1460,7 +1448,7 @@ DELETE FROM @depths WHERE at < :before
 
 -- ## thin_depths
 -- Of depths within a time, keep those of the first minute of each hour.
-DELETE FROM @depths WHERE at >= :since AND at < :until AND at % 3600000000 >= 60000000
+DELETE FROM @depths WHERE at >= :since AND at < :until AND at - at / 3600000000 * 3600000000 >= 60000000
 
 -- ## lane_depths
 -- Return of each queue how many jobs wait and how many are dead letters, up to :most of each lane, and for how long the

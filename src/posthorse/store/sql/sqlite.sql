@@ -467,3 +467,10 @@ DELETE FROM @tallies WHERE (span, began_at, queue, kind, tenant, happened, sourc
     WHERE span = :span AND began_at >= :begin AND began_at < :end
     ORDER BY began_at, queue, kind, tenant, happened, source LIMIT :limit)
 RETURNING began_at, queue, kind, tenant, happened, source, count AS times, micros, histogram
+
+-- ## forget_identities
+-- Remove identities of jobs that no longer exist, unless a new job took them meanwhile.
+-- rows: tenant text, scope text, key text, job uuid
+DELETE FROM @keys WHERE EXISTS (
+    SELECT 1 FROM {rows}
+    WHERE r.tenant = @keys.tenant AND r.scope = @keys.scope AND r.key = @keys.key AND r.job = @keys.job)
