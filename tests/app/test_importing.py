@@ -60,7 +60,7 @@ def test_an_application_that_enqueues_loads_nothing_of_a_worker(tmp_path: Path) 
     url = f"sqlite:///{tmp_path}/jobs.db"
     loaded = loaded_by(DECLARING.format(url=url) + "welcome.enqueue(7).status()\n")
     assert "posthorse.store.sqlite.backend" in loaded
-    assert not loaded & (WORKERS | LIBRARIES | {"posthorse.app.schedules", "posthorse.store.watch"})
+    assert not loaded & (WORKERS | LIBRARIES | {"posthorse.app.schedules"})
     assert not [name for name in loaded if name.startswith("posthorse.store.postgres")]
 
 
