@@ -80,7 +80,6 @@ def test_every_statement_is_understood_by_the_database(yard: Yard) -> None:
                     postgres.execute(statement.sql.encode())
 
 
-<<<<<<< HEAD
 def test_every_statement_is_used_by_the_code(yard: Yard) -> None:
     """By a query of that name, inside another statement, or as a piece of one that finds jobs."""
     code = "\n".join(path.read_text(encoding="utf-8") for path in STORE.rglob("*.py"))
@@ -96,7 +95,8 @@ def test_every_statement_is_used_by_the_code(yard: Yard) -> None:
         if name not in asked | included and not ("\n-- part\n" in f"\n{source}" and name in pieces)
     }
     assert unused == set()
-=======
+
+
 def test_no_statement_of_users_transactions_has_a_percent_sign(yard: Yard) -> None:
     """Drivers that mark parameters with one would take it for the beginning of a parameter."""
     found = {
@@ -105,7 +105,6 @@ def test_no_statement_of_users_transactions_has_a_percent_sign(yard: Yard) -> No
         if any("%" in statement.sql.replace("%s", "") for statement in queries(yard)[name].statements)
     }
     assert found <= {"waits_begun_later"}, "write a division instead of a remainder"
->>>>>>> 5839ddc (Let tests know the names, states and forms of today)
 
 
 def test_a_name_is_given_to_one_block_of_a_file() -> None:
