@@ -655,6 +655,22 @@ SOUND: dict[str, list[Example]] = {
             ],
             final(row(token="t1", finished=4), row("j2", "b", token="t2", finished=6)),
         ),
+        Example(  # the process of the first was stopped before it began, and its lease was over by then
+            [
+                *submit(1, "j1", limit="s"),
+                *submit(2, "j2", label="b", limit="s"),
+                *fault(2.5, "stop-runner", 100, until=6),
+                *run(5, "j2", "t2", process="200", end=5.5),
+                *run(6.1, "j1", "t1", end=6.2),
+                at(3, "client1", "cancel", phase="invoke", job="j1"),
+                at(3.1, "client1", "cancel", job="j1", value=Value(state="processing")),
+            ],
+            final(
+                row(state="cancelled", finished=4, version=4),
+                row("j2", "b", token="t2", finished=5.5),
+                events=[FinalEvent("j1", 3, 4 * S, "lost"), FinalEvent("j1", 4, 4 * S, "cancelled")],
+            ),
+        ),
         Example(  # it is unknown which came first
             [
                 *submit(1, "j1", limit="s"),

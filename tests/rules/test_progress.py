@@ -11,7 +11,7 @@ from random import Random
 from statistics import median
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from posthorse.rules.progress import Pace, Progress, progress_at
@@ -189,6 +189,7 @@ wild_seconds = st.floats(allow_nan=True, allow_infinity=True)
 wild_slices = st.lists(st.tuples(st.integers(-5, 10**9), wild_seconds | st.floats(0, 100)), max_size=40)
 
 
+@example(slices=[(2, 1e-308)], done=0, total=None, elapsed=0.0, running=False)
 @given(
     slices=wild_slices,
     done=st.integers(-10, 10**10),

@@ -13,6 +13,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+NANOSECOND = 1e-9
+
 MAX_STRETCHES = 16  # closed stretches are regrouped to half as many when they reach this number
 RECENT_SECONDS = 10.0  # "recent" reaches back over this time …
 RECENT_SLICES = 10  # … or over this many slices, whichever is longer
@@ -78,8 +80,10 @@ class Pace(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def rate(self) -> float | None:
-        """Items per second over the last ten slices or ten seconds, whichever is longer; None before the first."""
-        return self.recent_items / self.recent_seconds if self.recent_seconds > 0.0 else None
+        """Items per second over the last ten slices or ten seconds, whichever is longer; None before the first, and if
+        they took no time that a clock could show.
+        """
+        return self.recent_items / self.recent_seconds if self.recent_seconds > NANOSECOND else None
 
     @property
     def slice_seconds(self) -> float:

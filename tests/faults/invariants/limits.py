@@ -65,11 +65,21 @@ def in_order(case: Case) -> Iterator[str]:
             if not runs or not followers or earlier.end >= later.begin or _gave_way(case, runs[0]):
                 continue
             if followers[0].begin < runs[0].begin:
+                if _was_lost_before(case, runs[0]):
+                    continue
                 yield f"job {second} of sequence {sequence} began before job {first}, which was accepted first"
             elif not case.may_have_been_retried(first, 0, runs[-1].begin) and any(
                 run.begin > followers[0].begin and not case.was_struck(run.process, run.begin) for run in runs
             ):
                 yield f"job {second} of sequence {sequence} began before job {first} was over"
+
+
+def _was_lost_before(case: Case, run: Run) -> bool:
+    """Return whether a process began a run after its lease was over, because it had been stopped meanwhile."""
+    told = case.stored_events.get(run.job, ())
+    return case.was_struck(run.process, run.begin) and any(
+        event.name == "lost" and event.at <= run.begin for event in told
+    )
 
 
 def _gave_way(case: Case, first: Run) -> bool:
