@@ -222,7 +222,8 @@ def subjects(world: World) -> dict[str, object]:
 
 def test_the_table_has_every_verb_with_a_twin() -> None:
     of_jobs_themselves = {"Batch.commit", "Context.checkpoint"}
-    assert {f"{face.__name__}.{name}" for face, name, _ in twins()} - of_jobs_themselves == VERBS.keys()
+    of_commands = {"CommandBus.handle", "CommandBus.enqueue"}  # they are kinds, and tested in test_commands
+    assert {f"{face.__name__}.{name}" for face, name, _ in twins()} - of_jobs_themselves - of_commands == VERBS.keys()
 
 
 # ── without a transaction ────────────────────────────────────────────────────────────────────────────

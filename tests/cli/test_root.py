@@ -76,7 +76,7 @@ def test_misspelt_setting_ends_with_two(shop: Shop, monkeypatch: pytest.MonkeyPa
 
 
 def test_defect_is_told_without_a_traceback(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("posthorse.cli.jobs.look_at_all", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("posthorse.cli.jobs.look_at_those_left", lambda *_, **__: 1 / 0)
     shop.done("migrate")
     result = shop.run("jobs")
     assert result.exit_code == Exit.DEFECT
@@ -85,7 +85,7 @@ def test_defect_is_told_without_a_traceback(shop: Shop, monkeypatch: pytest.Monk
 
 
 def test_debug_shows_where_a_defect_is(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("posthorse.cli.jobs.look_at_all", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("posthorse.cli.jobs.look_at_those_left", lambda *_, **__: 1 / 0)
     shop.done("migrate")
     assert isinstance(shop.run("--debug", "jobs").exception, ZeroDivisionError)
 

@@ -75,7 +75,7 @@ def health(
     url: str | None,
     as_json: bool,
 ) -> int:
-    """Probe the store, and one worker.
+    """Probe the store and one worker, by exit code.
 
     Ends with 0 if all is well, 5 if the store cannot be used, and 1 if the worker does not live (--live) or takes no
     jobs (--ready). Without a worker it probes the store alone. It imports no application unless you give --app.

@@ -59,10 +59,11 @@ def jobs(
     url: str | None,
     as_json: bool,
 ) -> int:
-    """List jobs, newest first: all, or those that fit a filter such as 'kind:mail* age:>2h'.
+    """List jobs, newest first.
 
-    If ids are shortened, the eight characters shown are enough to name a job in every other command. Where few jobs
-    fit, it searches for a moment, says how far back it came, and goes on with --more.
+    FILTER chooses some of them, such as 'kind:mail* age:>2h'. If ids are shortened, the eight characters shown are
+    enough to name a job in every other command. Where few jobs fit, it searches for a moment, says how far back it
+    came, and goes on with --more.
 
     \b
       posthorse jobs --state failed
