@@ -21,7 +21,7 @@ STORE = Path(store.__file__).parent
 
 OVERRIDES = {
     "admit", "checkpoint", "claim", "claim_newest", "claim_places", "claim_together",
-    "complete", "enqueue", "enqueue_alike", "enqueue_one", "enter_lanes", "filled_lanes", "give_back",
+    "complete", "enqueue", "enqueue_alike", "enqueue_one", "enter_lanes", "filled_lanes", "forget_keys", "give_back",
     "has_schema", "heads", "hold", "hold_queue", "jobs_at", "join_sequences", "lock_gates", "lock_job", "lock_keys",
     "newest_heads",
     "promote", "release_held", "settle", "shares", "gate_states", "store_identity", "unask_runner", "wake",

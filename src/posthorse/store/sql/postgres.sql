@@ -544,10 +544,11 @@ SELECT id, at FROM of_lanes ORDER BY at {order}, id {order} LIMIT :window
 -- ── figures ────────────────────────────────────────────────────────────────────────────────────────
 
 -- ## take_tallies
--- Remove the first tallies of a span that began between two moments; return them.
+-- Remove the first tallies of a span that began between two moments, without those that another process folds; return
+-- them.
 DELETE FROM @tallies WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM @tallies WHERE span = :span AND began_at >= :begin AND began_at < :end
-    ORDER BY began_at, queue, kind, tenant, happened, source LIMIT :limit))
+    ORDER BY began_at, queue, kind, tenant, happened, source LIMIT :limit FOR UPDATE SKIP LOCKED))
 RETURNING began_at, queue, kind, tenant, happened, source, count AS times, micros, histogram
 
 -- ## forget_identities
@@ -563,3 +564,9 @@ WITH orphaned AS MATERIALIZED (
     ) AS k
 )
 DELETE FROM @keys WHERE ctid = ANY (ARRAY(SELECT place FROM orphaned))
+
+-- ## forget_keys
+-- Delete expired keys, unless another process works on them at this moment.
+DELETE FROM @keys WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM @keys WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED))
+RETURNING 1
