@@ -6,11 +6,9 @@ from collections.abc import Sequence
 
 import click
 
-from posthorse.cli.exits import Exit, exit_of
-from posthorse.cli.job_lookup import find_id
-from posthorse.cli.screen import complain, out, out_json
+from posthorse.cli.job_lookup import for_each_job
+from posthorse.cli.screen import out, out_json
 from posthorse.cli.target import json_lines_option, open_store, target_options
-from posthorse.errors import InvalidTransition, JobNotFound, UsageError
 
 
 @click.command()
@@ -27,20 +25,12 @@ def delete(job_ids: Sequence[str], target: str | None, url: str | None, as_json:
       posthorse delete 01936f5e-7c1a-7d2b-8e3f-0123456789ab
     """
     app = open_store(target, url)
-    code = Exit.OK
-    for typed in job_ids:
-        try:
-            job = find_id(app, typed)
-            app.get_job(job).delete()
-        except (JobNotFound, InvalidTransition, UsageError, click.UsageError) as error:
-            message = error.format_message() if isinstance(error, click.UsageError) else str(error)
-            code = code or (Exit.USAGE if isinstance(error, click.UsageError) else exit_of(error))
-            complain(message)
-            if as_json:
-                out_json({"id": typed, "deleted": False, "error": message})
-            continue
+
+    def remove(job: str) -> None:
+        app.get_job(job).delete()
         if as_json:
             out_json({"id": job, "deleted": True, "error": None})
         else:
             out(f"deleted  {job}")
-    return code
+
+    return for_each_job(app, job_ids, remove, failed={"deleted": False} if as_json else None)

@@ -6,7 +6,7 @@ The end of an id is random, so eight characters tell jobs apart; it is searched 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -15,9 +15,11 @@ import click
 from posthorse import ids
 from posthorse.app.client import Posthorse
 from posthorse.app.reading import make_status
+from posthorse.cli.exits import Exit, exit_of
+from posthorse.cli.screen import complain, out_json
 from posthorse.cli.target import is_empty
 from posthorse.clock import moment
-from posthorse.errors import InvalidOption
+from posthorse.errors import InvalidOption, InvalidTransition, JobNotFound, UsageError
 from posthorse.rules.job import Status
 from posthorse.rules.search.ways import Range, beginning_with
 from posthorse.store.operations import read
@@ -60,6 +62,30 @@ def look_at_all(app: Posthorse, job_ids: Sequence[str]) -> dict[str, Look]:
         if job not in looks:
             raise app.store.read(why_missing(job))
     return looks
+
+
+def for_each_job(
+    app: Posthorse,
+    typed_ids: Sequence[str],
+    action: Callable[[str], None],
+    *,
+    failed: Mapping[str, object] | None,
+) -> int:
+    """Do something with every job, by its whole id, even if others fail; return the exit code of the first failure.
+
+    failed: the fields of the JSON line of a job for which it failed, between its id and the error; None for no JSON.
+    """
+    code = Exit.OK
+    for typed in typed_ids:
+        try:
+            action(find_id(app, typed))
+        except (JobNotFound, InvalidTransition, UsageError, click.UsageError) as error:
+            message = error.format_message() if isinstance(error, click.UsageError) else str(error)
+            code = code or (Exit.USAGE if isinstance(error, click.UsageError) else exit_of(error))
+            complain(message)
+            if failed is not None:
+                out_json({"id": typed, **failed, "error": message})
+    return code
 
 
 def short(job_id: str) -> str:

@@ -9,11 +9,10 @@ import click
 
 from posthorse.app.client import Posthorse
 from posthorse.app.jobs import affected, steer
-from posthorse.cli.exits import Exit, exit_of
-from posthorse.cli.job_lookup import find_id
-from posthorse.cli.screen import clean, complain, out, out_json, say
+from posthorse.cli.exits import Exit
+from posthorse.cli.job_lookup import for_each_job
+from posthorse.cli.screen import clean, out, out_json, say
 from posthorse.cli.target import is_empty, json_lines_option, open_store, target_options
-from posthorse.errors import InvalidTransition, JobNotFound, UsageError
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import Request
 from posthorse.rules.limits import as_rate
@@ -193,25 +192,16 @@ def _steer_all(chosen: Chosen, verb: Request, *, rate: str | None = None) -> int
 
 
 def _steer(chosen: Chosen, verb: Request, action: Callable[[Posthorse, str], State]) -> int:
-    """Send the request to every job, even if others fail; return the exit code of the first failure."""
     app, as_json = open_store(chosen["target"], chosen["url"]), chosen["as_json"]
-    code = Exit.OK
-    for typed in chosen["job_ids"]:
-        try:
-            job = find_id(app, typed)
-            state = action(app, job)
-        except (JobNotFound, InvalidTransition, UsageError, click.UsageError) as error:
-            message = error.format_message() if isinstance(error, click.UsageError) else str(error)
-            code = code or (Exit.USAGE if isinstance(error, click.UsageError) else exit_of(error))
-            complain(message)
-            if as_json:
-                out_json({"id": typed, "state": None, "requested": None, "error": message})
-            continue
+
+    def request(job: str) -> None:
+        state = action(app, job)
         requested = verb if state is State.PROCESSING and verb in ("pause", "cancel") else None
         if as_json:
             out_json({"id": job, "state": state.value, "requested": requested, "error": None})
-        else:
-            out(f"{state.value}  {job}")
-            if requested:
-                say(f"It runs, and stops at its next checkpoint; wait for that with `posthorse watch {clean(job)}`.")
-    return code
+            return
+        out(f"{state.value}  {job}")
+        if requested:
+            say(f"It runs, and stops at its next checkpoint; wait for that with `posthorse watch {clean(job)}`.")
+
+    return for_each_job(app, chosen["job_ids"], request, failed={"state": None, "requested": None} if as_json else None)
