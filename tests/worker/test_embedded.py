@@ -64,6 +64,20 @@ def test_a_store_that_is_away_is_told_to_whoever_enters() -> None:
         pass
 
 
+def test_interrupt_on_the_way_into_the_block_leaves_no_worker(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = app.worker()
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(worker._started, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        worker.__enter__()
+    assert worker.has_ended(30)
+
+
 def test_an_error_inside_the_block_is_passed_on_and_the_worker_ends(app: ph.Posthorse) -> None:
     with pytest.raises(ZeroDivisionError), app.worker():
         raise ZeroDivisionError

@@ -21,6 +21,7 @@ import msgspec
 
 from posthorse.errors import OutcomeUnknown, StoreError
 from posthorse.store.base import Operation, QuerySteps, TryAgain
+from posthorse.store.helper_thread import HelperThread
 from posthorse.store.reentry import alone
 
 T = TypeVar("T")
@@ -45,7 +46,7 @@ class Committer:
         self._waiting: deque[_Ticket[object]] = deque()
         self._leader: _Ticket[object] | None = None
         self._is_closed = False
-        self._thread: threading.Thread | None = None
+        self._thread = HelperThread(self._guard, "posthorse-store")
         self._wanted: SimpleQueue[bool] = SimpleQueue()
 
     def run(self, operation: Operation[T]) -> T:
@@ -88,24 +89,24 @@ class Committer:
         last = _Ticket(Operation(_nothing, is_single=True))
         with self._guard:
             self._is_closed = True
+            thread = self._thread.forget()
             is_busy = self._leader is not None
             if is_busy:
                 last.hang_bell()
                 self._waiting.append(last)
         if is_busy and last.wait_for_turn():
             self._lead(last)
-        if self._thread is not None:
+        if thread is not None:
             self._wanted.put(False)
-            self._thread.join()
+            thread.join()
 
     def _enter(self, ticket: _Ticket[T]) -> bool:
         """Queue a ticket unless its thread leads at once; return whether its caller must lead."""
         with self._guard:
             if self._is_closed:
                 raise StoreError("the store was closed; open the application again to use it")
-            if ticket.is_async and self._thread is None:
-                self._thread = threading.Thread(target=self._lead_for_coroutines, name="posthorse-store", daemon=True)
-                self._thread.start()
+            if ticket.is_async and not self._thread.is_there:
+                self._thread.start(self._lead_for_coroutines)
             is_turn = self._leader is None
             if is_turn:
                 self._leader = ticket

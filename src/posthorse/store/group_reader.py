@@ -19,6 +19,7 @@ from typing import Protocol, TypeAlias, TypeVar
 from posthorse.clock import monotonic
 from posthorse.errors import StoreError
 from posthorse.store.base import Operation, StoreAway
+from posthorse.store.helper_thread import HelperThread
 from posthorse.store.patience import Retries, pause
 from posthorse.store.reentry import alone
 
@@ -40,7 +41,7 @@ class GroupReader:
     def __init__(self, read: TryRead) -> None:
         self._read = read
         self._guard = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread = HelperThread(self._guard, "posthorse-reads")
         self._arrivals: Arrivals = SimpleQueue()
 
     async def aread(self, operation: Operation[T]) -> T:
@@ -56,18 +57,16 @@ class GroupReader:
     def close(self) -> None:
         """Wait for earlier reads, and end the thread. The next read starts another."""
         with self._guard:
-            thread, self._thread = self._thread, None
+            thread = self._thread.forget()
             self._arrivals.put(None)
         if thread is not None:
             thread.join()
 
     def _enter(self, reader: _Reader) -> None:
         with self._guard:
-            if self._thread is None:
+            if not self._thread.is_there:
                 self._arrivals = SimpleQueue()
-                work = partial(self._work, self._arrivals)
-                self._thread = threading.Thread(target=work, name="posthorse-reads", daemon=True)
-                self._thread.start()
+                self._thread.start(partial(self._work, self._arrivals))
             self._arrivals.put(reader)
 
     def _work(self, arrivals: Arrivals) -> None:

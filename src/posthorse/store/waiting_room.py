@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from posthorse.clock import monotonic
 from posthorse.rules.waiting_pace import APART, MAX_PAUSE, CallerPace, LookPace
+from posthorse.store.helper_thread import HelperThread
 from posthorse.store.operations.read import over
 from posthorse.store.patience import Deadline, Waiting
 from posthorse.store.reentry import alone, uninterrupted
@@ -44,17 +45,16 @@ class WaitingRoom:
         self._store = store
         self._guard = threading.Lock()
         self._callers: dict[_Caller, None] = {}
-        self._thread: threading.Thread | None = None
+        self._thread = HelperThread(self._guard, "posthorse-waiting-room")
         self._rouse: Callable[[], object] | None = None
         """Wakes the thread; None without one, and while it starts."""
         self._has_news = False
-        self._is_closing = False
 
     def wait(self, jobs: Collection[str], seconds: float) -> Collection[str]:
         """Wait until some of the jobs may be over, and return these; none if the time (seconds) is over before."""
         caller = _WaitingThread(jobs)
-        uninterrupted(self._enter, caller)
         try:
+            uninterrupted(self._enter, caller)
             caller.bell.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
         finally:
             if not caller.over:
@@ -64,8 +64,8 @@ class WaitingRoom:
     async def await_(self, jobs: Collection[str], seconds: float) -> Collection[str]:
         """Do the same for a coroutine."""
         caller = _WaitingTask(jobs, asyncio.get_running_loop())
-        alone(self._enter, caller)
         try:
+            alone(self._enter, caller)
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if seconds == inf else seconds):
                     await caller.bell
@@ -83,18 +83,16 @@ class WaitingRoom:
     def close(self) -> None:
         """End the thread, and wake all callers, who look for themselves. The next caller starts another."""
         with self._guard:
-            thread, self._is_closing = self._thread, True
+            thread = self._thread.forget()
             self._rouse_thread()
         if thread is not None:
             thread.join()
-        self._is_closing = False
+            self._send_all_away()  # those that came just before
 
     def _enter(self, caller: _Caller) -> None:
         with self._guard:
             self._callers[caller] = None
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="posthorse-waiting-room", daemon=True)
-                self._thread.start()
+            self._thread.start(self._work)
             self._rouse_thread()
 
     def _leave(self, caller: _Caller) -> None:
@@ -127,7 +125,7 @@ class WaitingRoom:
         async with notifier.subscribe_to_writes(self._store, closest=APART, blind=MAX_PAUSE) as watch:
             hearing = loop.create_task(self._hear(watch, roused))
             try:
-                while not self._is_closing:
+                while self._thread.is_current:
                     roused.clear()
                     if self._has_news:
                         pace.has_news, self._has_news = True, False
@@ -166,7 +164,8 @@ class WaitingRoom:
         with self._guard:
             if self._callers:
                 return False
-            self._thread = self._rouse = None
+            self._thread.forget()
+            self._rouse = None
             return True
 
     def _look(self, callers: Sequence[_Caller]) -> bool:
@@ -206,9 +205,10 @@ class WaitingRoom:
     def _send_all_away(self) -> None:
         """Wake all callers that are left when the thread ends, unless another thread serves them by now."""
         with self._guard:
-            if self._thread is not threading.current_thread():
+            if self._thread.is_there and not self._thread.is_current:
                 return
-            self._thread = self._rouse = None
+            self._thread.forget()
+            self._rouse = None
             left = tuple(self._callers)
         for caller in left:
             caller.over = caller.jobs

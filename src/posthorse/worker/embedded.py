@@ -100,11 +100,16 @@ class EmbeddedWorker:
         if self._thread is not None:
             raise InvalidCall("this worker works already; make another with app.worker()")
         keep_loggers()
-        self._thread = threading.Thread(target=self._run, name="posthorse-worker", daemon=True)
-        self._thread.start()
-        self._started.wait()
+        thread = threading.Thread(target=self._run, name="posthorse-worker", daemon=True)
+        try:
+            thread.start()
+            self._thread = thread
+            self._started.wait()
+        except BaseException:  # Ctrl-C: the block is not entered, so nobody leaves it
+            self.stop()
+            raise
         if self._failure is not None:
-            self._thread.join()
+            thread.join()
             raise self._failure
         return self
 

@@ -71,8 +71,9 @@ class Heart:
     def start(self) -> None:
         """Start; calls wait for the store as long as the caller's own would."""
         beat_forever = partial(copy_context().run, self._beat_forever)
-        self._thread = threading.Thread(target=beat_forever, name="posthorse-heart", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=beat_forever, name="posthorse-heart", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def stop(self) -> None:
         """Stop; leases run out unless their runners are retired."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from posthorse.clock import monotonic
+from posthorse.store.helper_thread import HelperThread
 
 IDLE_SECONDS = 5.0
 
@@ -18,7 +19,7 @@ class Deadlines:
         self._changed = threading.Condition()
         self._pending: dict[int, tuple[float, Callable[[], None]]] = {}
         self._last = 0
-        self._thread: threading.Thread | None = None
+        self._thread = HelperThread(self._changed, "posthorse-deadlines")
 
     @contextmanager
     def limit(self, seconds: float, overdue: Callable[[], None]) -> Iterator[None]:
@@ -28,9 +29,8 @@ class Deadlines:
             number = self._last
             is_first = not self._pending
             self._pending[number] = (monotonic() + seconds, overdue)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="posthorse-deadlines", daemon=True)
-                self._thread.start()
+            if not self._thread.is_there:
+                self._thread.start(self._watch)
             elif is_first:
                 self._changed.notify()
         try:
@@ -49,5 +49,5 @@ class Deadlines:
                 nearest = min((when for when, _ in self._pending.values()), default=now + IDLE_SECONDS)
                 was_told = self._changed.wait(max(0.0, nearest - now))
                 if not was_told and not self._pending:
-                    self._thread = None  # nothing to watch for a while; the next block starts another
+                    self._thread.forget()  # nothing to watch for a while; the next block starts another
                     return

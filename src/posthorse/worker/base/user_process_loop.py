@@ -50,8 +50,8 @@ class UnjoinedThreads(ThreadPoolExecutor):
             self._calls.append((future, call))  # type: ignore[arg-type]  # of what, only the caller knows
             if self._resting < len(self._calls) and len(self._started) < self._max_workers:
                 thread = threading.Thread(target=self._work, name="posthorse-call", daemon=True)
-                self._started.append(thread)
                 thread.start()
+                self._started.append(thread)
             self._news.notify()
         return future
 
