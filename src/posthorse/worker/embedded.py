@@ -105,7 +105,7 @@ class EmbeddedWorker:
             thread.start()
             self._thread = thread
             self._started.wait()
-        except BaseException:  # Ctrl-C: the block is not entered, so nobody leaves it
+        except BaseException:  # Ctrl-C: the block is not entered, so it is not left either
             self.stop()
             raise
         if self._failure is not None:
