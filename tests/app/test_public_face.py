@@ -116,7 +116,7 @@ def test_every_async_verb_is_the_twin_of_one() -> None:
 def test_every_public_function_says_what_it_does() -> None:
     for face in (ph.Posthorse, ph.Kind, ph.Call, ph.Job, ph.Jobs, ph.Context, ph.Batch, ph.Queue, ph.Status):
         assert face.__doc__
-        for name, value in vars(face).items():
+        for name, value in inspect.getmembers(face):
             if inspect.isfunction(value) and not name.startswith("_"):
                 assert value.__doc__, f"{face.__name__}.{name}"
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from posthorse.app.client import Posthorse
+from posthorse.app.enqueue_many import EnqueuesMany
 from posthorse.app.job import Job
 from posthorse.app.kind import Call
 from posthorse.app.verbs import Verb
@@ -59,7 +59,7 @@ def _no_fence() -> None:
 
 
 def _early_acknowledgement() -> None:
-    def enqueue(self: Posthorse, calls: Sequence[Call[Any]]) -> Verb[list[Job[Any]]]:
+    def enqueue(self: EnqueuesMany, calls: Sequence[Call[Any]]) -> Verb[list[Job[Any]]]:
         yield from ()
         jobs = self._new_jobs(calls)
 
@@ -71,7 +71,7 @@ def _early_acknowledgement() -> None:
         threading.Thread(target=later, daemon=True).start()
         return self._handles(calls, [submit.Submitted(job.id, created=True) for job in jobs])
 
-    Posthorse._enqueue = enqueue  # type: ignore[method-assign]  # on purpose
+    EnqueuesMany._enqueue = enqueue  # type: ignore[method-assign]  # on purpose
     Admission.lets_in = lambda self, queue: False  # type: ignore[method-assign]  # so that none goes at once
 
 

@@ -1,70 +1,45 @@
-"""The application: jobs are declared on it and enqueued through it; it owns the settings and the store."""
+"""The application: it owns the settings and the store. Its base classes declare on it, hook into it and enqueue."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Self, Unpack
 
 import msgspec
 
 from posthorse import ids
 from posthorse.app.configure import load
-from posthorse.app.enqueue_one import IN_WORDS
+from posthorse.app.declaring import DeclaresWork
+from posthorse.app.enqueue_many import EnqueuesMany
+from posthorse.app.hooks import TakesHooks
 from posthorse.app.job import Job
-from posthorse.app.job_decorator import DeclaresJobs
 from posthorse.app.jobs import Jobs
-from posthorse.app.kind import Call, JobFunction
 from posthorse.app.option_signatures import takes
 from posthorse.app.pickling import application_at, place_of
-from posthorse.app.queues import Patience, Queue
 from posthorse.app.store_origin import Origin
-from posthorse.app.verbs import Verb, adrive, commit, drive, sleep, step
+from posthorse.app.verbs import Verb, twin, verb
 from posthorse.clock import Clock
-from posthorse.errors import InvalidOption, QueueFull
+from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration
-from posthorse.rules.events import Submitted as SubmittedEvent
-from posthorse.rules.events import SubmittedJob
-from posthorse.rules.job import NewJob, checked_name
-from posthorse.rules.options.given import check_names_of_on
 from posthorse.rules.options.option import Place
 from posthorse.rules.other_systems import no_attribute
 from posthorse.rules.packing import Codec, Packing
-from posthorse.rules.queues import checked_layer
-from posthorse.rules.registry import Registered, Registry
+from posthorse.rules.registry import Registry
 from posthorse.rules.search.keywords import Words, make_filter
 from posthorse.rules.settings import Settings
 from posthorse.rules.tuning import Tuning
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.admission import Admission
-from posthorse.store.blocking import warn_in_loop
-from posthorse.store.connections import UserConnection
-from posthorse.store.operations.submit import Submitted, enqueue
 from posthorse.store.store import Store
 
 if TYPE_CHECKING:
-    from posthorse.app.bundle import Bundle
-    from posthorse.app.command_bus import CommandBus
-    from posthorse.app.listeners import Listening
-    from posthorse.app.observers import Observing
-    from posthorse.app.options import ObserverOptions, QueueOptions, ScheduleOptions, SettingOptions
-    from posthorse.app.schedules import Schedule
-    from posthorse.rules.events import DeadLettersGrew, Event
-    from posthorse.rules.middleware import RunningAttempt, Submission
+    from posthorse.app.options import SettingOptions
     from posthorse.views.figures import By, Figures
     from posthorse.worker.embedded import EmbeddedWorker
 
-P = ParamSpec("P")
-Q = ParamSpec("Q")
-R = TypeVar("R")
-S = TypeVar("S")
-E1 = TypeVar("E1", bound="Event")
-E2 = TypeVar("E2", bound="Event")
-E3 = TypeVar("E3", bound="Event")
 
-
-class Posthorse(DeclaresJobs):
+class Posthorse(DeclaresWork, TakesHooks, EnqueuesMany):
     """An application with background jobs: declare kinds of jobs on it, enqueue them, and read and steer them.
 
     ::
@@ -109,8 +84,7 @@ class Posthorse(DeclaresJobs):
             is_named=self.origin.is_named,
         )
         self.gate = Admission(self.store, self.registry.queues)
-        self.bundles: list[Bundle] = []
-        """The bundles that it includes."""
+        self.bundles = []
 
     if not TYPE_CHECKING:  # a type checker that saw it would accept misspelt methods
 
@@ -126,193 +100,9 @@ class Posthorse(DeclaresJobs):
     def __reduce__(self) -> tuple[object, ...]:
         return application_at, place_of(self)
 
-    # ── declaring ────────────────────────────────────────────────────────────────────────────────────
-
-    def include(self, bundle: Bundle, *, queue: str | None = None, prefix: str = "") -> None:
-        """Make the kinds of a bundle kinds of this application.
-
-        queue: for those of its kinds that name none. prefix: put before the name and the earlier names of each kind.
-        Either all kinds are included or none. Raises DuplicateKind, InvalidOption.
-        """
-        from posthorse.app.bundle import include  # here, for few applications have bundles
-
-        include(self, bundle, queue=queue, prefix=prefix)
-
-    def exclude(self, bundle: Bundle) -> None:
-        """Take the kinds of a bundle out again, so that its functions enqueue to another application.
-
-        It is meant for tests that make an application each. Raises InvalidOption.
-        """
-        from posthorse.app.bundle import exclude
-
-        exclude(self, bundle)
-
-    @cached_property
-    def bus(self) -> CommandBus:
-        """The application's own command bus: `app.bus.register(SendMail, send_mail)`.
-
-        It also knows the commands of every bus that the application includes.
-        """
-        from posthorse.app.command_bus import ApplicationBus  # here, because few applications have commands
-
-        return ApplicationBus(self)
-
-    def kind(self, function: JobFunction[P, R, Q, S]) -> JobFunction[P, R, Q, S]:
-        """Return the kind that a function has in this application: `app.kind(welcome).enqueue(7)`.
-
-        It is needed for functions of a bundle that several applications of this process include. Raises InvalidOption.
-        """
-        return function.kind_in(self)
-
-    @takes(Place.SCHEDULE, defaults={"tz": "UTC", "misfire": "once", "overlap": "skip", "jitter": 0})
-    def schedule(self, call: Call[R], **options: Unpack[ScheduleOptions]) -> Schedule[R]:
-        """Let workers enqueue a call at certain times: `app.schedule(report.bind(), name="report", cron="0 3 * * *")`.
-
-        Give one of cron, every and at. This does not use the store: workers store the schedule when they start. Options
-        of the job belong to the call: `report.using(queue="slow").bind()`. Raises InvalidOption.
-        """
-        from posthorse.app.schedules import add_schedule  # here, because most processes that enqueue have no schedules
-
-        return add_schedule(self, call, **options)
-
-    @takes(Place.ON)
-    def on(
-        self,
-        event: type[DeadLettersGrew],
-        /,
-        *,
-        queue: str | None = None,
-        by: int = 10,
-        within: Duration = "5m",
-        name: str | None = None,
-        **options: Unpack[ObserverOptions],
-    ) -> Observing[DeadLettersGrew]:
-        """Notify a function when dead letters grow: `@app.on(ph.events.DeadLettersGrew, by=10, within="5m")`.
-
-        The function becomes a kind of job in the queue `posthorse`, with the event as its argument. So the notification
-        is durable, and is retried. It comes once for all jobs of a queue that failed for good within that time, and
-        again at most once in each such time.
-
-        queue: the only queue to watch; by default every queue, each separately.
-        by, within: how many dead letters within which time lead to a notification.
-        name: the name of the kind; by default that of the function.
-
-        The other options are those of jobs. Raises DuplicateKind, InvalidOption.
-        """
-        from posthorse.app.observers import Observing  # here, because few applications observe
-
-        check_names_of_on(options, ("queue", "by", "within", "name"))
-        return Observing(self, event, name=name, queue=queue, by=by, within=within, options=options)
-
-    @overload
-    def listen(self, event: type[E1], /) -> Listening[E1]: ...
-    @overload
-    def listen(self, event: type[E1], other: type[E2], /) -> Listening[E1 | E2]: ...
-    @overload
-    def listen(self, event: type[E1], other: type[E2], third: type[E3], /) -> Listening[E1 | E2 | E3]: ...
-    @overload
-    def listen(self, /, *events: type[Event]) -> Listening[Event]: ...
-
-    def listen(self, /, *events: type[Any]) -> Listening[Any]:
-        """Call a function at each event of these types in this process: `@app.listen(ph.events.Ended)`.
-
-        The function is called where the event happens, after the commit that it reports: in a thread that enqueues, on
-        the loop of a worker, or in the thread or on the loop of the long job that committed a slice. So it must be
-        quick, and must not wait or use the store. What it raises is logged once and has no other effect.
-
-        Events are not stored; use `on` for durable notifications. Listeners hear the events of an isolated job in its
-        child process. The supervisor of `posthorse worker` calls no listeners. Raises InvalidOption.
-        """
-        from posthorse.app.listeners import Listening  # here, because few applications listen
-
-        return Listening(self, events)
-
-    @overload
-    def around(
-        self, function: Callable[[RunningAttempt], AsyncIterator[None]], /
-    ) -> Callable[[RunningAttempt], AsyncIterator[None]]: ...
-    @overload
-    def around(
-        self, function: Callable[[RunningAttempt], Iterator[None]], /
-    ) -> Callable[[RunningAttempt], Iterator[None]]: ...
-
-    def around(self, function: Callable[[RunningAttempt], Any], /) -> Callable[[RunningAttempt], Any]:
-        """Run a generator function around each job: `@app.around` above `def timed(attempt): …; yield; …`.
-
-        The part before its `yield` runs before the job's code, in the same thread or task and the same context; the
-        rest runs after it. The first one declared is the outermost.
-
-        An error of the job is raised at the `yield` and propagates afterwards. An error of the middleware counts as an
-        error of the job, and replaces the job's own. A stop, a cancellation, ph.Snooze, ph.Retry, ph.GiveUp and the
-        loss of the store propagate in any case.
-
-        A plain generator runs around sync and async jobs, and must not block, because on the loop other jobs would
-        wait. An async generator runs around async jobs only. Isolated jobs run theirs in the child process. Raises
-        InvalidOption.
-        """
-        self.registry.middleware.add_around(function)
-        return function
-
-    def around_enqueue(
-        self, function: Callable[[Sequence[Submission]], Iterator[Sequence[Submission] | None]], /
-    ) -> Callable[[Sequence[Submission]], Iterator[Sequence[Submission] | None]]:
-        """Run a generator function around each call that enqueues: `@app.around_enqueue`.
-
-        It receives all jobs of the call. It may raise to refuse them all, or yield them with other tags:
-        `yield [job.tagged("vip") for job in jobs]`. An error of the call is raised at the `yield` and propagates
-        afterwards. The first one declared is the outermost. It must not block. Raises InvalidOption.
-        """
-        self.registry.middleware.add_around_enqueue(function)
-        return function
-
-    def unlisten(self, listener: Callable[[Any], object], /) -> None:
-        """Stop calling a function that `listen` registered; do nothing if there is none."""
-        self.store.emitter.unsubscribe(listener)
-
-    @takes(Place.QUEUE)
-    def queue(self, name: str, **settings: Unpack[QueueOptions]) -> Queue:
-        """Return the queue of that name; the settings given here are its defaults: `app.queue("mail", rate="100/s")`.
-
-        The part `queues` of a file overrides them, and what is set live (`.set()`, `.pause()` …) overrides both. None
-        leaves a setting as it is. This does not use the store. Raises InvalidOption.
-        """
-        checked_name(name, what="queue")
-        layer = checked_layer(settings, queue=name)
-        self.registry.queues.declare(name, {word: value for word, value in layer.items() if value is not None})
-        self.gate.look_again()
-        return Queue(self, name)
-
-    def _declare(
-        self, registered: Registered, function: Callable[..., object], names_queue: bool
-    ) -> JobFunction[..., object, ..., object]:
-        self.registry.add(registered)
-        return JobFunction(self, registered, function)
-
-    # ── enqueuing ────────────────────────────────────────────────────────────────────────────────────
-
-    def enqueue_many(self, calls: Sequence[Call[R]]) -> list[Job[R]]:
-        """Store many jobs in one commit, all or none, and return their handles in the same order::
-
-            app.enqueue_many([welcome.bind(user_id) for user_id in new_users])
-
-        The jobs are durable when this returns. Calls made with `using(connection=…)` become part of that connection's
-        transaction; all of them must then have the same one. Raises the errors of `Kind.enqueue`, but InvalidArgument
-        and TooLarge are raised earlier, by `bind`.
-        """
-        connection = _connection_of(calls)
-        if connection is None:
-            warn_in_loop(self.store, *IN_WORDS)
-            return drive(self._enqueue(calls))
-        with self.store.joining(connection):
-            return drive(self._enqueue(calls))
-
-    async def aenqueue_many(self, calls: Sequence[Call[R]]) -> list[Job[R]]:
-        """Store many jobs without blocking the event loop; see `enqueue_many`. The connection may be sync or async."""
-        connection = _connection_of(calls)
-        if connection is None:
-            return await adrive(self._enqueue(calls))
-        async with self.store.ajoining(connection):
-            return await adrive(self._enqueue(calls))
+    @property
+    def _app(self) -> Self:
+        return self
 
     # ── asking ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -331,7 +121,10 @@ class Posthorse(DeclaresJobs):
         """
         return Jobs(self, make_filter(wanted, words))
 
-    def figures(self, *, since: datetime | Duration = "1d", until: datetime | Duration = 0, by: By = "kind") -> Figures:
+    @verb
+    def figures(
+        self, *, since: datetime | Duration = "1d", until: datetime | Duration = 0, by: By = "kind"
+    ) -> Verb[Figures]:
         """Read what happened within a time: `app.figures(since="1h", by="queue")`.
 
         since, until: aware datetimes, or how long ago: "1h", 90, a timedelta. By default the last day.
@@ -343,16 +136,9 @@ class Posthorse(DeclaresJobs):
         """
         from posthorse.app.figures import figures_of  # here, because most processes that enqueue read no figures
 
-        warn_in_loop(self.store, "figures()", "use `await ….afigures()`")
-        return drive(figures_of(self, since, until, by))
+        return figures_of(self, since, until, by)
 
-    async def afigures(
-        self, *, since: datetime | Duration = "1d", until: datetime | Duration = 0, by: By = "kind"
-    ) -> Figures:
-        """Read what happened within a time, without blocking the event loop; see `figures`."""
-        from posthorse.app.figures import figures_of
-
-        return await adrive(figures_of(self, since, until, by))
+    afigures = twin(figures)
 
     # ── running ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -415,76 +201,8 @@ class Posthorse(DeclaresJobs):
         """Close all connections; the next use opens new ones."""
         self.store.close()
 
-    def _enqueue(self, calls: Sequence[Call[R]]) -> Verb[list[Job[R]]]:
-        around, jobs = self.registry.middleware.around_enqueue, self._new_jobs(calls)
-        if not around or not jobs:
-            return self._submit(calls, jobs)
-        from posthorse.app.enqueue_middleware import enqueue_around  # here, because few applications have middleware
-
-        return enqueue_around(around, jobs, lambda jobs: self._submit(calls, jobs))
-
-    def _submit(self, calls: Sequence[Call[R]], jobs: Sequence[NewJob]) -> Verb[list[Job[R]]]:
-        if not jobs:
-            return []
-        patience = None
-        while True:
-            jobs, gauges, closed = terms = yield from step(self.gate.terms, self.gate.aterms, jobs)
-            terms.raise_if_closed()
-            lanes = yield from step(self.store.lanes, self.store.alanes, {job.lane for job in jobs})
-            try:
-                made = yield from commit(
-                    self, enqueue(jobs, lanes, gauges=gauges, closed=closed, packing=self.registry.packing)
-                )
-            except QueueFull as full:
-                patience = patience or self._patience(calls)
-                yield from sleep(patience.pause(full))
-            else:
-                if self.store.emitter.submitted:
-                    self._tell(jobs, made)
-                return self._handles(calls, made)
-
-    def _patience(self, calls: Sequence[Call[R]]) -> Patience:
-        # Inside a transaction, changes by other processes would neither make room nor be visible.
-        return Patience(0 if self.store.is_in_transaction else max(call.block for call in calls))
-
-    def _new_jobs(self, calls: Sequence[Call[R]]) -> Sequence[NewJob]:
-        for call in calls:
-            if call.app is not self:
-                raise InvalidOption(f"{call.template.lane.kind!r} belongs to another application")
-        fresh = ids.new_ids(len(calls))
-        return [msgspec.structs.replace(call.template, id=job_id) for call, job_id in zip(calls, fresh, strict=True)]
-
-    def _handles(self, calls: Sequence[Call[R]], submitted: Sequence[Submitted]) -> list[Job[R]]:
-        return [Job(self, one.id, one.created) for _, one in zip(calls, submitted, strict=True)]
-
-    def _tell(self, jobs: Sequence[NewJob], submitted: Sequence[Submitted]) -> None:
-        created = [
-            SubmittedJob(job=job.id, kind=job.lane.kind, queue=job.lane.queue, tenant=job.tenant)
-            for job, (_, is_created) in zip(jobs, submitted, strict=True)
-            if is_created
-        ]
-        if created:
-            self.store.emit_once_committed(SubmittedEvent(jobs=created))
-
 
 def _checked_id(value: object) -> str:
     if isinstance(value, str) and ids.is_id(value.lower()):
         return value.lower()
     raise InvalidOption(f"{short(value)} is not a job id; ids look like 01936f5e-7c1a-7d2b-8e3f-0123456789ab")
-
-
-def _connection_of(calls: Sequence[Call[R]]) -> UserConnection | None:
-    if not isinstance(calls, list | tuple):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidOption(
-            f"enqueue_many takes a list of calls, not {short(calls)}; bind the arguments: [report.bind(…)]"
-        )
-    for call in calls:
-        if not isinstance(call, Call):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidOption(f"enqueue_many takes calls, not {short(call)}; bind the arguments: report.bind(…)")
-    first = calls[0].connection if calls else None
-    if any(call.connection is not first for call in calls):
-        raise InvalidOption(
-            "these calls name different connections, but are stored all or none; give each the same connection, or "
-            "enqueue them apart"
-        )
-    return first

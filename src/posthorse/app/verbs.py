@@ -49,7 +49,8 @@ Verb: TypeAlias = Generator[Step, object, T]
 class Handle(Protocol):
     """What has verbs: it holds an application."""
 
-    _app: Posthorse
+    @property
+    def _app(self) -> Posthorse: ...
 
 
 S = TypeVar("S", bound=Handle)

@@ -1,0 +1,30 @@
+"""What an application consists of, for the modules that each add a group of calls to it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from posthorse.app.bundle import Bundle
+    from posthorse.app.client import Posthorse
+    from posthorse.rules.registry import Registry
+    from posthorse.rules.settings import Settings
+    from posthorse.store.admission import Admission
+    from posthorse.store.store import Store
+
+
+class Parts(ABC):
+    """The parts of an application. `Posthorse` makes them; its base classes declare, enqueue and listen with them."""
+
+    settings: Settings
+    registry: Registry
+    store: Store
+    gate: Admission
+    bundles: list[Bundle]
+    """The bundles that it includes."""
+
+    @property
+    @abstractmethod
+    def _app(self) -> Posthorse:
+        """Return the whole application, as each handle made by it holds it."""
