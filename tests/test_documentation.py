@@ -44,7 +44,7 @@ RECORDS = (
     ph.ScheduleStatus,
     ph.events.DeadLettersGrew,
 )
-EVENTS = (*get_args(ph.events.Event), ph.events.SubmittedJob, ph.WorkerMetrics, ph.Submission, ph.RunningAttempt)
+EVENTS = (*get_args(ph.events.Heard), ph.events.SubmittedJob, ph.WorkerMetrics, ph.Submission, ph.RunningAttempt)
 """Types that calls return. `QueueSettings` is left out: its table of settings is compared below."""
 INTERNAL_VARIABLES = {"POSTHORSE_FAILPOINT", "POSTHORSE_COMPLETE"}
 """Set by tests of crashes, and by the completion of a shell."""

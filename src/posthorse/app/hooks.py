@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from posthorse.app.listeners import Listening
     from posthorse.app.observers import Observing
     from posthorse.app.options import ObserverOptions
-    from posthorse.rules.events import DeadLettersGrew, Event
+    from posthorse.rules.events import DeadLettersGrew, Heard
     from posthorse.rules.middleware import RunningAttempt, Submission
 
-E1 = TypeVar("E1", bound="Event")
-E2 = TypeVar("E2", bound="Event")
-E3 = TypeVar("E3", bound="Event")
+E1 = TypeVar("E1", bound="Heard")
+E2 = TypeVar("E2", bound="Heard")
+E3 = TypeVar("E3", bound="Heard")
 
 
 class TakesHooks(Parts):
@@ -62,7 +62,7 @@ class TakesHooks(Parts):
     @overload
     def listen(self, event: type[E1], other: type[E2], third: type[E3], /) -> Listening[E1 | E2 | E3]: ...
     @overload
-    def listen(self, /, *events: type[Event]) -> Listening[Event]: ...
+    def listen(self, /, *events: type[Heard]) -> Listening[Heard]: ...
 
     def listen(self, /, *events: type[Any]) -> Listening[Any]:
         """Call a function at each event of these types in this process: `@app.listen(ph.events.Ended)`.

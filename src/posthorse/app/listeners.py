@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
 from posthorse.errors import InvalidOption
-from posthorse.rules.events import DeadLettersGrew, Event
+from posthorse.rules.events import DeadLettersGrew, Heard
 from posthorse.rules.values.type_mismatch import short
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
 
-E = TypeVar("E", bound=Event)
+E = TypeVar("E", bound=Heard)
 S = TypeVar("S")
 
-EVENTS = get_args(Event)
+EVENTS = get_args(Heard)
 NAMES = ", ".join(f"ph.events.{event.__name__}" for event in EVENTS)
 
 

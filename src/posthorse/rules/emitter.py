@@ -11,9 +11,9 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from posthorse.rules.events import Ended, Event, Rescued, SliceCommitted, Started, Submitted
+from posthorse.rules.events import Ended, Heard, Rescued, SliceCommitted, Started, Submitted
 
-E = TypeVar("E", bound=Event)
+E = TypeVar("E", bound=Heard)
 
 Listener = Callable[[Any], object]
 log = logging.getLogger("posthorse.events")
@@ -31,20 +31,20 @@ class Emitter:
         self.slice_committed: dict[Listener, None] = {}
         self.ended: dict[Listener, None] = {}
         self.rescued: dict[Listener, None] = {}
-        self._by_type: dict[type[Event], dict[Listener, None]] = {
+        self._by_type: dict[type[Heard], dict[Listener, None]] = {
             Submitted: self.submitted,
             Started: self.started,
             SliceCommitted: self.slice_committed,
             Ended: self.ended,
             Rescued: self.rescued,
         }
-        self._failed: set[tuple[Listener, type[Event]]] = set()
+        self._failed: set[tuple[Listener, type[Heard]]] = set()
         """Listeners whose failure was logged, with the events at which they failed."""
 
     def subscribe(self, listener: Callable[[E], object], *events: type[E]) -> Callable[[], None]:
         """Call the listener at each event of these types; return a function that ends that."""
         for event in events:
-            self._by_type[cast("type[Event]", event)][listener] = None
+            self._by_type[cast("type[Heard]", event)][listener] = None
         return lambda: self.unsubscribe(listener)
 
     def unsubscribe(self, listener: Callable[[E], object]) -> None:
@@ -53,7 +53,7 @@ class Emitter:
             listeners.pop(listener, None)
             self._failed.discard((listener, event))
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: Heard) -> None:
         """Call the listeners in their order. What one raises is logged once and has no other effect."""
         for listener in tuple(self._by_type[type(event)]):
             try:
@@ -63,7 +63,7 @@ class Emitter:
             except BaseException:
                 self._log_once(listener, event)
 
-    def _log_once(self, listener: Listener, event: Event) -> None:
+    def _log_once(self, listener: Listener, event: Heard) -> None:
         failed = listener, type(event)
         if failed not in self._failed:
             self._failed.add(failed)

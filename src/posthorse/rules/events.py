@@ -118,5 +118,5 @@ class Rescued(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
 
 
-Event = Submitted | Started | SliceCommitted | Ended | Rescued
+Heard = Submitted | Started | SliceCommitted | Ended | Rescued
 """What `app.listen(…)` takes."""

@@ -207,15 +207,6 @@ class Status:
     """Why a pending job does not start, if the cause is its queue or the workers."""
 
 
-class Event(msgspec.Struct, frozen=True):
-    """One event in the life of a job; `version` counts them, `detail` is JSON."""
-
-    version: int
-    at: datetime
-    name: str
-    detail: str | None
-
-
 def checked_name(value: object, *, what: str) -> str:
     """Check a name of a queue, kind, tenant or tag: 1 to 200 printable characters, no surrounding spaces, no `*`.
 

@@ -16,6 +16,7 @@ from typing import Literal, get_args
 
 import msgspec
 
+from posthorse.rules.event_names import EventName
 from posthorse.rules.job import JobError, State
 from posthorse.rules.repeated_events import YIELDED
 from posthorse.rules.retry import Backoff
@@ -224,7 +225,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     """Where the job goes. `wait` is microseconds from the store's now; `solo` sends it to the lane of suspects."""
 
     state: State
-    event: str
+    event: EventName
     spent: Spent
     reason: str | None = None
     error: JobError | None = None
@@ -252,7 +253,12 @@ _STOPPED = {
     "shutdown": State.PENDING,
     "yield": State.PENDING,
 }
-_STOP_EVENTS = {"pause": "paused", "cancel": "cancelled", "shutdown": "released", "yield": "released"}
+_STOP_EVENTS: dict[str, EventName] = {
+    "pause": "paused",
+    "cancel": "cancelled",
+    "shutdown": "released",
+    "yield": "released",
+}
 
 
 def decide(spent: Spent, outcome: Outcome, policy: Policy, *, chance: float = 0.0) -> Transition:
@@ -330,7 +336,7 @@ def _after_crash(spent: Spent, detail: str, alone: bool, policy: Policy, *, solo
     return _again(spent, "crashed", detail, times=spent.crashes, solo=solo)
 
 
-def _again(spent: Spent, event: str, detail: str, *, times: int, solo: bool) -> Transition:
+def _again(spent: Spent, event: EventName, detail: str, *, times: int, solo: bool) -> Transition:
     """Let the job go on at once the first time, because a worker was lost; wait longer if the cause lasts."""
     wait = min(MAX_WAIT, FIRST_WAIT << min(times - 2, 10)) if times > 1 else None
     state = State.PENDING if wait is None else State.SCHEDULED

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from posthorse.errors import StoreError
-from posthorse.rules.events import Event
+from posthorse.rules.events import Heard
 from posthorse.store.base import AsyncExecute, Execute, Operation, adrive, drive, without_new_work
 from posthorse.store.user_connections.base import ConnectionAdapter, completed
 from posthorse.store.user_connections.foreign_transactions import ForeignTransactions
@@ -16,7 +16,7 @@ T = TypeVar("T")
 class JoinedTransaction:
     """The open transaction that calls join, on a connection of either colour."""
 
-    events: tuple[Event, ...] = ()
+    events: tuple[Heard, ...] = ()
     """What to emit once it is committed."""
 
     def __init__(self, store: object, execute: Execute | None, aexecute: AsyncExecute | None = None) -> None:

@@ -20,7 +20,7 @@ import msgspec
 from posthorse.clock import Clock
 from posthorse.errors import InvalidOption, SchemaMismatch, StoreError
 from posthorse.rules.emitter import Emitter
-from posthorse.rules.events import Event
+from posthorse.rules.events import Heard
 from posthorse.rules.job import Lane
 from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store.address import backend_of, shown
@@ -287,7 +287,7 @@ class Store:
             yield
             await self._foreign.wake(adapter)
 
-    def emit_once_committed(self, event: Event) -> None:
+    def emit_once_committed(self, event: Heard) -> None:
         """Emit an event now, or once the transaction that it is a part of commits.
 
         Inside `joining` the caller commits, unseen by the store: the event is dropped.

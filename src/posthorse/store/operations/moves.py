@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from posthorse.errors import InvalidTransition, StoreError
+from posthorse.rules.event_names import EventName
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import ACTIONS, Action, Request, target_of
 from posthorse.rules.loop_state import decode_loops, encode_loops, forgiven
@@ -17,7 +18,7 @@ from posthorse.store.operations.unique import claim_identity_again
 
 PARKED_STATES = (State.SCHEDULED, State.BLOCKED, State.PAUSED, State.FAILED)
 
-EVENTS: dict[Request, str] = {
+EVENTS: dict[Request, EventName] = {
     "pause": "paused",
     "resume": "resumed",
     "cancel": "cancelled",
