@@ -17,9 +17,10 @@ from bench.draining import complete, enqueue, pace
 from bench.measure import Sample, Setup
 from bench.stores import Ask, MeasuredStore, Tally
 from posthorse.cli.bench_measures import running_worker
-from posthorse.maintenance.chores.retention import FORGET_SHARE, choose
+from posthorse.maintenance.chores.base import REST
+from posthorse.maintenance.chores.retention import choose, removal
 from posthorse.rules.retention import DEFAULT_KEEP, Declaration
-from posthorse.store.operations.retention import FIRST, forget_jobs, old_jobs
+from posthorse.store.operations.retention import FIRST, old_jobs
 
 DAY = 86_400_000_000
 AGE = 400 * DAY
@@ -50,10 +51,10 @@ def _leaving_pace(old: int) -> float:
         began = time.perf_counter()
         page = app.store.read(old_jobs(after=after, limit=app.store.tuning.retention_page))
         chosen = choose(page)
-        left += app.store.run(forget_jobs(page.jobs[0].id, page.jobs[-1].id, chosen.going, chosen.emptied))
+        left += sum(app.store.run(commit) or 0 for commit in removal(page, chosen))
         worked += time.perf_counter() - began
         after = page.jobs[-1].id
-    return old / (worked * (1 + FORGET_SHARE))
+    return old / (worked * (1 + REST))
 
 
 @contextmanager

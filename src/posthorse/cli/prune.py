@@ -14,16 +14,14 @@ from posthorse.cli.screen import clean, out, out_json, say
 from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import is_empty, json_option, open_store, target_options
 from posthorse.clock import SECOND, microseconds, moment
-from posthorse.maintenance.chores.retention import Chosen, choose
+from posthorse.maintenance.chores.retention import Chosen, choose, removal
 from posthorse.rules.durations import as_timedelta
 from posthorse.store.operations.read import workers
 from posthorse.store.operations.retention import (
     FIRST,
     Page,
     forget_identities,
-    forget_jobs,
     identities,
-    note_forgotten,
     old_jobs,
 )
 
@@ -87,11 +85,8 @@ def _prune(app: Posthorse, older: int) -> tuple[int, int]:
     """Remove what may go; return how many jobs left, and how many results of others."""
     left = emptied = 0
     for page, chosen in _pages(app, older):
-        if chosen.going:
-            app.store.run(note_forgotten(chosen.going[-1].job))
-        if chosen.going or chosen.emptied:
-            left += app.store.run(forget_jobs(page.jobs[0].id, page.jobs[-1].id, chosen.going, chosen.emptied))
-            emptied += len(chosen.emptied)
+        left += sum(app.store.run(commit) or 0 for commit in removal(page, chosen))
+        emptied += len(chosen.emptied)
     after, at_once = None, app.store.tuning.retention_page
     while True:
         found = app.store.look(identities(after, at_once))

@@ -23,7 +23,7 @@ from posthorse.clock import SECOND, Clock
 from posthorse.errors import OutcomeUnknown, StoreUnreachable
 from posthorse.maintenance import schedules as scheduling
 from posthorse.maintenance import sweep
-from posthorse.maintenance.chores import expired_keys, gates, line_up, rescue
+from posthorse.maintenance.chores import base, expired_keys, line_up, rescue
 from posthorse.rules.job import Lane
 from posthorse.store.base import BoundQuery, Operation, Rows, drive
 from posthorse.store.operations import runners
@@ -214,7 +214,7 @@ class World:
         log.setLevel(logging.CRITICAL + 1)
         random.seed(self.chance.getrandbits(64))
         with ExitStack() as patched:
-            for module in (claiming, sweep, expired_keys, gates, line_up, rescue, scheduling, runners, slices, context):
+            for module in (claiming, sweep, base, expired_keys, line_up, rescue, scheduling, runners, slices, context):
                 patched.enter_context(patch.object(module, "monotonic", self.clock.monotonic))
             patched.enter_context(patch.object(scheduling, "asyncio", _Threads))
             patched.enter_context(patch.object(ids, "new_ids", self.new_ids))

@@ -1,11 +1,17 @@
-"""The interface of a chore. The sweep runs each one when it is due, and knows none of them by name."""
+"""The interface of a chore, and its pace. The sweep runs each one when it is due, and knows none of them by name."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
+from posthorse.clock import monotonic
 from posthorse.store.operations.runners import NextDue
+
+REST = 20
+"""A turn that took t seconds is followed by another after 20 t, so that a chore takes a small share of the time."""
 
 
 class Chore(ABC):
@@ -29,3 +35,25 @@ class Chore(ABC):
 
     def clock_was_set(self) -> None:  # noqa: B027  # most need not know
         """React to a step of the store's clock."""
+
+
+class Pace:
+    """When the turns of a chore follow each other: after its interval, and after a rest in proportion to the last turn.
+
+    A turn that failed counts as one that took no time.
+    """
+
+    def __init__(self) -> None:
+        self._began_at = self._ended_at = monotonic()
+
+    def due_in(self, interval: float, *, rest: float = REST) -> float:
+        """Return the seconds until the next turn. A new pace is due an interval after it was made."""
+        rested_at = self._ended_at + rest * (self._ended_at - self._began_at)
+        return max(self._began_at + interval, rested_at) - monotonic()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Measure a turn."""
+        self._began_at = self._ended_at = monotonic()
+        yield
+        self._ended_at = monotonic()

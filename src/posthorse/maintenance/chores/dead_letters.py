@@ -14,9 +14,9 @@ from shlex import quote
 import msgspec
 
 from posthorse import ids
-from posthorse.clock import SECOND, monotonic
+from posthorse.clock import SECOND
 from posthorse.errors import PosthorseError
-from posthorse.maintenance.chores.base import Chore
+from posthorse.maintenance.chores.base import Chore, Pace
 from posthorse.rules.durations import as_text
 from posthorse.rules.events import DeadLettersGrew
 from posthorse.rules.growth import LOG, AlarmRule, Observer
@@ -30,9 +30,6 @@ from posthorse.store.operations.runners import NextDue
 from posthorse.store.store import Store
 
 log = logging.getLogger("posthorse.maintenance")
-
-LOOK_SHARE = 20
-"""A look that took t seconds is followed by another after 20 t."""
 
 
 class LookAtDeadLetters(Chore):
@@ -49,20 +46,18 @@ class LookAtDeadLetters(Chore):
         self._packing = packing
         self._admission = Admission(store, queues)
         self._interval = store.tuning.dead_letters_interval
-        self._looks_at = monotonic() + self._interval
+        self._pace = Pace()
 
     def due_in(self, look: NextDue | None) -> float:
-        return self._looks_at - monotonic()
+        return self._pace.due_in(self._interval)
 
     async def run(self, look: NextDue | None) -> NextDue | None:
-        began = monotonic()
-        self._looks_at = began + self._interval
         rules = [observer.rule for observer in self._observers.values()]
         if look is not None:
             rules.append(LOG)
-        for alarm in await self._store.aread(alarms_due(rules, pace=round(self._interval * SECOND))):
-            await self._tell_safely(alarm)
-        self._looks_at = max(self._looks_at, monotonic() + LOOK_SHARE * (monotonic() - began))
+        with self._pace.turn():
+            for alarm in await self._store.aread(alarms_due(rules, pace=round(self._interval * SECOND))):
+                await self._tell_safely(alarm)
         return look
 
     async def _tell_safely(self, alarm: Alarm) -> None:

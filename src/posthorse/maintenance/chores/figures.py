@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from posthorse.clock import SECOND, monotonic
 from posthorse.failpoints import failpoint
-from posthorse.maintenance.chores.base import Chore
+from posthorse.maintenance.chores.base import Chore, Pace
 from posthorse.store.operations.runners import NextDue
 from posthorse.store.operations.tallies import (
     DAY,
@@ -20,9 +20,6 @@ from posthorse.store.operations.tallies import (
     thin_depths,
 )
 from posthorse.store.store import Store
-
-SHARE = 20
-"""A turn that took t seconds is followed by another after 20 t."""
 
 MOST = 10_000
 """Jobs up to which a depth is counted."""
@@ -41,22 +38,19 @@ class SampleDepths(Chore):
     def __init__(self, store: Store) -> None:
         self._store = store
         self._interval = store.tuning.depths_interval
-        self._due_at = monotonic() + self._interval
+        self._pace = Pace()
         self._filled: frozenset[str] = frozenset()
 
     def due_in(self, look: NextDue | None) -> float:
-        return self._due_at - monotonic()
+        return self._pace.due_in(self._interval)
 
     async def run(self, look: NextDue | None) -> NextDue | None:
-        began = monotonic()
-        self._due_at = began + self._interval
-        found = await self._store.aread(depths_now(MOST))
-        filled = frozenset(queue for queue, depth in found.items() if any(depth[2:8]))
-        if noted := [found[queue] for queue in sorted(filled | self._filled) if queue in found]:
-            await self._store.arun(note_depths(noted))
-        self._filled = filled
-        ended = monotonic()
-        self._due_at = max(self._due_at, ended + SHARE * (ended - began))
+        with self._pace.turn():
+            found = await self._store.aread(depths_now(MOST))
+            filled = frozenset(queue for queue, depth in found.items() if any(depth[2:8]))
+            if noted := [found[queue] for queue in sorted(filled | self._filled) if queue in found]:
+                await self._store.arun(note_depths(noted))
+            self._filled = filled
         return look
 
 
@@ -76,31 +70,38 @@ class FoldFigures(Chore):
         )
         self._keep = round(tuning.keep_days * SECOND)
         self._keep_depths = round(tuning.keep_minutes * SECOND)
-        self._due_at = monotonic() + self._interval
+        self._pace = Pace()
+        self._has_more = False
         self._forgets_at = 0.0
         self._thinned_until = 0
 
     def due_in(self, look: NextDue | None) -> float:
-        return self._due_at - monotonic()
+        return self._pace.due_in(0.0 if self._has_more else self._interval)
 
     async def run(self, look: NextDue | None) -> NextDue | None:
-        began = monotonic()
-        self._due_at = began + self._interval
+        self._has_more = False
+        with self._pace.turn():
+            self._has_more = await self._fold()
+            if look is not None:
+                await self._forget(look)
+        return look
+
+    async def _fold(self) -> bool:
+        """Fold what is due; return True if there was any, because there may be more."""
         due = await self._store.aread(folds_due(self._folds))
         for fold in due:
             failpoint("before_fold")
             await self._store.arun(fold_tallies(fold, limit=FOLDED_AT_ONCE))
             failpoint("after_fold")
-        if look is not None and began >= self._forgets_at:
-            self._forgets_at = began + FORGET_INTERVAL
+        return bool(due)
+
+    async def _forget(self, look: NextDue) -> None:
+        if monotonic() >= self._forgets_at:
+            self._forgets_at = monotonic() + FORGET_INTERVAL
             await self._store.arun(forget_figures(before=look.now - self._keep))
             until = look.now - self._keep_depths
             await self._store.arun(thin_depths(self._thinned_until, until))
             self._thinned_until = until
-        if due:
-            ended = monotonic()
-            self._due_at = ended + min(self._interval, SHARE * (ended - began))
-        return look
 
     def clock_was_set(self) -> None:
         self._thinned_until = 0

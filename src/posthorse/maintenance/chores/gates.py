@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 
-from posthorse.clock import SECOND, monotonic
-from posthorse.maintenance.chores.base import Chore
+from posthorse.clock import SECOND
+from posthorse.maintenance.chores.base import Chore, Pace
 from posthorse.store.operations.gates import gates_to_tend, neglected_gates, tend_gates
 from posthorse.store.operations.runners import NextDue, next_due
 from posthorse.store.store import Store
 
 AT_ONCE = 200
-TEND_SHARE = 20
-"""A look that took t seconds is followed by another after 20 t."""
 
 
 class TendGates(Chore):
@@ -22,24 +20,26 @@ class TendGates(Chore):
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._tended_at = monotonic()
-        self._interval = store.tuning.gates_interval
+        self._pace = Pace()
+        self._is_clock_set = False
 
     def due_in(self, look: NextDue | None) -> float:
         if look is None:
             return math.inf
+        if self._is_clock_set:
+            return 0.0
         until_token = math.inf if look.gate is None else look.gate / SECOND
-        interval = self._interval if look.has_held else self._store.tuning.free_gates_interval
-        return min(until_token, self._tended_at + interval - monotonic())
+        tuning = self._store.tuning
+        interval = tuning.gates_interval if look.has_held else tuning.free_gates_interval
+        return min(until_token, self._pace.due_in(interval))
 
     async def run(self, look: NextDue | None) -> NextDue | None:
-        began = monotonic()
-        gates = await self._store.aread(gates_to_tend(AT_ONCE))
-        neglected = await self._store.aread(neglected_gates(AT_ONCE))
-        await self._store.arun(tend_gates(gates, neglected))
-        self._tended_at = monotonic()
-        self._interval = max(self._store.tuning.gates_interval, TEND_SHARE * (self._tended_at - began))
+        with self._pace.turn():
+            gates = await self._store.aread(gates_to_tend(AT_ONCE))
+            neglected = await self._store.aread(neglected_gates(AT_ONCE))
+            await self._store.arun(tend_gates(gates, neglected))
+        self._is_clock_set = False
         return await self._store.aread(next_due())
 
     def clock_was_set(self) -> None:
-        self._tended_at = -math.inf
+        self._is_clock_set = True

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
-from posthorse.clock import SECOND, monotonic
+from posthorse.clock import SECOND
 from posthorse.failpoints import failpoint
-from posthorse.maintenance.chores.base import Chore
+from posthorse.maintenance.chores.base import REST, Chore, Pace
 from posthorse.rules.durations import as_text
 from posthorse.rules.job import State
 from posthorse.rules.registry import Registry
@@ -29,6 +29,7 @@ from posthorse.rules.retention import (
     terms_of,
 )
 from posthorse.rules.settings import Settings
+from posthorse.store.base import Operation
 from posthorse.store.operations.retention import (
     FIRST,
     Going,
@@ -48,8 +49,8 @@ from posthorse.store.store import Store
 
 log = logging.getLogger("posthorse.maintenance")
 
-FORGET_SHARE, FORGET_SHARE_WHEN_LATE = 20, 10
-"""A turn that took t seconds is followed by another after 20 t, and after 10 t if jobs leave much too late."""
+REST_WHEN_LATE = 10
+"""A turn that took t seconds is followed by another after 10 t if jobs leave much too late."""
 
 LATE = 1.1
 """A job that stayed so many times as long as it should is much too late."""
@@ -77,7 +78,9 @@ class ForgetOldJobs(Chore):
         self._said = said
         self._at_once = store.tuning.retention_page
         self._has_declared = False
-        self._due_at = monotonic()
+        self._pace = Pace()
+        self._rest = REST
+        self._pause = 0.0
         self._after = FIRST
         self._identity: Identity | None = None
         self._is_among_identities = False
@@ -91,17 +94,16 @@ class ForgetOldJobs(Chore):
     def due_in(self, look: NextDue | None) -> float:
         if look is None:
             return math.inf if self._has_declared else 0.0
-        return self._due_at - monotonic()
+        return self._pace.due_in(self._pause, rest=self._rest)
 
     async def run(self, look: NextDue | None) -> NextDue | None:
         if not self._has_declared:
             await self._declare()
         if look is None:
             return look
-        began = monotonic()
-        share = await (self._forget_identities() if self._is_among_identities else self._forget_jobs())
-        ended = monotonic()
-        self._due_at = ended + (self._until_next_round() if share is None else share * (ended - began))
+        self._rest, self._pause = REST, 0.0
+        with self._pace.turn():
+            await (self._forget_identities() if self._is_among_identities else self._forget_jobs())
         return look
 
     def stand_by(self) -> None:
@@ -117,37 +119,30 @@ class ForgetOldJobs(Chore):
             if declaration.since and changed.oldest > terms_of(as_keep(declaration.words)).shortest:
                 log.warning("%s", notice(scope, declaration))
 
-    async def _forget_jobs(self) -> float | None:
-        """Do one turn among the jobs; return its share of the time, None at the end of a round."""
+    async def _forget_jobs(self) -> None:
         page = await self._store.aread(old_jobs(after=self._after, limit=self._at_once))
         self._shortest = page.retention.shortest(page.now)
-        going, emptied, is_late = choose(page)
-        if going or emptied:
-            failpoint("before_forgetting")
-            if going:
-                await self._store.arun(note_forgotten(going[-1].job))
-            await self._store.arun(forget_jobs(page.jobs[0].id, page.jobs[-1].id, going, emptied))
-            failpoint("after_forgetting")
+        chosen = choose(page)
+        for commit in removal(page, chosen):
+            await self._store.arun(commit)
+        if chosen.is_late:
+            self._rest = REST_WHEN_LATE
         if len(page.jobs) < self._at_once:
             self._is_among_identities = True
             self._after, self._identity = FIRST, None
         else:
             self._after = page.jobs[-1].id
-        return FORGET_SHARE_WHEN_LATE if is_late else FORGET_SHARE
 
-    async def _forget_identities(self) -> float | None:
+    async def _forget_identities(self) -> None:
         found = await self._store.aread(identities(self._identity, self._at_once))
         orphaned = [identity for identity, is_orphaned in found if is_orphaned]
         if orphaned:
             await self._store.arun(forget_identities(orphaned))
         if len(found) < self._at_once:
             self._is_among_identities = False
-            return None
-        self._identity = found[-1][0]
-        return FORGET_SHARE
-
-    def _until_next_round(self) -> float:
-        return min(MAX_ROUND, max(MIN_ROUND, self._shortest / SECOND / 10))
+            self._pause = min(MAX_ROUND, max(MIN_ROUND, self._shortest / SECOND / 10))
+        else:
+            self._identity = found[-1][0]
 
 
 def retention_of(registry: Registry, settings: Settings) -> dict[Scope, Keep]:
@@ -182,6 +177,17 @@ def choose(page: Page, *, older_than: int = 0) -> Chosen:
         elif job.has_result and result_may_go(state, job.finished_at, terms, page.now):
             emptied.append(Going(job.id, job.finished_at))
     return Chosen(going, emptied, is_late)
+
+
+def removal(page: Page, chosen: Chosen) -> Iterator[Operation[int | None]]:
+    """Yield the commits that remove what was chosen of a page, in order; some return how many jobs left."""
+    going, emptied, _ = chosen
+    if going or emptied:
+        failpoint("before_forgetting")
+        if going:
+            yield note_forgotten(going[-1].job)
+        yield forget_jobs(page.jobs[0].id, page.jobs[-1].id, going, emptied)
+        failpoint("after_forgetting")
 
 
 def notice(scope: Scope, declaration: Declaration) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from posthorse.clock import monotonic
-from posthorse.maintenance.chores.base import Chore
+from posthorse.maintenance.chores.base import Chore, Pace
 from posthorse.rules.queues import DEFAULTS, DeclaredQueues
-from posthorse.rules.why.answer import clause
+from posthorse.rules.why.answer import Reason, clause
 from posthorse.rules.why.queue_and_workers import why_unserved
 from posthorse.store.operations.runners import NextDue
 from posthorse.store.operations.unserved import waiting_kinds
@@ -18,9 +17,6 @@ log = logging.getLogger("posthorse.maintenance")
 
 LOOK_INTERVAL = 30.0
 """Seconds between two looks. A gap is reported at the second look that finds it: a deploy may close it meanwhile."""
-
-LOOK_SHARE = 20
-"""A look that took t seconds is followed by another after 20 t."""
 
 Gap = tuple[str, str, str]
 """A queue, a kind, and the code of the reason why no worker takes such jobs."""
@@ -34,29 +30,30 @@ class LookForUnservedJobs(Chore):
     def __init__(self, store: Store, queues: DeclaredQueues) -> None:
         self._store = store
         self._queues = queues
-        self._looks_at = monotonic() + LOOK_INTERVAL
+        self._pace = Pace()
         self._seen: frozenset[Gap] = frozenset()
         self._told: frozenset[Gap] = frozenset()
 
     def due_in(self, look: NextDue | None) -> float:
-        return self._looks_at - monotonic()
+        return self._pace.due_in(LOOK_INTERVAL)
 
     async def run(self, look: NextDue | None) -> NextDue | None:
-        began = monotonic()
-        self._looks_at = began + LOOK_INTERVAL
-        waiting = await self._store.aread(waiting_kinds())
-        around = await self._store.aread(surroundings())
-        settings = self._queues.settings(around.layers)
-        found = {
-            (queue, kind, reason.code): reason
-            for queue, kind in waiting
-            if (reason := why_unserved(kind, queue, settings.get(queue, DEFAULTS), around.servers)) is not None
-        }
+        with self._pace.turn():
+            found = await self._gaps()
         for gap in sorted(self._seen & found.keys() - self._told):
             queue, kind, _ = gap
             words = "jobs of the kind %s wait in the queue %s: %s; %s: %s"
             log.warning(words, kind, queue, clause(found[gap].sentence), found[gap].advice, found[gap].command)
         self._told = (self._told | self._seen) & found.keys()
         self._seen = frozenset(found)
-        self._looks_at = max(self._looks_at, monotonic() + LOOK_SHARE * (monotonic() - began))
         return look
+
+    async def _gaps(self) -> dict[Gap, Reason]:
+        waiting = await self._store.aread(waiting_kinds())
+        around = await self._store.aread(surroundings())
+        settings = self._queues.settings(around.layers)
+        return {
+            (queue, kind, reason.code): reason
+            for queue, kind in waiting
+            if (reason := why_unserved(kind, queue, settings.get(queue, DEFAULTS), around.servers)) is not None
+        }
