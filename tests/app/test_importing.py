@@ -26,6 +26,7 @@ LIBRARIES = {
     "cronsim",
     "django",
     "multiprocessing",
+    "prometheus_client",
     "psycopg",
     "rich",
     "sqlalchemy",
@@ -62,6 +63,12 @@ def test_an_application_that_enqueues_loads_nothing_of_a_worker(tmp_path: Path) 
     assert "posthorse.store.sqlite.backend" in loaded
     assert not loaded & (WORKERS | LIBRARIES | {"posthorse.app.schedules"})
     assert not [name for name in loaded if name.startswith("posthorse.store.postgres")]
+
+
+def test_a_worker_that_does_not_listen_loads_nothing_of_metrics() -> None:
+    loaded = loaded_by("import posthorse.processes.supervisor, posthorse.processes.runner")
+    assert not [name for name in loaded if name.startswith(("posthorse.telemetry", "posthorse.processes.http"))]
+    assert "prometheus_client" not in loaded
 
 
 def test_the_command_line_loads_no_room_before_it_knows_the_command() -> None:

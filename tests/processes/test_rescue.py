@@ -47,7 +47,7 @@ def held_by_a_runner(
     pulse = Pulse(runner.id, 60, running=lambda: len(jobs))
     pulse.is_dead = is_given_up
     known = SimpleNamespace(
-        number=1, runner=runner.id, isolated=frozenset({"apart"}), max_crashes={}, pulse=pulse, freed=0
+        number=1, runner=runner.id, isolated=frozenset({"apart"}), max_crashes={}, pulse=pulse, freed=[]
     )
     return cast("RunnerProcess", known), jobs
 

@@ -43,6 +43,12 @@ KINDS_SHOWN = 12
     default="info",
     help="How much to tell on stderr; else info.",
 )
+@click.option(
+    "--listen",
+    "listen_at",
+    metavar="HOST:PORT",
+    help="Answer /metrics, /livez and /readyz here; a port alone is for this machine. Else nothing listens.",
+)
 @target_options
 @json_option
 def worker(
@@ -51,6 +57,7 @@ def worker(
     processes: int,
     concurrency: int,
     log_level: str,
+    listen_at: str | None,
     target: str | None,
     url: str | None,
     as_json: bool,
@@ -64,6 +71,7 @@ def worker(
       posthorse worker --app shop.jobs:app
       posthorse worker -q mail -q reports --processes 4 --concurrency 20
     """
+    from posthorse.processes.http_server import checked_address
     from posthorse.processes.supervisor import supervise
     from posthorse.worker.base.launch import current_folder
 
@@ -71,6 +79,8 @@ def worker(
     for queue in queues:
         checked_name(queue, what="queue")
     as_labels(list(labels))
+    if listen_at is not None:
+        checked_address(listen_at)
     named = named_target(target)
     app = load_application(named)
     if url is not None:
@@ -97,6 +107,7 @@ def worker(
         concurrency=concurrency,
         log_level=log_level,
         folder=folder,
+        listen_at=listen_at,
     )
 
 

@@ -38,6 +38,8 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     log_level: str
     folder: str | None
     """The folder where the worker was started, even if the application changes the current folder when imported."""
+    reports_counts: bool = False
+    """Whether runners report to their supervisor what they count, which shows it as metrics."""
 
     def __repr__(self) -> str:
         return f"WorkerPlan({self.target!r})"  # an address may hold a password

@@ -37,7 +37,7 @@ async def rescue_held_by(
             else:
                 end = _end_of(child, code, is_suspect=lease.job in suspected, alone=len(suspected) == 1)
             await rescue(store, lease, end, policy)
-            child.freed += 1
+            child.freed.append(lease.lane)
             failpoint("in_rescue")
         await store.arun(retire(child.runner))
     except PosthorseError as error:

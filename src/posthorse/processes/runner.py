@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -29,6 +29,7 @@ from posthorse.processes.plan import (
     RunnerPlan,
 )
 from posthorse.store.operations.runners import register
+from posthorse.store.operations.tallies import Counted
 from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
 from posthorse.worker.assembly import make_job_loop, make_runner
 from posthorse.worker.base import signals
@@ -90,6 +91,7 @@ class RunnerMain:
             target=plan.worker_plan.target,
             is_replaceable=True,
             lost=self._is_lost,
+            report=self._report if plan.worker_plan.reports_counts else None,
         )
         self._loop = asyncio.get_running_loop()
         threading.Thread(target=self._obey, name="posthorse-control pipe", daemon=True).start()
@@ -122,6 +124,9 @@ class RunnerMain:
 
     def _is_lost(self) -> bool:
         return self._is_taken_away
+
+    def _report(self, counted: Sequence[Counted]) -> None:
+        self._control_pipe.send(counted=counted)
 
     async def _show_life(self) -> None:
         while True:

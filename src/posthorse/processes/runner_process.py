@@ -11,6 +11,7 @@ import msgspec
 from posthorse.clock import monotonic
 from posthorse.processes.control_pipe import ControlPipe, Message
 from posthorse.processes.plan import RunnerPlan, WorkerPlan
+from posthorse.rules.job import Lane
 from posthorse.worker.base.launch import command
 from posthorse.worker.base.process import is_stopped, kill_group
 from posthorse.worker.heartbeat import Pulse
@@ -39,8 +40,8 @@ class RunnerProcess:
         """Kinds whose jobs run in child processes, so they cannot have caused its death."""
         self.was_ready = False
         """True once it was ready for jobs."""
-        self.freed = 0
-        """How many of its jobs were freed after its end."""
+        self.freed: list[Lane] = []
+        """The lanes of its jobs that were freed after its end."""
         self.is_leaving = False
         """True once it has finished with its jobs; after that it sends nothing."""
         self.ended = asyncio.Event()

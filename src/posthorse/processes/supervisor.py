@@ -15,6 +15,10 @@ import os
 import signal
 import socket
 from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from posthorse.app.client import Posthorse
 from posthorse.app.loading import load_application
@@ -31,6 +35,7 @@ from posthorse.processes.suspects import Suspects
 from posthorse.rules.emitter import Emitter
 from posthorse.rules.job import Lane
 from posthorse.rules.namesakes import Serving
+from posthorse.store.operations.tallies import Counted
 from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
 from posthorse.worker.assembly import begin_maintenance, make_heart
 from posthorse.worker.base.launch import current_folder
@@ -38,6 +43,9 @@ from posthorse.worker.base.log_lines import configure_logging
 from posthorse.worker.base.process import described
 from posthorse.worker.base.unanswered_calls import ends_once_told, ends_while_answered
 from posthorse.worker.heartbeat import Pulse
+
+if TYPE_CHECKING:
+    from posthorse.processes.pages import Pages
 
 log = logging.getLogger("posthorse.worker")
 
@@ -63,11 +71,13 @@ def supervise(
     concurrency: int,
     log_level: str = "info",
     folder: str | None = None,
+    listen_at: str | None = None,
 ) -> int:
     """Run a worker until it must stop; return its exit code.
 
-    The code is 0; 2 if the application cannot be used, 5 if the schema of its store does not fit, 70 if no runner can
-    start. `folder` is where the worker was started, for an application that changed the current folder when imported.
+    The code is 0; 2 if the application or the address to listen at cannot be used, 5 if the schema of its store does
+    not fit, 70 if no runner can start. `folder` is where the worker was started, for an application that changed the
+    current folder when imported. `listen_at`: HOST:PORT for metrics and probes.
     """
     configure_logging(log_level)
     folder = folder or current_folder()
@@ -77,11 +87,12 @@ def supervise(
             lead_to(app, url)
         if (stores := apart(app)) is not None:
             log.warning("%s; %s", *stores)
+        listening = None if listen_at is None else _listen(listen_at)
     except PosthorseError as error:
         log.error("%s", error)
         return 2
-    plan = WorkerPlan(target, url, tuple(queues), tuple(labels), concurrency, log_level, folder)
-    supervisor = Supervisor(app, plan, processes)
+    plan = WorkerPlan(target, url, tuple(queues), tuple(labels), concurrency, log_level, folder, listening is not None)
+    supervisor = Supervisor(app, plan, processes, listening)
     try:
         return asyncio.run(supervisor.run())
     finally:
@@ -89,10 +100,18 @@ def supervise(
         supervisor.shutdown.is_over.set()
 
 
+def _listen(address: str) -> socket.socket:
+    from posthorse.processes.http_server import listen  # here, for a worker that does not listen
+
+    return listen(address)
+
+
 class Supervisor:
     """The supervisor of one worker, which keeps a number of runners at work."""
 
-    def __init__(self, app: Posthorse, plan: WorkerPlan, processes: int) -> None:
+    def __init__(
+        self, app: Posthorse, plan: WorkerPlan, processes: int, listening: socket.socket | None = None
+    ) -> None:
         self._store = app.store
         self._store.emitter = Emitter()  # listeners are code of the application, and none of it runs here
         self._settings = app.settings
@@ -112,6 +131,7 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._waiting = worker_waiting(app.settings.store_timeout)
         self.shutdown = Shutdown(app.store, self._children, grace=app.settings.grace)
+        self._pages = None if listening is None else self._make_pages(listening)
 
     async def run(self) -> int:
         """Work until a signal, then drain."""
@@ -120,6 +140,8 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
         self._heart.start()
+        if self._pages is not None:
+            await self._pages.start()
         maintaining = begin_maintenance(self._store, self._registry, self._settings, self._worker)
         reaping = asyncio.create_task(orphans.reap_forever(self._pids)) if orphans.are_ours() else None
         keepers = [asyncio.create_task(self._keep(number)) for number in range(self._processes)]
@@ -135,7 +157,22 @@ class Supervisor:
                 if task is not None:
                     task.cancel()
             await asyncio.gather(*maintaining, return_exceptions=True)
+            if self._pages is not None:
+                await self._pages.close()
         return self.shutdown.exit_code
+
+    def _make_pages(self, listening: socket.socket) -> Pages:
+        from posthorse.processes.pages import Pages  # here, for a worker that does not listen
+
+        return Pages(
+            listening,
+            self._store,
+            self._settings,
+            self._children,
+            worker=self._worker,
+            slots=self._processes * self._plan.concurrency,
+            is_stopping=self._stop.is_set,
+        )
 
     def _pids(self) -> set[int]:
         return {child.process.pid for child in self._children.values()}
@@ -215,6 +252,8 @@ class Supervisor:
             return
         for message in messages:
             child.hear(message)
+            if self._pages is not None and "counted" in message:
+                self._pages.totals.add(msgspec.convert(message["counted"], list[Counted]))
             if "ready" in message:
                 if not self._has_worked:
                     self._look_for_namesakes()
@@ -233,8 +272,12 @@ class Supervisor:
             self._settings.lease,
             running=lambda: child.running,
             may_beat=lambda: not child.is_stopped and not self._is_stalled(child),
-            renewed=child.renew,
+            renewed=child.renew if self._pages is None else partial(self._note_renewal, child, self._pages),
         )
+
+    def _note_renewal(self, child: RunnerProcess, pages: Pages, until: float) -> None:
+        child.renew(until)
+        pages.latencies.add(monotonic() - (until - self._settings.lease))
 
     def _is_stalled(self, child: RunnerProcess) -> bool:
         return child.silence > self._settings.stall
@@ -280,8 +323,11 @@ class Supervisor:
         )
         await ends_once_told(rescue, self._stop, within=0)
         within = self.shutdown.patience_of_rescue(runner_was_unanswered=code == UNANSWERED)
-        if not await ends_while_answered(rescue, lambda: child.freed, within=within):
+        if not await ends_while_answered(rescue, lambda: len(child.freed), within=within):
             log.warning("could not free the jobs of runner %d in time; the sweep will", child.number)
+        if self._pages is not None and not self._stop.is_set():
+            self._pages.deaths += code not in (0, UNENDING_CODE)
+            self._pages.totals.add_lost((lane.queue, lane.kind) for lane in child.freed)
 
     def _end_if_hopeless(self, child: RunnerProcess, code: int) -> None:
         """End the worker if a runner reports that a restart would not help, or if no runner can start."""

@@ -35,7 +35,7 @@ from posthorse.worker.running.in_process import InProcessExecutor
 from posthorse.worker.running.job_loop import JobLoop, Stages
 from posthorse.worker.running.request_poller import RequestPoller
 from posthorse.worker.running.slots import Slots
-from posthorse.worker.running.tallying import Tallying
+from posthorse.worker.running.tallying import Report, Tallying
 
 MAX_PATIENCE = 10.0
 """Seconds after which a cancelled or timed-out job that does not listen is ended by force; the grace, if shorter."""
@@ -78,12 +78,13 @@ def make_job_loop(
     target: str | None = None,
     is_replaceable: bool = False,
     lost: Callable[[], bool] = lambda: False,
+    report: Report | None = None,
 ) -> JobLoop:
     """Build the job loop of a runner. Must be called inside a running event loop.
 
     `only`: the one job to run. `target`: the application as child processes should import it, if they should import
     that. `is_replaceable`: whether the runner may end when code in it does not, because another will take its place.
-    `lost` says whether the lease of the runner is over.
+    `lost` says whether the lease of the runner is over. `report` receives what the runner counted, every ten seconds.
     """
     longest = settings.lease / 3
     executors = Executors(
@@ -95,7 +96,9 @@ def make_job_loop(
     )
     ended = EndedJobs()
     slots = Slots(runner, executors, ended, store.emitter, store.tuning)
-    tallying = Tallying(store, runner.id, slots.running, release=runner.release, by_tenant=settings.tenant_figures)
+    tallying = Tallying(
+        store, runner.id, slots.running, release=runner.release, by_tenant=settings.tenant_figures, report=report
+    )
     stages = Stages(
         watch=store.backend.notifier.subscribe(store, runner.id),
         claiming=Claiming(store, registry, runner, suspects=suspects, only=only),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import log2
 from operator import attrgetter
 
@@ -42,6 +42,9 @@ BATCH = 100
 """Jobs that are counted together, so that they share what a look costs."""
 
 COMPLETED: Sequence[Happened] = ("completed",)
+
+Report = Callable[[Sequence[Counted]], object]
+"""Receives what is written, whether or not the store takes it at once."""
 
 _lane_of = attrgetter("claimed.lane")
 
@@ -116,12 +119,14 @@ class Tallying:
         *,
         release: str | None = None,
         by_tenant: bool = False,
+        report: Report | None = None,
     ) -> None:
         self._store = store
         self._runner = runner
         self._running = running
         self._release = release
         self._by_tenant = by_tenant
+        self._report = report
         self._interval = store.tuning.tallies_interval
         self._by_lane: dict[tuple[int, str], Series] = {}
         self._by_name: dict[tuple[str, str, str], Series] = {}
@@ -259,4 +264,6 @@ class Tallying:
         self._by_name.clear()
         self._errors.clear()
         self._number += 1
+        if self._report is not None:
+            self._report(rows)
         return Written(self._number, rows, errors, self._release)
