@@ -19,6 +19,7 @@ from bench.forked import do_as_told
 from posthorse.store.operations.runners import register
 from posthorse.worker.assembly import make_job_loop, make_runner
 from posthorse.worker.heartbeat import retire_quietly
+from posthorse.worker.running.process_resources import ProcessResources
 
 SLOWER = 50
 """How many times slower a program runs under valgrind."""
@@ -78,7 +79,7 @@ def work(url: str, concurrency: int) -> None:
 async def _work(concurrency: int) -> None:
     runner = make_runner(app.registry, queues=(), labels=(), concurrency=concurrency, worker="instructed")
     await app.store.arun(register(runner, lease=LEASE))
-    working = make_job_loop(app.store, app.registry, app.settings, runner, suspects="never")
+    working = make_job_loop(app.store, app.registry, app.settings, runner, ProcessResources(), suspects="never")
     async with asyncio.TaskGroup() as group:
         group.create_task(working.run())
         await is_over.wait()

@@ -52,6 +52,7 @@ if typing.TYPE_CHECKING:
         UsageError,
     )
     from posthorse.rules import events
+    from posthorse.rules.depends import depends
     from posthorse.rules.job import Attempt, BadItem, JobError, State, Status
     from posthorse.rules.keys import Key
     from posthorse.rules.limits import Concurrency, Rate, Sequence
@@ -152,6 +153,7 @@ __all__ = [
     "WorkerMetrics",
     "__version__",
     "csv",
+    "depends",
     "events",
     "files",
     "keyset",
@@ -203,6 +205,7 @@ _HOMES = {
     "UnknownCommand": "posthorse.errors",
     "UnknownKind": "posthorse.errors",
     "UsageError": "posthorse.errors",
+    "depends": "posthorse.rules.depends",
     "events": "posthorse.rules",
     "Attempt": "posthorse.rules.job",
     "BadItem": "posthorse.rules.job",

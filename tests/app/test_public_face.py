@@ -11,7 +11,7 @@ import posthorse as ph
 
 NAMES = """
 __version__ About AsyncConnection Attempt Backoff BadItem Batch Bundle Call Chunk Codec CodecError Command CommandBus
-Concurrency Connection Context Count csv DuplicateKind Estimate events files GiveUp Interrupted InvalidArgument
+Concurrency Connection Context Count csv depends DuplicateKind Estimate events files GiveUp Interrupted InvalidArgument
 InvalidCall InvalidOption InvalidSettings InvalidSource InvalidTransition Job JobCancelled JobError JobFailed
 JobForgotten JobNotFound Jobs Keep Key KeyConflict keyset Kind lines Misfire NotUnique OutcomeUnknown Page Posthorse
 PosthorseError Progress Queue QueueClosed QueueFull QueueSettings Rate Reason ResultExpired Retry rows RunningAttempt

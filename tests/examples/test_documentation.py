@@ -77,6 +77,7 @@ def test_getting_started_typed_with_a_server_in_place_of_the_file_works(
         "long-jobs",
         "queues",
         "reading",
+        "resources",
         "retries",
         "schedules",
         "why",

@@ -7,7 +7,7 @@ kind like any other. It knows no bus, no application and no store.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter
 from types import NoneType
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -15,7 +15,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from posthorse.errors import InvalidCall, InvalidOption
 from posthorse.rules.arguments.annotations import annotations_of_fields, members_of, names_of, resolved, signature_of
 from posthorse.rules.arguments.signature import Signature
+from posthorse.rules.depends import Dependency
 from posthorse.rules.registry import check_has_no_yield
+from posthorse.rules.resources import dependency_of
 from posthorse.rules.values.type_mismatch import short
 from posthorse.worker.checkpoints.context import Context
 
@@ -43,6 +45,8 @@ class Handler(NamedTuple):
     result_type: object
     is_async: bool
     can_do_without_context: bool
+    marked: Mapping[str, Dependency]
+    """The resources that the handler takes, by parameter."""
 
     def values_of(self, command: object) -> dict[str, object]:
         """Return the fields of a command by name. Raises InvalidCall if it has no attribute for one."""
@@ -56,6 +60,11 @@ class Handler(NamedTuple):
 
     def run(self, command: object) -> object:
         """Call the handler here, without a job; a coroutine of it is not awaited. Raises InvalidCall."""
+        for resource in self.marked:
+            raise InvalidCall(
+                f"the handler of {self.command.__name__} takes {resource!r} as a resource, which only a worker makes; "
+                "enqueue the command, or call the handler itself and pass it"
+            )
         if self.context is None:
             return self.call(command)
         if self.can_do_without_context:
@@ -69,9 +78,12 @@ class Handler(NamedTuple):
     def as_function(self, module: str) -> Callable[..., object]:
         """Return a function of the fields, for the worker: it builds the command and calls the handler."""
         command, call, leading = self.command, self.call, 0 if self.context is None else 1
+        # No field of a usual class has such a name.
+        names = {f"_resource_{name}": name for name in self.marked}
 
         def run(*args: object, **kwargs: object) -> object:
-            return call(*args[:leading], command(*args[leading:], **kwargs))
+            made = {name: kwargs.pop(hidden) for hidden, name in names.items()}
+            return call(*args[:leading], command(*args[leading:], **kwargs), **made)
 
         async def arun(*args: object, **kwargs: object) -> object:
             came: Any = run(*args, **kwargs)
@@ -80,7 +92,9 @@ class Handler(NamedTuple):
         function: Any = arun if self.is_async else run
         # No field of a usual class has this name.
         first = [] if self.context is None else [Parameter("_ctx", Parameter.POSITIONAL_ONLY, annotation=Context)]
-        function.__signature__ = inspect.Signature([*first, *_fields_of(command)], return_annotation=self.result_type)
+        last = [Parameter(hidden, Parameter.KEYWORD_ONLY, default=self.marked[name]) for hidden, name in names.items()]
+        parameters = [*first, *_fields_of(command), *last]
+        function.__signature__ = inspect.Signature(parameters, return_annotation=self.result_type)
         function.__name__, function.__qualname__ = command.__name__, command.__qualname__
         function.__module__, function.__doc__ = module, command.__doc__
         made: Callable[..., object] = function
@@ -98,8 +112,11 @@ def handler_of(command: type, handler: object | None) -> Handler:
     try:
         signature = Signature(read, kind=name, context_type=Context)
         parameters = list(signature_of(read).parameters.values())
+        marked = {each.name: mark for each in parameters if (mark := dependency_of(each, read)) is not None}
         taken = [None] * (int(signature.wants_context) + int(handler is not None))
-        inspect.Signature(parameters).bind(*taken)
+        inspect.Signature(parameters).bind(*taken, **marked)
+    except InvalidOption:
+        raise
     except (TypeError, ValueError):
         takes = "execute takes nothing, or ctx: ph.Context" if handler is None else "it takes the command"
         also = "" if handler is None else ", after ctx: ph.Context if it needs the context of its job"
@@ -112,6 +129,7 @@ def handler_of(command: type, handler: object | None) -> Handler:
         signature.result_type,
         inspect.iscoroutinefunction(read) or signature.returns_awaitable,
         context is not None and _may_be_none(context.annotation, read),
+        marked,
     )
 
 
@@ -121,7 +139,7 @@ def _executing(command: type) -> tuple[Callable[..., object], Callable[..., obje
         raise InvalidOption(
             f"{command.__name__} has no handler: register({command.__name__}, handler), or give it a method execute"
         )
-    return _bound(command, "execute"), lambda *args: args[-1].execute(*args[:-1])
+    return _bound(command, "execute"), lambda *args, **made: args[-1].execute(*args[:-1], **made)
 
 
 def _handling(command: type, handler: object) -> tuple[Callable[..., object], Callable[..., object]]:
@@ -136,7 +154,7 @@ def _handling(command: type, handler: object) -> tuple[Callable[..., object], Ca
         )
     name = names[0]
     if isinstance(handler, type):
-        return _bound(owner, name), lambda *args: getattr(handler(), name)(*args)
+        return _bound(owner, name), lambda *args, **made: getattr(handler(), name)(*args, **made)
     call: Callable[..., object] = getattr(handler, name)
     return call, call
 

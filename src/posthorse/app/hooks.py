@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from posthorse.rules.events import DeadLettersGrew, Heard
     from posthorse.rules.middleware import RunningAttempt, Submission
 
+R = TypeVar("R")
 E1 = TypeVar("E1", bound="Heard")
 E2 = TypeVar("E2", bound="Heard")
 E3 = TypeVar("E3", bound="Heard")
@@ -81,6 +82,33 @@ class TakesHooks(Parts):
     def unlisten(self, listener: Callable[[Any], object], /) -> None:
         """Stop calling a function that `listen` registered; do nothing if there is none."""
         self.store.emitter.unsubscribe(listener)
+
+    def on_start(self, function: Callable[[], R], /) -> Callable[[], R]:
+        """Call a function in each process that runs jobs, before its first job: `@app.on_start`.
+
+        These are runner processes, embedded workers, `posthorse run` and the child processes of isolated jobs; not the
+        supervisor, and no process that only enqueues. The functions run in the order of their declaration, async ones
+        on the event loop of the worker. If one raises, the process takes no jobs: a runner ends, and the worker ends
+        after three such starts; `app.worker()` raises the error; an isolated job waits. In a runner they must all be
+        done within the setting `stall`.
+
+        For something that also ends, such as a pool of connections, `ph.depends(…, scope="process")` is simpler. Raises
+        InvalidOption.
+        """
+        self.registry.life_cycle.add_on_start(function)
+        return function
+
+    def on_stop(self, function: Callable[[], R], /) -> Callable[[], R]:
+        """Call a function in each process that runs jobs, after its last job: `@app.on_stop`.
+
+        It is called when a worker drains or its runner is replaced, but not in a process that is killed, whose lease is
+        lost, or in which a function of `on_start` failed. The functions run in reverse order, async ones on the event
+        loop of the worker, others in a thread; before them, resources of the process are closed, and after them,
+        functions registered with `atexit` run. Each may take 3 s and all together 5 s. Errors are logged and do not
+        stop the end. Raises InvalidOption.
+        """
+        self.registry.life_cycle.add_on_stop(function)
+        return function
 
     @overload
     def around(

@@ -24,6 +24,7 @@ from posthorse.rules.options.option import Place
 from posthorse.rules.other_systems import no_attribute
 from posthorse.rules.partition import NOTHING, value_of
 from posthorse.rules.registry import Registered, check_can_time_out
+from posthorse.rules.resources import check_given
 from posthorse.rules.retry import Backoff
 from posthorse.rules.unique import Unique, check_names, fingerprint, identity_of, remembered
 
@@ -241,6 +242,7 @@ class JobFunction(Kind[P, R], Generic[P, R, Q, S]):
 
     def _look_like(self, function: Callable[Q, S], registered: Registered) -> None:
         self.__wrapped__ = function
+        self._resources = registered.resources
         self.__doc__ = function.__doc__
         self.__name__ = registered.function.__name__
         self.__qualname__ = registered.function.__qualname__
@@ -269,7 +271,9 @@ class JobFunction(Kind[P, R], Generic[P, R, Q, S]):
         return self
 
     def __call__(self, /, *args: Q.args, **kwargs: Q.kwargs) -> S:
-        """Run the function here and now, without a job."""
+        """Run the function here and now, without a job. Pass its resources, because only a worker makes them."""
+        if self._resources is not None:
+            check_given(self._resources, self.__wrapped__, args, kwargs)
         return self.__wrapped__(*args, **kwargs)
 
 

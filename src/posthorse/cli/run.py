@@ -38,12 +38,13 @@ from posthorse.views.job import OutcomeView, UnfinishedView
 from posthorse.worker.base.process import end_gracefully
 from posthorse.worker.claiming.one_job import OneJob
 from posthorse.worker.embedded import EmbeddedWorker
+from posthorse.worker.running.process_life import STOP_WITHIN
 
 FIRST_PAUSE = 0.01
 LAST_WORDS = 0.5
 """Seconds that a thread may need to end after its job."""
 
-MAX_END = 10.0
+MAX_END = 10.0 + STOP_WITHIN
 """Seconds beyond the grace after which this process ends, whatever still runs."""
 
 MAX_REPORT = 3.0

@@ -94,6 +94,8 @@ class _Wanted:
         parameters = list(inspect.signature(kind.function).parameters.values())
         if kind.signature.wants_context:
             parameters = parameters[1:]
+        arguments = set(kind.signature.names)
+        parameters = [each for each in parameters if each.name in arguments]
         hints = _hints(kind.function)
         types = {each.name: Typed(hints.get(each.name, Any)) for each in parameters}
         self._positional = [types[each.name] for each in parameters if each.kind in _POSITIONAL]

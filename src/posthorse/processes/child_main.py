@@ -16,7 +16,7 @@ import threading
 from typing import BinaryIO, cast
 
 from posthorse.app.client import Posthorse
-from posthorse.errors import PosthorseError
+from posthorse.errors import InvalidCall, PosthorseError
 from posthorse.processes.find_application import find_application
 from posthorse.rules.lifecycle import Outcome, Raised, Stopped, Unfit
 from posthorse.rules.registry import Registered, Registry
@@ -44,6 +44,8 @@ from posthorse.worker.isolation.messages import (
     packed,
 )
 from posthorse.worker.running.execution import FromThread, evidence, run
+from posthorse.worker.running.process_life import ProcessLife
+from posthorse.worker.running.process_resources import ProcessResources
 from posthorse.worker.running.threads import Threads
 
 log = logging.getLogger("posthorse.worker")
@@ -72,7 +74,7 @@ class JobInChild:
     def prepare(self, app: Posthorse, longest_transaction: float) -> None:
         """Find the code, and open a journal for a job that has a context."""
         self._kind = app.registry[self.begin.kind]
-        if self._kind.signature.wants_context:
+        if self._kind.needs_context:
             attempt = Fence(self.claimed.job, self.claimed.epoch, self.begin.runner)
             self.journal = Journal(
                 app.store,
@@ -99,6 +101,7 @@ class ChildMain:
         self._channel = channel
         self._told = told
         self._apps: dict[CodeLocation, Posthorse] = {}
+        self._lives: dict[Posthorse, ProcessLife] = {}
         self._turn: JobInChild | None = None
         self._turns: asyncio.Queue[JobInChild | None] = asyncio.Queue()
         self._threads = Threads[FromThread](1)
@@ -107,14 +110,15 @@ class ChildMain:
         """Run jobs until the runner closes the channel."""
         loop = asyncio.get_running_loop()
         try:
-            self._application(self._plan.location, self._plan.kind)
+            await self._life_of(self._application(self._plan.location, self._plan.kind))
         except PosthorseError as error:
             log.debug("each job will be told: %s", error)
         threading.Thread(target=self._listen, args=(loop,), name="posthorse-channel", daemon=True).start()
         self._send(Ready(os.getpid()))
         while (turn := await self._turns.get()) is not None:
             self._send(await self._ended(turn))
-        for app in self._apps.values():
+        for app, life in self._lives.items():
+            await life.stop()
             app.close()
 
     async def _ended(self, turn: JobInChild) -> Ended:
@@ -127,18 +131,26 @@ class ChildMain:
     async def _end_of(self, turn: JobInChild) -> Ended:
         try:
             app = self._application(turn.begin.location, turn.begin.kind)
+            life = await self._life_of(app)
         except PosthorseError as error:
             return Ended(Unfit(str(error)), None, 0, 0, is_reusable=False)
         turn.prepare(app, self._plan.longest_transaction)
-        outcome, is_reusable = await self._outcome_of(turn, app.store.where, app.registry)
+        outcome, is_reusable = await self._outcome_of(turn, app.store.where, app.registry, life.resources)
         slices = 0 if turn.journal is None else turn.journal.slices_committed
         return Ended(outcome, turn.stop.request, slices, held(), is_reusable)
 
-    async def _outcome_of(self, turn: JobInChild, home: str, registry: Registry) -> tuple[Outcome, bool]:
+    async def _outcome_of(
+        self, turn: JobInChild, home: str, registry: Registry, resources: ProcessResources
+    ) -> tuple[Outcome, bool]:
         try:
             with limited(turn.begin.max_memory):
                 running = run(
-                    turn, self._threads, home=home, middleware=registry.middleware.around, packing=registry.packing
+                    turn,
+                    self._threads,
+                    home=home,
+                    of_process=resources,
+                    middleware=registry.middleware.around,
+                    packing=registry.packing,
                 )
                 turn.task = asyncio.create_task(running)
                 outcome = await turn.task
@@ -158,6 +170,20 @@ class ChildMain:
                 app.use_url(self._plan.url)
             self._apps[location] = app
         return app
+
+    async def _life_of(self, app: Posthorse) -> ProcessLife:
+        """Return the life of an application in this process, which begins before its first job. Raises InvalidCall."""
+        if app not in self._lives:
+            life = ProcessLife(app.registry.life_cycle, app.store.tuning)
+            try:
+                await life.start()
+            except (Exception, SystemExit) as error:
+                log.exception("a function of on_start failed in this child process")
+                raise InvalidCall(
+                    f"its child process could not start: a function of on_start failed: {error!r}"
+                ) from error
+            self._lives[app] = life
+        return self._lives[app]
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         try:

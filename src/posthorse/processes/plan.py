@@ -10,6 +10,9 @@ UNUSABLE = 78
 SCHEMA_MISMATCH = 76
 """Exit code (EX_PROTOCOL) of a runner whose store has a schema that this version cannot use."""
 
+START_FAILED = 70
+"""Exit code (EX_SOFTWARE) of a runner in which a function of `on_start` failed; another try may succeed."""
+
 AWAY = 74
 """Exit code (EX_IOERR) of a runner that could not start because the store does not answer."""
 

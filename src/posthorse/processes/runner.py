@@ -23,6 +23,7 @@ from posthorse.processes.plan import (
     AWAY,
     LOST_LEASE,
     SCHEMA_MISMATCH,
+    START_FAILED,
     UNANSWERED,
     UNENDING_CODE,
     UNUSABLE,
@@ -40,6 +41,7 @@ from posthorse.worker.base.process import die_with_parent, end_at_once, end_grac
 from posthorse.worker.base.unanswered_calls import ANSWER_WITHIN, comes_within, in_a_thread
 from posthorse.worker.heartbeat import retire_quietly
 from posthorse.worker.running.job_loop import JobLoop
+from posthorse.worker.running.process_life import ProcessLife
 
 ALIVE_INTERVAL = 1.0
 TIME_TO_READ = 0.05
@@ -70,9 +72,24 @@ class RunnerMain:
         self._is_leaving = False
 
     async def main(self) -> int:
+        """Start the application, serve, and let the application end; return the exit code."""
+        wait_as(self._waiting)
+        life = ProcessLife(self._app.registry.life_cycle, self._app.store.tuning)
+        try:
+            await life.start()
+        except (Exception, SystemExit):
+            log.exception("the runner ends before it takes jobs: a function of on_start failed")
+            return START_FAILED
+        self._until = monotonic() + self._app.settings.lease  # no lease ran meanwhile
+        try:
+            return await self._serve(life)
+        finally:
+            if not self._is_taken_away:
+                await life.stop()
+
+    async def _serve(self, life: ProcessLife) -> int:
         """Register, work, sign off; return the exit code."""
         app, plan = self._app, self._plan
-        wait_as(self._waiting)
         runner = make_runner(
             app.registry,
             queues=plan.worker_plan.queues,
@@ -87,6 +104,7 @@ class RunnerMain:
             app.registry,
             app.settings,
             runner,
+            life.resources,
             suspects="only" if plan.is_quarantine else "never",
             target=plan.worker_plan.target,
             is_replaceable=True,
@@ -109,6 +127,7 @@ class RunnerMain:
             if not self._work.is_lost:
                 self._is_leaving = True
                 self._control_pipe.send(leaving=True)
+                await life.stop()
                 is_answered = not self._work.is_unanswered and await self._sign_off(runner.id)
         if self._work.is_lost:
             return LOST_LEASE

@@ -17,12 +17,13 @@ from posthorse.processes.runner_process import RunnerProcess
 from posthorse.store.store import Store
 from posthorse.worker.base.process import AT_EXIT, end_at_once, end_gracefully
 from posthorse.worker.running.completer import takes_writes
+from posthorse.worker.running.process_life import STOP_WITHIN
 
 T = TypeVar("T")
 log = logging.getLogger("posthorse.worker")
 
-LAST_WORDS = 5.0 + AT_EXIT
-"""Seconds beyond the grace in which a runner may hand in outcomes and run the application's exit handlers."""
+LAST_WORDS = 5.0 + STOP_WITHIN + AT_EXIT
+"""Seconds beyond the grace in which a runner may hand in outcomes, call `on_stop`, and run exit handlers."""
 
 FIRST_LOOK, LOOK_INTERVAL = 2.0, 0.25
 """Seconds beyond the grace after which runners that a job blocks are ended, and between two looks from then on."""

@@ -27,7 +27,15 @@ from posthorse.clock import monotonic, until_tick
 from posthorse.errors import PosthorseError
 from posthorse.maintenance.namesakes import tell_of_namesakes
 from posthorse.processes import orphans
-from posthorse.processes.plan import AWAY, SCHEMA_MISMATCH, UNANSWERED, UNENDING_CODE, UNUSABLE, WorkerPlan
+from posthorse.processes.plan import (
+    AWAY,
+    SCHEMA_MISMATCH,
+    START_FAILED,
+    UNANSWERED,
+    UNENDING_CODE,
+    UNUSABLE,
+    WorkerPlan,
+)
 from posthorse.processes.rescue import rescue_held_by
 from posthorse.processes.runner_process import RunnerProcess
 from posthorse.processes.shutdown import Shutdown
@@ -303,7 +311,7 @@ class Supervisor:
         child.kill()  # processes that its jobs left behind
         child.ended.set()
         self._end_if_hopeless(child, code)
-        if code in (UNUSABLE, SCHEMA_MISMATCH, AWAY):
+        if not child.was_ready and code in (UNUSABLE, SCHEMA_MISMATCH, AWAY, START_FAILED):
             log.info("runner %d ended before it could take jobs", child.number)
             return
         if self._stop.is_set() or code in (0, UNANSWERED):

@@ -95,6 +95,9 @@ class Middleware:
 class MiddlewareRun(Generic[T]):
     """One run of a middleware around one job or call: two halves, with that between them."""
 
+    what = "middleware"
+    remedy = "raise an error to refuse, else yield once"
+
     def __init__(self, function: Callable[..., object], subject: object) -> None:
         self._name = getattr(function, "__qualname__", repr(function))
         self._steps = cast("Any", function(subject))
@@ -147,7 +150,8 @@ class MiddlewareRun(Generic[T]):
             return error.with_traceback(trace)
         if is_steering(error):
             log.error(
-                "middleware %s raised %s while %s passed, which counts; what it raised is dropped",
+                "%s %s raised %s while %s passed, which counts; what it raised is dropped",
+                self.what,
                 self._name,
                 short(other),
                 short(error),
@@ -157,12 +161,21 @@ class MiddlewareRun(Generic[T]):
         return other
 
     def _never_yielded(self) -> InvalidCall:
-        return InvalidCall(
-            f"middleware {self._name}() ended without a yield; raise an error to refuse, else yield once"
-        )
+        return InvalidCall(f"{self.what} {self._name}() ended without a yield; {self.remedy}")
 
     def _yielded_twice(self) -> InvalidCall:
-        return InvalidCall(f"middleware {self._name}() yielded more than once; what it is around runs once")
+        return InvalidCall(f"{self.what} {self._name}() yielded more than once; what it is around runs once")
+
+
+class ResourceRun(MiddlewareRun[T]):
+    """One run of a provider that is a generator: it yields a resource, and cleans up after what uses it."""
+
+    what = "provider"
+    remedy = "it yields the resource once"
+
+    def __init__(self, steps: object, *, name: str) -> None:
+        self._name = name
+        self._steps = cast("Any", steps)
 
 
 def _as_it_was(error: BaseException | None, trace: TracebackType | None) -> BaseException | None:

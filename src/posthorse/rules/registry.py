@@ -13,12 +13,14 @@ from posthorse.errors import DuplicateKind, InvalidOption, UnknownKind
 from posthorse.rules.arguments.signature import Signature
 from posthorse.rules.arguments.unstorable_results import never_stored
 from posthorse.rules.job import DEFAULT_QUEUE, checked_name
+from posthorse.rules.life_cycle import LifeCycle
 from posthorse.rules.limits import Concurrency, Rate, Sequence
 from posthorse.rules.middleware import Middleware
 from posthorse.rules.namesakes import place_of
 from posthorse.rules.options.given import checked_of_job
 from posthorse.rules.packing import PLAIN
 from posthorse.rules.queues import DeclaredQueues
+from posthorse.rules.resources import Resources
 from posthorse.rules.retention import Keep
 from posthorse.rules.retry import Backoff, BackoffFunction
 
@@ -66,6 +68,13 @@ class Registered(msgspec.Struct, frozen=True):
     is_async: bool
     included_in: str | None = None
     """The module that included its bundle in the application."""
+    resources: Resources | None = None
+    """What the worker passes beside the arguments; None if the function takes none."""
+
+    @property
+    def needs_context(self) -> bool:
+        """Whether the function or a provider of its resources takes the job's context."""
+        return self.signature.wants_context or (self.resources is not None and self.resources.wants_context)
 
     @property
     def is_isolated(self) -> bool:
@@ -79,6 +88,7 @@ class Registry:
     def __init__(self) -> None:
         self.queues = DeclaredQueues()
         self.middleware = Middleware()
+        self.life_cycle = LifeCycle()
         self.packing = PLAIN
         self._by_name: dict[str, Registered] = {}
         self.schedules: dict[str, Declared] = {}
@@ -140,10 +150,11 @@ def register(
         raise InvalidOption(
             f"{_place(function)} does not tell which arguments it takes ({error}); wrap it in a def"
         ) from None
+    resources = signature.plan_resources()
     _check_signature(function, signature)
     # Creating an awaitable may need the running loop, as for tasks and futures.
     is_async = inspect.iscoroutinefunction(function) or signature.returns_awaitable
-    registered = Registered(name, function, signature, options, is_async)
+    registered = Registered(name, function, signature, options, is_async, resources=resources)
     _check_can_be_killed(registered)
     _check_limits(registered)
     if options.unique is not None:

@@ -65,6 +65,11 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     lock_check_interval: float = 1.0
     """Minimum time between two checks whether the lock file is still the one that others open."""
 
+    # ── the end of a process ─────────────────────────────────────────────────────────────────────────
+
+    stop_time: float = 3.0
+    """For so long a function of `on_stop`, or the clean-up of a shared resource, may delay the end of its process."""
+
     # ── claiming ─────────────────────────────────────────────────────────────────────────────────────
 
     prefetch: float = 0.02

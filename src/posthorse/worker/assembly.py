@@ -33,6 +33,7 @@ from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.executors import Executors
 from posthorse.worker.running.in_process import InProcessExecutor
 from posthorse.worker.running.job_loop import JobLoop, Stages
+from posthorse.worker.running.process_resources import ProcessResources
 from posthorse.worker.running.request_poller import RequestPoller
 from posthorse.worker.running.slots import Slots
 from posthorse.worker.running.tallying import Report, Tallying
@@ -72,6 +73,7 @@ def make_job_loop(
     registry: Registry,
     settings: Settings,
     runner: Runner,
+    resources: ProcessResources,
     *,
     suspects: Suspects = "when empty",
     only: OneJob | None = None,
@@ -82,15 +84,16 @@ def make_job_loop(
 ) -> JobLoop:
     """Build the job loop of a runner. Must be called inside a running event loop.
 
-    `only`: the one job to run. `target`: the application as child processes should import it, if they should import
-    that. `is_replaceable`: whether the runner may end when code in it does not, because another will take its place.
-    `lost` says whether the lease of the runner is over. `report` receives what the runner counted, every ten seconds.
+    `resources`: those that jobs of this process share. `only`: the one job to run. `target`: the application as child
+    processes should import it, if they should import that. `is_replaceable`: whether the runner may end when code in it
+    does not, because another will take its place. `lost` says whether the lease of the runner is over.
+    `report` receives what the runner counted, every ten seconds.
     """
     longest = settings.lease / 3
     executors = Executors(
         registry,
         in_process=InProcessExecutor(
-            store, runner.id, registry, concurrency=runner.concurrency, longest_transaction=longest
+            store, runner.id, registry, resources, concurrency=runner.concurrency, longest_transaction=longest
         ),
         isolated=ChildPool(store, runner.id, target=target, longest_transaction=longest),
     )

@@ -37,6 +37,8 @@ from posthorse.worker.heartbeat import Heart, Pulse, retire_quietly
 from posthorse.worker.isolation.code_location import check_may_work
 from posthorse.worker.metrics import Meter, WorkerMetrics
 from posthorse.worker.running.job_loop import JobLoop
+from posthorse.worker.running.process_life import STOP_WITHIN, ProcessLife
+from posthorse.worker.running.process_resources import ProcessResources
 
 log = logging.getLogger("posthorse.worker")
 
@@ -52,7 +54,7 @@ FIRST_LOOK = 2.5
 MAX_TURN = 0.5
 """Seconds without a turn after which a loop counts as blocked."""
 
-MAX_END = 6.0
+MAX_END = 6.0 + STOP_WITHIN
 """More seconds to wait if the loop is not blocked, for child processes that the application's exit handlers delay."""
 
 
@@ -197,15 +199,20 @@ class EmbeddedWorker:
         self._loop = asyncio.get_running_loop()
         if self._is_stopping:
             self._told.set()
-        while await self._work_until_lost():
-            log.warning("this worker was given up for dead, as after a long sleep of its machine; it begins anew")
+        life = ProcessLife(self._registry.life_cycle, self._store.tuning)
+        await life.start()
+        try:
+            while await self._work_until_lost(life.resources):
+                log.warning("this worker was given up for dead, as after a long sleep of its machine; it begins anew")
+        finally:
+            await life.stop()
 
     def _hear_stop(self) -> None:
         self._told.set()
         if self._work is not None:
             self._work.stop()
 
-    async def _work_until_lost(self) -> bool:
+    async def _work_until_lost(self, resources: ProcessResources) -> bool:
         """Work as one incarnation; return True if its lease was lost before it had to stop."""
         runner = make_runner(
             self._registry,
@@ -219,7 +226,9 @@ class EmbeddedWorker:
             self._meter.runners.add(runner.id)
         settings = self._settings
         pulse = Pulse(runner.id, settings.lease, running=lambda: work.running_count)
-        work = make_job_loop(self._store, self._registry, settings, runner, only=self._only, lost=lambda: pulse.is_lost)
+        work = make_job_loop(
+            self._store, self._registry, settings, runner, resources, only=self._only, lost=lambda: pulse.is_lost
+        )
         if not await self._enters(runner, pulse):
             self.is_unanswered = True
             return False

@@ -21,6 +21,8 @@ from posthorse.rules.arguments.annotations import members_of, names_of, resolved
 from posthorse.rules.arguments.codec import ArgumentCodec, codec_of, no_codec
 from posthorse.rules.arguments.complaints import misbound, unfit
 from posthorse.rules.arguments.stored_form import POSITIONAL, Form, values_of
+from posthorse.rules.depends import Dependency
+from posthorse.rules.resources import Resources, dependency_of, is_marked, resources_of
 from posthorse.rules.values.checks import TOO_DEEP
 from posthorse.rules.values.equality import is_same
 from posthorse.rules.values.type_mismatch import TypeMismatch, short
@@ -51,6 +53,7 @@ class Signature:
         self._function = function
         self._kind = kind
         self._context_type = context_type
+        self._marked: dict[str, Dependency] = {}
         declared = signature_of(function)
         self._all_parameters = list(declared.parameters.values())
         self._returns: object = declared.return_annotation
@@ -61,11 +64,18 @@ class Signature:
         if not self._all_parameters:
             return False
         first = self._all_parameters[0]
-        if first.kind not in POSITIONAL:
+        if first.kind not in POSITIONAL or isinstance(first.default, Dependency):
             return False
         if first.annotation is Parameter.empty:
             return first.name == "ctx"
         return self._is_context(first.annotation)
+
+    def plan_resources(self) -> Resources | None:
+        """Find out which parameters are resources; they are not arguments. Raises InvalidOption."""
+        for each in self._all_parameters[1 if self.wants_context else 0 :]:
+            if (dependency := dependency_of(each, self._function)) is not None:
+                self._marked[each.name] = dependency
+        return resources_of(self._function, self._marked, self._all_parameters, context_type=self._context_type)
 
     @property
     def first_name(self) -> str | None:
@@ -79,6 +89,7 @@ class Signature:
             may_be_one = place == 0 and parameter.kind in POSITIONAL
             if (
                 not may_be_one
+                and parameter.name not in self._marked
                 and parameter.annotation is not Parameter.empty
                 and self._is_context(parameter.annotation)
             ):
@@ -136,6 +147,8 @@ class Signature:
         form = self._form
         if not args and not kwargs and not form.has_required:
             return "{}"
+        if self._marked:
+            self._refuse_resources(kwargs)
         try:
             filled = form.fill(*args, **kwargs)
         except TypeError:
@@ -195,9 +208,8 @@ class Signature:
         }
 
     def takes(self, name: str) -> bool:
-        """Return whether a parameter has that name and is not the context."""
-        first = 1 if self.wants_context else 0
-        return any(each.name == name for each in self._all_parameters[first:])
+        """Return whether an argument has that name."""
+        return any(each.name == name for each in self._parameters)
 
     def replaced(self, text: str, changes: Mapping[str, object]) -> str:
         """Replace the named arguments in a stored call, and check the new values as `encode` does.
@@ -224,11 +236,26 @@ class Signature:
     @cached_property
     def _parameters(self) -> list[Parameter]:
         """The parameters that are arguments."""
-        return self._all_parameters[1 if self.wants_context else 0 :]
+        parameters = self._all_parameters[1 if self.wants_context else 0 :]
+        return [each for each in parameters if each.name not in self._marked] if self._marked else parameters
+
+    def _refuse_resources(self, kwargs: Mapping[str, object]) -> None:
+        for name in kwargs:
+            if name in self._marked:
+                raise InvalidArgument(
+                    f"{self._kind}() takes {name!r} as a resource: {self._marked[name]}; the worker makes it, so leave "
+                    "it out"
+                )
 
     def _codec(self, parameter: Parameter) -> ArgumentCodec:
         try:
-            return codec_of(self._annotation(parameter))
+            annotation = self._annotation(parameter)
+            if is_marked(annotation):
+                return no_codec(
+                    "is a resource, and its annotation could not be read when the function was declared: define or "
+                    "import what it names above the function"
+                )
+            return codec_of(annotation)
         except Exception as error:  # evaluating an annotation can run any code
             return no_codec(
                 f"has an annotation, {parameter.annotation!r}, that cannot be read ({error}): "

@@ -11,6 +11,7 @@ import math
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from posthorse.clock import monotonic
@@ -68,27 +69,22 @@ async def ends_while_answered(
     return True
 
 
-async def in_a_thread(function: Callable[[], object]) -> None:
+async def in_a_thread(function: Callable[[], T], *, name: str = "posthorse-close") -> T:
     """Call a function that may block for ever, in a thread that does not keep the process from ending."""
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
+    done: asyncio.Future[T] = loop.create_future()
 
-    def tell(error: BaseException | None) -> None:
-        if done.done():
-            return
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
+    def tell(settle: Callable[[], None]) -> None:
+        if not done.done():
+            settle()
 
     def call() -> None:
-        failure: BaseException | None = None
         try:
-            function()
+            settle = partial(done.set_result, function())
         except BaseException as error:  # raised to the caller instead
-            failure = error
+            settle = partial(done.set_exception, error)
         with suppress(RuntimeError):  # the loop was closed: the caller is gone
-            loop.call_soon_threadsafe(tell, failure)
+            loop.call_soon_threadsafe(tell, settle)
 
-    threading.Thread(target=call, name="posthorse-close", daemon=True).start()
-    await done
+    threading.Thread(target=call, name=name, daemon=True).start()
+    return await done

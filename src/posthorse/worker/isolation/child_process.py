@@ -28,9 +28,10 @@ from posthorse.worker.isolation.messages import (
     next_to_runner,
     packed,
 )
+from posthorse.worker.running.process_life import STOP_WITHIN
 
 CHILD = "posthorse.processes.child_main"
-END_WITHIN = 2.0 + AT_EXIT
+END_WITHIN = 2.0 + STOP_WITHIN + AT_EXIT
 """Seconds in which a child that is no longer needed may end by itself."""
 
 log = logging.getLogger("posthorse.worker")

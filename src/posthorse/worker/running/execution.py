@@ -1,7 +1,7 @@
 """The execution of one job, from its arguments to its outcome. It knows neither the database nor the queue.
 
 1. The arguments are decoded. 2. A job with a context loads its last checkpoint. 3. Its code runs inside its middleware
-(`onion`), on the event loop or in a thread. 4. Whatever the code did becomes an outcome.
+(`onion`), with its resources, on the event loop or in a thread. 4. Whatever the code did becomes an outcome.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import NamedTuple, Protocol, cast
 
@@ -30,9 +30,11 @@ from posthorse.worker.base.log_lines import JOB
 from posthorse.worker.base.stop import StopSignal
 from posthorse.worker.checkpoints.context import Context
 from posthorse.worker.checkpoints.journal import Journal
-from posthorse.worker.running import onion
+from posthorse.worker.running import onion, resources
 from posthorse.worker.running.frameworks import CONNECTION_HYGIENE, has_framework
 from posthorse.worker.running.onion import AttemptParts, Onion
+from posthorse.worker.running.process_resources import ProcessResources
+from posthorse.worker.running.resources import with_resources
 from posthorse.worker.running.threads import Threads
 
 RESULT_LIMIT = 4 * 1024 * 1024
@@ -43,7 +45,7 @@ UNASKED = (
     "ph.Retry"
 )
 
-OURS = (__name__, onion.__name__, MiddlewareRun.__module__)
+OURS = (__name__, onion.__name__, resources.__name__, MiddlewareRun.__module__)
 """Modules whose frames are removed from the start of a traceback."""
 
 STORE_AWAY = (StoreUnreachable, OutcomeUnknown)
@@ -92,10 +94,14 @@ async def run(
     threads: Threads[FromThread],
     *,
     home: str,
+    of_process: ProcessResources,
     middleware: Sequence[Layer] = (),
     packing: Packing = PLAIN,
 ) -> Outcome:
-    """Run the job to its outcome, whatever its code does. `home` names the job's own store, as errors do."""
+    """Run the job to its outcome, whatever its code does. `home` names the job's own store, as errors do.
+
+    of_process: the resources that jobs of this process share.
+    """
     kind, stop = runnable.kind, runnable.stop
     JOB.set((runnable.claimed.job, kind.kind, runnable.claimed.errors + 1))
     if runnable.unfit is not None:
@@ -107,36 +113,41 @@ async def run(
         context = None if runnable.journal is None else await _context(runnable, runnable.journal)
         if has_framework():
             middleware = (*CONNECTION_HYGIENE, *middleware)
+        function, inside = kind.function, None
+        if middleware or kind.resources is not None:
+            inside = Onion(middleware, runnable, asyncio.get_running_loop())
+            if kind.resources is not None:
+                function = with_resources(kind, kind.resources, inside, context, of_process)
         if not kind.is_async:
             if runnable.timeout is not None:
                 stop.limit(runnable.timeout)
             # Each job runs in its own context: the next job must not see the variables that this one sets.
             own = contextvars.copy_context()
-            came = await threads.run(lambda: own.run(_in_thread, runnable, context, home, middleware, texts))
+            came = await threads.run(lambda: own.run(_in_thread, runnable, function, context, home, inside, texts))
             if isinstance(came, ToAwait):
                 return _after_return(await _awaited_inside(came, own, runnable), runnable, texts)
             return came
         args, kwargs = _arguments(runnable, context, texts)
-        if middleware:
-            inside = Onion(middleware, runnable)
-            return _after_return(await inside.arun(lambda: _running(runnable, args, kwargs)), runnable, texts)
-        return _after_return(await _running(runnable, args, kwargs), runnable, texts)
+        if inside is not None:
+            value = await inside.arun(lambda: _running(runnable, function, args, kwargs))
+            return _after_return(value, runnable, texts)
+        return _after_return(await _running(runnable, function, args, kwargs), runnable, texts)
     except BaseException as error:
         return _after_error(error, runnable, home)
 
 
 def _in_thread(
-    runnable: Runnable, context: Context | None, home: str, middleware: Sequence[Layer], texts: JobTexts
+    runnable: Runnable,
+    function: Callable[..., object],
+    context: Context | None,
+    home: str,
+    inside: Onion | None,
+    texts: JobTexts,
 ) -> FromThread:
     """Run a plain job in this thread, including all that may call the user's code: argument checks, error texts."""
     try:
         args, kwargs = _arguments(runnable, context, texts)
-        inside = None
-        if middleware:
-            inside = Onion(middleware, runnable)
-            value = inside.run(lambda: runnable.kind.function(*args, **kwargs))
-        else:
-            value = runnable.kind.function(*args, **kwargs)
+        value = function(*args, **kwargs) if inside is None else inside.run(lambda: function(*args, **kwargs))
         if hasattr(type(value), "__await__"):
             return ToAwait(cast("Awaitable[object]", value), inside)
         return _after_return(value, runnable, texts)
@@ -144,9 +155,11 @@ def _in_thread(
         return _after_error(error, runnable, home)
 
 
-def _running(runnable: Runnable, args: tuple[object, ...], kwargs: dict[str, object]) -> Awaitable[object]:
+def _running(
+    runnable: Runnable, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+) -> Awaitable[object]:
     """Start an async job, within its timeout."""
-    running = cast("Awaitable[object]", runnable.kind.function(*args, **kwargs))
+    running = cast("Awaitable[object]", function(*args, **kwargs))
     return running if runnable.timeout is None else _with_timeout(running, runnable.timeout)
 
 
@@ -159,7 +172,7 @@ def _arguments(
         args, kwargs = _unpacked(runnable, arguments, texts)
     else:
         args, kwargs = runnable.kind.signature.decode(arguments)
-    return (args if context is None else (context, *args)), kwargs
+    return ((context, *args) if runnable.kind.signature.wants_context else args), kwargs
 
 
 def _unpacked(runnable: Runnable, packed: str, texts: JobTexts) -> tuple[tuple[object, ...], dict[str, object]]:
@@ -293,7 +306,7 @@ async def _awaited_inside(came: ToAwait, own: contextvars.Context, runnable: Run
         raise
     except BaseException as raised:
         error = raised
-    own.run(came.onion.leave, error)
+    await came.onion.aleave(error, own)
     return value
 
 

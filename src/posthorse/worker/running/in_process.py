@@ -12,6 +12,7 @@ from posthorse.store.store import Store
 from posthorse.worker.checkpoints.journal import Journal
 from posthorse.worker.running.execution import FromThread, run
 from posthorse.worker.running.preflight import preflight_check
+from posthorse.worker.running.process_resources import ProcessResources
 from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.threads import Threads
 
@@ -20,13 +21,21 @@ class InProcessExecutor:
     """The executor of jobs on the current event loop and its threads."""
 
     def __init__(
-        self, store: Store, runner: str, registry: Registry, *, concurrency: int, longest_transaction: float
+        self,
+        store: Store,
+        runner: str,
+        registry: Registry,
+        resources: ProcessResources,
+        *,
+        concurrency: int,
+        longest_transaction: float,
     ) -> None:
         self._store = store
         self._home = store.where
         self._runner = runner
         self._middleware = registry.middleware
         self._packing = registry.packing
+        self._resources = resources
         self._longest_transaction = longest_transaction
         self._threads = Threads[FromThread](concurrency)
 
@@ -35,7 +44,7 @@ class InProcessExecutor:
         kind = running.kind
         if running.asks_first and (instead := await preflight_check(self._store, running)) is not None:
             return instead
-        if kind.signature.wants_context:
+        if kind.needs_context:
             running.journal = Journal(
                 self._store,
                 Fence(running.claimed.job, running.claimed.epoch, self._runner),
@@ -49,7 +58,12 @@ class InProcessExecutor:
         if task is not None:
             running.heard = partial(_cancel, task, running)
         return await run(
-            running, self._threads, home=self._home, middleware=self._middleware.around, packing=self._packing
+            running,
+            self._threads,
+            home=self._home,
+            of_process=self._resources,
+            middleware=self._middleware.around,
+            packing=self._packing,
         )
 
     def end(self, running: RunningJob) -> bool:

@@ -1,0 +1,101 @@
+"""The resources of a process that runs jobs: each is made once, when the first job needs it, and closed at the end.
+
+Async providers run on the loop, each in a task of its own; plain ones in threads of their own, because jobs on the loop
+must not wait for them. A job that comes meanwhile waits for the same provider. If a provider fails, the next job that
+needs its resource calls it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+from collections.abc import Awaitable
+from typing import cast
+
+from posthorse.errors import InvalidCall
+from posthorse.rules.resources import Resource
+from posthorse.worker.base.unanswered_calls import comes_within, in_a_thread
+from posthorse.worker.running.provided import ResourceLayer, TaskOfItsOwn, arguments_of, layer_of
+
+log = logging.getLogger("posthorse.worker")
+
+_NOTHING = object()
+
+
+class ProcessResources:
+    """The resources of one runner, embedded worker or child process; made inside its running loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
+        """That of no job: a resource belongs to all of them."""
+        self._made: dict[Resource, object] = {}
+        self._making: dict[Resource, asyncio.Task[object]] = {}
+        self._open: list[tuple[Resource, ResourceLayer | TaskOfItsOwn]] = []
+        self._is_closed = False
+
+    def get(self, resource: Resource) -> object:
+        """Return the resource, in a thread of a job."""
+        value = self._made.get(resource, _NOTHING)
+        if value is _NOTHING:
+            return asyncio.run_coroutine_threadsafe(self.aget(resource), self._loop).result()
+        return value
+
+    async def aget(self, resource: Resource) -> object:
+        """Return the resource, on the loop."""
+        value = self._made.get(resource, _NOTHING)
+        if value is not _NOTHING:
+            return value
+        if self._is_closed:
+            raise InvalidCall(f"the worker is ending, so {resource.name}() is not called for its resource any more")
+        making = self._making.get(resource)
+        if making is None:
+            making = self._loop.create_task(self._make(resource), context=self._context.copy())
+            self._making[resource] = making
+            making.add_done_callback(lambda _: self._making.pop(resource))
+        return await asyncio.shield(making)  # a job that is cancelled leaves it to the others
+
+    async def close(self, *, each: float, within: float) -> None:
+        """Close all that were made, the last one first; log what fails. `each` for one, `within` for all: seconds."""
+        self._is_closed = True
+        until = self._loop.time() + within
+        while self._open:
+            resource, layer = self._open.pop()
+            self._made.pop(resource, None)
+            try:
+                if not await comes_within(max(0.0, min(each, until - self._loop.time())), _left(layer)):
+                    log.error("provider %s() did not clean up in time; the worker ends without it", resource.name)
+            except Exception:
+                log.exception("provider %s() failed to clean up", resource.name)
+
+    async def _make(self, resource: Resource) -> object:
+        values = {needed: await self.aget(needed) for _, needed in resource.needs}
+        arguments = arguments_of(resource, values, None)
+        if resource.is_generator or resource.is_async_generator or inspect.iscoroutinefunction(resource.provider):
+            value: object = resource.provider(**arguments)  # this runs nothing yet
+        else:
+            value = await in_a_thread(lambda: resource.provider(**arguments), name="posthorse-resource")
+        if hasattr(type(value), "__await__"):
+            value = await cast("Awaitable[object]", value)
+        layer = layer_of(resource, value, prefers_async=True)
+        if layer is not None and layer.is_async:
+            held = TaskOfItsOwn(layer.run)
+            value = await held.aenter()
+            self._open.append((resource, held))
+        elif layer is not None:
+            value = await in_a_thread(layer.run.enter, name="posthorse-resource")
+            self._open.append((resource, layer))
+        self._made[resource] = value
+        return value
+
+
+async def _left(layer: ResourceLayer | TaskOfItsOwn) -> None:
+    """Leave a layer; raise what its clean-up raised."""
+    if isinstance(layer, TaskOfItsOwn):
+        error = await layer.aleave(None)
+    else:
+        error = await in_a_thread(lambda: layer.run.leave(None), name="posthorse-resource")
+    if error is not None:
+        raise error
