@@ -181,7 +181,7 @@ class JobLife(RuleBasedStateMachine):
         assert answer.is_alive
         self.runners[runner] = self.clock.boot_now() + LEASE
         asked = {job.id: job.asked for job in self.jobs.values() if job.asked_of == runner and job.asked}
-        assert self.store.read(requests_for(runner)) == asked
+        assert self.store.read(requests_for(runner)).of_jobs == asked
 
     @precondition(lambda self: self.runners)
     @rule(data=st.data())

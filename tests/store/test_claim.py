@@ -231,7 +231,7 @@ def test_giving_back_with_a_stale_fence_changes_nothing(yard: Yard) -> None:
     assert yard.state(attempt.job) is State.PROCESSING
     yard.ask(attempt.job, "pause")
     yard.give_back(attempt._replace(epoch=attempt.epoch - 1))
-    assert yard.store.read(runners.requests_for(attempt.runner)) == {attempt.job: "pause"}
+    assert yard.store.read(runners.requests_for(attempt.runner)).of_jobs == {attempt.job: "pause"}
     assert yard.complete(attempt) == []
 
 

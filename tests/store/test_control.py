@@ -158,7 +158,7 @@ def test_a_resume_takes_back_a_pause_and_no_cancel(yard: Yard) -> None:
     attempt = yard.started()
     yard.ask(attempt.job, "cancel")
     yard.ask(attempt.job, "resume")
-    assert yard.store.read(runners.requests_for(attempt.runner)) == {attempt.job: "cancel"}
+    assert yard.store.read(runners.requests_for(attempt.runner)).of_jobs == {attempt.job: "cancel"}
 
 
 def test_what_was_asked_of_an_earlier_runner_is_dropped_though_another_one_has_the_job(yard: Yard) -> None:
@@ -169,7 +169,7 @@ def test_what_was_asked_of_an_earlier_runner_is_dropped_though_another_one_has_t
     with yard.store.transaction() as connection:
         cast("Any", connection).execute(f"UPDATE {table} SET runner = '{earlier}'")
     assert yard.rescue_expired() == []
-    assert yard.store.read(runners.requests_for(earlier)) == {}
+    assert yard.store.read(runners.requests_for(earlier)).of_jobs == {}
     assert yard.job(attempt.job).request is None
 
 
@@ -180,10 +180,10 @@ def test_runner_hears_what_is_asked_of_its_jobs(yard: Yard) -> None:
     yard.ask(paused, "pause")
     yard.ask(cancelled, "cancel")
     yard.ask(cancelled, "pause")
-    assert yard.store.read(runners.requests_for(runner)) == {paused: "pause", cancelled: "cancel"}
+    assert yard.store.read(runners.requests_for(runner)).of_jobs == {paused: "pause", cancelled: "cancel"}
     assert yard.job(cancelled).request == "cancel"
     yard.ask(paused, "resume")
-    assert yard.store.read(runners.requests_for(runner)) == {cancelled: "cancel"}
+    assert yard.store.read(runners.requests_for(runner)).of_jobs == {cancelled: "cancel"}
 
 
 def test_request_that_came_too_late_is_forgotten(yard: Yard) -> None:
@@ -194,7 +194,7 @@ def test_request_that_came_too_late_is_forgotten(yard: Yard) -> None:
     yard.complete(attempt)
     assert yard.job(attempt.job).request is None
     yard.rescue_expired()
-    assert yard.store.read(runners.requests_for(runner)) == {}
+    assert yard.store.read(runners.requests_for(runner)).of_jobs == {}
 
 
 @pytest.mark.parametrize("action", ["pause", "cancel"])

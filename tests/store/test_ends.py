@@ -218,9 +218,9 @@ def test_a_job_is_not_over_if_a_step_fails(yard: Yard, monkeypatch: pytest.Monke
 def test_a_request_that_was_carried_out_is_dropped(yard: Yard) -> None:
     attempt = yard.started()
     yard.ask(attempt.job, "cancel")
-    assert yard.store.read(runners.requests_for(attempt.runner)) == {attempt.job: "cancel"}
+    assert yard.store.read(runners.requests_for(attempt.runner)).of_jobs == {attempt.job: "cancel"}
     yard.settle(attempt, Stopped("cancel"))
-    assert yard.store.read(runners.requests_for(attempt.runner)) == {}
+    assert yard.store.read(runners.requests_for(attempt.runner)).of_jobs == {}
 
 
 def test_a_request_that_came_too_late_does_not_apply_to_a_retry(yard: Yard) -> None:

@@ -21,10 +21,13 @@ STORE = Path(store.__file__).parent
 
 OVERRIDES = {
     "admit", "checkpoint", "claim", "claim_newest", "claim_places", "claim_together",
-    "complete", "enqueue", "enqueue_alike", "enqueue_one", "enter_lanes", "filled_lanes", "forget_keys", "give_back",
+    "begin_stream_anew", "complete", "enqueue", "enqueue_alike", "enqueue_one", "enter_lanes",
+    "filled_lanes", "forget_keys", "forget_told",
+    "give_back",
     "has_schema", "heads", "hold", "hold_queue", "jobs_at", "join_sequences", "lock_gates", "lock_job", "lock_keys",
     "newest_heads",
-    "promote", "release_held", "settle", "shares", "gate_states", "store_identity", "unask_runner", "wake",
+    "promote", "record", "record_again", "release_held", "settle", "shares", "gate_states", "store_identity",
+    "stream_state", "tell_submitted", "tick", "told_between", "unask_runner", "wake",
 }  # fmt: skip
 """Statements that each dialect has in its own words. Adding one is a decision: write down why in its file."""
 

@@ -18,7 +18,7 @@ import posthorse as ph
 from posthorse.errors import StoreError, StoreUnreachable
 from posthorse.rules.tuning import Tuning
 from posthorse.store.base import Operation
-from posthorse.store.operations import queues
+from posthorse.store.operations import telling
 from posthorse.store.store import Store
 from posthorse.worker.claiming import claiming
 from posthorse.worker.claiming.claim_values import Claim, ClaimRequest
@@ -347,12 +347,12 @@ def test_a_lane_is_not_served_before_its_limits_could_be_read(
     most = 0
     failures = 1
 
-    def live_layers() -> Operation[dict[str, dict[str, object]]]:
+    def queues_and_watchers() -> Operation[telling.Heard]:
         nonlocal failures
         failures -= 1
         if failures >= 0:
             raise StoreError("the disk of this test cannot be read")
-        return queues.live_layers()
+        return telling.queues_and_watchers()
 
     @app.job(queue="calls")
     async def call(n: int) -> None:
@@ -367,7 +367,7 @@ def test_a_lane_is_not_served_before_its_limits_could_be_read(
 
     with app.worker(concurrency=8):
         other.enqueue().result(timeout=30)
-        monkeypatch.setattr(claiming, "live_layers", live_layers)
+        monkeypatch.setattr(claiming, "queues_and_watchers", queues_and_watchers)
         app.queue("calls").set(concurrency=1)
         for job in app.enqueue_many([call.bind(n) for n in range(8)]):
             job.result(timeout=30)

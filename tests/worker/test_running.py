@@ -13,6 +13,7 @@ import pytest
 import posthorse as ph
 from posthorse.clock import Clock
 from posthorse.store.operations.finish import Completion, complete
+from posthorse.store.operations.telling import Told
 from posthorse.worker.running import completer
 from tests.waiting import until, until_state
 
@@ -185,9 +186,9 @@ def test_a_fast_stream_of_thousands_runs_once_each(app: ph.Posthorse) -> None:
 def test_heavy_results_are_written_a_few_at_a_time(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
     weights: list[int] = []
 
-    def noting(runner: str, completions: Sequence[Completion]) -> object:
+    def noting(runner: str, completions: Sequence[Completion], told: Told) -> object:
         weights.append(sum(len(completion.result) for completion in completions[:-1]))
-        return complete(runner, completions)
+        return complete(runner, completions, told)
 
     monkeypatch.setattr(completer, "complete", noting)
 

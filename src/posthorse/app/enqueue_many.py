@@ -71,7 +71,15 @@ class EnqueuesMany(Parts):
             lanes = yield from step(self.store.lanes, self.store.alanes, {job.lane for job in jobs})
             try:
                 made = yield from commit(
-                    self._app, enqueue(jobs, lanes, gauges=gauges, closed=closed, packing=self.registry.packing)
+                    self._app,
+                    enqueue(
+                        jobs,
+                        lanes,
+                        gauges=gauges,
+                        closed=closed,
+                        packing=self.registry.packing,
+                        told=self.store.watched.submitted,
+                    ),
                 )
             except QueueFull as full:
                 patience = patience or self._patience(calls)

@@ -44,6 +44,6 @@ def _lane_at_once(call: Call[object]) -> int | None:
     job, app = call.template, call.app
     if call.connection is not None or not job.is_plain or not app.gate.lets_in(job.lane.queue):
         return None
-    if app.store.emitter.submitted or app.registry.middleware.around_enqueue:
+    if app.store.watched.submitted or app.store.emitter.submitted or app.registry.middleware.around_enqueue:
         return None
     return app.store.known_lane(job.lane)

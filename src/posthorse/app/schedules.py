@@ -103,7 +103,13 @@ class Schedule(Generic[R]):
         (job,), gauges, closed = yield from step(gate.terms, gate.aterms, [call])
         lanes = yield from step(store.lanes, store.alanes, {job.lane})
         triggered = trigger(
-            self._declared, job, lanes=lanes, gauges=gauges, closed=closed, packing=self._app.registry.packing
+            self._declared,
+            job,
+            lanes=lanes,
+            gauges=gauges,
+            closed=closed,
+            packing=self._app.registry.packing,
+            told=self._app.store.watched.submitted,
         )
         made = yield from commit(self._app, triggered)
         return Job(self._app, made.id, created=made.created)

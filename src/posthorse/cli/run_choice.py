@@ -117,9 +117,13 @@ def _stored(app: Posthorse, job: NewJob) -> Run:
     terms.raise_if_closed()
     lanes = app.store.lanes({job.lane})
     if job.key is None:
-        [submitted] = app.store.run(enqueue([job], lanes, closed=closed, packing=app.registry.packing))
+        [submitted] = app.store.run(
+            enqueue([job], lanes, closed=closed, packing=app.registry.packing, told=app.store.watched.submitted)
+        )
     else:
-        submitted = app.store.run(enqueue_anew(job, lanes, closed=closed, packing=app.registry.packing))
+        submitted = app.store.run(
+            enqueue_anew(job, lanes, closed=closed, packing=app.registry.packing, told=app.store.watched.submitted)
+        )
     return Run(submitted.id, submitted.created)
 
 

@@ -192,6 +192,7 @@ class Scheduler:
                 gauges=gauges,
                 closed=closed,
                 packing=self._packing,
+                told=self._store.watched.submitted,
             )
         )
         if made is None:

@@ -99,6 +99,9 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     request_interval: float = 0.5
     """Time between two looks for what is requested of running jobs."""
 
+    telling_interval: float = 0.1
+    """Time between two blocks that tell the stream of starts, while it is watched."""
+
     progress_interval: float = 1.0
     """Minimum time between two saves of a progress that is only reported."""
 

@@ -16,8 +16,8 @@ from posthorse.clock import monotonic
 from posthorse.errors import QueueClosed
 from posthorse.rules.job import NewJob
 from posthorse.rules.queue_depth import Gauge
-from posthorse.rules.queues import DeclaredQueues, Layer
-from posthorse.store.operations.queues import live_layers
+from posthorse.rules.queues import DeclaredQueues
+from posthorse.store.operations.telling import Heard, learn, queues_and_watchers
 from posthorse.store.store import Store
 
 
@@ -58,13 +58,13 @@ class Admission:
     def terms(self, jobs: Sequence[NewJob]) -> Terms:
         """Return the terms for these jobs."""
         if self._is_due():
-            self._learn(self._store.read(live_layers()))
+            self._learn(self._store.read(queues_and_watchers()))
         return self._terms(jobs)
 
     async def aterms(self, jobs: Sequence[NewJob]) -> Terms:
         """Return the terms, for a coroutine."""
         if self._is_due():
-            self._learn(await self._store.aread(live_layers()))
+            self._learn(await self._store.aread(queues_and_watchers()))
         return self._terms(jobs)
 
     def lets_in(self, queue: str) -> bool:
@@ -86,10 +86,11 @@ class Admission:
         self._looked_at = now
         return True
 
-    def _learn(self, live: Mapping[str, Layer]) -> None:
+    def _learn(self, heard: Heard) -> None:
         with self._learning:
             self._looked_at = monotonic()
-            settings = self._queues.settings(live)
+            learn(self._store.watched, heard, self._store.watched.changes)
+            settings = self._queues.settings(heard.layers)
             self._draining = frozenset(name for name, said in settings.items() if said.draining)
             self._fair = frozenset(name for name, said in settings.items() if said.fair)
             limits = {name: said.max_depth for name, said in settings.items() if said.max_depth is not None}

@@ -23,6 +23,7 @@ from posthorse.rules.emitter import Emitter
 from posthorse.rules.events import Heard
 from posthorse.rules.job import Lane
 from posthorse.rules.tuning import DEFAULTS, Tuning
+from posthorse.rules.watched import Watched
 from posthorse.store.address import backend_of, shown
 from posthorse.store.backend import Backend
 from posthorse.store.base import Operation
@@ -75,6 +76,8 @@ class Store:
         """What the parts of a worker that use this store take their figures from."""
         self.emitter = emitter or Emitter()
         """Who listens to what happens in this process."""
+        self.watched = Watched()
+        """Who watches the stream of what happens to jobs, as far as this process knows."""
         self.backend = self._new_backend()
         self._signature = ErrorSignature(self.where)
         self._schema = self._new_schema()

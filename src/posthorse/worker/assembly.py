@@ -37,6 +37,7 @@ from posthorse.worker.running.process_resources import ProcessResources
 from posthorse.worker.running.request_poller import RequestPoller
 from posthorse.worker.running.slots import Slots
 from posthorse.worker.running.tallying import Report, Tallying
+from posthorse.worker.running.telling import Telling
 
 MAX_PATIENCE = 10.0
 """Seconds after which a cancelled or timed-out job that does not listen is ended by force; the grace, if shorter."""
@@ -102,6 +103,7 @@ def make_job_loop(
     tallying = Tallying(
         store, runner.id, slots.running, release=runner.release, by_tenant=settings.tenant_figures, report=report
     )
+    telling = Telling(store, runner.id, slots.running)
     stages = Stages(
         watch=store.backend.notifier.subscribe(store, runner.id),
         claiming=Claiming(store, registry, runner, suspects=suspects, only=only),
@@ -109,8 +111,9 @@ def make_job_loop(
         slots=slots,
         executors=executors,
         ended=ended,
-        completer=Completer(store, settings, runner, ended, tallying, registry.packing),
+        completer=Completer(store, settings, runner, ended, tallying, telling, registry.packing),
         tallying=tallying,
+        telling=telling,
         requests=RequestPoller(store, runner.id, slots.running, patience=min(settings.grace, MAX_PATIENCE)),
     )
     return JobLoop(

@@ -155,7 +155,7 @@ class VirtualRunner:
         """Renew its lease; a runner that was given up for dead stops, unless it is a zombie."""
         self.beat_at = self._world.clock.boot_now()
         answer = self._world.store.run(beat(self.id, lease=LEASE, running=len(self._held), draining=False))
-        self._asked = self._world.store.read(requests_for(self.id)) if answer.is_alive else {}
+        self._asked = self._world.store.read(requests_for(self.id)).of_jobs if answer.is_alive else {}
         for job, walk in self._walks.items():
             if job in self._asked:
                 walk.stop.ask(self._asked[job])

@@ -89,6 +89,7 @@ class LookAtDeadLetters(Chore):
                 gauges=gauges,
                 closed=closed,
                 packing=self._packing,
+                told=self._store.watched.submitted,
             )
         )
 

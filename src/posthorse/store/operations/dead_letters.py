@@ -10,6 +10,7 @@ from posthorse.rules.growth import MAX_COUNTED, AlarmRule, Death, Deaths, Growth
 from posthorse.rules.job import Lane, NewJob
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.queue_depth import Gauge
+from posthorse.rules.watched import NO_KINDS, Kinds
 from posthorse.store.base import QuerySteps, TypedQuery, operation, single_operation
 from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, enqueue
 
@@ -60,6 +61,7 @@ def raise_alarm(
     gauges: Mapping[str, Gauge] = NO_GAUGES,
     closed: frozenset[str] = NONE_CLOSED,
     packing: Packing = PLAIN,
+    told: Kinds = NO_KINDS,
 ) -> QuerySteps[DeadLettersGrew | None]:
     """Report, in one commit with the job that `make` makes of the event. None if another process reported meanwhile.
 
@@ -72,7 +74,7 @@ def raise_alarm(
     rows = yield from ERRORS_OF([(death.job,) for death in growth.deaths])
     event = event_of(growth, {job: _class_in(error) for job, error in rows})
     if make is not None:
-        yield from enqueue([make(event)], lanes, gauges=gauges, closed=closed, packing=packing).start()
+        yield from enqueue([make(event)], lanes, gauges=gauges, closed=closed, packing=packing, told=told).start()
     return event
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from posthorse.rules.job import State
 from posthorse.store.base import QuerySteps, TypedQuery, query
 from posthorse.store.operations.tallies import tally_end
+from posthorse.store.operations.telling import NOTHING, Told, tell
 from posthorse.store.queries import Row, Value
 
 
@@ -43,7 +44,9 @@ Step = Callable[[Ended], QuerySteps[None]]
 """What follows ends, as a part of the operation that ended the jobs: if it fails, the jobs are not over."""
 
 
-def complete(runner: str, epoch: int, results: Sequence[tuple[str, str]]) -> QuerySteps[list[str]]:
+def complete(
+    runner: str, epoch: int, results: Sequence[tuple[str, str]], told: Told = NOTHING
+) -> QuerySteps[list[str]]:
     """Write results of a runner's attempts (job, JSON) that still have their lease; return the jobs that have none."""
     rows = yield from _COMPLETE(results, epoch=epoch, runner=runner)
     [(ended, written, now)] = rows
@@ -57,7 +60,10 @@ def complete(runner: str, epoch: int, results: Sequence[tuple[str, str]]) -> Que
         # learn of it.
         moments = dict((yield from ALREADY_ENDED([(job, epoch) for job, _ in results], state=State.COMPLETED.value)))
         refused = [job for job, _ in results if job not in moments]
-        jobs = filter(lambda job: moments.get(job) == now, jobs)
+        jobs = [job for job in jobs if moments.get(job) == now]
+    if told is not NOTHING:
+        jobs = tuple(jobs)
+        yield from _tell_of_completed(jobs, told)
     yield from _follow(jobs, State.COMPLETED, was=State.PROCESSING, rows=rows)
     return refused
 
@@ -76,6 +82,12 @@ def cancel(job: str, was: State, reason: str | None) -> QuerySteps[int]:
     if not was.is_final:
         yield from _follow([job], State.CANCELLED, was=was, rows=rows)
     return rows[0][0]
+
+
+def _tell_of_completed(jobs: Sequence[str], told: Told) -> QuerySteps[None]:
+    """Tell the stream that attempts began, if it was not told before, and that they completed."""
+    yield from tell("started", [(job, told.started[job]) for job in jobs if job in told.started])
+    yield from tell("completed", [(job, told.completed[job]) for job in jobs if job in told.completed])
 
 
 def _follow(jobs: Iterable[str], state: State, *, was: State, rows: Sequence[Row]) -> QuerySteps[None]:

@@ -31,6 +31,7 @@ from posthorse.store.operations.lanes import lane_id
 from posthorse.store.operations.moves import LOOPS_OF, PARKED_STATES, do_as_asked
 from posthorse.store.operations.one_job import UNASK_RUNNER
 from posthorse.store.operations.tallies import tally_end
+from posthorse.store.operations.telling import NOTHING, Told
 from posthorse.store.queries import Value
 
 
@@ -102,12 +103,15 @@ _NOTHING_ASKED = Saved(None)
 
 @creating_no_work
 @operation
-def complete(runner: str, completions: Sequence[Completion]) -> QuerySteps[list[str]]:
-    """Write results of a runner's attempts that still have their lease; return the jobs that have none."""
+def complete(runner: str, completions: Sequence[Completion], told: Told = NOTHING) -> QuerySteps[list[str]]:
+    """Write results of a runner's attempts that still have their lease; return the jobs that have none.
+
+    told: what the stream hears of those that have it, if it is watched.
+    """
     refused: list[str] = []
     # By epochs: there are few at once, and a row of two columns costs the store much less than one of three.
     for epoch, results in _by_epoch(completions).items():
-        refused += yield from ends.complete(runner, epoch, results)
+        refused += yield from ends.complete(runner, epoch, results, told)
     return refused
 
 

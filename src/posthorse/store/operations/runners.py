@@ -65,6 +65,15 @@ class Beat(NamedTuple):
     is_alive: bool
 
 
+class Requests(NamedTuple):
+    """What is requested of the jobs of a runner: "pause" or "cancel", by job; `changes` counts those of queues and
+    watchers.
+    """
+
+    of_jobs: dict[str, str]
+    changes: int
+
+
 class RunnerSeen(NamedTuple):
     """A registered runner, as far as a probe asks; it is alive while its lease holds."""
 
@@ -97,7 +106,7 @@ class Lease(NamedTuple):
 ENTER_LANES = TypedQuery("enter_lanes", tuple[str])
 RUNNERS_OF = TypedQuery("runners_of", RunnerSeen)
 BEAT = TypedQuery("beat", tuple[str])
-REQUESTS_FOR = TypedQuery("requests_for", tuple[str, str])
+REQUESTS_FOR = TypedQuery("requests_for", tuple[str | None, str])
 STILL_HELD = TypedQuery("still_held", tuple[str])
 LEASES_OF = TypedQuery("leases_of", Lease)
 ORPHANS = TypedQuery("orphans", Lease)
@@ -143,9 +152,11 @@ def runners_of(*, worker: str | None, host: str) -> QuerySteps[list[RunnerSeen]]
 
 
 @single_operation
-def requests_for(runner: str) -> QuerySteps[dict[str, str]]:
-    """Return the requests for the jobs of a runner: "pause" or "cancel", by job."""
-    return dict((yield from REQUESTS_FOR(runner=runner)))
+def requests_for(runner: str) -> QuerySteps[Requests]:
+    """Return the requests for the jobs of a runner, and how often queues and watchers were changed."""
+    rows = yield from REQUESTS_FOR(runner=runner)
+    changes = next(words for job, words in rows if job is None)
+    return Requests({job: words for job, words in rows if job is not None}, int(changes))
 
 
 @single_operation

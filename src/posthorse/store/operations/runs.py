@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from posthorse.rules.job import Lane, NewJob, State
 from posthorse.rules.packing import PLAIN, Packing
+from posthorse.rules.watched import NO_KINDS, Kinds
 from posthorse.store.base import QuerySteps, TypedQuery, operation, query, unrepeatable_operation
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.keys import wanted_key
@@ -18,7 +19,12 @@ LEASED = TypedQuery("leased", Claimed)
 
 @operation
 def enqueue_anew(
-    job: NewJob, lanes: Mapping[Lane, int], *, closed: frozenset[str] = NONE_CLOSED, packing: Packing = PLAIN
+    job: NewJob,
+    lanes: Mapping[Lane, int],
+    *,
+    closed: frozenset[str] = NONE_CLOSED,
+    packing: Packing = PLAIN,
+    told: Kinds = NO_KINDS,
 ) -> QuerySteps[Submitted]:
     """Write a job with a key, or return the earlier one with that key if it is not over.
 
@@ -26,7 +32,7 @@ def enqueue_anew(
     """
     tenant, scope, key = wanted_key(job).entry
     yield query("pass_key_on", job=job.id, fingerprint=job.fingerprint, tenant=tenant, scope=scope, key=key)
-    [submitted] = yield from enqueue([job], lanes, closed=closed, packing=packing).start()
+    [submitted] = yield from enqueue([job], lanes, closed=closed, packing=packing, told=told).start()
     return submitted
 
 

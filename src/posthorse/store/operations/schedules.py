@@ -17,6 +17,7 @@ from posthorse.rules.job import Lane, NewJob, State
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.queue_depth import Gauge
 from posthorse.rules.schedules import Declared, Overlap, Policies, among_open, at_instant, job_at
+from posthorse.rules.watched import NO_KINDS, Kinds
 from posthorse.store.base import QuerySteps, TypedQuery, operation, query, query_rows, single_operation
 from posthorse.store.operations import store_facts
 from posthorse.store.operations.moves import do_as_asked
@@ -107,6 +108,7 @@ def fire(
     gauges: Mapping[str, Gauge] = NO_GAUGES,
     closed: frozenset[str] = NONE_CLOSED,
     packing: Packing = PLAIN,
+    told: Kinds = NO_KINDS,
 ) -> QuerySteps[Fired | None]:
     """Handle the times of a schedule from `known` to `handled_until`; return the jobs that were made.
 
@@ -133,7 +135,7 @@ def fire(
     made = [by_time[time] for time in chosen]
     jobs: list[str] = []
     if made:
-        jobs = [submitted.id for submitted in (yield from enqueue(made, lanes, packing=packing).start())]
+        jobs = [submitted.id for submitted in (yield from enqueue(made, lanes, packing=packing, told=told).start())]
     last_at = chosen[-1] if chosen else None
     yield from _note(declared.name, overlap, [*still_open, *jobs], jobs, last_at, skipped=len(new) - len(chosen))
     return Fired(jobs, refusal, len(wanted) - len(chosen))
@@ -195,6 +197,7 @@ def trigger(
     gauges: Mapping[str, Gauge] = NO_GAUGES,
     closed: frozenset[str] = NONE_CLOSED,
     packing: Packing = PLAIN,
+    told: Kinds = NO_KINDS,
 ) -> QuerySteps[Submitted]:
     """Make a job of a schedule now, whatever its times and whether it is paused.
 
@@ -207,7 +210,7 @@ def trigger(
     now = yield from store_facts.now()
     still_open = yield from _still_open(held[0][0])
     made = job_at(job, _timely(job.id, now), name=declared.name, time=now, policies=Policies())
-    [submitted] = yield from enqueue([made], lanes, gauges=gauges, closed=closed, packing=packing).start()
+    [submitted] = yield from enqueue([made], lanes, gauges=gauges, closed=closed, packing=packing, told=told).start()
     jobs = [*still_open, submitted.id]
     yield from _note(declared.name, declared.policies.overlap, jobs, [submitted.id], now, skipped=0)
     return submitted

@@ -13,9 +13,11 @@ from posthorse.errors import UsageError
 from posthorse.rules.job import Lane, NewJob
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.queue_depth import Gauge
+from posthorse.rules.watched import NO_KINDS, Kinds
 from posthorse.store.base import BoundQuery, Operation, QuerySteps, TypedQuery, query, query_rows
 from posthorse.store.operations.keys import take_keys, wanted_key
 from posthorse.store.operations.queues import check_open, check_room
+from posthorse.store.operations.telling import tell_submitted
 from posthorse.store.operations.unique import take_identities
 from posthorse.store.queries import Value
 
@@ -61,11 +63,12 @@ def enqueue(
     gauges: Mapping[str, Gauge] = NO_GAUGES,
     closed: frozenset[str] = NONE_CLOSED,
     packing: Packing = PLAIN,
+    told: Kinds = NO_KINDS,
 ) -> Operation[list[Submitted]]:
     """Write jobs, all or none; return results in their order. No two have the same id.
 
     gauges: those of queues with a limited depth. closed: queues that accept no new jobs; see `admission`.
-    packing: packs the arguments at once, before anything is written.
+    packing: packs the arguments at once, before anything is written. told: kinds whose new jobs the stream hears about.
 
     Raises KeyConflict if a key was used before with other arguments; NotUnique if a conflict should raise it; QueueFull
     if a queue has no room; QueueClosed; CodecError; UsageError if this machine's clock is more than a day from the
@@ -75,8 +78,8 @@ def enqueue(
     has_keys = any(job.key is not None or job.unique is not None for job in jobs)
     has_places = any(job.sequence is not None for job in jobs)
     is_heavy = len(jobs) > 1 and _weight(jobs) > MAX_BATCH_BYTES
-    start = partial(_enqueue, jobs, lanes, has_keys, gauges, closed, packing)
-    return Operation(start, is_single=not (has_keys or has_places or gauges or is_heavy))
+    start = partial(_enqueue, jobs, lanes, has_keys, gauges, closed, packing, told)
+    return Operation(start, is_single=not (has_keys or has_places or gauges or is_heavy or told))
 
 
 def _enqueue(
@@ -86,6 +89,7 @@ def _enqueue(
     gauges: Mapping[str, Gauge],
     closed: frozenset[str],
     packing: Packing,
+    told: Kinds,
 ) -> QuerySteps[list[Submitted]]:
     answers = [*map(Submitted._make, [(job.id, True) for job in jobs])]  # a batch has thousands, and this is fast
     if has_keys:
@@ -100,6 +104,8 @@ def _enqueue(
         for portion in _portions(jobs):
             [(now, _)] = ENQUEUE.typed((yield _inserting(portion, lanes, made_at=made_at)))
             _check_clock(made_at, now)
+            if told:
+                yield from tell_submitted([job.id for job in portion if job.lane.kind in told], now)
         # Scheduled jobs get a position when they are due.
         places = [(job.sequence, job.id) for job in jobs if job.sequence and job.run_at is None and not job.delay]
         if places:

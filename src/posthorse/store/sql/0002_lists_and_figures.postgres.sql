@@ -1,5 +1,5 @@
--- From version 1 to 2: what lists, figures and retention need. Workers of version 1 go on beside it: columns may be
--- empty, and tables are new.
+-- From version 1 to 2: what lists, figures, retention and the stream of events need. Workers of version 1 go on beside
+-- it: columns may be empty, and tables are new.
 
 -- ## add_tables
 -- Create tables for figures and retention.
@@ -53,6 +53,38 @@ CREATE TABLE @keeps (
     words   text NOT NULL,
     said_at bigint NOT NULL,
     PRIMARY KEY (scope, name)
+)
+
+-- ## add_stream
+-- Create tables for the stream of what happens to jobs.
+CREATE TABLE @stream (
+    place   bigint GENERATED ALWAYS AS IDENTITY,
+    xid     xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    at      bigint NOT NULL,
+    name    text NOT NULL,
+    attempt integer,
+    version integer,
+    jobs    text NOT NULL,
+    PRIMARY KEY (xid, place)
+);
+ALTER TABLE @stream ALTER COLUMN jobs SET STORAGE EXTERNAL;
+
+CREATE TABLE @ticks (
+    number   bigint PRIMARY KEY,
+    at       bigint NOT NULL,
+    snapshot pg_snapshot NOT NULL
+);
+
+CREATE TABLE @watchers (
+    name   text PRIMARY KEY,
+    wanted text NOT NULL,
+    until  bigint NOT NULL
+);
+
+CREATE TABLE @readers (
+    name     text PRIMARY KEY,
+    place    text NOT NULL,
+    moved_at bigint NOT NULL
 )
 
 -- ## add_release

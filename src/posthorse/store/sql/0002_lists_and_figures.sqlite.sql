@@ -1,5 +1,5 @@
--- From version 1 to 2: what lists, figures and retention need. Workers of version 1 go on beside it: columns may be
--- empty, and tables are new.
+-- From version 1 to 2: what lists, figures, retention and the stream of events need. Workers of version 1 go on beside
+-- it: columns may be empty, and tables are new.
 
 -- ## add_tables
 -- Create tables for figures and retention.
@@ -53,6 +53,29 @@ CREATE TABLE @keeps (
     words   text NOT NULL,
     said_at integer NOT NULL,
     PRIMARY KEY (scope, name)
+) WITHOUT ROWID
+
+-- ## add_stream
+-- Create tables for the stream of what happens to jobs.
+CREATE TABLE @stream (
+    place   integer PRIMARY KEY AUTOINCREMENT,
+    at      integer NOT NULL,
+    name    text NOT NULL,
+    attempt integer,
+    version integer,
+    jobs    text NOT NULL
+);
+
+CREATE TABLE @watchers (
+    name   text PRIMARY KEY,
+    wanted text NOT NULL,
+    until  integer NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE @readers (
+    name     text PRIMARY KEY,
+    place    text NOT NULL,
+    moved_at integer NOT NULL
 ) WITHOUT ROWID
 
 -- ## add_release

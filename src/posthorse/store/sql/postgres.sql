@@ -348,8 +348,33 @@ WITH ended AS (
     INSERT INTO @events (job, version, at, name, detail)
     SELECT :job, version, :now, CAST(:event AS text), CAST(:detail AS text) FROM written
     WHERE CAST(:event AS text) IS NOT NULL
+), told AS (
+    INSERT INTO @stream (at, name, attempt, version, jobs)
+    SELECT :now, CAST(:event AS text), (SELECT errors + 1 FROM @jobs WHERE id = :job), version, '["' || :job::text || '"]'
+    FROM written WHERE CAST(:event AS text) IS NOT NULL AND EXISTS (SELECT 1 FROM @watchers)
 )
 SELECT version, took FROM written
+
+-- ## record
+-- Record an event under the version of the job that the same transaction made, and tell the stream if it is watched.
+WITH told AS (
+    INSERT INTO @stream (at, name, attempt, version, jobs)
+    SELECT :now, CAST(:name AS text), errors + 1, CAST(:version AS integer), '["' || id::text || '"]'
+    FROM @jobs WHERE id = CAST(:job AS uuid) AND EXISTS (SELECT 1 FROM @watchers)
+)
+INSERT INTO @events (job, version, at, name, detail)
+VALUES (CAST(:job AS uuid), CAST(:version AS integer), :now, CAST(:name AS text), :detail)
+
+-- ## record_again
+-- Replace the last event of its kind, and tell the stream if it is watched.
+WITH recorded AS (
+    UPDATE @events SET version = CAST(:version AS integer), at = :now, detail = :detail
+    WHERE job = CAST(:job AS uuid) AND version = :instead_of
+    RETURNING name
+)
+INSERT INTO @stream (at, name, attempt, version, jobs)
+SELECT :now, recorded.name, j.errors + 1, CAST(:version AS integer), '["' || j.id::text || '"]'
+FROM recorded CROSS JOIN @jobs j WHERE j.id = CAST(:job AS uuid) AND EXISTS (SELECT 1 FROM @watchers)
 
 -- ## lock_job
 -- Lock a job until the end of this transaction.
@@ -570,3 +595,69 @@ DELETE FROM @keys WHERE ctid = ANY (ARRAY(SELECT place FROM orphaned))
 DELETE FROM @keys WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM @keys WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED))
 RETURNING 1
+
+-- ── the stream ─────────────────────────────────────────────────────────────────────────────────────
+
+-- ## tell_submitted
+-- Tell the stream of jobs that this very commit made, and not an earlier one whose reply was lost.
+-- rows: job uuid
+INSERT INTO @stream (at, name, attempt, jobs)
+SELECT :now, 'submitted', 1, json_agg(r.job ORDER BY r.ordinal)::text
+FROM {rows} WHERE (SELECT created_at FROM @jobs WHERE id = r.job) = :moment::bigint
+HAVING count(*) > 0
+
+-- ## stream_state
+-- Return which life of the stream this is, the places that are kept (here: ticks), whether there is news since the last
+-- tick, and whether that tick is of another server.
+SELECT (SELECT value FROM @meta WHERE name = 'stream'),
+    coalesce((SELECT number FROM @ticks ORDER BY number LIMIT 1), 0), coalesce(newest.number, 0), 0::bigint, 0::bigint,
+    EXISTS (SELECT 1 FROM @stream WHERE xid >= pg_snapshot_xmax(newest.snapshot))
+        OR EXISTS (SELECT 1 FROM @stream WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip(newest.snapshot)))) AS has_news,
+    coalesce(pg_snapshot_xmax(newest.snapshot) > pg_snapshot_xmax(pg_current_snapshot()), false) AS is_foreign
+FROM (SELECT 1) AS one LEFT JOIN (SELECT number, snapshot FROM @ticks ORDER BY number DESC LIMIT 1) AS newest ON true
+
+-- ## tick
+-- Mark how far the stream is, if there is news since the last tick, or none yet. No row: nothing is new, or another
+-- process marked it.
+INSERT INTO @ticks (number, at, snapshot)
+SELECT coalesce(newest.number, 0) + 1, :now, pg_current_snapshot()
+FROM (SELECT 1) AS one LEFT JOIN (SELECT number, snapshot FROM @ticks ORDER BY number DESC LIMIT 1) AS newest ON true
+WHERE newest.number IS NULL
+    OR EXISTS (SELECT 1 FROM @stream WHERE xid >= pg_snapshot_xmax(newest.snapshot))
+    OR EXISTS (SELECT 1 FROM @stream WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip(newest.snapshot))))
+ON CONFLICT (number) DO NOTHING
+RETURNING number
+
+-- ## told_between
+-- Return what became visible with one tick, from a place in it: what its snapshot sees and the one before did not.
+SELECT s.place, s.at, s.name, s.attempt, s.version, s.jobs
+FROM @ticks p JOIN @ticks c ON c.number = p.number + 1
+CROSS JOIN LATERAL (
+    SELECT * FROM @stream WHERE xid >= pg_snapshot_xmax(p.snapshot) AND xid < pg_snapshot_xmax(c.snapshot)
+    UNION ALL
+    SELECT * FROM @stream WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip(p.snapshot)))
+) AS s
+WHERE p.number = :tick::bigint - 1 AND s.place >= :place::bigint AND pg_visible_in_snapshot(s.xid, c.snapshot)
+ORDER BY s.place
+LIMIT :limit
+
+-- ## forget_told
+-- Forget ticks before a moment, though not the newest, and what became visible with them. Return how many rows left.
+WITH kept AS (
+    SELECT number, snapshot FROM @ticks
+    WHERE at >= :before OR number = (SELECT max(number) FROM @ticks) ORDER BY number LIMIT 1
+), past AS (
+    DELETE FROM @ticks WHERE number IN (
+        SELECT number FROM @ticks WHERE number < (SELECT number FROM kept) FOR UPDATE SKIP LOCKED)
+), gone AS (
+    DELETE FROM @stream WHERE (xid, place) IN (
+        SELECT xid, place FROM @stream WHERE xid < (SELECT pg_snapshot_xmin(snapshot) FROM kept)
+        ORDER BY xid, place LIMIT :limit FOR UPDATE SKIP LOCKED)
+    RETURNING 1
+)
+SELECT count(*) FROM gone
+
+-- ## begin_stream_anew
+-- Forget the stream of another server, whose transactions have other numbers.
+DELETE FROM @stream;
+DELETE FROM @ticks

@@ -327,3 +327,40 @@ CREATE TABLE @keeps (
     said_at bigint NOT NULL,
     PRIMARY KEY (scope, name)
 );
+
+-- What happened to jobs, while it is watched: one row for all that one commit did to several jobs (`jobs` is a JSON list
+-- of their ids). A row belongs to the first tick whose snapshot sees it; in a tick, rows are in the order of place.
+CREATE TABLE @stream (
+    place   bigint GENERATED ALWAYS AS IDENTITY,
+    xid     xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    at      bigint NOT NULL,
+    name    text NOT NULL,
+    attempt integer,
+    version integer,
+    jobs    text NOT NULL,
+    PRIMARY KEY (xid, place)
+);
+-- Ids do not compress, and trying costs more than the rest of the row.
+ALTER TABLE @stream ALTER COLUMN jobs SET STORAGE EXTERNAL;
+
+-- Ticks: snapshots that readers of the stream take while there is news. They order what commits in any order.
+CREATE TABLE @ticks (
+    number   bigint PRIMARY KEY,
+    at       bigint NOT NULL,
+    snapshot pg_snapshot NOT NULL
+);
+
+-- Who watches the stream, until when, and what they want: JSON, with names and kinds of jobs. Without a row, nothing is
+-- written to it.
+CREATE TABLE @watchers (
+    name   text PRIMARY KEY,
+    wanted text NOT NULL,
+    until  bigint NOT NULL
+);
+
+-- How far durable readers of the stream are.
+CREATE TABLE @readers (
+    name     text PRIMARY KEY,
+    place    text NOT NULL,
+    moved_at bigint NOT NULL
+);

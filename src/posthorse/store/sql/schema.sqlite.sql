@@ -325,3 +325,29 @@ CREATE TABLE @keeps (
     said_at integer NOT NULL,
     PRIMARY KEY (scope, name)
 ) WITHOUT ROWID;
+
+-- What happened to jobs, while it is watched: one row for all that one commit did to several jobs (`jobs` is a JSON list
+-- of their ids). There is one writer at a time, so places are in the order of commits.
+CREATE TABLE @stream (
+    place   integer PRIMARY KEY AUTOINCREMENT,
+    at      integer NOT NULL,
+    name    text NOT NULL,
+    attempt integer,
+    version integer,
+    jobs    text NOT NULL
+);
+
+-- Who watches the stream, until when, and what they want: JSON, with names and kinds of jobs. Without a row, nothing is
+-- written to it.
+CREATE TABLE @watchers (
+    name   text PRIMARY KEY,
+    wanted text NOT NULL,
+    until  integer NOT NULL
+) WITHOUT ROWID;
+
+-- How far durable readers of the stream are.
+CREATE TABLE @readers (
+    name     text PRIMARY KEY,
+    place    text NOT NULL,
+    moved_at integer NOT NULL
+) WITHOUT ROWID;

@@ -103,6 +103,12 @@ SELECT name, settings FROM @queues ORDER BY name
 INSERT INTO @meta (name, value) VALUES ('queues', '1')
 ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(@meta.value AS bigint) + 1 AS text)
 
+-- ## queues_and_watchers
+-- Return the live settings of queues, and what watchers of the stream want, with how many microseconds that holds.
+SELECT 'queue', name, settings, CAST(NULL AS bigint) FROM @queues
+UNION ALL
+SELECT 'watcher', name, wanted, until - :now FROM @watchers WHERE until > :now
+
 -- ## settings_of_queue
 -- Return the live settings of one queue.
 SELECT settings FROM @queues WHERE name = :name
@@ -308,17 +314,9 @@ SELECT worker, pid FROM @runners WHERE id = :id
 -- Return when a job first started, when it ended, and its reason: for a completed job, its worker.
 SELECT started_at, finished_at, reason FROM @jobs WHERE id = :job
 
--- ## record
--- Record an event under the version of the job that the same transaction made.
-INSERT INTO @events (job, version, at, name, detail) VALUES (:job, :version, :now, :name, :detail)
-
 -- ## last_event
 -- Return the last event of a job.
 SELECT version, name, detail FROM @events WHERE job = :job ORDER BY version DESC LIMIT 1
-
--- ## record_again
--- Replace the last event of its kind.
-UPDATE @events SET version = :version, at = :now, detail = :detail WHERE job = :job AND version = :instead_of
 
 -- ── controls ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -343,8 +341,10 @@ WHERE c.job = r.job AND NOT EXISTS (SELECT 1 FROM @leases l WHERE l.job = c.job)
 DELETE FROM @controls WHERE job = :job AND action = 'pause'
 
 -- ## requests_for
--- Return the requests for the jobs of a runner.
+-- Return the requests for the jobs of a runner, and without a job how often queues and watchers were changed.
 SELECT job, action FROM @controls WHERE runner = :runner
+UNION ALL
+SELECT NULL, coalesce((SELECT value FROM @meta WHERE name = 'queues'), '0')
 
 -- ## still_held
 -- Return which of these attempts of a runner still have their lease.
@@ -1495,3 +1495,59 @@ WHERE last_at >= :since AND first_at < :until ORDER BY count DESC, fingerprint L
 -- ## releases
 -- Return when releases of the application were first run.
 SELECT name, first_at FROM @releases WHERE first_at >= :since AND first_at < :until ORDER BY first_at, name
+
+-- ── the stream ─────────────────────────────────────────────────────────────────────────────────────
+
+-- ## watch
+-- Watch the stream for a while, or for longer than before.
+INSERT INTO @watchers (name, wanted, until) VALUES (:name, :wanted, :now + :span)
+ON CONFLICT (name) DO UPDATE SET wanted = excluded.wanted, until = excluded.until
+
+-- ## wanted_by
+-- Return what a watcher wants.
+SELECT wanted FROM @watchers WHERE name = :name AND until > :now
+
+-- ## unwatch
+-- Watch no longer.
+DELETE FROM @watchers WHERE name = :name RETURNING name
+
+-- ## tell
+-- Tell the stream what one commit did to several jobs.
+INSERT INTO @stream (at, name, attempt, jobs) VALUES (:now, :name, :attempt, :jobs)
+
+-- ## tell_started
+-- Tell the stream of attempts that began, while their runner has its lease.
+INSERT INTO @stream (at, name, attempt, jobs)
+SELECT :now, 'started', :attempt, :jobs
+WHERE EXISTS (SELECT 1 FROM @runners WHERE id = :runner AND expires_at > :lease_now)
+
+-- ## faces
+-- Return what the events of jobs say besides what happened.
+-- rows: job uuid
+SELECT j.id, lanes.kind, lanes.queue, j.tenant, j.tags, j.options
+FROM {rows} JOIN @jobs j ON j.id = r.job JOIN @lanes lanes ON lanes.id = j.lane
+
+-- ## details
+-- Return the evidence of events, each of one job.
+-- rows: job uuid, version int
+SELECT e.job, e.version, e.detail FROM {rows} JOIN @events e ON e.job = r.job AND e.version = r.version
+
+-- ## place_of_reader
+-- Return how far a durable reader is.
+SELECT place FROM @readers WHERE name = :name
+
+-- ## enter_reader
+-- Enter a durable reader, unless it is known.
+INSERT INTO @readers (name, place, moved_at) VALUES (:name, :place, :now) ON CONFLICT (name) DO NOTHING
+
+-- ## move_reader
+-- Move a durable reader on. No row: another process did so meanwhile.
+UPDATE @readers SET place = :place, moved_at = :now WHERE name = :name AND place = :known RETURNING name
+
+-- ## forget_watchers
+-- Forget watchers whose process ended without a word.
+DELETE FROM @watchers WHERE until <= :now RETURNING name
+
+-- ## forget_readers
+-- Forget durable readers that no process moved for long.
+DELETE FROM @readers WHERE moved_at < :before

@@ -294,6 +294,9 @@ SELECT changes(), changes(), :now
 SELECT json_group_array(json_array(j.version + 2, :now - l.claimed_at))
 FROM @leases l CROSS JOIN @jobs j
 WHERE l.job = :job AND l.epoch = :epoch AND l.runner = :runner AND j.id = l.job;
+INSERT INTO @stream (at, name, attempt, version, jobs)
+SELECT :now, :event, errors + 1, version + 2, json_array(:job) FROM @jobs
+WHERE id = :job AND :event IS NOT NULL AND EXISTS (SELECT 1 FROM @watchers);
 UPDATE @jobs SET started_at = coalesce(started_at, (SELECT claimed_at FROM @leases WHERE job = :job)), {settled}
 WHERE id = :job;
 DELETE FROM @leases WHERE job = :job;
@@ -301,6 +304,20 @@ INSERT INTO @parked (job, state, due_at, since, lane, cause)
 SELECT :job, :state, :now + :wait, :now, :lane, :cause WHERE :is_set_aside;
 INSERT INTO @events (job, version, at, name, detail)
 SELECT :job, json_extract(:picked, '$[0][0]'), :now, :event, :detail WHERE :event IS NOT NULL
+
+-- ## record
+-- Record an event under the version of the job that the same transaction made, and tell the stream if it is watched.
+INSERT INTO @events (job, version, at, name, detail) VALUES (:job, :version, :now, :name, :detail);
+INSERT INTO @stream (at, name, attempt, version, jobs)
+SELECT :now, :name, errors + 1, :version, json_array(id) FROM @jobs
+WHERE id = :job AND EXISTS (SELECT 1 FROM @watchers)
+
+-- ## record_again
+-- Replace the last event of its kind, and tell the stream if it is watched.
+UPDATE @events SET version = :version, at = :now, detail = :detail WHERE job = :job AND version = :instead_of;
+INSERT INTO @stream (at, name, attempt, version, jobs)
+SELECT :now, e.name, j.errors + 1, :version, json_array(j.id) FROM @events e JOIN @jobs j ON j.id = e.job
+WHERE e.job = :job AND e.version = :version AND EXISTS (SELECT 1 FROM @watchers)
 
 -- ## unask_runner
 -- Drop the request to a job's runner.
@@ -474,3 +491,37 @@ RETURNING began_at, queue, kind, tenant, happened, source, count AS times, micro
 DELETE FROM @keys WHERE EXISTS (
     SELECT 1 FROM {rows}
     WHERE r.tenant = @keys.tenant AND r.scope = @keys.scope AND r.key = @keys.key AND r.job = @keys.job)
+
+-- ── the stream ─────────────────────────────────────────────────────────────────────────────────────
+
+-- ## tell_submitted
+-- Tell the stream of jobs that this very commit made.
+-- rows: job uuid
+INSERT INTO @stream (at, name, attempt, jobs)
+SELECT :now, 'submitted', 1, json_group_array(r.job)
+FROM {rows} WHERE (SELECT created_at FROM @jobs WHERE id = r.job) = :moment
+HAVING count(*) > 0
+
+-- ## stream_state
+-- Return which life of the stream this is, and the places that are kept. There are no ticks.
+SELECT (SELECT value FROM @meta WHERE name = 'stream'), 0, 0,
+    coalesce((SELECT min(place) FROM @stream), 1), coalesce((SELECT max(place) FROM @stream), 0), 0, 0
+
+-- ## tick
+-- Do nothing: places are in the order of commits.
+SELECT 0 WHERE false
+
+-- ## told_between
+-- Return what was told, from a place on; the tick is 0.
+SELECT place, at, name, attempt, version, jobs FROM @stream
+WHERE place >= :place AND :tick = 0 ORDER BY place LIMIT :limit
+
+-- ## forget_told
+-- Forget what was told before a moment, though not the newest row. Return how many rows left.
+DELETE FROM @stream WHERE place IN (
+    SELECT place FROM @stream WHERE at < :before AND place < (SELECT max(place) FROM @stream) ORDER BY place LIMIT :limit);
+SELECT changes()
+
+-- ## begin_stream_anew
+-- Forget all that was told.
+DELETE FROM @stream

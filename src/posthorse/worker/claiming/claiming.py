@@ -29,8 +29,8 @@ from posthorse.store.operations.claim import (
     news,
     waits,
 )
-from posthorse.store.operations.queues import live_layers
 from posthorse.store.operations.runners import Runner, set_idle
+from posthorse.store.operations.telling import learn, queues_and_watchers
 from posthorse.store.operations.through_gates import claim_through_gates, depth_of_sight, in_sight
 from posthorse.store.store import Store
 from posthorse.worker.claiming.claim_values import Claim, ClaimedJob, ClaimRequest, LookAgain
@@ -268,11 +268,13 @@ class Claiming:
         """Read new lanes and changed settings; return whether there is more to serve."""
         self._looked_at = monotonic()
         heard = await self._store.aread(news(self._lanes.served.known))
-        layers = None if heard.changes == self._heard_changes else await self._store.aread(live_layers())
+        has_changed = heard.changes != self._heard_changes or self._looked_at > self._store.watched.ends_at
+        changed = await self._store.aread(queues_and_watchers()) if has_changed else None
         # Add lanes and limits together: a lane that is known before its limits would be claimed without them.
         served = self._lanes.add(heard.lanes)
-        if layers is not None:
-            settings = self._registry.queues.settings(layers)
+        if changed is not None:
+            learn(self._store.watched, changed, heard.changes)
+            settings = self._registry.queues.settings(changed.layers)
             self._limits.obey(settings)
             self._limited = set(filter(self._limits.bind, self._lanes.served.numbers))
             self._lanes.obey(settings)

@@ -48,11 +48,13 @@ from posthorse.store.operations.claim import give_back
 from posthorse.store.operations.finish import Completion, Fence, complete, errors_before_slice, settle, unfit_in_a_row
 from posthorse.store.operations.gates import let_through
 from posthorse.store.operations.runners import Runner, held_by, set_idle
+from posthorse.store.operations.telling import NOTHING
 from posthorse.store.store import Store
 from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.stopped_programs import was_caused_by_stop
 from posthorse.worker.running.tallying import Tallying
+from posthorse.worker.running.telling import Telling
 
 T = TypeVar("T")
 log = logging.getLogger("posthorse.worker")
@@ -88,6 +90,7 @@ class Completer:
         runner: Runner,
         ended: EndedJobs,
         tallying: Tallying,
+        telling: Telling,
         packing: Packing = PLAIN,
     ) -> None:
         self._store = store
@@ -97,6 +100,7 @@ class Completer:
         self._tuning = store.tuning
         self._packing = packing
         self._tallying = tallying
+        self._telling = telling
         self._ended = ended
         """Woken after each batch, because there is room again, and after jobs have left their gates."""
         self.has_given_up = False
@@ -207,6 +211,8 @@ class Completer:
         elif isinstance(outcome, Stopped) and outcome.request == "yield":
             evidence["detail"] = YIELDED
         detail = msgspec.json.encode(evidence).decode()
+        if self._store.watched.started and not running.is_told:
+            await self._telling.tell_of([running])
         attempt = Fence(claimed.job, claimed.epoch, self._runner.id)
         failpoint("before_settle")
         number = claimed.lane if transition.solo == running.lane.solo else None
@@ -274,8 +280,11 @@ class Completer:
 
     async def _complete(self, batch: Sequence[Completed]) -> None:
         completions = [Completion(each.running.claimed.job, each.running.claimed.epoch, each.result) for each in batch]
+        told = NOTHING
+        if self._store.watched.has_attempts:
+            told = self._telling.of_completed([each.running for each in batch])
         try:
-            refused = await self._insist(lambda: self._store.arun(complete(self._runner.id, completions)))
+            refused = await self._insist(lambda: self._store.arun(complete(self._runner.id, completions, told)))
         except Exception as error:
             await self._complete_in_parts(batch, error)
         else:

@@ -32,6 +32,7 @@ from posthorse.worker.running.executors import Executors
 from posthorse.worker.running.request_poller import RequestPoller
 from posthorse.worker.running.slots import Slots
 from posthorse.worker.running.tallying import Tallying
+from posthorse.worker.running.telling import Telling
 
 log = logging.getLogger("posthorse.worker")
 
@@ -57,6 +58,7 @@ class Stages(NamedTuple):
     ended: EndedJobs
     completer: Completer
     tallying: Tallying
+    telling: Telling
     requests: RequestPoller
 
 
@@ -87,6 +89,7 @@ class JobLoop:
         self._ended.call(self._take_ended)
         self._completer = stages.completer
         self._tallying = stages.tallying
+        self._telling = stages.telling
         self._requests = stages.requests
         self._serves_suspects_only = serves_suspects_only
         self._is_one_by_one = is_one_by_one
@@ -129,6 +132,7 @@ class JobLoop:
             handing_in = asyncio.create_task(self._completer.run())
             listening = asyncio.create_task(self._listen_forever())
             tallying = asyncio.create_task(self._tallying.write_forever())
+            telling = asyncio.create_task(self._telling.tell_forever())
             claiming = asyncio.create_task(self._claim_until_stopped())
             try:
                 await self._becomes_stopped(claiming)
@@ -140,6 +144,7 @@ class JobLoop:
                     await self._hand_in(handing_in, claiming)
                 finally:
                     tallying.cancel()
+                    telling.cancel()
                 if not self.is_unanswered and not self.is_lost:
                     await comes_within(ANSWER_WITHIN, self._tallying.write())
                 await self._executors.close()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from posthorse.clock import monotonic
 from posthorse.store.operations.runners import requests_for, still_held
+from posthorse.store.operations.telling import learn, queues_and_watchers
 from posthorse.store.store import Store
 from posthorse.worker.running.running_job import RunningJob
 
@@ -28,8 +29,11 @@ class RequestPoller:
         """Seconds between two polls."""
 
     async def hear(self) -> None:
-        """Pass on what users requested."""
-        asked = await self._store.aread(requests_for(self._runner))
+        """Pass on what users requested; learn who watches the stream."""
+        asked, changes = await self._store.aread(requests_for(self._runner))
+        watched = self._store.watched
+        if changes != watched.changes or monotonic() > watched.ends_at:
+            learn(watched, await self._store.aread(queues_and_watchers()), changes)
         for job, running in list(self._jobs.items()):
             request = asked.get(job)
             if request is None:

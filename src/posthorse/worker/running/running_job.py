@@ -31,6 +31,7 @@ class RunningJob:
         "gates",
         "heard",
         "is_counted",
+        "is_told",
         "journal",
         "kind",
         "lane",
@@ -56,6 +57,8 @@ class RunningJob:
         """How long it took, once it has ended by itself."""
         self.is_counted = False
         """Whether its start was counted while it runs; else that is done at its end."""
+        self.is_told = False
+        """Whether the stream was told that it began."""
         self.gates: Sequence[str] | None = None
         """The gates that it passed as a job with limits of its own; None if it has none."""
         self.unfit: str | None = None
@@ -81,6 +84,11 @@ class RunningJob:
     def label(self) -> str:
         """The job's name in the log."""
         return f"job {self.claimed.job} ({self.kind.kind}, attempt {self.claimed.errors + 1})"
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt of its job this is, from 1."""
+        return self.claimed.errors + 1
 
     @property
     def timeout(self) -> float | None:

@@ -1,0 +1,66 @@
+"""Places in the stream, and cursors: their form as text. Pure.
+
+A place is what a reader reads next: from row `place` of a tick on, without the first `skip` jobs of that row. Where
+there is one writer at a time there are no ticks; then the tick is 0. A cursor also names the life of the stream,
+because the numbers of a restored store begin again. Users pass it on as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, NamedTuple
+
+from posthorse.errors import InvalidOption
+from posthorse.rules.values.type_mismatch import short
+
+_FORM = re.compile(r"([0-9a-z]{1,32})-(\d{1,19})-(\d{1,19})-(\d{1,9})")
+
+Why = Literal["too old", "too new", "another store"]
+"""Why a cursor cannot be read from."""
+
+
+class Place(NamedTuple):
+    """What a reader reads next. Places of one life are ordered as the stream is."""
+
+    tick: int
+    place: int = 0
+    skip: int = 0
+
+
+class Cursor(NamedTuple):
+    """A place, and the life of the stream that it is in."""
+
+    life: str
+    place: Place
+
+    def __str__(self) -> str:
+        tick, place, skip = self.place
+        return f"{self.life}-{tick}-{place}-{skip}"
+
+
+class Kept(NamedTuple):
+    """Which part of the stream can be read: from `oldest` on, and `newest` is what comes next."""
+
+    oldest: Place
+    newest: Place
+
+
+def as_cursor(text: object) -> Cursor:
+    """Read the cursor of an event. Raises InvalidOption."""
+    found = _FORM.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise InvalidOption(
+            f"{short(text)} is not a cursor of the stream of events; pass on the `cursor` of an event as it is"
+        )
+    return Cursor(found[1], Place(int(found[2]), int(found[3]), int(found[4])))
+
+
+def why_unreadable(cursor: Cursor, life: str, kept: Kept) -> Why | None:
+    """Return why events after a cursor cannot all be read; None if they can."""
+    if cursor.life != life:
+        return "another store"
+    if cursor.place < kept.oldest:
+        return "too old"
+    if cursor.place > kept.newest:
+        return "too new"
+    return None
