@@ -54,6 +54,7 @@ if typing.TYPE_CHECKING:
     from posthorse.rules import events
     from posthorse.rules.depends import depends
     from posthorse.rules.job import Attempt, BadItem, JobError, State, Status
+    from posthorse.rules.job_logs import LogLine
     from posthorse.rules.keys import Key
     from posthorse.rules.limits import Concurrency, Rate, Sequence
     from posthorse.rules.middleware import RunningAttempt, Submission
@@ -113,6 +114,7 @@ __all__ = [
     "Key",
     "KeyConflict",
     "Kind",
+    "LogLine",
     "Misfire",
     "NotUnique",
     "OutcomeUnknown",
@@ -212,6 +214,7 @@ _HOMES = {
     "JobError": "posthorse.rules.job",
     "State": "posthorse.rules.job",
     "Status": "posthorse.rules.job",
+    "LogLine": "posthorse.rules.job_logs",
     "Key": "posthorse.rules.keys",
     "Concurrency": "posthorse.rules.limits",
     "Rate": "posthorse.rules.limits",

@@ -77,6 +77,7 @@ VERBS = {
     "Job.cancel": Verb(lambda world: world.waiting(), "cancelled"),
     "Job.delete": Verb(lambda world: world.failed[4], None),
     "Job.discard": Verb(lambda world: world.failed[1], "cancelled"),
+    "Job.logs": Verb(lambda world: world.over, [], (), {"limit": 2}),
     "Job.pause": Verb(lambda world: world.waiting(), "paused", (), {"force": True}),
     "Job.result": Verb(lambda world: world.double.get_job(world.over.id), 14, (), {"timeout": 30}),
     "Job.resume": Verb(lambda world: world.waiting(), "pending", after="pause"),

@@ -19,7 +19,8 @@ KNOWN = {
     "store/operations/unique.py": {"identity_again"},
     # what a job left behind
     "app/reading.py": {"decode_kept", "decode_result", "read.outcome", "texts.unpack"},
-    "testing/enqueued.py": {"signature.named", "texts.unpack", "read.call"},
+    "app/job_logs.py": {"texts.unpack"},
+    "worker/running/job_logs.py": {"texts.pack"},
     "cli/show.py": {"read.arguments", "read.outcome"},
     "cli/bad_items.py": {"read.outcome"},  # only to check whether the job exists
     # checkpoints: the journal packs the results

@@ -6,6 +6,7 @@ A chore that waits would hold up the sweep behind it, and with it the rescue of 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -23,7 +24,7 @@ from posthorse.rules.tuning import Tuning
 from posthorse.store.operations.runners import next_due
 from tests.waiting import until_state
 
-TABLES = ("jobs", "keys", "keeps", "tallies", "meta", "depths", "errors", "parked", "events")
+TABLES = ("jobs", "keys", "keeps", "tallies", "meta", "depths", "errors", "parked", "events", "logs")
 HOUR = timedelta(hours=1)
 
 
@@ -35,11 +36,14 @@ def clock() -> Clock:
 @pytest.fixture
 def app(postgres_url: str, clock: Clock) -> Iterator[ph.Posthorse]:
     tuning = Tuning(tallies_interval=0.05, depths_interval=0.0, fold_interval=0.0, keys_interval=0.0)
-    app = ph.Posthorse(postgres_url, clock=clock, tuning=tuning, keep="2h")
+    app = ph.Posthorse(
+        postgres_url, clock=clock, tuning=tuning, keep=ph.Keep(completed="2h", cancelled="2h", logs="1h")
+    )
     app.migrate()
 
     @app.job(max_attempts=1, unique=True)
     def work(number: int) -> int:
+        logging.getLogger("shop").warning("number %d", number)
         return 1 // number
 
     jobs = app.enqueue_many([work.using(key=ph.Key(f"key {number}", ttl="1h")).bind(number) for number in range(3)])

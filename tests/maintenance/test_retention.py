@@ -193,7 +193,7 @@ def test_a_job_that_is_retried_at_that_moment_stays(app: ph.Posthorse, clock: Cl
     finish(app, jobs)
     clock.advance(10 * HOUR)
     page = app.store.read(old_jobs(after=FIRST, limit=10))
-    going, _, is_late = choose(page)
+    going, _, _, is_late = choose(page)
     assert [one.job for one in going] == [job.id for job in jobs]
     assert is_late
     jobs[0].retry()

@@ -90,6 +90,18 @@ def test_arguments_and_results_are_packed_however_a_job_is_enqueued(app: ph.Post
     assert hides_the_marker(app)
 
 
+def test_what_a_job_logs_is_packed(app: ph.Posthorse) -> None:
+    entered = [jobs.tell.enqueue(MARKER), jobs.tell.using(tenant="acme").enqueue(MARKER)]
+    with app.worker():
+        for job in entered:
+            job.result(timeout=30)
+    assert all(is_packed(row["lines"]) for row in tables_of(app)["logs"])
+    assert hides_the_marker(app)
+    for job in entered:
+        [line] = job.logs()
+        assert (line.message, line.fields) == (f"about {MARKER}", {"text": MARKER})
+
+
 def test_a_key_is_compared_by_the_plain_arguments(app: ph.Posthorse) -> None:
     first = jobs.echo.using(key="k").enqueue(MARKER)
     again = jobs.echo.using(key="k").enqueue(MARKER)

@@ -8,6 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from posthorse.app.attempts import attempts_of
+from posthorse.app.job_logs import FollowedLogs, logs_of
 from posthorse.app.reading import bad_items_of, check_kind, outcome_of, status_of
 from posthorse.app.retry_arguments import rebound, replaced
 from posthorse.app.verbs import Verb, commit, twin, verb, wait_for_end, waiting_verb
@@ -15,6 +16,7 @@ from posthorse.clock import monotonic
 from posthorse.errors import InvalidCall, PosthorseError
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import Attempt, BadItem, State, Status
+from posthorse.rules.job_logs import LogLine
 from posthorse.rules.lifecycle import Request
 from posthorse.rules.why.answer import UNSERVED, Why, clause
 from posthorse.store.operations import control
@@ -177,6 +179,31 @@ class Job(Generic[R]):
         yield from commit(self._app, erase((yield from self._known())))
 
     adelete = twin(delete)
+
+    # ── logs ─────────────────────────────────────────────────────────────────────────────────────────
+
+    @verb
+    def logs(
+        self, *, attempt: int | None = None, after: LogLine | None = None, limit: int = 1000
+    ) -> Verb[list[LogLine]]:
+        """Return what the job logged, in order, also while it runs; lines arrive after about a second.
+
+        attempt: only that one, as `ctx.attempt` was. after: the last line of the previous page. limit: how many lines
+        at most.
+
+        Raises JobNotFound, InvalidOption, CodecError.
+        """
+        job = yield from self._known()
+        return (yield from logs_of(self._app, job, attempt=attempt, after=after, limit=limit))
+
+    alogs = twin(logs)
+
+    def follow_logs(self, *, attempt: int | None = None, after: LogLine | None = None) -> FollowedLogs:
+        """Return what the job logs as it comes, for `for` or `async for`; it ends when the job is over.
+
+        attempt, after: as `logs` takes them. Iterating raises JobNotFound, CodecError.
+        """
+        return FollowedLogs(self._app, self.id, attempt, after)
 
     # ── bad items ────────────────────────────────────────────────────────────────────────────────────
 

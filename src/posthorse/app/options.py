@@ -22,6 +22,7 @@ from posthorse.rules.unique import Unique
 from posthorse.store.connections import UserConnection
 
 ErrorClasses = type[BaseException] | tuple[type[BaseException], ...]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 Labels = Mapping[str, str] | Sequence[str]
 
 
@@ -91,6 +92,10 @@ class JobOptions(ObserverOptions, _CommonOptions, total=False):
     """How many jobs may run at once, across all machines: `20` or `ph.Concurrency(1, per="customer_id")`."""
     keep: Keep | Span | None
     """How long jobs stay after they ended: `"7d"` for completed and cancelled ones, `"forever"`, or `ph.Keep`."""
+    logs: bool | None
+    """Whether what jobs log is stored with them."""
+    log_level: LogLevel | int | None
+    """The level from which lines are stored: `"DEBUG"`, `"INFO"` … or a number of `logging`."""
 
 
 class UsingOptions(_CommonOptions, total=False):
@@ -211,6 +216,10 @@ class SettingOptions(TypedDict, total=False):
     """The release of your application, such as a version or a commit; figures and errors name it."""
     tenant_figures: bool
     """Whether figures are counted for each tenant, too."""
+    logs: bool
+    """Whether what jobs log is stored with them."""
+    log_level: LogLevel | int
+    """The level from which lines are stored: `"DEBUG"`, `"INFO"` … or a number of `logging`."""
     max_interruptions: int
     """How many workers in a row may be lost while they run a job, without a committed slice in between, before
     the job fails.

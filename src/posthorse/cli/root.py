@@ -29,6 +29,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "jobs": ("jobs", "List jobs, newest first."),
         "show": ("show", "Show everything about one job."),
         "why": ("why", "Say why a job does not run, what to do, and when it will start."),
+        "logs": ("logs", "Show what a job logged."),
         "bad-items": ("bad_items", "List the bad items that a job tolerated."),
         "watch": ("watch", "Follow jobs with live bars."),
         "wait": ("wait", "Wait until jobs are over."),

@@ -12,12 +12,14 @@ import msgspec
 
 from posthorse.app.attempts import attempts_of
 from posthorse.app.client import Posthorse
+from posthorse.app.job_logs import last_logs_of
 from posthorse.app.reading import opened_detail, opened_json, texts_of
 from posthorse.app.verbs import drive
 from posthorse.cli.bad_items import first_bad_items, print_bad_items
 from posthorse.cli.bars import bar
 from posthorse.cli.exits import Exit
 from posthorse.cli.job_lookup import Look, find_id, look_at, short
+from posthorse.cli.logs import LinePrinter
 from posthorse.cli.screen import clean, is_terminal, out, out_json, out_rich, say
 from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import json_option, open_store, target_options
@@ -32,7 +34,9 @@ from posthorse.cli.wording import (
     span,
     speed,
 )
+from posthorse.errors import CodecError
 from posthorse.rules.job import Attempt, BadItem, State, Status
+from posthorse.rules.job_logs import LogLine
 from posthorse.rules.why.answer import Why, waits_for
 from posthorse.store.operations import read
 from posthorse.store.operations.bad_items import count_bad_items
@@ -42,6 +46,9 @@ MAX_VALUE = 2_000
 """Maximum characters of arguments and results on the screen; `--json` shows all."""
 
 BAD_ITEMS_SHOWN = 20
+
+LINES_SHOWN = 8
+"""Lines that the last run of the job logged; `posthorse logs` shows all."""
 
 _WAITING = (State.PENDING, State.BLOCKED, State.SCHEDULED)
 
@@ -69,6 +76,8 @@ class Story(NamedTuple):
     bad_items: int
     why: Why | None
     """Why it does not run; None if it runs, is paused or is over."""
+    logged: Sequence[LogLine]
+    """The last lines that its last run logged."""
 
 
 @click.command()
@@ -110,7 +119,16 @@ def _read(app: Posthorse, job_id: str, target: str | None) -> Story:
     arguments = opened_json(app.store.read(read.arguments(job_id)) or "{}", "arguments", texts)
     bad_items = sum(app.store.read(count_bad_items(job_id)).values())
     result = None if outcome is None or outcome.result is None else opened_json(outcome.result, "result", texts)
-    return Story(look, arguments, result, events, drive(attempts_of(app, job_id)), bad_items, told)
+    attempts = drive(attempts_of(app, job_id))
+    return Story(look, arguments, result, events, attempts, bad_items, told, _logged(app, job_id))
+
+
+def _logged(app: Posthorse, job_id: str) -> Sequence[LogLine]:
+    try:
+        lines = drive(last_logs_of(app, job_id, attempt=None, limit=LINES_SHOWN))
+    except CodecError:  # `posthorse logs` says why
+        return ()
+    return [line for line in lines if line.run == lines[-1].run]
 
 
 def _view(story: Story, first_bad_items: Sequence[BadItem] | None) -> JobDetailView:
@@ -151,6 +169,7 @@ def _print(story: Story) -> None:
     _print_timeline(story)
     _print_attempts(story)
     _print_evidence(story)
+    _print_logged(story)
 
 
 def _why(story: Story) -> Iterator[str]:
@@ -328,6 +347,14 @@ def _print_attempts(story: Story) -> None:
         Column("ERROR", least=12, rank=1),
     )
     out_table(columns, rows, indent=2, has_headings=False)
+
+
+def _print_logged(story: Story) -> None:
+    if story.logged:
+        last = story.logged[-1]
+        out()
+        out(f"Logged last, in attempt {last.attempt}; all lines with `posthorse logs {short(story.look.status.id)}`")
+        LinePrinter(indent=2, has_headings=False).print(replace(line, left_out=0, error=None) for line in story.logged)
 
 
 def _print_evidence(story: Story) -> None:

@@ -24,12 +24,14 @@ from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.finish import Fence
 from posthorse.store.patience import wait_as, worker_waiting
 from posthorse.worker.base import signals
+from posthorse.worker.base.capture import RECORDER, capture
 from posthorse.worker.base.event_loop import new_loop, run_to_end
 from posthorse.worker.base.launch import import_before_the_project, inherited_socket
-from posthorse.worker.base.log_lines import configure_logging
+from posthorse.worker.base.log_lines import configure_logging, hear_from
 from posthorse.worker.base.process import end_gracefully
 from posthorse.worker.base.stop import StopSignal
 from posthorse.worker.checkpoints.journal import Journal
+from posthorse.worker.isolation.child_logs import ChildLogs
 from posthorse.worker.isolation.code_location import CodeLocation
 from posthorse.worker.isolation.memory import held, limited
 from posthorse.worker.isolation.messages import (
@@ -105,10 +107,13 @@ class ChildMain:
         self._turn: JobInChild | None = None
         self._turns: asyncio.Queue[JobInChild | None] = asyncio.Queue()
         self._threads = Threads[FromThread](1)
+        self._sending = threading.Lock()
+        self._logs = ChildLogs(self._send)
 
     async def main(self) -> None:
         """Run jobs until the runner closes the channel."""
         loop = asyncio.get_running_loop()
+        RECORDER.set(self._logs)
         try:
             await self._life_of(self._application(self._plan.location, self._plan.kind))
         except PosthorseError as error:
@@ -135,7 +140,13 @@ class ChildMain:
         except PosthorseError as error:
             return Ended(Unfit(str(error)), None, 0, 0, is_reusable=False)
         turn.prepare(app, self._plan.longest_transaction)
-        outcome, is_reusable = await self._outcome_of(turn, app.store.where, app.registry, life.resources)
+        capture()
+        hear_from(turn.begin.log_level)
+        self._logs.begin(turn.claimed.job, turn.claimed.epoch, turn.begin.log_level)
+        try:
+            outcome, is_reusable = await self._outcome_of(turn, app.store.where, app.registry, life.resources)
+        finally:
+            self._logs.end()
         slices = 0 if turn.journal is None else turn.journal.slices_committed
         return Ended(outcome, turn.stop.request, slices, held(), is_reusable)
 
@@ -215,7 +226,8 @@ class ChildMain:
 
     def _send(self, message: ToRunner) -> None:
         try:
-            self._channel.sendall(packed(message))
+            with self._sending:
+                self._channel.sendall(packed(message))
         except OSError:
             os._exit(1)  # the runner is gone; the reaper ends this process
 

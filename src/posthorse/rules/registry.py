@@ -55,6 +55,8 @@ class KindOptions(msgspec.Struct, frozen=True, kw_only=True):
     sequence: Sequence | None = None
     unique: Unique | None = None
     keep: Keep | None = None
+    logs: bool | None = None
+    log_level: int | None = None
     aliases: tuple[str, ...] = ()
 
 

@@ -22,14 +22,14 @@ from posthorse.rules.job import State
 from posthorse.rules.values.type_mismatch import short
 
 Span = Duration | Literal["forever"]
-Ending = Literal["completed", "failed", "cancelled", "results"]
+Ending = Literal["completed", "failed", "cancelled", "results", "logs"]
 
 FOREVER: Literal["forever"] = "forever"
 
 NOTICE = 3600 * SECOND
 """How long it takes until a much shorter retention applies, so that a mistake can be taken back."""
 
-ENDINGS: tuple[Ending, ...] = ("completed", "failed", "cancelled", "results")
+ENDINGS: tuple[Ending, ...] = ("completed", "failed", "cancelled", "results", "logs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class Keep:
     completed, failed, cancelled: a duration for jobs that ended in this state, or "forever"; None for what the queue
     says, or else the application. Failed jobs are the dead letters.
     results: how long the result of a completed job stays, if it should leave before the job.
+    logs: how long what a job logged stays after its end, if it should leave before the job.
 
     Durations are seconds, timedelta or text. Raises InvalidOption.
     """
@@ -47,6 +48,7 @@ class Keep:
     failed: Span | None = None
     cancelled: Span | None = None
     results: Span | None = None
+    logs: Span | None = None
 
     def __post_init__(self) -> None:
         for name in ENDINGS:
@@ -103,6 +105,7 @@ class Terms(NamedTuple):
     failed: float
     cancelled: float
     results: float
+    logs: float
 
     @property
     def shortest(self) -> float:
@@ -129,6 +132,11 @@ def may_go(state: State, finished_at: int | None, terms: Terms, now: int) -> boo
 def result_may_go(state: State, finished_at: int | None, terms: Terms, now: int) -> bool:
     """Return whether the result of a completed job has stayed long enough."""
     return state is State.COMPLETED and finished_at is not None and now - finished_at > terms.results
+
+
+def logs_may_go(state: State, finished_at: int | None, terms: Terms, now: int) -> bool:
+    """Return whether what a job logged has stayed long enough."""
+    return state.is_final and finished_at is not None and now - finished_at > terms.logs
 
 
 class Declaration(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -234,5 +242,5 @@ def _in_words(value: Span) -> str:
     return words if as_timedelta(words, name="keep") == span else str(span.total_seconds())
 
 
-DEFAULT_KEEP = Keep(completed="30d", failed="90d", cancelled="30d")
+DEFAULT_KEEP = Keep(completed="30d", failed="90d", cancelled="30d", logs="7d")
 """What applies to jobs of which nothing else is declared."""

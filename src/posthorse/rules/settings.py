@@ -43,6 +43,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The release of the application that this process runs; None if nothing names it."""
     tenant_figures: bool = False
     """Whether figures are counted for each tenant, too."""
+    logs: bool = True
+    """Whether what jobs log is stored, for kinds that do not say that themselves."""
+    log_level: int = 20
+    """From which level on; as numbers of `logging`."""
     max_interruptions: int = 10
     """How many workers a job may lose in a row, without a committed slice, before it fails for good."""
 

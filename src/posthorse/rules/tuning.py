@@ -59,9 +59,6 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     max_idle_log: int = 64_000_000
     """The log is cut to this many bytes when it begins anew."""
 
-    sqlite_synchronous: str = "FULL"
-    """How far a commit has come when it returns: to the disk. Only for stores that may get lost, as in tests, "OFF"."""
-
     log_check_interval: float = 0.1
     """Minimum time between two checks whether the log is still the one that others open."""
 
@@ -107,6 +104,9 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
 
     progress_interval: float = 1.0
     """Minimum time between two saves of a progress that is only reported."""
+
+    logs_interval: float = 1.0
+    """Time between two writes of what jobs log. A runner that is killed loses what they logged since."""
 
     max_results: int = 2_000
     """If more results wait to be written, no more jobs are claimed."""

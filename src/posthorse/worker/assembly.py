@@ -23,6 +23,8 @@ from posthorse.rules.settings import Settings
 from posthorse.store.operations.runners import Runner
 from posthorse.store.store import Store
 from posthorse.version import VERSION
+from posthorse.worker.base.capture import OFF
+from posthorse.worker.base.log_lines import hear_from
 from posthorse.worker.claiming.claiming import Claiming, Suspects
 from posthorse.worker.claiming.one_job import OneJob
 from posthorse.worker.claiming.prefetch import Prefetch
@@ -32,6 +34,7 @@ from posthorse.worker.running.completer import Completer
 from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.executors import Executors
 from posthorse.worker.running.in_process import InProcessExecutor
+from posthorse.worker.running.job_logs import JobLogs
 from posthorse.worker.running.job_loop import JobLoop, Stages
 from posthorse.worker.running.process_resources import ProcessResources
 from posthorse.worker.running.request_poller import RequestPoller
@@ -91,14 +94,34 @@ def make_job_loop(
     `report` receives what the runner counted, every ten seconds.
     """
     longest = settings.lease / 3
+    logs = JobLogs(store, runner.id, registry.packing, level=settings.log_level, is_off=not settings.logs)
+    hear_from(min((logs.level_of_kind(registry[kind].options) for kind in registry), default=OFF))
     executors = Executors(
         registry,
         in_process=InProcessExecutor(
             store, runner.id, registry, resources, concurrency=runner.concurrency, longest_transaction=longest
         ),
-        isolated=ChildPool(store, runner.id, target=target, longest_transaction=longest),
+        isolated=ChildPool(store, runner.id, target=target, longest_transaction=longest, logs=logs),
     )
-    stages = make_stages(store, registry, settings, runner, executors, suspects=suspects, only=only, report=report)
+    ended = EndedJobs()
+    slots = Slots(runner, executors, ended, store.emitter, store.tuning, logs)
+    tallying = Tallying(
+        store, runner.id, slots.running, release=runner.release, by_tenant=settings.tenant_figures, report=report
+    )
+    telling = Telling(store, runner.id, slots.running)
+    stages = Stages(
+        watch=store.backend.notifier.subscribe(store, runner.id),
+        claiming=Claiming(store, registry, runner, suspects=suspects, only=only),
+        prefetch=Prefetch(runner.concurrency, store.tuning),
+        slots=slots,
+        executors=executors,
+        ended=ended,
+        completer=Completer(store, settings, runner, ended, tallying, telling, registry.packing, logs),
+        tallying=tallying,
+        telling=telling,
+        requests=RequestPoller(store, runner.id, slots.running, patience=min(settings.grace, MAX_PATIENCE)),
+        logs=logs,
+    )
     return JobLoop(
         store,
         settings,
@@ -108,38 +131,6 @@ def make_job_loop(
         is_one_by_one=suspects == "only" or only is not None,
         is_replaceable=is_replaceable,
         lost=lost,
-    )
-
-
-def make_stages(
-    store: Store,
-    registry: Registry,
-    settings: Settings,
-    runner: Runner,
-    executors: Executors,
-    *,
-    suspects: Suspects = "when empty",
-    only: OneJob | None = None,
-    report: Report | None = None,
-) -> Stages:
-    """Build the parts that a job passes through. Must be called inside a running event loop."""
-    ended = EndedJobs()
-    slots = Slots(runner, executors, ended, store.emitter, store.tuning)
-    tallying = Tallying(
-        store, runner.id, slots.running, release=runner.release, by_tenant=settings.tenant_figures, report=report
-    )
-    telling = Telling(store, runner.id, slots.running)
-    return Stages(
-        watch=store.backend.notifier.subscribe(store, runner.id),
-        claiming=Claiming(store, registry, runner, suspects=suspects, only=only),
-        prefetch=Prefetch(runner.concurrency, store.tuning),
-        slots=slots,
-        executors=executors,
-        ended=ended,
-        completer=Completer(store, settings, runner, ended, tallying, telling, registry.packing),
-        tallying=tallying,
-        telling=telling,
-        requests=RequestPoller(store, runner.id, slots.running, patience=min(settings.grace, MAX_PATIENCE)),
     )
 
 

@@ -24,6 +24,7 @@ from posthorse.rules.retention import (
     Keep,
     Terms,
     as_keep,
+    logs_may_go,
     may_go,
     result_may_go,
     terms_of,
@@ -60,10 +61,11 @@ MIN_ROUND, MAX_ROUND = 10.0, 3600.0
 
 
 class Chosen(NamedTuple):
-    """The jobs of a page that leave, those whose results leave, and whether some leave much too late."""
+    """The jobs of a page that leave, those whose results or logs leave, and whether some leave much too late."""
 
     going: Sequence[Going]
     emptied: Sequence[Going]
+    silenced: Sequence[Going]
     is_late: bool
 
 
@@ -162,6 +164,7 @@ def choose(page: Page, *, older_than: int = 0) -> Chosen:
     """Return which jobs of a page leave; only those that ended longer ago than `older_than` microseconds."""
     going: list[Going] = []
     emptied: list[Going] = []
+    silenced: list[Going] = []
     is_late = False
     known: dict[tuple[str, str], Terms] = {}
     for job in page.jobs:
@@ -174,19 +177,22 @@ def choose(page: Page, *, older_than: int = 0) -> Chosen:
         if may_go(state, job.finished_at, terms, page.now):
             going.append(Going(job.id, job.finished_at))
             is_late = is_late or may_go(state, job.finished_at, terms.times(LATE), page.now)
-        elif job.has_result and result_may_go(state, job.finished_at, terms, page.now):
+            continue
+        if job.has_result and result_may_go(state, job.finished_at, terms, page.now):
             emptied.append(Going(job.id, job.finished_at))
-    return Chosen(going, emptied, is_late)
+        if job.has_logs and logs_may_go(state, job.finished_at, terms, page.now):
+            silenced.append(Going(job.id, job.finished_at))
+    return Chosen(going, emptied, silenced, is_late)
 
 
 def removal(page: Page, chosen: Chosen) -> Iterator[Operation[int | None]]:
     """Yield the commits that remove what was chosen of a page, in order; some return how many jobs left."""
-    going, emptied, _ = chosen
-    if going or emptied:
+    going, emptied, silenced, _ = chosen
+    if going or emptied or silenced:
         failpoint("before_forgetting")
         if going:
             yield note_forgotten(going[-1].job)
-        yield forget_jobs(page.jobs[0].id, page.jobs[-1].id, going, emptied)
+        yield forget_jobs(page.jobs[0].id, page.jobs[-1].id, going, emptied, silenced)
         failpoint("after_forgetting")
 
 

@@ -25,6 +25,9 @@ MIN_MEMORY = 64_000_000
 
 MAX_TAGS = 50
 
+LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
+MAX_LEVEL = 999
+
 
 def named(what: str) -> Callable[[object], str]:
     """Make the check of a name."""
@@ -51,6 +54,15 @@ def flag(name: str) -> Callable[[object], bool]:
         raise InvalidOption(f"{name} is {short(value)}; it must be true or false")
 
     return check
+
+
+def checked_level(value: object) -> int:
+    """Check a level of `logging`, by name or number; it is kept as a number. Raises InvalidOption."""
+    if isinstance(value, str) and value.strip().upper() in LEVELS:
+        return LEVELS[value.strip().upper()]
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_LEVEL:
+        return value
+    raise InvalidOption(f"log_level is {short(value)}; it must be one of {', '.join(LEVELS)}, or a number of `logging`")
 
 
 def span(name: str) -> Callable[[Duration], float]:

@@ -378,6 +378,22 @@ OPTIONS: tuple[Option, ...] = (
         page="figures.md#what-is-counted",
     ),
     Option(
+        "logs",
+        (JOB, SETTING),
+        flag("logs"),
+        "whether what jobs log is stored with them",
+        "True",
+        page="logs.md",
+    ),
+    Option(
+        "log_level",
+        (JOB, SETTING),
+        checks.checked_level,
+        'the level from which lines are stored: `"DEBUG"`, `"INFO"` … or a number of `logging`',
+        "INFO",
+        page="logs.md#which-lines-are-stored",
+    ),
+    Option(
         "max_interruptions",
         (SETTING,),
         setting_count("max_interruptions"),
@@ -389,7 +405,7 @@ OPTIONS: tuple[Option, ...] = (
         (JOB, QUEUE, SETTING),
         as_keep,
         'how long jobs stay after they ended: `"7d"` for completed and cancelled ones, `"forever"`, or `ph.Keep`',
-        "30d, dead letters 90d",
+        "30d, dead letters 90d, logs 7d",
         page="retention.md",
     ),
 )

@@ -44,6 +44,7 @@ class OldJob(NamedTuple):
     state: str
     finished_at: int | None
     has_result: int
+    has_logs: int
 
 
 class Page(NamedTuple):
@@ -123,13 +124,17 @@ def old_jobs(*, after: str, limit: int, older_than: int = 0) -> QuerySteps[Page]
 
 @creating_no_work
 @operation
-def forget_jobs(first: str, last: str, going: Sequence[Going], emptied: Sequence[Going]) -> QuerySteps[int]:
-    """Remove jobs between two ids with all that belongs to them, and the results of others; return how many left.
+def forget_jobs(
+    first: str, last: str, going: Sequence[Going], emptied: Sequence[Going], silenced: Sequence[Going] = ()
+) -> QuerySteps[int]:
+    """Remove jobs between two ids with all that belongs to them, and results and logs of others; return how many left.
 
     Jobs that were retried meanwhile stay. What belongs to a job that no longer exists goes, too.
     """
     if emptied:
         yield query_rows("drop_results", emptied, gone=GONE)
+    if silenced:
+        yield query_rows("drop_logs", silenced)
     if not going:
         return 0
     left = yield from FORGET_JOBS(going)

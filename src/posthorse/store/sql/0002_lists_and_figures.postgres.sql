@@ -1,8 +1,8 @@
--- From version 1 to 2: what lists, figures, retention and the stream of events need. Workers of version 1 go on beside
--- it: columns may be empty, and tables are new.
+-- From version 1 to 2: what lists, figures, logs, retention and the stream of events need. Workers of version 1 go on
+-- beside it: columns may be empty, and tables are new.
 
 -- ## add_tables
--- Create tables for figures and retention.
+-- Create tables for figures, logs and retention.
 CREATE TABLE @tallies (
     span      integer NOT NULL,
     began_at  bigint NOT NULL,
@@ -53,6 +53,16 @@ CREATE TABLE @keeps (
     words   text NOT NULL,
     said_at bigint NOT NULL,
     PRIMARY KEY (scope, name)
+);
+
+CREATE TABLE @logs (
+    job     uuid NOT NULL,
+    epoch   integer NOT NULL,
+    part    integer NOT NULL,
+    attempt integer NOT NULL,
+    at      bigint NOT NULL,
+    lines   text NOT NULL,
+    PRIMARY KEY (job, epoch, part)
 )
 
 -- ## add_stream

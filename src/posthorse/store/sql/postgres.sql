@@ -518,6 +518,16 @@ WITH leaving AS MATERIALIZED (
 )
 DELETE FROM @jobs WHERE ctid = ANY (ARRAY(SELECT place FROM leaving)) RETURNING 1
 
+-- ## drop_logs
+-- Remove what jobs logged, unless they were retried meanwhile or another process removes it.
+-- pairs: job uuid, finished_at bigint
+DELETE FROM @logs WHERE ctid = ANY (ARRAY(
+    SELECT l.ctid FROM {rows}
+    JOIN @jobs j ON j.id = r.job AND j.finished_at = r.finished_at
+    JOIN @logs l ON l.job = j.id
+    FOR UPDATE OF l SKIP LOCKED
+))
+
 -- ## drop_results
 -- Replace results by the mark that they are gone, unless the job was retried meanwhile or another process works on it.
 -- pairs: job uuid, finished_at bigint

@@ -173,6 +173,18 @@ CREATE TABLE @bad_items (
     PRIMARY KEY (job, loop, number)
 );
 
+-- What jobs logged: parts of about a second of one attempt, each named by the number of its first line. Of many lines
+-- only the first and the last are kept, so numbers may be missing between two parts.
+CREATE TABLE @logs (
+    job     uuid NOT NULL,
+    epoch   integer NOT NULL,
+    part    integer NOT NULL,
+    attempt integer NOT NULL,
+    at      bigint NOT NULL,
+    lines   text NOT NULL,
+    PRIMARY KEY (job, epoch, part)
+);
+
 -- Idempotency keys and identities; they outlive partitions and retention of jobs. One without an expiry counts for
 -- ever, or for as long as its job says.
 CREATE TABLE @keys (

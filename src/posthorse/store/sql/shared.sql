@@ -590,6 +590,37 @@ SELECT loop, number FROM @bad_items WHERE job = :job AND epoch = 0
 -- Write the state of the loops of a job that no runner holds.
 UPDATE @checkpoints SET cursors = :cursors WHERE job = :job
 
+-- ── logs ───────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## add_log_parts
+-- Store parts of what jobs logged, under the leases of their attempts. One that is there already was written before a
+-- reply was lost.
+-- rows: job uuid, epoch int, part int, attempt int, lines text
+INSERT INTO @logs (job, epoch, part, attempt, at, lines)
+SELECT r.job, r.epoch, r.part, r.attempt, :now, r.lines
+FROM {rows} JOIN @leases l ON l.job = r.job AND l.epoch = r.epoch
+WHERE l.runner = :runner
+ON CONFLICT (job, epoch, part) DO NOTHING
+
+-- ## drop_log_parts
+-- Remove parts that later lines of the same attempts replace.
+-- rows: job uuid, epoch int, part int
+DELETE FROM @logs WHERE (job, epoch, part) IN (SELECT r.job, r.epoch, r.part FROM {rows})
+
+-- ## log_parts
+-- Return parts of a job in order, from the one that holds a line; attempt 0 is any.
+SELECT epoch, part, attempt, lines FROM @logs
+WHERE job = :job AND (epoch, part) >= (:epoch, coalesce((
+        SELECT max(p.part) FROM @logs p WHERE p.job = :job AND p.epoch = :epoch AND p.part <= :number), 0))
+    AND (CAST(:attempt AS int) = 0 OR attempt = :attempt)
+ORDER BY epoch, part LIMIT :limit
+
+-- ## last_log_parts
+-- Return the last parts of a job, the last one first; attempt 0 is any.
+SELECT epoch, part, attempt, lines FROM @logs
+WHERE job = :job AND (CAST(:attempt AS int) = 0 OR attempt = :attempt)
+ORDER BY epoch DESC, part DESC LIMIT :limit
+
 -- ── runners ────────────────────────────────────────────────────────────────────────────────────────
 
 -- ## register_runner
@@ -1355,7 +1386,8 @@ SELECT id FROM @jobs ORDER BY id LIMIT 1
 
 -- ## old_jobs
 -- Return the next jobs between two ids, with what their retention depends on.
-SELECT j.id, lanes.queue, lanes.kind, j.state, j.finished_at, j.result IS NOT NULL AND j.result <> :gone AS has_result
+SELECT j.id, lanes.queue, lanes.kind, j.state, j.finished_at, j.result IS NOT NULL AND j.result <> :gone AS has_result,
+    EXISTS (SELECT 1 FROM @logs l WHERE l.job = j.id) AS has_logs
 FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
 WHERE j.id > :after AND j.id < :before
 ORDER BY j.id
@@ -1370,6 +1402,7 @@ DELETE FROM @checkpoints WHERE job >= :first AND job <= :last
     AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @checkpoints.job);
 DELETE FROM @bad_items WHERE job >= :first AND job <= :last
     AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @bad_items.job);
+DELETE FROM @logs WHERE job >= :first AND job <= :last AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @logs.job);
 DELETE FROM @slots WHERE job >= :first AND job <= :last AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @slots.job);
 DELETE FROM @sequences WHERE job >= :first AND job <= :last
     AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @sequences.job);

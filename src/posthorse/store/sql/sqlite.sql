@@ -438,6 +438,11 @@ DELETE FROM @jobs WHERE id IN (SELECT r.job FROM {rows}) AND (id, finished_at) I
     AND state IN ('completed', 'failed', 'cancelled') AND parent IS NULL
 RETURNING 1
 
+-- ## drop_logs
+-- Remove what jobs logged, unless they were retried meanwhile.
+-- pairs: job uuid, finished_at bigint
+DELETE FROM @logs WHERE job IN (SELECT j.id FROM {rows} JOIN @jobs j ON j.id = r.job AND j.finished_at = r.finished_at)
+
 -- ## drop_results
 -- Replace results by the mark that they are gone, unless the job was retried meanwhile.
 -- pairs: job uuid, finished_at bigint

@@ -4,20 +4,42 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextvars import ContextVar
 
-from posthorse.worker.base.loggers import OF_JOBS, keep_loggers
+from posthorse.worker.base.capture import JOB
+from posthorse.worker.base.loggers import OF_JOBS, ROOT, keep_loggers
 
-JOB: ContextVar[tuple[str, str, int] | None] = ContextVar("posthorse_job", default=None)
-"""Id, kind and attempt of the job that runs in this context."""
+_ours: list[logging.Handler] = []
+"""The handler of this process; none in a process that is not ours."""
 
 
 def configure_logging(level: str | int) -> None:
     """Log to stderr, one line for each record, from this level on, given by name or number."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Line("%(asctime)s %(levelname)-7s %(process)d %(name)s: %(message)s"))
-    logging.basicConfig(level=level.upper() if isinstance(level, str) else level, handlers=[handler])
+    handler.setLevel(level.upper() if isinstance(level, str) else level)
+    logging.basicConfig(level=handler.level, handlers=[handler])
+    _ours[:] = [handler]
     keep_loggers()
+
+
+def log_level() -> int:
+    """Return the level of the log of this process."""
+    if _ours and _ours[0] in logging.root.handlers:
+        return _ours[0].level
+    return logging.root.getEffectiveLevel()
+
+
+def hear_from(level: int) -> None:
+    """Let records be made from this level on, for the lines of jobs; the log of this process keeps its own level.
+
+    If the application has configured logging, its levels stay.
+    """
+    if _ours and _ours[0] in logging.root.handlers and logging.root.level > level:
+        ours = logging.getLogger(ROOT)
+        if ours.level == logging.NOTSET:
+            ours.setLevel(_ours[0].level)
+        logging.getLogger(OF_JOBS).setLevel(level)
+        logging.root.setLevel(level)
 
 
 class _Line(logging.Formatter):

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from posthorse.clock import monotonic
 from posthorse.errors import Interrupted, InvalidOption, PosthorseError
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import checked_name
 from posthorse.rules.progress import Progress
-from posthorse.worker.base.log_lines import JOB
+from posthorse.worker.base.capture import JOB
 from posthorse.worker.checkpoints.journal import Journal
 
 if TYPE_CHECKING:
@@ -42,6 +42,15 @@ class Keep:
         self._kept.replace(name, value)
 
 
+class JobLogger(logging.LoggerAdapter[logging.Logger]):
+    """A logger bound to a job: what a call gives as `extra=` is added to what names the job."""
+
+    def process(self, msg: object, kwargs: MutableMapping[str, Any]) -> tuple[object, MutableMapping[str, Any]]:
+        """Add the fields of the job to those of the call; the base class would replace them."""
+        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
+        return msg, kwargs
+
+
 class Context:
     """The first parameter of a job that wants one. Use it only while the job runs, in the job's own thread or task."""
 
@@ -54,9 +63,11 @@ class Context:
         self.scheduled_at = scheduled_at
         """The scheduled time that the job is for, in UTC; None if no schedule enqueued it."""
         self.keep = Keep(journal)
-        _, kind, _ = JOB.get() or (job_id, None, attempt)
+        in_context = JOB.get()
+        kind = None if in_context is None else in_context[1]
         about = {"job_id": job_id, "kind": kind, "attempt": attempt}
-        self.log = logging.LoggerAdapter(logging.getLogger("posthorse.job"), about)
+        self.log = JobLogger(logging.getLogger("posthorse.job"), about)
+        """The logger `posthorse.job`; its records have `job_id`, `kind` and `attempt`, beside what `extra=` gives."""
         self._journal = journal
         self._is_async = is_async
         self._saved_at = monotonic()

@@ -16,11 +16,13 @@ from posthorse.clock import monotonic
 from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Stopped, Unfit
 from posthorse.store.store import Store
 from posthorse.worker.base.launch import STARTED_IN
+from posthorse.worker.base.log_lines import log_level
 from posthorse.worker.base.signals import seconds_since_signal
 from posthorse.worker.isolation.child_process import ChildProcess, start_child
 from posthorse.worker.isolation.code_location import CodeLocation, NotFound, location_of
 from posthorse.worker.isolation.exit_status import outcome_of, status_in_words
-from posthorse.worker.isolation.messages import Begin, ChildPlan, Ended, Garbled
+from posthorse.worker.isolation.messages import Begin, ChildPlan, Ended, Garbled, Logged
+from posthorse.worker.running.job_logs import JobLogs
 from posthorse.worker.running.preflight import preflight_check
 from posthorse.worker.running.running_job import RunningJob
 
@@ -39,7 +41,10 @@ GARBLED = "it wrote into the channel of its process, which is Posthorse's alone;
 class ChildPool:
     """The child processes of one runner. `target` names its application; embedded workers have none."""
 
-    def __init__(self, store: Store, runner: str, *, target: str | None, longest_transaction: float) -> None:
+    def __init__(
+        self, store: Store, runner: str, *, target: str | None, longest_transaction: float, logs: JobLogs
+    ) -> None:
+        self._logs = logs
         self._store = store
         self._runner = runner
         self._target = target
@@ -112,8 +117,11 @@ class ChildPool:
             location=location,
             timeout=running.timeout,
             max_memory=options.max_memory,
+            log_level=self._logs.level_of_kind(running.kind.options),
         )
-        ended = await child.run(begin, kill_after=options.kill_after, max_memory=options.max_memory)
+        ended = await child.run(
+            begin, kill_after=options.kill_after, max_memory=options.max_memory, logged=self._take_logged
+        )
         if isinstance(ended, Garbled):
             child.kill()
             await child.becomes_over()
@@ -132,6 +140,9 @@ class ChildPool:
             running.stop.ask(ended.request)
         return ended.outcome
 
+    def _take_logged(self, message: Logged) -> None:
+        self._logs.take_lines(message.job, message.epoch, message.lines)
+
     def _as_asked(self, running: RunningJob) -> Outcome | None:
         """Return the outcome of a job that was killed because it did not stop; None if nothing was requested of it."""
         request = running.stop.request
@@ -149,7 +160,7 @@ class ChildPool:
             path=sys.path,
             arguments=sys.argv,
             longest_transaction=self._longest_transaction,
-            log_level=logging.getLogger().getEffectiveLevel(),
+            log_level=log_level(),
             backend=type(self._store.backend).__module__,
         )
         return await start_child(plan, None if self._target is None else STARTED_IN)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from posthorse.worker.isolation.messages import (
     ChildPlan,
     Ended,
     Garbled,
+    Logged,
     Ready,
     StopRequest,
     ToChild,
@@ -73,13 +75,16 @@ class ChildProcess:
             self._child = message.pid
         return True
 
-    async def run(self, begin: Begin, *, kill_after: float | None, max_memory: int | None) -> Ended | Garbled | None:
-        """Run a job; return None if the child ended before it reported the outcome."""
+    async def run(
+        self, begin: Begin, *, kill_after: float | None, max_memory: int | None, logged: Callable[[Logged], None]
+    ) -> Ended | Garbled | None:
+        """Run a job; return None if the child ended before it reported the outcome. `logged` gets what it logs."""
         self.jobs += 1
         if kill_after or max_memory:
             self._tell_reaper(b"limit %.3f %d\n" % (kill_after or 0, max_memory or 0))
         self._send(begin)
-        message = await next_to_runner(self._from_child)
+        while isinstance(message := await next_to_runner(self._from_child), Logged):
+            logged(message)
         return None if isinstance(message, Ready) else message
 
     def ask(self, request: str, *, is_urgent: bool) -> None:

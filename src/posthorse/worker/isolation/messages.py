@@ -43,6 +43,8 @@ class Begin(msgspec.Struct, frozen=True, tag=True):
     location: CodeLocation
     timeout: float | None
     max_memory: int | None
+    log_level: int
+    """The level from which lines that it logs are sent to the runner."""
 
 
 class StopRequest(msgspec.Struct, frozen=True, tag=True):
@@ -75,12 +77,20 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
     is_reusable: bool
 
 
+class Logged(msgspec.Struct, frozen=True, tag=True):
+    """The job logged lines."""
+
+    job: str
+    epoch: int
+    lines: list[bytes]
+
+
 class Garbled(msgspec.Struct, frozen=True):
     """Other code wrote into the channel: nothing that arrives on it can be trusted."""
 
 
 ToChild = ChildPlan | Begin | StopRequest | Withdraw
-ToRunner = Ready | Ended
+ToRunner = Ready | Ended | Logged
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_to_child = msgspec.msgpack.Decoder(ToChild).decode

@@ -47,10 +47,12 @@ from posthorse.store.operations.budgets import settle_within_budget
 from posthorse.store.operations.claim import give_back
 from posthorse.store.operations.finish import Completion, Fence, complete, errors_before_slice, settle, unfit_in_a_row
 from posthorse.store.operations.gates import let_through
+from posthorse.store.operations.job_logs import LogChanges, after_logs, write_logs
 from posthorse.store.operations.runners import Runner, held_by, set_idle
 from posthorse.store.operations.telling import NOTHING
 from posthorse.store.store import Store
 from posthorse.worker.running.ended_jobs import EndedJobs
+from posthorse.worker.running.job_logs import NO_LOGS, JobLogs
 from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.stopped_programs import was_caused_by_stop
 from posthorse.worker.running.tallying import Tallying
@@ -92,7 +94,9 @@ class Completer:
         tallying: Tallying,
         telling: Telling,
         packing: Packing = PLAIN,
+        logs: JobLogs | None = None,
     ) -> None:
+        self._logs = logs
         self._store = store
         self._settings = settings
         self._runner = runner
@@ -155,7 +159,7 @@ class Completer:
             self._has_some.clear()
             self._begin_batch()
             if self._under_way:
-                await self._complete(self._under_way)
+                await self._complete(self._under_way, await self._logged([each.running for each in self._under_way]))
                 self._under_way = []
                 self._ended.wake()
 
@@ -168,8 +172,9 @@ class Completer:
 
     async def settle(self, running: RunningJob, outcome: Outcome) -> None:
         """Decide what follows from an outcome, and write it. If the store cannot take it, write that as an error."""
+        logs = await self._logged([running])
         try:
-            await self._settle(running, outcome)
+            await self._settle(running, outcome, logs)
         except Exception as error:
             log.exception("%s: how it ended cannot be stored; it ends with that error", running.label)
             try:
@@ -178,7 +183,7 @@ class Completer:
                 log.exception("gave up writing to the store; the jobs concerned run again elsewhere")
                 self.has_given_up = True
 
-    async def _settle(self, running: RunningJob, outcome: Outcome) -> None:
+    async def _settle(self, running: RunningJob, outcome: Outcome, logs: LogChanges = NO_LOGS) -> None:
         claimed = running.claimed
         if isinstance(outcome, Raised) and running.stop.request in (None, "shutdown"):
             by_stop = await was_caused_by_stop(
@@ -221,6 +226,7 @@ class Completer:
         if transition.event == "attempt_failed" and (rate := running.queue.retry_budget) is not None:
             budget = budget_of(rate, running.lane.queue)
             settling = settle_within_budget(attempt, stored, running.lane, detail, budget)
+        settling = after_logs(self._runner.id, logs, settling)
         applied = await self._insist(lambda: self._store.arun(settling))
         failpoint("after_settle")
         if running.gates is not None:
@@ -278,15 +284,20 @@ class Completer:
         if self._completions:
             self._has_some.set()
 
-    async def _complete(self, batch: Sequence[Completed]) -> None:
+    async def _logged(self, ended: Sequence[RunningJob]) -> LogChanges:
+        """Return what jobs that ended logged and is not written; that costs those that log nothing one comparison."""
+        return NO_LOGS if self._logs is None or not self._logs.has_any else await self._logs.last_of(ended)
+
+    async def _complete(self, batch: Sequence[Completed], logs: LogChanges = NO_LOGS) -> None:
         completions = [Completion(each.running.claimed.job, each.running.claimed.epoch, each.result) for each in batch]
         told = NOTHING
         if self._store.watched.has_attempts:
             told = self._telling.of_completed([each.running for each in batch])
         try:
-            refused = await self._insist(lambda: self._store.arun(complete(self._runner.id, completions, told)))
+            completing = after_logs(self._runner.id, logs, complete(self._runner.id, completions, told))
+            refused = await self._insist(lambda: self._store.arun(completing))
         except Exception as error:
-            await self._complete_in_parts(batch, error)
+            await self._complete_in_parts(batch, logs, error)
         else:
             failpoint("after_completion")
             if refused:
@@ -304,8 +315,13 @@ class Completer:
         for run in jobs:
             self._emitter.emit(run.ended(self._runner.id, "returned", State.COMPLETED, run.seconds))
 
-    async def _complete_in_parts(self, batch: Sequence[Completed], error: Exception) -> None:
+    async def _complete_in_parts(self, batch: Sequence[Completed], logs: LogChanges, error: Exception) -> None:
         """Find the result that the store cannot take: write all others, and end that one's job with the error."""
+        if logs.parts:
+            try:
+                await self._store.arun(write_logs(self._runner.id, logs))
+            except Exception:
+                log.exception("what some jobs logged last cannot be written, and is dropped")
         middle = len(batch) // 2
         if middle == 0:
             await self.settle(batch[0].running, unstorable(Returned(batch[0].result), error))

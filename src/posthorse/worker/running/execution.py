@@ -25,8 +25,8 @@ from posthorse.rules.packing import PACKED, PLAIN, JobTexts, Packing
 from posthorse.rules.steering import GiveUp, Verdict, cause_of, leaves, snooze_in, verdict_on
 from posthorse.rules.values.results import encode_result
 from posthorse.rules.values.texts import message_of
+from posthorse.worker.base.capture import JOB
 from posthorse.worker.base.evidence import evidence_of
-from posthorse.worker.base.log_lines import JOB
 from posthorse.worker.base.stop import StopSignal
 from posthorse.worker.checkpoints.context import Context
 from posthorse.worker.checkpoints.journal import Journal
@@ -35,7 +35,7 @@ from posthorse.worker.running.frameworks import CONNECTION_HYGIENE, has_framewor
 from posthorse.worker.running.onion import AttemptParts, Onion
 from posthorse.worker.running.process_resources import ProcessResources
 from posthorse.worker.running.resources import with_resources
-from posthorse.worker.running.threads import CallRunner
+from posthorse.worker.running.threads import Threads
 
 RESULT_LIMIT = 4 * 1024 * 1024
 NOTHING = Returned("null")
@@ -91,7 +91,7 @@ FromThread = Outcome | ToAwait
 
 async def run(
     runnable: Runnable,
-    threads: CallRunner[FromThread],
+    threads: Threads[FromThread],
     *,
     home: str,
     of_process: ProcessResources,
@@ -103,7 +103,8 @@ async def run(
     of_process: the resources that jobs of this process share.
     """
     kind, stop = runnable.kind, runnable.stop
-    JOB.set((runnable.claimed.job, kind.kind, runnable.claimed.errors + 1))
+    claimed = runnable.claimed
+    JOB.set((claimed.job, kind.kind, claimed.errors + 1, claimed.epoch))
     if runnable.unfit is not None:
         return Unfit(runnable.unfit)
     try:

@@ -29,6 +29,7 @@ from posthorse.worker.claiming.prefetch import Prefetch
 from posthorse.worker.running.completer import Completer, takes_writes
 from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.executors import Executors
+from posthorse.worker.running.job_logs import JobLogs
 from posthorse.worker.running.request_poller import RequestPoller
 from posthorse.worker.running.slots import Slots
 from posthorse.worker.running.tallying import Tallying
@@ -60,6 +61,7 @@ class Stages(NamedTuple):
     tallying: Tallying
     telling: Telling
     requests: RequestPoller
+    logs: JobLogs
 
 
 class JobLoop:
@@ -91,6 +93,7 @@ class JobLoop:
         self._tallying = stages.tallying
         self._telling = stages.telling
         self._requests = stages.requests
+        self._logs = stages.logs
         self._serves_suspects_only = serves_suspects_only
         self._is_one_by_one = is_one_by_one
         """True if only one job may be claimed at a time."""
@@ -133,6 +136,7 @@ class JobLoop:
             listening = asyncio.create_task(self._listen_forever())
             tallying = asyncio.create_task(self._tallying.write_forever())
             telling = asyncio.create_task(self._telling.tell_forever())
+            logging_jobs = asyncio.create_task(self._logs.write_forever())
             claiming = asyncio.create_task(self._claim_until_stopped())
             try:
                 await self._becomes_stopped(claiming)
@@ -145,6 +149,7 @@ class JobLoop:
                 finally:
                     tallying.cancel()
                     telling.cancel()
+                    logging_jobs.cancel()
                 if not self.is_unanswered and not self.is_lost:
                     await comes_within(ANSWER_WITHIN, self._tallying.write())
                 await self._executors.close()

@@ -20,10 +20,12 @@ from posthorse.rules.emitter import Emitter
 from posthorse.rules.lifecycle import Outcome, Raised, Stopped
 from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store.operations.runners import Runner
+from posthorse.worker.base.capture import CAPTURING, RECORDER, capture
 from posthorse.worker.base.evidence import evidence_of
 from posthorse.worker.claiming.claim_values import ClaimedJob
 from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.executors import Executors
+from posthorse.worker.running.job_logs import JobLogs
 from posthorse.worker.running.running_job import RunningJob
 
 log = logging.getLogger("posthorse.worker")
@@ -42,6 +44,7 @@ class Slots:
         ended: EndedJobs,
         emitter: Emitter,
         tuning: Tuning = DEFAULTS,
+        logs: JobLogs | None = None,
     ) -> None:
         self.running: dict[str, RunningJob] = {}
         self.spoilt = 0
@@ -61,6 +64,9 @@ class Slots:
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
         """The context that each job gets a copy of; no job changes it."""
+        if logs is not None:
+            logs.running = self.running
+            self._context.run(RECORDER.set, logs)
 
     @property
     def load(self) -> int:
@@ -70,6 +76,8 @@ class Slots:
     def add(self, claimed: Sequence[ClaimedJob]) -> None:
         """Take claimed jobs, and start as many as may run at once."""
         self._tells_all = log.isEnabledFor(logging.DEBUG)
+        if CAPTURING not in logging.root.handlers:
+            capture()
         self.backlog.extend(claimed)
         self._fill()
 
