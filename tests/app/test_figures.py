@@ -16,12 +16,13 @@ import pytest
 
 import posthorse as ph
 from posthorse import ids
+from posthorse.app.report import report_of
 from posthorse.clock import monotonic
 from posthorse.errors import OutcomeUnknown, StoreUnreachable
 from posthorse.rules.job import Lane
 from posthorse.rules.tallies import decode_histogram, percentile
 from posthorse.store.base import Operation
-from posthorse.store.operations.tallies import Written, write_tallies
+from posthorse.store.operations.tallies import TallyRow, Written, tallies, write_tallies
 from posthorse.views.figures import Figures
 from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.tallying import MAX_MEASURED, Tallying
@@ -108,12 +109,59 @@ def test_after_ten_thousand_jobs_the_figures_equal_what_is_stored(app: ph.Postho
         assert spread.mean == pytest.approx(sum(seconds) / len(seconds), abs=2e-6)
     [group] = figures.errors
     assert (group.kind, group.type, group.message, group.count) == ("failing", "ValueError", "no #", 266)
+    assert (group.within, group.over_time) == (266, [])
     for by in ("queue", "minute", "hour", "day", "tenant"):
         others = app.figures(since="1h", by=by).rows
         assert sum(row.completed for row in others) == 9_767
         assert sum(row.cancelled for row in others) == 100
     assert {row.key for row in app.figures(by="queue").rows} == {"default", "slow"}
     assert app.figures(since="2h", until="1h").rows == []
+
+
+def test_errors_are_counted_over_time_and_lead_to_their_dead_letters(app: ph.Posthorse) -> None:
+    @app.job(max_attempts=2, backoff=0)
+    def bill(number: int) -> None:
+        raise (ValueError if number % 3 else LookupError)("no")
+
+    jobs = app.enqueue_many([bill.bind(number) for number in range(9)])
+    with app.worker():
+        for job in jobs:
+            until_state(job, "failed")
+    figures = app.figures(since="1h", by="minute")
+    assert [(group.type, group.within) for group in figures.errors] == [("ValueError", 12), ("LookupError", 6)]
+    minutes = {row.began_at for row in figures.rows}
+    for group in figures.errors:
+        assert sum(each.count for each in group.over_time) == group.within
+        assert {each.began_at for each in group.over_time} <= minutes
+    assert "" not in {row.key for row in app.figures(since="1h", by="queue").rows}
+    rare = app.jobs(cause=figures.errors[1].fingerprint)
+    assert {job.id for job in rare.page()} == {job.id for job in jobs[::3]}
+    assert str(rare.counted()) == "3"
+    assert rare.retry() == 3
+    assert not rare.count()
+    assert app.figures(since="2h", until="1h").errors == []
+
+
+def test_a_report_reads_each_day_once(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
+    @app.job
+    def work() -> None: ...
+
+    job = work.enqueue()
+    with app.worker():
+        until_state(job, "completed")
+    read: list[int] = []
+
+    def noted(since: int, until: int, *, beyond: int) -> Operation[list[TallyRow]]:
+        read.append(since)
+        return tallies(since, until, beyond=beyond)
+
+    monkeypatch.setattr("posthorse.app.figures.tallies", noted)
+    now = datetime.now(UTC)
+    for by in ("kind", "queue", "hour", "error"):
+        made = report_of(app, since=now - timedelta(days=30), until=now + timedelta(seconds=5), by=by, now=now)
+        assert made.totals.completed == 1
+        assert len(read) == len(set(read)) <= 2, "today, of which tallies are left, and perhaps tomorrow"
+        read.clear()
 
 
 def test_tenants_are_counted_if_the_application_asks_for_it(store_url: str) -> None:

@@ -86,6 +86,7 @@ def test_a_text_is_read(text: str, terms: list[Term]) -> None:
         ("since:2026-13-40", "not a date or time"),
         ("id:9f3a", "6 characters"),
         ("parent:xyz", "not a job id"),
+        ("cause:xyz", "not the fingerprint of a group of errors; it has 16 characters"),
         ("reason:half\ud800", "reason is .* of printable characters"),
         ('error:"a\0b"', "error is .* of printable characters"),
         ("tag:" + ",".join("a" * n for n in range(1, 102)), "more than 100 values"),
@@ -142,6 +143,7 @@ moments = st.datetimes(timezones=st.just(UTC)).filter(lambda moment: 1970 < mome
 VALUES: dict[str, st.SearchStrategy[object]] = {
     "id": st.from_regex(r"[0-9a-f]{6,12}", fullmatch=True),
     "parent": st.just(WHOLE),
+    "cause": st.from_regex(r"[0-9a-f]{16}", fullmatch=True),
     "state": st.sampled_from(State),
     "priority": st.integers(-100, 100),
     "attempt": st.integers(1, 1000),

@@ -29,6 +29,8 @@ PARENT = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"
 LANES = [
     Lane(queue, kind, priority) for queue in ("mail", "web") for kind in ("send", "sort", "x") for priority in (0, 5)
 ]
+GROUPS = ["9f3a7c21d04be6f8", "01936f5e7c1a7d2b"]
+"""The fingerprints of two groups of errors."""
 
 FILTERS = [
     "",
@@ -50,6 +52,12 @@ FILTERS = [
     "state:failed -error:ValueError",
     "error:Late",
     "error:La*",
+    f"cause:{GROUPS[0]}",
+    f"cause:{GROUPS[0]},{GROUPS[1]} state:failed kind:w*",
+    f"-cause:{GROUPS[1]} state:failed",
+    f"-cause:{GROUPS[0]}",
+    f"cause:{GROUPS[1]} state:failed,completed",
+    "cause:0000000000000000",
     "state:completed",
     "state:cancelled,completed",
     "-state:pending",
@@ -107,6 +115,7 @@ NOTHING = {
     "kind:unknown",
     "tenant:unknown",
     "args.nothing:1",
+    "cause:0000000000000000",
 }
 
 
@@ -144,8 +153,9 @@ def jobs(yard: Yard) -> dict[str, NewJob]:
         if number % 4 == 0:
             yard.complete(attempt)
         elif number % 4 == 1:
-            error = JobError(("ValueError", "shop.Late")[number % 8 == 5], "no")
-            yard.settle(attempt, Raised(error), policy=Policy(max_attempts=1))
+            is_late = number % 8 == 5
+            error = JobError(("ValueError", "shop.Late")[is_late], "no")
+            yard.settle(attempt, Raised(error), policy=Policy(max_attempts=1), cause=GROUPS[is_late])
         elif number % 4 == 2:
             yard.fail(attempt, attempts=5)
     for job in newest_rows(yard.store, "state:pending", limit=12):
@@ -282,6 +292,8 @@ def fits(term: Term, item: Item, row: JobRow, job: NewJob) -> bool:
         case "error":
             kind = json.loads(row.error)["type"] if row.error else None
             return text(kind) or text(kind and kind.rpartition(".")[2])
+        case "cause":
+            return row.state == "failed" and GROUPS[json.loads(row.error or "{}")["type"] == "shop.Late"] == value
         case "reason":
             return row.reason is not None and row.reason.startswith(str(value).replace("-", " "))
         case "attempt":

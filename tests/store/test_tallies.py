@@ -15,7 +15,14 @@ import pytest
 from posthorse.clock import SECOND
 from posthorse.rules.job import JobError, State
 from posthorse.rules.lifecycle import Crashed, Lost, Policy, Raised, Spent, decide
-from posthorse.rules.tallies import Histogram, bucket_of, decode_histogram, encode_histogram, what_happened
+from posthorse.rules.tallies import (
+    Histogram,
+    bucket_of,
+    decode_histogram,
+    encode_histogram,
+    tally_of_errors,
+    what_happened,
+)
 from posthorse.store.operations import finish
 from posthorse.store.operations.finish import Fence
 from posthorse.store.operations.store_facts import store_now
@@ -107,6 +114,11 @@ def test_errors_add_up_in_their_group(yard: Yard) -> None:
             yard.store.run(write_tallies(runner, Written(1, (), (error,), release)))
     [group] = yard.store.read(beside_tallies(0, EVER)).errors
     assert (group.times, group.release, group.sample, group.message) == (6, "one", jobs[1], "no #, two")
+    assert counts(yard) == {tally_of_errors("f" * 16): 6}
+    yard.store.clock.advance(timedelta(days=200))
+    for fold in FOLDS:
+        yard.store.run(fold_tallies(fold, limit=100))
+    assert counts(yard) == {tally_of_errors("f" * 16): 6}
 
 
 @pytest.mark.parametrize("seed", range(4))

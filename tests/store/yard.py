@@ -104,10 +104,16 @@ class Yard:
         self.store.run(claim.give_back(attempts[0].runner, unbegun))
 
     def settle(
-        self, attempt: Fence, outcome: Outcome, *, spent: Spent | None = None, policy: Policy | None = None
+        self,
+        attempt: Fence,
+        outcome: Outcome,
+        *,
+        spent: Spent | None = None,
+        policy: Policy | None = None,
+        cause: str | None = None,
     ) -> bool:
         transition = decide(spent or Spent(), outcome, policy or Policy())
-        return self.store.run(finish.settle(attempt, transition, HOME, None))
+        return self.store.run(finish.settle(attempt, transition, HOME, None, cause=cause))
 
     def fail(self, attempt: Fence, *, attempts: int = 1) -> bool:
         return self.settle(attempt, Raised(JobError("ValueError", "no")), policy=Policy(max_attempts=attempts))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 
-from posthorse.views.figures import By, DepthPoint, ErrorGroup, FigureRow, Figures, ReleaseMark, Spread
+from posthorse.views.figures import By, DepthPoint, ErrorCount, ErrorGroup, FigureRow, Figures, ReleaseMark, Spread
 from posthorse.views.report.content import STEPS, Report, ReportBy, Step
 from posthorse.views.report.make import make_report
 
@@ -67,7 +67,7 @@ def kinds_before() -> list[FigureRow]:
     ]
 
 
-def errors(evil: str) -> list[ErrorGroup]:
+def errors(step: timedelta, evil: str) -> list[ErrorGroup]:
     return [
         ErrorGroup(
             fingerprint="f1",
@@ -75,6 +75,8 @@ def errors(evil: str) -> list[ErrorGroup]:
             type="SMTPServerDisconnected",
             message="The connection was closed after … s",
             count=4210,
+            within=4210,
+            over_time=errors_by(step, BROKEN[0], BROKEN[1], 4210),
             first_at=BROKEN[0],
             last_at=BROKEN[1],
             release="8f21c07",
@@ -86,12 +88,22 @@ def errors(evil: str) -> list[ErrorGroup]:
             type="KeyError",
             message=f"'address'{evil}",
             count=183,
+            within=31,
+            over_time=errors_by(step, UNTIL - timedelta(days=2), UNTIL, 31),
             first_at=UNTIL - timedelta(days=400),
             last_at=UNTIL - HOUR,
             release=None,
             sample="01936f5e-7c1a-7d2b-8e3f-0123456789ac",
         ),
     ]
+
+
+def errors_by(step: timedelta, begin: datetime, end: datetime, count: int) -> list[ErrorCount]:
+    """Spread errors over the steps between two moments."""
+    midnight = begin.replace(hour=0, minute=0, second=0, microsecond=0)
+    times = [midnight + number * step for number in range((begin - midnight) // step, (end - midnight) // step + 1)]
+    parts = [(count * (place + 1)) // len(times) - count * place // len(times) for place in range(len(times))]
+    return [ErrorCount(began_at=at, count=part) for at, part in zip(times, parts, strict=True) if part]
 
 
 def by_time(since: datetime, until: datetime, step: timedelta) -> list[FigureRow]:
@@ -140,7 +152,7 @@ def report(
             by=by,
             rows=rows,
             depths=depths(since, until),
-            errors=errors(evil),
+            errors=errors(STEPS[by] if by in ("minute", "hour", "day") else span, evil),
             releases=[ReleaseMark(name=f"8f21c07{evil}", first_at=BROKEN[0])],
             complete_until=until - timedelta(seconds=10),
         )
@@ -168,16 +180,7 @@ def report(
         over_time=over_time,
         step=step,
         hours=hours,
-        before=Figures(
-            since=since - span,
-            until=since,
-            by="kind",
-            rows=kinds_before() if before is None else before,
-            depths=[],
-            errors=[],
-            releases=[],
-            complete_until=since,
-        ),
+        before=kinds_before() if before is None else before,
     )
 
 
@@ -194,5 +197,5 @@ def empty() -> Report:
         complete_until=UNTIL - timedelta(seconds=10),
     )
     return make_report(
-        by="kind", kinds=nothing, chosen=nothing, over_time=nothing, step="hour", hours=nothing, before=nothing
+        by="kind", kinds=nothing, chosen=nothing, over_time=nothing, step="hour", hours=nothing, before=[]
     )

@@ -287,8 +287,14 @@ def test_csv_by_time_and_by_error() -> None:
     heading, first, *_ = csv_rows(report(by="hour"))
     assert (heading[0], first[0]) == ("began_at", "2026-11-24T13:00:00Z")
     heading, first, second = csv_rows(report(by="error"))
-    assert heading == ("fingerprint", "kind", "type", "message", "count", "first_at", "last_at", "release", "is_new")
-    assert (first[4], first[5], first[8], second[8]) == ("4210", "2026-11-27T13:40:00Z", "true", "false")
+    rest = ("count", "within", "first_at", "last_at", "release", "is_new")
+    assert heading == ("fingerprint", "kind", "type", "message", *rest)
+    assert (first[4:7], first[9], second[4:6], second[9]) == (
+        ("4210", "4210", "2026-11-27T13:40:00Z"),
+        "true",
+        ("183", "31"),
+        "false",
+    )
     assert BROKEN[0].isoformat().startswith("2026-11-27T13:40")
 
 

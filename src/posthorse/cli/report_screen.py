@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 20
 MAX_ERRORS = 10
+SPARKS = 12
+"""Blocks of the line of an error."""
+
 WIDEST_LINE = 72
 """Blocks of a line, and the width of text, however wide the terminal is."""
 
@@ -129,27 +132,34 @@ def _print_slowest(report: Report) -> None:
 def _print_errors(report: Report) -> None:
     if not report.errors:
         return
+    from rich.text import Text
+
     most = len(report.errors) if report.by == "error" else MAX_ERRORS
+    has_line = len(report.over_time) > 1
     _heading("Errors")
     out_table(
         [
             Column("COUNT", is_number=True),
+            *((Column("OVER TIME", rank=4),) if has_line else ()),
             Column(""),
             Column("ERROR", least=24),
             Column("KIND", least=8, rank=1),
-            Column("FIRST SEEN", rank=2),
-            Column("LAST SEEN", rank=3),
-            Column("RELEASE", least=6, rank=4),
+            Column("FIRST SEEN", rank=3),
+            Column("LAST SEEN", rank=5),
+            Column("RELEASE", least=6, rank=6),
+            *((Column("CAUSE", rank=2),) if report.by == "error" else ()),
         ],
         [
             [
-                f"{error.count:,}",
+                f"{error.within:,}",
+                *((Text(spark_text(report.errors_over_time(error), SPARKS), style="red"),) if has_line else ()),
                 _new(report.is_new(error)),
                 error_text(error),
                 error.kind,
                 moment_near(error.first_at, report.until),
                 moment_near(error.last_at, report.until),
                 error.release or "–",
+                *((error.fingerprint,) if report.by == "error" else ()),
             ]
             for error in report.errors[:most]
         ],

@@ -12,6 +12,7 @@ from posthorse.rules.job import JobError
 MAX_FRAMES = 3
 """How many frames tell groups apart: the innermost of the user's code."""
 
+FINGERPRINT_LENGTH = 16
 MAX_MESSAGE = 200
 MAX_KEPT = 200
 """Groups, and tracebacks, that are kept, because many jobs fail alike."""
@@ -49,7 +50,7 @@ def group_of(kind: str, error: JobError, *, is_secret: bool) -> Group:
 @lru_cache(maxsize=MAX_KEPT)
 def _group(kind: str, type: str, message: str, frames: tuple[str, ...]) -> Group:
     told = "\0".join((kind, type, message, *frames))
-    fingerprint = sha256(told.encode(errors="surrogatepass")).hexdigest()[:16]
+    fingerprint = sha256(told.encode(errors="surrogatepass")).hexdigest()[:FINGERPRINT_LENGTH]
     return Group(fingerprint, kind, type, message or ("in " + " < ".join(reversed(frames)) if frames else ""))
 
 

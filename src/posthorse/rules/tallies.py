@@ -34,6 +34,9 @@ Happened = Literal["started", "completed", "failed", "retried", "lost", "cancell
 RAN: frozenset[Happened] = frozenset({"completed", "failed", "retried"})
 """The ends whose times count as how long attempts ran: those that came from the code."""
 
+_ERROR = "error:"
+"""What errors of a group are counted as: this and the fingerprint of the group."""
+
 _BY_STATE: Mapping[State, Happened] = {
     State.COMPLETED: "completed",
     State.FAILED: "failed",
@@ -46,6 +49,16 @@ class Measured(NamedTuple):
 
     total: int
     over: Mapping[int, int]
+
+
+def tally_of_errors(fingerprint: str) -> str:
+    """Return what errors of a group are counted as."""
+    return f"{_ERROR}{fingerprint}"
+
+
+def fingerprint_in(happened: str) -> str | None:
+    """Return the fingerprint of the group whose errors are counted; None if a tally is of something else."""
+    return happened.removeprefix(_ERROR) if happened.startswith(_ERROR) else None
 
 
 def what_happened(how: Ending, state: State) -> tuple[Happened, ...]:

@@ -73,10 +73,18 @@ class DepthPoint(View, frozen=True, kw_only=True):
     oldest: float | None
 
 
+class ErrorCount(View, frozen=True, kw_only=True):
+    """How many errors of a group occurred within a minute, an hour or a day."""
+
+    began_at: datetime
+    count: int
+
+
 class ErrorGroup(View, frozen=True, kw_only=True):
     """Errors of one kind that are alike. message: of one of them, without its numbers, quoted texts and ids.
 
-    count: of all, since the first. release: the release of the application in which it first occurred.
+    count: of all, since the first. within: how many occurred in the time of the figures. over_time: those by minute,
+    hour or day, if the rows are. release: the release of the application in which it first occurred.
     sample: a job that failed with it.
     """
 
@@ -85,6 +93,8 @@ class ErrorGroup(View, frozen=True, kw_only=True):
     type: str
     message: str
     count: int
+    within: int
+    over_time: list[ErrorCount]
     first_at: datetime
     last_at: datetime
     release: str | None

@@ -47,6 +47,8 @@ class Words(TypedDict, total=False):
     """The number of its attempt, or a text such as ">1"."""
     error: str | Sequence[str]
     """The class of its last error, with or without its module."""
+    cause: str | Sequence[str]
+    """The fingerprint of the group of the error that it failed with for good, as figures show it."""
     reason: str | Sequence[str]
     """How its reason begins."""
     schedule: str | Sequence[str]

@@ -41,6 +41,8 @@ class Way(StrEnum):
     """Among the jobs that are parked in one state, the latest first: of dead letters, the newest death."""
     DEAD = "dead"
     """Among the dead letters in the lanes of queues, kinds and priorities, the newest death first."""
+    CAUSE = "cause"
+    """Among the dead letters of groups of errors."""
     LANE = "lane"
     """In the lanes of queues, kinds and priorities."""
     TENANT = "tenant"
@@ -54,7 +56,7 @@ class Way(StrEnum):
 BY_PARKING = frozenset({Way.PARKED, Way.DEAD})
 """The ways that give jobs in the order in which they were parked."""
 
-BY_ID = frozenset({Way.RUNNING, Way.LANE, Way.TENANT, Way.TIME, Way.SEARCH})
+BY_ID = frozenset({Way.RUNNING, Way.CAUSE, Way.LANE, Way.TENANT, Way.TIME, Way.SEARCH})
 """The ways that give jobs in the order of their ids, so that a range of time is a range of the way."""
 
 _FEW = {
@@ -72,7 +74,7 @@ _TIME_WORDS = ("since", "until", "age")
 class Plan(msgspec.Struct, frozen=True):
     """A way, and what it needs.
 
-    ids, state, tenants: what the jobs of the way have in common.
+    ids, state, tenants, causes: what the jobs of the way have in common.
     lane_terms: which lanes the jobs are in; all if there are none. The ways READY and DEAD take them, too.
     range_terms: terms that are a range of ids.
     rest: terms to be judged on each job.
@@ -83,6 +85,7 @@ class Plan(msgspec.Struct, frozen=True):
     ids: tuple[str, ...] = ()
     state: State | None = None
     tenants: tuple[str, ...] = ()
+    causes: tuple[str, ...] = ()
     lane_terms: tuple[Term, ...] = ()
     range_terms: tuple[Term, ...] = ()
 
@@ -101,8 +104,8 @@ class Range(msgspec.Struct, frozen=True):
 def plan(wanted: Filter) -> Plan:
     """Return how the jobs of a filter are found.
 
-    An id is one step. The few jobs in a state beat the many of a lane, and the jobs of a tenant those of a lane,
-    because there are more tenants than lanes.
+    An id is one step. The dead letters of one error are the fewest, the few jobs in a state beat the many of a lane,
+    and the jobs of a tenant those of a lane, because there are more tenants than lanes.
     """
     named = [term for term in wanted.of_word("id") if not term.is_not and all(ids.is_id(_text(i)) for i in term.items)]
     if named:
@@ -110,6 +113,11 @@ def plan(wanted: Filter) -> Plan:
         return Plan(Way.ID, rest, ids=tuple(_text(item) for item in named[0].items))
     in_time = [term for term in wanted.terms if _is_range(term)]
     state_terms = [term for term in wanted.of_word("state") if not term.is_not]
+    cause_terms = [term for term in wanted.of_word("cause") if not term.is_not]
+    if cause_terms and wanted.states in ((), (State.FAILED,)):
+        rest = _without(wanted.terms, [*cause_terms, *state_terms, *in_time])
+        causes = tuple(_text(item) for item in cause_terms[0].items)
+        return Plan(Way.CAUSE, rest, causes=causes, range_terms=tuple(in_time))
     if len(wanted.states) == 1 and wanted.states[0] in _FEW:
         return _of_state(wanted, wanted.states[0], state_terms, in_time)
     tenant_terms = [term for term in wanted.of_word("tenant") if _is_exact(term)]

@@ -13,6 +13,7 @@ from posthorse import ids
 from posthorse.clock import microseconds
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import as_timedelta
+from posthorse.rules.error_groups import FINGERPRINT_LENGTH
 from posthorse.rules.job import State, checked_name
 from posthorse.rules.values.type_mismatch import short
 from posthorse.rules.wall_time import checked_instant, checked_moment
@@ -23,6 +24,7 @@ MIN_ID_PART = 6
 Value = str | int | float | timedelta | datetime
 
 _ID_PART = re.compile(r"[0-9a-f-]+")
+_FINGERPRINT = re.compile(rf"[0-9a-f]{{{FINGERPRINT_LENGTH}}}")
 _NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,9})?")
 
 
@@ -117,6 +119,16 @@ def _id(name: str, value: object) -> str:
     )
 
 
+def _fingerprint(name: str, value: object) -> str:
+    """Read the fingerprint of a group of errors."""
+    if isinstance(value, str) and _FINGERPRINT.fullmatch(value.strip().lower()):
+        return value.strip().lower()
+    raise InvalidOption(
+        f"{name} is {short(value)}, which is not the fingerprint of a group of errors; it has {FINGERPRINT_LENGTH} "
+        "characters, and `posthorse report --by error` shows it"
+    )
+
+
 def _argument(name: str, value: object) -> str | float:
     """Read what an argument is compared with: as text, because `7` may be a number or a text."""
     if isinstance(value, bool) or value is None:
@@ -147,6 +159,7 @@ WORDS: Mapping[str, Word] = {
     "waited": Word(_span, _COMPARED, needs_comparison=True, example="waited:>10m"),
     "attempt": Word(_whole, _NUMBERS, example="attempt:>1"),
     "error": Word(_line, _NAMES, example="error:ValueError"),
+    "cause": Word(_fingerprint, example="cause:9f3a7c21d04be6f8"),
     "reason": Word(_line, _NAMES, example="reason:crashed"),
     "schedule": Word(_line, _NAMES, example="schedule:nightly"),
     "parent": Word(_id, example="parent:01936f5e-7c1a-7d2b-8e3f-0123456789ab"),

@@ -44,6 +44,7 @@ _STATEMENTS: dict[Way, str] = {
     Way.READY: "by_line",
     Way.PARKED: "by_parking",
     Way.DEAD: "by_dead",
+    Way.CAUSE: "by_cause",
     Way.LANE: "by_lane",
     Way.TENANT: "by_tenant",
     Way.TIME: "by_range",
@@ -51,7 +52,7 @@ _STATEMENTS: dict[Way, str] = {
 }
 _WITHOUT_LEASE = (State.COMPLETED, State.CANCELLED)
 """States that a row has only if no runner holds the job."""
-_MERGED = frozenset({Way.READY, Way.DEAD, Way.LANE, Way.TENANT})
+_MERGED = frozenset({Way.READY, Way.DEAD, Way.CAUSE, Way.LANE, Way.TENANT})
 """Ways that merge several lines of jobs, each of which is looked at for a share."""
 
 
@@ -171,7 +172,7 @@ def make_cursor_key(key: str) -> QuerySteps[str]:
 
 def _share(on: Route, window: int, limit: int) -> int:
     """Return how many jobs of each line are looked at. If no line has more, these are all."""
-    lines = len(on.lanes) or len(on.plan.tenants)
+    lines = len(on.lanes) or len(on.plan.tenants) or len(on.plan.causes)
     if on.plan.way not in _MERGED or lines < 2:
         return window - 1
     return max(1, min(window - 1, max(limit, 2 * window // lines)))
@@ -221,6 +222,8 @@ def _rows(on: Route) -> Sequence[Row] | None:
             return [(lane,) for lane in on.lanes]
         case Way.TENANT:
             return [(tenant,) for tenant in on.plan.tenants]
+        case Way.CAUSE:
+            return [(cause,) for cause in on.plan.causes]
         case _:
             return None
 

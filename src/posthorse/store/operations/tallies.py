@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from posthorse.clock import SECOND
 from posthorse.rules.job import State
-from posthorse.rules.tallies import Happened, Measured, add, decode_histogram, encode_histogram
+from posthorse.rules.tallies import Happened, Measured, add, decode_histogram, encode_histogram, tally_of_errors
 from posthorse.store.base import (
     BoundQuery,
     QuerySteps,
@@ -167,6 +167,17 @@ def beside_tallies(since: int, until: int) -> QuerySteps[Beside]:
     return Beside(depths, errors, (yield from RELEASES(since=since, until=until)))
 
 
+@operation
+def oldest_day() -> QuerySteps[int | None]:
+    """Return the beginning of the day of the oldest tally; None if there is none."""
+    found: list[int] = []
+    for span in (WRITTEN, MINUTE, HOUR, DAY):
+        [(oldest,)] = yield from OLDEST_TALLY(span=span)
+        if oldest is not None:
+            found.append(oldest)
+    return day_of(min(found)) if found else None
+
+
 def day_of(at: int) -> int:
     """Return the beginning of the day of a moment, in UTC."""
     return at - at % (DAY * SECOND)
@@ -182,8 +193,12 @@ def write_tallies(runner: str, written: Written) -> QuerySteps[bool]:
     """
     if not (yield from NUMBER_TALLIES(runner=runner, number=written.number)):
         return False
-    if written.tallies:
-        yield query_rows("add_tallies", written.tallies, source=f"{runner}/{written.number}")
+    errors = [
+        Counted("", error.kind, "", tally_of_errors(error.fingerprint), error.times, 0, "{}")
+        for error in written.errors
+    ]
+    if written.tallies or errors:
+        yield query_rows("add_tallies", [*written.tallies, *errors], source=f"{runner}/{written.number}")
     if written.errors:
         yield query_rows("add_errors", written.errors, release=written.release)
     return True

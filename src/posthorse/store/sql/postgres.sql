@@ -576,6 +576,31 @@ of_lanes AS MATERIALIZED (
 )
 SELECT id, at FROM of_lanes ORDER BY at {order}, id {order} LIMIT :window
 
+-- ## by_cause
+-- part
+-- Give dead letters of groups of errors; as `by_lane`. A group is looked at by itself, as in `by_dead`.
+-- rows: cause text
+WITH ends AS MATERIALIZED (
+    SELECT (
+        SELECT p.job FROM @parked p
+        WHERE p.cause IS NOT NULL AND (p.cause, p.job) {beyond} (r.cause, :near)
+            AND (p.cause, p.job) {within} (r.cause, :far)
+        ORDER BY p.cause {order}, p.job {order} LIMIT 1 OFFSET :share
+    ) AS job FROM {rows}
+),
+nearest AS MATERIALIZED (
+    SELECT (SELECT job FROM ends WHERE job IS NOT NULL ORDER BY job {order} LIMIT 1) AS job
+),
+of_causes AS MATERIALIZED (
+    SELECT dead.job AS id FROM nearest CROSS JOIN {rows} CROSS JOIN LATERAL (
+        SELECT p.job FROM @parked p
+        WHERE p.cause IS NOT NULL AND (p.cause, p.job) {beyond} (r.cause, :near)
+            AND (p.cause, p.job) {within} (r.cause, coalesce(nearest.job, :far))
+        OFFSET 0
+    ) AS dead
+)
+SELECT id, CAST(0 AS bigint) AS at FROM of_causes ORDER BY id {order} LIMIT :window
+
 -- ── figures ────────────────────────────────────────────────────────────────────────────────────────
 
 -- ## take_tallies

@@ -282,7 +282,8 @@ CREATE TABLE @duties (
 
 -- What happened to jobs, by time, queue, kind and tenant ('' for none): how often, and how long they waited (started) or
 -- ran (ends), as a sum and as a histogram (JSON: counts by bucket). span is the length of the time in seconds. What is
--- written once is in one row, named by its source; rows are read by adding them up, and folded into longer spans.
+-- written once is in one row, named by its source; rows are read by adding them up, and folded into longer spans. Errors
+-- of a group are counted as `error:` and its fingerprint, without a queue.
 CREATE TABLE @tallies (
     span      integer NOT NULL,
     began_at  bigint NOT NULL,

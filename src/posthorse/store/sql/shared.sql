@@ -1325,6 +1325,11 @@ OR j.error <> replace(j.error, '.' || CAST(:value AS text) || '","message":', ''
 substr(j.error, 1, length(CAST(:value AS text)) + 9) = '{"type":"' || CAST(:value AS text)
 OR {error_type} <> replace({error_type}, '.' || CAST(:value AS text), '')
 
+-- ## cause_is
+-- part
+-- The job is a dead letter of a group of errors.
+EXISTS (SELECT 1 FROM @parked p WHERE p.job = j.id AND p.cause = CAST(:value AS text))
+
 -- ## reason_begins
 -- part
 -- The reason begins like this. That of a completed job is its worker.

@@ -113,6 +113,11 @@ class Report(View, frozen=True, kw_only=True):
         """Whether an error occurred for the first time in this span."""
         return error.first_at >= self.since
 
+    def errors_over_time(self, error: ErrorGroup) -> list[float]:
+        """Return how often an error occurred in each step of what is drawn over time."""
+        counts = {each.began_at: float(each.count) for each in error.over_time}
+        return [counts.get(row.began_at, 0.0) for row in self.over_time if row.began_at is not None]
+
     @property
     def step(self) -> timedelta:
         """How long each row over time is."""

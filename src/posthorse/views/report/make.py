@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import msgspec
 
-from posthorse.views.figures import Figures
+from posthorse.views.figures import FigureRow, Figures
 from posthorse.views.report.changes import changes
 from posthorse.views.report.content import (
     MAX_STEPS,
@@ -33,11 +34,11 @@ def make_report(
     over_time: Figures,
     step: Step,
     hours: Figures | None,
-    before: Figures,
+    before: Sequence[FigureRow],
 ) -> Report:
-    """Make a report from figures of one span by kind, by the chosen group and by time, and those of the span before."""
+    """Make a report from figures of one span by kind, by the chosen group and by time, and rows of the span before."""
     part = max(timedelta(seconds=1), (kinds.until - kinds.since) / MAX_STEPS)
-    earlier = Totals.of(before.rows)
+    earlier = Totals.of(before)
     since, until = kinds.since, kinds.until
     rows = chosen.rows if by in ("day", "hour") else by_size(chosen.rows)
     hourly = [] if hours is None else with_empty_ones(hours.rows, since, until, timedelta(hours=1))
@@ -51,8 +52,8 @@ def make_report(
         before=None if earlier.is_empty else earlier,
         rows=[] if by == "error" else rows,
         slowest=slowest(kinds.rows),
-        errors=kinds.errors,
-        changes=[] if earlier.is_empty else changes(kinds.rows, before.rows),
+        errors=over_time.errors,
+        changes=[] if earlier.is_empty else changes(kinds.rows, before),
         releases=kinds.releases,
         over_time_by=step,
         over_time=with_empty_ones(over_time.rows, since, until, STEPS[step]),

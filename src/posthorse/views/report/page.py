@@ -181,24 +181,32 @@ def _errors(report: Report) -> str:
     if not report.errors:
         return element("p", "No attempt failed.", class_="note")
     headings = [
-        _heading("count", is_number=True, explanation="of all, since it was first seen"),
-        *map(_heading, ("error", "kind", "first seen", "last seen", "release")),
+        _heading("count", is_number=True, explanation="in this time"),
+        *map(_heading, ("over time", "error", "kind", "first seen", "last seen", "release")),
+        _heading("cause", explanation="finds its dead letters: posthorse jobs --filter cause:…"),
     ]
-    lines = [_error(report, error) for error in report.errors[:MAX_ERRORS]]
+    lines = [_error(report, number, error) for number, error in enumerate(report.errors[:MAX_ERRORS])]
     left_out = len(report.errors) - len(lines)
     more = element("p", f"{left_out:,} more are not shown.", class_="note") if left_out else ""
     return _as_table(headings, lines) + more
 
 
-def _error(report: Report, error: ErrorGroup) -> list[str]:
+def _error(report: Report, number: int, error: ErrorGroup) -> list[str]:
+    counts = report.errors_over_time(error)
+    spark = ""
+    if len(counts) > 1:
+        about = f"By {report.over_time_by}; {error.count:,} in all, since it was first seen."
+        spark = sparkline(f"error-{number}", error_text(error), about, thin(counts, SPARKS))
     new = element("span", "new", class_="new") + " " if report.is_new(error) else ""
     return [
-        _number(f"{error.count:,}"),
+        _number(f"{error.within:,}"),
+        element("td", spark),
         element("td", new, plain(error_text(error)), class_="text"),
         element("td", plain(error.kind)),
         element("td", moment_near(error.first_at, report.until), class_="when"),
         element("td", moment_near(error.last_at, report.until), class_="when"),
         element("td", plain(error.release or "")),
+        element("td", element("code", plain(error.fingerprint))),
     ]
 
 
@@ -263,8 +271,8 @@ def _footer(report: Report, made_at: datetime) -> str:
             "p",
             plain(
                 f"{complete}Workers count in memory and write every ten seconds: a crash may lose ten seconds of "
-                "figures, never a job. Percentiles are within 10 percent. Counts of errors are of all since they were "
-                f"first seen. Made by Posthorse {VERSION} on {minute(made_at)} UTC."
+                "figures, never a job. Percentiles are within 10 percent. "
+                f"Made by Posthorse {VERSION} on {minute(made_at)} UTC."
             ),
             class_="note",
         ),

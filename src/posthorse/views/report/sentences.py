@@ -82,8 +82,8 @@ def _errors(report: Report) -> Iterator[str]:
     if not new:
         yield "No error is new."
         return
-    first = max(new, key=lambda error: error.count)
-    what = f"{first.type} in {first.kind}, {counted(first.count, 'time')}"
+    first = max(new, key=lambda error: error.within)
+    what = f"{first.type} in {first.kind}, {counted(first.within, 'time')}"
     if len(new) == 1:
         yield f"One error is new: {what}."
     else:

@@ -78,7 +78,7 @@ def csv_rows(report: Report) -> Iterator[Sequence[str]]:
     text.
     """
     if report.by == "error":
-        yield "fingerprint", "kind", "type", "message", "count", "first_at", "last_at", "release", "is_new"
+        yield "fingerprint", "kind", "type", "message", "count", "within", "first_at", "last_at", "release", "is_new"
         for error in report.errors:
             yield _csv_error(error, is_new=report.is_new(error))
         return
@@ -108,6 +108,7 @@ def _csv_error(error: ErrorGroup, *, is_new: bool) -> Sequence[str]:
     return (
         *map(harmless, texts),
         str(error.count),
+        str(error.within),
         _rfc(error.first_at),
         _rfc(error.last_at),
         harmless(error.release or ""),
