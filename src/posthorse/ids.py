@@ -10,6 +10,8 @@ import re
 import struct
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 # The clock of an enqueuing process may be wrong by hours; beyond a day its ids would be where old rows are dropped.
 CLOCK_TOLERANCE = 24 * 3600 * 1_000_000
@@ -22,6 +24,9 @@ _lock = threading.RLock()
 """Reentrant, because a signal handler may make an id while another is made. If both take the same stamp, the random
 bits after it still make the ids different.
 """
+_followed: Callable[[], int] | None = None
+"""The clock of a test that moves time."""
+
 _last = 0  # the last stamp of this process: milliseconds << 12 | 4096ths of a millisecond
 
 
@@ -67,6 +72,23 @@ def first_of(moment: int) -> str:
     return f"{head[:8]}-{head[8:]}-0000-0000-000000000000"
 
 
+def wall() -> int:
+    """Return the time by which ids are made, in nanoseconds since the epoch."""
+    return time.time_ns() if _followed is None else _followed()
+
+
+@contextmanager
+def following(clock: Callable[[], int]) -> Iterator[None]:
+    """Make ids by another clock inside the block, in nanoseconds since the epoch: for tests that move a store's."""
+    global _followed, _last
+    before = _followed, _last
+    _followed, _last = clock, 0
+    try:
+        yield
+    finally:
+        _followed, _last = before
+
+
 def is_id(text: str) -> bool:
     """Return True if the text is a job id in canonical form."""
     return _CANONICAL.fullmatch(text) is not None
@@ -81,7 +103,7 @@ def _stamp() -> int:
     """Return a moment that no other id of this process has, in 4096ths of a millisecond."""
     global _last
     with _lock:
-        stamp = (time.time_ns() << 9) // 125_000
+        stamp = (wall() << 9) // 125_000
         # Time wins over order, because a store refuses ids that are days ahead.
         if stamp <= _last < stamp + SET_BACK:
             stamp = _last + 1

@@ -21,6 +21,7 @@ KNOWN = {
     "app/reading.py": {"decode_kept", "decode_result", "read.outcome", "texts.unpack"},
     "app/job_logs.py": {"texts.unpack"},
     "worker/running/job_logs.py": {"texts.pack"},
+    "testing/enqueued.py": {"signature.named", "texts.unpack", "read.call"},
     "cli/show.py": {"read.arguments", "read.outcome"},
     "cli/bad_items.py": {"read.outcome"},  # only to check whether the job exists
     # checkpoints: the journal packs the results

@@ -73,7 +73,7 @@ def look(app: ph.Posthorse, times: int = 1, by: Scheduler | None = None) -> Sche
 
     async def turn() -> None:
         for _ in range(times):
-            while await scheduler._turn() < 0.4:  # something had to be done, or must be in a moment
+            while await scheduler.turn() < 0.4:  # something had to be done, or must be in a moment
                 set_clock(
                     app, datetime.now(UTC) + timedelta(microseconds=app.store.clock.shift) + timedelta(seconds=0.3)
                 )
@@ -548,7 +548,7 @@ def test_schedulers_that_race_make_one_job_for_each_time(app: ph.Posthorse, monk
             if barrier.wait() == 0:
                 set_clock(app, NOON + hour * HOUR)
             barrier.wait()
-            asyncio.run(scheduler._turn())
+            asyncio.run(scheduler.turn())
             barrier.wait()
 
     threads = [threading.Thread(target=race, args=[scheduler]) for scheduler in schedulers]
@@ -779,4 +779,4 @@ def test_after_a_time_was_run_the_next_one_is_waited_for_to_the_moment(app: ph.P
     set_clock(app, NOON + HOUR)
     look(app, by=scheduler)
     set_clock(app, NOON + 2 * HOUR - timedelta(seconds=3))
-    assert asyncio.run(scheduler._turn()) <= 3
+    assert asyncio.run(scheduler.turn()) <= 3

@@ -38,8 +38,15 @@ class Scheduler:
     """Attend to the schedules that this code declares."""
 
     def __init__(
-        self, store: Store, declared: Mapping[str, Declared], queues: DeclaredQueues, packing: Packing = PLAIN
+        self,
+        store: Store,
+        declared: Mapping[str, Declared],
+        queues: DeclaredQueues,
+        packing: Packing = PLAIN,
+        *,
+        has_rivals: bool = True,
     ) -> None:
+        """`has_rivals`: whether other processes may look after the same schedules."""
         self._store = store
         self._declared = declared
         self._packing = packing
@@ -50,13 +57,13 @@ class Scheduler:
         self._unseen: dict[str, tuple[int, float]] = {}
         self._ran_last: set[str] = set()
         self._next: dict[str, tuple[int, int | None]] = {}
-        self._yields = random.uniform(0.05, 0.3)
+        self._yields = random.uniform(0.05, 0.3) if has_rivals else 0.0
 
     async def run_forever(self) -> None:
         """Run until cancelled."""
         while True:
             try:
-                pause = await self._turn() if self._declared else LOOK_INTERVAL
+                pause = await self.turn() if self._declared else LOOK_INTERVAL
             except PosthorseError as error:
                 log.warning("cannot look after schedules: %s", error)
                 pause = LOOK_INTERVAL
@@ -65,7 +72,7 @@ class Scheduler:
                 pause = LOOK_INTERVAL
             await asyncio.sleep(pause)
 
-    async def _turn(self) -> float:
+    async def turn(self) -> float:
         """Do what is due; return the seconds until the next turn."""
         rows = await self._store.aread(schedules())
         if await self._enter(rows):

@@ -59,6 +59,9 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     max_idle_log: int = 64_000_000
     """The log is cut to this many bytes when it begins anew."""
 
+    sqlite_synchronous: str = "FULL"
+    """How far a commit has come when it returns: to the disk. Only for stores that may get lost, as in tests, "OFF"."""
+
     log_check_interval: float = 0.1
     """Minimum time between two checks whether the log is still the one that others open."""
 

@@ -103,13 +103,41 @@ def make_job_loop(
         ),
         isolated=ChildPool(store, runner.id, target=target, longest_transaction=longest, logs=logs),
     )
+    stages = make_stages(
+        store, registry, settings, runner, executors, logs, suspects=suspects, only=only, report=report
+    )
+    return JobLoop(
+        store,
+        settings,
+        runner,
+        stages,
+        serves_suspects_only=suspects == "only",
+        is_one_by_one=suspects == "only" or only is not None,
+        is_replaceable=is_replaceable,
+        lost=lost,
+    )
+
+
+def make_stages(
+    store: Store,
+    registry: Registry,
+    settings: Settings,
+    runner: Runner,
+    executors: Executors,
+    logs: JobLogs,
+    *,
+    suspects: Suspects = "when empty",
+    only: OneJob | None = None,
+    report: Report | None = None,
+) -> Stages:
+    """Build the parts that a job passes through. Must be called inside a running event loop."""
     ended = EndedJobs()
     slots = Slots(runner, executors, ended, store.emitter, store.tuning, logs)
     tallying = Tallying(
         store, runner.id, slots.running, release=runner.release, by_tenant=settings.tenant_figures, report=report
     )
     telling = Telling(store, runner.id, slots.running)
-    stages = Stages(
+    return Stages(
         watch=store.backend.notifier.subscribe(store, runner.id),
         claiming=Claiming(store, registry, runner, suspects=suspects, only=only),
         prefetch=Prefetch(runner.concurrency, store.tuning),
@@ -121,16 +149,6 @@ def make_job_loop(
         telling=telling,
         requests=RequestPoller(store, runner.id, slots.running, patience=min(settings.grace, MAX_PATIENCE)),
         logs=logs,
-    )
-    return JobLoop(
-        store,
-        settings,
-        runner,
-        stages,
-        serves_suspects_only=suspects == "only",
-        is_one_by_one=suspects == "only" or only is not None,
-        is_replaceable=is_replaceable,
-        lost=lost,
     )
 
 

@@ -49,7 +49,7 @@ class Keepers:
     def schedule(self) -> Step:
         """Let one scheduler look, up to its write: others may come first before it goes on."""
         number = self._world.chance.randrange(2)
-        look = self._looks.pop(number, None) or self._schedulers[number]._turn()
+        look = self._looks.pop(number, None) or self._schedulers[number].turn()
         try:
             look.send(None)
         except StopIteration:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
@@ -51,7 +50,7 @@ def enqueue_one(job_id: str, job: NewJob, lane: int, packing: Packing = PLAIN) -
 
 
 def _enqueue_one(job_id: str, job: NewJob, lane: int) -> QuerySteps[None]:
-    made_at = time.time_ns() // 1_000_000
+    made_at = ids.wall() // 1_000_000
     [(now, _)] = ENQUEUE_ONE.typed((yield _inserting_one(job_id, job, lane, made_at)))
     _check_clock(made_at, now)
 

@@ -202,7 +202,7 @@ class StoreFile:
                 log_check_interval=self.tuning.log_check_interval,
             )
             mode = _set_wal(connection, deadline)
-            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA synchronous = {self.tuning.sqlite_synchronous}")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA wal_autocheckpoint = {self.tuning.checkpoint_pages}")
             connection.execute(f"PRAGMA journal_size_limit = {self.tuning.max_idle_log}")

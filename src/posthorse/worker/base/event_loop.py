@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 log = logging.getLogger("posthorse.worker")
@@ -21,6 +21,16 @@ with suppress(ImportError):
 def new_loop() -> asyncio.AbstractEventLoop:
     """Make an event loop."""
     return _make()
+
+
+def wait_on(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on the loop of a worker, from a job outside of it, and wait for it.
+
+    In tests the loop may rest in this very thread meanwhile; then it goes on here.
+    """
+    if not loop.is_running():
+        return loop.run_until_complete(work)
+    return asyncio.run_coroutine_threadsafe(work, loop).result()
 
 
 def run_to_end(loop: asyncio.AbstractEventLoop, main: Coroutine[None, None, T]) -> T:

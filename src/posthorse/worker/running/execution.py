@@ -35,7 +35,7 @@ from posthorse.worker.running.frameworks import CONNECTION_HYGIENE, has_framewor
 from posthorse.worker.running.onion import AttemptParts, Onion
 from posthorse.worker.running.process_resources import ProcessResources
 from posthorse.worker.running.resources import with_resources
-from posthorse.worker.running.threads import Threads
+from posthorse.worker.running.threads import CallRunner
 
 RESULT_LIMIT = 4 * 1024 * 1024
 NOTHING = Returned("null")
@@ -91,7 +91,7 @@ FromThread = Outcome | ToAwait
 
 async def run(
     runnable: Runnable,
-    threads: Threads[FromThread],
+    threads: CallRunner[FromThread],
     *,
     home: str,
     of_process: ProcessResources,

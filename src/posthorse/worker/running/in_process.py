@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 
 from posthorse.rules.lifecycle import Outcome
+from posthorse.rules.middleware import Layer
 from posthorse.rules.registry import Registry
 from posthorse.store.operations.finish import Fence
 from posthorse.store.store import Store
@@ -14,7 +16,7 @@ from posthorse.worker.running.execution import FromThread, run
 from posthorse.worker.running.preflight import preflight_check
 from posthorse.worker.running.process_resources import ProcessResources
 from posthorse.worker.running.running_job import RunningJob
-from posthorse.worker.running.threads import Threads
+from posthorse.worker.running.threads import CallRunner, Threads
 
 
 class InProcessExecutor:
@@ -29,15 +31,19 @@ class InProcessExecutor:
         *,
         concurrency: int,
         longest_transaction: float,
+        threads: CallRunner[FromThread] | None = None,
+        outermost: Sequence[Layer] = (),
     ) -> None:
+        """`threads`: what runs plain functions, in place of threads of its own. `outermost`: middleware around all."""
         self._store = store
         self._home = store.where
         self._runner = runner
         self._middleware = registry.middleware
+        self._outermost = tuple(outermost)
         self._packing = registry.packing
         self._resources = resources
         self._longest_transaction = longest_transaction
-        self._threads = Threads[FromThread](concurrency)
+        self._threads = threads or Threads[FromThread](concurrency)
 
     async def run(self, running: RunningJob) -> Outcome:
         """Run a job to its outcome."""
@@ -57,12 +63,15 @@ class InProcessExecutor:
         task = asyncio.current_task()
         if task is not None:
             running.heard = partial(_cancel, task, running)
+        middleware = self._middleware.around
+        if self._outermost:
+            middleware = (*self._outermost, *middleware)
         return await run(
             running,
             self._threads,
             home=self._home,
             of_process=self._resources,
-            middleware=self._middleware.around,
+            middleware=middleware,
             packing=self._packing,
         )
 

@@ -17,6 +17,7 @@ from posthorse.rules.job import Lane
 from posthorse.rules.middleware import Layer, MiddlewareRun, RunningAttempt
 from posthorse.rules.registry import Registered
 from posthorse.store.operations.claim import Claimed
+from posthorse.worker.base.event_loop import wait_on
 
 T = TypeVar("T")
 
@@ -89,7 +90,7 @@ class Onion:
             while self._entered:
                 run = self._entered.pop()
                 if isinstance(run, tuple):
-                    error = asyncio.run_coroutine_threadsafe(run[0].aleave(error), self.loop).result()
+                    error = wait_on(self.loop, run[0].aleave(error))
                 else:
                     error = run.leave(error)
             if error is not None:

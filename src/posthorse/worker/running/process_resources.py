@@ -16,6 +16,7 @@ from typing import cast
 
 from posthorse.errors import InvalidCall
 from posthorse.rules.resources import Resource
+from posthorse.worker.base.event_loop import wait_on
 from posthorse.worker.base.unanswered_calls import comes_within, in_a_thread
 from posthorse.worker.running.provided import ResourceLayer, TaskOfItsOwn, arguments_of, layer_of
 
@@ -40,7 +41,7 @@ class ProcessResources:
         """Return the resource, in a thread of a job."""
         value = self._made.get(resource, _NOTHING)
         if value is _NOTHING:
-            return asyncio.run_coroutine_threadsafe(self.aget(resource), self._loop).result()
+            return wait_on(self._loop, self.aget(resource))
         return value
 
     async def aget(self, resource: Resource) -> object:

@@ -7,18 +7,16 @@ thread waits for it.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar, cast
+from collections.abc import Awaitable, Callable
+from typing import cast
 
 from posthorse.rules.registry import Registered
 from posthorse.rules.resources import Resource, Resources
+from posthorse.worker.base.event_loop import wait_on
 from posthorse.worker.checkpoints.context import Context
 from posthorse.worker.running.onion import Onion
 from posthorse.worker.running.process_resources import ProcessResources
 from posthorse.worker.running.provided import TaskOfItsOwn, arguments_of, layer_of
-
-T = TypeVar("T")
 
 Values = dict[Resource, object]
 
@@ -58,13 +56,13 @@ def with_resources(
 def _made(resource: Resource, arguments: dict[str, object], onion: Onion) -> object:
     value: object = resource.provider(**arguments)
     if hasattr(type(value), "__await__"):
-        value = _on_loop(_awaited(cast("Awaitable[object]", value)), onion.loop)
+        value = wait_on(onion.loop, _awaited(cast("Awaitable[object]", value)))
     layer = layer_of(resource, value, prefers_async=False)
     if layer is None:
         return value
     if layer.is_async:
         # Entered and left in one task, as the code of async libraries expects.
-        return _on_loop(onion.aenter(TaskOfItsOwn(layer.run)), onion.loop)
+        return wait_on(onion.loop, onion.aenter(TaskOfItsOwn(layer.run)))
     return onion.enter(layer.run)
 
 
@@ -76,10 +74,6 @@ async def _amade(resource: Resource, arguments: dict[str, object], onion: Onion)
     if layer is None:
         return value
     return await onion.aenter(layer.run) if layer.is_async else onion.enter(layer.run)
-
-
-def _on_loop(work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:
-    return asyncio.run_coroutine_threadsafe(work, loop).result()
 
 
 async def _awaited(value: Awaitable[object]) -> object:

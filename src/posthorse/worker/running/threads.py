@@ -12,9 +12,21 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Generic, TypeVar, cast
+from typing import Generic, Protocol, TypeVar, cast
 
 T = TypeVar("T")
+
+
+class CallRunner(Protocol[T]):
+    """What runs plain functions beside a loop."""
+
+    def run(self, function: Callable[[], T]) -> asyncio.Future[T]:
+        """Run a function that raises nothing."""
+        ...
+
+    def close(self) -> None:
+        """Release what is no longer needed; the caller makes no more calls."""
+        ...
 
 
 class Threads(Generic[T]):

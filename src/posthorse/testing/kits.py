@@ -1,0 +1,220 @@
+"""The kit: points applications to a fresh store for one test, and holds what the test does with it.
+
+It replaces no part of Posthorse. The store is a real one, and jobs pass through the parts of a real worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from types import TracebackType
+from typing import NamedTuple, ParamSpec, Self, TypeVar
+
+import msgspec
+
+from posthorse import ids
+from posthorse.app.client import Posthorse
+from posthorse.app.kind import Kind
+from posthorse.app.store_origin import Origin
+from posthorse.clock import Clock
+from posthorse.errors import InvalidCall, InvalidOption
+from posthorse.rules.settings import Settings
+from posthorse.rules.values.type_mismatch import short
+from posthorse.store.admission import Admission
+from posthorse.store.blocking import refuse_in_loop
+from posthorse.store.operations.schedules import declare
+from posthorse.store.store import Store
+from posthorse.testing.attempts import Drained
+from posthorse.testing.caller_thread import CallerThread
+from posthorse.testing.clock import FakeClock, StandingClock, begin_at
+from posthorse.testing.draining import drain
+from posthorse.testing.enqueued import Enqueued, Wanted, check_none, enqueued_in, find
+from posthorse.testing.stores import for_tests, fresh_store
+from posthorse.worker.running.execution import FromThread
+from posthorse.worker.running.threads import Threads
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Place(NamedTuple):
+    """The store that an application uses, with what depends on it."""
+
+    settings: Settings
+    origin: Origin
+    store: Store
+    gate: Admission
+
+
+class Kit:
+    """A fresh store for applications, from entering its block to leaving it; `pt.kit(app)` makes it.
+
+    ::
+
+        with pt.kit(app) as kit:
+            signup("eva")
+            kit.assert_enqueued(welcome, user_id=7)
+            assert kit.drain().completed == 1
+    """
+
+    def __init__(self, apps: Sequence[Posthorse], *, url: str | None = None, now: datetime | None = None) -> None:
+        if not apps:
+            raise InvalidOption("a kit needs an application: pt.kit(app)")
+        for app in apps:
+            if not isinstance(app, Posthorse):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise InvalidOption(f"pt.kit takes applications, not {short(app)}; give it what ph.Posthorse() made")
+        self._apps = tuple(dict.fromkeys(apps))
+        self._url = url
+        self._clock: Clock = Clock() if url is not None and not url.startswith("sqlite") else StandingClock()
+        if now is not None:
+            begin_at(self._clock, now)
+        self.clock = FakeClock(self._clock, self._declare_schedules, self._wake)
+        """The clock of the test: `kit.clock.advance("3d")`, `kit.clock.now`."""
+        self._declared: set[tuple[int, str]] = set()
+        self._before: dict[Posthorse, _Place] = {}
+        self._opened = ExitStack()
+
+    # ── from the beginning to the end of a test ──────────────────────────────────────────────────────
+
+    def __enter__(self) -> Self:
+        if self._before:
+            raise InvalidCall("this kit is in use; make another one with pt.kit(app)")
+        with ExitStack() as opening:
+            opening.enter_context(ids.following(lambda: self._clock.now() * 1000))
+            stores: dict[str, str] = {}
+            for app in self._apps:
+                own = app.settings.url
+                if own not in stores:
+                    stores[own] = self._url or opening.enter_context(fresh_store())
+                opening.enter_context(self._pointed_to(app, stores[own]))
+            self._opened = opening.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.close()
+
+    @property
+    def app(self) -> Posthorse:
+        """The application, or the first one of several."""
+        return self._apps[0]
+
+    # ── running jobs ─────────────────────────────────────────────────────────────────────────────────
+
+    def drain(self, *, due: bool = False, at_most: int | None = None, raise_errors: bool = True) -> Drained:
+        """Run what may run now, in this thread, and return what became of it::
+
+            assert posthorse.drain().completed == 1
+
+        Jobs that these jobs enqueue run as well, and so do those of schedules whose time has come. Nothing sleeps: a
+        job whose time has not come, or that waits for another attempt, is left, and `left` says why.
+
+        due: let time leap to the next job that waits for a time, as long as there is one. Schedules alone make no time
+            leap.
+        at_most: how many attempts to run. Without it, 1,000; if there are more, InvalidCall is raised.
+        raise_errors: raise the first error that a job raised, as it was raised, once the drain is over. An error counts
+            if no later attempt of its job made up for it. ph.Retry does not count.
+
+        In a coroutine await `adrain`: this raises InvalidCall inside a running event loop.
+        """
+        __tracebackhide__ = True
+        refuse_in_loop("drain()", "write `await posthorse.adrain()`")
+        self._declare_schedules()
+        calls = CallerThread[FromThread]()
+        drained, attempts = calls.drive(drain(self._apps, self._clock, calls, due=due, at_most=at_most))
+        if raise_errors:
+            attempts.raise_first_error(drained.left)
+        return drained
+
+    async def adrain(self, *, due: bool = False, at_most: int | None = None, raise_errors: bool = True) -> Drained:
+        """Do the same as `drain`, in a coroutine: async jobs run on this event loop, plain functions in a thread."""
+        __tracebackhide__ = True
+        self._declare_schedules()
+        calls = Threads[FromThread](1)
+        drained, attempts = await drain(self._apps, self._clock, calls, due=due, at_most=at_most)
+        if raise_errors:
+            attempts.raise_first_error(drained.left)
+        return drained
+
+    # ── what was enqueued ────────────────────────────────────────────────────────────────────────────
+
+    def enqueued(self, kind: Kind[..., object] | str | None = None) -> list[Enqueued]:
+        """Return the jobs that were enqueued in this test, the oldest first, whatever became of them.
+
+        kind: only those of this kind, given as its function or its name.
+        """
+        return enqueued_in(self._apps, None if kind is None else Wanted.of(self._apps, kind))
+
+    def assert_enqueued(
+        self, kind: Kind[..., object] | str, /, *args: object, times: int | None = None, **wanted: object
+    ) -> Enqueued:
+        """Check that a job was enqueued, and return it, the oldest one if there are several::
+
+            posthorse.assert_enqueued(welcome, user_id=7, queue="mail")
+
+        Arguments are those of the function; the ones that are not given may have any value. Other words are options of
+        the job: queue, priority, tenant, tags (all of them), delay, run_at, state. If a parameter of the function has
+        such a name, the word means the argument.
+
+        times: how many jobs must match; by default one or more.
+
+        Raises AssertionError, which shows the nearest jobs.
+        """
+        __tracebackhide__ = True
+        return find(self._apps, Wanted.of(self._apps, kind, args, wanted), times=times)
+
+    def assert_not_enqueued(
+        self, kind: Kind[..., object] | str | None = None, /, *args: object, **wanted: object
+    ) -> None:
+        """Check that no such job was enqueued; without a kind, that nothing was. Raises AssertionError."""
+        __tracebackhide__ = True
+        check_none(self._apps, None if kind is None else Wanted.of(self._apps, kind, args, wanted))
+
+    # ── private ──────────────────────────────────────────────────────────────────────────────────────
+
+    @contextmanager
+    def _pointed_to(self, app: Posthorse, url: str) -> Iterator[None]:
+        """Let an application use another store, and put its own back afterwards."""
+        before = _Place(app.settings, app.origin, app.store, app.gate)
+        app.settings = msgspec.structs.replace(app.settings, url=url)
+        app.origin = Origin(url, is_named=True, is_in_code=True)
+        app.store = Store(
+            url,
+            schema=app.settings.schema,
+            clock=self._clock,
+            tuning=for_tests(before.store.tuning),
+            timeout=app.settings.store_timeout,
+            emitter=before.store.emitter,
+        )
+        app.gate = Admission(app.store, app.registry.queues)
+        self._before[app] = before
+        try:
+            yield
+        finally:
+            app.store.close()
+            app.settings, app.origin, app.store, app.gate = self._before.pop(app)
+
+    def _declare_schedules(self) -> None:
+        """Store the schedules, as workers do when they start: their times count from the beginning of the test."""
+        for app in self._apps if self._before else ():
+            fresh = [one for one in app.registry.schedules.values() if (id(app), one.name) not in self._declared]
+            if fresh:
+                app.store.run(declare(fresh))
+                self._declared |= {(id(app), one.name) for one in fresh}
+
+    def _wake(self) -> None:
+        """Wake a worker that the test may have started, because its own timers do not know this clock."""
+        for app in self._apps:
+            for listener in tuple(app.store.after_commit):
+                listener()
+
+
+def kit(*apps: Posthorse, url: str | None = None, now: datetime | None = None) -> Kit:
+    """Return a kit for these applications, to be used in a `with` statement.
+
+    Applications that share a store share the fresh one. url: the store to use in place of a fresh one; it should be
+    empty. now: when the test begins, on the clock of the store.
+    """
+    return Kit(apps, url=url, now=now)
