@@ -56,6 +56,7 @@ from posthorse.store.operations.finish import (
     Checkpoint,
     Completion,
     Fence,
+    Settlement,
     checkpoint,
     complete,
     load_checkpoint,
@@ -299,7 +300,7 @@ class JobLife(RuleBasedStateMachine):
         spent = Spent(job.spent.errors) if job.advanced_in == held.epoch else job.spent
         transition = decide(spent, outcome, POLICY)
         attempt = Fence(held.job, held.epoch, held.runner)
-        applied = self.store.run(settle(attempt, transition, job.lane, None))
+        applied = self.store.run(settle(Settlement(attempt, transition, job.lane)))
         if not self.stands(held):
             # Nothing was written; True only says that this very attempt was ended in the same way.
             assert applied in (False, job.state is transition.state)
@@ -350,7 +351,7 @@ class JobLife(RuleBasedStateMachine):
             assert held.spent == spent
             transition = decide(held.spent, Lost("silent"), POLICY)
             attempt = Fence(held.job, held.epoch, held.runner)
-            assert self.store.run(settle(attempt, transition, held.lane, None))
+            assert self.store.run(settle(Settlement(attempt, transition, held.lane)))
             self.settle(job, transition.state, transition.spent, transition.wait, is_solo=transition.solo)
         for job in self.jobs.values():  # stale requests go with the dead
             if job.holder is None:

@@ -31,7 +31,7 @@ def die(yard: Yard, count: int = 1, lane: Lane = MAIL, error: JobError = NO) -> 
     for claimed in yard.claim(runner, count, [lane]):
         transition = decide(Spent(), Raised(error), Policy(max_attempts=1))
         attempt = finish.Fence(claimed.job, claimed.epoch, runner)
-        assert yard.store.run(finish.settle(attempt, transition, lane, None))
+        assert yard.store.run(finish.settle(finish.Settlement(attempt, transition, lane)))
     return jobs
 
 

@@ -19,7 +19,7 @@ from posthorse.rules.search.ways import BY_PARKING, Way, plan
 from posthorse.rules.search.words import How, Item
 from posthorse.store.operations import finding
 from posthorse.store.operations.finding import Look
-from posthorse.store.operations.finish import Fence, settle
+from posthorse.store.operations.finish import Fence, Settlement, settle
 from posthorse.store.operations.read import JobRow
 from posthorse.store.store import Store
 from tests.statuses import newest_rows
@@ -198,7 +198,8 @@ def test_dead_letters_are_found_by_lane_also_if_many_died_at_once_or_their_lane_
     runner = yard.runner()
     for claimed in yard.claim(runner, len(lanes), LANES):
         died = decide(Spent(), Raised(JobError("ValueError", "no")), Policy(max_attempts=1))
-        yard.store.run(settle(Fence(claimed.job, claimed.epoch, runner), died, lanes[claimed.job], None))
+        attempt = Fence(claimed.job, claimed.epoch, runner)
+        yard.store.run(settle(Settlement(attempt, died, lanes[claimed.job])))
     expected = {job for job, lane in lanes.items() if lane.kind in ("send", "x")}
     some = ", ".join(f"'{job}'" for job in [*expected][::2])
     parked = "posthorse_parked" if yard.store.backend.capabilities.is_file else "posthorse.parked"

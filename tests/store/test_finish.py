@@ -28,7 +28,7 @@ from posthorse.rules.packing import PLAIN_TEXTS
 from posthorse.rules.repeated_events import KEPT_APART
 from posthorse.rules.retry import Backoff
 from posthorse.store.operations import finish, read, runners
-from posthorse.store.operations.finish import Completion, Fence
+from posthorse.store.operations.finish import Completion, Fence, Settlement
 from tests.store.yard import HOME, LEASE, Yard, standing
 
 pytestmark = pytest.mark.all_postgres
@@ -189,7 +189,7 @@ def test_what_a_runner_tells_of_an_end_is_kept_as_it_is(yard: Yard) -> None:
     attempt = yard.started()
     transition = decide(Spent(), Raised(ERROR), Policy())
     evidence = '{"worker":"mine","seconds":0.5}'
-    assert yard.store.run(finish.settle(attempt, transition, HOME, evidence))
+    assert yard.store.run(finish.settle(Settlement(attempt, transition, HOME, evidence)))
     [event] = yard.store.read(read.events(attempt.job))
     assert event.detail == evidence
 
@@ -206,6 +206,60 @@ def test_stale_worker_cannot_settle(yard: Yard) -> None:
     assert not yard.fail(stale(attempt))
     assert yard.state(attempt.job) is State.PROCESSING
     assert yard.events(attempt.job) == []
+
+
+def test_attempts_that_end_at_the_same_moment_are_settled_together_and_answered_one_by_one(yard: Yard) -> None:
+    runner = yard.runner()
+    yard.enqueue(8)
+    attempts = [Fence(each.job, each.epoch, runner) for each in yard.claim(runner, 8)]
+    dead, retried, at_once, paused, cancelled, unfit, before, late = attempts
+    yard.ask(retried.job, "cancel")  # its runner fails before it hears of that
+    yard.ask(at_once.job, "pause")
+    assert yard.fail(before)  # the reply was lost
+    outcomes: list[tuple[Fence, Outcome, Policy]] = [
+        (dead, Raised(ERROR), Policy(max_attempts=1)),
+        (retried, Raised(ERROR), Policy()),
+        (at_once, Raised(ERROR), Policy(backoff=Backoff(base=0))),
+        (paused, Stopped("pause"), Policy()),
+        (cancelled, Stopped("cancel"), Policy()),
+        (unfit, Unfit("unknown argument"), Policy()),
+        (before, Raised(JobError("ValueError", "no")), Policy(max_attempts=1)),
+        (stale(late), Raised(ERROR), Policy(max_attempts=1)),
+    ]
+    together = [Settlement(each, decide(Spent(), outcome, policy), HOME) for each, outcome, policy in outcomes]
+    assert yard.store.run(finish.settle_all(together)) == {late.job}
+    assert [yard.state(each.job).value for each in attempts] == [
+        "failed", "cancelled", "paused", "pending", "cancelled", "blocked", "failed", "processing",
+    ]  # fmt: skip
+    assert [yard.events(each.job) for each in attempts] == [
+        ["failed"],
+        ["attempt_failed", "cancelled"],
+        ["attempt_failed", "paused"],
+        ["paused", "resumed"],  # no request stood: it was withdrawn
+        ["cancelled"],
+        ["unfit"],
+        ["failed"],
+        [],
+    ]
+    # The claim and the end of an attempt raise the version by one each, and so does what is done to the job after it.
+    versions = [[event.version for event in yard.store.read(read.events(each.job))] for each in attempts]
+    assert versions == [[3], [3, 4], [3, 4], [3, 4], [3], [3], [3], []]
+    assert yard.store.run(finish.settle_all(together[:1])) == set()  # said twice
+    assert yard.events(dead.job) == ["failed"]
+    yard.audit()
+
+
+def test_nothing_of_what_is_settled_together_is_written_if_one_cannot_be(yard: Yard) -> None:
+    runner = yard.runner()
+    yard.enqueue(2)
+    good, bad = (Fence(each.job, each.epoch, runner) for each in yard.claim(runner, 2))
+    fine = decide(Spent(), Raised(ERROR), Policy(max_attempts=1))
+    broken = msgspec.structs.replace(fine, reason="half of a \ud800")
+    with pytest.raises(Exception, match=r"surrogate|UTF-8|utf-8"):
+        yard.store.run(finish.settle_all([Settlement(good, fine, HOME), Settlement(bad, broken, HOME)]))
+    assert {yard.state(each.job) for each in (good, bad)} == {State.PROCESSING}
+    assert yard.store.run(finish.settle(Settlement(good, fine, HOME)))
+    yard.audit()
 
 
 def test_paused_job_lies_aside_with_its_reason(yard: Yard) -> None:

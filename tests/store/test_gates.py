@@ -21,7 +21,7 @@ from posthorse.rules.retry import Backoff
 from posthorse.store.base import Operation
 from posthorse.store.operations import runners, submit, through_gates
 from posthorse.store.operations.budgets import settle_within_budget
-from posthorse.store.operations.finish import Fence
+from posthorse.store.operations.finish import Fence, Settlement
 from posthorse.store.operations.gates import (
     PATIENCE,
     gates_to_tend,
@@ -587,7 +587,7 @@ def test_a_failure_that_the_fence_refuses_takes_no_token_of_the_budget(yard: Yar
 
     def fail(attempt: Fence) -> bool:
         transition = decide(Spent(), Raised(JobError("ValueError", "no")), Policy(backoff=Backoff(base=0, limit=0)))
-        settling = settle_within_budget(attempt, transition, HOME, None, budget)
+        settling = settle_within_budget(Settlement(attempt, transition, HOME), budget)
         return yard.store.run(settling)
 
     late, first, second = (yard.started() for _ in range(3))

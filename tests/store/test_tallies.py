@@ -227,7 +227,7 @@ def test_a_rescue_is_counted_once_in_its_commit(yard: Yard) -> None:
     transition = decide(Spent(), Lost("gone"), Policy())
     happened = what_happened("lost", transition.state)
     for _ in range(2):  # the reply was lost
-        yard.store.run(finish.settle(attempt, transition, HOME, None, happened=happened))
+        yard.store.run(finish.settle(finish.Settlement(attempt, transition, HOME, None, happened=happened)))
     assert counts(yard) == {"lost": 1}
 
 
@@ -235,7 +235,11 @@ def test_a_rescue_that_comes_too_late_is_not_counted(yard: Yard) -> None:
     attempt = yard.started()
     assert yard.complete(attempt) == []
     transition = decide(Spent(), Crashed("gone", alone=True), Policy(max_crashes=1))
-    yard.store.run(finish.settle(attempt, transition, HOME, None, happened=what_happened("crashed", State.FAILED)))
+    yard.store.run(
+        finish.settle(
+            finish.Settlement(attempt, transition, HOME, None, happened=what_happened("crashed", State.FAILED))
+        )
+    )
     assert counts(yard) == {}
 
 
@@ -245,7 +249,7 @@ def test_a_rescue_that_comes_too_late_is_not_counted(yard: Yard) -> None:
 def test_a_dead_letter_keeps_the_group_of_its_error(yard: Yard) -> None:
     attempt = yard.started()
     transition = decide(Spent(), Raised(JobError("ValueError", "no")), Policy(max_attempts=1))
-    yard.store.run(finish.settle(attempt, transition, HOME, None, cause="f" * 16))
+    yard.store.run(finish.settle(finish.Settlement(attempt, transition, HOME, None, cause="f" * 16)))
     assert cause_of(yard, attempt) == "f" * 16
 
 

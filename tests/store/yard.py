@@ -113,7 +113,7 @@ class Yard:
         cause: str | None = None,
     ) -> bool:
         transition = decide(spent or Spent(), outcome, policy or Policy())
-        return self.store.run(finish.settle(attempt, transition, HOME, None, cause=cause))
+        return self.store.run(finish.settle(finish.Settlement(attempt, transition, HOME, cause=cause)))
 
     def fail(self, attempt: Fence, *, attempts: int = 1) -> bool:
         return self.settle(attempt, Raised(JobError("ValueError", "no")), policy=Policy(max_attempts=attempts))

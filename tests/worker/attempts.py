@@ -7,7 +7,7 @@ import uuid
 import posthorse as ph
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Outcome, Policy, Spent, decide
-from posthorse.store.operations.finish import Fence, settle
+from posthorse.store.operations.finish import Fence, Settlement, settle
 from posthorse.store.operations.runners import Runner, register, retire
 from posthorse.store.operations.runs import claim_one
 
@@ -19,11 +19,6 @@ def end_attempt(app: ph.Posthorse, job: ph.Job[None], outcome: Outcome) -> None:
     store.run(register(runner, lease=60_000_000))
     [claimed] = store.run(claim_one(runner.id, job.id, early=True))
     spent = Spent(claimed.errors, claimed.crashes, claimed.interruptions)
-    settling = settle(
-        Fence(claimed.job, claimed.epoch, runner.id),
-        decide(spent, outcome, Policy()),
-        Lane("default", status.kind),
-        None,
-    )
-    assert store.run(settling)
+    attempt = Fence(claimed.job, claimed.epoch, runner.id)
+    assert store.run(settle(Settlement(attempt, decide(spent, outcome, Policy()), Lane("default", status.kind))))
     store.run(retire(runner.id))

@@ -269,7 +269,7 @@ def test_a_pending_suspect_runs_alone(app: ph.Posthorse) -> None:
     from posthorse.rules.job import Lane
     from posthorse.rules.lifecycle import Policy, decide
     from posthorse.store.operations.claim import Probe, claim
-    from posthorse.store.operations.finish import Fence, settle
+    from posthorse.store.operations.finish import Fence, Settlement, settle
     from posthorse.store.operations.runners import Runner, register
 
     guard, running = threading.Lock(), [0]
@@ -294,7 +294,7 @@ def test_a_pending_suspect_runs_alone(app: ph.Posthorse) -> None:
 
     transition = decide(Spent(), Crashed("segfault", alone=False), Policy())
     attempt = Fence(suspect.id, claimed.epoch, runner.id)
-    assert store.run(settle(attempt, transition, lane, None))
+    assert store.run(settle(Settlement(attempt, transition, lane)))
     store.run(retire(runner.id))
     others = app.enqueue_many([work.bind(f"other {number}") for number in range(8)])
     with app.worker(concurrency=4):

@@ -30,7 +30,7 @@ from posthorse.rules.lifecycle import (
 )
 from posthorse.store.operations.claim import give_back
 from posthorse.store.operations.control import request
-from posthorse.store.operations.finish import Checkpoint, Completion, Fence, checkpoint, complete, settle
+from posthorse.store.operations.finish import Checkpoint, Completion, Fence, Settlement, checkpoint, complete, settle
 from posthorse.store.operations.gates import let_through
 from posthorse.store.operations.runners import Runner, beat, held_by, register, requests_for, retire
 from posthorse.worker.claiming.claim_values import ClaimedJob, ClaimRequest
@@ -273,7 +273,7 @@ class VirtualRunner:
         options = application().registry[lane.kind].options
         policy = Policy(options.max_attempts, options.max_crashes, 10, options.backoff)
         transition = decide(spent, outcome, policy, chance=self._world.chance.random())
-        applied = store.run(settle(attempt, transition, lane, None))
+        applied = store.run(settle(Settlement(attempt, transition, lane)))
         self._forget(job)
         text = f"{self.name} ends {_words([attempt])} as {type(outcome).__name__}"
         return Step(f"{text} {transition.state.value}{'' if applied else ', refused'}", [attempt])

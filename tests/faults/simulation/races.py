@@ -24,7 +24,7 @@ from posthorse.rules.unique import Identity, OnConflict, Rule
 from posthorse.store.base import Operation
 from posthorse.store.operations.claim import Claimed, give_back
 from posthorse.store.operations.control import request
-from posthorse.store.operations.finish import Completion, Fence, complete, settle
+from posthorse.store.operations.finish import Completion, Fence, Settlement, complete, settle
 from posthorse.store.operations.gates import (
     gates_to_tend,
     let_through,
@@ -308,7 +308,7 @@ class Race:
         attempt = self._attempt(held)
         transition = decide(Spent(held.errors, held.crashes, held.interruptions), outcome, Policy())
         words = f"end {attempt} as {type(outcome).__name__}"
-        settling = settle(attempt, transition, HOME, None)
+        settling = settle(Settlement(attempt, transition, HOME))
         return Move(words, settling, (attempt, transition.state))
 
     def _new(self, count: int, *, delay: int | None = None) -> list[NewJob]:

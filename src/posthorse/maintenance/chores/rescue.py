@@ -13,7 +13,7 @@ from posthorse.maintenance.chores.base import Chore
 from posthorse.rules.events import Ending, Rescued
 from posthorse.rules.lifecycle import Lost, Outcome, Policy, decide
 from posthorse.rules.tallies import what_happened
-from posthorse.store.operations.finish import Fence, settle
+from posthorse.store.operations.finish import Fence, Settlement, settle
 from posthorse.store.operations.runners import Held, NextDue, orphans, rescue_expired
 from posthorse.store.store import Store
 
@@ -89,7 +89,7 @@ async def rescue(store: Store, held: Held, outcome: Outcome, policy: Policy, *, 
     attempt = Fence(held.job, held.epoch, held.runner)
     happened = what_happened(cast("Ending", type(outcome).__name__.lower()), transition.state)
     detail = msgspec.json.encode(evidence).decode()
-    applied = await store.arun(settle(attempt, transition, held.lane, detail, happened=happened))
+    applied = await store.arun(settle(Settlement(attempt, transition, held.lane, detail, happened=happened)))
     if applied and store.emitter.rescued:
         event = Rescued(
             job=held.job,

@@ -8,27 +8,21 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from posthorse.rules.gates import GateLedger, Requirement, waits_for_token
-from posthorse.rules.job import Lane, State
-from posthorse.rules.lifecycle import Transition
+from posthorse.rules.job import State
 from posthorse.store.base import QuerySteps, locking_first, operation
-from posthorse.store.operations.finish import Fence, settle
+from posthorse.store.operations.finish import Settlement, settle
 from posthorse.store.operations.gates import lock_gates, note_gates
 
 
 @locking_first
 @operation
-def settle_within_budget(
-    attempt: Fence, transition: Transition, lane: Lane, evidence: str | None, budget: Requirement
-) -> QuerySteps[bool]:
+def settle_within_budget(settlement: Settlement, budget: Requirement) -> QuerySteps[bool]:
     """Settle a failed attempt that will be retried; the retry takes a token of the budget."""
+    transition = settlement.transition
     standings, now = yield from lock_gates({budget.gate: budget})
     wait = max(transition.wait or 0, waits_for_token(standings[0].through, now, budget))
-    applied = yield from settle(
-        attempt,
-        replace(transition, wait=wait or None, state=State.SCHEDULED if wait else transition.state),
-        lane,
-        evidence,
-    ).start()
+    postponed = replace(transition, wait=wait or None, state=State.SCHEDULED if wait else transition.state)
+    applied = yield from settle(settlement._replace(transition=postponed)).start()
     if applied:
         yield from note_gates([(budget, 1)], GateLedger(standings, now))
     return applied

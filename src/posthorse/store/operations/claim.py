@@ -14,7 +14,7 @@ from posthorse.store.base import (
     QuerySteps,
     TypedQuery,
     operation,
-    query,
+    query_rows,
     single_operation,
 )
 from posthorse.store.operations.ends import LeaseRace
@@ -221,6 +221,8 @@ def give_back(runner: str, claimed: Sequence[tuple[str, int]]) -> QuerySteps[Non
     [(ended, lined_up, _)] = yield from GIVE_BACK(claimed, runner=runner)
     if ended != lined_up:
         raise LeaseRace
-    for job, action in (yield from ASKED_OF(claimed)):
-        yield query("unask_runner", job=job)
+    asked = yield from ASKED_OF(claimed)
+    if asked:
+        yield query_rows("unask_runner", [(job,) for job, _ in asked])
+    for job, action in asked:
         yield from do_as_asked(job, action)

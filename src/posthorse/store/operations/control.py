@@ -8,7 +8,7 @@ from posthorse.rules.job import State
 from posthorse.rules.lifecycle import Policy, Request, Spent, Stopped, decide
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.store.base import Operation, QuerySteps, TypedQuery
-from posthorse.store.operations.finish import Fence, end_attempt
+from posthorse.store.operations.finish import Fence, Settlement, end_attempt
 from posthorse.store.operations.lanes import home_of
 from posthorse.store.operations.moves import do_as_asked
 from posthorse.store.operations.one_job import HELD_LEASE, UNASK_RUNNER
@@ -45,13 +45,13 @@ def _take_away(job: str, action: Request) -> QuerySteps[State | None]:
         return None
     [budget] = yield from JOB_BUDGET(job=job)
     transition = decide(Spent(*budget[:3]), Stopped(action), Policy())
-    done = yield from end_attempt(Fence(job, *lease[0]), transition, home_of(*budget[3:]), None)
+    done = yield from end_attempt(Settlement(Fence(job, *lease[0]), transition, home_of(*budget[3:])))
     if not done:
         return None
     if transition.state is State.CANCELLED:
         yield tally_end(job, "cancelled", f"{job}/{lease[0][0]}")
     if action == "pause":
-        asked = yield from UNASK_RUNNER(job=job)
-        if asked == [("cancel",)]:  # promised before; a pause does not weaken it
+        asked = yield from UNASK_RUNNER([(job,)])
+        if asked == [(job, "cancel")]:  # promised before; a pause does not weaken it
             return (yield from do_as_asked(job, "cancel"))
     return transition.state

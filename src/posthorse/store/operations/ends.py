@@ -13,10 +13,10 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from posthorse.rules.job import State
-from posthorse.store.base import QuerySteps, TypedQuery, query
+from posthorse.store.base import QuerySteps, TypedQuery, query_rows
 from posthorse.store.operations.tallies import tally_end
 from posthorse.store.operations.telling import NOTHING, Told, tell
-from posthorse.store.queries import Row, Value
+from posthorse.store.queries import Row
 
 
 class LeaseRace(Exception):
@@ -37,7 +37,6 @@ class Ended(NamedTuple):
 
 _COMPLETE = TypedQuery("complete", tuple[int, int, int])
 ALREADY_ENDED = TypedQuery("already_ended", tuple[str, int | None])
-_SETTLE = TypedQuery("settle", tuple[int, int])
 _CANCEL_JOB = TypedQuery("cancel_job", tuple[int, int | None])
 
 Step = Callable[[Ended], QuerySteps[None]]
@@ -68,12 +67,17 @@ def complete(
     return refused
 
 
-def settle(job: str, state: State, /, **values: Value) -> QuerySteps[list[tuple[int, int]]]:
-    """Write how the attempt of a job ended, if it still has its lease, and whether the job is over with it."""
-    rows = yield from _SETTLE(job=job, state=state.value, is_final=state.is_final, **values)
-    if rows and state.is_final:
-        yield from _follow([job], state, was=State.PROCESSING, rows=rows)
-    return rows
+def settle(rows: Sequence[Row], states: Mapping[str, State]) -> QuerySteps[None]:
+    """Write how attempts ended whose leases this transaction ended: rows of the statement `settle`, and the state of
+    each job.
+    """
+    yield query_rows("settle", rows)
+    over: dict[State, list[str]] = {}
+    for job, state in states.items():
+        if state.is_final:
+            over.setdefault(state, []).append(job)
+    for state, jobs in over.items():
+        yield from _follow(jobs, state, was=State.PROCESSING, rows=rows)
 
 
 def cancel(job: str, was: State, reason: str | None) -> QuerySteps[int]:
@@ -102,8 +106,7 @@ def _follow(jobs: Iterable[str], state: State, *, was: State, rows: Sequence[Row
 def _drop_requests(ended: Ended) -> QuerySteps[None]:
     """Drop the requests that were carried out: a runner obeyed, or its lease was taken away."""
     if ended.was is State.PROCESSING:
-        for job in ended.jobs:
-            yield query("unask_runner", job=job)
+        yield query_rows("unask_runner", [(job,) for job in ended.jobs])
 
 
 def _count_cancelled(ended: Ended) -> QuerySteps[None]:

@@ -32,7 +32,7 @@ from posthorse.store.operations.moves import LOOPS_OF, PARKED_STATES, do_as_aske
 from posthorse.store.operations.one_job import UNASK_RUNNER
 from posthorse.store.operations.tallies import tally_end
 from posthorse.store.operations.telling import NOTHING, Told
-from posthorse.store.queries import Value
+from posthorse.store.queries import Row, Value
 
 
 class Fence(NamedTuple):
@@ -44,6 +44,34 @@ class Fence(NamedTuple):
     job: str
     epoch: int
     runner: str
+
+
+class Settlement(NamedTuple):
+    """How an attempt ended other than by returning, and what follows."""
+
+    attempt: Fence
+    transition: Transition
+    lane: Lane
+    """The job's own; a suspect goes to the solo lane beside it."""
+    evidence: str | None = None
+    """JSON for the event."""
+    number: int | None = None
+    """That of the lane where the job goes, if the caller knows it."""
+    cause: str | None = None
+    """The group of the error, if the job failed for good."""
+    happened: Sequence[Happened] = ()
+    """What is counted in the same commit, because the attempt's runner cannot count it."""
+
+
+class EndedLease(NamedTuple):
+    """A lease that this transaction ended: the version that its job will have, and how long it was held, in
+    microseconds.
+    """
+
+    job: str
+    version: int
+    claimed_at: int
+    took: int
 
 
 class Completion(NamedTuple):
@@ -91,6 +119,7 @@ class Saved(NamedTuple):
     request: str | None
 
 
+END_LEASES = TypedQuery("end_leases", EndedLease)
 LAST_EVENT = TypedQuery("last_event", Step)
 RUNNER_ON_LIST = TypedQuery("runner_on_list", tuple[str, int])
 CHECKPOINT = TypedQuery("checkpoint", Saved)
@@ -115,81 +144,116 @@ def complete(runner: str, completions: Sequence[Completion], told: Told = NOTHIN
     return refused
 
 
+def settle(settlement: Settlement) -> Operation[bool]:
+    """Apply a transition to one attempt that still has its lease; return False if it has not. See `settle_all`."""
+    return Operation(partial(_settle_one, settlement))
+
+
 @operation
-def settle(
-    attempt: Fence,
-    transition: Transition,
-    lane: Lane,
-    evidence: str | None,
-    *,
-    number: int | None = None,
-    cause: str | None = None,
-    happened: Sequence[Happened] = (),
-) -> QuerySteps[bool]:
-    """Apply a transition to an attempt that still has its lease; return False if it has not.
+def settle_all(settlements: Sequence[Settlement]) -> QuerySteps[set[str]]:
+    """Apply transitions to attempts of one runner that still have their leases; return the jobs that have none.
 
     Requests that users made meanwhile are honoured: a job that goes on elsewhere is paused or cancelled first, and a
     pause that was withdrawn does not happen.
-
-    evidence: JSON for the event. lane: the job's own; a suspect goes to the solo lane beside it. number: that of the
-    lane where the job goes, if the caller knows it. cause: the group of the error, if the job failed for good.
-    happened: what is counted in the same commit, because the attempt's runner cannot count it.
     """
-    ended = yield from end_attempt(attempt, transition, lane, evidence, number=number, cause=cause)
-    if not ended:
-        return bool((yield from ends.ALREADY_ENDED([attempt[:2]], state=transition.state.value)))
-    for each in happened:
-        yield tally_end(attempt.job, each, f"{attempt.job}/{attempt.epoch}")
-    if not transition.state.is_final:
-        asked = yield from UNASK_RUNNER(job=attempt.job)
-        if asked:
-            yield from do_as_asked(attempt.job, asked[0][0])
-        elif transition.state is State.PAUSED:
-            yield from do_as_asked(attempt.job, "resume")
-    return True
+    ended = yield from _end_attempts(settlements)
+    going_on: list[Settlement] = []
+    refused: list[Settlement] = []
+    for each in settlements:
+        if each.attempt.job not in ended:
+            refused.append(each)
+            continue
+        for happened in each.happened:
+            yield tally_end(each.attempt.job, happened, f"{each.attempt.job}/{each.attempt.epoch}")
+        if not each.transition.state.is_final:
+            going_on.append(each)
+    if going_on:
+        asked = dict((yield from UNASK_RUNNER([(each.attempt.job,) for each in going_on])))
+        for each in going_on:
+            job = each.attempt.job
+            if job in asked:
+                yield from do_as_asked(job, asked[job])
+            elif each.transition.state is State.PAUSED:
+                yield from do_as_asked(job, "resume")
+    return (yield from _unless_settled_before(refused)) if refused else set()
 
 
-def end_attempt(
-    attempt: Fence,
-    transition: Transition,
-    lane: Lane,
-    evidence: str | None,
-    *,
-    number: int | None = None,
-    cause: str | None = None,
-) -> QuerySteps[bool]:
-    """End the lease of an attempt and write what follows, as a part of other operations."""
-    if number is None:
-        number = yield from lane_id(msgspec.structs.replace(lane, solo=transition.solo))
-    # Mostly all is known of the event, so that one statement writes it with the rest.
-    is_recorded = _was_measured(evidence) and not is_endless(transition.event, evidence)
-    rows = yield from ends.settle(
-        attempt.job,
-        transition.state,
-        epoch=attempt.epoch,
-        runner=attempt.runner,
-        errors=transition.spent.errors,
-        crashes=transition.spent.crashes,
-        interruptions=transition.spent.interruptions,
-        reason=transition.reason,
-        lane=number,
-        error=transition.error.encode() if transition.error else None,
-        result=transition.result,
-        wait=transition.wait,
-        is_set_aside=transition.state in PARKED_STATES,
-        cause=cause,
-        event=transition.event if is_recorded else None,
-        detail=evidence,
+def _settle_one(settlement: Settlement) -> QuerySteps[bool]:
+    return not (yield from settle_all([settlement]).start())
+
+
+def _unless_settled_before(refused: Sequence[Settlement]) -> QuerySteps[set[str]]:
+    """Return the jobs of attempts that did not end as was said, by a commit whose reply was lost."""
+    jobs = {each.attempt.job for each in refused}
+    for state in {each.transition.state for each in refused}:
+        attempts = [each.attempt[:2] for each in refused if each.transition.state is state]
+        jobs -= {job for job, _ in (yield from ends.ALREADY_ENDED(attempts, state=state.value))}
+    return jobs
+
+
+def end_attempt(settlement: Settlement) -> QuerySteps[bool]:
+    """End the lease of an attempt and write what follows, as a part of other operations; False if it had none."""
+    return bool((yield from _end_attempts([settlement])))
+
+
+def _end_attempts(settlements: Sequence[Settlement]) -> QuerySteps[set[str]]:
+    """End leases of one runner and write what follows; return the jobs of those that there were."""
+    numbers: list[int] = []
+    for each in settlements:
+        lane = msgspec.structs.replace(each.lane, solo=each.transition.solo)
+        numbers.append((yield from lane_id(lane)) if each.number is None else each.number)
+    runner = settlements[0].attempt.runner
+    leases = yield from END_LEASES([each.attempt[:2] for each in settlements], runner=runner)
+    if not leases:
+        return set()
+    found = {lease.job: lease for lease in leases}
+    ended = [
+        (each, number, found[each.attempt.job])
+        for each, number in zip(settlements, numbers, strict=True)
+        if each.attempt.job in found
+    ]
+    yield from ends.settle(
+        [_row(each, number, lease) for each, number, lease in ended],
+        {each.attempt.job: each.transition.state for each, *_ in ended},
     )
-    if not rows:
-        return False
-    [(version, took)] = rows
-    if transition.state is State.PENDING:
-        yield query("admit", job=attempt.job)
-    if not is_recorded:
-        whole = yield from _complete_evidence(attempt, evidence, took)
-        yield from _record(attempt.job, version, transition.event, whole)
-    return True
+    for each, _, lease in ended:
+        if each.transition.state is State.PENDING:
+            yield query("admit", job=lease.job)
+        if not _is_recorded(each):
+            whole = yield from _complete_evidence(each.attempt, each.evidence, lease.took)
+            yield from _record(lease.job, lease.version, each.transition.event, whole)
+    return set(found)
+
+
+def _row(settlement: Settlement, lane: int, lease: EndedLease) -> Row:
+    """Return the row of one attempt for the statement `settle`, which takes empty texts for missing ones."""
+    attempt, transition, _, evidence, _, cause, _ = settlement
+    state, spent = transition.state, transition.spent
+    return (
+        lease.job,
+        attempt.epoch,
+        lease.version,
+        lease.claimed_at,
+        state.value,
+        spent.errors,
+        spent.crashes,
+        spent.interruptions,
+        transition.reason or "",
+        lane,
+        transition.error.encode() if transition.error else "",
+        transition.result or "",
+        transition.wait or 0,
+        1 if state.is_final else 0,
+        1 if state in PARKED_STATES else 0,
+        cause or "",
+        transition.event if _is_recorded(settlement) else "",
+        evidence or "",
+    )
+
+
+def _is_recorded(settlement: Settlement) -> bool:
+    """Return True if all is known of the event, so that one statement writes it with the rest."""
+    return _was_measured(settlement.evidence) and not is_endless(settlement.transition.event, settlement.evidence)
 
 
 @single_operation

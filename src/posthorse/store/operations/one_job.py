@@ -37,7 +37,7 @@ HELD_LEASE = TypedQuery("held_lease", tuple[int, str])
 WITHDRAW = TypedQuery("withdraw", tuple[int])
 OWNER_STATE = TypedQuery("owner_state", tuple[str, str, int])
 IDENTITY_OF = TypedQuery("identity_of", tuple[str | None, str, str, str | None, int])
-UNASK_RUNNER = TypedQuery("unask_runner", tuple[Request])
+UNASK_RUNNER = TypedQuery("unask_runner", tuple[str, Request])
 ARGUMENTS = TypedQuery("arguments", tuple[str])
 
 

@@ -330,30 +330,41 @@ WITH ending AS MATERIALIZED (
 )
 SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM written), :now
 
+-- ## end_leases
+-- End leases of one runner; return of each the job, the version that it will have, when it was claimed, and for how long
+-- the lease was held. No row: another process ended the lease. While it is leased, only its holder writes the job.
+-- pairs: job uuid, epoch int
+WITH ending AS MATERIALIZED (
+    SELECT l.place FROM {rows}
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM @leases WHERE job = r.job AND epoch = r.epoch AND runner = :runner OFFSET 0
+    ) AS l
+), ended AS (
+    DELETE FROM @leases WHERE ctid = ANY (ARRAY(SELECT place FROM ending)) RETURNING job, claimed_at
+)
+SELECT ended.job, j.version + 2, ended.claimed_at, :now - ended.claimed_at
+FROM ended CROSS JOIN LATERAL (SELECT version FROM @jobs WHERE id = ended.job OFFSET 0) AS j
+
 -- ## settle
--- End the lease of an attempt, and write how it ended: the job, its place if it is set aside, and the event if it has a
--- name. Return the version of the job, and how long the attempt took. No row: another process ended the lease. The
--- lease goes first, as everywhere: it is the fence of all the rest.
-WITH ended AS (
-    DELETE FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner RETURNING claimed_at
+-- Write how attempts ended whose leases were ended: the jobs, their places if they are set aside, and the events; tell
+-- the stream if it is watched.
+-- rows: job uuid, epoch int, version int, claimed_at bigint, state text, errors int, crashes int, interruptions int, reason text, lane int, error text, result text, wait bigint, is_final int, is_set_aside int, cause text, event text, detail text
+WITH r AS MATERIALIZED (
+    SELECT r.* FROM {rows}
 ), written AS (
-    UPDATE @jobs SET started_at = coalesce(started_at, ended.claimed_at), {settled}
-    FROM ended WHERE id = :job
-    RETURNING version, :now - ended.claimed_at AS took
+    UPDATE @jobs SET {settled} FROM r WHERE @jobs.id = ANY (ARRAY[r.job])
 ), set_aside AS (
     INSERT INTO @parked (job, state, due_at, since, lane, cause)
-    SELECT :job, :state, :now + CAST(:wait AS bigint), :now, CAST(:lane AS integer), CAST(:cause AS text)
-    FROM written WHERE :is_set_aside
-), recorded AS (
-    INSERT INTO @events (job, version, at, name, detail)
-    SELECT :job, version, :now, CAST(:event AS text), CAST(:detail AS text) FROM written
-    WHERE CAST(:event AS text) IS NOT NULL
+    SELECT job, state, CASE WHEN wait > 0 THEN :now + wait END, :now, lane, nullif(cause, '') FROM r
+    WHERE is_set_aside > 0
 ), told AS (
     INSERT INTO @stream (at, name, attempt, version, jobs)
-    SELECT :now, CAST(:event AS text), (SELECT errors + 1 FROM @jobs WHERE id = :job), version, '["' || :job::text || '"]'
-    FROM written WHERE CAST(:event AS text) IS NOT NULL AND EXISTS (SELECT 1 FROM @watchers)
+    SELECT :now, r.event, j.errors + 1, r.version, '["' || r.job::text || '"]'
+    FROM r CROSS JOIN LATERAL (SELECT errors FROM @jobs WHERE id = r.job OFFSET 0) AS j
+    WHERE r.event <> '' AND EXISTS (SELECT 1 FROM @watchers)
 )
-SELECT version, took FROM written
+INSERT INTO @events (job, version, at, name, detail)
+SELECT job, version, :now, event, nullif(detail, '') FROM r WHERE event <> ''
 
 -- ## record
 -- Record an event under the version of the job that the same transaction made, and tell the stream if it is watched.

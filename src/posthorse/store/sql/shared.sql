@@ -249,11 +249,12 @@ SELECT j.id, j.finished_at FROM {rows} JOIN @jobs j ON j.id = r.job AND j.epoch 
 
 -- ## settled
 -- part
--- Set how an attempt ended.
-state = :state, epoch = :epoch, version = version + 2, errors = :errors, crashes = :crashes,
-losses = :interruptions, reason = :reason, lane = :lane, error = coalesce(:error, error), result = :result,
-run_at = CASE WHEN CAST(:wait AS bigint) IS NULL THEN run_at ELSE :now + CAST(:wait AS bigint) END,
-finished_at = CASE WHEN :is_final THEN :now END
+-- Set how an attempt ended. Empty texts and a wait of 0 are missing ones.
+state = r.state, epoch = r.epoch, version = r.version, errors = r.errors, crashes = r.crashes,
+losses = r.interruptions, reason = nullif(r.reason, ''), lane = r.lane,
+error = coalesce(nullif(r.error, ''), @jobs.error), result = nullif(r.result, ''),
+run_at = CASE WHEN r.wait > 0 THEN :now + r.wait ELSE run_at END,
+started_at = coalesce(started_at, r.claimed_at), finished_at = CASE WHEN r.is_final > 0 THEN :now END
 
 -- ## pause_job
 -- Set a job aside that no runner holds, until it is resumed.
@@ -327,8 +328,9 @@ ON CONFLICT (job) DO UPDATE SET runner = excluded.runner, at = excluded.at,
     action = CASE WHEN @controls.action = 'cancel' THEN 'cancel' ELSE excluded.action END
 
 -- ## unask_runner
--- Drop the request to a job's runner.
-DELETE FROM @controls WHERE job = :job RETURNING action
+-- Drop the requests to the runners of jobs; return them.
+-- rows: job uuid
+DELETE FROM @controls WHERE job = ANY (ARRAY(SELECT r.job FROM {rows})) RETURNING job, action
 
 -- ## asked_of
 -- Return the requests for jobs that were given back meanwhile.

@@ -286,24 +286,30 @@ ON CONFLICT (id) DO UPDATE SET
 DELETE FROM @leases WHERE job IN (SELECT r.job FROM {rows}) AND epoch = :epoch AND runner = :runner;
 SELECT changes(), changes(), :now
 
--- ## settle
--- End the lease of an attempt, and write how it ended: the job, its place if it is set aside, and the event if it has a
--- name. Return the version of the job, and how long the attempt took. No row: another process ended the lease. All of
--- that is read first, because RETURNING would make a table for it.
+-- ## end_leases
+-- End leases of one runner; return of each the job, the version that it will have, when it was claimed, and for how long
+-- the lease was held. No row: another process ended the lease.
+-- pairs: job uuid, epoch int
 -- picks
-SELECT json_group_array(json_array(j.version + 2, :now - l.claimed_at))
-FROM @leases l CROSS JOIN @jobs j
-WHERE l.job = :job AND l.epoch = :epoch AND l.runner = :runner AND j.id = l.job;
+SELECT json_group_array(json_array(j.id, j.version + 2, l.claimed_at, :now - l.claimed_at))
+FROM {rows} CROSS JOIN @leases l CROSS JOIN @jobs j
+WHERE l.job = r.job AND l.epoch = r.epoch AND l.runner = :runner AND j.id = l.job;
+DELETE FROM @leases WHERE job IN (SELECT json_extract(value, '$[0]') FROM json_each(:picked))
+
+-- ## settle
+-- Write how attempts ended whose leases were ended: the jobs, their places if they are set aside, and the events; tell
+-- the stream if it is watched.
+-- rows: job uuid, epoch int, version int, claimed_at bigint, state text, errors int, crashes int, interruptions int, reason text, lane int, error text, result text, wait bigint, is_final int, is_set_aside int, cause text, event text, detail text
+-- row by row
 INSERT INTO @stream (at, name, attempt, version, jobs)
-SELECT :now, :event, errors + 1, version + 2, json_array(:job) FROM @jobs
-WHERE id = :job AND :event IS NOT NULL AND EXISTS (SELECT 1 FROM @watchers);
-UPDATE @jobs SET started_at = coalesce(started_at, (SELECT claimed_at FROM @leases WHERE job = :job)), {settled}
-WHERE id = :job;
-DELETE FROM @leases WHERE job = :job;
+SELECT :now, r.event, errors + 1, r.version, json_array(r.job) FROM @jobs
+WHERE id = r.job AND r.event <> '' AND EXISTS (SELECT 1 FROM @watchers);
+UPDATE @jobs SET {settled} WHERE id = r.job;
 INSERT INTO @parked (job, state, due_at, since, lane, cause)
-SELECT :job, :state, :now + :wait, :now, :lane, :cause WHERE :is_set_aside;
+SELECT r.job, r.state, CASE WHEN r.wait > 0 THEN :now + r.wait END, :now, r.lane, nullif(r.cause, '')
+WHERE r.is_set_aside > 0;
 INSERT INTO @events (job, version, at, name, detail)
-SELECT :job, json_extract(:picked, '$[0][0]'), :now, :event, :detail WHERE :event IS NOT NULL
+SELECT r.job, r.version, :now, r.event, nullif(r.detail, '') WHERE r.event <> ''
 
 -- ## record
 -- Record an event under the version of the job that the same transaction made, and tell the stream if it is watched.
@@ -320,10 +326,11 @@ SELECT :now, e.name, j.errors + 1, :version, json_array(j.id) FROM @events e JOI
 WHERE e.job = :job AND e.version = :version AND EXISTS (SELECT 1 FROM @watchers)
 
 -- ## unask_runner
--- Drop the request to a job's runner.
+-- Drop the requests to the runners of jobs; return them.
+-- rows: job uuid
 -- picks
-SELECT json_group_array(json_array(action)) FROM @controls WHERE job = :job;
-DELETE FROM @controls WHERE job = :job
+SELECT json_group_array(json_array(c.job, c.action)) FROM {rows} CROSS JOIN @controls c WHERE c.job = r.job;
+DELETE FROM @controls WHERE job IN (SELECT json_extract(value, '$[0]') FROM json_each(:picked))
 
 -- ## lock_job
 -- Lock a job until the end of this transaction.

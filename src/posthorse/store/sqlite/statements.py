@@ -14,7 +14,16 @@ import msgspec
 
 from posthorse.clock import Clock
 from posthorse.store.base import BoundQuery, Execute, Rows
-from posthorse.store.queries import LIGHT, Dialect, Queries, Query, Step, Value, pairs_as_json, rows_as_json
+from posthorse.store.queries import (
+    LIGHT,
+    Dialect,
+    Queries,
+    Query,
+    Step,
+    Value,
+    pairs_as_json,
+    rows_as_json,
+)
 
 DIALECT = Dialect(
     name="sqlite",
@@ -37,7 +46,8 @@ class Statements:
     def execute_on(self, connection: sqlite3.Connection) -> Execute:
         """Make a function that runs queries on a connection, for `drive`."""
         # One cursor for all: a new one costs a good part of a statement.
-        return partial(self._execute, connection.cursor().execute)
+        cursor = connection.cursor()
+        return partial(self._execute, cursor.execute, cursor.executemany)
 
     def values_of(self, query: Query, wanted: BoundQuery) -> dict[str, Value]:
         """Return the values that a query takes, with those that the store supplies."""
@@ -49,7 +59,7 @@ class Statements:
             values["lease_now"] = clock.boot_now()
         if "boot" in takes:
             values["boot"] = clock.boot
-        if wanted.rows is not None:
+        if wanted.rows is not None and not query.is_row_by_row:
             values["rows"] = (pairs_as_json if query.has_pairs else rows_as_json)(wanted.rows)
         return values
 
@@ -67,9 +77,16 @@ class Statements:
         """Return the steps of a migration file."""
         return _queries.steps(text)
 
-    def _execute(self, execute: Callable[..., sqlite3.Cursor], wanted: BoundQuery) -> Rows:
+    def _execute(
+        self, execute: Callable[..., sqlite3.Cursor], execute_many: Callable[..., sqlite3.Cursor], wanted: BoundQuery
+    ) -> Rows:
         query = _queries[wanted.query]
         values = self.values_of(query, wanted)
+        if query.is_row_by_row:
+            rows = [(*row, values["now"]) for row in wanted.rows or ()]
+            for statement in query.statements:
+                execute_many(statement.sql, map(statement.parameters, rows))
+            return []
         answer: Rows = []
         for statement in query.statements:
             cursor = execute(statement.sql, statement.parameters(values))

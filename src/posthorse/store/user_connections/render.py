@@ -55,6 +55,11 @@ class Renderer:
             # asyncpg takes an array only as a list, whatever it is cast from.
             columns = zip(*wanted.rows, strict=True) if wanted.rows else ((),) * len(query.columns)
             values |= {f"rows_{name}": [*column] for (name, _), column in zip(query.columns, columns, strict=True)}
+        if query.is_row_by_row:
+            for row in wanted.rows or ():
+                for statement in query.statements:
+                    yield self._rendered(statement, (*row, values["now"]))
+            return []
         answer: Rows = []
         for statement in query.statements:
             rows = yield self._rendered(statement, values)
@@ -69,7 +74,7 @@ class Renderer:
             return [(cast("int", values["now"]), 0)]
         return cast("Rows", _decode_rows(cast("str", values["picked"]))) if query.picks else answer
 
-    def _rendered(self, statement: Statement, values: Mapping[str, object]) -> tuple[str, Parameters]:
+    def _rendered(self, statement: Statement, values: object) -> tuple[str, Parameters]:
         given = statement.parameters(values)
         if self._style is Style.NAMED:
             return statement.sql, cast("Mapping[str, Value]", {f"p{n}": value for n, value in enumerate(given, 1)})

@@ -1,4 +1,5 @@
-"""The completer: writes how jobs ended to the store. Results go in batches, every other outcome by itself.
+"""The completer: writes how jobs ended to the store. Results go in batches; every other outcome is decided by itself,
+and those that wait at the same moment are written together (`settler`).
 
 While one batch is being written, the next one gathers. An outcome that the fence refuses is dropped and logged. An
 outcome that the store cannot take is replaced by an error that it can take; other outcomes are not affected.
@@ -45,7 +46,14 @@ from posthorse.rules.tallies import what_happened
 from posthorse.rules.values.texts import message_of, one_line
 from posthorse.store.operations.budgets import settle_within_budget
 from posthorse.store.operations.claim import give_back
-from posthorse.store.operations.finish import Completion, Fence, complete, errors_before_slice, settle, unfit_in_a_row
+from posthorse.store.operations.finish import (
+    Completion,
+    Fence,
+    Settlement,
+    complete,
+    errors_before_slice,
+    unfit_in_a_row,
+)
 from posthorse.store.operations.gates import let_through
 from posthorse.store.operations.job_logs import LogChanges, after_logs, write_logs
 from posthorse.store.operations.runners import Runner, held_by, set_idle
@@ -54,6 +62,7 @@ from posthorse.store.store import Store
 from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.job_logs import NO_LOGS, JobLogs
 from posthorse.worker.running.running_job import RunningJob
+from posthorse.worker.running.settler import Settler
 from posthorse.worker.running.stopped_programs import was_caused_by_stop
 from posthorse.worker.running.tallying import Tallying
 from posthorse.worker.running.telling import Telling
@@ -117,6 +126,7 @@ class Completer:
         self._weight = 0
         """Total length of the waiting results, in characters."""
         self._under_way: list[Completed] = []
+        self._settler = Settler(store, self._insist)
         self._settling: dict[asyncio.Task[None], str] = {}
         self._has_some = asyncio.Event()
         self._is_closing = False
@@ -222,12 +232,13 @@ class Completer:
         failpoint("before_settle")
         number = claimed.lane if transition.solo == running.lane.solo else None
         cause = group.fingerprint if group is not None and transition.state is State.FAILED else None
-        settling = settle(attempt, stored, running.lane, detail, number=number, cause=cause)
+        settlement = Settlement(attempt, stored, running.lane, detail, number, cause)
         if transition.event == "attempt_failed" and (rate := running.queue.retry_budget) is not None:
-            budget = budget_of(rate, running.lane.queue)
-            settling = settle_within_budget(attempt, stored, running.lane, detail, budget)
-        settling = after_logs(self._runner.id, logs, settling)
-        applied = await self._insist(lambda: self._store.arun(settling))
+            within = settle_within_budget(settlement, budget_of(rate, running.lane.queue))
+            settling = after_logs(self._runner.id, logs, within)
+            applied = await self._insist(lambda: self._store.arun(settling))
+        else:
+            applied = await self._settler.settle(settlement, logs)
         failpoint("after_settle")
         if running.gates is not None:
             await self._leave([running.gates])

@@ -22,7 +22,7 @@ from posthorse.rules.job import JobError, Options
 from posthorse.rules.lifecycle import Lost, Outcome, Raised, Returned, Snoozed, Stopped, Unfit
 from posthorse.rules.middleware import Layer, MiddlewareRun
 from posthorse.rules.packing import PACKED, PLAIN, JobTexts, Packing
-from posthorse.rules.steering import GiveUp, Verdict, cause_of, leaves, snooze_in, verdict_on
+from posthorse.rules.steering import GiveUp, Steering, Verdict, cause_of, leaves, snooze_in, verdict_on
 from posthorse.rules.values.results import encode_result
 from posthorse.rules.values.texts import message_of
 from posthorse.worker.base.capture import JOB
@@ -49,6 +49,8 @@ OURS = (__name__, onion.__name__, resources.__name__, MiddlewareRun.__module__)
 """Modules whose frames are removed from the start of a traceback."""
 
 STORE_AWAY = (StoreUnreachable, OutcomeUnknown)
+ASKING = (Steering, Interrupted, asyncio.CancelledError, ArgumentsUnfit, *STORE_AWAY, BaseExceptionGroup)
+"""Errors that may be something else than a failure; every other one is a failure, without a closer look."""
 
 log = logging.getLogger("posthorse.worker")
 
@@ -224,6 +226,8 @@ def _asked_for(error: BaseException, runnable: Runnable, home: str) -> Outcome |
     In an exception group, giving up comes first, then a stop that was requested, then the loss of the store. A snooze
     counts only if the group has none of these.
     """
+    if not isinstance(error, ASKING):
+        return None
     parts, stop = leaves(error), runnable.stop
     if isinstance(error, ArgumentsUnfit):
         return Unfit(message_of(error))
