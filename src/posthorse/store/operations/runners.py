@@ -103,6 +103,7 @@ class Lease(NamedTuple):
     keyed: int
 
 
+WITHOUT_LANE = TypedQuery("without_lane", tuple[str])
 ENTER_LANES = TypedQuery("enter_lanes", tuple[str])
 RUNNERS_OF = TypedQuery("runners_of", RunnerSeen)
 BEAT = TypedQuery("beat", tuple[str])
@@ -208,6 +209,12 @@ def orphans(limit: int) -> QuerySteps[list[Held]]:
 def promote(limit: int) -> QuerySteps[int]:
     """Line up jobs that are due; return how many."""
     return len((yield from PROMOTE(limit=limit)))
+
+
+@single_operation
+def lacks_lanes() -> QuerySteps[bool]:
+    """Return whether jobs were parked without their lane."""
+    return bool((yield from WITHOUT_LANE(limit=1)))
 
 
 @creating_no_work

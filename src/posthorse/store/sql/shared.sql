@@ -293,6 +293,10 @@ UPDATE @jobs SET arguments = :arguments WHERE id = :job
 INSERT INTO @parked (job, state, due_at, since, place, lane)
 SELECT id, :state, CAST(:due_at AS bigint), :now, CAST(:place AS bigint), lane FROM @jobs WHERE id = :job
 
+-- ## without_lane
+-- Return jobs that workers of version 1 of the schema parked without their lanes.
+SELECT job FROM @parked WHERE lane IS NULL ORDER BY job LIMIT :limit
+
 -- ## enter_lanes
 -- Enter the lanes of jobs that workers of version 1 of the schema parked.
 UPDATE @parked SET lane = coalesce((SELECT lane FROM @jobs j WHERE j.id = @parked.job), 0)
