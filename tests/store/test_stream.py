@@ -17,7 +17,7 @@ from posthorse.rules.lifecycle import Policy, Raised, Snoozed, Spent, decide
 from posthorse.rules.stream_cursor import Cursor, Place, as_cursor, why_unreadable
 from posthorse.rules.watched import ALL_KINDS, Wanted
 from posthorse.store.operations import finish, runners, stream, submit, telling
-from posthorse.store.operations.finish import Completion, Fence
+from posthorse.store.operations.finish import Completion, Fence, Settlement
 from posthorse.store.operations.telling import Told
 from tests.store.yard import HOME, Yard
 from tests.waiting import until
@@ -127,7 +127,7 @@ def test_an_event_says_which_attempt_it_was(yard: Yard) -> None:
     watch(yard)
     reader = Reader(yard)
     transition = decide(Spent(), Raised(JobError("E", "no"), 0), Policy(max_attempts=3))
-    yard.store.run(finish.settle(yard.started(), transition, HOME, '{"seconds":1}'))
+    yard.store.run(finish.settle(Settlement(yard.started(), transition, HOME, '{"seconds":1}')))
     [attempt] = claimed(yard, 1)
     yard.ask(attempt.job, "pause", force=True)
     page = yard.store.read(stream.read_page(reader.place))

@@ -33,7 +33,8 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def fail_together(app: ph.Posthorse) -> list[ph.Job[None]]:
     """Let a crowd of jobs fail in the same turn of the loop; return them once they have failed."""
-    ready, go = [], asyncio.Event()
+    ready: list[int] = []
+    go = asyncio.Event()
 
     @app.job(max_attempts=1)
     async def fail(number: int) -> None:

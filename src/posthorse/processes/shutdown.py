@@ -16,7 +16,7 @@ from posthorse.clock import monotonic
 from posthorse.processes.runner_process import RunnerProcess
 from posthorse.store.store import Store
 from posthorse.worker.base.process import AT_EXIT, end_at_once, end_gracefully
-from posthorse.worker.running.completer import takes_writes
+from posthorse.worker.base.trial_write import takes_writes
 from posthorse.worker.running.process_life import STOP_WITHIN
 
 T = TypeVar("T")

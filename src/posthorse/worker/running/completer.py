@@ -24,7 +24,7 @@ from posthorse.failpoints import failpoint
 from posthorse.rules.error_groups import group_of
 from posthorse.rules.events import Ending
 from posthorse.rules.gates import budget_of
-from posthorse.rules.job import JobError, State
+from posthorse.rules.job import State
 from posthorse.rules.lifecycle import (
     Outcome,
     Policy,
@@ -43,7 +43,7 @@ from posthorse.rules.retry import Backoff
 from posthorse.rules.settings import Settings
 from posthorse.rules.slice_size import is_timeout
 from posthorse.rules.tallies import what_happened
-from posthorse.rules.values.texts import message_of, one_line
+from posthorse.rules.values.texts import one_line
 from posthorse.store.operations.budgets import settle_within_budget
 from posthorse.store.operations.claim import give_back
 from posthorse.store.operations.finish import (
@@ -56,13 +56,14 @@ from posthorse.store.operations.finish import (
 )
 from posthorse.store.operations.gates import let_through
 from posthorse.store.operations.job_logs import LogChanges, after_logs, write_logs
-from posthorse.store.operations.runners import Runner, held_by, set_idle
+from posthorse.store.operations.runners import Runner, held_by
 from posthorse.store.operations.telling import NOTHING
 from posthorse.store.store import Store
+from posthorse.worker.base.trial_write import takes_writes
 from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.job_logs import NO_LOGS, JobLogs
 from posthorse.worker.running.running_job import RunningJob
-from posthorse.worker.running.settler import Settler
+from posthorse.worker.running.settler import MAX_TOLD, Settler, unstorable
 from posthorse.worker.running.stopped_programs import was_caused_by_stop
 from posthorse.worker.running.tallying import Tallying
 from posthorse.worker.running.telling import Telling
@@ -71,7 +72,6 @@ T = TypeVar("T")
 log = logging.getLogger("posthorse.worker")
 
 FIRST_RETRY, MAX_RETRY_PAUSE = 0.1, 5.0
-MAX_TOLD = 300
 TAKEN_OVER = "%s was taken over by another runner; how it ended here was dropped"
 
 
@@ -80,15 +80,6 @@ class Completed(msgspec.Struct, frozen=True, gc=False):
 
     running: RunningJob
     result: str
-
-
-def unstorable(outcome: Outcome, error: Exception) -> Outcome:
-    """Return the outcome to store instead of one that the store cannot take. Its text is ours, and plain ASCII."""
-    what = "its result" if isinstance(outcome, Returned) else "how the job ended"
-    said = ascii(message_of(error))[1 : MAX_TOLD + 1]
-    told = JobError(type="Unstorable", message=f"{what} cannot be stored: {type(error).__name__}: {said}")
-    # The job has already done its work: another attempt would repeat it, only to return the same value.
-    return Raised(told, gives_up=f"{what} cannot be stored" if isinstance(outcome, Returned) else None)
 
 
 class Completer:
@@ -402,13 +393,3 @@ class Completer:
                 log.warning("cannot write to the store: %s; trying again in %.1f s", error, pause)
                 took_another = not is_away and await takes_writes(self._store, self._runner.id)
                 await asyncio.sleep(pause)
-
-
-async def takes_writes(store: Store, runner: str) -> bool:
-    """Return whether the store takes a write that any runner may make."""
-    try:
-        await store.arun(set_idle(runner, idle=False))
-    except Exception as error:
-        log.debug("the store takes nothing else either: %s", error)
-        return False
-    return True

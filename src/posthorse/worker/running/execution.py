@@ -49,7 +49,14 @@ OURS = (__name__, onion.__name__, resources.__name__, MiddlewareRun.__module__)
 """Modules whose frames are removed from the start of a traceback."""
 
 STORE_AWAY = (StoreUnreachable, OutcomeUnknown)
-ASKING = (Steering, Interrupted, asyncio.CancelledError, ArgumentsUnfit, *STORE_AWAY, BaseExceptionGroup)
+ASKING: tuple[type[BaseException], ...] = (
+    Steering,
+    Interrupted,
+    asyncio.CancelledError,
+    ArgumentsUnfit,
+    *STORE_AWAY,
+    BaseExceptionGroup,
+)
 """Errors that may be something else than a failure; every other one is a failure, without a closer look."""
 
 log = logging.getLogger("posthorse.worker")

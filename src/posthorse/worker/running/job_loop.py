@@ -22,11 +22,12 @@ from posthorse.rules.settings import Settings
 from posthorse.store.operations.runners import Runner, held_by
 from posthorse.store.store import Store
 from posthorse.store.watch import Watch
+from posthorse.worker.base.trial_write import takes_writes
 from posthorse.worker.base.unanswered_calls import ANSWER_WITHIN, comes_within, ends_once_told, ends_while_answered
 from posthorse.worker.claiming.claim_values import Claim, ClaimRequest, LookAgain
 from posthorse.worker.claiming.claiming import Claiming
 from posthorse.worker.claiming.prefetch import Prefetch
-from posthorse.worker.running.completer import Completer, takes_writes
+from posthorse.worker.running.completer import Completer
 from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.executors import Executors
 from posthorse.worker.running.job_logs import JobLogs

@@ -9,6 +9,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
+from posthorse.rules.job import JobError
+from posthorse.rules.lifecycle import Outcome, Raised, Returned
+from posthorse.rules.values.texts import message_of
 from posthorse.store.operations.finish import Settlement, settle_all
 from posthorse.store.operations.job_logs import LogChanges, after_logs
 from posthorse.store.store import Store
@@ -16,8 +19,20 @@ from posthorse.worker.running.job_logs import NO_LOGS
 
 T = TypeVar("T")
 
+MAX_TOLD = 300
+"""Characters of an error in the log and in `Unstorable`."""
+
 MAX_TOGETHER = 100
 """Attempts that are settled by one operation: tracebacks are long."""
+
+
+def unstorable(outcome: Outcome, error: Exception) -> Outcome:
+    """Return the outcome to store instead of one that the store cannot take. Its text is ours, and plain ASCII."""
+    what = "its result" if isinstance(outcome, Returned) else "how the job ended"
+    said = ascii(message_of(error))[1 : MAX_TOLD + 1]
+    told = JobError(type="Unstorable", message=f"{what} cannot be stored: {type(error).__name__}: {said}")
+    # The job has already done its work: another attempt would repeat it, only to return the same value.
+    return Raised(told, gives_up=f"{what} cannot be stored" if isinstance(outcome, Returned) else None)
 
 
 class Insist(Protocol):
